@@ -1,0 +1,82 @@
+"""runcue decides when background work runs; your code decides what it does.
+
+A `Cue` holds services (rate and concurrency limits), tasks (handlers) and pending works. Before it runs a work it asks
+your code two questions: `is_ready` (are the inputs valid?) and `is_stale` (is the output missing or old?).
+
+Everything public is named here; `runcue.testing` (a virtual clock, fakes, a recorder), `runcue.timeline` (a picture of
+a run) and `runcue.abc` (the Protocols behind the seams) are imported by name.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from runcue._cue import Cue
+from runcue._errors import (
+    ConfigurationError,
+    CueFailed,
+    CueStopped,
+    DuplicateTask,
+    HandlerExited,
+    InvalidParams,
+    PendingTimeout,
+    RuncueError,
+    StallTimeout,
+    UnknownService,
+    UnknownTask,
+    UsageError,
+    WorkCancelled,
+    WorkTimeout,
+    WrongLoop,
+)
+from runcue._handle import WorkHandle
+from runcue._run import run
+from runcue._work import PriorityContext, Summary, Task, Work, WorkState
+
+__all__ = [
+    "ConfigurationError",
+    "Cue",
+    "CueFailed",
+    "CueStopped",
+    "DuplicateTask",
+    "HandlerExited",
+    "InvalidParams",
+    "PendingTimeout",
+    "PriorityContext",
+    "RuncueError",
+    "StallTimeout",
+    "Summary",
+    "Task",
+    "UnknownService",
+    "UnknownTask",
+    "UsageError",
+    "Work",
+    "WorkCancelled",
+    "WorkHandle",
+    "WorkState",
+    "WorkTimeout",
+    "WorkUnit",
+    "WrongLoop",
+    "blocking",
+    "run",
+]
+
+__version__ = "0.1.0"
+
+WorkUnit = Work
+"""The former name of `Work`."""
+
+if TYPE_CHECKING:
+    from runcue._blocking import blocking
+else:
+
+    def __getattr__(name: str) -> Any:
+        # anyio takes longer to import than all of runcue; only who calls blocking() pays for it.
+        if name == "blocking":
+            from runcue._blocking import blocking  # noqa: PLC0415
+
+            return blocking
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

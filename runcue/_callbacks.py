@@ -1,0 +1,334 @@
+"""The only place that calls user callbacks, and the one policy for what happens when they fail.
+
+Lives here: asking a gate and a priority, serving listeners, the words about callbacks that raise or block. Whatever
+is awaitable is found by looking at the result, not at the function, and handed to the dispatcher to be awaited.
+
+A callback that raises is logged with its traceback and never disturbs the scheduler: a raising is_ready means not
+ready, a raising is_stale means stale, a raising priority means the default.
+
+Must not know: event loops, tasks, limits. The wall clock and `time.monotonic` are used for the policy alone.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from inspect import isawaitable
+from math import isnan
+from typing import Any, Final
+
+from runcue._errors import ConfigurationError
+from runcue._events import Event
+from runcue._work import DEFAULT_PRIORITY, PriorityContext, Work
+
+__all__ = ["NO", "RUN", "SKIP", "Callbacks", "GateAnswer", "Listener"]
+
+logger = logging.getLogger("runcue")
+
+RUN: Final = 1
+"""Ready and stale: run it."""
+NO: Final = 0
+"""Not ready."""
+SKIP: Final = 2
+"""Ready and up to date."""
+
+BLOCKS_AFTER = 0.05
+REPEAT_AFTER = 60.0
+
+
+class GateAnswer:
+    """A gate's answer that has to be awaited.
+
+    Attributes:
+        question: "ready" or "stale".
+        awaitable: What the callback returned.
+    """
+
+    __slots__ = ("awaitable", "question")
+
+    def __init__(self, question: str, awaitable: Awaitable[Any]) -> None:
+        self.question = question
+        self.awaitable = awaitable
+
+    def discard(self) -> bool:
+        """Forget the answer unasked, if that is possible without a trace (a coroutine that was never started)."""
+        close = getattr(self.awaitable, "close", None)
+        if close is None:
+            return False
+        close()
+        return True
+
+
+class Listener:
+    """One registered listener."""
+
+    __slots__ = ("call", "event", "name")
+
+    def __init__(self, event: Event, call: Callable[..., Any]) -> None:
+        self.event = event
+        self.call = call
+        self.name = f"on_{event.name.lower()} listener {_name_of(call)}"
+
+
+def _name_of(call: object) -> str:
+    return str(getattr(call, "__qualname__", None) or repr(call))
+
+
+class Callbacks:
+    """All user callbacks of a cue, behind one failure policy.
+
+    Attributes:
+        listeners: By `Event`, in order of registration.
+        defer: Given by the dispatcher: takes a listener and the awaitable it returned.
+        interrupted: A KeyboardInterrupt out of a callback, to be raised by whoever called in.
+        now: The clock by which callbacks are found to block the loop.
+        at: When the last question was answered.
+    """
+
+    def __init__(self) -> None:
+        self.listeners: tuple[list[Listener], ...] = tuple([] for _ in Event)
+        self.priority: Callable[[PriorityContext], Any] | None = None
+        self.defer: Callable[[Listener, Awaitable[Any]], None] = _nowhere
+        self.interrupted: KeyboardInterrupt | None = None
+        self.now: Callable[[], float] = time.monotonic
+        self.at = 0.0
+        self._reported: dict[tuple[object, object], float] = {}
+
+    # --- Listeners ----------------------------------------------------------------------------------------------
+
+    def listen(self, event: Event, call: Callable[..., Any]) -> None:
+        """Add a listener.
+
+        Raises:
+            ConfigurationError: It is not callable.
+        """
+        if not callable(call):
+            raise ConfigurationError(f"An on_{event.name.lower()} listener must be callable, not {call!r}.")
+        self.listeners[event].append(Listener(event, call))
+
+    def emit(self, listeners: list[Listener], began: float, work: Work | None, *args: Any) -> float:
+        """Serve the listeners of an event: plain ones now, in order; what they leave to be awaited is deferred.
+
+        Args:
+            listeners: Those of one event.
+            began: The instant now.
+            work: What it is about, for messages.
+            *args: What the listeners hear.
+
+        Returns:
+            The instant at which the last one was done.
+        """
+        now = self.now
+        for listener in listeners:
+            try:
+                outcome = listener.call(*args)
+                if outcome is not None and isawaitable(outcome):
+                    self.defer(listener, outcome)
+            except BaseException as error:
+                self.raised(listener.name, error, work)
+            ended = now()
+            if ended - began > BLOCKS_AFTER:
+                self._blocked(listener.name, ended - began)
+            began = ended
+        return began
+
+    # --- The gate -----------------------------------------------------------------------------------------------
+
+    def ask(self, work: Work, began: float) -> int | GateAnswer:
+        """Ask the two questions, ready before stale. `at` is the instant of the answer.
+
+        Args:
+            work: The work to be asked about.
+            began: The instant now.
+
+        Returns:
+            RUN, NO or SKIP; or a `GateAnswer` when the callback's answer must be awaited first, to be continued with
+            `resume`.
+        """
+        is_ready = work._task.is_ready
+        self.at = began
+        if is_ready is not None:
+            try:
+                answer = is_ready(work)
+                if answer is True:
+                    ready = True
+                elif answer is not False and isawaitable(answer):
+                    return GateAnswer("ready", answer)
+                else:
+                    ready = self._ready(work, answer)
+            except BaseException as error:
+                ready = self._ready_raised(work, error)
+            self.at = ended = self.now()
+            if ended - began > BLOCKS_AFTER:
+                self._blocked(f"is_ready callback {_name_of(is_ready)}", ended - began)
+            if not ready:
+                return NO
+        return self._ask_stale(work)
+
+    def resume(self, work: Work, question: str, answer: Any, error: BaseException | None) -> int | GateAnswer:
+        """Go on after an awaited answer, or after it raised.
+
+        Args:
+            work: The work asked about.
+            question: The one that was open.
+            answer: What the awaitable gave.
+            error: What it raised instead.
+        """
+        self.at = self.now()
+        if question == "ready":
+            try:
+                ready = self._ready(work, answer) if error is None else self._ready_raised(work, error)
+            except BaseException as raised:  # bool() of a strange answer
+                ready = self._ready_raised(work, raised)
+            return self._ask_stale(work) if ready else NO
+        if error is None:
+            try:
+                return RUN if answer else SKIP
+            except BaseException as raised:
+                error = raised
+        return self._stale_raised(work, error)
+
+    def _ask_stale(self, work: Work) -> int | GateAnswer:
+        is_stale = work._task.is_stale
+        work._answer = None
+        if is_stale is None:
+            return RUN
+        began = self.at
+        try:
+            answer = is_stale(work)
+            if answer is True:
+                verdict = RUN
+            elif answer is not False and isawaitable(answer):
+                return GateAnswer("stale", answer)
+            else:
+                verdict = RUN if answer else SKIP
+        except BaseException as error:
+            verdict = self._stale_raised(work, error)
+        self.at = ended = self.now()
+        if ended - began > BLOCKS_AFTER:
+            self._blocked(f"is_stale callback {_name_of(is_stale)}", ended - began)
+        return verdict
+
+    @staticmethod
+    def _ready(work: Work, answer: Any) -> bool:
+        if isinstance(answer, tuple) and len(answer) == 2:
+            ready, reason = answer
+            if ready:
+                return True
+            work._answer = str(reason)
+            return False
+        if answer:
+            return True
+        work._answer = None
+        return False
+
+    def _ready_raised(self, work: Work, error: BaseException) -> bool:
+        self.raised(f"is_ready callback {_name_of(work._task.is_ready)}", error, work)
+        work._answer = without_frames(error)
+        return False
+
+    def _stale_raised(self, work: Work, error: BaseException) -> int:
+        self.raised(f"is_stale callback {_name_of(work._task.is_stale)}", error, work)
+        return RUN
+
+    # --- The priority -------------------------------------------------------------------------------------------
+
+    def ask_priority(self, work: Work, waited: float, depth: int) -> float:
+        """The priority of a work that became ready, 0.0 to 1.0.
+
+        Args:
+            work: The work.
+            waited: Seconds since its submission.
+            depth: How many works are pending.
+        """
+        call = self.priority
+        if call is None:
+            return DEFAULT_PRIORITY
+        began = self.now()
+        try:
+            asked = call(PriorityContext(work, waited, depth))
+            if isawaitable(asked):
+                GateAnswer("priority", asked).discard()
+                raise ConfigurationError(
+                    "A priority callback must be a plain function: order is decided in one step."
+                )
+            value = float(asked)
+            if isnan(value):
+                raise ConfigurationError("A priority must be a number from 0.0 to 1.0, not nan.")
+        except BaseException as error:
+            self.raised(f"priority callback {_name_of(call)}", error, work)
+            return DEFAULT_PRIORITY
+        if (took := self.now() - began) > BLOCKS_AFTER:
+            self._blocked(f"priority callback {_name_of(call)}", took)
+        return min(max(value, 0.0), 1.0)
+
+    # --- The failure policy -------------------------------------------------------------------------------------
+
+    def raised(self, name: str, error: BaseException, work: Work | None) -> None:
+        """Log a callback that raised, once per minute for the same callback and type of exception."""
+        if isinstance(error, KeyboardInterrupt):
+            self.interrupted = error
+        if self._is_news(name, type(error)):
+            about = f" (work {work.id} of task {work.task})" if work is not None else ""
+            logger.error("%s raised %s%s", name, type(error).__name__, about, exc_info=error)
+
+    def _blocked(self, name: str, seconds: float) -> None:
+        # Once for good: it is a property of the callback, not an incident.
+        key = (name, "blocked")
+        if key not in self._reported:
+            self._reported[key] = float("inf")
+            logger.warning(
+                "%s blocked the event loop for %.0f ms; make it async, or quicker", name, seconds * 1000
+            )
+
+    def unheard(self, work: Work, error: BaseException) -> None:
+        """Log a failed work that no listener and no waiting `result()` hears of."""
+        logger.error("Work %s of task %s failed: %s", work.id, work.task, error, exc_info=error)
+
+    def _is_news(self, name: str, what: object) -> bool:
+        now = self.now()
+        if now < self._reported.get((name, what), 0.0):
+            return False
+        if len(self._reported) > 1000:  # names of lambdas and partials are not bounded by the program's text
+            self._reported.clear()
+        self._reported[name, what] = now + REPEAT_AFTER
+        return True
+
+
+def without_frames(error: BaseException, depth: int = 8) -> BaseException:
+    """A copy of an exception that holds no frames, and so nothing of what was alive in them.
+
+    An exception that cannot be copied is stripped itself.
+
+    Args:
+        error: The exception, left as it is if it can be copied.
+        depth: How far causes and contexts are followed.
+    """
+    twin: BaseException
+    try:
+        if isinstance(error, BaseExceptionGroup):
+            twin = error.derive([without_frames(one, depth - 1) for one in error.exceptions])
+        else:
+            import copy  # noqa: PLC0415 - needed on failures only
+
+            twin = copy.copy(error)
+        faithful = type(twin) is type(error) and twin.args == error.args and str(twin) == str(error)
+    except Exception:
+        faithful = False
+    if not faithful:
+        error.__traceback__ = None
+        error.__context__ = error.__cause__ = None
+        return error
+    twin.__traceback__ = None
+    if depth > 0:
+        if error.__cause__ is not None:
+            twin.__cause__ = without_frames(error.__cause__, depth - 1)
+        elif error.__context__ is not None and not error.__suppress_context__:
+            twin.__context__ = without_frames(error.__context__, depth - 1)
+        twin.__suppress_context__ = error.__suppress_context__
+    return twin
+
+
+def _nowhere(listener: Listener, awaitable: Awaitable[Any]) -> None:
+    raise RuntimeError("The cue is not started.")

@@ -1,0 +1,49 @@
+"""The real clock on a real event loop.
+
+Lives here: `SystemClock`, and the choice of a loop's own clock over it.
+
+Must not know: works, limits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextvars import Context
+from math import ceil
+
+from runcue.abc import Clock, TimerHandle
+
+__all__ = ["SystemClock", "clock_of"]
+
+
+class SystemClock:
+    """`time.monotonic` and `time.time`, and the timers of an event loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        # The builtins themselves: they are read several times for every work.
+        self.monotonic = time.monotonic
+        self.time = time.time
+
+    def call_at(
+        self, when: float, callback: Callable[[], object], *, passive: bool, context: Context
+    ) -> TimerHandle:
+        """See `Clock.call_at`. All real timers let time pass, the passive ones too."""
+        # The loop's own clock may have another origin and a coarser grain (uvloop: whole milliseconds, read once per
+        # iteration). Rounding up to the grain saves a second, immediate firing.
+        delay = ceil(max(when - time.monotonic(), 0.0) * 1000) / 1000
+        return self._loop.call_later(delay, callback, context=context)
+
+    def hold(self) -> None:
+        """Nothing to do: real time passes anyway."""
+
+    def release(self) -> None:
+        """Nothing to do."""
+
+
+def clock_of(loop: asyncio.AbstractEventLoop) -> Clock:
+    """The clock that the loop brings along, or the system's."""
+    own = getattr(loop, "runcue_clock", None)
+    return own if own is not None else SystemClock(loop)

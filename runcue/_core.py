@@ -1,0 +1,365 @@
+"""What state works are in and what follows from it. Decisions only: nothing here waits, calls user code or does I/O.
+
+Lives here: the transition table, the one setter of a work's phase with every index derived from it, the choice of the
+next work, what was learned about who wakes whom, and which works are overdue. `now` is always an argument.
+
+Must not know: event loops, threads, callbacks, clocks, loggers.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from math import inf
+from typing import Any
+
+from runcue._errors import InvalidTransition
+from runcue._history import History
+from runcue._pending import Route
+from runcue._service import UNBOUNDED, Service
+from runcue._work import (
+    ASKING,
+    FRESH,
+    OUTCOMES,
+    READY,
+    RUNNING,
+    SETTLED,
+    SKIPPED,
+    WAITING,
+    Task,
+    Work,
+)
+
+__all__ = ["Core"]
+
+_PHASES = ("fresh", "ready", "waiting", "asking", "running", "settled")
+
+
+def _mask(*phases: int) -> int:
+    return sum(1 << phase for phase in phases)
+
+
+_NEXT = (
+    _mask(READY, WAITING, ASKING, RUNNING, SETTLED),  # from FRESH
+    _mask(WAITING, ASKING, RUNNING, SETTLED),  # from READY: the second asking may say no
+    _mask(READY, ASKING, SETTLED),  # from WAITING
+    _mask(READY, WAITING, RUNNING, SETTLED),  # from ASKING
+    _mask(SETTLED),  # from RUNNING
+    0,  # from SETTLED: nothing, ever
+)
+"""Which phase may follow which. An unlisted pair raises and changes nothing."""
+
+# start() and settle() happen to every work and do what move() does without a call.
+_TO_RUNNING = _mask(RUNNING)
+_TO_SETTLED = _mask(SETTLED)
+
+# A learned wake-up that was fruitless this often in a row is forgotten; it will be learned again if it is true.
+_FORGET_AFTER = 256
+
+_PENDING_PHASES = (FRESH, READY, WAITING, ASKING)
+
+
+class Core:
+    """The state of one cue.
+
+    Attributes:
+        services: By name.
+        tasks: By name.
+        all_tasks: Those and the ones that were defined again since, whose works may still be around.
+        routes: One per set of services and kind of handler.
+        history: Every work that is still known.
+        count: How many works are in each phase.
+        totals: How many works ended with each outcome since the start.
+        unsettled: How many works are pending or running.
+        settlements: How many works have settled, ever.
+        moment: Advances when something settles and whenever the loop has turned: a gate's yes holds for one moment.
+        ordered: Whether a priority callback exists, so that nothing starts before its rivals were asked.
+        credits: Tasks with a settlement that others, by experience, are waiting for.
+    """
+
+    def __init__(
+        self,
+        *,
+        keep: int,
+        max_threads: int,
+        pending_timeout: float | None = None,
+        pending_warn_after: float | None = None,
+        stall_timeout: float | None = None,
+        stall_warn_after: float | None = None,
+    ) -> None:
+        self.services: dict[str, Service] = {}
+        self.tasks: dict[str, Task] = {}
+        self.all_tasks: list[Task] = []
+        self.routes: dict[tuple[bool, tuple[str, ...]], Route] = {}
+        self.history = History(keep)
+        self.count = [0] * len(_PHASES)
+        self.totals = [0] * len(OUTCOMES)
+        self.unsettled = 0
+        self.settlements = 0
+        self.moment = 0
+        self.last_settled: Task | None = None
+        self.last_hit: Task | None = None
+        self.ordered = False
+        self.credits: deque[Task] = deque()
+        # Sync handlers without any other bound share the threads; being out of threads is being out of slots.
+        self.threads = Service("threads", concurrent=max_threads)
+        self.pending_timeout = pending_timeout
+        self.pending_warn_after = pending_warn_after
+        self.stall_timeout = stall_timeout
+        self.stall_warn_after = stall_warn_after
+        self.progressed_at = 0.0
+        self.stall_warned = False
+        self._ages = pending_timeout is not None or pending_warn_after is not None
+        self._by_age: deque[Work] = deque()
+        self._by_age_unwarned: deque[Work] = deque()
+        self._seq = 0
+
+    # --- Description: services and tasks ------------------------------------------------------------------------
+
+    def route_for(self, services: tuple[str, ...], is_async: bool) -> Route:
+        """The route of works that use these services, made when it is new.
+
+        Args:
+            services: Names of registered services.
+            is_async: Whether the handler runs in the event loop.
+        """
+        names = tuple(dict.fromkeys(services))
+        known = self.routes.get((is_async, names))
+        if known is not None:
+            return known
+        members = tuple(self.services[name] for name in names)
+        if not is_async and all(service.concurrent == UNBOUNDED for service in members):
+            members += (self.threads,)
+        route = Route(members, is_async)
+        self.routes[is_async, names] = route
+        for one in self.routes.values():
+            one.rivals = tuple(
+                other
+                for other in self.routes.values()
+                if other is not one and set(other.services) & set(one.services)
+            )
+        return route
+
+    # --- Phases -------------------------------------------------------------------------------------------------
+
+    def move(self, work: Work, phase: int) -> None:
+        """The one setter of a work's phase, besides `start` and `settle`, which are its two ends.
+
+        Raises:
+            InvalidTransition: The table does not allow it; nothing was changed.
+        """
+        old = work._phase
+        if not _NEXT[old] >> phase & 1:
+            raise InvalidTransition(f"{work!r} cannot go from {_PHASES[old]} to {_PHASES[phase]}.")
+        work._phase = phase
+        count = self.count
+        count[old] -= 1
+        count[phase] += 1
+
+    def pending(self) -> int:
+        """How many works are pending."""
+        count = self.count
+        return count[FRESH] + count[READY] + count[WAITING] + count[ASKING]
+
+    def pending_works(self) -> Iterator[Work]:
+        """All pending works, in submission order."""
+        return (work for work in self.history if work._phase in _PENDING_PHASES)
+
+    def add(self, work: Work, now: float) -> None:
+        """Take a new work in, FRESH."""
+        if not self.unsettled:
+            # A cue that had nothing to do was not stalled.
+            self.progressed_at = now
+            self.stall_warned = False
+        self.unsettled += 1
+        self._seq = work._seq = self._seq + 1
+        work._since = work._key = now
+        self.history.works[work.id] = work
+        self.count[FRESH] += 1
+        work._task.route.fresh.append(work)
+        if self._ages:
+            self._age(work)
+
+    def take(self, route: Route, now: float) -> Work | None:
+        """The next work to ask and start, out of this route and its rivals; it has left its queue.
+
+        Returns:
+            A work that is FRESH or READY and whose limits allow a start at this instant; None if there is none.
+        """
+        if not route.rivals:
+            only = route.only
+            if only.active >= only.concurrent if only is not None else not route.has_room(now):
+                return None
+            if self.ordered or route.ready:
+                return route.pop(self.ordered)
+            fresh = route.fresh
+            while fresh:
+                work = fresh.popleft()
+                if work._phase == FRESH:
+                    return work
+                route.dead_fresh -= 1
+            return None
+        best: Route | None = None
+        first: Work | None = None
+        for one in (route, *route.rivals):
+            if one.has_room(now):
+                head = one.peek(self.ordered)
+                if head is not None and (first is None or (head._key, head._seq) < (first._key, first._seq)):
+                    best, first = one, head
+        return None if best is None else best.pop(self.ordered)
+
+    def wait(self, work: Work) -> None:
+        """Put a work that is in hand among those that wait for their inputs."""
+        if work._phase != WAITING:
+            self.move(work, WAITING)
+        work._task.waiting.append(work)
+
+    def enqueue(self, work: Work, key: float) -> None:
+        """Put a work that is in hand and whose gate said yes at its place in the order."""
+        if work._phase == WAITING:
+            self.learn(work._task)
+        if work._phase != READY:
+            self.move(work, READY)
+        work._key = key
+        work._task.route.ready.push(work)
+
+    def start(self, work: Work, now: float, wall: float) -> None:
+        """Let a work that is in hand run: slots and tokens are taken, all in this step."""
+        route = work._task.route
+        if route.only is not None:
+            route.only.active += 1
+        else:
+            for service in route.services:
+                service.take(now)
+        phase = work._phase
+        if not _NEXT[phase] & _TO_RUNNING:
+            self.move(work, RUNNING)  # raises
+        count = self.count
+        count[phase] -= 1
+        count[RUNNING] += 1
+        work._phase = RUNNING
+        work.started_at = wall
+        self.progressed_at = now
+        self.stall_warned = False
+
+    def withdraw(self, work: Work) -> None:
+        """Note that a work will be settled out of its queue: it stays in there, dead, until it surfaces."""
+        if work._phase == FRESH:
+            work._task.route.bury_fresh()
+        elif work._phase == READY:
+            work._task.route.ready.bury()
+        elif work._phase == WAITING:
+            task = work._task
+            task.dead_waiting += 1
+            if task.dead_waiting > 64 and task.dead_waiting * 2 > len(task.waiting):
+                # The caller is about to settle this one too.
+                task.waiting = deque(one for one in task.waiting if one._phase == WAITING and one is not work)
+                task.dead_waiting = 0
+
+    def settle(self, work: Work, outcome: int, value: Any, now: float, wall: float) -> None:
+        """Settle a work: its last transition.
+
+        Args:
+            work: It is out of its queue, or withdrawn from it.
+            outcome: COMPLETED, SKIPPED, FAILED or CANCELLED.
+            value: The result or the error.
+            now: Monotonic.
+            wall: Seconds since the epoch.
+        """
+        task = work._task
+        phase = work._phase
+        if phase == WAITING and outcome == SKIPPED:
+            self.learn(task)
+        if not _NEXT[phase] & _TO_SETTLED:
+            self.move(work, SETTLED)  # raises
+        count = self.count
+        count[phase] -= 1
+        count[SETTLED] += 1
+        work._phase = SETTLED
+        work._outcome = outcome
+        work._value = value
+        work.completed_at = wall
+        work._context = None
+        self.unsettled -= 1
+        self.settlements += 1
+        self.moment += 1
+        self.last_settled = task
+        self.progressed_at = now
+        self.stall_warned = False
+        self.totals[outcome] += 1
+        history = self.history
+        history.line.append(work)
+        if len(history.line) > history.keep:
+            del history.works[history.line.popleft().id]
+        if task.wakes:
+            self.credits.append(task)
+
+    # --- Who wakes whom -----------------------------------------------------------------------------------------
+
+    def learn(self, task: Task) -> None:
+        """A waiting work of this task became ready: remember after whose settlement."""
+        self.last_hit = task
+        if self.last_settled is not None:
+            self.last_settled.wakes[task] = 0
+
+    def missed(self, cause: Task, task: Task) -> None:
+        """A look at the waiting works of a task, because another one's work settled, found nothing."""
+        fruitless = cause.wakes.get(task, 0) + 1
+        if fruitless > _FORGET_AFTER:
+            cause.wakes.pop(task, None)
+        else:
+            cause.wakes[task] = fruitless
+
+    # --- What is overdue ----------------------------------------------------------------------------------------
+
+    def _age(self, work: Work) -> None:
+        for line, after in (
+            (self._by_age, self.pending_timeout),
+            (self._by_age_unwarned, self.pending_warn_after),
+        ):
+            if after is None:
+                continue
+            line.append(work)
+            if len(line) > 64 + 2 * self.pending():
+                alive = [one for one in line if one._phase < RUNNING]
+                line.clear()
+                line.extend(alive)
+
+    def next_timeout(self) -> float:
+        """When the oldest pending work times out, inf if never."""
+        return self._next_older(self._by_age, self.pending_timeout)
+
+    def next_warning(self) -> float:
+        """When the oldest pending work that was not warned about is due for it, inf if never."""
+        return self._next_older(self._by_age_unwarned, self.pending_warn_after)
+
+    @staticmethod
+    def _next_older(line: deque[Work], after: float | None) -> float:
+        while line and line[0]._phase >= RUNNING:
+            line.popleft()
+        return line[0]._since + after if line and after is not None else inf
+
+    def pop_timed_out(self, now: float) -> Work | None:
+        """One work that has been pending for too long, None if there is none."""
+        return self._pop_older(self._by_age, self.pending_timeout, now)
+
+    def pop_unwarned(self, now: float) -> Work | None:
+        """One work that has been pending for long enough to be warned about, each once."""
+        return self._pop_older(self._by_age_unwarned, self.pending_warn_after, now)
+
+    def _pop_older(self, line: deque[Work], after: float | None, now: float) -> Work | None:
+        return line.popleft() if self._next_older(line, after) <= now else None
+
+    def next_stall(self) -> float:
+        """When the pending works have seen no progress for too long, inf if that cannot be."""
+        return (
+            self.progressed_at + self.stall_timeout
+            if self.stall_timeout is not None and self.pending()
+            else inf
+        )
+
+    def next_stall_warning(self) -> float:
+        """When to warn that nothing moves, once per stall; inf if never."""
+        if self.stall_warn_after is None or self.stall_warned or not self.unsettled:
+            return inf
+        return self.progressed_at + self.stall_warn_after

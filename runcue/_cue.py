@@ -1,0 +1,586 @@
+"""The face of runcue: `Cue`, one object that is described, started, fed and drained.
+
+Lives here: argument checks and delegation. Whatever is decided is decided below.
+
+Must not know: order, limits, tasks of asyncio.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import builtins
+import contextvars
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from secrets import token_hex
+from types import TracebackType
+from typing import Any, Self, TypeVar, overload
+
+from runcue._callbacks import Callbacks, GateAnswer
+from runcue._core import Core
+from runcue._current import CURRENT
+from runcue._dispatcher import Dispatcher
+from runcue._errors import ConfigurationError, CueStopped, UsageError, WrongLoop
+from runcue._events import Event
+from runcue._executors import ThreadExecutor
+from runcue._handle import WorkHandle, handle_of
+from runcue._overdue import Overdue
+from runcue._reasons import Reason, blocked_by_limits, reason_of
+from runcue._registry import Registry, positive_int, seconds_or_none, take_over
+from runcue._stopping import FINISH, KILL, Stopping
+from runcue._work import FRESH, SETTLED, PriorityContext, Summary, Task, Work, WorkState
+from runcue.abc import Executor
+
+__all__ = ["Cue", "cues_in"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_EMPTY = contextvars.Context()
+
+_started: weakref.WeakSet[Cue] = weakref.WeakSet()
+
+
+class Cue:
+    """Decides when work runs; your code decides what it does.
+
+    A cue holds services (limits), tasks (handlers) and the works submitted to it. Before it runs a work it asks
+    `is_ready` (are the inputs valid?) and `is_stale` (is the output missing or old?).
+
+    Args:
+        pending_warn_after: Warn about a work that has been pending for so many seconds. None: never.
+        pending_timeout: Fail it after so many, with `PendingTimeout`. For pipelines in which no work should wait long.
+        stall_warn_after: Warn when nothing started or settled for so many seconds.
+        stall_timeout: Fail all pending works with `StallTimeout` when nothing did for so many seconds, nothing is
+            running and no instant is known at which that would change. For batches whose queue is long.
+        keep: How many settled works `get()` and `list()` still know. Handles keep their own.
+        max_threads: How many sync handlers may run at once where no service limits them.
+        recheck: Look now and then whether works that were not ready have become so by something outside this cue.
+        id_prefix: Fixes the first part of the ids, for logs that must be equal from run to run.
+        executor: Runs sync handlers; by default daemon threads of the cue's own.
+
+    Raises:
+        ConfigurationError: A value cannot work.
+
+    Example:
+        >>> import runcue
+        >>> cue = runcue.Cue()
+        >>> cue.service("api", rate="60/min", concurrent=5)
+        >>> @cue.task("double", uses="api")
+        ... def double(work):
+        ...     return 2 * work.params["number"]
+        >>> async def main():
+        ...     async with cue:
+        ...         handle = await cue.submit("double", params={"number": 21})
+        ...         return await handle.result()
+        >>> runcue.run(main)
+        42
+    """
+
+    def __init__(
+        self,
+        *,
+        pending_warn_after: float | None = None,
+        pending_timeout: float | None = None,
+        stall_warn_after: float | None = None,
+        stall_timeout: float | None = None,
+        keep: int = 10_000,
+        max_threads: int = 64,
+        recheck: bool = True,
+        id_prefix: str | None = None,
+        executor: Executor | None = None,
+    ) -> None:
+        if type(keep) is not int or keep < 0:
+            raise ConfigurationError(f"keep must be a whole number of at least 0, not {keep!r}.")
+        if id_prefix is not None and type(id_prefix) is not str:
+            raise ConfigurationError(f"id_prefix must be a str, not {id_prefix!r}.")
+        self._core = Core(
+            keep=keep,
+            max_threads=positive_int(max_threads, "max_threads"),
+            pending_warn_after=seconds_or_none(pending_warn_after, "pending_warn_after"),
+            pending_timeout=seconds_or_none(pending_timeout, "pending_timeout"),
+            stall_warn_after=seconds_or_none(stall_warn_after, "stall_warn_after"),
+            stall_timeout=seconds_or_none(stall_timeout, "stall_timeout"),
+        )
+        self._callbacks = Callbacks()
+        self._registry = Registry(self._core)
+        self._dispatcher = Dispatcher(
+            self._core, self._callbacks, ThreadExecutor() if executor is None else executor, recheck=recheck
+        )
+        self._overdue = Overdue(self._core, self._dispatcher)
+        self._stopping = Stopping(self._core, self._dispatcher)
+        # A random prefix and a counter: unique across cues and runs, at a tenth of the price of a uuid each.
+        self._prefix = f"{token_hex(3)}-" if id_prefix is None else id_prefix
+        self._number = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = 0
+        self._stopped = False
+        self._inbox: deque[Callable[[], None]] = deque()
+        self._stopping.inbox = self._inbox
+        self._stopping.on_stopped = self._on_stopped
+
+    # --- Description --------------------------------------------------------------------------------------------
+
+    def service(
+        self,
+        name: str,
+        *,
+        rate: str | None = None,
+        concurrent: int | None = None,
+        burst: int | None = None,
+        limiter: Any = None,
+    ) -> None:
+        """Register a service: limits under one name, shared by all tasks that use it.
+
+        Args:
+            name: What tasks call it in `uses=`.
+            rate: "60/min", "10/sec", "1.5/sec", "1000/hour", "100/15min": no window of that length, wherever it
+                starts, sees more starts than that.
+            concurrent: How many handlers may run at the same time.
+            burst: Makes the rate a continuously refilled bucket of that size instead: at most burst + elapsed * rate
+                starts in any stretch of time.
+            limiter: An `aiolimiter.AsyncLimiter` instead of `rate=`, for instance one shared with other code.
+
+        Raises:
+            ConfigurationError: A value cannot work, or the name is taken.
+        """
+
+        def make_limiter(**options: Any) -> Any:
+            from runcue._limiter import BucketLimiter  # noqa: PLC0415 - aiolimiter is needed by few and costs import time
+
+            return BucketLimiter(**options)
+
+        self._registry.add_service(name, rate, concurrent, burst, limiter, make_limiter)
+
+    def task(
+        self,
+        name: str,
+        *,
+        uses: str | builtins.list[str] | tuple[str, ...] | None = None,
+        timeout: float | None = None,
+    ) -> Callable[[F], F]:
+        """Register a handler under a name, as a decorator.
+
+        A plain function runs in a thread, an `async def` on the event loop.
+
+        Args:
+            name: What `submit()` calls it.
+            uses: One service or several; of several, all limits are taken in one step or none.
+            timeout: Seconds a run may take before its work fails with `WorkTimeout`. Async handlers are cancelled; a
+                thread cannot be, its slot stays taken until it returns.
+
+        Returns:
+            A decorator that returns the handler unchanged.
+
+        Raises:
+            UnknownService: `uses` names a service that is not registered.
+            DuplicateTask: Another handler has that name. The same function defined again (a notebook cell) replaces
+                itself.
+            ConfigurationError: A value or the handler's signature cannot work.
+        """
+
+        def register(handler: F) -> F:
+            task = self._registry.add_task(name, handler, uses, timeout)
+            task.dispatcher = self._dispatcher
+            task.submitter = self._submit_from_handler
+            return handler
+
+        # Checked now, not when the decorator is applied: the mistake is in this line.
+        self._registry.check_task(name, uses, timeout)
+        return register
+
+    def get_task(self, name: str) -> Task | None:
+        """The registered task of that name, None if there is none."""
+        return self._core.tasks.get(name)
+
+    @overload
+    def is_ready(self, gate: F) -> F: ...
+    @overload
+    def is_ready(self, *, task: str) -> Callable[[F], F]: ...
+    def is_ready(self, gate: Any = None, *, task: str | None = None) -> Any:
+        """Register the question "are the inputs valid?", plain or async.
+
+        It is asked soon after submission and again immediately before the start. False keeps the work pending;
+        `(False, "reason")` does too, and the reason is shown by `debug_blocked()`. Raising counts as False.
+
+        Args:
+            gate: Takes the work. Absent when used as `@cue.is_ready(task="name")`.
+            task: Ask this one for works of that task, instead of the general one.
+        """
+        return self._gate("ready", gate, task)
+
+    @overload
+    def is_stale(self, gate: F) -> F: ...
+    @overload
+    def is_stale(self, *, task: str) -> Callable[[F], F]: ...
+    def is_stale(self, gate: Any = None, *, task: str | None = None) -> Any:
+        """Register the question "is the output missing or old?", plain or async.
+
+        It is asked after is_ready said yes. False skips the work. Raising counts as True.
+
+        Args:
+            gate: Takes the work. Absent when used as `@cue.is_stale(task="name")`.
+            task: Ask this one for works of that task, instead of the general one.
+        """
+        return self._gate("stale", gate, task)
+
+    def _gate(self, kind: str, gate: Any, task: str | None) -> Any:
+        def register(call: Any) -> Any:
+            self._registry.set_gate(kind, call, task)
+            self._dispatcher.looks.changed()
+            self._dispatcher.wake()
+            return call
+
+        return register if gate is None else register(gate)
+
+    def priority(self, call: Callable[[PriorityContext], float]) -> Callable[[PriorityContext], float]:
+        """Register how urgent a work is: 0.0 to 1.0, clamped; a plain function, asked once when a work becomes ready.
+
+        1.0 is worth a head start of 60 seconds over 0.0. Works of equal priority run in submission order.
+        """
+        if not callable(call):
+            raise ConfigurationError(f"priority must be callable, not {call!r}.")
+        self._callbacks.priority = call
+        self._core.ordered = True
+        return call
+
+    def on_start(self, listener: F) -> F:
+        """Hear (work) when a handler is about to be entered, once per attempt."""
+        return self._listen(Event.START, listener)
+
+    def on_complete(self, listener: F) -> F:
+        """Hear (work, result, duration in seconds) when a handler has returned."""
+        return self._listen(Event.COMPLETE, listener)
+
+    def on_failure(self, listener: F) -> F:
+        """Hear (work, error) when a work has failed: its handler raised, or a time-out struck."""
+        return self._listen(Event.FAILURE, listener)
+
+    def on_skip(self, listener: F) -> F:
+        """Hear (work) when is_stale said that its output is up to date."""
+        return self._listen(Event.SKIP, listener)
+
+    def on_cancel(self, listener: F) -> F:
+        """Hear (work) when it was cancelled."""
+        return self._listen(Event.CANCEL, listener)
+
+    def on_pending_warning(self, listener: F) -> F:
+        """Hear (work, seconds) when it has been pending for `pending_warn_after`. Replaces the default log line."""
+        return self._listen(Event.PENDING_WARNING, listener)
+
+    def on_stall_warning(self, listener: F) -> F:
+        """Hear (seconds_since_progress, pending_count) after `stall_warn_after`. Replaces the default log line."""
+        return self._listen(Event.STALL_WARNING, listener)
+
+    def _listen(self, event: Event, listener: F) -> F:
+        self._callbacks.listen(event, listener)
+        return listener
+
+    # --- Lifecycle ----------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to run works in the running event loop. Returns at once; starting a started cue does nothing.
+
+        Raises:
+            UsageError: No event loop is running, or the cue is stopping.
+            WrongLoop: It is started in another loop that is still alive.
+        """
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            raise UsageError(
+                "start() needs a running event loop: call it inside an async function, e.g. one given to runcue.run()."
+            ) from None
+        if self._loop is not None and not self._stopped:
+            if self._stopping.level is not None:
+                raise UsageError("start() while the cue is stopping: await stop() first.")
+            if self._loop is loop:
+                return
+            if not self._loop.is_closed():
+                raise WrongLoop(
+                    "This cue was started in another event loop; stop it there first, or use submit_threadsafe()."
+                )
+            # The former loop ended without stop(): what ran in it is gone.
+            self._dispatcher.bury()
+        if self._dispatcher.failure is not None:
+            raise self._dispatcher.failed()
+        self._loop = loop
+        self._thread = threading.get_ident()
+        self._stopped = False
+        self._dispatcher.start(loop)
+        self._stopping.begin()
+        _started.add(self)
+
+    async def stop(self, *, drain: bool = True, timeout: float | None = None) -> Summary:
+        """Stop gracefully: let everything run that can, then cancel the rest.
+
+        Rate waits are waited for. When nothing can move any more, every work that is left is asked once more: what is
+        up to date is skipped, what is not ready is cancelled, listed in the summary and logged as one warning.
+
+        Args:
+            drain: False: start nothing more, cancel what is pending, wait for what is running.
+            timeout: After so many seconds cancel what is running too. Threads cannot be ended; those that are still
+                running are listed in `summary.abandoned`, and their works are cancelled.
+
+        Returns:
+            What became of the works since `start()`.
+
+        Raises:
+            UsageError: Called from inside a handler or callback; or the cue was never started but holds work, which
+                would be lost silently.
+            CueFailed: The scheduler failed.
+        """
+        self._check_loop("stop()")
+        if timeout is not None and timeout != 0:
+            timeout = seconds_or_none(timeout, "timeout of stop()")
+        if self._loop is None:
+            if self._core.pending():
+                raise UsageError(
+                    f"stop() on a cue that was never started but holds {self._core.pending()} works, which would be "
+                    "lost; call start() first, or cancel them."
+                )
+            return self._stopping.summary([])
+        if self._stopped:
+            return self._stopping.summary([])
+        return await self._stopping.stop(drain, timeout)
+
+    def _on_stopped(self) -> None:
+        self._stopped = True
+        _started.discard(self)
+        while self._inbox:
+            self._inbox.popleft()()
+
+    async def drain(self) -> Summary:
+        """Wait until nothing that is pending can still run.
+
+        The cue stays open. Works that are not ready stay pending and are listed in `summary.blocked`.
+
+        Raises:
+            UsageError: Called from inside a handler or callback, or the cue is not started.
+            CueFailed: The scheduler failed.
+        """
+        self._check_loop("drain()")
+        if self._loop is None or self._stopped:
+            raise UsageError("drain() needs a started cue: call start() first.")
+        return await self._stopping.drain()
+
+    async def __aenter__(self) -> Self:
+        self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Drain and stop on a clean exit; cancel everything on an exception."""
+        if kind is None:
+            await self.stop()
+        elif not self._stopped:
+            await self.stop(drain=False, timeout=0)
+
+    # --- Work ---------------------------------------------------------------------------------------------------
+
+    async def submit(
+        self, task: str | Callable[..., Any], *, params: Mapping[str, Any] | None = None
+    ) -> WorkHandle:
+        """Add a work to the pending set. Runs no user code and does not wait.
+
+        Args:
+            task: The name of a registered task, or its handler.
+            params: A mapping with str keys, copied: a later change of it is not seen by the handler.
+
+        Returns:
+            The work's id as a str that can also be waited on.
+
+        Raises:
+            UnknownTask: The task is not registered (also a ValueError).
+            InvalidParams: params is no such mapping.
+            CueStopped: The cue has been stopped, or is stopping and this is not a handler or listener of it.
+            WrongLoop: Called in another event loop than the one the cue was started in.
+            CueFailed: The scheduler failed.
+        """
+        known = self._core.tasks.get(task) if type(task) is str else None
+        if known is None:
+            known = self._registry.find(task)
+        if self._loop is None:
+            self._dispatcher.use_clock(asyncio.get_running_loop())
+        elif asyncio.get_running_loop() is not self._loop:
+            self._check_loop("submit()")
+        if self._stopping.level is not None or self._dispatcher.failure is not None:
+            self._check_open(contextvars.copy_context())
+        taken = dict(params) if type(params) is dict else take_over(params)
+        return self._admit(known, taken, contextvars.copy_context())
+
+    def _admit(self, task: Task, params: dict[str, Any], context: contextvars.Context) -> WorkHandle:
+        self._number = number = self._number + 1
+        dispatcher = self._dispatcher
+        now = dispatcher.now()
+        work = Work(f"{self._prefix}{number}", task.name, params, now + dispatcher.skew)
+        work._task = task
+        # Nearly always there are no variables: one object for all instead of one more for the garbage collector each.
+        work._context = context or _EMPTY
+        self._core.add(work, now)
+        if not dispatcher.woken:
+            dispatcher.wake()
+        return handle_of(work)
+
+    def submit_threadsafe(
+        self, task: str | Callable[..., Any], *, params: Mapping[str, Any] | None = None
+    ) -> WorkHandle:
+        """Submit from another thread than the event loop's. Returns when the work has been added.
+
+        Args:
+            task: As for `submit()`.
+            params: As for `submit()`.
+
+        Raises:
+            UsageError: Called in the event loop's own thread, or the cue is not started.
+            UnknownTask, InvalidParams, CueStopped, CueFailed: As for `submit()`.
+        """
+        known = self._registry.find(task)
+        taken = take_over(params)
+        context = contextvars.copy_context()
+        loop = self._loop
+        if loop is None:
+            raise UsageError("submit_threadsafe() needs a started cue.")
+        if threading.get_ident() == self._thread and not self._stopped:
+            raise UsageError(
+                "submit_threadsafe() in the event loop's own thread: there it is `await cue.submit(...)`."
+            )
+        done: Future[WorkHandle] = Future()
+
+        def admit() -> None:
+            try:
+                self._check_open(context)
+                done.set_result(self._admit(known, taken, context))
+            except BaseException as error:
+                done.set_exception(error)
+
+        if self._stopped:
+            raise _stopped_error()
+        self._inbox.append(admit)
+        try:
+            loop.call_soon_threadsafe(self._receive)
+        except RuntimeError:
+            raise CueStopped("The event loop of this cue is closed.") from None
+        return done.result()
+
+    def _receive(self) -> None:
+        while self._inbox:
+            self._inbox.popleft()()
+        self._dispatcher.wake()
+
+    def _submit_from_handler(self, task: Any, params: Mapping[str, Any] | None) -> str:
+        if threading.get_ident() == self._thread:
+            raise UsageError(
+                "work.submit() is for sync handlers; in the event loop it is `await cue.submit(...)`."
+            )
+        return self.submit_threadsafe(task, params=params)
+
+    def _check_open(self, context: contextvars.Context) -> None:
+        if self._dispatcher.failure is not None:
+            raise self._dispatcher.failed()
+        if self._stopping.level is None:
+            return
+        inside = context.get(CURRENT)
+        mine = inside is self._dispatcher or (
+            isinstance(inside, Work) and inside._task in self._core.all_tasks
+        )
+        if self._stopped or self._stopping.shut or not mine:
+            raise _stopped_error()
+
+    def _check_loop(self, call: str) -> None:
+        loop = self._loop
+        if (
+            loop is not None
+            and not self._stopped
+            and not loop.is_closed()
+            and loop is not asyncio.get_running_loop()
+        ):
+            raise WrongLoop(
+                f"{call} in another event loop or thread than the one this cue was started in. "
+                "From other threads use cue.submit_threadsafe()."
+            )
+
+    async def get(self, work_id: str) -> Work | None:
+        """The work of that id, None if the cue does not know it (any more)."""
+        return self._core.history.works.get(str(work_id))
+
+    async def list(
+        self, *, state: WorkState | None = None, task: str | None = None, limit: int = 100
+    ) -> builtins.list[Work]:
+        """Known works in submission order.
+
+        Args:
+            state: Only works in this state.
+            task: Only works of the task of this name.
+            limit: At most so many.
+        """
+        found: builtins.list[Work] = []
+        for work in self._core.history:
+            if len(found) >= limit:
+                break
+            if (state is None or work.state is state) and (task is None or work.task == task):
+                found.append(work)
+        return found
+
+    async def cancel(self, work_id: str) -> bool:
+        """Cancel a pending or running work; it settles at once.
+
+        An async handler is cancelled. A thread cannot be: it goes on, holding its slot, and can see `work.cancelled`.
+
+        Returns:
+            Whether it was still unsettled.
+        """
+        self._check_loop("cancel()")
+        work = self._core.history.works.get(str(work_id))
+        return work is not None and work._phase != SETTLED and self._dispatcher.cancel(work)
+
+    def nudge(self) -> None:
+        """Say that something outside changed: everything that waits for its inputs is asked again now."""
+        self._dispatcher.looks.want_full()
+        self._dispatcher.wake()
+
+    def debug_blocked(self) -> builtins.list[dict[str, Any]]:
+        """Why works are pending, oldest first.
+
+        Returns:
+            One dict per blocked work: "work" (the Work), "reason" ("not_ready", "service_full" or "unknown_task") and
+            "details" (one line for a person). Works that are about to start are not in it.
+        """
+        now = self._dispatcher.now()
+        found = (self._reason(work, now) for work in self._core.pending_works())
+        return [reason.as_dict() for reason in found if reason is not None]
+
+    def _reason(self, work: Work, now: float) -> Reason | None:
+        if work._phase == FRESH and work._task.gated and not work._task.gate_is_async:
+            # Nobody has asked yet (it was submitted in this very step, or the cue is not started): ask for the answer.
+            verdict = self._callbacks.ask(work, now)
+            if isinstance(verdict, GateAnswer):
+                verdict.discard()
+            elif not verdict:
+                return Reason(
+                    work, "not_ready", f"is_ready said no{': ' + str(work._answer) if work._answer else ''}"
+                )
+            limit = blocked_by_limits(work, now)
+            return Reason(work, "service_full", limit) if limit else None
+        return reason_of(work, now)
+
+    # --- For runcue.run() ---------------------------------------------------------------------------------------
+
+    def _interrupt(self, *, kill: bool) -> None:
+        """Begin to stop, without waiting: finish what is running, or cancel that too."""
+        self._stopping.begin_to_stop(KILL if kill else FINISH)
+
+    async def _until_stopped(self) -> None:
+        await self._stopping.stopped()
+
+
+def _stopped_error() -> CueStopped:
+    return CueStopped("This cue has been stopped and takes no more work; call start() to begin again.")
+
+
+def cues_in(loop: asyncio.AbstractEventLoop) -> builtins.list[Cue]:
+    """The cues that are started in a loop."""
+    return [cue for cue in _started if cue._loop is loop and not cue._stopped]

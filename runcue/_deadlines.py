@@ -1,0 +1,71 @@
+"""Instants at which something is due, each under a key: one heap, so that one timer serves them all.
+
+Lives here: `Deadlines`. Setting a key again moves it; what was moved or cleared stays in the heap until it surfaces or
+is outnumbered.
+
+Must not know: what is due, or the clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from heapq import heapify, heappop, heappush
+from math import inf
+
+__all__ = ["Deadlines"]
+
+
+class Deadlines:
+    """A heap of (instant, number, key) with at most one living entry per key."""
+
+    __slots__ = ("_heap", "_living", "_number")
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, Hashable]] = []
+        self._living: dict[Hashable, tuple[float, int, Hashable]] = {}
+        self._number = 0
+
+    def __len__(self) -> int:
+        return len(self._living)
+
+    def __contains__(self, key: Hashable) -> bool:
+        return key in self._living
+
+    def set(self, key: Hashable, when: float) -> None:
+        """Let a key fall due at an instant, instead of any earlier setting. At inf it is cleared."""
+        if when == inf:
+            self.clear(key)
+            return
+        known = self._living.get(key)
+        if known is not None and known[0] == when:
+            return
+        self._number += 1
+        entry = (when, self._number, key)
+        self._living[key] = entry
+        heappush(self._heap, entry)
+        self._tidy()
+
+    def clear(self, key: Hashable) -> None:
+        """Forget a key. Harmless if it is not set."""
+        if self._living.pop(key, None) is not None:
+            self._tidy()
+
+    def next(self) -> float:
+        """The earliest instant, inf if there is none."""
+        heap = self._heap
+        while heap and self._living.get(heap[0][2]) is not heap[0]:
+            heappop(heap)
+        return heap[0][0] if heap else inf
+
+    def pop_due(self, now: float) -> Hashable | None:
+        """Take out one key whose instant has come, None if there is none."""
+        if self.next() > now:
+            return None
+        key = heappop(self._heap)[2]
+        del self._living[key]
+        return key
+
+    def _tidy(self) -> None:
+        if len(self._heap) > 64 and len(self._heap) > 2 * len(self._living):
+            self._heap = list(self._living.values())
+            heapify(self._heap)

@@ -1,0 +1,630 @@
+"""The async shell: what turns the core's decisions into running handlers.
+
+Lives here: the pump, which looks at everything once after a cause; workers, which take work after work; threads'
+works; settling; and who waits for whom. Together with the timers, gates and lines it owns, this is the only place with
+asyncio tasks and timers.
+
+The loop runs for two reasons only: something happened (`wake`), or a computed instant arrived. There is no polling.
+
+Shape of the hot path: a worker is an asyncio task that takes works of a route and runs them until the route is dry or a
+handler has suspended. A handler that never suspends costs no task of its own; one that suspends ends its worker's
+reuse, so that nothing keyed to `current_task()` leaks from one work into the next. Each work runs in its own copy of
+the contextvars of its submission.
+
+Must not know: how limits are kept, in which order works come, how callbacks fail, when a cue may stop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from inspect import isawaitable
+from typing import Any, Final
+
+from runcue._callbacks import Callbacks, without_frames
+from runcue._clock import clock_of
+from runcue._core import Core
+from runcue._current import CURRENT
+from runcue._deadlines import Deadlines
+from runcue._errors import CueFailed, HandlerExited, WorkTimeout
+from runcue._events import Event
+from runcue._gates import Gates
+from runcue._listening import Lines
+from runcue._pending import Route
+from runcue._steps import first_step, go_on
+from runcue._timers import Timers
+from runcue._work import CANCELLED, COMPLETED, FAILED, FRESH, SETTLED, SKIPPED, WAITING, Work
+from runcue.abc import Executor
+
+__all__ = ["Dispatcher"]
+
+logger = logging.getLogger("runcue")
+
+SLICE: Final = 0.002
+"""Seconds that scheduling may take in one turn of the event loop before everything else in it gets its turn."""
+
+RECHECK_AFTER: Final = 0.05
+"""A change from outside is noticed within this time."""
+
+
+class Dispatcher:
+    """Runs the works of a core in the running event loop.
+
+    Attributes:
+        core: The state.
+        callbacks: The user's code.
+        timers: The instants that are waited for.
+        gates: Asks works.
+        running: Works whose handlers are in flight beyond one step, settled or not: they hold slots.
+        failure: What made the scheduler itself fail, None as long as it works.
+        closed: Nothing may start any more.
+        woken: Whether a look at everything is on its way.
+        now: The monotonic clock of the loop.
+        wall: Its wall clock.
+        skew: What to add to `now()` for a wall-clock stamp; one clock to read per work instead of two.
+        at_rest: Called after every look at everything, to see whether the cue has come to rest. Set by the owner.
+        prepare: Called before the timers are armed, to set the deadlines that follow from the state. Set by the owner.
+    """
+
+    def __init__(self, core: Core, callbacks: Callbacks, executor: Executor, *, recheck: bool) -> None:
+        self.core = core
+        self.callbacks = callbacks
+        self.executor = executor
+        self.running: dict[Work, None] = {}
+        self.failure: BaseException | None = None
+        self.closed = False
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.now: Callable[[], float] = time.monotonic
+        self.wall: Callable[[], float] = time.time
+        self.at_rest: Callable[[], None] = lambda: None
+        self.prepare: Callable[[], None] = lambda: None
+        self._context = contextvars.copy_context()
+        self._context.run(CURRENT.set, self)
+        self.timers = Timers(self._due, self._context)
+        self.gates = Gates(core, callbacks, self._context, self.settle, self.wake, self._run_now, self.fail)
+        self.looks = self.gates.looks
+        self.lines = Lines(callbacks, self._context, self.wake)
+        self.timers.on_due["recheck"] = lambda now: self.looks.want_full()
+        self._recheck = recheck
+        self.skew = 0.0
+        self.woken = False
+        self._in_slice = False
+        self._slice_until = 0.0
+        self._awaiting: dict[Work, asyncio.Future[BaseException | None]] = {}
+        heard = callbacks.listeners
+        self._on_start = heard[Event.START]
+        # By outcome.
+        self._on_end = (heard[Event.COMPLETE], heard[Event.SKIP], heard[Event.FAILURE], heard[Event.CANCEL])
+
+    # --- Lifecycle ----------------------------------------------------------------------------------------------
+
+    def use_clock(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Take the time from this loop: works may come before the start."""
+        clock = clock_of(loop)
+        self.now = self.callbacks.now = clock.monotonic
+        self.wall = clock.time
+        self.skew = clock.time() - clock.monotonic()
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Bind to the running loop and look at what is there."""
+        self.loop = loop
+        self.use_clock(loop)
+        clock = clock_of(loop)
+        self.timers.start(clock)
+        self.core.progressed_at = self.now()
+        self.closed = self.woken = self._in_slice = False
+        for route in self.core.routes.values():
+            route.starting.clear()
+        self.executor.start(self._returned, self._entered, clock)
+        self.wake()
+
+    def detach(self) -> None:
+        """Let go of the loop: timers and threads."""
+        self.timers.stop()
+        self.executor.stop()
+        self.loop = None
+
+    def bury(self) -> None:
+        """Settle what ran in a loop that has ended without `stop()`, so that nothing stays RUNNING for ever."""
+        for work in list(self.running):
+            self._release(work)
+            if work._phase != SETTLED:
+                self.settle(work, CANCELLED, self.now())
+        self.detach()
+
+    def fail(self, error: BaseException) -> None:
+        """The scheduler itself failed: say so to everyone who waits, now and later."""
+        if self.failure is not None:
+            return
+        self.failure = error
+        self.closed = True
+        logger.critical("runcue's scheduler failed; all who wait on this cue get CueFailed", exc_info=error)
+        for work in list(self.core.history):
+            for waiter in work._waiters or ():
+                if not waiter.done():
+                    waiter.set_exception(self.failed())
+            work._waiters = None
+        for work in self.running:
+            if work._runner is not None:
+                work._runner.cancel()
+        self.at_rest()
+
+    def failed(self) -> CueFailed:
+        """The error for those who wait on a cue whose scheduler failed."""
+        error = CueFailed(f"The scheduler of this cue failed: {type(self.failure).__name__}: {self.failure}")
+        error.__cause__ = self.failure
+        return error
+
+    # --- Causes -------------------------------------------------------------------------------------------------
+
+    def wake(self) -> None:
+        """Something happened: look at everything, once, soon."""
+        if not self.woken and self.loop is not None:
+            self.woken = True
+            self.loop.call_soon(self._pump, context=self._context)
+
+    def _pump(self) -> None:
+        self.woken = False
+        if self.loop is None or self.failure is not None:
+            return
+        try:
+            core = self.core
+            core.moment += 1
+            now = self.now()
+            until = self._slice(now)
+            again = not self.looks.spend_credits(until)
+            if core.count[FRESH]:
+                again |= self.gates.judge_fresh(now, until, self.closed)
+            if core.count[WAITING] and not self.closed:
+                again |= self.looks.step(until, idle=self._is_idle())
+            # After the looks: what they found ready starts in this turn.
+            if not self.closed:
+                for route in tuple(core.routes.values()):
+                    if route.backlog(core.ordered):
+                        again |= self._fill(route, now, until)
+            if again:
+                self.wake()
+            else:
+                self.at_rest()
+            self._arm()
+        except BaseException as error:
+            self.fail(error)
+        self._raise_interrupt()
+
+    def _slice(self, now: float) -> float:
+        # One slice per turn of the loop for the pump and all workers together.
+        if not self._in_slice and self.loop is not None:
+            self._in_slice = True
+            self._slice_until = now + SLICE
+            self.skew = self.wall() - now
+            self.loop.call_soon(self._end_slice, context=self._context)
+        return self._slice_until
+
+    def _end_slice(self) -> None:
+        self._in_slice = False
+
+    def _is_idle(self) -> bool:
+        """Whether nothing runs, nothing is being asked and nothing that is ready could start."""
+        if self.movers() or self.gates.being_asked:
+            return False
+        now = self.now()
+        ordered = self.core.ordered
+        return not any(
+            bool(route.starting) or (route.backlog(ordered) and route.has_room(now))
+            for route in self.core.routes.values()
+        )
+
+    def _raise_interrupt(self) -> None:
+        interrupt = self.callbacks.interrupted
+        if interrupt is not None:
+            self.callbacks.interrupted = None
+            raise interrupt
+
+    # --- Instants -----------------------------------------------------------------------------------------------
+
+    def _arm(self) -> None:
+        timers = self.timers
+        self.prepare()
+        if self.core.count[WAITING]:
+            if self._recheck and "recheck" not in timers.passive:
+                timers.passive.set("recheck", self.now() + max(RECHECK_AFTER, 20 * self.looks.last_cost))
+            if not self.looks.exhausted and self._is_idle():
+                timers.active.set("look", self.looks.idle_due(self.now()))
+        else:
+            timers.passive.clear("recheck")
+        timers.arm()
+
+    def _due(self, deadlines: Deadlines) -> None:
+        try:
+            self.core.moment += 1
+            now = self.now()
+            while (key := deadlines.pop_due(now)) is not None:
+                if isinstance(key, Work):
+                    self._timed_out(key, now)
+                elif key in self.timers.on_due:
+                    self.timers.on_due[key](now)
+        except BaseException as error:
+            self.fail(error)
+        self._pump()
+
+    def _timed_out(self, work: Work, now: float) -> None:
+        place = (
+            ""
+            if work._task.is_async
+            else " Its thread cannot be interrupted and holds its slot until it returns."
+        )
+        limit = work._task.timeout
+        work.cancelled = True
+        text = f"The handler of {work.task!r} ran for longer than its timeout of {limit:g} s.{place}"
+        self.settle(work, FAILED, now, WorkTimeout(text))
+        if work._runner is not None:
+            work._runner.cancel()
+
+    # --- Starting -----------------------------------------------------------------------------------------------
+
+    def _fill(self, route: Route, now: float, until: float) -> bool:
+        """Start what may start on a route. Returns whether more is left for the next turn."""
+        core = self.core
+        if core.ordered and self.gates.held_back(now):
+            return False  # the pump comes again anyway
+        if route.is_async:
+            self._spawn_if_room(route, now)
+        else:
+            while (work := core.take(route, now)) is not None:
+                task = work._task
+                if not task.gated or work._asked == core.moment or self.gates.may_start(work, now):
+                    if task.is_async:
+                        # A rival's work is first in line. Its worker goes on with this route when its turn comes.
+                        self.gates.enqueue(work)
+                        self._spawn_if_room(task.route, now)
+                        return False
+                    self._hand_off(work, self.now())
+                now = self.now()
+                if now > until:
+                    return True
+        self._note_refill(route, now)
+        return False
+
+    def _note_refill(self, route: Route, now: float) -> None:
+        """If a rate is what keeps this route from starting, come back when it no longer does."""
+        if route.backlog():
+            for service in route.services:
+                if not service.has_token(now):
+                    self.timers.active.set(service, service.next_token(now))
+
+    def _spawn_if_room(self, route: Route, now: float) -> None:
+        starting = len(route.starting)
+        if (
+            route.free_slots() > starting
+            and route.backlog(self.core.ordered) > starting
+            and not self.closed
+            and (route.only is not None or route.has_room(now))
+            and self.loop is not None
+        ):
+            # Not through the loop's task factory: an eager one would run the worker inside of whoever spawns it.
+            route.starting.append(asyncio.Task(self._worker(route), loop=self.loop, context=self._context))
+
+    async def _worker(self, route: Route) -> None:
+        """Take and run works until there are none, a handler has suspended, or the turn is over."""
+        me = route.starting.popleft()
+        core = self.core
+        callbacks = self.callbacks
+        core.moment += 1
+        now = self.now()
+        until = self._slice(now)
+        try:
+            while not self.closed:
+                work = core.take(route, now)
+                if work is None:
+                    break
+                task = work._task
+                if not task.gated or work._asked == core.moment:
+                    start = True
+                else:
+                    start = self.gates.may_start(work, now)
+                    now = callbacks.at
+                if start:
+                    if not task.is_async:
+                        self._hand_off(work, now)
+                    else:
+                        rest = self._begin(work, now)
+                        if rest is not None:
+                            await self._finish(work, rest, me)
+                            break
+                else:
+                    self.wake()  # it may be waiting now, with nobody to look after it until this worker is through
+                if core.credits:
+                    self.looks.spend_credits(until)
+                now = self.now()
+                if now > until:
+                    break
+            self._spawn_if_room(route, now)
+            if not self.woken:
+                self.wake()
+        except KeyboardInterrupt:
+            self.wake()
+            raise
+        except BaseException as error:
+            self.fail(error)
+        self._raise_interrupt()
+
+    async def _run_now(self, work: Work) -> None:
+        """Start a work in the current task: its async gate has just said yes."""
+        if self.closed:
+            self.gates.enqueue(work)
+        elif not work._task.is_async:
+            self._hand_off(work, self.now())
+        elif (rest := self._begin(work, self.now())) is not None:
+            await self._finish(work, rest, asyncio.current_task())
+
+    def _enter(self, work: Work, now: float) -> float:
+        """All that happens before a handler is entered. Returns the instant after it."""
+        self.core.start(work, now, now + self.skew)
+        if self._on_start:
+            now = self.callbacks.emit(self._on_start, now, work, work)
+        timeout = work._task.timeout
+        if timeout is not None:
+            self.timers.active.set(work, now + timeout)
+            self.wake()  # arms the timer
+        return now
+
+    def _begin(self, work: Work, now: float) -> tuple[Any, Any] | None:
+        """Start an async handler and take its first step.
+
+        Returns:
+            None if that was all of it; otherwise what `_finish` goes on with.
+        """
+        context: contextvars.Context = work._context.copy()
+        route: Route = work._task.route
+        began = self._enter(work, now)
+        work._entered = began
+        value: Any = None
+        error: BaseException | None = None
+        rest: tuple[Any, Any] | None = None
+        try:
+            rest = context.run(first_step, work._task.handler, work)
+        except StopIteration as stop:
+            value = stop.value
+        except BaseException as raised:
+            error = raised
+        now = self.now()
+        if route.timed:
+            # After the first step, not before it: whatever instant the handler itself took is earlier than the stamp.
+            self._stamp(work, now)
+        if rest is not None:
+            work._context = context
+            return rest
+        if route.only is not None:
+            route.only.active -= 1
+        else:
+            for service in route.services:
+                service.release()
+        if error is None:
+            self.settle(work, COMPLETED, now, value, now - began)
+        else:
+            self._settle_failed(work, error)
+            if type(error) is KeyboardInterrupt:
+                raise error
+        return None
+
+    async def _finish(self, work: Work, rest: tuple[Any, Any], me: asyncio.Task[None] | None) -> None:
+        """Carry an async handler that has suspended on to its end, in the asyncio task `me`."""
+        work._runner = me
+        self.running[work] = None
+        route: Route = work._task.route
+        if route.only is None or route.only.active < route.only.concurrent:
+            self._spawn_if_room(route, work._entered)
+        value: Any = None
+        error: BaseException | None = None
+        try:
+            value = await go_on(work._context, *rest)
+        except BaseException as raised:
+            error = raised
+        self._ended(work, value, error, me is not None and bool(me.cancelling()))
+        if type(error) is KeyboardInterrupt:
+            raise error
+
+    def _ended(self, work: Work, value: Any, error: BaseException | None, cancelled: bool) -> None:
+        """An awaitable that a handler consists of has come to its end."""
+        self.core.moment += 1
+        work._runner = None
+        self._release(work)
+        if work._phase == SETTLED:
+            return
+        now = self.now()
+        if error is None:
+            self.settle(work, COMPLETED, now, value, now - work._entered)
+        elif cancelled and isinstance(error, asyncio.CancelledError):
+            # Somebody cancelled the asyncio task itself, as asyncio.run() does with all of them at its end.
+            work.cancelled = True
+            self.settle(work, CANCELLED, now)
+        else:
+            self._settle_failed(work, error)
+
+    def _settle_failed(self, work: Work, error: BaseException) -> None:
+        if not isinstance(error, Exception):
+            exited = HandlerExited(f"The handler of {work.task!r} ended with {type(error).__name__}: {error}")
+            exited.__cause__ = error
+            error = exited
+        self.settle(work, FAILED, self.now(), error)
+
+    def _stamp(self, work: Work, entered: float) -> None:
+        for service in work._task.route.services:
+            service.stamp(entered)
+
+    # --- Sync handlers ------------------------------------------------------------------------------------------
+
+    def _hand_off(self, work: Work, now: float) -> None:
+        """Give a sync handler to the executor."""
+        context = work._context
+        assert context is not None
+        route: Route = work._task.route
+        self._enter(work, now)
+        self.running[work] = None
+        try:
+            self.executor.submit(work, work._task.handler, context.copy(), stamped=route.timed)
+        except Exception as error:  # no more threads to be had
+            self._stamp(work, self.now())
+            self._release(work)
+            self._settle_failed(work, error)
+
+    def _entered(self, work: Work, entered: float) -> None:
+        """A sync handler was entered, at that instant."""
+        self._stamp(work, entered)
+        self.wake()
+
+    def _returned(self, work: Work, succeeded: bool, outcome: Any, entered: float, left: float) -> None:
+        """A sync handler has returned or raised."""
+        try:
+            self.core.moment += 1
+            if succeeded and outcome is not None and work._phase != SETTLED and isawaitable(outcome):
+                self._adopt(work, outcome, entered)
+                return
+            self._release(work)
+            if work._phase != SETTLED:
+                if succeeded:
+                    self.settle(work, COMPLETED, left, outcome, left - entered)
+                else:
+                    self._settle_failed(work, outcome)
+            if not self.woken:
+                self.wake()
+        except BaseException as error:
+            self.fail(error)
+        self._raise_interrupt()
+
+    def _release(self, work: Work) -> None:
+        if work in self.running:
+            del self.running[work]
+            route: Route = work._task.route
+            for service in route.services:
+                service.release()
+
+    def _adopt(self, work: Work, awaitable: Awaitable[Any], entered: float) -> None:
+        """A sync handler returned an awaitable: await it in the loop, in the same slot."""
+        assert self.loop is not None
+        work._entered = entered
+
+        async def rest() -> None:
+            value, error = None, None
+            try:
+                value = await awaitable
+            except BaseException as raised:
+                error = raised
+            me = asyncio.current_task()
+            self._ended(work, value, error, me is not None and bool(me.cancelling()))
+            self.wake()
+
+        work._runner = self.loop.create_task(rest(), context=work._context)
+
+    # --- Settling -----------------------------------------------------------------------------------------------
+
+    def settle(self, work: Work, outcome: int, now: float, value: Any = None, duration: float = 0.0) -> None:
+        """The one place where a work ends.
+
+        Args:
+            work: Not settled yet, and out of its queue or withdrawn from it.
+            outcome: COMPLETED, SKIPPED, FAILED or CANCELLED.
+            now: Monotonic.
+            value: What the handler returned, or why it failed.
+            duration: Seconds that the handler took.
+        """
+        self.core.settle(work, outcome, value, now, now + self.skew)
+        if work._task.timeout is not None:
+            self.timers.active.clear(work)
+        waiters = work._waiters
+        listeners = self._on_end[outcome]
+        if outcome == COMPLETED:
+            if listeners:
+                self.callbacks.emit(listeners, now, work, work, value, duration)
+        elif outcome == FAILED:
+            if listeners:
+                self.callbacks.emit(listeners, now, work, work, value)
+            elif not waiters:
+                self.callbacks.unheard(work, value)
+        elif listeners:
+            self.callbacks.emit(listeners, now, work, work)
+        if waiters:
+            work._waiters = None
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.set_result(value if outcome == FAILED else None)
+        if outcome == FAILED:
+            # Those who wait now get the original; what is kept must not keep the frames' locals alive.
+            work._value = without_frames(value)
+
+    def cancel(self, work: Work) -> bool:
+        """Cancel a work: it settles at once. Returns whether it was still unsettled."""
+        if work._phase == SETTLED:
+            return False
+        work.cancelled = True
+        self._withdraw(work, CANCELLED)
+        self.wake()
+        return True
+
+    def give_up(self, work: Work, error: BaseException) -> None:
+        """Fail a pending work."""
+        self._withdraw(work, FAILED, error)
+
+    def skip_if_up_to_date(self, work: Work) -> None:
+        """Skip a work that could run but never got its turn, if it is up to date by now."""
+        if self.gates.ask_for_skip(work):
+            self._withdraw(work, SKIPPED)
+
+    def _withdraw(self, work: Work, outcome: int, value: Any = None) -> None:
+        runner = work._runner
+        self.core.withdraw(work)
+        self.settle(work, outcome, self.now(), value)
+        if runner is not None:
+            runner.cancel()
+
+    def forget(self, work: Work) -> None:
+        """Do not wait for a running handler any longer: it could not be ended."""
+        self._release(work)
+        self.wake()
+
+    # --- Waiting for works --------------------------------------------------------------------------------------
+
+    async def settled(self, work: Work) -> BaseException | None:
+        """Wait until a work has settled. Returns the error of a failed one.
+
+        A handler that waits here for a work of its own cue does not count as moving: if nothing else can move either,
+        that is a deadlock.
+        """
+        if work._phase == SETTLED:
+            return work.exception
+        if self.failure is not None:
+            raise self.failed()
+        future: asyncio.Future[BaseException | None] = asyncio.get_running_loop().create_future()
+        if work._waiters is None:
+            work._waiters = [future]
+        else:
+            work._waiters.append(future)
+        waiter = CURRENT.get(None)
+        if not (
+            isinstance(waiter, Work) and waiter in self.running and waiter._runner is asyncio.current_task()
+        ):
+            return await future
+        self._awaiting[waiter] = future
+        self.wake()
+        try:
+            return await future
+        finally:
+            self._awaiting.pop(waiter, None)
+
+    def awaiting(self) -> list[Work]:
+        """Running works whose handlers wait for another work of this cue that has not settled."""
+        return [work for work, future in self._awaiting.items() if work in self.running and not future.done()]
+
+    def movers(self) -> int:
+        """How many handlers in flight do not merely wait for another work of this cue."""
+        return len(self.running) - len(self.awaiting()) if self._awaiting else len(self.running)
+
+    def can_start(self) -> bool:
+        """Whether something is ready that will be able to start, now or when its rate allows it."""
+        return any(
+            route.backlog() and all(service.has_slot() for service in route.services)
+            for route in self.core.routes.values()
+        )

@@ -1,0 +1,286 @@
+"""Asking works, before and besides their start: the first asking after submission, and async gates.
+
+Lives here: what becomes of a work once its gate was asked, and the tasks in which async gates are awaited. An async
+gate holds a slot while it is asked, never a token, and at most as many are asked at once as slots are free.
+
+Must not know: when waiting works are asked again (that is `_looks`), how handlers run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextvars import Context
+from math import inf
+from typing import Any, Final
+
+from runcue._callbacks import NO, RUN, SKIP, Callbacks, GateAnswer
+from runcue._core import Core
+from runcue._looks import ASKED, HIT, LATER, MISS, Looks
+from runcue._pending import Route
+from runcue._work import ASKING, CANCELLED, FRESH, READY, SKIPPED, WAITING, Work
+
+__all__ = ["GATE_LIMIT", "JUDGE_FIRST", "Gates"]
+
+GATE_LIMIT: Final = 30.0
+"""An async gate that takes longer counts as raising."""
+
+JUDGE_FIRST: Final = 0.05
+"""With a priority callback nothing starts before all that is new was asked, for at most this long."""
+
+# Async gates asked at once where no number of slots says how many.
+_MAX_ASKING = 100
+
+Settle = Callable[[Work, int, float], None]
+
+
+class Gates:
+    """Asks gates and puts works where the answers say they belong.
+
+    Args:
+        core: The state.
+        callbacks: The user's code.
+        context: The contextvars that gates are awaited in.
+        settle: Settles a work with an outcome, at an instant.
+        wake: Has everything looked at soon.
+        run_now: Starts a work whose async gate has just said yes, in the current task; None once nothing may start.
+
+    Attributes:
+        looks: Decides which waiting works are asked again.
+    """
+
+    def __init__(
+        self,
+        core: Core,
+        callbacks: Callbacks,
+        context: Context,
+        settle: Settle,
+        wake: Callable[[], None],
+        run_now: Callable[[Work], Any],
+        fail: Callable[[BaseException], None],
+    ) -> None:
+        self._core = core
+        self._callbacks = callbacks
+        self._context = context
+        self._settle = settle
+        self._wake = wake
+        self._run_now = run_now
+        self._fail = fail
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._judging_since = inf
+        self.looks = Looks(core, self._judge_waiting, self._now)
+
+    def _now(self) -> float:
+        return self._callbacks.now()
+
+    @property
+    def being_asked(self) -> bool:
+        """Whether an async gate is being awaited."""
+        return bool(self._tasks)
+
+    def held_back(self, now: float) -> bool:
+        """Whether an order by priority is not known yet, because some rivals were not asked."""
+        return now - self._judging_since < JUDGE_FIRST
+
+    # --- Asking -------------------------------------------------------------------------------------------------
+
+    def judge_fresh(self, now: float, until: float, closed: bool) -> bool:
+        """Ask works for the first time, soon after their submission, whether or not they could start.
+
+        Args:
+            now: Monotonic.
+            until: Stop at this instant.
+            closed: Whether nothing may start any more.
+
+        Returns:
+            Whether some are left for the next turn.
+        """
+        ordered = self._core.ordered
+        left = False
+        for route in tuple(self._core.routes.values()):
+            # Where there is room the workers ask, immediately before the start. An order by priority is known only
+            # when all have been asked.
+            if route.fresh and (ordered or closed or not route.has_room(now)):
+                left |= self._judge_route(route, until, ordered)
+        if not left or not ordered:
+            self._judging_since = inf
+        elif self._judging_since == inf:
+            self._judging_since = now
+        return left
+
+    def _judge_route(self, route: Route, until: float, ordered: bool) -> bool:
+        fresh = route.fresh
+        turned_away = 0
+        while len(fresh) > turned_away:
+            work = fresh[0]
+            if work._phase != FRESH:
+                fresh.popleft()
+                route.dead_fresh -= 1
+                continue
+            if not work._task.gated and not ordered:
+                return False  # nothing to ask: it stays in line
+            fresh.popleft()
+            if self._judge(work) == LATER:
+                fresh.append(work)
+                turned_away += 1
+            if self._callbacks.at > until and self._now() > until:
+                return len(fresh) > turned_away
+        if turned_away:
+            fresh.rotate(turned_away - len(fresh))
+        return False
+
+    def _judge_waiting(self, work: Work) -> int:
+        verdict = self._judge(work)
+        if verdict == LATER:
+            work._task.waiting.append(work)
+        return verdict
+
+    def _judge(self, work: Work) -> int:
+        """Ask a work that is in hand and put it where it belongs.
+
+        Returns:
+            HIT (it can run, or is settled), MISS (not ready), ASKED (being asked), LATER (could not be asked now).
+        """
+        task = work._task
+        if task.gated:
+            if task.gate_is_async and not self._may_ask(task.route):
+                return LATER
+            verdict = self._callbacks.ask(work, self._callbacks.now())
+            if verdict == NO:
+                self._core.wait(work)
+                return MISS
+            if verdict == SKIP:
+                self._settle(work, SKIPPED, self._callbacks.at)
+                return HIT
+            if isinstance(verdict, GateAnswer):
+                task.gate_is_async = True
+                if not self._may_ask(task.route) and verdict.discard():
+                    return LATER
+                self.await_answer(work, verdict, start=False)
+                return ASKED
+        self.enqueue(work)
+        return HIT
+
+    def _may_ask(self, route: Route) -> bool:
+        return route.asking < _MAX_ASKING and route.free_slots() > 0
+
+    def may_start(self, work: Work, now: float) -> bool:
+        """Ask the gate of a work that has been taken to be started, unless its yes still holds.
+
+        Args:
+            work: In hand, its limits allow the start.
+            now: Monotonic.
+
+        Returns:
+            Whether to start it at once. If not, it has been put where it belongs.
+        """
+        verdict = self._callbacks.ask(work, now)
+        if verdict == RUN:
+            return True
+        if verdict == NO:
+            self._core.wait(work)
+        elif verdict == SKIP:
+            self._settle(work, SKIPPED, self._callbacks.at)
+        else:
+            assert isinstance(verdict, GateAnswer)
+            work._task.gate_is_async = True
+            self.await_answer(work, verdict, start=True)
+        return False
+
+    def enqueue(self, work: Work) -> None:
+        """Put a work in hand whose gate said yes in its place."""
+        core = self._core
+        key = work._key
+        if core.ordered and work._phase != READY:
+            priority = self._callbacks.ask_priority(work, self._now() - work._since, core.pending())
+            # Linear ageing is a constant key: a priority of 1.0 is worth a head start of 60 s over one of 0.0.
+            key = work._since - 60.0 * (priority - 0.5)
+        core.enqueue(work, key)
+        work._asked = core.moment
+
+    def ask_for_skip(self, work: Work) -> bool:
+        """Before a work that never got its turn is given up: is it up to date by now?"""
+        if not work._task.gated:
+            return False
+        verdict = self._callbacks.ask(work, self._now())
+        if isinstance(verdict, GateAnswer):
+            verdict.discard()
+        return verdict == SKIP
+
+    # --- Async gates --------------------------------------------------------------------------------------------
+
+    def await_answer(self, work: Work, answer: GateAnswer, *, start: bool) -> None:
+        """Await an async gate in a task of its own, holding a slot but no token.
+
+        Args:
+            work: In hand.
+            answer: What the callback returned.
+            start: Whether it is asked in order to be started, and not merely to know.
+        """
+        waited = work._phase == WAITING
+        route: Route = work._task.route
+        for service in route.services:
+            service.hold()
+        route.asking += 1
+        if waited:
+            self.looks.asking += 1
+        self._core.move(work, ASKING)
+        gate = self._gate(work, answer, waited, start)
+        task = asyncio.get_running_loop().create_task(gate, context=self._context)
+        work._runner = task
+        self._tasks.add(task)
+
+    async def _gate(self, work: Work, answer: GateAnswer, waited: bool, start: bool) -> None:
+        me = asyncio.current_task()
+        assert me is not None
+        try:
+            verdict: int | GateAnswer = answer
+            gone = False
+            while isinstance(verdict, GateAnswer) and not gone:
+                value, error = await _answer_of(verdict)
+                self._core.moment += 1
+                gone = work._phase != ASKING or bool(me.cancelling())
+                if not gone:
+                    verdict = self._callbacks.resume(work, verdict.question, value, error)
+            route: Route = work._task.route
+            for service in route.services:
+                service.release()
+            route.asking -= 1
+            self._tasks.discard(me)
+            if waited:
+                self.looks.answered(verdict in (RUN, SKIP))
+            if gone:
+                if work._phase == ASKING:  # the loop is shutting down
+                    work._runner = None
+                    self._settle(work, CANCELLED, self._now())
+                self._wake()
+                return
+            work._runner = None
+            if waited and verdict != NO:
+                self._core.learn(work._task)
+            if verdict == NO:
+                self._core.wait(work)
+            elif verdict == SKIP:
+                self._settle(work, SKIPPED, self._now())
+            elif start and route.has_room(self._now()):
+                await self._run_now(work)
+            else:
+                self.enqueue(work)
+            self._wake()
+        except KeyboardInterrupt:
+            self._wake()
+            raise
+        except BaseException as error:
+            self._fail(error)
+
+
+async def _answer_of(answer: GateAnswer) -> tuple[Any, BaseException | None]:
+    """What the awaitable gives, or what it raised."""
+    limit = asyncio.timeout(GATE_LIMIT)
+    try:
+        async with limit:
+            return await answer.awaitable, None
+    except TimeoutError as error:
+        return None, TimeoutError(f"no answer within {GATE_LIMIT:g} s") if limit.expired() else error
+    except BaseException as error:
+        return None, error

@@ -1,0 +1,267 @@
+"""When waiting works are asked again, and which ones: rule by rule, within a budget.
+
+Lives here: three kinds of looks at works whose is_ready said no.
+
+- A settlement of a task that made such works ready before: one fruitless question per settlement, hits are free. The
+  experience is kept per pair of tasks by the core; a handful of waiting works is asked whole.
+- A settlement when nothing else runs: on until something is ready, or everything has been asked. Tasks take turns in
+  doubling portions, the one that last became ready first: in a layered graph the next layer is found with one question
+  per task.
+- A full pass, as the safety net for changes from outside, as often as 5 % of the time allows.
+
+A look at a task continues where the last one stopped: its waiting works rotate.
+
+Must not know: event loops, timers, what a gate is. It is called with a time limit and says whether it got through.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from runcue._core import Core
+from runcue._work import WAITING, Task, Work
+
+__all__ = ["ASKED", "HIT", "LATER", "MISS", "Looks"]
+
+HIT: Final = 1
+MISS: Final = 0
+LATER: Final = -1
+ASKED: Final = 2
+
+# So few waiting works are all asked, whatever the odds.
+_HANDFUL = 8
+# After the first hit of an idle look, this many fruitless questions more, to find company for the one that will run.
+_COMPANY = 32
+
+
+class Looks:
+    """Decides which waiting works are asked, and asks them through `judge`.
+
+    Args:
+        core: The state.
+        judge: Asks the gate of a waiting work that has been taken out of its line, and puts it where it belongs.
+            Returns whether it is ready or skipped (HIT), stays (MISS), is being asked by an async gate (ASKED), or
+            cannot be asked now because such a gate needs a free slot (LATER). MISS and LATER have put it back at the
+            end of its line.
+        now: The clock.
+    """
+
+    def __init__(self, core: Core, judge: Callable[[Work], int], now: Callable[[], float]) -> None:
+        self._core = core
+        self._judge = judge
+        self._now = now
+        self._pass: _Pass | None = None
+        self._full_wanted = False
+        # The settlement count at which everything waiting had been asked and nothing was ready.
+        self._fruitless_at = -1
+        self._fruitless_cost = 0.0
+        self._fruitless_ended = float("-inf")
+        self.last_cost = 0.0
+        self.asking = 0
+        """Async gates of waiting works that have been asked and have not answered yet."""
+
+    # --- What others want ---------------------------------------------------------------------------------------
+
+    def want_full(self) -> None:
+        """Ask everything that waits, from now on: a nudge, the recheck, the last look of a stop."""
+        self._full_wanted = True
+
+    def changed(self) -> None:
+        """Something that is no settlement may have changed an answer (work was submitted, a gate registered)."""
+        self._fruitless_at = -1
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether asking again cannot help: all was asked since the last settlement, and nothing is under way."""
+        if self._pass is not None or self._full_wanted or self.asking:
+            return False
+        return not self._core.count[WAITING] or self._fruitless_at == self._core.settlements
+
+    def idle_due(self, now: float) -> float:
+        """When an idle look may begin: at once, unless the last one was dear and fruitless."""
+        return max(now, self._fruitless_ended + 20 * self._fruitless_cost)
+
+    # --- After a settlement -------------------------------------------------------------------------------------
+
+    def spend_credits(self, until: float) -> bool:
+        """Look at works that are known to wait for what has settled.
+
+        Args:
+            until: Stop at this instant.
+
+        Returns:
+            Whether all was looked at.
+        """
+        settled = self._core.credits
+        while settled:
+            cause = settled.popleft()
+            for task in tuple(cause.wakes):
+                if not task.waiting:
+                    continue
+                everyone = len(task.waiting) <= _HANDFUL
+                if not self._ask(task, len(task.waiting), len(task.waiting) if everyone else 1, until):
+                    self._core.missed(cause, task)
+            if self._now() > until:
+                return False
+        return True
+
+    def _ask(self, task: Task, questions: int, misses: int, until: float) -> int:
+        """Ask up to so many, stopping after so many misses. Returns the number of hits."""
+        hits = 0
+        judge = self._judge
+        for _ in range(questions):
+            work = self._next(task)
+            if work is None:
+                break
+            verdict = judge(work)
+            if verdict == HIT:
+                hits += 1
+                if hits & 15 == 0 and self._now() > until:
+                    break
+            else:
+                misses -= 1
+                if misses <= 0 or verdict == LATER:
+                    break
+        return hits
+
+    @staticmethod
+    def _next(task: Task) -> Work | None:
+        waiting = task.waiting
+        while waiting:
+            work = waiting.popleft()
+            if work._phase == WAITING:
+                return work
+            task.dead_waiting -= 1
+        return None
+
+    # --- Passes -------------------------------------------------------------------------------------------------
+
+    def step(self, until: float, *, idle: bool) -> bool:
+        """Go on with a pass, or begin one if it is wanted.
+
+        Args:
+            until: Stop at this instant.
+            idle: Nothing runs and nothing could start: an idle look is allowed.
+
+        Returns:
+            Whether more is left to be done at once.
+        """
+        if self._full_wanted and (self._pass is None or not self._pass.full):
+            self._pass = self._begin(full=True)
+        elif self._pass is None:
+            if not idle or self.exhausted or self.idle_due(self._now()) > self._now():
+                return False
+            self._pass = self._begin(full=False)
+        self._full_wanted = False
+        current = self._pass
+        began = self._now()
+        state = current.run(self._judge, until, self._now)
+        current.cost += self._now() - began
+        if state == _Pass.MORE:
+            return True
+        if state == _Pass.BLOCKED or self.asking:
+            return False  # goes on when an async gate has answered
+        self._pass = None
+        self.last_cost = current.cost
+        if current.hits == 0 and current.complete:
+            if current.began_at == self._core.settlements:
+                self._fruitless_at = self._core.settlements
+            self._fruitless_cost = current.cost
+            self._fruitless_ended = self._now()
+        else:
+            self._fruitless_cost = 0.0
+        return idle and current.began_at != self._core.settlements
+
+    def answered(self, hit: bool) -> None:
+        """An async gate of a waiting work has answered."""
+        self.asking -= 1
+        if hit and self._pass is not None:
+            self._pass.hits += 1
+
+    def _begin(self, *, full: bool) -> _Pass:
+        tasks = [task for task in self._core.all_tasks if task.waiting]
+        first = self._core.last_hit
+        if first in tasks:
+            tasks.remove(first)
+            tasks.insert(0, first)
+        return _Pass(tasks, self._core.settlements, full=full)
+
+
+class _Share:
+    """How many works of one task a pass has yet to ask."""
+
+    __slots__ = ("left", "task")
+
+    def __init__(self, task: Task, left: int) -> None:
+        self.task = task
+        self.left = left
+
+
+class _Pass:
+    """One asking of everything that waits, resumable."""
+
+    MORE: Final = 1
+    BLOCKED: Final = 2
+    DONE: Final = 0
+
+    def __init__(self, tasks: list[Task], began_at: int, *, full: bool) -> None:
+        self._left = [_Share(task, len(task.waiting)) for task in tasks]
+        self._portion = 1
+        self._turn = 0
+        self._company = _COMPANY
+        self.full = full
+        self.began_at = began_at
+        self.hits = 0
+        self.cost = 0.0
+        self.complete = False
+
+    def run(self, judge: Callable[[Work], int], until: float, now: Callable[[], float]) -> int:
+        """Ask on. Returns MORE, BLOCKED or DONE."""
+        left = self._left
+        asked = 0
+        blocked = 0
+        while left:
+            if self._turn >= len(left):
+                self._turn = 0
+                self._portion *= 2
+            share = left[self._turn]
+            task = share.task
+            portion = min(share.left, self._portion if not self.full else 1 << 30)
+            found = 0
+            verdict = MISS
+            while portion > 0:
+                work = Looks._next(task)
+                if work is None:
+                    share.left = portion = 0
+                    break
+                share.left -= 1
+                portion -= 1
+                verdict = judge(work)
+                if verdict == HIT:
+                    found += 1
+                    self.hits += 1
+                    portion += 1  # where one is ready there are more
+                    portion = min(portion, share.left)
+                elif verdict == LATER:
+                    share.left += 1
+                    break
+                elif self.hits and not self.full:
+                    self._company -= 1
+                    if self._company <= 0:
+                        return self.DONE
+                asked += 1
+                if asked & 7 == 0 and now() > until:
+                    return self.MORE
+            if not self.full and found and task.route.backlog() >= task.route.free_slots():
+                return self.DONE
+            if share.left == 0:
+                del left[self._turn]
+                blocked = 0
+            else:
+                self._turn += 1
+                blocked = blocked + 1 if verdict == LATER else 0
+                if blocked >= len(left):
+                    return self.BLOCKED
+        self.complete = True
+        return self.DONE

@@ -1,0 +1,185 @@
+"""The pending set: in which order works are taken, and who competes for the same services.
+
+Lives here: `Ordered`, a priority order that costs nothing while works arrive in order, and `Route`, the works that
+need the same set of services.
+
+Must not know: gates, time, event loops. It is told when a work changes its place.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from heapq import heapify, heappop, heappush
+from typing import Any
+
+from runcue._service import Service
+from runcue._work import FRESH, READY, Work
+
+__all__ = ["Ordered", "Route"]
+
+
+class Ordered:
+    """Works by (key, submission number), lowest first.
+
+    Works nearly always arrive in order, so most of them go through a deque at no cost; only those that come late (they
+    had to wait for their inputs, or are more urgent) pay for a heap. Works leave it lazily: one that is no longer READY
+    is dropped when it is met, and counted as dead so that dead ones never outnumber the living.
+    """
+
+    __slots__ = ("_heap", "_line", "dead")
+
+    def __init__(self) -> None:
+        self._line: deque[Work] = deque()
+        self._heap: list[tuple[float, int, Work]] = []
+        self.dead = 0
+
+    def __len__(self) -> int:
+        return len(self._line) + len(self._heap) - self.dead
+
+    def __bool__(self) -> bool:
+        return bool(self._line or self._heap)
+
+    def push(self, work: Work) -> None:
+        """Add a work at its place."""
+        line = self._line
+        if line:
+            last = line[-1]
+            if work._key < last._key or (work._key == last._key and work._seq < last._seq):
+                heappush(self._heap, (work._key, work._seq, work))
+                return
+        line.append(work)
+
+    def peek(self) -> Work | None:
+        """The first work that is still READY, None if there is none."""
+        line = self._line
+        heap = self._heap
+        while line and line[0]._phase != READY:
+            line.popleft()
+            self.dead -= 1
+        while heap and heap[0][2]._phase != READY:
+            heappop(heap)
+            self.dead -= 1
+        if not heap:
+            return line[0] if line else None
+        if not line:
+            return heap[0][2]
+        first = line[0]
+        key, seq, work = heap[0]
+        return work if (key, seq) < (first._key, first._seq) else first
+
+    def drop(self, work: Work) -> None:
+        """Remove the work that `peek()` has just returned."""
+        if self._line and self._line[0] is work:
+            self._line.popleft()
+        else:
+            heappop(self._heap)
+
+    def works(self) -> list[Work]:
+        """All that are in here, in no particular order."""
+        return [work for work in (*self._line, *(entry[2] for entry in self._heap)) if work._phase == READY]
+
+    def bury(self) -> None:
+        """Note that one work in here has left its place in another way (it was cancelled, or timed out)."""
+        self.dead += 1
+        if self.dead > 64 and self.dead * 2 > len(self._line) + len(self._heap):
+            self._line = deque(work for work in self._line if work._phase == READY)
+            self._heap = [entry for entry in self._heap if entry[2]._phase == READY]
+            heapify(self._heap)
+            self.dead = 0
+
+
+class Route:
+    """Works that need exactly these services, and run in the same kind of place.
+
+    Attributes:
+        services: Taken all or none.
+        is_async: Whether its works run in the event loop.
+        rivals: Other routes that share a service with this one; order is kept among all of them.
+        fresh: Works that nobody has asked about yet, in submission order. Entries that are no longer FRESH are skipped.
+        ready: Works whose gate said yes.
+        starting: Workers on their way that have not taken a work yet, in the order in which they will come.
+        asking: Async gates that are being awaited.
+        timed: Whether starts have to be stamped.
+    """
+
+    __slots__ = (
+        "asking",
+        "dead_fresh",
+        "fresh",
+        "is_async",
+        "only",
+        "ready",
+        "rivals",
+        "services",
+        "starting",
+        "timed",
+    )
+
+    def __init__(self, services: tuple[Service, ...], is_async: bool) -> None:
+        self.services = services
+        self.is_async = is_async
+        self.rivals: tuple[Route, ...] = ()
+        self.fresh: deque[Work] = deque()
+        self.dead_fresh = 0
+        self.ready = Ordered()
+        self.starting: deque[Any] = deque()
+        self.asking = 0
+        self.timed = any(service.timed for service in services)
+        # The common case, one service with slots and no rate, is decided by one comparison.
+        simple = len(services) == 1 and services[0].rate is None and services[0].limiter is None
+        self.only: Service | None = services[0] if simple else None
+
+    def has_room(self, now: float) -> bool:
+        """Whether its services allow one more start at this instant."""
+        if self.only is not None:
+            return self.only.active < self.only.concurrent
+        return all(service.has_slot() and service.has_token(now) for service in self.services)
+
+    def free_slots(self) -> int:
+        """How many more could run at the same time, whatever the rate says."""
+        only = self.only
+        if only is not None:
+            return only.concurrent - only.active
+        return min((service.concurrent - service.active for service in self.services), default=1 << 30)
+
+    def peek(self, ordered: bool) -> Work | None:
+        """The first work that may be taken, left where it is.
+
+        Args:
+            ordered: Take only works that were asked already, because their priority is not known before.
+        """
+        ready = self.ready.peek()
+        if ordered:
+            return ready
+        fresh = self.fresh
+        while fresh and fresh[0]._phase != FRESH:
+            fresh.popleft()
+            self.dead_fresh -= 1
+        if not fresh:
+            return ready
+        first = fresh[0]
+        if ready is None or (first._key, first._seq) < (ready._key, ready._seq):
+            return first
+        return ready
+
+    def pop(self, ordered: bool) -> Work | None:
+        """Take out what `peek()` would return."""
+        work = self.peek(ordered)
+        if work is not None:
+            if work._phase == FRESH:
+                self.fresh.popleft()
+            else:
+                self.ready.drop(work)
+        return work
+
+    def backlog(self, ordered: bool = False) -> int:
+        """How many works could be taken if there was room; with `ordered`, of those that were asked."""
+        ready = len(self.ready)
+        return ready if ordered else len(self.fresh) - self.dead_fresh + ready
+
+    def bury_fresh(self) -> None:
+        """Note that a work in `fresh` left its place in another way."""
+        self.dead_fresh += 1
+        if self.dead_fresh > 64 and self.dead_fresh * 2 > len(self.fresh):
+            self.fresh = deque(work for work in self.fresh if work._phase == FRESH)
+            self.dead_fresh = 0

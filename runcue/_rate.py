@@ -1,0 +1,82 @@
+"""Rates as people write them: "60/min", "1.5 / sec", "100/15min".
+
+Lives here: the grammar, and `Rate`, its meaning as whole tokens per period. What is done with a rate is the business
+of `_service`.
+
+Must not know: clocks, services, works.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+
+from runcue._errors import ConfigurationError
+
+__all__ = ["FORMS", "Rate", "parse_rate"]
+
+FORMS = '"60/min", "10/sec", "1.5/sec", "1000/hour", "5000/day", "100/15min"'
+
+_UNITS = {
+    1.0: ("s", "sec", "secs", "second", "seconds"),
+    60.0: ("m", "min", "mins", "minute", "minutes"),
+    3600.0: ("h", "hr", "hrs", "hour", "hours"),
+    86400.0: ("d", "day", "days"),
+}
+_SECONDS = {word: seconds for seconds, words in _UNITS.items() for word in words}
+_SHAPE = re.compile(r"\s*(\d+(?:[._]\d+)*|\.\d+)\s*(?:/|per)\s*(\d+(?:\.\d+)?)?\s*([a-z]+)\s*", re.IGNORECASE)
+
+# "0.333/sec" must not become 333 starts at once every 1000 s: a fraction that a person wrote has a small denominator.
+_LARGEST_DENOMINATOR = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """At most `count` starts in any window of `period` seconds.
+
+    Attributes:
+        count: Whole tokens, at least 1.
+        period: Seconds after which a spent token is usable again.
+        text: What the user wrote, for messages.
+    """
+
+    count: int
+    period: float
+    text: str
+
+    @property
+    def per_second(self) -> float:
+        """Tokens that come back in one second, on average."""
+        return self.count / self.period
+
+
+def parse_rate(value: object) -> Rate:
+    """Read a rate.
+
+    A rate that is no whole number per unit becomes the same rate over several units: 1.5/sec is 3 per 2 s.
+
+    Args:
+        value: Text such as "60/min". Units are sec, min, hour, day and their usual abbreviations; spaces, a decimal
+            count, underscores in it and a number before the unit ("100/15min") are allowed.
+
+    Returns:
+        The rate in whole tokens.
+
+    Raises:
+        ConfigurationError: Anything else, with the value and the accepted forms in the text.
+    """
+    match = _SHAPE.fullmatch(value) if isinstance(value, str) else None
+    seconds = _SECONDS.get(match[3].lower()) if match else None
+    if match is None or seconds is None:
+        raise ConfigurationError(f"Invalid rate {value!r}: write it as one of {FORMS}.")
+    try:
+        written = Fraction(match[1].replace("_", ""))
+    except ValueError:
+        raise ConfigurationError(f"Invalid rate {value!r}: write it as one of {FORMS}.") from None
+    per = Fraction(match[2] or 1)
+    if written <= 0 or per <= 0:
+        raise ConfigurationError(f"Invalid rate {value!r}: it must allow more than zero. Forms: {FORMS}.")
+    # Any number of tokens over the time that so many take is the same rate, exactly; a small one makes small bursts.
+    count = max(written.limit_denominator(_LARGEST_DENOMINATOR).numerator, 1)
+    return Rate(count, float(per * count / written) * seconds, match[0].strip())

@@ -1,0 +1,260 @@
+"""Registration: what the user describes before anything runs, checked where the mistake is made.
+
+Lives here: services, tasks and gates as they are declared, and the rules for each value. The result is written into the
+core's tables.
+
+Must not know: how anything runs.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from difflib import get_close_matches
+from typing import Any
+
+from runcue._core import Core
+from runcue._errors import ConfigurationError, DuplicateTask, InvalidParams, UnknownService, UnknownTask
+from runcue._rate import parse_rate
+from runcue._service import UNBOUNDED, Service
+from runcue._work import Task, Work
+
+__all__ = ["Registry", "positive_int", "seconds_or_none"]
+
+Gate = Callable[[Work], Any]
+
+
+def positive_int(value: object, what: str) -> int:
+    """Check a whole number of at least 1 (True is not a number).
+
+    Raises:
+        ConfigurationError: It is something else.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ConfigurationError(f"{what} must be a whole number of at least 1, not {value!r}.")
+    return value
+
+
+def seconds_or_none(value: object, what: str) -> float | None:
+    """Check a positive number of seconds, or None.
+
+    Raises:
+        ConfigurationError: It is something else.
+    """
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
+        raise ConfigurationError(f"{what} must be a positive number of seconds or None, not {value!r}.")
+    return float(value)
+
+
+def _name(value: object, what: str) -> str:
+    if not isinstance(value, str) or not value:
+        raise ConfigurationError(f"The name of a {what} must be a non-empty str, not {value!r}.")
+    return value
+
+
+def _known(names: Iterable[str], wanted: object, what: str) -> str:
+    names = sorted(names)
+    if not names:
+        return f"No {what} is registered yet."
+    near = get_close_matches(wanted, names, n=1) if isinstance(wanted, str) else []
+    return f"Did you mean {near[0]!r}?" if near else f"Registered: {', '.join(map(repr, names[:20]))}."
+
+
+def _same_source(one: Callable[..., Any], other: Callable[..., Any]) -> bool:
+    """Whether one function is the other, defined again (a notebook cell, a reloaded module)."""
+    if one is other:
+        return True
+    identity = [(getattr(f, "__module__", None), getattr(f, "__qualname__", None)) for f in (one, other)]
+    if identity[0] != identity[1] or None in identity[0] or "<lambda>" in str(identity[0][1]):
+        return False
+    if "<locals>" not in str(identity[0][1]):
+        return True
+    # Two functions of one name inside one function are two functions, unless they are the same lines.
+    lines = [getattr(getattr(f, "__code__", None), "co_firstlineno", None) for f in (one, other)]
+    return lines[0] == lines[1]
+
+
+def _is_async(handler: Callable[..., Any]) -> bool:
+    call = getattr(type(handler), "__call__", None)  # noqa: B004 - an object whose __call__ is a coroutine function
+    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(call)
+
+
+class Registry:
+    """Checks declarations and enters them into a core."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._names: dict[Callable[..., Any], str] = {}
+        self._ready: dict[str | None, Gate] = {}
+        self._stale: dict[str | None, Gate] = {}
+
+    def add_service(
+        self,
+        name: str,
+        rate: str | None,
+        concurrent: int | None,
+        burst: int | None,
+        limiter: Any,
+        make_limiter: Callable[..., Any],
+    ) -> None:
+        """Register a service; see `Cue.service` for the values.
+
+        Args:
+            name: Its name.
+            rate: Text, or None.
+            concurrent: Slots, or None.
+            burst: Size of a continuously refilled bucket, or None.
+            limiter: An aiolimiter object, or None.
+            make_limiter: Wraps either into a `Limiter`: it needs an event loop's clock, which is not known here.
+        """
+        _name(name, "service")
+        if name in self._core.services:
+            raise ConfigurationError(f"Service {name!r} is already registered.")
+        parsed = None if rate is None else parse_rate(rate)
+        slots = (
+            UNBOUNDED if concurrent is None else positive_int(concurrent, f"concurrent of service {name!r}")
+        )
+        wrapped = None
+        if burst is not None:
+            positive_int(burst, f"burst of service {name!r}")
+            if parsed is None:
+                raise ConfigurationError(
+                    f"Service {name!r}: burst={burst!r} needs a rate at which it is refilled."
+                )
+            wrapped = make_limiter(burst=burst, per_second=parsed.per_second)
+            parsed = None
+        if limiter is not None:
+            if wrapped is not None or parsed is not None:
+                raise ConfigurationError(
+                    f"Service {name!r}: limiter= stands instead of rate= and burst=, not beside."
+                )
+            wrapped = make_limiter(limiter=limiter)
+        self._core.services[name] = Service(name, parsed, slots, wrapped)
+
+    def add_task(self, name: str, handler: Callable[..., Any], uses: object, timeout: object) -> Task:
+        """Register a task, or put a redefinition of the same handler in its place.
+
+        Raises:
+            ConfigurationError: A value or the handler's signature cannot work.
+            UnknownService: It uses a service that is not registered.
+            DuplicateTask: Another handler has that name.
+        """
+        services, limit = self.check_task(name, uses, timeout)
+        self._check_handler(name, handler)
+        is_async = _is_async(handler)
+        known = self._core.tasks.get(name)
+        if known is not None and not _same_source(known.handler, handler):
+            raise DuplicateTask(
+                f"Task {name!r} is already registered with {_describe(known.handler)}; "
+                f"{_describe(handler)} needs another name."
+            )
+        task = Task(name, handler, services, limit, is_async)
+        task.route = self._core.route_for(services, is_async)
+        # Works of a former definition are carried out by it; the name leads to the new one from here on.
+        self._core.tasks[name] = task
+        self._core.all_tasks.append(task)
+        try:
+            self._names[handler] = name
+        except TypeError:
+            pass  # an unhashable callable can only be named by its name
+        self._resolve(task)
+        return task
+
+    def check_task(self, name: str, uses: object, timeout: object) -> tuple[tuple[str, ...], float | None]:
+        """Check what describes a task besides its handler.
+
+        Returns:
+            The names of its services, and its timeout in seconds.
+        """
+        _name(name, "task")
+        return self._services(name, uses), seconds_or_none(timeout, f"timeout of task {name!r}")
+
+    def _services(self, name: str, uses: object) -> tuple[str, ...]:
+        if uses is None:
+            return ()
+        if isinstance(uses, str):
+            names: tuple[object, ...] = (uses,)
+        elif isinstance(uses, Iterable):
+            names = tuple(uses)
+        else:
+            raise ConfigurationError(
+                f"uses of task {name!r} must be a service name or several, not {uses!r}."
+            )
+        for one in names:
+            if one not in self._core.services:
+                known = _known(self._core.services, one, "service")
+                raise UnknownService(f"Unknown service: {one!r}, used by task {name!r}. {known}")
+        return tuple(dict.fromkeys(str(one) for one in names))
+
+    @staticmethod
+    def _check_handler(name: str, handler: object) -> None:
+        if not callable(handler):
+            raise ConfigurationError(f"The handler of task {name!r} must be callable, not {handler!r}.")
+        if inspect.isasyncgenfunction(handler) or inspect.isgeneratorfunction(handler):
+            raise ConfigurationError(
+                f"The handler of task {name!r}, {_describe(handler)}, must not be a generator."
+            )
+        try:
+            signature = inspect.signature(handler)
+        except (TypeError, ValueError):
+            return  # a builtin that does not tell; calling it will
+        try:
+            signature.bind(None)
+        except TypeError:
+            raise ConfigurationError(
+                f"The handler of task {name!r}, {_describe(handler)}{signature}, "
+                "must take exactly one argument: the work."
+            ) from None
+
+    def set_gate(self, kind: str, gate: object, task: str | None) -> None:
+        """Register is_ready ("ready") or is_stale ("stale"), for one task or for all that have none of their own."""
+        if not callable(gate):
+            raise ConfigurationError(f"is_{kind} must be callable, not {gate!r}.")
+        if task is not None:
+            _name(task, "task")
+        (self._ready if kind == "ready" else self._stale)[task] = gate
+        for one in self._core.all_tasks:
+            self._resolve(one)
+
+    def _resolve(self, task: Task) -> None:
+        task.is_ready = self._ready.get(task.name, self._ready.get(None))
+        task.is_stale = self._stale.get(task.name, self._stale.get(None))
+        task.gated = task.is_ready is not None or task.is_stale is not None
+        task.gate_is_async = any(
+            gate is not None and _is_async(gate) for gate in (task.is_ready, task.is_stale)
+        )
+
+    def find(self, task: object) -> Task:
+        """The task of that name, or whose handler that is.
+
+        Raises:
+            UnknownTask: There is none.
+        """
+        if isinstance(task, str):
+            found = self._core.tasks.get(task)
+            if found is None:
+                raise UnknownTask(f"Unknown task: {task!r}. {_known(self._core.tasks, task, 'task')}")
+            return found
+        try:
+            return self._core.tasks[self._names[task]]  # type: ignore[index]
+        except (KeyError, TypeError):
+            raise UnknownTask(f"Unknown task: {task!r} is not the handler of a registered task.") from None
+
+
+def take_over(params: object) -> dict[str, Any]:
+    """Copy the params of a submission, so that later changes of the caller's mapping are not seen.
+
+    Raises:
+        InvalidParams: It is no mapping.
+    """
+    if params is None:
+        return {}
+    if not isinstance(params, Mapping):
+        raise InvalidParams(f"params must be a mapping, not {type(params).__name__}: {params!r}.")
+    return dict(params)
+
+
+def _describe(handler: object) -> str:
+    return str(getattr(handler, "__qualname__", None) or repr(handler))

@@ -1,0 +1,128 @@
+"""A service: slots in use and starts remembered. The exact promise behind `rate=` and `concurrent=`.
+
+Lives here: `Service`, which answers "is there room now?", takes, and gives back. A rate of N per period is kept by a
+sliding log: a token is usable again when the clock has reached its stamp plus the period. So no window of one period,
+wherever it starts, sees more than N starts. A token bucket lets nearly 2N through one window (aiolimiter#298); that
+kind is available as `burst=`, through a `Limiter`.
+
+Must not know: works, order, where the clock comes from (`now` is an argument).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from math import inf, nextafter
+
+from runcue._rate import Rate
+from runcue.abc import Limiter
+
+__all__ = ["UNBOUNDED", "Service"]
+
+UNBOUNDED = sys.maxsize
+
+
+class Service:
+    """Limits under one name. It executes nothing.
+
+    A token has two instants. At hand-off it is debited (`take`), so that nobody else can have it; when the handler was
+    entered, which for a thread may be later, it is stamped (`stamp`), and its period counts from there.
+    """
+
+    __slots__ = ("active", "concurrent", "limiter", "log", "name", "rate", "unstamped")
+
+    def __init__(
+        self,
+        name: str,
+        rate: Rate | None = None,
+        concurrent: int = UNBOUNDED,
+        limiter: Limiter | None = None,
+    ) -> None:
+        self.name = name
+        self.rate = rate
+        self.concurrent = concurrent
+        self.limiter = limiter
+        self.active = 0
+        self.unstamped = 0
+        self.log: deque[float] = deque()
+
+    @property
+    def timed(self) -> bool:
+        """Whether starts have to be stamped."""
+        return self.rate is not None
+
+    def has_slot(self) -> bool:
+        """Whether one more may run at the same time."""
+        return self.active < self.concurrent
+
+    def has_token(self, now: float) -> bool:
+        """Whether the rate allows a start at this instant."""
+        rate = self.rate
+        if rate is not None:
+            log = self.log
+            period = rate.period
+            # Both forms, because either alone can be off by a rounding and someone will check with the other.
+            while log and log[0] + period <= now and now - log[0] >= period:
+                log.popleft()
+            if len(log) + self.unstamped >= rate.count:
+                return False
+        return self.limiter is None or self.limiter.has_room(now)
+
+    def next_token(self, now: float) -> float:
+        """When to look again after `has_token` said no.
+
+        Returns:
+            An instant later than `now`; inf when it depends on a start that has not been stamped yet.
+        """
+        when = -inf
+        rate = self.rate
+        if rate is not None and len(self.log) + self.unstamped >= rate.count:
+            if not self.log:
+                return inf
+            when = self.log[0] + rate.period
+        if self.limiter is not None and not self.limiter.has_room(now):
+            when = max(when, self.limiter.next_room(now))
+        # Rounding may put the instant at "now": a timer must advance, or it spins for ever.
+        return max(when, nextafter(now, inf))
+
+    def take(self, now: float) -> None:
+        """Take a slot and a token. Only after `has_slot()` and `has_token(now)`."""
+        self.active += 1
+        if self.rate is not None:
+            self.unstamped += 1
+        if self.limiter is not None:
+            self.limiter.take(now)
+
+    def stamp(self, entered: float) -> None:
+        """Say when the handler of a taken token was entered."""
+        if self.rate is None:
+            return
+        self.unstamped -= 1
+        log = self.log
+        if log and entered < log[-1]:
+            # Threads report out of order by microseconds; the log is read from its left end.
+            late = [entered]
+            while log and log[-1] > entered:
+                late.append(log.pop())
+            log.extend((late[0], *reversed(late[1:])))
+        else:
+            log.append(entered)
+
+    def hold(self) -> None:
+        """Take a slot without a token: an async gate is being asked."""
+        self.active += 1
+
+    def release(self) -> None:
+        """Give a slot back."""
+        self.active -= 1
+
+    def describe_slots(self) -> str:
+        """One phrase on the slots, for messages."""
+        return f"{self.name}: all {self.concurrent} slots in use"
+
+    def describe_rate(self, now: float) -> str:
+        """One phrase on the rate, for messages."""
+        limit = self.rate.text if self.rate else "its limiter"
+        when = self.next_token(now)
+        until = "when a start is confirmed" if when == inf else f"in {when - now:.1f} s"
+        return f"{self.name}: {limit} is used up, next token {until}"

@@ -1,0 +1,56 @@
+"""Driving a handler's coroutine by hand: its first step, and the rest of it.
+
+Lives here: the two functions that let one asyncio task run many works. A handler that returns without suspending costs
+no task of its own; one that suspends is carried on by the task it began in, each step in its own contextvars.
+
+Must not know: works' states, limits, the dispatcher.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from contextvars import Context
+from types import CoroutineType, coroutine
+from typing import Any
+
+from runcue._current import CURRENT
+from runcue._work import Work
+
+__all__ = ["first_step", "go_on"]
+
+
+def first_step(handler: Callable[[Work], Any], work: Work) -> tuple[Any, Any]:
+    """Call an async handler and take it to its first suspension. To be run in the work's own context.
+
+    Returns:
+        The coroutine, and what it yielded.
+
+    Raises:
+        StopIteration: It returned without suspending; the value is the result.
+    """
+    CURRENT.set(work)
+    steps = handler(work)
+    if type(steps) is not CoroutineType:
+        steps = steps.__await__()
+    return steps, steps.send(None)
+
+
+@coroutine
+def go_on(context: Context, steps: Any, yielded: Any) -> Generator[Any, Any, Any]:
+    """Go on with a coroutine whose first step has been taken, each step in its own context.
+
+    `await steps` would not do: a coroutine that is suspended already cannot be awaited again.
+    """
+    send, throw = steps.send, steps.throw
+    while True:
+        thrown: BaseException | None = None
+        sent: Any = None
+        try:
+            sent = yield yielded
+        except BaseException as error:
+            # GeneratorExit too: the handler sees its own end as it would in a task of its own.
+            thrown = error
+        try:
+            yielded = context.run(send, sent) if thrown is None else context.run(throw, thrown)
+        except StopIteration as stop:
+            return stop.value

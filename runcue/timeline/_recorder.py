@@ -1,0 +1,111 @@
+"""`Timeline`: listens to a cue and remembers what ran when.
+
+Must not know: how a picture is drawn, or anything of the cue that its users do not see.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+
+from runcue import Cue, Work
+from runcue.timeline._bars import Bar, Outcome
+from runcue.timeline._picture import draw
+
+
+class Timeline:
+    """Records what a cue runs, and draws it.
+
+    Make it before `cue.start()`: what happened earlier is not seen.
+
+    Example:
+        ```python
+        timeline = Timeline(cue, label=lambda work: str(work.params.get("page", "")))
+        ...
+        await cue.stop()
+        timeline.write_svg("timeline.svg", title="My run")
+        ```
+
+    Args:
+        cue: The cue to listen to.
+        label: Gives the few characters written inside a work's bar.
+        keep: How many settled works are remembered; beyond it the oldest are forgotten, so that a cue which runs for
+            weeks shows its latest stretch and memory stays bounded.
+    """
+
+    def __init__(self, cue: Cue, *, label: Callable[[Work], str] | None = None, keep: int = 50_000) -> None:
+        self._cue = cue
+        self._label = label
+        self._running: dict[str, Work] = {}
+        self._settled: deque[Bar] = deque(maxlen=keep)
+        cue.on_start(self._on_start)
+        cue.on_complete(self._on_complete)
+        cue.on_failure(self._on_failure)
+        cue.on_skip(self._on_skip)
+        cue.on_cancel(self._on_cancel)
+
+    @property
+    def bars(self) -> list[Bar]:
+        """The settled works in the order in which they settled, then those running now, drawn up to this instant."""
+        now = time.time()
+        return [*self._settled, *(self._bar(work, "running", now) for work in self._running.values())]
+
+    def svg(self, *, title: str = "Timeline") -> str:
+        """Draw what was recorded so far.
+
+        Args:
+            title: The picture's heading.
+
+        Returns:
+            An SVG document.
+        """
+        return draw(self.bars, title=title)
+
+    def write_svg(self, path: str | os.PathLike[str], *, title: str = "Timeline") -> None:
+        """Draw into a file, which appears whole or not at all.
+
+        Args:
+            path: The file to write; its folder must exist.
+            title: The picture's heading.
+
+        Raises:
+            OSError: The file cannot be written.
+        """
+        target = Path(path)
+        # Not mkstemp: it makes a file for its owner alone, and a picture is for whoever may read the folder.
+        temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+        try:
+            temporary.write_text(self.svg(title=title), encoding="utf-8")
+            temporary.replace(target)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+    def _on_start(self, work: Work) -> None:
+        self._running[work.id] = work
+
+    def _on_complete(self, work: Work, _result: object, _duration: float) -> None:
+        self._settle(work, "completed")
+
+    def _on_failure(self, work: Work, _error: object) -> None:
+        self._settle(work, "failed")
+
+    def _on_skip(self, work: Work) -> None:
+        self._settle(work, "skipped")
+
+    def _on_cancel(self, work: Work) -> None:
+        self._settle(work, "cancelled")
+
+    def _settle(self, work: Work, outcome: Outcome) -> None:
+        self._running.pop(work.id, None)
+        self._settled.append(self._bar(work, outcome, time.time()))
+
+    def _bar(self, work: Work, outcome: Outcome, now: float) -> Bar:
+        end = now if work.completed_at is None else work.completed_at
+        start = end if work.started_at is None else work.started_at
+        label = "" if self._label is None else self._label(work)
+        task = self._cue.get_task(work.task)
+        return Bar(work.id, work.task, task.services if task else (), start, end, outcome, label)

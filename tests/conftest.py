@@ -1,0 +1,125 @@
+"""What every test shares: the table of behaviour rules, and the settings of the property tests.
+
+What lives here: hooks into pytest. Fixtures and helpers that only some tests use stand beside those tests, and what
+users need for tests of their own stands in `runcue.testing`.
+
+A test names the rules it shows with `@pytest.mark.rule(4)`, or `rule(7, 8)`. At the end of a run each rule is listed
+with the tests that passed for it. A full run, one that left no test out, fails if a rule has none.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import hypothesis
+import pytest
+
+RULES = {
+    1: "dispatches for a cause, never polls; submit() runs no user code",
+    2: "limits, then ready, then stale; asked again just before the start",
+    3: "services do not hold each other up; not-ready work is passed over",
+    4: "asks again when something happened; bounded cost of looking outside",
+    5: "several services: all or none, in one step",
+    6: "submission order, priority, ageing",
+    7: "rates hold over every window; burst is the other promise",
+    8: "a token is stamped when the handler is entered",
+    9: "sync handlers have threads of their own, and the submitter's context",
+    10: "a slot is held only while the handler runs",
+    11: "more than a bucket can hold is refused at once",
+    12: "whatever is awaitable is awaited; listeners never delay dispatch",
+    13: "a raising callback is logged and disturbs nothing",
+    14: "is_ready may give its reason",
+    15: "slow callbacks and unheard failures are reported",
+    16: "each work settles exactly once, whatever is raised",
+    17: "cancel settles at once; a thread keeps its slot until it returns",
+    18: "history is bounded, handles keep their own work",
+    19: "a failing dispatcher raises everywhere; one loop, one Task per work",
+    20: "pending times count from submission",
+    21: "stalls: the verdict, the warning, and timeout= for hung handlers",
+    22: "time-outs say what they waited for; intervals are monotonic",
+    23: "stop() drains; nothing is left running",
+    24: "submit() after stop is an error; start() again works",
+}
+
+SHOWN = 3  # tests named under each rule; with the titles that is a table one can still scroll through
+
+hypothesis.settings.register_profile("runcue", max_examples=200, deadline=None, print_blob=True)
+hypothesis.settings.register_profile(
+    "torture",
+    parent=hypothesis.settings.get_profile("runcue"),
+    max_examples=20_000,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("runcue")
+
+
+def rules_of(item: pytest.Item) -> Iterator[int]:
+    """Yields the rules that a test is marked with.
+
+    Raises:
+        pytest.UsageError: If a mark names no rule that exists.
+    """
+    for mark in item.iter_markers("rule"):
+        for number in mark.args or [None]:
+            if number not in RULES:
+                raise pytest.UsageError(f"{item.nodeid}: rule({number!r}) is none of 1 to {max(RULES)}")
+            yield number
+
+
+class RuleTable:
+    """Notes which tests passed for which rule, and holds a full run to having one for each."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.rules_of_test: dict[str, list[int]] = {}
+        self.tests_of_rule: dict[int, dict[str, None]] = {
+            number: {} for number in RULES
+        }  # in order, each once
+        option = config.option
+        narrowed = option.ignore or option.ignore_glob or getattr(option, "lf", False) or option.collectonly
+        self.verbose = config.get_verbosity() > 0
+        self.full = config.args_source is pytest.Config.ArgsSource.TESTPATHS and not narrowed
+
+    def pytest_deselected(self, items: Sequence[pytest.Item]) -> None:
+        self.full = self.full and not items
+
+    @pytest.hookimpl(tryfirst=True)  # before anything is deselected: a wrong mark is an error in any run
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        for item in items:
+            self.rules_of_test[item.nodeid] = sorted(set(rules_of(item)))
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        # A rule is shown by a test that ran and held. A skipped or failed one shows nothing.
+        if report.when == "call" and report.passed:
+            name = report.nodeid.partition("::")[2].partition("[")[0].split("::")[-1].removeprefix("test_")
+            for number in self.rules_of_test.get(report.nodeid, ()):
+                self.tests_of_rule[number][name] = None
+
+    def missing(self) -> list[int]:
+        return [number for number, tests in self.tests_of_rule.items() if not tests]
+
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        if self.full and exitstatus == pytest.ExitCode.OK and self.missing():
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter, exitstatus: int) -> None:
+        if exitstatus not in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED}:
+            return  # nothing ran to its end: what stopped it is what matters, not which rules lack tests now
+        shown = [number for number, tests in self.tests_of_rule.items() if tests or self.full]
+        if not shown:
+            return
+        terminalreporter.section("behaviour rules and the tests that carry them")
+        for number in shown:
+            tests = list(self.tests_of_rule[number])
+            terminalreporter.line(f"{number:>2}  {RULES[number]}  ({len(tests) or 'no test'})", bold=True)
+            names = tests if self.verbose or len(tests) <= SHOWN + 1 else tests[:SHOWN]
+            for name in names:
+                terminalreporter.line(f"      {name.replace('_', ' ')}")
+            if len(names) < len(tests):
+                terminalreporter.line(f"      and {len(tests) - len(names)} more (-v lists them)")
+        if self.full and self.missing():
+            numbers = ", ".join(map(str, self.missing()))
+            terminalreporter.line(f"no passing test for rule {numbers}: the run fails", red=True, bold=True)
+        elif self.full:
+            terminalreporter.line(f"all {len(RULES)} rules are carried by a passing test", green=True)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(RuleTable(config), "runcue-rules")

@@ -1,0 +1,138 @@
+"""What users write must pass a strict type checker, and get back the types they expect. Checked, never run.
+
+`.ci/run` checks this file twice: in the source tree, and against the installed wheel.
+"""
+
+import threading
+from collections.abc import Mapping
+from typing import Any, assert_type
+
+import runcue
+import runcue.testing
+
+cue = runcue.Cue(pending_warn_after=30, pending_timeout=300, stall_warn_after=30, stall_timeout=60)
+unlimited = runcue.Cue(keep=10_000, max_threads=64, id_prefix="night")
+
+cue.service("openai", rate="60/min", concurrent=5)
+cue.service("knife", concurrent=1)
+cue.service("bursty", rate="10/sec", burst=20)
+
+
+@cue.task("extract_text", uses="openai")
+def extract_text(work: runcue.Work) -> dict[str, str]:
+    assert_type(work.id, str)
+    assert_type(work.task, str)
+    assert_type(work.attempt, int)
+    assert_type(work.cancelled, bool)
+    params: Mapping[str, Any] = work.params
+    work.submit("summarize", params=params)
+    return {"text": str(params["page"])}
+
+
+@cue.task("summarize", uses=["openai", "knife"], timeout=30)
+async def summarize(work: runcue.Work) -> str:
+    handle = await cue.submit("extract_text", params={"page": 1})
+    return str(await handle.result())
+
+
+# A decorator gives back what it was given: the handler stays an ordinary function.
+assert_type(extract_text(runcue.Work("id", "task")), dict[str, str])
+
+
+@cue.is_ready
+def is_ready(work: runcue.Work) -> bool:
+    return work.task != "summarize"
+
+
+@cue.is_ready(task="summarize")
+async def is_ready_to_summarize(work: runcue.Work) -> tuple[bool, str]:
+    return False, "no text yet"
+
+
+@cue.is_stale
+async def is_stale(work: runcue.Work) -> bool:
+    return True
+
+
+@cue.priority
+def priority(ctx: runcue.PriorityContext) -> float:
+    assert_type(ctx.work, runcue.Work)
+    assert_type(ctx.wait_time, float)
+    assert_type(ctx.queue_depth, int)
+    return 0.5
+
+
+@cue.on_start
+def on_start(work: runcue.Work) -> None: ...
+
+
+@cue.on_complete
+async def on_complete(work: runcue.Work, result: object, duration: float) -> None: ...
+
+
+@cue.on_failure
+def on_failure(work: runcue.Work, error: BaseException) -> None: ...
+
+
+@cue.on_skip
+def on_skip(work: runcue.Work) -> None: ...
+
+
+@cue.on_cancel
+def on_cancel(work: runcue.Work) -> None: ...
+
+
+@cue.on_pending_warning
+def on_pending_warning(work: runcue.Work, seconds: float) -> None: ...
+
+
+@cue.on_stall_warning
+def on_stall_warning(seconds_since_progress: float, pending_count: int) -> None: ...
+
+
+async def main() -> int:
+    cue.start()
+    handle = await cue.submit("extract_text", params={"page": 1})
+    await cue.submit(extract_text)
+    assert_type(handle, runcue.WorkHandle)
+    as_text: str = handle
+    assert_type(await handle.wait(), runcue.Work)
+
+    work = await cue.get(as_text)
+    if work is not None:
+        assert_type(work.state, runcue.WorkState)
+        assert_type(work.started_at, float | None)
+        assert_type(work.exception, BaseException | None)
+        assert_type(work.error, str | None)
+    assert_type(await cue.list(state=runcue.WorkState.PENDING, task="summarize", limit=10), list[runcue.Work])
+    assert_type(await cue.cancel(handle), bool)
+    for blocked in cue.debug_blocked():
+        print(blocked["work"], blocked["reason"], blocked["details"])
+
+    summary = await cue.drain()
+    assert_type(summary, runcue.Summary)
+    assert_type(summary.duration, float)
+    print(summary.counts, summary.failed, summary.blocked)
+    await cue.stop(drain=False, timeout=5)
+    async with runcue.Cue() as inner:
+        assert_type(inner, runcue.Cue)
+    try:
+        await handle.result()
+    except (runcue.WorkCancelled, runcue.HandlerExited, runcue.WorkTimeout) as error:
+        base: runcue.RuncueError = error
+        raise base from None
+    return 0
+
+
+def from_a_thread() -> None:
+    threading.Thread(target=cue.submit_threadsafe, args=("extract_text",)).start()
+
+
+def without_await() -> None:
+    with runcue.blocking(cue) as b:
+        handle = b.submit("extract_text", params={"page": 1})
+        b.result(handle)
+
+
+assert_type(runcue.run(main), int)
+assert_type(runcue.WorkUnit("id", "task"), runcue.Work)

@@ -1,0 +1,66 @@
+"""The suite's own promise: a full run without a test for every behaviour rule does not pass."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+CONFTEST = Path(__file__).parents[1] / "conftest.py"
+SETTINGS = "[pytest]\ntestpaths = tests\nmarkers = rule\naddopts = --strict-markers -p no:cacheprovider\n"
+ALL = "*range(1, 25)"
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "pytest.ini").write_text(SETTINGS, encoding="utf-8")
+    (tmp_path / "tests").mkdir()
+    shutil.copy(CONFTEST, tmp_path / "tests")
+    return tmp_path
+
+
+def run(project: Path, rules: str, *options: str, body: str = "pass") -> subprocess.CompletedProcess[str]:
+    holds = f"@pytest.mark.rule({rules})\ndef test_it_holds():\n    {body}\n"
+    source = f"import pytest\n{holds}def test_beside_it():\n    pass\n"
+    (project / "tests" / "test_sample.py").write_text(source, encoding="utf-8")
+    variables = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    command = [sys.executable, "-m", "pytest", *options]
+    return subprocess.run(command, cwd=project, env=variables, capture_output=True, text=True, check=False)
+
+
+def test_a_full_run_with_every_rule_carried_passes_and_lists_them(project: Path) -> None:
+    ran = run(project, ALL)
+    assert ran.returncode == 0, ran.stdout
+    assert ran.stdout.count("it holds") == 24
+    assert "all 24 rules are carried" in ran.stdout
+
+
+@pytest.mark.parametrize(
+    ("rules", "body", "said"),
+    [("*range(1, 24)", "pass", "rule 24:"), (ALL, "pytest.skip()", "rule 1, 2, 3")],
+    ids=["no test", "only a skipped one"],
+)
+def test_a_full_run_with_a_rule_not_carried_fails(project: Path, rules: str, body: str, said: str) -> None:
+    ran = run(project, rules, body=body)
+    assert ran.returncode == pytest.ExitCode.TESTS_FAILED, ran.stdout
+    assert f"no passing test for {said}" in ran.stdout
+
+
+@pytest.mark.parametrize(
+    "options",
+    [["-k", "holds"], ["tests/test_sample.py"], ["--deselect", "tests/test_sample.py::test_beside_it"]],
+)
+def test_a_narrowed_run_asks_for_nothing(project: Path, options: list[str]) -> None:
+    ran = run(project, "4", *options)
+    assert ran.returncode == 0, ran.stdout
+    assert "it holds" in ran.stdout
+    assert "no passing test" not in ran.stdout
+
+
+@pytest.mark.parametrize("rules", ["25", "0", "'4'", ""])
+def test_a_mark_that_names_no_rule_is_an_error(project: Path, rules: str) -> None:
+    ran = run(project, rules, "-k", "holds")
+    assert ran.returncode == pytest.ExitCode.USAGE_ERROR, ran.stdout
+    assert "is none of 1 to 24" in ran.stdout + ran.stderr
