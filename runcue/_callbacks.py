@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable
 from inspect import isawaitable
 from math import isnan
@@ -146,25 +147,73 @@ class Callbacks:
             RUN, NO or SKIP; or a `GateAnswer` when the callback's answer must be awaited first, to be continued with
             `resume`.
         """
-        is_ready = work._task.is_ready
-        self.at = began
-        if is_ready is not None:
+        task = work._task
+        is_ready = task.is_ready
+        if is_ready is None:
+            self.at = began
+            return self._ask_stale(work)
+        raised = False
+        answer: Any = None
+        try:
+            answer = is_ready(work)
+        except BaseException as error:
+            raised = True
+            self._ready_raised(work, error)
+        self.at = ended = self.now()
+        if ended - began > BLOCKS_AFTER:
+            self._blocked(f"is_ready callback {_name_of(is_ready)}", ended - began)
+        if raised:
+            return NO
+        if answer is True:
+            return RUN if task.is_stale is None else self._ask_stale(work)
+        return self.weigh(work, answer)
+
+    def skim(self, works: deque[Work], phase: int, until: float) -> tuple[list[Work], Work | None, Any]:
+        """Ask is_ready down a line of works, as long as it plainly says False: `ask` for a great many at once.
+
+        Args:
+            works: They are taken out from the left as they are asked.
+            phase: Stop at a work that is not in this phase.
+            until: Stop at this instant.
+
+        Returns:
+            Those that are not ready; the first that gave another answer, if any; and that answer, for `weigh`.
+        """
+        not_ready: list[Work] = []
+        now = self.now
+        began = now()
+        while works:
+            work = works[0]
+            is_ready = work._task.is_ready
+            if is_ready is None or work._phase != phase or work._task.gate_is_async:
+                break
+            works.popleft()
             try:
                 answer = is_ready(work)
-                if answer is True:
-                    ready = True
-                elif answer is not False and isawaitable(answer):
-                    return GateAnswer("ready", answer)
-                else:
-                    ready = self._ready(work, answer)
             except BaseException as error:
-                ready = self._ready_raised(work, error)
-            self.at = ended = self.now()
+                answer = self._ready_raised(work, error)
+            ended = now()
             if ended - began > BLOCKS_AFTER:
                 self._blocked(f"is_ready callback {_name_of(is_ready)}", ended - began)
-            if not ready:
-                return NO
-        return self._ask_stale(work)
+            began = ended
+            if answer is not False:
+                self.at = ended
+                return not_ready, work, answer
+            not_ready.append(work)
+            if ended > until:
+                break
+        self.at = began
+        return not_ready, None, None
+
+    def weigh(self, work: Work, answer: Any) -> int | GateAnswer:
+        """Go on after is_ready has answered."""
+        try:
+            if isawaitable(answer):
+                return GateAnswer("ready", answer)
+            ready = self._ready(work, answer)
+        except BaseException as error:
+            ready = self._ready_raised(work, error)
+        return self._ask_stale(work) if ready else NO
 
     def resume(self, work: Work, question: str, answer: Any, error: BaseException | None) -> int | GateAnswer:
         """Go on after an awaited answer, or after it raised.
@@ -177,11 +226,10 @@ class Callbacks:
         """
         self.at = self.now()
         if question == "ready":
-            try:
-                ready = self._ready(work, answer) if error is None else self._ready_raised(work, error)
-            except BaseException as raised:  # bool() of a strange answer
-                ready = self._ready_raised(work, raised)
-            return self._ask_stale(work) if ready else NO
+            if error is None:
+                return self.weigh(work, answer)
+            self._ready_raised(work, error)
+            return NO
         if error is None:
             try:
                 return RUN if answer else SKIP

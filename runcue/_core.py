@@ -214,6 +214,14 @@ class Core:
             self.move(work, WAITING)
         work._task.waiting.append(work)
 
+    def wait_all(self, works: list[Work]) -> None:
+        """`wait` for many FRESH works at once."""
+        for work in works:
+            work._phase = WAITING
+            work._task.waiting.append(work)
+        self.count[FRESH] -= len(works)
+        self.count[WAITING] += len(works)
+
     def enqueue(self, work: Work, key: float) -> None:
         """Put a work that is in hand and whose gate said yes at its place in the order."""
         if work._phase == WAITING:

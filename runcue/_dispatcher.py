@@ -24,7 +24,7 @@ from collections.abc import Awaitable, Callable
 from inspect import isawaitable
 from typing import Any, Final
 
-from runcue._callbacks import Callbacks, without_frames
+from runcue._callbacks import RUN, Callbacks, without_frames
 from runcue._clock import clock_of
 from runcue._core import Core
 from runcue._current import CURRENT
@@ -45,6 +45,9 @@ logger = logging.getLogger("runcue")
 
 SLICE: Final = 0.002
 """Seconds that scheduling may take in one turn of the event loop before everything else in it gets its turn."""
+
+# Where a thread has not told yet when it entered the handler.
+NOT_ENTERED: Final = -1.0
 
 RECHECK_AFTER: Final = 0.05
 """A change from outside is noticed within this time."""
@@ -234,6 +237,7 @@ class Dispatcher:
             if not self.looks.exhausted and self._is_idle():
                 timers.active.set("look", self.looks.idle_due(self.now()))
         else:
+            self.looks.nothing_waits()
             timers.passive.clear("recheck")
         timers.arm()
 
@@ -296,16 +300,15 @@ class Dispatcher:
                     self.timers.active.set(service, service.next_token(now))
 
     def _spawn_if_room(self, route: Route, now: float) -> None:
-        starting = len(route.starting)
         if (
-            route.free_slots() > starting
-            and route.backlog(self.core.ordered) > starting
+            route.wants_worker(self.core.ordered)
             and not self.closed
-            and (route.only is not None or route.has_room(now))
             and self.loop is not None
+            and (route.only is not None or route.has_room(now))
         ):
             # Not through the loop's task factory: an eager one would run the worker inside of whoever spawns it.
-            route.starting.append(asyncio.Task(self._worker(route), loop=self.loop, context=self._context))
+            worker = self._worker(route)
+            route.starting.append(asyncio.Task(worker, loop=self.loop, name="runcue", context=self._context))
 
     async def _worker(self, route: Route) -> None:
         """Take and run works until there are none, a handler has suspended, or the turn is over."""
@@ -315,33 +318,37 @@ class Dispatcher:
         core.moment += 1
         now = self.now()
         until = self._slice(now)
+        suspended = False
         try:
             while not self.closed:
                 work = core.take(route, now)
                 if work is None:
                     break
-                task = work._task
-                if not task.gated or work._asked == core.moment:
-                    start = True
-                else:
-                    start = self.gates.may_start(work, now)
+                if work._task.gated and work._asked != core.moment:
+                    verdict = callbacks.ask(work, now)
+                    if verdict != RUN:
+                        self.gates.put_aside(work, verdict)
+                        self.wake()  # it may wait now, with nobody to look after it until this worker is through
+                        work = self.gates.skim(route, until)
                     now = callbacks.at
-                if start:
-                    if not task.is_async:
+                if work is not None:
+                    if not work._task.is_async:
                         self._hand_off(work, now)
                     else:
                         rest = self._begin(work, now)
                         if rest is not None:
+                            suspended = True
                             await self._finish(work, rest, me)
                             break
-                else:
-                    self.wake()  # it may be waiting now, with nobody to look after it until this worker is through
                 if core.credits:
                     self.looks.spend_credits(until)
                 now = self.now()
                 if now > until:
                     break
-            self._spawn_if_room(route, now)
+            if (
+                suspended or not route.starting
+            ):  # one that merely ran out of time needs no more than one successor
+                self._spawn_if_room(route, now)
             if not self.woken:
                 self.wake()
         except KeyboardInterrupt:
@@ -463,16 +470,17 @@ class Dispatcher:
         assert context is not None
         route: Route = work._task.route
         self._enter(work, now)
+        work._entered = NOT_ENTERED
         self.running[work] = None
         try:
             self.executor.submit(work, work._task.handler, context.copy(), stamped=route.timed)
         except Exception as error:  # no more threads to be had
-            self._stamp(work, self.now())
-            self._release(work)
+            self.forget(work)
             self._settle_failed(work, error)
 
     def _entered(self, work: Work, entered: float) -> None:
         """A sync handler was entered, at that instant."""
+        work._entered = entered
         self._stamp(work, entered)
         self.wake()
 
@@ -513,11 +521,16 @@ class Dispatcher:
                 value = await awaitable
             except BaseException as raised:
                 error = raised
-            me = asyncio.current_task()
-            self._ended(work, value, error, me is not None and bool(me.cancelling()))
-            self.wake()
+            ended(value, error)
 
-        work._runner = self.loop.create_task(rest(), context=work._context)
+        def ended(value: Any, error: BaseException | None) -> None:
+            if work._runner is not None:
+                self._ended(work, value, error, bool(task.cancelling()))
+                self.wake()
+
+        task = work._runner = asyncio.Task(rest(), loop=self.loop, context=work._context.copy())
+        # A task that is cancelled before its first step never runs any of its code.
+        task.add_done_callback(lambda task: ended(None, asyncio.CancelledError()))
 
     # --- Settling -----------------------------------------------------------------------------------------------
 
@@ -582,6 +595,8 @@ class Dispatcher:
 
     def forget(self, work: Work) -> None:
         """Do not wait for a running handler any longer: it could not be ended."""
+        if work._task.route.timed and work._entered == NOT_ENTERED:
+            self._stamp(work, self.now())
         self._release(work)
         self.wake()
 

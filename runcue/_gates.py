@@ -67,6 +67,7 @@ class Gates:
         self._run_now = run_now
         self._fail = fail
         self._tasks: set[asyncio.Task[None]] = set()
+        self._asked: set[_Asking] = set()
         self._judging_since = inf
         self.looks = Looks(core, self._judge_waiting, self._now)
 
@@ -76,7 +77,7 @@ class Gates:
     @property
     def being_asked(self) -> bool:
         """Whether an async gate is being awaited."""
-        return bool(self._tasks)
+        return bool(self._asked)
 
     def held_back(self, now: float) -> bool:
         """Whether an order by priority is not known yet, because some rivals were not asked."""
@@ -177,6 +178,33 @@ class Gates:
         verdict = self._callbacks.ask(work, now)
         if verdict == RUN:
             return True
+        self.put_aside(work, verdict)
+        return False
+
+    def skim(self, route: Route, until: float) -> Work | None:
+        """Pass over new works that are not ready, which may be a great many, up to one that is.
+
+        Args:
+            route: It has room.
+            until: Stop at this instant.
+
+        Returns:
+            A work to be started at once, if one was found.
+        """
+        if self._core.ordered or route.rivals or route.ready:
+            return None
+        not_ready, work, answer = self._callbacks.skim(route.fresh, FRESH, until)
+        self._core.wait_all(not_ready)
+        if work is None:
+            return None
+        verdict = self._callbacks.weigh(work, answer)
+        if verdict == RUN:
+            return work
+        self.put_aside(work, verdict)
+        return None
+
+    def put_aside(self, work: Work, verdict: int | GateAnswer) -> None:
+        """Put a work that was to be started, and may not, where it belongs."""
         if verdict == NO:
             self._core.wait(work)
         elif verdict == SKIP:
@@ -185,7 +213,6 @@ class Gates:
             assert isinstance(verdict, GateAnswer)
             work._task.gate_is_async = True
             self.await_answer(work, verdict, start=True)
-        return False
 
     def enqueue(self, work: Work) -> None:
         """Put a work in hand whose gate said yes in its place."""
@@ -217,52 +244,67 @@ class Gates:
             answer: What the callback returned.
             start: Whether it is asked in order to be started, and not merely to know.
         """
-        waited = work._phase == WAITING
-        route: Route = work._task.route
-        for service in route.services:
+        asking = _Asking(work)
+        for service in work._task.route.services:
             service.hold()
-        route.asking += 1
-        if waited:
+        work._task.route.asking += 1
+        self._asked.add(asking)
+        if asking.waited:
             self.looks.asking += 1
         self._core.move(work, ASKING)
-        gate = self._gate(work, answer, waited, start)
-        task = asyncio.get_running_loop().create_task(gate, context=self._context)
+        gate = self._gate(asking, answer, start)
+        task = asyncio.Task(gate, loop=asyncio.get_running_loop(), context=self._context)
         work._runner = task
         self._tasks.add(task)
+        # A task that is cancelled before its first step never runs any of its code.
+        task.add_done_callback(lambda task: self._gone(task, asking, answer))
 
-    async def _gate(self, work: Work, answer: GateAnswer, waited: bool, start: bool) -> None:
+    def _gone(self, task: asyncio.Task[None], asking: _Asking, answer: GateAnswer) -> None:
+        self._tasks.discard(task)
+        if asking in self._asked:
+            answer.discard()
+            self._answered(asking, hit=False)
+            self._drop(asking.work)
+
+    def _answered(self, asking: _Asking, *, hit: bool) -> None:
+        """Give back what was held for an async gate."""
+        self._asked.discard(asking)
+        route: Route = asking.work._task.route
+        for service in route.services:
+            service.release()
+        route.asking -= 1
+        if asking.waited:
+            self.looks.answered(hit)
+            if hit:
+                self._core.learn(asking.work._task)
+
+    def _drop(self, work: Work) -> None:
+        """The task of a gate was cancelled: with its work, or by a loop that shuts down."""
+        if work._phase == ASKING:
+            work._runner = None
+            self._settle(work, CANCELLED, self._now())
+        self._wake()
+
+    async def _gate(self, asking: _Asking, answer: GateAnswer, start: bool) -> None:
+        work = asking.work
         me = asyncio.current_task()
-        assert me is not None
         try:
             verdict: int | GateAnswer = answer
-            gone = False
-            while isinstance(verdict, GateAnswer) and not gone:
+            while isinstance(verdict, GateAnswer):
                 value, error = await _answer_of(verdict)
                 self._core.moment += 1
-                gone = work._phase != ASKING or bool(me.cancelling())
-                if not gone:
-                    verdict = self._callbacks.resume(work, verdict.question, value, error)
-            route: Route = work._task.route
-            for service in route.services:
-                service.release()
-            route.asking -= 1
-            self._tasks.discard(me)
-            if waited:
-                self.looks.answered(verdict in (RUN, SKIP))
-            if gone:
-                if work._phase == ASKING:  # the loop is shutting down
-                    work._runner = None
-                    self._settle(work, CANCELLED, self._now())
-                self._wake()
-                return
+                if work._phase != ASKING or (me is not None and me.cancelling()):
+                    self._answered(asking, hit=False)
+                    self._drop(work)
+                    return
+                verdict = self._callbacks.resume(work, verdict.question, value, error)
+            self._answered(asking, hit=verdict != NO)
             work._runner = None
-            if waited and verdict != NO:
-                self._core.learn(work._task)
             if verdict == NO:
                 self._core.wait(work)
             elif verdict == SKIP:
                 self._settle(work, SKIPPED, self._now())
-            elif start and route.has_room(self._now()):
+            elif start and work._task.route.has_room(self._now()):
                 await self._run_now(work)
             else:
                 self.enqueue(work)
@@ -272,6 +314,16 @@ class Gates:
             raise
         except BaseException as error:
             self._fail(error)
+
+
+class _Asking:
+    """One async gate that is being awaited."""
+
+    __slots__ = ("waited", "work")
+
+    def __init__(self, work: Work) -> None:
+        self.work = work
+        self.waited = work._phase == WAITING
 
 
 async def _answer_of(answer: GateAnswer) -> tuple[Any, BaseException | None]:

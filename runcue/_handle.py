@@ -15,15 +15,7 @@ from runcue._dispatcher import Dispatcher
 from runcue._errors import WorkCancelled, WrongLoop
 from runcue._work import Work, WorkState
 
-__all__ = ["WorkHandle", "handle_of"]
-
-
-def handle_of(work: Work) -> WorkHandle:
-    """The handle of a work."""
-    # Not through a __new__ of its own, which would cost a tenth of a whole submission.
-    handle = str.__new__(WorkHandle, work.id)
-    handle.work = work
-    return handle
+__all__ = ["WorkHandle"]
 
 
 class WorkHandle(str):
@@ -33,7 +25,7 @@ class WorkHandle(str):
     settled, even when the cue has forgotten it.
 
     Attributes:
-        work: The work itself.
+        work: The work itself; set by whoever makes the handle.
     """
 
     __slots__ = ("work",)

@@ -18,8 +18,16 @@ from aiolimiter import AsyncLimiter
 __all__ = ["BucketLimiter"]
 
 
+# Where rounding makes the bucket say "not yet" at the computed instant, the next look is this much later.
+_STEP = 1e-6
+
+
 class BucketLimiter:
     """An `aiolimiter.AsyncLimiter`, asked and taken from without waiting.
+
+    A bucket of our own is debited when a handler was entered, for until then the token is merely kept free: so the
+    promise holds for what the handlers themselves see, threads included. A bucket that others use too cannot keep a
+    token free and is debited at hand-off.
 
     Args:
         limiter: An existing one, perhaps shared with code outside runcue.
@@ -28,29 +36,44 @@ class BucketLimiter:
     """
 
     def __init__(self, *, limiter: Any = None, burst: int = 0, per_second: float = 1.0) -> None:
-        self._bucket: AsyncLimiter = AsyncLimiter(burst, burst / per_second) if limiter is None else limiter
+        self._shared = limiter is not None
+        self._bucket: AsyncLimiter = limiter if self._shared else AsyncLimiter(burst, burst / per_second)
         self._one = self._bucket.time_period / self._bucket.max_rate
-        # When the next token will have flowed back, as far as our own takings tell; somebody else's only make it later.
-        self._refilled_at = -inf
+        self._unstamped = 0
+        # When the bucket will be full again, as far as our own takings tell; somebody else's only make it later.
+        self._full_at = -inf
 
     def has_room(self, now: float) -> bool:
         """See `Limiter.has_room`."""
-        return bool(self._bucket.has_capacity())
+        return bool(self._bucket.has_capacity(self._unstamped + 1))
 
     def take(self, now: float) -> None:
         """See `Limiter.take`."""
+        if self._shared:
+            self._debit(now)
+        else:
+            self._unstamped += 1
+
+    def stamp(self, entered: float) -> None:
+        """See `Limiter.stamp`."""
+        if not self._shared:
+            self._unstamped -= 1
+            self._debit(entered)
+
+    def _debit(self, now: float) -> None:
         step = self._bucket.acquire().__await__()
         try:
             next(step)
         except StopIteration:
-            # The instant is counted on from the former one, not from "now": a wait that overslept must not cost rate.
-            self._refilled_at = max(self._refilled_at, now) + self._one
+            self._full_at = max(self._full_at, now) + self._one
             return
         step.close()
         raise RuntimeError("The limiter had room and then none; was it used from another thread?")
 
     def next_room(self, now: float) -> float:
         """See `Limiter.next_room`."""
-        # A full bucket of size B holds B tokens that return one by one; the first returns B - 1 steps before the last.
-        first = self._refilled_at - (self._bucket.max_rate - 1) * self._one
-        return max(first, nextafter(now, inf)) if first > now else now + self._one / 8
+        # There is room for one when all but one token have flowed back.
+        first = self._full_at - (self._bucket.max_rate - 1 - self._unstamped) * self._one
+        if self._unstamped and first <= now:
+            return inf  # it depends on a start that has not been confirmed yet
+        return max(first, now + _STEP, nextafter(now, inf))

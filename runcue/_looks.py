@@ -67,6 +67,12 @@ class Looks:
         """Ask everything that waits, from now on: a nudge, the recheck, the last look of a stop."""
         self._full_wanted = True
 
+    def nothing_waits(self) -> None:
+        """What was begun or wanted is moot: works that wait later are asked by then."""
+        if not self.asking:
+            self._pass = None
+            self._full_wanted = False
+
     def changed(self) -> None:
         """Something that is no settlement may have changed an answer (work was submitted, a gate registered)."""
         self._fruitless_at = -1
@@ -74,9 +80,11 @@ class Looks:
     @property
     def exhausted(self) -> bool:
         """Whether asking again cannot help: all was asked since the last settlement, and nothing is under way."""
-        if self._pass is not None or self._full_wanted or self.asking:
+        if self.asking:
             return False
-        return not self._core.count[WAITING] or self._fruitless_at == self._core.settlements
+        if not self._core.count[WAITING]:
+            return True
+        return self._pass is None and not self._full_wanted and self._fruitless_at == self._core.settlements
 
     def idle_due(self, now: float) -> float:
         """When an idle look may begin: at once, unless the last one was dear and fruitless."""
@@ -155,19 +163,18 @@ class Looks:
             self._pass = self._begin(full=False)
         self._full_wanted = False
         current = self._pass
-        began = self._now()
         state = current.run(self._judge, until, self._now)
-        current.cost += self._now() - began
         if state == _Pass.MORE:
             return True
         if state == _Pass.BLOCKED or self.asking:
             return False  # goes on when an async gate has answered
         self._pass = None
-        self.last_cost = current.cost
+        # From begin to end, not its own share: on a busy loop, and with async gates, it is due less often.
+        self.last_cost = self._now() - current.since
         if current.hits == 0 and current.complete:
             if current.began_at == self._core.settlements:
                 self._fruitless_at = self._core.settlements
-            self._fruitless_cost = current.cost
+            self._fruitless_cost = self.last_cost
             self._fruitless_ended = self._now()
         else:
             self._fruitless_cost = 0.0
@@ -185,7 +192,7 @@ class Looks:
         if first in tasks:
             tasks.remove(first)
             tasks.insert(0, first)
-        return _Pass(tasks, self._core.settlements, full=full)
+        return _Pass(tasks, self._core.settlements, self._now(), full=full)
 
 
 class _Share:
@@ -205,7 +212,7 @@ class _Pass:
     BLOCKED: Final = 2
     DONE: Final = 0
 
-    def __init__(self, tasks: list[Task], began_at: int, *, full: bool) -> None:
+    def __init__(self, tasks: list[Task], began_at: int, since: float, *, full: bool) -> None:
         self._left = [_Share(task, len(task.waiting)) for task in tasks]
         self._portion = 1
         self._turn = 0
@@ -213,7 +220,7 @@ class _Pass:
         self.full = full
         self.began_at = began_at
         self.hits = 0
-        self.cost = 0.0
+        self.since = since
         self.complete = False
 
     def run(self, judge: Callable[[Work], int], until: float, now: Callable[[], float]) -> int:

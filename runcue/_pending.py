@@ -85,7 +85,7 @@ class Ordered:
             self._line = deque(work for work in self._line if work._phase == READY)
             self._heap = [entry for entry in self._heap if entry[2]._phase == READY]
             heapify(self._heap)
-            self.dead = 0
+            self.dead = 1  # the one that is about to leave is still READY
 
 
 class Route:
@@ -177,9 +177,22 @@ class Route:
         ready = len(self.ready)
         return ready if ordered else len(self.fresh) - self.dead_fresh + ready
 
+    def wants_worker(self, ordered: bool) -> bool:
+        """Whether there are more works, and more free slots for them, than workers are on their way."""
+        starting = len(self.starting)
+        only = self.only
+        if only is not None:
+            if only.active + starting >= only.concurrent:
+                return False
+        elif self.free_slots() <= starting:
+            return False
+        if not ordered and len(self.fresh) - self.dead_fresh > starting:
+            return True
+        return self.backlog(ordered) > starting
+
     def bury_fresh(self) -> None:
         """Note that a work in `fresh` left its place in another way."""
         self.dead_fresh += 1
         if self.dead_fresh > 64 and self.dead_fresh * 2 > len(self.fresh):
             self.fresh = deque(work for work in self.fresh if work._phase == FRESH)
-            self.dead_fresh = 0
+            self.dead_fresh = 1  # the one that is about to leave is still FRESH

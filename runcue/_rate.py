@@ -9,8 +9,10 @@ Must not know: clocks, services, works.
 from __future__ import annotations
 
 import re
+import sys
 from dataclasses import dataclass
 from fractions import Fraction
+from math import inf
 
 from runcue._errors import ConfigurationError
 
@@ -79,4 +81,10 @@ def parse_rate(value: object) -> Rate:
         raise ConfigurationError(f"Invalid rate {value!r}: it must allow more than zero. Forms: {FORMS}.")
     # Any number of tokens over the time that so many take is the same rate, exactly; a small one makes small bursts.
     count = max(written.limit_denominator(_LARGEST_DENOMINATOR).numerator, 1)
-    return Rate(count, float(per * count / written) * seconds, match[0].strip())
+    try:
+        period = float(per * count / written) * seconds
+    except OverflowError:
+        period = inf
+    if not 0 < period < inf or count > sys.maxsize:
+        raise ConfigurationError(f"Invalid rate {value!r}: that is beyond all measure. Forms: {FORMS}.")
+    return Rate(count, period, match[0].strip())

@@ -49,7 +49,7 @@ class Service:
     @property
     def timed(self) -> bool:
         """Whether starts have to be stamped."""
-        return self.rate is not None
+        return self.rate is not None or self.limiter is not None
 
     def has_slot(self) -> bool:
         """Whether one more may run at the same time."""
@@ -95,6 +95,8 @@ class Service:
 
     def stamp(self, entered: float) -> None:
         """Say when the handler of a taken token was entered."""
+        if self.limiter is not None:
+            self.limiter.stamp(entered)
         if self.rate is None:
             return
         self.unstamped -= 1

@@ -89,5 +89,8 @@ class Limiter(Protocol):
     def take(self, now: float) -> None:
         """Take one. Only after `has_room(now)`, with nothing awaited in between."""
 
+    def stamp(self, entered: float) -> None:
+        """A handler whose token was taken was entered at that instant."""
+
     def next_room(self, now: float) -> float:
         """The instant at which to look again, later than `now`."""

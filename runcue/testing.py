@@ -69,7 +69,12 @@ class _VirtualClock:
     ) -> TimerHandle:
         if passive:
             return self._loop.call_passive(when, callback, context)
-        return self._loop.call_at(when, callback, context=context)
+        return self._loop.call_at(when, self._reach, when, callback, context=context)
+
+    def _reach(self, when: float, callback: Callable[[], object]) -> None:
+        # asyncio fires timers up to its clock's resolution early; here the instant itself is the point.
+        self._loop.reach(when)
+        callback()
 
 
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
@@ -93,6 +98,10 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         """Virtual seconds since the loop was made."""
         return self._now
+
+    def reach(self, when: float) -> None:
+        """Let time pass to an instant, if it is not there yet."""
+        self._now = max(self._now, when)
 
     def hold(self) -> None:
         """Something outside the loop is at work: no time may pass until `release()`."""
@@ -148,7 +157,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
             heapq.heappop(timers)
         if not timers:
             raise NothingLeft(self._what_waits())
-        self._now = max(self._now, heapq.heappop(timers)[0])
+        self.reach(heapq.heappop(timers)[0])
         passive = self._passive
         while passive and (passive[0][0] <= self._now or passive[0][2].cancelled()):
             handle = heapq.heappop(passive)[2]
