@@ -11,6 +11,7 @@ Must not know: event loops, tasks, limits. The wall clock and `time.monotonic` a
 
 from __future__ import annotations
 
+import copy
 import logging
 import time
 from collections import deque
@@ -19,11 +20,21 @@ from inspect import isawaitable
 from math import isnan
 from typing import Any, Final
 
-from runcue._errors import ConfigurationError
+from runcue._errors import ConfigurationError, words_of
 from runcue._events import Event
 from runcue._work import DEFAULT_PRIORITY, PriorityContext, Work
 
-__all__ = ["NO", "RUN", "SKIP", "Callbacks", "GateAnswer", "Listener"]
+__all__ = [
+    "BLOCKS_AFTER",
+    "NO",
+    "RUN",
+    "SKIP",
+    "Callbacks",
+    "GateAnswer",
+    "Listener",
+    "name_of",
+    "without_frames",
+]
 
 logger = logging.getLogger("runcue")
 
@@ -69,10 +80,11 @@ class Listener:
     def __init__(self, event: Event, call: Callable[..., Any]) -> None:
         self.event = event
         self.call = call
-        self.name = f"on_{event.name.lower()} listener {_name_of(call)}"
+        self.name = f"on_{event.name.lower()} listener {name_of(call)}"
 
 
-def _name_of(call: object) -> str:
+def name_of(call: object) -> str:
+    """What a callback is called in messages."""
     return str(getattr(call, "__qualname__", None) or repr(call))
 
 
@@ -81,16 +93,16 @@ class Callbacks:
 
     Attributes:
         listeners: By `Event`, in order of registration.
-        defer: Given by the dispatcher: takes a listener and the awaitable it returned.
+        defer: Given by the dispatcher: takes a listener, the awaitable it returned, and the work it is about.
         interrupted: A KeyboardInterrupt out of a callback, to be raised by whoever called in.
         now: The clock by which callbacks are found to block the loop.
-        at: When the last question was answered.
+        at: When the last callback was done.
     """
 
     def __init__(self) -> None:
         self.listeners: tuple[list[Listener], ...] = tuple([] for _ in Event)
         self.priority: Callable[[PriorityContext], Any] | None = None
-        self.defer: Callable[[Listener, Awaitable[Any]], None] = _nowhere
+        self.defer: Callable[[Listener, Awaitable[Any], Work | None], None] = _nowhere
         self.interrupted: KeyboardInterrupt | None = None
         self.now: Callable[[], float] = time.monotonic
         self.at = 0.0
@@ -125,12 +137,12 @@ class Callbacks:
             try:
                 outcome = listener.call(*args)
                 if outcome is not None and isawaitable(outcome):
-                    self.defer(listener, outcome)
+                    self.defer(listener, outcome, work)
             except BaseException as error:
                 self.raised(listener.name, error, work)
             ended = now()
             if ended - began > BLOCKS_AFTER:
-                self._blocked(listener.name, ended - began)
+                self.blocked(listener.name, ended - began)
             began = ended
         return began
 
@@ -161,7 +173,7 @@ class Callbacks:
             self._ready_raised(work, error)
         self.at = ended = self.now()
         if ended - began > BLOCKS_AFTER:
-            self._blocked(f"is_ready callback {_name_of(is_ready)}", ended - began)
+            self.blocked(f"is_ready callback {name_of(is_ready)}", ended - began)
         if raised:
             return NO
         if answer is True:
@@ -194,7 +206,7 @@ class Callbacks:
                 answer = self._ready_raised(work, error)
             ended = now()
             if ended - began > BLOCKS_AFTER:
-                self._blocked(f"is_ready callback {_name_of(is_ready)}", ended - began)
+                self.blocked(f"is_ready callback {name_of(is_ready)}", ended - began)
             began = ended
             if answer is not False:
                 self.at = ended
@@ -255,7 +267,7 @@ class Callbacks:
             verdict = self._stale_raised(work, error)
         self.at = ended = self.now()
         if ended - began > BLOCKS_AFTER:
-            self._blocked(f"is_stale callback {_name_of(is_stale)}", ended - began)
+            self.blocked(f"is_stale callback {name_of(is_stale)}", ended - began)
         return verdict
 
     @staticmethod
@@ -272,12 +284,12 @@ class Callbacks:
         return False
 
     def _ready_raised(self, work: Work, error: BaseException) -> bool:
-        self.raised(f"is_ready callback {_name_of(work._task.is_ready)}", error, work)
+        self.raised(f"is_ready callback {name_of(work._task.is_ready)}", error, work)
         work._answer = without_frames(error)
         return False
 
     def _stale_raised(self, work: Work, error: BaseException) -> int:
-        self.raised(f"is_stale callback {_name_of(work._task.is_stale)}", error, work)
+        self.raised(f"is_stale callback {name_of(work._task.is_stale)}", error, work)
         return RUN
 
     # --- The priority -------------------------------------------------------------------------------------------
@@ -305,10 +317,10 @@ class Callbacks:
             if isnan(value):
                 raise ConfigurationError("A priority must be a number from 0.0 to 1.0, not nan.")
         except BaseException as error:
-            self.raised(f"priority callback {_name_of(call)}", error, work)
+            self.raised(f"priority callback {name_of(call)}", error, work)
             return DEFAULT_PRIORITY
         if (took := self.now() - began) > BLOCKS_AFTER:
-            self._blocked(f"priority callback {_name_of(call)}", took)
+            self.blocked(f"priority callback {name_of(call)}", took)
         return min(max(value, 0.0), 1.0)
 
     # --- The failure policy -------------------------------------------------------------------------------------
@@ -321,7 +333,8 @@ class Callbacks:
             about = f" (work {work.id} of task {work.task})" if work is not None else ""
             logger.error("%s raised %s%s", name, type(error).__name__, about, exc_info=error)
 
-    def _blocked(self, name: str, seconds: float) -> None:
+    def blocked(self, name: str, seconds: float) -> None:
+        """Report a callback that kept the event loop from everything else for too long."""
         # Once for good: it is a property of the callback, not an incident.
         key = (name, "blocked")
         if key not in self._reported:
@@ -332,7 +345,7 @@ class Callbacks:
 
     def unheard(self, work: Work, error: BaseException) -> None:
         """Log a failed work that no listener and no waiting `result()` hears of."""
-        logger.error("Work %s of task %s failed: %s", work.id, work.task, error, exc_info=error)
+        logger.error("Work %s of task %s failed: %s", work.id, work.task, words_of(error), exc_info=error)
 
     def _is_news(self, name: str, what: object) -> bool:
         now = self.now()
@@ -353,18 +366,8 @@ def without_frames(error: BaseException, depth: int = 8) -> BaseException:
         error: The exception, left as it is if it can be copied.
         depth: How far causes and contexts are followed.
     """
-    twin: BaseException
-    try:
-        if isinstance(error, BaseExceptionGroup):
-            twin = error.derive([without_frames(one, depth - 1) for one in error.exceptions])
-        else:
-            import copy  # noqa: PLC0415 - needed on failures only
-
-            twin = copy.copy(error)
-        faithful = type(twin) is type(error) and twin.args == error.args and str(twin) == str(error)
-    except Exception:
-        faithful = False
-    if not faithful:
+    twin = _twin_of(error, depth)
+    if twin is None:
         error.__traceback__ = None
         error.__context__ = error.__cause__ = None
         return error
@@ -378,5 +381,34 @@ def without_frames(error: BaseException, depth: int = 8) -> BaseException:
     return twin
 
 
-def _nowhere(listener: Listener, awaitable: Awaitable[Any]) -> None:
+def _twin_of(error: BaseException, depth: int) -> BaseException | None:
+    """A faithful copy without its traceback, None if that cannot be made."""
+    try:
+        if isinstance(error, BaseExceptionGroup):
+            if depth < 0:
+                return None
+            group = error.derive([without_frames(one, depth - 1) for one in error.exceptions])
+            return group if type(group) is type(error) and group.message == error.message else None
+    except Exception:
+        return None
+    return _made_by(copy.copy, error) or _made_by(_without_constructor, error)
+
+
+def _made_by(make: Callable[[Any], Any], error: BaseException) -> BaseException | None:
+    try:
+        twin: BaseException = make(error)
+        faithful = type(twin) is type(error) and twin.args == error.args and str(twin) == str(error)
+    except Exception:
+        return None
+    return twin if faithful else None
+
+
+def _without_constructor(error: BaseException) -> BaseException:
+    # A constructor with arguments of its own is the usual reason why an exception cannot be copied.
+    twin: BaseException = type(error).__new__(type(error), *error.args)
+    twin.__dict__.update(error.__dict__)
+    return twin
+
+
+def _nowhere(listener: Listener, awaitable: Awaitable[Any], work: Work | None) -> None:
     raise RuntimeError("The cue is not started.")

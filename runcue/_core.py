@@ -108,7 +108,8 @@ class Core:
         self.stall_timeout = stall_timeout
         self.stall_warn_after = stall_warn_after
         self.progressed_at = 0.0
-        self.stall_warned = False
+        # Which stall was warned about, by its beginning.
+        self.stall_warned_at = -inf
         self._ages = pending_timeout is not None or pending_warn_after is not None
         self._by_age: deque[Work] = deque()
         self._by_age_unwarned: deque[Work] = deque()
@@ -170,7 +171,6 @@ class Core:
         if not self.unsettled:
             # A cue that had nothing to do was not stalled.
             self.progressed_at = now
-            self.stall_warned = False
         self.unsettled += 1
         self._seq = work._seq = self._seq + 1
         work._since = work._key = now
@@ -248,7 +248,6 @@ class Core:
         work._phase = RUNNING
         work.started_at = wall
         self.progressed_at = now
-        self.stall_warned = False
 
     def withdraw(self, work: Work) -> None:
         """Note that a work will be settled out of its queue: it stays in there, dead, until it surfaces."""
@@ -293,7 +292,6 @@ class Core:
         self.moment += 1
         self.last_settled = task
         self.progressed_at = now
-        self.stall_warned = False
         self.totals[outcome] += 1
         history = self.history
         history.line.append(work)
@@ -368,6 +366,6 @@ class Core:
 
     def next_stall_warning(self) -> float:
         """When to warn that nothing moves, once per stall; inf if never."""
-        if self.stall_warn_after is None or self.stall_warned or not self.unsettled:
+        if self.stall_warn_after is None or self.stall_warned_at == self.progressed_at or not self.unsettled:
             return inf
         return self.progressed_at + self.stall_warn_after

@@ -38,7 +38,6 @@ __all__ = ["Cue", "cues_in"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_EMPTY = contextvars.Context()
 _new_handle = str.__new__
 
 _started: weakref.WeakSet[Cue] = weakref.WeakSet()
@@ -419,8 +418,12 @@ class Cue:
         now = dispatcher.now()
         work = Work(f"{self._prefix}{number}", task.name, params, now + dispatcher.skew)
         work._task = task
-        # Nearly always there are no variables: one object for all instead of one more for the garbage collector each.
-        work._context = context or _EMPTY
+        if context:
+            context.run(CURRENT.set, dispatcher)
+            work._context = context
+        else:
+            # Nearly always there are no variables: one object for all, not one more each for the garbage collector.
+            work._context = dispatcher.inside
         self._core.add(work, now)
         if not dispatcher.woken:
             dispatcher.wake()
@@ -487,11 +490,8 @@ class Cue:
             raise self._dispatcher.failed()
         if self._stopping.level is None:
             return
-        inside = context.get(CURRENT)
-        mine = inside is self._dispatcher or (
-            isinstance(inside, Work) and inside._task in self._core.all_tasks
-        )
-        if self._stopped or self._stopping.shut or not mine:
+        inside = context.get(CURRENT) is self._dispatcher
+        if self._stopped or self._stopping.shut or not inside:
             raise _stopped_error()
 
     def _check_loop(self, call: str) -> None:
@@ -542,8 +542,21 @@ class Cue:
         return work is not None and work._phase != SETTLED and self._dispatcher.cancel(work)
 
     def nudge(self) -> None:
-        """Say that something outside changed: everything that waits for its inputs is asked again now."""
-        self._dispatcher.looks.want_full()
+        """Say that something outside changed: everything that waits for its inputs is asked again now.
+
+        May be called from any thread; in particular by whoever made the change.
+        """
+        loop = self._loop
+        if loop is None or threading.get_ident() == self._thread:
+            self._nudge()
+        elif not self._stopped:
+            try:
+                loop.call_soon_threadsafe(self._nudge)
+            except RuntimeError:
+                pass  # the loop has ended, and all waiting with it
+
+    def _nudge(self) -> None:
+        self._dispatcher.looks.nudged()
         self._dispatcher.wake()
 
     def debug_blocked(self) -> builtins.list[dict[str, Any]]:

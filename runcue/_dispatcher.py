@@ -29,7 +29,7 @@ from runcue._clock import clock_of
 from runcue._core import Core
 from runcue._current import CURRENT
 from runcue._deadlines import Deadlines
-from runcue._errors import CueFailed, HandlerExited, WorkTimeout
+from runcue._errors import CueFailed, HandlerExited, WorkTimeout, words_of
 from runcue._events import Event
 from runcue._gates import Gates
 from runcue._listening import Lines
@@ -65,6 +65,7 @@ class Dispatcher:
         failure: What made the scheduler itself fail, None as long as it works.
         closed: Nothing may start any more.
         woken: Whether a look at everything is on its way.
+        inside: The contextvars of everything that is run for this cue and brings none of its own.
         now: The monotonic clock of the loop.
         wall: Its wall clock.
         skew: What to add to `now()` for a wall-clock stamp; one clock to read per work instead of two.
@@ -84,18 +85,20 @@ class Dispatcher:
         self.wall: Callable[[], float] = time.time
         self.at_rest: Callable[[], None] = lambda: None
         self.prepare: Callable[[], None] = lambda: None
-        self._context = contextvars.copy_context()
-        self._context.run(CURRENT.set, self)
-        self.timers = Timers(self._due, self._context)
-        self.gates = Gates(core, callbacks, self._context, self.settle, self.wake, self._run_now, self.fail)
+        self.inside = contextvars.Context()
+        self.inside.run(CURRENT.set, self)
+        self.timers = Timers(self._due, self.inside)
+        self.gates = Gates(core, callbacks, self.inside, self.settle, self.wake, self._run_now, self.fail)
         self.looks = self.gates.looks
-        self.lines = Lines(callbacks, self._context, self.wake)
+        self.lines = Lines(callbacks, self.inside, self.wake)
         self.timers.on_due["recheck"] = lambda now: self.looks.want_full()
         self._recheck = recheck
         self.skew = 0.0
         self.woken = False
         self._in_slice = False
         self._slice_until = 0.0
+        # Whose handler is in its first step.
+        self._stepping: Work | None = None
         self._awaiting: dict[Work, asyncio.Future[BaseException | None]] = {}
         heard = callbacks.listeners
         self._on_start = heard[Event.START]
@@ -157,7 +160,9 @@ class Dispatcher:
 
     def failed(self) -> CueFailed:
         """The error for those who wait on a cue whose scheduler failed."""
-        error = CueFailed(f"The scheduler of this cue failed: {type(self.failure).__name__}: {self.failure}")
+        error = CueFailed(
+            f"The scheduler of this cue failed: {type(self.failure).__name__}: {words_of(self.failure)}"
+        )
         error.__cause__ = self.failure
         return error
 
@@ -167,7 +172,7 @@ class Dispatcher:
         """Something happened: look at everything, once, soon."""
         if not self.woken and self.loop is not None:
             self.woken = True
-            self.loop.call_soon(self._pump, context=self._context)
+            self.loop.call_soon(self._pump, context=self.inside)
 
     def _pump(self) -> None:
         self.woken = False
@@ -203,7 +208,7 @@ class Dispatcher:
             self._in_slice = True
             self._slice_until = now + SLICE
             self.skew = self.wall() - now
-            self.loop.call_soon(self._end_slice, context=self._context)
+            self.loop.call_soon(self._end_slice, context=self.inside)
         return self._slice_until
 
     def _end_slice(self) -> None:
@@ -234,7 +239,7 @@ class Dispatcher:
         if self.core.count[WAITING]:
             if self._recheck and "recheck" not in timers.passive:
                 timers.passive.set("recheck", self.now() + max(RECHECK_AFTER, 20 * self.looks.last_cost))
-            if not self.looks.exhausted and self._is_idle():
+            if not self.closed and not self.looks.exhausted and self._is_idle():
                 timers.active.set("look", self.looks.idle_due(self.now()))
         else:
             self.looks.nothing_waits()
@@ -308,7 +313,7 @@ class Dispatcher:
         ):
             # Not through the loop's task factory: an eager one would run the worker inside of whoever spawns it.
             worker = self._worker(route)
-            route.starting.append(asyncio.Task(worker, loop=self.loop, name="runcue", context=self._context))
+            route.starting.append(asyncio.Task(worker, loop=self.loop, name="runcue", context=self.inside))
 
     async def _worker(self, route: Route) -> None:
         """Take and run works until there are none, a handler has suspended, or the turn is over."""
@@ -318,6 +323,7 @@ class Dispatcher:
         core.moment += 1
         now = self.now()
         until = self._slice(now)
+        callbacks.at = now
         suspended = False
         try:
             while not self.closed:
@@ -340,14 +346,16 @@ class Dispatcher:
                             suspended = True
                             await self._finish(work, rest, me)
                             break
+                        if me.cancelling():  # by the handler itself; it must not reach the next one
+                            break
                 if core.credits:
                     self.looks.spend_credits(until)
-                now = self.now()
+                    callbacks.at = self.now()
+                now = callbacks.at
                 if now > until:
                     break
-            if (
-                suspended or not route.starting
-            ):  # one that merely ran out of time needs no more than one successor
+            # One that merely ran out of time needs no more than one successor.
+            if suspended or not route.starting:
                 self._spawn_if_room(route, now)
             if not self.woken:
                 self.wake()
@@ -367,16 +375,9 @@ class Dispatcher:
         elif (rest := self._begin(work, self.now())) is not None:
             await self._finish(work, rest, asyncio.current_task())
 
-    def _enter(self, work: Work, now: float) -> float:
-        """All that happens before a handler is entered. Returns the instant after it."""
-        self.core.start(work, now, now + self.skew)
-        if self._on_start:
-            now = self.callbacks.emit(self._on_start, now, work, work)
-        timeout = work._task.timeout
-        if timeout is not None:
-            self.timers.active.set(work, now + timeout)
-            self.wake()  # arms the timer
-        return now
+    def _limit(self, work: Work, when: float) -> None:
+        self.timers.active.set(work, when)
+        self.wake()  # arms the timer
 
     def _begin(self, work: Work, now: float) -> tuple[Any, Any] | None:
         """Start an async handler and take its first step.
@@ -386,21 +387,27 @@ class Dispatcher:
         """
         context: contextvars.Context = work._context.copy()
         route: Route = work._task.route
-        began = self._enter(work, now)
-        work._entered = began
+        self.core.start(work, now, now + self.skew)
+        if self._on_start:
+            now = self.callbacks.emit(self._on_start, now, work, work)
+        if work._task.timeout is not None:
+            self._limit(work, now + work._task.timeout)
+        began = work._entered = now
         value: Any = None
         error: BaseException | None = None
         rest: tuple[Any, Any] | None = None
+        self._stepping = work
         try:
             rest = context.run(first_step, work._task.handler, work)
         except StopIteration as stop:
             value = stop.value
         except BaseException as raised:
             error = raised
+        self._stepping = None
         now = self.now()
         if route.timed:
             # After the first step, not before it: whatever instant the handler itself took is earlier than the stamp.
-            self._stamp(work, now)
+            self._stamp(work, now, now)
         if rest is not None:
             work._context = context
             return rest
@@ -409,18 +416,22 @@ class Dispatcher:
         else:
             for service in route.services:
                 service.release()
-        if error is None:
+        if work._phase == SETTLED:  # it has cancelled itself
+            self.callbacks.at = now
+        elif error is None:
             self.settle(work, COMPLETED, now, value, now - began)
         else:
             self._settle_failed(work, error)
-            if type(error) is KeyboardInterrupt:
-                raise error
+        if type(error) is KeyboardInterrupt:
+            raise error
         return None
 
     async def _finish(self, work: Work, rest: tuple[Any, Any], me: asyncio.Task[None] | None) -> None:
         """Carry an async handler that has suspended on to its end, in the asyncio task `me`."""
         work._runner = me
         self.running[work] = None
+        if work._phase == SETTLED and me is not None:  # it has cancelled itself in its first step
+            me.cancel()
         route: Route = work._task.route
         if route.only is None or route.only.active < route.only.concurrent:
             self._spawn_if_room(route, work._entered)
@@ -453,14 +464,16 @@ class Dispatcher:
 
     def _settle_failed(self, work: Work, error: BaseException) -> None:
         if not isinstance(error, Exception):
-            exited = HandlerExited(f"The handler of {work.task!r} ended with {type(error).__name__}: {error}")
+            exited = HandlerExited(
+                f"The handler of {work.task!r} ended with {type(error).__name__}: {words_of(error)}"
+            )
             exited.__cause__ = error
             error = exited
         self.settle(work, FAILED, self.now(), error)
 
-    def _stamp(self, work: Work, entered: float) -> None:
+    def _stamp(self, work: Work, entered: float, now: float) -> None:
         for service in work._task.route.services:
-            service.stamp(entered)
+            service.stamp(entered, now)
 
     # --- Sync handlers ------------------------------------------------------------------------------------------
 
@@ -469,7 +482,12 @@ class Dispatcher:
         context = work._context
         assert context is not None
         route: Route = work._task.route
-        self._enter(work, now)
+        self.core.start(work, now, now + self.skew)
+        if self._on_start:
+            now = self.callbacks.emit(self._on_start, now, work, work)
+        if work._task.timeout is not None:
+            self._limit(work, now + work._task.timeout)
+        self.callbacks.at = now
         work._entered = NOT_ENTERED
         self.running[work] = None
         try:
@@ -481,7 +499,7 @@ class Dispatcher:
     def _entered(self, work: Work, entered: float) -> None:
         """A sync handler was entered, at that instant."""
         work._entered = entered
-        self._stamp(work, entered)
+        self._stamp(work, entered, self.now())
         self.wake()
 
     def _returned(self, work: Work, succeeded: bool, outcome: Any, entered: float, left: float) -> None:
@@ -501,6 +519,8 @@ class Dispatcher:
                 self.wake()
         except BaseException as error:
             self.fail(error)
+        if not succeeded and isinstance(outcome, KeyboardInterrupt):
+            raise outcome
         self._raise_interrupt()
 
     def _release(self, work: Work) -> None:
@@ -545,20 +565,22 @@ class Dispatcher:
             duration: Seconds that the handler took.
         """
         self.core.settle(work, outcome, value, now, now + self.skew)
+        callbacks = self.callbacks
+        callbacks.at = now
         if work._task.timeout is not None:
             self.timers.active.clear(work)
         waiters = work._waiters
         listeners = self._on_end[outcome]
         if outcome == COMPLETED:
             if listeners:
-                self.callbacks.emit(listeners, now, work, work, value, duration)
+                callbacks.at = callbacks.emit(listeners, now, work, work, value, duration)
         elif outcome == FAILED:
             if listeners:
-                self.callbacks.emit(listeners, now, work, work, value)
-            elif not waiters:
-                self.callbacks.unheard(work, value)
+                callbacks.at = callbacks.emit(listeners, now, work, work, value)
+            elif not waiters or all(waiter.done() for waiter in waiters):
+                callbacks.unheard(work, value)
         elif listeners:
-            self.callbacks.emit(listeners, now, work, work)
+            callbacks.at = callbacks.emit(listeners, now, work, work)
         if waiters:
             work._waiters = None
             for waiter in waiters:
@@ -596,7 +618,7 @@ class Dispatcher:
     def forget(self, work: Work) -> None:
         """Do not wait for a running handler any longer: it could not be ended."""
         if work._task.route.timed and work._entered == NOT_ENTERED:
-            self._stamp(work, self.now())
+            self._stamp(work, self.now(), self.now())
         self._release(work)
         self.wake()
 
@@ -617,10 +639,8 @@ class Dispatcher:
             work._waiters = [future]
         else:
             work._waiters.append(future)
-        waiter = CURRENT.get(None)
-        if not (
-            isinstance(waiter, Work) and waiter in self.running and waiter._runner is asyncio.current_task()
-        ):
+        waiter = self._handler_here()
+        if waiter is None:
             return await future
         self._awaiting[waiter] = future
         self.wake()
@@ -628,6 +648,16 @@ class Dispatcher:
             return await future
         finally:
             self._awaiting.pop(waiter, None)
+
+    def _handler_here(self) -> Work | None:
+        """The work whose handler's own asyncio task is running here, if it is one of this cue."""
+        inside: object = CURRENT.get()
+        if inside is not self:
+            return None
+        if self._stepping is not None:
+            return self._stepping
+        me = asyncio.current_task()
+        return next((work for work in self.running if me is not None and work._runner is me), None)
 
     def awaiting(self) -> list[Work]:
         """Running works whose handlers wait for another work of this cue that has not settled."""

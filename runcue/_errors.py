@@ -1,7 +1,7 @@
 """Every error runcue raises, as one tree under `RuncueError`.
 
-Lives here: the classes and nothing else. An error says whose fault it is by its class and what to do by its text; the
-text carries the offending value and is written where the mistake is noticed. Each class is also the builtin a caller
+Lives here: the classes, and how to quote what others raised. An error says whose fault it is by its class and what to
+do by its text; the text carries the offending value and is written where the mistake is noticed. Each class is also the builtin a caller
 would expect to catch: configuration errors are `ValueError`, failed look-ups `LookupError`, time-outs `TimeoutError`.
 
 Must not know: anything of runcue.
@@ -26,7 +26,27 @@ __all__ = [
     "WorkCancelled",
     "WorkTimeout",
     "WrongLoop",
+    "words_of",
 ]
+
+
+def words_of(thing: object) -> str:
+    """What an exception or a value says of itself, whatever its own `__str__` or `__repr__` does.
+
+    Args:
+        thing: An exception, for its message; or a value, for its repr.
+
+    Returns:
+        One line at most of a few hundred characters; the name of its type where it says nothing or raises.
+    """
+    try:
+        words = str(thing) if isinstance(thing, BaseException) else repr(thing)
+    except BaseException:
+        words = ""
+    return words[:_LONGEST] + "..." if len(words) > _LONGEST else words or type(thing).__name__
+
+
+_LONGEST = 500
 
 
 class RuncueError(Exception):

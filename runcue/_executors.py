@@ -20,7 +20,6 @@ from contextvars import Context
 from queue import SimpleQueue
 from typing import Any
 
-from runcue._current import call_inside
 from runcue._work import Work
 from runcue.abc import Clock, Deliver
 
@@ -126,7 +125,7 @@ def _serve(channel: _Channel, clock: Clock) -> None:
         if stamped:
             report(work, entered)
         try:
-            outcome = context.run(call_inside, handler, work)
+            outcome = context.run(handler, work)
             succeeded = True
         except BaseException as error:
             outcome = error

@@ -9,16 +9,17 @@ Must not know: when waiting works are asked again (that is `_looks`), how handle
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextvars import Context
 from math import inf
 from typing import Any, Final
 
-from runcue._callbacks import NO, RUN, SKIP, Callbacks, GateAnswer
+from runcue._callbacks import BLOCKS_AFTER, NO, RUN, SKIP, Callbacks, GateAnswer, name_of
 from runcue._core import Core
 from runcue._looks import ASKED, HIT, LATER, MISS, Looks
 from runcue._pending import Route
-from runcue._work import ASKING, CANCELLED, FRESH, READY, SKIPPED, WAITING, Work
+from runcue._steps import watched
+from runcue._work import ASKING, CANCELLED, FRESH, READY, SKIPPED, WAITING, Task, Work
 
 __all__ = ["GATE_LIMIT", "JUDGE_FIRST", "Gates"]
 
@@ -81,7 +82,7 @@ class Gates:
 
     def held_back(self, now: float) -> bool:
         """Whether an order by priority is not known yet, because some rivals were not asked."""
-        return now - self._judging_since < JUDGE_FIRST
+        return self._judging_since <= now < self._judging_since + JUDGE_FIRST
 
     # --- Asking -------------------------------------------------------------------------------------------------
 
@@ -118,17 +119,23 @@ class Gates:
                 fresh.popleft()
                 route.dead_fresh -= 1
                 continue
-            if not work._task.gated and not ordered:
-                return False  # nothing to ask: it stays in line
+            if not work._task.gated and not ordered and not any(task.gated for task in self._tasks_of(route)):
+                return False  # nothing to ask: they stay in line
             fresh.popleft()
             if self._judge(work) == LATER:
                 fresh.append(work)
                 turned_away += 1
-            if self._callbacks.at > until and self._now() > until:
-                return len(fresh) > turned_away
-        if turned_away:
-            fresh.rotate(turned_away - len(fresh))
-        return False
+                if all(task.gate_is_async for task in self._tasks_of(route)):
+                    fresh.rotate(turned_away)
+                    return False  # the others would be turned away as well, and they may be a great many
+            elif self._callbacks.at > until and self._now() > until:
+                break
+        left = len(fresh) > turned_away
+        fresh.rotate(turned_away)  # who was turned away keeps the place in line
+        return left
+
+    def _tasks_of(self, route: Route) -> Iterator[Task]:
+        return (task for task in self._core.all_tasks if task.route is route)
 
     def _judge_waiting(self, work: Work) -> int:
         verdict = self._judge(work)
@@ -244,7 +251,7 @@ class Gates:
             answer: What the callback returned.
             start: Whether it is asked in order to be started, and not merely to know.
         """
-        asking = _Asking(work)
+        asking = _Asking(work, self.looks.nudges)
         for service in work._task.route.services:
             service.hold()
         work._task.route.asking += 1
@@ -291,7 +298,7 @@ class Gates:
         try:
             verdict: int | GateAnswer = answer
             while isinstance(verdict, GateAnswer):
-                value, error = await _answer_of(verdict)
+                value, error = await self._answer_of(verdict, work)
                 self._core.moment += 1
                 if work._phase != ASKING or (me is not None and me.cancelling()):
                     self._answered(asking, hit=False)
@@ -302,10 +309,14 @@ class Gates:
             work._runner = None
             if verdict == NO:
                 self._core.wait(work)
+                if asking.nudges != self.looks.nudges:
+                    self.looks.want_full()  # its answer may be older than what the nudge was about
             elif verdict == SKIP:
                 self._settle(work, SKIPPED, self._now())
             elif start and work._task.route.has_room(self._now()):
                 await self._run_now(work)
+            elif start:
+                self._core.enqueue(work, work._key)  # its place in the order was decided before
             else:
                 self.enqueue(work)
             self._wake()
@@ -315,24 +326,31 @@ class Gates:
         except BaseException as error:
             self._fail(error)
 
+    async def _answer_of(self, answer: GateAnswer, work: Work) -> tuple[Any, BaseException | None]:
+        """What the awaitable gives, or what it raised."""
+        task = work._task
+        gate = task.is_ready if answer.question == "ready" else task.is_stale
+
+        def told(seconds: float) -> None:
+            if seconds > BLOCKS_AFTER:
+                self._callbacks.blocked(f"is_{answer.question} callback {name_of(gate)}", seconds)
+
+        limit = asyncio.timeout(GATE_LIMIT)
+        try:
+            async with limit:
+                return await watched(answer.awaitable, self._callbacks.now, told), None
+        except TimeoutError as error:
+            return None, TimeoutError(f"no answer within {GATE_LIMIT:g} s") if limit.expired() else error
+        except BaseException as error:
+            return None, error
+
 
 class _Asking:
     """One async gate that is being awaited."""
 
-    __slots__ = ("waited", "work")
+    __slots__ = ("nudges", "waited", "work")
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: Work, nudges: int) -> None:
         self.work = work
+        self.nudges = nudges
         self.waited = work._phase == WAITING
-
-
-async def _answer_of(answer: GateAnswer) -> tuple[Any, BaseException | None]:
-    """What the awaitable gives, or what it raised."""
-    limit = asyncio.timeout(GATE_LIMIT)
-    try:
-        async with limit:
-            return await answer.awaitable, None
-    except TimeoutError as error:
-        return None, TimeoutError(f"no answer within {GATE_LIMIT:g} s") if limit.expired() else error
-    except BaseException as error:
-        return None, error

@@ -15,6 +15,8 @@ from typing import Any
 
 from aiolimiter import AsyncLimiter
 
+from runcue._errors import ConfigurationError
+
 __all__ = ["BucketLimiter"]
 
 
@@ -33,11 +35,21 @@ class BucketLimiter:
         limiter: An existing one, perhaps shared with code outside runcue.
         burst: Size of a bucket to be made.
         per_second: Tokens that flow back per second into a bucket to be made.
+
+    Raises:
+        ConfigurationError: The limiter is of another kind, or could never let anything through.
     """
 
     def __init__(self, *, limiter: Any = None, burst: int = 0, per_second: float = 1.0) -> None:
+        if limiter is not None and not isinstance(limiter, AsyncLimiter):
+            raise ConfigurationError(f"limiter must be an aiolimiter.AsyncLimiter, not {limiter!r}.")
         self._shared = limiter is not None
-        self._bucket: AsyncLimiter = limiter if self._shared else AsyncLimiter(burst, burst / per_second)
+        self._bucket = AsyncLimiter(burst, burst / per_second) if limiter is None else limiter
+        if self._bucket.max_rate < 1:
+            raise ConfigurationError(
+                f"A limiter of max_rate={self._bucket.max_rate!r} can never hold the one token that a start takes; "
+                "write the same rate as 1 per a longer time_period."
+            )
         self._one = self._bucket.time_period / self._bucket.max_rate
         self._unstamped = 0
         # When the bucket will be full again, as far as our own takings tell; somebody else's only make it later.
@@ -54,11 +66,11 @@ class BucketLimiter:
         else:
             self._unstamped += 1
 
-    def stamp(self, entered: float) -> None:
+    def stamp(self, now: float) -> None:
         """See `Limiter.stamp`."""
         if not self._shared:
             self._unstamped -= 1
-            self._debit(entered)
+            self._debit(now)
 
     def _debit(self, now: float) -> None:
         step = self._bucket.acquire().__await__()

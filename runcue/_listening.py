@@ -12,7 +12,9 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from contextvars import Context
 
-from runcue._callbacks import Callbacks, GateAnswer, Listener
+from runcue._callbacks import BLOCKS_AFTER, Callbacks, GateAnswer, Listener
+from runcue._steps import watched
+from runcue._work import Work
 
 __all__ = ["Lines"]
 
@@ -30,38 +32,45 @@ class Lines:
         self._callbacks = callbacks
         self._context = context
         self._done = done
-        self._lines: dict[Listener, deque[Awaitable[object]]] = {}
+        self._lines: dict[Listener, deque[tuple[Awaitable[object], Work | None]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         callbacks.defer = self._defer
 
     def __bool__(self) -> bool:
         return bool(self._lines)
 
-    def _defer(self, listener: Listener, awaitable: Awaitable[object]) -> None:
+    def _defer(self, listener: Listener, awaitable: Awaitable[object], work: Work | None = None) -> None:
         line = self._lines.get(listener)
         if line is not None:
-            line.append(awaitable)
+            line.append((awaitable, work))
             return
-        self._lines[listener] = deque((awaitable,))
+        self._lines[listener] = deque(((awaitable, work),))
         task = asyncio.get_running_loop().create_task(self._serve(listener), context=self._context)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _serve(self, listener: Listener) -> None:
+        callbacks = self._callbacks
         line = self._lines[listener]
+
+        def told(seconds: float) -> None:
+            if seconds > BLOCKS_AFTER:
+                callbacks.blocked(listener.name, seconds)
+
         try:
             while line:
+                awaitable, work = line.popleft()
                 try:
-                    await line.popleft()
+                    await watched(awaitable, callbacks.now, told)
                 except asyncio.CancelledError as error:
                     me = asyncio.current_task()
                     if me is not None and me.cancelling():
                         raise
-                    self._callbacks.raised(listener.name, error, None)
+                    callbacks.raised(listener.name, error, work)
                 except BaseException as error:
-                    self._callbacks.raised(listener.name, error, None)
+                    callbacks.raised(listener.name, error, work)
         finally:
             self._lines.pop(listener, None)
-            for left in line:
+            for left, _ in line:
                 GateAnswer("listener", left).discard()
             self._done()

@@ -58,14 +58,22 @@ class Looks:
         self._fruitless_cost = 0.0
         self._fruitless_ended = float("-inf")
         self.last_cost = 0.0
+        self.nudges = 0
         self.asking = 0
         """Async gates of waiting works that have been asked and have not answered yet."""
 
     # --- What others want ---------------------------------------------------------------------------------------
 
     def want_full(self) -> None:
-        """Ask everything that waits, from now on: a nudge, the recheck, the last look of a stop."""
+        """Ask everything that waits: the recheck, the last look of a stop. A full pass that is under way will do."""
         self._full_wanted = True
+
+    def nudged(self) -> None:
+        """Ask everything that waits, all of it from now on: what was asked a moment ago may have a new answer."""
+        self.nudges += 1
+        self._full_wanted = True
+        if self._pass is not None:
+            self._pass.full = False  # it counts no longer: a new one begins
 
     def nothing_waits(self) -> None:
         """What was begun or wanted is moot: works that wait later are asked by then."""
@@ -110,6 +118,9 @@ class Looks:
                 everyone = len(task.waiting) <= _HANDFUL
                 if not self._ask(task, len(task.waiting), len(task.waiting) if everyone else 1, until):
                     self._core.missed(cause, task)
+                elif task.waiting and self._now() > until:
+                    settled.appendleft(cause)  # it made more of them ready than there was time to ask
+                    return False
             if self._now() > until:
                 return False
         return True
@@ -213,7 +224,7 @@ class _Pass:
     DONE: Final = 0
 
     def __init__(self, tasks: list[Task], began_at: int, since: float, *, full: bool) -> None:
-        self._left = [_Share(task, len(task.waiting)) for task in tasks]
+        self._left = [_Share(task, len(task.waiting) - task.dead_waiting) for task in tasks]
         self._portion = 1
         self._turn = 0
         self._company = _COMPANY

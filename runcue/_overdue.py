@@ -93,10 +93,11 @@ class Overdue:
             return
         if dispatcher.movers() or dispatcher.gates.being_asked or dispatcher.can_start():
             return
+        seconds = now - core.progressed_at  # the first failure is progress, too
         for work in list(core.pending_works()):
             text = (
                 f"{work.task} {work.id} failed by stall_timeout={core.stall_timeout:g}: nothing moved for "
-                f"{now - core.progressed_at:.1f} s and nothing that runs could change that; {self._why(work, now)}"
+                f"{seconds:.1f} s and nothing that runs could change that; {self._why(work, now)}"
             )
             dispatcher.give_up(work, StallTimeout(text))
 
@@ -104,7 +105,7 @@ class Overdue:
         core, dispatcher = self._core, self._dispatcher
         if now < core.next_stall_warning():
             return
-        core.stall_warned = True
+        core.stall_warned_at = core.progressed_at
         seconds = now - core.progressed_at
         listeners = dispatcher.callbacks.listeners[Event.STALL_WARNING]
         if listeners:

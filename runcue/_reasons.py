@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, NamedTuple
 
+from runcue._errors import words_of
 from runcue._work import ASKING, WAITING, Work
 
 __all__ = ["Reason", "blocked_by_limits", "reason_of"]
@@ -58,10 +59,10 @@ def reason_of(work: Work, now: float) -> Reason | None:
     if work._phase == WAITING:
         answer = work._answer
         if isinstance(answer, BaseException):
-            return Reason(work, "not_ready", f"is_ready raised {type(answer).__name__}: {answer}")
+            return Reason(work, "not_ready", f"is_ready raised {type(answer).__name__}: {words_of(answer)}")
         if answer is not None:
             return Reason(work, "not_ready", f"is_ready said no: {answer}")
-        return Reason(work, "not_ready", f"is_ready said no for params {work.params!r}")
+        return Reason(work, "not_ready", f"is_ready said no for params {words_of(work.params)}")
     if work._phase == ASKING:
         return Reason(work, "not_ready", "is_ready or is_stale is being awaited")
     limit = blocked_by_limits(work, now)

@@ -183,7 +183,7 @@ class Registry:
                 f"uses of task {name!r} must be a service name or several, not {uses!r}."
             )
         for one in names:
-            if one not in self._core.services:
+            if not isinstance(one, str) or one not in self._core.services:
                 known = _known(self._core.services, one, "service")
                 raise UnknownService(f"Unknown service: {one!r}, used by task {name!r}. {known}")
         return tuple(dict.fromkeys(str(one) for one in names))

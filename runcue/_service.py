@@ -93,10 +93,15 @@ class Service:
         if self.limiter is not None:
             self.limiter.take(now)
 
-    def stamp(self, entered: float) -> None:
-        """Say when the handler of a taken token was entered."""
+    def stamp(self, entered: float, told: float | None = None) -> None:
+        """Say when the handler of a taken token was entered.
+
+        Args:
+            entered: That instant.
+            told: The instant now, if that is later: a thread's report takes its time.
+        """
         if self.limiter is not None:
-            self.limiter.stamp(entered)
+            self.limiter.stamp(entered if told is None else told)
         if self.rate is None:
             return
         self.unstamped -= 1

@@ -85,10 +85,7 @@ class Stopping:
         Raises:
             UsageError: The caller is a handler or a listener of this cue, or was spawned by one.
         """
-        current = CURRENT.get(None)
-        if current is self._dispatcher or (
-            isinstance(current, Work) and current._task in self._core.all_tasks
-        ):
+        if CURRENT.get() is self._dispatcher:
             raise UsageError(
                 f"{call} was called from inside a handler or callback of this cue and would wait for itself; "
                 "call it from the code that started the cue."

@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Any, Final
 
+from runcue._errors import words_of
+
 __all__ = ["DEFAULT_PRIORITY", "PriorityContext", "Summary", "Task", "Work", "WorkState"]
 
 DEFAULT_PRIORITY: Final = 0.5
@@ -155,7 +157,7 @@ class Work:
     def error(self) -> str | None:
         """The exception as text, None unless the work failed."""
         exception = self.exception
-        return None if exception is None else str(exception) or type(exception).__name__
+        return None if exception is None else words_of(exception)
 
     def submit(self, task: str | Callable[..., Any], *, params: Mapping[str, Any] | None = None) -> str:
         """Submit more work from inside a sync handler.

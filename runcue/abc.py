@@ -74,7 +74,7 @@ class Executor(Protocol):
         """
 
     def submit(self, work: Any, handler: Callable[[Any], Any], context: Context, *, stamped: bool) -> None:
-        """Run handler(work) in that context. The caller has made sure that there is room."""
+        """Run handler(work) in that context, which is the work's alone. The caller has made sure that there is room."""
 
     def stop(self) -> None:
         """Let idle threads go. What is running may finish, unheard."""
@@ -89,8 +89,8 @@ class Limiter(Protocol):
     def take(self, now: float) -> None:
         """Take one. Only after `has_room(now)`, with nothing awaited in between."""
 
-    def stamp(self, entered: float) -> None:
-        """A handler whose token was taken was entered at that instant."""
+    def stamp(self, now: float) -> None:
+        """A handler whose token was taken was entered, at this instant or, in a thread, shortly before."""
 
     def next_room(self, now: float) -> float:
         """The instant at which to look again, later than `now`."""

@@ -17,7 +17,6 @@ from contextvars import Context
 from typing import Any, NamedTuple, TypeVar
 
 from runcue._cue import Cue
-from runcue._current import call_inside
 from runcue._errors import RuncueError
 from runcue._work import Work
 from runcue.abc import Clock, Deliver, TimerHandle
@@ -241,7 +240,7 @@ class FakeExecutor:
         self.in_flight -= 1
         outcome: Any
         try:
-            outcome = context.run(call_inside, handler, work)
+            outcome = context.run(handler, work)
             succeeded = True
         except BaseException as error:
             outcome = error
