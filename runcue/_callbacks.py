@@ -176,6 +176,9 @@ class Callbacks:
             self.blocked(f"is_ready callback {name_of(is_ready)}", ended - began)
         if raised:
             return NO
+        if answer is False:
+            work._answer = None
+            return NO
         if answer is True:
             return RUN if task.is_stale is None else self._ask_stale(work)
         return self.weigh(work, answer)
@@ -200,6 +203,7 @@ class Callbacks:
             if is_ready is None or work._phase != phase or work._task.gate_is_async:
                 break
             works.popleft()
+            work._answer = None
             try:
                 answer = is_ready(work)
             except BaseException as error:

@@ -38,7 +38,10 @@ __all__ = ["Cue", "cues_in"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+# Names of this module's own: submit() is short enough to feel each look-up.
 _new_handle = str.__new__
+_running_loop = asyncio.get_running_loop
+_copy_context = contextvars.copy_context
 
 _started: weakref.WeakSet[Cue] = weakref.WeakSet()
 
@@ -388,14 +391,14 @@ class Cue:
 
         Args:
             task: The name of a registered task, or its handler.
-            params: A mapping with str keys, copied: a later change of it is not seen by the handler.
+            params: A mapping, copied: a later change of it is not seen by the handler.
 
         Returns:
             The work's id as a str that can also be waited on.
 
         Raises:
             UnknownTask: The task is not registered (also a ValueError).
-            InvalidParams: params is no such mapping.
+            InvalidParams: params is no mapping.
             CueStopped: The cue has been stopped, or is stopping and this is not a handler or listener of it.
             WrongLoop: Called in another event loop than the one the cue was started in.
             CueFailed: The scheduler failed.
@@ -404,13 +407,13 @@ class Cue:
         if known is None:
             known = self._registry.find(task)
         if self._loop is None:
-            self._dispatcher.use_clock(asyncio.get_running_loop())
-        elif asyncio.get_running_loop() is not self._loop:
+            self._dispatcher.use_clock(_running_loop())
+        elif _running_loop() is not self._loop:
             self._check_loop("submit()")
         if self._stopping.level is not None or self._dispatcher.failure is not None:
             self._check_open(contextvars.copy_context())
         taken = dict(params) if type(params) is dict else take_over(params)
-        return self._admit(known, taken, contextvars.copy_context())
+        return self._admit(known, taken, _copy_context())
 
     def _admit(self, task: Task, params: dict[str, Any], context: contextvars.Context) -> WorkHandle:
         self._number = number = self._number + 1

@@ -1,8 +1,9 @@
 """Every error runcue raises, as one tree under `RuncueError`.
 
 Lives here: the classes, and how to quote what others raised. An error says whose fault it is by its class and what to
-do by its text; the text carries the offending value and is written where the mistake is noticed. Each class is also the builtin a caller
-would expect to catch: configuration errors are `ValueError`, failed look-ups `LookupError`, time-outs `TimeoutError`.
+do by its text; the text carries the offending value and is written where the mistake is noticed. Each class is also the
+builtin a caller would expect to catch: configuration errors are `ValueError`, failed look-ups `LookupError`, time-outs
+`TimeoutError`.
 
 Must not know: anything of runcue.
 """

@@ -135,7 +135,9 @@ class Stopping:
                 route.backlog() for route in self._core.routes.values() if service in route.services
             )
             if waiting and not service.has_token(now):
-                logger.warning("Draining: %d works wait for %s", waiting, service.describe_rate(now))
+                rate = service.rate
+                rest = f"; the last of them in about {waiting / rate.per_second:.0f} s" if rate else ""
+                logger.warning("Draining: %d works wait for %s%s", waiting, service.describe_rate(now), rest)
         self._dispatcher.timers.passive.set("rate", now + 60.0)
 
     def _deadlock(self) -> list[Work]:
