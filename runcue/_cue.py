@@ -19,7 +19,7 @@ from secrets import token_hex
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
-from runcue._callbacks import Callbacks, GateAnswer
+from runcue._callbacks import NO, Callbacks, GateAnswer
 from runcue._core import Core
 from runcue._current import CURRENT
 from runcue._dispatcher import Dispatcher
@@ -28,7 +28,7 @@ from runcue._events import Event
 from runcue._executors import ThreadExecutor
 from runcue._handle import WorkHandle
 from runcue._overdue import Overdue
-from runcue._reasons import Reason, blocked_by_limits, reason_of
+from runcue._reasons import Reason, blocked_by_limits, not_ready, reason_of
 from runcue._registry import Registry, positive_int, seconds_or_none, take_over
 from runcue._stopping import FINISH, KILL, Stopping
 from runcue._work import FRESH, SETTLED, PriorityContext, Summary, Task, Work, WorkState
@@ -579,10 +579,8 @@ class Cue:
             verdict = self._callbacks.ask(work, now)
             if isinstance(verdict, GateAnswer):
                 verdict.discard()
-            elif not verdict:
-                return Reason(
-                    work, "not_ready", f"is_ready said no{': ' + str(work._answer) if work._answer else ''}"
-                )
+            elif verdict == NO:
+                return not_ready(work)
             limit = blocked_by_limits(work, now)
             return Reason(work, "service_full", limit) if limit else None
         return reason_of(work, now)

@@ -36,6 +36,7 @@ from runcue._listening import Lines
 from runcue._pending import Route
 from runcue._steps import first_step, go_on
 from runcue._timers import Timers
+from runcue._waits import merely_waits
 from runcue._work import CANCELLED, COMPLETED, FAILED, FRESH, SETTLED, SKIPPED, WAITING, Work
 from runcue.abc import Executor
 
@@ -61,7 +62,8 @@ class Dispatcher:
         callbacks: The user's code.
         timers: The instants that are waited for.
         gates: Asks works.
-        running: Works whose handlers are in flight beyond one step, settled or not: they hold slots.
+        running: Works whose handlers are in flight beyond one step, settled or not: they hold slots. With the coroutine
+            of an async handler.
         failure: What made the scheduler itself fail, None as long as it works.
         closed: Nothing may start any more.
         woken: Whether a look at everything is on its way.
@@ -77,7 +79,7 @@ class Dispatcher:
         self.core = core
         self.callbacks = callbacks
         self.executor = executor
-        self.running: dict[Work, None] = {}
+        self.running: dict[Work, Any] = {}
         self.failure: BaseException | None = None
         self.closed = False
         self.loop: asyncio.AbstractEventLoop | None = None
@@ -97,9 +99,8 @@ class Dispatcher:
         self.woken = False
         self._in_slice = False
         self._slice_until = 0.0
-        # Whose handler is in its first step.
-        self._stepping: Work | None = None
-        self._awaiting: dict[Work, asyncio.Future[BaseException | None]] = {}
+        # Which asyncio tasks of handlers wait for which works.
+        self._awaiting: dict[asyncio.Task[Any], asyncio.Future[BaseException | None]] = {}
         heard = callbacks.listeners
         self._on_start = heard[Event.START]
         # By outcome.
@@ -396,14 +397,12 @@ class Dispatcher:
         value: Any = None
         error: BaseException | None = None
         rest: tuple[Any, Any] | None = None
-        self._stepping = work
         try:
-            rest = context.run(first_step, work._task.handler, work)
+            rest = first_step(context, work._task.handler, work)
         except StopIteration as stop:
             value = stop.value
         except BaseException as raised:
             error = raised
-        self._stepping = None
         now = self.now()
         if route.timed:
             # After the first step, not before it: whatever instant the handler itself took is earlier than the stamp.
@@ -429,7 +428,7 @@ class Dispatcher:
     async def _finish(self, work: Work, rest: tuple[Any, Any], me: asyncio.Task[None] | None) -> None:
         """Carry an async handler that has suspended on to its end, in the asyncio task `me`."""
         work._runner = me
-        self.running[work] = None
+        self.running[work] = rest[0]
         if work._phase == SETTLED and me is not None:  # it has cancelled itself in its first step
             me.cancel()
         route: Route = work._task.route
@@ -527,6 +526,9 @@ class Dispatcher:
         if work in self.running:
             del self.running[work]
             route: Route = work._task.route
+            if route.only is not None:
+                route.only.active -= 1
+                return
             for service in route.services:
                 service.release()
 
@@ -639,33 +641,28 @@ class Dispatcher:
             work._waiters = [future]
         else:
             work._waiters.append(future)
-        waiter = self._handler_here()
-        if waiter is None:
+        inside: object = CURRENT.get()
+        me = asyncio.current_task()
+        if inside is not self or me is None:
             return await future
-        self._awaiting[waiter] = future
+        self._awaiting[me] = future
         self.wake()
         try:
             return await future
         finally:
-            self._awaiting.pop(waiter, None)
-
-    def _handler_here(self) -> Work | None:
-        """The work whose handler's own asyncio task is running here, if it is one of this cue."""
-        inside: object = CURRENT.get()
-        if inside is not self:
-            return None
-        if self._stepping is not None:
-            return self._stepping
-        me = asyncio.current_task()
-        return next((work for work in self.running if me is not None and work._runner is me), None)
+            self._awaiting.pop(me, None)
 
     def awaiting(self) -> list[Work]:
-        """Running works whose handlers wait for another work of this cue that has not settled."""
-        return [work for work, future in self._awaiting.items() if work in self.running and not future.done()]
+        """Running works whose handlers do nothing but wait for other works of this cue that have not settled."""
+        if not self._awaiting:
+            return []
+        return [
+            work for work, steps in self.running.items() if merely_waits(work._runner, steps, self._awaiting)
+        ]
 
     def movers(self) -> int:
         """How many handlers in flight do not merely wait for another work of this cue."""
-        return len(self.running) - len(self.awaiting()) if self._awaiting else len(self.running)
+        return len(self.running) - len(self.awaiting())
 
     def can_start(self) -> bool:
         """Whether something is ready that will be able to start, now or when its rate allows it."""

@@ -63,7 +63,7 @@ class DuplicateTask(ConfigurationError):
 
 
 class InvalidParams(ConfigurationError, TypeError):
-    """The params of a submission are not a mapping with str keys."""
+    """The params of a submission are not a mapping."""
 
 
 class UnknownTask(RuncueError, LookupError, ValueError):

@@ -251,7 +251,7 @@ class Gates:
             answer: What the callback returned.
             start: Whether it is asked in order to be started, and not merely to know.
         """
-        asking = _Asking(work, self.looks.nudges)
+        asking = _Asking(work, self.looks.nudges, self._core.settlements)
         for service in work._task.route.services:
             service.hold()
         work._task.route.asking += 1
@@ -309,8 +309,11 @@ class Gates:
             work._runner = None
             if verdict == NO:
                 self._core.wait(work)
+                # Its answer may be older than what the nudge was about, or what has settled since.
                 if asking.nudges != self.looks.nudges:
-                    self.looks.want_full()  # its answer may be older than what the nudge was about
+                    self.looks.want_full()
+                if asking.settlements != self._core.settlements:
+                    self.looks.changed()
             elif verdict == SKIP:
                 self._settle(work, SKIPPED, self._now())
             elif start and work._task.route.has_room(self._now()):
@@ -348,9 +351,10 @@ class Gates:
 class _Asking:
     """One async gate that is being awaited."""
 
-    __slots__ = ("nudges", "waited", "work")
+    __slots__ = ("nudges", "settlements", "waited", "work")
 
-    def __init__(self, work: Work, nudges: int) -> None:
+    def __init__(self, work: Work, nudges: int, settlements: int) -> None:
         self.work = work
         self.nudges = nudges
+        self.settlements = settlements
         self.waited = work._phase == WAITING

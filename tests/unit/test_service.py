@@ -17,12 +17,16 @@ class Bucket:
     def __init__(self, room_from: float) -> None:
         self.room_from = room_from
         self.taken: list[float] = []
+        self.stamped: list[float] = []
 
     def has_room(self, now: float) -> bool:
         return now >= self.room_from
 
     def take(self, now: float) -> None:
         self.taken.append(now)
+
+    def stamp(self, entered: float) -> None:
+        self.stamped.append(entered)
 
     def next_room(self, now: float) -> float:
         return self.room_from
@@ -167,9 +171,10 @@ def test_a_limiter_and_a_rate_must_both_have_room() -> None:
     assert not service.has_token(9.0)
     assert service.next_token(9.0) == 10.0
     assert service.has_token(10.0)
-    start(service, 10.0)
-    assert bucket.taken == [10.0]
-    assert service.next_token(10.0) == 70.0
+    service.take(10.0)
+    service.stamp(10.25)
+    assert (bucket.taken, bucket.stamped) == ([10.0], [10.25])
+    assert service.next_token(10.25) == 70.25
 
 
 @pytest.mark.rule(7)

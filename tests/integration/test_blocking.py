@@ -1,0 +1,206 @@
+"""`runcue.blocking(cue)`: the same calls without await."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+import runcue
+from runcue.testing import Recorder
+
+
+def cue_with_tasks() -> runcue.Cue:
+    cue = runcue.Cue(pending_timeout=30)
+    cue.service("some", concurrent=4)
+
+    @cue.task("double", uses="some")
+    def double(work: runcue.Work) -> int:
+        return 2 * int(work.params["n"])
+
+    @cue.task("later", uses="some")
+    async def later(work: runcue.Work) -> int:
+        await asyncio.sleep(0.01)
+        return int(work.params["n"])
+
+    @cue.task("fails")
+    def fails(work: runcue.Work) -> None:
+        raise ValueError("no")
+
+    @cue.task("hangs")
+    async def hangs(work: runcue.Work) -> None:
+        await asyncio.sleep(1000)
+
+    cue.task("unready")(double)
+    cue.is_ready(task="unready")(lambda work: (False, "page 7 is missing"))
+    cue.on_failure(lambda work, error: None)
+    return cue
+
+
+def test_results_are_had_without_await() -> None:
+    cue = cue_with_tasks()
+    with runcue.blocking(cue) as b:
+        assert b.cue is cue
+        handle = b.submit("double", params={"n": 21})
+        assert b.result(handle) == 42
+        handles = [b.submit("later", params={"n": n}) for n in range(20)]
+        assert [b.result(handle) for handle in handles] == list(range(20))
+
+
+def test_a_failure_is_raised_by_result_and_told_by_wait() -> None:
+    with runcue.blocking(cue_with_tasks()) as b:
+        handle = b.submit("fails")
+        with pytest.raises(ValueError, match="no"):
+            b.result(handle)
+        work = b.wait(handle)
+        assert (work.state, work.error) == (runcue.WorkState.FAILED, "no")
+
+
+def test_works_can_be_looked_up_and_cancelled() -> None:
+    with runcue.blocking(cue_with_tasks()) as b:
+        handle = b.submit("hangs")
+        done = b.submit("double", params={"n": 1})
+        b.result(done)
+        assert b.get(handle) is handle.work
+        assert b.get("unknown") is None
+        assert [work.id for work in b.list()] == [handle, done]
+        assert [work.id for work in b.list(task="double", state=runcue.WorkState.COMPLETED, limit=5)] == [done]
+        assert b.list(limit=0) == []
+        assert b.cancel(handle) is True
+        assert b.cancel(handle) is False
+        with pytest.raises(runcue.WorkCancelled):
+            b.result(handle)
+
+
+def test_drain_and_stop_give_their_summaries() -> None:
+    with runcue.blocking(cue_with_tasks()) as b:
+        for n in range(5):
+            b.submit("later", params={"n": n})
+        b.submit("unready")
+        summary = b.drain()
+        assert summary.counts["completed"] == 5
+        assert "page 7 is missing" in summary.blocked[0]["details"]
+        b.submit("hangs")
+        summary = b.stop(timeout=0.05)
+        assert summary.counts == {"completed": 5, "skipped": 0, "failed": 0, "cancelled": 2}
+        with pytest.raises(runcue.CueStopped):
+            b.submit("double", params={"n": 1})
+
+
+def test_stop_without_drain_cancels_what_is_pending() -> None:
+    with runcue.blocking(cue_with_tasks()) as b:
+        b.submit("unready")
+        assert b.stop(drain=False).counts["cancelled"] == 1
+
+
+def test_a_clean_exit_drains() -> None:
+    cue = cue_with_tasks()
+    recorder = Recorder(cue)
+    with runcue.blocking(cue) as b:
+        for n in range(10):
+            b.submit("later", params={"n": n})
+    assert recorder.counts() == {"start": 10, "complete": 10}
+
+
+def test_an_exception_cancels_everything_and_is_passed_on() -> None:
+    cue = cue_with_tasks()
+    recorder = Recorder(cue)
+    began = time.monotonic()
+    with pytest.raises(ZeroDivisionError), runcue.blocking(cue) as b:
+        b.submit("hangs")
+        b.submit("unready")
+        raise ZeroDivisionError
+    assert recorder.counts()["cancel"] == 2
+    assert time.monotonic() - began < 30
+
+
+def test_mistakes_are_raised_where_they_are_made() -> None:
+    with runcue.blocking(cue_with_tasks()) as b:
+        with pytest.raises(runcue.UnknownTask):
+            b.submit("unknown")
+        with pytest.raises(runcue.InvalidParams):
+            b.submit("double", params=[1])  # type: ignore[arg-type]
+
+
+def test_it_is_usable_from_many_threads_at_once() -> None:
+    with runcue.blocking(cue_with_tasks()) as b, ThreadPoolExecutor(8) as pool:
+        results = pool.map(lambda n: b.result(b.submit("double", params={"n": n})), range(100))
+        assert list(results) == [2 * n for n in range(100)]
+
+
+def test_works_submitted_before_are_run() -> None:
+    cue = cue_with_tasks()
+
+    async def submits() -> runcue.WorkHandle:
+        return await cue.submit("double", params={"n": 4})
+
+    handle = asyncio.run(submits())
+    with runcue.blocking(cue) as b:
+        assert b.result(handle) == 8
+
+
+def test_outside_of_its_with_it_is_an_error() -> None:
+    b = runcue.blocking(cue_with_tasks())
+    with pytest.raises(runcue.UsageError, match="with"):
+        b.submit("double", params={"n": 1})
+    with b:
+        pass
+    with pytest.raises(runcue.UsageError, match="with"):
+        b.drain()
+
+
+def test_it_can_be_entered_again() -> None:
+    cue = cue_with_tasks()
+    for _ in range(2):
+        b = runcue.blocking(cue)
+        with b:
+            assert b.result(b.submit("double", params={"n": 2})) == 4
+        with b:
+            assert b.result(b.submit("later", params={"n": 2})) == 2
+
+
+def test_entering_twice_at_once_is_an_error_and_the_first_goes_on() -> None:
+    b = runcue.blocking(cue_with_tasks())
+    with b:
+        with pytest.raises(runcue.UsageError), b:
+            pass
+        assert b.result(b.submit("double", params={"n": 2})) == 4
+
+
+def test_a_cue_that_is_started_elsewhere_is_refused_and_leaves_no_thread_behind() -> None:
+    async def main() -> None:
+        async with cue_with_tasks() as cue:
+            before = threading.active_count()
+
+            def blocks() -> None:
+                with runcue.blocking(cue):
+                    pytest.fail("it was entered")
+
+            with pytest.raises(runcue.WrongLoop):
+                await asyncio.to_thread(blocks)
+            assert threading.active_count() <= before + 1  # to_thread's own
+            handle = await cue.submit("double", params={"n": 2})
+            assert await handle.result() == 4
+
+    asyncio.run(main())
+
+
+def test_waiting_in_a_handler_for_its_own_cue_through_blocking_is_refused_or_works_but_never_hangs() -> None:
+    cue = cue_with_tasks()
+    b = runcue.blocking(cue)
+
+    @cue.task("parent")
+    def parent(work: runcue.Work) -> object:
+        return b.result(b.submit("double", params={"n": 5}))
+
+    @cue.task("stops")
+    def stops(work: runcue.Work) -> object:
+        return b.drain()
+
+    with b:
+        assert b.result(b.submit("parent")) == 10
+        with pytest.raises(runcue.UsageError, match="inside"):
+            b.result(b.submit("stops"))

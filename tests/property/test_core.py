@@ -1,0 +1,397 @@
+"""The pure core under random stimuli: no loop, no clock, no user code. After every step its books must agree."""
+
+from __future__ import annotations
+
+from collections import Counter
+from math import inf
+
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from runcue._core import Core
+from runcue._errors import InvalidTransition
+from runcue._pending import Ordered, Route
+from runcue._rate import parse_rate
+from runcue._service import UNBOUNDED, Service
+from runcue._work import (
+    ASKING,
+    CANCELLED,
+    COMPLETED,
+    FAILED,
+    FRESH,
+    OUTCOMES,
+    READY,
+    RUNNING,
+    SETTLED,
+    SKIPPED,
+    WAITING,
+    Task,
+    Work,
+)
+from tests.property.worlds import Tally
+
+KEEP = 5
+TIMEOUT = 10.0
+USES = ((), ("a",), ("b",), ("a", "b"))
+picks = st.integers(0, 10_000)
+keys = st.floats(-60, 60).map(lambda value: round(value, 1))
+
+
+class CoreMachine(RuleBasedStateMachine):
+    """Plays the shell: takes works in hand and puts them where a gate's answer would."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        Tally.examples += 1
+        self.now = 0.0
+        self.works: list[Work] = []
+        self.hand: list[Work] = []  # taken out of a queue, not put anywhere yet
+        self.unstamped: list[Work] = []
+        self.settled = 0
+        self.outcomes: Counter[int] = Counter()
+
+    @initialize(
+        slots=st.tuples(st.integers(1, 3), st.integers(1, 3) | st.just(UNBOUNDED)),
+        rate=st.sampled_from((None, "2/sec", "3/10sec")),
+        ordered=st.booleans(),
+        max_threads=st.integers(1, 3),
+    )
+    def describe(self, slots: tuple[int, int], rate: str | None, ordered: bool, max_threads: int) -> None:
+        core = self.core = Core(
+            keep=KEEP, max_threads=max_threads, pending_timeout=TIMEOUT, pending_warn_after=5.0
+        )
+        core.ordered = ordered
+        core.services["a"] = Service("a", None, slots[0])
+        core.services["b"] = Service("b", parse_rate(rate) if rate else None, slots[1])
+        for number, uses in enumerate(USES * 2):
+            task = Task(str(number), print, uses, None, number < len(USES))
+            task.route = core.route_for(uses, task.is_async)
+            core.tasks[task.name] = task
+            core.all_tasks.append(task)
+
+    # --- Helpers ------------------------------------------------------------------------------------------------
+
+    def pick(self, among: list[Work], number: int) -> Work:
+        return among[number % len(among)]
+
+    def of(self, *phases: int) -> list[Work]:
+        return [work for work in self.works if work._phase in phases and work not in self.hand]
+
+    def settle(self, work: Work, outcome: int) -> None:
+        self.core.settle(work, outcome, None, self.now, self.now)
+        self.settled += 1
+        self.outcomes[outcome] += 1
+
+    # --- Stimuli ------------------------------------------------------------------------------------------------
+
+    @rule(passed=st.sampled_from((0.0, 0.1, 0.5, 1.0, 4.0)))
+    def time_passes(self, passed: float) -> None:
+        self.now += passed
+
+    @rule(number=picks, several=st.sampled_from((1, 1, 2, 10)))
+    def add(self, number: int, several: int) -> None:
+        task = self.core.all_tasks[number % len(self.core.all_tasks)]
+        for _ in range(several):
+            work = Work(str(len(self.works)), task.name)
+            work._task = task
+            self.core.add(work, self.now)
+            self.works.append(work)
+
+    @rule(number=picks)
+    def take(self, number: int) -> None:
+        core = self.core
+        routes = list(core.routes.values())
+        route = routes[number % len(routes)]
+        rivals = [one for one in routes if one is route or set(one.services) & set(route.services)]
+        able = [one for one in rivals if self.has_room(one)]
+        phases = (READY,) if core.ordered else (FRESH, READY)
+        first = min(
+            (work for work in self.of(*phases) if work._task.route in able),
+            key=lambda work: (work._key, work._seq),
+            default=None,
+        )
+        taken = core.take(route, self.now)
+        assert taken is first, f"took {taken}, first is {first}"
+        if taken is not None:
+            self.hand.append(taken)
+
+    def has_room(self, route: Route) -> bool:
+        """By its own account, not by that of the services."""
+        for service in route.services:
+            holding = [work for work in self.of(RUNNING, ASKING) if service in work._task.route.services]
+            if len(holding) >= service.concurrent or not service.has_token(self.now):
+                return False
+        return True
+
+    @precondition(lambda self: self.of(FRESH))
+    @rule(number=picks)
+    def take_to_be_judged(self, number: int) -> None:
+        route = self.pick(self.of(FRESH), number)._task.route
+        while route.fresh:
+            work = route.fresh.popleft()
+            if work._phase == FRESH:
+                self.hand.append(work)
+                return
+            route.dead_fresh -= 1
+
+    @precondition(lambda self: self.of(WAITING))
+    @rule(number=picks)
+    def take_to_be_asked_again(self, number: int) -> None:
+        task = self.pick(self.of(WAITING), number)._task
+        while True:
+            work = task.waiting.popleft()
+            if work._phase == WAITING:
+                self.hand.append(work)
+                return
+            task.dead_waiting -= 1
+
+    @precondition(lambda self: self.hand)
+    @rule(number=picks)
+    def not_ready(self, number: int) -> None:
+        work = self.hand.pop(number % len(self.hand))
+        self.core.wait(work)
+
+    @precondition(lambda self: self.hand)
+    @rule(number=picks, key=keys)
+    def ready(self, number: int, key: float) -> None:
+        work = self.hand.pop(number % len(self.hand))
+        self.core.enqueue(work, key if self.core.ordered else work._key)
+
+    @precondition(lambda self: self.hand)
+    @rule(number=picks)
+    def start(self, number: int) -> None:
+        work = self.pick(self.hand, number)
+        if work._phase == WAITING or not self.has_room(work._task.route):
+            return
+        self.hand.remove(work)
+        self.core.start(work, self.now, self.now)
+        if work._task.route.timed:
+            self.unstamped.append(work)
+
+    @precondition(lambda self: self.hand)
+    @rule(number=picks)
+    def ask(self, number: int) -> None:
+        work = self.pick(self.hand, number)
+        if work._phase == ASKING or work._task.route.free_slots() <= 0:
+            return
+        self.hand.remove(work)
+        for service in work._task.route.services:
+            service.hold()
+        self.core.move(work, ASKING)
+
+    @precondition(lambda self: self.of(ASKING))
+    @rule(number=picks)
+    def answered(self, number: int) -> None:
+        work = self.pick(self.of(ASKING), number)
+        for service in work._task.route.services:
+            service.release()
+        self.hand.append(work)
+
+    @precondition(lambda self: self.unstamped)
+    @rule(number=picks, late=st.sampled_from((0.0, 0.1)))
+    def entered(self, number: int, late: float) -> None:
+        work = self.unstamped.pop(number % len(self.unstamped))
+        for service in work._task.route.services:
+            service.stamp(self.now - late)
+
+    @precondition(lambda self: self.of(RUNNING))
+    @rule(number=picks, outcome=st.sampled_from((COMPLETED, FAILED, CANCELLED)))
+    def ended(self, number: int, outcome: int) -> None:
+        work = self.pick(self.of(RUNNING), number)
+        if work in self.unstamped:
+            return
+        for service in work._task.route.services:
+            service.release()
+        self.settle(work, outcome)
+
+    @precondition(lambda self: self.hand)
+    @rule(number=picks)
+    def up_to_date(self, number: int) -> None:
+        self.settle(self.hand.pop(number % len(self.hand)), SKIPPED)
+
+    @precondition(lambda self: self.of(FRESH, READY, WAITING))
+    @rule(number=picks, outcome=st.sampled_from((CANCELLED, FAILED, SKIPPED)))
+    def withdraw(self, number: int, outcome: int) -> None:
+        work = self.pick(self.of(FRESH, READY, WAITING), number)
+        self.core.withdraw(work)
+        self.settle(work, outcome)
+
+    @precondition(lambda self: len(self.of(FRESH, READY, WAITING)) > 20)
+    @rule(keep_every=st.integers(2, 9))
+    def withdraw_most(self, keep_every: int) -> None:
+        for place, work in enumerate(self.of(FRESH, READY, WAITING)):
+            if place % keep_every:
+                self.core.withdraw(work)
+                self.settle(work, CANCELLED)
+
+    @rule()
+    def time_out(self) -> None:
+        if self.hand or self.of(ASKING):
+            return
+        due = [work for work in self.of(FRESH, READY, WAITING) if work._since + TIMEOUT <= self.now]
+        found = []
+        while (work := self.core.pop_timed_out(self.now)) is not None:
+            found.append(work)
+            self.core.withdraw(work)
+            self.settle(work, FAILED)
+        assert found == due
+
+    @precondition(lambda self: self.of(RUNNING, SETTLED))
+    @rule(number=picks, phase=st.integers(FRESH, SETTLED))
+    def forbidden(self, number: int, phase: int) -> None:
+        work = self.pick(self.of(RUNNING, SETTLED), number)
+        if (work._phase, phase) == (RUNNING, SETTLED):
+            return
+        before = (work._phase, list(self.core.count))
+        with pytest.raises(InvalidTransition):
+            self.core.move(work, phase)
+        assert before == (work._phase, self.core.count)
+
+    # --- What must be so, always --------------------------------------------------------------------------------
+
+    @invariant()
+    def counts_agree_with_a_recount(self) -> None:
+        if not self.works:
+            return
+        core = self.core
+        phases = Counter(work._phase for work in self.works)
+        assert core.count == [phases[phase] for phase in range(SETTLED + 1)]
+        assert core.pending() == sum(phases[phase] for phase in (FRESH, READY, WAITING, ASKING))
+        assert core.unsettled == core.pending() + phases[RUNNING]
+        assert core.settlements == phases[SETTLED] == self.settled
+        assert core.totals == [self.outcomes[outcome] for outcome in range(len(OUTCOMES))]
+        pending = [work for work in self.works if work._phase < RUNNING]
+        assert list(core.pending_works()) == pending
+
+    @invariant()
+    def every_work_is_in_exactly_one_place(self) -> None:
+        if not self.works:
+            return
+        places: Counter[Work] = Counter(self.hand)
+        for route in self.core.routes.values():
+            fresh = [work for work in route.fresh if work._phase == FRESH]
+            ready = route.ready.works()
+            places.update(fresh)
+            places.update(ready)
+            assert len(route.fresh) - len(fresh) == route.dead_fresh
+            assert len(route.ready) == len(ready)
+            assert route.backlog() == len(fresh) + len(ready)
+            assert route.backlog(ordered=True) == len(ready)
+            assert all(work._task.route is route for work in (*fresh, *ready))
+        for task in self.core.all_tasks:
+            waiting = [work for work in task.waiting if work._phase == WAITING]
+            places.update(waiting)
+            assert len(task.waiting) - len(waiting) == task.dead_waiting
+        for work in self.works:
+            expected = 1 if work in self.hand or work._phase in {FRESH, READY, WAITING} else 0
+            assert places[work] == expected, f"{work!r} is in {places[work]} places"
+
+    @invariant()
+    def slots_in_use_are_those_of_running_and_asked_works(self) -> None:
+        for service in (*self.core.services.values(), self.core.threads) if self.works else ():
+            holding = sum(
+                work._phase in {RUNNING, ASKING}
+                and work not in self.hand
+                and service in work._task.route.services
+                for work in self.works
+            )
+            assert service.active == holding <= service.concurrent
+            assert service.unstamped == sum(
+                service in work._task.route.services for work in self.unstamped
+            ) * (service.rate is not None)
+
+    @invariant()
+    def history_is_bounded_and_knows_everything_unsettled(self) -> None:
+        if not self.works:
+            return
+        known = self.core.history.works
+        assert all(work.id in known for work in self.works if work._phase != SETTLED)
+        assert sum(work._phase == SETTLED for work in known.values()) == min(KEEP, self.settled)
+
+    @invariant()
+    def the_oldest_pending_work_times_out_next(self) -> None:
+        if not self.works or self.hand:
+            return
+        since = [work._since for work in self.works if work._phase < RUNNING]
+        # One that was popped as overdue is settled at once, so all that are pending are in line.
+        assert self.core.next_timeout() == min(since, default=inf) + TIMEOUT
+
+    def teardown(self) -> None:
+        if not self.works:
+            return
+        for route in self.core.routes.values():
+            popped = []
+            while (work := route.pop(ordered=False)) is not None:
+                popped.append((work._key, work._seq))
+                work._phase = SETTLED
+            assert popped == sorted(popped)
+
+
+@pytest.mark.rule(6, 16, 18)
+def test_the_books_of_the_core_agree_after_any_stimuli() -> None:
+    run_state_machine_as_test(CoreMachine)
+
+
+class OrderedMachine(RuleBasedStateMachine):
+    """The priority queue alone, against a sorted list."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        Tally.examples += 1
+        self.ordered = Ordered()
+        self.model: list[Work] = []
+        self.seq = 0
+
+    @rule(key=keys, several=st.sampled_from((1, 1, 3, 40)))
+    def push(self, key: float, several: int) -> None:
+        for _ in range(several):
+            self.seq += 1
+            work = Work(str(self.seq), "x")
+            work._phase, work._key, work._seq = READY, key, self.seq
+            self.ordered.push(work)
+            self.model.append(work)
+
+    @precondition(lambda self: self.model)
+    @rule(number=picks)
+    def push_again(self, number: int) -> None:
+        """One that had its turn and could not start comes back to its old place."""
+        work = self.ordered.peek()
+        assert work is not None
+        self.ordered.drop(work)
+        self.ordered.push(work)
+
+    @rule()
+    def pop(self) -> None:
+        first = min(self.model, key=lambda work: (work._key, work._seq), default=None)
+        assert self.ordered.peek() is first
+        if first is not None:
+            self.ordered.drop(first)
+            self.model.remove(first)
+            first._phase = RUNNING
+
+    @precondition(lambda self: self.model)
+    @rule(numbers=st.lists(picks, min_size=1, max_size=120))
+    def bury(self, numbers: list[int]) -> None:
+        for number in numbers:
+            if self.model:
+                work = self.model.pop(number % len(self.model))
+                self.ordered.bury()  # told before the phase changes
+                work._phase = SETTLED
+
+    @invariant()
+    def it_holds_what_it_should(self) -> None:
+        assert len(self.ordered) == len(self.model)
+        assert set(self.ordered.works()) == set(self.model)
+
+
+@pytest.mark.rule(6)
+def test_works_leave_the_line_in_order_however_they_came() -> None:
+    run_state_machine_as_test(OrderedMachine)

@@ -1,0 +1,158 @@
+#!/usr/bin/env python3
+"""The property tests with many more examples than the suite runs, then the long soak: `python3 dev.py torture`.
+
+What lives here: running each property in a process of its own, one line for each, and the soak of a million works. What
+the properties are stands in `tests/property`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDER = "tests/property"
+REAL_TIME = "test_threads.py"  # measures real time, so it runs alone
+ONCE = "test_soak.py"  # has no examples; the long soak stands in for it
+
+SOAK = 1_000_000
+SOAK_KEEP = 10_000
+SOAK_STEP = 100_000
+# After the first step, growth beyond this is a leak: one object for every 200 works would show.
+OBJECTS_SPREAD = 5_000
+RESIDENT_SPREAD = 8 * 2**20
+
+
+class Outcome(NamedTuple):
+    """What became of one property."""
+
+    ok: bool
+    line: str
+    output: str
+
+
+class Run:
+    """Plugin of the pytest that runs one property: sets the number of examples, counts and reports them."""
+
+    def __init__(self, examples: int) -> None:
+        self.examples = examples
+        self.passed = 0
+        self.seconds = 0.0
+
+    # Before the test modules are imported: one of them derives its own number of examples from the profile's.
+    def pytest_sessionstart(self) -> None:
+        import hypothesis  # noqa: PLC0415 - pytest must be the first to import what it rewrites
+
+        torture = hypothesis.settings.get_profile("torture")
+        hypothesis.settings.register_profile("this torture", torture, max_examples=self.examples)
+        hypothesis.settings.load_profile("this torture")
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when == "call":
+            self.passed += report.passed
+            self.seconds += report.duration
+
+
+def run_property(nodeid: str, examples: int) -> int:
+    """Runs one property in this process; the last line of stdout is its examples and seconds."""
+    run = Run(examples)
+    code = pytest.main(
+        [nodeid, "-q", "-p", "no:cacheprovider", "--hypothesis-profile=torture", "--timeout=0", "--no-header"], [run]
+    )
+    from tests.property.worlds import Tally  # noqa: PLC0415 - the same
+
+    print(f"\n{run.passed} {Tally.examples} {run.seconds:.1f}")
+    return int(code)
+
+
+def torture(nodeid: str, examples: int) -> Outcome:
+    """Runs one property in a process of its own."""
+    command = [sys.executable, str(Path(__file__).resolve()), "--property", nodeid, "--examples", str(examples)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    name = nodeid.rpartition("::")[2].removeprefix("test_").replace("_", " ")
+    try:
+        passed, ran, seconds = done.stdout.strip().rpartition("\n")[2].split()
+    except ValueError:
+        passed, ran, seconds = "0", "?", "?"
+    ok = done.returncode == 0 and passed == "1"
+    line = f"{'ok  ' if ok else 'FAIL'} {ran:>7} examples {seconds:>8} s  {name}"
+    return Outcome(ok, line, "" if ok else done.stdout + done.stderr)
+
+
+def properties() -> list[str]:
+    """The node ids of all properties."""
+    found = subprocess.run(
+        [sys.executable, "-m", "pytest", FOLDER, "--collect-only", "-q", "--no-header"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if found.returncode:
+        sys.exit(found.stdout + found.stderr)
+    return [line for line in found.stdout.splitlines() if line.startswith(FOLDER) and "::" in line]
+
+
+def soak(number_of_works: int) -> bool:
+    """Runs the long soak and prints what memory does. Returns whether it is flat."""
+    from tests.property.test_soak import Footprint, soak  # noqa: PLC0415 - see run_property()
+    from tests.property.worlds import silence  # noqa: PLC0415
+
+    def show(footprint: Footprint) -> None:
+        print(f"     {footprint}  {time.monotonic() - began:7.1f} s", flush=True)
+
+    began = time.monotonic()
+    step = max(1, number_of_works // (SOAK // SOAK_STEP))
+    print(f"soak: {number_of_works:,} works through one cue, keep={SOAK_KEEP:,}", flush=True)
+    with silence():
+        full, *rest = asyncio.run(soak(number_of_works, SOAK_KEEP, step, show))
+    objects = max(later.objects for later in rest) - full.objects
+    resident = max(later.rss for later in rest) - full.rss
+    ok = objects < OBJECTS_SPREAD and resident < RESIDENT_SPREAD
+    print(
+        f"{'ok  ' if ok else 'FAIL'} after the first {full.works:,}: at most {objects:+,} objects, "
+        f"{resident / 2**20:+.1f} MiB resident"
+    )
+    return ok
+
+
+def main() -> int:
+    """Runs everything and returns the exit code."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--examples", type=int, default=20_000, help="of each property (default: %(default)s)")
+    parser.add_argument("--soak", type=int, default=SOAK, help="works in the soak, 0 for none (default: %(default)s)")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="properties at once (default: cores)")
+    parser.add_argument("-k", dest="matching", default="", help="only properties whose name contains this")
+    parser.add_argument("--property", help=argparse.SUPPRESS)  # how this program calls itself
+    options = parser.parse_args()
+    sys.path.insert(0, str(ROOT))
+    if options.property:
+        return run_property(options.property, options.examples)
+
+    chosen = [one for one in properties() if options.matching in one and ONCE not in one]
+    together = [one for one in chosen if REAL_TIME not in one]
+    alone = [one for one in chosen if REAL_TIME in one]
+    print(f"{len(chosen)} properties, {options.examples:,} examples each ({REAL_TIME}: 3 of 20)", flush=True)
+    failed = []
+    with ThreadPoolExecutor(options.jobs) as pool:
+        for outcome in pool.map(lambda nodeid: torture(nodeid, options.examples), together):
+            print(outcome.line, flush=True)
+            failed += [] if outcome.ok else [outcome]
+    for nodeid in alone:
+        outcome = torture(nodeid, options.examples)
+        print(outcome.line, flush=True)
+        failed += [] if outcome.ok else [outcome]
+    flat = soak(options.soak) if options.soak else True
+    for outcome in failed:
+        print(f"\n{outcome.line}\n{outcome.output}")
+    return 1 if failed or not flat else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
