@@ -33,6 +33,8 @@ class Blocking:
         self._portal: BlockingPortal | None = None
 
     def __enter__(self) -> Self:
+        if self._context is not None:
+            raise UsageError("This runcue.blocking() is in use already; each `with` needs one of its own.")
         self._context = start_blocking_portal("asyncio")
         self._portal = self._context.__enter__()
         try:

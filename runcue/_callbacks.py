@@ -22,7 +22,7 @@ from typing import Any, Final
 
 from runcue._errors import ConfigurationError, words_of
 from runcue._events import Event
-from runcue._work import DEFAULT_PRIORITY, PriorityContext, Work
+from runcue._work import DEFAULT_PRIORITY, PriorityContext, Task, Work
 
 __all__ = [
     "BLOCKS_AFTER",
@@ -47,6 +47,10 @@ SKIP: Final = 2
 
 BLOCKS_AFTER = 0.05
 REPEAT_AFTER = 60.0
+
+# Questions whose time is taken together, while all of them take no longer than this.
+_TOGETHER = 16
+_QUICK = 0.0005
 
 
 class GateAnswer:
@@ -196,11 +200,20 @@ class Callbacks:
         """
         not_ready: list[Work] = []
         now = self.now
-        began = now()
+        began = ended = now()
+        task: Task | None = None
+        is_ready: Callable[[Work], Any] | None = None
+        # While the answers come quickly the clock is read for a few of them together: for a great many works it would
+        # cost a sixth of the time.
+        together = 1
+        unread = 0
         while works:
             work = works[0]
-            is_ready = work._task.is_ready
-            if is_ready is None or work._phase != phase or work._task.gate_is_async:
+            if work._task is not task:
+                task = work._task
+                is_ready = task.is_ready
+                together = 1
+            if is_ready is None or work._phase != phase or task.gate_is_async:
                 break
             works.popleft()
             work._answer = None
@@ -208,17 +221,24 @@ class Callbacks:
                 answer = is_ready(work)
             except BaseException as error:
                 answer = self._ready_raised(work, error)
+            unread += 1
+            if answer is False:
+                not_ready.append(work)
+                if unread < together:
+                    continue
             ended = now()
-            if ended - began > BLOCKS_AFTER:
-                self.blocked(f"is_ready callback {name_of(is_ready)}", ended - began)
+            took = ended - began
+            if took > BLOCKS_AFTER:
+                self.blocked(f"is_ready callback {name_of(is_ready)}", took)
+            together = min(together * 2, _TOGETHER) if took < _QUICK else 1
             began = ended
+            unread = 0
             if answer is not False:
                 self.at = ended
                 return not_ready, work, answer
-            not_ready.append(work)
             if ended > until:
                 break
-        self.at = began
+        self.at = ended
         return not_ready, None, None
 
     def weigh(self, work: Work, answer: Any) -> int | GateAnswer:

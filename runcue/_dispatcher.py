@@ -136,10 +136,14 @@ class Dispatcher:
 
     def bury(self) -> None:
         """Settle what ran in a loop that has ended without `stop()`, so that nothing stays RUNNING for ever."""
+        self.loop = None  # there is nothing left to wake
         for work in list(self.running):
             self._release(work)
             if work._phase != SETTLED:
                 self.settle(work, CANCELLED, self.now())
+        self.gates.bury()
+        self.lines.bury()
+        self._awaiting.clear()
         self.detach()
 
     def fail(self, error: BaseException) -> None:

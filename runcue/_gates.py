@@ -273,6 +273,13 @@ class Gates:
             self._answered(asking, hit=False)
             self._drop(asking.work)
 
+    def bury(self) -> None:
+        """The loop has ended: no gate that is being awaited will ever answer."""
+        for asking in list(self._asked):
+            self._answered(asking, hit=False)
+            self._drop(asking.work)
+        self._tasks.clear()
+
     def _answered(self, asking: _Asking, *, hit: bool) -> None:
         """Give back what was held for an async gate."""
         self._asked.discard(asking)
@@ -311,7 +318,8 @@ class Gates:
                 self._core.wait(work)
                 # Its answer may be older than what the nudge was about, or what has settled since.
                 if asking.nudges != self.looks.nudges:
-                    self.looks.want_full()
+                    work._task.waiting.pop()
+                    self._judge_waiting(work)
                 if asking.settlements != self._core.settlements:
                     self.looks.changed()
             elif verdict == SKIP:

@@ -19,6 +19,9 @@ from runcue._work import Work
 __all__ = ["Lines"]
 
 
+Line = deque[tuple[Awaitable[object], Work | None]]
+
+
 class Lines:
     """What async listeners have left to do.
 
@@ -32,7 +35,7 @@ class Lines:
         self._callbacks = callbacks
         self._context = context
         self._done = done
-        self._lines: dict[Listener, deque[tuple[Awaitable[object], Work | None]]] = {}
+        self._lines: dict[Listener, Line] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         callbacks.defer = self._defer
 
@@ -42,10 +45,19 @@ class Lines:
     def cancel(self) -> list[str]:
         """Wait for no line any longer. Returns the names of the listeners that were cancelled."""
         names = [listener.name for listener in self._lines]
-        self._lines.clear()
-        for task in self._tasks:
+        tasks = list(self._tasks)
+        self.bury()
+        for task in tasks:
             task.cancel()
         return names
+
+    def bury(self) -> None:
+        """Forget what is in line: nobody will serve it."""
+        # A task that is cancelled before its first step cannot tidy up after itself.
+        for line in self._lines.values():
+            _discard(line)
+        self._lines.clear()
+        self._tasks.clear()
 
     def _defer(self, listener: Listener, awaitable: Awaitable[object], work: Work | None = None) -> None:
         line = self._lines.get(listener)
@@ -80,6 +92,10 @@ class Lines:
         finally:
             if self._lines.get(listener) is line:
                 del self._lines[listener]
-            for left, _ in line:
-                GateAnswer("listener", left).discard()
+            _discard(line)
             self._done()
+
+
+def _discard(line: Line) -> None:
+    while line:
+        GateAnswer("listener", line.popleft()[0]).discard()

@@ -14,6 +14,7 @@ import itertools
 import selectors
 from collections.abc import Callable, Coroutine, Mapping
 from contextvars import Context
+from math import ulp
 from typing import Any, NamedTuple, TypeVar
 
 from runcue._cue import Cue
@@ -68,12 +69,7 @@ class _VirtualClock:
     ) -> TimerHandle:
         if passive:
             return self._loop.call_passive(when, callback, context)
-        return self._loop.call_at(when, self._reach, when, callback, context=context)
-
-    def _reach(self, when: float, callback: Callable[[], object]) -> None:
-        # asyncio fires timers up to its clock's resolution early; here the instant itself is the point.
-        self._loop.reach(when)
-        callback()
+        return self._loop.call_at(when, callback, context=context)
 
 
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
@@ -92,6 +88,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         selector = _VirtualSelector()
         selector.loop = self
         super().__init__(selector)
+        self.reach(0.0)
         self.runcue_clock: Clock = _VirtualClock(self)
 
     def time(self) -> float:
@@ -101,6 +98,9 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     def reach(self, when: float) -> None:
         """Let time pass to an instant, if it is not there yet."""
         self._now = max(self._now, when)
+        # asyncio fires timers that are due within its clock's resolution: here exactly those that are due now, not the
+        # ones a rounding later; and at an instant so far that a fixed one vanishes in it, none would ever be due.
+        self._clock_resolution = ulp(self._now)
 
     def hold(self) -> None:
         """Something outside the loop is at work: no time may pass until `release()`."""
