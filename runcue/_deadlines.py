@@ -50,6 +50,11 @@ class Deadlines:
         if self._living.pop(key, None) is not None:
             self._tidy()
 
+    def when(self, key: Hashable) -> float:
+        """When a key falls due, inf if it is not set."""
+        entry = self._living.get(key)
+        return inf if entry is None else entry[0]
+
     def next(self) -> float:
         """The earliest instant, inf if there is none."""
         heap = self._heap

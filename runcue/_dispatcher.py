@@ -24,7 +24,7 @@ from collections.abc import Awaitable, Callable
 from inspect import isawaitable
 from typing import Any, Final
 
-from runcue._callbacks import RUN, Callbacks, without_frames
+from runcue._callbacks import NO, RUN, Callbacks, without_frames
 from runcue._clock import clock_of
 from runcue._core import Core
 from runcue._current import CURRENT
@@ -34,6 +34,7 @@ from runcue._events import Event
 from runcue._gates import Gates
 from runcue._listening import Lines
 from runcue._pending import Route
+from runcue._service import Service
 from runcue._steps import first_step, go_on
 from runcue._timers import Timers
 from runcue._waits import merely_waits
@@ -340,7 +341,8 @@ class Dispatcher:
                     if verdict != RUN:
                         self.gates.put_aside(work, verdict)
                         self.wake()  # it may wait now, with nobody to look after it until this worker is through
-                        work = self.gates.skim(route, until)
+                        # While an async gate is asked, it has the slot.
+                        work = self.gates.skim(route, until) if verdict == NO else None
                     now = callbacks.at
                 if work is not None:
                     if not work._task.is_async:
@@ -674,3 +676,7 @@ class Dispatcher:
             route.backlog() and all(service.has_slot() for service in route.services)
             for route in self.core.routes.values()
         )
+
+    def next_token(self, service: Service) -> float:
+        """When works that wait for the rate of a service can go on; inf if none do."""
+        return self.timers.active.when(service)

@@ -12,6 +12,7 @@ Must not know: how a work is settled, or timers.
 from __future__ import annotations
 
 import logging
+from math import inf
 
 from runcue._core import Core
 from runcue._dispatcher import Dispatcher
@@ -91,7 +92,12 @@ class Overdue:
         self._stall_looked_at = now
         if core.stall_timeout is None or now < core.next_stall():
             return
-        if dispatcher.movers() or dispatcher.gates.being_asked or dispatcher.can_start():
+        if dispatcher.movers() or dispatcher.gates.being_asked:
+            return
+        if dispatcher.can_start():
+            # The next token may be an hour away; before it comes there is nothing new to be seen.
+            token = min(map(dispatcher.next_token, core.services.values()), default=inf)
+            self._stall_looked_at = now if token == inf else max(now, token)
             return
         seconds = now - core.progressed_at  # the first failure is progress, too
         for work in list(core.pending_works()):

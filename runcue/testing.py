@@ -88,8 +88,17 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         selector = _VirtualSelector()
         selector.loop = self
         super().__init__(selector)
-        self.reach(0.0)
         self.runcue_clock: Clock = _VirtualClock(self)
+
+    @property
+    def _clock_resolution(self) -> float:
+        # asyncio fires timers that are due within it: here exactly those that are due now, and not the ones a rounding
+        # later. A fixed one vanishes in an instant far away, where no timer would ever be due.
+        return ulp(self._now)
+
+    @_clock_resolution.setter
+    def _clock_resolution(self, resolution: float) -> None:
+        """Asyncio sets the real clock's."""
 
     def time(self) -> float:
         """Virtual seconds since the loop was made."""
@@ -98,9 +107,6 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     def reach(self, when: float) -> None:
         """Let time pass to an instant, if it is not there yet."""
         self._now = max(self._now, when)
-        # asyncio fires timers that are due within its clock's resolution: here exactly those that are due now, not the
-        # ones a rounding later; and at an instant so far that a fixed one vanishes in it, none would ever be due.
-        self._clock_resolution = ulp(self._now)
 
     def hold(self) -> None:
         """Something outside the loop is at work: no time may pass until `release()`."""
