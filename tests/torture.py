@@ -50,7 +50,7 @@ class Run:
 
     # Before the test modules are imported: one of them derives its own number of examples from the profile's.
     def pytest_sessionstart(self) -> None:
-        import hypothesis  # noqa: PLC0415 - pytest must be the first to import what it rewrites
+        import hypothesis  # pytest must be the first to import what it rewrites
 
         torture = hypothesis.settings.get_profile("torture")
         hypothesis.settings.register_profile("this torture", torture, max_examples=self.examples)
@@ -66,9 +66,18 @@ def run_property(nodeid: str, examples: int) -> int:
     """Runs one property in this process; the last line of stdout is its examples and seconds."""
     run = Run(examples)
     code = pytest.main(
-        [nodeid, "-q", "-p", "no:cacheprovider", "--hypothesis-profile=torture", "--timeout=0", "--no-header"], [run]
+        [
+            nodeid,
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "--hypothesis-profile=torture",
+            "--timeout=0",
+            "--no-header",
+        ],
+        [run],
     )
-    from tests.property.worlds import Tally  # noqa: PLC0415 - the same
+    from tests.property.worlds import Tally  # the same
 
     print(f"\n{run.passed} {Tally.examples} {run.seconds:.1f}")
     return int(code)
@@ -76,7 +85,14 @@ def run_property(nodeid: str, examples: int) -> int:
 
 def torture(nodeid: str, examples: int) -> Outcome:
     """Runs one property in a process of its own."""
-    command = [sys.executable, str(Path(__file__).resolve()), "--property", nodeid, "--examples", str(examples)]
+    command = [
+        sys.executable,
+        str(Path(__file__).resolve()),
+        "--property",
+        nodeid,
+        "--examples",
+        str(examples),
+    ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     name = nodeid.rpartition("::")[2].removeprefix("test_").replace("_", " ")
     try:
@@ -101,8 +117,8 @@ def properties() -> list[str]:
 
 def soak(number_of_works: int) -> bool:
     """Runs the long soak and prints what memory does. Returns whether it is flat."""
-    from tests.property.test_soak import Footprint, soak  # noqa: PLC0415 - see run_property()
-    from tests.property.worlds import silence  # noqa: PLC0415
+    from tests.property.test_soak import Footprint, soak
+    from tests.property.worlds import silence
 
     def show(footprint: Footprint) -> None:
         print(f"     {footprint}  {time.monotonic() - began:7.1f} s", flush=True)
@@ -125,9 +141,15 @@ def soak(number_of_works: int) -> bool:
 def main() -> int:
     """Runs everything and returns the exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--examples", type=int, default=20_000, help="of each property (default: %(default)s)")
-    parser.add_argument("--soak", type=int, default=SOAK, help="works in the soak, 0 for none (default: %(default)s)")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="properties at once (default: cores)")
+    parser.add_argument(
+        "--examples", type=int, default=20_000, help="of each property (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--soak", type=int, default=SOAK, help="works in the soak, 0 for none (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--jobs", type=int, default=os.cpu_count() or 1, help="properties at once (default: cores)"
+    )
     parser.add_argument("-k", dest="matching", default="", help="only properties whose name contains this")
     parser.add_argument("--property", help=argparse.SUPPRESS)  # how this program calls itself
     options = parser.parse_args()

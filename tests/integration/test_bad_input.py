@@ -74,7 +74,9 @@ def test_a_cue_with_an_option_that_cannot_work_is_refused(option: str, value: An
     assert repr(value) in str(caught.value)
 
 
-@pytest.mark.parametrize("value", ["", "fast", "0/min", "-1/min", "10/parsec", "10", "/min", "10/", "1/0sec", 10, b"1/s"])
+@pytest.mark.parametrize(
+    "value", ["", "fast", "0/min", "-1/min", "10/parsec", "10", "/min", "10/", "1/0sec", 10, b"1/s"]
+)
 def test_a_bad_rate_is_refused_naming_the_value_and_the_forms(value: Any) -> None:
     cue = runcue.Cue()
     with pytest.raises(runcue.ConfigurationError) as caught:

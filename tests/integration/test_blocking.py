@@ -67,7 +67,9 @@ def test_works_can_be_looked_up_and_cancelled() -> None:
         assert b.get(handle) is handle.work
         assert b.get("unknown") is None
         assert [work.id for work in b.list()] == [handle, done]
-        assert [work.id for work in b.list(task="double", state=runcue.WorkState.COMPLETED, limit=5)] == [done]
+        assert [work.id for work in b.list(task="double", state=runcue.WorkState.COMPLETED, limit=5)] == [
+            done
+        ]
         assert b.list(limit=0) == []
         assert b.cancel(handle) is True
         assert b.cancel(handle) is False
@@ -109,7 +111,7 @@ def test_an_exception_cancels_everything_and_is_passed_on() -> None:
     cue = cue_with_tasks()
     recorder = Recorder(cue)
     began = time.monotonic()
-    with pytest.raises(ZeroDivisionError), runcue.blocking(cue) as b:
+    with pytest.raises(ZeroDivisionError), runcue.blocking(cue) as b:  # noqa: PT012 - what is raised comes out of the `with`
         b.submit("hangs")
         b.submit("unready")
         raise ZeroDivisionError

@@ -1,6 +1,6 @@
 """When works are asked and started, and in which order: rules 1 to 6, 9 and 10 of the behaviour, on a real cue.
 
-Nearly all of it on the virtual clock, where a lost wake-up is `NothingLeft` at once. Threads are real where they matter.
+Nearly all on the virtual clock, where a lost wake-up is `NothingLeft` at once. Threads are real where they matter.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import os
 import random
 import threading
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -728,9 +729,7 @@ async def test_who_made_such_work_ready_before_does_so_at_once_though_others_run
     heard = Recorder(cue)
     async with cue:
         await cue.submit("long")
-        readers = []
-        for number in range(4):
-            readers.append(await cue.submit("read", params={"number": number, "lasts": 0.0}))
+        readers = [await cue.submit("read", params={"number": number, "lasts": 0.0}) for number in range(4)]
         await asyncio.sleep(1.0)
         await (await cue.submit("make", params={"number": 0})).wait()
         await asyncio.sleep(1.0)
@@ -834,11 +833,11 @@ async def test_a_hundred_thousand_waiting_works_are_asked_for_at_most_5_percent_
     for number in range(count):
         await cue.submit("task", params={"number": number})
     # First everyone is asked, and once more for want of anything else; the passes that follow keep their distance.
-    while asked < 3 * count:
+    while asked < 3 * count:  # noqa: ASYNC110 - it is time that must pass, in small steps
         await asyncio.sleep(0.05)
     asked_in_turn.clear()
     before, began = asked, clock()
-    while asked - before < count or clock() - began < 20.0:
+    while asked - before < count or clock() - began < 20.0:  # noqa: ASYNC110 - it is time that must pass, in small steps
         await asyncio.sleep(0.05)
     share = (asked - before) * each / (clock() - began)
     # One pass more or less falls into any stretch of time.
@@ -864,12 +863,12 @@ async def test_async_gates_that_take_long_are_asked_again_in_proportion() -> Non
 
     cue.start()
     await cue.submit("task")
-    while clock() < 400.0:
+    while clock() < 400.0:  # noqa: ASYNC110 - it is time that must pass, in small steps
         await asyncio.sleep(0.05)
     # The wait for an answer counts as time that the look took: one second in twenty, once it has been measured.
     later = [when for when in asked if when > 50.0]
     assert len(later) >= 10
-    assert min(after - before for before, after in zip(later, later[1:], strict=False)) >= 20.0 - 0.06
+    assert min(after - before for before, after in pairwise(later)) >= 20.0 - 0.06
     await cue.stop(drain=False, timeout=0)
 
 
@@ -920,9 +919,10 @@ async def test_without_recheck_no_wake_up_is_ever_lost(asyncness: str, seed: int
     ]  # fmt: skip
     luck.shuffle(works)
     async with cue:
-        handles = []
+        handles: list[Any] = []
         for params in works:
-            handles.append(await cue.submit(f"task{luck.randrange(len(uses))}", params=params))
+            handle = await cue.submit(f"task{luck.randrange(len(uses))}", params=params)
+            handles.append(handle)
             if luck.random() < 0.1:
                 await asyncio.sleep(luck.choice([0.0, 1.0]))
         # Not drain(): that would give up on what cannot run. A lost wake-up is NothingLeft here.
@@ -936,26 +936,36 @@ async def test_without_recheck_no_wake_up_is_ever_lost(asyncness: str, seed: int
 async def test_a_nudge_while_an_async_gate_is_being_asked_is_not_lost() -> None:
     cue = runcue.Cue(recheck=False)
     ran = tasks_of(cue, sync=False)
+    tasks_of(cue, sync=False, name="long", lasts=HOUR)
+    tasks_of(cue, sync=False, name="never")
     opened = False
 
-    @cue.is_ready
+    @cue.is_ready(task="task")
     async def is_ready(work: runcue.Work) -> bool:
         seen = opened
         await asyncio.sleep(1.0)
         return seen
 
-    async with cue:
-        for number, while_waiting in enumerate([False, True]):
-            opened = False
-            handle = await cue.submit("task", params={"number": number})
-            if while_waiting:
-                await asyncio.sleep(10.0)
-                cue.nudge()  # a fruitless one
-            await asyncio.sleep(0.5)
-            opened = True
-            cue.nudge()
-            await handle.wait()
+    cue.is_ready(task="never")(lambda work: False)
+    cue.start()
+    await cue.submit("long")  # so that nobody is asked for want of anything else
+    await cue.submit("never")
+    await turns()
+    for number, has_waited in enumerate([False, True]):
+        opened = False
+        handle = await cue.submit("task", params={"number": number})
+        await turns()
+        if has_waited:
+            await asyncio.sleep(10.0)
+            cue.nudge()  # a fruitless one
+            await turns()
+        await asyncio.sleep(0.5)
+        opened = True
+        cue.nudge()
+        await asyncio.sleep(10.0)
+        assert (await cue.get(handle)).state is runcue.WorkState.COMPLETED  # type: ignore[union-attr]
     assert numbers(ran) == [0, 1]
+    await cue.stop(drain=False, timeout=0)
 
 
 @pytest.mark.rule(4)
@@ -1145,6 +1155,36 @@ async def test_works_behind_async_gates_that_are_not_asked_yet_keep_their_order(
 
 
 @pytest.mark.rule(6)
+@pytest.mark.parametrize("ahead", range(6))
+@virtual
+async def test_works_whose_async_gate_found_no_free_slot_keep_their_place_in_line(ahead: int) -> None:
+    cue = runcue.Cue(recheck=False)
+    cue.service("knife", concurrent=1)
+    ran: list[int] = []
+    for name in ("blocker", "plain", "async"):
+        tasks_of(cue, sync=False, uses="knife", name=name, lasts=10.0)
+    cue.on_start(lambda work: ran.append(work.params["number"]))
+
+    @cue.is_ready(task="async")
+    async def is_ready(work: runcue.Work) -> bool:
+        await asyncio.sleep(0.1)
+        return True
+
+    @cue.is_stale(task="plain")
+    def is_stale(work: runcue.Work) -> bool:
+        the_loop().spend(0.001)  # so that the first asking takes several slices
+        return True
+
+    async with cue:
+        await cue.submit("async", params={"number": 0})  # it is seen that its gate is async
+        await asyncio.sleep(1.0)
+        behind_gates = {ahead + 1, ahead + 4, ahead + 9}
+        for number in range(1, ahead + 15):
+            await cue.submit("async" if number in behind_gates else "plain", params={"number": number})
+    assert ran == list(range(ahead + 15))
+
+
+@pytest.mark.rule(6)
 @both_kinds
 @virtual
 async def test_a_priority_beyond_its_range_is_clamped(sync: bool) -> None:
@@ -1313,7 +1353,7 @@ async def test_where_no_service_bounds_them_max_threads_does() -> None:
             busy -= 1
 
     cue.task("free")(handler)
-    cue.task("rated", uses="rated")(lambda work: handler(work))
+    cue.task("rated", uses="rated")(functools.partial(handler))
     async with cue:
         for number in range(30):
             await cue.submit(("free", "rated")[number % 2])
@@ -1393,6 +1433,39 @@ async def test_a_handler_sees_the_context_variables_as_they_were_at_its_submissi
         await cue.drain()
         assert user.get() == "end"
     assert seen == ["ann", "ann", "ben", "ben", "cid", "cid"]
+
+
+@pytest.mark.rule(9)
+@both_kinds
+async def test_what_a_handler_sets_is_seen_by_no_other_work(sync: bool) -> None:
+    user: contextvars.ContextVar[str] = contextvars.ContextVar("user", default="nobody")
+    cue = runcue.Cue(max_threads=1)
+    seen: list[str] = []
+
+    if sync:
+
+        @cue.task("task")
+        def task(work: runcue.Work) -> None:
+            seen.append(user.get())
+            user.set("a handler")
+
+    else:
+
+        @cue.task("task")
+        async def async_task(work: runcue.Work) -> None:
+            seen.append(user.get())
+            user.set("a handler")
+
+    async def main() -> None:
+        async with cue:
+            for _ in range(5):
+                await cue.submit("task")
+            await cue.drain()
+            assert user.get() == "nobody"
+
+    # Without any variable at the submission: there is less to copy, and no less to keep apart.
+    await asyncio.create_task(main(), context=contextvars.Context())
+    assert seen == ["nobody"] * 5
 
 
 # --- Rule 10: a slot is held while the handler runs -----------------------------------------------------------------
@@ -1479,7 +1552,7 @@ async def test_a_slot_is_held_until_a_thread_has_really_returned() -> None:
     async with cue:
         first = await cue.submit("task")
         second = await cue.submit("task")
-        while not inside:
+        while not inside:  # noqa: ASYNC110 - told by a thread
             await asyncio.sleep(0.001)
         await cue.cancel(first)
         await asyncio.sleep(0.02)
@@ -1504,7 +1577,7 @@ async def test_a_cue_comes_to_rest_however_many_pending_works_are_cancelled(aske
     if asked:
         cue.is_stale(lambda work: True)
     cue.start()
-    handles: list[Awaitable[Any] | Any] = [await cue.submit("task") for _ in range(200)]
+    handles: list[Any] = [await cue.submit("task") for _ in range(200)]
     await turns(300)
     for handle in handles[1:]:
         await cue.cancel(handle)

@@ -326,8 +326,7 @@ def test_submit_threadsafe_submits_from_any_thread() -> None:
             handles: list[runcue.WorkHandle] = []
 
             def submits(n: int) -> None:
-                for k in range(20):
-                    handles.append(cue.submit_threadsafe("t", params={"n": (n, k)}))
+                handles.extend(cue.submit_threadsafe("t", params={"n": (n, k)}) for k in range(20))
 
             threads = [threading.Thread(target=submits, args=(n,)) for n in range(4)]
             for thread in threads:
@@ -480,7 +479,7 @@ def test_async_with_cancels_everything_on_an_exception_and_passes_it_on() -> Non
         recorder = Recorder(cue)
         cue.service("one", concurrent=1)
         sleeping(cue, uses="one")
-        with pytest.raises(ZeroDivisionError):
+        with pytest.raises(ZeroDivisionError):  # noqa: PT012 - what is raised comes out of the `with`
             async with cue:
                 handles = [await cue.submit("t") for _ in range(3)]
                 await asyncio.sleep(1)
@@ -496,7 +495,7 @@ def test_async_with_that_is_cancelled_cancels_everything() -> None:
         cue = runcue.Cue()
         recorder = Recorder(cue)
         sleeping(cue)
-        with pytest.raises(TimeoutError):
+        with pytest.raises(TimeoutError):  # noqa: PT012 - what is raised comes out of the `with`
             async with asyncio.timeout(5), cue:
                 await cue.submit("t")
                 await asyncio.sleep(100)

@@ -11,7 +11,7 @@ import textwrap
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
@@ -42,7 +42,9 @@ def test_run_raises_what_main_raises() -> None:
         runcue.run(main)
 
 
-@pytest.mark.parametrize("error", [runcue.UsageError("mine"), SystemExit(3), KeyboardInterrupt(), asyncio.CancelledError()])
+@pytest.mark.parametrize(
+    "error", [runcue.UsageError("mine"), SystemExit(3), KeyboardInterrupt(), asyncio.CancelledError()]
+)
 def test_run_passes_every_kind_of_exception_on(error: BaseException) -> None:
     async def main() -> None:
         raise error
@@ -188,7 +190,7 @@ class Program:
         self.lines += out.splitlines()
         return self.process.returncode
 
-    def __enter__(self) -> Program:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -253,7 +255,9 @@ PROGRAM = """
 
 @posix
 @LOOPS
-def test_one_ctrl_c_finishes_what_runs_cancels_what_is_pending_and_raises_keyboard_interrupt(loop: str) -> None:
+def test_one_ctrl_c_finishes_what_runs_cancels_what_is_pending_and_raises_keyboard_interrupt(
+    loop: str,
+) -> None:
     if loop == "uvloop":
         pytest.importorskip("uvloop")
     with Program(PROGRAM.format(ends=True), loop) as program:
@@ -351,7 +355,7 @@ def test_after_a_ctrl_c_main_may_print_its_report_before_the_end() -> None:
             cue.start()
             handle = await cue.submit("t")
             summary = await cue.drain()
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0)
             say("report:", summary.counts["completed"])
         runcue.run(main)
     """

@@ -843,7 +843,7 @@ def test_a_failing_scheduler_reaches_a_stop_that_waits() -> None:
 @pytest.mark.rule(19)
 def test_a_failing_scheduler_reaches_the_end_of_async_with() -> None:
     async def main() -> None:
-        with pytest.raises(runcue.CueFailed):
+        with pytest.raises(runcue.CueFailed):  # noqa: PT012 - what is raised comes out of the `with`
             async with cue_that_will_fail() as cue:
                 for _ in range(2):
                     await cue.submit("breaks")
@@ -1045,7 +1045,7 @@ def test_asyncio_timeouts_and_task_groups_work_inside_of_handlers() -> None:
                 with pytest.raises(TimeoutError):
                     async with asyncio.timeout(1):
                         await asyncio.sleep(5)
-                with pytest.raises(ExceptionGroup):
+                with pytest.raises(ExceptionGroup):  # noqa: PT012 - what is raised comes out of the group
                     async with asyncio.TaskGroup() as group:
                         group.create_task(asyncio.sleep(100))
                         group.create_task(_fail())
@@ -1087,3 +1087,45 @@ def test_a_nudge_may_come_from_any_thread() -> None:
             assert await asyncio.wait_for(handle.result(), 20) == "entered"
 
     asyncio.run(main())
+
+
+@pytest.mark.rule(16, 24)
+def test_what_was_in_flight_in_a_loop_that_ended_without_stop_is_settled_at_the_next_start() -> None:
+    cue = runcue.Cue()
+    cue.service("one", concurrent=1)
+    heard = Recorder(cue)
+    handles: list[runcue.WorkHandle] = []
+
+    @cue.task("hang", uses="one")
+    async def hang(work: runcue.Work) -> None:
+        await asyncio.Event().wait()
+
+    @cue.task("ask")
+    async def ask(work: runcue.Work) -> str:
+        return "asked"
+
+    @cue.is_ready(task="ask")
+    async def is_ready(work: runcue.Work) -> bool:
+        if len(handles) < 3:
+            await asyncio.Event().wait()
+        return True
+
+    async def first() -> None:
+        cue.start()
+        handles.append(await cue.submit("hang"))
+        handles.append(await cue.submit("ask"))
+        await asyncio.sleep(0.01)
+
+    loop = VirtualTimeLoop()
+    loop.run_until_complete(first())
+    loop.close()  # without the courtesy of cancelling its tasks
+
+    async def second() -> None:
+        cue.start()
+        handles.append(await cue.submit("ask"))
+        assert await handles[2].result() == "asked"
+        await cue.stop()
+
+    run(second())
+    assert [heard.of(handle)[-1] for handle in handles] == ["cancel", "cancel", "complete"]
+    assert {handle.work.state for handle in handles[:2]} == {runcue.WorkState.CANCELLED}

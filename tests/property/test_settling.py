@@ -214,7 +214,8 @@ class Chaos(Body):
     def finish(self, work: runcue.Work) -> Any:
         ending = self.job(work).ending
         if ending in RAISED:
-            raise RAISED[ending]()
+            error = RAISED[ending]()
+            raise error
         if ending == "awaitable":
             return asyncio.sleep(1.0, result=work.params["number"])
         return work.params["number"]
@@ -265,7 +266,8 @@ class Chaos(Body):
     @staticmethod
     def said(answer: Any) -> Any:
         if answer in RAISED:
-            raise RAISED[answer]()
+            error = RAISED[answer]()
+            raise error
         return {"reason": (False, "a reason"), "undecided": Undecided()}.get(answer, answer)
 
     async def later(self, gate: float, answer: Any) -> Any:
@@ -287,7 +289,8 @@ class Chaos(Body):
             work = heard[0]
             job = self.job(work) if isinstance(work, runcue.Work) else self.plan.jobs[0]
             if job.ending in RAISED:
-                raise RAISED[job.ending]()
+                error = RAISED[job.ending]()
+                raise error
 
         for register in (
             cue.on_start, cue.on_complete, cue.on_failure, cue.on_skip, cue.on_cancel,
@@ -344,7 +347,10 @@ class Chaos(Body):
         return handler
 
     def sync_handler(self) -> Any:
-        return lambda work: self.sync(work)
+        def handler(work: runcue.Work) -> Any:
+            return self.sync(work)
+
+        return handler
 
     async def act(self, act: Act) -> None:
         if act.after is not None:
@@ -462,12 +468,15 @@ class Chaos(Body):
         match events[-1]:
             case "complete":
                 assert events == ["start", "complete"]
-                assert work.state is runcue.WorkState.COMPLETED and not work.skipped
+                assert work.state is runcue.WorkState.COMPLETED
+                assert not work.skipped
                 assert work.result == value == number
                 assert job.ending not in RAISED
             case "skip":
                 assert events == ["skip"]
-                assert work.state is runcue.WorkState.COMPLETED and work.skipped and work.result is None
+                assert work.state is runcue.WorkState.COMPLETED
+                assert work.skipped
+                assert work.result is None
                 assert not all(answer is True or answer in RAISED for answer in job.stale)
             case "cancel":
                 assert work.state is runcue.WorkState.CANCELLED

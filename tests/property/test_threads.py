@@ -2,9 +2,9 @@
 
 A thread stamps its token with the clock and then enters the handler. Between the two the machine may give its time to
 somebody else, so an instant taken inside the handler is late by as much, and two of them may be closer than the stamps
-are. No guessed tolerance stands in for that: the stamps themselves are read off the executor's reports and held to the
-exact promise, and each handler's own instant must lie behind its stamp. What a handler sees is then late by no more than
-its own measured lateness.
+are. No guessed tolerance stands in for that: the stamps are read off the executor's reports and held to the exact
+promise, and each handler's own instant must lie behind its stamp. What a handler sees is then late by no more than its
+own measured lateness.
 """
 
 from __future__ import annotations
@@ -98,7 +98,8 @@ def test_limits_hold_while_all_threads_are_busy(load: Load) -> None:
             cue.start()
             if load.submitted_in_threads:
                 halves = [range(0, number_of_works, 2), range(1, number_of_works, 2)]
-                handles = sum(await asyncio.gather(*(asyncio.to_thread(submit_all, half) for half in halves)), [])
+                both = await asyncio.gather(*(asyncio.to_thread(submit_all, half) for half in halves))
+                handles = [*both[0], *both[1]]
             else:
                 handles = [await cue.submit("short", params={"number": n}) for n in range(number_of_works)]
             results = await asyncio.gather(*(handle.result() for handle in handles), return_exceptions=True)

@@ -19,7 +19,8 @@ LAYERS = [
         "_steps",
         "_timers",
         "_listening",
-        "_gates", "_waits",
+        "_gates",
+        "_waits",
     ],  # L4 async shell: its parts
     ["_dispatcher", "_handle", "_overdue", "_stopping"],  # and who puts them together
     ["_cue", "_blocking", "_run", "__init__", "testing"],  # L5 face

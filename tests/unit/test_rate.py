@@ -40,9 +40,10 @@ FORMS = [
 ]
 
 NO_FORMS = [
-    "", " ", "60", "/min", "60/", "min", "60min", "60//min", "60/min/sec", "-5/sec", "+5/sec", "60/fortnight",
-    "60/minn", "60/ms", "1e3/sec", "inf/sec", "nan/sec", "1.5.2/sec", "1,5/sec", "1__0/sec", "_1/sec", "1_/sec", "0x10/sec",
-    "60/-1min", "sixty/min", "60/min 10/sec", "1/2/sec", None, 60, 1.5, b"60/min", ["60/min"], ("60/min",), True,
+    "", " ", "60", "/min", "60/", "min", "60min", "60//min", "60/min/sec", "-5/sec", "+5/sec",
+    "60/fortnight", "60/minn", "60/ms", "1e3/sec", "inf/sec", "nan/sec", "1.5.2/sec", "1,5/sec", "1__0/sec",
+    "_1/sec", "1_/sec", "0x10/sec", "60/-1min", "sixty/min", "60/min 10/sec", "1/2/sec", None, 60, 1.5,
+    b"60/min", ["60/min"], ("60/min",), True,
 ]  # fmt: skip
 
 ZEROES = ["0/sec", "0/min", "0.0/min", "00/hour", "10/0min", "10/0.0 s", "0/15min"]
