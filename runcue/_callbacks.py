@@ -32,6 +32,7 @@ __all__ = [
     "Callbacks",
     "GateAnswer",
     "Listener",
+    "discard",
     "name_of",
     "without_frames",
 ]
@@ -69,11 +70,16 @@ class GateAnswer:
 
     def discard(self) -> bool:
         """Forget the answer unasked, if that is possible without a trace (a coroutine that was never started)."""
-        close = getattr(self.awaitable, "close", None)
-        if close is None:
-            return False
-        close()
-        return True
+        return discard(self.awaitable)
+
+
+def discard(awaitable: Awaitable[Any]) -> bool:
+    """Close an awaitable that nobody will await. Returns whether it could be closed."""
+    close = getattr(awaitable, "close", None)
+    if close is None:
+        return False
+    close()
+    return True
 
 
 class Listener:
@@ -333,7 +339,7 @@ class Callbacks:
         try:
             asked = call(PriorityContext(work, waited, depth))
             if isawaitable(asked):
-                GateAnswer("priority", asked).discard()
+                discard(asked)
                 raise ConfigurationError(
                     "A priority callback must be a plain function: order is decided in one step."
                 )

@@ -24,7 +24,7 @@ from collections.abc import Awaitable, Callable
 from inspect import isawaitable
 from typing import Any, Final
 
-from runcue._callbacks import NO, RUN, Callbacks, without_frames
+from runcue._callbacks import NO, RUN, Callbacks, discard, without_frames
 from runcue._clock import clock_of
 from runcue._core import Core
 from runcue._current import CURRENT
@@ -93,7 +93,7 @@ class Dispatcher:
         self.timers = Timers(self._due, self.inside)
         self.gates = Gates(core, callbacks, self.inside, self.settle, self.wake, self._run_now, self.fail)
         self.looks = self.gates.looks
-        self.lines = Lines(callbacks, self.inside, self.wake)
+        self.lines = Lines(callbacks, self.inside, self._listened)
         self.timers.on_due["recheck"] = lambda now: self.looks.want_full()
         self._recheck = recheck
         self.skew = 0.0
@@ -179,6 +179,11 @@ class Dispatcher:
         if not self.woken and self.loop is not None:
             self.woken = True
             self.loop.call_soon(self._pump, context=self.inside)
+
+    def _listened(self) -> None:
+        """An async listener has come to its end: it may have made what others wait for."""
+        self.looks.changed()
+        self.wake()
 
     def _pump(self) -> None:
         self.woken = False
@@ -515,11 +520,13 @@ class Dispatcher:
                 self._adopt(work, outcome, entered)
                 return
             self._release(work)
-            if work._phase != SETTLED:
-                if succeeded:
-                    self.settle(work, COMPLETED, left, outcome, left - entered)
-                else:
-                    self._settle_failed(work, outcome)
+            if work._phase == SETTLED:
+                if succeeded and isawaitable(outcome):
+                    discard(outcome)
+            elif succeeded:
+                self.settle(work, COMPLETED, left, outcome, left - entered)
+            else:
+                self._settle_failed(work, outcome)
             if not self.woken:
                 self.wake()
         except BaseException as error:
@@ -558,6 +565,7 @@ class Dispatcher:
 
         task = work._runner = asyncio.Task(rest(), loop=self.loop, context=work._context.copy())
         # A task that is cancelled before its first step never runs any of its code.
+        task.add_done_callback(lambda task: discard(awaitable))
         task.add_done_callback(lambda task: ended(None, asyncio.CancelledError()))
 
     # --- Settling -----------------------------------------------------------------------------------------------

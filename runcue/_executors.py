@@ -107,6 +107,9 @@ class ThreadExecutor:
         """See `Executor.stop`."""
         if self._channel is not None:
             self._channel.closed = True
+            if self._clock is not None:
+                for _ in range(self._in_flight):  # what is abandoned reports to nobody
+                    self._clock.release()
             for _ in range(self._threads):
                 self._channel.inbox.put(None)
             self._channel = None

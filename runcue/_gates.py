@@ -140,7 +140,7 @@ class Gates:
     def _judge_waiting(self, work: Work) -> int:
         verdict = self._judge(work)
         if verdict == LATER:
-            work._task.waiting.append(work)
+            work._task.waiting.appendleft(work)
         return verdict
 
     def _judge(self, work: Work) -> int:
@@ -155,7 +155,7 @@ class Gates:
                 return LATER
             verdict = self._callbacks.ask(work, self._callbacks.now())
             if verdict == NO:
-                self._core.wait(work)
+                self._wait(work)
                 return MISS
             if verdict == SKIP:
                 self._settle(work, SKIPPED, self._callbacks.at)
@@ -168,6 +168,10 @@ class Gates:
                 return ASKED
         self.enqueue(work)
         return HIT
+
+    def _wait(self, work: Work) -> None:
+        work._looked = self.looks.passes
+        self._core.wait(work)
 
     def _may_ask(self, route: Route) -> bool:
         return route.asking < _MAX_ASKING and route.free_slots() > 0
@@ -201,6 +205,9 @@ class Gates:
         if self._core.ordered or route.rivals or route.ready:
             return None
         not_ready, work, answer = self._callbacks.skim(route.fresh, FRESH, until)
+        passes = self.looks.passes
+        for one in not_ready:
+            one._looked = passes
         self._core.wait_all(not_ready)
         if work is None:
             return None
@@ -213,7 +220,7 @@ class Gates:
     def put_aside(self, work: Work, verdict: int | GateAnswer) -> None:
         """Put a work that was to be started, and may not, where it belongs."""
         if verdict == NO:
-            self._core.wait(work)
+            self._wait(work)
         elif verdict == SKIP:
             self._settle(work, SKIPPED, self._callbacks.at)
         else:
@@ -315,7 +322,7 @@ class Gates:
             self._answered(asking, hit=verdict != NO)
             work._runner = None
             if verdict == NO:
-                self._core.wait(work)
+                self._wait(work)
                 # Its answer may be older than what the nudge was about, or what has settled since.
                 if asking.nudges != self.looks.nudges:
                     work._task.waiting.pop()

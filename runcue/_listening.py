@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from contextvars import Context
 
-from runcue._callbacks import BLOCKS_AFTER, Callbacks, GateAnswer, Listener
+from runcue._callbacks import BLOCKS_AFTER, Callbacks, Listener, discard
 from runcue._steps import watched
 from runcue._work import Work
 
@@ -98,4 +98,4 @@ class Lines:
 
 def _discard(line: Line) -> None:
     while line:
-        GateAnswer("listener", line.popleft()[0]).discard()
+        discard(line.popleft()[0])

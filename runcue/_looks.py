@@ -42,8 +42,8 @@ class Looks:
         core: The state.
         judge: Asks the gate of a waiting work that has been taken out of its line, and puts it where it belongs.
             Returns whether it is ready or skipped (HIT), stays (MISS), is being asked by an async gate (ASKED), or
-            cannot be asked now because such a gate needs a free slot (LATER). MISS and LATER have put it back at the
-            end of its line.
+            cannot be asked now because such a gate needs a free slot (LATER). MISS has put it back at the end of its
+            line, LATER at the front.
         now: The clock.
     """
 
@@ -59,6 +59,8 @@ class Looks:
         self._fruitless_ended = float("-inf")
         self.last_cost = 0.0
         self.nudges = 0
+        self.passes = 0
+        """The number of the current or last pass: a work that is asked in any way is marked with it."""
         self.asking = 0
         """Async gates of waiting works that have been asked and have not answered yet."""
 
@@ -135,6 +137,7 @@ class Looks:
             work = self._next(task)
             if work is None:
                 break
+            work._looked = self.passes
             verdict = judge(work)
             if verdict == HIT:
                 hits += 1
@@ -142,7 +145,10 @@ class Looks:
                     break
             else:
                 misses -= 1
-                if misses <= 0 or verdict == LATER:
+                if verdict == LATER:
+                    work._looked = 0
+                    break
+                if misses <= 0:
                     break
         return hits
 
@@ -183,11 +189,13 @@ class Looks:
             return False  # goes on when an async gate has answered
         self._pass = None
         # From begin to end, not its own share: on a busy loop, and with async gates, it is due less often.
-        self.last_cost = self._now() - current.since
+        cost = self._now() - current.since
+        if current.full:
+            self.last_cost = cost
         if current.hits == 0 and current.complete:
             if current.began_at == self._core.settlements:
                 self._fruitless_at = self._core.settlements
-            self._fruitless_cost = self.last_cost
+            self._fruitless_cost = cost
             self._fruitless_ended = self._now()
         else:
             self._fruitless_cost = 0.0
@@ -205,28 +213,25 @@ class Looks:
         if first in tasks:
             tasks.remove(first)
             tasks.insert(0, first)
-        return _Pass(tasks, self._core.settlements, self._now(), full=full)
-
-
-class _Share:
-    """How many works of one task a pass has yet to ask."""
-
-    __slots__ = ("left", "task")
-
-    def __init__(self, task: Task, left: int) -> None:
-        self.task = task
-        self.left = left
+        self.passes += 1
+        return _Pass(self.passes, tasks, self._core.settlements, self._now(), full=full)
 
 
 class _Pass:
-    """One asking of everything that waits, resumable."""
+    """One asking of everything that waits, resumable.
+
+    Lines move while a pass is under way: other looks turn them, async gates put works back long after they were asked.
+    So a pass does not count. Each work is marked with the pass in which it was asked, by whatever look; what is asked
+    goes to the end of its line, and a task is through when the work at the front bears the mark.
+    """
 
     MORE: Final = 1
     BLOCKED: Final = 2
     DONE: Final = 0
 
-    def __init__(self, tasks: list[Task], began_at: int, since: float, *, full: bool) -> None:
-        self._left = [_Share(task, len(task.waiting) - task.dead_waiting) for task in tasks]
+    def __init__(self, number: int, tasks: list[Task], began_at: int, since: float, *, full: bool) -> None:
+        self._number = number
+        self._left = tasks
         self._portion = 1
         self._turn = 0
         self._company = _COMPANY
@@ -245,37 +250,40 @@ class _Pass:
             if self._turn >= len(left):
                 self._turn = 0
                 self._portion *= 2
-            share = left[self._turn]
-            task = share.task
-            portion = min(share.left, self._portion if not self.full else 1 << 30)
+            task = left[self._turn]
+            portion = 1 << 30 if self.full else self._portion
             found = 0
             verdict = MISS
+            through = False
             while portion > 0:
                 work = Looks._next(task)
                 if work is None:
-                    share.left = portion = 0
+                    through = True
                     break
-                share.left -= 1
-                portion -= 1
+                if work._looked == self._number:
+                    task.waiting.appendleft(work)
+                    through = True
+                    break
+                work._looked = self._number
                 verdict = judge(work)
                 if verdict == HIT:
                     found += 1
-                    self.hits += 1
-                    portion += 1  # where one is ready there are more
-                    portion = min(portion, share.left)
+                    self.hits += 1  # where one is ready there are more: hits do not count against the portion
                 elif verdict == LATER:
-                    share.left += 1
+                    work._looked = 0
                     break
-                elif self.hits and not self.full:
-                    self._company -= 1
-                    if self._company <= 0:
-                        return self.DONE
+                else:
+                    portion -= 1
+                    if self.hits and not self.full:
+                        self._company -= 1
+                        if self._company <= 0:
+                            return self.DONE
                 asked += 1
                 if asked & 7 == 0 and now() > until:
                     return self.MORE
             if not self.full and found and task.route.backlog() >= task.route.free_slots():
                 return self.DONE
-            if share.left == 0:
+            if through:
                 del left[self._turn]
                 blocked = 0
             else:

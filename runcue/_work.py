@@ -78,6 +78,7 @@ class Work:
         "_context",
         "_entered",
         "_key",
+        "_looked",
         "_outcome",
         "_phase",
         "_runner",
@@ -126,6 +127,8 @@ class Work:
         self._phase = FRESH
         # The core's moment when the gate last said yes; -1: not asked.
         self._asked = -1
+        # The pass over waiting works in which is_ready was asked last.
+        self._looked = 0
         # What is_ready last said when it said no: a reason, or the exception it raised.
         self._answer: str | BaseException | None = None
         self._waiters = self._runner = None

@@ -156,9 +156,10 @@ class Program:
                 "asyncio.SelectorEventLoop.add_signal_handler = none\n"
             )
         head = (
-            "import asyncio, logging, threading, time, runcue\n"
+            "import asyncio, logging, sys, threading, time, runcue\n"
             "logging.basicConfig(format='%(name)s: %(message)s')\n"
-            "def say(*words): print(*words, flush=True)\n"
+            # One write per line: threads say something as well.
+            "def say(*words): sys.stdout.write(' '.join(map(str, words)) + '\\n'); sys.stdout.flush()\n"
         )
         self.process = subprocess.Popen(
             [sys.executable, "-c", hide + head + textwrap.dedent(source)],

@@ -536,6 +536,48 @@ def test_a_handler_that_also_does_something_else_is_no_deadlock() -> None:
 
 
 @pytest.mark.rule(23)
+@pytest.mark.parametrize("call", ["drain", "stop"])
+@pytest.mark.parametrize("how", ["gather", "a task group", "asyncio.wait", "a task beside"])
+def test_a_handler_that_also_awaits_what_will_come_is_no_deadlock(
+    how: str, call: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        cue = runcue.Cue()
+        cue.service("one", concurrent=1)
+        cue.task("child", uses="one")(lambda work: "child")
+
+        @cue.task("parent", uses="one")
+        async def parent(work: runcue.Work) -> str:
+            child = await cue.submit("child")
+            waiting = asyncio.create_task(child.result())
+            helps = asyncio.create_task(asyncio.sleep(10))
+            helps.add_done_callback(lambda done: waiting.cancel())
+            if how == "gather":
+                await asyncio.gather(waiting, helps, return_exceptions=True)
+            elif how == "a task group":
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(asyncio.wait([waiting]))
+                    group.create_task(asyncio.sleep(10))
+            elif how == "asyncio.wait":
+                await asyncio.wait([waiting, helps])
+            else:
+                await helps
+            return "parent"
+
+        cue.start()
+        handle = await cue.submit("parent")
+        summary = await getattr(cue, call)()
+        assert await handle.result() == "parent"
+        assert summary.deadlocked == []
+        assert summary.counts["completed"] == 2
+        assert now() == 10
+        await cue.stop()
+
+    run(main)
+    assert told(caplog, "Deadlock") == []
+
+
+@pytest.mark.rule(23)
 def test_handlers_that_await_each_other_are_a_deadlock_and_are_ended() -> None:
     async def main() -> None:
         cue = runcue.Cue()
@@ -1084,6 +1126,71 @@ def test_start_again_works_after_a_stop_that_abandoned_what_ran() -> None:
         may_end.set()
 
     asyncio.run(main())
+
+
+@pytest.mark.rule(24)
+def test_a_thread_that_was_abandoned_and_returns_later_takes_nothing_from_the_next_start() -> None:
+    async def main() -> None:
+        cue = runcue.Cue()
+        entered, may_end = threading.Event(), threading.Event()
+        threads: list[threading.Thread] = []
+
+        @cue.task("hangs")
+        def hangs(work: runcue.Work) -> None:
+            threads.append(threading.current_thread())
+            entered.set()
+            may_end.wait(30)
+
+        cue.task("t")(lambda work: "ran")
+        cue.start()
+        await cue.submit("hangs")
+        await asyncio.to_thread(entered.wait, 30)
+        await cue.stop(timeout=0)
+        cue.start()
+        may_end.set()
+        await asyncio.to_thread(threads[0].join, 30)
+        assert not threads[0].is_alive()
+        assert await (await cue.submit("t")).result() == "ran"
+        await cue.stop()
+        await asyncio.sleep(1)  # on the virtual clock time passes again
+
+    asyncio.run(asyncio.wait_for(main(), 30))
+    run(main)
+
+
+@pytest.mark.rule(23, 24)
+def test_a_listener_that_will_not_end_is_given_up_and_takes_nothing_from_the_next_start() -> None:
+    async def main() -> None:
+        cue = runcue.Cue()
+        cue.task("t")(nothing)
+        give_in = asyncio.Event()
+        heard: list[str] = []
+
+        @cue.on_complete
+        async def stubborn(work: runcue.Work, result: Any, duration: float) -> None:
+            while work.params and not give_in.is_set():
+                try:
+                    await give_in.wait()
+                except asyncio.CancelledError:
+                    continue
+            if not work.params:
+                await asyncio.sleep(10)
+            heard.append(work.id)
+
+        cue.start()
+        await cue.submit("t", params={"stubborn": True})
+        await asyncio.sleep(1)
+        await cue.stop(timeout=5)
+        cue.start()
+        handle = await cue.submit("t")
+        await handle.result()
+        give_in.set()
+        await cue.drain()
+        assert heard[-1] == handle  # it was waited for
+        await cue.stop()
+        await asyncio.sleep(100)
+
+    run(main)
 
 
 @pytest.mark.rule(24)

@@ -38,7 +38,7 @@ class Job(NamedTuple):
 
 jobs = st.builds(
     Job,
-    after=st.none() | seconds,
+    after=st.none() | seconds | st.floats(0, 3),
     task=st.integers(0, 99),
     pauses=st.lists(seconds, max_size=2).map(tuple),
     lateness=st.tuples(st.sampled_from(SECONDS[:6]), st.sampled_from(SECONDS[:6])),
@@ -136,6 +136,49 @@ def test_no_window_sees_more_starts_than_the_rate_and_no_instant_more_than_the_s
             check_burst(times, service)
         elif service.rate is not None:
             check_windows(times, service)
+
+
+# In periods: instants shortly before, at and shortly after a token comes back.
+fractions = st.sampled_from((0.0, 0.0, 0.1, 1 / 3, 0.5, 0.9, 0.9995, 1.0, 1.0005)) | st.floats(0, 2)
+
+
+@pytest.mark.rule(7, 8)
+@given(
+    services(rated=True),
+    st.lists(st.tuples(st.booleans(), fractions, fractions, fractions), min_size=2, max_size=25),
+)
+def test_a_rate_holds_however_late_threads_enter_their_handlers_and_however_late_that_is_told(
+    service: ServicePlan, works: list[tuple[bool, float, float, float]]
+) -> None:
+    book = Book([service], [TaskPlan((0,), is_async=False), TaskPlan((0,), is_async=True)])
+    plan = [
+        Job(
+            after=after * service.period,
+            task=int(is_async),
+            pauses=(),
+            lateness=(late * service.period, told * service.period),
+            gate=None,
+            cancel_after=None,
+        )
+        for is_async, after, late, told in works
+    ]
+    body = Limited(book, plan, late=True)
+
+    async def main() -> None:
+        async with body.cue() as cue:
+            for number, job in enumerate(plan):
+                if job.after:
+                    await asyncio.sleep(job.after)
+                await cue.submit(str(job.task), params={"number": number})
+
+    virtually(main)
+    assert not book.wrong, book.wrong
+    times = book.times(0, lambda number: plan[number].task)
+    assert len(times) == len(plan)
+    if service.burst is None:
+        check_windows(times, service)
+    else:
+        check_burst(times, service)
 
 
 @pytest.mark.rule(7)

@@ -55,6 +55,25 @@ described = st.lists(services(), min_size=1, max_size=3).flatmap(
     lambda some: st.tuples(st.just(some), st.lists(tasks(len(some)), min_size=1, max_size=4))
 )
 
+# One service that everything wants, for long: most of the works wait, some for as long as a priority is worth.
+contended = st.tuples(
+    st.integers(1, 2).map(lambda slots: [ServicePlan(concurrent=slots)]),
+    st.lists(st.builds(TaskPlan, uses=st.just((0,)), is_async=st.booleans()), min_size=1, max_size=2),
+)
+patient = st.builds(
+    Job,
+    after=st.none() | st.sampled_from((0.1, 1.0, 2.0, 7.0)),
+    task=st.integers(0, 1),
+    pauses=st.sampled_from(((7.0,), (60.0,))),
+    ready_at=st.none(),
+    up_to_date=st.just(False),
+    cancel_after=st.none() | st.sampled_from((1.0, 7.0)),
+    priority=st.sampled_from((0.3, 0.45, 0.5, 0.55, 0.6, 1.0)),
+)
+plans = st.tuples(described, st.lists(jobs, min_size=1, max_size=25)) | st.tuples(
+    contended, st.lists(patient, min_size=4, max_size=12)
+)
+
 
 class Queued(Body):
     def __init__(self, described: tuple[list[ServicePlan], list[TaskPlan]], plan: list[Job]) -> None:
@@ -112,11 +131,11 @@ class Queued(Body):
 
 
 @pytest.mark.rule(3, 6)
-@given(described, st.lists(jobs, min_size=1, max_size=25), st.booleans())
+@given(plans, st.booleans())
 def test_works_of_equal_priority_start_in_the_order_of_their_submission(
-    described: tuple[list[ServicePlan], list[TaskPlan]], plan: list[Job], same_priority: bool
+    described_and_plan: tuple[tuple[list[ServicePlan], list[TaskPlan]], list[Job]], same_priority: bool
 ) -> None:
-    world = Queued(described, plan)
+    world = Queued(*described_and_plan)
 
     async def main() -> None:
         cue = world.cue()
@@ -150,11 +169,12 @@ def asked_priority(job: Job) -> Any:
 
 
 @pytest.mark.rule(6, 13)
-@given(described, st.lists(jobs, min_size=1, max_size=25))
+@given(plans)
 def test_with_priorities_the_aged_key_decides(
-    described: tuple[list[ServicePlan], list[TaskPlan]], plan: list[Job]
+    described_and_plan: tuple[tuple[list[ServicePlan], list[TaskPlan]], list[Job]],
 ) -> None:
-    world = Queued(described, plan)
+    world = Queued(*described_and_plan)
+    plan = world.plan
 
     def priority(number: int) -> float:
         given = plan[number].priority

@@ -61,8 +61,14 @@ class Pipeline(NamedTuple):
 
 
 @st.composite
-def pipelines(draw: st.DrawFn) -> Pipeline:
-    some = draw(st.lists(services(), min_size=1, max_size=2))
+def pipelines(draw: st.DrawFn, *, contended: bool = False) -> Pipeline:
+    """A pipeline; a contended one has a single, rated service, so that most of its works wait for a token."""
+    if contended:
+        some = [draw(services(rated=True))]
+        kinds = st.builds(TaskPlan, uses=st.just((0,)), is_async=st.booleans())
+    else:
+        some = draw(st.lists(services(), min_size=1, max_size=2))
+        kinds = tasks(len(some))
     size = draw(st.integers(1, 14))
     gates = draw(st.sampled_from((st.none(), st.none() | st.tuples(short, short))))
     afters = draw(st.sampled_from((st.none(), st.none() | seconds)))
@@ -81,7 +87,7 @@ def pipelines(draw: st.DrawFn) -> Pipeline:
     ]
     return Pipeline(
         some,
-        draw(st.lists(tasks(len(some)), min_size=1, max_size=4)),
+        draw(st.lists(kinds, min_size=1, max_size=4)),
         steps,
         draw(st.permutations(range(size))),
         draw(st.booleans()),
@@ -220,14 +226,16 @@ class Flipping(Piped):
         return super().finish(work)
 
 
-numbers = st.frozensets(st.integers(-1, 13), max_size=3)
+numbers: st.SearchStrategy[frozenset[int]] = st.frozensets(
+    st.integers(-1, 5) | st.integers(-1, 13), max_size=5
+)
 
 
 @pytest.mark.rule(2, 13, 16)
 @given(
-    pipelines(),
-    st.lists(numbers, min_size=1, max_size=5),
-    st.lists(st.tuples(seconds, numbers), max_size=5),
+    pipelines() | pipelines(contended=True),
+    st.just([frozenset()]) | st.lists(numbers, min_size=1, max_size=5),
+    st.lists(st.tuples(seconds, numbers), max_size=8),
     st.booleans(),
     st.booleans(),
 )
