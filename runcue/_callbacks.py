@@ -21,7 +21,8 @@ from math import isnan
 from typing import Any, Final
 
 from runcue._errors import ConfigurationError, words_of
-from runcue._events import Event
+from runcue._events import HEARS, Event
+from runcue._registry import check_callback
 from runcue._work import DEFAULT_PRIORITY, PriorityContext, Task, Work
 
 __all__ = [
@@ -126,8 +127,7 @@ class Callbacks:
         Raises:
             ConfigurationError: It is not callable.
         """
-        if not callable(call):
-            raise ConfigurationError(f"An on_{event.name.lower()} listener must be callable, not {call!r}.")
+        check_callback(call, f"An on_{event.name.lower()} listener", HEARS[event])
         self.listeners[event].append(Listener(event, call))
 
     def emit(self, listeners: list[Listener], began: float, work: Work | None, *args: Any) -> float:

@@ -53,6 +53,9 @@ _NEXT = (
 _TO_RUNNING = _mask(RUNNING)
 _TO_SETTLED = _mask(SETTLED)
 
+STARVED_AFTER = 60.0
+"""Seconds that works further back may pass one that needs several services and never finds them free at once."""
+
 # A learned wake-up that was fruitless this often in a row is forgotten; it will be learned again if it is true.
 _FORGET_AFTER = 256
 
@@ -133,12 +136,10 @@ class Core:
             members += (self.threads,)
         route = Route(members, is_async)
         self.routes[is_async, names] = route
-        for one in self.routes.values():
-            one.rivals = tuple(
-                other
-                for other in self.routes.values()
-                if other is not one and set(other.services) & set(one.services)
-            )
+        for other in self.routes.values():
+            if other is not route and not set(members).isdisjoint(other.services):
+                route.rivals.append(other)
+                other.rivals.append(route)
         return route
 
     # --- Phases -------------------------------------------------------------------------------------------------
@@ -201,12 +202,29 @@ class Core:
             return None
         best: Route | None = None
         first: Work | None = None
+        starved: Route | None = None
+        oldest: Work | None = None
         for one in (route, *route.rivals):
+            head = one.peek(self.ordered)
+            if head is None:
+                continue
             if one.has_room(now):
-                head = one.peek(self.ordered)
-                if head is not None and (first is None or (head._key, head._seq) < (first._key, first._seq)):
+                if first is None or (head._key, head._seq) < (first._key, first._seq):
                     best, first = one, head
-        return None if best is None else best.pop(self.ordered)
+            elif one.lacks_slots_only(head, now) and (oldest is None or head._key < oldest._key):
+                starved, oldest = one, head
+        if best is None or first is None:
+            return None
+        if (
+            starved is not None
+            and oldest is not None
+            and now - oldest._since > STARVED_AFTER
+            and (oldest._key, oldest._seq) < (first._key, first._seq)
+            and not set(starved.services).isdisjoint(best.services)
+        ):
+            best.held_for = starved  # its slots are left free until it has all it needs
+            return None
+        return best.pop(self.ordered)
 
     def wait(self, work: Work) -> None:
         """Put a work that is in hand among those that wait for their inputs."""

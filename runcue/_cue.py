@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import builtins
 import contextvars
+import inspect
 import threading
 import weakref
 from collections import deque
@@ -23,13 +24,13 @@ from runcue._callbacks import NO, Callbacks, GateAnswer
 from runcue._core import Core
 from runcue._current import CURRENT
 from runcue._dispatcher import Dispatcher
-from runcue._errors import ConfigurationError, CueStopped, UsageError, WrongLoop
+from runcue._errors import ConfigurationError, CueStopped, UsageError, WrongLoop, how_many
 from runcue._events import Event
 from runcue._executors import ThreadExecutor
 from runcue._handle import WorkHandle
 from runcue._overdue import Overdue
 from runcue._reasons import Reason, blocked_by_limits, not_ready, reason_of
-from runcue._registry import Registry, positive_int, seconds_or_none, take_over
+from runcue._registry import Registry, check_callback, positive_int, seconds_or_none, take_over
 from runcue._stopping import FINISH, KILL, Stopping
 from runcue._work import FRESH, SETTLED, PriorityContext, Summary, Task, Work, WorkState
 from runcue.abc import Executor
@@ -243,8 +244,11 @@ class Cue:
 
         1.0 is worth a head start of 60 seconds over 0.0. Works of equal priority run in submission order.
         """
-        if not callable(call):
-            raise ConfigurationError(f"priority must be callable, not {call!r}.")
+        check_callback(call, "priority", ("ctx",))
+        if inspect.iscoroutinefunction(call):
+            raise ConfigurationError(
+                "A priority callback must be a plain function: order is decided in one step."
+            )
         self._callbacks.priority = call
         self._core.ordered = True
         return call
@@ -296,19 +300,14 @@ class Cue:
             raise UsageError(
                 "start() needs a running event loop: call it inside an async function, e.g. one given to runcue.run()."
             ) from None
+        self._check_loop("start()")
         if self._loop is not None and not self._stopped:
             if self._stopping.level is not None:
                 raise UsageError("start() while the cue is stopping: await stop() first.")
-            if self._loop is loop:
-                return
-            if not self._loop.is_closed():
-                raise WrongLoop(
-                    "This cue was started in another event loop; stop it there first, or use submit_threadsafe()."
-                )
-            # The former loop ended without stop(): what ran in it is gone.
-            self._dispatcher.bury()
+            return
         if self._dispatcher.failure is not None:
             raise self._dispatcher.failed()
+        self._registry.warn_of_gates_without_task()
         self._loop = loop
         self._thread = threading.get_ident()
         self._stopped = False
@@ -341,12 +340,13 @@ class Cue:
         if self._loop is None:
             if self._core.pending():
                 raise UsageError(
-                    f"stop() on a cue that was never started but holds {self._core.pending()} works, which would be "
-                    "lost; call start() first, or cancel them."
+                    f"stop() on a cue that was never started but holds "
+                    f"{how_many(self._core.pending(), 'work', 'works')}, which would be lost; "
+                    "call start() first, or cancel what it holds."
                 )
             return self._stopping.summary([])
         if self._stopped:
-            return self._stopping.summary([])
+            return self._stopping.last or self._stopping.summary([])
         return await self._stopping.stop(drain, timeout)
 
     def _on_stopped(self) -> None:
@@ -378,7 +378,13 @@ class Cue:
     ) -> None:
         """Drain and stop on a clean exit; cancel everything on an exception."""
         if kind is None:
-            await self.stop()
+            try:
+                await self.stop()
+            except asyncio.CancelledError:
+                # Whoever gives up waiting for the drain does not want it to go on behind their back.
+                if not self._stopped:
+                    await self.stop(drain=False, timeout=0)
+                raise
         elif not self._stopped:
             await self.stop(drain=False, timeout=0)
 
@@ -499,19 +505,25 @@ class Cue:
 
     def _check_loop(self, call: str) -> None:
         loop = self._loop
-        if (
-            loop is not None
-            and not self._stopped
-            and not loop.is_closed()
-            and loop is not asyncio.get_running_loop()
-        ):
+        if loop is None or self._stopped or loop is asyncio.get_running_loop():
+            return
+        if not loop.is_closed():
             raise WrongLoop(
                 f"{call} in another event loop or thread than the one this cue was started in. "
                 "From other threads use cue.submit_threadsafe()."
             )
+        self._bury()
+
+    def _bury(self) -> None:
+        """The loop ended without stop(): what ran in it is gone, what is pending waits for the next start."""
+        self._loop = None
+        self._stopping.level = None
+        self._dispatcher.bury()
+        self._dispatcher.use_clock(asyncio.get_running_loop())
 
     async def get(self, work_id: str) -> Work | None:
         """The work of that id, None if the cue does not know it (any more)."""
+        self._check_loop("get()")
         return self._core.history.works.get(str(work_id))
 
     async def list(
@@ -524,6 +536,7 @@ class Cue:
             task: Only works of the task of this name.
             limit: At most so many.
         """
+        self._check_loop("list()")
         found: builtins.list[Work] = []
         for work in self._core.history:
             if len(found) >= limit:
@@ -570,8 +583,11 @@ class Cue:
             "details" (one line for a person). Works that are about to start are not in it.
         """
         now = self._dispatcher.now()
-        found = (self._reason(work, now) for work in self._core.pending_works())
-        return [reason.as_dict() for reason in found if reason is not None]
+        reasons = [(work, self._reason(work, now)) for work in list(self._core.pending_works())]
+        if self._loop is None or self._stopped:
+            idle = "the cue is not started: call start()"
+            return [(reason or Reason(work, "not_ready", idle)).as_dict() for work, reason in reasons]
+        return [reason.as_dict() for _, reason in reasons if reason is not None]
 
     def _reason(self, work: Work, now: float) -> Reason | None:
         if work._phase == FRESH and work._task.gated and not work._task.gate_is_async:

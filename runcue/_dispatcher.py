@@ -48,6 +48,9 @@ logger = logging.getLogger("runcue")
 SLICE: Final = 0.002
 """Seconds that scheduling may take in one turn of the event loop before everything else in it gets its turn."""
 
+HOLD_BACK: Final = 0.05
+"""Seconds without starts after a stranger has cancelled a handler's asyncio task."""
+
 # Where a thread has not told yet when it entered the handler.
 NOT_ENTERED: Final = -1.0
 
@@ -67,6 +70,7 @@ class Dispatcher:
             of an async handler.
         failure: What made the scheduler itself fail, None as long as it works.
         closed: Nothing may start any more.
+        may_start: Not closed, and not holding back because the loop seems to be ending.
         woken: Whether a look at everything is on its way.
         inside: The contextvars of everything that is run for this cue and brings none of its own.
         now: The monotonic clock of the loop.
@@ -83,6 +87,7 @@ class Dispatcher:
         self.running: dict[Work, Any] = {}
         self.failure: BaseException | None = None
         self.closed = False
+        self.may_start = True
         self.loop: asyncio.AbstractEventLoop | None = None
         self.now: Callable[[], float] = time.monotonic
         self.wall: Callable[[], float] = time.time
@@ -95,6 +100,7 @@ class Dispatcher:
         self.looks = self.gates.looks
         self.lines = Lines(callbacks, self.inside, self._listened)
         self.timers.on_due["recheck"] = lambda now: self.looks.want_full()
+        self.timers.on_due["go on"] = self._go_on
         self._recheck = recheck
         self.skew = 0.0
         self.woken = False
@@ -124,10 +130,26 @@ class Dispatcher:
         self.timers.start(clock)
         self.core.progressed_at = self.now()
         self.closed = self.woken = self._in_slice = False
+        self.may_start = True
         for route in self.core.routes.values():
             route.starting.clear()
         self.executor.start(self._returned, self._entered, clock)
         self.wake()
+
+    def close(self) -> None:
+        """Let nothing start any more."""
+        self.closed = True
+        self.may_start = False
+
+    def _hold_back(self) -> None:
+        """Somebody cancels asyncio tasks: most likely asyncio.run() ends, and what starts now would be torn off."""
+        if self.may_start:
+            self.may_start = False
+            self.timers.active.set("go on", self.now() + HOLD_BACK)
+            self.wake()
+
+    def _go_on(self, now: float) -> None:
+        self.may_start = not self.closed
 
     def detach(self) -> None:
         """Let go of the loop: timers and threads."""
@@ -139,7 +161,7 @@ class Dispatcher:
         """Settle what ran in a loop that has ended without `stop()`, so that nothing stays RUNNING for ever."""
         self.loop = None  # there is nothing left to wake
         for work in list(self.running):
-            self._release(work)
+            self.forget(work)
             if work._phase != SETTLED:
                 self.settle(work, CANCELLED, self.now())
         self.gates.bury()
@@ -152,7 +174,7 @@ class Dispatcher:
         if self.failure is not None:
             return
         self.failure = error
-        self.closed = True
+        self.close()
         logger.critical("runcue's scheduler failed; all who wait on this cue get CueFailed", exc_info=error)
         for work in list(self.core.history):
             for waiter in work._waiters or ():
@@ -176,7 +198,7 @@ class Dispatcher:
 
     def wake(self) -> None:
         """Something happened: look at everything, once, soon."""
-        if not self.woken and self.loop is not None:
+        if not self.woken and self.loop is not None and not self.loop.is_closed():
             self.woken = True
             self.loop.call_soon(self._pump, context=self.inside)
 
@@ -200,13 +222,16 @@ class Dispatcher:
             if core.count[WAITING] and not self.closed:
                 again |= self.looks.step(until, idle=self._is_idle())
             # After the looks: what they found ready starts in this turn.
-            if not self.closed:
-                for route in tuple(core.routes.values()):
-                    if route.backlog(core.ordered):
-                        again |= self._fill(route, now, until)
-            if again:
+            starting = False
+            for route in tuple(core.routes.values()):
+                while route.starting and route.starting[0].done():
+                    route.starting.popleft()
+                if self.may_start and route.backlog(core.ordered):
+                    again |= self._fill(route, now, until)
+                starting |= bool(route.starting)
+            if again or starting:  # until the last worker has come, or was found cancelled
                 self.wake()
-            else:
+            if not again:
                 self.at_rest()
             self._arm()
         except BaseException as error:
@@ -318,7 +343,7 @@ class Dispatcher:
     def _spawn_if_room(self, route: Route, now: float) -> None:
         if (
             route.wants_worker(self.core.ordered)
-            and not self.closed
+            and self.may_start
             and self.loop is not None
             and (route.only is not None or route.has_room(now))
         ):
@@ -327,50 +352,21 @@ class Dispatcher:
             route.starting.append(asyncio.Task(worker, loop=self.loop, name="runcue", context=self.inside))
 
     async def _worker(self, route: Route) -> None:
-        """Take and run works until there are none, a handler has suspended, or the turn is over."""
+        """One asyncio task that takes and runs works."""
         me = route.starting.popleft()
-        core = self.core
-        callbacks = self.callbacks
-        core.moment += 1
-        now = self.now()
-        until = self._slice(now)
-        callbacks.at = now
-        suspended = False
+        while (
+            me.done()
+        ):  # cancelled before its first step, by somebody who cancels all asyncio tasks there are
+            me = route.starting.popleft()
         try:
-            while not self.closed:
-                work = core.take(route, now)
-                if work is None:
-                    break
-                if work._task.gated and work._asked != core.moment:
-                    verdict = callbacks.ask(work, now)
-                    if verdict != RUN:
-                        self.gates.put_aside(work, verdict)
-                        self.wake()  # it may wait now, with nobody to look after it until this worker is through
-                        # While an async gate is asked, it has the slot.
-                        work = self.gates.skim(route, until) if verdict == NO else None
-                    now = callbacks.at
-                if work is not None:
-                    if not work._task.is_async:
-                        self._hand_off(work, now)
-                    else:
-                        rest = self._begin(work, now)
-                        if rest is not None:
-                            suspended = True
-                            await self._finish(work, rest, me)
-                            break
-                        if me.cancelling():  # by the handler itself; it must not reach the next one
-                            break
-                if core.credits:
-                    self.looks.spend_credits(until)
-                    callbacks.at = self.now()
-                now = callbacks.at
-                if now > until:
-                    break
+            suspended = await self._work_off(route, me)
             # One that merely ran out of time needs no more than one successor.
             if suspended or not route.starting:
-                self._spawn_if_room(route, now)
+                self._spawn_if_room(route, self.now())
             if not self.woken:
                 self.wake()
+        except GeneratorExit:
+            raise
         except KeyboardInterrupt:
             self.wake()
             raise
@@ -378,9 +374,50 @@ class Dispatcher:
             self.fail(error)
         self._raise_interrupt()
 
+    async def _work_off(self, route: Route, me: asyncio.Task[None]) -> bool:
+        """Take and run works until there are none, a handler has suspended, or the turn is over.
+
+        Returns:
+            Whether a handler has suspended.
+        """
+        core = self.core
+        callbacks = self.callbacks
+        core.moment += 1
+        now = callbacks.at = self.now()
+        until = self._slice(now)
+        while self.may_start:
+            work = core.take(route, now)
+            if work is None:
+                break
+            if work._task.gated and work._asked != core.moment:
+                verdict = callbacks.ask(work, now)
+                if verdict != RUN:
+                    self.gates.put_aside(work, verdict)
+                    self.wake()  # it may wait now, with nobody to look after it until this worker is through
+                    # While an async gate is asked, it has the slot.
+                    work = self.gates.skim(route, until) if verdict == NO else None
+                now = callbacks.at
+            if work is not None:
+                if not work._task.is_async:
+                    self._hand_off(work, now)
+                else:
+                    rest = self._begin(work, now)
+                    if rest is not None:
+                        await self._finish(work, rest, me)
+                        return True
+                    if me.cancelling():  # by the handler itself; it must not reach the next one
+                        break
+            if core.credits:
+                self.looks.spend_credits(until)
+                callbacks.at = self.now()
+            now = callbacks.at
+            if now > until:
+                break
+        return False
+
     async def _run_now(self, work: Work) -> None:
         """Start a work in the current task: its async gate has just said yes."""
-        if self.closed:
+        if not self.may_start:
             self.gates.enqueue(work)
         elif not work._task.is_async:
             self._hand_off(work, self.now())
@@ -445,11 +482,15 @@ class Dispatcher:
         route: Route = work._task.route
         if route.only is None or route.only.active < route.only.concurrent:
             self._spawn_if_room(route, work._entered)
+            if not self.woken:
+                self.wake()
         value: Any = None
         error: BaseException | None = None
         try:
             value = await go_on(work._context, *rest)
         except BaseException as raised:
+            if type(raised) is GeneratorExit and (me is None or me.get_loop().is_closed()):
+                raise  # the loop is gone and with it this task; what it held was given back by bury()
             error = raised
         self._ended(work, value, error, me is not None and bool(me.cancelling()))
         if type(error) is KeyboardInterrupt:
@@ -469,6 +510,7 @@ class Dispatcher:
             # Somebody cancelled the asyncio task itself, as asyncio.run() does with all of them at its end.
             work.cancelled = True
             self.settle(work, CANCELLED, now)
+            self._hold_back()
         else:
             self._settle_failed(work, error)
 
@@ -508,9 +550,10 @@ class Dispatcher:
 
     def _entered(self, work: Work, entered: float) -> None:
         """A sync handler was entered, at that instant."""
-        work._entered = entered
-        self._stamp(work, entered, self.now())
-        self.wake()
+        if work in self.running and work._entered == NOT_ENTERED:
+            work._entered = entered
+            self._stamp(work, entered, self.now())
+            self.wake()
 
     def _returned(self, work: Work, succeeded: bool, outcome: Any, entered: float, left: float) -> None:
         """A sync handler has returned or raised."""
@@ -657,14 +700,16 @@ class Dispatcher:
             work._waiters.append(future)
         inside: object = CURRENT.get()
         me = asyncio.current_task()
-        if inside is not self or me is None:
-            return await future
-        self._awaiting[me] = future
-        self.wake()
+        if inside is self and me is not None:
+            self._awaiting[me] = future
+            self.wake()
         try:
             return await future
         finally:
-            self._awaiting.pop(me, None)
+            if me is not None:
+                self._awaiting.pop(me, None)
+            if work._waiters is not None:  # given up: somebody may ask like this for ever
+                work._waiters.remove(future)
 
     def awaiting(self) -> list[Work]:
         """Running works whose handlers do nothing but wait for other works of this cue that have not settled."""

@@ -27,6 +27,7 @@ __all__ = [
     "WorkCancelled",
     "WorkTimeout",
     "WrongLoop",
+    "how_many",
     "words_of",
 ]
 
@@ -48,6 +49,11 @@ def words_of(thing: object) -> str:
 
 
 _LONGEST = 500
+
+
+def how_many(number: int, one: str, many: str) -> str:
+    """A number with its noun: "1 work", "2 works"."""
+    return f"{number} {one if number == 1 else many}"
 
 
 class RuncueError(Exception):

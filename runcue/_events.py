@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-__all__ = ["Event"]
+__all__ = ["HEARS", "Event"]
 
 
 class Event(IntEnum):
@@ -33,3 +33,15 @@ class Event(IntEnum):
     """(work, seconds): pending for longer than pending_warn_after."""
     STALL_WARNING = 6
     """(seconds_since_progress, pending_count): nothing moved for stall_warn_after."""
+
+
+HEARS = {
+    Event.START: ("work",),
+    Event.COMPLETE: ("work", "result", "duration"),
+    Event.FAILURE: ("work", "error"),
+    Event.SKIP: ("work",),
+    Event.CANCEL: ("work",),
+    Event.PENDING_WARNING: ("work", "seconds"),
+    Event.STALL_WARNING: ("seconds_since_progress", "pending_count"),
+}
+"""What a listener is given."""

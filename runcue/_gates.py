@@ -338,6 +338,8 @@ class Gates:
             else:
                 self.enqueue(work)
             self._wake()
+        except GeneratorExit:
+            raise
         except KeyboardInterrupt:
             self._wake()
             raise

@@ -8,6 +8,7 @@ Must not know: how works run.
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any
 
 from runcue._callbacks import without_frames
@@ -16,6 +17,8 @@ from runcue._errors import WorkCancelled, WrongLoop
 from runcue._work import Work, WorkState
 
 __all__ = ["WorkHandle"]
+
+logger = logging.getLogger("runcue")
 
 
 class WorkHandle(str):
@@ -77,6 +80,11 @@ class WorkHandle(str):
             raise WrongLoop(
                 f"Work {self.work.id} belongs to a cue in another event loop; wait for it there "
                 "(asyncio.run_coroutine_threadsafe), or submit with cue.submit_threadsafe()."
+            )
+        if loop is None and self.work.state.value in _UNSETTLED and dispatcher.failure is None:
+            logger.warning(
+                "Work %s is waited for, but its cue is not started: call start(), or use `async with cue`.",
+                self.work.id,
             )
         return await dispatcher.settled(self.work)
 

@@ -42,9 +42,13 @@ class Lines:
     def __bool__(self) -> bool:
         return bool(self._lines)
 
+    def names(self) -> list[str]:
+        """The listeners that are still being served."""
+        return [listener.name for listener in self._lines]
+
     def cancel(self) -> list[str]:
         """Wait for no line any longer. Returns the names of the listeners that were cancelled."""
-        names = [listener.name for listener in self._lines]
+        names = self.names()
         tasks = list(self._tasks)
         self.bury()
         for task in tasks:
@@ -64,10 +68,10 @@ class Lines:
         if line is not None:
             line.append((awaitable, work))
             return
-        self._lines[listener] = deque(((awaitable, work),))
+        line = self._lines[listener] = deque(((awaitable, work),))
         task = asyncio.get_running_loop().create_task(self._serve(listener), context=self._context)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda task: self._gone(task, listener, line))
 
     async def _serve(self, listener: Listener) -> None:
         callbacks = self._callbacks
@@ -77,23 +81,29 @@ class Lines:
             if seconds > BLOCKS_AFTER:
                 callbacks.blocked(listener.name, seconds)
 
-        try:
-            while line:
-                awaitable, work = line.popleft()
-                try:
-                    await watched(awaitable, callbacks.now, told)
-                except asyncio.CancelledError as error:
-                    me = asyncio.current_task()
-                    if me is not None and me.cancelling():
-                        raise
-                    callbacks.raised(listener.name, error, work)
-                except BaseException as error:
-                    callbacks.raised(listener.name, error, work)
-        finally:
-            if self._lines.get(listener) is line:
-                del self._lines[listener]
-            _discard(line)
-            self._done()
+        while line:
+            awaitable, work = line.popleft()
+            try:
+                await watched(awaitable, callbacks.now, told)
+            except asyncio.CancelledError as error:
+                me = asyncio.current_task()
+                if me is not None and me.cancelling():
+                    raise
+                callbacks.raised(listener.name, error, work)
+            except BaseException as error:
+                callbacks.raised(listener.name, error, work)
+        self._close(listener, line)  # in the step that found it empty: what comes next needs a new one
+
+    def _close(self, listener: Listener, line: Line) -> None:
+        if self._lines.get(listener) is line:
+            del self._lines[listener]
+
+    def _gone(self, task: asyncio.Task[None], listener: Listener, line: Line) -> None:
+        # Not in a finally of the task: one that is cancelled before its first step never gets there.
+        self._tasks.discard(task)
+        self._close(listener, line)
+        _discard(line)
+        self._done()
 
 
 def _discard(line: Line) -> None:

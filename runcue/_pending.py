@@ -100,12 +100,14 @@ class Route:
         starting: Workers on their way that have not taken a work yet, in the order in which they will come.
         asking: Async gates that are being awaited.
         timed: Whether starts have to be stamped.
+        held_for: The route whose work has waited for too long; this one leaves it the slots that they share.
     """
 
     __slots__ = (
         "asking",
         "dead_fresh",
         "fresh",
+        "held_for",
         "is_async",
         "only",
         "ready",
@@ -118,12 +120,13 @@ class Route:
     def __init__(self, services: tuple[Service, ...], is_async: bool) -> None:
         self.services = services
         self.is_async = is_async
-        self.rivals: tuple[Route, ...] = ()
+        self.rivals: list[Route] = []
         self.fresh: deque[Work] = deque()
         self.dead_fresh = 0
         self.ready = Ordered()
         self.starting: deque[Any] = deque()
         self.asking = 0
+        self.held_for: Route | None = None
         self.timed = any(service.timed for service in services)
         # The common case, one service with slots and no rate, is decided by one comparison.
         simple = len(services) == 1 and services[0].rate is None and services[0].limiter is None
@@ -134,6 +137,12 @@ class Route:
         if self.only is not None:
             return self.only.active < self.only.concurrent
         return all(service.has_slot() and service.has_token(now) for service in self.services)
+
+    def lacks_slots_only(self, head: Work, now: float) -> bool:
+        """Whether its first work is ready, needs several services, and not all of them have a slot free at once."""
+        several = len(self.services) > 1
+        asked = head._phase == READY or not head._task.gated
+        return several and asked and all(service.has_token(now) for service in self.services)
 
     def free_slots(self) -> int:
         """How many more could run at the same time, whatever the rate says."""
@@ -179,6 +188,11 @@ class Route:
 
     def wants_worker(self, ordered: bool) -> bool:
         """Whether there are more works, and more free slots for them, than workers are on their way."""
+        starving = self.held_for
+        if starving is not None:
+            if starving.free_slots() <= 0 and starving.backlog(ordered):
+                return False
+            self.held_for = None
         starting = len(self.starting)
         only = self.only
         if only is not None:

@@ -27,10 +27,9 @@ _UNITS = {
     86400.0: ("d", "day", "days"),
 }
 _SECONDS = {word: seconds for seconds, words in _UNITS.items() for word in words}
-_SHAPE = re.compile(r"\s*(\d+(?:[._]\d+)*|\.\d+)\s*(?:/|per)\s*(\d+(?:\.\d+)?)?\s*([a-z]+)\s*", re.IGNORECASE)
-
-# "0.333/sec" must not become 333 starts at once every 1000 s: a fraction that a person wrote has a small denominator.
-_LARGEST_DENOMINATOR = 100
+_SHAPE = re.compile(
+    r"\s*(\d+(?:[._]\d+)*|\.\d+)\s*(?:/|per)\s*(\d+(?:\.\d+)?)?\s*([a-z]+)\s*", re.IGNORECASE | re.ASCII
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +78,10 @@ def parse_rate(value: object) -> Rate:
     per = Fraction(match[2] or 1)
     if written <= 0 or per <= 0:
         raise ConfigurationError(f"Invalid rate {value!r}: it must allow more than zero. Forms: {FORMS}.")
-    # Any number of tokens over the time that so many take is the same rate, exactly; a small one makes small bursts.
-    count = max(written.limit_denominator(_LARGEST_DENOMINATOR).numerator, 1)
+    # Any number of tokens over the time that so many take is the same rate, exactly. But the burst must stay what was
+    # meant: 1.5/sec is 3 per 2 s, and 16.67/min is 16 per 57.6 s, not 1667 at once.
+    whole = max(int(written), 1)
+    count = written.numerator if written.numerator <= 2 * whole + 1 else whole
     try:
         period = float(per * count / written) * seconds
     except OverflowError:

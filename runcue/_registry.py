@@ -9,6 +9,7 @@ Must not know: how anything runs.
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any
@@ -19,7 +20,9 @@ from runcue._rate import parse_rate
 from runcue._service import UNBOUNDED, Service
 from runcue._work import Task, Work
 
-__all__ = ["Registry", "positive_int", "seconds_or_none"]
+__all__ = ["Registry", "check_callback", "positive_int", "seconds_or_none"]
+
+logger = logging.getLogger("runcue")
 
 Gate = Callable[[Work], Any]
 
@@ -176,7 +179,7 @@ class Registry:
             return ()
         if isinstance(uses, str):
             names: tuple[object, ...] = (uses,)
-        elif isinstance(uses, Iterable):
+        elif isinstance(uses, Iterable) and not isinstance(uses, Mapping):
             names = tuple(uses)
         else:
             raise ConfigurationError(
@@ -208,10 +211,9 @@ class Registry:
                 "must take exactly one argument: the work."
             ) from None
 
-    def set_gate(self, kind: str, gate: object, task: str | None) -> None:
+    def set_gate(self, kind: str, gate: Gate, task: str | None) -> None:
         """Register is_ready ("ready") or is_stale ("stale"), for one task or for all that have none of their own."""
-        if not callable(gate):
-            raise ConfigurationError(f"is_{kind} must be callable, not {gate!r}.")
+        check_callback(gate, f"is_{kind}", ("work",))
         if task is not None:
             _name(task, "task")
         (self._ready if kind == "ready" else self._stale)[task] = gate
@@ -225,6 +227,16 @@ class Registry:
         task.gate_is_async = any(
             gate is not None and _is_async(gate) for gate in (task.is_ready, task.is_stale)
         )
+
+    def warn_of_gates_without_task(self) -> None:
+        """Say that a gate is for a task that does not exist: its name is most likely misspelt, and nobody asks it."""
+        for gates, question in ((self._ready, "is_ready"), (self._stale, "is_stale")):
+            for name in gates:
+                if name is not None and name not in self._core.tasks:
+                    known = _known(self._core.tasks, name, "task")
+                    logger.warning(
+                        "%s is registered for a task %r that does not exist. %s", question, name, known
+                    )
 
     def find(self, task: object) -> Task:
         """The task of that name, or whose handler that is.
@@ -241,6 +253,31 @@ class Registry:
             return self._core.tasks[self._names[task]]  # type: ignore[index]
         except (KeyError, TypeError):
             raise UnknownTask(f"Unknown task: {task!r} is not the handler of a registered task.") from None
+
+
+def check_callback(call: object, what: str, takes: tuple[str, ...]) -> None:
+    """Check that a callback can be called with so many arguments.
+
+    Args:
+        call: The callback.
+        what: What it is called in messages.
+        takes: The names of what it will be given.
+
+    Raises:
+        ConfigurationError: It is not callable, or takes something else.
+    """
+    if not callable(call):
+        raise ConfigurationError(f"{what} must be callable, not {call!r}.")
+    try:
+        signature = inspect.signature(call)
+    except (TypeError, ValueError):
+        return  # a builtin that does not tell
+    try:
+        signature.bind(*takes)
+    except TypeError:
+        raise ConfigurationError(
+            f"{what} {_describe(call)}{signature} must take ({', '.join(takes)})."
+        ) from None
 
 
 def take_over(params: object) -> dict[str, Any]:

@@ -15,11 +15,11 @@ import inspect
 import logging
 import signal
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, TypeVar
 
 from runcue._cue import cues_in
-from runcue._errors import RuncueError, UsageError
+from runcue._errors import RuncueError, UsageError, how_many
 
 __all__ = ["run"]
 
@@ -60,7 +60,9 @@ def run(
     if not inspect.iscoroutine(main) and not callable(main):
         raise UsageError(f"runcue.run() takes an async function or its coroutine, not {main!r}.")
     with asyncio.Runner(debug=debug, loop_factory=_loop_factory()) as runner:
-        result: T = runner.run(_supervise(main))
+        interrupt = _Interrupt(runner.get_loop())
+        with _listening(interrupt.signalled):
+            result: T = runner.run(_supervise(main, interrupt))
         return result
 
 
@@ -73,60 +75,80 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return factory
 
 
-async def _supervise(main: Any) -> Any:
+async def _supervise(main: Any, interrupt: _Interrupt) -> Any:
     coroutine = main if inspect.iscoroutine(main) else main()
     if not inspect.isawaitable(coroutine):
         raise UsageError(f"runcue.run() takes an async function; {main!r} returned {coroutine!r}.")
-    task = asyncio.ensure_future(coroutine)
-    interrupt = _Interrupt(task)
+    task = interrupt.main = asyncio.ensure_future(coroutine)
     result: Any = None
-    with _listening(interrupt.strike):
-        try:
-            result = await task
-        except asyncio.CancelledError:
-            if not interrupt.strikes:
-                task.cancel()
-                raise
-        except RuncueError as error:
-            # What was cancelled by the interrupt is what main stumbled over.
-            if interrupt.strikes:
-                raise KeyboardInterrupt from error
+    try:
+        result = await task
+    except asyncio.CancelledError:
+        if not interrupt.strikes:
+            task.cancel()
             raise
-        finally:
-            await interrupt.finish()
+    except RuncueError as error:
+        # What was cancelled by the interrupt is what main stumbled over.
+        if interrupt.strikes:
+            raise KeyboardInterrupt from error
+        raise
+    finally:
+        await interrupt.finish()
     if interrupt.strikes:
         raise KeyboardInterrupt
     return result
 
 
 class _Interrupt:
-    """What each Ctrl-C does."""
+    """What each Ctrl-C does.
 
-    def __init__(self, main: asyncio.Future[Any]) -> None:
-        self._main = main
+    Attributes:
+        main: The task of the program; set when it begins.
+        strikes: How many the event loop has answered.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._signals = 0
         self._ending: asyncio.Task[None] | None = None
+        self.main: asyncio.Future[Any] | None = None
         self.strikes = 0
 
+    def signalled(self, number: int, frame: object) -> None:
+        """The signal handler.
+
+        Raises:
+            KeyboardInterrupt: The loop has not answered the last two: something in it computes and never awaits.
+        """
+        self._signals += 1
+        if self._signals - self.strikes > 2:
+            raise KeyboardInterrupt
+        self._loop.call_soon_threadsafe(self.strike)
+
     def strike(self) -> None:
-        """Ctrl-C was pressed. Runs in the event loop."""
+        """Answer one Ctrl-C, in the event loop."""
         self.strikes += 1
-        cues = cues_in(asyncio.get_running_loop())
+        cues = cues_in(self._loop)
         if self.strikes == 1 and cues:
-            running = sum(len(cue._dispatcher.running) for cue in cues)
-            logger.warning("Interrupted: finishing %d running works. Ctrl-C again cancels them.", running)
+            running = how_many(
+                sum(len(cue._dispatcher.running) for cue in cues), "running work", "running works"
+            )
+            logger.warning("Interrupted: finishing %s. Ctrl-C again cancels them.", running)
             for cue in cues:
                 cue._interrupt(kill=False)
             self._ending = asyncio.ensure_future(self._end(cues))
         else:
             for cue in cues:
                 cue._interrupt(kill=True)
-            self._main.cancel()
+            if self.main is not None:
+                self.main.cancel()
 
     async def _end(self, cues: list[Any]) -> None:
         await asyncio.gather(*(cue._until_stopped() for cue in cues), return_exceptions=True)
-        if not self._main.done():
-            await asyncio.wait([self._main], timeout=MAIN_MAY_FINISH)
-        self._main.cancel()
+        if self.main is not None:
+            if not self.main.done():
+                await asyncio.wait([self.main], timeout=MAIN_MAY_FINISH)
+            self.main.cancel()
 
     async def finish(self) -> None:
         """Main has ended: its cues end as well before the loop does."""
@@ -134,29 +156,17 @@ class _Interrupt:
             await self._ending
 
 
-def _listening(strike: Callable[[], None]) -> contextlib.AbstractContextManager[None]:
-    if threading.current_thread() is not threading.main_thread():
-        return contextlib.nullcontext()
-    loop = asyncio.get_running_loop()
-    try:
-        loop.add_signal_handler(signal.SIGINT, strike)
-    except (NotImplementedError, RuntimeError):  # Windows: saq#261
-        return _plain_signal(loop, strike)
-    return _remove_at_exit(loop)
-
-
 @contextlib.contextmanager
-def _remove_at_exit(loop: asyncio.AbstractEventLoop) -> Any:
+def _listening(signalled: Callable[[int, object], None]) -> Iterator[None]:
+    """Take Ctrl-C over, if nobody else has: a program's own handler and SIG_IGN (nohup) stay as they are."""
+    mine = threading.current_thread() is threading.main_thread()
+    if not mine or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    # A plain handler, not loop.add_signal_handler: it runs on Windows, too, and while the loop is busy.
+    signal.signal(signal.SIGINT, signalled)
     try:
         yield
     finally:
-        loop.remove_signal_handler(signal.SIGINT)
-
-
-@contextlib.contextmanager
-def _plain_signal(loop: asyncio.AbstractEventLoop, strike: Callable[[], None]) -> Any:
-    former = signal.signal(signal.SIGINT, lambda number, frame: loop.call_soon_threadsafe(strike))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, former)
+        if signal.getsignal(signal.SIGINT) == signalled:
+            signal.signal(signal.SIGINT, signal.default_int_handler)

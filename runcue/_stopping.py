@@ -18,7 +18,7 @@ from typing import Final
 from runcue._core import Core
 from runcue._current import CURRENT
 from runcue._dispatcher import Dispatcher
-from runcue._errors import UsageError
+from runcue._errors import UsageError, how_many
 from runcue._reasons import Reason, reason_of
 from runcue._work import CANCELLED, OUTCOMES, READY, SETTLED, Summary, Work, WorkState
 
@@ -33,7 +33,8 @@ FINISH: Final = 2
 KILL: Final = 3
 """What runs is cancelled."""
 
-TELL_RATE_AFTER: Final = 5.0
+TELL_AFTER: Final = 5.0
+TELL_AGAIN_AFTER: Final = 60.0
 GRACE: Final = 1.0
 """Seconds that cancelled coroutines have for their clean-up before they are abandoned."""
 
@@ -46,6 +47,7 @@ class Stopping:
         shut: No work is accepted any more, not even from inside.
         inbox: Submissions of other threads on their way; set by the owner.
         on_stopped: Called when the stop is complete; set by the owner.
+        last: What the last stop returned.
     """
 
     def __init__(self, core: Core, dispatcher: Dispatcher) -> None:
@@ -57,7 +59,10 @@ class Stopping:
         self.on_stopped: Callable[[], None] = lambda: None
         self._waiters: list[asyncio.Future[None]] = []
         self._task: asyncio.Task[Summary] | None = None
-        self._began = 0.0
+        self._began: float | None = None
+        # Works that had settled before this start.
+        self._former: set[str] = set()
+        self.last: Summary | None = None
         self._deadlocked: dict[Work, None] = {}
         self._abandoned: list[Work] = []
         self._given_up: dict[Work, Reason] = {}
@@ -66,7 +71,7 @@ class Stopping:
         dispatcher.timers.on_due |= {
             "stop": self._out_of_time,
             "grace": self._out_of_grace,
-            "rate": self._tell_rate,
+            "tell": self._tell,
         }
 
     # --- Rest ---------------------------------------------------------------------------------------------------
@@ -74,6 +79,7 @@ class Stopping:
     def begin(self) -> None:
         """The cue was started."""
         self._began = self._dispatcher.now()
+        self._former = {work.id for work in self._core.history.line}
         self._core.totals[:] = [0] * len(OUTCOMES)
         self.level = None
         self.shut = False
@@ -123,27 +129,39 @@ class Stopping:
         if dispatcher.failure is None:
             waiter = asyncio.get_running_loop().create_future()
             self._waiters.append(waiter)
-            dispatcher.timers.passive.set("rate", dispatcher.now() + TELL_RATE_AFTER)
+            dispatcher.timers.passive.set("tell", dispatcher.now() + TELL_AFTER)
             dispatcher.wake()
-            await waiter
-            if not self._waiters:
-                dispatcher.timers.passive.clear("rate")
+            try:
+                await waiter
+            finally:
+                if waiter in self._waiters:
+                    self._waiters.remove(waiter)
+                if not self._waiters:
+                    dispatcher.timers.passive.clear("tell")
         if dispatcher.failure is not None:
             raise dispatcher.failed()
 
-    def _tell_rate(self, now: float) -> None:
-        """A drain has been waiting for a while: if it is a rate that it waits for, say which and until when."""
-        if not self._waiters:
-            return
-        for service in self._core.services.values():
-            waiting = sum(
-                route.backlog() for route in self._core.routes.values() if service in route.services
-            )
+    def _tell(self, now: float) -> None:
+        """A drain has been waiting for a while: say for what, and until when if that is known."""
+        core = self._core
+        for service in core.services.values():
+            waiting = sum(route.backlog() for route in core.routes.values() if service in route.services)
             if waiting and not service.has_token(now):
                 rate = service.rate
                 rest = f"; the last of them in about {waiting / rate.per_second:.0f} s" if rate else ""
-                logger.warning("Draining: %d works wait for %s%s", waiting, service.describe_rate(now), rest)
-        self._dispatcher.timers.passive.set("rate", now + 60.0)
+                works = how_many(waiting, "work waits", "works wait")
+                logger.warning("Draining: %s for %s%s", works, service.describe_rate(now), rest)
+                break
+        else:
+            if now - core.progressed_at >= TELL_AFTER:
+                busy = [f"{work.task} {work.id}" for work in self._dispatcher.running]
+                busy += [f"the {name}" for name in self._dispatcher.lines.names()]
+                shown = ", ".join(busy[:5]) + (f" and {len(busy) - 5} more" if len(busy) > 5 else "")
+                # No warning: a handler may well take that long.
+                logger.info(
+                    "Draining: for %.0f s it has waited for %s", now - core.progressed_at, shown or "nothing"
+                )
+        self._dispatcher.timers.passive.set("tell", now + TELL_AGAIN_AFTER)
 
     def _deadlock(self) -> list[Work]:
         """Handlers that wait for works that cannot run; each is told of once."""
@@ -181,9 +199,13 @@ class Stopping:
         """What became of the works since the start."""
         return Summary(
             counts=dict(zip(OUTCOMES, self._core.totals, strict=True)),
-            failed=[work for work in self._core.history.line if work.state is WorkState.FAILED],
+            failed=[
+                work
+                for work in self._core.history.line
+                if work.state is WorkState.FAILED and work.id not in self._former
+            ],
             blocked=[reason.as_dict() for reason in blocked],
-            duration=self._dispatcher.now() - self._began,
+            duration=0.0 if self._began is None else self._dispatcher.now() - self._began,
             abandoned=list(self._abandoned),
             deadlocked=list(self._deadlocked),
         )
@@ -198,7 +220,8 @@ class Stopping:
             if timeout <= 0:
                 self.escalate(KILL)
             else:
-                self._dispatcher.timers.active.set("stop", self._dispatcher.now() + timeout)
+                active = self._dispatcher.timers.active
+                active.set("stop", min(active.when("stop"), self._dispatcher.now() + timeout))
                 self._dispatcher.wake()
         return await self.stopped()
 
@@ -222,7 +245,7 @@ class Stopping:
         self.level = level
         if level >= FINISH:
             self.shut = True
-            self._dispatcher.closed = True
+            self._dispatcher.close()
             self._cancel_pending()
         self._dispatcher.looks.changed()
         if level == KILL:
@@ -254,11 +277,17 @@ class Stopping:
                     self._deadlock()
                     self.escalate(KILL)
             if self._given_up and self.level == DRAIN:
-                self._tell(list(self._given_up.values()))
-            return self.summary(list(self._given_up.values()))
+                self._tell_blocked(list(self._given_up.values()))
+            self.last = self.summary(list(self._given_up.values()))
+            return self.last
         finally:
             self.shut = True
-            dispatcher.detach()
+            if dispatcher.failure is None:
+                # Something is left only if this task itself was cancelled, as asyncio.run() does at its end.
+                self._cancel_pending()
+                dispatcher.bury()
+            else:
+                dispatcher.detach()
             self.on_stopped()
 
     def _ask_once_more(self) -> None:
@@ -275,10 +304,11 @@ class Stopping:
             self._given_up[reason.work] = reason
             self._dispatcher.cancel(reason.work)
 
-    def _tell(self, blocked: list[Reason]) -> None:
+    def _tell_blocked(self, blocked: list[Reason]) -> None:
         shown = "; ".join(f"{one.work.task} {one.work.id}: {one.details}" for one in blocked[:5])
         more = f"; and {len(blocked) - 5} more" if len(blocked) > 5 else ""
-        logger.warning("stop() cancelled %d works that could not run: %s%s", len(blocked), shown, more)
+        works = how_many(len(blocked), "work", "works")
+        logger.warning("stop() cancelled %s that could not run: %s%s", works, shown, more)
 
     def _kill(self) -> None:
         """Cancel what runs. Coroutines get a moment for their clean-up, threads cannot be ended."""

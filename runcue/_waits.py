@@ -1,9 +1,10 @@
 """Whether a handler does nothing but wait for other works of its own cue: the question behind the deadlock verdict.
 
 Lives here: `merely_waits`, which follows a suspended handler to what it awaits: a result or wait of a handle,
-directly, through `asyncio.gather`, or in an `asyncio.TaskGroup`. asyncio has no public way to ask what a task awaits,
-so this reads two of its private attributes, and where they are missing, or for anything else (`asyncio.wait`, an event
-of your own), the handler counts as moving: a missed verdict is a wait, a wrong one would kill healthy work.
+directly, in a task of its own, through `asyncio.gather` or an `asyncio.TaskGroup`. asyncio has no public way to ask
+what a task awaits, so this reads two of its private attributes, and where they are missing, or for anything else
+(`asyncio.wait`, an event of your own), the handler counts as moving: a missed verdict is a wait, a wrong one would kill
+healthy work.
 
 Must not know: works, the dispatcher.
 """
@@ -30,7 +31,10 @@ def merely_waits(task: Any, steps: Any, awaiting: Awaiting) -> bool:
     future = awaiting.get(task)
     if future is not None:
         return not future.done()
-    children = getattr(getattr(task, "_fut_waiter", None), "_children", None)  # asyncio.gather
+    awaited = getattr(task, "_fut_waiter", None)
+    if isinstance(awaited, asyncio.Task):
+        return merely_waits(awaited, awaited.get_coro(), awaiting)
+    children = getattr(awaited, "_children", None)  # asyncio.gather
     if children is None:
         children = _group_members(steps)
     open_ones = [child for child in children if not child.done()]

@@ -85,7 +85,7 @@ both_kinds = pytest.mark.parametrize("sync", [True, False], ids=["sync", "async"
         ("1000/hour", 1000, HOUR),
         ("0.1/min", 1, 10 * MINUTE),
         ("50 per day", 50, DAY),
-        ("0.7/sec", 7, 10.0),
+        ("0.7/sec", 1, 1 / 0.7),
     ],
 )
 @virtual

@@ -670,7 +670,7 @@ def test_after_5_seconds_of_waiting_for_a_rate_it_says_for_what_and_until_when(
         await asyncio.sleep(4.5)
         assert told(caplog, "") == []
         await asyncio.sleep(1)
-        [warning] = told(caplog, "1 works wait for api: 1/min")
+        [warning] = told(caplog, "1 work waits for api: 1/min")
         assert "53.5 s" in warning.getMessage() or "54.0 s" in warning.getMessage()
         await ending
         await cue.stop()

@@ -226,9 +226,13 @@ class LateExecutor:
                 outcome, succeeded = context.run(handler, work), True
             except BaseException as error:
                 outcome, succeeded = error, False
+            loop.call_later(until_told, tell, succeeded, outcome, began)
+
+        def tell(succeeded: bool, outcome: Any, began: float) -> None:
             if stamped:
-                loop.call_later(until_told, self._entered, work, began)
-            loop.call_later(self._duration(work) + until_told, leave, succeeded, outcome, began)
+                self._entered(work, began)
+            # In two steps, since timers of the same instant run in no certain order.
+            loop.call_later(self._duration(work), leave, succeeded, outcome, began)
 
         def leave(succeeded: bool, outcome: Any, began: float) -> None:
             self._left(work)

@@ -168,9 +168,9 @@ def test_routes_that_share_a_service_know_of_each_other() -> None:
     first, both = world.task("first", "one").route, world.task("both", "one", "two").route
     second, third = world.task("second", "two").route, world.task("third", "three").route
     assert set(both.rivals) == {first, second}
-    assert first.rivals == (both,)
-    assert second.rivals == (both,)
-    assert third.rivals == ()
+    assert first.rivals == [both]
+    assert second.rivals == [both]
+    assert third.rivals == []
 
 
 @pytest.mark.rule(6)
