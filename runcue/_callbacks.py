@@ -47,6 +47,8 @@ NO: Final = 0
 SKIP: Final = 2
 """Ready and up to date."""
 
+_RAISED: Final = object()
+
 BLOCKS_AFTER = 0.05
 REPEAT_AFTER = 60.0
 
@@ -174,23 +176,21 @@ class Callbacks:
         if is_ready is None:
             self.at = began
             return self._ask_stale(work)
-        raised = False
-        answer: Any = None
         try:
             answer = is_ready(work)
         except BaseException as error:
-            raised = True
             self._ready_raised(work, error)
+            answer = _RAISED
         self.at = ended = self.now()
         if ended - began > BLOCKS_AFTER:
             self.blocked(f"is_ready callback {name_of(is_ready)}", ended - began)
-        if raised:
+        if answer is True:
+            return RUN if task.is_stale is None else self._ask_stale(work)
+        if answer is _RAISED:
             return NO
         if answer is False:
             work._answer = None
             return NO
-        if answer is True:
-            return RUN if task.is_stale is None else self._ask_stale(work)
         return self.weigh(work, answer)
 
     def skim(self, works: deque[Work], phase: int, until: float) -> tuple[list[Work], Work | None, Any]:

@@ -191,7 +191,8 @@ class Core:
             only = route.only
             if only.active >= only.concurrent if only is not None else not route.has_room(now):
                 return None
-            if self.ordered or route.ready:
+            ready = route.ready
+            if ready._line or ready._heap or self.ordered:
                 return route.pop(self.ordered)
             fresh = route.fresh
             while fresh:

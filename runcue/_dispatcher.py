@@ -22,6 +22,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from inspect import isawaitable
+from types import CoroutineType
 from typing import Any, Final
 
 from runcue._callbacks import NO, RUN, Callbacks, discard, without_frames
@@ -35,7 +36,7 @@ from runcue._gates import Gates
 from runcue._listening import Lines
 from runcue._pending import Route
 from runcue._service import Service
-from runcue._steps import first_step, go_on
+from runcue._steps import go_on
 from runcue._timers import Timers
 from runcue._waits import merely_waits
 from runcue._work import CANCELLED, COMPLETED, FAILED, FRESH, SETTLED, SKIPPED, WAITING, Work
@@ -53,9 +54,6 @@ HOLD_BACK: Final = 0.05
 
 # Where a thread has not told yet when it entered the handler.
 NOT_ENTERED: Final = -1.0
-
-RECHECK_AFTER: Final = 0.05
-"""A change from outside is noticed within this time."""
 
 
 class Dispatcher:
@@ -274,7 +272,7 @@ class Dispatcher:
         self.prepare()
         if self.core.count[WAITING]:
             if self._recheck and "recheck" not in timers.passive:
-                timers.passive.set("recheck", self.now() + max(RECHECK_AFTER, 20 * self.looks.last_cost))
+                timers.passive.set("recheck", self.now() + self.looks.recheck_after())
             if not self.closed and not self.looks.exhausted and self._is_idle():
                 timers.active.set("look", self.looks.idle_due(self.now()))
         else:
@@ -359,9 +357,11 @@ class Dispatcher:
         ):  # cancelled before its first step, by somebody who cancels all asyncio tasks there are
             me = route.starting.popleft()
         try:
-            suspended = await self._work_off(route, me)
+            suspended = self._work_off(route, me)
+            if suspended is not None:
+                await self._finish(*suspended, me)
             # One that merely ran out of time needs no more than one successor.
-            if suspended or not route.starting:
+            if suspended is not None or not route.starting:
                 self._spawn_if_room(route, self.now())
             if not self.woken:
                 self.wake()
@@ -374,11 +374,11 @@ class Dispatcher:
             self.fail(error)
         self._raise_interrupt()
 
-    async def _work_off(self, route: Route, me: asyncio.Task[None]) -> bool:
+    def _work_off(self, route: Route, me: asyncio.Task[None]) -> tuple[Work, Any] | None:
         """Take and run works until there are none, a handler has suspended, or the turn is over.
 
         Returns:
-            Whether a handler has suspended.
+            The work whose handler has suspended, with what `_finish` goes on with.
         """
         core = self.core
         callbacks = self.callbacks
@@ -403,8 +403,7 @@ class Dispatcher:
                 else:
                     rest = self._begin(work, now)
                     if rest is not None:
-                        await self._finish(work, rest, me)
-                        return True
+                        return work, rest
                     if me.cancelling():  # by the handler itself; it must not reach the next one
                         break
             if core.credits:
@@ -413,7 +412,7 @@ class Dispatcher:
             now = callbacks.at
             if now > until:
                 break
-        return False
+        return None
 
     async def _run_now(self, work: Work) -> None:
         """Start a work in the current task: its async gate has just said yes."""
@@ -446,7 +445,11 @@ class Dispatcher:
         error: BaseException | None = None
         rest: tuple[Any, Any] | None = None
         try:
-            rest = first_step(context, work._task.handler, work)
+            # The first step, taken by hand: StopIteration says that there was no other.
+            steps = context.run(work._task.handler, work)
+            if type(steps) is not CoroutineType:
+                steps = steps.__await__()
+            rest = steps, context.run(steps.send, None)
         except StopIteration as stop:
             value = stop.value
         except BaseException as raised:

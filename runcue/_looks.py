@@ -22,12 +22,18 @@ from typing import Final
 from runcue._core import Core
 from runcue._work import WAITING, Task, Work
 
-__all__ = ["ASKED", "HIT", "LATER", "MISS", "Looks"]
+__all__ = ["ASKED", "HIT", "LATER", "MISS", "RECHECK_AFTER", "Looks"]
+
+RECHECK_AFTER: Final = 0.05
+"""A change from outside is noticed within this time, while few works wait."""
 
 HIT: Final = 1
 MISS: Final = 0
 LATER: Final = -1
 ASKED: Final = 2
+
+# What a question costs at least, in seconds: an estimate for the time before the first pass has been measured.
+_QUESTION: Final = 5e-7
 
 # So few waiting works are all asked, whatever the odds.
 _HANDFUL = 8
@@ -102,6 +108,10 @@ class Looks:
         """When an idle look may begin: at once, unless the last one was dear and fruitless."""
         return max(now, self._fruitless_ended + 20 * self._fruitless_cost)
 
+    def recheck_after(self) -> float:
+        """Seconds until the next full pass, so that all passes together take no more than 5 % of the time."""
+        return max(RECHECK_AFTER, 20 * max(self.last_cost, self._core.count[WAITING] * _QUESTION))
+
     # --- After a settlement -------------------------------------------------------------------------------------
 
     def spend_credits(self, until: float) -> bool:
@@ -116,12 +126,16 @@ class Looks:
         settled = self._core.credits
         while settled:
             cause = settled.popleft()
-            for task in tuple(cause.wakes):
-                if not task.waiting:
+            wakes = cause.wakes
+            missed = False
+            # Those first that had success last; one that misses lets the others pass the next time.
+            for task in sorted(wakes, key=wakes.__getitem__) if len(wakes) > 1 else tuple(wakes):
+                waiting = len(task.waiting)
+                if not waiting or (missed and waiting > _HANDFUL):
                     continue
-                everyone = len(task.waiting) <= _HANDFUL
-                if not self._ask(task, len(task.waiting), len(task.waiting) if everyone else 1, until):
+                if not self._ask(task, waiting, waiting if waiting <= _HANDFUL else 1, until):
                     self._core.missed(cause, task)
+                    missed = True
                 elif task.waiting and self._now() > until:
                     settled.appendleft(cause)  # it made more of them ready than there was time to ask
                     return False

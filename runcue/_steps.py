@@ -1,8 +1,7 @@
-"""Driving a handler's coroutine by hand: its first step, and the rest of it.
+"""Driving coroutines by hand, step by step.
 
-Lives here: the two functions that let one asyncio task run many works, and one that times what others await. A handler
-that returns without suspending costs no task of its own; one that suspends is carried on by the task it began in, each
-step in its own contextvars.
+Lives here: what carries a handler on after the first step that the dispatcher took, each step in its own contextvars;
+and what times the steps of callbacks that are awaited.
 
 Must not know: works' states, limits, the dispatcher.
 """
@@ -11,27 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Generator
 from contextvars import Context
-from types import CoroutineType, coroutine
+from types import coroutine
 from typing import Any
 
-from runcue._work import Work
-
-__all__ = ["first_step", "go_on", "watched"]
-
-
-def first_step(context: Context, handler: Callable[[Work], Any], work: Work) -> tuple[Any, Any]:
-    """Call an async handler in its work's own context and take it to its first suspension.
-
-    Returns:
-        The coroutine, and what it yielded.
-
-    Raises:
-        StopIteration: It returned without suspending; the value is the result.
-    """
-    steps = context.run(handler, work)
-    if type(steps) is not CoroutineType:
-        steps = steps.__await__()
-    return steps, context.run(steps.send, None)
+__all__ = ["go_on", "watched"]
 
 
 @coroutine
