@@ -135,15 +135,30 @@ def test_a_handful_of_waiting_works_is_asked_whole() -> None:
     assert world.look() == works
 
 
-def test_each_task_that_waits_for_the_settled_one_has_its_own_question() -> None:
+def test_tasks_that_wait_for_the_same_one_take_turns_with_the_fruitless_question_of_a_settlement() -> None:
     world = World()
     maker = world.task("maker")
     readers = [world.task(f"reader{number}") for number in range(5)]
     firsts = [world.waiting(reader, 50)[0] for reader in readers]
     for reader in readers:
         world.learn(maker, reader)
+    for first in firsts:
+        world.settle(maker)
+        assert world.look() == [first]
+
+
+def test_success_with_one_task_does_not_keep_the_others_from_being_asked() -> None:
+    world = World()
+    maker, lucky, other = world.task("maker"), world.task("lucky"), world.task("other")
+    ready = world.waiting(lucky, 20)[:3]
+    first = world.waiting(other, 20)[0]
+    for reader in (lucky, other):
+        world.learn(maker, reader)
+    world.ready = set(ready)
     world.settle(maker)
-    assert world.look() == firsts
+    asked = world.look()
+    assert asked[:3] == ready
+    assert first in asked
 
 
 def test_when_time_is_up_the_rest_of_what_a_settlement_made_ready_is_asked_next_turn() -> None:
