@@ -39,8 +39,8 @@ class Blocking:
         self._portal = self._context.__enter__()
         try:
             self._portal.call(self.cue.start)
-        except BaseException as error:
-            self._leave(type(error), error, error.__traceback__)
+        except BaseException:
+            self._leave()
             raise
         return self
 
@@ -51,9 +51,9 @@ class Blocking:
         try:
             self._call(partial(self.cue.__aexit__, kind, error, traceback))
         finally:
-            self._leave(kind, error, traceback)
+            self._leave()
 
-    def _leave(self, *exit: Any) -> None:
+    def _leave(self) -> None:
         context, self._context, self._portal = self._context, None, None
         if context is not None:
             context.__exit__(None, None, None)
