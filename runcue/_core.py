@@ -201,6 +201,20 @@ class Core:
                     return work
                 route.dead_fresh -= 1
             return None
+        best = self._first_among(route, now)
+        while best is not None:
+            # A rival has rivals of its own, which may have older claims on what it would take.
+            older = self._first_among(best, now)
+            if older is None:  # it keeps its slots for a starved one; that need not hold this route up
+                best = route if best is not route and route.has_room(now) else None
+                break
+            if older is best:
+                break
+            best = older
+        return None if best is None else best.pop(self.ordered)
+
+    def _first_among(self, route: Route, now: float) -> Route | None:
+        """Which of a route and its rivals has the first work that may start."""
         best: Route | None = None
         first: Work | None = None
         starved: Route | None = None
@@ -225,7 +239,7 @@ class Core:
         ):
             best.held_for = starved  # its slots are left free until it has all it needs
             return None
-        return best.pop(self.ordered)
+        return best
 
     def wait(self, work: Work) -> None:
         """Put a work that is in hand among those that wait for their inputs."""

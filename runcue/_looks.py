@@ -58,6 +58,7 @@ class Looks:
         self._judge = judge
         self._now = now
         self._pass: _Pass | None = None
+        self._stuck = False
         self._full_wanted = False
         # The settlement count at which everything waiting had been asked and nothing was ready.
         self._fruitless_at = -1
@@ -87,7 +88,7 @@ class Looks:
         """What was begun or wanted is moot: works that wait later are asked by then."""
         if not self.asking:
             self._pass = None
-            self._full_wanted = False
+            self._full_wanted = self._stuck = False
 
     def changed(self) -> None:
         """Something that is no settlement may have changed an answer (work was submitted, a gate registered)."""
@@ -100,7 +101,7 @@ class Looks:
         """Whether asking again cannot help: all was asked since the last settlement, and nothing is under way."""
         if self.asking:
             return False
-        if not self._core.count[WAITING]:
+        if not self._core.count[WAITING] or self._stuck:
             return True
         return self._pass is None and not self._full_wanted and self._fruitless_at == self._core.settlements
 
@@ -197,6 +198,8 @@ class Looks:
         self._full_wanted = False
         current = self._pass
         state = current.run(self._judge, until, self._now)
+        # What is left to be asked needs a free slot; only what has them can change that, and that wakes the pump.
+        self._stuck = state == _Pass.BLOCKED and not self.asking
         if state == _Pass.MORE:
             return True
         if state == _Pass.BLOCKED or self.asking:

@@ -105,19 +105,29 @@ class CoreMachine(RuleBasedStateMachine):
             self.core.add(work, self.now)
             self.works.append(work)
 
+    def first_among(self, route: Route) -> Work | None:
+        """What a route and those that share a service with it have to start first."""
+        routes = self.core.routes.values()
+        rivals = [one for one in routes if one is route or set(one.services) & set(route.services)]
+        able = [one for one in rivals if self.has_room(one)]
+        phases = (READY,) if self.core.ordered else (FRESH, READY)
+        return min(
+            (work for work in self.of(*phases) if work._task.route in able),
+            key=lambda work: (work._key, work._seq),
+            default=None,
+        )
+
     @rule(number=picks)
     def take(self, number: int) -> None:
         core = self.core
         routes = list(core.routes.values())
         route = routes[number % len(routes)]
-        rivals = [one for one in routes if one is route or set(one.services) & set(route.services)]
-        able = [one for one in rivals if self.has_room(one)]
-        phases = (READY,) if core.ordered else (FRESH, READY)
-        first = min(
-            (work for work in self.of(*phases) if work._task.route in able),
-            key=lambda work: (work._key, work._seq),
-            default=None,
-        )
+        first = self.first_among(route)
+        while first is not None:  # a rival's work gives way to what that rival's own rivals have to do first
+            older = self.first_among(first._task.route)
+            if older is first:
+                break
+            first = older
         taken = core.take(route, self.now)
         assert taken is first, f"took {taken}, first is {first}"
         if taken is not None:
