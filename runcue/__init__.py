@@ -11,15 +11,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from runcue._artifacts import Artifact, File, Flag, exists
+from runcue._carrying import atomic_write
 from runcue._cue import Cue
 from runcue._errors import (
+    ArtifactError,
     ConfigurationError,
     CueFailed,
     CueStopped,
     DuplicateTask,
+    DuplicateWork,
     HandlerExited,
     InvalidParams,
+    MissingOutput,
     PendingTimeout,
+    PublishError,
     RuncueError,
     StallTimeout,
     UnknownService,
@@ -29,20 +35,28 @@ from runcue._errors import (
     WorkTimeout,
     WrongLoop,
 )
+from runcue._freshness import digest, newer
 from runcue._handle import WorkHandle
 from runcue._run import run
 from runcue._work import PriorityContext, Summary, Task, Work, WorkState
 
 __all__ = [
+    "Artifact",
+    "ArtifactError",
     "ConfigurationError",
     "Cue",
     "CueFailed",
     "CueStopped",
     "DuplicateTask",
+    "DuplicateWork",
+    "File",
+    "Flag",
     "HandlerExited",
     "InvalidParams",
+    "MissingOutput",
     "PendingTimeout",
     "PriorityContext",
+    "PublishError",
     "RuncueError",
     "StallTimeout",
     "Summary",
@@ -57,7 +71,11 @@ __all__ = [
     "WorkTimeout",
     "WorkUnit",
     "WrongLoop",
+    "atomic_write",
     "blocking",
+    "digest",
+    "exists",
+    "newer",
     "run",
 ]
 

@@ -64,10 +64,10 @@ class Blocking:
         return self._portal.call(function)
 
     def submit(
-        self, task: str | Callable[..., Any], *, params: Mapping[str, Any] | None = None
+        self, task: str | Callable[..., Any], *, params: Mapping[str, Any] | None = None, **options: Any
     ) -> WorkHandle:
-        """See `Cue.submit`."""
-        handle: WorkHandle = self._call(partial(self.cue.submit, task, params=params))
+        """See `Cue.submit`, whose other options it takes, too."""
+        handle: WorkHandle = self._call(partial(self.cue.submit, task, params=params, **options))
         return handle
 
     def result(self, handle: WorkHandle) -> Any:

@@ -1,6 +1,7 @@
 """The only place that calls user callbacks, and the one policy for what happens when they fail.
 
-Lives here: asking a gate and a priority, serving listeners, the words about callbacks that raise or block. Whatever
+Lives here: asking a gate (what is declared first, then the callbacks) and a priority, serving listeners, the words about
+callbacks that raise or block. Whatever
 is awaitable is found by looking at the result, not at the function, and handed to the dispatcher to be awaited.
 
 A callback that raises is logged with its traceback and never disturbs the scheduler: a raising is_ready means not
@@ -15,18 +16,21 @@ import copy
 import logging
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Hashable, Mapping
 from inspect import isawaitable
 from math import isnan
 from typing import Any, Final
 
-from runcue._errors import ConfigurationError, words_of
+from runcue._artifacts import Artifact, File, Flag
+from runcue._errors import ArtifactError, ConfigurationError, words_of
 from runcue._events import HEARS, Event
 from runcue._registry import check_callback
-from runcue._work import DEFAULT_PRIORITY, PriorityContext, Task, Work
+from runcue._work import DEFAULT_PRIORITY, Declaration, PriorityContext, Task, Work
 
 __all__ = [
     "BLOCKS_AFTER",
+    "FAULT",
+    "HOLD",
     "NO",
     "RUN",
     "SKIP",
@@ -46,6 +50,10 @@ NO: Final = 0
 """Not ready."""
 SKIP: Final = 2
 """Ready and up to date."""
+FAULT: Final = 4
+"""It can never run: nobody knows what it needs, because the callable that was to say so raised."""
+HOLD: Final = 3
+"""An input is being made by another work: not ready before that has settled."""
 
 _RAISED: Final = object()
 
@@ -96,6 +104,14 @@ class Listener:
         self.name = f"on_{event.name.lower()} listener {name_of(call)}"
 
 
+def _plainly(answer: Any, artifact: Any) -> Any:
+    """An artifact's answer, unless it would have to be awaited: a coroutine is truthy."""
+    if answer is True or answer is False or answer is None or not isawaitable(answer):
+        return answer
+    discard(answer)
+    raise ArtifactError(f"{artifact!r} must answer plainly: what it returned has to be awaited.")
+
+
 def name_of(call: object) -> str:
     """What a callback is called in messages."""
     return str(getattr(call, "__qualname__", None) or repr(call))
@@ -110,6 +126,9 @@ class Callbacks:
         interrupted: A KeyboardInterrupt out of a callback, to be raised by whoever called in.
         now: The clock by which callbacks are found to block the loop.
         at: When the last callback was done.
+        makers: The unsettled work that makes an artifact, by its key.
+        held_for: The key of the input for which the last answer was HOLD.
+        reads: The artifacts that were asked while the last question was, by key; empty between questions.
     """
 
     def __init__(self) -> None:
@@ -119,6 +138,9 @@ class Callbacks:
         self.interrupted: KeyboardInterrupt | None = None
         self.now: Callable[[], float] = time.monotonic
         self.at = 0.0
+        self.makers: Mapping[Hashable, Work] = {}
+        self.held_for: Hashable = None
+        self.reads: dict[Hashable, Artifact] = {}
         self._reported: dict[tuple[object, object], float] = {}
 
     # --- Listeners ----------------------------------------------------------------------------------------------
@@ -168,10 +190,15 @@ class Callbacks:
             began: The instant now.
 
         Returns:
-            RUN, NO or SKIP; or a `GateAnswer` when the callback's answer must be awaited first, to be continued with
+            RUN, NO, HOLD, FAULT or SKIP; or a `GateAnswer` when the callback's answer must be awaited first, to be continued with
             `resume`.
         """
         task = work._task
+        if self.reads:
+            self.reads.clear()
+        if work._declared is not None and (verdict := self._ask_inputs(work, work._declared)) != RUN:
+            self.at = self.now()
+            return verdict
         is_ready = task.is_ready
         if is_ready is None:
             self.at = began
@@ -213,13 +240,16 @@ class Callbacks:
         # cost a sixth of the time.
         together = 1
         unread = 0
+        reads = self.reads
+        if reads:
+            reads.clear()
         while works:
             work = works[0]
             if work._task is not task:
                 task = work._task
                 is_ready = task.is_ready
                 together = 1
-            if is_ready is None or work._phase != phase or task.gate_is_async:
+            if is_ready is None or work._phase != phase or work._declared is not None or task.gate_is_async:
                 break
             works.popleft()
             work._answer = None
@@ -228,7 +258,7 @@ class Callbacks:
             except BaseException as error:
                 answer = self._ready_raised(work, error)
             unread += 1
-            if answer is False:
+            if answer is False and not reads:
                 not_ready.append(work)
                 if unread < together:
                     continue
@@ -239,7 +269,7 @@ class Callbacks:
             together = min(together * 2, _TOGETHER) if took < _QUICK else 1
             began = ended
             unread = 0
-            if answer is not False:
+            if answer is not False or reads:
                 self.at = ended
                 return not_ready, work, answer
             if ended > until:
@@ -269,6 +299,9 @@ class Callbacks:
         self.at = self.now()
         if question == "ready":
             if error is None:
+                # While it was awaited the declared inputs may have changed.
+                if work._declared is not None and (verdict := self._ask_inputs(work, work._declared)) != RUN:
+                    return verdict
                 return self.weigh(work, answer)
             self._ready_raised(work, error)
             return NO
@@ -282,6 +315,13 @@ class Callbacks:
     def _ask_stale(self, work: Work) -> int | GateAnswer:
         is_stale = work._task.is_stale
         work._answer = None
+        declared = work._declared
+        if declared is not None:
+            if declared.forced:
+                declared.stale = ("forced", None, None)
+                return RUN
+            if declared.outputs and not self._is_stale(work, declared):
+                return SKIP
         if is_stale is None:
             return RUN
         began = self.at
@@ -299,6 +339,72 @@ class Callbacks:
         if ended - began > BLOCKS_AFTER:
             self.blocked(f"is_stale callback {name_of(is_stale)}", ended - began)
         return verdict
+
+    # --- What is declared ---------------------------------------------------------------------------------------
+
+    def _ask_inputs(self, work: Work, declared: Declaration) -> int:
+        """Whether all declared inputs are valid: RUN, NO or HOLD; FAULT if they are not known."""
+        if declared.fault is not None:
+            return FAULT
+        inputs = declared.inputs
+        if not inputs:
+            return RUN
+        makers = self.makers
+        if makers:
+            for artifact in inputs:
+                maker = makers.get(artifact._key)
+                if maker is not None and maker is not work:
+                    self.held_for = artifact._key
+                    work._answer = artifact
+                    return HOLD
+        before = []
+        for artifact in inputs:
+            kind = type(artifact)
+            try:
+                if kind is File or kind is Flag:
+                    version = artifact.stamp()
+                    valid = version is not None
+                else:
+                    valid = _plainly(artifact.valid(), artifact)
+                    version = _plainly(artifact.version(), artifact) if valid else None
+            except BaseException as error:
+                self.raised(f"input {words_of(artifact)}", error, work)
+                work._answer = without_frames(error)
+                self.reads[artifact._key] = artifact
+                return NO
+            if not valid:
+                work._answer = artifact
+                self.reads[artifact._key] = artifact
+                return NO
+            before.append(version)
+        declared.before = before
+        return RUN
+
+    def _is_stale(self, work: Work, declared: Declaration) -> bool:
+        """Whether a declared output is missing, not valid or out of date."""
+        was: list[Any] = []
+        declared.was = was
+        artifact: Any = None
+        try:
+            for artifact in declared.outputs:
+                kind = type(artifact)
+                if kind is File or kind is Flag:
+                    version = artifact.stamp()
+                    valid = version is not None
+                else:
+                    valid = _plainly(artifact.valid(), artifact)
+                    version = _plainly(artifact.version(), artifact) if valid else None
+                if not valid:
+                    declared.stale = ("missing", artifact, None)
+                    return True
+                was.append(version)
+            artifact = declared.fresh
+            declared.stale = None if artifact is None else artifact.stale(work)
+        except BaseException as error:
+            self.raised(f"output {words_of(artifact)}", error, work)
+            declared.stale = ("raised", artifact if isinstance(artifact, Artifact) else None, error)
+            return True
+        return declared.stale is not None
 
     @staticmethod
     def _ready(work: Work, answer: Any) -> bool:

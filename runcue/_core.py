@@ -9,30 +9,35 @@ Must not know: event loops, threads, callbacks, clocks, loggers.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from math import inf
 from typing import Any
 
 from runcue._errors import InvalidTransition
 from runcue._history import History
+from runcue._makers import Makers
 from runcue._pending import Route
 from runcue._service import UNBOUNDED, Service
 from runcue._work import (
     ASKING,
     FRESH,
+    HELD,
+    JOINED,
     OUTCOMES,
     READY,
     RUNNING,
     SETTLED,
     SKIPPED,
     WAITING,
+    Declaration,
     Task,
     Work,
+    WorkState,
 )
 
 __all__ = ["Core"]
 
-_PHASES = ("fresh", "ready", "waiting", "asking", "running", "settled")
+_PHASES = ("fresh", "ready", "waiting", "asking", "held", "joined", "running", "settled")
 
 
 def _mask(*phases: int) -> int:
@@ -40,10 +45,12 @@ def _mask(*phases: int) -> int:
 
 
 _NEXT = (
-    _mask(READY, WAITING, ASKING, RUNNING, SETTLED),  # from FRESH
-    _mask(WAITING, ASKING, RUNNING, SETTLED),  # from READY: the second asking may say no
-    _mask(READY, ASKING, SETTLED),  # from WAITING
-    _mask(READY, WAITING, RUNNING, SETTLED),  # from ASKING
+    _mask(READY, WAITING, ASKING, HELD, JOINED, RUNNING, SETTLED),  # from FRESH
+    _mask(WAITING, ASKING, HELD, RUNNING, SETTLED),  # from READY: the second asking may say no
+    _mask(READY, ASKING, HELD, SETTLED),  # from WAITING
+    _mask(READY, WAITING, HELD, RUNNING, SETTLED),  # from ASKING
+    _mask(READY, WAITING, ASKING, SETTLED),  # from HELD
+    _mask(READY, RUNNING, SETTLED),  # from JOINED: it takes the place of one that was cancelled
     _mask(SETTLED),  # from RUNNING
     0,  # from SETTLED: nothing, ever
 )
@@ -59,7 +66,10 @@ STARVED_AFTER = 60.0
 # A learned wake-up that was fruitless this often in a row is forgotten; it will be learned again if it is true.
 _FORGET_AFTER = 256
 
-_PENDING_PHASES = (FRESH, READY, WAITING, ASKING)
+_PENDING_PHASES = (FRESH, READY, WAITING, ASKING, HELD, JOINED)
+
+# In place of the moment of a yes: something happened to what the work waits for, it is in `called`.
+_CALLED = -2
 
 
 class Core:
@@ -78,6 +88,8 @@ class Core:
         moment: Advances when something settles and whenever the loop has turned: a gate's yes holds for one moment.
         ordered: Whether a priority callback exists, so that nothing starts before its rivals were asked.
         credits: Tasks with a settlement that others, by experience, are waiting for.
+        makers: Who makes which artifact, and who waits for it.
+        called: Works to be asked soon, because something happened to an artifact they wait for.
     """
 
     def __init__(
@@ -104,6 +116,8 @@ class Core:
         self.last_hit: Task | None = None
         self.ordered = False
         self.credits: deque[Task] = deque()
+        self.makers = Makers()
+        self.called: deque[Work] = deque()
         # Sync handlers without any other bound share the threads; being out of threads is being out of slots.
         self.threads = Service("threads", concurrent=max_threads)
         self.pending_timeout = pending_timeout
@@ -160,15 +174,18 @@ class Core:
 
     def pending(self) -> int:
         """How many works are pending."""
-        count = self.count
-        return count[FRESH] + count[READY] + count[WAITING] + count[ASKING]
+        return sum(self.count[:RUNNING])
 
     def pending_works(self) -> Iterator[Work]:
-        """All pending works, in submission order."""
-        return (work for work in self.history if work._phase in _PENDING_PHASES)
+        """All pending works, in submission order; not those that have joined one that runs."""
+        return (
+            work
+            for work in self.history
+            if work._phase in _PENDING_PHASES and (work._phase != JOINED or work.state is WorkState.PENDING)
+        )
 
     def add(self, work: Work, now: float) -> None:
-        """Take a new work in, FRESH."""
+        """Take a new work in, FRESH, or JOINED if it has a leader."""
         if not self.unsettled:
             # A cue that had nothing to do was not stalled.
             self.progressed_at = now
@@ -177,7 +194,13 @@ class Core:
         work._since = work._key = now
         self.history.works[work.id] = work
         self.count[FRESH] += 1
-        work._task.route.fresh.append(work)
+        declared = work._declared
+        if declared is not None and declared.leader is not None:
+            self.move(work, JOINED)
+        else:
+            work._task.route.fresh.append(work)
+            if declared is not None:
+                self.makers.enter(work)
         if self._ages:
             self._age(work)
 
@@ -241,28 +264,170 @@ class Core:
             return None
         return best
 
-    def wait(self, work: Work) -> None:
-        """Put a work that is in hand among those that wait for their inputs."""
+    def wait(self, work: Work, now: float, reads: tuple[Hashable, ...] | None = None) -> None:
+        """Put a work that is in hand among those that wait for their inputs.
+
+        Args:
+            work: It was asked, and is not ready.
+            now: Monotonic.
+            reads: The keys of the artifacts it looked at; it waits for these. None: nothing is known of what it needs.
+        """
+        makers = self.makers
+        if work._looking is not None:
+            self._unlook(work)
         if work._phase != WAITING:
             self.move(work, WAITING)
-        work._task.waiting.append(work)
+            work._entered = now
+        work._asks += 1
+        if reads:
+            makers.looking += 1
+            makers.look(work, reads)
+        else:
+            work._task.waiting.append(work)
 
-    def wait_all(self, works: list[Work]) -> None:
-        """`wait` for many FRESH works at once."""
+    def wait_all(self, works: list[Work], now: float) -> None:
+        """`wait` for many FRESH works at once, of which nothing is known."""
         for work in works:
             work._phase = WAITING
+            work._entered = now
+            work._asks += 1
             work._task.waiting.append(work)
         self.count[FRESH] -= len(works)
         self.count[WAITING] += len(works)
 
-    def enqueue(self, work: Work, key: float) -> None:
-        """Put a work that is in hand and whose gate said yes at its place in the order."""
+    def hold(self, work: Work, now: float, key: Hashable) -> None:
+        """Put a work in hand aside until the maker of one of its inputs has settled.
+
+        Args:
+            work: The work.
+            now: Monotonic.
+            key: That input's.
+        """
+        if work._looking is not None:
+            self._unlook(work)
+        if work._phase != HELD:
+            self.move(work, HELD)
+            work._entered = now
+        self.makers.look(work, (key,))
+
+    def _unlook(self, work: Work) -> None:
         if work._phase == WAITING:
+            self.makers.looking -= 1
+        self.makers.unlook(work)
+
+    def enqueue(self, work: Work, key: float, now: float, *, found: bool = True) -> None:
+        """Put a work that is in hand and whose gate said yes at its place in the order.
+
+        Args:
+            work: The work.
+            key: Its place.
+            now: Monotonic.
+            found: Whether it was found by looking, which is worth learning from; not if it was called.
+        """
+        phase = work._phase
+        if work._looking is not None:
+            self._unlook(work)
+        elif found and phase == WAITING:
             self.learn(work._task)
-        if work._phase != READY:
+        if phase != READY:
             self.move(work, READY)
+            work._entered = now
         work._key = key
         work._task.route.ready.push(work)
+
+    def ask_elsewhere(self, work: Work) -> None:
+        """An async gate is being awaited: while it is, the work waits for nothing."""
+        if work._looking is not None:
+            self._unlook(work)
+        self.move(work, ASKING)
+
+    # --- Artifacts ----------------------------------------------------------------------------------------------
+
+    def touch(self, key: Hashable, *, settled: bool = False) -> None:
+        """Something happened to an artifact: those that wait for it are to be asked.
+
+        Args:
+            key: Its key.
+            settled: Its maker has settled; before that, those that are held for it are not asked.
+        """
+        there = self.makers.lookers.get(key)
+        if there is None:
+            return
+        for work in there if isinstance(there, dict) else (there,):
+            phase = work._phase
+            if phase == WAITING or (settled and phase == HELD):
+                self.call(work)
+
+    def call(self, work: Work) -> None:
+        """Have a work that waits asked soon."""
+        if work._asked != _CALLED:
+            work._asked = _CALLED
+            self.called.append(work)
+
+    def next_called(self) -> Work | None:
+        """Take out the next work that is to be asked because of `touch`."""
+        called = self.called
+        while called:
+            work = called.popleft()
+            if work._asked == _CALLED:
+                work._asked = -1
+            if work._looking is not None:  # else it waits no longer, or for nothing in particular by now
+                return work
+        return None
+
+    def join(self, work: Work, leader: Work, now: float) -> None:
+        """Take in a new work that wants what another is about to make.
+
+        Args:
+            work: New, with a declaration.
+            leader: Pending or running, with a declaration.
+            now: Monotonic.
+        """
+        own, theirs = work._declared, leader._declared
+        assert own is not None
+        assert theirs is not None
+        own.leader = leader
+        self.add(work, now)
+        if theirs.joiners is None:
+            theirs.joiners = deque()
+        theirs.joiners.append(work)
+        theirs.forced |= own.forced
+
+    def heir_of(self, leader: Work, now: float) -> Work | None:
+        """Before a work that others have joined is withdrawn: let the first of them take its place.
+
+        A pending one becomes ready, to be asked before it starts; with a running handler it takes over the run.
+
+        Returns:
+            The heir, None if nobody has joined.
+        """
+        left = leader._declared
+        joiners = None if left is None else left.joiners
+        while left is not None and joiners:
+            heir = joiners.popleft()
+            if heir._phase != JOINED:
+                continue
+            own = heir._declared
+            assert own is not None
+            own.leader = None
+            own.forced = left.forced
+            own.joiners, left.joiners = joiners, None
+            for joiner in joiners:
+                if joiner._declared is not None:
+                    joiner._declared.leader = heir
+            self.makers.enter(heir)
+            if leader._phase == RUNNING:
+                own.before, own.was, own.stale = left.before, left.was, left.stale
+                left.heir = heir
+                self.move(heir, RUNNING)
+                heir.started_at = leader.started_at
+                heir._entered = leader._entered
+                heir._runner = leader._runner
+            else:
+                heir._asked = -1
+                self.enqueue(heir, heir._key, now, found=False)
+            return heir
+        return None
 
     def start(self, work: Work, now: float, wall: float) -> None:
         """Let a work that is in hand run: slots and tokens are taken, all in this step."""
@@ -288,6 +453,8 @@ class Core:
             work._task.route.bury_fresh()
         elif work._phase == READY:
             work._task.route.ready.bury()
+        elif work._looking is not None:
+            self._unlook(work)
         elif work._phase == WAITING:
             task = work._task
             task.dead_waiting += 1
@@ -308,7 +475,9 @@ class Core:
         """
         task = work._task
         phase = work._phase
-        if phase == WAITING and outcome == SKIPPED:
+        if work._looking is not None:
+            self._unlook(work)
+        elif phase == WAITING and outcome == SKIPPED:
             self.learn(task)
         if not _NEXT[phase] & _TO_SETTLED:
             self.move(work, SETTLED)  # raises
@@ -329,9 +498,17 @@ class Core:
         history = self.history
         history.line.append(work)
         if len(history.line) > history.keep:
-            del history.works[history.line.popleft().id]
+            forgotten = history.line.popleft()
+            del history.works[forgotten.id]
+            if forgotten._declared is not None:
+                self.makers.forget(forgotten)
         if task.wakes:
             self.credits.append(task)
+        declared = work._declared
+        if declared is not None and declared.leader is None and declared.heir is None:
+            self.makers.leave(work)
+            for artifact in declared.outputs:
+                self.touch(artifact._key, settled=True)
 
     # --- Who wakes whom -----------------------------------------------------------------------------------------
 

@@ -11,16 +11,19 @@ import asyncio
 import builtins
 import contextvars
 import inspect
+import os
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from concurrent.futures import Future
 from secrets import token_hex
 from types import TracebackType
-from typing import Any, Self, TypeVar, overload
+from typing import Any, Literal, Self, TypeVar, overload
 
-from runcue._callbacks import NO, Callbacks, GateAnswer
+from runcue._artifacts import Artifact, File, key_of
+from runcue._callbacks import HOLD, NO, Callbacks, GateAnswer
+from runcue._carrying import write
 from runcue._core import Core
 from runcue._current import CURRENT
 from runcue._dispatcher import Dispatcher
@@ -30,14 +33,22 @@ from runcue._executors import ThreadExecutor
 from runcue._handle import WorkHandle
 from runcue._overdue import Overdue
 from runcue._reasons import Reason, blocked_by_limits, not_ready, reason_of
-from runcue._registry import Registry, check_callback, positive_int, seconds_or_none, take_over
+from runcue._registry import DEFAULT, Registry, check_callback, positive_int, seconds_or_none, take_over
 from runcue._stopping import FINISH, KILL, Stopping
 from runcue._work import FRESH, SETTLED, PriorityContext, Summary, Task, Work, WorkState
-from runcue.abc import Executor
+from runcue.abc import Executor, Freshness
 
 __all__ = ["Cue", "cues_in"]
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+OneArtifact = str | os.PathLike[str] | Artifact
+Artifacts = (
+    OneArtifact | Iterable[OneArtifact] | Callable[[Work], OneArtifact | Iterable[OneArtifact] | None] | None
+)
+"""What `inputs=` and `outputs=` take."""
+
+_NOTHING_DECLARED = (None, None, DEFAULT, None, None, False)
 
 # Names of this module's own: submit() is short enough to feel each look-up.
 _new_handle = str.__new__
@@ -164,6 +175,11 @@ class Cue:
         *,
         uses: str | builtins.list[str] | tuple[str, ...] | None = None,
         timeout: float | None = None,
+        inputs: Artifacts = None,
+        outputs: Artifacts = None,
+        fresh: Freshness | None = DEFAULT,
+        key: Hashable | Callable[[Work], Hashable] = None,
+        duplicate: Literal["join", "error"] = "join",
     ) -> Callable[[F], F]:
         """Register a handler under a name, as a decorator.
 
@@ -174,6 +190,16 @@ class Cue:
             uses: One service or several; of several, all limits are taken in one step or none.
             timeout: Seconds a run may take before its work fails with `WorkTimeout`. Async handlers are cancelled; a
                 thread cannot be, its slot stays taken until it returns.
+            inputs: The artifacts its works need: one or several, or a function of the work that gives them; text and
+                paths mean files. A work is ready when all of them are valid and nobody is about to make them anew.
+            outputs: The artifacts that prove its works, likewise. A work is stale when one of them is missing, not
+                valid or out of date; a handler that returns without them fails with `MissingOutput`. Where is_ready or
+                is_stale exist for the task, they must say yes as well.
+            fresh: When outputs are out of date: `newer()` (by time, the default), `digest()` (by content), or None
+                (never, as long as they are valid).
+            key: What makes two works the same instead of their outputs; a value, or a function of the work.
+            duplicate: What becomes of a work while another pending or running one makes the same: "join" lets it
+                settle with that one, "error" refuses it. With other params it is always refused.
 
         Returns:
             A decorator that returns the handler unchanged.
@@ -187,12 +213,18 @@ class Cue:
 
         def register(handler: F) -> F:
             task = self._registry.add_task(name, handler, uses, timeout)
+            self._registry.set_artifacts(task, inputs, outputs, fresh, key, duplicate)
             task.dispatcher = self._dispatcher
             task.submitter = self._submit_from_handler
+            task.writer = write
             return handler
 
         # Checked now, not when the decorator is applied: the mistake is in this line.
         self._registry.check_task(name, uses, timeout)
+        self._registry.check_artifacts(inputs, f"inputs of task {name!r}")
+        self._registry.check_artifacts(outputs, f"outputs of task {name!r}")
+        self._registry.check_fresh(fresh, f"fresh of task {name!r}")
+        self._registry.check_duplicate(duplicate)
         return register
 
     def get_task(self, name: str) -> Task | None:
@@ -391,13 +423,28 @@ class Cue:
     # --- Work ---------------------------------------------------------------------------------------------------
 
     async def submit(
-        self, task: str | Callable[..., Any], *, params: Mapping[str, Any] | None = None
+        self,
+        task: str | Callable[..., Any],
+        *,
+        params: Mapping[str, Any] | None = None,
+        inputs: Artifacts = None,
+        outputs: Artifacts = None,
+        fresh: Freshness | None = DEFAULT,
+        key: Hashable = None,
+        duplicate: Literal["join", "error"] | None = None,
+        force: bool = False,
     ) -> WorkHandle:
-        """Add a work to the pending set. Runs no user code and does not wait.
+        """Add a work to the pending set. Asks no gate and does not wait.
 
         Args:
             task: The name of a registered task, or its handler.
             params: A mapping, copied: a later change of it is not seen by the handler.
+            inputs: As for `task()`, for this work alone.
+            outputs: As for `task()`, for this work alone.
+            fresh: As for `task()`, for this work alone.
+            key: As for `task()`, for this work alone.
+            duplicate: As for `task()`, for this work alone.
+            force: Run it even if it is up to date.
 
         Returns:
             The work's id as a str that can also be waited on.
@@ -405,6 +452,8 @@ class Cue:
         Raises:
             UnknownTask: The task is not registered (also a ValueError).
             InvalidParams: params is no mapping.
+            ConfigurationError: Another value cannot work.
+            DuplicateWork: Another pending or running work makes the same and cannot be joined.
             CueStopped: The cue has been stopped, or is stopping and this is not a handler or listener of it.
             WrongLoop: Called in another event loop than the one the cue was started in.
             CueFailed: The scheduler failed.
@@ -419,9 +468,23 @@ class Cue:
         if self._stopping.level is not None or self._dispatcher.failure is not None:
             self._check_open(contextvars.copy_context())
         taken = dict(params) if type(params) is dict else take_over(params)
+        if (
+            known.declares
+            or force
+            or not (inputs is outputs is key is duplicate is None and fresh is DEFAULT)
+        ):
+            return self._admit(
+                known, taken, _copy_context(), (inputs, outputs, fresh, key, duplicate, bool(force))
+            )
         return self._admit(known, taken, _copy_context())
 
-    def _admit(self, task: Task, params: dict[str, Any], context: contextvars.Context) -> WorkHandle:
+    def _admit(
+        self,
+        task: Task,
+        params: dict[str, Any],
+        context: contextvars.Context,
+        declaring: tuple[Any, Any, Any, Any, Any, bool] | None = None,
+    ) -> WorkHandle:
         self._number = number = self._number + 1
         dispatcher = self._dispatcher
         now = dispatcher.now()
@@ -433,7 +496,10 @@ class Cue:
         else:
             # Nearly always there are no variables: one object for all, not one more each for the garbage collector.
             work._context = dispatcher.inside
-        self._core.add(work, now)
+        if declaring is None:
+            self._core.add(work, now)
+        else:
+            self._add_declared(work, now, declaring)
         if not dispatcher.woken:
             dispatcher.wake()
         # Not through a __new__ of its own, which would cost a tenth of the whole submission.
@@ -441,22 +507,60 @@ class Cue:
         handle.work = work
         return handle
 
+    def _add_declared(self, work: Work, now: float, declaring: tuple[Any, Any, Any, Any, Any, bool]) -> None:
+        inputs, outputs, fresh, key, duplicate, force = declaring
+        if duplicate is not None:
+            self._registry.check_duplicate(duplicate)
+        # What is declared is looked up now, as the params are taken over now: it says what this work is.
+        self._registry.declare(
+            work,
+            self._dispatcher.flags,
+            inputs=inputs,
+            outputs=outputs,
+            fresh=fresh,
+            key=key,
+            force=force,
+        )
+        leader = self._registry.leader_for(work, duplicate)
+        work._task.gated = True
+        if leader is None:
+            self._core.add(work, now)
+        else:
+            self._core.join(work, leader, now)
+
     def submit_threadsafe(
-        self, task: str | Callable[..., Any], *, params: Mapping[str, Any] | None = None
+        self,
+        task: str | Callable[..., Any],
+        *,
+        params: Mapping[str, Any] | None = None,
+        inputs: Artifacts = None,
+        outputs: Artifacts = None,
+        fresh: Freshness | None = DEFAULT,
+        key: Hashable = None,
+        duplicate: Literal["join", "error"] | None = None,
+        force: bool = False,
     ) -> WorkHandle:
         """Submit from another thread than the event loop's. Returns when the work has been added.
 
         Args:
             task: As for `submit()`.
             params: As for `submit()`.
+            inputs: As for `submit()`.
+            outputs: As for `submit()`.
+            fresh: As for `submit()`.
+            key: As for `submit()`.
+            duplicate: As for `submit()`.
+            force: As for `submit()`.
 
         Raises:
             UsageError: Called in the event loop's own thread, or the cue is not started.
-            UnknownTask, InvalidParams, CueStopped, CueFailed: As for `submit()`.
+            UnknownTask, InvalidParams, DuplicateWork, CueStopped, CueFailed: As for `submit()`.
         """
         known = self._registry.find(task)
         taken = take_over(params)
         context = contextvars.copy_context()
+        declaring = (inputs, outputs, fresh, key, duplicate, bool(force))
+        plain = not known.declares and declaring == _NOTHING_DECLARED
         loop = self._loop
         if loop is None:
             raise UsageError("submit_threadsafe() needs a started cue.")
@@ -469,7 +573,7 @@ class Cue:
         def admit() -> None:
             try:
                 self._check_open(context)
-                done.set_result(self._admit(known, taken, context))
+                done.set_result(self._admit(known, taken, context, None if plain else declaring))
             except BaseException as error:
                 done.set_exception(error)
 
@@ -487,12 +591,12 @@ class Cue:
             self._inbox.popleft()()
         self._dispatcher.wake()
 
-    def _submit_from_handler(self, task: Any, params: Mapping[str, Any] | None) -> str:
+    def _submit_from_handler(self, task: Any, params: Mapping[str, Any] | None, **options: Any) -> str:
         if threading.get_ident() == self._thread:
             raise UsageError(
                 "work.submit() is for sync handlers; in the event loop it is `await cue.submit(...)`."
             )
-        return self.submit_threadsafe(task, params=params)
+        return self.submit_threadsafe(task, params=params, **options)
 
     def _check_open(self, context: contextvars.Context) -> None:
         if self._dispatcher.failure is not None:
@@ -557,23 +661,28 @@ class Cue:
         work = self._core.history.works.get(str(work_id))
         return work is not None and work._phase != SETTLED and self._dispatcher.cancel(work)
 
-    def nudge(self) -> None:
-        """Say that something outside changed: everything that waits for its inputs is asked again now.
+    def nudge(self, what: str | os.PathLike[str] | Artifact | None = None) -> None:
+        """Say that something outside changed, so that works that wait for their inputs are asked again now.
 
         May be called from any thread; in particular by whoever made the change.
+
+        Args:
+            what: The artifact, or the path of the file, that changed. Of the works that are known to wait for certain
+                artifacts only those are asked that wait for this one; those of which nothing is known are asked too.
+                None: everything that waits is asked.
         """
+        key = None if what is None else key_of(what if isinstance(what, Artifact) else File(what))
         loop = self._loop
         if loop is None or threading.get_ident() == self._thread:
-            self._nudge()
+            self._nudge(key)
         elif not self._stopped:
             try:
-                loop.call_soon_threadsafe(self._nudge)
+                loop.call_soon_threadsafe(self._nudge, key)
             except RuntimeError:
                 pass  # the loop has ended, and all waiting with it
 
-    def _nudge(self) -> None:
-        self._dispatcher.looks.nudged()
-        self._dispatcher.wake()
+    def _nudge(self, key: Hashable) -> None:
+        self._dispatcher.nudge(key)
 
     def debug_blocked(self) -> builtins.list[dict[str, Any]]:
         """Why works are pending, oldest first.
@@ -595,7 +704,7 @@ class Cue:
             verdict = self._callbacks.ask(work, now)
             if isinstance(verdict, GateAnswer):
                 verdict.discard()
-            elif verdict == NO:
+            elif verdict == NO or verdict == HOLD:
                 return not_ready(work)
             limit = blocked_by_limits(work, now)
             return Reason(work, "service_full", limit) if limit else None

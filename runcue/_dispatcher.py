@@ -19,13 +19,17 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections import deque
+from collections.abc import Awaitable, Callable, Hashable
 from inspect import isawaitable
 from types import CoroutineType
 from typing import Any, Final
 
-from runcue._callbacks import NO, RUN, Callbacks, discard, without_frames
+from runcue._artifacts import READS, changed, hear_changes, unhear_changes
+from runcue._callbacks import HOLD, NO, RUN, Callbacks, discard, without_frames
+from runcue._carrying import carry_out, drop, finish, is_quick, missing_output, owner_of, unfinished
 from runcue._clock import clock_of
 from runcue._core import Core
 from runcue._current import CURRENT
@@ -39,7 +43,18 @@ from runcue._service import Service
 from runcue._steps import go_on
 from runcue._timers import Timers
 from runcue._waits import merely_waits
-from runcue._work import CANCELLED, COMPLETED, FAILED, FRESH, SETTLED, SKIPPED, WAITING, Work
+from runcue._work import (
+    CANCELLED,
+    COMPLETED,
+    FAILED,
+    FRESH,
+    JOINED,
+    RUNNING,
+    SETTLED,
+    SKIPPED,
+    WAITING,
+    Work,
+)
 from runcue.abc import Executor
 
 __all__ = ["Dispatcher"]
@@ -71,6 +86,7 @@ class Dispatcher:
         may_start: Not closed, and not holding back because the loop seems to be ending.
         woken: Whether a look at everything is on its way.
         inside: The contextvars of everything that is run for this cue and brings none of its own.
+        flags: The cells of the flags that this cue has met, by key.
         now: The monotonic clock of the loop.
         wall: Its wall clock.
         skew: What to add to `now()` for a wall-clock stamp; one clock to read per work instead of two.
@@ -91,10 +107,15 @@ class Dispatcher:
         self.wall: Callable[[], float] = time.time
         self.at_rest: Callable[[], None] = lambda: None
         self.prepare: Callable[[], None] = lambda: None
+        self.flags: dict[Hashable, list[int]] = {}
         self.inside = contextvars.Context()
         self.inside.run(CURRENT.set, self)
-        self.timers = Timers(self._due, self.inside)
-        self.gates = Gates(core, callbacks, self.inside, self.settle, self.wake, self._run_now, self.fail)
+        # Where gates are asked, artifacts write down that they were; in handlers they do not.
+        self._asking = self.inside.copy()
+        self._asking.run(READS.set, callbacks.reads)
+        callbacks.makers = core.makers.of
+        self.timers = Timers(self._due, self._asking)
+        self.gates = Gates(core, callbacks, self._asking, self.settle, self.wake, self._run_now, self.fail)
         self.looks = self.gates.looks
         self.lines = Lines(callbacks, self.inside, self._listened)
         self.timers.on_due["recheck"] = lambda now: self.looks.want_full()
@@ -104,6 +125,10 @@ class Dispatcher:
         self.woken = False
         self._in_slice = False
         self._slice_until = 0.0
+        self._thread = 0
+        # Keys of artifacts that changed in other threads.
+        self._changes: deque[Hashable] = deque()
+        self._told_of_changes = False
         # Which asyncio tasks of handlers wait for which works.
         self._awaiting: dict[asyncio.Task[Any], asyncio.Future[BaseException | None]] = {}
         heard = callbacks.listeners
@@ -132,6 +157,10 @@ class Dispatcher:
         for route in self.core.routes.values():
             route.starting.clear()
         self.executor.start(self._returned, self._entered, clock)
+        self._thread = threading.get_ident()
+        self._told_of_changes = False
+        unhear_changes(self.hear)
+        hear_changes(self.hear)
         self.wake()
 
     def close(self) -> None:
@@ -151,6 +180,7 @@ class Dispatcher:
 
     def detach(self) -> None:
         """Let go of the loop: timers and threads."""
+        unhear_changes(self.hear)
         self.timers.stop()
         self.executor.stop()
         self.loop = None
@@ -158,8 +188,10 @@ class Dispatcher:
     def bury(self) -> None:
         """Settle what ran in a loop that has ended without `stop()`, so that nothing stays RUNNING for ever."""
         self.loop = None  # there is nothing left to wake
-        for work in list(self.running):
-            self.forget(work)
+        for run in list(self.running):
+            self.forget(run)
+            drop(run)
+            work = owner_of(run)
             if work._phase != SETTLED:
                 self.settle(work, CANCELLED, self.now())
         self.gates.bury()
@@ -198,7 +230,42 @@ class Dispatcher:
         """Something happened: look at everything, once, soon."""
         if not self.woken and self.loop is not None and not self.loop.is_closed():
             self.woken = True
-            self.loop.call_soon(self._pump, context=self.inside)
+            self.loop.call_soon(self._pump, context=self._asking)
+
+    def nudge(self, key: Hashable) -> None:
+        """Something outside changed: an artifact, or (None) anything."""
+        if key is None:
+            self.looks.nudged()
+        else:
+            self._touch(key)
+            self.looks.nudged_others()
+        self.wake()
+
+    def hear(self, key: Hashable) -> None:
+        """An artifact was published or touched, in whatever thread."""
+        if threading.get_ident() == self._thread:
+            if key in self.core.makers.lookers or self.gates.being_asked:
+                self._touch(key)
+            return
+        # Not looked up here: the loop may be in the middle of asking about this very artifact.
+        self._changes.append(key)
+        if not self._told_of_changes and self.loop is not None:
+            self._told_of_changes = True
+            try:
+                self.loop.call_soon_threadsafe(self._take_changes, context=self._asking)
+            except RuntimeError:
+                pass  # the loop has ended, and all waiting with it
+
+    def _take_changes(self) -> None:
+        self._told_of_changes = False  # before the deque is emptied: what is appended after that tells again
+        while self._changes:
+            self._touch(self._changes.popleft())
+
+    def _touch(self, key: Hashable) -> None:
+        self.core.touch(key)
+        self.gates.touched(key)
+        if self.core.called:
+            self.wake()
 
     def _listened(self) -> None:
         """An async listener has come to its end: it may have made what others wait for."""
@@ -215,6 +282,8 @@ class Dispatcher:
             now = self.now()
             until = self._slice(now)
             again = not self.looks.spend_credits(until)
+            if core.called:
+                again |= self.gates.judge_called(until)
             if core.count[FRESH]:
                 again |= self.gates.judge_fresh(now, until, self.closed)
             if core.count[WAITING] and not self.closed:
@@ -224,6 +293,8 @@ class Dispatcher:
             for route in tuple(core.routes.values()):
                 while route.starting and route.starting[0].done():
                     route.starting.popleft()
+                if route.unasked and not route.has_room(now):
+                    again |= self.gates.judge_unasked(route, until)
                 if self.may_start and route.backlog(core.ordered):
                     again |= self._fill(route, now, until)
                 starting |= bool(route.starting)
@@ -242,7 +313,7 @@ class Dispatcher:
             self._in_slice = True
             self._slice_until = now + SLICE
             self.skew = self.wall() - now
-            self.loop.call_soon(self._end_slice, context=self.inside)
+            self.loop.call_soon(self._end_slice, context=self._asking)
         return self._slice_until
 
     def _end_slice(self) -> None:
@@ -300,7 +371,7 @@ class Dispatcher:
             else " Its thread cannot be interrupted and holds its slot until it returns."
         )
         limit = work._task.timeout
-        work.cancelled = True
+        self._let_handler_know(work)
         text = f"The handler of {work.task!r} ran for longer than its timeout of {limit:g} s.{place}"
         self.settle(work, FAILED, now, WorkTimeout(text))
         if work._runner is not None:
@@ -347,7 +418,7 @@ class Dispatcher:
         ):
             # Not through the loop's task factory: an eager one would run the worker inside of whoever spawns it.
             worker = self._worker(route)
-            route.starting.append(asyncio.Task(worker, loop=self.loop, name="runcue", context=self.inside))
+            route.starting.append(asyncio.Task(worker, loop=self.loop, name="runcue", context=self._asking))
 
     async def _worker(self, route: Route) -> None:
         """One asyncio task that takes and runs works."""
@@ -395,7 +466,7 @@ class Dispatcher:
                     self.gates.put_aside(work, verdict)
                     self.wake()  # it may wait now, with nobody to look after it until this worker is through
                     # While an async gate is asked, it has the slot.
-                    work = self.gates.skim(route, until) if verdict == NO else None
+                    work = self.gates.skim(route, until) if verdict == NO or verdict == HOLD else None
                 now = callbacks.at
             if work is not None:
                 if not work._task.is_async:
@@ -406,6 +477,8 @@ class Dispatcher:
                         return work, rest
                     if me.cancelling():  # by the handler itself; it must not reach the next one
                         break
+            if core.called:
+                self.gates.judge_called(until)
             if core.credits:
                 self.looks.spend_credits(until)
                 callbacks.at = self.now()
@@ -441,6 +514,8 @@ class Dispatcher:
         if work._task.timeout is not None:
             self._limit(work, now + work._task.timeout)
         began = work._entered = now
+        if work._declared is not None:
+            self._note_start(work)
         value: Any = None
         error: BaseException | None = None
         rest: tuple[Any, Any] | None = None
@@ -452,6 +527,8 @@ class Dispatcher:
             rest = steps, context.run(steps.send, None)
         except StopIteration as stop:
             value = stop.value
+            if work._declared is not None and unfinished(work):
+                rest, error = self._publish_at_once(work, value)
         except BaseException as raised:
             error = raised
         now = self.now()
@@ -466,7 +543,10 @@ class Dispatcher:
         else:
             for service in route.services:
                 service.release()
-        if work._phase == SETTLED:  # it has cancelled itself
+        if work._declared is not None:
+            self._end(work, value, error, now, now - began)
+            self.callbacks.at = self.now()
+        elif work._phase == SETTLED:  # it has cancelled itself
             self.callbacks.at = now
         elif error is None:
             self.settle(work, COMPLETED, now, value, now - began)
@@ -491,6 +571,8 @@ class Dispatcher:
         error: BaseException | None = None
         try:
             value = await go_on(work._context, *rest)
+            if work._declared is not None and unfinished(work):
+                value = await self._publish(work, value)
         except BaseException as raised:
             if type(raised) is GeneratorExit and (me is None or me.get_loop().is_closed()):
                 raise  # the loop is gone and with it this task; what it held was given back by bury()
@@ -504,18 +586,102 @@ class Dispatcher:
         self.core.moment += 1
         work._runner = None
         self._release(work)
-        if work._phase == SETTLED:
-            return
         now = self.now()
-        if error is None:
-            self.settle(work, COMPLETED, now, value, now - work._entered)
-        elif cancelled and isinstance(error, asyncio.CancelledError):
+        if error is None or not (cancelled and isinstance(error, asyncio.CancelledError)):
+            self._end(work, value, error, now, now - work._entered)
+            return
+        drop(work)
+        work = owner_of(work)
+        if work._phase != SETTLED:
             # Somebody cancelled the asyncio task itself, as asyncio.run() does with all of them at its end.
             work.cancelled = True
             self.settle(work, CANCELLED, now)
             self._hold_back()
+
+    def _end(self, run: Work, value: Any, error: BaseException | None, now: float, duration: float) -> None:
+        """A handler has come to its end: settle the work that it belongs to by now.
+
+        Args:
+            run: The work that it was started for.
+            value: What it returned.
+            error: What it raised instead.
+            now: Monotonic.
+            duration: Seconds that it took.
+        """
+        work = run
+        if run._declared is not None:
+            work = owner_of(run)
+            if error is not None or work._phase == SETTLED:
+                drop(run)
+            elif work._declared is not None and work._declared.outputs:
+                error = missing_output(work)
+        if work._phase == SETTLED:
+            return
+        if error is None:
+            self.settle(work, COMPLETED, now, value, duration)
         else:
             self._settle_failed(work, error)
+
+    def _note_start(self, work: Work) -> None:
+        """Let the freshness policy know that a handler is about to be entered."""
+        declared = work._declared
+        if declared is not None and declared.fresh is not None and declared.outputs:
+            try:
+                declared.fresh.started(work)
+            except BaseException as error:
+                self.callbacks.raised(f"{words_of(declared.fresh)}", error, work)
+
+    def _publish_at_once(self, work: Work, value: Any) -> tuple[Any, BaseException | None]:
+        """Publish what a handler wrote that has never suspended, if that is quick.
+
+        Returns:
+            What `_finish` is to go on with if it is not quick, and what went wrong.
+        """
+        if not is_quick(work):
+            return (self._publish(work, value), None), None
+        try:
+            finish(work)
+        except BaseException as error:
+            return None, error
+        return None, None
+
+    async def _publish(self, work: Work, value: Any) -> Any:
+        """Publish what an async handler wrote: in a thread of its own if it has to wait for the disk.
+
+        Returns:
+            The handler's value.
+        """
+        if is_quick(work):
+            finish(work)
+            return value
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[None] = loop.create_future()
+        clock = clock_of(loop)
+        clock.hold()
+
+        def tell(error: BaseException | None) -> None:
+            clock.release()
+            if done.done():
+                return
+            if error is None:
+                done.set_result(None)
+            else:
+                done.set_exception(error)
+
+        def in_thread() -> None:
+            failure: BaseException | None = None
+            try:
+                finish(work)
+            except BaseException as error:
+                failure = error
+            try:
+                loop.call_soon_threadsafe(tell, failure)
+            except RuntimeError:
+                pass  # the loop was closed meanwhile: nobody is left to be told
+
+        threading.Thread(target=in_thread, name="runcue-publish", daemon=True).start()
+        await done
+        return value
 
     def _settle_failed(self, work: Work, error: BaseException) -> None:
         if not isinstance(error, Exception):
@@ -546,7 +712,9 @@ class Dispatcher:
         work._entered = NOT_ENTERED
         self.running[work] = None
         try:
-            self.executor.submit(work, work._task.handler, context.copy(), stamped=route.timed)
+            if work._declared is not None:
+                self._note_start(work)
+            self.executor.submit(work, carry_out, context.copy(), stamped=route.timed)
         except Exception as error:  # no more threads to be had
             self.forget(work)
             self._settle_failed(work, error)
@@ -562,17 +730,24 @@ class Dispatcher:
         """A sync handler has returned or raised."""
         try:
             self.core.moment += 1
-            if succeeded and outcome is not None and work._phase != SETTLED and isawaitable(outcome):
+            if (
+                succeeded
+                and outcome is not None
+                and owner_of(work)._phase != SETTLED
+                and isawaitable(outcome)
+            ):
                 self._adopt(work, outcome, entered)
                 return
             self._release(work)
-            if work._phase == SETTLED:
-                if succeeded and isawaitable(outcome):
-                    discard(outcome)
-            elif succeeded:
-                self.settle(work, COMPLETED, left, outcome, left - entered)
-            else:
-                self._settle_failed(work, outcome)
+            if succeeded and isawaitable(outcome):  # of a work that is settled
+                discard(outcome)
+            self._end(
+                work,
+                outcome if succeeded else None,
+                None if succeeded else outcome,
+                left,
+                left - entered,
+            )
             if not self.woken:
                 self.wake()
         except BaseException as error:
@@ -600,6 +775,8 @@ class Dispatcher:
             value, error = None, None
             try:
                 value = await awaitable
+                if unfinished(work):
+                    value = await self._publish(work, value)
             except BaseException as raised:
                 error = raised
             ended(value, error)
@@ -648,21 +825,57 @@ class Dispatcher:
             for waiter in waiters:
                 if not waiter.done():
                     waiter.set_result(value if outcome == FAILED else None)
+        declared = work._declared
+        if declared is not None:
+            if outcome == COMPLETED:
+                for artifact in declared.outputs:
+                    changed(artifact._key)  # to the other cues of this process; in this one they are awake
+            if declared.joiners:
+                self._settle_joiners(declared.joiners, outcome, now, value, duration)
         if outcome == FAILED:
             # Those who wait now get the original; what is kept must not keep the frames' locals alive.
             work._value = without_frames(value)
 
+    def _settle_joiners(
+        self, joiners: deque[Work], outcome: int, now: float, value: Any, duration: float
+    ) -> None:
+        """Settle those who wanted the same as a work that has settled."""
+        while joiners:
+            joiner = joiners.popleft()
+            if joiner._phase == JOINED:
+                self.settle(joiner, outcome, now, value, duration)
+
     def cancel(self, work: Work) -> bool:
-        """Cancel a work: it settles at once. Returns whether it was still unsettled."""
+        """Cancel a work: it settles at once. What others have joined goes on for them.
+
+        Returns:
+            Whether it was still unsettled.
+        """
         if work._phase == SETTLED:
             return False
-        work.cancelled = True
-        self._withdraw(work, CANCELLED)
+        limit = self.timers.active.when(work)
+        heir = None if work._declared is None else self.core.heir_of(work, self.now())
+        if heir is not None and work._phase == RUNNING:
+            # The handler does not learn of it: it runs for somebody else from here on.
+            self.settle(work, CANCELLED, self.now())
+            self.timers.active.set(heir, limit)
+        else:
+            self._let_handler_know(work)
+            self._withdraw(work, CANCELLED)
         self.wake()
         return True
 
+    def _let_handler_know(self, work: Work) -> None:
+        work.cancelled = True
+        if work._declared is not None and work._phase == RUNNING:
+            for run in self.running:
+                if run._declared is not None and owner_of(run) is work:
+                    run.cancelled = True
+
     def give_up(self, work: Work, error: BaseException) -> None:
-        """Fail a pending work."""
+        """Fail a pending work; what others have joined goes on for them."""
+        if work._declared is not None:
+            self.core.heir_of(work, self.now())
         self._withdraw(work, FAILED, error)
 
     def skip_if_up_to_date(self, work: Work) -> None:

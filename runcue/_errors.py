@@ -11,14 +11,18 @@ Must not know: anything of runcue.
 from __future__ import annotations
 
 __all__ = [
+    "ArtifactError",
     "ConfigurationError",
     "CueFailed",
     "CueStopped",
     "DuplicateTask",
+    "DuplicateWork",
     "HandlerExited",
     "InvalidParams",
     "InvalidTransition",
+    "MissingOutput",
     "PendingTimeout",
+    "PublishError",
     "RuncueError",
     "StallTimeout",
     "UnknownService",
@@ -68,6 +72,10 @@ class DuplicateTask(ConfigurationError):
     """A task name is taken by another handler."""
 
 
+class DuplicateWork(ConfigurationError):
+    """An artifact (or a key) is already being made by another pending or running work that cannot be joined."""
+
+
 class InvalidParams(ConfigurationError, TypeError):
     """The params of a submission are not a mapping."""
 
@@ -113,6 +121,18 @@ class HandlerExited(RuncueError):
     `SystemExit`, `KeyboardInterrupt` and `CancelledError` out of a handler would end the waiter; they arrive wrapped,
     with the original as `__cause__`.
     """
+
+
+class PublishError(RuncueError, OSError):
+    """A file could not be written or put in its place. The text says what is in the way."""
+
+
+class ArtifactError(RuncueError):
+    """Artifacts could not be declared or looked at: the callable or the artifact itself raised, or gave no artifact."""
+
+
+class MissingOutput(RuncueError):
+    """A handler returned, but an output that its task declares is not there, or not valid."""
 
 
 class PendingTimeout(RuncueError, TimeoutError):

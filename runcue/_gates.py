@@ -9,17 +9,18 @@ Must not know: when waiting works are asked again (that is `_looks`), how handle
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextvars import Context
 from math import inf
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
-from runcue._callbacks import BLOCKS_AFTER, NO, RUN, SKIP, Callbacks, GateAnswer, name_of
+from runcue._artifacts import READS
+from runcue._callbacks import BLOCKS_AFTER, FAULT, HOLD, NO, RUN, SKIP, Callbacks, GateAnswer, name_of
 from runcue._core import Core
 from runcue._looks import ASKED, HIT, LATER, MISS, Looks
 from runcue._pending import Route
 from runcue._steps import watched
-from runcue._work import ASKING, CANCELLED, FRESH, READY, SKIPPED, WAITING, Task, Work
+from runcue._work import ASKING, CANCELLED, FAILED, FRESH, READY, SKIPPED, WAITING, Task, Work
 
 __all__ = ["GATE_LIMIT", "JUDGE_FIRST", "Gates"]
 
@@ -32,7 +33,12 @@ JUDGE_FIRST: Final = 0.05
 # Async gates asked at once where no number of slots says how many.
 _MAX_ASKING = 100
 
-Settle = Callable[[Work, int, float], None]
+
+class Settle(Protocol):
+    """Settles a work with an outcome, at an instant."""
+
+    def __call__(self, work: Work, outcome: int, now: float, value: Any = None) -> None:
+        """See `Dispatcher.settle`."""
 
 
 class Gates:
@@ -79,6 +85,12 @@ class Gates:
     def being_asked(self) -> bool:
         """Whether an async gate is being awaited."""
         return bool(self._asked)
+
+    def touched(self, key: Hashable) -> None:
+        """Something happened to an artifact while async gates are awaited that may have looked at it before."""
+        for asking in self._asked:
+            if key in asking.reads:
+                asking.touched = True
 
     def held_back(self, now: float) -> bool:
         """Whether an order by priority is not known yet, because some rivals were not asked."""
@@ -139,11 +151,36 @@ class Gates:
 
     def _judge_waiting(self, work: Work) -> int:
         verdict = self._judge(work)
-        if verdict == LATER:
+        if verdict == LATER and work._looking is None:
             work._task.waiting.appendleft(work)
         return verdict
 
-    def _judge(self, work: Work) -> int:
+    def judge_unasked(self, route: Route, until: float) -> bool:
+        """Ask works that were put in order unasked, because there was room, and have not had their turn.
+
+        Args:
+            route: It has no room now.
+            until: Stop at this instant.
+
+        Returns:
+            Whether some are left for the next turn.
+        """
+        unasked, callbacks = route.unasked, self._callbacks
+        while unasked:
+            work = unasked.popleft()
+            if work._phase != READY or work._asked != -1:
+                continue
+            verdict = callbacks.ask(work, callbacks.now())
+            if verdict == RUN:
+                work._asked = self._core.moment
+            else:
+                route.ready.bury()
+                self.put_aside(work, verdict, start=False)
+            if callbacks.at > until:
+                break
+        return bool(unasked)
+
+    def _judge(self, work: Work, *, found: bool = True) -> int:
         """Ask a work that is in hand and put it where it belongs.
 
         Returns:
@@ -154,11 +191,11 @@ class Gates:
             if task.gate_is_async and not self._may_ask(task.route):
                 return LATER
             verdict = self._callbacks.ask(work, self._callbacks.now())
-            if verdict == NO:
-                self._wait(work)
+            if verdict == NO or verdict == HOLD:
+                self._wait(work, verdict)
                 return MISS
-            if verdict == SKIP:
-                self._settle(work, SKIPPED, self._callbacks.at)
+            if verdict == SKIP or verdict == FAULT:
+                self.put_aside(work, verdict)
                 return HIT
             if isinstance(verdict, GateAnswer):
                 task.gate_is_async = True
@@ -166,12 +203,43 @@ class Gates:
                     return LATER
                 self.await_answer(work, verdict, start=False)
                 return ASKED
-        self.enqueue(work)
+        self.enqueue(work, found=found)
         return HIT
 
-    def _wait(self, work: Work) -> None:
+    def _wait(self, work: Work, verdict: int | GateAnswer) -> None:
+        """Put a work in hand aside that is not ready."""
+        callbacks = self._callbacks
+        if verdict == HOLD:
+            self._core.hold(work, callbacks.at, callbacks.held_for)
+            return
         work._looked = self.looks.passes
-        self._core.wait(work)
+        reads = callbacks.reads
+        self._core.wait(work, callbacks.at, tuple(reads) if reads else None)
+
+    def judge_called(self, until: float) -> bool:
+        """Ask works again that wait for an artifact to which something has happened.
+
+        Args:
+            until: Stop at this instant.
+
+        Returns:
+            Whether some are left for the next turn.
+        """
+        core = self._core
+        while (work := core.next_called()) is not None:
+            route: Route = work._task.route
+            if not core.ordered and route.has_room(self._callbacks.at):
+                # It is asked when its turn comes; should there be no room any more, before that.
+                core.enqueue(work, work._key, self._callbacks.at, found=False)
+                work._asked = -1
+                if route.services:
+                    route.note_unasked(work)
+            elif self._judge(work, found=False) == LATER:
+                core.call(work)
+                return False  # what has the slots wakes everything when it gives them back
+            if self._callbacks.at > until or self._now() > until:
+                return bool(core.called)
+        return False
 
     def _may_ask(self, route: Route) -> bool:
         return route.asking < _MAX_ASKING and route.free_slots() > 0
@@ -208,7 +276,7 @@ class Gates:
         passes = self.looks.passes
         for one in not_ready:
             one._looked = passes
-        self._core.wait_all(not_ready)
+        self._core.wait_all(not_ready, self._callbacks.at)
         if work is None:
             return None
         verdict = self._callbacks.weigh(work, answer)
@@ -217,26 +285,34 @@ class Gates:
         self.put_aside(work, verdict)
         return None
 
-    def put_aside(self, work: Work, verdict: int | GateAnswer) -> None:
+    def put_aside(self, work: Work, verdict: int | GateAnswer, *, start: bool = True) -> None:
         """Put a work that was to be started, and may not, where it belongs."""
-        if verdict == NO:
-            self._wait(work)
+        if verdict == NO or verdict == HOLD:
+            self._wait(work, verdict)
         elif verdict == SKIP:
             self._settle(work, SKIPPED, self._callbacks.at)
+        elif verdict == FAULT:
+            assert work._declared is not None
+            self._settle(work, FAILED, self._callbacks.at, work._declared.fault)
         else:
             assert isinstance(verdict, GateAnswer)
             work._task.gate_is_async = True
-            self.await_answer(work, verdict, start=True)
+            self.await_answer(work, verdict, start=start)
 
-    def enqueue(self, work: Work) -> None:
-        """Put a work in hand whose gate said yes in its place."""
+    def enqueue(self, work: Work, *, found: bool = True) -> None:
+        """Put a work in hand whose gate said yes in its place.
+
+        Args:
+            work: The work.
+            found: Whether it was found by looking rather than called.
+        """
         core = self._core
         key = work._key
         if core.ordered and work._phase != READY:
             priority = self._callbacks.ask_priority(work, self._now() - work._since, core.pending())
             # Linear ageing is a constant key: a priority of 1.0 is worth a head start of 60 s over one of 0.0.
             key = work._since - 60.0 * (priority - 0.5)
-        core.enqueue(work, key)
+        core.enqueue(work, key, self._callbacks.at, found=found)
         work._asked = core.moment
 
     def ask_for_skip(self, work: Work) -> bool:
@@ -265,9 +341,13 @@ class Gates:
         self._asked.add(asking)
         if asking.waited:
             self.looks.asking += 1
-        self._core.move(work, ASKING)
+        self._core.ask_elsewhere(work)
         gate = self._gate(asking, answer, start)
-        task = asyncio.Task(gate, loop=asyncio.get_running_loop(), context=self._context)
+        # In a context of its own, where the artifacts that are asked while it is awaited write themselves down.
+        asking.reads.update(self._callbacks.reads)
+        context = self._context.copy()
+        context.run(READS.set, asking.reads)
+        task = asyncio.Task(gate, loop=asyncio.get_running_loop(), context=context)
         work._runner = task
         self._tasks.add(task)
         # A task that is cancelled before its first step never runs any of its code.
@@ -319,14 +399,19 @@ class Gates:
                     self._drop(work)
                     return
                 verdict = self._callbacks.resume(work, verdict.question, value, error)
-            self._answered(asking, hit=verdict != NO)
+            self._answered(asking, hit=verdict != NO and verdict != HOLD)
             work._runner = None
-            if verdict == NO:
-                self._wait(work)
-                # Its answer may be older than what the nudge was about, or what has settled since.
-                if asking.nudges != self.looks.nudges:
+            if verdict == NO or verdict == HOLD:
+                if verdict == NO:
+                    self._callbacks.reads.clear()
+                    self._callbacks.reads.update(asking.reads)
+                self._wait(work, verdict)
+                # Its answer may be older than what the nudge was about, than what was touched or has settled since.
+                if work._looking is None and asking.nudges != self.looks.nudges:
                     work._task.waiting.pop()
-                    self._judge_waiting(work)
+                    self._context.run(self._judge_waiting, work)
+                elif asking.touched or asking.nudges != self.looks.nudges:
+                    self._core.call(work)
                 if asking.settlements != self._core.settlements:
                     self.looks.changed()
             elif verdict == SKIP:
@@ -334,7 +419,7 @@ class Gates:
             elif start and work._task.route.has_room(self._now()):
                 await self._run_now(work)
             elif start:
-                self._core.enqueue(work, work._key)  # its place in the order was decided before
+                self._core.enqueue(work, work._key, self._now())  # its place in the order was decided before
             else:
                 self.enqueue(work)
             self._wake()
@@ -368,10 +453,12 @@ class Gates:
 class _Asking:
     """One async gate that is being awaited."""
 
-    __slots__ = ("nudges", "settlements", "waited", "work")
+    __slots__ = ("nudges", "reads", "settlements", "touched", "waited", "work")
 
     def __init__(self, work: Work, nudges: int, settlements: int) -> None:
         self.work = work
         self.nudges = nudges
         self.settlements = settlements
         self.waited = work._phase == WAITING
+        self.reads: dict[Hashable, Any] = {}
+        self.touched = False

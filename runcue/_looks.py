@@ -11,6 +11,9 @@ Lives here: three kinds of looks at works whose is_ready said no.
 
 A look at a task continues where the last one stopped: its waiting works rotate.
 
+Works that wait for artifacts they were seen to read are called when those change (that is `_core.touch`). They take part
+in idle looks, because a change may go unnoticed, but in the safety net only now and then.
+
 Must not know: event loops, timers, what a gate is. It is called with a time limit and says whether it got through.
 """
 
@@ -20,12 +23,16 @@ from collections.abc import Callable
 from typing import Final
 
 from runcue._core import Core
+from runcue._pending import Route
 from runcue._work import WAITING, Task, Work
 
-__all__ = ["ASKED", "HIT", "LATER", "MISS", "RECHECK_AFTER", "Looks"]
+__all__ = ["ASKED", "HIT", "LATER", "LOOKERS_AFTER", "MISS", "RECHECK_AFTER", "Looks"]
 
 RECHECK_AFTER: Final = 0.05
 """A change from outside is noticed within this time, while few works wait."""
+
+LOOKERS_AFTER: Final = 2.0
+"""The same for works that wait for an artifact: nearly always they are told."""
 
 HIT: Final = 1
 MISS: Final = 0
@@ -60,6 +67,9 @@ class Looks:
         self._pass: _Pass | None = None
         self._stuck = False
         self._full_wanted = False
+        self._all_wanted = False
+        self._lookers_asked_at = float("-inf")
+        self._lookers_cost = 0.0
         # The settlement count at which everything waiting had been asked and nothing was ready.
         self._fruitless_at = -1
         self._fruitless_cost = 0.0
@@ -74,21 +84,35 @@ class Looks:
     # --- What others want ---------------------------------------------------------------------------------------
 
     def want_full(self) -> None:
-        """Ask everything that waits: the recheck, the last look of a stop. A full pass that is under way will do."""
+        """Ask what waits for nothing in particular, and the others when it is time: the recheck.
+
+        A full pass that is under way will do.
+        """
         self._full_wanted = True
+
+    def want_all(self) -> None:
+        """Ask everything that waits: the last look of a stop."""
+        self._full_wanted = self._all_wanted = True
 
     def nudged(self) -> None:
         """Ask everything that waits, all of it from now on: what was asked a moment ago may have a new answer."""
         self.nudges += 1
-        self._full_wanted = True
+        self._full_wanted = self._all_wanted = True
         if self._pass is not None:
             self._pass.full = False  # it counts no longer: a new one begins
+
+    def nudged_others(self) -> None:
+        """The same for what waits for nothing in particular."""
+        self.nudges += 1
+        self._full_wanted = True
+        if self._pass is not None and not self._pass.lookers:
+            self._pass.full = False
 
     def nothing_waits(self) -> None:
         """What was begun or wanted is moot: works that wait later are asked by then."""
         if not self.asking:
             self._pass = None
-            self._full_wanted = self._stuck = False
+            self._full_wanted = self._all_wanted = self._stuck = False
 
     def changed(self) -> None:
         """Something that is no settlement may have changed an answer (work was submitted, a gate registered)."""
@@ -111,7 +135,12 @@ class Looks:
 
     def recheck_after(self) -> float:
         """Seconds until the next full pass, so that all passes together take no more than 5 % of the time."""
-        return max(RECHECK_AFTER, 20 * max(self.last_cost, self._core.count[WAITING] * _QUESTION))
+        core = self._core
+        looking = core.makers.looking
+        others = core.count[WAITING] - looking
+        if not others:
+            return max(LOOKERS_AFTER, 20 * max(self._lookers_cost, looking * _QUESTION))
+        return max(RECHECK_AFTER, 20 * max(self.last_cost, others * _QUESTION))
 
     # --- After a settlement -------------------------------------------------------------------------------------
 
@@ -189,13 +218,15 @@ class Looks:
         Returns:
             Whether more is left to be done at once.
         """
-        if self._full_wanted and (self._pass is None or not self._pass.full):
+        if self._full_wanted and (
+            self._pass is None or not self._pass.full or (self._all_wanted and not self._pass.lookers)
+        ):
             self._pass = self._begin(full=True)
         elif self._pass is None:
             if not idle or self.exhausted or self.idle_due(self._now()) > self._now():
                 return False
             self._pass = self._begin(full=False)
-        self._full_wanted = False
+        self._full_wanted = self._all_wanted = False
         current = self._pass
         state = current.run(self._judge, until, self._now)
         # What is left to be asked needs a free slot; only what has them can change that, and that wakes the pump.
@@ -207,10 +238,14 @@ class Looks:
         self._pass = None
         # From begin to end, not its own share: on a busy loop, and with async gates, it is due less often.
         cost = self._now() - current.since
-        if current.full:
+        if current.lookers:
+            self._lookers_cost = cost
+            self._lookers_asked_at = self._now()
+        elif current.full:
             self.last_cost = cost
         if current.hits == 0 and current.complete:
-            if current.began_at == self._core.settlements:
+            everything = current.lookers or not self._core.makers.looking
+            if everything and current.began_at == self._core.settlements:
                 self._fruitless_at = self._core.settlements
             self._fruitless_cost = cost
             self._fruitless_ended = self._now()
@@ -225,13 +260,45 @@ class Looks:
             self._pass.hits += 1
 
     def _begin(self, *, full: bool) -> _Pass:
-        tasks = [task for task in self._core.all_tasks if task.waiting]
-        first = self._core.last_hit
+        core, now = self._core, self._now()
+        tasks = [task for task in core.all_tasks if task.waiting]
+        first = core.last_hit
         if first in tasks:
             tasks.remove(first)
             tasks.insert(0, first)
         self.passes += 1
-        return _Pass(self.passes, tasks, self._core.settlements, self._now(), full=full)
+        lines: list[Task | _Lookers] = [*tasks]
+        rest = max(LOOKERS_AFTER, 20 * self._lookers_cost)
+        if core.makers.looking and (
+            not full or self._all_wanted or now >= self._lookers_asked_at + rest or not tasks
+        ):
+            lines.append(_Lookers(core.makers.all_lookers(), self.passes))
+        return _Pass(self.passes, lines, core.settlements, now, full=full)
+
+
+class _Lookers:
+    """The works that wait for artifacts, as a line that is walked through once."""
+
+    def __init__(self, lookers: list[Work | dict[Work, None]], number: int) -> None:
+        self._groups = iter(lookers)
+        self._group: list[Work] = []
+        self._number = number
+
+    def next(self) -> Work | None:
+        """The next that was not asked in this pass, None at the end."""
+        while True:
+            while self._group:
+                work = self._group.pop()
+                if work._phase == WAITING and work._looking is not None and work._looked != self._number:
+                    return work
+            group = next(self._groups, None)
+            if group is None:
+                return None
+            self._group = list(group) if isinstance(group, dict) else [group]
+
+    def put_back(self, work: Work) -> None:
+        """Let it be the next again."""
+        self._group.append(work)
 
 
 class _Pass:
@@ -246,9 +313,12 @@ class _Pass:
     BLOCKED: Final = 2
     DONE: Final = 0
 
-    def __init__(self, number: int, tasks: list[Task], began_at: int, since: float, *, full: bool) -> None:
+    def __init__(
+        self, number: int, lines: list[Task | _Lookers], began_at: int, since: float, *, full: bool
+    ) -> None:
         self._number = number
-        self._left = tasks
+        self._left = lines
+        self.lookers = bool(lines) and isinstance(lines[-1], _Lookers)
         self._portion = 1
         self._turn = 0
         self._company = _COMPANY
@@ -267,27 +337,31 @@ class _Pass:
             if self._turn >= len(left):
                 self._turn = 0
                 self._portion *= 2
-            task = left[self._turn]
+            line = left[self._turn]
             portion = 1 << 30 if self.full else self._portion
             found = 0
+            route: Route | None = None
             verdict = MISS
             through = False
             while portion > 0:
-                work = Looks._next(task)
+                work = line.next() if isinstance(line, _Lookers) else Looks._next(line)
                 if work is None:
                     through = True
                     break
-                if work._looked == self._number:
-                    task.waiting.appendleft(work)
+                if work._looked == self._number and isinstance(line, Task):
+                    line.waiting.appendleft(work)
                     through = True
                     break
                 work._looked = self._number
                 verdict = judge(work)
                 if verdict == HIT:
                     found += 1
+                    route = work._task.route
                     self.hits += 1  # where one is ready there are more: hits do not count against the portion
                 elif verdict == LATER:
                     work._looked = 0
+                    if isinstance(line, _Lookers):
+                        line.put_back(work)
                     break
                 else:
                     portion -= 1
@@ -298,7 +372,7 @@ class _Pass:
                 asked += 1
                 if asked & 7 == 0 and now() > until:
                     return self.MORE
-            if not self.full and found and task.route.backlog() >= task.route.free_slots():
+            if found and route is not None and not self.full and route.backlog() >= route.free_slots():
                 return self.DONE
             if through:
                 del left[self._turn]

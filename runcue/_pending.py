@@ -100,6 +100,8 @@ class Route:
         starting: Workers on their way that have not taken a work yet, in the order in which they will come.
         asking: Async gates that are being awaited.
         timed: Whether starts have to be stamped.
+        unasked: Works that were put into `ready` without having been asked again, as long as there is room. Entries
+            that are no longer READY are skipped.
         held_for: The route whose work has waited for too long; this one leaves it the slots that they share.
     """
 
@@ -115,6 +117,7 @@ class Route:
         "services",
         "starting",
         "timed",
+        "unasked",
     )
 
     def __init__(self, services: tuple[Service, ...], is_async: bool) -> None:
@@ -126,6 +129,7 @@ class Route:
         self.ready = Ordered()
         self.starting: deque[Any] = deque()
         self.asking = 0
+        self.unasked: deque[Work] = deque()
         self.held_for: Route | None = None
         self.timed = any(service.timed for service in services)
         # The common case, one service with slots and no rate, is decided by one comparison.
@@ -203,6 +207,13 @@ class Route:
         if not ordered and len(self.fresh) - self.dead_fresh > starting:
             return True
         return self.backlog(ordered) > starting
+
+    def note_unasked(self, work: Work) -> None:
+        """Remember that a work was put into `ready` without having been asked again."""
+        unasked = self.unasked
+        while unasked and unasked[0]._phase != READY:
+            unasked.popleft()
+        unasked.append(work)
 
     def bury_fresh(self) -> None:
         """Note that a work in `fresh` left its place in another way."""

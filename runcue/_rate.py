@@ -1,4 +1,4 @@
-"""Rates as people write them: "60/min", "1.5 / sec", "100/15min".
+"""Rates and durations as people write them: "60/min", "1.5 / sec", "100/15min"; "24h", "90 min".
 
 Lives here: the grammar, and `Rate`, its meaning as whole tokens per period. What is done with a rate is the business
 of `_service`.
@@ -11,12 +11,13 @@ from __future__ import annotations
 import re
 import sys
 from dataclasses import dataclass
+from datetime import timedelta
 from fractions import Fraction
 from math import inf
 
 from runcue._errors import ConfigurationError
 
-__all__ = ["FORMS", "Rate", "parse_rate"]
+__all__ = ["FORMS", "Rate", "parse_duration", "parse_rate"]
 
 FORMS = '"60/min", "10/sec", "1.5/sec", "1000/hour", "5000/day", "100/15min"'
 
@@ -30,6 +31,7 @@ _SECONDS = {word: seconds for seconds, words in _UNITS.items() for word in words
 _SHAPE = re.compile(
     r"\s*(\d+(?:[._]\d+)*|\.\d+)\s*(?:/|per)\s*(\d+(?:\.\d+)?)?\s*([a-z]+)\s*", re.IGNORECASE | re.ASCII
 )
+_DURATION = re.compile(r"\s*(\d+(?:\.\d+)?|\.\d+)\s*([a-z]+)\s*", re.IGNORECASE | re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,3 +91,33 @@ def parse_rate(value: object) -> Rate:
     if not 0 < period < inf or count > sys.maxsize:
         raise ConfigurationError(f"Invalid rate {value!r}: that is beyond all measure. Forms: {FORMS}.")
     return Rate(count, period, match[0].strip())
+
+
+def parse_duration(value: object, what: str) -> float:
+    """Read a length of time.
+
+    Args:
+        value: A number of seconds, a timedelta, or text such as "24h", "90 min", "1.5 days".
+        what: What it is for, for the message.
+
+    Returns:
+        Seconds, more than zero.
+
+    Raises:
+        ConfigurationError: Anything else, with the value and the accepted forms in the text.
+    """
+    seconds: float | None = None
+    if isinstance(value, timedelta):
+        seconds = value.total_seconds()
+    elif isinstance(value, str):
+        match = _DURATION.fullmatch(value)
+        unit = _SECONDS.get(match[2].lower()) if match else None
+        seconds = None if match is None or unit is None else float(match[1]) * unit
+    elif isinstance(value, (int, float)) and not isinstance(value, bool):
+        seconds = float(value)
+    if seconds is None or not 0 < seconds < inf:
+        raise ConfigurationError(
+            f"{what} must be a positive number of seconds, a timedelta or text like "
+            f'"24h", "90 min", "1.5 days", not {value!r}.'
+        )
+    return seconds

@@ -51,8 +51,10 @@ def not_ready(work: Work) -> Reason:
     answer = work._answer
     if isinstance(answer, BaseException):
         details = f"is_ready raised {type(answer).__name__}: {words_of(answer)}"
-    elif answer is not None:
+    elif isinstance(answer, str):
         details = f"is_ready said no: {answer}"
+    elif answer is not None:
+        details = f"input {answer!r} {answer.problem()}"
     else:
         details = f"is_ready said no for params {words_of(work.params)}"
     return Reason(work, "not_ready", details)

@@ -10,17 +10,28 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any
 
+from runcue._artifacts import Artifact, Flag, as_artifacts, key_of
 from runcue._core import Core
-from runcue._errors import ConfigurationError, DuplicateTask, InvalidParams, UnknownService, UnknownTask
+from runcue._errors import (
+    ArtifactError,
+    ConfigurationError,
+    DuplicateTask,
+    DuplicateWork,
+    InvalidParams,
+    UnknownService,
+    UnknownTask,
+    words_of,
+)
+from runcue._freshness import newer
 from runcue._rate import parse_rate
 from runcue._service import UNBOUNDED, Service
-from runcue._work import Task, Work
+from runcue._work import RUNNING, Declaration, Task, Work
 
-__all__ = ["Registry", "check_callback", "positive_int", "seconds_or_none"]
+__all__ = ["DEFAULT", "Registry", "check_callback", "positive_int", "seconds_or_none"]
 
 logger = logging.getLogger("runcue")
 
@@ -223,7 +234,7 @@ class Registry:
     def _resolve(self, task: Task) -> None:
         task.is_ready = self._ready.get(task.name, self._ready.get(None))
         task.is_stale = self._stale.get(task.name, self._stale.get(None))
-        task.gated = task.is_ready is not None or task.is_stale is not None
+        task.gated = task.is_ready is not None or task.is_stale is not None or task.declares
         task.gate_is_async = any(
             gate is not None and _is_async(gate) for gate in (task.is_ready, task.is_stale)
         )
@@ -237,6 +248,173 @@ class Registry:
                     logger.warning(
                         "%s is registered for a task %r that does not exist. %s", question, name, known
                     )
+
+    # --- Artifacts ----------------------------------------------------------------------------------------------
+
+    def set_artifacts(
+        self, task: Task, inputs: object, outputs: object, fresh: object, key: object, duplicate: str
+    ) -> None:
+        """Enter what the works of a task declare; see `Cue.task` for the values.
+
+        Raises:
+            ConfigurationError: A value cannot work.
+        """
+        task.inputs = self.check_artifacts(inputs, f"inputs of task {task.name!r}")
+        task.outputs = self.check_artifacts(outputs, f"outputs of task {task.name!r}")
+        task.fresh = self.check_fresh(fresh, f"fresh of task {task.name!r}")
+        task.key = key
+        task.duplicate = self.check_duplicate(duplicate)
+        task.declares = inputs is not None or outputs is not None or key is not None
+        self._resolve(task)
+
+    @staticmethod
+    def check_artifacts(value: object, what: str) -> Any:
+        """Check artifacts as they are declared.
+
+        Returns:
+            None, a callable, or a tuple of artifacts.
+
+        Raises:
+            ConfigurationError: It is none of these.
+        """
+        if value is None:
+            return None
+        if callable(value) and not isinstance(value, Artifact):
+            check_callback(value, what, ("work",))
+            if inspect.iscoroutinefunction(value):
+                raise ConfigurationError(f"{what} must be given by a plain function, not {value!r}.")
+            return value
+        try:
+            return _checked(as_artifacts(value, what))
+        except ArtifactError as error:
+            raise ConfigurationError(str(error)) from None
+
+    @staticmethod
+    def check_fresh(value: object, what: str) -> Any:
+        """Check a freshness policy.
+
+        Raises:
+            ConfigurationError: It is none.
+        """
+        if value is DEFAULT:
+            return newer()
+        if value is None or all(
+            callable(getattr(value, name, None)) for name in ("stale", "started", "finished")
+        ):
+            if not isinstance(value, type):
+                return value
+        raise ConfigurationError(
+            f"{what} must be runcue.newer(), runcue.digest(), None or an object with their methods, not {value!r}."
+        )
+
+    @staticmethod
+    def check_duplicate(value: object) -> str:
+        """Check what is to be done about a second work that would make the same.
+
+        Raises:
+            ConfigurationError: It is neither "join" nor "error".
+        """
+        if value not in ("join", "error"):
+            raise ConfigurationError(f'duplicate must be "join" or "error", not {value!r}.')
+        return str(value)
+
+    def declare(
+        self,
+        work: Work,
+        cells: dict[Hashable, list[int]],
+        *,
+        inputs: object = None,
+        outputs: object = None,
+        fresh: object = None,
+        key: object = None,
+        force: bool = False,
+    ) -> None:
+        """Find out what a new work declares, by its task and its submission.
+
+        A callable that raises is the work's fault, not the submitter's: the work will fail by it.
+
+        Args:
+            work: New.
+            cells: Those of the cue's flags.
+            inputs: As given to `submit()`; None for the task's.
+            outputs: Likewise.
+            fresh: Likewise; `DEFAULT` for the task's.
+            key: Likewise.
+            force: Run even if up to date.
+
+        Raises:
+            ConfigurationError: A value given to `submit()` cannot work.
+        """
+        task = work._task
+        declared = work._declared = Declaration(fresh=task.fresh if task.declares else newer(), forced=force)
+        if fresh is not DEFAULT:
+            declared.fresh = self.check_fresh(fresh, "fresh")
+        for name, given, of_task in (("inputs", inputs, task.inputs), ("outputs", outputs, task.outputs)):
+            what = of_task if given is None else self.check_artifacts(given, name)
+            if what is None:
+                continue
+            if type(what) is not tuple:
+                try:
+                    what = _checked(as_artifacts(what(work), f"{name} of task {task.name!r}"))
+                except Exception as error:
+                    declared.fault = _fault_of(work, name, error)
+                    return
+            setattr(declared, name, what)
+            for artifact in what:
+                if isinstance(artifact, Flag):
+                    artifact.share(cells)
+        check = getattr(declared.fresh, "check", None)
+        if check is not None and declared.outputs:
+            check(declared.outputs)
+        declared.key = task.key if key is None else key
+        if callable(declared.key):
+            try:
+                declared.key = declared.key(work)
+            except Exception as error:
+                declared.key = None
+                declared.fault = _fault_of(work, "key", error)
+        try:
+            hash(declared.key)
+        except TypeError:
+            raise ConfigurationError(f"key must be hashable, not {declared.key!r}.") from None
+
+    def leader_for(self, work: Work, duplicate: str | None) -> Work | None:
+        """The pending or running work that a new one can join, because it makes the same.
+
+        Raises:
+            DuplicateWork: There is one, but it cannot be joined: it has another task or other params, makes not quite
+                the same, or duplicates are to be errors.
+        """
+        declared = work._declared
+        if declared is None or declared.fault is not None:
+            return None
+        makers = self._core.makers
+        leader = None
+        same = ""
+        if declared.key is not None:
+            leader = makers.keyed.get(declared.key)
+            same = f"key {declared.key!r}"
+        of = makers.of
+        for artifact in declared.outputs:
+            other = of.get(artifact._key)
+            if other is not None and other is not leader:
+                same = f"output {artifact!r}"
+                if leader is not None or declared.key is not None:
+                    raise DuplicateWork(_collision(work, other, same, "by another key"))
+                leader = other
+        if leader is None:
+            return None
+        theirs = leader._declared
+        difference = ""
+        if leader.task != work.task:
+            difference = "by another task"
+        elif not _equal(leader.params, work.params):
+            difference = "with other params"
+        elif theirs is None or {*map(key_of, theirs.outputs)} != {*map(key_of, declared.outputs)}:
+            difference = "with other outputs"
+        if difference or (duplicate or work._task.duplicate) == "error":
+            raise DuplicateWork(_collision(work, leader, same, difference))
+        return leader
 
     def find(self, task: object) -> Task:
         """The task of that name, or whose handler that is.
@@ -253,6 +431,48 @@ class Registry:
             return self._core.tasks[self._names[task]]  # type: ignore[index]
         except (KeyError, TypeError):
             raise UnknownTask(f"Unknown task: {task!r} is not the handler of a registered task.") from None
+
+
+DEFAULT: Any = object()
+"""Stands for "as usual" where None has a meaning of its own."""
+
+
+def _checked(artifacts: tuple[Artifact, ...]) -> tuple[Artifact, ...]:
+    for artifact in artifacts:
+        key_of(artifact)
+        if type(artifact).valid is Artifact.valid:
+            raise ArtifactError(f"{type(artifact).__qualname__} must define valid() to be an artifact.")
+    return artifacts
+
+
+def _fault_of(work: Work, name: str, error: Exception) -> ArtifactError:
+    fault = ArtifactError(
+        f"{name} of task {work.task!r} raised {type(error).__name__}: {words_of(error)} "
+        f"(params {words_of(work.params)})"
+    )
+    fault.__cause__ = error
+    return fault
+
+
+def _equal(one: Any, other: Any) -> bool:
+    try:
+        return one is other or bool(one == other)
+    except Exception:  # params may hold anything, arrays that do not compare to a bool among them
+        return False
+
+
+def _collision(work: Work, other: Work, same: str, difference: str) -> str:
+    state = "running" if other._phase >= RUNNING else "pending"
+    hint = (
+        "One artifact has one producer at a time: wait for it, or give this work another output."
+        if difference
+        else 'Submit it with duplicate="join" to share its outcome.'
+    )
+    return (
+        f"{work.task!r} with params {words_of(work.params)}: its {same} is already being made "
+        f"{difference + ' ' if difference else ''}by {other.task} {other.id} "
+        f"({state}, params {words_of(other.params)}). {hint}"
+    )
 
 
 def check_callback(call: object, what: str, takes: tuple[str, ...]) -> None:

@@ -15,6 +15,7 @@ import logging
 from collections.abc import Callable, Sized
 from typing import Final
 
+from runcue._carrying import owner_of
 from runcue._core import Core
 from runcue._current import CURRENT
 from runcue._dispatcher import Dispatcher
@@ -263,7 +264,7 @@ class Stopping:
                 await self.rest()
                 if not core.unsettled and not dispatcher.running:
                     break
-                if self.level == DRAIN and core.pending():
+                if self.level == DRAIN and next(core.pending_works(), None) is not None:
                     if not asked:
                         asked = True
                         self._ask_once_more()
@@ -296,7 +297,7 @@ class Stopping:
             for work in [*route.fresh, *route.ready.works()]:
                 if work._phase <= READY:
                     self._dispatcher.skip_if_up_to_date(work)
-        self._dispatcher.looks.want_full()
+        self._dispatcher.looks.want_all()
 
     def _cancel_pending(self) -> None:
         reasons = self.reasons()  # all of them before the first is cancelled: that may free a slot
@@ -314,9 +315,11 @@ class Stopping:
         """Cancel what runs. Coroutines get a moment for their clean-up, threads cannot be ended."""
         dispatcher = self._dispatcher
         for work in list(dispatcher.running):
-            if work._phase != SETTLED:
-                work.cancelled = True
-                dispatcher.settle(work, CANCELLED, dispatcher.now())
+            work.cancelled = True
+            owner = owner_of(work)
+            if owner._phase != SETTLED:
+                owner.cancelled = True
+                dispatcher.settle(owner, CANCELLED, dispatcher.now())
             if work._runner is not None:
                 work._runner.cancel()
             else:

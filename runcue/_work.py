@@ -1,6 +1,7 @@
-"""The nouns: a work (one request), its states and phases, and a task (a registered handler).
+"""The nouns: a work (one request), its states and phases, what it declares, and a task (a registered handler).
 
-Lives here: what a work and a task carry. All state is changed by `_core`, by its one setter; users read.
+Lives here: what a work and a task carry. All state is changed by `_core`, by its one setter; users read. Artifacts are
+carried, not understood: here they are objects with a key.
 
 Must not know: limits, order, time, event loops.
 """
@@ -8,13 +9,14 @@ Must not know: limits, order, time, event loops.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from enum import Enum
-from typing import Any, Final
+from typing import IO, Any, Final
 
 from runcue._errors import words_of
 
-__all__ = ["DEFAULT_PRIORITY", "PriorityContext", "Summary", "Task", "Work", "WorkState"]
+__all__ = ["DEFAULT_PRIORITY", "Declaration", "PriorityContext", "Summary", "Task", "Work", "WorkState"]
 
 DEFAULT_PRIORITY: Final = 0.5
 
@@ -38,9 +40,13 @@ WAITING: Final = 2
 """Pending, is_ready said no."""
 ASKING: Final = 3
 """Pending, an async gate is being awaited; holds a slot."""
-RUNNING: Final = 4
+HELD: Final = 4
+"""Pending, another work makes one of its inputs; not asked before that has settled."""
+JOINED: Final = 5
+"""Settles with another work that makes the same; never asked, never started."""
+RUNNING: Final = 6
 """The handler runs."""
-SETTLED: Final = 5
+SETTLED: Final = 7
 """Completed, failed, skipped or cancelled."""
 
 
@@ -52,6 +58,70 @@ CANCELLED: Final = 3
 OUTCOMES: Final = ("completed", "skipped", "failed", "cancelled")
 
 _STATES = (WorkState.COMPLETED, WorkState.COMPLETED, WorkState.FAILED, WorkState.CANCELLED)
+
+
+class Declaration:
+    """What a work declares of artifacts, and who else wants the same.
+
+    Attributes:
+        inputs: Artifacts that must be valid before it runs.
+        outputs: Artifacts that prove it.
+        fresh: The policy that says when outputs are out of date, None if only their validity counts.
+        key: What it is known by to those that would do the same again; None for its outputs.
+        forced: Run even if up to date.
+        fault: What a callable raised that was to say which artifacts they are.
+        leader: The work this one has joined, None if it runs itself.
+        joiners: Works that settle with this one, in submission order.
+        heir: Who a handler that is running belongs to, once the work it was started for was cancelled.
+        before: The versions of the inputs as of the last asking, in their order.
+        was: The versions of the outputs as of that asking; shorter where one was not valid.
+        stale: What made it run, as (verdict, artifact, other artifact); None if that was not asked.
+        token: What the policy noted when the handler was about to start.
+        finished: Whether what was written has been published, and the policy told.
+        publication: What its handler has written and not published yet.
+    """
+
+    __slots__ = (
+        "before",
+        "fault",
+        "finished",
+        "forced",
+        "fresh",
+        "heir",
+        "inputs",
+        "joiners",
+        "key",
+        "leader",
+        "outputs",
+        "publication",
+        "stale",
+        "token",
+        "was",
+    )
+
+    def __init__(
+        self,
+        inputs: tuple[Any, ...] = (),
+        outputs: tuple[Any, ...] = (),
+        fresh: Any = None,
+        key: Any = None,
+        forced: bool = False,
+    ) -> None:
+        self.inputs = inputs
+        self.outputs = outputs
+        self.fresh = fresh
+        self.key = key
+        self.forced = forced
+        self.leader: Work | None = None
+        self.joiners: deque[Work] | None = None
+        self.heir: Work | None = None
+        self.before: Sequence[Any] = ()
+        self.was: Sequence[Any] = ()
+        self.stale: tuple[str, Any, Any] | None = None
+        self.token: Any = None
+        self.finished = False
+        self.fault: BaseException | None = None
+        self.publication: Any = None
 
 
 class Work:
@@ -75,10 +145,13 @@ class Work:
         "__weakref__",
         "_answer",
         "_asked",
+        "_asks",
         "_context",
+        "_declared",
         "_entered",
         "_key",
         "_looked",
+        "_looking",
         "_outcome",
         "_phase",
         "_runner",
@@ -129,8 +202,13 @@ class Work:
         self._asked = -1
         # The pass over waiting works in which is_ready was asked last.
         self._looked = 0
-        # What is_ready last said when it said no: a reason, or the exception it raised.
-        self._answer: str | BaseException | None = None
+        # What was last said when it was not ready: a reason, the exception that was raised, or the artifact at fault.
+        self._answer: Any = None
+        # How often it was not ready.
+        self._asks = 0
+        self._declared: Declaration | None = None
+        # The keys of the artifacts it waits for, None if nothing is known of them.
+        self._looking: tuple[Any, ...] | None = None
         self._waiters = self._runner = None
 
     @property
@@ -139,6 +217,8 @@ class Work:
         phase = self._phase
         if phase == SETTLED:
             return _STATES[self._outcome]
+        if phase == JOINED and self._declared is not None and self._declared.leader is not None:
+            return self._declared.leader.state
         return WorkState.RUNNING if phase == RUNNING else WorkState.PENDING
 
     @property
@@ -162,12 +242,56 @@ class Work:
         exception = self.exception
         return None if exception is None else words_of(exception)
 
-    def submit(self, task: str | Callable[..., Any], *, params: Mapping[str, Any] | None = None) -> str:
+    @property
+    def inputs(self) -> tuple[Any, ...]:
+        """The artifacts it needs, as declared; empty if none were."""
+        return self._declared.inputs if self._declared is not None else ()
+
+    @property
+    def outputs(self) -> tuple[Any, ...]:
+        """The artifacts that prove it, as declared; empty if none were."""
+        return self._declared.outputs if self._declared is not None else ()
+
+    def write(
+        self, output: Any, mode: str = "w", *, encoding: str | None = None, durable: bool = True
+    ) -> AbstractContextManager[IO[Any]]:
+        """Write a file that appears only when the handler has succeeded, whole.
+
+        What is written goes to a temporary file beside the target. When the handler has returned, all that it wrote is
+        flushed to disk and renamed into place; if it raises or is cancelled, nothing changes. At any instant, kill -9
+        included, there is the old file or the new one.
+
+        Args:
+            output: A `File`, usually one of `work.outputs`, or a path.
+            mode: "w" for text, "wb" for bytes.
+            encoding: Of text, by default UTF-8.
+            durable: Wait until it is on the disk. False is quicker, and safe against a kill but not against a power
+                cut.
+
+        Returns:
+            A context manager that gives the open file.
+
+        Raises:
+            ConfigurationError: A mode that does not write, or an output that is no file.
+            PublishError: There cannot be such a file: a folder of that name, a file where its folder must be.
+            UsageError: The work does not run.
+
+        Example:
+            with work.write(work.outputs[0]) as file:
+                file.write(text)
+        """
+        staged: AbstractContextManager[IO[Any]] = self._task.writer(self, output, mode, encoding, durable)
+        return staged
+
+    def submit(
+        self, task: str | Callable[..., Any], *, params: Mapping[str, Any] | None = None, **options: Any
+    ) -> str:
         """Submit more work from inside a sync handler.
 
         Args:
             task: The name of a task, or its handler.
             params: As for `Cue.submit`.
+            **options: The others that `Cue.submit` takes.
 
         Returns:
             The handle of the new work, a str equal to its id.
@@ -175,7 +299,7 @@ class Work:
         Raises:
             UsageError: Called in the event loop: there it is `await cue.submit(...)`.
         """
-        return self._task.submitter(task, params)
+        return self._task.submitter(task, params, **options)
 
     def __repr__(self) -> str:
         state = "skipped" if self.skipped else self.state.value
@@ -191,6 +315,9 @@ class Task:
         services: Names of the services it uses, may be empty.
         timeout: Seconds a run may take, None for no limit.
         is_async: Whether the handler runs in the event loop rather than in a thread.
+        inputs: What its works need, as declared: artifacts, a callable that gives them, or None.
+        outputs: What proves them, likewise.
+        fresh: The policy that says when outputs are out of date.
     """
 
     __slots__ = (
@@ -202,13 +329,20 @@ class Task:
         "is_async",
         "is_ready",
         "is_stale",
+        "declares",
+        "duplicate",
+        "fresh",
+        "inputs",
+        "key",
         "name",
+        "outputs",
         "route",
         "services",
         "submitter",
         "timeout",
         "waiting",
         "wakes",
+        "writer",
     )
 
     def __init__(
@@ -234,9 +368,17 @@ class Task:
         # Tasks whose waiting works became ready after a settlement of this one, with the fruitless looks since.
         self.wakes: dict[Task, int] = {}
         self.route: Any = None
+        # What its works declare: artifacts, or a callable that gives them for a work; None if nothing.
+        self.inputs: Any = None
+        self.outputs: Any = None
+        self.fresh: Any = None
+        self.key: Any = None
+        self.duplicate = "join"
+        self.declares = False
         # Those of the shell that a work has to be able to reach.
         self.dispatcher: Any = None
-        self.submitter: Callable[[Any, Mapping[str, Any] | None], str] = _no_submitter
+        self.writer: Any = None
+        self.submitter: Callable[..., str] = _no_submitter
 
     @property
     def service(self) -> str | None:
@@ -247,7 +389,7 @@ class Task:
         return f"<Task {self.name}>"
 
 
-def _no_submitter(task: Any, params: Mapping[str, Any] | None) -> str:
+def _no_submitter(task: Any, params: Mapping[str, Any] | None, **options: Any) -> str:
     raise RuntimeError("This task belongs to no cue.")
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextvars import Context
 from typing import Any, Protocol, runtime_checkable
 
-__all__ = ["Clock", "Deliver", "Executor", "Limiter", "TimerHandle"]
+__all__ = ["Clock", "Deliver", "Executor", "Freshness", "Limiter", "TimerHandle"]
 
 
 class TimerHandle(Protocol):
@@ -94,3 +94,21 @@ class Limiter(Protocol):
 
     def next_room(self, now: float) -> float:
         """The instant at which to look again, later than `now`."""
+
+
+class Freshness(Protocol):
+    """Decides whether outputs that are there and valid are out of date. Yours goes where `newer()` and `digest()` do."""
+
+    def stale(self, work: Any) -> tuple[str, Any, Any] | None:
+        """Asked in the event loop once all inputs and outputs were found valid.
+
+        Returns:
+            None if the outputs are up to date; otherwise what makes them stale, for people: a verdict of one word or
+            two ("older", "changed", "no stamp"), the artifact at fault or None, and the one it was compared to or None.
+        """
+
+    def started(self, work: Any) -> None:
+        """The handler is about to be entered. Called in the event loop, for what must be known as of this instant."""
+
+    def finished(self, work: Any) -> None:
+        """The handler has succeeded and what it wrote is published. In a thread; may read and write files."""

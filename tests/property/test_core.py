@@ -167,13 +167,13 @@ class CoreMachine(RuleBasedStateMachine):
     @rule(number=picks)
     def not_ready(self, number: int) -> None:
         work = self.hand.pop(number % len(self.hand))
-        self.core.wait(work)
+        self.core.wait(work, 0.0)
 
     @precondition(lambda self: self.hand)
     @rule(number=picks, key=keys)
     def ready(self, number: int, key: float) -> None:
         work = self.hand.pop(number % len(self.hand))
-        self.core.enqueue(work, key if self.core.ordered else work._key)
+        self.core.enqueue(work, key if self.core.ordered else work._key, 0.0)
 
     @precondition(lambda self: self.hand)
     @rule(number=picks)

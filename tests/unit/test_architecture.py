@@ -9,9 +9,16 @@ import pytest
 
 LAYERS = [
     ["abc", "_errors", "_rate", "_work", "_events"],  # L0 words
-    ["_service", "_pending", "_history", "_deadlines"],  # L1 state
+    ["_service", "_pending", "_history", "_deadlines", "_makers"],  # L1 state
     ["_reasons", "_core", "_looks"],  # L2 decisions
-    ["_current", "_registry", "_callbacks"],  # L3 user code
+    [
+        "_current",
+        "_artifacts",
+        "_publish",
+        "_freshness",
+        "_carrying",
+    ],  # what works leave behind, on disk and else
+    ["_registry", "_callbacks"],  # L3 user code
     [
         "_clock",
         "_limiter",
@@ -21,6 +28,7 @@ LAYERS = [
         "_listening",
         "_gates",
         "_waits",
+        "_watching",
     ],  # L4 async shell: its parts
     ["_dispatcher", "_handle", "_overdue", "_stopping"],  # and who puts them together
     ["_cue", "_blocking", "_run", "__init__", "testing"],  # L5 face

@@ -88,7 +88,7 @@ class World:
     def wait(self, work: Work) -> None:
         if work in work._task.route.fresh:
             work._task.route.fresh.remove(work)
-        self.core.wait(work)
+        self.core.wait(work, 0.0)
 
 
 def in_phase(phase: int) -> tuple[World, Work]:
@@ -278,7 +278,7 @@ def test_who_makes_a_waiting_work_ready_is_remembered_per_pair_of_tasks() -> Non
     world.settle(world.add(maker))
     assert not world.core.credits, "nothing was learned yet"
 
-    world.core.enqueue(waiting, waiting._key)
+    world.core.enqueue(waiting, waiting._key, 0.0)
 
     assert set(maker.wakes) == {reader}
     assert not stranger.wakes
@@ -303,7 +303,7 @@ def test_work_that_was_ready_when_first_asked_teaches_nothing() -> None:
     maker, reader = world.task("maker"), world.task("reader")
     world.settle(world.add(maker))
     ready = world.add(reader)
-    world.core.enqueue(ready, ready._key)
+    world.core.enqueue(ready, ready._key, 0.0)
     assert not maker.wakes
 
 

@@ -36,9 +36,9 @@ class World:
         self.asked.append(work)
         self.time += self.cost
         if answer == HIT:
-            self.core.enqueue(work, work._key)
+            self.core.enqueue(work, work._key, 0.0)
         elif answer == MISS:
-            self.core.wait(work)
+            self.core.wait(work, 0.0)
         else:
             self.looks.asking += 1
         return answer
@@ -59,7 +59,7 @@ class World:
     def waiting(self, task: Task, count: int) -> list[Work]:
         works = [self.add(task) for _ in range(count)]
         for work in works:
-            self.core.wait(work)
+            self.core.wait(work, 0.0)
         return works
 
     def settle(self, task: Task) -> None:
@@ -70,7 +70,7 @@ class World:
     def learn(self, maker: Task, reader: Task) -> None:
         """One of the readers becomes ready after a settlement of the maker, and is gone."""
         work = self.add(reader)
-        self.core.wait(work)
+        self.core.wait(work, 0.0)
         reader.waiting.remove(work)
         self.core.last_settled = maker
         self.core.settle(work, SKIPPED, None, 0.0, 0.0)
@@ -406,7 +406,7 @@ def test_a_look_is_not_over_before_all_answers_are_in_and_its_cost_includes_the_
     world.time = 7.0
     for work in works:
         world.looks.answered(hit=False)
-        world.core.wait(work)
+        world.core.wait(work, 0.0)
         world.look()
     assert world.looks.exhausted
     assert world.looks.last_cost == 7.0
@@ -420,7 +420,7 @@ def test_an_answer_that_came_later_counts_as_a_find() -> None:
     world.look()
     world.time = 5.0
     world.looks.answered(hit=True)
-    world.core.enqueue(work, work._key)
+    world.core.enqueue(work, work._key, 0.0)
     world.waiting(work._task, 1)
     world.look()
     assert world.looks.idle_due(world.time) == world.time
