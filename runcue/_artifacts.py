@@ -37,6 +37,7 @@ __all__ = [
     "exists",
     "hear_changes",
     "key_of",
+    "others_hear",
     "unhear_changes",
 ]
 
@@ -53,6 +54,11 @@ def hear_changes(hear: Hear) -> None:
     """Have a function called with the key of every artifact that is published or touched, in whatever thread."""
     global _hearers  # noqa: PLW0603 - one list per process is the point: publishers know no cue
     _hearers = (*_hearers, hear)
+
+
+def others_hear() -> bool:
+    """Whether more than one cue is told of changes."""
+    return len(_hearers) > 1
 
 
 def unhear_changes(hear: Hear) -> None:
@@ -211,7 +217,7 @@ class File(Artifact):
         False
     """
 
-    __slots__ = ("_given", "_max_age", "validate")
+    __slots__ = ("_given", "_max_age", "bare", "validate")
     _asked_plainly = True
     _key: str
 
@@ -234,6 +240,8 @@ class File(Artifact):
             self._key = given
         else:
             self._key = _absolute(given)
+        # Whether to be there is all that is asked of it.
+        self.bare = max_age is None and validate is None
         self._max_age = None if max_age is None else parse_duration(max_age, f"max_age of File({given!r})")
         self.validate = validate
         if validate is not None and (not callable(validate) or iscoroutinefunction(validate)):
@@ -324,7 +332,7 @@ def _text_of(path: object) -> str:
 
 
 def _absolute(given: str) -> str:
-    if not given or "\0" in given:
+    if len(given) == 0 or "\0" in given:
         raise ConfigurationError(f"A File needs a path, not {given!r}.")
     return os.path.abspath(given)
 
@@ -365,19 +373,20 @@ class Flag(Artifact):
         True
     """
 
-    __slots__ = ("_cell", "_shared")
+    __slots__ = ("_cell", "_home")
     _asked_plainly = True
     _key: str
 
     def __init__(self, name: str | None = None) -> None:
         if name is None:
             name = f"#{next(_unnamed)}"
-        elif not isinstance(name, str) or not name:
+        elif not name or type(name) is not str:
             raise ConfigurationError(f"The name of a Flag must be a non-empty str, not {name!r}.")
         self._key = f"flag:{name}"
         # When it was set, in a list that flags of one name can share.
         self._cell: list[int] = [0]
-        self._shared = False
+        # The cells of the cue with which it is shared.
+        self._home: dict[Hashable, list[int]] | None = None
 
     @property
     def name(self) -> str:
@@ -394,10 +403,10 @@ class Flag(Artifact):
         if cell is not self._cell:
             cell[0] = max(cell[0], self._cell[0])
             self._cell = cell
-        self._shared = True
+        self._home = cells
 
     def _own(self) -> list[int]:
-        if not self._shared and (here := CURRENT.get()) is not None:
+        if self._home is None and (here := CURRENT.get()) is not None:
             self.share(here.flags)
         return self._cell
 
@@ -406,7 +415,7 @@ class Flag(Artifact):
         reads = READS.get()
         if reads is not None:
             reads[self._key] = self
-        return (self._cell if self._shared else self._own())[0] > 0
+        return (self._cell if self._home is not None else self._own())[0] > 0
 
     def version(self) -> int | None:
         """When it was set, in nanoseconds since the epoch, None if it is not. No two flags are set at one instant."""
@@ -417,14 +426,14 @@ class Flag(Artifact):
 
     def stamp(self) -> int | None:
         """Its version if it is set."""
-        return (self._cell if self._shared else self._own())[0] or None
+        return (self._cell if self._home is not None else self._own())[0] or None
 
     def set(self) -> None:
         """Set it, or set it anew: works that wait for it are asked again, what was made from it is out of date."""
         global _last_set  # noqa: PLW0603 - strictly increasing, so that what is made from a flag is newer than it
         # Two threads at once may take the same number; that makes neither newer, so at worst something runs again.
         _last_set = stamp = max(_last_set + 1, time.time_ns())
-        (self._cell if self._shared else self._own())[0] = stamp
+        (self._cell if self._home is not None else self._own())[0] = stamp
         for hear in _hearers:
             hear(self._key)
 
@@ -465,9 +474,11 @@ def as_artifacts(value: Any, what: str) -> tuple[Artifact, ...]:
     Raises:
         ArtifactError: It is something else.
     """
+    if type(value) is str:
+        return (File(value),)
     if isinstance(value, Artifact):
         return (value,)
-    if isinstance(value, (str, os.PathLike)):
+    if isinstance(value, os.PathLike):
         return (File(value),)
     if value is None:
         return ()
@@ -477,16 +488,15 @@ def as_artifacts(value: Any, what: str) -> tuple[Artifact, ...]:
                 value.close()
             raise ArtifactError(f"{what} must be given by a plain function: its answer has to be awaited.")
         raise ArtifactError(f"{what} must be artifacts or paths, one or several, not {value!r}.")
-    found: dict[Hashable, Artifact] = {}
+    found: list[Artifact] = []
     for one in value:
         if isinstance(one, Artifact):
-            found.setdefault(key_of(one), one)
+            found.append(one)
         elif isinstance(one, (str, os.PathLike)):
-            file = File(one)
-            found.setdefault(file._key, file)
+            found.append(File(one))
         else:
             raise ArtifactError(f"{what} must be artifacts or paths, one or several, not {one!r} among them.")
-    return tuple(found.values())
+    return tuple(found)
 
 
 def exists(path: str | os.PathLike[str]) -> bool:

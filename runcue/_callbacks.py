@@ -1,8 +1,8 @@
 """The only place that calls user callbacks, and the one policy for what happens when they fail.
 
-Lives here: asking a gate (what is declared first, then the callbacks) and a priority, serving listeners, the words about
-callbacks that raise or block. Whatever
-is awaitable is found by looking at the result, not at the function, and handed to the dispatcher to be awaited.
+Lives here: asking a gate (what is declared first, then the callbacks) and a priority, serving listeners, the words
+about callbacks that raise or block. Whatever is awaitable is found by looking at the result, not at the function, and
+handed to the dispatcher to be awaited.
 
 A callback that raises is logged with its traceback and never disturbs the scheduler: a raising is_ready means not
 ready, a raising is_stale means stale, a raising priority means the default.
@@ -19,6 +19,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Hashable, Mapping
 from inspect import isawaitable
 from math import isnan
+from os import stat
 from typing import Any, Final
 
 from runcue._artifacts import Artifact, File, Flag
@@ -190,8 +191,8 @@ class Callbacks:
             began: The instant now.
 
         Returns:
-            RUN, NO, HOLD, FAULT or SKIP; or a `GateAnswer` when the callback's answer must be awaited first, to be continued with
-            `resume`.
+            RUN, NO, HOLD, FAULT or SKIP; or a `GateAnswer` when the callback's answer must be awaited first, to be
+            continued with `resume`.
         """
         task = work._task
         if self.reads:
@@ -361,7 +362,14 @@ class Callbacks:
         for artifact in inputs:
             kind = type(artifact)
             try:
-                if kind is File or kind is Flag:
+                if kind is File and artifact.bare:
+                    # What `stamp()` would do, without the call: this is asked once for each file of a big tree.
+                    try:
+                        version: Any = stat(artifact._key).st_mtime_ns
+                        valid = True
+                    except OSError:
+                        version, valid = None, False
+                elif kind is File or kind is Flag:
                     version = artifact.stamp()
                     valid = version is not None
                 else:
@@ -388,7 +396,14 @@ class Callbacks:
         try:
             for artifact in declared.outputs:
                 kind = type(artifact)
-                if kind is File or kind is Flag:
+                if kind is File and artifact.bare:
+                    # What `stamp()` would do, without the call: this is asked once for each file of a big tree.
+                    try:
+                        version: Any = stat(artifact._key).st_mtime_ns
+                        valid = True
+                    except OSError:
+                        version, valid = None, False
+                elif kind is File or kind is Flag:
                     version = artifact.stamp()
                     valid = version is not None
                 else:
@@ -404,7 +419,10 @@ class Callbacks:
             self.raised(f"output {words_of(artifact)}", error, work)
             declared.stale = ("raised", artifact if isinstance(artifact, Artifact) else None, error)
             return True
-        return declared.stale is not None
+        if declared.stale is None:
+            declared.before = declared.was = ()  # for those that run
+            return False
+        return True
 
     @staticmethod
     def _ready(work: Work, answer: Any) -> bool:

@@ -16,7 +16,7 @@ from typing import IO, Any
 
 from runcue import _publish
 from runcue._artifacts import Artifact, File, Flag, changed
-from runcue._errors import ConfigurationError, MissingOutput, UsageError
+from runcue._errors import ConfigurationError, MissingOutput, UsageError, words_of
 from runcue._work import RUNNING, SETTLED, Declaration, Work
 
 __all__ = [
@@ -77,7 +77,7 @@ def unfinished(work: Work) -> bool:
         return False
     if declared.publication is not None:
         return True
-    return declared.fresh is not None and any(isinstance(output, File) for output in declared.outputs)
+    return declared.files and declared.fresh is not None
 
 
 def is_quick(work: Work) -> bool:
@@ -106,7 +106,7 @@ def finish(work: Work) -> None:
             publication.discard()
         return
     published = () if publication is None else publication.publish()
-    if declared.fresh is not None and declared.outputs:
+    if declared.fresh is not None and declared.files:
         declared.fresh.finished(work)
     for path in published:
         changed(path)
@@ -133,15 +133,15 @@ def missing_output(work: Work) -> MissingOutput | None:
             if artifact.stamp() is not None if kind is File or kind is Flag else artifact.valid():
                 continue
             problem = artifact.problem()
-        except Exception as error:
-            cause = error
-            problem = f"could not be looked at: {type(error).__name__}: {error}"
-        error = MissingOutput(
-            f"The handler of {work.task!r} returned, but its output {artifact!r} {problem}. "
+        except Exception as raised:
+            cause = raised
+            problem = f"could not be looked at: {type(raised).__name__}: {words_of(raised)}"
+        missing = MissingOutput(
+            f"The handler of {work.task!r} returned, but its output {words_of(artifact)} {problem}. "
             "An output is what proves that the work was done."
         )
-        error.__cause__ = cause
-        return error
+        missing.__cause__ = cause
+        return missing
     return None
 
 

@@ -20,6 +20,7 @@ from runcue._pending import Route
 from runcue._service import UNBOUNDED, Service
 from runcue._work import (
     ASKING,
+    FAILED,
     FRESH,
     HELD,
     JOINED,
@@ -195,12 +196,15 @@ class Core:
         self.history.works[work.id] = work
         self.count[FRESH] += 1
         declared = work._declared
-        if declared is not None and declared.leader is not None:
+        if declared is None:
+            work._task.route.fresh.append(work)
+        elif declared.leader is not None:
             self.move(work, JOINED)
         else:
-            work._task.route.fresh.append(work)
-            if declared is not None:
-                self.makers.enter(work)
+            makers = self.makers
+            makers.enter(work, declared)
+            if len(makers.of) <= len(declared.outputs) or not self.hold_if_being_made(work, declared, now):
+                work._task.route.fresh.append(work)
         if self._ages:
             self._age(work)
 
@@ -310,6 +314,17 @@ class Core:
             work._entered = now
         self.makers.look(work, (key,))
 
+    def hold_if_being_made(self, work: Work, declared: Declaration, now: float) -> bool:
+        """Put a work in hand aside if another is about to make one of its inputs."""
+        of = self.makers.of
+        for artifact in declared.inputs:
+            maker = of.get(artifact._key)
+            if maker is not None and maker is not work:
+                work._answer = artifact
+                self.hold(work, now, artifact._key)
+                return True
+        return False
+
     def _unlook(self, work: Work) -> None:
         if work._phase == WAITING:
             self.makers.looking -= 1
@@ -343,20 +358,28 @@ class Core:
 
     # --- Artifacts ----------------------------------------------------------------------------------------------
 
-    def touch(self, key: Hashable, *, settled: bool = False) -> None:
+    def touch(self, key: Hashable, *, settled: bool = False) -> bool:
         """Something happened to an artifact: those that wait for it are to be asked.
 
         Args:
             key: Its key.
             settled: Its maker has settled; before that, those that are held for it are not asked.
+
+        Returns:
+            Whether there are any.
         """
         there = self.makers.lookers.get(key)
         if there is None:
-            return
+            return False
+        found = False
         for work in there if isinstance(there, dict) else (there,):
             phase = work._phase
             if phase == WAITING or (settled and phase == HELD):
-                self.call(work)
+                found = True
+                if work._asked != _CALLED:
+                    work._asked = _CALLED
+                    self.called.append(work)
+        return found
 
     def call(self, work: Work) -> None:
         """Have a work that waits asked soon."""
@@ -415,7 +438,7 @@ class Core:
             for joiner in joiners:
                 if joiner._declared is not None:
                     joiner._declared.leader = heir
-            self.makers.enter(heir)
+            self.makers.enter(heir, own)
             if leader._phase == RUNNING:
                 own.before, own.was, own.stale = left.before, left.was, left.stale
                 left.heir = heir
@@ -500,15 +523,22 @@ class Core:
         if len(history.line) > history.keep:
             forgotten = history.line.popleft()
             del history.works[forgotten.id]
-            if forgotten._declared is not None:
+            if forgotten._outcome >= FAILED and forgotten._declared is not None:
                 self.makers.forget(forgotten)
         if task.wakes:
             self.credits.append(task)
         declared = work._declared
         if declared is not None and declared.leader is None and declared.heir is None:
-            self.makers.leave(work)
+            makers = self.makers
+            of, lookers = makers.of, makers.lookers
             for artifact in declared.outputs:
-                self.touch(artifact._key, settled=True)
+                artifact_key = artifact._key
+                if of.get(artifact_key) is work:
+                    del of[artifact_key]
+                if artifact_key in lookers:
+                    self.touch(artifact_key, settled=True)
+            if outcome != SKIPPED or declared.key is not None or makers.failed:
+                makers.leave(work, declared, outcome >= FAILED)
 
     # --- Who wakes whom -----------------------------------------------------------------------------------------
 

@@ -521,8 +521,17 @@ class Cue:
             key=key,
             force=force,
         )
-        leader = self._registry.leader_for(work, duplicate)
         work._task.gated = True
+        declared = work._declared
+        of = self._core.makers.of
+        for artifact in declared.outputs if declared is not None else ():
+            if artifact._key in of:
+                break
+        else:
+            if declared is None or declared.key is None:
+                self._core.add(work, now)
+                return
+        leader = self._registry.leader_for(work, duplicate)
         if leader is None:
             self._core.add(work, now)
         else:
@@ -704,7 +713,7 @@ class Cue:
             verdict = self._callbacks.ask(work, now)
             if isinstance(verdict, GateAnswer):
                 verdict.discard()
-            elif verdict == NO or verdict == HOLD:
+            elif verdict in (NO, HOLD):
                 return not_ready(work)
             limit = blocked_by_limits(work, now)
             return Reason(work, "service_full", limit) if limit else None

@@ -27,7 +27,7 @@ from inspect import isawaitable
 from types import CoroutineType
 from typing import Any, Final
 
-from runcue._artifacts import READS, changed, hear_changes, unhear_changes
+from runcue._artifacts import READS, changed, hear_changes, others_hear, unhear_changes
 from runcue._callbacks import HOLD, NO, RUN, Callbacks, discard, without_frames
 from runcue._carrying import carry_out, drop, finish, is_quick, missing_output, owner_of, unfinished
 from runcue._clock import clock_of
@@ -244,7 +244,7 @@ class Dispatcher:
     def hear(self, key: Hashable) -> None:
         """An artifact was published or touched, in whatever thread."""
         if threading.get_ident() == self._thread:
-            if key in self.core.makers.lookers or self.gates.being_asked:
+            if self.core.touch(key) or self.gates.being_asked:
                 self._touch(key)
             return
         # Not looked up here: the loop may be in the middle of asking about this very artifact.
@@ -466,7 +466,7 @@ class Dispatcher:
                     self.gates.put_aside(work, verdict)
                     self.wake()  # it may wait now, with nobody to look after it until this worker is through
                     # While an async gate is asked, it has the slot.
-                    work = self.gates.skim(route, until) if verdict == NO or verdict == HOLD else None
+                    work = self.gates.skim(route, until) if verdict in (NO, HOLD) else None
                 now = callbacks.at
             if work is not None:
                 if not work._task.is_async:
@@ -514,7 +514,7 @@ class Dispatcher:
         if work._task.timeout is not None:
             self._limit(work, now + work._task.timeout)
         began = work._entered = now
-        if work._declared is not None:
+        if work._declared is not None and work._declared.files:
             self._note_start(work)
         value: Any = None
         error: BaseException | None = None
@@ -625,7 +625,7 @@ class Dispatcher:
     def _note_start(self, work: Work) -> None:
         """Let the freshness policy know that a handler is about to be entered."""
         declared = work._declared
-        if declared is not None and declared.fresh is not None and declared.outputs:
+        if declared is not None and declared.fresh is not None:
             try:
                 declared.fresh.started(work)
             except BaseException as error:
@@ -712,7 +712,7 @@ class Dispatcher:
         work._entered = NOT_ENTERED
         self.running[work] = None
         try:
-            if work._declared is not None:
+            if work._declared is not None and work._declared.files:
                 self._note_start(work)
             self.executor.submit(work, carry_out, context.copy(), stamped=route.timed)
         except Exception as error:  # no more threads to be had
@@ -827,7 +827,7 @@ class Dispatcher:
                     waiter.set_result(value if outcome == FAILED else None)
         declared = work._declared
         if declared is not None:
-            if outcome == COMPLETED:
+            if outcome == COMPLETED and others_hear():
                 for artifact in declared.outputs:
                     changed(artifact._key)  # to the other cues of this process; in this one they are awake
             if declared.joiners:

@@ -34,6 +34,10 @@ JUDGE_FIRST: Final = 0.05
 _MAX_ASKING = 100
 
 
+_NOT_READY = (NO, HOLD)
+_SETTLED_BY = (SKIP, FAULT)
+
+
 class Settle(Protocol):
     """Settles a work with an outcome, at an instant."""
 
@@ -191,10 +195,10 @@ class Gates:
             if task.gate_is_async and not self._may_ask(task.route):
                 return LATER
             verdict = self._callbacks.ask(work, self._callbacks.now())
-            if verdict == NO or verdict == HOLD:
+            if verdict in _NOT_READY:
                 self._wait(work, verdict)
                 return MISS
-            if verdict == SKIP or verdict == FAULT:
+            if verdict in _SETTLED_BY:
                 self.put_aside(work, verdict)
                 return HIT
             if isinstance(verdict, GateAnswer):
@@ -226,7 +230,9 @@ class Gates:
             Whether some are left for the next turn.
         """
         core = self._core
+        asked = 0
         while (work := core.next_called()) is not None:
+            asked += 1
             route: Route = work._task.route
             if not core.ordered and route.has_room(self._callbacks.at):
                 # It is asked when its turn comes; should there be no room any more, before that.
@@ -237,7 +243,7 @@ class Gates:
             elif self._judge(work, found=False) == LATER:
                 core.call(work)
                 return False  # what has the slots wakes everything when it gives them back
-            if self._callbacks.at > until or self._now() > until:
+            if self._callbacks.at > until or (asked & 15 == 0 and self._now() > until):
                 return bool(core.called)
         return False
 
@@ -270,6 +276,7 @@ class Gates:
         Returns:
             A work to be started at once, if one was found.
         """
+        self._hold_fresh(route, until)
         if self._core.ordered or route.rivals or route.ready:
             return None
         not_ready, work, answer = self._callbacks.skim(route.fresh, FRESH, until)
@@ -285,9 +292,24 @@ class Gates:
         self.put_aside(work, verdict)
         return None
 
+    def _hold_fresh(self, route: Route, until: float) -> None:
+        """Put new works aside whose inputs others are about to make, however many there are in a row."""
+        fresh, core = route.fresh, self._core
+        now = self._callbacks.at
+        held = 0
+        while fresh:
+            work = fresh[0]
+            declared = work._declared
+            if declared is None or work._phase != FRESH or not core.hold_if_being_made(work, declared, now):
+                return
+            fresh.popleft()
+            held += 1
+            if held & 63 == 0 and self._now() > until:
+                return
+
     def put_aside(self, work: Work, verdict: int | GateAnswer, *, start: bool = True) -> None:
         """Put a work that was to be started, and may not, where it belongs."""
-        if verdict == NO or verdict == HOLD:
+        if verdict in _NOT_READY:
             self._wait(work, verdict)
         elif verdict == SKIP:
             self._settle(work, SKIPPED, self._callbacks.at)
@@ -399,9 +421,9 @@ class Gates:
                     self._drop(work)
                     return
                 verdict = self._callbacks.resume(work, verdict.question, value, error)
-            self._answered(asking, hit=verdict != NO and verdict != HOLD)
+            self._answered(asking, hit=verdict not in _NOT_READY)
             work._runner = None
-            if verdict == NO or verdict == HOLD:
+            if verdict in _NOT_READY:
                 if verdict == NO:
                     self._callbacks.reads.clear()
                     self._callbacks.reads.update(asking.reads)

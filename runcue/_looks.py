@@ -11,8 +11,8 @@ Lives here: three kinds of looks at works whose is_ready said no.
 
 A look at a task continues where the last one stopped: its waiting works rotate.
 
-Works that wait for artifacts they were seen to read are called when those change (that is `_core.touch`). They take part
-in idle looks, because a change may go unnoticed, but in the safety net only now and then.
+Works that wait for artifacts they were seen to read are called when those change (that is `_core.touch`). They take
+part in idle looks, because a change may go unnoticed, but in the safety net only now and then.
 
 Must not know: event loops, timers, what a gate is. It is called with a time limit and says whether it got through.
 """

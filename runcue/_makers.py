@@ -1,20 +1,21 @@
 """Who makes what, and who looks at what: the two directions in which works are tied together by artifacts.
 
-Lives here: by the key of an artifact, the unsettled work that will make it, the last one that did, and the pending works
-that wait for it. An artifact has one maker at a time. Works are found by key in one step, so that what becomes of an
-artifact costs as much as there are works that look at it, however many are pending.
+Lives here: by the key of an artifact, the unsettled work that will make it, the last one that failed to, and the
+pending works that wait for it. An artifact has one maker at a time. Works are found by key in one step, so that what
+becomes of an artifact costs as much as there are works that look at it, however many are pending.
 
-A work that waits for several others looks at one of them only, and at the next when that has settled: nothing is counted,
-so nothing can be miscounted when makers come, change or are cancelled.
+A work that waits for several others looks at one of them only, and at the next when that has settled: nothing is
+counted, so nothing can be miscounted when makers come, change or are cancelled.
 
 Must not know: what an artifact is, time, event loops.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Hashable, Iterable
 
-from runcue._work import Work
+from runcue._work import COMPLETED, Declaration, Work
 
 __all__ = ["Makers"]
 
@@ -25,61 +26,56 @@ class Makers:
     Attributes:
         of: The pending or running work that makes an artifact, by its key.
         keyed: The pending or running work that goes by a key of the user's, by that.
-        last: The work that made an artifact (or failed to) last, as long as it is known.
-        users: The settled work that used an artifact last, as long as it is known.
+        failed: The last work that was to make an artifact and did not, as long as it is known.
+        remade: Works that have made artifacts anew that were there before, and that nobody has looked into yet.
         lookers: Who waits for an artifact: a work, or several as the keys of a dict.
         looking: How many works wait for artifacts that they were seen to read.
     """
 
-    __slots__ = ("keyed", "last", "lookers", "looking", "of", "users")
+    __slots__ = ("failed", "keyed", "lookers", "looking", "of", "remade")
 
     def __init__(self) -> None:
         self.of: dict[Hashable, Work] = {}
         self.keyed: dict[Hashable, Work] = {}
-        self.last: dict[Hashable, Work] = {}
-        self.users: dict[Hashable, Work] = {}
+        self.failed: dict[Hashable, Work] = {}
+        self.remade: deque[Work] = deque(maxlen=1000)
         self.lookers: dict[Hashable, Work | dict[Work, None]] = {}
         self.looking = 0
 
     # --- Makers -------------------------------------------------------------------------------------------------
 
-    def enter(self, work: Work) -> None:
+    def enter(self, work: Work, declared: Declaration) -> None:
         """A work that declares something was submitted, or took over from another."""
-        declared = work._declared
-        if declared is None:
-            return
+        of = self.of
         for artifact in declared.outputs:
-            self.of[artifact._key] = work
+            of[artifact._key] = work
         if declared.key is not None:
             self.keyed[declared.key] = work
 
-    def leave(self, work: Work) -> None:
-        """A maker has settled."""
-        declared = work._declared
-        if declared is None or declared.leader is not None:
-            return
-        of = self.of
-        for artifact in declared.outputs:
-            key = artifact._key
-            if of.get(key) is work:
-                del of[key]
-                self.last[key] = work
-        for artifact in declared.inputs:
-            self.users[artifact._key] = work
+    def leave(self, work: Work, declared: Declaration, failed: bool) -> None:
+        """A maker has settled.
+
+        Args:
+            work: It is not in `of` any more.
+            declared: What it declares.
+            failed: It failed or was cancelled.
+        """
         if declared.key is not None and self.keyed.get(declared.key) is work:
             del self.keyed[declared.key]
+        if failed:
+            for artifact in declared.outputs:
+                self.failed[artifact._key] = work
+        elif self.failed:
+            for artifact in declared.outputs:
+                self.failed.pop(artifact._key, None)
+        if work._outcome == COMPLETED and declared.stale is not None and declared.stale[0] != "missing":
+            self.remade.append(work)
 
     def forget(self, work: Work) -> None:
-        """A settled work is no longer known to its cue."""
-        declared = work._declared
-        if declared is None:
-            return
-        for artifact in declared.outputs:
-            if self.last.get(artifact._key) is work:
-                del self.last[artifact._key]
-        for artifact in declared.inputs:
-            if self.users.get(artifact._key) is work:
-                del self.users[artifact._key]
+        """A work that failed is no longer known to its cue."""
+        for artifact in work.outputs:
+            if self.failed.get(artifact._key) is work:
+                del self.failed[artifact._key]
 
     # --- Lookers ------------------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any
 
-from runcue._artifacts import Artifact, Flag, as_artifacts, key_of
+from runcue._artifacts import Artifact, File, Flag, as_artifacts, key_of
 from runcue._core import Core
 from runcue._errors import (
     ArtifactError,
@@ -298,11 +298,9 @@ class Registry:
         """
         if value is DEFAULT:
             return newer()
-        if value is None or all(
-            callable(getattr(value, name, None)) for name in ("stale", "started", "finished")
-        ):
-            if not isinstance(value, type):
-                return value
+        methods = (getattr(value, name, None) for name in ("stale", "started", "finished"))
+        if value is None or (all(map(callable, methods)) and not isinstance(value, type)):
+            return value
         raise ConfigurationError(
             f"{what} must be runcue.newer(), runcue.digest(), None or an object with their methods, not {value!r}."
         )
@@ -346,37 +344,61 @@ class Registry:
             ConfigurationError: A value given to `submit()` cannot work.
         """
         task = work._task
-        declared = work._declared = Declaration(fresh=task.fresh if task.declares else newer(), forced=force)
+        declared = work._declared = Declaration((), (), task.fresh if task.declares else newer())
+        if force:
+            declared.forced = True
         if fresh is not DEFAULT:
             declared.fresh = self.check_fresh(fresh, "fresh")
-        for name, given, of_task in (("inputs", inputs, task.inputs), ("outputs", outputs, task.outputs)):
-            what = of_task if given is None else self.check_artifacts(given, name)
-            if what is None:
-                continue
-            if type(what) is not tuple:
-                try:
-                    what = _checked(as_artifacts(what(work), f"{name} of task {task.name!r}"))
-                except Exception as error:
-                    declared.fault = _fault_of(work, name, error)
-                    return
-            setattr(declared, name, what)
-            for artifact in what:
-                if isinstance(artifact, Flag):
-                    artifact.share(cells)
-        check = getattr(declared.fresh, "check", None)
-        if check is not None and declared.outputs:
-            check(declared.outputs)
-        declared.key = task.key if key is None else key
-        if callable(declared.key):
+        what = task.inputs if inputs is None else self.check_artifacts(inputs, "inputs")
+        if what is not None:
+            declared.inputs = self._artifacts(work, "inputs", what, cells)
+        what = task.outputs if outputs is None else self.check_artifacts(outputs, "outputs")
+        if what is not None:
+            declared.outputs = found = self._artifacts(work, "outputs", what, cells)
+            for artifact in found:
+                if type(artifact) is File or isinstance(artifact, File):
+                    declared.files = True
+                    break
+            if found and hasattr(declared.fresh, "check"):
+                declared.fresh.check(found)
+        if key is not None or task.key is not None:
+            declared.key = self._key(work, task.key if key is None else key)
+
+    @staticmethod
+    def _artifacts(
+        work: Work, name: str, what: Any, cells: dict[Hashable, list[int]]
+    ) -> tuple[Artifact, ...]:
+        """The artifacts of a work, out of what was declared of them."""
+        if type(what) is not tuple:
             try:
-                declared.key = declared.key(work)
+                given = what(work)
+                if type(given) is str:  # by far the most frequent
+                    return (File(given),)
+                what = _checked(as_artifacts(given, f"{name} of task {work.task!r}"))
             except Exception as error:
-                declared.key = None
-                declared.fault = _fault_of(work, "key", error)
+                assert work._declared is not None
+                work._declared.fault = _fault_of(work, name, error)
+                return ()
+        for artifact in what:
+            if isinstance(artifact, Flag) and artifact._home is not cells:
+                artifact.share(cells)
+        found: tuple[Artifact, ...] = what
+        return found
+
+    @staticmethod
+    def _key(work: Work, key: Any) -> Hashable:
+        if callable(key):
+            try:
+                key = key(work)
+            except Exception as error:
+                assert work._declared is not None
+                work._declared.fault = _fault_of(work, "key", error)
+                return None
         try:
-            hash(declared.key)
+            hash(key)
         except TypeError:
-            raise ConfigurationError(f"key must be hashable, not {declared.key!r}.") from None
+            raise ConfigurationError(f"key must be hashable, not {key!r}.") from None
+        return key  # type: ignore[no-any-return]
 
     def leader_for(self, work: Work, duplicate: str | None) -> Work | None:
         """The pending or running work that a new one can join, because it makes the same.
@@ -439,8 +461,11 @@ DEFAULT: Any = object()
 
 def _checked(artifacts: tuple[Artifact, ...]) -> tuple[Artifact, ...]:
     for artifact in artifacts:
+        kind = type(artifact)
+        if kind is File or kind is Flag:
+            continue
         key_of(artifact)
-        if type(artifact).valid is Artifact.valid:
+        if kind.valid is Artifact.valid:
             raise ArtifactError(f"{type(artifact).__qualname__} must define valid() to be an artifact.")
     return artifacts
 

@@ -5,8 +5,9 @@ system tells of changes if `watchfiles` is installed; if it is not, or cannot (i
 UTF-8), the folder is looked through at intervals. Either way more may be told than happened, never less: to ask about a
 file once too often costs a stat, to miss one stalls a work.
 
-Measured on two cores, Linux 6 and ext4, from the write by another process to the callback: 16 ms (at most 21) by
-watchfiles, 12 ms (at most 23) by looking through a folder of 100 files.
+Measured on two cores, Linux and ext4, from the rename by another process to the callback, median and longest of 60: by
+watchfiles 15 and 20 ms, however many files there are; by looking through 100 files 10 and 20 ms, through 5,000 files
+130 and 270 ms. An idle thread takes 0.1 % of a core beside watchfiles, and 1 to 6 % when it looks for itself.
 
 Not noticed: what happens behind a symbolic link inside the folder, and, by watchfiles, what another machine does on a
 network share. The first has a path of its own that can be watched, the second needs `force_polling`.
@@ -46,6 +47,10 @@ _REST: Final = 20
 _SLOW_LOOK: Final = 0.5
 _CHECK_INTERVAL: Final = 0.5
 _SECOND_LOOK: Final = 0.5
+# Of two things watchfiles 1.3 says nothing: that the queue of the operating system ran over, and that folders that came
+# later reached its limit of watches. What is missed then is found by looking, rarely, for a hundredth of one core.
+_SWEEP_INTERVAL: Final = 5.0
+_SWEEP_REST: Final = 100
 # Longer than the ticks in which file systems count: ext4 stamps with the jiffy, which is 10 ms at most.
 _TICK_NS: Final = 20_000_000
 
@@ -95,6 +100,7 @@ class Watcher:
         self._lost = False
         self._identity: tuple[int, int] | None = None
         self._next_check = 0.0
+        self._next_sweep = 0.0
         self._second_looks: deque[tuple[float, str]] = deque()
 
     def start(self) -> None:
@@ -165,6 +171,7 @@ class Watcher:
         except ImportError:
             return
         logging.getLogger("watchfiles.main").addFilter(_is_not_of_our_threads)
+        self._identity = _identity_of(self.folder)
         # Its time-out must stay off. When it runs out, watchfiles empties its list of changes after it saw that there
         # are none, and what was noticed in between is lost (RustNotify::watch, `clear`).
         changes = watch(
@@ -193,14 +200,17 @@ class Watcher:
         now = time.monotonic()
         if not self._armed.is_set():
             # In this order: it is armed, what is there is known, start() returns. What comes in between is heard of.
-            self._identity = _identity_of(self.folder)
             self._tree.look(self.folder)
             self._armed.set()
+            self._next_sweep = now + _SWEEP_INTERVAL
         elif now >= self._next_check and not self._lost:
             # Watches follow the folder, not its name. A folder above it that is moved, or a link on the way that is
             # turned elsewhere, makes no event.
             self._lost = _identity_of(self.folder) != self._identity
             self._next_check = now + _CHECK_INTERVAL
+        if now >= self._next_sweep:
+            self._tell(self._tree.look(self.folder, deep=True))
+            self._next_sweep = now + max(_SWEEP_INTERVAL, (time.monotonic() - now) * _SWEEP_REST)
         while self._second_looks and self._second_looks[0][0] <= now:
             self._tell(self._tree.look(self._second_looks.popleft()[1]))
         if self._lost and not self._gone:

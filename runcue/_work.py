@@ -67,6 +67,7 @@ class Declaration:
         inputs: Artifacts that must be valid before it runs.
         outputs: Artifacts that prove it.
         fresh: The policy that says when outputs are out of date, None if only their validity counts.
+        files: Whether there are files among the outputs.
         key: What it is known by to those that would do the same again; None for its outputs.
         forced: Run even if up to date.
         fault: What a callable raised that was to say which artifacts they are.
@@ -81,47 +82,29 @@ class Declaration:
         publication: What its handler has written and not published yet.
     """
 
-    __slots__ = (
-        "before",
-        "fault",
-        "finished",
-        "forced",
-        "fresh",
-        "heir",
-        "inputs",
-        "joiners",
-        "key",
-        "leader",
-        "outputs",
-        "publication",
-        "stale",
-        "token",
-        "was",
-    )
+    # What every declaration has is in slots; the rest is rare, has its default in the class and costs nothing.
+    __slots__ = ("__dict__", "before", "files", "fresh", "inputs", "outputs", "stale", "was")
+
+    forced = False
+    finished = False
+    key: Any = None
+    leader: Work | None = None
+    joiners: deque[Work] | None = None
+    heir: Work | None = None
+    token: Any = None
+    publication: Any = None
+    fault: BaseException | None = None
 
     def __init__(
-        self,
-        inputs: tuple[Any, ...] = (),
-        outputs: tuple[Any, ...] = (),
-        fresh: Any = None,
-        key: Any = None,
-        forced: bool = False,
+        self, inputs: tuple[Any, ...] = (), outputs: tuple[Any, ...] = (), fresh: Any = None
     ) -> None:
         self.inputs = inputs
         self.outputs = outputs
         self.fresh = fresh
-        self.key = key
-        self.forced = forced
-        self.leader: Work | None = None
-        self.joiners: deque[Work] | None = None
-        self.heir: Work | None = None
+        self.files = False
         self.before: Sequence[Any] = ()
         self.was: Sequence[Any] = ()
         self.stale: tuple[str, Any, Any] | None = None
-        self.token: Any = None
-        self.finished = False
-        self.fault: BaseException | None = None
-        self.publication: Any = None
 
 
 class Work:
@@ -322,17 +305,17 @@ class Task:
 
     __slots__ = (
         "dead_waiting",
+        "declares",
         "dispatcher",
+        "duplicate",
+        "fresh",
         "gate_is_async",
         "gated",
         "handler",
+        "inputs",
         "is_async",
         "is_ready",
         "is_stale",
-        "declares",
-        "duplicate",
-        "fresh",
-        "inputs",
         "key",
         "name",
         "outputs",

@@ -40,9 +40,10 @@ os.wait()
 """
 
 # Children are forked from one process, since what takes time is to start an interpreter. Version n is n MiB and n bytes
-# of one byte, so that no piece of one version can be taken for another.
+# of one byte, so that no piece of one version can be taken for another. The pauses make writing take about as long as
+# renaming does (ext4 then waits for the disk), or hardly a kill would hit it.
 REPUBLISHES = """
-import os, signal, sys
+import os, signal, sys, time
 from runcue._publish import Publication
 target = sys.argv[1]
 for line in sys.stdin:
@@ -55,12 +56,13 @@ for line in sys.stdin:
             with publication.open(target, "wb", durable=number % 4 == 0) as file:
                 for _ in range(size):
                     file.write(bytes([size]) * 2**20)
+                    time.sleep(0.002)
                 file.write(bytes([size]) * size)
             publication.publish()
     sys.stdin.readline()
     os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    print("dead", flush=True)
+    _, status = os.waitpid(child, 0)
+    print("dead" if status == signal.SIGKILL else f"failed: {status}", flush=True)
 """
 
 
@@ -141,6 +143,7 @@ def test_killed_at_any_instant_it_leaves_one_whole_version_and_at_most_one_temp_
     target = tmp_path / "report.bin"
     chance = random.Random(20240607)
     left_behind = 0
+    left: list[str] = []
     versions = set()
     with child(REPUBLISHES, target) as process:
         for _ in range(25):

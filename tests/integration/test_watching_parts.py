@@ -9,6 +9,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +20,13 @@ from runcue import _watching
 from runcue._errors import ConfigurationError, UsageError
 from runcue._watching import Watcher
 
-try:
-    import watchfiles
-except ImportError:
-    watchfiles = None
-
 needs_watchfiles = pytest.mark.skipif(
-    watchfiles is None,
+    find_spec("watchfiles") is None,
     reason="HALF OF THE WATCHER IS NOT TESTED: watchfiles is not installed (extra `watch`)",
 )
-both = pytest.mark.parametrize("polling", [pytest.param(False, marks=needs_watchfiles, id="told"), True])
+both = pytest.mark.parametrize(
+    "polling", [pytest.param(False, marks=needs_watchfiles, id="told"), pytest.param(True, id="polled")]
+)
 
 PATIENCE = 20.0
 
@@ -57,7 +56,7 @@ class Ear:
             self.paths.clear()
 
     def has_heard_all_about(self, folder: Path) -> bool:
-        """Waits for two files made one after the other: when the second is told, the batch of the first was told whole."""
+        """Waits for two files made one after the other: once the second is told, all of the first's batch was."""
         for name in ("marker-1", "marker-2"):
             (folder / name).touch()
             self.hears(folder / name)
@@ -127,6 +126,16 @@ def test_a_change_of_a_file_is_told_however_soon_it_follows_the_last_one(
         ear.forgets()
         file.write_text(str(n))
         assert ear.hears(file)
+
+
+def test_two_changes_in_one_tick_of_the_file_system_are_two(folder: Path, ear: Ear, watch: Watch) -> None:
+    tick = time.time() + 0.3  # a long one: the stamps are of now until it is over
+    watch(folder, ear, force_polling=True)
+    for n in range(2):
+        ear.forgets()
+        (folder / "page.txt").write_text(str(n))
+        os.utime(folder / "page.txt", (tick, tick))
+        assert ear.hears(folder / "page.txt")
 
 
 @both
@@ -219,7 +228,7 @@ def test_paths_are_spelled_as_the_folder_was(
     folder: Path, ear: Ear, watch: Watch, tmp_path: Path, polling: bool
 ) -> None:
     (tmp_path / "link").symlink_to(folder, target_is_directory=True)
-    spelled = os.path.join(tmp_path, "watched", "..", "link", "")
+    spelled = f"{tmp_path}/watched/../link/"
     assert watch(spelled, ear, force_polling=polling).folder == str(tmp_path / "link")
     child("os.mkdir(a[1] + '/sub'); open(a[1] + '/sub/page.txt', 'w').close()", folder)
     assert ear.hears(*(tmp_path / "link" / name for name in ("", "sub", "sub/page.txt")))
@@ -231,32 +240,32 @@ def test_what_changes_once_start_has_returned_is_never_missed(
     tmp_path: Path, watch: Watch, polling: bool
 ) -> None:
     """Files are made all the time; each made after start() returned must be told, in many starts."""
-    ended = threading.Event()
+    started = threading.Event()
     made: list[Path] = []
 
     def makes(folder: Path) -> None:
-        for n in range(100_000):
-            if ended.is_set():
-                return
+        left = 20
+        for n in count():
             file = folder / str(n)
             file.touch()
             made.append(file)
+            left -= started.is_set()
+            if left == 0:
+                return
 
-    for n in range(15):
+    for n in range(20):
         folder = tmp_path / str(n)
         (folder / "sub").mkdir(parents=True)
         ear = Ear()
         made.clear()
-        ended.clear()
+        started.clear()
         maker = threading.Thread(target=makes, args=(folder / "sub",))
         maker.start()
         watcher = watch(folder, ear, force_polling=polling)
-        first = len(made) + 1  # the one being made may be either
+        first = len(made) + 1  # the one that is being made may be either
         mine = folder / "mine"
         mine.touch()
-        while len(made) < first + 20:
-            time.sleep(0)
-        ended.set()
+        started.set()
         maker.join()
         assert ear.hears(mine, *made[first:])
         watcher.stop()
@@ -351,14 +360,30 @@ def test_a_callback_that_raises_is_logged_once_and_heard_out(
 
 @both
 def test_a_folder_that_is_deleted_is_waited_for(
-    folder: Path, ear: Ear, watch: Watch, caplog: pytest.LogCaptureFixture, polling: bool
+    folder: Path,
+    ear: Ear,
+    watch: Watch,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    polling: bool,
 ) -> None:
+    monkeypatch.setattr(_watching, "_CHECK_INTERVAL", 1e6)  # the event alone must do
+    missing, long_missing = count(), threading.Event()
+    look = _watching._Tree.look
+
+    def looks(tree: _watching._Tree, place: str, *, deep: bool = False) -> list[str]:
+        if not folder.exists() and next(missing) == 3:
+            long_missing.set()
+        return look(tree, place, deep=deep)
+
+    monkeypatch.setattr(_watching._Tree, "look", looks)
     inside = folder / "sub" / "page.txt"
     inside.parent.mkdir()
     inside.touch()
     watcher = watch(folder, ear, force_polling=polling)
     child("import shutil; shutil.rmtree(a[1])", folder)
     assert ear.hears(inside, inside.parent, folder)
+    assert long_missing.wait(PATIENCE)
     ear.forgets()
     inside.parent.mkdir(parents=True)
     inside.touch()
@@ -411,10 +436,11 @@ def test_when_the_system_cannot_tell_it_is_polled_with_a_warning(
 ) -> None:
     def fails(*_: object, **__: object) -> Iterator[Any]:
         raise error
-        yield
+        yield  # type: ignore[unreachable]
 
-    monkeypatch.setattr(watchfiles, "watch", fails)
+    monkeypatch.setattr("watchfiles.watch", fails)
     (folder / "old.txt").touch()
+    os.utime(folder / "old.txt", (1, 1))  # what changed just now may be told once more
     assert watch(folder, ear).polling
     (folder / "page.txt").touch()
     assert ear.hears(folder / "page.txt")
@@ -438,9 +464,9 @@ def test_when_the_system_stops_telling_every_file_is_told_once(
         assert not stop_event.is_set()
         broken.wait(PATIENCE)
         raise RuntimeError("error in underlying watcher")
-        yield
+        yield  # type: ignore[unreachable]
 
-    monkeypatch.setattr(watchfiles, "watch", breaks)
+    monkeypatch.setattr("watchfiles.watch", breaks)
     (folder / "old.txt").touch()
     watcher = watch(folder, ear)
     assert not watcher.polling
@@ -456,20 +482,42 @@ def test_what_came_into_a_new_folder_before_it_was_watched_is_found_later(
     folder: Path, ear: Ear, watch: Watch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A stand-in for watchfiles that is late: it never tells of the second file."""
+    from watchfiles import Change
+
     monkeypatch.setattr(_watching, "_SECOND_LOOK", 0.05)
 
     def late(*_: object, stop_event: Any, **__: object) -> Iterator[Any]:
         assert not stop_event.is_set()
         (folder / "new").mkdir()
         (folder / "new" / "first").touch()
-        yield {(watchfiles.Change.added, str(folder / "new"))}
+        yield {(Change.added, str(folder / "new"))}
         (folder / "new" / "second").touch()
         while not stop_event.is_set():
             time.sleep(0.005)
 
-    monkeypatch.setattr(watchfiles, "watch", late)
+    monkeypatch.setattr("watchfiles.watch", late)
     watch(folder, ear)
     assert ear.hears(folder / "new" / "first", folder / "new" / "second")
+
+
+@needs_watchfiles
+def test_what_the_system_does_not_tell_is_found_by_sweeps(
+    folder: Path, ear: Ear, watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stand-in for watchfiles that tells nothing, as the real one does when the limit of watches is reached late."""
+    monkeypatch.setattr(_watching, "_SWEEP_INTERVAL", 0.02)
+
+    def mute(*_: object, stop_event: Any, **__: object) -> Iterator[Any]:
+        while not stop_event.is_set():
+            time.sleep(0.005)
+        yield from ()
+
+    monkeypatch.setattr("watchfiles.watch", mute)
+    (folder / "sub" / "deep").mkdir(parents=True)
+    watcher = watch(folder, ear)
+    (folder / "sub" / "deep" / "page.txt").touch()
+    assert ear.hears(folder / "sub" / "deep" / "page.txt", folder / "sub" / "deep")
+    assert not watcher.polling
 
 
 @needs_watchfiles

@@ -52,7 +52,7 @@ class World:
     def add_ready(self, task: Task, now: float = 0.0) -> Work:
         work = self.add(task, now)
         assert task.route.fresh.pop() is work
-        self.core.enqueue(work, work._key)
+        self.core.enqueue(work, work._key, 0.0)
         return work
 
     def cancel(self, work: Work) -> None:
@@ -252,7 +252,7 @@ def test_waiting_works_that_were_cancelled_leave_the_line(gone: int) -> None:
     works = [world.add(task) for _ in range(200)]
     task.route.fresh.clear()
     for work in works:
-        world.core.wait(work)
+        world.core.wait(work, 0.0)
     for work in works[:gone]:
         world.cancel(work)
     assert len(task.waiting) - task.dead_waiting == 200 - gone
