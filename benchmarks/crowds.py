@@ -12,14 +12,23 @@ import gc
 import time
 import tracemalloc
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import runcue
-from benchmarks.measuring import Figure, LagSampler, compare, compared, percentile, timed, value
+from benchmarks.measuring import (
+    Figure,
+    LagSampler,
+    compare,
+    compared,
+    in_new_process,
+    percentile,
+    resident,
+    timed,
+    traced,
+    value,
+)
 
 __all__ = ["p2", "p3"]
 
@@ -83,19 +92,6 @@ async def _hold(works: int, look: Callable[[], float]) -> float:
     return ((between - before) - (after - between)) / works
 
 
-def resident() -> float:
-    """The process's resident memory in bytes."""
-    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-        if line.startswith("VmRSS:"):
-            return float(line.split()[1]) * 1024
-    raise OSError("no VmRSS in /proc/self/status")
-
-
-def traced() -> float:
-    """Bytes that Python's allocators have given out."""
-    return float(tracemalloc.get_traced_memory()[0])
-
-
 def bytes_resident(works: int) -> float:
     gc.collect()
     return asyncio.run(_hold(works, resident))
@@ -107,12 +103,6 @@ def bytes_traced(works: int) -> float:
         return asyncio.run(_hold(works, traced))
     finally:
         tracemalloc.stop()
-
-
-def in_new_process(measure: Callable[[int], float], works: int) -> float:
-    """Memory that an earlier measurement gave back would be used again without being counted."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(measure, works).result()
 
 
 def p2(*, quick: bool) -> list[Figure]:

@@ -1,6 +1,7 @@
-"""What every benchmark is measured with: fair turns, ratios, loop lag, and the figures they end up in.
+"""What every benchmark is measured with: fair turns, ratios, memory, loop lag, and the figures they end up in.
 
-Lives here: `Figure`, one line of the table; `compare`, which lets floor and ours take turns; the sampler of loop lag.
+Lives here: `Figure`, one line of the table; `compare`, which lets floor and ours take turns; processes of their own and
+what one holds in memory; the sampler of loop lag.
 
 Must not know: what is measured, or how it is shown.
 """
@@ -10,8 +11,12 @@ from __future__ import annotations
 import asyncio
 import gc
 import time
+import tracemalloc
 from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple, Self
 
@@ -22,8 +27,11 @@ __all__ = [
     "Spread",
     "compare",
     "compared",
+    "in_new_process",
     "percentile",
+    "resident",
     "timed",
+    "traced",
     "value",
 ]
 
@@ -48,7 +56,7 @@ class Figure:
     """One line of the table.
 
     Attributes:
-        benchmark: Its row in the table of the project: "P1" to "P8".
+        benchmark: Its row in the table of the project: "P1" to "P8", "A1" to "A6".
         name: What was measured, a few words.
         figure: What the reach is about: a ratio of ours to the floor, or a plain value in `unit`.
         unit: Of `figure`; "x" for a ratio.
@@ -161,6 +169,29 @@ def percentile(measured: Sequence[float], percent: float) -> float:
     """The least of the measurements that so many percent do not exceed, 0.0 if there are none."""
     ordered = sorted(measured) or [0.0]
     return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
+
+
+def in_new_process(measure: Callable[..., float], *args: Any) -> float:
+    """Take one measurement in a process of its own.
+
+    Memory that an earlier measurement gave back would be used again without being counted, and what it has learned of
+    files would be known.
+    """
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(measure, *args).result()
+
+
+def resident() -> float:
+    """The process's resident memory in bytes."""
+    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+        if line.startswith("VmRSS:"):
+            return float(line.split()[1]) * 1024
+    raise OSError("no VmRSS in /proc/self/status")
+
+
+def traced() -> float:
+    """Bytes that Python's allocators have given out."""
+    return float(tracemalloc.get_traced_memory()[0])
 
 
 class LagSampler:

@@ -26,6 +26,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # a program knows its own folder only
 
+from benchmarks.artifacts import a1, a2, a3, a5  # noqa: E402
 from benchmarks.crowds import p2, p3  # noqa: E402
 from benchmarks.graphs import p4, p4b  # noqa: E402
 from benchmarks.importing import p8  # noqa: E402
@@ -49,6 +50,10 @@ BENCHMARKS: dict[str, Callable[..., list[Figure]]] = {
     "P6": p6,
     "P7": p7,
     "P8": p8,
+    "A1": a1,
+    "A2": a2,
+    "A3": a3,
+    "A5": a5,
 }
 
 

@@ -30,6 +30,7 @@ from runcue._errors import (
     StallTimeout,
     UnknownService,
     UnknownTask,
+    UnknownWork,
     UsageError,
     WorkCancelled,
     WorkTimeout,
@@ -38,6 +39,7 @@ from runcue._errors import (
 from runcue._freshness import digest, newer
 from runcue._handle import WorkHandle
 from runcue._run import run
+from runcue._why import Missing, Why, WhyStale
 from runcue._work import PriorityContext, Summary, Task, Work, WorkState
 
 __all__ = [
@@ -53,6 +55,7 @@ __all__ = [
     "Flag",
     "HandlerExited",
     "InvalidParams",
+    "Missing",
     "MissingOutput",
     "PendingTimeout",
     "PriorityContext",
@@ -63,7 +66,10 @@ __all__ = [
     "Task",
     "UnknownService",
     "UnknownTask",
+    "UnknownWork",
     "UsageError",
+    "Why",
+    "WhyStale",
     "Work",
     "WorkCancelled",
     "WorkHandle",

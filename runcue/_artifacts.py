@@ -380,7 +380,7 @@ class Flag(Artifact):
     def __init__(self, name: str | None = None) -> None:
         if name is None:
             name = f"#{next(_unnamed)}"
-        elif not name or type(name) is not str:
+        elif type(name) is not str or len(name) == 0:
             raise ConfigurationError(f"The name of a Flag must be a non-empty str, not {name!r}.")
         self._key = f"flag:{name}"
         # When it was set, in a list that flags of one name can share.

@@ -128,7 +128,7 @@ class Callbacks:
         now: The clock by which callbacks are found to block the loop.
         at: When the last callback was done.
         makers: The unsettled work that makes an artifact, by its key.
-        held_for: The key of the input for which the last answer was HOLD.
+        held_for: The input for which the last answer was HOLD.
         reads: The artifacts that were asked while the last question was, by key; empty between questions.
     """
 
@@ -140,7 +140,7 @@ class Callbacks:
         self.now: Callable[[], float] = time.monotonic
         self.at = 0.0
         self.makers: Mapping[Hashable, Work] = {}
-        self.held_for: Hashable = None
+        self.held_for: Any = None
         self.reads: dict[Hashable, Artifact] = {}
         self._reported: dict[tuple[object, object], float] = {}
 
@@ -355,8 +355,7 @@ class Callbacks:
             for artifact in inputs:
                 maker = makers.get(artifact._key)
                 if maker is not None and maker is not work:
-                    self.held_for = artifact._key
-                    work._answer = artifact
+                    self.held_for = artifact
                     return HOLD
         before = []
         for artifact in inputs:
@@ -410,7 +409,10 @@ class Callbacks:
                     valid = _plainly(artifact.valid(), artifact)
                     version = _plainly(artifact.version(), artifact) if valid else None
                 if not valid:
-                    declared.stale = ("missing", artifact, None)
+                    bare = kind is Flag or (kind is File and artifact.bare)
+                    declared.stale = (
+                        ("missing", artifact, None) if bare else ("not valid", artifact, artifact.problem())
+                    )
                     return True
                 was.append(version)
             artifact = declared.fresh

@@ -85,6 +85,7 @@ class Core:
         count: How many works are in each phase.
         totals: How many works ended with each outcome since the start.
         unsettled: How many works are pending or running.
+        proving: How many of those declare what they make.
         settlements: How many works have settled, ever.
         moment: Advances when something settles and whenever the loop has turned: a gate's yes holds for one moment.
         ordered: Whether a priority callback exists, so that nothing starts before its rivals were asked.
@@ -111,6 +112,7 @@ class Core:
         self.count = [0] * len(_PHASES)
         self.totals = [0] * len(OUTCOMES)
         self.unsettled = 0
+        self.proving = 0
         self.settlements = 0
         self.moment = 0
         self.last_settled: Task | None = None
@@ -157,6 +159,11 @@ class Core:
                 other.rivals.append(route)
         return route
 
+    @property
+    def submitted(self) -> int:
+        """How many works were ever submitted."""
+        return self._seq
+
     # --- Phases -------------------------------------------------------------------------------------------------
 
     def move(self, work: Work, phase: int) -> None:
@@ -199,8 +206,10 @@ class Core:
         if declared is None:
             work._task.route.fresh.append(work)
         elif declared.leader is not None:
+            self.proving += bool(declared.outputs)
             self.move(work, JOINED)
         else:
+            self.proving += bool(declared.outputs)
             makers = self.makers
             makers.enter(work, declared)
             if len(makers.of) <= len(declared.outputs) or not self.hold_if_being_made(work, declared, now):
@@ -268,13 +277,13 @@ class Core:
             return None
         return best
 
-    def wait(self, work: Work, now: float, reads: tuple[Hashable, ...] | None = None) -> None:
+    def wait(self, work: Work, now: float, reads: tuple[Any, ...] | None = None) -> None:
         """Put a work that is in hand among those that wait for their inputs.
 
         Args:
             work: It was asked, and is not ready.
             now: Monotonic.
-            reads: The keys of the artifacts it looked at; it waits for these. None: nothing is known of what it needs.
+            reads: The artifacts it looked at; it waits for these. None: nothing is known of what it needs.
         """
         makers = self.makers
         if work._looking is not None:
@@ -299,20 +308,21 @@ class Core:
         self.count[FRESH] -= len(works)
         self.count[WAITING] += len(works)
 
-    def hold(self, work: Work, now: float, key: Hashable) -> None:
+    def hold(self, work: Work, now: float, artifact: Any) -> None:
         """Put a work in hand aside until the maker of one of its inputs has settled.
 
         Args:
             work: The work.
             now: Monotonic.
-            key: That input's.
+            artifact: That input.
         """
+        work._answer = artifact
         if work._looking is not None:
             self._unlook(work)
         if work._phase != HELD:
             self.move(work, HELD)
             work._entered = now
-        self.makers.look(work, (key,))
+        self.makers.look(work, (artifact,))
 
     def hold_if_being_made(self, work: Work, declared: Declaration, now: float) -> bool:
         """Put a work in hand aside if another is about to make one of its inputs."""
@@ -320,8 +330,7 @@ class Core:
         for artifact in declared.inputs:
             maker = of.get(artifact._key)
             if maker is not None and maker is not work:
-                work._answer = artifact
-                self.hold(work, now, artifact._key)
+                self.hold(work, now, artifact)
                 return True
         return False
 
@@ -528,7 +537,10 @@ class Core:
         if task.wakes:
             self.credits.append(task)
         declared = work._declared
-        if declared is not None and declared.leader is None and declared.heir is None:
+        if declared is None:
+            return
+        self.proving -= bool(declared.outputs)
+        if declared.leader is None and declared.heir is None:
             makers = self.makers
             of, lookers = makers.of, makers.lookers
             for artifact in declared.outputs:

@@ -17,6 +17,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from concurrent.futures import Future
+from pathlib import Path
 from secrets import token_hex
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, overload
@@ -27,15 +28,18 @@ from runcue._carrying import write
 from runcue._core import Core
 from runcue._current import CURRENT
 from runcue._dispatcher import Dispatcher
-from runcue._errors import ConfigurationError, CueStopped, UsageError, WrongLoop, how_many
+from runcue._errors import ConfigurationError, CueStopped, UnknownWork, UsageError, WrongLoop, how_many
 from runcue._events import Event
 from runcue._executors import ThreadExecutor
 from runcue._handle import WorkHandle
 from runcue._overdue import Overdue
-from runcue._reasons import Reason, blocked_by_limits, not_ready, reason_of
+from runcue._pitfalls import Pitfalls
+from runcue._reasons import Reason, blocked_by_limits, not_ready
 from runcue._registry import DEFAULT, Registry, check_callback, positive_int, seconds_or_none, take_over
 from runcue._stopping import FINISH, KILL, Stopping
-from runcue._work import FRESH, SETTLED, PriorityContext, Summary, Task, Work, WorkState
+from runcue._watching import Watcher
+from runcue._why import Explainer, Why, WhyStale
+from runcue._work import FRESH, RUNNING, SETTLED, PriorityContext, Summary, Task, Work, WorkState
 from runcue.abc import Executor, Freshness
 
 __all__ = ["Cue", "cues_in"]
@@ -47,6 +51,9 @@ Artifacts = (
     OneArtifact | Iterable[OneArtifact] | Callable[[Work], OneArtifact | Iterable[OneArtifact] | None] | None
 )
 """What `inputs=` and `outputs=` take."""
+
+# So many blocked works are explained to the root; of a hundred thousand the first thousand say enough.
+_LOOKED_INTO = 1000
 
 _NOTHING_DECLARED = (None, None, DEFAULT, None, None, False)
 
@@ -124,8 +131,14 @@ class Cue:
         self._dispatcher = Dispatcher(
             self._core, self._callbacks, ThreadExecutor() if executor is None else executor, recheck=recheck
         )
-        self._overdue = Overdue(self._core, self._dispatcher)
-        self._stopping = Stopping(self._core, self._dispatcher)
+        self._watchers: builtins.list[Watcher] = []
+        self._explainer = Explainer(
+            self._core, self._dispatcher.holders, self._is_watched, lambda: bool(self._watchers)
+        )
+        self._overdue = Overdue(self._core, self._dispatcher, self._explainer)
+        self._pitfalls = Pitfalls(self._core, self._dispatcher, self._explainer)
+        self._stopping = Stopping(self._core, self._dispatcher, self._explainer)
+        self._stopping.before_summary = self._pitfalls.look_now
         # A random prefix and a counter: unique across cues and runs, at a tenth of the price of a uuid each.
         self._prefix = f"{token_hex(3)}-" if id_prefix is None else id_prefix
         self._number = 0
@@ -345,6 +358,10 @@ class Cue:
         self._stopped = False
         self._dispatcher.start(loop)
         self._stopping.begin()
+        # A watcher is used once.
+        self._watchers = [watcher.another() for watcher in self._watchers]
+        for watcher in self._watchers:
+            watcher.start()
         _started.add(self)
 
     async def stop(self, *, drain: bool = True, timeout: float | None = None) -> Summary:
@@ -384,6 +401,8 @@ class Cue:
     def _on_stopped(self) -> None:
         self._stopped = True
         _started.discard(self)
+        for watcher in self._watchers:
+            watcher.stop()
         while self._inbox:
             self._inbox.popleft()()
 
@@ -690,6 +709,33 @@ class Cue:
             except RuntimeError:
                 pass  # the loop has ended, and all waiting with it
 
+    def watch(self, folder: str | os.PathLike[str], *, recursive: bool = True) -> None:
+        """Notice changes that others make to files in a folder, and wake the works that wait for these files.
+
+        With watchfiles installed (`pip install runcue[watch]`) the system tells; without it the folder is looked
+        through again and again. It begins with `start()`, ends with `stop()`, and keeps no drain waiting.
+
+        Args:
+            folder: It must exist.
+            recursive: Also what is in its folders.
+
+        Raises:
+            ConfigurationError: It is no folder.
+        """
+        watcher = Watcher(os.fspath(folder), self._dispatcher.hear_outside, recursive=recursive)
+        if any(one.folder == watcher.folder for one in self._watchers):
+            return
+        if not Path(watcher.folder).is_dir():
+            raise ConfigurationError(f"watch() needs a folder that exists, not {watcher.folder!r}.")
+        self._watchers.append(watcher)
+        if self._loop is not None and not self._stopped:
+            watcher.start()
+
+    def _is_watched(self, artifact: Artifact) -> bool:
+        return isinstance(artifact, File) and any(
+            watcher.covers(os.fspath(artifact)) for watcher in self._watchers
+        )
+
     def _nudge(self, key: Hashable) -> None:
         self._dispatcher.nudge(key)
 
@@ -701,23 +747,71 @@ class Cue:
             "details" (one line for a person). Works that are about to start are not in it.
         """
         now = self._dispatcher.now()
-        reasons = [(work, self._reason(work, now)) for work in list(self._core.pending_works())]
+        # Followed to the root as long as they are few enough to be read.
+        reasons = [
+            (work, self._reason(work, now, deep=number < _LOOKED_INTO))
+            for number, work in enumerate(builtins.list(self._core.pending_works()))
+        ]
         if self._loop is None or self._stopped:
             idle = "the cue is not started: call start()"
             return [(reason or Reason(work, "not_ready", idle)).as_dict() for work, reason in reasons]
         return [reason.as_dict() for _, reason in reasons if reason is not None]
 
-    def _reason(self, work: Work, now: float) -> Reason | None:
+    def _reason(self, work: Work, now: float, *, deep: bool) -> Reason | None:
         if work._phase == FRESH and work._task.gated and not work._task.gate_is_async:
             # Nobody has asked yet (it was submitted in this very step, or the cue is not started): ask for the answer.
             verdict = self._callbacks.ask(work, now)
             if isinstance(verdict, GateAnswer):
                 verdict.discard()
             elif verdict in (NO, HOLD):
+                if verdict == HOLD:
+                    work._answer = self._callbacks.held_for
                 return not_ready(work)
             limit = blocked_by_limits(work, now)
             return Reason(work, "service_full", limit) if limit else None
-        return reason_of(work, now)
+        return self._explainer.reason(work, now, deep=deep)
+
+    def why(self, work_id: str | Work) -> Why:
+        """Why a work is where it is: the binding reason, followed to the root of it. `print()` the answer.
+
+        Args:
+            work_id: The id, handle or Work.
+
+        Raises:
+            LookupError: The cue does not know such a work (any more).
+        """
+        work = self._find(work_id)
+        now = self._dispatcher.now()
+        wall = now + self._dispatcher.skew
+        if work._phase == FRESH:
+            self._reason(work, now, deep=False)  # nobody has asked yet: ask for the answer
+        if work._phase < RUNNING and (self._loop is None or self._stopped):
+            idle = "the cue is not started: call start()"
+            return Why(work, "not started", idle, work.created_at, max(0.0, wall - work.created_at))
+        return self._explainer.why(work, now, wall)
+
+    def why_stale(self, work: str | Work) -> WhyStale:
+        """Which input or output made a work run, or why it did not have to. `print()` the answer.
+
+        Args:
+            work: The id, handle or Work.
+
+        Raises:
+            LookupError: The cue does not know such a work (any more).
+        """
+        return self._explainer.why_stale(self._find(work))
+
+    def _find(self, work: str | Work) -> Work:
+        if isinstance(work, Work):
+            return work
+        if isinstance(work, WorkHandle):
+            return work.work
+        found = self._core.history.works.get(str(work))
+        if found is None:
+            raise UnknownWork(
+                f"This cue knows no work {work!r}, or no longer (keep={self._core.history.keep})."
+            )
+        return found
 
     # --- For runcue.run() ---------------------------------------------------------------------------------------
 

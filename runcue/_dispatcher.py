@@ -53,6 +53,7 @@ from runcue._work import (
     SETTLED,
     SKIPPED,
     WAITING,
+    Declaration,
     Work,
 )
 from runcue.abc import Executor
@@ -91,7 +92,7 @@ class Dispatcher:
         wall: Its wall clock.
         skew: What to add to `now()` for a wall-clock stamp; one clock to read per work instead of two.
         at_rest: Called after every look at everything, to see whether the cue has come to rest. Set by the owner.
-        prepare: Called before the timers are armed, to set the deadlines that follow from the state. Set by the owner.
+        preparing: Called before the timers are armed, to set the deadlines that follow from the state.
     """
 
     def __init__(self, core: Core, callbacks: Callbacks, executor: Executor, *, recheck: bool) -> None:
@@ -106,7 +107,7 @@ class Dispatcher:
         self.now: Callable[[], float] = time.monotonic
         self.wall: Callable[[], float] = time.time
         self.at_rest: Callable[[], None] = lambda: None
-        self.prepare: Callable[[], None] = lambda: None
+        self.preparing: list[Callable[[], None]] = []
         self.flags: dict[Hashable, list[int]] = {}
         self.inside = contextvars.Context()
         self.inside.run(CURRENT.set, self)
@@ -129,6 +130,7 @@ class Dispatcher:
         # Keys of artifacts that changed in other threads.
         self._changes: deque[Hashable] = deque()
         self._told_of_changes = False
+        self._changed_outside = False
         # Which asyncio tasks of handlers wait for which works.
         self._awaiting: dict[asyncio.Task[Any], asyncio.Future[BaseException | None]] = {}
         heard = callbacks.listeners
@@ -256,8 +258,18 @@ class Dispatcher:
             except RuntimeError:
                 pass  # the loop has ended, and all waiting with it
 
+    def hear_outside(self, key: Hashable) -> None:
+        """A file was changed by somebody else. Called in a watcher's thread."""
+        self._changed_outside = True
+        self.hear(key)
+
     def _take_changes(self) -> None:
         self._told_of_changes = False  # before the deque is emptied: what is appended after that tells again
+        if self._changed_outside and not self._recheck:
+            # Works of which nothing is known have no other net; with it they are asked within 50 ms anyway.
+            self.looks.nudged_others()
+            self.wake()
+        self._changed_outside = False
         while self._changes:
             self._touch(self._changes.popleft())
 
@@ -340,7 +352,8 @@ class Dispatcher:
 
     def _arm(self) -> None:
         timers = self.timers
-        self.prepare()
+        for prepare in self.preparing:
+            prepare()
         if self.core.count[WAITING]:
             if self._recheck and "recheck" not in timers.passive:
                 timers.passive.set("recheck", self.now() + self.looks.recheck_after())
@@ -545,15 +558,13 @@ class Dispatcher:
                 service.release()
         if work._declared is not None:
             self._end(work, value, error, now, now - began)
-            self.callbacks.at = self.now()
         elif work._phase == SETTLED:  # it has cancelled itself
             self.callbacks.at = now
         elif error is None:
             self.settle(work, COMPLETED, now, value, now - began)
         else:
             self._settle_failed(work, error)
-        if type(error) is KeyboardInterrupt:
-            raise error
+        _pass_on(error)
         return None
 
     async def _finish(self, work: Work, rest: tuple[Any, Any], me: asyncio.Task[None] | None) -> None:
@@ -825,21 +836,20 @@ class Dispatcher:
             for waiter in waiters:
                 if not waiter.done():
                     waiter.set_result(value if outcome == FAILED else None)
-        declared = work._declared
-        if declared is not None:
-            if outcome == COMPLETED and others_hear():
-                for artifact in declared.outputs:
-                    changed(artifact._key)  # to the other cues of this process; in this one they are awake
-            if declared.joiners:
-                self._settle_joiners(declared.joiners, outcome, now, value, duration)
+        if work._declared is not None:
+            self._tell_others(work._declared, outcome, now, value, duration)
         if outcome == FAILED:
             # Those who wait now get the original; what is kept must not keep the frames' locals alive.
             work._value = without_frames(value)
 
-    def _settle_joiners(
-        self, joiners: deque[Work], outcome: int, now: float, value: Any, duration: float
+    def _tell_others(
+        self, declared: Declaration, outcome: int, now: float, value: Any, duration: float
     ) -> None:
-        """Settle those who wanted the same as a work that has settled."""
+        """Settle those who wanted the same as a work that has settled, and tell the other cues of this process."""
+        if outcome == COMPLETED and others_hear():
+            for artifact in declared.outputs:
+                changed(artifact._key)
+        joiners = declared.joiners
         while joiners:
             joiner = joiners.popleft()
             if joiner._phase == JOINED:
@@ -935,6 +945,10 @@ class Dispatcher:
             work for work, steps in self.running.items() if merely_waits(work._runner, steps, self._awaiting)
         ]
 
+    def holders(self) -> list[Work]:
+        """Works that hold slots at this moment: their handlers have not returned, or their gates are being awaited."""
+        return [*self.running, *self.gates.asked()]
+
     def movers(self) -> int:
         """How many handlers in flight do not merely wait for another work of this cue."""
         return len(self.running) - len(self.awaiting())
@@ -949,3 +963,9 @@ class Dispatcher:
     def next_token(self, service: Service) -> float:
         """When works that wait for the rate of a service can go on; inf if none do."""
         return self.timers.active.when(service)
+
+
+def _pass_on(error: BaseException | None) -> None:
+    """Raise a KeyboardInterrupt out of a handler, once its work has settled."""
+    if type(error) is KeyboardInterrupt:
+        raise error

@@ -27,6 +27,7 @@ __all__ = [
     "StallTimeout",
     "UnknownService",
     "UnknownTask",
+    "UnknownWork",
     "UsageError",
     "WorkCancelled",
     "WorkTimeout",
@@ -82,6 +83,10 @@ class InvalidParams(ConfigurationError, TypeError):
 
 class UnknownTask(RuncueError, LookupError, ValueError):
     """No task of that name is registered."""
+
+
+class UnknownWork(RuncueError, LookupError):
+    """The cue knows no work of that id, or no longer."""
 
 
 class UnknownService(RuncueError, LookupError, ValueError):

@@ -90,6 +90,10 @@ class Gates:
         """Whether an async gate is being awaited."""
         return bool(self._asked)
 
+    def asked(self) -> list[Work]:
+        """The works whose async gates are being awaited."""
+        return [asking.work for asking in self._asked]
+
     def touched(self, key: Hashable) -> None:
         """Something happened to an artifact while async gates are awaited that may have looked at it before."""
         for asking in self._asked:
@@ -218,7 +222,7 @@ class Gates:
             return
         work._looked = self.looks.passes
         reads = callbacks.reads
-        self._core.wait(work, callbacks.at, tuple(reads) if reads else None)
+        self._core.wait(work, callbacks.at, tuple(reads.values()) if reads else None)
 
     def judge_called(self, until: float) -> bool:
         """Ask works again that wait for an artifact to which something has happened.

@@ -13,7 +13,8 @@ Must not know: what an artifact is, time, event loops.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable
+from typing import Any
 
 from runcue._work import COMPLETED, Declaration, Work
 
@@ -68,7 +69,11 @@ class Makers:
         elif self.failed:
             for artifact in declared.outputs:
                 self.failed.pop(artifact._key, None)
-        if work._outcome == COMPLETED and declared.stale is not None and declared.stale[0] != "missing":
+        if (
+            work._outcome == COMPLETED
+            and declared.stale is not None
+            and declared.stale[0] not in ("missing", "not valid")
+        ):
             self.remade.append(work)
 
     def forget(self, work: Work) -> None:
@@ -79,11 +84,12 @@ class Makers:
 
     # --- Lookers ------------------------------------------------------------------------------------------------
 
-    def look(self, work: Work, keys: tuple[Hashable, ...]) -> None:
+    def look(self, work: Work, artifacts: tuple[Any, ...]) -> None:
         """Let a work wait for artifacts."""
-        work._looking = keys
+        work._looking = artifacts
         lookers = self.lookers
-        for key in keys:
+        for artifact in artifacts:
+            key = artifact._key
             there = lookers.get(key)
             if there is None:
                 lookers[key] = work
@@ -94,12 +100,13 @@ class Makers:
 
     def unlook(self, work: Work) -> None:
         """Let it no longer wait for those it waited for."""
-        keys = work._looking
-        if keys is None:
+        artifacts = work._looking
+        if artifacts is None:
             return
         work._looking = None
         lookers = self.lookers
-        for key in keys:
+        for artifact in artifacts:
+            key = artifact._key
             there = lookers.get(key)
             if there is work:
                 del lookers[key]
@@ -107,13 +114,6 @@ class Makers:
                 there.pop(work, None)
                 if not there:
                     del lookers[key]
-
-    def who_looks(self, key: Hashable) -> Iterable[Work]:
-        """The works that wait for an artifact."""
-        there = self.lookers.get(key)
-        if there is None:
-            return ()
-        return tuple(there) if isinstance(there, dict) else (there,)
 
     def all_lookers(self) -> list[Work | dict[Work, None]]:
         """Those of all artifacts, as they are at this moment."""

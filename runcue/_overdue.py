@@ -12,13 +12,14 @@ Must not know: how a work is settled, or timers.
 from __future__ import annotations
 
 import logging
+from itertools import islice
 from math import inf
 
 from runcue._core import Core
 from runcue._dispatcher import Dispatcher
 from runcue._errors import PendingTimeout, StallTimeout
 from runcue._events import Event
-from runcue._reasons import reason_of
+from runcue._why import Explainer, grouped
 from runcue._work import Work
 
 __all__ = ["Overdue"]
@@ -26,15 +27,17 @@ __all__ = ["Overdue"]
 logger = logging.getLogger("runcue")
 
 _SHOWN = 5
+# So many works are put in words to be grouped; of a hundred thousand the first thousand say enough.
+_LOOKED_INTO = 1000
 
 
 class Overdue:
     """Sets the deadlines that follow from a core's options, and acts on them."""
 
-    def __init__(self, core: Core, dispatcher: Dispatcher) -> None:
+    def __init__(self, core: Core, dispatcher: Dispatcher, explainer: Explainer) -> None:
         self._core = core
         self._dispatcher = dispatcher
-        dispatcher.prepare = self._prepare
+        dispatcher.preparing.append(self._prepare)
         dispatcher.timers.on_due |= {
             "pending timeout": self._pending_timeout,
             "pending warning": self._pending_warning,
@@ -42,6 +45,7 @@ class Overdue:
             "stall warning": self._stall_warning,
         }
         self._stall_looked_at = 0.0
+        self._explainer = explainer
 
     def _prepare(self) -> None:
         core = self._core
@@ -57,7 +61,7 @@ class Overdue:
             passive.set("stall warning", core.next_stall_warning())
 
     def _why(self, work: Work, now: float) -> str:
-        reason = reason_of(work, now)
+        reason = self._explainer.reason(work, now)
         return "it was about to be asked" if reason is None else f"{reason.name}: {reason.details}"
 
     def _pending_timeout(self, now: float) -> None:
@@ -77,14 +81,11 @@ class Overdue:
             else:
                 unheard.append(work)
         if unheard:
-            shown = "; ".join(f"{work.task} {work.id}: {self._why(work, now)}" for work in unheard[:_SHOWN])
-            more = f"; and {len(unheard) - _SHOWN} more" if len(unheard) > _SHOWN else ""
             logger.warning(
-                "%d pending for more than %g s: %s%s",
+                "%d pending for more than %g s: %s",
                 len(unheard),
                 self._core.pending_warn_after,
-                shown,
-                more,
+                grouped((work, self._why(work, now)) for work in unheard[:_LOOKED_INTO]),
             )
 
     def _stall_timeout(self, now: float) -> None:
@@ -121,12 +122,12 @@ class Overdue:
         shown = ", ".join(running[:_SHOWN]) + (
             f" and {len(running) - _SHOWN} more" if len(running) > _SHOWN else ""
         )
-        first = next(core.pending_works(), None)
-        waits = "" if first is None else f"; {first.task} {first.id}: {self._why(first, now)}"
+        blocked = islice(core.pending_works(), _LOOKED_INTO)
+        waits = grouped((work, self._why(work, now)) for work in blocked)
         logger.warning(
             "No progress for %.0f s: %d pending, running: %s%s",
             seconds,
             core.pending(),
             shown or "nothing",
-            waits,
+            f"; {waits}" if waits else "",
         )

@@ -10,9 +10,10 @@ from __future__ import annotations
 from typing import Any, Literal, NamedTuple
 
 from runcue._errors import words_of
-from runcue._work import ASKING, WAITING, Work
+from runcue._service import Service
+from runcue._work import ASKING, HELD, JOINED, WAITING, Work
 
-__all__ = ["Reason", "blocked_by_limits", "not_ready", "reason_of"]
+__all__ = ["Reason", "blocked_by_limits", "describe_answer", "first_limit", "not_ready", "reason_of"]
 
 ReasonName = Literal["not_ready", "service_full", "unknown_task"]
 """What `debug_blocked()` can say. "unknown_task" is for works that were restored without their task."""
@@ -36,28 +37,44 @@ class Reason(NamedTuple):
         return {"work": self.work, "reason": self.name, "details": self.details}
 
 
-def blocked_by_limits(work: Work, now: float) -> str | None:
-    """The first limit that keeps a work from starting at this instant, in words; None if there is room."""
+def first_limit(work: Work, now: float) -> tuple[Service, bool] | None:
+    """The first limit that keeps a work from starting at this instant.
+
+    Returns:
+        The service, and whether it is for want of a slot rather than of a token; None if there is room.
+    """
     for service in work._task.route.services:
         if not service.has_slot():
-            return str(service.describe_slots())
+            return service, True
         if not service.has_token(now):
-            return str(service.describe_rate(now))
+            return service, False
     return None
 
 
-def not_ready(work: Work) -> Reason:
-    """The reason of a work whose is_ready has said no, or raised."""
+def blocked_by_limits(work: Work, now: float) -> str | None:
+    """The same in words."""
+    limit = first_limit(work, now)
+    if limit is None:
+        return None
+    service, lacks_slot = limit
+    return service.describe_slots() if lacks_slot else service.describe_rate(now)
+
+
+def describe_answer(work: Work) -> str:
+    """What was said when a work was found not ready."""
     answer = work._answer
     if isinstance(answer, BaseException):
-        details = f"is_ready raised {type(answer).__name__}: {words_of(answer)}"
-    elif isinstance(answer, str):
-        details = f"is_ready said no: {answer}"
-    elif answer is not None:
-        details = f"input {answer!r} {answer.problem()}"
-    else:
-        details = f"is_ready said no for params {words_of(work.params)}"
-    return Reason(work, "not_ready", details)
+        return f"is_ready raised {type(answer).__name__}: {words_of(answer)}"
+    if isinstance(answer, str):
+        return f"is_ready said no: {answer}"
+    if answer is not None:
+        return f"input {words_of(answer)} {answer.problem()}"
+    return f"is_ready said no for params {words_of(work.params)}"
+
+
+def not_ready(work: Work) -> Reason:
+    """The reason of a work that was found not ready."""
+    return Reason(work, "not_ready", describe_answer(work))
 
 
 def reason_of(work: Work, now: float) -> Reason | None:
@@ -72,6 +89,10 @@ def reason_of(work: Work, now: float) -> Reason | None:
     """
     if work._phase == WAITING:
         return not_ready(work)
+    if work._phase == HELD:
+        return Reason(work, "not_ready", f"input {words_of(work._answer)} is being made by another work")
+    if work._phase == JOINED:
+        return Reason(work, "not_ready", "it settles with another work that makes the same")
     if work._phase == ASKING:
         return Reason(work, "not_ready", "is_ready or is_stale is being awaited")
     limit = blocked_by_limits(work, now)

@@ -165,7 +165,8 @@ def settle(path: str) -> dict[str, int]:
     """
     now = time.time_ns()
     dates = {}
-    for one in [entry.path for entry in _entries(path)] if os.path.isdir(path) else [path]:
+    is_folder = os.path.isdir(path) and not os.path.islink(path)
+    for one in [entry.path for entry in _entries(path)] if is_folder else [path]:
         try:
             status = os.lstat(one)
             if S_ISREG(status.st_mode) and status.st_nlink == 1 and _is_recent(status, now):
@@ -302,9 +303,9 @@ def is_unchanged(path: str, digest: str, look: Look | None, without: Collection[
     Raises:
         OSError: It is gone or cannot be read.
     """
-    return (look is not None and look == glance_at(path, without).look) or read(
-        path, without
-    ).digest == digest
+    if look is not None and look == glance_at(path, without).look:
+        return True
+    return read(path, without).digest == digest
 
 
 def _digest(text: str) -> str:

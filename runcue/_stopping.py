@@ -20,7 +20,8 @@ from runcue._core import Core
 from runcue._current import CURRENT
 from runcue._dispatcher import Dispatcher
 from runcue._errors import UsageError, how_many
-from runcue._reasons import Reason, reason_of
+from runcue._reasons import Reason
+from runcue._why import Explainer, grouped
 from runcue._work import CANCELLED, OUTCOMES, READY, SETTLED, Summary, Work, WorkState
 
 __all__ = ["Stopping"]
@@ -36,6 +37,9 @@ KILL: Final = 3
 
 TELL_AFTER: Final = 5.0
 TELL_AGAIN_AFTER: Final = 60.0
+# So many blocked works are explained to the root; of a hundred thousand the first thousand say enough.
+_LOOKED_INTO: Final = 1000
+
 GRACE: Final = 1.0
 """Seconds that cancelled coroutines have for their clean-up before they are abandoned."""
 
@@ -48,16 +52,19 @@ class Stopping:
         shut: No work is accepted any more, not even from inside.
         inbox: Submissions of other threads on their way; set by the owner.
         on_stopped: Called when the stop is complete; set by the owner.
+        before_summary: Called when a drain is at rest; set by the owner.
         last: What the last stop returned.
     """
 
-    def __init__(self, core: Core, dispatcher: Dispatcher) -> None:
+    def __init__(self, core: Core, dispatcher: Dispatcher, explainer: Explainer) -> None:
         self._core = core
+        self._explainer = explainer
         self._dispatcher = dispatcher
         self.level: int | None = None
         self.shut = False
         self.inbox: Sized = ()
         self.on_stopped: Callable[[], None] = lambda: None
+        self.before_summary: Callable[[], None] = lambda: None
         self._waiters: list[asyncio.Future[None]] = []
         self._task: asyncio.Task[Summary] | None = None
         self._began: float | None = None
@@ -185,14 +192,15 @@ class Stopping:
         self.check_outside("drain()")
         await self.rest()
         self._deadlock()
+        self.before_summary()
         return self.summary(self.reasons())
 
     def reasons(self) -> list[Reason]:
         """Why each pending work does not run, oldest first."""
         now = self._dispatcher.now()
-        found = []
+        found: list[Reason] = []
         for work in self._core.pending_works():
-            reason = reason_of(work, now)
+            reason = self._explainer.reason(work, now, deep=len(found) < _LOOKED_INTO)
             found.append(reason or Reason(work, "not_ready", "not asked yet"))
         return found
 
@@ -306,10 +314,9 @@ class Stopping:
             self._dispatcher.cancel(reason.work)
 
     def _tell_blocked(self, blocked: list[Reason]) -> None:
-        shown = "; ".join(f"{one.work.task} {one.work.id}: {one.details}" for one in blocked[:5])
-        more = f"; and {len(blocked) - 5} more" if len(blocked) > 5 else ""
         works = how_many(len(blocked), "work", "works")
-        logger.warning("stop() cancelled %s that could not run: %s%s", works, shown, more)
+        reasons = grouped((one.work, one.details) for one in blocked[:_LOOKED_INTO])
+        logger.warning("stop() cancelled %s that could not run: %s", works, reasons)
 
     def _kill(self) -> None:
         """Cancel what runs. Coroutines get a moment for their clean-up, threads cannot be ended."""

@@ -84,6 +84,7 @@ class Watcher:
         self.folder = os.path.abspath(folder)
         self.polling = force_polling
         """Whether it looks for itself. It knows once it is started, and may have to take to it later."""
+        self._forced = force_polling
         self._changed = changed
         self._recursive = recursive
         self._prefix = os.path.join(self.folder, "")
@@ -102,6 +103,10 @@ class Watcher:
         self._next_check = 0.0
         self._next_sweep = 0.0
         self._second_looks: deque[tuple[float, str]] = deque()
+
+    def another(self) -> Watcher:
+        """A new one for the same folder: each is used once."""
+        return Watcher(self.folder, self._changed, recursive=self._recursive, force_polling=self._forced)
 
     def start(self) -> None:
         """Watch. Whatever changes once this has returned is told. Takes about 20 ms, and as long as one look.

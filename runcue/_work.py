@@ -190,7 +190,7 @@ class Work:
         # How often it was not ready.
         self._asks = 0
         self._declared: Declaration | None = None
-        # The keys of the artifacts it waits for, None if nothing is known of them.
+        # The artifacts it waits for, None if nothing is known of them.
         self._looking: tuple[Any, ...] | None = None
         self._waiters = self._runner = None
 

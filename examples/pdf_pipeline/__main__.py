@@ -18,10 +18,9 @@ from pathlib import Path
 import httpx
 
 import runcue
-from artifacts import prepare
 from document import UnreadablePdfError, read_outline
 from ocr import OcrError, find_tesseract
-from pipeline import Plan, TextSource, declare, submit_everything
+from pipeline import Plan, TextSource, declare, prepare, submit_everything
 from report import Tally, report
 from runcue.timeline import Timeline
 from summary_server import LIMIT, WINDOW, SummaryServer
@@ -82,18 +81,6 @@ def choose_text_source(wanted: str, language: str) -> TextSource:
     return TextSource(f"{version} ({language})", language)
 
 
-def make_folders(plan: Plan, out: Path) -> None:
-    """Make sure that there is a folder to write to.
-
-    Raises:
-        BadInputError: There is none and cannot be.
-    """
-    try:
-        prepare(plan.artifacts)
-    except OSError as error:
-        raise BadInputError(f"cannot write to {out}: {error.strerror}") from error
-
-
 async def run(plan: Plan, out: Path, server: SummaryServer, rate: str) -> int:
     """Run the pipeline and print the report.
 
@@ -104,7 +91,7 @@ async def run(plan: Plan, out: Path, server: SummaryServer, rate: str) -> int:
     # The server is on this machine, whatever proxy the environment names.
     async with httpx.AsyncClient(base_url=server.url, timeout=30, trust_env=False) as summarizer:
         declare(cue, plan, summarizer, rate)
-        tally = Tally(cue, total=2 * plan.outline.pages + 2)
+        tally = Tally(cue, total=3 * plan.outline.pages + 1)
         timeline = Timeline(cue, label=lambda work: str(work.params.get("page", "all")))
         async with cue:
             await submit_everything(cue, plan)
@@ -112,7 +99,8 @@ async def run(plan: Plan, out: Path, server: SummaryServer, rate: str) -> int:
     picture = out / "timeline.svg"
     shown = str(picture)
     if tally.of("run") or tally.of("failed"):
-        timeline.write_svg(picture, title=f"{plan.outline.title}: from PDF to summary")
+        drawing = timeline.svg(title=f"{plan.outline.title}: from PDF to summary")
+        runcue.atomic_write(picture, drawing, durable=False)
     else:
         # A run that did nothing has nothing to show, and the picture of the one that did is still true.
         shown += " (of the last run that did something)" if picture.exists() else " (not drawn: nothing ran)"
@@ -134,9 +122,10 @@ def main(arguments: list[str]) -> int:
     try:
         outline = read_outline(options.pdf)
         plan = Plan(options.pdf, outline, out, choose_text_source(options.text_from, options.language))
-        make_folders(plan, out)
-        # The questions compare contents. A big PDF is read for that here, once, and not within a callback.
-        plan.source.fingerprint()
+        try:
+            prepare(plan)
+        except OSError as error:
+            raise BadInputError(f"cannot write to {out}: {error.strerror}") from error
         with SummaryServer() as server:
             return runcue.run(lambda: run(plan, out, server, options.rate))
     except (UnreadablePdfError, BadInputError, runcue.RuncueError) as error:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,25 +72,21 @@ def read_outline(pdf: Path) -> Outline:
     return Outline(title if named else pdf.stem, pages)
 
 
-def render_pages(pdf: Path, pages: Iterable[int]) -> Iterator[tuple[int, bytes]]:
-    """Render pages one after the other.
+def render(pdf: Path, number: int, dpi: int) -> bytes:
+    """Return the picture of a page, a grey PNG.
 
     Args:
         pdf: The file.
-        pages: Their numbers, from 1.
-
-    Yields:
-        The number of each page and its picture, a grey PNG.
+        number: The page, from 1.
+        dpi: Pixels per inch; fewer for a page the size of a poster.
     """
-    with closing(pypdfium2.PdfDocument(pdf)) as document:
-        for number in pages:
-            with closing(document[number - 1]) as page:
-                width, height = page.get_size()
-                scale = min(DPI / 72, math.sqrt(_LARGEST_IMAGE / max(1.0, width * height)))
-                with closing(page.render(scale=scale, grayscale=True)) as bitmap:
-                    file = io.BytesIO()
-                    bitmap.to_pil().save(file, "PNG")
-            yield number, file.getvalue()
+    with closing(pypdfium2.PdfDocument(pdf)) as document, closing(document[number - 1]) as page:
+        width, height = page.get_size()
+        scale = min(dpi / 72, math.sqrt(_LARGEST_IMAGE / max(1.0, width * height)))
+        with closing(page.render(scale=scale, grayscale=True)) as bitmap:
+            file = io.BytesIO()
+            bitmap.to_pil().save(file, "PNG")
+            return file.getvalue()
 
 
 def read_text_layer(pdf: Path, number: int) -> str:

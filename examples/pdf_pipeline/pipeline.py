@@ -1,10 +1,10 @@
 """The pipeline itself: what is made from what, which services it takes, and the handlers that make it.
 
-    split_pdf -> extract_text, page by page -> summarize_page -> summarize
+    render_page -> extract_text -> summarize_page, each page by page -> summarize
 
-Nothing here says "then". Every work is submitted at once, and what may run is found by asking two questions about
-files: are the inputs valid, and is the output missing or old? That is why a page is read while later pages are still
-being rendered, and why running the program again does only what is left to do.
+Nothing here says "then". Each task declares the files it needs and the files it leaves, every work is submitted at
+once, and what may run is found by looking at those files. That is why a page is read while later pages are still being
+rendered, and why running the program again does only what is left to do.
 
 Must not know: the command line, the summary server's insides, how a report looks.
 """
@@ -17,8 +17,7 @@ from pathlib import Path
 import httpx
 
 import runcue
-from artifacts import Artifact
-from document import DPI, Outline, read_text_layer, render_pages
+from document import DPI, Outline, read_text_layer, render
 from ocr import cores, read_picture
 
 SENTENCES_PER_PAGE = 2
@@ -44,61 +43,65 @@ class RefusedError(Exception):
     """The summary server said 429: it was asked more often than it allows."""
 
 
+@dataclass(frozen=True)
 class Plan:
-    """Every file that will exist in the end, and what each is made from.
+    """Every file that will exist in the end.
 
-    Args:
+    Attributes:
         pdf: The document.
         outline: Its title and number of pages.
         out: The folder that everything goes to.
         text_source: Where texts come from.
     """
 
-    def __init__(self, pdf: Path, outline: Outline, out: Path, text_source: TextSource) -> None:
-        self.outline = outline
-        self.text_source = text_source
-        self.source = Artifact(pdf)
-        self.numbers = range(1, outline.pages + 1)
-        digits = max(2, len(str(outline.pages)))
-        names = {number: f"page-{number:0{digits}}" for number in self.numbers}
-        self.pictures = {
-            number: Artifact(out / "pages" / f"{name}.png", (self.source,), f"page {number} at {DPI} dpi")
-            for number, name in names.items()
-        }
-        # A text layer is not on the picture, so a text that was taken from it also depends on the PDF as such.
-        also = () if text_source.language else (self.source,)
-        self.texts = {
-            number: Artifact(
-                out / "text" / f"{name}.txt", (self.pictures[number], *also), text_source.description
-            )
-            for number, name in names.items()
-        }
-        self.extracts = {
-            number: Artifact(
-                out / "extracts" / f"{name}.txt", (self.texts[number],), f"{SENTENCES_PER_PAGE} sentences"
-            )
-            for number, name in names.items()
-        }
-        recipe = f"{outline.title}, {text_source.description}, {SENTENCES_IN_TOTAL} sentences"
-        self.summary = Artifact(out / "summary.md", tuple(self.extracts.values()), recipe)
+    pdf: Path
+    outline: Outline
+    out: Path
+    text_source: TextSource
 
     @property
-    def artifacts(self) -> list[Artifact]:
-        """All that will be made."""
-        return [*self.pictures.values(), *self.texts.values(), *self.extracts.values(), self.summary]
+    def pages(self) -> range:
+        return range(1, self.outline.pages + 1)
 
-    def made_by(self, work: runcue.Work) -> list[Artifact]:
-        """Return what a work makes."""
-        if work.task == "split_pdf":
-            return list(self.pictures.values())
-        if work.task == "summarize":
-            return [self.summary]
-        made = self.texts if work.task == "extract_text" else self.extracts
-        return [made[work.params["page"]]]
+    @property
+    def summary(self) -> Path:
+        return self.out / "summary.md"
+
+    def picture(self, page: int) -> Path:
+        return self.out / "pages" / f"{self._name(page)}.png"
+
+    def text(self, page: int) -> Path:
+        return self.out / "text" / f"{self._name(page)}.txt"
+
+    def extract(self, page: int) -> Path:
+        return self.out / "extracts" / f"{self._name(page)}.txt"
+
+    def _name(self, page: int) -> str:
+        return f"page-{page:0{max(2, len(str(self.outline.pages)))}}"
+
+
+def prepare(plan: Plan) -> None:
+    """Make the folders, and remove pages that an earlier edition of the document had and this one has not.
+
+    Raises:
+        OSError: A folder cannot be made.
+    """
+    for of_page in (plan.picture, plan.text, plan.extract):
+        folder = of_page(1).parent
+        folder.mkdir(parents=True, exist_ok=True)
+        wanted = {of_page(page).name for page in plan.pages}
+        for path in [*folder.glob("page-*"), *folder.glob(".runcue-stamp-page-*")]:
+            if path.name.removeprefix(".runcue-stamp-") not in wanted:
+                path.unlink()
 
 
 def declare(cue: runcue.Cue, plan: Plan, summarizer: httpx.AsyncClient, rate: str) -> None:
-    """Tell a cue everything: its services, the two questions, and the tasks.
+    """Tell a cue everything: its services, and the tasks with what they need and leave.
+
+    Two policies say when a file is out of date. Rendering and reading go by content and params (`digest`): a PDF that
+    was merely copied is not rendered again, and a page that looks as it did is not read again. Summaries go by time
+    (`newer`, which is the default): whoever deletes a text wants to see it summarized anew, also if it comes out the
+    same.
 
     Args:
         cue: The cue.
@@ -110,81 +113,92 @@ def declare(cue: runcue.Cue, plan: Plan, summarizer: httpx.AsyncClient, rate: st
     cue.service("pdfium", concurrent=1)
     cue.service("summarizer", rate=rate, concurrent=5)
 
-    @cue.is_ready
-    def is_ready(work: runcue.Work) -> bool | tuple[bool, str]:
-        for artifact in plan.made_by(work):
-            missing = artifact.first_invalid_input()
-            if missing:
-                return False, f"waits for {missing.path}"
-        return True
-
-    @cue.is_stale
-    def is_stale(work: runcue.Work) -> bool:
-        return not all(artifact.is_valid() for artifact in plan.made_by(work))
-
-    @cue.task("split_pdf", uses="pdfium")
-    def split_pdf(work: runcue.Work) -> None:
-        missing = {number: picture for number, picture in plan.pictures.items() if not picture.is_valid()}
-        made_from = {number: picture.made_from() for number, picture in missing.items()}
-        for number, image in render_pages(plan.source.path, missing):
-            # From here on this page is a valid artifact, and whoever waits for it need not wait for the others. In a
-            # new edition of the PDF most pages look as they did before, and need not be read again.
-            missing[number].publish(image, made_from[number], same_is_news=False)
+    @cue.task(
+        "render_page",
+        uses="pdfium",
+        inputs=plan.pdf,
+        outputs=lambda work: plan.picture(work.params["page"]),
+        fresh=runcue.digest(),
+    )
+    def render_page(work: runcue.Work) -> None:
+        image = render(plan.pdf, work.params["page"], work.params["dpi"])
+        with work.write(work.outputs[0], "wb") as file:
+            file.write(image)
 
     if plan.text_source.language:
         _read_pictures(cue, plan, plan.text_source.language)
     else:
         _read_text_layer(cue, plan)
 
-    @cue.task("summarize_page", uses="summarizer", timeout=60)
+    @cue.task(
+        "summarize_page",
+        uses="summarizer",
+        timeout=60,
+        inputs=lambda work: plan.text(work.params["page"]),
+        outputs=lambda work: plan.extract(work.params["page"]),
+    )
     async def summarize_page(work: runcue.Work) -> None:
-        page = work.params["page"]
-        target = plan.extracts[page]
-        made_from = target.made_from()
-        sentences = await _ask(summarizer, _read(plan.texts[page]), SENTENCES_PER_PAGE)
-        target.publish("".join(f"{sentence}\n" for sentence in sentences).encode(), made_from)
+        text = plan.text(work.params["page"]).read_text(encoding="utf-8")
+        sentences = await _ask(summarizer, text, SENTENCES_PER_PAGE)
+        with work.write(work.outputs[0]) as file:
+            file.writelines(f"{sentence}\n" for sentence in sentences)
 
-    @cue.task("summarize", uses="summarizer", timeout=60)
+    @cue.task(
+        "summarize",
+        uses="summarizer",
+        timeout=60,
+        inputs=[plan.pdf, *map(plan.extract, plan.pages)],  # the title is the document's
+        outputs=plan.summary,
+    )
     async def summarize(work: runcue.Work) -> None:
-        made_from = plan.summary.made_from()
-        by_page = {number: _read(extract).splitlines() for number, extract in plan.extracts.items()}
+        by_page = {page: plan.extract(page).read_text(encoding="utf-8").splitlines() for page in plan.pages}
         everything = "\n\n".join("\n\n".join(sentences) for sentences in by_page.values())
         best = await _ask(summarizer, everything, SENTENCES_IN_TOTAL)
-        plan.summary.publish(_markdown(plan, best, by_page).encode(), made_from)
+        with work.write(work.outputs[0]) as file:
+            file.write(_markdown(plan, best, by_page))
 
 
 def _read_pictures(cue: runcue.Cue, plan: Plan, language: str) -> None:
     """Text from what can be seen: one tesseract per core, each in a process of its own."""
     cue.service("tesseract", concurrent=cores())
 
-    @cue.task("extract_text", uses="tesseract", timeout=300)
+    @cue.task(
+        "extract_text",
+        uses="tesseract",
+        timeout=300,
+        inputs=lambda work: plan.picture(work.params["page"]),
+        outputs=lambda work: plan.text(work.params["page"]),
+        fresh=runcue.digest(),
+    )
     async def extract_text(work: runcue.Work) -> None:
-        page = work.params["page"]
-        target = plan.texts[page]
-        made_from = target.made_from()
-        text = await read_picture(plan.pictures[page].path, language)
-        target.publish(text.encode(), made_from)
+        text = await read_picture(plan.picture(work.params["page"]), language)
+        with work.write(work.outputs[0]) as file:
+            file.write(text)
 
 
 def _read_text_layer(cue: runcue.Cue, plan: Plan) -> None:
     """Text from the PDF itself: that is PDFium again, and so takes turns with rendering."""
 
-    @cue.task("extract_text", uses="pdfium")
+    @cue.task(
+        "extract_text",
+        uses="pdfium",
+        inputs=lambda work: [plan.pdf, plan.picture(work.params["page"])],
+        outputs=lambda work: plan.text(work.params["page"]),
+        fresh=runcue.digest(),
+    )
     def extract_text(work: runcue.Work) -> None:
-        page = work.params["page"]
-        target = plan.texts[page]
-        made_from = target.made_from()
-        text = read_text_layer(plan.source.path, page)
-        target.publish(text.encode(errors="replace"), made_from)
+        text = read_text_layer(plan.pdf, work.params["page"])
+        with work.write(work.outputs[0], "wb") as file:
+            file.write(text.encode(errors="replace"))
 
 
 async def submit_everything(cue: runcue.Cue, plan: Plan) -> None:
     """Submit all works, the last stage first to make the point: the order of submission says nothing."""
     await cue.submit("summarize")
-    for number in plan.numbers:
-        await cue.submit("summarize_page", params={"page": number})
-        await cue.submit("extract_text", params={"page": number})
-    await cue.submit("split_pdf")
+    for page in plan.pages:
+        await cue.submit("summarize_page", params={"page": page})
+        await cue.submit("extract_text", params={"page": page, "from": plan.text_source.description})
+        await cue.submit("render_page", params={"page": page, "dpi": DPI})
 
 
 async def _ask(summarizer: httpx.AsyncClient, text: str, sentences: int) -> list[str]:
@@ -202,10 +216,6 @@ async def _ask(summarizer: httpx.AsyncClient, text: str, sentences: int) -> list
     return chosen
 
 
-def _read(artifact: Artifact) -> str:
-    return artifact.path.read_text(encoding="utf-8")
-
-
 def _markdown(plan: Plan, best: list[str], by_page: dict[int, list[str]]) -> str:
     """The summary as a page of Markdown, which says what kind of summary it is."""
     lines = [
@@ -221,6 +231,6 @@ def _markdown(plan: Plan, best: list[str], by_page: dict[int, list[str]]) -> str
         "## Page by page",
         "",
     ]
-    for number, sentences in by_page.items():
-        lines += [f"**Page {number}.** {' '.join(sentences) or '(no text)'}", ""]
+    for page, sentences in by_page.items():
+        lines += [f"**Page {page}.** {' '.join(sentences) or '(no text)'}", ""]
     return "\n".join(lines)

@@ -16,7 +16,7 @@ from pipeline import Plan
 from summary_server import LIMIT, WINDOW, WindowLimit
 
 LINES_OF_TROUBLE = 12
-STAGES = ("split_pdf", "extract_text", "summarize_page", "summarize")
+STAGES = ("render_page", "extract_text", "summarize_page", "summarize")
 
 
 class Tally:
@@ -51,6 +51,10 @@ class Tally:
     def of(self, outcome: str) -> int:
         """Return how many works ended like this, over all tasks."""
         return sum(count for (_, ended), count in self.counts.items() if ended == outcome)
+
+    def succeeded(self, task: str) -> bool:
+        """Return whether works of a task ended with what they are to make, all that ended."""
+        return not (self.counts[task, "failed"] or self.counts[task, "not run"]) and self._settled(task) > 0
 
     def clear_line(self) -> None:
         """Take the line of progress away."""
@@ -87,7 +91,7 @@ def report(
     """
     because = f": {plan.text_source.because}" if plan.text_source.because else ""
     lines = [
-        f"document        {plan.source.path.name}: {plan.outline.title}, {plan.outline.pages} pages",
+        f"document        {plan.pdf.name}: {plan.outline.title}, {plan.outline.pages} pages",
         f"text from       {plan.text_source.description}{because}",
         "",
         f"{'':16}{'run':>8}{'skipped':>10}{'failed':>9}{'not run':>10}",
@@ -103,7 +107,7 @@ def report(
         "",
         f"summary server  {limit.accepted} requests answered{busiest}; {refused}",
         f"duration        {summary.duration:.1f} s",
-        f"files           {plan.summary.path}{'' if plan.summary.is_valid() else ' (not made, or out of date)'}",
+        f"files           {plan.summary}{'' if tally.succeeded('summarize') else ' (not made, or out of date)'}",
         f"                {timeline}",
         f"                {out / 'text'}, {out / 'pages'}, {out / 'extracts'}",
     ]

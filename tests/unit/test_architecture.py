@@ -15,10 +15,11 @@ LAYERS = [
         "_current",
         "_artifacts",
         "_publish",
+        "_stamps",
         "_freshness",
         "_carrying",
     ],  # what works leave behind, on disk and else
-    ["_registry", "_callbacks"],  # L3 user code
+    ["_registry", "_callbacks", "_why"],  # L3 user code
     [
         "_clock",
         "_limiter",
@@ -30,7 +31,7 @@ LAYERS = [
         "_waits",
         "_watching",
     ],  # L4 async shell: its parts
-    ["_dispatcher", "_handle", "_overdue", "_stopping"],  # and who puts them together
+    ["_dispatcher", "_handle", "_overdue", "_pitfalls", "_stopping"],  # and who puts them together
     ["_cue", "_blocking", "_run", "__init__", "testing"],  # L5 face
 ]
 EXTRAS = ["timeline"]  # beside the library: they see of it what every user sees

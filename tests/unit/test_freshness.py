@@ -161,6 +161,18 @@ class TestNewer:
         assert stale(work_of(Row("in", aware), Row("out", later), newer())) is None
         assert stale(work_of(Row("in", later), Row("out", aware), newer())) is not None
 
+    def test_naive_datetimes_in_the_hour_that_comes_twice_are_told_apart(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        first = datetime(2024, 10, 27, 2, 45)  # noqa: DTZ001 - local time is the point
+        second = datetime(2024, 10, 27, 2, 30, fold=1)  # noqa: DTZ001
+        with monkeypatch.context() as patch:
+            patch.setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3")
+            time.tzset()
+            assert stale(work_of(Row("in", second), Row("out", first), newer())) is not None
+            assert stale(work_of(Row("in", first), Row("out", second), newer())) is None
+        time.tzset()
+
     def test_the_earliest_datetime_there_is_does_no_harm(self, target: Path) -> None:
         put(target)
         assert stale(work_of(Row("row", datetime.min), File(target), newer())) is None  # noqa: DTZ901
@@ -272,9 +284,10 @@ class TestNewerAfterARun:
         assert len(said) == 1
         assert all(word in said[0] for word in (str(source), str(target), "work 1"))
 
-    def test_so_does_one_that_is_replaced_by_an_older_one(self, source: Path, target: Path) -> None:
+    @pytest.mark.parametrize("at", [OLD - 20, OLD + 20])
+    def test_so_does_one_that_is_replaced_by_an_older_one(self, source: Path, target: Path, at: int) -> None:
         work = work_of(File(source), File(target), newer())
-        run(work, lambda: (put(source, at=OLD - 50), put(target)))
+        run(work, lambda: (put(source, at=OLD - 50), put(target, at=at)))
         assert stale(work) is not None
 
     def test_and_one_that_is_changed_and_put_back(self, source: Path, target: Path) -> None:
@@ -579,13 +592,15 @@ class TestDigest:
 
 
 class TestDigestDuringARun:
-    @pytest.mark.parametrize("before", [None, "made"])
+    @pytest.mark.parametrize("before", ["nothing", "a run", "some time"])
     def test_an_input_that_changes_leaves_no_stamp_and_says_so(
-        self, source: Path, target: Path, caplog: pytest.LogCaptureFixture, before: str | None
+        self, source: Path, target: Path, caplog: pytest.LogCaptureFixture, before: str
     ) -> None:
         work = work_of(File(source), File(target), digest())
-        if before:
+        if before == "a run":
             run(work, made(work))
+        elif before == "some time":
+            wait_a_tick(source)
         run(work, lambda: (put(target), put(source, "changed")))
         assert stale(work) == ("no stamp", File(target), None)
         said = messages(caplog)
@@ -726,6 +741,22 @@ class TestFiles:
         work = work_of(File(source), File(target), digest())
         run(work, lambda: target.symlink_to(source))
         assert mtime(source) == OLD
+        assert stale(work) is None
+
+    def test_a_link_to_a_folder_does_not_date_what_is_in_that(self, tmp_path: Path, target: Path) -> None:
+        folder = tmp_path / "folder"
+        folder.mkdir()
+        put(folder / "a", at=OLD)
+        work = work_of(File(folder), File(target), digest())
+        run(work, lambda: target.symlink_to(folder))
+        assert mtime(folder / "a") == OLD
+        assert stale(work) is None
+
+    def test_what_has_another_name_is_not_dated(self, source: Path, target: Path) -> None:
+        other = put(target.with_name("other"), at=OLD)
+        work = work_of(File(source), File(target), digest())
+        run(work, lambda: os.link(other, target))
+        assert mtime(other.path) == OLD
         assert stale(work) is None
 
     def test_what_one_work_has_made_the_next_need_not_read(

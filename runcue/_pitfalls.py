@@ -1,0 +1,246 @@
+"""Mistakes that make work wait for ever or leave it outdated, told within a second and without any time-out.
+
+Lives here: four findings, each told once as a warning. An artifact that works wait for and that nothing makes; works
+that wait for each other in a circle; works whose is_ready says no while nothing runs or is timed that could change it;
+artifacts made from something that has been made anew since.
+
+Looked for half a second after anything has changed, while time passes anyway: this wakes no clock and keeps no drain
+waiting. With very many works waiting it is done once nothing moves any more.
+
+Must not know: how anything is decided.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Hashable
+from typing import Any, Final
+
+from runcue._core import Core
+from runcue._dispatcher import Dispatcher
+from runcue._errors import how_many, words_of
+from runcue._why import Explainer, grouped
+from runcue._work import COMPLETED, HELD, SKIPPED, WAITING, Work
+
+__all__ = ["Pitfalls"]
+
+logger = logging.getLogger("runcue")
+
+LOOK_AFTER: Final = 0.5
+GRACE: Final = 0.4
+"""Seconds that something must have been so before it is told: what is submitted next may put it right."""
+
+_MANY: Final = 10_000
+_SHOWN: Final = 5
+
+
+class Pitfalls:
+    """Looks for them in one cue."""
+
+    def __init__(self, core: Core, dispatcher: Dispatcher, explainer: Explainer) -> None:
+        self._core = core
+        self._dispatcher = dispatcher
+        self._explainer = explainer
+        self._looked_at: object = None
+        self._told: set[Hashable] = set()
+        dispatcher.preparing.append(self._prepare)
+        dispatcher.timers.on_due["pitfalls"] = self._due
+
+    def _state(self) -> object:
+        core = self._core
+        return core.settlements, core.submitted, core.count[WAITING], core.count[HELD]
+
+    def _prepare(self) -> None:
+        core = self._core
+        if not (core.count[WAITING] or core.count[HELD] or core.makers.remade):
+            return
+        passive = self._dispatcher.timers.passive
+        if "pitfalls" not in passive and self._looked_at != self._state():
+            passive.set("pitfalls", self._dispatcher.now() + LOOK_AFTER)
+
+    def _due(self, now: float) -> None:
+        self._looked_at = self._state()
+        if not self.look(now, GRACE):
+            self._looked_at = None  # something was too young, or too much: again
+
+    def look_now(self) -> None:
+        """Tell what is found without waiting: nothing moves any more."""
+        self._looked_at = self._state()
+        self.look(self._dispatcher.now(), 0.0)
+
+    def look(self, now: float, grace: float) -> bool:
+        """Tell what is found.
+
+        Args:
+            now: Monotonic.
+            grace: Seconds that a work must have waited.
+
+        Returns:
+            Whether everything was looked at.
+        """
+        core = self._core
+        at_rest = self._at_rest()
+        if not at_rest and core.count[HELD] + core.makers.looking > _MANY:
+            return False
+        whole = self._tell_circles()
+        whole &= self._tell_unmade(now, grace, at_rest)
+        if at_rest:
+            whole &= self._tell_stuck(now, grace)
+        if core.makers.remade:
+            self._tell_outdated()
+        return whole
+
+    def _at_rest(self) -> bool:
+        dispatcher = self._dispatcher
+        return not (
+            dispatcher.movers()
+            or dispatcher.gates.being_asked
+            or dispatcher.lines
+            or self._core.called
+            or dispatcher.can_start()
+        )
+
+    def _is_news(self, what: Hashable) -> bool:
+        if what in self._told:
+            return False
+        if len(self._told) > _MANY:
+            self._told.clear()
+        self._told.add(what)
+        return True
+
+    # --- Nobody makes it ----------------------------------------------------------------------------------------
+
+    def _tell_unmade(self, now: float, grace: float, at_rest: bool) -> bool:
+        found: list[tuple[Work, str]] = []
+        whole = True
+        for work in self._waiting():
+            if now - work._entered < grace:
+                whole = False
+                continue
+            artifacts = work.inputs if work._answer in work.inputs else work._looking or ()
+            for artifact in artifacts:
+                if self._is_unmade(work, artifact, at_rest) and self._is_news(("unmade", artifact._key)):
+                    found.append((work, f"{words_of(artifact)} {artifact.problem()}"))
+        if found:
+            logger.warning(
+                "No producer: %s. Nothing that is pending or running makes %s. Submit the work that does; if it comes "
+                "from outside, tell so by cue.watch(folder) or cue.nudge(path)",
+                grouped(found),
+                "it" if len(found) == 1 else "them",
+            )
+        return whole
+
+    def _is_unmade(self, work: Work, artifact: Any, at_rest: bool) -> bool:
+        makers = self._core.makers
+        if artifact._key in makers.of or artifact._key in makers.failed:
+            return False
+        if not at_rest and self._explainer.somebody_may_make_it(work, (artifact,)):
+            return False
+        return not self._explainer.is_watched(artifact) and not self._explainer.is_valid(artifact)
+
+    def _waiting(self) -> list[Work]:
+        """Works that are not ready because of artifacts that are known."""
+        found: dict[Work, None] = {}
+        for there in self._core.makers.all_lookers():
+            for work in there if isinstance(there, dict) else (there,):
+                if work._phase == WAITING:
+                    found[work] = None
+        return list(found)
+
+    # --- Circles ------------------------------------------------------------------------------------------------
+
+    def _tell_circles(self) -> bool:
+        seen: dict[Work, int] = {}
+        number = 0
+        for there in self._core.makers.all_lookers():
+            for start in there if isinstance(there, dict) else (there,):
+                number += 1
+                work: Work | None = start
+                way: list[Work] = []
+                while work is not None and work not in seen:
+                    seen[work] = number
+                    way.append(work)
+                    work = self._explainer.waits_for(work)
+                if work is not None and seen[work] == number and way:
+                    circle = way[way.index(work) :]
+                    self._tell_circle(circle)
+        return True
+
+    def _tell_circle(self, circle: list[Work]) -> None:
+        if not self._is_news(("circle", min(work.id for work in circle))):
+            return
+        names = [f"{work.task} {work.id} (for {words_of(work._answer)})" for work in circle[:_SHOWN]]
+        if len(circle) > _SHOWN:
+            names.append(f"{len(circle) - _SHOWN} more")
+        logger.warning(
+            "Cycle: %s waits for %s %s. None of these %d works can ever run; cue.plan() finds this beforehand",
+            " waits for ".join(names),
+            circle[0].task,
+            circle[0].id,
+            len(circle),
+        )
+
+    # --- Not ready, and nothing moves ---------------------------------------------------------------------------
+
+    def _tell_stuck(self, now: float, grace: float) -> bool:
+        if self._explainer.watches():
+            return True
+        found: list[tuple[Work, str]] = []
+        whole = True
+        waiting = self._core.count[WAITING]
+        for task in self._core.all_tasks:
+            for work in task.waiting:
+                if work._phase != WAITING or work._looking is not None:
+                    continue
+                if now - work._entered < grace:
+                    whole = False
+                elif self._is_news(("stuck", task.name)):
+                    found.append((work, self._explainer.details(work)))
+                break
+        if found:
+            logger.warning(
+                "Stuck: %s. Nothing runs or is timed that could change that (%s not ready). They wait for something "
+                "from outside, for each other, or for what nobody makes; declared inputs and outputs would tell which",
+                grouped(found),
+                how_many(waiting, "work is", "works are"),
+            )
+        return whole
+
+    # --- Made from what is no longer so -------------------------------------------------------------------------
+
+    def _tell_outdated(self) -> None:
+        remade = self._core.makers.remade
+        anew = {}
+        while remade:
+            maker = remade.popleft()
+            for artifact in maker.outputs:
+                anew[artifact._key] = (maker, artifact)
+        latest: dict[Hashable, tuple[Work, Work, Any]] = {}
+        for work in self._core.history.line:
+            if work._outcome not in (COMPLETED, SKIPPED) or not work.outputs:
+                continue
+            hit = next((anew[one._key] for one in work.inputs if one._key in anew), None)
+            if hit is not None:
+                latest[work.outputs[0]._key] = (work, *hit)
+        found = []
+        for key, (work, maker, artifact) in latest.items():
+            if key in self._core.makers.of or work is maker:
+                continue
+            before = (work.completed_at or 0.0) <= (maker.completed_at or 0.0)
+            if (before or self._is_older(work, artifact)) and self._is_news(("outdated", work.id, maker.id)):
+                found.append(
+                    (work, f"{words_of(work.outputs[0])} was made from the {words_of(artifact)} before")
+                )
+        if found:
+            logger.warning(
+                "Stale downstream: %s. What it was made from has been made anew since; submit %s again",
+                grouped(found),
+                "it" if len(found) == 1 else "them",
+            )
+
+    @staticmethod
+    def _is_older(work: Work, artifact: Any) -> bool:
+        try:
+            return bool(min(one.version() for one in work.outputs) < artifact.version())
+        except Exception:
+            return False  # not comparable: then nothing is claimed
