@@ -244,7 +244,8 @@ class File(Artifact):
         self.bare = max_age is None and validate is None
         self._max_age = None if max_age is None else parse_duration(max_age, f"max_age of File({given!r})")
         self.validate = validate
-        if validate is not None and (not callable(validate) or iscoroutinefunction(validate)):
+        plain: object = validate  # what it was declared to be is not known to be so
+        if plain is not None and (not callable(plain) or iscoroutinefunction(plain)):
             raise ConfigurationError(
                 f"validate of File({given!r}) must be a plain function that takes a Path, not {validate!r}."
             )

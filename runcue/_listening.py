@@ -69,13 +69,12 @@ class Lines:
             line.append((awaitable, work))
             return
         line = self._lines[listener] = deque(((awaitable, work),))
-        task = asyncio.get_running_loop().create_task(self._serve(listener), context=self._context)
+        task = asyncio.get_running_loop().create_task(self._serve(listener, line), context=self._context)
         self._tasks.add(task)
         task.add_done_callback(lambda task: self._gone(task, listener, line))
 
-    async def _serve(self, listener: Listener) -> None:
+    async def _serve(self, listener: Listener, line: Line) -> None:
         callbacks = self._callbacks
-        line = self._lines[listener]
 
         def told(seconds: float) -> None:
             if seconds > BLOCKS_AFTER:

@@ -118,9 +118,11 @@ class Pitfalls:
                 whole = False
                 continue
             artifacts = work.inputs if work._answer in work.inputs else work._looking or ()
-            for artifact in artifacts:
-                if self._is_unmade(work, artifact, at_rest) and self._is_news(("unmade", artifact._key)):
-                    found.append((work, f"{words_of(artifact)} {artifact.problem()}"))
+            found += [
+                (work, f"{words_of(artifact)} {artifact.problem()}")
+                for artifact in artifacts
+                if self._is_unmade(work, artifact, at_rest) and self._is_news(("unmade", artifact._key))
+            ]
         if found:
             logger.warning(
                 "No producer: %s. Nothing that is pending or running makes %s. Submit the work that does; if it comes "

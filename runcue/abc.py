@@ -97,7 +97,7 @@ class Limiter(Protocol):
 
 
 class Freshness(Protocol):
-    """Decides whether outputs that are there and valid are out of date. Yours goes where `newer()` and `digest()` go."""
+    """Decides whether outputs that are there and valid are out of date. Yours goes where `newer()` goes."""
 
     def stale(self, work: Any) -> tuple[str, Any, Any] | None:
         """Asked in the event loop once all inputs and outputs were found valid.

@@ -165,7 +165,9 @@ def test_the_default_pending_warning_goes_to_the_logger_and_says_why(
 
 
 @pytest.mark.rule(20)
-def test_without_the_options_nothing_times_out_and_nothing_is_said(caplog: pytest.LogCaptureFixture) -> None:
+def test_without_the_options_nothing_times_out_and_only_that_it_is_stuck_is_said_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     async def main() -> None:
         cue = runcue.Cue()
         cue.task("t")(lambda work: None)
@@ -174,7 +176,7 @@ def test_without_the_options_nothing_times_out_and_nothing_is_said(caplog: pytes
         handle = await cue.submit("t")
         await asyncio.sleep(1_000_000)
         assert handle.work.state is runcue.WorkState.PENDING
-        assert told(caplog, "") == []
+        assert [message[:5] for message in told(caplog, "")] == ["Stuck"]
         await cue.stop()
 
     run(main)
