@@ -34,6 +34,7 @@ from benchmarks.measuring import Figure, Spread  # noqa: E402
 from benchmarks.promptness import p5  # noqa: E402
 from benchmarks.rates import p7  # noqa: E402
 from benchmarks.throughput import p1, p6  # noqa: E402
+from benchmarks.up_to_date import a4, a6  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "out" / "results.json"
 PAGE = ROOT / "docs" / "benchmarks.md"
@@ -53,7 +54,9 @@ BENCHMARKS: dict[str, Callable[..., list[Figure]]] = {
     "A1": a1,
     "A2": a2,
     "A3": a3,
+    "A4": a4,
     "A5": a5,
+    "A6": a6,
 }
 
 

@@ -3,8 +3,10 @@
 The smallest example with the whole idea of runcue in it. Two tasks, and no line that says "B follows A": baking knows
 only that it needs fresh slices. Whether the slices on the board are fresh is one function, `Kitchen.slices_valid`, and
 it is asked twice: as `is_ready` of baking ("are the inputs valid?") and, turned around, as `is_stale` of slicing ("is
-the output missing or old?"). So when slices go brown, slicing runs again and baking waits for it, without a word of
-coordination between the two.
+the output missing or old?"). So when slices go brown, slicing runs again and baking waits for it.
+
+The other examples declare `inputs=` and `outputs=`, and runcue asks by itself. Callbacks read better here, because
+"fresh" is the kitchen's own word: slices are dated by what is written in them, on a clock that `--days` lets run ahead.
 
     prep/<pie>/slices.json     proof that the apples were sliced, and when
     output/<pie>/pie.json      proof that the pie was baked, and from which slices
@@ -26,7 +28,6 @@ import asyncio
 import functools
 import json
 import math
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -91,10 +92,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Publish an artifact in one step: whoever looks sees the old file or the whole new one, never half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(content, indent=2) + "\n")
-    os.replace(part, path)
+    runcue.atomic_write(path, json.dumps(content, indent=2) + "\n", durable=False)
 
 
 def kitchen_cue(kitchen: Kitchen) -> runcue.Cue:

@@ -182,56 +182,26 @@ class Plan:
         im = np.linspace(centre.imag + half_height, centre.imag - half_height, self.rows)[rows]
         return escape_times(re, im, self.view.iterations)
 
-    def missing_tile(self) -> Path | None:
-        """Return a tile that does not exist yet.
-
-        Looked for from the end: tiles are computed from the start, so while any is missing the first look finds one,
-        and asking this often costs nothing.
-        """
-        return next(
-            (path for cell in reversed(self.cells()) if not (path := self.tile_path(*cell)).exists()), None
-        )
-
-    def picture_valid(self) -> bool:
-        """Say whether the picture is there and newer than every tile. Equal is not newer: clocks have ticks."""
-        if not self.picture.exists():
-            return False
-        drawn = self.picture.stat().st_mtime_ns
-        return all(self.tile_path(*cell).stat().st_mtime_ns < drawn for cell in self.cells())
-
 
 def mandelbrot_cue(plan: Plan, processors: int) -> runcue.Cue:
-    """Build the cue: one service, two tasks, two questions."""
+    """Build the cue: one service, two tasks, and the files that they need and leave."""
     cue = runcue.Cue()
     cue.service("cpu", concurrent=processors)
 
-    @cue.task("tile", uses="cpu")
+    @cue.task("tile", uses="cpu", outputs=lambda work: plan.tile_path(**work.params))
     def tile(work: runcue.Work) -> None:
-        path = plan.tile_path(work.params["row"], work.params["column"])
-        part = path.with_suffix(".part")
-        with part.open("wb") as file:
-            np.save(file, plan.compute(work.params["row"], work.params["column"]))
-        os.replace(part, path)  # a tile is there whole, or not at all
+        with work.write(work.outputs[0], "wb", durable=False) as file:
+            np.save(file, plan.compute(**work.params))
 
-    @cue.task("stitch", uses="cpu")
+    @cue.task(
+        "stitch", uses="cpu", inputs=[plan.tile_path(*cell) for cell in plan.cells()], outputs=plan.picture
+    )
     def stitch(work: runcue.Work) -> None:
         times = np.empty((plan.rows, plan.columns), dtype=np.float32)
         for cell in plan.cells():
             times[plan.area(*cell)] = np.load(plan.tile_path(*cell))
-        part = plan.picture.with_suffix(".part")
-        colour(times, plan.view).save(part, format="PNG")
-        os.replace(part, plan.picture)
-
-    @cue.is_ready(task="stitch")
-    def all_tiles_there(work: runcue.Work) -> bool | tuple[bool, str]:
-        missing = plan.missing_tile()
-        return missing is None or (False, f"{missing.name} is missing")
-
-    @cue.is_stale
-    def is_stale(work: runcue.Work) -> bool:
-        if work.task == "stitch":
-            return not plan.picture_valid()
-        return not plan.tile_path(work.params["row"], work.params["column"]).exists()
+        with work.write(work.outputs[0], "wb") as file:
+            colour(times, plan.view).save(file, format="PNG")
 
     return cue
 

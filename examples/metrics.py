@@ -123,45 +123,41 @@ class _Gauges(Collector):
         ]
 
 
-def pipeline_cue() -> runcue.Cue:
+def pipeline_cue(pages: int) -> runcue.Cue:
     """Build the small pipeline to look at: fetch a page, parse it, put it into an index.
 
-    Artifacts are entries in sets, since this example is about other things. Every fifth page was fetched before, so
+    Artifacts are flags in memory, since this example is about other things. Every fifth page was fetched before, so
     its fetch is skipped; every tenth is damaged, so its parsing fails and its indexing can never run.
     """
     cue = runcue.Cue()
     cue.service("api", rate="20/sec", concurrent=4)
     cue.service("cpu", concurrent=2)
     cue.service("database", concurrent=1)
-    fetched: set[int] = set()
-    parsed: set[int] = set()
+    fetched = {page: runcue.Flag(f"page {page} fetched") for page in range(1, pages + 1)}
+    parsed = {page: runcue.Flag(f"page {page} parsed") for page in fetched}
+    for page in range(5, pages + 1, 5):
+        fetched[page].set()
 
-    @cue.task("fetch", uses="api")
+    @cue.task("fetch", uses="api", outputs=lambda work: fetched[work.params["page"]])
     async def fetch(work: runcue.Work) -> None:
         await asyncio.sleep(0.05)
-        fetched.add(work.params["page"])
+        work.outputs[0].set()
 
-    @cue.task("parse", uses="cpu")
+    @cue.task(
+        "parse",
+        uses="cpu",
+        inputs=lambda work: fetched[work.params["page"]],
+        outputs=lambda work: parsed[work.params["page"]],
+    )
     def parse(work: runcue.Work) -> None:
         time.sleep(0.02)
         if work.params["page"] % 10 == 0:
             raise ValueError(f"page {work.params['page']} is damaged")
-        parsed.add(work.params["page"])
+        work.outputs[0].set()
 
-    @cue.task("index", uses=["cpu", "database"])
+    @cue.task("index", uses=["cpu", "database"], inputs=lambda work: parsed[work.params["page"]])
     def index(work: runcue.Work) -> None:
         time.sleep(0.03)
-
-    @cue.is_ready
-    def is_ready(work: runcue.Work) -> bool:
-        page = work.params["page"]
-        if work.task == "parse":
-            return page in fetched or page % 5 == 0
-        return work.task == "fetch" or page in parsed
-
-    @cue.is_stale
-    def is_stale(work: runcue.Work) -> bool:
-        return not (work.task == "fetch" and work.params["page"] % 5 == 0)
 
     return cue
 
@@ -190,7 +186,7 @@ async def watch(url: str, interval: float = 0.5) -> None:
 
 async def run_pipeline(pages: int, port: int) -> int:
     """Serve the metrics, run the pipeline, show the final scrape. Returns the exit code."""
-    cue = pipeline_cue()
+    cue = pipeline_cue(pages)
     registry = CollectorRegistry()
     wire(cue, registry)
     try:

@@ -72,15 +72,6 @@ def flush_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
-def publish_json(path: Path, content: dict[str, Any]) -> None:
-    """Publish a proof: after a kill at any instant there is none, or the whole of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    write_durably(part, (json.dumps(content, indent=2) + "\n").encode())
-    os.replace(part, path)
-    flush_folder(path.parent)
-
-
 class Bank:
     """The payment provider: an append-only ledger that charges each idempotency key once.
 
@@ -207,20 +198,16 @@ class Shop:
     def proof(self, order: str, name: str) -> Path:
         return self._orders / order / name
 
-    def has(self, order: str, name: str) -> bool:
-        """Say whether there is proof. Being there is enough: proofs appear whole, by a rename."""
-        return self.proof(order, name).exists()
-
 
 DAY = 24 * 60 * 60
-
-# What each task leaves behind, and what it needs to have been left before it. This is the whole "workflow".
-PROOF = {"charge_payment": "payment.json", "ship": "shipped.json", "send_confirmation": "email_sent.json"}
-NEEDS = {"ship": "payment.json", "send_confirmation": "shipped.json"}
+TASKS = ("charge_payment", "ship", "send_confirmation")
 
 
 def fulfilment_cue(shop: Shop, *, payment_rate: str = "100/min", email_rate: str = "50/min") -> runcue.Cue:
-    """Build the cue: three services, three tasks, two questions.
+    """Build the cue: three services, three tasks with the proof that each needs and leaves.
+
+    `fresh=None`: a proof that is there counts, whatever the dates of files say. Orders that come back from a backup
+    with the time of the restoration must not be charged and mailed once more.
 
     Raises:
         ValueError: A rate is not of the form that runcue knows.
@@ -230,50 +217,50 @@ def fulfilment_cue(shop: Shop, *, payment_rate: str = "100/min", email_rate: str
     cue.service("warehouse", concurrent=3)
     cue.service("email", rate=email_rate, concurrent=4)
 
-    @cue.task("charge_payment", uses="payment")
+    def paid(work: runcue.Work) -> Path:
+        return shop.proof(work.params["order"], "payment.json")
+
+    def shipped(work: runcue.Work) -> Path:
+        return shop.proof(work.params["order"], "shipped.json")
+
+    def mailed(work: runcue.Work) -> Path:
+        return shop.proof(work.params["order"], "email_sent.json")
+
+    def prove(work: runcue.Work, content: dict[str, Any]) -> None:
+        """Leave the proof: once the handler has returned it is on the disk, whole, or there is none."""
+        with work.write(work.outputs[0]) as file:
+            json.dump(content, file, indent=2)
+
+    @cue.task("charge_payment", uses="payment", outputs=paid, fresh=None)
     def charge_payment(work: runcue.Work) -> str:
-        order = work.params["order"]
-        answer = shop.bank.charge(f"charge-{order}", work.params["customer"], work.params["cents"])
-        publish_json(shop.proof(order, PROOF[work.task]), answer)
+        key = f"charge-{work.params['order']}"
+        answer = shop.bank.charge(key, work.params["customer"], work.params["cents"])
+        prove(work, answer)
         if answer["replayed"]:
             return (
                 f"{answer['transaction']}, charged by a run that was killed: the bank returned the former one"
             )
         return str(answer["transaction"])
 
-    @cue.task("ship", uses="warehouse")
+    @cue.task("ship", uses="warehouse", inputs=paid, outputs=shipped, fresh=None)
     def ship(work: runcue.Work) -> str:
         order = work.params["order"]
         tracking = "RC" + hashlib.sha256(order.encode()).hexdigest()[:10].upper()
-        publish_json(shop.proof(order, PROOF[work.task]), {"order": order, "tracking": tracking})
+        prove(work, {"order": order, "tracking": tracking})
         return tracking
 
-    @cue.task("send_confirmation", uses="email")
+    @cue.task("send_confirmation", uses="email", inputs=shipped, outputs=mailed, fresh=None)
     def send_confirmation(work: runcue.Work) -> str:
         order, customer = work.params["order"], work.params["customer"]
-        shipped = json.loads(shop.proof(order, "shipped.json").read_text())
+        tracking = json.loads(shipped(work).read_text())["tracking"]
         message = EmailMessage()
         message["Message-ID"] = f"<confirmation-{order}@shop.example>"
         message["From"], message["To"] = "orders@shop.example", customer
         message["Subject"] = f"Your order {order} is on its way"
-        message.set_content(f"Thank you. The parcel's tracking number is {shipped['tracking']}.\n")
+        message.set_content(f"Thank you. The parcel's tracking number is {tracking}.\n")
         sent = shop.outbox.send(message)
-        proof = {"message_id": message["Message-ID"], "to": customer, "repeated": not sent}
-        publish_json(shop.proof(order, PROOF[work.task]), proof)
+        prove(work, {"message_id": message["Message-ID"], "to": customer, "repeated": not sent})
         return "mailed" if sent else "mailed by a run that was killed: the outbox refused the second one"
-
-    @cue.is_ready
-    def is_ready(work: runcue.Work) -> bool | tuple[bool, str]:
-        """Are the inputs valid? The first step of an order needs nothing."""
-        needed = NEEDS.get(work.task)
-        if needed is not None and not shop.has(work.params["order"], needed):
-            return False, f"no {needed} yet"
-        return True
-
-    @cue.is_stale
-    def is_stale(work: runcue.Work) -> bool:
-        """Is the output missing?"""
-        return not shop.has(work.params["order"], PROOF[work.task])
 
     return cue
 
@@ -303,7 +290,7 @@ async def fulfil(cue: runcue.Cue, shop: Shop, orders: list[dict[str, Any]], *, q
     )
     async with cue:
         for order in orders:
-            for task in PROOF:
+            for task in TASKS:
                 await cue.submit(task, params=order)
         summary = await cue.drain()
     counts = summary.counts

@@ -38,6 +38,7 @@ from runcue._errors import (
 )
 from runcue._freshness import digest, newer
 from runcue._handle import WorkHandle
+from runcue._plan import Cycle, Plan, PlannedWork, ServiceTime
 from runcue._run import run
 from runcue._why import Missing, Why, WhyStale
 from runcue._work import PriorityContext, Summary, Task, Work, WorkState
@@ -49,6 +50,7 @@ __all__ = [
     "Cue",
     "CueFailed",
     "CueStopped",
+    "Cycle",
     "DuplicateTask",
     "DuplicateWork",
     "File",
@@ -58,9 +60,12 @@ __all__ = [
     "Missing",
     "MissingOutput",
     "PendingTimeout",
+    "Plan",
+    "PlannedWork",
     "PriorityContext",
     "PublishError",
     "RuncueError",
+    "ServiceTime",
     "StallTimeout",
     "Summary",
     "Task",

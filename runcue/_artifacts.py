@@ -14,17 +14,17 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from contextvars import ContextVar
 from datetime import timedelta
 from functools import wraps
-from inspect import iscoroutinefunction
+from inspect import isawaitable, iscoroutinefunction
 from itertools import count
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
 from runcue._current import CURRENT
-from runcue._errors import ArtifactError, ConfigurationError
+from runcue._errors import ArtifactError, ConfigurationError, words_of
 from runcue._rate import parse_duration
 
 __all__ = [
@@ -32,12 +32,14 @@ __all__ = [
     "Artifact",
     "File",
     "Flag",
+    "Rehearsal",
     "as_artifacts",
     "changed",
     "exists",
     "hear_changes",
     "key_of",
     "others_hear",
+    "plainly",
     "unhear_changes",
 ]
 
@@ -286,7 +288,7 @@ class File(Artifact):
         # By the wall clock of the machine, also on a virtual one: files are dated by that.
         if self._max_age is not None and time.time() - written / 1e9 > self._max_age:
             return None
-        if self.validate is not None and not _plain(self.validate(Path(self._key)), self):
+        if self.validate is not None and not plainly(self.validate(Path(self._key)), self):
             return None
         return written
 
@@ -338,12 +340,17 @@ def _absolute(given: str) -> str:
     return os.path.abspath(given)
 
 
-def _plain(answer: Any, artifact: File) -> Any:
-    if hasattr(answer, "__await__"):
-        raise ArtifactError(
-            f"validate of {artifact!r} must be a plain function: its answer has to be awaited."
-        )
-    return answer
+def plainly(answer: Any, artifact: object) -> Any:
+    """An artifact's answer, unless it would have to be awaited: a coroutine is truthy.
+
+    Raises:
+        ArtifactError: It would.
+    """
+    if answer is True or answer is False or answer is None or not isawaitable(answer):
+        return answer
+    if hasattr(answer, "close"):
+        answer.close()
+    raise ArtifactError(f"{words_of(artifact)} must answer plainly: what it returned has to be awaited.")
 
 
 def _words_for(seconds: float) -> str:
@@ -400,6 +407,8 @@ class Flag(Artifact):
         Args:
             cells: Those of the cue, by key.
         """
+        if type(cells) is Rehearsal:
+            return
         cell = cells.setdefault(self._key, self._cell)
         if cell is not self._cell:
             cell[0] = max(cell[0], self._cell[0])
@@ -408,6 +417,8 @@ class Flag(Artifact):
 
     def _own(self) -> list[int]:
         if self._home is None and (here := CURRENT.get()) is not None:
+            if type(here) is Rehearsal:
+                return [max(self._cell[0], here.cells.get(self._key, self._cell)[0])]
             self.share(here.flags)
         return self._cell
 
@@ -460,6 +471,19 @@ class Flag(Artifact):
 
     def __repr__(self) -> str:
         return f"Flag({self.name!r})"
+
+
+class Rehearsal(dict[Hashable, list[int]]):
+    """Stands for the flags of a cue where questions are asked that must change nothing, in the place of `CURRENT` too.
+
+    Flags look as if they were shared with that cue, and none is.
+
+    Attributes:
+        cells: Those of the cue, by key.
+    """
+
+    def __init__(self, cells: Mapping[Hashable, list[int]]) -> None:
+        self.cells = cells
 
 
 _SEVERAL: Final = (list, tuple, set, frozenset)

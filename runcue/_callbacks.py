@@ -22,8 +22,8 @@ from math import isnan
 from os import stat
 from typing import Any, Final
 
-from runcue._artifacts import Artifact, File, Flag
-from runcue._errors import ArtifactError, ConfigurationError, words_of
+from runcue._artifacts import Artifact, File, Flag, plainly
+from runcue._errors import ConfigurationError, problem_of, words_of
 from runcue._events import HEARS, Event
 from runcue._registry import check_callback
 from runcue._work import DEFAULT_PRIORITY, Declaration, PriorityContext, Task, Work
@@ -103,14 +103,6 @@ class Listener:
         self.event = event
         self.call = call
         self.name = f"on_{event.name.lower()} listener {name_of(call)}"
-
-
-def _plainly(answer: Any, artifact: Any) -> Any:
-    """An artifact's answer, unless it would have to be awaited: a coroutine is truthy."""
-    if answer is True or answer is False or answer is None or not isawaitable(answer):
-        return answer
-    discard(answer)
-    raise ArtifactError(f"{artifact!r} must answer plainly: what it returned has to be awaited.")
 
 
 def name_of(call: object) -> str:
@@ -197,10 +189,13 @@ class Callbacks:
         task = work._task
         if self.reads:
             self.reads.clear()
-        if work._declared is not None and (verdict := self._ask_inputs(work, work._declared)) != RUN:
-            self.at = self.now()
-            return verdict
         is_ready = task.is_ready
+        if work._declared is not None:
+            verdict = self._ask_inputs(work, work._declared)
+            if verdict != RUN or is_ready is not None:
+                began = self._after_artifacts(work, began)
+            if verdict != RUN:
+                return verdict
         if is_ready is None:
             self.at = began
             return self._ask_stale(work)
@@ -298,6 +293,7 @@ class Callbacks:
             error: What it raised instead.
         """
         self.at = self.now()
+        self.reads.clear()
         if question == "ready":
             if error is None:
                 # While it was awaited the declared inputs may have changed.
@@ -306,12 +302,17 @@ class Callbacks:
                 return self.weigh(work, answer)
             self._ready_raised(work, error)
             return NO
+        verdict = RUN
         if error is None:
             try:
-                return RUN if answer else SKIP
+                verdict = RUN if answer or (work._declared is not None and work._declared.forced) else SKIP
             except BaseException as raised:
                 error = raised
-        return self._stale_raised(work, error)
+        if error is not None:
+            self._stale_raised(work, error)
+        if verdict == RUN and work._declared is not None:
+            return self._ask_inputs(work, work._declared)  # for the same reason
+        return verdict
 
     def _ask_stale(self, work: Work) -> int | GateAnswer:
         is_stale = work._task.is_stale
@@ -321,8 +322,11 @@ class Callbacks:
             if declared.forced:
                 declared.stale = ("forced", None, None)
                 return RUN
-            if declared.outputs and not self._is_stale(work, declared):
-                return SKIP
+            if declared.outputs:
+                is_up_to_date = not self._is_stale(work, declared)
+                self._after_artifacts(work, self.at)
+                if is_up_to_date:
+                    return SKIP
         if is_stale is None:
             return RUN
         began = self.at
@@ -372,8 +376,8 @@ class Callbacks:
                     version = artifact.stamp()
                     valid = version is not None
                 else:
-                    valid = _plainly(artifact.valid(), artifact)
-                    version = _plainly(artifact.version(), artifact) if valid else None
+                    valid = plainly(artifact.valid(), artifact)
+                    version = plainly(artifact.version(), artifact) if valid else None
             except BaseException as error:
                 self.raised(f"input {words_of(artifact)}", error, work)
                 work._answer = without_frames(error)
@@ -385,7 +389,16 @@ class Callbacks:
                 return NO
             before.append(version)
         declared.before = before
+        if self.reads:
+            self.reads.clear()  # what artifacts of users read by themselves is no read of is_ready
         return RUN
+
+    def _after_artifacts(self, work: Work, began: float) -> float:
+        """Note how long looking at declared artifacts took. Returns the instant now."""
+        self.at = ended = self.now()
+        if ended - began > BLOCKS_AFTER:
+            self.blocked(f"looking at the artifacts of task {work.task}", ended - began)
+        return ended
 
     def _is_stale(self, work: Work, declared: Declaration) -> bool:
         """Whether a declared output is missing, not valid or out of date."""
@@ -406,12 +419,12 @@ class Callbacks:
                     version = artifact.stamp()
                     valid = version is not None
                 else:
-                    valid = _plainly(artifact.valid(), artifact)
-                    version = _plainly(artifact.version(), artifact) if valid else None
+                    valid = plainly(artifact.valid(), artifact)
+                    version = plainly(artifact.version(), artifact) if valid else None
                 if not valid:
                     bare = kind is Flag or (kind is File and artifact.bare)
                     declared.stale = (
-                        ("missing", artifact, None) if bare else ("not valid", artifact, artifact.problem())
+                        ("missing", artifact, None) if bare else ("not valid", artifact, problem_of(artifact))
                     )
                     return True
                 was.append(version)

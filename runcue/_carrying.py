@@ -10,18 +10,20 @@ Must not know: event loops, states of works beyond "is it still wanted", how fil
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from inspect import isawaitable
 from typing import IO, Any
 
 from runcue import _publish
-from runcue._artifacts import Artifact, File, Flag, changed
-from runcue._errors import ConfigurationError, MissingOutput, UsageError, words_of
+from runcue._artifacts import Artifact, File, Flag, changed, plainly
+from runcue._errors import ConfigurationError, MissingOutput, UsageError, problem_of, words_of
 from runcue._work import RUNNING, SETTLED, Declaration, Work
 
 __all__ = [
     "atomic_write",
     "carry_out",
+    "clear_up",
     "drop",
     "finish",
     "is_quick",
@@ -44,7 +46,7 @@ def write(
     work: Work, output: Any, mode: str, encoding: str | None, durable: bool
 ) -> AbstractContextManager[IO[Any]]:
     """See `Work.write`."""
-    if work._phase < RUNNING:
+    if work._phase < RUNNING or owner_of(work)._phase == SETTLED:
         raise UsageError(f"write() is for the handler of a work that runs; {work!r} does not.")
     if isinstance(output, Artifact) and not isinstance(output, File):
         raise ConfigurationError(f"Only files can be written; {output!r} is none. Store it your own way.")
@@ -98,14 +100,13 @@ def finish(work: Work) -> None:
     declared = work._declared
     if declared is None:
         return
-    owner = owner_of(work)
     declared.finished = True
-    publication, declared.publication = declared.publication, None
-    if owner._phase == SETTLED:  # cancelled or timed out: nobody wants it any more
-        if publication is not None:
-            publication.discard()
-        return
+    publication = declared.publication
+    # It stays where `drop` finds it: who is cancelled while the disk is waited for publishes nothing.
     published = () if publication is None else publication.publish()
+    declared.publication = None
+    if owner_of(work)._phase == SETTLED:  # cancelled or timed out: nobody wants it any more
+        return
     if declared.fresh is not None and declared.files:
         declared.fresh.finished(work)
     for path in published:
@@ -130,10 +131,13 @@ def missing_output(work: Work) -> MissingOutput | None:
         kind = type(artifact)
         cause: BaseException | None = None
         try:
-            if artifact.stamp() is not None if kind is File or kind is Flag else artifact.valid():
+            if kind is File or kind is Flag:
+                if artifact.stamp() is not None:
+                    continue
+            elif plainly(artifact.valid(), artifact):
                 continue
-            problem = artifact.problem()
-        except Exception as raised:
+            problem = problem_of(artifact)
+        except BaseException as raised:
             cause = raised
             problem = f"could not be looked at: {type(raised).__name__}: {words_of(raised)}"
         missing = MissingOutput(
@@ -143,6 +147,25 @@ def missing_output(work: Work) -> MissingOutput | None:
         missing.__cause__ = cause
         return missing
     return None
+
+
+def clear_up(works: Iterable[Work]) -> None:
+    """Remove what killed processes left where these works have their outputs, once per folder.
+
+    Writing does that before it begins; this is for folders in which nothing had to be written any more.
+    """
+    folders = {
+        os.path.dirname(output._key)
+        for work in works
+        if work._declared is not None and work._declared.files
+        for output in work._declared.outputs
+        if isinstance(output, File)
+    }
+    for folder in folders:
+        try:
+            _publish.clear_dead_once(folder)
+        except OSError:
+            pass  # it may be gone; and to clear up is no reason to fail
 
 
 def atomic_write(

@@ -51,7 +51,7 @@ _NEXT = (
     _mask(READY, ASKING, HELD, SETTLED),  # from WAITING
     _mask(READY, WAITING, HELD, RUNNING, SETTLED),  # from ASKING
     _mask(READY, WAITING, ASKING, SETTLED),  # from HELD
-    _mask(READY, RUNNING, SETTLED),  # from JOINED: it takes the place of one that was cancelled
+    _mask(FRESH, RUNNING, SETTLED),  # from JOINED: it takes the place of one that was cancelled
     _mask(SETTLED),  # from RUNNING
     0,  # from SETTLED: nothing, ever
 )
@@ -211,7 +211,8 @@ class Core:
         else:
             self.proving += bool(declared.outputs)
             makers = self.makers
-            makers.enter(work, declared)
+            if declared.fault is None:  # else nobody knows what it would make
+                makers.enter(work, declared)
             if len(makers.of) <= len(declared.outputs) or not self.hold_if_being_made(work, declared, now):
                 work._task.route.fresh.append(work)
         if self._ages:
@@ -421,24 +422,23 @@ class Core:
         own.leader = leader
         self.add(work, now)
         if theirs.joiners is None:
-            theirs.joiners = deque()
-        theirs.joiners.append(work)
+            theirs.joiners = {}
+        theirs.joiners[work] = None
         theirs.forced |= own.forced
 
     def heir_of(self, leader: Work, now: float) -> Work | None:
         """Before a work that others have joined is withdrawn: let the first of them take its place.
 
-        A pending one becomes ready, to be asked before it starts; with a running handler it takes over the run.
+        With a running handler it takes over the run; else it takes the place in line, unasked.
 
         Returns:
             The heir, None if nobody has joined.
         """
         left = leader._declared
         joiners = None if left is None else left.joiners
-        while left is not None and joiners:
-            heir = joiners.popleft()
-            if heir._phase != JOINED:
-                continue
+        if left is not None and joiners:
+            heir = next(iter(joiners))
+            del joiners[heir]
             own = heir._declared
             assert own is not None
             own.leader = None
@@ -456,8 +456,8 @@ class Core:
                 heir._entered = leader._entered
                 heir._runner = leader._runner
             else:
-                heir._asked = -1
-                self.enqueue(heir, heir._key, now, found=False)
+                self.move(heir, FRESH)
+                heir._task.route.fresh.appendleft(heir)
             return heir
         return None
 
@@ -487,6 +487,8 @@ class Core:
             work._task.route.ready.bury()
         elif work._looking is not None:
             self._unlook(work)
+        elif work._phase == JOINED:
+            self._part(work)
         elif work._phase == WAITING:
             task = work._task
             task.dead_waiting += 1
@@ -494,6 +496,13 @@ class Core:
                 # The caller is about to settle this one too.
                 task.waiting = deque(one for one in task.waiting if one._phase == WAITING and one is not work)
                 task.dead_waiting = 0
+
+    @staticmethod
+    def _part(work: Work) -> None:
+        """A joined work wants it no longer."""
+        leader = work._declared.leader if work._declared is not None else None
+        if leader is not None and leader._declared is not None and leader._declared.joiners:
+            leader._declared.joiners.pop(work, None)
 
     def settle(self, work: Work, outcome: int, value: Any, now: float, wall: float) -> None:
         """Settle a work: its last transition.
@@ -527,6 +536,10 @@ class Core:
         self.last_settled = task
         self.progressed_at = now
         self.totals[outcome] += 1
+        if task.wakes:
+            self.credits.append(task)
+        if work._declared is not None:
+            self._settle_maker(work, work._declared, outcome)
         history = self.history
         history.line.append(work)
         if len(history.line) > history.keep:
@@ -534,11 +547,9 @@ class Core:
             del history.works[forgotten.id]
             if forgotten._outcome >= FAILED and forgotten._declared is not None:
                 self.makers.forget(forgotten)
-        if task.wakes:
-            self.credits.append(task)
-        declared = work._declared
-        if declared is None:
-            return
+
+    def _settle_maker(self, work: Work, declared: Declaration, outcome: int) -> None:
+        """A work that declares something has settled."""
         self.proving -= bool(declared.outputs)
         if declared.leader is None and declared.heir is None:
             makers = self.makers
@@ -593,7 +604,8 @@ class Core:
 
     @staticmethod
     def _next_older(line: deque[Work], after: float | None) -> float:
-        while line and line[0]._phase >= RUNNING:
+        # One that has joined a running one is not pending either, and will not be again.
+        while line and (line[0]._phase >= RUNNING or line[0].state is not WorkState.PENDING):
             line.popleft()
         return line[0]._since + after if line and after is not None else inf
 

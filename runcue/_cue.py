@@ -22,7 +22,7 @@ from secrets import token_hex
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, overload
 
-from runcue._artifacts import Artifact, File, key_of
+from runcue._artifacts import READS, Artifact, File, key_of
 from runcue._callbacks import HOLD, NO, Callbacks, GateAnswer
 from runcue._carrying import write
 from runcue._core import Core
@@ -31,12 +31,16 @@ from runcue._dispatcher import Dispatcher
 from runcue._errors import ConfigurationError, CueStopped, UnknownWork, UsageError, WrongLoop, how_many
 from runcue._events import Event
 from runcue._executors import ThreadExecutor
+from runcue._graph import draw
 from runcue._handle import WorkHandle
 from runcue._overdue import Overdue
 from runcue._pitfalls import Pitfalls
+from runcue._plan import Plan
+from runcue._planning import make_plan
 from runcue._reasons import Reason, blocked_by_limits, not_ready
 from runcue._registry import DEFAULT, Registry, check_callback, positive_int, seconds_or_none, take_over
 from runcue._stopping import FINISH, KILL, Stopping
+from runcue._submissions import Submission
 from runcue._watching import Watcher
 from runcue._why import Explainer, Why, WhyStale
 from runcue._work import FRESH, RUNNING, SETTLED, PriorityContext, Summary, Task, Work, WorkState
@@ -226,7 +230,7 @@ class Cue:
 
         def register(handler: F) -> F:
             task = self._registry.add_task(name, handler, uses, timeout)
-            self._registry.set_artifacts(task, inputs, outputs, fresh, key, duplicate)
+            self._registry.set_artifacts(task, needs, proofs, fresh, key, duplicate)
             task.dispatcher = self._dispatcher
             task.submitter = self._submit_from_handler
             task.writer = write
@@ -234,8 +238,8 @@ class Cue:
 
         # Checked now, not when the decorator is applied: the mistake is in this line.
         self._registry.check_task(name, uses, timeout)
-        self._registry.check_artifacts(inputs, f"inputs of task {name!r}")
-        self._registry.check_artifacts(outputs, f"outputs of task {name!r}")
+        needs = self._registry.check_artifacts(inputs, f"inputs of task {name!r}")
+        proofs = self._registry.check_artifacts(outputs, f"outputs of task {name!r}")
         self._registry.check_fresh(fresh, f"fresh of task {name!r}")
         self._registry.check_duplicate(duplicate)
         return register
@@ -511,6 +515,8 @@ class Cue:
         work._task = task
         if context:
             context.run(CURRENT.set, dispatcher)
+            if READS in context:
+                context.run(READS.set, None)  # submitted by a gate or a plain listener
             work._context = context
         else:
             # Nearly always there are no variables: one object for all, not one more each for the garbage collector.
@@ -540,7 +546,7 @@ class Cue:
             key=key,
             force=force,
         )
-        work._task.gated = True
+        work._task.declares_per_work = work._task.gated = True
         declared = work._declared
         of = self._core.makers.of
         for artifact in declared.outputs if declared is not None else ():
@@ -756,6 +762,75 @@ class Cue:
             idle = "the cue is not started: call start()"
             return [(reason or Reason(work, "not_ready", idle)).as_dict() for work, reason in reasons]
         return [reason.as_dict() for _, reason in reasons if reason is not None]
+
+    def plan(self, submissions: Iterable[Submission] | None = None) -> Plan:
+        """What would become of works if they were submitted: a dry run. `print()` the answer.
+
+        Nothing is submitted, no handler and no listener is called, and the cue is as before. is_ready and is_stale are
+        asked once about works whose inputs no other one is about to make anew; what comes after those is told from
+        what is declared. Nobody is asked for a priority. May be called without an event loop, and before `start()`.
+
+        Args:
+            submissions: Tasks (names or handlers), (task, params), or mappings with the key "task" and, as needed,
+                params, inputs, outputs, fresh, key, duplicate and force, as for `submit()`. They are planned together
+                with all works that are pending.
+
+        Raises:
+            UnknownTask, InvalidParams, ConfigurationError: As for `submit()`, with the number of the submission, from
+                1. What would be a `DuplicateWork` is listed in `Plan.problems` instead.
+
+        Example:
+            >>> import runcue
+            >>> cue = runcue.Cue()
+            >>> @cue.task("bake", inputs="no/such/dough", outputs="bread")
+            ... def bake(work): ...
+            >>> print(cue.plan(["bake"]))
+            Plan: 1 is blocked
+            <BLANKLINE>
+            Blocked:
+              bake #1  input File('no/such/dough') is missing, and nothing planned makes it
+        """
+        return make_plan(
+            self._core,
+            self._registry,
+            self._dispatcher.flags,
+            submissions,
+            wall=self._dispatcher.wall(),
+            prioritised=self._callbacks.priority is not None,
+        )
+
+    def graph(self, of: Literal["tasks", "works"] = "tasks", *, limit: int = 200) -> str:
+        """A Mermaid flowchart of tasks or works and the artifacts between them, coloured by state.
+
+        GitHub, GitLab and most editors draw it in a Markdown block that begins with "```mermaid", and so does
+        https://mermaid.live. It shows the works that the cue knows: those that are unsettled, and of the settled ones
+        as many as `Cue(keep=)` says. Artifacts are asked whether they are valid.
+
+        Args:
+            of: "tasks": each task with the number of its works in each state, and the artifacts between two tasks
+                together. A task whose artifacts are given by functions stands alone until it has works. "works": each
+                work with its params.
+            limit: At most so many nodes; what is left out is counted in a note. Mermaid by itself draws no more than
+                500 links and 50,000 characters, so neither does this.
+
+        Raises:
+            ConfigurationError: A value cannot work.
+
+        Example:
+            >>> import runcue
+            >>> cue = runcue.Cue()
+            >>> @cue.task("bake", inputs="no/such/dough")
+            ... def bake(work): ...
+            >>> print(cue.graph())
+            flowchart LR
+                t1["bake"]:::idle
+                a2(["no/such/dough"]):::missing
+                a2 --> t1
+                classDef idle fill:#ffffff,stroke:#adb5bd,color:#212529
+                classDef missing fill:#ffffff,stroke:#868e96,color:#495057,stroke-dasharray:5 4
+            <BLANKLINE>
+        """
+        return draw(self._core, self._dispatcher.flags, of, limit)
 
     def _reason(self, work: Work, now: float, *, deep: bool) -> Reason | None:
         if work._phase == FRESH and work._task.gated and not work._task.gate_is_async:

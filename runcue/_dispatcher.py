@@ -48,7 +48,6 @@ from runcue._work import (
     COMPLETED,
     FAILED,
     FRESH,
-    JOINED,
     RUNNING,
     SETTLED,
     SKIPPED,
@@ -310,6 +309,7 @@ class Dispatcher:
                 if self.may_start and route.backlog(core.ordered):
                     again |= self._fill(route, now, until)
                 starting |= bool(route.starting)
+            again |= bool(core.called) and not self.gates.put_off  # by what settled in here
             if again or starting:  # until the last worker has come, or was found cancelled
                 self.wake()
             if not again:
@@ -571,7 +571,9 @@ class Dispatcher:
         """Carry an async handler that has suspended on to its end, in the asyncio task `me`."""
         work._runner = me
         self.running[work] = rest[0]
-        if work._phase == SETTLED and me is not None:  # it has cancelled itself in its first step
+        if work._declared is not None:
+            owner_of(work)._runner = me
+        if me is not None and owner_of(work)._phase == SETTLED:  # it has cancelled itself in its first step
             me.cancel()
         route: Route = work._task.route
         if route.only is None or route.only.active < route.only.concurrent:
@@ -797,7 +799,10 @@ class Dispatcher:
                 self._ended(work, value, error, bool(task.cancelling()))
                 self.wake()
 
-        task = work._runner = asyncio.Task(rest(), loop=self.loop, context=work._context.copy())
+        # If the work was cancelled while it was in its thread, somebody who had joined it owns the run.
+        owner = owner_of(work)
+        task = asyncio.Task(rest(), loop=self.loop, context=(owner._context or self.inside).copy())
+        work._runner = owner._runner = task
         # A task that is cancelled before its first step never runs any of its code.
         task.add_done_callback(lambda task: discard(awaitable))
         task.add_done_callback(lambda task: ended(None, asyncio.CancelledError()))
@@ -849,11 +854,9 @@ class Dispatcher:
         if outcome == COMPLETED and others_hear():
             for artifact in declared.outputs:
                 changed(artifact._key)
-        joiners = declared.joiners
-        while joiners:
-            joiner = joiners.popleft()
-            if joiner._phase == JOINED:
-                self.settle(joiner, outcome, now, value, duration)
+        joiners, declared.joiners = declared.joiners, None
+        for joiner in joiners or ():
+            self.settle(joiner, outcome, now, value, duration)
 
     def cancel(self, work: Work) -> bool:
         """Cancel a work: it settles at once. What others have joined goes on for them.
@@ -881,6 +884,7 @@ class Dispatcher:
             for run in self.running:
                 if run._declared is not None and owner_of(run) is work:
                     run.cancelled = True
+                    drop(run)
 
     def give_up(self, work: Work, error: BaseException) -> None:
         """Fail a pending work; what others have joined goes on for them."""

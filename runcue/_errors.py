@@ -10,6 +10,8 @@ Must not know: anything of runcue.
 
 from __future__ import annotations
 
+from typing import Any
+
 __all__ = [
     "ArtifactError",
     "ConfigurationError",
@@ -33,6 +35,7 @@ __all__ = [
     "WorkTimeout",
     "WrongLoop",
     "how_many",
+    "problem_of",
     "words_of",
 ]
 
@@ -51,6 +54,14 @@ def words_of(thing: object) -> str:
     except BaseException:
         words = ""
     return words[:_LONGEST] + "..." if len(words) > _LONGEST else words or type(thing).__name__
+
+
+def problem_of(artifact: Any) -> str:
+    """What an artifact says is wrong with it, as the end of a sentence, whatever its `problem()` does."""
+    try:
+        return str(artifact.problem())
+    except BaseException as error:
+        return f"is not valid (and problem() raised {type(error).__name__})"
 
 
 _LONGEST = 500

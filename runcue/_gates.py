@@ -58,6 +58,7 @@ class Gates:
 
     Attributes:
         looks: Decides which waiting works are asked again.
+        put_off: Whether called works are left that cannot be asked before a slot is free.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class Gates:
         self._tasks: set[asyncio.Task[None]] = set()
         self._asked: set[_Asking] = set()
         self._judging_since = inf
+        self.put_off = False
         self.looks = Looks(core, self._judge_waiting, self._now)
 
     def _now(self) -> float:
@@ -234,6 +236,7 @@ class Gates:
             Whether some are left for the next turn.
         """
         core = self._core
+        self.put_off = False
         asked = 0
         while (work := core.next_called()) is not None:
             asked += 1
@@ -246,6 +249,7 @@ class Gates:
                     route.note_unasked(work)
             elif self._judge(work, found=False) == LATER:
                 core.call(work)
+                self.put_off = True
                 return False  # what has the slots wakes everything when it gives them back
             if self._callbacks.at > until or (asked & 15 == 0 and self._now() > until):
                 return bool(core.called)
@@ -429,7 +433,6 @@ class Gates:
             work._runner = None
             if verdict in _NOT_READY:
                 if verdict == NO:
-                    self._callbacks.reads.clear()
                     self._callbacks.reads.update(asking.reads)
                 self._wait(work, verdict)
                 # Its answer may be older than what the nudge was about, than what was touched or has settled since.

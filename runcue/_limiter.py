@@ -92,6 +92,10 @@ class BucketLimiter:
             return inf  # it depends on a start that has not been confirmed yet
         return max(first, now + _STEP, nextafter(now, inf))
 
+    def at_least(self, starts: int) -> float | None:
+        """Seconds that so many starts take at the least, None if that cannot be known: others use the bucket, too."""
+        return None if self._shared else max(0.0, starts - self._bucket.max_rate) * self._one
+
     def _missing(self) -> float:
         """How much of one token has yet to flow back into a bucket that others take from, too."""
         # It does not tell its level, only whether an amount would fit.

@@ -20,7 +20,7 @@ from runcue._dispatcher import Dispatcher
 from runcue._errors import PendingTimeout, StallTimeout
 from runcue._events import Event
 from runcue._why import Explainer, grouped
-from runcue._work import Work
+from runcue._work import SETTLED, Work
 
 __all__ = ["Overdue"]
 
@@ -101,12 +101,14 @@ class Overdue:
             self._stall_looked_at = now if token == inf else max(now, token)
             return
         seconds = now - core.progressed_at  # the first failure is progress, too
-        for work in list(core.pending_works()):
+        # All reasons before the first failure, which would be the reason of the next.
+        for work, reason in [(work, self._why(work, now)) for work in core.pending_works()]:
             text = (
                 f"{work.task} {work.id} failed by stall_timeout={core.stall_timeout:g}: nothing moved for "
-                f"{seconds:.1f} s and nothing that runs could change that; {self._why(work, now)}"
+                f"{seconds:.1f} s and nothing that runs could change that; {reason}"
             )
-            dispatcher.give_up(work, StallTimeout(text))
+            if work._phase != SETTLED:
+                dispatcher.give_up(work, StallTimeout(text))
 
     def _stall_warning(self, now: float) -> None:
         core, dispatcher = self._core, self._dispatcher

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from runcue._core import Core
 from runcue._dispatcher import Dispatcher
-from runcue._errors import how_many, words_of
+from runcue._errors import how_many, problem_of, words_of
 from runcue._why import Explainer, grouped
 from runcue._work import COMPLETED, HELD, SKIPPED, WAITING, Work
 
@@ -119,7 +119,7 @@ class Pitfalls:
                 continue
             artifacts = work.inputs if work._answer in work.inputs else work._looking or ()
             found += [
-                (work, f"{words_of(artifact)} {artifact.problem()}")
+                (work, f"{words_of(artifact)} {problem_of(artifact)}")
                 for artifact in artifacts
                 if self._is_unmade(work, artifact, at_rest) and self._is_news(("unmade", artifact._key))
             ]

@@ -38,7 +38,7 @@ except ImportError:  # Windows
 else:
     CLAIMS = True
 
-__all__ = ["CLAIMS", "PREFIX", "Publication", "Staged", "atomic_write", "clear_dead"]
+__all__ = ["CLAIMS", "PREFIX", "Publication", "Staged", "atomic_write", "clear_dead", "clear_dead_once"]
 
 PREFIX: Final = ".runcue-"
 """What every file begins with that runcue keeps beside files of its users."""
@@ -132,8 +132,7 @@ class Staged:
         bits = _permissions(self.path)
         folder = self.path.parent
         self.grown = [*_make_folder(folder), folder]
-        if _cleared.is_first(str(folder)):
-            clear_dead(folder)
+        clear_dead_once(folder)
         temp, claim = _create(self.path, 0o666 if bits is None else bits)
         try:
             if bits is not None and hasattr(os, "fchmod"):
@@ -373,6 +372,12 @@ def clear_dead(folder: str | os.PathLike[str]) -> int:
     except OSError:
         return 0
     return sum(_clear(Path(folder, name)) for name in names)
+
+
+def clear_dead_once(folder: str | os.PathLike[str]) -> None:
+    """The same, unless this process has done it for this folder before."""
+    if _cleared.is_first(str(folder)):
+        clear_dead(folder)
 
 
 def _clear(temp: Path) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, NamedTuple
 
-from runcue._errors import words_of
+from runcue._errors import problem_of, words_of
 from runcue._service import Service
 from runcue._work import ASKING, HELD, JOINED, WAITING, Work
 
@@ -68,7 +68,7 @@ def describe_answer(work: Work) -> str:
     if isinstance(answer, str):
         return f"is_ready said no: {answer}"
     if answer is not None:
-        return f"input {words_of(answer)} {answer.problem()}"
+        return f"input {words_of(answer)} {problem_of(answer)}"
     return f"is_ready said no for params {words_of(work.params)}"
 
 

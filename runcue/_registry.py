@@ -27,11 +27,12 @@ from runcue._errors import (
     words_of,
 )
 from runcue._freshness import newer
+from runcue._makers import Makers
 from runcue._rate import parse_rate
 from runcue._service import UNBOUNDED, Service
 from runcue._work import RUNNING, Declaration, Task, Work
 
-__all__ = ["DEFAULT", "Registry", "check_callback", "positive_int", "seconds_or_none"]
+__all__ = ["DEFAULT", "Registry", "check_callback", "is_async", "positive_int", "seconds_or_none"]
 
 logger = logging.getLogger("runcue")
 
@@ -90,7 +91,8 @@ def _same_source(one: Callable[..., Any], other: Callable[..., Any]) -> bool:
     return lines[0] == lines[1]
 
 
-def _is_async(handler: Callable[..., Any]) -> bool:
+def is_async(handler: Callable[..., Any]) -> bool:
+    """Whether calling it gives a coroutine, as far as its definition tells."""
     call = getattr(type(handler), "__call__", None)  # noqa: B004 - an object whose __call__ is a coroutine function
     return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(call)
 
@@ -157,15 +159,15 @@ class Registry:
         """
         services, limit = self.check_task(name, uses, timeout)
         self._check_handler(name, handler)
-        is_async = _is_async(handler)
+        in_loop = is_async(handler)
         known = self._core.tasks.get(name)
         if known is not None and not _same_source(known.handler, handler):
             raise DuplicateTask(
                 f"Task {name!r} is already registered with {_describe(known.handler)}; "
                 f"{_describe(handler)} needs another name."
             )
-        task = Task(name, handler, services, limit, is_async)
-        task.route = self._core.route_for(services, is_async)
+        task = Task(name, handler, services, limit, in_loop)
+        task.route = self._core.route_for(services, in_loop)
         # Works of a former definition are carried out by it; the name leads to the new one from here on.
         self._core.tasks[name] = task
         self._core.all_tasks.append(task)
@@ -234,9 +236,11 @@ class Registry:
     def _resolve(self, task: Task) -> None:
         task.is_ready = self._ready.get(task.name, self._ready.get(None))
         task.is_stale = self._stale.get(task.name, self._stale.get(None))
-        task.gated = task.is_ready is not None or task.is_stale is not None or task.declares
+        task.gated = (
+            task.is_ready is not None or task.is_stale is not None or task.declares or task.declares_per_work
+        )
         task.gate_is_async = any(
-            gate is not None and _is_async(gate) for gate in (task.is_ready, task.is_stale)
+            gate is not None and is_async(gate) for gate in (task.is_ready, task.is_stale)
         )
 
     def warn_of_gates_without_task(self) -> None:
@@ -400,8 +404,13 @@ class Registry:
             raise ConfigurationError(f"key must be hashable, not {key!r}.") from None
         return key  # type: ignore[no-any-return]
 
-    def leader_for(self, work: Work, duplicate: str | None) -> Work | None:
+    def leader_for(self, work: Work, duplicate: str | None, makers: Makers | None = None) -> Work | None:
         """The pending or running work that a new one can join, because it makes the same.
+
+        Args:
+            work: New, with what it declares.
+            duplicate: What is to become of it then; None for what its task says.
+            makers: Among whom; by default those of the core.
 
         Raises:
             DuplicateWork: There is one, but it cannot be joined: it has another task or other params, makes not quite
@@ -410,7 +419,7 @@ class Registry:
         declared = work._declared
         if declared is None or declared.fault is not None:
             return None
-        makers = self._core.makers
+        makers = self._core.makers if makers is None else makers
         leader = None
         same = ""
         if declared.key is not None:
@@ -434,6 +443,8 @@ class Registry:
             difference = "with other params"
         elif theirs is None or {*map(key_of, theirs.outputs)} != {*map(key_of, declared.outputs)}:
             difference = "with other outputs"
+        elif {*map(key_of, theirs.inputs)} != {*map(key_of, declared.inputs)}:
+            difference = "with other inputs"
         if difference or (duplicate or work._task.duplicate) == "error":
             raise DuplicateWork(_collision(work, leader, same, difference))
         return leader
@@ -464,7 +475,12 @@ def _checked(artifacts: tuple[Artifact, ...]) -> tuple[Artifact, ...]:
         kind = type(artifact)
         if kind is File or kind is Flag:
             continue
-        key_of(artifact)
+        try:
+            hash(key_of(artifact))
+        except Exception as error:
+            raise ArtifactError(
+                f"The identity of {words_of(artifact)} cannot be used: {type(error).__name__}: {words_of(error)}"
+            ) from error
         if kind.valid is Artifact.valid:
             raise ArtifactError(f"{type(artifact).__qualname__} must define valid() to be an artifact.")
     return artifacts

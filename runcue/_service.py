@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import sys
 from collections import deque
+from collections.abc import Callable
 from math import inf, nextafter
 
 from runcue._rate import Rate
@@ -20,6 +21,10 @@ from runcue.abc import Limiter
 __all__ = ["UNBOUNDED", "Service"]
 
 UNBOUNDED = sys.maxsize
+
+
+def _not_known(starts: int) -> None:
+    return None
 
 
 class Service:
@@ -84,6 +89,17 @@ class Service:
             when = max(when, self.limiter.next_room(now))
         # Rounding may put the instant at "now": a timer must advance, or it spins for ever.
         return max(when, nextafter(now, inf))
+
+    def at_least(self, starts: int) -> float | None:
+        """Seconds that so many starts take at the least by the rate, beginning with all of it unused.
+
+        Returns:
+            None if that is not known: a limiter decides that does not tell.
+        """
+        if self.limiter is not None:
+            ask: Callable[[int], float | None] = getattr(self.limiter, "at_least", _not_known)
+            return ask(starts)
+        return 0.0 if self.rate is None else (max(starts, 1) - 1) // self.rate.count * self.rate.period
 
     def take(self, now: float) -> None:
         """Take a slot and a token. Only after `has_slot()` and `has_token(now)`."""

@@ -3,9 +3,11 @@
 Lives here: the format of a stamp; how the content of a file or a folder is put in one digest, and when a look at its
 size and times may stand for that; how params are put in words; and, per process, the digests known so far.
 
-A stamp is one line of JSON in `.runcue-stamp-<name of the output>`:
+A stamp is one line of JSON in `.runcue-stamp-<name of the output>.stamp`:
 
     {"runcue-stamp":1,"params":digest or null,"inputs":{key:[digest,look]},"outputs":{path:[digest,look]}}
+
+Paths are told from the folder of the stamp, so that a project which is moved, or restored elsewhere, stays up to date.
 
 A look is `[size, mtime_ns, ctime_ns, inode]` of a file, `["folder", digest of all looks]` of a folder, and null of what
 can only be known by its content. While a look stays the same nothing is read.
@@ -427,7 +429,7 @@ _told: set[str] = set()
 def stamp_path(path: str) -> str:
     """Where the stamp of an output is."""
     folder, slash, name = path.rpartition(os.sep)
-    name = f"{PREFIX}stamp-{name}"
+    name = f"{PREFIX}stamp-{name}.stamp"  # not with the ending of the output, which a glob may look for
     # The longest character takes four bytes: most names need not be encoded to know that they are short enough.
     if len(name) * 4 > _LONGEST_NAME and len(encoded := os.fsencode(name)) > _LONGEST_NAME:
         ending = f"-{blake2b(encoded, digest_size=8).hexdigest()}"
@@ -461,11 +463,39 @@ def read_stamp(path: str) -> dict[str, Any] | str:
             return unreadable(path, f"it is no whole stamp of version {_VERSION}")
         if type(stamp["inputs"]) is not dict or type(stamp["outputs"]) is not dict:
             return unreadable(path, "it lists no inputs or outputs")
+        folder = path.rpartition(os.sep)[0]
+        for listed in ("inputs", "outputs"):
+            stamp[listed] = {
+                _from_folder(key, folder) if key[:1] == "." else key: entry
+                for key, entry in stamp[listed].items()
+            }
     except (FileNotFoundError, NotADirectoryError):
         return NO_STAMP
     except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
         return unreadable(path, words_of(error))
     return stamp  # type: ignore[no-any-return]
+
+
+def _to_folder(key: str, folder: str) -> str:
+    """A key as it is written: a path in the words of the stamp's folder, where the two have more in common than a root."""
+    if not os.path.isabs(key):
+        return key
+    inside = folder + os.sep
+    if key.startswith(inside):
+        return "." + os.sep + key[len(inside) :]
+    try:
+        if len(os.path.commonpath([key, folder])) > len(os.path.splitdrive(folder)[0]) + 1:
+            return os.path.relpath(key, folder)
+    except ValueError:
+        pass  # on another drive
+    return key
+
+
+def _from_folder(key: str, folder: str) -> str:
+    """The path that a key stands for."""
+    if key[1:2] == os.sep:
+        return folder + key[1:]
+    return os.path.normpath(folder + os.sep + key)
 
 
 def unreadable(path: str, why: str) -> str:
@@ -494,7 +524,13 @@ def write_stamp(path: str, params: str | None, inputs: Mapping[str, Any], output
     Raises:
         PublishError: It cannot be written.
     """
-    stamp = {_FORMAT: _VERSION, "params": params, "inputs": inputs, "outputs": outputs}
+    folder = path.rpartition(os.sep)[0]
+    stamp = {
+        _FORMAT: _VERSION,
+        "params": params,
+        "inputs": {_to_folder(key, folder): entry for key, entry in inputs.items()},
+        "outputs": {_to_folder(key, folder): entry for key, entry in outputs.items()},
+    }
     # Not worth waiting for the disk: a stamp that is lost in a power cut means that work is done again.
     atomic_write(stamp_path(path), json.dumps(stamp, separators=(",", ":")) + "\n", durable=False)
     _told.discard(path)

@@ -15,14 +15,14 @@ import logging
 from collections.abc import Callable, Sized
 from typing import Final
 
-from runcue._carrying import owner_of
+from runcue._carrying import clear_up, owner_of
 from runcue._core import Core
 from runcue._current import CURRENT
 from runcue._dispatcher import Dispatcher
 from runcue._errors import UsageError, how_many
 from runcue._reasons import Reason
 from runcue._why import Explainer, grouped
-from runcue._work import CANCELLED, OUTCOMES, READY, SETTLED, Summary, Work, WorkState
+from runcue._work import CANCELLED, OUTCOMES, READY, SETTLED, WAITING, Summary, Work, WorkState
 
 __all__ = ["Stopping"]
 
@@ -123,6 +123,8 @@ class Stopping:
             return self._out_of_patience or not in_flight
         if dispatcher.movers() or dispatcher.gates.being_asked or dispatcher.lines or self.inbox:
             return False
+        if self._core.called and not dispatcher.closed:
+            return False
         if dispatcher.closed:
             return True
         return not dispatcher.can_start() and dispatcher.looks.exhausted
@@ -191,6 +193,10 @@ class Stopping:
         """See `Cue.drain`."""
         self.check_outside("drain()")
         await self.rest()
+        if self._core.count[WAITING]:
+            # What was made outside and told to nobody: one last look, as before the works of a stop are given up.
+            self._dispatcher.looks.want_all()
+            await self.rest()
         self._deadlock()
         self.before_summary()
         return self.summary(self.reasons())
@@ -288,6 +294,7 @@ class Stopping:
             if self._given_up and self.level == DRAIN:
                 self._tell_blocked(list(self._given_up.values()))
             self.last = self.summary(list(self._given_up.values()))
+            clear_up(core.history.line)
             return self.last
         finally:
             self.shut = True

@@ -72,7 +72,7 @@ class Declaration:
         forced: Run even if up to date.
         fault: What a callable raised that was to say which artifacts they are.
         leader: The work this one has joined, None if it runs itself.
-        joiners: Works that settle with this one, in submission order.
+        joiners: Works that settle with this one, in submission order, as the keys of a dict.
         heir: Who a handler that is running belongs to, once the work it was started for was cancelled.
         before: The versions of the inputs as of the last asking, in their order.
         was: The versions of the outputs as of that asking; shorter where one was not valid.
@@ -89,7 +89,7 @@ class Declaration:
     finished = False
     key: Any = None
     leader: Work | None = None
-    joiners: deque[Work] | None = None
+    joiners: dict[Work, None] | None = None
     heir: Work | None = None
     token: Any = None
     publication: Any = None
@@ -306,6 +306,7 @@ class Task:
     __slots__ = (
         "dead_waiting",
         "declares",
+        "declares_per_work",
         "dispatcher",
         "duplicate",
         "fresh",
@@ -358,6 +359,8 @@ class Task:
         self.key: Any = None
         self.duplicate = "join"
         self.declares = False
+        # Whether some of its works declare what the task does not.
+        self.declares_per_work = False
         # Those of the shell that a work has to be able to reach.
         self.dispatcher: Any = None
         self.writer: Any = None

@@ -28,8 +28,8 @@ class Block(NamedTuple):
     body: str
 
 
-def blocks() -> list[Block]:
-    text = README.read_text(encoding="utf-8") if README.exists() else ""
+def blocks(page: Path = README) -> list[Block]:
+    text = page.read_text(encoding="utf-8") if page.exists() else ""
     return [
         Block(match["language"].strip(), text.count("\n", 0, match.start()) + 1, match["body"])
         for match in FENCE.finditer(text)
@@ -41,12 +41,12 @@ CONSOLE = [line for block in blocks() if block.language == "console" for line in
 SHELL = [line.removeprefix("$ ").split() for line in CONSOLE if line.startswith("$ ")]
 
 
-@pytest.mark.parametrize("block", PYTHON, ids=lambda block: f"line{block.line}")
-def test_a_python_block_runs_as_written(block: Block, tmp_path: Path) -> None:
+def run_block(page: Path, block: Block, tmp_path: Path) -> str:
+    """Runs a block by itself. Returns what it printed."""
     folder = tmp_path / "empty"
     folder.mkdir()
     program = tmp_path / "block.py"
-    # The blank lines make a traceback name the line of the README.
+    # The blank lines make a traceback name the line of the page.
     program.write_text("\n" * block.line + block.body, encoding="utf-8")
     ran = subprocess.run(
         [sys.executable, "-W", "error", str(program)],
@@ -56,7 +56,13 @@ def test_a_python_block_runs_as_written(block: Block, tmp_path: Path) -> None:
         timeout=SECONDS,
         check=False,
     )
-    assert ran.returncode == 0, f"README.md:{block.line}\n{ran.stdout}\n{ran.stderr}"
+    assert ran.returncode == 0, f"{page.name}:{block.line}\n{ran.stdout}\n{ran.stderr}"
+    return ran.stdout
+
+
+@pytest.mark.parametrize("block", PYTHON, ids=lambda block: f"line{block.line}")
+def test_a_python_block_runs_as_written(block: Block, tmp_path: Path) -> None:
+    run_block(README, block, tmp_path)
 
 
 @pytest.mark.parametrize("command", SHELL, ids=" ".join)

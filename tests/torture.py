@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""The property tests with many more examples than the suite runs, then the long soak: `python3 dev.py torture`.
+"""What the suite does, for longer: `python3 dev.py torture`.
 
-What lives here: running each property in a process of its own, one line for each, and the soak of a million works. What
-the properties are stands in `tests/property`.
+What lives here: running each property in a process of its own, one line for each; 500 kills of the PDF pipeline; and
+the soak of a million works. What the properties are stands in `tests/property`, what a kill may leave behind in
+`tests/integration/test_pdf_kill.py`.
 """
 
 from __future__ import annotations
@@ -22,7 +23,10 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = "tests/property"
 REAL_TIME = "test_threads.py"  # measures real time, so it runs alone
+KILLER = "tests/integration/test_pdf_kill.py"
 ONCE = "test_soak.py"  # has no examples; the long soak stands in for it
+
+KILLS = 500
 
 SOAK = 1_000_000
 SOAK_KEEP = 10_000
@@ -115,6 +119,18 @@ def properties() -> list[str]:
     return [line for line in found.stdout.splitlines() if line.startswith(FOLDER) and "::" in line]
 
 
+def kill_pipeline(instants: int) -> bool:
+    """Kills the PDF pipeline at so many instants and prints what was hit. Returns whether all artifacts were whole."""
+    command = [sys.executable, str(ROOT / KILLER), str(instants)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    ok = done.returncode == 0
+    print(
+        f"{'ok  ' if ok else 'FAIL'} kill -9 of the PDF pipeline: {done.stdout.strip() or done.stderr}",
+        flush=True,
+    )
+    return ok
+
+
 def soak(number_of_works: int) -> bool:
     """Runs the long soak and prints what memory does. Returns whether it is flat."""
     from tests.property.test_soak import Footprint, soak
@@ -148,6 +164,9 @@ def main() -> int:
         "--soak", type=int, default=SOAK, help="works in the soak, 0 for none (default: %(default)s)"
     )
     parser.add_argument(
+        "--kills", type=int, default=KILLS, help="of the PDF pipeline, 0 for none (default: %(default)s)"
+    )
+    parser.add_argument(
         "--jobs", type=int, default=os.cpu_count() or 1, help="properties at once (default: cores)"
     )
     parser.add_argument("-k", dest="matching", default="", help="only properties whose name contains this")
@@ -170,10 +189,11 @@ def main() -> int:
         outcome = torture(nodeid, options.examples)
         print(outcome.line, flush=True)
         failed += [] if outcome.ok else [outcome]
+    whole = kill_pipeline(options.kills) if options.kills else True
     flat = soak(options.soak) if options.soak else True
     for outcome in failed:
         print(f"\n{outcome.line}\n{outcome.output}")
-    return 1 if failed or not flat else 0
+    return 1 if failed or not whole or not flat else 0
 
 
 if __name__ == "__main__":

@@ -15,6 +15,8 @@ import logging
 import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parent))  # for `python -m examples.pdf_pipeline`
+
 import httpx
 
 import runcue

@@ -91,7 +91,7 @@ def prepare(plan: Plan) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         wanted = {of_page(page).name for page in plan.pages}
         for path in [*folder.glob("page-*"), *folder.glob(".runcue-stamp-page-*")]:
-            if path.name.removeprefix(".runcue-stamp-") not in wanted:
+            if path.name.removeprefix(".runcue-stamp-").removesuffix(".stamp") not in wanted:
                 path.unlink()
 
 

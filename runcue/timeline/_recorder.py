@@ -9,8 +9,8 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable
-from pathlib import Path
 
+import runcue
 from runcue import Cue, Work
 from runcue.timeline._bars import Bar, Outcome
 from runcue.timeline._picture import draw
@@ -68,21 +68,14 @@ class Timeline:
         """Draw into a file, which appears whole or not at all.
 
         Args:
-            path: The file to write; its folder must exist.
+            path: The file to write.
             title: The picture's heading.
 
         Raises:
             OSError: The file cannot be written.
         """
-        target = Path(path)
-        # Not mkstemp: it makes a file for its owner alone, and a picture is for whoever may read the folder.
-        temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-        try:
-            temporary.write_text(self.svg(title=title), encoding="utf-8")
-            temporary.replace(target)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+        # A picture that is lost in a power cut can be drawn again.
+        runcue.atomic_write(path, self.svg(title=title), durable=False)
 
     def _on_start(self, work: Work) -> None:
         self._running[work.id] = work

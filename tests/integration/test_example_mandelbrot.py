@@ -76,7 +76,7 @@ def test_escape_times_are_those_of_the_definition() -> None:
 
 
 def test_a_picture_that_cannot_be_written_is_one_clear_line(tmp_path: Path) -> None:
-    (tmp_path / "whole-120-4x4.part").mkdir()
+    (tmp_path / "whole-120-4x4.png").mkdir()
     refused = run_program(*SMALL, "--out", ".", folder=tmp_path)
     assert refused.returncode == 1
     assert refused.stderr.startswith("mandelbrot: stitch: ")

@@ -21,7 +21,7 @@ import pytest
 from reportlab.pdfgen.canvas import Canvas
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "pdf_pipeline"
-TASKS = ("split_pdf", "extract_text", "summarize_page", "summarize")
+TASKS = ("render_page", "extract_text", "summarize_page", "summarize")
 LAYER = ("--text-from", "layer")
 
 
@@ -78,7 +78,7 @@ def page(number: int) -> str:
 
 def seen(folder: Path) -> dict[Path, tuple[int, int]]:
     """Every artifact with its inode and modification time: what was made again differs."""
-    files = [path for path in folder.rglob("*") if path.is_file() and ".made_from" not in path.parts]
+    files = [path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".runcue-")]
     return {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in files}
 
 
@@ -87,36 +87,45 @@ def made_again(before: dict[Path, tuple[int, int]], folder: Path) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with book.pdf of five pages and out/, what a first run made of it. Not to be changed: see `book`."""
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A folder with book.pdf of five pages and out/, what a first run made of it; and a copy, not to be changed."""
     folder = tmp_path_factory.mktemp("finished")
-    make_pdf(folder / "book.pdf", [page(number) for number in range(1, 6)])
-    first = run("book.pdf", "--out", "out", *LAYER, cwd=folder)
+    book, copy = folder / "book", folder / "copy"
+    book.mkdir()
+    make_pdf(book / "book.pdf", [page(number) for number in range(1, 6)])
+    first = run("book.pdf", "--out", "out", *LAYER, cwd=book)
     assert first.code == 0, first
-    return folder
+    return book, Path(shutil.copytree(book, copy))
 
 
 @pytest.fixture
-def book(finished: Path, tmp_path: Path) -> Path:
-    """The same folder, to do anything with."""
-    return Path(shutil.copytree(finished, tmp_path / "book"))
+def book(finished: tuple[Path, Path]) -> Path:
+    """The folder as the first run left it, to do anything with. At the same place: stamps name absolute paths."""
+    book, copy = finished
+    shutil.rmtree(book)
+    return Path(shutil.copytree(copy, book))
 
 
 def test_the_handbook_becomes_texts_a_summary_and_a_timeline_and_then_all_is_skipped(tmp_path: Path) -> None:
     first = run(*LAYER, cwd=tmp_path)
     assert (first.code, first.err) == (0, "")
-    assert first.counts("run") == {"split_pdf": 1, "extract_text": 13, "summarize_page": 13, "summarize": 1}
+    assert first.counts("run") == {
+        "render_page": 13,
+        "extract_text": 13,
+        "summarize_page": 13,
+        "summarize": 1,
+    }
     assert first.refused == "none"
     assert "14 requests answered" in first.out
     assert "text from       the text layer of the PDF" in first.out
 
     out = tmp_path / "out" / "pdf_pipeline" / "handbook"
-    texts = sorted((out / "text").glob("*.txt"))
+    texts = sorted((out / "text").glob("page-*.txt"))
     assert len(texts) == 13
     assert "A very dwarfing rootstock gives a tree no taller than a person." in " ".join(
         texts[3].read_text().split()
     )
-    assert all(path.read_bytes().startswith(b"\x89PNG") for path in (out / "pages").glob("*.png"))
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in (out / "pages").glob("page-*.png"))
     summary = (out / "summary.md").read_text()
     assert summary.startswith("# The Orchard Handbook\n")
     assert "no language model" in summary
@@ -124,13 +133,13 @@ def test_the_handbook_becomes_texts_a_summary_and_a_timeline_and_then_all_is_ski
 
     drawing = ET.parse(out / "timeline.svg").getroot()  # noqa: S314 - the program wrote it a moment ago
     words = {element.text for element in drawing.iter("{http://www.w3.org/2000/svg}text")}
-    assert {"pdfium", "summarizer", "28 works \N{MIDDLE DOT} 28 completed"} <= words
+    assert {"pdfium", "summarizer", "40 works \N{MIDDLE DOT} 40 completed"} <= words
 
     before = seen(tmp_path)
     second = run(*LAYER, cwd=tmp_path)
     assert (second.code, second.err) == (0, "")
     assert second.counts("skipped") == first.counts("run")
-    assert "Everything was up to date: all 28 works skipped, nothing run." in second.out
+    assert "Everything was up to date: all 40 works skipped, nothing run." in second.out
     assert "0 requests answered" in second.out
     assert made_again(before, tmp_path) == set()
 
@@ -140,19 +149,34 @@ def test_a_deleted_text_is_made_again_with_what_depends_on_it_and_nothing_else(b
     (book / "out" / "text" / "page-03.txt").unlink()
     again = run("book.pdf", "--out", "out", *LAYER, cwd=book)
     assert again.code == 0
-    assert again.counts("run") == {"split_pdf": 0, "extract_text": 1, "summarize_page": 1, "summarize": 1}
-    assert again.counts("skipped") == {"split_pdf": 1, "extract_text": 4, "summarize_page": 4, "summarize": 0}
+    assert again.counts("run") == {"render_page": 0, "extract_text": 1, "summarize_page": 1, "summarize": 1}
+    assert again.counts("skipped") == {
+        "render_page": 5,
+        "extract_text": 4,
+        "summarize_page": 4,
+        "summarize": 0,
+    }
     assert (book / "out" / "text" / "page-03.txt").exists()
     changed = made_again(before, book)
     assert changed == {"page-03.txt", "summary.md", "timeline.svg"}
     assert (book / "out" / "text" / "page-02.txt") in before
 
 
-def test_a_text_corrected_by_hand_is_kept_and_summarized_again(book: Path) -> None:
-    (book / "out" / "text" / "page-03.txt").write_text("A pear was found on this page by a careful reader.\n")
+def test_a_text_that_is_not_what_was_read_is_read_again(book: Path) -> None:
+    text = book / "out" / "text" / "page-03.txt"
+    as_read = text.read_text()
+    text.write_text("Half a te")
     again = run("book.pdf", "--out", "out", *LAYER, cwd=book)
-    assert again.counts("run") == {"split_pdf": 0, "extract_text": 0, "summarize_page": 1, "summarize": 1}
-    assert "A pear was found" in (book / "out" / "summary.md").read_text()
+    assert again.counts("run") == {"render_page": 0, "extract_text": 1, "summarize_page": 1, "summarize": 1}
+    assert text.read_text() == as_read
+
+
+def test_a_document_that_was_merely_copied_is_not_rendered_again(book: Path) -> None:
+    shutil.copyfile(book / "book.pdf", book / "copy.pdf")
+    (book / "copy.pdf").replace(book / "book.pdf")
+    again = run("book.pdf", "--out", "out", *LAYER, cwd=book)
+    # The summary goes by time, and is one request.
+    assert again.counts("run") == {"render_page": 0, "extract_text": 0, "summarize_page": 0, "summarize": 1}
 
 
 def test_a_changed_document_makes_its_artifacts_stale_and_pages_it_lost_disappear(book: Path) -> None:
@@ -164,12 +188,13 @@ def test_a_changed_document_makes_its_artifacts_stale_and_pages_it_lost_disappea
     assert again.code == 0
     assert "A plum grows" in (book / "out" / "text" / "page-03.txt").read_text()
     assert "A plum grows" in (book / "out" / "summary.md").read_text()
-    assert sorted(path.name for path in (book / "out" / "text").glob("*.txt")) == [
+    assert sorted(path.name for path in (book / "out" / "text").glob("page-*.txt")) == [
         "page-01.txt",
         "page-02.txt",
         "page-03.txt",
     ]
-    assert again.counts("run") == {"split_pdf": 1, "extract_text": 3, "summarize_page": 3, "summarize": 1}
+    assert again.counts("run") == {"render_page": 3, "extract_text": 3, "summarize_page": 3, "summarize": 1}
+    assert [path.name for path in (book / "out").rglob(".runcue-stamp-page-0[45]*")] == []
 
 
 def test_the_server_refuses_whoever_is_too_fast_and_the_next_run_goes_on_from_there(tmp_path: Path) -> None:
@@ -179,7 +204,9 @@ def test_the_server_refuses_whoever_is_too_fast_and_the_next_run_goes_on_from_th
     assert int(hasty.refused) > 0
     assert hasty.counts("failed")["summarize_page"] == int(hasty.refused)
     assert hasty.counts("not run")["summarize"] == 1
-    assert re.search(r"^not run: summarize: .*waits for out.extracts.page-0\d.txt$", hasty.out, re.MULTILINE)
+    assert re.search(
+        r"^not run: summarize: .*out.extracts.page-0\d.txt.* is missing", hasty.out, re.MULTILINE
+    )
     patient = run("book.pdf", "--out", "out", *LAYER, cwd=tmp_path)
     assert (patient.code, patient.refused) == (0, "none")
     assert patient.counts("run")["summarize_page"] == int(hasty.refused)
@@ -352,7 +379,7 @@ def test_tesseract_reads_the_pictures(tmp_path: Path) -> None:
     # A new edition in which one page is different: what looks the same is not read again.
     make_pdf(tmp_path / "book.pdf", [page(1), page(7), page(3)])
     second = run("book.pdf", "--out", "out", cwd=tmp_path)
-    assert second.counts("run") == {"split_pdf": 1, "extract_text": 1, "summarize_page": 1, "summarize": 1}
+    assert second.counts("run") == {"render_page": 3, "extract_text": 1, "summarize_page": 1, "summarize": 1}
     assert page(7).splitlines()[1] in text(tmp_path, 2)
     # And another source of the text makes it again.
     third = run("book.pdf", "--out", "out", *LAYER, cwd=tmp_path)

@@ -31,7 +31,19 @@ LAYERS = [
         "_waits",
         "_watching",
     ],  # L4 async shell: its parts
-    ["_dispatcher", "_handle", "_overdue", "_pitfalls", "_stopping"],  # and who puts them together
+    [
+        "_dispatcher",
+        "_handle",
+        "_overdue",
+        "_pitfalls",
+        "_stopping",
+        "_circles",
+        "_submissions",
+        "_plan",
+        "_foretelling",
+        "_planning",
+        "_graph",
+    ],  # and who puts them together
     ["_cue", "_blocking", "_run", "__init__", "testing"],  # L5 face
 ]
 EXTRAS = ["timeline"]  # beside the library: they see of it what every user sees

@@ -810,7 +810,7 @@ class TestFiles:
         folder = tmp_path / "pages"
         work = work_of([], File(folder), digest())
         run(work, lambda: (folder.mkdir(), put(folder / "1", "one"), put(folder / "2", "two")))
-        assert (tmp_path / ".runcue-stamp-pages").exists()
+        assert (tmp_path / ".runcue-stamp-pages.stamp").exists()
         _stamps._known.clear()
         reads.clear()
         assert stale(work) is None
@@ -862,7 +862,7 @@ class TestStamps:
     def test_a_stamp_is_one_line_beside_the_first_file_without_params_in_clear(
         self, done: Work, tmp_path: Path
     ) -> None:
-        content = (tmp_path / ".runcue-stamp-target").read_text("utf-8")
+        content = (tmp_path / ".runcue-stamp-target.stamp").read_text("utf-8")
         assert content.endswith("\n")
         assert content.count("\n") == 1
         assert json.loads(content)["runcue-stamp"] == 1
