@@ -362,13 +362,16 @@ class Callbacks:
                     self.held_for = artifact
                     return HOLD
         before = []
+        whole = declared.whole
         for artifact in inputs:
             kind = type(artifact)
             try:
                 if kind is File and artifact.bare:
                     # What `stamp()` would do, without the call: this is asked once for each file of a big tree.
                     try:
-                        version: Any = stat(artifact._key).st_mtime_ns
+                        version: Any = stat(artifact._key)
+                        if not whole:
+                            version = version.st_mtime_ns
                         valid = True
                     except OSError:
                         version, valid = None, False
@@ -404,6 +407,7 @@ class Callbacks:
         """Whether a declared output is missing, not valid or out of date."""
         was: list[Any] = []
         declared.was = was
+        whole = declared.whole
         artifact: Any = None
         try:
             for artifact in declared.outputs:
@@ -411,7 +415,9 @@ class Callbacks:
                 if kind is File and artifact.bare:
                     # What `stamp()` would do, without the call: this is asked once for each file of a big tree.
                     try:
-                        version: Any = stat(artifact._key).st_mtime_ns
+                        version: Any = stat(artifact._key)
+                        if not whole:
+                            version = version.st_mtime_ns
                         valid = True
                     except OSError:
                         version, valid = None, False

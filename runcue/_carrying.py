@@ -155,7 +155,7 @@ def clear_up(works: Iterable[Work]) -> None:
     Writing does that before it begins; this is for folders in which nothing had to be written any more.
     """
     folders = {
-        os.path.dirname(output._key)
+        output.path.parent
         for work in works
         if work._declared is not None and work._declared.files
         for output in work._declared.outputs

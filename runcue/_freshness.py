@@ -345,6 +345,9 @@ class Digest:
 
     params: bool = True
 
+    wants_status: ClassVar[bool] = True
+    """As versions of files it is given what the disk says of them, so that nothing is asked for twice."""
+
     def __post_init__(self) -> None:
         if not isinstance(self.params, bool):
             raise ConfigurationError(f"params of digest() must be True or False, not {self.params!r}.")
@@ -462,7 +465,7 @@ def _difference(
         found += 1
         digest, look = entry
         if is_file:
-            if look is None or not looks_like(key, look):
+            if look is None or not looks_like(key, look, declared.before[index]):
                 suspects.append((artifact, digest, look))
             continue
         version = declared.before[index]
@@ -473,12 +476,14 @@ def _difference(
     for file, digest, look in suspects:
         if not _is_same(file, digest, look, _outputs_in(file, declared)):
             return "changed", output, file
-    for file in declared.outputs:
+    was = declared.was
+    for index, file in enumerate(declared.outputs):
         if isinstance(file, File):
+            status = was[index] if index < len(was) else None
             if file._key not in outputs:
                 return "no stamp", file, None
             digest, look = outputs[file._key]
-            if (look is None or not looks_like(file._key, look)) and not _is_same(file, digest, look):
+            if (look is None or not looks_like(file._key, look, status)) and not _is_same(file, digest, look):
                 return "output changed", file, None
     return None
 

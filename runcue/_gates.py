@@ -240,6 +240,9 @@ class Gates:
         asked = 0
         while (work := core.next_called()) is not None:
             asked += 1
+            declared = work._declared
+            if declared is not None and core.hold_if_being_made(work, declared, self._callbacks.at):
+                continue  # for another of its inputs now
             route: Route = work._task.route
             if not core.ordered and route.has_room(self._callbacks.at):
                 # It is asked when its turn comes; should there be no room any more, before that.

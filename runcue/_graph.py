@@ -121,7 +121,8 @@ class _Picture:
         self.room -= 1
         drawn = self._ids[name] = f"{letter}{len(self._ids) + 1}"
         self._used[state] = None
-        text = "<br/>".join(_escaped(line) for line in label)
+        # Not by <br/>: where that is in a label, Mermaid takes what was given by number for icons and formulas.
+        text = "\n".join(_escaped(line) for line in label)
         self._nodes.append(f"    {drawn}{shape.format(text)}:::{state}")
         return drawn
 
@@ -269,7 +270,7 @@ def _name_of(artifact: Any) -> str:
     try:
         name = artifact.name if isinstance(artifact, Flag) else str(artifact)
     except Exception:  # noqa: BLE001 - the user's
-        name = type(artifact).__qualname__
+        name = type(artifact).__name__
     # Of a path the end tells more than the beginning.
     return _shortened(name, keep_end=isinstance(artifact, File))
 
@@ -280,7 +281,7 @@ def _kind_of(artifacts: list[Any]) -> str:
         word = "artifact"
     else:
         kind = kinds.pop()
-        word = {File: "file", Flag: "flag"}.get(kind, kind.__qualname__)
+        word = {File: "file", Flag: "flag"}.get(kind, kind.__name__)
     return f"{len(artifacts)} {word}{'' if word[-1:].isupper() else 's'}"
 
 

@@ -348,7 +348,7 @@ class Registry:
             ConfigurationError: A value given to `submit()` cannot work.
         """
         task = work._task
-        declared = work._declared = Declaration((), (), task.fresh if task.declares else newer())
+        declared = work._declared = Declaration((), (), task.fresh if task.declares else _USUAL)
         if force:
             declared.forced = True
         if fresh is not DEFAULT:
@@ -363,8 +363,10 @@ class Registry:
                 if type(artifact) is File or isinstance(artifact, File):
                     declared.files = True
                     break
-            if found and hasattr(declared.fresh, "check"):
-                declared.fresh.check(found)
+            if found and declared.fresh is not _USUAL:
+                if hasattr(declared.fresh, "check"):
+                    declared.fresh.check(found)
+                declared.whole = bool(getattr(declared.fresh, "wants_status", False))
         if key is not None or task.key is not None:
             declared.key = self._key(work, task.key if key is None else key)
 
@@ -378,6 +380,8 @@ class Registry:
                 given = what(work)
                 if type(given) is str:  # by far the most frequent
                     return (File(given),)
+                if (found := _plain_ones(given, cells)) is not None:
+                    return found
                 what = _checked(as_artifacts(given, f"{name} of task {work.task!r}"))
             except Exception as error:
                 assert work._declared is not None
@@ -386,8 +390,7 @@ class Registry:
         for artifact in what:
             if isinstance(artifact, Flag) and artifact._home is not cells:
                 artifact.share(cells)
-        found: tuple[Artifact, ...] = what
-        return found
+        return what  # type: ignore[no-any-return]
 
     @staticmethod
     def _key(work: Work, key: Any) -> Hashable:
@@ -468,6 +471,26 @@ class Registry:
 
 DEFAULT: Any = object()
 """Stands for "as usual" where None has a meaning of its own."""
+
+
+_USUAL = newer()
+
+
+def _plain_ones(given: Any, cells: dict[Hashable, list[int]]) -> tuple[Artifact, ...] | None:
+    """Artifacts of the usual kinds as they are given, None if it takes a closer look."""
+    kind = type(given)
+    if kind is File or kind is Flag:
+        given = (given,)
+    elif kind is not list and kind is not tuple:
+        return None
+    for one in given:
+        kind = type(one)
+        if kind is Flag:
+            if one._home is not cells:
+                one.share(cells)
+        elif kind is not File:
+            return None
+    return tuple(given)
 
 
 def _checked(artifacts: tuple[Artifact, ...]) -> tuple[Artifact, ...]:

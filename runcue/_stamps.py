@@ -145,10 +145,16 @@ def glance_at(path: str, without: Collection[str] = ()) -> Glance:
     return Glance(_folder_look(entries), recent, sum(status.st_size for status in seen))
 
 
-def looks_like(path: str, look: Look) -> bool:
-    """Whether a file looks as it did; False for a folder, at which it takes more to look."""
+def looks_like(path: str, look: Look, status: Any = None) -> bool:
+    """Whether a file looks as it did; False for a folder, at which it takes more to look.
+
+    Args:
+        path: The file.
+        look: How it looked.
+        status: What the disk has just said of it, if somebody has asked already.
+    """
     try:
-        return _look_of(os.stat(path)) == look
+        return _look_of(status if type(status) is os.stat_result else os.stat(path)) == look
     except OSError:
         return False
 
@@ -477,8 +483,8 @@ def read_stamp(path: str) -> dict[str, Any] | str:
 
 
 def _to_folder(key: str, folder: str) -> str:
-    """A key as it is written: a path in the words of the stamp's folder, where the two have more in common than a root."""
-    if not os.path.isabs(key):
+    """A key as it is written: a path as seen from the stamp's folder, if the two have more in common than a root."""
+    if not os.path.isabs(key):  # noqa: PTH117
         return key
     inside = folder + os.sep
     if key.startswith(inside):

@@ -68,6 +68,7 @@ class Declaration:
         outputs: Artifacts that prove it.
         fresh: The policy that says when outputs are out of date, None if only their validity counts.
         files: Whether there are files among the outputs.
+        whole: Whether the policy wants all that the disk says of a file (`os.stat_result`) as its version.
         key: What it is known by to those that would do the same again; None for its outputs.
         forced: Run even if up to date.
         fault: What a callable raised that was to say which artifacts they are.
@@ -86,6 +87,7 @@ class Declaration:
     __slots__ = ("__dict__", "before", "files", "fresh", "inputs", "outputs", "stale", "was")
 
     forced = False
+    whole = False
     finished = False
     key: Any = None
     leader: Work | None = None

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -40,22 +40,15 @@ def kitchen(fresh: Any = "default") -> runcue.Cue:
     cue.service("hands", concurrent=1)
     policy: dict[str, Any] = {} if fresh == "default" else {"fresh": fresh}
 
-    def write(work: runcue.Work) -> None:
-        for output in work.outputs:
-            with work.write(output) as file:
+    def add(name: str, inputs: str, outputs: str) -> None:
+        @cue.task(name, uses="hands", inputs=inputs, outputs=outputs, **policy)
+        def write(work: runcue.Work) -> None:
+            with work.write(work.outputs[0]) as file:
                 file.write(f"{work.task} {work.params}")
 
-    for name, inputs, outputs in (
-        ("mix", "flour", "dough"),
-        ("bake", "dough", "bread"),
-        ("eat", "bread", "joy"),
-    ):
-        cue.task(name, uses="hands", inputs=inputs, outputs=outputs, **policy)(_copy_of(write))
+    for step in (("mix", "flour", "dough"), ("bake", "dough", "bread"), ("eat", "bread", "joy")):
+        add(*step)
     return cue
-
-
-def _copy_of(handler: Callable[[runcue.Work], None]) -> Callable[[runcue.Work], None]:
-    return lambda work: handler(work)
 
 
 def names(works: Iterable[runcue.PlannedWork]) -> Names:
@@ -348,6 +341,54 @@ def test_an_input_that_failed_to_be_made_says_who_failed() -> None:
     assert reason == "input File('flour') is missing, and sow w1, which was to make it, failed"
 
 
+def test_one_input_that_nobody_makes_blocks_although_another_is_made() -> None:
+    make("flour")
+    cue = kitchen()
+    cue.task("top", inputs=["dough", "cheese"], outputs="pizza")(lambda work: None)
+    plan = cue.plan(["mix", "top"])
+    assert reasons(plan.blocked) == {"top": "input File('cheese') is missing, and nothing planned makes it"}
+
+
+def test_of_several_inputs_those_that_stay_are_compared_now() -> None:
+    make("pizza", age=20)
+    make("flour", "cheese")
+    cue = kitchen()
+    cue.task("top", inputs=["dough", "cheese"], outputs="pizza")(lambda work: None)
+    assert reasons(cue.plan(["mix", "top"]).runs)["top"] == "File('pizza') is not newer than File('cheese')"
+
+
+class Odd(runcue.Artifact):
+    """Not valid, and cannot say why."""
+
+    def valid(self) -> bool:
+        return False
+
+    def problem(self) -> str:
+        raise OSError("no idea")
+
+
+def test_an_input_that_cannot_say_what_is_wrong_with_it_blocks_all_the_same() -> None:
+    cue = runcue.Cue()
+    cue.task("read", inputs=Odd())(lambda work: None)
+    assert "no idea" in cue.plan(["read"]).blocked[0].reason
+
+
+def test_an_input_that_is_too_old_for_one_is_not_made_anew_by_a_maker_that_is_up_to_date() -> None:
+    make("dough", age=100)
+    cue = runcue.Cue()
+    cue.task("mix", outputs="dough")(lambda work: None)
+    cue.task("bake", inputs=runcue.File("dough", max_age=60), outputs="bread")(lambda work: None)
+    reason = cue.plan(["mix", "bake"]).blocked[0].reason
+    assert "with max_age 60 s, though mix #1, which makes it, is up to date" in reason
+
+
+def test_several_outputs_are_told_together() -> None:
+    make("a", "b", "c")
+    cue = runcue.Cue()
+    cue.task("make", outputs=["a", "b", "c"])(lambda work: None)
+    assert cue.plan(["make"]).up_to_date[0].reason == "each of File('a') and 2 more is valid"
+
+
 def ring(cue: runcue.Cue, number: int, letter: str = "x") -> list[Any]:
     """Works in a circle: each needs what the one before makes."""
 
@@ -502,7 +543,7 @@ def test_async_callbacks_are_not_awaited_and_leave_it_unsure() -> None:
     cue.task("fetch")(lambda work: None)
     cue.task("send")(lambda work: None)
     cue.is_ready(task="fetch")(later)
-    cue.is_stale(task="send")(lambda work: later(work))
+    cue.is_stale(task="send")(lambda work: later(work) or True)
     plan = cue.plan(["fetch", "send"])
     assert [work.unsure for work in plan.runs] == ["is_ready has to be awaited", "is_stale has to be awaited"]
 
@@ -568,9 +609,9 @@ def test_nothing_is_called_submitted_or_changed() -> None:
     seen: list[bool] = []
     cue.is_ready(task="look")(lambda work: seen.append(runcue.Flag("made").valid()) or True)
     cue.task("look")(lambda work: None)
-    before = sorted(os.listdir())
+    before = sorted(Path().iterdir())
     assert names(cue.plan(["mix", "heat", "look"]).runs) == ["mix #1", "heat #2", "look #3"]
-    assert sorted(os.listdir()) == before
+    assert sorted(Path().iterdir()) == before
     assert asyncio.run(cue.list()) == []
     assert cue._dispatcher.flags == {}
     assert flag._home is None

@@ -136,3 +136,25 @@ def without_await() -> None:
 
 assert_type(runcue.run(main), int)
 assert_type(runcue.WorkUnit("id", "task"), runcue.Work)
+
+
+plan = cue.plan(
+    ["summarize", extract_text, ("extract_text", {"page": 1}), {"task": "summarize", "force": True}]
+)
+assert_type(plan, runcue.Plan)
+assert_type(plan.runs, tuple[runcue.PlannedWork, ...])
+assert_type(plan.cycles, tuple[runcue.Cycle, ...])
+assert_type(plan.problems, tuple[str, ...])
+assert_type(plan.seconds, float)
+assert_type(plan.binding, str | None)
+assert_type(plan.services["openai"].seconds, float | None)
+for planned in plan.runs:
+    assert_type(planned.task, str)
+    assert_type(planned.params, dict[str, Any])
+    assert_type(planned.reason, str)
+    assert_type(planned.unsure, str | None)
+    assert_type(planned.number, int | None)
+cue.plan()
+cue.plan(("extract_text", {"page": page}) for page in range(3))
+assert_type(cue.graph(), str)
+assert_type(cue.graph("works", limit=50), str)
