@@ -37,7 +37,7 @@ from runcue._overdue import Overdue
 from runcue._pitfalls import Pitfalls
 from runcue._plan import Plan
 from runcue._planning import make_plan
-from runcue._reasons import Reason, blocked_by_limits, not_ready
+from runcue._reasons import Reason, not_ready, reason_of
 from runcue._registry import DEFAULT, Registry, check_callback, positive_int, seconds_or_none, take_over
 from runcue._stopping import FINISH, KILL, Stopping
 from runcue._submissions import Submission
@@ -55,9 +55,6 @@ Artifacts = (
     OneArtifact | Iterable[OneArtifact] | Callable[[Work], OneArtifact | Iterable[OneArtifact] | None] | None
 )
 """What `inputs=` and `outputs=` take."""
-
-# So many blocked works are explained to the root; of a hundred thousand the first thousand say enough.
-_LOOKED_INTO = 1000
 
 _NOTHING_DECLARED = (None, None, DEFAULT, None, None, False)
 
@@ -753,10 +750,10 @@ class Cue:
             "details" (one line for a person). Works that are about to start are not in it.
         """
         now = self._dispatcher.now()
-        # Followed to the root as long as they are few enough to be read.
+        works = builtins.list(self._core.pending_works())
         reasons = [
-            (work, self._reason(work, now, deep=number < _LOOKED_INTO))
-            for number, work in enumerate(builtins.list(self._core.pending_works()))
+            (work, self._reason_of_fresh(work, now) if work._phase == FRESH else reason)
+            for work, reason in self._explainer.reasons(works, now)
         ]
         if self._loop is None or self._stopped:
             idle = "the cue is not started: call start()"
@@ -832,8 +829,8 @@ class Cue:
         """
         return draw(self._core, self._dispatcher.flags, of, limit)
 
-    def _reason(self, work: Work, now: float, *, deep: bool) -> Reason | None:
-        if work._phase == FRESH and work._task.gated and not work._task.gate_is_async:
+    def _reason_of_fresh(self, work: Work, now: float) -> Reason | None:
+        if work._task.gated and not work._task.gate_is_async:
             # Nobody has asked yet (it was submitted in this very step, or the cue is not started): ask for the answer.
             verdict = self._callbacks.ask(work, now)
             if isinstance(verdict, GateAnswer):
@@ -842,9 +839,7 @@ class Cue:
                 if verdict == HOLD:
                     work._answer = self._callbacks.held_for
                 return not_ready(work)
-            limit = blocked_by_limits(work, now)
-            return Reason(work, "service_full", limit) if limit else None
-        return self._explainer.reason(work, now, deep=deep)
+        return reason_of(work, now)
 
     def why(self, work_id: str | Work) -> Why:
         """Why a work is where it is: the binding reason, followed to the root of it. `print()` the answer.
@@ -859,7 +854,7 @@ class Cue:
         now = self._dispatcher.now()
         wall = now + self._dispatcher.skew
         if work._phase == FRESH:
-            self._reason(work, now, deep=False)  # nobody has asked yet: ask for the answer
+            self._reason_of_fresh(work, now)  # nobody has asked yet: ask for the answer
         if work._phase < RUNNING and (self._loop is None or self._stopped):
             idle = "the cue is not started: call start()"
             return Why(work, "not started", idle, work.created_at, max(0.0, wall - work.created_at))

@@ -453,6 +453,7 @@ def _difference(
 ) -> Verdict | None:
     """What is other than it was recorded. First all looks, then the contents of what looks different."""
     found = 0
+    before = declared.before
     suspects: list[tuple[File, str, Look | None]] = []
     for index, artifact in enumerate(declared.inputs):
         is_file = isinstance(artifact, File)
@@ -465,7 +466,8 @@ def _difference(
         found += 1
         digest, look = entry
         if is_file:
-            if look is None or not looks_like(key, look, declared.before[index]):
+            status = before[index] if index < len(before) else None
+            if look is None or not looks_like(key, look, status):
                 suspects.append((artifact, digest, look))
             continue
         version = declared.before[index]

@@ -19,6 +19,7 @@ from runcue._core import Core
 from runcue._dispatcher import Dispatcher
 from runcue._errors import PendingTimeout, StallTimeout
 from runcue._events import Event
+from runcue._reasons import Reason
 from runcue._why import Explainer, grouped
 from runcue._work import SETTLED, Work
 
@@ -61,8 +62,7 @@ class Overdue:
             passive.set("stall warning", core.next_stall_warning())
 
     def _why(self, work: Work, now: float) -> str:
-        reason = self._explainer.reason(work, now)
-        return "it was about to be asked" if reason is None else f"{reason.name}: {reason.details}"
+        return _in_words(self._explainer.reason(work, now))
 
     def _pending_timeout(self, now: float) -> None:
         while (work := self._core.pop_timed_out(now)) is not None:
@@ -85,7 +85,7 @@ class Overdue:
                 "%d pending for more than %g s: %s",
                 len(unheard),
                 self._core.pending_warn_after,
-                grouped((work, self._why(work, now)) for work in unheard[:_LOOKED_INTO]),
+                grouped((work, _in_words(why)) for work, why in self._explainer.reasons(unheard, now)),
             )
 
     def _stall_timeout(self, now: float) -> None:
@@ -102,7 +102,8 @@ class Overdue:
             return
         seconds = now - core.progressed_at  # the first failure is progress, too
         # All reasons before the first failure, which would be the reason of the next.
-        for work, reason in [(work, self._why(work, now)) for work in core.pending_works()]:
+        reasons = self._explainer.reasons(core.pending_works(), now)
+        for work, reason in [(work, _in_words(reason)) for work, reason in reasons]:
             text = (
                 f"{work.task} {work.id} failed by stall_timeout={core.stall_timeout:g}: nothing moved for "
                 f"{seconds:.1f} s and nothing that runs could change that; {reason}"
@@ -124,8 +125,8 @@ class Overdue:
         shown = ", ".join(running[:_SHOWN]) + (
             f" and {len(running) - _SHOWN} more" if len(running) > _SHOWN else ""
         )
-        blocked = islice(core.pending_works(), _LOOKED_INTO)
-        waits = grouped((work, self._why(work, now)) for work in blocked)
+        reasons = self._explainer.reasons(islice(core.pending_works(), _LOOKED_INTO), now)
+        waits = grouped((work, _in_words(reason)) for work, reason in reasons)
         logger.warning(
             "No progress for %.0f s: %d pending, running: %s%s",
             seconds,
@@ -133,3 +134,7 @@ class Overdue:
             shown or "nothing",
             f"; {waits}" if waits else "",
         )
+
+
+def _in_words(reason: Reason | None) -> str:
+    return "it was about to be asked" if reason is None else f"{reason.name}: {reason.details}"

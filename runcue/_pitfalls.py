@@ -125,8 +125,9 @@ class Pitfalls:
             ]
         if found:
             logger.warning(
-                "No producer: %s. Nothing that is pending or running makes %s. Submit the work that does; if it comes "
-                "from outside, tell so by cue.watch(folder) or cue.nudge(path)",
+                "No producer%s: %s. Nothing that is pending or running declares %s as an output. Submit the work that "
+                "makes it; if it comes from outside, say so by cue.watch(folder) or cue.nudge(path)",
+                "" if at_rest else " so far",
                 grouped(found),
                 "it" if len(found) == 1 else "them",
             )
@@ -171,7 +172,13 @@ class Pitfalls:
     def _tell_circle(self, circle: list[Work]) -> None:
         if not self._is_news(("circle", min(work.id for work in circle))):
             return
-        names = [f"{work.task} {work.id} (for {words_of(work._answer)})" for work in circle[:_SHOWN]]
+        of = self._core.makers.of
+        names = []
+        for work, following in zip(circle[:_SHOWN], [*circle[1:], circle[0]], strict=False):
+            looked_at = (one for one in work._looking or () if of.get(one._key) is following)
+            artifact = next(looked_at, None)
+            what = f" (for {words_of(artifact)})" if artifact is not None else ""
+            names.append(f"{work.task} {work.id}{what}")
         if len(circle) > _SHOWN:
             names.append(f"{len(circle) - _SHOWN} more")
         logger.warning(

@@ -37,9 +37,6 @@ KILL: Final = 3
 
 TELL_AFTER: Final = 5.0
 TELL_AGAIN_AFTER: Final = 60.0
-# So many blocked works are explained to the root; of a hundred thousand the first thousand say enough.
-_LOOKED_INTO: Final = 1000
-
 GRACE: Final = 1.0
 """Seconds that cancelled coroutines have for their clean-up before they are abandoned."""
 
@@ -204,11 +201,8 @@ class Stopping:
     def reasons(self) -> list[Reason]:
         """Why each pending work does not run, oldest first."""
         now = self._dispatcher.now()
-        found: list[Reason] = []
-        for work in self._core.pending_works():
-            reason = self._explainer.reason(work, now, deep=len(found) < _LOOKED_INTO)
-            found.append(reason or Reason(work, "not_ready", "not asked yet"))
-        return found
+        found = self._explainer.reasons(self._core.pending_works(), now)
+        return [reason or Reason(work, "not_ready", "not asked yet") for work, reason in found]
 
     def summary(self, blocked: list[Reason]) -> Summary:
         """What became of the works since the start."""
@@ -322,7 +316,7 @@ class Stopping:
 
     def _tell_blocked(self, blocked: list[Reason]) -> None:
         works = how_many(len(blocked), "work", "works")
-        reasons = grouped((one.work, one.details) for one in blocked[:_LOOKED_INTO])
+        reasons = grouped((one.work, one.details) for one in blocked)
         logger.warning("stop() cancelled %s that could not run: %s", works, reasons)
 
     def _kill(self) -> None:

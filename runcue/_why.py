@@ -8,11 +8,11 @@ Must not know: how to change anything.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from runcue._artifacts import Artifact
+from runcue._artifacts import Artifact, plainly
 from runcue._core import Core
 from runcue._errors import how_many, words_of
 from runcue._reasons import Reason, describe_answer, first_limit, reason_of
@@ -52,8 +52,10 @@ Verdict = Literal[
 ]
 """What `why()` can say. "not ready" is the word of an opaque is_ready that looked at no artifact."""
 
-_LONGEST_CHAIN: Final = 10_000
 _SHOWN: Final = 5
+# So many works are explained to the root when all are asked for, over so many links together.
+_LOOKED_INTO: Final = 1000
+_FOLLOWED: Final = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +185,7 @@ class Explainer:
         self._holders = holders
         self._watched = watched
         self.watches = watches
+        self._followed = 0
 
     # --- Why it does not run ------------------------------------------------------------------------------------
 
@@ -198,6 +201,7 @@ class Explainer:
         if work._phase not in (WAITING, HELD, JOINED):
             return own
         chain, cycle = self._follow(work)
+        self._followed += len(chain)
         if work in cycle:
             return _but(own, verdict="cycle", details=_around(cycle), chain=tuple(chain), cycle=cycle)
         if len(chain) == 1:
@@ -212,15 +216,33 @@ class Explainer:
     def _follow(self, work: Work) -> tuple[list[Work], tuple[Work, ...]]:
         """Who waits for whom, from a work on. Returns the works on the way, and those of a circle at its end."""
         chain = [work]
-        seen = {work: 0}
-        while len(chain) < _LONGEST_CHAIN:
-            following = self.waits_for(chain[-1])
+        of = self._core.makers.of
+        # A chain may be as long as works are pending, so no set is kept of what was seen: a mark that is set anew at
+        # each power of two is met again in any circle (Brent's algorithm).
+        mark, next_mark = work, 2
+        following: Work | None = work
+        while following is not None:
+            if following._phase == HELD and following._looking is not None:
+                following = of.get(following._looking[0]._key)
+            else:
+                following = self.waits_for(following)
             if following is None:
-                return chain, ()
-            if following in seen:
-                return chain, tuple(chain[seen[following] :])
-            seen[following] = len(chain)
+                break
             chain.append(following)
+            if following is mark:
+                return self._cut(chain)
+            if len(chain) == next_mark:
+                mark, next_mark = following, 2 * next_mark
+        return chain, ()
+
+    @staticmethod
+    def _cut(chain: list[Work]) -> tuple[list[Work], tuple[Work, ...]]:
+        """A chain that ends in a circle: up to the first work that is met again, and the circle."""
+        seen: dict[Work, int] = {}
+        for number, work in enumerate(chain):
+            if work in seen:
+                return chain[:number], tuple(chain[seen[work] : number])
+            seen[work] = number
         return chain, ()
 
     def waits_for(self, work: Work) -> Work | None:
@@ -245,7 +267,7 @@ class Explainer:
         skew = wall - now
         if phase >= RUNNING:
             return self._why_past(work, wall)
-        since = work._since if phase in (FRESH, JOINED) else work._entered
+        since = work._since if phase in (FRESH, JOINED) else getattr(work, "_entered", work._since)
         base = Why(work, "not ready", "", since + skew, max(0.0, now - since), work._asks)
         if phase == ASKING:
             return _but(base, verdict="being asked", details="its is_ready or is_stale is being awaited")
@@ -299,6 +321,9 @@ class Explainer:
         if not missing:
             return _but(base, details=describe_answer(work))
         verdict: Verdict = "waiting for an artifact"
+        if any(one.maker is work for one in missing):
+            details = "it needs what only it makes: " + "; ".join(map(str, missing[:_SHOWN]))
+            return _but(base, verdict="cycle", details=details, missing=tuple(missing), cycle=(work,))
         lost = [one for one in missing if one.state in ("failed", "cancelled", "nobody")]
         if lost and all(one.state == "nobody" for one in lost):
             if not self.somebody_may_make_it(work, (one.artifact for one in lost)):
@@ -319,8 +344,6 @@ class Explainer:
         found = []
         for artifact in artifacts:
             maker = makers.of.get(artifact._key)
-            if maker is work:
-                maker = None
             problem = _problem_of(artifact)
             if problem is None:
                 if maker is None or work._phase != HELD:
@@ -361,6 +384,18 @@ class Explainer:
             through = f" (through {how_many(between, 'other', 'others')})" if between > 0 else ""
             details += f"; in the end{through} because of {_name(root.work)} ({root.verdict}): {root.details}"
         return Reason(work, "not_ready", details)
+
+    def reasons(self, works: Iterable[Work], now: float) -> Iterator[tuple[Work, Reason | None]]:
+        """The reasons of many: the first thousand are followed to the root, unless the way there is very long.
+
+        Args:
+            works: Pending works.
+            now: Monotonic.
+        """
+        self._followed = 0
+        for number, work in enumerate(works):
+            deep = number < _LOOKED_INTO and self._followed < _FOLLOWED
+            yield work, self.reason(work, now, deep=deep)
 
     def details(self, work: Work) -> str:
         """What was said when a work was found not ready."""
@@ -450,7 +485,7 @@ def _in_words(work: Work, verdict: str, artifact: Any, other: Any) -> WhyStale:
 def _problem_of(artifact: Any) -> str | None:
     """What is wrong with an artifact, None if it is valid. Whatever it does itself."""
     try:
-        if artifact.valid() is True:
+        if plainly(artifact.valid(), artifact):
             return None
         return str(artifact.problem())
     except Exception as error:
