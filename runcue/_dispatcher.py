@@ -527,7 +527,8 @@ class Dispatcher:
         if work._task.timeout is not None:
             self._limit(work, now + work._task.timeout)
         began = work._entered = now
-        if work._declared is not None and work._declared.files:
+        declared = work._declared
+        if declared is not None and declared.files:
             self._note_start(work)
         value: Any = None
         error: BaseException | None = None
@@ -540,7 +541,7 @@ class Dispatcher:
             rest = steps, context.run(steps.send, None)
         except StopIteration as stop:
             value = stop.value
-            if work._declared is not None and unfinished(work):
+            if work._declared is not None and unfinished(work):  # an undeclared one may have written all the same
                 rest, error = self._publish_at_once(work, value)
         except BaseException as raised:
             error = raised
@@ -571,9 +572,11 @@ class Dispatcher:
         """Carry an async handler that has suspended on to its end, in the asyncio task `me`."""
         work._runner = me
         self.running[work] = rest[0]
+        owner = work
         if work._declared is not None:
-            owner_of(work)._runner = me
-        if me is not None and owner_of(work)._phase == SETTLED:  # it has cancelled itself in its first step
+            owner = owner_of(work)
+            owner._runner = me
+        if owner._phase == SETTLED and me is not None:  # it has cancelled itself in its first step
             me.cancel()
         route: Route = work._task.route
         if route.only is None or route.only.active < route.only.concurrent:
@@ -600,6 +603,10 @@ class Dispatcher:
         work._runner = None
         self._release(work)
         now = self.now()
+        if error is None and work._declared is None:
+            if work._phase != SETTLED:
+                self.settle(work, COMPLETED, now, value, now - work._entered)
+            return
         if error is None or not (cancelled and isinstance(error, asyncio.CancelledError)):
             self._end(work, value, error, now, now - work._entered)
             return
