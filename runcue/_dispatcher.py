@@ -29,13 +29,14 @@ from typing import Any, Final
 
 from runcue._artifacts import READS, changed, hear_changes, others_hear, unhear_changes
 from runcue._callbacks import HOLD, NO, RUN, Callbacks, discard, without_frames
-from runcue._carrying import carry_out, drop, finish, is_quick, missing_output, owner_of, unfinished
+from runcue._carrying import carry_out, drop, missing_output, owner_of, unfinished
 from runcue._clock import clock_of
 from runcue._core import Core
 from runcue._current import CURRENT
 from runcue._deadlines import Deadlines
 from runcue._errors import CueFailed, HandlerExited, WorkTimeout, words_of
 from runcue._events import Event
+from runcue._finishing import finish_at_once, finished
 from runcue._gates import Gates
 from runcue._listening import Lines
 from runcue._pending import Route
@@ -541,8 +542,10 @@ class Dispatcher:
             rest = steps, context.run(steps.send, None)
         except StopIteration as stop:
             value = stop.value
-            if work._declared is not None and unfinished(work):  # an undeclared one may have written all the same
-                rest, error = self._publish_at_once(work, value)
+            if work._declared is not None and unfinished(
+                work
+            ):  # an undeclared one may have written all the same
+                rest, error = finish_at_once(work, value)
         except BaseException as raised:
             error = raised
         now = self.now()
@@ -588,7 +591,7 @@ class Dispatcher:
         try:
             value = await go_on(work._context, *rest)
             if work._declared is not None and unfinished(work):
-                value = await self._publish(work, value)
+                value = await finished(work, value)
         except BaseException as raised:
             if type(raised) is GeneratorExit and (me is None or me.get_loop().is_closed()):
                 raise  # the loop is gone and with it this task; what it held was given back by bury()
@@ -650,58 +653,6 @@ class Dispatcher:
                 declared.fresh.started(work)
             except BaseException as error:
                 self.callbacks.raised(f"{words_of(declared.fresh)}", error, work)
-
-    def _publish_at_once(self, work: Work, value: Any) -> tuple[Any, BaseException | None]:
-        """Publish what a handler wrote that has never suspended, if that is quick.
-
-        Returns:
-            What `_finish` is to go on with if it is not quick, and what went wrong.
-        """
-        if not is_quick(work):
-            return (self._publish(work, value), None), None
-        try:
-            finish(work)
-        except BaseException as error:
-            return None, error
-        return None, None
-
-    async def _publish(self, work: Work, value: Any) -> Any:
-        """Publish what an async handler wrote: in a thread of its own if it has to wait for the disk.
-
-        Returns:
-            The handler's value.
-        """
-        if is_quick(work):
-            finish(work)
-            return value
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[None] = loop.create_future()
-        clock = clock_of(loop)
-        clock.hold()
-
-        def tell(error: BaseException | None) -> None:
-            clock.release()
-            if done.done():
-                return
-            if error is None:
-                done.set_result(None)
-            else:
-                done.set_exception(error)
-
-        def in_thread() -> None:
-            failure: BaseException | None = None
-            try:
-                finish(work)
-            except BaseException as error:
-                failure = error
-            try:
-                loop.call_soon_threadsafe(tell, failure)
-            except RuntimeError:
-                pass  # the loop was closed meanwhile: nobody is left to be told
-
-        threading.Thread(target=in_thread, name="runcue-publish", daemon=True).start()
-        await done
-        return value
 
     def _settle_failed(self, work: Work, error: BaseException) -> None:
         if not isinstance(error, Exception):
@@ -796,7 +747,7 @@ class Dispatcher:
             try:
                 value = await awaitable
                 if unfinished(work):
-                    value = await self._publish(work, value)
+                    value = await finished(work, value)
             except BaseException as raised:
                 error = raised
             ended(value, error)

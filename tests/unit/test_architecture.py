@@ -30,6 +30,7 @@ LAYERS = [
         "_gates",
         "_waits",
         "_watching",
+        "_finishing",
     ],  # L4 async shell: its parts
     [
         "_dispatcher",
