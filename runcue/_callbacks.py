@@ -122,6 +122,7 @@ class Callbacks:
         makers: The unsettled work that makes an artifact, by its key.
         held_for: The input for which the last answer was HOLD.
         reads: The artifacts that were asked while the last question was, by key; empty between questions.
+        skipped: The last works that is_stale had skipped, with what they looked at, until somebody looks into them.
     """
 
     def __init__(self) -> None:
@@ -134,6 +135,7 @@ class Callbacks:
         self.makers: Mapping[Hashable, Work] = {}
         self.held_for: Any = None
         self.reads: dict[Hashable, Artifact] = {}
+        self.skipped: deque[tuple[Work, tuple[Artifact, ...]]] = deque(maxlen=1000)
         self._reported: dict[tuple[object, object], float] = {}
 
     # --- Listeners ----------------------------------------------------------------------------------------------
@@ -343,7 +345,20 @@ class Callbacks:
         self.at = ended = self.now()
         if ended - began > BLOCKS_AFTER:
             self.blocked(f"is_stale callback {name_of(is_stale)}", ended - began)
+        if self.reads and verdict == SKIP:
+            self.skipped.append((work, tuple(self.reads.values())))
         return verdict
+
+    def is_out_of_date(self, work: Work) -> bool:
+        """Whether a settled work would run again for what it declares. Asked of a stand-in; the work is untouched."""
+        known = work._declared
+        if known is None or not known.outputs:
+            return False
+        twin = Work(work.id, work.task, work.params)
+        twin._task = work._task
+        declared = twin._declared = Declaration(known.inputs, known.outputs, known.fresh)
+        declared.files, declared.whole = known.files, known.whole
+        return self._ask_inputs(twin, declared) == RUN and self._is_stale(twin, declared)
 
     # --- What is declared ---------------------------------------------------------------------------------------
 

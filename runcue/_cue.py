@@ -134,7 +134,11 @@ class Cue:
         )
         self._watchers: builtins.list[Watcher] = []
         self._explainer = Explainer(
-            self._core, self._dispatcher.holders, self._is_watched, lambda: bool(self._watchers)
+            self._core,
+            self._dispatcher.holders,
+            self._is_watched,
+            lambda: bool(self._watchers),
+            self._dispatcher.is_still,
         )
         self._overdue = Overdue(self._core, self._dispatcher, self._explainer)
         self._pitfalls = Pitfalls(self._core, self._dispatcher, self._explainer)
@@ -359,6 +363,7 @@ class Cue:
         self._stopped = False
         self._dispatcher.start(loop)
         self._stopping.begin()
+        self._pitfalls.begin()
         # A watcher is used once.
         self._watchers = [watcher.another() for watcher in self._watchers]
         for watcher in self._watchers:

@@ -915,6 +915,12 @@ class Dispatcher:
         """How many handlers in flight do not merely wait for another work of this cue."""
         return len(self.running) - len(self.awaiting())
 
+    def is_still(self) -> bool:
+        """Whether nothing runs, is being asked or will start by itself: all that is left is changes from outside."""
+        return not (
+            self.movers() or self.gates.being_asked or self.lines or self.core.called or self.can_start()
+        )
+
     def can_start(self) -> bool:
         """Whether something is ready that will be able to start, now or when its rate allows it."""
         return any(

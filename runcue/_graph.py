@@ -163,7 +163,7 @@ class _Picture:
             return None
         try:
             answer = artifact.valid()
-        except Exception:  # noqa: BLE001 - counts as not valid in the gate, which logs it
+        except (Exception, SystemExit):  # noqa: BLE001 - counts as not valid in the gate, which logs it
             return None
         if hasattr(answer, "__await__"):
             if hasattr(answer, "close"):

@@ -13,13 +13,16 @@ Must not know: how anything is decided.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Hashable
+from math import inf
 from typing import Any, Final
 
+from runcue._artifacts import File
 from runcue._core import Core
 from runcue._dispatcher import Dispatcher
 from runcue._errors import how_many, problem_of, words_of
-from runcue._why import Explainer, grouped
+from runcue._why import Explainer, grouped, needs_all
 from runcue._work import COMPLETED, HELD, SKIPPED, WAITING, Work
 
 __all__ = ["Pitfalls"]
@@ -29,6 +32,9 @@ logger = logging.getLogger("runcue")
 LOOK_AFTER: Final = 0.5
 GRACE: Final = 0.4
 """Seconds that something must have been so before it is told: what is submitted next may put it right."""
+
+STUCK_AGAIN_AFTER: Final = 60.0
+"""Seconds until other works of the same task are told to be stuck."""
 
 _MANY: Final = 10_000
 _SHOWN: Final = 5
@@ -43,8 +49,19 @@ class Pitfalls:
         self._explainer = explainer
         self._looked_at: object = None
         self._told: set[Hashable] = set()
+        # When it was last said that works of a task are stuck.
+        self._said_stuck: dict[str, float] = {}
+        # By the wall clock of the machine, as files are dated.
+        self._began = time.time_ns()
         dispatcher.preparing.append(self._prepare)
         dispatcher.timers.on_due["pitfalls"] = self._due
+
+    def begin(self) -> None:
+        """The cue was started: what was told before may be so again."""
+        self._told.clear()
+        self._said_stuck.clear()
+        self._began = time.time_ns()
+        self._looked_at = None
 
     def _state(self) -> object:
         core = self._core
@@ -52,7 +69,8 @@ class Pitfalls:
 
     def _prepare(self) -> None:
         core = self._core
-        if not (core.count[WAITING] or core.count[HELD] or core.makers.remade):
+        told = core.makers.remade or self._dispatcher.callbacks.skipped
+        if not (core.count[WAITING] or core.count[HELD] or told):
             return
         passive = self._dispatcher.timers.passive
         if "pitfalls" not in passive and self._looked_at != self._state():
@@ -79,26 +97,16 @@ class Pitfalls:
             Whether everything was looked at.
         """
         core = self._core
-        at_rest = self._at_rest()
+        at_rest = self._dispatcher.is_still()
         if not at_rest and core.count[HELD] + core.makers.looking > _MANY:
             return False
         whole = self._tell_circles()
         whole &= self._tell_unmade(now, grace, at_rest)
         if at_rest:
             whole &= self._tell_stuck(now, grace)
-        if core.makers.remade:
+        if core.makers.remade or self._dispatcher.callbacks.skipped:
             self._tell_outdated()
         return whole
-
-    def _at_rest(self) -> bool:
-        dispatcher = self._dispatcher
-        return not (
-            dispatcher.movers()
-            or dispatcher.gates.being_asked
-            or dispatcher.lines
-            or self._core.called
-            or dispatcher.can_start()
-        )
 
     def _is_news(self, what: Hashable) -> bool:
         if what in self._told:
@@ -117,7 +125,9 @@ class Pitfalls:
             if now - work._entered < grace:
                 whole = False
                 continue
-            artifacts = work.inputs if work._answer in work.inputs else work._looking or ()
+            artifacts = work.inputs if needs_all(work) else work._looking or ()
+            if not needs_all(work) and any(one._key in self._core.makers.of for one in artifacts):
+                continue  # which may be enough for its is_ready
             found += [
                 (work, f"{words_of(artifact)} {problem_of(artifact)}")
                 for artifact in artifacts
@@ -203,7 +213,10 @@ class Pitfalls:
                     continue
                 if now - work._entered < grace:
                     whole = False
-                elif self._is_news(("stuck", task.name)):
+                elif now >= self._said_stuck.get(task.name, -inf) + STUCK_AGAIN_AFTER and self._is_news(
+                    work.id
+                ):
+                    self._said_stuck[task.name] = now
                     found.append((work, self._explainer.details(work)))
                 break
         if found:
@@ -235,11 +248,11 @@ class Pitfalls:
         for key, (work, maker, artifact) in latest.items():
             if key in self._core.makers.of or work is maker:
                 continue
-            before = (work.completed_at or 0.0) <= (maker.completed_at or 0.0)
-            if (before or self._is_older(work, artifact)) and self._is_news(("outdated", work.id, maker.id)):
+            if self._dispatcher.callbacks.is_out_of_date(work) and self._is_news((work.id, maker.id)):
                 found.append(
                     (work, f"{words_of(work.outputs[0])} was made from the {words_of(artifact)} before")
                 )
+        found += self._outdated_by_reads()
         if found:
             logger.warning(
                 "Stale downstream: %s. What it was made from has been made anew since; submit %s again",
@@ -247,9 +260,21 @@ class Pitfalls:
                 "it" if len(found) == 1 else "them",
             )
 
-    @staticmethod
-    def _is_older(work: Work, artifact: Any) -> bool:
-        try:
-            return bool(min(one.version() for one in work.outputs) < artifact.version())
-        except Exception:
-            return False  # not comparable: then nothing is claimed
+    def _outdated_by_reads(self) -> list[tuple[Work, str]]:
+        """Works that is_stale had skipped although they look outdated.
+
+        Of the files that their gate looked at, one is of this run and newer than another that is not: the first is most
+        likely the input, the second the output.
+        """
+        found = []
+        skipped = self._dispatcher.callbacks.skipped
+        while skipped:
+            work, reads = skipped.popleft()
+            files = [(one.version() or 0, one) for one in reads if isinstance(one, File)]
+            if len(files) < 2:
+                continue
+            files.sort(key=lambda pair: pair[0])
+            (older, output), (newer, made) = files[0], files[-1]
+            if 0 < older < self._began <= newer and self._is_news((work.id, made._key)):
+                found.append((work, f"{words_of(output)} is older than {words_of(made)}, and it was skipped"))
+        return found

@@ -8,6 +8,7 @@ Must not know: how to change anything.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -172,6 +173,7 @@ class Explainer:
         holders: Gives the works that hold slots at this moment.
         watched: Whether changes of an artifact are watched for from outside.
         watches: Whether anything is.
+        is_still: Whether nothing runs, is asked or is timed: then nothing that is pending will make anything.
     """
 
     def __init__(
@@ -180,11 +182,13 @@ class Explainer:
         holders: Callable[[], Iterable[Work]],
         watched: Callable[[Any], bool],
         watches: Callable[[], bool],
+        is_still: Callable[[], bool],
     ) -> None:
         self._core = core
         self._holders = holders
         self._watched = watched
         self.watches = watches
+        self._is_still = is_still
         self._followed = 0
 
     # --- Why it does not run ------------------------------------------------------------------------------------
@@ -210,7 +214,8 @@ class Explainer:
         if cycle:
             root = _but(root, verdict="cycle", details=_around(cycle), cycle=cycle)
         if work._phase == JOINED:
-            return _but(own, verdict=root.verdict, chain=tuple(chain), root=root)
+            same = {name: getattr(root, name) for name in ("verdict", "eta", "next_token_at", "held_by")}
+            return _but(own, **same, chain=tuple(chain), root=root)
         return _but(own, chain=tuple(chain), root=root)
 
     def _follow(self, work: Work) -> tuple[list[Work], tuple[Work, ...]]:
@@ -325,6 +330,8 @@ class Explainer:
             details = "it needs what only it makes: " + "; ".join(map(str, missing[:_SHOWN]))
             return _but(base, verdict="cycle", details=details, missing=tuple(missing), cycle=(work,))
         lost = [one for one in missing if one.state in ("failed", "cancelled", "nobody")]
+        if len(lost) < len(missing) and not needs_all(work):
+            lost = []  # one of the others may be enough for its is_ready
         if lost and all(one.state == "nobody" for one in lost):
             if not self.somebody_may_make_it(work, (one.artifact for one in lost)):
                 verdict = "no producer"
@@ -364,7 +371,7 @@ class Explainer:
         """
         core = self._core
         silent = core.unsettled - core.proving - (0 if work.outputs else 1)
-        return silent > 0 or any(map(self._watched, artifacts))
+        return (silent > 0 and not self._is_still()) or any(map(self._watched, artifacts))
 
     def reason(self, work: Work, now: float, *, deep: bool = True) -> Reason | None:
         """Why a pending work does not run, in the form of `debug_blocked()`; None if nothing is in its way.
@@ -428,7 +435,7 @@ class Explainer:
             return WhyStale(work, None, "not asked", None, None, f"that is asked once it is ready{rest}")
         if work._phase == SETTLED and work._outcome in (CANCELLED, FAILED) and work.started_at is None:
             return WhyStale(
-                work, None, "not asked", None, None, f"it {work.state.value} before it could start"
+                work, None, "not asked", None, None, f"it {_ENDED[work._outcome]} before it could start"
             )
         if work._task.is_stale is not None:
             name = getattr(work._task.is_stale, "__qualname__", "is_stale")
@@ -454,6 +461,14 @@ class Explainer:
         else:
             details = f"{outputs} by {declared.fresh!r} up to date with {_listed(declared.inputs)}"
         return WhyStale(work, False, "up to date", None, None, details)
+
+
+def needs_all(work: Work) -> bool:
+    """Whether a work that is not ready needs all it waits for: what it declares, but not what its gate read."""
+    return isinstance(work._answer, Artifact) and work._answer in work.inputs
+
+
+_ENDED = {FAILED: "failed", CANCELLED: "was cancelled"}
 
 
 def _in_words(work: Work, verdict: str, artifact: Any, other: Any) -> WhyStale:
@@ -488,7 +503,9 @@ def _problem_of(artifact: Any) -> str | None:
         if plainly(artifact.valid(), artifact):
             return None
         return str(artifact.problem())
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         return f"cannot be looked at: {type(error).__name__}: {words_of(error)}"
 
 
@@ -522,20 +539,29 @@ def _seconds(seconds: float) -> str:
 
 
 def grouped(reasons: Iterable[tuple[Work, str]], limit: int = _SHOWN) -> str:
-    """Reasons in one line, those of one task with the same words together.
+    """Reasons in one line, those of one task that are alike together.
 
     Args:
         reasons: Works and why they do not run.
         limit: At most so many groups in words.
     """
-    groups: dict[tuple[str, str], list[Work]] = {}
+    groups: dict[tuple[str, str], list[tuple[Work, str]]] = {}
     for work, words in reasons:
-        groups.setdefault((work.task, words), []).append(work)
+        # Alike is what differs in names, ids and numbers only.
+        groups.setdefault((work.task, _PARTICULAR.sub("...", words)), []).append((work, words))
     lines = []
-    for (task, words), works in list(groups.items())[:limit]:
-        ids = ", ".join(work.id for work in works[:3]) + (
-            f" and {len(works) - 3} more" if len(works) > 3 else ""
+    for (task, _), alike in list(groups.items())[:limit]:
+        first, words = alike[0]
+        if len(alike) == 1:
+            lines.append(f"{task} {first.id}: {words}")
+            continue
+        ids = ", ".join(work.id for work, _ in alike[:3]) + (
+            f" and {len(alike) - 3} more" if len(alike) > 3 else ""
         )
-        lines.append(f"{task} {ids}: {words}" if len(works) == 1 else f"{len(works)} {task} ({ids}): {words}")
+        such_as = "" if all(other == words for _, other in alike) else "such as "
+        lines.append(f"{len(alike)} {task} ({ids}): {such_as}{words}")
     left = sum(map(len, list(groups.values())[limit:]))
     return "; ".join(lines) + (f"; and {left} more" if left else "")
+
+
+_PARTICULAR = re.compile(r"'[^']*'|\b\w*-?\d[\w.-]*")

@@ -825,7 +825,7 @@ async def test_a_maker_that_comes_after_its_reader_was_judged_goes_first(wait: s
 
 
 @pytest.mark.rule(27)
-@pytest.mark.parametrize("order", itertools.permutations(range(4)), ids=str)
+@pytest.mark.parametrize("order", list(itertools.permutations(range(4))), ids=str)
 @virtual
 async def test_a_reader_of_several_inputs_waits_for_all_their_makers(order: tuple[int, ...]) -> None:
     cue = runcue.Cue(recheck=False)

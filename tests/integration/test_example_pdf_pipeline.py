@@ -100,7 +100,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 @pytest.fixture
 def book(finished: tuple[Path, Path]) -> Path:
-    """The folder as the first run left it, to do anything with. At the same place: stamps name absolute paths."""
+    """The folder as the first run left it, to do anything with."""
     book, copy = finished
     shutil.rmtree(book)
     return Path(shutil.copytree(copy, book))

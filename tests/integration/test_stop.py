@@ -423,7 +423,7 @@ def test_what_cannot_run_is_cancelled_counted_listed_and_logged_as_one_warning(
     assert warning.levelno == logging.WARNING
     assert "cancelled 8 works" in warning.getMessage()
     assert "page 0 is missing" in warning.getMessage()
-    assert "and 3 more" in warning.getMessage()
+    assert "and 5 more" in warning.getMessage()
 
 
 @pytest.mark.rule(23)
