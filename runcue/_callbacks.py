@@ -194,7 +194,7 @@ class Callbacks:
         is_ready = task.is_ready
         if work._declared is not None:
             verdict = self._ask_inputs(work, work._declared)
-            if verdict != RUN or is_ready is not None:
+            if verdict != RUN or is_ready is not None or not work._declared.outputs:
                 began = self._after_artifacts(work, began)
             if verdict != RUN:
                 return verdict
@@ -415,7 +415,7 @@ class Callbacks:
         """Note how long looking at declared artifacts took. Returns the instant now."""
         self.at = ended = self.now()
         if ended - began > BLOCKS_AFTER:
-            self.blocked(f"looking at the artifacts of task {work.task}", ended - began)
+            self.blocked(f"looking at the inputs and outputs of task {work.task}", ended - began)
         return ended
 
     def _is_stale(self, work: Work, declared: Declaration) -> bool:

@@ -101,16 +101,27 @@ def finish(work: Work) -> None:
     if declared is None:
         return
     declared.finished = True
+    if _is_unwanted(work):
+        drop(work)
+        return
     publication = declared.publication
     # It stays where `drop` finds it: who is cancelled while the disk is waited for publishes nothing.
     published = () if publication is None else publication.publish()
     declared.publication = None
-    if owner_of(work)._phase == SETTLED:  # cancelled or timed out: nobody wants it any more
-        return
+    if _is_unwanted(work):
+        return  # meanwhile: nothing was published, and nothing may be noted of it
     if declared.fresh is not None and declared.files:
         declared.fresh.finished(work)
     for path in published:
         changed(path)
+
+
+def _is_unwanted(work: Work) -> bool:
+    """Whether a work was cancelled or has timed out, and nobody has taken over.
+
+    `cancelled` is set before what was written is thrown away, and the state after that; this may run in between.
+    """
+    return work.cancelled or owner_of(work)._phase == SETTLED
 
 
 def drop(work: Work) -> None:

@@ -128,11 +128,14 @@ class Pitfalls:
             artifacts = work.inputs if needs_all(work) else work._looking or ()
             if not needs_all(work) and any(one._key in self._core.makers.of for one in artifacts):
                 continue  # which may be enough for its is_ready
-            found += [
-                (work, f"{words_of(artifact)} {problem_of(artifact)}")
+            words = [
+                f"{words_of(artifact)} {problem_of(artifact)}"
                 for artifact in artifacts
                 if self._is_unmade(work, artifact, at_rest) and self._is_news(("unmade", artifact._key))
             ]
+            if words:
+                more = f" and {len(words) - _SHOWN} more" if len(words) > _SHOWN else ""
+                found.append((work, ", ".join(words[:_SHOWN]) + more))
         if found:
             logger.warning(
                 "No producer%s: %s. Nothing that is pending or running declares %s as an output. Submit the work that "

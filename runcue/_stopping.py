@@ -15,7 +15,7 @@ import logging
 from collections.abc import Callable, Sized
 from typing import Final
 
-from runcue._carrying import clear_up, owner_of
+from runcue._carrying import clear_up, drop, owner_of
 from runcue._core import Core
 from runcue._current import CURRENT
 from runcue._dispatcher import Dispatcher
@@ -324,6 +324,7 @@ class Stopping:
         dispatcher = self._dispatcher
         for work in list(dispatcher.running):
             work.cancelled = True
+            drop(work)
             owner = owner_of(work)
             if owner._phase != SETTLED:
                 owner.cancelled = True

@@ -99,7 +99,7 @@ class Asked(runcue.Artifact):
         super().touch()
 
 
-# --- What may be declared, and where -----------------------------------------------------------------------------------
+# --- What may be declared, and where ---
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,7 @@ async def test_each_form_of_a_declaration_means_the_same_artifacts(
     form: str, on_submit: bool, tmp_path: Path
 ) -> None:
     for number, (declared, meant) in enumerate(paths(tmp_path)):
-        if form == "set" and isinstance(declared, File):
+        if form == "set" and not isinstance(declared, str | Path):
             continue  # a set of one path and one File is no case of its own
         for side in ("inputs", "outputs"):
             cue = runcue.Cue(id_prefix="")
@@ -173,7 +173,8 @@ async def test_each_form_of_a_declaration_means_the_same_artifacts(
                     "t", params={"n": number}, **({side: FORMS[form](declared)} if on_submit else {})
                 )
                 work = await handle.wait()
-            assert set(getattr(work, side)) == {meant}
+            assert getattr(work, side)
+            assert all(one == meant for one in getattr(work, side))
             assert work.state is COMPLETED
             assert ran == ([number] if side == "inputs" else []), "inputs alone never skip, outputs alone do"
 
@@ -394,7 +395,7 @@ async def test_artifacts_are_asked_in_the_thread_of_the_event_loop_also_for_sync
     assert before._threads == after._threads == {main}
 
 
-# --- Force, age, validation ----------------------------------------------------------------------------------------------
+# --- Force, age, validation ---
 
 
 @pytest.mark.rule(2)
@@ -464,7 +465,7 @@ async def test_validate_decides_whether_what_is_there_counts(tmp_path: Path) -> 
     assert set(seen) == {path}
 
 
-# --- Artifacts that misbehave ---------------------------------------------------------------------------------------------
+# --- Artifacts that misbehave ---
 
 
 class Ambiguous:
@@ -669,7 +670,7 @@ def test_an_artifact_that_blocks_the_loop_is_named_and_the_callback_beside_it_is
     assert "innocent" not in told[0]
 
 
-# --- Rule 27: makers and readers ------------------------------------------------------------------------------------------
+# --- Rule 27: makers and readers ---
 
 
 DIAMOND = {"top": (), "left": ("top",), "right": ("top",), "bottom": ("left", "right"), "aside": ()}
@@ -759,6 +760,9 @@ async def test_a_reader_waits_for_its_maker_and_is_then_judged_by_what_is_there(
         maker = await cue.submit("makes", force=ends != "is skipped")
         reader = await cue.submit("reads")
         await asyncio.sleep(4.0)
+        if ends == "is skipped" and valid:
+            assert reader.work.skipped, "both are up to date, which needs no slot"
+            return
         assert reader.work.state is PENDING, "not skipped, though its output is newer than its input"
         if ends == "is skipped" and state == "running":
             return  # what is up to date never runs
@@ -1187,7 +1191,7 @@ async def test_a_gate_for_another_task_changes_nothing_for_what_declares_by_subm
     assert ran == ["t"]
 
 
-# --- Rule 29: what a handler owes -----------------------------------------------------------------------------------------
+# --- Rule 29: what a handler owes ---
 
 
 KINDS = ("sync", "async", "suspended", "awaitable", "late awaitable")
@@ -1249,7 +1253,7 @@ async def test_what_a_handler_raised_is_not_covered_by_a_missing_output(kind: st
             await (await cue.submit("t")).result()
 
 
-# --- Rule 30: writing -----------------------------------------------------------------------------------------------------
+# --- Rule 30: writing ---
 
 
 def here(folder: Path) -> list[str]:

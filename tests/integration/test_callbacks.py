@@ -56,7 +56,7 @@ def awaitable_gates(answer: Any) -> dict[str, Callable[[runcue.Work], Any]]:
     return {
         "async def": at_once,
         "async def that suspends": later,
-        "lambda that returns a coroutine": lambda work: at_once(work),  # noqa: PLW0108 - the function behind it must not be seen
+        "lambda that returns a coroutine": lambda work: at_once(work),
         "partial": functools.partial(at_once),
         "object with async __call__": AnswersLater(answer),
         "function that returns a future": functools.partial(_a_future, answer),

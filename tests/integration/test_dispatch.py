@@ -853,11 +853,11 @@ async def test_a_hundred_thousand_waiting_works_are_asked_for_at_most_5_percent_
     for number in range(count):
         await cue.submit("task", params={"number": number})
     # First everyone is asked, and once more for want of anything else; the passes that follow keep their distance.
-    while asked < 3 * count:  # noqa: ASYNC110 - it is time that must pass, in small steps
+    while asked < 3 * count:
         await asyncio.sleep(0.05)
     asked_in_turn.clear()
     before, began = asked, clock()
-    while asked - before < count or clock() - began < 20.0:  # noqa: ASYNC110 - it is time that must pass, in small steps
+    while asked - before < count or clock() - began < 20.0:
         await asyncio.sleep(0.05)
     share = (asked - before) * each / (clock() - began)
     # One pass more or less falls into any stretch of time.
@@ -883,7 +883,7 @@ async def test_async_gates_that_take_long_are_asked_again_in_proportion() -> Non
 
     cue.start()
     await cue.submit("task")
-    while clock() < 400.0:  # noqa: ASYNC110 - it is time that must pass, in small steps
+    while clock() < 400.0:
         await asyncio.sleep(0.05)
     # The wait for an answer counts as time that the look took: one second in twenty, once it has been measured.
     later = [when for when in asked if when > 50.0]
@@ -1577,7 +1577,7 @@ async def test_a_slot_is_held_until_a_thread_has_really_returned() -> None:
     async with cue:
         first = await cue.submit("task")
         second = await cue.submit("task")
-        while not inside:  # noqa: ASYNC110 - told by a thread
+        while not inside:
             await asyncio.sleep(0.001)
         await cue.cancel(first)
         await asyncio.sleep(0.02)

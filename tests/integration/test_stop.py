@@ -795,7 +795,7 @@ def test_stop_with_a_timeout_lists_the_threads_it_had_to_abandon(caplog: pytest.
         await cue.stop()
         assert recorder.of(handle) == ["start", "cancel"]
         deadline = asyncio.get_running_loop().time() + 30
-        while not saw and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110 - a thread is waited for
+        while not saw and asyncio.get_running_loop().time() < deadline:
             await asyncio.sleep(0.01)
         assert saw == [True]
 

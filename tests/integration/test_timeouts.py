@@ -21,7 +21,7 @@ def now() -> float:
 async def let_time_pass(seconds: float) -> None:
     """In small steps, so that what is passive (warnings, rechecks) comes at its time."""
     until = now() + seconds
-    while now() < until:  # noqa: ASYNC110 - time itself is waited for
+    while now() < until:
         await asyncio.sleep(min(0.25, until - now()))
 
 
