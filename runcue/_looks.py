@@ -68,6 +68,7 @@ class Looks:
         self._stuck = False
         self._full_wanted = False
         self._all_wanted = False
+        self._recheck_wanted = False
         self._lookers_asked_at = float("-inf")
         self._lookers_cost = 0.0
         # The settlement count at which everything waiting had been asked and nothing was ready.
@@ -88,7 +89,7 @@ class Looks:
 
         A full pass that is under way will do.
         """
-        self._full_wanted = True
+        self._full_wanted = self._recheck_wanted = True
 
     def want_all(self) -> None:
         """Ask everything that waits: the last look of a stop."""
@@ -103,6 +104,8 @@ class Looks:
 
     def nudged_others(self) -> None:
         """The same for what waits for nothing in particular."""
+        if self._core.count[WAITING] == self._core.makers.looking and not self.asking:
+            return
         self.nudges += 1
         self._full_wanted = True
         if self._pass is not None and not self._pass.lookers:
@@ -112,7 +115,7 @@ class Looks:
         """What was begun or wanted is moot: works that wait later are asked by then."""
         if not self.asking:
             self._pass = None
-            self._full_wanted = self._all_wanted = self._stuck = False
+            self._full_wanted = self._all_wanted = self._recheck_wanted = self._stuck = False
 
     def changed(self) -> None:
         """Something that is no settlement may have changed an answer (work was submitted, a gate registered)."""
@@ -226,7 +229,7 @@ class Looks:
             if not idle or self.exhausted or self.idle_due(self._now()) > self._now():
                 return False
             self._pass = self._begin(full=False)
-        self._full_wanted = self._all_wanted = False
+        self._full_wanted = self._all_wanted = self._recheck_wanted = False
         current = self._pass
         state = current.run(self._judge, until, self._now)
         # What is left to be asked needs a free slot; only what has them can change that, and that wakes the pump.
@@ -269,9 +272,8 @@ class Looks:
         self.passes += 1
         lines: list[Task | _Lookers] = [*tasks]
         rest = max(LOOKERS_AFTER, 20 * self._lookers_cost)
-        if core.makers.looking and (
-            not full or self._all_wanted or now >= self._lookers_asked_at + rest or not tasks
-        ):
+        due = self._recheck_wanted and (not tasks or now >= self._lookers_asked_at + rest)
+        if core.makers.looking and (due or not full or self._all_wanted):
             lines.append(_Lookers(core.makers.all_lookers(), self.passes))
         return _Pass(self.passes, lines, core.settlements, now, full=full)
 

@@ -764,15 +764,10 @@ async def test_a_reader_waits_for_its_maker_and_is_then_judged_by_what_is_there(
             assert reader.work.skipped, "both are up to date, which needs no slot"
             return
         assert reader.work.state is PENDING, "not skipped, though its output is newer than its input"
-        if ends == "is skipped" and state == "running":
-            return  # what is up to date never runs
         if ends == "is cancelled":
             await cue.cancel(maker)
         await maker.wait()
         await cue.drain()
-        at = clock()
-        if ends == "completes" or (ends == "is skipped" and not valid):
-            assert reader.work.state in {COMPLETED, PENDING}
         if ends == "completes":
             assert ran == ["reads"]
         elif valid:
@@ -780,7 +775,6 @@ async def test_a_reader_waits_for_its_maker_and_is_then_judged_by_what_is_there(
             assert reader.work.completed_at == maker.work.completed_at, "at once"
         else:
             assert reader.work.state is PENDING
-        assert at < 20.0
         await cue.cancel(reader)
 
 
