@@ -36,9 +36,8 @@ from runcue._errors import (
     WorkTimeout,
     WrongLoop,
 )
-from runcue._freshness import digest, newer
+from runcue._freshness import newer
 from runcue._handle import WorkHandle
-from runcue._plan import Cycle, Plan, PlannedWork, ServiceTime
 from runcue._run import run
 from runcue._why import Missing, Why, WhyStale
 from runcue._work import PriorityContext, Summary, Task, Work, WorkState
@@ -97,6 +96,8 @@ WorkUnit = Work
 
 if TYPE_CHECKING:
     from runcue._blocking import blocking
+    from runcue._digesting import digest
+    from runcue._plan import Cycle, Plan, PlannedWork, ServiceTime
 else:
 
     def __getattr__(name: str) -> Any:
@@ -105,6 +106,14 @@ else:
             from runcue._blocking import blocking  # noqa: PLC0415
 
             return blocking
+        if name == "digest":
+            from runcue._digesting import digest  # noqa: PLC0415 - hashes and JSON, needed by few
+
+            return digest
+        if name in ("Cycle", "Plan", "PlannedWork", "ServiceTime"):
+            from runcue import _plan  # noqa: PLC0415
+
+            return getattr(_plan, name)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
     def __dir__() -> list[str]:

@@ -16,16 +16,19 @@ import os
 import time
 from collections.abc import Callable, Hashable, Mapping
 from contextvars import ContextVar
-from datetime import timedelta
 from functools import wraps
 from inspect import isawaitable, iscoroutinefunction
 from itertools import count
-from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from runcue._current import CURRENT
 from runcue._errors import ArtifactError, ConfigurationError, words_of
 from runcue._rate import parse_duration
+
+if TYPE_CHECKING:
+    # Both cost more to import than all of this; whoever gives or asks for one has them.
+    from datetime import timedelta
+    from pathlib import Path
 
 __all__ = [
     "READS",
@@ -255,6 +258,8 @@ class File(Artifact):
     @property
     def path(self) -> Path:
         """Where it is, absolute."""
+        from pathlib import Path  # noqa: PLC0415
+
         return Path(self._key)
 
     @property
@@ -288,7 +293,7 @@ class File(Artifact):
         # By the wall clock of the machine, also on a virtual one: files are dated by that.
         if self._max_age is not None and time.time() - written / 1e9 > self._max_age:
             return None
-        if self.validate is not None and not plainly(self.validate(Path(self._key)), self):
+        if self.validate is not None and not plainly(self.validate(self.path), self):
             return None
         return written
 
@@ -311,7 +316,7 @@ class File(Artifact):
 
     def touch(self) -> None:
         """Date it now, make it (empty) if it is missing, and tell the works that looked at it."""
-        Path(self._key).touch()
+        self.path.touch()
         changed(self._key)
 
     def __fspath__(self) -> str:

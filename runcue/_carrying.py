@@ -15,7 +15,6 @@ from contextlib import AbstractContextManager
 from inspect import isawaitable
 from typing import IO, Any
 
-from runcue import _publish
 from runcue._artifacts import Artifact, File, Flag, changed, plainly
 from runcue._errors import ConfigurationError, MissingOutput, UsageError, problem_of, words_of
 from runcue._work import RUNNING, SETTLED, Declaration, Work
@@ -55,7 +54,9 @@ def write(
         work._declared = Declaration()
     declared = work._declared
     if declared.publication is None:
-        declared.publication = _publish.Publication()
+        from runcue._publish import Publication  # noqa: PLC0415 - not needed by who writes nothing
+
+        declared.publication = Publication()
     staged: AbstractContextManager[IO[Any]] = declared.publication.open(target, mode, encoding, durable)
     return staged
 
@@ -172,9 +173,13 @@ def clear_up(works: Iterable[Work]) -> None:
         for output in work._declared.outputs
         if isinstance(output, File)
     }
+    if not folders:
+        return
+    from runcue._publish import clear_dead_once  # noqa: PLC0415
+
     for folder in folders:
         try:
-            _publish.clear_dead_once(folder)
+            clear_dead_once(folder)
         except OSError:
             pass  # it may be gone; and to clear up is no reason to fail
 
@@ -200,6 +205,8 @@ def atomic_write(
     Raises:
         PublishError: It cannot be written there.
     """
+    from runcue._publish import atomic_write as publish  # noqa: PLC0415
+
     target = File(path)._key
-    _publish.atomic_write(target, content, encoding=encoding, durable=durable)
+    publish(target, content, encoding=encoding, durable=durable)
     changed(target)

@@ -17,10 +17,9 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from concurrent.futures import Future
-from pathlib import Path
 from secrets import token_hex
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 
 from runcue._artifacts import READS, Artifact, File, key_of
 from runcue._callbacks import HOLD, NO, Callbacks, GateAnswer
@@ -31,20 +30,21 @@ from runcue._dispatcher import Dispatcher
 from runcue._errors import ConfigurationError, CueStopped, UnknownWork, UsageError, WrongLoop, how_many
 from runcue._events import Event
 from runcue._executors import ThreadExecutor
-from runcue._graph import draw
 from runcue._handle import WorkHandle
 from runcue._overdue import Overdue
 from runcue._pitfalls import Pitfalls
-from runcue._plan import Plan
-from runcue._planning import make_plan
 from runcue._reasons import Reason, not_ready, reason_of
 from runcue._registry import DEFAULT, Registry, check_callback, positive_int, seconds_or_none, take_over
 from runcue._stopping import FINISH, KILL, Stopping
-from runcue._submissions import Submission
-from runcue._watching import Watcher
 from runcue._why import Explainer, Why, WhyStale
 from runcue._work import FRESH, RUNNING, SETTLED, PriorityContext, Summary, Task, Work, WorkState
 from runcue.abc import Executor, Freshness
+
+if TYPE_CHECKING:
+    # Imported where they are used: few programs plan, draw or watch, and they would be a tenth of `import runcue`.
+    from runcue._plan import Plan
+    from runcue._submissions import Submission
+    from runcue._watching import Watcher
 
 __all__ = ["Cue", "cues_in"]
 
@@ -730,10 +730,12 @@ class Cue:
         Raises:
             ConfigurationError: It is no folder.
         """
+        from runcue._watching import Watcher  # noqa: PLC0415
+
         watcher = Watcher(os.fspath(folder), self._dispatcher.hear_outside, recursive=recursive)
         if any(one.folder == watcher.folder for one in self._watchers):
             return
-        if not Path(watcher.folder).is_dir():
+        if not os.path.isdir(watcher.folder):  # noqa: PTH112
             raise ConfigurationError(f"watch() needs a folder that exists, not {watcher.folder!r}.")
         self._watchers.append(watcher)
         if self._loop is not None and not self._stopped:
@@ -792,6 +794,8 @@ class Cue:
             Blocked:
               bake #1  input File('no/such/dough') is missing, and nothing planned makes it
         """
+        from runcue._planning import make_plan  # noqa: PLC0415
+
         return make_plan(
             self._core,
             self._registry,
@@ -832,6 +836,8 @@ class Cue:
                 classDef missing fill:#ffffff,stroke:#868e96,color:#495057,stroke-dasharray:5 4
             <BLANKLINE>
         """
+        from runcue._graph import draw  # noqa: PLC0415
+
         return draw(self._core, self._dispatcher.flags, of, limit)
 
     def _reason_of_fresh(self, work: Work, now: float) -> Reason | None:

@@ -356,8 +356,11 @@ class Dispatcher:
         for prepare in self.preparing:
             prepare()
         if self.core.count[WAITING]:
-            if self._recheck and "recheck" not in timers.passive:
-                timers.passive.set("recheck", self.now() + self.looks.recheck_after())
+            if self._recheck:
+                # Never later than it was set: but works of which nothing is known may have come since.
+                due = self.now() + self.looks.recheck_after()
+                if due < timers.passive.when("recheck"):
+                    timers.passive.set("recheck", due)
             if not self.closed and not self.looks.exhausted and self._is_idle():
                 timers.active.set("look", self.looks.idle_due(self.now()))
         else:

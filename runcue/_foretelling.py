@@ -15,8 +15,9 @@ from typing import Any, Final, Literal, NamedTuple
 
 from runcue._artifacts import Artifact
 from runcue._callbacks import NO, Callbacks, discard
+from runcue._digesting import Digest
 from runcue._errors import words_of
-from runcue._freshness import Digest, Newer
+from runcue._freshness import Newer
 from runcue._registry import is_async
 from runcue._work import Declaration, Work
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import re
 import sys
 from dataclasses import dataclass
-from datetime import timedelta
 from fractions import Fraction
 from math import inf
 
@@ -107,7 +106,9 @@ def parse_duration(value: object, what: str) -> float:
         ConfigurationError: Anything else, with the value and the accepted forms in the text.
     """
     seconds: float | None = None
-    if isinstance(value, timedelta):
+    if hasattr(
+        value, "total_seconds"
+    ):  # a timedelta; to import datetime for this would cost every program time
         seconds = value.total_seconds()
     elif isinstance(value, str):
         match = _DURATION.fullmatch(value)

@@ -337,7 +337,11 @@ async def test_the_order_of_questions_is_inputs_ready_outputs_stale() -> None:
     asked: list[str] = []
 
     def note(what: str, *, value: bool = True) -> Callable[..., bool]:
-        return lambda *_: asked.append(what) or value  # type: ignore[func-returns-value]
+        def answer(*_: object) -> bool:
+            asked.append(what)
+            return value
+
+        return answer
 
     cue.is_ready(note("ready"))
     cue.is_stale(note("stale"))
@@ -636,9 +640,9 @@ async def test_what_is_no_artifact_is_refused_where_it_is_written(value: Any) ->
     worker(cue)
     for side in ("inputs", "outputs"):
         with pytest.raises(runcue.ConfigurationError):
-            cue.task("u", **{side: value})  # type: ignore[arg-type]
+            cue.task("u", **{side: value})
         with pytest.raises(runcue.ConfigurationError):
-            await cue.submit("t", **{side: value})  # type: ignore[arg-type]
+            await cue.submit("t", **{side: value})
     assert await cue.list() == []
 
 
@@ -1334,6 +1338,7 @@ async def test_async_work_that_is_ended_while_it_writes_publishes_nothing_and_le
             await asyncio.sleep(100.0)
             file.write("whole")
 
+    handle: runcue.WorkHandle | None = None
     cue = runcue.Cue()
     cue.on_failure(lambda work, error: None)
     cue.task("t", outputs=path, timeout=5.0 if how == "timeout" else None)(
@@ -1354,6 +1359,7 @@ async def test_async_work_that_is_ended_while_it_writes_publishes_nothing_and_le
             await handle.wait()
     except KeyError:
         pass
+    assert handle is not None
     assert handle.work.state is (FAILED if how == "timeout" else CANCELLED)
     assert here(tmp_path) == []
     assert clock() < 10.0

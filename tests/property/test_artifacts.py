@@ -142,11 +142,12 @@ class World:
         self.artifacts: dict[int, list[runcue.Artifact]] = {OUTSIDE: [runcue.Flag("outside")]}
         for number, node in enumerate(graph.nodes):
             names = [f"{number}", f"{number}b"][: 1 + node.several]
-            make: Callable[[str], runcue.Artifact] = {
+            kinds: dict[str, Callable[[str], runcue.Artifact]] = {
                 "flag": runcue.Flag,
                 "row": lambda name: Row(self._store, name),
                 "file": lambda name: runcue.File(f"{folder}/{name}"),
-            }[node.kind]
+            }
+            make = kinds[node.kind]
             self.artifacts[number] = [make(name) for name in names]
 
     def needs(self, number: int) -> list[runcue.Artifact]:

@@ -17,6 +17,7 @@ LAYERS = [
         "_publish",
         "_stamps",
         "_freshness",
+        "_digesting",
         "_carrying",
     ],  # what works leave behind, on disk and else
     ["_registry", "_callbacks", "_why"],  # L3 user code

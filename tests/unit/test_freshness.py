@@ -14,10 +14,11 @@ from typing import Any
 
 import pytest
 
-from runcue import _freshness, _stamps
+from runcue import _digesting, _freshness, _stamps
 from runcue._artifacts import Artifact, File, Flag
+from runcue._digesting import digest
 from runcue._errors import ArtifactError, ConfigurationError
-from runcue._freshness import digest, newer
+from runcue._freshness import newer
 from runcue._work import Declaration, Work
 
 SECOND = 1_000_000_000
@@ -729,7 +730,7 @@ class TestRewritesWithinOneTick:
         assert not _stamps.glance_at(str(source)).recent
 
     def test_are_not_looked_for_in_large_inputs(self, source: Path, target: Path, reads: list[str]) -> None:
-        put(source, "x" * (_freshness._SMALL + 1))
+        put(source, "x" * (_digesting._SMALL + 1))
         work = work_of(File(source), File(target), digest())
         look(work)
         digest().started(work)
