@@ -565,13 +565,15 @@ class Dispatcher:
                 service.release()
         if work._declared is not None:
             self._end(work, value, error, now, now - began)
+            _pass_on(error)
         elif work._phase == SETTLED:  # it has cancelled itself
             self.callbacks.at = now
+            _pass_on(error)
         elif error is None:
             self.settle(work, COMPLETED, now, value, now - began)
         else:
             self._settle_failed(work, error)
-        _pass_on(error)
+            _pass_on(error)
         return None
 
     async def _finish(self, work: Work, rest: tuple[Any, Any], me: asyncio.Task[None] | None) -> None:

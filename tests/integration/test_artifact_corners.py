@@ -187,8 +187,10 @@ async def test_a_handler_goes_on_for_heir_after_heir_and_ends_with_the_last_one(
         for event in (inside, goes_on):
             event.clear()
         handles = [await cue.submit("make", force=True) for _ in range(3)]
-        while not (inside.is_set() or (kind == "async" and handles[0].work.state is RUNNING)):
-            await asyncio.sleep(0)
+        if kind == "async":
+            await asyncio.sleep(1.0)
+        else:
+            assert await asyncio.get_running_loop().run_in_executor(None, inside.wait, 10)
         return handles
 
     async with cue:
