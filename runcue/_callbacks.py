@@ -105,6 +105,30 @@ class Listener:
         self.name = f"on_{event.name.lower()} listener {name_of(call)}"
 
 
+_NOT_VALID: Final = object()
+
+
+def _version_if_valid(artifact: Any, whole: bool) -> Any:
+    """The version of an artifact that is valid, `_NOT_VALID` of one that is not.
+
+    Args:
+        artifact: The artifact.
+        whole: Give all that the disk says of a file instead.
+    """
+    kind = type(artifact)
+    if kind is File and artifact.bare:
+        # What `stamp()` would do, without another call: this is asked once for each file of a big tree.
+        try:
+            status = stat(artifact._key)
+        except OSError:
+            return _NOT_VALID
+        return status if whole else status.st_mtime_ns
+    if kind is File or kind is Flag:
+        version = artifact.stamp()
+        return _NOT_VALID if version is None else version
+    return plainly(artifact.version(), artifact) if plainly(artifact.valid(), artifact) else _NOT_VALID
+
+
 def name_of(call: object) -> str:
     """What a callback is called in messages."""
     return str(getattr(call, "__qualname__", None) or repr(call))
@@ -379,29 +403,14 @@ class Callbacks:
         before = []
         whole = declared.whole
         for artifact in inputs:
-            kind = type(artifact)
             try:
-                if kind is File and artifact.bare:
-                    # What `stamp()` would do, without the call: this is asked once for each file of a big tree.
-                    try:
-                        version: Any = stat(artifact._key)
-                        if not whole:
-                            version = version.st_mtime_ns
-                        valid = True
-                    except OSError:
-                        version, valid = None, False
-                elif kind is File or kind is Flag:
-                    version = artifact.stamp()
-                    valid = version is not None
-                else:
-                    valid = plainly(artifact.valid(), artifact)
-                    version = plainly(artifact.version(), artifact) if valid else None
+                version = _version_if_valid(artifact, whole)
             except BaseException as error:
                 self.raised(f"input {words_of(artifact)}", error, work)
                 work._answer = without_frames(error)
                 self.reads[artifact._key] = artifact
                 return NO
-            if not valid:
+            if version is _NOT_VALID:
                 work._answer = artifact
                 self.reads[artifact._key] = artifact
                 return NO
@@ -426,23 +435,9 @@ class Callbacks:
         artifact: Any = None
         try:
             for artifact in declared.outputs:
-                kind = type(artifact)
-                if kind is File and artifact.bare:
-                    # What `stamp()` would do, without the call: this is asked once for each file of a big tree.
-                    try:
-                        version: Any = stat(artifact._key)
-                        if not whole:
-                            version = version.st_mtime_ns
-                        valid = True
-                    except OSError:
-                        version, valid = None, False
-                elif kind is File or kind is Flag:
-                    version = artifact.stamp()
-                    valid = version is not None
-                else:
-                    valid = plainly(artifact.valid(), artifact)
-                    version = plainly(artifact.version(), artifact) if valid else None
-                if not valid:
+                version = _version_if_valid(artifact, whole)
+                if version is _NOT_VALID:
+                    kind = type(artifact)
                     bare = kind is Flag or (kind is File and artifact.bare)
                     declared.stale = (
                         ("missing", artifact, None) if bare else ("not valid", artifact, problem_of(artifact))
