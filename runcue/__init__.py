@@ -3,8 +3,9 @@
 A `Cue` holds services (rate and concurrency limits), tasks (handlers) and pending works. Before it runs a work it asks
 your code two questions: `is_ready` (are the inputs valid?) and `is_stale` (is the output missing or old?).
 
-Everything public is named here; `runcue.testing` (a virtual clock, fakes, a recorder), `runcue.timeline` (a picture of
-a run) and `runcue.abc` (the Protocols behind the seams) are imported by name.
+Everything public is named here; `runcue.testing` (a virtual clock, fakes, a recorder), `runcue.rehearsal` (a cue that
+only pretends), `runcue.timeline` (a picture of a run) and `runcue.abc` (the Protocols behind the seams) are imported by
+name.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ from runcue._errors import (
 from runcue._freshness import newer
 from runcue._handle import WorkHandle
 from runcue._run import run
+from runcue._service import ServiceStatus
 from runcue._why import Missing, Why, WhyStale
 from runcue._work import PriorityContext, Summary, Task, Work, WorkState
 
@@ -64,6 +66,7 @@ __all__ = [
     "PriorityContext",
     "PublishError",
     "RuncueError",
+    "ServiceStatus",
     "ServiceTime",
     "StallTimeout",
     "Summary",

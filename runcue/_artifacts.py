@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = [
+    "OVERLAY",
     "READS",
     "Artifact",
     "File",
@@ -48,6 +49,9 @@ __all__ = [
 
 READS: ContextVar[dict[Hashable, Artifact] | None] = ContextVar("runcue_reads", default=None)
 """Where artifacts that are asked write themselves down, None outside of gates."""
+
+OVERLAY: ContextVar[Any] = ContextVar("runcue_overlay", default=None)
+"""What answers for artifacts that gates ask, in a cue that is rehearsed (`runcue.rehearsal.Overlay`); usually None."""
 
 Hear = Callable[[Hashable], None]
 
@@ -86,6 +90,8 @@ def _written_down(ask: Callable[[Any], Any]) -> Callable[[Any], Any]:
         reads = READS.get()
         if reads is not None:
             reads[key_of(self)] = self
+            if (overlay := OVERLAY.get()) is not None and overlay.answers_for(self):
+                return getattr(overlay, ask.__name__)(self)
         return ask(self)
 
     return asked
@@ -272,6 +278,8 @@ class File(Artifact):
         reads = READS.get()
         if reads is not None:
             reads[self._key] = self
+            if (overlay := OVERLAY.get()) is not None:
+                return bool(overlay.valid(self))
         return self.stamp() is not None
 
     def version(self) -> int | None:
@@ -279,6 +287,8 @@ class File(Artifact):
         reads = READS.get()
         if reads is not None:
             reads[self._key] = self
+            if (overlay := OVERLAY.get()) is not None:
+                return overlay.version(self)  # type: ignore[no-any-return]
         try:
             return os.stat(self._key).st_mtime_ns
         except OSError:
@@ -432,6 +442,8 @@ class Flag(Artifact):
         reads = READS.get()
         if reads is not None:
             reads[self._key] = self
+            if (overlay := OVERLAY.get()) is not None:
+                return bool(overlay.valid(self))
         return (self._cell if self._home is not None else self._own())[0] > 0
 
     def version(self) -> int | None:
@@ -439,6 +451,8 @@ class Flag(Artifact):
         reads = READS.get()
         if reads is not None:
             reads[self._key] = self
+            if (overlay := OVERLAY.get()) is not None:
+                return overlay.version(self)  # type: ignore[no-any-return]
         return self._own()[0] or None
 
     def stamp(self) -> int | None:

@@ -378,11 +378,26 @@ class Callbacks:
         known = work._declared
         if known is None or not known.outputs:
             return False
+        return self.verdict_on(work, known, known.inputs, known.outputs) is not None
+
+    def verdict_on(
+        self, work: Work, known: Declaration, inputs: tuple[Any, ...], outputs: tuple[Any, ...]
+    ) -> tuple[str, Any, Any] | None:
+        """What would make a work stale if it declared these artifacts. Asked of a stand-in; the work is untouched.
+
+        Args:
+            work: For its task and params.
+            known: For the policy.
+            inputs: What it would need.
+            outputs: What would prove it.
+        """
         twin = Work(work.id, work.task, work.params)
         twin._task = work._task
-        declared = twin._declared = Declaration(known.inputs, known.outputs, known.fresh)
+        declared = twin._declared = Declaration(inputs, outputs, known.fresh)
         declared.files, declared.whole = known.files, known.whole
-        return self._ask_inputs(twin, declared) == RUN and self._is_stale(twin, declared)
+        if self._ask_inputs(twin, declared) == RUN and self._is_stale(twin, declared):
+            return declared.stale
+        return None
 
     # --- What is declared ---------------------------------------------------------------------------------------
 

@@ -35,6 +35,7 @@ from runcue._overdue import Overdue
 from runcue._pitfalls import Pitfalls
 from runcue._reasons import Reason, not_ready, reason_of
 from runcue._registry import DEFAULT, Registry, check_callback, positive_int, seconds_or_none, take_over
+from runcue._service import ServiceStatus
 from runcue._stopping import FINISH, KILL, Stopping
 from runcue._why import Explainer, Why, WhyStale
 from runcue._work import FRESH, RUNNING, SETTLED, PriorityContext, Summary, Task, Work, WorkState
@@ -248,6 +249,15 @@ class Cue:
     def get_task(self, name: str) -> Task | None:
         """The registered task of that name, None if there is none."""
         return self._core.tasks.get(name)
+
+    def tasks(self) -> builtins.list[Task]:
+        """The registered tasks, in the order of their registration."""
+        return builtins.list(self._core.tasks.values())
+
+    def services(self) -> builtins.list[ServiceStatus]:
+        """The registered services with their limits and what these allow now, in the order of their registration."""
+        now = self._dispatcher.now()
+        return [service.status(now) for service in self._core.services.values()]
 
     @overload
     def is_ready(self, gate: F) -> F: ...

@@ -131,10 +131,17 @@ class Route:
         self.asking = 0
         self.unasked: deque[Work] = deque()
         self.held_for: Route | None = None
+        self.timed = False
+        self.only: Service | None = None
+        self.look_at_limits()
+
+    def look_at_limits(self) -> None:
+        """Note what kind of limits the services have."""
+        services = self.services
         self.timed = any(service.timed for service in services)
         # The common case, one service with slots and no rate, is decided by one comparison.
         simple = len(services) == 1 and services[0].rate is None and services[0].limiter is None
-        self.only: Service | None = services[0] if simple else None
+        self.only = services[0] if simple else None
 
     def has_room(self, now: float) -> bool:
         """Whether its services allow one more start at this instant."""

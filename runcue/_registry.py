@@ -105,6 +105,8 @@ class Registry:
         self._names: dict[Callable[..., Any], str] = {}
         self._ready: dict[str | None, Gate] = {}
         self._stale: dict[str | None, Gate] = {}
+        # Puts other artifacts in the place of those declared, in a cue that is rehearsed.
+        self.lay_over: Callable[[Declaration], None] | None = None
 
     def add_service(
         self,
@@ -369,6 +371,8 @@ class Registry:
                 declared.whole = bool(getattr(declared.fresh, "wants_status", False))
         if key is not None or task.key is not None:
             declared.key = self._key(work, task.key if key is None else key)
+        if self.lay_over is not None:
+            self.lay_over(declared)
 
     @staticmethod
     def _artifacts(

@@ -13,14 +13,42 @@ from __future__ import annotations
 import sys
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from math import inf, nextafter
 
 from runcue._rate import Rate
 from runcue.abc import Limiter
 
-__all__ = ["UNBOUNDED", "Service"]
+__all__ = ["UNBOUNDED", "Service", "ServiceStatus"]
 
 UNBOUNDED = sys.maxsize
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceStatus:
+    """A service and its limits at one instant.
+
+    Attributes:
+        name: Its name.
+        concurrent: How many handlers may run at the same time, None if any number.
+        in_use: How many slots are taken.
+        rate: The rate as it was written, None if there is none (or a bucket decides).
+        count: Starts allowed by the rate in any window of `period`.
+        period: Seconds.
+        tokens: Starts that the rate allows at this instant, None if there is none.
+        next_token: Seconds until it allows one more; 0.0 if it does now, None if that is not known.
+        has_limiter: Whether a bucket (`burst=`, `limiter=`) decides instead of the rate.
+    """
+
+    name: str
+    concurrent: int | None
+    in_use: int
+    rate: str | None
+    count: int | None
+    period: float | None
+    tokens: int | None
+    next_token: float | None
+    has_limiter: bool
 
 
 def _not_known(starts: int) -> None:
@@ -138,6 +166,23 @@ class Service:
     def release(self) -> None:
         """Give a slot back."""
         self.active -= 1
+
+    def status(self, now: float) -> ServiceStatus:
+        """What its limits allow at this instant."""
+        free = self.has_token(now)
+        when = now if free else self.next_token(now)
+        rate = self.rate
+        return ServiceStatus(
+            self.name,
+            None if self.concurrent == UNBOUNDED else self.concurrent,
+            self.active,
+            rate.text if rate else None,
+            rate.count if rate else None,
+            rate.period if rate else None,
+            max(0, rate.count - len(self.log) - self.unstamped) if rate else None,
+            None if when == inf else when - now,
+            self.limiter is not None,
+        )
 
     def describe_slots(self) -> str:
         """One phrase on the slots, for messages."""

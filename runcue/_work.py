@@ -81,6 +81,7 @@ class Declaration:
         token: What the policy noted when the handler was about to start.
         finished: Whether what was written has been published, and the policy told.
         publication: What its handler has written and not published yet.
+        rehearsed: In a cue that is rehearsed, what was really declared of freshness.
     """
 
     # What every declaration has is in slots; the rest is rare, has its default in the class and costs nothing.
@@ -95,6 +96,7 @@ class Declaration:
     heir: Work | None = None
     token: Any = None
     publication: Any = None
+    rehearsed: Any = None
     fault: BaseException | None = None
 
     def __init__(

@@ -46,7 +46,7 @@ LAYERS = [
         "_planning",
         "_graph",
     ],  # and who puts them together
-    ["_cue", "_blocking", "_run", "__init__", "testing"],  # L5 face
+    ["_cue", "_blocking", "_run", "__init__", "testing", "rehearsal"],  # L5 face
 ]
 EXTRAS = ["timeline"]  # beside the library: they see of it what every user sees
 ORDER = [name for layer in LAYERS for name in layer]

@@ -1,0 +1,322 @@
+"""Rehearsing: a cue as it is, with its limits, gates and priorities, but with nothing done and nobody told.
+
+Lives here: `rehearse`, which takes a cue's listeners away and puts a model in the place of each handler; `Overlay`,
+what the rehearsal has made, laid over what is really there; and `hear_submissions`. `runcue-sim` is made of them, and a
+test of yours can be: on `runcue.testing.VirtualTimeLoop` a day of limits takes a second.
+
+Must not know: where durations and outcomes come from, or what is made of what was seen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any, Final
+
+from runcue._artifacts import OVERLAY, READS, Artifact, changed, key_of
+from runcue._cue import Cue
+from runcue._errors import ConfigurationError, UnknownService, UsageError
+from runcue._freshness import Verdict
+from runcue._rate import parse_rate
+from runcue._registry import positive_int
+from runcue._work import Declaration, Task, Work
+from runcue.testing import FakeExecutor
+
+__all__ = ["Overlay", "StandIn", "hear_submissions", "rehearse"]
+
+_GONE: Final = 0
+
+
+class Overlay:
+    """What a rehearsal has made or unmade, laid over what is really there.
+
+    An artifact that the rehearsal has not touched is asked itself: what is on the disk today counts.
+    """
+
+    def __init__(self) -> None:
+        # By key: when it was made, as a count, so that no two are made at one instant; _GONE if it was unmade.
+        self._made: dict[Hashable, int] = {}
+        self._count = 0
+
+    def make(self, artifact: Artifact) -> None:
+        """Make it: it is valid from now on, and newer than all that was made before."""
+        self._count += 1
+        self._set(artifact, self._count)
+
+    def unmake(self, artifact: Artifact) -> None:
+        """Let it vanish: it is not valid until it is made again."""
+        self._set(artifact, _GONE)
+
+    def _set(self, artifact: Artifact, made: int) -> None:
+        key = key_of(artifact)
+        self._made[key] = made
+        changed(key)
+
+    def touched(self, artifact: Artifact) -> bool:
+        """Whether the rehearsal has made or unmade it."""
+        return key_of(artifact) in self._made
+
+    def answers_for(self, artifact: Artifact) -> bool:
+        """Whether a gate that asks this artifact is to be given the overlay's answer."""
+        return type(artifact) is not StandIn  # which asks the overlay by itself
+
+    def valid(self, artifact: Artifact) -> bool:
+        """Whether it is valid, as the rehearsal sees it."""
+        made = self._made.get(key_of(artifact))
+        return bool(_really(artifact, "valid")) if made is None else made > _GONE
+
+    def version(self, artifact: Artifact) -> Any:
+        """Its version, as the rehearsal sees it: a count for what it has made."""
+        made = self._made.get(key_of(artifact))
+        return _really(artifact, "version") if made is None else made or None
+
+    def _older(self, inputs: tuple[Artifact, ...], outputs: tuple[Artifact, ...]) -> Verdict | None:
+        """What makes outputs stale, for works of which something was touched."""
+        made = self._made
+        # What is as it was before the rehearsal is older than all that it has made.
+        newest = max(inputs, key=lambda one: made.get(key_of(one), 0), default=None)
+        oldest = min(outputs, key=lambda one: made.get(key_of(one), 0))
+        own = {key_of(one) for one in outputs}
+        if newest is None or key_of(newest) in own:
+            return None
+        since = made.get(key_of(newest), 0)
+        return ("older", oldest, newest) if since and since > made.get(key_of(oldest), 0) else None
+
+
+def _really(artifact: Artifact, question: str) -> Any:
+    """Ask an artifact itself."""
+    token = READS.set(None)
+    try:
+        return getattr(artifact, question)()
+    finally:
+        READS.reset(token)
+
+
+class StandIn(Artifact):
+    """A declared artifact in a rehearsal: the overlay answers for it.
+
+    Everything else (`path`, `name`, attributes of yours) is that of the real one.
+
+    Args:
+        real: The artifact as declared.
+        overlay: What was made so far.
+    """
+
+    __slots__ = ("_overlay", "_real")
+    _real: Artifact
+    _overlay: Overlay
+
+    def __init__(self, real: Artifact, overlay: Overlay) -> None:
+        self._real = real
+        self._overlay = overlay
+        self._key = key_of(real)
+
+    @property
+    def real(self) -> Artifact:
+        """The artifact as declared."""
+        return self._real
+
+    def valid(self) -> bool:
+        """Whether it is valid, as the rehearsal sees it."""
+        return self._overlay.valid(self._real)
+
+    def version(self) -> Any:
+        """Its version, as the rehearsal sees it."""
+        return self._overlay.version(self._real)
+
+    def identity(self) -> Hashable:
+        """That of the real one."""
+        return self._key
+
+    def problem(self) -> str:
+        """What is wrong with it, as the end of a sentence that begins with its name."""
+        return "is not made" if self._overlay.touched(self._real) else self._real.problem()
+
+    def touch(self) -> None:
+        """Make it anew in the rehearsal; the real one stays as it is."""
+        self._overlay.make(self._real)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(object.__getattribute__(self, "_real"), name)
+
+    def __fspath__(self) -> str:
+        path: str = self._real.__fspath__()  # type: ignore[attr-defined]
+        return path
+
+    def __str__(self) -> str:
+        return str(self._real)
+
+    def __repr__(self) -> str:
+        return repr(self._real)
+
+
+class _Freshness:
+    """Stands for the freshness policy of a task: nothing is written, so nothing can be noted.
+
+    Works of which the rehearsal has touched nothing are up to date if the real policy says so.
+    """
+
+    quick = True
+
+    def __init__(self, cue: Cue, overlay: Overlay) -> None:
+        self._cue = cue
+        self._overlay = overlay
+
+    def stale(self, work: Work) -> Verdict | None:
+        """See `runcue.abc.Freshness`."""
+        declared = work._declared
+        assert declared is not None
+        overlay = self._overlay
+        inputs = tuple(_real(one) for one in declared.inputs)
+        outputs = tuple(_real(one) for one in declared.outputs)
+        if any(map(overlay.touched, (*inputs, *outputs))):
+            return overlay._older(inputs, outputs)
+        token = READS.set(None)
+        try:
+            return self._cue._callbacks.verdict_on(work, declared.rehearsed, inputs, outputs)
+        finally:
+            READS.reset(token)
+
+    def started(self, work: Work) -> None:
+        """See `runcue.abc.Freshness`."""
+
+    def finished(self, work: Work) -> None:
+        """See `runcue.abc.Freshness`."""
+
+
+def _real(artifact: Artifact) -> Artifact:
+    return artifact._real if type(artifact) is StandIn else artifact
+
+
+def rehearse(
+    cue: Cue,
+    duration: Callable[[Work], float],
+    outcome: Callable[[Work], Any] | None = None,
+    *,
+    limits: Mapping[str, Mapping[str, Any]] | None = None,
+    id_prefix: str | None = None,
+) -> Overlay:
+    """Turn a cue into one that only rehearses. There is no way back: make the real one anew.
+
+    Its services, gates and priority stay. Its listeners are taken away; those that are added later are heard. No
+    handler is called any more: a work takes the time that `duration` says, and then ends as `outcome` does. When it
+    has succeeded, its declared outputs count as made, without anything being written.
+
+    Args:
+        cue: Described, but neither started nor given any work.
+        duration: Seconds for which a work will run.
+        outcome: Returns its result or raises; None: the result is None.
+        limits: Other limits for services, by name: "rate" (text, None for none) and "concurrent".
+        id_prefix: Fixes the first part of the ids.
+
+    Returns:
+        What the rehearsal makes.
+
+    Raises:
+        UsageError: The cue has been started or holds works.
+        UnknownService, ConfigurationError: The limits cannot be.
+
+    Example:
+        >>> import asyncio
+        >>> import runcue
+        >>> from runcue.rehearsal import rehearse
+        >>> from runcue.testing import run
+        >>> cue = runcue.Cue()
+        >>> cue.service("model", rate="60/min")
+        >>> @cue.task("ask", uses="model")
+        ... async def ask(work):
+        ...     raise RuntimeError("this would cost money")
+        >>> overlay = rehearse(cue, lambda work: 2.0)
+        >>> async def main():
+        ...     async with cue:
+        ...         for number in range(601):
+        ...             await cue.submit("ask", params={"number": number})
+        ...     return asyncio.get_running_loop().time()
+        >>> run(main)
+        602.0
+    """
+    core = cue._core
+    if cue._loop is not None or core.submitted:
+        raise UsageError("A cue can be rehearsed only before it is started and given works.")
+    _limit(cue, limits or {})
+    overlay = Overlay()
+    dispatcher = cue._dispatcher
+    for listeners in cue._callbacks.listeners:
+        listeners.clear()
+    if id_prefix is not None:
+        cue._prefix = id_prefix
+
+    def end(work: Work) -> Any:
+        result = None if outcome is None else outcome(work)
+        for artifact in work.outputs:
+            overlay.make(artifact)
+        return result
+
+    async def go_through(work: Work) -> Any:
+        await asyncio.sleep(duration(work))
+        return end(work)
+
+    def replace(task: Task) -> None:
+        task.handler = go_through if task.is_async else end
+
+    for task in core.all_tasks:
+        replace(task)
+    dispatcher.executor = FakeExecutor(duration)
+    # Gates ask through the overlay, in whatever context they are asked.
+    dispatcher._asking.run(OVERLAY.set, overlay)
+    policy = _Freshness(cue, overlay)
+
+    def lay_over(declared: Declaration) -> None:
+        declared.rehearsed = Declaration((), (), declared.fresh)
+        declared.rehearsed.files, declared.rehearsed.whole = declared.files, declared.whole
+        declared.inputs = tuple(StandIn(one, overlay) for one in declared.inputs)
+        declared.outputs = tuple(StandIn(one, overlay) for one in declared.outputs)
+        declared.fresh = None if declared.fresh is None else policy
+        declared.files = declared.whole = False
+
+    cue._registry.lay_over = lay_over
+    cue._watchers.clear()
+    return overlay
+
+
+def _limit(cue: Cue, limits: Mapping[str, Mapping[str, Any]]) -> None:
+    services = cue._core.services
+    for name, values in limits.items():
+        service = services.get(name)
+        if service is None:
+            raise UnknownService(
+                f"Unknown service: {name!r}. Registered: {', '.join(map(repr, services)) or 'none'}."
+            )
+        for what, value in values.items():
+            if what == "concurrent":
+                service.concurrent = positive_int(value, f"concurrent of service {name!r}")
+            elif what == "rate":
+                service.rate = None if value is None else parse_rate(value)
+                service.limiter = None
+            else:
+                raise ConfigurationError(
+                    f'A service can be given another "rate" or "concurrent", not {what!r}.'
+                )
+    for route in cue._core.routes.values():
+        route.look_at_limits()
+
+
+def hear_submissions(cue: Cue, heard: Callable[[Work], object]) -> None:
+    """Have a plain function called with each work at the moment it was submitted, before any gate is asked.
+
+    `submit()` itself runs no code of yours, which is why there is no such listener; this is for rehearsals and tests.
+
+    Args:
+        cue: The cue.
+        heard: Takes the work. It must not raise.
+    """
+    admit = cue._admit
+
+    def admit_aloud(*args: Any) -> Any:
+        handle = admit(*args)
+        # Nothing that is read in here is a read of the gate that submits.
+        contextvars.copy_context().run(heard, handle.work)
+        return handle
+
+    cue._admit = admit_aloud  # type: ignore[method-assign, assignment]

@@ -1,0 +1,1 @@
+"""Tries a runcue pipeline before it costs money. See docs/simulator.md."""

@@ -1,0 +1,42 @@
+"""Independent calls of one service."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import ClassVar
+
+from runcue_sim.scenarios._base import Scenario
+
+
+class SingleQueue(Scenario):
+    """`count` calls, each proved by its answer."""
+
+    name: ClassVar[str] = "single_queue"
+    description: ClassVar[str] = "Independent tasks, one service"
+
+    def describe(self) -> None:
+        """See `Scenario`."""
+        settings = self.stage.settings
+        self.cue.service("api", concurrent=settings.concurrent, rate=settings.rate)
+        self.declare("api_call", "api")
+
+    async def submit(self) -> None:
+        """See `Scenario`."""
+        async for number in self.stage.paced(range(self.stage.settings.count)):
+            await self.add("api_call", f"call_{number:03}")
+
+    def expected(self) -> int:
+        """See `Scenario`."""
+        return self.stage.settings.count
+
+    def needs(self, task: str, item: str) -> tuple[str, ...]:
+        """See `Scenario`."""
+        return ()
+
+    def proves(self, task: str, item: str) -> tuple[str, ...]:
+        """See `Scenario`."""
+        return (f"{item}/answer",)
+
+    def everything(self) -> Iterable[str]:
+        """See `Scenario`."""
+        return (f"call_{number:03}/answer" for number in range(self.stage.settings.count))
