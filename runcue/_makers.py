@@ -14,11 +14,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Hashable
-from typing import Any
+from typing import Any, Final
 
 from runcue._work import COMPLETED, Declaration, Work
 
-__all__ = ["Makers"]
+__all__ = ["NEWCOMERS", "Makers"]
+
+NEWCOMERS: Final = 10_000
 
 
 class Makers:
@@ -31,9 +33,11 @@ class Makers:
         remade: Works that have made artifacts anew that were there before, and that nobody has looked into yet.
         lookers: Who waits for an artifact: a work, or several as the keys of a dict.
         looking: How many works wait for artifacts that they were seen to read.
+        looks: How often a work has begun to wait for artifacts.
+        newcomers: The last works that have, until somebody looks into them.
     """
 
-    __slots__ = ("failed", "keyed", "lookers", "looking", "of", "remade")
+    __slots__ = ("failed", "keyed", "lookers", "looking", "looks", "newcomers", "of", "remade")
 
     def __init__(self) -> None:
         self.of: dict[Hashable, Work] = {}
@@ -42,6 +46,8 @@ class Makers:
         self.remade: deque[Work] = deque(maxlen=1000)
         self.lookers: dict[Hashable, Work | dict[Work, None]] = {}
         self.looking = 0
+        self.looks = 0
+        self.newcomers: deque[Work] = deque(maxlen=NEWCOMERS)
 
     # --- Makers -------------------------------------------------------------------------------------------------
 
@@ -87,6 +93,8 @@ class Makers:
     def look(self, work: Work, artifacts: tuple[Any, ...]) -> None:
         """Let a work wait for artifacts."""
         work._looking = artifacts
+        self.looks += 1
+        self.newcomers.append(work)
         lookers = self.lookers
         for artifact in artifacts:
             key = artifact._key

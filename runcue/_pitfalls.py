@@ -5,7 +5,7 @@ that wait for each other in a circle; works whose is_ready says no while nothing
 artifacts made from something that has been made anew since.
 
 Looked for half a second after anything has changed, while time passes anyway: this wakes no clock and keeps no drain
-waiting. With very many works waiting it is done once nothing moves any more.
+waiting. If very many works come to wait at once, it is done when nothing moves any more.
 
 Must not know: how anything is decided.
 """
@@ -22,6 +22,7 @@ from runcue._artifacts import File
 from runcue._core import Core
 from runcue._dispatcher import Dispatcher
 from runcue._errors import how_many, problem_of, words_of
+from runcue._makers import NEWCOMERS
 from runcue._why import Explainer, grouped, needs_all
 from runcue._work import COMPLETED, HELD, SKIPPED, WAITING, Work
 
@@ -48,6 +49,9 @@ class Pitfalls:
         self._dispatcher = dispatcher
         self._explainer = explainer
         self._looked_at: object = None
+        # Works that were too young to be told of when they were looked at.
+        self._young: list[Work] = []
+        self._looks = 0
         self._told: set[Hashable] = set()
         # When it was last said that works of a task are stuck.
         self._said_stuck: dict[str, float] = {}
@@ -71,6 +75,8 @@ class Pitfalls:
         core = self._core
         told = core.makers.remade or self._dispatcher.callbacks.skipped
         if not (core.count[WAITING] or core.count[HELD] or told):
+            core.makers.newcomers.clear()
+            self._looks = core.makers.looks
             return
         passive = self._dispatcher.timers.passive
         if "pitfalls" not in passive and self._looked_at != self._state():
@@ -98,15 +104,37 @@ class Pitfalls:
         """
         core = self._core
         at_rest = self._dispatcher.is_still()
-        if not at_rest and core.count[HELD] + core.makers.looking > _MANY:
+        if not at_rest and core.makers.looks - self._looks > NEWCOMERS:
             return False
-        whole = self._tell_circles()
-        whole &= self._tell_unmade(now, grace, at_rest)
+        newcomers = self._newcomers(at_rest)
+        self._tell_circles(newcomers)
+        whole = self._tell_unmade(newcomers, now, grace, at_rest)
         if at_rest:
             whole &= self._tell_stuck(now, grace)
         if core.makers.remade or self._dispatcher.callbacks.skipped:
             self._tell_outdated()
         return whole
+
+    def _newcomers(self, at_rest: bool) -> list[Work]:
+        """The works to be looked at: those that have come to wait for artifacts since the last time.
+
+        What was in order then can be out of it only by what has come since, or by an end: once nothing moves, all are
+        looked at again. A pass over all that waits, every half a second, would be a tenth of the time of a big run.
+        """
+        makers = self._core.makers
+        self._looks = makers.looks
+        if at_rest:
+            makers.newcomers.clear()
+            self._young = []
+            found = [
+                work
+                for there in makers.all_lookers()
+                for work in (there if isinstance(there, dict) else (there,))
+            ]
+        else:
+            found = [*self._young, *makers.newcomers]
+            makers.newcomers.clear()
+        return [work for work in dict.fromkeys(found) if work._phase in (WAITING, HELD)]
 
     def _is_news(self, what: Hashable) -> bool:
         if what in self._told:
@@ -118,12 +146,14 @@ class Pitfalls:
 
     # --- Nobody makes it ----------------------------------------------------------------------------------------
 
-    def _tell_unmade(self, now: float, grace: float, at_rest: bool) -> bool:
+    def _tell_unmade(self, works: list[Work], now: float, grace: float, at_rest: bool) -> bool:
         found: list[tuple[Work, str]] = []
-        whole = True
-        for work in self._waiting():
+        self._young = young = []
+        for work in works:
+            if work._phase != WAITING:
+                continue
             if now - work._entered < grace:
-                whole = False
+                young.append(work)
                 continue
             artifacts = work.inputs if needs_all(work) else work._looking or ()
             if not needs_all(work) and any(one._key in self._core.makers.of for one in artifacts):
@@ -144,7 +174,7 @@ class Pitfalls:
                 grouped(found),
                 "it" if len(found) == 1 else "them",
             )
-        return whole
+        return not young
 
     def _is_unmade(self, work: Work, artifact: Any, at_rest: bool) -> bool:
         makers = self._core.makers
@@ -154,33 +184,19 @@ class Pitfalls:
             return False
         return not self._explainer.is_watched(artifact) and not self._explainer.is_valid(artifact)
 
-    def _waiting(self) -> list[Work]:
-        """Works that are not ready because of artifacts that are known."""
-        found: dict[Work, None] = {}
-        for there in self._core.makers.all_lookers():
-            for work in there if isinstance(there, dict) else (there,):
-                if work._phase == WAITING:
-                    found[work] = None
-        return list(found)
-
     # --- Circles ------------------------------------------------------------------------------------------------
 
-    def _tell_circles(self) -> bool:
+    def _tell_circles(self, works: list[Work]) -> None:
         seen: dict[Work, int] = {}
-        number = 0
-        for there in self._core.makers.all_lookers():
-            for start in there if isinstance(there, dict) else (there,):
-                number += 1
-                work: Work | None = start
-                way: list[Work] = []
-                while work is not None and work not in seen:
-                    seen[work] = number
-                    way.append(work)
-                    work = self._explainer.waits_for(work)
-                if work is not None and seen[work] == number and way:
-                    circle = way[way.index(work) :]
-                    self._tell_circle(circle)
-        return True
+        for number, start in enumerate(works):
+            work: Work | None = start
+            way: list[Work] = []
+            while work is not None and work not in seen:
+                seen[work] = number
+                way.append(work)
+                work = self._explainer.waits_for(work)
+            if work is not None and seen[work] == number and way:
+                self._tell_circle(way[way.index(work) :])
 
     def _tell_circle(self, circle: list[Work]) -> None:
         if not self._is_news(("circle", min(work.id for work in circle))):

@@ -15,6 +15,7 @@ from collections.abc import Callable, Hashable, Mapping
 from typing import Any, Final
 
 from runcue._artifacts import OVERLAY, READS, Artifact, changed, key_of
+from runcue._core import Core
 from runcue._cue import Cue
 from runcue._errors import ConfigurationError, UnknownService, UsageError
 from runcue._freshness import Verdict
@@ -23,7 +24,7 @@ from runcue._registry import positive_int
 from runcue._work import Declaration, Task, Work
 from runcue.testing import FakeExecutor
 
-__all__ = ["Overlay", "StandIn", "hear_submissions", "rehearse"]
+__all__ = ["Overlay", "StandIn", "hear_submissions", "rehearse", "set_limits"]
 
 _GONE: Final = 0
 
@@ -194,7 +195,6 @@ def rehearse(
     duration: Callable[[Work], float],
     outcome: Callable[[Work], Any] | None = None,
     *,
-    limits: Mapping[str, Mapping[str, Any]] | None = None,
     id_prefix: str | None = None,
 ) -> Overlay:
     """Turn a cue into one that only rehearses. There is no way back: make the real one anew.
@@ -207,7 +207,6 @@ def rehearse(
         cue: Described, but neither started nor given any work.
         duration: Seconds for which a work will run.
         outcome: Returns its result or raises; None: the result is None.
-        limits: Other limits for services, by name: "rate" (text, None for none) and "concurrent".
         id_prefix: Fixes the first part of the ids.
 
     Returns:
@@ -215,7 +214,6 @@ def rehearse(
 
     Raises:
         UsageError: The cue has been started or holds works.
-        UnknownService, ConfigurationError: The limits cannot be.
 
     Example:
         >>> import asyncio
@@ -236,10 +234,7 @@ def rehearse(
         >>> run(main)
         602.0
     """
-    core = cue._core
-    if cue._loop is not None or core.submitted:
-        raise UsageError("A cue can be rehearsed only before it is started and given works.")
-    _limit(cue, limits or {})
+    core = _untouched(cue)
     overlay = Overlay()
     dispatcher = cue._dispatcher
     for listeners in cue._callbacks.listeners:
@@ -280,8 +275,25 @@ def rehearse(
     return overlay
 
 
-def _limit(cue: Cue, limits: Mapping[str, Mapping[str, Any]]) -> None:
-    services = cue._core.services
+def _untouched(cue: Cue) -> Core:
+    core = cue._core
+    if cue._loop is not None or core.submitted:
+        raise UsageError("A cue can be rehearsed only before it is started and given works.")
+    return core
+
+
+def set_limits(cue: Cue, limits: Mapping[str, Mapping[str, Any]]) -> None:
+    """Give services other limits, to see what would change.
+
+    Args:
+        cue: Described, but neither started nor given any work.
+        limits: By service: "rate" (text as for `Cue.service`, None for none) and "concurrent".
+
+    Raises:
+        UsageError: The cue has been started or holds works.
+        UnknownService, ConfigurationError: The limits cannot be.
+    """
+    services = _untouched(cue).services
     for name, values in limits.items():
         service = services.get(name)
         if service is None:

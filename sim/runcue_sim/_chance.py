@@ -36,7 +36,12 @@ class Chance:
         """
         digest = blake2b(repr(names).encode(), digest_size=32, key=self._key).digest()
         first, second, third, fourth = _FOUR.unpack(digest)
-        return (first >> 11) * _SCALE, (second >> 11) * _SCALE, (third >> 11) * _SCALE, (fourth >> 11) * _SCALE
+        return (
+            (first >> 11) * _SCALE,
+            (second >> 11) * _SCALE,
+            (third >> 11) * _SCALE,
+            (fourth >> 11) * _SCALE,
+        )
 
     def one(self, *names: object) -> float:
         """A number in [0, 1)."""

@@ -1,6 +1,7 @@
 """The event log: what happened in a run, in words that a person can follow.
 
-Lives here: `Entry`, one line of it; the form in which it is printed; `Trace`, which hands entries to whoever wants them.
+Lives here: `Entry`, one line of it; the form in which it is printed; `Trace`, which hands entries to those who want
+them.
 
 Must not know: cues, clocks beyond the instant an entry carries.
 """

@@ -24,8 +24,9 @@ _TINY = 1e-12
 class Latency(Protocol):
     """Seconds that a handler takes."""
 
-    jittery: bool
-    """Whether the model's jitter applies: not to what has a spread of its own."""
+    @property
+    def jittery(self) -> bool:
+        """Whether the model's jitter applies: not to what has a spread of its own."""
 
     def seconds(self, luck: float, nth: int) -> float:
         """How long one takes.

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import ClassVar, TypeVar
 
 import runcue
+from runcue_sim._clocks import wall_clock
 from runcue_sim._entries import Trace
 from runcue_sim._latency import Model
 from runcue_sim._world import World
@@ -94,20 +95,9 @@ class Stage:
     def spoil(self, work: runcue.Work, name: str) -> None:
         """Let a proof vanish because a work found it wrong."""
         self.world.spoil(name)
-        self.cue.nudge(self.world.proof(name))
-        self.trace.add(self.now(), "invalidated", work.task, work.id, name)
-
-    def now(self) -> float:
-        """The wall-clock instant, on the clock of the run."""
-        loop = asyncio.get_running_loop()
-        clock = getattr(loop, "runcue_clock", None)
-        return float(clock.time()) if clock is not None else _wall_clock()
-
-
-def _wall_clock() -> float:
-    import time  # noqa: PLC0415 - only where time is real
-
-    return time.time()
+        self.world.proof(name).touch()
+        if self.trace:
+            self.trace.add(wall_clock(), "invalidated", work.task, work.id, name)
 
 
 class Scenario(ABC):
@@ -172,6 +162,7 @@ class Scenario(ABC):
         """Leave what a work proves."""
         for name in self.proves(task, item):
             self.world.make(name)
+            self.world.proof(name).touch()
 
     async def add(self, task: str, item: str) -> None:
         """Submit one work."""

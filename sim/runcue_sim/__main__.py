@@ -1,0 +1,8 @@
+"""`python -m runcue_sim` is `runcue-sim`."""
+
+import sys
+
+from runcue_sim._cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,65 @@
+"""`runcue-sim`: reads the command line, runs what it asks for, shows it, and says by its exit code how that went.
+
+Lives here: `main`, and the order of things. What is wrong with a call is one line on standard error and exit code 2.
+
+Must not know: how anything is simulated.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+
+from runcue_sim._options import parse
+from runcue_sim._report import INTERRUPTED, OK, USAGE
+from runcue_sim._usage import BadUsage
+from runcue_sim.scenarios import SCENARIOS
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The program.
+
+    Args:
+        arguments: Of the command line, by default those of this process.
+
+    Returns:
+        The exit code: 0, 1 (too many failures), 2 (wrong usage), 3 (works were blocked), 130 (interrupted).
+    """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a terminal without a sign for something shows a "?"
+    try:
+        return _run(arguments)
+    except BadUsage as error:
+        if "--debug" in arguments:
+            traceback.print_exc()
+        print(f"runcue-sim: {error}", file=sys.stderr)
+        return USAGE
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read the output has enough. Python would complain again when it flushes at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
+
+
+def _run(arguments: list[str]) -> int:
+    options = parse(arguments)
+    if options.list_scenarios:
+        for scenario in SCENARIOS.values():
+            print(f"{scenario.name:<14} {scenario.description}")
+        return OK
+    # What each of them takes to import is only for those who use it.
+    if options.check is not None:
+        from runcue_sim._checking import run_check  # noqa: PLC0415
+
+        return run_check(options)
+    if options.sweep:
+        from runcue_sim._sweep import run_sweep  # noqa: PLC0415
+
+        return run_sweep(options, arguments)
+    from runcue_sim._session import run_session  # noqa: PLC0415
+
+    return run_session(options)

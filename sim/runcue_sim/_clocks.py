@@ -1,0 +1,27 @@
+"""The two clocks: real time for those who watch, virtual time for those who want to know.
+
+Must not know: what is run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from runcue.testing import VirtualTimeLoop
+
+T = TypeVar("T")
+
+
+def run(main: Coroutine[Any, Any, T], *, realtime: bool) -> T:
+    """Run to the end on one of the clocks. The virtual one begins at `runcue.testing.EPOCH`."""
+    with asyncio.Runner(loop_factory=None if realtime else VirtualTimeLoop) as runner:
+        return runner.run(main)
+
+
+def wall_clock() -> float:
+    """Seconds since the epoch, on the clock of the running loop."""
+    clock = getattr(asyncio.get_running_loop(), "runcue_clock", None)
+    return time.time() if clock is None else float(clock.time())

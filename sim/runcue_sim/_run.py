@@ -1,0 +1,175 @@
+"""One run: a cue is started, given its works and let run, on the clock of whatever loop that is.
+
+Lives here: `Play`, what is run; `go_through`, which runs it and finds out what never can.
+
+Must not know: scenarios, a user's program, how a run is shown.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Hashable, Iterable
+from dataclasses import dataclass, field
+
+import runcue
+from runcue_sim._books import Books, item_of
+from runcue_sim._clocks import wall_clock
+from runcue_sim._entries import Trace
+
+
+@dataclass
+class Play:
+    """What is run.
+
+    Attributes:
+        cue: Described, not started.
+        submit: Submits everything.
+        books: Those of the cue.
+        trace: Those who are told.
+        needs: The names of what a work needs, by its task and what it is about; beyond what it declares.
+        proves: The names of what it makes, likewise.
+    """
+
+    cue: runcue.Cue
+    submit: Callable[[], Awaitable[object]]
+    books: Books
+    trace: Trace
+    needs: Callable[[str, str], Iterable[Hashable]] = lambda task, item: ()
+    proves: Callable[[str, str], Iterable[Hashable]] = lambda task, item: ()
+
+
+@dataclass
+class Blocked:
+    """Works that never ran, for one reason.
+
+    Attributes:
+        task: The name of their task.
+        reason: "not_ready", "service_full", "unknown_task".
+        verdict: The binding reason, as `cue.why()` says it.
+        details: A line about the first of them.
+        count: How many.
+        on_purpose: Whether only a failure that was asked for is to blame.
+    """
+
+    task: str
+    reason: str
+    verdict: str
+    details: str
+    count: int
+    on_purpose: bool
+
+
+@dataclass
+class Ending:
+    """How a run ended.
+
+    Attributes:
+        seconds: From the first submission to the last settlement.
+        blocked: What could not run.
+        ids: Those of the blocked works.
+        cut: Why it was ended early: "duration", "interrupt", or "".
+    """
+
+    seconds: float = 0.0
+    blocked: list[Blocked] = field(default_factory=list)
+    ids: frozenset[str] = frozenset()
+    cut: str = ""
+
+    @property
+    def stalled(self) -> int:
+        """How many works could not run for another reason than a failure that was asked for."""
+        return sum(group.count for group in self.blocked if not group.on_purpose)
+
+
+async def go_through(play: Play, *, duration: float | None = None, timeout: float | None = None) -> Ending:
+    """Run a play until nothing can move any more.
+
+    Args:
+        play: What to run.
+        duration: End it after so many seconds of its clock.
+        timeout: When nothing can move, wait for so many seconds: the stall time-out of the cue, which then gives up
+            what is left.
+
+    Returns:
+        How it ended. What was cancelled by Ctrl-C is no exception, but is said.
+    """
+    cue, books = play.cue, play.books
+    ending = Ending()
+    cue.start()
+    try:
+        try:
+            async with asyncio.timeout(duration):
+                await play.submit()
+                await cue.drain()
+            _look_at_blocked(play, ending)
+            if timeout is not None and ending.blocked:
+                # The cue's own timers do not keep a virtual clock going.
+                await asyncio.sleep(timeout)
+                await cue.drain()
+        except TimeoutError:
+            ending.cut = "duration"
+        except asyncio.CancelledError:
+            ending.cut = "interrupt"
+        now = asyncio.get_running_loop().time()
+        ending.seconds = max(0.0, (now if ending.cut else books.ended) - books.began)
+    finally:
+        books.close()
+        play.trace.takers.clear()
+        await cue.stop(drain=False, timeout=0)
+    return ending
+
+
+def _look_at_blocked(play: Play, ending: Ending) -> None:
+    """Find out what cannot run, in groups of works that are alike, the largest first."""
+    found = play.cue.debug_blocked()
+    works = [one["work"] for one in found]
+    purposely = _lost_on_purpose(play, works)
+    play.books.excused |= purposely
+    ending.ids = frozenset(work.id for work in works)
+    groups: dict[tuple[str, str, str, bool], Blocked] = {}
+    counts: Counter[tuple[str, str, str, bool]] = Counter()
+    verdicts: dict[tuple[str, str], str] = {}
+    for one in found:
+        work: runcue.Work = one["work"]
+        verdict = verdicts.setdefault((work.task, one["reason"]), str(play.cue.why(work).verdict))
+        key = (work.task, one["reason"], verdict, work.id in purposely)
+        counts[key] += 1
+        if key not in groups:
+            groups[key] = Blocked(*key[:3], one["details"], 0, key[3])
+        if play.trace:
+            play.trace.add(wall_clock(), "blocked", work.task, work.id, one["details"])
+    for key, group in groups.items():
+        group.count = counts[key]
+    ending.blocked = sorted(groups.values(), key=lambda group: (group.on_purpose, -group.count))
+
+
+def _lost_on_purpose(play: Play, blocked: list[runcue.Work]) -> set[str]:
+    """The ids of blocked works that wait, if only by way of others, for what a failure on purpose did not make."""
+    books = play.books
+    if not books.failed_on_purpose:
+        return set()
+    makers: dict[Hashable, str] = {}
+    lost: set[str] = {record.id for record in books.records if record.on_purpose}
+    needs: dict[str, list[Hashable]] = {}
+    for work in blocked:
+        missing = play.cue.why(work).missing
+        for one in missing:
+            if one.maker is not None:
+                makers.setdefault(one.artifact, one.maker.id)
+        item = item_of(work)
+        needs[work.id] = [*play.needs(work.task, item), *(one.artifact for one in missing), *work.inputs]
+        for name in (*play.proves(work.task, item), *work.outputs):
+            makers.setdefault(name, work.id)
+    for record in books.records:
+        if record.on_purpose:
+            for name in play.proves(record.task, record.item):
+                makers[name] = record.id
+    changed = True
+    while changed:
+        changed = False
+        for work in blocked:
+            if work.id not in lost and any(makers.get(name) in lost for name in needs[work.id]):
+                lost.add(work.id)
+                changed = True
+    return lost
