@@ -147,7 +147,11 @@ class Route:
         """Whether its services allow one more start at this instant."""
         if self.only is not None:
             return self.only.active < self.only.concurrent
-        return all(service.has_slot() and service.has_token(now) for service in self.services)
+        # A plain loop: this is asked several times for each work, and a generator would cost more than the answer.
+        for service in self.services:
+            if service.active >= service.concurrent or not service.has_token(now):
+                return False
+        return True
 
     def lacks_slots_only(self, head: Work, now: float) -> bool:
         """Whether its first work is ready, needs several services, and not all of them have a slot free at once."""
@@ -160,7 +164,10 @@ class Route:
         only = self.only
         if only is not None:
             return only.concurrent - only.active
-        return min((service.concurrent - service.active for service in self.services), default=1 << 30)
+        free = 1 << 30
+        for service in self.services:
+            free = min(free, service.concurrent - service.active)
+        return free
 
     def peek(self, ordered: bool) -> Work | None:
         """The first work that may be taken, left where it is.

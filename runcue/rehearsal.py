@@ -10,7 +10,6 @@ Must not know: where durations and outcomes come from, or what is made of what w
 from __future__ import annotations
 
 import asyncio
-import contextvars
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any, Final
 
@@ -321,14 +320,13 @@ def hear_submissions(cue: Cue, heard: Callable[[Work], object]) -> None:
 
     Args:
         cue: The cue.
-        heard: Takes the work. It must not raise.
+        heard: Takes the work. It must not raise, nor ask artifacts: within a gate these would be the gate's reads.
     """
     admit = cue._admit
 
     def admit_aloud(*args: Any) -> Any:
         handle = admit(*args)
-        # Nothing that is read in here is a read of the gate that submits.
-        contextvars.copy_context().run(heard, handle.work)
+        heard(handle.work)
         return handle
 
     cue._admit = admit_aloud  # type: ignore[method-assign, assignment]

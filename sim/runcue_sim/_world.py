@@ -21,10 +21,11 @@ class World:
         notes: Whatever else has to outlive a process, by name.
     """
 
-    __slots__ = ("_count", "made", "notes", "times")
+    __slots__ = ("_count", "_proofs", "made", "notes", "times")
 
     def __init__(self) -> None:
         self._count = 0
+        self._proofs: dict[str, Proof] = {}
         self.made: dict[str, int] = {}
         self.times: dict[str, int] = {}
         self.notes: dict[str, int] = {}
@@ -45,7 +46,10 @@ class World:
 
     def proof(self, name: str) -> Proof:
         """It as an artifact."""
-        return Proof(self, name)
+        proof = self._proofs.get(name)
+        if proof is None:
+            proof = self._proofs[name] = Proof(self, name)
+        return proof
 
 
 class Proof(runcue.Artifact):

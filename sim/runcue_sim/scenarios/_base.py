@@ -148,21 +148,30 @@ class Scenario(ABC):
         """Register a task that takes what it needs and leaves what it proves, all of it declared."""
         world = self.world
 
+        def proofs(names: tuple[str, ...]) -> runcue.Artifact | list[runcue.Artifact]:
+            return world.proof(names[0]) if len(names) == 1 else [world.proof(name) for name in names]
+
+        needs = (lambda work: proofs(self.needs(task, work.params["item"]))) if self.has_needs(task) else None
+
         @self.cue.task(
             task,
             uses=service,
-            inputs=lambda work: [world.proof(name) for name in self.needs(task, work.params["item"])],
-            outputs=lambda work: [world.proof(name) for name in self.proves(task, work.params["item"])],
+            inputs=needs,
+            outputs=lambda work: proofs(self.proves(task, work.params["item"])),
         )
         async def perform(work: runcue.Work) -> None:
             await self.stage.perform(work, work.params["item"])
-            self.make(task, work.params["item"])
+            for proof in work.outputs:
+                world.make(proof.name)
+
+    def has_needs(self, task: str) -> bool:
+        """Whether works of a task need anything, whatever they are about."""
+        return bool(self.needs(task, "any"))
 
     def make(self, task: str, item: str) -> None:
         """Leave what a work proves."""
         for name in self.proves(task, item):
             self.world.make(name)
-            self.world.proof(name).touch()
 
     async def add(self, task: str, item: str) -> None:
         """Submit one work."""

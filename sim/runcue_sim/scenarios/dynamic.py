@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import ClassVar
 
 import runcue
-from runcue_sim.scenarios._base import Scenario
+from runcue_sim.scenarios._base import Scenario, Stage
 
 ROUNDS = 3
 
@@ -22,6 +23,11 @@ class Dynamic(Scenario):
     description: ClassVar[str] = "Complex dependencies with rebuild cycles"
     scales: ClassVar[Mapping[str, float]] = {"local_process": 0.2, "publish": 0.5, "check": 0.3}
     error_scales: ClassVar[Mapping[str, float]] = {"local_process": 0.3, "publish": 0.0, "check": 0.0}
+
+    def __init__(self, stage: Stage) -> None:
+        super().__init__(stage)
+        # The gates ask for it again and again.
+        self.needs = cache(self.needs)  # type: ignore[method-assign]
 
     def describe(self) -> None:
         """See `Scenario`."""
@@ -60,12 +66,16 @@ class Dynamic(Scenario):
             return not all(world.proof(name).valid() for name in self.proves(work.task, work.params["item"]))
 
     def _make_task(self, task: str, service: str) -> None:
+        world = self.world
+
         @self.cue.task(task, uses=service)
         async def perform(work: runcue.Work) -> None:
             item = work.params["item"]
             [name] = self.proves(task, item)
-            await self.stage.perform(work, item, self.world.times.get(name, 0))
+            await self.stage.perform(work, item, world.times.get(name, 0))
             self.make(task, item)
+            # It is not declared, so whoever looked at it has to be told.
+            world.proof(name).touch()
 
     async def submit(self) -> None:
         """See `Scenario`."""
@@ -127,7 +137,12 @@ class Dynamic(Scenario):
 
     def proves(self, task: str, item: str) -> tuple[str, ...]:
         """See `Scenario`."""
-        words = {"api_fetch": "fetched", "local_process": "processed", "publish": "published", "check": "checked"}
+        words = {
+            "api_fetch": "fetched",
+            "local_process": "processed",
+            "publish": "published",
+            "check": "checked",
+        }
         return (f"{item}/{words[task]}",)
 
     def everything(self) -> Iterable[str]:
