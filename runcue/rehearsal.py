@@ -19,7 +19,7 @@ from runcue._cue import Cue
 from runcue._errors import ConfigurationError, UnknownService, UsageError
 from runcue._freshness import Verdict
 from runcue._rate import parse_rate
-from runcue._registry import positive_int
+from runcue._registry import positive_int, seconds_or_none
 from runcue._work import Declaration, Task, Work
 from runcue.testing import FakeExecutor
 
@@ -195,6 +195,7 @@ def rehearse(
     outcome: Callable[[Work], Any] | None = None,
     *,
     id_prefix: str | None = None,
+    stall_timeout: float | None = None,
 ) -> Overlay:
     """Turn a cue into one that only rehearses. There is no way back: make the real one anew.
 
@@ -207,6 +208,7 @@ def rehearse(
         duration: Seconds for which a work will run.
         outcome: Returns its result or raises; None: the result is None.
         id_prefix: Fixes the first part of the ids.
+        stall_timeout: Another one for the cue; None: its own.
 
     Returns:
         What the rehearsal makes.
@@ -234,6 +236,8 @@ def rehearse(
         602.0
     """
     core = _untouched(cue)
+    if stall_timeout is not None:
+        core.stall_timeout = seconds_or_none(stall_timeout, "stall_timeout")
     overlay = Overlay()
     dispatcher = cue._dispatcher
     for listeners in cue._callbacks.listeners:

@@ -107,6 +107,7 @@ class ServiceBook:
         full: Seconds in which all slots were taken and the rate was not used up.
         dry: Seconds in which the rate was used up.
         last_start: When the last work started.
+        at: Up to when the sums go, None before the first.
     """
 
     def __init__(self, status: runcue.ServiceStatus) -> None:
@@ -117,7 +118,7 @@ class ServiceBook:
         self.period = status.period or 0.0
         self.in_use = self.most = self.starts = self.done = self.failed = 0
         self.busy = self.full = self.dry = self.last_start = 0.0
-        self._at: float | None = None
+        self.at: float | None = None
         self._recent: deque[float] = deque()
         # Readings: instants, and both sums at them.
         self._times: list[float] = []
@@ -126,9 +127,9 @@ class ServiceBook:
 
     def advance(self, now: float) -> None:
         """Bring the sums up to an instant."""
-        if self._at is None:
-            self._at = now
-        at = self._at
+        if self.at is None:
+            self.at = now
+        at = self.at
         if now <= at:
             return
         passed = now - at
@@ -142,7 +143,7 @@ class ServiceBook:
         self.dry += dry
         if self.concurrent is not None and self.in_use >= self.concurrent:
             self.full += passed - dry
-        self._at = now
+        self.at = now
         self._times.append(now)
         self._drys.append(self.dry)
         self._fulls.append(self.full)
@@ -236,12 +237,15 @@ class Books:
         ready_at: Mapping[str, float] | None = None,
     ) -> None:
         self._trace = trace
+        self._takers = trace.takers
         self._on_purpose = on_purpose
         self._ready_at = {} if ready_at is None else ready_at
         self._cue = cue
         self.services = {status.name: ServiceBook(status) for status in cue.services()}
         self.tasks = {task.name: TaskBook(task.name) for task in cue.tasks()}
         self._uses = {task.name: tuple(self.services[name] for name in task.services) for task in cue.tasks()}
+        self._all = tuple(self.services.values())
+        self._time: Callable[[], float] = float  # the loop's, as soon as there is one
         self.records: list[Record] = []
         self._of: dict[str, Record] = {}
         self._made: dict[Hashable, float] = {}
@@ -278,18 +282,18 @@ class Books:
     def close(self) -> None:
         """Listen no more: what comes now is the end of the rehearsal, not of what is rehearsed."""
         self.open = False
-        now = asyncio.get_running_loop().time()
         for service in self.services.values():
-            service.advance(now)
+            service.advance(self._time())
 
     # --- What is heard ------------------------------------------------------------------------------------------
 
     def _on_submit(self, work: runcue.Work) -> None:
         if not self.open:
             return
-        now = asyncio.get_running_loop().time()
         if not self.records:
-            self.began = self.ended = now
+            self._time = asyncio.get_running_loop().time
+            self.began = self.ended = self._time()
+        now = self._time()
         item = item_of(work)
         uses = self._uses[work.task]
         record = Record(work.id, work.task, item, tuple(service.name for service in uses), now)
@@ -299,14 +303,14 @@ class Books:
         self.tasks[work.task].submitted += 1
         for service in uses:
             service.advance(now)
-        if self._trace:
+        if self._takers:
             self._trace.add(work.created_at, "queued", work.task, work.id, item)
 
     def _on_start(self, work: runcue.Work) -> None:
         record = self._of.get(work.id)
         if record is None or not self.open:
             return
-        now = asyncio.get_running_loop().time()
+        now = self._time()
         self.running += 1
         record.started = now
         record.ready = ready = min(now, self._ready_since(work, record))
@@ -316,7 +320,7 @@ class Books:
             if rate + slots > record.rate + record.slots:
                 record.rate, record.slots, record.bound_by = rate, slots, service.name
             service.start(now)
-        if self._trace:
+        if self._takers:
             waited = f"waited {now - record.submitted:.1f}s" if now - record.submitted >= 0.05 else ""
             self._trace.add(work.started_at or 0.0, "started", work.task, work.id, _with(record.item, waited))
 
@@ -344,30 +348,35 @@ class Books:
         record = self._of.get(work.id)
         if record is None or record.outcome or not self.open:
             return False
-        now = asyncio.get_running_loop().time()
+        now = self._time()
         record.outcome = outcome
         record.ended = self.ended = now
         if record.started is not None:
             self._ends.append(now)
             self._enders.append(record)
         task = self.tasks[work.task]
-        setattr(self, outcome, getattr(self, outcome) + 1)
         if outcome == "completed":
+            self.completed += 1
             task.done += 1
             for artifact in work.outputs:
                 self._made[artifact] = now
         elif outcome == "failed":
+            self.failed += 1
             task.failed += 1
         elif outcome == "skipped":
+            self.skipped += 1
             task.skipped += 1
+        else:
+            self.cancelled += 1
         if record.started is not None:
             self.running -= 1
             for service in self._uses[work.task]:
                 service.end(now, completed=outcome == "completed")
         # Whatever this end makes ready begins to wait now, so there must be a reading to count from.
-        for service in self.services.values():
-            service.advance(now)
-        if self._trace:
+        for service in self._all:
+            if service.at != now:
+                service.advance(now)
+        if self._takers:
             at = work.completed_at or 0.0
             self._trace.add(at, event or outcome, work.task, work.id, _with(record.item, details))
         return True

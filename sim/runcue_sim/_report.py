@@ -138,10 +138,14 @@ class Report:
         """As JSON, one object."""
         return json.dumps(self.facts, indent=2, ensure_ascii=False) + "\n"
 
-    def text(self) -> str:
-        """As lines for people."""
+    def text(self, *, timed: bool = True) -> str:
+        """As lines for people.
+
+        Args:
+            timed: Say how long the simulation itself took. Without it equal seeds give equal text.
+        """
         facts = self.facts
-        lines = [*self._headline(), ""]
+        lines = [*self._headline(timed), ""]
         if facts["cut"] == "duration":
             unfinished = facts["works"]["unfinished"]
             lines += [f"Ended by --duration after {_time(facts['makespan'])}, {unfinished} unfinished", ""]
@@ -190,7 +194,7 @@ class Report:
         lines += [f"Note: {note}" for note in facts["notes"]]
         return "\n".join(lines).rstrip() + "\n"
 
-    def _headline(self) -> Iterable[str]:
+    def _headline(self, timed: bool) -> Iterable[str]:
         facts = self.facts
         works = facts["works"]
         parts = [f"{works['completed']} completed"]
@@ -204,8 +208,10 @@ class Report:
         clock = "virtual time" if facts["clock"] == "virtual" else "real time"
         yield f"{', '.join(parts)} of {works['submitted']} works in {_time(facts['makespan'])} of {clock}"
         speed = works["submitted"] / facts["took"] if facts["took"] > 0 else 0.0
-        if facts["clock"] == "virtual":
+        if facts["clock"] == "virtual" and timed:
             yield f"simulated in {_time(facts['took'])} ({speed:,.0f} works a second), seed {facts['seed']}"
+        else:
+            yield f"seed {facts['seed']}"
 
 
 def _asked(asked: int, unasked: int) -> str:

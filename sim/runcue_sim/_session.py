@@ -142,7 +142,7 @@ def _deliver(report: Report, options: argparse.Namespace, timeline: Timeline | N
     else:
         if not options.verbose:
             print(f"runcue-sim {title}\n")
-        sys.stdout.write(report.text())
+        sys.stdout.write(report.text(timed=not options.verbose))
     with _told_in_one_line():
         if options.json not in (None, "-"):
             runcue.atomic_write(options.json, report.json(), durable=False)

@@ -1,0 +1,123 @@
+"""A user's own pipeline, made ready to be rehearsed.
+
+Lives here: `app_play`, which takes a program's cue, puts the model behind it and notes what a rehearsal cannot show.
+
+Must not know: how programs are imported, how looks at the disk are noticed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+from collections.abc import Callable, Iterator
+from types import CodeType
+from typing import Any, Final
+
+import runcue
+from runcue.rehearsal import hear_submissions, rehearse
+from runcue_sim._app import App, load
+from runcue_sim._books import Books
+from runcue_sim._entries import Trace
+from runcue_sim._latency import Draw, Model
+from runcue_sim._looks import Looks
+from runcue_sim._plays import ID_PREFIX, Prepared, apply_limits, is_on_purpose, make_model
+from runcue_sim._run import Play
+from runcue_sim._submissions import Submission, read, submit
+from runcue_sim._usage import BadUsage
+from runcue_sim.scenarios import SimulatedError
+
+_SUBMITS: Final = frozenset(("submit", "submit_threadsafe"))
+
+
+@contextlib.contextmanager
+def app_play(options: argparse.Namespace, seed: int, trace: Trace) -> Iterator[Prepared]:
+    """Make a user's own pipeline ready. Inside the context it can be run, once.
+
+    Raises:
+        BadUsage: It cannot be run.
+    """
+    app = load(options.app)
+    cue = app.cue
+    tasks = [task.name for task in cue.tasks()]
+    if not tasks:
+        raise BadUsage(f"{app.name}: the cue has no tasks")
+    model = make_model(options, seed, tasks)
+    submissions = None if options.submit is None else read(options.submit, tasks)
+    if submissions is None and app.submit is None:
+        raise BadUsage(
+            f"{app.name} says what there is, not what to do: name an async function, as in app.py:cue,submit, or "
+            "give works with --submit work.jsonl"
+        )
+    notes = [*_notes_on_model(options, tasks, model), *_notes_on_handlers(cue)]
+    with Looks(cue) as looks:
+        cast = _Cast(model)
+        rehearse(cue, cast.duration, cast.outcome, id_prefix=ID_PREFIX, stall_timeout=options.timeout)
+        apply_limits(cue, options.set)
+        hear_submissions(cue, cast.enter)
+        books = Books(cue, trace, on_purpose=is_on_purpose, ready_at=looks.ready_at)
+        play = Play(cue, _submitter(app, submissions, options.submit_rate), books, trace)
+        yield Prepared(play, app.name, None, lambda: [*notes, *looks.lines()])
+
+
+class _Cast:
+    """Plays the handlers, as the model says."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self._numbers: dict[str, int] = {}
+        self._draws: dict[str, Draw] = {}
+
+    def enter(self, work: runcue.Work) -> None:
+        """A work was submitted. Works are counted by then: the order in which they run depends on the limits."""
+        nth = self._numbers.get(work.task, 0)
+        self._numbers[work.task] = nth + 1
+        self._draws[work.id] = self._model.draw(work.task, work.id, nth)
+
+    def duration(self, work: runcue.Work) -> float:
+        """Seconds for which it runs."""
+        return self._draws[work.id].seconds
+
+    def outcome(self, work: runcue.Work) -> None:
+        """Fail if the model says so."""
+        if self._draws.pop(work.id).fails:
+            raise SimulatedError(f"simulated error in {work.task}")
+
+
+def _submitter(app: App, submissions: list[Submission] | None, rate: float | None) -> Callable[[], Any]:
+    async def submit_all() -> None:
+        if app.submit is not None:
+            await app.submit()
+        if submissions is not None:
+            await submit(app.cue, submissions, rate)
+
+    return submit_all
+
+
+def _notes_on_model(options: argparse.Namespace, tasks: list[str], model: Model) -> Iterator[str]:
+    if any(one.task is None for one in options.latency):
+        return
+    unknown = [task for task in tasks if task not in model.latencies]
+    if unknown:
+        yield (
+            f"nothing is known of how long {', '.join(unknown)} take: 100 ms is assumed; say --latency TASK=..., or "
+            "--recorded with the latencies of a real run"
+        )
+
+
+def _notes_on_handlers(cue: runcue.Cue) -> Iterator[str]:
+    """Handlers that seem to submit works: they are not called, so these works are missing."""
+    for task in cue.tasks():
+        code = getattr(task.handler, "__code__", None)
+        if isinstance(code, CodeType) and not _SUBMITS.isdisjoint(_names_in(code)):
+            where = f"{code.co_filename.rpartition('/')[2]}:{code.co_firstlineno}"
+            yield (
+                f"the handler of {task.name} ({where}) seems to submit works; handlers are not called, so submit "
+                "those yourself to have them in the rehearsal"
+            )
+
+
+def _names_in(code: CodeType) -> Iterator[str]:
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _names_in(constant)
