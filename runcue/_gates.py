@@ -236,7 +236,8 @@ class Gates:
             Whether some are left for the next turn.
         """
         core = self._core
-        self.put_off = False
+        turned_away: list[Work] = []
+        more = False
         asked = 0
         while (work := core.next_called()) is not None:
             asked += 1
@@ -251,12 +252,14 @@ class Gates:
                 if route.services:
                     route.note_unasked(work)
             elif self._judge(work, found=False) == LATER:
-                core.call(work)
-                self.put_off = True
-                return False  # what has the slots wakes everything when it gives them back
+                turned_away.append(work)  # what has the slots wakes everything when it gives them back
             if self._callbacks.at > until or (asked & 15 == 0 and self._now() > until):
-                return bool(core.called)
-        return False
+                more = bool(core.called)
+                break
+        for work in turned_away:
+            core.call(work)
+        self.put_off = bool(turned_away) and not more
+        return more
 
     def _may_ask(self, route: Route) -> bool:
         return route.asking < _MAX_ASKING and route.free_slots() > 0

@@ -87,8 +87,11 @@ class Looks:
     def want_full(self) -> None:
         """Ask what waits for nothing in particular, and the others when it is time: the recheck.
 
-        A full pass that is under way will do.
+        A full pass that is under way will do. An idle look whose async gates have not all answered must not be cut off:
+        it would begin again and again.
         """
+        if self._pass is not None and not self._pass.full and self.asking:
+            return
         self._full_wanted = self._recheck_wanted = True
 
     def want_all(self) -> None:

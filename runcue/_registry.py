@@ -105,7 +105,8 @@ class Registry:
         self._names: dict[Callable[..., Any], str] = {}
         self._ready: dict[str | None, Gate] = {}
         self._stale: dict[str | None, Gate] = {}
-        # Puts other artifacts in the place of those declared, in a cue that is rehearsed.
+        # In a cue that is rehearsed: replace the handler of a task, and the artifacts that a work declares.
+        self.cast: Callable[[Task], None] | None = None
         self.lay_over: Callable[[Declaration], None] | None = None
 
     def add_service(
@@ -169,6 +170,8 @@ class Registry:
                 f"{_describe(handler)} needs another name."
             )
         task = Task(name, handler, services, limit, in_loop)
+        if self.cast is not None:
+            self.cast(task)
         task.route = self._core.route_for(services, in_loop)
         # Works of a former definition are carried out by it; the name leads to the new one from here on.
         self._core.tasks[name] = task

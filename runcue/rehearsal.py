@@ -260,6 +260,7 @@ def rehearse(
 
     for task in core.all_tasks:
         replace(task)
+    cue._registry.cast = replace
     dispatcher.executor = FakeExecutor(duration)
     # Gates ask through the overlay, in whatever context they are asked.
     dispatcher._asking.run(OVERLAY.set, overlay)

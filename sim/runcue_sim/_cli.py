@@ -56,6 +56,10 @@ def _run(arguments: list[str]) -> int:
         from runcue_sim._checking import run_check  # noqa: PLC0415
 
         return run_check(options)
+    if options.faults:
+        from runcue_sim._checking import run_faults  # noqa: PLC0415
+
+        return run_faults(options)
     if options.sweep:
         from runcue_sim._sweep import run_sweep  # noqa: PLC0415
 

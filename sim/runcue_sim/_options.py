@@ -61,8 +61,10 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         BadUsage: It cannot be.
         SystemExit: After --help or --version.
     """
-    options = _parser().parse_args(arguments)
-    _check_together(options)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    given = {name for name, value in vars(options).items() if value != parser.get_default(name)}
+    _check_together(options, given)
     return options
 
 
@@ -224,31 +226,55 @@ def _parser() -> argparse.ArgumentParser:
 
 
 _OF_SCENARIOS: Final = ("scenario", "count", "concurrent", "rate_limit", "faults", "check")
-_ALONE: Final = (
+
+_WITH_FAULTS: Final = frozenset(
     (
-        "check",
-        ("app", "scenario", "submit", "recorded", "set", "sweep", "json", "timeline", "tui", "duration"),
-    ),
-    ("sweep", ("timeline", "tui", "realtime", "verbose", "faults")),
+        *(
+            "faults",
+            "scenario",
+            "count",
+            "latency",
+            "error_rate",
+            "jitter",
+            "outliers",
+            "concurrent",
+            "rate_limit",
+        ),
+        *("submit_rate", "timeout", "seed", "verbose", "fast", "no_tui", "debug"),
+    )
 )
+_ONLY_WITH: Final = {
+    "check": frozenset(("check", "scenario", "seed", "debug")),
+    "faults": _WITH_FAULTS,
+}
+"""What else may be given with these."""
+
+_NOT_SWEPT: Final = ("timeline", "tui", "realtime", "verbose")
 
 
-def _check_together(options: argparse.Namespace) -> None:
+def _check_together(options: argparse.Namespace, given: set[str]) -> None:
     """Refuse options that would be ignored."""
     if options.app is not None:
         for name in _OF_SCENARIOS:
-            if getattr(options, name):
+            if name in given:
                 hint = ": use --set SERVICE.LIMIT=VALUE" if name in ("concurrent", "rate_limit") else ""
                 raise BadUsage(
                     f"{_flag(name)} is for the scenarios that come along, not for {options.app}{hint}"
                 )
     elif options.submit is not None:
         raise BadUsage("--submit gives works to your own pipeline: say which, as in app.py:cue")
-    for one, others in _ALONE:
-        if getattr(options, one):
-            for other in others:
-                if getattr(options, other):
-                    raise BadUsage(f"{_flag(one)} cannot be had together with {_flag(other)}")
+    for one, others in _ONLY_WITH.items():
+        if one in given:
+            for name in sorted(given - others):
+                raise BadUsage(f"{_flag(one)} cannot be had together with {_flag(name)}")
+    if options.sweep:
+        for name in _NOT_SWEPT:
+            if name in given:
+                raise BadUsage(f"--sweep cannot be had together with {_flag(name)}")
+    if options.faults:
+        for values, name in ((options.latency, "latency"), (options.error_rate, "error_rate")):
+            if any(one.task is not None for one in values):
+                raise BadUsage(f"--faults cannot be had together with {_flag(name)} for one task")
 
 
 def _flag(name: str) -> str:

@@ -71,12 +71,14 @@ class Prepared:
 
     Attributes:
         play: What is run.
-        title: In a line.
+        name: What it is called.
+        title: The same with what the options say, in a line.
         expected: How many works there will be if all goes well, None if nobody knows.
         notes: Gives lines for the report, once it is over.
     """
 
     play: Play
+    name: str
     title: str
     expected: int | None = None
     notes: Callable[[], list[str]] = list
@@ -115,9 +117,9 @@ def _scenario_play(options: argparse.Namespace, seed: int, trace: Trace) -> Prep
     stage.model.scales = kind.scales
     stage.model.error_scales = kind.error_scales
     apply_limits(cue, options.set)
-    books = Books(cue, trace, on_purpose=is_on_purpose)
+    books = Books(cue, trace, on_purpose=is_on_purpose, ready_at=stage.ready_at)
     play = Play(cue, scenario.submit, books, trace, scenario.needs, scenario.proves)
-    return Prepared(play, _title(kind.name, options, settings, stage.model), scenario.expected())
+    return Prepared(play, kind.name, _title(kind.name, options, settings, stage.model), scenario.expected())
 
 
 def is_on_purpose(error: BaseException) -> bool:
@@ -143,7 +145,7 @@ def apply_limits(cue: runcue.Cue, limits: list[str]) -> None:
 
 
 def _title(name: str, options: argparse.Namespace, settings: Settings, model: Model) -> str:
-    parts = [f"{name}: {settings.count} to begin with", f"{settings.concurrent} at once"]
+    parts = [f"{name}: count {settings.count}", f"{settings.concurrent} at once"]
     if settings.rate:
         parts.append(settings.rate)
     if isinstance(model.latency, Constant):

@@ -56,7 +56,7 @@ def app_play(options: argparse.Namespace, seed: int, trace: Trace) -> Iterator[P
         hear_submissions(cue, cast.enter)
         books = Books(cue, trace, on_purpose=is_on_purpose, ready_at=looks.ready_at)
         play = Play(cue, _submitter(app, submissions, options.submit_rate), books, trace)
-        yield Prepared(play, app.name, None, lambda: [*notes, *looks.lines()])
+        yield Prepared(play, app.name, app.name, None, lambda: [*notes, *looks.lines()])
 
 
 class _Cast:

@@ -15,6 +15,7 @@ from typing import Any, Final
 from runcue_sim._books import Books, Record
 from runcue_sim._path import binding
 from runcue_sim._run import Ending
+from runcue_sim._words import percent, seconds_in_words, table
 
 _SHOWN: Final = 5
 _CAUSES: Final = 0.02
@@ -145,19 +146,22 @@ class Report:
             timed: Say how long the simulation itself took. Without it equal seeds give equal text.
         """
         facts = self.facts
-        lines = [*self._headline(timed), ""]
+        lines = [*self._headline(timed=timed), ""]
         if facts["cut"] == "duration":
             unfinished = facts["works"]["unfinished"]
-            lines += [f"Ended by --duration after {_time(facts['makespan'])}, {unfinished} unfinished", ""]
+            lines += [
+                f"Ended by --duration after {seconds_in_words(facts['makespan'])}, {unfinished} unfinished",
+                "",
+            ]
         lines += _blocked_lines(facts["blocked"])
-        lines += _table(
+        lines += table(
             ("SERVICE", "SLOTS USED", "RATE USED", "RATE WAS DRY", "DONE", "FAILED", "PER SECOND"),
             (
                 (
                     one["name"],
                     _slots(one),
-                    f"{_percent(one['rate_used'])} of {one['rate']}" if one["rate"] else "-",
-                    _percent(one["dry"]) if one["rate"] else "-",
+                    f"{percent(one['rate_used'])} of {one['rate']}" if one["rate"] else "-",
+                    percent(one["dry"]) if one["rate"] else "-",
                     str(one["completed"]),
                     str(one["failed"]),
                     f"{one['per_second']:.3g}",
@@ -165,13 +169,13 @@ class Report:
                 for one in facts["services"]
             ),
         )
-        lines += _table(
+        lines += table(
             ("TASK", "SUBMITTED", "DONE", "FAILED", "SKIPPED", "MEDIAN", "P95"),
             (
                 (
                     one["name"],
                     *(str(one[key]) for key in ("submitted", "completed", "failed", "skipped")),
-                    *("-" if one[key] is None else _time(one[key]) for key in ("median", "p95")),
+                    *("-" if one[key] is None else seconds_in_words(one[key]) for key in ("median", "p95")),
                 )
                 for one in facts["tasks"]
                 if one["submitted"]
@@ -181,20 +185,22 @@ class Report:
         if causes:
             lines.append(f"What binds: {causes[0]['words']}. Of the way from start to end it is")
             lines += [
-                f"  {_percent(one['share']):>5}  {_time(one['seconds']):>8}  {one['words']}" for one in causes
+                f"  {percent(one['share']):>5}  {seconds_in_words(one['seconds']):>8}  {one['words']}"
+                for one in causes
             ]
             lines.append("")
         waits = facts["waits"][:_SHOWN]
         if waits:
             lines.append("Longest waits:")
             lines += [
-                f"  {_time(one['seconds']):>8}  {one['task']} {one['work']}: {one['words']}" for one in waits
+                f"  {seconds_in_words(one['seconds']):>8}  {one['task']} {one['work']}: {one['words']}"
+                for one in waits
             ]
             lines.append("")
         lines += [f"Note: {note}" for note in facts["notes"]]
         return "\n".join(lines).rstrip() + "\n"
 
-    def _headline(self, timed: bool) -> Iterable[str]:
+    def _headline(self, *, timed: bool) -> Iterable[str]:
         facts = self.facts
         works = facts["works"]
         parts = [f"{works['completed']} completed"]
@@ -206,10 +212,11 @@ class Report:
         if works["blocked"]:
             parts.append(f"{works['blocked']} blocked")
         clock = "virtual time" if facts["clock"] == "virtual" else "real time"
-        yield f"{', '.join(parts)} of {works['submitted']} works in {_time(facts['makespan'])} of {clock}"
-        speed = works["submitted"] / facts["took"] if facts["took"] > 0 else 0.0
+        yield f"{', '.join(parts)} of {works['submitted']} works in {seconds_in_words(facts['makespan'])} of {clock}"
+        settled = sum(works[what] for what in ("completed", "failed", "skipped", "cancelled"))
+        speed = settled / facts["took"] if facts["took"] > 0 else 0.0
         if facts["clock"] == "virtual" and timed:
-            yield f"simulated in {_time(facts['took'])} ({speed:,.0f} works a second), seed {facts['seed']}"
+            yield f"simulated in {seconds_in_words(facts['took'])} ({speed:,.0f} works a second), seed {facts['seed']}"
         else:
             yield f"seed {facts['seed']}"
 
@@ -278,43 +285,17 @@ def _wait(record: Record) -> dict[str, Any]:
     }
     reasons = {what: seconds for what, seconds in reasons.items() if seconds > 1e-6}
     ordered = sorted(reasons.items(), key=lambda pair: -pair[1])
+    told = [(what, seconds) for what, seconds in ordered if seconds >= _CAUSES * ordered[0][1]]
     return {
         "work": f"{record.id} {record.item}".strip(),
         "task": record.task,
         "seconds": record.started - record.submitted,
         "reasons": dict(ordered),
-        "words": ", ".join(f"{_time(seconds)} for {what}" for what, seconds in ordered),
+        "words": ", ".join(f"{seconds_in_words(seconds)} for {what}" for what, seconds in told),
     }
 
 
 def _slots(one: dict[str, Any]) -> str:
     if one["concurrent"] is None:
         return f"{one['mean_in_use']:.1f}, no limit"
-    return f"{_percent(one['slots_used'])} of {one['concurrent']}"
-
-
-def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{share:.0%}"
-
-
-def _time(seconds: float) -> str:
-    """Seconds in the unit in which a person would say them."""
-    for size, unit in ((86400.0, "d"), (3600.0, "h"), (60.0, "min")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.2f} {unit}"
-    return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """Rows in columns, the first to the left and the others to the right, and an empty line; nothing without rows."""
-    cells = [list(row) for row in rows]
-    if not cells:
-        return []
-    widths = [max(len(row[column]) for row in [header, *cells]) for column in range(len(header))]
-    return [
-        "  ".join(
-            text.ljust(width) if column == 0 else text.rjust(width)
-            for column, (text, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in [header, *cells]
-    ] + [""]
+    return f"{percent(one['slots_used'])} of {one['concurrent']}"

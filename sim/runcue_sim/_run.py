@@ -116,7 +116,8 @@ async def go_through(play: Play, *, duration: float | None = None, timeout: floa
     finally:
         books.close()
         play.trace.takers.clear()
-        await cue.stop(drain=False, timeout=0)
+        if ending.cut != "interrupt":  # whoever wants to leave need not wait until a million works are cancelled
+            await cue.stop(drain=False, timeout=0)
     return ending
 
 

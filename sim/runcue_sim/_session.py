@@ -33,6 +33,9 @@ from runcue_sim._usage import BadUsage
 
 _PROGRESS_EVERY = 2.0
 
+_SAID_OTHERWISE = ("Draining", "Stuck", "stop()")
+"""How messages begin that tell what the report tells better."""
+
 
 def run_session(options: argparse.Namespace) -> int:
     """Run what the options ask for.
@@ -45,7 +48,7 @@ def run_session(options: argparse.Namespace) -> int:
     """
     for path in (options.json, options.timeline):
         if path not in (None, "-"):
-            _check_writable(path)
+            check_writable(path)
     seed = SystemRandom().randrange(10**6) if options.seed is None else options.seed
     watched = _is_watched(options)
     realtime = options.realtime or (watched and not options.fast)
@@ -57,7 +60,8 @@ def run_session(options: argparse.Namespace) -> int:
             print(f"runcue-sim {play.title}, seed {seed}\n\n{HEADER}\n{'-' * 80}")
             trace.takers.append(_print_entry)
         began = time.perf_counter()
-        ending = run(_show(play, options, watched=watched, realtime=realtime), realtime=realtime)
+        show = _show(play, options, warnings, watched=watched, realtime=realtime)
+        ending = run(show, realtime=realtime)
         took = time.perf_counter() - began
         notes = [*play.notes(), *warnings.lines()]
     if loud:
@@ -72,17 +76,19 @@ def run_session(options: argparse.Namespace) -> int:
         max_failures=options.max_failures,
         notes=notes,
     )
-    _deliver(report, options, timeline, play.title)
+    _deliver(report, options, timeline, f"{play.name}, seed {seed}")
     return report.code
 
 
-async def _show(prepared: Prepared, options: argparse.Namespace, *, watched: bool, realtime: bool) -> Ending:
+async def _show(
+    prepared: Prepared, options: argparse.Namespace, warnings: _Warnings, *, watched: bool, realtime: bool
+) -> Ending:
     play = prepared.play
     running = go_through(play, duration=options.duration, timeout=options.timeout)
     if watched:
         from runcue_sim._watching import watch  # noqa: PLC0415 - rich is there only for those who watch
 
-        return await watch(prepared, running, realtime=realtime)
+        return await watch(prepared, running, realtime=realtime, warnings=warnings.lines)
     if not realtime or options.verbose or options.json == "-":
         return await running
     ticker = asyncio.create_task(_tell_progress(prepared))
@@ -118,8 +124,8 @@ def _print_entry(entry: Entry) -> None:
     print(entry.line())
 
 
-def _check_writable(path: str) -> None:
-    """Find out before the run whether its report can be written.
+def check_writable(path: str) -> None:
+    """Find out before a run whether its report can be written.
 
     Raises:
         BadUsage: It cannot.
@@ -136,18 +142,18 @@ def _check_writable(path: str) -> None:
         raise BadUsage(f"{path} cannot be written: {error.strerror}") from error
 
 
-def _deliver(report: Report, options: argparse.Namespace, timeline: Timeline | None, title: str) -> None:
+def _deliver(report: Report, options: argparse.Namespace, timeline: Timeline | None, heading: str) -> None:
     if options.json == "-":
         sys.stdout.write(report.json())
     else:
         if not options.verbose:
-            print(f"runcue-sim {title}\n")
+            print(f"runcue-sim {report.facts['title']}\n")
         sys.stdout.write(report.text(timed=not options.verbose))
     with _told_in_one_line():
         if options.json not in (None, "-"):
             runcue.atomic_write(options.json, report.json(), durable=False)
         if timeline is not None:
-            timeline.write_svg(options.timeline, title=f"runcue-sim {title}")
+            timeline.write_svg(options.timeline, title=heading)
 
 
 @contextlib.contextmanager
@@ -168,6 +174,8 @@ class _Warnings(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep the first of each kind."""
+        if str(record.msg).startswith(_SAID_OTHERWISE):
+            return
         self._counts[record.msg] += 1
         self._first.setdefault(record.msg, record.getMessage())
 

@@ -77,5 +77,5 @@ class Proof(runcue.Artifact):
         """What is wrong with it, as the end of a sentence."""
         return "is not made"
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         return self.name

@@ -319,3 +319,81 @@ def test_a_file_that_another_process_makes_in_a_watched_folder_starts_the_work(
 def test_a_folder_that_is_not_there_cannot_be_watched(tmp_path: Path) -> None:
     with pytest.raises(runcue.ConfigurationError, match="folder that exists"):
         runcue.Cue().watch(tmp_path / "nowhere")
+
+
+def test_works_that_find_no_slot_for_their_gate_keep_no_work_of_another_service_waiting() -> None:
+    # Found by `runcue-sim --check`: of the works that a change called, one was put back for each look at everything.
+    async def main() -> None:
+        cue = runcue.Cue(recheck=False)
+        cue.service("slow", concurrent=1)
+        cue.service("free", concurrent=1)
+        flag = Flag("a")
+        started = []
+
+        @cue.task("waits", uses="slow", inputs=flag)
+        async def waits(work: runcue.Work) -> None: ...
+
+        @cue.is_ready(task="waits")
+        async def ready(work: runcue.Work) -> bool:
+            return True
+
+        @cue.task("other", uses="free", inputs=flag)
+        async def other(work: runcue.Work) -> None:
+            started.append(asyncio.get_running_loop().time())
+
+        @cue.task("holds", uses="slow")
+        async def holds(work: runcue.Work) -> None:
+            await asyncio.sleep(0.5)
+            flag.set()
+            await asyncio.sleep(10)
+
+        cue.start()
+        for _ in range(20):
+            await cue.submit("waits")
+        await asyncio.sleep(0.5)
+        await cue.submit("other")
+        await cue.submit("holds")
+        await cue.stop()
+        assert started == [1.0]
+
+    run(main)
+
+
+def test_an_async_gate_slower_than_the_recheck_does_not_keep_a_drain_asking() -> None:
+    # Found by `runcue-sim --check`: the recheck cut off the look that would have found that nothing can run.
+    async def main() -> None:
+        cue = runcue.Cue()
+        cue.service("one", concurrent=1)
+        asked = 0
+
+        @cue.task("looker")
+        async def looker(work: runcue.Work) -> None: ...
+
+        @cue.task("opaque")
+        async def opaque(work: runcue.Work) -> None: ...
+
+        @cue.task("short", uses="one")
+        async def short(work: runcue.Work) -> None:
+            await asyncio.sleep(0.1)
+
+        @cue.is_ready(task="looker")
+        async def ready(work: runcue.Work) -> bool:
+            nonlocal asked
+            asked += 1
+            if asked < 50:  # then it gives up, or nothing would end here
+                await asyncio.sleep(0.4)
+            return Row(set(), "missing").valid()
+
+        cue.is_ready(task="opaque")(lambda work: False)
+        cue.start()
+        await cue.submit("looker")
+        await cue.submit("opaque")
+        await cue.drain()
+        for _ in range(5):
+            await cue.submit("short")
+        summary = await cue.drain()
+        assert len(summary.blocked) == 2
+        assert asked < 20
+        await cue.stop()
+
+    run(main)

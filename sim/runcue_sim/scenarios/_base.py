@@ -53,6 +53,7 @@ class Stage:
         settings: What the command line says.
         trace: Takes what is to be told.
         numbers: How many works of each task were performed, for recorded latencies.
+        ready_at: When is_ready first said yes, by work: seconds of the loop's clock.
     """
 
     def __init__(self, cue: runcue.Cue, world: World, model: Model, settings: Settings, trace: Trace) -> None:
@@ -62,6 +63,7 @@ class Stage:
         self.settings = settings
         self.trace = trace
         self.numbers: dict[str, int] = {}
+        self.ready_at: dict[str, float] = {}
 
     async def perform(self, work: runcue.Work, item: str, round_: int = 0) -> None:
         """Stand in for what a handler would do.
@@ -91,6 +93,20 @@ class Stage:
                 # From the beginning on, not from one to the next: sleeping late must not add up.
                 await asyncio.sleep(began + number / rate - loop.time())
             yield item
+
+    def has_all(self, work: runcue.Work, needed: tuple[str, ...], what: str) -> bool | tuple[bool, str]:
+        """The answer of an is_ready that counts what is there.
+
+        Args:
+            work: Asked about.
+            needed: The names of the proofs it needs.
+            what: What these are, and in which state: "parts valid".
+        """
+        there = sum(self.world.proof(name).valid() for name in needed)
+        if there < len(needed):
+            return False, f"{there} of {len(needed)} {what}"
+        self.ready_at.setdefault(work.id, asyncio.get_running_loop().time())
+        return True
 
     def spoil(self, work: runcue.Work, name: str) -> None:
         """Let a proof vanish because a work found it wrong."""

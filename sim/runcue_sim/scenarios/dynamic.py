@@ -57,9 +57,7 @@ class Dynamic(Scenario):
 
         @cue.is_ready
         def has_its_parts(work: runcue.Work) -> bool | tuple[bool, str]:
-            needed = self.needs(work.task, work.params["item"])
-            there = sum(world.proof(name).valid() for name in needed)
-            return there == len(needed) or (False, f"{there} of {len(needed)} parts valid")
+            return self.stage.has_all(work, self.needs(work.task, work.params["item"]), "parts valid")
 
         @cue.is_stale
         def is_not_made(work: runcue.Work) -> bool:

@@ -45,9 +45,7 @@ class Fanout(Scenario):
 
         @cue.is_ready(task="aggregate")
         def has_all_parts(work: runcue.Work) -> bool | tuple[bool, str]:
-            parts = self.needs("aggregate", work.params["item"])
-            there = sum(world.proof(part).valid() for part in parts)
-            return there == len(parts) or (False, f"{there} of {len(parts)} parts processed")
+            return self.stage.has_all(work, self.needs("aggregate", work.params["item"]), "parts processed")
 
         @cue.is_stale(task="aggregate")
         def is_not_aggregated(work: runcue.Work) -> bool:

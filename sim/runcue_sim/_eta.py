@@ -1,0 +1,253 @@
+"""How long the rest of a run will take, and how that is known.
+
+Lives here: `estimate`, which reckons from limits and from what finished works took; `Steady`, which keeps its answer
+from jumping.
+
+What has been done divided by the time it took is no estimate: works that were up to date took none, the first minute of
+a rate is a burst, and the last stage of a pipeline has yet to begin. So each service is asked when the last of its
+works can start and end, and the latest of them is the answer. What nobody can know (tasks of which none has finished,
+works that handlers will submit) makes it an "at least".
+
+Must not know: cues, clocks, how it is shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import exp
+from typing import Final, NamedTuple
+
+_SMOOTHED_OVER: Final = 2.0
+_SMOOTHED_SHARE: Final = 0.05
+
+
+class Eta(NamedTuple):
+    """An estimate.
+
+    Attributes:
+        seconds: Until the end, None if nothing is known.
+        source: What it was reckoned from, or why there is none.
+        at_least: Whether there may be more than could be reckoned with.
+    """
+
+    seconds: float | None
+    source: str = ""
+    at_least: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What is left of a task.
+
+    Attributes:
+        task: Its name.
+        services: The names of those it uses.
+        queued: How many works have not started.
+        running: For how many seconds each of those that have has been running.
+        took: Seconds that finished ones took, in ascending order; the latest are enough.
+        finished: How many have finished.
+        waiting: How many of the queued ones wait for what other works make.
+    """
+
+    task: str
+    services: tuple[str, ...] = ()
+    queued: int = 0
+    running: Sequence[float] = ()
+    took: Sequence[float] = ()
+    finished: int = 0
+    waiting: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """What a service allows.
+
+    Attributes:
+        service: Its name.
+        slots: How many may run at once, None for any number.
+        count: Starts in any `period`, None without a rate.
+        period: Seconds.
+        tokens: Starts that the rate allows now.
+        next_token: Seconds until it allows one more, if it allows none now.
+        starts: When works started, in ascending order, as far as known; the last `count` are enough.
+        now: On the same clock.
+        bucket: Whether starts are limited in a way that only shows in their pace.
+    """
+
+    service: str
+    slots: int | None = None
+    count: int | None = None
+    period: float = 0.0
+    tokens: int = 0
+    next_token: float | None = None
+    starts: Sequence[float] = ()
+    now: float = 0.0
+    bucket: bool = False
+
+
+def estimate(
+    tasks: Iterable[Left],
+    limits: Mapping[str, Limit],
+    *,
+    coming: float | None = None,
+    more: bool = False,
+    stuck: bool = False,
+) -> Eta:
+    """How long the rest takes.
+
+    Args:
+        tasks: What is left of each.
+        limits: By the name of the service.
+        coming: Seconds until the last work is submitted, None if that is not known or all are.
+        more: Whether works may be submitted that nobody has counted.
+        stuck: Whether all that is left waits for something that nothing here makes.
+    """
+    left = [task for task in tasks if _works(task)]
+    if not left:
+        return Eta(coming, "from the pace of submission", at_least=more) if coming else Eta(0.0)
+    if stuck:
+        return Eta(None, "what is left is blocked")
+    unknown = [task for task in left if not task.took]
+    known = [one for name in limits if (one := _by_rate(limits[name], _users(left, name)))]
+    if coming:
+        known.append(_Reckoned(coming, "from the pace of submission", frozenset()))
+    if known or 2 * sum(map(_works, unknown)) < sum(map(_works, left)):
+        # Otherwise it would be the time of the smaller part.
+        calls = [_by_slots(limits[name].slots, _users(left, name), name) for name in limits]
+        calls += [_by_slots(None, [task], "") for task in left if not task.services]
+        known += [one for one in calls if one]
+    if not known:
+        return Eta(None, f"no {(unknown or left)[0].task} has finished yet")
+    latest = max(known, key=lambda one: one.seconds)
+    # Whatever waits for others still has its own turn to take when those are done.
+    later = (task for task in left if task.waiting and task.took and task.task not in latest.tasks)
+    turns = sum(_quantile(task.took, 0.5) for task in later)
+    return Eta(latest.seconds + turns, latest.source, more or bool(unknown))
+
+
+class _Reckoned(NamedTuple):
+    seconds: float
+    source: str
+    tasks: frozenset[str]
+
+
+def _works(task: Left) -> int:
+    return task.queued + len(task.running)
+
+
+def _users(left: list[Left], service: str) -> list[Left]:
+    return [task for task in left if service in task.services]
+
+
+def _by_rate(limit: Limit, users: list[Left]) -> _Reckoned | None:
+    """When the last start is allowed, and that work has taken its time."""
+    queued = sum(task.queued for task in users)
+    start = _by_pace(limit.starts, queued) if limit.bucket else last_start(limit, queued)
+    if not start:
+        return None
+    typical = max((_quantile(task.took, 0.5) for task in users if task.took and task.queued), default=0.0)
+    names = frozenset(task.task for task in users)
+    return _Reckoned(start + typical, f"from the rate of {limit.service}", names)
+
+
+def last_start(limit: Limit, works: int) -> float:
+    """Seconds until the last of so many works may start, by the rate alone.
+
+    Args:
+        limit: A token comes back a period after the start that took it.
+        works: More than none.
+    """
+    if not limit.count or works <= limit.tokens:
+        return 0.0
+    # Tokens come back in the order in which they were taken, first those that are out, then those that are taken now;
+    # a period later they do so again.
+    out = limit.count - limit.tokens
+    rounds, place = divmod(works - limit.tokens - 1, limit.count)
+    if place >= out:
+        return (rounds + 1) * limit.period
+    first = limit.next_token or 0.0
+    if out - place > len(limit.starts):
+        # Nobody saw when this one was taken: as if they had been taken evenly.
+        back = first + (limit.period - first) * place / out
+    else:
+        back = limit.starts[place - out] + limit.period - limit.now
+    return min(max(back, first), limit.period) + rounds * limit.period
+
+
+def _by_pace(starts: Sequence[float], works: int) -> float:
+    seconds = starts[-1] - starts[0] if len(starts) > 1 else 0.0
+    return works * seconds / (len(starts) - 1) if seconds > 0 else 0.0
+
+
+def _by_slots(slots: int | None, users: list[Left], service: str) -> _Reckoned | None:
+    """When the last one ends, if each slot takes the next work as soon as it is free."""
+    known = [task for task in users if task.took]
+    if not known:
+        return None
+    rest = [_rest(task.took, seconds) for task in known for seconds in task.running]
+    queued = sum(task.queued for task in known)
+    longest = max(rest, default=0.0)
+    room = queued + len(rest) if slots is None else slots
+    last = min(queued, room)
+    if last:
+        ends = max(
+            # The longest of so many is, as a rule, this quantile.
+            _quantile(task.took, min(task.queued, last) / (min(task.queued, last) + 1))
+            for task in known
+        )
+        before = 0.0
+        if queued + len(rest) > room:
+            work = sum(task.queued * _mean(task.took) for task in known)
+            before = max(0.0, (sum(rest) + work * (1 - last / queued)) / room)
+        longest = max(longest, before + ends)
+    finished = sum(task.finished for task in known)
+    calls = "finished call" if finished == 1 else "finished calls"
+    source = f"from {finished} {calls}" + (f" of {service}" if service else "")
+    return _Reckoned(longest, source, frozenset(task.task for task in users))
+
+
+def _rest(took: Sequence[float], seconds: float) -> float:
+    """How much longer one takes that has been running so long: as those did that took longer than that."""
+    longer = [one for one in took if one > seconds]
+    return _quantile(longer, 0.5) - seconds if longer else 0.0
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _quantile(ordered: Sequence[float], share: float) -> float:
+    """The value below which that share of the values lies."""
+    place = share * (len(ordered) - 1)
+    below = int(place)
+    if below + 1 >= len(ordered):
+        return ordered[-1]
+    return ordered[below] + (place - below) * (ordered[below + 1] - ordered[below])
+
+
+class Steady:
+    """Keeps an estimate from jumping: the predicted end moves to a new one within a few seconds, not at once."""
+
+    def __init__(self) -> None:
+        self._end: float | None = None
+        self._at = 0.0
+
+    def follow(self, eta: Eta, now: float) -> Eta:
+        """The estimate to be shown.
+
+        Args:
+            eta: The latest.
+            now: Seconds on the clock of the run.
+        """
+        if not eta.seconds:
+            self._end = None
+            return eta
+        end = now + eta.seconds
+        if self._end is not None:
+            # Over less at the beginning: what is first known is soon wrong.
+            over = min(_SMOOTHED_OVER, _SMOOTHED_SHARE * now)
+            step = 1.0 - exp(-max(0.0, now - self._at) / over) if over > 0 else 1.0
+            end = self._end + (end - self._end) * step
+        self._end, self._at = end, now
+        return eta._replace(seconds=max(0.0, end - now))

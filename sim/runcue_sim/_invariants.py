@@ -1,0 +1,100 @@
+"""What is promised of every run, and what has to be known to judge it.
+
+Lives here: the list of promises; `Violation`, one that was broken; `Limits` of a service and `Duty` of a task, as they
+were declared.
+
+Must not know: what has happened.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+import runcue
+
+INVARIANTS: Final = {
+    "rate": "no window of one period sees more starts than the rate allows",
+    "slots": "no service has more handlers at work than slots",
+    "ready": "nothing starts before all that it needs is there, and nobody is about to make it anew",
+    "twice": "nothing starts while its proof is valid",
+    "once": "a work starts at most once and settles exactly once",
+    "cause": "nothing fails or is cancelled without a cause",
+    "prompt": "what can start does so at that instant",
+    "skipped": "what is up to date is skipped as soon as it is submitted",
+    "timeout": "a handler that runs for longer than its timeout has failed at that instant, and not before",
+    "drained": "a drain leaves only what cannot run",
+    "lost": "after a death, submitting everything again makes everything",
+    "ends": "every run ends",
+    "sound": "the scheduler itself does not fail",
+}
+"""By the name that a violation bears."""
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """A promise that was broken.
+
+    Attributes:
+        invariant: One of `INVARIANTS`.
+        text: What happened, in a sentence.
+        works: The ids of the works concerned.
+        names: The artifacts concerned.
+    """
+
+    invariant: str
+    text: str
+    works: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+
+
+class Limits(NamedTuple):
+    """Those of a service.
+
+    Attributes:
+        concurrent: Slots, None for any number.
+        count: Starts per period, None for any number.
+        period: Seconds.
+    """
+
+    concurrent: int | None = None
+    count: int | None = None
+    period: float = 0.0
+
+
+class Duty(NamedTuple):
+    """What is known of a task.
+
+    Attributes:
+        services: What it uses.
+        declared: Whether its works declare what they need and prove: then age counts, and who makes the same is joined.
+        timeout: Seconds that a run may take, None for any number.
+    """
+
+    services: tuple[str, ...] = ()
+    declared: bool = True
+    timeout: float | None = None
+
+
+def limits_of(cue: runcue.Cue) -> dict[str, Limits]:
+    """The limits of the services of a described cue."""
+    return {one.name: Limits(one.concurrent, one.count, one.period or 0.0) for one in cue.services()}
+
+
+def duties_of(cue: runcue.Cue) -> dict[str, Duty]:
+    """What is known of the tasks of a described cue."""
+    return {
+        task.name: Duty(task.services, task.inputs is not None or task.outputs is not None, task.timeout)
+        for task in cue.tasks()
+    }
+
+
+def is_over(began: float, period: float, now: float) -> bool:
+    """Whether a period has passed."""
+    # Both forms: either alone can be off by a rounding.
+    return began + period <= now and now - began >= period
+
+
+def number_of(count: int, what: str) -> str:
+    """So many of something, in words."""
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"

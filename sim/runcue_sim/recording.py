@@ -1,0 +1,262 @@
+"""What a real run took, kept for rehearsals: `Recording` writes it down, `load` reads it.
+
+Lives here: the two, and the form of the file. It holds durations and counts by task and nothing of what the works were
+about: params may be secret.
+
+A duration is what the model has to stand in for: how long a work kept its slots, from the moment it was handed over to
+the moment its slots were free again. That is more than the handler alone takes, by the start of a thread, the
+publication of what was written, and the event loop's way back; all of it keeps the next work waiting.
+
+Must not know: how a rehearsal uses it.
+
+Example:
+    cue = runcue.Cue()
+    ...
+    recording = Recording(cue)
+    async with cue:
+        ...
+    recording.save("run.json")
+
+    $ runcue-sim app.py:cue,submit --recorded run.json --sweep openai.concurrent=1,2,5,10
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import os
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import runcue
+from runcue.rehearsal import hear_submissions
+from runcue_sim._latency import Latency, Recorded
+from runcue_sim._usage import BadUsage
+
+__all__ = ["RecordedRun", "RecordedTask", "Recording", "load"]
+
+_FORMAT: Final = "runcue-recording"
+_VERSION: Final = 1
+
+
+@dataclass
+class RecordedTask:
+    """What became of the works of one task.
+
+    Attributes:
+        durations: Seconds of each run that completed, in the order in which the works were submitted.
+        failed: How many runs failed.
+        skipped: How many works were up to date.
+    """
+
+    durations: list[float] = field(default_factory=list)
+    failed: int = 0
+    skipped: int = 0
+
+
+@dataclass
+class RecordedRun:
+    """A run as it was recorded.
+
+    Attributes:
+        makespan: Seconds from the first submission to the last settlement.
+        tasks: By name.
+    """
+
+    makespan: float
+    tasks: dict[str, RecordedTask]
+
+    def latencies(self) -> dict[str, Latency]:
+        """How long the runs of each task took, for tasks of which one completed."""
+        return {name: Recorded(tuple(task.durations)) for name, task in self.tasks.items() if task.durations}
+
+    def error_rates(self) -> dict[str, float]:
+        """The share of runs that failed, for tasks of which any ran."""
+        return {
+            name: task.failed / (task.failed + len(task.durations))
+            for name, task in self.tasks.items()
+            if task.failed or task.durations
+        }
+
+
+class Recording:
+    """Listens to a cue while it works, and writes down how long that took.
+
+    Args:
+        cue: The cue, before it is started.
+    """
+
+    def __init__(self, cue: runcue.Cue) -> None:
+        self._began = self._ended = 0.0
+        self._submitted = 0
+        # What is known of works that have not settled yet.
+        self._numbers: dict[str, int] = {}
+        self._started: dict[str, float] = {}
+        # By task: the work's number in the order of submission, and its seconds.
+        self._durations: dict[str, list[tuple[int, float]]] = {}
+        self._failed: dict[str, int] = {}
+        self._skipped: dict[str, int] = {}
+        for task in cue.tasks():
+            self._add_task(task.name)
+        hear_submissions(cue, self._on_submit)
+        cue.on_start(self._on_start)
+        cue.on_complete(self._on_complete)
+        cue.on_failure(self._on_failure)
+        cue.on_skip(self._on_skip)
+        cue.on_cancel(self._settle)
+
+    @property
+    def run(self) -> RecordedRun:
+        """What was recorded so far."""
+        return RecordedRun(
+            self._ended - self._began,
+            {
+                name: RecordedTask(
+                    [seconds for _, seconds in sorted(durations)], self._failed[name], self._skipped[name]
+                )
+                for name, durations in self._durations.items()
+            },
+        )
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write what was recorded so far.
+
+        Args:
+            path: Of a JSON file, which appears whole or not at all.
+
+        Raises:
+            runcue.PublishError: It cannot be written there.
+        """
+        run = self.run
+        content = {
+            "format": _FORMAT,
+            "version": _VERSION,
+            "makespan": round(run.makespan, 6),
+            "tasks": {
+                name: {
+                    "durations": [round(seconds, 6) for seconds in task.durations],
+                    "failed": task.failed,
+                    "skipped": task.skipped,
+                }
+                for name, task in run.tasks.items()
+            },
+        }
+        runcue.atomic_write(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+    # --- What is heard ------------------------------------------------------------------------------------------
+
+    def _add_task(self, name: str) -> None:
+        self._durations[name] = []
+        self._failed[name] = self._skipped[name] = 0
+
+    def _on_submit(self, work: runcue.Work) -> None:
+        if not self._submitted:
+            self._began = self._ended = _now()
+        self._submitted += 1
+        self._numbers[work.id] = self._submitted
+        if work.task not in self._durations:
+            self._add_task(work.task)
+
+    def _on_start(self, work: runcue.Work) -> None:
+        self._started[work.id] = _now()
+
+    def _on_complete(self, work: runcue.Work, result: object, duration: float) -> None:
+        number, started = self._settle(work)
+        if number is not None and started is not None:  # who joined another work has not run
+            self._durations[work.task].append((number, self._ended - started))
+
+    def _on_failure(self, work: runcue.Work, error: BaseException) -> None:
+        number, started = self._settle(work)
+        if number is not None and started is not None:
+            self._failed[work.task] += 1
+
+    def _on_skip(self, work: runcue.Work) -> None:
+        number, _ = self._settle(work)
+        if number is not None:
+            self._skipped[work.task] += 1
+
+    def _settle(self, work: runcue.Work) -> tuple[int | None, float | None]:
+        self._ended = _now()
+        return self._numbers.pop(work.id, None), self._started.pop(work.id, None)
+
+
+def _now() -> float:
+    """The instant now, on the clock by which the cue lives."""
+    # Not the loop's own time: uvloop's counts whole milliseconds, and stands still within a step of the loop.
+    clock = getattr(asyncio.get_running_loop(), "runcue_clock", None)
+    return time.monotonic() if clock is None else float(clock.monotonic())
+
+
+# --- Reading ------------------------------------------------------------------------------------------------------
+
+
+def load(path: str | os.PathLike[str]) -> RecordedRun:
+    """Read what `Recording.save` has written.
+
+    Raises:
+        BadUsage: It cannot be read, or is something else.
+    """
+    name = os.fspath(path)
+    try:
+        found = json.loads(Path(path).read_bytes())
+    except OSError as error:
+        raise BadUsage(f"{name} cannot be read: {error.strerror}") from error
+    except json.JSONDecodeError as error:
+        raise BadUsage(f"{name}:{error.lineno}: no JSON: {error.msg} at column {error.colno}") from error
+    except (ValueError, RecursionError) as error:
+        raise BadUsage(f"{name} is no recording: {error}") from error
+    if not isinstance(found, dict) or found.get("format") != _FORMAT:
+        raise BadUsage(f"{name} is no recording: runcue_sim.Recording writes them, with save()")
+    if found.get("version") != _VERSION:
+        raise BadUsage(f"{name} has version {found.get('version')!r}; this program reads version {_VERSION}")
+    try:
+        tasks = _object(found, "", "tasks")
+        return RecordedRun(
+            _seconds(_field(found, "", "makespan"), "makespan"),
+            {task: _task(_object(tasks, "tasks.", task), f"tasks.{task}.") for task in tasks},
+        )
+    except _MalformedError as error:
+        raise BadUsage(f"{name} is no recording: {error}") from None
+
+
+class _MalformedError(Exception):
+    """What is wrong with a field."""
+
+
+def _task(found: dict[str, Any], where: str) -> RecordedTask:
+    durations = _field(found, where, "durations")
+    if not isinstance(durations, list):
+        raise _MalformedError(f"{where}durations must be a list, not {durations!r:.60}")
+    return RecordedTask(
+        [_seconds(value, f"{where}durations[{number}]") for number, value in enumerate(durations)],
+        _count(_field(found, where, "failed"), f"{where}failed"),
+        _count(_field(found, where, "skipped"), f"{where}skipped"),
+    )
+
+
+def _field(found: dict[str, Any], where: str, name: str) -> Any:
+    if name not in found:
+        raise _MalformedError(f"{where}{name} is missing")
+    return found[name]
+
+
+def _object(found: dict[str, Any], where: str, name: str) -> dict[str, Any]:
+    value = _field(found, where, name)
+    if not isinstance(value, dict):
+        raise _MalformedError(f"{where}{name} must be an object, not {value!r:.60}")
+    return value
+
+
+def _seconds(value: object, name: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+        raise _MalformedError(f"{name} must be a number of seconds, not {value!r:.60}")
+    return float(value)
+
+
+def _count(value: object, name: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise _MalformedError(f"{name} must be a whole number of at least 0, not {value!r:.60}")
+    return value
