@@ -257,7 +257,8 @@ class Cue:
     def services(self) -> builtins.list[ServiceStatus]:
         """The registered services with their limits and what these allow now, in the order of their registration."""
         now = self._dispatcher.now()
-        return [service.status(now) for service in self._core.services.values()]
+        running = self._loop is not None
+        return [service.status(now, running=running) for service in self._core.services.values()]
 
     @overload
     def is_ready(self, gate: F) -> F: ...

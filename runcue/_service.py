@@ -167,10 +167,18 @@ class Service:
         """Give a slot back."""
         self.active -= 1
 
-    def status(self, now: float) -> ServiceStatus:
-        """What its limits allow at this instant."""
-        free = self.has_token(now)
-        when = now if free else self.next_token(now)
+    def status(self, now: float, *, running: bool) -> ServiceStatus:
+        """What its limits allow at this instant.
+
+        Args:
+            now: Monotonic.
+            running: Whether an event loop is: without one, a limiter cannot be asked.
+        """
+        when = now
+        if self.limiter is not None and not running:
+            when = inf
+        elif not self.has_token(now):
+            when = self.next_token(now)
         rate = self.rate
         return ServiceStatus(
             self.name,
