@@ -254,6 +254,11 @@ class Cue:
         """The registered tasks, in the order of their registration."""
         return builtins.list(self._core.tasks.values())
 
+    @property
+    def max_threads(self) -> int:
+        """How many sync handlers may run at once where no service limits them."""
+        return self._core.threads.concurrent
+
     def services(self) -> builtins.list[ServiceStatus]:
         """The registered services with their limits and what these allow now, in the order of their registration."""
         now = self._dispatcher.now()

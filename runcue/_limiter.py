@@ -55,6 +55,16 @@ class BucketLimiter:
         # When the bucket will be full again, as far as our own takings tell; somebody else's only make it later.
         self._full_at = -inf
 
+    @property
+    def burst(self) -> float:
+        """How many starts it can hold."""
+        return float(self._bucket.max_rate)
+
+    @property
+    def per_second(self) -> float:
+        """How many flow back per second."""
+        return 1 / self._one
+
     def has_room(self, now: float) -> bool:
         """See `Limiter.has_room`."""
         return bool(self._bucket.has_capacity(self._unstamped + 1))

@@ -37,7 +37,8 @@ class ServiceStatus:
         period: Seconds.
         tokens: Starts that the rate allows at this instant, None if there is none.
         next_token: Seconds until it allows one more; 0.0 if it does now, None if that is not known.
-        has_limiter: Whether a bucket (`burst=`, `limiter=`) decides instead of the rate.
+        burst: Size of the bucket (`burst=`, `limiter=`) that decides instead of a rate, None if there is none.
+        per_second: Starts that flow back into it per second, None if there is none.
     """
 
     name: str
@@ -48,7 +49,8 @@ class ServiceStatus:
     period: float | None
     tokens: int | None
     next_token: float | None
-    has_limiter: bool
+    burst: float | None
+    per_second: float | None
 
 
 def _not_known(starts: int) -> None:
@@ -189,7 +191,8 @@ class Service:
             rate.period if rate else None,
             max(0, rate.count - len(self.log) - self.unstamped) if rate else None,
             None if when == inf else when - now,
-            self.limiter is not None,
+            getattr(self.limiter, "burst", None),
+            getattr(self.limiter, "per_second", None),
         )
 
     def describe_slots(self) -> str:

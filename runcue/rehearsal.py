@@ -32,9 +32,13 @@ class Overlay:
     """What a rehearsal has made or unmade, laid over what is really there.
 
     An artifact that the rehearsal has not touched is asked itself: what is on the disk today counts.
+
+    Attributes:
+        silenced: The listeners that were taken away.
     """
 
     def __init__(self) -> None:
+        self.silenced: tuple[Callable[..., Any], ...] = ()
         # By key: when it was made, as a count, so that no two are made at one instant; _GONE if it was unmade.
         self._made: dict[Hashable, int] = {}
         self._count = 0
@@ -240,7 +244,9 @@ def rehearse(
         core.stall_timeout = seconds_or_none(stall_timeout, "stall_timeout")
     overlay = Overlay()
     dispatcher = cue._dispatcher
-    for listeners in cue._callbacks.listeners:
+    heard = cue._callbacks.listeners
+    overlay.silenced = tuple(listener.call for listeners in heard for listener in listeners)
+    for listeners in heard:
         listeners.clear()
     if id_prefix is not None:
         cue._prefix = id_prefix

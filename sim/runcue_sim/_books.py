@@ -21,6 +21,13 @@ from typing import Final
 import runcue
 from runcue.rehearsal import hear_submissions
 from runcue_sim._entries import Trace
+from runcue_sim._words import plain
+
+THREADS: Final = "(threads)"
+"""The threads of a cue, as a service."""
+
+_ONE: Final = 1.0 - 1e-9
+"""Enough of a token, after some rounding."""
 
 _SAME_INSTANT: Final = 0.005
 """On a real clock the end of one work and the start of the next are this near, at the most."""
@@ -45,21 +52,15 @@ class Record:
         bound_by: The service that these are about, empty if there is none.
     """
 
-    __slots__ = (
-        "bound_by",
-        "ended",
-        "id",
-        "item",
-        "on_purpose",
-        "outcome",
-        "rate",
-        "ready",
-        "services",
-        "slots",
-        "started",
-        "submitted",
-        "task",
-    )
+    # What most works never have stands in the class: a record is made for each of a million works.
+    ready: float | None = None
+    started: float | None = None
+    ended: float | None = None
+    outcome = ""
+    on_purpose = False
+    rate = 0.0
+    slots = 0.0
+    bound_by = ""
 
     def __init__(self, id: str, task: str, item: str, services: tuple[str, ...], submitted: float) -> None:
         self.id = id
@@ -67,14 +68,6 @@ class Record:
         self.item = item
         self.services = services
         self.submitted = submitted
-        self.ready: float | None = None
-        self.started: float | None = None
-        self.ended: float | None = None
-        self.outcome = ""
-        self.on_purpose = False
-        self.rate = 0.0
-        self.slots = 0.0
-        self.bound_by = ""
 
     @property
     def gate(self) -> float:
@@ -98,6 +91,8 @@ class ServiceBook:
         rate: The rate as written, None for none.
         count: Starts per period.
         period: Seconds.
+        burst: Size of the bucket that decides instead, 0 for none.
+        per_second: Starts that flow back into it.
         in_use: Slots taken now.
         most: The most that were ever taken.
         starts: How many works started.
@@ -116,6 +111,12 @@ class ServiceBook:
         self.rate = status.rate
         self.count = status.count or 0
         self.period = status.period or 0.0
+        self.burst = status.burst or 0.0
+        self.per_second = status.per_second or 0.0
+        if self.burst:
+            self.rate = f"{self.per_second * 60:g}/min, bursts of {self.burst:g}"
+        # What is in the bucket; negative if somebody else had put it there.
+        self._level = self.burst
         self.in_use = self.most = self.starts = self.done = self.failed = 0
         self.busy = self.full = self.dry = self.last_start = 0.0
         self.at: float | None = None
@@ -132,11 +133,21 @@ class ServiceBook:
         at = self.at
         if now <= at:
             return
+        self._sum_up(now, at)
+        self._times.append(now)
+        self._drys.append(self.dry)
+        self._fulls.append(self.full)
+
+    def _sum_up(self, now: float, at: float) -> None:
         passed = now - at
         self.busy += passed * self.in_use
         recent = self._recent
         dry = 0.0
-        if self.count and len(recent) >= self.count:
+        if self.burst:
+            if self._level < _ONE:
+                dry = min((1.0 - self._level) / self.per_second, passed)
+            self._level = min(self.burst, self._level + passed * self.per_second)
+        elif self.count and len(recent) >= self.count:
             dry = min(max(recent[0] + self.period - at, 0.0), passed)
             while recent and recent[0] + self.period <= now:
                 recent.popleft()
@@ -144,21 +155,29 @@ class ServiceBook:
         if self.concurrent is not None and self.in_use >= self.concurrent:
             self.full += passed - dry
         self.at = now
-        self._times.append(now)
-        self._drys.append(self.dry)
-        self._fulls.append(self.full)
 
     def start(self, now: float) -> None:
-        """A work has started."""
-        self.advance(now)
+        """A work has started. Nobody begins to wait at that, so it takes no reading."""
+        if self.at is None:
+            self.at = now
+        elif now > self.at:
+            self._sum_up(now, self.at)
         self.in_use += 1
         self.starts += 1
         self.most = max(self.most, self.in_use)
         self.last_start = now
-        if self.count:
+        if self.burst:
+            self._level -= 1.0
+        elif self.count:
             self._recent.append(now)
             if len(self._recent) > self.count:
                 self._recent.popleft()
+
+    def hold(self, now: float, change: int) -> None:
+        """Slots are taken without a start, or given back."""
+        self.advance(now)
+        self.in_use += change
+        self.most = max(self.most, self.in_use)
 
     def end(self, now: float, *, completed: bool) -> None:
         """A work that had started has settled."""
@@ -182,9 +201,12 @@ class ServiceBook:
 
     def rate_used(self, began: float) -> float | None:
         """The share of the starts that the rate allowed which were made, None without a rate."""
-        if not self.count or not self.starts:
+        if not self.starts:
             return None
-        return self.starts / (self.count * (int((self.last_start - began) / self.period) + 1))
+        passed = self.last_start - began
+        if self.burst:
+            return self.starts / (self.burst + passed * self.per_second)
+        return self.starts / (self.count * (int(passed / self.period) + 1)) if self.count else None
 
 
 class TaskBook:
@@ -197,13 +219,14 @@ class TaskBook:
         failed: How many failed.
         skipped: How many were up to date.
         durations: Seconds of each completed run.
+        unproved: How many completed and declare nothing that would prove it.
     """
 
-    __slots__ = ("done", "durations", "failed", "name", "skipped", "submitted")
+    __slots__ = ("done", "durations", "failed", "name", "skipped", "submitted", "unproved")
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.submitted = self.done = self.failed = self.skipped = 0
+        self.submitted = self.done = self.failed = self.skipped = self.unproved = 0
         self.durations: list[float] = []
 
 
@@ -243,7 +266,7 @@ class Books:
         self._cue = cue
         self.services = {status.name: ServiceBook(status) for status in cue.services()}
         self.tasks = {task.name: TaskBook(task.name) for task in cue.tasks()}
-        self._uses = {task.name: tuple(self.services[name] for name in task.services) for task in cue.tasks()}
+        self._uses = {task.name: self._used_by(task, cue.max_threads) for task in cue.tasks()}
         self._all = tuple(self.services.values())
         self._time: Callable[[], float] = float  # the loop's, as soon as there is one
         self.records: list[Record] = []
@@ -262,6 +285,21 @@ class Books:
         cue.on_failure(self._on_failure)
         cue.on_skip(lambda work: self._settle(work, "skipped"))
         cue.on_cancel(lambda work: self._settle(work, "cancelled"))
+
+    def _used_by(self, task: runcue.Task, max_threads: int) -> tuple[ServiceBook, ...]:
+        uses = [self.services[name] for name in task.services]
+        if not task.is_async and all(service.concurrent is None for service in uses):
+            # Plain handlers that no service limits share the threads of their cue.
+            status = runcue.ServiceStatus(THREADS, max_threads, 0, None, None, None, None, None, None, None)
+            uses.append(self.services.setdefault(THREADS, ServiceBook(status)))
+        return tuple(uses)
+
+    @property
+    def moves(self) -> int:
+        """How many events there were; whether it has grown tells whether anything moves."""
+        return (
+            self.submitted + self.running + 2 * len(self._ends) + self.skipped + self.cancelled + self.failed
+        )
 
     @property
     def pending(self) -> int:
@@ -284,6 +322,12 @@ class Books:
         self.open = False
         for service in self.services.values():
             service.advance(self._time())
+
+    def asking(self, work: runcue.Work, change: int) -> None:
+        """A gate of a work is being awaited (1), or was (-1): it holds the slots of the work meanwhile."""
+        if self.open and work.id in self._of:
+            for service in self._uses[work.task]:
+                service.hold(self._time(), change)
 
     # --- What is heard ------------------------------------------------------------------------------------------
 
@@ -315,20 +359,21 @@ class Books:
         record.started = now
         record.ready = ready = min(now, self._ready_since(work, record))
         for service in self._uses[work.task]:
-            service.advance(now)
-            rate, slots = service.waited(ready)
-            if rate + slots > record.rate + record.slots:
-                record.rate, record.slots, record.bound_by = rate, slots, service.name
             service.start(now)
+            if ready < now:
+                rate, slots = service.waited(ready)
+                if rate + slots > record.rate + record.slots:
+                    record.rate, record.slots, record.bound_by = rate, slots, service.name
         if self._takers:
             waited = f"waited {now - record.submitted:.1f}s" if now - record.submitted >= 0.05 else ""
             self._trace.add(work.started_at or 0.0, "started", work.task, work.id, _with(record.item, waited))
 
     def _ready_since(self, work: runcue.Work, record: Record) -> float:
-        ready = max(record.submitted, self._ready_at.get(work.id, 0.0))
-        made = self._made
+        ready = record.submitted
+        if self._ready_at:
+            ready = max(ready, self._ready_at.get(work.id, 0.0))
         for artifact in work.inputs:
-            ready = max(ready, made.get(artifact, 0.0))
+            ready = max(ready, self._made.get(artifact, 0.0))
         return ready
 
     def _on_complete(self, work: runcue.Work, _result: object, duration: float) -> None:
@@ -358,7 +403,9 @@ class Books:
         if outcome == "completed":
             self.completed += 1
             task.done += 1
-            for artifact in work.outputs:
+            outputs = work.outputs
+            task.unproved += not outputs
+            for artifact in outputs:
                 self._made[artifact] = now
         elif outcome == "failed":
             self.failed += 1
@@ -389,6 +436,6 @@ def _with(item: str, details: str) -> str:
 def item_of(work: runcue.Work) -> str:
     """What a work is about, in a word: its only or first param, shortened."""
     for value in work.params.values():
-        text = str(value)
+        text = plain(value if type(value) is str else str(value))
         return text if len(text) <= 40 else f"{text[:39]}…"
     return ""

@@ -67,7 +67,7 @@ class Camera:
         self._uses = {task.name: tuple(task.services) for task in cue.tasks()}
         self._starts: dict[str, deque[float]] = {}
         for status in cue.services():
-            if status.count is not None or status.has_limiter:
+            if status.count is not None or status.burst is not None:
                 self._starts[status.name] = deque(maxlen=min(status.count or _KEPT_STARTS, _KEPT_STARTS))
         self._running: dict[str, tuple[str, float]] = {}
         self._cancelled: dict[str, int] = {}
@@ -137,7 +137,7 @@ class Camera:
             tokens=status.tokens,
             count=status.count,
             next_token=status.next_token,
-            bucket=status.has_limiter,
+            bucket=status.burst is not None,
             done=book.done if book else 0,
             failed=book.failed if book else 0,
             pace=paces.get(status.name, 0.0),
@@ -212,7 +212,7 @@ class Camera:
                 next_token=status.next_token,
                 starts=self._starts.get(status.name, ()),
                 now=now,
-                bucket=status.has_limiter,
+                bucket=status.burst is not None,
             )
             for status in services
         }

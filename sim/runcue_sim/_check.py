@@ -37,11 +37,13 @@ class Found:
         seed: Whose trial it was.
         outcome: The smallest trial that still shows it, with its log.
         tries: How many were played to find that.
+        command: What repeats it; by default a check of its seed.
     """
 
     seed: int
     outcome: Outcome
     tries: int = 0
+    command: str = ""
 
     def text(self) -> str:
         """It in words, with the log."""
@@ -55,7 +57,7 @@ class Found:
             [
                 f"VIOLATION in {trial.scenario}, seed {self.seed}: {INVARIANTS[violation.invariant]}",
                 f"  {violation.text}",
-                f"  repeat it: runcue-sim --check 1 --seed {self.seed}",
+                f"  repeat it: {self.command or f'runcue-sim --check 1 --seed {self.seed}'}",
                 f"  shown by: {describe(trial)}",
                 "",
                 HEADER,
@@ -171,15 +173,16 @@ def check(
 # --- The shortest log -----------------------------------------------------------------------------------------------
 
 
-def shrink(seed: int, outcome: Outcome, *, patience: float = PATIENCE) -> Found:
+def shrink(seed: int, outcome: Outcome, *, patience: float = PATIENCE, command: str = "") -> Found:
     """Look for a smaller trial that breaks the same promise, with a log that is no longer.
 
     Args:
         seed: Whose trial it is.
         outcome: With a violation.
         patience: See `play`.
+        command: See `Found`.
     """
-    found = Found(seed, outcome)
+    found = Found(seed, outcome, command=command)
     is_endless = outcome.violation is not None and outcome.violation.invariant == "ends"
     most = _TRIES_WITHOUT_END if is_endless else _TRIES
     until = time.perf_counter() + _SECONDS

@@ -25,6 +25,11 @@ def run(main: Coroutine[Any, Any, T], *, realtime: bool) -> T:
         return runner.run(main)
 
 
+def is_virtual() -> bool:
+    """Whether time is virtual in the running loop."""
+    return isinstance(asyncio.get_running_loop(), VirtualTimeLoop)
+
+
 def wall_clock() -> float:
     """Seconds since the epoch, on the clock of the running loop."""
     clock = getattr(asyncio.get_running_loop(), "runcue_clock", None)

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
+from runcue_sim._words import plain
+
 SIGNS: Final = {
     "queued": "+",
     "started": "▶",
@@ -51,7 +53,7 @@ class Entry(NamedTuple):
         """The entry as a line of the log."""
         task = f"[{self.task}]" if self.task else ""
         head = f"{clock_time(self.at)} {SIGNS[self.event]} {self.event:<12} {task:<16} {self.work_id:<20}"
-        return f"{head} {self.details}".rstrip()
+        return f"{head} {plain(self.details)}".rstrip()
 
 
 def clock_time(at: float) -> str:

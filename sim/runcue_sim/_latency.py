@@ -17,6 +17,9 @@ from runcue_sim._chance import Chance
 
 FORMS = '"200" (milliseconds), "1.5s", "uniform:100:300", "lognormal:200:0.5" (median and sigma)'
 
+LONGEST = 1e9
+"""Seconds, thirty years: a clock that has to count more is no longer exact."""
+
 _NORMAL = NormalDist()
 _TINY = 1e-12
 
@@ -124,7 +127,7 @@ def _seconds(text: str) -> float:
     for unit, size in (("ms", 0.001), ("s", 1.0), ("", 0.001)):
         if text.endswith(unit):
             value = float(text.removesuffix(unit)) * size
-            if 0 <= value < 1e9:
+            if 0 <= value < LONGEST:
                 return value
             break
     raise ValueError(text)
@@ -189,4 +192,4 @@ class Model:
         rate = self.error_rates.get(task)
         if rate is None:
             rate = self.error_rate * self.error_scales.get(task, 1.0)
-        return Draw(seconds, error < rate, slow)
+        return Draw(min(seconds, LONGEST), error < rate, slow)

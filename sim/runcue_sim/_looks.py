@@ -82,11 +82,16 @@ class Looks:
         cue: Described, not started.
 
     Attributes:
-        ready_at: The loop's time at which is_ready first said yes, by the id of the work.
+        ready_at: The loop's time at which is_ready said yes, by the id of the work, of those to which it had said no.
+            Whoever never heard a no was ready before, and waited for something else until it was asked.
+        asking: Called with a work and 1 when runcue begins to await a gate's answer, for which it holds the slots of
+            the work, and with -1 when it has it.
     """
 
     def __init__(self, cue: runcue.Cue) -> None:
         self.ready_at: dict[str, float] = {}
+        self.asking: Callable[[runcue.Work, int], object] = _note_nothing
+        self._refused: set[str] = set()
         self._cue = cue
         # By callback, what it looks at and what it calls: an example, and the works.
         self._found: dict[tuple[str, str, str], tuple[str, set[str]]] = {}
@@ -140,9 +145,14 @@ class Looks:
 
         async def awaited(work: runcue.Work, answer: Any) -> Any:
             token = _ASKED.set((name, work.id))
+            self.asking(work, 1)
             try:
                 answer = await answer
+            except BaseException:
+                note(work, False)
+                raise
             finally:
+                self.asking(work, -1)
                 _ASKED.reset(token)
             note(work, answer)
             return answer
@@ -154,11 +164,12 @@ class Looks:
             token = _ASKED.set((name, work.id))
             try:
                 answer = gate(work)
+            except BaseException:
+                note(work, False)
+                raise
             finally:
                 _ASKED.reset(token)
-            if answer is False:
-                return answer
-            if answer is not True and inspect.isawaitable(answer):
+            if answer is not True and answer is not False and inspect.isawaitable(answer):
                 return awaited(work, answer)
             note(work, answer)
             return answer
@@ -171,11 +182,12 @@ class Looks:
         return wraps(gate)(around)
 
     def _note_ready(self, work: runcue.Work, answer: Any) -> None:
-        if work.id not in self.ready_at:
-            if isinstance(answer, tuple) and len(answer) == 2:
-                answer = answer[0]
-            if answer:
-                self.ready_at[work.id] = asyncio.get_running_loop().time()
+        if isinstance(answer, tuple) and len(answer) == 2:
+            answer = answer[0]
+        if not answer:
+            self._refused.add(work.id)
+        elif work.id in self._refused and work.id not in self.ready_at:
+            self.ready_at[work.id] = asyncio.get_running_loop().time()
 
     # --- In the place of functions that look --------------------------------------------------------------------
 

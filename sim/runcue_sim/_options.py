@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
 import runcue
-from runcue_sim._latency import Latency, parse_latency
+from runcue_sim._latency import parse_latency
 from runcue_sim._usage import BadUsage, nearest
 from runcue_sim.scenarios import SCENARIOS
 
@@ -144,7 +144,7 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--outlier-mult",
         metavar="X",
-        type=_positive,
+        type=_factor,
         default=5.0,
         help="how much slower these are (default: 5)",
     )
@@ -267,6 +267,8 @@ def _check_together(options: argparse.Namespace, given: set[str]) -> None:
         if one in given:
             for name in sorted(given - others):
                 raise BadUsage(f"{_flag(one)} cannot be had together with {_flag(name)}")
+    if options.tui and (options.verbose or options.json == "-"):
+        raise BadUsage(f"--tui cannot be had together with {'--verbose' if options.verbose else '--json -'}")
     if options.sweep:
         for name in _NOT_SWEPT:
             if name in given:
@@ -314,6 +316,13 @@ def _positive(text: str) -> float:
     return value
 
 
+def _factor(text: str) -> float:
+    value = _number(text)
+    if not 0 < value <= 1e6:
+        raise argparse.ArgumentTypeError(f"must be a number above 0 and at most 1000000, not {text!r}")
+    return value
+
+
 def _share(text: str) -> float:
     value = _number(text)
     if not 0 <= value <= 1:
@@ -321,15 +330,27 @@ def _share(text: str) -> float:
     return value
 
 
-def _rate(text: str) -> str:
+def read_rate(text: str) -> str:
+    """A rate as runcue takes it: "60/min" as it is, "20/1" as 20 in 1 second.
+
+    Raises:
+        ValueError: It is none; the text shows the forms.
+    """
     pair = _PAIR.fullmatch(text)
     rate = f"{pair[1]}/{pair[2]}s" if pair else text
     try:
         # Whoever keeps rates knows which there can be.
         runcue.Cue().service("any", rate=rate)
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{error} Or a count and seconds, as in 20/1.") from None
+        raise ValueError(f"{error} Or a count and seconds, as in 20/1.") from None
     return rate
+
+
+def _rate(text: str) -> str:
+    try:
+        return read_rate(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _per_task(read: Callable[[str], Any]) -> Callable[[str], PerTask]:
@@ -364,4 +385,4 @@ def for_all(values: list[PerTask], default: Any) -> Any:
     return general[-1] if general else default
 
 
-__all__ = ["Latency", "PerTask", "by_task", "for_all", "parse"]
+__all__ = ["PerTask", "by_task", "for_all", "parse", "read_rate"]

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
-from runcue_sim._books import Books, Record
+from runcue_sim._books import THREADS, Books, Record
 
 
 class Stretch(NamedTuple):
@@ -33,6 +33,8 @@ class Stretch(NamedTuple):
         service = books.services.get(self.name)
         if self.kind == "rate" and service is not None:
             return f"the rate of {self.name} ({service.rate})"
+        if self.name == THREADS:
+            return f"the threads of the cue (max_threads={service.concurrent if service else '?'})"
         if self.kind == "slots" and service is not None:
             return f"the slots of {self.name} ({service.concurrent})"
         return {

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import CodeType
 from typing import Any, Final
 
 import runcue
 from runcue.rehearsal import hear_submissions, rehearse
 from runcue_sim._app import App, load
+from runcue_sim._blame import place
 from runcue_sim._books import Books
 from runcue_sim._entries import Trace
 from runcue_sim._latency import Draw, Model
@@ -48,15 +49,27 @@ def app_play(options: argparse.Namespace, seed: int, trace: Trace) -> Iterator[P
             f"{app.name} says what there is, not what to do: name an async function, as in app.py:cue,submit, or "
             "give works with --submit work.jsonl"
         )
-    notes = [*_notes_on_model(options, tasks, model), *_notes_on_handlers(cue)]
+    callers = [(f"the handler of {task.name}", task.handler) for task in cue.tasks()]
+    if submissions is None and options.submit_rate is not None:
+        raise BadUsage(f"--submit-rate is for works of --submit; {app.name} submits as it likes")
     with Looks(cue) as looks:
         cast = _Cast(model)
-        rehearse(cue, cast.duration, cast.outcome, id_prefix=ID_PREFIX, stall_timeout=options.timeout)
+        overlay = rehearse(
+            cue, cast.duration, cast.outcome, id_prefix=ID_PREFIX, stall_timeout=options.timeout
+        )
         apply_limits(cue, options.set)
         hear_submissions(cue, cast.enter)
         books = Books(cue, trace, on_purpose=is_on_purpose, ready_at=looks.ready_at)
+        looks.asking = books.asking
         play = Play(cue, _submitter(app, submissions, options.submit_rate), books, trace)
-        yield Prepared(play, app.name, app.name, None, lambda: [*notes, *looks.lines()])
+
+        callers += [("a listener", call) for call in overlay.silenced]
+
+        def notes() -> list[str]:
+            about_model = _notes_on_model(options, tasks, model)
+            return [*about_model, *_notes_on_callers(callers), *_notes_on_proofs(cue, books), *looks.lines()]
+
+        yield Prepared(play, app.name, app.name, None, notes)
 
 
 class _Cast:
@@ -104,15 +117,14 @@ def _notes_on_model(options: argparse.Namespace, tasks: list[str], model: Model)
         )
 
 
-def _notes_on_handlers(cue: runcue.Cue) -> Iterator[str]:
-    """Handlers that seem to submit works: they are not called, so these works are missing."""
-    for task in cue.tasks():
-        code = getattr(task.handler, "__code__", None)
+def _notes_on_callers(callers: Iterable[tuple[str, Callable[..., Any]]]) -> Iterator[str]:
+    """Handlers and listeners that seem to submit works: they are not called, so these works are missing."""
+    for who, call in callers:
+        code = getattr(call, "__code__", None)
         if isinstance(code, CodeType) and not _SUBMITS.isdisjoint(_names_in(code)):
-            where = f"{code.co_filename.rpartition('/')[2]}:{code.co_firstlineno}"
             yield (
-                f"the handler of {task.name} ({where}) seems to submit works; handlers are not called, so submit "
-                "those yourself to have them in the rehearsal"
+                f"{who} ({place(call)}) seems to submit works; a rehearsal does not call it, so submit those yourself "
+                "to have them in it"
             )
 
 
@@ -121,3 +133,14 @@ def _names_in(code: CodeType) -> Iterator[str]:
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
             yield from _names_in(constant)
+
+
+def _notes_on_proofs(cue: runcue.Cue, books: Books) -> Iterator[str]:
+    """Tasks of whose works nothing exists afterwards, where gates may look for it."""
+    if any(task.is_ready or task.is_stale for task in cue.tasks()):
+        unproved = [book.name for book in books.tasks.values() if book.unproved]
+        if unproved:
+            yield (
+                f"there are tasks without outputs= ({', '.join(unproved)}): in a rehearsal nothing of what they make "
+                "exists, and gates look for it in vain"
+            )

@@ -15,9 +15,13 @@ from typing import Any, Final
 from runcue_sim._books import Books, Record
 from runcue_sim._path import binding
 from runcue_sim._run import Ending
-from runcue_sim._words import percent, seconds_in_words, table
+from runcue_sim._words import percent, plain, seconds_in_words, table
 
 _SHOWN: Final = 5
+_WAITS: Final = (
+    "⚠ The submitter has not ended: it waits for works that cannot run, or for a thread, for which a virtual clock "
+    "does not wait (--realtime does)"
+)
 _CAUSES: Final = 0.02
 
 OK: Final = 0
@@ -73,7 +77,7 @@ class Report:
         too_many = unasked > 0 if self._max_failures is None else books.failed > self._max_failures
         if too_many:
             return FAILURES
-        return STALLED if ending.stalled else OK
+        return STALLED if ending.stalled or ending.cut == "submitter" else OK
 
     def _gather(self, title: str, clock: str, seed: int, took: float, notes: Sequence[str]) -> dict[str, Any]:
         books, ending = self._books, self._ending
@@ -153,6 +157,8 @@ class Report:
                 f"Ended by --duration after {seconds_in_words(facts['makespan'])}, {unfinished} unfinished",
                 "",
             ]
+        if facts["cut"] == "submitter":
+            lines += [_WAITS, ""]
         lines += _blocked_lines(facts["blocked"])
         lines += table(
             ("SERVICE", "SLOTS USED", "RATE USED", "RATE WAS DRY", "DONE", "FAILED", "PER SECOND"),
@@ -197,7 +203,7 @@ class Report:
                 for one in waits
             ]
             lines.append("")
-        lines += [f"Note: {note}" for note in facts["notes"]]
+        lines += [f"Note: {plain(note)}" for note in facts["notes"]]
         return "\n".join(lines).rstrip() + "\n"
 
     def _headline(self, *, timed: bool) -> Iterable[str]:

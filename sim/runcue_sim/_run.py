@@ -11,11 +11,19 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Hashable, Iterable
 from dataclasses import dataclass, field
+from typing import Final
 
 import runcue
 from runcue_sim._books import Books, item_of
-from runcue_sim._clocks import wall_clock
+from runcue_sim._clocks import is_virtual, wall_clock
 from runcue_sim._entries import Trace
+from runcue_sim._words import plain
+
+PATIENCE: Final = 7 * 86_400.0
+"""Virtual seconds without any event after which a submitter that has not ended waits for what never comes."""
+
+REAL_PATIENCE: Final = 60.0
+"""The same in real time, where it is waited for."""
 
 
 @dataclass
@@ -68,7 +76,7 @@ class Ending:
         seconds: From the first submission to the last settlement.
         blocked: What could not run.
         ids: Those of the blocked works.
-        cut: Why it was ended early: "duration", "interrupt", or "".
+        cut: Why it was ended early: "duration", "interrupt", "submitter" (it waits for what never comes), or "".
     """
 
     seconds: float = 0.0
@@ -100,7 +108,8 @@ async def go_through(play: Play, *, duration: float | None = None, timeout: floa
     try:
         try:
             async with asyncio.timeout(duration):
-                await play.submit()
+                if not await _submit_all(play):
+                    ending.cut = "submitter"
                 await cue.drain()
             _look_at_blocked(play, ending)
             if timeout is not None and ending.blocked:
@@ -112,13 +121,37 @@ async def go_through(play: Play, *, duration: float | None = None, timeout: floa
         except asyncio.CancelledError:
             ending.cut = "interrupt"
         now = asyncio.get_running_loop().time()
-        ending.seconds = max(0.0, (now if ending.cut else books.ended) - books.began)
+        until = now if ending.cut in ("duration", "interrupt") else books.ended
+        ending.seconds = max(0.0, until - books.began)
     finally:
         books.close()
         play.trace.takers.clear()
-        if ending.cut != "interrupt":  # whoever wants to leave need not wait until a million works are cancelled
+        if (
+            ending.cut != "interrupt"
+        ):  # whoever wants to leave need not wait until a million works are cancelled
             await cue.stop(drain=False, timeout=0)
     return ending
+
+
+async def _submit_all(play: Play) -> bool:
+    """Let everything be submitted, by somebody who may wait for works meanwhile.
+
+    Returns:
+        Whether it came to its end. It does not if it waits for a work that can never run.
+    """
+    submitting = asyncio.ensure_future(play.submit())
+    books = play.books
+    patience = PATIENCE if is_virtual() else REAL_PATIENCE
+    try:
+        while not submitting.done():
+            before = books.moves
+            await asyncio.wait({submitting}, timeout=patience)
+            if not submitting.done() and books.moves == before and not books.running:
+                return False
+    finally:
+        submitting.cancel()
+    await submitting
+    return True
 
 
 def _look_at_blocked(play: Play, ending: Ending) -> None:
@@ -136,10 +169,11 @@ def _look_at_blocked(play: Play, ending: Ending) -> None:
         verdict = verdicts.setdefault((work.task, one["reason"]), str(play.cue.why(work).verdict))
         key = (work.task, one["reason"], verdict, work.id in purposely)
         counts[key] += 1
+        details = plain(one["details"])
         if key not in groups:
-            groups[key] = Blocked(*key[:3], one["details"], 0, key[3])
+            groups[key] = Blocked(*key[:3], details, 0, key[3])
         if play.trace:
-            play.trace.add(wall_clock(), "blocked", work.task, work.id, one["details"])
+            play.trace.add(wall_clock(), "blocked", work.task, work.id, details)
     for key, group in groups.items():
         group.count = counts[key]
     ending.blocked = sorted(groups.values(), key=lambda group: (group.on_purpose, -group.count))

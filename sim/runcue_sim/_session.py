@@ -20,16 +20,18 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from random import SystemRandom
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import runcue
-from runcue.timeline import Timeline
 from runcue_sim._clocks import run
 from runcue_sim._entries import HEADER, Entry, Trace
 from runcue_sim._plays import Prepared, prepare
 from runcue_sim._report import Report
 from runcue_sim._run import Ending, go_through
 from runcue_sim._usage import BadUsage
+
+if TYPE_CHECKING:
+    from runcue.timeline import Timeline
 
 _PROGRESS_EVERY = 2.0
 
@@ -54,8 +56,10 @@ def run_session(options: argparse.Namespace) -> int:
     realtime = options.realtime or (watched and not options.fast)
     trace = Trace()
     loud = options.verbose and options.json != "-"
-    with _Warnings() as warnings, prepare(options, seed, trace) as play:
-        timeline = Timeline(play.play.cue) if options.timeline else None
+    # What the user's program prints is no part of the JSON.
+    aside = contextlib.redirect_stdout(sys.stderr) if options.json == "-" else contextlib.nullcontext()
+    with aside, _Warnings() as warnings, prepare(options, seed, trace) as play:
+        timeline = _timeline_of(play.play.cue) if options.timeline else None
         if loud:
             print(f"runcue-sim {play.title}, seed {seed}\n\n{HEADER}\n{'-' * 80}")
             trace.takers.append(_print_entry)
@@ -78,6 +82,12 @@ def run_session(options: argparse.Namespace) -> int:
     )
     _deliver(report, options, timeline, f"{play.name}, seed {seed}")
     return report.code
+
+
+def _timeline_of(cue: runcue.Cue) -> Timeline:
+    from runcue.timeline import Timeline  # noqa: PLC0415 - few draw one
+
+    return Timeline(cue)
 
 
 async def _show(

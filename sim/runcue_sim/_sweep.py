@@ -22,6 +22,7 @@ from typing import Any, Final
 
 import runcue
 from runcue_sim._blame import one_line
+from runcue_sim._options import read_rate
 from runcue_sim._session import check_writable
 from runcue_sim._usage import BadUsage, nearest
 from runcue_sim._words import percent, seconds_in_words, table
@@ -102,10 +103,7 @@ def _concurrent(text: str) -> int:
 
 
 def _rate(text: str) -> str | None:
-    if text == "none":
-        return None
-    runcue.Cue().service("any", rate=text)  # who keeps rates knows which there can be
-    return text
+    return None if text == "none" else read_rate(text)
 
 
 _READ: Final = {"concurrent": _concurrent, "rate": _rate}

@@ -8,6 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 
+def plain(text: str) -> str:
+    """Text of others as it can stand in a line: without line breaks, and without what would command a terminal."""
+    if text.isprintable():
+        return text
+    return " ".join("".join(one if one.isprintable() else " " for one in text).split())
+
+
 def percent(share: float | None) -> str:
     """A share in percent, "-" for none."""
     return "-" if share is None else f"{share:.0%}"

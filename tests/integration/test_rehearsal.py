@@ -375,9 +375,9 @@ def test_limits_can_be_others() -> None:
         0,
         7,
     )
-    assert (b.rate, b.concurrent, b.has_limiter) == ("5/sec", None, False)
-    assert (c.rate, c.has_limiter) == (None, False)
-    assert d.has_limiter
+    assert (b.rate, b.concurrent, b.burst) == ("5/sec", None, None)
+    assert (c.rate, c.burst) == (None, None)
+    assert (d.burst, d.per_second) == (5.0, 5.0)
     rehearse(cue, lambda work: 1.0)
     recorder = Recorder(cue)
 

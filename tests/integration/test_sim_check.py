@@ -27,7 +27,7 @@ from runcue._stopping import Stopping
 from runcue._work import READY
 from runcue_sim import _faults, _inflicting
 from runcue_sim._chance import Chance
-from runcue_sim._check import Found, Report, check, relevant
+from runcue_sim._check import Found, Report, check, relevant, shrink
 from runcue_sim._entries import Trace
 from runcue_sim._faults import KINDS, Faults
 from runcue_sim._inflicting import FaultyStage
@@ -427,6 +427,16 @@ def test_the_seed_alone_repeats_a_violation(monkeypatch: pytest.MonkeyPatch) -> 
     first = check(SEEDS, enough=1)
     again = check([first.found[0].seed])
     assert again.found[0].text() == first.found[0].text()
+
+
+def test_a_run_that_is_no_check_is_repeated_by_a_command_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    work_that_is_up_to_date_runs(monkeypatch)
+    outcome = play(Trial(7, "pipeline", kinds=frozenset({"death"})))
+    assert outcome.violation is not None
+    assert (
+        "  repeat it: runcue-sim --faults --seed 7\n"
+        in shrink(7, outcome, command="runcue-sim --faults --seed 7").text()
+    )
 
 
 def test_the_log_that_is_shown_is_shorter_than_the_one_that_was_found(

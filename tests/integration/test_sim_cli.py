@@ -247,7 +247,7 @@ def test_max_failures_is_an_exit_code(capsys: pytest.CaptureFixture[str]) -> Non
 def test_other_limits_for_a_service(capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--scenario", "pipeline", "-n", "20", "--seed", "1", "-j", "0"]
     slow = report(capsys, *arguments, "--set", "api.concurrent=1")
-    quick = report(capsys, *arguments, "--set", "api.concurrent=20", "--set", "api.rate=1000/sec")
+    quick = report(capsys, *arguments, "--set", "api.concurrent=20", "--set", "api.rate=1000/1")
     assert slow["makespan"] > 2.0 > quick["makespan"]
     assert {service["name"]: service["concurrent"] for service in quick["services"]}["api"] == 20
 
@@ -345,6 +345,14 @@ def test_ctrl_c_prints_the_summary_and_ends_with_130() -> None:
         (["--error-rate", "nan"], ["nan"]),
         (["--outliers", "1.5"], ["--outliers", "1.5"]),
         (["--outlier-mult", "0"], ["--outlier-mult"]),
+        (["--outlier-mult", "1e20"], ["--outlier-mult", "1000000"]),
+        (["--tui", "-v"], ["--tui", "--verbose"]),
+        (["--tui", "--json", "-"], ["--tui", "--json -"]),
+        (["--check", "2", "-n", "3"], ["--check", "--count"]),
+        (["--faults", "--timeline", "t.svg"], ["--faults", "--timeline"]),
+        (["--sweep", "api.concurrent=1,2", "--realtime"], ["--sweep", "--realtime"]),
+        (["app.py:cue", "--count", "3"], ["--count", "app.py:cue"]),
+        (["app.py:cue", "--concurrent", "3"], ["--concurrent", "--set"]),
         (["--jitter", "-1"], ["--jitter", "-1"]),
         (["--latency", "-1"], ["-1", "uniform"]),
         (["--latency", "fast"], ["fast", "1.5s"]),

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import ClassVar
 
+import runcue
 from runcue_sim.scenarios._base import Scenario
 
 
 class SingleQueue(Scenario):
-    """`count` calls, each proved by its answer."""
+    """`count` calls, each proved by its answer, which an `is_stale` of the ordinary kind looks for."""
 
     name: ClassVar[str] = "single_queue"
     description: ClassVar[str] = "Independent tasks, one service"
@@ -17,8 +18,17 @@ class SingleQueue(Scenario):
     def describe(self) -> None:
         """See `Scenario`."""
         settings = self.stage.settings
-        self.cue.service("api", concurrent=settings.concurrent, rate=settings.rate)
-        self.declare("api_call", "api")
+        cue, world = self.cue, self.world
+        cue.service("api", concurrent=settings.concurrent, rate=settings.rate)
+
+        @cue.task("api_call", uses="api")
+        async def api_call(work: runcue.Work) -> None:
+            await self.stage.perform(work, work.params["item"])
+            self.make("api_call", work.params["item"])
+
+        @cue.is_stale
+        def is_not_answered(work: runcue.Work) -> bool:
+            return not world.has(f"{work.params['item']}/answer")
 
     async def submit(self) -> None:
         """See `Scenario`."""
