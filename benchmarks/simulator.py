@@ -46,7 +46,14 @@ def s1(*, quick: bool) -> list[Figure]:
         runs = [simulate("--scenario", scenario, "-n", str(size)) for _ in range(1 if quick else 5)]
         speeds = Spread.of([works / took for works, took, _ in runs])
         figures.append(
-            Figure("S1", f"runcue-sim {scenario}, {runs[0][0]:,} works", speeds, "works/s", reach=reach, at_least=True)
+            Figure(
+                "S1",
+                f"runcue-sim {scenario}, {runs[0][0]:,} works",
+                speeds,
+                "works/s",
+                reach=reach,
+                at_least=True,
+            )
         )
     return figures
 

@@ -397,6 +397,11 @@ class Core:
             work._asked = _CALLED
             self.called.append(work)
 
+    @staticmethod
+    def stays_called(work: Work) -> None:
+        """Somebody keeps a called work and will ask it: what happens meanwhile need not call it again."""
+        work._asked = _CALLED
+
     def next_called(self) -> Work | None:
         """Take out the next work that is to be asked because of `touch`."""
         called = self.called

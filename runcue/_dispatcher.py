@@ -294,7 +294,7 @@ class Dispatcher:
             now = self.now()
             until = self._slice(now)
             again = not self.looks.spend_credits(until)
-            if core.called:
+            if core.called or self.gates.put_off:
                 again |= self.gates.judge_called(until)
             if core.count[FRESH]:
                 again |= self.gates.judge_fresh(now, until, self.closed)
@@ -310,7 +310,7 @@ class Dispatcher:
                 if self.may_start and route.backlog(core.ordered):
                     again |= self._fill(route, now, until)
                 starting |= bool(route.starting)
-            again |= bool(core.called) and not self.gates.put_off  # by what settled in here
+            again |= bool(core.called)  # by what settled in here
             if again or starting:  # until the last worker has come, or was found cancelled
                 self.wake()
             if not again:

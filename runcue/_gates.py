@@ -9,6 +9,7 @@ Must not know: when waiting works are asked again (that is `_looks`), how handle
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Hashable, Iterator
 from contextvars import Context
 from math import inf
@@ -58,7 +59,8 @@ class Gates:
 
     Attributes:
         looks: Decides which waiting works are asked again.
-        put_off: Whether called works are left that cannot be asked before a slot is free.
+        put_off: Called works that cannot be asked before a slot is free, by their route. They are in nobody's way until
+            then, and cost nothing, however many they are.
     """
 
     def __init__(
@@ -81,7 +83,7 @@ class Gates:
         self._tasks: set[asyncio.Task[None]] = set()
         self._asked: set[_Asking] = set()
         self._judging_since = inf
-        self.put_off = False
+        self.put_off: dict[Route, deque[Work]] = {}
         self.looks = Looks(core, self._judge_waiting, self._now)
 
     def _now(self) -> float:
@@ -236,10 +238,8 @@ class Gates:
             Whether some are left for the next turn.
         """
         core = self._core
-        turned_away: list[Work] = []
-        more = False
         asked = 0
-        while (work := core.next_called()) is not None:
+        while (work := self._next_put_off() or core.next_called()) is not None:
             asked += 1
             declared = work._declared
             if declared is not None and core.hold_if_being_made(work, declared, self._callbacks.at):
@@ -252,14 +252,25 @@ class Gates:
                 if route.services:
                     route.note_unasked(work)
             elif self._judge(work, found=False) == LATER:
-                turned_away.append(work)  # what has the slots wakes everything when it gives them back
+                # What has the slots wakes everything when it gives them back.
+                core.stays_called(work)
+                self.put_off.setdefault(route, deque()).append(work)
             if self._callbacks.at > until or (asked & 15 == 0 and self._now() > until):
-                more = bool(core.called)
-                break
-        for work in turned_away:
-            core.call(work)
-        self.put_off = bool(turned_away) and not more
-        return more
+                return bool(core.called) or any(map(self._may_ask, self.put_off))
+        return False
+
+    def _next_put_off(self) -> Work | None:
+        """A called work that was put off and for whose gate a slot is free again."""
+        for route, works in self.put_off.items():
+            if self._may_ask(route):
+                while works:
+                    work = works.popleft()
+                    work._asked = -1
+                    if work._looking is not None:  # as for those that `next_called` gives
+                        return work
+                del self.put_off[route]
+                return self._next_put_off()
+        return None
 
     def _may_ask(self, route: Route) -> bool:
         return route.asking < _MAX_ASKING and route.free_slots() > 0
@@ -402,6 +413,11 @@ class Gates:
             self._answered(asking, hit=False)
             self._drop(asking.work)
         self._tasks.clear()
+        for works in self.put_off.values():
+            for work in works:
+                work._asked = -1
+                self._core.call(work)
+        self.put_off.clear()
 
     def _answered(self, asking: _Asking, *, hit: bool) -> None:
         """Give back what was held for an async gate."""

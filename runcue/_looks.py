@@ -224,6 +224,9 @@ class Looks:
         Returns:
             Whether more is left to be done at once.
         """
+        if self._full_wanted and self._pass is None and idle and self.idle_due(self._now()) <= self._now():
+            # An idle look is due as well: one pass for both, or whichever of the two comes first starves the other.
+            self._all_wanted = True
         if self._full_wanted and (
             self._pass is None or not self._pass.full or (self._all_wanted and not self._pass.lookers)
         ):

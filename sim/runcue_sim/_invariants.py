@@ -53,12 +53,12 @@ class Limits(NamedTuple):
 
     Attributes:
         concurrent: Slots, None for any number.
-        count: Starts per period, None for any number.
+        starts: Starts per period, None for any number.
         period: Seconds.
     """
 
     concurrent: int | None = None
-    count: int | None = None
+    starts: int | None = None
     period: float = 0.0
 
 

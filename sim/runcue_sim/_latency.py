@@ -89,14 +89,23 @@ class Recorded:
 
     In order, not at random: then the same works take the same time as they did, and a few works take no other time in
     all than was measured.
+
+    Attributes:
+        durations: Seconds, at least one.
+        failing: The numbers of those that failed.
     """
 
     durations: Sequence[float]
+    failing: frozenset[int] = frozenset()
     jittery: bool = False
 
     def seconds(self, luck: float, nth: int) -> float:
         """See `Latency`."""
         return self.durations[nth % len(self.durations)]
+
+    def fails(self, nth: int) -> bool:
+        """Whether that one failed."""
+        return nth % len(self.durations) in self.failing
 
 
 def parse_latency(text: str) -> Latency:
@@ -192,4 +201,6 @@ class Model:
         rate = self.error_rates.get(task)
         if rate is None:
             rate = self.error_rate * self.error_scales.get(task, 1.0)
+            if isinstance(latency, Recorded) and latency.fails(nth):
+                rate = 1.0
         return Draw(min(seconds, LONGEST), error < rate, slow)

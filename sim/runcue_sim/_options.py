@@ -125,7 +125,7 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--recorded",
         metavar="FILE",
-        help="latencies and error rates of a real run, saved by runcue_sim.Recording",
+        help="latencies and failures of a real run, saved by runcue_sim.Recording",
     )
     add(
         "-j",

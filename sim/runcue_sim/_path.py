@@ -19,7 +19,7 @@ class Stretch(NamedTuple):
     """A share of the way from the beginning of a run to its end.
 
     Attributes:
-        kind: "rate", "slots", "running", "gate", "order" or "submission".
+        kind: "rate", "slots", "running", "gate", "order", "submission" or "timeout".
         name: The service, or the task.
         seconds: How long it was, in all.
     """
@@ -41,6 +41,7 @@ class Stretch(NamedTuple):
             "running": f"the handler of {self.name}",
             "gate": f"is_ready of {self.name}",
             "order": f"works before {self.name}",
+            "timeout": "the time-out of what was blocked",
         }.get(self.kind, "the pace of submission")
 
 
@@ -54,6 +55,7 @@ def binding(books: Books) -> list[Stretch]:
 
     ran = [record for record in books.records if record.started is not None and record.ended is not None]
     record = max(ran, key=lambda one: one.ended or 0.0, default=None)
+    walk("timeout", "", books.ended - (books.began if record is None else record.ended or 0.0))
     seen: set[str] = set()
     while record is not None and record.id not in seen:
         seen.add(record.id)

@@ -49,19 +49,15 @@ def make_model(options: argparse.Namespace, seed: int, tasks: list[str]) -> Mode
         outlier_mult=options.outlier_mult,
     )
     latencies: dict[str, Any] = {}
-    rates: dict[str, Any] = {}
     if options.recorded is not None:
         from runcue_sim.recording import load  # noqa: PLC0415 - only who has recorded a run
 
-        run = load(options.recorded)
-        latencies.update(run.latencies())
-        rates.update(run.error_rates())
+        latencies.update(load(options.recorded).latencies())
         if not any(task in latencies for task in tasks):
             raise BadUsage(f"{options.recorded} has no latencies of any task here ({', '.join(tasks)})")
     latencies.update(by_task(options.latency, tasks, "--latency"))
-    rates.update(by_task(options.error_rate, tasks, "--error-rate"))
     model.latencies = latencies
-    model.error_rates = rates
+    model.error_rates = by_task(options.error_rate, tasks, "--error-rate")
     return model
 
 

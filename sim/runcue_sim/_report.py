@@ -98,8 +98,10 @@ class Report:
                 "failed_on_purpose": books.failed_on_purpose,
                 "skipped": books.skipped,
                 "cancelled": books.cancelled,
-                "blocked": sum(group.count for group in ending.blocked),
-                "blocked_on_purpose": sum(group.count for group in ending.blocked if group.on_purpose),
+                "blocked": sum(group.count for group in ending.blocked if not group.given_up),
+                "blocked_on_purpose": sum(
+                    group.count for group in ending.blocked if group.on_purpose and not group.given_up
+                ),
                 "unfinished": books.running + books.pending if ending.cut else 0,
             },
             "binds": [
@@ -133,6 +135,7 @@ class Report:
                     "verdict": group.verdict,
                     "details": group.details,
                     "on_purpose": group.on_purpose,
+                    "given_up": group.given_up,
                 }
                 for group in ending.blocked
             ],
@@ -247,8 +250,8 @@ def _blocked_lines(blocked: Sequence[dict[str, Any]]) -> Iterable[str]:
 
 
 def _group_line(group: dict[str, Any]) -> str:
-    details = group["details"]
-    return f"  {group['count']:>5} x {group['task']}: {group['reason']} - {details}"
+    given_up = ", given up by the time-out" if group["given_up"] else ""
+    return f"  {group['count']:>5} x {group['task']}: {group['reason']}{given_up} - {group['details']}"
 
 
 def _service(books: Books, name: str, seconds: float) -> dict[str, Any]:

@@ -58,6 +58,7 @@ class Blocked:
         details: A line about the first of them.
         count: How many.
         on_purpose: Whether only a failure that was asked for is to blame.
+        given_up: Whether they have failed by the time-out since.
     """
 
     task: str
@@ -66,6 +67,7 @@ class Blocked:
     details: str
     count: int
     on_purpose: bool
+    given_up: bool = False
 
 
 @dataclass
@@ -116,6 +118,9 @@ async def go_through(play: Play, *, duration: float | None = None, timeout: floa
                 # The cue's own timers do not keep a virtual clock going.
                 await asyncio.sleep(timeout)
                 await cue.drain()
+                left = {one["work"].id for one in cue.debug_blocked()}
+                for group in ending.blocked:
+                    group.given_up = not left
         except TimeoutError:
             ending.cut = "duration"
         except asyncio.CancelledError:

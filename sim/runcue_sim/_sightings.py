@@ -133,7 +133,7 @@ class Sightings:
         self.running: dict[str, Start] = {}
         self.inside: dict[str, dict[str, None]] = {name: {} for name in services}
         self.starts: dict[str, deque[Start]] = {
-            name: deque(maxlen=limits.count or 1) for name, limits in services.items()
+            name: deque(maxlen=limits.starts or 1) for name, limits in services.items()
         }
         self.untold: dict[str, float] = {}
         self.counts: Counter[str] = Counter()
@@ -281,4 +281,4 @@ class Sightings:
         limits = self.limits[name]
         if limits.concurrent is not None and self.busy(name) >= limits.concurrent:
             return False
-        return limits.count is None or self.tokens(name, now) < limits.count
+        return limits.starts is None or self.tokens(name, now) < limits.starts

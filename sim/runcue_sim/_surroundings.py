@@ -103,14 +103,14 @@ class WatchedLoop(VirtualTimeLoop):
             self._look()
         super().reach(when)
 
-    def call_soon(
+    def call_soon(  # type: ignore[override]
         self, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> asyncio.Handle:
         self._steps += 1
         if self._steps > self.most_steps:
             self.spins = True
             self.stop()
-        return super().call_soon(callback, *args, context=context)  # type: ignore[arg-type]
+        return super().call_soon(callback, *args, context=context)
 
 
 class Quiet(logging.Handler):

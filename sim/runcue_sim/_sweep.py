@@ -12,13 +12,14 @@ import argparse
 import itertools
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from random import SystemRandom
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import runcue
 from runcue_sim._blame import one_line
@@ -319,6 +320,7 @@ def run_sweep(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     # One seed for all: they differ in their limits and in nothing else.
     seed = SystemRandom().randrange(10**6) if options.seed is None else options.seed
     rest = without(arguments, ("--sweep", "--json", "--seed"))
+    signal.signal(signal.SIGTERM, _end)  # its runs must not outlive it
     command = [sys.executable, "-m", "runcue_sim", "--seed", str(seed), "--json", "-", *rest]
     given = sys.stdin.buffer.read() if options.submit == "-" else b""
     sweep = Sweep(points, run(points, command, given=given))
@@ -333,6 +335,10 @@ def run_sweep(options: argparse.Namespace, arguments: Sequence[str]) -> int:
         except runcue.RuncueError as error:
             raise BadUsage(f"a report cannot be written: {error}") from error
     return sweep.code
+
+
+def _end(number: int, frame: object) -> NoReturn:
+    raise SystemExit(128 + number)
 
 
 def without(arguments: Sequence[str], options: Sequence[str]) -> list[str]:

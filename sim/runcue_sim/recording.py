@@ -29,6 +29,7 @@ import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import Any, Final
 
 import runcue
@@ -47,14 +48,13 @@ class RecordedTask:
     """What became of the works of one task.
 
     Attributes:
-        durations: Seconds of each run that completed, in the order in which the works were submitted.
-        failed: How many runs failed.
-        skipped: How many works were up to date.
+        durations: Seconds for which each work ran, in the order of their submission; None for one that did not run to
+            an end of its own: it was up to date, joined another, or was cancelled.
+        failed: The places in `durations` of those that failed.
     """
 
-    durations: list[float] = field(default_factory=list)
-    failed: int = 0
-    skipped: int = 0
+    durations: list[float | None] = field(default_factory=list)
+    failed: list[int] = field(default_factory=list)
 
 
 @dataclass
@@ -70,16 +70,18 @@ class RecordedRun:
     tasks: dict[str, RecordedTask]
 
     def latencies(self) -> dict[str, Latency]:
-        """How long the runs of each task took, for tasks of which one completed."""
-        return {name: Recorded(tuple(task.durations)) for name, task in self.tasks.items() if task.durations}
+        """How long the works of each task took and which failed, for tasks of which one ran.
 
-    def error_rates(self) -> dict[str, float]:
-        """The share of runs that failed, for tasks of which any ran."""
-        return {
-            name: task.failed / (task.failed + len(task.durations))
-            for name, task in self.tasks.items()
-            if task.failed or task.durations
-        }
+        A work that did not run is taken to last as long as the others usually did.
+        """
+        found: dict[str, Latency] = {}
+        for name, task in self.tasks.items():
+            known = [seconds for seconds in task.durations if seconds is not None]
+            if known:
+                usual = median(known)
+                durations = tuple(usual if seconds is None else seconds for seconds in task.durations)
+                found[name] = Recorded(durations, frozenset(task.failed))
+        return found
 
 
 class Recording:
@@ -93,20 +95,15 @@ class Recording:
         self._began = self._ended = 0.0
         self._submitted = 0
         # What is known of works that have not settled yet.
-        self._numbers: dict[str, int] = {}
+        self._places: dict[str, int] = {}
         self._started: dict[str, float] = {}
-        # By task: the work's number in the order of submission, and its seconds.
-        self._durations: dict[str, list[tuple[int, float]]] = {}
-        self._failed: dict[str, int] = {}
-        self._skipped: dict[str, int] = {}
-        for task in cue.tasks():
-            self._add_task(task.name)
+        self._tasks = {task.name: RecordedTask() for task in cue.tasks()}
         hear_submissions(cue, self._on_submit)
         cue.on_start(self._on_start)
         cue.on_complete(self._on_complete)
         cue.on_failure(self._on_failure)
-        cue.on_skip(self._on_skip)
-        cue.on_cancel(self._settle)
+        cue.on_skip(self._forget)
+        cue.on_cancel(self._forget)
 
     @property
     def run(self) -> RecordedRun:
@@ -114,10 +111,8 @@ class Recording:
         return RecordedRun(
             self._ended - self._began,
             {
-                name: RecordedTask(
-                    [seconds for _, seconds in sorted(durations)], self._failed[name], self._skipped[name]
-                )
-                for name, durations in self._durations.items()
+                name: RecordedTask([*task.durations], sorted(task.failed))
+                for name, task in self._tasks.items()
             },
         )
 
@@ -137,9 +132,10 @@ class Recording:
             "makespan": round(run.makespan, 6),
             "tasks": {
                 name: {
-                    "durations": [round(seconds, 6) for seconds in task.durations],
+                    "durations": [
+                        None if seconds is None else round(seconds, 6) for seconds in task.durations
+                    ],
                     "failed": task.failed,
-                    "skipped": task.skipped,
                 }
                 for name, task in run.tasks.items()
             },
@@ -148,39 +144,37 @@ class Recording:
 
     # --- What is heard ------------------------------------------------------------------------------------------
 
-    def _add_task(self, name: str) -> None:
-        self._durations[name] = []
-        self._failed[name] = self._skipped[name] = 0
-
     def _on_submit(self, work: runcue.Work) -> None:
         if not self._submitted:
             self._began = self._ended = _now()
         self._submitted += 1
-        self._numbers[work.id] = self._submitted
-        if work.task not in self._durations:
-            self._add_task(work.task)
+        durations = self._tasks.setdefault(work.task, RecordedTask()).durations
+        self._places[work.id] = len(durations)
+        durations.append(None)
 
     def _on_start(self, work: runcue.Work) -> None:
         self._started[work.id] = _now()
 
     def _on_complete(self, work: runcue.Work, result: object, duration: float) -> None:
-        number, started = self._settle(work)
-        if number is not None and started is not None:  # who joined another work has not run
-            self._durations[work.task].append((number, self._ended - started))
+        self._settle(work)
 
     def _on_failure(self, work: runcue.Work, error: BaseException) -> None:
-        number, started = self._settle(work)
-        if number is not None and started is not None:
-            self._failed[work.task] += 1
+        place = self._settle(work)
+        if place is not None:
+            self._tasks[work.task].failed.append(place)
 
-    def _on_skip(self, work: runcue.Work) -> None:
-        number, _ = self._settle(work)
-        if number is not None:
-            self._skipped[work.task] += 1
+    def _forget(self, work: runcue.Work) -> None:
+        self._started.pop(work.id, None)
+        self._settle(work)
 
-    def _settle(self, work: runcue.Work) -> tuple[int | None, float | None]:
+    def _settle(self, work: runcue.Work) -> int | None:
+        """Note how long a work has run. Returns its place, None for one that has not run."""
         self._ended = _now()
-        return self._numbers.pop(work.id, None), self._started.pop(work.id, None)
+        place, started = self._places.pop(work.id, None), self._started.pop(work.id, None)
+        if place is None or started is None:  # it was submitted before, or joined another
+            return None
+        self._tasks[work.task].durations[place] = self._ended - started
+        return place
 
 
 def _now() -> float:
@@ -227,14 +221,22 @@ class _MalformedError(Exception):
 
 
 def _task(found: dict[str, Any], where: str) -> RecordedTask:
-    durations = _field(found, where, "durations")
-    if not isinstance(durations, list):
-        raise _MalformedError(f"{where}durations must be a list, not {durations!r:.60}")
+    durations = _list(found, where, "durations")
+    failed = _list(found, where, "failed")
     return RecordedTask(
-        [_seconds(value, f"{where}durations[{number}]") for number, value in enumerate(durations)],
-        _count(_field(found, where, "failed"), f"{where}failed"),
-        _count(_field(found, where, "skipped"), f"{where}skipped"),
+        [
+            None if value is None else _seconds(value, f"{where}durations[{number}]")
+            for number, value in enumerate(durations)
+        ],
+        [_place(value, f"{where}failed[{number}]", len(durations)) for number, value in enumerate(failed)],
     )
+
+
+def _list(found: dict[str, Any], where: str, name: str) -> list[Any]:
+    value = _field(found, where, name)
+    if not isinstance(value, list):
+        raise _MalformedError(f"{where}{name} must be a list, not {value!r:.60}")
+    return value
 
 
 def _field(found: dict[str, Any], where: str, name: str) -> Any:
@@ -256,7 +258,7 @@ def _seconds(value: object, name: str) -> float:
     return float(value)
 
 
-def _count(value: object, name: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise _MalformedError(f"{name} must be a whole number of at least 0, not {value!r:.60}")
+def _place(value: object, name: str, length: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < length:
+        raise _MalformedError(f"{name} must be a place in durations, not {value!r:.60}")
     return value

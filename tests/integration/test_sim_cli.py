@@ -217,6 +217,12 @@ def test_what_is_blocked_times_out_if_asked(capsys: pytest.CaptureFixture[str]) 
     assert main([*arguments, "-v"]) == 0  # they are blocked because of what was asked for
     heard = Counter(event for event, _, _ in events(capsys.readouterr().out))
     assert heard["timeout"] == heard["blocked"] == heard["failed"] > 0
+    found = report(capsys, *arguments)
+    works = found["works"]
+    assert works["completed"] + works["failed"] == works["submitted"] == 60
+    assert works["blocked"] == 0
+    assert found["blocked"][0]["given_up"]
+    assert sum(one["share"] for one in found["binds"]) == pytest.approx(1.0)
 
 
 def test_latencies_and_errors_by_task(capsys: pytest.CaptureFixture[str]) -> None:

@@ -48,10 +48,11 @@ def test_durations_are_in_the_order_of_submission_whatever_the_order_of_the_ends
     assert recorded.makespan == 3
     assert recorded.tasks["ask"].durations == [3, 1, 2]
     assert recorded.latencies() == {"ask": Recorded((3, 1, 2))}
-    assert recorded.error_rates() == {"ask": 0}
 
 
-def test_failures_and_skips_are_counted_and_their_durations_are_not(tmp_path: Path) -> None:
+def test_failures_are_recorded_with_their_durations_and_what_did_not_run_keeps_its_place(
+    tmp_path: Path,
+) -> None:
     cue = runcue.Cue(executor=FakeExecutor(2.0))
 
     @cue.task("ask", timeout=5)
@@ -78,10 +79,11 @@ def test_failures_and_skips_are_counted_and_their_durations_are_not(tmp_path: Pa
 
     run(main)
     recorded = recording.run
-    assert (recorded.tasks["ask"].failed, recorded.tasks["ask"].skipped) == (2, 2)
-    assert recorded.tasks["ask"].durations == [2.0] * 6
-    assert recorded.error_rates() == {"ask": 0.25}
-    assert list(recorded.latencies()) == ["ask"]
+    assert recorded.tasks["ask"].durations == [2.0] * 8 + [None] * 2
+    assert recorded.tasks["ask"].failed == [0, 4]
+    assert recorded.latencies() == {"ask": Recorded((2.0,) * 10, frozenset((0, 4)))}
+    recording.save(tmp_path / "run.json")
+    assert load(tmp_path / "run.json") == recorded
     assert list(recorded.tasks) == ["ask", "idle", "never"]
 
 
@@ -102,7 +104,7 @@ def test_who_joined_another_work_has_not_run() -> None:
             await cue.submit("make")
 
     run(main)
-    assert recording.run.tasks["make"].durations == [1]
+    assert recording.run.tasks["make"].durations == [1, None]
 
 
 def test_params_and_results_are_not_in_the_file(tmp_path: Path) -> None:
@@ -227,7 +229,7 @@ def test_what_was_recorded_so_far_can_be_saved_at_any_time(tmp_path: Path) -> No
 
     with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
         runner.run(main())
-    assert load(tmp_path / "run.json").tasks["ask"].durations == [1]
+    assert load(tmp_path / "run.json").tasks["ask"].durations == [1, None]
     with pytest.raises(runcue.PublishError):
         recording.save(tmp_path)
 
@@ -257,17 +259,21 @@ def test_files_that_are_no_recording_are_refused(tmp_path: Path) -> None:
         ({"tasks": {"ask": {}}}, "is no recording: tasks.ask.durations is missing"),
         ({"tasks": {"ask": {"durations": 3}}}, "is no recording: tasks.ask.durations must be a list, not 3"),
         (
-            {"tasks": {"ask": {"durations": [1, None]}}},
-            "is no recording: tasks.ask.durations[1] must be a number of seconds, not None",
+            {"tasks": {"ask": {"durations": [1, "2"], "failed": []}}},
+            "is no recording: tasks.ask.durations[1] must be a number of seconds, not '2'",
         ),
         (
-            {"tasks": {"ask": {"durations": [float("nan")]}}},
+            {"tasks": {"ask": {"durations": [float("nan")], "failed": []}}},
             "is no recording: tasks.ask.durations[0] must be a number of seconds, not nan",
         ),
         ({"tasks": {"ask": {"durations": []}}}, "is no recording: tasks.ask.failed is missing"),
         (
-            {"tasks": {"ask": {"durations": [], "failed": 0, "skipped": True}}},
-            "is no recording: tasks.ask.skipped must be a whole number of at least 0, not True",
+            {"tasks": {"ask": {"durations": [], "failed": 0}}},
+            "is no recording: tasks.ask.failed must be a list, not 0",
+        ),
+        (
+            {"tasks": {"ask": {"durations": [None, 1], "failed": [2]}}},
+            "is no recording: tasks.ask.failed[0] must be a place in durations, not 2",
         ),
     ],
 )

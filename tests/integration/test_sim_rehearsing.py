@@ -213,9 +213,12 @@ def test_a_timeline_and_a_recording_go_through_the_same_door(tmp_path: Path, sim
                 "format": "runcue-recording",
                 "version": 1,
                 "makespan": 3.0,
-                "tasks": {"t": {"durations": [1.0, 2.0], "failed": 0, "skipped": 0}},
+                "tasks": {"t": {"durations": [1.0, None, 2.0, 3.0], "failed": [2]}},
             }
         )
     )
-    facts, _ = sim(program('cue.service("api", concurrent=1)', 'uses="api"', 4), "--recorded", "run.json")
-    assert facts["makespan"] == pytest.approx(6.0)
+    facts, _ = sim(program('cue.service("api", concurrent=1)', 'uses="api"', 8), "--recorded", "run.json")
+    assert facts["makespan"] == pytest.approx(
+        2 * (1 + 2 + 2 + 3)
+    )  # of the second nothing is known but the median
+    assert facts["works"]["failed_on_purpose"] == 2

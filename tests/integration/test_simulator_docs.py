@@ -52,7 +52,9 @@ def test_its_program_runs_as_written(tmp_path: Path) -> None:
     assert '"call"' in (tmp_path / "empty" / "run.json").read_text(encoding="utf-8")
 
 
-def test_every_option_it_names_exists_and_every_option_is_in_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_option_it_names_exists_and_every_option_is_in_the_help(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     with pytest.raises(SystemExit):
         parse(["--help"])
     described = capsys.readouterr().out

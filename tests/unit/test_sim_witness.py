@@ -15,7 +15,7 @@ from runcue_sim._witness import Witness
 # "make x" proves x/made; "read x" needs that and proves x/read; "opaque x" does so too, but declares nothing.
 NEEDS = {"make": (), "read": ("made",), "opaque": ("made",), "slow": (), "free": ()}
 PROVES = {"make": ("made",), "read": ("read",), "opaque": ("read",), "slow": ("slow",), "free": ("free",)}
-SERVICES = {"api": Limits(concurrent=2, count=3, period=1.0), "wide": Limits(), "one": Limits(concurrent=1)}
+SERVICES = {"api": Limits(concurrent=2, starts=3, period=1.0), "wide": Limits(), "one": Limits(concurrent=1)}
 TASKS = {
     "make": Duty(("api",)),
     "read": Duty(("api",)),

@@ -21,6 +21,8 @@ from runcue_sim._world import World
 
 T = TypeVar("T")
 
+_AT_ONCE = 2000
+
 
 class SimulatedError(Exception):
     """A failure that `--error-rate` asked for."""
@@ -92,6 +94,8 @@ class Stage:
             if rate is not None:
                 # From the beginning on, not from one to the next: sleeping late must not add up.
                 await asyncio.sleep(began + number / rate - loop.time())
+            elif number % _AT_ONCE == _AT_ONCE - 1:
+                await asyncio.sleep(0)  # or nobody could interrupt the submission of a million
             yield item
 
     def has_all(self, work: runcue.Work, needed: tuple[str, ...], what: str) -> bool | tuple[bool, str]:
