@@ -82,8 +82,14 @@ class Ordered:
         """Note that one work in here has left its place in another way (it was cancelled, or timed out)."""
         self.dead += 1
         if self.dead > 64 and self.dead * 2 > len(self._line) + len(self._heap):
-            self._line = deque(work for work in self._line if work._phase == READY)
-            self._heap = [entry for entry in self._heap if entry[2]._phase == READY]
+            # A work that left and came back has two places. Kept twice, one of them would be dead in the end without
+            # having been counted, and a backlog remain where there is none.
+            line = dict.fromkeys(work for work in self._line if work._phase == READY)
+            heap = {
+                entry[2]: entry for entry in self._heap if entry[2]._phase == READY and entry[2] not in line
+            }
+            self._line = deque(line)
+            self._heap = list(heap.values())
             heapify(self._heap)
             self.dead = 1  # the one that is about to leave is still READY
 

@@ -104,8 +104,6 @@ class Pitfalls:
         """
         core = self._core
         at_rest = self._dispatcher.is_still()
-        if not at_rest and core.makers.looks - self._looks > NEWCOMERS:
-            return False
         newcomers = self._newcomers(at_rest)
         self._tell_circles(newcomers)
         whole = self._tell_unmade(newcomers, now, grace, at_rest)
@@ -119,11 +117,16 @@ class Pitfalls:
         """The works to be looked at: those that have come to wait for artifacts since the last time.
 
         What was in order then can be out of it only by what has come since, or by an end: once nothing moves, all are
-        looked at again. A pass over all that waits, every half a second, would be a tenth of the time of a big run.
+        looked at again. A pass over all that waits, every half a second, would be a tenth of the time of a big run. If
+        very many have come at once, these are left until then.
         """
         makers = self._core.makers
+        too_many = makers.looks - self._looks > NEWCOMERS
         self._looks = makers.looks
-        if at_rest:
+        if too_many and not at_rest:
+            makers.newcomers.clear()
+            found = self._young
+        elif at_rest:
             makers.newcomers.clear()
             self._young = []
             found = [

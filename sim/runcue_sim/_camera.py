@@ -155,7 +155,7 @@ class Camera:
         moved = (books.submitted, books.running, books.pending)
         # Between the end of a work and the start of the next one everything looks blocked for a moment.
         blocked = sum(group.count for group in self._groups)
-        self._stuck = moved == self._moved and not books.running and blocked >= books.pending
+        self._stuck = moved == self._moved and not books.running and blocked >= books.pending > 0
         self._moved = moved
 
     def _paces(self, elapsed: float, settled: int) -> dict[str, float]:

@@ -108,7 +108,8 @@ class Report:
         kinds = ", ".join(f"{kind} {number:,}" for kind, number in sorted(self.faults.items()))
         lines = [found.text() + "\n" for found in self.found]
         played = (
-            f"{self.trials:,} runs, {self.lives:,} lives, {self.deaths:,} deaths, in {self.seconds:.1f} s"
+            f"{_number(self.trials, 'run')}, {_number(self.lives, 'life', 'lives')}, "
+            f"{_number(self.deaths, 'death')}, in {self.seconds:.1f} s"
         )
         lines += [
             f"{self.seeds:,} {seeds} over {', '.join(self.scenarios)}: {played}",
@@ -232,3 +233,7 @@ def relevant(outcome: Outcome) -> list[Entry]:
         or entry.at == last  # the instant at which it should have been otherwise
         or (not entry.work_id and any(name in entry.details for name in names))
     ]
+
+
+def _number(count: int, one: str, many: str = "") -> str:
+    return f"{count:,} {one if count == 1 else many or one + 's'}"

@@ -8,8 +8,10 @@ Must not know: which faults there are, or how what is promised is judged.
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 import time
+from collections.abc import Sequence
 from random import SystemRandom
 
 from runcue_sim._check import Report, check, shrink
@@ -18,10 +20,14 @@ from runcue_sim._faults import KINDS
 from runcue_sim._latency import Constant
 from runcue_sim._options import for_all
 from runcue_sim._report import FAILURES, OK
+from runcue_sim._sweep import without
 from runcue_sim._trial import Trial, play
 from runcue_sim.scenarios import SCENARIOS
 
 _LIVES = 2
+_HANGS = 20.0
+"""A handler that takes so many times as long as usual is ended by a time-out."""
+
 _TELL_EVERY = 2.0
 
 
@@ -52,26 +58,32 @@ class _Progress:
             print(f"{played} of {self._seeds} seeds", file=sys.stderr, flush=True)
 
 
-def run_faults(options: argparse.Namespace) -> int:
+def run_faults(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     """Do what `--faults` asks for: one run of a scenario in which the process dies up to twice.
+
+    Args:
+        options: What the arguments mean.
+        arguments: As given, for a line that repeats the run.
 
     Returns:
         The exit code.
     """
+    seed = SystemRandom().randrange(10**6) if options.seed is None else options.seed
+    latency = for_all(options.latency, Constant(0.1))
     trial = Trial(
-        SystemRandom().randrange(10**6) if options.seed is None else options.seed,
+        seed,
         options.scenario or "single_queue",
         count=100 if options.count is None else options.count,
         concurrent=5 if options.concurrent is None else options.concurrent,
         rate=options.rate_limit,
         submit_rate=options.submit_rate,
-        latency=for_all(options.latency, Constant(0.1)),
+        latency=latency,
         jitter=0.2 if options.jitter is None else options.jitter,
         outliers=options.outliers,
         error_rate=for_all(options.error_rate, 0.0),
         kinds=frozenset(KINDS),
         lives=_LIVES,
-        timeout=options.timeout,
+        timeout=max(1.0, _HANGS * latency.seconds(0.5, 0)),
     )
     print(f"runcue-sim {trial.scenario} with faults, seed {trial.seed}\n")
     if options.verbose:
@@ -82,7 +94,8 @@ def run_faults(options: argparse.Namespace) -> int:
     report.faults, report.settled = outcome.faults, outcome.settled
     report.seconds = time.perf_counter() - began
     if outcome.violation is not None:
-        report.found.append(shrink(trial.seed, outcome))
+        command = shlex.join(["runcue-sim", *without(arguments, ("--seed",)), "--seed", str(seed)])
+        report.found.append(shrink(seed, outcome, command=command))
     if options.verbose:
         print("-" * 80)
     sys.stdout.write(report.text())

@@ -59,7 +59,7 @@ def _run(arguments: list[str]) -> int:
     if options.faults:
         from runcue_sim._checking import run_faults  # noqa: PLC0415
 
-        return run_faults(options)
+        return run_faults(options, arguments)
     if options.sweep:
         from runcue_sim._sweep import run_sweep  # noqa: PLC0415
 

@@ -240,7 +240,7 @@ _WITH_FAULTS: Final = frozenset(
             "concurrent",
             "rate_limit",
         ),
-        *("submit_rate", "timeout", "seed", "verbose", "fast", "no_tui", "debug"),
+        *("submit_rate", "seed", "verbose", "fast", "no_tui", "debug"),
     )
 )
 _ONLY_WITH: Final = {

@@ -61,13 +61,15 @@ def app_play(options: argparse.Namespace, seed: int, trace: Trace) -> Iterator[P
         hear_submissions(cue, cast.enter)
         books = Books(cue, trace, on_purpose=is_on_purpose, ready_at=looks.ready_at)
         looks.asking = books.asking
-        play = Play(cue, _submitter(app, submissions, options.submit_rate), books, trace)
+        ended: list[str] = []
+        play = Play(cue, _submitter(app, submissions, options.submit_rate, ended), books, trace)
 
         callers += [("a listener", call) for call in overlay.silenced]
 
         def notes() -> list[str]:
             about_model = _notes_on_model(options, tasks, model)
-            return [*about_model, *_notes_on_callers(callers), *_notes_on_proofs(cue, books), *looks.lines()]
+            about_proofs = _notes_on_proofs(cue, books)
+            return [*ended, *about_model, *_notes_on_callers(callers), *about_proofs, *looks.lines()]
 
         yield Prepared(play, app.name, app.name, None, notes)
 
@@ -96,10 +98,17 @@ class _Cast:
             raise SimulatedError(f"simulated error in {work.task}")
 
 
-def _submitter(app: App, submissions: list[Submission] | None, rate: float | None) -> Callable[[], Any]:
+def _submitter(
+    app: App, submissions: list[Submission] | None, rate: float | None, ended: list[str]
+) -> Callable[[], Any]:
     async def submit_all() -> None:
         if app.submit is not None:
-            await app.submit()
+            try:
+                await app.submit()
+            except BadUsage as error:
+                if error.__cause__ is None or not is_on_purpose(error.__cause__):
+                    raise
+                ended.append(f"the submitter ended early, by a failure that was asked for: {error}")
         if submissions is not None:
             await submit(app.cue, submissions, rate)
 

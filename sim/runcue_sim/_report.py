@@ -23,6 +23,7 @@ _WAITS: Final = (
     "does not wait (--realtime does)"
 )
 _CAUSES: Final = 0.02
+_CUT: Final = {"duration": "Ended by --duration", "interrupt": "Interrupted"}
 
 OK: Final = 0
 FAILURES: Final = 1
@@ -154,12 +155,9 @@ class Report:
         """
         facts = self.facts
         lines = [*self._headline(timed=timed), ""]
-        if facts["cut"] == "duration":
-            unfinished = facts["works"]["unfinished"]
-            lines += [
-                f"Ended by --duration after {seconds_in_words(facts['makespan'])}, {unfinished} unfinished",
-                "",
-            ]
+        if facts["cut"] in _CUT:
+            after, unfinished = seconds_in_words(facts["makespan"]), facts["works"]["unfinished"]
+            lines += [f"{_CUT[facts['cut']]} after {after}, {unfinished} unfinished", ""]
         if facts["cut"] == "submitter":
             lines += [_WAITS, ""]
         lines += _blocked_lines(facts["blocked"])
@@ -169,7 +167,7 @@ class Report:
                 (
                     one["name"],
                     _slots(one),
-                    f"{percent(one['rate_used'])} of {one['rate']}" if one["rate"] else "-",
+                    f"{percent(one['rate_used'] or 0.0)} of {one['rate']}" if one["rate"] else "-",
                     percent(one["dry"]) if one["rate"] else "-",
                     str(one["completed"]),
                     str(one["failed"]),

@@ -19,7 +19,7 @@ from runcue_sim._clocks import is_virtual, wall_clock
 from runcue_sim._entries import Trace
 from runcue_sim._words import plain
 
-PATIENCE: Final = 7 * 86_400.0
+PATIENCE: Final = 86_400.0
 """Virtual seconds without any event after which a submitter that has not ended waits for what never comes."""
 
 REAL_PATIENCE: Final = 60.0

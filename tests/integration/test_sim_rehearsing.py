@@ -222,3 +222,37 @@ def test_a_timeline_and_a_recording_go_through_the_same_door(tmp_path: Path, sim
         2 * (1 + 2 + 2 + 3)
     )  # of the second nothing is known but the median
     assert facts["works"]["failed_on_purpose"] == 2
+
+
+def test_a_failure_that_was_asked_for_may_end_the_submitter(sim: Any) -> None:
+    facts, _ = sim(
+        """
+        cue = runcue.Cue()
+        cue.task("t")(lambda work: None)
+
+        async def submit():
+            handle = await cue.submit("t")
+            await handle.result()
+        """,
+        *("--error-rate", "1"),
+    )
+    assert facts["works"]["failed_on_purpose"] == 1
+    assert "the submitter ended early" in facts["notes"][0]
+
+
+def test_a_submitter_that_waits_for_what_a_handler_would_do_is_told_of(sim: Any) -> None:
+    facts, _ = sim(
+        """
+        cue = runcue.Cue()
+        done = []
+        cue.task("t")(done.append)
+
+        async def submit():
+            await cue.submit("t")
+            while not done:
+                await asyncio.sleep(60)
+        """,
+        *("--duration", "3600"),
+    )
+    assert facts["works"]["completed"] == 1
+    assert facts["cut"] == "duration"
