@@ -21,6 +21,7 @@ INVARIANTS: Final = {
     "once": "a work starts at most once and settles exactly once",
     "cause": "nothing fails or is cancelled without a cause",
     "prompt": "what can start does so at that instant",
+    "unproved": "nothing is skipped but what is up to date",
     "skipped": "what is up to date is skipped as soon as it is submitted",
     "timeout": "a handler that runs for longer than its timeout has failed at that instant, and not before",
     "drained": "a drain leaves only what cannot run",

@@ -55,7 +55,9 @@ def binding(books: Books) -> list[Stretch]:
 
     ran = [record for record in books.records if record.started is not None and record.ended is not None]
     record = max(ran, key=lambda one: one.ended or 0.0, default=None)
-    walk("timeout", "", books.ended - (books.began if record is None else record.ended or 0.0))
+    gave_up = any(one.outcome == "failed" and one.started is None for one in books.records)
+    rest = books.ended - (books.began if record is None else record.ended or 0.0)
+    walk("timeout" if gave_up else "submission", "", rest)
     seen: set[str] = set()
     while record is not None and record.id not in seen:
         seen.add(record.id)

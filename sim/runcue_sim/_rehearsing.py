@@ -63,6 +63,7 @@ def app_play(options: argparse.Namespace, seed: int, trace: Trace) -> Iterator[P
         looks.asking = books.asking
         ended: list[str] = []
         play = Play(cue, _submitter(app, submissions, options.submit_rate, ended), books, trace)
+        play.rechecks = any(task.is_ready is not None for task in cue.tasks())
 
         callers += [("a listener", call) for call in overlay.silenced]
 
@@ -151,5 +152,5 @@ def _notes_on_proofs(cue: runcue.Cue, books: Books) -> Iterator[str]:
         if unproved:
             yield (
                 f"there are tasks without outputs= ({', '.join(unproved)}): in a rehearsal nothing of what they make "
-                "exists, and gates look for it in vain"
+                "exists, so a gate that looks for it looks in vain"
             )

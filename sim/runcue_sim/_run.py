@@ -22,6 +22,9 @@ from runcue_sim._words import plain
 PATIENCE: Final = 86_400.0
 """Virtual seconds without any event after which a submitter that has not ended waits for what never comes."""
 
+TICK: Final = 0.05
+"""Seconds after which runcue asks opaque gates again, if they are few."""
+
 REAL_PATIENCE: Final = 60.0
 """The same in real time, where it is waited for."""
 
@@ -37,6 +40,7 @@ class Play:
         trace: Those who are told.
         needs: The names of what a work needs, by its task and what it is about; beyond what it declares.
         proves: The names of what it makes, likewise.
+        rechecks: Whether there are gates whose answer may change by something that nobody tells of.
     """
 
     cue: runcue.Cue
@@ -45,6 +49,7 @@ class Play:
     trace: Trace
     needs: Callable[[str, str], Iterable[Hashable]] = lambda task, item: ()
     proves: Callable[[str, str], Iterable[Hashable]] = lambda task, item: ()
+    rechecks: bool = False
 
 
 @dataclass
@@ -145,13 +150,19 @@ async def _submit_all(play: Play) -> bool:
         Whether it came to its end. It does not if it waits for a work that can never run.
     """
     submitting = asyncio.ensure_future(play.submit())
-    books = play.books
+    loop, books = asyncio.get_running_loop(), play.books
     patience = PATIENCE if is_virtual() else REAL_PATIENCE
+    moves, since = books.moves, loop.time()
     try:
-        while not submitting.done():
-            before = books.moves
-            await asyncio.wait({submitting}, timeout=patience)
-            if not submitting.done() and books.moves == before and not books.running:
+        while True:
+            idle = loop.time() - since
+            # Time must not jump over what opaque gates would be asked again for, as it may once all is submitted.
+            await asyncio.wait({submitting}, timeout=max(TICK, idle / 100) if play.rechecks else patience)
+            if submitting.done():
+                break
+            if books.moves != moves or books.running:
+                moves, since = books.moves, loop.time()
+            elif loop.time() - since >= patience:
                 return False
     finally:
         submitting.cancel()

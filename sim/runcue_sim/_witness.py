@@ -146,9 +146,21 @@ class Witness:
 
     def skipped(self, now: float, id: str) -> None:
         """A work was skipped."""
+        known = self.seen.works.get(id)
+        # Asked before it is settled: then it is no longer among those who are about to make something.
+        joined = known is not None and not known.ended and self.seen.is_joined(known)
         seen = self._settled(now, id, "skipped")
         if seen is not None and seen.started is not None:
             self.blame("once", f"{seen} is skipped although it has started", seen)
+        elif (
+            seen is not None
+            and not self.seen.is_up_to_date(seen)
+            and seen.task not in self._inflicted.async_gates  # an answer may be out of date when it comes
+            and not joined
+        ):
+            self.blame(
+                "unproved", f"{seen} is skipped at {now:g}, and what it makes is not there or old", seen
+            )
 
     def failed(self, now: float, id: str, error: BaseException, *, expected: bool) -> None:
         """A work has failed.

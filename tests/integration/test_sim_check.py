@@ -17,9 +17,10 @@ from typing import Any
 import pytest
 
 import runcue
-from runcue._callbacks import RUN, Callbacks
+from runcue._callbacks import RUN, SKIP, Callbacks
 from runcue._core import Core
 from runcue._dispatcher import Dispatcher
+from runcue._freshness import Newer
 from runcue._looks import Looks
 from runcue._pending import Route
 from runcue._service import Service
@@ -310,6 +311,14 @@ def who_has_joined_is_forgotten(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Dispatcher, "_tell_others", lambda *args: None)
 
 
+def what_is_older_than_its_inputs_counts_as_up_to_date(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Newer, "stale", lambda self, work: None)
+
+
+def raising_is_stale_counts_as_up_to_date(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Callbacks, "_stale_raised", lambda self, work, error: SKIP)
+
+
 def timeout_never_strikes(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Dispatcher, "_limit", lambda *args: None)
 
@@ -392,6 +401,8 @@ PLANTS: dict[Plant, set[str]] = {
     input_that_is_being_made_is_not_waited_for: {"ready"},
     work_is_lost_on_submission: {"prompt", "skipped", "once"},
     who_has_joined_is_forgotten: {"ready", "drained", "once"},
+    what_is_older_than_its_inputs_counts_as_up_to_date: {"unproved"},
+    raising_is_stale_counts_as_up_to_date: {"unproved"},
     timeout_never_strikes: {"timeout"},
     drain_ends_too_early: {"lost", "drained"},
     scheduler_fails: {"sound"},

@@ -1,7 +1,9 @@
 """`runcue-sim app.py:cue,submit`: what is told of a user's own pipeline is so."""
 
 import json
+import sys
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,12 @@ from runcue_sim._cli import main
 
 
 @pytest.fixture
-def sim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
+def sim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Any]:
     """Runs a program's cue. Gives what --json says, and what the text says."""
     monkeypatch.chdir(tmp_path)
+    # What a program leaves in this process is taken back.
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr(sys, "dont_write_bytecode", sys.dont_write_bytecode)
 
     def run(program: str, *arguments: str, code: int = 0) -> tuple[dict[str, Any], str]:
         path = tmp_path / "app.py"
@@ -28,7 +33,8 @@ def sim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
         assert sorted(tmp_path.rglob("*")) == before
         return json.loads(out), text
 
-    return run
+    yield run
+    sys.modules.pop("app", None)
 
 
 def binds(facts: dict[str, Any]) -> tuple[str, str]:
@@ -256,3 +262,46 @@ def test_a_submitter_that_waits_for_what_a_handler_would_do_is_told_of(sim: Any)
     )
     assert facts["works"]["completed"] == 1
     assert facts["cut"] == "duration"
+
+
+def test_a_gate_that_the_submitter_opens_is_asked_again_in_time(sim: Any) -> None:
+    facts, _ = sim(
+        """
+        cue = runcue.Cue()
+        is_open = False
+        cue.task("t")(lambda work: None)
+        cue.is_ready(lambda work: is_open)
+
+        async def submit():
+            global is_open
+            await cue.submit("t")
+            await asyncio.sleep(0.5)
+            is_open = True
+            await asyncio.sleep(5)
+        """
+    )
+    assert facts["makespan"] == pytest.approx(0.6, abs=0.11)
+    facts, _ = sim(
+        """
+        cue = runcue.Cue()
+        is_open = False
+        cue.task("t")(lambda work: None)
+        cue.is_ready(lambda work: is_open)
+
+        async def submit():
+            global is_open
+            handle = await cue.submit("t")
+            await asyncio.sleep(86400)
+            is_open = True
+            await handle.wait()
+        """
+    )
+    assert facts["makespan"] == pytest.approx(86400, rel=0.02)
+
+
+def test_what_is_skipped_at_the_end_waited_for_its_submission(sim: Any) -> None:
+    facts, _ = sim(
+        program("", "", 1, "cue.is_stale(lambda work: work.params['n'] == 0)")
+        + '    await asyncio.sleep(3)\n    await cue.submit("t", params={"n": 1})\n'
+    )
+    assert binds(facts)[0] == "submission"

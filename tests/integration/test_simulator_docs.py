@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import sys
 from pathlib import Path
 
 import pytest
@@ -38,7 +39,10 @@ def test_a_command_of_the_page_prints_what_is_said(
         if name:
             (tmp_path / name).write_text(body, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr(sys, "dont_write_bytecode", sys.dont_write_bytecode)
     assert main(shlex.split(command)) == 0
+    sys.modules.pop("pages", None)
     out, err = capsys.readouterr()
     assert err == ""
     assert without_speed(out) == without_speed(said)

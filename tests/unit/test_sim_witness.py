@@ -173,6 +173,11 @@ BROKEN: dict[str, tuple[str, list[Step]]] = {
         [A_IS_MADE, *submitted("make a"), ("skipped", 0.0, "1"), ("started", 0.1, "1")],
     ),
     "an end without a start": ("once", [*submitted("make a"), MADE_A]),
+    "a skip of what nobody has made": ("unproved", [*submitted("make a"), ("skipped", 0.0, "1")]),
+    "a skip of what is older than what it was made from": (
+        "unproved",
+        [A_IS_READ, A_IS_MADE, *submitted("read a"), ("skipped", 0.0, "1")],
+    ),
     "a skip after the start": ("once", [*submitted("make a"), ("started", 0.0, "1"), ("skipped", 0.1, "1")]),
     "one id for two works": ("once", [*submitted("make a"), *submitted("make b")]),
     "a start of nobody knows what": ("once", [("started", 0.0, "1")]),
