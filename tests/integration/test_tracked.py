@@ -397,3 +397,37 @@ def test_an_async_gate_slower_than_the_recheck_does_not_keep_a_drain_asking() ->
         await cue.stop()
 
     run(main)
+
+
+def test_very_many_works_whose_gates_wait_for_a_slot_cost_nothing_meanwhile() -> None:
+    # More than can be looked through in one turn of the loop; that share of the time is measured, not its length.
+    async def main() -> float:
+        cue = runcue.Cue(recheck=False)
+        cue.service("slow", concurrent=1)
+        flag = Flag("a")
+
+        @cue.task("waits", uses="slow", inputs=flag)
+        async def waits(work: runcue.Work) -> None: ...
+
+        @cue.is_ready(task="waits")
+        async def ready(work: runcue.Work) -> bool:
+            return True
+
+        @cue.task("holds", uses="slow")
+        async def holds(work: runcue.Work) -> float:
+            flag.set()
+            await asyncio.sleep(0.3)
+            began = time.process_time()
+            await asyncio.sleep(0.5)
+            return time.process_time() - began
+
+        cue.start()
+        for _ in range(10_000):
+            await cue.submit("waits")
+        await asyncio.sleep(0.3)
+        holding = await cue.submit("holds")
+        computed: float = await holding.result()
+        await cue.stop(drain=False, timeout=0)
+        return computed
+
+    assert asyncio.run(main()) < 0.3
