@@ -15,7 +15,7 @@ import runcue
 
 
 def check_package() -> None:
-    """The wheel brought the package, its type marker and nothing else; the version is told the same way twice."""
+    """The wheel brought both packages, their type markers, the command and nothing else; the version is told twice."""
     location = Path(runcue.__file__).resolve()
     assert location.is_relative_to(Path(sys.prefix).resolve()), (
         f"imported from {location}, not from {sys.prefix}"
@@ -23,9 +23,12 @@ def check_package() -> None:
     assert runcue.__version__ == importlib.metadata.version("runcue")
     files = importlib.metadata.files("runcue") or []
     names = {str(file) for file in files}
-    assert "runcue/py.typed" in names, "py.typed is not in the wheel, so type checkers ignore the annotations"
-    tops = {file.parts[0] for file in files if ".dist-info" not in file.parts[0]}
-    assert tops == {"runcue"}, f"the wheel installs {tops}"
+    for package in ("runcue", "runcue_sim"):
+        assert f"{package}/py.typed" in names, "without py.typed type checkers ignore the annotations"
+    tops = {file.parts[0] for file in files if ".dist-info" not in file.parts[0] and file.parts[0] != ".."}
+    assert tops == {"runcue", "runcue_sim"}, f"the wheel installs {tops}"
+    outside = {file.name.removesuffix(".exe") for file in files if file.parts[0] == ".."}
+    assert outside == {"runcue-sim"}, f"the wheel installs {outside} elsewhere"
 
 
 async def run_pipeline() -> None:
