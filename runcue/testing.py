@@ -15,6 +15,7 @@ import selectors
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
 from contextvars import Context
+from math import inf
 from typing import Any, NamedTuple, TypeVar
 
 from runcue._cue import Cue
@@ -166,8 +167,14 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         finally:
             self.release()
 
-    def advance(self) -> None:
+    def advance(self, until: float = inf) -> None:
         """Go to the next timer that is no passive one.
+
+        Called by the loop itself when nothing is ready to run. A subclass that lets time pass in smaller steps calls it
+        with a limit.
+
+        Args:
+            until: Go no further than to this instant.
 
         Raises:
             NothingLeft: There is none.
@@ -177,7 +184,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
             heapq.heappop(timers)
         if not timers:
             raise NothingLeft(self._what_waits())
-        self.reach(timers[0][0])
+        self.reach(min(timers[0][0], until))
         passive = self._passive
         while passive and (passive[0][0] <= self._now or passive[0][2].cancelled()):
             handle = heapq.heappop(passive)[2]

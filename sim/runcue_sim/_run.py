@@ -15,18 +15,18 @@ from typing import Final
 
 import runcue
 from runcue_sim._books import Books, item_of
-from runcue_sim._clocks import is_virtual, wall_clock
+from runcue_sim._clocks import RehearsalLoop, wall_clock
 from runcue_sim._entries import Trace
 from runcue_sim._words import plain
 
-PATIENCE: Final = 86_400.0
-"""Virtual seconds without any event after which a submitter that has not ended waits for what never comes."""
+REAL_PATIENCE: Final = 60.0
+"""Seconds of real time in which nothing but blocked works were there, after which a submitter waits in vain."""
+
+RECHECKED: Final = 5.0
+"""Seconds after which runcue has asked every gate again that may have changed its mind without anybody telling."""
 
 TICK: Final = 0.05
 """Seconds after which runcue asks opaque gates again, if they are few."""
-
-REAL_PATIENCE: Final = 60.0
-"""The same in real time, where it is waited for."""
 
 
 @dataclass
@@ -149,25 +149,59 @@ async def _submit_all(play: Play) -> bool:
     Returns:
         Whether it came to its end. It does not if it waits for a work that can never run.
     """
+    loop = asyncio.get_running_loop()
     submitting = asyncio.ensure_future(play.submit())
-    loop, books = asyncio.get_running_loop(), play.books
-    patience = PATIENCE if is_virtual() else REAL_PATIENCE
-    moves, since = books.moves, loop.time()
+    stuck = asyncio.ensure_future(
+        _nothing_left(loop, play) if isinstance(loop, RehearsalLoop) else _nothing_moves(play)
+    )
     try:
-        while True:
-            idle = loop.time() - since
-            # Time must not jump over what opaque gates would be asked again for, as it may once all is submitted.
-            await asyncio.wait({submitting}, timeout=max(TICK, idle / 100) if play.rechecks else patience)
-            if submitting.done():
-                break
-            if books.moves != moves or books.running:
-                moves, since = books.moves, loop.time()
-            elif loop.time() - since >= patience:
-                return False
+        await asyncio.wait({submitting, stuck}, return_when=asyncio.FIRST_COMPLETED)
+        if not submitting.done():
+            return False
     finally:
         submitting.cancel()
+        stuck.cancel()
+        if isinstance(loop, RehearsalLoop):
+            loop.on_nothing_left = loop.step = None
     await submitting
     return True
+
+
+async def _nothing_left(loop: RehearsalLoop, play: Play) -> None:
+    """On the virtual clock it is known when nothing can happen any more."""
+    told = asyncio.Event()
+    books = play.books
+    moves, since = -1, 0.0
+
+    def step() -> float:
+        nonlocal moves, since
+        if books.moves != moves:
+            moves, since = books.moves, loop.time()
+        return max(TICK, (loop.time() - since) / 100)
+
+    if play.rechecks:
+        # Time must not jump over what opaque gates would be asked again for, as it may once all is submitted.
+        loop.step = step
+    while True:
+        loop.on_nothing_left = told.set
+        await told.wait()
+        told.clear()
+        before = books.moves
+        if play.rechecks:
+            await asyncio.sleep(RECHECKED)
+        if books.moves == before:
+            return
+
+
+async def _nothing_moves(play: Play) -> None:
+    """On the real clock it is taken to be so when only blocked works have been there for long."""
+    books = play.books
+    while True:
+        moves = books.moves
+        await asyncio.sleep(REAL_PATIENCE)
+        quiet = books.moves == moves and not books.running and books.pending
+        if quiet and all(one["reason"] == "not_ready" for one in play.cue.debug_blocked()):
+            return
 
 
 def _look_at_blocked(play: Play, ending: Ending) -> None:

@@ -23,6 +23,7 @@ from random import SystemRandom
 from typing import TYPE_CHECKING, Self
 
 import runcue
+from runcue.testing import NothingLeft
 from runcue_sim._clocks import run
 from runcue_sim._entries import HEADER, Entry, Trace
 from runcue_sim._plays import Prepared, prepare
@@ -65,7 +66,10 @@ def run_session(options: argparse.Namespace) -> int:
             trace.takers.append(_print_entry)
         began = time.perf_counter()
         show = _show(play, options, warnings, watched=watched, realtime=realtime)
-        ending = run(show, realtime=realtime)
+        try:
+            ending = run(show, realtime=realtime)
+        except NothingLeft as error:
+            raise BadUsage(f"{error} A gate may wait for what no rehearsal brings") from error
         took = time.perf_counter() - began
         notes = [*play.notes(), *warnings.lines()]
     if loud:

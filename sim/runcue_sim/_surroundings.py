@@ -15,6 +15,7 @@ import signal
 import threading
 from collections.abc import Callable
 from contextvars import Context
+from math import inf
 from types import FrameType
 from typing import Any, Self
 
@@ -86,11 +87,11 @@ class WatchedLoop(VirtualTimeLoop):
         self.spins = False
         super().__init__()
 
-    def advance(self) -> None:
+    def advance(self, until: float = inf) -> None:
         self._steps = 0
         self._advances = True
         try:
-            super().advance()
+            super().advance(until)
         except NothingLeft:
             self._look()
             raise

@@ -305,3 +305,40 @@ def test_what_is_skipped_at_the_end_waited_for_its_submission(sim: Any) -> None:
         + '    await asyncio.sleep(3)\n    await cue.submit("t", params={"n": 1})\n'
     )
     assert binds(facts)[0] == "submission"
+
+
+def test_a_submitter_may_sleep_for_weeks_and_wait_for_a_rate_of_days(sim: Any) -> None:
+    facts, _ = sim(
+        """
+        cue = runcue.Cue()
+        cue.service("slow", rate="1/4day")
+        cue.task("t", uses="slow")(lambda work: None)
+        cue.is_ready(lambda work: True)
+
+        async def submit():
+            for _ in range(3):
+                handle = await cue.submit("t")
+                await handle.result()
+                await asyncio.sleep(7 * 86400)
+        """
+    )
+    assert facts["works"]["completed"] == 3
+    assert facts["makespan"] == pytest.approx(14 * 86400, rel=0.01)
+
+
+def test_a_gate_that_never_answers_is_told_in_one_line(sim: Any) -> None:
+    facts, _ = sim(
+        """
+        cue = runcue.Cue()
+        cue.task("t")(lambda work: None)
+
+        @cue.is_ready
+        async def is_ready(work):
+            await asyncio.Event().wait()
+
+        async def submit():
+            await cue.submit("t")
+        """,
+        code=3,
+    )
+    assert facts["works"]["blocked"] == 1
