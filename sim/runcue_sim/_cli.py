@@ -7,14 +7,19 @@ Must not know: how anything is simulated.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
+from pathlib import Path
 
 from runcue_sim._options import parse
 from runcue_sim._report import INTERRUPTED, OK, USAGE
 from runcue_sim._usage import BadUsage
 from runcue_sim.scenarios import SCENARIOS
+
+BROKEN_PIPE = 141
+"""What shells say of a program that was ended by SIGPIPE."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -24,14 +29,19 @@ def main(arguments: list[str] | None = None) -> int:
         arguments: Of the command line, by default those of this process.
 
     Returns:
-        The exit code: 0, 1 (too many failures), 2 (wrong usage), 3 (works were blocked), 130 (interrupted).
+        The exit code: 0, 1 (too many failures), 2 (wrong usage), 3 (works were blocked), 130 (interrupted), 141 (who
+        read the output has left).
     """
     arguments = sys.argv[1:] if arguments is None else arguments
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
+    for name in ("stdin", "stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed by whoever started us
+            setattr(sys, name, Path(os.devnull).open("r+", encoding="utf-8"))  # noqa: SIM115
+        elif hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal without a sign for something shows a "?"
     try:
-        return _run(arguments)
+        code = _run(arguments)
+        sys.stdout.flush()
     except BadUsage as error:
         if "--debug" in arguments:
             traceback.print_exc()
@@ -40,9 +50,20 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        # Whoever read the output has enough. Python would complain again when it flushes at the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return OK
+        _give_up_output()
+        return BROKEN_PIPE
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        _give_up_output()
+        print(f"runcue-sim: the output cannot be written: {error.strerror}", file=sys.stderr)
+        return USAGE
+    return code
+
+
+def _give_up_output() -> None:
+    """Whoever read the output has enough. Python would complain again when it flushes at the end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run(arguments: list[str]) -> int:

@@ -145,7 +145,7 @@ class Report:
 
     def json(self) -> str:
         """As JSON, one object."""
-        return json.dumps(self.facts, indent=2, ensure_ascii=False) + "\n"
+        return json.dumps(self.facts, indent=2) + "\n"
 
     def text(self, *, timed: bool = True) -> str:
         """As lines for people.

@@ -57,9 +57,11 @@ def run_session(options: argparse.Namespace) -> int:
     realtime = options.realtime or (watched and not options.fast)
     trace = Trace()
     loud = options.verbose and options.json != "-"
-    # What the user's program prints is no part of the JSON.
-    aside = contextlib.redirect_stdout(sys.stderr) if options.json == "-" else contextlib.nullcontext()
-    with aside, _Warnings() as warnings, prepare(options, seed, trace) as play:
+    with (
+        _without_the_users(options, watched=watched),
+        _Warnings() as warnings,
+        prepare(options, seed, trace) as play,
+    ):
         timeline = _timeline_of(play.play.cue) if options.timeline else None
         if loud:
             print(f"runcue-sim {play.title}, seed {seed}\n\n{HEADER}\n{'-' * 80}")
@@ -88,6 +90,21 @@ def run_session(options: argparse.Namespace) -> int:
     return report.code
 
 
+@contextlib.contextmanager
+def _without_the_users(options: argparse.Namespace, *, watched: bool) -> Iterator[None]:
+    """Keep what a user's program prints out of the JSON and the live display."""
+    with contextlib.ExitStack() as undo:
+        if options.json == "-":
+            undo.enter_context(contextlib.redirect_stdout(sys.stderr))
+        elif watched and options.app is not None:
+            # From before it is imported on: what it then takes for its standard error, for its log say, it keeps.
+            from runcue_sim._terminal import HeldBack  # noqa: PLC0415
+
+            for name in ("stdout", "stderr"):
+                undo.enter_context(HeldBack(name))
+        yield
+
+
 def _timeline_of(cue: runcue.Cue) -> Timeline:
     from runcue.timeline import Timeline  # noqa: PLC0415 - few draw one
 
@@ -102,7 +119,7 @@ async def _show(
     if watched:
         from runcue_sim._watching import watch  # noqa: PLC0415 - rich is there only for those who watch
 
-        return await watch(prepared, running, realtime=realtime, warnings=warnings.lines)
+        return await watch(prepared, running, realtime=realtime, warnings=warnings.lines, file=sys.__stdout__)
     if not realtime or options.verbose or options.json == "-":
         return await running
     ticker = asyncio.create_task(_tell_progress(prepared))

@@ -290,7 +290,7 @@ class Sweep:
             for limits, report in zip(self.points, self.reports, strict=True)
         ]
         facts = {"version": 1, "seed": seed, "enough": self.enough, "runs": runs}
-        return json.dumps(facts, indent=2, ensure_ascii=False) + "\n"
+        return json.dumps(facts, indent=2) + "\n"
 
 
 def _lost(report: dict[str, Any]) -> int:

@@ -8,7 +8,9 @@ Must not know: how a snapshot is put together or drawn.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
-from typing import TypeVar
+from typing import TextIO, TypeVar
+
+from rich.console import Console
 
 from runcue_sim._camera import Camera
 from runcue_sim._display import Display
@@ -23,6 +25,7 @@ async def watch(
     *,
     realtime: bool,
     warnings: Callable[[], Iterable[str]] = tuple,
+    file: TextIO | None = None,
 ) -> T:
     """Show a run until it is over.
 
@@ -31,6 +34,7 @@ async def watch(
         running: Runs it, when it is awaited.
         realtime: Whether its clock is the real one.
         warnings: Gives what was warned of so far, a line each.
+        file: The terminal, where standard output is not.
 
     Returns:
         What the run returns.
@@ -50,7 +54,7 @@ async def watch(
     camera = Camera(
         play.books, play.cue, settings=prepared.title, expected=expected, more=more, warnings=warnings
     )
-    display = Display(camera.take)
+    display = Display(camera.take, Console(file=file))
     play.trace.takers.append(camera.add)
     if not realtime:
         play.trace.takers.append(display.tick)

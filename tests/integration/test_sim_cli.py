@@ -279,13 +279,37 @@ def test_a_terminal_without_the_signs_gets_others() -> None:
     assert "? completed" in done.stdout
 
 
-def test_a_reader_that_leaves_is_no_error() -> None:
+def test_a_reader_that_leaves_ends_it_quietly() -> None:
     command = f"{sys.executable} -m runcue_sim --count 5000 -v | head -1; echo ${{PIPESTATUS[0]}}"
     done = subprocess.run(
         ["bash", "-c", command], capture_output=True, text=True, timeout=50, env=ENVIRONMENT, check=True
     )
     assert done.stderr == ""
-    assert done.stdout.splitlines()[-1] == "0"
+    assert done.stdout.splitlines()[-1] == "141"  # as with any program that SIGPIPE ends
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="NOT CHECKED: there is no /dev/full")
+def test_output_that_cannot_be_written_is_told_in_one_line() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*COMMAND, "--count", "3"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=ENVIRONMENT,
+            check=False,
+        )
+    assert done.returncode == 2
+    assert done.stderr == "runcue-sim: the output cannot be written: No space left on device\n"
+
+
+def test_closed_streams_are_no_error() -> None:
+    command = f"{sys.executable} -m runcue_sim --count 3 --seed 1 --error-rate 1 --max-failures 0 <&- >&-"
+    done = subprocess.run(
+        ["bash", "-c", command], stderr=subprocess.PIPE, text=True, env=ENVIRONMENT, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr == ""
 
 
 def test_a_report_and_a_timeline_are_written(tmp_path: Path) -> None:
