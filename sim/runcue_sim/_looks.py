@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import builtins
+import glob
 import inspect
 import io
 import os
@@ -194,6 +195,11 @@ class Looks:
     def _replace_functions(self, undo: ExitStack) -> None:
         for name in ("stat", "lstat", "access", "readlink", "listdir", "scandir", "open"):
             self._replace(os, name, "the disk", f"os.{name}", undo)
+        # Since Python 3.13 those who glob keep two of them for themselves.
+        if (globber := getattr(glob, "_StringGlobber", None)) is not None:
+            for name in ("lstat", "scandir"):
+                if isinstance(vars(globber).get(name), staticmethod):
+                    self._replace(globber, name, "the disk", f"os.{name}", undo)
         for module in (builtins, io):  # one function with two names, and both are in use
             self._replace(module, "open", "the disk", "open", undo)
         self._replace(subprocess.Popen, "__init__", "another program", "subprocess.Popen", undo)
@@ -206,8 +212,10 @@ class Looks:
 
     def _replace(self, owner: Any, name: str, at: str, what: str, undo: ExitStack) -> None:
         original = getattr(owner, name)
+        kept = vars(owner).get(name, original)
         inherited = name not in vars(owner)
-        is_method = isinstance(owner, type)
+        is_static = isinstance(kept, staticmethod)
+        is_method = isinstance(owner, type) and not is_static
 
         @wraps(original)
         def looking(*args: Any, **options: Any) -> Any:
@@ -215,8 +223,8 @@ class Looks:
             self._notice(at, what, targets[0] if targets else ".", sys._getframe(1))  # noqa: SLF001
             return original(*args, **options)
 
-        setattr(owner, name, looking)
-        undo.callback(delattr, owner, name) if inherited else undo.callback(setattr, owner, name, original)
+        setattr(owner, name, staticmethod(looking) if is_static else looking)
+        undo.callback(delattr, owner, name) if inherited else undo.callback(setattr, owner, name, kept)
         # Whoever asks what a function of os can do asks by the function.
         for abilities in (os.supports_fd, os.supports_dir_fd, os.supports_follow_symlinks):
             if original in abilities:
@@ -259,7 +267,10 @@ class Looks:
                 return (None if below is None else self._called_by_runcue(frame, below)), what
             in_library = in_library and root in sys.stdlib_module_names and root not in _CARRIERS
             if in_library:
-                what = _SHORTENED.get(root, f"{module}.") + frame.f_code.co_qualname.lstrip("_")
+                name = frame.f_code.co_qualname.lstrip("_").replace("PathBase.", "Path.")  # in Python 3.13
+                what = _SHORTENED.get(root, f"{module}.") + name
+                if root == "glob" and "Globber." in name:
+                    what = "Path.glob"  # whose frame is gone by the time its generator looks
             below = frame
             frame = frame.f_back
         # The beginning of a thread: what it does for a callback it does in that one's context.
