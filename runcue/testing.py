@@ -15,7 +15,6 @@ import selectors
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
 from contextvars import Context
-from math import inf
 from typing import Any, NamedTuple, TypeVar
 
 from runcue._cue import Cue
@@ -81,13 +80,21 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
     `asyncio.sleep`, time-outs and runcue's limits all live in its time. Time starts at 0.0 and stands still while code
     runs, and while a sync handler is in its thread. Real sockets need `hold()` around the wait for them.
+
+    Attributes:
+        step: Gives the seconds by which time may pass at once, so that passive timers fire in time on the way to one
+            that is far off; None for any.
     """
 
-    # What asyncio's own loop has ready to run: no public name leads to it.
+    # Of asyncio's own loop, since no public names lead to them.
     _ready: deque[asyncio.Handle]
+    _selector: selectors.BaseSelector
+    _stopping: bool
+    _debug: bool
 
     def __init__(self) -> None:
         self._now = 0.0
+        self.step: Callable[[], float] | None = None
         self.held = 0
         self._turns = 0
         self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
@@ -128,13 +135,21 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         """Asyncio counts them for a heap of its own, which is empty here."""
 
     def _run_once(self) -> None:
-        # What is ready is run without looking at sockets each time, which would be a third of the time of a long run.
+        # One turn, as asyncio takes it, but without a look at sockets each time: there usually are none, and looking
+        # would be a third of the time of a long run. Now and then it is done all the same, for signals.
         ready = self._ready
         self._turns += 1
-        if not ready or self._turns % _LOOK_EVERY == 0 or self.get_debug():
+        if (
+            self._turns % _LOOK_EVERY == 0
+            or self._debug
+            or (not ready and (self.held or self._stopping or len(self._selector.get_map()) > 1))
+        ):
             super()._run_once()  # type: ignore[misc]
             return
-        self.ripen()
+        if not ready:
+            self.advance()
+        elif self._timers and self._timers[0][0] <= self._now:
+            self.ripen()
         for _ in range(len(ready)):
             handle = ready.popleft()
             if not handle._cancelled:
@@ -167,14 +182,8 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         finally:
             self.release()
 
-    def advance(self, until: float = inf) -> None:
-        """Go to the next timer that is no passive one.
-
-        Called by the loop itself when nothing is ready to run. A subclass that lets time pass in smaller steps calls it
-        with a limit.
-
-        Args:
-            until: Go no further than to this instant.
+    def advance(self) -> None:
+        """Go to the next timer that is no passive one. Called by the loop itself when nothing is ready to run.
 
         Raises:
             NothingLeft: There is none.
@@ -183,14 +192,26 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         while timers and timers[0][2].cancelled():
             heapq.heappop(timers)
         if not timers:
-            raise NothingLeft(self._what_waits())
-        self.reach(min(timers[0][0], until))
+            self.nothing_left()
+            return
+        when = timers[0][0]
+        if self.step is not None:
+            when = min(when, self._now + self.step())
+        self.reach(when)
         passive = self._passive
         while passive and (passive[0][0] <= self._now or passive[0][2].cancelled()):
             handle = heapq.heappop(passive)[2]
             if not handle.cancelled():
                 self.call_soon(self._run_passive, handle)
         self.ripen()
+
+    def nothing_left(self) -> None:
+        """Nothing is left that could ever happen. A subclass may know what to do about it.
+
+        Raises:
+            NothingLeft: Always, in here.
+        """
+        raise NothingLeft(self._what_waits())
 
     def ripen(self) -> None:
         """Have the timers run that are due."""

@@ -357,7 +357,12 @@ class Books:
         now = self._time()
         self.running += 1
         record.started = now
-        record.ready = ready = min(now, self._ready_since(work, record))
+        ready = record.submitted
+        if self._ready_at:
+            ready = max(ready, self._ready_at.get(work.id, 0.0))
+        for artifact in work.inputs:
+            ready = max(ready, self._made.get(artifact, 0.0))
+        record.ready = ready = min(now, ready)
         for service in self._uses[work.task]:
             service.start(now)
             if ready < now:
@@ -368,16 +373,8 @@ class Books:
             waited = f"waited {now - record.submitted:.1f}s" if now - record.submitted >= 0.05 else ""
             self._trace.add(work.started_at or 0.0, "started", work.task, work.id, _with(record.item, waited))
 
-    def _ready_since(self, work: runcue.Work, record: Record) -> float:
-        ready = record.submitted
-        if self._ready_at:
-            ready = max(ready, self._ready_at.get(work.id, 0.0))
-        for artifact in work.inputs:
-            ready = max(ready, self._made.get(artifact, 0.0))
-        return ready
-
     def _on_complete(self, work: runcue.Work, _result: object, duration: float) -> None:
-        if self.open and self._settle(work, "completed", f"{duration * 1000:.0f}ms"):
+        if self.open and self._settle(work, "completed", f"{duration * 1000:.0f}ms" if self._takers else ""):
             self.tasks[work.task].durations.append(duration)
 
     def _on_failure(self, work: runcue.Work, error: BaseException) -> None:

@@ -11,10 +11,9 @@ import asyncio
 import gc
 import time
 from collections.abc import Callable, Coroutine
-from math import inf
 from typing import Any, TypeVar
 
-from runcue.testing import NothingLeft, VirtualTimeLoop
+from runcue.testing import VirtualTimeLoop
 
 T = TypeVar("T")
 
@@ -23,26 +22,17 @@ class RehearsalLoop(VirtualTimeLoop):
     """Virtual time for whole programs.
 
     Attributes:
-        step: Gives the seconds by which time may pass at once, so that what is looked at now and then is looked at on
-            the way to a timer that is far off; None for any.
         on_nothing_left: Called, once, when nothing is left that could ever happen, instead of raising `NothingLeft`.
     """
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.step: Callable[[], float] | None = None
-        self.on_nothing_left: Callable[[], object] | None = None
+    on_nothing_left: Callable[[], object] | None = None
 
-    def advance(self, until: float = inf) -> None:
-        """See `VirtualTimeLoop.advance`."""
-        if self.step is not None:
-            until = min(until, self.time() + self.step())
-        try:
-            super().advance(until)
-        except NothingLeft:
-            tell, self.on_nothing_left = self.on_nothing_left, None
-            if tell is None:
-                raise
+    def nothing_left(self) -> None:
+        """See `VirtualTimeLoop.nothing_left`."""
+        tell, self.on_nothing_left = self.on_nothing_left, None
+        if tell is None:
+            super().nothing_left()
+        else:
             self.call_soon(tell)
 
 

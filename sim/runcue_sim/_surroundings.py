@@ -15,7 +15,6 @@ import signal
 import threading
 from collections.abc import Callable
 from contextvars import Context
-from math import inf
 from types import FrameType
 from typing import Any, Self
 
@@ -87,11 +86,11 @@ class WatchedLoop(VirtualTimeLoop):
         self.spins = False
         super().__init__()
 
-    def advance(self, until: float = inf) -> None:
+    def advance(self) -> None:
         self._steps = 0
         self._advances = True
         try:
-            super().advance(until)
+            super().advance()
         except NothingLeft:
             self._look()
             raise
