@@ -25,6 +25,9 @@ REAL_PATIENCE: Final = 60.0
 RECHECKED: Final = 5.0
 """Seconds after which runcue has asked every gate again that may have changed its mind without anybody telling."""
 
+_FOR_EVER: Final = frozenset(("no producer", "cycle", "upstream failed"))
+"""What `cue.why()` says of works that more time would not help."""
+
 TICK: Final = 0.05
 """Seconds after which runcue asks opaque gates again, if they are few."""
 
@@ -128,6 +131,7 @@ async def go_through(play: Play, *, duration: float | None = None, timeout: floa
                     group.given_up = not left
         except TimeoutError:
             ending.cut = "duration"
+            _look_at_blocked(play, ending, _FOR_EVER)
         except asyncio.CancelledError:
             ending.cut = "interrupt"
         now = asyncio.get_running_loop().time()
@@ -204,9 +208,17 @@ async def _nothing_moves(play: Play) -> None:
             return
 
 
-def _look_at_blocked(play: Play, ending: Ending) -> None:
-    """Find out what cannot run, in groups of works that are alike, the largest first."""
+def _look_at_blocked(play: Play, ending: Ending, verdicts_for: frozenset[str] | None = None) -> None:
+    """Find out what cannot run, in groups of works that are alike, the largest first.
+
+    Args:
+        play: At rest; or cut off, and then much waits for what would have come.
+        ending: Takes what is found.
+        verdicts_for: Only works of which `cue.why()` says one of these; None: all.
+    """
     found = play.cue.debug_blocked()
+    if verdicts_for is not None:
+        found = [one for one in found if play.cue.why(one["work"]).verdict in verdicts_for]
     works = [one["work"] for one in found]
     purposely = _lost_on_purpose(play, works)
     play.books.excused |= purposely

@@ -342,3 +342,24 @@ def test_a_gate_that_never_answers_is_told_in_one_line(sim: Any) -> None:
         code=3,
     )
     assert facts["works"]["blocked"] == 1
+
+
+def test_what_can_never_run_is_told_of_a_run_that_was_cut_short_too(sim: Any) -> None:
+    facts, text = sim(
+        """
+        cue = runcue.Cue()
+        cue.service("api", concurrent=1)
+        cue.task("never", inputs="no/such/file")(lambda work: None)
+        cue.task("slow", uses="api", outputs=lambda work: f"out/{work.params['n']}")(lambda work: None)
+
+        async def submit():
+            await cue.submit("never")
+            for n in range(5):
+                await cue.submit("slow", params={"n": n})
+        """,
+        *("--latency", "1s", "--duration", "2.5"),
+        code=3,
+    )
+    assert facts["works"]["completed"] == 2
+    assert [(group["task"], group["count"]) for group in facts["blocked"]] == [("never", 1)]
+    assert "Ended by --duration after 2.50 s, 4 unfinished" in text
