@@ -17,7 +17,6 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from random import SystemRandom
 from typing import TYPE_CHECKING, Self
@@ -145,7 +144,9 @@ async def _tell_progress(prepared: Prepared) -> None:
 def _is_watched(options: argparse.Namespace) -> bool:
     if options.no_tui or options.verbose or options.json == "-":
         return False
-    has_rich = find_spec("rich") is not None
+    from runcue_sim._snapshot import is_available  # noqa: PLC0415 - what shows a run is only for those who watch
+
+    has_rich = is_available()
     if options.tui and not has_rich:
         raise BadUsage("--tui needs rich: pip install 'runcue[sim]'")
     return bool(options.tui) or (has_rich and not options.fast and sys.stdout.isatty())
