@@ -61,10 +61,6 @@ class Overlay:
         """Whether the rehearsal has made or unmade it."""
         return key_of(artifact) in self._made
 
-    def answers_for(self, artifact: Artifact) -> bool:
-        """Whether a gate that asks this artifact is to be given the overlay's answer."""
-        return type(artifact) is not StandIn  # which asks the overlay by itself
-
     def valid(self, artifact: Artifact) -> bool:
         """Whether it is valid, as the rehearsal sees it."""
         made = self._made.get(key_of(artifact))

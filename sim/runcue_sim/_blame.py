@@ -12,6 +12,7 @@ import inspect
 import os
 import sys
 import sysconfig
+from asyncio import CancelledError
 from collections.abc import Iterator
 from pathlib import Path
 from traceback import walk_tb
@@ -51,14 +52,14 @@ def told(where: str, what: str) -> Iterator[None]:
     """
     try:
         yield
-    except (BadUsage, KeyboardInterrupt):
+    except (BadUsage, KeyboardInterrupt, CancelledError, GeneratorExit):
         raise
     except Refused as error:
         raise BadUsage(f"{_line_of(error) or where}: {error}") from error
     except SystemExit as error:
         code = one_line(str(error.code))
         raise BadUsage(f"{_line_of(error) or where}: {what} exits (SystemExit: {code})") from error
-    except Exception as error:
+    except BaseException as error:
         words = one_line(str(error.msg if isinstance(error, SyntaxError) else error))
         text = f"{_line_of(error) or where}: {type(error).__name__}{f': {words}' if words else ''}"
         if isinstance(error, ImportError) and "relative import" in words:

@@ -7,12 +7,10 @@ corners something was wrong once.
 from __future__ import annotations
 
 import asyncio
-import functools
 import gc
 import os
 import threading
 import weakref
-from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -22,34 +20,10 @@ import runcue
 from runcue import Flag
 from runcue._artifacts import READS
 from runcue.testing import FakeExecutor, Recorder
-from tests.property.worlds import GuardedLoop
+from tests.virtual import clock, there, virtual
 
 COMPLETED, PENDING = runcue.WorkState.COMPLETED, runcue.WorkState.PENDING
 RUNNING, CANCELLED = runcue.WorkState.RUNNING, runcue.WorkState.CANCELLED
-
-
-def virtual(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
-    """Run an async test on the virtual clock, where a lost wake-up and a spin end it at once."""
-
-    @functools.wraps(test)
-    def on_virtual_clock(*args: Any, **kwargs: Any) -> None:
-        with asyncio.Runner(loop_factory=GuardedLoop) as runner:
-            runner.run(test(*args, **kwargs))
-            complaints = runner.get_loop().complaints  # type: ignore[attr-defined]
-        assert not complaints, complaints
-
-    return on_virtual_clock
-
-
-def clock() -> float:
-    return asyncio.get_running_loop().time()
-
-
-def there(cue: runcue.Cue, *flags: Flag) -> None:
-    """Set flags that belong to a cue, in order: each is newer than those before it."""
-    for flag in flags:
-        flag.share(cue._dispatcher.flags)
-        flag.set()
 
 
 def maker(cue: runcue.Cue, *, lasts: float = 10.0, **options: Any) -> list[str]:

@@ -7,7 +7,6 @@ test_tracked.py, how files are published in test_publish.py.
 from __future__ import annotations
 
 import asyncio
-import functools
 import gc
 import itertools
 import logging
@@ -15,7 +14,7 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -27,34 +26,11 @@ import runcue
 from runcue import File, Flag
 from runcue.testing import FakeExecutor, Recorder
 from tests.property.worlds import GuardedLoop
+from tests.virtual import clock, there, virtual
 
 HOUR = 3600.0
 COMPLETED, PENDING = runcue.WorkState.COMPLETED, runcue.WorkState.PENDING
 FAILED, CANCELLED = runcue.WorkState.FAILED, runcue.WorkState.CANCELLED
-
-
-def virtual(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
-    """Run an async test on the virtual clock, where a lost wake-up and a spin end it at once."""
-
-    @functools.wraps(test)
-    def on_virtual_clock(*args: Any, **kwargs: Any) -> None:
-        with asyncio.Runner(loop_factory=GuardedLoop) as runner:
-            runner.run(test(*args, **kwargs))
-            complaints = runner.get_loop().complaints  # type: ignore[attr-defined]
-        assert not complaints, complaints
-
-    return on_virtual_clock
-
-
-def clock() -> float:
-    return asyncio.get_running_loop().time()
-
-
-def there(cue: runcue.Cue, *flags: Flag) -> None:
-    """Set flags that belong to a cue, in order: each is newer than those before it."""
-    for flag in flags:
-        flag.share(cue._dispatcher.flags)
-        flag.set()
 
 
 def worker(cue: runcue.Cue, name: str = "t", *, lasts: float = 0.0, **options: Any) -> list[Any]:

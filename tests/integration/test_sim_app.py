@@ -319,6 +319,11 @@ def test_a_mistake_in_a_description_is_told_with_the_line_that_makes_it(folder: 
     assert refusal("app.py:cue").startswith("app.py:3: ConfigurationError: ")
 
 
+def test_what_is_no_ordinary_exception_is_told_with_its_line_too(folder: Path) -> None:
+    write(folder / "app.py", "class Boom(BaseException): ...\n\nraise Boom('away')")
+    assert refusal("app.py:cue") == "app.py:3: Boom: away"
+
+
 def test_a_syntax_error_is_told_with_its_line(folder: Path) -> None:
     write(folder / "app.py", "import runcue\n\ncue = runcue.Cue(\n")
     assert refusal("app.py:cue") == "app.py:3: SyntaxError: '(' was never closed"
