@@ -12,10 +12,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from runcue._artifacts import Artifact, File, Flag, exists
-from runcue._carrying import atomic_write
-from runcue._cue import Cue
-from runcue._errors import (
+from runcue._api.cue import Cue
+from runcue._api.handle import WorkHandle
+from runcue._api.run import run
+from runcue._artifacts.artifact import Artifact, File, Flag, exists
+from runcue._explain.why import Missing, Why, WhyStale
+from runcue._freshness.newer import newer
+from runcue._handlers.outputs import atomic_write
+from runcue._limits.service import ServiceStatus
+from runcue._model.errors import (
     ArtifactError,
     ConfigurationError,
     CueFailed,
@@ -37,12 +42,9 @@ from runcue._errors import (
     WorkTimeout,
     WrongLoop,
 )
-from runcue._freshness import newer
-from runcue._handle import WorkHandle
-from runcue._run import run
-from runcue._service import ServiceStatus
-from runcue._why import Missing, Why, WhyStale
-from runcue._work import PriorityContext, Summary, Task, Work, WorkState
+from runcue._model.phases import WorkState
+from runcue._model.summary import Summary
+from runcue._model.work import PriorityContext, Task, Work
 
 __all__ = [
     "Artifact",
@@ -98,25 +100,25 @@ WorkUnit = Work
 """The former name of `Work`."""
 
 if TYPE_CHECKING:
-    from runcue._blocking import blocking
-    from runcue._digesting import digest
-    from runcue._plan import Cycle, Plan, PlannedWork, ServiceTime
+    from runcue._api.blocking import blocking
+    from runcue._freshness.digest import digest
+    from runcue._planning.plan import Cycle, Plan, PlannedWork, ServiceTime
 else:
 
     def __getattr__(name: str) -> Any:
         # anyio takes longer to import than all of runcue; only who calls blocking() pays for it.
         if name == "blocking":
-            from runcue._blocking import blocking  # noqa: PLC0415
+            from runcue._api.blocking import blocking  # noqa: PLC0415
 
             return blocking
         if name == "digest":
-            from runcue._digesting import digest  # noqa: PLC0415 - hashes and JSON, needed by few
+            from runcue._freshness.digest import digest  # noqa: PLC0415 - hashes and JSON, needed by few
 
             return digest
         if name in ("Cycle", "Plan", "PlannedWork", "ServiceTime"):
-            from runcue import _plan  # noqa: PLC0415
+            from runcue._planning import plan  # noqa: PLC0415
 
-            return getattr(_plan, name)
+            return getattr(plan, name)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
     def __dir__() -> list[str]:

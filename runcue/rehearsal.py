@@ -13,14 +13,14 @@ import asyncio
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any, Final
 
-from runcue._artifacts import OVERLAY, READS, Artifact, changed, key_of
-from runcue._core import Core
-from runcue._cue import Cue
-from runcue._errors import ConfigurationError, UnknownService, UsageError
-from runcue._freshness import Verdict
-from runcue._rate import parse_rate
-from runcue._registry import positive_int, seconds_or_none
-from runcue._work import Declaration, Task, Work
+from runcue._api.cue import Cue
+from runcue._artifacts.artifact import OVERLAY, READS, Artifact, changed, key_of
+from runcue._freshness.newer import Verdict
+from runcue._model.checks import positive_int, seconds_or_none
+from runcue._model.errors import ConfigurationError, UnknownService, UsageError
+from runcue._model.rate import parse_rate
+from runcue._model.work import Declaration, Task, Work
+from runcue._scheduling.core import Core
 from runcue.testing import FakeExecutor
 
 __all__ = ["Overlay", "StandIn", "hear_submissions", "rehearse", "set_limits"]

@@ -17,9 +17,9 @@ from collections.abc import Callable, Coroutine, Mapping
 from contextvars import Context
 from typing import Any, NamedTuple, TypeVar
 
-from runcue._cue import Cue
-from runcue._errors import RuncueError
-from runcue._work import Work
+from runcue._api.cue import Cue
+from runcue._model.errors import RuncueError
+from runcue._model.work import Work
 from runcue.abc import Clock, Deliver, TimerHandle
 
 __all__ = ["EPOCH", "FakeExecutor", "Heard", "NothingLeft", "Recorder", "VirtualTimeLoop", "run"]

@@ -17,15 +17,15 @@ from typing import Any
 import pytest
 
 import runcue
-from runcue._callbacks import RUN, SKIP, Callbacks
-from runcue._core import Core
-from runcue._dispatcher import Dispatcher
-from runcue._freshness import Newer
-from runcue._looks import Looks
-from runcue._pending import Route
-from runcue._service import Service
-from runcue._stopping import Stopping
-from runcue._work import READY
+from runcue._callbacks.callbacks import RUN, SKIP, Callbacks
+from runcue._dispatch.dispatcher import Dispatcher
+from runcue._freshness.newer import Newer
+from runcue._lifecycle.stopping import Stopping
+from runcue._limits.service import Service
+from runcue._model.phases import READY
+from runcue._scheduling.core import Core
+from runcue._scheduling.rechecking import Looks
+from runcue._scheduling.run_queue import Route
 from runcue_sim import _faults, _inflicting
 from runcue_sim._chance import Chance
 from runcue_sim._check import Found, Report, check, relevant, shrink

@@ -9,7 +9,7 @@ import pytest
 
 from runcue_sim._cli import main
 from runcue_sim._options import parse
-from tests.test_readme import ROOT, run_block
+from tests.docs.test_readme import ROOT, run_block
 
 PAGE = ROOT / "docs" / "simulator.md"
 TEXT = PAGE.read_text(encoding="utf-8")
@@ -49,7 +49,7 @@ def test_a_command_of_the_page_prints_what_is_said(
 
 
 def test_its_program_runs_as_written(tmp_path: Path) -> None:
-    from tests.test_readme import Block
+    from tests.docs.test_readme import Block
 
     [body] = [body for language, name, body in BLOCKS if language == "python" and not name]
     run_block(PAGE, Block("python", 1, body), tmp_path)

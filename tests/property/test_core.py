@@ -16,12 +16,9 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from runcue._core import Core
-from runcue._errors import InvalidTransition
-from runcue._pending import Ordered, Route
-from runcue._rate import parse_rate
-from runcue._service import UNBOUNDED, Service
-from runcue._work import (
+from runcue._limits.service import UNBOUNDED, Service
+from runcue._model.errors import InvalidTransition
+from runcue._model.phases import (
     ASKING,
     CANCELLED,
     COMPLETED,
@@ -33,9 +30,12 @@ from runcue._work import (
     SETTLED,
     SKIPPED,
     WAITING,
-    Task,
-    Work,
 )
+from runcue._model.rate import parse_rate
+from runcue._model.work import Task, Work
+from runcue._scheduling.core import Core
+from runcue._scheduling.priority_queue import Ordered
+from runcue._scheduling.run_queue import Route
 from tests.property.worlds import Tally
 
 KEEP = 5

@@ -19,7 +19,7 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 import runcue
-from runcue._executors import ThreadExecutor
+from runcue.executors.threads import ThreadExecutor
 from tests.property.worlds import Tally, silence
 
 PATIENCE = 20.0  # seconds of real time, for a busy machine; an example takes a tenth of one

@@ -1,0 +1,127 @@
+"""`runcue.blocking(cue)`: the same calls without await, for programs that are not async.
+
+Lives here: `Blocking`, on anyio's blocking portal, which runs an event loop in a thread of its own.
+
+Must not know: anything but the public calls of a cue.
+"""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from functools import partial
+from types import TracebackType
+from typing import Any, Self
+
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+
+from runcue._api.cue import Cue
+from runcue._api.handle import WorkHandle
+from runcue._model.errors import UsageError
+from runcue._model.phases import WorkState
+from runcue._model.summary import Summary
+from runcue._model.work import Work
+
+__all__ = ["Blocking", "blocking"]
+
+
+class Blocking:
+    """A cue whose calls block. Made by `runcue.blocking(cue)`; usable from any thread inside its `with`."""
+
+    def __init__(self, cue: Cue) -> None:
+        self.cue = cue
+        self._context: AbstractContextManager[BlockingPortal] | None = None
+        self._portal: BlockingPortal | None = None
+
+    def __enter__(self) -> Self:
+        if self._context is not None:
+            raise UsageError("This runcue.blocking() is in use already; each `with` needs one of its own.")
+        self._context = start_blocking_portal("asyncio")
+        self._portal = self._context.__enter__()
+        try:
+            self._portal.call(self.cue.start)
+        except BaseException:
+            self._leave()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Drain and stop on a clean exit; cancel everything on an exception."""
+        try:
+            self._call(partial(self.cue.__aexit__, kind, error, traceback))
+        finally:
+            self._leave()
+
+    def _leave(self) -> None:
+        context, self._context, self._portal = self._context, None, None
+        if context is not None:
+            context.__exit__(None, None, None)
+
+    def _call(self, function: Callable[[], Any]) -> Any:
+        if self._portal is None:
+            raise UsageError("runcue.blocking() is usable only inside its `with` block.")
+        return self._portal.call(function)
+
+    def submit(
+        self, task: str | Callable[..., Any], *, params: Mapping[str, Any] | None = None, **options: Any
+    ) -> WorkHandle:
+        """See `Cue.submit`, whose other options it takes, too."""
+        handle: WorkHandle = self._call(partial(self.cue.submit, task, params=params, **options))
+        return handle
+
+    def result(self, handle: WorkHandle) -> Any:
+        """Wait for a work and take its result; see `WorkHandle.result`."""
+        return self._call(handle.result)
+
+    def wait(self, handle: WorkHandle) -> Work:
+        """Wait until a work has settled; see `WorkHandle.wait`."""
+        work: Work = self._call(handle.wait)
+        return work
+
+    def get(self, work_id: str) -> Work | None:
+        """See `Cue.get`."""
+        work: Work | None = self._call(partial(self.cue.get, work_id))
+        return work
+
+    def list(
+        self, *, state: WorkState | None = None, task: str | None = None, limit: int = 100
+    ) -> builtins.list[Work]:
+        """See `Cue.list`."""
+        works: builtins.list[Work] = self._call(partial(self.cue.list, state=state, task=task, limit=limit))
+        return works
+
+    def cancel(self, work_id: str) -> bool:
+        """See `Cue.cancel`."""
+        return bool(self._call(partial(self.cue.cancel, work_id)))
+
+    def drain(self) -> Summary:
+        """See `Cue.drain`."""
+        summary: Summary = self._call(self.cue.drain)
+        return summary
+
+    def stop(self, *, drain: bool = True, timeout: float | None = None) -> Summary:
+        """See `Cue.stop`."""
+        summary: Summary = self._call(partial(self.cue.stop, drain=drain, timeout=timeout))
+        return summary
+
+
+def blocking(cue: Cue) -> Blocking:
+    """Use a cue from synchronous code.
+
+    Args:
+        cue: A cue that is not started; it is started on entry, and drained and stopped on a clean exit.
+
+    Example:
+        >>> import runcue
+        >>> cue = runcue.Cue()
+        >>> @cue.task("double")
+        ... def double(work):
+        ...     return 2 * work.params["number"]
+        >>> with runcue.blocking(cue) as b:
+        ...     b.result(b.submit("double", params={"number": 21}))
+        42
+    """
+    return Blocking(cue)

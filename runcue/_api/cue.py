@@ -1,0 +1,933 @@
+"""The face of runcue: `Cue`, one object that is described, started, fed and drained.
+
+Lives here: argument checks and delegation. Whatever is decided is decided below.
+
+Must not know: order, limits, tasks of asyncio.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import builtins
+import contextvars
+import inspect
+import os
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from concurrent.futures import Future
+from secrets import token_hex
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
+
+from runcue._api.handle import WorkHandle
+from runcue._artifacts.artifact import READS, Artifact, File, key_of
+from runcue._callbacks.callbacks import HOLD, NO, Callbacks, GateAnswer
+from runcue._dispatch.dispatcher import Dispatcher
+from runcue._explain.reasons import Reason, not_ready, reason_of
+from runcue._explain.why import Explainer, Why, WhyStale
+from runcue._handlers.outputs import write
+from runcue._lifecycle.diagnostics import Pitfalls
+from runcue._lifecycle.overdue import Overdue
+from runcue._lifecycle.stopping import FINISH, KILL, Stopping
+from runcue._limits.service import ServiceStatus
+from runcue._model.checks import check_callback, positive_int, seconds_or_none
+from runcue._model.current import CURRENT
+from runcue._model.errors import ConfigurationError, CueStopped, UnknownWork, UsageError, WrongLoop
+from runcue._model.events import Event
+from runcue._model.phases import FRESH, RUNNING, SETTLED, WorkState
+from runcue._model.summary import Summary
+from runcue._model.texts import how_many
+from runcue._model.work import PriorityContext, Task, Work
+from runcue._registration.registry import DEFAULT, Registry, take_over
+from runcue._scheduling.core import Core
+from runcue.abc import Executor, Freshness
+from runcue.executors.threads import ThreadExecutor
+
+if TYPE_CHECKING:
+    # Imported where they are used: few programs plan, draw or watch, and they would be a tenth of `import runcue`.
+    from runcue._artifacts.watching import Watcher
+    from runcue._planning.plan import Plan
+    from runcue._planning.submissions import Submission
+
+__all__ = ["Cue", "cues_in"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+OneArtifact = str | os.PathLike[str] | Artifact
+Artifacts = (
+    OneArtifact | Iterable[OneArtifact] | Callable[[Work], OneArtifact | Iterable[OneArtifact] | None] | None
+)
+"""What `inputs=` and `outputs=` take."""
+
+_NOTHING_DECLARED = (None, None, DEFAULT, None, None, False)
+
+# Names of this module's own: submit() is short enough to feel each look-up.
+_new_handle = str.__new__
+_running_loop = asyncio.get_running_loop
+_copy_context = contextvars.copy_context
+
+_started: weakref.WeakSet[Cue] = weakref.WeakSet()
+
+
+class Cue:
+    """Decides when work runs; your code decides what it does.
+
+    A cue holds services (limits), tasks (handlers) and the works submitted to it. Before it runs a work it asks
+    `is_ready` (are the inputs valid?) and `is_stale` (is the output missing or old?).
+
+    Args:
+        pending_warn_after: Warn about a work that has been pending for so many seconds. None: never.
+        pending_timeout: Fail it after so many, with `PendingTimeout`. For pipelines in which no work should wait long.
+        stall_warn_after: Warn when nothing started or settled for so many seconds.
+        stall_timeout: Fail all pending works with `StallTimeout` when nothing did for so many seconds, nothing is
+            running and no instant is known at which that would change. For batches whose queue is long.
+        keep: How many settled works `get()` and `list()` still know. Handles keep their own.
+        max_threads: How many sync handlers may run at once where no service limits them.
+        recheck: Look now and then whether works that were not ready have become so by something outside this cue.
+        id_prefix: Fixes the first part of the ids, for logs that must be equal from run to run.
+        executor: Runs sync handlers; by default daemon threads of the cue's own.
+
+    Raises:
+        ConfigurationError: A value cannot work.
+
+    Example:
+        >>> import runcue
+        >>> cue = runcue.Cue()
+        >>> cue.service("api", rate="60/min", concurrent=5)
+        >>> @cue.task("double", uses="api")
+        ... def double(work):
+        ...     return 2 * work.params["number"]
+        >>> async def main():
+        ...     async with cue:
+        ...         handle = await cue.submit("double", params={"number": 21})
+        ...         return await handle.result()
+        >>> runcue.run(main)
+        42
+    """
+
+    def __init__(
+        self,
+        *,
+        pending_warn_after: float | None = None,
+        pending_timeout: float | None = None,
+        stall_warn_after: float | None = None,
+        stall_timeout: float | None = None,
+        keep: int = 10_000,
+        max_threads: int = 64,
+        recheck: bool = True,
+        id_prefix: str | None = None,
+        executor: Executor | None = None,
+    ) -> None:
+        if type(keep) is not int or keep < 0:
+            raise ConfigurationError(f"keep must be a whole number of at least 0, not {keep!r}.")
+        if id_prefix is not None and type(id_prefix) is not str:
+            raise ConfigurationError(f"id_prefix must be a str, not {id_prefix!r}.")
+        self._core = Core(
+            keep=keep,
+            max_threads=positive_int(max_threads, "max_threads"),
+            pending_warn_after=seconds_or_none(pending_warn_after, "pending_warn_after"),
+            pending_timeout=seconds_or_none(pending_timeout, "pending_timeout"),
+            stall_warn_after=seconds_or_none(stall_warn_after, "stall_warn_after"),
+            stall_timeout=seconds_or_none(stall_timeout, "stall_timeout"),
+        )
+        self._callbacks = Callbacks()
+        self._registry = Registry(self._core)
+        self._dispatcher = Dispatcher(
+            self._core, self._callbacks, ThreadExecutor() if executor is None else executor, recheck=recheck
+        )
+        self._watchers: builtins.list[Watcher] = []
+        self._explainer = Explainer(
+            self._core,
+            self._dispatcher.holders,
+            self._is_watched,
+            lambda: bool(self._watchers),
+            self._dispatcher.is_still,
+        )
+        self._overdue = Overdue(self._core, self._dispatcher, self._explainer)
+        self._pitfalls = Pitfalls(self._core, self._dispatcher, self._explainer)
+        self._stopping = Stopping(self._core, self._dispatcher, self._explainer)
+        self._stopping.before_summary = self._pitfalls.look_now
+        # A random prefix and a counter: unique across cues and runs, at a tenth of the price of a uuid each.
+        self._prefix = f"{token_hex(3)}-" if id_prefix is None else id_prefix
+        self._number = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = 0
+        self._stopped = False
+        self._inbox: deque[Callable[[], None]] = deque()
+        self._stopping.inbox = self._inbox
+        self._stopping.on_stopped = self._on_stopped
+
+    # --- Description --------------------------------------------------------------------------------------------
+
+    def service(
+        self,
+        name: str,
+        *,
+        rate: str | None = None,
+        concurrent: int | None = None,
+        burst: int | None = None,
+        limiter: Any = None,
+    ) -> None:
+        """Register a service: limits under one name, shared by all tasks that use it.
+
+        Args:
+            name: What tasks call it in `uses=`.
+            rate: "60/min", "10/sec", "1.5/sec", "1000/hour", "100/15min": no window of that length, wherever it
+                starts, sees more starts than that.
+            concurrent: How many handlers may run at the same time.
+            burst: Makes the rate a continuously refilled bucket of that size instead: at most burst + elapsed * rate
+                starts in any stretch of time.
+            limiter: An `aiolimiter.AsyncLimiter` instead of `rate=`, for instance one shared with other code.
+
+        Raises:
+            ConfigurationError: A value cannot work, or the name is taken.
+        """
+
+        def make_limiter(**options: Any) -> Any:
+            from runcue._limits.token_bucket import BucketLimiter  # noqa: PLC0415 - aiolimiter is needed by few and costs import time
+
+            return BucketLimiter(**options)
+
+        self._registry.add_service(name, rate, concurrent, burst, limiter, make_limiter)
+
+    def task(
+        self,
+        name: str,
+        *,
+        uses: str | builtins.list[str] | tuple[str, ...] | None = None,
+        timeout: float | None = None,
+        inputs: Artifacts = None,
+        outputs: Artifacts = None,
+        fresh: Freshness | None = DEFAULT,
+        key: Hashable | Callable[[Work], Hashable] = None,
+        duplicate: Literal["join", "error"] = "join",
+    ) -> Callable[[F], F]:
+        """Register a handler under a name, as a decorator.
+
+        A plain function runs in a thread, an `async def` on the event loop.
+
+        Args:
+            name: What `submit()` calls it.
+            uses: One service or several; of several, all limits are taken in one step or none.
+            timeout: Seconds a run may take before its work fails with `WorkTimeout`. Async handlers are cancelled; a
+                thread cannot be, its slot stays taken until it returns.
+            inputs: The artifacts its works need: one or several, or a function of the work that gives them; text and
+                paths mean files. A work is ready when all of them are valid and nobody is about to make them anew.
+            outputs: The artifacts that prove its works, likewise. A work is stale when one of them is missing, not
+                valid or out of date; a handler that returns without them fails with `MissingOutput`. Where is_ready or
+                is_stale exist for the task, they must say yes as well.
+            fresh: When outputs are out of date: `newer()` (by time, the default), `digest()` (by content), or None
+                (never, as long as they are valid).
+            key: What makes two works the same instead of their outputs; a value, or a function of the work.
+            duplicate: What becomes of a work while another pending or running one makes the same: "join" lets it
+                settle with that one, "error" refuses it. With other params it is always refused.
+
+        Returns:
+            A decorator that returns the handler unchanged.
+
+        Raises:
+            UnknownService: `uses` names a service that is not registered.
+            DuplicateTask: Another handler has that name. The same function defined again (a notebook cell) replaces
+                itself.
+            ConfigurationError: A value or the handler's signature cannot work.
+        """
+
+        def register(handler: F) -> F:
+            task = self._registry.add_task(name, handler, uses, timeout)
+            self._registry.set_artifacts(task, needs, proofs, fresh, key, duplicate)
+            task.dispatcher = self._dispatcher
+            task.submitter = self._submit_from_handler
+            task.writer = write
+            return handler
+
+        # Checked now, not when the decorator is applied: the mistake is in this line.
+        self._registry.check_task(name, uses, timeout)
+        needs = self._registry.check_artifacts(inputs, f"inputs of task {name!r}")
+        proofs = self._registry.check_artifacts(outputs, f"outputs of task {name!r}")
+        self._registry.check_fresh(fresh, f"fresh of task {name!r}")
+        self._registry.check_duplicate(duplicate)
+        return register
+
+    def get_task(self, name: str) -> Task | None:
+        """The registered task of that name, None if there is none."""
+        return self._core.tasks.get(name)
+
+    def tasks(self) -> builtins.list[Task]:
+        """The registered tasks, in the order of their registration."""
+        return builtins.list(self._core.tasks.values())
+
+    @property
+    def max_threads(self) -> int:
+        """How many sync handlers may run at once where no service limits them."""
+        return self._core.threads.concurrent
+
+    def services(self) -> builtins.list[ServiceStatus]:
+        """The registered services with their limits and what these allow now, in the order of their registration."""
+        now = self._dispatcher.now()
+        running = self._loop is not None
+        return [service.status(now, running=running) for service in self._core.services.values()]
+
+    @overload
+    def is_ready(self, gate: F) -> F: ...
+    @overload
+    def is_ready(self, *, task: str) -> Callable[[F], F]: ...
+    def is_ready(self, gate: Any = None, *, task: str | None = None) -> Any:
+        """Register the question "are the inputs valid?", plain or async.
+
+        It is asked soon after submission and again immediately before the start. False keeps the work pending;
+        `(False, "reason")` does too, and the reason is shown by `debug_blocked()`. Raising counts as False.
+
+        Args:
+            gate: Takes the work. Absent when used as `@cue.is_ready(task="name")`.
+            task: Ask this one for works of that task, instead of the general one.
+        """
+        return self._gate("ready", gate, task)
+
+    @overload
+    def is_stale(self, gate: F) -> F: ...
+    @overload
+    def is_stale(self, *, task: str) -> Callable[[F], F]: ...
+    def is_stale(self, gate: Any = None, *, task: str | None = None) -> Any:
+        """Register the question "is the output missing or old?", plain or async.
+
+        It is asked after is_ready said yes. False skips the work. Raising counts as True.
+
+        Args:
+            gate: Takes the work. Absent when used as `@cue.is_stale(task="name")`.
+            task: Ask this one for works of that task, instead of the general one.
+        """
+        return self._gate("stale", gate, task)
+
+    def _gate(self, kind: str, gate: Any, task: str | None) -> Any:
+        def register(call: Any) -> Any:
+            self._registry.set_gate(kind, call, task)
+            self._dispatcher.looks.changed()
+            self._dispatcher.wake()
+            return call
+
+        return register if gate is None else register(gate)
+
+    def priority(self, call: Callable[[PriorityContext], float]) -> Callable[[PriorityContext], float]:
+        """Register how urgent a work is: 0.0 to 1.0, clamped; a plain function, asked once when a work becomes ready.
+
+        1.0 is worth a head start of 60 seconds over 0.0. Works of equal priority run in submission order.
+        """
+        check_callback(call, "priority", ("ctx",))
+        if inspect.iscoroutinefunction(call):
+            raise ConfigurationError(
+                "A priority callback must be a plain function: order is decided in one step."
+            )
+        self._callbacks.priority = call
+        self._core.ordered = True
+        return call
+
+    def on_start(self, listener: F) -> F:
+        """Hear (work) when a handler is about to be entered, once per attempt."""
+        return self._listen(Event.START, listener)
+
+    def on_complete(self, listener: F) -> F:
+        """Hear (work, result, duration in seconds) when a handler has returned."""
+        return self._listen(Event.COMPLETE, listener)
+
+    def on_failure(self, listener: F) -> F:
+        """Hear (work, error) when a work has failed: its handler raised, or a time-out struck."""
+        return self._listen(Event.FAILURE, listener)
+
+    def on_skip(self, listener: F) -> F:
+        """Hear (work) when is_stale said that its output is up to date."""
+        return self._listen(Event.SKIP, listener)
+
+    def on_cancel(self, listener: F) -> F:
+        """Hear (work) when it was cancelled."""
+        return self._listen(Event.CANCEL, listener)
+
+    def on_pending_warning(self, listener: F) -> F:
+        """Hear (work, seconds) when it has been pending for `pending_warn_after`. Replaces the default log line."""
+        return self._listen(Event.PENDING_WARNING, listener)
+
+    def on_stall_warning(self, listener: F) -> F:
+        """Hear (seconds_since_progress, pending_count) after `stall_warn_after`. Replaces the default log line."""
+        return self._listen(Event.STALL_WARNING, listener)
+
+    def _listen(self, event: Event, listener: F) -> F:
+        self._callbacks.listen(event, listener)
+        return listener
+
+    # --- Lifecycle ----------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to run works in the running event loop. Returns at once; starting a started cue does nothing.
+
+        Raises:
+            UsageError: No event loop is running, or the cue is stopping.
+            WrongLoop: It is started in another loop that is still alive.
+        """
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            raise UsageError(
+                "start() needs a running event loop: call it inside an async function, e.g. one given to runcue.run()."
+            ) from None
+        self._check_loop("start()")
+        if self._loop is not None and not self._stopped:
+            if self._stopping.level is not None:
+                raise UsageError("start() while the cue is stopping: await stop() first.")
+            return
+        if self._dispatcher.failure is not None:
+            raise self._dispatcher.failed()
+        self._registry.warn_of_gates_without_task()
+        self._loop = loop
+        self._thread = threading.get_ident()
+        self._stopped = False
+        self._dispatcher.start(loop)
+        self._stopping.begin()
+        self._pitfalls.begin()
+        # A watcher is used once.
+        self._watchers = [watcher.another() for watcher in self._watchers]
+        for watcher in self._watchers:
+            watcher.start()
+        _started.add(self)
+
+    async def stop(self, *, drain: bool = True, timeout: float | None = None) -> Summary:
+        """Stop gracefully: let everything run that can, then cancel the rest.
+
+        Rate waits are waited for. When nothing can move any more, every work that is left is asked once more: what is
+        up to date is skipped, what is not ready is cancelled, listed in the summary and logged as one warning.
+
+        Args:
+            drain: False: start nothing more, cancel what is pending, wait for what is running.
+            timeout: After so many seconds cancel what is running too. Threads cannot be ended; those that are still
+                running are listed in `summary.abandoned`, and their works are cancelled.
+
+        Returns:
+            What became of the works since `start()`.
+
+        Raises:
+            UsageError: Called from inside a handler or callback; or the cue was never started but holds work, which
+                would be lost silently.
+            CueFailed: The scheduler failed.
+        """
+        self._check_loop("stop()")
+        if timeout is not None and timeout != 0:
+            timeout = seconds_or_none(timeout, "timeout of stop()")
+        if self._loop is None:
+            if self._core.pending():
+                raise UsageError(
+                    f"stop() on a cue that was never started but holds "
+                    f"{how_many(self._core.pending(), 'work', 'works')}, which would be lost; "
+                    "call start() first, or cancel what it holds."
+                )
+            return self._stopping.summary([])
+        if self._stopped:
+            return self._stopping.last or self._stopping.summary([])
+        return await self._stopping.stop(drain, timeout)
+
+    def _on_stopped(self) -> None:
+        self._stopped = True
+        _started.discard(self)
+        for watcher in self._watchers:
+            watcher.stop()
+        while self._inbox:
+            self._inbox.popleft()()
+
+    async def drain(self) -> Summary:
+        """Wait until nothing that is pending can still run.
+
+        The cue stays open. Works that are not ready stay pending and are listed in `summary.blocked`.
+
+        Raises:
+            UsageError: Called from inside a handler or callback, or the cue is not started.
+            CueFailed: The scheduler failed.
+        """
+        self._check_loop("drain()")
+        if self._loop is None or self._stopped:
+            raise UsageError("drain() needs a started cue: call start() first.")
+        return await self._stopping.drain()
+
+    async def __aenter__(self) -> Self:
+        self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Drain and stop on a clean exit; cancel everything on an exception."""
+        if kind is None:
+            try:
+                await self.stop()
+            except asyncio.CancelledError:
+                # Whoever gives up waiting for the drain does not want it to go on behind their back.
+                if not self._stopped:
+                    await self.stop(drain=False, timeout=0)
+                raise
+        elif not self._stopped:
+            await self.stop(drain=False, timeout=0)
+
+    # --- Work ---------------------------------------------------------------------------------------------------
+
+    async def submit(
+        self,
+        task: str | Callable[..., Any],
+        *,
+        params: Mapping[str, Any] | None = None,
+        inputs: Artifacts = None,
+        outputs: Artifacts = None,
+        fresh: Freshness | None = DEFAULT,
+        key: Hashable = None,
+        duplicate: Literal["join", "error"] | None = None,
+        force: bool = False,
+    ) -> WorkHandle:
+        """Add a work to the pending set. Asks no gate and does not wait.
+
+        Args:
+            task: The name of a registered task, or its handler.
+            params: A mapping, copied: a later change of it is not seen by the handler.
+            inputs: As for `task()`, for this work alone.
+            outputs: As for `task()`, for this work alone.
+            fresh: As for `task()`, for this work alone.
+            key: As for `task()`, for this work alone.
+            duplicate: As for `task()`, for this work alone.
+            force: Run it even if it is up to date.
+
+        Returns:
+            The work's id as a str that can also be waited on.
+
+        Raises:
+            UnknownTask: The task is not registered (also a ValueError).
+            InvalidParams: params is no mapping.
+            ConfigurationError: Another value cannot work.
+            DuplicateWork: Another pending or running work makes the same and cannot be joined.
+            CueStopped: The cue has been stopped, or is stopping and this is not a handler or listener of it.
+            WrongLoop: Called in another event loop than the one the cue was started in.
+            CueFailed: The scheduler failed.
+        """
+        known = self._core.tasks.get(task) if type(task) is str else None
+        if known is None:
+            known = self._registry.find(task)
+        if self._loop is None:
+            self._dispatcher.use_clock(_running_loop())
+        elif _running_loop() is not self._loop:
+            self._check_loop("submit()")
+        if self._stopping.level is not None or self._dispatcher.failure is not None:
+            self._check_open(contextvars.copy_context())
+        taken = dict(params) if type(params) is dict else take_over(params)
+        if (
+            known.declares
+            or force
+            or not (inputs is outputs is key is duplicate is None and fresh is DEFAULT)
+        ):
+            return self._admit(
+                known, taken, _copy_context(), (inputs, outputs, fresh, key, duplicate, bool(force))
+            )
+        return self._admit(known, taken, _copy_context())
+
+    def _admit(
+        self,
+        task: Task,
+        params: dict[str, Any],
+        context: contextvars.Context,
+        declaring: tuple[Any, Any, Any, Any, Any, bool] | None = None,
+    ) -> WorkHandle:
+        self._number = number = self._number + 1
+        dispatcher = self._dispatcher
+        now = dispatcher.now()
+        work = Work(f"{self._prefix}{number}", task.name, params, now + dispatcher.skew)
+        work._task = task
+        if context:
+            context.run(CURRENT.set, dispatcher)
+            if READS in context:
+                context.run(READS.set, None)  # submitted by a gate or a plain listener
+            work._context = context
+        else:
+            # Nearly always there are no variables: one object for all, not one more each for the garbage collector.
+            work._context = dispatcher.inside
+        if declaring is None:
+            self._core.add(work, now)
+        else:
+            self._add_declared(work, now, declaring)
+        if not dispatcher.woken:
+            dispatcher.wake()
+        # Not through a __new__ of its own, which would cost a tenth of the whole submission.
+        handle = _new_handle(WorkHandle, work.id)
+        handle.work = work
+        return handle
+
+    def _add_declared(self, work: Work, now: float, declaring: tuple[Any, Any, Any, Any, Any, bool]) -> None:
+        inputs, outputs, fresh, key, duplicate, force = declaring
+        if duplicate is not None:
+            self._registry.check_duplicate(duplicate)
+        # What is declared is looked up now, as the params are taken over now: it says what this work is.
+        self._registry.declare(
+            work,
+            self._dispatcher.flags,
+            inputs=inputs,
+            outputs=outputs,
+            fresh=fresh,
+            key=key,
+            force=force,
+        )
+        work._task.declares_per_work = work._task.gated = True
+        declared = work._declared
+        of = self._core.makers.of
+        for artifact in declared.outputs if declared is not None else ():
+            if artifact._key in of:
+                break
+        else:
+            if declared is None or declared.key is None:
+                self._core.add(work, now)
+                return
+        leader = self._registry.leader_for(work, duplicate)
+        if leader is None:
+            self._core.add(work, now)
+        else:
+            self._core.join(work, leader, now)
+
+    def submit_threadsafe(
+        self,
+        task: str | Callable[..., Any],
+        *,
+        params: Mapping[str, Any] | None = None,
+        inputs: Artifacts = None,
+        outputs: Artifacts = None,
+        fresh: Freshness | None = DEFAULT,
+        key: Hashable = None,
+        duplicate: Literal["join", "error"] | None = None,
+        force: bool = False,
+    ) -> WorkHandle:
+        """Submit from another thread than the event loop's. Returns when the work has been added.
+
+        Args:
+            task: As for `submit()`.
+            params: As for `submit()`.
+            inputs: As for `submit()`.
+            outputs: As for `submit()`.
+            fresh: As for `submit()`.
+            key: As for `submit()`.
+            duplicate: As for `submit()`.
+            force: As for `submit()`.
+
+        Raises:
+            UsageError: Called in the event loop's own thread, or the cue is not started.
+            UnknownTask, InvalidParams, DuplicateWork, CueStopped, CueFailed: As for `submit()`.
+        """
+        known = self._registry.find(task)
+        taken = take_over(params)
+        context = contextvars.copy_context()
+        declaring = (inputs, outputs, fresh, key, duplicate, bool(force))
+        plain = not known.declares and declaring == _NOTHING_DECLARED
+        loop = self._loop
+        if loop is None:
+            raise UsageError("submit_threadsafe() needs a started cue.")
+        if threading.get_ident() == self._thread and not self._stopped:
+            raise UsageError(
+                "submit_threadsafe() in the event loop's own thread: there it is `await cue.submit(...)`."
+            )
+        done: Future[WorkHandle] = Future()
+
+        def admit() -> None:
+            try:
+                self._check_open(context)
+                done.set_result(self._admit(known, taken, context, None if plain else declaring))
+            except BaseException as error:
+                done.set_exception(error)
+
+        if self._stopped:
+            raise _stopped_error()
+        self._inbox.append(admit)
+        try:
+            loop.call_soon_threadsafe(self._receive)
+        except RuntimeError:
+            raise CueStopped("The event loop of this cue is closed.") from None
+        return done.result()
+
+    def _receive(self) -> None:
+        while self._inbox:
+            self._inbox.popleft()()
+        self._dispatcher.wake()
+
+    def _submit_from_handler(self, task: Any, params: Mapping[str, Any] | None, **options: Any) -> str:
+        if threading.get_ident() == self._thread:
+            raise UsageError(
+                "work.submit() is for sync handlers; in the event loop it is `await cue.submit(...)`."
+            )
+        return self.submit_threadsafe(task, params=params, **options)
+
+    def _check_open(self, context: contextvars.Context) -> None:
+        if self._dispatcher.failure is not None:
+            raise self._dispatcher.failed()
+        if self._stopping.level is None:
+            return
+        inside = context.get(CURRENT) is self._dispatcher
+        if self._stopped or self._stopping.shut or not inside:
+            raise _stopped_error()
+
+    def _check_loop(self, call: str) -> None:
+        loop = self._loop
+        if loop is None or self._stopped or loop is asyncio.get_running_loop():
+            return
+        if not loop.is_closed():
+            raise WrongLoop(
+                f"{call} in another event loop or thread than the one this cue was started in. "
+                "From other threads use cue.submit_threadsafe()."
+            )
+        self._bury()
+
+    def _bury(self) -> None:
+        """The loop ended without stop(): what ran in it is gone, what is pending waits for the next start."""
+        self._loop = None
+        self._stopping.level = None
+        self._dispatcher.bury()
+        self._dispatcher.use_clock(asyncio.get_running_loop())
+
+    async def get(self, work_id: str) -> Work | None:
+        """The work of that id, None if the cue does not know it (any more)."""
+        self._check_loop("get()")
+        return self._core.history.works.get(str(work_id))
+
+    async def list(
+        self, *, state: WorkState | None = None, task: str | None = None, limit: int = 100
+    ) -> builtins.list[Work]:
+        """Known works in submission order.
+
+        Args:
+            state: Only works in this state.
+            task: Only works of the task of this name.
+            limit: At most so many.
+        """
+        self._check_loop("list()")
+        found: builtins.list[Work] = []
+        for work in self._core.history:
+            if len(found) >= limit:
+                break
+            if (state is None or work.state is state) and (task is None or work.task == task):
+                found.append(work)
+        return found
+
+    async def cancel(self, work_id: str) -> bool:
+        """Cancel a pending or running work; it settles at once.
+
+        An async handler is cancelled. A thread cannot be: it goes on, holding its slot, and can see `work.cancelled`.
+
+        Returns:
+            Whether it was still unsettled.
+        """
+        self._check_loop("cancel()")
+        work = self._core.history.works.get(str(work_id))
+        return work is not None and work._phase != SETTLED and self._dispatcher.cancel(work)
+
+    def nudge(self, what: str | os.PathLike[str] | Artifact | None = None) -> None:
+        """Say that something outside changed, so that works that wait for their inputs are asked again now.
+
+        May be called from any thread; in particular by whoever made the change.
+
+        Args:
+            what: The artifact, or the path of the file, that changed. Of the works that are known to wait for certain
+                artifacts only those are asked that wait for this one; those of which nothing is known are asked too.
+                None: everything that waits is asked.
+        """
+        key = None if what is None else key_of(what if isinstance(what, Artifact) else File(what))
+        loop = self._loop
+        if loop is None or threading.get_ident() == self._thread:
+            self._nudge(key)
+        elif not self._stopped:
+            try:
+                loop.call_soon_threadsafe(self._nudge, key)
+            except RuntimeError:
+                pass  # the loop has ended, and all waiting with it
+
+    def watch(self, folder: str | os.PathLike[str], *, recursive: bool = True) -> None:
+        """Notice changes that others make to files in a folder, and wake the works that wait for these files.
+
+        With watchfiles installed (`pip install runcue[watch]`) the system tells; without it the folder is looked
+        through again and again. It begins with `start()`, ends with `stop()`, and keeps no drain waiting.
+
+        Args:
+            folder: It must exist.
+            recursive: Also what is in its folders.
+
+        Raises:
+            ConfigurationError: It is no folder.
+        """
+        from runcue._artifacts.watching import Watcher  # noqa: PLC0415
+
+        watcher = Watcher(os.fspath(folder), self._dispatcher.hear_outside, recursive=recursive)
+        if any(one.folder == watcher.folder for one in self._watchers):
+            return
+        if not os.path.isdir(watcher.folder):  # noqa: PTH112
+            raise ConfigurationError(f"watch() needs a folder that exists, not {watcher.folder!r}.")
+        self._watchers.append(watcher)
+        if self._loop is not None and not self._stopped:
+            watcher.start()
+
+    def _is_watched(self, artifact: Artifact) -> bool:
+        return isinstance(artifact, File) and any(
+            watcher.covers(os.fspath(artifact)) for watcher in self._watchers
+        )
+
+    def _nudge(self, key: Hashable) -> None:
+        self._dispatcher.nudge(key)
+
+    def debug_blocked(self) -> builtins.list[dict[str, Any]]:
+        """Why works are pending, oldest first.
+
+        Returns:
+            One dict per blocked work: "work" (the Work), "reason" ("not_ready", "service_full" or "unknown_task") and
+            "details" (one line for a person). Works that are about to start are not in it.
+        """
+        now = self._dispatcher.now()
+        works = builtins.list(self._core.pending_works())
+        reasons = [
+            (work, self._reason_of_fresh(work, now) if work._phase == FRESH else reason)
+            for work, reason in self._explainer.reasons(works, now)
+        ]
+        if self._loop is None or self._stopped:
+            idle = "the cue is not started: call start()"
+            return [(reason or Reason(work, "not_ready", idle)).as_dict() for work, reason in reasons]
+        return [reason.as_dict() for _, reason in reasons if reason is not None]
+
+    def plan(self, submissions: Iterable[Submission] | None = None) -> Plan:
+        """What would become of works if they were submitted: a dry run. `print()` the answer.
+
+        Nothing is submitted, no handler and no listener is called, and the cue is as before. is_ready and is_stale are
+        asked once about works whose inputs no other one is about to make anew; what comes after those is told from
+        what is declared. Nobody is asked for a priority. May be called without an event loop, and before `start()`.
+
+        Args:
+            submissions: Tasks (names or handlers), (task, params), or mappings with the key "task" and, as needed,
+                params, inputs, outputs, fresh, key, duplicate and force, as for `submit()`. They are planned together
+                with all works that are pending.
+
+        Raises:
+            UnknownTask, InvalidParams, ConfigurationError: As for `submit()`, with the number of the submission, from
+                1. What would be a `DuplicateWork` is listed in `Plan.problems` instead.
+
+        Example:
+            >>> import runcue
+            >>> cue = runcue.Cue()
+            >>> @cue.task("bake", inputs="no/such/dough", outputs="bread")
+            ... def bake(work): ...
+            >>> print(cue.plan(["bake"]))
+            Plan: 1 is blocked
+            <BLANKLINE>
+            Blocked:
+              bake #1  input File('no/such/dough') is missing, and nothing planned makes it
+        """
+        from runcue._planning.planner import make_plan  # noqa: PLC0415
+
+        return make_plan(
+            self._core,
+            self._registry,
+            self._dispatcher.flags,
+            submissions,
+            wall=self._dispatcher.wall(),
+            prioritised=self._callbacks.priority is not None,
+        )
+
+    def graph(self, of: Literal["tasks", "works"] = "tasks", *, limit: int = 200) -> str:
+        """A Mermaid flowchart of tasks or works and the artifacts between them, coloured by state.
+
+        GitHub, GitLab and most editors draw it in a Markdown block that begins with "```mermaid", and so does
+        https://mermaid.live. It shows the works that the cue knows: those that are unsettled, and of the settled ones
+        as many as `Cue(keep=)` says. Artifacts are asked whether they are valid.
+
+        Args:
+            of: "tasks": each task with the number of its works in each state, and the artifacts between two tasks
+                together. A task whose artifacts are given by functions stands alone until it has works. "works": each
+                work with its params.
+            limit: At most so many nodes; what is left out is counted in a note. Mermaid by itself draws no more than
+                500 links and 50,000 characters, so neither does this.
+
+        Raises:
+            ConfigurationError: A value cannot work.
+
+        Example:
+            >>> import runcue
+            >>> cue = runcue.Cue()
+            >>> @cue.task("bake", inputs="no/such/dough")
+            ... def bake(work): ...
+            >>> print(cue.graph())
+            flowchart LR
+                t1["bake"]:::idle
+                a2(["no/such/dough"]):::missing
+                a2 --> t1
+                classDef idle fill:#ffffff,stroke:#adb5bd,color:#212529
+                classDef missing fill:#ffffff,stroke:#868e96,color:#495057,stroke-dasharray:5 4
+            <BLANKLINE>
+        """
+        from runcue._explain.graph import draw  # noqa: PLC0415
+
+        return draw(self._core, self._dispatcher.flags, of, limit)
+
+    def _reason_of_fresh(self, work: Work, now: float) -> Reason | None:
+        if work._task.gated and not work._task.gate_is_async:
+            # Nobody has asked yet (it was submitted in this very step, or the cue is not started): ask for the answer.
+            verdict = self._callbacks.ask(work, now)
+            if isinstance(verdict, GateAnswer):
+                verdict.discard()
+            elif verdict in (NO, HOLD):
+                if verdict == HOLD:
+                    work._answer = self._callbacks.held_for
+                return not_ready(work)
+        return reason_of(work, now)
+
+    def why(self, work_id: str | Work) -> Why:
+        """Why a work is where it is: the binding reason, followed to the root of it. `print()` the answer.
+
+        Args:
+            work_id: The id, handle or Work.
+
+        Raises:
+            LookupError: The cue does not know such a work (any more).
+        """
+        work = self._find(work_id)
+        now = self._dispatcher.now()
+        wall = now + self._dispatcher.skew
+        if work._phase == FRESH:
+            self._reason_of_fresh(work, now)  # nobody has asked yet: ask for the answer
+        if work._phase < RUNNING and (self._loop is None or self._stopped):
+            idle = "the cue is not started: call start()"
+            return Why(work, "not started", idle, work.created_at, max(0.0, wall - work.created_at))
+        return self._explainer.why(work, now, wall)
+
+    def why_stale(self, work: str | Work) -> WhyStale:
+        """Which input or output made a work run, or why it did not have to. `print()` the answer.
+
+        Args:
+            work: The id, handle or Work.
+
+        Raises:
+            LookupError: The cue does not know such a work (any more).
+        """
+        return self._explainer.why_stale(self._find(work))
+
+    def _find(self, work: str | Work) -> Work:
+        if isinstance(work, Work):
+            return work
+        if isinstance(work, WorkHandle):
+            return work.work
+        found = self._core.history.works.get(str(work))
+        if found is None:
+            raise UnknownWork(
+                f"This cue knows no work {work!r}, or no longer (keep={self._core.history.keep})."
+            )
+        return found
+
+    # --- For runcue.run() ---------------------------------------------------------------------------------------
+
+    def _interrupt(self, *, kill: bool) -> None:
+        """Begin to stop, without waiting: finish what is running, or cancel that too."""
+        self._stopping.begin_to_stop(KILL if kill else FINISH)
+
+    async def _until_stopped(self) -> None:
+        await self._stopping.stopped()
+
+
+def _stopped_error() -> CueStopped:
+    return CueStopped("This cue has been stopped and takes no more work; call start() to begin again.")
+
+
+def cues_in(loop: asyncio.AbstractEventLoop) -> builtins.list[Cue]:
+    """The cues that are started in a loop."""
+    return [cue for cue in _started if cue._loop is loop and not cue._stopped]

@@ -1,0 +1,583 @@
+"""Atomic publication of files: each appears whole or not at all, and only when whoever wrote it has succeeded.
+
+Lives here: `Staged`, one file that is written beside its target; `Publication`, all that one work has staged, put in
+place together; `atomic_write`, both in one call; and `clear_dead`, which removes what killed processes left behind.
+
+A temp file is claimed by a flock while its writer lives. The kernel drops the claim when the process dies, in whatever
+way, so a temp file that can be claimed is dead: there is no pid to be mistaken for another's and no age to guess. It is
+flock and not lockf because a lock of the latter belongs to the process: one thread would take it from another.
+
+A kill at any instant leaves every target as it was or as it shall be. Between the renames of several targets some may
+be new and some old: no filesystem renames two files at once. All bytes are on the disk before the first rename, so that
+this gap is as short as it can be.
+
+Must not know: works, artifacts, who is told of a publication, event loops.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import secrets
+import stat
+import sys
+import threading
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Final
+
+from runcue._model.errors import ConfigurationError, PublishError, UsageError
+
+try:
+    from fcntl import LOCK_EX, LOCK_NB, flock
+except ImportError:  # Windows
+    CLAIMS = False
+else:
+    CLAIMS = True
+
+__all__ = ["CLAIMS", "PREFIX", "Publication", "Staged", "atomic_write", "clear_dead", "clear_dead_once"]
+
+PREFIX: Final = ".runcue-"
+"""What every file begins with that runcue keeps beside files of its users."""
+
+_TEMP: Final = re.compile(re.escape(PREFIX) + "[0-9a-f]{12}-")
+"""Temp files and nothing else that begins with PREFIX: not the stamps, PREFIX + "stamp-...", and no file of a user."""
+
+_LONGEST_NAME = 143
+"""Bytes in the name of a temp file. Most filesystems allow 255; eCryptfs, on many a NAS, no more than this."""
+
+_UNCLAIMED_AGE = 24 * 3600.0
+"""Where there are no claims, a temp file of which nothing was heard for so long is taken for dead."""
+
+_MOST_FOLDERS = 10_000
+"""How many cleared folders are remembered. A program that writes into new ones all the time must not grow by that."""
+
+_FLAGS: Final = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+_AS_IS: Final = _FLAGS | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+
+
+class Staged:
+    """One file being written: a context manager that gives the open file.
+
+    Left normally, the file stays staged until `publish()`; left by an exception, it is discarded. The file's `name` is
+    the path of the temp file, so another program may be told to write there. A target that exists keeps its permission
+    bits; one that is a symlink stays one, and what it leads to is replaced.
+
+    Args:
+        target: What it will be. A relative one is taken from the working folder at this moment.
+        mode: As for `open()`, without those that read or append: "w", "wt", "wb", "w+", "wb+", or with "x" in place of
+            "w" for a target that must not exist when the file is opened. Line ends in text are those of `open()`.
+        encoding: Of text, UTF-8 by default; none in binary modes.
+        durable: Whether it must survive a power cut: the disk is waited for.
+
+    Attributes:
+        target: The absolute path that was asked for.
+        path: What is replaced: the same, with symlinks followed.
+        durable: As given.
+        grown: The folders that get a new entry by it.
+        over: Whether it is published or discarded, so that nothing is left to do.
+
+    Raises:
+        ConfigurationError: An argument cannot work.
+    """
+
+    def __init__(
+        self,
+        target: str | os.PathLike[str],
+        mode: str = "w",
+        encoding: str | None = None,
+        durable: bool = True,
+    ) -> None:
+        self.target = _absolute(target)
+        self.path = Path(os.path.realpath(self.target))
+        self.durable = durable
+        self.grown: list[Path] = []
+        self.over = False
+        self._mode = mode
+        self._encoding = _checked_encoding(self.target, mode, encoding)
+        self._lock = threading.Lock()
+        self._entered = False
+        self._file: IO[Any] | None = None
+        self._temp: Path | None = None
+        # A descriptor of our own: the user's file object closes its own, and the claim must outlive that.
+        self._claim: int | None = None
+
+    def __enter__(self) -> IO[Any]:
+        with self._lock:
+            spent = self._entered or self.over
+            self._entered = True
+        if spent:
+            raise UsageError(
+                f"{self.target!r} was written or discarded before; stage it anew to write it again."
+            )
+        try:
+            temp, claim, file = self._open()
+        except OSError as error:
+            self.over = True
+            raise _refusal(self.target, error) from error
+        with self._lock:
+            self._temp, self._claim, self._file = temp, claim, file
+        if self.over:  # discarded by another thread in the meantime
+            self.__exit__(None, None, None)
+            raise UsageError(f"{self.target!r} was discarded while it was opened: its work has ended.")
+        return file
+
+    def _open(self) -> tuple[Path, int, IO[Any]]:
+        if "x" in self._mode and os.path.lexists(self.target):
+            reason = f"it exists, and mode {self._mode!r} replaces nothing; remove it or use 'w'"
+            raise FileExistsError(errno.EEXIST, reason)
+        bits = _permissions(self.path)
+        folder = self.path.parent
+        self.grown = [*_make_folder(folder), folder]
+        clear_dead_once(folder)
+        temp, claim = _create(self.path, 0o666 if bits is None else bits)
+        try:
+            if bits is not None and hasattr(os, "fchmod"):
+                with contextlib.suppress(OSError):  # a filesystem without such bits
+                    os.fchmod(claim, bits)  # gives back what the umask took
+            file = open(  # noqa: SIM115 - this is its context manager
+                temp, self._mode, encoding=self._encoding, opener=lambda *_: os.dup(claim)
+            )
+        except BaseException:
+            _close(claim)
+            _drop(temp)
+            raise
+        return temp, claim, file
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._file is not None
+        complete = False
+        try:
+            self._file.close()
+            complete = kind is None
+        except OSError as failure:  # what was still buffered found no room, say
+            if kind is None and not self.over:
+                raise _refusal(self.target, failure) from failure
+        finally:
+            if not complete or self.over:
+                self.discard()  # again, if that came while it was open: Windows removes no open file
+            self._file = None
+
+    def flush_to_disk(self) -> None:
+        """Find out what may stand in the way of publishing it, and wait for the disk if it is to be durable.
+
+        Raises:
+            ConfigurationError: Its `with` was not left or not entered.
+            PublishError: It cannot be published.
+        """
+        try:
+            with self._lock:
+                if self.over:
+                    return
+                temp, claim = self._finished()
+                _permissions(self.path)
+                if not os.path.lexists(temp):
+                    raise FileNotFoundError(
+                        errno.ENOENT, f"its temp file {temp.name!r} was removed; write it again"
+                    )
+                if not self.durable:
+                    return
+                descriptor = os.dup(claim)  # one that a discard from another thread does not close
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise _refusal(self.target, error) from error
+
+    def publish(self) -> None:
+        """Put it in place. Nothing happens if it is over.
+
+        Raises:
+            ConfigurationError: Its `with` was not left or not entered.
+            PublishError: It cannot be renamed.
+        """
+        with self._lock:
+            if self.over:
+                return
+            temp, _ = self._finished()
+            if not CLAIMS:
+                self._release()  # Windows renames no open file
+            try:
+                os.replace(temp, self.path)
+            except OSError as error:
+                raise _refusal(self.target, error) from error
+            self.over = True
+            self._release()
+
+    def discard(self) -> None:
+        """Remove what was written, unless it is published. Never raises, and any thread may call it at any time.
+
+        A file that is still open is left to who writes it: to close it from here would be to wait for a write.
+        """
+        with self._lock:
+            self.over = True
+            self._release()
+            if self._temp is not None:
+                _drop(self._temp)
+
+    def _finished(self) -> tuple[Path, int]:
+        """The temp file and its claim, once all of it is written."""
+        if self._file is not None or self._temp is None or self._claim is None:
+            raise ConfigurationError(
+                f"{self.target!r} cannot be published: the with statement that writes it is "
+                f"{'still open' if self._entered else 'not entered'}. Let it end before the work does."
+            )
+        return self._temp, self._claim
+
+    def _release(self) -> None:
+        if self._claim is not None:
+            _close(self._claim)
+            self._claim = None
+
+
+class Publication:
+    """All that one work has staged. It ends with `publish()` or `discard()`; the next attempt takes a new one."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._staged: dict[Path, Staged] = {}
+        self._closed = False
+
+    @property
+    def durable(self) -> bool:
+        """Whether publishing has to wait for the disk."""
+        return any(staged.durable for staged in self._staged.values())
+
+    def open(
+        self,
+        target: str | os.PathLike[str],
+        mode: str = "w",
+        encoding: str | None = None,
+        durable: bool = True,
+    ) -> Staged:
+        """Stage one more file; what was staged for the same target is discarded. For the arguments see `Staged`.
+
+        Raises:
+            ConfigurationError: An argument cannot work.
+            UsageError: The publication has ended.
+        """
+        staged = Staged(target, mode, encoding, durable)
+        with self._lock:
+            if self._closed:
+                raise UsageError(f"{staged.target!r} cannot be written any more: its work has ended.")
+            earlier = self._staged.pop(staged.path, None)
+            self._staged[staged.path] = staged
+        if earlier is not None:
+            earlier.discard()
+        return staged
+
+    def publish(self) -> list[str]:
+        """Put everything in place: flush all files, rename all, then flush each folder once.
+
+        Returns:
+            The absolute paths of what was published, in the order in which it was staged; none after `discard()`.
+
+        Raises:
+            ConfigurationError: The `with` of a file was not left or not entered. Nothing was published.
+            PublishError: Nothing was published, unless the text says what was: a rename failed after others.
+        """
+        with self._lock:
+            self._closed = True
+            outputs = [staged for staged in self._staged.values() if not staged.over]
+        done: list[str] = []
+        try:
+            for staged in outputs:
+                staged.flush_to_disk()
+            with self._lock:  # from here on a discard comes too late, and waits
+                if not self._staged:
+                    return []
+                for staged in outputs:
+                    staged.publish()
+                    done.append(staged.target)
+                self._staged = {}
+        except BaseException as error:
+            self.discard()
+            if done and isinstance(error, PublishError):
+                raise PublishError(f"{error} Published before that: {', '.join(map(repr, done))}.") from error
+            raise
+        for folder in dict.fromkeys(
+            folder for staged in outputs if staged.durable for folder in staged.grown
+        ):
+            _sync_folder(folder)
+        return done
+
+    def discard(self) -> None:
+        """Remove all that is not published. Never raises, and any thread may call it at any time."""
+        with self._lock:
+            self._closed = True
+            outputs, self._staged = self._staged, {}
+        for staged in outputs.values():
+            staged.discard()
+
+
+def atomic_write(
+    path: str | os.PathLike[str], data: Any, *, encoding: str = "utf-8", durable: bool = True
+) -> None:
+    """Write a file that appears whole or not at all.
+
+    Args:
+        path: The file. Missing folders are made.
+        data: Text, or bytes in any form that `memoryview` takes.
+        encoding: Of text; bytes are written as they are.
+        durable: Whether it must survive a power cut: the disk is waited for.
+
+    Raises:
+        ConfigurationError: An argument cannot work.
+        PublishError: The file cannot be written. What was there before still is.
+    """
+    is_text = isinstance(data, str)
+    if not is_text:
+        try:
+            view = memoryview(data)
+            data = (
+                view if view.c_contiguous else view.tobytes()
+            )  # every other byte, say, or a column of an array
+        except TypeError as error:
+            raise ConfigurationError(
+                f"A file is written from str or bytes, not {type(data).__qualname__} (for {path!r})."
+            ) from error
+    publication = Publication()
+    try:
+        with publication.open(path, "w" if is_text else "wb", encoding if is_text else None, durable) as file:
+            file.write(data)
+        publication.publish()
+    except OSError as error:
+        if isinstance(error, PublishError):
+            raise
+        raise _refusal(_absolute(path), error) from error
+    finally:
+        publication.discard()
+
+
+def clear_dead(folder: str | os.PathLike[str]) -> int:
+    """Remove the temp files of processes that died, never those of the living: other processes', or this one's.
+
+    A folder is cleared by itself before this process writes its first file there.
+
+    Args:
+        folder: Where to look; not in folders in it. One that is missing or cannot be listed has nothing to clear.
+
+    Returns:
+        How many files were removed.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            names = [entry.name for entry in entries if _TEMP.match(entry.name)]
+    except OSError:
+        return 0
+    return sum(_clear(Path(folder, name)) for name in names)
+
+
+def clear_dead_once(folder: str | os.PathLike[str]) -> None:
+    """The same, unless this process has done it for this folder before."""
+    if _cleared.is_first(str(folder)):
+        clear_dead(folder)
+
+
+def _clear(temp: Path) -> bool:
+    descriptor = None
+    claimed = None
+    try:
+        if CLAIMS:
+            # NFS gives an exclusive claim only to who may write; but a temp file has the bits of its target.
+            access = os.O_RDWR if os.access(temp, os.W_OK) else os.O_RDONLY
+            descriptor = os.open(temp, access | _AS_IS)
+            claimed = _claim(descriptor)
+        status = temp.lstat()
+        if claimed is None:
+            claimed = time.time() - status.st_mtime > _UNCLAIMED_AGE
+        if not claimed or not stat.S_ISREG(status.st_mode):
+            return False
+        # Under the claim: once let go, a maker that was slow to claim it would do so, and lose it all the same. One
+        # that was quick to rename it is safe too, since this goes by the name and no name is used twice.
+        temp.unlink()
+    except OSError:
+        return False  # gone meanwhile, or another user's
+    else:
+        return True
+    finally:
+        if descriptor is not None:
+            _close(descriptor)
+
+
+class _Cleared:
+    """The folders that this process has cleared. A forked child begins anew, with a lock that nobody holds."""
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        self._lock = threading.Lock()
+        self._folders: set[str] = set()
+
+    def is_first(self, folder: str) -> bool:
+        with self._lock:
+            if folder in self._folders:
+                return False
+            if len(self._folders) >= _MOST_FOLDERS:
+                self._folders.clear()
+            self._folders.add(folder)
+            return True
+
+
+_cleared = _Cleared()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_cleared.forget)
+
+
+def _claim(descriptor: int) -> bool | None:
+    """Claims a file for as long as it is open: True, False if someone else holds it, None where there are no claims."""
+    if not CLAIMS:
+        return None
+    try:
+        flock(descriptor, LOCK_EX | LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None  # a network filesystem without locks
+    return True
+
+
+def _create(path: Path, bits: int) -> tuple[Path, int]:
+    """Makes a temp file beside a target and claims it. Returns it with the descriptor that holds the claim."""
+    name = os.fsencode(path.name)
+    while True:
+        beginning = f"{PREFIX}{secrets.token_hex(6)}-"
+        # Of a long name the end is kept: libraries tell a format by the suffix. The cut may split a character.
+        ending = name[len(beginning) - _LONGEST_NAME :].decode(sys.getfilesystemencoding(), "ignore")
+        temp = path.with_name(beginning + ending)
+        try:
+            descriptor = os.open(temp, os.O_RDWR | os.O_CREAT | os.O_EXCL | _FLAGS, bits)
+        except FileExistsError:
+            continue
+        claimed = _claim(descriptor)
+        if claimed is None or (claimed and os.path.lexists(temp)):
+            return temp, descriptor
+        # Someone who clears the folder came between the two steps, and removes it or has removed it.
+        _close(descriptor)
+
+
+def _permissions(path: Path) -> int | None:
+    """The permission bits of a file that can be replaced, None if there is no file.
+
+    Not the setuid and setgid bits: the new file belongs to whoever runs this.
+
+    Raises:
+        OSError: Something else is there, or in the way.
+    """
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return None
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, "it is a folder; name a file in it")
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "it is no regular file but a device, a pipe or a socket; name another")
+    return mode & 0o777
+
+
+def _make_folder(folder: Path) -> list[Path]:
+    """Makes a folder with all above it. Returns the folders that got an entry by it."""
+    grown = []
+    above = folder
+    while not os.path.lexists(above):
+        above = above.parent
+        grown.append(above)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)) from error
+    return grown
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes the names in a folder survive a power cut, where that can be asked for."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | _FLAGS)
+    except OSError:
+        return  # Windows; or one may write in it but not list it
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        # Only the disk itself is worth an error: all others mean that this filesystem does no such thing.
+        if error.errno == errno.EIO:
+            raise PublishError(
+                f"What was published in {str(folder)!r} may not survive a power cut: {error.strerror}. Check the disk."
+            ) from error
+    finally:
+        os.close(descriptor)
+
+
+def _drop(temp: Path) -> None:
+    with contextlib.suppress(OSError):  # what cannot be removed is left to the next clear_dead
+        temp.unlink()
+
+
+def _close(descriptor: int) -> None:
+    with contextlib.suppress(OSError):  # the last word of a network filesystem; it is closed all the same
+        os.close(descriptor)
+
+
+def _absolute(target: object) -> str:
+    """The absolute path of a target.
+
+    Raises:
+        ConfigurationError: It is no path of a file.
+    """
+    path = os.fspath(target) if isinstance(target, str | os.PathLike) else None
+    if not isinstance(path, str) or not path or "\0" in path:
+        raise ConfigurationError(
+            f"A file to write must be named by a path, as text or a Path, not {target!r}."
+        )
+    if path.endswith(("/", os.sep)):
+        raise ConfigurationError(f"{path!r} names a folder: it ends in a slash. Name the file to write.")
+    return os.path.abspath(path)
+
+
+def _checked_encoding(target: str, mode: str, encoding: str | None) -> str | None:
+    """What to pass to `open()` as encoding.
+
+    Raises:
+        ConfigurationError: Mode and encoding are not for writing a whole file.
+    """
+    if not re.fullmatch(r"\+?[bt]?[wx]", "".join(sorted(str(mode)))):
+        raise ConfigurationError(
+            f"mode {mode!r} cannot write {target!r}: a file is published as a whole, never read or appended to. "
+            "Use 'w', 'wt', 'wb', 'w+' or 'wb+', or 'x' in place of 'w' if it must not exist yet."
+        )
+    if "b" in mode:
+        if encoding is not None:
+            raise ConfigurationError(
+                f"mode {mode!r} takes no encoding: {encoding!r} for {target!r}. Use 'w' for text."
+            )
+        return None
+    encoding = "utf-8" if encoding is None else encoding
+    try:
+        "".encode(encoding)
+    except (LookupError, TypeError, ValueError) as error:
+        raise ConfigurationError(
+            f"encoding {encoding!r} cannot write {target!r}: use the name of a text encoding, such as 'utf-8'."
+        ) from error
+    return encoding
+
+
+def _refusal(target: str, error: OSError) -> PublishError:
+    """What to tell of a target that cannot be written: what is in the way and what to do."""
+    why = error.strerror or str(error)
+    if isinstance(error, NotADirectoryError):
+        above = Path(os.path.realpath(target)).parents
+        blocker = next((one for one in above if os.path.lexists(one) and not one.is_dir()), None)
+        if blocker is not None:
+            why = f"{str(blocker)!r} is a file where a folder must be; move it away or write elsewhere"
+    elif isinstance(error, PermissionError):
+        folder = Path(error.filename or target).parent
+        why = f"{why}; let this process write in the folder {str(folder)!r}, or write elsewhere"
+    refusal = PublishError(f"Cannot write {target!r}: {why}.")
+    refusal.errno = error.errno
+    return refusal

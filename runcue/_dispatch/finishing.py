@@ -1,0 +1,72 @@
+"""The end of an async handler whose work deals in files: in the event loop if it is quick, else in a thread.
+
+Lives here: when it is done where. What is done is `_carrying.finish`; sync handlers have it done in their own thread.
+
+Must not know: works' states, who waits for them, the dispatcher.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Any
+
+from runcue._dispatch.clock import clock_of
+from runcue._handlers.outputs import finish, is_quick
+from runcue._model.work import Work
+
+__all__ = ["finish_at_once", "finished"]
+
+
+def finish_at_once(work: Work, value: Any) -> tuple[Any, BaseException | None]:
+    """Finish a work whose handler has never suspended, if that is quick.
+
+    Returns:
+        What is left to be awaited if it is not quick, as a coroutine and what it has yielded; and what went wrong.
+    """
+    if not is_quick(work):
+        return (finished(work, value), None), None
+    try:
+        finish(work)
+    except BaseException as error:
+        return None, error
+    return None, None
+
+
+async def finished(work: Work, value: Any) -> Any:
+    """Finish a work whose handler has succeeded, in a thread of its own if the disk has to be waited for.
+
+    Returns:
+        The handler's value.
+    """
+    if is_quick(work):
+        finish(work)
+        return value
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[None] = loop.create_future()
+    clock = clock_of(loop)
+    clock.hold()
+
+    def tell(error: BaseException | None) -> None:
+        clock.release()
+        if done.done():
+            return
+        if error is None:
+            done.set_result(None)
+        else:
+            done.set_exception(error)
+
+    def in_thread() -> None:
+        failure: BaseException | None = None
+        try:
+            finish(work)
+        except BaseException as error:
+            failure = error
+        try:
+            loop.call_soon_threadsafe(tell, failure)
+        except RuntimeError:
+            pass  # the loop was closed meanwhile: nobody is left to be told
+
+    threading.Thread(target=in_thread, name="runcue-publish", daemon=True).start()
+    await done
+    return value

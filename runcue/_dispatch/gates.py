@@ -1,0 +1,526 @@
+"""Asking works, before and besides their start: the first asking after submission, and async gates.
+
+Lives here: what becomes of a work once its gate was asked, and the tasks in which async gates are awaited. An async
+gate holds a slot while it is asked, never a token, and at most as many are asked at once as slots are free.
+
+Must not know: when waiting works are asked again (that is `_looks`), how handlers run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Hashable, Iterator
+from contextvars import Context
+from math import inf
+from typing import Any, Final, Protocol
+
+from runcue._artifacts.artifact import READS
+from runcue._callbacks.callbacks import (
+    BLOCKS_AFTER,
+    FAULT,
+    HOLD,
+    NO,
+    RUN,
+    SKIP,
+    Callbacks,
+    GateAnswer,
+    name_of,
+)
+from runcue._handlers.coroutines import watched
+from runcue._model.phases import ASKING, CANCELLED, FAILED, FRESH, READY, SKIPPED, WAITING
+from runcue._model.work import Task, Work
+from runcue._scheduling.core import Core
+from runcue._scheduling.rechecking import ASKED, HIT, LATER, MISS, Looks
+from runcue._scheduling.run_queue import Route
+
+__all__ = ["GATE_LIMIT", "JUDGE_FIRST", "Gates"]
+
+GATE_LIMIT: Final = 30.0
+"""An async gate that takes longer counts as raising."""
+
+JUDGE_FIRST: Final = 0.05
+"""With a priority callback nothing starts before all that is new was asked, for at most this long."""
+
+# Async gates asked at once where no number of slots says how many.
+_MAX_ASKING = 100
+
+
+_NOT_READY = (NO, HOLD)
+_SETTLED_BY = (SKIP, FAULT)
+
+
+class Settle(Protocol):
+    """Settles a work with an outcome, at an instant."""
+
+    def __call__(self, work: Work, outcome: int, now: float, value: Any = None) -> None:
+        """See `Dispatcher.settle`."""
+
+
+class Gates:
+    """Asks gates and puts works where the answers say they belong.
+
+    Args:
+        core: The state.
+        callbacks: The user's code.
+        context: The contextvars that gates are awaited in.
+        settle: Settles a work with an outcome, at an instant.
+        wake: Has everything looked at soon.
+        run_now: Starts a work whose async gate has just said yes, in the current task; None once nothing may start.
+
+    Attributes:
+        looks: Decides which waiting works are asked again.
+        put_off: Called works that cannot be asked before a slot is free, by their route. They are in nobody's way until
+            then, and cost nothing, however many they are.
+    """
+
+    def __init__(
+        self,
+        core: Core,
+        callbacks: Callbacks,
+        context: Context,
+        settle: Settle,
+        wake: Callable[[], None],
+        run_now: Callable[[Work], Any],
+        fail: Callable[[BaseException], None],
+    ) -> None:
+        self._core = core
+        self._callbacks = callbacks
+        self._context = context
+        self._settle = settle
+        self._wake = wake
+        self._run_now = run_now
+        self._fail = fail
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._asked: set[_Asking] = set()
+        self._judging_since = inf
+        self.put_off: dict[Route, deque[Work]] = {}
+        self.looks = Looks(core, self._judge_waiting, self._now)
+
+    def _now(self) -> float:
+        return self._callbacks.now()
+
+    @property
+    def being_asked(self) -> bool:
+        """Whether an async gate is being awaited."""
+        return bool(self._asked)
+
+    def asked(self) -> list[Work]:
+        """The works whose async gates are being awaited."""
+        return [asking.work for asking in self._asked]
+
+    def touched(self, key: Hashable) -> None:
+        """Something happened to an artifact while async gates are awaited that may have looked at it before."""
+        for asking in self._asked:
+            if key in asking.reads:
+                asking.touched = True
+
+    def held_back(self, now: float) -> bool:
+        """Whether an order by priority is not known yet, because some rivals were not asked."""
+        return self._judging_since <= now < self._judging_since + JUDGE_FIRST
+
+    # --- Asking -------------------------------------------------------------------------------------------------
+
+    def judge_fresh(self, now: float, until: float, closed: bool) -> bool:
+        """Ask works for the first time, soon after their submission, whether or not they could start.
+
+        Args:
+            now: Monotonic.
+            until: Stop at this instant.
+            closed: Whether nothing may start any more.
+
+        Returns:
+            Whether some are left for the next turn.
+        """
+        ordered = self._core.ordered
+        left = False
+        for route in tuple(self._core.routes.values()):
+            # Where there is room the workers ask, immediately before the start. An order by priority is known only
+            # when all have been asked.
+            if route.fresh and (ordered or closed or not route.has_room(now)):
+                left |= self._judge_route(route, until, ordered)
+        if not left or not ordered:
+            self._judging_since = inf
+        elif self._judging_since == inf:
+            self._judging_since = now
+        return left
+
+    def _judge_route(self, route: Route, until: float, ordered: bool) -> bool:
+        fresh = route.fresh
+        turned_away = 0
+        while len(fresh) > turned_away:
+            work = fresh[0]
+            if work._phase != FRESH:
+                fresh.popleft()
+                route.dead_fresh -= 1
+                continue
+            if not work._task.gated and not ordered and not any(task.gated for task in self._tasks_of(route)):
+                return False  # nothing to ask: they stay in line
+            fresh.popleft()
+            if self._judge(work) == LATER:
+                fresh.append(work)
+                turned_away += 1
+                if all(task.gate_is_async for task in self._tasks_of(route)):
+                    fresh.rotate(turned_away)
+                    return False  # the others would be turned away as well, and they may be a great many
+            elif self._callbacks.at > until and self._now() > until:
+                break
+        left = len(fresh) > turned_away
+        fresh.rotate(turned_away)  # who was turned away keeps the place in line
+        return left
+
+    def _tasks_of(self, route: Route) -> Iterator[Task]:
+        return (task for task in self._core.all_tasks if task.route is route)
+
+    def _judge_waiting(self, work: Work) -> int:
+        verdict = self._judge(work)
+        if verdict == LATER and work._looking is None:
+            work._task.waiting.appendleft(work)
+        return verdict
+
+    def judge_unasked(self, route: Route, until: float) -> bool:
+        """Ask works that were put in order unasked, because there was room, and have not had their turn.
+
+        Args:
+            route: It has no room now.
+            until: Stop at this instant.
+
+        Returns:
+            Whether some are left for the next turn.
+        """
+        unasked, callbacks = route.unasked, self._callbacks
+        while unasked:
+            work = unasked.popleft()
+            if work._phase != READY or work._asked != -1:
+                continue
+            verdict = callbacks.ask(work, callbacks.now())
+            if verdict == RUN:
+                work._asked = self._core.moment
+            else:
+                route.ready.bury()
+                self.put_aside(work, verdict, start=False)
+            if callbacks.at > until:
+                break
+        return bool(unasked)
+
+    def _judge(self, work: Work, *, found: bool = True) -> int:
+        """Ask a work that is in hand and put it where it belongs.
+
+        Returns:
+            HIT (it can run, or is settled), MISS (not ready), ASKED (being asked), LATER (could not be asked now).
+        """
+        task = work._task
+        if task.gated:
+            if task.gate_is_async and not self._may_ask(task.route):
+                return LATER
+            verdict = self._callbacks.ask(work, self._callbacks.now())
+            if verdict in _NOT_READY:
+                self._wait(work, verdict)
+                return MISS
+            if verdict in _SETTLED_BY:
+                self.put_aside(work, verdict)
+                return HIT
+            if isinstance(verdict, GateAnswer):
+                task.gate_is_async = True
+                if not self._may_ask(task.route) and verdict.discard():
+                    return LATER
+                self.await_answer(work, verdict, start=False)
+                return ASKED
+        self.enqueue(work, found=found)
+        return HIT
+
+    def _wait(self, work: Work, verdict: int | GateAnswer) -> None:
+        """Put a work in hand aside that is not ready."""
+        callbacks = self._callbacks
+        if verdict == HOLD:
+            self._core.hold(work, callbacks.at, callbacks.held_for)
+            return
+        work._looked = self.looks.passes
+        reads = callbacks.reads
+        self._core.wait(work, callbacks.at, tuple(reads.values()) if reads else None)
+
+    def judge_called(self, until: float) -> bool:
+        """Ask works again that wait for an artifact to which something has happened.
+
+        Args:
+            until: Stop at this instant.
+
+        Returns:
+            Whether some are left for the next turn.
+        """
+        core = self._core
+        asked = 0
+        while (work := self._next_put_off() or core.next_called()) is not None:
+            asked += 1
+            declared = work._declared
+            if declared is not None and core.hold_if_being_made(work, declared, self._callbacks.at):
+                continue  # for another of its inputs now
+            route: Route = work._task.route
+            if not core.ordered and route.has_room(self._callbacks.at):
+                # It is asked when its turn comes; should there be no room any more, before that.
+                core.enqueue(work, work._key, self._callbacks.at, found=False)
+                work._asked = -1
+                if route.services:
+                    route.note_unasked(work)
+            elif self._judge(work, found=False) == LATER:
+                # What has the slots wakes everything when it gives them back.
+                core.stays_called(work)
+                self.put_off.setdefault(route, deque()).append(work)
+            if self._callbacks.at > until or (asked & 15 == 0 and self._now() > until):
+                return bool(core.called) or any(map(self._may_ask, self.put_off))
+        return False
+
+    def _next_put_off(self) -> Work | None:
+        """A called work that was put off and for whose gate a slot is free again."""
+        for route, works in self.put_off.items():
+            if self._may_ask(route):
+                while works:
+                    work = works.popleft()
+                    work._asked = -1
+                    if work._looking is not None:  # as for those that `next_called` gives
+                        return work
+                del self.put_off[route]
+                return self._next_put_off()
+        return None
+
+    def _may_ask(self, route: Route) -> bool:
+        return route.asking < _MAX_ASKING and route.free_slots() > 0
+
+    def may_start(self, work: Work, now: float) -> bool:
+        """Ask the gate of a work that has been taken to be started, unless its yes still holds.
+
+        Args:
+            work: In hand, its limits allow the start.
+            now: Monotonic.
+
+        Returns:
+            Whether to start it at once. If not, it has been put where it belongs.
+        """
+        verdict = self._callbacks.ask(work, now)
+        if verdict == RUN:
+            return True
+        self.put_aside(work, verdict)
+        return False
+
+    def skim(self, route: Route, until: float) -> Work | None:
+        """Pass over new works that are not ready, which may be a great many, up to one that is.
+
+        Args:
+            route: It has room.
+            until: Stop at this instant.
+
+        Returns:
+            A work to be started at once, if one was found.
+        """
+        self._hold_fresh(route, until)
+        if self._core.ordered or route.rivals or route.ready:
+            return None
+        not_ready, work, answer = self._callbacks.skim(route.fresh, FRESH, until)
+        passes = self.looks.passes
+        for one in not_ready:
+            one._looked = passes
+        self._core.wait_all(not_ready, self._callbacks.at)
+        if work is None:
+            return None
+        verdict = self._callbacks.weigh(work, answer)
+        if verdict == RUN:
+            return work
+        self.put_aside(work, verdict)
+        return None
+
+    def _hold_fresh(self, route: Route, until: float) -> None:
+        """Put new works aside whose inputs others are about to make, however many there are in a row."""
+        fresh, core = route.fresh, self._core
+        now = self._callbacks.at
+        held = 0
+        while fresh:
+            work = fresh[0]
+            declared = work._declared
+            if declared is None or work._phase != FRESH or not core.hold_if_being_made(work, declared, now):
+                return
+            fresh.popleft()
+            held += 1
+            if held & 63 == 0 and self._now() > until:
+                return
+
+    def put_aside(self, work: Work, verdict: int | GateAnswer, *, start: bool = True) -> None:
+        """Put a work that was to be started, and may not, where it belongs."""
+        if verdict in _NOT_READY:
+            self._wait(work, verdict)
+        elif verdict == SKIP:
+            self._settle(work, SKIPPED, self._callbacks.at)
+        elif verdict == FAULT:
+            assert work._declared is not None
+            self._settle(work, FAILED, self._callbacks.at, work._declared.fault)
+        else:
+            assert isinstance(verdict, GateAnswer)
+            work._task.gate_is_async = True
+            self.await_answer(work, verdict, start=start)
+
+    def enqueue(self, work: Work, *, found: bool = True) -> None:
+        """Put a work in hand whose gate said yes in its place.
+
+        Args:
+            work: The work.
+            found: Whether it was found by looking rather than called.
+        """
+        core = self._core
+        key = work._key
+        if core.ordered and work._phase != READY:
+            priority = self._callbacks.ask_priority(work, self._now() - work._since, core.pending())
+            # Linear ageing is a constant key: a priority of 1.0 is worth a head start of 60 s over one of 0.0.
+            key = work._since - 60.0 * (priority - 0.5)
+        core.enqueue(work, key, self._callbacks.at, found=found)
+        work._asked = core.moment
+
+    def ask_for_skip(self, work: Work) -> bool:
+        """Before a work that never got its turn is given up: is it up to date by now?"""
+        if not work._task.gated:
+            return False
+        verdict = self._callbacks.ask(work, self._now())
+        if isinstance(verdict, GateAnswer):
+            verdict.discard()
+        return verdict == SKIP
+
+    # --- Async gates --------------------------------------------------------------------------------------------
+
+    def await_answer(self, work: Work, answer: GateAnswer, *, start: bool) -> None:
+        """Await an async gate in a task of its own, holding a slot but no token.
+
+        Args:
+            work: In hand.
+            answer: What the callback returned.
+            start: Whether it is asked in order to be started, and not merely to know.
+        """
+        asking = _Asking(work, self.looks.nudges, self._core.settlements)
+        for service in work._task.route.services:
+            service.hold()
+        work._task.route.asking += 1
+        self._asked.add(asking)
+        if asking.waited:
+            self.looks.asking += 1
+        self._core.ask_elsewhere(work)
+        gate = self._gate(asking, answer, start)
+        # In a context of its own, where the artifacts that are asked while it is awaited write themselves down.
+        asking.reads.update(self._callbacks.reads)
+        context = self._context.copy()
+        context.run(READS.set, asking.reads)
+        task = asyncio.Task(gate, loop=asyncio.get_running_loop(), context=context)
+        work._runner = task
+        self._tasks.add(task)
+        # A task that is cancelled before its first step never runs any of its code.
+        task.add_done_callback(lambda task: self._gone(task, asking, answer))
+
+    def _gone(self, task: asyncio.Task[None], asking: _Asking, answer: GateAnswer) -> None:
+        self._tasks.discard(task)
+        if asking in self._asked:
+            answer.discard()
+            self._answered(asking, hit=False)
+            self._drop(asking.work)
+
+    def bury(self) -> None:
+        """The loop has ended: no gate that is being awaited will ever answer."""
+        for asking in list(self._asked):
+            self._answered(asking, hit=False)
+            self._drop(asking.work)
+        self._tasks.clear()
+        for works in self.put_off.values():
+            for work in works:
+                work._asked = -1
+                self._core.call(work)
+        self.put_off.clear()
+
+    def _answered(self, asking: _Asking, *, hit: bool) -> None:
+        """Give back what was held for an async gate."""
+        self._asked.discard(asking)
+        route: Route = asking.work._task.route
+        for service in route.services:
+            service.release()
+        route.asking -= 1
+        if asking.waited:
+            self.looks.answered(hit)
+            if hit:
+                self._core.learn(asking.work._task)
+
+    def _drop(self, work: Work) -> None:
+        """The task of a gate was cancelled: with its work, or by a loop that shuts down."""
+        if work._phase == ASKING:
+            work._runner = None
+            self._settle(work, CANCELLED, self._now())
+        self._wake()
+
+    async def _gate(self, asking: _Asking, answer: GateAnswer, start: bool) -> None:
+        work = asking.work
+        me = asyncio.current_task()
+        try:
+            verdict: int | GateAnswer = answer
+            while isinstance(verdict, GateAnswer):
+                value, error = await self._answer_of(verdict, work)
+                self._core.moment += 1
+                if work._phase != ASKING or (me is not None and me.cancelling()):
+                    self._answered(asking, hit=False)
+                    self._drop(work)
+                    return
+                verdict = self._callbacks.resume(work, verdict.question, value, error)
+            self._answered(asking, hit=verdict not in _NOT_READY)
+            work._runner = None
+            if verdict in _NOT_READY:
+                if verdict == NO:
+                    self._callbacks.reads.update(asking.reads)
+                self._wait(work, verdict)
+                # Its answer may be older than what the nudge was about, than what was touched or has settled since.
+                if work._looking is None and asking.nudges != self.looks.nudges:
+                    work._task.waiting.pop()
+                    self._context.run(self._judge_waiting, work)
+                elif asking.touched or asking.nudges != self.looks.nudges:
+                    self._core.call(work)
+                if asking.settlements != self._core.settlements:
+                    self.looks.changed()
+            elif verdict == SKIP:
+                self._settle(work, SKIPPED, self._now())
+            elif start and work._task.route.has_room(self._now()):
+                await self._run_now(work)
+            elif start:
+                self._core.enqueue(work, work._key, self._now())  # its place in the order was decided before
+            else:
+                self.enqueue(work)
+            self._wake()
+        except GeneratorExit:
+            raise
+        except KeyboardInterrupt:
+            self._wake()
+            raise
+        except BaseException as error:
+            self._fail(error)
+
+    async def _answer_of(self, answer: GateAnswer, work: Work) -> tuple[Any, BaseException | None]:
+        """What the awaitable gives, or what it raised."""
+        task = work._task
+        gate = task.is_ready if answer.question == "ready" else task.is_stale
+
+        def told(seconds: float) -> None:
+            if seconds > BLOCKS_AFTER:
+                self._callbacks.blocked(f"is_{answer.question} callback {name_of(gate)}", seconds)
+
+        limit = asyncio.timeout(GATE_LIMIT)
+        try:
+            async with limit:
+                return await watched(answer.awaitable, self._callbacks.now, told), None
+        except TimeoutError as error:
+            return None, TimeoutError(f"no answer within {GATE_LIMIT:g} s") if limit.expired() else error
+        except BaseException as error:
+            return None, error
+
+
+class _Asking:
+    """One async gate that is being awaited."""
+
+    __slots__ = ("nudges", "reads", "settlements", "touched", "waited", "work")
+
+    def __init__(self, work: Work, nudges: int, settlements: int) -> None:
+        self.work = work
+        self.nudges = nudges
+        self.settlements = settlements
+        self.waited = work._phase == WAITING
+        self.reads: dict[Hashable, Any] = {}
+        self.touched = False

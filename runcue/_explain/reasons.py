@@ -1,0 +1,100 @@
+"""Why a pending work does not run: one function, for the dispatcher's log lines and for `debug_blocked()` alike.
+
+Lives here: reading the state and putting it in words.
+
+Must not know: how to change anything.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple
+
+from runcue._limits.service import Service
+from runcue._model.phases import ASKING, HELD, JOINED, WAITING
+from runcue._model.texts import problem_of, words_of
+from runcue._model.work import Work
+
+__all__ = ["Reason", "blocked_by_limits", "describe_answer", "first_limit", "not_ready", "reason_of"]
+
+ReasonName = Literal["not_ready", "service_full", "unknown_task"]
+"""What `debug_blocked()` can say. "unknown_task" is for works that were restored without their task."""
+
+
+class Reason(NamedTuple):
+    """Why one work does not run.
+
+    Attributes:
+        work: The work.
+        name: The kind of reason.
+        details: One line for a person.
+    """
+
+    work: Work
+    name: ReasonName
+    details: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """The form that `debug_blocked()` returns."""
+        return {"work": self.work, "reason": self.name, "details": self.details}
+
+
+def first_limit(work: Work, now: float) -> tuple[Service, bool] | None:
+    """The first limit that keeps a work from starting at this instant.
+
+    Returns:
+        The service, and whether it is for want of a slot rather than of a token; None if there is room.
+    """
+    for service in work._task.route.services:
+        if not service.has_slot():
+            return service, True
+        if not service.has_token(now):
+            return service, False
+    return None
+
+
+def blocked_by_limits(work: Work, now: float) -> str | None:
+    """The same in words."""
+    limit = first_limit(work, now)
+    if limit is None:
+        return None
+    service, lacks_slot = limit
+    return service.describe_slots() if lacks_slot else service.describe_rate(now)
+
+
+def describe_answer(work: Work) -> str:
+    """What was said when a work was found not ready."""
+    answer = work._answer
+    if isinstance(answer, BaseException):
+        return f"is_ready raised {type(answer).__name__}: {words_of(answer)}"
+    if isinstance(answer, str):
+        return f"is_ready said no: {answer}"
+    if answer is not None:
+        return f"input {words_of(answer)} {problem_of(answer)}"
+    return f"is_ready said no for params {words_of(work.params)}"
+
+
+def not_ready(work: Work) -> Reason:
+    """The reason of a work that was found not ready."""
+    return Reason(work, "not_ready", describe_answer(work))
+
+
+def reason_of(work: Work, now: float) -> Reason | None:
+    """Why a pending work does not run.
+
+    Args:
+        work: A pending work.
+        now: Monotonic.
+
+    Returns:
+        The binding reason, or None when nothing is known to be in its way (it was not asked yet, or is about to start).
+    """
+    if work._phase == WAITING:
+        return not_ready(work)
+    if work._phase == HELD:
+        return Reason(work, "not_ready", f"input {words_of(work._answer)} is being made by another work")
+    if work._phase == JOINED:
+        return Reason(work, "not_ready", "it settles with another work that makes the same")
+    if work._phase == ASKING:
+        return Reason(work, "not_ready", "is_ready or is_stale is being awaited")
+    limit = blocked_by_limits(work, now)
+    return Reason(work, "service_full", limit) if limit is not None else None

@@ -1,0 +1,308 @@
+"""`digest()`: outputs are out of date by content, not by time.
+
+Lives here: the policy `Digest`. It compares what is there with the stamp of the last run, notes what the inputs are
+before a run, and writes the stamp after it, unless an input has changed in between.
+
+An artifact that is both input and output of one work is changed by that very work, so it counts as an output.
+
+Must not know: event loops, order, who makes what, how a stamp is written (that is `_stamps`).
+"""
+
+# ruff: noqa: PTH110, PTH117 - a look at a file is the hot path, and a Path costs more than looking
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final, NamedTuple
+
+from runcue._artifacts.artifact import Artifact, File, Flag, key_of
+from runcue._freshness.newer import Verdict, version_of
+from runcue._freshness.stamps import (
+    Look,
+    digest_of_params,
+    digest_of_value,
+    glance_at,
+    is_unchanged,
+    known_digest,
+    looks_like,
+    read,
+    read_stamp,
+    remove_stamp,
+    settle,
+    unreadable,
+    write_stamp,
+)
+from runcue._model.errors import ArtifactError, ConfigurationError
+from runcue._model.texts import words_of
+from runcue._model.work import Declaration, Work
+
+__all__ = ["Digest", "digest"]
+
+logger = logging.getLogger("runcue")
+
+_SMALL: Final = 1 << 20
+"""Up to so many bytes are read in the event loop to be safe from a rewrite within one tick: about a millisecond.
+
+More would keep the loop waiting. So if a larger input that was written within the last tick is rewritten within that
+same tick, at the same size and in place, it is not noticed.
+"""
+
+
+class _Noted(NamedTuple):
+    """What was known just before a run.
+
+    Attributes:
+        params: Their digest, None if they do not count.
+        versions: The digests of the versions of inputs that are no files, by key as text.
+        files: The inputs that are files, with what was seen and, if that may hide a change, the digest.
+    """
+
+    params: str | None
+    versions: dict[str, str]
+    files: list[tuple[File, Look, str | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """Outputs are out of date unless inputs, params and they themselves are as the last run left them. See `digest`."""
+
+    params: bool = True
+
+    wants_status: ClassVar[bool] = True
+    """As versions of files it is given what the disk says of them, so that nothing is asked for twice."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.params, bool):
+            raise ConfigurationError(f"params of digest() must be True or False, not {self.params!r}.")
+
+    def check(self, outputs: Sequence[Artifact]) -> None:
+        """Check that there is a place for the stamp.
+
+        Args:
+            outputs: Those of a work.
+
+        Raises:
+            ConfigurationError: There is none.
+        """
+        _place_among(outputs)
+
+    def stale(self, work: Work) -> Verdict | None:
+        """Whether something is other than the last run left it.
+
+        What looks as before is not read. What does not is read here, in the event loop, since it is seldom: about a
+        millisecond per megabyte. What turns out to have the same content is not read again in this process.
+
+        Returns:
+            ("no stamp", output, None), ("unreadable stamp", output, None), ("params", output, None), ("new input",
+            output, input), ("lost input", output, input), ("changed", output, input), ("output changed", output, None),
+            or None.
+
+        Raises:
+            ArtifactError: A param or a version cannot be put in words that are the same in every process.
+            ConfigurationError: There is no file among the outputs.
+        """
+        declared = work._declared
+        assert declared is not None
+        output = _place_among(declared.outputs)
+        stamp = read_stamp(output._key)
+        if type(stamp) is str:
+            return stamp, output, None
+        assert type(stamp) is dict
+        if self.params and stamp.get("params") != digest_of_params(work.params):
+            return "params", output, None
+        try:
+            return _difference(declared, output, stamp["inputs"], stamp["outputs"])
+        except (TypeError, ValueError):
+            # An entry is not of the form it should have: written by hand, or by a disk that loses bits.
+            return unreadable(output._key, "an entry has not the form of one"), output, None
+
+    def started(self, work: Work) -> None:
+        """Note what the inputs and the params are, so that the stamp can tell what the run was made from."""
+        declared = work._declared
+        assert declared is not None
+        try:
+            params = digest_of_params(work.params) if self.params else None
+            declared.token = _noted(declared, params)
+        except (ArtifactError, OSError) as error:
+            declared.token = words_of(error)
+
+    def finished(self, work: Work) -> None:
+        """Stamp the outputs, unless an input has changed since the start."""
+        declared = work._declared
+        assert declared is not None
+        noted, declared.token = declared.token, None
+        files = [output for output in declared.outputs if isinstance(output, File)]
+        if noted is None or not files:
+            return
+        output = files[0]
+        if not all(os.path.exists(one._key) for one in files):
+            remove_stamp(output._key)
+            return  # the work fails for it, which says enough
+        try:
+            problem = noted if isinstance(noted, str) else _record(output, files, noted)
+        except OSError as error:
+            problem = words_of(error)
+        if problem is not None:
+            remove_stamp(output._key)
+            logger.warning(
+                "%s stays out of date after work %s of task %s: %s", output, work.id, work.task, problem
+            )
+
+    def __repr__(self) -> str:
+        return f"digest(params={self.params})"
+
+
+def _place_among(outputs: Sequence[Artifact]) -> File:
+    """The output beside which the stamp is kept."""
+    for output in outputs:
+        if isinstance(output, File):
+            return output
+    named = ", ".join(map(repr, outputs)) or "none"
+    raise ConfigurationError(
+        f"digest() keeps a stamp beside a file that the work makes, so one of its outputs must be a File; there are "
+        f"{named}. Declare one, or use newer()."
+    )
+
+
+def _key_text(artifact: Artifact) -> str:
+    """The key of an input in a stamp."""
+    if isinstance(artifact, (File, Flag)):
+        return artifact._key
+    return digest_of_value(key_of(artifact), f"The identity of {artifact!r}")
+
+
+def _difference(
+    declared: Declaration, output: File, inputs: dict[str, Any], outputs: dict[str, Any]
+) -> Verdict | None:
+    """What is other than it was recorded. First all looks, then the contents of what looks different."""
+    found = 0
+    before = declared.before
+    suspects: list[tuple[File, str, Look | None]] = []
+    for index, artifact in enumerate(declared.inputs):
+        is_file = isinstance(artifact, File)
+        key = artifact._key if is_file else _key_text(artifact)
+        entry = inputs.get(key)
+        if entry is None:
+            if artifact in declared.outputs:
+                continue
+            return "new input", output, artifact
+        found += 1
+        digest, look = entry
+        if is_file:
+            status = before[index] if index < len(before) else None
+            if look is None or not looks_like(key, look, status):
+                suspects.append((artifact, digest, look))
+            continue
+        version = declared.before[index]
+        if version is not None and digest != digest_of_value(version, f"The version of {artifact!r}"):
+            return "changed", output, artifact
+    if found != len(inputs):
+        return "lost input", output, _lost(declared, inputs)
+    for file, digest, look in suspects:
+        if not _is_same(file, digest, look, _outputs_in(file, declared)):
+            return "changed", output, file
+    was = declared.was
+    for index, file in enumerate(declared.outputs):
+        if isinstance(file, File):
+            status = was[index] if index < len(was) else None
+            if file._key not in outputs:
+                return "no stamp", file, None
+            digest, look = outputs[file._key]
+            if (look is None or not looks_like(file._key, look, status)) and not _is_same(file, digest, look):
+                return "output changed", file, None
+    return None
+
+
+def _is_same(file: File, digest: str, look: Look | None, without: Collection[str] = ()) -> bool:
+    try:
+        return is_unchanged(file._key, digest, look, without)
+    except OSError:
+        return False
+
+
+def _outputs_in(folder: File, declared: Declaration) -> Collection[str]:
+    """The outputs inside an input: what a run leaves there makes no difference to it."""
+    beginning = folder._key + os.sep
+    return {
+        output._key
+        for output in declared.outputs
+        if isinstance(output, File) and output._key.startswith(beginning)
+    }
+
+
+def _lost(declared: Declaration, inputs: dict[str, Any]) -> File | None:
+    """An input that was recorded and is none any more; None if it was no file."""
+    keys = {artifact._key for artifact in declared.inputs if isinstance(artifact, File)}
+    lost = next((key for key in inputs if key not in keys and os.path.isabs(key)), None)
+    return None if lost is None else File(lost)
+
+
+def _noted(declared: Declaration, params: str | None) -> _Noted:
+    noted = _Noted(params, {}, [])
+    for index, artifact in enumerate(declared.inputs):
+        if artifact in declared.outputs:
+            continue
+        if not isinstance(artifact, File):
+            version = declared.before[index] if index < len(declared.before) else version_of(artifact)
+            noted.versions[_key_text(artifact)] = digest_of_value(version, f"The version of {artifact!r}")
+            continue
+        without = _outputs_in(artifact, declared)
+        glance = glance_at(artifact._key, without)
+        digest = known_digest(artifact._key, glance.look)
+        if digest is None and glance.recent and glance.size <= _SMALL:
+            digest = read(artifact._key, without).digest
+        noted.files.append((artifact, glance.look, digest))
+    return noted
+
+
+def _record(output: File, files: Sequence[File], noted: _Noted) -> str | None:
+    """Write the stamp.
+
+    Returns:
+        Why there is none, None if there is one.
+
+    Raises:
+        OSError: Something could not be read or written.
+    """
+    inputs: dict[str, Any] = {key: (digest, None) for key, digest in noted.versions.items()}
+    without = {file._key for file in files}
+    for file, look, digest in noted.files:
+        reading = read(file._key, without)
+        if reading.look != look or digest not in (None, reading.digest):
+            return f"{file} changed while it ran"
+        inputs[file._key] = reading.digest, reading.look if reading.lasting else None
+    outputs = {}
+    for file in files:
+        reading = read(file._key, settled=settle(file._key))
+        outputs[file._key] = reading.digest, reading.look if reading.lasting else None
+    write_stamp(output._key, noted.params, inputs, outputs)
+    return None
+
+
+def digest(params: bool = True) -> Digest:
+    """Outputs are out of date if the content of an input is other than at the last run, whatever its time.
+
+    A file that is written anew with the same content makes nothing out of date; one that is replaced by an older one
+    does. So do other inputs than before, other params, and an output that is not what the run left there. Of artifacts
+    that are no files `version()` is compared, such as an ETag.
+
+    What was compared is kept in a stamp beside the first file among the outputs, `.runcue-stamp-<its name>`: remove it
+    and the work is done again. It tells of the inputs as they were before the run, and none is written if one of them
+    changed during it. A file of which size, times and inode are as recorded is not read.
+
+    Args:
+        params: Whether the params of the work count. They must then be made of plain values, paths, containers, enums
+            and dataclasses, or have a repr that is the same in every process.
+
+    Raises:
+        ConfigurationError: params is not True or False.
+
+    Example:
+        >>> import runcue
+        >>> runcue.digest()
+        digest(params=True)
+    """
+    return Digest(params)

@@ -1,0 +1,214 @@
+"""What is around a handler whose work deals in artifacts: writing, publishing, and whether it left what it promised.
+
+Lives here: `carry_out`, which executors run instead of a bare handler; `write`, behind `work.write`; the publication of
+what was written, once the handler has succeeded and only if somebody still wants it; `missing_output`; and
+`atomic_write` for use outside of works.
+
+Must not know: event loops, states of works beyond "is it still wanted", how files are made safe (that is `_publish`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from inspect import isawaitable
+from typing import IO, Any
+
+from runcue._artifacts.artifact import Artifact, File, Flag, changed, plainly
+from runcue._model.errors import ConfigurationError, MissingOutput, UsageError
+from runcue._model.phases import RUNNING, SETTLED
+from runcue._model.texts import problem_of, words_of
+from runcue._model.work import Declaration, Work
+
+__all__ = [
+    "atomic_write",
+    "carry_out",
+    "clear_up",
+    "drop",
+    "finish",
+    "is_quick",
+    "missing_output",
+    "owner_of",
+    "unfinished",
+    "write",
+]
+
+
+def owner_of(run: Work) -> Work:
+    """The work that a running handler belongs to: the one it was started for, or an heir of that."""
+    work = run
+    while work._declared is not None and work._declared.heir is not None:
+        work = work._declared.heir
+    return work
+
+
+def write(
+    work: Work, output: Any, mode: str, encoding: str | None, durable: bool
+) -> AbstractContextManager[IO[Any]]:
+    """See `Work.write`."""
+    if work._phase < RUNNING or owner_of(work)._phase == SETTLED:
+        raise UsageError(f"write() is for the handler of a work that runs; {work!r} does not.")
+    if isinstance(output, Artifact) and not isinstance(output, File):
+        raise ConfigurationError(f"Only files can be written; {output!r} is none. Store it your own way.")
+    target = File(output)._key if not isinstance(output, File) else output._key
+    if work._declared is None:
+        work._declared = Declaration()
+    declared = work._declared
+    if declared.publication is None:
+        from runcue._artifacts.publication import Publication  # noqa: PLC0415 - not needed by who writes nothing
+
+        declared.publication = Publication()
+    staged: AbstractContextManager[IO[Any]] = declared.publication.open(target, mode, encoding, durable)
+    return staged
+
+
+def carry_out(work: Work) -> Any:
+    """Run a sync handler and publish what it wrote. In the handler's thread."""
+    try:
+        value = work._task.handler(work)
+        if work._declared is not None and not isawaitable(value):
+            finish(work)
+    except BaseException:
+        drop(work)
+        raise
+    return value
+
+
+def unfinished(work: Work) -> bool:
+    """Whether something is left to be done once the handler has succeeded."""
+    declared = work._declared
+    if declared is None or declared.finished:
+        return False
+    if declared.publication is not None:
+        return True
+    return declared.files and declared.fresh is not None
+
+
+def is_quick(work: Work) -> bool:
+    """Whether `finish` takes so little time that it may be done in the event loop."""
+    declared = work._declared
+    if declared is None:
+        return True
+    lasting = declared.publication is not None and declared.publication.durable
+    return not lasting and (declared.fresh is None or bool(getattr(declared.fresh, "quick", False)))
+
+
+def finish(work: Work) -> None:
+    """Publish what a handler that has succeeded wrote, and let the freshness policy note what it needs.
+
+    Raises:
+        PublishError: It could not be published; nothing was, or not all.
+    """
+    declared = work._declared
+    if declared is None:
+        return
+    declared.finished = True
+    if _is_unwanted(work):
+        drop(work)
+        return
+    publication = declared.publication
+    # It stays where `drop` finds it: who is cancelled while the disk is waited for publishes nothing.
+    published = () if publication is None else publication.publish()
+    declared.publication = None
+    if _is_unwanted(work):
+        return  # meanwhile: nothing was published, and nothing may be noted of it
+    if declared.fresh is not None and declared.files:
+        declared.fresh.finished(work)
+    for path in published:
+        changed(path)
+
+
+def _is_unwanted(work: Work) -> bool:
+    """Whether a work was cancelled or has timed out, and nobody has taken over.
+
+    `cancelled` is set before what was written is thrown away, and the state after that; this may run in between.
+    """
+    return work.cancelled or owner_of(work)._phase == SETTLED
+
+
+def drop(work: Work) -> None:
+    """Throw away what a handler wrote that has failed or is not wanted any more."""
+    declared = work._declared
+    if declared is not None and declared.publication is not None:
+        publication, declared.publication = declared.publication, None
+        publication.discard()
+
+
+def missing_output(work: Work) -> MissingOutput | None:
+    """The error of a work whose handler has returned without leaving what its task declares, None if it is all there.
+
+    In the event loop: artifacts of users may live in a connection that belongs to its thread.
+    """
+    assert work._declared is not None
+    for artifact in work._declared.outputs:
+        kind = type(artifact)
+        cause: BaseException | None = None
+        try:
+            if kind is File or kind is Flag:
+                if artifact.stamp() is not None:
+                    continue
+            elif plainly(artifact.valid(), artifact):
+                continue
+            problem = problem_of(artifact)
+        except BaseException as raised:
+            cause = raised
+            problem = f"could not be looked at: {type(raised).__name__}: {words_of(raised)}"
+        missing = MissingOutput(
+            f"The handler of {work.task!r} returned, but its output {words_of(artifact)} {problem}. "
+            "An output is what proves that the work was done."
+        )
+        missing.__cause__ = cause
+        return missing
+    return None
+
+
+def clear_up(works: Iterable[Work]) -> None:
+    """Remove what killed processes left where these works have their outputs, once per folder.
+
+    Writing does that before it begins; this is for folders in which nothing had to be written any more.
+    """
+    folders = {
+        output.path.parent
+        for work in works
+        if work._declared is not None and work._declared.files
+        for output in work._declared.outputs
+        if isinstance(output, File)
+    }
+    if not folders:
+        return
+    from runcue._artifacts.publication import clear_dead_once  # noqa: PLC0415
+
+    for folder in folders:
+        try:
+            clear_dead_once(folder)
+        except OSError:
+            pass  # it may be gone; and to clear up is no reason to fail
+
+
+def atomic_write(
+    path: str | os.PathLike[str],
+    content: str | bytes,
+    *,
+    encoding: str = "utf-8",
+    durable: bool = True,
+) -> None:
+    """Write a file so that at any instant, kill -9 and power cuts included, there is the old content or the new one.
+
+    Works that wait for this file are asked again. Missing folders are made. In a handler prefer `work.write`, which
+    publishes only when the handler has succeeded.
+
+    Args:
+        path: Where to.
+        content: All of it, text or bytes.
+        encoding: Of text.
+        durable: Wait until it is on the disk. False is quicker, and safe against a kill but not against a power cut.
+
+    Raises:
+        PublishError: It cannot be written there.
+    """
+    from runcue._artifacts.publication import atomic_write as publish  # noqa: PLC0415
+
+    target = File(path)._key
+    publish(target, content, encoding=encoding, durable=durable)
+    changed(target)

@@ -1,0 +1,303 @@
+"""Mistakes that make work wait for ever or leave it outdated, told within a second and without any time-out.
+
+Lives here: four findings, each told once as a warning. An artifact that works wait for and that nothing makes; works
+that wait for each other in a circle; works whose is_ready says no while nothing runs or is timed that could change it;
+artifacts made from something that has been made anew since.
+
+Looked for half a second after anything has changed, while time passes anyway: this wakes no clock and keeps no drain
+waiting. If very many works come to wait at once, it is done when nothing moves any more.
+
+Must not know: how anything is decided.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Hashable
+from math import inf
+from typing import Any, Final
+
+from runcue._artifacts.artifact import File
+from runcue._dispatch.dispatcher import Dispatcher
+from runcue._explain.why import Explainer, grouped, needs_all
+from runcue._model.phases import COMPLETED, HELD, SKIPPED, WAITING
+from runcue._model.texts import how_many, problem_of, words_of
+from runcue._model.work import Work
+from runcue._scheduling.core import Core
+from runcue._scheduling.dependencies import NEWCOMERS
+
+__all__ = ["Pitfalls"]
+
+logger = logging.getLogger("runcue")
+
+LOOK_AFTER: Final = 0.5
+GRACE: Final = 0.4
+"""Seconds that something must have been so before it is told: what is submitted next may put it right."""
+
+STUCK_AGAIN_AFTER: Final = 60.0
+"""Seconds until other works of the same task are told to be stuck."""
+
+_MANY: Final = 10_000
+_SHOWN: Final = 5
+
+
+class Pitfalls:
+    """Looks for them in one cue."""
+
+    def __init__(self, core: Core, dispatcher: Dispatcher, explainer: Explainer) -> None:
+        self._core = core
+        self._dispatcher = dispatcher
+        self._explainer = explainer
+        self._looked_at: object = None
+        # Works that were too young to be told of when they were looked at.
+        self._young: list[Work] = []
+        self._looks = 0
+        self._told: set[Hashable] = set()
+        # When it was last said that works of a task are stuck.
+        self._said_stuck: dict[str, float] = {}
+        # By the wall clock of the machine, as files are dated.
+        self._began = time.time_ns()
+        dispatcher.preparing.append(self._prepare)
+        dispatcher.timers.on_due["pitfalls"] = self._due
+
+    def begin(self) -> None:
+        """The cue was started: what was told before may be so again."""
+        self._told.clear()
+        self._said_stuck.clear()
+        self._began = time.time_ns()
+        self._looked_at = None
+
+    def _state(self) -> object:
+        core = self._core
+        return core.settlements, core.submitted, core.count[WAITING], core.count[HELD]
+
+    def _prepare(self) -> None:
+        core = self._core
+        told = core.makers.remade or self._dispatcher.callbacks.skipped
+        if not (core.count[WAITING] or core.count[HELD] or told):
+            core.makers.newcomers.clear()
+            self._looks = core.makers.looks
+            return
+        passive = self._dispatcher.timers.passive
+        if "pitfalls" not in passive and self._looked_at != self._state():
+            passive.set("pitfalls", self._dispatcher.now() + LOOK_AFTER)
+
+    def _due(self, now: float) -> None:
+        self._looked_at = self._state()
+        if not self.look(now, GRACE):
+            self._looked_at = None  # something was too young, or too much: again
+
+    def look_now(self) -> None:
+        """Tell what is found without waiting: nothing moves any more."""
+        self._looked_at = self._state()
+        self.look(self._dispatcher.now(), 0.0)
+
+    def look(self, now: float, grace: float) -> bool:
+        """Tell what is found.
+
+        Args:
+            now: Monotonic.
+            grace: Seconds that a work must have waited.
+
+        Returns:
+            Whether everything was looked at.
+        """
+        core = self._core
+        at_rest = self._dispatcher.is_still()
+        newcomers = self._newcomers(at_rest)
+        self._tell_circles(newcomers)
+        whole = self._tell_unmade(newcomers, now, grace, at_rest)
+        if at_rest:
+            whole &= self._tell_stuck(now, grace)
+        if core.makers.remade or self._dispatcher.callbacks.skipped:
+            self._tell_outdated()
+        return whole
+
+    def _newcomers(self, at_rest: bool) -> list[Work]:
+        """The works to be looked at: those that have come to wait for artifacts since the last time.
+
+        What was in order then can be out of it only by what has come since, or by an end: once nothing moves, all are
+        looked at again. A pass over all that waits, every half a second, would be a tenth of the time of a big run. If
+        very many have come at once, these are left until then.
+        """
+        makers = self._core.makers
+        too_many = makers.looks - self._looks > NEWCOMERS
+        self._looks = makers.looks
+        if too_many and not at_rest:
+            makers.newcomers.clear()
+            found = self._young
+        elif at_rest:
+            makers.newcomers.clear()
+            self._young = []
+            found = [
+                work
+                for there in makers.all_lookers()
+                for work in (there if isinstance(there, dict) else (there,))
+            ]
+        else:
+            found = [*self._young, *makers.newcomers]
+            makers.newcomers.clear()
+        return [work for work in dict.fromkeys(found) if work._phase in (WAITING, HELD)]
+
+    def _is_news(self, what: Hashable) -> bool:
+        if what in self._told:
+            return False
+        if len(self._told) > _MANY:
+            self._told.clear()
+        self._told.add(what)
+        return True
+
+    # --- Nobody makes it ----------------------------------------------------------------------------------------
+
+    def _tell_unmade(self, works: list[Work], now: float, grace: float, at_rest: bool) -> bool:
+        found: list[tuple[Work, str]] = []
+        self._young = young = []
+        for work in works:
+            if work._phase != WAITING:
+                continue
+            if now - work._entered < grace:
+                young.append(work)
+                continue
+            artifacts = work.inputs if needs_all(work) else work._looking or ()
+            if not needs_all(work) and any(one._key in self._core.makers.of for one in artifacts):
+                continue  # which may be enough for its is_ready
+            words = [
+                f"{words_of(artifact)} {problem_of(artifact)}"
+                for artifact in artifacts
+                if self._is_unmade(work, artifact, at_rest) and self._is_news(("unmade", artifact._key))
+            ]
+            if words:
+                more = f" and {len(words) - _SHOWN} more" if len(words) > _SHOWN else ""
+                found.append((work, ", ".join(words[:_SHOWN]) + more))
+        if found:
+            logger.warning(
+                "No producer%s: %s. Nothing that is pending or running declares %s as an output. Submit the work that "
+                "makes it; if it comes from outside, say so by cue.watch(folder) or cue.nudge(path)",
+                "" if at_rest else " so far",
+                grouped(found),
+                "it" if len(found) == 1 else "them",
+            )
+        return not young
+
+    def _is_unmade(self, work: Work, artifact: Any, at_rest: bool) -> bool:
+        makers = self._core.makers
+        if artifact._key in makers.of or artifact._key in makers.failed:
+            return False
+        if not at_rest and self._explainer.somebody_may_make_it(work, (artifact,)):
+            return False
+        return not self._explainer.is_watched(artifact) and not self._explainer.is_valid(artifact)
+
+    # --- Circles ------------------------------------------------------------------------------------------------
+
+    def _tell_circles(self, works: list[Work]) -> None:
+        seen: dict[Work, int] = {}
+        for number, start in enumerate(works):
+            work: Work | None = start
+            way: list[Work] = []
+            while work is not None and work not in seen:
+                seen[work] = number
+                way.append(work)
+                work = self._explainer.waits_for(work)
+            if work is not None and seen[work] == number and way:
+                self._tell_circle(way[way.index(work) :])
+
+    def _tell_circle(self, circle: list[Work]) -> None:
+        if not self._is_news(("circle", min(work.id for work in circle))):
+            return
+        of = self._core.makers.of
+        names = []
+        for work, following in zip(circle[:_SHOWN], [*circle[1:], circle[0]], strict=False):
+            looked_at = (one for one in work._looking or () if of.get(one._key) is following)
+            artifact = next(looked_at, None)
+            what = f" (for {words_of(artifact)})" if artifact is not None else ""
+            names.append(f"{work.task} {work.id}{what}")
+        if len(circle) > _SHOWN:
+            names.append(f"{len(circle) - _SHOWN} more")
+        logger.warning(
+            "Cycle: %s waits for %s %s. None of these %d works can ever run; cue.plan() finds this beforehand",
+            " waits for ".join(names),
+            circle[0].task,
+            circle[0].id,
+            len(circle),
+        )
+
+    # --- Not ready, and nothing moves ---------------------------------------------------------------------------
+
+    def _tell_stuck(self, now: float, grace: float) -> bool:
+        if self._explainer.watches():
+            return True
+        found: list[tuple[Work, str]] = []
+        whole = True
+        waiting = self._core.count[WAITING]
+        for task in self._core.all_tasks:
+            for work in task.waiting:
+                if work._phase != WAITING or work._looking is not None:
+                    continue
+                if now - work._entered < grace:
+                    whole = False
+                elif now >= self._said_stuck.get(task.name, -inf) + STUCK_AGAIN_AFTER and self._is_news(
+                    work.id
+                ):
+                    self._said_stuck[task.name] = now
+                    found.append((work, self._explainer.details(work)))
+                break
+        if found:
+            logger.warning(
+                "Stuck: %s. Nothing runs or is timed that could change that (%s not ready). They wait for something "
+                "from outside, for each other, or for what nobody makes; declared inputs and outputs would tell which",
+                grouped(found),
+                how_many(waiting, "work is", "works are"),
+            )
+        return whole
+
+    # --- Made from what is no longer so -------------------------------------------------------------------------
+
+    def _tell_outdated(self) -> None:
+        remade = self._core.makers.remade
+        anew = {}
+        while remade:
+            maker = remade.popleft()
+            for artifact in maker.outputs:
+                anew[artifact._key] = (maker, artifact)
+        latest: dict[Hashable, tuple[Work, Work, Any]] = {}
+        for work in self._core.history.line:
+            if work._outcome not in (COMPLETED, SKIPPED) or not work.outputs:
+                continue
+            hit = next((anew[one._key] for one in work.inputs if one._key in anew), None)
+            if hit is not None:
+                latest[work.outputs[0]._key] = (work, *hit)
+        found = []
+        for key, (work, maker, artifact) in latest.items():
+            if key in self._core.makers.of or work is maker:
+                continue
+            if self._dispatcher.callbacks.is_out_of_date(work) and self._is_news((work.id, maker.id)):
+                found.append(
+                    (work, f"{words_of(work.outputs[0])} was made from the {words_of(artifact)} before")
+                )
+        found += self._outdated_by_reads()
+        if found:
+            logger.warning(
+                "Stale downstream: %s. What it was made from has been made anew since; submit %s again",
+                grouped(found),
+                "it" if len(found) == 1 else "them",
+            )
+
+    def _outdated_by_reads(self) -> list[tuple[Work, str]]:
+        """Works that is_stale had skipped although they look outdated.
+
+        Of the files that their gate looked at, one is of this run and newer than another that is not: the first is most
+        likely the input, the second the output.
+        """
+        found = []
+        skipped = self._dispatcher.callbacks.skipped
+        while skipped:
+            work, reads = skipped.popleft()
+            files = [(one.version() or 0, one) for one in reads if isinstance(one, File)]
+            if len(files) < 2:
+                continue
+            files.sort(key=lambda pair: pair[0])
+            (older, output), (newer, made) = files[0], files[-1]
+            if 0 < older < self._began <= newer and self._is_news((work.id, made._key)):
+                found.append((work, f"{words_of(output)} is older than {words_of(made)}, and it was skipped"))
+        return found

@@ -1,0 +1,141 @@
+"""What happens when work is pending for too long, or nothing moves: `pending_*` and `stall_*`.
+
+Lives here: the four time-outs and warnings and their texts. `pending_*` count the time of one work since its
+submission; `stall_*` the time since anything made progress. A stall fails work only if no handler runs, nothing is
+being asked and no instant is known at which something will start: a healthy slow batch is not a stall.
+
+Warnings are passive: they wake no clock and keep no drain waiting.
+
+Must not know: how a work is settled, or timers.
+"""
+
+from __future__ import annotations
+
+import logging
+from itertools import islice
+from math import inf
+
+from runcue._dispatch.dispatcher import Dispatcher
+from runcue._explain.reasons import Reason
+from runcue._explain.why import Explainer, grouped
+from runcue._model.errors import PendingTimeout, StallTimeout
+from runcue._model.events import Event
+from runcue._model.phases import SETTLED
+from runcue._model.work import Work
+from runcue._scheduling.core import Core
+
+__all__ = ["Overdue"]
+
+logger = logging.getLogger("runcue")
+
+_SHOWN = 5
+# So many works are put in words to be grouped; of a hundred thousand the first thousand say enough.
+_LOOKED_INTO = 1000
+
+
+class Overdue:
+    """Sets the deadlines that follow from a core's options, and acts on them."""
+
+    def __init__(self, core: Core, dispatcher: Dispatcher, explainer: Explainer) -> None:
+        self._core = core
+        self._dispatcher = dispatcher
+        dispatcher.preparing.append(self._prepare)
+        dispatcher.timers.on_due |= {
+            "pending timeout": self._pending_timeout,
+            "pending warning": self._pending_warning,
+            "stall timeout": self._stall_timeout,
+            "stall warning": self._stall_warning,
+        }
+        self._stall_looked_at = 0.0
+        self._explainer = explainer
+
+    def _prepare(self) -> None:
+        core = self._core
+        active, passive = self._dispatcher.timers.active, self._dispatcher.timers.passive
+        if core.pending_timeout is not None:
+            active.set("pending timeout", core.next_timeout())
+        if core.pending_warn_after is not None:
+            passive.set("pending warning", core.next_warning())
+        if core.stall_timeout is not None:
+            # If something was still moving when it was looked at, it is looked at again one time-out later.
+            active.set("stall timeout", max(core.next_stall(), self._stall_looked_at + core.stall_timeout))
+        if core.stall_warn_after is not None:
+            passive.set("stall warning", core.next_stall_warning())
+
+    def _why(self, work: Work, now: float) -> str:
+        return _in_words(self._explainer.reason(work, now))
+
+    def _pending_timeout(self, now: float) -> None:
+        while (work := self._core.pop_timed_out(now)) is not None:
+            text = (
+                f"{work.task} {work.id} was pending for {now - work._since:.1f} s "
+                f"(pending_timeout={self._core.pending_timeout:g}); {self._why(work, now)}"
+            )
+            self._dispatcher.give_up(work, PendingTimeout(text))
+
+    def _pending_warning(self, now: float) -> None:
+        unheard: list[Work] = []
+        listeners = self._dispatcher.callbacks.listeners[Event.PENDING_WARNING]
+        while (work := self._core.pop_unwarned(now)) is not None:
+            if listeners:
+                self._dispatcher.callbacks.emit(listeners, now, work, work, now - work._since)
+            else:
+                unheard.append(work)
+        if unheard:
+            logger.warning(
+                "%d pending for more than %g s: %s",
+                len(unheard),
+                self._core.pending_warn_after,
+                grouped((work, _in_words(why)) for work, why in self._explainer.reasons(unheard, now)),
+            )
+
+    def _stall_timeout(self, now: float) -> None:
+        core, dispatcher = self._core, self._dispatcher
+        self._stall_looked_at = now
+        if core.stall_timeout is None or now < core.next_stall():
+            return
+        if dispatcher.movers() or dispatcher.gates.being_asked:
+            return
+        if dispatcher.can_start():
+            # The next token may be an hour away; before it comes there is nothing new to be seen.
+            token = min(map(dispatcher.next_token, core.services.values()), default=inf)
+            self._stall_looked_at = now if token == inf else max(now, token)
+            return
+        seconds = now - core.progressed_at  # the first failure is progress, too
+        # All reasons before the first failure, which would be the reason of the next.
+        reasons = self._explainer.reasons(core.pending_works(), now)
+        for work, reason in [(work, _in_words(reason)) for work, reason in reasons]:
+            text = (
+                f"{work.task} {work.id} failed by stall_timeout={core.stall_timeout:g}: nothing moved for "
+                f"{seconds:.1f} s and nothing that runs could change that; {reason}"
+            )
+            if work._phase != SETTLED:
+                dispatcher.give_up(work, StallTimeout(text))
+
+    def _stall_warning(self, now: float) -> None:
+        core, dispatcher = self._core, self._dispatcher
+        if now < core.next_stall_warning():
+            return
+        core.stall_warned_at = core.progressed_at
+        seconds = now - core.progressed_at
+        listeners = dispatcher.callbacks.listeners[Event.STALL_WARNING]
+        if listeners:
+            dispatcher.callbacks.emit(listeners, now, None, seconds, core.pending())
+            return
+        running = [f"{work.task} {work.id}" for work in dispatcher.running]
+        shown = ", ".join(running[:_SHOWN]) + (
+            f" and {len(running) - _SHOWN} more" if len(running) > _SHOWN else ""
+        )
+        reasons = self._explainer.reasons(islice(core.pending_works(), _LOOKED_INTO), now)
+        waits = grouped((work, _in_words(reason)) for work, reason in reasons)
+        logger.warning(
+            "No progress for %.0f s: %d pending, running: %s%s",
+            seconds,
+            core.pending(),
+            shown or "nothing",
+            f"; {waits}" if waits else "",
+        )
+
+
+def _in_words(reason: Reason | None) -> str:
+    return "it was about to be asked" if reason is None else f"{reason.name}: {reason.details}"

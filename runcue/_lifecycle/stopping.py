@@ -1,0 +1,357 @@
+"""When a cue has come to rest, and how it stops.
+
+Lives here: the verdict "nothing can move any more", drain(), the three levels of stop() and the Summary.
+
+A cue is at rest when no handler, gate or listener is in flight and nothing has a time of its own. Handlers that wait
+for another work of the same cue do not count as moving; if they are all there is, that is a deadlock and said so.
+
+Must not know: how works run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sized
+from typing import Final
+
+from runcue._dispatch.dispatcher import Dispatcher
+from runcue._explain.reasons import Reason
+from runcue._explain.why import Explainer, grouped
+from runcue._handlers.outputs import clear_up, drop, owner_of
+from runcue._model.current import CURRENT
+from runcue._model.errors import UsageError
+from runcue._model.phases import CANCELLED, OUTCOMES, READY, SETTLED, WAITING, WorkState
+from runcue._model.summary import Summary
+from runcue._model.texts import how_many
+from runcue._model.work import Work
+from runcue._scheduling.core import Core
+
+__all__ = ["Stopping"]
+
+logger = logging.getLogger("runcue")
+
+DRAIN: Final = 1
+"""Everything that can run runs."""
+FINISH: Final = 2
+"""What runs finishes, nothing starts."""
+KILL: Final = 3
+"""What runs is cancelled."""
+
+TELL_AFTER: Final = 5.0
+TELL_AGAIN_AFTER: Final = 60.0
+GRACE: Final = 1.0
+"""Seconds that cancelled coroutines have for their clean-up before they are abandoned."""
+
+
+class Stopping:
+    """Drains and stops one dispatcher.
+
+    Attributes:
+        level: None while the cue is open; otherwise how it is being stopped.
+        shut: No work is accepted any more, not even from inside.
+        inbox: Submissions of other threads on their way; set by the owner.
+        on_stopped: Called when the stop is complete; set by the owner.
+        before_summary: Called when a drain is at rest; set by the owner.
+        last: What the last stop returned.
+    """
+
+    def __init__(self, core: Core, dispatcher: Dispatcher, explainer: Explainer) -> None:
+        self._core = core
+        self._explainer = explainer
+        self._dispatcher = dispatcher
+        self.level: int | None = None
+        self.shut = False
+        self.inbox: Sized = ()
+        self.on_stopped: Callable[[], None] = lambda: None
+        self.before_summary: Callable[[], None] = lambda: None
+        self._waiters: list[asyncio.Future[None]] = []
+        self._task: asyncio.Task[Summary] | None = None
+        self._began: float | None = None
+        # Works that had settled before this start.
+        self._former: set[str] = set()
+        self.last: Summary | None = None
+        self._deadlocked: dict[Work, None] = {}
+        self._abandoned: list[Work] = []
+        self._given_up: dict[Work, Reason] = {}
+        self._out_of_patience = False
+        dispatcher.at_rest = self._look
+        dispatcher.timers.on_due |= {
+            "stop": self._out_of_time,
+            "grace": self._out_of_grace,
+            "tell": self._tell,
+        }
+
+    # --- Rest ---------------------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """The cue was started."""
+        self._began = self._dispatcher.now()
+        self._former = {work.id for work in self._core.history.line}
+        self._core.totals[:] = [0] * len(OUTCOMES)
+        self.level = None
+        self.shut = False
+        self._task = None
+        self._abandoned = []
+        self._given_up = {}
+        self._out_of_patience = False
+        self._deadlocked = {}
+
+    def check_outside(self, call: str) -> None:
+        """Refuse calls that would wait for their own caller.
+
+        Raises:
+            UsageError: The caller is a handler or a listener of this cue, or was spawned by one.
+        """
+        if CURRENT.get() is self._dispatcher:
+            raise UsageError(
+                f"{call} was called from inside a handler or callback of this cue and would wait for itself; "
+                "call it from the code that started the cue."
+            )
+
+    def _look(self) -> None:
+        if self._waiters and (self._dispatcher.failure is not None or self._at_rest()):
+            waiters, self._waiters = self._waiters, []
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.set_result(None)
+
+    def _at_rest(self) -> bool:
+        dispatcher = self._dispatcher
+        if self.level == KILL:
+            in_flight = dispatcher.running or dispatcher.gates.being_asked or dispatcher.lines
+            return self._out_of_patience or not in_flight
+        if dispatcher.movers() or dispatcher.gates.being_asked or dispatcher.lines or self.inbox:
+            return False
+        if self._core.called and not dispatcher.closed:
+            return False
+        if dispatcher.closed:
+            return True
+        return not dispatcher.can_start() and dispatcher.looks.exhausted
+
+    async def rest(self) -> None:
+        """Wait until nothing can move any more.
+
+        Raises:
+            CueFailed: The scheduler failed.
+        """
+        dispatcher = self._dispatcher
+        if dispatcher.failure is None:
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiters.append(waiter)
+            dispatcher.timers.passive.set("tell", dispatcher.now() + TELL_AFTER)
+            dispatcher.wake()
+            try:
+                await waiter
+            finally:
+                if waiter in self._waiters:
+                    self._waiters.remove(waiter)
+                if not self._waiters:
+                    dispatcher.timers.passive.clear("tell")
+        if dispatcher.failure is not None:
+            raise dispatcher.failed()
+
+    def _tell(self, now: float) -> None:
+        """A drain has been waiting for a while: say for what, and until when if that is known."""
+        core = self._core
+        for service in core.services.values():
+            waiting = sum(route.backlog() for route in core.routes.values() if service in route.services)
+            if waiting and not service.has_token(now):
+                rate = service.rate
+                rest = f"; the last of them in about {waiting / rate.per_second:.0f} s" if rate else ""
+                works = how_many(waiting, "work waits", "works wait")
+                logger.warning("Draining: %s for %s%s", works, service.describe_rate(now), rest)
+                break
+        else:
+            if now - core.progressed_at >= TELL_AFTER:
+                busy = [f"{work.task} {work.id}" for work in self._dispatcher.running]
+                busy += [f"the {name}" for name in self._dispatcher.lines.names()]
+                shown = ", ".join(busy[:5]) + (f" and {len(busy) - 5} more" if len(busy) > 5 else "")
+                # No warning: a handler may well take that long.
+                logger.info(
+                    "Draining: for %.0f s it has waited for %s", now - core.progressed_at, shown or "nothing"
+                )
+        self._dispatcher.timers.passive.set("tell", now + TELL_AGAIN_AFTER)
+
+    def _deadlock(self) -> list[Work]:
+        """Handlers that wait for works that cannot run; each is told of once."""
+        awaiting = self._dispatcher.awaiting()
+        for work in awaiting:
+            if work not in self._deadlocked:
+                self._deadlocked[work] = None
+                logger.error(
+                    "Deadlock: the handler of %s %s waits for another work of this cue, which cannot run. %s",
+                    work.task,
+                    work.id,
+                    "; ".join(f"{one.work.task} {one.work.id}: {one.details}" for one in self.reasons()[:5]),
+                )
+        return awaiting
+
+    # --- Drain --------------------------------------------------------------------------------------------------
+
+    async def drain(self) -> Summary:
+        """See `Cue.drain`."""
+        self.check_outside("drain()")
+        await self.rest()
+        if self._core.count[WAITING]:
+            # What was made outside and told to nobody: one last look, as before the works of a stop are given up.
+            self._dispatcher.looks.want_all()
+            await self.rest()
+        self._deadlock()
+        self.before_summary()
+        return self.summary(self.reasons())
+
+    def reasons(self) -> list[Reason]:
+        """Why each pending work does not run, oldest first."""
+        now = self._dispatcher.now()
+        found = self._explainer.reasons(self._core.pending_works(), now)
+        return [reason or Reason(work, "not_ready", "not asked yet") for work, reason in found]
+
+    def summary(self, blocked: list[Reason]) -> Summary:
+        """What became of the works since the start."""
+        return Summary(
+            counts=dict(zip(OUTCOMES, self._core.totals, strict=True)),
+            failed=[
+                work
+                for work in self._core.history.line
+                if work.state is WorkState.FAILED and work.id not in self._former
+            ],
+            blocked=[reason.as_dict() for reason in blocked],
+            duration=0.0 if self._began is None else self._dispatcher.now() - self._began,
+            abandoned=list(self._abandoned),
+            deadlocked=list(self._deadlocked),
+        )
+
+    # --- Stop ---------------------------------------------------------------------------------------------------
+
+    async def stop(self, drain: bool, timeout: float | None) -> Summary:
+        """See `Cue.stop`."""
+        self.check_outside("stop()")
+        self.begin_to_stop(DRAIN if drain else FINISH)
+        if timeout is not None:
+            if timeout <= 0:
+                self.escalate(KILL)
+            else:
+                active = self._dispatcher.timers.active
+                active.set("stop", min(active.when("stop"), self._dispatcher.now() + timeout))
+                self._dispatcher.wake()
+        return await self.stopped()
+
+    def begin_to_stop(self, level: int) -> None:
+        """Stop, or go on stopping in a harder way, without waiting for the end of it."""
+        if self._task is None:
+            self.level = DRAIN
+            # A task of its own: a caller who is cancelled does not leave the cue half stopped.
+            self._task = asyncio.get_running_loop().create_task(self._stop())
+        self.escalate(level)
+
+    async def stopped(self) -> Summary:
+        """Wait for the end of a stop that was begun."""
+        assert self._task is not None
+        return await asyncio.shield(self._task)
+
+    def escalate(self, level: int) -> None:
+        """Stop in a harder way from here on."""
+        if self.level is not None and level <= self.level:
+            return
+        self.level = level
+        if level >= FINISH:
+            self.shut = True
+            self._dispatcher.close()
+            self._cancel_pending()
+        self._dispatcher.looks.changed()
+        if level == KILL:
+            self._kill()
+        self._dispatcher.wake()
+
+    def _out_of_time(self, now: float) -> None:
+        self.escalate(KILL)
+
+    async def _stop(self) -> Summary:
+        dispatcher, core = self._dispatcher, self._core
+        asked = False
+        try:
+            while True:
+                await self.rest()
+                if not core.unsettled and not dispatcher.running:
+                    break
+                if self.level == DRAIN and next(core.pending_works(), None) is not None:
+                    if not asked:
+                        asked = True
+                        self._ask_once_more()
+                        continue
+                    self._deadlock()
+                    # What an on_cancel listener submits now would be cancelled again, for ever.
+                    self.shut = True
+                    self._cancel_pending()
+                elif dispatcher.running:
+                    # Handlers that wait for each other: nothing but their end will end that.
+                    self._deadlock()
+                    self.escalate(KILL)
+            if self._given_up and self.level == DRAIN:
+                self._tell_blocked(list(self._given_up.values()))
+            self.last = self.summary(list(self._given_up.values()))
+            clear_up(core.history.line)
+            return self.last
+        finally:
+            self.shut = True
+            if dispatcher.failure is None:
+                # Something is left only if this task itself was cancelled, as asyncio.run() does at its end.
+                self._cancel_pending()
+                dispatcher.bury()
+            else:
+                dispatcher.detach()
+            self.on_stopped()
+
+    def _ask_once_more(self) -> None:
+        """Before works are given up: what is up to date by now is skipped, what became ready runs."""
+        for route in self._core.routes.values():
+            for work in [*route.fresh, *route.ready.works()]:
+                if work._phase <= READY:
+                    self._dispatcher.skip_if_up_to_date(work)
+        self._dispatcher.looks.want_all()
+
+    def _cancel_pending(self) -> None:
+        reasons = self.reasons()  # all of them before the first is cancelled: that may free a slot
+        for reason in reasons:
+            self._given_up[reason.work] = reason
+            self._dispatcher.cancel(reason.work)
+
+    def _tell_blocked(self, blocked: list[Reason]) -> None:
+        works = how_many(len(blocked), "work", "works")
+        reasons = grouped((one.work, one.details) for one in blocked)
+        logger.warning("stop() cancelled %s that could not run: %s", works, reasons)
+
+    def _kill(self) -> None:
+        """Cancel what runs. Coroutines get a moment for their clean-up, threads cannot be ended."""
+        dispatcher = self._dispatcher
+        for work in list(dispatcher.running):
+            work.cancelled = True
+            drop(work)
+            owner = owner_of(work)
+            if owner._phase != SETTLED:
+                owner.cancelled = True
+                dispatcher.settle(owner, CANCELLED, dispatcher.now())
+            if work._runner is not None:
+                work._runner.cancel()
+            else:
+                self._abandon(work)
+        dispatcher.timers.active.set("grace", dispatcher.now() + GRACE)
+
+    def _out_of_grace(self, now: float) -> None:
+        for work in list(self._dispatcher.running):
+            self._abandon(work)
+        for name in self._dispatcher.lines.cancel():
+            logger.warning("stop() cancelled the %s: it did not end in time", name)
+        self._out_of_patience = True
+        self._dispatcher.wake()
+
+    def _abandon(self, work: Work) -> None:
+        self._abandoned.append(work)
+        self._dispatcher.forget(work)
+        logger.warning(
+            "stop() abandoned %s %s: its %s did not end in time",
+            work.task,
+            work.id,
+            "coroutine" if work._runner is not None else "thread",
+        )

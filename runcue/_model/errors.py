@@ -1,0 +1,126 @@
+"""Every error runcue raises, as one tree under `RuncueError`.
+
+Lives here: the classes. An error says whose fault it is by its class and what to
+do by its text; the text carries the offending value and is written where the mistake is noticed. Each class is also the
+builtin a caller would expect to catch: configuration errors are `ValueError`, failed look-ups `LookupError`, time-outs
+`TimeoutError`.
+
+Must not know: anything of runcue.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "ArtifactError",
+    "ConfigurationError",
+    "CueFailed",
+    "CueStopped",
+    "DuplicateTask",
+    "DuplicateWork",
+    "HandlerExited",
+    "InvalidParams",
+    "InvalidTransition",
+    "MissingOutput",
+    "PendingTimeout",
+    "PublishError",
+    "RuncueError",
+    "StallTimeout",
+    "UnknownService",
+    "UnknownTask",
+    "UnknownWork",
+    "UsageError",
+    "WorkCancelled",
+    "WorkTimeout",
+    "WrongLoop",
+]
+
+
+class RuncueError(Exception):
+    """What all errors of runcue have in common."""
+
+
+class ConfigurationError(RuncueError, ValueError):
+    """A service, a task or a cue was described with a value that cannot work."""
+
+
+class DuplicateTask(ConfigurationError):
+    """A task name is taken by another handler."""
+
+
+class DuplicateWork(ConfigurationError):
+    """An artifact (or a key) is already being made by another pending or running work that cannot be joined."""
+
+
+class InvalidParams(ConfigurationError, TypeError):
+    """The params of a submission are not a mapping."""
+
+
+class UnknownTask(RuncueError, LookupError, ValueError):
+    """No task of that name is registered."""
+
+
+class UnknownWork(RuncueError, LookupError):
+    """The cue knows no work of that id, or no longer."""
+
+
+class UnknownService(RuncueError, LookupError, ValueError):
+    """No service of that name is registered."""
+
+
+class UsageError(RuncueError, RuntimeError):
+    """A call that cannot be made here or now: outside a loop, twice, or from inside a handler."""
+
+
+class WrongLoop(UsageError):
+    """A cue was used from another thread or event loop than the one it was started in."""
+
+
+class CueStopped(UsageError):
+    """Work was submitted to a cue that has stopped or is stopping."""
+
+
+class CueFailed(RuncueError):
+    """The scheduler itself failed. Whatever waits on the cue raises this, with the cause attached."""
+
+
+class InvalidTransition(RuncueError):
+    """A work was asked to make a step that its state does not allow. Always a defect of runcue."""
+
+
+class WorkCancelled(RuncueError):
+    """Raised by `result()` of a work that was cancelled.
+
+    Not `asyncio.CancelledError`: someone else's cancelled work must not cancel the waiter.
+    """
+
+
+class HandlerExited(RuncueError):
+    """Raised by `result()` when a handler ended with an exception that is no `Exception`.
+
+    `SystemExit`, `KeyboardInterrupt` and `CancelledError` out of a handler would end the waiter; they arrive wrapped,
+    with the original as `__cause__`.
+    """
+
+
+class PublishError(RuncueError, OSError):
+    """A file could not be written or put in its place. The text says what is in the way."""
+
+
+class ArtifactError(RuncueError):
+    """Artifacts could not be declared or looked at: the callable or the artifact itself raised, or gave no artifact."""
+
+
+class MissingOutput(RuncueError):
+    """A handler returned, but an output that its task declares is not there, or not valid."""
+
+
+class PendingTimeout(RuncueError, TimeoutError):
+    """A work was pending for longer than `pending_timeout`."""
+
+
+class StallTimeout(RuncueError, TimeoutError):
+    """Nothing moved for `stall_timeout`, nothing was running and no instant was known at which that would change."""
+
+
+class WorkTimeout(RuncueError, TimeoutError):
+    """A handler ran for longer than its task's `timeout`."""

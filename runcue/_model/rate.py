@@ -1,0 +1,124 @@
+"""Rates and durations as people write them: "60/min", "1.5 / sec", "100/15min"; "24h", "90 min".
+
+Lives here: the grammar, and `Rate`, its meaning as whole tokens per period. What is done with a rate is the business
+of `_service`.
+
+Must not know: clocks, services, works.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import dataclass
+from fractions import Fraction
+from math import inf
+
+from runcue._model.errors import ConfigurationError
+
+__all__ = ["FORMS", "Rate", "parse_duration", "parse_rate"]
+
+FORMS = '"60/min", "10/sec", "1.5/sec", "1000/hour", "5000/day", "100/15min"'
+
+_UNITS = {
+    1.0: ("s", "sec", "secs", "second", "seconds"),
+    60.0: ("m", "min", "mins", "minute", "minutes"),
+    3600.0: ("h", "hr", "hrs", "hour", "hours"),
+    86400.0: ("d", "day", "days"),
+}
+_SECONDS = {word: seconds for seconds, words in _UNITS.items() for word in words}
+_SHAPE = re.compile(
+    r"\s*(\d+(?:[._]\d+)*|\.\d+)\s*(?:/|per)\s*(\d+(?:\.\d+)?)?\s*([a-z]+)\s*", re.IGNORECASE | re.ASCII
+)
+_DURATION = re.compile(r"\s*(\d+(?:\.\d+)?|\.\d+)\s*([a-z]+)\s*", re.IGNORECASE | re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """At most `count` starts in any window of `period` seconds.
+
+    Attributes:
+        count: Whole tokens, at least 1.
+        period: Seconds after which a spent token is usable again.
+        text: What the user wrote, for messages.
+    """
+
+    count: int
+    period: float
+    text: str
+
+    @property
+    def per_second(self) -> float:
+        """Tokens that come back in one second, on average."""
+        return self.count / self.period
+
+
+def parse_rate(value: object) -> Rate:
+    """Read a rate.
+
+    A rate that is no whole number per unit becomes the same rate over several units: 1.5/sec is 3 per 2 s.
+
+    Args:
+        value: Text such as "60/min". Units are sec, min, hour, day and their usual abbreviations; spaces, a decimal
+            count, underscores in it and a number before the unit ("100/15min") are allowed.
+
+    Returns:
+        The rate in whole tokens.
+
+    Raises:
+        ConfigurationError: Anything else, with the value and the accepted forms in the text.
+    """
+    match = _SHAPE.fullmatch(value) if isinstance(value, str) else None
+    seconds = _SECONDS.get(match[3].lower()) if match else None
+    if match is None or seconds is None:
+        raise ConfigurationError(f"Invalid rate {value!r}: write it as one of {FORMS}.")
+    try:
+        written = Fraction(match[1].replace("_", ""))
+    except ValueError:
+        raise ConfigurationError(f"Invalid rate {value!r}: write it as one of {FORMS}.") from None
+    per = Fraction(match[2] or 1)
+    if written <= 0 or per <= 0:
+        raise ConfigurationError(f"Invalid rate {value!r}: it must allow more than zero. Forms: {FORMS}.")
+    # Any number of tokens over the time that so many take is the same rate, exactly. But the burst must stay what was
+    # meant: 1.5/sec is 3 per 2 s, and 16.67/min is 16 per 57.6 s, not 1667 at once.
+    whole = max(int(written), 1)
+    count = written.numerator if written.numerator <= 2 * whole + 1 else whole
+    try:
+        period = float(per * count / written) * seconds
+    except OverflowError:
+        period = inf
+    if not 0 < period < inf or count > sys.maxsize:
+        raise ConfigurationError(f"Invalid rate {value!r}: that is beyond all measure. Forms: {FORMS}.")
+    return Rate(count, period, match[0].strip())
+
+
+def parse_duration(value: object, what: str) -> float:
+    """Read a length of time.
+
+    Args:
+        value: A number of seconds, a timedelta, or text such as "24h", "90 min", "1.5 days".
+        what: What it is for, for the message.
+
+    Returns:
+        Seconds, more than zero.
+
+    Raises:
+        ConfigurationError: Anything else, with the value and the accepted forms in the text.
+    """
+    seconds: float | None = None
+    if hasattr(
+        value, "total_seconds"
+    ):  # a timedelta; to import datetime for this would cost every program time
+        seconds = value.total_seconds()
+    elif isinstance(value, str):
+        match = _DURATION.fullmatch(value)
+        unit = _SECONDS.get(match[2].lower()) if match else None
+        seconds = None if match is None or unit is None else float(match[1]) * unit
+    elif isinstance(value, (int, float)) and not isinstance(value, bool):
+        seconds = float(value)
+    if seconds is None or not 0 < seconds < inf:
+        raise ConfigurationError(
+            f"{what} must be a positive number of seconds, a timedelta or text like "
+            f'"24h", "90 min", "1.5 days", not {value!r}.'
+        )
+    return seconds

@@ -1,0 +1,380 @@
+"""The nouns: a work (one request), its states and phases, what it declares, and a task (a registered handler).
+
+Lives here: what a work and a task carry. All state is changed by `_core`, by its one setter; users read. Artifacts are
+carried, not understood: here they are objects with a key.
+
+Must not know: limits, order, time, event loops.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import IO, Any, Final
+
+from runcue._model.phases import (
+    COMPLETED,
+    FAILED,
+    FRESH,
+    JOINED,
+    RUNNING,
+    SETTLED,
+    SKIPPED,
+    STATES,
+    WorkState,
+)
+from runcue._model.texts import words_of
+
+__all__ = ["DEFAULT_PRIORITY", "Declaration", "PriorityContext", "Task", "Work"]
+
+DEFAULT_PRIORITY: Final = 0.5
+
+
+class Declaration:
+    """What a work declares of artifacts, and who else wants the same.
+
+    Attributes:
+        inputs: Artifacts that must be valid before it runs.
+        outputs: Artifacts that prove it.
+        fresh: The policy that says when outputs are out of date, None if only their validity counts.
+        files: Whether there are files among the outputs.
+        whole: Whether the policy wants all that the disk says of a file (`os.stat_result`) as its version.
+        key: What it is known by to those that would do the same again; None for its outputs.
+        forced: Run even if up to date.
+        fault: What a callable raised that was to say which artifacts they are.
+        leader: The work this one has joined, None if it runs itself.
+        joiners: Works that settle with this one, in submission order, as the keys of a dict.
+        heir: Who a handler that is running belongs to, once the work it was started for was cancelled.
+        before: The versions of the inputs as of the last asking, in their order.
+        was: The versions of the outputs as of that asking; shorter where one was not valid.
+        stale: What made it run, as (verdict, artifact, other artifact); None if that was not asked.
+        token: What the policy noted when the handler was about to start.
+        finished: Whether what was written has been published, and the policy told.
+        publication: What its handler has written and not published yet.
+        rehearsed: In a cue that is rehearsed, what was really declared of freshness.
+    """
+
+    # What every declaration has is in slots; the rest is rare, has its default in the class and costs nothing.
+    __slots__ = ("__dict__", "before", "files", "fresh", "inputs", "outputs", "stale", "was")
+
+    forced = False
+    whole = False
+    finished = False
+    key: Any = None
+    leader: Work | None = None
+    joiners: dict[Work, None] | None = None
+    heir: Work | None = None
+    token: Any = None
+    publication: Any = None
+    rehearsed: Any = None
+    fault: BaseException | None = None
+
+    def __init__(
+        self, inputs: tuple[Any, ...] = (), outputs: tuple[Any, ...] = (), fresh: Any = None
+    ) -> None:
+        self.inputs = inputs
+        self.outputs = outputs
+        self.fresh = fresh
+        self.files = False
+        self.before: Sequence[Any] = ()
+        self.was: Sequence[Any] = ()
+        self.stale: tuple[str, Any, Any] | None = None
+
+
+class Work:
+    """One request: run this task with these params.
+
+    Handlers and callbacks receive it; `get()` and `list()` return it. Read it, do not change it: the scheduler owns it.
+
+    Attributes:
+        id: Unique within the process, short, as text.
+        task: The name of its task.
+        params: What was submitted, taken over at that time. A new dict; its values are the caller's objects.
+        attempt: 1 for the first attempt.
+        created_at: Wall-clock time of the submission, seconds since the epoch.
+        started_at: The same for the start, None before it.
+        completed_at: The same for the moment it settled, None before it.
+        cancelled: Tells a running handler that nobody waits for it any more: its work was cancelled or timed out.
+            A sync handler that runs for long should look at it now and then, since a thread cannot be interrupted.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_answer",
+        "_asked",
+        "_asks",
+        "_context",
+        "_declared",
+        "_entered",
+        "_key",
+        "_looked",
+        "_looking",
+        "_outcome",
+        "_phase",
+        "_runner",
+        "_seq",
+        "_since",
+        "_task",
+        "_value",
+        "_waiters",
+        "attempt",
+        "cancelled",
+        "completed_at",
+        "created_at",
+        "id",
+        "params",
+        "started_at",
+        "task",
+    )
+
+    _task: Task
+    # As of the submission; never run in, but copied for the run. Gone when the work has settled.
+    _context: Any
+    # Things of the event loop that are merely carried here: the asyncio task that runs the work, the futures of those
+    # who wait for it.
+    _runner: Any
+    _waiters: list[Any] | None
+    _key: float
+    _seq: int
+    _since: float
+    _entered: float
+
+    started_at: float | None
+    completed_at: float | None
+    _phase: int
+    # The pass over waiting works in which is_ready was asked last; 0, as FRESH is, for none.
+    _looked: int
+    # How often it was not ready.
+    _asks: int
+    # What was last said when it was not ready: a reason, the exception that was raised, or the artifact at fault.
+    _answer: Any
+    _declared: Declaration | None
+    # The artifacts it waits for, None if nothing is known of them.
+    _looking: tuple[Any, ...] | None
+
+    # Set when it settles: how, and the handler's result or the error.
+    _outcome: int
+    _value: Any
+
+    def __init__(
+        self, id: str, task: str, params: dict[str, Any] | None = None, created_at: float = 0.0
+    ) -> None:
+        self.id = id
+        self.task = task
+        self.params = {} if params is None else params
+        self.created_at = created_at
+        self.attempt = 1
+        self.cancelled = False
+        # The core's moment when the gate last said yes; -1: not asked.
+        self._asked = -1
+        # One assignment each for what begins alike: this is a tenth of a submission.
+        self._phase = self._looked = self._asks = FRESH
+        self.started_at = self.completed_at = None
+        self._answer = self._declared = self._looking = self._waiters = self._runner = None
+
+    @property
+    def state(self) -> WorkState:
+        """What a user sees of its life. A skipped work is COMPLETED."""
+        phase = self._phase
+        if phase == SETTLED:
+            return STATES[self._outcome]
+        if phase == JOINED and self._declared is not None and self._declared.leader is not None:
+            return self._declared.leader.state
+        return WorkState.RUNNING if phase == RUNNING else WorkState.PENDING
+
+    @property
+    def skipped(self) -> bool:
+        """Whether is_stale said that there was nothing to do."""
+        return self._phase == SETTLED and self._outcome == SKIPPED
+
+    @property
+    def result(self) -> Any:
+        """What the handler returned, None before that."""
+        return self._value if self._phase == SETTLED and self._outcome == COMPLETED else None
+
+    @property
+    def exception(self) -> BaseException | None:
+        """Why it failed, None otherwise. It holds no frames once the listeners have heard it."""
+        return self._value if self._phase == SETTLED and self._outcome == FAILED else None
+
+    @property
+    def error(self) -> str | None:
+        """The exception as text, None unless the work failed."""
+        exception = self.exception
+        return None if exception is None else words_of(exception)
+
+    @property
+    def inputs(self) -> tuple[Any, ...]:
+        """The artifacts it needs, as declared; empty if none were."""
+        return self._declared.inputs if self._declared is not None else ()
+
+    @property
+    def outputs(self) -> tuple[Any, ...]:
+        """The artifacts that prove it, as declared; empty if none were."""
+        return self._declared.outputs if self._declared is not None else ()
+
+    def write(
+        self, output: Any, mode: str = "w", *, encoding: str | None = None, durable: bool = True
+    ) -> AbstractContextManager[IO[Any]]:
+        """Write a file that appears only when the handler has succeeded, whole.
+
+        What is written goes to a temporary file beside the target. When the handler has returned, all that it wrote is
+        flushed to disk and renamed into place; if it raises or is cancelled, nothing changes. At any instant, kill -9
+        included, there is the old file or the new one.
+
+        Args:
+            output: A `File`, usually one of `work.outputs`, or a path.
+            mode: "w" for text, "wb" for bytes.
+            encoding: Of text, by default UTF-8.
+            durable: Wait until it is on the disk. False is quicker, and safe against a kill but not against a power
+                cut.
+
+        Returns:
+            A context manager that gives the open file.
+
+        Raises:
+            ConfigurationError: A mode that does not write, or an output that is no file.
+            PublishError: There cannot be such a file: a folder of that name, a file where its folder must be.
+            UsageError: The work does not run.
+
+        Example:
+            with work.write(work.outputs[0]) as file:
+                file.write(text)
+        """
+        staged: AbstractContextManager[IO[Any]] = self._task.writer(self, output, mode, encoding, durable)
+        return staged
+
+    def submit(
+        self, task: str | Callable[..., Any], *, params: Mapping[str, Any] | None = None, **options: Any
+    ) -> str:
+        """Submit more work from inside a sync handler.
+
+        Args:
+            task: The name of a task, or its handler.
+            params: As for `Cue.submit`.
+            **options: The others that `Cue.submit` takes.
+
+        Returns:
+            The handle of the new work, a str equal to its id.
+
+        Raises:
+            UsageError: Called in the event loop: there it is `await cue.submit(...)`.
+        """
+        return self._task.submitter(task, params, **options)
+
+    def __repr__(self) -> str:
+        state = "skipped" if self.skipped else self.state.value
+        return f"<Work {self.id} {self.task} {state}>"
+
+
+class Task:
+    """A registered handler and what the scheduler keeps per task.
+
+    Attributes:
+        name: Unique within its cue.
+        handler: The user's function, as given.
+        services: Names of the services it uses, may be empty.
+        timeout: Seconds a run may take, None for no limit.
+        is_async: Whether the handler runs in the event loop rather than in a thread.
+        inputs: What its works need, as declared: artifacts, a callable that gives them, or None.
+        outputs: What proves them, likewise.
+        fresh: The policy that says when outputs are out of date.
+    """
+
+    __slots__ = (
+        "dead_waiting",
+        "declares",
+        "declares_per_work",
+        "dispatcher",
+        "duplicate",
+        "fresh",
+        "gate_is_async",
+        "gated",
+        "handler",
+        "inputs",
+        "is_async",
+        "is_ready",
+        "is_stale",
+        "key",
+        "name",
+        "outputs",
+        "route",
+        "services",
+        "submitter",
+        "timeout",
+        "waiting",
+        "wakes",
+        "writer",
+    )
+
+    def __init__(
+        self,
+        name: str,
+        handler: Callable[[Work], Any],
+        services: tuple[str, ...],
+        timeout: float | None,
+        is_async: bool,
+    ) -> None:
+        self.name = name
+        self.handler = handler
+        self.services = services
+        self.timeout = timeout
+        self.is_async = is_async
+        self.is_ready: Callable[[Work], Any] | None = None
+        self.is_stale: Callable[[Work], Any] | None = None
+        self.gated = False
+        # Learned by looking at what the gate returned, never assumed for good.
+        self.gate_is_async = False
+        self.waiting: deque[Work] = deque()
+        self.dead_waiting = 0
+        # Tasks whose waiting works became ready after a settlement of this one, with the fruitless looks since.
+        self.wakes: dict[Task, int] = {}
+        self.route: Any = None
+        # What its works declare: artifacts, or a callable that gives them for a work; None if nothing.
+        self.inputs: Any = None
+        self.outputs: Any = None
+        self.fresh: Any = None
+        self.key: Any = None
+        self.duplicate = "join"
+        self.declares = False
+        # Whether some of its works declare what the task does not.
+        self.declares_per_work = False
+        # Those of the shell that a work has to be able to reach.
+        self.dispatcher: Any = None
+        self.writer: Any = None
+        self.submitter: Callable[..., str] = _no_submitter
+
+    @property
+    def service(self) -> str | None:
+        """The first of its services, None when it uses none."""
+        return self.services[0] if self.services else None
+
+    def __repr__(self) -> str:
+        return f"<Task {self.name}>"
+
+
+def _no_submitter(task: Any, params: Mapping[str, Any] | None, **options: Any) -> str:
+    raise RuntimeError("This task belongs to no cue.")
+
+
+class PriorityContext:
+    """What a priority callback is asked with.
+
+    Attributes:
+        work: The work in question.
+        wait_time: Seconds since it was submitted.
+        queue_depth: How many works are pending, this one included.
+    """
+
+    __slots__ = ("queue_depth", "wait_time", "work")
+
+    def __init__(self, work: Work, wait_time: float, queue_depth: int) -> None:
+        self.work = work
+        self.wait_time = wait_time
+        self.queue_depth = queue_depth
+
+    def __repr__(self) -> str:
+        return (
+            f"PriorityContext({self.work!r}, wait_time={self.wait_time:.3f}, queue_depth={self.queue_depth})"
+        )

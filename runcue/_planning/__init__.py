@@ -1,0 +1,6 @@
+"""What would become of works: the dry run.
+
+Must not know: event loops. Nothing is submitted, started or told.
+
+Open first: `planner`.
+"""

@@ -1,0 +1,236 @@
+"""What will become of one work: the answers of its gate, asked now or worked out from what it declares.
+
+Lives here: the two ways to tell. Where nothing that a work looks at is about to change, its gate is asked, by the rules
+and with the code of `_callbacks`. Where inputs are about to be made anew, the callbacks would look at the wrong time
+and are left alone: what is declared decides, and what only they know is said to be unsure.
+
+Must not know: other works than the one in question and the makers of its inputs, order, how a plan prints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping
+from inspect import isawaitable
+from typing import Any, Final, Literal, NamedTuple
+
+from runcue._artifacts.artifact import Artifact
+from runcue._callbacks.callbacks import NO, Callbacks, discard
+from runcue._freshness.digest import Digest
+from runcue._freshness.newer import Newer
+from runcue._model.checks import is_async
+from runcue._model.texts import words_of
+from runcue._model.work import Declaration, Work
+
+__all__ = ["Because", "Foreteller", "Verdict"]
+
+Because = tuple[str, Any, Any, Work | None]
+"""A reason: its kind, what it is about, what that is compared to or what is wrong with it, and who makes it."""
+
+_NOTHING: Final[Because] = ("nothing", None, None, None)
+_FORCED: Final[Because] = ("forced", None, None, None)
+
+
+class Verdict(NamedTuple):
+    """What will become of a work.
+
+    Attributes:
+        outcome: Whether it runs, is skipped, or never becomes ready.
+        because: Why.
+        may: Whether it may turn out up to date.
+        unsure: What cannot be foretold; None if nothing.
+    """
+
+    outcome: Literal["run", "skip", "block"]
+    because: Because
+    may: bool = False
+    unsure: str | None = None
+
+
+class _QuietCallbacks(Callbacks):
+    """Asks without logging: what a question raises is part of the answer here."""
+
+    def raised(self, name: str, error: BaseException, work: Work | None) -> None:
+        if isinstance(error, KeyboardInterrupt):
+            raise error
+
+
+class Foreteller:
+    """Asks about works that no core knows, so that nothing is changed by it.
+
+    Args:
+        makers: The planned or running work that makes an artifact, by its key.
+        failed: The last work that was to make an artifact and did not.
+    """
+
+    def __init__(self, makers: Mapping[Hashable, Work], failed: Mapping[Hashable, Work]) -> None:
+        self._gate = _QuietCallbacks()
+        self._makers = makers
+        self._failed = failed
+
+    def now(self, work: Work) -> Verdict:
+        """Of a work of which nothing is about to change: its gate is asked."""
+        declared = work._declared
+        if declared is not None and declared.inputs and self._gate._ask_inputs(work, declared) == NO:
+            return Verdict("block", self._why_not_valid(work))
+        unsure = None if work._task.is_ready is None else self._ask_ready(work)
+        because: Because | None = None
+        if declared is not None:
+            if declared.forced:
+                return Verdict("run", _FORCED, unsure=unsure)
+            if declared.outputs:
+                if not self._gate._is_stale(work, declared):
+                    return Verdict("skip", _why_valid(declared), unsure=unsure)
+                assert declared.stale is not None
+                because = (*declared.stale, None)
+        is_stale = work._task.is_stale
+        if is_stale is None or unsure is not None:
+            # Before it is ready nobody asks is_stale, which may rely on that.
+            return Verdict("run", because or _NOTHING, unsure=unsure)
+        stale, said, unsure = self._ask_stale(work, is_stale)
+        return Verdict("run", because or said, unsure=unsure) if stale else Verdict("skip", said)
+
+    def later(
+        self, work: Work, declared: Declaration, anew: Mapping[int, Work], firm: Mapping[int, Work]
+    ) -> Verdict:
+        """Of a work that will be asked when some of its inputs have been made anew.
+
+        Args:
+            work: The work.
+            declared: What it declares.
+            anew: Who makes these inputs, by their place.
+            firm: Those of them that will do so for sure.
+        """
+        if len(anew) < len(declared.inputs):
+            part = Declaration(tuple(one for index, one in enumerate(declared.inputs) if index not in anew))
+            if self._gate._ask_inputs(work, part) == NO:
+                return Verdict("block", self._why_not_valid(work))
+            versions = iter(part.before)
+            # Of no version nothing is said, by the rules of `Newer` and `Digest`.
+            declared.before = [None if i in anew else next(versions) for i in range(len(declared.inputs))]
+        task = work._task
+        asked = [] if task.is_ready is None else ["is_ready"]
+        if task.is_stale is not None and not declared.forced:
+            asked.append("is_stale")
+        unsure = f"{' and '.join(asked)} can be asked only once its inputs are made" if asked else None
+        if declared.forced:
+            return Verdict("run", _FORCED, unsure=unsure)
+        if not declared.outputs:
+            return Verdict("run", _NOTHING, unsure=unsure)
+        return self._stale_later(work, declared, anew, firm)._replace(unsure=unsure)
+
+    def _stale_later(
+        self, work: Work, declared: Declaration, anew: Mapping[int, Work], firm: Mapping[int, Work]
+    ) -> Verdict:
+        """Whether outputs will be out of date once some inputs are made anew."""
+        fresh = declared.fresh
+        if not isinstance(fresh, (Newer, Digest)):
+            declared.fresh = None  # a policy of the user's is not asked with half of what it needs
+        stale = self._gate._is_stale(work, declared)
+        declared.fresh = fresh
+        if stale:
+            assert declared.stale is not None
+            verdict, _, other = declared.stale
+            changed = other._key if verdict == "changed" and isinstance(other, Artifact) else None
+            if changed is None or all(declared.inputs[index]._key != changed for index in anew):
+                return Verdict("run", (*declared.stale, None))
+        if fresh is None:
+            return Verdict("skip", _why_valid(declared))
+        if not isinstance(fresh, Newer):
+            index, maker = next(iter((firm or anew).items()))
+            kind = "other content" if firm else "may be other content"
+            return Verdict("run", (kind, declared.inputs[index], None, maker), may=True)
+        if any(map(_has_version, declared.outputs)):
+            for makers, kind in ((firm, "made anew"), (anew, "may be made anew")):
+                for index, maker in makers.items():
+                    if _has_version(declared.inputs[index]):
+                        because = kind, declared.inputs[index], None, maker
+                        return Verdict("run", because, may=makers is not firm)
+        return Verdict("skip", ("valid, no version", _listed(declared.outputs), None, None))
+
+    def _ask_ready(self, work: Work) -> str | None:
+        """Ask is_ready. Returns why it cannot be foretold when it says yes, None if it does now."""
+        is_ready = work._task.is_ready
+        assert is_ready is not None
+        if is_async(is_ready):
+            return "is_ready has to be awaited"
+        try:
+            answer = is_ready(work)
+            if answer is not True and answer is not False and isawaitable(answer):
+                discard(answer)
+                return "is_ready has to be awaited"
+            if self._gate._ready(work, answer):
+                return None
+        except Exception as error:
+            return f"is_ready raised {type(error).__name__}: {words_of(error)}"
+        said = f": {work._answer}" if isinstance(work._answer, str) else ""
+        return f"is_ready says not ready now{said}"
+
+    @staticmethod
+    def _ask_stale(work: Work, is_stale: Callable[[Work], Any]) -> tuple[bool, Because, str | None]:
+        """Ask is_stale. Returns the answer, the reason, and what cannot be foretold."""
+        if is_async(is_stale):
+            return True, _NOTHING, "is_stale has to be awaited"
+        try:
+            answer = is_stale(work)
+            if answer is not True and answer is not False and isawaitable(answer):
+                discard(answer)
+                return True, _NOTHING, "is_stale has to be awaited"
+            stale = bool(answer)
+        except Exception as error:
+            return True, ("is_stale raised", None, error, None), None
+        return stale, ("is_stale" if stale else "not stale", None, None, None), None
+
+    def _why_not_valid(self, work: Work) -> Because:
+        """Why an input keeps a work from ever being ready."""
+        answer = work._answer
+        reads = self._gate.reads
+        artifact = next(iter(reads.values()), None)
+        reads.clear()
+        if isinstance(answer, BaseException):
+            return "input raised", artifact, answer, None
+        try:
+            text = str(answer.problem())
+        except Exception as error:
+            text = f"is not valid ({type(error).__name__}: {words_of(error)})"
+        maker = self._makers.get(answer._key)
+        if maker is not None and maker is not work:
+            # It leaves things as they are: it is up to date, or fails before it starts.
+            fails = maker._declared is not None and maker._declared.fault is not None
+            return "producer fails" if fails else "producer idle", answer, text, maker
+        failed = self._failed.get(answer._key)
+        return "no producer" if failed is None else "producer failed", answer, text, failed
+
+
+def _has_version(artifact: Any) -> bool:
+    """Whether it may ever be newer than something."""
+    return type(artifact).version is not Artifact.version
+
+
+class _Several:
+    """Artifacts as one name."""
+
+    __slots__ = ("_artifacts",)
+
+    def __init__(self, artifacts: tuple[Any, ...]) -> None:
+        self._artifacts = artifacts
+
+    def __repr__(self) -> str:
+        return f"each of {words_of(self._artifacts[0])} and {len(self._artifacts) - 1} more"
+
+
+def _listed(artifacts: tuple[Any, ...]) -> Any:
+    """What stands for outputs in a reason: usually there is one."""
+    return artifacts[0] if len(artifacts) == 1 else _Several(artifacts)
+
+
+def _why_valid(declared: Declaration) -> Because:
+    """Why outputs are up to date that were found so."""
+    outputs = _listed(declared.outputs)
+    fresh = declared.fresh
+    if isinstance(fresh, Digest):
+        return "as made", outputs, None, None
+    if not declared.inputs:
+        return "valid", outputs, None, None
+    if fresh is None:
+        return "valid, no policy", outputs, None, None
+    return ("newer", outputs, None, None) if isinstance(fresh, Newer) else ("by policy", outputs, fresh, None)

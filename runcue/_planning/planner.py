@@ -1,0 +1,347 @@
+"""Working out a plan: what would become of works, without running or changing anything.
+
+Lives here: taking submissions in, finding who joins whom, putting works in order by what they make and need, and
+handing on from one to the next what becomes of what it makes. Who makes the same is decided by `_registry`.
+
+Everything is done on stand-ins: works that no core knows, with flags that look as in the cue and are not shared with
+it.
+
+Must not know: event loops, what a gate asks, how a plan prints.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping
+from contextvars import copy_context
+from heapq import heappop, heappush
+from types import MappingProxyType
+from typing import Any, Final
+
+from runcue._artifacts.artifact import READS, Rehearsal
+from runcue._model.current import CURRENT
+from runcue._model.errors import DuplicateWork, RuncueError
+from runcue._model.phases import JOINED, RUNNING, SETTLED
+from runcue._model.work import Declaration, Work
+from runcue._planning.forecast import Because, Foreteller, Verdict
+from runcue._planning.plan import Cycle, Plan, PlannedWork, ServiceTime
+from runcue._planning.submissions import listed, read
+from runcue._registration.registry import DEFAULT, Registry, take_over
+from runcue._scheduling.core import Core
+from runcue._scheduling.cycles import find_circles
+from runcue._scheduling.dependencies import Makers
+
+__all__ = ["make_plan"]
+
+# What becomes of a work, as far as it matters to those that need what it makes.
+_OPEN: Final = 0
+_CHANGES: Final = 1
+"""It makes its outputs anew."""
+_MAY_CHANGE: Final = 2
+_SAME: Final = 3
+"""They stay as they are: it is up to date, or fails before it starts."""
+_NEVER: Final = 4
+"""It stays pending, and so does what needs them."""
+
+
+def make_plan(
+    core: Core,
+    registry: Registry,
+    flags: Mapping[Hashable, list[int]],
+    submissions: Iterable[Any] | None,
+    *,
+    wall: float,
+    prioritised: bool,
+) -> Plan:
+    """Work out what would become of pending works and submissions; see `Cue.plan`.
+
+    Args:
+        core: The state.
+        registry: To look up tasks and what works declare.
+        flags: The cells of the flags of the cue.
+        submissions: As the user gives them.
+        wall: Seconds since the epoch.
+        prioritised: Whether a priority callback exists.
+    """
+    planner = _Planner(core, registry, Rehearsal(flags), wall)
+    context = copy_context()
+    context.run(CURRENT.set, planner.flags)
+    context.run(READS.set, None)
+    return context.run(planner.plan, listed(submissions), prioritised)
+
+
+class _Planner:
+    """One plan in the making."""
+
+    def __init__(self, core: Core, registry: Registry, flags: Rehearsal, wall: float) -> None:
+        self.flags = flags
+        self._core = core
+        self._registry = registry
+        self._wall = wall
+        self._makers = Makers()
+        self._foreteller = Foreteller(self._makers.of, core.makers.failed)
+        # Those that lead, by the number that each has as its `_seq`; the other lists go by it, too.
+        self._works: list[Work] = []
+        self._numbers: list[int | None] = []
+        self._fates: list[int] = []
+        self._roots: dict[int, Work] = {}
+        self._joined: list[PlannedWork] = []
+        self._problems: list[str] = []
+        self._runs: list[PlannedWork] = []
+        self._up_to_date: list[PlannedWork] = []
+        self._blocked: list[tuple[int, PlannedWork]] = []
+        self._unsure: list[PlannedWork] = []
+
+    def plan(self, submissions: list[Any], prioritised: bool) -> Plan:
+        self._take_in_known()
+        for number, submission in enumerate(submissions, 1):
+            self._take_in(submission, number)
+        users, missing = self._links()
+        self._judge_in_order(users, missing)
+        cycles, more = self._block_what_is_left(users)
+        self._blocked.sort(key=lambda entry: entry[0])
+        services = self._services()
+        binding = max(services, key=lambda name: services[name].seconds or 0.0, default=None)
+        seconds = 0.0 if binding is None else services[binding].seconds or 0.0
+        return Plan(
+            runs=tuple(self._runs),
+            up_to_date=tuple(self._up_to_date),
+            blocked=tuple(planned for _, planned in self._blocked),
+            cycles=cycles,
+            joined=tuple(self._joined),
+            unsure=tuple(self._unsure),
+            problems=tuple(self._problems),
+            seconds=seconds,
+            binding=binding if seconds else None,
+            services=MappingProxyType(services),
+            _prioritised=prioritised,
+            _more_cycles=more,
+        )
+
+    # --- Who is there -------------------------------------------------------------------------------------------
+
+    def _take_in_known(self) -> None:
+        """The works that are pending or running, as stand-ins."""
+        twins: dict[Work, Work] = {}
+        for work in list(self._core.history.works.values()):
+            phase = work._phase
+            if phase == SETTLED:
+                continue
+            declared = work._declared
+            if phase == JOINED and declared is not None and declared.leader is not None:
+                if declared.leader._phase < RUNNING:
+                    twin = self._twin_of(work)
+                    leader = twins.get(declared.leader)  # the leader was submitted before
+                    self._joined.append(PlannedWork(twin, ("joins", None, None, leader)))
+                continue
+            twins[work] = twin = self._twin_of(work)
+            self._add(twin, None)
+            if phase == RUNNING:
+                self._fates[twin._seq] = _CHANGES
+
+    @staticmethod
+    def _twin_of(work: Work) -> Work:
+        twin = Work(work.id, work.task, work.params, work.created_at)
+        twin._task = work._task
+        twin.attempt = work.attempt
+        twin._phase = RUNNING if work._phase == RUNNING else 0
+        declared = work._declared
+        if declared is not None:
+            twin._declared = own = Declaration(declared.inputs, declared.outputs, declared.fresh)
+            own.files = declared.files
+            if declared.key is not None:
+                own.key = declared.key
+            if declared.forced:
+                own.forced = True
+            if declared.fault is not None:
+                own.fault = declared.fault
+        return twin
+
+    def _add(self, work: Work, number: int | None) -> None:
+        work._seq = len(self._works)
+        self._works.append(work)
+        self._numbers.append(number)
+        self._fates.append(_OPEN)
+        if work._declared is not None:
+            self._makers.enter(work, work._declared)
+
+    def _take_in(self, submission: Any, number: int) -> None:
+        """A submission, as `submit()` would take it in."""
+        try:
+            task, params, options = read(submission)
+            work, duplicate = self._work_for(task, params, options, number)
+        except RuncueError as error:
+            raise type(error)(f"Submission {number} of plan(): {error}") from error
+        try:
+            leader = self._registry.leader_for(work, duplicate, self._makers)
+        except DuplicateWork as error:
+            self._problems.append(f"submission {number}: {error}")
+            return
+        if leader is None:
+            self._add(work, number)
+            return
+        own, theirs = work._declared, leader._declared
+        if own is not None and theirs is not None and own.forced:
+            theirs.forced = True
+        self._joined.append(PlannedWork(work, ("joins", None, None, leader), number))
+
+    def _work_for(self, given: Any, params: Any, options: Any, number: int) -> tuple[Work, str | None]:
+        task = self._registry.find(given)
+        work = Work(f"#{number}", task.name, take_over(params), self._wall)
+        work._task = task
+        duplicate = None
+        if options or task.declares:
+            duplicate = options.get("duplicate")
+            if duplicate is not None:
+                self._registry.check_duplicate(duplicate)
+            self._registry.declare(
+                work,
+                self.flags,
+                inputs=options.get("inputs"),
+                outputs=options.get("outputs"),
+                fresh=options.get("fresh", DEFAULT),
+                key=options.get("key"),
+                force=bool(options.get("force")),
+            )
+        return work, duplicate
+
+    # --- In which order -----------------------------------------------------------------------------------------
+
+    def _links(self) -> tuple[dict[int, list[int]], list[int]]:
+        """Who needs what a work makes, and for how many inputs each must wait."""
+        users: dict[int, list[int]] = {}
+        missing = [0] * len(self._works)
+        of = self._makers.of
+        for work in self._works:
+            declared = work._declared
+            if declared is None or work._phase == RUNNING or declared.fault is not None:
+                continue
+            for artifact in declared.inputs:
+                maker = of.get(artifact._key)
+                if maker is not None and maker is not work and maker._phase != RUNNING:
+                    users.setdefault(maker._seq, []).append(work._seq)
+                    missing[work._seq] += 1
+        return users, missing
+
+    def _judge_in_order(self, users: Mapping[int, list[int]], missing: list[int]) -> None:
+        """Judge each work once those that make its inputs have been; of several the one that was submitted first."""
+        line = [number for number, count in enumerate(missing) if not count]
+        while line:
+            number = heappop(line)
+            work = self._works[number]
+            if work._phase != RUNNING:
+                self._judge(work)
+            for user in users.get(number, ()):
+                missing[user] -= 1
+                if not missing[user]:
+                    heappush(line, user)
+
+    def _block_what_is_left(self, users: Mapping[int, list[int]]) -> tuple[tuple[Cycle, ...], bool]:
+        """What is in a cycle or behind one."""
+        fates = self._fates
+        left = [number for number, fate in enumerate(fates) if fate == _OPEN]
+        if not left:
+            return (), False
+        inside, circles, more = find_circles(left, users, 4 * len(left) + 10_000)
+        planned: dict[int, PlannedWork] = {}
+        among = set(left)
+        for number in left:
+            if number in inside:
+                work = self._works[number]
+                artifact, maker = self._first_input(work, inside)
+                planned[number] = self._block(work, ("cycle", artifact, None, maker))
+        line = [number for number in left if number in inside]
+        for number in line:  # it grows
+            root = self._works[number] if number in inside else self._roots[number]
+            for user in users.get(number, ()):
+                if user in among and user not in inside and user not in self._roots:
+                    self._roots[user] = root
+                    line.append(user)
+        for number in left:
+            if number not in inside:
+                work = self._works[number]
+                artifact, maker = self._first_input(work, among)
+                self._block(work, ("behind cycle", artifact, self._roots[number], maker))
+        return tuple(self._cycle(circle, planned) for circle in circles), more
+
+    def _first_input(self, work: Work, makers: set[int]) -> tuple[Any, Work | None]:
+        for artifact in work.inputs:
+            maker = self._makers.of.get(artifact._key)
+            if maker is not None and maker is not work and maker._seq in makers:
+                return artifact, maker
+        return None, None
+
+    def _cycle(self, circle: list[int], planned: Mapping[int, PlannedWork]) -> Cycle:
+        first = circle.index(min(circle))
+        circle = circle[first:] + circle[:first]
+        artifacts = [
+            self._first_input(self._works[user], {maker})[0]
+            for maker, user in zip(circle, [*circle[1:], circle[0]], strict=True)
+        ]
+        return Cycle(tuple(planned[number] for number in circle), tuple(artifacts))
+
+    # --- What becomes of one ------------------------------------------------------------------------------------
+
+    def _judge(self, work: Work) -> None:
+        declared = work._declared
+        if declared is None:
+            self._enter(work, self._foreteller.now(work))
+            return
+        if declared.fault is not None:
+            # It fails when it is asked, and what needs its outputs is asked then.
+            self._block(work, ("fault", None, declared.fault, None), _SAME)
+            return
+        of, fates = self._makers.of, self._fates
+        anew: dict[int, Work] = {}
+        firm: dict[int, Work] = {}
+        for index, artifact in enumerate(declared.inputs):
+            maker = of.get(artifact._key)
+            if maker is None or maker is work:
+                continue
+            fate = fates[maker._seq]
+            if fate == _NEVER:
+                self._roots[work._seq] = root = self._roots.get(maker._seq, maker)
+                self._block(work, ("upstream" if root is maker else "far upstream", artifact, root, maker))
+                return
+            if fate != _SAME:
+                anew[index] = maker
+            if fate == _CHANGES:
+                firm[index] = maker
+        verdict = self._foreteller.later(work, declared, anew, firm) if anew else self._foreteller.now(work)
+        declared.before = declared.was = ()  # a hundred thousand lists would be kept for nothing
+        self._enter(work, verdict)
+
+    def _enter(self, work: Work, verdict: Verdict) -> None:
+        outcome, because, may, unsure = verdict
+        if outcome == "block":
+            self._block(work, because)
+            return
+        number = work._seq
+        planned = PlannedWork(work, because, self._numbers[number], may, unsure)
+        if outcome == "run":
+            self._runs.append(planned)
+            self._fates[number] = _MAY_CHANGE if may or unsure else _CHANGES
+        else:
+            self._up_to_date.append(planned)
+            self._fates[number] = _SAME
+        if unsure:
+            self._unsure.append(planned)
+
+    def _block(self, work: Work, because: Because, fate: int = _NEVER) -> PlannedWork:
+        planned = PlannedWork(work, because, self._numbers[work._seq])
+        self._blocked.append((work._seq, planned))
+        self._fates[work._seq] = fate
+        return planned
+
+    def _services(self) -> dict[str, ServiceTime]:
+        tasks = Counter(planned._work._task for planned in self._runs)
+        starts: dict[str, int] = {}
+        for task, number in tasks.items():
+            for name in task.services:
+                starts[name] = starts.get(name, 0) + number
+        found = {}
+        for name, number in starts.items():
+            service = self._core.services[name]
+            limit = service.rate.text if service.rate is not None else ""
+            found[name] = ServiceTime(number, service.at_least(number), limit)
+        return found

@@ -1,0 +1,7 @@
+"""The states that works are in and what follows from them. Decisions only.
+
+Must not know: clocks, event loops, threads, loggers, user code. `now` is an argument, so all of it is tested without a
+loop.
+
+Open first: `core`.
+"""

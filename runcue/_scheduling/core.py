@@ -1,0 +1,638 @@
+"""What state works are in and what follows from it. Decisions only: nothing here waits, calls user code or does I/O.
+
+Lives here: the transition table, the one setter of a work's phase with every index derived from it, the choice of the
+next work, what was learned about who wakes whom, and which works are overdue. `now` is always an argument.
+
+Must not know: event loops, threads, callbacks, clocks, loggers.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Hashable, Iterator
+from math import inf
+from typing import Any
+
+from runcue._limits.service import UNBOUNDED, Service
+from runcue._model.errors import InvalidTransition
+from runcue._model.phases import (
+    ASKING,
+    FAILED,
+    FRESH,
+    HELD,
+    JOINED,
+    OUTCOMES,
+    READY,
+    RUNNING,
+    SETTLED,
+    SKIPPED,
+    WAITING,
+    WorkState,
+)
+from runcue._model.work import Declaration, Task, Work
+from runcue._scheduling.dependencies import Makers
+from runcue._scheduling.history import History
+from runcue._scheduling.run_queue import Route
+
+__all__ = ["Core"]
+
+_PHASES = ("fresh", "ready", "waiting", "asking", "held", "joined", "running", "settled")
+
+
+def _mask(*phases: int) -> int:
+    return sum(1 << phase for phase in phases)
+
+
+_NEXT = (
+    _mask(READY, WAITING, ASKING, HELD, JOINED, RUNNING, SETTLED),  # from FRESH
+    _mask(WAITING, ASKING, HELD, RUNNING, SETTLED),  # from READY: the second asking may say no
+    _mask(READY, ASKING, HELD, SETTLED),  # from WAITING
+    _mask(READY, WAITING, HELD, RUNNING, SETTLED),  # from ASKING
+    _mask(READY, WAITING, ASKING, SETTLED),  # from HELD
+    _mask(FRESH, RUNNING, SETTLED),  # from JOINED: it takes the place of one that was cancelled
+    _mask(SETTLED),  # from RUNNING
+    0,  # from SETTLED: nothing, ever
+)
+"""Which phase may follow which. An unlisted pair raises and changes nothing."""
+
+# start() and settle() happen to every work and do what move() does without a call.
+_TO_RUNNING = _mask(RUNNING)
+_TO_SETTLED = _mask(SETTLED)
+
+STARVED_AFTER = 60.0
+"""Seconds that works further back may pass one that needs several services and never finds them free at once."""
+
+# A learned wake-up that was fruitless this often in a row is forgotten; it will be learned again if it is true.
+_FORGET_AFTER = 256
+
+_PENDING_PHASES = (FRESH, READY, WAITING, ASKING, HELD, JOINED)
+
+# In place of the moment of a yes: something happened to what the work waits for, it is in `called`.
+_CALLED = -2
+
+
+class Core:
+    """The state of one cue.
+
+    Attributes:
+        services: By name.
+        tasks: By name.
+        all_tasks: Those and the ones that were defined again since, whose works may still be around.
+        routes: One per set of services and kind of handler.
+        history: Every work that is still known.
+        count: How many works are in each phase.
+        totals: How many works ended with each outcome since the start.
+        unsettled: How many works are pending or running.
+        proving: How many of those declare what they make.
+        settlements: How many works have settled, ever.
+        moment: Advances when something settles and whenever the loop has turned: a gate's yes holds for one moment.
+        ordered: Whether a priority callback exists, so that nothing starts before its rivals were asked.
+        credits: Tasks with a settlement that others, by experience, are waiting for.
+        makers: Who makes which artifact, and who waits for it.
+        called: Works to be asked soon, because something happened to an artifact they wait for.
+    """
+
+    def __init__(
+        self,
+        *,
+        keep: int,
+        max_threads: int,
+        pending_timeout: float | None = None,
+        pending_warn_after: float | None = None,
+        stall_timeout: float | None = None,
+        stall_warn_after: float | None = None,
+    ) -> None:
+        self.services: dict[str, Service] = {}
+        self.tasks: dict[str, Task] = {}
+        self.all_tasks: list[Task] = []
+        self.routes: dict[tuple[bool, tuple[str, ...]], Route] = {}
+        self.history = History(keep)
+        self.count = [0] * len(_PHASES)
+        self.totals = [0] * len(OUTCOMES)
+        self.unsettled = 0
+        self.proving = 0
+        self.settlements = 0
+        self.moment = 0
+        self.last_settled: Task | None = None
+        self.last_hit: Task | None = None
+        self.ordered = False
+        self.credits: deque[Task] = deque()
+        self.makers = Makers()
+        self.called: deque[Work] = deque()
+        # Sync handlers without any other bound share the threads; being out of threads is being out of slots.
+        self.threads = Service("threads", concurrent=max_threads)
+        self.pending_timeout = pending_timeout
+        self.pending_warn_after = pending_warn_after
+        self.stall_timeout = stall_timeout
+        self.stall_warn_after = stall_warn_after
+        self.progressed_at = 0.0
+        # Which stall was warned about, by its beginning.
+        self.stall_warned_at = -inf
+        self._ages = pending_timeout is not None or pending_warn_after is not None
+        self._by_age: deque[Work] = deque()
+        self._by_age_unwarned: deque[Work] = deque()
+        self._seq = 0
+
+    # --- Description: services and tasks ------------------------------------------------------------------------
+
+    def route_for(self, services: tuple[str, ...], is_async: bool) -> Route:
+        """The route of works that use these services, made when it is new.
+
+        Args:
+            services: Names of registered services.
+            is_async: Whether the handler runs in the event loop.
+        """
+        names = tuple(dict.fromkeys(services))
+        known = self.routes.get((is_async, names))
+        if known is not None:
+            return known
+        members = tuple(self.services[name] for name in names)
+        if not is_async and all(service.concurrent == UNBOUNDED for service in members):
+            members += (self.threads,)
+        route = Route(members, is_async)
+        self.routes[is_async, names] = route
+        for other in self.routes.values():
+            if other is not route and not set(members).isdisjoint(other.services):
+                route.rivals.append(other)
+                other.rivals.append(route)
+        return route
+
+    @property
+    def submitted(self) -> int:
+        """How many works were ever submitted."""
+        return self._seq
+
+    # --- Phases -------------------------------------------------------------------------------------------------
+
+    def move(self, work: Work, phase: int) -> None:
+        """The one setter of a work's phase, besides `start` and `settle`, which are its two ends.
+
+        Raises:
+            InvalidTransition: The table does not allow it; nothing was changed.
+        """
+        old = work._phase
+        if not _NEXT[old] >> phase & 1:
+            raise InvalidTransition(f"{work!r} cannot go from {_PHASES[old]} to {_PHASES[phase]}.")
+        work._phase = phase
+        count = self.count
+        count[old] -= 1
+        count[phase] += 1
+
+    def pending(self) -> int:
+        """How many works are pending."""
+        return sum(self.count[:RUNNING])
+
+    def pending_works(self) -> Iterator[Work]:
+        """All pending works, in submission order; not those that have joined one that runs."""
+        return (
+            work
+            for work in self.history
+            if work._phase in _PENDING_PHASES and (work._phase != JOINED or work.state is WorkState.PENDING)
+        )
+
+    def add(self, work: Work, now: float) -> None:
+        """Take a new work in, FRESH, or JOINED if it has a leader."""
+        if not self.unsettled:
+            # A cue that had nothing to do was not stalled.
+            self.progressed_at = now
+        self.unsettled += 1
+        self._seq = work._seq = self._seq + 1
+        work._since = work._key = now
+        self.history.works[work.id] = work
+        self.count[FRESH] += 1
+        declared = work._declared
+        if declared is None:
+            work._task.route.fresh.append(work)
+        elif declared.leader is not None:
+            self.proving += bool(declared.outputs)
+            self.move(work, JOINED)
+        else:
+            self.proving += bool(declared.outputs)
+            makers = self.makers
+            if declared.fault is None:  # else nobody knows what it would make
+                makers.enter(work, declared)
+            if len(makers.of) <= len(declared.outputs) or not self.hold_if_being_made(work, declared, now):
+                work._task.route.fresh.append(work)
+        if self._ages:
+            self._age(work)
+
+    def take(self, route: Route, now: float) -> Work | None:
+        """The next work to ask and start, out of this route and its rivals; it has left its queue.
+
+        Returns:
+            A work that is FRESH or READY and whose limits allow a start at this instant; None if there is none.
+        """
+        if not route.rivals:
+            only = route.only
+            if only.active >= only.concurrent if only is not None else not route.has_room(now):
+                return None
+            ready = route.ready
+            if ready._line or ready._heap or self.ordered:
+                return route.pop(self.ordered)
+            fresh = route.fresh
+            while fresh:
+                work = fresh.popleft()
+                if work._phase == FRESH:
+                    return work
+                route.dead_fresh -= 1
+            return None
+        best = self._first_among(route, now)
+        while best is not None:
+            # A rival has rivals of its own, which may have older claims on what it would take.
+            older = self._first_among(best, now)
+            if older is None:  # it keeps its slots for a starved one; that need not hold this route up
+                best = route if best is not route and route.has_room(now) else None
+                break
+            if older is best:
+                break
+            best = older
+        return None if best is None else best.pop(self.ordered)
+
+    def _first_among(self, route: Route, now: float) -> Route | None:
+        """Which of a route and its rivals has the first work that may start."""
+        best: Route | None = None
+        first: Work | None = None
+        starved: Route | None = None
+        oldest: Work | None = None
+        for one in (route, *route.rivals):
+            head = one.peek(self.ordered)
+            if head is None:
+                continue
+            if one.has_room(now):
+                if first is None or (head._key, head._seq) < (first._key, first._seq):
+                    best, first = one, head
+            elif one.lacks_slots_only(head, now) and (oldest is None or head._key < oldest._key):
+                starved, oldest = one, head
+        if best is None or first is None:
+            return None
+        if (
+            starved is not None
+            and oldest is not None
+            and now - oldest._since > STARVED_AFTER
+            and (oldest._key, oldest._seq) < (first._key, first._seq)
+            and not set(starved.services).isdisjoint(best.services)
+        ):
+            best.held_for = starved  # its slots are left free until it has all it needs
+            return None
+        return best
+
+    def wait(self, work: Work, now: float, reads: tuple[Any, ...] | None = None) -> None:
+        """Put a work that is in hand among those that wait for their inputs.
+
+        Args:
+            work: It was asked, and is not ready.
+            now: Monotonic.
+            reads: The artifacts it looked at; it waits for these. None: nothing is known of what it needs.
+        """
+        makers = self.makers
+        if work._looking is not None:
+            self._unlook(work)
+        if work._phase != WAITING:
+            self.move(work, WAITING)
+            work._entered = now
+        work._asks += 1
+        if reads:
+            makers.looking += 1
+            makers.look(work, reads)
+        else:
+            work._task.waiting.append(work)
+
+    def wait_all(self, works: list[Work], now: float) -> None:
+        """`wait` for many FRESH works at once, of which nothing is known."""
+        for work in works:
+            work._phase = WAITING
+            work._entered = now
+            work._asks += 1
+            work._task.waiting.append(work)
+        self.count[FRESH] -= len(works)
+        self.count[WAITING] += len(works)
+
+    def hold(self, work: Work, now: float, artifact: Any) -> None:
+        """Put a work in hand aside until the maker of one of its inputs has settled.
+
+        Args:
+            work: The work.
+            now: Monotonic.
+            artifact: That input.
+        """
+        work._answer = artifact
+        if work._looking is not None:
+            self._unlook(work)
+        if work._phase != HELD:
+            self.move(work, HELD)
+            work._entered = now
+        self.makers.look(work, (artifact,))
+
+    def hold_if_being_made(self, work: Work, declared: Declaration, now: float) -> bool:
+        """Put a work in hand aside if another is about to make one of its inputs."""
+        of = self.makers.of
+        for artifact in declared.inputs:
+            maker = of.get(artifact._key)
+            if maker is not None and maker is not work:
+                self.hold(work, now, artifact)
+                return True
+        return False
+
+    def _unlook(self, work: Work) -> None:
+        if work._phase == WAITING:
+            self.makers.looking -= 1
+        self.makers.unlook(work)
+
+    def enqueue(self, work: Work, key: float, now: float, *, found: bool = True) -> None:
+        """Put a work that is in hand and whose gate said yes at its place in the order.
+
+        Args:
+            work: The work.
+            key: Its place.
+            now: Monotonic.
+            found: Whether it was found by looking, which is worth learning from; not if it was called.
+        """
+        phase = work._phase
+        if work._looking is not None:
+            self._unlook(work)
+        elif found and phase == WAITING:
+            self.learn(work._task)
+        if phase != READY:
+            self.move(work, READY)
+            work._entered = now
+        work._key = key
+        work._task.route.ready.push(work)
+
+    def ask_elsewhere(self, work: Work) -> None:
+        """An async gate is being awaited: while it is, the work waits for nothing."""
+        if work._looking is not None:
+            self._unlook(work)
+        self.move(work, ASKING)
+
+    # --- Artifacts ----------------------------------------------------------------------------------------------
+
+    def touch(self, key: Hashable, *, settled: bool = False) -> bool:
+        """Something happened to an artifact: those that wait for it are to be asked.
+
+        Args:
+            key: Its key.
+            settled: Its maker has settled; before that, those that are held for it are not asked.
+
+        Returns:
+            Whether there are any.
+        """
+        there = self.makers.lookers.get(key)
+        if there is None:
+            return False
+        found = False
+        for work in there if isinstance(there, dict) else (there,):
+            phase = work._phase
+            if phase == WAITING or (settled and phase == HELD):
+                found = True
+                if work._asked != _CALLED:
+                    work._asked = _CALLED
+                    self.called.append(work)
+        return found
+
+    def call(self, work: Work) -> None:
+        """Have a work that waits asked soon."""
+        if work._asked != _CALLED:
+            work._asked = _CALLED
+            self.called.append(work)
+
+    @staticmethod
+    def stays_called(work: Work) -> None:
+        """Somebody keeps a called work and will ask it: what happens meanwhile need not call it again."""
+        work._asked = _CALLED
+
+    def next_called(self) -> Work | None:
+        """Take out the next work that is to be asked because of `touch`."""
+        called = self.called
+        while called:
+            work = called.popleft()
+            if work._asked == _CALLED:
+                work._asked = -1
+            if work._looking is not None:  # else it waits no longer, or for nothing in particular by now
+                return work
+        return None
+
+    def join(self, work: Work, leader: Work, now: float) -> None:
+        """Take in a new work that wants what another is about to make.
+
+        Args:
+            work: New, with a declaration.
+            leader: Pending or running, with a declaration.
+            now: Monotonic.
+        """
+        own, theirs = work._declared, leader._declared
+        assert own is not None
+        assert theirs is not None
+        own.leader = leader
+        self.add(work, now)
+        if theirs.joiners is None:
+            theirs.joiners = {}
+        theirs.joiners[work] = None
+        theirs.forced |= own.forced
+
+    def heir_of(self, leader: Work, now: float) -> Work | None:
+        """Before a work that others have joined is withdrawn: let the first of them take its place.
+
+        With a running handler it takes over the run; else it takes the place in line, unasked.
+
+        Returns:
+            The heir, None if nobody has joined.
+        """
+        left = leader._declared
+        joiners = None if left is None else left.joiners
+        if left is not None and joiners:
+            heir = next(iter(joiners))
+            del joiners[heir]
+            own = heir._declared
+            assert own is not None
+            own.leader = None
+            own.forced = left.forced
+            own.joiners, left.joiners = joiners, None
+            for joiner in joiners:
+                if joiner._declared is not None:
+                    joiner._declared.leader = heir
+            self.makers.enter(heir, own)
+            if leader._phase == RUNNING:
+                own.before, own.was, own.stale = left.before, left.was, left.stale
+                left.heir = heir
+                self.move(heir, RUNNING)
+                heir.started_at = leader.started_at
+                heir._entered = leader._entered
+                heir._runner = leader._runner
+            else:
+                self.move(heir, FRESH)
+                heir._task.route.fresh.appendleft(heir)
+            return heir
+        return None
+
+    def start(self, work: Work, now: float, wall: float) -> None:
+        """Let a work that is in hand run: slots and tokens are taken, all in this step."""
+        route = work._task.route
+        if route.only is not None:
+            route.only.active += 1
+        else:
+            for service in route.services:
+                service.take(now)
+        phase = work._phase
+        if not _NEXT[phase] & _TO_RUNNING:
+            self.move(work, RUNNING)  # raises
+        count = self.count
+        count[phase] -= 1
+        count[RUNNING] += 1
+        work._phase = RUNNING
+        work.started_at = wall
+        self.progressed_at = now
+
+    def withdraw(self, work: Work) -> None:
+        """Note that a work will be settled out of its queue: it stays in there, dead, until it surfaces."""
+        if work._phase == FRESH:
+            work._task.route.bury_fresh()
+        elif work._phase == READY:
+            work._task.route.ready.bury()
+        elif work._looking is not None:
+            self._unlook(work)
+        elif work._phase == JOINED:
+            self._part(work)
+        elif work._phase == WAITING:
+            task = work._task
+            task.dead_waiting += 1
+            if task.dead_waiting > 64 and task.dead_waiting * 2 > len(task.waiting):
+                # The caller is about to settle this one too.
+                task.waiting = deque(one for one in task.waiting if one._phase == WAITING and one is not work)
+                task.dead_waiting = 0
+
+    @staticmethod
+    def _part(work: Work) -> None:
+        """A joined work wants it no longer."""
+        leader = work._declared.leader if work._declared is not None else None
+        if leader is not None and leader._declared is not None and leader._declared.joiners:
+            leader._declared.joiners.pop(work, None)
+
+    def settle(self, work: Work, outcome: int, value: Any, now: float, wall: float) -> None:
+        """Settle a work: its last transition.
+
+        Args:
+            work: It is out of its queue, or withdrawn from it.
+            outcome: COMPLETED, SKIPPED, FAILED or CANCELLED.
+            value: The result or the error.
+            now: Monotonic.
+            wall: Seconds since the epoch.
+        """
+        task = work._task
+        phase = work._phase
+        if work._looking is not None:
+            self._unlook(work)
+        elif phase == WAITING and outcome == SKIPPED:
+            self.learn(task)
+        if not _NEXT[phase] & _TO_SETTLED:
+            self.move(work, SETTLED)  # raises
+        count = self.count
+        count[phase] -= 1
+        count[SETTLED] += 1
+        work._phase = SETTLED
+        work._outcome = outcome
+        work._value = value
+        work.completed_at = wall
+        work._context = None
+        self.unsettled -= 1
+        self.settlements += 1
+        self.moment += 1
+        self.last_settled = task
+        self.progressed_at = now
+        self.totals[outcome] += 1
+        if task.wakes:
+            self.credits.append(task)
+        if work._declared is not None:
+            self._settle_maker(work, work._declared, outcome)
+        history = self.history
+        history.line.append(work)
+        if len(history.line) > history.keep:
+            forgotten = history.line.popleft()
+            del history.works[forgotten.id]
+            if forgotten._outcome >= FAILED and forgotten._declared is not None:
+                self.makers.forget(forgotten)
+
+    def _settle_maker(self, work: Work, declared: Declaration, outcome: int) -> None:
+        """A work that declares something has settled."""
+        self.proving -= bool(declared.outputs)
+        if declared.leader is None and declared.heir is None:
+            makers = self.makers
+            of, lookers = makers.of, makers.lookers
+            for artifact in declared.outputs:
+                artifact_key = artifact._key
+                if of.get(artifact_key) is work:
+                    del of[artifact_key]
+                if artifact_key in lookers:
+                    self.touch(artifact_key, settled=True)
+            if outcome != SKIPPED or declared.key is not None or makers.failed:
+                makers.leave(work, declared, outcome >= FAILED)
+
+    # --- Who wakes whom -----------------------------------------------------------------------------------------
+
+    def learn(self, task: Task) -> None:
+        """A waiting work of this task became ready: remember after whose settlement."""
+        self.last_hit = task
+        if self.last_settled is not None:
+            self.last_settled.wakes[task] = 0
+
+    def missed(self, cause: Task, task: Task) -> None:
+        """A look at the waiting works of a task, because another one's work settled, found nothing."""
+        fruitless = cause.wakes.get(task, 0) + 1
+        if fruitless > _FORGET_AFTER:
+            cause.wakes.pop(task, None)
+        else:
+            cause.wakes[task] = fruitless
+
+    # --- What is overdue ----------------------------------------------------------------------------------------
+
+    def _age(self, work: Work) -> None:
+        for line, after in (
+            (self._by_age, self.pending_timeout),
+            (self._by_age_unwarned, self.pending_warn_after),
+        ):
+            if after is None:
+                continue
+            line.append(work)
+            if len(line) > 64 + 2 * self.pending():
+                alive = [one for one in line if one._phase < RUNNING]
+                line.clear()
+                line.extend(alive)
+
+    def next_timeout(self) -> float:
+        """When the oldest pending work times out, inf if never."""
+        return self._next_older(self._by_age, self.pending_timeout)
+
+    def next_warning(self) -> float:
+        """When the oldest pending work that was not warned about is due for it, inf if never."""
+        return self._next_older(self._by_age_unwarned, self.pending_warn_after)
+
+    @staticmethod
+    def _next_older(line: deque[Work], after: float | None) -> float:
+        # One that has joined a running one is not pending either, and will not be again.
+        while line and (line[0]._phase >= RUNNING or line[0].state is not WorkState.PENDING):
+            line.popleft()
+        return line[0]._since + after if line and after is not None else inf
+
+    def pop_timed_out(self, now: float) -> Work | None:
+        """One work that has been pending for too long, None if there is none."""
+        return self._pop_older(self._by_age, self.pending_timeout, now)
+
+    def pop_unwarned(self, now: float) -> Work | None:
+        """One work that has been pending for long enough to be warned about, each once."""
+        return self._pop_older(self._by_age_unwarned, self.pending_warn_after, now)
+
+    def _pop_older(self, line: deque[Work], after: float | None, now: float) -> Work | None:
+        return line.popleft() if self._next_older(line, after) <= now else None
+
+    def next_stall(self) -> float:
+        """When the pending works have seen no progress for too long, inf if that cannot be."""
+        return (
+            self.progressed_at + self.stall_timeout
+            if self.stall_timeout is not None and self.pending()
+            else inf
+        )
+
+    def next_stall_warning(self) -> float:
+        """When to warn that nothing moves, once per stall; inf if never."""
+        if self.stall_warn_after is None or self.stall_warned_at == self.progressed_at or not self.unsettled:
+            return inf
+        return self.progressed_at + self.stall_warn_after

@@ -1,0 +1,92 @@
+"""A priority order that costs nothing while works arrive in order.
+
+Lives here: the order of works whose gate said yes.
+
+Must not know: gates, time, services. It is told when a work changes its place.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from heapq import heapify, heappop, heappush
+
+from runcue._model.phases import READY
+from runcue._model.work import Work
+
+__all__ = ["Ordered"]
+
+
+class Ordered:
+    """Works by (key, submission number), lowest first.
+
+    Works nearly always arrive in order, so most of them go through a deque at no cost; only those that come late (they
+    had to wait for their inputs, or are more urgent) pay for a heap. Works leave it lazily: one that is no longer READY
+    is dropped when it is met, and counted as dead so that dead ones never outnumber the living.
+    """
+
+    __slots__ = ("_heap", "_line", "dead")
+
+    def __init__(self) -> None:
+        self._line: deque[Work] = deque()
+        self._heap: list[tuple[float, int, Work]] = []
+        self.dead = 0
+
+    def __len__(self) -> int:
+        return len(self._line) + len(self._heap) - self.dead
+
+    def __bool__(self) -> bool:
+        return bool(self._line or self._heap)
+
+    def push(self, work: Work) -> None:
+        """Add a work at its place."""
+        line = self._line
+        if line:
+            last = line[-1]
+            if work._key < last._key or (work._key == last._key and work._seq < last._seq):
+                heappush(self._heap, (work._key, work._seq, work))
+                return
+        line.append(work)
+
+    def peek(self) -> Work | None:
+        """The first work that is still READY, None if there is none."""
+        line = self._line
+        heap = self._heap
+        while line and line[0]._phase != READY:
+            line.popleft()
+            self.dead -= 1
+        while heap and heap[0][2]._phase != READY:
+            heappop(heap)
+            self.dead -= 1
+        if not heap:
+            return line[0] if line else None
+        if not line:
+            return heap[0][2]
+        first = line[0]
+        key, seq, work = heap[0]
+        return work if (key, seq) < (first._key, first._seq) else first
+
+    def drop(self, work: Work) -> None:
+        """Remove the work that `peek()` has just returned."""
+        if self._line and self._line[0] is work:
+            self._line.popleft()
+        else:
+            heappop(self._heap)
+
+    def works(self) -> list[Work]:
+        """All that are in here, in no particular order."""
+        return [work for work in (*self._line, *(entry[2] for entry in self._heap)) if work._phase == READY]
+
+    def bury(self) -> None:
+        """Note that one work in here has left its place in another way (it was cancelled, or timed out)."""
+        self.dead += 1
+        if self.dead > 64 and self.dead * 2 > len(self._line) + len(self._heap):
+            # A work that left and came back has two places. Kept twice, one of them would be dead in the end without
+            # having been counted, and a backlog remain where there is none.
+            line = dict.fromkeys(work for work in self._line if work._phase == READY)
+            heap = {
+                entry[2]: entry for entry in self._heap if entry[2]._phase == READY and entry[2] not in line
+            }
+            self._line = deque(line)
+            self._heap = list(heap.values())
+            heapify(self._heap)
+            self.dead = 1  # the one that is about to leave is still READY

@@ -1,0 +1,168 @@
+"""The pending set: in which order works are taken, and who competes for the same services.
+
+Lives here: `Ordered`, a priority order that costs nothing while works arrive in order, and `Route`, the works that
+need the same set of services.
+
+Must not know: gates, time, event loops. It is told when a work changes its place.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+from runcue._limits.service import Service
+from runcue._model.phases import FRESH, READY
+from runcue._model.work import Work
+from runcue._scheduling.priority_queue import Ordered
+
+__all__ = ["Route"]
+
+
+class Route:
+    """Works that need exactly these services, and run in the same kind of place.
+
+    Attributes:
+        services: Taken all or none.
+        is_async: Whether its works run in the event loop.
+        rivals: Other routes that share a service with this one; order is kept among all of them.
+        fresh: Works that nobody has asked about yet, in submission order. Entries that are no longer FRESH are skipped.
+        ready: Works whose gate said yes.
+        starting: Workers on their way that have not taken a work yet, in the order in which they will come.
+        asking: Async gates that are being awaited.
+        timed: Whether starts have to be stamped.
+        unasked: Works that were put into `ready` without having been asked again, as long as there is room. Entries
+            that are no longer READY are skipped.
+        held_for: The route whose work has waited for too long; this one leaves it the slots that they share.
+    """
+
+    __slots__ = (
+        "asking",
+        "dead_fresh",
+        "fresh",
+        "held_for",
+        "is_async",
+        "only",
+        "ready",
+        "rivals",
+        "services",
+        "starting",
+        "timed",
+        "unasked",
+    )
+
+    def __init__(self, services: tuple[Service, ...], is_async: bool) -> None:
+        self.services = services
+        self.is_async = is_async
+        self.rivals: list[Route] = []
+        self.fresh: deque[Work] = deque()
+        self.dead_fresh = 0
+        self.ready = Ordered()
+        self.starting: deque[Any] = deque()
+        self.asking = 0
+        self.unasked: deque[Work] = deque()
+        self.held_for: Route | None = None
+        self.timed = False
+        self.only: Service | None = None
+        self.look_at_limits()
+
+    def look_at_limits(self) -> None:
+        """Note what kind of limits the services have."""
+        services = self.services
+        self.timed = any(service.timed for service in services)
+        # The common case, one service with slots and no rate, is decided by one comparison.
+        simple = len(services) == 1 and services[0].rate is None and services[0].limiter is None
+        self.only = services[0] if simple else None
+
+    def has_room(self, now: float) -> bool:
+        """Whether its services allow one more start at this instant."""
+        if self.only is not None:
+            return self.only.active < self.only.concurrent
+        # A plain loop: this is asked several times for each work, and a generator would cost more than the answer.
+        for service in self.services:
+            if service.active >= service.concurrent or not service.has_token(now):
+                return False
+        return True
+
+    def lacks_slots_only(self, head: Work, now: float) -> bool:
+        """Whether its first work is ready, needs several services, and not all of them have a slot free at once."""
+        several = len(self.services) > 1
+        asked = head._phase == READY or not head._task.gated
+        return several and asked and all(service.has_token(now) for service in self.services)
+
+    def free_slots(self) -> int:
+        """How many more could run at the same time, whatever the rate says."""
+        only = self.only
+        if only is not None:
+            return only.concurrent - only.active
+        free = 1 << 30
+        for service in self.services:
+            free = min(free, service.concurrent - service.active)
+        return free
+
+    def peek(self, ordered: bool) -> Work | None:
+        """The first work that may be taken, left where it is.
+
+        Args:
+            ordered: Take only works that were asked already, because their priority is not known before.
+        """
+        ready = self.ready.peek()
+        if ordered:
+            return ready
+        fresh = self.fresh
+        while fresh and fresh[0]._phase != FRESH:
+            fresh.popleft()
+            self.dead_fresh -= 1
+        if not fresh:
+            return ready
+        first = fresh[0]
+        if ready is None or (first._key, first._seq) < (ready._key, ready._seq):
+            return first
+        return ready
+
+    def pop(self, ordered: bool) -> Work | None:
+        """Take out what `peek()` would return."""
+        work = self.peek(ordered)
+        if work is not None:
+            if work._phase == FRESH:
+                self.fresh.popleft()
+            else:
+                self.ready.drop(work)
+        return work
+
+    def backlog(self, ordered: bool = False) -> int:
+        """How many works could be taken if there was room; with `ordered`, of those that were asked."""
+        ready = len(self.ready)
+        return ready if ordered else len(self.fresh) - self.dead_fresh + ready
+
+    def wants_worker(self, ordered: bool) -> bool:
+        """Whether there are more works, and more free slots for them, than workers are on their way."""
+        starving = self.held_for
+        if starving is not None:
+            if starving.free_slots() <= 0 and starving.backlog(ordered):
+                return False
+            self.held_for = None
+        starting = len(self.starting)
+        only = self.only
+        if only is not None:
+            if only.active + starting >= only.concurrent:
+                return False
+        elif self.free_slots() <= starting:
+            return False
+        if not ordered and len(self.fresh) - self.dead_fresh > starting:
+            return True
+        return self.backlog(ordered) > starting
+
+    def note_unasked(self, work: Work) -> None:
+        """Remember that a work was put into `ready` without having been asked again."""
+        unasked = self.unasked
+        while unasked and unasked[0]._phase != READY:
+            unasked.popleft()
+        unasked.append(work)
+
+    def bury_fresh(self) -> None:
+        """Note that a work in `fresh` left its place in another way."""
+        self.dead_fresh += 1
+        if self.dead_fresh > 64 and self.dead_fresh * 2 > len(self.fresh):
+            self.fresh = deque(work for work in self.fresh if work._phase == FRESH)
+            self.dead_fresh = 1  # the one that is about to leave is still FRESH
