@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 import runcue
 from runcue.testing import FakeExecutor
-from tests.property.worlds import SECONDS, ServicePlan, TaskPlan, seconds, services, tasks, virtually
+from tests.property.worlds import SECONDS, ServicePlan, TaskPlan, orders, seconds, services, tasks, virtually
 
 OUTSIDE = -1  # the artifact that nobody here makes
 PENDING = {runcue.WorkState.PENDING, runcue.WorkState.RUNNING}
@@ -310,9 +310,9 @@ class World:
 
 
 @pytest.mark.rule(2, 16, 27, 28)
-@given(graphs(), st.data())
+@given(graphs(), st.data(), orders)
 def test_whatever_the_order_readers_wait_for_makers_and_a_second_run_runs_what_is_out_of_date(
-    graph: Graph, data: st.DataObject
+    graph: Graph, data: st.DataObject, order: int | None
 ) -> None:
     every = range(len(graph.nodes))
     second, third, fourth = (data.draw(st.permutations(every)) for _ in range(3))
@@ -362,6 +362,6 @@ def test_whatever_the_order_readers_wait_for_makers_and_a_second_run_runs_what_i
 
     with tempfile.TemporaryDirectory() as folder:
         world = World(graph, folder)
-        virtually(lambda: main(world))
+        virtually(lambda: main(world), order)
         world.check_the_events()
         assert not [path for path in Path(folder).iterdir() if path.name.startswith(".runcue-")]

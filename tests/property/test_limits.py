@@ -16,6 +16,7 @@ from tests.property.worlds import (
     Book,
     ServicePlan,
     TaskPlan,
+    orders,
     seconds,
     services,
     tasks,
@@ -83,9 +84,10 @@ def check_burst(times: list[float], plan: ServicePlan) -> None:
     ),
     st.lists(jobs, min_size=1, max_size=25),
     st.booleans(),
+    orders,
 )
 def test_no_window_sees_more_starts_than_the_rate_and_no_instant_more_than_the_slots(
-    described: tuple[list[ServicePlan], list[TaskPlan]], plan: list[Job], late: bool
+    described: tuple[list[ServicePlan], list[TaskPlan]], plan: list[Job], late: bool, order: int | None
 ) -> None:
     book = Book(*described)
     body = Limited(book, plan, late=late)
@@ -125,7 +127,7 @@ def test_no_window_sees_more_starts_than_the_rate_and_no_instant_more_than_the_s
             await asyncio.gather(*cancelling)
         return summary
 
-    summary = virtually(main)
+    summary = virtually(main, order)
     assert not book.wrong, book.wrong
     assert not summary.blocked
     assert sum(summary.counts.values()) == len(plan)
@@ -146,9 +148,10 @@ fractions = st.sampled_from((0.0, 0.0, 0.1, 1 / 3, 0.5, 0.9, 0.9995, 1.0, 1.0005
 @given(
     services(rated=True),
     st.lists(st.tuples(st.booleans(), fractions, fractions, fractions), min_size=2, max_size=25),
+    orders,
 )
 def test_a_rate_holds_however_late_threads_enter_their_handlers_and_however_late_that_is_told(
-    service: ServicePlan, works: list[tuple[bool, float, float, float]]
+    service: ServicePlan, works: list[tuple[bool, float, float, float]], order: int | None
 ) -> None:
     book = Book([service], [TaskPlan((0,), is_async=False), TaskPlan((0,), is_async=True)])
     plan = [
@@ -171,7 +174,7 @@ def test_a_rate_holds_however_late_threads_enter_their_handlers_and_however_late
                     await asyncio.sleep(job.after)
                 await cue.submit(str(job.task), params={"number": number})
 
-    virtually(main)
+    virtually(main, order)
     assert not book.wrong, book.wrong
     times = book.times(0, lambda number: plan[number].task)
     assert len(times) == len(plan)
@@ -182,9 +185,13 @@ def test_a_rate_holds_however_late_threads_enter_their_handlers_and_however_late
 
 
 @pytest.mark.rule(7)
-@given(services(rated=True), st.booleans(), st.integers(1, 40), st.sampled_from(((), (0.0,))))
+@given(services(rated=True), st.booleans(), st.integers(1, 40), st.sampled_from(((), (0.0,))), orders)
 def test_a_rate_is_used_up_to_its_last_token(
-    service: ServicePlan, is_async: bool, number_of_works: int, pauses: tuple[float, ...]
+    service: ServicePlan,
+    is_async: bool,
+    number_of_works: int,
+    pauses: tuple[float, ...],
+    order: int | None,
 ) -> None:
     service = service._replace(concurrent=None)
     book = Book([service], [TaskPlan((0,), is_async)])
@@ -196,7 +203,7 @@ def test_a_rate_is_used_up_to_its_last_token(
             for number in range(number_of_works):
                 await cue.submit("0", params={"number": number})
 
-    virtually(main)
+    virtually(main, order)
     times = book.times(0, lambda number: 0)
     assert len(times) == number_of_works
     for place, time in enumerate(times):

@@ -11,7 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import runcue
-from tests.property.worlds import Body, Book, ServicePlan, TaskPlan, seconds, services, tasks, virtually
+from tests.property.worlds import (
+    Body,
+    Book,
+    ServicePlan,
+    TaskPlan,
+    orders,
+    seconds,
+    services,
+    tasks,
+    virtually,
+)
 
 HEAD_START = 60.0
 SAME = 1e-6  # keys that differ by less are rounded; nothing is claimed about their order
@@ -131,9 +141,11 @@ class Queued(Body):
 
 
 @pytest.mark.rule(3, 6)
-@given(plans, st.booleans())
+@given(plans, st.booleans(), orders)
 def test_works_of_equal_priority_start_in_the_order_of_their_submission(
-    described_and_plan: tuple[tuple[list[ServicePlan], list[TaskPlan]], list[Job]], same_priority: bool
+    described_and_plan: tuple[tuple[list[ServicePlan], list[TaskPlan]], list[Job]],
+    same_priority: bool,
+    order: int | None,
 ) -> None:
     world = Queued(*described_and_plan)
 
@@ -143,7 +155,7 @@ def test_works_of_equal_priority_start_in_the_order_of_their_submission(
             cue.priority(lambda ctx: 0.7)
         await world.run(cue)
 
-    virtually(main)
+    virtually(main, order)
     assert not world.book.wrong, world.book.wrong
     for uses, started in world.comparable().items():
         assert started == sorted(started), f"services {set(uses)}: started {started}"
@@ -169,9 +181,9 @@ def asked_priority(job: Job) -> Any:
 
 
 @pytest.mark.rule(6, 13)
-@given(plans)
+@given(plans, orders)
 def test_with_priorities_the_aged_key_decides(
-    described_and_plan: tuple[tuple[list[ServicePlan], list[TaskPlan]], list[Job]],
+    described_and_plan: tuple[tuple[list[ServicePlan], list[TaskPlan]], list[Job]], order: int | None
 ) -> None:
     world = Queued(*described_and_plan)
     plan = world.plan
@@ -188,7 +200,7 @@ def test_with_priorities_the_aged_key_decides(
         cue.priority(lambda ctx: asked_priority(plan[ctx.work.params["number"]]))
         await world.run(cue)
 
-    virtually(main)
+    virtually(main, order)
     assert not world.book.wrong, world.book.wrong
     started_at = {entry.number: entry.time for entry in world.book.entries}
     for started in world.comparable().values():

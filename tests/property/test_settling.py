@@ -12,7 +12,17 @@ from hypothesis import strategies as st
 
 import runcue
 from runcue.testing import Recorder
-from tests.property.worlds import Body, Book, ServicePlan, TaskPlan, seconds, services, tasks, virtually
+from tests.property.worlds import (
+    Body,
+    Book,
+    ServicePlan,
+    TaskPlan,
+    orders,
+    seconds,
+    services,
+    tasks,
+    virtually,
+)
 
 ENDS = ("complete", "failure", "skip", "cancel")
 
@@ -518,10 +528,10 @@ class Chaos(Body):
 
 
 @pytest.mark.rule(13, 16, 17, 18, 21, 23, 24)
-@given(worlds())
-def test_every_work_settles_exactly_once(plan: World) -> None:
+@given(worlds(), orders)
+def test_every_work_settles_exactly_once(plan: World, order: int | None) -> None:
     world = Chaos(plan)
-    virtually(world.run)
+    virtually(world.run, order)
     for ending in {heard.event for heard in world.recorder.events}:
         event(f"heard {ending}")
     event(f"stop: {plan.stop}")

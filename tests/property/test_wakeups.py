@@ -19,6 +19,7 @@ from tests.property.worlds import (
     Book,
     ServicePlan,
     TaskPlan,
+    orders,
     seconds,
     services,
     tasks,
@@ -144,9 +145,9 @@ class Piped(Body):
 
 
 @pytest.mark.rule(2, 4, 23)
-@given(pipelines(), st.lists(seconds, max_size=2), st.booleans())
+@given(pipelines(), st.lists(seconds, max_size=2), st.booleans(), orders)
 def test_every_work_whose_inputs_get_made_runs_though_nothing_is_rechecked(
-    plan: Pipeline, outside: list[float], by_drain: bool
+    plan: Pipeline, outside: list[float], by_drain: bool, order: int | None
 ) -> None:
     body = Piped(plan)
     expected = body.can_run()
@@ -184,7 +185,7 @@ def test_every_work_whose_inputs_get_made_runs_though_nothing_is_rechecked(
         assert [handle for handle in handles.values() if handle.work.state is runcue.WorkState.RUNNING] == []
         return handles, await cue.stop()
 
-    handles, summary = virtually(main)
+    handles, summary = virtually(main, order)
     event(f"async gates: {any(step.gate for step in plan.steps)}")
     ran = {entry.number for entry in body.book.entries}
     assert not body.book.wrong, body.book.wrong
@@ -238,6 +239,7 @@ numbers: st.SearchStrategy[frozenset[int]] = st.frozensets(
     st.lists(st.tuples(seconds, numbers), max_size=8),
     st.booleans(),
     st.booleans(),
+    orders,
 )
 def test_what_is_entered_is_ready_and_not_up_to_date_at_that_very_instant(
     plan: Pipeline,
@@ -245,6 +247,7 @@ def test_what_is_entered_is_ready_and_not_up_to_date_at_that_very_instant(
     outside: list[tuple[float, frozenset[int]]],
     recheck: bool,
     with_priorities: bool,
+    order: int | None,
 ) -> None:
     # Plain gates, and handlers that are entered at their hand-off: what happens between that and a late entry is
     # beyond anybody's sight.
@@ -275,6 +278,6 @@ def test_what_is_entered_is_ready_and_not_up_to_date_at_that_very_instant(
         for handle in handles:
             assert handle.work.state not in {runcue.WorkState.PENDING, runcue.WorkState.RUNNING}
 
-    virtually(main)
+    virtually(main, order)
     assert not body.broken, body.broken
     assert not body.book.wrong, body.book.wrong

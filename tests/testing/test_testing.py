@@ -238,6 +238,24 @@ def test_to_thread_works_and_lets_no_time_pass() -> None:
     run(main)
 
 
+@pytest.mark.parametrize("order", [None, *range(10)])
+def test_what_is_due_comes_while_a_thread_is_at_work(order: int | None) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        for callback_of_the_same_instant in range(20):
+            heard = threading.Event()
+            waiting = asyncio.ensure_future(asyncio.to_thread(heard.wait, 30))
+            await asyncio.sleep(0)
+            # Whatever turn it is, it comes: the thread waits for it.
+            for _ in range(callback_of_the_same_instant):
+                loop.call_later(0, int)
+            loop.call_later(0, heard.set)
+            assert await waiting
+        assert now() == 0
+
+    run(main, order=order)
+
+
 def test_hold_lets_real_sockets_be_waited_for() -> None:
     async def main() -> bytes:
         loop = asyncio.get_running_loop()

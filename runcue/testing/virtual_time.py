@@ -1,28 +1,25 @@
-"""Tools for tests of programs that use runcue: a virtual clock, a fake executor and a recorder of events.
+"""Time that passes only when everything waits, and order that a seed decides where asyncio leaves it open.
 
-Lives here: what runcue's own tests use, shipped because its users need the same.
-
-`run(main)` runs an async function on a `VirtualTimeLoop`: an hour of rate limits takes milliseconds, and a test that
-would hang fails at once, because with nothing left to wait for the loop raises `NothingLeft`.
+Lives here: `VirtualTimeLoop`, its clock and its selectors; `run`, which runs a test on it. Must not know: what runs on
+it; what it offers to runcue is `runcue.abc.Clock`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import heapq
 import itertools
+import random
 import selectors
+import threading
 from collections import deque
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterator
 from contextvars import Context
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
-from runcue._api.cue import Cue
 from runcue._model.errors import RuncueError
-from runcue._model.work import Work
-from runcue.abc import Clock, Deliver, TimerHandle
-
-__all__ = ["EPOCH", "FakeExecutor", "Heard", "NothingLeft", "Recorder", "VirtualTimeLoop", "run"]
+from runcue.abc import Clock, TimerHandle
 
 T = TypeVar("T")
 
@@ -36,6 +33,9 @@ class NothingLeft(RuncueError):
 
 _LOOK_EVERY = 16
 
+# With an order: how often what could come now comes in a later turn.
+_SPLIT = 0.5
+
 
 class _VirtualSelector(selectors.DefaultSelector):
     """Where a loop would wait, time passes instead."""
@@ -44,13 +44,33 @@ class _VirtualSelector(selectors.DefaultSelector):
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         ready = super().select(0)
-        if ready or (timeout is not None and timeout <= 0):
-            self.loop.ripen()
+        if ready or (timeout is not None and timeout <= 0) or self.loop._is_due():
+            self.loop._ripen()
             return ready
         if self.loop.held:
             # A thread is at work in real time; it ends the wait through the loop's self-pipe.
             return super().select(None)
         self.loop.advance()
+        return ready
+
+
+class _ShufflingSelector(_VirtualSelector):
+    """Tells in a seeded order what may be read and written."""
+
+    luck: random.Random
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        masks = {key.fd: mask for key, mask in super().select(timeout)}
+        if not masks:
+            return []
+        # First in the order of their registration: that in which the system tells of them is not the program's.
+        ready = [
+            (key, event)
+            for key in self.get_map().values()
+            for event in (selectors.EVENT_READ, selectors.EVENT_WRITE)
+            if masks.get(key.fd, 0) & event
+        ]
+        self.luck.shuffle(ready)
         return ready
 
 
@@ -81,6 +101,19 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     `asyncio.sleep`, time-outs and runcue's limits all live in its time. Time starts at 0.0 and stands still while code
     runs, and while a sync handler is in its thread. Real sockets need `hold()` around the wait for them.
 
+    asyncio leaves some things open: which of the timers that are due at one instant comes first, and what happens
+    between two of them; which of the sockets that are ready is served first; which of several threads is heard first by
+    `call_soon_threadsafe`, and how soon. Usually they come here as they were registered, which is but one of the orders
+    that a program meets in real life. With `order` they come in another one, which the seed decides. What is promised
+    stays: what `call_soon` is given, and what one thread gives to `call_soon_threadsafe`, comes first in, first out,
+    and timers of different instants come in the order of their instants.
+
+    The same program comes in the same order for the same seed. Threads and the outer world are not of the program: when
+    a thread is through, or when something arrives at a socket, is not decided here.
+
+    Args:
+        order: Seeds the order of what asyncio leaves open; None: as registered.
+
     Attributes:
         step: Gives the seconds by which time may pass at once, so that passive timers fire in time on the way to one
             that is far off; None for any.
@@ -91,16 +124,34 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     _selector: selectors.BaseSelector
     _stopping: bool
     _debug: bool
+    _thread_id: int | None
 
-    def __init__(self) -> None:
+    def __init__(self, *, order: int | None = None) -> None:
         self._now = 0.0
         self.step: Callable[[], float] | None = None
         self.held = 0
         self._turns = 0
-        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
+        # By instant; at one instant by a number of its own, which is never the same for two.
+        self._timers: list[tuple[float, int, asyncio.Handle]] = []
         self._passive: list[tuple[float, int, asyncio.Handle]] = []
-        self._count = itertools.count()
-        selector = _VirtualSelector()
+        self._order = order
+        self._home = threading.get_ident()
+        # Chosen once: a question at each turn would slow every run down.
+        self._ripen: Callable[[], None]
+        if order is None:
+            self._numbers: Iterator[int] = itertools.count()
+            self._ripen = self._ripen_all
+            selector = _VirtualSelector()
+        else:
+            self._numbers = _shuffled_numbers(random.Random(f"timers {order}"))
+            self._ripen = self._ripen_some
+            self._ripening = random.Random(f"turns {order}")
+            # Each kind has luck of its own: how often threads ask for some depends on real time.
+            self._hearing = random.Random(f"threads {order}")
+            self._unheard: dict[threading.Thread, deque[asyncio.Handle]] = {}
+            self._hears_later = False
+            selector = _ShufflingSelector()
+            selector.luck = random.Random(f"sockets {order}")
         selector.loop = self
         super().__init__(selector)
         self.runcue_clock: Clock = _VirtualClock(self)
@@ -128,7 +179,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         if self.is_closed():
             raise RuntimeError("Event loop is closed")
         handle = asyncio.TimerHandle(when, callback, args, self, context)
-        heapq.heappush(self._timers, (when, next(self._count), handle))
+        heapq.heappush(self._timers, (when, next(self._numbers), handle))
         return handle
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
@@ -149,7 +200,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         if not ready:
             self.advance()
         elif self._timers and self._timers[0][0] <= self._now:
-            self.ripen()
+            self._ripen()
         for _ in range(len(ready)):
             handle = ready.popleft()
             if not handle._cancelled:
@@ -158,7 +209,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     def call_passive(self, when: float, callback: Callable[[], object], context: Context) -> asyncio.Handle:
         """Call back when time has come so far for some other reason."""
         handle = asyncio.Handle(callback, (), self, context)
-        heapq.heappush(self._passive, (when, next(self._count), handle))
+        heapq.heappush(self._passive, (when, next(self._numbers), handle))
         return handle
 
     def run_in_executor(  # type: ignore[override]
@@ -200,10 +251,15 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         self.reach(when)
         passive = self._passive
         while passive and (passive[0][0] <= self._now or passive[0][2].cancelled()):
-            handle = heapq.heappop(passive)[2]
-            if not handle.cancelled():
-                self.call_soon(self._run_passive, handle)
-        self.ripen()
+            due = heapq.heappop(passive)
+            if due[2].cancelled():
+                continue
+            if self._order is None:
+                self.call_soon(self._run_passive, due[2])
+            else:
+                # From here on it is a timer like others, before or after those of its instant.
+                heapq.heappush(timers, due)
+        self._ripen()
 
     def nothing_left(self) -> None:
         """Nothing is left that could ever happen. A subclass may know what to do about it.
@@ -213,13 +269,62 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         """
         raise NothingLeft(self._what_waits())
 
-    def ripen(self) -> None:
+    def _is_due(self) -> bool:
+        """Whether there is a timer that has only to be ripened."""
+        return bool(self._timers) and self._timers[0][0] <= self._now
+
+    def _ripen_all(self) -> None:
         """Have the timers run that are due."""
         timers = self._timers
         while timers and timers[0][0] <= self._now:
             handle = heapq.heappop(timers)[2]
             if not handle._cancelled:
                 self._ready.append(handle)
+
+    def _ripen_some(self) -> None:
+        """Have the first of the timers run that are due; the others come now or in one of the next turns."""
+        while self._is_due():
+            handle = heapq.heappop(self._timers)[2]
+            if not handle._cancelled:
+                self._ready.append(handle)
+                if self._ripening.random() < _SPLIT:
+                    return
+
+    def call_soon_threadsafe(  # type: ignore[override]
+        self, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.Handle:
+        """See `asyncio.loop.call_soon_threadsafe`."""
+        if self._order is None:
+            return super().call_soon_threadsafe(callback, *args, context=context)
+        if threading.get_ident() == (self._thread_id or self._home):
+            return super().call_soon_threadsafe(callback, *args, context=context)
+        handle = asyncio.Handle(callback, args, self, context)
+        # Not by its number, which the next one gets when a thread has ended.
+        super().call_soon_threadsafe(self._hear_from, threading.current_thread(), handle)
+        return handle
+
+    def _hear_from(self, thread: threading.Thread, handle: asyncio.Handle) -> None:
+        self._unheard.setdefault(thread, deque()).append(handle)
+        if not self._hears_later:
+            self._hear_some()
+
+    def _hear_some(self) -> None:
+        # A call may come later than in its own place, as if its thread had been slower, and never earlier: what the
+        # loop was given before may be what the thread had waited for.
+        unheard = self._unheard
+        try:
+            while unheard and self._hearing.random() >= _SPLIT:
+                thread = self._hearing.choice(list(unheard))
+                handle = unheard[thread].popleft()
+                if not unheard[thread]:
+                    del unheard[thread]
+                if not handle._cancelled:
+                    handle._run()
+        finally:
+            # Even if an interrupt has come out of one of them: none is left behind.
+            self._hears_later = bool(unheard)
+            if unheard:
+                self.call_soon(self._hear_some)
 
     @staticmethod
     def _run_passive(handle: asyncio.Handle) -> None:
@@ -234,11 +339,19 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         )
 
 
-def run(main: Callable[[], Coroutine[Any, Any, T]] | Coroutine[Any, Any, T]) -> T:
+def _shuffled_numbers(luck: random.Random) -> Iterator[int]:
+    for count in itertools.count():
+        yield (luck.getrandbits(32) << 64) + count
+
+
+def run(
+    main: Callable[[], Coroutine[Any, Any, T]] | Coroutine[Any, Any, T], *, order: int | None = None
+) -> T:
     """Run an async function on a virtual clock.
 
     Args:
         main: An async function without arguments, or its coroutine.
+        order: See `VirtualTimeLoop`.
 
     Returns:
         What it returns.
@@ -254,109 +367,5 @@ def run(main: Callable[[], Coroutine[Any, Any, T]] | Coroutine[Any, Any, T]) -> 
         >>> run(main)
         3600.0
     """
-    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+    with asyncio.Runner(loop_factory=functools.partial(VirtualTimeLoop, order=order)) as runner:
         return runner.run(main() if callable(main) else main)
-
-
-class FakeExecutor:
-    """Runs sync handlers in the event loop, each after a time that you choose: `Cue(executor=FakeExecutor(2.0))`.
-
-    Args:
-        duration: Seconds of the loop's time between the start and the moment the handler is called and returns; or a
-            function of the work.
-    """
-
-    def __init__(self, duration: float | Callable[[Work], float] = 0.0) -> None:
-        self._duration = duration
-        self._deliver: Deliver | None = None
-        self._entered: Callable[[Any, float], None] | None = None
-        self._clock: Clock | None = None
-        self.in_flight = 0
-        self.most_in_flight = 0
-
-    def start(self, deliver: Deliver, entered: Callable[[Any, float], None], clock: Clock) -> None:
-        """See `runcue.abc.Executor`."""
-        self._deliver = deliver
-        self._entered = entered
-        self._clock = clock
-
-    def submit(self, work: Work, handler: Callable[[Work], Any], context: Context, *, stamped: bool) -> None:
-        """See `runcue.abc.Executor`."""
-        assert self._clock is not None
-        began = self._clock.monotonic()
-        seconds = self._duration(work) if callable(self._duration) else self._duration
-        self.in_flight += 1
-        self.most_in_flight = max(self.most_in_flight, self.in_flight)
-        loop = asyncio.get_running_loop()
-        if stamped and self._entered is not None:
-            loop.call_soon(self._entered, work, began)
-        loop.call_later(seconds, self._finish, work, handler, context, began)
-
-    def _finish(self, work: Work, handler: Callable[[Work], Any], context: Context, began: float) -> None:
-        assert self._deliver is not None
-        assert self._clock is not None
-        self.in_flight -= 1
-        outcome: Any
-        try:
-            outcome = context.run(handler, work)
-            succeeded = True
-        except BaseException as error:
-            outcome = error
-            succeeded = False
-        self._deliver(work, succeeded, outcome, began, self._clock.monotonic())
-
-    def stop(self) -> None:
-        """See `runcue.abc.Executor`."""
-
-
-class Heard(NamedTuple):
-    """One event that a `Recorder` heard.
-
-    Attributes:
-        event: "start", "complete", "failure", "skip" or "cancel".
-        work: The work.
-        time: The loop's time.
-        value: The result, the error, or None.
-    """
-
-    event: str
-    work: Work
-    time: float
-    value: Any
-
-
-class Recorder:
-    """Writes down all events of a cue, in order.
-
-    Args:
-        cue: The cue to listen to.
-
-    Attributes:
-        events: What was heard.
-    """
-
-    def __init__(self, cue: Cue) -> None:
-        self.events: list[Heard] = []
-        cue.on_start(lambda work: self._note("start", work))
-        cue.on_complete(lambda work, result, duration: self._note("complete", work, result))
-        cue.on_failure(lambda work, error: self._note("failure", work, error))
-        cue.on_skip(lambda work: self._note("skip", work))
-        cue.on_cancel(lambda work: self._note("cancel", work))
-
-    def _note(self, event: str, work: Work, value: Any = None) -> None:
-        self.events.append(Heard(event, work, asyncio.get_running_loop().time(), value))
-
-    def of(self, work_id: str) -> list[str]:
-        """The names of the events of one work, in order."""
-        return [heard.event for heard in self.events if heard.work.id == work_id]
-
-    def times(self, event: str) -> list[float]:
-        """When an event was heard, for all works."""
-        return [heard.time for heard in self.events if heard.event == event]
-
-    def counts(self) -> Mapping[str, int]:
-        """How often each event was heard."""
-        found: dict[str, int] = {}
-        for heard in self.events:
-            found[heard.event] = found.get(heard.event, 0) + 1
-        return found
