@@ -86,10 +86,10 @@ class Limiter(Protocol):
     def has_room(self, now: float) -> bool:
         """Whether a token can be taken now."""
 
-    def take(self, now: float) -> None:
+    def acquire(self, now: float) -> None:
         """Take one. Only after `has_room(now)`, with nothing awaited in between."""
 
-    def stamp(self, now: float) -> None:
+    def record_start(self, now: float) -> None:
         """A handler whose token was taken was entered, at this instant or, in a thread, shortly before."""
 
     def next_room(self, now: float) -> float:

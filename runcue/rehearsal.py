@@ -316,8 +316,8 @@ def set_limits(cue: Cue, limits: Mapping[str, Mapping[str, Any]]) -> None:
                 raise ConfigurationError(
                     f'A service can be given another "rate" or "concurrent", not {what!r}.'
                 )
-    for route in cue._core.routes.values():
-        route.look_at_limits()
+    for run_queue in cue._core.run_queues.values():
+        run_queue.look_at_limits()
 
 
 def hear_submissions(cue: Cue, heard: Callable[[Work], object]) -> None:

@@ -28,7 +28,7 @@ from runcue._dispatch.dispatcher import Dispatcher
 from runcue._explain.reasons import Reason, not_ready, reason_of
 from runcue._explain.why import Explainer, Why, WhyStale
 from runcue._handlers.outputs import write
-from runcue._lifecycle.diagnostics import Pitfalls
+from runcue._lifecycle.diagnostics import Diagnostics
 from runcue._lifecycle.overdue import Overdue
 from runcue._lifecycle.stopping import FINISH, KILL, Stopping
 from runcue._limits.service import ServiceStatus
@@ -36,7 +36,7 @@ from runcue._model.checks import check_callback, positive_int, seconds_or_none
 from runcue._model.current import CURRENT
 from runcue._model.errors import ConfigurationError, CueStopped, UnknownWork, UsageError, WrongLoop
 from runcue._model.events import Event
-from runcue._model.phases import FRESH, RUNNING, SETTLED, WorkState
+from runcue._model.phases import NEW, RUNNING, SETTLED, WorkState
 from runcue._model.summary import Summary
 from runcue._model.texts import how_many
 from runcue._model.work import PriorityContext, Task, Work
@@ -143,12 +143,12 @@ class Cue:
             self._dispatcher.holders,
             self._is_watched,
             lambda: bool(self._watchers),
-            self._dispatcher.is_still,
+            self._dispatcher.is_idle,
         )
         self._overdue = Overdue(self._core, self._dispatcher, self._explainer)
-        self._pitfalls = Pitfalls(self._core, self._dispatcher, self._explainer)
+        self._diagnostics = Diagnostics(self._core, self._dispatcher, self._explainer)
         self._stopping = Stopping(self._core, self._dispatcher, self._explainer)
-        self._stopping.before_summary = self._pitfalls.look_now
+        self._stopping.before_summary = self._diagnostics.look_now
         # A random prefix and a counter: unique across cues and runs, at a tenth of the price of a uuid each.
         self._prefix = f"{token_hex(3)}-" if id_prefix is None else id_prefix
         self._number = 0
@@ -303,7 +303,7 @@ class Cue:
     def _gate(self, kind: str, gate: Any, task: str | None) -> Any:
         def register(call: Any) -> Any:
             self._registry.set_gate(kind, call, task)
-            self._dispatcher.looks.changed()
+            self._dispatcher.rechecker.changed()
             self._dispatcher.wake()
             return call
 
@@ -383,7 +383,7 @@ class Cue:
         self._stopped = False
         self._dispatcher.start(loop)
         self._stopping.begin()
-        self._pitfalls.begin()
+        self._diagnostics.begin()
         # A watcher is used once.
         self._watchers = [watcher.another() for watcher in self._watchers]
         for watcher in self._watchers:
@@ -570,9 +570,9 @@ class Cue:
         )
         work._task.declares_per_work = work._task.gated = True
         declared = work._declared
-        of = self._core.makers.of
+        producer_of = self._core.dependencies.producer_of
         for artifact in declared.outputs if declared is not None else ():
-            if artifact._key in of:
+            if artifact._key in producer_of:
                 break
         else:
             if declared is None or declared.key is None:
@@ -672,13 +672,13 @@ class Cue:
                 f"{call} in another event loop or thread than the one this cue was started in. "
                 "From other threads use cue.submit_threadsafe()."
             )
-        self._bury()
+        self._abandon_loop()
 
-    def _bury(self) -> None:
+    def _abandon_loop(self) -> None:
         """The loop ended without stop(): what ran in it is gone, what is pending waits for the next start."""
         self._loop = None
         self._stopping.level = None
-        self._dispatcher.bury()
+        self._dispatcher.abandon()
         self._dispatcher.use_clock(asyncio.get_running_loop())
 
     async def get(self, work_id: str) -> Work | None:
@@ -779,7 +779,7 @@ class Cue:
         now = self._dispatcher.now()
         works = builtins.list(self._core.pending_works())
         reasons = [
-            (work, self._reason_of_fresh(work, now) if work._phase == FRESH else reason)
+            (work, self._reason_of_fresh(work, now) if work._phase == NEW else reason)
             for work, reason in self._explainer.reasons(works, now)
         ]
         if self._loop is None or self._stopped:
@@ -868,7 +868,7 @@ class Cue:
                 verdict.discard()
             elif verdict in (NO, HOLD):
                 if verdict == HOLD:
-                    work._answer = self._callbacks.held_for
+                    work._not_ready_reason = self._callbacks.held_for
                 return not_ready(work)
         return reason_of(work, now)
 
@@ -884,7 +884,7 @@ class Cue:
         work = self._find(work_id)
         now = self._dispatcher.now()
         wall = now + self._dispatcher.skew
-        if work._phase == FRESH:
+        if work._phase == NEW:
             self._reason_of_fresh(work, now)  # nobody has asked yet: ask for the answer
         if work._phase < RUNNING and (self._loop is None or self._stopped):
             idle = "the cue is not started: call start()"

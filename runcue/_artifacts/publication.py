@@ -38,7 +38,15 @@ except ImportError:  # Windows
 else:
     CLAIMS = True
 
-__all__ = ["CLAIMS", "PREFIX", "Publication", "Staged", "atomic_write", "clear_dead", "clear_dead_once"]
+__all__ = [
+    "CLAIMS",
+    "PREFIX",
+    "OutputTransaction",
+    "StagedFile",
+    "atomic_write",
+    "clear_dead",
+    "clear_dead_once",
+]
 
 PREFIX: Final = ".runcue-"
 """What every file begins with that runcue keeps beside files of its users."""
@@ -59,7 +67,7 @@ _FLAGS: Final = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _AS_IS: Final = _FLAGS | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 
 
-class Staged:
+class StagedFile:
     """One file being written: a context manager that gives the open file.
 
     Left normally, the file stays staged until `publish()`; left by an exception, it is discarded. The file's `name` is
@@ -236,12 +244,12 @@ class Staged:
             self._claim = None
 
 
-class Publication:
+class OutputTransaction:
     """All that one work has staged. It ends with `publish()` or `discard()`; the next attempt takes a new one."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._staged: dict[Path, Staged] = {}
+        self._staged: dict[Path, StagedFile] = {}
         self._closed = False
 
     @property
@@ -255,14 +263,14 @@ class Publication:
         mode: str = "w",
         encoding: str | None = None,
         durable: bool = True,
-    ) -> Staged:
+    ) -> StagedFile:
         """Stage one more file; what was staged for the same target is discarded. For the arguments see `Staged`.
 
         Raises:
             ConfigurationError: An argument cannot work.
             UsageError: The publication has ended.
         """
-        staged = Staged(target, mode, encoding, durable)
+        staged = StagedFile(target, mode, encoding, durable)
         with self._lock:
             if self._closed:
                 raise UsageError(f"{staged.target!r} cannot be written any more: its work has ended.")
@@ -342,7 +350,7 @@ def atomic_write(
             raise ConfigurationError(
                 f"A file is written from str or bytes, not {type(data).__qualname__} (for {path!r})."
             ) from error
-    publication = Publication()
+    publication = OutputTransaction()
     try:
         with publication.open(path, "w" if is_text else "wb", encoding if is_text else None, durable) as file:
             file.write(data)
@@ -394,7 +402,7 @@ def _clear(temp: Path) -> bool:
             claimed = time.time() - status.st_mtime > _UNCLAIMED_AGE
         if not claimed or not stat.S_ISREG(status.st_mode):
             return False
-        # Under the claim: once let go, a maker that was slow to claim it would do so, and lose it all the same. One
+        # Under the claim: once let go, a producer that was slow to claim it would do so, and lose it all the same. One
         # that was quick to rename it is safe too, since this goes by the name and no name is used twice.
         temp.unlink()
     except OSError:

@@ -144,7 +144,7 @@ class Callbacks:
         interrupted: A KeyboardInterrupt out of a callback, to be raised by whoever called in.
         now: The clock by which callbacks are found to block the loop.
         at: When the last callback was done.
-        makers: The unsettled work that makes an artifact, by its key.
+        producer_of: The unsettled work that makes an artifact, by its key.
         held_for: The input for which the last answer was HOLD.
         reads: The artifacts that were asked while the last question was, by key; empty between questions.
         skipped: The last works that is_stale had skipped, with what they looked at, until somebody looks into them.
@@ -157,7 +157,7 @@ class Callbacks:
         self.interrupted: KeyboardInterrupt | None = None
         self.now: Callable[[], float] = time.monotonic
         self.at = 0.0
-        self.makers: Mapping[Hashable, Work] = {}
+        self.producer_of: Mapping[Hashable, Work] = {}
         self.held_for: Any = None
         self.reads: dict[Hashable, Artifact] = {}
         self.skipped: deque[tuple[Work, tuple[Artifact, ...]]] = deque(maxlen=1000)
@@ -239,11 +239,11 @@ class Callbacks:
         if answer is _RAISED:
             return NO
         if answer is False:
-            work._answer = None
+            work._not_ready_reason = None
             return NO
-        return self.weigh(work, answer)
+        return self.interpret(work, answer)
 
-    def skim(self, works: deque[Work], phase: int, until: float) -> tuple[list[Work], Work | None, Any]:
+    def ask_batch(self, works: deque[Work], phase: int, until: float) -> tuple[list[Work], Work | None, Any]:
         """Ask is_ready down a line of works, as long as it plainly says False: `ask` for a great many at once.
 
         Args:
@@ -275,7 +275,7 @@ class Callbacks:
             if is_ready is None or work._phase != phase or work._declared is not None or task.gate_is_async:
                 break
             works.popleft()
-            work._answer = None
+            work._not_ready_reason = None
             try:
                 answer = is_ready(work)
             except BaseException as error:
@@ -300,7 +300,7 @@ class Callbacks:
         self.at = ended
         return not_ready, None, None
 
-    def weigh(self, work: Work, answer: Any) -> int | GateAnswer:
+    def interpret(self, work: Work, answer: Any) -> int | GateAnswer:
         """Go on after is_ready has answered."""
         try:
             if isawaitable(answer):
@@ -326,7 +326,7 @@ class Callbacks:
                 # While it was awaited the declared inputs may have changed.
                 if work._declared is not None and (verdict := self._ask_inputs(work, work._declared)) != RUN:
                     return verdict
-                return self.weigh(work, answer)
+                return self.interpret(work, answer)
             self._ready_raised(work, error)
             return NO
         verdict = RUN
@@ -343,7 +343,7 @@ class Callbacks:
 
     def _ask_stale(self, work: Work) -> int | GateAnswer:
         is_stale = work._task.is_stale
-        work._answer = None
+        work._not_ready_reason = None
         declared = work._declared
         if declared is not None:
             if declared.forced:
@@ -409,11 +409,11 @@ class Callbacks:
         inputs = declared.inputs
         if not inputs:
             return RUN
-        makers = self.makers
-        if makers:
+        producer_of = self.producer_of
+        if producer_of:
             for artifact in inputs:
-                maker = makers.get(artifact._key)
-                if maker is not None and maker is not work:
+                producer = producer_of.get(artifact._key)
+                if producer is not None and producer is not work:
                     self.held_for = artifact
                     return HOLD
         before = []
@@ -423,11 +423,11 @@ class Callbacks:
                 version = _version_if_valid(artifact, whole)
             except BaseException as error:
                 self.raised(f"input {words_of(artifact)}", error, work)
-                work._answer = without_frames(error)
+                work._not_ready_reason = without_frames(error)
                 self.reads[artifact._key] = artifact
                 return NO
             if version is _NOT_VALID:
-                work._answer = artifact
+                work._not_ready_reason = artifact
                 self.reads[artifact._key] = artifact
                 return NO
             before.append(version)
@@ -477,16 +477,16 @@ class Callbacks:
             ready, reason = answer
             if ready:
                 return True
-            work._answer = str(reason)
+            work._not_ready_reason = str(reason)
             return False
         if answer:
             return True
-        work._answer = None
+        work._not_ready_reason = None
         return False
 
     def _ready_raised(self, work: Work, error: BaseException) -> bool:
         self.raised(f"is_ready callback {name_of(work._task.is_ready)}", error, work)
-        work._answer = without_frames(error)
+        work._not_ready_reason = without_frames(error)
         return False
 
     def _stale_raised(self, work: Work, error: BaseException) -> int:
@@ -544,7 +544,7 @@ class Callbacks:
                 "%s blocked the event loop for %.0f ms; make it async, or quicker", name, seconds * 1000
             )
 
-    def unheard(self, work: Work, error: BaseException) -> None:
+    def unobserved(self, work: Work, error: BaseException) -> None:
         """Log a failed work that no listener and no waiting `result()` hears of."""
         logger.error("Work %s of task %s failed: %s", work.id, work.task, words_of(error), exc_info=error)
 

@@ -6,7 +6,7 @@ asyncio tasks and timers.
 
 The loop runs for two reasons only: something happened (`wake`), or a computed instant arrived. There is no polling.
 
-Shape of the hot path: a worker is an asyncio task that takes works of a route and runs them until the route is dry or a
+Shape of the hot path: a worker is an asyncio task that takes works of a run queue and runs them until it is dry or a
 handler has suspended. A handler that never suspends costs no task of its own; one that suspends ends its worker's
 reuse, so that nothing keyed to `current_task()` leaks from one work into the next. Each work runs in its own copy of
 the contextvars of its submission.
@@ -30,23 +30,23 @@ from typing import Any, Final
 from runcue._artifacts.artifact import READS, changed, hear_changes, others_hear, unhear_changes
 from runcue._callbacks.callbacks import HOLD, NO, RUN, Callbacks, discard, without_frames
 from runcue._dispatch.clock import clock_of
-from runcue._dispatch.finishing import finish_at_once, finished
+from runcue._dispatch.finishing import commit_at_once, commit_in_thread
 from runcue._dispatch.gates import Gates
 from runcue._dispatch.listening import Lines
 from runcue._dispatch.timers import Timers
-from runcue._dispatch.waiting import merely_waits
-from runcue._handlers.coroutines import go_on
-from runcue._handlers.outputs import carry_out, drop, missing_output, owner_of, unfinished
+from runcue._dispatch.waiting import awaits_only_work
+from runcue._handlers.coroutines import resume
+from runcue._handlers.outputs import has_uncommitted, missing_output, owner_of, rollback, run_handler
 from runcue._limits.service import Service
 from runcue._model.current import CURRENT
 from runcue._model.errors import CueFailed, HandlerExited, WorkTimeout
 from runcue._model.events import Event
-from runcue._model.phases import CANCELLED, COMPLETED, FAILED, FRESH, RUNNING, SETTLED, SKIPPED, WAITING
+from runcue._model.phases import CANCELLED, COMPLETED, FAILED, NEW, NOT_READY, RUNNING, SETTLED, SKIPPED
 from runcue._model.texts import words_of
 from runcue._model.work import Declaration, Work
 from runcue._scheduling.core import Core
 from runcue._scheduling.deadlines import Deadlines
-from runcue._scheduling.run_queue import Route
+from runcue._scheduling.run_queue import RunQueue
 from runcue.abc import Executor
 
 __all__ = ["Dispatcher"]
@@ -105,13 +105,13 @@ class Dispatcher:
         # Where gates are asked, artifacts write down that they were; in handlers they do not.
         self._asking = self.inside.copy()
         self._asking.run(READS.set, callbacks.reads)
-        callbacks.makers = core.makers.of
+        callbacks.producer_of = core.dependencies.producer_of
         self.timers = Timers(self._due, self._asking)
         self.gates = Gates(core, callbacks, self._asking, self.settle, self.wake, self._run_now, self.fail)
-        self.looks = self.gates.looks
+        self.rechecker = self.gates.rechecker
         self.lines = Lines(callbacks, self.inside, self._listened)
-        self.timers.on_due["recheck"] = lambda now: self.looks.want_full()
-        self.timers.on_due["go on"] = self._go_on
+        self.timers.on_due["recheck"] = lambda now: self.rechecker.want_full()
+        self.timers.on_due["end of hold back"] = self._end_hold_back
         self._recheck = recheck
         self.skew = 0.0
         self.woken = False
@@ -147,9 +147,9 @@ class Dispatcher:
         self.core.progressed_at = self.now()
         self.closed = self.woken = self._in_slice = False
         self.may_start = True
-        for route in self.core.routes.values():
-            route.starting.clear()
-        self.executor.start(self._returned, self._entered, clock)
+        for run_queue in self.core.run_queues.values():
+            run_queue.starting.clear()
+        self.executor.start(self._returned, self._handler_entered, clock)
         self._thread = threading.get_ident()
         self._told_of_changes = False
         unhear_changes(self.hear)
@@ -165,10 +165,10 @@ class Dispatcher:
         """Somebody cancels asyncio tasks: most likely asyncio.run() ends, and what starts now would be torn off."""
         if self.may_start:
             self.may_start = False
-            self.timers.active.set("go on", self.now() + HOLD_BACK)
+            self.timers.active.set("end of hold back", self.now() + HOLD_BACK)
             self.wake()
 
-    def _go_on(self, now: float) -> None:
+    def _end_hold_back(self, now: float) -> None:
         self.may_start = not self.closed
 
     def detach(self) -> None:
@@ -178,17 +178,17 @@ class Dispatcher:
         self.executor.stop()
         self.loop = None
 
-    def bury(self) -> None:
+    def abandon(self) -> None:
         """Settle what ran in a loop that has ended without `stop()`, so that nothing stays RUNNING for ever."""
         self.loop = None  # there is nothing left to wake
         for run in list(self.running):
             self.forget(run)
-            drop(run)
+            rollback(run)
             work = owner_of(run)
             if work._phase != SETTLED:
                 self.settle(work, CANCELLED, self.now())
-        self.gates.bury()
-        self.lines.bury()
+        self.gates.abandon()
+        self.lines.abandon()
         self._awaiting.clear()
         self.detach()
 
@@ -228,10 +228,10 @@ class Dispatcher:
     def nudge(self, key: Hashable) -> None:
         """Something outside changed: an artifact, or (None) anything."""
         if key is None:
-            self.looks.nudged()
+            self.rechecker.nudged()
         else:
             self._touch(key)
-            self.looks.nudged_others()
+            self.rechecker.nudged_others()
         self.wake()
 
     def hear(self, key: Hashable) -> None:
@@ -258,7 +258,7 @@ class Dispatcher:
         self._told_of_changes = False  # before the deque is emptied: what is appended after that tells again
         if self._changed_outside and not self._recheck:
             # Works of which nothing is known have no other net; with it they are asked within 50 ms anyway.
-            self.looks.nudged_others()
+            self.rechecker.nudged_others()
             self.wake()
         self._changed_outside = False
         while self._changes:
@@ -267,12 +267,12 @@ class Dispatcher:
     def _touch(self, key: Hashable) -> None:
         self.core.touch(key)
         self.gates.touched(key)
-        if self.core.called:
+        if self.core.wakeup_queue:
             self.wake()
 
     def _listened(self) -> None:
         """An async listener has come to its end: it may have made what others wait for."""
-        self.looks.changed()
+        self.rechecker.changed()
         self.wake()
 
     def _pump(self) -> None:
@@ -281,27 +281,27 @@ class Dispatcher:
             return
         try:
             core = self.core
-            core.moment += 1
+            core.generation += 1
             now = self.now()
             until = self._slice(now)
-            again = not self.looks.spend_credits(until)
-            if core.called or self.gates.put_off:
-                again |= self.gates.judge_called(until)
-            if core.count[FRESH]:
-                again |= self.gates.judge_fresh(now, until, self.closed)
-            if core.count[WAITING] and not self.closed:
-                again |= self.looks.step(until, idle=self._is_idle())
+            again = not self.rechecker.follow_settlements(until)
+            if core.wakeup_queue or self.gates.put_off:
+                again |= self.gates.check_woken(until)
+            if core.count[NEW]:
+                again |= self.gates.check_new(now, until, self.closed)
+            if core.count[NOT_READY] and not self.closed:
+                again |= self.rechecker.step(until, idle=self._is_quiet())
             # After the looks: what they found ready starts in this turn.
             starting = False
-            for route in tuple(core.routes.values()):
-                while route.starting and route.starting[0].done():
-                    route.starting.popleft()
-                if route.unasked and not route.has_room(now):
-                    again |= self.gates.judge_unasked(route, until)
-                if self.may_start and route.backlog(core.ordered):
-                    again |= self._fill(route, now, until)
-                starting |= bool(route.starting)
-            again |= bool(core.called)  # by what settled in here
+            for run_queue in tuple(core.run_queues.values()):
+                while run_queue.starting and run_queue.starting[0].done():
+                    run_queue.starting.popleft()
+                if run_queue.unasked and not run_queue.has_room(now):
+                    again |= self.gates.check_unasked(run_queue, until)
+                if self.may_start and run_queue.backlog(core.ordered):
+                    again |= self._fill(run_queue, now, until)
+                starting |= bool(run_queue.starting)
+            again |= bool(core.wakeup_queue)  # by what settled in here
             if again or starting:  # until the last worker has come, or was found cancelled
                 self.wake()
             if not again:
@@ -323,15 +323,15 @@ class Dispatcher:
     def _end_slice(self) -> None:
         self._in_slice = False
 
-    def _is_idle(self) -> bool:
+    def _is_quiet(self) -> bool:
         """Whether nothing runs, nothing is being asked and nothing that is ready could start."""
-        if self.movers() or self.gates.being_asked:
+        if self.active() or self.gates.being_asked:
             return False
         now = self.now()
         ordered = self.core.ordered
         return not any(
-            bool(route.starting) or (route.backlog(ordered) and route.has_room(now))
-            for route in self.core.routes.values()
+            bool(run_queue.starting) or (run_queue.backlog(ordered) and run_queue.has_room(now))
+            for run_queue in self.core.run_queues.values()
         )
 
     def _raise_interrupt(self) -> None:
@@ -346,22 +346,22 @@ class Dispatcher:
         timers = self.timers
         for prepare in self.preparing:
             prepare()
-        if self.core.count[WAITING]:
+        if self.core.count[NOT_READY]:
             if self._recheck:
                 # Never later than it was set: but works of which nothing is known may have come since.
-                due = self.now() + self.looks.recheck_after()
+                due = self.now() + self.rechecker.recheck_after()
                 if due < timers.passive.when("recheck"):
                     timers.passive.set("recheck", due)
-            if not self.closed and not self.looks.exhausted and self._is_idle():
-                timers.active.set("look", self.looks.idle_due(self.now()))
+            if not self.closed and not self.rechecker.exhausted and self._is_quiet():
+                timers.active.set("look", self.rechecker.idle_due(self.now()))
         else:
-            self.looks.nothing_waits()
+            self.rechecker.nothing_waits()
             timers.passive.clear("recheck")
         timers.arm()
 
     def _due(self, deadlines: Deadlines) -> None:
         try:
-            self.core.moment += 1
+            self.core.generation += 1
             now = self.now()
             while (key := deadlines.pop_due(now)) is not None:
                 if isinstance(key, Work):
@@ -387,61 +387,64 @@ class Dispatcher:
 
     # --- Starting -----------------------------------------------------------------------------------------------
 
-    def _fill(self, route: Route, now: float, until: float) -> bool:
-        """Start what may start on a route. Returns whether more is left for the next turn."""
+    def _fill(self, run_queue: RunQueue, now: float, until: float) -> bool:
+        """Start what may start on a run queue. Returns whether more is left for the next turn."""
         core = self.core
         if core.ordered and self.gates.held_back(now):
             return False  # the pump comes again anyway
-        if route.is_async:
-            self._spawn_if_room(route, now)
+        if run_queue.is_async:
+            self._spawn_if_room(run_queue, now)
         else:
-            while (work := core.take(route, now)) is not None:
+            while (work := core.select(run_queue, now)) is not None:
                 task = work._task
-                if not task.gated or work._asked == core.moment or self.gates.may_start(work, now):
+                if not task.gated or work._approved_in == core.generation or self.gates.may_start(work, now):
                     if task.is_async:
-                        # A rival's work is first in line. Its worker goes on with this route when its turn comes.
+                        # A contender's work is first in line. Its worker goes on with this run queue when its turn
+                        # comes.
                         self.gates.enqueue(work)
-                        self._spawn_if_room(task.route, now)
+                        self._spawn_if_room(task.run_queue, now)
                         return False
                     self._hand_off(work, self.now())
                 now = self.now()
                 if now > until:
                     return True
-        self._note_refill(route, now)
+        self._note_refill(run_queue, now)
         return False
 
-    def _note_refill(self, route: Route, now: float) -> None:
-        """If a rate is what keeps this route from starting, come back when it no longer does."""
-        if route.backlog():
-            for service in route.services:
+    def _note_refill(self, run_queue: RunQueue, now: float) -> None:
+        """If a rate is what keeps this run queue from starting, come back when it no longer does."""
+        if run_queue.backlog():
+            for service in run_queue.services:
                 if not service.has_token(now):
                     self.timers.active.set(service, service.next_token(now))
 
-    def _spawn_if_room(self, route: Route, now: float) -> None:
+    def _spawn_if_room(self, run_queue: RunQueue, now: float) -> None:
         if (
-            route.wants_worker(self.core.ordered)
+            run_queue.wants_worker(self.core.ordered)
             and self.may_start
             and self.loop is not None
-            and (route.only is not None or route.has_room(now))
+            and (run_queue.sole_slots is not None or run_queue.has_room(now))
         ):
             # Not through the loop's task factory: an eager one would run the worker inside of whoever spawns it.
-            worker = self._worker(route)
-            route.starting.append(asyncio.Task(worker, loop=self.loop, name="runcue", context=self._asking))
+            worker = self._worker(run_queue)
+            run_queue.starting.append(
+                asyncio.Task(worker, loop=self.loop, name="runcue", context=self._asking)
+            )
 
-    async def _worker(self, route: Route) -> None:
+    async def _worker(self, run_queue: RunQueue) -> None:
         """One asyncio task that takes and runs works."""
-        me = route.starting.popleft()
+        me = run_queue.starting.popleft()
         while (
             me.done()
         ):  # cancelled before its first step, by somebody who cancels all asyncio tasks there are
-            me = route.starting.popleft()
+            me = run_queue.starting.popleft()
         try:
-            suspended = self._work_off(route, me)
+            suspended = self._work_off(run_queue, me)
             if suspended is not None:
                 await self._finish(*suspended, me)
             # One that merely ran out of time needs no more than one successor.
-            if suspended is not None or not route.starting:
-                self._spawn_if_room(route, self.now())
+            if suspended is not None or not run_queue.starting:
+                self._spawn_if_room(run_queue, self.now())
             if not self.woken:
                 self.wake()
         except GeneratorExit:
@@ -453,7 +456,7 @@ class Dispatcher:
             self.fail(error)
         self._raise_interrupt()
 
-    def _work_off(self, route: Route, me: asyncio.Task[None]) -> tuple[Work, Any] | None:
+    def _work_off(self, run_queue: RunQueue, me: asyncio.Task[None]) -> tuple[Work, Any] | None:
         """Take and run works until there are none, a handler has suspended, or the turn is over.
 
         Returns:
@@ -461,20 +464,20 @@ class Dispatcher:
         """
         core = self.core
         callbacks = self.callbacks
-        core.moment += 1
+        core.generation += 1
         now = callbacks.at = self.now()
         until = self._slice(now)
         while self.may_start:
-            work = core.take(route, now)
+            work = core.select(run_queue, now)
             if work is None:
                 break
-            if work._task.gated and work._asked != core.moment:
+            if work._task.gated and work._approved_in != core.generation:
                 verdict = callbacks.ask(work, now)
                 if verdict != RUN:
-                    self.gates.put_aside(work, verdict)
+                    self.gates.place(work, verdict)
                     self.wake()  # it may wait now, with nobody to look after it until this worker is through
                     # While an async gate is asked, it has the slot.
-                    work = self.gates.skim(route, until) if verdict in (NO, HOLD) else None
+                    work = self.gates.check_batch(run_queue, until) if verdict in (NO, HOLD) else None
                 now = callbacks.at
             if work is not None:
                 if not work._task.is_async:
@@ -485,10 +488,10 @@ class Dispatcher:
                         return work, rest
                     if me.cancelling():  # by the handler itself; it must not reach the next one
                         break
-            if core.called:
-                self.gates.judge_called(until)
-            if core.credits:
-                self.looks.spend_credits(until)
+            if core.wakeup_queue:
+                self.gates.check_woken(until)
+            if core.settled_causes:
+                self.rechecker.follow_settlements(until)
                 callbacks.at = self.now()
             now = callbacks.at
             if now > until:
@@ -515,13 +518,13 @@ class Dispatcher:
             None if that was all of it; otherwise what `_finish` goes on with.
         """
         context: contextvars.Context = work._context.copy()
-        route: Route = work._task.route
+        run_queue: RunQueue = work._task.run_queue
         self.core.start(work, now, now + self.skew)
         if self._on_start:
             now = self.callbacks.emit(self._on_start, now, work, work)
         if work._task.timeout is not None:
             self._limit(work, now + work._task.timeout)
-        began = work._entered = now
+        began = work._entered_at = now
         declared = work._declared
         if declared is not None and declared.files:
             self._note_start(work)
@@ -536,23 +539,23 @@ class Dispatcher:
             rest = steps, context.run(steps.send, None)
         except StopIteration as stop:
             value = stop.value
-            if work._declared is not None and unfinished(
+            if work._declared is not None and has_uncommitted(
                 work
             ):  # an undeclared one may have written all the same
-                rest, error = finish_at_once(work, value)
+                rest, error = commit_at_once(work, value)
         except BaseException as raised:
             error = raised
         now = self.now()
-        if route.timed:
+        if run_queue.rate_limited:
             # After the first step, not before it: whatever instant the handler itself took is earlier than the stamp.
             self._stamp(work, now, now)
         if rest is not None:
             work._context = context
             return rest
-        if route.only is not None:
-            route.only.active -= 1
+        if run_queue.sole_slots is not None:
+            run_queue.sole_slots.active -= 1
         else:
-            for service in route.services:
+            for service in run_queue.services:
                 service.release()
         if work._declared is not None:
             self._end(work, value, error, now, now - began)
@@ -577,17 +580,17 @@ class Dispatcher:
             owner._runner = me
         if owner._phase == SETTLED and me is not None:  # it has cancelled itself in its first step
             me.cancel()
-        route: Route = work._task.route
-        if route.only is None or route.only.active < route.only.concurrent:
-            self._spawn_if_room(route, work._entered)
+        run_queue: RunQueue = work._task.run_queue
+        if run_queue.sole_slots is None or run_queue.sole_slots.active < run_queue.sole_slots.concurrent:
+            self._spawn_if_room(run_queue, work._entered_at)
             if not self.woken:
                 self.wake()
         value: Any = None
         error: BaseException | None = None
         try:
-            value = await go_on(work._context, *rest)
-            if work._declared is not None and unfinished(work):
-                value = await finished(work, value)
+            value = await resume(work._context, *rest)
+            if work._declared is not None and has_uncommitted(work):
+                value = await commit_in_thread(work, value)
         except BaseException as raised:
             if type(raised) is GeneratorExit and (me is None or me.get_loop().is_closed()):
                 raise  # the loop is gone and with it this task; what it held was given back by bury()
@@ -598,18 +601,18 @@ class Dispatcher:
 
     def _ended(self, work: Work, value: Any, error: BaseException | None, cancelled: bool) -> None:
         """An awaitable that a handler consists of has come to its end."""
-        self.core.moment += 1
+        self.core.generation += 1
         work._runner = None
         self._release(work)
         now = self.now()
         if error is None and work._declared is None:
             if work._phase != SETTLED:
-                self.settle(work, COMPLETED, now, value, now - work._entered)
+                self.settle(work, COMPLETED, now, value, now - work._entered_at)
             return
         if error is None or not (cancelled and isinstance(error, asyncio.CancelledError)):
-            self._end(work, value, error, now, now - work._entered)
+            self._end(work, value, error, now, now - work._entered_at)
             return
-        drop(work)
+        rollback(work)
         work = owner_of(work)
         if work._phase != SETTLED:
             # Somebody cancelled the asyncio task itself, as asyncio.run() does with all of them at its end.
@@ -631,7 +634,7 @@ class Dispatcher:
         if run._declared is not None:
             work = owner_of(run)
             if error is not None or work._phase == SETTLED:
-                drop(run)
+                rollback(run)
             elif work._declared is not None and work._declared.outputs:
                 error = missing_output(work)
         if work._phase == SETTLED:
@@ -660,8 +663,8 @@ class Dispatcher:
         self.settle(work, FAILED, self.now(), error)
 
     def _stamp(self, work: Work, entered: float, now: float) -> None:
-        for service in work._task.route.services:
-            service.stamp(entered, now)
+        for service in work._task.run_queue.services:
+            service.record_start(entered, now)
 
     # --- Sync handlers ------------------------------------------------------------------------------------------
 
@@ -669,34 +672,34 @@ class Dispatcher:
         """Give a sync handler to the executor."""
         context = work._context
         assert context is not None
-        route: Route = work._task.route
+        run_queue: RunQueue = work._task.run_queue
         self.core.start(work, now, now + self.skew)
         if self._on_start:
             now = self.callbacks.emit(self._on_start, now, work, work)
         if work._task.timeout is not None:
             self._limit(work, now + work._task.timeout)
         self.callbacks.at = now
-        work._entered = NOT_ENTERED
+        work._entered_at = NOT_ENTERED
         self.running[work] = None
         try:
             if work._declared is not None and work._declared.files:
                 self._note_start(work)
-            self.executor.submit(work, carry_out, context.copy(), stamped=route.timed)
+            self.executor.submit(work, run_handler, context.copy(), stamped=run_queue.rate_limited)
         except Exception as error:  # no more threads to be had
             self.forget(work)
             self._settle_failed(work, error)
 
-    def _entered(self, work: Work, entered: float) -> None:
+    def _handler_entered(self, work: Work, entered: float) -> None:
         """A sync handler was entered, at that instant."""
-        if work in self.running and work._entered == NOT_ENTERED:
-            work._entered = entered
+        if work in self.running and work._entered_at == NOT_ENTERED:
+            work._entered_at = entered
             self._stamp(work, entered, self.now())
             self.wake()
 
     def _returned(self, work: Work, succeeded: bool, outcome: Any, entered: float, left: float) -> None:
         """A sync handler has returned or raised."""
         try:
-            self.core.moment += 1
+            self.core.generation += 1
             if (
                 succeeded
                 and outcome is not None
@@ -726,24 +729,24 @@ class Dispatcher:
     def _release(self, work: Work) -> None:
         if work in self.running:
             del self.running[work]
-            route: Route = work._task.route
-            if route.only is not None:
-                route.only.active -= 1
+            run_queue: RunQueue = work._task.run_queue
+            if run_queue.sole_slots is not None:
+                run_queue.sole_slots.active -= 1
                 return
-            for service in route.services:
+            for service in run_queue.services:
                 service.release()
 
     def _adopt(self, work: Work, awaitable: Awaitable[Any], entered: float) -> None:
         """A sync handler returned an awaitable: await it in the loop, in the same slot."""
         assert self.loop is not None
-        work._entered = entered
+        work._entered_at = entered
 
         async def rest() -> None:
             value, error = None, None
             try:
                 value = await awaitable
-                if unfinished(work):
-                    value = await finished(work, value)
+                if has_uncommitted(work):
+                    value = await commit_in_thread(work, value)
             except BaseException as raised:
                 error = raised
             ended(value, error)
@@ -787,7 +790,7 @@ class Dispatcher:
             if listeners:
                 callbacks.at = callbacks.emit(listeners, now, work, work, value)
             elif not waiters or all(waiter.done() for waiter in waiters):
-                callbacks.unheard(work, value)
+                callbacks.unobserved(work, value)
         elif listeners:
             callbacks.at = callbacks.emit(listeners, now, work, work)
         if waiters:
@@ -808,9 +811,9 @@ class Dispatcher:
         if outcome == COMPLETED and others_hear():
             for artifact in declared.outputs:
                 changed(artifact._key)
-        joiners, declared.joiners = declared.joiners, None
-        for joiner in joiners or ():
-            self.settle(joiner, outcome, now, value, duration)
+        followers, declared.followers = declared.followers, None
+        for follower in followers or ():
+            self.settle(follower, outcome, now, value, duration)
 
     def cancel(self, work: Work) -> bool:
         """Cancel a work: it settles at once. What others have joined goes on for them.
@@ -821,11 +824,11 @@ class Dispatcher:
         if work._phase == SETTLED:
             return False
         limit = self.timers.active.when(work)
-        heir = None if work._declared is None else self.core.heir_of(work, self.now())
-        if heir is not None and work._phase == RUNNING:
+        successor = None if work._declared is None else self.core.successor_of(work, self.now())
+        if successor is not None and work._phase == RUNNING:
             # The handler does not learn of it: it runs for somebody else from here on.
             self.settle(work, CANCELLED, self.now())
-            self.timers.active.set(heir, limit)
+            self.timers.active.set(successor, limit)
         else:
             self._let_handler_know(work)
             self._withdraw(work, CANCELLED)
@@ -838,12 +841,12 @@ class Dispatcher:
             for run in self.running:
                 if run._declared is not None and owner_of(run) is work:
                     run.cancelled = True
-                    drop(run)
+                    rollback(run)
 
     def give_up(self, work: Work, error: BaseException) -> None:
         """Fail a pending work; what others have joined goes on for them."""
         if work._declared is not None:
-            self.core.heir_of(work, self.now())
+            self.core.successor_of(work, self.now())
         self._withdraw(work, FAILED, error)
 
     def skip_if_up_to_date(self, work: Work) -> None:
@@ -860,7 +863,7 @@ class Dispatcher:
 
     def forget(self, work: Work) -> None:
         """Do not wait for a running handler any longer: it could not be ended."""
-        if work._task.route.timed and work._entered == NOT_ENTERED:
+        if work._task.run_queue.rate_limited and work._entered_at == NOT_ENTERED:
             self._stamp(work, self.now(), self.now())
         self._release(work)
         self.wake()
@@ -900,28 +903,34 @@ class Dispatcher:
         if not self._awaiting:
             return []
         return [
-            work for work, steps in self.running.items() if merely_waits(work._runner, steps, self._awaiting)
+            work
+            for work, steps in self.running.items()
+            if awaits_only_work(work._runner, steps, self._awaiting)
         ]
 
     def holders(self) -> list[Work]:
         """Works that hold slots at this moment: their handlers have not returned, or their gates are being awaited."""
         return [*self.running, *self.gates.asked()]
 
-    def movers(self) -> int:
+    def active(self) -> int:
         """How many handlers in flight do not merely wait for another work of this cue."""
         return len(self.running) - len(self.awaiting())
 
-    def is_still(self) -> bool:
+    def is_idle(self) -> bool:
         """Whether nothing runs, is being asked or will start by itself: all that is left is changes from outside."""
         return not (
-            self.movers() or self.gates.being_asked or self.lines or self.core.called or self.can_start()
+            self.active()
+            or self.gates.being_asked
+            or self.lines
+            or self.core.wakeup_queue
+            or self.can_start()
         )
 
     def can_start(self) -> bool:
         """Whether something is ready that will be able to start, now or when its rate allows it."""
         return any(
-            route.backlog() and all(service.has_slot() for service in route.services)
-            for route in self.core.routes.values()
+            run_queue.backlog() and all(service.has_slot() for service in run_queue.services)
+            for run_queue in self.core.run_queues.values()
         )
 
     def next_token(self, service: Service) -> float:

@@ -12,35 +12,35 @@ import threading
 from typing import Any
 
 from runcue._dispatch.clock import clock_of
-from runcue._handlers.outputs import finish, is_quick
+from runcue._handlers.outputs import commit, is_quick
 from runcue._model.work import Work
 
-__all__ = ["finish_at_once", "finished"]
+__all__ = ["commit_at_once", "commit_in_thread"]
 
 
-def finish_at_once(work: Work, value: Any) -> tuple[Any, BaseException | None]:
+def commit_at_once(work: Work, value: Any) -> tuple[Any, BaseException | None]:
     """Finish a work whose handler has never suspended, if that is quick.
 
     Returns:
         What is left to be awaited if it is not quick, as a coroutine and what it has yielded; and what went wrong.
     """
     if not is_quick(work):
-        return (finished(work, value), None), None
+        return (commit_in_thread(work, value), None), None
     try:
-        finish(work)
+        commit(work)
     except BaseException as error:
         return None, error
     return None, None
 
 
-async def finished(work: Work, value: Any) -> Any:
+async def commit_in_thread(work: Work, value: Any) -> Any:
     """Finish a work whose handler has succeeded, in a thread of its own if the disk has to be waited for.
 
     Returns:
         The handler's value.
     """
     if is_quick(work):
-        finish(work)
+        commit(work)
         return value
     loop = asyncio.get_running_loop()
     done: asyncio.Future[None] = loop.create_future()
@@ -59,7 +59,7 @@ async def finished(work: Work, value: Any) -> Any:
     def in_thread() -> None:
         failure: BaseException | None = None
         try:
-            finish(work)
+            commit(work)
         except BaseException as error:
             failure = error
         try:

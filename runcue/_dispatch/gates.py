@@ -27,19 +27,19 @@ from runcue._callbacks.callbacks import (
     GateAnswer,
     name_of,
 )
-from runcue._handlers.coroutines import watched
-from runcue._model.phases import ASKING, CANCELLED, FAILED, FRESH, READY, SKIPPED, WAITING
+from runcue._handlers.coroutines import timed
+from runcue._model.phases import CANCELLED, CHECKING, FAILED, NEW, NOT_READY, READY, SKIPPED
 from runcue._model.work import Task, Work
 from runcue._scheduling.core import Core
-from runcue._scheduling.rechecking import ASKED, HIT, LATER, MISS, Looks
-from runcue._scheduling.run_queue import Route
+from runcue._scheduling.rechecking import ASKED, HIT, LATER, MISS, Rechecker
+from runcue._scheduling.run_queue import RunQueue
 
-__all__ = ["GATE_LIMIT", "JUDGE_FIRST", "Gates"]
+__all__ = ["CHECK_FIRST", "GATE_LIMIT", "Gates"]
 
 GATE_LIMIT: Final = 30.0
 """An async gate that takes longer counts as raising."""
 
-JUDGE_FIRST: Final = 0.05
+CHECK_FIRST: Final = 0.05
 """With a priority callback nothing starts before all that is new was asked, for at most this long."""
 
 # Async gates asked at once where no number of slots says how many.
@@ -68,9 +68,8 @@ class Gates:
         wake: Has everything looked at soon.
         run_now: Starts a work whose async gate has just said yes, in the current task; None once nothing may start.
 
-    Attributes:
-        looks: Decides which waiting works are asked again.
-        put_off: Called works that cannot be asked before a slot is free, by their route. They are in nobody's way until
+    Attributes: rechecker: Decides which waiting works are asked again. put_off: Woken works that cannot be asked
+        before a slot is free, by their run queue. They are in nobody's way until
             then, and cost nothing, however many they are.
     """
 
@@ -93,9 +92,9 @@ class Gates:
         self._fail = fail
         self._tasks: set[asyncio.Task[None]] = set()
         self._asked: set[_Asking] = set()
-        self._judging_since = inf
-        self.put_off: dict[Route, deque[Work]] = {}
-        self.looks = Looks(core, self._judge_waiting, self._now)
+        self._checking_since = inf
+        self.put_off: dict[RunQueue, deque[Work]] = {}
+        self.rechecker = Rechecker(core, self._check_not_ready, self._now)
 
     def _now(self) -> float:
         return self._callbacks.now()
@@ -116,12 +115,12 @@ class Gates:
                 asking.touched = True
 
     def held_back(self, now: float) -> bool:
-        """Whether an order by priority is not known yet, because some rivals were not asked."""
-        return self._judging_since <= now < self._judging_since + JUDGE_FIRST
+        """Whether an order by priority is not known yet, because some contenders were not asked."""
+        return self._checking_since <= now < self._checking_since + CHECK_FIRST
 
     # --- Asking -------------------------------------------------------------------------------------------------
 
-    def judge_fresh(self, now: float, until: float, closed: bool) -> bool:
+    def check_new(self, now: float, until: float, closed: bool) -> bool:
         """Ask works for the first time, soon after their submission, whether or not they could start.
 
         Args:
@@ -134,76 +133,80 @@ class Gates:
         """
         ordered = self._core.ordered
         left = False
-        for route in tuple(self._core.routes.values()):
+        for run_queue in tuple(self._core.run_queues.values()):
             # Where there is room the workers ask, immediately before the start. An order by priority is known only
             # when all have been asked.
-            if route.fresh and (ordered or closed or not route.has_room(now)):
-                left |= self._judge_route(route, until, ordered)
+            if run_queue.new and (ordered or closed or not run_queue.has_room(now)):
+                left |= self._check_run_queue(run_queue, until, ordered)
         if not left or not ordered:
-            self._judging_since = inf
-        elif self._judging_since == inf:
-            self._judging_since = now
+            self._checking_since = inf
+        elif self._checking_since == inf:
+            self._checking_since = now
         return left
 
-    def _judge_route(self, route: Route, until: float, ordered: bool) -> bool:
-        fresh = route.fresh
+    def _check_run_queue(self, run_queue: RunQueue, until: float, ordered: bool) -> bool:
+        new = run_queue.new
         turned_away = 0
-        while len(fresh) > turned_away:
-            work = fresh[0]
-            if work._phase != FRESH:
-                fresh.popleft()
-                route.dead_fresh -= 1
+        while len(new) > turned_away:
+            work = new[0]
+            if work._phase != NEW:
+                new.popleft()
+                run_queue.new_tombstones -= 1
                 continue
-            if not work._task.gated and not ordered and not any(task.gated for task in self._tasks_of(route)):
+            if (
+                not work._task.gated
+                and not ordered
+                and not any(task.gated for task in self._tasks_of(run_queue))
+            ):
                 return False  # nothing to ask: they stay in line
-            fresh.popleft()
-            if self._judge(work) == LATER:
-                fresh.append(work)
+            new.popleft()
+            if self._check(work) == LATER:
+                new.append(work)
                 turned_away += 1
-                if all(task.gate_is_async for task in self._tasks_of(route)):
-                    fresh.rotate(turned_away)
+                if all(task.gate_is_async for task in self._tasks_of(run_queue)):
+                    new.rotate(turned_away)
                     return False  # the others would be turned away as well, and they may be a great many
             elif self._callbacks.at > until and self._now() > until:
                 break
-        left = len(fresh) > turned_away
-        fresh.rotate(turned_away)  # who was turned away keeps the place in line
+        left = len(new) > turned_away
+        new.rotate(turned_away)  # who was turned away keeps the place in line
         return left
 
-    def _tasks_of(self, route: Route) -> Iterator[Task]:
-        return (task for task in self._core.all_tasks if task.route is route)
+    def _tasks_of(self, run_queue: RunQueue) -> Iterator[Task]:
+        return (task for task in self._core.all_tasks if task.run_queue is run_queue)
 
-    def _judge_waiting(self, work: Work) -> int:
-        verdict = self._judge(work)
-        if verdict == LATER and work._looking is None:
+    def _check_not_ready(self, work: Work) -> int:
+        verdict = self._check(work)
+        if verdict == LATER and work._awaited is None:
             work._task.waiting.appendleft(work)
         return verdict
 
-    def judge_unasked(self, route: Route, until: float) -> bool:
+    def check_unasked(self, run_queue: RunQueue, until: float) -> bool:
         """Ask works that were put in order unasked, because there was room, and have not had their turn.
 
         Args:
-            route: It has no room now.
+            run_queue: It has no room now.
             until: Stop at this instant.
 
         Returns:
             Whether some are left for the next turn.
         """
-        unasked, callbacks = route.unasked, self._callbacks
+        unasked, callbacks = run_queue.unasked, self._callbacks
         while unasked:
             work = unasked.popleft()
-            if work._phase != READY or work._asked != -1:
+            if work._phase != READY or work._approved_in != -1:
                 continue
             verdict = callbacks.ask(work, callbacks.now())
             if verdict == RUN:
-                work._asked = self._core.moment
+                work._approved_in = self._core.generation
             else:
-                route.ready.bury()
-                self.put_aside(work, verdict, start=False)
+                run_queue.ready.discard_later()
+                self.place(work, verdict, start=False)
             if callbacks.at > until:
                 break
         return bool(unasked)
 
-    def _judge(self, work: Work, *, found: bool = True) -> int:
+    def _check(self, work: Work, *, found: bool = True) -> int:
         """Ask a work that is in hand and put it where it belongs.
 
         Returns:
@@ -211,18 +214,18 @@ class Gates:
         """
         task = work._task
         if task.gated:
-            if task.gate_is_async and not self._may_ask(task.route):
+            if task.gate_is_async and not self._may_ask(task.run_queue):
                 return LATER
             verdict = self._callbacks.ask(work, self._callbacks.now())
             if verdict in _NOT_READY:
                 self._wait(work, verdict)
                 return MISS
             if verdict in _SETTLED_BY:
-                self.put_aside(work, verdict)
+                self.place(work, verdict)
                 return HIT
             if isinstance(verdict, GateAnswer):
                 task.gate_is_async = True
-                if not self._may_ask(task.route) and verdict.discard():
+                if not self._may_ask(task.run_queue) and verdict.discard():
                     return LATER
                 self.await_answer(work, verdict, start=False)
                 return ASKED
@@ -235,11 +238,11 @@ class Gates:
         if verdict == HOLD:
             self._core.hold(work, callbacks.at, callbacks.held_for)
             return
-        work._looked = self.looks.passes
+        work._recheck_pass = self.rechecker.passes
         reads = callbacks.reads
         self._core.wait(work, callbacks.at, tuple(reads.values()) if reads else None)
 
-    def judge_called(self, until: float) -> bool:
+    def check_woken(self, until: float) -> bool:
         """Ask works again that wait for an artifact to which something has happened.
 
         Args:
@@ -250,41 +253,41 @@ class Gates:
         """
         core = self._core
         asked = 0
-        while (work := self._next_put_off() or core.next_called()) is not None:
+        while (work := self._next_put_off() or core.next_wakeup()) is not None:
             asked += 1
             declared = work._declared
             if declared is not None and core.hold_if_being_made(work, declared, self._callbacks.at):
                 continue  # for another of its inputs now
-            route: Route = work._task.route
-            if not core.ordered and route.has_room(self._callbacks.at):
+            run_queue: RunQueue = work._task.run_queue
+            if not core.ordered and run_queue.has_room(self._callbacks.at):
                 # It is asked when its turn comes; should there be no room any more, before that.
-                core.enqueue(work, work._key, self._callbacks.at, found=False)
-                work._asked = -1
-                if route.services:
-                    route.note_unasked(work)
-            elif self._judge(work, found=False) == LATER:
+                core.enqueue(work, work._order_key, self._callbacks.at, found=False)
+                work._approved_in = -1
+                if run_queue.services:
+                    run_queue.note_unasked(work)
+            elif self._check(work, found=False) == LATER:
                 # What has the slots wakes everything when it gives them back.
-                core.stays_called(work)
-                self.put_off.setdefault(route, deque()).append(work)
+                core.keep_queued(work)
+                self.put_off.setdefault(run_queue, deque()).append(work)
             if self._callbacks.at > until or (asked & 15 == 0 and self._now() > until):
-                return bool(core.called) or any(map(self._may_ask, self.put_off))
+                return bool(core.wakeup_queue) or any(map(self._may_ask, self.put_off))
         return False
 
     def _next_put_off(self) -> Work | None:
         """A called work that was put off and for whose gate a slot is free again."""
-        for route, works in self.put_off.items():
-            if self._may_ask(route):
+        for run_queue, works in self.put_off.items():
+            if self._may_ask(run_queue):
                 while works:
                     work = works.popleft()
-                    work._asked = -1
-                    if work._looking is not None:  # as for those that `next_called` gives
+                    work._wakeup_queued = False
+                    if work._awaited is not None:  # as for those that `next_called` gives
                         return work
-                del self.put_off[route]
+                del self.put_off[run_queue]
                 return self._next_put_off()
         return None
 
-    def _may_ask(self, route: Route) -> bool:
-        return route.asking < _MAX_ASKING and route.free_slots() > 0
+    def _may_ask(self, run_queue: RunQueue) -> bool:
+        return run_queue.asking < _MAX_ASKING and run_queue.free_slots() > 0
 
     def may_start(self, work: Work, now: float) -> bool:
         """Ask the gate of a work that has been taken to be started, unless its yes still holds.
@@ -299,51 +302,51 @@ class Gates:
         verdict = self._callbacks.ask(work, now)
         if verdict == RUN:
             return True
-        self.put_aside(work, verdict)
+        self.place(work, verdict)
         return False
 
-    def skim(self, route: Route, until: float) -> Work | None:
+    def check_batch(self, run_queue: RunQueue, until: float) -> Work | None:
         """Pass over new works that are not ready, which may be a great many, up to one that is.
 
         Args:
-            route: It has room.
+            run_queue: It has room.
             until: Stop at this instant.
 
         Returns:
             A work to be started at once, if one was found.
         """
-        self._hold_fresh(route, until)
-        if self._core.ordered or route.rivals or route.ready:
+        self._hold_new(run_queue, until)
+        if self._core.ordered or run_queue.contenders or run_queue.ready:
             return None
-        not_ready, work, answer = self._callbacks.skim(route.fresh, FRESH, until)
-        passes = self.looks.passes
+        not_ready, work, answer = self._callbacks.ask_batch(run_queue.new, NEW, until)
+        passes = self.rechecker.passes
         for one in not_ready:
-            one._looked = passes
+            one._recheck_pass = passes
         self._core.wait_all(not_ready, self._callbacks.at)
         if work is None:
             return None
-        verdict = self._callbacks.weigh(work, answer)
+        verdict = self._callbacks.interpret(work, answer)
         if verdict == RUN:
             return work
-        self.put_aside(work, verdict)
+        self.place(work, verdict)
         return None
 
-    def _hold_fresh(self, route: Route, until: float) -> None:
+    def _hold_new(self, run_queue: RunQueue, until: float) -> None:
         """Put new works aside whose inputs others are about to make, however many there are in a row."""
-        fresh, core = route.fresh, self._core
+        new, core = run_queue.new, self._core
         now = self._callbacks.at
         held = 0
-        while fresh:
-            work = fresh[0]
+        while new:
+            work = new[0]
             declared = work._declared
-            if declared is None or work._phase != FRESH or not core.hold_if_being_made(work, declared, now):
+            if declared is None or work._phase != NEW or not core.hold_if_being_made(work, declared, now):
                 return
-            fresh.popleft()
+            new.popleft()
             held += 1
             if held & 63 == 0 and self._now() > until:
                 return
 
-    def put_aside(self, work: Work, verdict: int | GateAnswer, *, start: bool = True) -> None:
+    def place(self, work: Work, verdict: int | GateAnswer, *, start: bool = True) -> None:
         """Put a work that was to be started, and may not, where it belongs."""
         if verdict in _NOT_READY:
             self._wait(work, verdict)
@@ -365,13 +368,13 @@ class Gates:
             found: Whether it was found by looking rather than called.
         """
         core = self._core
-        key = work._key
+        key = work._order_key
         if core.ordered and work._phase != READY:
-            priority = self._callbacks.ask_priority(work, self._now() - work._since, core.pending())
+            priority = self._callbacks.ask_priority(work, self._now() - work._submitted_at, core.pending())
             # Linear ageing is a constant key: a priority of 1.0 is worth a head start of 60 s over one of 0.0.
-            key = work._since - 60.0 * (priority - 0.5)
+            key = work._submitted_at - 60.0 * (priority - 0.5)
         core.enqueue(work, key, self._callbacks.at, found=found)
-        work._asked = core.moment
+        work._approved_in = core.generation
 
     def ask_for_skip(self, work: Work) -> bool:
         """Before a work that never got its turn is given up: is it up to date by now?"""
@@ -392,13 +395,13 @@ class Gates:
             answer: What the callback returned.
             start: Whether it is asked in order to be started, and not merely to know.
         """
-        asking = _Asking(work, self.looks.nudges, self._core.settlements)
-        for service in work._task.route.services:
-            service.hold()
-        work._task.route.asking += 1
+        asking = _Asking(work, self.rechecker.nudges, self._core.settlements)
+        for service in work._task.run_queue.services:
+            service.acquire_slot()
+        work._task.run_queue.asking += 1
         self._asked.add(asking)
         if asking.waited:
-            self.looks.asking += 1
+            self.rechecker.asking += 1
         self._core.ask_elsewhere(work)
         gate = self._gate(asking, answer, start)
         # In a context of its own, where the artifacts that are asked while it is awaited write themselves down.
@@ -418,7 +421,7 @@ class Gates:
             self._answered(asking, hit=False)
             self._drop(asking.work)
 
-    def bury(self) -> None:
+    def abandon(self) -> None:
         """The loop has ended: no gate that is being awaited will ever answer."""
         for asking in list(self._asked):
             self._answered(asking, hit=False)
@@ -426,25 +429,25 @@ class Gates:
         self._tasks.clear()
         for works in self.put_off.values():
             for work in works:
-                work._asked = -1
-                self._core.call(work)
+                work._wakeup_queued = False
+                self._core.queue_wakeup(work)
         self.put_off.clear()
 
     def _answered(self, asking: _Asking, *, hit: bool) -> None:
         """Give back what was held for an async gate."""
         self._asked.discard(asking)
-        route: Route = asking.work._task.route
-        for service in route.services:
+        run_queue: RunQueue = asking.work._task.run_queue
+        for service in run_queue.services:
             service.release()
-        route.asking -= 1
+        run_queue.asking -= 1
         if asking.waited:
-            self.looks.answered(hit)
+            self.rechecker.answered(hit)
             if hit:
-                self._core.learn(asking.work._task)
+                self._core.learn_wakeup(asking.work._task)
 
     def _drop(self, work: Work) -> None:
         """The task of a gate was cancelled: with its work, or by a loop that shuts down."""
-        if work._phase == ASKING:
+        if work._phase == CHECKING:
             work._runner = None
             self._settle(work, CANCELLED, self._now())
         self._wake()
@@ -456,8 +459,8 @@ class Gates:
             verdict: int | GateAnswer = answer
             while isinstance(verdict, GateAnswer):
                 value, error = await self._answer_of(verdict, work)
-                self._core.moment += 1
-                if work._phase != ASKING or (me is not None and me.cancelling()):
+                self._core.generation += 1
+                if work._phase != CHECKING or (me is not None and me.cancelling()):
                     self._answered(asking, hit=False)
                     self._drop(work)
                     return
@@ -469,19 +472,21 @@ class Gates:
                     self._callbacks.reads.update(asking.reads)
                 self._wait(work, verdict)
                 # Its answer may be older than what the nudge was about, than what was touched or has settled since.
-                if work._looking is None and asking.nudges != self.looks.nudges:
+                if work._awaited is None and asking.nudges != self.rechecker.nudges:
                     work._task.waiting.pop()
-                    self._context.run(self._judge_waiting, work)
-                elif asking.touched or asking.nudges != self.looks.nudges:
-                    self._core.call(work)
+                    self._context.run(self._check_not_ready, work)
+                elif asking.touched or asking.nudges != self.rechecker.nudges:
+                    self._core.queue_wakeup(work)
                 if asking.settlements != self._core.settlements:
-                    self.looks.changed()
+                    self.rechecker.changed()
             elif verdict == SKIP:
                 self._settle(work, SKIPPED, self._now())
-            elif start and work._task.route.has_room(self._now()):
+            elif start and work._task.run_queue.has_room(self._now()):
                 await self._run_now(work)
             elif start:
-                self._core.enqueue(work, work._key, self._now())  # its place in the order was decided before
+                self._core.enqueue(
+                    work, work._order_key, self._now()
+                )  # its place in the order was decided before
             else:
                 self.enqueue(work)
             self._wake()
@@ -505,7 +510,7 @@ class Gates:
         limit = asyncio.timeout(GATE_LIMIT)
         try:
             async with limit:
-                return await watched(answer.awaitable, self._callbacks.now, told), None
+                return await timed(answer.awaitable, self._callbacks.now, told), None
         except TimeoutError as error:
             return None, TimeoutError(f"no answer within {GATE_LIMIT:g} s") if limit.expired() else error
         except BaseException as error:
@@ -521,6 +526,6 @@ class _Asking:
         self.work = work
         self.nudges = nudges
         self.settlements = settlements
-        self.waited = work._phase == WAITING
+        self.waited = work._phase == NOT_READY
         self.reads: dict[Hashable, Any] = {}
         self.touched = False

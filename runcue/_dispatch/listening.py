@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from contextvars import Context
 
 from runcue._callbacks.callbacks import BLOCKS_AFTER, Callbacks, Listener, discard
-from runcue._handlers.coroutines import watched
+from runcue._handlers.coroutines import timed
 from runcue._model.work import Work
 
 __all__ = ["Lines"]
@@ -50,12 +50,12 @@ class Lines:
         """Wait for no line any longer. Returns the names of the listeners that were cancelled."""
         names = self.names()
         tasks = list(self._tasks)
-        self.bury()
+        self.abandon()
         for task in tasks:
             task.cancel()
         return names
 
-    def bury(self) -> None:
+    def abandon(self) -> None:
         """Forget what is in line: nobody will serve it."""
         # A task that is cancelled before its first step cannot tidy up after itself.
         for line in self._lines.values():
@@ -83,7 +83,7 @@ class Lines:
         while line:
             awaitable, work = line.popleft()
             try:
-                await watched(awaitable, callbacks.now, told)
+                await timed(awaitable, callbacks.now, told)
             except asyncio.CancelledError as error:
                 me = asyncio.current_task()
                 if me is not None and me.cancelling():

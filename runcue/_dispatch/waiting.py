@@ -15,12 +15,12 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["merely_waits"]
+__all__ = ["awaits_only_work"]
 
 Awaiting = Mapping[Any, "asyncio.Future[Any]"]
 
 
-def merely_waits(task: Any, steps: Any, awaiting: Awaiting) -> bool:
+def awaits_only_work(task: Any, steps: Any, awaiting: Awaiting) -> bool:
     """Whether an asyncio task waits for works that have not settled, and for nothing else.
 
     Args:
@@ -33,7 +33,7 @@ def merely_waits(task: Any, steps: Any, awaiting: Awaiting) -> bool:
         return not future.done()
     awaited = getattr(task, "_fut_waiter", None)
     if isinstance(awaited, asyncio.Task):
-        return merely_waits(awaited, awaited.get_coro(), awaiting)
+        return awaits_only_work(awaited, awaited.get_coro(), awaiting)
     children = getattr(awaited, "_children", None)  # asyncio.gather
     if children is None:
         children = _group_members(steps)
@@ -42,7 +42,7 @@ def merely_waits(task: Any, steps: Any, awaiting: Awaiting) -> bool:
 
 
 def _child_waits(child: Any, awaiting: Awaiting) -> bool:
-    return isinstance(child, asyncio.Task) and merely_waits(child, child.get_coro(), awaiting)
+    return isinstance(child, asyncio.Task) and awaits_only_work(child, child.get_coro(), awaiting)
 
 
 def _group_members(steps: Any) -> list[Any]:

@@ -23,7 +23,8 @@ from runcue._scheduling.core import Core
 
 __all__ = ["draw"]
 
-# Mermaid by itself refuses to draw more (its maxEdges and maxTextSize, https://mermaid.js.org/config/schema-docs/config.html).
+# Mermaid by itself refuses to draw more (its maxEdges and maxTextSize,
+# https://mermaid.js.org/config/schema-docs/config.html).
 _MOST_LINKS: Final = 500
 _MOST_TEXT: Final = 50_000
 
@@ -31,7 +32,7 @@ _LOOKS: Final = 10_000
 """So many artifacts are asked whether they are valid; of more nobody reads the answer."""
 
 _TOGETHER: Final = 4
-"""More artifacts than this with the same makers and users are one node, among works."""
+"""More artifacts than this with the same producers and users are one node, among works."""
 
 _NAME: Final = 40
 
@@ -152,8 +153,8 @@ class _Picture:
         state = "missing" if missing else "unknown" if unknown else "valid"
         node = ("artifact", *ends, artifacts[0]._key)
         self.node(node, "a", label, state, '(["{}"])')
-        for maker in ends[0]:
-            self.link(maker, node)
+        for producer in ends[0]:
+            self.link(producer, node)
         for user in ends[1]:
             self.link(node, user)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any, Literal, NamedTuple
 
 from runcue._limits.service import Service
-from runcue._model.phases import ASKING, HELD, JOINED, WAITING
+from runcue._model.phases import CHECKING, HELD, JOINED, NOT_READY
 from runcue._model.texts import problem_of, words_of
 from runcue._model.work import Work
 
@@ -44,7 +44,7 @@ def first_limit(work: Work, now: float) -> tuple[Service, bool] | None:
     Returns:
         The service, and whether it is for want of a slot rather than of a token; None if there is room.
     """
-    for service in work._task.route.services:
+    for service in work._task.run_queue.services:
         if not service.has_slot():
             return service, True
         if not service.has_token(now):
@@ -63,7 +63,7 @@ def blocked_by_limits(work: Work, now: float) -> str | None:
 
 def describe_answer(work: Work) -> str:
     """What was said when a work was found not ready."""
-    answer = work._answer
+    answer = work._not_ready_reason
     if isinstance(answer, BaseException):
         return f"is_ready raised {type(answer).__name__}: {words_of(answer)}"
     if isinstance(answer, str):
@@ -88,13 +88,15 @@ def reason_of(work: Work, now: float) -> Reason | None:
     Returns:
         The binding reason, or None when nothing is known to be in its way (it was not asked yet, or is about to start).
     """
-    if work._phase == WAITING:
+    if work._phase == NOT_READY:
         return not_ready(work)
     if work._phase == HELD:
-        return Reason(work, "not_ready", f"input {words_of(work._answer)} is being made by another work")
+        return Reason(
+            work, "not_ready", f"input {words_of(work._not_ready_reason)} is being made by another work"
+        )
     if work._phase == JOINED:
         return Reason(work, "not_ready", "it settles with another work that makes the same")
-    if work._phase == ASKING:
+    if work._phase == CHECKING:
         return Reason(work, "not_ready", "is_ready or is_stale is being awaited")
     limit = blocked_by_limits(work, now)
     return Reason(work, "service_full", limit) if limit is not None else None

@@ -16,16 +16,16 @@ from typing import Any, Final, Literal
 from runcue._artifacts.artifact import Artifact, plainly
 from runcue._explain.reasons import Reason, describe_answer, first_limit, reason_of
 from runcue._model.phases import (
-    ASKING,
     CANCELLED,
+    CHECKING,
     FAILED,
-    FRESH,
     HELD,
     JOINED,
+    NEW,
+    NOT_READY,
     OUTCOMES,
     RUNNING,
     SETTLED,
-    WAITING,
 )
 from runcue._model.texts import how_many, words_of
 from runcue._model.work import Work
@@ -104,7 +104,7 @@ class Why:
         next_token_at: The instant of that, in seconds since the epoch.
         chain: The works that wait for each other, from this one to the root of it.
         root: Why the last of the chain does not run; None if that is this work.
-        cycle: The works that wait for each other in a circle.
+        cycle: The works that wait for each other in a cycle.
     """
 
     work: Work
@@ -182,13 +182,13 @@ class Explainer:
         holders: Callable[[], Iterable[Work]],
         watched: Callable[[Any], bool],
         watches: Callable[[], bool],
-        is_still: Callable[[], bool],
+        is_idle: Callable[[], bool],
     ) -> None:
         self._core = core
         self._holders = holders
         self._watched = watched
         self.watches = watches
-        self._is_still = is_still
+        self._is_still = is_idle
         self._followed = 0
 
     # --- Why it does not run ------------------------------------------------------------------------------------
@@ -202,7 +202,7 @@ class Explainer:
             wall: The same instant in seconds since the epoch.
         """
         own = self._why_alone(work, now, wall)
-        if work._phase not in (WAITING, HELD, JOINED):
+        if work._phase not in (NOT_READY, HELD, JOINED):
             return own
         chain, cycle = self._follow(work)
         self._followed += len(chain)
@@ -219,16 +219,16 @@ class Explainer:
         return _but(own, chain=tuple(chain), root=root)
 
     def _follow(self, work: Work) -> tuple[list[Work], tuple[Work, ...]]:
-        """Who waits for whom, from a work on. Returns the works on the way, and those of a circle at its end."""
+        """Who waits for whom, from a work on. Returns the works on the way, and those of a cycle at its end."""
         chain = [work]
-        of = self._core.makers.of
+        producer_of = self._core.dependencies.producer_of
         # A chain may be as long as works are pending, so no set is kept of what was seen: a mark that is set anew at
-        # each power of two is met again in any circle (Brent's algorithm).
+        # each power of two is met again in any cycle (Brent's algorithm).
         mark, next_mark = work, 2
         following: Work | None = work
         while following is not None:
-            if following._phase == HELD and following._looking is not None:
-                following = of.get(following._looking[0]._key)
+            if following._phase == HELD and following._awaited is not None:
+                following = producer_of.get(following._awaited[0]._key)
             else:
                 following = self.waits_for(following)
             if following is None:
@@ -242,7 +242,7 @@ class Explainer:
 
     @staticmethod
     def _cut(chain: list[Work]) -> tuple[list[Work], tuple[Work, ...]]:
-        """A chain that ends in a circle: up to the first work that is met again, and the circle."""
+        """A chain that ends in a cycle: up to the first work that is met again, and the cycle."""
         seen: dict[Work, int] = {}
         for number, work in enumerate(chain):
             if work in seen:
@@ -253,17 +253,17 @@ class Explainer:
     def waits_for(self, work: Work) -> Work | None:
         """The work that another has to wait for, None if that is not what it waits for."""
         phase = work._phase
-        of = self._core.makers.of
+        producer_of = self._core.dependencies.producer_of
         if phase == HELD:
-            assert work._looking is not None
-            return of.get(work._looking[0]._key)
+            assert work._awaited is not None
+            return producer_of.get(work._awaited[0]._key)
         if phase == JOINED:
             return work._declared.leader if work._declared is not None else None
-        if phase == WAITING:
-            for artifact in work._looking or ():
-                maker = of.get(artifact._key)
-                if maker is not None and maker is not work and _problem_of(artifact) is not None:
-                    return maker
+        if phase == NOT_READY:
+            for artifact in work._awaited or ():
+                producer = producer_of.get(artifact._key)
+                if producer is not None and producer is not work and _problem_of(artifact) is not None:
+                    return producer
         return None
 
     def _why_alone(self, work: Work, now: float, wall: float) -> Why:
@@ -272,9 +272,13 @@ class Explainer:
         skew = wall - now
         if phase >= RUNNING:
             return self._why_past(work, wall)
-        since = work._since if phase in (FRESH, JOINED) else getattr(work, "_entered", work._since)
-        base = Why(work, "not ready", "", since + skew, max(0.0, now - since), work._asks)
-        if phase == ASKING:
+        since = (
+            work._submitted_at
+            if phase in (NEW, JOINED)
+            else getattr(work, "_phase_since", work._submitted_at)
+        )
+        base = Why(work, "not ready", "", since + skew, max(0.0, now - since), work._refusals)
+        if phase == CHECKING:
             return _but(base, verdict="being asked", details="its is_ready or is_stale is being awaited")
         if phase == JOINED:
             assert work._declared is not None
@@ -282,14 +286,14 @@ class Explainer:
             return _but(
                 base, details=f"it settles with {_name(leader)}, which makes the same" if leader else ""
             )
-        if phase in (WAITING, HELD) or (phase == FRESH and work._answer is not None):
+        if phase in (NOT_READY, HELD) or (phase == NEW and work._not_ready_reason is not None):
             return self._why_not_ready(work, base)
         limit = first_limit(work, now)
         if limit is None:
             return _but(base, verdict="about to start", details="nothing is in its way")
         service, lacks_slot = limit
         if lacks_slot:
-            held_by = tuple(one for one in self._holders() if service in one._task.route.services)
+            held_by = tuple(one for one in self._holders() if service in one._task.run_queue.services)
             shown = ", ".join(map(_holder, held_by[:_SHOWN])) + (
                 f" and {len(held_by) - _SHOWN} more" if len(held_by) > _SHOWN else ""
             )
@@ -308,7 +312,7 @@ class Explainer:
     def _why_past(self, work: Work, wall: float) -> Why:
         if work._phase == RUNNING:
             began = work.started_at or wall
-            return Why(work, "running", "its handler runs", began, max(0.0, wall - began), work._asks)
+            return Why(work, "running", "its handler runs", began, max(0.0, wall - began), work._refusals)
         ended = work.completed_at or wall
         verdict: Any = OUTCOMES[work._outcome]
         details = {
@@ -319,7 +323,7 @@ class Explainer:
         }[verdict]
         if work in self._holders():
             details += "; its handler has not returned yet and still holds its slot"
-        return Why(work, verdict, details, ended, max(0.0, wall - ended), work._asks)
+        return Why(work, verdict, details, ended, max(0.0, wall - ended), work._refusals)
 
     def _why_not_ready(self, work: Work, base: Why) -> Why:
         missing = self._missing(work)
@@ -344,24 +348,24 @@ class Explainer:
     def _missing(self, work: Work) -> list[Missing]:
         """The artifacts that keep a work from being ready, those that nobody makes first."""
         declared = work._declared
-        artifacts: Collection[Any] = work._looking or ()
-        if declared is not None and declared.inputs and isinstance(work._answer, Artifact):
+        artifacts: Collection[Any] = work._awaited or ()
+        if declared is not None and declared.inputs and isinstance(work._not_ready_reason, Artifact):
             artifacts = declared.inputs
-        makers = self._core.makers
+        dependencies = self._core.dependencies
         found = []
         for artifact in artifacts:
-            maker = makers.of.get(artifact._key)
+            producer = dependencies.producer_of.get(artifact._key)
             problem = _problem_of(artifact)
             if problem is None:
-                if maker is None or work._phase != HELD:
+                if producer is None or work._phase != HELD:
                     continue
                 problem = "is there, and is to be made anew"
-            if maker is not None:
-                state = "running" if maker._phase == RUNNING else "pending"
+            if producer is not None:
+                state = "running" if producer._phase == RUNNING else "pending"
             else:
-                maker = makers.failed.get(artifact._key)
-                state = "nobody" if maker is None else OUTCOMES[maker._outcome]
-            found.append(Missing(artifact, problem, maker, state))
+                producer = dependencies.failed.get(artifact._key)
+                state = "nobody" if producer is None else OUTCOMES[producer._outcome]
+            found.append(Missing(artifact, problem, producer, state))
         return sorted(found, key=lambda one: one.state in ("pending", "running"))
 
     def somebody_may_make_it(self, work: Work, artifacts: Iterable[Any]) -> bool:
@@ -381,7 +385,7 @@ class Explainer:
             now: Monotonic.
             deep: Follow what it waits for to the root, and name what is missing.
         """
-        if not deep or work._phase not in (WAITING, HELD, JOINED):
+        if not deep or work._phase not in (NOT_READY, HELD, JOINED):
             return reason_of(work, now)
         why = self.why(work, now, now)
         details = why.details if why.verdict == "not ready" else f"{why.verdict}: {why.details}"
@@ -465,7 +469,7 @@ class Explainer:
 
 def needs_all(work: Work) -> bool:
     """Whether a work that is not ready needs all it waits for: what it declares, but not what its gate read."""
-    return isinstance(work._answer, Artifact) and work._answer in work.inputs
+    return isinstance(work._not_ready_reason, Artifact) and work._not_ready_reason in work.inputs
 
 
 _ENDED = {FAILED: "failed", CANCELLED: "was cancelled"}

@@ -13,11 +13,11 @@ from contextvars import Context
 from types import coroutine
 from typing import Any
 
-__all__ = ["go_on", "watched"]
+__all__ = ["resume", "timed"]
 
 
 @coroutine
-def go_on(context: Context, steps: Any, yielded: Any) -> Generator[Any, Any, Any]:
+def resume(context: Context, steps: Any, yielded: Any) -> Generator[Any, Any, Any]:
     """Go on with a coroutine whose first step has been taken, each step in its own context.
 
     `await steps` would not do: a coroutine that is suspended already cannot be awaited again.
@@ -38,7 +38,7 @@ def go_on(context: Context, steps: Any, yielded: Any) -> Generator[Any, Any, Any
 
 
 @coroutine
-def watched(
+def timed(
     awaitable: Awaitable[Any], now: Callable[[], float], told: Callable[[float], None]
 ) -> Generator[Any, Any, Any]:
     """Await something, and tell of each step how long it kept the event loop."""

@@ -23,23 +23,23 @@ from runcue._model.work import Declaration, Work
 
 __all__ = [
     "atomic_write",
-    "carry_out",
-    "clear_up",
-    "drop",
-    "finish",
+    "commit",
+    "has_uncommitted",
     "is_quick",
     "missing_output",
     "owner_of",
-    "unfinished",
+    "remove_orphans",
+    "rollback",
+    "run_handler",
     "write",
 ]
 
 
 def owner_of(run: Work) -> Work:
-    """The work that a running handler belongs to: the one it was started for, or an heir of that."""
+    """The work that a running handler belongs to: the one it was started for, or an successor of that."""
     work = run
-    while work._declared is not None and work._declared.heir is not None:
-        work = work._declared.heir
+    while work._declared is not None and work._declared.successor is not None:
+        work = work._declared.successor
     return work
 
 
@@ -55,32 +55,32 @@ def write(
     if work._declared is None:
         work._declared = Declaration()
     declared = work._declared
-    if declared.publication is None:
-        from runcue._artifacts.publication import Publication  # noqa: PLC0415 - not needed by who writes nothing
+    if declared.transaction is None:
+        from runcue._artifacts.publication import OutputTransaction  # noqa: PLC0415 - not needed by who writes nothing
 
-        declared.publication = Publication()
-    staged: AbstractContextManager[IO[Any]] = declared.publication.open(target, mode, encoding, durable)
+        declared.transaction = OutputTransaction()
+    staged: AbstractContextManager[IO[Any]] = declared.transaction.open(target, mode, encoding, durable)
     return staged
 
 
-def carry_out(work: Work) -> Any:
+def run_handler(work: Work) -> Any:
     """Run a sync handler and publish what it wrote. In the handler's thread."""
     try:
         value = work._task.handler(work)
         if work._declared is not None and not isawaitable(value):
-            finish(work)
+            commit(work)
     except BaseException:
-        drop(work)
+        rollback(work)
         raise
     return value
 
 
-def unfinished(work: Work) -> bool:
+def has_uncommitted(work: Work) -> bool:
     """Whether something is left to be done once the handler has succeeded."""
     declared = work._declared
-    if declared is None or declared.finished:
+    if declared is None or declared.committed:
         return False
-    if declared.publication is not None:
+    if declared.transaction is not None:
         return True
     return declared.files and declared.fresh is not None
 
@@ -90,11 +90,11 @@ def is_quick(work: Work) -> bool:
     declared = work._declared
     if declared is None:
         return True
-    lasting = declared.publication is not None and declared.publication.durable
+    lasting = declared.transaction is not None and declared.transaction.durable
     return not lasting and (declared.fresh is None or bool(getattr(declared.fresh, "quick", False)))
 
 
-def finish(work: Work) -> None:
+def commit(work: Work) -> None:
     """Publish what a handler that has succeeded wrote, and let the freshness policy note what it needs.
 
     Raises:
@@ -103,14 +103,14 @@ def finish(work: Work) -> None:
     declared = work._declared
     if declared is None:
         return
-    declared.finished = True
+    declared.committed = True
     if _is_unwanted(work):
-        drop(work)
+        rollback(work)
         return
-    publication = declared.publication
+    transaction = declared.transaction
     # It stays where `drop` finds it: who is cancelled while the disk is waited for publishes nothing.
-    published = () if publication is None else publication.publish()
-    declared.publication = None
+    published = () if transaction is None else transaction.publish()
+    declared.transaction = None
     if _is_unwanted(work):
         return  # meanwhile: nothing was published, and nothing may be noted of it
     if declared.fresh is not None and declared.files:
@@ -127,12 +127,12 @@ def _is_unwanted(work: Work) -> bool:
     return work.cancelled or owner_of(work)._phase == SETTLED
 
 
-def drop(work: Work) -> None:
+def rollback(work: Work) -> None:
     """Throw away what a handler wrote that has failed or is not wanted any more."""
     declared = work._declared
-    if declared is not None and declared.publication is not None:
-        publication, declared.publication = declared.publication, None
-        publication.discard()
+    if declared is not None and declared.transaction is not None:
+        transaction, declared.transaction = declared.transaction, None
+        transaction.discard()
 
 
 def missing_output(work: Work) -> MissingOutput | None:
@@ -163,7 +163,7 @@ def missing_output(work: Work) -> MissingOutput | None:
     return None
 
 
-def clear_up(works: Iterable[Work]) -> None:
+def remove_orphans(works: Iterable[Work]) -> None:
     """Remove what killed processes left where these works have their outputs, once per folder.
 
     Writing does that before it begins; this is for folders in which nothing had to be written any more.

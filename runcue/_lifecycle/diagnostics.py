@@ -1,7 +1,7 @@
 """Mistakes that make work wait for ever or leave it outdated, told within a second and without any time-out.
 
 Lives here: four findings, each told once as a warning. An artifact that works wait for and that nothing makes; works
-that wait for each other in a circle; works whose is_ready says no while nothing runs or is timed that could change it;
+that wait for each other in a cycle; works whose is_ready says no while nothing runs or is timed that could change it;
 artifacts made from something that has been made anew since.
 
 Looked for half a second after anything has changed, while time passes anyway: this wakes no clock and keeps no drain
@@ -21,13 +21,13 @@ from typing import Any, Final
 from runcue._artifacts.artifact import File
 from runcue._dispatch.dispatcher import Dispatcher
 from runcue._explain.why import Explainer, grouped, needs_all
-from runcue._model.phases import COMPLETED, HELD, SKIPPED, WAITING
+from runcue._model.phases import COMPLETED, HELD, NOT_READY, SKIPPED
 from runcue._model.texts import how_many, problem_of, words_of
 from runcue._model.work import Work
 from runcue._scheduling.core import Core
 from runcue._scheduling.dependencies import NEWCOMERS
 
-__all__ = ["Pitfalls"]
+__all__ = ["Diagnostics"]
 
 logger = logging.getLogger("runcue")
 
@@ -42,7 +42,7 @@ _MANY: Final = 10_000
 _SHOWN: Final = 5
 
 
-class Pitfalls:
+class Diagnostics:
     """Looks for them in one cue."""
 
     def __init__(self, core: Core, dispatcher: Dispatcher, explainer: Explainer) -> None:
@@ -70,14 +70,14 @@ class Pitfalls:
 
     def _state(self) -> object:
         core = self._core
-        return core.settlements, core.submitted, core.count[WAITING], core.count[HELD]
+        return core.settlements, core.submitted, core.count[NOT_READY], core.count[HELD]
 
     def _prepare(self) -> None:
         core = self._core
-        told = core.makers.remade or self._dispatcher.callbacks.skipped
-        if not (core.count[WAITING] or core.count[HELD] or told):
-            core.makers.newcomers.clear()
-            self._looks = core.makers.looks
+        told = core.dependencies.remade or self._dispatcher.callbacks.skipped
+        if not (core.count[NOT_READY] or core.count[HELD] or told):
+            core.dependencies.newcomers.clear()
+            self._looks = core.dependencies.subscriptions
             return
         passive = self._dispatcher.timers.passive
         if "pitfalls" not in passive and self._looked_at != self._state():
@@ -104,13 +104,13 @@ class Pitfalls:
             Whether everything was looked at.
         """
         core = self._core
-        at_rest = self._dispatcher.is_still()
+        at_rest = self._dispatcher.is_idle()
         newcomers = self._newcomers(at_rest)
-        self._tell_circles(newcomers)
+        self._tell_cycles(newcomers)
         whole = self._tell_unmade(newcomers, now, grace, at_rest)
         if at_rest:
             whole &= self._tell_stuck(now, grace)
-        if core.makers.remade or self._dispatcher.callbacks.skipped:
+        if core.dependencies.remade or self._dispatcher.callbacks.skipped:
             self._tell_outdated()
         return whole
 
@@ -121,24 +121,24 @@ class Pitfalls:
         looked at again. A pass over all that waits, every half a second, would be a tenth of the time of a big run. If
         very many have come at once, these are left until then.
         """
-        makers = self._core.makers
-        too_many = makers.looks - self._looks > NEWCOMERS
-        self._looks = makers.looks
+        dependencies = self._core.dependencies
+        too_many = dependencies.subscriptions - self._looks > NEWCOMERS
+        self._looks = dependencies.subscriptions
         if too_many and not at_rest:
-            makers.newcomers.clear()
+            dependencies.newcomers.clear()
             found = self._young
         elif at_rest:
-            makers.newcomers.clear()
+            dependencies.newcomers.clear()
             self._young = []
             found = [
                 work
-                for there in makers.all_lookers()
+                for there in dependencies.all_subscribers()
                 for work in (there if isinstance(there, dict) else (there,))
             ]
         else:
-            found = [*self._young, *makers.newcomers]
-            makers.newcomers.clear()
-        return [work for work in dict.fromkeys(found) if work._phase in (WAITING, HELD)]
+            found = [*self._young, *dependencies.newcomers]
+            dependencies.newcomers.clear()
+        return [work for work in dict.fromkeys(found) if work._phase in (NOT_READY, HELD)]
 
     def _is_news(self, what: Hashable) -> bool:
         if what in self._told:
@@ -154,13 +154,15 @@ class Pitfalls:
         found: list[tuple[Work, str]] = []
         self._young = young = []
         for work in works:
-            if work._phase != WAITING:
+            if work._phase != NOT_READY:
                 continue
-            if now - work._entered < grace:
+            if now - work._phase_since < grace:
                 young.append(work)
                 continue
-            artifacts = work.inputs if needs_all(work) else work._looking or ()
-            if not needs_all(work) and any(one._key in self._core.makers.of for one in artifacts):
+            artifacts = work.inputs if needs_all(work) else work._awaited or ()
+            if not needs_all(work) and any(
+                one._key in self._core.dependencies.producer_of for one in artifacts
+            ):
                 continue  # which may be enough for its is_ready
             words = [
                 f"{words_of(artifact)} {problem_of(artifact)}"
@@ -181,16 +183,16 @@ class Pitfalls:
         return not young
 
     def _is_unmade(self, work: Work, artifact: Any, at_rest: bool) -> bool:
-        makers = self._core.makers
-        if artifact._key in makers.of or artifact._key in makers.failed:
+        dependencies = self._core.dependencies
+        if artifact._key in dependencies.producer_of or artifact._key in dependencies.failed:
             return False
         if not at_rest and self._explainer.somebody_may_make_it(work, (artifact,)):
             return False
         return not self._explainer.is_watched(artifact) and not self._explainer.is_valid(artifact)
 
-    # --- Circles ------------------------------------------------------------------------------------------------
+    # --- Cycles ------------------------------------------------------------------------------------------------
 
-    def _tell_circles(self, works: list[Work]) -> None:
+    def _tell_cycles(self, works: list[Work]) -> None:
         seen: dict[Work, int] = {}
         for number, start in enumerate(works):
             work: Work | None = start
@@ -200,26 +202,26 @@ class Pitfalls:
                 way.append(work)
                 work = self._explainer.waits_for(work)
             if work is not None and seen[work] == number and way:
-                self._tell_circle(way[way.index(work) :])
+                self._tell_cycle(way[way.index(work) :])
 
-    def _tell_circle(self, circle: list[Work]) -> None:
-        if not self._is_news(("circle", min(work.id for work in circle))):
+    def _tell_cycle(self, cycle: list[Work]) -> None:
+        if not self._is_news(("circle", min(work.id for work in cycle))):
             return
-        of = self._core.makers.of
+        producer_of = self._core.dependencies.producer_of
         names = []
-        for work, following in zip(circle[:_SHOWN], [*circle[1:], circle[0]], strict=False):
-            looked_at = (one for one in work._looking or () if of.get(one._key) is following)
+        for work, following in zip(cycle[:_SHOWN], [*cycle[1:], cycle[0]], strict=False):
+            looked_at = (one for one in work._awaited or () if producer_of.get(one._key) is following)
             artifact = next(looked_at, None)
             what = f" (for {words_of(artifact)})" if artifact is not None else ""
             names.append(f"{work.task} {work.id}{what}")
-        if len(circle) > _SHOWN:
-            names.append(f"{len(circle) - _SHOWN} more")
+        if len(cycle) > _SHOWN:
+            names.append(f"{len(cycle) - _SHOWN} more")
         logger.warning(
             "Cycle: %s waits for %s %s. None of these %d works can ever run; cue.plan() finds this beforehand",
             " waits for ".join(names),
-            circle[0].task,
-            circle[0].id,
-            len(circle),
+            cycle[0].task,
+            cycle[0].id,
+            len(cycle),
         )
 
     # --- Not ready, and nothing moves ---------------------------------------------------------------------------
@@ -229,12 +231,12 @@ class Pitfalls:
             return True
         found: list[tuple[Work, str]] = []
         whole = True
-        waiting = self._core.count[WAITING]
+        waiting = self._core.count[NOT_READY]
         for task in self._core.all_tasks:
             for work in task.waiting:
-                if work._phase != WAITING or work._looking is not None:
+                if work._phase != NOT_READY or work._awaited is not None:
                     continue
-                if now - work._entered < grace:
+                if now - work._phase_since < grace:
                     whole = False
                 elif now >= self._said_stuck.get(task.name, -inf) + STUCK_AGAIN_AFTER and self._is_news(
                     work.id
@@ -254,12 +256,12 @@ class Pitfalls:
     # --- Made from what is no longer so -------------------------------------------------------------------------
 
     def _tell_outdated(self) -> None:
-        remade = self._core.makers.remade
+        remade = self._core.dependencies.remade
         anew = {}
         while remade:
-            maker = remade.popleft()
-            for artifact in maker.outputs:
-                anew[artifact._key] = (maker, artifact)
+            producer = remade.popleft()
+            for artifact in producer.outputs:
+                anew[artifact._key] = (producer, artifact)
         latest: dict[Hashable, tuple[Work, Work, Any]] = {}
         for work in self._core.history.line:
             if work._outcome not in (COMPLETED, SKIPPED) or not work.outputs:
@@ -268,10 +270,10 @@ class Pitfalls:
             if hit is not None:
                 latest[work.outputs[0]._key] = (work, *hit)
         found = []
-        for key, (work, maker, artifact) in latest.items():
-            if key in self._core.makers.of or work is maker:
+        for key, (work, producer, artifact) in latest.items():
+            if key in self._core.dependencies.producer_of or work is producer:
                 continue
-            if self._dispatcher.callbacks.is_out_of_date(work) and self._is_news((work.id, maker.id)):
+            if self._dispatcher.callbacks.is_out_of_date(work) and self._is_news((work.id, producer.id)):
                 found.append(
                     (work, f"{words_of(work.outputs[0])} was made from the {words_of(artifact)} before")
                 )

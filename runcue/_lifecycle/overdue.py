@@ -68,25 +68,25 @@ class Overdue:
     def _pending_timeout(self, now: float) -> None:
         while (work := self._core.pop_timed_out(now)) is not None:
             text = (
-                f"{work.task} {work.id} was pending for {now - work._since:.1f} s "
+                f"{work.task} {work.id} was pending for {now - work._submitted_at:.1f} s "
                 f"(pending_timeout={self._core.pending_timeout:g}); {self._why(work, now)}"
             )
             self._dispatcher.give_up(work, PendingTimeout(text))
 
     def _pending_warning(self, now: float) -> None:
-        unheard: list[Work] = []
+        unobserved: list[Work] = []
         listeners = self._dispatcher.callbacks.listeners[Event.PENDING_WARNING]
         while (work := self._core.pop_unwarned(now)) is not None:
             if listeners:
-                self._dispatcher.callbacks.emit(listeners, now, work, work, now - work._since)
+                self._dispatcher.callbacks.emit(listeners, now, work, work, now - work._submitted_at)
             else:
-                unheard.append(work)
-        if unheard:
+                unobserved.append(work)
+        if unobserved:
             logger.warning(
                 "%d pending for more than %g s: %s",
-                len(unheard),
+                len(unobserved),
                 self._core.pending_warn_after,
-                grouped((work, _in_words(why)) for work, why in self._explainer.reasons(unheard, now)),
+                grouped((work, _in_words(why)) for work, why in self._explainer.reasons(unobserved, now)),
             )
 
     def _stall_timeout(self, now: float) -> None:
@@ -94,7 +94,7 @@ class Overdue:
         self._stall_looked_at = now
         if core.stall_timeout is None or now < core.next_stall():
             return
-        if dispatcher.movers() or dispatcher.gates.being_asked:
+        if dispatcher.active() or dispatcher.gates.being_asked:
             return
         if dispatcher.can_start():
             # The next token may be an hour away; before it comes there is nothing new to be seen.

@@ -18,10 +18,10 @@ from typing import Final
 from runcue._dispatch.dispatcher import Dispatcher
 from runcue._explain.reasons import Reason
 from runcue._explain.why import Explainer, grouped
-from runcue._handlers.outputs import clear_up, drop, owner_of
+from runcue._handlers.outputs import owner_of, remove_orphans, rollback
 from runcue._model.current import CURRENT
 from runcue._model.errors import UsageError
-from runcue._model.phases import CANCELLED, OUTCOMES, READY, SETTLED, WAITING, WorkState
+from runcue._model.phases import CANCELLED, NOT_READY, OUTCOMES, READY, SETTLED, WorkState
 from runcue._model.summary import Summary
 from runcue._model.texts import how_many
 from runcue._model.work import Work
@@ -121,13 +121,13 @@ class Stopping:
         if self.level == KILL:
             in_flight = dispatcher.running or dispatcher.gates.being_asked or dispatcher.lines
             return self._out_of_patience or not in_flight
-        if dispatcher.movers() or dispatcher.gates.being_asked or dispatcher.lines or self.inbox:
+        if dispatcher.active() or dispatcher.gates.being_asked or dispatcher.lines or self.inbox:
             return False
-        if self._core.called and not dispatcher.closed:
+        if self._core.wakeup_queue and not dispatcher.closed:
             return False
         if dispatcher.closed:
             return True
-        return not dispatcher.can_start() and dispatcher.looks.exhausted
+        return not dispatcher.can_start() and dispatcher.rechecker.exhausted
 
     async def rest(self) -> None:
         """Wait until nothing can move any more.
@@ -155,7 +155,9 @@ class Stopping:
         """A drain has been waiting for a while: say for what, and until when if that is known."""
         core = self._core
         for service in core.services.values():
-            waiting = sum(route.backlog() for route in core.routes.values() if service in route.services)
+            waiting = sum(
+                run_queue.backlog() for run_queue in core.run_queues.values() if service in run_queue.services
+            )
             if waiting and not service.has_token(now):
                 rate = service.rate
                 rest = f"; the last of them in about {waiting / rate.per_second:.0f} s" if rate else ""
@@ -193,9 +195,9 @@ class Stopping:
         """See `Cue.drain`."""
         self.check_outside("drain()")
         await self.rest()
-        if self._core.count[WAITING]:
+        if self._core.count[NOT_READY]:
             # What was made outside and told to nobody: one last look, as before the works of a stop are given up.
-            self._dispatcher.looks.want_all()
+            self._dispatcher.rechecker.want_all()
             await self.rest()
         self._deadlock()
         self.before_summary()
@@ -259,7 +261,7 @@ class Stopping:
             self.shut = True
             self._dispatcher.close()
             self._cancel_pending()
-        self._dispatcher.looks.changed()
+        self._dispatcher.rechecker.changed()
         if level == KILL:
             self._kill()
         self._dispatcher.wake()
@@ -291,25 +293,25 @@ class Stopping:
             if self._given_up and self.level == DRAIN:
                 self._tell_blocked(list(self._given_up.values()))
             self.last = self.summary(list(self._given_up.values()))
-            clear_up(core.history.line)
+            remove_orphans(core.history.line)
             return self.last
         finally:
             self.shut = True
             if dispatcher.failure is None:
                 # Something is left only if this task itself was cancelled, as asyncio.run() does at its end.
                 self._cancel_pending()
-                dispatcher.bury()
+                dispatcher.abandon()
             else:
                 dispatcher.detach()
             self.on_stopped()
 
     def _ask_once_more(self) -> None:
         """Before works are given up: what is up to date by now is skipped, what became ready runs."""
-        for route in self._core.routes.values():
-            for work in [*route.fresh, *route.ready.works()]:
+        for run_queue in self._core.run_queues.values():
+            for work in [*run_queue.new, *run_queue.ready.works()]:
                 if work._phase <= READY:
                     self._dispatcher.skip_if_up_to_date(work)
-        self._dispatcher.looks.want_all()
+        self._dispatcher.rechecker.want_all()
 
     def _cancel_pending(self) -> None:
         reasons = self.reasons()  # all of them before the first is cancelled: that may free a slot
@@ -327,7 +329,7 @@ class Stopping:
         dispatcher = self._dispatcher
         for work in list(dispatcher.running):
             work.cancelled = True
-            drop(work)
+            rollback(work)
             owner = owner_of(work)
             if owner._phase != SETTLED:
                 owner.cancelled = True

@@ -64,7 +64,7 @@ class Service:
     entered, which for a thread may be later, it is stamped (`stamp`), and its period counts from there.
     """
 
-    __slots__ = ("active", "concurrent", "limiter", "log", "name", "rate", "unstamped")
+    __slots__ = ("active", "concurrent", "limiter", "name", "rate", "recent_starts", "reserved")
 
     def __init__(
         self,
@@ -78,11 +78,11 @@ class Service:
         self.concurrent = concurrent
         self.limiter = limiter
         self.active = 0
-        self.unstamped = 0
-        self.log: deque[float] = deque()
+        self.reserved = 0
+        self.recent_starts: deque[float] = deque()
 
     @property
-    def timed(self) -> bool:
+    def rate_limited(self) -> bool:
         """Whether starts have to be stamped."""
         return self.rate is not None or self.limiter is not None
 
@@ -94,12 +94,12 @@ class Service:
         """Whether the rate allows a start at this instant."""
         rate = self.rate
         if rate is not None:
-            log = self.log
+            recent_starts = self.recent_starts
             period = rate.period
             # Both forms, because either alone can be off by a rounding and someone will check with the other.
-            while log and log[0] + period <= now and now - log[0] >= period:
-                log.popleft()
-            if len(log) + self.unstamped >= rate.count:
+            while recent_starts and recent_starts[0] + period <= now and now - recent_starts[0] >= period:
+                recent_starts.popleft()
+            if len(recent_starts) + self.reserved >= rate.count:
                 return False
         return self.limiter is None or self.limiter.has_room(now)
 
@@ -111,10 +111,10 @@ class Service:
         """
         when = -inf
         rate = self.rate
-        if rate is not None and len(self.log) + self.unstamped >= rate.count:
-            if not self.log:
+        if rate is not None and len(self.recent_starts) + self.reserved >= rate.count:
+            if not self.recent_starts:
                 return inf
-            when = self.log[0] + rate.period
+            when = self.recent_starts[0] + rate.period
         if self.limiter is not None and not self.limiter.has_room(now):
             when = max(when, self.limiter.next_room(now))
         # Rounding may put the instant at "now": a timer must advance, or it spins for ever.
@@ -131,15 +131,15 @@ class Service:
             return ask(starts)
         return 0.0 if self.rate is None else (max(starts, 1) - 1) // self.rate.count * self.rate.period
 
-    def take(self, now: float) -> None:
+    def acquire(self, now: float) -> None:
         """Take a slot and a token. Only after `has_slot()` and `has_token(now)`."""
         self.active += 1
         if self.rate is not None:
-            self.unstamped += 1
+            self.reserved += 1
         if self.limiter is not None:
-            self.limiter.take(now)
+            self.limiter.acquire(now)
 
-    def stamp(self, entered: float, told: float | None = None) -> None:
+    def record_start(self, entered: float, told: float | None = None) -> None:
         """Say when the handler of a taken token was entered.
 
         Args:
@@ -147,21 +147,21 @@ class Service:
             told: The instant now, if that is later: a thread's report takes its time.
         """
         if self.limiter is not None:
-            self.limiter.stamp(entered if told is None else told)
+            self.limiter.record_start(entered if told is None else told)
         if self.rate is None:
             return
-        self.unstamped -= 1
-        log = self.log
-        if log and entered < log[-1]:
+        self.reserved -= 1
+        recent_starts = self.recent_starts
+        if recent_starts and entered < recent_starts[-1]:
             # Threads report out of order by microseconds; the log is read from its left end.
             late = [entered]
-            while log and log[-1] > entered:
-                late.append(log.pop())
-            log.extend((late[0], *reversed(late[1:])))
+            while recent_starts and recent_starts[-1] > entered:
+                late.append(recent_starts.pop())
+            recent_starts.extend((late[0], *reversed(late[1:])))
         else:
-            log.append(entered)
+            recent_starts.append(entered)
 
-    def hold(self) -> None:
+    def acquire_slot(self) -> None:
         """Take a slot without a token: an async gate is being asked."""
         self.active += 1
 
@@ -189,7 +189,7 @@ class Service:
             rate.text if rate else None,
             rate.count if rate else None,
             rate.period if rate else None,
-            max(0, rate.count - len(self.log) - self.unstamped) if rate else None,
+            max(0, rate.count - len(self.recent_starts) - self.reserved) if rate else None,
             None if when == inf else when - now,
             getattr(self.limiter, "burst", None),
             getattr(self.limiter, "per_second", None),

@@ -51,7 +51,7 @@ class BucketLimiter:
                 "write the same rate as 1 per a longer time_period."
             )
         self._one = self._bucket.time_period / self._bucket.max_rate
-        self._unstamped = 0
+        self._reserved = 0
         # When the bucket will be full again, as far as our own takings tell; somebody else's only make it later.
         self._full_at = -inf
 
@@ -67,19 +67,19 @@ class BucketLimiter:
 
     def has_room(self, now: float) -> bool:
         """See `Limiter.has_room`."""
-        return bool(self._bucket.has_capacity(self._unstamped + 1))
+        return bool(self._bucket.has_capacity(self._reserved + 1))
 
-    def take(self, now: float) -> None:
+    def acquire(self, now: float) -> None:
         """See `Limiter.take`."""
         if self._shared:
             self._debit(now)
         else:
-            self._unstamped += 1
+            self._reserved += 1
 
-    def stamp(self, now: float) -> None:
+    def record_start(self, now: float) -> None:
         """See `Limiter.stamp`."""
         if not self._shared:
-            self._unstamped -= 1
+            self._reserved -= 1
             self._debit(now)
 
     def _debit(self, now: float) -> None:
@@ -97,8 +97,8 @@ class BucketLimiter:
         if self._shared:
             return max(now + self._missing() * self._one, now + _STEP, nextafter(now, inf))
         # There is room for one when all but one token have flowed back.
-        first = self._full_at - (self._bucket.max_rate - 1 - self._unstamped) * self._one
-        if self._unstamped and first <= now:
+        first = self._full_at - (self._bucket.max_rate - 1 - self._reserved) * self._one
+        if self._reserved and first <= now:
             return inf  # it depends on a start that has not been confirmed yet
         return max(first, now + _STEP, nextafter(now, inf))
 

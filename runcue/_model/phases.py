@@ -24,13 +24,13 @@ class WorkState(Enum):
 
 
 # Where a work is, finer than its state; plain ints because the core compares them on its hottest path.
-FRESH: Final = 0
+NEW: Final = 0
 """Pending, not asked yet."""
 READY: Final = 1
 """Pending, both questions were answered yes; waits for a slot or a token."""
-WAITING: Final = 2
+NOT_READY: Final = 2
 """Pending, is_ready said no."""
-ASKING: Final = 3
+CHECKING: Final = 3
 """Pending, an async gate is being awaited; holds a slot."""
 HELD: Final = 4
 """Pending, another work makes one of its inputs; not asked before that has settled."""

@@ -16,8 +16,8 @@ from typing import IO, Any, Final
 from runcue._model.phases import (
     COMPLETED,
     FAILED,
-    FRESH,
     JOINED,
+    NEW,
     RUNNING,
     SETTLED,
     SKIPPED,
@@ -44,14 +44,14 @@ class Declaration:
         forced: Run even if up to date.
         fault: What a callable raised that was to say which artifacts they are.
         leader: The work this one has joined, None if it runs itself.
-        joiners: Works that settle with this one, in submission order, as the keys of a dict.
-        heir: Who a handler that is running belongs to, once the work it was started for was cancelled.
+        followers: Works that settle with this one, in submission order, as the keys of a dict.
+        successor: Who a handler that is running belongs to, once the work it was started for was cancelled.
         before: The versions of the inputs as of the last asking, in their order.
         was: The versions of the outputs as of that asking; shorter where one was not valid.
         stale: What made it run, as (verdict, artifact, other artifact); None if that was not asked.
         token: What the policy noted when the handler was about to start.
-        finished: Whether what was written has been published, and the policy told.
-        publication: What its handler has written and not published yet.
+        committed: Whether what was written has been published, and the policy told.
+        transaction: What its handler has written and not published yet.
         rehearsed: In a cue that is rehearsed, what was really declared of freshness.
     """
 
@@ -60,13 +60,13 @@ class Declaration:
 
     forced = False
     whole = False
-    finished = False
+    committed = False
     key: Any = None
     leader: Work | None = None
-    joiners: dict[Work, None] | None = None
-    heir: Work | None = None
+    followers: dict[Work, None] | None = None
+    successor: Work | None = None
     token: Any = None
-    publication: Any = None
+    transaction: Any = None
     rehearsed: Any = None
     fault: BaseException | None = None
 
@@ -101,23 +101,25 @@ class Work:
 
     __slots__ = (
         "__weakref__",
-        "_answer",
-        "_asked",
-        "_asks",
+        "_approved_in",
+        "_awaited",
         "_context",
         "_declared",
-        "_entered",
-        "_key",
-        "_looked",
-        "_looking",
+        "_entered_at",
+        "_not_ready_reason",
+        "_order_key",
         "_outcome",
         "_phase",
+        "_phase_since",
+        "_recheck_pass",
+        "_refusals",
         "_runner",
         "_seq",
-        "_since",
+        "_submitted_at",
         "_task",
         "_value",
         "_waiters",
+        "_wakeup_queued",
         "attempt",
         "cancelled",
         "completed_at",
@@ -135,23 +137,25 @@ class Work:
     # who wait for it.
     _runner: Any
     _waiters: list[Any] | None
-    _key: float
+    _order_key: float
     _seq: int
-    _since: float
-    _entered: float
+    _submitted_at: float
+    # Monotonic: since when it is in its phase (while it waits), and when its handler was entered.
+    _phase_since: float
+    _entered_at: float
 
     started_at: float | None
     completed_at: float | None
     _phase: int
-    # The pass over waiting works in which is_ready was asked last; 0, as FRESH is, for none.
-    _looked: int
+    # The pass over waiting works in which is_ready was asked last; 0, as NEW is, for none.
+    _recheck_pass: int
     # How often it was not ready.
-    _asks: int
+    _refusals: int
     # What was last said when it was not ready: a reason, the exception that was raised, or the artifact at fault.
-    _answer: Any
+    _not_ready_reason: Any
     _declared: Declaration | None
     # The artifacts it waits for, None if nothing is known of them.
-    _looking: tuple[Any, ...] | None
+    _awaited: tuple[Any, ...] | None
 
     # Set when it settles: how, and the handler's result or the error.
     _outcome: int
@@ -165,13 +169,13 @@ class Work:
         self.params = {} if params is None else params
         self.created_at = created_at
         self.attempt = 1
-        self.cancelled = False
-        # The core's moment when the gate last said yes; -1: not asked.
-        self._asked = -1
+        self.cancelled = self._wakeup_queued = False
+        # The core's generation in which the gate last said yes; -1: not asked.
+        self._approved_in = -1
         # One assignment each for what begins alike: this is a tenth of a submission.
-        self._phase = self._looked = self._asks = FRESH
+        self._phase = self._recheck_pass = self._refusals = NEW
         self.started_at = self.completed_at = None
-        self._answer = self._declared = self._looking = self._waiters = self._runner = None
+        self._not_ready_reason = self._declared = self._awaited = self._waiters = self._runner = None
 
     @property
     def state(self) -> WorkState:
@@ -283,7 +287,6 @@ class Task:
     """
 
     __slots__ = (
-        "dead_waiting",
         "declares",
         "declares_per_work",
         "dispatcher",
@@ -297,14 +300,15 @@ class Task:
         "is_ready",
         "is_stale",
         "key",
+        "learned_dependents",
         "name",
         "outputs",
-        "route",
+        "run_queue",
         "services",
         "submitter",
         "timeout",
         "waiting",
-        "wakes",
+        "waiting_tombstones",
         "writer",
     )
 
@@ -327,10 +331,10 @@ class Task:
         # Learned by looking at what the gate returned, never assumed for good.
         self.gate_is_async = False
         self.waiting: deque[Work] = deque()
-        self.dead_waiting = 0
+        self.waiting_tombstones = 0
         # Tasks whose waiting works became ready after a settlement of this one, with the fruitless looks since.
-        self.wakes: dict[Task, int] = {}
-        self.route: Any = None
+        self.learned_dependents: dict[Task, int] = {}
+        self.run_queue: Any = None
         # What its works declare: artifacts, or a callable that gives them for a work; None if nothing.
         self.inputs: Any = None
         self.outputs: Any = None

@@ -4,7 +4,7 @@ Lives here: the two ways to tell. Where nothing that a work looks at is about to
 and with the code of `_callbacks`. Where inputs are about to be made anew, the callbacks would look at the wrong time
 and are left alone: what is declared decides, and what only they know is said to be unsure.
 
-Must not know: other works than the one in question and the makers of its inputs, order, how a plan prints.
+Must not know: other works than the one in question and the producers of its inputs, order, how a plan prints.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from runcue._model.checks import is_async
 from runcue._model.texts import words_of
 from runcue._model.work import Declaration, Work
 
-__all__ = ["Because", "Foreteller", "Verdict"]
+__all__ = ["Because", "Forecaster", "Verdict"]
 
 Because = tuple[str, Any, Any, Work | None]
 """A reason: its kind, what it is about, what that is compared to or what is wrong with it, and who makes it."""
@@ -54,17 +54,17 @@ class _QuietCallbacks(Callbacks):
             raise error
 
 
-class Foreteller:
+class Forecaster:
     """Asks about works that no core knows, so that nothing is changed by it.
 
     Args:
-        makers: The planned or running work that makes an artifact, by its key.
+        producers: The planned or running work that makes an artifact, by its key.
         failed: The last work that was to make an artifact and did not.
     """
 
-    def __init__(self, makers: Mapping[Hashable, Work], failed: Mapping[Hashable, Work]) -> None:
+    def __init__(self, dependencies: Mapping[Hashable, Work], failed: Mapping[Hashable, Work]) -> None:
         self._gate = _QuietCallbacks()
-        self._makers = makers
+        self._producer_of = dependencies
         self._failed = failed
 
     def now(self, work: Work) -> Verdict:
@@ -136,15 +136,15 @@ class Foreteller:
         if fresh is None:
             return Verdict("skip", _why_valid(declared))
         if not isinstance(fresh, Newer):
-            index, maker = next(iter((firm or anew).items()))
+            index, producer = next(iter((firm or anew).items()))
             kind = "other content" if firm else "may be other content"
-            return Verdict("run", (kind, declared.inputs[index], None, maker), may=True)
+            return Verdict("run", (kind, declared.inputs[index], None, producer), may=True)
         if any(map(_has_version, declared.outputs)):
-            for makers, kind in ((firm, "made anew"), (anew, "may be made anew")):
-                for index, maker in makers.items():
+            for dependencies, kind in ((firm, "made anew"), (anew, "may be made anew")):
+                for index, producer in dependencies.items():
                     if _has_version(declared.inputs[index]):
-                        because = kind, declared.inputs[index], None, maker
-                        return Verdict("run", because, may=makers is not firm)
+                        because = kind, declared.inputs[index], None, producer
+                        return Verdict("run", because, may=dependencies is not firm)
         return Verdict("skip", ("valid, no version", _listed(declared.outputs), None, None))
 
     def _ask_ready(self, work: Work) -> str | None:
@@ -162,7 +162,7 @@ class Foreteller:
                 return None
         except Exception as error:
             return f"is_ready raised {type(error).__name__}: {words_of(error)}"
-        said = f": {work._answer}" if isinstance(work._answer, str) else ""
+        said = f": {work._not_ready_reason}" if isinstance(work._not_ready_reason, str) else ""
         return f"is_ready says not ready now{said}"
 
     @staticmethod
@@ -182,7 +182,7 @@ class Foreteller:
 
     def _why_not_valid(self, work: Work) -> Because:
         """Why an input keeps a work from ever being ready."""
-        answer = work._answer
+        answer = work._not_ready_reason
         reads = self._gate.reads
         artifact = next(iter(reads.values()), None)
         reads.clear()
@@ -192,11 +192,11 @@ class Foreteller:
             text = str(answer.problem())
         except Exception as error:
             text = f"is not valid ({type(error).__name__}: {words_of(error)})"
-        maker = self._makers.get(answer._key)
-        if maker is not None and maker is not work:
+        producer = self._producer_of.get(answer._key)
+        if producer is not None and producer is not work:
             # It leaves things as they are: it is up to date, or fails before it starts.
-            fails = maker._declared is not None and maker._declared.fault is not None
-            return "producer fails" if fails else "producer idle", answer, text, maker
+            fails = producer._declared is not None and producer._declared.fault is not None
+            return "producer fails" if fails else "producer idle", answer, text, producer
         failed = self._failed.get(answer._key)
         return "no producer" if failed is None else "producer failed", answer, text, failed
 

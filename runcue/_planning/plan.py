@@ -42,10 +42,10 @@ _REASONS: Final = {
     "new input": "{one} was made without {other}",
     "lost input": "{one} was made with other inputs",
     "raised": "{one} could not be looked at: {error}",
-    "made anew": "input {one} is made anew by {maker}",
-    "may be made anew": "input {one} may be made anew by {maker}",
-    "other content": "input {one} is made anew by {maker}; if it turns out the same, this may be up to date",
-    "may be other content": "input {one} may be made anew by {maker}, with other content or the same",
+    "made anew": "input {one} is made anew by {producer}",
+    "may be made anew": "input {one} may be made anew by {producer}",
+    "other content": "input {one} is made anew by {producer}; if it turns out the same, this may be up to date",
+    "may be other content": "input {one} may be made anew by {producer}, with other content or the same",
     "is_stale": "is_stale says so",
     "is_stale raised": "is_stale raised {error}, which counts as yes",
     "nothing": "nothing says it is up to date",
@@ -59,17 +59,17 @@ _REASONS: Final = {
     "not stale": "is_stale says no",
     # Why it never runs.
     "no producer": "input {one} {text}, and nothing planned makes it",
-    "producer fails": "input {one} {text}, and {maker}, which is to make it, cannot run",
-    "producer idle": "input {one} {text}, though {maker}, which makes it, is up to date",
-    "producer failed": "input {one} {text}, and {maker}, which was to make it, failed",
+    "producer fails": "input {one} {text}, and {producer}, which is to make it, cannot run",
+    "producer idle": "input {one} {text}, though {producer}, which makes it, is up to date",
+    "producer failed": "input {one} {text}, and {producer}, which was to make it, failed",
     "input raised": "input {one} cannot be looked at: {error}",
     "fault": "{error}",
-    "upstream": "input {one} is to be made by {maker}, which is blocked",
-    "far upstream": "input {one} is to be made by {maker}; that is blocked in the end by {root}",
-    "cycle": "input {one} is to be made by {maker}, which waits for it in a cycle",
-    "behind cycle": "input {one} is to be made by {maker}; that is blocked in the end by the cycle with {root}",
+    "upstream": "input {one} is to be made by {producer}, which is blocked",
+    "far upstream": "input {one} is to be made by {producer}; that is blocked in the end by {root}",
+    "cycle": "input {one} is to be made by {producer}, which waits for it in a cycle",
+    "behind cycle": "input {one} is to be made by {producer}; that is blocked in the end by the cycle with {root}",
     # And what it joins.
-    "joins": "{maker} makes the same",
+    "joins": "{producer} makes the same",
 }
 
 _FOLLOWS: Final = ("upstream", "far upstream", "behind cycle")
@@ -121,7 +121,7 @@ class PlannedWork:
     @property
     def reason(self) -> str:
         """Why it is where it is, as part of a sentence."""
-        kind, one, other, maker = self._because
+        kind, one, other, producer = self._because
         form = _REASONS.get(kind)
         if form is None:  # the word of a policy of the user's own
             return ": ".join([kind, *(words_of(it) for it in (one, other) if it is not None)])
@@ -132,7 +132,7 @@ class PlannedWork:
             other=words_of(other),
             text=other,
             error=_error(other),
-            maker="" if maker is None else name_of_work(maker),
+            producer="" if producer is None else name_of_work(producer),
             root=name_of_work(other) if isinstance(other, Work) else "",
         )
 
@@ -145,7 +145,7 @@ class PlannedWork:
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Cycle:
-    """Works that wait for each other in a circle, so that none of them can ever run.
+    """Works that wait for each other in a cycle, so that none of them can ever run.
 
     Attributes:
         works: In the order in which one makes what the next one needs; the last makes what the first needs.
@@ -163,7 +163,7 @@ class Cycle:
         ]
         left = len(links) - _LINKS_SHOWN
         if left > 0:
-            # The last one closes the circle, so that is where somebody looks who wants to cut it.
+            # The last one closes the cycle, so that is where somebody looks who wants to cut it.
             links[_LINKS_SHOWN - 1 : -1] = [f"... {left} more ..."]
         return ", ".join(links)
 
@@ -199,7 +199,7 @@ class Plan:
             needs it, otherwise in the order of submission. A priority callback is not asked and may change that.
         up_to_date: What would be skipped.
         blocked: What could never run as things are; the works of cycles too.
-        cycles: Circles of works that wait for each other.
+        cycles: Cycles of works that wait for each other.
         joined: What would settle with another work that makes the same.
         unsure: Those in `runs` and `up_to_date` of which a callback decides in a way that cannot be foretold.
         problems: What `submit()` would refuse because another work makes the same, in words.

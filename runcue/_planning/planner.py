@@ -23,13 +23,13 @@ from runcue._model.current import CURRENT
 from runcue._model.errors import DuplicateWork, RuncueError
 from runcue._model.phases import JOINED, RUNNING, SETTLED
 from runcue._model.work import Declaration, Work
-from runcue._planning.forecast import Because, Foreteller, Verdict
+from runcue._planning.forecast import Because, Forecaster, Verdict
 from runcue._planning.plan import Cycle, Plan, PlannedWork, ServiceTime
 from runcue._planning.submissions import listed, read
 from runcue._registration.registry import DEFAULT, Registry, take_over
 from runcue._scheduling.core import Core
-from runcue._scheduling.cycles import find_circles
-from runcue._scheduling.dependencies import Makers
+from runcue._scheduling.cycles import find_cycles
+from runcue._scheduling.dependencies import Dependencies
 
 __all__ = ["make_plan"]
 
@@ -78,8 +78,8 @@ class _Planner:
         self._core = core
         self._registry = registry
         self._wall = wall
-        self._makers = Makers()
-        self._foreteller = Foreteller(self._makers.of, core.makers.failed)
+        self._dependencies = Dependencies()
+        self._forecaster = Forecaster(self._dependencies.producer_of, core.dependencies.failed)
         # Those that lead, by the number that each has as its `_seq`; the other lists go by it, too.
         self._works: list[Work] = []
         self._numbers: list[int | None] = []
@@ -163,7 +163,7 @@ class _Planner:
         self._numbers.append(number)
         self._fates.append(_OPEN)
         if work._declared is not None:
-            self._makers.enter(work, work._declared)
+            self._dependencies.enter(work, work._declared)
 
     def _take_in(self, submission: Any, number: int) -> None:
         """A submission, as `submit()` would take it in."""
@@ -173,7 +173,7 @@ class _Planner:
         except RuncueError as error:
             raise type(error)(f"Submission {number} of plan(): {error}") from error
         try:
-            leader = self._registry.leader_for(work, duplicate, self._makers)
+            leader = self._registry.leader_for(work, duplicate, self._dependencies)
         except DuplicateWork as error:
             self._problems.append(f"submission {number}: {error}")
             return
@@ -211,15 +211,15 @@ class _Planner:
         """Who needs what a work makes, and for how many inputs each must wait."""
         users: dict[int, list[int]] = {}
         missing = [0] * len(self._works)
-        of = self._makers.of
+        producer_of = self._dependencies.producer_of
         for work in self._works:
             declared = work._declared
             if declared is None or work._phase == RUNNING or declared.fault is not None:
                 continue
             for artifact in declared.inputs:
-                maker = of.get(artifact._key)
-                if maker is not None and maker is not work and maker._phase != RUNNING:
-                    users.setdefault(maker._seq, []).append(work._seq)
+                producer = producer_of.get(artifact._key)
+                if producer is not None and producer is not work and producer._phase != RUNNING:
+                    users.setdefault(producer._seq, []).append(work._seq)
                     missing[work._seq] += 1
         return users, missing
 
@@ -230,7 +230,7 @@ class _Planner:
             number = heappop(line)
             work = self._works[number]
             if work._phase != RUNNING:
-                self._judge(work)
+                self._check(work)
             for user in users.get(number, ()):
                 missing[user] -= 1
                 if not missing[user]:
@@ -242,14 +242,14 @@ class _Planner:
         left = [number for number, fate in enumerate(fates) if fate == _OPEN]
         if not left:
             return (), False
-        inside, circles, more = find_circles(left, users, 4 * len(left) + 10_000)
+        inside, cycles, more = find_cycles(left, users, 4 * len(left) + 10_000)
         planned: dict[int, PlannedWork] = {}
         among = set(left)
         for number in left:
             if number in inside:
                 work = self._works[number]
-                artifact, maker = self._first_input(work, inside)
-                planned[number] = self._block(work, ("cycle", artifact, None, maker))
+                artifact, producer = self._first_input(work, inside)
+                planned[number] = self._block(work, ("cycle", artifact, None, producer))
         line = [number for number in left if number in inside]
         for number in line:  # it grows
             root = self._works[number] if number in inside else self._roots[number]
@@ -260,54 +260,56 @@ class _Planner:
         for number in left:
             if number not in inside:
                 work = self._works[number]
-                artifact, maker = self._first_input(work, among)
-                self._block(work, ("behind cycle", artifact, self._roots[number], maker))
-        return tuple(self._cycle(circle, planned) for circle in circles), more
+                artifact, producer = self._first_input(work, among)
+                self._block(work, ("behind cycle", artifact, self._roots[number], producer))
+        return tuple(self._cycle(cycle, planned) for cycle in cycles), more
 
-    def _first_input(self, work: Work, makers: set[int]) -> tuple[Any, Work | None]:
+    def _first_input(self, work: Work, dependencies: set[int]) -> tuple[Any, Work | None]:
         for artifact in work.inputs:
-            maker = self._makers.of.get(artifact._key)
-            if maker is not None and maker is not work and maker._seq in makers:
-                return artifact, maker
+            producer = self._dependencies.producer_of.get(artifact._key)
+            if producer is not None and producer is not work and producer._seq in dependencies:
+                return artifact, producer
         return None, None
 
-    def _cycle(self, circle: list[int], planned: Mapping[int, PlannedWork]) -> Cycle:
-        first = circle.index(min(circle))
-        circle = circle[first:] + circle[:first]
+    def _cycle(self, cycle: list[int], planned: Mapping[int, PlannedWork]) -> Cycle:
+        first = cycle.index(min(cycle))
+        cycle = cycle[first:] + cycle[:first]
         artifacts = [
-            self._first_input(self._works[user], {maker})[0]
-            for maker, user in zip(circle, [*circle[1:], circle[0]], strict=True)
+            self._first_input(self._works[user], {producer})[0]
+            for producer, user in zip(cycle, [*cycle[1:], cycle[0]], strict=True)
         ]
-        return Cycle(tuple(planned[number] for number in circle), tuple(artifacts))
+        return Cycle(tuple(planned[number] for number in cycle), tuple(artifacts))
 
     # --- What becomes of one ------------------------------------------------------------------------------------
 
-    def _judge(self, work: Work) -> None:
+    def _check(self, work: Work) -> None:
         declared = work._declared
         if declared is None:
-            self._enter(work, self._foreteller.now(work))
+            self._enter(work, self._forecaster.now(work))
             return
         if declared.fault is not None:
             # It fails when it is asked, and what needs its outputs is asked then.
             self._block(work, ("fault", None, declared.fault, None), _SAME)
             return
-        of, fates = self._makers.of, self._fates
+        producer_of, fates = self._dependencies.producer_of, self._fates
         anew: dict[int, Work] = {}
         firm: dict[int, Work] = {}
         for index, artifact in enumerate(declared.inputs):
-            maker = of.get(artifact._key)
-            if maker is None or maker is work:
+            producer = producer_of.get(artifact._key)
+            if producer is None or producer is work:
                 continue
-            fate = fates[maker._seq]
+            fate = fates[producer._seq]
             if fate == _NEVER:
-                self._roots[work._seq] = root = self._roots.get(maker._seq, maker)
-                self._block(work, ("upstream" if root is maker else "far upstream", artifact, root, maker))
+                self._roots[work._seq] = root = self._roots.get(producer._seq, producer)
+                self._block(
+                    work, ("upstream" if root is producer else "far upstream", artifact, root, producer)
+                )
                 return
             if fate != _SAME:
-                anew[index] = maker
+                anew[index] = producer
             if fate == _CHANGES:
-                firm[index] = maker
-        verdict = self._foreteller.later(work, declared, anew, firm) if anew else self._foreteller.now(work)
+                firm[index] = producer
+        verdict = self._forecaster.later(work, declared, anew, firm) if anew else self._forecaster.now(work)
         declared.before = declared.was = ()  # a hundred thousand lists would be kept for nothing
         self._enter(work, verdict)
 

@@ -32,7 +32,7 @@ from runcue._model.rate import parse_rate
 from runcue._model.texts import describe, words_of
 from runcue._model.work import Declaration, Task, Work
 from runcue._scheduling.core import Core
-from runcue._scheduling.dependencies import Makers
+from runcue._scheduling.dependencies import Dependencies
 
 __all__ = ["DEFAULT", "Registry", "take_over"]
 
@@ -144,7 +144,7 @@ class Registry:
         task = Task(name, handler, services, limit, in_loop)
         if self.cast is not None:
             self.cast(task)
-        task.route = self._core.route_for(services, in_loop)
+        task.run_queue = self._core.run_queue_for(services, in_loop)
         # Works of a former definition are carried out by it; the name leads to the new one from here on.
         self._core.tasks[name] = task
         self._core.all_tasks.append(task)
@@ -386,13 +386,15 @@ class Registry:
             raise ConfigurationError(f"key must be hashable, not {key!r}.") from None
         return key  # type: ignore[no-any-return]
 
-    def leader_for(self, work: Work, duplicate: str | None, makers: Makers | None = None) -> Work | None:
+    def leader_for(
+        self, work: Work, duplicate: str | None, dependencies: Dependencies | None = None
+    ) -> Work | None:
         """The pending or running work that a new one can join, because it makes the same.
 
         Args:
             work: New, with what it declares.
             duplicate: What is to become of it then; None for what its task says.
-            makers: Among whom; by default those of the core.
+            dependencies: Among whom; by default those of the core.
 
         Raises:
             DuplicateWork: There is one, but it cannot be joined: it has another task or other params, makes not quite
@@ -401,15 +403,15 @@ class Registry:
         declared = work._declared
         if declared is None or declared.fault is not None:
             return None
-        makers = self._core.makers if makers is None else makers
+        dependencies = self._core.dependencies if dependencies is None else dependencies
         leader = None
         same = ""
         if declared.key is not None:
-            leader = makers.keyed.get(declared.key)
+            leader = dependencies.keyed.get(declared.key)
             same = f"key {declared.key!r}"
-        of = makers.of
+        producer_of = dependencies.producer_of
         for artifact in declared.outputs:
-            other = of.get(artifact._key)
+            other = producer_of.get(artifact._key)
             if other is not None and other is not leader:
                 same = f"output {artifact!r}"
                 if leader is not None or declared.key is not None:

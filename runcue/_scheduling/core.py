@@ -16,27 +16,27 @@ from typing import Any
 from runcue._limits.service import UNBOUNDED, Service
 from runcue._model.errors import InvalidTransition
 from runcue._model.phases import (
-    ASKING,
+    CHECKING,
     FAILED,
-    FRESH,
     HELD,
     JOINED,
+    NEW,
+    NOT_READY,
     OUTCOMES,
     READY,
     RUNNING,
     SETTLED,
     SKIPPED,
-    WAITING,
     WorkState,
 )
 from runcue._model.work import Declaration, Task, Work
-from runcue._scheduling.dependencies import Makers
+from runcue._scheduling.dependencies import Dependencies
 from runcue._scheduling.history import History
-from runcue._scheduling.run_queue import Route
+from runcue._scheduling.run_queue import RunQueue
 
 __all__ = ["Core"]
 
-_PHASES = ("fresh", "ready", "waiting", "asking", "held", "joined", "running", "settled")
+_PHASES = ("new", "ready", "not_ready", "checking", "held", "joined", "running", "settled")
 
 
 def _mask(*phases: int) -> int:
@@ -44,12 +44,12 @@ def _mask(*phases: int) -> int:
 
 
 _NEXT = (
-    _mask(READY, WAITING, ASKING, HELD, JOINED, RUNNING, SETTLED),  # from FRESH
-    _mask(WAITING, ASKING, HELD, RUNNING, SETTLED),  # from READY: the second asking may say no
-    _mask(READY, ASKING, HELD, SETTLED),  # from WAITING
-    _mask(READY, WAITING, HELD, RUNNING, SETTLED),  # from ASKING
-    _mask(READY, WAITING, ASKING, SETTLED),  # from HELD
-    _mask(FRESH, RUNNING, SETTLED),  # from JOINED: it takes the place of one that was cancelled
+    _mask(READY, NOT_READY, CHECKING, HELD, JOINED, RUNNING, SETTLED),  # from NEW
+    _mask(NOT_READY, CHECKING, HELD, RUNNING, SETTLED),  # from READY: the second asking may say no
+    _mask(READY, CHECKING, HELD, SETTLED),  # from NOT_READY
+    _mask(READY, NOT_READY, HELD, RUNNING, SETTLED),  # from CHECKING
+    _mask(READY, NOT_READY, CHECKING, SETTLED),  # from HELD
+    _mask(NEW, RUNNING, SETTLED),  # from JOINED: it takes the place of one that was cancelled
     _mask(SETTLED),  # from RUNNING
     0,  # from SETTLED: nothing, ever
 )
@@ -65,31 +65,21 @@ STARVED_AFTER = 60.0
 # A learned wake-up that was fruitless this often in a row is forgotten; it will be learned again if it is true.
 _FORGET_AFTER = 256
 
-_PENDING_PHASES = (FRESH, READY, WAITING, ASKING, HELD, JOINED)
-
-# In place of the moment of a yes: something happened to what the work waits for, it is in `called`.
-_CALLED = -2
+_PENDING_PHASES = (NEW, READY, NOT_READY, CHECKING, HELD, JOINED)
 
 
 class Core:
     """The state of one cue.
 
-    Attributes:
-        services: By name.
-        tasks: By name.
-        all_tasks: Those and the ones that were defined again since, whose works may still be around.
-        routes: One per set of services and kind of handler.
-        history: Every work that is still known.
-        count: How many works are in each phase.
-        totals: How many works ended with each outcome since the start.
-        unsettled: How many works are pending or running.
-        proving: How many of those declare what they make.
-        settlements: How many works have settled, ever.
-        moment: Advances when something settles and whenever the loop has turned: a gate's yes holds for one moment.
-        ordered: Whether a priority callback exists, so that nothing starts before its rivals were asked.
-        credits: Tasks with a settlement that others, by experience, are waiting for.
-        makers: Who makes which artifact, and who waits for it.
-        called: Works to be asked soon, because something happened to an artifact they wait for.
+    Attributes: services: By name. tasks: By name. all_tasks: Those and the ones that were defined again since, whose
+        works may still be around. run_queues: One per set of services and kind of handler. history: Every work that
+        is still known. count: How many works are in each phase. totals: How many works ended with each outcome since
+        the start. unsettled: How many works are pending or running. proving: How many of those declare what they
+        make. settlements: How many works have settled, ever. generation: Advances when something settles and whenever
+        the loop has turned: a gate's yes holds for one of them. ordered: Whether a priority callback exists, so that
+        nothing starts before its contenders were asked. settled_causes: Tasks with a settlement that others, by
+        experience, are waiting for. dependencies: Who makes which artifact, and who waits for it. wakeup_queue: Works
+        to be asked soon, because something happened to an artifact they wait for.
     """
 
     def __init__(
@@ -105,20 +95,20 @@ class Core:
         self.services: dict[str, Service] = {}
         self.tasks: dict[str, Task] = {}
         self.all_tasks: list[Task] = []
-        self.routes: dict[tuple[bool, tuple[str, ...]], Route] = {}
+        self.run_queues: dict[tuple[bool, tuple[str, ...]], RunQueue] = {}
         self.history = History(keep)
         self.count = [0] * len(_PHASES)
         self.totals = [0] * len(OUTCOMES)
         self.unsettled = 0
         self.proving = 0
         self.settlements = 0
-        self.moment = 0
+        self.generation = 0
         self.last_settled: Task | None = None
         self.last_hit: Task | None = None
         self.ordered = False
-        self.credits: deque[Task] = deque()
-        self.makers = Makers()
-        self.called: deque[Work] = deque()
+        self.settled_causes: deque[Task] = deque()
+        self.dependencies = Dependencies()
+        self.wakeup_queue: deque[Work] = deque()
         # Sync handlers without any other bound share the threads; being out of threads is being out of slots.
         self.threads = Service("threads", concurrent=max_threads)
         self.pending_timeout = pending_timeout
@@ -135,27 +125,27 @@ class Core:
 
     # --- Description: services and tasks ------------------------------------------------------------------------
 
-    def route_for(self, services: tuple[str, ...], is_async: bool) -> Route:
-        """The route of works that use these services, made when it is new.
+    def run_queue_for(self, services: tuple[str, ...], is_async: bool) -> RunQueue:
+        """The run queue of works that use these services, made when it is new.
 
         Args:
             services: Names of registered services.
             is_async: Whether the handler runs in the event loop.
         """
         names = tuple(dict.fromkeys(services))
-        known = self.routes.get((is_async, names))
+        known = self.run_queues.get((is_async, names))
         if known is not None:
             return known
         members = tuple(self.services[name] for name in names)
         if not is_async and all(service.concurrent == UNBOUNDED for service in members):
             members += (self.threads,)
-        route = Route(members, is_async)
-        self.routes[is_async, names] = route
-        for other in self.routes.values():
-            if other is not route and not set(members).isdisjoint(other.services):
-                route.rivals.append(other)
-                other.rivals.append(route)
-        return route
+        run_queue = RunQueue(members, is_async)
+        self.run_queues[is_async, names] = run_queue
+        for other in self.run_queues.values():
+            if other is not run_queue and not set(members).isdisjoint(other.services):
+                run_queue.contenders.append(other)
+                other.contenders.append(run_queue)
+        return run_queue
 
     @property
     def submitted(self) -> int:
@@ -191,85 +181,91 @@ class Core:
         )
 
     def add(self, work: Work, now: float) -> None:
-        """Take a new work in, FRESH, or JOINED if it has a leader."""
+        """Take a new work in, NEW, or JOINED if it has a leader."""
         if not self.unsettled:
             # A cue that had nothing to do was not stalled.
             self.progressed_at = now
         self.unsettled += 1
         self._seq = work._seq = self._seq + 1
-        work._since = work._key = now
+        work._submitted_at = work._order_key = now
         self.history.works[work.id] = work
-        self.count[FRESH] += 1
+        self.count[NEW] += 1
         declared = work._declared
         if declared is None:
-            work._task.route.fresh.append(work)
+            work._task.run_queue.new.append(work)
         elif declared.leader is not None:
             self.proving += bool(declared.outputs)
             self.move(work, JOINED)
         else:
             self.proving += bool(declared.outputs)
-            makers = self.makers
+            dependencies = self.dependencies
             if declared.fault is None:  # else nobody knows what it would make
-                makers.enter(work, declared)
-            if len(makers.of) <= len(declared.outputs) or not self.hold_if_being_made(work, declared, now):
-                work._task.route.fresh.append(work)
+                dependencies.enter(work, declared)
+            if len(dependencies.producer_of) <= len(declared.outputs) or not self.hold_if_being_made(
+                work, declared, now
+            ):
+                work._task.run_queue.new.append(work)
         if self._ages:
             self._age(work)
 
-    def take(self, route: Route, now: float) -> Work | None:
-        """The next work to ask and start, out of this route and its rivals; it has left its queue.
+    def select(self, run_queue: RunQueue, now: float) -> Work | None:
+        """The next work to ask and start, out of this run queue and its contenders; it has left its queue.
 
         Returns:
-            A work that is FRESH or READY and whose limits allow a start at this instant; None if there is none.
+            A work that is NEW or READY and whose limits allow a start at this instant; None if there is none.
         """
-        if not route.rivals:
-            only = route.only
-            if only.active >= only.concurrent if only is not None else not route.has_room(now):
+        if not run_queue.contenders:
+            sole_slots = run_queue.sole_slots
+            if (
+                sole_slots.active >= sole_slots.concurrent
+                if sole_slots is not None
+                else not run_queue.has_room(now)
+            ):
                 return None
-            ready = route.ready
+            ready = run_queue.ready
             if ready._line or ready._heap or self.ordered:
-                return route.pop(self.ordered)
-            fresh = route.fresh
-            while fresh:
-                work = fresh.popleft()
-                if work._phase == FRESH:
+                return run_queue.pop(self.ordered)
+            new = run_queue.new
+            while new:
+                work = new.popleft()
+                if work._phase == NEW:
                     return work
-                route.dead_fresh -= 1
+                run_queue.new_tombstones -= 1
             return None
-        best = self._first_among(route, now)
+        best = self._first_among(run_queue, now)
         while best is not None:
-            # A rival has rivals of its own, which may have older claims on what it would take.
+            # A contender has contenders of its own, which may have older claims on what it would take.
             older = self._first_among(best, now)
-            if older is None:  # it keeps its slots for a starved one; that need not hold this route up
-                best = route if best is not route and route.has_room(now) else None
+            if older is None:  # it keeps its slots for a starved one; that need not hold this run queue up
+                best = run_queue if best is not run_queue and run_queue.has_room(now) else None
                 break
             if older is best:
                 break
             best = older
         return None if best is None else best.pop(self.ordered)
 
-    def _first_among(self, route: Route, now: float) -> Route | None:
-        """Which of a route and its rivals has the first work that may start."""
-        best: Route | None = None
+    def _first_among(self, run_queue: RunQueue, now: float) -> RunQueue | None:
+        """Which of a run queue and its contenders has the first work that may start."""
+        best: RunQueue | None = None
         first: Work | None = None
-        starved: Route | None = None
+        starved: RunQueue | None = None
         oldest: Work | None = None
-        for one in (route, *route.rivals):
+        for one in (run_queue, *run_queue.contenders):
             head = one.peek(self.ordered)
             if head is None:
                 continue
             if one.has_room(now):
-                if first is None or (head._key, head._seq) < (first._key, first._seq):
+                if first is None or (head._order_key, head._seq) < (first._order_key, first._seq):
                     best, first = one, head
-            elif one.lacks_slots_only(head, now) and (oldest is None or head._key < oldest._key):
+            elif one.lacks_slots_only(head, now) and (oldest is None or head._order_key < oldest._order_key):
                 starved, oldest = one, head
         if best is None or first is None:
             return None
         if (
             starved is not None
             and oldest is not None
-            and now - oldest._since > STARVED_AFTER
-            and (oldest._key, oldest._seq) < (first._key, first._seq)
+            and now - oldest._submitted_at > STARVED_AFTER
+            and (oldest._order_key, oldest._seq) < (first._order_key, first._seq)
             and not set(starved.services).isdisjoint(best.services)
         ):
             best.held_for = starved  # its slots are left free until it has all it needs
@@ -284,59 +280,59 @@ class Core:
             now: Monotonic.
             reads: The artifacts it looked at; it waits for these. None: nothing is known of what it needs.
         """
-        makers = self.makers
-        if work._looking is not None:
-            self._unlook(work)
-        if work._phase != WAITING:
-            self.move(work, WAITING)
-            work._entered = now
-        work._asks += 1
+        dependencies = self.dependencies
+        if work._awaited is not None:
+            self._unsubscribe(work)
+        if work._phase != NOT_READY:
+            self.move(work, NOT_READY)
+            work._phase_since = now
+        work._refusals += 1
         if reads:
-            makers.looking += 1
-            makers.look(work, reads)
+            dependencies.subscribed += 1
+            dependencies.subscribe(work, reads)
         else:
             work._task.waiting.append(work)
 
     def wait_all(self, works: list[Work], now: float) -> None:
-        """`wait` for many FRESH works at once, of which nothing is known."""
+        """`wait` for many NEW works at once, of which nothing is known."""
         for work in works:
-            work._phase = WAITING
-            work._entered = now
-            work._asks += 1
+            work._phase = NOT_READY
+            work._phase_since = now
+            work._refusals += 1
             work._task.waiting.append(work)
-        self.count[FRESH] -= len(works)
-        self.count[WAITING] += len(works)
+        self.count[NEW] -= len(works)
+        self.count[NOT_READY] += len(works)
 
     def hold(self, work: Work, now: float, artifact: Any) -> None:
-        """Put a work in hand aside until the maker of one of its inputs has settled.
+        """Put a work in hand aside until the producer of one of its inputs has settled.
 
         Args:
             work: The work.
             now: Monotonic.
             artifact: That input.
         """
-        work._answer = artifact
-        if work._looking is not None:
-            self._unlook(work)
+        work._not_ready_reason = artifact
+        if work._awaited is not None:
+            self._unsubscribe(work)
         if work._phase != HELD:
             self.move(work, HELD)
-            work._entered = now
-        self.makers.look(work, (artifact,))
+            work._phase_since = now
+        self.dependencies.subscribe(work, (artifact,))
 
     def hold_if_being_made(self, work: Work, declared: Declaration, now: float) -> bool:
         """Put a work in hand aside if another is about to make one of its inputs."""
-        of = self.makers.of
+        producer_of = self.dependencies.producer_of
         for artifact in declared.inputs:
-            maker = of.get(artifact._key)
-            if maker is not None and maker is not work:
+            producer = producer_of.get(artifact._key)
+            if producer is not None and producer is not work:
                 self.hold(work, now, artifact)
                 return True
         return False
 
-    def _unlook(self, work: Work) -> None:
-        if work._phase == WAITING:
-            self.makers.looking -= 1
-        self.makers.unlook(work)
+    def _unsubscribe(self, work: Work) -> None:
+        if work._phase == NOT_READY:
+            self.dependencies.subscribed -= 1
+        self.dependencies.unsubscribe(work)
 
     def enqueue(self, work: Work, key: float, now: float, *, found: bool = True) -> None:
         """Put a work that is in hand and whose gate said yes at its place in the order.
@@ -348,21 +344,21 @@ class Core:
             found: Whether it was found by looking, which is worth learning from; not if it was called.
         """
         phase = work._phase
-        if work._looking is not None:
-            self._unlook(work)
-        elif found and phase == WAITING:
-            self.learn(work._task)
+        if work._awaited is not None:
+            self._unsubscribe(work)
+        elif found and phase == NOT_READY:
+            self.learn_wakeup(work._task)
         if phase != READY:
             self.move(work, READY)
-            work._entered = now
-        work._key = key
-        work._task.route.ready.push(work)
+            work._phase_since = now
+        work._order_key = key
+        work._task.run_queue.ready.push(work)
 
     def ask_elsewhere(self, work: Work) -> None:
         """An async gate is being awaited: while it is, the work waits for nothing."""
-        if work._looking is not None:
-            self._unlook(work)
-        self.move(work, ASKING)
+        if work._awaited is not None:
+            self._unsubscribe(work)
+        self.move(work, CHECKING)
 
     # --- Artifacts ----------------------------------------------------------------------------------------------
 
@@ -371,43 +367,42 @@ class Core:
 
         Args:
             key: Its key.
-            settled: Its maker has settled; before that, those that are held for it are not asked.
+            settled: Its producer has settled; before that, those that are held for it are not asked.
 
         Returns:
             Whether there are any.
         """
-        there = self.makers.lookers.get(key)
+        there = self.dependencies.subscribers.get(key)
         if there is None:
             return False
         found = False
         for work in there if isinstance(there, dict) else (there,):
             phase = work._phase
-            if phase == WAITING or (settled and phase == HELD):
+            if phase == NOT_READY or (settled and phase == HELD):
                 found = True
-                if work._asked != _CALLED:
-                    work._asked = _CALLED
-                    self.called.append(work)
+                if not work._wakeup_queued:
+                    work._wakeup_queued = True
+                    self.wakeup_queue.append(work)
         return found
 
-    def call(self, work: Work) -> None:
+    def queue_wakeup(self, work: Work) -> None:
         """Have a work that waits asked soon."""
-        if work._asked != _CALLED:
-            work._asked = _CALLED
-            self.called.append(work)
+        if not work._wakeup_queued:
+            work._wakeup_queued = True
+            self.wakeup_queue.append(work)
 
     @staticmethod
-    def stays_called(work: Work) -> None:
+    def keep_queued(work: Work) -> None:
         """Somebody keeps a called work and will ask it: what happens meanwhile need not call it again."""
-        work._asked = _CALLED
+        work._wakeup_queued = True
 
-    def next_called(self) -> Work | None:
+    def next_wakeup(self) -> Work | None:
         """Take out the next work that is to be asked because of `touch`."""
-        called = self.called
-        while called:
-            work = called.popleft()
-            if work._asked == _CALLED:
-                work._asked = -1
-            if work._looking is not None:  # else it waits no longer, or for nothing in particular by now
+        queue = self.wakeup_queue
+        while queue:
+            work = queue.popleft()
+            work._wakeup_queued = False
+            if work._awaited is not None:  # else it waits no longer, or for nothing in particular by now
                 return work
         return None
 
@@ -424,54 +419,54 @@ class Core:
         assert theirs is not None
         own.leader = leader
         self.add(work, now)
-        if theirs.joiners is None:
-            theirs.joiners = {}
-        theirs.joiners[work] = None
+        if theirs.followers is None:
+            theirs.followers = {}
+        theirs.followers[work] = None
         theirs.forced |= own.forced
 
-    def heir_of(self, leader: Work, now: float) -> Work | None:
+    def successor_of(self, leader: Work, now: float) -> Work | None:
         """Before a work that others have joined is withdrawn: let the first of them take its place.
 
         With a running handler it takes over the run; else it takes the place in line, unasked.
 
         Returns:
-            The heir, None if nobody has joined.
+            The successor, None if nobody has joined.
         """
         left = leader._declared
-        joiners = None if left is None else left.joiners
-        if left is not None and joiners:
-            heir = next(iter(joiners))
-            del joiners[heir]
-            own = heir._declared
+        followers = None if left is None else left.followers
+        if left is not None and followers:
+            successor = next(iter(followers))
+            del followers[successor]
+            own = successor._declared
             assert own is not None
             own.leader = None
             own.forced = left.forced
-            own.joiners, left.joiners = joiners, None
-            for joiner in joiners:
-                if joiner._declared is not None:
-                    joiner._declared.leader = heir
-            self.makers.enter(heir, own)
+            own.followers, left.followers = followers, None
+            for follower in followers:
+                if follower._declared is not None:
+                    follower._declared.leader = successor
+            self.dependencies.enter(successor, own)
             if leader._phase == RUNNING:
                 own.before, own.was, own.stale = left.before, left.was, left.stale
-                left.heir = heir
-                self.move(heir, RUNNING)
-                heir.started_at = leader.started_at
-                heir._entered = leader._entered
-                heir._runner = leader._runner
+                left.successor = successor
+                self.move(successor, RUNNING)
+                successor.started_at = leader.started_at
+                successor._entered_at = leader._entered_at
+                successor._runner = leader._runner
             else:
-                self.move(heir, FRESH)
-                heir._task.route.fresh.appendleft(heir)
-            return heir
+                self.move(successor, NEW)
+                successor._task.run_queue.new.appendleft(successor)
+            return successor
         return None
 
     def start(self, work: Work, now: float, wall: float) -> None:
         """Let a work that is in hand run: slots and tokens are taken, all in this step."""
-        route = work._task.route
-        if route.only is not None:
-            route.only.active += 1
+        run_queue = work._task.run_queue
+        if run_queue.sole_slots is not None:
+            run_queue.sole_slots.active += 1
         else:
-            for service in route.services:
-                service.take(now)
+            for service in run_queue.services:
+                service.acquire(now)
         phase = work._phase
         if not _NEXT[phase] & _TO_RUNNING:
             self.move(work, RUNNING)  # raises
@@ -484,28 +479,30 @@ class Core:
 
     def withdraw(self, work: Work) -> None:
         """Note that a work will be settled out of its queue: it stays in there, dead, until it surfaces."""
-        if work._phase == FRESH:
-            work._task.route.bury_fresh()
+        if work._phase == NEW:
+            work._task.run_queue.discard_new_later()
         elif work._phase == READY:
-            work._task.route.ready.bury()
-        elif work._looking is not None:
-            self._unlook(work)
+            work._task.run_queue.ready.discard_later()
+        elif work._awaited is not None:
+            self._unsubscribe(work)
         elif work._phase == JOINED:
             self._part(work)
-        elif work._phase == WAITING:
+        elif work._phase == NOT_READY:
             task = work._task
-            task.dead_waiting += 1
-            if task.dead_waiting > 64 and task.dead_waiting * 2 > len(task.waiting):
+            task.waiting_tombstones += 1
+            if task.waiting_tombstones > 64 and task.waiting_tombstones * 2 > len(task.waiting):
                 # The caller is about to settle this one too.
-                task.waiting = deque(one for one in task.waiting if one._phase == WAITING and one is not work)
-                task.dead_waiting = 0
+                task.waiting = deque(
+                    one for one in task.waiting if one._phase == NOT_READY and one is not work
+                )
+                task.waiting_tombstones = 0
 
     @staticmethod
     def _part(work: Work) -> None:
         """A joined work wants it no longer."""
         leader = work._declared.leader if work._declared is not None else None
-        if leader is not None and leader._declared is not None and leader._declared.joiners:
-            leader._declared.joiners.pop(work, None)
+        if leader is not None and leader._declared is not None and leader._declared.followers:
+            leader._declared.followers.pop(work, None)
 
     def settle(self, work: Work, outcome: int, value: Any, now: float, wall: float) -> None:
         """Settle a work: its last transition.
@@ -519,10 +516,10 @@ class Core:
         """
         task = work._task
         phase = work._phase
-        if work._looking is not None:
-            self._unlook(work)
-        elif phase == WAITING and outcome == SKIPPED:
-            self.learn(task)
+        if work._awaited is not None:
+            self._unsubscribe(work)
+        elif phase == NOT_READY and outcome == SKIPPED:
+            self.learn_wakeup(task)
         if not _NEXT[phase] & _TO_SETTLED:
             self.move(work, SETTLED)  # raises
         count = self.count
@@ -535,52 +532,52 @@ class Core:
         work._context = None
         self.unsettled -= 1
         self.settlements += 1
-        self.moment += 1
+        self.generation += 1
         self.last_settled = task
         self.progressed_at = now
         self.totals[outcome] += 1
-        if task.wakes:
-            self.credits.append(task)
+        if task.learned_dependents:
+            self.settled_causes.append(task)
         if work._declared is not None:
-            self._settle_maker(work, work._declared, outcome)
+            self._settle_producer(work, work._declared, outcome)
         history = self.history
         history.line.append(work)
         if len(history.line) > history.keep:
             forgotten = history.line.popleft()
             del history.works[forgotten.id]
             if forgotten._outcome >= FAILED and forgotten._declared is not None:
-                self.makers.forget(forgotten)
+                self.dependencies.forget(forgotten)
 
-    def _settle_maker(self, work: Work, declared: Declaration, outcome: int) -> None:
+    def _settle_producer(self, work: Work, declared: Declaration, outcome: int) -> None:
         """A work that declares something has settled."""
         self.proving -= bool(declared.outputs)
-        if declared.leader is None and declared.heir is None:
-            makers = self.makers
-            of, lookers = makers.of, makers.lookers
+        if declared.leader is None and declared.successor is None:
+            dependencies = self.dependencies
+            producer_of, subscribers = dependencies.producer_of, dependencies.subscribers
             for artifact in declared.outputs:
                 artifact_key = artifact._key
-                if of.get(artifact_key) is work:
-                    del of[artifact_key]
-                if artifact_key in lookers:
+                if producer_of.get(artifact_key) is work:
+                    del producer_of[artifact_key]
+                if artifact_key in subscribers:
                     self.touch(artifact_key, settled=True)
-            if outcome != SKIPPED or declared.key is not None or makers.failed:
-                makers.leave(work, declared, outcome >= FAILED)
+            if outcome != SKIPPED or declared.key is not None or dependencies.failed:
+                dependencies.leave(work, declared, outcome >= FAILED)
 
     # --- Who wakes whom -----------------------------------------------------------------------------------------
 
-    def learn(self, task: Task) -> None:
+    def learn_wakeup(self, task: Task) -> None:
         """A waiting work of this task became ready: remember after whose settlement."""
         self.last_hit = task
         if self.last_settled is not None:
-            self.last_settled.wakes[task] = 0
+            self.last_settled.learned_dependents[task] = 0
 
-    def missed(self, cause: Task, task: Task) -> None:
+    def wakeup_missed(self, cause: Task, task: Task) -> None:
         """A look at the waiting works of a task, because another one's work settled, found nothing."""
-        fruitless = cause.wakes.get(task, 0) + 1
+        fruitless = cause.learned_dependents.get(task, 0) + 1
         if fruitless > _FORGET_AFTER:
-            cause.wakes.pop(task, None)
+            cause.learned_dependents.pop(task, None)
         else:
-            cause.wakes[task] = fruitless
+            cause.learned_dependents[task] = fruitless
 
     # --- What is overdue ----------------------------------------------------------------------------------------
 
@@ -610,7 +607,7 @@ class Core:
         # One that has joined a running one is not pending either, and will not be again.
         while line and (line[0]._phase >= RUNNING or line[0].state is not WorkState.PENDING):
             line.popleft()
-        return line[0]._since + after if line and after is not None else inf
+        return line[0]._submitted_at + after if line and after is not None else inf
 
     def pop_timed_out(self, now: float) -> Work | None:
         """One work that has been pending for too long, None if there is none."""

@@ -1,4 +1,4 @@
-"""Circles in a graph: which nodes are in one, and what is once around.
+"""Cycles in a graph: which nodes are in one, and what is once around.
 
 Lives here: one walk over numbered nodes, without recursion, in linear time.
 
@@ -9,24 +9,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-__all__ = ["find_circles"]
+__all__ = ["find_cycles"]
 
 
-def find_circles(
+def find_cycles(
     nodes: Iterable[int], following: Mapping[int, Sequence[int]], most: int
 ) -> tuple[set[int], list[list[int]], bool]:
-    """Find the circles among some nodes.
+    """Find the cycles among some nodes.
 
-    Nodes can be on more circles than anybody could list. Found are so many that there is none left once each of them
+    Nodes can be on more cycles than anybody could list. Found are so many that there is none left once each of them
     is cut at its last link: one per link that leads back on the way of a depth-first walk.
 
     Args:
         nodes: Where to look, in the order of the walk.
         following: Which nodes come after a node; those that are not in `nodes` are passed over.
-        most: How many nodes the circles may have together. The first one is found at any length.
+        most: How many nodes the cycles may have together. The first one is found at any length.
 
     Returns:
-        The nodes that are in circles (Tarjan's strongly connected components of more than one node), the circles as
+        The nodes that are in cycles (Tarjan's strongly connected components of more than one node), the cycles as
         nodes in their order, and whether some were left out.
     """
     among = set(nodes)
@@ -37,7 +37,7 @@ def find_circles(
     stack: list[int] = []
     open_: set[int] = set()
     inside: set[int] = set()
-    circles: list[list[int]] = []
+    cycles: list[list[int]] = []
     complete = True
     for start in nodes:
         if start in index:
@@ -65,9 +65,9 @@ def find_circles(
                     low[node] = min(low[node], index[after])
                 if after in place:
                     length = len(way) - place[after]
-                    if not circles or length <= most:
+                    if not cycles or length <= most:
                         most -= length
-                        circles.append(way[place[after] :])
+                        cycles.append(way[place[after] :])
                     else:
                         complete = False
             else:
@@ -78,7 +78,7 @@ def find_circles(
                     low[way[-1]] = min(low[way[-1]], low[node])
                 if low[node] == index[node]:
                     _close(node, stack, open_, inside)
-    return inside, circles, not complete
+    return inside, cycles, not complete
 
 
 def _close(node: int, stack: list[int], open_: set[int], inside: set[int]) -> None:

@@ -1,11 +1,11 @@
 """Who makes what, and who looks at what: the two directions in which works are tied together by artifacts.
 
 Lives here: by the key of an artifact, the unsettled work that will make it, the last one that failed to, and the
-pending works that wait for it. An artifact has one maker at a time. Works are found by key in one step, so that what
+pending works that wait for it. An artifact has one producer at a time. Works are found by key in one step, so that what
 becomes of an artifact costs as much as there are works that look at it, however many are pending.
 
 A work that waits for several others looks at one of them only, and at the next when that has settled: nothing is
-counted, so nothing can be miscounted when makers come, change or are cancelled.
+counted, so nothing can be miscounted when producers come, change or are cancelled.
 
 Must not know: what an artifact is, time, event loops.
 """
@@ -19,52 +19,61 @@ from typing import Any, Final
 from runcue._model.phases import COMPLETED
 from runcue._model.work import Declaration, Work
 
-__all__ = ["NEWCOMERS", "Makers"]
+__all__ = ["NEWCOMERS", "Dependencies"]
 
 NEWCOMERS: Final = 10_000
 
 
-class Makers:
+class Dependencies:
     """The index of one cue.
 
     Attributes:
-        of: The pending or running work that makes an artifact, by its key.
+        producer_of: The pending or running work that makes an artifact, by its key.
         keyed: The pending or running work that goes by a key of the user's, by that.
         failed: The last work that was to make an artifact and did not, as long as it is known.
         remade: Works that have made artifacts anew that were there before, and that nobody has looked into yet.
-        lookers: Who waits for an artifact: a work, or several as the keys of a dict.
-        looking: How many works wait for artifacts that they were seen to read.
-        looks: How often a work has begun to wait for artifacts.
+        subscribers: Who waits for an artifact: a work, or several as the keys of a dict.
+        subscribed: How many works wait for artifacts that they were seen to read.
+        subscriptions: How often a work has begun to wait for artifacts.
         newcomers: The last works that have, until somebody looks into them.
     """
 
-    __slots__ = ("failed", "keyed", "lookers", "looking", "looks", "newcomers", "of", "remade")
+    __slots__ = (
+        "failed",
+        "keyed",
+        "newcomers",
+        "producer_of",
+        "remade",
+        "subscribed",
+        "subscribers",
+        "subscriptions",
+    )
 
     def __init__(self) -> None:
-        self.of: dict[Hashable, Work] = {}
+        self.producer_of: dict[Hashable, Work] = {}
         self.keyed: dict[Hashable, Work] = {}
         self.failed: dict[Hashable, Work] = {}
         self.remade: deque[Work] = deque(maxlen=1000)
-        self.lookers: dict[Hashable, Work | dict[Work, None]] = {}
-        self.looking = 0
-        self.looks = 0
+        self.subscribers: dict[Hashable, Work | dict[Work, None]] = {}
+        self.subscribed = 0
+        self.subscriptions = 0
         self.newcomers: deque[Work] = deque(maxlen=NEWCOMERS)
 
-    # --- Makers -------------------------------------------------------------------------------------------------
+    # --- Producers -------------------------------------------------------------------------------------------------
 
     def enter(self, work: Work, declared: Declaration) -> None:
         """A work that declares something was submitted, or took over from another."""
-        of = self.of
+        producer_of = self.producer_of
         for artifact in declared.outputs:
-            of[artifact._key] = work
+            producer_of[artifact._key] = work
         if declared.key is not None:
             self.keyed[declared.key] = work
 
     def leave(self, work: Work, declared: Declaration, failed: bool) -> None:
-        """A maker has settled.
+        """A producer has settled.
 
         Args:
-            work: It is not in `of` any more.
+            work: It is not in `producer_of` any more.
             declared: What it declares.
             failed: It failed or was cancelled.
         """
@@ -91,39 +100,39 @@ class Makers:
 
     # --- Lookers ------------------------------------------------------------------------------------------------
 
-    def look(self, work: Work, artifacts: tuple[Any, ...]) -> None:
+    def subscribe(self, work: Work, artifacts: tuple[Any, ...]) -> None:
         """Let a work wait for artifacts."""
-        work._looking = artifacts
-        self.looks += 1
+        work._awaited = artifacts
+        self.subscriptions += 1
         self.newcomers.append(work)
-        lookers = self.lookers
+        subscribers = self.subscribers
         for artifact in artifacts:
             key = artifact._key
-            there = lookers.get(key)
+            there = subscribers.get(key)
             if there is None:
-                lookers[key] = work
+                subscribers[key] = work
             elif type(there) is dict:
                 there[work] = None
             elif there is not work:
-                lookers[key] = {there: None, work: None}  # type: ignore[dict-item]
+                subscribers[key] = {there: None, work: None}  # type: ignore[dict-item]
 
-    def unlook(self, work: Work) -> None:
+    def unsubscribe(self, work: Work) -> None:
         """Let it no longer wait for those it waited for."""
-        artifacts = work._looking
+        artifacts = work._awaited
         if artifacts is None:
             return
-        work._looking = None
-        lookers = self.lookers
+        work._awaited = None
+        subscribers = self.subscribers
         for artifact in artifacts:
             key = artifact._key
-            there = lookers.get(key)
+            there = subscribers.get(key)
             if there is work:
-                del lookers[key]
+                del subscribers[key]
             elif type(there) is dict:
                 there.pop(work, None)
                 if not there:
-                    del lookers[key]
+                    del subscribers[key]
 
-    def all_lookers(self) -> list[Work | dict[Work, None]]:
+    def all_subscribers(self) -> list[Work | dict[Work, None]]:
         """Those of all artifacts, as they are at this moment."""
-        return list(self.lookers.values())
+        return list(self.subscribers.values())

@@ -13,10 +13,10 @@ from heapq import heapify, heappop, heappush
 from runcue._model.phases import READY
 from runcue._model.work import Work
 
-__all__ = ["Ordered"]
+__all__ = ["PriorityQueue"]
 
 
-class Ordered:
+class PriorityQueue:
     """Works by (key, submission number), lowest first.
 
     Works nearly always arrive in order, so most of them go through a deque at no cost; only those that come late (they
@@ -24,15 +24,15 @@ class Ordered:
     is dropped when it is met, and counted as dead so that dead ones never outnumber the living.
     """
 
-    __slots__ = ("_heap", "_line", "dead")
+    __slots__ = ("_heap", "_line", "tombstones")
 
     def __init__(self) -> None:
         self._line: deque[Work] = deque()
         self._heap: list[tuple[float, int, Work]] = []
-        self.dead = 0
+        self.tombstones = 0
 
     def __len__(self) -> int:
-        return len(self._line) + len(self._heap) - self.dead
+        return len(self._line) + len(self._heap) - self.tombstones
 
     def __bool__(self) -> bool:
         return bool(self._line or self._heap)
@@ -42,8 +42,10 @@ class Ordered:
         line = self._line
         if line:
             last = line[-1]
-            if work._key < last._key or (work._key == last._key and work._seq < last._seq):
-                heappush(self._heap, (work._key, work._seq, work))
+            if work._order_key < last._order_key or (
+                work._order_key == last._order_key and work._seq < last._seq
+            ):
+                heappush(self._heap, (work._order_key, work._seq, work))
                 return
         line.append(work)
 
@@ -53,17 +55,17 @@ class Ordered:
         heap = self._heap
         while line and line[0]._phase != READY:
             line.popleft()
-            self.dead -= 1
+            self.tombstones -= 1
         while heap and heap[0][2]._phase != READY:
             heappop(heap)
-            self.dead -= 1
+            self.tombstones -= 1
         if not heap:
             return line[0] if line else None
         if not line:
             return heap[0][2]
         first = line[0]
         key, seq, work = heap[0]
-        return work if (key, seq) < (first._key, first._seq) else first
+        return work if (key, seq) < (first._order_key, first._seq) else first
 
     def drop(self, work: Work) -> None:
         """Remove the work that `peek()` has just returned."""
@@ -76,10 +78,10 @@ class Ordered:
         """All that are in here, in no particular order."""
         return [work for work in (*self._line, *(entry[2] for entry in self._heap)) if work._phase == READY]
 
-    def bury(self) -> None:
+    def discard_later(self) -> None:
         """Note that one work in here has left its place in another way (it was cancelled, or timed out)."""
-        self.dead += 1
-        if self.dead > 64 and self.dead * 2 > len(self._line) + len(self._heap):
+        self.tombstones += 1
+        if self.tombstones > 64 and self.tombstones * 2 > len(self._line) + len(self._heap):
             # A work that left and came back has two places. Kept twice, one of them would be dead in the end without
             # having been counted, and a backlog remain where there is none.
             line = dict.fromkeys(work for work in self._line if work._phase == READY)
@@ -89,4 +91,4 @@ class Ordered:
             self._line = deque(line)
             self._heap = list(heap.values())
             heapify(self._heap)
-            self.dead = 1  # the one that is about to leave is still READY
+            self.tombstones = 1  # the one that is about to leave is still READY

@@ -22,17 +22,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from runcue._model.phases import WAITING
+from runcue._model.phases import NOT_READY
 from runcue._model.work import Task, Work
 from runcue._scheduling.core import Core
-from runcue._scheduling.run_queue import Route
+from runcue._scheduling.run_queue import RunQueue
 
-__all__ = ["ASKED", "HIT", "LATER", "LOOKERS_AFTER", "MISS", "RECHECK_AFTER", "Looks"]
+__all__ = ["ASKED", "HIT", "LATER", "MISS", "RECHECK_AFTER", "SUBSCRIBERS_AFTER", "Rechecker"]
 
 RECHECK_AFTER: Final = 0.05
 """A change from outside is noticed within this time, while few works wait."""
 
-LOOKERS_AFTER: Final = 2.0
+SUBSCRIBERS_AFTER: Final = 2.0
 """The same for works that wait for an artifact: nearly always they are told."""
 
 HIT: Final = 1
@@ -49,7 +49,7 @@ _HANDFUL = 8
 _COMPANY = 32
 
 
-class Looks:
+class Rechecker:
     """Decides which waiting works are asked, and asks them through `judge`.
 
     Args:
@@ -61,17 +61,17 @@ class Looks:
         now: The clock.
     """
 
-    def __init__(self, core: Core, judge: Callable[[Work], int], now: Callable[[], float]) -> None:
+    def __init__(self, core: Core, check: Callable[[Work], int], now: Callable[[], float]) -> None:
         self._core = core
-        self._judge = judge
+        self._check = check
         self._now = now
-        self._pass: _Pass | None = None
+        self._pass: RecheckPass | None = None
         self._stuck = False
         self._full_wanted = False
         self._all_wanted = False
         self._recheck_wanted = False
-        self._lookers_asked_at = float("-inf")
-        self._lookers_cost = 0.0
+        self._subscribers_asked_at = float("-inf")
+        self._subscribers_cost = 0.0
         # The settlement count at which everything waiting had been asked and nothing was ready.
         self._fruitless_at = -1
         self._fruitless_cost = 0.0
@@ -108,11 +108,11 @@ class Looks:
 
     def nudged_others(self) -> None:
         """The same for what waits for nothing in particular."""
-        if self._core.count[WAITING] == self._core.makers.looking and not self.asking:
+        if self._core.count[NOT_READY] == self._core.dependencies.subscribed and not self.asking:
             return
         self.nudges += 1
         self._full_wanted = True
-        if self._pass is not None and not self._pass.lookers:
+        if self._pass is not None and not self._pass.subscribers:
             self._pass.full = False
 
     def nothing_waits(self) -> None:
@@ -132,7 +132,7 @@ class Looks:
         """Whether asking again cannot help: all was asked since the last settlement, and nothing is under way."""
         if self.asking:
             return False
-        if not self._core.count[WAITING] or self._stuck:
+        if not self._core.count[NOT_READY] or self._stuck:
             return True
         return self._pass is None and not self._full_wanted and self._fruitless_at == self._core.settlements
 
@@ -143,15 +143,15 @@ class Looks:
     def recheck_after(self) -> float:
         """Seconds until the next full pass, so that all passes together take no more than 5 % of the time."""
         core = self._core
-        looking = core.makers.looking
-        others = core.count[WAITING] - looking
+        subscribed = core.dependencies.subscribed
+        others = core.count[NOT_READY] - subscribed
         if not others:
-            return max(LOOKERS_AFTER, 20 * max(self._lookers_cost, looking * _QUESTION))
+            return max(SUBSCRIBERS_AFTER, 20 * max(self._subscribers_cost, subscribed * _QUESTION))
         return max(RECHECK_AFTER, 20 * max(self.last_cost, others * _QUESTION))
 
     # --- After a settlement -------------------------------------------------------------------------------------
 
-    def spend_credits(self, until: float) -> bool:
+    def follow_settlements(self, until: float) -> bool:
         """Look at works that are known to wait for what has settled.
 
         Args:
@@ -160,19 +160,23 @@ class Looks:
         Returns:
             Whether all was looked at.
         """
-        settled = self._core.credits
+        settled = self._core.settled_causes
         while settled:
             cause = settled.popleft()
-            wakes = cause.wakes
-            missed = False
+            learned_dependents = cause.learned_dependents
+            wakeup_missed = False
             # Those first that had success last; one that misses lets the others pass the next time.
-            for task in sorted(wakes, key=wakes.__getitem__) if len(wakes) > 1 else tuple(wakes):
+            for task in (
+                sorted(learned_dependents, key=learned_dependents.__getitem__)
+                if len(learned_dependents) > 1
+                else tuple(learned_dependents)
+            ):
                 waiting = len(task.waiting)
-                if not waiting or (missed and waiting > _HANDFUL):
+                if not waiting or (wakeup_missed and waiting > _HANDFUL):
                     continue
                 if not self._ask(task, waiting, waiting if waiting <= _HANDFUL else 1, until):
-                    self._core.missed(cause, task)
-                    missed = True
+                    self._core.wakeup_missed(cause, task)
+                    wakeup_missed = True
                 elif task.waiting and self._now() > until:
                     settled.appendleft(cause)  # it made more of them ready than there was time to ask
                     return False
@@ -183,13 +187,13 @@ class Looks:
     def _ask(self, task: Task, questions: int, misses: int, until: float) -> int:
         """Ask up to so many, stopping after so many misses. Returns the number of hits."""
         hits = 0
-        judge = self._judge
+        check = self._check
         for _ in range(questions):
             work = self._next(task)
             if work is None:
                 break
-            work._looked = self.passes
-            verdict = judge(work)
+            work._recheck_pass = self.passes
+            verdict = check(work)
             if verdict == HIT:
                 hits += 1
                 if hits & 15 == 0 and self._now() > until:
@@ -197,7 +201,7 @@ class Looks:
             else:
                 misses -= 1
                 if verdict == LATER:
-                    work._looked = 0
+                    work._recheck_pass = 0
                     break
                 if misses <= 0:
                     break
@@ -208,9 +212,9 @@ class Looks:
         waiting = task.waiting
         while waiting:
             work = waiting.popleft()
-            if work._phase == WAITING:
+            if work._phase == NOT_READY:
                 return work
-            task.dead_waiting -= 1
+            task.waiting_tombstones -= 1
         return None
 
     # --- Passes -------------------------------------------------------------------------------------------------
@@ -229,7 +233,7 @@ class Looks:
             # An idle look is due as well: one pass for both, or whichever of the two comes first starves the other.
             self._all_wanted = True
         if self._full_wanted and (
-            self._pass is None or not self._pass.full or (self._all_wanted and not self._pass.lookers)
+            self._pass is None or not self._pass.full or (self._all_wanted and not self._pass.subscribers)
         ):
             self._pass = self._begin(full=True)
         elif self._pass is None:
@@ -238,23 +242,23 @@ class Looks:
             self._pass = self._begin(full=False)
         self._full_wanted = self._all_wanted = self._recheck_wanted = False
         current = self._pass
-        state = current.run(self._judge, until, self._now)
+        state = current.run(self._check, until, self._now)
         # What is left to be asked needs a free slot; only what has them can change that, and that wakes the pump.
-        self._stuck = state == _Pass.BLOCKED and not self.asking
-        if state == _Pass.MORE:
+        self._stuck = state == RecheckPass.BLOCKED and not self.asking
+        if state == RecheckPass.MORE:
             return True
-        if state == _Pass.BLOCKED or self.asking:
+        if state == RecheckPass.BLOCKED or self.asking:
             return False  # goes on when an async gate has answered
         self._pass = None
         # From begin to end, not its own share: on a busy loop, and with async gates, it is due less often.
         cost = self._now() - current.since
-        if current.lookers:
-            self._lookers_cost = cost
-            self._lookers_asked_at = self._now()
+        if current.subscribers:
+            self._subscribers_cost = cost
+            self._subscribers_asked_at = self._now()
         elif current.full:
             self.last_cost = cost
         if current.hits == 0 and current.complete:
-            everything = current.lookers or not self._core.makers.looking
+            everything = current.subscribers or not self._core.dependencies.subscribed
             if everything and current.began_at == self._core.settlements:
                 self._fruitless_at = self._core.settlements
             self._fruitless_cost = cost
@@ -269,7 +273,7 @@ class Looks:
         if hit and self._pass is not None:
             self._pass.hits += 1
 
-    def _begin(self, *, full: bool) -> _Pass:
+    def _begin(self, *, full: bool) -> RecheckPass:
         core, now = self._core, self._now()
         tasks = [task for task in core.all_tasks if task.waiting]
         first = core.last_hit
@@ -277,19 +281,19 @@ class Looks:
             tasks.remove(first)
             tasks.insert(0, first)
         self.passes += 1
-        lines: list[Task | _Lookers] = [*tasks]
-        rest = max(LOOKERS_AFTER, 20 * self._lookers_cost)
-        due = self._recheck_wanted and (not tasks or now >= self._lookers_asked_at + rest)
-        if core.makers.looking and (due or not full or self._all_wanted):
-            lines.append(_Lookers(core.makers.all_lookers(), self.passes))
-        return _Pass(self.passes, lines, core.settlements, now, full=full)
+        lines: list[Task | _SubscriberLine] = [*tasks]
+        rest = max(SUBSCRIBERS_AFTER, 20 * self._subscribers_cost)
+        due = self._recheck_wanted and (not tasks or now >= self._subscribers_asked_at + rest)
+        if core.dependencies.subscribed and (due or not full or self._all_wanted):
+            lines.append(_SubscriberLine(core.dependencies.all_subscribers(), self.passes))
+        return RecheckPass(self.passes, lines, core.settlements, now, full=full)
 
 
-class _Lookers:
+class _SubscriberLine:
     """The works that wait for artifacts, as a line that is walked through once."""
 
-    def __init__(self, lookers: list[Work | dict[Work, None]], number: int) -> None:
-        self._groups = iter(lookers)
+    def __init__(self, subscribers: list[Work | dict[Work, None]], number: int) -> None:
+        self._groups = iter(subscribers)
         self._group: list[Work] = []
         self._number = number
 
@@ -298,7 +302,11 @@ class _Lookers:
         while True:
             while self._group:
                 work = self._group.pop()
-                if work._phase == WAITING and work._looking is not None and work._looked != self._number:
+                if (
+                    work._phase == NOT_READY
+                    and work._awaited is not None
+                    and work._recheck_pass != self._number
+                ):
                     return work
             group = next(self._groups, None)
             if group is None:
@@ -310,7 +318,7 @@ class _Lookers:
         self._group.append(work)
 
 
-class _Pass:
+class RecheckPass:
     """One asking of everything that waits, resumable.
 
     Lines move while a pass is under way: other looks turn them, async gates put works back long after they were asked.
@@ -323,11 +331,11 @@ class _Pass:
     DONE: Final = 0
 
     def __init__(
-        self, number: int, lines: list[Task | _Lookers], began_at: int, since: float, *, full: bool
+        self, number: int, lines: list[Task | _SubscriberLine], began_at: int, since: float, *, full: bool
     ) -> None:
         self._number = number
         self._left = lines
-        self.lookers = bool(lines) and isinstance(lines[-1], _Lookers)
+        self.subscribers = bool(lines) and isinstance(lines[-1], _SubscriberLine)
         self._portion = 1
         self._turn = 0
         self._company = _COMPANY
@@ -337,7 +345,7 @@ class _Pass:
         self.since = since
         self.complete = False
 
-    def run(self, judge: Callable[[Work], int], until: float, now: Callable[[], float]) -> int:
+    def run(self, check: Callable[[Work], int], until: float, now: Callable[[], float]) -> int:
         """Ask on. Returns MORE, BLOCKED or DONE."""
         left = self._left
         asked = 0
@@ -349,27 +357,27 @@ class _Pass:
             line = left[self._turn]
             portion = 1 << 30 if self.full else self._portion
             found = 0
-            route: Route | None = None
+            run_queue: RunQueue | None = None
             verdict = MISS
             through = False
             while portion > 0:
-                work = line.next() if isinstance(line, _Lookers) else Looks._next(line)
+                work = line.next() if isinstance(line, _SubscriberLine) else Rechecker._next(line)
                 if work is None:
                     through = True
                     break
-                if work._looked == self._number and isinstance(line, Task):
+                if work._recheck_pass == self._number and isinstance(line, Task):
                     line.waiting.appendleft(work)
                     through = True
                     break
-                work._looked = self._number
-                verdict = judge(work)
+                work._recheck_pass = self._number
+                verdict = check(work)
                 if verdict == HIT:
                     found += 1
-                    route = work._task.route
+                    run_queue = work._task.run_queue
                     self.hits += 1  # where one is ready there are more: hits do not count against the portion
                 elif verdict == LATER:
-                    work._looked = 0
-                    if isinstance(line, _Lookers):
+                    work._recheck_pass = 0
+                    if isinstance(line, _SubscriberLine):
                         line.put_back(work)
                     break
                 else:
@@ -381,7 +389,12 @@ class _Pass:
                 asked += 1
                 if asked & 7 == 0 and now() > until:
                     return self.MORE
-            if found and route is not None and not self.full and route.backlog() >= route.free_slots():
+            if (
+                found
+                and run_queue is not None
+                and not self.full
+                and run_queue.backlog() >= run_queue.free_slots()
+            ):
                 return self.DONE
             if through:
                 del left[self._turn]

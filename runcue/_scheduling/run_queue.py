@@ -1,6 +1,6 @@
 """The pending set: in which order works are taken, and who competes for the same services.
 
-Lives here: `Ordered`, a priority order that costs nothing while works arrive in order, and `Route`, the works that
+Lives here: `Ordered`, a priority order that costs nothing while works arrive in order, and `RunQueue`, the works that
 need the same set of services.
 
 Must not know: gates, time, event loops. It is told when a work changes its place.
@@ -12,72 +12,72 @@ from collections import deque
 from typing import Any
 
 from runcue._limits.service import Service
-from runcue._model.phases import FRESH, READY
+from runcue._model.phases import NEW, READY
 from runcue._model.work import Work
-from runcue._scheduling.priority_queue import Ordered
+from runcue._scheduling.priority_queue import PriorityQueue
 
-__all__ = ["Route"]
+__all__ = ["RunQueue"]
 
 
-class Route:
+class RunQueue:
     """Works that need exactly these services, and run in the same kind of place.
 
     Attributes:
         services: Taken all or none.
         is_async: Whether its works run in the event loop.
-        rivals: Other routes that share a service with this one; order is kept among all of them.
-        fresh: Works that nobody has asked about yet, in submission order. Entries that are no longer FRESH are skipped.
+        contenders: Other run queues that share a service with this one; order is kept among all of them.
+        fresh: Works that nobody has asked about yet, in submission order. Entries that are no longer NEW are skipped.
         ready: Works whose gate said yes.
         starting: Workers on their way that have not taken a work yet, in the order in which they will come.
         asking: Async gates that are being awaited.
         timed: Whether starts have to be stamped.
         unasked: Works that were put into `ready` without having been asked again, as long as there is room. Entries
             that are no longer READY are skipped.
-        held_for: The route whose work has waited for too long; this one leaves it the slots that they share.
+        held_for: The run queue whose work has waited for too long; this one leaves it the slots that they share.
     """
 
     __slots__ = (
         "asking",
-        "dead_fresh",
-        "fresh",
+        "contenders",
         "held_for",
         "is_async",
-        "only",
+        "new",
+        "new_tombstones",
+        "rate_limited",
         "ready",
-        "rivals",
         "services",
+        "sole_slots",
         "starting",
-        "timed",
         "unasked",
     )
 
     def __init__(self, services: tuple[Service, ...], is_async: bool) -> None:
         self.services = services
         self.is_async = is_async
-        self.rivals: list[Route] = []
-        self.fresh: deque[Work] = deque()
-        self.dead_fresh = 0
-        self.ready = Ordered()
+        self.contenders: list[RunQueue] = []
+        self.new: deque[Work] = deque()
+        self.new_tombstones = 0
+        self.ready = PriorityQueue()
         self.starting: deque[Any] = deque()
         self.asking = 0
         self.unasked: deque[Work] = deque()
-        self.held_for: Route | None = None
-        self.timed = False
-        self.only: Service | None = None
+        self.held_for: RunQueue | None = None
+        self.rate_limited = False
+        self.sole_slots: Service | None = None
         self.look_at_limits()
 
     def look_at_limits(self) -> None:
         """Note what kind of limits the services have."""
         services = self.services
-        self.timed = any(service.timed for service in services)
+        self.rate_limited = any(service.rate_limited for service in services)
         # The common case, one service with slots and no rate, is decided by one comparison.
         simple = len(services) == 1 and services[0].rate is None and services[0].limiter is None
-        self.only = services[0] if simple else None
+        self.sole_slots = services[0] if simple else None
 
     def has_room(self, now: float) -> bool:
         """Whether its services allow one more start at this instant."""
-        if self.only is not None:
-            return self.only.active < self.only.concurrent
+        if self.sole_slots is not None:
+            return self.sole_slots.active < self.sole_slots.concurrent
         # A plain loop: this is asked several times for each work, and a generator would cost more than the answer.
         for service in self.services:
             if service.active >= service.concurrent or not service.has_token(now):
@@ -92,9 +92,9 @@ class Route:
 
     def free_slots(self) -> int:
         """How many more could run at the same time, whatever the rate says."""
-        only = self.only
-        if only is not None:
-            return only.concurrent - only.active
+        sole_slots = self.sole_slots
+        if sole_slots is not None:
+            return sole_slots.concurrent - sole_slots.active
         free = 1 << 30
         for service in self.services:
             free = min(free, service.concurrent - service.active)
@@ -109,14 +109,14 @@ class Route:
         ready = self.ready.peek()
         if ordered:
             return ready
-        fresh = self.fresh
-        while fresh and fresh[0]._phase != FRESH:
-            fresh.popleft()
-            self.dead_fresh -= 1
-        if not fresh:
+        new = self.new
+        while new and new[0]._phase != NEW:
+            new.popleft()
+            self.new_tombstones -= 1
+        if not new:
             return ready
-        first = fresh[0]
-        if ready is None or (first._key, first._seq) < (ready._key, ready._seq):
+        first = new[0]
+        if ready is None or (first._order_key, first._seq) < (ready._order_key, ready._seq):
             return first
         return ready
 
@@ -124,8 +124,8 @@ class Route:
         """Take out what `peek()` would return."""
         work = self.peek(ordered)
         if work is not None:
-            if work._phase == FRESH:
-                self.fresh.popleft()
+            if work._phase == NEW:
+                self.new.popleft()
             else:
                 self.ready.drop(work)
         return work
@@ -133,7 +133,7 @@ class Route:
     def backlog(self, ordered: bool = False) -> int:
         """How many works could be taken if there was room; with `ordered`, of those that were asked."""
         ready = len(self.ready)
-        return ready if ordered else len(self.fresh) - self.dead_fresh + ready
+        return ready if ordered else len(self.new) - self.new_tombstones + ready
 
     def wants_worker(self, ordered: bool) -> bool:
         """Whether there are more works, and more free slots for them, than workers are on their way."""
@@ -143,13 +143,13 @@ class Route:
                 return False
             self.held_for = None
         starting = len(self.starting)
-        only = self.only
-        if only is not None:
-            if only.active + starting >= only.concurrent:
+        sole_slots = self.sole_slots
+        if sole_slots is not None:
+            if sole_slots.active + starting >= sole_slots.concurrent:
                 return False
         elif self.free_slots() <= starting:
             return False
-        if not ordered and len(self.fresh) - self.dead_fresh > starting:
+        if not ordered and len(self.new) - self.new_tombstones > starting:
             return True
         return self.backlog(ordered) > starting
 
@@ -160,9 +160,9 @@ class Route:
             unasked.popleft()
         unasked.append(work)
 
-    def bury_fresh(self) -> None:
+    def discard_new_later(self) -> None:
         """Note that a work in `fresh` left its place in another way."""
-        self.dead_fresh += 1
-        if self.dead_fresh > 64 and self.dead_fresh * 2 > len(self.fresh):
-            self.fresh = deque(work for work in self.fresh if work._phase == FRESH)
-            self.dead_fresh = 1  # the one that is about to leave is still FRESH
+        self.new_tombstones += 1
+        if self.new_tombstones > 64 and self.new_tombstones * 2 > len(self.new):
+            self.new = deque(work for work in self.new if work._phase == NEW)
+            self.new_tombstones = 1  # the one that is about to leave is still NEW

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from runcue._artifacts import publication
-from runcue._artifacts.publication import PREFIX, Publication, Staged, atomic_write, clear_dead
+from runcue._artifacts.publication import PREFIX, OutputTransaction, StagedFile, atomic_write, clear_dead
 from runcue._model.errors import ConfigurationError, PublishError, RuncueError, UsageError
 
 needs_claims = pytest.mark.skipif(
@@ -44,8 +44,8 @@ def temps(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.name.startswith(PREFIX))
 
 
-def staged(target: Path | str, text: str = "new", **options: Any) -> Staged:
-    output = Staged(str(target), **options)
+def staged(target: Path | str, text: str = "new", **options: Any) -> StagedFile:
+    output = StagedFile(str(target), **options)
     with output as file:
         file.write(text)
     return output
@@ -65,14 +65,14 @@ def test_a_staged_file_appears_when_it_is_published_and_not_before(tmp_path: Pat
 
 
 def test_a_temp_file_stands_beside_its_target_and_tells_its_name(tmp_path: Path) -> None:
-    with Staged(str(tmp_path / "report.txt")) as file:
+    with StagedFile(str(tmp_path / "report.txt")) as file:
         assert Path(file.name).parent == tmp_path
         assert publication._TEMP.match(Path(file.name).name)
         assert file.name.endswith("-report.txt")
 
 
 def test_another_program_may_write_to_the_temp_file(tmp_path: Path) -> None:
-    output = Staged(str(tmp_path / "report.txt"))
+    output = StagedFile(str(tmp_path / "report.txt"))
     with output as file:
         Path(file.name).write_text("by another program")
     output.publish()
@@ -80,7 +80,7 @@ def test_another_program_may_write_to_the_temp_file(tmp_path: Path) -> None:
 
 
 def test_an_exception_discards_what_was_written_and_gets_through(tmp_path: Path) -> None:
-    output = Staged(str(tmp_path / "report.txt"))
+    output = StagedFile(str(tmp_path / "report.txt"))
     with pytest.raises(ZeroDivisionError), output as file:
         file.write("half" + str(1 / 0))
     assert list(tmp_path.iterdir()) == []
@@ -92,7 +92,7 @@ def test_an_exception_discards_what_was_written_and_gets_through(tmp_path: Path)
 def test_the_writers_exception_is_told_though_closing_fails_as_well(
     tmp_path: Path, no_room: Callable[[Any], None]
 ) -> None:
-    output = Staged(str(tmp_path / "report.txt"))
+    output = StagedFile(str(tmp_path / "report.txt"))
     no_room(output.__enter__())
     assert not output.__exit__(KeyError, KeyError("mine"), None)
     assert list(tmp_path.iterdir()) == []
@@ -104,7 +104,7 @@ def test_a_disk_that_is_full_when_the_file_is_closed_leaves_the_old_one(
     (tmp_path / "report.txt").write_text("old")
     with (
         pytest.raises(PublishError, match="No space left") as caught,
-        Staged(str(tmp_path / "report.txt")) as file,
+        StagedFile(str(tmp_path / "report.txt")) as file,
     ):
         no_room(file)
     assert caught.value.errno == errno.ENOSPC
@@ -128,7 +128,7 @@ def no_room() -> Callable[[Any], None]:
 
 
 def test_a_program_that_is_started_meanwhile_does_not_keep_the_claim(tmp_path: Path) -> None:
-    output = Staged(str(tmp_path / "report.txt"))
+    output = StagedFile(str(tmp_path / "report.txt"))
     with output as file:
         assert output._claim is not None
         assert not os.get_inheritable(output._claim)
@@ -136,8 +136,8 @@ def test_a_program_that_is_started_meanwhile_does_not_keep_the_claim(tmp_path: P
 
 
 def test_discarding_is_for_any_time_and_any_number_of_times(tmp_path: Path) -> None:
-    Staged(str(tmp_path / "never entered")).discard()
-    output = Staged(str(tmp_path / "open"))
+    StagedFile(str(tmp_path / "never entered")).discard()
+    output = StagedFile(str(tmp_path / "open"))
     with output as file:
         output.discard()
         output.discard()
@@ -168,7 +168,7 @@ def test_text_modes_write_utf_8(tmp_path: Path, mode: str) -> None:
 
 @pytest.mark.parametrize("mode", ["wb", "bw", "wb+", "w+b", "xb", "xb+"])
 def test_binary_modes_write_bytes(tmp_path: Path, mode: str) -> None:
-    output = Staged(str(tmp_path / "report.bin"), mode)
+    output = StagedFile(str(tmp_path / "report.bin"), mode)
     with output as file:
         file.write(b"\x00\xff\n")
     output.publish()
@@ -176,7 +176,7 @@ def test_binary_modes_write_bytes(tmp_path: Path, mode: str) -> None:
 
 
 def test_a_plus_lets_the_writer_read_what_it_wrote(tmp_path: Path) -> None:
-    with Staged(str(tmp_path / "report.txt"), "w+") as file:
+    with StagedFile(str(tmp_path / "report.txt"), "w+") as file:
         file.write("abc")
         file.seek(0)
         assert file.read() == "abc"
@@ -192,7 +192,7 @@ def test_another_encoding_is_used(tmp_path: Path) -> None:
 )
 def test_a_mode_that_writes_no_whole_file_is_refused_by_name(tmp_path: Path, mode: Any) -> None:
     with pytest.raises(ConfigurationError, match="'w', 'wt', 'wb', 'w\\+' or 'wb\\+'") as caught:
-        Staged(str(tmp_path / "report.txt"), mode)
+        StagedFile(str(tmp_path / "report.txt"), mode)
     assert repr(mode) in str(caught.value)
     assert list(tmp_path.iterdir()) == []
 
@@ -200,24 +200,24 @@ def test_a_mode_that_writes_no_whole_file_is_refused_by_name(tmp_path: Path, mod
 @pytest.mark.parametrize("encoding", ["no-such", "hex", 7, "a\0b"])
 def test_an_encoding_that_is_none_is_refused_before_anything_is_made(tmp_path: Path, encoding: Any) -> None:
     with pytest.raises(ConfigurationError, match="text encoding"):
-        Staged(str(tmp_path / "report.txt"), "w", encoding)
+        StagedFile(str(tmp_path / "report.txt"), "w", encoding)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_bytes_have_no_encoding(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="takes no encoding: 'utf-8'"):
-        Staged(str(tmp_path / "report.txt"), "wb", "utf-8")
+        StagedFile(str(tmp_path / "report.txt"), "wb", "utf-8")
 
 
 @pytest.mark.parametrize("target", ["", "a\0b", "folder/", 7, None, b"report.txt"])
 def test_what_names_no_file_is_refused(target: Any) -> None:
     with pytest.raises(ConfigurationError):
-        Staged(target)
+        StagedFile(target)
 
 
 def test_x_refuses_what_exists_when_it_is_opened(tmp_path: Path) -> None:
     target = tmp_path / "report.txt"
-    output = Staged(str(target), "x")
+    output = StagedFile(str(target), "x")
     target.write_text("old")
     with pytest.raises(PublishError, match="it exists, and mode 'x'") as caught, output:
         pass
@@ -248,7 +248,7 @@ def test_what_is_secret_is_secret_from_the_first_instant(tmp_path: Path, monkeyp
     target = tmp_path / "secret.txt"
     target.write_text("old")
     target.chmod(0o600)
-    with Staged(str(target)) as file:
+    with StagedFile(str(target)) as file:
         assert stat.S_IMODE(os.fstat(file.fileno()).st_mode) == 0o600
 
 
@@ -286,7 +286,7 @@ def test_a_symlink_stays_one_and_what_it_leads_to_is_replaced(tmp_path: Path) ->
     real.write_text("old")
     link = tmp_path / "link.txt"
     link.symlink_to("real/report.txt")
-    publication = Publication()
+    publication = OutputTransaction()
     with publication.open(str(link)) as file:
         assert Path(file.name).parent == real.parent
         file.write("new")
@@ -317,7 +317,7 @@ def test_a_relative_path_means_the_folder_it_was_staged_in(tmp_path: Path, monke
     (tmp_path / "here").mkdir()
     (tmp_path / "there").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    publication = Publication()
+    publication = OutputTransaction()
     output = publication.open("sub/report.txt")
     monkeypatch.chdir(tmp_path / "there")
     with output as file:
@@ -331,7 +331,7 @@ def test_a_relative_path_means_the_folder_it_was_staged_in(tmp_path: Path, monke
     "name", ["n" * 255, "ü" * 127 + "x", "🎈" * 63 + ".md", "Übergrößen träger 日本語.txt", " ", "-"]
 )
 def test_any_name_that_a_file_can_have_is_published(tmp_path: Path, name: str) -> None:
-    output = Staged(str(tmp_path / name))
+    output = StagedFile(str(tmp_path / name))
     with output as file:
         temp = Path(file.name).name
         assert temp in os.listdir(tmp_path)  # noqa: PTH208 - the name itself, not a path
@@ -342,7 +342,7 @@ def test_any_name_that_a_file_can_have_is_published(tmp_path: Path, name: str) -
 
 
 def test_a_temp_file_keeps_the_suffix_by_which_libraries_tell_a_format(tmp_path: Path) -> None:
-    with Staged(str(tmp_path / ("n" * 250 + ".png"))) as file:
+    with StagedFile(str(tmp_path / ("n" * 250 + ".png"))) as file:
         assert file.name.endswith("nnn.png")
 
 
@@ -424,13 +424,13 @@ def test_a_name_too_long_is_refused_before_anything_is_written(tmp_path: Path) -
 # All that one work has staged
 
 
-def write(publication: Publication, target: Path, text: str = "new", **options: Any) -> None:
+def write(publication: OutputTransaction, target: Path, text: str = "new", **options: Any) -> None:
     with publication.open(str(target), **options) as file:
         file.write(text)
 
 
 def test_all_is_published_together_in_the_order_of_staging(tmp_path: Path) -> None:
-    publication = Publication()
+    publication = OutputTransaction()
     targets = [tmp_path / "b" / "two", tmp_path / "a" / "one", tmp_path / "three"]
     for target in targets:
         write(publication, target)
@@ -457,7 +457,7 @@ def test_all_is_on_the_disk_before_the_first_rename_and_each_folder_is_synced_on
     monkeypatch.setattr(os, "fsync", seen_fsync)
     monkeypatch.setattr(os, "replace", seen_replace)
     (tmp_path / "other").mkdir()
-    publication = Publication()
+    publication = OutputTransaction()
     for target in ("one", "two", "other/three"):
         write(publication, tmp_path / target)
     write(publication, tmp_path / "fast", durable=False)
@@ -502,7 +502,7 @@ def test_a_filesystem_that_cannot_sync_folders_is_as_good_but_a_failing_disk_is_
 @needs_posix
 def test_staged_twice_the_second_counts(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("report.txt")
-    publication = Publication()
+    publication = OutputTransaction()
     write(publication, tmp_path / "report.txt", "first")
     write(publication, tmp_path / "other.txt", "other")
     write(publication, tmp_path / "link", "second")
@@ -512,7 +512,7 @@ def test_staged_twice_the_second_counts(tmp_path: Path) -> None:
 
 
 def test_what_failed_and_was_caught_is_not_published_and_the_rest_is(tmp_path: Path) -> None:
-    publication = Publication()
+    publication = OutputTransaction()
     write(publication, tmp_path / "good")
     with pytest.raises(ZeroDivisionError), publication.open(str(tmp_path / "bad")) as file:
         file.write(str(1 / 0))
@@ -523,7 +523,7 @@ def test_what_failed_and_was_caught_is_not_published_and_the_rest_is(tmp_path: P
 
 
 def test_a_file_still_open_is_an_error_and_nothing_is_published(tmp_path: Path) -> None:
-    publication = Publication()
+    publication = OutputTransaction()
     write(publication, tmp_path / "good")
     with publication.open(str(tmp_path / "open")) as file:
         with pytest.raises(ConfigurationError, match=r"open' cannot be published: .* still open"):
@@ -533,7 +533,7 @@ def test_a_file_still_open_is_an_error_and_nothing_is_published(tmp_path: Path) 
 
 
 def test_a_with_that_was_forgotten_is_an_error(tmp_path: Path) -> None:
-    publication = Publication()
+    publication = OutputTransaction()
     publication.open(str(tmp_path / "report.txt"))
     with pytest.raises(ConfigurationError, match="not entered"):
         publication.publish()
@@ -553,7 +553,7 @@ def make_a_folder_of_the_target(folder: Path) -> None:
 def test_what_fails_before_the_first_rename_publishes_nothing(
     tmp_path: Path, mischief: Callable[[Path], None], text: str
 ) -> None:
-    publication = Publication()
+    publication = OutputTransaction()
     write(publication, tmp_path / "one")
     write(publication, tmp_path / "two")
     mischief(tmp_path)
@@ -585,7 +585,7 @@ def test_a_rename_that_fails_after_others_says_what_is_published(tmp_path: Path,
         replace(temp, target)
 
     monkeypatch.setattr(os, "replace", fail_second)
-    publication = Publication()
+    publication = OutputTransaction()
     for name in ("one", "two", "three"):
         write(publication, tmp_path / name)
     with pytest.raises(
@@ -597,7 +597,7 @@ def test_a_rename_that_fails_after_others_says_what_is_published(tmp_path: Path,
 
 
 def test_after_a_discard_nothing_is_written_or_published_any_more(tmp_path: Path) -> None:
-    publication = Publication()
+    publication = OutputTransaction()
     write(publication, tmp_path / "one")
     before = publication.open(str(tmp_path / "two"))
     publication.discard()
@@ -611,14 +611,14 @@ def test_after_a_discard_nothing_is_written_or_published_any_more(tmp_path: Path
 
 
 def test_after_a_publication_nothing_is_staged_any_more(tmp_path: Path) -> None:
-    publication = Publication()
+    publication = OutputTransaction()
     publication.publish()
     with pytest.raises(UsageError, match="its work has ended"):
         publication.open(str(tmp_path / "late"))
 
 
 def test_a_thread_that_still_writes_is_not_waited_for(tmp_path: Path) -> None:
-    publication = Publication()
+    publication = OutputTransaction()
     writing, discarded = threading.Event(), threading.Event()
     outcome: list[object] = []
 
@@ -646,7 +646,7 @@ def test_a_thread_that_still_writes_is_not_waited_for(tmp_path: Path) -> None:
 
 
 def test_a_discard_while_a_file_is_being_opened_leaves_nothing(tmp_path: Path, monkeypatch: Any) -> None:
-    files = Publication()
+    files = OutputTransaction()
     create = publication._create
 
     def discarded_meanwhile(*args: Any) -> Any:
@@ -664,7 +664,7 @@ def test_a_discard_while_a_file_is_being_opened_leaves_nothing(tmp_path: Path, m
 
 
 def test_a_discard_while_the_disk_is_waited_for_wins(tmp_path: Path, monkeypatch: Any) -> None:
-    publication = Publication()
+    publication = OutputTransaction()
     monkeypatch.setattr(os, "fsync", lambda _: publication.discard())
     write(publication, tmp_path / "one")
     write(publication, tmp_path / "two")
@@ -683,7 +683,7 @@ def test_no_file_is_left_open_whatever_happened(tmp_path: Path, monkeypatch: Any
     before = open_files()
     atomic_write(tmp_path / "one", "new")
     staged(tmp_path / "two").discard()
-    with pytest.raises(ZeroDivisionError), Staged(str(tmp_path / "three")) as file:
+    with pytest.raises(ZeroDivisionError), StagedFile(str(tmp_path / "three")) as file:
         file.write(str(1 / 0))
     monkeypatch.setattr(builtins, "open", fail)
     with pytest.raises(PublishError, match="Too many open files"):
@@ -784,7 +784,7 @@ def test_a_folder_that_is_missing_has_no_dead(tmp_path: Path) -> None:
 @needs_claims
 def test_what_this_process_writes_or_has_staged_is_alive(tmp_path: Path) -> None:
     kept = staged(tmp_path / "staged")
-    with Staged(str(tmp_path / "open")) as file:
+    with StagedFile(str(tmp_path / "open")) as file:
         assert clear_dead(tmp_path) == 0
         file.write("new")
     assert len(temps(tmp_path)) == 2
@@ -795,7 +795,7 @@ def test_what_this_process_writes_or_has_staged_is_alive(tmp_path: Path) -> None
 @needs_claims
 def test_what_another_thread_writes_is_alive(tmp_path: Path) -> None:
     cleared: list[int] = []
-    with Staged(str(tmp_path / "open")):
+    with StagedFile(str(tmp_path / "open")):
         thread = threading.Thread(target=lambda: cleared.append(clear_dead(tmp_path)))
         thread.start()
         thread.join(10)
@@ -925,7 +925,7 @@ def without_claims(request: pytest.FixtureRequest, monkeypatch: Any) -> None:
 
 @pytest.mark.usefixtures("without_claims")
 def test_without_claims_it_publishes_all_the_same(tmp_path: Path) -> None:
-    publication = Publication()
+    publication = OutputTransaction()
     write(publication, tmp_path / "one")
     write(publication, tmp_path / "two")
     assert len(publication.publish()) == 2

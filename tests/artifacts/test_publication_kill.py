@@ -1,4 +1,4 @@
-"""Publication of files by processes that are killed with SIGKILL, at any instant: no clean-up code of theirs runs."""
+"""OutputTransaction of files by processes that are killed with SIGKILL, at any instant: no clean-up code of theirs runs."""
 
 import random
 import signal
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from runcue._artifacts import publication
-from runcue._artifacts.publication import PREFIX, Staged, clear_dead
+from runcue._artifacts.publication import PREFIX, StagedFile, clear_dead
 
 pytestmark = pytest.mark.skipif(
     not publication.CLAIMS,
@@ -20,8 +20,8 @@ pytestmark = pytest.mark.skipif(
 
 HOLDS = """
 import sys
-from runcue._artifacts.publication import Staged
-with Staged(sys.argv[1], durable=False) as file:
+from runcue._artifacts.publication import StagedFile
+with StagedFile(sys.argv[1], durable=False) as file:
     file.write("half")
     file.flush()
     print(file.name, flush=True)
@@ -45,7 +45,7 @@ os.wait()
 # renaming does (ext4 then waits for the disk), or hardly a kill would hit it.
 REPUBLISHES = """
 import os, signal, sys, time
-from runcue._artifacts.publication import Publication
+from runcue._artifacts.publication import OutputTransaction
 target = sys.argv[1]
 for line in sys.stdin:
     child = os.fork()
@@ -53,7 +53,7 @@ for line in sys.stdin:
         print("started", flush=True)
         for number in range(10**6):
             size = number % 3 + 1
-            publication = Publication()
+            publication = OutputTransaction()
             with publication.open(target, "wb", durable=number % 4 == 0) as file:
                 for _ in range(size):
                     file.write(bytes([size]) * 2**20)
@@ -110,7 +110,7 @@ def test_what_a_living_process_writes_is_left_alone_until_it_is_killed(
     assert temp.read_text() == "half"
     assert clear_dead(tmp_path) == 0
     assert temp.exists()
-    with Staged(str(tmp_path / "mine.txt")) as file:
+    with StagedFile(str(tmp_path / "mine.txt")) as file:
         mine = Path(file.name)
         process.send_signal(signal.SIGKILL)
         assert process.wait(10) == -signal.SIGKILL

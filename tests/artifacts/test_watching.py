@@ -259,14 +259,14 @@ def test_what_changes_once_start_has_returned_is_never_missed(
         ear = Ear()
         made.clear()
         started.clear()
-        maker = threading.Thread(target=makes, args=(folder / "sub",))
-        maker.start()
+        producer = threading.Thread(target=makes, args=(folder / "sub",))
+        producer.start()
         watcher = watch(folder, ear, force_polling=polling)
         first = len(made) + 1  # the one that is being made may be either
         mine = folder / "mine"
         mine.touch()
         started.set()
-        maker.join()
+        producer.join()
         assert ear.hears(mine, *made[first:])
         watcher.stop()
 
@@ -291,8 +291,8 @@ def test_stop_returns_at_once_and_nothing_is_told_after_it(folder: Path, watch: 
             n += 1
             (folder / str(n % 500)).write_text(str(n))
 
-    maker = threading.Thread(target=makes)
-    maker.start()
+    producer = threading.Thread(target=makes)
+    producer.start()
     assert busy.wait(PATIENCE)
     began = time.monotonic()
     watcher.stop()
@@ -303,7 +303,7 @@ def test_stop_returns_at_once_and_nothing_is_told_after_it(folder: Path, watch: 
     assert thread is not None
     thread.join(PATIENCE)
     ended.set()
-    maker.join()
+    producer.join()
     assert not thread.is_alive()
     assert late == []
 

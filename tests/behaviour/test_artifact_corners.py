@@ -26,7 +26,7 @@ COMPLETED, PENDING = runcue.WorkState.COMPLETED, runcue.WorkState.PENDING
 RUNNING, CANCELLED = runcue.WorkState.RUNNING, runcue.WorkState.CANCELLED
 
 
-def maker(cue: runcue.Cue, *, lasts: float = 10.0, **options: Any) -> list[str]:
+def producer(cue: runcue.Cue, *, lasts: float = 10.0, **options: Any) -> list[str]:
     """Registers "make", which makes its flags within so many seconds; notes whose handler was entered."""
     ran: list[str] = []
     options.setdefault("outputs", Flag("x"))
@@ -68,7 +68,7 @@ async def test_an_heir_that_is_up_to_date_is_skipped_at_once_though_its_service_
     cue.service("api", rate="1/hour")
     i, x = Flag("i"), Flag("x")
     stale = True
-    maker(cue, inputs=i, outputs=x, uses="api")
+    producer(cue, inputs=i, outputs=x, uses="api")
     cue.is_stale(task="make")(lambda work: stale)
     if ordered:
         cue.priority(lambda ctx: 0.5)
@@ -82,7 +82,7 @@ async def test_an_heir_that_is_up_to_date_is_skipped_at_once_though_its_service_
         await cue.submit("burn")
         await cue.drain()
         there(cue, i)
-        leader, joiner = [await cue.submit("make") for _ in range(2)]
+        leader, follower = [await cue.submit("make") for _ in range(2)]
         await asyncio.sleep(1.0)
         there(cue, x)
         if held:
@@ -90,7 +90,7 @@ async def test_an_heir_that_is_up_to_date_is_skipped_at_once_though_its_service_
             await asyncio.sleep(1.0)
         stale = False
         await cue.cancel(leader)
-        assert (await joiner.wait()).skipped
+        assert (await follower.wait()).skipped
         assert clock() == (6.0 if held else 1.0)
 
 
@@ -117,12 +117,12 @@ async def test_an_heir_has_the_priority_that_it_is_asked_for() -> None:
         await cue.submit("t", params={"n": 0})
         await asyncio.sleep(0.1)
         await cue.submit("t", params={"n": 1})
-        leader, heir = [await cue.submit("t", params={"n": 2}) for _ in range(2)]
+        leader, successor = [await cue.submit("t", params={"n": 2}) for _ in range(2)]
         await asyncio.sleep(0.1)
         await cue.cancel(leader)
         await cue.submit("t", params={"n": 3})
     assert ran == [0, 1, 3, 2]
-    assert asked.count(heir) == 1
+    assert asked.count(successor) == 1
 
 
 @pytest.mark.rule(17, 28)
@@ -209,11 +209,11 @@ async def test_the_time_out_of_a_thread_is_shared_with_those_who_joined_late() -
     def make(work: runcue.Work) -> None: ...
 
     async with cue:
-        leader, heir = [await cue.submit("make") for _ in range(2)]
+        leader, successor = [await cue.submit("make") for _ in range(2)]
         await asyncio.sleep(15.0)
         late = await cue.submit("make")
         await cue.cancel(leader)
-        for handle in (heir, late):
+        for handle in (successor, late):
             with pytest.raises(runcue.WorkTimeout):
                 await handle.result()
             assert heard.of(handle) == ["failure"]
@@ -227,7 +227,7 @@ async def test_what_has_joined_a_running_work_is_not_pending() -> None:
     cue = runcue.Cue(recheck=False, pending_timeout=10.0, pending_warn_after=5.0)
     warned: list[str] = []
     cue.on_pending_warning(lambda work, seconds: warned.append(work.id))
-    maker(cue, lasts=100.0)
+    producer(cue, lasts=100.0)
     async with cue:
         handles = [await cue.submit("make") for _ in range(2)]
         await asyncio.sleep(1.0)
@@ -250,8 +250,8 @@ async def test_a_handler_that_cancels_its_own_work_in_its_first_step_goes_on_for
         return "made"
 
     async with cue:
-        leader, heir = [await cue.submit("make") for _ in range(2)]
-        assert await heir.result() == "made"
+        leader, successor = [await cue.submit("make") for _ in range(2)]
+        assert await successor.result() == "made"
         assert leader.work.state is CANCELLED
         x.clear()
         assert (await (await cue.submit("make")).wait()).state is CANCELLED
@@ -265,7 +265,7 @@ async def test_a_handler_that_cancels_its_own_work_in_its_first_step_goes_on_for
 async def test_who_joins_by_force_has_the_leader_run_whatever_it_waits_for(phase: str) -> None:
     cue = runcue.Cue(recheck=False)
     i, x = Flag("i"), Flag("x")
-    ran = maker(cue, inputs=i, outputs=x)
+    ran = producer(cue, inputs=i, outputs=x)
     idle(cue, "before", outputs=i, lasts=5.0)
 
     async def up_to_date(work: runcue.Work) -> bool:
@@ -283,10 +283,10 @@ async def test_who_joins_by_force_has_the_leader_run_whatever_it_waits_for(phase
             await cue.submit("before", force=True)
         leader = await cue.submit("make")
         await asyncio.sleep(1.0)
-        joiner = await cue.submit("make", force=True)
+        follower = await cue.submit("make", force=True)
         if phase == "waiting":
             there(cue, i, x)
-        assert await joiner.result() == "made"
+        assert await follower.result() == "made"
     assert ran == [leader]
 
 
@@ -295,7 +295,7 @@ async def test_who_joins_by_force_has_the_leader_run_whatever_it_waits_for(phase
 async def test_readers_wait_for_the_heir_as_for_the_leader() -> None:
     cue = runcue.Cue(recheck=False)
     x, y = Flag("x"), Flag("y")
-    maker(cue, outputs=x)
+    producer(cue, outputs=x)
     at = idle(cue, "reads", inputs=x)
     async with cue:
         there(cue, x, y)
@@ -323,16 +323,16 @@ async def test_what_a_cancelled_leader_writes_is_published_for_its_heir_and_for_
             file.write(" and half")
 
     async with cue:
-        leader, heir, last = [await cue.submit("make") for _ in range(3)]
+        leader, successor, last = [await cue.submit("make") for _ in range(3)]
         await asyncio.sleep(5.0)
         await cue.cancel(leader)
-        await cue.cancel(heir)
+        await cue.cancel(successor)
         assert (await last.wait()).state is COMPLETED
         assert path.read_text(encoding="utf-8") == "half and half"
         path.unlink()
-        leader, heir = [await cue.submit("make") for _ in range(2)]
+        leader, successor = [await cue.submit("make") for _ in range(2)]
         await asyncio.sleep(5.0)
-        await cue.cancel(heir)
+        await cue.cancel(successor)
         await cue.cancel(leader)
     assert os.listdir(tmp_path) == []  # noqa: PTH208 - a list is what is compared
 
@@ -341,7 +341,7 @@ async def test_what_a_cancelled_leader_writes_is_published_for_its_heir_and_for_
 @virtual
 async def test_joiners_that_were_cancelled_are_forgotten_while_their_leader_runs() -> None:
     cue = runcue.Cue(recheck=False, keep=0)
-    maker(cue, lasts=100.0)
+    producer(cue, lasts=100.0)
     async with cue:
         await cue.submit("make")
         await asyncio.sleep(1.0)
@@ -365,7 +365,7 @@ async def test_params_that_cannot_be_compared_are_other_params() -> None:
             raise ValueError("ambiguous")
 
     cue = runcue.Cue(recheck=False)
-    maker(cue)
+    producer(cue)
     async with cue:
         await cue.submit("make", params={"n": Odd()})
         with pytest.raises(runcue.DuplicateWork):

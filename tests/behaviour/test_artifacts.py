@@ -342,7 +342,7 @@ async def test_an_artifact_is_asked_at_most_twice_for_each_work_that_needs_it(wa
     ran = worker(cue, uses="one", lasts=1.0)
 
     @cue.task("maker", outputs=flag)
-    async def maker(work: runcue.Work) -> None:
+    async def producer(work: runcue.Work) -> None:
         await asyncio.sleep(10.0)
         flag.touch()
 
@@ -737,7 +737,7 @@ async def test_a_reader_waits_for_its_maker_and_is_then_judged_by_what_is_there(
         there(cue, *([x] if valid else []), out)
         if state == "pending":
             await cue.submit("busy")
-        maker = await cue.submit("makes", force=ends != "is skipped")
+        producer = await cue.submit("makes", force=ends != "is skipped")
         reader = await cue.submit("reads")
         await asyncio.sleep(4.0)
         if ends == "is skipped" and valid:
@@ -745,14 +745,14 @@ async def test_a_reader_waits_for_its_maker_and_is_then_judged_by_what_is_there(
             return
         assert reader.work.state is PENDING, "not skipped, though its output is newer than its input"
         if ends == "is cancelled":
-            await cue.cancel(maker)
-        await maker.wait()
+            await cue.cancel(producer)
+        await producer.wait()
         await cue.drain()
         if ends == "completes":
             assert ran == ["reads"]
         elif valid:
             assert reader.work.skipped
-            assert reader.work.completed_at == maker.work.completed_at, "at once"
+            assert reader.work.completed_at == producer.work.completed_at, "at once"
         else:
             assert reader.work.state is PENDING
         await cue.cancel(reader)
@@ -856,12 +856,12 @@ async def test_a_reader_whose_maker_has_no_slot_for_an_hour_is_judged_when_the_m
     async with cue:
         there(cue, x)
         await cue.submit("burn")
-        maker = await cue.submit("makes", force=True)
+        producer = await cue.submit("makes", force=True)
         reader = await cue.submit("reads")
         await asyncio.sleep(HOUR / 2)
         assert reader.work.state is PENDING
         assert ran == []
-        await cue.cancel(maker)
+        await cue.cancel(producer)
         await reader.wait()
         assert clock() == HOUR / 2
     assert ran == ["reads"]
@@ -989,13 +989,13 @@ async def test_time_spent_held_counts_as_pending_and_is_no_stall_while_the_maker
     worker(cue, "makes", outputs=x, lasts=100.0)
     worker(cue, "reads", inputs=x)
     async with cue:
-        maker = await cue.submit("makes")
+        producer = await cue.submit("makes")
         reader = await cue.submit("reads")
         await reader.wait()
         assert clock() == 20.0
         assert isinstance(reader.work.exception, runcue.PendingTimeout)
         assert "makes" in str(reader.work.error)
-        assert (await maker.wait()).state is COMPLETED
+        assert (await producer.wait()).state is COMPLETED
 
 
 @pytest.mark.rule(21, 27)
@@ -1059,12 +1059,12 @@ async def test_nothing_of_makers_and_readers_is_kept_when_no_work_is_kept() -> N
             await cue.submit("t", params={"n": number})
         summary = await cue.drain()
     assert summary.counts == {"completed": 160, "skipped": 0, "failed": 40, "cancelled": 0}
-    makers = cue._core.makers
-    assert not makers.of
-    assert not makers.keyed
-    assert not makers.failed
-    assert not makers.lookers
-    assert makers.looking == 0
+    dependencies = cue._core.dependencies
+    assert not dependencies.producer_of
+    assert not dependencies.keyed
+    assert not dependencies.failed
+    assert not dependencies.subscribers
+    assert dependencies.subscribed == 0
 
 
 @pytest.mark.rule(27)

@@ -1562,7 +1562,7 @@ async def test_a_slot_comes_back_however_the_handler_ends(ending: str, sync: boo
 async def test_a_slot_is_held_until_a_thread_has_really_returned() -> None:
     cue = runcue.Cue()
     cue.service("knife", concurrent=1)
-    go_on = threading.Event()
+    resume = threading.Event()
     inside = 0
     overlaps = 0
 
@@ -1571,7 +1571,7 @@ async def test_a_slot_is_held_until_a_thread_has_really_returned() -> None:
         nonlocal inside, overlaps
         inside += 1
         overlaps += inside > 1
-        go_on.wait(30)
+        resume.wait(30)
         inside -= 1
 
     async with cue:
@@ -1584,7 +1584,7 @@ async def test_a_slot_is_held_until_a_thread_has_really_returned() -> None:
         work = await cue.get(second)
         assert work is not None
         assert work.state is runcue.WorkState.PENDING
-        go_on.set()
+        resume.set()
         await second.wait()
     assert overlaps == 0
 

@@ -649,12 +649,12 @@ def test_a_wall_clock_that_jumps_changes_stamps_but_no_interval(monkeypatch: pyt
         cue.on_complete(lambda work, result, duration: durations.append(duration))
         cue.service("daily", rate="2/day")
         ready = asyncio.Event()
-        go_on = asyncio.Event()
+        resume = asyncio.Event()
 
         @cue.task("t", uses="daily", timeout=3600)
         async def t(work: runcue.Work) -> None:
             ready.set()
-            await go_on.wait()
+            await resume.wait()
 
         cue.task("never")(t)
         cue.is_ready(task="never")(never)
@@ -664,7 +664,7 @@ def test_a_wall_clock_that_jumps_changes_stamps_but_no_interval(monkeypatch: pyt
         await ready.wait()
         wall[0] += 10 * 86_400
         later = await cue.submit("never")
-        go_on.set()
+        resume.set()
         await handle.result()
         assert handle.work.created_at == pytest.approx(1_000_000, abs=1)
         assert handle.work.started_at == pytest.approx(1_000_000, abs=1)

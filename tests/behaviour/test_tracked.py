@@ -185,9 +185,9 @@ def test_changes_by_threads_at_any_moment_wake_those_that_looked() -> None:
 
 def test_what_one_cue_makes_wakes_the_works_of_another(tmp_path: Path) -> None:
     async def main() -> None:
-        maker, reader = runcue.Cue(recheck=False), runcue.Cue(recheck=False)
+        producer, reader = runcue.Cue(recheck=False), runcue.Cue(recheck=False)
 
-        @maker.task("make", outputs=tmp_path / "made")
+        @producer.task("make", outputs=tmp_path / "made")
         async def make(work: runcue.Work) -> None:
             (tmp_path / "made").touch()  # not through runcue: its end is what tells
 
@@ -199,12 +199,12 @@ def test_what_one_cue_makes_wakes_the_works_of_another(tmp_path: Path) -> None:
         async def busy(work: runcue.Work) -> None:
             await asyncio.sleep(1000)
 
-        async with maker:
+        async with producer:
             reader.start()
             await reader.submit("busy")
             handle = await reader.submit("read")
             await asyncio.sleep(1)
-            await maker.submit("make")
+            await producer.submit("make")
             assert await asyncio.wait_for(handle.result(), 1) == "read"
             await reader.stop(drain=False, timeout=1)
 

@@ -88,7 +88,7 @@ class World:
         self.params: dict[str, Any] = {}
         self.force = False
         self.gates: dict[str, bool] = {}
-        self.maker: Callable[[runcue.Work], Any] | None = None
+        self.producer: Callable[[runcue.Work], Any] | None = None
         self.while_running: Callable[[], object] = lambda: None
 
     def put(self, path: Path, content: str = "old", *, age: float) -> None:
@@ -107,15 +107,15 @@ class World:
             self.while_running()
             self.target.write_text("new")
 
-        if self.maker is not None:
-            cue.task("maker", outputs=self.source)(self.maker)
+        if self.producer is not None:
+            cue.task("maker", outputs=self.source)(self.producer)
         if "ready" in self.gates:
             cue.is_ready(task="make")(lambda work: self.gates["ready"])
         if "stale" in self.gates:
             cue.is_stale(task="make")(lambda work: self.gates["stale"])
         async with cue:
             handle = await cue.submit("make", params=self.params, force=self.force)
-            if self.maker is not None:
+            if self.producer is not None:
                 await cue.submit("maker", force=True)
             await cue.drain()
             if handle.work.state is runcue.WorkState.PENDING:
@@ -131,12 +131,12 @@ def no_input(world: World) -> None:
 
 
 def being_made(world: World) -> None:
-    async def maker(work: runcue.Work) -> None:
+    async def producer(work: runcue.Work) -> None:
         world.source.write_text("made")
 
     world.put(world.source, age=10)
     world.put(world.target, age=5)
-    world.maker = maker
+    world.producer = producer
 
 
 def no_output(world: World) -> None:

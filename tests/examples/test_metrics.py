@@ -70,13 +70,13 @@ async def test_a_scrape_shows_what_waits_what_runs_and_how_it_ended(
 ) -> None:
     cue = runcue.Cue()
     cue.service("api", concurrent=2)
-    go_on = asyncio.Event()
+    resume = asyncio.Event()
     running = asyncio.Semaphore(0)
 
     @cue.task("fetch", uses="api")
     async def fetch(work: runcue.Work) -> None:
         running.release()
-        await go_on.wait()
+        await resume.wait()
         if work.params["number"] == 4:
             raise ValueError("page 4 is damaged")
 
@@ -107,7 +107,7 @@ async def test_a_scrape_shows_what_waits_what_runs_and_how_it_ended(
     assert during("runcue_works_total", task="fetch", outcome="skipped") == 1
     assert during("runcue_works_total", task="fetch", outcome="completed") == 0
 
-    go_on.set()
+    resume.set()
     summary = await cue.stop()
     assert summary.counts == {"completed": 4, "skipped": 1, "failed": 1, "cancelled": 1}
 

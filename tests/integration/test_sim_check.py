@@ -24,8 +24,8 @@ from runcue._lifecycle.stopping import Stopping
 from runcue._limits.service import Service
 from runcue._model.phases import READY
 from runcue._scheduling.core import Core
-from runcue._scheduling.rechecking import Looks
-from runcue._scheduling.run_queue import Route
+from runcue._scheduling.rechecking import Rechecker
+from runcue._scheduling.run_queue import RunQueue
 from runcue_sim import _faults, _inflicting
 from runcue_sim._chance import Chance
 from runcue_sim._check import Found, Report, check, relevant, shrink
@@ -185,31 +185,31 @@ def rate_allows_one_too_many(patch: pytest.MonkeyPatch) -> None:
     def has_token(self: Service, now: float) -> bool:
         if self.rate is None:
             return True
-        while self.log and now - self.log[0] >= self.rate.period:
-            self.log.popleft()
-        return len(self.log) + self.unstamped <= self.rate.count
+        while self.recent_starts and now - self.recent_starts[0] >= self.rate.period:
+            self.recent_starts.popleft()
+        return len(self.recent_starts) + self.reserved <= self.rate.count
 
     patch.setattr(Service, "has_token", has_token)
 
 
 def token_is_stamped_too_early(patch: pytest.MonkeyPatch) -> None:
-    stamp = Service.stamp
-    patch.setattr(Service, "stamp", lambda self, entered, told=None: stamp(self, entered - 0.3, told))
+    stamp = Service.record_start
+    patch.setattr(Service, "record_start", lambda self, entered, told=None: stamp(self, entered - 0.3, told))
 
 
 def slots_allow_one_too_many(patch: pytest.MonkeyPatch) -> None:
-    look, free = Route.look_at_limits, Route.free_slots
+    look, free = RunQueue.look_at_limits, RunQueue.free_slots
 
-    def look_at_limits(self: Route) -> None:
+    def look_at_limits(self: RunQueue) -> None:
         look(self)
-        self.only = None
+        self.sole_slots = None
 
-    def has_room(self: Route, now: float) -> bool:
+    def has_room(self: RunQueue, now: float) -> bool:
         return all(one.active <= one.concurrent and one.has_token(now) for one in self.services)
 
-    patch.setattr(Route, "look_at_limits", look_at_limits)
-    patch.setattr(Route, "has_room", has_room)
-    patch.setattr(Route, "free_slots", lambda self: free(self) + 1)
+    patch.setattr(RunQueue, "look_at_limits", look_at_limits)
+    patch.setattr(RunQueue, "has_room", has_room)
+    patch.setattr(RunQueue, "free_slots", lambda self: free(self) + 1)
 
 
 def slot_is_given_back_before_the_handler_is_through(patch: pytest.MonkeyPatch) -> None:
@@ -264,7 +264,7 @@ def gate_is_not_asked_again_before_the_start(patch: pytest.MonkeyPatch) -> None:
     ask = Callbacks.ask
 
     def lazy(self: Callbacks, work: runcue.Work, began: float) -> Any:
-        if work._phase == READY and work._asked >= 0:
+        if work._phase == READY and work._approved_in >= 0:
             self.at = began
             return RUN
         return ask(self, work, began)
@@ -285,11 +285,11 @@ def input_that_is_being_made_is_not_waited_for(patch: pytest.MonkeyPatch) -> Non
     ask = Callbacks._ask_inputs
 
     def hasty(self: Callbacks, work: runcue.Work, declared: Any) -> int:
-        makers, self.makers = self.makers, {}
+        producer_of, self.producer_of = self.producer_of, {}
         try:
             return ask(self, work, declared)
         finally:
-            self.makers = makers
+            self.producer_of = producer_of
 
     patch.setattr(Callbacks, "_ask_inputs", hasty)
     patch.setattr(Core, "hold_if_being_made", lambda *args: False)
@@ -300,9 +300,9 @@ def work_is_lost_on_submission(patch: pytest.MonkeyPatch) -> None:
 
     def forgetful(self: Core, work: runcue.Work, now: float) -> None:
         add(self, work, now)
-        fresh = work._task.route.fresh
-        if next(count) % 9 == 0 and fresh and fresh[-1] is work:
-            fresh.pop()
+        new = work._task.run_queue.new
+        if next(count) % 9 == 0 and new and new[-1] is work:
+            new.pop()
 
     patch.setattr(Core, "add", forgetful)
 
@@ -377,14 +377,14 @@ def drain_raises(patch: pytest.MonkeyPatch) -> None:
 
 
 def callback_never_returns(patch: pytest.MonkeyPatch) -> None:
-    spend = Looks.spend_credits
+    spend = Rechecker.follow_settlements
 
-    def endless(self: Looks, until: float) -> bool:
+    def endless(self: Rechecker, until: float) -> bool:
         while self._core.settlements == 2:
             pass
         return spend(self, until)
 
-    patch.setattr(Looks, "spend_credits", endless)
+    patch.setattr(Rechecker, "follow_settlements", endless)
 
 
 PLANTS: dict[Plant, set[str]] = {

@@ -22,10 +22,10 @@ class Bucket:
     def has_room(self, now: float) -> bool:
         return now >= self.room_from
 
-    def take(self, now: float) -> None:
+    def acquire(self, now: float) -> None:
         self.taken.append(now)
 
-    def stamp(self, entered: float) -> None:
+    def record_start(self, entered: float) -> None:
         self.stamped.append(entered)
 
     def next_room(self, now: float) -> float:
@@ -34,8 +34,8 @@ class Bucket:
 
 def start(service: Service, now: float) -> None:
     """A start without any delay between hand-off and entry."""
-    service.take(now)
-    service.stamp(now)
+    service.acquire(now)
+    service.record_start(now)
     service.release()
 
 
@@ -44,15 +44,15 @@ def test_a_service_without_limits_always_has_room() -> None:
     for _ in range(1000):
         assert service.has_slot()
         assert service.has_token(0.0)
-        service.take(0.0)
-    assert not service.timed
+        service.acquire(0.0)
+    assert not service.rate_limited
 
 
 def test_a_slot_is_taken_at_the_start_and_comes_back_at_the_release() -> None:
     service = Service("knife", concurrent=2)
-    service.take(0.0)
+    service.acquire(0.0)
     assert service.has_slot()
-    service.take(0.0)
+    service.acquire(0.0)
     assert not service.has_slot()
     service.release()
     assert service.has_slot()
@@ -61,7 +61,7 @@ def test_a_slot_is_taken_at_the_start_and_comes_back_at_the_release() -> None:
 @pytest.mark.rule(2)
 def test_holding_a_slot_takes_no_token() -> None:
     service = Service("api", parse_rate("1/hour"), concurrent=1)
-    service.hold()
+    service.acquire_slot()
     assert not service.has_slot()
     assert service.has_token(0.0)
     service.release()
@@ -102,13 +102,13 @@ def test_tokens_come_back_one_by_one_not_all_at_the_turn_of_the_minute() -> None
 @pytest.mark.rule(8)
 def test_a_token_is_gone_from_hand_off_on_and_its_period_counts_from_the_stamp() -> None:
     service = Service("api", parse_rate("1/min"))
-    service.take(0.0)
-    assert service.unstamped == 1
+    service.acquire(0.0)
+    assert service.reserved == 1
     assert not service.has_token(0.0)
     # Not stamped for longer than a period: the thread has still not entered its handler.
     assert not service.has_token(1000.0)
     assert service.next_token(1000.0) == inf
-    service.stamp(1010.0)
+    service.record_start(1010.0)
     assert service.next_token(1010.0) == 1070.0
     assert not service.has_token(1069.9)
     assert service.has_token(1070.0)
@@ -118,14 +118,14 @@ def test_a_token_is_gone_from_hand_off_on_and_its_period_counts_from_the_stamp()
 def test_stamps_that_are_reported_out_of_order_count_in_order() -> None:
     service = Service("api", parse_rate("4/min"))
     for _ in range(4):
-        service.take(0.0)
+        service.acquire(0.0)
     for entered in (3.0, 1.0, 2.0, 1.0):
-        service.stamp(entered)
+        service.record_start(entered)
 
-    assert list(service.log) == [1.0, 1.0, 2.0, 3.0]
+    assert list(service.recent_starts) == [1.0, 1.0, 2.0, 3.0]
     assert service.next_token(4.0) == 61.0
     assert service.has_token(61.0)
-    assert list(service.log) == [2.0, 3.0]
+    assert list(service.recent_starts) == [2.0, 3.0]
 
 
 @pytest.mark.rule(7)
@@ -161,7 +161,7 @@ def test_the_log_holds_no_more_than_one_window_of_starts() -> None:
         while not service.has_token(now):
             now = service.next_token(now)
         start(service, now)
-        assert len(service.log) + service.unstamped <= 5
+        assert len(service.recent_starts) + service.reserved <= 5
 
 
 @pytest.mark.rule(7)
@@ -171,8 +171,8 @@ def test_a_limiter_and_a_rate_must_both_have_room() -> None:
     assert not service.has_token(9.0)
     assert service.next_token(9.0) == 10.0
     assert service.has_token(10.0)
-    service.take(10.0)
-    service.stamp(10.25)
+    service.acquire(10.0)
+    service.record_start(10.25)
     assert (bucket.taken, bucket.stamped) == ([10.0], [10.25])
     assert service.next_token(10.25) == 70.25
 
@@ -187,8 +187,8 @@ def test_a_limiter_that_says_now_cannot_stop_the_clock() -> None:
 
 def test_a_service_says_in_words_what_is_used_up() -> None:
     service = Service("api", parse_rate("1/min"), concurrent=3)
-    service.take(0.0)
+    service.acquire(0.0)
     assert service.describe_rate(0.0) == "api: 1/min is used up, next token when a start is confirmed"
-    service.stamp(0.0)
+    service.record_start(0.0)
     assert service.describe_rate(15.0) == "api: 1/min is used up, next token in 45.0 s"
     assert service.describe_slots() == "api: all 3 slots in use"

@@ -693,12 +693,16 @@ def test_planning_what_is_pending_leaves_it_as_it_is() -> None:
         await cue.submit("bake")
         await cue.submit("mix", force=True)
         before = [
-            (w.id, w._phase, w._answer, w._declared.stale, w._asks) for w in await cue.list() if w._declared
+            (w.id, w._phase, w._not_ready_reason, w._declared.stale, w._refusals)
+            for w in await cue.list()
+            if w._declared
         ]
         assert names(cue.plan().runs) == ["mix w2", "bake w1"]
         assert reasons(cue.plan([]).runs) == {"mix": "forced", "bake": "File('bread') is missing"}
         after = [
-            (w.id, w._phase, w._answer, w._declared.stale, w._asks) for w in await cue.list() if w._declared
+            (w.id, w._phase, w._not_ready_reason, w._declared.stale, w._refusals)
+            for w in await cue.list()
+            if w._declared
         ]
         assert after == before
         async with cue:

@@ -19,23 +19,23 @@ from hypothesis.stateful import (
 from runcue._limits.service import UNBOUNDED, Service
 from runcue._model.errors import InvalidTransition
 from runcue._model.phases import (
-    ASKING,
     CANCELLED,
+    CHECKING,
     COMPLETED,
     FAILED,
-    FRESH,
+    NEW,
+    NOT_READY,
     OUTCOMES,
     READY,
     RUNNING,
     SETTLED,
     SKIPPED,
-    WAITING,
 )
 from runcue._model.rate import parse_rate
 from runcue._model.work import Task, Work
 from runcue._scheduling.core import Core
-from runcue._scheduling.priority_queue import Ordered
-from runcue._scheduling.run_queue import Route
+from runcue._scheduling.priority_queue import PriorityQueue
+from runcue._scheduling.run_queue import RunQueue
 from tests.property.worlds import Tally
 
 KEEP = 5
@@ -54,7 +54,7 @@ class CoreMachine(RuleBasedStateMachine):
         self.now = 0.0
         self.works: list[Work] = []
         self.hand: list[Work] = []  # taken out of a queue, not put anywhere yet
-        self.unstamped: list[Work] = []
+        self.reserved: list[Work] = []
         self.settled = 0
         self.outcomes: Counter[int] = Counter()
 
@@ -73,7 +73,7 @@ class CoreMachine(RuleBasedStateMachine):
         core.services["b"] = Service("b", parse_rate(rate) if rate else None, slots[1])
         for number, uses in enumerate(USES * 2):
             task = Task(str(number), print, uses, None, number < len(USES))
-            task.route = core.route_for(uses, task.is_async)
+            task.run_queue = core.run_queue_for(uses, task.is_async)
             core.tasks[task.name] = task
             core.all_tasks.append(task)
 
@@ -105,63 +105,67 @@ class CoreMachine(RuleBasedStateMachine):
             self.core.add(work, self.now)
             self.works.append(work)
 
-    def first_among(self, route: Route) -> Work | None:
+    def first_among(self, run_queue: RunQueue) -> Work | None:
         """What a route and those that share a service with it have to start first."""
-        routes = self.core.routes.values()
-        rivals = [one for one in routes if one is route or set(one.services) & set(route.services)]
-        able = [one for one in rivals if self.has_room(one)]
-        phases = (READY,) if self.core.ordered else (FRESH, READY)
+        run_queues = self.core.run_queues.values()
+        contenders = [
+            one for one in run_queues if one is run_queue or set(one.services) & set(run_queue.services)
+        ]
+        able = [one for one in contenders if self.has_room(one)]
+        phases = (READY,) if self.core.ordered else (NEW, READY)
         return min(
-            (work for work in self.of(*phases) if work._task.route in able),
-            key=lambda work: (work._key, work._seq),
+            (work for work in self.of(*phases) if work._task.run_queue in able),
+            key=lambda work: (work._order_key, work._seq),
             default=None,
         )
 
     @rule(number=picks)
     def take(self, number: int) -> None:
         core = self.core
-        routes = list(core.routes.values())
-        route = routes[number % len(routes)]
-        first = self.first_among(route)
+        run_queues = list(core.run_queues.values())
+        run_queue = run_queues[number % len(run_queues)]
+        first = self.first_among(run_queue)
         while first is not None:  # a rival's work gives way to what that rival's own rivals have to do first
-            older = self.first_among(first._task.route)
+            older = self.first_among(first._task.run_queue)
             if older is first:
                 break
             first = older
-        taken = core.take(route, self.now)
+        taken = core.select(run_queue, self.now)
         assert taken is first, f"took {taken}, first is {first}"
         if taken is not None:
             self.hand.append(taken)
 
-    def has_room(self, route: Route) -> bool:
+    def has_room(self, run_queue: RunQueue) -> bool:
         """By its own account, not by that of the services."""
-        for service in route.services:
-            holding = [work for work in self.of(RUNNING, ASKING) if service in work._task.route.services]
+        for service in run_queue.services:
+            holding = [
+                work for work in self.of(RUNNING, CHECKING) if service in work._task.run_queue.services
+            ]
             if len(holding) >= service.concurrent or not service.has_token(self.now):
                 return False
         return True
 
-    @precondition(lambda self: self.of(FRESH))
+    @precondition(lambda self: self.of(NEW))
     @rule(number=picks)
     def take_to_be_judged(self, number: int) -> None:
-        route = self.pick(self.of(FRESH), number)._task.route
-        while route.fresh:
-            work = route.fresh.popleft()
-            if work._phase == FRESH:
+        run_queue = self.pick(self.of(NEW), number)._task.run_queue
+        while run_queue.new:
+            work = run_queue.new.popleft()
+            if work._phase == NEW:
                 self.hand.append(work)
                 return
-            route.dead_fresh -= 1
+            run_queue.new_tombstones -= 1
 
-    @precondition(lambda self: self.of(WAITING))
+    @precondition(lambda self: self.of(NOT_READY))
     @rule(number=picks)
     def take_to_be_asked_again(self, number: int) -> None:
-        task = self.pick(self.of(WAITING), number)._task
+        task = self.pick(self.of(NOT_READY), number)._task
         while True:
             work = task.waiting.popleft()
-            if work._phase == WAITING:
+            if work._phase == NOT_READY:
                 self.hand.append(work)
                 return
-            task.dead_waiting -= 1
+            task.waiting_tombstones -= 1
 
     @precondition(lambda self: self.hand)
     @rule(number=picks)
@@ -173,52 +177,52 @@ class CoreMachine(RuleBasedStateMachine):
     @rule(number=picks, key=keys)
     def ready(self, number: int, key: float) -> None:
         work = self.hand.pop(number % len(self.hand))
-        self.core.enqueue(work, key if self.core.ordered else work._key, 0.0)
+        self.core.enqueue(work, key if self.core.ordered else work._order_key, 0.0)
 
     @precondition(lambda self: self.hand)
     @rule(number=picks)
     def start(self, number: int) -> None:
         work = self.pick(self.hand, number)
-        if work._phase == WAITING or not self.has_room(work._task.route):
+        if work._phase == NOT_READY or not self.has_room(work._task.run_queue):
             return
         self.hand.remove(work)
         self.core.start(work, self.now, self.now)
-        if work._task.route.timed:
-            self.unstamped.append(work)
+        if work._task.run_queue.rate_limited:
+            self.reserved.append(work)
 
     @precondition(lambda self: self.hand)
     @rule(number=picks)
     def ask(self, number: int) -> None:
         work = self.pick(self.hand, number)
-        if work._phase == ASKING or work._task.route.free_slots() <= 0:
+        if work._phase == CHECKING or work._task.run_queue.free_slots() <= 0:
             return
         self.hand.remove(work)
-        for service in work._task.route.services:
-            service.hold()
-        self.core.move(work, ASKING)
+        for service in work._task.run_queue.services:
+            service.acquire_slot()
+        self.core.move(work, CHECKING)
 
-    @precondition(lambda self: self.of(ASKING))
+    @precondition(lambda self: self.of(CHECKING))
     @rule(number=picks)
     def answered(self, number: int) -> None:
-        work = self.pick(self.of(ASKING), number)
-        for service in work._task.route.services:
+        work = self.pick(self.of(CHECKING), number)
+        for service in work._task.run_queue.services:
             service.release()
         self.hand.append(work)
 
-    @precondition(lambda self: self.unstamped)
+    @precondition(lambda self: self.reserved)
     @rule(number=picks, late=st.sampled_from((0.0, 0.1)))
     def entered(self, number: int, late: float) -> None:
-        work = self.unstamped.pop(number % len(self.unstamped))
-        for service in work._task.route.services:
-            service.stamp(self.now - late)
+        work = self.reserved.pop(number % len(self.reserved))
+        for service in work._task.run_queue.services:
+            service.record_start(self.now - late)
 
     @precondition(lambda self: self.of(RUNNING))
     @rule(number=picks, outcome=st.sampled_from((COMPLETED, FAILED, CANCELLED)))
     def ended(self, number: int, outcome: int) -> None:
         work = self.pick(self.of(RUNNING), number)
-        if work in self.unstamped:
+        if work in self.reserved:
             return
-        for service in work._task.route.services:
+        for service in work._task.run_queue.services:
             service.release()
         self.settle(work, outcome)
 
@@ -227,26 +231,26 @@ class CoreMachine(RuleBasedStateMachine):
     def up_to_date(self, number: int) -> None:
         self.settle(self.hand.pop(number % len(self.hand)), SKIPPED)
 
-    @precondition(lambda self: self.of(FRESH, READY, WAITING))
+    @precondition(lambda self: self.of(NEW, READY, NOT_READY))
     @rule(number=picks, outcome=st.sampled_from((CANCELLED, FAILED, SKIPPED)))
     def withdraw(self, number: int, outcome: int) -> None:
-        work = self.pick(self.of(FRESH, READY, WAITING), number)
+        work = self.pick(self.of(NEW, READY, NOT_READY), number)
         self.core.withdraw(work)
         self.settle(work, outcome)
 
-    @precondition(lambda self: len(self.of(FRESH, READY, WAITING)) > 20)
+    @precondition(lambda self: len(self.of(NEW, READY, NOT_READY)) > 20)
     @rule(keep_every=st.integers(2, 9))
     def withdraw_most(self, keep_every: int) -> None:
-        for place, work in enumerate(self.of(FRESH, READY, WAITING)):
+        for place, work in enumerate(self.of(NEW, READY, NOT_READY)):
             if place % keep_every:
                 self.core.withdraw(work)
                 self.settle(work, CANCELLED)
 
     @rule()
     def time_out(self) -> None:
-        if self.hand or self.of(ASKING):
+        if self.hand or self.of(CHECKING):
             return
-        due = [work for work in self.of(FRESH, READY, WAITING) if work._since + TIMEOUT <= self.now]
+        due = [work for work in self.of(NEW, READY, NOT_READY) if work._submitted_at + TIMEOUT <= self.now]
         found = []
         while (work := self.core.pop_timed_out(self.now)) is not None:
             found.append(work)
@@ -255,7 +259,7 @@ class CoreMachine(RuleBasedStateMachine):
         assert found == due
 
     @precondition(lambda self: self.of(RUNNING, SETTLED))
-    @rule(number=picks, phase=st.integers(FRESH, SETTLED))
+    @rule(number=picks, phase=st.integers(NEW, SETTLED))
     def forbidden(self, number: int, phase: int) -> None:
         work = self.pick(self.of(RUNNING, SETTLED), number)
         if (work._phase, phase) == (RUNNING, SETTLED):
@@ -274,7 +278,7 @@ class CoreMachine(RuleBasedStateMachine):
         core = self.core
         phases = Counter(work._phase for work in self.works)
         assert core.count == [phases[phase] for phase in range(SETTLED + 1)]
-        assert core.pending() == sum(phases[phase] for phase in (FRESH, READY, WAITING, ASKING))
+        assert core.pending() == sum(phases[phase] for phase in (NEW, READY, NOT_READY, CHECKING))
         assert core.unsettled == core.pending() + phases[RUNNING]
         assert core.settlements == phases[SETTLED] == self.settled
         assert core.totals == [self.outcomes[outcome] for outcome in range(len(OUTCOMES))]
@@ -286,36 +290,36 @@ class CoreMachine(RuleBasedStateMachine):
         if not self.works:
             return
         places: Counter[Work] = Counter(self.hand)
-        for route in self.core.routes.values():
-            fresh = [work for work in route.fresh if work._phase == FRESH]
-            ready = route.ready.works()
+        for run_queue in self.core.run_queues.values():
+            fresh = [work for work in run_queue.new if work._phase == NEW]
+            ready = run_queue.ready.works()
             places.update(fresh)
             places.update(ready)
-            assert len(route.fresh) - len(fresh) == route.dead_fresh
-            assert len(route.ready) == len(ready)
-            assert route.backlog() == len(fresh) + len(ready)
-            assert route.backlog(ordered=True) == len(ready)
-            assert all(work._task.route is route for work in (*fresh, *ready))
+            assert len(run_queue.new) - len(fresh) == run_queue.new_tombstones
+            assert len(run_queue.ready) == len(ready)
+            assert run_queue.backlog() == len(fresh) + len(ready)
+            assert run_queue.backlog(ordered=True) == len(ready)
+            assert all(work._task.run_queue is run_queue for work in (*fresh, *ready))
         for task in self.core.all_tasks:
-            waiting = [work for work in task.waiting if work._phase == WAITING]
+            waiting = [work for work in task.waiting if work._phase == NOT_READY]
             places.update(waiting)
-            assert len(task.waiting) - len(waiting) == task.dead_waiting
+            assert len(task.waiting) - len(waiting) == task.waiting_tombstones
         for work in self.works:
-            expected = 1 if work in self.hand or work._phase in {FRESH, READY, WAITING} else 0
+            expected = 1 if work in self.hand or work._phase in {NEW, READY, NOT_READY} else 0
             assert places[work] == expected, f"{work!r} is in {places[work]} places"
 
     @invariant()
     def slots_in_use_are_those_of_running_and_asked_works(self) -> None:
         for service in (*self.core.services.values(), self.core.threads) if self.works else ():
             holding = sum(
-                work._phase in {RUNNING, ASKING}
+                work._phase in {RUNNING, CHECKING}
                 and work not in self.hand
-                and service in work._task.route.services
+                and service in work._task.run_queue.services
                 for work in self.works
             )
             assert service.active == holding <= service.concurrent
-            assert service.unstamped == sum(
-                service in work._task.route.services for work in self.unstamped
+            assert service.reserved == sum(
+                service in work._task.run_queue.services for work in self.reserved
             ) * (service.rate is not None)
 
     @invariant()
@@ -330,17 +334,17 @@ class CoreMachine(RuleBasedStateMachine):
     def the_oldest_pending_work_times_out_next(self) -> None:
         if not self.works or self.hand:
             return
-        since = [work._since for work in self.works if work._phase < RUNNING]
+        since = [work._submitted_at for work in self.works if work._phase < RUNNING]
         # One that was popped as overdue is settled at once, so all that are pending are in line.
         assert self.core.next_timeout() == min(since, default=inf) + TIMEOUT
 
     def teardown(self) -> None:
         if not self.works:
             return
-        for route in self.core.routes.values():
+        for run_queue in self.core.run_queues.values():
             popped = []
-            while (work := route.pop(ordered=False)) is not None:
-                popped.append((work._key, work._seq))
+            while (work := run_queue.pop(ordered=False)) is not None:
+                popped.append((work._order_key, work._seq))
                 work._phase = SETTLED
             assert popped == sorted(popped)
 
@@ -350,13 +354,13 @@ def test_the_books_of_the_core_agree_after_any_stimuli() -> None:
     run_state_machine_as_test(CoreMachine)
 
 
-class OrderedMachine(RuleBasedStateMachine):
+class PriorityQueueMachine(RuleBasedStateMachine):
     """The priority queue alone, against a sorted list."""
 
     def __init__(self) -> None:
         super().__init__()
         Tally.examples += 1
-        self.ordered = Ordered()
+        self.ordered = PriorityQueue()
         self.model: list[Work] = []
         self.seq = 0
 
@@ -365,7 +369,7 @@ class OrderedMachine(RuleBasedStateMachine):
         for _ in range(several):
             self.seq += 1
             work = Work(str(self.seq), "x")
-            work._phase, work._key, work._seq = READY, key, self.seq
+            work._phase, work._order_key, work._seq = READY, key, self.seq
             self.ordered.push(work)
             self.model.append(work)
 
@@ -380,7 +384,7 @@ class OrderedMachine(RuleBasedStateMachine):
 
     @rule()
     def pop(self) -> None:
-        first = min(self.model, key=lambda work: (work._key, work._seq), default=None)
+        first = min(self.model, key=lambda work: (work._order_key, work._seq), default=None)
         assert self.ordered.peek() is first
         if first is not None:
             self.ordered.drop(first)
@@ -389,11 +393,11 @@ class OrderedMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.model)
     @rule(numbers=st.lists(picks, min_size=1, max_size=120))
-    def bury(self, numbers: list[int]) -> None:
+    def discard(self, numbers: list[int]) -> None:
         for number in numbers:
             if self.model:
                 work = self.model.pop(number % len(self.model))
-                self.ordered.bury()  # told before the phase changes
+                self.ordered.discard_later()  # told before the phase changes
                 work._phase = SETTLED
 
     @invariant()
@@ -404,4 +408,4 @@ class OrderedMachine(RuleBasedStateMachine):
 
 @pytest.mark.rule(6)
 def test_works_leave_the_line_in_order_however_they_came() -> None:
-    run_state_machine_as_test(OrderedMachine)
+    run_state_machine_as_test(PriorityQueueMachine)

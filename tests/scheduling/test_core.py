@@ -9,16 +9,16 @@ import pytest
 from runcue._limits.service import Service
 from runcue._model.errors import InvalidTransition
 from runcue._model.phases import (
-    ASKING,
     CANCELLED,
+    CHECKING,
     COMPLETED,
     FAILED,
-    FRESH,
+    NEW,
+    NOT_READY,
     READY,
     RUNNING,
     SETTLED,
     SKIPPED,
-    WAITING,
     WorkState,
 )
 from runcue._model.rate import parse_rate
@@ -27,28 +27,28 @@ from runcue._registration.registry import Registry
 from runcue._scheduling.core import Core
 
 NAMES = {
-    FRESH: "fresh",
+    NEW: "new",
     READY: "ready",
-    WAITING: "waiting",
-    ASKING: "asking",
+    NOT_READY: "not_ready",
+    CHECKING: "checking",
     RUNNING: "running",
     SETTLED: "settled",
 }
 
 TABLE = {
-    FRESH: {READY, WAITING, ASKING, RUNNING, SETTLED},
-    READY: {WAITING, ASKING, RUNNING, SETTLED},
-    WAITING: {READY, ASKING, SETTLED},
-    ASKING: {READY, WAITING, RUNNING, SETTLED},
+    NEW: {READY, NOT_READY, CHECKING, RUNNING, SETTLED},
+    READY: {NOT_READY, CHECKING, RUNNING, SETTLED},
+    NOT_READY: {READY, CHECKING, SETTLED},
+    CHECKING: {READY, NOT_READY, RUNNING, SETTLED},
     RUNNING: {SETTLED},
     SETTLED: set(),
 }
 
 WAY = {  # how to get there
-    FRESH: [],
+    NEW: [],
     READY: [READY],
-    WAITING: [WAITING],
-    ASKING: [ASKING],
+    NOT_READY: [NOT_READY],
+    CHECKING: [CHECKING],
     RUNNING: [RUNNING],
     SETTLED: [RUNNING, SETTLED],
 }
@@ -85,8 +85,8 @@ class World:
         self.core.settle(work, outcome, value, now, now)
 
     def wait(self, work: Work) -> None:
-        if work in work._task.route.fresh:
-            work._task.route.fresh.remove(work)
+        if work in work._task.run_queue.new:
+            work._task.run_queue.new.remove(work)
         self.core.wait(work, 0.0)
 
 
@@ -151,7 +151,7 @@ def test_a_settled_work_cannot_be_settled_again_and_keeps_its_outcome(outcome: i
 
 
 def test_states_are_what_users_see_of_phases() -> None:
-    for phase in (FRESH, READY, WAITING, ASKING):
+    for phase in (NEW, READY, NOT_READY, CHECKING):
         assert in_phase(phase)[1].state is WorkState.PENDING
     assert in_phase(RUNNING)[1].state is WorkState.RUNNING
     seen = {}
@@ -178,7 +178,7 @@ def test_a_start_takes_slot_and_token_of_each_service_in_one_step() -> None:
     ):
         world.core.services[service.name] = service
     work = world.add(world.task("task", "one", "two", "three"))
-    assert world.core.take(work._task.route, 0.0) is work
+    assert world.core.select(work._task.run_queue, 0.0) is work
     assert [service.active for service in world.core.services.values()] == [0, 0, 0], (
         "nothing is taken before"
     )
@@ -186,7 +186,7 @@ def test_a_start_takes_slot_and_token_of_each_service_in_one_step() -> None:
     world.core.start(work, 0.0, 0.0)
 
     assert [service.active for service in world.core.services.values()] == [1, 1, 1]
-    assert world.core.services["two"].unstamped == 1
+    assert world.core.services["two"].reserved == 1
     assert work.state is WorkState.RUNNING
 
 
@@ -197,8 +197,8 @@ def test_works_that_wait_hold_no_place_in_the_line_of_their_service() -> None:
     task = world.task("task", "api")
     first, second = world.add(task), world.add(task)
     world.wait(first)
-    assert task.route.backlog() == 1
-    assert world.core.take(task.route, 0.0) is second
+    assert task.run_queue.backlog() == 1
+    assert world.core.select(task.run_queue, 0.0) is second
     assert list(task.waiting) == [first]
 
 
@@ -260,7 +260,7 @@ def test_ages_are_not_kept_of_works_that_have_long_settled() -> None:
     world.add(task, now=0.0)
     for number in range(5000):
         world.settle(world.add(task, now=float(number)))
-        task.route.fresh.clear()
+        task.run_queue.new.clear()
     assert len(world.core._by_age) <= 64 + 2 * 2
 
 
@@ -270,55 +270,55 @@ def test_ages_are_not_kept_of_works_that_have_long_settled() -> None:
 @pytest.mark.rule(4)
 def test_who_makes_a_waiting_work_ready_is_remembered_per_pair_of_tasks() -> None:
     world = World()
-    maker, reader, stranger = world.task("maker"), world.task("reader"), world.task("stranger")
+    producer, reader, stranger = world.task("maker"), world.task("reader"), world.task("stranger")
     waiting = world.add(reader)
     world.wait(waiting)
     world.settle(world.add(stranger))
-    world.settle(world.add(maker))
-    assert not world.core.credits, "nothing was learned yet"
+    world.settle(world.add(producer))
+    assert not world.core.settled_causes, "nothing was learned yet"
 
-    world.core.enqueue(waiting, waiting._key, 0.0)
+    world.core.enqueue(waiting, waiting._order_key, 0.0)
 
-    assert set(maker.wakes) == {reader}
-    assert not stranger.wakes
-    world.settle(world.add(maker))
-    assert list(world.core.credits) == [maker]
+    assert set(producer.learned_dependents) == {reader}
+    assert not stranger.learned_dependents
+    world.settle(world.add(producer))
+    assert list(world.core.settled_causes) == [producer]
 
 
 @pytest.mark.rule(4)
 def test_a_waiting_work_that_turns_out_up_to_date_teaches_as_well() -> None:
     world = World()
-    maker, reader = world.task("maker"), world.task("reader")
+    producer, reader = world.task("maker"), world.task("reader")
     waiting = world.add(reader)
     world.wait(waiting)
-    world.settle(world.add(maker))
+    world.settle(world.add(producer))
     world.core.settle(waiting, SKIPPED, None, 0.0, 0.0)
-    assert set(maker.wakes) == {reader}
+    assert set(producer.learned_dependents) == {reader}
 
 
 @pytest.mark.rule(4)
 def test_work_that_was_ready_when_first_asked_teaches_nothing() -> None:
     world = World()
-    maker, reader = world.task("maker"), world.task("reader")
-    world.settle(world.add(maker))
+    producer, reader = world.task("maker"), world.task("reader")
+    world.settle(world.add(producer))
     ready = world.add(reader)
-    world.core.enqueue(ready, ready._key, 0.0)
-    assert not maker.wakes
+    world.core.enqueue(ready, ready._order_key, 0.0)
+    assert not producer.learned_dependents
 
 
 @pytest.mark.rule(4)
 def test_experience_that_proves_wrong_again_and_again_is_forgotten_and_one_success_restores_it() -> None:
     world = World()
-    maker, reader = world.task("maker"), world.task("reader")
-    world.core.last_settled = maker
-    world.core.learn(reader)
+    producer, reader = world.task("maker"), world.task("reader")
+    world.core.last_settled = producer
+    world.core.learn_wakeup(reader)
     misses = 0
-    while reader in maker.wakes:
-        world.core.missed(maker, reader)
+    while reader in producer.learned_dependents:
+        world.core.wakeup_missed(producer, reader)
         misses += 1
         if misses == 200:
-            world.core.learn(reader)
+            world.core.learn_wakeup(reader)
         assert misses < 1000
     assert misses > 400, "200 misses, then a success, then as many as it takes from anew"
-    world.core.learn(reader)
-    assert maker.wakes == {reader: 0}
+    world.core.learn_wakeup(reader)
+    assert producer.learned_dependents == {reader: 0}

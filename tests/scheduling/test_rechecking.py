@@ -10,7 +10,7 @@ from runcue._model.phases import CANCELLED, COMPLETED, RUNNING, SKIPPED
 from runcue._model.work import Task, Work
 from runcue._registration.registry import Registry
 from runcue._scheduling.core import Core
-from runcue._scheduling.rechecking import ASKED, HIT, LATER, MISS, Looks
+from runcue._scheduling.rechecking import ASKED, HIT, LATER, MISS, Rechecker
 
 pytestmark = pytest.mark.rule(4)
 
@@ -26,10 +26,10 @@ class World:
         self.ready: set[Work] = set()
         self.asked: list[Work] = []
         self.answers: dict[Work, int] = {}
-        self.looks = Looks(self.core, self.judge, lambda: self.time)
+        self.rechecker = Rechecker(self.core, self.check, lambda: self.time)
         self.number = 0
 
-    def judge(self, work: Work) -> int:
+    def check(self, work: Work) -> int:
         answer = self.answers.get(work, HIT if work in self.ready else MISS)
         if answer == LATER:
             work._task.waiting.append(work)
@@ -37,11 +37,11 @@ class World:
         self.asked.append(work)
         self.time += self.cost
         if answer == HIT:
-            self.core.enqueue(work, work._key, 0.0)
+            self.core.enqueue(work, work._order_key, 0.0)
         elif answer == MISS:
             self.core.wait(work, 0.0)
         else:
-            self.looks.asking += 1
+            self.rechecker.asking += 1
         return answer
 
     def task(self, name: str) -> Task:
@@ -54,7 +54,7 @@ class World:
         work = Work(f"{task.name}{self.number}", task.name)
         work._task = task
         self.core.add(work, 0.0)
-        task.route.fresh.remove(work)
+        task.run_queue.new.remove(work)
         return work
 
     def waiting(self, task: Task, count: int) -> list[Work]:
@@ -68,24 +68,24 @@ class World:
         self.core.move(work, RUNNING)
         self.core.settle(work, COMPLETED, None, 0.0, 0.0)
 
-    def learn(self, maker: Task, reader: Task) -> None:
+    def learn_wakeup(self, producer: Task, reader: Task) -> None:
         """One of the readers becomes ready after a settlement of the maker, and is gone."""
         work = self.add(reader)
         self.core.wait(work, 0.0)
         reader.waiting.remove(work)
-        self.core.last_settled = maker
+        self.core.last_settled = producer
         self.core.settle(work, SKIPPED, None, 0.0, 0.0)
-        self.core.credits.clear()
+        self.core.settled_causes.clear()
 
     def look(self, *, until: float = inf, idle: bool = False) -> list[Work]:
         """Returns the works asked by one turn of both kinds of looks."""
         self.asked.clear()
-        self.looks.spend_credits(until)
-        self.looks.step(until, idle=idle)
+        self.rechecker.follow_settlements(until)
+        self.rechecker.step(until, idle=idle)
         return list(self.asked)
 
     def exhaust(self) -> None:
-        while not self.looks.exhausted:
+        while not self.rechecker.exhausted:
             self.look(idle=True)
 
 
@@ -94,20 +94,20 @@ class World:
 
 def test_a_settlement_that_never_made_anything_ready_has_nobody_asked_while_others_run() -> None:
     world = World()
-    maker, reader = world.task("maker"), world.task("reader")
+    producer, reader = world.task("maker"), world.task("reader")
     world.waiting(reader, 100)
-    world.settle(maker)
+    world.settle(producer)
     assert world.look() == []
 
 
 def test_a_settlement_known_to_make_works_ready_asks_one_that_is_not_and_the_next_one_another() -> None:
     world = World()
-    maker, reader = world.task("maker"), world.task("reader")
+    producer, reader = world.task("maker"), world.task("reader")
     works = world.waiting(reader, 100)
-    world.learn(maker, reader)
+    world.learn_wakeup(producer, reader)
     seen = []
     for _ in range(100):
-        world.settle(maker)
+        world.settle(producer)
         asked = world.look()
         assert len(asked) == 1, "one fruitless question per settlement"
         seen += asked
@@ -116,47 +116,47 @@ def test_a_settlement_known_to_make_works_ready_asks_one_that_is_not_and_the_nex
 
 def test_the_work_that_a_settlement_made_ready_is_found_though_others_of_its_task_are_not() -> None:
     world = World()
-    maker, reader, other = world.task("maker"), world.task("reader"), world.task("other")
+    producer, reader, other = world.task("maker"), world.task("reader"), world.task("other")
     works = world.waiting(reader, 30)
     world.waiting(other, 30)
-    world.learn(maker, reader)
+    world.learn_wakeup(producer, reader)
     world.ready = set(works[:20])
-    world.settle(maker)
+    world.settle(producer)
     assert world.look() == works[:21], "hits are free: on until the first that is not ready"
     assert world.core.pending() == 60
 
 
 def test_a_handful_of_waiting_works_is_asked_whole() -> None:
     world = World()
-    maker, reader = world.task("maker"), world.task("reader")
+    producer, reader = world.task("maker"), world.task("reader")
     works = world.waiting(reader, 5)
-    world.learn(maker, reader)
+    world.learn_wakeup(producer, reader)
     world.ready = {works[4]}
-    world.settle(maker)
+    world.settle(producer)
     assert world.look() == works
 
 
 def test_tasks_that_wait_for_the_same_one_take_turns_with_the_fruitless_question_of_a_settlement() -> None:
     world = World()
-    maker = world.task("maker")
+    producer = world.task("maker")
     readers = [world.task(f"reader{number}") for number in range(5)]
     firsts = [world.waiting(reader, 50)[0] for reader in readers]
     for reader in readers:
-        world.learn(maker, reader)
+        world.learn_wakeup(producer, reader)
     for first in firsts:
-        world.settle(maker)
+        world.settle(producer)
         assert world.look() == [first]
 
 
 def test_success_with_one_task_does_not_keep_the_others_from_being_asked() -> None:
     world = World()
-    maker, lucky, other = world.task("maker"), world.task("lucky"), world.task("other")
+    producer, lucky, other = world.task("maker"), world.task("lucky"), world.task("other")
     ready = world.waiting(lucky, 20)[:3]
     first = world.waiting(other, 20)[0]
     for reader in (lucky, other):
-        world.learn(maker, reader)
+        world.learn_wakeup(producer, reader)
     world.ready = set(ready)
-    world.settle(maker)
+    world.settle(producer)
     asked = world.look()
     assert asked[:3] == ready
     assert first in asked
@@ -164,11 +164,11 @@ def test_success_with_one_task_does_not_keep_the_others_from_being_asked() -> No
 
 def test_when_time_is_up_the_rest_of_what_a_settlement_made_ready_is_asked_next_turn() -> None:
     world = World(cost=0.001)
-    maker, reader = world.task("maker"), world.task("reader")
+    producer, reader = world.task("maker"), world.task("reader")
     works = world.waiting(reader, 200)
-    world.learn(maker, reader)
+    world.learn_wakeup(producer, reader)
     world.ready = set(works)
-    world.settle(maker)
+    world.settle(producer)
     found: list[Work] = []
     for _ in range(50):
         asked = world.look(
@@ -181,12 +181,12 @@ def test_when_time_is_up_the_rest_of_what_a_settlement_made_ready_is_asked_next_
 
 def test_a_settlement_that_is_always_in_vain_costs_less_than_one_question_each() -> None:
     world = World()
-    maker, reader = world.task("maker"), world.task("reader")
+    producer, reader = world.task("maker"), world.task("reader")
     world.waiting(reader, 100)
-    world.learn(maker, reader)
+    world.learn_wakeup(producer, reader)
     total = 0
     for _ in range(5000):
-        world.settle(maker)
+        world.settle(producer)
         total += len(world.look())
     assert total < 1000
 
@@ -200,10 +200,10 @@ def test_a_settlement_when_nothing_else_runs_asks_until_all_were_asked_and_no_fu
     works = [work for task in tasks for work in world.waiting(task, 40)]
     world.settle(tasks[0])
     assert sorted(world.look(idle=True), key=str) == sorted(works, key=str)
-    assert world.looks.exhausted
+    assert world.rechecker.exhausted
     assert world.look(idle=True) == []
     world.settle(tasks[0])
-    assert not world.looks.exhausted
+    assert not world.rechecker.exhausted
     assert len(world.look(idle=True)) == 120
 
 
@@ -213,7 +213,7 @@ def test_while_something_runs_nobody_is_asked_for_want_of_anything_else() -> Non
     world.waiting(task, 40)
     world.settle(task)
     assert world.look(idle=False) == []
-    assert not world.looks.exhausted
+    assert not world.rechecker.exhausted
 
 
 def test_the_next_layer_of_a_graph_is_found_with_few_questions_per_task() -> None:
@@ -231,7 +231,7 @@ def test_the_task_that_last_became_ready_is_asked_first() -> None:
     world = World()
     tasks = [world.task(f"task{number}") for number in range(10)]
     works = [world.waiting(task, 20) for task in tasks]
-    world.learn(tasks[0], tasks[7])
+    world.learn_wakeup(tasks[0], tasks[7])
     assert world.look(idle=True)[0] is works[7][0]
 
 
@@ -258,9 +258,9 @@ def test_a_dear_and_fruitless_look_is_not_repeated_before_twenty_times_its_cost(
     assert world.time == pytest.approx(1.0)
     world.settle(task)
     assert world.look(idle=True) == []
-    due = world.looks.idle_due(world.time)
+    due = world.rechecker.idle_due(world.time)
     assert due == pytest.approx(world.time + 20.0)
-    assert not world.looks.exhausted, "it is still owed: nothing may be given up before"
+    assert not world.rechecker.exhausted, "it is still owed: nothing may be given up before"
     world.time = due
     assert len(world.look(idle=True)) == 100
 
@@ -272,7 +272,7 @@ def test_a_look_that_found_something_makes_the_next_one_wait_for_nothing() -> No
     world.ready = {works[0]}
     world.settle(task)
     world.look(idle=True)
-    assert world.looks.idle_due(world.time) == world.time
+    assert world.rechecker.idle_due(world.time) == world.time
 
 
 def test_a_settlement_during_a_look_makes_the_look_owed_again() -> None:
@@ -282,9 +282,9 @@ def test_a_settlement_during_a_look_makes_the_look_owed_again() -> None:
     world.settle(task)
     world.look(idle=True, until=0.05)
     world.settle(task)  # what was asked so far may have changed
-    while world.looks.step(inf, idle=False):
+    while world.rechecker.step(inf, idle=False):
         pass
-    assert not world.looks.exhausted
+    assert not world.rechecker.exhausted
 
 
 # --- The full pass --------------------------------------------------------------------------------------------------
@@ -294,7 +294,7 @@ def test_a_full_pass_asks_every_waiting_work_once_whatever_the_others_say() -> N
     world = World()
     works = [work for number in range(4) for work in world.waiting(world.task(f"task{number}"), 60)]
     world.ready = set(works[::3])
-    world.looks.want_full()
+    world.rechecker.want_full()
     assert sorted(world.look(), key=str) == sorted(works, key=str)
     assert world.look() == []
 
@@ -302,11 +302,11 @@ def test_a_full_pass_asks_every_waiting_work_once_whatever_the_others_say() -> N
 def test_a_full_pass_goes_on_in_slices_until_it_is_through() -> None:
     world = World(cost=0.001)
     works = world.waiting(world.task("task"), 1000)
-    world.looks.want_full()
+    world.rechecker.want_full()
     turns, asked = 0, []
     while True:
         world.asked.clear()
-        more = world.looks.step(world.time + 0.01, idle=False)
+        more = world.rechecker.step(world.time + 0.01, idle=False)
         asked += world.asked
         turns += 1
         assert len(world.asked) <= 10 + 8, "a slice ends when its time is up, give or take a few questions"
@@ -319,9 +319,9 @@ def test_a_full_pass_goes_on_in_slices_until_it_is_through() -> None:
 def test_what_a_full_pass_cost_is_told_so_that_the_next_can_keep_its_distance() -> None:
     world = World(cost=0.01)
     world.waiting(world.task("task"), 100)
-    world.looks.want_full()
+    world.rechecker.want_full()
     world.look()
-    assert world.looks.last_cost == pytest.approx(1.0)
+    assert world.rechecker.last_cost == pytest.approx(1.0)
 
 
 def test_works_that_were_cancelled_while_they_waited_are_never_asked() -> None:
@@ -331,20 +331,20 @@ def test_works_that_were_cancelled_while_they_waited_are_never_asked() -> None:
     for work in works[::2]:
         world.core.withdraw(work)
         world.core.settle(work, CANCELLED, None, 0.0, 0.0)
-    world.looks.want_full()
+    world.rechecker.want_full()
     assert world.look() == works[1::2]
-    assert task.dead_waiting == 0
+    assert task.waiting_tombstones == 0
 
 
 def test_works_that_begin_to_wait_during_a_pass_were_just_asked_and_do_not_prolong_it() -> None:
     world = World(cost=0.001)
     task = world.task("task")
     works = world.waiting(task, 50)
-    world.looks.want_full()
+    world.rechecker.want_full()
     world.look(until=0.01)
     late = world.waiting(task, 5)
     asked = []
-    while world.looks.step(inf, idle=False):
+    while world.rechecker.step(inf, idle=False):
         pass
     asked = world.asked
     assert set(asked) == set(works)
@@ -354,12 +354,12 @@ def test_works_that_begin_to_wait_during_a_pass_were_just_asked_and_do_not_prolo
 def test_a_recheck_that_falls_due_during_a_full_pass_does_not_start_it_over() -> None:
     world = World(cost=0.001)
     works = world.waiting(world.task("task"), 100)
-    world.looks.want_full()
+    world.rechecker.want_full()
     asked = []
     for _ in range(200):
         world.asked.clear()
-        world.looks.want_full()
-        more = world.looks.step(world.time + 0.01, idle=False)
+        world.rechecker.want_full()
+        more = world.rechecker.step(world.time + 0.01, idle=False)
         asked += world.asked
         if not more:
             break
@@ -369,11 +369,11 @@ def test_a_recheck_that_falls_due_during_a_full_pass_does_not_start_it_over() ->
 def test_a_nudge_during_a_full_pass_has_everyone_asked_again() -> None:
     world = World(cost=0.001)
     works = world.waiting(world.task("task"), 100)
-    world.looks.want_full()
+    world.rechecker.want_full()
     early = world.look(until=0.01)
     world.ready = {early[0]}  # it was asked a moment ago
-    world.looks.nudged()
-    while world.looks.step(world.time + 0.01, idle=False):
+    world.rechecker.nudged()
+    while world.rechecker.step(world.time + 0.01, idle=False):
         pass
     assert world.core.pending() == 100
     assert early[0] in world.asked
@@ -390,38 +390,38 @@ def test_works_whose_async_gate_needs_a_slot_keep_the_look_open_and_hold_up_nobo
     world.answers = dict.fromkeys(no_slot, LATER)
     world.settle(free)
     assert set(world.look(idle=True)) == set(others)
-    assert world.looks._pass is not None  # it goes on when a slot is free
+    assert world.rechecker._pass is not None  # it goes on when a slot is free
     world.answers.clear()
     assert set(world.look()) == set(no_slot)
     assert len(world.asked) == 50
-    assert world.looks.exhausted
+    assert world.rechecker.exhausted
 
 
 def test_a_look_is_not_over_before_all_answers_are_in_and_its_cost_includes_the_wait() -> None:
     world = World()
     works = world.waiting(world.task("task"), 3)
     world.answers = dict.fromkeys(works, ASKED)
-    world.looks.want_full()
+    world.rechecker.want_full()
     assert world.look() == works
-    assert not world.looks.exhausted
+    assert not world.rechecker.exhausted
     world.time = 7.0
     for work in works:
-        world.looks.answered(hit=False)
+        world.rechecker.answered(hit=False)
         world.core.wait(work, 0.0)
         world.look()
-    assert world.looks.exhausted
-    assert world.looks.last_cost == 7.0
+    assert world.rechecker.exhausted
+    assert world.rechecker.last_cost == 7.0
 
 
 def test_an_answer_that_came_later_counts_as_a_find() -> None:
     world = World()
     work = world.waiting(world.task("task"), 1)[0]
     world.answers = {work: ASKED}
-    world.looks.want_full()
+    world.rechecker.want_full()
     world.look()
     world.time = 5.0
-    world.looks.answered(hit=True)
-    world.core.enqueue(work, work._key, 0.0)
+    world.rechecker.answered(hit=True)
+    world.core.enqueue(work, work._order_key, 0.0)
     world.waiting(work._task, 1)
     world.look()
-    assert world.looks.idle_due(world.time) == world.time
+    assert world.rechecker.idle_due(world.time) == world.time

@@ -144,10 +144,10 @@ def test_a_failure_among_bars_thinner_than_a_pixel_is_drawn_last() -> None:
 
 def test_skipped_works_at_one_instant_are_one_mark_with_their_number() -> None:
     svg = draw([bar(0, 9), *(bar(4, 4, outcome="skipped", task=f"k{n % 2}") for n in range(12))])
-    circles = [
+    cycles = [
         element for element in parsed(svg).iter(f"{SVG}circle") if element.find(f"{SVG}title") is not None
     ]
-    assert len(circles) == 1
+    assert len(cycles) == 1
     assert "\N{MULTIPLICATION SIGN}12" in words(svg)
     assert "6 skipped: k0\n6 skipped: k1" in tooltips(svg)
 
