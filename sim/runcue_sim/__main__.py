@@ -2,7 +2,7 @@
 
 import sys
 
-from runcue_sim._cli import main
+from runcue_sim._commands.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -34,8 +34,8 @@ from typing import Any, Final
 
 import runcue
 from runcue.rehearsal import hear_submissions
-from runcue_sim._latency import Latency, Recorded
-from runcue_sim._usage import BadUsage
+from runcue_sim._text.usage import BadUsage
+from runcue_sim._workload.latency import Latency, Recorded
 
 __all__ = ["RecordedRun", "RecordedTask", "Recording", "load"]
 

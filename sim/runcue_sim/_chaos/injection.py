@@ -1,0 +1,363 @@
+"""Bringing faults about: a stage on which things go wrong.
+
+Lives here: `FaultyStage`, whose handlers are struck, and which wraps gates, adds listeners, cancels works and changes
+artifacts behind the back of a scenario. It works on either clock; on the virtual one, what blocks takes no real time.
+
+Must not know: which faults strike whom, what is promised in spite of them, how a process dies.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import runcue
+from runcue.rehearsal import hear_submissions
+from runcue_sim._chaos.faults import BLOCK, Blow, Change, Faults, Inflicted, Manner
+from runcue_sim._engine.clocks import wall_clock
+from runcue_sim._engine.world import World
+from runcue_sim._pipelines.scenarios import Scenario, Settings, Stage
+from runcue_sim._records.event_log import Trace
+from runcue_sim._workload.latency import Model
+
+Gate = Callable[[runcue.Work], Any]
+
+
+class InflictedError(Exception):
+    """A failure that a fault asked for."""
+
+
+class _OwnCancelledError(asyncio.CancelledError):
+    """What a handler raises that says it was cancelled, and was not."""
+
+
+def is_inflicted(error: BaseException) -> bool:
+    """Whether a work failed because a fault made it."""
+    cause = error.__cause__ if isinstance(error, runcue.HandlerExited) else error
+    return isinstance(cause, (InflictedError, ConnectionError, SystemExit, asyncio.CancelledError))
+
+
+def item_of(work: runcue.Work) -> str:
+    """What a work is about."""
+    return str(work.params.get("item", work.id))
+
+
+class FaultyStage(Stage):
+    """A stage with faults. After `Scenario.describe`, call `infect`; when nothing more shall go wrong, `relent`.
+
+    Args:
+        cue: See `Stage`.
+        world: See `Stage`.
+        model: See `Stage`.
+        settings: See `Stage`.
+        trace: See `Stage`. It is told of each fault.
+        faults: Says what goes wrong.
+
+    Attributes:
+        inflicted: What was done.
+    """
+
+    def __init__(
+        self, cue: runcue.Cue, world: World, model: Model, settings: Settings, trace: Trace, faults: Faults
+    ) -> None:
+        super().__init__(cue, world, model, settings, trace)
+        self.faults = faults
+        self.inflicted = Inflicted()
+        self._active = True
+        self._began: float | None = None
+        self._numbers: dict[str, int] = {}
+        self._submitted: Counter[tuple[str, str]] = Counter()
+        self._asked: Counter[tuple[str, str]] = Counter()
+        self._inside: set[str] = set()
+        self._timers: list[asyncio.TimerHandle] = []
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._services: dict[str, tuple[str, ...]] = {}
+        self._scenario: Scenario | None = None
+
+    def infect(self, scenario: Scenario) -> None:
+        """Let the faults that are not the handlers' own strike as well.
+
+        Args:
+            scenario: Described.
+        """
+        cue, kinds = self.cue, self.faults.kinds
+        self._scenario = scenario
+        self._services = {task.name: task.services for task in cue.tasks()}
+        hear_submissions(cue, self._on_submission)
+        if kinds & {"gate-raise", "gate-block", "gate-await"}:
+            for task in cue.tasks():
+                ready, stale = task.is_ready, task.is_stale
+                cue.is_ready(task=task.name)(self._gate("ready", task.name, ready))
+                cue.is_stale(task=task.name)(self._gate("stale", task.name, stale))
+        if "priority" in kinds:
+            cue.priority(self._priority)
+        if kinds & {"listener-raise", "listener-block"}:
+            self._listen()
+        if kinds & {"vanish", "renew"}:
+            cue.on_complete(self._on_complete)
+
+    def relent(self) -> None:
+        """Let nothing more go wrong, and tell of nothing that still does."""
+        self._active = False
+        for timer in self._timers:
+            timer.cancel()
+        self._timers.clear()
+
+    # --- Telling ------------------------------------------------------------------------------------------------
+
+    def _tell(self, kind: str, details: str, work: runcue.Work | None = None) -> None:
+        if not self._active:
+            return
+        self.inflicted.counts[kind] += 1
+        if self.trace:
+            about = ("", "") if work is None else (work.task, work.id)
+            self.trace.add(wall_clock(), "fault", *about, details)
+
+    def _later(self, seconds: float, call: Callable[..., object], *args: Any) -> None:
+        if self._active:
+            self._timers.append(asyncio.get_running_loop().call_later(seconds, call, *args))
+
+    def _do(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _key(self, work: runcue.Work) -> tuple[str, str, int]:
+        """What fate knows a work by: ids depend on the order of submission."""
+        return work.task, item_of(work), self._numbers.get(work.id, 0)
+
+    # --- Handlers -----------------------------------------------------------------------------------------------
+
+    async def perform(self, work: runcue.Work, item: str, round_: int = 0) -> None:
+        """See `Stage.perform`. It may also hang, raise something else, or go on after it was cancelled."""
+        self._inside.add(work.id)
+        try:
+            await self._go_through(work, item, round_, self.faults.blow(*self._key(work)))
+        except _OwnCancelledError:
+            raise
+        except asyncio.CancelledError:
+            seconds = self.faults.lingering(*self._key(work))
+            if seconds is None:
+                self._tell("hang", "goes on although it was cancelled", work)
+                return
+            if seconds:
+                self._tell("hang", f"takes {seconds:g} s to be cancelled", work)
+                await asyncio.sleep(seconds)
+            raise
+        finally:
+            self._inside.discard(work.id)
+
+    async def _go_through(self, work: runcue.Work, item: str, round_: int, blow: Blow | None) -> None:
+        self._need_services(work)
+        if blow is not None:
+            if blow.kind == "tear":
+                self._tear_after(blow.after, work)
+            elif blow.after:
+                await asyncio.sleep(blow.after)
+            if blow.kind == "hang":
+                self._tell("hang", f"hangs for {blow.seconds:g} s", work)
+                await asyncio.sleep(blow.seconds)
+            elif blow.kind == "raise":
+                self._raise(blow, work)
+        await super().perform(work, item, round_)
+        self._need_services(work)
+
+    def _need_services(self, work: runcue.Work) -> None:
+        now = asyncio.get_running_loop().time()
+        began = self._began = now if self._began is None else self._began
+        for service in self._services.get(work.task, ()):
+            left = self.faults.away(service, now - began)
+            if left is not None:
+                self._tell("outage", f"{service} is away for another {left:.3g} s", work)
+                raise ConnectionError(f"{service} is away")
+
+    def _raise(self, blow: Blow, work: runcue.Work) -> None:
+        self._tell("raise", f"raises ({blow.how})", work)
+        if blow.how == "exit":
+            raise SystemExit(3)
+        if blow.how == "cancelled":
+            raise _OwnCancelledError
+        raise InflictedError(f"inflicted on {item_of(work)}")
+
+    def _tear_after(self, seconds: float, work: runcue.Work) -> None:
+        task = asyncio.current_task()
+        if seconds:
+            self._later(seconds, self._tear, work, task)
+        else:
+            self._tear(work, task)
+
+    def _tear(self, work: runcue.Work, task: asyncio.Task[Any] | None) -> None:
+        if work.id in self._inside and task is not None:
+            self._tell("tear", "somebody cancels its asyncio task", work)
+            self.inflicted.torn.add(work.id)
+            task.cancel()
+
+    # --- Works --------------------------------------------------------------------------------------------------
+
+    def _on_submission(self, work: runcue.Work) -> None:
+        what = work.task, item_of(work)
+        self._numbers[work.id] = self._submitted[what]
+        self._submitted[what] += 1
+        seconds = self.faults.cancels(*self._key(work))
+        if seconds is not None:
+            self._later(seconds, self._cancel, work)
+        seconds = self.faults.again(*self._key(work))
+        if seconds is not None:
+            self._later(seconds, self._submit_again, work)
+
+    def _cancel(self, work: runcue.Work) -> None:
+        self._do(self._cancel_now(work))
+
+    async def _cancel_now(self, work: runcue.Work) -> None:
+        if work.state in (runcue.WorkState.PENDING, runcue.WorkState.RUNNING):
+            self._tell("cancel", "is cancelled", work)
+            self.inflicted.cancelled.add(work.id)
+            await self.cue.cancel(work.id)
+
+    # --- Gates --------------------------------------------------------------------------------------------------
+
+    def _gate(self, question: str, task: str, original: Gate | None) -> Gate:
+        manner = self.faults.manner(question, task)
+
+        def answer(work: runcue.Work) -> Any:
+            self._go_wrong_in_gate(question, work)
+            return True if original is None else original(work)
+
+        async def answer_slowly(work: runcue.Work) -> Any:
+            self._awaiting(work, 1)
+            self.inflicted.counts["gate-await"] += self._active
+            try:
+                if manner.seconds:
+                    await asyncio.sleep(manner.seconds)
+                return answer(work)
+            finally:
+                self._awaiting(work, -1)
+
+        if not manner.is_async:
+            return answer
+        self.inflicted.async_gates.add(task)
+        if question == "ready":
+            return answer_slowly
+
+        def answer_later(work: runcue.Work) -> Any:
+            # While this one is awaited, what is_ready has said grows old.
+            self.inflicted.asked_at[work.id] = self.inflicted.changes
+            return answer_slowly(work)
+
+        return answer_later
+
+    def _awaiting(self, work: runcue.Work, step: int) -> None:
+        inflicted = self.inflicted
+        for service in self._services.get(work.task, ()):
+            inflicted.asking[service] += step
+        (inflicted.awaited.add if step > 0 else inflicted.awaited.discard)(work.id)
+
+    def _go_wrong_in_gate(self, question: str, work: runcue.Work) -> None:
+        inflicted = self.inflicted
+        asked = self._asked[question, work.id]
+        self._asked[question, work.id] += 1
+        task, item, number = self._key(work)
+        if self.faults.blocks(question, task, item, asked):
+            self._block("gate-block", f"is_{question} blocks the loop for {BLOCK:g} s", work)
+        raises = self._active and self.faults.gate_raises(question, task, f"{item}#{number}", asked)
+        if question == "ready":
+            inflicted.raised.pop(work.id, None)
+            if raises:
+                inflicted.raised[work.id] = inflicted.settlements
+        else:
+            inflicted.stale_raised.discard(work.id)
+            if raises:
+                inflicted.stale_raised.add(work.id)
+        if raises:
+            self._tell("gate-raise", f"is_{question} raises", work)
+            raise InflictedError(f"is_{question} of {item}")
+
+    def _block(self, kind: str, details: str, work: runcue.Work) -> None:
+        if not self._active:
+            return
+        self._tell(kind, details, work)
+        loop = asyncio.get_running_loop()
+        reach = getattr(loop, "reach", None)
+        if reach is None:
+            time.sleep(BLOCK)
+        else:
+            reach(loop.time() + BLOCK)
+
+    # --- Other callbacks ----------------------------------------------------------------------------------------
+
+    def _priority(self, ctx: runcue.PriorityContext) -> float:
+        task, item, number = self._key(ctx.work)
+        if self.faults.blocks("priority", task, item, number):
+            self._block("priority", f"priority blocks the loop for {BLOCK:g} s", ctx.work)
+        value = self.faults.priority(task, item)
+        if value is None:
+            self._tell("priority", "priority raises", ctx.work)
+            raise InflictedError(f"priority of {item}")
+        return value
+
+    def _listen(self) -> None:
+        cue = self.cue
+        for event, listen in (
+            ("start", cue.on_start),
+            ("complete", cue.on_complete),
+            ("failure", cue.on_failure),
+            ("skip", cue.on_skip),
+            ("cancel", cue.on_cancel),
+        ):
+            listen(self._listener(event, self.faults.manner(event, "")))
+
+    def _listener(self, event: str, manner: Manner) -> Callable[..., Any]:
+        def hear(work: runcue.Work, *rest: object) -> None:
+            task, item, number = self._key(work)
+            if self.faults.blocks(event, task, item, number):
+                self._block("listener-block", f"on_{event} blocks the loop for {BLOCK:g} s", work)
+            if self._active and self.faults.listener_raises(event, task, item, number):
+                self._tell("listener-raise", f"on_{event} raises", work)
+                raise InflictedError(f"on_{event} of {item}")
+
+        async def hear_slowly(work: runcue.Work, *rest: object) -> None:
+            if manner.seconds:
+                await asyncio.sleep(manner.seconds)
+            hear(work)
+
+        return hear_slowly if manner.is_async else hear
+
+    # --- Artifacts ----------------------------------------------------------------------------------------------
+
+    def _on_complete(self, work: runcue.Work, result: object, duration: float) -> None:
+        if self._scenario is None:
+            return
+        for name in self._scenario.proves(work.task, item_of(work)):
+            made = self.world.times.get(name, 0)
+            change = self.faults.change(name, made) if made else None
+            if change is not None:
+                self._later(change.after, self._alter, name, change, work)
+
+    def _alter(self, name: str, change: Change, work: runcue.Work) -> None:
+        told = "" if change.told else ", and nobody tells"
+        if change.kind == "renew":
+            self._tell("renew", f"{name} is made anew by somebody else{told}")
+            self.world.make(name)
+        elif self.world.has(name):
+            self._tell("vanish", f"{name} vanishes{told}")
+            self.world.spoil(name)
+        if change.told:
+            self.world.proof(name).touch()
+        else:
+            self.inflicted.counts["untold"] += self._active
+        if change.again is not None:
+            self._later(change.again, self._submit_again, work)
+
+    def _submit_again(self, work: runcue.Work) -> None:
+        self._do(self._submit_again_now(work))
+
+    async def _submit_again_now(self, work: runcue.Work) -> None:
+        if self._active and self._scenario is not None:
+            self._tell("again", "is submitted again", work)
+            try:
+                await self._scenario.add(work.task, item_of(work))
+            except runcue.CueStopped:
+                pass

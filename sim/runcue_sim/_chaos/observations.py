@@ -1,0 +1,284 @@
+"""What was seen of one life so far, as nobody but an onlooker knows it.
+
+Lives here: `Seen`, one work; `Start`, its start; `Sightings`, all of them, who is at work, what is there, and the
+questions that can be answered from that. Nothing in here comes from the inside of a cue.
+
+Must not know: what is promised.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+
+from runcue_sim._chaos.faults import Inflicted
+from runcue_sim._chaos.invariants import Duty, Limits, is_over
+
+
+class Seen:
+    """One work.
+
+    Attributes:
+        submitted: When it was.
+        id: Its id.
+        task: The name of its task.
+        item: What it is about.
+        duty: What is known of its task.
+        needs: The artifacts without which it may not run.
+        proves: Those that it makes.
+        declared: Whether runcue knows of these.
+        started: When it was heard to start, None if it was not.
+        ended: How it ended, empty if it has not.
+        joinable: Whether another one made the same when it was submitted.
+        versions: If it was up to date when it was submitted: of what it needs and proves, as of then.
+    """
+
+    __slots__ = (
+        "declared",
+        "duty",
+        "ended",
+        "id",
+        "item",
+        "joinable",
+        "needs",
+        "proves",
+        "started",
+        "submitted",
+        "task",
+        "versions",
+    )
+
+    def __init__(
+        self,
+        submitted: float,
+        id: str,
+        task: str,
+        item: str,
+        duty: Duty,
+        needs: tuple[str, ...],
+        proves: tuple[str, ...],
+    ) -> None:
+        self.submitted = submitted
+        self.id = id
+        self.task = task
+        self.item = item
+        self.duty = duty
+        self.declared = duty.declared and bool(proves)
+        self.needs = needs
+        self.proves = proves
+        self.started: float | None = None
+        self.ended = ""
+        self.joinable = False
+        self.versions: list[int | None] | None = None
+
+    def __str__(self) -> str:
+        return f"{self.task} {self.id} ({self.item})"
+
+
+class Start:
+    """A start.
+
+    Attributes:
+        seen: Whose.
+        at: When its handler was entered; until that is known, when it was about to be.
+    """
+
+    __slots__ = ("at", "seen")
+
+    def __init__(self, seen: Seen, at: float) -> None:
+        self.seen = seen
+        self.at = at
+
+
+class Sightings:
+    """Everything that was seen.
+
+    Args:
+        services: Their limits.
+        tasks: What is known of the tasks.
+        needs: The artifacts that a work needs, by its task and what it is about.
+        proves: Those that it makes.
+        made: The versions of the artifacts that are there, later ones higher. It is read again and again.
+        inflicted: Which faults were brought about.
+
+    Attributes:
+        works: All works, by id.
+        pending: Those that have neither started nor ended.
+        there: Those of the pending ones for which all is there that they need, by their services.
+        running: Those that have started and not ended.
+        inside: By service, the works whose handlers have not come to their end, whatever became of the works.
+        starts: By service, the last ones, as many as its rate allows in one period.
+        untold: Artifacts that have changed without anybody telling, with the instant.
+        counts: How many works ended how.
+    """
+
+    def __init__(
+        self,
+        services: Mapping[str, Limits],
+        tasks: Mapping[str, Duty],
+        needs: Callable[[str, str], tuple[str, ...]],
+        proves: Callable[[str, str], tuple[str, ...]],
+        made: Mapping[str, int],
+        inflicted: Inflicted,
+    ) -> None:
+        self.limits = services
+        self.inflicted = inflicted
+        self._tasks = tasks
+        self._needs = needs
+        self._proves = proves
+        self._made = made
+        self.works: dict[str, Seen] = {}
+        self.pending: dict[str, Seen] = {}
+        self.there: dict[tuple[str, ...], dict[str, Seen]] = {duty.services: {} for duty in tasks.values()}
+        self.running: dict[str, Start] = {}
+        self.inside: dict[str, dict[str, None]] = {name: {} for name in services}
+        self.starts: dict[str, deque[Start]] = {
+            name: deque(maxlen=limits.starts or 1) for name, limits in services.items()
+        }
+        self.untold: dict[str, float] = {}
+        self.counts: Counter[str] = Counter()
+        # Pending works by what they need.
+        self._needed: dict[str, dict[str, Seen]] = {}
+        # Of works that declare what they prove: the unsettled ones by artifact, first submitted first; and what is
+        # being made at this moment.
+        self._makers: dict[str, dict[str, None]] = {}
+        self._making: Counter[tuple[str, ...]] = Counter()
+
+    # --- What happens -------------------------------------------------------------------------------------------
+
+    def submit(self, now: float, id: str, task: str, item: str) -> Seen:
+        """A work was submitted."""
+        duty, needs, proves = self._tasks[task], self._needs(task, item), self._proves(task, item)
+        seen = Seen(now, id, task, item, duty, needs, proves)
+        self.works[id] = self.pending[id] = seen
+        if seen.declared:
+            for name in seen.proves:
+                makers = self._makers.setdefault(name, {})
+                seen.joinable = seen.joinable or bool(makers)
+                makers[id] = None
+        for name in needs:
+            self._needed.setdefault(name, {})[id] = seen
+        if self.is_there(seen):
+            self.there[duty.services][id] = seen
+            if self.is_up_to_date(seen):
+                seen.versions = self.versions(seen)
+        return seen
+
+    def start(self, now: float, seen: Seen) -> None:
+        """A handler is about to be entered."""
+        seen.started = now
+        self._is_pending_no_more(seen)
+        start = self.running[seen.id] = Start(seen, now)
+        for name in seen.duty.services:
+            self.inside[name][seen.id] = None
+            self.starts[name].append(start)
+        if seen.declared:
+            self._making[seen.proves] += 1
+
+    def enter(self, now: float, id: str) -> None:
+        """It was entered: its token and its timeout count from here. Listeners may have taken their time before."""
+        start = self.running.get(id)
+        if start is not None:
+            start.at = now
+
+    def leave(self, id: str) -> None:
+        """A handler has come to its end."""
+        seen = self.works.get(id)
+        if seen is None or seen.started is None:
+            return
+        for name in seen.duty.services:
+            self.inside[name].pop(id, None)
+        if seen.declared:
+            self._making[seen.proves] -= 1
+
+    def settle(self, seen: Seen, how: str) -> None:
+        """A work has settled."""
+        seen.ended = how
+        self.counts[how] += 1
+        self._is_pending_no_more(seen)
+        self.running.pop(seen.id, None)
+        self.inflicted.settlements += 1
+        if seen.declared:
+            for name in seen.proves:
+                makers = self._makers[name]
+                makers.pop(seen.id, None)
+                if not makers:
+                    self.untold.pop(name, None)  # what its maker leaves behind is looked at by itself
+
+    def change(self, now: float, name: str) -> None:
+        """An artifact was made or has vanished."""
+        self.inflicted.changes += 1
+        self.untold[name] = now
+        for seen in self._needed.get(name, {}).values():
+            there = self.there[seen.duty.services]
+            if self.is_there(seen):
+                there[seen.id] = seen
+            else:
+                there.pop(seen.id, None)
+
+    def _is_pending_no_more(self, seen: Seen) -> None:
+        if self.pending.pop(seen.id, None) is not None:
+            self.there[seen.duty.services].pop(seen.id, None)
+            for name in seen.needs:
+                self._needed[name].pop(seen.id, None)
+
+    # --- Questions about artifacts ------------------------------------------------------------------------------
+
+    def missing(self, seen: Seen) -> list[str]:
+        """What a work needs and is not there."""
+        return [name for name in seen.needs if name not in self._made]
+
+    def is_there(self, seen: Seen) -> bool:
+        """Whether all is there that a work needs."""
+        return all(name in self._made for name in seen.needs)
+
+    def is_up_to_date(self, seen: Seen) -> bool:
+        """Whether its proofs are there and, if declared, newer than what it needs."""
+        made = self._made
+        if not seen.proves or not all(name in made for name in seen.proves):
+            return False
+        if not seen.declared:
+            return True
+        newest = max((made.get(name, 0) for name in seen.needs), default=0)
+        return newest < min(made[name] for name in seen.proves)
+
+    def versions(self, seen: Seen) -> list[int | None]:
+        """Those of all that it needs and proves."""
+        return [self._made.get(name) for name in (*seen.needs, *seen.proves)]
+
+    def maker_of_needs(self, seen: Seen) -> Seen | None:
+        """Another work that is about to make anew what a work needs."""
+        if seen.declared:
+            for name in seen.needs:
+                for maker in self._makers.get(name, ()):
+                    if maker != seen.id:
+                        return self.works[maker]
+        return None
+
+    def is_joined(self, seen: Seen) -> bool:
+        """Whether somebody else makes the same, or is to: who came first."""
+        if not seen.declared:
+            return False
+        return self._making[seen.proves] > 0 or next(iter(self._makers[seen.proves[0]])) != seen.id
+
+    def waits_for_others(self, seen: Seen) -> bool:
+        """Whether a pending work may not run before another one has settled."""
+        return self.is_joined(seen) or self.maker_of_needs(seen) is not None
+
+    # --- Questions about limits ---------------------------------------------------------------------------------
+
+    def busy(self, name: str) -> int:
+        """How many slots of a service are taken. An async gate takes one while it is awaited."""
+        return len(self.inside[name]) + self.inflicted.asking[name]
+
+    def tokens(self, name: str, now: float) -> int:
+        """How many starts of a service with a rate count at this instant."""
+        period = self.limits[name].period
+        return sum(not is_over(start.at, period, now) for start in self.starts[name])
+
+    def has_room(self, name: str, now: float) -> bool:
+        """Whether the limits of a service allow a start."""
+        limits = self.limits[name]
+        if limits.concurrent is not None and self.busy(name) >= limits.concurrent:
+            return False
+        return limits.starts is None or self.tokens(name, now) < limits.starts

@@ -1,0 +1,354 @@
+"""Playing a trial: through deaths and rebirths, up to a last life in which nothing goes wrong.
+
+Lives here: `play`, and one life of the process.
+
+Death is sudden. What exists at that instant is copied, and the next life begins with the copy, on a loop of its own.
+What is left of the dead process still has to be cleared away, tasks and timers and all, and nothing it does on the way
+is seen by anybody.
+
+Must not know: which trials are worth playing, what is promised.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any, Final, TypeVar
+
+import runcue
+from runcue.rehearsal import hear_submissions
+from runcue.testing import NothingLeft
+from runcue_sim._chaos.checker import Witness
+from runcue_sim._chaos.faults import Faults
+from runcue_sim._chaos.harness import EndlessError, HeardWorld, Quiet, WatchDog, WatchedLoop
+from runcue_sim._chaos.injection import FaultyStage, is_inflicted, item_of
+from runcue_sim._chaos.invariants import Violation, duties_of, limits_of
+from runcue_sim._chaos.seeds import Outcome, Trial
+from runcue_sim._engine.clocks import wall_clock
+from runcue_sim._pipelines.scenarios import SCENARIOS, Scenario, Settings, SimulatedError
+from runcue_sim._records.event_log import Entry, Trace
+from runcue_sim._workload.latency import Model
+from runcue_sim._workload.luck import Chance
+
+__all__ = ["PATIENCE", "OnLife", "Outcome", "Trial", "play"]
+
+T = TypeVar("T")
+
+OnLife = Callable[[runcue.Cue, Trace], Callable[[], object] | None]
+"""See `play`."""
+
+MOST_EVENTS: Final = 50
+"""So many times as many events as works are to be expected, and more than a thousand, and a run will not end."""
+
+MOST_STEPS: Final = 200
+"""So many times as many callbacks at one instant, and more than twenty thousand, and the loop is spinning."""
+
+PATIENCE: Final = 5.0
+"""Seconds of computing time that a small trial may take."""
+
+_SMALL: Final = 1000
+
+
+def play(
+    trial: Trial,
+    *,
+    tell: Callable[[Entry], object] | None = None,
+    on_life: OnLife | None = None,
+    patience: float = PATIENCE,
+) -> Outcome:
+    """Run a trial. Nothing is printed, and the log of runcue is quiet.
+
+    Args:
+        trial: What to run.
+        tell: Called with each entry of the log as it comes.
+        on_life: Called with the cue of each life, described and not started, and with the trace of that life. What it
+            returns is called when that life ends, before anything of it is cleared away.
+        patience: Seconds of computing time after which a small trial counts as endless. A large one has more, in
+            proportion to its size.
+
+    Returns:
+        What was seen.
+    """
+    outcome = Outcome(trial)
+    world = HeardWorld()
+    now = 0.0
+    patience *= 1 + trial.count * (trial.lives + 1) / _SMALL
+    try:
+        with Quiet() as quiet, WatchDog(patience) as dog:
+            for number in range(trial.first, trial.first + trial.lives + 1):
+                life = _Life(trial, number, world, now, outcome, tell)
+                if on_life is not None:
+                    life.on_end = on_life(life.cue, life.trace)
+                life.run(quiet, dog)
+                world, now = life.left, life.until
+                if outcome.violation is not None:
+                    break
+    except EndlessError:  # it barked between two lives
+        outcome.violation = Violation("ends", f"after {patience:g} s of computing it has not ended")
+    return outcome
+
+
+class _Stage(FaultyStage):
+    """A stage whose handlers are witnessed."""
+
+    witness: Witness
+    without: frozenset[int]
+
+    async def paced(self, items: Iterable[T]) -> AsyncIterator[T]:
+        async for item in super().paced([one for one in items if one not in self.without]):
+            yield item
+
+    async def perform(self, work: runcue.Work, item: str, round_: int = 0) -> None:
+        witness = self.witness
+        witness.entered(asyncio.get_running_loop().time(), work.id)
+        try:
+            await super().perform(work, item, round_)
+        finally:
+            witness.left(work.id)
+
+
+class _Life:
+    """One life of the process.
+
+    Attributes:
+        cue: Its cue.
+        loop: Its loop. Time goes on from life to life.
+        trace: Takes its log.
+        left: What exists when it is over.
+        until: When that was.
+        on_end: Called when it is over.
+    """
+
+    def __init__(
+        self,
+        trial: Trial,
+        number: int,
+        world: HeardWorld,
+        now: float,
+        outcome: Outcome,
+        tell: Callable[[Entry], object] | None,
+    ) -> None:
+        self._trial = trial
+        self._outcome = outcome
+        self._is_last = number == trial.first + trial.lives
+        kinds = frozenset() if self._is_last else trial.kinds
+        chance = Chance(trial.seed)
+        faults = Faults(chance, kinds, share=trial.share, pace=trial.pace, life=number)
+        self.left = self._world = world
+        self.loop = WatchedLoop(self._look)
+        self.loop.reach(now)
+        self.until = now
+        self.on_end: Callable[[], object] | None = None
+        self._over = False
+        self.loop.set_exception_handler(self._on_loop_error)
+        self.trace = Trace(outcome.entries.append, *(() if tell is None else (tell,)))
+        # Where nobody tells of a change only the recheck can notice it; where everybody does it would hide mistakes.
+        self.cue = runcue.Cue(id_prefix=f"{number}.", recheck="untold" in kinds)
+        self._stage = self._make_stage(faults, chance)
+        self._scenario = SCENARIOS[trial.scenario](self._stage)
+        self._witness = self._prepare(self._scenario)
+        self._events = 0
+        expected = self._scenario.expected()
+        self._most_events = 1000 + MOST_EVENTS * expected
+        self.loop.most_steps = 20_000 + MOST_STEPS * expected
+        self._dies_at = faults.death(4 * expected)
+        outcome.lives += 1
+
+    def _make_stage(self, faults: Faults, chance: Chance) -> _Stage:
+        trial = self._trial
+        kind = SCENARIOS[trial.scenario]
+        model = trial.model or Model(
+            chance,
+            latency=trial.latency,
+            scales=kind.scales,
+            error_rate=trial.error_rate,
+            error_scales=kind.error_scales,
+            jitter=trial.jitter,
+            outliers=trial.outliers,
+        )
+        if self._is_last:
+            model = replace(model, error_rate=0.0, error_rates={})
+        settings = Settings(trial.count, trial.concurrent, trial.rate, trial.submit_rate)
+        stage = _Stage(self.cue, self._world, model, settings, self.trace, faults)
+        stage.without = trial.without
+        return stage
+
+    def _prepare(self, scenario: Scenario) -> Witness:
+        """Describe the cue, and let the witness hear everything before anybody else does."""
+        cue, world, stage = self.cue, self._world, self._stage
+        scenario.describe()
+        for task in cue.tasks():
+            task.timeout = None if self._is_last else self._trial.timeout
+        witness = stage.witness = Witness(
+            limits_of(cue),
+            duties_of(cue),
+            _remembered(scenario.needs),
+            _remembered(scenario.proves),
+            world.made,
+            stage.inflicted,
+        )
+        witness.on_violation = self._end
+        witness.on_event = self._count
+        clock = self.loop.time
+        world.on_change = lambda name: witness.changed(clock(), name)
+        world.on_touch = witness.told
+        self._log(cue)
+        hear_submissions(cue, lambda work: witness.submitted(clock(), work.id, work.task, item_of(work)))
+        witness.listen(cue, clock, _is_expected)
+        stage.infect(scenario)
+        return witness
+
+    # --- The log ------------------------------------------------------------------------------------------------
+
+    def _log(self, cue: runcue.Cue) -> None:
+        def log(event: str, work: runcue.Work, details: str = "") -> None:
+            if self.trace:
+                self.trace.add(wall_clock(), event, work.task, work.id, details)
+
+        hear_submissions(cue, lambda work: log("queued", work, item_of(work)))
+        cue.on_start(lambda work: log("started", work, item_of(work)))
+        cue.on_complete(lambda work, result, duration: log("completed", work, f"{duration:.3f}s"))
+        cue.on_failure(lambda work, error: log("failed", work, work.error or ""))
+        cue.on_skip(lambda work: log("skipped", work))
+        cue.on_cancel(lambda work: log("cancelled", work))
+
+    # --- What the loop and the witness say ----------------------------------------------------------------------
+
+    def _look(self) -> None:
+        self._count()
+        self._witness.look(self.loop.time())
+
+    def _count(self) -> None:
+        self._events += 1
+        if self._over:
+            if self._events > self._most_events:
+                self.loop.stop()
+        elif self._events > self._most_events:
+            self._blame_endless(f"it has not ended after {self._events} events")
+        elif self._events == self._dies_at:
+            self._die()
+
+    def _blame_endless(self, text: str) -> None:
+        self._witness.blame("ends", f"at {self.loop.time():g} s of its time {text}")
+
+    def _die(self) -> None:
+        self._outcome.deaths += 1
+        self.left = self._world.survivor()
+        self.trace.add(wall_clock(), "died", details=f"life {self._outcome.lives}, at event {self._events}")
+        self._end()
+
+    def _end(self) -> None:
+        """Let nothing be seen from here on, and the loop come to its end."""
+        if not self._over:
+            self._over = True
+            self.until = self.loop.time()
+            if self.on_end is not None:
+                self.on_end()
+        self._witness.open = False
+        self._stage.relent()
+        self.trace.takers.clear()
+        if self.loop.is_running():
+            self.loop.stop()
+
+    def _on_loop_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        if isinstance(error, EndlessError):
+            return
+        text = f"{context.get('message')}" + (f": {type(error).__name__}: {error}" if error else "")
+        self._witness.blame("sound", f"the event loop reports: {text}")
+
+    def _on_critical(self, text: str) -> None:
+        self._witness.blame("sound", text)
+
+    # --- Running ------------------------------------------------------------------------------------------------
+
+    def run(self, quiet: Quiet, dog: WatchDog) -> None:
+        """Go through it, and clear away what is left."""
+        loop, outcome = self.loop, self._outcome
+        dog.loop = loop
+        quiet.hear = self._on_critical
+        main = loop.create_task(self._main())
+        try:
+            self._go_through(main, dog)
+            if self._is_last:
+                everything = filter(self._is_submitted, self._scenario.everything())
+                self._witness.finished(everything, self._world.made)
+        finally:
+            outcome.violation = self._witness.violation
+            self._end()
+            self._clear_away(main)
+        seen = self._witness.seen
+        outcome.works += len(seen.works)
+        outcome.settled += seen.counts
+        outcome.faults += self._stage.inflicted.counts
+        outcome.ties |= {one.id: (one.needs, one.proves) for one in seen.works.values()}
+
+    def _go_through(self, main: asyncio.Task[None], dog: WatchDog) -> None:
+        loop, witness = self.loop, self._witness
+        try:
+            loop.run_until_complete(main)
+        except NothingLeft as error:
+            witness.blame("prompt", f"a wake-up was lost: {error}")
+        except EndlessError:
+            pass
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - out of the cue, whatever it may be
+            # If the loop was stopped on purpose, the witness has closed its eyes by now.
+            if not (loop.spins or dog.has_barked):
+                witness.blame("sound", f"{type(error).__name__}: {error}")
+        if dog.has_barked:
+            self._blame_endless("it goes on computing without end")
+        elif loop.spins:
+            self._blame_endless("it goes on and on, and no time passes")
+
+    async def _main(self) -> None:
+        cue, witness = self.cue, self._witness
+        cue.start()
+        await self._scenario.submit()
+        if self._trial.drains:
+            await cue.drain()
+            witness.drained(self.loop.time())
+            self._stage.relent()
+        witness.stopping()
+        summary = await cue.stop()
+        witness.ended(self.loop.time(), summary.counts)
+
+    def _is_submitted(self, name: str) -> bool:
+        return not any(f"_{number:03}" in name for number in self._trial.without)
+
+    def _clear_away(self, main: asyncio.Task[None]) -> None:
+        loop = self.loop
+        for leave in (self._stop, self._cancel_all, loop.shutdown_asyncgens):
+            # What is broken or endless may be so here once more, and nobody wants to know.
+            self._events = 0
+            with suppress(Exception, asyncio.CancelledError, EndlessError):
+                loop.run_until_complete(leave())
+        loop.close()
+        if main.done() and not main.cancelled():
+            main.exception()  # somebody has looked at it now
+
+    async def _stop(self) -> None:
+        await self.cue.stop(drain=False, timeout=0)
+
+    async def _cancel_all(self) -> None:
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+
+
+def _remembered(names: Callable[[str, str], tuple[str, ...]]) -> Callable[[str, str], tuple[str, ...]]:
+    known: dict[tuple[str, str], tuple[str, ...]] = {}
+
+    def remembered(task: str, item: str) -> tuple[str, ...]:
+        found = known.get((task, item))
+        if found is None:
+            found = known[task, item] = names(task, item)
+        return found
+
+    return remembered
+
+
+def _is_expected(error: BaseException) -> bool:
+    return isinstance(error, SimulatedError) or is_inflicted(error)

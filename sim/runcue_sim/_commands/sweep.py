@@ -1,0 +1,357 @@
+"""What changes if a limit does: one run for each value, side by side, and a table of them.
+
+Lives here: the text in which limits are given (`parse_one`, `parse`); `run`, which rehearses each point in a process of
+its own, since a cue can be rehearsed once; `Sweep`, the table; `run_sweep`, the command.
+
+Must not know: how a run is rehearsed or its report made, beyond the names in its JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from random import SystemRandom
+from typing import Any, Final, NoReturn
+
+import runcue
+from runcue_sim._commands.options import read_rate
+from runcue_sim._commands.session import check_writable
+from runcue_sim._text.error_origin import one_line
+from runcue_sim._text.figures import percent, seconds_in_words, table
+from runcue_sim._text.usage import BadUsage, nearest
+
+Limits = dict[str, dict[str, Any]]
+"""By service: "rate" and "concurrent"; as `runcue.rehearsal.set_limits` takes them."""
+
+FORMS: Final = "SERVICE.concurrent=5 or SERVICE.rate=60/min"
+MOST: Final = 100
+
+_BETTER: Final = 0.02
+_REPORTS: Final = (0, 1, 3)
+"""The exit codes of runs that have a report."""
+
+
+# --- The text -----------------------------------------------------------------------------------------------------
+
+
+def parse_one(text: str) -> Limits:
+    """Read one limit.
+
+    Args:
+        text: "openai.concurrent=5", "openai.rate=60/min", "openai.rate=none".
+
+    Raises:
+        BadUsage: It is none, or no service can have it.
+    """
+    service, what, values = _parsed(text)
+    if len(values) > 1:
+        raise BadUsage(f"{text!r} has several values; one can be set, and --sweep tries several")
+    return {service: {what: values[0]}}
+
+
+def parse(texts: Iterable[str]) -> list[Limits]:
+    """Read what is to be tried: every combination of the values, in the order in which they are given.
+
+    Args:
+        texts: Each like "openai.concurrent=1,2,5,10".
+
+    Raises:
+        BadUsage: One of them is none, or they are too many.
+    """
+    axes: dict[tuple[str, str], list[Any]] = {}
+    for text in texts:
+        service, what, values = _parsed(text)
+        if (service, what) in axes:
+            raise BadUsage(f"--sweep {service}.{what} is given twice; write its values with commas")
+        axes[service, what] = list(dict.fromkeys(values))
+    points = []
+    for chosen in itertools.islice(itertools.product(*axes.values()), MOST + 1):
+        limits: Limits = {}
+        for (service, what), value in zip(axes, chosen, strict=True):
+            limits.setdefault(service, {})[what] = value
+        points.append(limits)
+    if len(points) > MOST:
+        raise BadUsage(f"--sweep would be more than {MOST} runs; give fewer values")
+    return points
+
+
+def _parsed(text: str) -> tuple[str, str, list[Any]]:
+    # The names of services may hold anything; what follows the last dot and the last equals sign may not.
+    left, equals, right = text.rpartition("=")
+    service, dot, what = left.strip().rpartition(".")
+    if not equals or not dot or not service:
+        raise BadUsage(f"{text!r} is no limit; write {FORMS}")
+    if what not in _READ:
+        raise BadUsage(f"{text!r}: a service has no {what!r}; {nearest(what, _READ)}")
+    try:
+        return service, what, [_READ[what](value.strip()) for value in right.split(",")]
+    except ValueError as error:
+        raise BadUsage(f"{text!r}: {one_line(str(error))}") from error
+
+
+def _concurrent(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= sys.maxsize:
+        raise ValueError(f"concurrent must be a whole number of at least 1, not {text!r}")
+    return int(text)
+
+
+def _rate(text: str) -> str | None:
+    return None if text == "none" else read_rate(text)
+
+
+_READ: Final = {"concurrent": _concurrent, "rate": _rate}
+
+
+def _words(limits: Limits) -> list[str]:
+    """Limits as they are written."""
+    return [
+        f"{service}.{what}={'none' if value is None else value}"
+        for service, values in limits.items()
+        for what, value in values.items()
+    ]
+
+
+# --- The runs -----------------------------------------------------------------------------------------------------
+
+
+def run(
+    points: Sequence[Limits], command: Sequence[str], *, given: bytes = b"", jobs: int | None = None
+) -> list[dict[str, Any]]:
+    """Rehearse each point in a process of its own, several side by side.
+
+    Args:
+        points: The limits of each.
+        command: To which the limits are added, as `--set`.
+        given: For the standard input of each.
+        jobs: How many at once; by default as many as there are processors.
+
+    Returns:
+        The report of each.
+
+    Raises:
+        BadUsage: A run had none. The others are ended.
+    """
+    runs = _Runs(command, given)
+    pool = ThreadPoolExecutor(jobs or os.cpu_count() or 1)
+    try:
+        waiting = [pool.submit(runs.one, limits) for limits in points]
+        for done in as_completed(waiting):
+            done.result()
+        return [done.result() for done in waiting]
+    finally:
+        runs.end()
+        pool.shutdown(cancel_futures=True)
+
+
+class _Runs:
+    """The processes of one sweep, which end with it."""
+
+    def __init__(self, command: Sequence[str], given: bytes) -> None:
+        self._command = command
+        self._given = given
+        self._lock = threading.Lock()
+        self._processes: set[subprocess.Popen[bytes]] = set()
+        self._ended = False
+
+    def one(self, limits: Limits) -> dict[str, Any]:
+        """Run one point, in a thread that waits for it."""
+        words = _words(limits)
+        sets = [argument for word in words for argument in ("--set", word)]
+        # What follows a "--" is no option.
+        place = self._command.index("--") if "--" in self._command else len(self._command)
+        with self._lock:
+            if self._ended:
+                raise BadUsage("the sweep has ended")
+            process = subprocess.Popen(
+                [*self._command[:place], *sets, *self._command[place:]],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env={**os.environ, "PYTHONIOENCODING": "utf-8"},
+            )
+            self._processes.add(process)
+        out, said = process.communicate(self._given)
+        with self._lock:
+            self._processes.discard(process)
+        if process.returncode in _REPORTS:
+            report: dict[str, Any] = json.loads(out)
+            return report
+        lines = said.decode(errors="replace").strip().splitlines() or ["it said nothing"]
+        if process.returncode == 2:
+            words_for_one = lines[-1].removeprefix("runcue-sim: ").replace("--set ", "--sweep ", 1)
+            raise BadUsage(words_for_one) from _Said(said.decode(errors="replace"))
+        raise BadUsage(
+            f"the run with {' '.join(words)} ended with {process.returncode}: {one_line(lines[-1])}"
+        )
+
+    def end(self) -> None:
+        """End what still runs, and let nothing more begin."""
+        with self._lock:
+            self._ended = True
+            for process in self._processes:
+                process.terminate()
+
+
+class _Said(Exception):
+    """What a process has written to its standard error, for those who want to see all of it."""
+
+
+# --- The table ----------------------------------------------------------------------------------------------------
+
+
+class Sweep:
+    """The runs of a sweep, beside each other.
+
+    Args:
+        points: The limits of each run.
+        reports: What came of each.
+
+    Attributes:
+        enough: The number of the first run than which no other is better by 2 %: it loses as few works and takes about
+            as long as the quickest of those.
+    """
+
+    def __init__(self, points: Sequence[Limits], reports: Sequence[dict[str, Any]]) -> None:
+        self.points = points
+        self.reports = reports
+        losses = [_lost(report) for report in reports]
+        fewest = min(losses)
+        quickest = min(
+            report["makespan"] for report, lost in zip(reports, losses, strict=True) if lost == fewest
+        )
+        self.enough = next(
+            number
+            for number, report in enumerate(reports)
+            if losses[number] == fewest and report["makespan"] * (1 - _BETTER) <= quickest
+        )
+
+    @property
+    def code(self) -> int:
+        """The exit code: of failures, then of what is blocked, then of none."""
+        codes = {report["exit"] for report in self.reports}
+        return next((code for code in (1, 3) if code in codes), 0)
+
+    def text(self) -> str:
+        """As lines for people."""
+        axes = [(service, what) for service, values in self.points[0].items() for what in values]
+        services = list(self.points[0])
+        unfinished = any(report["works"]["unfinished"] for report in self.reports)
+        header = [
+            *(f"{service}.{what}" for service, what in axes),
+            "",
+            "MAKESPAN",
+            *(
+                f"{what} USED" if len(services) == 1 else f"{what} OF {service}"
+                for service in services
+                for what in ("SLOTS", "RATE")
+            ),
+            "FAILED",
+            "BLOCKED",
+            *(["UNFINISHED"] if unfinished else []),
+            "BINDS",
+        ]
+        rows = []
+        for number, (limits, report) in enumerate(zip(self.points, self.reports, strict=True)):
+            works = report["works"]
+            used = {one["name"]: one for one in report["services"]}
+            binds = report["binds"][0] if report["binds"] else None
+            rows.append(
+                [
+                    *("none" if limits[service][what] is None else str(limits[service][what])
+                      for service, what in axes),
+                    "*" if number == self.enough else "",
+                    seconds_in_words(report["makespan"]),
+                    *(percent(used[service][key]) for service in services for key in ("slots_used", "rate_used")),
+                    str(works["failed"]),
+                    str(works["blocked"]),
+                    *([str(works["unfinished"])] if unfinished else []),
+                    f"{percent(binds['share'])} {binds['words']}" if binds else "-",
+                ]
+            )  # fmt: skip
+        lines = table(header, rows)
+        if self.enough < len(self.points) - 1:
+            lines.append(f"* nothing after it is better by {_BETTER:.0%}")
+        elif len(self.points) > 1:
+            lines.append("* the best, and the last: there may be better ones beyond")
+        return "\n".join(lines) + "\n"
+
+    def json(self, seed: int) -> str:
+        """As JSON, one object."""
+        runs = [
+            {"limits": limits, "report": report}
+            for limits, report in zip(self.points, self.reports, strict=True)
+        ]
+        facts = {"version": 1, "seed": seed, "enough": self.enough, "runs": runs}
+        return json.dumps(facts, indent=2) + "\n"
+
+
+def _lost(report: dict[str, Any]) -> int:
+    works = report["works"]
+    return int(works["failed"] + works["blocked"] + works["unfinished"])
+
+
+# --- The command --------------------------------------------------------------------------------------------------
+
+
+def run_sweep(options: argparse.Namespace, arguments: Sequence[str]) -> int:
+    """Do what `--sweep` asks for.
+
+    Args:
+        options: What the arguments mean.
+        arguments: As given.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        BadUsage: It cannot be done.
+    """
+    points = parse(options.sweep)
+    if options.json not in (None, "-"):
+        check_writable(options.json)
+    # One seed for all: they differ in their limits and in nothing else.
+    seed = SystemRandom().randrange(10**6) if options.seed is None else options.seed
+    rest = without(arguments, ("--sweep", "--json", "--seed"))
+    signal.signal(signal.SIGTERM, _end)  # its runs must not outlive it
+    command = [sys.executable, "-m", "runcue_sim", "--seed", str(seed), "--json", "-", *rest]
+    given = sys.stdin.buffer.read() if options.submit == "-" else b""
+    sweep = Sweep(points, run(points, command, given=given))
+    if options.json == "-":
+        sys.stdout.write(sweep.json(seed))
+        return sweep.code
+    print(f"runcue-sim {sweep.reports[0]['title']}, seed {seed}\n")
+    sys.stdout.write(sweep.text())
+    if options.json is not None:
+        try:
+            runcue.atomic_write(options.json, sweep.json(seed), durable=False)
+        except runcue.RuncueError as error:
+            raise BadUsage(f"a report cannot be written: {error}") from error
+    return sweep.code
+
+
+def _end(number: int, frame: object) -> NoReturn:
+    raise SystemExit(128 + number)
+
+
+def without(arguments: Sequence[str], options: Sequence[str]) -> list[str]:
+    """Arguments without some options and their values."""
+    left = list(arguments)
+    end = left.index("--") if "--" in left else len(left)
+    kept = []
+    place = 0
+    while place < end:
+        if left[place] in options:
+            place += 2
+            continue
+        if left[place].partition("=")[0] not in options:
+            kept.append(left[place])
+        place += 1
+    return kept + left[max(place, end) :]

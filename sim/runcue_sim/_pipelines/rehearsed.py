@@ -1,0 +1,156 @@
+"""A user's own pipeline, made ready to be rehearsed.
+
+Lives here: `app_play`, which takes a program's cue, puts the model behind it and notes what a rehearsal cannot show.
+
+Must not know: how programs are imported, how looks at the disk are noticed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
+from types import CodeType
+from typing import Any, Final
+
+import runcue
+from runcue.rehearsal import hear_submissions, rehearse
+from runcue_sim._engine.run import Play
+from runcue_sim._pipelines.outside_reads import Looks
+from runcue_sim._pipelines.prepared import ID_PREFIX, Prepared, apply_limits, is_on_purpose, make_model
+from runcue_sim._pipelines.program import App, load
+from runcue_sim._pipelines.scenarios import SimulatedError
+from runcue_sim._pipelines.submissions import Submission, read, submit
+from runcue_sim._records.event_log import Trace
+from runcue_sim._records.ledger import Books
+from runcue_sim._text.error_origin import place
+from runcue_sim._text.usage import BadUsage
+from runcue_sim._workload.latency import Draw, Model
+
+_SUBMITS: Final = frozenset(("submit", "submit_threadsafe"))
+
+
+@contextlib.contextmanager
+def app_play(options: argparse.Namespace, seed: int, trace: Trace) -> Iterator[Prepared]:
+    """Make a user's own pipeline ready. Inside the context it can be run, once.
+
+    Raises:
+        BadUsage: It cannot be run.
+    """
+    app = load(options.app)
+    cue = app.cue
+    tasks = [task.name for task in cue.tasks()]
+    if not tasks:
+        raise BadUsage(f"{app.name}: the cue has no tasks")
+    model = make_model(options, seed, tasks)
+    submissions = None if options.submit is None else read(options.submit, tasks)
+    if submissions is None and app.submit is None:
+        raise BadUsage(
+            f"{app.name} says what there is, not what to do: name an async function, as in app.py:cue,submit, or "
+            "give works with --submit work.jsonl"
+        )
+    callers = [(f"the handler of {task.name}", task.handler) for task in cue.tasks()]
+    if submissions is None and options.submit_rate is not None:
+        raise BadUsage(f"--submit-rate is for works of --submit; {app.name} submits as it likes")
+    with Looks(cue) as looks:
+        cast = _Cast(model)
+        overlay = rehearse(
+            cue, cast.duration, cast.outcome, id_prefix=ID_PREFIX, stall_timeout=options.timeout
+        )
+        apply_limits(cue, options.set)
+        hear_submissions(cue, cast.enter)
+        books = Books(cue, trace, on_purpose=is_on_purpose, ready_at=looks.ready_at)
+        looks.asking = books.asking
+        ended: list[str] = []
+        play = Play(cue, _submitter(app, submissions, options.submit_rate, ended), books, trace)
+        play.rechecks = any(task.is_ready is not None for task in cue.tasks())
+
+        callers += [("a listener", call) for call in overlay.silenced]
+
+        def notes() -> list[str]:
+            about_model = _notes_on_model(options, tasks, model)
+            about_proofs = _notes_on_proofs(cue, books)
+            return [*ended, *about_model, *_notes_on_callers(callers), *about_proofs, *looks.lines()]
+
+        yield Prepared(play, app.name, app.name, None, notes)
+
+
+class _Cast:
+    """Plays the handlers, as the model says."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self._numbers: dict[str, int] = {}
+        self._draws: dict[str, Draw] = {}
+
+    def enter(self, work: runcue.Work) -> None:
+        """A work was submitted. Works are counted by then: the order in which they run depends on the limits."""
+        nth = self._numbers.get(work.task, 0)
+        self._numbers[work.task] = nth + 1
+        self._draws[work.id] = self._model.draw(work.task, work.id, nth)
+
+    def duration(self, work: runcue.Work) -> float:
+        """Seconds for which it runs."""
+        return self._draws[work.id].seconds
+
+    def outcome(self, work: runcue.Work) -> None:
+        """Fail if the model says so."""
+        if self._draws.pop(work.id).fails:
+            raise SimulatedError(f"simulated error in {work.task}")
+
+
+def _submitter(
+    app: App, submissions: list[Submission] | None, rate: float | None, ended: list[str]
+) -> Callable[[], Any]:
+    async def submit_all() -> None:
+        if app.submit is not None:
+            try:
+                await app.submit()
+            except BadUsage as error:
+                if error.__cause__ is None or not is_on_purpose(error.__cause__):
+                    raise
+                ended.append(f"the submitter ended early, by a failure that was asked for: {error}")
+        if submissions is not None:
+            await submit(app.cue, submissions, rate)
+
+    return submit_all
+
+
+def _notes_on_model(options: argparse.Namespace, tasks: list[str], model: Model) -> Iterator[str]:
+    if any(one.task is None for one in options.latency):
+        return
+    unknown = [task for task in tasks if task not in model.latencies]
+    if unknown:
+        yield (
+            f"nothing is known of how long {', '.join(unknown)} take: 100 ms is assumed; say --latency TASK=..., or "
+            "--recorded with the latencies of a real run"
+        )
+
+
+def _notes_on_callers(callers: Iterable[tuple[str, Callable[..., Any]]]) -> Iterator[str]:
+    """Handlers and listeners that seem to submit works: they are not called, so these works are missing."""
+    for who, call in callers:
+        code = getattr(call, "__code__", None)
+        if isinstance(code, CodeType) and not _SUBMITS.isdisjoint(_names_in(code)):
+            yield (
+                f"{who} ({place(call)}) seems to submit works; a rehearsal does not call it, so submit those yourself "
+                "to have them in it"
+            )
+
+
+def _names_in(code: CodeType) -> Iterator[str]:
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _names_in(constant)
+
+
+def _notes_on_proofs(cue: runcue.Cue, books: Books) -> Iterator[str]:
+    """Tasks of whose works nothing exists afterwards, where gates may look for it."""
+    if any(task.is_ready or task.is_stale for task in cue.tasks()):
+        unproved = [book.name for book in books.tasks.values() if book.unproved]
+        if unproved:
+            yield (
+                f"there are tasks without outputs= ({', '.join(unproved)}): in a rehearsal nothing of what they make "
+                "exists, so a gate that looks for it looks in vain"
+            )

@@ -1,0 +1,198 @@
+"""What a scenario is, and what it can use.
+
+Lives here: `Settings`, what the command line says; `Stage`, the cue, world and model a scenario plays with; `Scenario`.
+
+Must not know: any scenario, how a run is watched or reported.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Iterable, Mapping
+from dataclasses import dataclass
+from typing import ClassVar, TypeVar
+
+import runcue
+from runcue_sim._engine.clocks import wall_clock
+from runcue_sim._engine.world import World
+from runcue_sim._records.event_log import Trace
+from runcue_sim._workload.latency import Model
+
+T = TypeVar("T")
+
+_AT_ONCE = 2000
+
+
+class SimulatedError(Exception):
+    """A failure that `--error-rate` asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the command line says of a scenario.
+
+    Attributes:
+        count: How many of whatever the scenario counts.
+        concurrent: Slots of its main service.
+        rate: The main service's rate, None for none.
+        submit_rate: Submissions per second, None for all at once.
+    """
+
+    count: int = 100
+    concurrent: int = 5
+    rate: str | None = None
+    submit_rate: float | None = None
+
+
+class Stage:
+    """Where a scenario plays: one life of one process.
+
+    Attributes:
+        cue: The real thing.
+        world: What exists; it may be older than this life.
+        model: Says how long handlers take and whether they fail.
+        settings: What the command line says.
+        trace: Takes what is to be told.
+        numbers: How many works of each task were performed, for recorded latencies.
+        ready_at: When is_ready first said yes, by work: seconds of the loop's clock.
+    """
+
+    def __init__(self, cue: runcue.Cue, world: World, model: Model, settings: Settings, trace: Trace) -> None:
+        self.cue = cue
+        self.world = world
+        self.model = model
+        self.settings = settings
+        self.trace = trace
+        self.numbers: dict[str, int] = {}
+        self.ready_at: dict[str, float] = {}
+
+    async def perform(self, work: runcue.Work, item: str, round_: int = 0) -> None:
+        """Stand in for what a handler would do.
+
+        Args:
+            work: The work.
+            item: What it is about.
+            round_: Which time it is done.
+
+        Raises:
+            SimulatedError: The model says that it fails.
+        """
+        nth = self.numbers.get(work.task, 0)
+        self.numbers[work.task] = nth + 1
+        draw = self.model.draw(work.task, item, nth, round_)
+        await asyncio.sleep(draw.seconds)
+        if draw.fails:
+            raise SimulatedError(f"simulated error for {item}")
+
+    async def paced(self, items: Iterable[T]) -> AsyncIterator[T]:
+        """The items as they are to be submitted: `submit_rate` a second, or all at once."""
+        rate = self.settings.submit_rate
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        for number, item in enumerate(items):
+            if rate is not None:
+                # From the beginning on, not from one to the next: sleeping late must not add up.
+                await asyncio.sleep(began + number / rate - loop.time())
+            elif number % _AT_ONCE == _AT_ONCE - 1:
+                await asyncio.sleep(0)  # or nobody could interrupt the submission of a million
+            yield item
+
+    def has_all(self, work: runcue.Work, needed: tuple[str, ...], what: str) -> bool | tuple[bool, str]:
+        """The answer of an is_ready that counts what is there.
+
+        Args:
+            work: Asked about.
+            needed: The names of the proofs it needs.
+            what: What these are, and in which state: "parts valid".
+        """
+        there = sum(self.world.proof(name).valid() for name in needed)
+        if there < len(needed):
+            return False, f"{there} of {len(needed)} {what}"
+        self.ready_at.setdefault(work.id, asyncio.get_running_loop().time())
+        return True
+
+    def spoil(self, work: runcue.Work, name: str) -> None:
+        """Let a proof vanish because a work found it wrong."""
+        self.world.spoil(name)
+        self.world.proof(name).touch()
+        if self.trace:
+            self.trace.add(wall_clock(), "invalidated", work.task, work.id, name)
+
+
+class Scenario(ABC):
+    """A pipeline to try. A subclass describes a cue and submits what there is to do.
+
+    Attributes:
+        name: What the command line calls it.
+        description: One line.
+        scales: How long its stages take, as factors on the model's latency.
+        error_scales: Which of its stages fail, as factors on the model's error rate.
+    """
+
+    name: ClassVar[str]
+    description: ClassVar[str]
+    scales: ClassVar[Mapping[str, float]] = {}
+    error_scales: ClassVar[Mapping[str, float]] = {}
+
+    def __init__(self, stage: Stage) -> None:
+        self.stage = stage
+        self.cue = stage.cue
+        self.world = stage.world
+
+    @abstractmethod
+    def describe(self) -> None:
+        """Register services, tasks and callbacks with the cue."""
+
+    @abstractmethod
+    async def submit(self) -> None:
+        """Submit everything. Called again after the simulated process has died."""
+
+    @abstractmethod
+    def expected(self) -> int:
+        """How many works there will be if nothing fails and nothing is done twice."""
+
+    @abstractmethod
+    def needs(self, task: str, item: str) -> tuple[str, ...]:
+        """The proofs without which a work may not run."""
+
+    @abstractmethod
+    def proves(self, task: str, item: str) -> tuple[str, ...]:
+        """The proofs that a work makes, and with which it need not run."""
+
+    @abstractmethod
+    def everything(self) -> Iterable[str]:
+        """The proofs that exist in the end if nothing fails."""
+
+    def declare(self, task: str, service: str) -> None:
+        """Register a task that takes what it needs and leaves what it proves, all of it declared."""
+        world = self.world
+
+        def proofs(names: tuple[str, ...]) -> runcue.Artifact | list[runcue.Artifact]:
+            return world.proof(names[0]) if len(names) == 1 else [world.proof(name) for name in names]
+
+        needs = (lambda work: proofs(self.needs(task, work.params["item"]))) if self.has_needs(task) else None
+
+        @self.cue.task(
+            task,
+            uses=service,
+            inputs=needs,
+            outputs=lambda work: proofs(self.proves(task, work.params["item"])),
+        )
+        async def perform(work: runcue.Work) -> None:
+            await self.stage.perform(work, work.params["item"])
+            for proof in work.outputs:
+                world.make(proof.name)
+
+    def has_needs(self, task: str) -> bool:
+        """Whether works of a task need anything, whatever they are about."""
+        return bool(self.needs(task, "any"))
+
+    def make(self, task: str, item: str) -> None:
+        """Leave what a work proves."""
+        for name in self.proves(task, item):
+            self.world.make(name)
+
+    async def add(self, task: str, item: str) -> None:
+        """Submit one work."""
+        await self.cue.submit(task, params={"item": item})

@@ -1,0 +1,308 @@
+"""What a run has shown, as text for people and as JSON for programs.
+
+Lives here: `Report`. Both forms come from one dictionary, so they cannot disagree.
+
+Must not know: clocks, cues, where the numbers come from beyond the books.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from statistics import median
+from typing import Any, Final
+
+from runcue_sim._engine.run import Ending
+from runcue_sim._records.critical_path import binding
+from runcue_sim._records.ledger import Books, Record
+from runcue_sim._text.figures import percent, plain, seconds_in_words, table
+
+_SHOWN: Final = 5
+_WAITS: Final = (
+    "⚠ The submitter has not ended: it waits for works that cannot run, or for a thread, for which a virtual clock "
+    "does not wait (--realtime does)"
+)
+_CAUSES: Final = 0.02
+_CUT: Final = {"duration": "Ended by --duration", "interrupt": "Interrupted"}
+
+OK: Final = 0
+FAILURES: Final = 1
+USAGE: Final = 2
+STALLED: Final = 3
+INTERRUPTED: Final = 130
+
+
+class Report:
+    """The outcome of one run.
+
+    Args:
+        books: Closed.
+        ending: How it ended.
+        title: What was run, in a line.
+        clock: "virtual" or "real".
+        seed: What the luck came from.
+        took: Seconds of real time.
+        max_failures: How many works may fail; None: as many as were asked for.
+        notes: Further lines for people: what callbacks look at, what runcue warned of.
+    """
+
+    def __init__(
+        self,
+        books: Books,
+        ending: Ending,
+        *,
+        title: str,
+        clock: str,
+        seed: int,
+        took: float,
+        max_failures: int | None = None,
+        notes: Sequence[str] = (),
+    ) -> None:
+        self._books = books
+        self._ending = ending
+        self._max_failures = max_failures
+        self.facts = self._gather(title, clock, seed, took, notes)
+
+    @property
+    def code(self) -> int:
+        """The exit code of the program."""
+        books, ending = self._books, self._ending
+        if ending.cut == "interrupt":
+            return INTERRUPTED
+        # What timed out because it was blocked is a stall, not a failure of its own.
+        stalled = {record.id for record in books.records if record.id in ending.ids and not record.on_purpose}
+        unasked = sum(
+            record.outcome == "failed" and not record.on_purpose and record.id not in stalled
+            for record in books.records
+        )
+        too_many = unasked > 0 if self._max_failures is None else books.failed > self._max_failures
+        if too_many:
+            return FAILURES
+        return STALLED if ending.stalled or ending.cut == "submitter" else OK
+
+    def _gather(self, title: str, clock: str, seed: int, took: float, notes: Sequence[str]) -> dict[str, Any]:
+        books, ending = self._books, self._ending
+        seconds = ending.seconds
+        return {
+            "version": 1,
+            "title": title,
+            "seed": seed,
+            "clock": clock,
+            "took": round(took, 3),
+            "makespan": seconds,
+            "cut": ending.cut,
+            "exit": self.code,
+            "works": {
+                "submitted": books.submitted,
+                "completed": books.completed,
+                "failed": books.failed,
+                "failed_on_purpose": books.failed_on_purpose,
+                "skipped": books.skipped,
+                "cancelled": books.cancelled,
+                "blocked": sum(group.count for group in ending.blocked if not group.given_up),
+                "blocked_on_purpose": sum(
+                    group.count for group in ending.blocked if group.on_purpose and not group.given_up
+                ),
+                "unfinished": books.running + books.pending if ending.cut else 0,
+            },
+            "binds": [
+                {
+                    "kind": stretch.kind,
+                    "name": stretch.name,
+                    "words": stretch.words(books),
+                    "seconds": stretch.seconds,
+                    "share": stretch.seconds / seconds if seconds else 0.0,
+                }
+                for stretch in binding(books)
+            ],
+            "services": [_service(books, name, seconds) for name in books.services],
+            "tasks": [
+                {
+                    "name": task.name,
+                    "submitted": task.submitted,
+                    "completed": task.done,
+                    "failed": task.failed,
+                    "skipped": task.skipped,
+                    **_spread(task.durations),
+                }
+                for task in books.tasks.values()
+            ],
+            "waits": [_wait(record) for record in _longest(books.records)],
+            "blocked": [
+                {
+                    "task": group.task,
+                    "count": group.count,
+                    "reason": group.reason,
+                    "verdict": group.verdict,
+                    "details": group.details,
+                    "on_purpose": group.on_purpose,
+                    "given_up": group.given_up,
+                }
+                for group in ending.blocked
+            ],
+            "notes": list(notes),
+        }
+
+    def json(self) -> str:
+        """As JSON, one object."""
+        return json.dumps(self.facts, indent=2) + "\n"
+
+    def text(self, *, timed: bool = True) -> str:
+        """As lines for people.
+
+        Args:
+            timed: Say how long the simulation itself took. Without it equal seeds give equal text.
+        """
+        facts = self.facts
+        lines = [*self._headline(timed=timed), ""]
+        if facts["cut"] in _CUT:
+            after, unfinished = seconds_in_words(facts["makespan"]), facts["works"]["unfinished"]
+            lines += [f"{_CUT[facts['cut']]} after {after}, {unfinished} unfinished", ""]
+        if facts["cut"] == "submitter":
+            lines += [_WAITS, ""]
+        lines += _blocked_lines(facts["blocked"])
+        lines += table(
+            ("SERVICE", "SLOTS USED", "RATE USED", "RATE WAS DRY", "DONE", "FAILED", "PER SECOND"),
+            (
+                (
+                    one["name"],
+                    _slots(one),
+                    f"{percent(one['rate_used'] or 0.0)} of {one['rate']}" if one["rate"] else "-",
+                    percent(one["dry"]) if one["rate"] else "-",
+                    str(one["completed"]),
+                    str(one["failed"]),
+                    f"{one['per_second']:.3g}",
+                )
+                for one in facts["services"]
+            ),
+        )
+        lines += table(
+            ("TASK", "SUBMITTED", "DONE", "FAILED", "SKIPPED", "MEDIAN", "P95"),
+            (
+                (
+                    one["name"],
+                    *(str(one[key]) for key in ("submitted", "completed", "failed", "skipped")),
+                    *("-" if one[key] is None else seconds_in_words(one[key]) for key in ("median", "p95")),
+                )
+                for one in facts["tasks"]
+                if one["submitted"]
+            ),
+        )
+        causes = [one for one in facts["binds"] if one["share"] >= _CAUSES][:_SHOWN]
+        if causes:
+            lines.append(f"What binds: {causes[0]['words']}. Of the way from start to end it is")
+            lines += [
+                f"  {percent(one['share']):>5}  {seconds_in_words(one['seconds']):>8}  {one['words']}"
+                for one in causes
+            ]
+            lines.append("")
+        waits = facts["waits"][:_SHOWN]
+        if waits:
+            lines.append("Longest waits:")
+            lines += [
+                f"  {seconds_in_words(one['seconds']):>8}  {one['task']} {one['work']}: {one['words']}"
+                for one in waits
+            ]
+            lines.append("")
+        lines += [f"Note: {plain(note)}" for note in facts["notes"]]
+        return "\n".join(lines).rstrip() + "\n"
+
+    def _headline(self, *, timed: bool) -> Iterable[str]:
+        facts = self.facts
+        works = facts["works"]
+        parts = [f"{works['completed']} completed"]
+        if works["failed"]:
+            asked = works["failed_on_purpose"]
+            unasked = works["failed"] - asked
+            parts.append(f"{works['failed']} failed" + (f" ({_asked(asked, unasked)})" if asked else ""))
+        parts += [f"{works[what]} {what}" for what in ("skipped", "cancelled") if works[what]]
+        if works["blocked"]:
+            parts.append(f"{works['blocked']} blocked")
+        clock = "virtual time" if facts["clock"] == "virtual" else "real time"
+        yield f"{', '.join(parts)} of {works['submitted']} works in {seconds_in_words(facts['makespan'])} of {clock}"
+        settled = sum(works[what] for what in ("completed", "failed", "skipped", "cancelled"))
+        speed = settled / facts["took"] if facts["took"] > 0 else 0.0
+        if facts["clock"] == "virtual" and timed:
+            yield f"simulated in {seconds_in_words(facts['took'])} ({speed:,.0f} works a second), seed {facts['seed']}"
+        else:
+            yield f"seed {facts['seed']}"
+
+
+def _asked(asked: int, unasked: int) -> str:
+    return "all asked for" if not unasked else f"{asked} of them asked for"
+
+
+def _blocked_lines(blocked: Sequence[dict[str, Any]]) -> Iterable[str]:
+    downstream = [group for group in blocked if group["on_purpose"]]
+    stalled = [group for group in blocked if not group["on_purpose"]]
+    if stalled:
+        works = sum(group["count"] for group in stalled)
+        yield f"⚠ Stall detected! {works} work {'items' if works != 1 else 'item'} blocked:"
+        yield from (_group_line(group) for group in stalled)
+        yield ""
+    if downstream:
+        works = sum(group["count"] for group in downstream)
+        yield f"Blocked behind failures that --error-rate or --faults asked for: {works}"
+        yield from (_group_line(group) for group in downstream)
+        yield ""
+
+
+def _group_line(group: dict[str, Any]) -> str:
+    given_up = ", given up by the time-out" if group["given_up"] else ""
+    return f"  {group['count']:>5} x {group['task']}: {group['reason']}{given_up} - {group['details']}"
+
+
+def _service(books: Books, name: str, seconds: float) -> dict[str, Any]:
+    book = books.services[name]
+    return {
+        "name": name,
+        "concurrent": book.concurrent,
+        "rate": book.rate,
+        "completed": book.done,
+        "failed": book.failed,
+        "most_in_use": book.most,
+        "mean_in_use": book.busy / seconds if seconds else 0.0,
+        "slots_used": book.slots_used(seconds),
+        "rate_used": book.rate_used(books.began),
+        "dry": book.dry / seconds if seconds else 0.0,
+        "per_second": (book.done + book.failed) / seconds if seconds else 0.0,
+    }
+
+
+def _spread(durations: Sequence[float]) -> dict[str, float | None]:
+    if not durations:
+        return {"median": None, "p95": None}
+    ordered = sorted(durations)
+    return {"median": median(ordered), "p95": ordered[min(len(ordered) - 1, int(len(ordered) * 0.95))]}
+
+
+def _longest(records: Sequence[Record]) -> list[Record]:
+    ran = [one for one in records if one.started is not None and one.started - one.submitted > 1e-9]
+    ran.sort(key=lambda one: one.submitted - (one.started or 0.0))
+    return ran[:10]
+
+
+def _wait(record: Record) -> dict[str, Any]:
+    assert record.started is not None
+    reasons = {
+        f"rate of {record.bound_by}": record.rate,
+        f"slots of {record.bound_by}": record.slots,
+        "what it needs": record.gate,
+        "works before it": record.other,
+    }
+    reasons = {what: seconds for what, seconds in reasons.items() if seconds > 1e-6}
+    ordered = sorted(reasons.items(), key=lambda pair: -pair[1])
+    told = [(what, seconds) for what, seconds in ordered if seconds >= _CAUSES * ordered[0][1]]
+    return {
+        "work": f"{record.id} {record.item}".strip(),
+        "task": record.task,
+        "seconds": record.started - record.submitted,
+        "reasons": dict(ordered),
+        "words": ", ".join(f"{seconds_in_words(seconds)} for {what}" for what, seconds in told),
+    }
+
+
+def _slots(one: dict[str, Any]) -> str:
+    if one["concurrent"] is None:
+        return f"{one['mean_in_use']:.1f}, no limit"
+    return f"{percent(one['slots_used'])} of {one['concurrent']}"

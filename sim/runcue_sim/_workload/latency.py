@@ -1,0 +1,206 @@
+"""How long handlers take and whether they fail: the model that stands in for them.
+
+Lives here: kinds of latency and the text they are written as; `Model`, which draws for a work.
+
+Must not know: cues, clocks, scenarios.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import exp
+from statistics import NormalDist
+from typing import NamedTuple, Protocol
+
+from runcue_sim._workload.luck import Chance
+
+FORMS = '"200" (milliseconds), "1.5s", "uniform:100:300", "lognormal:200:0.5" (median and sigma)'
+
+LONGEST = 1e9
+"""Seconds, thirty years: a clock that has to count more is no longer exact."""
+
+_NORMAL = NormalDist()
+_TINY = 1e-12
+
+
+class Latency(Protocol):
+    """Seconds that a handler takes."""
+
+    @property
+    def jittery(self) -> bool:
+        """Whether the model's jitter applies: not to what has a spread of its own."""
+
+    def seconds(self, luck: float, nth: int) -> float:
+        """How long one takes.
+
+        Args:
+            luck: A number in [0, 1).
+            nth: The how many-th work of its task it is, from 0.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """Always the same, but for the model's jitter."""
+
+    value: float
+    jittery: bool = True
+
+    def seconds(self, luck: float, nth: int) -> float:
+        """See `Latency`."""
+        return self.value
+
+
+@dataclass(frozen=True, slots=True)
+class Uniform:
+    """Anything between two bounds."""
+
+    low: float
+    high: float
+    jittery: bool = False
+
+    def seconds(self, luck: float, nth: int) -> float:
+        """See `Latency`."""
+        return self.low + luck * (self.high - self.low)
+
+
+@dataclass(frozen=True, slots=True)
+class Lognormal:
+    """What network services usually do: most near the median, some much longer.
+
+    Attributes:
+        median: Half take longer.
+        sigma: The spread of the logarithm: 0.5 puts one in six above 1.6 times the median.
+    """
+
+    median: float
+    sigma: float
+    jittery: bool = False
+
+    def seconds(self, luck: float, nth: int) -> float:
+        """See `Latency`."""
+        return self.median * exp(self.sigma * _NORMAL.inv_cdf(min(max(luck, _TINY), 1 - _TINY)))
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What was measured in a real run: the n-th work takes what the n-th took then, and again from the first.
+
+    In order, not at random: then the same works take the same time as they did, and a few works take no other time in
+    all than was measured.
+
+    Attributes:
+        durations: Seconds, at least one.
+        failing: The numbers of those that failed.
+    """
+
+    durations: Sequence[float]
+    failing: frozenset[int] = frozenset()
+    jittery: bool = False
+
+    def seconds(self, luck: float, nth: int) -> float:
+        """See `Latency`."""
+        return self.durations[nth % len(self.durations)]
+
+    def fails(self, nth: int) -> bool:
+        """Whether that one failed."""
+        return nth % len(self.durations) in self.failing
+
+
+def parse_latency(text: str) -> Latency:
+    """Read a latency as people write it; see `FORMS`.
+
+    Raises:
+        ValueError: It is none; the text shows the forms.
+    """
+    kind, *values = text.strip().split(":")
+    try:
+        if not values:
+            return Constant(_seconds(kind))
+        if kind == "constant" and len(values) == 1:
+            return Constant(_seconds(values[0]))
+        if kind == "uniform" and len(values) == 2:
+            low, high = map(_seconds, values)
+            if low <= high:
+                return Uniform(low, high)
+        if kind == "lognormal" and len(values) == 2 and 0 <= (sigma := float(values[1])) <= 10:
+            return Lognormal(_seconds(values[0]), sigma)
+    except ValueError:
+        pass
+    raise ValueError(f"latency {text!r} is none of {FORMS}")
+
+
+def _seconds(text: str) -> float:
+    text = text.strip()
+    for unit, size in (("ms", 0.001), ("s", 1.0), ("", 0.001)):
+        if text.endswith(unit):
+            value = float(text.removesuffix(unit)) * size
+            if 0 <= value < LONGEST:
+                return value
+            break
+    raise ValueError(text)
+
+
+class Draw(NamedTuple):
+    """What the model says of one attempt."""
+
+    seconds: float
+    fails: bool
+    outlier: bool
+
+
+@dataclass
+class Model:
+    """Stands in for handlers.
+
+    Attributes:
+        chance: Where luck comes from.
+        latency: Of tasks that have none of their own.
+        latencies: By task.
+        scales: Factors on `latency` by task: what a scenario says of its stages.
+        error_rate: The share of attempts that fail, 0.0 to 1.0.
+        error_rates: By task.
+        error_scales: Factors on `error_rate` by task.
+        jitter: 0.2 lets latencies without a spread of their own vary by 20 % up and down.
+        outliers: The share of attempts that take `outlier_mult` times as long.
+        outlier_mult: That factor.
+    """
+
+    chance: Chance
+    latency: Latency = field(default_factory=lambda: Constant(0.1))
+    latencies: Mapping[str, Latency] = field(default_factory=dict)
+    scales: Mapping[str, float] = field(default_factory=dict)
+    error_rate: float = 0.0
+    error_rates: Mapping[str, float] = field(default_factory=dict)
+    error_scales: Mapping[str, float] = field(default_factory=dict)
+    jitter: float = 0.2
+    outliers: float = 0.0
+    outlier_mult: float = 5.0
+
+    def draw(self, task: str, item: str, nth: int = 0, round_: int = 0) -> Draw:
+        """What becomes of one attempt.
+
+        Args:
+            task: The task's name.
+            item: What tells the work from others of its task.
+            nth: The how many-th of its task it is, from 0.
+            round_: Which time the same is done.
+        """
+        length, spread, outlier, error = self.chance.four(task, item, round_)
+        own = self.latencies.get(task)
+        latency = self.latency if own is None else own
+        seconds = latency.seconds(length, nth)
+        if own is None:
+            seconds *= self.scales.get(task, 1.0)
+        if latency.jittery and self.jitter:
+            seconds *= 1 + self.jitter * (2 * spread - 1)
+        slow = outlier < self.outliers
+        if slow:
+            seconds *= self.outlier_mult
+        rate = self.error_rates.get(task)
+        if rate is None:
+            rate = self.error_rate * self.error_scales.get(task, 1.0)
+            if isinstance(latency, Recorded) and latency.fails(nth):
+                rate = 1.0
+        return Draw(min(seconds, LONGEST), error < rate, slow)

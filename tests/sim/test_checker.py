@@ -1,0 +1,585 @@
+"""Each promise, told to the witness by hand: a history that breaks it is found, one that keeps it is not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+import runcue
+from runcue.testing import run
+from runcue_sim._chaos.checker import Witness
+from runcue_sim._chaos.faults import Inflicted
+from runcue_sim._chaos.invariants import INVARIANTS, Duty, Limits, duties_of, limits_of
+
+# "make x" proves x/made; "read x" needs that and proves x/read; "opaque x" does so too, but declares nothing.
+NEEDS = {"make": (), "read": ("made",), "opaque": ("made",), "slow": (), "free": ()}
+PROVES = {"make": ("made",), "read": ("read",), "opaque": ("read",), "slow": ("slow",), "free": ("free",)}
+SERVICES = {"api": Limits(concurrent=2, starts=3, period=1.0), "wide": Limits(), "one": Limits(concurrent=1)}
+TASKS = {
+    "make": Duty(("api",)),
+    "read": Duty(("api",)),
+    "opaque": Duty(("api",), declared=False),
+    "slow": Duty(("one",), timeout=2.0),
+    "free": Duty(("wide",)),
+}
+
+Step = tuple[Any, ...]
+
+
+class Story:
+    """A witness and a world, to which steps are told: a method of the witness and its arguments, or one of these."""
+
+    def __init__(self) -> None:
+        self.made: dict[str, int] = {}
+        self.inflicted = Inflicted()
+        self.witness = Witness(
+            SERVICES,
+            TASKS,
+            lambda task, item: tuple(f"{item}/{name}" for name in NEEDS[task]),
+            lambda task, item: tuple(f"{item}/{name}" for name in PROVES[task]),
+            self.made,
+            self.inflicted,
+        )
+        self.versions = 0
+
+    def found(self, steps: list[Step]) -> str | None:
+        for name, *args in steps:
+            (getattr(self, name, None) or getattr(self.witness, name))(*args)
+        violation = self.witness.violation
+        return None if violation is None else violation.invariant
+
+    def there(self, now: float, name: str) -> None:
+        self.make(now, name)
+        self.witness.told(name)
+
+    def make(self, now: float, name: str) -> None:
+        self.versions += 1
+        self.made[name] = self.versions
+        self.witness.changed(now, name)
+
+    def spoil(self, now: float, name: str) -> None:
+        del self.made[name]
+        self.witness.changed(now, name)
+
+    def run(self, began: float, id: str, ended: float) -> None:
+        """A handler runs, and its work completes."""
+        self.witness.started(began, id)
+        self.witness.left(id)
+        self.witness.completed(ended, id)
+
+    def fail(self, now: float, id: str, error: BaseException, expected: bool) -> None:
+        self.witness.failed(now, id, error, expected=expected)
+
+    def excuse(self, what: str, *value: Any) -> None:
+        known = getattr(self.inflicted, what)
+        if isinstance(known, dict):
+            known[value[0]] = value[1]
+        else:
+            known.add(value[0])
+
+    def awaiting(self, service: str) -> None:
+        self.inflicted.asking[service] += 1
+
+    def end(self, now: float, counts: dict[str, int] | None = None) -> None:
+        self.witness.ended(now, counts or {})
+
+    def finish(self, *everything: str) -> None:
+        self.witness.finished(everything, self.made)
+
+
+def submitted(*works: str, at: float = 0.0) -> list[Step]:
+    """Submissions of "task item", with the ids 1, 2 and so on."""
+    return [("submitted", at, str(number), *work.split()) for number, work in enumerate(works, 1)]
+
+
+MAKE_4 = submitted("make a", "make b", "make c", "make d")
+THREE_RUN = [("run", 0.0, "1", 0.1), ("run", 0.1, "2", 0.2), ("run", 0.2, "3", 0.3)]
+A_IS_MADE = ("there", 0.0, "a/made")
+A_IS_READ = ("there", 0.0, "a/read")
+MADE_A = ("completed", 1.0, "1")
+ERROR = ValueError("on its own account")
+LATE = runcue.WorkTimeout("late")
+
+BROKEN: dict[str, tuple[str, list[Step]]] = {
+    "a start too early by the rate": ("rate", [*MAKE_4, *THREE_RUN, ("started", 0.9, "4")]),
+    "a start too early after handlers that were entered late": (
+        "rate",
+        [
+            *MAKE_4,
+            ("started", 0.0, "1"),
+            ("entered", 0.2, "1"),
+            ("left", "1"),
+            ("completed", 0.2, "1"),
+            ("run", 0.2, "2", 0.3),
+            ("run", 0.3, "3", 0.4),
+            ("started", 1.1, "4"),
+        ],
+    ),
+    "a third start in two slots": (
+        "slots",
+        [*MAKE_4, ("started", 0.0, "1"), ("started", 0.0, "2"), ("started", 0.1, "3")],
+    ),
+    "a start while a cancelled handler still cleans up": (
+        "slots",
+        [
+            *submitted("slow a", "slow b"),
+            ("started", 0.0, "1"),
+            ("excuse", "cancelled", "1"),
+            ("cancelled", 0.5, "1"),
+            ("started", 0.5, "2"),
+        ],
+    ),
+    "a start without what is needed": ("ready", [*submitted("read a"), ("started", 0.0, "1")]),
+    "a start without what is needed and not declared": (
+        "ready",
+        [*submitted("opaque a"), ("started", 0.0, "1")],
+    ),
+    "a start without what was there and has vanished": (
+        "ready",
+        [A_IS_MADE, *submitted("read a"), ("spoil", 0.0, "a/made"), ("started", 0.0, "1")],
+    ),
+    "a start before what it needs is made anew": (
+        "ready",
+        [A_IS_MADE, *submitted("read a", "make a"), ("started", 0.0, "1")],
+    ),
+    "a start of what is proved": ("twice", [A_IS_MADE, *submitted("make a"), ("started", 0.0, "1")]),
+    "a start of what is proved by something newer than what it needs": (
+        "twice",
+        [A_IS_MADE, A_IS_READ, *submitted("read a"), ("started", 0.0, "1")],
+    ),
+    "a start of what is proved, without a declaration": (
+        "twice",
+        [A_IS_READ, A_IS_MADE, *submitted("opaque a"), ("started", 0.0, "1")],
+    ),
+    "an is_stale that raises does not excuse what is declared": (
+        "twice",
+        [A_IS_MADE, *submitted("make a"), ("excuse", "stale_raised", "1"), ("started", 0.0, "1")],
+    ),
+    "two starts of one work": (
+        "once",
+        [*submitted("make a"), ("started", 0.0, "1"), ("left", "1"), ("started", 0.1, "1")],
+    ),
+    "two ends of one work": (
+        "once",
+        [*submitted("make a"), ("run", 0.0, "1", 0.1), ("completed", 0.1, "1")],
+    ),
+    "two different ends of one work": (
+        "once",
+        [*submitted("make a"), ("run", 0.0, "1", 0.1), ("cancelled", 0.1, "1")],
+    ),
+    "a start after the end": (
+        "once",
+        [A_IS_MADE, *submitted("make a"), ("skipped", 0.0, "1"), ("started", 0.1, "1")],
+    ),
+    "an end without a start": ("once", [*submitted("make a"), MADE_A]),
+    "a skip of what nobody has made": ("unproved", [*submitted("make a"), ("skipped", 0.0, "1")]),
+    "a skip of what is older than what it was made from": (
+        "unproved",
+        [A_IS_READ, A_IS_MADE, *submitted("read a"), ("skipped", 0.0, "1")],
+    ),
+    "a skip after the start": ("once", [*submitted("make a"), ("started", 0.0, "1"), ("skipped", 0.1, "1")]),
+    "one id for two works": ("once", [*submitted("make a"), *submitted("make b")]),
+    "a start of nobody knows what": ("once", [("started", 0.0, "1")]),
+    "a work that never ends": ("once", [*submitted("make a"), ("started", 0.0, "1"), ("end", 1.0)]),
+    "a wrong summary": (
+        "once",
+        [*submitted("make a"), ("run", 0.0, "1", 0.1), ("end", 1.0, {"completed": 2})],
+    ),
+    "a failure that nobody asked for": (
+        "cause",
+        [*submitted("make a"), ("started", 0.0, "1"), ("fail", 0.1, "1", ERROR, False)],
+    ),
+    "a cancellation that nobody asked for": ("cause", [*submitted("make a"), ("cancelled", 0.0, "1")]),
+    "a cancellation that somebody asked of another one": (
+        "cause",
+        [*submitted("make a", "make b"), ("excuse", "cancelled", "2"), ("cancelled", 0.0, "1")],
+    ),
+    "a work that could start and does not": ("prompt", [*submitted("make a"), ("look", 0.0)]),
+    "a work without any limits": ("prompt", [*submitted("free a"), ("look", 0.0)]),
+    "a work whose slot is free again": (
+        "prompt",
+        [
+            *submitted("slow a", "slow b"),
+            ("started", 0.0, "1"),
+            ("look", 0.0),
+            ("left", "1"),
+            MADE_A,
+            ("look", 1.0),
+        ],
+    ),
+    "a work whose token is back": ("prompt", [*MAKE_4, *THREE_RUN, ("look", 0.9), ("look", 1.0)]),
+    "a work whose input was made and told of": (
+        "prompt",
+        [*submitted("read a"), ("look", 0.0), ("there", 1.0, "a/made"), ("look", 1.0)],
+    ),
+    "a work whose input is there although its maker has failed": (
+        "prompt",
+        [
+            *submitted("make a", "read a"),
+            ("started", 0.0, "1"),
+            ("there", 0.5, "a/made"),
+            ("look", 0.5),
+            ("left", "1"),
+            ("fail", 1.0, "1", ERROR, True),
+            ("look", 1.0),
+        ],
+    ),
+    "a work that is held back for too long": (
+        "prompt",
+        [
+            *submitted("free a", "free b"),
+            ("started", 0.0, "1"),
+            ("excuse", "torn", "1"),
+            ("left", "1"),
+            ("cancelled", 0.0, "1"),
+            ("look", 0.0),
+            ("look", 0.04),
+            ("look", 0.05),
+        ],
+    ),
+    "an excuse that is another one's": (
+        "prompt",
+        [*submitted("make a", "free b"), ("excuse", "raised", "1", 0), ("look", 0.0)],
+    ),
+    "what was up to date is not skipped though no slot is free": (
+        "skipped",
+        [
+            ("there", 0.0, "b/slow"),
+            *submitted("slow a", "slow b"),
+            ("started", 0.0, "1"),
+            ("look", 0.0),
+        ],
+    ),
+    "a handler that outlives its timeout": (
+        "timeout",
+        [*submitted("slow a"), ("started", 0.0, "1"), ("look", 1.9), ("look", 2.0)],
+    ),
+    "a timeout that strikes too early": (
+        "timeout",
+        [
+            *submitted("slow a"),
+            ("started", 0.0, "1"),
+            ("entered", 0.5, "1"),
+            ("fail", 2.4, "1", LATE, False),
+        ],
+    ),
+    "a drain that leaves what could run": (
+        "drained",
+        [*submitted("read a"), ("make", 0.5, "a/made"), ("look", 0.5), ("drained", 1.0)],
+    ),
+    "a drain that leaves what is up to date": (
+        "drained",
+        [
+            *submitted("read a"),
+            ("make", 0.5, "a/made"),
+            ("make", 0.5, "a/read"),
+            ("look", 0.5),
+            ("drained", 1.0),
+        ],
+    ),
+    "a drain that has not asked again what raised": (
+        "drained",
+        [
+            *submitted("make a", "make b"),
+            ("excuse", "raised", "1", 0),
+            ("run", 0.0, "2", 0.5),
+            ("look", 0.5),
+            ("drained", 1.0),
+        ],
+    ),
+    "a stop that cancels what could run": (
+        "drained",
+        [
+            *submitted("read a"),
+            ("make", 0.5, "a/made"),
+            ("look", 0.5),
+            ("stopping",),
+            ("cancelled", 1.0, "1"),
+        ],
+    ),
+    "something that is missing in the end": (
+        "lost",
+        [*submitted("make a"), ("run", 0.0, "1", 0.1), ("end", 1.0, {"completed": 1}), ("finish", "a/made")],
+    ),
+}
+
+KEPT: dict[str, list[Step]] = {
+    "starts as the rate allows": [*MAKE_4, *THREE_RUN, ("started", 1.0, "4")],
+    "starts as slots get free": [
+        *MAKE_4[:3],
+        ("started", 0.0, "1"),
+        ("started", 0.0, "2"),
+        ("left", "1"),
+        MADE_A,
+        ("started", 1.0, "3"),
+    ],
+    "a start while a cancelled handler still cleans up, in the other slot": [
+        *MAKE_4[:3],
+        ("started", 0.0, "1"),
+        ("excuse", "cancelled", "1"),
+        ("cancelled", 0.5, "1"),
+        ("started", 0.5, "2"),
+    ],
+    "a start with what is needed": [A_IS_MADE, *submitted("read a"), ("started", 0.0, "1")],
+    "a start when what is needed was made anew": [
+        ("there", 0.0, "a/made"),
+        *submitted("read a", "make a"),
+        ("skipped", 0.0, "2"),
+        ("started", 0.0, "1"),
+    ],
+    "a start because what is needed is newer": [
+        A_IS_READ,
+        A_IS_MADE,
+        *submitted("read a"),
+        ("started", 0.0, "1"),
+    ],
+    "a start because is_stale raised": [
+        A_IS_MADE,
+        A_IS_READ,
+        *submitted("opaque a"),
+        ("excuse", "stale_raised", "1"),
+        ("started", 0.0, "1"),
+    ],
+    "a start on a yes that grew old while is_stale was awaited": [
+        A_IS_MADE,
+        *submitted("opaque a"),
+        ("excuse", "asked_at", "1", 1),
+        ("spoil", 0.1, "a/made"),
+        ("started", 0.1, "1"),
+    ],
+    "an end with another one's": [
+        *submitted("make a", "make a"),
+        ("started", 0.0, "1"),
+        ("look", 0.0),
+        ("left", "1"),
+        ("completed", 0.1, "1"),
+        ("completed", 0.1, "2"),
+        ("end", 0.2, {"completed": 2}),
+    ],
+    "a failure that somebody asked for": [
+        *submitted("make a"),
+        ("started", 0.0, "1"),
+        ("left", "1"),
+        ("fail", 0.1, "1", ERROR, True),
+        ("end", 1.0, {"failed": 1}),
+    ],
+    "a cancellation that somebody asked for": [
+        *submitted("make a"),
+        ("excuse", "cancelled", "1"),
+        ("cancelled", 0.0, "1"),
+    ],
+    "a cancellation together with another one": [
+        *submitted("make a", "make a"),
+        ("started", 0.0, "1"),
+        ("excuse", "torn", "1"),
+        ("left", "1"),
+        ("cancelled", 0.0, "1"),
+        ("cancelled", 0.0, "2"),
+    ],
+    "a work that waits for a slot": [*submitted("slow a", "slow b"), ("started", 0.0, "1"), ("look", 0.0)],
+    "a work that waits for a slot with an async gate": [
+        *submitted("slow a", "slow b"),
+        ("awaiting", "one"),
+        ("excuse", "awaited", "1"),
+        ("look", 0.0),
+    ],
+    "a work that waits for a token": [*MAKE_4, *THREE_RUN, ("look", 0.9)],
+    "a work whose token counts from when the handler was entered": [
+        *MAKE_4,
+        ("started", 0.0, "1"),
+        ("entered", 0.2, "1"),
+        ("left", "1"),
+        ("completed", 0.2, "1"),
+        ("run", 0.2, "2", 0.3),
+        ("run", 0.3, "3", 0.4),
+        ("look", 1.1),
+    ],
+    "a work that waits for its input": [*submitted("read a"), ("look", 0.0), ("drained", 1.0)],
+    "a work that waits until the maker of its input has settled": [
+        *submitted("make a", "read a"),
+        ("started", 0.0, "1"),
+        ("there", 0.1, "a/made"),
+        ("look", 0.1),
+    ],
+    "a work whose input was made and nobody has told": [
+        *submitted("read a"),
+        ("make", 1.0, "a/made"),
+        ("look", 1.0),
+    ],
+    "a work whose is_ready raised": [
+        *submitted("make a"),
+        ("excuse", "raised", "1", 0),
+        ("look", 0.0),
+        ("drained", 1.0),
+    ],
+    "a work that is held back after a stranger's cancellation": [
+        *submitted("free a", "free b"),
+        ("started", 0.0, "1"),
+        ("excuse", "torn", "1"),
+        ("left", "1"),
+        ("cancelled", 0.0, "1"),
+        ("look", 0.0),
+        ("look", 0.04),
+        ("started", 0.05, "2"),
+        ("look", 0.05),
+    ],
+    "what is up to date is skipped": [
+        ("there", 0.0, "b/slow"),
+        *submitted("slow a", "slow b"),
+        ("started", 0.0, "1"),
+        ("skipped", 0.0, "2"),
+        ("look", 0.0),
+    ],
+    "what is up to date and has an async gate waits for a slot": [
+        ("there", 0.0, "b/slow"),
+        *submitted("slow a", "slow b"),
+        ("excuse", "async_gates", "slow"),
+        ("started", 0.0, "1"),
+        ("look", 0.0),
+    ],
+    "a timeout in time": [
+        *submitted("slow a"),
+        ("started", 0.0, "1"),
+        ("entered", 0.5, "1"),
+        ("look", 2.4),
+        ("fail", 2.5, "1", LATE, False),
+        ("look", 2.5),
+    ],
+    "a drain in whose last instant something comes": [
+        ("look", 0.5),
+        *submitted("make a", at=1.0),
+        ("drained", 1.0),
+    ],
+    "a drain in whose last instant something is made and nobody has told": [
+        *submitted("read a"),
+        ("look", 0.5),
+        ("make", 1.0, "a/made"),
+        ("drained", 1.0),
+    ],
+    "a drain in whose last instant something settles": [
+        *submitted("make a", "make b"),
+        ("excuse", "raised", "1", 0),
+        ("excuse", "raised", "2", 0),
+        ("look", 0.5),
+        ("excuse", "cancelled", "2"),
+        ("cancelled", 1.0, "2"),
+        ("drained", 1.0),
+    ],
+    "a stop that cancels what waits for what it cancels": [
+        *submitted("make a", "read a"),
+        ("excuse", "raised", "1", 0),
+        ("there", 0.5, "a/made"),
+        ("stopping",),
+        ("cancelled", 1.0, "1"),
+        ("cancelled", 1.0, "2"),
+        ("end", 1.0, {"cancelled": 2}),
+    ],
+    "everything is there in the end": [
+        *submitted("make a"),
+        ("run", 0.0, "1", 0.1),
+        A_IS_MADE,
+        ("end", 1.0, {"completed": 1}),
+        ("finish", "a/made"),
+    ],
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_promise_is_found_at_the_step_that_breaks_it(name: str) -> None:
+    invariant, steps = BROKEN[name]
+    assert Story().found(steps[:-1]) is None
+    assert Story().found(steps) == invariant
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_a_history_that_keeps_all_promises_passes(name: str) -> None:
+    story = Story()
+    assert story.found(KEPT[name]) is None, story.witness.violation
+
+
+def test_each_promise_that_a_history_can_break_has_one_that_does() -> None:
+    # A run that does not end and a scheduler that fails are no histories; whole runs show them.
+    assert {invariant for invariant, _ in BROKEN.values()} == set(INVARIANTS) - {"ends", "sound"}
+
+
+def test_a_violation_says_what_happened_to_which_works_and_artifacts() -> None:
+    story = Story()
+    story.found([*submitted("read a"), ("started", 0.25, "1")])
+    violation = story.witness.violation
+    assert violation is not None
+    assert violation.text == "read 1 (a) starts at 0.25 without a/made"
+    assert violation.works == ("1",)
+    assert violation.names == ("a/made", "a/read")
+
+
+def test_only_the_first_violation_counts_and_nothing_is_taken_in_after_it() -> None:
+    story = Story()
+    told: list[str] = []
+    story.witness.on_violation = lambda: told.append("violation")
+    story.witness.on_event = lambda: told.append("event")
+    story.found(
+        [*submitted("read a", "make b"), ("started", 0.0, "1"), ("cancelled", 0.0, "2"), ("look", 1.0)]
+    )
+    assert told == ["event", "event", "violation"]
+    assert story.witness.violation is not None
+    assert story.witness.violation.invariant == "ready"
+
+
+def test_limits_and_duties_are_those_that_were_declared() -> None:
+    cue = runcue.Cue()
+    cue.service("api", rate="100/15min", concurrent=5)
+    cue.service("wide")
+
+    @cue.task("declared", uses="api", inputs="a", timeout=3)
+    async def declared(work: runcue.Work) -> None: ...
+
+    @cue.task("opaque", uses=["api", "wide"])
+    async def opaque(work: runcue.Work) -> None: ...
+
+    assert limits_of(cue) == {"api": Limits(5, 100, 900.0), "wide": Limits(None, None, 0.0)}
+    assert duties_of(cue) == {
+        "declared": Duty(("api",), declared=True, timeout=3.0),
+        "opaque": Duty(("api", "wide"), declared=False, timeout=None),
+    }
+
+
+def test_a_real_cue_tells_the_witness_everything() -> None:
+    async def main() -> None:
+        cue = runcue.Cue(recheck=False)
+        cue.service("wide")
+        made: dict[str, int] = {}
+
+        @cue.task("free", uses="wide")
+        async def free(work: runcue.Work) -> None:
+            if work.params["item"] == "bad":
+                raise ERROR
+
+        @cue.is_ready
+        def ready(work: runcue.Work) -> bool:
+            return work.params["item"] != "blocked"
+
+        @cue.is_stale
+        def stale(work: runcue.Work) -> bool:
+            return work.params["item"] != "done"
+
+        witness = Witness(limits_of(cue), duties_of(cue), lambda task, item: (), lambda task, item: (), made)
+        heard: list[str] = []
+        for name in ("started", "completed", "skipped", "cancelled", "failed"):
+            setattr(
+                witness, name, lambda now, one, *rest, name=name, **more: heard.append(f"{name} {one[-1]}")
+            )
+        witness.listen(cue, lambda: 0.0, lambda error: True)
+        async with cue:
+            for item in ("good", "bad", "done", "blocked"):
+                await cue.submit("free", params={"item": item})
+        assert sorted(heard) == [
+            "cancelled 4",
+            "completed 1",
+            "failed 2",
+            "skipped 3",
+            "started 1",
+            "started 2",
+        ]
+
+    run(main())

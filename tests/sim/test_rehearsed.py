@@ -1,0 +1,365 @@
+"""`runcue-sim app.py:cue,submit`: what is told of a user's own pipeline is so."""
+
+import json
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runcue_sim._commands.main import main
+
+
+@pytest.fixture
+def sim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Any]:
+    """Runs a program's cue. Gives what --json says, and what the text says."""
+    monkeypatch.chdir(tmp_path)
+    # What a program leaves in this process is taken back.
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr(sys, "dont_write_bytecode", sys.dont_write_bytecode)
+
+    def run(program: str, *arguments: str, code: int = 0) -> tuple[dict[str, Any], str]:
+        path = tmp_path / "app.py"
+        path.write_text("import asyncio\nimport runcue\n\n" + textwrap.dedent(program))
+        before = sorted(tmp_path.rglob("*"))
+        rest = ["--jitter", "0", "--seed", "1", *arguments]
+        assert main(["app.py:cue,submit", *rest]) == code
+        text = capsys.readouterr().out
+        assert main(["app.py:cue,submit", *rest, "--json", "-"]) == code
+        out, err = capsys.readouterr()
+        assert "Traceback" not in err
+        assert sorted(tmp_path.rglob("*")) == before
+        return json.loads(out), text
+
+    yield run
+    sys.modules.pop("app", None)
+
+
+def binds(facts: dict[str, Any]) -> tuple[str, str]:
+    return facts["binds"][0]["kind"], facts["binds"][0]["name"]
+
+
+def program(services: str, task: str, count: int = 20, more: str = "") -> str:
+    return f"""
+cue = runcue.Cue(max_threads=3)
+{services}
+@cue.task("t", {task})
+async def t(work): ...
+{more}
+async def submit():
+    for n in range({count}):
+        await cue.submit("t", params={{"n": n}})
+"""
+
+
+@pytest.mark.parametrize(
+    ("services", "bound"),
+    [
+        ('cue.service("api", concurrent=2)', ("slots", "api")),
+        ('cue.service("api", rate="10/min")', ("rate", "api")),
+        ('cue.service("api", rate="10/min", burst=2)', ("rate", "api")),
+        ('cue.service("api", rate="1000/min", concurrent=1)', ("slots", "api")),
+        ('cue.service("api")', ("running", "t")),
+    ],
+)
+def test_what_binds_is_told(services: str, bound: tuple[str, str], sim: Any) -> None:
+    facts, text = sim(program(services, 'uses="api"'))
+    assert binds(facts) == bound
+    assert f"What binds: {facts['binds'][0]['words']}" in text
+    assert sum(one["share"] for one in facts["binds"]) == pytest.approx(1.0)
+
+
+def test_a_limiter_of_the_users_binds_as_a_rate(sim: Any) -> None:
+    limiter = 'import aiolimiter\ncue.service("api", limiter=aiolimiter.AsyncLimiter(5, 5))'
+    facts, text = sim(program(limiter, 'uses="api"'))
+    assert binds(facts) == ("rate", "api")
+    assert facts["makespan"] == pytest.approx(15.1, abs=0.05)
+    assert "bursts of 5" in text
+
+
+def test_threads_bind_where_nothing_else_limits_plain_handlers(sim: Any) -> None:
+    facts, text = sim(program("", "").replace("async def t", "def t"))
+    assert binds(facts) == ("slots", "(threads)")
+    assert "max_threads=3" in text
+
+
+def test_a_slot_is_used_while_an_async_gate_is_asked(sim: Any) -> None:
+    gate = """
+@cue.is_ready
+async def is_ready(work):
+    await asyncio.sleep(0.1)
+    return True
+"""
+    facts, _ = sim(program('cue.service("api", concurrent=1)', 'uses="api"', 10, gate))
+    assert facts["makespan"] == pytest.approx(2.0)
+    assert binds(facts) == ("slots", "api")
+    assert facts["services"][0]["slots_used"] == pytest.approx(1.0)
+
+
+def test_a_gate_that_says_no_binds_until_it_says_yes(sim: Any) -> None:
+    gate = """
+@cue.task("first", outputs=runcue.Flag("done"))
+async def first(work): ...
+@cue.is_ready(task="t")
+def is_ready(work):
+    return runcue.Flag("done").valid()
+"""
+    facts, _ = sim(
+        program('cue.service("api", concurrent=9)', 'uses="api"', 3, gate)
+        + '    await cue.submit("first")\n',
+        *("--latency", "first=5s"),
+    )
+    assert binds(facts) == ("running", "first")
+    assert facts["waits"][0]["reasons"] == {"what it needs": pytest.approx(5.0)}
+
+
+def test_a_submitter_that_waits_for_what_never_comes_is_told_of(sim: Any) -> None:
+    facts, text = sim(
+        """
+        cue = runcue.Cue()
+
+        @cue.task("t", inputs="no/such/file")
+        def t(work): ...
+
+        async def submit():
+            handle = await cue.submit("t")
+            await handle.wait()
+        """,
+        code=3,
+    )
+    assert facts["cut"] == "submitter"
+    assert facts["works"]["blocked"] == 1
+    assert "The submitter has not ended" in text
+    assert "no/such/file" in text
+
+
+def test_a_submitter_may_wait_for_works_and_for_time(sim: Any) -> None:
+    facts, _ = sim(
+        """
+        cue = runcue.Cue()
+
+        @cue.task("t")
+        async def t(work): ...
+
+        async def submit():
+            for _ in range(3):
+                handle = await cue.submit("t")
+                await handle.wait()
+                await asyncio.sleep(3600)
+            await cue.submit("t")
+        """
+    )
+    assert facts["works"]["completed"] == 4
+    assert facts["makespan"] == pytest.approx(3 * 3600.1 + 0.1)
+
+
+def test_what_the_program_prints_is_no_part_of_the_json(sim: Any) -> None:
+    loud = program('print("loading")', "", 1, 'print("loaded")') + '    print("submitted")\n'
+    facts, text = sim(loud)
+    assert facts["works"]["completed"] == 1
+    assert "submitted" in text
+
+
+def test_who_submits_without_being_called_is_named(sim: Any) -> None:
+    facts, _ = sim(
+        """
+        cue = runcue.Cue()
+
+        @cue.task("t")
+        async def t(work):
+            await cue.submit("t")
+
+        @cue.on_complete
+        async def after(work, result, duration):
+            await cue.submit("t")
+
+        async def submit():
+            await cue.submit("t")
+        """
+    )
+    assert facts["works"]["completed"] == 1
+    notes = "\n".join(facts["notes"])
+    assert "the handler of t (t of app.py:7) seems to submit works" in notes
+    assert "a listener (after of app.py:11) seems to submit works" in notes
+
+
+def test_tasks_of_which_nothing_exists_are_named_where_gates_look(sim: Any) -> None:
+    facts, _ = sim(
+        """
+        cue = runcue.Cue()
+        cue.task("make")(lambda work: None)
+        cue.task("use")(lambda work: None)
+
+        @cue.is_ready(task="use")
+        def is_ready(work):
+            return runcue.exists("made.txt")
+
+        async def submit():
+            await cue.submit("make")
+            await cue.submit("use")
+        """,
+        code=3,
+    )
+    assert any("tasks without outputs= (make)" in note for note in facts["notes"])
+
+
+def test_text_of_the_users_stays_in_its_line_and_commands_no_terminal(sim: Any) -> None:
+    gate = 'cue.is_ready(lambda work: (False, "first\\nsecond \\x1b[31mred"))'
+    facts, text = sim(program("", "", 1, gate), code=3)
+    assert "\x1b" not in text + json.dumps(facts, ensure_ascii=False)
+    assert "1 x t: not_ready - is_ready said no: first second" in text
+
+
+def test_a_timeline_and_a_recording_go_through_the_same_door(tmp_path: Path, sim: Any) -> None:
+    (tmp_path / "run.json").write_text(
+        json.dumps(
+            {
+                "format": "runcue-recording",
+                "version": 1,
+                "makespan": 3.0,
+                "tasks": {"t": {"durations": [1.0, None, 2.0, 3.0], "failed": [2]}},
+            }
+        )
+    )
+    facts, _ = sim(program('cue.service("api", concurrent=1)', 'uses="api"', 8), "--recorded", "run.json")
+    assert facts["makespan"] == pytest.approx(
+        2 * (1 + 2 + 2 + 3)
+    )  # of the second nothing is known but the median
+    assert facts["works"]["failed_on_purpose"] == 2
+
+
+def test_a_failure_that_was_asked_for_may_end_the_submitter(sim: Any) -> None:
+    facts, _ = sim(
+        """
+        cue = runcue.Cue()
+        cue.task("t")(lambda work: None)
+
+        async def submit():
+            handle = await cue.submit("t")
+            await handle.result()
+        """,
+        *("--error-rate", "1"),
+    )
+    assert facts["works"]["failed_on_purpose"] == 1
+    assert "the submitter ended early" in facts["notes"][0]
+
+
+def test_a_submitter_that_waits_for_what_a_handler_would_do_is_told_of(sim: Any) -> None:
+    facts, _ = sim(
+        """
+        cue = runcue.Cue()
+        done = []
+        cue.task("t")(done.append)
+
+        async def submit():
+            await cue.submit("t")
+            while not done:
+                await asyncio.sleep(60)
+        """,
+        *("--duration", "3600"),
+    )
+    assert facts["works"]["completed"] == 1
+    assert facts["cut"] == "duration"
+
+
+def test_a_gate_that_the_submitter_opens_is_asked_again_in_time(sim: Any) -> None:
+    facts, _ = sim(
+        """
+        cue = runcue.Cue()
+        is_open = False
+        cue.task("t")(lambda work: None)
+        cue.is_ready(lambda work: is_open)
+
+        async def submit():
+            global is_open
+            await cue.submit("t")
+            await asyncio.sleep(0.5)
+            is_open = True
+            await asyncio.sleep(5)
+        """
+    )
+    assert facts["makespan"] == pytest.approx(0.6, abs=0.11)
+    facts, _ = sim(
+        """
+        cue = runcue.Cue()
+        is_open = False
+        cue.task("t")(lambda work: None)
+        cue.is_ready(lambda work: is_open)
+
+        async def submit():
+            global is_open
+            handle = await cue.submit("t")
+            await asyncio.sleep(86400)
+            is_open = True
+            await handle.wait()
+        """
+    )
+    assert facts["makespan"] == pytest.approx(86400, rel=0.02)
+
+
+def test_what_is_skipped_at_the_end_waited_for_its_submission(sim: Any) -> None:
+    facts, _ = sim(
+        program("", "", 1, "cue.is_stale(lambda work: work.params['n'] == 0)")
+        + '    await asyncio.sleep(3)\n    await cue.submit("t", params={"n": 1})\n'
+    )
+    assert binds(facts)[0] == "submission"
+
+
+def test_a_submitter_may_sleep_for_weeks_and_wait_for_a_rate_of_days(sim: Any) -> None:
+    facts, _ = sim(
+        """
+        cue = runcue.Cue()
+        cue.service("slow", rate="1/4day")
+        cue.task("t", uses="slow")(lambda work: None)
+        cue.is_ready(lambda work: True)
+
+        async def submit():
+            for _ in range(3):
+                handle = await cue.submit("t")
+                await handle.result()
+                await asyncio.sleep(7 * 86400)
+        """
+    )
+    assert facts["works"]["completed"] == 3
+    assert facts["makespan"] == pytest.approx(14 * 86400, rel=0.01)
+
+
+def test_a_gate_that_never_answers_is_told_in_one_line(sim: Any) -> None:
+    facts, _ = sim(
+        """
+        cue = runcue.Cue()
+        cue.task("t")(lambda work: None)
+
+        @cue.is_ready
+        async def is_ready(work):
+            await asyncio.Event().wait()
+
+        async def submit():
+            await cue.submit("t")
+        """,
+        code=3,
+    )
+    assert facts["works"]["blocked"] == 1
+
+
+def test_what_can_never_run_is_told_of_a_run_that_was_cut_short_too(sim: Any) -> None:
+    facts, text = sim(
+        """
+        cue = runcue.Cue()
+        cue.service("api", concurrent=1)
+        cue.task("never", inputs="no/such/file")(lambda work: None)
+        cue.task("slow", uses="api", outputs=lambda work: f"out/{work.params['n']}")(lambda work: None)
+
+        async def submit():
+            await cue.submit("never")
+            for n in range(5):
+                await cue.submit("slow", params={"n": n})
+        """,
+        *("--latency", "1s", "--duration", "2.5"),
+        code=3,
+    )
+    assert facts["works"]["completed"] == 2
+    assert [(group["task"], group["count"]) for group in facts["blocked"]] == [("never", 1)]
+    assert "Ended by --duration after 2.50 s, 4 unfinished" in text
