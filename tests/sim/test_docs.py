@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from runcue_sim._commands.command_line import parse
 from runcue_sim._commands.main import main
-from runcue_sim._commands.options import parse
 from tests.docs.test_readme import ROOT, run_block
 
 PAGE = ROOT / "docs" / "simulator.md"

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from runcue_sim._commands.main import main
-from runcue_sim._commands.sweep import Limits, Sweep, parse, parse_one, run, without
+from runcue_sim._commands.sweep import Sweep, run, without
+from runcue_sim._pipelines.limits import Limits, parse, parse_one
 from runcue_sim._text.usage import BadUsage
 
 # --- The text -----------------------------------------------------------------------------------------------------

@@ -13,9 +13,14 @@ import sys
 import traceback
 from pathlib import Path
 
-from runcue_sim._commands.options import parse
+from runcue_sim._commands.check import CheckOptions, run_check
+from runcue_sim._commands.command_line import parse
+from runcue_sim._commands.faults import FaultsOptions, run_faults
+from runcue_sim._commands.run import RunOptions, run
+from runcue_sim._commands.sweep import SweepOptions, run_sweep
 from runcue_sim._pipelines.scenarios import SCENARIOS
 from runcue_sim._report.report import INTERRUPTED, OK, USAGE
+from runcue_sim._text.options import read
 from runcue_sim._text.usage import BadUsage
 
 BROKEN_PIPE = 141
@@ -67,24 +72,15 @@ def _give_up_output() -> None:
 
 
 def _run(arguments: list[str]) -> int:
-    options = parse(arguments)
-    if options.list_scenarios:
+    given = parse(arguments)
+    if "list_scenarios" in given:
         for scenario in SCENARIOS.values():
             print(f"{scenario.name:<14} {scenario.description}")
         return OK
-    # What each of them takes to import is only for those who use it.
-    if options.check is not None:
-        from runcue_sim._commands.check import run_check  # noqa: PLC0415
-
-        return run_check(options)
-    if options.faults:
-        from runcue_sim._commands.check import run_faults  # noqa: PLC0415
-
-        return run_faults(options, arguments)
-    if options.sweep:
-        from runcue_sim._commands.sweep import run_sweep  # noqa: PLC0415
-
-        return run_sweep(options, arguments)
-    from runcue_sim._commands.session import run_session  # noqa: PLC0415
-
-    return run_session(options)
+    if "check" in given:
+        return run_check(read(CheckOptions, given))
+    if "faults" in given:
+        return run_faults(read(FaultsOptions, given), arguments)
+    if "sweep" in given:
+        return run_sweep(read(SweepOptions, given), arguments)
+    return run(read(RunOptions, given))

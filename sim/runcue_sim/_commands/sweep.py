@@ -1,125 +1,36 @@
 """What changes if a limit does: one run for each value, side by side, and a table of them.
 
-Lives here: the text in which limits are given (`parse_one`, `parse`); `run`, which rehearses each point in a process of
-its own, since a cue can be rehearsed once; `Sweep`, the table; `run_sweep`, the command.
+Lives here: `run`, which rehearses each point in a process of its own, since a cue can be rehearsed once; `Sweep`, the
+table; `run_sweep`, the command, and its options.
 
 Must not know: how a run is rehearsed or its report made, beyond the names in its JSON.
 """
 
 from __future__ import annotations
 
-import argparse
-import itertools
 import json
 import os
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
 from random import SystemRandom
 from typing import Any, Final, NoReturn
 
-import runcue
-from runcue_sim._commands.options import read_rate
-from runcue_sim._commands.session import check_writable
+from runcue_sim._commands.report_files import check_writable, write_json
+from runcue_sim._pipelines.limits import Limits, parse, written
+from runcue_sim._pipelines.prepared import PipelineOptions
 from runcue_sim._text.error_origin import one_line
 from runcue_sim._text.figures import percent, seconds_in_words, table
-from runcue_sim._text.usage import BadUsage, nearest
-
-Limits = dict[str, dict[str, Any]]
-"""By service: "rate" and "concurrent"; as `runcue.rehearsal.set_limits` takes them."""
-
-FORMS: Final = "SERVICE.concurrent=5 or SERVICE.rate=60/min"
-MOST: Final = 100
+from runcue_sim._text.options import option
+from runcue_sim._text.usage import BadUsage
 
 _BETTER: Final = 0.02
 _REPORTS: Final = (0, 1, 3)
 """The exit codes of runs that have a report."""
-
-
-# --- The text -----------------------------------------------------------------------------------------------------
-
-
-def parse_one(text: str) -> Limits:
-    """Read one limit.
-
-    Args:
-        text: "openai.concurrent=5", "openai.rate=60/min", "openai.rate=none".
-
-    Raises:
-        BadUsage: It is none, or no service can have it.
-    """
-    service, what, values = _parsed(text)
-    if len(values) > 1:
-        raise BadUsage(f"{text!r} has several values; one can be set, and --sweep tries several")
-    return {service: {what: values[0]}}
-
-
-def parse(texts: Iterable[str]) -> list[Limits]:
-    """Read what is to be tried: every combination of the values, in the order in which they are given.
-
-    Args:
-        texts: Each like "openai.concurrent=1,2,5,10".
-
-    Raises:
-        BadUsage: One of them is none, or they are too many.
-    """
-    axes: dict[tuple[str, str], list[Any]] = {}
-    for text in texts:
-        service, what, values = _parsed(text)
-        if (service, what) in axes:
-            raise BadUsage(f"--sweep {service}.{what} is given twice; write its values with commas")
-        axes[service, what] = list(dict.fromkeys(values))
-    points = []
-    for chosen in itertools.islice(itertools.product(*axes.values()), MOST + 1):
-        limits: Limits = {}
-        for (service, what), value in zip(axes, chosen, strict=True):
-            limits.setdefault(service, {})[what] = value
-        points.append(limits)
-    if len(points) > MOST:
-        raise BadUsage(f"--sweep would be more than {MOST} runs; give fewer values")
-    return points
-
-
-def _parsed(text: str) -> tuple[str, str, list[Any]]:
-    # The names of services may hold anything; what follows the last dot and the last equals sign may not.
-    left, equals, right = text.rpartition("=")
-    service, dot, what = left.strip().rpartition(".")
-    if not equals or not dot or not service:
-        raise BadUsage(f"{text!r} is no limit; write {FORMS}")
-    if what not in _READ:
-        raise BadUsage(f"{text!r}: a service has no {what!r}; {nearest(what, _READ)}")
-    try:
-        return service, what, [_READ[what](value.strip()) for value in right.split(",")]
-    except ValueError as error:
-        raise BadUsage(f"{text!r}: {one_line(str(error))}") from error
-
-
-def _concurrent(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= sys.maxsize:
-        raise ValueError(f"concurrent must be a whole number of at least 1, not {text!r}")
-    return int(text)
-
-
-def _rate(text: str) -> str | None:
-    return None if text == "none" else read_rate(text)
-
-
-_READ: Final = {"concurrent": _concurrent, "rate": _rate}
-
-
-def _words(limits: Limits) -> list[str]:
-    """Limits as they are written."""
-    return [
-        f"{service}.{what}={'none' if value is None else value}"
-        for service, values in limits.items()
-        for what, value in values.items()
-    ]
-
-
-# --- The runs -----------------------------------------------------------------------------------------------------
 
 
 def run(
@@ -163,7 +74,7 @@ class _Runs:
 
     def one(self, limits: Limits) -> dict[str, Any]:
         """Run one point, in a thread that waits for it."""
-        words = _words(limits)
+        words = written(limits)
         sets = [argument for word in words for argument in ("--set", word)]
         # What follows a "--" is no option.
         place = self._command.index("--") if "--" in self._command else len(self._command)
@@ -202,9 +113,6 @@ class _Runs:
 
 class _Said(Exception):
     """What a process has written to its standard error, for those who want to see all of it."""
-
-
-# --- The table ----------------------------------------------------------------------------------------------------
 
 
 class Sweep:
@@ -298,10 +206,27 @@ def _lost(report: dict[str, Any]) -> int:
     return int(works["failed"] + works["blocked"] + works["unfinished"])
 
 
-# --- The command --------------------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class SweepOptions:
+    """What can be said of a sweep; those without flags are options of other commands as well."""
+
+    sweep: tuple[str, ...] = option(
+        (),
+        "--sweep",
+        metavar="SERVICE.LIMIT=V,V,...",
+        group="limits",
+        help="run once for each of these limits, and compare",
+    )
+    pipeline: PipelineOptions = field(default_factory=PipelineOptions)
+    seed: int | None = None
+    duration: float | None = None
+    max_failures: int | None = None
+    fast: bool = False
+    no_tui: bool = False
+    json: str | None = None
 
 
-def run_sweep(options: argparse.Namespace, arguments: Sequence[str]) -> int:
+def run_sweep(options: SweepOptions, arguments: Sequence[str]) -> int:
     """Do what `--sweep` asks for.
 
     Args:
@@ -315,25 +240,20 @@ def run_sweep(options: argparse.Namespace, arguments: Sequence[str]) -> int:
         BadUsage: It cannot be done.
     """
     points = parse(options.sweep)
-    if options.json not in (None, "-"):
-        check_writable(options.json)
+    check_writable(options.json)
     # One seed for all: they differ in their limits and in nothing else.
     seed = SystemRandom().randrange(10**6) if options.seed is None else options.seed
     rest = without(arguments, ("--sweep", "--json", "--seed"))
     signal.signal(signal.SIGTERM, _end)  # its runs must not outlive it
     command = [sys.executable, "-m", "runcue_sim", "--seed", str(seed), "--json", "-", *rest]
-    given = sys.stdin.buffer.read() if options.submit == "-" else b""
+    given = sys.stdin.buffer.read() if options.pipeline.submit == "-" else b""
     sweep = Sweep(points, run(points, command, given=given))
     if options.json == "-":
         sys.stdout.write(sweep.json(seed))
         return sweep.code
     print(f"runcue-sim {sweep.reports[0]['title']}, seed {seed}\n")
     sys.stdout.write(sweep.text())
-    if options.json is not None:
-        try:
-            runcue.atomic_write(options.json, sweep.json(seed), durable=False)
-        except runcue.RuncueError as error:
-            raise BadUsage(f"a report cannot be written: {error}") from error
+    write_json(options.json, sweep.json(seed))
     return sweep.code
 
 

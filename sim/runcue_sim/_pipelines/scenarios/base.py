@@ -16,7 +16,10 @@ from typing import ClassVar, TypeVar
 import runcue
 from runcue_sim._engine.clocks import wall_clock
 from runcue_sim._engine.world import World
+from runcue_sim._pipelines.limits import read_rate
 from runcue_sim._records.event_log import Trace
+from runcue_sim._text.options import option
+from runcue_sim._text.values import positive, whole
 from runcue_sim._workload.latency import Model
 
 T = TypeVar("T")
@@ -39,10 +42,42 @@ class Settings:
         submit_rate: Submissions per second, None for all at once.
     """
 
-    count: int = 100
-    concurrent: int = 5
-    rate: str | None = None
-    submit_rate: float | None = None
+    count: int = option(
+        100,
+        "-n",
+        "--count",
+        metavar="N",
+        group="run",
+        read=whole(1),
+        help="how many works it begins with (default: 100)",
+    )
+    concurrent: int = option(
+        5,
+        "-c",
+        "--concurrent",
+        metavar="N",
+        group="limits",
+        read=whole(1),
+        help="slots of a scenario's main service (default: 5)",
+    )
+    rate: str | None = option(
+        None,
+        "-r",
+        "--rate-limit",
+        metavar="RATE",
+        group="limits",
+        read=read_rate,
+        help='its rate: "60/min", or "20/1" for 20 in 1 second',
+    )
+    submit_rate: float | None = option(
+        None,
+        "-s",
+        "--submit-rate",
+        metavar="N",
+        group="run",
+        read=positive,
+        help="works submitted per second (default: all at once)",
+    )
 
 
 class Stage:

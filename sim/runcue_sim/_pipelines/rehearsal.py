@@ -1,13 +1,13 @@
 """A user's own pipeline, made ready to be rehearsed.
 
-Lives here: `app_play`, which takes a program's cue, puts the model behind it and notes what a rehearsal cannot show.
+Lives here: `prepare_program`, which takes a program's cue, puts the model behind it and notes what a rehearsal cannot
+show.
 
 Must not know: how programs are imported, how looks at the disk are noticed.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from types import CodeType
@@ -16,8 +16,10 @@ from typing import Any, Final
 import runcue
 from runcue.rehearsal import hear_submissions, rehearse
 from runcue_sim._engine.run import Play
+from runcue_sim._pipelines import limits
+from runcue_sim._pipelines.handler_model import ModelOptions
 from runcue_sim._pipelines.outside_reads import Looks
-from runcue_sim._pipelines.prepared import ID_PREFIX, Prepared, apply_limits, is_on_purpose, make_model
+from runcue_sim._pipelines.prepared import ID_PREFIX, PipelineOptions, Prepared, is_on_purpose
 from runcue_sim._pipelines.program import App, load
 from runcue_sim._pipelines.scenarios import SimulatedError
 from runcue_sim._pipelines.submissions import Submission, read, submit
@@ -31,18 +33,25 @@ _SUBMITS: Final = frozenset(("submit", "submit_threadsafe"))
 
 
 @contextlib.contextmanager
-def app_play(options: argparse.Namespace, seed: int, trace: Trace) -> Iterator[Prepared]:
+def prepare_program(options: PipelineOptions, target: str, seed: int, trace: Trace) -> Iterator[Prepared]:
     """Make a user's own pipeline ready. Inside the context it can be run, once.
+
+    Args:
+        options: What the command line says.
+        target: Where the program is, as they say it.
+        seed: Of the model's luck.
+        trace: Takes the log.
 
     Raises:
         BadUsage: It cannot be run.
     """
-    app = load(options.app)
+    app = load(target)
     cue = app.cue
     tasks = [task.name for task in cue.tasks()]
     if not tasks:
         raise BadUsage(f"{app.name}: the cue has no tasks")
-    model = make_model(options, seed, tasks)
+    model = options.model.model(seed, tasks)
+    submit_rate = options.settings.submit_rate
     submissions = None if options.submit is None else read(options.submit, tasks)
     if submissions is None and app.submit is None:
         raise BadUsage(
@@ -50,25 +59,25 @@ def app_play(options: argparse.Namespace, seed: int, trace: Trace) -> Iterator[P
             "give works with --submit work.jsonl"
         )
     callers = [(f"the handler of {task.name}", task.handler) for task in cue.tasks()]
-    if submissions is None and options.submit_rate is not None:
+    if submissions is None and submit_rate is not None:
         raise BadUsage(f"--submit-rate is for works of --submit; {app.name} submits as it likes")
     with Looks(cue) as looks:
         cast = _Cast(model)
         overlay = rehearse(
             cue, cast.duration, cast.outcome, id_prefix=ID_PREFIX, stall_timeout=options.timeout
         )
-        apply_limits(cue, options.set)
+        limits.apply(cue, options.limits)
         hear_submissions(cue, cast.enter)
         books = Books(cue, trace, on_purpose=is_on_purpose, ready_at=looks.ready_at)
         looks.asking = books.asking
         ended: list[str] = []
-        play = Play(cue, _submitter(app, submissions, options.submit_rate, ended), books, trace)
+        play = Play(cue, _submitter(app, submissions, submit_rate, ended), books, trace)
         play.rechecks = any(task.is_ready is not None for task in cue.tasks())
 
         callers += [("a listener", call) for call in overlay.silenced]
 
         def notes() -> list[str]:
-            about_model = _notes_on_model(options, tasks, model)
+            about_model = _notes_on_model(options.model, tasks, model)
             about_proofs = _notes_on_proofs(cue, books)
             return [*ended, *about_model, *_notes_on_callers(callers), *about_proofs, *looks.lines()]
 
@@ -116,7 +125,7 @@ def _submitter(
     return submit_all
 
 
-def _notes_on_model(options: argparse.Namespace, tasks: list[str], model: Model) -> Iterator[str]:
+def _notes_on_model(options: ModelOptions, tasks: list[str], model: Model) -> Iterator[str]:
     if any(one.task is None for one in options.latency):
         return
     unknown = [task for task in tasks if task not in model.latencies]

@@ -1,34 +1,35 @@
 """One run from the command line: made ready, run on its clock, shown while it runs, reported when it is over.
 
-Lives here: `run_session`, and what is printed during a run.
+Lives here: the command that is meant if no other is named, its options, and what is printed during a run.
 
 Must not know: how works are modelled or accounts kept.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
 import logging
-import os
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
+from dataclasses import dataclass, field
 from random import SystemRandom
 from typing import TYPE_CHECKING, Self
 
 import runcue
 from runcue.testing import NothingLeft
-from runcue_sim._engine.clocks import run
+from runcue_sim._commands.report_files import check_writable, told_in_one_line, write_json
+from runcue_sim._engine import clocks
 from runcue_sim._engine.run import Ending, go_through
-from runcue_sim._pipelines.prepared import Prepared, prepare
+from runcue_sim._pipelines.preparation import prepare
+from runcue_sim._pipelines.prepared import PipelineOptions, Prepared
 from runcue_sim._records.event_log import HEADER, Entry, Trace
 from runcue_sim._report.report import Report
+from runcue_sim._text.options import option
 from runcue_sim._text.usage import BadUsage
+from runcue_sim._text.values import integer, positive, whole
 
 if TYPE_CHECKING:
     from runcue.timeline import Timeline
@@ -39,7 +40,62 @@ _SAID_OTHERWISE = ("Draining", "Stuck", "stop()")
 """How messages begin that tell what the report tells better."""
 
 
-def run_session(options: argparse.Namespace) -> int:
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """What can be said of a run."""
+
+    pipeline: PipelineOptions = field(default_factory=PipelineOptions)
+    duration: float | None = option(
+        None,
+        "-d",
+        "--duration",
+        metavar="SECONDS",
+        group="run",
+        read=positive,
+        help="end after so long (default: when all is done)",
+    )
+    seed: int | None = option(
+        None,
+        "--seed",
+        metavar="N",
+        group="run",
+        read=integer,
+        help="equal seeds give equal runs (default: a new one, which is shown)",
+    )
+    max_failures: int | None = option(
+        None,
+        "--max-failures",
+        metavar="N",
+        group="faults",
+        read=whole(0),
+        help="exit 1 if more works fail (default: those not asked for)",
+    )
+    verbose: bool = option(False, "-v", "--verbose", group="shown", help="print every event")
+    fast: bool = option(
+        False,
+        "--fast",
+        group="shown",
+        either="clock",
+        help="virtual clock (default, unless there is a live display)",
+    )
+    realtime: bool = option(False, "--realtime", group="shown", either="clock", help="real time")
+    tui: bool = option(
+        False, "--tui", group="shown", either="display", help="live display (default on a terminal)"
+    )
+    no_tui: bool = option(False, "--no-tui", group="shown", either="display", help="plain lines")
+    json: str | None = option(
+        None,
+        "--json",
+        metavar="FILE",
+        group="shown",
+        help="write the report as JSON; - for standard output, instead of the text",
+    )
+    timeline: str | None = option(
+        None, "--timeline", metavar="FILE", group="shown", help="draw the run as an SVG"
+    )
+
+
+def run(options: RunOptions) -> int:
     """Run what the options ask for.
 
     Returns:
@@ -48,9 +104,9 @@ def run_session(options: argparse.Namespace) -> int:
     Raises:
         BadUsage: It cannot be run.
     """
-    for path in (options.json, options.timeline):
-        if path not in (None, "-"):
-            check_writable(path)
+    if options.tui and (options.verbose or options.json == "-"):
+        raise BadUsage(f"--tui cannot be had together with {'--verbose' if options.verbose else '--json -'}")
+    check_writable(options.json, options.timeline)
     seed = SystemRandom().randrange(10**6) if options.seed is None else options.seed
     watched = _is_watched(options)
     realtime = options.realtime or (watched and not options.fast)
@@ -59,7 +115,7 @@ def run_session(options: argparse.Namespace) -> int:
     with (
         _without_the_users(options, watched=watched),
         _Warnings() as warnings,
-        prepare(options, seed, trace) as play,
+        prepare(options.pipeline, seed, trace) as play,
     ):
         timeline = _timeline_of(play.play.cue) if options.timeline else None
         if loud:
@@ -68,7 +124,7 @@ def run_session(options: argparse.Namespace) -> int:
         began = time.perf_counter()
         show = _show(play, options, warnings, watched=watched, realtime=realtime)
         try:
-            ending = run(show, realtime=realtime)
+            ending = clocks.run(show, realtime=realtime)
         except NothingLeft as error:
             raise BadUsage(f"{error} A gate may wait for what no rehearsal brings") from error
         took = time.perf_counter() - began
@@ -90,12 +146,12 @@ def run_session(options: argparse.Namespace) -> int:
 
 
 @contextlib.contextmanager
-def _without_the_users(options: argparse.Namespace, *, watched: bool) -> Iterator[None]:
+def _without_the_users(options: RunOptions, *, watched: bool) -> Iterator[None]:
     """Keep what a user's program prints out of the JSON and the live display."""
     with contextlib.ExitStack() as undo:
         if options.json == "-":
             undo.enter_context(contextlib.redirect_stdout(sys.stderr))
-        elif watched and options.app is not None:
+        elif watched and options.pipeline.app is not None:
             # From before it is imported on: what it then takes for its standard error, for its log say, it keeps.
             from runcue_sim._display.terminal import HeldBack  # noqa: PLC0415
 
@@ -111,10 +167,10 @@ def _timeline_of(cue: runcue.Cue) -> Timeline:
 
 
 async def _show(
-    prepared: Prepared, options: argparse.Namespace, warnings: _Warnings, *, watched: bool, realtime: bool
+    prepared: Prepared, options: RunOptions, warnings: _Warnings, *, watched: bool, realtime: bool
 ) -> Ending:
     play = prepared.play
-    running = go_through(play, duration=options.duration, timeout=options.timeout)
+    running = go_through(play, duration=options.duration, timeout=options.pipeline.timeout)
     if watched:
         from runcue_sim._display.watching import watch  # noqa: PLC0415 - rich is there only for those who watch
 
@@ -141,7 +197,7 @@ async def _tell_progress(prepared: Prepared) -> None:
         )
 
 
-def _is_watched(options: argparse.Namespace) -> bool:
+def _is_watched(options: RunOptions) -> bool:
     if options.no_tui or options.verbose or options.json == "-":
         return False
     from runcue_sim._display.snapshot import is_available  # noqa: PLC0415 - what shows a run is only for those who watch
@@ -156,44 +212,17 @@ def _print_entry(entry: Entry) -> None:
     print(entry.line())
 
 
-def check_writable(path: str) -> None:
-    """Find out before a run whether its report can be written.
-
-    Raises:
-        BadUsage: It cannot.
-    """
-    folder = Path(path).parent
-    try:
-        if Path(path).is_dir():
-            raise IsADirectoryError(None, "it is a folder")
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-        if Path(path).exists() and not os.access(path, os.W_OK):
-            raise PermissionError(None, "permission denied")
-    except OSError as error:
-        raise BadUsage(f"{path} cannot be written: {error.strerror}") from error
-
-
-def _deliver(report: Report, options: argparse.Namespace, timeline: Timeline | None, heading: str) -> None:
+def _deliver(report: Report, options: RunOptions, timeline: Timeline | None, heading: str) -> None:
     if options.json == "-":
         sys.stdout.write(report.json())
     else:
         if not options.verbose:
             print(f"runcue-sim {report.facts['title']}\n")
         sys.stdout.write(report.text(timed=not options.verbose))
-    with _told_in_one_line():
-        if options.json not in (None, "-"):
-            runcue.atomic_write(options.json, report.json(), durable=False)
-        if timeline is not None:
+    write_json(options.json, report.json())
+    if timeline is not None and options.timeline is not None:
+        with told_in_one_line():
             timeline.write_svg(options.timeline, title=heading)
-
-
-@contextlib.contextmanager
-def _told_in_one_line() -> Iterator[None]:
-    try:
-        yield
-    except (OSError, runcue.RuncueError) as error:
-        raise BadUsage(f"a report cannot be written: {error}") from error
 
 
 class _Warnings(logging.Handler):

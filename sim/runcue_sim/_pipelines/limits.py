@@ -1,0 +1,133 @@
+"""Limits of services as people write them: `--set` gives a service one, `--sweep` tries several.
+
+Lives here: the text (`read_rate`, `parse_one`, `parse`, `written`), and `apply`, which gives a cue what was read.
+
+Must not know: how the runs of a sweep are made or compared.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+import sys
+from collections.abc import Iterable
+from typing import Any, Final
+
+import runcue
+from runcue.rehearsal import set_limits
+from runcue_sim._text.error_origin import one_line
+from runcue_sim._text.usage import BadUsage, nearest
+
+Limits = dict[str, dict[str, Any]]
+"""By service: "rate" and "concurrent"; as `runcue.rehearsal.set_limits` takes them."""
+
+FORMS: Final = "SERVICE.concurrent=5 or SERVICE.rate=60/min"
+MOST: Final = 100
+
+_PAIR: Final = re.compile(r"\s*(\d+)\s*/\s*(\d+(?:\.\d+)?)\s*")
+
+
+def read_rate(text: str) -> str:
+    """A rate as runcue takes it: "60/min" as it is, "20/1" as 20 in 1 second.
+
+    Raises:
+        ValueError: It is none; the text shows the forms.
+    """
+    pair = _PAIR.fullmatch(text)
+    rate = f"{pair[1]}/{pair[2]}s" if pair else text
+    try:
+        # Whoever keeps rates knows which there can be.
+        runcue.Cue().service("any", rate=rate)
+    except ValueError as error:
+        raise ValueError(f"{error} Or a count and seconds, as in 20/1.") from None
+    return rate
+
+
+def parse_one(text: str) -> Limits:
+    """Read one limit.
+
+    Args:
+        text: "openai.concurrent=5", "openai.rate=60/min", "openai.rate=none".
+
+    Raises:
+        BadUsage: It is none, or no service can have it.
+    """
+    service, what, values = _parsed(text)
+    if len(values) > 1:
+        raise BadUsage(f"{text!r} has several values; one can be set, and --sweep tries several")
+    return {service: {what: values[0]}}
+
+
+def parse(texts: Iterable[str]) -> list[Limits]:
+    """Read what is to be tried: every combination of the values, in the order in which they are given.
+
+    Args:
+        texts: Each like "openai.concurrent=1,2,5,10".
+
+    Raises:
+        BadUsage: One of them is none, or they are too many.
+    """
+    axes: dict[tuple[str, str], list[Any]] = {}
+    for text in texts:
+        service, what, values = _parsed(text)
+        if (service, what) in axes:
+            raise BadUsage(f"--sweep {service}.{what} is given twice; write its values with commas")
+        axes[service, what] = list(dict.fromkeys(values))
+    points = []
+    for chosen in itertools.islice(itertools.product(*axes.values()), MOST + 1):
+        limits: Limits = {}
+        for (service, what), value in zip(axes, chosen, strict=True):
+            limits.setdefault(service, {})[what] = value
+        points.append(limits)
+    if len(points) > MOST:
+        raise BadUsage(f"--sweep would be more than {MOST} runs; give fewer values")
+    return points
+
+
+def written(limits: Limits) -> list[str]:
+    """Limits as they are written."""
+    return [
+        f"{service}.{what}={'none' if value is None else value}"
+        for service, values in limits.items()
+        for what, value in values.items()
+    ]
+
+
+def apply(cue: runcue.Cue, texts: Iterable[str]) -> None:
+    """Give services the limits of `--set`.
+
+    Raises:
+        BadUsage: There is no such service, or it cannot have that limit.
+    """
+    for text in texts:
+        try:
+            set_limits(cue, parse_one(text))
+        except runcue.RuncueError as error:
+            raise BadUsage(f"--set {text}: {error}") from error
+
+
+def _parsed(text: str) -> tuple[str, str, list[Any]]:
+    # The names of services may hold anything; what follows the last dot and the last equals sign may not.
+    left, equals, right = text.rpartition("=")
+    service, dot, what = left.strip().rpartition(".")
+    if not equals or not dot or not service:
+        raise BadUsage(f"{text!r} is no limit; write {FORMS}")
+    if what not in _READ:
+        raise BadUsage(f"{text!r}: a service has no {what!r}; {nearest(what, _READ)}")
+    try:
+        return service, what, [_READ[what](value.strip()) for value in right.split(",")]
+    except ValueError as error:
+        raise BadUsage(f"{text!r}: {one_line(str(error))}") from error
+
+
+def _concurrent(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= sys.maxsize:
+        raise ValueError(f"concurrent must be a whole number of at least 1, not {text!r}")
+    return int(text)
+
+
+def _rate(text: str) -> str | None:
+    return None if text == "none" else read_rate(text)
+
+
+_READ: Final = {"concurrent": _concurrent, "rate": _rate}

@@ -1,0 +1,69 @@
+"""What the options ask for, made ready to run: a scenario, or a user's own pipeline.
+
+Lives here: `prepare`, which gives a `Play` with a described cue, a model behind it and its books.
+
+Must not know: clocks, how a run is shown.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import replace
+
+import runcue
+from runcue_sim._engine.run import Play
+from runcue_sim._engine.world import World
+from runcue_sim._pipelines import limits
+from runcue_sim._pipelines.prepared import ID_PREFIX, PipelineOptions, Prepared, is_on_purpose
+from runcue_sim._pipelines.rehearsal import prepare_program
+from runcue_sim._pipelines.scenarios import SCENARIOS, Settings, Stage
+from runcue_sim._records.event_log import Trace
+from runcue_sim._records.ledger import Books
+from runcue_sim._workload.latency import Constant, Model
+from runcue_sim._workload.luck import Chance
+
+
+@contextlib.contextmanager
+def prepare(options: PipelineOptions, seed: int, trace: Trace) -> Iterator[Prepared]:
+    """Make ready what the options ask for. Inside the context it can be run, once.
+
+    Raises:
+        BadUsage: It cannot be run.
+    """
+    if options.app is None:
+        yield _scenario(options, seed, trace)
+        return
+    with prepare_program(options, options.app, seed, trace) as prepared:
+        yield prepared
+
+
+def _scenario(options: PipelineOptions, seed: int, trace: Trace) -> Prepared:
+    kind, settings = SCENARIOS[options.scenario], options.settings
+    # Nothing changes from outside, so nothing has to be looked at again for that.
+    cue = runcue.Cue(id_prefix=ID_PREFIX, stall_timeout=options.timeout, recheck=False)
+    stage = Stage(cue, World(), Model(Chance(seed)), settings, trace)
+    scenario = kind(stage)
+    scenario.describe()
+    stage.model = replace(
+        options.model.model(seed, [task.name for task in cue.tasks()]),
+        scales=kind.scales,
+        error_scales=kind.error_scales,
+    )
+    limits.apply(cue, options.limits)
+    books = Books(cue, trace, on_purpose=is_on_purpose, ready_at=stage.ready_at)
+    play = Play(cue, scenario.submit, books, trace, scenario.needs, scenario.proves)
+    return Prepared(play, kind.name, _title(kind.name, settings, stage.model), scenario.expected())
+
+
+def _title(name: str, settings: Settings, model: Model) -> str:
+    parts = [f"{name}: count {settings.count}", f"{settings.concurrent} at once"]
+    if settings.rate:
+        parts.append(settings.rate)
+    if isinstance(model.latency, Constant):
+        parts.append(f"{model.latency.value * 1000:g} ms ±{model.jitter:.0%}")
+    if model.error_rate:
+        parts.append(f"{model.error_rate:.0%} errors")
+    if model.outliers:
+        parts.append(f"{model.outliers:.0%} outliers")
+    return ", ".join(parts)
