@@ -27,17 +27,18 @@ from runcue._scheduling.core import Core
 from runcue._scheduling.rechecking import Rechecker
 from runcue._scheduling.run_queue import RunQueue
 from runcue_sim._chaos import injection
-from runcue_sim._chaos.check import Found, Report, check, relevant, shrink
+from runcue_sim._chaos.campaign import Report, check
 from runcue_sim._chaos.faults import KINDS, Faults, Manner
 from runcue_sim._chaos.injection import FaultyStage
 from runcue_sim._chaos.invariants import INVARIANTS
-from runcue_sim._chaos.seeds import smaller_than, trial_of
-from runcue_sim._chaos.trial import Trial, play
+from runcue_sim._chaos.seeds import trial_of
+from runcue_sim._chaos.shrinking import Found, relevant, shrink, smaller_than
+from runcue_sim._chaos.trial import Trial, run_trial
 from runcue_sim._engine.world import World
 from runcue_sim._pipelines.scenarios import SCENARIOS, Settings
 from runcue_sim._records.event_log import Trace
 from runcue_sim._workload.latency import Constant, Model
-from runcue_sim._workload.luck import Chance
+from runcue_sim._workload.luck import Luck
 
 SEEDS = range(40)
 SIM = Path(__file__).parents[2] / "sim"
@@ -68,7 +69,9 @@ def test_each_kind_of_fault_strikes_and_each_end_is_met(report: Report) -> None:
 def test_equal_seeds_give_equal_logs() -> None:
     for seed in range(10):
         for scenario in SCENARIOS:
-            logs = [[entry.line() for entry in play(trial_of(seed, scenario)).entries] for _ in range(2)]
+            logs = [
+                [entry.line() for entry in run_trial(trial_of(seed, scenario)).event_log] for _ in range(2)
+            ]
             assert logs[0] == logs[1]
             assert logs[0]
 
@@ -76,10 +79,10 @@ def test_equal_seeds_give_equal_logs() -> None:
 def test_logs_are_equal_in_another_process_with_another_order_of_sets() -> None:
     code = (
         "from hashlib import blake2b\n"
-        "from runcue_sim._chaos.trial import play\n"
+        "from runcue_sim._chaos.trial import run_trial\n"
         "from runcue_sim._chaos.seeds import trial_of\n"
         "lines = [entry.line() for seed in range(8) for name in ('fanout', 'dynamic')"
-        " for entry in play(trial_of(seed, name)).entries]\n"
+        " for entry in run_trial(trial_of(seed, name)).event_log]\n"
         "print(len(lines), blake2b('\\n'.join(lines).encode()).hexdigest())"
     )
     path = os.pathsep.join([str(SIM), str(SIM.parent)])
@@ -103,7 +106,7 @@ def test_nothing_is_printed_or_logged(
 ) -> None:
     wild = frozenset(KINDS)
     for seed in range(5):
-        play(Trial(seed, "dynamic", count=2, kinds=wild, share=0.5, lives=3, timeout=0.5))
+        run_trial(Trial(seed, "dynamic", count=2, kinds=wild, share=0.5, lives=3, timeout=0.5))
     assert capfd.readouterr() == ("", "")
     assert not caplog.records
 
@@ -119,21 +122,21 @@ def dying(seed: int, scenario: str) -> Trial:
 def test_a_process_dies_several_times_and_all_is_made_in_the_end(scenario: str) -> None:
     deaths = 0
     for seed in range(10):
-        outcome = play(dying(seed, scenario))
+        outcome = run_trial(dying(seed, scenario))
         assert outcome.violation is None
         assert outcome.lives == 4
         deaths += outcome.deaths
-        events = Counter(entry.event for entry in outcome.entries)
+        events = Counter(entry.event for entry in outcome.event_log)
         assert events["died"] == outcome.deaths
     assert deaths > 10
 
 
 def test_nothing_is_heard_of_a_dead_process_and_time_goes_on() -> None:
     for seed in range(10):
-        outcome = play(dying(seed, "pipeline"))
+        outcome = run_trial(dying(seed, "pipeline"))
         life = 1
         at = 0.0
-        for entry in outcome.entries:
+        for entry in outcome.event_log:
             assert entry.at >= at
             at = entry.at
             if entry.work_id:
@@ -149,9 +152,9 @@ def test_what_a_dead_process_still_does_changes_nothing(monkeypatch: pytest.Monk
     monkeypatch.setattr(Faults, "lingering", lambda *args: None)
     monkeypatch.setattr(Faults, "death", lambda self, events: 5 if self._life == 1 else None)
     trial = Trial(1, "single_queue", count=2, kinds=frozenset({"death", "hang"}), share=0.0)
-    outcome = play(trial)
+    outcome = run_trial(trial)
     assert outcome.violation is None
-    events = [(entry.event, entry.work_id) for entry in outcome.entries]
+    events = [(entry.event, entry.work_id) for entry in outcome.event_log]
     assert [event for event in events if event[0] in ("started", "died")] == [
         ("started", "1.1"),
         ("started", "1.2"),
@@ -171,8 +174,8 @@ def test_an_onlooker_is_told_of_each_life_and_of_each_entry() -> None:
         assert trace
         return lambda: lives.append(f"end {number}")
 
-    outcome = play(dying(3, "pipeline"), tell=told.append, on_life=on_life)
-    assert told == outcome.entries
+    outcome = run_trial(dying(3, "pipeline"), tell=told.append, on_life=on_life)
+    assert told == outcome.event_log
     assert lives == [
         f"{what}" for number in range(1, 5) for what in (f"life {number} of 3 tasks", f"end {number}")
     ]
@@ -444,7 +447,7 @@ def test_the_seed_alone_repeats_a_violation(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_run_that_is_no_check_is_repeated_by_a_command_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     work_that_is_up_to_date_runs(monkeypatch)
-    outcome = play(Trial(7, "pipeline", kinds=frozenset({"death"})))
+    outcome = run_trial(Trial(7, "pipeline", kinds=frozenset({"death"})))
     assert outcome.violation is not None
     assert (
         "  repeat it: runcue-sim --faults --seed 7\n"
@@ -457,14 +460,14 @@ def test_the_log_that_is_shown_is_shorter_than_the_one_that_was_found(
 ) -> None:
     slots_allow_one_too_many(monkeypatch)
     [found] = check(SEEDS, enough=1).found
-    original = play(trial_of(found.seed, found.outcome.trial.scenario))
+    original = run_trial(trial_of(found.seed, found.outcome.trial.scenario))
     assert original.violation is not None
-    assert len(found.outcome.entries) < len(original.entries)
+    assert len(found.outcome.event_log) < len(original.event_log)
     assert found.outcome.trial.kinds == frozenset()
     # No simpler trial shows it.
     for trial in smaller_than(found.outcome.trial):
-        tried = play(trial)
-        assert tried.violation is None or len(tried.entries) > len(found.outcome.entries)
+        tried = run_trial(trial)
+        assert tried.violation is None or len(tried.event_log) > len(found.outcome.event_log)
 
 
 def test_a_check_ends_after_enough_violations_and_tells_of_its_progress(
@@ -480,11 +483,11 @@ def test_a_check_ends_after_enough_violations_and_tells_of_its_progress(
 
 def test_a_long_log_is_cut_to_what_matters(monkeypatch: pytest.MonkeyPatch) -> None:
     gate_is_not_asked_again_before_the_start(monkeypatch)
-    outcomes = (play(trial_of(seed, "fanout")) for seed in itertools.count())
-    outcome = next(one for one in outcomes if one.violation is not None and len(one.entries) > 60)
+    outcomes = (run_trial(trial_of(seed, "fanout")) for seed in itertools.count())
+    outcome = next(one for one in outcomes if one.violation is not None and len(one.event_log) > 60)
     assert outcome.violation is not None
     shown = relevant(outcome)
-    assert len(shown) < len(outcome.entries)
+    assert len(shown) < len(outcome.event_log)
     assert set(outcome.violation.works) <= {entry.work_id for entry in shown}
     # Who works on other things is shown only at the instant of the violation itself.
     concerned = {name for work in outcome.violation.works for name in itertools.chain(*outcome.ties[work])}
@@ -498,7 +501,7 @@ def test_a_long_log_is_cut_to_what_matters(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_trial_can_be_played_in_a_thread_where_no_signal_comes() -> None:
     outcomes = []
-    thread = threading.Thread(target=lambda: outcomes.append(play(trial_of(1, "pipeline"))))
+    thread = threading.Thread(target=lambda: outcomes.append(run_trial(trial_of(1, "pipeline"))))
     thread.start()
     thread.join()
     assert outcomes[0].violation is None
@@ -508,7 +511,7 @@ def test_the_signals_of_the_program_are_as_before() -> None:
     import signal
 
     before = signal.getsignal(signal.SIGVTALRM)
-    play(trial_of(1, "pipeline"))
+    run_trial(trial_of(1, "pipeline"))
     assert signal.getsignal(signal.SIGVTALRM) is before
     assert signal.getitimer(signal.ITIMER_VIRTUAL) == (0.0, 0.0)
 
@@ -520,21 +523,21 @@ def test_faults_can_be_had_on_a_real_clock(monkeypatch: pytest.MonkeyPatch) -> N
     entries: list[Any] = []
 
     async def main() -> FaultyStage:
-        faults = Faults(Chance(3), {"raise", "gate-block", "listener-raise"}, share=0.5, pace=0.001)
+        faults = Faults(Luck(3), {"raise", "gate-block", "listener-raise"}, share=0.5, pace=0.001)
         cue = runcue.Cue()
-        model = Model(Chance(3), latency=Constant(0.001))
+        model = Model(Luck(3), latency=Constant(0.001))
         stage = FaultyStage(cue, World(), model, Settings(count=20), Trace(entries.append), faults)
         scenario = SCENARIOS["single_queue"](stage)
         scenario.describe()
-        stage.infect(scenario)
+        stage.inject_into(scenario)
         async with cue:
             await scenario.submit()
         return stage
 
     stage = asyncio.run(main())
-    assert set(stage.inflicted.counts) == {"raise", "gate-block", "listener-raise"}
-    assert slept == [injection.BLOCK] * stage.inflicted.counts["gate-block"]
-    assert len(entries) == stage.inflicted.counts.total()
+    assert set(stage.injected.counts) == {"raise", "gate-block", "listener-raise"}
+    assert slept == [injection.BLOCK] * stage.injected.counts["gate-block"]
+    assert len(entries) == stage.injected.counts.total()
     assert {entry.event for entry in entries} == {"fault"}
 
 
@@ -542,8 +545,8 @@ def test_faults_can_be_had_on_a_real_clock(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_leaving_a_kind_of_fault_out_leaves_the_others_as_they_are() -> None:
-    everything = Faults(Chance(5), share=0.3)
-    less = Faults(Chance(5), set(KINDS) - {"hang", "death"}, share=0.3)
+    everything = Faults(Luck(5), share=0.3)
+    less = Faults(Luck(5), set(KINDS) - {"hang", "death"}, share=0.3)
     for item in map(str, range(50)):
         blow = everything.blow("task", item, 0)
         assert blow is None or blow.kind == "hang" or blow == less.blow("task", item, 0)
@@ -554,13 +557,13 @@ def test_leaving_a_kind_of_fault_out_leaves_the_others_as_they_are() -> None:
 
 
 def test_another_life_has_other_faults() -> None:
-    first, second = (Faults(Chance(5), share=0.3, life=life) for life in (1, 2))
+    first, second = (Faults(Luck(5), share=0.3, life=life) for life in (1, 2))
     items = [str(number) for number in range(50)]
     assert [first.cancels("t", item, 0) for item in items] != [second.cancels("t", item, 0) for item in items]
 
 
 def test_a_service_is_away_from_one_instant_to_another() -> None:
-    faults = [Faults(Chance(seed), {"outage"}) for seed in range(20)]
+    faults = [Faults(Luck(seed), {"outage"}) for seed in range(20)]
     windows = [[at / 100 for at in range(2000) if one.away("api", at / 100) is not None] for one in faults]
     assert any(windows)
     assert not all(windows)
@@ -572,7 +575,7 @@ def test_a_service_is_away_from_one_instant_to_another() -> None:
 
 
 def test_no_kinds_no_faults() -> None:
-    faults = Faults(Chance(1), (), share=1.0)
+    faults = Faults(Luck(1), (), share=1.0)
     assert faults.blow("t", "i", 0) is None
     assert faults.cancels("t", "i", 0) is None
     assert faults.again("t", "i", 0) is None

@@ -1,4 +1,4 @@
-"""Each promise, told to the witness by hand: a history that breaks it is found, one that keeps it is not."""
+"""Each promise, told to the checker by hand: a history that breaks it is found, one that keeps it is not."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import pytest
 
 import runcue
 from runcue.testing import run
-from runcue_sim._chaos.checker import Witness
-from runcue_sim._chaos.faults import Inflicted
+from runcue_sim._chaos.checker import Checker
+from runcue_sim._chaos.faults import Injected
 from runcue_sim._chaos.invariants import INVARIANTS, Duty, Limits, duties_of, limits_of
 
 # "make x" proves x/made; "read x" needs that and proves x/read; "opaque x" does so too, but declares nothing.
@@ -28,64 +28,64 @@ Step = tuple[Any, ...]
 
 
 class Story:
-    """A witness and a world, to which steps are told: a method of the witness and its arguments, or one of these."""
+    """A checker and a world, to which steps are told: a method of the checker and its arguments, or one of these."""
 
     def __init__(self) -> None:
         self.made: dict[str, int] = {}
-        self.inflicted = Inflicted()
-        self.witness = Witness(
+        self.injected = Injected()
+        self.checker = Checker(
             SERVICES,
             TASKS,
             lambda task, item: tuple(f"{item}/{name}" for name in NEEDS[task]),
             lambda task, item: tuple(f"{item}/{name}" for name in PROVES[task]),
             self.made,
-            self.inflicted,
+            self.injected,
         )
         self.versions = 0
 
     def found(self, steps: list[Step]) -> str | None:
         for name, *args in steps:
-            (getattr(self, name, None) or getattr(self.witness, name))(*args)
-        violation = self.witness.violation
+            (getattr(self, name, None) or getattr(self.checker, name))(*args)
+        violation = self.checker.violation
         return None if violation is None else violation.invariant
 
     def there(self, now: float, name: str) -> None:
         self.make(now, name)
-        self.witness.told(name)
+        self.checker.told(name)
 
     def make(self, now: float, name: str) -> None:
         self.versions += 1
         self.made[name] = self.versions
-        self.witness.changed(now, name)
+        self.checker.changed(now, name)
 
     def spoil(self, now: float, name: str) -> None:
         del self.made[name]
-        self.witness.changed(now, name)
+        self.checker.changed(now, name)
 
     def run(self, began: float, id: str, ended: float) -> None:
         """A handler runs, and its work completes."""
-        self.witness.started(began, id)
-        self.witness.left(id)
-        self.witness.completed(ended, id)
+        self.checker.started(began, id)
+        self.checker.left(id)
+        self.checker.completed(ended, id)
 
     def fail(self, now: float, id: str, error: BaseException, expected: bool) -> None:
-        self.witness.failed(now, id, error, expected=expected)
+        self.checker.failed(now, id, error, expected=expected)
 
     def excuse(self, what: str, *value: Any) -> None:
-        known = getattr(self.inflicted, what)
+        known = getattr(self.injected, what)
         if isinstance(known, dict):
             known[value[0]] = value[1]
         else:
             known.add(value[0])
 
     def awaiting(self, service: str) -> None:
-        self.inflicted.asking[service] += 1
+        self.injected.asking[service] += 1
 
     def end(self, now: float, counts: dict[str, int] | None = None) -> None:
-        self.witness.ended(now, counts or {})
+        self.checker.ended(now, counts or {})
 
     def finish(self, *everything: str) -> None:
-        self.witness.finished(everything, self.made)
+        self.checker.finished(everything, self.made)
 
 
 def submitted(*works: str, at: float = 0.0) -> list[Step]:
@@ -495,7 +495,7 @@ def test_a_broken_promise_is_found_at_the_step_that_breaks_it(name: str) -> None
 @pytest.mark.parametrize("name", KEPT)
 def test_a_history_that_keeps_all_promises_passes(name: str) -> None:
     story = Story()
-    assert story.found(KEPT[name]) is None, story.witness.violation
+    assert story.found(KEPT[name]) is None, story.checker.violation
 
 
 def test_each_promise_that_a_history_can_break_has_one_that_does() -> None:
@@ -506,7 +506,7 @@ def test_each_promise_that_a_history_can_break_has_one_that_does() -> None:
 def test_a_violation_says_what_happened_to_which_works_and_artifacts() -> None:
     story = Story()
     story.found([*submitted("read a"), ("started", 0.25, "1")])
-    violation = story.witness.violation
+    violation = story.checker.violation
     assert violation is not None
     assert violation.text == "read 1 (a) starts at 0.25 without a/made"
     assert violation.works == ("1",)
@@ -516,14 +516,14 @@ def test_a_violation_says_what_happened_to_which_works_and_artifacts() -> None:
 def test_only_the_first_violation_counts_and_nothing_is_taken_in_after_it() -> None:
     story = Story()
     told: list[str] = []
-    story.witness.on_violation = lambda: told.append("violation")
-    story.witness.on_event = lambda: told.append("event")
+    story.checker.on_violation = lambda: told.append("violation")
+    story.checker.on_event = lambda: told.append("event")
     story.found(
         [*submitted("read a", "make b"), ("started", 0.0, "1"), ("cancelled", 0.0, "2"), ("look", 1.0)]
     )
     assert told == ["event", "event", "violation"]
-    assert story.witness.violation is not None
-    assert story.witness.violation.invariant == "ready"
+    assert story.checker.violation is not None
+    assert story.checker.violation.invariant == "ready"
 
 
 def test_limits_and_duties_are_those_that_were_declared() -> None:
@@ -563,13 +563,13 @@ def test_a_real_cue_tells_the_witness_everything() -> None:
         def stale(work: runcue.Work) -> bool:
             return work.params["item"] != "done"
 
-        witness = Witness(limits_of(cue), duties_of(cue), lambda task, item: (), lambda task, item: (), made)
+        checker = Checker(limits_of(cue), duties_of(cue), lambda task, item: (), lambda task, item: (), made)
         heard: list[str] = []
         for name in ("started", "completed", "skipped", "cancelled", "failed"):
             setattr(
-                witness, name, lambda now, one, *rest, name=name, **more: heard.append(f"{name} {one[-1]}")
+                checker, name, lambda now, one, *rest, name=name, **more: heard.append(f"{name} {one[-1]}")
             )
-        witness.listen(cue, lambda: 0.0, lambda error: True)
+        checker.listen(cue, lambda: 0.0, lambda error: True)
         async with cue:
             for item in ("good", "bad", "done", "blocked"):
                 await cue.submit("free", params={"item": item})

@@ -41,7 +41,7 @@ from runcue_sim._display.snapshotter import Camera
 from runcue_sim._display.text_cells import Pen, number, pace, time_left
 from runcue_sim._records.eta import Eta
 from runcue_sim._records.event_log import SIGNS, Entry, Trace
-from runcue_sim._records.ledger import Books
+from runcue_sim._records.ledger import Ledger
 
 if sys.platform == "win32":
     pytest.skip("there are no pseudo-terminals on Windows", allow_module_level=True)
@@ -485,7 +485,7 @@ def test_snapshots_of_a_run_agree_with_its_books() -> None:
 
     async def main() -> list[Snapshot]:
         trace = Trace()
-        books = Books(cue, trace, on_purpose=lambda error: isinstance(error, ZeroDivisionError))
+        books = Ledger(cue, trace, on_purpose=lambda error: isinstance(error, ZeroDivisionError))
         camera = Camera(books, cue, settings="a try", expected=20, warnings=lambda: ["careful"])
         trace.takers.append(camera.add)
         snapshots = []
@@ -533,7 +533,7 @@ def test_blocked_works_are_no_end_in_sight() -> None:
 
     async def main() -> list[Eta]:
         trace = Trace()
-        camera = Camera(Books(cue, trace), cue)
+        camera = Camera(Ledger(cue, trace), cue)
         etas = []
         async with cue:
             await cue.submit("store")

@@ -20,14 +20,14 @@ import pytest
 import runcue
 from runcue.rehearsal import rehearse
 from runcue.testing import run
-from runcue_sim._pipelines.outside_reads import Look, Looks
+from runcue_sim._pipelines.outside_reads import OutsideRead, OutsideReads
 from runcue_sim._pipelines.program import load
 from runcue_sim._text.error_origin import shown
 
 LINES = {name: getattr(module, name) for module, name in ((os, "stat"), (os, "scandir"), (builtins, "open"))}
 
 
-def ask_all(cue: runcue.Cue, works: int = 3, task: str = "ask") -> Looks:
+def ask_all(cue: runcue.Cue, works: int = 3, task: str = "ask") -> OutsideReads:
     """Rehearse a few works of a cue, watched."""
     rehearse(cue, lambda work: 1.0)
 
@@ -36,7 +36,7 @@ def ask_all(cue: runcue.Cue, works: int = 3, task: str = "ask") -> Looks:
             for number in range(works):
                 await cue.submit(task, params={"number": number})
 
-    with Looks(cue) as looks:
+    with OutsideReads(cue) as looks:
         run(main)
     return looks
 
@@ -111,7 +111,7 @@ def test_what_was_looked_at_first_is_the_example(tmp_path: Path) -> None:
         f"{look.callback} asks the disk itself (Path.exists({tmp_path}/0.txt), 3 works), where nothing of a rehearsal "
         "is; runcue.exists() would see it"
     )
-    assert Look("is_ready of a.py:1", "the network", "socket.connect", "x", 1).line == (
+    assert OutsideRead("is_ready of a.py:1", "the network", "socket.connect", "x", 1).line == (
         "is_ready of a.py:1 asks the network itself (socket.connect(x), 1 work), where nothing of a rehearsal is"
     )
 
@@ -209,7 +209,7 @@ def test_what_a_submitter_looks_at_is_its_own_affair(tmp_path: Path) -> None:
             for _ in tmp_path.parent.iterdir():
                 await cue.submit("ask")
 
-    with Looks(cue) as looks:
+    with OutsideReads(cue) as looks:
         run(main)
     assert looks.found == []
 
@@ -228,7 +228,7 @@ def test_afterwards_everything_is_as_it_was() -> None:
     sockets, popen = dict(vars(socket.socket)), subprocess.Popen.__init__
     gate = bool
     cue = gated(gate)
-    with Looks(cue):
+    with OutsideReads(cue):
         assert os.stat is not LINES["stat"]
         assert os.stat in os.supports_follow_symlinks
         assert shutil.rmtree.avoids_symlink_attacks
@@ -263,7 +263,7 @@ def test_the_first_yes_of_is_ready_is_noted() -> None:
             await asyncio.sleep(2)
             await cue.submit("ring")
 
-    with Looks(cue) as looks:
+    with OutsideReads(cue) as looks:
         run(main)
     assert looks.ready_at == dict.fromkeys(ids, 7.0)
 
@@ -284,7 +284,7 @@ def test_asking_costs_next_to_nothing() -> None:
         return best / rounds
 
     alone = seconds()
-    with Looks(cue):
+    with OutsideReads(cue):
         assert seconds() - alone < 2e-6
 
 
@@ -373,7 +373,7 @@ def test_a_rehearsal_leaves_the_folder_untouched_and_tells_nobody(
         await app.cue.stop()
         return summary, asyncio.get_running_loop().time()
 
-    with Looks(app.cue) as looks:
+    with OutsideReads(app.cue) as looks:
         summary, seconds = run(main)
     assert summary.counts["completed"] == 6
     assert [one["work"].task for one in summary.blocked] == ["mail"]

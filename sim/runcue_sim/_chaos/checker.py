@@ -1,12 +1,12 @@
 """Judging a run from outside: by what was heard and by what exists, not by what the cue says of itself.
 
-Lives here: `Witness`, which is told of everything that happens in one life of a process and finds what must not be.
+Lives here: `Checker`, which is told of everything that happens in one life of a process and finds what must not be.
 `listen` has a cue tell it; a test can tell it anything.
 
 That no wake-up is forgotten is judged whenever time is about to pass: by then, all that could start at this instant
 must have started. So a work that starts late is found at the moment at which it should have, without any tolerance.
 
-Must not know: how works come to be, which faults there are beyond `Inflicted`, event loops.
+Must not know: how works come to be, which faults there are beyond `Injected`, event loops.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from math import inf
 from typing import Final
 
 import runcue
-from runcue_sim._chaos.faults import Inflicted
+from runcue_sim._chaos.faults import Injected
 from runcue_sim._chaos.invariants import Duty, Limits, Violation, is_over, number_of
-from runcue_sim._chaos.observations import Seen, Sightings
+from runcue_sim._chaos.observations import Observations, ObservedWork
 
 QUIET: Final = 0.05
 """Seconds without starts after a stranger has cancelled a handler's asyncio task: runcue expects the loop to end."""
 
 
-class Witness:
+class Checker:
     """Watches one life of a process.
 
     Args:
@@ -33,14 +33,14 @@ class Witness:
         needs: The artifacts without which a work may not run, by its task and what it is about.
         proves: Those that it makes.
         made: The versions of the artifacts that are there, later ones higher. It is read again and again.
-        inflicted: Which faults were brought about: they excuse what follows from them, and nothing else.
+        injected: Which faults were brought about: they excuse what follows from them, and nothing else.
 
     Attributes:
         violation: The first that was found.
         on_violation: Called once, when one was found.
         on_event: Called with each event that was heard, after it was judged.
         open: Whether anything more is taken in.
-        seen: What was seen.
+        observed: What was seen.
     """
 
     def __init__(
@@ -50,17 +50,17 @@ class Witness:
         needs: Callable[[str, str], tuple[str, ...]],
         proves: Callable[[str, str], tuple[str, ...]],
         made: Mapping[str, int],
-        inflicted: Inflicted | None = None,
+        injected: Injected | None = None,
     ) -> None:
         self.violation: Violation | None = None
         self.on_violation: Callable[[], object] = lambda: None
         self.on_event: Callable[[], object] = lambda: None
         self.open = True
         self._has_timeouts = any(duty.timeout is not None for duty in tasks.values())
-        self._inflicted = Inflicted() if inflicted is None else inflicted
-        self.seen = Sightings(services, tasks, needs, proves, made, self._inflicted)
+        self._injected = Injected() if injected is None else injected
+        self.observed = Observations(services, tasks, needs, proves, made, self._injected)
         # Submitted up to date since time has passed.
-        self._new: list[Seen] = []
+        self._new: list[ObservedWork] = []
         # When time was last about to pass, and how many works had settled by then.
         self._looked_at = -inf
         self._settled_then = 0
@@ -69,7 +69,7 @@ class Witness:
         self._stopping = False
         self._rest_is_judged = False
 
-    def blame(self, invariant: str, text: str, *works: Seen, names: Iterable[str] = ()) -> None:
+    def report(self, invariant: str, text: str, *works: ObservedWork, names: Iterable[str] = ()) -> None:
         """Note a violation; only the first counts."""
         if not self.open:
             return
@@ -106,60 +106,60 @@ class Witness:
         """A work was submitted."""
         if not self.open:
             return
-        if id in self.seen.works:
-            self.blame("once", f"{task} {id} was submitted twice", self.seen.works[id])
+        if id in self.observed.works:
+            self.report("once", f"{task} {id} was submitted twice", self.observed.works[id])
             return
-        seen = self.seen.submit(now, id, task, item)
-        if seen.versions is not None:
-            self._new.append(seen)
+        work = self.observed.submit(now, id, task, item)
+        if work.versions is not None:
+            self._new.append(work)
         self._event()
 
     def started(self, now: float, id: str) -> None:
         """A handler is about to be entered."""
-        seen = self._find(id, "started")
-        if seen is None:
+        work = self._find(id, "started")
+        if work is None:
             return
-        if seen.started is not None or seen.ended:
-            was = seen.ended or "started"
-            self.blame("once", f"{seen} starts at {now:g} although it has {was} before", seen)
+        if work.started is not None or work.ended:
+            was = work.ended or "started"
+            self.report("once", f"{work} starts at {now:g} although it has {was} before", work)
             return
-        self._judge_limits(now, seen)
-        self._judge_start(now, seen)
-        self.seen.start(now, seen)
+        self._check_limits(now, work)
+        self._check_start(now, work)
+        self.observed.start(now, work)
         self._event()
 
     def entered(self, now: float, id: str) -> None:
         """It was entered."""
         if self.open:
-            self.seen.enter(now, id)
+            self.observed.enter(now, id)
 
     def left(self, id: str) -> None:
         """A handler has come to its end, whatever became of its work before."""
         if self.open:
-            self.seen.leave(id)
+            self.observed.leave(id)
 
     def completed(self, now: float, id: str) -> None:
         """A work has completed."""
-        seen = self._settled(now, id, "completed")
-        if seen is not None and seen.started is None and not seen.joinable:
-            self.blame("once", f"{seen} completes without having started", seen)
+        work = self._settled(now, id, "completed")
+        if work is not None and work.started is None and not work.joinable:
+            self.report("once", f"{work} completes without having started", work)
 
     def skipped(self, now: float, id: str) -> None:
         """A work was skipped."""
-        known = self.seen.works.get(id)
+        known = self.observed.works.get(id)
         # Asked before it is settled: then it is no longer among those who are about to make something.
-        joined = known is not None and not known.ended and self.seen.is_joined(known)
-        seen = self._settled(now, id, "skipped")
-        if seen is not None and seen.started is not None:
-            self.blame("once", f"{seen} is skipped although it has started", seen)
+        joined = known is not None and not known.ended and self.observed.is_joined(known)
+        work = self._settled(now, id, "skipped")
+        if work is not None and work.started is not None:
+            self.report("once", f"{work} is skipped although it has started", work)
         elif (
-            seen is not None
-            and not self.seen.is_up_to_date(seen)
-            and seen.task not in self._inflicted.async_gates  # an answer may be out of date when it comes
+            work is not None
+            and not self.observed.is_up_to_date(work)
+            and work.task not in self._injected.async_gates  # an answer may be out of date when it comes
             and not joined
         ):
-            self.blame(
-                "unproved", f"{seen} is skipped at {now:g}, and what it makes is not there or old", seen
+            self.report(
+                "unproved", f"{work} is skipped at {now:g}, and what it makes is not there or old", work
             )
 
     def failed(self, now: float, id: str, error: BaseException, *, expected: bool) -> None:
@@ -171,111 +171,111 @@ class Witness:
             error: Why.
             expected: Whether somebody asked for such failures.
         """
-        running = self.seen.running.get(id)
-        seen = self._settled(now, id, "failed")
-        if seen is None:
+        running = self.observed.running.get(id)
+        work = self._settled(now, id, "failed")
+        if work is None:
             return
-        limit = seen.duty.timeout
+        limit = work.duty.timeout
         if isinstance(error, runcue.WorkTimeout) and limit is not None:
             if running is not None and now < running.at + limit:
                 ran = now - running.at
-                self.blame("timeout", f"{seen} fails by its timeout of {limit:g} s after {ran:g} s", seen)
+                self.report("timeout", f"{work} fails by its timeout of {limit:g} s after {ran:g} s", work)
         elif not expected:
-            self.blame("cause", f"{seen} fails: {type(error).__name__}: {error}", seen)
+            self.report("cause", f"{work} fails: {type(error).__name__}: {error}", work)
 
     def cancelled(self, now: float, id: str) -> None:
         """A work was cancelled."""
         excused = self._is_cancelled_by_fault(id)
         if self._stopping and not self._rest_is_judged and not excused:
             # The first that a stop gives up. Those that wait for it must be judged before it has settled.
-            self._judge_rest(now, "stop() cancels")
-        seen = self._settled(now, id, "cancelled")
-        if seen is None:
+            self._check_rest(now, "stop() cancels")
+        work = self._settled(now, id, "cancelled")
+        if work is None:
             return
-        self._torn = self._torn or id in self._inflicted.torn
+        self._torn = self._torn or id in self._injected.torn
         if not self._stopping and not excused:
-            self.blame("cause", f"{seen} is cancelled at {now:g}, and nobody has asked for that", seen)
+            self.report("cause", f"{work} is cancelled at {now:g}, and nobody has asked for that", work)
 
     def changed(self, now: float, name: str) -> None:
         """An artifact was made or has vanished."""
-        self.seen.change(now, name)
+        self.observed.change(now, name)
 
     def told(self, name: str) -> None:
         """Somebody has told of it."""
-        self.seen.untold.pop(name, None)
+        self.observed.untold.pop(name, None)
 
-    def _find(self, id: str, what: str) -> Seen | None:
+    def _find(self, id: str, what: str) -> ObservedWork | None:
         if not self.open:
             return None
-        seen = self.seen.works.get(id)
-        if seen is None:
-            self.blame("once", f"{id} has {what}, and was never submitted")
-        return seen
+        work = self.observed.works.get(id)
+        if work is None:
+            self.report("once", f"{id} has {what}, and was never submitted")
+        return work
 
-    def _settled(self, now: float, id: str, how: str) -> Seen | None:
-        seen = self._find(id, how)
-        if seen is None:
+    def _settled(self, now: float, id: str, how: str) -> ObservedWork | None:
+        work = self._find(id, how)
+        if work is None:
             return None
-        if seen.ended:
-            self.blame("once", f"{seen} has {how} at {now:g} although it has {seen.ended} before", seen)
+        if work.ended:
+            self.report("once", f"{work} has {how} at {now:g} although it has {work.ended} before", work)
             return None
-        self.seen.settle(seen, how)
+        self.observed.settle(work, how)
         self._event()
-        return seen
+        return work
 
     def _is_cancelled_by_fault(self, id: str) -> bool:
-        inflicted, works = self._inflicted, self.seen.works
-        if id in inflicted.cancelled or id in inflicted.torn:
+        injected, works = self._injected, self.observed.works
+        if id in injected.cancelled or id in injected.torn:
             return True
-        seen = works.get(id)
+        work = works.get(id)
         # Who has joined another settles with it.
         return (
-            seen is not None
-            and seen.joinable
-            and any(works[one].proves == seen.proves for one in inflicted.torn)
+            work is not None
+            and work.joinable
+            and any(works[one].proves == work.proves for one in injected.torn)
         )
 
     # --- Judging a start ----------------------------------------------------------------------------------------
 
-    def _judge_limits(self, now: float, seen: Seen) -> None:
-        for name in seen.duty.services:
-            concurrent, count, period = self.seen.limits[name]
-            busy = self.seen.busy(name)
+    def _check_limits(self, now: float, work: ObservedWork) -> None:
+        for name in work.duty.services:
+            concurrent, count, period = self.observed.limits[name]
+            busy = self.observed.busy(name)
             if concurrent is not None and busy >= concurrent:
-                self.blame(
+                self.report(
                     "slots",
-                    f"{seen} starts at {now:g}, and then {busy + 1} are at work in {name}, which has "
+                    f"{work} starts at {now:g}, and then {busy + 1} are at work in {name}, which has "
                     f"{number_of(concurrent, 'slot')}",
-                    seen,
-                    *(self.seen.works[one] for one in self.seen.inside[name]),
+                    work,
+                    *(self.observed.works[one] for one in self.observed.inside[name]),
                 )
-            starts = self.seen.starts[name]
+            starts = self.observed.starts[name]
             if count is not None and len(starts) == count and not is_over(starts[0].at, period, now):
                 text = (
-                    f"{seen} starts at {now:g}, {now - starts[0].at:g} s after {starts[0].seen}; so there are "
+                    f"{work} starts at {now:g}, {now - starts[0].at:g} s after {starts[0].work}; so there are "
                     f"{count + 1} starts in less than {period:g} s in {name}, which allows {count}"
                 )
-                self.blame("rate", text, seen, *(start.seen for start in starts))
+                self.report("rate", text, work, *(start.work for start in starts))
 
-    def _judge_start(self, now: float, seen: Seen) -> None:
-        inflicted = self._inflicted
+    def _check_start(self, now: float, work: ObservedWork) -> None:
+        injected = self._injected
         # An is_stale that was awaited leaves room for changes after is_ready has answered.
-        if inflicted.asked_at.get(seen.id, inflicted.changes) != inflicted.changes:
+        if injected.asked_at.get(work.id, injected.changes) != injected.changes:
             return
-        missing = self.seen.missing(seen)
-        maker = self.seen.maker_of_needs(seen)
+        missing = self.observed.missing(work)
+        maker = self.observed.maker_of_needs(work)
         if missing:
-            self.blame("ready", f"{seen} starts at {now:g} without {', '.join(missing)}", seen)
+            self.report("ready", f"{work} starts at {now:g} without {', '.join(missing)}", work)
         elif maker is not None:
-            self.blame(
-                "ready", f"{seen} starts at {now:g} before {maker}, which makes what it needs", seen, maker
+            self.report(
+                "ready", f"{work} starts at {now:g} before {maker}, which makes what it needs", work, maker
             )
-        elif self.seen.is_up_to_date(seen) and not self._seems_stale(seen):
-            self.blame("twice", f"{seen} starts at {now:g} although {', '.join(seen.proves)} is there", seen)
+        elif self.observed.is_up_to_date(work) and not self._seems_stale(work):
+            self.report("twice", f"{work} starts at {now:g} although {', '.join(work.proves)} is there", work)
 
-    def _seems_stale(self, seen: Seen) -> bool:
+    def _seems_stale(self, work: ObservedWork) -> bool:
         """Whether its is_stale raised when it was asked last, which counts as stale. What is declared comes first."""
-        return not seen.declared and seen.id in self._inflicted.stale_raised
+        return not work.declared and work.id in self._injected.stale_raised
 
     # --- Judging what does not happen ---------------------------------------------------------------------------
 
@@ -283,94 +283,94 @@ class Witness:
         """Time is about to pass: everything that could happen at this instant must have happened."""
         if not self.open:
             return
-        self._looked_at, self._settled_then = now, self._inflicted.settlements
-        self._judge_running(now)
+        self._looked_at, self._settled_then = now, self._injected.settlements
+        self._check_running(now)
         if self._torn:
             self._torn = False
             self._quiet_until = now + QUIET
         if now < self._quiet_until:
             return
         if self._new:
-            self._judge_new(now)
-        for services, works in self.seen.there.items():
-            if works and all(self.seen.has_room(name, now) for name in services):
-                for seen in works.values():
-                    if self._can_run(seen) and not any(name in self.seen.untold for name in seen.needs):
-                        self._blame_late(now, seen)
+            self._check_new(now)
+        for services, works in self.observed.there.items():
+            if works and all(self.observed.has_room(name, now) for name in services):
+                for work in works.values():
+                    if self._can_run(work) and not any(name in self.observed.untold for name in work.needs):
+                        self._report_late(now, work)
                         return
 
-    def _judge_running(self, now: float) -> None:
-        for start in self.seen.running.values() if self._has_timeouts else ():
-            seen = start.seen
-            limit = seen.duty.timeout
+    def _check_running(self, now: float) -> None:
+        for start in self.observed.running.values() if self._has_timeouts else ():
+            work = start.work
+            limit = work.duty.timeout
             if limit is not None and now >= start.at + limit:
                 ran = now - start.at
-                self.blame("timeout", f"{seen} still runs after {ran:g} s, its timeout is {limit:g} s", seen)
+                self.report("timeout", f"{work} still runs after {ran:g} s, its timeout is {limit:g} s", work)
                 return
 
-    def _judge_new(self, now: float) -> None:
+    def _check_new(self, now: float) -> None:
         new, self._new = self._new, []
-        for seen in new:
+        for work in new:
             if (
-                not seen.ended
-                and seen.started is None
-                and self._can_run(seen)
-                and not self._seems_stale(seen)
-                and seen.task not in self._inflicted.async_gates  # which are asked only while a slot is free
-                and seen.versions == self.seen.versions(seen)
+                not work.ended
+                and work.started is None
+                and self._can_run(work)
+                and not self._seems_stale(work)
+                and work.task not in self._injected.async_gates  # which are asked only while a slot is free
+                and work.versions == self.observed.versions(work)
             ):
-                text = f"{seen} is still pending at {now:g}, and was up to date when it came"
-                self.blame("skipped", text, seen)
+                text = f"{work} is still pending at {now:g}, and was up to date when it came"
+                self.report("skipped", text, work)
 
-    def _can_run(self, seen: Seen) -> bool:
+    def _can_run(self, work: ObservedWork) -> bool:
         """Whether nothing but limits can keep a pending work from its start."""
-        inflicted = self._inflicted
+        injected = self._injected
         return (
-            self.seen.is_there(seen)
-            and seen.id not in inflicted.awaited
-            and seen.id not in inflicted.raised
-            and not self.seen.waits_for_others(seen)
+            self.observed.is_there(work)
+            and work.id not in injected.awaited
+            and work.id not in injected.raised
+            and not self.observed.waits_for_others(work)
         )
 
-    def _blame_late(self, now: float, seen: Seen) -> None:
+    def _report_late(self, now: float, work: ObservedWork) -> None:
         state = []
-        for name in seen.duty.services:
-            concurrent, count, period = self.seen.limits[name]
+        for name in work.duty.services:
+            concurrent, count, period = self.observed.limits[name]
             if concurrent is not None:
                 slots = number_of(concurrent, "slot")
-                state.append(f"{self.seen.busy(name)} of {slots} of {name} taken")
+                state.append(f"{self.observed.busy(name)} of {slots} of {name} taken")
             if count is not None:
-                used = self.seen.tokens(name, now)
+                used = self.observed.tokens(name, now)
                 state.append(f"{used} of {count} starts in {period:g} s used")
-        if seen.needs:
-            state.append(f"{', '.join(seen.needs)} there")
-        self.blame(
-            "prompt", f"{seen} could start at {now:g} and does not: {', '.join(state) or 'no limits'}", seen
+        if work.needs:
+            state.append(f"{', '.join(work.needs)} there")
+        self.report(
+            "prompt", f"{work} could start at {now:g} and does not: {', '.join(state) or 'no limits'}", work
         )
 
     def drained(self, now: float) -> None:
         """A drain has ended: what is pending now cannot run."""
-        self._judge_rest(now, "a drain ends and leaves")
+        self._check_rest(now, "a drain ends and leaves")
 
     def stopping(self) -> None:
         """The cue is being stopped: works that cannot run will be cancelled."""
         self._stopping = True
 
-    def _judge_rest(self, now: float, what: str) -> None:
+    def _check_rest(self, now: float, what: str) -> None:
         self._rest_is_judged = self._stopping
-        seen, inflicted = self.seen, self._inflicted
+        observed, injected = self.observed, self._injected
         # Whatever has come, settled or changed since time last passed may have done so when all had been asked.
-        for one in list(seen.pending.values()):
+        for one in list(observed.pending.values()):
             if (
-                seen.is_there(one)
-                and not seen.waits_for_others(one)
+                observed.is_there(one)
+                and not observed.waits_for_others(one)
                 # What raised when it was asked is not ready; but asked it must have been since something settled.
-                and inflicted.raised.get(one.id, -inf) < self._settled_then
+                and injected.raised.get(one.id, -inf) < self._settled_then
                 and one.submitted <= self._looked_at
-                and not any(seen.untold.get(name, -inf) > self._looked_at for name in one.needs)
+                and not any(observed.untold.get(name, -inf) > self._looked_at for name in one.needs)
             ):
-                state = "up to date" if seen.is_up_to_date(one) else "able to run"
-                self.blame("drained", f"{what} {one} at {now:g}, which is {state}", one)
+                state = "up to date" if observed.is_up_to_date(one) else "able to run"
+                self.report("drained", f"{what} {one} at {now:g}, which is {state}", one)
                 return
 
     # --- Judging the end ----------------------------------------------------------------------------------------
@@ -382,14 +382,14 @@ class Witness:
             now: The instant.
             counts: What its summary says of how works ended.
         """
-        for seen in self.seen.works.values():
-            if not seen.ended:
-                self.blame("once", f"{seen} has not settled when the cue has stopped at {now:g}", seen)
+        for work in self.observed.works.values():
+            if not work.ended:
+                self.report("once", f"{work} has not settled when the cue has stopped at {now:g}", work)
                 return
         for how in ("completed", "skipped", "failed", "cancelled"):
-            said, heard = counts.get(how, 0), self.seen.counts[how]
+            said, heard = counts.get(how, 0), self.observed.counts[how]
             if said != heard:
-                self.blame("once", f"the summary counts {said} {how}, and {heard} were heard of")
+                self.report("once", f"the summary counts {said} {how}, and {heard} were heard of")
                 return
 
     def finished(self, everything: Iterable[str], made: Mapping[str, int]) -> None:
@@ -401,7 +401,7 @@ class Witness:
         """
         missing = [name for name in everything if name not in made]
         if missing:
-            concerned = [one for one in self.seen.works.values() if set(one.proves) & set(missing)]
+            concerned = [one for one in self.observed.works.values() if set(one.proves) & set(missing)]
             more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
             text = f"after the last life there is no {', '.join(missing[:3])}{more}"
-            self.blame("lost", text, *concerned, names=missing)
+            self.report("lost", text, *concerned, names=missing)

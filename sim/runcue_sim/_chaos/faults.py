@@ -1,7 +1,7 @@
 """What goes wrong, by seed: whom a fault strikes, when, and how.
 
 Lives here: the kinds of faults; `Faults`, which draws them, by name and never in turn, so that leaving one out changes
-no other; `Inflicted`, what was really done, for those who have to tell a fault from its consequences.
+no other; `Injected`, what was really done, for those who have to tell a fault from its consequences.
 
 Must not know: cues, event loops, how a fault is brought about.
 """
@@ -13,7 +13,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from runcue_sim._workload.luck import Chance
+from runcue_sim._workload.luck import Luck
 
 KINDS: Final = {
     "hang": "handlers hang, or take their time when they are cancelled",
@@ -90,7 +90,7 @@ class Faults:
     """Draws the faults of one life of a process.
 
     Args:
-        chance: Where luck comes from.
+        luck: Where the rolls of the dice come from.
         kinds: Which of `KINDS` may happen.
         share: How many of those that could be struck are, 0.0 to 1.0.
         pace: Seconds that a handler usually takes; faults come at multiples of it, or anywhere near.
@@ -99,7 +99,7 @@ class Faults:
 
     def __init__(
         self,
-        chance: Chance,
+        luck: Luck,
         kinds: Collection[str] = tuple(KINDS),
         *,
         share: float = 0.1,
@@ -109,20 +109,20 @@ class Faults:
         self.kinds = frozenset(kinds)
         self.share = share
         self.pace = pace
-        self._chance = chance
+        self._luck = luck
         self._life = life
         self._windows: dict[str, tuple[float, float] | None] = {}
 
     def _four(self, *names: object) -> tuple[float, float, float, float]:
-        return self._chance.four(self._life, *names)
+        return self._luck.four(self._life, *names)
 
-    def _after(self, luck: float) -> float:
+    def _after(self, roll: float) -> float:
         """An instant: often one at which something else happens as well."""
-        if luck < 0.2:
+        if roll < 0.2:
             return 0.0
-        if luck < 0.5:
-            return self.pace * (1 + int((luck - 0.2) * 20))
-        return self.pace * 40 * (luck - 0.5) ** 2
+        if roll < 0.5:
+            return self.pace * (1 + int((roll - 0.2) * 20))
+        return self.pace * 40 * (roll - 0.5) ** 2
 
     # --- Handlers and works -------------------------------------------------------------------------------------
 
@@ -136,8 +136,8 @@ class Faults:
         """
         for kind in ("hang", "raise", "tear"):
             if kind in self.kinds:
-                luck, when, how, _ = self._four(kind, task, item, nth)
-                if luck < self.share:
+                roll, when, how, _ = self._four(kind, task, item, nth)
+                if roll < self.share:
                     after = min(self._after(when), self.pace)
                     if kind == "hang":
                         return Blow(kind, after, _HANG)
@@ -148,24 +148,24 @@ class Faults:
         """What a handler does when it is cancelled: seconds of clean-up, or None to go on as if nothing was."""
         if "hang" not in self.kinds:
             return 0.0
-        luck, length, _, _ = self._four("linger", task, item, nth)
-        if luck < 0.5:
+        roll, length, _, _ = self._four("linger", task, item, nth)
+        if roll < 0.5:
             return 0.0
-        return None if luck < 0.6 else self._after(length)
+        return None if roll < 0.6 else self._after(length)
 
     def cancels(self, task: str, item: str, nth: int) -> float | None:
         """Seconds from its submission until a work is cancelled, None for never."""
         if "cancel" not in self.kinds:
             return None
-        luck, when, _, _ = self._four("cancel", task, item, nth)
-        return self._after(when) if luck < self.share else None
+        roll, when, _, _ = self._four("cancel", task, item, nth)
+        return self._after(when) if roll < self.share else None
 
     def again(self, task: str, item: str, nth: int) -> float | None:
         """Seconds from its submission until a work is submitted a second time, None for never."""
         if "again" not in self.kinds or nth:
             return None
-        luck, when, _, _ = self._four("again", task, item)
-        return self._after(when) if luck < self.share else None
+        roll, when, _, _ = self._four("again", task, item)
+        return self._after(when) if roll < self.share else None
 
     def away(self, service: str, seconds: float) -> float | None:
         """Whether a service is away.
@@ -180,9 +180,9 @@ class Faults:
         if "outage" not in self.kinds:
             return None
         if service not in self._windows:
-            luck, begin, length, _ = self._four("outage", service)
+            roll, begin, length, _ = self._four("outage", service)
             begin = self._after(begin)
-            self._windows[service] = (begin, begin + self.pace * (1 + 9 * length)) if luck < 0.6 else None
+            self._windows[service] = (begin, begin + self.pace * (1 + 9 * length)) if roll < 0.6 else None
         window = self._windows[service]
         return window[1] - seconds if window is not None and window[0] <= seconds < window[1] else None
 
@@ -195,10 +195,10 @@ class Faults:
                 return Manner()
         elif "listener-block" not in self.kinds:
             return Manner()
-        luck, length, _, _ = self._four("manner", what, task)
-        if luck < 0.4:
+        roll, length, _, _ = self._four("manner", what, task)
+        if roll < 0.4:
             return Manner()
-        return Manner(is_async=True, seconds=0.0 if luck < 0.7 else self._after(length))
+        return Manner(is_async=True, seconds=0.0 if roll < 0.7 else self._after(length))
 
     def gate_raises(self, question: str, task: str, item: str, asked: int) -> bool:
         """Whether a gate raises: the first few times it is asked about a work, or always.
@@ -211,8 +211,8 @@ class Faults:
         """
         if "gate-raise" not in self.kinds:
             return False
-        luck, often, _, _ = self._four("gate-raise", question, task, item)
-        return luck < self.share and asked < (1, 1, 2, 3, _FOR_EVER)[int(often * 5)]
+        roll, often, _, _ = self._four("gate-raise", question, task, item)
+        return roll < self.share and asked < (1, 1, 2, 3, _FOR_EVER)[int(often * 5)]
 
     def blocks(self, what: str, task: str, item: str, nth: int) -> bool:
         """Whether a callback blocks this time, `what` being "ready", "stale", "priority" or a listener's event."""
@@ -230,8 +230,8 @@ class Faults:
 
     def priority(self, task: str, item: str) -> float | None:
         """What the priority callback answers, None if it raises."""
-        luck, value, _, _ = self._four("priority", task, item)
-        return None if luck < self.share else value
+        roll, value, _, _ = self._four("priority", task, item)
+        return None if roll < self.share else value
 
     # --- Artifacts and the process ------------------------------------------------------------------------------
 
@@ -239,8 +239,8 @@ class Faults:
         """What becomes of an artifact that was made for the n-th time, None if it stays as it is."""
         for kind in ("vanish", "renew"):
             if kind in self.kinds:
-                luck, when, told, again = self._four(kind, name, nth)
-                if luck < self.share:
+                roll, when, told, again = self._four(kind, name, nth)
+                if roll < self.share:
                     return Change(
                         kind,
                         self._after(when),
@@ -261,7 +261,7 @@ class Faults:
 
 
 @dataclass
-class Inflicted:
+class Injected:
     """What was done in one life, and what follows from it that is no fault of the scheduler.
 
     Attributes:

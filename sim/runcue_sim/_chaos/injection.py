@@ -16,7 +16,7 @@ from typing import Any
 
 import runcue
 from runcue.rehearsal import hear_submissions
-from runcue_sim._chaos.faults import BLOCK, Blow, Change, Faults, Inflicted, Manner
+from runcue_sim._chaos.faults import BLOCK, Blow, Change, Faults, Injected, Manner
 from runcue_sim._engine.clocks import wall_clock
 from runcue_sim._engine.world import World
 from runcue_sim._pipelines.scenarios import Scenario, Settings, Stage
@@ -26,7 +26,7 @@ from runcue_sim._workload.latency import Model
 Gate = Callable[[runcue.Work], Any]
 
 
-class InflictedError(Exception):
+class InjectedError(Exception):
     """A failure that a fault asked for."""
 
 
@@ -34,10 +34,10 @@ class _OwnCancelledError(asyncio.CancelledError):
     """What a handler raises that says it was cancelled, and was not."""
 
 
-def is_inflicted(error: BaseException) -> bool:
+def is_injected(error: BaseException) -> bool:
     """Whether a work failed because a fault made it."""
     cause = error.__cause__ if isinstance(error, runcue.HandlerExited) else error
-    return isinstance(cause, (InflictedError, ConnectionError, SystemExit, asyncio.CancelledError))
+    return isinstance(cause, (InjectedError, ConnectionError, SystemExit, asyncio.CancelledError))
 
 
 def item_of(work: runcue.Work) -> str:
@@ -46,7 +46,7 @@ def item_of(work: runcue.Work) -> str:
 
 
 class FaultyStage(Stage):
-    """A stage with faults. After `Scenario.describe`, call `infect`; when nothing more shall go wrong, `relent`.
+    """A stage with faults. After `Scenario.describe`, call `inject_into`; when nothing more shall go wrong, `relent`.
 
     Args:
         cue: See `Stage`.
@@ -57,7 +57,7 @@ class FaultyStage(Stage):
         faults: Says what goes wrong.
 
     Attributes:
-        inflicted: What was done.
+        injected: What was done.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class FaultyStage(Stage):
     ) -> None:
         super().__init__(cue, world, model, settings, trace)
         self.faults = faults
-        self.inflicted = Inflicted()
+        self.injected = Injected()
         self._active = True
         self._began: float | None = None
         self._numbers: dict[str, int] = {}
@@ -77,7 +77,7 @@ class FaultyStage(Stage):
         self._services: dict[str, tuple[str, ...]] = {}
         self._scenario: Scenario | None = None
 
-    def infect(self, scenario: Scenario) -> None:
+    def inject_into(self, scenario: Scenario) -> None:
         """Let the faults that are not the handlers' own strike as well.
 
         Args:
@@ -111,7 +111,7 @@ class FaultyStage(Stage):
     def _tell(self, kind: str, details: str, work: runcue.Work | None = None) -> None:
         if not self._active:
             return
-        self.inflicted.counts[kind] += 1
+        self.injected.counts[kind] += 1
         if self.trace:
             about = ("", "") if work is None else (work.task, work.id)
             self.trace.add(wall_clock(), "fault", *about, details)
@@ -180,7 +180,7 @@ class FaultyStage(Stage):
             raise SystemExit(3)
         if blow.how == "cancelled":
             raise _OwnCancelledError
-        raise InflictedError(f"inflicted on {item_of(work)}")
+        raise InjectedError(f"injected into {item_of(work)}")
 
     def _tear_after(self, seconds: float, work: runcue.Work) -> None:
         task = asyncio.current_task()
@@ -192,7 +192,7 @@ class FaultyStage(Stage):
     def _tear(self, work: runcue.Work, task: asyncio.Task[Any] | None) -> None:
         if work.id in self._inside and task is not None:
             self._tell("tear", "somebody cancels its asyncio task", work)
-            self.inflicted.torn.add(work.id)
+            self.injected.torn.add(work.id)
             task.cancel()
 
     # --- Works --------------------------------------------------------------------------------------------------
@@ -214,7 +214,7 @@ class FaultyStage(Stage):
     async def _cancel_now(self, work: runcue.Work) -> None:
         if work.state in (runcue.WorkState.PENDING, runcue.WorkState.RUNNING):
             self._tell("cancel", "is cancelled", work)
-            self.inflicted.cancelled.add(work.id)
+            self.injected.cancelled.add(work.id)
             await self.cue.cancel(work.id)
 
     # --- Gates --------------------------------------------------------------------------------------------------
@@ -228,7 +228,7 @@ class FaultyStage(Stage):
 
         async def answer_slowly(work: runcue.Work) -> Any:
             self._awaiting(work, 1)
-            self.inflicted.counts["gate-await"] += self._active
+            self.injected.counts["gate-await"] += self._active
             try:
                 if manner.seconds:
                     await asyncio.sleep(manner.seconds)
@@ -238,25 +238,25 @@ class FaultyStage(Stage):
 
         if not manner.is_async:
             return answer
-        self.inflicted.async_gates.add(task)
+        self.injected.async_gates.add(task)
         if question == "ready":
             return answer_slowly
 
         def answer_later(work: runcue.Work) -> Any:
             # While this one is awaited, what is_ready has said grows old.
-            self.inflicted.asked_at[work.id] = self.inflicted.changes
+            self.injected.asked_at[work.id] = self.injected.changes
             return answer_slowly(work)
 
         return answer_later
 
     def _awaiting(self, work: runcue.Work, step: int) -> None:
-        inflicted = self.inflicted
+        injected = self.injected
         for service in self._services.get(work.task, ()):
-            inflicted.asking[service] += step
-        (inflicted.awaited.add if step > 0 else inflicted.awaited.discard)(work.id)
+            injected.asking[service] += step
+        (injected.awaited.add if step > 0 else injected.awaited.discard)(work.id)
 
     def _go_wrong_in_gate(self, question: str, work: runcue.Work) -> None:
-        inflicted = self.inflicted
+        injected = self.injected
         asked = self._asked[question, work.id]
         self._asked[question, work.id] += 1
         task, item, number = self._key(work)
@@ -264,16 +264,16 @@ class FaultyStage(Stage):
             self._block("gate-block", f"is_{question} blocks the loop for {BLOCK:g} s", work)
         raises = self._active and self.faults.gate_raises(question, task, f"{item}#{number}", asked)
         if question == "ready":
-            inflicted.raised.pop(work.id, None)
+            injected.raised.pop(work.id, None)
             if raises:
-                inflicted.raised[work.id] = inflicted.settlements
+                injected.raised[work.id] = injected.settlements
         else:
-            inflicted.stale_raised.discard(work.id)
+            injected.stale_raised.discard(work.id)
             if raises:
-                inflicted.stale_raised.add(work.id)
+                injected.stale_raised.add(work.id)
         if raises:
             self._tell("gate-raise", f"is_{question} raises", work)
-            raise InflictedError(f"is_{question} of {item}")
+            raise InjectedError(f"is_{question} of {item}")
 
     def _block(self, kind: str, details: str, work: runcue.Work) -> None:
         if not self._active:
@@ -295,7 +295,7 @@ class FaultyStage(Stage):
         value = self.faults.priority(task, item)
         if value is None:
             self._tell("priority", "priority raises", ctx.work)
-            raise InflictedError(f"priority of {item}")
+            raise InjectedError(f"priority of {item}")
         return value
 
     def _listen(self) -> None:
@@ -316,7 +316,7 @@ class FaultyStage(Stage):
                 self._block("listener-block", f"on_{event} blocks the loop for {BLOCK:g} s", work)
             if self._active and self.faults.listener_raises(event, task, item, number):
                 self._tell("listener-raise", f"on_{event} raises", work)
-                raise InflictedError(f"on_{event} of {item}")
+                raise InjectedError(f"on_{event} of {item}")
 
         async def hear_slowly(work: runcue.Work, *rest: object) -> None:
             if manner.seconds:
@@ -347,7 +347,7 @@ class FaultyStage(Stage):
         if change.told:
             self.world.proof(name).touch()
         else:
-            self.inflicted.counts["untold"] += self._active
+            self.injected.counts["untold"] += self._active
         if change.again is not None:
             self._later(change.again, self._submit_again, work)
 

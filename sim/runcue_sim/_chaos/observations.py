@@ -1,7 +1,7 @@
 """What was seen of one life so far, as nobody but an onlooker knows it.
 
-Lives here: `Seen`, one work; `Start`, its start; `Sightings`, all of them, who is at work, what is there, and the
-questions that can be answered from that. Nothing in here comes from the inside of a cue.
+Lives here: `ObservedWork`, one of them; `Start`, its start; `Observations`, all of them, who is at work, what is there,
+and the questions that can be answered from that. Nothing in here comes from the inside of a cue.
 
 Must not know: what is promised.
 """
@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 
-from runcue_sim._chaos.faults import Inflicted
+from runcue_sim._chaos.faults import Injected
 from runcue_sim._chaos.invariants import Duty, Limits, is_over
 
 
-class Seen:
+class ObservedWork:
     """One work.
 
     Attributes:
@@ -79,18 +79,18 @@ class Start:
     """A start.
 
     Attributes:
-        seen: Whose.
+        work: Whose.
         at: When its handler was entered; until that is known, when it was about to be.
     """
 
-    __slots__ = ("at", "seen")
+    __slots__ = ("at", "work")
 
-    def __init__(self, seen: Seen, at: float) -> None:
-        self.seen = seen
+    def __init__(self, work: ObservedWork, at: float) -> None:
+        self.work = work
         self.at = at
 
 
-class Sightings:
+class Observations:
     """Everything that was seen.
 
     Args:
@@ -99,7 +99,7 @@ class Sightings:
         needs: The artifacts that a work needs, by its task and what it is about.
         proves: Those that it makes.
         made: The versions of the artifacts that are there, later ones higher. It is read again and again.
-        inflicted: Which faults were brought about.
+        injected: Which faults were brought about.
 
     Attributes:
         works: All works, by id.
@@ -119,17 +119,19 @@ class Sightings:
         needs: Callable[[str, str], tuple[str, ...]],
         proves: Callable[[str, str], tuple[str, ...]],
         made: Mapping[str, int],
-        inflicted: Inflicted,
+        injected: Injected,
     ) -> None:
         self.limits = services
-        self.inflicted = inflicted
+        self.injected = injected
         self._tasks = tasks
         self._needs = needs
         self._proves = proves
         self._made = made
-        self.works: dict[str, Seen] = {}
-        self.pending: dict[str, Seen] = {}
-        self.there: dict[tuple[str, ...], dict[str, Seen]] = {duty.services: {} for duty in tasks.values()}
+        self.works: dict[str, ObservedWork] = {}
+        self.pending: dict[str, ObservedWork] = {}
+        self.there: dict[tuple[str, ...], dict[str, ObservedWork]] = {
+            duty.services: {} for duty in tasks.values()
+        }
         self.running: dict[str, Start] = {}
         self.inside: dict[str, dict[str, None]] = {name: {} for name in services}
         self.starts: dict[str, deque[Start]] = {
@@ -138,7 +140,7 @@ class Sightings:
         self.untold: dict[str, float] = {}
         self.counts: Counter[str] = Counter()
         # Pending works by what they need.
-        self._needed: dict[str, dict[str, Seen]] = {}
+        self._needed: dict[str, dict[str, ObservedWork]] = {}
         # Of works that declare what they prove: the unsettled ones by artifact, first submitted first; and what is
         # being made at this moment.
         self._makers: dict[str, dict[str, None]] = {}
@@ -146,34 +148,34 @@ class Sightings:
 
     # --- What happens -------------------------------------------------------------------------------------------
 
-    def submit(self, now: float, id: str, task: str, item: str) -> Seen:
+    def submit(self, now: float, id: str, task: str, item: str) -> ObservedWork:
         """A work was submitted."""
         duty, needs, proves = self._tasks[task], self._needs(task, item), self._proves(task, item)
-        seen = Seen(now, id, task, item, duty, needs, proves)
-        self.works[id] = self.pending[id] = seen
-        if seen.declared:
-            for name in seen.proves:
+        work = ObservedWork(now, id, task, item, duty, needs, proves)
+        self.works[id] = self.pending[id] = work
+        if work.declared:
+            for name in work.proves:
                 makers = self._makers.setdefault(name, {})
-                seen.joinable = seen.joinable or bool(makers)
+                work.joinable = work.joinable or bool(makers)
                 makers[id] = None
         for name in needs:
-            self._needed.setdefault(name, {})[id] = seen
-        if self.is_there(seen):
-            self.there[duty.services][id] = seen
-            if self.is_up_to_date(seen):
-                seen.versions = self.versions(seen)
-        return seen
+            self._needed.setdefault(name, {})[id] = work
+        if self.is_there(work):
+            self.there[duty.services][id] = work
+            if self.is_up_to_date(work):
+                work.versions = self.versions(work)
+        return work
 
-    def start(self, now: float, seen: Seen) -> None:
+    def start(self, now: float, work: ObservedWork) -> None:
         """A handler is about to be entered."""
-        seen.started = now
-        self._is_pending_no_more(seen)
-        start = self.running[seen.id] = Start(seen, now)
-        for name in seen.duty.services:
-            self.inside[name][seen.id] = None
+        work.started = now
+        self._is_pending_no_more(work)
+        start = self.running[work.id] = Start(work, now)
+        for name in work.duty.services:
+            self.inside[name][work.id] = None
             self.starts[name].append(start)
-        if seen.declared:
-            self._making[seen.proves] += 1
+        if work.declared:
+            self._making[work.proves] += 1
 
     def enter(self, now: float, id: str) -> None:
         """It was entered: its token and its timeout count from here. Listeners may have taken their time before."""
@@ -183,93 +185,93 @@ class Sightings:
 
     def leave(self, id: str) -> None:
         """A handler has come to its end."""
-        seen = self.works.get(id)
-        if seen is None or seen.started is None:
+        work = self.works.get(id)
+        if work is None or work.started is None:
             return
-        for name in seen.duty.services:
+        for name in work.duty.services:
             self.inside[name].pop(id, None)
-        if seen.declared:
-            self._making[seen.proves] -= 1
+        if work.declared:
+            self._making[work.proves] -= 1
 
-    def settle(self, seen: Seen, how: str) -> None:
+    def settle(self, work: ObservedWork, how: str) -> None:
         """A work has settled."""
-        seen.ended = how
+        work.ended = how
         self.counts[how] += 1
-        self._is_pending_no_more(seen)
-        self.running.pop(seen.id, None)
-        self.inflicted.settlements += 1
-        if seen.declared:
-            for name in seen.proves:
+        self._is_pending_no_more(work)
+        self.running.pop(work.id, None)
+        self.injected.settlements += 1
+        if work.declared:
+            for name in work.proves:
                 makers = self._makers[name]
-                makers.pop(seen.id, None)
+                makers.pop(work.id, None)
                 if not makers:
                     self.untold.pop(name, None)  # what its maker leaves behind is looked at by itself
 
     def change(self, now: float, name: str) -> None:
         """An artifact was made or has vanished."""
-        self.inflicted.changes += 1
+        self.injected.changes += 1
         self.untold[name] = now
-        for seen in self._needed.get(name, {}).values():
-            there = self.there[seen.duty.services]
-            if self.is_there(seen):
-                there[seen.id] = seen
+        for work in self._needed.get(name, {}).values():
+            there = self.there[work.duty.services]
+            if self.is_there(work):
+                there[work.id] = work
             else:
-                there.pop(seen.id, None)
+                there.pop(work.id, None)
 
-    def _is_pending_no_more(self, seen: Seen) -> None:
-        if self.pending.pop(seen.id, None) is not None:
-            self.there[seen.duty.services].pop(seen.id, None)
-            for name in seen.needs:
-                self._needed[name].pop(seen.id, None)
+    def _is_pending_no_more(self, work: ObservedWork) -> None:
+        if self.pending.pop(work.id, None) is not None:
+            self.there[work.duty.services].pop(work.id, None)
+            for name in work.needs:
+                self._needed[name].pop(work.id, None)
 
     # --- Questions about artifacts ------------------------------------------------------------------------------
 
-    def missing(self, seen: Seen) -> list[str]:
+    def missing(self, work: ObservedWork) -> list[str]:
         """What a work needs and is not there."""
-        return [name for name in seen.needs if name not in self._made]
+        return [name for name in work.needs if name not in self._made]
 
-    def is_there(self, seen: Seen) -> bool:
+    def is_there(self, work: ObservedWork) -> bool:
         """Whether all is there that a work needs."""
-        return all(name in self._made for name in seen.needs)
+        return all(name in self._made for name in work.needs)
 
-    def is_up_to_date(self, seen: Seen) -> bool:
+    def is_up_to_date(self, work: ObservedWork) -> bool:
         """Whether its proofs are there and, if declared, newer than what it needs."""
         made = self._made
-        if not seen.proves or not all(name in made for name in seen.proves):
+        if not work.proves or not all(name in made for name in work.proves):
             return False
-        if not seen.declared:
+        if not work.declared:
             return True
-        newest = max((made.get(name, 0) for name in seen.needs), default=0)
-        return newest < min(made[name] for name in seen.proves)
+        newest = max((made.get(name, 0) for name in work.needs), default=0)
+        return newest < min(made[name] for name in work.proves)
 
-    def versions(self, seen: Seen) -> list[int | None]:
+    def versions(self, work: ObservedWork) -> list[int | None]:
         """Those of all that it needs and proves."""
-        return [self._made.get(name) for name in (*seen.needs, *seen.proves)]
+        return [self._made.get(name) for name in (*work.needs, *work.proves)]
 
-    def maker_of_needs(self, seen: Seen) -> Seen | None:
+    def maker_of_needs(self, work: ObservedWork) -> ObservedWork | None:
         """Another work that is about to make anew what a work needs."""
-        if seen.declared:
-            for name in seen.needs:
+        if work.declared:
+            for name in work.needs:
                 for maker in self._makers.get(name, ()):
-                    if maker != seen.id:
+                    if maker != work.id:
                         return self.works[maker]
         return None
 
-    def is_joined(self, seen: Seen) -> bool:
+    def is_joined(self, work: ObservedWork) -> bool:
         """Whether somebody else makes the same, or is to: who came first."""
-        if not seen.declared:
+        if not work.declared:
             return False
-        return self._making[seen.proves] > 0 or next(iter(self._makers[seen.proves[0]])) != seen.id
+        return self._making[work.proves] > 0 or next(iter(self._makers[work.proves[0]])) != work.id
 
-    def waits_for_others(self, seen: Seen) -> bool:
+    def waits_for_others(self, work: ObservedWork) -> bool:
         """Whether a pending work may not run before another one has settled."""
-        return self.is_joined(seen) or self.maker_of_needs(seen) is not None
+        return self.is_joined(work) or self.maker_of_needs(work) is not None
 
     # --- Questions about limits ---------------------------------------------------------------------------------
 
     def busy(self, name: str) -> int:
         """How many slots of a service are taken. An async gate takes one while it is awaited."""
-        return len(self.inside[name]) + self.inflicted.asking[name]
+        return len(self.inside[name]) + self.injected.asking[name]
 
     def tokens(self, name: str, now: float) -> int:
         """How many starts of a service with a rate count at this instant."""

@@ -1,23 +1,23 @@
 """What a seed stands for: a scenario with limits, a model of its handlers, faults, and lives to live.
 
-Lives here: `Trial`, all that makes a run what it is; `trial_of`, which a seed stands for; those that are a little
-smaller, for whoever looks for the smallest; `Outcome`, what was seen of one.
+Lives here: `Trial`, all that makes a run what it is; `trial_of`, which a seed stands for; `Outcome`, what was seen of
+one.
 
-Must not know: how a trial is played.
+Must not know: how a trial is run.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Final, TypeVar
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, TypeVar
 
 from runcue_sim._chaos.faults import KINDS
 from runcue_sim._chaos.invariants import Violation
 from runcue_sim._records.event_log import Entry
 from runcue_sim._workload.latency import Constant, Latency, Lognormal, Model, Uniform
-from runcue_sim._workload.luck import Chance
+from runcue_sim._workload.luck import Luck
 
 T = TypeVar("T")
 
@@ -92,7 +92,7 @@ class Outcome:
     Attributes:
         trial: The trial.
         violation: What must not be, None if all is well.
-        entries: The event log.
+        event_log: What happened.
         lives: How many there were.
         deaths: How many of them ended early.
         works: How many works were submitted.
@@ -103,7 +103,7 @@ class Outcome:
 
     trial: Trial
     violation: Violation | None = None
-    entries: list[Entry] = field(default_factory=list)
+    event_log: list[Entry] = field(default_factory=list)
     lives: int = 0
     deaths: int = 0
     works: int = 0
@@ -119,20 +119,20 @@ def trial_of(seed: int, scenario: str) -> Trial:
         seed: Any.
         scenario: Its name.
     """
-    chance = Chance(seed)
+    luck = Luck(seed)
 
-    def luck(*what: object) -> float:
-        return chance.one("trial", scenario, *what)
+    def roll(*what: object) -> float:
+        return luck.one("trial", scenario, *what)
 
     def one_of(what: str, choices: Sequence[T]) -> T:
-        return choices[int(luck(what) * len(choices))]
+        return choices[int(roll(what) * len(choices))]
 
     often = one_of("often", (0.0, 0.3, 0.3, 0.3, 0.3, 0.3, 0.3, 0.6, 0.6, 0.6))
-    kinds = frozenset(kind for kind in KINDS if luck("kind", kind) < often)
+    kinds = frozenset(kind for kind in KINDS if roll("kind", kind) < often)
     return Trial(
         seed,
         scenario,
-        count=1 + int(luck("count") * COUNTS[scenario]),
+        count=1 + int(roll("count") * COUNTS[scenario]),
         concurrent=one_of("concurrent", (1, 1, 2, 3, 4)),
         rate=one_of("rate", _RATES),
         submit_rate=one_of("submit rate", (None, None, 5.0, 20.0)),
@@ -146,43 +146,6 @@ def trial_of(seed: int, scenario: str) -> Trial:
         timeout=one_of("timeout", (None, 0.5, 2.0)),
         drains=one_of("drains", (True, True, False)),
     )
-
-
-def smaller_than(trial: Trial) -> Iterator[Trial]:
-    """Trials that are simpler in one respect, the boldest first. Each of them has something to do."""
-    for changes in _simplifications(trial):
-        one = replace(trial, **changes)
-        without = frozenset(number for number in one.without if number < one.count)
-        if one != trial and len(without) < one.count:
-            yield replace(one, without=without)
-
-
-def _simplifications(trial: Trial) -> Iterator[dict[str, Any]]:
-    yield {"kinds": frozenset()}
-    yield {"count": 1}
-    yield {"lives": 0}
-    yield {"error_rate": 0.0}
-    yield {"outliers": 0.0}
-    yield {"jitter": 0.0}
-    yield {"submit_rate": None}
-    yield {"timeout": None}
-    yield {"rate": None}
-    if trial.rate is not None:
-        yield {"rate": "1/sec"}
-    yield {"drains": True}
-    yield {"latency": Constant(0.1)}
-    yield {"concurrent": 1}
-    yield {"concurrent": min(trial.concurrent, 2)}
-    if trial.lives > 1:
-        yield {"lives": 1, "first": trial.first + trial.lives - 1}
-        yield {"lives": trial.lives - 1, "first": trial.first + 1}
-        yield {"lives": trial.lives - 1}
-    for kind in sorted(trial.kinds):
-        yield {"kinds": trial.kinds - {kind}}
-    if trial.count > 1:
-        yield {"count": trial.count - 1}
-    for number in range(trial.count):
-        yield {"without": trial.without | {number}}
 
 
 def describe(trial: Trial) -> str:

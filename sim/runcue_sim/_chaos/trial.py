@@ -1,12 +1,12 @@
-"""Playing a trial: through deaths and rebirths, up to a last life in which nothing goes wrong.
+"""Running a trial: through deaths and rebirths, up to a last life in which nothing goes wrong.
 
-Lives here: `play`, and one life of the process.
+Lives here: `run_trial`, and one life of the process.
 
 Death is sudden. What exists at that instant is copied, and the next life begins with the copy, on a loop of its own.
 What is left of the dead process still has to be cleared away, tasks and timers and all, and nothing it does on the way
 is seen by anybody.
 
-Must not know: which trials are worth playing, what is promised.
+Must not know: which trials are worth running, what is promised.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from typing import Any, Final, TypeVar
 import runcue
 from runcue.rehearsal import hear_submissions
 from runcue.testing import NothingLeft
-from runcue_sim._chaos.checker import Witness
+from runcue_sim._chaos.checker import Checker
 from runcue_sim._chaos.faults import Faults
 from runcue_sim._chaos.harness import EndlessError, HeardWorld, Quiet, WatchDog, WatchedLoop
-from runcue_sim._chaos.injection import FaultyStage, is_inflicted, item_of
+from runcue_sim._chaos.injection import FaultyStage, is_injected, item_of
 from runcue_sim._chaos.invariants import Violation, duties_of, limits_of
 from runcue_sim._chaos.seeds import Outcome, Trial
 from runcue_sim._engine.clocks import wall_clock
 from runcue_sim._pipelines.scenarios import SCENARIOS, Scenario, Settings, SimulatedError
 from runcue_sim._records.event_log import Entry, Trace
 from runcue_sim._workload.latency import Model
-from runcue_sim._workload.luck import Chance
+from runcue_sim._workload.luck import Luck
 
-__all__ = ["PATIENCE", "OnLife", "Outcome", "Trial", "play"]
+__all__ = ["PATIENCE", "OnLife", "Outcome", "Trial", "run_trial"]
 
 T = TypeVar("T")
 
 OnLife = Callable[[runcue.Cue, Trace], Callable[[], object] | None]
-"""See `play`."""
+"""See `run_trial`."""
 
 MOST_EVENTS: Final = 50
 """So many times as many events as works are to be expected, and more than a thousand, and a run will not end."""
@@ -51,7 +51,7 @@ PATIENCE: Final = 5.0
 _SMALL: Final = 1000
 
 
-def play(
+def run_trial(
     trial: Trial,
     *,
     tell: Callable[[Entry], object] | None = None,
@@ -91,9 +91,9 @@ def play(
 
 
 class _Stage(FaultyStage):
-    """A stage whose handlers are witnessed."""
+    """A stage whose handlers are watched."""
 
-    witness: Witness
+    checker: Checker
     without: frozenset[int]
 
     async def paced(self, items: Iterable[T]) -> AsyncIterator[T]:
@@ -101,12 +101,12 @@ class _Stage(FaultyStage):
             yield item
 
     async def perform(self, work: runcue.Work, item: str, round_: int = 0) -> None:
-        witness = self.witness
-        witness.entered(asyncio.get_running_loop().time(), work.id)
+        checker = self.checker
+        checker.entered(asyncio.get_running_loop().time(), work.id)
         try:
             await super().perform(work, item, round_)
         finally:
-            witness.left(work.id)
+            checker.left(work.id)
 
 
 class _Life:
@@ -134,8 +134,8 @@ class _Life:
         self._outcome = outcome
         self._is_last = number == trial.first + trial.lives
         kinds = frozenset() if self._is_last else trial.kinds
-        chance = Chance(trial.seed)
-        faults = Faults(chance, kinds, share=trial.share, pace=trial.pace, life=number)
+        luck = Luck(trial.seed)
+        faults = Faults(luck, kinds, share=trial.share, pace=trial.pace, life=number)
         self.left = self._world = world
         self.loop = WatchedLoop(self._look)
         self.loop.reach(now)
@@ -143,12 +143,12 @@ class _Life:
         self.on_end: Callable[[], object] | None = None
         self._over = False
         self.loop.set_exception_handler(self._on_loop_error)
-        self.trace = Trace(outcome.entries.append, *(() if tell is None else (tell,)))
+        self.trace = Trace(outcome.event_log.append, *(() if tell is None else (tell,)))
         # Where nobody tells of a change only the recheck can notice it; where everybody does it would hide mistakes.
         self.cue = runcue.Cue(id_prefix=f"{number}.", recheck="untold" in kinds)
-        self._stage = self._make_stage(faults, chance)
+        self._stage = self._make_stage(faults, luck)
         self._scenario = SCENARIOS[trial.scenario](self._stage)
-        self._witness = self._prepare(self._scenario)
+        self._checker = self._prepare(self._scenario)
         self._events = 0
         expected = self._scenario.expected()
         self._most_events = 1000 + MOST_EVENTS * expected
@@ -156,11 +156,11 @@ class _Life:
         self._dies_at = faults.death(4 * expected)
         outcome.lives += 1
 
-    def _make_stage(self, faults: Faults, chance: Chance) -> _Stage:
+    def _make_stage(self, faults: Faults, luck: Luck) -> _Stage:
         trial = self._trial
         kind = SCENARIOS[trial.scenario]
         model = trial.model or Model(
-            chance,
+            luck,
             latency=trial.latency,
             scales=kind.scales,
             error_rate=trial.error_rate,
@@ -175,30 +175,30 @@ class _Life:
         stage.without = trial.without
         return stage
 
-    def _prepare(self, scenario: Scenario) -> Witness:
-        """Describe the cue, and let the witness hear everything before anybody else does."""
+    def _prepare(self, scenario: Scenario) -> Checker:
+        """Describe the cue, and let the checker hear everything before anybody else does."""
         cue, world, stage = self.cue, self._world, self._stage
         scenario.describe()
         for task in cue.tasks():
             task.timeout = None if self._is_last else self._trial.timeout
-        witness = stage.witness = Witness(
+        checker = stage.checker = Checker(
             limits_of(cue),
             duties_of(cue),
             _remembered(scenario.needs),
             _remembered(scenario.proves),
             world.made,
-            stage.inflicted,
+            stage.injected,
         )
-        witness.on_violation = self._end
-        witness.on_event = self._count
+        checker.on_violation = self._end
+        checker.on_event = self._count
         clock = self.loop.time
-        world.on_change = lambda name: witness.changed(clock(), name)
-        world.on_touch = witness.told
+        world.on_change = lambda name: checker.changed(clock(), name)
+        world.on_touch = checker.told
         self._log(cue)
-        hear_submissions(cue, lambda work: witness.submitted(clock(), work.id, work.task, item_of(work)))
-        witness.listen(cue, clock, _is_expected)
-        stage.infect(scenario)
-        return witness
+        hear_submissions(cue, lambda work: checker.submitted(clock(), work.id, work.task, item_of(work)))
+        checker.listen(cue, clock, _is_expected)
+        stage.inject_into(scenario)
+        return checker
 
     # --- The log ------------------------------------------------------------------------------------------------
 
@@ -214,11 +214,11 @@ class _Life:
         cue.on_skip(lambda work: log("skipped", work))
         cue.on_cancel(lambda work: log("cancelled", work))
 
-    # --- What the loop and the witness say ----------------------------------------------------------------------
+    # --- What the loop and the checker say ----------------------------------------------------------------------
 
     def _look(self) -> None:
         self._count()
-        self._witness.look(self.loop.time())
+        self._checker.look(self.loop.time())
 
     def _count(self) -> None:
         self._events += 1
@@ -226,12 +226,12 @@ class _Life:
             if self._events > self._most_events:
                 self.loop.stop()
         elif self._events > self._most_events:
-            self._blame_endless(f"it has not ended after {self._events} events")
+            self._report_endless(f"it has not ended after {self._events} events")
         elif self._events == self._dies_at:
             self._die()
 
-    def _blame_endless(self, text: str) -> None:
-        self._witness.blame("ends", f"at {self.loop.time():g} s of its time {text}")
+    def _report_endless(self, text: str) -> None:
+        self._checker.report("ends", f"at {self.loop.time():g} s of its time {text}")
 
     def _die(self) -> None:
         self._outcome.deaths += 1
@@ -246,7 +246,7 @@ class _Life:
             self.until = self.loop.time()
             if self.on_end is not None:
                 self.on_end()
-        self._witness.open = False
+        self._checker.open = False
         self._stage.relent()
         self.trace.takers.clear()
         if self.loop.is_running():
@@ -257,10 +257,10 @@ class _Life:
         if isinstance(error, EndlessError):
             return
         text = f"{context.get('message')}" + (f": {type(error).__name__}: {error}" if error else "")
-        self._witness.blame("sound", f"the event loop reports: {text}")
+        self._checker.report("sound", f"the event loop reports: {text}")
 
     def _on_critical(self, text: str) -> None:
-        self._witness.blame("sound", text)
+        self._checker.report("sound", text)
 
     # --- Running ------------------------------------------------------------------------------------------------
 
@@ -274,45 +274,45 @@ class _Life:
             self._go_through(main, dog)
             if self._is_last:
                 everything = filter(self._is_submitted, self._scenario.everything())
-                self._witness.finished(everything, self._world.made)
+                self._checker.finished(everything, self._world.made)
         finally:
-            outcome.violation = self._witness.violation
+            outcome.violation = self._checker.violation
             self._end()
             self._clear_away(main)
-        seen = self._witness.seen
+        seen = self._checker.observed
         outcome.works += len(seen.works)
         outcome.settled += seen.counts
-        outcome.faults += self._stage.inflicted.counts
+        outcome.faults += self._stage.injected.counts
         outcome.ties |= {one.id: (one.needs, one.proves) for one in seen.works.values()}
 
     def _go_through(self, main: asyncio.Task[None], dog: WatchDog) -> None:
-        loop, witness = self.loop, self._witness
+        loop, checker = self.loop, self._checker
         try:
             loop.run_until_complete(main)
         except NothingLeft as error:
-            witness.blame("prompt", f"a wake-up was lost: {error}")
+            checker.report("prompt", f"a wake-up was lost: {error}")
         except EndlessError:
             pass
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - out of the cue, whatever it may be
-            # If the loop was stopped on purpose, the witness has closed its eyes by now.
+            # If the loop was stopped on purpose, the checker has closed its eyes by now.
             if not (loop.spins or dog.has_barked):
-                witness.blame("sound", f"{type(error).__name__}: {error}")
+                checker.report("sound", f"{type(error).__name__}: {error}")
         if dog.has_barked:
-            self._blame_endless("it goes on computing without end")
+            self._report_endless("it goes on computing without end")
         elif loop.spins:
-            self._blame_endless("it goes on and on, and no time passes")
+            self._report_endless("it goes on and on, and no time passes")
 
     async def _main(self) -> None:
-        cue, witness = self.cue, self._witness
+        cue, checker = self.cue, self._checker
         cue.start()
         await self._scenario.submit()
         if self._trial.drains:
             await cue.drain()
-            witness.drained(self.loop.time())
+            checker.drained(self.loop.time())
             self._stage.relent()
-        witness.stopping()
+        checker.stopping()
         summary = await cue.stop()
-        witness.ended(self.loop.time(), summary.counts)
+        checker.ended(self.loop.time(), summary.counts)
 
     def _is_submitted(self, name: str) -> bool:
         return not any(f"_{number:03}" in name for number in self._trial.without)
@@ -351,4 +351,4 @@ def _remembered(names: Callable[[str, str], tuple[str, ...]]) -> Callable[[str, 
 
 
 def _is_expected(error: BaseException) -> bool:
-    return isinstance(error, SimulatedError) or is_inflicted(error)
+    return isinstance(error, SimulatedError) or is_injected(error)

@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass
 from typing import Final
 
-from runcue_sim._chaos.check import check
+from runcue_sim._chaos.campaign import check
 from runcue_sim._pipelines.scenarios import SCENARIOS
 from runcue_sim._report.report import FAILURES, OK
 from runcue_sim._text.options import option
@@ -63,7 +63,7 @@ class _Progress:
         self._next = time.monotonic() + _TELL_EVERY
         self._watched = sys.stderr.isatty()
 
-    def __call__(self, played: int) -> None:
+    def __call__(self, done: int) -> None:
         if self._watched and time.monotonic() >= self._next:
             self._next = time.monotonic() + _TELL_EVERY
-            print(f"{played} of {self._seeds} seeds", file=sys.stderr, flush=True)
+            print(f"{done} of {self._seeds} seeds", file=sys.stderr, flush=True)

@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 from random import SystemRandom
 from typing import Final
 
-from runcue_sim._chaos.check import Report, shrink
+from runcue_sim._chaos.campaign import Report
 from runcue_sim._chaos.faults import KINDS
-from runcue_sim._chaos.trial import Trial, play
+from runcue_sim._chaos.shrinking import shrink
+from runcue_sim._chaos.trial import Trial, run_trial
 from runcue_sim._commands.sweep import without
 from runcue_sim._pipelines.handler_model import HandlerOptions
 from runcue_sim._pipelines.scenarios import Settings
@@ -84,7 +85,7 @@ def run_faults(options: FaultsOptions, arguments: Sequence[str]) -> int:
     if options.verbose:
         print(f"{HEADER}\n{'-' * 80}")
     began = time.perf_counter()
-    outcome = play(trial, tell=(lambda entry: print(entry.line())) if options.verbose else None)
+    outcome = run_trial(trial, tell=(lambda entry: print(entry.line())) if options.verbose else None)
     report = Report((trial.scenario,), 1, 1, outcome.lives, outcome.deaths, outcome.works)
     report.faults, report.settled = outcome.faults, outcome.settled
     report.seconds = time.perf_counter() - began

@@ -115,33 +115,33 @@ def run(options: RunOptions) -> int:
     with (
         _without_the_users(options, watched=watched),
         _Warnings() as warnings,
-        prepare(options.pipeline, seed, trace) as play,
+        prepare(options.pipeline, seed, trace) as prepared,
     ):
-        timeline = _timeline_of(play.play.cue) if options.timeline else None
+        timeline = _timeline_of(prepared.run.cue) if options.timeline else None
         if loud:
-            print(f"runcue-sim {play.title}, seed {seed}\n\n{HEADER}\n{'-' * 80}")
+            print(f"runcue-sim {prepared.title}, seed {seed}\n\n{HEADER}\n{'-' * 80}")
             trace.takers.append(_print_entry)
         began = time.perf_counter()
-        show = _show(play, options, warnings, watched=watched, realtime=realtime)
+        show = _show(prepared, options, warnings, watched=watched, realtime=realtime)
         try:
             ending = clocks.run(show, realtime=realtime)
         except NothingLeft as error:
             raise BadUsage(f"{error} A gate may wait for what no rehearsal brings") from error
         took = time.perf_counter() - began
-        notes = [*play.notes(), *warnings.lines()]
+        notes = [*prepared.notes(), *warnings.lines()]
     if loud:
         print("-" * 80)
     report = Report(
-        play.play.books,
+        prepared.run.ledger,
         ending,
-        title=play.title,
+        title=prepared.title,
         clock="real" if realtime else "virtual",
         seed=seed,
         took=took,
         max_failures=options.max_failures,
         notes=notes,
     )
-    _deliver(report, options, timeline, f"{play.name}, seed {seed}")
+    _deliver(report, options, timeline, f"{prepared.name}, seed {seed}")
     return report.code
 
 
@@ -169,8 +169,7 @@ def _timeline_of(cue: runcue.Cue) -> Timeline:
 async def _show(
     prepared: Prepared, options: RunOptions, warnings: _Warnings, *, watched: bool, realtime: bool
 ) -> Ending:
-    play = prepared.play
-    running = go_through(play, duration=options.duration, timeout=options.pipeline.timeout)
+    running = go_through(prepared.run, duration=options.duration, timeout=options.pipeline.timeout)
     if watched:
         from runcue_sim._display.watching import watch  # noqa: PLC0415 - rich is there only for those who watch
 
@@ -186,13 +185,13 @@ async def _show(
 
 async def _tell_progress(prepared: Prepared) -> None:
     """Now and then a line, for those who wait without a live display."""
-    books = prepared.play.books
+    ledger = prepared.run.ledger
     while True:
         await asyncio.sleep(_PROGRESS_EVERY)
-        settled = books.completed + books.failed + books.skipped + books.cancelled
+        settled = ledger.completed + ledger.failed + ledger.skipped + ledger.cancelled
         print(
-            f"{asyncio.get_running_loop().time() - books.began:8.1f} s  {settled} of {books.submitted} settled, "
-            f"{books.running} running, {books.failed} failed",
+            f"{asyncio.get_running_loop().time() - ledger.began:8.1f} s  {settled} of {ledger.submitted} settled, "
+            f"{ledger.running} running, {ledger.failed} failed",
             flush=True,
         )
 

@@ -19,7 +19,7 @@ from runcue_sim._display.snapshot import Group, ServiceLine, Snapshot, group_blo
 from runcue_sim._engine.clocks import wall_clock
 from runcue_sim._records.eta import Eta, Left, Limit, Steady, estimate
 from runcue_sim._records.event_log import Entry
-from runcue_sim._records.ledger import Books
+from runcue_sim._records.ledger import Ledger
 
 _WINDOW: Final = 10.0
 _SAMPLED_EVERY: Final = 0.25
@@ -47,7 +47,7 @@ class Camera:
 
     def __init__(
         self,
-        books: Books,
+        books: Ledger,
         cue: runcue.Cue,
         *,
         settings: str = "",

@@ -39,7 +39,7 @@ async def watch(
     Returns:
         What the run returns.
     """
-    play, expected = prepared.play, prepared.expected
+    play, expected = prepared.run, prepared.expected
     submit, submitted = play.submit, False
 
     async def submit_all() -> None:
@@ -48,11 +48,11 @@ async def watch(
         submitted = True
 
     def more() -> bool:
-        return not submitted if expected is None else play.books.submitted > expected
+        return not submitted if expected is None else play.ledger.submitted > expected
 
     play.submit = submit_all
     camera = Camera(
-        play.books, play.cue, settings=prepared.title, expected=expected, more=more, warnings=warnings
+        play.ledger, play.cue, settings=prepared.title, expected=expected, more=more, warnings=warnings
     )
     display = Display(camera.take, Console(file=file))
     play.trace.takers.append(camera.add)

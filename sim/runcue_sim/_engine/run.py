@@ -1,6 +1,6 @@
 """One run: a cue is started, given its works and let run, on the clock of whatever loop that is.
 
-Lives here: `Play`, what is run; `go_through`, which runs it and finds out what never can.
+Lives here: `Run`, what is run; `go_through`, which runs it and finds out what never can.
 
 Must not know: scenarios, a user's program, how a run is shown.
 """
@@ -16,7 +16,7 @@ from typing import Final
 import runcue
 from runcue_sim._engine.clocks import RehearsalLoop, wall_clock
 from runcue_sim._records.event_log import Trace
-from runcue_sim._records.ledger import Books, item_of
+from runcue_sim._records.ledger import Ledger, item_of
 from runcue_sim._text.figures import plain
 
 REAL_PATIENCE: Final = 60.0
@@ -33,13 +33,13 @@ TICK: Final = 0.05
 
 
 @dataclass
-class Play:
+class Run:
     """What is run.
 
     Attributes:
         cue: Described, not started.
         submit: Submits everything.
-        books: Those of the cue.
+        ledger: Those of the cue.
         trace: Those who are told.
         needs: The names of what a work needs, by its task and what it is about; beyond what it declares.
         proves: The names of what it makes, likewise.
@@ -48,7 +48,7 @@ class Play:
 
     cue: runcue.Cue
     submit: Callable[[], Awaitable[object]]
-    books: Books
+    ledger: Ledger
     trace: Trace
     needs: Callable[[str, str], Iterable[Hashable]] = lambda task, item: ()
     proves: Callable[[str, str], Iterable[Hashable]] = lambda task, item: ()
@@ -100,11 +100,11 @@ class Ending:
         return sum(group.count for group in self.blocked if not group.on_purpose)
 
 
-async def go_through(play: Play, *, duration: float | None = None, timeout: float | None = None) -> Ending:
-    """Run a play until nothing can move any more.
+async def go_through(run: Run, *, duration: float | None = None, timeout: float | None = None) -> Ending:
+    """Go through a run until nothing can move any more.
 
     Args:
-        play: What to run.
+        run: What to run.
         duration: End it after so many seconds of its clock.
         timeout: When nothing can move, wait for so many seconds: the stall time-out of the cue, which then gives up
             what is left.
@@ -112,16 +112,16 @@ async def go_through(play: Play, *, duration: float | None = None, timeout: floa
     Returns:
         How it ended. What was cancelled by Ctrl-C is no exception, but is said.
     """
-    cue, books = play.cue, play.books
+    cue, ledger = run.cue, run.ledger
     ending = Ending()
     cue.start()
     try:
         try:
             async with asyncio.timeout(duration):
-                if not await _submit_all(play):
+                if not await _submit_all(run):
                     ending.cut = "submitter"
                 await cue.drain()
-            _look_at_blocked(play, ending)
+            _look_at_blocked(run, ending)
             if timeout is not None and ending.blocked:
                 # The cue's own timers do not keep a virtual clock going.
                 await asyncio.sleep(timeout)
@@ -131,15 +131,15 @@ async def go_through(play: Play, *, duration: float | None = None, timeout: floa
                     group.given_up = not left
         except TimeoutError:
             ending.cut = "duration"
-            _look_at_blocked(play, ending, _FOR_EVER)
+            _look_at_blocked(run, ending, _FOR_EVER)
         except asyncio.CancelledError:
             ending.cut = "interrupt"
         now = asyncio.get_running_loop().time()
-        until = now if ending.cut in ("duration", "interrupt") else books.ended
-        ending.seconds = max(0.0, until - books.began)
+        until = now if ending.cut in ("duration", "interrupt") else ledger.ended
+        ending.seconds = max(0.0, until - ledger.began)
     finally:
-        books.close()
-        play.trace.takers.clear()
+        ledger.close()
+        run.trace.takers.clear()
         if (
             ending.cut != "interrupt"
         ):  # whoever wants to leave need not wait until a million works are cancelled
@@ -147,16 +147,16 @@ async def go_through(play: Play, *, duration: float | None = None, timeout: floa
     return ending
 
 
-async def _submit_all(play: Play) -> bool:
+async def _submit_all(run: Run) -> bool:
     """Let everything be submitted, by somebody who may wait for works meanwhile.
 
     Returns:
         Whether it came to its end. It does not if it waits for a work that can never run.
     """
     loop = asyncio.get_running_loop()
-    submitting = asyncio.ensure_future(play.submit())
+    submitting = asyncio.ensure_future(run.submit())
     stuck = asyncio.ensure_future(
-        _nothing_left(loop, play) if isinstance(loop, RehearsalLoop) else _nothing_moves(play)
+        _nothing_left(loop, run) if isinstance(loop, RehearsalLoop) else _nothing_moves(run)
     )
     try:
         await asyncio.wait({submitting, stuck}, return_when=asyncio.FIRST_COMPLETED)
@@ -171,96 +171,96 @@ async def _submit_all(play: Play) -> bool:
     return True
 
 
-async def _nothing_left(loop: RehearsalLoop, play: Play) -> None:
+async def _nothing_left(loop: RehearsalLoop, run: Run) -> None:
     """On the virtual clock it is known when nothing can happen any more."""
     told = asyncio.Event()
-    books = play.books
+    ledger = run.ledger
     moves, since = -1, 0.0
 
     def step() -> float:
         nonlocal moves, since
-        if books.moves != moves:
-            moves, since = books.moves, loop.time()
+        if ledger.moves != moves:
+            moves, since = ledger.moves, loop.time()
         return max(TICK, (loop.time() - since) / 100)
 
-    if play.rechecks:
+    if run.rechecks:
         # Time must not jump over what opaque gates would be asked again for, as it may once all is submitted.
         loop.step = step
     while True:
         loop.on_nothing_left = told.set
         await told.wait()
         told.clear()
-        before = books.moves
-        if play.rechecks:
+        before = ledger.moves
+        if run.rechecks:
             await asyncio.sleep(RECHECKED)
-        if books.moves == before:
+        if ledger.moves == before:
             return
 
 
-async def _nothing_moves(play: Play) -> None:
+async def _nothing_moves(run: Run) -> None:
     """On the real clock it is taken to be so when only blocked works have been there for long."""
-    books = play.books
+    ledger = run.ledger
     while True:
-        moves = books.moves
+        moves = ledger.moves
         await asyncio.sleep(REAL_PATIENCE)
-        quiet = books.moves == moves and not books.running and books.pending
-        if quiet and all(one["reason"] == "not_ready" for one in play.cue.debug_blocked()):
+        quiet = ledger.moves == moves and not ledger.running and ledger.pending
+        if quiet and all(one["reason"] == "not_ready" for one in run.cue.debug_blocked()):
             return
 
 
-def _look_at_blocked(play: Play, ending: Ending, verdicts_for: frozenset[str] | None = None) -> None:
+def _look_at_blocked(run: Run, ending: Ending, verdicts_for: frozenset[str] | None = None) -> None:
     """Find out what cannot run, in groups of works that are alike, the largest first.
 
     Args:
-        play: At rest; or cut off, and then much waits for what would have come.
+        run: At rest; or cut off, and then much waits for what would have come.
         ending: Takes what is found.
         verdicts_for: Only works of which `cue.why()` says one of these; None: all.
     """
-    found = play.cue.debug_blocked()
+    found = run.cue.debug_blocked()
     if verdicts_for is not None:
-        found = [one for one in found if play.cue.why(one["work"]).verdict in verdicts_for]
+        found = [one for one in found if run.cue.why(one["work"]).verdict in verdicts_for]
     works = [one["work"] for one in found]
-    purposely = _lost_on_purpose(play, works)
-    play.books.excused |= purposely
+    purposely = _lost_on_purpose(run, works)
+    run.ledger.excused |= purposely
     ending.ids = frozenset(work.id for work in works)
     groups: dict[tuple[str, str, str, bool], Blocked] = {}
     counts: Counter[tuple[str, str, str, bool]] = Counter()
     verdicts: dict[tuple[str, str], str] = {}
     for one in found:
         work: runcue.Work = one["work"]
-        verdict = verdicts.setdefault((work.task, one["reason"]), str(play.cue.why(work).verdict))
+        verdict = verdicts.setdefault((work.task, one["reason"]), str(run.cue.why(work).verdict))
         key = (work.task, one["reason"], verdict, work.id in purposely)
         counts[key] += 1
         details = plain(one["details"])
         if key not in groups:
             groups[key] = Blocked(*key[:3], details, 0, key[3])
-        if play.trace:
-            play.trace.add(wall_clock(), "blocked", work.task, work.id, details)
+        if run.trace:
+            run.trace.add(wall_clock(), "blocked", work.task, work.id, details)
     for key, group in groups.items():
         group.count = counts[key]
     ending.blocked = sorted(groups.values(), key=lambda group: (group.on_purpose, -group.count))
 
 
-def _lost_on_purpose(play: Play, blocked: list[runcue.Work]) -> set[str]:
+def _lost_on_purpose(run: Run, blocked: list[runcue.Work]) -> set[str]:
     """The ids of blocked works that wait, if only by way of others, for what a failure on purpose did not make."""
-    books = play.books
-    if not books.failed_on_purpose:
+    ledger = run.ledger
+    if not ledger.failed_on_purpose:
         return set()
     makers: dict[Hashable, str] = {}
-    lost: set[str] = {record.id for record in books.records if record.on_purpose}
+    lost: set[str] = {record.id for record in ledger.records if record.on_purpose}
     needs: dict[str, list[Hashable]] = {}
     for work in blocked:
-        missing = play.cue.why(work).missing
+        missing = run.cue.why(work).missing
         for one in missing:
             if one.maker is not None:
                 makers.setdefault(one.artifact, one.maker.id)
         item = item_of(work)
-        needs[work.id] = [*play.needs(work.task, item), *(one.artifact for one in missing), *work.inputs]
-        for name in (*play.proves(work.task, item), *work.outputs):
+        needs[work.id] = [*run.needs(work.task, item), *(one.artifact for one in missing), *work.inputs]
+        for name in (*run.proves(work.task, item), *work.outputs):
             makers.setdefault(name, work.id)
-    for record in books.records:
+    for record in ledger.records:
         if record.on_purpose:
-            for name in play.proves(record.task, record.item):
+            for name in run.proves(record.task, record.item):
                 makers[name] = record.id
     changed = True
     while changed:

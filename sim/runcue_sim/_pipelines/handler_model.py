@@ -16,7 +16,7 @@ from runcue_sim._text.options import option
 from runcue_sim._text.usage import BadUsage, nearest
 from runcue_sim._text.values import factor, share
 from runcue_sim._workload.latency import Constant, Latency, Model, parse_latency
-from runcue_sim._workload.luck import Chance
+from runcue_sim._workload.luck import Luck
 from runcue_sim.recording import load
 
 T = TypeVar("T")
@@ -131,7 +131,7 @@ class ModelOptions(HandlerOptions):
                 raise BadUsage(f"{self.recorded} has no latencies of any task here ({', '.join(tasks)})")
         latencies.update(_by_task(self.latency, tasks, "--latency"))
         return Model(
-            Chance(seed),
+            Luck(seed),
             latency=self.usual_latency,
             latencies=latencies,
             error_rate=self.usual_error_rate,

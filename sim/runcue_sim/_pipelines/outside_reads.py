@@ -4,10 +4,10 @@ In a rehearsal nothing is written. What a callback asks through runcue (`runcue.
 answered as if it were; what it asks the disk, a database or the network itself is not, so its answer is that of today,
 however far the rehearsal has come. Whoever reads the report must know of these.
 
-Lives here: `Looks`, which stands around the gates of a cue and in the place of the functions that look at the disk, for
-as long as its `with` block lasts; and `Look`, what it has found. Functions of Python's library count however they are
-called (`Path.exists` ends in `os.stat`), but not those that look without asking Python, as a query on a database that
-was opened before does.
+Lives here: `OutsideReads`, which stands around the gates of a cue and in the place of the functions that look at the
+disk, for as long as its `with` block lasts; and `OutsideRead`, what it has found. Functions of Python's library count
+however they are called (`Path.exists` ends in `os.stat`), but not those that look without asking Python, as a query on
+a database that was opened before does.
 
 Must not know: how a cue is rehearsed.
 """
@@ -48,7 +48,7 @@ _SHORTENED: Final = {"genericpath": "os.path.", "posixpath": "os.path.", "ntpath
 _LONGEST: Final = 80
 
 
-class Look(NamedTuple):
+class OutsideRead(NamedTuple):
     """One way in which one callback looks at the world.
 
     Attributes:
@@ -76,7 +76,7 @@ class Look(NamedTuple):
         )
 
 
-class Looks:
+class OutsideReads:
     """Watches the callbacks of a cue while it is rehearsed.
 
     Args:
@@ -102,14 +102,14 @@ class Looks:
 
     def lines(self) -> list[str]:
         """What was found, a line each."""
-        return [look.line for look in self.found]
+        return [read.line for read in self.found]
 
     @property
-    def found(self) -> list[Look]:
+    def found(self) -> list[OutsideRead]:
         """What was found, callback by callback, in the order in which it was found."""
-        looks = [Look(*key, example, len(works)) for key, (example, works) in self._found.items()]
-        callbacks = [look.callback for look in looks]
-        return sorted(looks, key=lambda look: callbacks.index(look.callback))
+        reads = [OutsideRead(*key, example, len(works)) for key, (example, works) in self._found.items()]
+        callbacks = [read.callback for read in reads]
+        return sorted(reads, key=lambda read: callbacks.index(read.callback))
 
     def __enter__(self) -> Self:
         with ExitStack() as undo:
@@ -218,18 +218,18 @@ class Looks:
         is_method = isinstance(owner, type) and not is_static
 
         @wraps(original)
-        def looking(*args: Any, **options: Any) -> Any:
+        def reading(*args: Any, **options: Any) -> Any:
             targets = (*args[is_method:], *options.values())
             self._notice(at, what, targets[0] if targets else ".", sys._getframe(1))  # noqa: SLF001
             return original(*args, **options)
 
-        setattr(owner, name, staticmethod(looking) if is_static else looking)
+        setattr(owner, name, staticmethod(reading) if is_static else reading)
         undo.callback(delattr, owner, name) if inherited else undo.callback(setattr, owner, name, kept)
         # Whoever asks what a function of os can do asks by the function.
         for abilities in (os.supports_fd, os.supports_dir_fd, os.supports_follow_symlinks):
             if original in abilities:
-                abilities.add(looking)
-                undo.callback(abilities.discard, looking)
+                abilities.add(reading)
+                undo.callback(abilities.discard, reading)
 
     def _notice(self, at: str, what: str, target: object, caller: FrameType) -> None:
         """Something looks: find out on whose behalf.

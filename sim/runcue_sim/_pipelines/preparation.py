@@ -1,6 +1,6 @@
 """What the options ask for, made ready to run: a scenario, or a user's own pipeline.
 
-Lives here: `prepare`, which gives a `Play` with a described cue, a model behind it and its books.
+Lives here: `prepare`, which gives a `Run` with a described cue, a model behind it and its ledger.
 
 Must not know: clocks, how a run is shown.
 """
@@ -12,16 +12,16 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import runcue
-from runcue_sim._engine.run import Play
+from runcue_sim._engine.run import Run
 from runcue_sim._engine.world import World
 from runcue_sim._pipelines import limits
 from runcue_sim._pipelines.prepared import ID_PREFIX, PipelineOptions, Prepared, is_on_purpose
 from runcue_sim._pipelines.rehearsal import prepare_program
 from runcue_sim._pipelines.scenarios import SCENARIOS, Settings, Stage
 from runcue_sim._records.event_log import Trace
-from runcue_sim._records.ledger import Books
+from runcue_sim._records.ledger import Ledger
 from runcue_sim._workload.latency import Constant, Model
-from runcue_sim._workload.luck import Chance
+from runcue_sim._workload.luck import Luck
 
 
 @contextlib.contextmanager
@@ -42,7 +42,7 @@ def _scenario(options: PipelineOptions, seed: int, trace: Trace) -> Prepared:
     kind, settings = SCENARIOS[options.scenario], options.settings
     # Nothing changes from outside, so nothing has to be looked at again for that.
     cue = runcue.Cue(id_prefix=ID_PREFIX, stall_timeout=options.timeout, recheck=False)
-    stage = Stage(cue, World(), Model(Chance(seed)), settings, trace)
+    stage = Stage(cue, World(), Model(Luck(seed)), settings, trace)
     scenario = kind(stage)
     scenario.describe()
     stage.model = replace(
@@ -51,9 +51,9 @@ def _scenario(options: PipelineOptions, seed: int, trace: Trace) -> Prepared:
         error_scales=kind.error_scales,
     )
     limits.apply(cue, options.limits)
-    books = Books(cue, trace, on_purpose=is_on_purpose, ready_at=stage.ready_at)
-    play = Play(cue, scenario.submit, books, trace, scenario.needs, scenario.proves)
-    return Prepared(play, kind.name, _title(kind.name, settings, stage.model), scenario.expected())
+    ledger = Ledger(cue, trace, on_purpose=is_on_purpose, ready_at=stage.ready_at)
+    run = Run(cue, scenario.submit, ledger, trace, scenario.needs, scenario.proves)
+    return Prepared(run, kind.name, _title(kind.name, settings, stage.model), scenario.expected())
 
 
 def _title(name: str, settings: Settings, model: Model) -> str:

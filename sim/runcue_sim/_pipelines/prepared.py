@@ -1,6 +1,6 @@
 """What is asked for, and what of that is ready to run.
 
-Lives here: `PipelineOptions`, what the command line says of it; `Prepared`, a play with what is to be said about it;
+Lives here: `PipelineOptions`, what the command line says of it; `Prepared`, a run with what is to be said about it;
 what a scenario and a user's own pipeline have in common.
 
 Must not know: how either is made ready, how a run is shown.
@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from runcue_sim._engine.run import Play
+from runcue_sim._engine.run import Run
 from runcue_sim._pipelines.handler_model import ModelOptions
 from runcue_sim._pipelines.scenarios import Settings, SimulatedError, named
 from runcue_sim._text.options import option
@@ -64,17 +64,17 @@ class PipelineOptions:
 
 @dataclass
 class Prepared:
-    """A play, and what is to be said about it.
+    """A run, and what is to be said about it.
 
     Attributes:
-        play: What is run.
+        run: What is run.
         name: What it is called.
         title: The same with what the options say, in a line.
         expected: How many works there will be if all goes well, None if nobody knows.
         notes: Gives lines for the report, once it is over.
     """
 
-    play: Play
+    run: Run
     name: str
     title: str
     expected: int | None = None

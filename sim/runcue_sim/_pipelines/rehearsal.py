@@ -3,7 +3,7 @@
 Lives here: `prepare_program`, which takes a program's cue, puts the model behind it and notes what a rehearsal cannot
 show.
 
-Must not know: how programs are imported, how looks at the disk are noticed.
+Must not know: how programs are imported, how reads of the disk are noticed.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from typing import Any, Final
 
 import runcue
 from runcue.rehearsal import hear_submissions, rehearse
-from runcue_sim._engine.run import Play
+from runcue_sim._engine.run import Run
 from runcue_sim._pipelines import limits
 from runcue_sim._pipelines.handler_model import ModelOptions
-from runcue_sim._pipelines.outside_reads import Looks
+from runcue_sim._pipelines.outside_reads import OutsideReads
 from runcue_sim._pipelines.prepared import ID_PREFIX, PipelineOptions, Prepared, is_on_purpose
 from runcue_sim._pipelines.program import App, load
 from runcue_sim._pipelines.scenarios import SimulatedError
 from runcue_sim._pipelines.submissions import Submission, read, submit
 from runcue_sim._records.event_log import Trace
-from runcue_sim._records.ledger import Books
+from runcue_sim._records.ledger import Ledger
 from runcue_sim._text.error_origin import place
 from runcue_sim._text.usage import BadUsage
 from runcue_sim._workload.latency import Draw, Model
@@ -61,31 +61,31 @@ def prepare_program(options: PipelineOptions, target: str, seed: int, trace: Tra
     callers = [(f"the handler of {task.name}", task.handler) for task in cue.tasks()]
     if submissions is None and submit_rate is not None:
         raise BadUsage(f"--submit-rate is for works of --submit; {app.name} submits as it likes")
-    with Looks(cue) as looks:
-        cast = _Cast(model)
+    with OutsideReads(cue) as outside:
+        stand_in = _StandIn(model)
         overlay = rehearse(
-            cue, cast.duration, cast.outcome, id_prefix=ID_PREFIX, stall_timeout=options.timeout
+            cue, stand_in.duration, stand_in.outcome, id_prefix=ID_PREFIX, stall_timeout=options.timeout
         )
         limits.apply(cue, options.limits)
-        hear_submissions(cue, cast.enter)
-        books = Books(cue, trace, on_purpose=is_on_purpose, ready_at=looks.ready_at)
-        looks.asking = books.asking
+        hear_submissions(cue, stand_in.enter)
+        ledger = Ledger(cue, trace, on_purpose=is_on_purpose, ready_at=outside.ready_at)
+        outside.asking = ledger.asking
         ended: list[str] = []
-        play = Play(cue, _submitter(app, submissions, submit_rate, ended), books, trace)
-        play.rechecks = any(task.is_ready is not None for task in cue.tasks())
+        run = Run(cue, _submitter(app, submissions, submit_rate, ended), ledger, trace)
+        run.rechecks = any(task.is_ready is not None for task in cue.tasks())
 
         callers += [("a listener", call) for call in overlay.silenced]
 
         def notes() -> list[str]:
             about_model = _notes_on_model(options.model, tasks, model)
-            about_proofs = _notes_on_proofs(cue, books)
-            return [*ended, *about_model, *_notes_on_callers(callers), *about_proofs, *looks.lines()]
+            about_proofs = _notes_on_proofs(cue, ledger)
+            return [*ended, *about_model, *_notes_on_callers(callers), *about_proofs, *outside.lines()]
 
-        yield Prepared(play, app.name, app.name, None, notes)
+        yield Prepared(run, app.name, app.name, None, notes)
 
 
-class _Cast:
-    """Plays the handlers, as the model says."""
+class _StandIn:
+    """Stands in for the handlers, as the model says."""
 
     def __init__(self, model: Model) -> None:
         self._model = model
@@ -154,10 +154,10 @@ def _names_in(code: CodeType) -> Iterator[str]:
             yield from _names_in(constant)
 
 
-def _notes_on_proofs(cue: runcue.Cue, books: Books) -> Iterator[str]:
+def _notes_on_proofs(cue: runcue.Cue, ledger: Ledger) -> Iterator[str]:
     """Tasks of whose works nothing exists afterwards, where gates may look for it."""
     if any(task.is_ready or task.is_stale for task in cue.tasks()):
-        unproved = [book.name for book in books.tasks.values() if book.unproved]
+        unproved = [account.name for account in ledger.tasks.values() if account.unproved]
         if unproved:
             yield (
                 f"there are tasks without outputs= ({', '.join(unproved)}): in a rehearsal nothing of what they make "

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
-from runcue_sim._records.ledger import THREADS, Books, Record
+from runcue_sim._records.ledger import THREADS, Ledger, Record
 
 
 class Stretch(NamedTuple):
@@ -28,9 +28,9 @@ class Stretch(NamedTuple):
     name: str
     seconds: float
 
-    def words(self, books: Books) -> str:
+    def words(self, ledger: Ledger) -> str:
         """It in words."""
-        service = books.services.get(self.name)
+        service = ledger.services.get(self.name)
         if self.kind == "rate" and service is not None:
             return f"the rate of {self.name} ({service.rate})"
         if self.name == THREADS:
@@ -45,7 +45,7 @@ class Stretch(NamedTuple):
         }.get(self.kind, "the pace of submission")
 
 
-def binding(books: Books) -> list[Stretch]:
+def binding(ledger: Ledger) -> list[Stretch]:
     """The stretches of the way to the end of the run, the longest first; none if nothing ran."""
     lengths: dict[tuple[str, str], float] = {}
 
@@ -53,20 +53,20 @@ def binding(books: Books) -> list[Stretch]:
         if seconds > 0:
             lengths[kind, name] = lengths.get((kind, name), 0.0) + seconds
 
-    ran = [record for record in books.records if record.started is not None and record.ended is not None]
+    ran = [record for record in ledger.records if record.started is not None and record.ended is not None]
     record = max(ran, key=lambda one: one.ended or 0.0, default=None)
-    gave_up = any(one.outcome == "failed" and one.started is None for one in books.records)
-    rest = books.ended - (books.began if record is None else record.ended or 0.0)
+    gave_up = any(one.outcome == "failed" and one.started is None for one in ledger.records)
+    rest = ledger.ended - (ledger.began if record is None else record.ended or 0.0)
     walk("timeout" if gave_up else "submission", "", rest)
     seen: set[str] = set()
     while record is not None and record.id not in seen:
         seen.add(record.id)
-        record = _step_back(books, record, walk)
+        record = _step_back(ledger, record, walk)
     found = [Stretch(kind, name, seconds) for (kind, name), seconds in lengths.items()]
     return sorted(found, key=lambda stretch: -stretch.seconds)
 
 
-def _step_back(books: Books, record: Record, walk: _Walk) -> Record | None:
+def _step_back(ledger: Ledger, record: Record, walk: _Walk) -> Record | None:
     """Account for one work of the way, back to its submission or to the work that it needed."""
     assert record.started is not None
     assert record.ready is not None
@@ -75,7 +75,7 @@ def _step_back(books: Books, record: Record, walk: _Walk) -> Record | None:
     walk("rate", record.bound_by, record.rate)
     walk("slots", record.bound_by, record.slots)
     walk("order", record.task, record.other)
-    before = books.ended_at(record.ready)
+    before = ledger.ended_at(record.ready)
     if (
         before is not None
         and before is not record
@@ -84,10 +84,10 @@ def _step_back(books: Books, record: Record, walk: _Walk) -> Record | None:
     ):
         return before
     walk("gate", record.task, record.gate)
-    parent = books.ended_at(record.submitted)
+    parent = ledger.ended_at(record.submitted)
     if parent is not None and parent is not record and parent.started is not None:
         return parent
-    walk("submission", "", record.submitted - books.began)
+    walk("submission", "", record.submitted - ledger.began)
     return None
 
 

@@ -1,7 +1,7 @@
 """The accounts of a run: when each work was submitted, ready, started and done, and what it waited for meanwhile.
 
-Lives here: `Books`, which listens to a cue; `ServiceBook` and `TaskBook`, its sums; `Record`, one work. All times are
-seconds of the event loop's clock.
+Lives here: `Ledger`, which listens to a cue; `ServiceAccount` and `TaskAccount`, its sums; `Record`, one work. All
+times are seconds of the event loop's clock.
 
 A ready work waits for one of two things, and an account is kept of both: how long the rate of a service was used up
 (dry), and how long, apart from that, all its slots were taken (full). What a work waited for is the difference between
@@ -82,7 +82,7 @@ class Record:
         return max(0.0, self.started - self.ready - self.rate - self.slots)
 
 
-class ServiceBook:
+class ServiceAccount:
     """The sums of one service.
 
     Attributes:
@@ -209,7 +209,7 @@ class ServiceBook:
         return self.starts / (self.count * (int(passed / self.period) + 1)) if self.count else None
 
 
-class TaskBook:
+class TaskAccount:
     """The sums of one task.
 
     Attributes:
@@ -230,7 +230,7 @@ class TaskBook:
         self.durations: list[float] = []
 
 
-class Books:
+class Ledger:
     """Keeps the accounts of one run. Make it before the cue is started.
 
     Args:
@@ -264,8 +264,8 @@ class Books:
         self._on_purpose = on_purpose
         self._ready_at = {} if ready_at is None else ready_at
         self._cue = cue
-        self.services = {status.name: ServiceBook(status) for status in cue.services()}
-        self.tasks = {task.name: TaskBook(task.name) for task in cue.tasks()}
+        self.services = {status.name: ServiceAccount(status) for status in cue.services()}
+        self.tasks = {task.name: TaskAccount(task.name) for task in cue.tasks()}
         self._uses = {task.name: self._used_by(task, cue.max_threads) for task in cue.tasks()}
         self._all = tuple(self.services.values())
         self._time: Callable[[], float] = float  # the loop's, as soon as there is one
@@ -286,12 +286,12 @@ class Books:
         cue.on_skip(lambda work: self._settle(work, "skipped"))
         cue.on_cancel(lambda work: self._settle(work, "cancelled"))
 
-    def _used_by(self, task: runcue.Task, max_threads: int) -> tuple[ServiceBook, ...]:
+    def _used_by(self, task: runcue.Task, max_threads: int) -> tuple[ServiceAccount, ...]:
         uses = [self.services[name] for name in task.services]
         if not task.is_async and all(service.concurrent is None for service in uses):
             # Plain handlers that no service limits share the threads of their cue.
             status = runcue.ServiceStatus(THREADS, max_threads, 0, None, None, None, None, None, None, None)
-            uses.append(self.services.setdefault(THREADS, ServiceBook(status)))
+            uses.append(self.services.setdefault(THREADS, ServiceAccount(status)))
         return tuple(uses)
 
     @property

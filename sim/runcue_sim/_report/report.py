@@ -2,7 +2,7 @@
 
 Lives here: `Report`. Both forms come from one dictionary, so they cannot disagree.
 
-Must not know: clocks, cues, where the numbers come from beyond the books.
+Must not know: clocks, cues, where the numbers come from beyond the ledger.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from runcue_sim._engine.run import Ending
 from runcue_sim._records.critical_path import binding
-from runcue_sim._records.ledger import Books, Record
+from runcue_sim._records.ledger import Ledger, Record
 from runcue_sim._text.figures import percent, plain, seconds_in_words, table
 
 _SHOWN: Final = 5
@@ -36,7 +36,7 @@ class Report:
     """The outcome of one run.
 
     Args:
-        books: Closed.
+        ledger: Closed.
         ending: How it ended.
         title: What was run, in a line.
         clock: "virtual" or "real".
@@ -48,7 +48,7 @@ class Report:
 
     def __init__(
         self,
-        books: Books,
+        ledger: Ledger,
         ending: Ending,
         *,
         title: str,
@@ -58,7 +58,7 @@ class Report:
         max_failures: int | None = None,
         notes: Sequence[str] = (),
     ) -> None:
-        self._books = books
+        self._ledger = ledger
         self._ending = ending
         self._max_failures = max_failures
         self.facts = self._gather(title, clock, seed, took, notes)
@@ -66,22 +66,24 @@ class Report:
     @property
     def code(self) -> int:
         """The exit code of the program."""
-        books, ending = self._books, self._ending
+        ledger, ending = self._ledger, self._ending
         if ending.cut == "interrupt":
             return INTERRUPTED
         # What timed out because it was blocked is a stall, not a failure of its own.
-        stalled = {record.id for record in books.records if record.id in ending.ids and not record.on_purpose}
+        stalled = {
+            record.id for record in ledger.records if record.id in ending.ids and not record.on_purpose
+        }
         unasked = sum(
             record.outcome == "failed" and not record.on_purpose and record.id not in stalled
-            for record in books.records
+            for record in ledger.records
         )
-        too_many = unasked > 0 if self._max_failures is None else books.failed > self._max_failures
+        too_many = unasked > 0 if self._max_failures is None else ledger.failed > self._max_failures
         if too_many:
             return FAILURES
         return STALLED if ending.stalled or ending.cut == "submitter" else OK
 
     def _gather(self, title: str, clock: str, seed: int, took: float, notes: Sequence[str]) -> dict[str, Any]:
-        books, ending = self._books, self._ending
+        ledger, ending = self._ledger, self._ending
         seconds = ending.seconds
         return {
             "version": 1,
@@ -93,29 +95,29 @@ class Report:
             "cut": ending.cut,
             "exit": self.code,
             "works": {
-                "submitted": books.submitted,
-                "completed": books.completed,
-                "failed": books.failed,
-                "failed_on_purpose": books.failed_on_purpose,
-                "skipped": books.skipped,
-                "cancelled": books.cancelled,
+                "submitted": ledger.submitted,
+                "completed": ledger.completed,
+                "failed": ledger.failed,
+                "failed_on_purpose": ledger.failed_on_purpose,
+                "skipped": ledger.skipped,
+                "cancelled": ledger.cancelled,
                 "blocked": sum(group.count for group in ending.blocked if not group.given_up),
                 "blocked_on_purpose": sum(
                     group.count for group in ending.blocked if group.on_purpose and not group.given_up
                 ),
-                "unfinished": books.running + books.pending if ending.cut else 0,
+                "unfinished": ledger.running + ledger.pending if ending.cut else 0,
             },
             "binds": [
                 {
                     "kind": stretch.kind,
                     "name": stretch.name,
-                    "words": stretch.words(books),
+                    "words": stretch.words(ledger),
                     "seconds": stretch.seconds,
                     "share": stretch.seconds / seconds if seconds else 0.0,
                 }
-                for stretch in binding(books)
+                for stretch in binding(ledger)
             ],
-            "services": [_service(books, name, seconds) for name in books.services],
+            "services": [_service(ledger, name, seconds) for name in ledger.services],
             "tasks": [
                 {
                     "name": task.name,
@@ -125,9 +127,9 @@ class Report:
                     "skipped": task.skipped,
                     **_spread(task.durations),
                 }
-                for task in books.tasks.values()
+                for task in ledger.tasks.values()
             ],
-            "waits": [_wait(record) for record in _longest(books.records)],
+            "waits": [_wait(record) for record in _longest(ledger.records)],
             "blocked": [
                 {
                     "task": group.task,
@@ -252,20 +254,20 @@ def _group_line(group: dict[str, Any]) -> str:
     return f"  {group['count']:>5} x {group['task']}: {group['reason']}{given_up} - {group['details']}"
 
 
-def _service(books: Books, name: str, seconds: float) -> dict[str, Any]:
-    book = books.services[name]
+def _service(ledger: Ledger, name: str, seconds: float) -> dict[str, Any]:
+    account = ledger.services[name]
     return {
         "name": name,
-        "concurrent": book.concurrent,
-        "rate": book.rate,
-        "completed": book.done,
-        "failed": book.failed,
-        "most_in_use": book.most,
-        "mean_in_use": book.busy / seconds if seconds else 0.0,
-        "slots_used": book.slots_used(seconds),
-        "rate_used": book.rate_used(books.began),
-        "dry": book.dry / seconds if seconds else 0.0,
-        "per_second": (book.done + book.failed) / seconds if seconds else 0.0,
+        "concurrent": account.concurrent,
+        "rate": account.rate,
+        "completed": account.done,
+        "failed": account.failed,
+        "most_in_use": account.most,
+        "mean_in_use": account.busy / seconds if seconds else 0.0,
+        "slots_used": account.slots_used(seconds),
+        "rate_used": account.rate_used(ledger.began),
+        "dry": account.dry / seconds if seconds else 0.0,
+        "per_second": (account.done + account.failed) / seconds if seconds else 0.0,
     }
 
 

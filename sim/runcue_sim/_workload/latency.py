@@ -13,7 +13,7 @@ from math import exp
 from statistics import NormalDist
 from typing import NamedTuple, Protocol
 
-from runcue_sim._workload.luck import Chance
+from runcue_sim._workload.luck import Luck
 
 FORMS = '"200" (milliseconds), "1.5s", "uniform:100:300", "lognormal:200:0.5" (median and sigma)'
 
@@ -31,11 +31,11 @@ class Latency(Protocol):
     def jittery(self) -> bool:
         """Whether the model's jitter applies: not to what has a spread of its own."""
 
-    def seconds(self, luck: float, nth: int) -> float:
+    def seconds(self, roll: float, nth: int) -> float:
         """How long one takes.
 
         Args:
-            luck: A number in [0, 1).
+            roll: A number in [0, 1).
             nth: The how many-th work of its task it is, from 0.
         """
 
@@ -47,7 +47,7 @@ class Constant:
     value: float
     jittery: bool = True
 
-    def seconds(self, luck: float, nth: int) -> float:
+    def seconds(self, roll: float, nth: int) -> float:
         """See `Latency`."""
         return self.value
 
@@ -60,9 +60,9 @@ class Uniform:
     high: float
     jittery: bool = False
 
-    def seconds(self, luck: float, nth: int) -> float:
+    def seconds(self, roll: float, nth: int) -> float:
         """See `Latency`."""
-        return self.low + luck * (self.high - self.low)
+        return self.low + roll * (self.high - self.low)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +78,9 @@ class Lognormal:
     sigma: float
     jittery: bool = False
 
-    def seconds(self, luck: float, nth: int) -> float:
+    def seconds(self, roll: float, nth: int) -> float:
         """See `Latency`."""
-        return self.median * exp(self.sigma * _NORMAL.inv_cdf(min(max(luck, _TINY), 1 - _TINY)))
+        return self.median * exp(self.sigma * _NORMAL.inv_cdf(min(max(roll, _TINY), 1 - _TINY)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ class Recorded:
     failing: frozenset[int] = frozenset()
     jittery: bool = False
 
-    def seconds(self, luck: float, nth: int) -> float:
+    def seconds(self, roll: float, nth: int) -> float:
         """See `Latency`."""
         return self.durations[nth % len(self.durations)]
 
@@ -155,7 +155,7 @@ class Model:
     """Stands in for handlers.
 
     Attributes:
-        chance: Where luck comes from.
+        luck: Where the rolls of the dice come from.
         latency: Of tasks that have none of their own.
         latencies: By task.
         scales: Factors on `latency` by task: what a scenario says of its stages.
@@ -167,7 +167,7 @@ class Model:
         outlier_mult: That factor.
     """
 
-    chance: Chance
+    luck: Luck
     latency: Latency = field(default_factory=lambda: Constant(0.1))
     latencies: Mapping[str, Latency] = field(default_factory=dict)
     scales: Mapping[str, float] = field(default_factory=dict)
@@ -187,7 +187,7 @@ class Model:
             nth: The how many-th of its task it is, from 0.
             round_: Which time the same is done.
         """
-        length, spread, outlier, error = self.chance.four(task, item, round_)
+        length, spread, outlier, error = self.luck.four(task, item, round_)
         own = self.latencies.get(task)
         latency = self.latency if own is None else own
         seconds = latency.seconds(length, nth)

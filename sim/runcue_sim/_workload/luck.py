@@ -1,6 +1,6 @@
 """Luck that can be repeated: numbers drawn by name, not in turn.
 
-Lives here: `Chance`. A draw depends on the seed and on what it is drawn for, and on nothing else. So the order in which
+Lives here: `Luck`. A draw depends on the seed and on what it is drawn for, and on nothing else. So the order in which
 works happen to run, which differs between a real and a virtual clock, changes no outcome.
 
 Must not know: what is decided by a draw.
@@ -15,7 +15,7 @@ _FOUR = Struct("<4Q")
 _SCALE = 2.0**-53
 
 
-class Chance:
+class Luck:
     """Draws by name.
 
     Args:

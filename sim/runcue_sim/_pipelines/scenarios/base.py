@@ -1,6 +1,6 @@
 """What a scenario is, and what it can use.
 
-Lives here: `Settings`, what the command line says; `Stage`, the cue, world and model a scenario plays with; `Scenario`.
+Lives here: `Settings`, what the command line says; `Stage`, the cue, world and model a scenario has; `Scenario`.
 
 Must not know: any scenario, how a run is watched or reported.
 """
@@ -81,7 +81,7 @@ class Settings:
 
 
 class Stage:
-    """Where a scenario plays: one life of one process.
+    """Where a scenario is run: one life of one process.
 
     Attributes:
         cue: The real thing.

@@ -16,7 +16,7 @@ class Dynamic(Scenario):
     """`count` documents. Each needs two to four things fetched and one to three made locally, some out of the former.
 
     Which ones, is looked up when is_ready asks. A checker then reads the document. If it finds a part wrong, it spoils
-    that and submits again what hangs on it: the first document is always wrong once, others by chance.
+    that and submits again what hangs on it: the first document is always wrong once, others by luck.
     """
 
     name: ClassVar[str] = "dynamic"
@@ -89,27 +89,27 @@ class Dynamic(Scenario):
             await self.add("api_fetch", fetch)
 
     def _fetches(self, doc: str) -> list[str]:
-        return [f"{doc}.api_{n}" for n in range(2 + self.stage.model.chance.below(3, "fetches", doc))]
+        return [f"{doc}.api_{n}" for n in range(2 + self.stage.model.luck.below(3, "fetches", doc))]
 
     def _locals(self, doc: str) -> list[str]:
-        return [f"{doc}.local_{n}" for n in range(1 + self.stage.model.chance.below(3, "locals", doc))]
+        return [f"{doc}.local_{n}" for n in range(1 + self.stage.model.luck.below(3, "locals", doc))]
 
     def _source(self, local: str) -> str | None:
         """What a local part is made out of, None for nothing."""
-        chance = self.stage.model.chance
-        if chance.one("has source", local) < 0.4:
+        luck = self.stage.model.luck
+        if luck.one("has source", local) < 0.4:
             return None
         fetches = self._fetches(local.partition(".")[0])
-        return fetches[chance.below(len(fetches), "source", local)]
+        return fetches[luck.below(len(fetches), "source", local)]
 
     def _finds_wrong(self, doc: str, round_: int) -> str | None:
         """Which fetched part the checker finds wrong, None if all is well."""
-        chance = self.stage.model.chance
+        luck = self.stage.model.luck
         fetches = self._fetches(doc)
         sure = doc.endswith("_000") and round_ == 0
-        if round_ >= ROUNDS or not (sure or chance.one("wrong", doc, round_) < 0.25):
+        if round_ >= ROUNDS or not (sure or luck.one("wrong", doc, round_) < 0.25):
             return None
-        return fetches[chance.below(len(fetches), "which", doc, round_)]
+        return fetches[luck.below(len(fetches), "which", doc, round_)]
 
     def _made_from(self, fetch: str, doc: str) -> Iterable[str]:
         """The proofs that are void without a fetched part, the last one first."""

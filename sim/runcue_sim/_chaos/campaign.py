@@ -1,0 +1,131 @@
+"""Checking what is promised, over many seeds: each is run on every scenario, with limits and faults of its own.
+
+Lives here: `check`, which runs them and has the shortest log looked for where a promise was broken; `Report`, what was
+found, in words.
+
+Must not know: how a trial is run, what is promised.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from runcue_sim._chaos.seeds import trial_of
+from runcue_sim._chaos.shrinking import Found, shrink
+from runcue_sim._chaos.trial import PATIENCE, run_trial
+from runcue_sim._pipelines.scenarios import SCENARIOS
+
+ENOUGH: Final = 3
+"""Violations after which no more are looked for."""
+
+
+@dataclass
+class Report:
+    """What a check has found.
+
+    Attributes:
+        scenarios: Names of those that were run.
+        seeds: How many seeds.
+        trials: How many trials.
+        lives: How many lives there were in them.
+        deaths: How many ended in death.
+        works: How many works were submitted.
+        faults: How often each kind of fault struck.
+        settled: How often works ended how.
+        found: The violations.
+        seconds: Of real time.
+    """
+
+    scenarios: tuple[str, ...]
+    seeds: int = 0
+    trials: int = 0
+    lives: int = 0
+    deaths: int = 0
+    works: int = 0
+    faults: Counter[str] = field(default_factory=Counter)
+    settled: Counter[str] = field(default_factory=Counter)
+    found: list[Found] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing was found."""
+        return not self.found
+
+    def text(self) -> str:
+        """It in words, for people."""
+        faults = sum(self.faults.values())
+        seeds = "seed" if self.seeds == 1 else "seeds"
+        ends = ", ".join(f"{number:,} {how}" for how, number in self.settled.most_common())
+        kinds = ", ".join(f"{kind} {number:,}" for kind, number in sorted(self.faults.items()))
+        lines = [found.text() + "\n" for found in self.found]
+        run = (
+            f"{_number(self.trials, 'run')}, {_number(self.lives, 'life', 'lives')}, "
+            f"{_number(self.deaths, 'death')}, in {self.seconds:.1f} s"
+        )
+        lines += [
+            f"{self.seeds:,} {seeds} over {', '.join(self.scenarios)}: {run}",
+            f"{self.works:,} works: {ends or 'none settled'}",
+            f"{faults:,} faults: {kinds or 'none'}",
+            self._verdict(),
+        ]
+        return "\n".join(lines) + "\n"
+
+    def _verdict(self) -> str:
+        if self.ok:
+            return "no violation"
+        number = len(self.found)
+        stopped = "; no more were looked for" if number >= ENOUGH else ""
+        return f"{number} {'violation' if number == 1 else 'violations'}{stopped}"
+
+
+def check(
+    seeds: Iterable[int],
+    scenarios: Sequence[str] = tuple(SCENARIOS),
+    *,
+    enough: int = ENOUGH,
+    progress: Callable[[int], object] | None = None,
+    patience: float = PATIENCE,
+) -> Report:
+    """Run every seed on every scenario, and judge what happens.
+
+    Args:
+        seeds: Which.
+        scenarios: Their names.
+        enough: Stop after so many violations.
+        progress: Called after each seed with how many have been run.
+        patience: Seconds of computing time after which a trial counts as endless.
+
+    Returns:
+        What was found.
+    """
+    began = time.perf_counter()
+    report = Report(tuple(scenarios))
+    for seed in seeds:
+        report.seeds += 1
+        for scenario in scenarios:
+            outcome = run_trial(trial_of(seed, scenario), patience=patience)
+            report.trials += 1
+            report.lives += outcome.lives
+            report.deaths += outcome.deaths
+            report.works += outcome.works
+            report.faults += outcome.faults
+            report.settled += outcome.settled
+            if outcome.violation is not None:
+                report.found.append(shrink(seed, outcome, patience=patience))
+            if len(report.found) >= enough:
+                break
+        if progress is not None:
+            progress(report.seeds)
+        if len(report.found) >= enough:
+            break
+    report.seconds = time.perf_counter() - began
+    return report
+
+
+def _number(count: int, one: str, many: str = "") -> str:
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
