@@ -1,7 +1,8 @@
 """A1, A2, A3 and A5: graphs whose nodes are tied together by artifacts, all of them flags in memory.
 
-Lives here: works that declare what they need and make, works whose is_ready looks at flags, and the question why one of
-them does not run. What is timed starts before the first flag is made and ends when the last node has run.
+Lives here: work units that declare what they need and make, work units whose is_ready looks at flags, and the
+question why one of them does not run. What is timed starts before the first flag is made and ends when the last node
+has run.
 
 Must not know: how figures are shown, files.
 """
@@ -25,7 +26,7 @@ from benchmarks.measuring import Figure, compare, compared, in_new_process, resi
 __all__ = ["a1", "a2", "a3", "a5"]
 
 DEEP = 10_000
-"""Works in the chain of A5; each link that is followed costs time, a fan costs none."""
+"""Work units in the chain of A5; each link that is followed costs time, a fan costs none."""
 
 
 class Graph:
@@ -102,7 +103,7 @@ class Graph:
         """Run it declared, with a flag of its own for each declaration: flags of one name are one artifact.
 
         Returns:
-            How often each work asked each artifact that it needs, and how often the one that it makes.
+            How often each work unit asked each artifact that it needs, and how often the one that it makes.
         """
         needs = self.needs
         inputs: list[CountedFlag] = []
@@ -131,7 +132,7 @@ class Graph:
         return [flag.asked for flag in inputs], [flag.asked for flag in outputs]
 
     async def hold(self, look: Callable[[], float]) -> float:
-        """Bytes per pending work, artifacts included, params subtracted as measured on as many lone copies of them."""
+        """Bytes per pending work unit, artifacts included, params subtracted as measured on lone copies."""
         needs = self.needs
         works = len(needs)
         before = look()
@@ -189,7 +190,7 @@ def flags_for(needs: list[tuple[int, ...]]) -> list[runcue.Flag]:
 
 
 def cue_with(handler: Callable[..., object], **declared: Callable[[runcue.Work], object]) -> runcue.Cue:
-    """A cue with one task, whose works are nodes."""
+    """A cue with one task, whose work units are nodes."""
     cue = runcue.Cue()
     cue.service("service", concurrent=LIMIT)
     cue.task("node", uses="service", **declared)(handler)
@@ -273,7 +274,7 @@ def a3(*, quick: bool) -> list[Figure]:
     (layers, width), few = ((40, 100), (20, 50)) if quick else ((1000, 1000), (100, 1000))
     figures = []
     for collecting, reach in ((True, 1.3), (False, None)):
-        # Each in a process of its own: a heap that a million works have left behind slows whatever comes after.
+        # Each in a process of its own: a heap that a million work units have left behind slows whatever comes after.
         found = compare(
             partial(in_new_process, partial(per_work, *few, columns=False, collecting=collecting)),
             partial(in_new_process, partial(per_work, layers, width, columns=True, collecting=collecting)),
@@ -296,7 +297,7 @@ def a3(*, quick: bool) -> list[Figure]:
 
 
 async def why(works: int, samples: int) -> dict[str, list[float]]:
-    """Seconds that it takes to say why a work does not run.
+    """Seconds that it takes to say why a work unit does not run.
 
     They are a chain of at most `DEEP` and a fan; both are held by one root, and that waits for the only slot.
     """

@@ -1,6 +1,6 @@
-"""P2 and P3: many pending works, ready or never ready, and what they cost.
+"""P2 and P3: many pending work units, ready or never ready, and what they cost.
 
-Lives here: time and memory per pending work, and what works that cannot run do to those that can.
+Lives here: time and memory per pending work unit, and what work units that cannot run do to those that can.
 
 Must not know: how figures are shown.
 """
@@ -39,7 +39,7 @@ LIMIT = 100
 
 
 async def submit_and_run(works: int) -> float:
-    """All works are pending before the first can start, since submitting does not yield to the loop."""
+    """All work units are pending before the first can start, since submitting does not yield to the loop."""
     handled = 0
 
     async def count(work: runcue.Work) -> None:
@@ -73,7 +73,7 @@ def per_work(works: int, repeats: int, *, collecting: bool) -> float:
 
 
 async def _hold(works: int, look: Callable[[], float]) -> float:
-    """Bytes per pending work, its params subtracted as measured on as many lone copies of them."""
+    """Bytes per pending work unit, its params subtracted as measured on as many lone copies of them."""
     cue = runcue.Cue()
     cue.service("service", concurrent=LIMIT)
 
@@ -129,7 +129,7 @@ def p2(*, quick: bool) -> list[Figure]:
 
 
 class Crowd:
-    """A cue with runnable works, beside works that are never ready or alone.
+    """A cue with runnable work units, beside work units that are never ready or alone.
 
     Attributes:
         lags: Loop lag while the runnable ones ran.
@@ -146,7 +146,7 @@ class Crowd:
         self.idle_share = 0.0
 
     async def take(self, *, sampling: bool, together: bool = False) -> float:
-        """Measure the seconds from the first submission of the runnable works to the end of their last.
+        """Measure the seconds from the first submission of the runnable work units to the end of their last.
 
         Args:
             sampling: Also sample the lag. It wakes the loop up a thousand times per second, so not while timing.
@@ -180,7 +180,7 @@ class Crowd:
             await self._submit(cue, "blocked", self.blocked, ready=False)
         await self._submit(cue, "runnable", self.runnable, ready=True)
         if sampling:
-            # From here on: while works are submitted in one go it is the program that keeps the loop, not the cue.
+            # From here on: while work units are submitted in one go it is the program that keeps the loop, not the cue.
             async with LagSampler() as sampler:
                 await all_done.wait()
             self.lags += sampler.lags

@@ -2,7 +2,7 @@
 
 Lives here: real runs, on the real clock, with the real summary server on this machine and, where it is installed, real
 tesseract; their recordings, given to `runcue-sim` as its users would; and what it said beside what was measured. This
-file is the program that is rehearsed, too: `make_cue` describes the pipeline, `submit` submits its works, and the
+file is the program that is rehearsed, too: `make_cue` describes the pipeline, `submit` submits its work units, and the
 environment says how.
 
 Must not know: how figures are shown.
@@ -70,7 +70,7 @@ def make_cue(case: Case | None = None, client: Any = None) -> runcue.Cue:
 
 
 async def submit(cue: runcue.Cue) -> None:
-    """Submit its works, as the example does."""
+    """Submit its work units, as the example does."""
     from pipeline import submit_everything
 
     await submit_everything(cue, _plan(_case()))

@@ -17,7 +17,7 @@ from benchmarks.measuring import Compared, Figure, compared
 
 __all__ = ["p5"]
 
-# Long enough for a cue to come to rest, so that each work finds it asleep.
+# Long enough for a cue to come to rest, so that each work unit finds it asleep.
 PAUSE = 0.0005
 
 

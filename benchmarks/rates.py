@@ -19,7 +19,7 @@ RATE = 500
 
 
 async def starts(seconds: int, noted: list[float], *, sync: bool) -> float:
-    """Run a little more than `seconds` of works at the rate and note when the handlers were entered."""
+    """Run a little more than `seconds` of work units at the rate and note when the handlers were entered."""
 
     def enter(work: runcue.Work) -> None:
         noted.append(time.monotonic())

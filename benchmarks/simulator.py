@@ -22,7 +22,7 @@ def simulate(*arguments: str) -> tuple[int, float, float]:
     """Run it once.
 
     Returns:
-        How many works settled, the seconds the simulation took, and those of the whole process.
+        How many work units settled, the seconds the simulation took, and those of the whole process.
     """
     command = [sys.executable, "-m", "runcue_sim", *arguments, "--seed", "1", "--json", "-"]
     began = time.perf_counter()
@@ -48,7 +48,7 @@ def s1(*, quick: bool) -> list[Figure]:
         figures.append(
             Figure(
                 "S1",
-                f"runcue-sim {scenario}, {runs[0][0]:,} works",
+                f"runcue-sim {scenario}, {runs[0][0]:,} work units",
                 speeds,
                 "works/s",
                 reach=reach,

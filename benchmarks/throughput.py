@@ -1,7 +1,7 @@
-"""P1 and P6: how many works per second go through a cue, async and sync.
+"""P1 and P6: how many work units per second go through a cue, async and sync.
 
 Lives here: no-op handlers through runcue and by hand. What is timed starts before the first submission and ends when
-the last work has ended, on both sides.
+the last work unit has ended, on both sides.
 
 Must not know: how figures are shown.
 """
@@ -24,7 +24,7 @@ THREADS = 32
 
 
 class Counter:
-    """Handlers that do nothing but count, so that a run that lost works is found out."""
+    """Handlers that do nothing but count, so that a run that lost work units is found out."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -103,7 +103,7 @@ def p1(*, quick: bool) -> list[Figure]:
         ours = partial(timed, partial(through_cue, works, suspends=suspends))
         for floor, beside, reach in ((by_hand, "by hand", 0.6), (by_hand_bounded, "by hand, bounded", None)):
             found = compare(partial(timed, partial(floor, works, suspends=suspends)), ours)
-            name = f"{works:,} async works, {label}"
+            name = f"{works:,} async work units, {label}"
             figures.append(
                 compared("P1", name, reach, found, scale=1e6 / works, each="µs per work", beside=beside)
             )
@@ -145,6 +145,12 @@ def p6(*, quick: bool) -> list[Figure]:
     beside = f"ThreadPoolExecutor({THREADS}).submit"
     return [
         compared(
-            "P6", f"{works:,} sync works", 0.8, found, scale=1e6 / works, each="µs per work", beside=beside
+            "P6",
+            f"{works:,} sync work units",
+            0.8,
+            found,
+            scale=1e6 / works,
+            each="µs per work",
+            beside=beside,
         )
     ]

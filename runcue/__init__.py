@@ -1,7 +1,8 @@
 """runcue decides when background work runs; your code decides what it does.
 
-A `Cue` holds services (rate and concurrency limits), tasks (handlers) and pending works. Before it runs a work it asks
-your code two questions: `is_ready` (are the inputs valid?) and `is_stale` (is the output missing or old?).
+A `Cue` holds services (rate and concurrency limits), tasks (handlers) and pending work units. Before it runs a work
+unit it asks your code two questions: `is_ready` (are the inputs valid?) and `is_stale` (is the output missing or
+old?).
 
 Everything public is named here; `runcue.testing` (a virtual clock, fakes, a recorder), `runcue.rehearsal` (a cue that
 only pretends), `runcue.timeline` (a picture of a run) and `runcue.abc` (the Protocols behind the seams) are imported by

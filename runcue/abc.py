@@ -69,7 +69,7 @@ class Executor(Protocol):
         Args:
             deliver: To be called in the loop when a handler has ended.
             entered: To be called in the loop with the instant at which a handler was entered, as soon as it is known,
-                for works that were submitted with `stamped=True`.
+                for work units that were submitted with `stamped=True`.
             clock: For the instants.
         """
 

@@ -72,7 +72,7 @@ class Overlay:
         return _really(artifact, "version") if made is None else made or None
 
     def _older(self, inputs: tuple[Artifact, ...], outputs: tuple[Artifact, ...]) -> Verdict | None:
-        """What makes outputs stale, for works of which something was touched."""
+        """What makes outputs stale, for work units of which something was touched."""
         made = self._made
         # What is as it was before the rehearsal is older than all that it has made.
         newest = max(inputs, key=lambda one: made.get(key_of(one), 0), default=None)
@@ -154,7 +154,7 @@ class StandIn(Artifact):
 class _Freshness:
     """Stands for the freshness policy of a task: nothing is written, so nothing can be noted.
 
-    Works of which the rehearsal has touched nothing are up to date if the real policy says so.
+    Work units of which the rehearsal has touched nothing are up to date if the real policy says so.
     """
 
     quick = True
@@ -200,12 +200,12 @@ def rehearse(
     """Turn a cue into one that only rehearses. There is no way back: make the real one anew.
 
     Its services, gates and priority stay. Its listeners are taken away; those that are added later are heard. No
-    handler is called any more: a work takes the time that `duration` says, and then ends as `outcome` does. When it
-    has succeeded, its declared outputs count as made, without anything being written.
+    handler is called any more: a work unit takes the time that `duration` says, and then ends as `outcome` does. When
+    it has succeeded, its declared outputs count as made, without anything being written.
 
     Args:
         cue: Described, but neither started nor given any work.
-        duration: Seconds for which a work will run.
+        duration: Seconds for which a work unit will run.
         outcome: Returns its result or raises; None: the result is None.
         id_prefix: Fixes the first part of the ids.
         stall_timeout: Another one for the cue; None: its own.
@@ -214,7 +214,7 @@ def rehearse(
         What the rehearsal makes.
 
     Raises:
-        UsageError: The cue has been started or holds works.
+        UsageError: The cue has been started or holds work units.
 
     Example:
         >>> import asyncio
@@ -284,7 +284,7 @@ def rehearse(
 def _untouched(cue: Cue) -> Core:
     core = cue._core
     if cue._loop is not None or core.submitted:
-        raise UsageError("A cue can be rehearsed only before it is started and given works.")
+        raise UsageError("A cue can be rehearsed only before it is started and given work units.")
     return core
 
 
@@ -296,7 +296,7 @@ def set_limits(cue: Cue, limits: Mapping[str, Mapping[str, Any]]) -> None:
         limits: By service: "rate" (text as for `Cue.service`, None for none) and "concurrent".
 
     Raises:
-        UsageError: The cue has been started or holds works.
+        UsageError: The cue has been started or holds work units.
         UnknownService, ConfigurationError: The limits cannot be.
     """
     services = _untouched(cue).services
@@ -321,7 +321,7 @@ def set_limits(cue: Cue, limits: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 def hear_submissions(cue: Cue, heard: Callable[[Work], object]) -> None:
-    """Have a plain function called with each work at the moment it was submitted, before any gate is asked.
+    """Have a plain function called with each work unit at the moment it was submitted, before any gate is asked.
 
     `submit()` itself runs no code of yours, which is why there is no such listener; this is for rehearsals and tests.
 

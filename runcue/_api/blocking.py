@@ -73,11 +73,11 @@ class Blocking:
         return handle
 
     def result(self, handle: WorkHandle) -> Any:
-        """Wait for a work and take its result; see `WorkHandle.result`."""
+        """Wait for a work unit and take its result; see `WorkHandle.result`."""
         return self._call(handle.result)
 
     def wait(self, handle: WorkHandle) -> Work:
-        """Wait until a work has settled; see `WorkHandle.wait`."""
+        """Wait until a work unit has settled; see `WorkHandle.wait`."""
         work: Work = self._call(handle.wait)
         return work
 

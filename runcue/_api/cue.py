@@ -74,18 +74,19 @@ _started: weakref.WeakSet[Cue] = weakref.WeakSet()
 class Cue:
     """Decides when work runs; your code decides what it does.
 
-    A cue holds services (limits), tasks (handlers) and the works submitted to it. Before it runs a work it asks
-    `is_ready` (are the inputs valid?) and `is_stale` (is the output missing or old?).
+    A cue holds services (limits), tasks (handlers) and the work units submitted to it. Before it runs a work unit it
+    asks `is_ready` (are the inputs valid?) and `is_stale` (is the output missing or old?).
 
     Args:
-        pending_warn_after: Warn about a work that has been pending for so many seconds. None: never.
-        pending_timeout: Fail it after so many, with `PendingTimeout`. For pipelines in which no work should wait long.
+        pending_warn_after: Warn about a work unit that has been pending for so many seconds. None: never.
+        pending_timeout: Fail it after so many, with `PendingTimeout`. For pipelines in which no work unit should wait
+            long.
         stall_warn_after: Warn when nothing started or settled for so many seconds.
-        stall_timeout: Fail all pending works with `StallTimeout` when nothing did for so many seconds, nothing is
+        stall_timeout: Fail all pending work units with `StallTimeout` when nothing did for so many seconds, nothing is
             running and no instant is known at which that would change. For batches whose queue is long.
-        keep: How many settled works `get()` and `list()` still know. Handles keep their own.
+        keep: How many settled work units `get()` and `list()` still know. Handles keep their own.
         max_threads: How many sync handlers may run at once where no service limits them.
-        recheck: Look now and then whether works that were not ready have become so by something outside this cue.
+        recheck: Look now and then whether work units that were not ready have become so by something outside this cue.
         id_prefix: Fixes the first part of the ids, for logs that must be equal from run to run.
         executor: Runs sync handlers; by default daemon threads of the cue's own.
 
@@ -213,15 +214,16 @@ class Cue:
             uses: One service or several; of several, all limits are taken in one step or none.
             timeout: Seconds a run may take before its work fails with `WorkTimeout`. Async handlers are cancelled; a
                 thread cannot be, its slot stays taken until it returns.
-            inputs: The artifacts its works need: one or several, or a function of the work that gives them; text and
-                paths mean files. A work is ready when all of them are valid and nobody is about to make them anew.
-            outputs: The artifacts that prove its works, likewise. A work is stale when one of them is missing, not
-                valid or out of date; a handler that returns without them fails with `MissingOutput`. Where is_ready or
-                is_stale exist for the task, they must say yes as well.
+            inputs: The artifacts its work units need: one or several, or a function of the work that gives them; text
+                and paths mean files. A work unit is ready when all of them are valid and nobody is about to make them
+                anew.
+            outputs: The artifacts that prove its work units, likewise. A work unit is stale when one of them is
+                missing, not valid or out of date; a handler that returns without them fails with `MissingOutput`.
+                Where is_ready or is_stale exist for the task, they must say yes as well.
             fresh: When outputs are out of date: `newer()` (by time, the default), `digest()` (by content), or None
                 (never, as long as they are valid).
-            key: What makes two works the same instead of their outputs; a value, or a function of the work.
-            duplicate: What becomes of a work while another pending or running one makes the same: "join" lets it
+            key: What makes two work units the same instead of their outputs; a value, or a function of the work.
+            duplicate: What becomes of a work unit while another pending or running one makes the same: "join" lets it
                 settle with that one, "error" refuses it. With other params it is always refused.
 
         Returns:
@@ -281,7 +283,7 @@ class Cue:
 
         Args:
             gate: Takes the work. Absent when used as `@cue.is_ready(task="name")`.
-            task: Ask this one for works of that task, instead of the general one.
+            task: Ask this one for work units of that task, instead of the general one.
         """
         return self._gate("ready", gate, task)
 
@@ -296,7 +298,7 @@ class Cue:
 
         Args:
             gate: Takes the work. Absent when used as `@cue.is_stale(task="name")`.
-            task: Ask this one for works of that task, instead of the general one.
+            task: Ask this one for work units of that task, instead of the general one.
         """
         return self._gate("stale", gate, task)
 
@@ -310,9 +312,9 @@ class Cue:
         return register if gate is None else register(gate)
 
     def priority(self, call: Callable[[PriorityContext], float]) -> Callable[[PriorityContext], float]:
-        """Register how urgent a work is: 0.0 to 1.0, clamped; a plain function, asked once when a work becomes ready.
+        """Register how urgent a work unit is: 0.0 to 1.0, clamped; a plain function, asked once when it is ready.
 
-        1.0 is worth a head start of 60 seconds over 0.0. Works of equal priority run in submission order.
+        1.0 is worth a head start of 60 seconds over 0.0. Work units of equal priority run in submission order.
         """
         check_callback(call, "priority", ("ctx",))
         if inspect.iscoroutinefunction(call):
@@ -332,7 +334,7 @@ class Cue:
         return self._listen(Event.COMPLETE, listener)
 
     def on_failure(self, listener: F) -> F:
-        """Hear (work, error) when a work has failed: its handler raised, or a time-out struck."""
+        """Hear (work, error) when a work unit has failed: its handler raised, or a time-out struck."""
         return self._listen(Event.FAILURE, listener)
 
     def on_skip(self, listener: F) -> F:
@@ -358,7 +360,7 @@ class Cue:
     # --- Lifecycle ----------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Begin to run works in the running event loop. Returns at once; starting a started cue does nothing.
+        """Begin to run work units in the running event loop. Returns at once; starting a started cue does nothing.
 
         Raises:
             UsageError: No event loop is running, or the cue is stopping.
@@ -393,16 +395,17 @@ class Cue:
     async def stop(self, *, drain: bool = True, timeout: float | None = None) -> Summary:
         """Stop gracefully: let everything run that can, then cancel the rest.
 
-        Rate waits are waited for. When nothing can move any more, every work that is left is asked once more: what is
-        up to date is skipped, what is not ready is cancelled, listed in the summary and logged as one warning.
+        Rate waits are waited for. When nothing can move any more, every work unit that is left is asked once more:
+        what is up to date is skipped, what is not ready is cancelled, listed in the summary and logged as one
+        warning.
 
         Args:
             drain: False: start nothing more, cancel what is pending, wait for what is running.
             timeout: After so many seconds cancel what is running too. Threads cannot be ended; those that are still
-                running are listed in `summary.abandoned`, and their works are cancelled.
+                running are listed in `summary.abandoned`, and their work units are cancelled.
 
         Returns:
-            What became of the works since `start()`.
+            What became of the work units since `start()`.
 
         Raises:
             UsageError: Called from inside a handler or callback; or the cue was never started but holds work, which
@@ -416,7 +419,7 @@ class Cue:
             if self._core.pending():
                 raise UsageError(
                     f"stop() on a cue that was never started but holds "
-                    f"{how_many(self._core.pending(), 'work', 'works')}, which would be lost; "
+                    f"{how_many(self._core.pending(), 'work unit', 'work units')}, which would be lost; "
                     "call start() first, or cancel what it holds."
                 )
             return self._stopping.summary([])
@@ -435,7 +438,7 @@ class Cue:
     async def drain(self) -> Summary:
         """Wait until nothing that is pending can still run.
 
-        The cue stays open. Works that are not ready stay pending and are listed in `summary.blocked`.
+        The cue stays open. Work units that are not ready stay pending and are listed in `summary.blocked`.
 
         Raises:
             UsageError: Called from inside a handler or callback, or the cue is not started.
@@ -479,16 +482,16 @@ class Cue:
         duplicate: Literal["join", "error"] | None = None,
         force: bool = False,
     ) -> WorkHandle:
-        """Add a work to the pending set. Asks no gate and does not wait.
+        """Add a work unit to the pending set. Asks no gate and does not wait.
 
         Args:
             task: The name of a registered task, or its handler.
             params: A mapping, copied: a later change of it is not seen by the handler.
-            inputs: As for `task()`, for this work alone.
-            outputs: As for `task()`, for this work alone.
-            fresh: As for `task()`, for this work alone.
-            key: As for `task()`, for this work alone.
-            duplicate: As for `task()`, for this work alone.
+            inputs: As for `task()`, for this work unit alone.
+            outputs: As for `task()`, for this work unit alone.
+            fresh: As for `task()`, for this work unit alone.
+            key: As for `task()`, for this work unit alone.
+            duplicate: As for `task()`, for this work unit alone.
             force: Run it even if it is up to date.
 
         Returns:
@@ -498,7 +501,7 @@ class Cue:
             UnknownTask: The task is not registered (also a ValueError).
             InvalidParams: params is no mapping.
             ConfigurationError: Another value cannot work.
-            DuplicateWork: Another pending or running work makes the same and cannot be joined.
+            DuplicateWork: Another pending or running work unit makes the same and cannot be joined.
             CueStopped: The cue has been stopped, or is stopping and this is not a handler or listener of it.
             WrongLoop: Called in another event loop than the one the cue was started in.
             CueFailed: The scheduler failed.
@@ -558,7 +561,7 @@ class Cue:
         inputs, outputs, fresh, key, duplicate, force = declaring
         if duplicate is not None:
             self._registry.check_duplicate(duplicate)
-        # What is declared is looked up now, as the params are taken over now: it says what this work is.
+        # What is declared is looked up now, as the params are taken over now: it says what this work unit is.
         self._registry.declare(
             work,
             self._dispatcher.flags,
@@ -689,11 +692,11 @@ class Cue:
     async def list(
         self, *, state: WorkState | None = None, task: str | None = None, limit: int = 100
     ) -> builtins.list[Work]:
-        """Known works in submission order.
+        """Known work units in submission order.
 
         Args:
-            state: Only works in this state.
-            task: Only works of the task of this name.
+            state: Only work units in this state.
+            task: Only work units of the task of this name.
             limit: At most so many.
         """
         self._check_loop("list()")
@@ -706,7 +709,7 @@ class Cue:
         return found
 
     async def cancel(self, work_id: str) -> bool:
-        """Cancel a pending or running work; it settles at once.
+        """Cancel a pending or running work unit; it settles at once.
 
         An async handler is cancelled. A thread cannot be: it goes on, holding its slot, and can see `work.cancelled`.
 
@@ -718,14 +721,14 @@ class Cue:
         return work is not None and work._phase != SETTLED and self._dispatcher.cancel(work)
 
     def nudge(self, what: str | os.PathLike[str] | Artifact | None = None) -> None:
-        """Say that something outside changed, so that works that wait for their inputs are asked again now.
+        """Say that something outside changed, so that work units that wait for their inputs are asked again now.
 
         May be called from any thread; in particular by whoever made the change.
 
         Args:
-            what: The artifact, or the path of the file, that changed. Of the works that are known to wait for certain
-                artifacts only those are asked that wait for this one; those of which nothing is known are asked too.
-                None: everything that waits is asked.
+            what: The artifact, or the path of the file, that changed. Of the work units that are known to wait for
+                certain artifacts only those are asked that wait for this one; those of which nothing is known are
+                asked too. None: everything that waits is asked.
         """
         key = None if what is None else key_of(what if isinstance(what, Artifact) else File(what))
         loop = self._loop
@@ -738,7 +741,7 @@ class Cue:
                 pass  # the loop has ended, and all waiting with it
 
     def watch(self, folder: str | os.PathLike[str], *, recursive: bool = True) -> None:
-        """Notice changes that others make to files in a folder, and wake the works that wait for these files.
+        """Notice changes that others make to files in a folder, and wake the work units that wait for these files.
 
         With watchfiles installed (`pip install runcue[watch]`) the system tells; without it the folder is looked
         through again and again. It begins with `start()`, ends with `stop()`, and keeps no drain waiting.
@@ -770,11 +773,11 @@ class Cue:
         self._dispatcher.nudge(key)
 
     def debug_blocked(self) -> builtins.list[dict[str, Any]]:
-        """Why works are pending, oldest first.
+        """Why work units are pending, oldest first.
 
         Returns:
             One dict per blocked work: "work" (the Work), "reason" ("not_ready", "service_full" or "unknown_task") and
-            "details" (one line for a person). Works that are about to start are not in it.
+            "details" (one line for a person). Work units that are about to start are not in it.
         """
         now = self._dispatcher.now()
         works = builtins.list(self._core.pending_works())
@@ -788,16 +791,16 @@ class Cue:
         return [reason.as_dict() for _, reason in reasons if reason is not None]
 
     def plan(self, submissions: Iterable[Submission] | None = None) -> Plan:
-        """What would become of works if they were submitted: a dry run. `print()` the answer.
+        """What would become of work units if they were submitted: a dry run. `print()` the answer.
 
         Nothing is submitted, no handler and no listener is called, and the cue is as before. is_ready and is_stale are
-        asked once about works whose inputs no other one is about to make anew; what comes after those is told from
+        asked once about work units whose inputs no other one is about to make anew; what comes after those is told from
         what is declared. Nobody is asked for a priority. May be called without an event loop, and before `start()`.
 
         Args:
             submissions: Tasks (names or handlers), (task, params), or mappings with the key "task" and, as needed,
                 params, inputs, outputs, fresh, key, duplicate and force, as for `submit()`. They are planned together
-                with all works that are pending.
+                with all work units that are pending.
 
         Raises:
             UnknownTask, InvalidParams, ConfigurationError: As for `submit()`, with the number of the submission, from
@@ -826,16 +829,16 @@ class Cue:
         )
 
     def graph(self, of: Literal["tasks", "works"] = "tasks", *, limit: int = 200) -> str:
-        """A Mermaid flowchart of tasks or works and the artifacts between them, coloured by state.
+        """A Mermaid flowchart of tasks or work units and the artifacts between them, coloured by state.
 
         GitHub, GitLab and most editors draw it in a Markdown block that begins with "```mermaid", and so does
-        https://mermaid.live. It shows the works that the cue knows: those that are unsettled, and of the settled ones
-        as many as `Cue(keep=)` says. Artifacts are asked whether they are valid.
+        https://mermaid.live. It shows the work units that the cue knows: those that are unsettled, and of the settled
+        ones as many as `Cue(keep=)` says. Artifacts are asked whether they are valid.
 
         Args:
-            of: "tasks": each task with the number of its works in each state, and the artifacts between two tasks
-                together. A task whose artifacts are given by functions stands alone until it has works. "works": each
-                work with its params.
+            of: "tasks": each task with the number of its work units in each state, and the artifacts between two
+                tasks together. A task whose artifacts are given by functions stands alone until it has some. "works":
+                each work unit with its params.
             limit: At most so many nodes; what is left out is counted in a note. Mermaid by itself draws no more than
                 500 links and 50,000 characters, so neither does this.
 
@@ -873,13 +876,13 @@ class Cue:
         return reason_of(work, now)
 
     def why(self, work_id: str | Work) -> Why:
-        """Why a work is where it is: the binding reason, followed to the root of it. `print()` the answer.
+        """Why a work unit is where it is: the binding reason, followed to the root of it. `print()` the answer.
 
         Args:
             work_id: The id, handle or Work.
 
         Raises:
-            LookupError: The cue does not know such a work (any more).
+            LookupError: The cue does not know such a work unit (any more).
         """
         work = self._find(work_id)
         now = self._dispatcher.now()
@@ -892,13 +895,13 @@ class Cue:
         return self._explainer.why(work, now, wall)
 
     def why_stale(self, work: str | Work) -> WhyStale:
-        """Which input or output made a work run, or why it did not have to. `print()` the answer.
+        """Which input or output made a work unit run, or why it did not have to. `print()` the answer.
 
         Args:
             work: The id, handle or Work.
 
         Raises:
-            LookupError: The cue does not know such a work (any more).
+            LookupError: The cue does not know such a work unit (any more).
         """
         return self._explainer.why_stale(self._find(work))
 

@@ -1,4 +1,4 @@
-"""Artifacts: proof, outside of runcue, that work was done.
+"""Artifacts: proof, outside of runcue, that work unit was done.
 
 Lives here: `Artifact`, which users subclass for rows, objects and whatever else can prove something; `File` and `Flag`,
 the two that come with runcue; and the two threads that tie artifacts to scheduling. One leads in: an artifact that is
@@ -7,7 +7,7 @@ asked inside a gate writes itself down in `READS`, so that the work that asked i
 
 An artifact is known by its identity, not by the object: two `File`s of one path are one artifact.
 
-Must not know: works, tasks, order, event loops.
+Must not know: work units, tasks, order, event loops.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def _written_down(ask: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 class Artifact:
-    """Proof that work was done: a row, an object in a store, a page. Subclass it and say when it is valid.
+    """Proof that work unit was done: a row, an object in a store, a page. Subclass it and say when it is valid.
 
     A subclass defines `valid()` and, for freshness, `version()`. Both are plain functions, asked in the event loop, so
     they should be quick; both may raise, which counts as not valid and is logged.
@@ -164,7 +164,7 @@ class Artifact:
         return "is not valid"
 
     def touch(self) -> None:
-        """Say that it has changed: works that looked at it are asked again."""
+        """Say that it has changed: work units that looked at it are asked again."""
         changed(key_of(self))
 
     def __eq__(self, other: object) -> bool:
@@ -326,7 +326,7 @@ class File(Artifact):
         return "is not valid: validate said no" if self.validate is not None else "is there now"
 
     def touch(self) -> None:
-        """Date it now, make it (empty) if it is missing, and tell the works that looked at it."""
+        """Date it now, make it (empty) if it is missing, and tell the work units that looked at it."""
         self.path.touch()
         changed(self._key)
 
@@ -383,8 +383,9 @@ _last_set = 0
 class Flag(Artifact):
     """A proof in memory: set or not, gone with the process. For steps whose results are kept in memory, and for tests.
 
-    Within a cue all flags of one name are one flag, as two `File`s of one path are: a cue makes the flags of its works'
-    declarations, and those used in its handlers and gates, share what is set. Outside of a cue, use the same object.
+    Within a cue all flags of one name are one flag, as two `File`s of one path are: a cue makes the flags of its work
+    units' declarations, and those used in its handlers and gates, share what is set. Outside of a cue, use the same
+    object.
 
     Args:
         name: What it is known by; without one it is known by the object alone.
@@ -461,7 +462,7 @@ class Flag(Artifact):
         return (self._cell if self._home is not None else self._own())[0] or None
 
     def set(self) -> None:
-        """Set it, or set it anew: works that wait for it are asked again, what was made from it is out of date."""
+        """Set it, or set it anew: work units that wait for it are asked again, what was made from it is out of date."""
         global _last_set  # noqa: PLW0603 - strictly increasing, so that what is made from a flag is newer than it
         # Two threads at once may take the same number; that makes neither newer, so at worst something runs again.
         _last_set = stamp = max(_last_set + 1, time.time_ns())

@@ -1,7 +1,8 @@
 """Atomic publication of files: each appears whole or not at all, and only when whoever wrote it has succeeded.
 
-Lives here: `Staged`, one file that is written beside its target; `Publication`, all that one work has staged, put in
-place together; `atomic_write`, both in one call; and `clear_dead`, which removes what killed processes left behind.
+Lives here: `Staged`, one file that is written beside its target; `Publication`, all that one work unit has staged,
+put in place together; `atomic_write`, both in one call; and `clear_dead`, which removes what killed processes left
+behind.
 
 A temp file is claimed by a flock while its writer lives. The kernel drops the claim when the process dies, in whatever
 way, so a temp file that can be claimed is dead: there is no pid to be mistaken for another's and no age to guess. It is
@@ -11,7 +12,7 @@ A kill at any instant leaves every target as it was or as it shall be. Between t
 be new and some old: no filesystem renames two files at once. All bytes are on the disk before the first rename, so that
 this gap is as short as it can be.
 
-Must not know: works, artifacts, who is told of a publication, event loops.
+Must not know: work units, artifacts, who is told of a publication, event loops.
 """
 
 from __future__ import annotations
@@ -245,7 +246,7 @@ class StagedFile:
 
 
 class OutputTransaction:
-    """All that one work has staged. It ends with `publish()` or `discard()`; the next attempt takes a new one."""
+    """All that one work unit has staged. It ends with `publish()` or `discard()`; the next attempt takes a new one."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

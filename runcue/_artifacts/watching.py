@@ -12,7 +12,7 @@ watchfiles 15 and 20 ms, however many files there are; by looking through 100 fi
 Not noticed: what happens behind a symbolic link inside the folder, and, by watchfiles, what another machine does on a
 network share. The first has a path of its own that can be watched, the second needs `force_polling`.
 
-Must not know: cues, works, artifacts, event loops.
+Must not know: cues, work units, artifacts, event loops.
 """
 
 # ruff: noqa: PTH112, PTH118, PTH120 - paths are told as strings and spelled as they were given, which

@@ -55,7 +55,7 @@ SKIP: Final = 2
 FAULT: Final = 4
 """It can never run: nobody knows what it needs, because the callable that was to say so raised."""
 HOLD: Final = 3
-"""An input is being made by another work: not ready before that has settled."""
+"""An input is being made by another work unit: not ready before that has settled."""
 
 _RAISED: Final = object()
 
@@ -147,7 +147,8 @@ class Callbacks:
         producer_of: The unsettled work that makes an artifact, by its key.
         held_for: The input for which the last answer was HOLD.
         reads: The artifacts that were asked while the last question was, by key; empty between questions.
-        skipped: The last works that is_stale had skipped, with what they looked at, until somebody looks into them.
+        skipped: The last work units that is_stale had skipped, with what they looked at, until somebody looks into
+            them.
     """
 
     def __init__(self) -> None:
@@ -244,11 +245,11 @@ class Callbacks:
         return self.interpret(work, answer)
 
     def ask_batch(self, works: deque[Work], phase: int, until: float) -> tuple[list[Work], Work | None, Any]:
-        """Ask is_ready down a line of works, as long as it plainly says False: `ask` for a great many at once.
+        """Ask is_ready down a line of work units, as long as it plainly says False: `ask` for a great many at once.
 
         Args:
             works: They are taken out from the left as they are asked.
-            phase: Stop at a work that is not in this phase.
+            phase: Stop at a work unit that is not in this phase.
             until: Stop at this instant.
 
         Returns:
@@ -259,8 +260,8 @@ class Callbacks:
         began = ended = now()
         task: Task | None = None
         is_ready: Callable[[Work], Any] | None = None
-        # While the answers come quickly the clock is read for a few of them together: for a great many works it would
-        # cost a sixth of the time.
+        # While the answers come quickly the clock is read for a few of them together: for a great many work units it
+        # would cost a sixth of the time.
         together = 1
         unread = 0
         reads = self.reads
@@ -375,7 +376,7 @@ class Callbacks:
         return verdict
 
     def is_out_of_date(self, work: Work) -> bool:
-        """Whether a settled work would run again for what it declares. Asked of a stand-in; the work is untouched."""
+        """Whether a settled work unit would run again for what it declares. Asked of a stand-in."""
         known = work._declared
         if known is None or not known.outputs:
             return False
@@ -384,7 +385,7 @@ class Callbacks:
     def verdict_on(
         self, work: Work, known: Declaration, inputs: tuple[Any, ...], outputs: tuple[Any, ...]
     ) -> tuple[str, Any, Any] | None:
-        """What would make a work stale if it declared these artifacts. Asked of a stand-in; the work is untouched.
+        """What would make a work unit stale if it declared these artifacts. Asked of a stand-in; the work is untouched.
 
         Args:
             work: For its task and params.
@@ -496,12 +497,12 @@ class Callbacks:
     # --- The priority -------------------------------------------------------------------------------------------
 
     def ask_priority(self, work: Work, waited: float, depth: int) -> float:
-        """The priority of a work that became ready, 0.0 to 1.0.
+        """The priority of a work unit that became ready, 0.0 to 1.0.
 
         Args:
             work: The work.
             waited: Seconds since its submission.
-            depth: How many works are pending.
+            depth: How many work units are pending.
         """
         call = self.priority
         if call is None:
@@ -545,7 +546,7 @@ class Callbacks:
             )
 
     def unobserved(self, work: Work, error: BaseException) -> None:
-        """Log a failed work that no listener and no waiting `result()` hears of."""
+        """Log a failed work unit that no listener and no waiting `result()` hears of."""
         logger.error("Work %s of task %s failed: %s", work.id, work.task, words_of(error), exc_info=error)
 
     def _is_news(self, name: str, what: object) -> bool:

@@ -2,7 +2,7 @@
 
 Lives here: `SystemClock`, and the choice of a loop's own clock over it.
 
-Must not know: works, limits.
+Must not know: work units, limits.
 """
 
 from __future__ import annotations

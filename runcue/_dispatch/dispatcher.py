@@ -1,17 +1,17 @@
 """The async shell: what turns the core's decisions into running handlers.
 
-Lives here: the pump, which looks at everything once after a cause; workers, which take work after work; threads'
-works; settling; and who waits for whom. Together with the timers, gates and lines it owns, this is the only place with
-asyncio tasks and timers.
+Lives here: the pump, which looks at everything once after a cause; workers, which take work after work; threads' work
+units; settling; and who waits for whom. Together with the timers, gates and lines it owns, this is the only place
+with asyncio tasks and timers.
 
 The loop runs for two reasons only: something happened (`wake`), or a computed instant arrived. There is no polling.
 
-Shape of the hot path: a worker is an asyncio task that takes works of a run queue and runs them until it is dry or a
-handler has suspended. A handler that never suspends costs no task of its own; one that suspends ends its worker's
-reuse, so that nothing keyed to `current_task()` leaks from one work into the next. Each work runs in its own copy of
-the contextvars of its submission.
+Shape of the hot path: a worker is an asyncio task that takes work units of a run queue and runs them until it is dry
+or a handler has suspended. A handler that never suspends costs no task of its own; one that suspends ends its
+worker's reuse, so that nothing keyed to `current_task()` leaks from one work unit into the next. Each work unit runs
+in its own copy of the contextvars of its submission.
 
-Must not know: how limits are kept, in which order works come, how callbacks fail, when a cue may stop.
+Must not know: how limits are kept, in which order work units come, how callbacks fail, when a cue may stop.
 """
 
 from __future__ import annotations
@@ -64,15 +64,15 @@ NOT_ENTERED: Final = -1.0
 
 
 class Dispatcher:
-    """Runs the works of a core in the running event loop.
+    """Runs the work units of a core in the running event loop.
 
     Attributes:
         core: The state.
         callbacks: The user's code.
         timers: The instants that are waited for.
-        gates: Asks works.
-        running: Works whose handlers are in flight beyond one step, settled or not: they hold slots. With the coroutine
-            of an async handler.
+        gates: Asks work units.
+        running: Work units whose handlers are in flight beyond one step, settled or not: they hold slots. With the
+            coroutine of an async handler.
         failure: What made the scheduler itself fail, None as long as it works.
         closed: Nothing may start any more.
         may_start: Not closed, and not holding back because the loop seems to be ending.
@@ -122,7 +122,7 @@ class Dispatcher:
         self._changes: deque[Hashable] = deque()
         self._told_of_changes = False
         self._changed_outside = False
-        # Which asyncio tasks of handlers wait for which works.
+        # Which asyncio tasks of handlers wait for which work units.
         self._awaiting: dict[asyncio.Task[Any], asyncio.Future[BaseException | None]] = {}
         heard = callbacks.listeners
         self._on_start = heard[Event.START]
@@ -132,7 +132,7 @@ class Dispatcher:
     # --- Lifecycle ----------------------------------------------------------------------------------------------
 
     def use_clock(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Take the time from this loop: works may come before the start."""
+        """Take the time from this loop: work units may come before the start."""
         clock = clock_of(loop)
         self.now = self.callbacks.now = clock.monotonic
         self.wall = clock.time
@@ -257,7 +257,7 @@ class Dispatcher:
     def _take_changes(self) -> None:
         self._told_of_changes = False  # before the deque is emptied: what is appended after that tells again
         if self._changed_outside and not self._recheck:
-            # Works of which nothing is known have no other net; with it they are asked within 50 ms anyway.
+            # Work units of which nothing is known have no other net; with it they are asked within 50 ms anyway.
             self.rechecker.nudged_others()
             self.wake()
         self._changed_outside = False
@@ -348,7 +348,7 @@ class Dispatcher:
             prepare()
         if self.core.count[NOT_READY]:
             if self._recheck:
-                # Never later than it was set: but works of which nothing is known may have come since.
+                # Never later than it was set: but work units of which nothing is known may have come since.
                 due = self.now() + self.rechecker.recheck_after()
                 if due < timers.passive.when("recheck"):
                     timers.passive.set("recheck", due)
@@ -432,7 +432,7 @@ class Dispatcher:
             )
 
     async def _worker(self, run_queue: RunQueue) -> None:
-        """One asyncio task that takes and runs works."""
+        """One asyncio task that takes and runs work units."""
         me = run_queue.starting.popleft()
         while (
             me.done()
@@ -457,7 +457,7 @@ class Dispatcher:
         self._raise_interrupt()
 
     def _work_off(self, run_queue: RunQueue, me: asyncio.Task[None]) -> tuple[Work, Any] | None:
-        """Take and run works until there are none, a handler has suspended, or the turn is over.
+        """Take and run work units until there are none, a handler has suspended, or the turn is over.
 
         Returns:
             The work whose handler has suspended, with what `_finish` goes on with.
@@ -709,7 +709,7 @@ class Dispatcher:
                 self._adopt(work, outcome, entered)
                 return
             self._release(work)
-            if succeeded and isawaitable(outcome):  # of a work that is settled
+            if succeeded and isawaitable(outcome):  # of a work unit that is settled
                 discard(outcome)
             self._end(
                 work,
@@ -767,7 +767,7 @@ class Dispatcher:
     # --- Settling -----------------------------------------------------------------------------------------------
 
     def settle(self, work: Work, outcome: int, now: float, value: Any = None, duration: float = 0.0) -> None:
-        """The one place where a work ends.
+        """The one place where a work unit ends.
 
         Args:
             work: Not settled yet, and out of its queue or withdrawn from it.
@@ -807,7 +807,7 @@ class Dispatcher:
     def _tell_others(
         self, declared: Declaration, outcome: int, now: float, value: Any, duration: float
     ) -> None:
-        """Settle those who wanted the same as a work that has settled, and tell the other cues of this process."""
+        """Settle those who wanted the same as a work unit that has settled, and tell the other cues of this process."""
         if outcome == COMPLETED and others_hear():
             for artifact in declared.outputs:
                 changed(artifact._key)
@@ -816,7 +816,7 @@ class Dispatcher:
             self.settle(follower, outcome, now, value, duration)
 
     def cancel(self, work: Work) -> bool:
-        """Cancel a work: it settles at once. What others have joined goes on for them.
+        """Cancel a work unit: it settles at once. What others have joined goes on for them.
 
         Returns:
             Whether it was still unsettled.
@@ -844,13 +844,13 @@ class Dispatcher:
                     rollback(run)
 
     def give_up(self, work: Work, error: BaseException) -> None:
-        """Fail a pending work; what others have joined goes on for them."""
+        """Fail a pending work unit; what others have joined goes on for them."""
         if work._declared is not None:
             self.core.successor_of(work, self.now())
         self._withdraw(work, FAILED, error)
 
     def skip_if_up_to_date(self, work: Work) -> None:
-        """Skip a work that could run but never got its turn, if it is up to date by now."""
+        """Skip a work unit that could run but never got its turn, if it is up to date by now."""
         if self.gates.ask_for_skip(work):
             self._withdraw(work, SKIPPED)
 
@@ -868,13 +868,13 @@ class Dispatcher:
         self._release(work)
         self.wake()
 
-    # --- Waiting for works --------------------------------------------------------------------------------------
+    # --- Waiting for work units --------------------------------------------------------------------------------------
 
     async def settled(self, work: Work) -> BaseException | None:
-        """Wait until a work has settled. Returns the error of a failed one.
+        """Wait until a work unit has settled. Returns the error of a failed one.
 
-        A handler that waits here for a work of its own cue does not count as moving: if nothing else can move either,
-        that is a deadlock.
+        A handler that waits here for a work unit of its own cue does not count as moving: if nothing else can move
+        either, that is a deadlock.
         """
         if work._phase == SETTLED:
             return work.exception
@@ -899,7 +899,7 @@ class Dispatcher:
                 work._waiters.remove(future)
 
     def awaiting(self) -> list[Work]:
-        """Running works whose handlers do nothing but wait for other works of this cue that have not settled."""
+        """Running work units whose handlers only wait for others of this cue that have not settled."""
         if not self._awaiting:
             return []
         return [
@@ -909,11 +909,11 @@ class Dispatcher:
         ]
 
     def holders(self) -> list[Work]:
-        """Works that hold slots at this moment: their handlers have not returned, or their gates are being awaited."""
+        """Work units that hold slots: their handlers have not returned, or their gates are being awaited."""
         return [*self.running, *self.gates.asked()]
 
     def active(self) -> int:
-        """How many handlers in flight do not merely wait for another work of this cue."""
+        """How many handlers in flight do not merely wait for another work unit of this cue."""
         return len(self.running) - len(self.awaiting())
 
     def is_idle(self) -> bool:
@@ -934,7 +934,7 @@ class Dispatcher:
         )
 
     def next_token(self, service: Service) -> float:
-        """When works that wait for the rate of a service can go on; inf if none do."""
+        """When work units that wait for the rate of a service can go on; inf if none do."""
         return self.timers.active.when(service)
 
 

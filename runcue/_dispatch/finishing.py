@@ -2,7 +2,7 @@
 
 Lives here: when it is done where. What is done is `_carrying.finish`; sync handlers have it done in their own thread.
 
-Must not know: works' states, who waits for them, the dispatcher.
+Must not know: work units' states, who waits for them, the dispatcher.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["commit_at_once", "commit_in_thread"]
 
 
 def commit_at_once(work: Work, value: Any) -> tuple[Any, BaseException | None]:
-    """Finish a work whose handler has never suspended, if that is quick.
+    """Finish a work unit whose handler has never suspended, if that is quick.
 
     Returns:
         What is left to be awaited if it is not quick, as a coroutine and what it has yielded; and what went wrong.
@@ -34,7 +34,7 @@ def commit_at_once(work: Work, value: Any) -> tuple[Any, BaseException | None]:
 
 
 async def commit_in_thread(work: Work, value: Any) -> Any:
-    """Finish a work whose handler has succeeded, in a thread of its own if the disk has to be waited for.
+    """Finish a work unit whose handler has succeeded, in a thread of its own if the disk has to be waited for.
 
     Returns:
         The handler's value.

@@ -1,9 +1,9 @@
-"""Asking works, before and besides their start: the first asking after submission, and async gates.
+"""Asking work units, before and besides their start: the first asking after submission, and async gates.
 
-Lives here: what becomes of a work once its gate was asked, and the tasks in which async gates are awaited. An async
-gate holds a slot while it is asked, never a token, and at most as many are asked at once as slots are free.
+Lives here: what becomes of a work unit once its gate was asked, and the tasks in which async gates are awaited. An
+async gate holds a slot while it is asked, never a token, and at most as many are asked at once as slots are free.
 
-Must not know: when waiting works are asked again (that is `_looks`), how handlers run.
+Must not know: when waiting work units are asked again (that is `_looks`), how handlers run.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Settle(Protocol):
 
 
 class Gates:
-    """Asks gates and puts works where the answers say they belong.
+    """Asks gates and puts work units where the answers say they belong.
 
     Args:
         core: The state.
@@ -66,11 +66,13 @@ class Gates:
         context: The contextvars that gates are awaited in.
         settle: Settles a work with an outcome, at an instant.
         wake: Has everything looked at soon.
-        run_now: Starts a work whose async gate has just said yes, in the current task; None once nothing may start.
+        run_now: Starts a work unit whose async gate has just said yes, in the current task; None once nothing may
+            start.
 
-    Attributes: rechecker: Decides which waiting works are asked again. put_off: Woken works that cannot be asked
-        before a slot is free, by their run queue. They are in nobody's way until
-            then, and cost nothing, however many they are.
+    Attributes:
+        rechecker: Decides which waiting work units are asked again.
+        put_off: Woken work units that cannot be asked before a slot is free, by their run queue. They are in nobody's
+            way until then, and cost nothing, however many they are.
     """
 
     def __init__(
@@ -105,7 +107,7 @@ class Gates:
         return bool(self._asked)
 
     def asked(self) -> list[Work]:
-        """The works whose async gates are being awaited."""
+        """The work units whose async gates are being awaited."""
         return [asking.work for asking in self._asked]
 
     def touched(self, key: Hashable) -> None:
@@ -121,7 +123,7 @@ class Gates:
     # --- Asking -------------------------------------------------------------------------------------------------
 
     def check_new(self, now: float, until: float, closed: bool) -> bool:
-        """Ask works for the first time, soon after their submission, whether or not they could start.
+        """Ask work units for the first time, soon after their submission, whether or not they could start.
 
         Args:
             now: Monotonic.
@@ -182,7 +184,7 @@ class Gates:
         return verdict
 
     def check_unasked(self, run_queue: RunQueue, until: float) -> bool:
-        """Ask works that were put in order unasked, because there was room, and have not had their turn.
+        """Ask work units that were put in order unasked, because there was room, and have not had their turn.
 
         Args:
             run_queue: It has no room now.
@@ -207,7 +209,7 @@ class Gates:
         return bool(unasked)
 
     def _check(self, work: Work, *, found: bool = True) -> int:
-        """Ask a work that is in hand and put it where it belongs.
+        """Ask a work unit that is in hand and put it where it belongs.
 
         Returns:
             HIT (it can run, or is settled), MISS (not ready), ASKED (being asked), LATER (could not be asked now).
@@ -243,7 +245,7 @@ class Gates:
         self._core.wait(work, callbacks.at, tuple(reads.values()) if reads else None)
 
     def check_woken(self, until: float) -> bool:
-        """Ask works again that wait for an artifact to which something has happened.
+        """Ask work units again that wait for an artifact to which something has happened.
 
         Args:
             until: Stop at this instant.
@@ -290,7 +292,7 @@ class Gates:
         return run_queue.asking < _MAX_ASKING and run_queue.free_slots() > 0
 
     def may_start(self, work: Work, now: float) -> bool:
-        """Ask the gate of a work that has been taken to be started, unless its yes still holds.
+        """Ask the gate of a work unit that has been taken to be started, unless its yes still holds.
 
         Args:
             work: In hand, its limits allow the start.
@@ -306,14 +308,14 @@ class Gates:
         return False
 
     def check_batch(self, run_queue: RunQueue, until: float) -> Work | None:
-        """Pass over new works that are not ready, which may be a great many, up to one that is.
+        """Pass over new work units that are not ready, which may be a great many, up to one that is.
 
         Args:
             run_queue: It has room.
             until: Stop at this instant.
 
         Returns:
-            A work to be started at once, if one was found.
+            A work unit to be started at once, if one was found.
         """
         self._hold_new(run_queue, until)
         if self._core.ordered or run_queue.contenders or run_queue.ready:
@@ -332,7 +334,7 @@ class Gates:
         return None
 
     def _hold_new(self, run_queue: RunQueue, until: float) -> None:
-        """Put new works aside whose inputs others are about to make, however many there are in a row."""
+        """Put new work units aside whose inputs others are about to make, however many there are in a row."""
         new, core = run_queue.new, self._core
         now = self._callbacks.at
         held = 0
@@ -347,7 +349,7 @@ class Gates:
                 return
 
     def place(self, work: Work, verdict: int | GateAnswer, *, start: bool = True) -> None:
-        """Put a work that was to be started, and may not, where it belongs."""
+        """Put a work unit that was to be started, and may not, where it belongs."""
         if verdict in _NOT_READY:
             self._wait(work, verdict)
         elif verdict == SKIP:
@@ -377,7 +379,7 @@ class Gates:
         work._approved_in = core.generation
 
     def ask_for_skip(self, work: Work) -> bool:
-        """Before a work that never got its turn is given up: is it up to date by now?"""
+        """Before a work unit that never got its turn is given up: is it up to date by now?"""
         if not work._task.gated:
             return False
         verdict = self._callbacks.ask(work, self._now())

@@ -1,12 +1,12 @@
-"""Whether a handler does nothing but wait for other works of its own cue: the question behind the deadlock verdict.
+"""Whether a handler only waits for other work units of its own cue: the question behind the deadlock verdict.
 
-Lives here: `merely_waits`, which follows a suspended handler to what it awaits: a result or wait of a handle,
+Lives here: `awaits_only_work`, which follows a suspended handler to what it awaits: a result or wait of a handle,
 directly, in a task of its own, through `asyncio.gather` or an `asyncio.TaskGroup`. asyncio has no public way to ask
 what a task awaits, so this reads two of its private attributes, and where they are missing, or for anything else
 (`asyncio.wait`, an event of your own), the handler counts as moving: a missed verdict is a wait, a wrong one would kill
 healthy work.
 
-Must not know: works, the dispatcher.
+Must not know: work units, the dispatcher.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ Awaiting = Mapping[Any, "asyncio.Future[Any]"]
 
 
 def awaits_only_work(task: Any, steps: Any, awaiting: Awaiting) -> bool:
-    """Whether an asyncio task waits for works that have not settled, and for nothing else.
+    """Whether an asyncio task waits for work units that have not settled, and for nothing else.
 
     Args:
         task: A suspended task.
         steps: The coroutine that it runs.
-        awaiting: What tasks wait for works, and the futures they wait on.
+        awaiting: What tasks wait for work units, and the futures they wait on.
     """
     future = awaiting.get(task)
     if future is not None:

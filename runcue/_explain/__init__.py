@@ -1,4 +1,4 @@
-"""Why a work is where it is. Reads only.
+"""Why a work unit is where it is. Reads only.
 
 Must not know: how to change anything.
 

@@ -1,4 +1,4 @@
-"""A picture of tasks or works and the artifacts between them, as Mermaid text.
+"""A picture of tasks or work units and the artifacts between them, as Mermaid text.
 
 Lives here: what is drawn, what is left out, the colours, and the escaping that makes any name safe in a label.
 
@@ -32,7 +32,7 @@ _LOOKS: Final = 10_000
 """So many artifacts are asked whether they are valid; of more nobody reads the answer."""
 
 _TOGETHER: Final = 4
-"""More artifacts than this with the same producers and users are one node, among works."""
+"""More artifacts than this with the same producers and users are one node, among work units."""
 
 _NAME: Final = 40
 
@@ -64,11 +64,11 @@ def draw(core: Core, flags: Mapping[Hashable, list[int]], of: str, limit: int) -
     Args:
         core: The state.
         flags: The cells of the flags of the cue.
-        of: "tasks" or "works".
+        of: "tasks" or "work units".
         limit: At most so many nodes.
     """
     if of not in ("tasks", "works"):
-        raise ConfigurationError(f'graph() draws of="tasks" or of="works", not {words_of(of)}.')
+        raise ConfigurationError(f'graph() draws of="tasks" or of="work units", not {words_of(of)}.')
     positive_int(limit, "limit of graph()")
     context = copy_context()
     context.run(CURRENT.set, Rehearsal(flags))
@@ -225,7 +225,7 @@ def _draw_works(picture: _Picture, core: Core) -> None:
         else:
             links.add(work, work.inputs, work.outputs)
     if len(works) > len(chosen):
-        picture.left_out.append(how_many(len(works) - len(chosen), "work", "works"))
+        picture.left_out.append(how_many(len(works) - len(chosen), "work unit", "work units"))
     groups: list[tuple[Ends, list[Any]]] = []
     for ends, artifacts in links.groups().items():
         alone = len(artifacts) <= _TOGETHER
@@ -243,7 +243,7 @@ def _draw_groups(picture: _Picture, groups: list[tuple[Ends, list[Any]]], known:
 
 
 def _chosen(works: list[Work], room: int) -> set[Work]:
-    """The works for which there is room: those that somebody wants to see most, and of these the latest."""
+    """The work units for which there is room: those that somebody wants to see most, and of these the latest."""
     chosen: set[Work] = set()
     seen: set[Hashable] = set()
     order = works[::-1]

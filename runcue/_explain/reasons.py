@@ -1,4 +1,4 @@
-"""Why a pending work does not run: one function, for the dispatcher's log lines and for `debug_blocked()` alike.
+"""Why a pending work unit does not run: one function, for the dispatcher's log lines and for `debug_blocked()` alike.
 
 Lives here: reading the state and putting it in words.
 
@@ -17,11 +17,11 @@ from runcue._model.work import Work
 __all__ = ["Reason", "blocked_by_limits", "describe_answer", "first_limit", "not_ready", "reason_of"]
 
 ReasonName = Literal["not_ready", "service_full", "unknown_task"]
-"""What `debug_blocked()` can say. "unknown_task" is for works that were restored without their task."""
+"""What `debug_blocked()` can say. "unknown_task" is for work units that were restored without their task."""
 
 
 class Reason(NamedTuple):
-    """Why one work does not run.
+    """Why one work unit does not run.
 
     Attributes:
         work: The work.
@@ -62,7 +62,7 @@ def blocked_by_limits(work: Work, now: float) -> str | None:
 
 
 def describe_answer(work: Work) -> str:
-    """What was said when a work was found not ready."""
+    """What was said when a work unit was found not ready."""
     answer = work._not_ready_reason
     if isinstance(answer, BaseException):
         return f"is_ready raised {type(answer).__name__}: {words_of(answer)}"
@@ -74,12 +74,12 @@ def describe_answer(work: Work) -> str:
 
 
 def not_ready(work: Work) -> Reason:
-    """The reason of a work that was found not ready."""
+    """The reason of a work unit that was found not ready."""
     return Reason(work, "not_ready", describe_answer(work))
 
 
 def reason_of(work: Work, now: float) -> Reason | None:
-    """Why a pending work does not run.
+    """Why a pending work unit does not run.
 
     Args:
         work: A pending work.
@@ -95,7 +95,7 @@ def reason_of(work: Work, now: float) -> Reason | None:
             work, "not_ready", f"input {words_of(work._not_ready_reason)} is being made by another work"
         )
     if work._phase == JOINED:
-        return Reason(work, "not_ready", "it settles with another work that makes the same")
+        return Reason(work, "not_ready", "it settles with another work unit that makes the same")
     if work._phase == CHECKING:
         return Reason(work, "not_ready", "is_ready or is_stale is being awaited")
     limit = blocked_by_limits(work, now)

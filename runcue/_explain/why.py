@@ -1,4 +1,4 @@
-"""Why a work does not run, and why it ran: the answers to `cue.why()` and `cue.why_stale()`.
+"""Why a work unit does not run, and why it ran: the answers to `cue.why()` and `cue.why_stale()`.
 
 Lives here: reading the state of a cue, following what waits for what down to the root of it, and putting it in words.
 Artifacts are asked again for this, so an answer is as of now.
@@ -54,14 +54,14 @@ Verdict = Literal[
 """What `why()` can say. "not ready" is the word of an opaque is_ready that looked at no artifact."""
 
 _SHOWN: Final = 5
-# So many works are explained to the root when all are asked for, over so many links together.
+# So many work units are explained to the root when all are asked for, over so many links together.
 _LOOKED_INTO: Final = 1000
 _FOLLOWED: Final = 20_000
 
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """An artifact that a work waits for.
+    """An artifact that a work unit waits for.
 
     Attributes:
         artifact: The artifact.
@@ -89,7 +89,7 @@ class Missing:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Why:
-    """Why a work is where it is. `print()` it.
+    """Why a work unit is where it is. `print()` it.
 
     Attributes:
         work: The work.
@@ -99,12 +99,12 @@ class Why:
         seconds: How long it has lasted.
         asked: How often it was found not ready.
         missing: The artifacts it waits for, and who would make them.
-        held_by: For a slot: the works that have it.
+        held_by: For a slot: the work units that have it.
         eta: For a rate: seconds until the next token comes; None if that is not known.
         next_token_at: The instant of that, in seconds since the epoch.
-        chain: The works that wait for each other, from this one to the root of it.
+        chain: The work units that wait for each other, from this one to the root of it.
         root: Why the last of the chain does not run; None if that is this work.
-        cycle: The works that wait for each other in a cycle.
+        cycle: The work units that wait for each other in a cycle.
     """
 
     work: Work
@@ -134,7 +134,7 @@ class Why:
         between = len(self.chain) - 2
         if self.root is not None:
             if between > 0:
-                works = how_many(between, "other work", "other works")
+                works = how_many(between, "other work unit", "other work units")
                 lines.append(f"  through {works}, in the end because of {_name(self.root.work)}:")
             lines += [f"  {line}" for line in str(self.root).splitlines()]
         return "\n".join(lines)
@@ -142,7 +142,7 @@ class Why:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WhyStale:
-    """Why a work ran, or did not have to. `print()` it.
+    """Why a work unit ran, or did not have to. `print()` it.
 
     Attributes:
         work: The work.
@@ -170,7 +170,7 @@ class Explainer:
 
     Args:
         core: The state.
-        holders: Gives the works that hold slots at this moment.
+        holders: Gives the work units that hold slots at this moment.
         watched: Whether changes of an artifact are watched for from outside.
         watches: Whether anything is.
         is_still: Whether nothing runs, is asked or is timed: then nothing that is pending will make anything.
@@ -219,11 +219,11 @@ class Explainer:
         return _but(own, chain=tuple(chain), root=root)
 
     def _follow(self, work: Work) -> tuple[list[Work], tuple[Work, ...]]:
-        """Who waits for whom, from a work on. Returns the works on the way, and those of a cycle at its end."""
+        """Who waits for whom, from a work on. Returns the work units on the way, and those of a cycle at its end."""
         chain = [work]
         producer_of = self._core.dependencies.producer_of
-        # A chain may be as long as works are pending, so no set is kept of what was seen: a mark that is set anew at
-        # each power of two is met again in any cycle (Brent's algorithm).
+        # A chain may be as long as work units are pending, so no set is kept of what was seen: a mark that is set
+        # anew at each power of two is met again in any cycle (Brent's algorithm).
         mark, next_mark = work, 2
         following: Work | None = work
         while following is not None:
@@ -242,7 +242,7 @@ class Explainer:
 
     @staticmethod
     def _cut(chain: list[Work]) -> tuple[list[Work], tuple[Work, ...]]:
-        """A chain that ends in a cycle: up to the first work that is met again, and the cycle."""
+        """A chain that ends in a cycle: up to the first work unit that is met again, and the cycle."""
         seen: dict[Work, int] = {}
         for number, work in enumerate(chain):
             if work in seen:
@@ -267,7 +267,7 @@ class Explainer:
         return None
 
     def _why_alone(self, work: Work, now: float, wall: float) -> Why:
-        """What can be said of a work by itself."""
+        """What can be said of a work unit by itself."""
         phase = work._phase
         skew = wall - now
         if phase >= RUNNING:
@@ -369,16 +369,16 @@ class Explainer:
         return sorted(found, key=lambda one: one.state in ("pending", "running"))
 
     def somebody_may_make_it(self, work: Work, artifacts: Iterable[Any]) -> bool:
-        """Whether artifacts that no work declares may come all the same.
+        """Whether artifacts that no work unit declares may come all the same.
 
-        They may come from outside if that is watched, or from works that do not say what they make.
+        They may come from outside if that is watched, or from work units that do not say what they make.
         """
         core = self._core
         silent = core.unsettled - core.proving - (0 if work.outputs else 1)
         return (silent > 0 and not self._is_still()) or any(map(self._watched, artifacts))
 
     def reason(self, work: Work, now: float, *, deep: bool = True) -> Reason | None:
-        """Why a pending work does not run, in the form of `debug_blocked()`; None if nothing is in its way.
+        """Why a pending work unit does not run, in the form of `debug_blocked()`; None if nothing is in its way.
 
         Args:
             work: The work.
@@ -400,7 +400,7 @@ class Explainer:
         """The reasons of many: the first thousand are followed to the root, unless the way there is very long.
 
         Args:
-            works: Pending works.
+            works: Pending work units.
             now: Monotonic.
         """
         self._followed = 0
@@ -409,7 +409,7 @@ class Explainer:
             yield work, self.reason(work, now, deep=deep)
 
     def details(self, work: Work) -> str:
-        """What was said when a work was found not ready."""
+        """What was said when a work unit was found not ready."""
         return describe_answer(work)
 
     def is_watched(self, artifact: Any) -> bool:
@@ -424,7 +424,7 @@ class Explainer:
     # --- Why it ran ---------------------------------------------------------------------------------------------
 
     def why_stale(self, work: Work) -> WhyStale:
-        """Explain what made a work run, or why it did not have to."""
+        """Explain what made a work unit run, or why it did not have to."""
         declared = work._declared
         if work._phase == SETTLED and work.skipped:
             return self._why_skipped(work)
@@ -468,7 +468,7 @@ class Explainer:
 
 
 def needs_all(work: Work) -> bool:
-    """Whether a work that is not ready needs all it waits for: what it declares, but not what its gate read."""
+    """Whether a work unit that is not ready needs all it waits for: what it declares, but not what its gate read."""
     return isinstance(work._not_ready_reason, Artifact) and work._not_ready_reason in work.inputs
 
 
@@ -546,7 +546,7 @@ def grouped(reasons: Iterable[tuple[Work, str]], limit: int = _SHOWN) -> str:
     """Reasons in one line, those of one task that are alike together.
 
     Args:
-        reasons: Works and why they do not run.
+        reasons: Work units and why they do not run.
         limit: At most so many groups in words.
     """
     groups: dict[tuple[str, str], list[tuple[Work, str]]] = {}

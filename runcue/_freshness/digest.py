@@ -3,7 +3,7 @@
 Lives here: the policy `Digest`. It compares what is there with the stamp of the last run, notes what the inputs are
 before a run, and writes the stamp after it, unless an input has changed in between.
 
-An artifact that is both input and output of one work is changed by that very work, so it counts as an output.
+An artifact that is both input and output of one work unit is changed by that very work, so it counts as an output.
 
 Must not know: event loops, order, who makes what, how a stamp is written (that is `_stamps`).
 """

@@ -8,7 +8,7 @@ outputs out of date, whatever their time says: nobody knows which of its content
 cargo#5919, where such outputs counted as fresh for ever, and from doit#119 and snakemake#1694, where it was noted after
 the run.)
 
-An artifact that is both input and output of one work is changed by that very work, so it counts as an output.
+An artifact that is both input and output of one work unit is changed by that very work, so it counts as an output.
 
 Must not know: event loops, order, who makes what.
 """

@@ -14,10 +14,10 @@ can only be known by its content. While a look stays the same nothing is read.
 
 A file that is rewritten within one tick of the filesystem's clock looks as before. So a look counts only if the last
 change was a tick before the reading, a rule learned from git, which calls the others racily clean
-(https://git-scm.com/docs/racy-git). What a work has just made would never count by that. It is therefore dated anew, by
-a fraction of a tick (see `settle`): a clock that ticks can never give that date to a later change.
+(https://git-scm.com/docs/racy-git). What a work unit has just made would never count by that. It is therefore dated
+anew, by a fraction of a tick (see `settle`): a clock that ticks can never give that date to a later change.
 
-Must not know: works, policies, event loops.
+Must not know: work units, policies, event loops.
 """
 
 # ruff: noqa: PTH108, PTH112, PTH114, PTH115, PTH116 - a look is the hot path, and a Path costs more than looking

@@ -3,7 +3,7 @@
 Lives here: what carries a handler on after the first step that the dispatcher took, each step in its own contextvars;
 and what times the steps of callbacks that are awaited.
 
-Must not know: works' states, limits, the dispatcher.
+Must not know: work units' states, limits, the dispatcher.
 """
 
 from __future__ import annotations

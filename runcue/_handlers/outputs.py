@@ -2,9 +2,10 @@
 
 Lives here: `carry_out`, which executors run instead of a bare handler; `write`, behind `work.write`; the publication of
 what was written, once the handler has succeeded and only if somebody still wants it; `missing_output`; and
-`atomic_write` for use outside of works.
+`atomic_write` for use outside of work units.
 
-Must not know: event loops, states of works beyond "is it still wanted", how files are made safe (that is `_publish`).
+Must not know: event loops, states of work units beyond "is it still wanted", how files are made safe (that is
+`_publish`).
 """
 
 from __future__ import annotations
@@ -120,7 +121,7 @@ def commit(work: Work) -> None:
 
 
 def _is_unwanted(work: Work) -> bool:
-    """Whether a work was cancelled or has timed out, and nobody has taken over.
+    """Whether a work unit was cancelled or has timed out, and nobody has taken over.
 
     `cancelled` is set before what was written is thrown away, and the state after that; this may run in between.
     """
@@ -136,7 +137,7 @@ def rollback(work: Work) -> None:
 
 
 def missing_output(work: Work) -> MissingOutput | None:
-    """The error of a work whose handler has returned without leaving what its task declares, None if it is all there.
+    """The error of a work unit whose handler has returned without what its task declares, None if all is there.
 
     In the event loop: artifacts of users may live in a connection that belongs to its thread.
     """
@@ -164,7 +165,7 @@ def missing_output(work: Work) -> MissingOutput | None:
 
 
 def remove_orphans(works: Iterable[Work]) -> None:
-    """Remove what killed processes left where these works have their outputs, once per folder.
+    """Remove what killed processes left where these work units have their outputs, once per folder.
 
     Writing does that before it begins; this is for folders in which nothing had to be written any more.
     """
@@ -195,8 +196,8 @@ def atomic_write(
 ) -> None:
     """Write a file so that at any instant, kill -9 and power cuts included, there is the old content or the new one.
 
-    Works that wait for this file are asked again. Missing folders are made. In a handler prefer `work.write`, which
-    publishes only when the handler has succeeded.
+    Work units that wait for this file are asked again. Missing folders are made. In a handler prefer `work.write`,
+    which publishes only when the handler has succeeded.
 
     Args:
         path: Where to.

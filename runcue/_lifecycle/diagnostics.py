@@ -1,11 +1,11 @@
 """Mistakes that make work wait for ever or leave it outdated, told within a second and without any time-out.
 
-Lives here: four findings, each told once as a warning. An artifact that works wait for and that nothing makes; works
-that wait for each other in a cycle; works whose is_ready says no while nothing runs or is timed that could change it;
-artifacts made from something that has been made anew since.
+Lives here: four findings, each told once as a warning. An artifact that work units wait for and that nothing makes;
+work units that wait for each other in a cycle; work units whose is_ready says no while nothing runs or is timed that
+could change it; artifacts made from something that has been made anew since.
 
 Looked for half a second after anything has changed, while time passes anyway: this wakes no clock and keeps no drain
-waiting. If very many works come to wait at once, it is done when nothing moves any more.
+waiting. If very many work units come to wait at once, it is done when nothing moves any more.
 
 Must not know: how anything is decided.
 """
@@ -36,7 +36,7 @@ GRACE: Final = 0.4
 """Seconds that something must have been so before it is told: what is submitted next may put it right."""
 
 STUCK_AGAIN_AFTER: Final = 60.0
-"""Seconds until other works of the same task are told to be stuck."""
+"""Seconds until other work units of the same task are told to be stuck."""
 
 _MANY: Final = 10_000
 _SHOWN: Final = 5
@@ -50,11 +50,11 @@ class Diagnostics:
         self._dispatcher = dispatcher
         self._explainer = explainer
         self._looked_at: object = None
-        # Works that were too young to be told of when they were looked at.
+        # Work units that were too young to be told of when they were looked at.
         self._young: list[Work] = []
         self._looks = 0
         self._told: set[Hashable] = set()
-        # When it was last said that works of a task are stuck.
+        # When it was last said that work units of a task are stuck.
         self._said_stuck: dict[str, float] = {}
         # By the wall clock of the machine, as files are dated.
         self._began = time.time_ns()
@@ -98,7 +98,7 @@ class Diagnostics:
 
         Args:
             now: Monotonic.
-            grace: Seconds that a work must have waited.
+            grace: Seconds that a work unit must have waited.
 
         Returns:
             Whether everything was looked at.
@@ -115,7 +115,7 @@ class Diagnostics:
         return whole
 
     def _newcomers(self, at_rest: bool) -> list[Work]:
-        """The works to be looked at: those that have come to wait for artifacts since the last time.
+        """The work units to be looked at: those that have come to wait for artifacts since the last time.
 
         What was in order then can be out of it only by what has come since, or by an end: once nothing moves, all are
         looked at again. A pass over all that waits, every half a second, would be a tenth of the time of a big run. If
@@ -217,7 +217,7 @@ class Diagnostics:
         if len(cycle) > _SHOWN:
             names.append(f"{len(cycle) - _SHOWN} more")
         logger.warning(
-            "Cycle: %s waits for %s %s. None of these %d works can ever run; cue.plan() finds this beforehand",
+            "Cycle: %s waits for %s %s. None of these %d work units can ever run; cue.plan() finds this beforehand",
             " waits for ".join(names),
             cycle[0].task,
             cycle[0].id,
@@ -249,7 +249,7 @@ class Diagnostics:
                 "Stuck: %s. Nothing runs or is timed that could change that (%s not ready). They wait for something "
                 "from outside, for each other, or for what nobody makes; declared inputs and outputs would tell which",
                 grouped(found),
-                how_many(waiting, "work is", "works are"),
+                how_many(waiting, "work is", "work units are"),
             )
         return whole
 
@@ -286,7 +286,7 @@ class Diagnostics:
             )
 
     def _outdated_by_reads(self) -> list[tuple[Work, str]]:
-        """Works that is_stale had skipped although they look outdated.
+        """Work units that is_stale had skipped although they look outdated.
 
         Of the files that their gate looked at, one is of this run and newer than another that is not: the first is most
         likely the input, the second the output.

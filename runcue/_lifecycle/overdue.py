@@ -1,12 +1,12 @@
 """What happens when work is pending for too long, or nothing moves: `pending_*` and `stall_*`.
 
-Lives here: the four time-outs and warnings and their texts. `pending_*` count the time of one work since its
+Lives here: the four time-outs and warnings and their texts. `pending_*` count the time of one work unit since its
 submission; `stall_*` the time since anything made progress. A stall fails work only if no handler runs, nothing is
 being asked and no instant is known at which something will start: a healthy slow batch is not a stall.
 
 Warnings are passive: they wake no clock and keep no drain waiting.
 
-Must not know: how a work is settled, or timers.
+Must not know: how a work unit is settled, or timers.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ __all__ = ["Overdue"]
 logger = logging.getLogger("runcue")
 
 _SHOWN = 5
-# So many works are put in words to be grouped; of a hundred thousand the first thousand say enough.
+# So many work units are put in words to be grouped; of a hundred thousand the first thousand say enough.
 _LOOKED_INTO = 1000
 
 

@@ -3,7 +3,7 @@
 Lives here: the verdict "nothing can move any more", drain(), the three levels of stop() and the Summary.
 
 A cue is at rest when no handler, gate or listener is in flight and nothing has a time of its own. Handlers that wait
-for another work of the same cue do not count as moving; if they are all there is, that is a deadlock and said so.
+for another work unit of the same cue do not count as moving; if they are all there is, that is a deadlock and said so.
 
 Must not know: how works run.
 """
@@ -49,7 +49,7 @@ class Stopping:
 
     Attributes:
         level: None while the cue is open; otherwise how it is being stopped.
-        shut: No work is accepted any more, not even from inside.
+        shut: No work unit is accepted any more, not even from inside.
         inbox: Submissions of other threads on their way; set by the owner.
         on_stopped: Called when the stop is complete; set by the owner.
         before_summary: Called when a drain is at rest; set by the owner.
@@ -68,7 +68,7 @@ class Stopping:
         self._waiters: list[asyncio.Future[None]] = []
         self._task: asyncio.Task[Summary] | None = None
         self._began: float | None = None
-        # Works that had settled before this start.
+        # Work units that had settled before this start.
         self._former: set[str] = set()
         self.last: Summary | None = None
         self._deadlocked: dict[Work, None] = {}
@@ -161,7 +161,7 @@ class Stopping:
             if waiting and not service.has_token(now):
                 rate = service.rate
                 rest = f"; the last of them in about {waiting / rate.per_second:.0f} s" if rate else ""
-                works = how_many(waiting, "work waits", "works wait")
+                works = how_many(waiting, "work unit waits", "work units wait")
                 logger.warning("Draining: %s for %s%s", works, service.describe_rate(now), rest)
                 break
         else:
@@ -176,13 +176,13 @@ class Stopping:
         self._dispatcher.timers.passive.set("tell", now + TELL_AGAIN_AFTER)
 
     def _deadlock(self) -> list[Work]:
-        """Handlers that wait for works that cannot run; each is told of once."""
+        """Handlers that wait for work units that cannot run; each is told of once."""
         awaiting = self._dispatcher.awaiting()
         for work in awaiting:
             if work not in self._deadlocked:
                 self._deadlocked[work] = None
                 logger.error(
-                    "Deadlock: the handler of %s %s waits for another work of this cue, which cannot run. %s",
+                    "Deadlock: the handler of %s %s waits for another work unit of this cue, which cannot run. %s",
                     work.task,
                     work.id,
                     "; ".join(f"{one.work.task} {one.work.id}: {one.details}" for one in self.reasons()[:5]),
@@ -196,7 +196,7 @@ class Stopping:
         self.check_outside("drain()")
         await self.rest()
         if self._core.count[NOT_READY]:
-            # What was made outside and told to nobody: one last look, as before the works of a stop are given up.
+            # What was made outside and told to nobody: one last look, as before the work units of a stop are given up.
             self._dispatcher.rechecker.want_all()
             await self.rest()
         self._deadlock()
@@ -204,13 +204,13 @@ class Stopping:
         return self.summary(self.reasons())
 
     def reasons(self) -> list[Reason]:
-        """Why each pending work does not run, oldest first."""
+        """Why each pending work unit does not run, oldest first."""
         now = self._dispatcher.now()
         found = self._explainer.reasons(self._core.pending_works(), now)
         return [reason or Reason(work, "not_ready", "not asked yet") for work, reason in found]
 
     def summary(self, blocked: list[Reason]) -> Summary:
-        """What became of the works since the start."""
+        """What became of the work units since the start."""
         return Summary(
             counts=dict(zip(OUTCOMES, self._core.totals, strict=True)),
             failed=[
@@ -306,7 +306,7 @@ class Stopping:
             self.on_stopped()
 
     def _ask_once_more(self) -> None:
-        """Before works are given up: what is up to date by now is skipped, what became ready runs."""
+        """Before work units are given up: what is up to date by now is skipped, what became ready runs."""
         for run_queue in self._core.run_queues.values():
             for work in [*run_queue.new, *run_queue.ready.works()]:
                 if work._phase <= READY:
@@ -320,7 +320,7 @@ class Stopping:
             self._dispatcher.cancel(reason.work)
 
     def _tell_blocked(self, blocked: list[Reason]) -> None:
-        works = how_many(len(blocked), "work", "works")
+        works = how_many(len(blocked), "work unit", "work units")
         reasons = grouped((one.work, one.details) for one in blocked)
         logger.warning("stop() cancelled %s that could not run: %s", works, reasons)
 

@@ -5,7 +5,7 @@ sliding log: a token is usable again when the clock has reached its stamp plus t
 wherever it starts, sees more than N starts. A token bucket lets nearly 2N through one window (aiolimiter#298); that
 kind is available as `burst=`, through a `Limiter`.
 
-Must not know: works, order, where the clock comes from (`now` is an argument).
+Must not know: work units, order, where the clock comes from (`now` is an argument).
 """
 
 from __future__ import annotations

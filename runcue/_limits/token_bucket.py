@@ -5,7 +5,7 @@ cannot tell when there will be room and spin on a clock that does not move.
 
 The promise: at most burst + elapsed * rate starts in any stretch of time.
 
-Must not know: works, services, order.
+Must not know: work units, services, order.
 """
 
 from __future__ import annotations

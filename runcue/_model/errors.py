@@ -48,7 +48,7 @@ class DuplicateTask(ConfigurationError):
 
 
 class DuplicateWork(ConfigurationError):
-    """An artifact (or a key) is already being made by another pending or running work that cannot be joined."""
+    """An artifact (or a key) is already being made by another pending or running work unit that cannot be joined."""
 
 
 class InvalidParams(ConfigurationError, TypeError):
@@ -60,7 +60,7 @@ class UnknownTask(RuncueError, LookupError, ValueError):
 
 
 class UnknownWork(RuncueError, LookupError):
-    """The cue knows no work of that id, or no longer."""
+    """The cue knows no work unit of that id, or no longer."""
 
 
 class UnknownService(RuncueError, LookupError, ValueError):
@@ -84,13 +84,13 @@ class CueFailed(RuncueError):
 
 
 class InvalidTransition(RuncueError):
-    """A work was asked to make a step that its state does not allow. Always a defect of runcue."""
+    """A work unit was asked to make a step that its state does not allow. Always a defect of runcue."""
 
 
 class WorkCancelled(RuncueError):
-    """Raised by `result()` of a work that was cancelled.
+    """Raised by `result()` of a work unit that was cancelled.
 
-    Not `asyncio.CancelledError`: someone else's cancelled work must not cancel the waiter.
+    Not `asyncio.CancelledError`: someone else's cancelled work unit must not cancel the waiter.
     """
 
 
@@ -115,7 +115,7 @@ class MissingOutput(RuncueError):
 
 
 class PendingTimeout(RuncueError, TimeoutError):
-    """A work was pending for longer than `pending_timeout`."""
+    """A work unit was pending for longer than `pending_timeout`."""
 
 
 class StallTimeout(RuncueError, TimeoutError):

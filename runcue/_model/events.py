@@ -14,7 +14,7 @@ __all__ = ["HEARS", "Event"]
 
 
 class Event(IntEnum):
-    """Kinds of events, in the order a work can meet them.
+    """Kinds of events, in the order a work unit can meet them.
 
     An int, because the dispatcher uses it as an index on its hottest path.
     """

@@ -1,4 +1,4 @@
-"""Where a work is, and how it can end.
+"""Where a work unit is, and how it can end.
 
 Lives here: the states that users see, the finer phases behind them and the outcomes.
 
@@ -14,7 +14,7 @@ __all__ = ["OUTCOMES", "STATES", "WorkState"]
 
 
 class WorkState(Enum):
-    """What a user sees of a work's life."""
+    """What a user sees of a work unit's life."""
 
     PENDING = "pending"
     RUNNING = "running"
@@ -23,7 +23,7 @@ class WorkState(Enum):
     CANCELLED = "cancelled"
 
 
-# Where a work is, finer than its state; plain ints because the core compares them on its hottest path.
+# Where a work unit is, finer than its state; plain ints because the core compares them on its hottest path.
 NEW: Final = 0
 """Pending, not asked yet."""
 READY: Final = 1
@@ -33,16 +33,16 @@ NOT_READY: Final = 2
 CHECKING: Final = 3
 """Pending, an async gate is being awaited; holds a slot."""
 HELD: Final = 4
-"""Pending, another work makes one of its inputs; not asked before that has settled."""
+"""Pending, another work unit makes one of its inputs; not asked before that has settled."""
 JOINED: Final = 5
-"""Settles with another work that makes the same; never asked, never started."""
+"""Settles with another work unit that makes the same; never asked, never started."""
 RUNNING: Final = 6
 """The handler runs."""
 SETTLED: Final = 7
 """Completed, failed, skipped or cancelled."""
 
 
-# How a work can end; indexes into what is kept per outcome.
+# How a work unit can end; indexes into what is kept per outcome.
 COMPLETED: Final = 0
 SKIPPED: Final = 1
 FAILED: Final = 2

@@ -3,7 +3,7 @@
 Lives here: the grammar, and `Rate`, its meaning as whole tokens per period. What is done with a rate is the business
 of `_service`.
 
-Must not know: clocks, services, works.
+Must not know: clocks, services, work units.
 """
 
 from __future__ import annotations

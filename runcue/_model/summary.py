@@ -1,4 +1,4 @@
-"""What became of the works of a cue, in numbers: what `drain()` and `stop()` return.
+"""What became of the work units of a cue, in numbers: what `drain()` and `stop()` return.
 
 Must not know: how it is counted.
 """
@@ -13,16 +13,16 @@ __all__ = ["Summary"]
 
 
 class Summary:
-    """What became of the works of a cue since it was started.
+    """What became of the work units of a cue since it was started.
 
     Attributes:
-        counts: How many works ended how: keys "completed" (a handler returned), "skipped", "failed", "cancelled".
-        failed: The failed works, oldest first, as far as the cue still keeps them (`Cue(keep=)`).
-        blocked: Works that could not run, as `debug_blocked()` describes them. After `drain()` they are still pending;
-            after `stop()` they have been cancelled.
-        abandoned: Works whose handlers were still running when a time-out of `stop()` struck and that could not be
+        counts: How many work units ended how: keys "completed" (a handler returned), "skipped", "failed", "cancelled".
+        failed: The failed work units, oldest first, as far as the cue still keeps them (`Cue(keep=)`).
+        blocked: Work units that could not run, as `debug_blocked()` describes them. After `drain()` they are still
+            pending; after `stop()` they have been cancelled.
+        abandoned: Work units whose handlers were still running when a time-out of `stop()` struck and that could not be
             ended: threads, and coroutines that suppress their cancellation.
-        deadlocked: Works whose handlers wait for another work of the same cue that could never run.
+        deadlocked: Work units whose handlers wait for another work unit of the same cue that could never run.
         duration: Seconds since the start.
     """
 

@@ -1,7 +1,7 @@
-"""The nouns: a work (one request), its states and phases, what it declares, and a task (a registered handler).
+"""The nouns: a work unit (one request), its states and phases, what it declares, and a task (a registered handler).
 
-Lives here: what a work and a task carry. All state is changed by `_core`, by its one setter; users read. Artifacts are
-carried, not understood: here they are objects with a key.
+Lives here: what a work unit and a task carry. All state is changed by `_core`, by its one setter; users read.
+Artifacts are carried, not understood: here they are objects with a key.
 
 Must not know: limits, order, time, event loops.
 """
@@ -32,7 +32,7 @@ DEFAULT_PRIORITY: Final = 0.5
 
 
 class Declaration:
-    """What a work declares of artifacts, and who else wants the same.
+    """What a work unit declares of artifacts, and who else wants the same.
 
     Attributes:
         inputs: Artifacts that must be valid before it runs.
@@ -44,7 +44,7 @@ class Declaration:
         forced: Run even if up to date.
         fault: What a callable raised that was to say which artifacts they are.
         leader: The work this one has joined, None if it runs itself.
-        followers: Works that settle with this one, in submission order, as the keys of a dict.
+        followers: Work units that settle with this one, in submission order, as the keys of a dict.
         successor: Who a handler that is running belongs to, once the work it was started for was cancelled.
         before: The versions of the inputs as of the last asking, in their order.
         was: The versions of the outputs as of that asking; shorter where one was not valid.
@@ -147,7 +147,7 @@ class Work:
     started_at: float | None
     completed_at: float | None
     _phase: int
-    # The pass over waiting works in which is_ready was asked last; 0, as NEW is, for none.
+    # The pass over waiting work units in which is_ready was asked last; 0, as NEW is, for none.
     _recheck_pass: int
     # How often it was not ready.
     _refusals: int
@@ -179,7 +179,7 @@ class Work:
 
     @property
     def state(self) -> WorkState:
-        """What a user sees of its life. A skipped work is COMPLETED."""
+        """What a user sees of its life. A skipped work unit is COMPLETED."""
         phase = self._phase
         if phase == SETTLED:
             return STATES[self._outcome]
@@ -260,7 +260,7 @@ class Work:
             **options: The others that `Cue.submit` takes.
 
         Returns:
-            The handle of the new work, a str equal to its id.
+            The handle of the new work unit, a str equal to its id.
 
         Raises:
             UsageError: Called in the event loop: there it is `await cue.submit(...)`.
@@ -281,7 +281,7 @@ class Task:
         services: Names of the services it uses, may be empty.
         timeout: Seconds a run may take, None for no limit.
         is_async: Whether the handler runs in the event loop rather than in a thread.
-        inputs: What its works need, as declared: artifacts, a callable that gives them, or None.
+        inputs: What its work units need, as declared: artifacts, a callable that gives them, or None.
         outputs: What proves them, likewise.
         fresh: The policy that says when outputs are out of date.
     """
@@ -332,19 +332,19 @@ class Task:
         self.gate_is_async = False
         self.waiting: deque[Work] = deque()
         self.waiting_tombstones = 0
-        # Tasks whose waiting works became ready after a settlement of this one, with the fruitless looks since.
+        # Tasks whose waiting work units became ready after a settlement of this one, with the fruitless looks since.
         self.learned_dependents: dict[Task, int] = {}
         self.run_queue: Any = None
-        # What its works declare: artifacts, or a callable that gives them for a work; None if nothing.
+        # What its work units declare: artifacts, or a callable that gives them for a work unit; None if nothing.
         self.inputs: Any = None
         self.outputs: Any = None
         self.fresh: Any = None
         self.key: Any = None
         self.duplicate = "join"
         self.declares = False
-        # Whether some of its works declare what the task does not.
+        # Whether some of its work units declare what the task does not.
         self.declares_per_work = False
-        # Those of the shell that a work has to be able to reach.
+        # Those of the shell that a work unit has to be able to reach.
         self.dispatcher: Any = None
         self.writer: Any = None
         self.submitter: Callable[..., str] = _no_submitter
@@ -368,7 +368,7 @@ class PriorityContext:
     Attributes:
         work: The work in question.
         wait_time: Seconds since it was submitted.
-        queue_depth: How many works are pending, this one included.
+        queue_depth: How many work units are pending, this one included.
     """
 
     __slots__ = ("queue_depth", "wait_time", "work")

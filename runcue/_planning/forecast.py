@@ -1,10 +1,10 @@
-"""What will become of one work: the answers of its gate, asked now or worked out from what it declares.
+"""What will become of one work unit: the answers of its gate, asked now or worked out from what it declares.
 
-Lives here: the two ways to tell. Where nothing that a work looks at is about to change, its gate is asked, by the rules
-and with the code of `_callbacks`. Where inputs are about to be made anew, the callbacks would look at the wrong time
-and are left alone: what is declared decides, and what only they know is said to be unsure.
+Lives here: the two ways to tell. Where nothing that a work unit looks at is about to change, its gate is asked, by
+the rules and with the code of `_callbacks`. Where inputs are about to be made anew, the callbacks would look at the
+wrong time and are left alone: what is declared decides, and what only they know is said to be unsure.
 
-Must not know: other works than the one in question and the producers of its inputs, order, how a plan prints.
+Must not know: other work units than the one in question and the producers of its inputs, order, how a plan prints.
 """
 
 from __future__ import annotations
@@ -55,11 +55,11 @@ class _QuietCallbacks(Callbacks):
 
 
 class Forecaster:
-    """Asks about works that no core knows, so that nothing is changed by it.
+    """Asks about work units that no core knows, so that nothing is changed by it.
 
     Args:
-        producers: The planned or running work that makes an artifact, by its key.
-        failed: The last work that was to make an artifact and did not.
+        producers: The planned or running work unit that makes an artifact, by its key.
+        failed: The last work unit that was to make an artifact and did not.
     """
 
     def __init__(self, dependencies: Mapping[Hashable, Work], failed: Mapping[Hashable, Work]) -> None:
@@ -68,7 +68,7 @@ class Forecaster:
         self._failed = failed
 
     def now(self, work: Work) -> Verdict:
-        """Of a work of which nothing is about to change: its gate is asked."""
+        """Of a work unit of which nothing is about to change: its gate is asked."""
         declared = work._declared
         if declared is not None and declared.inputs and self._gate._ask_inputs(work, declared) == NO:
             return Verdict("block", self._why_not_valid(work))
@@ -92,7 +92,7 @@ class Forecaster:
     def later(
         self, work: Work, declared: Declaration, anew: Mapping[int, Work], firm: Mapping[int, Work]
     ) -> Verdict:
-        """Of a work that will be asked when some of its inputs have been made anew.
+        """Of a work unit that will be asked when some of its inputs have been made anew.
 
         Args:
             work: The work.

@@ -1,7 +1,7 @@
 """What a dry run found: the answer to `cue.plan()`, and how it prints.
 
 Lives here: frozen records and their words. A reason is kept as what it is made of and put in words when it is read,
-because of a hundred thousand works a person reads a few dozen.
+because of a hundred thousand work units a person reads a few dozen.
 
 Must not know: how a plan is worked out.
 """
@@ -77,14 +77,14 @@ _FOLLOWS: Final = ("upstream", "far upstream", "behind cycle")
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class PlannedWork:
-    """One work of a plan, and why it is where it is.
+    """One work unit of a plan, and why it is where it is.
 
     Attributes:
         number: Which of the submissions it is, from 1; None if it is pending already.
         may: Whether it may turn out up to date, because what it is made from may be made anew with the same content,
             or not at all.
         unsure: Why it cannot be foretold whether it runs, None if it can: a callback does not say yes now, or would
-            have to be asked at another time. Such a work is where it would be if the callback said yes.
+            have to be asked at another time. Such a work unit is where it would be if the callback said yes.
     """
 
     _work: Work
@@ -95,7 +95,7 @@ class PlannedWork:
 
     @property
     def id(self) -> str:
-        """The id of a pending work; of a submission "#" and its number."""
+        """The id of a pending work unit; of a submission "#" and its number."""
         return self._work.id
 
     @property
@@ -145,7 +145,7 @@ class PlannedWork:
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Cycle:
-    """Works that wait for each other in a cycle, so that none of them can ever run.
+    """Work units that wait for each other in a cycle, so that none of them can ever run.
 
     Attributes:
         works: In the order in which one makes what the next one needs; the last makes what the first needs.
@@ -176,7 +176,7 @@ class ServiceTime:
     """What a service makes of a plan.
 
     Attributes:
-        starts: How many works that run use it.
+        starts: How many work units that run use it.
         seconds: How long these starts take at the least by its rate, beginning with all of it unused; 0.0 without a
             rate. None: a limiter decides of which nothing is known.
         limit: The rate as it was written, "" if there is none.
@@ -189,20 +189,20 @@ class ServiceTime:
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Plan:
-    """What would become of works, as far as can be told without running any. `print()` it.
+    """What would become of work units, as far as can be told without running any. `print()` it.
 
-    Each work that is pending or was given is in one of `runs`, `up_to_date`, `blocked` and `joined`, or has made a
+    Each work unit that is pending or was given is in one of `runs`, `up_to_date`, `blocked` and `joined`, or has made a
     problem.
 
     Attributes:
         runs: What would run, in the order in which it could start one at a time: what makes an artifact before what
             needs it, otherwise in the order of submission. A priority callback is not asked and may change that.
         up_to_date: What would be skipped.
-        blocked: What could never run as things are; the works of cycles too.
-        cycles: Cycles of works that wait for each other.
-        joined: What would settle with another work that makes the same.
+        blocked: What could never run as things are; the work units of cycles too.
+        cycles: Cycles of work units that wait for each other.
+        joined: What would settle with another work unit that makes the same.
         unsure: Those in `runs` and `up_to_date` of which a callback decides in a way that cannot be foretold.
-        problems: What `submit()` would refuse because another work makes the same, in words.
+        problems: What `submit()` would refuse because another work unit makes the same, in words.
         seconds: How long the starts of all that is in `runs` take at the least by the rates alone.
         binding: The service that takes that long, None if none takes any time.
         services: The numbers of each service that is used.
@@ -270,7 +270,9 @@ class Plan:
             service = self.services[self.binding]
             doubt = ", if all of them do" if any(work.may or work.unsure for work in self.runs) else ""
             limit = f" ({service.limit})" if service.limit else ""
-            text = f"{self.binding!r}{limit} starts {how_many(service.starts, 'work', 'works')}{doubt}"
+            text = (
+                f"{self.binding!r}{limit} starts {how_many(service.starts, 'work unit', 'work units')}{doubt}"
+            )
             yield from _wrapped("", f"At least {_seconds(self.seconds)} by the rates: {text}")
         unknown = [name for name, service in self.services.items() if service.seconds is None]
         if unknown:
@@ -278,7 +280,7 @@ class Plan:
 
 
 def name_of_work(work: Work) -> str:
-    """What a work is called in messages."""
+    """What a work unit is called in messages."""
     return f"{work.task} {work.id}"
 
 

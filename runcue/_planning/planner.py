@@ -1,10 +1,10 @@
-"""Working out a plan: what would become of works, without running or changing anything.
+"""Working out a plan: what would become of work units, without running or changing anything.
 
-Lives here: taking submissions in, finding who joins whom, putting works in order by what they make and need, and
+Lives here: taking submissions in, finding who joins whom, putting work units in order by what they make and need, and
 handing on from one to the next what becomes of what it makes. Who makes the same is decided by `_registry`.
 
-Everything is done on stand-ins: works that no core knows, with flags that look as in the cue and are not shared with
-it.
+Everything is done on stand-ins: work units that no core knows, with flags that look as in the cue and are not shared
+with it.
 
 Must not know: event loops, what a gate asks, how a plan prints.
 """
@@ -33,7 +33,7 @@ from runcue._scheduling.dependencies import Dependencies
 
 __all__ = ["make_plan"]
 
-# What becomes of a work, as far as it matters to those that need what it makes.
+# What becomes of a work unit, as far as it matters to those that need what it makes.
 _OPEN: Final = 0
 _CHANGES: Final = 1
 """It makes its outputs anew."""
@@ -53,11 +53,11 @@ def make_plan(
     wall: float,
     prioritised: bool,
 ) -> Plan:
-    """Work out what would become of pending works and submissions; see `Cue.plan`.
+    """Work out what would become of pending work units and submissions; see `Cue.plan`.
 
     Args:
         core: The state.
-        registry: To look up tasks and what works declare.
+        registry: To look up tasks and what work units declare.
         flags: The cells of the flags of the cue.
         submissions: As the user gives them.
         wall: Seconds since the epoch.
@@ -121,7 +121,7 @@ class _Planner:
     # --- Who is there -------------------------------------------------------------------------------------------
 
     def _take_in_known(self) -> None:
-        """The works that are pending or running, as stand-ins."""
+        """The work units that are pending or running, as stand-ins."""
         twins: dict[Work, Work] = {}
         for work in list(self._core.history.works.values()):
             phase = work._phase
@@ -208,7 +208,7 @@ class _Planner:
     # --- In which order -----------------------------------------------------------------------------------------
 
     def _links(self) -> tuple[dict[int, list[int]], list[int]]:
-        """Who needs what a work makes, and for how many inputs each must wait."""
+        """Who needs what a work unit makes, and for how many inputs each must wait."""
         users: dict[int, list[int]] = {}
         missing = [0] * len(self._works)
         producer_of = self._dependencies.producer_of
@@ -224,7 +224,7 @@ class _Planner:
         return users, missing
 
     def _judge_in_order(self, users: Mapping[int, list[int]], missing: list[int]) -> None:
-        """Judge each work once those that make its inputs have been; of several the one that was submitted first."""
+        """Judge each work unit once those that make its inputs have been; of several the first submitted."""
         line = [number for number, count in enumerate(missing) if not count]
         while line:
             number = heappop(line)

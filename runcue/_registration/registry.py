@@ -77,7 +77,7 @@ class Registry:
         self._names: dict[Callable[..., Any], str] = {}
         self._ready: dict[str | None, Gate] = {}
         self._stale: dict[str | None, Gate] = {}
-        # In a cue that is rehearsed: replace the handler of a task, and the artifacts that a work declares.
+        # In a cue that is rehearsed: replace the handler of a task, and the artifacts that a work unit declares.
         self.cast: Callable[[Task], None] | None = None
         self.lay_over: Callable[[Declaration], None] | None = None
 
@@ -145,7 +145,7 @@ class Registry:
         if self.cast is not None:
             self.cast(task)
         task.run_queue = self._core.run_queue_for(services, in_loop)
-        # Works of a former definition are carried out by it; the name leads to the new one from here on.
+        # Work units of a former definition are carried out by it; the name leads to the new one from here on.
         self._core.tasks[name] = task
         self._core.all_tasks.append(task)
         try:
@@ -235,7 +235,7 @@ class Registry:
     def set_artifacts(
         self, task: Task, inputs: object, outputs: object, fresh: object, key: object, duplicate: str
     ) -> None:
-        """Enter what the works of a task declare; see `Cue.task` for the values.
+        """Enter what the work units of a task declare; see `Cue.task` for the values.
 
         Raises:
             ConfigurationError: A value cannot work.
@@ -288,7 +288,7 @@ class Registry:
 
     @staticmethod
     def check_duplicate(value: object) -> str:
-        """Check what is to be done about a second work that would make the same.
+        """Check what is to be done about a second work unit that would make the same.
 
         Raises:
             ConfigurationError: It is neither "join" nor "error".
@@ -308,7 +308,7 @@ class Registry:
         key: object = None,
         force: bool = False,
     ) -> None:
-        """Find out what a new work declares, by its task and its submission.
+        """Find out what a new work unit declares, by its task and its submission.
 
         A callable that raises is the work's fault, not the submitter's: the work will fail by it.
 
@@ -353,7 +353,7 @@ class Registry:
     def _artifacts(
         work: Work, name: str, what: Any, cells: dict[Hashable, list[int]]
     ) -> tuple[Artifact, ...]:
-        """The artifacts of a work, out of what was declared of them."""
+        """The artifacts of a work unit, out of what was declared of them."""
         if type(what) is not tuple:
             try:
                 given = what(work)
@@ -389,7 +389,7 @@ class Registry:
     def leader_for(
         self, work: Work, duplicate: str | None, dependencies: Dependencies | None = None
     ) -> Work | None:
-        """The pending or running work that a new one can join, because it makes the same.
+        """The pending or running work unit that a new one can join, because it makes the same.
 
         Args:
             work: New, with what it declares.
@@ -509,7 +509,7 @@ def _equal(one: Any, other: Any) -> bool:
 def _collision(work: Work, other: Work, same: str, difference: str) -> str:
     state = "running" if other._phase >= RUNNING else "pending"
     hint = (
-        "One artifact has one producer at a time: wait for it, or give this work another output."
+        "One artifact has one producer at a time: wait for it, or give this work unit another output."
         if difference
         else 'Submit it with duplicate="join" to share its outcome.'
     )

@@ -1,7 +1,8 @@
-"""What state works are in and what follows from it. Decisions only: nothing here waits, calls user code or does I/O.
+"""What state work units are in and what follows from it. Nothing here waits, calls user code or does I/O.
 
-Lives here: the transition table, the one setter of a work's phase with every index derived from it, the choice of the
-next work, what was learned about who wakes whom, and which works are overdue. `now` is always an argument.
+Lives here: the transition table, the one setter of a work unit's phase with every index derived from it, the choice
+of the next work unit, what was learned about who wakes whom, and which work units are overdue. `now` is always an
+argument.
 
 Must not know: event loops, threads, callbacks, clocks, loggers.
 """
@@ -55,12 +56,12 @@ _NEXT = (
 )
 """Which phase may follow which. An unlisted pair raises and changes nothing."""
 
-# start() and settle() happen to every work and do what move() does without a call.
+# start() and settle() happen to every work unit and do what move() does without a call.
 _TO_RUNNING = _mask(RUNNING)
 _TO_SETTLED = _mask(SETTLED)
 
 STARVED_AFTER = 60.0
-"""Seconds that works further back may pass one that needs several services and never finds them free at once."""
+"""Seconds that work units further back may pass one that needs several services and never finds them free at once."""
 
 # A learned wake-up that was fruitless this often in a row is forgotten; it will be learned again if it is true.
 _FORGET_AFTER = 256
@@ -71,15 +72,22 @@ _PENDING_PHASES = (NEW, READY, NOT_READY, CHECKING, HELD, JOINED)
 class Core:
     """The state of one cue.
 
-    Attributes: services: By name. tasks: By name. all_tasks: Those and the ones that were defined again since, whose
-        works may still be around. run_queues: One per set of services and kind of handler. history: Every work that
-        is still known. count: How many works are in each phase. totals: How many works ended with each outcome since
-        the start. unsettled: How many works are pending or running. proving: How many of those declare what they
-        make. settlements: How many works have settled, ever. generation: Advances when something settles and whenever
-        the loop has turned: a gate's yes holds for one of them. ordered: Whether a priority callback exists, so that
-        nothing starts before its contenders were asked. settled_causes: Tasks with a settlement that others, by
-        experience, are waiting for. dependencies: Who makes which artifact, and who waits for it. wakeup_queue: Works
-        to be asked soon, because something happened to an artifact they wait for.
+    Attributes:
+        services: By name.
+        tasks: By name.
+        all_tasks: Those and the ones that were defined again since, whose work units may still be around.
+        run_queues: One per set of services and kind of handler.
+        history: Every work unit that is still known.
+        count: How many work units are in each phase.
+        totals: How many work units ended with each outcome since the start.
+        unsettled: How many work units are pending or running.
+        proving: How many of those declare what they make.
+        settlements: How many work units have settled, ever.
+        generation: Advances when something settles and whenever the loop has turned: a yes of a gate holds for one.
+        ordered: Whether a priority callback exists, so that nothing starts before its contenders were asked.
+        settled_causes: Tasks with a settlement that others, by experience, are waiting for.
+        dependencies: Who makes which artifact, and who waits for it.
+        wakeup_queue: Work units to be asked soon, because something happened to an artifact they wait for.
     """
 
     def __init__(
@@ -126,7 +134,7 @@ class Core:
     # --- Description: services and tasks ------------------------------------------------------------------------
 
     def run_queue_for(self, services: tuple[str, ...], is_async: bool) -> RunQueue:
-        """The run queue of works that use these services, made when it is new.
+        """The run queue of work units that use these services, made when it is new.
 
         Args:
             services: Names of registered services.
@@ -149,13 +157,13 @@ class Core:
 
     @property
     def submitted(self) -> int:
-        """How many works were ever submitted."""
+        """How many work units were ever submitted."""
         return self._seq
 
     # --- Phases -------------------------------------------------------------------------------------------------
 
     def move(self, work: Work, phase: int) -> None:
-        """The one setter of a work's phase, besides `start` and `settle`, which are its two ends.
+        """The one setter of a work unit's phase, besides `start` and `settle`, which are its two ends.
 
         Raises:
             InvalidTransition: The table does not allow it; nothing was changed.
@@ -169,11 +177,11 @@ class Core:
         count[phase] += 1
 
     def pending(self) -> int:
-        """How many works are pending."""
+        """How many work units are pending."""
         return sum(self.count[:RUNNING])
 
     def pending_works(self) -> Iterator[Work]:
-        """All pending works, in submission order; not those that have joined one that runs."""
+        """All pending work units, in submission order; not those that have joined one that runs."""
         return (
             work
             for work in self.history
@@ -209,10 +217,10 @@ class Core:
             self._age(work)
 
     def select(self, run_queue: RunQueue, now: float) -> Work | None:
-        """The next work to ask and start, out of this run queue and its contenders; it has left its queue.
+        """The next work unit to ask and start, out of this run queue and its contenders; it has left its queue.
 
         Returns:
-            A work that is NEW or READY and whose limits allow a start at this instant; None if there is none.
+            A work unit that is NEW or READY and whose limits allow a start at this instant; None if there is none.
         """
         if not run_queue.contenders:
             sole_slots = run_queue.sole_slots
@@ -245,7 +253,7 @@ class Core:
         return None if best is None else best.pop(self.ordered)
 
     def _first_among(self, run_queue: RunQueue, now: float) -> RunQueue | None:
-        """Which of a run queue and its contenders has the first work that may start."""
+        """Which of a run queue and its contenders has the first work unit that may start."""
         best: RunQueue | None = None
         first: Work | None = None
         starved: RunQueue | None = None
@@ -273,7 +281,7 @@ class Core:
         return best
 
     def wait(self, work: Work, now: float, reads: tuple[Any, ...] | None = None) -> None:
-        """Put a work that is in hand among those that wait for their inputs.
+        """Put a work unit that is in hand among those that wait for their inputs.
 
         Args:
             work: It was asked, and is not ready.
@@ -294,7 +302,7 @@ class Core:
             work._task.waiting.append(work)
 
     def wait_all(self, works: list[Work], now: float) -> None:
-        """`wait` for many NEW works at once, of which nothing is known."""
+        """`wait` for many NEW work units at once, of which nothing is known."""
         for work in works:
             work._phase = NOT_READY
             work._phase_since = now
@@ -335,7 +343,7 @@ class Core:
         self.dependencies.unsubscribe(work)
 
     def enqueue(self, work: Work, key: float, now: float, *, found: bool = True) -> None:
-        """Put a work that is in hand and whose gate said yes at its place in the order.
+        """Put a work unit that is in hand and whose gate said yes at its place in the order.
 
         Args:
             work: The work.
@@ -386,7 +394,7 @@ class Core:
         return found
 
     def queue_wakeup(self, work: Work) -> None:
-        """Have a work that waits asked soon."""
+        """Have a work unit that waits asked soon."""
         if not work._wakeup_queued:
             work._wakeup_queued = True
             self.wakeup_queue.append(work)
@@ -397,7 +405,7 @@ class Core:
         work._wakeup_queued = True
 
     def next_wakeup(self) -> Work | None:
-        """Take out the next work that is to be asked because of `touch`."""
+        """Take out the next work unit that is to be asked because of `touch`."""
         queue = self.wakeup_queue
         while queue:
             work = queue.popleft()
@@ -407,7 +415,7 @@ class Core:
         return None
 
     def join(self, work: Work, leader: Work, now: float) -> None:
-        """Take in a new work that wants what another is about to make.
+        """Take in a new work unit that wants what another is about to make.
 
         Args:
             work: New, with a declaration.
@@ -425,7 +433,7 @@ class Core:
         theirs.forced |= own.forced
 
     def successor_of(self, leader: Work, now: float) -> Work | None:
-        """Before a work that others have joined is withdrawn: let the first of them take its place.
+        """Before a work unit that others have joined is withdrawn: let the first of them take its place.
 
         With a running handler it takes over the run; else it takes the place in line, unasked.
 
@@ -460,7 +468,7 @@ class Core:
         return None
 
     def start(self, work: Work, now: float, wall: float) -> None:
-        """Let a work that is in hand run: slots and tokens are taken, all in this step."""
+        """Let a work unit that is in hand run: slots and tokens are taken, all in this step."""
         run_queue = work._task.run_queue
         if run_queue.sole_slots is not None:
             run_queue.sole_slots.active += 1
@@ -478,7 +486,7 @@ class Core:
         self.progressed_at = now
 
     def withdraw(self, work: Work) -> None:
-        """Note that a work will be settled out of its queue: it stays in there, dead, until it surfaces."""
+        """Note that a work unit will be settled out of its queue: it stays in there, dead, until it surfaces."""
         if work._phase == NEW:
             work._task.run_queue.discard_new_later()
         elif work._phase == READY:
@@ -499,13 +507,13 @@ class Core:
 
     @staticmethod
     def _part(work: Work) -> None:
-        """A joined work wants it no longer."""
+        """A joined work unit wants it no longer."""
         leader = work._declared.leader if work._declared is not None else None
         if leader is not None and leader._declared is not None and leader._declared.followers:
             leader._declared.followers.pop(work, None)
 
     def settle(self, work: Work, outcome: int, value: Any, now: float, wall: float) -> None:
-        """Settle a work: its last transition.
+        """Settle a work unit: its last transition.
 
         Args:
             work: It is out of its queue, or withdrawn from it.
@@ -549,7 +557,7 @@ class Core:
                 self.dependencies.forget(forgotten)
 
     def _settle_producer(self, work: Work, declared: Declaration, outcome: int) -> None:
-        """A work that declares something has settled."""
+        """A work unit that declares something has settled."""
         self.proving -= bool(declared.outputs)
         if declared.leader is None and declared.successor is None:
             dependencies = self.dependencies
@@ -566,13 +574,13 @@ class Core:
     # --- Who wakes whom -----------------------------------------------------------------------------------------
 
     def learn_wakeup(self, task: Task) -> None:
-        """A waiting work of this task became ready: remember after whose settlement."""
+        """A waiting work unit of this task became ready: remember after whose settlement."""
         self.last_hit = task
         if self.last_settled is not None:
             self.last_settled.learned_dependents[task] = 0
 
     def wakeup_missed(self, cause: Task, task: Task) -> None:
-        """A look at the waiting works of a task, because another one's work settled, found nothing."""
+        """A look at the waiting work units of a task, because another one's work settled, found nothing."""
         fruitless = cause.learned_dependents.get(task, 0) + 1
         if fruitless > _FORGET_AFTER:
             cause.learned_dependents.pop(task, None)
@@ -595,11 +603,11 @@ class Core:
                 line.extend(alive)
 
     def next_timeout(self) -> float:
-        """When the oldest pending work times out, inf if never."""
+        """When the oldest pending work unit times out, inf if never."""
         return self._next_older(self._by_age, self.pending_timeout)
 
     def next_warning(self) -> float:
-        """When the oldest pending work that was not warned about is due for it, inf if never."""
+        """When the oldest pending work unit that was not warned about is due for it, inf if never."""
         return self._next_older(self._by_age_unwarned, self.pending_warn_after)
 
     @staticmethod
@@ -610,18 +618,18 @@ class Core:
         return line[0]._submitted_at + after if line and after is not None else inf
 
     def pop_timed_out(self, now: float) -> Work | None:
-        """One work that has been pending for too long, None if there is none."""
+        """One work unit that has been pending for too long, None if there is none."""
         return self._pop_older(self._by_age, self.pending_timeout, now)
 
     def pop_unwarned(self, now: float) -> Work | None:
-        """One work that has been pending for long enough to be warned about, each once."""
+        """One work unit that has been pending for long enough to be warned about, each once."""
         return self._pop_older(self._by_age_unwarned, self.pending_warn_after, now)
 
     def _pop_older(self, line: deque[Work], after: float | None, now: float) -> Work | None:
         return line.popleft() if self._next_older(line, after) <= now else None
 
     def next_stall(self) -> float:
-        """When the pending works have seen no progress for too long, inf if that cannot be."""
+        """When the pending work units have seen no progress for too long, inf if that cannot be."""
         return (
             self.progressed_at + self.stall_timeout
             if self.stall_timeout is not None and self.pending()

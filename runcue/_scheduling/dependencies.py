@@ -1,10 +1,10 @@
-"""Who makes what, and who looks at what: the two directions in which works are tied together by artifacts.
+"""Who makes what, and who looks at what: the two directions in which work units are tied together by artifacts.
 
 Lives here: by the key of an artifact, the unsettled work that will make it, the last one that failed to, and the
-pending works that wait for it. An artifact has one producer at a time. Works are found by key in one step, so that what
-becomes of an artifact costs as much as there are works that look at it, however many are pending.
+pending work units that wait for it. An artifact has one producer at a time. Work units are found by key in one step,
+so that what becomes of an artifact costs as much as there are work units that look at it, however many are pending.
 
-A work that waits for several others looks at one of them only, and at the next when that has settled: nothing is
+A work unit that waits for several others looks at one of them only, and at the next when that has settled: nothing is
 counted, so nothing can be miscounted when producers come, change or are cancelled.
 
 Must not know: what an artifact is, time, event loops.
@@ -28,14 +28,14 @@ class Dependencies:
     """The index of one cue.
 
     Attributes:
-        producer_of: The pending or running work that makes an artifact, by its key.
-        keyed: The pending or running work that goes by a key of the user's, by that.
-        failed: The last work that was to make an artifact and did not, as long as it is known.
-        remade: Works that have made artifacts anew that were there before, and that nobody has looked into yet.
-        subscribers: Who waits for an artifact: a work, or several as the keys of a dict.
-        subscribed: How many works wait for artifacts that they were seen to read.
-        subscriptions: How often a work has begun to wait for artifacts.
-        newcomers: The last works that have, until somebody looks into them.
+        producer_of: The pending or running work unit that makes an artifact, by its key.
+        keyed: The pending or running work unit that goes by a key of the user's, by that.
+        failed: The last work unit that was to make an artifact and did not, as long as it is known.
+        remade: Work units that have made artifacts anew that were there before, and that nobody has looked into yet.
+        subscribers: Who waits for an artifact: a work unit, or several as the keys of a dict.
+        subscribed: How many work units wait for artifacts that they were seen to read.
+        subscriptions: How often a work unit has begun to wait for artifacts.
+        newcomers: The last work units that have, until somebody looks into them.
     """
 
     __slots__ = (
@@ -62,7 +62,7 @@ class Dependencies:
     # --- Producers -------------------------------------------------------------------------------------------------
 
     def enter(self, work: Work, declared: Declaration) -> None:
-        """A work that declares something was submitted, or took over from another."""
+        """A work unit that declares something was submitted, or took over from another."""
         producer_of = self.producer_of
         for artifact in declared.outputs:
             producer_of[artifact._key] = work
@@ -93,7 +93,7 @@ class Dependencies:
             self.remade.append(work)
 
     def forget(self, work: Work) -> None:
-        """A work that failed is no longer known to its cue."""
+        """A work unit that failed is no longer known to its cue."""
         for artifact in work.outputs:
             if self.failed.get(artifact._key) is work:
                 del self.failed[artifact._key]
@@ -101,7 +101,7 @@ class Dependencies:
     # --- Lookers ------------------------------------------------------------------------------------------------
 
     def subscribe(self, work: Work, artifacts: tuple[Any, ...]) -> None:
-        """Let a work wait for artifacts."""
+        """Let a work unit wait for artifacts."""
         work._awaited = artifacts
         self.subscriptions += 1
         self.newcomers.append(work)

@@ -1,8 +1,8 @@
-"""All works a cue still knows: every unsettled one, and the last `keep` settled ones.
+"""All work units a cue still knows: every unsettled one, and the last `keep` settled ones.
 
 Lives here: look-up by id and the bound on memory.
 
-Must not know: why a work settled.
+Must not know: why a work unit settled.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["History"]
 
 
 class History:
-    """Works by id, in submission order, bounded.
+    """Work units by id, in submission order, bounded.
 
     Attributes:
         works: All that are known.

@@ -1,8 +1,8 @@
-"""A priority order that costs nothing while works arrive in order.
+"""A priority order that costs nothing while work units arrive in order.
 
-Lives here: the order of works whose gate said yes.
+Lives here: the order of work units whose gate said yes.
 
-Must not know: gates, time, services. It is told when a work changes its place.
+Must not know: gates, time, services. It is told when a work unit changes its place.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ __all__ = ["PriorityQueue"]
 
 
 class PriorityQueue:
-    """Works by (key, submission number), lowest first.
+    """Work units by (key, submission number), lowest first.
 
-    Works nearly always arrive in order, so most of them go through a deque at no cost; only those that come late (they
-    had to wait for their inputs, or are more urgent) pay for a heap. Works leave it lazily: one that is no longer READY
-    is dropped when it is met, and counted as dead so that dead ones never outnumber the living.
+    Work units nearly always arrive in order, so most of them go through a deque at no cost; only those that come late
+    (they had to wait for their inputs, or are more urgent) pay for a heap. Work units leave it lazily: one that is no
+    longer READY is dropped when it is met, and counted as dead so that dead ones never outnumber the living.
     """
 
     __slots__ = ("_heap", "_line", "tombstones")
@@ -38,7 +38,7 @@ class PriorityQueue:
         return bool(self._line or self._heap)
 
     def push(self, work: Work) -> None:
-        """Add a work at its place."""
+        """Add a work unit at its place."""
         line = self._line
         if line:
             last = line[-1]
@@ -50,7 +50,7 @@ class PriorityQueue:
         line.append(work)
 
     def peek(self) -> Work | None:
-        """The first work that is still READY, None if there is none."""
+        """The first work unit that is still READY, None if there is none."""
         line = self._line
         heap = self._heap
         while line and line[0]._phase != READY:
@@ -82,8 +82,8 @@ class PriorityQueue:
         """Note that one work in here has left its place in another way (it was cancelled, or timed out)."""
         self.tombstones += 1
         if self.tombstones > 64 and self.tombstones * 2 > len(self._line) + len(self._heap):
-            # A work that left and came back has two places. Kept twice, one of them would be dead in the end without
-            # having been counted, and a backlog remain where there is none.
+            # A work unit that left and came back has two places. Kept twice, one of them would be dead in the end
+            # without having been counted, and a backlog remain where there is none.
             line = dict.fromkeys(work for work in self._line if work._phase == READY)
             heap = {
                 entry[2]: entry for entry in self._heap if entry[2]._phase == READY and entry[2] not in line

@@ -1,18 +1,18 @@
-"""When waiting works are asked again, and which ones: rule by rule, within a budget.
+"""When waiting work units are asked again, and which ones: rule by rule, within a budget.
 
-Lives here: three kinds of looks at works whose is_ready said no.
+Lives here: three kinds of looks at work units whose is_ready said no.
 
-- A settlement of a task that made such works ready before: one fruitless question per settlement, hits are free. The
-  experience is kept per pair of tasks by the core; a handful of waiting works is asked whole.
+- A settlement of a task that made such work units ready before: one fruitless question per settlement, hits are free.
+  The experience is kept per pair of tasks by the core; a handful of waiting work units is asked whole.
 - A settlement when nothing else runs: on until something is ready, or everything has been asked. Tasks take turns in
   doubling portions, the one that last became ready first: in a layered graph the next layer is found with one question
   per task.
 - A full pass, as the safety net for changes from outside, as often as 5 % of the time allows.
 
-A look at a task continues where the last one stopped: its waiting works rotate.
+A look at a task continues where the last one stopped: its waiting work units rotate.
 
-Works that wait for artifacts they were seen to read are called when those change (that is `_core.touch`). They take
-part in idle looks, because a change may go unnoticed, but in the safety net only now and then.
+Work units that wait for artifacts they were seen to read are called when those change (that is `_core.touch`). They
+take part in idle looks, because a change may go unnoticed, but in the safety net only now and then.
 
 Must not know: event loops, timers, what a gate is. It is called with a time limit and says whether it got through.
 """
@@ -30,10 +30,10 @@ from runcue._scheduling.run_queue import RunQueue
 __all__ = ["ASKED", "HIT", "LATER", "MISS", "RECHECK_AFTER", "SUBSCRIBERS_AFTER", "Rechecker"]
 
 RECHECK_AFTER: Final = 0.05
-"""A change from outside is noticed within this time, while few works wait."""
+"""A change from outside is noticed within this time, while few work units wait."""
 
 SUBSCRIBERS_AFTER: Final = 2.0
-"""The same for works that wait for an artifact: nearly always they are told."""
+"""The same for work units that wait for an artifact: nearly always they are told."""
 
 HIT: Final = 1
 MISS: Final = 0
@@ -43,18 +43,18 @@ ASKED: Final = 2
 # What a question costs at least, in seconds: an estimate for the time before the first pass has been measured.
 _QUESTION: Final = 5e-7
 
-# So few waiting works are all asked, whatever the odds.
+# So few waiting work units are all asked, whatever the odds.
 _HANDFUL = 8
 # After the first hit of an idle look, this many fruitless questions more, to find company for the one that will run.
 _COMPANY = 32
 
 
 class Rechecker:
-    """Decides which waiting works are asked, and asks them through `judge`.
+    """Decides which waiting work units are asked, and asks them through `judge`.
 
     Args:
         core: The state.
-        judge: Asks the gate of a waiting work that has been taken out of its line, and puts it where it belongs.
+        judge: Asks the gate of a waiting work unit that has been taken out of its line, and puts it where it belongs.
             Returns whether it is ready or skipped (HIT), stays (MISS), is being asked by an async gate (ASKED), or
             cannot be asked now because such a gate needs a free slot (LATER). MISS has put it back at the end of its
             line, LATER at the front.
@@ -79,9 +79,9 @@ class Rechecker:
         self.last_cost = 0.0
         self.nudges = 0
         self.passes = 0
-        """The number of the current or last pass: a work that is asked in any way is marked with it."""
+        """The number of the current or last pass: a work unit that is asked in any way is marked with it."""
         self.asking = 0
-        """Async gates of waiting works that have been asked and have not answered yet."""
+        """Async gates of waiting work units that have been asked and have not answered yet."""
 
     # --- What others want ---------------------------------------------------------------------------------------
 
@@ -116,7 +116,7 @@ class Rechecker:
             self._pass.full = False
 
     def nothing_waits(self) -> None:
-        """What was begun or wanted is moot: works that wait later are asked by then."""
+        """What was begun or wanted is moot: work units that wait later are asked by then."""
         if not self.asking:
             self._pass = None
             self._full_wanted = self._all_wanted = self._recheck_wanted = self._stuck = False
@@ -152,7 +152,7 @@ class Rechecker:
     # --- After a settlement -------------------------------------------------------------------------------------
 
     def follow_settlements(self, until: float) -> bool:
-        """Look at works that are known to wait for what has settled.
+        """Look at work units that are known to wait for what has settled.
 
         Args:
             until: Stop at this instant.
@@ -268,7 +268,7 @@ class Rechecker:
         return idle and current.began_at != self._core.settlements
 
     def answered(self, hit: bool) -> None:
-        """An async gate of a waiting work has answered."""
+        """An async gate of a waiting work unit has answered."""
         self.asking -= 1
         if hit and self._pass is not None:
             self._pass.hits += 1
@@ -290,7 +290,7 @@ class Rechecker:
 
 
 class _SubscriberLine:
-    """The works that wait for artifacts, as a line that is walked through once."""
+    """The work units that wait for artifacts, as a line that is walked through once."""
 
     def __init__(self, subscribers: list[Work | dict[Work, None]], number: int) -> None:
         self._groups = iter(subscribers)
@@ -321,9 +321,9 @@ class _SubscriberLine:
 class RecheckPass:
     """One asking of everything that waits, resumable.
 
-    Lines move while a pass is under way: other looks turn them, async gates put works back long after they were asked.
-    So a pass does not count. Each work is marked with the pass in which it was asked, by whatever look; what is asked
-    goes to the end of its line, and a task is through when the work at the front bears the mark.
+    Lines move while a pass is under way: other looks turn them, async gates put work units back long after they were
+    asked. So a pass does not count. Each work unit is marked with the pass in which it was asked, by whatever look;
+    what is asked goes to the end of its line, and a task is through when the work at the front bears the mark.
     """
 
     MORE: Final = 1

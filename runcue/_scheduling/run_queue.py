@@ -1,9 +1,9 @@
-"""The pending set: in which order works are taken, and who competes for the same services.
+"""The pending set: in which order work units are taken, and who competes for the same services.
 
-Lives here: `Ordered`, a priority order that costs nothing while works arrive in order, and `RunQueue`, the works that
-need the same set of services.
+Lives here: `Ordered`, a priority order that costs nothing while work units arrive in order, and `RunQueue`, the work
+units that need the same set of services.
 
-Must not know: gates, time, event loops. It is told when a work changes its place.
+Must not know: gates, time, event loops. It is told when a work unit changes its place.
 """
 
 from __future__ import annotations
@@ -20,19 +20,20 @@ __all__ = ["RunQueue"]
 
 
 class RunQueue:
-    """Works that need exactly these services, and run in the same kind of place.
+    """Work units that need exactly these services, and run in the same kind of place.
 
     Attributes:
         services: Taken all or none.
-        is_async: Whether its works run in the event loop.
+        is_async: Whether its work units run in the event loop.
         contenders: Other run queues that share a service with this one; order is kept among all of them.
-        fresh: Works that nobody has asked about yet, in submission order. Entries that are no longer NEW are skipped.
-        ready: Works whose gate said yes.
-        starting: Workers on their way that have not taken a work yet, in the order in which they will come.
+        fresh: Work units that nobody has asked about yet, in submission order. Entries that are no longer NEW are
+            skipped.
+        ready: Work units whose gate said yes.
+        starting: Workers on their way that have not taken a work unit yet, in the order in which they will come.
         asking: Async gates that are being awaited.
         timed: Whether starts have to be stamped.
-        unasked: Works that were put into `ready` without having been asked again, as long as there is room. Entries
-            that are no longer READY are skipped.
+        unasked: Work units that were put into `ready` without having been asked again, as long as there is room.
+            Entries that are no longer READY are skipped.
         held_for: The run queue whose work has waited for too long; this one leaves it the slots that they share.
     """
 
@@ -78,14 +79,14 @@ class RunQueue:
         """Whether its services allow one more start at this instant."""
         if self.sole_slots is not None:
             return self.sole_slots.active < self.sole_slots.concurrent
-        # A plain loop: this is asked several times for each work, and a generator would cost more than the answer.
+        # A plain loop: this is asked several times for each work unit, and a generator would cost more than the answer.
         for service in self.services:
             if service.active >= service.concurrent or not service.has_token(now):
                 return False
         return True
 
     def lacks_slots_only(self, head: Work, now: float) -> bool:
-        """Whether its first work is ready, needs several services, and not all of them have a slot free at once."""
+        """Whether its first work unit is ready, needs several services, and not all of them have a free slot."""
         several = len(self.services) > 1
         asked = head._phase == READY or not head._task.gated
         return several and asked and all(service.has_token(now) for service in self.services)
@@ -101,10 +102,10 @@ class RunQueue:
         return free
 
     def peek(self, ordered: bool) -> Work | None:
-        """The first work that may be taken, left where it is.
+        """The first work unit that may be taken, left where it is.
 
         Args:
-            ordered: Take only works that were asked already, because their priority is not known before.
+            ordered: Take only work units that were asked already, because their priority is not known before.
         """
         ready = self.ready.peek()
         if ordered:
@@ -131,12 +132,12 @@ class RunQueue:
         return work
 
     def backlog(self, ordered: bool = False) -> int:
-        """How many works could be taken if there was room; with `ordered`, of those that were asked."""
+        """How many work units could be taken if there was room; with `ordered`, of those that were asked."""
         ready = len(self.ready)
         return ready if ordered else len(self.new) - self.new_tombstones + ready
 
     def wants_worker(self, ordered: bool) -> bool:
-        """Whether there are more works, and more free slots for them, than workers are on their way."""
+        """Whether there are more work units, and more free slots for them, than workers are on their way."""
         starving = self.held_for
         if starving is not None:
             if starving.free_slots() <= 0 and starving.backlog(ordered):
@@ -154,7 +155,7 @@ class RunQueue:
         return self.backlog(ordered) > starting
 
     def note_unasked(self, work: Work) -> None:
-        """Remember that a work was put into `ready` without having been asked again."""
+        """Remember that a work unit was put into `ready` without having been asked again."""
         unasked = self.unasked
         while unasked and unasked[0]._phase != READY:
             unasked.popleft()

@@ -1,10 +1,10 @@
 """Where sync handlers run: daemon threads of runcue's own.
 
 Lives here: `ThreadExecutor`. Never the loop's default executor: that one is shared with name look-ups and file reads
-and stops at cpu + 4 threads (cpython#112169). Threads are made when more works are in flight than there are threads;
-how many may be in flight is decided by the core's slots, so nothing queues up here.
+and stops at cpu + 4 threads (cpython#112169). Threads are made when more work units are in flight than there are
+threads; how many may be in flight is decided by the core's slots, so nothing queues up here.
 
-Works go in through a SimpleQueue and come back through a deque; however many come back, one wake-up of the loop is
+Work units go in through a SimpleQueue and come back through a deque; however many come back, one wake-up of the loop is
 outstanding. An idle thread waits in the queue and costs nothing.
 
 Must not know: limits, order, states.
@@ -133,5 +133,5 @@ def _serve(channel: _Channel, clock: Clock) -> None:
             outcome = error
             succeeded = False
         report(work, succeeded, outcome, entered, monotonic())
-        # An idle thread must not keep the last work and its result alive.
+        # An idle thread must not keep the last work unit and its result alive.
         del item, work, handler, context, outcome

@@ -1,4 +1,4 @@
-"""What became of works, written down as it is heard.
+"""What became of work units, written down as it is heard.
 
 Lives here: `Recorder` and `Heard`. Must not know: more of a cue than its listeners.
 """
@@ -51,11 +51,11 @@ class Recorder:
         self.events.append(Heard(event, work, asyncio.get_running_loop().time(), value))
 
     def of(self, work_id: str) -> list[str]:
-        """The names of the events of one work, in order."""
+        """The names of the events of one work unit, in order."""
         return [heard.event for heard in self.events if heard.work.id == work_id]
 
     def times(self, event: str) -> list[float]:
-        """When an event was heard, for all works."""
+        """When an event was heard, for all work units."""
         return [heard.time for heard in self.events if heard.event == event]
 
     def counts(self) -> Mapping[str, int]:

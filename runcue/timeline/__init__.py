@@ -4,8 +4,8 @@ What lives here: `Timeline`, a listener that turns the events of a cue into bars
 to an SVG document. The drawing knows neither the cue nor the clock, so whoever can name bars (a simulator, a log that
 is read back) gets the same picture.
 
-What it does not know: why a work waited, what a handler did, how the scheduler is built. It uses public names only and
-nothing outside the standard library.
+What it does not know: why a work unit waited, what a handler did, how the scheduler is built. It uses public names
+only and nothing outside the standard library.
 """
 
 from runcue.timeline._bars import Bar, Outcome

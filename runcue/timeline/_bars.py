@@ -20,10 +20,10 @@ NO_SERVICE = "no service"
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One work on the timeline.
+    """One work unit on the timeline.
 
-    A work that never ran (it was skipped, or cancelled while pending) has `start` equal to `end`, the instant at which
-    it was settled, and is drawn as a mark beside the bars.
+    A work unit that never ran (it was skipped, or cancelled while pending) has `start` equal to `end`, the instant at
+    which it was settled, and is drawn as a mark beside the bars.
 
     Args:
         work_id: Shown in the tooltip.
@@ -61,8 +61,8 @@ class Group:
     Attributes:
         name: The service.
         lanes: Its rows, each with bars that do not overlap.
-        marks: The works that never ran.
-        busy: Seconds during which at least one work held the service.
+        marks: The work units that never ran.
+        busy: Seconds during which at least one work unit held the service.
     """
 
     name: str
@@ -72,7 +72,7 @@ class Group:
 
 
 def grouped(ordered: Sequence[Bar]) -> list[Group]:
-    """Services in the order of their first work, which puts a pipeline's stages from top to bottom."""
+    """Services in the order of their first work unit, which puts a pipeline's stages from top to bottom."""
     members: dict[str, list[Bar]] = {}
     for bar in ordered:
         for service in bar.services or (NO_SERVICE,):
@@ -85,7 +85,7 @@ def grouped(ordered: Sequence[Bar]) -> list[Group]:
 
 
 def packed(ordered: Iterable[Bar]) -> list[list[Bar]]:
-    """Put each bar into the first row that is free when it starts; this needs no more rows than works ran at once."""
+    """Put each bar into the first row that is free when it starts: no more rows than work units ran at once."""
     lanes: list[list[Bar]] = []
     busy: list[tuple[float, int]] = []
     free: list[int] = []

@@ -65,7 +65,7 @@ _DEFINITIONS = """<defs>
 
 
 def draw(bars: Iterable[Bar], *, title: str = "Timeline") -> str:
-    """Draw bars as an SVG document: a row group per service, as many rows in it as works ran at once.
+    """Draw bars as an SVG document: a row group per service, as many rows in it as work units ran at once.
 
     The same bars always give the same text.
 
@@ -152,7 +152,7 @@ class _Picture:
         room = int((x - _MARGIN) / _width("x", 21))
         self._write(_shortened(self._title, room), _MARGIN, 46, "title")
         counts = Counter(bar.outcome for bar in self._bars)
-        works = f"{len(self._bars):,} work{'' if len(self._bars) == 1 else 's'}"
+        works = f"{len(self._bars):,} work unit{'' if len(self._bars) == 1 else 's'}"
         listed = [f"{counts[outcome]:,} {outcome}" for outcome in _OUTCOMES if counts[outcome]]
         self._write(_SEPARATOR.join([works, *listed]), _MARGIN, 67, "counts")
         self._y = 67
@@ -245,7 +245,7 @@ class _Picture:
                 self._write(f"\N{MULTIPLICATION SIGN}{len(members):,}", x + 9, y + 4)
 
     def _load(self) -> None:
-        """The strip under the rows: how many works ran at once, over all services."""
+        """The strip under the rows: how many work units ran at once, over all services."""
         steps = load([bar for bar in self._bars if bar.ran])
         if not steps:
             return
@@ -327,7 +327,7 @@ def _block(
 
 
 def _mark(x: float, y: float, outcome: str, tooltip: str = "") -> str:
-    """A work that never ran: a ring when it was skipped, a cross when it was given up."""
+    """A work unit that never ran: a ring when it was skipped, a cross when it was given up."""
     title = f"<title>{_text(tooltip)}</title>" if tooltip else ""
     if outcome == "skipped":
         return f'<circle class="skipped" cx="{_number(x)}" cy="{_number(y)}" r="4">{title}</circle>'

@@ -31,9 +31,9 @@ class Timeline:
 
     Args:
         cue: The cue to listen to.
-        label: Gives the few characters written inside a work's bar.
-        keep: How many settled works are remembered; beyond it the oldest are forgotten, so that a cue which runs for
-            weeks shows its latest stretch and memory stays bounded.
+        label: Gives the few characters written inside a work unit's bar.
+        keep: How many settled work units are remembered; beyond it the oldest are forgotten, so that a cue which runs
+            for weeks shows its latest stretch and memory stays bounded.
     """
 
     def __init__(self, cue: Cue, *, label: Callable[[Work], str] | None = None, keep: int = 50_000) -> None:
@@ -49,7 +49,7 @@ class Timeline:
 
     @property
     def bars(self) -> list[Bar]:
-        """The settled works in the order in which they settled, then those running now, drawn up to this instant."""
+        """The settled work units in the order of their ends, then those running now, drawn up to this instant."""
         now = time.time()
         return [*self._settled, *(self._bar(work, "running", now) for work in self._running.values())]
 

@@ -267,7 +267,7 @@ def test_one_ctrl_c_finishes_what_runs_cancels_what_is_pending_and_raises_keyboa
         code = program.end()
         said = "\n".join(program.lines)
         assert code in INTERRUPTED, said
-        assert "finishing 2 running works. Ctrl-C again cancels them." in said
+        assert "finishing 2 running work units. Ctrl-C again cancels them." in said
         assert "states: async completed, pending cancelled, sync completed" in said
         assert "run returned" not in said
         assert "start pending" not in said

@@ -1,4 +1,4 @@
-"""OutputTransaction of files by processes that are killed with SIGKILL, at any instant: no clean-up code of theirs runs."""
+"""Publication of files by processes that are killed with SIGKILL, at any instant: no clean-up code of theirs runs."""
 
 import random
 import signal

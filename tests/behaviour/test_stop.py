@@ -421,7 +421,7 @@ def test_what_cannot_run_is_cancelled_counted_listed_and_logged_as_one_warning(
     run(main)
     [warning] = told(caplog, "")
     assert warning.levelno == logging.WARNING
-    assert "cancelled 8 works" in warning.getMessage()
+    assert "cancelled 8 work units" in warning.getMessage()
     assert "page 0 is missing" in warning.getMessage()
     assert "and 5 more" in warning.getMessage()
 
@@ -670,7 +670,7 @@ def test_after_5_seconds_of_waiting_for_a_rate_it_says_for_what_and_until_when(
         await asyncio.sleep(4.5)
         assert told(caplog, "") == []
         await asyncio.sleep(1)
-        [warning] = told(caplog, "1 work waits for api: 1/min")
+        [warning] = told(caplog, "1 work unit waits for api: 1/min")
         assert "53.5 s" in warning.getMessage() or "54.0 s" in warning.getMessage()
         await ending
         await cue.stop()
@@ -913,7 +913,7 @@ def test_stop_of_a_cue_that_was_never_started_but_holds_work_raises() -> None:
         cue = runcue.Cue()
         cue.task("t")(nothing)
         handle = await cue.submit("t")
-        with pytest.raises(runcue.UsageError, match="never started but holds 1 work"):
+        with pytest.raises(runcue.UsageError, match="never started but holds 1 work unit"):
             await cue.stop()
         cue.start()
         await handle.result()

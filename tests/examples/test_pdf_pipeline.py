@@ -133,7 +133,7 @@ def test_the_handbook_becomes_texts_a_summary_and_a_timeline_and_then_all_is_ski
 
     drawing = ET.parse(out / "timeline.svg").getroot()  # noqa: S314 - the program wrote it a moment ago
     words = {element.text for element in drawing.iter("{http://www.w3.org/2000/svg}text")}
-    assert {"pdfium", "summarizer", "40 works \N{MIDDLE DOT} 40 completed"} <= words
+    assert {"pdfium", "summarizer", "40 work units \N{MIDDLE DOT} 40 completed"} <= words
 
     before = seen(tmp_path)
     second = run(*LAYER, cwd=tmp_path)

@@ -293,7 +293,7 @@ def test_what_goes_beyond_the_limit_is_counted() -> None:
     assert len(Drawn(texts[0]).nodes) == 180
     drawn = Drawn(cue.graph("works", limit=20))
     assert len(drawn.nodes) <= 21
-    assert list(drawn.nodes.values())[-1] == (["left out:", "54 works", "108 artifacts"], "note")
+    assert list(drawn.nodes.values())[-1] == (["left out:", "54 work units", "108 artifacts"], "note")
     assert (
         ["extract w2", "page=1", "failed"],
         "failed",

@@ -163,7 +163,7 @@ def test_a_work_cancelled_before_it_started_is_a_mark_of_its_own_kind() -> None:
 def test_the_header_counts_and_names_the_makespan() -> None:
     svg = draw([bar(10, 12), bar(11, 14), bar(12, 12, outcome="skipped")], title="My run")
     assert {"My run", "4.00 s", "1.2", "2"} <= set(words(svg))
-    assert "3 works \N{MIDDLE DOT} 2 completed \N{MIDDLE DOT} 1 skipped" in words(svg)
+    assert "3 work units \N{MIDDLE DOT} 2 completed \N{MIDDLE DOT} 1 skipped" in words(svg)
 
 
 def test_each_service_says_what_share_of_the_time_it_was_busy() -> None:
