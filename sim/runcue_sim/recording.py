@@ -1,7 +1,7 @@
 """What a real run took, kept for rehearsals: `Recording` writes it down, `load` reads it.
 
-Lives here: the two, and the form of the file. It holds durations and counts by task and nothing of what the works were
-about: params may be secret.
+Lives here: the two, and the form of the file. It holds durations and counts by task and nothing of what the work units
+were about: params may be secret.
 
 A duration is what the model has to stand in for: how long a work kept its slots, from the moment it was handed over to
 the moment its slots were free again. That is more than the handler alone takes, by the start of a thread, the
@@ -45,7 +45,7 @@ _VERSION: Final = 1
 
 @dataclass
 class RecordedTask:
-    """What became of the works of one task.
+    """What became of the work units of one task.
 
     Attributes:
         durations: Seconds for which each work ran, in the order of their submission; None for one that did not run to
@@ -70,7 +70,7 @@ class RecordedRun:
     tasks: dict[str, RecordedTask]
 
     def latencies(self) -> dict[str, Latency]:
-        """How long the works of each task took and which failed, for tasks of which one ran.
+        """How long the work units of each task took and which failed, for tasks of which one ran.
 
         A work that did not run is taken to last as long as the others usually did.
         """
@@ -94,7 +94,7 @@ class Recording:
     def __init__(self, cue: runcue.Cue) -> None:
         self._began = self._ended = 0.0
         self._submitted = 0
-        # What is known of works that have not settled yet.
+        # What is known of work units that have not settled yet.
         self._places: dict[str, int] = {}
         self._started: dict[str, float] = {}
         self._tasks = {task.name: RecordedTask() for task in cue.tasks()}

@@ -493,7 +493,7 @@ def test_a_long_log_is_cut_to_what_matters(monkeypatch: pytest.MonkeyPatch) -> N
     concerned = {name for work in outcome.violation.works for name in itertools.chain(*outcome.ties[work])}
     others = {work for work, ties in outcome.ties.items() if not concerned & set(itertools.chain(*ties))}
     assert {entry.at for entry in shown if entry.work_id in others} <= {shown[-1].at}
-    assert Found(0, outcome).text().endswith("entries about other works left out)")
+    assert Found(0, outcome).text().endswith("entries about other work units left out)")
 
 
 # --- Guards -----------------------------------------------------------------------------------------------------------

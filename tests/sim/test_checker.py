@@ -179,7 +179,7 @@ BROKEN: dict[str, tuple[str, list[Step]]] = {
         [A_IS_READ, A_IS_MADE, *submitted("read a"), ("skipped", 0.0, "1")],
     ),
     "a skip after the start": ("once", [*submitted("make a"), ("started", 0.0, "1"), ("skipped", 0.1, "1")]),
-    "one id for two works": ("once", [*submitted("make a"), *submitted("make b")]),
+    "one id for two work units": ("once", [*submitted("make a"), *submitted("make b")]),
     "a start of nobody knows what": ("once", [("started", 0.0, "1")]),
     "a work that never ends": ("once", [*submitted("make a"), ("started", 0.0, "1"), ("end", 1.0)]),
     "a wrong summary": (
@@ -503,7 +503,7 @@ def test_each_promise_that_a_history_can_break_has_one_that_does() -> None:
     assert {invariant for invariant, _ in BROKEN.values()} == set(INVARIANTS) - {"ends", "sound"}
 
 
-def test_a_violation_says_what_happened_to_which_works_and_artifacts() -> None:
+def test_a_violation_says_what_happened_to_which_work_units_and_artifacts() -> None:
     story = Story()
     story.found([*submitted("read a"), ("started", 0.25, "1")])
     violation = story.checker.violation

@@ -48,20 +48,20 @@ def events(text: str) -> list[tuple[str, str, str]]:
 # --- The examples, as written ---------------------------------------------------------------------------------------
 
 
-def test_single_queue_runs_a_hundred_works() -> None:
+def test_single_queue_runs_a_hundred_work_units() -> None:
     done = sim("--scenario", "single_queue", "--count", "100")
     assert done.returncode == 0
-    assert "100 completed of 100 works" in done.stdout
+    assert "100 completed of 100 work units" in done.stdout
     assert done.stderr == ""
 
 
-def test_a_pipeline_of_fifty_is_a_hundred_and_fifty_works_and_failures_asked_for_are_no_error() -> None:
+def test_a_pipeline_of_fifty_is_a_hundred_and_fifty_work_units_and_failures_asked_for_are_no_error() -> None:
     done = sim(
         "--scenario", "pipeline", "--count", "50", "--latency", "200", "--error-rate", "0.1", "--seed", "4"
     )
     assert done.returncode == 0
     head = re.search(
-        r"(\d+) completed, (\d+) failed \(all asked for\), (\d+) blocked of 150 works", done.stdout
+        r"(\d+) completed, (\d+) failed \(all asked for\), (\d+) blocked of 150 work units", done.stdout
     )
     assert head is not None
     completed, failed, blocked = map(int, head.groups())
@@ -133,7 +133,7 @@ def test_equal_seeds_give_equal_logs_in_other_processes() -> None:
 
 
 @pytest.mark.parametrize("scenario", list(SCENARIOS))
-def test_both_clocks_settle_the_same_works_with_the_same_outcomes(
+def test_both_clocks_settle_the_same_work_units_with_the_same_outcomes(
     scenario: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     outcomes = []
@@ -197,7 +197,7 @@ def test_jitter_spreads_latencies(capsys: pytest.CaptureFixture[str]) -> None:
     assert 0.13 <= found["tasks"][0]["p95"] <= 0.15
 
 
-def test_works_can_be_submitted_one_after_the_other(capsys: pytest.CaptureFixture[str]) -> None:
+def test_work_units_can_be_submitted_one_after_the_other(capsys: pytest.CaptureFixture[str]) -> None:
     found = report(capsys, "-n", "21", "-s", "2", "-j", "0")
     assert found["makespan"] == pytest.approx(10.1)
     assert found["binds"][0]["kind"] == "submission"
@@ -347,7 +347,7 @@ def test_ctrl_c_prints_the_summary_and_ends_with_130() -> None:
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=20)
     assert process.returncode == 130
-    assert re.search(r"\d+ completed.* of 500 works", out)
+    assert re.search(r"\d+ completed.* of 500 work units", out)
     assert re.search(r"Interrupted after \d\.\d\d s, \d+ unfinished", out)
     assert err == ""
 

@@ -23,7 +23,7 @@ CALLS = {"task": "call", "services": ("api",)}
 # --- The rate ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_full_bucket_lets_works_start_at_once() -> None:
+def test_a_full_bucket_lets_work_units_start_at_once() -> None:
     limit = Limit("api", count=60, period=60.0, tokens=60)
     assert last_start(limit, 60) == 0.0
     assert last_start(limit, 61) == 60.0
@@ -88,14 +88,14 @@ def test_a_bucket_that_does_not_tell_its_rate_is_judged_by_its_pace() -> None:
 # --- Slots ------------------------------------------------------------------------------------------------------------
 
 
-def test_without_a_rate_it_comes_from_what_finished_works_took() -> None:
+def test_without_a_rate_it_comes_from_what_finished_work_units_took() -> None:
     left = Left(**CALLS, queued=95, running=[1.0] * 5, took=[2.0] * 40, finished=40)
     eta = estimate([left], limits(API))
     assert eta.source == "from 40 finished calls of api"
     assert eta.seconds == pytest.approx((95 * 2.0 + 5 * 1.0 - 5 * 2.0) / 5 + 2.0)
 
 
-def test_works_that_all_have_a_slot_end_with_the_longest() -> None:
+def test_work_units_that_all_have_a_slot_end_with_the_longest() -> None:
     took = [1.0, 2.0, 3.0, 4.0]
     assert estimate([Left(**CALLS, running=[0.5, 3.5], took=took)], limits(API)).seconds == pytest.approx(2.0)
     assert estimate([Left(**CALLS, queued=2, took=took)], limits(API)).seconds == pytest.approx(3.0)
@@ -106,7 +106,7 @@ def test_tasks_without_a_service_run_all_at_once() -> None:
     assert eta == Eta(pytest.approx(2.0), "from 2 finished calls")
 
 
-def test_works_that_took_no_time_because_they_were_up_to_date_do_not_count() -> None:
+def test_work_units_that_took_no_time_because_they_were_up_to_date_do_not_count() -> None:
     """900 of 1000 were skipped in the first second: elapsed by done would say a tenth of a second."""
     left = Left(**CALLS, queued=95, running=[0.5] * 5, took=[10.0] * 4, finished=4)
     seconds = estimate([left], limits(API)).seconds
@@ -145,7 +145,7 @@ def test_a_large_part_that_is_known_is_the_least() -> None:
     assert estimate([known, unknown], limits(API)).at_least
 
 
-def test_works_that_handlers_will_submit_make_it_an_at_least() -> None:
+def test_work_units_that_handlers_will_submit_make_it_an_at_least() -> None:
     eta = estimate([Left(**CALLS, queued=5, took=[1.0], finished=1)], limits(API), more=True)
     assert eta == Eta(1.0, "from 1 finished call of api", at_least=True)
 

@@ -28,7 +28,7 @@ LINES = {name: getattr(module, name) for module, name in ((os, "stat"), (os, "sc
 
 
 def ask_all(cue: runcue.Cue, works: int = 3, task: str = "ask") -> OutsideReads:
-    """Rehearse a few works of a cue, watched."""
+    """Rehearse a few work units of a cue, watched."""
     rehearse(cue, lambda work: 1.0)
 
     async def main() -> None:
@@ -36,9 +36,9 @@ def ask_all(cue: runcue.Cue, works: int = 3, task: str = "ask") -> OutsideReads:
             for number in range(works):
                 await cue.submit(task, params={"number": number})
 
-    with OutsideReads(cue) as looks:
+    with OutsideReads(cue) as outside:
         run(main)
-    return looks
+    return outside
 
 
 def gated(gate: Callable[[runcue.Work], Any], question: str = "is_ready") -> runcue.Cue:
@@ -105,14 +105,14 @@ def test_what_was_looked_at_first_is_the_example(tmp_path: Path) -> None:
     def is_ready(work: runcue.Work) -> bool:
         return not (tmp_path / f"{work.params['number']}.txt").exists()
 
-    [look] = ask_all(gated(is_ready)).found
-    assert look.example == str(tmp_path / "0.txt")
-    assert look.line == (
-        f"{look.callback} asks the disk itself (Path.exists({tmp_path}/0.txt), 3 works), where nothing of a rehearsal "
-        "is; runcue.exists() would see it"
+    [read] = ask_all(gated(is_ready)).found
+    assert read.example == str(tmp_path / "0.txt")
+    assert read.line == (
+        f"{read.callback} asks the disk itself (Path.exists({tmp_path}/0.txt), 3 work units), where nothing of a "
+        "rehearsal is; runcue.exists() would see it"
     )
     assert OutsideRead("is_ready of a.py:1", "the network", "socket.connect", "x", 1).line == (
-        "is_ready of a.py:1 asks the network itself (socket.connect(x), 1 work), where nothing of a rehearsal is"
+        "is_ready of a.py:1 asks the network itself (socket.connect(x), 1 work unit), where nothing of a rehearsal is"
     )
 
 
@@ -123,9 +123,9 @@ def test_an_async_gate_is_found_in_the_loop_and_in_a_thread(tmp_path: Path) -> N
             return not await asyncio.to_thread(os.path.exists, tmp_path / "none")
         return not (tmp_path / "none").exists()
 
-    looks = ask_all(gated(is_ready))
-    assert {(look.what, look.works) for look in looks.found} == {("Path.exists", 2), ("os.path.exists", 1)}
-    assert looks.ready_at == {}  # none of them ever heard a no
+    outside = ask_all(gated(is_ready))
+    assert {(read.what, read.works) for read in outside.found} == {("Path.exists", 2), ("os.path.exists", 1)}
+    assert outside.ready_at == {}  # none of them ever heard a no
 
 
 def test_every_gate_is_asked_about_once_however_it_is_registered(tmp_path: Path) -> None:
@@ -142,10 +142,10 @@ def test_every_gate_is_asked_about_once_however_it_is_registered(tmp_path: Path)
     async def other(work: runcue.Work) -> None: ...
 
     cue.is_ready(task="other")(lambda work: (False, "never"))
-    looks = ask_all(cue)
-    [look] = looks.found
-    assert look.callback.startswith(f"is_ready of {shown(__file__)}:")
-    assert (look.what, look.works) == ("Path.exists", 3)
+    outside = ask_all(cue)
+    [read] = outside.found
+    assert read.callback.startswith(f"is_ready of {shown(__file__)}:")
+    assert (read.what, read.works) == ("Path.exists", 3)
 
 
 def test_what_is_asked_through_runcue_is_no_look(tmp_path: Path) -> None:
@@ -172,9 +172,9 @@ def test_what_is_asked_through_runcue_is_no_look(tmp_path: Path) -> None:
     def is_ready(work: runcue.Work) -> bool:
         return not runcue.exists(tmp_path / "none") and not Row(tmp_path / "none").valid()
 
-    looks = ask_all(cue)
-    assert looks.found == []
-    assert looks.ready_at == {}  # none of them ever heard a no
+    outside = ask_all(cue)
+    assert outside.found == []
+    assert outside.ready_at == {}  # none of them ever heard a no
 
 
 def test_other_callbacks_that_look_are_found_as_well(tmp_path: Path) -> None:
@@ -193,7 +193,7 @@ def test_other_callbacks_that_look_are_found_as_well(tmp_path: Path) -> None:
 
     (tmp_path / "page.png").touch()
     found = ask_all(cue, works=1).found
-    assert [(look.callback.partition(" of ")[0], look.what) for look in found] == [
+    assert [(read.callback.partition(" of ")[0], read.what) for read in found] == [
         ("inputs", "Path.glob"),
         ("key", "glob.glob"),
         ("priority", "Path.stat"),
@@ -209,9 +209,9 @@ def test_what_a_submitter_looks_at_is_its_own_affair(tmp_path: Path) -> None:
             for _ in tmp_path.parent.iterdir():
                 await cue.submit("ask")
 
-    with OutsideReads(cue) as looks:
+    with OutsideReads(cue) as outside:
         run(main)
-    assert looks.found == []
+    assert outside.found == []
 
 
 def test_a_gate_that_fails_is_no_look(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -263,9 +263,9 @@ def test_the_first_yes_of_is_ready_is_noted() -> None:
             await asyncio.sleep(2)
             await cue.submit("ring")
 
-    with OutsideReads(cue) as looks:
+    with OutsideReads(cue) as outside:
         run(main)
-    assert looks.ready_at == dict.fromkeys(ids, 7.0)
+    assert outside.ready_at == dict.fromkeys(ids, 7.0)
 
 
 def test_asking_costs_next_to_nothing() -> None:
@@ -373,14 +373,14 @@ def test_a_rehearsal_leaves_the_folder_untouched_and_tells_nobody(
         await app.cue.stop()
         return summary, asyncio.get_running_loop().time()
 
-    with OutsideReads(app.cue) as looks:
+    with OutsideReads(app.cue) as outside:
         summary, seconds = run(main)
     assert summary.counts["completed"] == 6
     assert [one["work"].task for one in summary.blocked] == ["mail"]
     # Two at once: three pages are fetched in 2 s, then converted.
     assert seconds == 3
     line = APP[: APP.index("@cue.is_ready(task=")].count("\n") + 1
-    assert [(look.callback, look.what) for look in looks.found] == [
+    assert [(read.callback, read.what) for read in outside.found] == [
         (f"is_ready of app.py:{line}", "Path.exists")
     ]
     assert listing(tmp_path) == before

@@ -380,10 +380,10 @@ def test_a_program_that_starts_at_import_is_stopped_before_it_does(folder: Path,
     assert not (folder / "ran").exists()
 
 
-def test_a_cue_that_holds_works_is_refused(folder: Path) -> None:
+def test_a_cue_that_holds_work_units_is_refused(folder: Path) -> None:
     write(folder / "app.py", APP.replace("if __name__", "import asyncio\nasyncio.run(submit())\nif __name__"))
     text = refusal("app.py:cue,submit")
-    assert text.startswith("app.py: the cue holds works as soon as the program is imported")
+    assert text.startswith("app.py: the cue holds work units as soon as the program is imported")
     assert text.endswith("app.py:cue,submit")
 
 
@@ -404,8 +404,11 @@ def test_a_cue_that_holds_works_is_refused(folder: Path) -> None:
         ("app.py:make_badly", "app.py:12: ZeroDivisionError: division by zero"),
         ("app.py", "app.py has several cues, cue, other; say which, as in app.py:cue"),
         ("app.py:cue,submt", "app.py has no 'submt'; did you mean 'submit'?"),
-        ("app.py:cue,number", "app.py: number is to submit the works, but is an int and cannot be called"),
-        ("app.py:cue,ask", "ask of app.py:13 is to submit the works, but is the handler of a task"),
+        (
+            "app.py:cue,number",
+            "app.py: number is to submit the work units, but is an int and cannot be called",
+        ),
+        ("app.py:cue,ask", "ask of app.py:13 is to submit the work units, but is the handler of a task"),
         ("app.py:cue,needy", "needy of app.py:15 must take nothing, or the cue, but needs (one, two)"),
         ("app.py:cue,keyword", "keyword of app.py:16 must take nothing, or the cue, but needs (path)"),
         (
@@ -562,5 +565,5 @@ def test_a_whole_program_is_rehearsed_and_nothing_is_left_behind(folder: Path) -
     write(folder / "app.py", APP)
     done = command(folder, "app.py:cue,submit", "--latency", "1s", "--jitter", "0")
     assert (done.returncode, done.stderr) == (0, "")
-    assert "3 completed of 3 works in 2.00 s of virtual time" in done.stdout
+    assert "3 completed of 3 work units in 2.00 s of virtual time" in done.stdout
     assert list(folder.iterdir()) == [folder / "app.py"]

@@ -1,4 +1,4 @@
-"""Works written down in a file: what is read, what is refused and with which words, and how they are submitted."""
+"""Work units written down in a file: what is read, what is refused in which words, and how they are submitted."""
 
 import asyncio
 import io
@@ -58,7 +58,7 @@ def test_what_is_null_is_as_good_as_not_there(tmp_path: Path) -> None:
     assert (found.params, found.options) == ({}, {})
 
 
-def test_empty_lines_count_but_are_no_works(tmp_path: Path) -> None:
+def test_empty_lines_count_but_are_no_work_units(tmp_path: Path) -> None:
     found = lines(tmp_path, '\n \t\n{"task": "summarize"}\n\n')
     assert [one.where.rpartition(":")[2] for one in found] == ["3"]
     assert lines(tmp_path, "") == []
@@ -150,7 +150,7 @@ def cue_of_files() -> runcue.Cue:
     return cue
 
 
-def test_works_are_submitted_with_all_that_their_line_says() -> None:
+def test_work_units_are_submitted_with_all_that_their_line_says() -> None:
     cue = cue_of_files()
     line = Submission(
         "work.jsonl:1", "summarize", {"out": "x"}, {"inputs": ["a", "b"], "outputs": "c", "force": True}
@@ -177,7 +177,7 @@ def test_what_the_cue_does_not_take_is_told_with_the_line() -> None:
         assert isinstance(caught.value.__cause__, runcue.RuncueError)
 
 
-def test_works_are_submitted_at_a_pace() -> None:
+def test_work_units_are_submitted_at_a_pace() -> None:
     async def main() -> list[float]:
         cue = cue_of_files()
         many = [Submission("", "summarize", {"out": str(number)}, {}) for number in range(4)]

@@ -183,7 +183,7 @@ def test_the_first_value_from_which_nothing_gets_better_is_marked() -> None:
     assert enough(report(0), report(0)) == 0
 
 
-def test_a_run_that_loses_works_is_not_better_for_being_quicker() -> None:
+def test_a_run_that_loses_work_units_is_not_better_for_being_quicker() -> None:
     assert enough(report(5, failed=3), report(20), report(19), report(3, blocked=9)) == 2
     assert enough(report(10, unfinished=9), report(10, unfinished=4), report(10, unfinished=4)) == 1
 
@@ -252,7 +252,7 @@ def points_of_api(*values: int) -> list[Limits]:
     return [{"api": {"concurrent": value}} for value in values]
 
 
-def test_works_from_standard_input_are_given_to_each_run(
+def test_work_units_from_standard_input_are_given_to_each_run(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     works = io.BytesIO(b'{"task": "ask"}\n' * 6)

@@ -18,6 +18,7 @@ from runcue_sim._chaos.seeds import trial_of
 from runcue_sim._chaos.shrinking import Found, shrink
 from runcue_sim._chaos.trial import PATIENCE, run_trial
 from runcue_sim._pipelines.scenarios import SCENARIOS
+from runcue_sim._text.figures import counted
 
 ENOUGH: Final = 3
 """Violations after which no more are looked for."""
@@ -33,9 +34,9 @@ class Report:
         trials: How many trials.
         lives: How many lives there were in them.
         deaths: How many ended in death.
-        works: How many works were submitted.
+        works: How many work units were submitted.
         faults: How often each kind of fault struck.
-        settled: How often works ended how.
+        settled: How often work units ended how.
         found: The violations.
         seconds: Of real time.
     """
@@ -58,19 +59,17 @@ class Report:
 
     def text(self) -> str:
         """It in words, for people."""
-        faults = sum(self.faults.values())
-        seeds = "seed" if self.seeds == 1 else "seeds"
         ends = ", ".join(f"{number:,} {how}" for how, number in self.settled.most_common())
         kinds = ", ".join(f"{kind} {number:,}" for kind, number in sorted(self.faults.items()))
         lines = [found.text() + "\n" for found in self.found]
         run = (
-            f"{_number(self.trials, 'run')}, {_number(self.lives, 'life', 'lives')}, "
-            f"{_number(self.deaths, 'death')}, in {self.seconds:.1f} s"
+            f"{counted(self.trials, 'run')}, {counted(self.lives, 'life', 'lives')}, "
+            f"{counted(self.deaths, 'death')}, in {self.seconds:.1f} s"
         )
         lines += [
-            f"{self.seeds:,} {seeds} over {', '.join(self.scenarios)}: {run}",
-            f"{self.works:,} works: {ends or 'none settled'}",
-            f"{faults:,} faults: {kinds or 'none'}",
+            f"{counted(self.seeds, 'seed')} over {', '.join(self.scenarios)}: {run}",
+            f"{counted(self.works, 'work unit')}: {ends or 'none settled'}",
+            f"{counted(sum(self.faults.values()), 'fault')}: {kinds or 'none'}",
             self._verdict(),
         ]
         return "\n".join(lines) + "\n"
@@ -80,7 +79,7 @@ class Report:
             return "no violation"
         number = len(self.found)
         stopped = "; no more were looked for" if number >= ENOUGH else ""
-        return f"{number} {'violation' if number == 1 else 'violations'}{stopped}"
+        return counted(number, "violation") + stopped
 
 
 def check(
@@ -125,7 +124,3 @@ def check(
             break
     report.seconds = time.perf_counter() - began
     return report
-
-
-def _number(count: int, one: str, many: str = "") -> str:
-    return f"{count:,} {one if count == 1 else many or one + 's'}"

@@ -6,7 +6,7 @@ Lives here: `Checker`, which is told of everything that happens in one life of a
 That no wake-up is forgotten is judged whenever time is about to pass: by then, all that could start at this instant
 must have started. So a work that starts late is found at the moment at which it should have, without any tolerance.
 
-Must not know: how works come to be, which faults there are beyond `Injected`, event loops.
+Must not know: how work units come to be, which faults there are beyond `Injected`, event loops.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from typing import Final
 
 import runcue
 from runcue_sim._chaos.faults import Injected
-from runcue_sim._chaos.invariants import Duty, Limits, Violation, is_over, number_of
+from runcue_sim._chaos.invariants import Duty, Limits, Violation, is_over
 from runcue_sim._chaos.observations import Observations, ObservedWork
+from runcue_sim._text.figures import counted
 
 QUIET: Final = 0.05
 """Seconds without starts after a stranger has cancelled a handler's asyncio task: runcue expects the loop to end."""
@@ -61,7 +62,7 @@ class Checker:
         self.observed = Observations(services, tasks, needs, proves, made, self._injected)
         # Submitted up to date since time has passed.
         self._new: list[ObservedWork] = []
-        # When time was last about to pass, and how many works had settled by then.
+        # When time was last about to pass, and how many work units had settled by then.
         self._looked_at = -inf
         self._settled_then = 0
         self._torn = False
@@ -89,7 +90,7 @@ class Checker:
     def listen(
         self, cue: runcue.Cue, clock: Callable[[], float], is_expected: Callable[[BaseException], bool]
     ) -> None:
-        """Have a cue tell what becomes of its works. No listener that takes its time may have been added before.
+        """Have a cue tell what becomes of its work units. No listener that takes its time may have been added before.
 
         Args:
             cue: Described.
@@ -245,7 +246,7 @@ class Checker:
                 self.report(
                     "slots",
                     f"{work} starts at {now:g}, and then {busy + 1} are at work in {name}, which has "
-                    f"{number_of(concurrent, 'slot')}",
+                    f"{counted(concurrent, 'slot')}",
                     work,
                     *(self.observed.works[one] for one in self.observed.inside[name]),
                 )
@@ -337,7 +338,7 @@ class Checker:
         for name in work.duty.services:
             concurrent, count, period = self.observed.limits[name]
             if concurrent is not None:
-                slots = number_of(concurrent, "slot")
+                slots = counted(concurrent, "slot")
                 state.append(f"{self.observed.busy(name)} of {slots} of {name} taken")
             if count is not None:
                 used = self.observed.tokens(name, now)
@@ -353,7 +354,7 @@ class Checker:
         self._check_rest(now, "a drain ends and leaves")
 
     def stopping(self) -> None:
-        """The cue is being stopped: works that cannot run will be cancelled."""
+        """The cue is being stopped: work units that cannot run will be cancelled."""
         self._stopping = True
 
     def _check_rest(self, now: float, what: str) -> None:
@@ -380,7 +381,7 @@ class Checker:
 
         Args:
             now: The instant.
-            counts: What its summary says of how works ended.
+            counts: What its summary says of how work units ended.
         """
         for work in self.observed.works.values():
             if not work.ended:

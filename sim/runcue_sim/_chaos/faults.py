@@ -18,8 +18,8 @@ from runcue_sim._workload.luck import Luck
 KINDS: Final = {
     "hang": "handlers hang, or take their time when they are cancelled",
     "raise": "handlers raise",
-    "cancel": "works are cancelled, pending or running",
-    "again": "works are submitted a second time",
+    "cancel": "work units are cancelled, pending or running",
+    "again": "work units are submitted a second time",
     "tear": "somebody cancels the asyncio tasks of handlers",
     "outage": "services are away for a while",
     "gate-raise": "is_ready and is_stale raise",
@@ -124,7 +124,7 @@ class Faults:
             return self.pace * (1 + int((roll - 0.2) * 20))
         return self.pace * 40 * (roll - 0.5) ** 2
 
-    # --- Handlers and works -------------------------------------------------------------------------------------
+    # --- Handlers and work units -------------------------------------------------------------------------------------
 
     def blow(self, task: str, item: str, nth: int) -> Blow | None:
         """What strikes a handler, None if nothing does.
@@ -266,15 +266,15 @@ class Injected:
 
     Attributes:
         counts: How often each kind struck.
-        raised: Works whose is_ready raised when it was asked last, with `settlements` as of then.
+        raised: Work units whose is_ready raised when it was asked last, with `settlements` as of then.
         stale_raised: The same for is_stale.
         async_gates: Tasks with an async gate, which is asked only while a slot is free.
         asking: How many async gates are being awaited, by service.
-        awaited: Works about which one is.
-        asked_at: `changes` when is_ready was asked last, of works whose is_stale is awaited after that.
-        cancelled: Works that were given to `cue.cancel`.
-        torn: Works whose handler's asyncio task was cancelled.
-        settlements: How many works have settled; counted by whoever watches.
+        awaited: Work units about which one is.
+        asked_at: `changes` when is_ready was asked last, of work units whose is_stale is awaited after that.
+        cancelled: Work units that were given to `cue.cancel`.
+        torn: Work units whose handler's asyncio task was cancelled.
+        settlements: How many work units have settled; counted by whoever watches.
         changes: How many times an artifact has changed; likewise.
     """
 

@@ -1,7 +1,8 @@
 """Bringing faults about: a stage on which things go wrong.
 
-Lives here: `FaultyStage`, whose handlers are struck, and which wraps gates, adds listeners, cancels works and changes
-artifacts behind the back of a scenario. It works on either clock; on the virtual one, what blocks takes no real time.
+Lives here: `FaultyStage`, whose handlers are struck, and which wraps gates, adds listeners, cancels work units and
+changes artifacts behind the back of a scenario. It works on either clock; on the virtual one, what blocks takes no real
+time.
 
 Must not know: which faults strike whom, what is promised in spite of them, how a process dies.
 """
@@ -195,7 +196,7 @@ class FaultyStage(Stage):
             self.injected.torn.add(work.id)
             task.cancel()
 
-    # --- Works --------------------------------------------------------------------------------------------------
+    # --- Work units --------------------------------------------------------------------------------------------------
 
     def _on_submission(self, work: runcue.Work) -> None:
         what = work.task, item_of(work)

@@ -18,7 +18,7 @@ INVARIANTS: Final = {
     "slots": "no service has more handlers at work than slots",
     "ready": "nothing starts before all that it needs is there, and nobody is about to make it anew",
     "twice": "nothing starts while its proof is valid",
-    "once": "a work starts at most once and settles exactly once",
+    "once": "a work unit starts at most once and settles exactly once",
     "cause": "nothing fails or is cancelled without a cause",
     "prompt": "what can start does so at that instant",
     "unproved": "nothing is skipped but what is up to date",
@@ -39,7 +39,7 @@ class Violation:
     Attributes:
         invariant: One of `INVARIANTS`.
         text: What happened, in a sentence.
-        works: The ids of the works concerned.
+        works: The ids of the work units concerned.
         names: The artifacts concerned.
     """
 
@@ -68,7 +68,8 @@ class Duty(NamedTuple):
 
     Attributes:
         services: What it uses.
-        declared: Whether its works declare what they need and prove: then age counts, and who makes the same is joined.
+        declared: Whether its work units declare what they need and prove: then age counts, and who makes the same is
+            joined.
         timeout: Seconds that a run may take, None for any number.
     """
 
@@ -94,8 +95,3 @@ def is_over(began: float, period: float, now: float) -> bool:
     """Whether a period has passed."""
     # Both forms: either alone can be off by a rounding.
     return began + period <= now and now - began >= period
-
-
-def number_of(count: int, what: str) -> str:
-    """So many of something, in words."""
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"

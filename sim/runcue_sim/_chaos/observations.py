@@ -102,14 +102,14 @@ class Observations:
         injected: Which faults were brought about.
 
     Attributes:
-        works: All works, by id.
+        works: All work units, by id.
         pending: Those that have neither started nor ended.
         there: Those of the pending ones for which all is there that they need, by their services.
         running: Those that have started and not ended.
-        inside: By service, the works whose handlers have not come to their end, whatever became of the works.
+        inside: By service, the work units whose handlers have not come to their end, whatever became of the work units.
         starts: By service, the last ones, as many as its rate allows in one period.
         untold: Artifacts that have changed without anybody telling, with the instant.
-        counts: How many works ended how.
+        counts: How many work units ended how.
     """
 
     def __init__(
@@ -139,9 +139,9 @@ class Observations:
         }
         self.untold: dict[str, float] = {}
         self.counts: Counter[str] = Counter()
-        # Pending works by what they need.
+        # Pending work units by what they need.
         self._needed: dict[str, dict[str, ObservedWork]] = {}
-        # Of works that declare what they prove: the unsettled ones by artifact, first submitted first; and what is
+        # Of work units that declare what they prove: the unsettled ones by artifact, first submitted first; and what is
         # being made at this moment.
         self._makers: dict[str, dict[str, None]] = {}
         self._making: Counter[tuple[str, ...]] = Counter()

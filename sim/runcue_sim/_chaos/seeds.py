@@ -95,9 +95,9 @@ class Outcome:
         event_log: What happened.
         lives: How many there were.
         deaths: How many of them ended early.
-        works: How many works were submitted.
+        works: How many work units were submitted.
         faults: How often each kind of fault struck.
-        settled: How often works ended how.
+        settled: How often work units ended how.
         ties: What each work needs and proves, by its id.
     """
 

@@ -47,7 +47,7 @@ class Found:
         assert violation is not None
         shown = relevant(outcome)
         left_out = len(outcome.event_log) - len(shown)
-        note = f"   ({left_out} entries about other works left out)" if left_out else ""
+        note = f"   ({left_out} entries about other work units left out)" if left_out else ""
         return "\n".join(
             [
                 f"VIOLATION in {trial.scenario}, seed {self.seed}: {INVARIANTS[violation.invariant]}",

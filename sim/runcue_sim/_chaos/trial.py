@@ -40,7 +40,7 @@ OnLife = Callable[[runcue.Cue, Trace], Callable[[], object] | None]
 """See `run_trial`."""
 
 MOST_EVENTS: Final = 50
-"""So many times as many events as works are to be expected, and more than a thousand, and a run will not end."""
+"""So many times as many events as work units are to be expected, and more than a thousand, and a run will not end."""
 
 MOST_STEPS: Final = 200
 """So many times as many callbacks at one instant, and more than twenty thousand, and the loop is spinning."""

@@ -30,7 +30,7 @@ examples:
   runcue-sim --check 1000
 
 exit codes: 0 all went as asked, 1 more failures than --max-failures allow, 2 wrong usage,
-            3 works were blocked for another reason, 130 interrupted
+            3 work units were blocked for another reason, 130 interrupted
 """
 
 _GROUPS: Final = {
@@ -99,7 +99,7 @@ def _check_together(given: Mapping[str, Any]) -> None:
                     f"{_FLAGS[name]} is for the scenarios that come along, not for {given['app']}{hint}"
                 )
     elif "submit" in given:
-        raise BadUsage("--submit gives works to your own pipeline: say which, as in app.py:cue")
+        raise BadUsage("--submit gives work units to your own pipeline: say which, as in app.py:cue")
     for command, kind in _COMMANDS.items():
         if command in given:
             for name in sorted(given.keys() - names_in(kind) - _OF_ALL):

@@ -34,8 +34,8 @@ def main(arguments: list[str] | None = None) -> int:
         arguments: Of the command line, by default those of this process.
 
     Returns:
-        The exit code: 0, 1 (too many failures), 2 (wrong usage), 3 (works were blocked), 130 (interrupted), 141 (who
-        read the output has left).
+        The exit code: 0, 1 (too many failures), 2 (wrong usage), 3 (work units were blocked), 130 (interrupted), 141
+        (who read the output has left).
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     for name in ("stdin", "stdout", "stderr"):

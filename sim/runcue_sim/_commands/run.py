@@ -2,7 +2,7 @@
 
 Lives here: the command that is meant if no other is named, its options, and what is printed during a run.
 
-Must not know: how works are modelled or accounts kept.
+Must not know: how work units are modelled or accounts kept.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class RunOptions:
         metavar="N",
         group="faults",
         read=whole(0),
-        help="exit 1 if more works fail (default: those not asked for)",
+        help="exit 1 if more work units fail (default: those not asked for)",
     )
     verbose: bool = option(False, "-v", "--verbose", group="shown", help="print every event")
     fast: bool = option(

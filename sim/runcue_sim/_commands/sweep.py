@@ -123,8 +123,8 @@ class Sweep:
         reports: What came of each.
 
     Attributes:
-        enough: The number of the first run than which no other is better by 2 %: it loses as few works and takes about
-            as long as the quickest of those.
+        enough: The number of the first run than which no other is better by 2 %: it loses as few work units and takes
+            about as long as the quickest of those.
     """
 
     def __init__(self, points: Sequence[Limits], reports: Sequence[dict[str, Any]]) -> None:

@@ -1,4 +1,4 @@
-"""One run: a cue is started, given its works and let run, on the clock of whatever loop that is.
+"""One run: a cue is started, given its work units and let run, on the clock of whatever loop that is.
 
 Lives here: `Run`, what is run; `go_through`, which runs it and finds out what never can.
 
@@ -20,13 +20,13 @@ from runcue_sim._records.ledger import Ledger, item_of
 from runcue_sim._text.figures import plain
 
 REAL_PATIENCE: Final = 60.0
-"""Seconds of real time in which nothing but blocked works were there, after which a submitter waits in vain."""
+"""Seconds of real time in which nothing but blocked work units were there, after which a submitter waits in vain."""
 
 RECHECKED: Final = 5.0
 """Seconds after which runcue has asked every gate again that may have changed its mind without anybody telling."""
 
 _FOR_EVER: Final = frozenset(("no producer", "cycle", "upstream failed"))
-"""What `cue.why()` says of works that more time would not help."""
+"""What `cue.why()` says of work units that more time would not help."""
 
 TICK: Final = 0.05
 """Seconds after which runcue asks opaque gates again, if they are few."""
@@ -57,7 +57,7 @@ class Run:
 
 @dataclass
 class Blocked:
-    """Works that never ran, for one reason.
+    """Work units that never ran, for one reason.
 
     Attributes:
         task: The name of their task.
@@ -85,7 +85,7 @@ class Ending:
     Attributes:
         seconds: From the first submission to the last settlement.
         blocked: What could not run.
-        ids: Those of the blocked works.
+        ids: Those of the blocked work units.
         cut: Why it was ended early: "duration", "interrupt", "submitter" (it waits for what never comes), or "".
     """
 
@@ -96,7 +96,7 @@ class Ending:
 
     @property
     def stalled(self) -> int:
-        """How many works could not run for another reason than a failure that was asked for."""
+        """How many work units could not run for another reason than a failure that was asked for."""
         return sum(group.count for group in self.blocked if not group.on_purpose)
 
 
@@ -142,13 +142,13 @@ async def go_through(run: Run, *, duration: float | None = None, timeout: float 
         run.trace.takers.clear()
         if (
             ending.cut != "interrupt"
-        ):  # whoever wants to leave need not wait until a million works are cancelled
+        ):  # whoever wants to leave need not wait until a million work units are cancelled
             await cue.stop(drain=False, timeout=0)
     return ending
 
 
 async def _submit_all(run: Run) -> bool:
-    """Let everything be submitted, by somebody who may wait for works meanwhile.
+    """Let everything be submitted, by somebody who may wait for work units meanwhile.
 
     Returns:
         Whether it came to its end. It does not if it waits for a work that can never run.
@@ -198,7 +198,7 @@ async def _nothing_left(loop: RehearsalLoop, run: Run) -> None:
 
 
 async def _nothing_moves(run: Run) -> None:
-    """On the real clock it is taken to be so when only blocked works have been there for long."""
+    """On the real clock it is taken to be so when only blocked work units have been there for long."""
     ledger = run.ledger
     while True:
         moves = ledger.moves
@@ -209,12 +209,12 @@ async def _nothing_moves(run: Run) -> None:
 
 
 def _look_at_blocked(run: Run, ending: Ending, verdicts_for: frozenset[str] | None = None) -> None:
-    """Find out what cannot run, in groups of works that are alike, the largest first.
+    """Find out what cannot run, in groups of work units that are alike, the largest first.
 
     Args:
         run: At rest; or cut off, and then much waits for what would have come.
         ending: Takes what is found.
-        verdicts_for: Only works of which `cue.why()` says one of these; None: all.
+        verdicts_for: Only work units of which `cue.why()` says one of these; None: all.
     """
     found = run.cue.debug_blocked()
     if verdicts_for is not None:
@@ -242,7 +242,7 @@ def _look_at_blocked(run: Run, ending: Ending, verdicts_for: frozenset[str] | No
 
 
 def _lost_on_purpose(run: Run, blocked: list[runcue.Work]) -> set[str]:
-    """The ids of blocked works that wait, if only by way of others, for what a failure on purpose did not make."""
+    """The ids of blocked work units that wait, if only by way of others, for what a failure on purpose did not make."""
     ledger = run.ledger
     if not ledger.failed_on_purpose:
         return set()

@@ -1,4 +1,4 @@
-"""Callbacks that look at the world by themselves: which ones do, at what, and for how many works.
+"""Callbacks that look at the world by themselves: which ones do, at what, and for how many work units.
 
 In a rehearsal nothing is written. What a callback asks through runcue (`runcue.exists`, an artifact's `valid()`) is
 answered as if it were; what it asks the disk, a database or the network itself is not, so its answer is that of today,
@@ -32,6 +32,7 @@ from typing import Any, Final, NamedTuple, Self
 
 import runcue
 from runcue_sim._text.error_origin import one_line, place, shown
+from runcue_sim._text.figures import counted
 
 _Asked = tuple[str, str]
 """The callback, and the id of the work it is asked about."""
@@ -56,7 +57,7 @@ class OutsideRead(NamedTuple):
         at: At what: "the disk", "a database", "the network", "another program".
         what: What it calls: "Path.exists".
         example: What it was first called with.
-        works: About how many works it was asked then.
+        works: About how many work units it was asked then.
     """
 
     callback: str
@@ -68,7 +69,7 @@ class OutsideRead(NamedTuple):
     @property
     def line(self) -> str:
         """It as a line of a report."""
-        works = f"{self.works} work{'s' if self.works != 1 else ''}"
+        works = counted(self.works, "work unit")
         seen = "; runcue.exists() would see it" if self.at == "the disk" else ""
         return (
             f"{self.callback} asks {self.at} itself ({self.what}({self.example}), {works}), where nothing of a "
@@ -94,7 +95,7 @@ class OutsideReads:
         self.asking: Callable[[runcue.Work, int], object] = _note_nothing
         self._refused: set[str] = set()
         self._cue = cue
-        # By callback, what it looks at and what it calls: an example, and the works.
+        # By callback, what it looks at and what it calls: an example, and the work units.
         self._found: dict[tuple[str, str, str], tuple[str, set[str]]] = {}
         # What other callbacks are: those that say what a work declares.
         self._kinds: dict[CodeType, str] = {}

@@ -42,7 +42,7 @@ class PipelineOptions:
         "--submit",
         metavar="FILE",
         group="run",
-        help='works for APP, a JSON object a line: {"task": "ask", "params": {...}}',
+        help='work units for APP, a JSON object a line: {"task": "ask", "params": {...}}',
     )
     model: ModelOptions = field(default_factory=ModelOptions)
     limits: tuple[str, ...] = option(
@@ -70,7 +70,7 @@ class Prepared:
         run: What is run.
         name: What it is called.
         title: The same with what the options say, in a line.
-        expected: How many works there will be if all goes well, None if nobody knows.
+        expected: How many work units there will be if all goes well, None if nobody knows.
         notes: Gives lines for the report, once it is over.
     """
 

@@ -1,4 +1,4 @@
-"""A user's own program: found, imported, and asked for its cue and for what submits its works.
+"""A user's own program: found, imported, and asked for its cue and for what submits its work units.
 
 Lives here: `load`, which reads "app.py:cue,submit"; `App`, what it finds. Whatever is wrong with the program is said in
 one line that names the file and line of it, and a program that would set its real cue going is stopped before it does.
@@ -85,7 +85,7 @@ def load(spec: str) -> App:
         cue = _find_cue(module, target, cue_name)
     if cue.debug_blocked():
         raise BadUsage(
-            f"{target}: the cue holds works as soon as the program is imported; submit them in an async "
+            f"{target}: the cue holds work units as soon as the program is imported; submit them in an async "
             f"function and name that: {target}:{cue_name or 'cue'},submit"
         )
     submitter = _find_submitter(module, target, submit_name, cue) if submit_name else None
@@ -294,10 +294,10 @@ def _find_submitter(module: ModuleType, target: str, name: str, cue: runcue.Cue)
     found = _look_up(module, target, name, likely)
     if not callable(found):
         raise BadUsage(
-            f"{target}: {name} is to submit the works, but is {kind_of(found)} and cannot be called"
+            f"{target}: {name} is to submit the work units, but is {kind_of(found)} and cannot be called"
         )
     if found in handlers:
-        raise BadUsage(f"{place(found)} is to submit the works, but is the handler of a task")
+        raise BadUsage(f"{place(found)} is to submit the work units, but is the handler of a task")
     try:
         parameters = inspect.signature(found).parameters
     except (TypeError, ValueError):

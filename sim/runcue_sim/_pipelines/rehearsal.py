@@ -56,11 +56,11 @@ def prepare_program(options: PipelineOptions, target: str, seed: int, trace: Tra
     if submissions is None and app.submit is None:
         raise BadUsage(
             f"{app.name} says what there is, not what to do: name an async function, as in app.py:cue,submit, or "
-            "give works with --submit work.jsonl"
+            "give work units with --submit work.jsonl"
         )
     callers = [(f"the handler of {task.name}", task.handler) for task in cue.tasks()]
     if submissions is None and submit_rate is not None:
-        raise BadUsage(f"--submit-rate is for works of --submit; {app.name} submits as it likes")
+        raise BadUsage(f"--submit-rate is for work units of --submit; {app.name} submits as it likes")
     with OutsideReads(cue) as outside:
         stand_in = _StandIn(model)
         overlay = rehearse(
@@ -93,7 +93,7 @@ class _StandIn:
         self._draws: dict[str, Draw] = {}
 
     def enter(self, work: runcue.Work) -> None:
-        """A work was submitted. Works are counted by then: the order in which they run depends on the limits."""
+        """A work was submitted. Work units are counted by then: the order in which they run depends on the limits."""
         nth = self._numbers.get(work.task, 0)
         self._numbers[work.task] = nth + 1
         self._draws[work.id] = self._model.draw(work.task, work.id, nth)
@@ -137,13 +137,13 @@ def _notes_on_model(options: ModelOptions, tasks: list[str], model: Model) -> It
 
 
 def _notes_on_callers(callers: Iterable[tuple[str, Callable[..., Any]]]) -> Iterator[str]:
-    """Handlers and listeners that seem to submit works: they are not called, so these works are missing."""
+    """Handlers and listeners that seem to submit work units: they are not called, so these work units are missing."""
     for who, call in callers:
         code = getattr(call, "__code__", None)
         if isinstance(code, CodeType) and not _SUBMITS.isdisjoint(_names_in(code)):
             yield (
-                f"{who} ({place(call)}) seems to submit works; a rehearsal does not call it, so submit those yourself "
-                "to have them in it"
+                f"{who} ({place(call)}) seems to submit work units; a rehearsal does not call it, so submit those "
+                "yourself to have them in it"
             )
 
 
@@ -155,7 +155,7 @@ def _names_in(code: CodeType) -> Iterator[str]:
 
 
 def _notes_on_proofs(cue: runcue.Cue, ledger: Ledger) -> Iterator[str]:
-    """Tasks of whose works nothing exists afterwards, where gates may look for it."""
+    """Tasks of whose work units nothing exists afterwards, where gates may look for it."""
     if any(task.is_ready or task.is_stale for task in cue.tasks()):
         unproved = [account.name for account in ledger.tasks.values() if account.unproved]
         if unproved:

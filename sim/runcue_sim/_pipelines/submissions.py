@@ -1,4 +1,4 @@
-"""Works written down in a file, one JSON object a line: reading them, and submitting them.
+"""Work units written down in a file, one JSON object a line: reading them, and submitting them.
 
 Lives here: `read` and `submit`. Whatever is wrong with a line is said with its number.
 
@@ -39,7 +39,7 @@ class Submission(NamedTuple):
 
 
 def read(path: str, tasks: Iterable[str]) -> list[Submission]:
-    """Read works from a file.
+    """Read work units from a file.
 
     Args:
         path: Where it is; "-" for standard input.
@@ -164,11 +164,11 @@ def _quoted(text: str) -> str:
 
 
 async def submit(cue: runcue.Cue, submissions: Iterable[Submission], rate: float | None = None) -> None:
-    """Submit works, in their order.
+    """Submit work units, in their order.
 
     Args:
         cue: The cue.
-        submissions: The works.
+        submissions: The work units.
         rate: How many a second, by the clock of the event loop; None: all at once.
 
     Raises:

@@ -40,7 +40,7 @@ class Stretch(NamedTuple):
         return {
             "running": f"the handler of {self.name}",
             "gate": f"is_ready of {self.name}",
-            "order": f"works before {self.name}",
+            "order": f"work units before {self.name}",
             "timeout": "the time-out of what was blocked",
         }.get(self.kind, "the pace of submission")
 

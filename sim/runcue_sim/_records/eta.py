@@ -1,12 +1,12 @@
 """How long the rest of a run will take, and how that is known.
 
-Lives here: `estimate`, which reckons from limits and from what finished works took; `Steady`, which keeps its answer
-from jumping.
+Lives here: `estimate`, which reckons from limits and from what finished work units took; `Steady`, which keeps its
+answer from jumping.
 
-What has been done divided by the time it took is no estimate: works that were up to date took none, the first minute of
-a rate is a burst, and the last stage of a pipeline has yet to begin. So each service is asked when the last of its
-works can start and end, and the latest of them is the answer. What nobody can know (tasks of which none has finished,
-works that handlers will submit) makes it an "at least".
+What has been done divided by the time it took is no estimate: work units that were up to date took none, the first
+minute of a rate is a burst, and the last stage of a pipeline has yet to begin. So each service is asked when the last
+of its work units can start and end, and the latest of them is the answer. What nobody can know (tasks of which none has
+finished, work units that handlers will submit) makes it an "at least".
 
 Must not know: cues, clocks, how it is shown.
 """
@@ -17,6 +17,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import exp
 from typing import Final, NamedTuple
+
+from runcue_sim._text.figures import counted
 
 _SMOOTHED_OVER: Final = 2.0
 _SMOOTHED_SHARE: Final = 0.05
@@ -43,11 +45,11 @@ class Left:
     Attributes:
         task: Its name.
         services: The names of those it uses.
-        queued: How many works have not started.
+        queued: How many work units have not started.
         running: For how many seconds each of those that have has been running.
         took: Seconds that finished ones took, in ascending order; the latest are enough.
         finished: How many have finished.
-        waiting: How many of the queued ones wait for what other works make.
+        waiting: How many of the queued ones wait for what other work units make.
     """
 
     task: str
@@ -70,7 +72,7 @@ class Limit:
         period: Seconds.
         tokens: Starts that the rate allows now.
         next_token: Seconds until it allows one more, if it allows none now.
-        starts: When works started, in ascending order, as far as known; the last `count` are enough.
+        starts: When work units started, in ascending order, as far as known; the last `count` are enough.
         now: On the same clock.
         bucket: Whether starts are limited in a way that only shows in their pace.
     """
@@ -100,7 +102,7 @@ def estimate(
         tasks: What is left of each.
         limits: By the name of the service.
         coming: Seconds until the last work is submitted, None if that is not known or all are.
-        more: Whether works may be submitted that nobody has counted.
+        more: Whether work units may be submitted that nobody has counted.
         stuck: Whether all that is left waits for something that nothing here makes.
     """
     left = [task for task in tasks if _works(task)]
@@ -152,7 +154,7 @@ def _by_rate(limit: Limit, users: list[Left]) -> _Reckoned | None:
 
 
 def last_start(limit: Limit, works: int) -> float:
-    """Seconds until the last of so many works may start, by the rate alone.
+    """Seconds until the last of so many work units may start, by the rate alone.
 
     Args:
         limit: A token comes back a period after the start that took it.
@@ -202,8 +204,7 @@ def _by_slots(slots: int | None, users: list[Left], service: str) -> _Reckoned |
             before = max(0.0, (sum(rest) + work * (1 - last / queued)) / room)
         longest = max(longest, before + ends)
     finished = sum(task.finished for task in known)
-    calls = "finished call" if finished == 1 else "finished calls"
-    source = f"from {finished} {calls}" + (f" of {service}" if service else "")
+    source = f"from {counted(finished, 'finished call')}" + (f" of {service}" if service else "")
     return _Reckoned(longest, source, frozenset(task.task for task in users))
 
 

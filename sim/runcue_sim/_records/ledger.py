@@ -7,7 +7,7 @@ A ready work waits for one of two things, and an account is kept of both: how lo
 (dry), and how long, apart from that, all its slots were taken (full). What a work waited for is the difference between
 two readings, so it costs the same for a long wait as for a short one.
 
-Must not know: what is made of it, where works come from.
+Must not know: what is made of it, where work units come from.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Record:
         bound_by: The service that these are about, empty if there is none.
     """
 
-    # What most works never have stands in the class: a record is made for each of a million works.
+    # What most work units never have stands in the class: a record is made for each of a million work units.
     ready: float | None = None
     started: float | None = None
     ended: float | None = None
@@ -95,7 +95,7 @@ class ServiceAccount:
         per_second: Starts that flow back into it.
         in_use: Slots taken now.
         most: The most that were ever taken.
-        starts: How many works started.
+        starts: How many work units started.
         done: How many completed.
         failed: How many failed.
         busy: Slot-seconds taken.
@@ -214,7 +214,7 @@ class TaskAccount:
 
     Attributes:
         name: Its name.
-        submitted: How many of its works were submitted.
+        submitted: How many of its work units were submitted.
         done: How many completed.
         failed: How many failed.
         skipped: How many were up to date.
@@ -240,12 +240,13 @@ class Ledger:
         ready_at: When is_ready first said yes, by work, as far as somebody noted it.
 
     Attributes:
-        submitted: How many works were submitted; likewise `running`, `completed`, `failed`, `skipped`, `cancelled`.
+        submitted: How many work units were submitted; likewise `running`, `completed`, `failed`, `skipped`,
+            `cancelled`.
         failed_on_purpose: How many of the failed ones were asked for, or could not run because of those.
-        excused: The ids of works whose failure is the consequence of one that was asked for.
+        excused: The ids of work units whose failure is the consequence of one that was asked for.
         services: By name.
         tasks: By name.
-        records: Of all works, in the order of submission.
+        records: Of all work units, in the order of submission.
         began: When the first work was submitted.
         ended: When the last one settled.
         open: Whether it still listens.
@@ -303,7 +304,7 @@ class Ledger:
 
     @property
     def pending(self) -> int:
-        """How many works are neither running nor settled."""
+        """How many work units are neither running nor settled."""
         return self.submitted - self.running - self.completed - self.failed - self.skipped - self.cancelled
 
     def record(self, work_id: str) -> Record | None:

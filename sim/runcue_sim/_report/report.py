@@ -15,12 +15,12 @@ from typing import Any, Final
 from runcue_sim._engine.run import Ending
 from runcue_sim._records.critical_path import binding
 from runcue_sim._records.ledger import Ledger, Record
-from runcue_sim._text.figures import percent, plain, seconds_in_words, table
+from runcue_sim._text.figures import counted, percent, plain, seconds_in_words, table
 
 _SHOWN: Final = 5
 _WAITS: Final = (
-    "⚠ The submitter has not ended: it waits for works that cannot run, or for a thread, for which a virtual clock "
-    "does not wait (--realtime does)"
+    "⚠ The submitter has not ended: it waits for work units that cannot run, or for a thread, for which a virtual "
+    "clock does not wait (--realtime does)"
 )
 _CAUSES: Final = 0.02
 _CUT: Final = {"duration": "Ended by --duration", "interrupt": "Interrupted"}
@@ -42,7 +42,7 @@ class Report:
         clock: "virtual" or "real".
         seed: What the luck came from.
         took: Seconds of real time.
-        max_failures: How many works may fail; None: as many as were asked for.
+        max_failures: How many work units may fail; None: as many as were asked for.
         notes: Further lines for people: what callbacks look at, what runcue warned of.
     """
 
@@ -221,11 +221,13 @@ class Report:
         if works["blocked"]:
             parts.append(f"{works['blocked']} blocked")
         clock = "virtual time" if facts["clock"] == "virtual" else "real time"
-        yield f"{', '.join(parts)} of {works['submitted']} works in {seconds_in_words(facts['makespan'])} of {clock}"
+        submitted = counted(works["submitted"], "work unit")
+        yield f"{', '.join(parts)} of {submitted} in {seconds_in_words(facts['makespan'])} of {clock}"
         settled = sum(works[what] for what in ("completed", "failed", "skipped", "cancelled"))
         speed = settled / facts["took"] if facts["took"] > 0 else 0.0
         if facts["clock"] == "virtual" and timed:
-            yield f"simulated in {seconds_in_words(facts['took'])} ({speed:,.0f} works a second), seed {facts['seed']}"
+            took = seconds_in_words(facts["took"])
+            yield f"simulated in {took} ({speed:,.0f} work units a second), seed {facts['seed']}"
         else:
             yield f"seed {facts['seed']}"
 
@@ -239,7 +241,7 @@ def _blocked_lines(blocked: Sequence[dict[str, Any]]) -> Iterable[str]:
     stalled = [group for group in blocked if not group["on_purpose"]]
     if stalled:
         works = sum(group["count"] for group in stalled)
-        yield f"⚠ Stall detected! {works} work {'items' if works != 1 else 'item'} blocked:"
+        yield f"⚠ Stall detected! {counted(works, 'work unit')} blocked:"
         yield from (_group_line(group) for group in stalled)
         yield ""
     if downstream:
@@ -290,7 +292,7 @@ def _wait(record: Record) -> dict[str, Any]:
         f"rate of {record.bound_by}": record.rate,
         f"slots of {record.bound_by}": record.slots,
         "what it needs": record.gate,
-        "works before it": record.other,
+        "work units before it": record.other,
     }
     reasons = {what: seconds for what, seconds in reasons.items() if seconds > 1e-6}
     ordered = sorted(reasons.items(), key=lambda pair: -pair[1])

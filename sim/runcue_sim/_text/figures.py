@@ -15,6 +15,17 @@ def plain(text: str) -> str:
     return " ".join("".join(one if one.isprintable() else " " for one in text).split())
 
 
+def counted(number: int, one: str, many: str = "") -> str:
+    """So many of something, in words.
+
+    Args:
+        number: How many.
+        one: What one of them is called.
+        many: What several are, where that is not just an "s" more.
+    """
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
 def percent(share: float | None) -> str:
     """A share in percent, "-" for none."""
     return "-" if share is None else f"{share:.0%}"

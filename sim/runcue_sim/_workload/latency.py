@@ -87,8 +87,8 @@ class Lognormal:
 class Recorded:
     """What was measured in a real run: the n-th work takes what the n-th took then, and again from the first.
 
-    In order, not at random: then the same works take the same time as they did, and a few works take no other time in
-    all than was measured.
+    In order, not at random: then the same work units take the same time as they did, and a few work units take no other
+    time in all than was measured.
 
     Attributes:
         durations: Seconds, at least one.

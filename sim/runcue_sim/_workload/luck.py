@@ -1,7 +1,7 @@
 """Luck that can be repeated: numbers drawn by name, not in turn.
 
 Lives here: `Luck`. A draw depends on the seed and on what it is drawn for, and on nothing else. So the order in which
-works happen to run, which differs between a real and a virtual clock, changes no outcome.
+work units happen to run, which differs between a real and a virtual clock, changes no outcome.
 
 Must not know: what is decided by a draw.
 """

@@ -49,7 +49,7 @@ class Settings:
         metavar="N",
         group="run",
         read=whole(1),
-        help="how many works it begins with (default: 100)",
+        help="how many work units it begins with (default: 100)",
     )
     concurrent: int = option(
         5,
@@ -76,7 +76,7 @@ class Settings:
         metavar="N",
         group="run",
         read=positive,
-        help="works submitted per second (default: all at once)",
+        help="work units submitted per second (default: all at once)",
     )
 
 
@@ -89,7 +89,7 @@ class Stage:
         model: Says how long handlers take and whether they fail.
         settings: What the command line says.
         trace: Takes what is to be told.
-        numbers: How many works of each task were performed, for recorded latencies.
+        numbers: How many work units of each task were performed, for recorded latencies.
         ready_at: When is_ready first said yes, by work: seconds of the loop's clock.
     """
 
@@ -185,7 +185,7 @@ class Scenario(ABC):
 
     @abstractmethod
     def expected(self) -> int:
-        """How many works there will be if nothing fails and nothing is done twice."""
+        """How many work units there will be if nothing fails and nothing is done twice."""
 
     @abstractmethod
     def needs(self, task: str, item: str) -> tuple[str, ...]:
@@ -220,7 +220,7 @@ class Scenario(ABC):
                 world.make(proof.name)
 
     def has_needs(self, task: str) -> bool:
-        """Whether works of a task need anything, whatever they are about."""
+        """Whether work units of a task need anything, whatever they are about."""
         return bool(self.needs(task, "any"))
 
     def make(self, task: str, item: str) -> None:

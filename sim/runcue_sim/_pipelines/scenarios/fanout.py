@@ -1,4 +1,4 @@
-"""Split, work on the parts in parallel, aggregate: works that only the handler of another one can submit."""
+"""Split, work on the parts in parallel, aggregate: work units that only the handler of another one can submit."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PARTS = 5
 
 
 class Fanout(Scenario):
-    """`count` batches: a split submits the works for its parts, and an aggregate that waits for all of them.
+    """`count` batches: a split submits the work units for its parts, and an aggregate that waits for all of them.
 
     The aggregate is asked about by an `is_ready` of the ordinary kind, which counts parts. What it looks at, runcue
     notices, so the last part wakes it.

@@ -12,7 +12,7 @@ _BEFORE = {"transform": "extracted", "load": "transformed"}
 
 
 class Pipeline(Scenario):
-    """`count` items, three works each. The last stage is submitted first: order says nothing, artifacts do."""
+    """`count` items, three work units each. The last stage is submitted first: order says nothing, artifacts do."""
 
     name: ClassVar[str] = "pipeline"
     description: ClassVar[str] = "Extract -> transform -> load chain"

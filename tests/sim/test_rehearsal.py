@@ -135,7 +135,7 @@ def test_a_submitter_that_waits_for_what_never_comes_is_told_of(sim: Any) -> Non
     assert "no/such/file" in text
 
 
-def test_a_submitter_may_wait_for_works_and_for_time(sim: Any) -> None:
+def test_a_submitter_may_wait_for_work_units_and_for_time(sim: Any) -> None:
     facts, _ = sim(
         """
         cue = runcue.Cue()
@@ -181,8 +181,8 @@ def test_who_submits_without_being_called_is_named(sim: Any) -> None:
     )
     assert facts["works"]["completed"] == 1
     notes = "\n".join(facts["notes"])
-    assert "the handler of t (t of app.py:7) seems to submit works" in notes
-    assert "a listener (after of app.py:11) seems to submit works" in notes
+    assert "the handler of t (t of app.py:7) seems to submit work units" in notes
+    assert "a listener (after of app.py:11) seems to submit work units" in notes
 
 
 def test_tasks_of_which_nothing_exists_are_named_where_gates_look(sim: Any) -> None:
