@@ -142,8 +142,6 @@ class Recording:
         }
         runcue.atomic_write(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
-    # --- What is heard ------------------------------------------------------------------------------------------
-
     def _on_submit(self, work: runcue.Work) -> None:
         if not self._submitted:
             self._began = self._ended = _now()
@@ -182,9 +180,6 @@ def _now() -> float:
     # Not the loop's own time: uvloop's counts whole milliseconds, and stands still within a step of the loop.
     clock = getattr(asyncio.get_running_loop(), "runcue_clock", None)
     return time.monotonic() if clock is None else float(clock.monotonic())
-
-
-# --- Reading ------------------------------------------------------------------------------------------------------
 
 
 def load(path: str | os.PathLike[str]) -> RecordedRun:

@@ -49,9 +49,6 @@ def report() -> Report:
     return check(SEEDS)
 
 
-# --- The library as it is ---------------------------------------------------------------------------------------------
-
-
 def test_over_many_seeds_nothing_is_found(report: Report) -> None:
     assert report.ok, report.text()
     assert report.found == []
@@ -109,9 +106,6 @@ def test_nothing_is_printed_or_logged(
         run_trial(Trial(seed, "dynamic", count=2, kinds=wild, share=0.5, lives=3, timeout=0.5))
     assert capfd.readouterr() == ("", "")
     assert not caplog.records
-
-
-# --- Lives and deaths -------------------------------------------------------------------------------------------------
 
 
 def dying(seed: int, scenario: str) -> Trial:
@@ -180,8 +174,6 @@ def test_an_onlooker_is_told_of_each_life_and_of_each_entry() -> None:
         f"{what}" for number in range(1, 5) for what in (f"life {number} of 3 tasks", f"end {number}")
     ]
 
-
-# --- Planted mistakes -------------------------------------------------------------------------------------------------
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 
@@ -496,9 +488,6 @@ def test_a_long_log_is_cut_to_what_matters(monkeypatch: pytest.MonkeyPatch) -> N
     assert Found(0, outcome).text().endswith("entries about other work units left out)")
 
 
-# --- Guards -----------------------------------------------------------------------------------------------------------
-
-
 def test_a_trial_can_be_played_in_a_thread_where_no_signal_comes() -> None:
     outcomes = []
     thread = threading.Thread(target=lambda: outcomes.append(run_trial(trial_of(1, "pipeline"))))
@@ -539,9 +528,6 @@ def test_faults_can_be_had_on_a_real_clock(monkeypatch: pytest.MonkeyPatch) -> N
     assert slept == [injection.BLOCK] * stage.injected.counts["gate-block"]
     assert len(entries) == stage.injected.counts.total()
     assert {entry.event for entry in entries} == {"fault"}
-
-
-# --- Faults -----------------------------------------------------------------------------------------------------------
 
 
 def test_leaving_a_kind_of_fault_out_leaves_the_others_as_they_are() -> None:

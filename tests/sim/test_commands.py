@@ -45,9 +45,6 @@ def events(text: str) -> list[tuple[str, str, str]]:
     return shape.findall(text)
 
 
-# --- The examples, as written ---------------------------------------------------------------------------------------
-
-
 def test_single_queue_runs_a_hundred_work_units() -> None:
     done = sim("--scenario", "single_queue", "--count", "100")
     assert done.returncode == 0
@@ -110,9 +107,6 @@ def test_the_log_has_the_columns_of_the_readme(capsys: pytest.CaptureFixture[str
         assert first.index(text) in (header.index(column), header.index(column) + 1)
 
 
-# --- Seeds and clocks -----------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("scenario", list(SCENARIOS))
 def test_equal_seeds_give_equal_logs(scenario: str, capsys: pytest.CaptureFixture[str]) -> None:
     logs = {}
@@ -156,9 +150,6 @@ def test_a_day_of_a_rate_passes_in_virtual_time(capsys: pytest.CaptureFixture[st
     assert service["rate_used"] == 1.0
     assert found["binds"][0]["kind"] == "rate"
     assert found["binds"][0]["share"] > 0.99
-
-
-# --- Options --------------------------------------------------------------------------------------------------------
 
 
 def test_slots_bind(capsys: pytest.CaptureFixture[str]) -> None:
@@ -257,9 +248,6 @@ def test_other_limits_for_a_service(capsys: pytest.CaptureFixture[str]) -> None:
     assert {service["name"]: service["concurrent"] for service in quick["services"]}["api"] == 20
 
 
-# --- What is written ------------------------------------------------------------------------------------------------
-
-
 def test_without_a_terminal_there_is_no_escape_code() -> None:
     done = sim("--scenario", "fanout", "--count", "3", "--realtime", "--latency", "20")
     assert done.returncode == 0
@@ -350,9 +338,6 @@ def test_ctrl_c_prints_the_summary_and_ends_with_130() -> None:
     assert re.search(r"\d+ completed.* of 500 work units", out)
     assert re.search(r"Interrupted after \d\.\d\d s, \d+ unfinished", out)
     assert err == ""
-
-
-# --- Bad input ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

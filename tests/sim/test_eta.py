@@ -20,9 +20,6 @@ API = Limit("api", slots=5)
 CALLS = {"task": "call", "services": ("api",)}
 
 
-# --- The rate ---------------------------------------------------------------------------------------------------------
-
-
 def test_a_full_bucket_lets_work_units_start_at_once() -> None:
     limit = Limit("api", count=60, period=60.0, tokens=60)
     assert last_start(limit, 60) == 0.0
@@ -85,9 +82,6 @@ def test_a_bucket_that_does_not_tell_its_rate_is_judged_by_its_pace() -> None:
     assert eta == Eta(21.0, "from the rate of api")
 
 
-# --- Slots ------------------------------------------------------------------------------------------------------------
-
-
 def test_without_a_rate_it_comes_from_what_finished_work_units_took() -> None:
     left = Left(**CALLS, queued=95, running=[1.0] * 5, took=[2.0] * 40, finished=40)
     eta = estimate([left], limits(API))
@@ -122,9 +116,6 @@ def test_the_service_that_is_ready_last_binds_and_later_stages_have_their_turn()
     assert estimate([first, second, third], services) == Eta(
         pytest.approx(103.0), "from 5 finished calls of api"
     )
-
-
-# --- What nobody knows ------------------------------------------------------------------------------------------------
 
 
 def test_nothing_is_said_before_anything_has_finished() -> None:
@@ -195,9 +186,6 @@ def test_an_estimate_is_never_negative_nor_absurd(data: st.DataObject) -> None:
     eta = estimate(tasks, limits(*services))
     assert eta.seconds is None or 0 <= eta.seconds < 1e9
     assert eta.source or not eta.seconds
-
-
-# --- Steadiness -------------------------------------------------------------------------------------------------------
 
 
 def test_a_shown_estimate_moves_to_a_new_one_within_seconds() -> None:

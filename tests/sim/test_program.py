@@ -73,9 +73,6 @@ def submitted(app: App) -> list[str]:
     return asyncio.run(main())
 
 
-# --- What is found ------------------------------------------------------------------------------------------------
-
-
 def test_a_file_gives_its_cue_and_its_submitter(folder: Path) -> None:
     write(folder / "app.py", APP)
     app = load("app.py:cue,submit")
@@ -265,9 +262,6 @@ def test_loading_writes_nothing(folder: Path) -> None:
     before = sorted(folder.rglob("*"))
     load("app.py:cue")
     assert sorted(folder.rglob("*")) == before
-
-
-# --- What is refused ----------------------------------------------------------------------------------------------
 
 
 def test_a_file_that_does_not_exist_is_told_with_the_nearest(folder: Path) -> None:
@@ -517,9 +511,6 @@ def test_a_submitter_that_is_not_async_is_told(folder: Path) -> None:
     text = "must be `async def`, or return what can be awaited, not an"
     assert submitting("app.py:cue,submit") == f"submit of app.py:3 {text} int"
     assert submitting("app.py:cue,many") == f"many of app.py:4 {text} async_generator"
-
-
-# --- As a command -------------------------------------------------------------------------------------------------
 
 
 def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

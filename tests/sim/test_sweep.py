@@ -18,8 +18,6 @@ from runcue_sim._commands.sweep import Sweep, run, without
 from runcue_sim._pipelines.limits import Limits, parse, parse_one
 from runcue_sim._text.usage import BadUsage
 
-# --- The text -----------------------------------------------------------------------------------------------------
-
 
 @pytest.mark.parametrize(
     ("text", "limits"),
@@ -96,8 +94,6 @@ def test_arguments_are_handed_on_without_some() -> None:
     assert without(["--sweep"], ("--sweep",)) == []
 
 
-# --- The runs -----------------------------------------------------------------------------------------------------
-
 STUB = """
 import json, os, sys, time
 sets = [sys.argv[n + 1] for n, text in enumerate(sys.argv) if text == "--set"]
@@ -154,9 +150,6 @@ def test_a_failure_ends_the_other_runs_and_begins_no_more(command: list[str], tm
     assert [thread for thread in threading.enumerate() if "ThreadPool" in thread.name] == []
 
 
-# --- The table ----------------------------------------------------------------------------------------------------
-
-
 def report(makespan: float, **works: int) -> dict[str, Any]:
     used = {"name": "a", "slots_used": 0.5, "rate_used": None}
     counts = {"failed": 0, "blocked": 0, "unfinished": 0, **works}
@@ -208,8 +201,6 @@ def test_a_table_that_may_go_on_says_so() -> None:
     assert "UNFINISHED" in Sweep(points(1), [report(20, unfinished=3)]).text()
     assert "*" not in Sweep(points(1), [report(0)]).text().splitlines()[-1]
 
-
-# --- The command --------------------------------------------------------------------------------------------------
 
 APP = """
 import runcue

@@ -85,8 +85,6 @@ class Checker:
         if self.open:
             self.on_event()
 
-    # --- What is heard ------------------------------------------------------------------------------------------
-
     def listen(
         self, cue: runcue.Cue, clock: Callable[[], float], is_expected: Callable[[BaseException], bool]
     ) -> None:
@@ -236,8 +234,6 @@ class Checker:
             and any(works[one].proves == work.proves for one in injected.torn)
         )
 
-    # --- Judging a start ----------------------------------------------------------------------------------------
-
     def _check_limits(self, now: float, work: ObservedWork) -> None:
         for name in work.duty.services:
             concurrent, count, period = self.observed.limits[name]
@@ -277,8 +273,6 @@ class Checker:
     def _seems_stale(self, work: ObservedWork) -> bool:
         """Whether its is_stale raised when it was asked last, which counts as stale. What is declared comes first."""
         return not work.declared and work.id in self._injected.stale_raised
-
-    # --- Judging what does not happen ---------------------------------------------------------------------------
 
     def look(self, now: float) -> None:
         """Time is about to pass: everything that could happen at this instant must have happened."""
@@ -373,8 +367,6 @@ class Checker:
                 state = "up to date" if observed.is_up_to_date(one) else "able to run"
                 self.report("drained", f"{what} {one} at {now:g}, which is {state}", one)
                 return
-
-    # --- Judging the end ----------------------------------------------------------------------------------------
 
     def ended(self, now: float, counts: Mapping[str, int]) -> None:
         """The cue has stopped.

@@ -124,8 +124,6 @@ class Faults:
             return self.pace * (1 + int((roll - 0.2) * 20))
         return self.pace * 40 * (roll - 0.5) ** 2
 
-    # --- Handlers and work units -------------------------------------------------------------------------------------
-
     def blow(self, task: str, item: str, nth: int) -> Blow | None:
         """What strikes a handler, None if nothing does.
 
@@ -186,8 +184,6 @@ class Faults:
         window = self._windows[service]
         return window[1] - seconds if window is not None and window[0] <= seconds < window[1] else None
 
-    # --- Callbacks ----------------------------------------------------------------------------------------------
-
     def manner(self, what: str, task: str) -> Manner:
         """How the gate (`what` is "ready" or "stale") of a task is written, or the listener of an event."""
         if what in ("ready", "stale"):
@@ -232,8 +228,6 @@ class Faults:
         """What the priority callback answers, None if it raises."""
         roll, value, _, _ = self._four("priority", task, item)
         return None if roll < self.share else value
-
-    # --- Artifacts and the process ------------------------------------------------------------------------------
 
     def change(self, name: str, nth: int) -> Change | None:
         """What becomes of an artifact that was made for the n-th time, None if it stays as it is."""

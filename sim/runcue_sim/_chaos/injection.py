@@ -107,8 +107,6 @@ class FaultyStage(Stage):
             timer.cancel()
         self._timers.clear()
 
-    # --- Telling ------------------------------------------------------------------------------------------------
-
     def _tell(self, kind: str, details: str, work: runcue.Work | None = None) -> None:
         if not self._active:
             return
@@ -129,8 +127,6 @@ class FaultyStage(Stage):
     def _key(self, work: runcue.Work) -> tuple[str, str, int]:
         """What fate knows a work by: ids depend on the order of submission."""
         return work.task, item_of(work), self._numbers.get(work.id, 0)
-
-    # --- Handlers -----------------------------------------------------------------------------------------------
 
     async def perform(self, work: runcue.Work, item: str, round_: int = 0) -> None:
         """See `Stage.perform`. It may also hang, raise something else, or go on after it was cancelled."""
@@ -196,8 +192,6 @@ class FaultyStage(Stage):
             self.injected.torn.add(work.id)
             task.cancel()
 
-    # --- Work units --------------------------------------------------------------------------------------------------
-
     def _on_submission(self, work: runcue.Work) -> None:
         what = work.task, item_of(work)
         self._numbers[work.id] = self._submitted[what]
@@ -217,8 +211,6 @@ class FaultyStage(Stage):
             self._tell("cancel", "is cancelled", work)
             self.injected.cancelled.add(work.id)
             await self.cue.cancel(work.id)
-
-    # --- Gates --------------------------------------------------------------------------------------------------
 
     def _gate(self, question: str, task: str, original: Gate | None) -> Gate:
         manner = self.faults.manner(question, task)
@@ -287,8 +279,6 @@ class FaultyStage(Stage):
         else:
             reach(loop.time() + BLOCK)
 
-    # --- Other callbacks ----------------------------------------------------------------------------------------
-
     def _priority(self, ctx: runcue.PriorityContext) -> float:
         task, item, number = self._key(ctx.work)
         if self.faults.blocks("priority", task, item, number):
@@ -325,8 +315,6 @@ class FaultyStage(Stage):
             hear(work)
 
         return hear_slowly if manner.is_async else hear
-
-    # --- Artifacts ----------------------------------------------------------------------------------------------
 
     def _on_complete(self, work: runcue.Work, result: object, duration: float) -> None:
         if self._scenario is None:

@@ -146,8 +146,6 @@ class Observations:
         self._makers: dict[str, dict[str, None]] = {}
         self._making: Counter[tuple[str, ...]] = Counter()
 
-    # --- What happens -------------------------------------------------------------------------------------------
-
     def submit(self, now: float, id: str, task: str, item: str) -> ObservedWork:
         """A work was submitted."""
         duty, needs, proves = self._tasks[task], self._needs(task, item), self._proves(task, item)
@@ -224,8 +222,6 @@ class Observations:
             for name in work.needs:
                 self._needed[name].pop(work.id, None)
 
-    # --- Questions about artifacts ------------------------------------------------------------------------------
-
     def missing(self, work: ObservedWork) -> list[str]:
         """What a work needs and is not there."""
         return [name for name in work.needs if name not in self._made]
@@ -266,8 +262,6 @@ class Observations:
     def waits_for_others(self, work: ObservedWork) -> bool:
         """Whether a pending work may not run before another one has settled."""
         return self.is_joined(work) or self.maker_of_needs(work) is not None
-
-    # --- Questions about limits ---------------------------------------------------------------------------------
 
     def busy(self, name: str) -> int:
         """How many slots of a service are taken. An async gate takes one while it is awaited."""

@@ -200,8 +200,6 @@ class _Life:
         stage.inject_into(scenario)
         return checker
 
-    # --- The log ------------------------------------------------------------------------------------------------
-
     def _log(self, cue: runcue.Cue) -> None:
         def log(event: str, work: runcue.Work, details: str = "") -> None:
             if self.trace:
@@ -213,8 +211,6 @@ class _Life:
         cue.on_failure(lambda work, error: log("failed", work, work.error or ""))
         cue.on_skip(lambda work: log("skipped", work))
         cue.on_cancel(lambda work: log("cancelled", work))
-
-    # --- What the loop and the checker say ----------------------------------------------------------------------
 
     def _look(self) -> None:
         self._count()
@@ -261,8 +257,6 @@ class _Life:
 
     def _on_critical(self, text: str) -> None:
         self._checker.report("sound", text)
-
-    # --- Running ------------------------------------------------------------------------------------------------
 
     def run(self, quiet: Quiet, dog: WatchDog) -> None:
         """Go through it, and clear away what is left."""

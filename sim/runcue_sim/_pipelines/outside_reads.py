@@ -122,8 +122,6 @@ class OutsideReads:
     def __exit__(self, *error: object) -> None:
         self._undo.close()
 
-    # --- Around the gates ---------------------------------------------------------------------------------------
-
     def _wrap_gates(self, undo: ExitStack) -> None:
         for question, register in (("is_ready", self._cue.is_ready), ("is_stale", self._cue.is_stale)):
             wrapped: dict[int, Callable[..., Any]] = {}
@@ -190,8 +188,6 @@ class OutsideReads:
             self._refused.add(work.id)
         elif work.id in self._refused and work.id not in self.ready_at:
             self.ready_at[work.id] = asyncio.get_running_loop().time()
-
-    # --- In the place of functions that look --------------------------------------------------------------------
 
     def _replace_functions(self, undo: ExitStack) -> None:
         for name in ("stat", "lstat", "access", "readlink", "listdir", "scandir", "open"):

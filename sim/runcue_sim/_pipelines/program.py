@@ -106,9 +106,6 @@ def _split(spec: str) -> tuple[str, str, str]:
     return target, cue_name, submit_name
 
 
-# --- Importing ----------------------------------------------------------------------------------------------------
-
-
 def _is_file(target: str) -> bool:
     return target.endswith(".py") or os.sep in target or Path(target).is_file()
 
@@ -228,9 +225,6 @@ def _only_submitting(cue: runcue.Cue) -> Iterator[None]:
 
 def _unheard(listener: Callable[..., Any]) -> Callable[..., Any]:
     return listener
-
-
-# --- What is in it ------------------------------------------------------------------------------------------------
 
 
 def _find_cue(module: ModuleType, target: str, name: str) -> runcue.Cue:

@@ -330,8 +330,6 @@ class Ledger:
             for service in self._uses[work.task]:
                 service.hold(self._time(), change)
 
-    # --- What is heard ------------------------------------------------------------------------------------------
-
     def _on_submit(self, work: runcue.Work) -> None:
         if not self.open:
             return
