@@ -11,6 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from runcue._model.phases import READY
 from runcue._scheduling.core import Core
 from runcue._scheduling.rechecking import Rechecker
 from runcue._scheduling.run_queue import RunQueue
+from runcue.testing import VirtualTimeLoop
 from runcue_sim._chaos import injection
 from runcue_sim._chaos.campaign import Report, check
 from runcue_sim._chaos.faults import KINDS, Faults, Manner
@@ -54,6 +56,22 @@ def test_over_many_seeds_nothing_is_found(report: Report) -> None:
     assert report.found == []
     assert report.trials == len(SEEDS) * len(SCENARIOS)
     assert report.text().endswith("no violation\n")
+
+
+def test_every_second_seed_is_run_in_another_order_and_the_report_says_how_many(report: Report) -> None:
+    assert report.shuffled == report.trials // 2
+    assert f": {report.trials} runs ({report.shuffled} in shuffled order), " in report.text()
+    assert [trial_of(seed, "fanout").order for seed in range(4)] == [None, 1, None, 3]
+    assert "shuffled" not in check([0], ["fanout"]).text()
+
+
+def test_another_order_makes_another_log() -> None:
+    trial = Trial(1, "fanout", count=3, concurrent=4)
+    logs = {
+        tuple(entry.line() for entry in run_trial(replace(trial, order=order)).event_log)
+        for order in (None, *range(10))
+    }
+    assert len(logs) > 5
 
 
 def test_each_kind_of_fault_strikes_and_each_end_is_met(report: Report) -> None:
@@ -435,6 +453,27 @@ def test_the_seed_alone_repeats_a_violation(monkeypatch: pytest.MonkeyPatch) -> 
     first = check(SEEDS, enough=1)
     again = check([first.found[0].seed])
     assert again.found[0].text() == first.found[0].text()
+
+
+def test_a_mistake_that_shows_in_another_order_alone_is_told_with_its_seed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stale = Callbacks._is_stale
+    work_that_is_up_to_date_runs(monkeypatch)
+    always = Callbacks._is_stale
+
+    def in_another_order(self: Callbacks, work: runcue.Work, declared: Any) -> Any:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualTimeLoop)
+        return (stale if loop._order is None else always)(self, work, declared)
+
+    monkeypatch.setattr(Callbacks, "_is_stale", in_another_order)
+    report = check(SEEDS)
+    assert {found.seed % 2 for found in report.found} == {1}
+    for found in report.found:
+        assert found.outcome.trial.order == found.seed
+        assert f", shuffled by seed {found.seed}; " in found.text()
+        assert f"runcue-sim --check 1 --seed {found.seed}\n" in found.text()
 
 
 def test_a_run_that_is_no_check_is_repeated_by_a_command_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,6 +39,7 @@ class Report:
         settled: How often work units ended how.
         found: The violations.
         seconds: Of real time.
+        shuffled: How many of the trials were run in another order of what asyncio leaves open.
     """
 
     scenarios: tuple[str, ...]
@@ -51,6 +52,7 @@ class Report:
     settled: Counter[str] = field(default_factory=Counter)
     found: list[Found] = field(default_factory=list)
     seconds: float = 0.0
+    shuffled: int = 0
 
     @property
     def ok(self) -> bool:
@@ -62,8 +64,9 @@ class Report:
         ends = ", ".join(f"{number:,} {how}" for how, number in self.settled.most_common())
         kinds = ", ".join(f"{kind} {number:,}" for kind, number in sorted(self.faults.items()))
         lines = [found.text() + "\n" for found in self.found]
+        shuffled = f" ({self.shuffled:,} in shuffled order)" if self.shuffled else ""
         run = (
-            f"{counted(self.trials, 'run')}, {counted(self.lives, 'life', 'lives')}, "
+            f"{counted(self.trials, 'run')}{shuffled}, {counted(self.lives, 'life', 'lives')}, "
             f"{counted(self.deaths, 'death')}, in {self.seconds:.1f} s"
         )
         lines += [
@@ -109,6 +112,7 @@ def check(
         for scenario in scenarios:
             outcome = run_trial(trial_of(seed, scenario), patience=patience)
             report.trials += 1
+            report.shuffled += outcome.trial.order is not None
             report.lives += outcome.lives
             report.deaths += outcome.deaths
             report.works += outcome.works

@@ -78,13 +78,13 @@ def _unheard(name: str) -> None:
 class WatchedLoop(VirtualTimeLoop):
     """A virtual clock that says when it is about to let time pass, and notices when it never does."""
 
-    def __init__(self, look: Callable[[], object]) -> None:
+    def __init__(self, look: Callable[[], object], *, order: int | None) -> None:
         self._look = look
         self._advances = False
         self._steps = 0
         self.most_steps = 0
         self.spins = False
-        super().__init__()
+        super().__init__(order=order)
 
     def advance(self) -> None:
         self._steps = 0

@@ -136,6 +136,7 @@ def _simplifications(trial: Trial) -> Iterator[dict[str, Any]]:
     yield {"kinds": frozenset()}
     yield {"count": 1}
     yield {"lives": 0}
+    yield {"order": None}
     yield {"error_rate": 0.0}
     yield {"outliers": 0.0}
     yield {"jitter": 0.0}

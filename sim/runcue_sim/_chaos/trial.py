@@ -137,7 +137,7 @@ class _Life:
         luck = Luck(trial.seed)
         faults = Faults(luck, kinds, share=trial.share, pace=trial.pace, life=number)
         self.left = self._world = world
-        self.loop = WatchedLoop(self._look)
+        self.loop = WatchedLoop(self._look, order=trial.order)
         self.loop.reach(now)
         self.until = now
         self.on_end: Callable[[], object] | None = None
