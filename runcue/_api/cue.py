@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 
 from runcue._api.handle import WorkHandle
 from runcue._artifacts.artifact import READS, Artifact, File, key_of
-from runcue._callbacks.callbacks import HOLD, NO, Callbacks, GateAnswer
+from runcue._callbacks.callbacks import Callbacks
+from runcue._callbacks.verdicts import STAYS_PENDING, AwaitableAnswer, GateVerdict
 from runcue._dispatch.dispatcher import Dispatcher
 from runcue._explain.reasons import Reason, not_ready, reason_of
 from runcue._explain.why import Explainer, Why, WhyStale
@@ -867,10 +868,10 @@ class Cue:
         if work._task.gated and not work._task.gate_is_async:
             # Nobody has asked yet (it was submitted in this very step, or the cue is not started): ask for the answer.
             verdict = self._callbacks.ask(work, now)
-            if isinstance(verdict, GateAnswer):
+            if isinstance(verdict, AwaitableAnswer):
                 verdict.discard()
-            elif verdict in (NO, HOLD):
-                if verdict == HOLD:
+            elif verdict in STAYS_PENDING:
+                if verdict is GateVerdict.HELD:
                     work._not_ready_reason = self._callbacks.held_for
                 return not_ready(work)
         return reason_of(work, now)

@@ -11,7 +11,7 @@ import asyncio
 import logging
 from typing import Any
 
-from runcue._callbacks.callbacks import without_frames
+from runcue._callbacks.failures import without_frames
 from runcue._dispatch.dispatcher import Dispatcher
 from runcue._model.errors import WorkCancelled, WrongLoop
 from runcue._model.phases import WorkState

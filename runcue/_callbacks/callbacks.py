@@ -1,8 +1,7 @@
-"""The only place that calls user callbacks, and the one policy for what happens when they fail.
+"""The only place that calls user callbacks.
 
-Lives here: asking a gate (what is declared first, then the callbacks) and a priority, serving listeners, the words
-about callbacks that raise or block. Whatever is awaitable is found by looking at the result, not at the function, and
-handed to the dispatcher to be awaited.
+Lives here: asking a gate (what is declared first, then the callbacks) and a priority, serving listeners. Whatever is
+awaitable is found by looking at the result, not at the function, and handed to the dispatcher to be awaited.
 
 A callback that raises is logged with its traceback and never disturbs the scheduler: a raising is_ready means not
 ready, a raising is_stale means stale, a raising priority means the default.
@@ -12,9 +11,6 @@ Must not know: event loops, tasks, limits. The wall clock and `time.monotonic` a
 
 from __future__ import annotations
 
-import copy
-import logging
-import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Hashable, Mapping
 from inspect import isawaitable
@@ -23,76 +19,21 @@ from os import stat
 from typing import Any, Final
 
 from runcue._artifacts.artifact import Artifact, File, Flag, plainly
+from runcue._callbacks.failures import BLOCKS_AFTER, Failures, without_frames
+from runcue._callbacks.verdicts import NOT_READY, RUN, SKIP, AwaitableAnswer, GateVerdict, Question, discard
 from runcue._model.checks import check_callback
 from runcue._model.errors import ConfigurationError
 from runcue._model.events import HEARS, Event
-from runcue._model.texts import problem_of, words_of
+from runcue._model.texts import describe, problem_of, words_of
 from runcue._model.work import DEFAULT_PRIORITY, Declaration, PriorityContext, Task, Work
 
-__all__ = [
-    "BLOCKS_AFTER",
-    "FAULT",
-    "HOLD",
-    "NO",
-    "RUN",
-    "SKIP",
-    "Callbacks",
-    "GateAnswer",
-    "Listener",
-    "discard",
-    "name_of",
-    "without_frames",
-]
-
-logger = logging.getLogger("runcue")
-
-RUN: Final = 1
-"""Ready and stale: run it."""
-NO: Final = 0
-"""Not ready."""
-SKIP: Final = 2
-"""Ready and up to date."""
-FAULT: Final = 4
-"""It can never run: nobody knows what it needs, because the callable that was to say so raised."""
-HOLD: Final = 3
-"""An input is being made by another work unit: not ready before that has settled."""
+__all__ = ["Callbacks", "Listener"]
 
 _RAISED: Final = object()
-
-BLOCKS_AFTER = 0.05
-REPEAT_AFTER = 60.0
 
 # Questions whose time is taken together, while all of them take no longer than this.
 _TOGETHER = 16
 _QUICK = 0.0005
-
-
-class GateAnswer:
-    """A gate's answer that has to be awaited.
-
-    Attributes:
-        question: "ready" or "stale".
-        awaitable: What the callback returned.
-    """
-
-    __slots__ = ("awaitable", "question")
-
-    def __init__(self, question: str, awaitable: Awaitable[Any]) -> None:
-        self.question = question
-        self.awaitable = awaitable
-
-    def discard(self) -> bool:
-        """Forget the answer unasked, if that is possible without a trace (a coroutine that was never started)."""
-        return discard(self.awaitable)
-
-
-def discard(awaitable: Awaitable[Any]) -> bool:
-    """Close an awaitable that nobody will await. Returns whether it could be closed."""
-    close = getattr(awaitable, "close", None)
-    if close is None:
-        return False
-    close()
-    return True
 
 
 class Listener:
@@ -103,7 +44,7 @@ class Listener:
     def __init__(self, event: Event, call: Callable[..., Any]) -> None:
         self.event = event
         self.call = call
-        self.name = f"on_{event.name.lower()} listener {name_of(call)}"
+        self.name = f"on_{event.name.lower()} listener {describe(call)}"
 
 
 _NOT_VALID: Final = object()
@@ -130,39 +71,30 @@ def _version_if_valid(artifact: Any, whole: bool) -> Any:
     return plainly(artifact.version(), artifact) if plainly(artifact.valid(), artifact) else _NOT_VALID
 
 
-def name_of(call: object) -> str:
-    """What a callback is called in messages."""
-    return str(getattr(call, "__qualname__", None) or repr(call))
-
-
-class Callbacks:
+class Callbacks(Failures):
     """All user callbacks of a cue, behind one failure policy.
 
     Attributes:
         listeners: By `Event`, in order of registration.
         defer: Given by the dispatcher: takes a listener, the awaitable it returned, and the work it is about.
-        interrupted: A KeyboardInterrupt out of a callback, to be raised by whoever called in.
-        now: The clock by which callbacks are found to block the loop.
         at: When the last callback was done.
         producer_of: The unsettled work that makes an artifact, by its key.
-        held_for: The input for which the last answer was HOLD.
+        held_for: The input for which the last verdict was HELD.
         reads: The artifacts that were asked while the last question was, by key; empty between questions.
         skipped: The last work units that is_stale had skipped, with what they looked at, until somebody looks into
             them.
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self.listeners: tuple[list[Listener], ...] = tuple([] for _ in Event)
         self.priority: Callable[[PriorityContext], Any] | None = None
         self.defer: Callable[[Listener, Awaitable[Any], Work | None], None] = _nowhere
-        self.interrupted: KeyboardInterrupt | None = None
-        self.now: Callable[[], float] = time.monotonic
         self.at = 0.0
         self.producer_of: Mapping[Hashable, Work] = {}
         self.held_for: Any = None
         self.reads: dict[Hashable, Artifact] = {}
         self.skipped: deque[tuple[Work, tuple[Artifact, ...]]] = deque(maxlen=1000)
-        self._reported: dict[tuple[object, object], float] = {}
 
     # --- Listeners ----------------------------------------------------------------------------------------------
 
@@ -203,7 +135,7 @@ class Callbacks:
 
     # --- The gate -----------------------------------------------------------------------------------------------
 
-    def ask(self, work: Work, began: float) -> int | GateAnswer:
+    def ask(self, work: Work, began: float) -> GateVerdict | AwaitableAnswer:
         """Ask the two questions, ready before stale. `at` is the instant of the answer.
 
         Args:
@@ -211,7 +143,7 @@ class Callbacks:
             began: The instant now.
 
         Returns:
-            RUN, NO, HOLD, FAULT or SKIP; or a `GateAnswer` when the callback's answer must be awaited first, to be
+            A verdict; or an `AwaitableAnswer` when the callback's answer must be awaited first, to be
             continued with `resume`.
         """
         task = work._task
@@ -220,9 +152,9 @@ class Callbacks:
         is_ready = task.is_ready
         if work._declared is not None:
             verdict = self._ask_inputs(work, work._declared)
-            if verdict != RUN or is_ready is not None or not work._declared.outputs:
+            if verdict is not RUN or is_ready is not None or not work._declared.outputs:
                 began = self._after_artifacts(work, began)
-            if verdict != RUN:
+            if verdict is not RUN:
                 return verdict
         if is_ready is None:
             self.at = began
@@ -234,14 +166,14 @@ class Callbacks:
             answer = _RAISED
         self.at = ended = self.now()
         if ended - began > BLOCKS_AFTER:
-            self.blocked(f"is_ready callback {name_of(is_ready)}", ended - began)
+            self.blocked(f"is_ready callback {describe(is_ready)}", ended - began)
         if answer is True:
             return RUN if task.is_stale is None else self._ask_stale(work)
         if answer is _RAISED:
-            return NO
+            return NOT_READY
         if answer is False:
             work._not_ready_reason = None
-            return NO
+            return NOT_READY
         return self.interpret(work, answer)
 
     def ask_batch(self, works: deque[Work], phase: int, until: float) -> tuple[list[Work], Work | None, Any]:
@@ -253,7 +185,7 @@ class Callbacks:
             until: Stop at this instant.
 
         Returns:
-            Those that are not ready; the first that gave another answer, if any; and that answer, for `weigh`.
+            Those that are not ready; the first that gave another answer, if any; and that answer, for `interpret`.
         """
         not_ready: list[Work] = []
         now = self.now
@@ -289,7 +221,7 @@ class Callbacks:
             ended = now()
             took = ended - began
             if took > BLOCKS_AFTER:
-                self.blocked(f"is_ready callback {name_of(is_ready)}", took)
+                self.blocked(f"is_ready callback {describe(is_ready)}", took)
             together = min(together * 2, _TOGETHER) if took < _QUICK else 1
             began = ended
             unread = 0
@@ -301,17 +233,19 @@ class Callbacks:
         self.at = ended
         return not_ready, None, None
 
-    def interpret(self, work: Work, answer: Any) -> int | GateAnswer:
+    def interpret(self, work: Work, answer: Any) -> GateVerdict | AwaitableAnswer:
         """Go on after is_ready has answered."""
         try:
             if isawaitable(answer):
-                return GateAnswer("ready", answer)
+                return AwaitableAnswer("ready", answer)
             ready = self._ready(work, answer)
         except BaseException as error:
             ready = self._ready_raised(work, error)
-        return self._ask_stale(work) if ready else NO
+        return self._ask_stale(work) if ready else NOT_READY
 
-    def resume(self, work: Work, question: str, answer: Any, error: BaseException | None) -> int | GateAnswer:
+    def resume(
+        self, work: Work, question: Question, answer: Any, error: BaseException | None
+    ) -> GateVerdict | AwaitableAnswer:
         """Go on after an awaited answer, or after it raised.
 
         Args:
@@ -325,11 +259,14 @@ class Callbacks:
         if question == "ready":
             if error is None:
                 # While it was awaited the declared inputs may have changed.
-                if work._declared is not None and (verdict := self._ask_inputs(work, work._declared)) != RUN:
+                if (
+                    work._declared is not None
+                    and (verdict := self._ask_inputs(work, work._declared)) is not RUN
+                ):
                     return verdict
                 return self.interpret(work, answer)
             self._ready_raised(work, error)
-            return NO
+            return NOT_READY
         verdict = RUN
         if error is None:
             try:
@@ -338,11 +275,11 @@ class Callbacks:
                 error = raised
         if error is not None:
             self._stale_raised(work, error)
-        if verdict == RUN and work._declared is not None:
+        if verdict is RUN and work._declared is not None:
             return self._ask_inputs(work, work._declared)  # for the same reason
         return verdict
 
-    def _ask_stale(self, work: Work) -> int | GateAnswer:
+    def _ask_stale(self, work: Work) -> GateVerdict | AwaitableAnswer:
         is_stale = work._task.is_stale
         work._not_ready_reason = None
         declared = work._declared
@@ -363,15 +300,15 @@ class Callbacks:
             if answer is True:
                 verdict = RUN
             elif answer is not False and isawaitable(answer):
-                return GateAnswer("stale", answer)
+                return AwaitableAnswer("stale", answer)
             else:
                 verdict = RUN if answer else SKIP
         except BaseException as error:
             verdict = self._stale_raised(work, error)
         self.at = ended = self.now()
         if ended - began > BLOCKS_AFTER:
-            self.blocked(f"is_stale callback {name_of(is_stale)}", ended - began)
-        if self.reads and verdict == SKIP:
+            self.blocked(f"is_stale callback {describe(is_stale)}", ended - began)
+        if self.reads and verdict is SKIP:
             self.skipped.append((work, tuple(self.reads.values())))
         return verdict
 
@@ -397,16 +334,16 @@ class Callbacks:
         twin._task = work._task
         declared = twin._declared = Declaration(inputs, outputs, known.fresh)
         declared.files, declared.whole = known.files, known.whole
-        if self._ask_inputs(twin, declared) == RUN and self._is_stale(twin, declared):
+        if self._ask_inputs(twin, declared) is RUN and self._is_stale(twin, declared):
             return declared.stale
         return None
 
     # --- What is declared ---------------------------------------------------------------------------------------
 
-    def _ask_inputs(self, work: Work, declared: Declaration) -> int:
-        """Whether all declared inputs are valid: RUN, NO or HOLD; FAULT if they are not known."""
+    def _ask_inputs(self, work: Work, declared: Declaration) -> GateVerdict:
+        """Whether all declared inputs are valid: RUN, NOT_READY or HELD; INVALID if they are not known."""
         if declared.fault is not None:
-            return FAULT
+            return GateVerdict.INVALID
         inputs = declared.inputs
         if not inputs:
             return RUN
@@ -416,7 +353,7 @@ class Callbacks:
                 producer = producer_of.get(artifact._key)
                 if producer is not None and producer is not work:
                     self.held_for = artifact
-                    return HOLD
+                    return GateVerdict.HELD
         before = []
         whole = declared.whole
         for artifact in inputs:
@@ -426,11 +363,11 @@ class Callbacks:
                 self.raised(f"input {words_of(artifact)}", error, work)
                 work._not_ready_reason = without_frames(error)
                 self.reads[artifact._key] = artifact
-                return NO
+                return NOT_READY
             if version is _NOT_VALID:
                 work._not_ready_reason = artifact
                 self.reads[artifact._key] = artifact
-                return NO
+                return NOT_READY
             before.append(version)
         declared.before = before
         if self.reads:
@@ -486,12 +423,12 @@ class Callbacks:
         return False
 
     def _ready_raised(self, work: Work, error: BaseException) -> bool:
-        self.raised(f"is_ready callback {name_of(work._task.is_ready)}", error, work)
+        self.raised(f"is_ready callback {describe(work._task.is_ready)}", error, work)
         work._not_ready_reason = without_frames(error)
         return False
 
-    def _stale_raised(self, work: Work, error: BaseException) -> int:
-        self.raised(f"is_stale callback {name_of(work._task.is_stale)}", error, work)
+    def _stale_raised(self, work: Work, error: BaseException) -> GateVerdict:
+        self.raised(f"is_stale callback {describe(work._task.is_stale)}", error, work)
         return RUN
 
     # --- The priority -------------------------------------------------------------------------------------------
@@ -519,97 +456,11 @@ class Callbacks:
             if isnan(value):
                 raise ConfigurationError("A priority must be a number from 0.0 to 1.0, not nan.")
         except BaseException as error:
-            self.raised(f"priority callback {name_of(call)}", error, work)
+            self.raised(f"priority callback {describe(call)}", error, work)
             return DEFAULT_PRIORITY
         if (took := self.now() - began) > BLOCKS_AFTER:
-            self.blocked(f"priority callback {name_of(call)}", took)
+            self.blocked(f"priority callback {describe(call)}", took)
         return min(max(value, 0.0), 1.0)
-
-    # --- The failure policy -------------------------------------------------------------------------------------
-
-    def raised(self, name: str, error: BaseException, work: Work | None) -> None:
-        """Log a callback that raised, once per minute for the same callback and type of exception."""
-        if isinstance(error, KeyboardInterrupt):
-            self.interrupted = error
-        if self._is_news(name, type(error)):
-            about = f" (work {work.id} of task {work.task})" if work is not None else ""
-            logger.error("%s raised %s%s", name, type(error).__name__, about, exc_info=error)
-
-    def blocked(self, name: str, seconds: float) -> None:
-        """Report a callback that kept the event loop from everything else for too long."""
-        # Once for good: it is a property of the callback, not an incident.
-        key = (name, "blocked")
-        if key not in self._reported:
-            self._reported[key] = float("inf")
-            logger.warning(
-                "%s blocked the event loop for %.0f ms; make it async, or quicker", name, seconds * 1000
-            )
-
-    def unobserved(self, work: Work, error: BaseException) -> None:
-        """Log a failed work unit that no listener and no waiting `result()` hears of."""
-        logger.error("Work %s of task %s failed: %s", work.id, work.task, words_of(error), exc_info=error)
-
-    def _is_news(self, name: str, what: object) -> bool:
-        now = self.now()
-        if now < self._reported.get((name, what), 0.0):
-            return False
-        if len(self._reported) > 1000:  # names of lambdas and partials are not bounded by the program's text
-            self._reported.clear()
-        self._reported[name, what] = now + REPEAT_AFTER
-        return True
-
-
-def without_frames(error: BaseException, depth: int = 8) -> BaseException:
-    """A copy of an exception that holds no frames, and so nothing of what was alive in them.
-
-    An exception that cannot be copied is stripped itself.
-
-    Args:
-        error: The exception, left as it is if it can be copied.
-        depth: How far causes and contexts are followed.
-    """
-    twin = _twin_of(error, depth)
-    if twin is None:
-        error.__traceback__ = None
-        error.__context__ = error.__cause__ = None
-        return error
-    twin.__traceback__ = None
-    if depth > 0:
-        if error.__cause__ is not None:
-            twin.__cause__ = without_frames(error.__cause__, depth - 1)
-        elif error.__context__ is not None and not error.__suppress_context__:
-            twin.__context__ = without_frames(error.__context__, depth - 1)
-        twin.__suppress_context__ = error.__suppress_context__
-    return twin
-
-
-def _twin_of(error: BaseException, depth: int) -> BaseException | None:
-    """A faithful copy without its traceback, None if that cannot be made."""
-    try:
-        if isinstance(error, BaseExceptionGroup):
-            if depth < 0:
-                return None
-            group = error.derive([without_frames(one, depth - 1) for one in error.exceptions])
-            return group if type(group) is type(error) and group.message == error.message else None
-    except Exception:
-        return None
-    return _made_by(copy.copy, error) or _made_by(_without_constructor, error)
-
-
-def _made_by(make: Callable[[Any], Any], error: BaseException) -> BaseException | None:
-    try:
-        twin: BaseException = make(error)
-        faithful = type(twin) is type(error) and twin.args == error.args and str(twin) == str(error)
-    except Exception:
-        return None
-    return twin if faithful else None
-
-
-def _without_constructor(error: BaseException) -> BaseException:
-    # A constructor with arguments of its own is the usual reason why an exception cannot be copied.
-    twin: BaseException = type(error).__new__(type(error), *error.args)
-    twin.__dict__.update(error.__dict__)
-    return twin
 
 
 def _nowhere(listener: Listener, awaitable: Awaitable[Any], work: Work | None) -> None:

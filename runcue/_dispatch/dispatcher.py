@@ -28,7 +28,9 @@ from types import CoroutineType
 from typing import Any, Final
 
 from runcue._artifacts.artifact import READS, changed, hear_changes, others_hear, unhear_changes
-from runcue._callbacks.callbacks import HOLD, NO, RUN, Callbacks, discard, without_frames
+from runcue._callbacks.callbacks import Callbacks
+from runcue._callbacks.failures import without_frames
+from runcue._callbacks.verdicts import RUN, STAYS_PENDING, discard
 from runcue._dispatch.clock import clock_of
 from runcue._dispatch.finishing import commit_at_once, commit_in_thread
 from runcue._dispatch.gates import Gates
@@ -473,11 +475,11 @@ class Dispatcher:
                 break
             if work._task.gated and work._approved_in != core.generation:
                 verdict = callbacks.ask(work, now)
-                if verdict != RUN:
+                if verdict is not RUN:
                     self.gates.place(work, verdict)
                     self.wake()  # it may wait now, with nobody to look after it until this worker is through
                     # While an async gate is asked, it has the slot.
-                    work = self.gates.check_batch(run_queue, until) if verdict in (NO, HOLD) else None
+                    work = self.gates.check_batch(run_queue, until) if verdict in STAYS_PENDING else None
                 now = callbacks.at
             if work is not None:
                 if not work._task.is_async:

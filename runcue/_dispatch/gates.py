@@ -16,19 +16,12 @@ from math import inf
 from typing import Any, Final, Protocol
 
 from runcue._artifacts.artifact import READS
-from runcue._callbacks.callbacks import (
-    BLOCKS_AFTER,
-    FAULT,
-    HOLD,
-    NO,
-    RUN,
-    SKIP,
-    Callbacks,
-    GateAnswer,
-    name_of,
-)
+from runcue._callbacks.callbacks import Callbacks
+from runcue._callbacks.failures import BLOCKS_AFTER
+from runcue._callbacks.verdicts import RUN, STAYS_PENDING, AwaitableAnswer, GateVerdict
 from runcue._handlers.coroutines import timed
 from runcue._model.phases import CANCELLED, CHECKING, FAILED, NEW, NOT_READY, READY, SKIPPED
+from runcue._model.texts import describe
 from runcue._model.work import Task, Work
 from runcue._scheduling.core import Core
 from runcue._scheduling.rechecking import ASKED, HIT, LATER, MISS, Rechecker
@@ -46,8 +39,7 @@ CHECK_FIRST: Final = 0.05
 _MAX_ASKING = 100
 
 
-_NOT_READY = (NO, HOLD)
-_SETTLED_BY = (SKIP, FAULT)
+_SETTLED_BY = (GateVerdict.SKIP, GateVerdict.INVALID)
 
 
 class Settle(Protocol):
@@ -199,7 +191,7 @@ class Gates:
             if work._phase != READY or work._approved_in != -1:
                 continue
             verdict = callbacks.ask(work, callbacks.now())
-            if verdict == RUN:
+            if verdict is RUN:
                 work._approved_in = self._core.generation
             else:
                 run_queue.ready.discard_later()
@@ -219,13 +211,13 @@ class Gates:
             if task.gate_is_async and not self._may_ask(task.run_queue):
                 return LATER
             verdict = self._callbacks.ask(work, self._callbacks.now())
-            if verdict in _NOT_READY:
+            if verdict in STAYS_PENDING:
                 self._wait(work, verdict)
                 return MISS
             if verdict in _SETTLED_BY:
                 self.place(work, verdict)
                 return HIT
-            if isinstance(verdict, GateAnswer):
+            if isinstance(verdict, AwaitableAnswer):
                 task.gate_is_async = True
                 if not self._may_ask(task.run_queue) and verdict.discard():
                     return LATER
@@ -234,10 +226,10 @@ class Gates:
         self.enqueue(work, found=found)
         return HIT
 
-    def _wait(self, work: Work, verdict: int | GateAnswer) -> None:
+    def _wait(self, work: Work, verdict: GateVerdict | AwaitableAnswer) -> None:
         """Put a work in hand aside that is not ready."""
         callbacks = self._callbacks
-        if verdict == HOLD:
+        if verdict is GateVerdict.HELD:
             self._core.hold(work, callbacks.at, callbacks.held_for)
             return
         work._recheck_pass = self.rechecker.passes
@@ -302,7 +294,7 @@ class Gates:
             Whether to start it at once. If not, it has been put where it belongs.
         """
         verdict = self._callbacks.ask(work, now)
-        if verdict == RUN:
+        if verdict is RUN:
             return True
         self.place(work, verdict)
         return False
@@ -328,7 +320,7 @@ class Gates:
         if work is None:
             return None
         verdict = self._callbacks.interpret(work, answer)
-        if verdict == RUN:
+        if verdict is RUN:
             return work
         self.place(work, verdict)
         return None
@@ -348,17 +340,17 @@ class Gates:
             if held & 63 == 0 and self._now() > until:
                 return
 
-    def place(self, work: Work, verdict: int | GateAnswer, *, start: bool = True) -> None:
+    def place(self, work: Work, verdict: GateVerdict | AwaitableAnswer, *, start: bool = True) -> None:
         """Put a work unit that was to be started, and may not, where it belongs."""
-        if verdict in _NOT_READY:
+        if verdict in STAYS_PENDING:
             self._wait(work, verdict)
-        elif verdict == SKIP:
+        elif verdict is GateVerdict.SKIP:
             self._settle(work, SKIPPED, self._callbacks.at)
-        elif verdict == FAULT:
+        elif verdict is GateVerdict.INVALID:
             assert work._declared is not None
             self._settle(work, FAILED, self._callbacks.at, work._declared.fault)
         else:
-            assert isinstance(verdict, GateAnswer)
+            assert isinstance(verdict, AwaitableAnswer)
             work._task.gate_is_async = True
             self.await_answer(work, verdict, start=start)
 
@@ -383,13 +375,13 @@ class Gates:
         if not work._task.gated:
             return False
         verdict = self._callbacks.ask(work, self._now())
-        if isinstance(verdict, GateAnswer):
+        if isinstance(verdict, AwaitableAnswer):
             verdict.discard()
-        return verdict == SKIP
+        return verdict is GateVerdict.SKIP
 
     # --- Async gates --------------------------------------------------------------------------------------------
 
-    def await_answer(self, work: Work, answer: GateAnswer, *, start: bool) -> None:
+    def await_answer(self, work: Work, answer: AwaitableAnswer, *, start: bool) -> None:
         """Await an async gate in a task of its own, holding a slot but no token.
 
         Args:
@@ -416,7 +408,7 @@ class Gates:
         # A task that is cancelled before its first step never runs any of its code.
         task.add_done_callback(lambda task: self._gone(task, asking, answer))
 
-    def _gone(self, task: asyncio.Task[None], asking: _Asking, answer: GateAnswer) -> None:
+    def _gone(self, task: asyncio.Task[None], asking: _Asking, answer: AwaitableAnswer) -> None:
         self._tasks.discard(task)
         if asking in self._asked:
             answer.discard()
@@ -454,12 +446,12 @@ class Gates:
             self._settle(work, CANCELLED, self._now())
         self._wake()
 
-    async def _gate(self, asking: _Asking, answer: GateAnswer, start: bool) -> None:
+    async def _gate(self, asking: _Asking, answer: AwaitableAnswer, start: bool) -> None:
         work = asking.work
         me = asyncio.current_task()
         try:
-            verdict: int | GateAnswer = answer
-            while isinstance(verdict, GateAnswer):
+            verdict: GateVerdict | AwaitableAnswer = answer
+            while isinstance(verdict, AwaitableAnswer):
                 value, error = await self._answer_of(verdict, work)
                 self._core.generation += 1
                 if work._phase != CHECKING or (me is not None and me.cancelling()):
@@ -467,10 +459,10 @@ class Gates:
                     self._drop(work)
                     return
                 verdict = self._callbacks.resume(work, verdict.question, value, error)
-            self._answered(asking, hit=verdict not in _NOT_READY)
+            self._answered(asking, hit=verdict not in STAYS_PENDING)
             work._runner = None
-            if verdict in _NOT_READY:
-                if verdict == NO:
+            if verdict in STAYS_PENDING:
+                if verdict is GateVerdict.NOT_READY:
                     self._callbacks.reads.update(asking.reads)
                 self._wait(work, verdict)
                 # Its answer may be older than what the nudge was about, than what was touched or has settled since.
@@ -481,7 +473,7 @@ class Gates:
                     self._core.queue_wakeup(work)
                 if asking.settlements != self._core.settlements:
                     self.rechecker.changed()
-            elif verdict == SKIP:
+            elif verdict is GateVerdict.SKIP:
                 self._settle(work, SKIPPED, self._now())
             elif start and work._task.run_queue.has_room(self._now()):
                 await self._run_now(work)
@@ -500,14 +492,14 @@ class Gates:
         except BaseException as error:
             self._fail(error)
 
-    async def _answer_of(self, answer: GateAnswer, work: Work) -> tuple[Any, BaseException | None]:
+    async def _answer_of(self, answer: AwaitableAnswer, work: Work) -> tuple[Any, BaseException | None]:
         """What the awaitable gives, or what it raised."""
         task = work._task
         gate = task.is_ready if answer.question == "ready" else task.is_stale
 
         def told(seconds: float) -> None:
             if seconds > BLOCKS_AFTER:
-                self._callbacks.blocked(f"is_{answer.question} callback {name_of(gate)}", seconds)
+                self._callbacks.blocked(f"is_{answer.question} callback {describe(gate)}", seconds)
 
         limit = asyncio.timeout(GATE_LIMIT)
         try:

@@ -12,7 +12,9 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from contextvars import Context
 
-from runcue._callbacks.callbacks import BLOCKS_AFTER, Callbacks, Listener, discard
+from runcue._callbacks.callbacks import Callbacks, Listener
+from runcue._callbacks.failures import BLOCKS_AFTER
+from runcue._callbacks.verdicts import discard
 from runcue._handlers.coroutines import timed
 from runcue._model.work import Work
 

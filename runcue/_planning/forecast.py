@@ -14,7 +14,8 @@ from inspect import isawaitable
 from typing import Any, Final, Literal, NamedTuple
 
 from runcue._artifacts.artifact import Artifact
-from runcue._callbacks.callbacks import NO, Callbacks, discard
+from runcue._callbacks.callbacks import Callbacks
+from runcue._callbacks.verdicts import GateVerdict, discard
 from runcue._freshness.digest import Digest
 from runcue._freshness.newer import Newer
 from runcue._model.checks import is_async
@@ -70,7 +71,11 @@ class Forecaster:
     def now(self, work: Work) -> Verdict:
         """Of a work unit of which nothing is about to change: its gate is asked."""
         declared = work._declared
-        if declared is not None and declared.inputs and self._gate._ask_inputs(work, declared) == NO:
+        if (
+            declared is not None
+            and declared.inputs
+            and self._gate._ask_inputs(work, declared) is GateVerdict.NOT_READY
+        ):
             return Verdict("block", self._why_not_valid(work))
         unsure = None if work._task.is_ready is None else self._ask_ready(work)
         because: Because | None = None
@@ -102,7 +107,7 @@ class Forecaster:
         """
         if len(anew) < len(declared.inputs):
             part = Declaration(tuple(one for index, one in enumerate(declared.inputs) if index not in anew))
-            if self._gate._ask_inputs(work, part) == NO:
+            if self._gate._ask_inputs(work, part) is GateVerdict.NOT_READY:
                 return Verdict("block", self._why_not_valid(work))
             versions = iter(part.before)
             # Of no version nothing is said, by the rules of `Newer` and `Digest`.

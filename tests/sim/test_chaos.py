@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 
 import runcue
-from runcue._callbacks.callbacks import RUN, SKIP, Callbacks
+from runcue._callbacks.callbacks import Callbacks
+from runcue._callbacks.verdicts import RUN, GateVerdict
 from runcue._dispatch.dispatcher import Dispatcher
 from runcue._freshness.newer import Newer
 from runcue._lifecycle.stopping import Stopping
@@ -299,7 +300,7 @@ def work_that_is_up_to_date_runs(patch: pytest.MonkeyPatch) -> None:
 def input_that_is_being_made_is_not_waited_for(patch: pytest.MonkeyPatch) -> None:
     ask = Callbacks._ask_inputs
 
-    def hasty(self: Callbacks, work: runcue.Work, declared: Any) -> int:
+    def hasty(self: Callbacks, work: runcue.Work, declared: Any) -> GateVerdict:
         producer_of, self.producer_of = self.producer_of, {}
         try:
             return ask(self, work, declared)
@@ -331,7 +332,7 @@ def what_is_older_than_its_inputs_counts_as_up_to_date(patch: pytest.MonkeyPatch
 
 
 def raising_is_stale_counts_as_up_to_date(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Callbacks, "_stale_raised", lambda self, work, error: SKIP)
+    patch.setattr(Callbacks, "_stale_raised", lambda self, work, error: GateVerdict.SKIP)
 
 
 def timeout_never_strikes(patch: pytest.MonkeyPatch) -> None:
