@@ -41,6 +41,7 @@ __all__ = ["RecordedRun", "RecordedTask", "Recording", "load"]
 
 _FORMAT: Final = "runcue-recording"
 _VERSION: Final = 1
+_KINDS: Final[dict[type, str]] = {list: "a list", dict: "an object"}
 
 
 @dataclass
@@ -202,10 +203,10 @@ def load(path: str | os.PathLike[str]) -> RecordedRun:
     if found.get("version") != _VERSION:
         raise BadUsage(f"{name} has version {found.get('version')!r}; this program reads version {_VERSION}")
     try:
-        tasks = _object(found, "", "tasks")
+        tasks = _field(found, "", "tasks", dict)
         return RecordedRun(
             _seconds(_field(found, "", "makespan"), "makespan"),
-            {task: _task(_object(tasks, "tasks.", task), f"tasks.{task}.") for task in tasks},
+            {task: _task(_field(tasks, "tasks.", task, dict), f"tasks.{task}.") for task in tasks},
         )
     except _MalformedError as error:
         raise BadUsage(f"{name} is no recording: {error}") from None
@@ -216,8 +217,8 @@ class _MalformedError(Exception):
 
 
 def _task(found: dict[str, Any], where: str) -> RecordedTask:
-    durations = _list(found, where, "durations")
-    failed = _list(found, where, "failed")
+    durations = _field(found, where, "durations", list)
+    failed = _field(found, where, "failed", list)
     return RecordedTask(
         [
             None if value is None else _seconds(value, f"{where}durations[{number}]")
@@ -227,23 +228,12 @@ def _task(found: dict[str, Any], where: str) -> RecordedTask:
     )
 
 
-def _list(found: dict[str, Any], where: str, name: str) -> list[Any]:
-    value = _field(found, where, name)
-    if not isinstance(value, list):
-        raise _MalformedError(f"{where}{name} must be a list, not {value!r:.60}")
-    return value
-
-
-def _field(found: dict[str, Any], where: str, name: str) -> Any:
+def _field(found: dict[str, Any], where: str, name: str, kind: type = object) -> Any:
     if name not in found:
         raise _MalformedError(f"{where}{name} is missing")
-    return found[name]
-
-
-def _object(found: dict[str, Any], where: str, name: str) -> dict[str, Any]:
-    value = _field(found, where, name)
-    if not isinstance(value, dict):
-        raise _MalformedError(f"{where}{name} must be an object, not {value!r:.60}")
+    value = found[name]
+    if not isinstance(value, kind):
+        raise _MalformedError(f"{where}{name} must be {_KINDS[kind]}, not {value!r:.60}")
     return value
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from runcue_sim._chaos.seeds import trial_of
+from runcue_sim._chaos.seeds import Outcome, trial_of
 from runcue_sim._chaos.shrinking import Found, shrink
 from runcue_sim._chaos.trial import PATIENCE, run_trial
 from runcue_sim._pipelines.scenarios import SCENARIOS
@@ -58,6 +58,16 @@ class Report:
     def ok(self) -> bool:
         """Whether nothing was found."""
         return not self.found
+
+    def add(self, outcome: Outcome) -> None:
+        """Count what was seen of one more trial."""
+        self.trials += 1
+        self.shuffled += outcome.trial.order is not None
+        self.lives += outcome.lives
+        self.deaths += outcome.deaths
+        self.works += outcome.works
+        self.faults += outcome.faults
+        self.settled += outcome.settled
 
     def text(self) -> str:
         """It in words, for people."""
@@ -111,13 +121,7 @@ def check(
         report.seeds += 1
         for scenario in scenarios:
             outcome = run_trial(trial_of(seed, scenario), patience=patience)
-            report.trials += 1
-            report.shuffled += outcome.trial.order is not None
-            report.lives += outcome.lives
-            report.deaths += outcome.deaths
-            report.works += outcome.works
-            report.faults += outcome.faults
-            report.settled += outcome.settled
+            report.add(outcome)
             if outcome.violation is not None:
                 report.found.append(shrink(seed, outcome, patience=patience))
             if len(report.found) >= enough:

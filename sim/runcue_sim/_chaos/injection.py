@@ -22,6 +22,7 @@ from runcue_sim._engine.clocks import wall_clock
 from runcue_sim._engine.world import World
 from runcue_sim._pipelines.scenarios import Scenario, Settings, Stage
 from runcue_sim._records.event_log import Trace
+from runcue_sim._records.ledger import item_of
 from runcue_sim._workload.latency import Model
 
 Gate = Callable[[runcue.Work], Any]
@@ -39,11 +40,6 @@ def is_injected(error: BaseException) -> bool:
     """Whether a work failed because a fault made it."""
     cause = error.__cause__ if isinstance(error, runcue.HandlerExited) else error
     return isinstance(cause, (InjectedError, ConnectionError, SystemExit, asyncio.CancelledError))
-
-
-def item_of(work: runcue.Work) -> str:
-    """What a work is about."""
-    return str(work.params.get("item", work.id))
 
 
 class FaultyStage(Stage):
@@ -119,8 +115,8 @@ class FaultyStage(Stage):
         if self._active:
             self._timers.append(asyncio.get_running_loop().call_later(seconds, call, *args))
 
-    def _do(self, coroutine: Coroutine[Any, Any, Any]) -> None:
-        task = asyncio.get_running_loop().create_task(coroutine)
+    def _do(self, call: Callable[[runcue.Work], Coroutine[Any, Any, None]], work: runcue.Work) -> None:
+        task = asyncio.get_running_loop().create_task(call(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -198,15 +194,12 @@ class FaultyStage(Stage):
         self._submitted[what] += 1
         seconds = self.faults.cancels(*self._key(work))
         if seconds is not None:
-            self._later(seconds, self._cancel, work)
+            self._later(seconds, self._do, self._cancel, work)
         seconds = self.faults.again(*self._key(work))
         if seconds is not None:
-            self._later(seconds, self._submit_again, work)
+            self._later(seconds, self._do, self._submit_again, work)
 
-    def _cancel(self, work: runcue.Work) -> None:
-        self._do(self._cancel_now(work))
-
-    async def _cancel_now(self, work: runcue.Work) -> None:
+    async def _cancel(self, work: runcue.Work) -> None:
         if work.state in (runcue.WorkState.PENDING, runcue.WorkState.RUNNING):
             self._tell("cancel", "is cancelled", work)
             self.injected.cancelled.add(work.id)
@@ -338,12 +331,9 @@ class FaultyStage(Stage):
         else:
             self.injected.counts["untold"] += self._active
         if change.again is not None:
-            self._later(change.again, self._submit_again, work)
+            self._later(change.again, self._do, self._submit_again, work)
 
-    def _submit_again(self, work: runcue.Work) -> None:
-        self._do(self._submit_again_now(work))
-
-    async def _submit_again_now(self, work: runcue.Work) -> None:
+    async def _submit_again(self, work: runcue.Work) -> None:
         if self._active and self._scenario is not None:
             self._tell("again", "is submitted again", work)
             try:

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from runcue_sim._chaos.faults import Injected
 from runcue_sim._chaos.invariants import Duty, Limits, is_over
 
 
+@dataclass(slots=True, eq=False)
 class ObservedWork:
     """One work.
 
@@ -33,48 +35,27 @@ class ObservedWork:
         versions: If it was up to date when it was submitted: of what it needs and proves, as of then.
     """
 
-    __slots__ = (
-        "declared",
-        "duty",
-        "ended",
-        "id",
-        "item",
-        "joinable",
-        "needs",
-        "proves",
-        "started",
-        "submitted",
-        "task",
-        "versions",
-    )
+    submitted: float
+    id: str
+    task: str
+    item: str
+    duty: Duty
+    needs: tuple[str, ...]
+    proves: tuple[str, ...]
+    started: float | None = None
+    ended: str = ""
+    joinable: bool = False
+    versions: list[int | None] | None = None
+    declared: bool = field(init=False)
 
-    def __init__(
-        self,
-        submitted: float,
-        id: str,
-        task: str,
-        item: str,
-        duty: Duty,
-        needs: tuple[str, ...],
-        proves: tuple[str, ...],
-    ) -> None:
-        self.submitted = submitted
-        self.id = id
-        self.task = task
-        self.item = item
-        self.duty = duty
-        self.declared = duty.declared and bool(proves)
-        self.needs = needs
-        self.proves = proves
-        self.started: float | None = None
-        self.ended = ""
-        self.joinable = False
-        self.versions: list[int | None] | None = None
+    def __post_init__(self) -> None:
+        self.declared = self.duty.declared and bool(self.proves)
 
     def __str__(self) -> str:
         return f"{self.task} {self.id} ({self.item})"
 
 
+@dataclass(slots=True, eq=False)
 class Start:
     """A start.
 
@@ -83,11 +64,8 @@ class Start:
         at: When its handler was entered; until that is known, when it was about to be.
     """
 
-    __slots__ = ("at", "work")
-
-    def __init__(self, work: ObservedWork, at: float) -> None:
-        self.work = work
-        self.at = at
+    work: ObservedWork
+    at: float
 
 
 class Observations:

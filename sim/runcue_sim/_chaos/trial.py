@@ -15,6 +15,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
+from functools import cache
 from typing import Any, Final, TypeVar
 
 import runcue
@@ -23,12 +24,13 @@ from runcue.testing import NothingLeft
 from runcue_sim._chaos.checker import Checker
 from runcue_sim._chaos.faults import Faults
 from runcue_sim._chaos.harness import EndlessError, HeardWorld, Quiet, WatchDog, WatchedLoop
-from runcue_sim._chaos.injection import FaultyStage, is_injected, item_of
+from runcue_sim._chaos.injection import FaultyStage, is_injected
 from runcue_sim._chaos.invariants import Violation, duties_of, limits_of
 from runcue_sim._chaos.seeds import Outcome, Trial
 from runcue_sim._engine.clocks import wall_clock
 from runcue_sim._pipelines.scenarios import SCENARIOS, Scenario, Settings, SimulatedError
 from runcue_sim._records.event_log import Entry, Trace
+from runcue_sim._records.ledger import item_of
 from runcue_sim._workload.latency import Model
 from runcue_sim._workload.luck import Luck
 
@@ -96,9 +98,8 @@ class _Stage(FaultyStage):
     checker: Checker
     without: frozenset[int]
 
-    async def paced(self, items: Iterable[T]) -> AsyncIterator[T]:
-        async for item in super().paced([one for one in items if one not in self.without]):
-            yield item
+    def paced(self, items: Iterable[T]) -> AsyncIterator[T]:
+        return super().paced([one for one in items if one not in self.without])
 
     async def perform(self, work: runcue.Work, item: str, round_: int = 0) -> None:
         checker = self.checker
@@ -184,8 +185,8 @@ class _Life:
         checker = stage.checker = Checker(
             limits_of(cue),
             duties_of(cue),
-            _remembered(scenario.needs),
-            _remembered(scenario.proves),
+            cache(scenario.needs),
+            cache(scenario.proves),
             world.made,
             stage.injected,
         )
@@ -330,18 +331,6 @@ class _Life:
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
-
-
-def _remembered(names: Callable[[str, str], tuple[str, ...]]) -> Callable[[str, str], tuple[str, ...]]:
-    known: dict[tuple[str, str], tuple[str, ...]] = {}
-
-    def remembered(task: str, item: str) -> tuple[str, ...]:
-        found = known.get((task, item))
-        if found is None:
-            found = known[task, item] = names(task, item)
-        return found
-
-    return remembered
 
 
 def _is_expected(error: BaseException) -> bool:

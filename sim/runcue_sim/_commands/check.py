@@ -31,12 +31,7 @@ class CheckOptions:
     """
 
     check: int | None = option(
-        None,
-        "--check",
-        metavar="N",
-        group="faults",
-        read=whole(1),
-        help="N seeds with faults over all scenarios; exit 1 on a violation",
+        None, "--check N", "faults", "N seeds with faults over all scenarios; exit 1 on a violation", whole(1)
     )
     scenario: str | None = None
     seed: int = 0

@@ -12,7 +12,6 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from random import SystemRandom
 from typing import Final
 
 from runcue_sim._chaos.campaign import Report
@@ -26,6 +25,7 @@ from runcue_sim._records.event_log import HEADER
 from runcue_sim._report.report import FAILURES, OK
 from runcue_sim._text.options import option
 from runcue_sim._text.usage import BadUsage
+from runcue_sim._workload.luck import seed_or_any
 
 _LIVES: Final = 2
 _HANGS: Final = 20.0
@@ -37,7 +37,7 @@ class FaultsOptions:
     """What can be said of a run with faults; those without flags are options of other commands as well."""
 
     faults: bool = option(
-        False, "--faults", group="faults", help="let things go wrong by seed, and check what is promised"
+        False, "--faults", "faults", "let things go wrong by seed, and check what is promised"
     )
     scenario: str = "single_queue"
     settings: Settings = field(default_factory=Settings)
@@ -65,7 +65,7 @@ def run_faults(options: FaultsOptions, arguments: Sequence[str]) -> int:
     for values, flag in ((handlers.latency, "--latency"), (handlers.error_rate, "--error-rate")):
         if any(one.task is not None for one in values):
             raise BadUsage(f"--faults cannot be had together with {flag} for one task")
-    seed = SystemRandom().randrange(10**6) if options.seed is None else options.seed
+    seed = seed_or_any(options.seed)
     trial = Trial(
         seed,
         options.scenario,
@@ -86,9 +86,8 @@ def run_faults(options: FaultsOptions, arguments: Sequence[str]) -> int:
         print(f"{HEADER}\n{'-' * 80}")
     began = time.perf_counter()
     outcome = run_trial(trial, tell=(lambda entry: print(entry.line())) if options.verbose else None)
-    report = Report((trial.scenario,), 1, 1, outcome.lives, outcome.deaths, outcome.works)
-    report.faults, report.settled = outcome.faults, outcome.settled
-    report.seconds = time.perf_counter() - began
+    report = Report((trial.scenario,), seeds=1, seconds=time.perf_counter() - began)
+    report.add(outcome)
     if outcome.violation is not None:
         command = shlex.join(["runcue-sim", *without(arguments, ("--seed",)), "--seed", str(seed)])
         report.found.append(shrink(seed, outcome, command=command))

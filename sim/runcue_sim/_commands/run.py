@@ -15,7 +15,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from random import SystemRandom
 from typing import TYPE_CHECKING, Self
 
 import runcue
@@ -30,6 +29,7 @@ from runcue_sim._report.report import Report
 from runcue_sim._text.options import option
 from runcue_sim._text.usage import BadUsage
 from runcue_sim._text.values import integer, positive, whole
+from runcue_sim._workload.luck import seed_or_any
 
 if TYPE_CHECKING:
     from runcue.timeline import Timeline
@@ -46,53 +46,29 @@ class RunOptions:
 
     pipeline: PipelineOptions = field(default_factory=PipelineOptions)
     duration: float | None = option(
-        None,
-        "-d",
-        "--duration",
-        metavar="SECONDS",
-        group="run",
-        read=positive,
-        help="end after so long (default: when all is done)",
+        None, "-d, --duration SECONDS", "run", "end after so long (default: when all is done)", positive
     )
     seed: int | None = option(
-        None,
-        "--seed",
-        metavar="N",
-        group="run",
-        read=integer,
-        help="equal seeds give equal runs (default: a new one, which is shown)",
+        None, "--seed N", "run", "equal seeds give equal runs (default: a new one, which is shown)", integer
     )
     max_failures: int | None = option(
         None,
-        "--max-failures",
-        metavar="N",
-        group="faults",
-        read=whole(0),
-        help="exit 1 if more work units fail (default: those not asked for)",
+        "--max-failures N",
+        "faults",
+        "exit 1 if more work units fail (default: those not asked for)",
+        whole(0),
     )
-    verbose: bool = option(False, "-v", "--verbose", group="shown", help="print every event")
+    verbose: bool = option(False, "-v, --verbose", "shown", "print every event")
     fast: bool = option(
-        False,
-        "--fast",
-        group="shown",
-        either="clock",
-        help="virtual clock (default, unless there is a live display)",
+        False, "--fast", "shown", "virtual clock (default, unless there is a live display)", either="clock"
     )
-    realtime: bool = option(False, "--realtime", group="shown", either="clock", help="real time")
-    tui: bool = option(
-        False, "--tui", group="shown", either="display", help="live display (default on a terminal)"
-    )
-    no_tui: bool = option(False, "--no-tui", group="shown", either="display", help="plain lines")
+    realtime: bool = option(False, "--realtime", "shown", "real time", either="clock")
+    tui: bool = option(False, "--tui", "shown", "live display (default on a terminal)", either="display")
+    no_tui: bool = option(False, "--no-tui", "shown", "plain lines", either="display")
     json: str | None = option(
-        None,
-        "--json",
-        metavar="FILE",
-        group="shown",
-        help="write the report as JSON; - for standard output, instead of the text",
+        None, "--json FILE", "shown", "write the report as JSON; - for standard output, instead of the text"
     )
-    timeline: str | None = option(
-        None, "--timeline", metavar="FILE", group="shown", help="draw the run as an SVG"
-    )
+    timeline: str | None = option(None, "--timeline FILE", "shown", "draw the run as an SVG")
 
 
 def run(options: RunOptions) -> int:
@@ -107,7 +83,7 @@ def run(options: RunOptions) -> int:
     if options.tui and (options.verbose or options.json == "-"):
         raise BadUsage(f"--tui cannot be had together with {'--verbose' if options.verbose else '--json -'}")
     check_writable(options.json, options.timeline)
-    seed = SystemRandom().randrange(10**6) if options.seed is None else options.seed
+    seed = seed_or_any(options.seed)
     watched = _is_watched(options)
     realtime = options.realtime or (watched and not options.fast)
     trace = Trace()

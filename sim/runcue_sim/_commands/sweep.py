@@ -17,7 +17,6 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
-from random import SystemRandom
 from typing import Any, Final, NoReturn
 
 from runcue_sim._commands.report_files import check_writable, write_json
@@ -27,6 +26,7 @@ from runcue_sim._text.error_origin import one_line
 from runcue_sim._text.figures import percent, seconds_in_words, table
 from runcue_sim._text.options import option
 from runcue_sim._text.usage import BadUsage
+from runcue_sim._workload.luck import seed_or_any
 
 _BETTER: Final = 0.02
 _REPORTS: Final = (0, 1, 3)
@@ -211,11 +211,7 @@ class SweepOptions:
     """What can be said of a sweep; those without flags are options of other commands as well."""
 
     sweep: tuple[str, ...] = option(
-        (),
-        "--sweep",
-        metavar="SERVICE.LIMIT=V,V,...",
-        group="limits",
-        help="run once for each of these limits, and compare",
+        (), "--sweep SERVICE.LIMIT=V,V,...", "limits", "run once for each of these limits, and compare"
     )
     pipeline: PipelineOptions = field(default_factory=PipelineOptions)
     seed: int | None = None
@@ -242,7 +238,7 @@ def run_sweep(options: SweepOptions, arguments: Sequence[str]) -> int:
     points = parse(options.sweep)
     check_writable(options.json)
     # One seed for all: they differ in their limits and in nothing else.
-    seed = SystemRandom().randrange(10**6) if options.seed is None else options.seed
+    seed = seed_or_any(options.seed)
     rest = without(arguments, ("--sweep", "--json", "--seed"))
     signal.signal(signal.SIGTERM, _end)  # its runs must not outlive it
     command = [sys.executable, "-m", "runcue_sim", "--seed", str(seed), "--json", "-", *rest]

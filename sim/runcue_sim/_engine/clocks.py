@@ -1,6 +1,7 @@
 """The two clocks: real time for those who watch, virtual time for those who want to know.
 
-Lives here: `run`, which runs on either; `RehearsalLoop`, the virtual one, which knows when nothing can happen any more.
+Lives here: `run`, which runs on either; `RehearsalLoop`, the virtual one, which knows when nothing can happen any more;
+`paced`, which submits by the clock.
 
 Must not know: what is run.
 """
@@ -10,12 +11,14 @@ from __future__ import annotations
 import asyncio
 import gc
 import time
-from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from typing import Any, Final, TypeVar
 
 from runcue.testing import VirtualTimeLoop
 
 T = TypeVar("T")
+
+_AT_ONCE: Final = 2000
 
 
 class RehearsalLoop(VirtualTimeLoop):
@@ -43,6 +46,24 @@ def run(main: Coroutine[Any, Any, T], *, realtime: bool) -> T:
     gc.set_threshold(50_000, 20, 50)
     with asyncio.Runner(loop_factory=None if realtime else RehearsalLoop) as runner:
         return runner.run(main)
+
+
+async def paced(items: Iterable[T], rate: float | None) -> AsyncIterator[T]:
+    """Items as they are to be submitted.
+
+    Args:
+        items: All of them.
+        rate: So many a second, by the clock of the event loop; None: all at once.
+    """
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    for number, item in enumerate(items):
+        if rate is not None:
+            # From the beginning on, not from one to the next: sleeping late must not add up.
+            await asyncio.sleep(began + number / rate - loop.time())
+        elif number % _AT_ONCE == _AT_ONCE - 1:
+            await asyncio.sleep(0)  # or nobody could interrupt the submission of a million
+        yield item
 
 
 def wall_clock() -> float:

@@ -8,7 +8,6 @@ Must not know: scenarios, a user's program, how a run is shown.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Awaitable, Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 from typing import Final
@@ -61,19 +60,19 @@ class Blocked:
 
     Attributes:
         task: The name of their task.
+        count: How many.
         reason: "not_ready", "service_full", "unknown_task".
         verdict: The binding reason, as `cue.why()` says it.
         details: A line about the first of them.
-        count: How many.
         on_purpose: Whether only a failure that was asked for is to blame.
         given_up: Whether they have failed by the time-out since.
     """
 
     task: str
+    count: int
     reason: str
     verdict: str
     details: str
-    count: int
     on_purpose: bool
     given_up: bool = False
 
@@ -140,9 +139,8 @@ async def go_through(run: Run, *, duration: float | None = None, timeout: float 
     finally:
         ledger.close()
         run.trace.takers.clear()
-        if (
-            ending.cut != "interrupt"
-        ):  # whoever wants to leave need not wait until a million work units are cancelled
+        # Whoever wants to leave need not wait until a million work units are cancelled.
+        if ending.cut != "interrupt":
             await cue.stop(drain=False, timeout=0)
     return ending
 
@@ -224,20 +222,16 @@ def _look_at_blocked(run: Run, ending: Ending, verdicts_for: frozenset[str] | No
     run.ledger.excused |= purposely
     ending.ids = frozenset(work.id for work in works)
     groups: dict[tuple[str, str, str, bool], Blocked] = {}
-    counts: Counter[tuple[str, str, str, bool]] = Counter()
     verdicts: dict[tuple[str, str], str] = {}
     for one in found:
         work: runcue.Work = one["work"]
         verdict = verdicts.setdefault((work.task, one["reason"]), str(run.cue.why(work).verdict))
         key = (work.task, one["reason"], verdict, work.id in purposely)
-        counts[key] += 1
         details = plain(one["details"])
-        if key not in groups:
-            groups[key] = Blocked(*key[:3], details, 0, key[3])
+        group = groups.setdefault(key, Blocked(work.task, 0, one["reason"], verdict, details, key[3]))
+        group.count += 1
         if run.trace:
             run.trace.add(wall_clock(), "blocked", work.task, work.id, details)
-    for key, group in groups.items():
-        group.count = counts[key]
     ending.blocked = sorted(groups.values(), key=lambda group: (group.on_purpose, -group.count))
 
 

@@ -49,38 +49,19 @@ class HandlerOptions:
 
     latency: tuple[PerTask[Latency], ...] = option(
         (),
-        "-l",
-        "--latency",
-        metavar="MS",
-        group="model",
-        read=_per_task(parse_latency),
-        help="how long handlers take: 200, 1.5s, uniform:100:300, lognormal:200:0.5 (default: 100)",
+        "-l, --latency MS",
+        "model",
+        "how long handlers take: 200, 1.5s, uniform:100:300, lognormal:200:0.5 (default: 100)",
+        _per_task(parse_latency),
     )
     jitter: float = option(
-        0.2,
-        "-j",
-        "--jitter",
-        metavar="F",
-        group="model",
-        read=share,
-        help="constant latencies vary by this fraction (default: 0.2)",
+        0.2, "-j, --jitter F", "model", "constant latencies vary by this fraction (default: 0.2)", share
     )
     outliers: float = option(
-        0.0,
-        "--outliers",
-        metavar="F",
-        group="model",
-        read=share,
-        help="share of slow ones, 0.0 to 1.0 (default: 0)",
+        0.0, "--outliers F", "model", "share of slow ones, 0.0 to 1.0 (default: 0)", share
     )
     error_rate: tuple[PerTask[float], ...] = option(
-        (),
-        "-e",
-        "--error-rate",
-        metavar="F",
-        group="model",
-        read=_per_task(share),
-        help="share that fails, 0.0 to 1.0 (default: 0)",
+        (), "-e, --error-rate F", "model", "share that fails, 0.0 to 1.0 (default: 0)", _per_task(share)
     )
 
     @property
@@ -99,19 +80,13 @@ class ModelOptions(HandlerOptions):
     """The whole model."""
 
     outlier_mult: float = option(
-        5.0,
-        "--outlier-mult",
-        metavar="X",
-        group="model",
-        read=factor,
-        help="how much slower these are (default: 5)",
+        5.0, "--outlier-mult X", "model", "how much slower these are (default: 5)", factor
     )
     recorded: str | None = option(
         None,
-        "--recorded",
-        metavar="FILE",
-        group="model",
-        help="latencies and failures of a real run, saved by runcue_sim.Recording",
+        "--recorded FILE",
+        "model",
+        "latencies and failures of a real run, saved by runcue_sim.Recording",
     )
 
     def model(self, seed: int, tasks: Sequence[str]) -> Model:

@@ -307,5 +307,4 @@ def _first_argument(frame: FrameType) -> object:
 def _words_for(target: object) -> str:
     if isinstance(target, (str, bytes, os.PathLike)):
         target = os.fspath(target)
-    text = one_line(target if isinstance(target, str) else repr(target))
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+    return one_line(target if isinstance(target, str) else repr(target), _LONGEST)

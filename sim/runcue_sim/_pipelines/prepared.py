@@ -25,40 +25,26 @@ ID_PREFIX: Final = "sim-"
 class PipelineOptions:
     """What is run."""
 
-    app: str | None = option(
-        None, metavar="APP", group="app", help="your own pipeline: app.py:cue, or app.py:cue,submit"
-    )
+    app: str | None = option(None, "APP", "app", "your own pipeline: app.py:cue, or app.py:cue,submit")
     scenario: str = option(
-        "single_queue",
-        "--scenario",
-        metavar="NAME",
-        group="run",
-        read=named,
-        help="one that comes along (default: single_queue)",
+        "single_queue", "--scenario NAME", "run", "one that comes along (default: single_queue)", named
     )
     settings: Settings = field(default_factory=Settings)
     submit: str | None = option(
         None,
-        "--submit",
-        metavar="FILE",
-        group="run",
-        help='work units for APP, a JSON object a line: {"task": "ask", "params": {...}}',
+        "--submit FILE",
+        "run",
+        'work units for APP, a JSON object a line: {"task": "ask", "params": {...}}',
     )
     model: ModelOptions = field(default_factory=ModelOptions)
     limits: tuple[str, ...] = option(
         (),
-        "--set",
-        metavar="SERVICE.LIMIT=VALUE",
-        group="limits",
-        help="another limit for a service: api.concurrent=5, api.rate=60/min",
+        "--set SERVICE.LIMIT=VALUE",
+        "limits",
+        "another limit for a service: api.concurrent=5, api.rate=60/min",
     )
     timeout: float | None = option(
-        None,
-        "--timeout",
-        metavar="SECONDS",
-        group="limits",
-        read=positive,
-        help="fail what is blocked when nothing moved for so long",
+        None, "--timeout SECONDS", "limits", "fail what is blocked when nothing moved for so long", positive
     )
 
 

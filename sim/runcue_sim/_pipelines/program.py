@@ -80,7 +80,8 @@ def load(spec: str) -> App:
     """
     target, cue_name, submit_name = _split(spec)
     sys.dont_write_bytecode = True
-    with _none_started(_AT_IMPORT), _arguments_of(target):
+    # A program that reads its command line finds none, rather than that of the simulator.
+    with _none_started(_AT_IMPORT), _replaced(sys, "argv", [target]):
         module = _import_file(target) if _is_file(target) else _import_module(target)
         cue = _find_cue(module, target, cue_name)
     if cue.debug_blocked():
@@ -169,18 +170,17 @@ def _importable(*folders: Path) -> None:
 
 
 @contextlib.contextmanager
-def _arguments_of(target: str) -> Iterator[None]:
-    """A program that reads its command line finds none, rather than that of the simulator."""
-    before = sys.argv
-    sys.argv = [target]
+def _replaced(owner: Any, name: str, value: object) -> Iterator[None]:
+    """An attribute is another one meanwhile."""
+    before = getattr(owner, name)
+    setattr(owner, name, value)
     try:
         yield
     finally:
-        sys.argv = before
+        setattr(owner, name, before)
 
 
-@contextlib.contextmanager
-def _none_started(because: str, *, but: runcue.Cue | None = None) -> Iterator[None]:
+def _none_started(because: str, *, but: runcue.Cue | None = None) -> contextlib.AbstractContextManager[None]:
     """No cue can be started meanwhile: that would be the real run which this one comes before.
 
     Args:
@@ -194,11 +194,7 @@ def _none_started(because: str, *, but: runcue.Cue | None = None) -> Iterator[No
             raise Refused(because)
         start(cue)
 
-    runcue.Cue.start = start_if_rehearsed  # type: ignore[method-assign, assignment]
-    try:
-        yield
-    finally:
-        runcue.Cue.start = start  # type: ignore[method-assign]
+    return _replaced(runcue.Cue, "start", start_if_rehearsed)
 
 
 @contextlib.contextmanager

@@ -7,7 +7,6 @@ Must not know: how a cue is rehearsed.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any, Final, NamedTuple
 
 import runcue
+from runcue_sim._engine.clocks import paced
 from runcue_sim._text.error_origin import one_line
 from runcue_sim._text.usage import BadUsage, nearest
 
@@ -86,15 +86,16 @@ def _parsed(line: bytes) -> dict[str, Any]:
         raise _MalformedError(f"byte {error.start + 1} of the line is not UTF-8") from error
     except json.JSONDecodeError as error:
         raise _MalformedError(
-            f"no JSON: {error.msg} at character {error.pos + 1} of {_quoted(line.decode())}"
+            f"no JSON: {error.msg} at character {error.pos + 1} of {one_line(line.decode(), _SHOWN)}"
         ) from error
     except RecursionError as error:
         raise _MalformedError("too deeply nested") from error
     except ValueError as error:  # a number of more digits than Python reads
         raise _MalformedError(one_line(str(error))) from error
     if not isinstance(value, dict):
+        shown = one_line(line.decode(), _SHOWN)
         raise _MalformedError(
-            f'each line must be an object such as {{"task": "...", "params": {{}}}}, not {_quoted(line.decode())}'
+            f'each line must be an object such as {{"task": "...", "params": {{}}}}, not {shown}'
         )
     return value
 
@@ -118,7 +119,7 @@ def _submission(where: str, given: dict[str, Any], tasks: list[str]) -> Submissi
         # What is null is as good as not there.
         if value is not None and not _FIELDS[field].fits(value):
             raise _MalformedError(
-                f"{field!r} must be {_FIELDS[field].words}, not {_quoted(json.dumps(value))}"
+                f"{field!r} must be {_FIELDS[field].words}, not {one_line(json.dumps(value), _SHOWN)}"
             )
     task = given.get("task")
     if task is None:
@@ -157,12 +158,6 @@ _FIELDS: Final = {
 }
 
 
-def _quoted(text: str) -> str:
-    """Text as it stands in the file, shortened."""
-    text = one_line(text)
-    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
-
-
 async def submit(cue: runcue.Cue, submissions: Iterable[Submission], rate: float | None = None) -> None:
     """Submit work units, in their order.
 
@@ -174,12 +169,7 @@ async def submit(cue: runcue.Cue, submissions: Iterable[Submission], rate: float
     Raises:
         BadUsage: The cue takes one of them not.
     """
-    loop = asyncio.get_running_loop()
-    began = loop.time()
-    for number, one in enumerate(submissions):
-        if rate is not None:
-            # From the beginning on, not from one to the next: sleeping late must not add up.
-            await asyncio.sleep(began + number / rate - loop.time())
+    async for one in paced(submissions, rate):
         try:
             await cue.submit(one.task, params=one.params, **one.options)
         except runcue.RuncueError as error:

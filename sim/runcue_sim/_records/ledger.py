@@ -21,7 +21,7 @@ from typing import Final
 import runcue
 from runcue.rehearsal import hear_submissions
 from runcue_sim._records.event_log import Trace
-from runcue_sim._text.figures import plain
+from runcue_sim._text.figures import plain, shortened
 
 THREADS: Final = "(threads)"
 """The threads of a cue, as a service."""
@@ -432,6 +432,5 @@ def _with(item: str, details: str) -> str:
 def item_of(work: runcue.Work) -> str:
     """What a work is about, in a word: its only or first param, shortened."""
     for value in work.params.values():
-        text = plain(value if type(value) is str else str(value))
-        return text if len(text) <= 40 else f"{text[:39]}…"
+        return shortened(plain(value if type(value) is str else str(value)), 40)
     return ""

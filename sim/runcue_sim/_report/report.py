@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from statistics import median
 from typing import Any, Final
 
@@ -130,18 +131,7 @@ class Report:
                 for task in ledger.tasks.values()
             ],
             "waits": [_wait(record) for record in _longest(ledger.records)],
-            "blocked": [
-                {
-                    "task": group.task,
-                    "count": group.count,
-                    "reason": group.reason,
-                    "verdict": group.verdict,
-                    "details": group.details,
-                    "on_purpose": group.on_purpose,
-                    "given_up": group.given_up,
-                }
-                for group in ending.blocked
-            ],
+            "blocked": [asdict(group) for group in ending.blocked],
             "notes": list(notes),
         }
 

@@ -19,9 +19,8 @@ from traceback import walk_tb
 from typing import Any, Final
 
 import runcue
+from runcue_sim._text.figures import shortened
 from runcue_sim._text.usage import BadUsage
-
-_LONGEST: Final = 300
 
 _STDLIB, *_LIBRARIES = (
     os.path.realpath(sysconfig.get_path(name)) + os.sep for name in ("stdlib", "purelib", "platlib")
@@ -103,10 +102,9 @@ def shown(file: str) -> str:
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
-def one_line(text: str) -> str:
+def one_line(text: str, longest: int = 300) -> str:
     """Text without its line breaks, and not too long."""
-    text = " ".join(text.split())
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+    return shortened(" ".join(text.split()), longest)
 
 
 def kind_of(value: object) -> str:

@@ -15,6 +15,11 @@ def plain(text: str) -> str:
     return " ".join("".join(one if one.isprintable() else " " for one in text).split())
 
 
+def shortened(text: str, longest: int) -> str:
+    """Text that is cut where it is too long, with a sign that it was."""
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
+
+
 def counted(number: int, one: str, many: str = "") -> str:
     """So many of something, in words.
 

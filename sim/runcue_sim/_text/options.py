@@ -16,6 +16,8 @@ from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
 
+Reader = Callable[[str], Any]
+
 _KEY: Final = "option"
 
 
@@ -27,40 +29,32 @@ class _Option:
     how: Mapping[str, Any]
 
 
-def option(
-    default: T,
-    *flags: str,
-    group: str,
-    help: str,
-    metavar: str | None = None,
-    read: Callable[[str], Any] | None = None,
-    either: str = "",
-) -> T:
+def option(default: T, form: str, group: str, help: str, read: Reader = str, *, either: str = "") -> T:
     """A field that the command line can fill.
 
     Args:
         default: Its value if nothing is said. False makes a switch of it, an empty tuple one that may be repeated.
-        *flags: As they are typed, the long one last; none for what is named by its place.
+        form: What is typed, as the help shows it: "-n, --count N", "--fast", or "APP" for what is named by its place.
         group: The key of the group in which the help shows it.
         help: What it does.
-        metavar: What the help calls its value.
         read: Makes the value of the text, or raises ValueError with what is wrong.
         either: Of all with the same word here, one at the most can be given.
     """
+    *flags, last = form.split(", ")
+    flag, _, metavar = last.partition(" ")
     how: dict[str, Any] = {"help": help}
-    if default is False:
+    if not flag.startswith("-"):
+        how.update(nargs="?", metavar=flag)
+    elif default is False:
         how["action"] = "store_true"
-    elif flags:
-        how["action"] = "append" if default == () else "store"
-        how["metavar"] = metavar
-        how["type"] = str if read is None else _told(read)
     else:
-        how.update(nargs="?", metavar=metavar)
-    found: T = field(default=default, metadata={_KEY: _Option(flags, group, either, how)})
+        how.update(action="append" if default == () else "store", metavar=metavar, type=_told(read))
+    taken = (*flags, flag) if flag.startswith("-") else ()
+    found: T = field(default=default, metadata={_KEY: _Option(taken, group, either, how)})
     return found
 
 
-def _told(read: Callable[[str], Any]) -> Callable[[str], Any]:
+def _told(read: Reader) -> Callable[[str], Any]:
     def told(text: str) -> Any:
         try:
             return read(text)

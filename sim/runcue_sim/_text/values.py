@@ -5,80 +5,41 @@ Must not know: what they are of.
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Callable
+from math import inf
+from typing import TypeVar
+
+T = TypeVar("T", int, float)
 
 
-def whole(least: int) -> Callable[[str], int]:
-    """Gives what reads a whole number.
+def _reader(kind: Callable[[str], T], fits: Callable[[T], bool], words: str) -> Callable[[str], T]:
+    """What reads a number, or raises ValueError with what it must be.
 
     Args:
-        least: The smallest that there can be.
+        kind: `int` or `float`.
+        fits: Whether a number will do.
+        words: What it must be.
     """
 
-    def read(text: str) -> int:
+    def read(text: str) -> T:
         try:
-            value = int(text)
+            value = kind(text)
         except ValueError:
-            value = least - 1
-        if not least <= value <= sys.maxsize:
-            raise ValueError(f"must be a whole number of at least {least}, not {text!r}")
+            value = None
+        if value is None or not fits(value):
+            raise ValueError(f"must be {words}, not {text!r}")
         return value
 
     return read
 
 
-def integer(text: str) -> int:
-    """A whole number, whichever it is.
-
-    Raises:
-        ValueError: It is none.
-    """
-    try:
-        return int(text)
-    except ValueError:
-        raise ValueError(f"must be a whole number, not {text!r}") from None
+def whole(least: int) -> Callable[[str], int]:
+    """What reads a whole number that is not smaller than that."""
+    return _reader(int, lambda value: least <= value <= sys.maxsize, f"a whole number of at least {least}")
 
 
-def positive(text: str) -> float:
-    """A number above 0.
-
-    Raises:
-        ValueError: It is none.
-    """
-    value = _number(text)
-    if not 0 < value < math.inf:
-        raise ValueError(f"must be a number above 0, not {text!r}")
-    return value
-
-
-def factor(text: str) -> float:
-    """A number above 0, and not absurdly large.
-
-    Raises:
-        ValueError: It is none.
-    """
-    value = _number(text)
-    if not 0 < value <= 1e6:
-        raise ValueError(f"must be a number above 0 and at most 1000000, not {text!r}")
-    return value
-
-
-def share(text: str) -> float:
-    """A number from 0.0 to 1.0.
-
-    Raises:
-        ValueError: It is none.
-    """
-    value = _number(text)
-    if not 0 <= value <= 1:
-        raise ValueError(f"must be a number from 0.0 to 1.0, not {text!r}")
-    return value
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan
+integer = _reader(int, lambda value: True, "a whole number")
+positive = _reader(float, lambda value: 0 < value < inf, "a number above 0")
+factor = _reader(float, lambda value: 0 < value <= 1e6, "a number above 0 and at most 1000000")
+share = _reader(float, lambda value: 0 <= value <= 1, "a number from 0.0 to 1.0")

@@ -9,10 +9,16 @@ Must not know: what is decided by a draw.
 from __future__ import annotations
 
 from hashlib import blake2b
+from random import SystemRandom
 from struct import Struct
 
 _FOUR = Struct("<4Q")
 _SCALE = 2.0**-53
+
+
+def seed_or_any(seed: int | None) -> int:
+    """The seed that was asked for, or any."""
+    return SystemRandom().randrange(10**6) if seed is None else seed
 
 
 class Luck:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import ClassVar, TypeVar
 
 import runcue
-from runcue_sim._engine.clocks import wall_clock
+from runcue_sim._engine.clocks import paced, wall_clock
 from runcue_sim._engine.world import World
 from runcue_sim._pipelines.limits import read_rate
 from runcue_sim._records.event_log import Trace
@@ -23,8 +23,6 @@ from runcue_sim._text.values import positive, whole
 from runcue_sim._workload.latency import Model
 
 T = TypeVar("T")
-
-_AT_ONCE = 2000
 
 
 class SimulatedError(Exception):
@@ -43,40 +41,16 @@ class Settings:
     """
 
     count: int = option(
-        100,
-        "-n",
-        "--count",
-        metavar="N",
-        group="run",
-        read=whole(1),
-        help="how many work units it begins with (default: 100)",
+        100, "-n, --count N", "run", "how many work units it begins with (default: 100)", whole(1)
     )
     concurrent: int = option(
-        5,
-        "-c",
-        "--concurrent",
-        metavar="N",
-        group="limits",
-        read=whole(1),
-        help="slots of a scenario's main service (default: 5)",
+        5, "-c, --concurrent N", "limits", "slots of a scenario's main service (default: 5)", whole(1)
     )
     rate: str | None = option(
-        None,
-        "-r",
-        "--rate-limit",
-        metavar="RATE",
-        group="limits",
-        read=read_rate,
-        help='its rate: "60/min", or "20/1" for 20 in 1 second',
+        None, "-r, --rate-limit RATE", "limits", 'its rate: "60/min", or "20/1" for 20 in 1 second', read_rate
     )
     submit_rate: float | None = option(
-        None,
-        "-s",
-        "--submit-rate",
-        metavar="N",
-        group="run",
-        read=positive,
-        help="work units submitted per second (default: all at once)",
+        None, "-s, --submit-rate N", "run", "work units submitted per second (default: all at once)", positive
     )
 
 
@@ -120,18 +94,9 @@ class Stage:
         if draw.fails:
             raise SimulatedError(f"simulated error for {item}")
 
-    async def paced(self, items: Iterable[T]) -> AsyncIterator[T]:
+    def paced(self, items: Iterable[T]) -> AsyncIterator[T]:
         """The items as they are to be submitted: `submit_rate` a second, or all at once."""
-        rate = self.settings.submit_rate
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        for number, item in enumerate(items):
-            if rate is not None:
-                # From the beginning on, not from one to the next: sleeping late must not add up.
-                await asyncio.sleep(began + number / rate - loop.time())
-            elif number % _AT_ONCE == _AT_ONCE - 1:
-                await asyncio.sleep(0)  # or nobody could interrupt the submission of a million
-            yield item
+        return paced(items, self.settings.submit_rate)
 
     def has_all(self, work: runcue.Work, needed: tuple[str, ...], what: str) -> bool | tuple[bool, str]:
         """The answer of an is_ready that counts what is there.
