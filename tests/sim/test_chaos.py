@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import os
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -42,9 +38,9 @@ from runcue_sim._pipelines.scenarios import SCENARIOS, Settings
 from runcue_sim._records.event_log import Trace
 from runcue_sim._workload.latency import Constant, Model
 from runcue_sim._workload.luck import Luck
+from tests.support.programs import run_python
 
 SEEDS = range(40)
-SIM = Path(__file__).parents[2] / "sim"
 
 
 @pytest.fixture(scope="module")
@@ -101,17 +97,9 @@ def test_logs_are_equal_in_another_process_with_another_order_of_sets() -> None:
         " for entry in run_trial(trial_of(seed, name)).event_log]\n"
         "print(len(lines), blake2b('\\n'.join(lines).encode()).hexdigest())"
     )
-    path = os.pathsep.join([str(SIM), str(SIM.parent)])
     outputs = set()
     for seed in ("1", "2"):
-        environment = os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": path}
-        done = subprocess.run(
-            [sys.executable, "-W", "error", "-c", code],
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        done = run_python("-W", "error", "-c", code, env={"PYTHONHASHSEED": seed}, check=True)
         assert done.stderr == ""
         outputs.add(done.stdout)
     assert len(outputs) == 1
@@ -528,7 +516,7 @@ def test_a_long_log_is_cut_to_what_matters(monkeypatch: pytest.MonkeyPatch) -> N
     assert Found(0, outcome).text().endswith("entries about other work units left out)")
 
 
-def test_a_trial_can_be_played_in_a_thread_where_no_signal_comes() -> None:
+def test_a_trial_can_be_run_in_a_thread_where_no_signal_comes() -> None:
     outcomes = []
     thread = threading.Thread(target=lambda: outcomes.append(run_trial(trial_of(1, "pipeline"))))
     thread.start()

@@ -544,7 +544,7 @@ def test_limits_and_duties_are_those_that_were_declared() -> None:
     }
 
 
-def test_a_real_cue_tells_the_witness_everything() -> None:
+def test_a_real_cue_tells_the_checker_everything() -> None:
     async def main() -> None:
         cue = runcue.Cue(recheck=False)
         cue.service("wide")

@@ -1,13 +1,11 @@
 """`runcue-sim` as a command: the examples of its README, its exit codes, its two clocks, and what it refuses."""
 
 import json
-import os
 import re
 import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +13,7 @@ import pytest
 
 from runcue_sim._commands.main import main
 from runcue_sim._pipelines.scenarios import SCENARIOS
-
-COMMAND = [sys.executable, "-m", "runcue_sim"]
-ROOT = Path(__file__).parents[2]
-ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "sim")])}
-
-
-def sim(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
-    environment = ENVIRONMENT | options.pop("env", {})
-    command = [*COMMAND, *arguments]
-    return subprocess.run(
-        command, capture_output=True, text=True, timeout=50, env=environment, check=False, **options
-    )
+from tests.support.programs import environment, runcue_sim, start_python
 
 
 def report(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> dict[str, Any]:
@@ -46,14 +33,14 @@ def events(text: str) -> list[tuple[str, str, str]]:
 
 
 def test_single_queue_runs_a_hundred_work_units() -> None:
-    done = sim("--scenario", "single_queue", "--count", "100")
+    done = runcue_sim("--scenario", "single_queue", "--count", "100")
     assert done.returncode == 0
     assert "100 completed of 100 work units" in done.stdout
     assert done.stderr == ""
 
 
 def test_a_pipeline_of_fifty_is_a_hundred_and_fifty_work_units_and_failures_asked_for_are_no_error() -> None:
-    done = sim(
+    done = runcue_sim(
         "--scenario", "pipeline", "--count", "50", "--latency", "200", "--error-rate", "0.1", "--seed", "4"
     )
     assert done.returncode == 0
@@ -68,7 +55,7 @@ def test_a_pipeline_of_fifty_is_a_hundred_and_fifty_work_units_and_failures_aske
 
 
 def test_dynamic_tells_every_event_and_rebuilds_at_least_once() -> None:
-    done = sim("--scenario", "dynamic", "--count", "10", "-v")
+    done = runcue_sim("--scenario", "dynamic", "--count", "10", "-v")
     assert done.returncode == 0
     heard = Counter(event for event, _, _ in events(done.stdout))
     assert heard["invalidated"] >= 1
@@ -91,7 +78,7 @@ def test_fanout_submits_from_handlers(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_scenarios_are_listed() -> None:
-    done = sim("--list-scenarios")
+    done = runcue_sim("--list-scenarios")
     assert done.returncode == 0
     assert [line.split()[0] for line in done.stdout.splitlines()] == list(SCENARIOS)
 
@@ -122,8 +109,8 @@ def test_equal_seeds_give_equal_logs(scenario: str, capsys: pytest.CaptureFixtur
 
 def test_equal_seeds_give_equal_logs_in_other_processes() -> None:
     arguments = ["--scenario", "dynamic", "--count", "5", "-v", "--seed", "7"]
-    first = sim(*arguments)
-    assert sim(*arguments, env={"PYTHONHASHSEED": "12345"}).stdout == first.stdout
+    first = runcue_sim(*arguments)
+    assert runcue_sim(*arguments, env={"PYTHONHASHSEED": "12345"}).stdout == first.stdout
 
 
 @pytest.mark.parametrize("scenario", list(SCENARIOS))
@@ -249,20 +236,22 @@ def test_other_limits_for_a_service(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_without_a_terminal_there_is_no_escape_code() -> None:
-    done = sim("--scenario", "fanout", "--count", "3", "--realtime", "--latency", "20")
+    done = runcue_sim("--scenario", "fanout", "--count", "3", "--realtime", "--latency", "20")
     assert done.returncode == 0
     assert "\x1b" not in done.stdout + done.stderr
     assert "\r" not in done.stdout
 
 
 def test_real_time_tells_how_far_it_is() -> None:
-    done = sim("--count", "5", "--latency", "900", "--concurrent", "1", "--realtime", "--no-tui", "-j", "0")
+    done = runcue_sim(
+        "--count", "5", "--latency", "900", "--concurrent", "1", "--realtime", "--no-tui", "-j", "0"
+    )
     assert done.returncode == 0
     assert re.search(r"\d+\.\d s  \d of 5 settled, 1 running, 0 failed", done.stdout)
 
 
 def test_a_terminal_without_the_signs_gets_others() -> None:
-    done = sim("--count", "1", "-v", env={"PYTHONIOENCODING": "ascii"})
+    done = runcue_sim("--count", "1", "-v", env={"PYTHONIOENCODING": "ascii"})
     assert done.returncode == 0
     assert "? completed" in done.stdout
 
@@ -270,7 +259,7 @@ def test_a_terminal_without_the_signs_gets_others() -> None:
 def test_a_reader_that_leaves_ends_it_quietly() -> None:
     command = f"{sys.executable} -m runcue_sim --count 5000 -v | head -1; echo ${{PIPESTATUS[0]}}"
     done = subprocess.run(
-        ["bash", "-c", command], capture_output=True, text=True, timeout=50, env=ENVIRONMENT, check=True
+        ["bash", "-c", command], capture_output=True, text=True, timeout=50, env=environment(), check=True
     )
     assert done.stderr == ""
     assert done.stdout.splitlines()[-1] == "141"  # as with any program that SIGPIPE ends
@@ -279,14 +268,7 @@ def test_a_reader_that_leaves_ends_it_quietly() -> None:
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="NOT CHECKED: there is no /dev/full")
 def test_output_that_cannot_be_written_is_told_in_one_line() -> None:
     with Path("/dev/full").open("w") as full:
-        done = subprocess.run(
-            [*COMMAND, "--count", "3"],
-            stdout=full,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=ENVIRONMENT,
-            check=False,
-        )
+        done = runcue_sim("--count", "3", capture_output=False, stdout=full, stderr=subprocess.PIPE)
     assert done.returncode == 2
     assert done.stderr == "runcue-sim: the output cannot be written: No space left on device\n"
 
@@ -294,15 +276,23 @@ def test_output_that_cannot_be_written_is_told_in_one_line() -> None:
 def test_closed_streams_are_no_error() -> None:
     command = f"{sys.executable} -m runcue_sim --count 3 --seed 1 --error-rate 1 --max-failures 0 <&- >&-"
     done = subprocess.run(
-        ["bash", "-c", command], stderr=subprocess.PIPE, text=True, env=ENVIRONMENT, check=False
+        ["bash", "-c", command], stderr=subprocess.PIPE, text=True, env=environment(), check=False
     )
     assert done.returncode == 1
     assert done.stderr == ""
 
 
 def test_a_report_and_a_timeline_are_written(tmp_path: Path) -> None:
-    done = sim(
-        "--scenario", "pipeline", "--count", "8", "--json", "report.json", "--timeline", "t.svg", cwd=tmp_path
+    done = runcue_sim(
+        "--scenario",
+        "pipeline",
+        "--count",
+        "8",
+        "--json",
+        "report.json",
+        "--timeline",
+        "t.svg",
+        folder=tmp_path,
     )
     assert done.returncode == 0
     found = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
@@ -327,9 +317,7 @@ def test_the_longest_waits_are_told_with_their_reasons(capsys: pytest.CaptureFix
 
 def test_ctrl_c_prints_the_summary_and_ends_with_130() -> None:
     arguments = ["--count", "500", "--latency", "500", "--realtime", "--no-tui"]
-    process = subprocess.Popen(
-        [*COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT
-    )
+    process = start_python("-m", "runcue_sim", *arguments)
     assert process.stdout is not None
     assert "of 500 settled" in process.stdout.readline()
     process.send_signal(signal.SIGINT)
@@ -404,18 +392,9 @@ def test_what_cannot_be_is_refused_in_one_line(
 
 
 def test_a_refusal_in_a_process_of_its_own_has_no_traceback_unless_asked_for() -> None:
-    plain = sim("--scenario", "pipline")
+    plain = runcue_sim("--scenario", "pipline")
     assert plain.returncode == 2
     assert "Traceback" not in plain.stderr
-    asked = sim("--scenario", "pipline", "--debug")
+    asked = runcue_sim("--scenario", "pipline", "--debug")
     assert asked.returncode == 2
     assert "Traceback" in asked.stderr
-
-
-@pytest.fixture(autouse=True)
-def _the_collector_as_it_was() -> Iterator[None]:
-    import gc
-
-    before = gc.get_threshold()
-    yield
-    gc.set_threshold(*before)

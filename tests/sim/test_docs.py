@@ -2,7 +2,6 @@
 
 import re
 import shlex
-import sys
 from pathlib import Path
 
 import pytest
@@ -31,18 +30,13 @@ def without_speed(text: str) -> str:
 def test_a_command_of_the_page_prints_what_is_said(
     command: str,
     said: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    folder: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     for _, name, body in BLOCKS:
         if name:
-            (tmp_path / name).write_text(body, encoding="utf-8")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    monkeypatch.setattr(sys, "dont_write_bytecode", sys.dont_write_bytecode)
+            (folder / name).write_text(body, encoding="utf-8")
     assert main(shlex.split(command)) == 0
-    sys.modules.pop("pages", None)
     out, err = capsys.readouterr()
     assert err == ""
     assert without_speed(out) == without_speed(said)

@@ -1,11 +1,9 @@
 """A user's own program: what `app.py:cue,submit` finds, and what is said of programs that cannot be had."""
 
 import asyncio
-import os
-import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,6 +11,7 @@ import pytest
 import runcue
 from runcue_sim._pipelines.program import App, load
 from runcue_sim._text.usage import BadUsage
+from tests.support.programs import runcue_sim
 
 Write = Callable[..., Path]
 
@@ -33,19 +32,6 @@ async def submit():
 if __name__ == "__main__":
     raise RuntimeError("not in a rehearsal")
 """
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A working folder of its own; what a program leaves in this process is taken back."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    monkeypatch.setattr(sys, "dont_write_bytecode", sys.dont_write_bytecode)
-    before = set(sys.modules)
-    yield tmp_path
-    for name in set(sys.modules) - before:
-        if getattr(sys.modules[name], "__file__", None) and str(tmp_path) in str(sys.modules[name].__file__):
-            del sys.modules[name]
 
 
 def write(path: Path, text: str) -> Path:
@@ -513,16 +499,6 @@ def test_a_submitter_that_is_not_async_is_told(folder: Path) -> None:
     assert submitting("app.py:cue,many") == f"many of app.py:4 {text} async_generator"
 
 
-def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    # The process has to find the package even where it is not installed.
-    paths = os.pathsep.join(path for path in sys.path if path)
-    return subprocess.run(
-        [sys.executable, "-m", "runcue_sim", *arguments],
-        cwd=folder, env={**os.environ, "PYTHONPATH": paths},
-        capture_output=True, text=True, timeout=50, check=False,
-    )  # fmt: skip
-
-
 @pytest.mark.parametrize(
     ("content", "spec", "told"),
     [
@@ -538,7 +514,7 @@ def test_a_program_that_cannot_be_had_is_one_line_and_exit_code_2(
     folder: Path, content: str, spec: str, told: str
 ) -> None:
     write(folder / "app.py", content)
-    done = command(folder, spec)
+    done = runcue_sim(spec, folder=folder)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(f"runcue-sim: {told}")
     assert done.stderr.count("\n") == 1
@@ -546,7 +522,7 @@ def test_a_program_that_cannot_be_had_is_one_line_and_exit_code_2(
 
 def test_debug_shows_where_the_program_failed(folder: Path) -> None:
     write(folder / "app.py", APP.replace("range(3)", "1 / 0"))
-    done = command(folder, "app.py:cue,submit", "--debug")
+    done = runcue_sim("app.py:cue,submit", "--debug", folder=folder)
     assert done.returncode == 2
     assert 'app.py", line 11, in submit' in done.stderr
     assert done.stderr.splitlines()[-1] == "runcue-sim: app.py:11: ZeroDivisionError: division by zero"
@@ -554,7 +530,7 @@ def test_debug_shows_where_the_program_failed(folder: Path) -> None:
 
 def test_a_whole_program_is_rehearsed_and_nothing_is_left_behind(folder: Path) -> None:
     write(folder / "app.py", APP)
-    done = command(folder, "app.py:cue,submit", "--latency", "1s", "--jitter", "0")
+    done = runcue_sim("app.py:cue,submit", "--latency", "1s", "--jitter", "0", folder=folder)
     assert (done.returncode, done.stderr) == (0, "")
     assert "3 completed of 3 work units in 2.00 s of virtual time" in done.stdout
     assert list(folder.iterdir()) == [folder / "app.py"]

@@ -13,24 +13,20 @@ from runcue_sim._commands.main import main
 
 
 @pytest.fixture
-def sim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Any]:
+def sim(folder: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Any]:
     """Runs a program's cue. Gives what --json says, and what the text says."""
-    monkeypatch.chdir(tmp_path)
-    # What a program leaves in this process is taken back.
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    monkeypatch.setattr(sys, "dont_write_bytecode", sys.dont_write_bytecode)
 
     def run(program: str, *arguments: str, code: int = 0) -> tuple[dict[str, Any], str]:
-        path = tmp_path / "app.py"
+        path = folder / "app.py"
         path.write_text("import asyncio\nimport runcue\n\n" + textwrap.dedent(program))
-        before = sorted(tmp_path.rglob("*"))
+        before = sorted(folder.rglob("*"))
         rest = ["--jitter", "0", "--seed", "1", *arguments]
         assert main(["app.py:cue,submit", *rest]) == code
         text = capsys.readouterr().out
         assert main(["app.py:cue,submit", *rest, "--json", "-"]) == code
         out, err = capsys.readouterr()
         assert "Traceback" not in err
-        assert sorted(tmp_path.rglob("*")) == before
+        assert sorted(folder.rglob("*")) == before
         return json.loads(out), text
 
     yield run

@@ -3,7 +3,6 @@
 import io
 import json
 import os
-import subprocess
 import sys
 import threading
 import time
@@ -17,6 +16,7 @@ from runcue_sim._commands.main import main
 from runcue_sim._commands.sweep import Sweep, run, without
 from runcue_sim._pipelines.limits import Limits, parse, parse_one
 from runcue_sim._text.usage import BadUsage
+from tests.support.programs import PATHS, start_python, wait_until
 
 
 @pytest.mark.parametrize(
@@ -213,13 +213,12 @@ async def ask(work): ...
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "app.py").write_text(APP, encoding="utf-8")
-    (tmp_path / "work.jsonl").write_text('{"task": "ask"}\n' * 12, encoding="utf-8")
-    # The processes have to find the package even where it is not installed.
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path for path in sys.path if path))
-    return tmp_path
+def folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (folder / "app.py").write_text(APP, encoding="utf-8")
+    (folder / "work.jsonl").write_text('{"task": "ask"}\n' * 12, encoding="utf-8")
+    # For the processes of the sweep.
+    monkeypatch.setenv("PYTHONPATH", PATHS)
+    return folder
 
 
 OPTIONS = ("app.py:cue", "--latency", "1s", "--jitter", "0")
@@ -280,17 +279,12 @@ def test_ctrl_c_ends_the_runs_too(folder: Path) -> None:
         APP + "import os, pathlib, time\npathlib.Path(str(os.getpid())).touch()\ntime.sleep(30)\n",
         encoding="utf-8",
     )
-    command = [sys.executable, "-m", "runcue_sim", "slow.py:cue", "--submit", "work.jsonl"]
-    process = subprocess.Popen(
-        [*command, "--sweep", "api.concurrent=1,2"], stderr=subprocess.PIPE, start_new_session=True
-    )
-    deadline = time.monotonic() + 20
-    while not (began := [path for path in folder.iterdir() if path.name.isdigit()]):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    arguments = ["slow.py:cue", "--submit", "work.jsonl", "--sweep", "api.concurrent=1,2"]
+    process = start_python("-m", "runcue_sim", *arguments, start_new_session=True)
+    began = wait_until(lambda: [path for path in folder.iterdir() if path.name.isdigit()])
     process.send_signal(2)  # to it alone: what it has started must not be left over
     _, err = process.communicate(timeout=20)
-    assert (process.returncode, err) == (130, b"")
+    assert (process.returncode, err) == (130, "")
     for path in began:
         with pytest.raises(ProcessLookupError):
             os.kill(int(path.name), 0)
