@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import threading
-import time
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -25,20 +21,13 @@ from runcue._scheduling.core import Core
 from runcue._scheduling.rechecking import Rechecker
 from runcue._scheduling.run_queue import RunQueue
 from runcue.testing import VirtualTimeLoop
-from runcue_sim._chaos import injection
 from runcue_sim._chaos.campaign import Report, check
-from runcue_sim._chaos.faults import KINDS, Faults, Manner
-from runcue_sim._chaos.injection import FaultyStage
+from runcue_sim._chaos.faults import KINDS
 from runcue_sim._chaos.invariants import INVARIANTS
 from runcue_sim._chaos.seeds import trial_of
 from runcue_sim._chaos.shrinking import Found, relevant, shrink, smaller_than
 from runcue_sim._chaos.trial import Trial, run_trial
-from runcue_sim._engine.world import World
-from runcue_sim._pipelines.scenarios import SCENARIOS, Settings
-from runcue_sim._records.event_log import Trace
-from runcue_sim._workload.latency import Constant, Model
-from runcue_sim._workload.luck import Luck
-from tests.support.programs import run_python
+from runcue_sim._pipelines.scenarios import SCENARIOS
 
 SEEDS = range(40)
 
@@ -62,124 +51,11 @@ def test_every_second_seed_is_run_in_another_order_and_the_report_says_how_many(
     assert "shuffled" not in check([0], ["fanout"]).text()
 
 
-def test_another_order_makes_another_log() -> None:
-    trial = Trial(1, "fanout", count=3, concurrent=4)
-    logs = {
-        tuple(entry.line() for entry in run_trial(replace(trial, order=order)).event_log)
-        for order in (None, *range(10))
-    }
-    assert len(logs) > 5
-
-
 def test_each_kind_of_fault_strikes_and_each_end_is_met(report: Report) -> None:
     assert {kind for kind, number in report.faults.items() if number} == set(KINDS) - {"death"}
     assert report.deaths > 20
     assert set(report.settled) == {"completed", "skipped", "failed", "cancelled"}
     assert min(report.settled.values()) > 100
-
-
-def test_equal_seeds_give_equal_logs() -> None:
-    for seed in range(10):
-        for scenario in SCENARIOS:
-            logs = [
-                [entry.line() for entry in run_trial(trial_of(seed, scenario)).event_log] for _ in range(2)
-            ]
-            assert logs[0] == logs[1]
-            assert logs[0]
-
-
-def test_logs_are_equal_in_another_process_with_another_order_of_sets() -> None:
-    code = (
-        "from hashlib import blake2b\n"
-        "from runcue_sim._chaos.trial import run_trial\n"
-        "from runcue_sim._chaos.seeds import trial_of\n"
-        "lines = [entry.line() for seed in range(8) for name in ('fanout', 'dynamic')"
-        " for entry in run_trial(trial_of(seed, name)).event_log]\n"
-        "print(len(lines), blake2b('\\n'.join(lines).encode()).hexdigest())"
-    )
-    outputs = set()
-    for seed in ("1", "2"):
-        done = run_python("-W", "error", "-c", code, env={"PYTHONHASHSEED": seed}, check=True)
-        assert done.stderr == ""
-        outputs.add(done.stdout)
-    assert len(outputs) == 1
-
-
-def test_nothing_is_printed_or_logged(
-    capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
-) -> None:
-    wild = frozenset(KINDS)
-    for seed in range(5):
-        run_trial(Trial(seed, "dynamic", count=2, kinds=wild, share=0.5, lives=3, timeout=0.5))
-    assert capfd.readouterr() == ("", "")
-    assert not caplog.records
-
-
-def dying(seed: int, scenario: str) -> Trial:
-    return Trial(seed, scenario, count=3, kinds=frozenset({"death"}), lives=3)
-
-
-@pytest.mark.parametrize("scenario", SCENARIOS)
-def test_a_process_dies_several_times_and_all_is_made_in_the_end(scenario: str) -> None:
-    deaths = 0
-    for seed in range(10):
-        outcome = run_trial(dying(seed, scenario))
-        assert outcome.violation is None
-        assert outcome.lives == 4
-        deaths += outcome.deaths
-        events = Counter(entry.event for entry in outcome.event_log)
-        assert events["died"] == outcome.deaths
-    assert deaths > 10
-
-
-def test_nothing_is_heard_of_a_dead_process_and_time_goes_on() -> None:
-    for seed in range(10):
-        outcome = run_trial(dying(seed, "pipeline"))
-        life = 1
-        at = 0.0
-        for entry in outcome.event_log:
-            assert entry.at >= at
-            at = entry.at
-            if entry.work_id:
-                now = int(entry.work_id.partition(".")[0])
-                assert now >= life
-                life = now
-            elif entry.event == "died":
-                life += 1
-
-
-def test_what_a_dead_process_still_does_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Handlers that go on when they are cancelled make their proofs while the dead process is cleared away.
-    monkeypatch.setattr(Faults, "lingering", lambda *args: None)
-    monkeypatch.setattr(Faults, "death", lambda self, events: 5 if self._life == 1 else None)
-    trial = Trial(1, "single_queue", count=2, kinds=frozenset({"death", "hang"}), share=0.0)
-    outcome = run_trial(trial)
-    assert outcome.violation is None
-    events = [(entry.event, entry.work_id) for entry in outcome.event_log]
-    assert [event for event in events if event[0] in ("started", "died")] == [
-        ("started", "1.1"),
-        ("started", "1.2"),
-        ("died", ""),
-        ("started", "2.1"),
-        ("started", "2.2"),
-    ]
-
-
-def test_an_onlooker_is_told_of_each_life_and_of_each_entry() -> None:
-    told: list[Any] = []
-    lives: list[str] = []
-
-    def on_life(cue: runcue.Cue, trace: Trace) -> Callable[[], object]:
-        number = len(lives) // 2 + 1
-        lives.append(f"life {number} of {len(cue.tasks())} tasks")
-        assert trace
-        return lambda: lives.append(f"end {number}")
-
-    outcome = run_trial(dying(3, "pipeline"), tell=told.append, on_life=on_life)
-    assert told == outcome.event_log
-    assert lives == [
-        f"{what}" for number in range(1, 5) for what in (f"life {number} of 3 tasks", f"end {number}")
-    ]
 
 
 Plant = Callable[[pytest.MonkeyPatch], None]
@@ -514,90 +390,3 @@ def test_a_long_log_is_cut_to_what_matters(monkeypatch: pytest.MonkeyPatch) -> N
     others = {work for work, ties in outcome.ties.items() if not concerned & set(itertools.chain(*ties))}
     assert {entry.at for entry in shown if entry.work_id in others} <= {shown[-1].at}
     assert Found(0, outcome).text().endswith("entries about other work units left out)")
-
-
-def test_a_trial_can_be_run_in_a_thread_where_no_signal_comes() -> None:
-    outcomes = []
-    thread = threading.Thread(target=lambda: outcomes.append(run_trial(trial_of(1, "pipeline"))))
-    thread.start()
-    thread.join()
-    assert outcomes[0].violation is None
-
-
-def test_the_signals_of_the_program_are_as_before() -> None:
-    import signal
-
-    before = signal.getsignal(signal.SIGVTALRM)
-    run_trial(trial_of(1, "pipeline"))
-    assert signal.getsignal(signal.SIGVTALRM) is before
-    assert signal.getitimer(signal.ITIMER_VIRTUAL) == (0.0, 0.0)
-
-
-def test_faults_can_be_had_on_a_real_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(injection, "BLOCK", 0.001)
-    slept: list[float] = []
-    monkeypatch.setattr(time, "sleep", slept.append)
-    entries: list[Any] = []
-
-    async def main() -> FaultyStage:
-        faults = Faults(Luck(3), {"raise", "gate-block", "listener-raise"}, share=0.5, pace=0.001)
-        cue = runcue.Cue()
-        model = Model(Luck(3), latency=Constant(0.001))
-        stage = FaultyStage(cue, World(), model, Settings(count=20), Trace(entries.append), faults)
-        scenario = SCENARIOS["single_queue"](stage)
-        scenario.describe()
-        stage.inject_into(scenario)
-        async with cue:
-            await scenario.submit()
-        return stage
-
-    stage = asyncio.run(main())
-    assert set(stage.injected.counts) == {"raise", "gate-block", "listener-raise"}
-    assert slept == [injection.BLOCK] * stage.injected.counts["gate-block"]
-    assert len(entries) == stage.injected.counts.total()
-    assert {entry.event for entry in entries} == {"fault"}
-
-
-def test_leaving_a_kind_of_fault_out_leaves_the_others_as_they_are() -> None:
-    everything = Faults(Luck(5), share=0.3)
-    less = Faults(Luck(5), set(KINDS) - {"hang", "death"}, share=0.3)
-    for item in map(str, range(50)):
-        blow = everything.blow("task", item, 0)
-        assert blow is None or blow.kind == "hang" or blow == less.blow("task", item, 0)
-        assert everything.cancels("task", item, 0) == less.cancels("task", item, 0)
-        assert everything.gate_raises("ready", "task", item, 0) == less.gate_raises("ready", "task", item, 0)
-        assert everything.change(item, 1) == less.change(item, 1)
-    assert less.death(10) is None
-
-
-def test_another_life_has_other_faults() -> None:
-    first, second = (Faults(Luck(5), share=0.3, life=life) for life in (1, 2))
-    items = [str(number) for number in range(50)]
-    assert [first.cancels("t", item, 0) for item in items] != [second.cancels("t", item, 0) for item in items]
-
-
-def test_a_service_is_away_from_one_instant_to_another() -> None:
-    faults = [Faults(Luck(seed), {"outage"}) for seed in range(20)]
-    windows = [[at / 100 for at in range(2000) if one.away("api", at / 100) is not None] for one in faults]
-    assert any(windows)
-    assert not all(windows)
-    for one, window in zip(faults, windows, strict=True):
-        if window:
-            assert window == pytest.approx([window[0] + n / 100 for n in range(len(window))])
-            left = one.away("api", window[0])
-            assert left == pytest.approx(window[-1] - window[0], abs=0.011)
-
-
-def test_no_kinds_no_faults() -> None:
-    faults = Faults(Luck(1), (), share=1.0)
-    assert faults.blow("t", "i", 0) is None
-    assert faults.cancels("t", "i", 0) is None
-    assert faults.again("t", "i", 0) is None
-    assert faults.away("api", 0.0) is None
-    assert faults.change("i", 1) is None
-    assert faults.death(10) is None
-    assert faults.lingering("t", "i", 0) == 0.0
-    assert not faults.gate_raises("ready", "t", "i", 0)
-    assert not faults.listener_raises("start", "t", "i", 0)
-    assert not any(faults.blocks(what, "t", "i", 0) for what in ("ready", "stale", "priority", "start"))
-    assert Manner() == faults.manner("ready", "t") == faults.manner("start", "")
