@@ -145,6 +145,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         else:
             self._numbers = _shuffled_numbers(random.Random(f"timers {order}"))
             self._ripen = self._ripen_some
+            self.call_soon_threadsafe = self._call_from_thread  # type: ignore[assignment, method-assign]
             self._ripening = random.Random(f"turns {order}")
             # Each kind has luck of its own: how often threads ask for some depends on real time.
             self._hearing = random.Random(f"threads {order}")
@@ -290,12 +291,10 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
                 if self._ripening.random() < _SPLIT:
                     return
 
-    def call_soon_threadsafe(  # type: ignore[override]
+    def _call_from_thread(
         self, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> asyncio.Handle:
-        """See `asyncio.loop.call_soon_threadsafe`."""
-        if self._order is None:
-            return super().call_soon_threadsafe(callback, *args, context=context)
+        """`call_soon_threadsafe`, with an order."""
         if threading.get_ident() == (self._thread_id or self._home):
             return super().call_soon_threadsafe(callback, *args, context=context)
         handle = asyncio.Handle(callback, args, self, context)

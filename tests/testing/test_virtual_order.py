@@ -52,9 +52,6 @@ async def turns(number: int) -> None:
         await asyncio.sleep(0)
 
 
-# Timers
-
-
 async def timers_of_one_instant(log: Log) -> None:
     for name in "abcd":
         asyncio.get_running_loop().call_at(5, log.append, name)
@@ -135,9 +132,6 @@ def test_a_passive_timer_comes_before_or_after_another_of_its_instant_and_lets_n
     assert orders(logs_of(main)) == {(early, passive, "timer"), (early, "timer", passive)}
 
 
-# I/O
-
-
 def test_callbacks_of_sockets_that_are_ready_together_come_in_every_order() -> None:
     async def main(log: Log) -> None:
         loop = asyncio.get_running_loop()
@@ -164,9 +158,6 @@ def test_callbacks_of_sockets_that_are_ready_together_come_in_every_order() -> N
 
     assert set(as_registered(main)) == {"a", "b", "c", "write a"}
     assert orders(logs_of(main)) == set(itertools.permutations(("a", "b", "c", "write a")))
-
-
-# Threads
 
 
 async def three_threads(log: Log) -> None:
@@ -276,9 +267,6 @@ def test_to_thread_works_in_every_order_and_lets_no_time_pass() -> None:
 
     for seed in SEEDS[:40]:
         run(main, order=seed)
-
-
-# What is promised
 
 
 def test_what_call_soon_is_given_comes_first_in_first_out_in_every_order() -> None:
