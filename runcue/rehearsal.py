@@ -263,9 +263,9 @@ def rehearse(
     for task in core.all_tasks:
         replace(task)
     cue._registry.cast = replace
-    dispatcher.executor = FakeExecutor(duration)
+    dispatcher.hand_off.stand_in(FakeExecutor(duration))
     # Gates ask through the overlay, in whatever context they are asked.
-    dispatcher._asking.run(OVERLAY.set, overlay)
+    dispatcher.asking.run(OVERLAY.set, overlay)
     policy = _Freshness(cue, overlay)
 
     def lay_over(declared: Declaration) -> None:

@@ -30,6 +30,7 @@ from runcue._explain.reasons import Reason, not_ready, reason_of
 from runcue._explain.why import Explainer, Why, WhyStale
 from runcue._handlers.outputs import write
 from runcue._lifecycle.diagnostics import Diagnostics
+from runcue._lifecycle.lifecycle import Lifecycle
 from runcue._lifecycle.overdue import Overdue
 from runcue._lifecycle.stopping import FINISH, KILL, Stopping
 from runcue._limits.service import ServiceStatus
@@ -41,10 +42,10 @@ from runcue._model.phases import NEW, RUNNING, SETTLED, WorkState
 from runcue._model.summary import Summary
 from runcue._model.texts import how_many
 from runcue._model.work import PriorityContext, Task, Work
+from runcue._registration.executors import Executors, RunIn, check_run_in
 from runcue._registration.registry import DEFAULT, Registry, take_over
 from runcue._scheduling.core import Core
 from runcue.abc import Executor, Freshness
-from runcue.executors.threads import ThreadExecutor
 
 if TYPE_CHECKING:
     # Imported where they are used: few programs plan, draw or watch, and they would be a tenth of `import runcue`.
@@ -89,7 +90,8 @@ class Cue:
         max_threads: How many sync handlers may run at once where no service limits them.
         recheck: Look now and then whether work units that were not ready have become so by something outside this cue.
         id_prefix: Fixes the first part of the ids, for logs that must be equal from run to run.
-        executor: Runs sync handlers; by default daemon threads of the cue's own.
+        run_in: Where plain functions run for whose task nothing else is said: "thread", which is usual, for daemon
+            threads of the cue's own, or an executor (`runcue.abc.Executor`).
 
     Raises:
         ConfigurationError: A value cannot work.
@@ -120,7 +122,7 @@ class Cue:
         max_threads: int = 64,
         recheck: bool = True,
         id_prefix: str | None = None,
-        executor: Executor | None = None,
+        run_in: Literal["thread"] | Executor | None = None,
     ) -> None:
         if type(keep) is not int or keep < 0:
             raise ConfigurationError(f"keep must be a whole number of at least 0, not {keep!r}.")
@@ -136,9 +138,8 @@ class Cue:
         )
         self._callbacks = Callbacks()
         self._registry = Registry(self._core)
-        self._dispatcher = Dispatcher(
-            self._core, self._callbacks, ThreadExecutor() if executor is None else executor, recheck=recheck
-        )
+        self._executors = Executors(run_in, self._core.threads)
+        self._dispatcher = Dispatcher(self._core, self._callbacks, recheck=recheck)
         self._watchers: builtins.list[Watcher] = []
         self._explainer = Explainer(
             self._core,
@@ -147,19 +148,19 @@ class Cue:
             lambda: bool(self._watchers),
             self._dispatcher.is_idle,
         )
-        self._overdue = Overdue(self._core, self._dispatcher, self._explainer)
-        self._diagnostics = Diagnostics(self._core, self._dispatcher, self._explainer)
-        self._stopping = Stopping(self._core, self._dispatcher, self._explainer)
-        self._stopping.before_summary = self._diagnostics.look_now
+        overdue = Overdue(self._core, self._dispatcher, self._explainer)
+        diagnostics = Diagnostics(self._core, self._dispatcher, self._explainer)
+        self._inbox: deque[Callable[[], None]] = deque()
+        self._stopping = Stopping(
+            self._core, self._dispatcher, self._explainer, diagnostics, self._inbox, self._on_stopped
+        )
+        self._lifecycle = Lifecycle(overdue, diagnostics, self._stopping)
         # A random prefix and a counter: unique across cues and runs, at a tenth of the price of a uuid each.
         self._prefix = f"{token_hex(3)}-" if id_prefix is None else id_prefix
         self._number = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = 0
         self._stopped = False
-        self._inbox: deque[Callable[[], None]] = deque()
-        self._stopping.inbox = self._inbox
-        self._stopping.on_stopped = self._on_stopped
 
     # --- Description --------------------------------------------------------------------------------------------
 
@@ -205,10 +206,11 @@ class Cue:
         fresh: Freshness | None = DEFAULT,
         key: Hashable | Callable[[Work], Hashable] = None,
         duplicate: Literal["join", "error"] = "join",
+        run_in: RunIn | None = None,
     ) -> Callable[[F], F]:
         """Register a handler under a name, as a decorator.
 
-        A plain function runs in a thread, an `async def` on the event loop.
+        A plain function runs in a thread, an `async def` on the event loop; `run_in=` says otherwise.
 
         Args:
             name: What `submit()` calls it.
@@ -226,6 +228,9 @@ class Cue:
             key: What makes two work units the same instead of their outputs; a value, or a function of the work.
             duplicate: What becomes of a work unit while another pending or running one makes the same: "join" lets it
                 settle with that one, "error" refuses it. With other params it is always refused.
+            run_in: Where the handler runs: "thread" for a thread of the cue's own, or an executor
+                (`runcue.abc.Executor`). An `async def` runs on the event loop, which "loop" says; of a plain function,
+                `Cue(run_in=)` says what is usual.
 
         Returns:
             A decorator that returns the handler unchanged.
@@ -238,7 +243,13 @@ class Cue:
         """
 
         def register(handler: F) -> F:
-            task = self._registry.add_task(name, handler, uses, timeout)
+            self._registry.check_handler(name, handler)
+            executor = self._executors.executor_for(name, handler, run_in)
+            slots = None
+            if executor is not None:
+                slots = self._executors.slots_of(executor)
+                self._dispatcher.hand_off.use(executor)
+            task = self._registry.add_task(name, handler, uses, timeout, executor, slots)
             self._registry.set_artifacts(task, needs, proofs, fresh, key, duplicate)
             task.dispatcher = self._dispatcher
             task.submitter = self._submit_from_handler
@@ -247,6 +258,7 @@ class Cue:
 
         # Checked now, not when the decorator is applied: the mistake is in this line.
         self._registry.check_task(name, uses, timeout)
+        check_run_in(run_in, f"run_in of task {name!r}", loop=True)
         needs = self._registry.check_artifacts(inputs, f"inputs of task {name!r}")
         proofs = self._registry.check_artifacts(outputs, f"outputs of task {name!r}")
         self._registry.check_fresh(fresh, f"fresh of task {name!r}")
@@ -268,7 +280,7 @@ class Cue:
 
     def services(self) -> builtins.list[ServiceStatus]:
         """The registered services with their limits and what these allow now, in the order of their registration."""
-        now = self._dispatcher.now()
+        now = self._dispatcher.turns.now()
         running = self._loop is not None
         return [service.status(now, running=running) for service in self._core.services.values()]
 
@@ -307,7 +319,7 @@ class Cue:
         def register(call: Any) -> Any:
             self._registry.set_gate(kind, call, task)
             self._dispatcher.rechecker.changed()
-            self._dispatcher.wake()
+            self._dispatcher.turns.wake()
             return call
 
         return register if gate is None else register(gate)
@@ -364,7 +376,7 @@ class Cue:
         """Begin to run work units in the running event loop. Returns at once; starting a started cue does nothing.
 
         Raises:
-            UsageError: No event loop is running, or the cue is stopping.
+            UsageError: No event loop is running, the cue is stopping, or another started cue uses one of its executors.
             WrongLoop: It is started in another loop that is still alive.
         """
         try:
@@ -378,15 +390,14 @@ class Cue:
             if self._stopping.level is not None:
                 raise UsageError("start() while the cue is stopping: await stop() first.")
             return
-        if self._dispatcher.failure is not None:
-            raise self._dispatcher.failed()
+        if self._dispatcher.turns.failure is not None:
+            raise self._dispatcher.turns.failed()
         self._registry.warn_of_gates_without_task()
+        self._dispatcher.start(loop, self._lifecycle)
         self._loop = loop
         self._thread = threading.get_ident()
         self._stopped = False
-        self._dispatcher.start(loop)
-        self._stopping.begin()
-        self._diagnostics.begin()
+        self._lifecycle.begin()
         # A watcher is used once.
         self._watchers = [watcher.another() for watcher in self._watchers]
         for watcher in self._watchers:
@@ -514,7 +525,7 @@ class Cue:
             self._dispatcher.use_clock(_running_loop())
         elif _running_loop() is not self._loop:
             self._check_loop("submit()")
-        if self._stopping.level is not None or self._dispatcher.failure is not None:
+        if self._stopping.level is not None or self._dispatcher.turns.failure is not None:
             self._check_open(contextvars.copy_context())
         taken = dict(params) if type(params) is dict else take_over(params)
         if (
@@ -536,8 +547,8 @@ class Cue:
     ) -> WorkHandle:
         self._number = number = self._number + 1
         dispatcher = self._dispatcher
-        now = dispatcher.now()
-        work = Work(f"{self._prefix}{number}", task.name, params, now + dispatcher.skew)
+        now = dispatcher.turns.now()
+        work = Work(f"{self._prefix}{number}", task.name, params, now + dispatcher.turns.skew)
         work._task = task
         if context:
             context.run(CURRENT.set, dispatcher)
@@ -551,8 +562,8 @@ class Cue:
             self._core.add(work, now)
         else:
             self._add_declared(work, now, declaring)
-        if not dispatcher.woken:
-            dispatcher.wake()
+        if not dispatcher.turns.woken:
+            dispatcher.turns.wake()
         # Not through a __new__ of its own, which would cost a tenth of the whole submission.
         handle = _new_handle(WorkHandle, work.id)
         handle.work = work
@@ -649,7 +660,7 @@ class Cue:
     def _receive(self) -> None:
         while self._inbox:
             self._inbox.popleft()()
-        self._dispatcher.wake()
+        self._dispatcher.turns.wake()
 
     def _submit_from_handler(self, task: Any, params: Mapping[str, Any] | None, **options: Any) -> str:
         if threading.get_ident() == self._thread:
@@ -659,8 +670,8 @@ class Cue:
         return self.submit_threadsafe(task, params=params, **options)
 
     def _check_open(self, context: contextvars.Context) -> None:
-        if self._dispatcher.failure is not None:
-            raise self._dispatcher.failed()
+        if self._dispatcher.turns.failure is not None:
+            raise self._dispatcher.turns.failed()
         if self._stopping.level is None:
             return
         inside = context.get(CURRENT) is self._dispatcher
@@ -719,7 +730,7 @@ class Cue:
         """
         self._check_loop("cancel()")
         work = self._core.history.works.get(str(work_id))
-        return work is not None and work._phase != SETTLED and self._dispatcher.cancel(work)
+        return work is not None and work._phase != SETTLED and self._dispatcher.settlement.cancel(work)
 
     def nudge(self, what: str | os.PathLike[str] | Artifact | None = None) -> None:
         """Say that something outside changed, so that work units that wait for their inputs are asked again now.
@@ -756,7 +767,7 @@ class Cue:
         """
         from runcue._artifacts.watching import Watcher  # noqa: PLC0415
 
-        watcher = Watcher(os.fspath(folder), self._dispatcher.hear_outside, recursive=recursive)
+        watcher = Watcher(os.fspath(folder), self._dispatcher.changes.hear_outside, recursive=recursive)
         if any(one.folder == watcher.folder for one in self._watchers):
             return
         if not os.path.isdir(watcher.folder):  # noqa: PTH112
@@ -771,7 +782,7 @@ class Cue:
         )
 
     def _nudge(self, key: Hashable) -> None:
-        self._dispatcher.nudge(key)
+        self._dispatcher.changes.nudge(key)
 
     def debug_blocked(self) -> builtins.list[dict[str, Any]]:
         """Why work units are pending, oldest first.
@@ -780,7 +791,7 @@ class Cue:
             One dict per blocked work: "work" (the Work), "reason" ("not_ready", "service_full" or "unknown_task") and
             "details" (one line for a person). Work units that are about to start are not in it.
         """
-        now = self._dispatcher.now()
+        now = self._dispatcher.turns.now()
         works = builtins.list(self._core.pending_works())
         reasons = [
             (work, self._reason_of_fresh(work, now) if work._phase == NEW else reason)
@@ -825,7 +836,7 @@ class Cue:
             self._registry,
             self._dispatcher.flags,
             submissions,
-            wall=self._dispatcher.wall(),
+            wall=self._dispatcher.turns.wall(),
             prioritised=self._callbacks.priority is not None,
         )
 
@@ -886,8 +897,8 @@ class Cue:
             LookupError: The cue does not know such a work unit (any more).
         """
         work = self._find(work_id)
-        now = self._dispatcher.now()
-        wall = now + self._dispatcher.skew
+        now = self._dispatcher.turns.now()
+        wall = now + self._dispatcher.turns.skew
         if work._phase == NEW:
             self._reason_of_fresh(work, now)  # nobody has asked yet: ask for the answer
         if work._phase < RUNNING and (self._loop is None or self._stopped):

@@ -72,7 +72,7 @@ class WorkHandle(str):
 
     async def _settled(self) -> BaseException | None:
         dispatcher: Dispatcher = self.work._task.dispatcher
-        loop = dispatcher.loop
+        loop = dispatcher.turns.loop
         if (
             loop is not None
             and loop is not asyncio.get_running_loop()
@@ -82,12 +82,12 @@ class WorkHandle(str):
                 f"Work {self.work.id} belongs to a cue in another event loop; wait for it there "
                 "(asyncio.run_coroutine_threadsafe), or submit with cue.submit_threadsafe()."
             )
-        if loop is None and self.work.state.value in _UNSETTLED and dispatcher.failure is None:
+        if loop is None and self.work.state.value in _UNSETTLED and dispatcher.turns.failure is None:
             logger.warning(
                 "Work %s is waited for, but its cue is not started: call start(), or use `async with cue`.",
                 self.work.id,
             )
-        return await dispatcher.settled(self.work)
+        return await dispatcher.waiting.settled(self.work)
 
 
 _UNSETTLED = (WorkState.PENDING.value, WorkState.RUNNING.value)

@@ -132,7 +132,9 @@ class _Interrupt:
         cues = cues_in(self._loop)
         if self.strikes == 1 and cues:
             running = how_many(
-                sum(len(cue._dispatcher.running) for cue in cues), "running work unit", "running work units"
+                sum(len(cue._dispatcher.in_flight.works) for cue in cues),
+                "running work unit",
+                "running work units",
             )
             logger.warning("Interrupted: finishing %s. Ctrl-C again cancels them.", running)
             for cue in cues:

@@ -319,6 +319,15 @@ class Callbacks(Failures):
             return False
         return self.verdict_on(work, known, known.inputs, known.outputs) is not None
 
+    def note_start(self, work: Work) -> None:
+        """Let the freshness policy know that a handler is about to be entered."""
+        declared = work._declared
+        if declared is not None and declared.fresh is not None:
+            try:
+                declared.fresh.started(work)
+            except BaseException as error:
+                self.raised(f"{words_of(declared.fresh)}", error, work)
+
     def verdict_on(
         self, work: Work, known: Declaration, inputs: tuple[Any, ...], outputs: tuple[Any, ...]
     ) -> tuple[str, Any, Any] | None:

@@ -52,6 +52,13 @@ class Failures:
             about = f" (work {work.id} of task {work.task})" if work is not None else ""
             logger.error("%s raised %s%s", name, type(error).__name__, about, exc_info=error)
 
+    def raise_interrupt(self) -> None:
+        """Raise a KeyboardInterrupt that came out of a callback, where the loop sees it."""
+        interrupt = self.interrupted
+        if interrupt is not None:
+            self.interrupted = None
+            raise interrupt
+
     def blocked(self, name: str, seconds: float) -> None:
         """Report a callback that kept the event loop from everything else for too long."""
         # Once for good: it is a property of the callback, not an incident.

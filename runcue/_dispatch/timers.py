@@ -1,21 +1,21 @@
 """All instants that a cue waits for, behind two timers of the event loop.
 
-Lives here: `Timers`, two heaps of deadlines with one armed timer each. The passive ones (rechecks, warnings) are no
-reason for a virtual clock to move, nor for a drain to wait.
+Lives here: `Timers`, two heaps of deadlines with one armed timer each, and `Alarm`, one thing that falls due. The
+passive ones (rechecks, warnings) are no reason for a virtual clock to move, nor for a drain to wait.
 
-Must not know: what is due, beyond calling what was registered for it.
+Must not know: what is due.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from contextvars import Context
 from math import inf
 
 from runcue._scheduling.deadlines import Deadlines
 from runcue.abc import Clock, TimerHandle
 
-__all__ = ["Timers"]
+__all__ = ["Alarm", "Timers"]
 
 
 class Timers:
@@ -24,13 +24,15 @@ class Timers:
     Attributes:
         active: Instants at which something will or must happen.
         passive: Instants at which to have a look, if time gets there.
-        on_due: What to do when a key falls due; keys that are not in here only wake the dispatcher.
+
+    Args:
+        fire: Takes the deadlines of which the earliest is due. Keys are alarms, and whatever else whoever fires knows.
+        context: The contextvars to fire in.
     """
 
     def __init__(self, fire: Callable[[Deadlines], None], context: Context) -> None:
         self.active = Deadlines()
         self.passive = Deadlines()
-        self.on_due: dict[Hashable, Callable[[float], None]] = {}
         self._fire = fire
         self._context = context
         self._clock: Clock | None = None
@@ -75,3 +77,38 @@ class Timers:
     def _passive_due(self) -> None:
         self._armed[1] = None
         self._fire(self.passive)
+
+
+class Alarm:
+    """One thing that falls due now and then.
+
+    Args:
+        timers: The timers that wait for it.
+        ring: Takes the instant, monotonic, once it is due.
+        passive: Whether it is no reason for time to pass.
+    """
+
+    __slots__ = ("_passive", "_timers", "ring")
+
+    def __init__(self, timers: Timers, ring: Callable[[float], None], *, passive: bool = False) -> None:
+        self._timers = timers
+        self._passive = passive
+        self.ring = ring
+
+    @property
+    def _deadlines(self) -> Deadlines:
+        # Asked each time: timers that were stopped begin anew.
+        return self._timers.passive if self._passive else self._timers.active
+
+    @property
+    def when(self) -> float:
+        """When it is due, inf if it is not set."""
+        return self._deadlines.when(self)
+
+    def set(self, when: float) -> None:
+        """Let it be due at an instant, instead of any earlier setting. At inf it is cleared."""
+        self._deadlines.set(self, when)
+
+    def clear(self) -> None:
+        """Do not let it be due. Harmless if it is not set."""
+        self._deadlines.clear(self)

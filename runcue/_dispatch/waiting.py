@@ -1,23 +1,103 @@
-"""Whether a handler only waits for other work units of its own cue: the question behind the deadlock verdict.
+"""Who waits for whom: those who wait for work units, and handlers that only wait for others of their own cue.
 
-Lives here: `awaits_only_work`, which follows a suspended handler to what it awaits: a result or wait of a handle,
-directly, in a task of its own, through `asyncio.gather` or an `asyncio.TaskGroup`. asyncio has no public way to ask
-what a task awaits, so this reads two of its private attributes, and where they are missing, or for anything else
-(`asyncio.wait`, an event of your own), the handler counts as moving: a missed verdict is a wait, a wrong one would kill
-healthy work.
+Lives here: `Waiting`, where one waits for a work unit to settle; and `awaits_only_work`, the question behind the
+deadlock verdict, which follows a suspended handler to what it awaits: a result or wait of a handle, directly, in a task
+of its own, through `asyncio.gather` or an `asyncio.TaskGroup`. asyncio has no public way to ask what a task awaits, so
+this reads two of its private attributes, and where they are missing, or for anything else (`asyncio.wait`, an event of
+your own), the handler counts as moving: a missed verdict is a wait, a wrong one would kill healthy work.
 
-Must not know: work units, the dispatcher.
+Must not know: how work units are run or settled.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-__all__ = ["awaits_only_work"]
+from runcue._dispatch.in_flight import InFlight
+from runcue._dispatch.turns import Turns
+from runcue._model.current import CURRENT
+from runcue._model.phases import SETTLED
+from runcue._model.work import Work
+
+__all__ = ["Waiting", "awaits_only_work"]
 
 Awaiting = Mapping[Any, "asyncio.Future[Any]"]
+
+
+class Waiting:
+    """Those who wait for work units of one cue.
+
+    Args:
+        cue: What `CURRENT` is set to in this cue's own code.
+        turns: The turns of its loop.
+        in_flight: Its handlers in flight.
+    """
+
+    def __init__(self, cue: object, turns: Turns, in_flight: InFlight) -> None:
+        self._cue = cue
+        self._turns = turns
+        self._in_flight = in_flight
+        # Which asyncio tasks of this cue's own code wait for which work units.
+        self._awaiting: dict[asyncio.Task[Any], asyncio.Future[BaseException | None]] = {}
+
+    async def settled(self, work: Work) -> BaseException | None:
+        """Wait until a work unit has settled. Returns the error of a failed one.
+
+        A handler that waits here for a work unit of its own cue does not count as moving: if nothing else can move
+        either, that is a deadlock.
+
+        Raises:
+            CueFailed: The scheduler failed.
+        """
+        if work._phase == SETTLED:
+            return work.exception
+        if self._turns.failure is not None:
+            raise self._turns.failed()
+        future: asyncio.Future[BaseException | None] = asyncio.get_running_loop().create_future()
+        if work._waiters is None:
+            work._waiters = [future]
+        else:
+            work._waiters.append(future)
+        inside: object = CURRENT.get()
+        me = asyncio.current_task()
+        if inside is self._cue and me is not None:
+            self._awaiting[me] = future
+            self._turns.wake()
+        try:
+            return await future
+        finally:
+            if me is not None:
+                self._awaiting.pop(me, None)
+            if work._waiters is not None:  # given up: somebody may ask like this for ever
+                work._waiters.remove(future)
+
+    def awaiting(self) -> list[Work]:
+        """Running work units whose handlers only wait for others of this cue that have not settled."""
+        if not self._awaiting:
+            return []
+        return [
+            work
+            for work, steps in self._in_flight.works.items()
+            if awaits_only_work(work._runner, steps, self._awaiting)
+        ]
+
+    def active(self) -> int:
+        """How many handlers in flight do not merely wait for another work unit of this cue."""
+        return len(self._in_flight.works) - len(self.awaiting())
+
+    def fail(self, works: Iterable[Work]) -> None:
+        """The scheduler has failed: whoever waits for one of these gets `CueFailed`."""
+        for work in works:
+            for waiter in work._waiters or ():
+                if not waiter.done():
+                    waiter.set_exception(self._turns.failed())
+            work._waiters = None
+
+    def abandon(self) -> None:
+        """The loop has ended, and all who waited in it."""
+        self._awaiting.clear()
 
 
 def awaits_only_work(task: Any, steps: Any, awaiting: Awaiting) -> bool:

@@ -20,6 +20,7 @@ from typing import Any, Final
 
 from runcue._artifacts.artifact import File
 from runcue._dispatch.dispatcher import Dispatcher
+from runcue._dispatch.timers import Alarm
 from runcue._explain.why import Explainer, grouped, needs_all
 from runcue._model.phases import COMPLETED, HELD, NOT_READY, SKIPPED
 from runcue._model.texts import how_many, problem_of, words_of
@@ -58,8 +59,7 @@ class Diagnostics:
         self._said_stuck: dict[str, float] = {}
         # By the wall clock of the machine, as files are dated.
         self._began = time.time_ns()
-        dispatcher.preparing.append(self._prepare)
-        dispatcher.timers.on_due["pitfalls"] = self._due
+        self._alarm = Alarm(dispatcher.timers, self._due, passive=True)
 
     def begin(self) -> None:
         """The cue was started: what was told before may be so again."""
@@ -72,16 +72,16 @@ class Diagnostics:
         core = self._core
         return core.settlements, core.submitted, core.count[NOT_READY], core.count[HELD]
 
-    def _prepare(self) -> None:
+    def set_alarms(self) -> None:
+        """Look into what has changed, soon."""
         core = self._core
         told = core.dependencies.remade or self._dispatcher.callbacks.skipped
         if not (core.count[NOT_READY] or core.count[HELD] or told):
             core.dependencies.newcomers.clear()
             self._looks = core.dependencies.subscriptions
             return
-        passive = self._dispatcher.timers.passive
-        if "pitfalls" not in passive and self._looked_at != self._state():
-            passive.set("pitfalls", self._dispatcher.now() + LOOK_AFTER)
+        if self._alarm.when == inf and self._looked_at != self._state():
+            self._alarm.set(self._dispatcher.turns.now() + LOOK_AFTER)
 
     def _due(self, now: float) -> None:
         self._looked_at = self._state()
@@ -91,7 +91,7 @@ class Diagnostics:
     def look_now(self) -> None:
         """Tell what is found without waiting: nothing moves any more."""
         self._looked_at = self._state()
-        self.look(self._dispatcher.now(), 0.0)
+        self.look(self._dispatcher.turns.now(), 0.0)
 
     def look(self, now: float, grace: float) -> bool:
         """Tell what is found.

@@ -16,6 +16,7 @@ from itertools import islice
 from math import inf
 
 from runcue._dispatch.dispatcher import Dispatcher
+from runcue._dispatch.timers import Alarm
 from runcue._explain.reasons import Reason
 from runcue._explain.why import Explainer, grouped
 from runcue._model.errors import PendingTimeout, StallTimeout
@@ -39,41 +40,39 @@ class Overdue:
     def __init__(self, core: Core, dispatcher: Dispatcher, explainer: Explainer) -> None:
         self._core = core
         self._dispatcher = dispatcher
-        dispatcher.preparing.append(self._prepare)
-        dispatcher.timers.on_due |= {
-            "pending timeout": self._pending_timeout,
-            "pending warning": self._pending_warning,
-            "stall timeout": self._stall_timeout,
-            "stall warning": self._stall_warning,
-        }
+        timers = dispatcher.timers
+        self._pending_timeout = Alarm(timers, self._fail_pending)
+        self._pending_warning = Alarm(timers, self._warn_of_pending, passive=True)
+        self._stall_timeout = Alarm(timers, self._fail_stalled)
+        self._stall_warning = Alarm(timers, self._warn_of_stall, passive=True)
         self._stall_looked_at = 0.0
         self._explainer = explainer
 
-    def _prepare(self) -> None:
+    def set_alarms(self) -> None:
+        """Set the alarms that follow from the state of the core."""
         core = self._core
-        active, passive = self._dispatcher.timers.active, self._dispatcher.timers.passive
         if core.pending_timeout is not None:
-            active.set("pending timeout", core.next_timeout())
+            self._pending_timeout.set(core.next_timeout())
         if core.pending_warn_after is not None:
-            passive.set("pending warning", core.next_warning())
+            self._pending_warning.set(core.next_warning())
         if core.stall_timeout is not None:
             # If something was still moving when it was looked at, it is looked at again one time-out later.
-            active.set("stall timeout", max(core.next_stall(), self._stall_looked_at + core.stall_timeout))
+            self._stall_timeout.set(max(core.next_stall(), self._stall_looked_at + core.stall_timeout))
         if core.stall_warn_after is not None:
-            passive.set("stall warning", core.next_stall_warning())
+            self._stall_warning.set(core.next_stall_warning())
 
     def _why(self, work: Work, now: float) -> str:
         return _in_words(self._explainer.reason(work, now))
 
-    def _pending_timeout(self, now: float) -> None:
+    def _fail_pending(self, now: float) -> None:
         while (work := self._core.pop_timed_out(now)) is not None:
             text = (
                 f"{work.task} {work.id} was pending for {now - work._submitted_at:.1f} s "
                 f"(pending_timeout={self._core.pending_timeout:g}); {self._why(work, now)}"
             )
-            self._dispatcher.give_up(work, PendingTimeout(text))
+            self._dispatcher.settlement.give_up(work, PendingTimeout(text))
 
-    def _pending_warning(self, now: float) -> None:
+    def _warn_of_pending(self, now: float) -> None:
         unobserved: list[Work] = []
         listeners = self._dispatcher.callbacks.listeners[Event.PENDING_WARNING]
         while (work := self._core.pop_unwarned(now)) is not None:
@@ -89,7 +88,7 @@ class Overdue:
                 grouped((work, _in_words(why)) for work, why in self._explainer.reasons(unobserved, now)),
             )
 
-    def _stall_timeout(self, now: float) -> None:
+    def _fail_stalled(self, now: float) -> None:
         core, dispatcher = self._core, self._dispatcher
         self._stall_looked_at = now
         if core.stall_timeout is None or now < core.next_stall():
@@ -110,9 +109,9 @@ class Overdue:
                 f"{seconds:.1f} s and nothing that runs could change that; {reason}"
             )
             if work._phase != SETTLED:
-                dispatcher.give_up(work, StallTimeout(text))
+                dispatcher.settlement.give_up(work, StallTimeout(text))
 
-    def _stall_warning(self, now: float) -> None:
+    def _warn_of_stall(self, now: float) -> None:
         core, dispatcher = self._core, self._dispatcher
         if now < core.next_stall_warning():
             return
@@ -122,7 +121,7 @@ class Overdue:
         if listeners:
             dispatcher.callbacks.emit(listeners, now, None, seconds, core.pending())
             return
-        running = [f"{work.task} {work.id}" for work in dispatcher.running]
+        running = [f"{work.task} {work.id}" for work in dispatcher.in_flight.works]
         shown = ", ".join(running[:_SHOWN]) + (
             f" and {len(running) - _SHOWN} more" if len(running) > _SHOWN else ""
         )

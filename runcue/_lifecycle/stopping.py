@@ -16,12 +16,14 @@ from collections.abc import Callable, Sized
 from typing import Final
 
 from runcue._dispatch.dispatcher import Dispatcher
+from runcue._dispatch.timers import Alarm
 from runcue._explain.reasons import Reason
 from runcue._explain.why import Explainer, grouped
 from runcue._handlers.outputs import owner_of, remove_orphans, rollback
+from runcue._lifecycle.diagnostics import Diagnostics
 from runcue._model.current import CURRENT
 from runcue._model.errors import UsageError
-from runcue._model.phases import CANCELLED, NOT_READY, OUTCOMES, READY, SETTLED, WorkState
+from runcue._model.phases import CANCELLED, NOT_READY, OUTCOMES, READY, SETTLED, SKIPPED, WorkState
 from runcue._model.summary import Summary
 from runcue._model.texts import how_many
 from runcue._model.work import Work
@@ -47,24 +49,37 @@ GRACE: Final = 1.0
 class Stopping:
     """Drains and stops one dispatcher.
 
+    Args:
+        core: The state.
+        dispatcher: What is drained and stopped.
+        explainer: Says why work units do not run.
+        diagnostics: Told when a drain is at rest: what it finds is told before the summary.
+        inbox: Submissions of other threads on their way.
+        stopped: Called when a stop is complete.
+
     Attributes:
         level: None while the cue is open; otherwise how it is being stopped.
         shut: No work unit is accepted any more, not even from inside.
-        inbox: Submissions of other threads on their way; set by the owner.
-        on_stopped: Called when the stop is complete; set by the owner.
-        before_summary: Called when a drain is at rest; set by the owner.
         last: What the last stop returned.
     """
 
-    def __init__(self, core: Core, dispatcher: Dispatcher, explainer: Explainer) -> None:
+    def __init__(
+        self,
+        core: Core,
+        dispatcher: Dispatcher,
+        explainer: Explainer,
+        diagnostics: Diagnostics,
+        inbox: Sized,
+        stopped: Callable[[], None],
+    ) -> None:
         self._core = core
         self._explainer = explainer
         self._dispatcher = dispatcher
         self.level: int | None = None
         self.shut = False
-        self.inbox: Sized = ()
-        self.on_stopped: Callable[[], None] = lambda: None
-        self.before_summary: Callable[[], None] = lambda: None
+        self._diagnostics = diagnostics
+        self._inbox = inbox
+        self._stopped = stopped
         self._waiters: list[asyncio.Future[None]] = []
         self._task: asyncio.Task[Summary] | None = None
         self._began: float | None = None
@@ -75,18 +90,16 @@ class Stopping:
         self._abandoned: list[Work] = []
         self._given_up: dict[Work, Reason] = {}
         self._out_of_patience = False
-        dispatcher.at_rest = self._look
-        dispatcher.timers.on_due |= {
-            "stop": self._out_of_time,
-            "grace": self._out_of_grace,
-            "tell": self._tell,
-        }
+        timers = dispatcher.timers
+        self._end_of_time = Alarm(timers, lambda now: self.escalate(KILL))
+        self._end_of_grace = Alarm(timers, self._out_of_grace)
+        self._time_to_tell = Alarm(timers, self._tell, passive=True)
 
     # --- Rest ---------------------------------------------------------------------------------------------------
 
     def begin(self) -> None:
         """The cue was started."""
-        self._began = self._dispatcher.now()
+        self._began = self._dispatcher.turns.now()
         self._former = {work.id for work in self._core.history.line}
         self._core.totals[:] = [0] * len(OUTCOMES)
         self.level = None
@@ -109,8 +122,9 @@ class Stopping:
                 "call it from the code that started the cue."
             )
 
-    def _look(self) -> None:
-        if self._waiters and (self._dispatcher.failure is not None or self._at_rest()):
+    def look(self) -> None:
+        """See whether what is waited for has come to rest."""
+        if self._waiters and (self._dispatcher.turns.failure is not None or self._at_rest()):
             waiters, self._waiters = self._waiters, []
             for waiter in waiters:
                 if not waiter.done():
@@ -119,13 +133,13 @@ class Stopping:
     def _at_rest(self) -> bool:
         dispatcher = self._dispatcher
         if self.level == KILL:
-            in_flight = dispatcher.running or dispatcher.gates.being_asked or dispatcher.lines
+            in_flight = dispatcher.in_flight.works or dispatcher.gates.being_asked or dispatcher.lines
             return self._out_of_patience or not in_flight
-        if dispatcher.active() or dispatcher.gates.being_asked or dispatcher.lines or self.inbox:
+        if dispatcher.active() or dispatcher.gates.being_asked or dispatcher.lines or self._inbox:
             return False
-        if self._core.wakeup_queue and not dispatcher.closed:
+        if self._core.wakeup_queue and not dispatcher.turns.closed:
             return False
-        if dispatcher.closed:
+        if dispatcher.turns.closed:
             return True
         return not dispatcher.can_start() and dispatcher.rechecker.exhausted
 
@@ -136,20 +150,20 @@ class Stopping:
             CueFailed: The scheduler failed.
         """
         dispatcher = self._dispatcher
-        if dispatcher.failure is None:
+        if dispatcher.turns.failure is None:
             waiter = asyncio.get_running_loop().create_future()
             self._waiters.append(waiter)
-            dispatcher.timers.passive.set("tell", dispatcher.now() + TELL_AFTER)
-            dispatcher.wake()
+            self._time_to_tell.set(dispatcher.turns.now() + TELL_AFTER)
+            dispatcher.turns.wake()
             try:
                 await waiter
             finally:
                 if waiter in self._waiters:
                     self._waiters.remove(waiter)
                 if not self._waiters:
-                    dispatcher.timers.passive.clear("tell")
-        if dispatcher.failure is not None:
-            raise dispatcher.failed()
+                    self._time_to_tell.clear()
+        if dispatcher.turns.failure is not None:
+            raise dispatcher.turns.failed()
 
     def _tell(self, now: float) -> None:
         """A drain has been waiting for a while: say for what, and until when if that is known."""
@@ -166,18 +180,18 @@ class Stopping:
                 break
         else:
             if now - core.progressed_at >= TELL_AFTER:
-                busy = [f"{work.task} {work.id}" for work in self._dispatcher.running]
+                busy = [f"{work.task} {work.id}" for work in self._dispatcher.in_flight.works]
                 busy += [f"the {name}" for name in self._dispatcher.lines.names()]
                 shown = ", ".join(busy[:5]) + (f" and {len(busy) - 5} more" if len(busy) > 5 else "")
                 # No warning: a handler may well take that long.
                 logger.info(
                     "Draining: for %.0f s it has waited for %s", now - core.progressed_at, shown or "nothing"
                 )
-        self._dispatcher.timers.passive.set("tell", now + TELL_AGAIN_AFTER)
+        self._time_to_tell.set(now + TELL_AGAIN_AFTER)
 
     def _deadlock(self) -> list[Work]:
         """Handlers that wait for work units that cannot run; each is told of once."""
-        awaiting = self._dispatcher.awaiting()
+        awaiting = self._dispatcher.waiting.awaiting()
         for work in awaiting:
             if work not in self._deadlocked:
                 self._deadlocked[work] = None
@@ -200,12 +214,12 @@ class Stopping:
             self._dispatcher.rechecker.want_all()
             await self.rest()
         self._deadlock()
-        self.before_summary()
+        self._diagnostics.look_now()
         return self.summary(self.reasons())
 
     def reasons(self) -> list[Reason]:
         """Why each pending work unit does not run, oldest first."""
-        now = self._dispatcher.now()
+        now = self._dispatcher.turns.now()
         found = self._explainer.reasons(self._core.pending_works(), now)
         return [reason or Reason(work, "not_ready", "not asked yet") for work, reason in found]
 
@@ -219,7 +233,7 @@ class Stopping:
                 if work.state is WorkState.FAILED and work.id not in self._former
             ],
             blocked=[reason.as_dict() for reason in blocked],
-            duration=0.0 if self._began is None else self._dispatcher.now() - self._began,
+            duration=0.0 if self._began is None else self._dispatcher.turns.now() - self._began,
             abandoned=list(self._abandoned),
             deadlocked=list(self._deadlocked),
         )
@@ -234,9 +248,8 @@ class Stopping:
             if timeout <= 0:
                 self.escalate(KILL)
             else:
-                active = self._dispatcher.timers.active
-                active.set("stop", min(active.when("stop"), self._dispatcher.now() + timeout))
-                self._dispatcher.wake()
+                self._end_of_time.set(min(self._end_of_time.when, self._dispatcher.turns.now() + timeout))
+                self._dispatcher.turns.wake()
         return await self.stopped()
 
     def begin_to_stop(self, level: int) -> None:
@@ -259,15 +272,12 @@ class Stopping:
         self.level = level
         if level >= FINISH:
             self.shut = True
-            self._dispatcher.close()
+            self._dispatcher.turns.close()
             self._cancel_pending()
         self._dispatcher.rechecker.changed()
         if level == KILL:
             self._kill()
-        self._dispatcher.wake()
-
-    def _out_of_time(self, now: float) -> None:
-        self.escalate(KILL)
+        self._dispatcher.turns.wake()
 
     async def _stop(self) -> Summary:
         dispatcher, core = self._dispatcher, self._core
@@ -275,7 +285,7 @@ class Stopping:
         try:
             while True:
                 await self.rest()
-                if not core.unsettled and not dispatcher.running:
+                if not core.unsettled and not dispatcher.in_flight.works:
                     break
                 if self.level == DRAIN and next(core.pending_works(), None) is not None:
                     if not asked:
@@ -286,7 +296,7 @@ class Stopping:
                     # What an on_cancel listener submits now would be cancelled again, for ever.
                     self.shut = True
                     self._cancel_pending()
-                elif dispatcher.running:
+                elif dispatcher.in_flight.works:
                     # Handlers that wait for each other: nothing but their end will end that.
                     self._deadlock()
                     self.escalate(KILL)
@@ -297,27 +307,27 @@ class Stopping:
             return self.last
         finally:
             self.shut = True
-            if dispatcher.failure is None:
+            if dispatcher.turns.failure is None:
                 # Something is left only if this task itself was cancelled, as asyncio.run() does at its end.
                 self._cancel_pending()
                 dispatcher.abandon()
             else:
                 dispatcher.detach()
-            self.on_stopped()
+            self._stopped()
 
     def _ask_once_more(self) -> None:
         """Before work units are given up: what is up to date by now is skipped, what became ready runs."""
         for run_queue in self._core.run_queues.values():
             for work in [*run_queue.new, *run_queue.ready.works()]:
-                if work._phase <= READY:
-                    self._dispatcher.skip_if_up_to_date(work)
+                if work._phase <= READY and self._dispatcher.gates.ask_for_skip(work):
+                    self._dispatcher.settlement.withdraw(work, SKIPPED)
         self._dispatcher.rechecker.want_all()
 
     def _cancel_pending(self) -> None:
         reasons = self.reasons()  # all of them before the first is cancelled: that may free a slot
         for reason in reasons:
             self._given_up[reason.work] = reason
-            self._dispatcher.cancel(reason.work)
+            self._dispatcher.settlement.cancel(reason.work)
 
     def _tell_blocked(self, blocked: list[Reason]) -> None:
         works = how_many(len(blocked), "work unit", "work units")
@@ -327,30 +337,31 @@ class Stopping:
     def _kill(self) -> None:
         """Cancel what runs. Coroutines get a moment for their clean-up, threads cannot be ended."""
         dispatcher = self._dispatcher
-        for work in list(dispatcher.running):
+        for work in list(dispatcher.in_flight.works):
             work.cancelled = True
             rollback(work)
             owner = owner_of(work)
             if owner._phase != SETTLED:
                 owner.cancelled = True
-                dispatcher.settle(owner, CANCELLED, dispatcher.now())
+                dispatcher.settlement.settle(owner, CANCELLED, dispatcher.turns.now())
             if work._runner is not None:
                 work._runner.cancel()
             else:
                 self._abandon(work)
-        dispatcher.timers.active.set("grace", dispatcher.now() + GRACE)
+        self._end_of_grace.set(dispatcher.turns.now() + GRACE)
 
     def _out_of_grace(self, now: float) -> None:
-        for work in list(self._dispatcher.running):
+        for work in list(self._dispatcher.in_flight.works):
             self._abandon(work)
         for name in self._dispatcher.lines.cancel():
             logger.warning("stop() cancelled the %s: it did not end in time", name)
         self._out_of_patience = True
-        self._dispatcher.wake()
+        self._dispatcher.turns.wake()
 
     def _abandon(self, work: Work) -> None:
         self._abandoned.append(work)
-        self._dispatcher.forget(work)
+        self._dispatcher.in_flight.abandon(work, self._dispatcher.turns.now())
+        self._dispatcher.turns.wake()
         logger.warning(
             "stop() abandoned %s %s: its %s did not end in time",
             work.task,

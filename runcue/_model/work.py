@@ -280,7 +280,7 @@ class Task:
         handler: The user's function, as given.
         services: Names of the services it uses, may be empty.
         timeout: Seconds a run may take, None for no limit.
-        is_async: Whether the handler runs in the event loop rather than in a thread.
+        executor: Runs the handler; None: the event loop does.
         inputs: What its work units need, as declared: artifacts, a callable that gives them, or None.
         outputs: What proves them, likewise.
         fresh: The policy that says when outputs are out of date.
@@ -291,12 +291,12 @@ class Task:
         "declares_per_work",
         "dispatcher",
         "duplicate",
+        "executor",
         "fresh",
         "gate_is_async",
         "gated",
         "handler",
         "inputs",
-        "is_async",
         "is_ready",
         "is_stale",
         "key",
@@ -318,13 +318,13 @@ class Task:
         handler: Callable[[Work], Any],
         services: tuple[str, ...],
         timeout: float | None,
-        is_async: bool,
+        executor: Any,
     ) -> None:
         self.name = name
         self.handler = handler
         self.services = services
         self.timeout = timeout
-        self.is_async = is_async
+        self.executor = executor
         self.is_ready: Callable[[Work], Any] | None = None
         self.is_stale: Callable[[Work], Any] | None = None
         self.gated = False
@@ -348,6 +348,11 @@ class Task:
         self.dispatcher: Any = None
         self.writer: Any = None
         self.submitter: Callable[..., str] = _no_submitter
+
+    @property
+    def is_async(self) -> bool:
+        """Whether the handler runs in the event loop rather than in a thread."""
+        return self.executor is None
 
     @property
     def service(self) -> str | None:

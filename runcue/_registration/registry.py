@@ -33,6 +33,7 @@ from runcue._model.texts import describe, words_of
 from runcue._model.work import Declaration, Task, Work
 from runcue._scheduling.core import Core
 from runcue._scheduling.dependencies import Dependencies
+from runcue.abc import Executor
 
 __all__ = ["DEFAULT", "Registry", "take_over"]
 
@@ -124,8 +125,24 @@ class Registry:
             wrapped = make_limiter(limiter=limiter)
         self._core.services[name] = Service(name, parsed, slots, wrapped)
 
-    def add_task(self, name: str, handler: Callable[..., Any], uses: object, timeout: object) -> Task:
+    def add_task(
+        self,
+        name: str,
+        handler: Callable[..., Any],
+        uses: object,
+        timeout: object,
+        executor: Executor | None,
+        slots: Service | None,
+    ) -> Task:
         """Register a task, or put a redefinition of the same handler in its place.
+
+        Args:
+            name: Its name.
+            handler: The user's function.
+            uses: As given.
+            timeout: As given.
+            executor: Runs its handlers; None: the event loop does.
+            slots: What bounds them there if no service does; None in the event loop.
 
         Raises:
             ConfigurationError: A value or the handler's signature cannot work.
@@ -133,18 +150,17 @@ class Registry:
             DuplicateTask: Another handler has that name.
         """
         services, limit = self.check_task(name, uses, timeout)
-        self._check_handler(name, handler)
-        in_loop = is_async(handler)
+        self.check_handler(name, handler)
         known = self._core.tasks.get(name)
         if known is not None and not _same_source(known.handler, handler):
             raise DuplicateTask(
                 f"Task {name!r} is already registered with {describe(known.handler)}; "
                 f"{describe(handler)} needs another name."
             )
-        task = Task(name, handler, services, limit, in_loop)
+        task = Task(name, handler, services, limit, executor)
         if self.cast is not None:
             self.cast(task)
-        task.run_queue = self._core.run_queue_for(services, in_loop)
+        task.run_queue = self._core.run_queue_for(services, executor, slots)
         # Work units of a former definition are carried out by it; the name leads to the new one from here on.
         self._core.tasks[name] = task
         self._core.all_tasks.append(task)
@@ -182,7 +198,12 @@ class Registry:
         return tuple(dict.fromkeys(str(one) for one in names))
 
     @staticmethod
-    def _check_handler(name: str, handler: object) -> None:
+    def check_handler(name: str, handler: object) -> None:
+        """Check that a handler can be called with a work and gives one result.
+
+        Raises:
+            ConfigurationError: It cannot.
+        """
         if not callable(handler):
             raise ConfigurationError(f"The handler of task {name!r} must be callable, not {handler!r}.")
         if inspect.isasyncgenfunction(handler) or inspect.isgeneratorfunction(handler):

@@ -76,7 +76,7 @@ class Core:
         services: By name.
         tasks: By name.
         all_tasks: Those and the ones that were defined again since, whose work units may still be around.
-        run_queues: One per set of services and kind of handler.
+        run_queues: One per executor and set of services.
         history: Every work unit that is still known.
         count: How many work units are in each phase.
         totals: How many work units ended with each outcome since the start.
@@ -103,7 +103,7 @@ class Core:
         self.services: dict[str, Service] = {}
         self.tasks: dict[str, Task] = {}
         self.all_tasks: list[Task] = []
-        self.run_queues: dict[tuple[bool, tuple[str, ...]], RunQueue] = {}
+        self.run_queues: dict[tuple[int, tuple[str, ...]], RunQueue] = {}
         self.history = History(keep)
         self.count = [0] * len(_PHASES)
         self.totals = [0] * len(OUTCOMES)
@@ -133,22 +133,24 @@ class Core:
 
     # --- Description: services and tasks ------------------------------------------------------------------------
 
-    def run_queue_for(self, services: tuple[str, ...], is_async: bool) -> RunQueue:
+    def run_queue_for(self, services: tuple[str, ...], executor: Any, slots: Service | None) -> RunQueue:
         """The run queue of work units that use these services, made when it is new.
 
         Args:
             services: Names of registered services.
-            is_async: Whether the handler runs in the event loop.
+            executor: Runs their handlers; None: the event loop does.
+            slots: What bounds them there if none of the services has slots.
         """
         names = tuple(dict.fromkeys(services))
-        known = self.run_queues.get((is_async, names))
+        known = self.run_queues.get((id(executor), names))
         if known is not None:
             return known
         members = tuple(self.services[name] for name in names)
-        if not is_async and all(service.concurrent == UNBOUNDED for service in members):
-            members += (self.threads,)
-        run_queue = RunQueue(members, is_async)
-        self.run_queues[is_async, names] = run_queue
+        if slots is not None and all(service.concurrent == UNBOUNDED for service in members):
+            members += (slots,)
+        run_queue = RunQueue(members, executor)
+        # It holds the executor, so no other one can have that identity.
+        self.run_queues[id(executor), names] = run_queue
         for other in self.run_queues.values():
             if other is not run_queue and not set(members).isdisjoint(other.services):
                 run_queue.contenders.append(other)

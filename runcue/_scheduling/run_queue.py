@@ -24,12 +24,12 @@ class RunQueue:
 
     Attributes:
         services: Taken all or none.
-        is_async: Whether its work units run in the event loop.
+        executor: Runs their handlers; None: the event loop does.
         contenders: Other run queues that share a service with this one; order is kept among all of them.
         fresh: Work units that nobody has asked about yet, in submission order. Entries that are no longer NEW are
             skipped.
         ready: Work units whose gate said yes.
-        starting: Workers on their way that have not taken a work unit yet, in the order in which they will come.
+        starting: Workers on their way that have not taken a work unit yet.
         asking: Async gates that are being awaited.
         timed: Whether starts have to be stamped.
         unasked: Work units that were put into `ready` without having been asked again, as long as there is room.
@@ -40,8 +40,8 @@ class RunQueue:
     __slots__ = (
         "asking",
         "contenders",
+        "executor",
         "held_for",
-        "is_async",
         "new",
         "new_tombstones",
         "rate_limited",
@@ -52,14 +52,14 @@ class RunQueue:
         "unasked",
     )
 
-    def __init__(self, services: tuple[Service, ...], is_async: bool) -> None:
+    def __init__(self, services: tuple[Service, ...], executor: Any = None) -> None:
         self.services = services
-        self.is_async = is_async
+        self.executor = executor
         self.contenders: list[RunQueue] = []
         self.new: deque[Work] = deque()
         self.new_tombstones = 0
         self.ready = PriorityQueue()
-        self.starting: deque[Any] = deque()
+        self.starting: set[Any] = set()
         self.asking = 0
         self.unasked: deque[Work] = deque()
         self.held_for: RunQueue | None = None

@@ -15,7 +15,7 @@ from runcue.abc import Clock, Deliver
 
 
 class FakeExecutor:
-    """Runs sync handlers in the event loop, each after a time that you choose: `Cue(executor=FakeExecutor(2.0))`.
+    """Runs sync handlers in the event loop, each after a time that you choose: `Cue(run_in=FakeExecutor(2.0))`.
 
     Args:
         duration: Seconds of the loop's time between the start and the moment the handler is called and returns; or a

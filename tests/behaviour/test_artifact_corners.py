@@ -202,7 +202,7 @@ async def test_a_handler_goes_on_for_heir_after_heir_and_ends_with_the_last_one(
 @pytest.mark.rule(21, 28)
 @virtual
 async def test_the_time_out_of_a_thread_is_shared_with_those_who_joined_late() -> None:
-    cue = runcue.Cue(recheck=False, executor=FakeExecutor(100.0))
+    cue = runcue.Cue(recheck=False, run_in=FakeExecutor(100.0))
     heard = Recorder(cue)
 
     @cue.task("make", outputs=Flag("x"), timeout=20.0)

@@ -685,7 +685,7 @@ async def test_in_whatever_order_all_is_submitted_what_is_downstream_of_a_change
     sync: bool, limit: str | None
 ) -> None:
     for order in itertools.permutations(DIAMOND):
-        cue = runcue.Cue(executor=FakeExecutor(1.0), recheck=False)
+        cue = runcue.Cue(run_in=FakeExecutor(1.0), recheck=False)
         cue.service("slot", concurrent=1)
         cue.service("rate", rate="1/min")
         ran = diamond(cue, sync=sync, uses=limit)
@@ -875,7 +875,7 @@ async def test_a_reader_whose_maker_has_no_slot_for_an_hour_is_judged_when_the_m
 async def test_up_to_date_work_is_skipped_at_once_though_its_service_is_exhausted_also_when_it_was_held(
     ordered: bool, sync: bool, limit: str
 ) -> None:
-    cue = runcue.Cue(recheck=False, executor=FakeExecutor(HOUR))
+    cue = runcue.Cue(recheck=False, run_in=FakeExecutor(HOUR))
     cue.service("rate", rate="1/hour")
     cue.service("slot", concurrent=1)
     if ordered:

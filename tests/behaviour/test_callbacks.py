@@ -156,7 +156,7 @@ def test_what_a_plain_handler_returns_is_awaited_in_the_same_slot() -> None:
         return 2 * number
 
     async def main() -> None:
-        async with runcue.Cue(executor=FakeExecutor()) as cue:
+        async with runcue.Cue(run_in=FakeExecutor()) as cue:
             cue.service("one", concurrent=1)
             cue.task("double", uses="one")(lambda work: double(work.params["n"]))
             handles = [await cue.submit("double", params={"n": n}) for n in (1, 2)]
@@ -287,7 +287,7 @@ def test_each_async_listener_has_a_line_of_its_own() -> None:
 def test_async_listeners_never_delay_dispatch(executor: str | None) -> None:
     async def main() -> None:
         starts: list[float] = []
-        cue = runcue.Cue(executor=FakeExecutor(1) if executor else None)
+        cue = runcue.Cue(run_in=FakeExecutor(1) if executor else None)
         cue.service("one", concurrent=1)
         if executor:
             cue.task("t", uses="one")(lambda work: None)

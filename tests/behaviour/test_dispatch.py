@@ -108,7 +108,7 @@ both_kinds = pytest.mark.parametrize("sync", [True, False], ids=["sync", "async"
 @both_kinds
 @virtual
 async def test_submit_runs_no_user_code_and_does_not_let_the_loop_turn(sync: bool) -> None:
-    cue = runcue.Cue(executor=FakeExecutor())
+    cue = runcue.Cue(run_in=FakeExecutor())
     called: list[str] = []
     ran = tasks_of(cue, sync=sync)
     cue.is_ready(lambda work: called.append("ready") or True)
@@ -130,7 +130,7 @@ async def test_submit_runs_no_user_code_and_does_not_let_the_loop_turn(sync: boo
 @both_kinds
 @virtual
 async def test_works_submitted_in_one_go_are_judged_together_so_that_priority_orders_them(sync: bool) -> None:
-    cue = runcue.Cue(executor=FakeExecutor(1.0))
+    cue = runcue.Cue(run_in=FakeExecutor(1.0))
     cue.service("knife", concurrent=1)
     ran = tasks_of(cue, sync=sync, uses="knife", lasts=1.0)
     cue.priority(lambda ctx: ctx.work.params["number"] / 10)
@@ -192,7 +192,7 @@ async def test_a_backlog_behind_a_rate_costs_some_turns_of_the_loop_per_start_an
 @both_kinds
 @virtual
 async def test_a_submission_is_a_cause(sync: bool) -> None:
-    cue = runcue.Cue(executor=FakeExecutor(), recheck=False)
+    cue = runcue.Cue(run_in=FakeExecutor(), recheck=False)
     ran = tasks_of(cue, sync=sync)
     async with cue:
         for number in range(5):
@@ -205,7 +205,7 @@ async def test_a_submission_is_a_cause(sync: bool) -> None:
 @both_kinds
 @virtual
 async def test_a_settlement_is_a_cause_the_freed_slot_is_used_at_that_instant(sync: bool) -> None:
-    cue = runcue.Cue(executor=FakeExecutor(10.0), recheck=False)
+    cue = runcue.Cue(run_in=FakeExecutor(10.0), recheck=False)
     cue.service("knife", concurrent=2)
     ran = tasks_of(cue, sync=sync, uses="knife", lasts=10.0)
     async with cue:
@@ -267,7 +267,7 @@ async def test_a_gate_that_is_registered_late_is_a_cause() -> None:
 @both_kinds
 @virtual
 async def test_ready_is_asked_before_stale_and_stale_only_of_what_is_ready(sync: bool) -> None:
-    cue = runcue.Cue(executor=FakeExecutor(), recheck=False)
+    cue = runcue.Cue(run_in=FakeExecutor(), recheck=False)
     tasks_of(cue, sync=sync)
     asked: list[Any] = []
     cue.is_ready(lambda work: asked.append(("ready", work.params["number"])) or work.params["number"] != 1)
@@ -306,7 +306,7 @@ def exhaust(cue: runcue.Cue, how: str) -> None:
 async def test_up_to_date_work_is_skipped_at_once_though_its_service_is_exhausted_for_an_hour(
     how: str, sync: bool
 ) -> None:
-    cue = runcue.Cue(executor=FakeExecutor(), recheck=False)
+    cue = runcue.Cue(run_in=FakeExecutor(), recheck=False)
     exhaust(cue, how)
     ran = tasks_of(cue, sync=sync, uses=["api", "other"] if how == "another service" else "api")
     cue.is_stale(lambda work: work.task == "blocker" or work.params["number"] % 2 == 1)
@@ -331,7 +331,7 @@ async def test_up_to_date_work_is_skipped_at_once_though_its_service_is_exhauste
 async def test_work_without_a_gate_that_is_ahead_in_line_does_not_keep_others_from_being_skipped(
     sync: bool,
 ) -> None:
-    cue = runcue.Cue(executor=FakeExecutor(), recheck=False)
+    cue = runcue.Cue(run_in=FakeExecutor(), recheck=False)
     exhaust(cue, "rate")
     ran = tasks_of(cue, sync=sync, uses="api")
     skipped = tasks_of(cue, sync=sync, uses="api", name="gated")
@@ -356,7 +356,7 @@ async def test_work_without_a_gate_that_is_ahead_in_line_does_not_keep_others_fr
 @pytest.mark.parametrize("change", ["not ready", "up to date"])
 @virtual
 async def test_both_are_asked_again_immediately_before_the_start(change: str, sync: bool) -> None:
-    cue = runcue.Cue(executor=FakeExecutor(), recheck=False)
+    cue = runcue.Cue(run_in=FakeExecutor(), recheck=False)
     exhaust(cue, "rate")
     ran = tasks_of(cue, sync=sync, uses="api")
     asked: list[Any] = []
@@ -394,7 +394,7 @@ async def test_both_are_asked_again_immediately_before_the_start(change: str, sy
 @both_kinds
 @virtual
 async def test_limits_come_first_nobody_is_asked_over_and_over_while_no_start_is_possible(sync: bool) -> None:
-    cue = runcue.Cue(executor=FakeExecutor(), recheck=False)
+    cue = runcue.Cue(run_in=FakeExecutor(), recheck=False)
     exhaust(cue, "rate")
     ran = tasks_of(cue, sync=sync, uses="api")
     asked: Counter[tuple[str, int]] = Counter()
@@ -423,7 +423,7 @@ async def test_limits_come_first_nobody_is_asked_over_and_over_while_no_start_is
 async def test_the_second_asking_is_left_out_when_nothing_was_awaited_or_settled_since_the_first(
     sync: bool, ordered: bool
 ) -> None:
-    cue = runcue.Cue(executor=FakeExecutor(5.0), recheck=False)
+    cue = runcue.Cue(run_in=FakeExecutor(5.0), recheck=False)
     ran = tasks_of(cue, sync=sync, lasts=5.0)
     asked: list[str] = []
     cue.is_ready(lambda work: asked.append("ready") or True)
@@ -449,7 +449,7 @@ async def test_the_second_asking_is_left_out_when_nothing_was_awaited_or_settled
 async def test_nothing_is_awaited_between_the_last_yes_and_the_start(
     asyncness: str, sync: bool, limited: bool
 ) -> None:
-    cue = runcue.Cue(executor=FakeExecutor(1.0), recheck=False)
+    cue = runcue.Cue(run_in=FakeExecutor(1.0), recheck=False)
     cue.service("api", rate="2/min", concurrent=3)
     last_yes: dict[str, int] = {}
     at_start: dict[str, int] = {}
@@ -481,7 +481,7 @@ async def test_nothing_is_awaited_between_the_last_yes_and_the_start(
 @both_kinds
 @virtual
 async def test_at_most_as_many_async_gates_are_asked_at_once_as_slots_are_free(sync: bool) -> None:
-    cue = runcue.Cue(executor=FakeExecutor(3.0), recheck=False)
+    cue = runcue.Cue(run_in=FakeExecutor(3.0), recheck=False)
     cue.service("api", concurrent=3)
     asking = busy = 0
     seen: list[int] = []
@@ -565,7 +565,7 @@ async def test_an_async_gate_that_holds_the_only_slot_keeps_others_waiting_until
 @both_kinds
 @virtual
 async def test_async_gates_skip_what_is_up_to_date_while_the_rate_is_exhausted(sync: bool) -> None:
-    cue = runcue.Cue(executor=FakeExecutor(), recheck=False)
+    cue = runcue.Cue(run_in=FakeExecutor(), recheck=False)
     exhaust(cue, "rate")
     ran = tasks_of(cue, sync=sync, uses="api")
 
@@ -593,7 +593,7 @@ async def test_async_gates_skip_what_is_up_to_date_while_the_rate_is_exhausted(s
 @pytest.mark.parametrize("how", ["rate", "slots", "burst"])
 @virtual
 async def test_work_of_an_exhausted_service_never_holds_up_work_of_another(how: str, sync: bool) -> None:
-    cue = runcue.Cue(executor=FakeExecutor(1.0), recheck=False)
+    cue = runcue.Cue(run_in=FakeExecutor(1.0), recheck=False)
     exhaust(cue, how)
     cue.service("knife", concurrent=1)
     tasks_of(cue, sync=sync, uses="api", name="stuck", lasts=1.0)
@@ -617,7 +617,7 @@ async def test_work_of_an_exhausted_service_never_holds_up_work_of_another(how: 
 @both_kinds
 @virtual
 async def test_inside_a_service_work_that_is_not_ready_is_passed_over(sync: bool) -> None:
-    cue = runcue.Cue(executor=FakeExecutor(1.0), recheck=False)
+    cue = runcue.Cue(run_in=FakeExecutor(1.0), recheck=False)
     cue.service("knife", concurrent=1)
     ran = tasks_of(cue, sync=sync, uses="knife", lasts=1.0)
     cue.is_ready(lambda work: work.params["number"] % 100 == 99)
@@ -657,7 +657,7 @@ async def test_an_async_gate_that_takes_long_holds_up_only_as_many_as_it_has_slo
 async def test_what_a_settlement_made_ready_is_found_at_that_instant_when_nothing_else_runs(
     sync: bool,
 ) -> None:
-    cue = runcue.Cue(executor=FakeExecutor(1.0), recheck=False)
+    cue = runcue.Cue(run_in=FakeExecutor(1.0), recheck=False)
     done: set[int] = set()
     ran = tasks_of(cue, sync=sync, lasts=1.0)
     cue.is_ready(lambda work: work.params["number"] == 0 or work.params["number"] - 1 in done)
@@ -724,7 +724,7 @@ async def test_what_an_async_listener_made_ready_is_found_and_no_drain_ends_befo
 @both_kinds
 @virtual
 async def test_who_made_such_work_ready_before_does_so_at_once_though_others_run(sync: bool) -> None:
-    cue = runcue.Cue(executor=FakeExecutor(lambda work: work.params["lasts"]), recheck=False)
+    cue = runcue.Cue(run_in=FakeExecutor(lambda work: work.params["lasts"]), recheck=False)
     made: set[int] = set()
 
     @cue.task("long")
@@ -898,7 +898,7 @@ async def test_async_gates_that_take_long_are_asked_again_in_proportion() -> Non
 @virtual
 async def test_without_recheck_no_wake_up_is_ever_lost(asyncness: str, seed: int) -> None:
     luck = random.Random(seed)
-    cue = runcue.Cue(recheck=False, executor=FakeExecutor(lambda work: work.params["lasts"]))
+    cue = runcue.Cue(recheck=False, run_in=FakeExecutor(lambda work: work.params["lasts"]))
     cue.service("few", concurrent=2)
     cue.service("slow", rate="30/min")
     cue.service("one", concurrent=1)
@@ -1036,7 +1036,7 @@ def test_a_work_that_nothing_will_ever_make_ready_is_told_apart_from_a_lost_wake
 @both_kinds
 @virtual
 async def test_work_that_lacks_one_of_its_services_takes_none_of_the_others(sync: bool) -> None:
-    cue = runcue.Cue(executor=FakeExecutor(), recheck=False)
+    cue = runcue.Cue(run_in=FakeExecutor(), recheck=False)
     cue.service("slots", concurrent=1)
     cue.service("tokens", rate="2/day")
     exhaust(cue, "slots")
@@ -1062,7 +1062,7 @@ async def test_work_that_lacks_one_of_its_services_takes_none_of_the_others(sync
 async def test_works_that_name_the_same_services_in_opposite_order_never_deadlock_and_never_overlap(
     sync: bool,
 ) -> None:
-    cue = runcue.Cue(executor=FakeExecutor(1.0), recheck=False)
+    cue = runcue.Cue(run_in=FakeExecutor(1.0), recheck=False)
     cue.service("a", concurrent=1)
     cue.service("b", concurrent=1)
     there = tasks_of(cue, sync=sync, uses=["a", "b"], name="there", lasts=1.0)
@@ -1078,7 +1078,7 @@ async def test_works_that_name_the_same_services_in_opposite_order_never_deadloc
 @virtual
 async def test_no_service_is_ever_over_its_limits_whoever_shares_it_with_whom(seed: int) -> None:
     luck = random.Random(seed)
-    cue = runcue.Cue(executor=FakeExecutor(lambda work: work.params["lasts"]))
+    cue = runcue.Cue(run_in=FakeExecutor(lambda work: work.params["lasts"]))
     limits = {"a": 1, "b": 2, "c": 3}
     for name, slots in limits.items():
         cue.service(name, concurrent=slots)
@@ -1121,7 +1121,7 @@ async def test_no_service_is_ever_over_its_limits_whoever_shares_it_with_whom(se
 async def test_works_of_equal_priority_run_in_submission_order_across_tasks(
     sync: bool, prioritised: bool
 ) -> None:
-    cue = runcue.Cue(executor=FakeExecutor(1.0))
+    cue = runcue.Cue(run_in=FakeExecutor(1.0))
     cue.service("knife", concurrent=1)
     if prioritised:
         cue.priority(lambda ctx: 0.7)
@@ -1145,7 +1145,7 @@ async def test_works_of_equal_priority_run_in_submission_order_across_tasks(
 async def test_work_that_becomes_ready_late_takes_the_place_of_its_submission(
     sync: bool, prioritised: bool
 ) -> None:
-    cue = runcue.Cue(executor=FakeExecutor(1.0), recheck=False)
+    cue = runcue.Cue(run_in=FakeExecutor(1.0), recheck=False)
     if prioritised:
         cue.priority(lambda ctx: 0.9)
     cue.service("knife", concurrent=1)
@@ -1213,7 +1213,7 @@ async def test_works_whose_async_gate_found_no_free_slot_keep_their_place_in_lin
 @both_kinds
 @virtual
 async def test_a_priority_beyond_its_range_is_clamped(sync: bool) -> None:
-    cue = runcue.Cue(executor=FakeExecutor(1.0))
+    cue = runcue.Cue(run_in=FakeExecutor(1.0))
     cue.service("knife", concurrent=1)
     ran = tasks_of(cue, sync=sync, uses="knife", lasts=1.0)
     cue.priority(lambda ctx: [-5, 0.0, 1, 17.5, 0.5, float("inf")][ctx.work.params["number"]])
@@ -1228,7 +1228,7 @@ async def test_a_priority_beyond_its_range_is_clamped(sync: bool) -> None:
 @pytest.mark.parametrize("gate", ["none", "plain", "async"])
 @virtual
 async def test_priority_is_asked_once_when_a_work_becomes_ready(gate: str, sync: bool) -> None:
-    cue = runcue.Cue(executor=FakeExecutor(), recheck=False)
+    cue = runcue.Cue(run_in=FakeExecutor(), recheck=False)
     cue.service("api", rate="1/min", concurrent=5)
     ran = tasks_of(cue, sync=sync, uses="api")
     asked: list[tuple[int, float, float]] = []
@@ -1283,7 +1283,7 @@ async def test_a_priority_callback_hears_how_long_a_work_has_waited_and_how_many
 async def test_no_work_starves_full_priority_is_worth_a_head_start_of_60_s_and_that_is_the_bound(
     sync: bool,
 ) -> None:
-    cue = runcue.Cue(executor=FakeExecutor(1.0))
+    cue = runcue.Cue(run_in=FakeExecutor(1.0))
     cue.service("knife", concurrent=1)
     ran = tasks_of(cue, sync=sync, uses="knife", lasts=1.0)
     cue.priority(lambda ctx: 0.0 if ctx.work.params["number"] == "low" else 1.0)
@@ -1306,7 +1306,7 @@ async def test_no_work_starves_full_priority_is_worth_a_head_start_of_60_s_and_t
 @both_kinds
 @virtual
 async def test_a_smaller_difference_of_priority_is_worth_its_share_of_the_60_s(sync: bool) -> None:
-    cue = runcue.Cue(executor=FakeExecutor(100.0))
+    cue = runcue.Cue(run_in=FakeExecutor(100.0))
     cue.service("knife", concurrent=1)
     ran = tasks_of(cue, sync=sync, uses="knife", lasts=100.0)
     cue.priority(lambda ctx: ctx.work.params["priority"])
@@ -1393,7 +1393,7 @@ async def test_as_many_sync_handlers_run_at_once_as_slots_allow_and_64_without(
     concurrent: int | None, expected: int
 ) -> None:
     executor = FakeExecutor(1.0)
-    cue = runcue.Cue(executor=executor)
+    cue = runcue.Cue(run_in=executor)
     cue.service("api", concurrent=concurrent)
     tasks_of(cue, sync=True, uses="api")
     async with cue:
@@ -1405,7 +1405,7 @@ async def test_as_many_sync_handlers_run_at_once_as_slots_allow_and_64_without(
 @pytest.mark.rule(9)
 @virtual
 async def test_waiting_for_a_thread_is_not_a_start_and_costs_no_token() -> None:
-    cue = runcue.Cue(max_threads=1, executor=FakeExecutor(100.0), recheck=False)
+    cue = runcue.Cue(max_threads=1, run_in=FakeExecutor(100.0), recheck=False)
     cue.service("api", rate="2/hour")
     ran = tasks_of(cue, sync=True, uses="api")
     tasks_of(cue, sync=False, uses="api", name="direct")
@@ -1501,7 +1501,7 @@ async def test_what_a_handler_sets_is_seen_by_no_other_work(sync: bool) -> None:
 @pytest.mark.parametrize("waits_for", ["rate", "slot", "readiness"])
 @virtual
 async def test_no_slot_is_held_by_work_that_waits(waits_for: str, sync: bool) -> None:
-    cue = runcue.Cue(executor=FakeExecutor(), recheck=False)
+    cue = runcue.Cue(run_in=FakeExecutor(), recheck=False)
     cue.service("knife", concurrent=1)
     exhaust(cue, "rate" if waits_for == "rate" else "slots")
     ran = tasks_of(cue, sync=sync, uses=["knife", "api"])
@@ -1529,7 +1529,7 @@ async def test_no_slot_is_held_by_work_that_waits(waits_for: str, sync: bool) ->
 @pytest.mark.parametrize("ending", ["result", "error"])
 @virtual
 async def test_a_slot_comes_back_however_the_handler_ends(ending: str, sync: bool) -> None:
-    cue = runcue.Cue(executor=FakeExecutor(1.0), recheck=False)
+    cue = runcue.Cue(run_in=FakeExecutor(1.0), recheck=False)
     cue.service("knife", concurrent=1)
     starts: list[float] = []
     cue.on_start(lambda work: starts.append(clock()))

@@ -159,7 +159,7 @@ def test_waits_that_were_given_up_leave_nothing_behind() -> None:
 @pytest.mark.parametrize("is_async", [True, False])
 def test_work_that_needs_two_busy_services_is_passed_for_a_minute_and_no_longer(is_async: bool) -> None:
     async def main() -> None:
-        cue = runcue.Cue(executor=runcue.testing.FakeExecutor(lambda work: work.params["lasts"]))
+        cue = runcue.Cue(run_in=runcue.testing.FakeExecutor(lambda work: work.params["lasts"]))
         cue.service("a", concurrent=1)
         cue.service("b", concurrent=1)
         ended: dict[str, float] = {}

@@ -422,7 +422,7 @@ def test_work_submit_works_in_threads_that_the_handler_itself_spawns() -> None:
 
 def test_work_submit_under_a_fake_executor_runs_in_the_loop_and_still_works_or_says_why_not() -> None:
     async def main() -> None:
-        cue = runcue.Cue(executor=FakeExecutor())
+        cue = runcue.Cue(run_in=FakeExecutor())
         cue.on_failure(lambda work, error: None)
         cue.task("child")(lambda work: None)
         cue.task("parent")(lambda work: work.submit("child"))

@@ -92,7 +92,7 @@ both_kinds = pytest.mark.parametrize("sync", [True, False], ids=["sync", "async"
 async def test_a_backlog_uses_all_of_a_rate_and_never_more_in_any_window(
     rate: str, count: int, period: float, sync: bool
 ) -> None:
-    cue = runcue.Cue(executor=FakeExecutor())
+    cue = runcue.Cue(run_in=FakeExecutor())
     cue.service("api", rate=rate)
     entered = register(cue, sync=sync, uses="api")
     async with cue:
@@ -113,7 +113,7 @@ async def test_no_window_is_overfull_however_irregularly_works_come(seed: int, s
     import random
 
     luck = random.Random(seed)
-    cue = runcue.Cue(executor=FakeExecutor(lambda work: luck.choice([0.0, 0.1, 3.0])))
+    cue = runcue.Cue(run_in=FakeExecutor(lambda work: luck.choice([0.0, 0.1, 3.0])))
     cue.service("api", rate="7/10sec", concurrent=luck.choice([2, None]))
     entered = register(cue, sync=sync, uses="api", lasts=luck.choice([0.0, 0.3]))
     async with cue:
@@ -132,7 +132,7 @@ async def test_a_token_bucket_would_let_nearly_twice_as_many_through_the_second_
     sync: bool,
 ) -> None:
     """aiolimiter#298: 60/min sees 119 starts within a minute there."""
-    cue = runcue.Cue(executor=FakeExecutor())
+    cue = runcue.Cue(run_in=FakeExecutor())
     cue.service("api", rate="60/min")
     entered = register(cue, sync=sync, uses="api")
     async with cue:
@@ -170,7 +170,7 @@ def test_a_token_comes_back_when_the_clock_says_so_not_when_a_timer_fires(sync: 
         loop = asyncio.get_running_loop()
         assert isinstance(loop, VirtualTimeLoop)
         loop.runcue_clock = early = EarlyClock(loop)
-        cue = runcue.Cue(executor=FakeExecutor())
+        cue = runcue.Cue(run_in=FakeExecutor())
         cue.service("api", rate="3/min")
         entered = register(cue, sync=sync, uses="api")
         async with cue:
@@ -193,7 +193,7 @@ def test_a_token_comes_back_when_the_clock_says_so_not_when_a_timer_fires(sync: 
 async def test_of_those_whose_async_gates_answer_at_once_only_as_many_start_as_there_are_tokens(
     limits: dict[str, Any], sync: bool
 ) -> None:
-    cue = runcue.Cue(executor=FakeExecutor(), recheck=False)
+    cue = runcue.Cue(run_in=FakeExecutor(), recheck=False)
     cue.service("api", concurrent=10, **limits)
     entered = register(cue, sync=sync, uses="api")
 
@@ -236,7 +236,7 @@ async def test_rates_of_several_services_hold_together() -> None:
 @both_kinds
 @virtual
 async def test_tasks_that_share_a_service_share_its_rate(sync: bool) -> None:
-    cue = runcue.Cue(executor=FakeExecutor())
+    cue = runcue.Cue(run_in=FakeExecutor())
     cue.service("api", rate="5/min")
     one = register(cue, sync=sync, uses="api", name="one")
     other = register(cue, sync=not sync, uses="api", name="other")
@@ -287,7 +287,7 @@ def check_burst(instants: list[float], burst: float, per_second: float) -> None:
 async def test_burst_is_a_bucket_that_refills_continuously(
     rate: str, burst: int, per_second: float, sync: bool
 ) -> None:
-    cue = runcue.Cue(executor=FakeExecutor())
+    cue = runcue.Cue(run_in=FakeExecutor())
     cue.service("api", rate=rate, burst=burst)
     entered = register(cue, sync=sync, uses="api")
     async with cue:
@@ -321,7 +321,7 @@ async def test_a_bucket_that_had_time_to_fill_holds_its_burst_and_no_more() -> N
 @both_kinds
 @virtual
 async def test_a_limiter_of_ones_own_stands_in_for_a_rate(sync: bool) -> None:
-    cue = runcue.Cue(executor=FakeExecutor())
+    cue = runcue.Cue(run_in=FakeExecutor())
     cue.service("api", limiter=aiolimiter.AsyncLimiter(4, 8))
     entered = register(cue, sync=sync, uses="api")
     async with cue:
@@ -419,7 +419,7 @@ class LateExecutor:
 @virtual
 async def test_a_token_is_debited_at_hand_off_and_its_period_counts_from_the_entry_of_the_handler() -> None:
     executor = LateExecutor(lambda number: 25.0)
-    cue = runcue.Cue(executor=executor)
+    cue = runcue.Cue(run_in=executor)
     cue.service("api", rate="1/10sec")
     register(cue, sync=True, uses="api")
     async with cue:
@@ -439,7 +439,7 @@ async def test_handlers_that_are_entered_late_and_out_of_order_keep_the_rate_as_
 ) -> None:
     lateness = [0.0, 9.5, 3.0, 0.1, 7.7, 0.0, 12.0, 0.0, 1.0]
     executor = LateExecutor(lambda number: lateness[number % len(lateness)])
-    cue = runcue.Cue(executor=executor)
+    cue = runcue.Cue(run_in=executor)
     cue.service("api", **limits)
     register(cue, sync=True, uses="api")
     async with cue:
@@ -483,7 +483,7 @@ def test_real_threads_never_exceed_a_rate_by_the_stamps_they_take_themselves(new
     in_handler: list[float] = []
 
     async def main() -> None:
-        cue = runcue.Cue(executor=executor)
+        cue = runcue.Cue(run_in=executor)
         cue.service("api", rate="40/0.4sec", concurrent=8)
 
         @cue.task("task", uses="api")

@@ -203,7 +203,7 @@ def test_a_work_that_is_up_to_date_is_skipped_once_and_never_started(gate: str) 
 @pytest.mark.rule(16)
 def test_every_kind_of_end_is_one_event_and_the_summary_counts_them() -> None:
     async def main() -> None:
-        cue = runcue.Cue(pending_timeout=50, executor=FakeExecutor(5))
+        cue = runcue.Cue(pending_timeout=50, run_in=FakeExecutor(5))
         recorder = Recorder(cue)
         cue.service("one", concurrent=1)
         cue.task("returns", uses="one")(lambda work: None)
@@ -272,7 +272,7 @@ def test_a_thread_that_cannot_be_started_fails_its_work_and_no_other() -> None:
 
     async def main() -> None:
         executor = NoMoreThreads()
-        cue = runcue.Cue(executor=executor)
+        cue = runcue.Cue(run_in=executor)
         recorder = Recorder(cue)
         cue.service("one", concurrent=1, rate="2/min")
         cue.task("t", uses="one")(lambda work: "ran")

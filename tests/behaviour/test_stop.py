@@ -132,7 +132,7 @@ def test_while_draining_work_from_inside_is_accepted_and_run() -> None:
 @pytest.mark.parametrize("kind", ["async", "sync"])
 def test_a_chain_of_handlers_that_each_submit_the_next_is_run_to_its_end(kind: str) -> None:
     async def main() -> None:
-        cue = runcue.Cue(executor=FakeExecutor() if kind == "async" else None)
+        cue = runcue.Cue(run_in=FakeExecutor() if kind == "async" else None)
         if kind == "async":
 
             @cue.task("t")
@@ -287,7 +287,7 @@ def test_it_ends_when_no_handler_gate_listener_or_thread_is_in_flight(what: str,
         return False
 
     async def main() -> None:
-        cue = runcue.Cue(executor=FakeExecutor(20))
+        cue = runcue.Cue(run_in=FakeExecutor(20))
         cue.task("async")(slow if what == "async handler" else nothing)
         cue.task("sync")(lambda work: None)
         if what == "async gate":
@@ -684,7 +684,7 @@ def test_after_5_seconds_of_waiting_for_a_rate_it_says_for_what_and_until_when(
 @pytest.mark.rule(23)
 def test_stop_without_drain_finishes_what_runs_and_cancels_what_is_pending() -> None:
     async def main() -> None:
-        cue = runcue.Cue(executor=FakeExecutor(30))
+        cue = runcue.Cue(run_in=FakeExecutor(30))
         recorder = Recorder(cue)
         cue.service("some", concurrent=2)
         cue.task("async", uses="some")(sleeps(20))
@@ -878,7 +878,7 @@ def test_nothing_is_ever_left_pending_or_running(drain: bool, timeout: float | N
         return True
 
     async def main() -> None:
-        cue = runcue.Cue(executor=FakeExecutor(7))
+        cue = runcue.Cue(run_in=FakeExecutor(7))
         recorder = Recorder(cue)
         cue.on_failure(lambda work, error: None)
         cue.service("one", concurrent=1, rate="3/min")

@@ -246,7 +246,7 @@ def test_every_start_settlement_or_skip_counts_as_progress(progress: str) -> Non
 @pytest.mark.parametrize("kind", ["async", "sync"])
 def test_a_stall_timeout_respects_a_running_handler(kind: str) -> None:
     async def main() -> None:
-        cue = runcue.Cue(stall_timeout=60, executor=FakeExecutor(1000))
+        cue = runcue.Cue(stall_timeout=60, run_in=FakeExecutor(1000))
         cue.service("one", concurrent=1)
         done: list[str] = []
         if kind == "async":
@@ -491,7 +491,7 @@ def test_timeout_settles_work_in_a_thread_while_its_slot_stays_taken_until_it_re
 @pytest.mark.parametrize("kind", ["async", "sync", "returns an awaitable"])
 def test_what_ends_in_time_is_not_touched_by_its_timeout(kind: str) -> None:
     async def main() -> None:
-        cue = runcue.Cue(executor=FakeExecutor(29))
+        cue = runcue.Cue(run_in=FakeExecutor(29))
         if kind == "async":
 
             @cue.task("t", timeout=30)
@@ -518,7 +518,7 @@ def test_what_ends_in_time_is_not_touched_by_its_timeout(kind: str) -> None:
 @pytest.mark.rule(21)
 def test_timeout_covers_the_awaitable_that_a_plain_handler_returns() -> None:
     async def main() -> None:
-        cue = runcue.Cue(executor=FakeExecutor(20))
+        cue = runcue.Cue(run_in=FakeExecutor(20))
         cue.task("t", timeout=30)(lambda work: asyncio.sleep(1000))
         cue.start()
         with pytest.raises(runcue.WorkTimeout):

@@ -184,7 +184,7 @@ class World:
         def lasts(work: runcue.Work) -> float:
             return sum(self.node(work.params["number"]).pauses)
 
-        cue = runcue.Cue(executor=FakeExecutor(lasts), id_prefix="", recheck=False)
+        cue = runcue.Cue(run_in=FakeExecutor(lasts), id_prefix="", recheck=False)
         for number, service in enumerate(self.graph.services):
             cue.service(str(number), rate=service.rate, burst=service.burst, concurrent=service.concurrent)
         for number, task in enumerate(self.graph.tasks):
@@ -338,7 +338,7 @@ def test_whatever_the_order_readers_wait_for_makers_and_a_second_run_runs_what_i
             handle = await world.submit(cue, one.number, force=one.force)
             if one.cancelled_after is not None:
                 asyncio.get_running_loop().call_later(
-                    one.cancelled_after, cue._dispatcher.cancel, handle.work
+                    one.cancelled_after, cue._dispatcher.settlement.cancel, handle.work
                 )
         await cue.drain()
         await asyncio.sleep(100)  # the longest time after which something is cancelled or appears

@@ -36,6 +36,7 @@ from runcue._model.work import Task, Work
 from runcue._scheduling.core import Core
 from runcue._scheduling.priority_queue import PriorityQueue
 from runcue._scheduling.run_queue import RunQueue
+from runcue.testing import FakeExecutor
 from tests.property.worlds import Tally
 
 KEEP = 5
@@ -68,12 +69,15 @@ class CoreMachine(RuleBasedStateMachine):
         core = self.core = Core(
             keep=KEEP, max_threads=max_threads, pending_timeout=TIMEOUT, pending_warn_after=5.0
         )
+        self.executor = FakeExecutor()
         core.ordered = ordered
         core.services["a"] = Service("a", None, slots[0])
         core.services["b"] = Service("b", parse_rate(rate) if rate else None, slots[1])
         for number, uses in enumerate(USES * 2):
-            task = Task(str(number), print, uses, None, number < len(USES))
-            task.run_queue = core.run_queue_for(uses, task.is_async)
+            executor = None if number < len(USES) else self.executor
+            task = Task(str(number), print, uses, None, executor)
+            slots = None if executor is None else core.threads
+            task.run_queue = core.run_queue_for(uses, executor, slots)
             core.tasks[task.name] = task
             core.all_tasks.append(task)
 

@@ -322,7 +322,7 @@ class Chaos(Body):
 
     async def run(self) -> None:
         plan = self.plan
-        cue = self.the_cue = runcue.Cue(executor=self.executor(), id_prefix="", **plan.options)
+        cue = self.the_cue = runcue.Cue(run_in=self.executor(), id_prefix="", **plan.options)
         for number, service in enumerate(plan.services):
             cue.service(str(number), rate=service.rate, burst=service.burst, concurrent=service.concurrent)
         for number, task in enumerate(self.book.tasks):

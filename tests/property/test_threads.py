@@ -71,7 +71,7 @@ def test_limits_hold_while_all_threads_are_busy(load: Load) -> None:
     Tally.examples += 1
     number_of_works = load.count * load.periods + load.count // 2
     executor = Stamps()
-    cue = runcue.Cue(executor=executor, stall_timeout=PATIENCE)
+    cue = runcue.Cue(run_in=executor, stall_timeout=PATIENCE)
     cue.service("limited", rate=f"{load.count}/{load.period}sec", concurrent=load.slots)
     lock = threading.Lock()
     inside = most = 0

@@ -311,7 +311,7 @@ class Body:
 
     def cue(self, **options: Any) -> runcue.Cue:
         """A cue with all services and tasks of the book, not started."""
-        cue = runcue.Cue(executor=self.executor(), id_prefix="", **options)
+        cue = runcue.Cue(run_in=self.executor(), id_prefix="", **options)
         for number, service in enumerate(self.book.services):
             cue.service(str(number), rate=service.rate, burst=service.burst, concurrent=service.concurrent)
         for number, task in enumerate(self.book.tasks):

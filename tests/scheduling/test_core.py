@@ -70,7 +70,7 @@ class World:
     def task(self, name: str = "task", *uses: str) -> Task:
         async def handler(work: Work) -> None: ...
 
-        return self.registry.add_task(name, handler, uses, None)
+        return self.registry.add_task(name, handler, uses, None, None, None)
 
     def add(self, task: Task, now: float = 0.0) -> Work:
         self.number += 1

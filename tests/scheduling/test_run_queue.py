@@ -13,6 +13,7 @@ from runcue._model.work import Task, Work
 from runcue._registration.registry import Registry
 from runcue._scheduling.core import Core
 from runcue._scheduling.priority_queue import PriorityQueue
+from runcue.testing import FakeExecutor
 
 
 def ready(key: float, seq: int) -> Work:
@@ -74,7 +75,7 @@ class World:
     def task(self, name: str, *uses: str) -> Task:
         async def handler(work: Work) -> None: ...
 
-        return self.registry.add_task(name, handler, uses, None)
+        return self.registry.add_task(name, handler, uses, None, None, None)
 
     def add(self, task: Task, now: float = 0.0) -> Work:
         self.number += 1
@@ -188,9 +189,10 @@ def test_free_slots_are_those_of_the_narrowest_service() -> None:
     assert run_queue.free_slots() == 2
 
 
-def test_tasks_with_the_same_services_share_a_route_unless_one_runs_in_threads() -> None:
+def test_tasks_with_the_same_services_share_a_run_queue_unless_they_run_elsewhere() -> None:
+    executor = FakeExecutor()
     world = World(one=Service("one"), two=Service("two"))
-    sync = world.registry.add_task("sync", lambda work: None, ("one",), None)
+    sync = world.registry.add_task("sync", lambda work: None, ("one",), None, executor, world.core.threads)
     assert world.task("a", "one").run_queue is world.task("b", "one").run_queue
     assert world.task("a2", "one", "two").run_queue is not world.task("b2", "one").run_queue
     assert sync.run_queue is not world.task("c", "one").run_queue

@@ -13,6 +13,10 @@ import runcue
 from runcue._callbacks.callbacks import Callbacks
 from runcue._callbacks.verdicts import RUN, GateVerdict
 from runcue._dispatch.dispatcher import Dispatcher
+from runcue._dispatch.endings import Endings
+from runcue._dispatch.in_flight import InFlight
+from runcue._dispatch.settlement import Settlement
+from runcue._dispatch.turns import Turns
 from runcue._freshness.newer import Newer
 from runcue._lifecycle.stopping import Stopping
 from runcue._limits.service import Service
@@ -93,31 +97,31 @@ def slots_allow_one_too_many(patch: pytest.MonkeyPatch) -> None:
 
 
 def slot_is_given_back_before_the_handler_is_through(patch: pytest.MonkeyPatch) -> None:
-    cancel = Dispatcher.cancel
+    cancel = Settlement.cancel
 
-    def hasty(self: Dispatcher, work: runcue.Work) -> bool:
+    def hasty(self: Settlement, work: runcue.Work) -> bool:
         outcome = cancel(self, work)
-        self._release(work)
+        self._in_flight.release(work)
         return outcome
 
-    patch.setattr(Dispatcher, "cancel", hasty)
+    patch.setattr(Settlement, "cancel", hasty)
 
 
 def slot_is_not_given_back(patch: pytest.MonkeyPatch) -> None:
-    release, count = Dispatcher._release, itertools.count(1)
+    release, count = InFlight.release, itertools.count(1)
 
-    def leaky(self: Dispatcher, work: runcue.Work) -> None:
+    def leaky(self: InFlight, work: runcue.Work) -> None:
         if next(count) % 5:
             release(self, work)
         else:
-            self.running.pop(work, None)
+            self.works.pop(work, None)
 
-    patch.setattr(Dispatcher, "_release", leaky)
+    patch.setattr(InFlight, "release", leaky)
 
 
 def every_seventh_wake_up_is_forgotten(patch: pytest.MonkeyPatch) -> None:
-    wake, count = Dispatcher.wake, itertools.count(1)
-    patch.setattr(Dispatcher, "wake", lambda self: wake(self) if next(count) % 7 else None)
+    wake, count = Turns.wake, itertools.count(1)
+    patch.setattr(Turns, "wake", lambda self: wake(self) if next(count) % 7 else None)
 
 
 def settlement_wakes_nobody(patch: pytest.MonkeyPatch) -> None:
@@ -188,7 +192,7 @@ def work_is_lost_on_submission(patch: pytest.MonkeyPatch) -> None:
 
 
 def who_has_joined_is_forgotten(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Dispatcher, "_tell_others", lambda *args: None)
+    patch.setattr(Settlement, "_tell_others", lambda *args: None)
 
 
 def what_is_older_than_its_inputs_counts_as_up_to_date(patch: pytest.MonkeyPatch) -> None:
@@ -200,11 +204,11 @@ def raising_is_stale_counts_as_up_to_date(patch: pytest.MonkeyPatch) -> None:
 
 
 def timeout_never_strikes(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Dispatcher, "_limit", lambda *args: None)
+    patch.setattr(Endings, "timed_out", lambda *args: None)
 
 
 def drain_ends_too_early(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Stopping, "_at_rest", lambda self: not self._dispatcher.running)
+    patch.setattr(Stopping, "_at_rest", lambda self: not self._dispatcher.in_flight.works)
 
 
 def scheduler_fails(patch: pytest.MonkeyPatch) -> None:
@@ -219,20 +223,20 @@ def scheduler_fails(patch: pytest.MonkeyPatch) -> None:
 
 
 def loop_spins(patch: pytest.MonkeyPatch) -> None:
-    pump = Dispatcher._pump
+    look = Dispatcher.look
 
     def restless(self: Dispatcher) -> None:
-        pump(self)
-        self.wake()
+        look(self)
+        self.turns.wake()
 
-    patch.setattr(Dispatcher, "_pump", restless)
+    patch.setattr(Dispatcher, "look", restless)
 
 
 def timer_comes_again_for_ever(patch: pytest.MonkeyPatch) -> None:
     arm = Dispatcher._arm
 
     def alarm(self: Dispatcher) -> None:
-        self.timers.active.set("again", self.now() + 1)
+        self.timers.active.set("again", self.turns.now() + 1)
         arm(self)
 
     patch.setattr(Dispatcher, "_arm", alarm)
@@ -240,12 +244,11 @@ def timer_comes_again_for_ever(patch: pytest.MonkeyPatch) -> None:
 
 
 def callback_of_the_loop_raises(patch: pytest.MonkeyPatch) -> None:
-    def broken(self: Dispatcher) -> None:
+    def broken(self: Turns) -> None:
         self._in_slice = False
-        if self.core.settlements:
-            raise ZeroDivisionError("planted")
+        raise ZeroDivisionError("planted")
 
-    patch.setattr(Dispatcher, "_end_slice", broken)
+    patch.setattr(Turns, "_end_slice", broken)
 
 
 def drain_raises(patch: pytest.MonkeyPatch) -> None:

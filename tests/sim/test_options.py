@@ -1,4 +1,4 @@
-"""Options declared as fields: what is typed fills them, what is not leaves their defaults, what nobody takes is told."""
+"""Options as fields: what is typed fills them, what is not leaves their defaults, what nobody takes is told."""
 
 import argparse
 from dataclasses import FrozenInstanceError, dataclass, field

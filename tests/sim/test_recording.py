@@ -53,7 +53,7 @@ def test_durations_are_in_the_order_of_submission_whatever_the_order_of_the_ends
 def test_failures_are_recorded_with_their_durations_and_what_did_not_run_keeps_its_place(
     tmp_path: Path,
 ) -> None:
-    cue = runcue.Cue(executor=FakeExecutor(2.0))
+    cue = runcue.Cue(run_in=FakeExecutor(2.0))
 
     @cue.task("ask", timeout=5)
     def ask(work: runcue.Work) -> None:

@@ -281,7 +281,7 @@ def test_hold_lets_real_sockets_be_waited_for() -> None:
 def test_a_fake_executor_runs_sync_handlers_in_the_loop_after_a_time_of_your_choice() -> None:
     async def main() -> None:
         executor = FakeExecutor(2.5)
-        cue = runcue.Cue(executor=executor)
+        cue = runcue.Cue(run_in=executor)
         durations: list[float] = []
         cue.on_complete(lambda work, result, duration: durations.append(duration))
         cue.service("some", concurrent=2)
@@ -300,7 +300,7 @@ def test_a_fake_executor_runs_sync_handlers_in_the_loop_after_a_time_of_your_cho
 
 def test_a_fake_executors_time_may_depend_on_the_work() -> None:
     async def main() -> None:
-        cue = runcue.Cue(executor=FakeExecutor(lambda work: work.params["seconds"]))
+        cue = runcue.Cue(run_in=FakeExecutor(lambda work: work.params["seconds"]))
         recorder = Recorder(cue)
         cue.task("t")(lambda work: None)
         async with cue:
@@ -322,7 +322,7 @@ def test_what_a_handler_raises_in_a_fake_executor_fails_its_work(error: BaseExce
         raise error
 
     async def main() -> None:
-        async with runcue.Cue(executor=FakeExecutor(1)) as cue:
+        async with runcue.Cue(run_in=FakeExecutor(1)) as cue:
             cue.task("t")(fails)
             handle = await cue.submit("t")
             with pytest.raises(ValueError if isinstance(error, ValueError) else runcue.HandlerExited):
@@ -335,7 +335,7 @@ def test_a_fake_executor_keeps_contextvars_and_rates_like_the_real_one() -> None
     variable: contextvars.ContextVar[int] = contextvars.ContextVar("variable")
 
     async def main() -> None:
-        cue = runcue.Cue(executor=FakeExecutor(1))
+        cue = runcue.Cue(run_in=FakeExecutor(1))
         recorder = Recorder(cue)
         cue.service("api", rate="1/min")
         cue.task("t", uses="api")(lambda work: variable.get())
@@ -352,7 +352,7 @@ def test_a_fake_executor_keeps_contextvars_and_rates_like_the_real_one() -> None
 
 def test_a_cancelled_work_keeps_its_slot_in_a_fake_executor_until_its_time_is_over() -> None:
     async def main() -> None:
-        cue = runcue.Cue(executor=FakeExecutor(10))
+        cue = runcue.Cue(run_in=FakeExecutor(10))
         cue.service("one", concurrent=1)
         cue.task("t", uses="one")(lambda work: now())
         cue.start()
@@ -368,7 +368,7 @@ def test_a_cancelled_work_keeps_its_slot_in_a_fake_executor_until_its_time_is_ov
 def test_a_fake_executor_can_be_stopped_and_started_again() -> None:
     async def main() -> None:
         executor = FakeExecutor(10)
-        cue = runcue.Cue(executor=executor)
+        cue = runcue.Cue(run_in=executor)
         cue.service("one", concurrent=1)
         recorder = Recorder(cue)
         cue.task("t", uses="one")(lambda work: "done")

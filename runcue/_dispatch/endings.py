@@ -1,0 +1,146 @@
+"""What the end of a handler means for the work unit that it ran for.
+
+Lives here: `Endings`: returned, raised, timed out, cancelled by a stranger. A handler belongs to the work unit that it
+was started for, or to one that has taken it over since.
+
+Must not know: how handlers are started or driven, who is told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+
+from runcue._dispatch.in_flight import InFlight
+from runcue._dispatch.settlement import Settlement
+from runcue._dispatch.timers import Alarm, Timers
+from runcue._dispatch.turns import Turns
+from runcue._handlers.outputs import missing_output, owner_of, rollback
+from runcue._model.errors import HandlerExited, WorkTimeout
+from runcue._model.phases import CANCELLED, COMPLETED, FAILED, SETTLED
+from runcue._model.texts import words_of
+from runcue._model.work import Work
+from runcue._scheduling.core import Core
+
+__all__ = ["Endings"]
+
+HOLD_BACK: Final = 0.05
+"""Seconds without starts after a stranger has cancelled a handler's asyncio task."""
+
+
+class Endings:
+    """The ends of the handlers of one core.
+
+    Args:
+        core: The state.
+        turns: The turns of the loop.
+        timers: For the end of holding back.
+        in_flight: Handlers in flight.
+        settlement: Settles work units.
+    """
+
+    def __init__(
+        self, core: Core, turns: Turns, timers: Timers, in_flight: InFlight, settlement: Settlement
+    ) -> None:
+        self._core = core
+        self._turns = turns
+        self._in_flight = in_flight
+        self._settlement = settlement
+        self._end_of_hold_back = Alarm(timers, self._hold_back_no_longer)
+
+    def of_awaitable(self, work: Work, value: Any, error: BaseException | None, *, cancelled: bool) -> None:
+        """An awaitable that a handler consists of has come to its end.
+
+        Args:
+            work: The work unit that it was started for.
+            value: What it returned.
+            error: What it raised instead.
+            cancelled: Whether somebody has cancelled the asyncio task that it ran in.
+        """
+        self._core.generation += 1
+        work._runner = None
+        self._in_flight.release(work)
+        now = self._turns.now()
+        if error is None and work._declared is None:
+            if work._phase != SETTLED:
+                self._settlement.settle(work, COMPLETED, now, value, now - work._entered_at)
+            return
+        if error is None or not (cancelled and isinstance(error, asyncio.CancelledError)):
+            self.of_handler(work, value, error, now, now - work._entered_at)
+            return
+        rollback(work)
+        work = owner_of(work)
+        if work._phase != SETTLED:
+            # Somebody cancelled the asyncio task itself, as asyncio.run() does with all of them at its end.
+            work.cancelled = True
+            self._settlement.settle(work, CANCELLED, now)
+            self._hold_back()
+
+    def of_handler(
+        self, run: Work, value: Any, error: BaseException | None, now: float, duration: float
+    ) -> None:
+        """A handler has come to its end: settle the work unit that it belongs to by now.
+
+        Args:
+            run: The work unit that it was started for.
+            value: What it returned.
+            error: What it raised instead.
+            now: Monotonic.
+            duration: Seconds that it took.
+        """
+        work = run
+        if run._declared is not None:
+            work = owner_of(run)
+            if error is not None or work._phase == SETTLED:
+                rollback(run)
+            elif work._declared is not None and work._declared.outputs:
+                error = missing_output(work)
+        if work._phase == SETTLED:
+            return
+        if error is None:
+            self._settlement.settle(work, COMPLETED, now, value, duration)
+        else:
+            self.failed(work, error)
+
+    def failed(self, work: Work, error: BaseException) -> None:
+        """A handler has raised, or could not be run."""
+        if not isinstance(error, Exception):
+            exited = HandlerExited(
+                f"The handler of {work.task!r} ended with {type(error).__name__}: {words_of(error)}"
+            )
+            exited.__cause__ = error
+            error = exited
+        self._settlement.settle(work, FAILED, self._turns.now(), error)
+
+    def timed_out(self, work: Work, now: float) -> None:
+        """A handler has run for longer than its task allows."""
+        task = work._task
+        place = (
+            ""
+            if task.executor is None
+            else " Its thread cannot be interrupted and holds its slot until it returns."
+        )
+        self._settlement.let_handler_know(work)
+        text = f"The handler of {work.task!r} ran for longer than its timeout of {task.timeout:g} s.{place}"
+        self._settlement.settle(work, FAILED, now, WorkTimeout(text))
+        if work._runner is not None:
+            work._runner.cancel()
+
+    def abandon(self, run: Work) -> None:
+        """The loop in which a handler ran has ended: settle what it ran for, so that nothing stays RUNNING for ever."""
+        now = self._turns.now()
+        self._in_flight.abandon(run, now)
+        rollback(run)
+        work = owner_of(run)
+        if work._phase != SETTLED:
+            self._settlement.settle(work, CANCELLED, now)
+
+    def _hold_back(self) -> None:
+        """Somebody cancels asyncio tasks: most likely asyncio.run() ends, and what starts now would be torn off."""
+        if self._turns.may_start:
+            self._turns.may_start = False
+            self._end_of_hold_back.set(self._turns.now() + HOLD_BACK)
+            self._turns.wake()
+
+    def _hold_back_no_longer(self, now: float) -> None:
+        self._turns.may_start = not self._turns.closed

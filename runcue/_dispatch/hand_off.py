@@ -1,0 +1,228 @@
+"""Handlers that do not run in the event loop: given to executors, and taken back.
+
+Lives here: `HandOff`: which executors a cue uses, and that no other cue uses them meanwhile; what is given to them,
+when they have entered a handler, what they have got out of it.
+
+Must not know: where an executor runs a handler, what becomes of a work unit whose handler has ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections.abc import Awaitable
+from contextvars import Context
+from inspect import isawaitable
+from typing import Any
+
+from runcue._callbacks.callbacks import Callbacks
+from runcue._callbacks.verdicts import discard
+from runcue._dispatch.clock import clock_of
+from runcue._dispatch.endings import Endings
+from runcue._dispatch.finishing import commit_in_thread
+from runcue._dispatch.in_flight import NOT_ENTERED, InFlight
+from runcue._dispatch.timers import Timers
+from runcue._dispatch.turns import Turns
+from runcue._handlers.outputs import has_uncommitted, owner_of, run_handler
+from runcue._model.errors import UsageError
+from runcue._model.events import Event
+from runcue._model.phases import SETTLED
+from runcue._model.texts import words_of
+from runcue._model.work import Work
+from runcue._scheduling.core import Core
+from runcue._scheduling.run_queue import RunQueue
+from runcue.abc import Executor
+
+__all__ = ["HandOff"]
+
+# Who uses an executor, by its identity: whoever does keeps it alive. What is collected without a stop uses nothing.
+_in_use: dict[int, weakref.ref[HandOff]] = {}
+
+
+class HandOff:
+    """Gives the handlers of one core to executors.
+
+    Args:
+        core: The state.
+        callbacks: The listeners.
+        turns: The turns of the loop.
+        timers: Where handlers' time-outs wait.
+        in_flight: Handlers in flight.
+        endings: What the ends of handlers mean.
+        context: The contextvars of what has none of its own.
+    """
+
+    def __init__(
+        self,
+        core: Core,
+        callbacks: Callbacks,
+        turns: Turns,
+        timers: Timers,
+        in_flight: InFlight,
+        endings: Endings,
+        context: Context,
+    ) -> None:
+        self._core = core
+        self._callbacks = callbacks
+        self._turns = turns
+        self._timers = timers
+        self._in_flight = in_flight
+        self._endings = endings
+        self._context = context
+        self._executors: dict[int, Executor] = {}
+        self._stand_in: Executor | None = None
+        self._on_start = callbacks.listeners[Event.START]
+
+    def use(self, executor: Executor) -> None:
+        """Use an executor from the next start on; at once if the cue is started.
+
+        Raises:
+            UsageError: The cue is started, and another one that is uses it.
+        """
+        if id(executor) in self._executors or self._stand_in is not None:
+            return
+        if self._turns.loop is not None:
+            _check_free(executor, self)
+            self._start(executor, self._turns.loop)
+        self._executors[id(executor)] = executor
+
+    def stand_in(self, executor: Executor) -> None:
+        """Have this one run everything, instead of all others: nothing is done, it is only pretended."""
+        self._stand_in = executor
+        self._executors = {id(executor): executor}
+
+    def check_free(self) -> None:
+        """Check that no other started cue uses the executors of this one.
+
+        Raises:
+            UsageError: One does.
+        """
+        for executor in self._executors.values():
+            _check_free(executor, self)
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Start all executors; they are free."""
+        started: list[Executor] = []
+        try:
+            for executor in self._executors.values():
+                self._start(executor, loop)
+                started.append(executor)
+        except BaseException:
+            for executor in started:
+                self._stop(executor)
+            raise
+
+    def _start(self, executor: Executor, loop: asyncio.AbstractEventLoop) -> None:
+        executor.start(self._returned, self._entered, clock_of(loop))
+        _in_use[id(executor)] = weakref.ref(self)
+
+    def stop(self) -> None:
+        """Stop all executors."""
+        for executor in self._executors.values():
+            self._stop(executor)
+
+    def _stop(self, executor: Executor) -> None:
+        user = _in_use.get(id(executor))
+        if user is not None and user() is self:
+            del _in_use[id(executor)]
+            executor.stop()
+
+    def give(self, work: Work, now: float) -> None:
+        """Give a handler to the executor of its task."""
+        context = work._context
+        assert context is not None
+        task = work._task
+        run_queue: RunQueue = task.run_queue
+        self._core.start(work, now, now + self._turns.skew)
+        if self._on_start:
+            now = self._callbacks.emit(self._on_start, now, work, work)
+        if task.timeout is not None:
+            self._timers.active.set(work, now + task.timeout)
+            self._turns.wake()  # arms the timer
+        self._callbacks.at = now
+        work._entered_at = NOT_ENTERED
+        self._in_flight.works[work] = None
+        try:
+            if work._declared is not None and work._declared.files:
+                self._callbacks.note_start(work)
+            executor: Executor = self._stand_in or task.executor
+            executor.submit(work, run_handler, context.copy(), stamped=run_queue.rate_limited)
+        except Exception as error:  # no more threads to be had
+            self._in_flight.abandon(work, now)
+            self._endings.failed(work, error)
+            self._turns.wake()
+
+    def _entered(self, work: Work, entered: float) -> None:
+        """A handler was entered, at that instant."""
+        if work in self._in_flight.works and work._entered_at == NOT_ENTERED:
+            work._entered_at = entered
+            self._in_flight.record_start(work, entered, self._turns.now())
+            self._turns.wake()
+
+    def _returned(self, work: Work, succeeded: bool, outcome: Any, entered: float, left: float) -> None:
+        """A handler has returned or raised."""
+        try:
+            self._core.generation += 1
+            if (
+                succeeded
+                and outcome is not None
+                and owner_of(work)._phase != SETTLED
+                and isawaitable(outcome)
+            ):
+                self._adopt(work, outcome, entered)
+                return
+            self._in_flight.release(work)
+            if succeeded and isawaitable(outcome):  # of a work unit that is settled
+                discard(outcome)
+            self._endings.of_handler(
+                work,
+                outcome if succeeded else None,
+                None if succeeded else outcome,
+                left,
+                left - entered,
+            )
+            if not self._turns.woken:
+                self._turns.wake()
+        except BaseException as error:
+            self._turns.fail(error)
+        if not succeeded and isinstance(outcome, KeyboardInterrupt):
+            raise outcome
+        self._callbacks.raise_interrupt()
+
+    def _adopt(self, work: Work, awaitable: Awaitable[Any], entered: float) -> None:
+        """A handler returned an awaitable: await it in the loop, in the same slot."""
+        work._entered_at = entered
+
+        async def rest() -> None:
+            value, error = None, None
+            try:
+                value = await awaitable
+                if has_uncommitted(work):
+                    value = await commit_in_thread(work, value)
+            except BaseException as raised:
+                error = raised
+            ended(value, error)
+
+        def ended(value: Any, error: BaseException | None) -> None:
+            if work._runner is not None:
+                self._endings.of_awaitable(work, value, error, cancelled=bool(task.cancelling()))
+                self._turns.wake()
+
+        # If the work unit was cancelled while it was in its thread, somebody who had joined it owns the run.
+        owner = owner_of(work)
+        context = (owner._context or self._context).copy()
+        task = asyncio.Task(rest(), loop=self._turns.loop, context=context)
+        work._runner = owner._runner = task
+        # A task that is cancelled before its first step never runs any of its code.
+        task.add_done_callback(lambda task: discard(awaitable))
+        task.add_done_callback(lambda task: ended(None, asyncio.CancelledError()))
+
+
+def _check_free(executor: Executor, wanted: HandOff) -> None:
+    user = _in_use.get(id(executor))
+    other = None if user is None else user()
+    if other is not None and other is not wanted:
+        raise UsageError(
+            f"{words_of(executor)} is in use by another cue that is started; stop() that one first, or give each cue "
+            "an executor of its own."
+        )

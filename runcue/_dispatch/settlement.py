@@ -1,0 +1,146 @@
+"""The one place where a work unit ends, and who is told.
+
+Lives here: `Settlement`: settling, those who have joined, waiters, listeners; cancelling and giving up what is pending.
+
+Must not know: how handlers run, or what their end means.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from runcue._artifacts.artifact import changed, others_hear
+from runcue._callbacks.callbacks import Callbacks
+from runcue._callbacks.failures import without_frames
+from runcue._dispatch.in_flight import InFlight
+from runcue._dispatch.timers import Timers
+from runcue._dispatch.turns import Turns
+from runcue._handlers.outputs import owner_of, rollback
+from runcue._model.events import Event
+from runcue._model.phases import CANCELLED, COMPLETED, FAILED, RUNNING, SETTLED
+from runcue._model.work import Declaration, Work
+from runcue._scheduling.core import Core
+
+__all__ = ["Settlement"]
+
+
+class Settlement:
+    """Settles the work units of one core.
+
+    Args:
+        core: The state.
+        callbacks: The listeners.
+        turns: The turns of the loop.
+        timers: Where handlers' time-outs wait.
+        in_flight: Handlers in flight.
+    """
+
+    def __init__(
+        self, core: Core, callbacks: Callbacks, turns: Turns, timers: Timers, in_flight: InFlight
+    ) -> None:
+        self._core = core
+        self._callbacks = callbacks
+        self._turns = turns
+        self._timers = timers
+        self._in_flight = in_flight
+        heard = callbacks.listeners
+        # By outcome.
+        self._listeners = (
+            heard[Event.COMPLETE],
+            heard[Event.SKIP],
+            heard[Event.FAILURE],
+            heard[Event.CANCEL],
+        )
+
+    def settle(self, work: Work, outcome: int, now: float, value: Any = None, duration: float = 0.0) -> None:
+        """The one place where a work unit ends.
+
+        Args:
+            work: Not settled yet, and out of its queue or withdrawn from it.
+            outcome: COMPLETED, SKIPPED, FAILED or CANCELLED.
+            now: Monotonic.
+            value: What the handler returned, or why it failed.
+            duration: Seconds that the handler took.
+        """
+        self._core.settle(work, outcome, value, now, now + self._turns.skew)
+        callbacks = self._callbacks
+        callbacks.at = now
+        if work._task.timeout is not None:
+            self._timers.active.clear(work)
+        waiters = work._waiters
+        listeners = self._listeners[outcome]
+        if outcome == COMPLETED:
+            if listeners:
+                callbacks.at = callbacks.emit(listeners, now, work, work, value, duration)
+        elif outcome == FAILED:
+            if listeners:
+                callbacks.at = callbacks.emit(listeners, now, work, work, value)
+            elif not waiters or all(waiter.done() for waiter in waiters):
+                callbacks.unobserved(work, value)
+        elif listeners:
+            callbacks.at = callbacks.emit(listeners, now, work, work)
+        if waiters:
+            work._waiters = None
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.set_result(value if outcome == FAILED else None)
+        if work._declared is not None:
+            self._tell_others(work._declared, outcome, now, value, duration)
+        if outcome == FAILED:
+            # Those who wait now get the original; what is kept must not keep the frames' locals alive.
+            work._value = without_frames(value)
+
+    def _tell_others(
+        self, declared: Declaration, outcome: int, now: float, value: Any, duration: float
+    ) -> None:
+        """Settle those who wanted the same as a work unit that has settled, and tell the other cues of this process."""
+        if outcome == COMPLETED and others_hear():
+            for artifact in declared.outputs:
+                changed(artifact._key)
+        followers, declared.followers = declared.followers, None
+        for follower in followers or ():
+            self.settle(follower, outcome, now, value, duration)
+
+    def cancel(self, work: Work) -> bool:
+        """Cancel a work unit: it settles at once. What others have joined goes on for them.
+
+        Returns:
+            Whether it was still unsettled.
+        """
+        if work._phase == SETTLED:
+            return False
+        limit = self._timers.active.when(work)
+        now = self._turns.now()
+        successor = None if work._declared is None else self._core.successor_of(work, now)
+        if successor is not None and work._phase == RUNNING:
+            # The handler does not learn of it: it runs for somebody else from here on.
+            self.settle(work, CANCELLED, now)
+            self._timers.active.set(successor, limit)
+        else:
+            self.let_handler_know(work)
+            self.withdraw(work, CANCELLED)
+        self._turns.wake()
+        return True
+
+    def give_up(self, work: Work, error: BaseException) -> None:
+        """Fail a pending work unit; what others have joined goes on for them."""
+        if work._declared is not None:
+            self._core.successor_of(work, self._turns.now())
+        self.withdraw(work, FAILED, error)
+
+    def withdraw(self, work: Work, outcome: int, value: Any = None) -> None:
+        """Settle a work unit out of its queue, and cancel what runs of it in the loop."""
+        runner = work._runner
+        self._core.withdraw(work)
+        self.settle(work, outcome, self._turns.now(), value)
+        if runner is not None:
+            runner.cancel()
+
+    def let_handler_know(self, work: Work) -> None:
+        """Tell a running handler that nobody waits for it any more, and throw away what it wrote."""
+        work.cancelled = True
+        if work._declared is not None and work._phase == RUNNING:
+            for run in self._in_flight.works:
+                if run._declared is not None and owner_of(run) is work:
+                    run.cancelled = True
+                    rollback(run)

@@ -1,0 +1,145 @@
+"""The turns of an event loop: when everything is looked at, for how long at a time, and the end of it by a failure.
+
+Lives here: `Turns`. The loop runs for two reasons only: something happened (`wake`), or a computed instant arrived.
+There is no polling. In one turn scheduling takes a slice of time, all of it together, before everything else in the
+loop gets its turn.
+
+Must not know: work units, limits, what is looked at.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable
+from contextvars import Context
+from typing import Final, Protocol
+
+from runcue._dispatch.clock import clock_of
+from runcue._model.errors import CueFailed
+from runcue._model.texts import words_of
+
+__all__ = ["Turns"]
+
+logger = logging.getLogger("runcue")
+
+SLICE: Final = 0.002
+"""Seconds that scheduling may take in one turn of the event loop before everything else in it gets its turn."""
+
+
+class Turn(Protocol):
+    """What a turn consists of."""
+
+    def look(self) -> None:
+        """Look at everything, once."""
+
+    def failed(self) -> None:
+        """The scheduler has failed: let nobody wait for it."""
+
+
+class Turns:
+    """The turns of one cue in its event loop.
+
+    Args:
+        turn: What they consist of.
+        context: The contextvars they are taken in.
+
+    Attributes:
+        loop: The running event loop, None without one.
+        thread: The ident of its thread.
+        now: The monotonic clock of the loop.
+        wall: Its wall clock.
+        skew: What to add to `now()` for a wall-clock stamp; one clock to read per work unit instead of two.
+        woken: Whether a look at everything is on its way.
+        failure: What made the scheduler itself fail, None as long as it works.
+        closed: Nothing may start any more.
+        may_start: Not closed, and not holding back because the loop seems to be ending.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_context",
+        "_in_slice",
+        "_slice_until",
+        "_turn",
+        "closed",
+        "failure",
+        "loop",
+        "may_start",
+        "now",
+        "skew",
+        "thread",
+        "wall",
+        "woken",
+    )
+
+    def __init__(self, turn: Turn, context: Context) -> None:
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.thread = 0
+        self.now: Callable[[], float] = time.monotonic
+        self.wall: Callable[[], float] = time.time
+        self.skew = 0.0
+        self.woken = False
+        self.failure: BaseException | None = None
+        self.closed = False
+        self.may_start = True
+        self._turn = turn
+        self._context = context
+        self._in_slice = False
+        self._slice_until = 0.0
+
+    def use_clock(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Take the time from this loop: work may come before the start."""
+        clock = clock_of(loop)
+        self.now = clock.monotonic
+        self.wall = clock.time
+        self.skew = clock.time() - clock.monotonic()
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Take turns in the running loop from now on."""
+        self.loop = loop
+        self.thread = threading.get_ident()
+        self.closed = self.woken = self._in_slice = False
+        self.may_start = True
+
+    def close(self) -> None:
+        """Let nothing start any more."""
+        self.closed = True
+        self.may_start = False
+
+    def wake(self) -> None:
+        """Something happened: look at everything, once, soon."""
+        if not self.woken and self.loop is not None and not self.loop.is_closed():
+            self.woken = True
+            self.loop.call_soon(self._turn.look, context=self._context)
+
+    def slice(self, now: float) -> float:
+        """Until when scheduling may go on in this turn: one slice for the looks and all workers together."""
+        if not self._in_slice and self.loop is not None:
+            self._in_slice = True
+            self._slice_until = now + SLICE
+            self.skew = self.wall() - now
+            self.loop.call_soon(self._end_slice, context=self._context)
+        return self._slice_until
+
+    def _end_slice(self) -> None:
+        self._in_slice = False
+
+    def fail(self, error: BaseException) -> None:
+        """The scheduler itself failed: say so to everyone who waits, now and later."""
+        if self.failure is not None:
+            return
+        self.failure = error
+        self.close()
+        logger.critical("runcue's scheduler failed; all who wait on this cue get CueFailed", exc_info=error)
+        self._turn.failed()
+
+    def failed(self) -> CueFailed:
+        """The error for those who wait on a cue whose scheduler failed."""
+        error = CueFailed(
+            f"The scheduler of this cue failed: {type(self.failure).__name__}: {words_of(self.failure)}"
+        )
+        error.__cause__ = self.failure
+        return error

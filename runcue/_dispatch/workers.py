@@ -1,0 +1,301 @@
+"""Workers: asyncio tasks that take work units of a run queue and run them. The hot path, from top to bottom.
+
+How this goes about it: (1) what may start on a run queue is given to an executor, or a worker is spawned for it
+(`fill`, `spawn_if_room`); (2) a worker takes one work unit after the other (`_worker`, `_work_off`), (3) begins it by
+taking its first step (`_begin`), and (4) if the handler has suspended, carries it on to its end (`_finish`).
+
+Shape of the hot path: a worker goes on until its run queue is dry or a handler has suspended. A handler that never
+suspends costs no task of its own; one that suspends ends its worker's reuse, so that nothing keyed to `current_task()`
+leaks from one work unit into the next. Each work unit runs in its own copy of the contextvars of its submission. A
+Task exists only where a slot is free, none is parked; each worker starts the next while work remains.
+
+Must not know: how limits are kept, in which order work units come, what becomes of those that may not start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextvars import Context
+from types import CoroutineType
+from typing import Any
+
+from runcue._callbacks.callbacks import Callbacks
+from runcue._callbacks.verdicts import RUN, STAYS_PENDING
+from runcue._dispatch.endings import Endings
+from runcue._dispatch.finishing import commit_at_once, commit_in_thread
+from runcue._dispatch.gates import Gates
+from runcue._dispatch.hand_off import HandOff
+from runcue._dispatch.in_flight import InFlight
+from runcue._dispatch.settlement import Settlement
+from runcue._dispatch.timers import Timers
+from runcue._dispatch.turns import Turns
+from runcue._handlers.coroutines import resume
+from runcue._handlers.outputs import has_uncommitted, owner_of
+from runcue._model.events import Event
+from runcue._model.phases import COMPLETED, SETTLED
+from runcue._model.work import Work
+from runcue._scheduling.core import Core
+from runcue._scheduling.run_queue import RunQueue
+
+__all__ = ["Workers"]
+
+
+class Workers:
+    """Takes and runs the work units of a core.
+
+    Args:
+        core: The state.
+        callbacks: The listeners, and the gates that are asked at once.
+        gates: Where work units go that may not start.
+        turns: The turns of the loop.
+        timers: Where handlers' time-outs and refills wait.
+        in_flight: Handlers in flight.
+        settlement: Settles work units.
+        endings: What the ends of handlers mean.
+        hand_off: Takes those whose handlers do not run in the loop.
+        context: The contextvars of the workers themselves.
+    """
+
+    def __init__(
+        self,
+        core: Core,
+        callbacks: Callbacks,
+        gates: Gates,
+        turns: Turns,
+        timers: Timers,
+        in_flight: InFlight,
+        settlement: Settlement,
+        endings: Endings,
+        hand_off: HandOff,
+        context: Context,
+    ) -> None:
+        self._core = core
+        self._callbacks = callbacks
+        self._gates = gates
+        self._rechecker = gates.rechecker
+        self._turns = turns
+        self._timers = timers
+        self._in_flight = in_flight
+        self._settlement = settlement
+        self._endings = endings
+        self._hand_off = hand_off
+        self._context = context
+        self._on_start = callbacks.listeners[Event.START]
+
+    def fill(self, run_queue: RunQueue, now: float, until: float) -> bool:
+        """Start what may start on a run queue. Returns whether more is left for the next turn."""
+        core = self._core
+        if core.ordered and self._gates.held_back(now):
+            return False  # there will be another look anyway
+        if run_queue.executor is None:
+            self.spawn_if_room(run_queue, now)
+        else:
+            while (work := core.select(run_queue, now)) is not None:
+                task = work._task
+                if not task.gated or work._approved_in == core.generation or self._gates.may_start(work, now):
+                    if task.executor is None:
+                        # A contender's work is first in line. Its worker goes on with this run queue when its turn
+                        # comes.
+                        self._gates.enqueue(work)
+                        self.spawn_if_room(task.run_queue, now)
+                        return False
+                    self._hand_off.give(work, self._turns.now())
+                now = self._turns.now()
+                if now > until:
+                    return True
+        self._note_refill(run_queue, now)
+        return False
+
+    def _note_refill(self, run_queue: RunQueue, now: float) -> None:
+        """If a rate is what keeps this run queue from starting, come back when it no longer does."""
+        if run_queue.backlog():
+            for service in run_queue.services:
+                if not service.has_token(now):
+                    self._timers.active.set(service, service.next_token(now))
+
+    def spawn_if_room(self, run_queue: RunQueue, now: float) -> None:
+        """Let one more worker come, if there is work for it and a slot."""
+        turns = self._turns
+        if (
+            run_queue.wants_worker(self._core.ordered)
+            and turns.may_start
+            and turns.loop is not None
+            and (run_queue.sole_slots is not None or run_queue.has_room(now))
+        ):
+            # Not through the loop's task factory: an eager one would run the worker inside of whoever spawns it.
+            worker = self._worker(run_queue)
+            run_queue.starting.add(
+                asyncio.Task(worker, loop=turns.loop, name="runcue", context=self._context)
+            )
+
+    async def _worker(self, run_queue: RunQueue) -> None:
+        """One asyncio task that takes and runs work units."""
+        turns = self._turns
+        me = asyncio.current_task(turns.loop)
+        assert me is not None
+        run_queue.starting.discard(me)
+        try:
+            suspended = self._work_off(run_queue, me)
+            if suspended is not None:
+                await self._finish(*suspended, me)
+            # One that merely ran out of time needs no more than one successor.
+            if suspended is not None or not run_queue.starting:
+                self.spawn_if_room(run_queue, turns.now())
+            if not turns.woken:
+                turns.wake()
+        except GeneratorExit:
+            raise
+        except KeyboardInterrupt:
+            turns.wake()
+            raise
+        except BaseException as error:
+            turns.fail(error)
+        self._callbacks.raise_interrupt()
+
+    def _work_off(self, run_queue: RunQueue, me: asyncio.Task[None]) -> tuple[Work, Any] | None:
+        """Take and run work units until there are none, a handler has suspended, or the turn is over.
+
+        Returns:
+            The work unit whose handler has suspended, with what `_finish` goes on with.
+        """
+        core = self._core
+        callbacks = self._callbacks
+        turns = self._turns
+        core.generation += 1
+        now = callbacks.at = turns.now()
+        until = turns.slice(now)
+        while turns.may_start:
+            work = core.select(run_queue, now)
+            if work is None:
+                break
+            if work._task.gated and work._approved_in != core.generation:
+                verdict = callbacks.ask(work, now)
+                if verdict is not RUN:
+                    self._gates.place(work, verdict)
+                    turns.wake()  # it may wait now, with nobody to look after it until this worker is through
+                    # While an async gate is asked, it has the slot.
+                    work = self._gates.check_batch(run_queue, until) if verdict in STAYS_PENDING else None
+                now = callbacks.at
+            if work is not None:
+                if work._task.executor is not None:
+                    self._hand_off.give(work, now)
+                else:
+                    rest = self._begin(work, now)
+                    if rest is not None:
+                        return work, rest
+                    if me.cancelling():  # by the handler itself; it must not reach the next one
+                        break
+            if core.wakeup_queue:
+                self._gates.check_woken(until)
+            if core.settled_causes:
+                self._rechecker.follow_settlements(until)
+                callbacks.at = turns.now()
+            now = callbacks.at
+            if now > until:
+                break
+        return None
+
+    async def run_now(self, work: Work) -> None:
+        """Start a work unit in the current task: its async gate has just said yes."""
+        now = self._turns.now()
+        if not self._turns.may_start:
+            self._gates.enqueue(work)
+        elif work._task.executor is not None:
+            self._hand_off.give(work, now)
+        elif (rest := self._begin(work, now)) is not None:
+            await self._finish(work, rest, asyncio.current_task())
+
+    def _begin(self, work: Work, now: float) -> tuple[Any, Any] | None:
+        """Start an async handler and take its first step.
+
+        Returns:
+            None if that was all of it; otherwise what `_finish` goes on with.
+        """
+        context: Context = work._context.copy()
+        run_queue: RunQueue = work._task.run_queue
+        self._core.start(work, now, now + self._turns.skew)
+        if self._on_start:
+            now = self._callbacks.emit(self._on_start, now, work, work)
+        if work._task.timeout is not None:
+            self._timers.active.set(work, now + work._task.timeout)
+            self._turns.wake()  # arms the timer
+        began = work._entered_at = now
+        declared = work._declared
+        if declared is not None and declared.files:
+            self._callbacks.note_start(work)
+        value: Any = None
+        error: BaseException | None = None
+        rest: tuple[Any, Any] | None = None
+        try:
+            # The first step, taken by hand: StopIteration says that there was no other.
+            steps = context.run(work._task.handler, work)
+            if type(steps) is not CoroutineType:
+                steps = steps.__await__()
+            rest = steps, context.run(steps.send, None)
+        except StopIteration as stop:
+            value = stop.value
+            # One that declares nothing may have written all the same.
+            if work._declared is not None and has_uncommitted(work):
+                rest, error = commit_at_once(work, value)
+        except BaseException as raised:
+            error = raised
+        now = self._turns.now()
+        if run_queue.rate_limited:
+            # After the first step, not before it: whatever instant the handler itself took is earlier than the stamp.
+            self._in_flight.record_start(work, now, now)
+        if rest is not None:
+            work._context = context
+            return rest
+        if run_queue.sole_slots is not None:
+            run_queue.sole_slots.active -= 1
+        else:
+            for service in run_queue.services:
+                service.release()
+        if work._declared is not None:
+            self._endings.of_handler(work, value, error, now, now - began)
+            _pass_on(error)
+        elif work._phase == SETTLED:  # it has cancelled itself
+            self._callbacks.at = now
+            _pass_on(error)
+        elif error is None:
+            self._settlement.settle(work, COMPLETED, now, value, now - began)
+        else:
+            self._endings.failed(work, error)
+            _pass_on(error)
+        return None
+
+    async def _finish(self, work: Work, rest: tuple[Any, Any], me: asyncio.Task[None] | None) -> None:
+        """Carry an async handler that has suspended on to its end, in the asyncio task `me`."""
+        work._runner = me
+        self._in_flight.works[work] = rest[0]
+        owner = work
+        if work._declared is not None:
+            owner = owner_of(work)
+            owner._runner = me
+        if owner._phase == SETTLED and me is not None:  # it has cancelled itself in its first step
+            me.cancel()
+        run_queue: RunQueue = work._task.run_queue
+        if run_queue.sole_slots is None or run_queue.sole_slots.active < run_queue.sole_slots.concurrent:
+            self.spawn_if_room(run_queue, work._entered_at)
+            if not self._turns.woken:
+                self._turns.wake()
+        value: Any = None
+        error: BaseException | None = None
+        try:
+            value = await resume(work._context, *rest)
+            if work._declared is not None and has_uncommitted(work):
+                value = await commit_in_thread(work, value)
+        except BaseException as raised:
+            if type(raised) is GeneratorExit and (me is None or me.get_loop().is_closed()):
+                raise  # the loop is gone and with it this task; what it held was given back when it was abandoned
+            error = raised
+        cancelled = me is not None and bool(me.cancelling())
+        self._endings.of_awaitable(work, value, error, cancelled=cancelled)
+        if type(error) is KeyboardInterrupt:
+            raise error
+
+
+def _pass_on(error: BaseException | None) -> None:
+    """Raise a KeyboardInterrupt out of a handler, once its work unit has settled."""
+    if type(error) is KeyboardInterrupt:
+        raise error
