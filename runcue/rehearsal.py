@@ -237,7 +237,7 @@ def rehearse(
     """
     core = _untouched(cue)
     if stall_timeout is not None:
-        core.stall_timeout = seconds_or_none(stall_timeout, "stall_timeout")
+        core.stall.timeout = seconds_or_none(stall_timeout, "stall_timeout")
     overlay = Overlay()
     dispatcher = cue._dispatcher
     heard = cue._callbacks.listeners

@@ -65,7 +65,7 @@ class ChangeInbox:
     def hear(self, key: Hashable) -> None:
         """An artifact was published or touched, in whatever thread."""
         if threading.get_ident() == self._turns.thread:
-            if self._core.touch(key) or self._gates.being_asked:
+            if self._core.wakeups.touch(key) or self._gates.being_asked:
                 self._touch(key)
             return
         # Not looked up here: the loop may be in the middle of asking about this very artifact.
@@ -94,7 +94,7 @@ class ChangeInbox:
             self._touch(self._changes.popleft())
 
     def _touch(self, key: Hashable) -> None:
-        self._core.touch(key)
+        self._core.wakeups.touch(key)
         self._gates.touched(key)
-        if self._core.wakeup_queue:
+        if self._core.wakeups.queue:
             self._turns.wake()

@@ -169,7 +169,7 @@ class Dispatcher:
             now = turns.now()
             until = turns.slice(now)
             again = not self.rechecker.follow_settlements(until)
-            if core.wakeup_queue or self.gates.put_off:
+            if core.wakeups.queue or self.gates.put_off:
                 again |= self.gates.check_woken(until)
             if core.count[NEW]:
                 again |= self.gates.check_new(now, until, turns.closed)
@@ -186,7 +186,7 @@ class Dispatcher:
                 if turns.may_start and run_queue.backlog(core.ordered):
                     again |= self.workers.fill(run_queue, now, until)
                 starting |= bool(run_queue.starting)
-            again |= bool(core.wakeup_queue)  # by what settled in here
+            again |= bool(core.wakeups.queue)  # by what settled in here
             if again or starting:  # until the last worker has come, or was found cancelled
                 turns.wake()
             if not again and self._lifecycle is not None:
@@ -212,7 +212,7 @@ class Dispatcher:
             self._recheck_alarm.clear()
         self.timers.arm()
 
-    def _due(self, deadlines: Deadlines) -> None:
+    def _due(self, deadlines: Deadlines[Hashable]) -> None:
         try:
             self.core.generation += 1
             now = self.turns.now()
@@ -251,7 +251,7 @@ class Dispatcher:
             self.active()
             or self.gates.being_asked
             or self.lines
-            or self.core.wakeup_queue
+            or self.core.wakeups.queue
             or self.can_start()
         )
 

@@ -247,7 +247,7 @@ class Gates:
         """
         core = self._core
         asked = 0
-        while (work := self._next_put_off() or core.next_wakeup()) is not None:
+        while (work := self._next_put_off() or core.wakeups.next()) is not None:
             asked += 1
             declared = work._declared
             if declared is not None and core.hold_if_being_made(work, declared, self._callbacks.at):
@@ -261,10 +261,10 @@ class Gates:
                     run_queue.note_unasked(work)
             elif self._check(work, found=False) == LATER:
                 # What has the slots wakes everything when it gives them back.
-                core.keep_queued(work)
+                core.wakeups.keep(work)
                 self.put_off.setdefault(run_queue, deque()).append(work)
             if self._callbacks.at > until or (asked & 15 == 0 and self._now() > until):
-                return bool(core.wakeup_queue) or any(map(self._may_ask, self.put_off))
+                return bool(core.wakeups.queue) or any(map(self._may_ask, self.put_off))
         return False
 
     def _next_put_off(self) -> Work | None:
@@ -424,7 +424,7 @@ class Gates:
         for works in self.put_off.values():
             for work in works:
                 work._wakeup_queued = False
-                self._core.queue_wakeup(work)
+                self._core.wakeups.add(work)
         self.put_off.clear()
 
     def _answered(self, asking: _Asking, *, hit: bool) -> None:
@@ -437,7 +437,7 @@ class Gates:
         if asking.waited:
             self.rechecker.answered(hit)
             if hit:
-                self._core.learn_wakeup(asking.work._task)
+                self._core.wakeups.learn(asking.work._task)
 
     def _drop(self, work: Work) -> None:
         """The task of a gate was cancelled: with its work, or by a loop that shuts down."""
@@ -470,7 +470,7 @@ class Gates:
                     work._task.waiting.pop()
                     self._context.run(self._check_not_ready, work)
                 elif asking.touched or asking.nudges != self.rechecker.nudges:
-                    self._core.queue_wakeup(work)
+                    self._core.wakeups.add(work)
                 if asking.settlements != self._core.settlements:
                     self.rechecker.changed()
             elif verdict is GateVerdict.SKIP:

@@ -8,7 +8,7 @@ Must not know: what is due.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from contextvars import Context
 from math import inf
 
@@ -30,9 +30,9 @@ class Timers:
         context: The contextvars to fire in.
     """
 
-    def __init__(self, fire: Callable[[Deadlines], None], context: Context) -> None:
-        self.active = Deadlines()
-        self.passive = Deadlines()
+    def __init__(self, fire: Callable[[Deadlines[Hashable]], None], context: Context) -> None:
+        self.active: Deadlines[Hashable] = Deadlines()
+        self.passive: Deadlines[Hashable] = Deadlines()
         self._fire = fire
         self._context = context
         self._clock: Clock | None = None
@@ -96,7 +96,7 @@ class Alarm:
         self.ring = ring
 
     @property
-    def _deadlines(self) -> Deadlines:
+    def _deadlines(self) -> Deadlines[Hashable]:
         # Asked each time: timers that were stopped begin anew.
         return self._timers.passive if self._passive else self._timers.active
 

@@ -36,6 +36,7 @@ from runcue._model.phases import COMPLETED, SETTLED
 from runcue._model.work import Work
 from runcue._scheduling.core import Core
 from runcue._scheduling.run_queue import RunQueue
+from runcue._scheduling.selection import select
 
 __all__ = ["Workers"]
 
@@ -90,7 +91,7 @@ class Workers:
         if run_queue.executor is None:
             self.spawn_if_room(run_queue, now)
         else:
-            while (work := core.select(run_queue, now)) is not None:
+            while (work := select(run_queue, now, core.ordered)) is not None:
                 task = work._task
                 if not task.gated or work._approved_in == core.generation or self._gates.may_start(work, now):
                     if task.executor is None:
@@ -159,13 +160,14 @@ class Workers:
             The work unit whose handler has suspended, with what `_finish` goes on with.
         """
         core = self._core
+        wakeups = core.wakeups
         callbacks = self._callbacks
         turns = self._turns
         core.generation += 1
         now = callbacks.at = turns.now()
         until = turns.slice(now)
         while turns.may_start:
-            work = core.select(run_queue, now)
+            work = select(run_queue, now, core.ordered)
             if work is None:
                 break
             if work._task.gated and work._approved_in != core.generation:
@@ -185,9 +187,9 @@ class Workers:
                         return work, rest
                     if me.cancelling():  # by the handler itself; it must not reach the next one
                         break
-            if core.wakeup_queue:
+            if wakeups.queue:
                 self._gates.check_woken(until)
-            if core.settled_causes:
+            if wakeups.settled_causes:
                 self._rechecker.follow_settlements(until)
                 callbacks.at = turns.now()
             now = callbacks.at

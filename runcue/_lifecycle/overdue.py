@@ -23,6 +23,7 @@ from runcue._model.errors import PendingTimeout, StallTimeout
 from runcue._model.events import Event
 from runcue._model.phases import SETTLED
 from runcue._model.work import Work
+from runcue._scheduling.ageing import pending_since
 from runcue._scheduling.core import Core
 
 __all__ = ["Overdue"]
@@ -51,47 +52,52 @@ class Overdue:
     def set_alarms(self) -> None:
         """Set the alarms that follow from the state of the core."""
         core = self._core
-        if core.pending_timeout is not None:
-            self._pending_timeout.set(core.next_timeout())
-        if core.pending_warn_after is not None:
-            self._pending_warning.set(core.next_warning())
-        if core.stall_timeout is not None:
+        if core.timeouts is not None:
+            self._pending_timeout.set(core.timeouts.next())
+        if core.warnings is not None:
+            self._pending_warning.set(core.warnings.next())
+        stall = core.stall
+        if stall.timeout is not None:
             # If something was still moving when it was looked at, it is looked at again one time-out later.
-            self._stall_timeout.set(max(core.next_stall(), self._stall_looked_at + core.stall_timeout))
-        if core.stall_warn_after is not None:
-            self._stall_warning.set(core.next_stall_warning())
+            due = stall.next_timeout(core.progressed_at, core.pending())
+            self._stall_timeout.set(max(due, self._stall_looked_at + stall.timeout))
+        if stall.warn_after is not None:
+            self._stall_warning.set(stall.next_warning(core.progressed_at, core.unsettled))
 
     def _why(self, work: Work, now: float) -> str:
         return _in_words(self._explainer.reason(work, now))
 
     def _fail_pending(self, now: float) -> None:
-        while (work := self._core.pop_timed_out(now)) is not None:
+        line = self._core.timeouts
+        while line is not None and (work := line.pop(now)) is not None:
             text = (
-                f"{work.task} {work.id} was pending for {now - work._submitted_at:.1f} s "
-                f"(pending_timeout={self._core.pending_timeout:g}); {self._why(work, now)}"
+                f"{work.task} {work.id} was pending for {now - pending_since(work):.1f} s "
+                f"(pending_timeout={line.after:g}); {self._why(work, now)}"
             )
             self._dispatcher.settlement.give_up(work, PendingTimeout(text))
 
     def _warn_of_pending(self, now: float) -> None:
         unobserved: list[Work] = []
         listeners = self._dispatcher.callbacks.listeners[Event.PENDING_WARNING]
-        while (work := self._core.pop_unwarned(now)) is not None:
+        line = self._core.warnings
+        while line is not None and (work := line.pop(now)) is not None:
             if listeners:
-                self._dispatcher.callbacks.emit(listeners, now, work, work, now - work._submitted_at)
+                self._dispatcher.callbacks.emit(listeners, now, work, work, now - pending_since(work))
             else:
                 unobserved.append(work)
-        if unobserved:
+        if line is not None and unobserved:
             logger.warning(
                 "%d pending for more than %g s: %s",
                 len(unobserved),
-                self._core.pending_warn_after,
+                line.after,
                 grouped((work, _in_words(why)) for work, why in self._explainer.reasons(unobserved, now)),
             )
 
     def _fail_stalled(self, now: float) -> None:
         core, dispatcher = self._core, self._dispatcher
         self._stall_looked_at = now
-        if core.stall_timeout is None or now < core.next_stall():
+        timeout = core.stall.timeout
+        if timeout is None or now < core.stall.next_timeout(core.progressed_at, core.pending()):
             return
         if dispatcher.active() or dispatcher.gates.being_asked:
             return
@@ -105,7 +111,7 @@ class Overdue:
         reasons = self._explainer.reasons(core.pending_works(), now)
         for work, reason in [(work, _in_words(reason)) for work, reason in reasons]:
             text = (
-                f"{work.task} {work.id} failed by stall_timeout={core.stall_timeout:g}: nothing moved for "
+                f"{work.task} {work.id} failed by stall_timeout={timeout:g}: nothing moved for "
                 f"{seconds:.1f} s and nothing that runs could change that; {reason}"
             )
             if work._phase != SETTLED:
@@ -113,9 +119,9 @@ class Overdue:
 
     def _warn_of_stall(self, now: float) -> None:
         core, dispatcher = self._core, self._dispatcher
-        if now < core.next_stall_warning():
+        if now < core.stall.next_warning(core.progressed_at, core.unsettled):
             return
-        core.stall_warned_at = core.progressed_at
+        core.stall.warned_at = core.progressed_at
         seconds = now - core.progressed_at
         listeners = dispatcher.callbacks.listeners[Event.STALL_WARNING]
         if listeners:

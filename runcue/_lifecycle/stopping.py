@@ -137,7 +137,7 @@ class Stopping:
             return self._out_of_patience or not in_flight
         if dispatcher.active() or dispatcher.gates.being_asked or dispatcher.lines or self._inbox:
             return False
-        if self._core.wakeup_queue and not dispatcher.turns.closed:
+        if self._core.wakeups.queue and not dispatcher.turns.closed:
             return False
         if dispatcher.turns.closed:
             return True

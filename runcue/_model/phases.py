@@ -10,7 +10,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import Final
 
-__all__ = ["OUTCOMES", "STATES", "WorkState"]
+__all__ = ["OUTCOMES", "PHASES", "STATES", "WorkState"]
 
 
 class WorkState(Enum):
@@ -36,10 +36,14 @@ HELD: Final = 4
 """Pending, another work unit makes one of its inputs; not asked before that has settled."""
 JOINED: Final = 5
 """Settles with another work unit that makes the same; never asked, never started."""
-RUNNING: Final = 6
+DELAYED: Final = 6
+"""Pending, an attempt has ended and the next one may not begin before its instant; holds nothing, asked by nobody."""
+RUNNING: Final = 7
 """The handler runs."""
-SETTLED: Final = 7
+SETTLED: Final = 8
 """Completed, failed, skipped or cancelled."""
+PHASES: Final = ("new", "ready", "not_ready", "checking", "held", "joined", "delayed", "running", "settled")
+"""Their names. What comes before RUNNING is pending."""
 
 
 # How a work unit can end; indexes into what is kept per outcome.

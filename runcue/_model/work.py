@@ -11,13 +11,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import IO, Any, Final
+from typing import IO, Any, Final, NamedTuple
 
 from runcue._model.phases import (
     COMPLETED,
     FAILED,
     JOINED,
     NEW,
+    NOT_READY,
     RUNNING,
     SETTLED,
     SKIPPED,
@@ -26,7 +27,7 @@ from runcue._model.phases import (
 )
 from runcue._model.texts import words_of
 
-__all__ = ["DEFAULT_PRIORITY", "Declaration", "PriorityContext", "Task", "Work"]
+__all__ = ["DEFAULT_PRIORITY", "Again", "Declaration", "PriorityContext", "Task", "Work"]
 
 DEFAULT_PRIORITY: Final = 0.5
 
@@ -82,6 +83,18 @@ class Declaration:
         self.stale: tuple[str, Any, Any] | None = None
 
 
+class Again(NamedTuple):
+    """Decision on the end of an attempt: the work unit comes back.
+
+    Attributes:
+        at: When its next attempt may begin at the earliest, monotonic.
+        counts: Whether what has ended was an attempt; if not, the next one has its number.
+    """
+
+    at: float
+    counts: bool = True
+
+
 class Work:
     """One request: run this task with these params.
 
@@ -101,6 +114,7 @@ class Work:
 
     __slots__ = (
         "__weakref__",
+        "_again",
         "_approved_in",
         "_awaited",
         "_context",
@@ -147,6 +161,8 @@ class Work:
     started_at: float | None
     completed_at: float | None
     _phase: int
+    # What was decided when its last attempt ended; None in the first.
+    _again: Again | None
     # The pass over waiting work units in which is_ready was asked last; 0, as NEW is, for none.
     _recheck_pass: int
     # How often it was not ready.
@@ -175,7 +191,8 @@ class Work:
         # One assignment each for what begins alike: this is a tenth of a submission.
         self._phase = self._recheck_pass = self._refusals = NEW
         self.started_at = self.completed_at = None
-        self._not_ready_reason = self._declared = self._awaited = self._waiters = self._runner = None
+        self._again = self._not_ready_reason = self._declared = self._awaited = None
+        self._waiters = self._runner = None
 
     @property
     def state(self) -> WorkState:
@@ -266,6 +283,15 @@ class Work:
             UsageError: Called in the event loop: there it is `await cue.submit(...)`.
         """
         return self._task.submitter(task, params, **options)
+
+    def _stand_in(self) -> Work:
+        """One that looks like it and has no cue: to think about what would become of it."""
+        twin = Work(self.id, self.task, self.params, self.created_at)
+        twin._task = self._task
+        twin.attempt = self.attempt
+        if self._phase == RUNNING:
+            twin._phase = RUNNING
+        return twin
 
     def __repr__(self) -> str:
         state = "skipped" if self.skipped else self.state.value
@@ -358,6 +384,13 @@ class Task:
     def service(self) -> str | None:
         """The first of its services, None when it uses none."""
         return self.services[0] if self.services else None
+
+    def discard_waiting_later(self, work: Work) -> None:
+        """Note that a work unit that waits is about to be settled: it stays in `waiting`, dead, until it surfaces."""
+        self.waiting_tombstones += 1
+        if self.waiting_tombstones > 64 and self.waiting_tombstones * 2 > len(self.waiting):
+            self.waiting = deque(one for one in self.waiting if one._phase == NOT_READY and one is not work)
+            self.waiting_tombstones = 0
 
     def __repr__(self) -> str:
         return f"<Task {self.name}>"

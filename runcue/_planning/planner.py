@@ -141,10 +141,7 @@ class _Planner:
 
     @staticmethod
     def _twin_of(work: Work) -> Work:
-        twin = Work(work.id, work.task, work.params, work.created_at)
-        twin._task = work._task
-        twin.attempt = work.attempt
-        twin._phase = RUNNING if work._phase == RUNNING else 0
+        twin = work._stand_in()
         declared = work._declared
         if declared is not None:
             twin._declared = own = Declaration(declared.inputs, declared.outputs, declared.fresh)

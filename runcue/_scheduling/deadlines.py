@@ -8,30 +8,33 @@ Must not know: what is due, or the clock.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from heapq import heapify, heappop, heappush
 from math import inf
+from typing import Generic, TypeVar
 
 __all__ = ["Deadlines"]
 
+Key = TypeVar("Key", bound=Hashable)
 
-class Deadlines:
+
+class Deadlines(Generic[Key]):
     """A heap of (instant, number, key) with at most one living entry per key."""
 
     __slots__ = ("_heap", "_living", "_number")
 
     def __init__(self) -> None:
-        self._heap: list[tuple[float, int, Hashable]] = []
-        self._living: dict[Hashable, tuple[float, int, Hashable]] = {}
+        self._heap: list[tuple[float, int, Key]] = []
+        self._living: dict[Key, tuple[float, int, Key]] = {}
         self._number = 0
 
     def __len__(self) -> int:
         return len(self._living)
 
-    def __contains__(self, key: Hashable) -> bool:
+    def __contains__(self, key: Key) -> bool:
         return key in self._living
 
-    def set(self, key: Hashable, when: float) -> None:
+    def set(self, key: Key, when: float) -> None:
         """Let a key fall due at an instant, instead of any earlier setting. At inf it is cleared."""
         if when == inf:
             self.clear(key)
@@ -45,12 +48,12 @@ class Deadlines:
         heappush(self._heap, entry)
         self._tidy()
 
-    def clear(self, key: Hashable) -> None:
+    def clear(self, key: Key) -> None:
         """Forget a key. Harmless if it is not set."""
         if self._living.pop(key, None) is not None:
             self._tidy()
 
-    def when(self, key: Hashable) -> float:
+    def when(self, key: Key) -> float:
         """When a key falls due, inf if it is not set."""
         entry = self._living.get(key)
         return inf if entry is None else entry[0]
@@ -62,13 +65,23 @@ class Deadlines:
             heappop(heap)
         return heap[0][0] if heap else inf
 
-    def pop_due(self, now: float) -> Hashable | None:
+    def first(self) -> Key | None:
+        """The key of that instant, left where it is; None if there is none."""
+        return self._heap[0][2] if self.next() != inf else None
+
+    def pop_due(self, now: float) -> Key | None:
         """Take out one key whose instant has come, None if there is none."""
         if self.next() > now:
             return None
         key = heappop(self._heap)[2]
         del self._living[key]
         return key
+
+    def keep(self, wanted: Callable[[Key], bool]) -> None:
+        """Forget all other keys."""
+        self._living = {key: entry for key, entry in self._living.items() if wanted(key)}
+        self._heap = list(self._living.values())
+        heapify(self._heap)
 
     def _tidy(self) -> None:
         if len(self._heap) > 64 and len(self._heap) > 2 * len(self._living):

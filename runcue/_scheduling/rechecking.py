@@ -160,7 +160,7 @@ class Rechecker:
         Returns:
             Whether all was looked at.
         """
-        settled = self._core.settled_causes
+        settled = self._core.wakeups.settled_causes
         while settled:
             cause = settled.popleft()
             learned_dependents = cause.learned_dependents
@@ -175,7 +175,7 @@ class Rechecker:
                 if not waiting or (wakeup_missed and waiting > _HANDFUL):
                     continue
                 if not self._ask(task, waiting, waiting if waiting <= _HANDFUL else 1, until):
-                    self._core.wakeup_missed(cause, task)
+                    self._core.wakeups.missed(cause, task)
                     wakeup_missed = True
                 elif task.waiting and self._now() > until:
                     settled.appendleft(cause)  # it made more of them ready than there was time to ask
@@ -276,7 +276,7 @@ class Rechecker:
     def _begin(self, *, full: bool) -> RecheckPass:
         core, now = self._core, self._now()
         tasks = [task for task in core.all_tasks if task.waiting]
-        first = core.last_hit
+        first = core.wakeups.last_hit
         if first in tasks:
             tasks.remove(first)
             tasks.insert(0, first)

@@ -22,6 +22,7 @@ from runcue._model.phases import (
     CANCELLED,
     CHECKING,
     COMPLETED,
+    DELAYED,
     FAILED,
     NEW,
     NOT_READY,
@@ -32,15 +33,18 @@ from runcue._model.phases import (
     SKIPPED,
 )
 from runcue._model.rate import parse_rate
-from runcue._model.work import Task, Work
+from runcue._model.work import Again, Task, Work
 from runcue._scheduling.core import Core
 from runcue._scheduling.priority_queue import PriorityQueue
 from runcue._scheduling.run_queue import RunQueue
+from runcue._scheduling.selection import select
+from runcue._scheduling.transitions import TRANSITIONS
 from runcue.testing import FakeExecutor
 from tests.property.worlds import Tally
 
 KEEP = 5
 TIMEOUT = 10.0
+WARN_AFTER = 5.0
 USES = ((), ("a",), ("b",), ("a", "b"))
 picks = st.integers(0, 10_000)
 keys = st.floats(-60, 60).map(lambda value: round(value, 1))
@@ -57,7 +61,10 @@ class CoreMachine(RuleBasedStateMachine):
         self.hand: list[Work] = []  # taken out of a queue, not put anywhere yet
         self.reserved: list[Work] = []
         self.settled = 0
+        self.instants: dict[Work, float] = {}  # of the next attempts of those that were put back
+        self.attempts: Counter[Work] = Counter()
         self.outcomes: Counter[int] = Counter()
+        self.warned: set[tuple[Work, float]] = set()
 
     @initialize(
         slots=st.tuples(st.integers(1, 3), st.integers(1, 3) | st.just(UNBOUNDED)),
@@ -67,7 +74,7 @@ class CoreMachine(RuleBasedStateMachine):
     )
     def describe(self, slots: tuple[int, int], rate: str | None, ordered: bool, max_threads: int) -> None:
         core = self.core = Core(
-            keep=KEEP, max_threads=max_threads, pending_timeout=TIMEOUT, pending_warn_after=5.0
+            keep=KEEP, max_threads=max_threads, pending_timeout=TIMEOUT, pending_warn_after=WARN_AFTER
         )
         self.executor = FakeExecutor()
         core.ordered = ordered
@@ -88,6 +95,10 @@ class CoreMachine(RuleBasedStateMachine):
 
     def of(self, *phases: int) -> list[Work]:
         return [work for work in self.works if work._phase in phases and work not in self.hand]
+
+    def since(self, work: Work) -> float:
+        """By its own account: an age begins to count with the submission and with the instant of each next attempt."""
+        return max(work._submitted_at, self.instants.get(work, 0.0))
 
     def settle(self, work: Work, outcome: int) -> None:
         self.core.settle(work, outcome, None, self.now, self.now)
@@ -134,7 +145,7 @@ class CoreMachine(RuleBasedStateMachine):
             if older is first:
                 break
             first = older
-        taken = core.select(run_queue, self.now)
+        taken = select(run_queue, self.now, core.ordered)
         assert taken is first, f"took {taken}, first is {first}"
         if taken is not None:
             self.hand.append(taken)
@@ -230,15 +241,35 @@ class CoreMachine(RuleBasedStateMachine):
             service.release()
         self.settle(work, outcome)
 
+    @precondition(lambda self: self.of(RUNNING))
+    @rule(number=picks, delay=st.sampled_from((0.0, 0.1, 0.5, 3.0, 20.0)), counts=st.booleans())
+    def again(self, number: int, delay: float, counts: bool) -> None:
+        work = self.pick(self.of(RUNNING), number)
+        if work in self.reserved:
+            return
+        for service in work._task.run_queue.services:
+            service.release()
+        self.core.put_back(work, Again(self.now + delay, counts=counts), self.now)
+        self.instants[work] = self.now + delay
+        self.attempts[work] += counts
+
+    @rule()
+    def instants_come(self) -> None:
+        due = [work for work in self.of(DELAYED) if self.instants[work] <= self.now]
+        keys = {work: (work._order_key, work._seq) for work in due}
+        self.core.take_back(self.now)
+        assert {work for work in due if work._phase == NEW} == set(due)
+        assert keys == {work: (work._order_key, work._seq) for work in due}, "each has the place that it had"
+
     @precondition(lambda self: self.hand)
     @rule(number=picks)
     def up_to_date(self, number: int) -> None:
         self.settle(self.hand.pop(number % len(self.hand)), SKIPPED)
 
-    @precondition(lambda self: self.of(NEW, READY, NOT_READY))
+    @precondition(lambda self: self.of(NEW, READY, NOT_READY, DELAYED))
     @rule(number=picks, outcome=st.sampled_from((CANCELLED, FAILED, SKIPPED)))
     def withdraw(self, number: int, outcome: int) -> None:
-        work = self.pick(self.of(NEW, READY, NOT_READY), number)
+        work = self.pick(self.of(NEW, READY, NOT_READY, DELAYED), number)
         self.core.withdraw(work)
         self.settle(work, outcome)
 
@@ -254,19 +285,34 @@ class CoreMachine(RuleBasedStateMachine):
     def time_out(self) -> None:
         if self.hand or self.of(CHECKING):
             return
-        due = [work for work in self.of(NEW, READY, NOT_READY) if work._submitted_at + TIMEOUT <= self.now]
+        pending = self.of(NEW, READY, NOT_READY, DELAYED)
+        due = {work for work in pending if self.since(work) + TIMEOUT <= self.now}
+        line = self.core.timeouts
+        assert line is not None
         found = []
-        while (work := self.core.pop_timed_out(self.now)) is not None:
+        while (work := line.pop(self.now)) is not None:
             found.append(work)
             self.core.withdraw(work)
             self.settle(work, FAILED)
-        assert found == due
+        assert found == sorted(found, key=self.since), "the oldest first"
+        assert (set(found), len(found)) == (due, len(due))
+
+    @rule()
+    def warn(self) -> None:
+        line = self.core.warnings
+        assert line is not None
+        while (work := line.pop(self.now)) is not None:
+            # Each once, and once more after each time that it was put back.
+            told = (work, self.since(work))
+            assert self.since(work) + WARN_AFTER <= self.now
+            assert told not in self.warned
+            self.warned.add(told)
 
     @precondition(lambda self: self.of(RUNNING, SETTLED))
     @rule(number=picks, phase=st.integers(NEW, SETTLED))
     def forbidden(self, number: int, phase: int) -> None:
         work = self.pick(self.of(RUNNING, SETTLED), number)
-        if (work._phase, phase) == (RUNNING, SETTLED):
+        if phase in TRANSITIONS[work._phase]:
             return
         before = (work._phase, list(self.core.count))
         with pytest.raises(InvalidTransition):
@@ -282,7 +328,7 @@ class CoreMachine(RuleBasedStateMachine):
         core = self.core
         phases = Counter(work._phase for work in self.works)
         assert core.count == [phases[phase] for phase in range(SETTLED + 1)]
-        assert core.pending() == sum(phases[phase] for phase in (NEW, READY, NOT_READY, CHECKING))
+        assert core.pending() == sum(phases[phase] for phase in (NEW, READY, NOT_READY, CHECKING, DELAYED))
         assert core.unsettled == core.pending() + phases[RUNNING]
         assert core.settlements == phases[SETTLED] == self.settled
         assert core.totals == [self.outcomes[outcome] for outcome in range(len(OUTCOMES))]
@@ -338,9 +384,20 @@ class CoreMachine(RuleBasedStateMachine):
     def the_oldest_pending_work_times_out_next(self) -> None:
         if not self.works or self.hand:
             return
-        since = [work._submitted_at for work in self.works if work._phase < RUNNING]
+        since = [self.since(work) for work in self.works if work._phase < RUNNING]
         # One that was popped as overdue is settled at once, so all that are pending are in line.
-        assert self.core.next_timeout() == min(since, default=inf) + TIMEOUT
+        line = self.core.timeouts
+        assert line is not None
+        assert line.next() == min(since, default=inf) + TIMEOUT
+
+    @invariant()
+    def the_first_instant_is_known_and_those_who_wait_for_theirs_are_at_their_next_attempt(self) -> None:
+        if not self.works:
+            return
+        delayed = self.of(DELAYED)
+        assert self.core.next_delayed() == min((self.instants[work] for work in delayed), default=inf)
+        assert len(self.core.delayed) == len(delayed)
+        assert all(work.attempt == 1 + self.attempts[work] for work in self.works)
 
     def teardown(self) -> None:
         if not self.works:

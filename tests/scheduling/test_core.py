@@ -25,6 +25,7 @@ from runcue._model.rate import parse_rate
 from runcue._model.work import Task, Work
 from runcue._registration.registry import Registry
 from runcue._scheduling.core import Core
+from runcue._scheduling.selection import select
 
 NAMES = {
     NEW: "new",
@@ -83,6 +84,12 @@ class World:
         if outcome in {COMPLETED, FAILED} and work._phase != RUNNING:
             self.core.move(work, RUNNING)
         self.core.settle(work, outcome, value, now, now)
+
+    def next_stall(self) -> float:
+        return self.core.stall.next_timeout(self.core.progressed_at, self.core.pending())
+
+    def next_stall_warning(self) -> float:
+        return self.core.stall.next_warning(self.core.progressed_at, self.core.unsettled)
 
     def wait(self, work: Work) -> None:
         if work in work._task.run_queue.new:
@@ -178,7 +185,7 @@ def test_a_start_takes_slot_and_token_of_each_service_in_one_step() -> None:
     ):
         world.core.services[service.name] = service
     work = world.add(world.task("task", "one", "two", "three"))
-    assert world.core.select(work._task.run_queue, 0.0) is work
+    assert select(work._task.run_queue, 0.0, world.core.ordered) is work
     assert [service.active for service in world.core.services.values()] == [0, 0, 0], (
         "nothing is taken before"
     )
@@ -198,7 +205,7 @@ def test_works_that_wait_hold_no_place_in_the_line_of_their_service() -> None:
     first, second = world.add(task), world.add(task)
     world.wait(first)
     assert task.run_queue.backlog() == 1
-    assert world.core.select(task.run_queue, 0.0) is second
+    assert select(task.run_queue, 0.0, world.core.ordered) is second
     assert list(task.waiting) == [first]
 
 
@@ -219,21 +226,21 @@ def test_each_settlement_and_each_start_is_progress() -> None:
     task = world.task()
     first = world.add(task, now=100.0)
     world.add(task, now=103.0)
-    assert world.core.next_stall() == 110.0, "submitting more is no progress"
+    assert world.next_stall() == 110.0, "submitting more is no progress"
     world.core.start(first, 104.0, 0.0)
-    assert (world.core.next_stall(), world.core.next_stall_warning()) == (114.0, 109.0)
+    assert (world.next_stall(), world.next_stall_warning()) == (114.0, 109.0)
     world.settle(first, now=106.0)
-    assert (world.core.next_stall(), world.core.next_stall_warning()) == (116.0, 111.0)
+    assert (world.next_stall(), world.next_stall_warning()) == (116.0, 111.0)
 
 
 def test_a_cue_that_had_nothing_to_do_was_not_stalled() -> None:
     world = World(stall_timeout=10.0)
     task = world.task()
-    assert world.core.next_stall() == inf
+    assert world.next_stall() == inf
     world.settle(world.add(task, now=1.0), now=2.0)
-    assert world.core.next_stall() == inf
+    assert world.next_stall() == inf
     world.add(task, now=1000.0)
-    assert world.core.next_stall() == 1010.0
+    assert world.next_stall() == 1010.0
 
 
 @pytest.mark.rule(20)
@@ -244,14 +251,14 @@ def test_the_oldest_pending_work_is_due_first_and_what_has_started_never() -> No
     world.core.move(started, RUNNING)
     world.settle(skipped, SKIPPED)
     world.wait(waiting)
-    assert (world.core.next_timeout(), world.core.next_warning()) == (12.0, 6.0)
-    assert world.core.pop_unwarned(5.9) is None
-    assert world.core.pop_unwarned(6.0) is waiting
-    assert world.core.pop_unwarned(10.9) is None, "each is warned about once"
-    assert world.core.next_warning() == 11.0
-    assert world.core.pop_timed_out(20.0) is waiting
+    assert (world.core.timeouts.next(), world.core.warnings.next()) == (12.0, 6.0)
+    assert world.core.warnings.pop(5.9) is None
+    assert world.core.warnings.pop(6.0) is waiting
+    assert world.core.warnings.pop(10.9) is None, "each is warned about once"
+    assert world.core.warnings.next() == 11.0
+    assert world.core.timeouts.pop(20.0) is waiting
     world.core.settle(waiting, FAILED, None, 0.0, 0.0)
-    assert world.core.pop_timed_out(20.0) is late
+    assert world.core.timeouts.pop(20.0) is late
 
 
 def test_ages_are_not_kept_of_works_that_have_long_settled() -> None:
@@ -261,7 +268,7 @@ def test_ages_are_not_kept_of_works_that_have_long_settled() -> None:
     for number in range(5000):
         world.settle(world.add(task, now=float(number)))
         task.run_queue.new.clear()
-    assert len(world.core._by_age) <= 64 + 2 * 2
+    assert len(world.core.timeouts) <= 64 + 2 * 2
 
 
 # --- Who wakes whom -------------------------------------------------------------------------------------------------
@@ -275,14 +282,14 @@ def test_who_makes_a_waiting_work_ready_is_remembered_per_pair_of_tasks() -> Non
     world.wait(waiting)
     world.settle(world.add(stranger))
     world.settle(world.add(producer))
-    assert not world.core.settled_causes, "nothing was learned yet"
+    assert not world.core.wakeups.settled_causes, "nothing was learned yet"
 
     world.core.enqueue(waiting, waiting._order_key, 0.0)
 
     assert set(producer.learned_dependents) == {reader}
     assert not stranger.learned_dependents
     world.settle(world.add(producer))
-    assert list(world.core.settled_causes) == [producer]
+    assert list(world.core.wakeups.settled_causes) == [producer]
 
 
 @pytest.mark.rule(4)
@@ -310,15 +317,15 @@ def test_work_that_was_ready_when_first_asked_teaches_nothing() -> None:
 def test_experience_that_proves_wrong_again_and_again_is_forgotten_and_one_success_restores_it() -> None:
     world = World()
     producer, reader = world.task("maker"), world.task("reader")
-    world.core.last_settled = producer
-    world.core.learn_wakeup(reader)
+    world.core.wakeups.last_settled = producer
+    world.core.wakeups.learn(reader)
     misses = 0
     while reader in producer.learned_dependents:
-        world.core.wakeup_missed(producer, reader)
+        world.core.wakeups.missed(producer, reader)
         misses += 1
         if misses == 200:
-            world.core.learn_wakeup(reader)
+            world.core.wakeups.learn(reader)
         assert misses < 1000
     assert misses > 400, "200 misses, then a success, then as many as it takes from anew"
-    world.core.learn_wakeup(reader)
+    world.core.wakeups.learn(reader)
     assert producer.learned_dependents == {reader: 0}

@@ -73,9 +73,9 @@ class World:
         work = self.add(reader)
         self.core.wait(work, 0.0)
         reader.waiting.remove(work)
-        self.core.last_settled = producer
+        self.core.wakeups.last_settled = producer
         self.core.settle(work, SKIPPED, None, 0.0, 0.0)
-        self.core.settled_causes.clear()
+        self.core.wakeups.settled_causes.clear()
 
     def look(self, *, until: float = inf, idle: bool = False) -> list[Work]:
         """Returns the works asked by one turn of both kinds of looks."""

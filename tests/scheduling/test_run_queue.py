@@ -13,6 +13,7 @@ from runcue._model.work import Task, Work
 from runcue._registration.registry import Registry
 from runcue._scheduling.core import Core
 from runcue._scheduling.priority_queue import PriorityQueue
+from runcue._scheduling.selection import select
 from runcue.testing import FakeExecutor
 
 
@@ -215,7 +216,7 @@ def test_fresh_and_asked_works_are_taken_in_one_order() -> None:
     task = world.task("task", "api")
     first, second = world.add_ready(task), world.add(task)
     third = world.add_ready(task)
-    taken = [world.core.select(task.run_queue, 0.0) for _ in range(4)]
+    taken = [select(task.run_queue, 0.0, world.core.ordered) for _ in range(4)]
     # What was asked comes first: its asking was paid for.
     assert sorted(map(str, taken)) == sorted(map(str, [first, second, third, None]))
     assert taken.index(first) < taken.index(third)
@@ -233,7 +234,7 @@ def test_works_of_different_tasks_and_routes_with_one_service_are_taken_in_submi
     luck = random.Random(1)
     works = [world.add(luck.choice(tasks)) for _ in range(60)]
     taken = []
-    while (work := world.core.select(tasks[1].run_queue, 0.0)) is not None:
+    while (work := select(tasks[1].run_queue, 0.0, world.core.ordered)) is not None:
         taken.append(work)
     assert taken == works
 
@@ -245,8 +246,8 @@ def test_a_work_whose_other_service_is_full_is_passed_over() -> None:
     world.core.services["two"].acquire_slot()
     world.add(both)
     passed = world.add(single)
-    assert world.core.select(single.run_queue, 0.0) is passed
-    assert world.core.select(single.run_queue, 0.0) is None
+    assert select(single.run_queue, 0.0, world.core.ordered) is passed
+    assert select(single.run_queue, 0.0, world.core.ordered) is None
 
 
 @pytest.mark.rule(2)
@@ -256,8 +257,8 @@ def test_nothing_is_taken_where_no_limit_allows_a_start() -> None:
     first, second = world.add(one), world.add(other)
     world.core.services["api"].acquire_slot()
     world.core.services["slow"].acquire(0.0)
-    assert world.core.select(one.run_queue, 0.0) is None
-    assert world.core.select(other.run_queue, 0.0) is None
+    assert select(one.run_queue, 0.0, world.core.ordered) is None
+    assert select(other.run_queue, 0.0, world.core.ordered) is None
     assert (first._phase, second._phase) == (NEW, NEW)
     assert one.run_queue.backlog() == other.run_queue.backlog() == 1
 
@@ -274,7 +275,7 @@ def test_the_backlog_counts_exactly_what_is_left_after_any_number_of_cancellatio
         world.cancel(work)
     assert task.run_queue.backlog() == 200 - gone
     taken = []
-    while (work := world.core.select(task.run_queue, 0.0)) is not None:
+    while (work := select(task.run_queue, 0.0, world.core.ordered)) is not None:
         taken.append(work)
     assert taken == works[gone:]
     assert task.run_queue.backlog() == 0

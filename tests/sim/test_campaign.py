@@ -24,6 +24,7 @@ from runcue._model.phases import READY
 from runcue._scheduling.core import Core
 from runcue._scheduling.rechecking import Rechecker
 from runcue._scheduling.run_queue import RunQueue
+from runcue._scheduling.wakeups import Wakeups
 from runcue.testing import VirtualTimeLoop
 from runcue_sim._chaos.campaign import Report, check
 from runcue_sim._chaos.faults import KINDS
@@ -125,12 +126,12 @@ def every_seventh_wake_up_is_forgotten(patch: pytest.MonkeyPatch) -> None:
 
 
 def settlement_wakes_nobody(patch: pytest.MonkeyPatch) -> None:
-    touch, count = Core.touch, itertools.count(1)
+    touch, count = Wakeups.touch, itertools.count(1)
 
-    def deaf(self: Core, key: Any, *, settled: bool = False) -> bool:
+    def deaf(self: Wakeups, key: Any, *, settled: bool = False) -> bool:
         return False if settled and next(count) % 3 == 0 else touch(self, key, settled=settled)
 
-    patch.setattr(Core, "touch", deaf)
+    patch.setattr(Wakeups, "touch", deaf)
 
 
 def listener_hears_twice(patch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,78 @@
+"""One run for all who want the same: who follows whom, and who takes over from one that is cancelled.
+
+Lives here: what joining, parting and succession do to what work units declare of each other. A follower is never asked
+and never started; it settles with its leader. Of a leader that is withdrawn the first follower is the successor: it
+takes over the other followers, the artifacts it is known to make, the attempts it has behind it and, if there is one,
+the handler that runs.
+
+Must not know: phases and queues (the core moves), when somebody joins.
+"""
+
+from __future__ import annotations
+
+from runcue._model.work import Work
+from runcue._scheduling.dependencies import Dependencies
+
+__all__ = ["follow", "part", "succeed", "take_over_handler"]
+
+
+def follow(work: Work, leader: Work) -> None:
+    """Let a new work unit want what another is about to make; both have a declaration."""
+    own, theirs = work._declared, leader._declared
+    assert own is not None
+    assert theirs is not None
+    own.leader = leader
+    if theirs.followers is None:
+        theirs.followers = {}
+    theirs.followers[work] = None
+    theirs.forced |= own.forced
+    work._again = leader._again
+
+
+def part(work: Work) -> None:
+    """Let a follower want it no longer."""
+    leader = work._declared.leader if work._declared is not None else None
+    if leader is not None and leader._declared is not None and leader._declared.followers:
+        leader._declared.followers.pop(work, None)
+
+
+def succeed(leader: Work, dependencies: Dependencies) -> Work | None:
+    """Make the first follower of a work unit that is about to be withdrawn the leader of the others.
+
+    Args:
+        leader: Pending or running.
+        dependencies: Where it is known as the producer of what it makes.
+
+    Returns:
+        The successor, None if nobody has joined.
+    """
+    left = leader._declared
+    if left is None or not left.followers:
+        return None
+    followers, left.followers = left.followers, None
+    successor = next(iter(followers))
+    del followers[successor]
+    own = successor._declared
+    assert own is not None
+    own.leader = None
+    own.forced = left.forced
+    own.followers = followers
+    for follower in followers:
+        if follower._declared is not None:
+            follower._declared.leader = successor
+    dependencies.enter(successor, own)
+    successor.attempt = leader.attempt
+    successor._again = leader._again
+    return successor
+
+
+def take_over_handler(leader: Work, successor: Work) -> None:
+    """Let a handler that runs belong to the successor of the work unit it was started for."""
+    own, left = successor._declared, leader._declared
+    assert own is not None
+    assert left is not None
+    own.before, own.was, own.stale = left.before, left.was, left.stale
+    left.successor = successor
+    successor.started_at = leader.started_at
+    successor._entered_at = leader._entered_at
+    successor._runner = leader._runner

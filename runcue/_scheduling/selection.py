@@ -1,0 +1,100 @@
+"""Which work unit starts next: the first by order of those whose limits allow a start.
+
+Lives here: the choice out of a run queue and its contenders, the run queues that share a service with it, and what
+keeps a work unit that needs several services from starving.
+
+Must not know: gates, how a start is carried out, where the clock comes from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from runcue._model.phases import NEW
+from runcue._model.work import Work
+from runcue._scheduling.run_queue import RunQueue
+
+__all__ = ["STARVED_AFTER", "contend", "select"]
+
+STARVED_AFTER: Final = 60.0
+"""Seconds that work units further back may pass one that needs several services and never finds them free at once."""
+
+
+def contend(run_queue: RunQueue, others: Iterable[RunQueue]) -> None:
+    """Make a new run queue and those that share a service with it contenders of each other."""
+    for other in others:
+        if other is not run_queue and not set(run_queue.services).isdisjoint(other.services):
+            run_queue.contenders.append(other)
+            other.contenders.append(run_queue)
+
+
+def select(run_queue: RunQueue, now: float, ordered: bool) -> Work | None:
+    """The next work unit to ask and start, out of this run queue and its contenders; it has left its queue.
+
+    Args:
+        run_queue: The one that has room, or may have.
+        now: Monotonic.
+        ordered: Whether there is an order by priority, which only those have that were asked.
+
+    Returns:
+        A work unit that is NEW or READY and whose limits allow a start at this instant; None if there is none.
+    """
+    if not run_queue.contenders:
+        sole_slots = run_queue.sole_slots
+        if (
+            sole_slots.active >= sole_slots.concurrent
+            if sole_slots is not None
+            else not run_queue.has_room(now)
+        ):
+            return None
+        ready = run_queue.ready
+        if ready._line or ready._heap or ordered:
+            return run_queue.pop(ordered)
+        new = run_queue.new
+        while new:
+            work = new.popleft()
+            if work._phase == NEW:
+                return work
+            run_queue.new_tombstones -= 1
+        return None
+    best = _first_among(run_queue, now, ordered)
+    while best is not None:
+        # A contender has contenders of its own, which may have older claims on what it would take.
+        older = _first_among(best, now, ordered)
+        if older is None:  # it keeps its slots for a starved one; that need not hold this run queue up
+            best = run_queue if best is not run_queue and run_queue.has_room(now) else None
+            break
+        if older is best:
+            break
+        best = older
+    return None if best is None else best.pop(ordered)
+
+
+def _first_among(run_queue: RunQueue, now: float, ordered: bool) -> RunQueue | None:
+    """Which of a run queue and its contenders has the first work unit that may start."""
+    best: RunQueue | None = None
+    first: Work | None = None
+    starved: RunQueue | None = None
+    oldest: Work | None = None
+    for one in (run_queue, *run_queue.contenders):
+        head = one.peek(ordered)
+        if head is None:
+            continue
+        if one.has_room(now):
+            if first is None or (head._order_key, head._seq) < (first._order_key, first._seq):
+                best, first = one, head
+        elif one.lacks_slots_only(head, now) and (oldest is None or head._order_key < oldest._order_key):
+            starved, oldest = one, head
+    if best is None or first is None:
+        return None
+    if (
+        starved is not None
+        and oldest is not None
+        and now - oldest._submitted_at > STARVED_AFTER
+        and (oldest._order_key, oldest._seq) < (first._order_key, first._seq)
+        and not set(starved.services).isdisjoint(best.services)
+    ):
+        best.held_for = starved  # its slots are left free until it has all it needs
+        return None
+    return best

@@ -1,0 +1,97 @@
+"""Which waiting work units are to be asked soon, because something happened that may change the answer.
+
+Lives here: the queue of those that wait for an artifact which has changed, and what was learned of the others: after
+whose settlements the waiting work units of a task became ready.
+
+Must not know: when there is time to ask (that is `rechecking`), what the answer is.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Hashable
+from typing import Final
+
+from runcue._model.phases import HELD, NOT_READY
+from runcue._model.work import Task, Work
+from runcue._scheduling.dependencies import Dependencies
+
+__all__ = ["Wakeups"]
+
+_FORGET_AFTER: Final = 256
+"""A learned wake-up that was fruitless this often in a row is forgotten; it will be learned again if it is true."""
+
+
+class Wakeups:
+    """The causes to ask again of one cue.
+
+    Args:
+        dependencies: Who waits for which artifact.
+    """
+
+    def __init__(self, dependencies: Dependencies) -> None:
+        self._dependencies = dependencies
+        # Work units to be asked soon, because something happened to an artifact they wait for.
+        self.queue: deque[Work] = deque()
+        # Tasks with a settlement that others, by experience, are waiting for; once per settlement.
+        self.settled_causes: deque[Task] = deque()
+        # The task that settled last: what becomes ready now is put down to it.
+        self.last_settled: Task | None = None
+        # The task of which a waiting work unit was last found ready: where one is, there are more.
+        self.last_hit: Task | None = None
+
+    def touch(self, key: Hashable, *, settled: bool = False) -> bool:
+        """Something happened to an artifact: those that wait for it are to be asked.
+
+        Args:
+            key: Its key.
+            settled: Its producer has settled; before that, those that are held for it are not asked.
+
+        Returns:
+            Whether there are any.
+        """
+        there = self._dependencies.subscribers.get(key)
+        if there is None:
+            return False
+        found = False
+        for work in there if isinstance(there, dict) else (there,):
+            phase = work._phase
+            if phase == NOT_READY or (settled and phase == HELD):
+                found = True
+                self.add(work)
+        return found
+
+    def add(self, work: Work) -> None:
+        """Have a work unit that waits asked soon."""
+        if not work._wakeup_queued:
+            work._wakeup_queued = True
+            self.queue.append(work)
+
+    @staticmethod
+    def keep(work: Work) -> None:
+        """Somebody keeps a work unit that was taken out, and will ask it: meanwhile it need not be added again."""
+        work._wakeup_queued = True
+
+    def next(self) -> Work | None:
+        """Take out the next work unit that is to be asked."""
+        queue = self.queue
+        while queue:
+            work = queue.popleft()
+            work._wakeup_queued = False
+            if work._awaited is not None:  # else it waits no longer, or for nothing in particular by now
+                return work
+        return None
+
+    def learn(self, task: Task) -> None:
+        """A waiting work unit of this task became ready: remember after whose settlement."""
+        self.last_hit = task
+        if self.last_settled is not None:
+            self.last_settled.learned_dependents[task] = 0
+
+    def missed(self, cause: Task, task: Task) -> None:
+        """A look at the waiting work units of a task, because another one's work settled, found nothing."""
+        fruitless = cause.learned_dependents.get(task, 0) + 1
+        if fruitless > _FORGET_AFTER:
+            cause.learned_dependents.pop(task, None)
+        else:
+            cause.learned_dependents[task] = fruitless
