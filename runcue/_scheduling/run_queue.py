@@ -159,12 +159,14 @@ class RunQueue:
     def take_back(self, work: Work) -> None:
         """Put a NEW work unit back to the place among the new ones that it has by its key and number.
 
-        Nearly always that is the first: it was started before any of them. A deque moves at most half of the others
-        aside, in one block; for one place among 100,000 that takes 0 µs.
+        Nearly always that is the first: it was started before any of them. Others that come back are the exception; a
+        place in the middle of 100,000 takes 25 µs, in which a deque moves half of them aside.
         """
-        new = self.new
-        place = bisect_left(new, (work._order_key, work._seq), key=_place)
-        new.insert(place, work)
+        new, place = self.new, _place(work)
+        if not new or place < _place(new[0]):
+            new.appendleft(work)
+        else:
+            new.insert(bisect_left(new, place, key=_place), work)
 
     def note_unasked(self, work: Work) -> None:
         """Remember that a work unit was put into `ready` without having been asked again."""
