@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 from runcue._api.cue import Cue
 from runcue._api.handle import WorkHandle
 from runcue._api.run import run
-from runcue._artifacts.artifact import Artifact, File, Flag, exists
+from runcue._artifacts.artifact import Artifact
+from runcue._artifacts.file import File, exists
+from runcue._artifacts.flag import Flag
 from runcue._explain.why import Missing, Why, WhyStale
 from runcue._freshness.newer import newer
 from runcue._handlers.outputs import atomic_write

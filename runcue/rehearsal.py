@@ -14,7 +14,9 @@ from collections.abc import Callable, Hashable, Mapping
 from typing import Any, Final
 
 from runcue._api.cue import Cue
-from runcue._artifacts.artifact import OVERLAY, READS, Artifact, changed, key_of
+from runcue._artifacts.artifact import Artifact, key_of
+from runcue._artifacts.changes import changed
+from runcue._artifacts.reads import OVERLAY, READS
 from runcue._freshness.newer import Verdict
 from runcue._model.checks import positive_int, seconds_or_none
 from runcue._model.errors import ConfigurationError, UnknownService, UsageError

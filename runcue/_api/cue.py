@@ -22,7 +22,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 
 from runcue._api.handle import WorkHandle
-from runcue._artifacts.artifact import READS, Artifact, File, key_of
+from runcue._artifacts.artifact import Artifact, key_of
+from runcue._artifacts.file import File
+from runcue._artifacts.reads import READS
 from runcue._callbacks.callbacks import Callbacks
 from runcue._callbacks.verdicts import STAYS_PENDING, AwaitableAnswer, GateVerdict
 from runcue._dispatch.dispatcher import Dispatcher

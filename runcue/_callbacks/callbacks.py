@@ -18,7 +18,9 @@ from math import isnan
 from os import stat
 from typing import Any, Final
 
-from runcue._artifacts.artifact import Artifact, File, Flag, plainly
+from runcue._artifacts.artifact import Artifact, plainly
+from runcue._artifacts.file import File
+from runcue._artifacts.flag import Flag
 from runcue._callbacks.failures import BLOCKS_AFTER, Failures, without_frames
 from runcue._callbacks.verdicts import NOT_READY, RUN, SKIP, AwaitableAnswer, GateVerdict, Question, discard
 from runcue._model.checks import check_callback

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Hashable
 from contextvars import Context
 
-from runcue._artifacts.artifact import hear_changes, unhear_changes
+from runcue._artifacts.changes import hear_changes, unhear_changes
 from runcue._dispatch.gates import Gates
 from runcue._dispatch.turns import Turns
 from runcue._scheduling.core import Core

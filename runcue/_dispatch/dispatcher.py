@@ -18,7 +18,7 @@ import contextvars
 from collections.abc import Hashable
 from typing import Protocol
 
-from runcue._artifacts.artifact import READS
+from runcue._artifacts.reads import READS
 from runcue._callbacks.callbacks import Callbacks
 from runcue._dispatch.change_inbox import ChangeInbox
 from runcue._dispatch.clock import clock_of

@@ -15,7 +15,7 @@ from contextvars import Context
 from math import inf
 from typing import Any, Final, Protocol
 
-from runcue._artifacts.artifact import READS
+from runcue._artifacts.reads import READS
 from runcue._callbacks.callbacks import Callbacks
 from runcue._callbacks.failures import BLOCKS_AFTER
 from runcue._callbacks.verdicts import RUN, STAYS_PENDING, AwaitableAnswer, GateVerdict

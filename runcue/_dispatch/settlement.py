@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from runcue._artifacts.artifact import changed, others_hear
+from runcue._artifacts.changes import changed, others_hear
 from runcue._callbacks.callbacks import Callbacks
 from runcue._callbacks.failures import without_frames
 from runcue._dispatch.in_flight import InFlight

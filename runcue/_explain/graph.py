@@ -13,7 +13,9 @@ from collections.abc import Hashable, Iterable, Mapping
 from contextvars import copy_context
 from typing import Any, Final
 
-from runcue._artifacts.artifact import READS, File, Flag, Rehearsal
+from runcue._artifacts.file import File
+from runcue._artifacts.flag import Flag, Rehearsal
+from runcue._artifacts.reads import READS
 from runcue._model.checks import positive_int
 from runcue._model.current import CURRENT
 from runcue._model.errors import ConfigurationError

@@ -18,7 +18,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, NamedTuple
 
-from runcue._artifacts.artifact import Artifact, File, Flag, key_of
+from runcue._artifacts.artifact import Artifact, key_of
+from runcue._artifacts.file import File
+from runcue._artifacts.flag import Flag
 from runcue._freshness.newer import Verdict, version_of
 from runcue._freshness.stamps import (
     Look,

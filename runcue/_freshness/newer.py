@@ -24,7 +24,9 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, NamedTuple
 
-from runcue._artifacts.artifact import Artifact, File, Flag, key_of
+from runcue._artifacts.artifact import Artifact, key_of
+from runcue._artifacts.file import File
+from runcue._artifacts.flag import Flag
 from runcue._model.errors import ArtifactError
 from runcue._model.texts import words_of
 from runcue._model.work import Declaration, Work

@@ -16,7 +16,10 @@ from contextlib import AbstractContextManager
 from inspect import isawaitable
 from typing import IO, Any
 
-from runcue._artifacts.artifact import Artifact, File, Flag, changed, plainly
+from runcue._artifacts.artifact import Artifact, plainly
+from runcue._artifacts.changes import changed
+from runcue._artifacts.file import File
+from runcue._artifacts.flag import Flag
 from runcue._model.errors import ConfigurationError, MissingOutput, UsageError
 from runcue._model.phases import RUNNING, SETTLED
 from runcue._model.texts import problem_of, words_of

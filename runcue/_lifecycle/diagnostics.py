@@ -18,7 +18,7 @@ from collections.abc import Hashable
 from math import inf
 from typing import Any, Final
 
-from runcue._artifacts.artifact import File
+from runcue._artifacts.file import File
 from runcue._dispatch.dispatcher import Dispatcher
 from runcue._dispatch.timers import Alarm
 from runcue._explain.why import Explainer, grouped, needs_all

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final
 
-from runcue._artifacts.artifact import Flag
+from runcue._artifacts.flag import Flag
 from runcue._model.texts import how_many, words_of
 from runcue._model.work import Work
 

@@ -18,7 +18,8 @@ from heapq import heappop, heappush
 from types import MappingProxyType
 from typing import Any, Final
 
-from runcue._artifacts.artifact import READS, Rehearsal
+from runcue._artifacts.flag import Rehearsal
+from runcue._artifacts.reads import READS
 from runcue._model.current import CURRENT
 from runcue._model.errors import DuplicateWork, RuncueError
 from runcue._model.phases import JOINED, RUNNING, SETTLED

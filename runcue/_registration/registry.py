@@ -14,7 +14,10 @@ from collections.abc import Callable, Hashable, Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any
 
-from runcue._artifacts.artifact import Artifact, File, Flag, as_artifacts, key_of
+from runcue._artifacts.artifact import Artifact, key_of
+from runcue._artifacts.declared import as_artifacts
+from runcue._artifacts.file import File
+from runcue._artifacts.flag import Flag
 from runcue._freshness.newer import newer
 from runcue._limits.service import UNBOUNDED, Service
 from runcue._model.checks import check_callback, is_async, positive_int, seconds_or_none

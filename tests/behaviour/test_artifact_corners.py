@@ -18,7 +18,7 @@ import pytest
 
 import runcue
 from runcue import Flag
-from runcue._artifacts.artifact import READS
+from runcue._artifacts.reads import READS
 from runcue.testing import FakeExecutor, Recorder
 from tests.virtual import clock, there, virtual
 

@@ -14,7 +14,9 @@ from typing import Any
 
 import pytest
 
-from runcue._artifacts.artifact import Artifact, File, Flag
+from runcue._artifacts.artifact import Artifact
+from runcue._artifacts.file import File
+from runcue._artifacts.flag import Flag
 from runcue._freshness import digest as by_content
 from runcue._freshness import newer as by_time
 from runcue._freshness import stamps

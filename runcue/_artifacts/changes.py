@@ -1,0 +1,39 @@
+"""Who hears of changes: every started cue is told that an artifact was published or touched.
+
+Must not know: what an artifact is, which cues there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+
+__all__ = ["changed", "hear_changes", "others_hear", "unhear_changes"]
+
+
+Hear = Callable[[Hashable], None]
+
+# Replaced, never changed in place: threads walk through it.
+_hearers: tuple[Hear, ...] = ()
+
+
+def hear_changes(hear: Hear) -> None:
+    """Have a function called with the key of every artifact that is published or touched, in whatever thread."""
+    global _hearers  # noqa: PLW0603 - one list per process is the point: publishers know no cue
+    _hearers = (*_hearers, hear)
+
+
+def others_hear() -> bool:
+    """Whether more than one cue is told of changes."""
+    return len(_hearers) > 1
+
+
+def unhear_changes(hear: Hear) -> None:
+    """The counterpart of `hear_changes`. Harmless if it was not called."""
+    global _hearers  # noqa: PLW0603
+    _hearers = tuple(one for one in _hearers if one != hear)
+
+
+def changed(key: Hashable) -> None:
+    """Say that an artifact has changed."""
+    for hear in _hearers:
+        hear(key)

@@ -1,0 +1,53 @@
+"""What users declare as artifacts: one or many, paths meaning files.
+
+Must not know: for what they are declared.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Final
+
+from runcue._artifacts.artifact import Artifact
+from runcue._artifacts.file import File
+from runcue._model.errors import ArtifactError
+
+__all__ = ["as_artifacts"]
+
+
+_SEVERAL: Final = (list, tuple, set, frozenset)
+
+
+def as_artifacts(value: Any, what: str) -> tuple[Artifact, ...]:
+    """What a user declared, as artifacts: one or many, paths meaning files.
+
+    Args:
+        value: An artifact, a path, None, or a list, tuple, set or iterator of them.
+        what: What it was declared as, for messages.
+
+    Raises:
+        ArtifactError: It is something else.
+    """
+    if type(value) is str:
+        return (File(value),)
+    if isinstance(value, Artifact):
+        return (value,)
+    if isinstance(value, os.PathLike):
+        return (File(value),)
+    if value is None:
+        return ()
+    if not isinstance(value, _SEVERAL) and not (hasattr(value, "__next__") and hasattr(value, "__iter__")):
+        if hasattr(value, "__await__"):
+            if hasattr(value, "close"):
+                value.close()
+            raise ArtifactError(f"{what} must be given by a plain function: its answer has to be awaited.")
+        raise ArtifactError(f"{what} must be artifacts or paths, one or several, not {value!r}.")
+    found: list[Artifact] = []
+    for one in value:
+        if isinstance(one, Artifact):
+            found.append(one)
+        elif isinstance(one, (str, os.PathLike)):
+            found.append(File(one))
+        else:
+            raise ArtifactError(f"{what} must be artifacts or paths, one or several, not {one!r} among them.")
+    return tuple(found)

@@ -1,0 +1,189 @@
+"""A file as an artifact.
+
+Lives here: `File`, known by its absolute path, and `exists`.
+
+Must not know: work units, tasks, order, how files are written.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Hashable
+from inspect import iscoroutinefunction
+from typing import TYPE_CHECKING
+
+from runcue._artifacts.artifact import Artifact, plainly
+from runcue._artifacts.changes import changed
+from runcue._artifacts.reads import OVERLAY, READS
+from runcue._model.errors import ConfigurationError
+from runcue._model.rate import parse_duration
+
+if TYPE_CHECKING:
+    # Both cost more to import than all of this; whoever gives or asks for one has them.
+    from datetime import timedelta
+    from pathlib import Path
+
+__all__ = ["File", "exists"]
+
+
+class File(Artifact):
+    """A file (or a folder) as an artifact: valid if it exists, is young enough and passes a check of yours.
+
+    It can be given to `open()` and `Path()` like a path.
+
+    Args:
+        path: Where it is. A relative one is taken from the working folder at this moment.
+        max_age: How long it stays valid after it was written: seconds, a timedelta, or text such as "24h".
+        validate: Takes its `Path` and says whether the content is right. Asked often; keep it quick.
+
+    Raises:
+        ConfigurationError: A value cannot work.
+
+    Example:
+        >>> import runcue
+        >>> runcue.File("no/such/file.txt", max_age="24h").valid()
+        False
+    """
+
+    __slots__ = ("_given", "_max_age", "bare", "validate")
+    _asked_plainly = True
+    _key: str
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        max_age: float | str | timedelta | None = None,
+        validate: Callable[[Path], object] | None = None,
+    ) -> None:
+        self._given = given = path if type(path) is str else _text_of(path)
+        # The usual absolute path is taken as it is; what may need tidying goes the long way.
+        if (
+            given[:1] == "/"
+            and given[-1] != "/"
+            and "/." not in given
+            and "//" not in given
+            and "\0" not in given
+        ):
+            self._key = given
+        else:
+            self._key = _absolute(given)
+        # Whether to be there is all that is asked of it.
+        self.bare = max_age is None and validate is None
+        self._max_age = None if max_age is None else parse_duration(max_age, f"max_age of File({given!r})")
+        self.validate = validate
+        plain: object = validate  # what it was declared to be is not known to be so
+        if plain is not None and (not callable(plain) or iscoroutinefunction(plain)):
+            raise ConfigurationError(
+                f"validate of File({given!r}) must be a plain function that takes a Path, not {validate!r}."
+            )
+
+    @property
+    def path(self) -> Path:
+        """Where it is, absolute."""
+        from pathlib import Path  # noqa: PLC0415
+
+        return Path(self._key)
+
+    @property
+    def max_age(self) -> float | None:
+        """Seconds for which it stays valid, None for ever."""
+        return self._max_age
+
+    def valid(self) -> bool:
+        """Whether it exists, is no older than `max_age` and passes `validate`."""
+        reads = READS.get()
+        if reads is not None:
+            reads[self._key] = self
+            if (overlay := OVERLAY.get()) is not None:
+                return bool(overlay.valid(self))
+        return self.stamp() is not None
+
+    def version(self) -> int | None:
+        """When it was last written, in nanoseconds since the epoch; None if it is missing."""
+        reads = READS.get()
+        if reads is not None:
+            reads[self._key] = self
+            if (overlay := OVERLAY.get()) is not None:
+                return overlay.version(self)  # type: ignore[no-any-return]
+        try:
+            return os.stat(self._key).st_mtime_ns
+        except OSError:
+            return None
+
+    def stamp(self) -> int | None:
+        """Its version if it is valid, None if it is not: both questions at the price of one look at the disk."""
+        try:
+            written = os.stat(self._key).st_mtime_ns
+        except OSError:
+            return None
+        # By the wall clock of the machine, also on a virtual one: files are dated by that.
+        if self._max_age is not None and time.time() - written / 1e9 > self._max_age:
+            return None
+        if self.validate is not None and not plainly(self.validate(self.path), self):
+            return None
+        return written
+
+    def identity(self) -> Hashable:
+        """Its absolute path."""
+        return self._key
+
+    def problem(self) -> str:
+        """What is wrong with it, as the end of a sentence that begins with its name."""
+        try:
+            written = os.stat(self._key).st_mtime_ns
+        except (FileNotFoundError, NotADirectoryError):
+            return "is missing"
+        except OSError as error:
+            return f"cannot be looked at: {error.strerror}"
+        age = time.time() - written / 1e9
+        if self._max_age is not None and age > self._max_age:
+            return f"is {_words_for(age)} old, with max_age {_words_for(self._max_age)}"
+        return "is not valid: validate said no" if self.validate is not None else "is there now"
+
+    def touch(self) -> None:
+        """Date it now, make it (empty) if it is missing, and tell the work units that looked at it."""
+        self.path.touch()
+        changed(self._key)
+
+    def __fspath__(self) -> str:
+        return self._key
+
+    def __str__(self) -> str:
+        return self._given
+
+    def __repr__(self) -> str:
+        return f"File({self._given!r})"
+
+
+def _text_of(path: object) -> str:
+    try:
+        text = os.fspath(path)  # type: ignore[call-overload]
+    except TypeError:
+        text = None
+    if not isinstance(text, str):
+        raise ConfigurationError(f"A File needs a path, as text or a Path, not {path!r}.")
+    return text
+
+
+def _absolute(given: str) -> str:
+    if len(given) == 0 or "\0" in given:
+        raise ConfigurationError(f"A File needs a path, not {given!r}.")
+    return os.path.abspath(given)
+
+
+def _words_for(seconds: float) -> str:
+    for size, unit in ((86400.0, "days"), (3600.0, "h"), (60.0, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds:.3g} s"
+
+
+def exists(path: str | os.PathLike[str]) -> bool:
+    """Whether a file exists, asked so that a cue knows of it: `File(path).valid()`.
+
+    Inside `is_ready` it makes the work wait for this very file: it is asked again when that is published, touched or
+    nudged, instead of every now and then.
+    """
+    return File(path).valid()
