@@ -1,12 +1,7 @@
 """Atomic publication of files: each appears whole or not at all, and only when whoever wrote it has succeeded.
 
-Lives here: `Staged`, one file that is written beside its target; `Publication`, all that one work unit has staged,
-put in place together; `atomic_write`, both in one call; and `clear_dead`, which removes what killed processes left
-behind.
-
-A temp file is claimed by a flock while its writer lives. The kernel drops the claim when the process dies, in whatever
-way, so a temp file that can be claimed is dead: there is no pid to be mistaken for another's and no age to guess. It is
-flock and not lockf because a lock of the latter belongs to the process: one thread would take it from another.
+Lives here: `StagedFile`, one file that is written beside its target (`temp_files` says how); `OutputTransaction`, all
+that one work unit has staged, put in place together; and `atomic_write`, both in one call.
 
 A kill at any instant leaves every target as it was or as it shall be. Between the renames of several targets some may
 be new and some old: no filesystem renames two files at once. All bytes are on the disk before the first rename, so that
@@ -21,51 +16,23 @@ import contextlib
 import errno
 import os
 import re
-import secrets
 import stat
-import sys
 import threading
-import time
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Final
+from typing import IO, Any
 
+from runcue._artifacts import temp_files
+from runcue._artifacts.temp_files import (
+    OPEN_FLAGS,
+    clear_dead_once,
+    close_quietly,
+    create_claimed,
+    remove_quietly,
+)
 from runcue._model.errors import ConfigurationError, PublishError, UsageError
 
-try:
-    from fcntl import LOCK_EX, LOCK_NB, flock
-except ImportError:  # Windows
-    CLAIMS = False
-else:
-    CLAIMS = True
-
-__all__ = [
-    "CLAIMS",
-    "PREFIX",
-    "OutputTransaction",
-    "StagedFile",
-    "atomic_write",
-    "clear_dead",
-    "clear_dead_once",
-]
-
-PREFIX: Final = ".runcue-"
-"""What every file begins with that runcue keeps beside files of its users."""
-
-_TEMP: Final = re.compile(re.escape(PREFIX) + "[0-9a-f]{12}-")
-"""Temp files and nothing else that begins with PREFIX: not the stamps, PREFIX + "stamp-...", and no file of a user."""
-
-_LONGEST_NAME = 143
-"""Bytes in the name of a temp file. Most filesystems allow 255; eCryptfs, on many a NAS, no more than this."""
-
-_UNCLAIMED_AGE = 24 * 3600.0
-"""Where there are no claims, a temp file of which nothing was heard for so long is taken for dead."""
-
-_MOST_FOLDERS = 10_000
-"""How many cleared folders are remembered. A program that writes into new ones all the time must not grow by that."""
-
-_FLAGS: Final = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-_AS_IS: Final = _FLAGS | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+__all__ = ["OutputTransaction", "StagedFile", "atomic_write"]
 
 
 class StagedFile:
@@ -142,7 +109,7 @@ class StagedFile:
         folder = self.path.parent
         self.grown = [*_make_folder(folder), folder]
         clear_dead_once(folder)
-        temp, claim = _create(self.path, 0o666 if bits is None else bits)
+        temp, claim = create_claimed(self.path, 0o666 if bits is None else bits)
         try:
             if bits is not None and hasattr(os, "fchmod"):
                 with contextlib.suppress(OSError):  # a filesystem without such bits
@@ -151,8 +118,8 @@ class StagedFile:
                 temp, self._mode, encoding=self._encoding, opener=lambda *_: os.dup(claim)
             )
         except BaseException:
-            _close(claim)
-            _drop(temp)
+            close_quietly(claim)
+            remove_quietly(temp)
             raise
         return temp, claim, file
 
@@ -210,7 +177,7 @@ class StagedFile:
             if self.over:
                 return
             temp, _ = self._finished()
-            if not CLAIMS:
+            if not temp_files.CLAIMS:
                 self._release()  # Windows renames no open file
             try:
                 os.replace(temp, self.path)
@@ -228,7 +195,7 @@ class StagedFile:
             self.over = True
             self._release()
             if self._temp is not None:
-                _drop(self._temp)
+                remove_quietly(self._temp)
 
     def _finished(self) -> tuple[Path, int]:
         """The temp file and its claim, once all of it is written."""
@@ -241,7 +208,7 @@ class StagedFile:
 
     def _release(self) -> None:
         if self._claim is not None:
-            _close(self._claim)
+            close_quietly(self._claim)
             self._claim = None
 
 
@@ -364,114 +331,6 @@ def atomic_write(
         publication.discard()
 
 
-def clear_dead(folder: str | os.PathLike[str]) -> int:
-    """Remove the temp files of processes that died, never those of the living: other processes', or this one's.
-
-    A folder is cleared by itself before this process writes its first file there.
-
-    Args:
-        folder: Where to look; not in folders in it. One that is missing or cannot be listed has nothing to clear.
-
-    Returns:
-        How many files were removed.
-    """
-    try:
-        with os.scandir(folder) as entries:
-            names = [entry.name for entry in entries if _TEMP.match(entry.name)]
-    except OSError:
-        return 0
-    return sum(_clear(Path(folder, name)) for name in names)
-
-
-def clear_dead_once(folder: str | os.PathLike[str]) -> None:
-    """The same, unless this process has done it for this folder before."""
-    if _cleared.is_first(str(folder)):
-        clear_dead(folder)
-
-
-def _clear(temp: Path) -> bool:
-    descriptor = None
-    claimed = None
-    try:
-        if CLAIMS:
-            # NFS gives an exclusive claim only to who may write; but a temp file has the bits of its target.
-            access = os.O_RDWR if os.access(temp, os.W_OK) else os.O_RDONLY
-            descriptor = os.open(temp, access | _AS_IS)
-            claimed = _claim(descriptor)
-        status = temp.lstat()
-        if claimed is None:
-            claimed = time.time() - status.st_mtime > _UNCLAIMED_AGE
-        if not claimed or not stat.S_ISREG(status.st_mode):
-            return False
-        # Under the claim: once let go, a producer that was slow to claim it would do so, and lose it all the same. One
-        # that was quick to rename it is safe too, since this goes by the name and no name is used twice.
-        temp.unlink()
-    except OSError:
-        return False  # gone meanwhile, or another user's
-    else:
-        return True
-    finally:
-        if descriptor is not None:
-            _close(descriptor)
-
-
-class _Cleared:
-    """The folders that this process has cleared. A forked child begins anew, with a lock that nobody holds."""
-
-    def __init__(self) -> None:
-        self.forget()
-
-    def forget(self) -> None:
-        self._lock = threading.Lock()
-        self._folders: set[str] = set()
-
-    def is_first(self, folder: str) -> bool:
-        with self._lock:
-            if folder in self._folders:
-                return False
-            if len(self._folders) >= _MOST_FOLDERS:
-                self._folders.clear()
-            self._folders.add(folder)
-            return True
-
-
-_cleared = _Cleared()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_cleared.forget)
-
-
-def _claim(descriptor: int) -> bool | None:
-    """Claims a file for as long as it is open: True, False if someone else holds it, None where there are no claims."""
-    if not CLAIMS:
-        return None
-    try:
-        flock(descriptor, LOCK_EX | LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return None  # a network filesystem without locks
-    return True
-
-
-def _create(path: Path, bits: int) -> tuple[Path, int]:
-    """Makes a temp file beside a target and claims it. Returns it with the descriptor that holds the claim."""
-    name = os.fsencode(path.name)
-    while True:
-        beginning = f"{PREFIX}{secrets.token_hex(6)}-"
-        # Of a long name the end is kept: libraries tell a format by the suffix. The cut may split a character.
-        ending = name[len(beginning) - _LONGEST_NAME :].decode(sys.getfilesystemencoding(), "ignore")
-        temp = path.with_name(beginning + ending)
-        try:
-            descriptor = os.open(temp, os.O_RDWR | os.O_CREAT | os.O_EXCL | _FLAGS, bits)
-        except FileExistsError:
-            continue
-        claimed = _claim(descriptor)
-        if claimed is None or (claimed and os.path.lexists(temp)):
-            return temp, descriptor
-        # Someone who clears the folder came between the two steps, and removes it or has removed it.
-        _close(descriptor)
-
-
 def _permissions(path: Path) -> int | None:
     """The permission bits of a file that can be replaced, None if there is no file.
 
@@ -508,7 +367,7 @@ def _make_folder(folder: Path) -> list[Path]:
 def _sync_folder(folder: Path) -> None:
     """Makes the names in a folder survive a power cut, where that can be asked for."""
     try:
-        descriptor = os.open(folder, os.O_RDONLY | _FLAGS)
+        descriptor = os.open(folder, os.O_RDONLY | OPEN_FLAGS)
     except OSError:
         return  # Windows; or one may write in it but not list it
     try:
@@ -520,16 +379,6 @@ def _sync_folder(folder: Path) -> None:
                 f"What was published in {str(folder)!r} may not survive a power cut: {error.strerror}. Check the disk."
             ) from error
     finally:
-        os.close(descriptor)
-
-
-def _drop(temp: Path) -> None:
-    with contextlib.suppress(OSError):  # what cannot be removed is left to the next clear_dead
-        temp.unlink()
-
-
-def _close(descriptor: int) -> None:
-    with contextlib.suppress(OSError):  # the last word of a network filesystem; it is closed all the same
         os.close(descriptor)
 
 

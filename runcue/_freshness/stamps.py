@@ -38,7 +38,8 @@ from stat import S_IFMT, S_ISDIR, S_ISREG
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
-from runcue._artifacts.publication import PREFIX, atomic_write
+from runcue._artifacts.publication import atomic_write
+from runcue._artifacts.temp_files import PREFIX
 from runcue._model.errors import ArtifactError
 from runcue._model.texts import words_of
 

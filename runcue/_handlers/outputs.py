@@ -181,7 +181,7 @@ def remove_orphans(works: Iterable[Work]) -> None:
     }
     if not folders:
         return
-    from runcue._artifacts.publication import clear_dead_once  # noqa: PLC0415
+    from runcue._artifacts.temp_files import clear_dead_once  # noqa: PLC0415
 
     for folder in folders:
         try:

@@ -15,13 +15,12 @@ from typing import Any
 
 import pytest
 
-from runcue._artifacts import publication
-from runcue._artifacts.publication import PREFIX, OutputTransaction, StagedFile, atomic_write, clear_dead
+from runcue._artifacts import publication, temp_files
+from runcue._artifacts.publication import OutputTransaction, StagedFile, atomic_write
+from runcue._artifacts.temp_files import PREFIX, clear_dead
 from runcue._model.errors import ConfigurationError, PublishError, RuncueError, UsageError
 
-needs_claims = pytest.mark.skipif(
-    not publication.CLAIMS, reason="no fcntl here: temp files cannot be claimed"
-)
+needs_claims = pytest.mark.skipif(not temp_files.CLAIMS, reason="no fcntl here: temp files cannot be claimed")
 needs_posix = pytest.mark.skipif(os.name != "posix", reason="no POSIX files here")
 
 DEAD = f"{PREFIX}0123456789ab-report.txt"
@@ -30,7 +29,7 @@ DEAD = f"{PREFIX}0123456789ab-report.txt"
 @pytest.fixture(autouse=True)
 def each_test_is_a_new_process() -> None:
     """The folders of other tests are forgotten."""
-    publication._cleared.forget()
+    temp_files._cleared.forget()
 
 
 @pytest.fixture
@@ -67,7 +66,7 @@ def test_a_staged_file_appears_when_it_is_published_and_not_before(tmp_path: Pat
 def test_a_temp_file_stands_beside_its_target_and_tells_its_name(tmp_path: Path) -> None:
     with StagedFile(str(tmp_path / "report.txt")) as file:
         assert Path(file.name).parent == tmp_path
-        assert publication._TEMP.match(Path(file.name).name)
+        assert temp_files._TEMP.match(Path(file.name).name)
         assert file.name.endswith("-report.txt")
 
 
@@ -335,7 +334,7 @@ def test_any_name_that_a_file_can_have_is_published(tmp_path: Path, name: str) -
     with output as file:
         temp = Path(file.name).name
         assert temp in os.listdir(tmp_path)  # noqa: PTH208 - the name itself, not a path
-        assert len(os.fsencode(temp)) <= publication._LONGEST_NAME
+        assert len(os.fsencode(temp)) <= temp_files._LONGEST_NAME
         file.write("new")
     output.publish()
     assert [path.name for path in tmp_path.iterdir()] == [name]
@@ -647,14 +646,14 @@ def test_a_thread_that_still_writes_is_not_waited_for(tmp_path: Path) -> None:
 
 def test_a_discard_while_a_file_is_being_opened_leaves_nothing(tmp_path: Path, monkeypatch: Any) -> None:
     files = OutputTransaction()
-    create = publication._create
+    create = publication.create_claimed
 
     def discarded_meanwhile(*args: Any) -> Any:
         made = create(*args)
         files.discard()
         return made
 
-    monkeypatch.setattr(publication, "_create", discarded_meanwhile)
+    monkeypatch.setattr(publication, "create_claimed", discarded_meanwhile)
     with (
         pytest.raises(UsageError, match="while it was opened"),
         files.open(str(tmp_path / "report.txt")),
@@ -819,15 +818,15 @@ def test_the_first_file_in_a_folder_clears_it_and_later_ones_do_not(tmp_path: Pa
 
 @needs_claims
 def test_no_more_than_so_many_cleared_folders_are_remembered(tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr(publication, "_MOST_FOLDERS", 3)
+    monkeypatch.setattr(temp_files, "_MOST_FOLDERS", 3)
     for name in "abcdefgh":
         atomic_write(tmp_path / name / "report.txt", "new", durable=False)
-        assert len(publication._cleared._folders) <= 3
+        assert len(temp_files._cleared._folders) <= 3
 
 
 def test_a_temp_file_never_takes_the_name_of_another(tmp_path: Path, monkeypatch: Any) -> None:
     tokens = iter(["0" * 12, "0" * 12, "1" * 12])
-    monkeypatch.setattr(publication.secrets, "token_hex", lambda _: next(tokens))
+    monkeypatch.setattr(temp_files.secrets, "token_hex", lambda _: next(tokens))
     one, two = staged(tmp_path / "report.txt", "one"), staged(tmp_path / "report.txt", "two")
     one.publish()
     assert (tmp_path / "report.txt").read_text() == "one"
@@ -839,7 +838,7 @@ def test_a_temp_file_never_takes_the_name_of_another(tmp_path: Path, monkeypatch
 def test_a_cleaner_that_comes_between_making_and_claiming_costs_only_a_name(
     tmp_path: Path, monkeypatch: Any
 ) -> None:
-    claim = publication._claim
+    claim = temp_files.claim_file
     seen: list[str] = []
 
     def cleaned_before(descriptor: int) -> bool | None:
@@ -849,7 +848,7 @@ def test_a_cleaner_that_comes_between_making_and_claiming_costs_only_a_name(
             (tmp_path / name).unlink()
         return claim(descriptor)
 
-    monkeypatch.setattr(publication, "_claim", cleaned_before)
+    monkeypatch.setattr(temp_files, "claim_file", cleaned_before)
     staged(tmp_path / "report.txt").publish()
     assert len(set(seen)) == 3
     assert (tmp_path / "report.txt").read_text() == "new"
@@ -858,7 +857,7 @@ def test_a_cleaner_that_comes_between_making_and_claiming_costs_only_a_name(
 
 @needs_claims
 def test_a_cleaner_that_holds_the_claim_just_now_costs_only_a_name(tmp_path: Path, monkeypatch: Any) -> None:
-    claim = publication._claim
+    claim = temp_files.claim_file
     seen: list[str] = []
 
     def held(descriptor: int) -> bool | None:
@@ -874,7 +873,7 @@ def test_a_cleaner_that_holds_the_claim_just_now_costs_only_a_name(tmp_path: Pat
             return False
         return claim(descriptor)
 
-    monkeypatch.setattr(publication, "_claim", held)
+    monkeypatch.setattr(temp_files, "claim_file", held)
     staged(tmp_path / "report.txt").publish()
     assert (tmp_path / "report.txt").read_text() == "new"
     assert temps(tmp_path) == []
@@ -916,9 +915,9 @@ def without_claims(request: pytest.FixtureRequest, monkeypatch: Any) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
     if request.param == "no fcntl":
-        monkeypatch.setattr(publication, "CLAIMS", False)
-    elif publication.CLAIMS:
-        monkeypatch.setattr(publication, "flock", refuse)
+        monkeypatch.setattr(temp_files, "CLAIMS", False)
+    elif temp_files.CLAIMS:
+        monkeypatch.setattr(temp_files, "flock", refuse)
     else:
         pytest.skip("no fcntl here at all")
 

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from runcue._artifacts import publication
-from runcue._artifacts.publication import PREFIX, StagedFile, clear_dead
+from runcue._artifacts import temp_files
+from runcue._artifacts.publication import StagedFile
+from runcue._artifacts.temp_files import PREFIX, clear_dead
 
 pytestmark = pytest.mark.skipif(
-    not publication.CLAIMS,
+    not temp_files.CLAIMS,
     reason="no fcntl here: temp files cannot be claimed, and nothing is killed like this",
 )
 

@@ -27,7 +27,7 @@ from pathlib import Path
 
 import pytest
 
-from runcue._artifacts import publication
+from runcue._artifacts import temp_files
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "pdf_pipeline"
 PAGES = 3
@@ -220,7 +220,7 @@ def kill_at(folder: Path, instants: int) -> Findings:
 
 @pytest.mark.rule(30)
 @pytest.mark.skipif(
-    not publication.CLAIMS or not hasattr(os, "fork"),
+    not temp_files.CLAIMS or not hasattr(os, "fork"),
     reason="no fork and flock here: NOTHING IS KILLED LIKE THIS",
 )
 def test_a_pipeline_killed_at_any_instant_leaves_whole_artifacts_and_the_next_run_makes_the_rest(

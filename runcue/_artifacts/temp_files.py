@@ -1,0 +1,178 @@
+"""Temp files beside their targets: made, claimed while their writer lives, and removed when it has died.
+
+A temp file is claimed by a flock. The kernel drops the claim when the process dies, in whatever way, so a temp file
+that can be claimed is dead: there is no pid to be mistaken for another one and no age to guess. It is flock and not
+lockf because a lock of the latter belongs to the process: one thread would take it from another.
+
+Must not know: what is written, or for whom.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import secrets
+import stat
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Final
+
+try:
+    from fcntl import LOCK_EX, LOCK_NB, flock
+except ImportError:  # Windows
+    CLAIMS = False
+else:
+    CLAIMS = True
+
+
+__all__ = [
+    "CLAIMS",
+    "OPEN_FLAGS",
+    "PREFIX",
+    "claim_file",
+    "clear_dead",
+    "clear_dead_once",
+    "close_quietly",
+    "create_claimed",
+    "remove_quietly",
+]
+
+PREFIX: Final = ".runcue-"
+"""What every file begins with that runcue keeps beside files of its users."""
+
+_TEMP: Final = re.compile(re.escape(PREFIX) + "[0-9a-f]{12}-")
+"""Temp files and nothing else that begins with PREFIX: not the stamps, PREFIX + "stamp-...", and no file of a user."""
+
+_LONGEST_NAME = 143
+"""Bytes in the name of a temp file. Most filesystems allow 255; eCryptfs, on many a NAS, no more than this."""
+
+_UNCLAIMED_AGE = 24 * 3600.0
+"""Where there are no claims, a temp file of which nothing was heard for so long is taken for dead."""
+
+_MOST_FOLDERS = 10_000
+"""How many cleared folders are remembered. A program that writes into new ones all the time must not grow by that."""
+
+OPEN_FLAGS: Final = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+
+_AS_IS: Final = OPEN_FLAGS | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+
+
+def clear_dead(folder: str | os.PathLike[str]) -> int:
+    """Remove the temp files of processes that died, never those of the living: other processes', or this one's.
+
+    A folder is cleared by itself before this process writes its first file there.
+
+    Args:
+        folder: Where to look; not in folders in it. One that is missing or cannot be listed has nothing to clear.
+
+    Returns:
+        How many files were removed.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            names = [entry.name for entry in entries if _TEMP.match(entry.name)]
+    except OSError:
+        return 0
+    return sum(_clear(Path(folder, name)) for name in names)
+
+
+def clear_dead_once(folder: str | os.PathLike[str]) -> None:
+    """The same, unless this process has done it for this folder before."""
+    if _cleared.is_first(str(folder)):
+        clear_dead(folder)
+
+
+def _clear(temp: Path) -> bool:
+    descriptor = None
+    claimed = None
+    try:
+        if CLAIMS:
+            # NFS gives an exclusive claim only to who may write; but a temp file has the bits of its target.
+            access = os.O_RDWR if os.access(temp, os.W_OK) else os.O_RDONLY
+            descriptor = os.open(temp, access | _AS_IS)
+            claimed = claim_file(descriptor)
+        status = temp.lstat()
+        if claimed is None:
+            claimed = time.time() - status.st_mtime > _UNCLAIMED_AGE
+        if not claimed or not stat.S_ISREG(status.st_mode):
+            return False
+        # Under the claim: once let go, a producer that was slow to claim it would do so, and lose it all the same. One
+        # that was quick to rename it is safe too, since this goes by the name and no name is used twice.
+        temp.unlink()
+    except OSError:
+        return False  # gone meanwhile, or another user's
+    else:
+        return True
+    finally:
+        if descriptor is not None:
+            close_quietly(descriptor)
+
+
+class _Cleared:
+    """The folders that this process has cleared. A forked child begins anew, with a lock that nobody holds."""
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        self._lock = threading.Lock()
+        self._folders: set[str] = set()
+
+    def is_first(self, folder: str) -> bool:
+        with self._lock:
+            if folder in self._folders:
+                return False
+            if len(self._folders) >= _MOST_FOLDERS:
+                self._folders.clear()
+            self._folders.add(folder)
+            return True
+
+
+_cleared = _Cleared()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_cleared.forget)
+
+
+def claim_file(descriptor: int) -> bool | None:
+    """Claims a file for as long as it is open: True, False if someone else holds it, None where there are no claims."""
+    if not CLAIMS:
+        return None
+    try:
+        flock(descriptor, LOCK_EX | LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None  # a network filesystem without locks
+    return True
+
+
+def create_claimed(path: Path, bits: int) -> tuple[Path, int]:
+    """Makes a temp file beside a target and claims it. Returns it with the descriptor that holds the claim."""
+    name = os.fsencode(path.name)
+    while True:
+        beginning = f"{PREFIX}{secrets.token_hex(6)}-"
+        # Of a long name the end is kept: libraries tell a format by the suffix. The cut may split a character.
+        ending = name[len(beginning) - _LONGEST_NAME :].decode(sys.getfilesystemencoding(), "ignore")
+        temp = path.with_name(beginning + ending)
+        try:
+            descriptor = os.open(temp, os.O_RDWR | os.O_CREAT | os.O_EXCL | OPEN_FLAGS, bits)
+        except FileExistsError:
+            continue
+        claimed = claim_file(descriptor)
+        if claimed is None or (claimed and os.path.lexists(temp)):
+            return temp, descriptor
+        # Someone who clears the folder came between the two steps, and removes it or has removed it.
+        close_quietly(descriptor)
+
+
+def remove_quietly(temp: Path) -> None:
+    with contextlib.suppress(OSError):  # what cannot be removed is left to the next clear_dead
+        temp.unlink()
+
+
+def close_quietly(descriptor: int) -> None:
+    with contextlib.suppress(OSError):  # the last word of a network filesystem; it is closed all the same
+        os.close(descriptor)
