@@ -15,7 +15,7 @@ network share. The first has a path of its own that can be watched, the second n
 Must not know: cues, work units, artifacts, event loops.
 """
 
-# ruff: noqa: PTH112, PTH118, PTH120 - paths are told as strings and spelled as they were given, which
+
 # Path.resolve() does not do; and a Path for every entry would cost more than looking at it
 
 from __future__ import annotations

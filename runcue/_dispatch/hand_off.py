@@ -163,6 +163,9 @@ class HandOff:
         """A handler has returned or raised."""
         try:
             self._core.generation += 1
+            if work._entered_at == NOT_ENTERED and work._task.run_queue.rate_limited:
+                # An executor that did not tell, or not before: its tokens count from the entry all the same.
+                self._entered(work, entered)
             if (
                 succeeded
                 and outcome is not None

@@ -8,8 +8,6 @@ An artifact that is both input and output of one work unit is changed by that ve
 Must not know: event loops, order, who makes what, how a stamp is written (that is `_stamps`).
 """
 
-# ruff: noqa: PTH110, PTH117 - a look at a file is the hot path, and a Path costs more than looking
-
 from __future__ import annotations
 
 import logging
@@ -21,22 +19,10 @@ from typing import Any, ClassVar, Final, NamedTuple
 from runcue._artifacts.artifact import Artifact, key_of
 from runcue._artifacts.file import File
 from runcue._artifacts.flag import Flag
+from runcue._freshness.content import Look, glance_at, is_unchanged, known_digest, looks_like, read, settle
+from runcue._freshness.encoding import digest_of_params, digest_of_value
 from runcue._freshness.newer import Verdict, version_of
-from runcue._freshness.stamps import (
-    Look,
-    digest_of_params,
-    digest_of_value,
-    glance_at,
-    is_unchanged,
-    known_digest,
-    looks_like,
-    read,
-    read_stamp,
-    remove_stamp,
-    settle,
-    unreadable,
-    write_stamp,
-)
+from runcue._freshness.stamps import read_stamp, remove_stamp, unreadable, write_stamp
 from runcue._model.errors import ArtifactError, ConfigurationError
 from runcue._model.texts import words_of
 from runcue._model.work import Declaration, Work

@@ -13,8 +13,6 @@ An artifact that is both input and output of one work unit is changed by that ve
 Must not know: event loops, order, who makes what.
 """
 
-# ruff: noqa: PTH116 - a look at a file is the hot path, and a Path costs more than looking
-
 from __future__ import annotations
 
 import logging

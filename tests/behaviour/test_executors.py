@@ -192,6 +192,32 @@ def test_an_executor_gets_the_submitters_context() -> None:
     assert run(main) == "submitter"
 
 
+@pytest.mark.rule(8)
+@pytest.mark.parametrize("tells", ["never", "late"])
+def test_an_executor_that_tells_of_the_entry_late_or_never_loses_no_token(tells: str) -> None:
+    class Silent(FakeExecutor):
+        def start(self, deliver: Any, entered: Any, clock: Any) -> None:
+            def deliver_then_tell(
+                work: Any, succeeded: bool, outcome: Any, began: float, left: float
+            ) -> None:
+                deliver(work, succeeded, outcome, began, left)
+                if tells == "late":
+                    entered(work, began)
+
+            super().start(deliver_then_tell, lambda work, began: None, clock)
+
+    async def main() -> float:
+        cue = runcue.Cue()
+        cue.service("api", rate="1/sec")
+        cue.task("t", uses="api", run_in=Silent())(lambda work: None)
+        async with cue:
+            for _ in range(4):
+                await cue.submit("t")
+        return asyncio.get_running_loop().time()
+
+    assert run(main) == 3.0
+
+
 @pytest.mark.rule(16)
 def test_what_an_executor_raises_when_it_is_given_a_handler_fails_that_work_unit_alone() -> None:
     class Refusing(FakeExecutor):

@@ -17,9 +17,10 @@ import pytest
 from runcue._artifacts.artifact import Artifact
 from runcue._artifacts.file import File
 from runcue._artifacts.flag import Flag
+from runcue._freshness import content as looks
 from runcue._freshness import digest as by_content
+from runcue._freshness import encoding, stamps
 from runcue._freshness import newer as by_time
-from runcue._freshness import stamps
 from runcue._freshness.digest import digest
 from runcue._freshness.newer import newer
 from runcue._model.errors import ArtifactError, ConfigurationError
@@ -93,10 +94,10 @@ def mtime(path: Path) -> int:
 
 @pytest.fixture(autouse=True)
 def _nothing_is_known() -> Iterator[None]:
-    stamps._known.clear()
+    looks._known.clear()
     stamps._told.clear()
     yield
-    stamps._known.clear()
+    looks._known.clear()
 
 
 @pytest.fixture
@@ -415,7 +416,7 @@ def made(work: Work, text: str = "made") -> Callable[[], object]:
 
 def wait_a_tick(path: Path) -> None:
     """Lets time pass until a change to a file would show in its times; real time, since the filesystem's is."""
-    while stamps.glance_at(str(path)).recent:
+    while looks.glance_at(str(path)).recent:
         time.sleep(0.002)
 
 
@@ -445,7 +446,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     real = os.open
 
     def opening(path: Any, flags: int, *args: Any, **named: Any) -> int:
-        if flags == stamps._READ and ".runcue-" not in str(path):
+        if flags == looks.OPEN_TO_READ and ".runcue-" not in str(path):
             opened.append(Path(path).name)
         return real(path, flags, *args, **named)
 
@@ -461,7 +462,7 @@ class TestDigest:
         work = work_of(File(source), File(target), digest(), model="small")
         run(work, made(work))
         assert reads == ["source", "target"]
-        stamps._known.clear()  # as in another process
+        looks._known.clear()  # as in another process
         assert stale(again(work)) is None
         assert reads == ["source", "target"]
 
@@ -676,7 +677,7 @@ class TestDigestDuringARun:
 def blind(monkeypatch: pytest.MonkeyPatch) -> None:
     """A filesystem on which a rewrite within one tick looks as before, if the test gives it the same mtime."""
     monkeypatch.setattr(
-        stamps, "_look_of", lambda status: [status.st_size, status.st_mtime_ns, 0, status.st_ino]
+        looks, "_look_of", lambda status: [status.st_size, status.st_mtime_ns, 0, status.st_ino]
     )
 
 
@@ -705,7 +706,7 @@ class TestRewritesWithinOneTick:
 
     def test_of_an_output_are_noticed(self, done: Work, target: Path) -> None:
         # As in the same tick: what the clock said when the handler wrote.
-        put(target, "edam", at=mtime(target) - stamps._STEP_NS)
+        put(target, "edam", at=mtime(target) - looks._STEP_NS)
         assert stale(again(done)) == ("output changed", File(target), None)
 
     def test_of_an_output_that_cannot_be_dated_are_noticed(
@@ -729,9 +730,9 @@ class TestRewritesWithinOneTick:
         put(source, at=OLD - 5)
         now = source.stat().st_ctime_ns
         monkeypatch.setattr(time, "time_ns", lambda: now + SECOND)
-        assert stamps.glance_at(str(source)).recent
+        assert looks.glance_at(str(source)).recent
         monkeypatch.setattr(time, "time_ns", lambda: now + 2 * SECOND)
-        assert not stamps.glance_at(str(source)).recent
+        assert not looks.glance_at(str(source)).recent
 
     def test_are_not_looked_for_in_large_inputs(self, source: Path, target: Path, reads: list[str]) -> None:
         put(source, "x" * (by_content._SMALL + 1))
@@ -770,7 +771,7 @@ class TestFiles:
         work = work_of(File(target), File(target.with_name("next")), digest())
         run(work, made(work))
         assert reads == ["next"]
-        stamps._known.clear()
+        looks._known.clear()
         assert stale(work) is None
         assert reads == ["next"]
 
@@ -806,7 +807,7 @@ class TestFiles:
         wait_a_tick(folder)
         work = work_of(File(folder), File(target), digest())
         run(work, made(work))
-        stamps._known.clear()
+        looks._known.clear()
         reads.clear()
         assert stale(work) is None
         assert reads == []
@@ -816,7 +817,7 @@ class TestFiles:
         work = work_of([], File(folder), digest())
         run(work, lambda: (folder.mkdir(), put(folder / "1", "one"), put(folder / "2", "two")))
         assert (tmp_path / ".runcue-stamp-pages.stamp").exists()
-        stamps._known.clear()
+        looks._known.clear()
         reads.clear()
         assert stale(work) is None
         assert reads == []
@@ -850,17 +851,17 @@ class TestFiles:
             return content
 
         monkeypatch.setattr(os, "read", reading)
-        assert not stamps.read(str(source)).lasting
+        assert not looks.read(str(source)).lasting
 
     def test_no_more_than_so_many_digests_are_kept(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(stamps, "_MOST_KNOWN", 3)
+        monkeypatch.setattr(looks, "_MOST_KNOWN", 3)
         files = [put(tmp_path / str(number), at=OLD) for number in range(5)]
         wait_a_tick(files[-1].path)
         for file in [files[0], *files]:
-            stamps.read(file._key)
-        assert list(stamps._known) == [file._key for file in files[2:]]
+            looks.read(file._key)
+        assert list(looks._known) == [file._key for file in files[2:]]
 
 
 class TestStamps:
@@ -970,7 +971,7 @@ class Long:
 class TestParams:
     @staticmethod
     def digest_of(value: object) -> str:
-        return stamps.digest_of_params({"x": value})
+        return encoding.digest_of_params({"x": value})
 
     @pytest.mark.parametrize(
         ("one", "other"),
@@ -1019,7 +1020,7 @@ class TestParams:
         assert self.digest_of(one) == self.digest_of(numpy.zeros(5000))
 
     def test_names_count_beside_values(self) -> None:
-        assert stamps.digest_of_params({"a": 1}) != stamps.digest_of_params({"b": 1})
+        assert encoding.digest_of_params({"a": 1}) != encoding.digest_of_params({"b": 1})
         assert self.digest_of(Other.SIGN) == self.digest_of(Other.SIGN)
 
     @pytest.mark.parametrize(
