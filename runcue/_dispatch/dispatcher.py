@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections.abc import Hashable
+from math import inf
 from typing import Protocol
 
 from runcue._artifacts.reads import READS
@@ -32,9 +33,8 @@ from runcue._dispatch.timers import Alarm, Timers
 from runcue._dispatch.turns import Turns
 from runcue._dispatch.waiting import Waiting
 from runcue._dispatch.workers import Workers
-from runcue._limits.service import Service
 from runcue._model.current import CURRENT
-from runcue._model.phases import NEW, NOT_READY
+from runcue._model.phases import DELAYED, NEW, NOT_READY
 from runcue._model.work import Work
 from runcue._scheduling.core import Core
 from runcue._scheduling.deadlines import Deadlines
@@ -92,6 +92,9 @@ class Dispatcher:
         self.lines = Lines(callbacks, self.inside, self._listened)
         self._recheck = recheck
         self._recheck_alarm = Alarm(timers, lambda now: self.rechecker.want_full(), passive=True)
+        # When the next attempt of a work unit is due.
+        self._attempt_alarm = Alarm(timers, core.take_back)
+        self._attempts_ahead = False
         # At an instant at which what has settled is looked into once more; the look itself is what matters.
         self._look_alarm = Alarm(timers, lambda now: None)
         self._lifecycle: Lifecycle | None = None
@@ -210,6 +213,10 @@ class Dispatcher:
         else:
             self.rechecker.nothing_waits()
             self._recheck_alarm.clear()
+        if self.core.count[DELAYED] or self._attempts_ahead:
+            due = self.core.delayed.next()
+            self._attempt_alarm.set(due)
+            self._attempts_ahead = due != inf
         self.timers.arm()
 
     def _due(self, deadlines: Deadlines[Hashable]) -> None:
@@ -256,12 +263,13 @@ class Dispatcher:
         )
 
     def can_start(self) -> bool:
-        """Whether something is ready that will be able to start, now or when its rate allows it."""
-        return any(
+        """Whether something will be able to start by itself: now, when its rate allows it, or at its instant."""
+        return self.core.count[DELAYED] > 0 or any(
             run_queue.backlog() and all(service.has_slot() for service in run_queue.services)
             for run_queue in self.core.run_queues.values()
         )
 
-    def next_token(self, service: Service) -> float:
-        """When work units that wait for the rate of a service can go on; inf if none do."""
-        return self.timers.active.when(service)
+    def next_start(self) -> float:
+        """When work units that wait for a rate, or for the instant of their next attempt, can go on; inf if none do."""
+        waiting = map(self.timers.active.when, self.core.services.values())
+        return min(self.core.delayed.next(), min(waiting, default=inf))

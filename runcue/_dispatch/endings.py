@@ -20,6 +20,7 @@ from runcue._model.errors import HandlerExited, WorkTimeout
 from runcue._model.phases import CANCELLED, COMPLETED, FAILED, SETTLED
 from runcue._model.texts import words_of
 from runcue._model.work import Work
+from runcue._scheduling.attempts import FailedAttempt, Settle
 from runcue._scheduling.core import Core
 
 __all__ = ["Endings"]
@@ -34,7 +35,7 @@ class Endings:
     Args:
         core: The state.
         turns: The turns of the loop.
-        timers: For the end of holding back.
+        timers: For the end of holding back; and where handlers' time-outs wait.
         in_flight: Handlers in flight.
         settlement: Settles work units.
     """
@@ -44,6 +45,7 @@ class Endings:
     ) -> None:
         self._core = core
         self._turns = turns
+        self._timers = timers
         self._in_flight = in_flight
         self._settlement = settlement
         self._end_of_hold_back = Alarm(timers, self._hold_back_no_longer)
@@ -100,17 +102,32 @@ class Endings:
         if error is None:
             self._settlement.settle(work, COMPLETED, now, value, duration)
         else:
-            self.failed(work, error)
+            self.failed(work, error, duration)
 
-    def failed(self, work: Work, error: BaseException) -> None:
-        """A handler has raised, or could not be run."""
+    def failed(self, work: Work, error: BaseException, duration: float) -> None:
+        """A handler has raised, or could not be run: settle its work unit, or put it back for another attempt.
+
+        Args:
+            work: Running.
+            error: Why.
+            duration: Seconds that the handler took.
+        """
         if not isinstance(error, Exception):
             exited = HandlerExited(
                 f"The handler of {work.task!r} ended with {type(error).__name__}: {words_of(error)}"
             )
             exited.__cause__ = error
             error = exited
-        self._settlement.settle(work, FAILED, self._turns.now(), error)
+        now = self._turns.now()
+        decision = self._core.decide(FailedAttempt(work, error, now, duration))
+        if isinstance(decision, Settle):
+            self._settlement.settle(work, decision.outcome, now, decision.value)
+        elif self._turns.closed:  # there is no more time for it
+            self._settlement.settle(work, FAILED, now, error)
+        else:
+            self._core.put_back(work, decision, now)
+            self._timers.active.clear(work)
+            self._turns.wake()
 
     def timed_out(self, work: Work, now: float) -> None:
         """A handler has run for longer than its task allows."""

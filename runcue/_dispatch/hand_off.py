@@ -149,7 +149,7 @@ class HandOff:
             executor.submit(work, run_handler, context.copy(), stamped=run_queue.rate_limited)
         except Exception as error:  # no more threads to be had
             self._in_flight.abandon(work, now)
-            self._endings.failed(work, error)
+            self._endings.failed(work, error, 0.0)
             self._turns.wake()
 
     def _entered(self, work: Work, entered: float) -> None:

@@ -111,7 +111,7 @@ class Settlement:
             return False
         limit = self._timers.active.when(work)
         now = self._turns.now()
-        successor = None if work._declared is None else self._core.successor_of(work, now)
+        successor = None if work._declared is None else self._core.successor_of(work)
         if successor is not None and work._phase == RUNNING:
             # The handler does not learn of it: it runs for somebody else from here on.
             self.settle(work, CANCELLED, now)
@@ -125,7 +125,7 @@ class Settlement:
     def give_up(self, work: Work, error: BaseException) -> None:
         """Fail a pending work unit; what others have joined goes on for them."""
         if work._declared is not None:
-            self._core.successor_of(work, self._turns.now())
+            self._core.successor_of(work)
         self.withdraw(work, FAILED, error)
 
     def withdraw(self, work: Work, outcome: int, value: Any = None) -> None:

@@ -207,7 +207,7 @@ class Workers:
         elif (rest := self._begin(work, now)) is not None:
             await self._finish(work, rest, asyncio.current_task())
 
-    def _begin(self, work: Work, now: float) -> tuple[Any, Any] | None:
+    def _begin(self, work: Work, now: float) -> tuple[Any, Any, Context] | None:
         """Start an async handler and take its first step.
 
         Returns:
@@ -246,8 +246,7 @@ class Workers:
             # After the first step, not before it: whatever instant the handler itself took is earlier than the stamp.
             self._in_flight.record_start(work, now, now)
         if rest is not None:
-            work._context = context
-            return rest
+            return *rest, context
         if run_queue.sole_slots is not None:
             run_queue.sole_slots.active -= 1
         else:
@@ -262,11 +261,13 @@ class Workers:
         elif error is None:
             self._settlement.settle(work, COMPLETED, now, value, now - began)
         else:
-            self._endings.failed(work, error)
+            self._endings.failed(work, error, now - began)
             _pass_on(error)
         return None
 
-    async def _finish(self, work: Work, rest: tuple[Any, Any], me: asyncio.Task[None] | None) -> None:
+    async def _finish(
+        self, work: Work, rest: tuple[Any, Any, Context], me: asyncio.Task[None] | None
+    ) -> None:
         """Carry an async handler that has suspended on to its end, in the asyncio task `me`."""
         work._runner = me
         self._in_flight.works[work] = rest[0]
@@ -284,7 +285,7 @@ class Workers:
         value: Any = None
         error: BaseException | None = None
         try:
-            value = await resume(work._context, *rest)
+            value = await resume(*rest)
             if work._declared is not None and has_uncommitted(work):
                 value = await commit_in_thread(work, value)
         except BaseException as raised:

@@ -10,11 +10,20 @@ from __future__ import annotations
 from typing import Any, Literal, NamedTuple
 
 from runcue._limits.service import Service
-from runcue._model.phases import CHECKING, HELD, JOINED, NOT_READY
+from runcue._model.phases import CHECKING, DELAYED, HELD, JOINED, NOT_READY
 from runcue._model.texts import problem_of, words_of
 from runcue._model.work import Work
+from runcue._scheduling.ageing import pending_since
 
-__all__ = ["Reason", "blocked_by_limits", "describe_answer", "first_limit", "not_ready", "reason_of"]
+__all__ = [
+    "Reason",
+    "blocked_by_limits",
+    "describe_answer",
+    "describe_delay",
+    "first_limit",
+    "not_ready",
+    "reason_of",
+]
 
 ReasonName = Literal["not_ready", "service_full", "unknown_task"]
 """What `debug_blocked()` can say. "unknown_task" is for work units that were restored without their task."""
@@ -73,6 +82,11 @@ def describe_answer(work: Work) -> str:
     return f"is_ready said no for params {words_of(work.params)}"
 
 
+def describe_delay(work: Work, now: float) -> str:
+    """Until when a work unit waits for its next attempt."""
+    return f"delayed until attempt {work.attempt}, in {max(0.0, pending_since(work) - now):.1f} s"
+
+
 def not_ready(work: Work) -> Reason:
     """The reason of a work unit that was found not ready."""
     return Reason(work, "not_ready", describe_answer(work))
@@ -98,5 +112,7 @@ def reason_of(work: Work, now: float) -> Reason | None:
         return Reason(work, "not_ready", "it settles with another work unit that makes the same")
     if work._phase == CHECKING:
         return Reason(work, "not_ready", "is_ready or is_stale is being awaited")
+    if work._phase == DELAYED:
+        return Reason(work, "not_ready", describe_delay(work, now))
     limit = blocked_by_limits(work, now)
     return Reason(work, "service_full", limit) if limit is not None else None

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from runcue._artifacts.artifact import Artifact, plainly
-from runcue._explain.reasons import Reason, describe_answer, first_limit, reason_of
+from runcue._explain.reasons import Reason, describe_answer, describe_delay, first_limit, reason_of
 from runcue._model.phases import (
     CANCELLED,
     CHECKING,
+    DELAYED,
     FAILED,
     HELD,
     JOINED,
@@ -29,6 +30,7 @@ from runcue._model.phases import (
 )
 from runcue._model.texts import how_many, words_of
 from runcue._model.work import Work
+from runcue._scheduling.ageing import pending_since
 from runcue._scheduling.core import Core
 
 __all__ = ["Explainer", "Missing", "Verdict", "Why", "WhyStale", "grouped"]
@@ -100,7 +102,7 @@ class Why:
         asked: How often it was found not ready.
         missing: The artifacts it waits for, and who would make them.
         held_by: For a slot: the work units that have it.
-        eta: For a rate: seconds until the next token comes; None if that is not known.
+        eta: For a rate: seconds until the next token comes; for a retry, until it is due. None if that is not known.
         next_token_at: The instant of that, in seconds since the epoch.
         chain: The work units that wait for each other, from this one to the root of it.
         root: Why the last of the chain does not run; None if that is this work.
@@ -288,6 +290,9 @@ class Explainer:
             )
         if phase in (NOT_READY, HELD) or (phase == NEW and work._not_ready_reason is not None):
             return self._why_not_ready(work, base)
+        if phase == DELAYED:
+            eta = max(0.0, pending_since(work) - now)
+            return _but(base, verdict="waiting for a retry", details=describe_delay(work, now), eta=eta)
         limit = first_limit(work, now)
         if limit is None:
             return _but(base, verdict="about to start", details="nothing is in its way")

@@ -17,7 +17,7 @@ __all__ = ["resume", "timed"]
 
 
 @coroutine
-def resume(context: Context, steps: Any, yielded: Any) -> Generator[Any, Any, Any]:
+def resume(steps: Any, yielded: Any, context: Context) -> Generator[Any, Any, Any]:
     """Go on with a coroutine whose first step has been taken, each step in its own context.
 
     `await steps` would not do: a coroutine that is suspended already cannot be awaited again.

@@ -102,9 +102,9 @@ class Overdue:
         if dispatcher.active() or dispatcher.gates.being_asked:
             return
         if dispatcher.can_start():
-            # The next token may be an hour away; before it comes there is nothing new to be seen.
-            token = min(map(dispatcher.next_token, core.services.values()), default=inf)
-            self._stall_looked_at = now if token == inf else max(now, token)
+            # The next token or attempt may be an hour away; before it comes there is nothing new to be seen.
+            start = dispatcher.next_start()
+            self._stall_looked_at = now if start == inf else max(now, start)
             return
         seconds = now - core.progressed_at  # the first failure is progress, too
         # All reasons before the first failure, which would be the reason of the next.

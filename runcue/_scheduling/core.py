@@ -389,7 +389,7 @@ class Core:
         follow(work, leader)
         self.add(work, now)
 
-    def successor_of(self, leader: Work, now: float) -> Work | None:
+    def successor_of(self, leader: Work) -> Work | None:
         """Before a work unit that others have joined is withdrawn: let the first of them take its place.
 
         It takes over the handler that runs, or the instant of the next attempt; else the place in line, unasked.
@@ -426,14 +426,13 @@ class Core:
         work._not_ready_reason = None
         self.generation += 1  # whatever the gate said was about the attempt that has ended
         self.delayed.set(work, again.at)
-        followers = None if work._declared is None else work._declared.followers
-        for one in (work, *(followers or ())):
+        everyone = [work]
+        if work._declared is not None:
+            work._declared.committed = False
+            everyone.extend(work._declared.followers or ())
+        for one in everyone:
             one._again = again
             self._age(one)
-
-    def next_delayed(self) -> float:
-        """The instant at which the next attempt of any work unit is due, inf if there is none."""
-        return self.delayed.next()
 
     def take_back(self, now: float) -> None:
         """Let work units whose next attempt is due stand in line again, unasked.

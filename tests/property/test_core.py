@@ -395,7 +395,7 @@ class CoreMachine(RuleBasedStateMachine):
         if not self.works:
             return
         delayed = self.of(DELAYED)
-        assert self.core.next_delayed() == min((self.instants[work] for work in delayed), default=inf)
+        assert self.core.delayed.next() == min((self.instants[work] for work in delayed), default=inf)
         assert len(self.core.delayed) == len(delayed)
         assert all(work.attempt == 1 + self.attempts[work] for work in self.works)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from runcue._limits.service import Service
@@ -76,3 +78,19 @@ def test_waiting_works_that_were_cancelled_leave_the_line(gone: int) -> None:
         world.cancel(work)
     assert len(task.waiting) - task.waiting_tombstones == 200 - gone
     assert len(task.waiting) <= 2 * (200 - gone) + 66
+
+
+@pytest.mark.rule(6)
+@pytest.mark.parametrize("seed", range(20))
+def test_what_is_taken_back_stands_at_its_place_among_the_new(seed: int) -> None:
+    luck = random.Random(seed)
+    world = CoreWorld()
+    task = world.task()
+    works = [world.add(task) for _ in range(100)]
+    away = luck.sample(works, luck.choice((1, 3, 60, 100)))
+    for work in away:
+        world.take(work)
+    for work in away:
+        task.run_queue.take_back(work)
+    assert list(task.run_queue.new) == works
+    assert task.run_queue.backlog() == 100
