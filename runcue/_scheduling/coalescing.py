@@ -62,7 +62,6 @@ def succeed(leader: Work, dependencies: Dependencies) -> Work | None:
             follower._declared.leader = successor
     dependencies.enter(successor, own)
     successor.attempt = leader.attempt
-    successor._again = leader._again
     return successor
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections.abc import Callable
+from math import inf
 from pathlib import Path
 
 import pytest
@@ -169,6 +170,7 @@ async def test_one_that_waits_for_its_next_attempt_can_be_cancelled_and_time_doe
         assert handle.work.state is runcue.WorkState.CANCELLED
         await cue.drain()
         assert clock() == 4.0
+        assert cue._dispatcher.timers.active.next() == inf, "nothing is waited for any more"
 
 
 @pytest.mark.rule(23)
@@ -223,6 +225,19 @@ async def test_a_stall_timeout_respects_an_attempt_that_will_come_at_a_known_ins
     cue = runcue.Cue(stall_timeout=3)
     deciding(cue)
     cue.task("t")(handlers(lambda work: work.attempt < 3)["at once"])
+    async with cue:
+        handle = await cue.submit("t")
+        await asyncio.sleep(4)
+        assert cue._dispatcher.next_start() == DELAY, "nor does it look again before that"
+        assert await handle.result() == 3
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@virtual
+async def test_a_timeout_is_for_each_attempt_and_not_for_the_time_in_between(kind: str) -> None:
+    cue = runcue.Cue(run_in=FakeExecutor(1.0))
+    deciding(cue)
+    cue.task("t", timeout=5)(handlers(lambda work: work.attempt < 3)[kind])
     async with cue:
         assert await (await cue.submit("t")).result() == 3
 

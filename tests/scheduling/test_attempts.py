@@ -153,9 +153,11 @@ def test_whatever_the_gate_said_was_about_the_attempt_that_has_ended() -> None:
     work = world.add(world.task())
     work._approved_in = world.core.generation
     world.start(work)
+    work._not_ready_reason = "what it said before its first attempt"
     world.put_back(work, at=0.0)
     world.core.take_back(0.0)
     assert work._approved_in != world.core.generation
+    assert work._not_ready_reason is None
 
 
 @pytest.mark.parametrize("outcome", [CANCELLED, FAILED, SKIPPED])
