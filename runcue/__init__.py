@@ -48,6 +48,7 @@ from runcue._model.errors import (
 from runcue._model.phases import WorkState
 from runcue._model.summary import Summary
 from runcue._model.work import PriorityContext, Task, Work
+from runcue.abc import Observer
 
 __all__ = [
     "Artifact",
@@ -65,6 +66,7 @@ __all__ = [
     "InvalidParams",
     "Missing",
     "MissingOutput",
+    "Observer",
     "PendingTimeout",
     "Plan",
     "PlannedWork",

@@ -1,4 +1,4 @@
-"""The seams of runcue as Protocols: what a clock, an executor and a limiter must be able to do.
+"""The seams of runcue: what a clock, an executor, a limiter must be able to do, and what an observer hears.
 
 Lives here: shapes only. Real ones are in `_clock`, `_executors` and `_limiter`, fakes for tests (yours too) in
 `runcue.testing`.
@@ -8,11 +8,24 @@ Must not know: any implementation.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextvars import Context
-from typing import Any, Protocol, runtime_checkable
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, runtime_checkable
 
-__all__ = ["Clock", "Deliver", "Executor", "Freshness", "Limiter", "TimerHandle"]
+from runcue._model.work import Work
+
+__all__ = [
+    "Clock",
+    "CueWarning",
+    "Deliver",
+    "Executor",
+    "Freshness",
+    "Limiter",
+    "Observer",
+    "TimerHandle",
+    "WarningKind",
+]
 
 
 class TimerHandle(Protocol):
@@ -112,3 +125,120 @@ class Freshness(Protocol):
 
     def finished(self, work: Any) -> None:
         """The handler has succeeded and what it wrote is published. In a thread; may read and write files."""
+
+
+WarningKind = Literal[
+    "raised",
+    "blocked",
+    "failure",
+    "unmade",
+    "cycle",
+    "stuck",
+    "outdated",
+    "pending",
+    "stalled",
+    "draining",
+    "deadlock",
+    "cancelled",
+    "abandoned",
+    "unknown_task",
+    "not_started",
+]
+"""What a warning is about; see `CueWarning`."""
+
+
+@dataclass(frozen=True, slots=True)
+class CueWarning:
+    """Something that a cue warns of, as an observer hears it. The log of the name `runcue` has it, too.
+
+    Not simply called Warning: whoever imports that name loses Python's own.
+
+    Attributes:
+        kind: "raised", "blocked": a callback of yours did that, or kept the event loop. "failure": of a work unit,
+            where nobody was there to hear of it. "unmade", "cycle", "stuck", "outdated": inputs that nothing makes,
+            work units that wait for each other, or that nothing will change, and artifacts of what is anew since.
+            "pending", "stalled": the warnings of `pending_warn_after` and `stall_warn_after`. "draining", "deadlock":
+            what a drain waits for. "cancelled", "abandoned": work units that could not run when the cue was stopped,
+            and what did not end in time then. "unknown_task": a gate or listener for a task that does not exist.
+            "not_started": a work unit is waited for, and its cue is not started.
+            There may be others in later versions.
+        text: For people, as the log has it.
+        works: The work units that it is about, as far as it is about some.
+    """
+
+    kind: WarningKind
+    text: str
+    works: tuple[Work, ...] = ()
+
+
+class Observer:
+    """Watches a cue. Subclass it, override what you want to hear, and give an instance to `cue.observe()`.
+
+    Listeners (`@cue.on_complete` and its sisters) belong to what a program does; an observer is for what shows, counts
+    or records it, whatever the program. That is why a failed work unit still counts as unheard when only observers
+    have heard of it.
+
+    All methods are called in the event loop, and in the order of events, each by each observer and listener in the
+    order in which they were attached. Only what is overridden is called; the rest costs nothing. A method that raises
+    is logged and disturbs nothing, one that keeps the loop for long is reported. Any of them may be `async def`: what
+    they return is awaited, for each observer one after the other, beside the work and never in its way, and a drain
+    waits for it.
+
+    Attached while a cue runs, an observer hears of the rest: of work units that were submitted before it came, too.
+
+    Example:
+        >>> import runcue
+        >>> cue = runcue.Cue(id_prefix="")
+        >>> @cue.task("half")
+        ... async def half(work):
+        ...     return 12 / work.params["by"]
+        >>> class Tally(runcue.Observer):
+        ...     def submitted(self, work):
+        ...         print("submitted", work.params)
+        ...
+        ...     def settled(self, work, duration):
+        ...         print(work.state.value, work.result, work.error)
+        >>> stop = cue.observe(Tally())
+        >>> async def main():
+        ...     async with cue:
+        ...         await cue.submit("half", params={"by": 2})
+        >>> runcue.run(main)
+        submitted {'by': 2}
+        completed 6.0 None
+    """
+
+    def attached(self, cue: Any) -> Awaitable[object] | None:
+        """Called by `cue.observe()`, before anything else is.
+
+        Args:
+            cue: The `runcue.Cue`.
+        """
+
+    def submitted(self, work: Work) -> Awaitable[object] | None:
+        """Called inside of `submit()`, when the work unit is pending and has its id; nothing of it was asked yet.
+
+        In a copy of the context variables of whoever has submitted it, as its handler will be.
+        """
+
+    def started(self, work: Work) -> Awaitable[object] | None:
+        """Called when a handler is about to be entered, once per attempt."""
+
+    def attempt_failed(self, work: Work, error: BaseException, delay: float) -> Awaitable[object] | None:
+        """Called when an attempt has failed and another one will follow.
+
+        Args:
+            work: The work unit, still unsettled.
+            error: Why the attempt failed.
+            delay: Seconds until the next one.
+        """
+
+    def settled(self, work: Work, duration: float) -> Awaitable[object] | None:
+        """Called once for each work unit, when it has completed, failed, been skipped or cancelled.
+
+        Args:
+            work: With its `state`, `result`, `exception`, `skipped` and time stamps.
+            duration: Seconds for which its handler ran; 0.0 if it did not run.
+        """
+
+    def warned(self, warning: CueWarning) -> Awaitable[object] | None:
+        """Called for each warning of the cue. What goes wrong meanwhile is only logged."""

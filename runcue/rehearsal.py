@@ -1,7 +1,7 @@
 """Rehearsing: a cue as it is, with its limits, gates and priorities, but with nothing done and nobody told.
 
-Lives here: `rehearse`, which takes a cue's listeners away and puts a model in the place of each handler; `Overlay`,
-what the rehearsal has made, laid over what is really there; and `hear_submissions`. `runcue-sim` is made of them, and a
+Lives here: `rehearse`, which takes away whoever listens to a cue or observes it, and puts a model in the place of each
+handler; and `Overlay`, what the rehearsal has made, laid over what is really there. `runcue-sim` is made of them, and a
 test of yours can be: on `runcue.testing.VirtualTimeLoop` a day of limits takes a second.
 
 Must not know: where durations and outcomes come from, or what is made of what was seen.
@@ -25,7 +25,7 @@ from runcue._model.work import Declaration, Task, Work
 from runcue._scheduling.core import Core
 from runcue.testing import FakeExecutor
 
-__all__ = ["Overlay", "StandIn", "hear_submissions", "rehearse", "set_limits"]
+__all__ = ["Overlay", "StandIn", "rehearse", "set_limits"]
 
 _GONE: Final = 0
 
@@ -36,7 +36,7 @@ class Overlay:
     An artifact that the rehearsal has not touched is asked itself: what is on the disk today counts.
 
     Attributes:
-        silenced: The listeners that were taken away.
+        silenced: The listeners and the methods of observers that were taken away.
     """
 
     def __init__(self) -> None:
@@ -201,7 +201,7 @@ def rehearse(
 ) -> Overlay:
     """Turn a cue into one that only rehearses. There is no way back: make the real one anew.
 
-    Its services, gates and priority stay. Its listeners are taken away; those that are added later are heard. No
+    Its services, gates and priority stay. Its listeners and observers are taken away; those that come later hear. No
     handler is called any more: a work unit takes the time that `duration` says, and then ends as `outcome` does. When
     it has succeeded, its declared outputs count as made, without anything being written.
 
@@ -242,10 +242,7 @@ def rehearse(
         core.stall.timeout = seconds_or_none(stall_timeout, "stall_timeout")
     overlay = Overlay()
     dispatcher = cue._dispatcher
-    heard = cue._callbacks.listeners
-    overlay.silenced = tuple(listener.call for listeners in heard for listener in listeners)
-    for listeners in heard:
-        listeners.clear()
+    overlay.silenced = cue._listeners.silence()
     if id_prefix is not None:
         cue._prefix = id_prefix
 
@@ -320,22 +317,3 @@ def set_limits(cue: Cue, limits: Mapping[str, Mapping[str, Any]]) -> None:
                 )
     for run_queue in cue._core.run_queues.values():
         run_queue.look_at_limits()
-
-
-def hear_submissions(cue: Cue, heard: Callable[[Work], object]) -> None:
-    """Have a plain function called with each work unit at the moment it was submitted, before any gate is asked.
-
-    `submit()` itself runs no code of yours, which is why there is no such listener; this is for rehearsals and tests.
-
-    Args:
-        cue: The cue.
-        heard: Takes the work. It must not raise, nor ask artifacts: within a gate these would be the gate's reads.
-    """
-    admit = cue._admit
-
-    def admit_aloud(*args: Any) -> Any:
-        handle = admit(*args)
-        heard(handle.work)
-        return handle
-
-    cue._admit = admit_aloud  # type: ignore[method-assign, assignment]

@@ -26,7 +26,9 @@ from runcue._artifacts.artifact import Artifact, key_of
 from runcue._artifacts.file import File
 from runcue._artifacts.reads import READS
 from runcue._callbacks.callbacks import Callbacks
+from runcue._callbacks.listeners import Listeners
 from runcue._callbacks.verdicts import STAYS_PENDING, AwaitableAnswer, GateVerdict
+from runcue._callbacks.warning_log import WarningLog
 from runcue._dispatch.dispatcher import Dispatcher
 from runcue._explain.reasons import Reason, not_ready, reason_of
 from runcue._explain.why import Explainer, Why, WhyStale
@@ -47,7 +49,7 @@ from runcue._model.work import PriorityContext, Task, Work
 from runcue._registration.executors import Executors, RunIn, check_run_in
 from runcue._registration.registry import DEFAULT, Registry, take_over
 from runcue._scheduling.core import Core
-from runcue.abc import Executor, Freshness
+from runcue.abc import Executor, Freshness, Observer
 
 if TYPE_CHECKING:
     # Imported where they are used: few programs plan, draw or watch, and they would be a tenth of `import runcue`.
@@ -138,10 +140,13 @@ class Cue:
             stall_warn_after=seconds_or_none(stall_warn_after, "stall_warn_after"),
             stall_timeout=seconds_or_none(stall_timeout, "stall_timeout"),
         )
-        self._callbacks = Callbacks()
+        self._warnings = WarningLog()
+        self._callbacks = Callbacks(self._warnings)
+        self._listeners = Listeners(self._callbacks, self._warnings)
+        self._on_submit = self._listeners.of[Event.SUBMIT]
         self._registry = Registry(self._core)
         self._executors = Executors(run_in, self._core.threads)
-        self._dispatcher = Dispatcher(self._core, self._callbacks, recheck=recheck)
+        self._dispatcher = Dispatcher(self._core, self._callbacks, self._listeners, recheck=recheck)
         self._watchers: builtins.list[Watcher] = []
         self._explainer = Explainer(
             self._core,
@@ -150,11 +155,17 @@ class Cue:
             lambda: bool(self._watchers),
             self._dispatcher.is_idle,
         )
-        overdue = Overdue(self._core, self._dispatcher, self._explainer)
-        diagnostics = Diagnostics(self._core, self._dispatcher, self._explainer)
+        overdue = Overdue(self._core, self._dispatcher, self._explainer, self._listeners, self._warnings)
+        diagnostics = Diagnostics(self._core, self._dispatcher, self._explainer, self._warnings)
         self._inbox: deque[Callable[[], None]] = deque()
         self._stopping = Stopping(
-            self._core, self._dispatcher, self._explainer, diagnostics, self._inbox, self._on_stopped
+            self._core,
+            self._dispatcher,
+            self._explainer,
+            diagnostics,
+            self._inbox,
+            self._warnings,
+            self._on_stopped,
         )
         self._lifecycle = Lifecycle(overdue, diagnostics, self._stopping)
         # A random prefix and a counter: unique across cues and runs, at a tenth of the price of a uuid each.
@@ -340,37 +351,125 @@ class Cue:
         self._core.ordered = True
         return call
 
-    def on_start(self, listener: F) -> F:
-        """Hear (work) when a handler is about to be entered, once per attempt."""
-        return self._listen(Event.START, listener)
+    @overload
+    def on_submit(self, listener: F) -> F: ...
+    @overload
+    def on_submit(self, *, task: str) -> Callable[[F], F]: ...
+    def on_submit(self, listener: Any = None, *, task: str | None = None) -> Any:
+        """Hear (work) when a work unit has been submitted, before anything of it is asked.
 
-    def on_complete(self, listener: F) -> F:
-        """Hear (work, result, duration in seconds) when a handler has returned."""
-        return self._listen(Event.COMPLETE, listener)
+        It is called inside of `submit()`, in a copy of the submitter's context variables. The work unit is pending and
+        known to `get()`; whoever submits it has no handle yet.
 
-    def on_failure(self, listener: F) -> F:
-        """Hear (work, error) when a work unit has failed: its handler raised, or a time-out struck."""
-        return self._listen(Event.FAILURE, listener)
+        Args:
+            listener: Absent when used as `@cue.on_submit(task="name")`.
+            task: Hear of work units of this task alone.
+        """
+        return self._listen(Event.SUBMIT, listener, task)
 
-    def on_skip(self, listener: F) -> F:
-        """Hear (work) when is_stale said that its output is up to date."""
-        return self._listen(Event.SKIP, listener)
+    @overload
+    def on_start(self, listener: F) -> F: ...
+    @overload
+    def on_start(self, *, task: str) -> Callable[[F], F]: ...
+    def on_start(self, listener: Any = None, *, task: str | None = None) -> Any:
+        """Hear (work) when a handler is about to be entered, once per attempt.
 
-    def on_cancel(self, listener: F) -> F:
-        """Hear (work) when it was cancelled."""
-        return self._listen(Event.CANCEL, listener)
+        Args:
+            listener: Absent when used as `@cue.on_start(task="name")`.
+            task: Hear of work units of this task alone.
+        """
+        return self._listen(Event.START, listener, task)
 
-    def on_pending_warning(self, listener: F) -> F:
-        """Hear (work, seconds) when it has been pending for `pending_warn_after`. Replaces the default log line."""
-        return self._listen(Event.PENDING_WARNING, listener)
+    @overload
+    def on_complete(self, listener: F) -> F: ...
+    @overload
+    def on_complete(self, *, task: str) -> Callable[[F], F]: ...
+    def on_complete(self, listener: Any = None, *, task: str | None = None) -> Any:
+        """Hear (work, result, duration in seconds) when a handler has returned.
+
+        Args:
+            listener: Absent when used as `@cue.on_complete(task="name")`.
+            task: Hear of work units of this task alone.
+        """
+        return self._listen(Event.COMPLETE, listener, task)
+
+    @overload
+    def on_failure(self, listener: F) -> F: ...
+    @overload
+    def on_failure(self, *, task: str) -> Callable[[F], F]: ...
+    def on_failure(self, listener: Any = None, *, task: str | None = None) -> Any:
+        """Hear (work, error) when a work unit has failed: its handler raised, or a time-out struck.
+
+        Args:
+            listener: Absent when used as `@cue.on_failure(task="name")`.
+            task: Hear of work units of this task alone.
+        """
+        return self._listen(Event.FAILURE, listener, task)
+
+    @overload
+    def on_skip(self, listener: F) -> F: ...
+    @overload
+    def on_skip(self, *, task: str) -> Callable[[F], F]: ...
+    def on_skip(self, listener: Any = None, *, task: str | None = None) -> Any:
+        """Hear (work) when is_stale said that its output is up to date.
+
+        Args:
+            listener: Absent when used as `@cue.on_skip(task="name")`.
+            task: Hear of work units of this task alone.
+        """
+        return self._listen(Event.SKIP, listener, task)
+
+    @overload
+    def on_cancel(self, listener: F) -> F: ...
+    @overload
+    def on_cancel(self, *, task: str) -> Callable[[F], F]: ...
+    def on_cancel(self, listener: Any = None, *, task: str | None = None) -> Any:
+        """Hear (work) when it was cancelled.
+
+        Args:
+            listener: Absent when used as `@cue.on_cancel(task="name")`.
+            task: Hear of work units of this task alone.
+        """
+        return self._listen(Event.CANCEL, listener, task)
+
+    @overload
+    def on_pending_warning(self, listener: F) -> F: ...
+    @overload
+    def on_pending_warning(self, *, task: str) -> Callable[[F], F]: ...
+    def on_pending_warning(self, listener: Any = None, *, task: str | None = None) -> Any:
+        """Hear (work, seconds) when it has been pending for `pending_warn_after`. Replaces the default log line.
+
+        Args:
+            listener: Absent when used as `@cue.on_pending_warning(task="name")`.
+            task: Hear of work units of this task alone.
+        """
+        return self._listen(Event.PENDING_WARNING, listener, task)
 
     def on_stall_warning(self, listener: F) -> F:
         """Hear (seconds_since_progress, pending_count) after `stall_warn_after`. Replaces the default log line."""
-        return self._listen(Event.STALL_WARNING, listener)
-
-    def _listen(self, event: Event, listener: F) -> F:
-        self._callbacks.listen(event, listener)
+        self._listeners.listen(Event.STALL_WARNING, listener)
         return listener
+
+    def _listen(self, event: Event, listener: Any, task: str | None) -> Any:
+        def register(call: Any) -> Any:
+            self._listeners.listen(event, call, task)
+            return call
+
+        return register if listener is None else register(listener)
+
+    def observe(self, observer: Observer) -> Callable[[], None]:
+        """Attach what watches this cue, at any time: before the start, while it runs, from inside a listener.
+
+        Args:
+            observer: Overrides what it wants to hear; see `Observer`. Its `attached()` is called at once.
+
+        Returns:
+            A function that ends it. After that nothing of the observer is called, and calling it again does nothing.
+
+        Raises:
+            ConfigurationError: It is no `Observer`, or has a method that cannot be called with what it would hear.
+        """
+        return self._listeners.observe(observer, self)
 
     # --- Lifecycle ----------------------------------------------------------------------------------------------
 
@@ -394,7 +493,7 @@ class Cue:
             return
         if self._dispatcher.turns.failure is not None:
             raise self._dispatcher.turns.failed()
-        self._registry.warn_of_gates_without_task()
+        self._registry.warn_of_unknown_tasks(self._warnings, self._listeners.bound())
         self._dispatcher.start(loop, self._lifecycle)
         self._loop = loop
         self._thread = threading.get_ident()
@@ -566,6 +665,8 @@ class Cue:
             self._add_declared(work, now, declaring)
         if not dispatcher.turns.woken:
             dispatcher.turns.wake()
+        if self._on_submit:
+            self._listeners.submitted(now, work, work._context.copy())
         # Not through a __new__ of its own, which would cost a tenth of the whole submission.
         handle = _new_handle(WorkHandle, work.id)
         handle.work = work

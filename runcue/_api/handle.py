@@ -8,7 +8,6 @@ Must not know: how works run.
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import Any
 
 from runcue._callbacks.failures import without_frames
@@ -18,8 +17,6 @@ from runcue._model.phases import WorkState
 from runcue._model.work import Work
 
 __all__ = ["WorkHandle"]
-
-logger = logging.getLogger("runcue")
 
 
 class WorkHandle(str):
@@ -83,10 +80,8 @@ class WorkHandle(str):
                 "(asyncio.run_coroutine_threadsafe), or submit with cue.submit_threadsafe()."
             )
         if loop is None and self.work.state.value in _UNSETTLED and dispatcher.turns.failure is None:
-            logger.warning(
-                "Work %s is waited for, but its cue is not started: call start(), or use `async with cue`.",
-                self.work.id,
-            )
+            text = "Work %s is waited for, but its cue is not started: call start(), or use `async with cue`."
+            dispatcher.callbacks.log.tell("not_started", (self.work,), text, self.work.id)
         return await dispatcher.waiting.settled(self.work)
 
 

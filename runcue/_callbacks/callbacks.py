@@ -1,7 +1,7 @@
-"""The only place that calls user callbacks.
+"""The only place that asks user callbacks.
 
-Lives here: asking a gate (what is declared first, then the callbacks) and a priority, serving listeners. Whatever is
-awaitable is found by looking at the result, not at the function, and handed to the dispatcher to be awaited.
+Lives here: asking a gate (what is declared first, then the callbacks) and a priority. Whatever is awaitable is found by
+looking at the result, not at the function, and handed to the dispatcher to be awaited.
 
 A callback that raises is logged with its traceback and never disturbs the scheduler: a raising is_ready means not
 ready, a raising is_stale means stale, a raising priority means the default.
@@ -12,7 +12,7 @@ Must not know: event loops, tasks, limits. The wall clock and `time.monotonic` a
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from inspect import isawaitable
 from math import isnan
 from os import stat
@@ -23,30 +23,18 @@ from runcue._artifacts.file import File
 from runcue._artifacts.flag import Flag
 from runcue._callbacks.failures import BLOCKS_AFTER, Failures, without_frames
 from runcue._callbacks.verdicts import NOT_READY, RUN, SKIP, AwaitableAnswer, GateVerdict, Question, discard
-from runcue._model.checks import check_callback
+from runcue._callbacks.warning_log import WarningLog
 from runcue._model.errors import ConfigurationError
-from runcue._model.events import HEARS, Event
 from runcue._model.texts import describe, problem_of, words_of
 from runcue._model.work import DEFAULT_PRIORITY, Declaration, PriorityContext, Task, Work
 
-__all__ = ["Callbacks", "Listener"]
+__all__ = ["Callbacks"]
 
 _RAISED: Final = object()
 
 # Questions whose time is taken together, while all of them take no longer than this.
 _TOGETHER = 16
 _QUICK = 0.0005
-
-
-class Listener:
-    """One registered listener."""
-
-    __slots__ = ("call", "event", "name")
-
-    def __init__(self, event: Event, call: Callable[..., Any]) -> None:
-        self.event = event
-        self.call = call
-        self.name = f"on_{event.name.lower()} listener {describe(call)}"
 
 
 _NOT_VALID: Final = object()
@@ -77,8 +65,6 @@ class Callbacks(Failures):
     """All user callbacks of a cue, behind one failure policy.
 
     Attributes:
-        listeners: By `Event`, in order of registration.
-        defer: Given by the dispatcher: takes a listener, the awaitable it returned, and the work it is about.
         at: When the last callback was done.
         producer_of: The unsettled work that makes an artifact, by its key.
         held_for: The input for which the last verdict was HELD.
@@ -87,53 +73,14 @@ class Callbacks(Failures):
             them.
     """
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.listeners: tuple[list[Listener], ...] = tuple([] for _ in Event)
+    def __init__(self, log: WarningLog) -> None:
+        super().__init__(log)
         self.priority: Callable[[PriorityContext], Any] | None = None
-        self.defer: Callable[[Listener, Awaitable[Any], Work | None], None] = _nowhere
         self.at = 0.0
         self.producer_of: Mapping[Hashable, Work] = {}
         self.held_for: Any = None
         self.reads: dict[Hashable, Artifact] = {}
         self.skipped: deque[tuple[Work, tuple[Artifact, ...]]] = deque(maxlen=1000)
-
-    # --- Listeners ----------------------------------------------------------------------------------------------
-
-    def listen(self, event: Event, call: Callable[..., Any]) -> None:
-        """Add a listener.
-
-        Raises:
-            ConfigurationError: It is not callable.
-        """
-        check_callback(call, f"An on_{event.name.lower()} listener", HEARS[event])
-        self.listeners[event].append(Listener(event, call))
-
-    def emit(self, listeners: list[Listener], began: float, work: Work | None, *args: Any) -> float:
-        """Serve the listeners of an event: plain ones now, in order; what they leave to be awaited is deferred.
-
-        Args:
-            listeners: Those of one event.
-            began: The instant now.
-            work: What it is about, for messages.
-            *args: What the listeners hear.
-
-        Returns:
-            The instant at which the last one was done.
-        """
-        now = self.now
-        for listener in listeners:
-            try:
-                outcome = listener.call(*args)
-                if outcome is not None and isawaitable(outcome):
-                    self.defer(listener, outcome, work)
-            except BaseException as error:
-                self.raised(listener.name, error, work)
-            ended = now()
-            if ended - began > BLOCKS_AFTER:
-                self.blocked(listener.name, ended - began)
-            began = ended
-        return began
 
     # --- The gate -----------------------------------------------------------------------------------------------
 
@@ -472,7 +419,3 @@ class Callbacks(Failures):
         if (took := self.now() - began) > BLOCKS_AFTER:
             self.blocked(f"priority callback {describe(call)}", took)
         return min(max(value, 0.0), 1.0)
-
-
-def _nowhere(listener: Listener, awaitable: Awaitable[Any], work: Work | None) -> None:
-    raise RuntimeError("The cue is not started.")

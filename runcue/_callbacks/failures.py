@@ -17,12 +17,11 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
+from runcue._callbacks.warning_log import WarningLog
 from runcue._model.texts import words_of
 from runcue._model.work import Work
 
 __all__ = ["BLOCKS_AFTER", "REPEAT_AFTER", "Failures", "without_frames"]
-
-logger = logging.getLogger("runcue")
 
 BLOCKS_AFTER: Final = 0.05
 """Seconds for which a callback may keep the event loop without being reported."""
@@ -37,20 +36,31 @@ class Failures:
     Attributes:
         now: The clock by which callbacks are found to block the loop.
         interrupted: A KeyboardInterrupt out of a callback, to be raised by whoever called in.
+        log: Where it is told.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, log: WarningLog) -> None:
+        self.log = log
         self.now: Callable[[], float] = time.monotonic
         self.interrupted: KeyboardInterrupt | None = None
         self._reported: dict[tuple[object, object], float] = {}
 
     def raised(self, name: str, error: BaseException, work: Work | None) -> None:
-        """Log a callback that raised, once per minute for the same callback and type of exception."""
+        """Tell of a callback that raised, once per minute for the same callback and type of exception."""
         if isinstance(error, KeyboardInterrupt):
             self.interrupted = error
         if self._is_news(name, type(error)):
-            about = f" (work {work.id} of task {work.task})" if work is not None else ""
-            logger.error("%s raised %s%s", name, type(error).__name__, about, exc_info=error)
+            about = "" if work is None else f" (work {work.id} of task {work.task})"
+            self.log.tell(
+                "raised",
+                () if work is None else (work,),
+                "%s raised %s%s",
+                name,
+                type(error).__name__,
+                about,
+                level=logging.ERROR,
+                error=error,
+            )
 
     def raise_interrupt(self) -> None:
         """Raise a KeyboardInterrupt that came out of a callback, where the loop sees it."""
@@ -65,13 +75,21 @@ class Failures:
         key = (name, "blocked")
         if key not in self._reported:
             self._reported[key] = float("inf")
-            logger.warning(
-                "%s blocked the event loop for %.0f ms; make it async, or quicker", name, seconds * 1000
-            )
+            text = "%s blocked the event loop for %.0f ms; make it async, or quicker"
+            self.log.tell("blocked", (), text, name, seconds * 1000)
 
     def unobserved(self, work: Work, error: BaseException) -> None:
-        """Log a failed work unit that no listener and no waiting `result()` hears of."""
-        logger.error("Work %s of task %s failed: %s", work.id, work.task, words_of(error), exc_info=error)
+        """Tell of a failed work unit that no listener and no waiting `result()` hears of."""
+        self.log.tell(
+            "failure",
+            (work,),
+            "Work %s of task %s failed: %s",
+            work.id,
+            work.task,
+            words_of(error),
+            level=logging.ERROR,
+            error=error,
+        )
 
     def _is_news(self, name: str, what: object) -> bool:
         now = self.now()

@@ -21,6 +21,7 @@ from typing import Protocol
 
 from runcue._artifacts.reads import READS
 from runcue._callbacks.callbacks import Callbacks
+from runcue._callbacks.listeners import Listeners
 from runcue._dispatch.change_inbox import ChangeInbox
 from runcue._dispatch.clock import clock_of
 from runcue._dispatch.endings import Endings
@@ -57,7 +58,8 @@ class Dispatcher:
 
     Args:
         core: The state.
-        callbacks: The user's code.
+        callbacks: The user's gates and priority.
+        listeners: The user's listeners and observers.
         recheck: Whether what waits for nothing in particular is asked again now and then.
 
     Attributes:
@@ -66,7 +68,7 @@ class Dispatcher:
         flags: The cells of the flags that this cue has met, by key.
     """
 
-    def __init__(self, core: Core, callbacks: Callbacks, *, recheck: bool) -> None:
+    def __init__(self, core: Core, callbacks: Callbacks, listeners: Listeners, *, recheck: bool) -> None:
         self.core = core
         self.callbacks = callbacks
         self.flags: dict[Hashable, list[int]] = {}
@@ -80,16 +82,26 @@ class Dispatcher:
         self.timers = timers = Timers(self._due, asking)
         self.in_flight = in_flight = InFlight()
         self.waiting = Waiting(self, turns, in_flight)
-        self.settlement = settlement = Settlement(core, callbacks, turns, timers, in_flight)
-        self.endings = endings = Endings(core, turns, timers, in_flight, settlement)
-        self.hand_off = HandOff(core, callbacks, turns, timers, in_flight, endings, self.inside)
+        self.settlement = settlement = Settlement(core, callbacks, listeners, turns, timers, in_flight)
+        self.endings = endings = Endings(core, turns, timers, in_flight, settlement, listeners)
+        self.hand_off = HandOff(core, callbacks, listeners, turns, timers, in_flight, endings, self.inside)
         self.gates = Gates(core, callbacks, asking, settlement.settle, turns.wake, self._run_now, turns.fail)
         self.rechecker = self.gates.rechecker
         self.workers = Workers(
-            core, callbacks, self.gates, turns, timers, in_flight, settlement, endings, self.hand_off, asking
+            core,
+            callbacks,
+            listeners,
+            self.gates,
+            turns,
+            timers,
+            in_flight,
+            settlement,
+            endings,
+            self.hand_off,
+            asking,
         )
         self.changes = ChangeInbox(core, self.gates, turns, asking, recheck=recheck)
-        self.lines = Lines(callbacks, self.inside, self._listened)
+        self.lines = Lines(listeners, callbacks, self.inside, self._listened)
         self._recheck = recheck
         self._recheck_alarm = Alarm(timers, lambda now: self.rechecker.want_full(), passive=True)
         # When the next attempt of a work unit is due.
@@ -127,6 +139,7 @@ class Dispatcher:
         for run_queue in self.core.run_queues.values():
             run_queue.starting.clear()
         self.changes.start()
+        self.lines.start()
         self.turns.wake()
 
     def detach(self) -> None:

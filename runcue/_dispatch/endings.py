@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Final
 
+from runcue._callbacks.listeners import Listeners
 from runcue._dispatch.in_flight import InFlight
 from runcue._dispatch.settlement import Settlement
 from runcue._dispatch.timers import Alarm, Timers
@@ -38,16 +39,24 @@ class Endings:
         timers: For the end of holding back; and where handlers' time-outs wait.
         in_flight: Handlers in flight.
         settlement: Settles work units.
+        listeners: Who hears of attempts that another one follows.
     """
 
     def __init__(
-        self, core: Core, turns: Turns, timers: Timers, in_flight: InFlight, settlement: Settlement
+        self,
+        core: Core,
+        turns: Turns,
+        timers: Timers,
+        in_flight: InFlight,
+        settlement: Settlement,
+        listeners: Listeners,
     ) -> None:
         self._core = core
         self._turns = turns
         self._timers = timers
         self._in_flight = in_flight
         self._settlement = settlement
+        self._listeners = listeners
         self._end_of_hold_back = Alarm(timers, self._hold_back_no_longer)
 
     def of_awaitable(self, work: Work, value: Any, error: BaseException | None, *, cancelled: bool) -> None:
@@ -121,12 +130,14 @@ class Endings:
         now = self._turns.now()
         decision = self._core.decide(FailedAttempt(work, error, now, duration))
         if isinstance(decision, Settle):
-            self._settlement.settle(work, decision.outcome, now, decision.value)
+            self._settlement.settle(work, decision.outcome, now, decision.value, duration)
         elif self._turns.closed:  # there is no more time for it
-            self._settlement.settle(work, FAILED, now, error)
+            self._settlement.settle(work, FAILED, now, error, duration)
         else:
             self._core.put_back(work, decision, now)
             self._timers.active.clear(work)
+            if decision.counts:
+                self._listeners.attempt_failed(now, work, error, max(0.0, decision.at - now))
             self._turns.wake()
 
     def timed_out(self, work: Work, now: float) -> None:
@@ -138,8 +149,9 @@ class Endings:
             else " Its thread cannot be interrupted and holds its slot until it returns."
         )
         self._settlement.let_handler_know(work)
-        text = f"The handler of {work.task!r} ran for longer than its timeout of {task.timeout:g} s.{place}"
-        self._settlement.settle(work, FAILED, now, WorkTimeout(text))
+        limit = task.timeout or 0.0
+        text = f"The handler of {work.task!r} ran for longer than its timeout of {limit:g} s.{place}"
+        self._settlement.settle(work, FAILED, now, WorkTimeout(text), limit)
         if work._runner is not None:
             work._runner.cancel()
 

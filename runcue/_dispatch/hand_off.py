@@ -16,6 +16,7 @@ from inspect import isawaitable
 from typing import Any
 
 from runcue._callbacks.callbacks import Callbacks
+from runcue._callbacks.listeners import Listeners
 from runcue._callbacks.verdicts import discard
 from runcue._dispatch.clock import clock_of
 from runcue._dispatch.endings import Endings
@@ -44,7 +45,8 @@ class HandOff:
 
     Args:
         core: The state.
-        callbacks: The listeners.
+        callbacks: For artifacts' policies that are told of a start.
+        listeners: Who hears of starts.
         turns: The turns of the loop.
         timers: Where handlers' time-outs wait.
         in_flight: Handlers in flight.
@@ -56,6 +58,7 @@ class HandOff:
         self,
         core: Core,
         callbacks: Callbacks,
+        listeners: Listeners,
         turns: Turns,
         timers: Timers,
         in_flight: InFlight,
@@ -71,7 +74,8 @@ class HandOff:
         self._context = context
         self._executors: dict[int, Executor] = {}
         self._stand_in: Executor | None = None
-        self._on_start = callbacks.listeners[Event.START]
+        self._listeners = listeners
+        self._on_start = listeners.of[Event.START]
 
     def use(self, executor: Executor) -> None:
         """Use an executor from the next start on; at once if the cue is started.
@@ -135,7 +139,7 @@ class HandOff:
         run_queue: RunQueue = task.run_queue
         self._core.start(work, now, now + self._turns.skew)
         if self._on_start:
-            now = self._callbacks.emit(self._on_start, now, work, work)
+            now = self._listeners.started(now, work)
         if task.timeout is not None:
             self._timers.active.set(work, now + task.timeout)
             self._turns.wake()  # arms the timer

@@ -1,6 +1,6 @@
-"""Async listeners: each is served first come, first served, beside the dispatch and never in its way.
+"""Async listeners and observers: each is served first come, first served, beside the dispatch and never in its way.
 
-Lives here: `Lines`, one line of awaitables per listener and the task that awaits them.
+Lives here: `Lines`, what each of them has left to be awaited and the task that awaits it.
 
 Must not know: what the events are.
 """
@@ -12,8 +12,8 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from contextvars import Context
 
-from runcue._callbacks.callbacks import Callbacks, Listener
-from runcue._callbacks.failures import BLOCKS_AFTER
+from runcue._callbacks.failures import BLOCKS_AFTER, Failures
+from runcue._callbacks.listeners import Line, Listener, Listeners
 from runcue._callbacks.verdicts import discard
 from runcue._handlers.coroutines import timed
 from runcue._model.work import Work
@@ -21,37 +21,46 @@ from runcue._model.work import Work
 __all__ = ["Lines"]
 
 
-Line = deque[tuple[Awaitable[object], Work | None]]
+Queue = deque[tuple[Awaitable[object], Listener, Work | None]]
 
 
 class Lines:
-    """What async listeners have left to do.
+    """What async listeners and observers have left to do.
 
     Args:
-        callbacks: For its failure policy; what its listeners leave to be awaited comes here.
+        listeners: What they leave to be awaited comes here.
+        failures: What becomes of those that raise or block.
         context: The contextvars to serve them in.
         done: Called when a line has come to its end.
     """
 
-    def __init__(self, callbacks: Callbacks, context: Context, done: Callable[[], None]) -> None:
-        self._callbacks = callbacks
+    def __init__(
+        self, listeners: Listeners, failures: Failures, context: Context, done: Callable[[], None]
+    ) -> None:
+        self._failures = failures
         self._context = context
         self._done = done
-        self._lines: dict[Listener, Line] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
-        callbacks.defer = self._defer
+        self._lines: dict[Line, Queue] = {}
+        self._tasks: dict[Line, asyncio.Task[None]] = {}
+        listeners.defer = self._defer
 
     def __bool__(self) -> bool:
         return bool(self._lines)
 
     def names(self) -> list[str]:
-        """The listeners that are still being served."""
-        return [listener.name for listener in self._lines]
+        """Those that are still being served."""
+        return [line.name for line in self._lines]
+
+    def start(self) -> None:
+        """Serve what an observer has left that was attached where no loop was running."""
+        for line, queue in self._lines.items():
+            if line not in self._tasks:
+                self._serve_in_task(line, queue)
 
     def cancel(self) -> list[str]:
-        """Wait for no line any longer. Returns the names of the listeners that were cancelled."""
+        """Wait for no line any longer. Returns the names of those that were cancelled."""
         names = self.names()
-        tasks = list(self._tasks)
+        tasks = list(self._tasks.values())
         self.abandon()
         for task in tasks:
             task.cancel()
@@ -60,53 +69,65 @@ class Lines:
     def abandon(self) -> None:
         """Forget what is in line: nobody will serve it."""
         # A task that is cancelled before its first step cannot tidy up after itself.
-        for line in self._lines.values():
-            _discard(line)
+        for queue in self._lines.values():
+            _discard(queue)
         self._lines.clear()
         self._tasks.clear()
 
-    def _defer(self, listener: Listener, awaitable: Awaitable[object], work: Work | None = None) -> None:
-        line = self._lines.get(listener)
-        if line is not None:
-            line.append((awaitable, work))
-            return
-        line = self._lines[listener] = deque(((awaitable, work),))
-        task = asyncio.get_running_loop().create_task(self._serve(listener, line), context=self._context)
-        self._tasks.add(task)
-        task.add_done_callback(lambda task: self._gone(task, listener, line))
+    def _defer(self, listener: Listener, awaitable: Awaitable[object], work: Work | None) -> None:
+        line = listener.line
+        queue = self._lines.get(line)
+        if queue is None:
+            queue = self._lines[line] = deque()
+        queue.append((awaitable, listener, work))
+        if line not in self._tasks and _is_loop_running():
+            self._serve_in_task(line, queue)
 
-    async def _serve(self, listener: Listener, line: Line) -> None:
-        callbacks = self._callbacks
+    def _serve_in_task(self, line: Line, queue: Queue) -> None:
+        task = asyncio.get_running_loop().create_task(self._serve(line, queue), context=self._context)
+        self._tasks[line] = task
+        task.add_done_callback(lambda task: self._gone(task, line, queue))
 
-        def told(seconds: float) -> None:
-            if seconds > BLOCKS_AFTER:
-                callbacks.blocked(listener.name, seconds)
+    async def _serve(self, line: Line, queue: Queue) -> None:
+        failures = self._failures
+        while queue:
+            awaitable, listener, work = queue.popleft()
 
-        while line:
-            awaitable, work = line.popleft()
+            def told(seconds: float, name: str = listener.name) -> None:
+                if seconds > BLOCKS_AFTER:
+                    failures.blocked(name, seconds)
+
             try:
-                await timed(awaitable, callbacks.now, told)
+                await timed(awaitable, failures.now, told)
             except asyncio.CancelledError as error:
                 me = asyncio.current_task()
                 if me is not None and me.cancelling():
                     raise
-                callbacks.raised(listener.name, error, work)
+                failures.raised(listener.name, error, work)
             except BaseException as error:
-                callbacks.raised(listener.name, error, work)
-        self._close(listener, line)  # in the step that found it empty: what comes next needs a new one
+                failures.raised(listener.name, error, work)
+        self._close(line, queue)  # in the step that found it empty: what comes next needs a new one
 
-    def _close(self, listener: Listener, line: Line) -> None:
-        if self._lines.get(listener) is line:
-            del self._lines[listener]
+    def _close(self, line: Line, queue: Queue) -> None:
+        if self._lines.get(line) is queue:
+            del self._lines[line]
+            self._tasks.pop(line, None)
 
-    def _gone(self, task: asyncio.Task[None], listener: Listener, line: Line) -> None:
+    def _gone(self, task: asyncio.Task[None], line: Line, queue: Queue) -> None:
         # Not in a finally of the task: one that is cancelled before its first step never gets there.
-        self._tasks.discard(task)
-        self._close(listener, line)
-        _discard(line)
+        self._close(line, queue)
+        _discard(queue)
         self._done()
 
 
-def _discard(line: Line) -> None:
-    while line:
-        discard(line.popleft()[0])
+def _is_loop_running() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _discard(queue: Queue) -> None:
+    while queue:
+        discard(queue.popleft()[0])

@@ -12,6 +12,7 @@ from typing import Any
 from runcue._artifacts.changes import changed, others_hear
 from runcue._callbacks.callbacks import Callbacks
 from runcue._callbacks.failures import without_frames
+from runcue._callbacks.listeners import Listeners
 from runcue._dispatch.in_flight import InFlight
 from runcue._dispatch.timers import Timers
 from runcue._dispatch.turns import Turns
@@ -29,28 +30,29 @@ class Settlement:
 
     Args:
         core: The state.
-        callbacks: The listeners.
+        callbacks: For what is said of failures that nobody hears of.
+        listeners: Who hears of ends.
         turns: The turns of the loop.
         timers: Where handlers' time-outs wait.
         in_flight: Handlers in flight.
     """
 
     def __init__(
-        self, core: Core, callbacks: Callbacks, turns: Turns, timers: Timers, in_flight: InFlight
+        self,
+        core: Core,
+        callbacks: Callbacks,
+        listeners: Listeners,
+        turns: Turns,
+        timers: Timers,
+        in_flight: InFlight,
     ) -> None:
         self._core = core
         self._callbacks = callbacks
         self._turns = turns
         self._timers = timers
         self._in_flight = in_flight
-        heard = callbacks.listeners
-        # By outcome.
-        self._listeners = (
-            heard[Event.COMPLETE],
-            heard[Event.SKIP],
-            heard[Event.FAILURE],
-            heard[Event.CANCEL],
-        )
+        self._listeners = listeners
+        self._heard_by = listeners.ends
 
     def settle(self, work: Work, outcome: int, now: float, value: Any = None, duration: float = 0.0) -> None:
         """The one place where a work unit ends.
@@ -60,7 +62,7 @@ class Settlement:
             outcome: COMPLETED, SKIPPED, FAILED or CANCELLED.
             now: Monotonic.
             value: What the handler returned, or why it failed.
-            duration: Seconds that the handler took.
+            duration: Seconds that the handler took, if it has come to an end.
         """
         self._core.settle(work, outcome, value, now, now + self._turns.skew)
         callbacks = self._callbacks
@@ -68,17 +70,14 @@ class Settlement:
         if work._task.timeout is not None:
             self._timers.active.clear(work)
         waiters = work._waiters
-        listeners = self._listeners[outcome]
-        if outcome == COMPLETED:
-            if listeners:
-                callbacks.at = callbacks.emit(listeners, now, work, work, value, duration)
-        elif outcome == FAILED:
-            if listeners:
-                callbacks.at = callbacks.emit(listeners, now, work, work, value)
-            elif not waiters or all(waiter.done() for waiter in waiters):
-                callbacks.unobserved(work, value)
-        elif listeners:
-            callbacks.at = callbacks.emit(listeners, now, work, work)
+        if self._heard_by[outcome]:
+            callbacks.at = self._listeners.settled(now, work, outcome, value, duration)
+        if (
+            outcome == FAILED
+            and (not waiters or all(waiter.done() for waiter in waiters))
+            and not self._listeners.hears(Event.FAILURE, work)
+        ):
+            callbacks.unobserved(work, value)
         if waiters:
             work._waiters = None
             for waiter in waiters:

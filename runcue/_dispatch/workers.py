@@ -20,6 +20,7 @@ from types import CoroutineType
 from typing import Any
 
 from runcue._callbacks.callbacks import Callbacks
+from runcue._callbacks.listeners import Listeners
 from runcue._callbacks.verdicts import RUN, STAYS_PENDING
 from runcue._dispatch.endings import Endings
 from runcue._dispatch.finishing import commit_at_once, commit_in_thread
@@ -46,7 +47,8 @@ class Workers:
 
     Args:
         core: The state.
-        callbacks: The listeners, and the gates that are asked at once.
+        callbacks: The gates that are asked at once.
+        listeners: Who hears of starts.
         gates: Where work units go that may not start.
         turns: The turns of the loop.
         timers: Where handlers' time-outs and refills wait.
@@ -61,6 +63,7 @@ class Workers:
         self,
         core: Core,
         callbacks: Callbacks,
+        listeners: Listeners,
         gates: Gates,
         turns: Turns,
         timers: Timers,
@@ -81,7 +84,8 @@ class Workers:
         self._endings = endings
         self._hand_off = hand_off
         self._context = context
-        self._on_start = callbacks.listeners[Event.START]
+        self._listeners = listeners
+        self._on_start = listeners.of[Event.START]
 
     def fill(self, run_queue: RunQueue, now: float, until: float) -> bool:
         """Start what may start on a run queue. Returns whether more is left for the next turn."""
@@ -217,7 +221,7 @@ class Workers:
         run_queue: RunQueue = work._task.run_queue
         self._core.start(work, now, now + self._turns.skew)
         if self._on_start:
-            now = self._callbacks.emit(self._on_start, now, work, work)
+            now = self._listeners.started(now, work)
         if work._task.timeout is not None:
             self._timers.active.set(work, now + work._task.timeout)
             self._turns.wake()  # arms the timer

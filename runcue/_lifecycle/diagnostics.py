@@ -12,13 +12,13 @@ Must not know: how anything is decided.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Hashable
 from math import inf
 from typing import Any, Final
 
 from runcue._artifacts.file import File
+from runcue._callbacks.warning_log import WarningLog
 from runcue._dispatch.dispatcher import Dispatcher
 from runcue._dispatch.timers import Alarm
 from runcue._explain.why import Explainer, grouped, needs_all
@@ -29,8 +29,6 @@ from runcue._scheduling.core import Core
 from runcue._scheduling.dependencies import NEWCOMERS
 
 __all__ = ["Diagnostics"]
-
-logger = logging.getLogger("runcue")
 
 LOOK_AFTER: Final = 0.5
 GRACE: Final = 0.4
@@ -44,9 +42,17 @@ _SHOWN: Final = 5
 
 
 class Diagnostics:
-    """Looks for them in one cue."""
+    """Looks for them in one cue.
 
-    def __init__(self, core: Core, dispatcher: Dispatcher, explainer: Explainer) -> None:
+    Args:
+        core: The state.
+        dispatcher: Says what moves.
+        explainer: Says why work units do not run.
+        log: Where it is told.
+    """
+
+    def __init__(self, core: Core, dispatcher: Dispatcher, explainer: Explainer, log: WarningLog) -> None:
+        self._log = log
         self._core = core
         self._dispatcher = dispatcher
         self._explainer = explainer
@@ -173,7 +179,9 @@ class Diagnostics:
                 more = f" and {len(words) - _SHOWN} more" if len(words) > _SHOWN else ""
                 found.append((work, ", ".join(words[:_SHOWN]) + more))
         if found:
-            logger.warning(
+            self._log.tell(
+                "unmade",
+                (work for work, _ in found),
                 "No producer%s: %s. Nothing that is pending or running declares %s as an output. Submit the work that "
                 "makes it; if it comes from outside, say so by cue.watch(folder) or cue.nudge(path)",
                 "" if at_rest else " so far",
@@ -216,7 +224,9 @@ class Diagnostics:
             names.append(f"{work.task} {work.id}{what}")
         if len(cycle) > _SHOWN:
             names.append(f"{len(cycle) - _SHOWN} more")
-        logger.warning(
+        self._log.tell(
+            "cycle",
+            cycle,
             "Cycle: %s waits for %s %s. None of these %d work units can ever run; cue.plan() finds this beforehand",
             " waits for ".join(names),
             cycle[0].task,
@@ -245,7 +255,9 @@ class Diagnostics:
                     found.append((work, self._explainer.details(work)))
                 break
         if found:
-            logger.warning(
+            self._log.tell(
+                "stuck",
+                (work for work, _ in found),
                 "Stuck: %s. Nothing runs or is timed that could change that (%s not ready). They wait for something "
                 "from outside, for each other, or for what nobody makes; declared inputs and outputs would tell which",
                 grouped(found),
@@ -279,7 +291,9 @@ class Diagnostics:
                 )
         found += self._outdated_by_reads()
         if found:
-            logger.warning(
+            self._log.tell(
+                "outdated",
+                (work for work, _ in found),
                 "Stale downstream: %s. What it was made from has been made anew since; submit %s again",
                 grouped(found),
                 "it" if len(found) == 1 else "them",

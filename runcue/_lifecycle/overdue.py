@@ -11,10 +11,11 @@ Must not know: how a work unit is settled, or timers.
 
 from __future__ import annotations
 
-import logging
 from itertools import islice
 from math import inf
 
+from runcue._callbacks.listeners import Listeners
+from runcue._callbacks.warning_log import WarningLog
 from runcue._dispatch.dispatcher import Dispatcher
 from runcue._dispatch.timers import Alarm
 from runcue._explain.reasons import Reason
@@ -28,19 +29,29 @@ from runcue._scheduling.core import Core
 
 __all__ = ["Overdue"]
 
-logger = logging.getLogger("runcue")
-
 _SHOWN = 5
 # So many work units are put in words to be grouped; of a hundred thousand the first thousand say enough.
 _LOOKED_INTO = 1000
 
 
 class Overdue:
-    """Sets the deadlines that follow from a core's options, and acts on them."""
+    """Sets the deadlines that follow from a core's options, and acts on them.
 
-    def __init__(self, core: Core, dispatcher: Dispatcher, explainer: Explainer) -> None:
+    Args:
+        core: The state.
+        dispatcher: What time-outs fail.
+        explainer: Says why work units do not run.
+        listeners: Who hears of warnings in the place of the log.
+        log: Takes the others.
+    """
+
+    def __init__(
+        self, core: Core, dispatcher: Dispatcher, explainer: Explainer, listeners: Listeners, log: WarningLog
+    ) -> None:
         self._core = core
         self._dispatcher = dispatcher
+        self._listeners = listeners
+        self._log = log
         timers = dispatcher.timers
         self._pending_timeout = Alarm(timers, self._fail_pending)
         self._pending_warning = Alarm(timers, self._warn_of_pending, passive=True)
@@ -77,21 +88,32 @@ class Overdue:
             self._dispatcher.settlement.give_up(work, PendingTimeout(text))
 
     def _warn_of_pending(self, now: float) -> None:
-        unobserved: list[Work] = []
-        listeners = self._dispatcher.callbacks.listeners[Event.PENDING_WARNING]
         line = self._core.warnings
-        while line is not None and (work := line.pop(now)) is not None:
-            if listeners:
-                self._dispatcher.callbacks.emit(listeners, now, work, work, now - pending_since(work))
+        if line is None:
+            return
+        heard: list[Work] = []
+        unheard: list[Work] = []
+        while (work := line.pop(now)) is not None:
+            if self._listeners.hears(Event.PENDING_WARNING, work):
+                self._listeners.pending(now, work, now - pending_since(work))
+                heard.append(work)
             else:
-                unobserved.append(work)
-        if line is not None and unobserved:
-            logger.warning(
-                "%d pending for more than %g s: %s",
-                len(unobserved),
-                line.after,
-                grouped((work, _in_words(why)) for work, why in self._explainer.reasons(unobserved, now)),
-            )
+                unheard.append(work)
+        if heard and self._log.hearers:
+            self._tell_pending(heard, line.after, now, logged=False)
+        if unheard:
+            self._tell_pending(unheard, line.after, now, logged=True)
+
+    def _tell_pending(self, works: list[Work], after: float, now: float, *, logged: bool) -> None:
+        self._log.tell(
+            "pending",
+            works,
+            "%d pending for more than %g s: %s",
+            len(works),
+            after,
+            grouped((work, _in_words(why)) for work, why in self._explainer.reasons(works, now)),
+            logged=logged,
+        )
 
     def _fail_stalled(self, now: float) -> None:
         core, dispatcher = self._core, self._dispatcher
@@ -123,22 +145,26 @@ class Overdue:
             return
         core.stall.warned_at = core.progressed_at
         seconds = now - core.progressed_at
-        listeners = dispatcher.callbacks.listeners[Event.STALL_WARNING]
-        if listeners:
-            dispatcher.callbacks.emit(listeners, now, None, seconds, core.pending())
-            return
+        is_heard = bool(self._listeners.of[Event.STALL_WARNING])
+        if is_heard:
+            self._listeners.stalled(now, seconds, core.pending())
+            if not self._log.hearers:
+                return
         running = [f"{work.task} {work.id}" for work in dispatcher.in_flight.works]
         shown = ", ".join(running[:_SHOWN]) + (
             f" and {len(running) - _SHOWN} more" if len(running) > _SHOWN else ""
         )
         reasons = self._explainer.reasons(islice(core.pending_works(), _LOOKED_INTO), now)
         waits = grouped((work, _in_words(reason)) for work, reason in reasons)
-        logger.warning(
+        self._log.tell(
+            "stalled",
+            dispatcher.in_flight.works,
             "No progress for %.0f s: %d pending, running: %s%s",
             seconds,
             core.pending(),
             shown or "nothing",
             f"; {waits}" if waits else "",
+            logged=not is_heard,
         )
 
 

@@ -15,6 +15,7 @@ import logging
 from collections.abc import Callable, Sized
 from typing import Final
 
+from runcue._callbacks.warning_log import WarningLog
 from runcue._dispatch.dispatcher import Dispatcher
 from runcue._dispatch.timers import Alarm
 from runcue._explain.reasons import Reason
@@ -55,6 +56,7 @@ class Stopping:
         explainer: Says why work units do not run.
         diagnostics: Told when a drain is at rest: what it finds is told before the summary.
         inbox: Submissions of other threads on their way.
+        log: Where what goes wrong is told.
         stopped: Called when a stop is complete.
 
     Attributes:
@@ -70,6 +72,7 @@ class Stopping:
         explainer: Explainer,
         diagnostics: Diagnostics,
         inbox: Sized,
+        log: WarningLog,
         stopped: Callable[[], None],
     ) -> None:
         self._core = core
@@ -79,6 +82,7 @@ class Stopping:
         self.shut = False
         self._diagnostics = diagnostics
         self._inbox = inbox
+        self._log = log
         self._stopped = stopped
         self._waiters: list[asyncio.Future[None]] = []
         self._task: asyncio.Task[Summary] | None = None
@@ -176,7 +180,8 @@ class Stopping:
                 rate = service.rate
                 rest = f"; the last of them in about {waiting / rate.per_second:.0f} s" if rate else ""
                 works = how_many(waiting, "work unit waits", "work units wait")
-                logger.warning("Draining: %s for %s%s", works, service.describe_rate(now), rest)
+                text = "Draining: %s for %s%s"
+                self._log.tell("draining", (), text, works, service.describe_rate(now), rest)
                 break
         else:
             if now - core.progressed_at >= TELL_AFTER:
@@ -195,11 +200,14 @@ class Stopping:
         for work in awaiting:
             if work not in self._deadlocked:
                 self._deadlocked[work] = None
-                logger.error(
+                self._log.tell(
+                    "deadlock",
+                    (work,),
                     "Deadlock: the handler of %s %s waits for another work unit of this cue, which cannot run. %s",
                     work.task,
                     work.id,
                     "; ".join(f"{one.work.task} {one.work.id}: {one.details}" for one in self.reasons()[:5]),
+                    level=logging.ERROR,
                 )
         return awaiting
 
@@ -332,7 +340,13 @@ class Stopping:
     def _tell_blocked(self, blocked: list[Reason]) -> None:
         works = how_many(len(blocked), "work unit", "work units")
         reasons = grouped((one.work, one.details) for one in blocked)
-        logger.warning("stop() cancelled %s that could not run: %s", works, reasons)
+        self._log.tell(
+            "cancelled",
+            (one.work for one in blocked),
+            "stop() cancelled %s that could not run: %s",
+            works,
+            reasons,
+        )
 
     def _kill(self) -> None:
         """Cancel what runs. Coroutines get a moment for their clean-up, threads cannot be ended."""
@@ -354,7 +368,7 @@ class Stopping:
         for work in list(self._dispatcher.in_flight.works):
             self._abandon(work)
         for name in self._dispatcher.lines.cancel():
-            logger.warning("stop() cancelled the %s: it did not end in time", name)
+            self._log.tell("abandoned", (), "stop() cancelled the %s: it did not end in time", name)
         self._out_of_patience = True
         self._dispatcher.turns.wake()
 
@@ -362,7 +376,9 @@ class Stopping:
         self._abandoned.append(work)
         self._dispatcher.in_flight.abandon(work, self._dispatcher.turns.now())
         self._dispatcher.turns.wake()
-        logger.warning(
+        self._log.tell(
+            "abandoned",
+            (work,),
             "stop() abandoned %s %s: its %s did not end in time",
             work.task,
             work.id,

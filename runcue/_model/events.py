@@ -1,16 +1,17 @@
 """The vocabulary of what can be heard: one name per kind of event, and what each carries.
 
-Lives here: names and signatures. The decorators, the recorder, the metrics and the timeline are all listeners to this
-one stream; an event nobody listens to is not even made.
+Lives here: names and signatures, of listeners and of observers. Both hear one stream; an event nobody hears is not
+even made.
 
-Must not know: who listens, or how a listener is called (that is `_callbacks`).
+Must not know: who hears, or how they are called (that is `_callbacks.listeners`).
 """
 
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import Final
 
-__all__ = ["HEARS", "Event"]
+__all__ = ["HEARS", "OBSERVED", "Event"]
 
 
 class Event(IntEnum):
@@ -19,24 +20,30 @@ class Event(IntEnum):
     An int, because the dispatcher uses it as an index on its hottest path.
     """
 
-    START = 0
+    SUBMIT = 0
+    """(work): it was submitted; nothing of it has been asked yet."""
+    START = 1
     """(work): a handler is about to be entered. Once per attempt."""
-    COMPLETE = 1
+    RETRY = 2
+    """(work, error, delay): an attempt has failed, and another one follows after so many seconds."""
+    COMPLETE = 3
     """(work, result, duration): a handler returned; duration in seconds."""
-    FAILURE = 2
+    FAILURE = 4
     """(work, error): a handler raised, or a time-out struck."""
-    SKIP = 3
+    SKIP = 5
     """(work): is_stale said that the output is up to date."""
-    CANCEL = 4
+    CANCEL = 6
     """(work): cancelled by a call or by stop()."""
-    PENDING_WARNING = 5
+    PENDING_WARNING = 7
     """(work, seconds): pending for longer than pending_warn_after."""
-    STALL_WARNING = 6
+    STALL_WARNING = 8
     """(seconds_since_progress, pending_count): nothing moved for stall_warn_after."""
 
 
-HEARS = {
+HEARS: Final = {
+    Event.SUBMIT: ("work",),
     Event.START: ("work",),
+    Event.RETRY: ("work", "error", "delay"),
     Event.COMPLETE: ("work", "result", "duration"),
     Event.FAILURE: ("work", "error"),
     Event.SKIP: ("work",),
@@ -45,3 +52,11 @@ HEARS = {
     Event.STALL_WARNING: ("seconds_since_progress", "pending_count"),
 }
 """What a listener is given."""
+
+OBSERVED: Final = {
+    "submitted": (Event.SUBMIT,),
+    "started": (Event.START,),
+    "attempt_failed": (Event.RETRY,),
+    "settled": (Event.COMPLETE, Event.FAILURE, Event.SKIP, Event.CANCEL),
+}
+"""At which events the methods of an observer are called. What it is given stands in `runcue.abc.Observer`."""

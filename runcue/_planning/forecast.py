@@ -16,6 +16,7 @@ from typing import Any, Final, Literal, NamedTuple
 from runcue._artifacts.artifact import Artifact
 from runcue._callbacks.callbacks import Callbacks
 from runcue._callbacks.verdicts import GateVerdict, discard
+from runcue._callbacks.warning_log import WarningLog
 from runcue._freshness.digest import Digest
 from runcue._freshness.newer import Newer
 from runcue._model.checks import is_async
@@ -64,7 +65,7 @@ class Forecaster:
     """
 
     def __init__(self, dependencies: Mapping[Hashable, Work], failed: Mapping[Hashable, Work]) -> None:
-        self._gate = _QuietCallbacks()
+        self._gate = _QuietCallbacks(WarningLog())
         self._producer_of = dependencies
         self._failed = failed
 

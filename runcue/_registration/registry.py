@@ -9,7 +9,6 @@ Must not know: how anything runs.
 from __future__ import annotations
 
 import inspect
-import logging
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any
@@ -18,6 +17,7 @@ from runcue._artifacts.artifact import Artifact, key_of
 from runcue._artifacts.declared import as_artifacts
 from runcue._artifacts.file import File
 from runcue._artifacts.flag import Flag
+from runcue._callbacks.warning_log import WarningLog
 from runcue._freshness.newer import newer
 from runcue._limits.service import UNBOUNDED, Service
 from runcue._model.checks import check_callback, is_async, positive_int, seconds_or_none
@@ -39,8 +39,6 @@ from runcue._scheduling.dependencies import Dependencies
 from runcue.abc import Executor
 
 __all__ = ["DEFAULT", "Registry", "take_over"]
-
-logger = logging.getLogger("runcue")
 
 Gate = Callable[[Work], Any]
 
@@ -244,15 +242,26 @@ class Registry:
             gate is not None and is_async(gate) for gate in (task.is_ready, task.is_stale)
         )
 
-    def warn_of_gates_without_task(self) -> None:
-        """Say that a gate is for a task that does not exist: its name is most likely misspelt, and nobody asks it."""
-        for gates, question in ((self._ready, "is_ready"), (self._stale, "is_stale")):
-            for name in gates:
-                if name is not None and name not in self._core.tasks:
-                    known = _known(self._core.tasks, name, "task")
-                    logger.warning(
-                        "%s is registered for a task %r that does not exist. %s", question, name, known
-                    )
+    def warn_of_unknown_tasks(self, log: WarningLog, listeners: Iterable[tuple[str, str]]) -> None:
+        """Say that a callback is for a task that does not exist: its name is most likely misspelt.
+
+        Args:
+            log: Where it is told.
+            listeners: Those that are for one task, as (decorator, name of the task).
+        """
+        gates = (("is_ready", self._ready), ("is_stale", self._stale))
+        bound = [(question, task) for question, there in gates for task in there if task is not None]
+        for name, task in dict.fromkeys((*bound, *listeners)):
+            if task not in self._core.tasks:
+                known = _known(self._core.tasks, task, "task")
+                log.tell(
+                    "unknown_task",
+                    (),
+                    "%s is registered for a task %r that does not exist. %s",
+                    name,
+                    task,
+                    known,
+                )
 
     # --- Artifacts ----------------------------------------------------------------------------------------------
 

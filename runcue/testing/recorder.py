@@ -1,6 +1,6 @@
 """What became of work units, written down as it is heard.
 
-Lives here: `Recorder` and `Heard`. Must not know: more of a cue than its listeners.
+Lives here: `Recorder` and `Heard`. Must not know: more of a cue than its observers hear.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from runcue._api.cue import Cue
+from runcue._model.phases import WorkState
 from runcue._model.work import Work
+from runcue.abc import Observer
 
 
 class Heard(NamedTuple):
@@ -29,11 +31,13 @@ class Heard(NamedTuple):
     value: Any
 
 
-class Recorder:
-    """Writes down all events of a cue, in order.
+class Recorder(Observer):
+    """Writes down all starts and ends of a cue's work units, in order.
+
+    It is an observer: a failed work unit of which nobody else hears is logged all the same.
 
     Args:
-        cue: The cue to listen to.
+        cue: The cue to observe.
 
     Attributes:
         events: What was heard.
@@ -41,11 +45,22 @@ class Recorder:
 
     def __init__(self, cue: Cue) -> None:
         self.events: list[Heard] = []
-        cue.on_start(lambda work: self._note("start", work))
-        cue.on_complete(lambda work, result, duration: self._note("complete", work, result))
-        cue.on_failure(lambda work, error: self._note("failure", work, error))
-        cue.on_skip(lambda work: self._note("skip", work))
-        cue.on_cancel(lambda work: self._note("cancel", work))
+        cue.observe(self)
+
+    def started(self, work: Work) -> None:
+        """See `Observer.started`."""
+        self._note("start", work)
+
+    def settled(self, work: Work, duration: float) -> None:
+        """See `Observer.settled`."""
+        if work.skipped:
+            self._note("skip", work)
+        elif work.state is WorkState.COMPLETED:
+            self._note("complete", work, work.result)
+        elif work.state is WorkState.FAILED:
+            self._note("failure", work, work.exception)
+        else:
+            self._note("cancel", work)
 
     def _note(self, event: str, work: Work, value: Any = None) -> None:
         self.events.append(Heard(event, work, asyncio.get_running_loop().time(), value))

@@ -1,4 +1,4 @@
-"""`Timeline`: listens to a cue and remembers what ran when.
+"""`Timeline`: observes a cue and remembers what ran when.
 
 Must not know: how a picture is drawn, or anything of the cue that its users do not see.
 """
@@ -9,14 +9,21 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import Final
 
 import runcue
-from runcue import Cue, Work
+from runcue import Cue, Observer, Work, WorkState
 from runcue.timeline._bars import Bar, Outcome
 from runcue.timeline._picture import draw
 
+_OUTCOMES: Final[dict[WorkState, Outcome]] = {
+    WorkState.COMPLETED: "completed",
+    WorkState.FAILED: "failed",
+    WorkState.CANCELLED: "cancelled",
+}
 
-class Timeline:
+
+class Timeline(Observer):
     """Records what a cue runs, and draws it.
 
     Make it before `cue.start()`: what happened earlier is not seen.
@@ -30,7 +37,7 @@ class Timeline:
         ```
 
     Args:
-        cue: The cue to listen to.
+        cue: The cue to observe.
         label: Gives the few characters written inside a work unit's bar.
         keep: How many settled work units are remembered; beyond it the oldest are forgotten, so that a cue which runs
             for weeks shows its latest stretch and memory stays bounded.
@@ -41,11 +48,7 @@ class Timeline:
         self._label = label
         self._running: dict[str, Work] = {}
         self._settled: deque[Bar] = deque(maxlen=keep)
-        cue.on_start(self._on_start)
-        cue.on_complete(self._on_complete)
-        cue.on_failure(self._on_failure)
-        cue.on_skip(self._on_skip)
-        cue.on_cancel(self._on_cancel)
+        cue.observe(self)
 
     @property
     def bars(self) -> list[Bar]:
@@ -77,23 +80,14 @@ class Timeline:
         # A picture that is lost in a power cut can be drawn again.
         runcue.atomic_write(path, self.svg(title=title), durable=False)
 
-    def _on_start(self, work: Work) -> None:
+    def started(self, work: Work) -> None:
+        """See `runcue.Observer.started`."""
         self._running[work.id] = work
 
-    def _on_complete(self, work: Work, _result: object, _duration: float) -> None:
-        self._settle(work, "completed")
-
-    def _on_failure(self, work: Work, _error: object) -> None:
-        self._settle(work, "failed")
-
-    def _on_skip(self, work: Work) -> None:
-        self._settle(work, "skipped")
-
-    def _on_cancel(self, work: Work) -> None:
-        self._settle(work, "cancelled")
-
-    def _settle(self, work: Work, outcome: Outcome) -> None:
+    def settled(self, work: Work, duration: float) -> None:
+        """See `runcue.Observer.settled`."""
         self._running.pop(work.id, None)
+        outcome: Outcome = "skipped" if work.skipped else _OUTCOMES[work.state]
         self._settled.append(self._bar(work, outcome, time.time()))
 
     def _bar(self, work: Work, outcome: Outcome, now: float) -> Bar:

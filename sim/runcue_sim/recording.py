@@ -33,7 +33,6 @@ from statistics import median
 from typing import Any, Final
 
 import runcue
-from runcue.rehearsal import hear_submissions
 from runcue_sim._text.usage import BadUsage
 from runcue_sim._workload.latency import Latency, Recorded
 
@@ -85,8 +84,8 @@ class RecordedRun:
         return found
 
 
-class Recording:
-    """Listens to a cue while it works, and writes down how long that took.
+class Recording(runcue.Observer):
+    """Observes a cue while it works, and writes down how long that took.
 
     Args:
         cue: The cue, before it is started.
@@ -99,12 +98,7 @@ class Recording:
         self._places: dict[str, int] = {}
         self._started: dict[str, float] = {}
         self._tasks = {task.name: RecordedTask() for task in cue.tasks()}
-        hear_submissions(cue, self._on_submit)
-        cue.on_start(self._on_start)
-        cue.on_complete(self._on_complete)
-        cue.on_failure(self._on_failure)
-        cue.on_skip(self._forget)
-        cue.on_cancel(self._forget)
+        cue.observe(self)
 
     @property
     def run(self) -> RecordedRun:
@@ -143,7 +137,8 @@ class Recording:
         }
         runcue.atomic_write(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
-    def _on_submit(self, work: runcue.Work) -> None:
+    def submitted(self, work: runcue.Work) -> None:
+        """See `runcue.Observer.submitted`."""
         if not self._submitted:
             self._began = self._ended = _now()
         self._submitted += 1
@@ -151,29 +146,21 @@ class Recording:
         self._places[work.id] = len(durations)
         durations.append(None)
 
-    def _on_start(self, work: runcue.Work) -> None:
+    def started(self, work: runcue.Work) -> None:
+        """See `runcue.Observer.started`."""
         self._started[work.id] = _now()
 
-    def _on_complete(self, work: runcue.Work, result: object, duration: float) -> None:
-        self._settle(work)
-
-    def _on_failure(self, work: runcue.Work, error: BaseException) -> None:
-        place = self._settle(work)
-        if place is not None:
-            self._tasks[work.task].failed.append(place)
-
-    def _forget(self, work: runcue.Work) -> None:
-        self._started.pop(work.id, None)
-        self._settle(work)
-
-    def _settle(self, work: runcue.Work) -> int | None:
-        """Note how long a work has run. Returns its place, None for one that has not run."""
+    def settled(self, work: runcue.Work, duration: float) -> None:
+        """See `runcue.Observer.settled`."""
         self._ended = _now()
         place, started = self._places.pop(work.id, None), self._started.pop(work.id, None)
-        if place is None or started is None:  # it was submitted before, or joined another
-            return None
-        self._tasks[work.task].durations[place] = self._ended - started
-        return place
+        is_cancelled = work.state is runcue.WorkState.CANCELLED
+        if place is None or started is None or is_cancelled:  # it was submitted before, or joined another
+            return
+        task = self._tasks[work.task]
+        task.durations[place] = self._ended - started
+        if work.exception is not None:
+            task.failed.append(place)
 
 
 def _now() -> float:

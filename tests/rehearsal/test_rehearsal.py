@@ -11,7 +11,7 @@ import pytest
 
 import runcue
 from runcue import File, Flag
-from runcue.rehearsal import Overlay, hear_submissions, rehearse, set_limits
+from runcue.rehearsal import Overlay, rehearse, set_limits
 from runcue.testing import Recorder, run
 
 
@@ -426,20 +426,5 @@ def test_services_tell_what_their_limits_allow_now() -> None:
         [api] = cue.services()
         assert (api.in_use, api.tokens, api.next_token) == (1, 0, 45.0)
         await cue.stop()
-
-    run(main)
-
-
-def test_submissions_are_heard_at_the_moment_they_are_made() -> None:
-    cue = runcue.Cue()
-    cue.task("t")(lambda work: None)
-    heard: list[str] = []
-    hear_submissions(cue, lambda work: heard.append(work.id))
-
-    async def main() -> None:
-        first = await cue.submit("t")
-        assert heard == [first]
-        async with cue:
-            pass
 
     run(main)

@@ -11,6 +11,7 @@ import pytest
 
 import runcue
 from runcue._callbacks.callbacks import Callbacks
+from runcue._callbacks.listeners import Listeners
 from runcue._callbacks.verdicts import RUN, GateVerdict
 from runcue._dispatch.dispatcher import Dispatcher
 from runcue._dispatch.endings import Endings
@@ -135,14 +136,14 @@ def settlement_wakes_nobody(patch: pytest.MonkeyPatch) -> None:
 
 
 def listener_hears_twice(patch: pytest.MonkeyPatch) -> None:
-    emit, count = Callbacks.emit, itertools.count(1)
+    serve, count = Listeners._serve, itertools.count(1)
 
-    def stutter(self: Callbacks, listeners: Any, *args: Any) -> float:
+    def stutter(self: Listeners, listeners: Any, *args: Any) -> float:
         if next(count) % 11 == 0:
-            emit(self, listeners, *args)
-        return emit(self, listeners, *args)
+            serve(self, listeners, *args)
+        return serve(self, listeners, *args)
 
-    patch.setattr(Callbacks, "emit", stutter)
+    patch.setattr(Listeners, "_serve", stutter)
 
 
 def gate_is_not_asked_again_before_the_start(patch: pytest.MonkeyPatch) -> None:

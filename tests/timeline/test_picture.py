@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+import runcue
 from runcue.timeline import Bar, Outcome, Timeline, draw
 from runcue.timeline._bars import covered, load
 from runcue.timeline._picture import _PALETTE, _colour
@@ -282,37 +283,33 @@ def test_every_task_has_its_own_colour_and_none_is_the_red_of_failures() -> None
         assert not (red > 180 and green < 90 and blue < 90)
 
 
-class FakeCue:
-    """The few names of a cue that a timeline uses; tests fire the events."""
-
-    def __init__(self) -> None:
-        self.fire: dict[str, Any] = {}
-        for event in ("start", "complete", "failure", "skip", "cancel"):
-            setattr(self, f"on_{event}", lambda listener, event=event: self.fire.__setitem__(event, listener))
-
-    def get_task(self, name: str) -> Any:
-        return SimpleNamespace(services=("disk",) if name == "read" else ())
-
-
-def work(id: str, task: str = "read", **stamps: float | None) -> Any:
+def work(id: str, task: str = "read", end: str = "running", **stamps: float | None) -> Any:
+    """What a timeline looks at of a work unit; tests say how it has ended."""
     return SimpleNamespace(
-        id=id, task=task, params={"page": 3}, **{"started_at": None, "completed_at": None, **stamps}
+        id=id,
+        task=task,
+        params={"page": 3},
+        skipped=end == "skipped",
+        state=runcue.WorkState("completed" if end == "skipped" else end),
+        **{"started_at": None, "completed_at": None, **stamps},
     )
 
 
 @pytest.fixture
-def cue() -> Any:
-    return FakeCue()
+def cue() -> runcue.Cue:
+    cue = runcue.Cue()
+    cue.service("disk", concurrent=1)
+    cue.task("read", uses="disk")(lambda work: None)
+    return cue
 
 
-def test_a_timeline_makes_a_bar_of_every_way_to_end(cue: Any) -> None:
+def test_a_timeline_makes_a_bar_of_every_way_to_end(cue: runcue.Cue) -> None:
     timeline = Timeline(cue)
-    done = work("a", started_at=1.0, completed_at=2.0)
-    cue.fire["start"](done)
-    cue.fire["complete"](done, "result", 1.0)
-    cue.fire["failure"](work("b", task="other", started_at=1.0, completed_at=3.0), "boom")
-    cue.fire["skip"](work("c", completed_at=1.5))
-    cue.fire["cancel"](work("d", completed_at=2.5))
+    timeline.started(work("a", started_at=1.0))
+    timeline.settled(work("a", end="completed", started_at=1.0, completed_at=2.0), 1.0)
+    timeline.settled(work("b", task="other", end="failed", started_at=1.0, completed_at=3.0), 2.0)
+    timeline.settled(work("c", end="skipped", completed_at=1.5), 0.0)
+    timeline.settled(work("d", end="cancelled", completed_at=2.5), 0.0)
     assert timeline.bars == [
         Bar("a", "read", ("disk",), 1.0, 2.0, "completed"),
         Bar("b", "other", (), 1.0, 3.0, "failed"),
@@ -321,31 +318,31 @@ def test_a_timeline_makes_a_bar_of_every_way_to_end(cue: Any) -> None:
     ]
 
 
-def test_a_timeline_shows_what_is_still_running(cue: Any) -> None:
+def test_a_timeline_shows_what_is_still_running(cue: runcue.Cue) -> None:
     timeline = Timeline(cue)
-    cue.fire["start"](work("a", started_at=1.0))
+    timeline.started(work("a", started_at=1.0))
     (running,) = timeline.bars
     assert (running.outcome, running.start) == ("running", 1.0)
     assert running.end > 1.0
     assert "still running" in words(timeline.svg())
 
 
-def test_a_label_comes_from_the_work(cue: Any) -> None:
+def test_a_label_comes_from_the_work(cue: runcue.Cue) -> None:
     timeline = Timeline(cue, label=lambda work: f"p {work.params['page']}")
-    cue.fire["skip"](work("a", completed_at=1.0))
+    timeline.settled(work("a", end="skipped", completed_at=1.0), 0.0)
     assert timeline.bars[0].label == "p 3"
 
 
-def test_keep_bounds_what_is_remembered(cue: Any) -> None:
+def test_keep_bounds_what_is_remembered(cue: runcue.Cue) -> None:
     timeline = Timeline(cue, keep=10)
     for number in range(25):
-        cue.fire["skip"](work(str(number), completed_at=float(number)))
+        timeline.settled(work(str(number), end="skipped", completed_at=float(number)), 0.0)
     assert [bar.work_id for bar in timeline.bars] == [str(number) for number in range(15, 25)]
 
 
-def test_the_file_appears_whole_with_nothing_beside_it(cue: Any, tmp_path: Path) -> None:
+def test_the_file_appears_whole_with_nothing_beside_it(cue: runcue.Cue, tmp_path: Path) -> None:
     timeline = Timeline(cue)
-    cue.fire["skip"](work("a", completed_at=1.0))
+    timeline.settled(work("a", end="skipped", completed_at=1.0), 0.0)
     target = tmp_path / "run.svg"
     target.write_text("old")
     timeline.write_svg(target, title="Mine")
@@ -353,7 +350,9 @@ def test_the_file_appears_whole_with_nothing_beside_it(cue: Any, tmp_path: Path)
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_a_picture_that_cannot_be_written_is_an_oserror_and_leaves_nothing(cue: Any, tmp_path: Path) -> None:
+def test_a_picture_that_cannot_be_written_is_an_oserror_and_leaves_nothing(
+    cue: runcue.Cue, tmp_path: Path
+) -> None:
     target = tmp_path / "folder"
     target.mkdir()
     with pytest.raises(OSError):  # noqa: PT011 - which one depends on the system

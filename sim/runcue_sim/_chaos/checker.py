@@ -86,20 +86,21 @@ class Checker:
             self.on_event()
 
     def listen(
-        self, cue: runcue.Cue, clock: Callable[[], float], is_expected: Callable[[BaseException], bool]
+        self,
+        cue: runcue.Cue,
+        clock: Callable[[], float],
+        item_of: Callable[[runcue.Work], str],
+        is_expected: Callable[[BaseException], bool],
     ) -> None:
-        """Have a cue tell what becomes of its work units. No listener that takes its time may have been added before.
+        """Have a cue tell what becomes of its work units. Nobody who takes their time may hear of them before.
 
         Args:
             cue: Described.
             clock: Seconds of the loop.
+            item_of: What a work is about.
             is_expected: Whether a failure was asked for.
         """
-        cue.on_start(lambda work: self.started(clock(), work.id))
-        cue.on_complete(lambda work, result, duration: self.completed(clock(), work.id))
-        cue.on_skip(lambda work: self.skipped(clock(), work.id))
-        cue.on_cancel(lambda work: self.cancelled(clock(), work.id))
-        cue.on_failure(lambda work, error: self.failed(clock(), work.id, error, expected=is_expected(error)))
+        cue.observe(_Ear(self, clock, item_of, is_expected))
 
     def submitted(self, now: float, id: str, task: str, item: str) -> None:
         """A work was submitted."""
@@ -398,3 +399,36 @@ class Checker:
             more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
             text = f"after the last life there is no {', '.join(missing[:3])}{more}"
             self.report("lost", text, *concerned, names=missing)
+
+
+class _Ear(runcue.Observer):
+    """Tells a checker what a cue does."""
+
+    def __init__(
+        self,
+        checker: Checker,
+        clock: Callable[[], float],
+        item_of: Callable[[runcue.Work], str],
+        is_expected: Callable[[BaseException], bool],
+    ) -> None:
+        self._checker = checker
+        self._clock = clock
+        self._item_of = item_of
+        self._is_expected = is_expected
+
+    def submitted(self, work: runcue.Work) -> None:
+        self._checker.submitted(self._clock(), work.id, work.task, self._item_of(work))
+
+    def started(self, work: runcue.Work) -> None:
+        self._checker.started(self._clock(), work.id)
+
+    def settled(self, work: runcue.Work, duration: float) -> None:
+        now, error = self._clock(), work.exception
+        if work.skipped:
+            self._checker.skipped(now, work.id)
+        elif error is not None:
+            self._checker.failed(now, work.id, error, expected=self._is_expected(error))
+        elif work.state is runcue.WorkState.CANCELLED:
+            self._checker.cancelled(now, work.id)
+        else:
+            self._checker.completed(now, work.id)

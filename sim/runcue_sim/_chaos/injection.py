@@ -16,7 +16,6 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import runcue
-from runcue.rehearsal import hear_submissions
 from runcue_sim._chaos.faults import BLOCK, Blow, Change, Faults, Injected, Manner
 from runcue_sim._engine.clocks import wall_clock
 from runcue_sim._engine.world import World
@@ -83,7 +82,6 @@ class FaultyStage(Stage):
         cue, kinds = self.cue, self.faults.kinds
         self._scenario = scenario
         self._services = {task.name: task.services for task in cue.tasks()}
-        hear_submissions(cue, self._on_submission)
         if kinds & {"gate-raise", "gate-block", "gate-await"}:
             for task in cue.tasks():
                 ready, stale = task.is_ready, task.is_stale
@@ -188,7 +186,9 @@ class FaultyStage(Stage):
             self.injected.torn.add(work.id)
             task.cancel()
 
-    def _on_submission(self, work: runcue.Work) -> None:
+    async def submit(self, task: str, item: str) -> runcue.Work:
+        """See `Stage.submit`. The work may be cancelled or submitted again later, by whoever has submitted it."""
+        work = await super().submit(task, item)
         what = work.task, item_of(work)
         self._numbers[work.id] = self._submitted[what]
         self._submitted[what] += 1
@@ -198,6 +198,7 @@ class FaultyStage(Stage):
         seconds = self.faults.again(*self._key(work))
         if seconds is not None:
             self._later(seconds, self._do, self._submit_again, work)
+        return work
 
     async def _cancel(self, work: runcue.Work) -> None:
         if work.state in (runcue.WorkState.PENDING, runcue.WorkState.RUNNING):

@@ -19,7 +19,6 @@ from functools import cache
 from typing import Any, Final, TypeVar
 
 import runcue
-from runcue.rehearsal import hear_submissions
 from runcue.testing import NothingLeft
 from runcue_sim._chaos.checker import Checker
 from runcue_sim._chaos.faults import Faults
@@ -195,23 +194,10 @@ class _Life:
         clock = self.loop.time
         world.on_change = lambda name: checker.changed(clock(), name)
         world.on_touch = checker.told
-        self._log(cue)
-        hear_submissions(cue, lambda work: checker.submitted(clock(), work.id, work.task, item_of(work)))
-        checker.listen(cue, clock, _is_expected)
+        cue.observe(_Logger(self.trace))
+        checker.listen(cue, clock, item_of, _is_expected)
         stage.inject_into(scenario)
         return checker
-
-    def _log(self, cue: runcue.Cue) -> None:
-        def log(event: str, work: runcue.Work, details: str = "") -> None:
-            if self.trace:
-                self.trace.add(wall_clock(), event, work.task, work.id, details)
-
-        hear_submissions(cue, lambda work: log("queued", work, item_of(work)))
-        cue.on_start(lambda work: log("started", work, item_of(work)))
-        cue.on_complete(lambda work, result, duration: log("completed", work, f"{duration:.3f}s"))
-        cue.on_failure(lambda work, error: log("failed", work, work.error or ""))
-        cue.on_skip(lambda work: log("skipped", work))
-        cue.on_cancel(lambda work: log("cancelled", work))
 
     def _look(self) -> None:
         self._count()
@@ -331,6 +317,31 @@ class _Life:
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
+
+
+class _Logger(runcue.Observer):
+    """Enters into a log what a cue does."""
+
+    def __init__(self, trace: Trace) -> None:
+        self._trace = trace
+
+    def _add(self, event: str, work: runcue.Work, details: str = "") -> None:
+        if self._trace:
+            self._trace.add(wall_clock(), event, work.task, work.id, details)
+
+    def submitted(self, work: runcue.Work) -> None:
+        self._add("queued", work, item_of(work))
+
+    def started(self, work: runcue.Work) -> None:
+        self._add("started", work, item_of(work))
+
+    def settled(self, work: runcue.Work, duration: float) -> None:
+        if work.skipped:
+            self._add("skipped", work)
+        elif work.state is runcue.WorkState.COMPLETED:
+            self._add("completed", work, f"{duration:.3f}s")
+        else:
+            self._add(work.state.value, work, work.error or "")
 
 
 def _is_expected(error: BaseException) -> bool:

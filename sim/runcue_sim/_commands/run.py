@@ -15,9 +15,10 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final
 
 import runcue
+from runcue.abc import CueWarning, WarningKind
 from runcue.testing import NothingLeft
 from runcue_sim._commands.report_files import check_writable, told_in_one_line, write_json
 from runcue_sim._engine import clocks
@@ -36,8 +37,10 @@ if TYPE_CHECKING:
 
 _PROGRESS_EVERY = 2.0
 
-_SAID_OTHERWISE = ("Draining", "Stuck", "stop()")
-"""How messages begin that tell what the report tells better."""
+_SAID_OTHERWISE: Final[frozenset[WarningKind]] = frozenset(
+    ("draining", "stuck", "failure", "cancelled", "abandoned")
+)
+"""Kinds of warnings that tell what the report tells better."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +93,11 @@ def run(options: RunOptions) -> int:
     loud = options.verbose and options.json != "-"
     with (
         _without_the_users(options, watched=watched),
-        _Warnings() as warnings,
+        _without_log(),
         prepare(options.pipeline, seed, trace) as prepared,
     ):
+        warnings = _Warnings()
+        prepared.run.cue.observe(warnings)
         timeline = _timeline_of(prepared.run.cue) if options.timeline else None
         if loud:
             print(f"runcue-sim {prepared.title}, seed {seed}\n\n{HEADER}\n{'-' * 80}")
@@ -200,20 +205,18 @@ def _deliver(report: Report, options: RunOptions, timeline: Timeline | None, hea
             timeline.write_svg(options.timeline, title=heading)
 
 
-class _Warnings(logging.Handler):
-    """What runcue warns of during a run: kept for the report instead of going through the display."""
+class _Warnings(runcue.Observer):
+    """What the cue warns of during a run: kept for the report instead of going through the display."""
 
     def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self._counts: Counter[object] = Counter()
-        self._first: dict[object, str] = {}
+        self._counts: Counter[WarningKind] = Counter()
+        self._first: dict[WarningKind, str] = {}
 
-    def emit(self, record: logging.LogRecord) -> None:
+    def warned(self, warning: CueWarning) -> None:
         """Keep the first of each kind."""
-        if str(record.msg).startswith(_SAID_OTHERWISE):
-            return
-        self._counts[record.msg] += 1
-        self._first.setdefault(record.msg, record.getMessage())
+        if warning.kind not in _SAID_OTHERWISE:
+            self._counts[warning.kind] += 1
+            self._first.setdefault(warning.kind, warning.text)
 
     def lines(self) -> list[str]:
         """One line for each kind."""
@@ -223,14 +226,15 @@ class _Warnings(logging.Handler):
             for kind, text in self._first.items()
         ]
 
-    def __enter__(self) -> Self:
-        logger = logging.getLogger("runcue")
-        self._propagated = logger.propagate
-        logger.propagate = False
-        logger.addHandler(self)
-        return self
 
-    def __exit__(self, *error: object) -> None:
-        logger = logging.getLogger("runcue")
-        logger.removeHandler(self)
-        logger.propagate = self._propagated
+@contextlib.contextmanager
+def _without_log() -> Iterator[None]:
+    """Keep the log of runcue out of what is printed."""
+    logger, nowhere = logging.getLogger("runcue"), logging.NullHandler()
+    propagate, logger.propagate = logger.propagate, False
+    logger.addHandler(nowhere)
+    try:
+        yield
+    finally:
+        logger.removeHandler(nowhere)
+        logger.propagate = propagate

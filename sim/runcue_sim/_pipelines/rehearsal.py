@@ -14,7 +14,7 @@ from types import CodeType
 from typing import Any, Final
 
 import runcue
-from runcue.rehearsal import hear_submissions, rehearse
+from runcue.rehearsal import rehearse
 from runcue_sim._engine.run import Run
 from runcue_sim._pipelines import limits
 from runcue_sim._pipelines.handler_model import ModelOptions
@@ -67,7 +67,7 @@ def prepare_program(options: PipelineOptions, target: str, seed: int, trace: Tra
             cue, stand_in.duration, stand_in.outcome, id_prefix=ID_PREFIX, stall_timeout=options.timeout
         )
         limits.apply(cue, options.limits)
-        hear_submissions(cue, stand_in.enter)
+        cue.observe(stand_in)
         ledger = Ledger(cue, trace, on_purpose=is_on_purpose, ready_at=outside.ready_at)
         outside.asking = ledger.asking
         ended: list[str] = []
@@ -84,7 +84,7 @@ def prepare_program(options: PipelineOptions, target: str, seed: int, trace: Tra
         yield Prepared(run, app.name, app.name, None, notes)
 
 
-class _StandIn:
+class _StandIn(runcue.Observer):
     """Stands in for the handlers, as the model says."""
 
     def __init__(self, model: Model) -> None:
@@ -92,8 +92,8 @@ class _StandIn:
         self._numbers: dict[str, int] = {}
         self._draws: dict[str, Draw] = {}
 
-    def enter(self, work: runcue.Work) -> None:
-        """A work was submitted. Work units are counted by then: the order in which they run depends on the limits."""
+    def submitted(self, work: runcue.Work) -> None:
+        """Decide what becomes of it: by number of submission, for the order in which they run depends on limits."""
         nth = self._numbers.get(work.task, 0)
         self._numbers[work.task] = nth + 1
         self._draws[work.id] = self._model.draw(work.task, work.id, nth)

@@ -19,7 +19,6 @@ from collections.abc import Callable, Hashable, Mapping
 from typing import Final
 
 import runcue
-from runcue.rehearsal import hear_submissions
 from runcue_sim._records.event_log import Trace
 from runcue_sim._text.figures import plain, shortened
 
@@ -234,7 +233,7 @@ class Ledger:
     """Keeps the accounts of one run. Make it before the cue is started.
 
     Args:
-        cue: The cue to listen to.
+        cue: The cue to observe.
         trace: Is told of every event.
         on_purpose: Whether an error was asked for.
         ready_at: When is_ready first said yes, by work, as far as somebody noted it.
@@ -280,12 +279,7 @@ class Ledger:
         self.excused: set[str] = set()
         self.began = self.ended = 0.0
         self.open = True
-        hear_submissions(cue, self._on_submit)
-        cue.on_start(self._on_start)
-        cue.on_complete(self._on_complete)
-        cue.on_failure(self._on_failure)
-        cue.on_skip(lambda work: self._settle(work, "skipped"))
-        cue.on_cancel(lambda work: self._settle(work, "cancelled"))
+        cue.observe(_Bookkeeper(self))
 
     def _used_by(self, task: runcue.Task, max_threads: int) -> tuple[ServiceAccount, ...]:
         uses = [self.services[name] for name in task.services]
@@ -330,7 +324,8 @@ class Ledger:
             for service in self._uses[work.task]:
                 service.hold(self._time(), change)
 
-    def _on_submit(self, work: runcue.Work) -> None:
+    def enter(self, work: runcue.Work) -> None:
+        """A work was submitted."""
         if not self.open:
             return
         if not self.records:
@@ -349,7 +344,8 @@ class Ledger:
         if self._takers:
             self._trace.add(work.created_at, "queued", work.task, work.id, item)
 
-    def _on_start(self, work: runcue.Work) -> None:
+    def start(self, work: runcue.Work) -> None:
+        """The handler of a work is about to be entered."""
         record = self._of.get(work.id)
         if record is None or not self.open:
             return
@@ -372,46 +368,36 @@ class Ledger:
             waited = f"waited {now - record.submitted:.1f}s" if now - record.submitted >= 0.05 else ""
             self._trace.add(work.started_at or 0.0, "started", work.task, work.id, _with(record.item, waited))
 
-    def _on_complete(self, work: runcue.Work, _result: object, duration: float) -> None:
-        if self.open and self._settle(work, "completed", f"{duration * 1000:.0f}ms" if self._takers else ""):
-            self.tasks[work.task].durations.append(duration)
-
-    def _on_failure(self, work: runcue.Work, error: BaseException) -> None:
-        record = self._of.get(work.id)
-        if record is None or not self.open:
-            return
-        record.on_purpose = self._on_purpose(error) or work.id in self.excused
-        self.failed_on_purpose += record.on_purpose
-        timeout = isinstance(error, TimeoutError) and isinstance(error, runcue.RuncueError)
-        self._settle(work, "failed", str(error) or type(error).__name__, "timeout" if timeout else "")
-
-    def _settle(self, work: runcue.Work, outcome: str, details: str = "", event: str = "") -> bool:
+    def end(self, work: runcue.Work, duration: float) -> None:
+        """A work has settled; its handler has run for so long."""
         record = self._of.get(work.id)
         if record is None or record.outcome or not self.open:
-            return False
-        now = self._time()
-        record.outcome = outcome
+            return
+        now, details = self._time(), ""
+        record.outcome = outcome = event = "skipped" if work.skipped else work.state.value
         record.ended = self.ended = now
-        if record.started is not None:
-            self._ends.append(now)
-            self._enders.append(record)
         task = self.tasks[work.task]
         if outcome == "completed":
-            self.completed += 1
-            task.done += 1
-            outputs = work.outputs
-            task.unproved += not outputs
-            for artifact in outputs:
-                self._made[artifact] = now
+            self._note_completed(work, task, now, duration)
+            details = f"{duration * 1000:.0f}ms" if self._takers else ""
         elif outcome == "failed":
             self.failed += 1
             task.failed += 1
+            error = work.exception
+            assert error is not None
+            record.on_purpose = self._on_purpose(error) or work.id in self.excused
+            self.failed_on_purpose += record.on_purpose
+            details = str(error) or type(error).__name__
+            if isinstance(error, TimeoutError) and isinstance(error, runcue.RuncueError):
+                event = "timeout"
         elif outcome == "skipped":
             self.skipped += 1
             task.skipped += 1
         else:
             self.cancelled += 1
         if record.started is not None:
+            self._ends.append(now)
+            self._enders.append(record)
             self.running -= 1
             for service in self._uses[work.task]:
                 service.end(now, completed=outcome == "completed")
@@ -421,8 +407,32 @@ class Ledger:
                 service.advance(now)
         if self._takers:
             at = work.completed_at or 0.0
-            self._trace.add(at, event or outcome, work.task, work.id, _with(record.item, details))
-        return True
+            self._trace.add(at, event, work.task, work.id, _with(record.item, details))
+
+    def _note_completed(self, work: runcue.Work, task: TaskAccount, now: float, duration: float) -> None:
+        self.completed += 1
+        task.done += 1
+        task.durations.append(duration)
+        outputs = work.outputs
+        task.unproved += not outputs
+        for artifact in outputs:
+            self._made[artifact] = now
+
+
+class _Bookkeeper(runcue.Observer):
+    """Enters into a ledger what a cue does."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    def submitted(self, work: runcue.Work) -> None:
+        self._ledger.enter(work)
+
+    def started(self, work: runcue.Work) -> None:
+        self._ledger.start(work)
+
+    def settled(self, work: runcue.Work, duration: float) -> None:
+        self._ledger.end(work, duration)
 
 
 def _with(item: str, details: str) -> str:

@@ -76,6 +76,11 @@ class Stage:
         self.numbers: dict[str, int] = {}
         self.ready_at: dict[str, float] = {}
 
+    async def submit(self, task: str, item: str) -> runcue.Work:
+        """Submit one work. Returns it."""
+        handle = await self.cue.submit(task, params={"item": item})
+        return handle.work
+
     async def perform(self, work: runcue.Work, item: str, round_: int = 0) -> None:
         """Stand in for what a handler would do.
 
@@ -195,4 +200,4 @@ class Scenario(ABC):
 
     async def add(self, task: str, item: str) -> None:
         """Submit one work."""
-        await self.cue.submit(task, params={"item": item})
+        await self.stage.submit(task, item)

@@ -1,0 +1,308 @@
+"""Who hears of events: listeners and observers, served from one stream.
+
+Lives here: `Listeners`, which knows them and is the only one to call them, and `Listener`. What they return is looked
+at, not how they were defined: whatever is awaitable is handed on to be awaited.
+
+A listener or observer that raises, or blocks the event loop, is told of and disturbs nothing.
+
+Must not know: event loops, tasks, limits, when there is something to be heard.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextvars import Context
+from inspect import isawaitable, signature
+from typing import Any, Final
+
+from runcue._callbacks.failures import BLOCKS_AFTER, Failures
+from runcue._callbacks.warning_log import WarningLog
+from runcue._model.checks import check_callback
+from runcue._model.errors import ConfigurationError
+from runcue._model.events import HEARS, OBSERVED, Event
+from runcue._model.phases import COMPLETED, FAILED
+from runcue._model.texts import describe
+from runcue._model.work import Work
+from runcue.abc import CueWarning, Observer
+
+__all__ = ["Line", "Listener", "Listeners"]
+
+# By outcome: completed, skipped, failed, cancelled.
+_ENDS: Final = (Event.COMPLETE, Event.SKIP, Event.FAILURE, Event.CANCEL)
+
+
+class Line:
+    """What is awaited one after the other: what one listener returns, or all methods of one observer.
+
+    Attributes:
+        name: Whose it is, for messages.
+    """
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+class Listener:
+    """A function that hears of one kind of event.
+
+    Attributes:
+        call: The function.
+        name: What it is called in messages.
+        line: In which what it returns is awaited.
+        task: Of whose work units alone it hears; None: of all.
+        observes: Whether it is a method of an observer.
+    """
+
+    __slots__ = ("call", "line", "name", "observes", "task")
+
+    def __init__(
+        self,
+        call: Callable[..., Any],
+        name: str,
+        line: Line | None = None,
+        *,
+        task: str | None = None,
+        observes: bool = False,
+    ) -> None:
+        self.call = call
+        self.name = name
+        self.line = Line(name) if line is None else line
+        self.task = task
+        self.observes = observes
+
+
+class Listeners:
+    """All listeners and observers of a cue.
+
+    Attributes:
+        of: The listeners and observers of each `Event`, in the order in which they came. The lists stay the same
+            objects: who has something to tell looks at one of them first, so that without anybody in it that is all
+            that an event costs.
+        ends: Those of the events that end a work unit, by outcome.
+        defer: Given by the dispatcher: takes a listener, the awaitable it returned, and the work it is about.
+
+    Args:
+        failures: What becomes of those that raise or block.
+        log: Whose warnings observers hear.
+    """
+
+    def __init__(self, failures: Failures, log: WarningLog) -> None:
+        self._failures = failures
+        self._log = log
+        self.of: tuple[list[Listener], ...] = tuple([] for _ in Event)
+        self.ends = tuple(self.of[event] for event in _ENDS)
+        self.defer: Callable[[Listener, Awaitable[Any], Work | None], None] = _nowhere
+        # Those that are still to be heard of, while another one is.
+        self._submissions: deque[tuple[Work, Context]] = deque()
+        self._telling = False
+
+    def listen(self, event: Event, call: Callable[..., Any], task: object = None) -> None:
+        """Add a listener.
+
+        Args:
+            event: What it hears of.
+            call: The listener.
+            task: Of whose work units alone; None: of all.
+
+        Raises:
+            ConfigurationError: It cannot be called with what it would hear, or the name of the task is none.
+        """
+        kind = event.name.lower()
+        check_callback(call, f"An on_{kind} listener", HEARS[event])
+        if task is not None and not (task and isinstance(task, str)):
+            raise ConfigurationError(f"task of an on_{kind} listener must be the name of one, not {task!r}.")
+        self.of[event].append(Listener(call, f"on_{kind} listener {describe(call)}", task=task))
+
+    def observe(self, observer: Observer, cue: object) -> Callable[[], None]:
+        """Attach an observer: those of its methods hear that are its own.
+
+        Args:
+            observer: An instance of a subclass.
+            cue: What it is told that it was attached to.
+
+        Returns:
+            A function that ends it.
+
+        Raises:
+            ConfigurationError: It is none, or has a method that cannot be called with what it would hear.
+        """
+        if not isinstance(observer, Observer):
+            # Not whatever has some of the methods: one that is misspelt would never be missed.
+            raise ConfigurationError(
+                "observe() needs an instance of a subclass of runcue.Observer, which overrides what it wants to hear, "
+                f"not {observer!r}."
+            )
+        name = f"observer {type(observer).__qualname__}"
+        line = Line(name)
+        hears = {
+            method: Listener(call, f"{name}.{method}", line, observes=True)
+            for method, call in _overridden(observer)
+        }
+        if "attached" in hears:
+            self._serve((hears["attached"],), self._failures.now(), None, (cue,))
+        for method, events in OBSERVED.items():
+            for event in events if method in hears else ():
+                self.of[event].append(hears[method])
+        hearer = self._hearer(hears["warned"]) if "warned" in hears else None
+        if hearer is not None:
+            self._log.hearers.append(hearer)
+
+        def stop() -> None:
+            for listener in hears.values():
+                listener.call = _deaf  # it may be just about to be called
+            for there in self.of:
+                there[:] = [listener for listener in there if listener.line is not line]
+            if hearer in self._log.hearers:
+                self._log.hearers.remove(hearer)
+
+        return stop
+
+    def silence(self) -> tuple[Callable[..., Any], ...]:
+        """Take all listeners and observers away, for good. Returns what would have been called."""
+        calls = dict.fromkeys(listener.call for there in self.of for listener in there)
+        for there in self.of:
+            there.clear()
+        self._log.hearers.clear()
+        return tuple(calls)
+
+    def bound(self) -> Iterator[tuple[str, str]]:
+        """The listeners that hear of one task alone, as (decorator, name of the task)."""
+        for event, there in zip(Event, self.of, strict=True):
+            for listener in there:
+                if listener.task is not None:
+                    yield f"on_{event.name.lower()}", listener.task
+
+    def hears(self, event: Event, work: Work) -> bool:
+        """Whether there is a listener to an event of a work unit. Observers do not count: they watch anything."""
+        return any(
+            not listener.observes and (listener.task is None or listener.task == work.task)
+            for listener in self.of[event]
+        )
+
+    def submitted(self, began: float, work: Work, context: Context) -> None:
+        """A work unit was submitted. If that was by who is told of another one just now, it is heard after that.
+
+        Args:
+            began: The instant now.
+            work: The work unit.
+            context: The contextvars to tell of it in.
+        """
+        self._submissions.append((work, context))
+        if self._telling:
+            return
+        self._telling = True
+        try:
+            while self._submissions:
+                work, context = self._submissions.popleft()
+                began = context.run(self._serve, self.of[Event.SUBMIT], began, work, (work,))
+        finally:
+            self._telling = False
+
+    def started(self, began: float, work: Work) -> float:
+        """A handler is about to be entered. Returns the instant at which the last one has heard of it."""
+        return self._serve(self.of[Event.START], began, work, (work,))
+
+    def attempt_failed(self, began: float, work: Work, error: BaseException, delay: float) -> None:
+        """An attempt has failed, and another one will follow after so many seconds."""
+        self._serve(self.of[Event.RETRY], began, work, (work, error, delay))
+
+    def settled(self, began: float, work: Work, outcome: int, value: Any, duration: float) -> float:
+        """A work unit has settled. Returns the instant at which the last one has heard of it.
+
+        Args:
+            began: The instant now.
+            work: The work unit.
+            outcome: How.
+            value: What its handler returned, or why it failed.
+            duration: Seconds for which its handler ran.
+        """
+        heard: tuple[Any, ...] = (work,)
+        if outcome == COMPLETED:
+            heard = (work, value, duration)
+        elif outcome == FAILED:
+            heard = (work, value)
+        return self._serve(self.ends[outcome], began, work, heard, (work, duration))
+
+    def pending(self, began: float, work: Work, seconds: float) -> None:
+        """A work unit has been pending for long."""
+        self._serve(self.of[Event.PENDING_WARNING], began, work, (work, seconds))
+
+    def stalled(self, began: float, seconds: float, pending: int) -> None:
+        """Nothing has moved for long."""
+        self._serve(self.of[Event.STALL_WARNING], began, None, (seconds, pending))
+
+    def _serve(
+        self,
+        listeners: Iterable[Listener],
+        began: float,
+        work: Work | None,
+        heard: tuple[Any, ...],
+        observed: tuple[Any, ...] | None = None,
+    ) -> float:
+        """Call those who hear of an event, in order; what they leave to be awaited is deferred.
+
+        Args:
+            listeners: Those who hear of it.
+            began: The instant now.
+            work: What it is about, if it is about one.
+            heard: What listeners hear.
+            observed: What observers hear, if that is something else.
+
+        Returns:
+            The instant at which the last one was done.
+        """
+        now = self._failures.now
+        for listener in tuple(listeners):  # whoever comes by this event hears of the next
+            if listener.task is not None and work is not None and listener.task != work.task:
+                continue
+            try:
+                outcome = listener.call(*(observed if observed is not None and listener.observes else heard))
+                if outcome is not None and isawaitable(outcome):
+                    self.defer(listener, outcome, work)
+            except BaseException as error:
+                self._failures.raised(listener.name, error, work)
+            ended = now()
+            if ended - began > BLOCKS_AFTER:
+                self._failures.blocked(listener.name, ended - began)
+            began = ended
+        return began
+
+    def _hearer(self, listener: Listener) -> Callable[[CueWarning], None]:
+        telling = False
+
+        def hear(warning: CueWarning) -> None:
+            nonlocal telling
+            if telling:
+                return  # it has raised, or blocks: only the log is told
+            telling = True
+            try:
+                self._serve((listener,), self._failures.now(), None, (warning,))
+            finally:
+                telling = False
+
+        return hear
+
+
+def _overridden(observer: Observer) -> Iterator[tuple[str, Callable[..., Any]]]:
+    """The methods of an observer that are its own.
+
+    Raises:
+        ConfigurationError: One of them cannot be called with what it would hear.
+    """
+    for method, base in vars(Observer).items():
+        call = getattr(observer, method)
+        if not method.startswith("_") and getattr(call, "__func__", None) is not base:
+            takes = tuple(signature(base).parameters)[1:]
+            check_callback(call, f"{type(observer).__qualname__}.{method}", takes)
+            yield method, call
+
+
+def _deaf(*heard: object) -> None:
+    """Called in the place of an observer that hears no more."""
+
+
+def _nowhere(listener: Listener, awaitable: Awaitable[Any], work: Work | None) -> None:
+    raise RuntimeError("The cue is not started.")

@@ -1,0 +1,57 @@
+"""What a cue warns of: the log hears it, and so does whoever observes the cue.
+
+Lives here: `WarningLog`, the one way for all warnings that are about a cue.
+
+Must not know: what is warned of, or how observers are called.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+
+from runcue._model.work import Work
+from runcue.abc import CueWarning, WarningKind
+
+__all__ = ["WarningLog"]
+
+logger = logging.getLogger("runcue")
+
+
+class WarningLog:
+    """Tells warnings.
+
+    Attributes:
+        hearers: Called with each warning, in this order. Without any, a warning is not even made.
+    """
+
+    def __init__(self) -> None:
+        self.hearers: list[Callable[[CueWarning], None]] = []
+
+    def tell(
+        self,
+        kind: WarningKind,
+        works: Iterable[Work],
+        message: str,
+        *args: object,
+        level: int = logging.WARNING,
+        error: BaseException | None = None,
+        logged: bool = True,
+    ) -> None:
+        """Tell of something.
+
+        Args:
+            kind: What it is about.
+            works: The work units that it is about, if any.
+            message: With places for the arguments, as logging has them.
+            *args: The arguments.
+            level: Of the log.
+            error: Whose traceback is logged, too.
+            logged: Whether the log is to have it; if not, only observers hear of it.
+        """
+        if logged:
+            logger.log(level, message, *args, exc_info=error, stacklevel=2)
+        if self.hearers:
+            warning = CueWarning(kind, message % args, tuple(works))
+            for hear in tuple(self.hearers):
+                hear(warning)
