@@ -8,14 +8,12 @@ Must not know: how a run is rehearsed or its report made, beyond the names in it
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
-import subprocess
 import sys
-import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn
 
@@ -50,65 +48,51 @@ def run(
     Raises:
         BadUsage: A run had none. The others are ended.
     """
-    runs = _Runs(command, given)
-    pool = ThreadPoolExecutor(jobs or os.cpu_count() or 1)
+    # What follows a "--" is no option.
+    place = command.index("--") if "--" in command else len(command)
+
+    async def run_all() -> list[dict[str, Any]]:
+        room = asyncio.Semaphore(jobs or os.cpu_count() or 1)
+
+        async def run_one(limits: Limits) -> dict[str, Any]:
+            sets = [argument for text in written(limits) for argument in ("--set", text)]
+            async with room:
+                return await _report_of([*command[:place], *sets, *command[place:]], limits, given)
+
+        async with asyncio.TaskGroup() as group:
+            runs = [group.create_task(run_one(limits)) for limits in points]
+        return [one.result() for one in runs]
+
     try:
-        waiting = [pool.submit(runs.one, limits) for limits in points]
-        for done in as_completed(waiting):
-            done.result()
-        return [done.result() for done in waiting]
+        return asyncio.run(run_all())
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0]  # noqa: B904 - which has its cause, if there is any
+
+
+async def _report_of(command: Sequence[str], limits: Limits, given: bytes) -> dict[str, Any]:
+    """Run one point. Its process does not outlive this."""
+    pipe = asyncio.subprocess.PIPE
+    environment = {**os.environ, "PYTHONIOENCODING": "utf-8"}
+    process = await asyncio.create_subprocess_exec(
+        *command, stdin=pipe, stdout=pipe, stderr=pipe, env=environment
+    )
+    try:
+        out, said = await process.communicate(given)
     finally:
-        runs.end()
-        pool.shutdown(cancel_futures=True)
-
-
-class _Runs:
-    """The processes of one sweep, which end with it."""
-
-    def __init__(self, command: Sequence[str], given: bytes) -> None:
-        self._command = command
-        self._given = given
-        self._lock = threading.Lock()
-        self._processes: set[subprocess.Popen[bytes]] = set()
-        self._ended = False
-
-    def one(self, limits: Limits) -> dict[str, Any]:
-        """Run one point, in a thread that waits for it."""
-        words = written(limits)
-        sets = [argument for word in words for argument in ("--set", word)]
-        # What follows a "--" is no option.
-        place = self._command.index("--") if "--" in self._command else len(self._command)
-        with self._lock:
-            if self._ended:
-                raise BadUsage("the sweep has ended")
-            process = subprocess.Popen(
-                [*self._command[:place], *sets, *self._command[place:]],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                env={**os.environ, "PYTHONIOENCODING": "utf-8"},
-            )
-            self._processes.add(process)
-        out, said = process.communicate(self._given)
-        with self._lock:
-            self._processes.discard(process)
-        if process.returncode in _REPORTS:
-            report: dict[str, Any] = json.loads(out)
-            return report
-        lines = said.decode(errors="replace").strip().splitlines() or ["it said nothing"]
-        if process.returncode == 2:
-            words_for_one = lines[-1].removeprefix("runcue-sim: ").replace("--set ", "--sweep ", 1)
-            raise BadUsage(words_for_one) from _Said(said.decode(errors="replace"))
-        raise BadUsage(
-            f"the run with {' '.join(words)} ended with {process.returncode}: {one_line(lines[-1])}"
+        if process.returncode is None:
+            process.terminate()
+            await process.wait()
+    if process.returncode in _REPORTS:
+        report: dict[str, Any] = json.loads(out)
+        return report
+    text = said.decode(errors="replace")
+    lines = text.strip().splitlines() or ["it said nothing"]
+    if process.returncode == 2:
+        raise BadUsage(lines[-1].removeprefix("runcue-sim: ").replace("--set ", "--sweep ", 1)) from _Said(
+            text
         )
-
-    def end(self) -> None:
-        """End what still runs, and let nothing more begin."""
-        with self._lock:
-            self._ended = True
-            for process in self._processes:
-                process.terminate()
+    words = " ".join(written(limits))
+    raise BadUsage(f"the run with {words} ended with {process.returncode}: {one_line(lines[-1])}")
 
 
 class _Said(Exception):
