@@ -176,7 +176,7 @@ class _Freshness:
             return overlay._older(inputs, outputs)
         token = READS.set(None)
         try:
-            return self._cue._callbacks.verdict_on(work, declared.rehearsed, inputs, outputs)
+            return self._cue._callbacks.declared_gate.why_stale(work, declared.rehearsed, inputs, outputs)
         finally:
             READS.reset(token)
 

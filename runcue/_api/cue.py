@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import builtins
 import contextvars
-import inspect
 import os
 import threading
 import weakref
@@ -27,7 +26,7 @@ from runcue._artifacts.file import File
 from runcue._artifacts.reads import READS
 from runcue._callbacks.callbacks import Callbacks
 from runcue._callbacks.listeners import Listeners
-from runcue._callbacks.verdicts import STAYS_PENDING, AwaitableAnswer, GateVerdict
+from runcue._callbacks.verdicts import STAYS_PENDING, AwaitableAnswer
 from runcue._callbacks.warning_log import WarningLog
 from runcue._dispatch.dispatcher import Dispatcher
 from runcue._explain.reasons import Reason, not_ready, reason_of
@@ -38,7 +37,7 @@ from runcue._lifecycle.lifecycle import Lifecycle
 from runcue._lifecycle.overdue import Overdue
 from runcue._lifecycle.stopping import FINISH, KILL, Stopping
 from runcue._limits.service import ServiceStatus
-from runcue._model.checks import check_callback, positive_int, seconds_or_none
+from runcue._model.checks import positive_int, seconds_or_none
 from runcue._model.current import CURRENT
 from runcue._model.errors import ConfigurationError, CueStopped, UnknownWork, UsageError, WrongLoop
 from runcue._model.events import Event
@@ -141,8 +140,8 @@ class Cue:
             stall_timeout=seconds_or_none(stall_timeout, "stall_timeout"),
         )
         self._warnings = WarningLog()
-        self._callbacks = Callbacks(self._warnings)
-        self._listeners = Listeners(self._callbacks, self._warnings)
+        self._callbacks = Callbacks(self._core.dependencies.producer_of, self._warnings)
+        self._listeners = Listeners(self._callbacks.failures, self._warnings)
         self._on_submit = self._listeners.of[Event.SUBMIT]
         self._registry = Registry(self._core)
         self._executors = Executors(run_in, self._core.threads)
@@ -342,12 +341,7 @@ class Cue:
 
         1.0 is worth a head start of 60 seconds over 0.0. Work units of equal priority run in submission order.
         """
-        check_callback(call, "priority", ("ctx",))
-        if inspect.iscoroutinefunction(call):
-            raise ConfigurationError(
-                "A priority callback must be a plain function: order is decided in one step."
-            )
-        self._callbacks.priority = call
+        self._callbacks.priority.use(call)
         self._core.ordered = True
         return call
 
@@ -940,7 +934,7 @@ class Cue:
             self._dispatcher.flags,
             submissions,
             wall=self._dispatcher.turns.wall(),
-            prioritised=self._callbacks.priority is not None,
+            prioritised=self._core.ordered,
         )
 
     def graph(self, of: Literal["tasks", "works"] = "tasks", *, limit: int = 200) -> str:
@@ -981,12 +975,10 @@ class Cue:
     def _reason_of_fresh(self, work: Work, now: float) -> Reason | None:
         if work._task.gated and not work._task.gate_is_async:
             # Nobody has asked yet (it was submitted in this very step, or the cue is not started): ask for the answer.
-            verdict = self._callbacks.ask(work, now)
+            verdict = self._callbacks.gate.ask(work, now)
             if isinstance(verdict, AwaitableAnswer):
                 verdict.discard()
             elif verdict in STAYS_PENDING:
-                if verdict is GateVerdict.HELD:
-                    work._not_ready_reason = self._callbacks.held_for
                 return not_ready(work)
         return reason_of(work, now)
 

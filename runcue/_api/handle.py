@@ -81,7 +81,7 @@ class WorkHandle(str):
             )
         if loop is None and self.work.state.value in _UNSETTLED and dispatcher.turns.failure is None:
             text = "Work %s is waited for, but its cue is not started: call start(), or use `async with cue`."
-            dispatcher.callbacks.log.tell("not_started", (self.work,), text, self.work.id)
+            dispatcher.callbacks.failures.log.tell("not_started", (self.work,), text, self.work.id)
         return await dispatcher.waiting.settled(self.work)
 
 

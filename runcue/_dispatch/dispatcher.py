@@ -76,8 +76,7 @@ class Dispatcher:
         self.inside.run(CURRENT.set, self)
         # Where gates are asked, artifacts write down that they were; in handlers they do not.
         self.asking = asking = self.inside.copy()
-        asking.run(READS.set, callbacks.reads)
-        callbacks.producer_of = core.dependencies.producer_of
+        asking.run(READS.set, callbacks.gate.reads)
         self.turns = turns = Turns(self, asking)
         self.timers = timers = Timers(self._due, asking)
         self.in_flight = in_flight = InFlight()
@@ -101,7 +100,7 @@ class Dispatcher:
             asking,
         )
         self.changes = ChangeInbox(core, self.gates, turns, asking, recheck=recheck)
-        self.lines = Lines(listeners, callbacks, self.inside, self._listened)
+        self.lines = Lines(listeners, callbacks.failures, self.inside, self._listened)
         self._recheck = recheck
         self._recheck_alarm = Alarm(timers, lambda now: self.rechecker.want_full(), passive=True)
         # When the next attempt of a work unit is due.
@@ -117,7 +116,7 @@ class Dispatcher:
     def use_clock(self, loop: asyncio.AbstractEventLoop) -> None:
         """Take the time from this loop: work may come before the start."""
         self.turns.use_clock(loop)
-        self.callbacks.now = self.turns.now
+        self.callbacks.use_clock(self.turns.now)
 
     def start(self, loop: asyncio.AbstractEventLoop, lifecycle: Lifecycle) -> None:
         """Bind to the running loop and look at what is there.
@@ -210,7 +209,7 @@ class Dispatcher:
             self._arm()
         except BaseException as error:
             turns.fail(error)
-        self.callbacks.raise_interrupt()
+        self.callbacks.failures.raise_interrupt()
 
     def _arm(self) -> None:
         if self._lifecycle is not None:

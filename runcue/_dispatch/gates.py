@@ -91,7 +91,7 @@ class Gates:
         self.rechecker = Rechecker(core, self._check_not_ready, self._now)
 
     def _now(self) -> float:
-        return self._callbacks.now()
+        return self._callbacks.failures.now()
 
     @property
     def being_asked(self) -> bool:
@@ -160,7 +160,7 @@ class Gates:
                 if all(task.gate_is_async for task in self._tasks_of(run_queue)):
                     new.rotate(turned_away)
                     return False  # the others would be turned away as well, and they may be a great many
-            elif self._callbacks.at > until and self._now() > until:
+            elif self._callbacks.gate.at > until and self._now() > until:
                 break
         left = len(new) > turned_away
         new.rotate(turned_away)  # who was turned away keeps the place in line
@@ -190,13 +190,13 @@ class Gates:
             work = unasked.popleft()
             if work._phase != READY or work._approved_in != -1:
                 continue
-            verdict = callbacks.ask(work, callbacks.now())
+            verdict = callbacks.gate.ask(work, callbacks.failures.now())
             if verdict is RUN:
                 work._approved_in = self._core.generation
             else:
                 run_queue.ready.discard_later()
                 self.place(work, verdict, start=False)
-            if callbacks.at > until:
+            if callbacks.gate.at > until:
                 break
         return bool(unasked)
 
@@ -210,7 +210,7 @@ class Gates:
         if task.gated:
             if task.gate_is_async and not self._may_ask(task.run_queue):
                 return LATER
-            verdict = self._callbacks.ask(work, self._callbacks.now())
+            verdict = self._callbacks.gate.ask(work, self._callbacks.failures.now())
             if verdict in STAYS_PENDING:
                 self._wait(work, verdict)
                 return MISS
@@ -230,11 +230,11 @@ class Gates:
         """Put a work in hand aside that is not ready."""
         callbacks = self._callbacks
         if verdict is GateVerdict.HELD:
-            self._core.hold(work, callbacks.at, callbacks.held_for)
+            self._core.hold(work, callbacks.gate.at, work._not_ready_reason)
             return
         work._recheck_pass = self.rechecker.passes
-        reads = callbacks.reads
-        self._core.wait(work, callbacks.at, tuple(reads.values()) if reads else None)
+        reads = callbacks.gate.reads
+        self._core.wait(work, callbacks.gate.at, tuple(reads.values()) if reads else None)
 
     def check_woken(self, until: float) -> bool:
         """Ask work units again that wait for an artifact to which something has happened.
@@ -250,12 +250,12 @@ class Gates:
         while (work := self._next_put_off() or core.wakeups.next()) is not None:
             asked += 1
             declared = work._declared
-            if declared is not None and core.hold_if_being_made(work, declared, self._callbacks.at):
+            if declared is not None and core.hold_if_being_made(work, declared, self._callbacks.gate.at):
                 continue  # for another of its inputs now
             run_queue: RunQueue = work._task.run_queue
-            if not core.ordered and run_queue.has_room(self._callbacks.at):
+            if not core.ordered and run_queue.has_room(self._callbacks.gate.at):
                 # It is asked when its turn comes; should there be no room any more, before that.
-                core.enqueue(work, work._order_key, self._callbacks.at, found=False)
+                core.enqueue(work, work._order_key, self._callbacks.gate.at, found=False)
                 work._approved_in = -1
                 if run_queue.services:
                     run_queue.note_unasked(work)
@@ -263,7 +263,7 @@ class Gates:
                 # What has the slots wakes everything when it gives them back.
                 core.wakeups.keep(work)
                 self.put_off.setdefault(run_queue, deque()).append(work)
-            if self._callbacks.at > until or (asked & 15 == 0 and self._now() > until):
+            if self._callbacks.gate.at > until or (asked & 15 == 0 and self._now() > until):
                 return bool(core.wakeups.queue) or any(map(self._may_ask, self.put_off))
         return False
 
@@ -293,7 +293,7 @@ class Gates:
         Returns:
             Whether to start it at once. If not, it has been put where it belongs.
         """
-        verdict = self._callbacks.ask(work, now)
+        verdict = self._callbacks.gate.ask(work, now)
         if verdict is RUN:
             return True
         self.place(work, verdict)
@@ -312,14 +312,14 @@ class Gates:
         self._hold_new(run_queue, until)
         if self._core.ordered or run_queue.contenders or run_queue.ready:
             return None
-        not_ready, work, answer = self._callbacks.ask_batch(run_queue.new, NEW, until)
+        not_ready, work, answer = self._callbacks.gate.ask_batch(run_queue.new, NEW, until)
         passes = self.rechecker.passes
         for one in not_ready:
             one._recheck_pass = passes
-        self._core.wait_all(not_ready, self._callbacks.at)
+        self._core.wait_all(not_ready, self._callbacks.gate.at)
         if work is None:
             return None
-        verdict = self._callbacks.interpret(work, answer)
+        verdict = self._callbacks.gate.interpret(work, answer)
         if verdict is RUN:
             return work
         self.place(work, verdict)
@@ -328,7 +328,7 @@ class Gates:
     def _hold_new(self, run_queue: RunQueue, until: float) -> None:
         """Put new work units aside whose inputs others are about to make, however many there are in a row."""
         new, core = run_queue.new, self._core
-        now = self._callbacks.at
+        now = self._callbacks.gate.at
         held = 0
         while new:
             work = new[0]
@@ -345,10 +345,10 @@ class Gates:
         if verdict in STAYS_PENDING:
             self._wait(work, verdict)
         elif verdict is GateVerdict.SKIP:
-            self._settle(work, SKIPPED, self._callbacks.at)
+            self._settle(work, SKIPPED, self._callbacks.gate.at)
         elif verdict is GateVerdict.INVALID:
             assert work._declared is not None
-            self._settle(work, FAILED, self._callbacks.at, work._declared.fault)
+            self._settle(work, FAILED, self._callbacks.gate.at, work._declared.fault)
         else:
             assert isinstance(verdict, AwaitableAnswer)
             work._task.gate_is_async = True
@@ -364,17 +364,17 @@ class Gates:
         core = self._core
         key = work._order_key
         if core.ordered and work._phase != READY:
-            priority = self._callbacks.ask_priority(work, self._now() - work._submitted_at, core.pending())
+            priority = self._callbacks.priority.ask(work, self._now() - work._submitted_at, core.pending())
             # Linear ageing is a constant key: a priority of 1.0 is worth a head start of 60 s over one of 0.0.
             key = work._submitted_at - 60.0 * (priority - 0.5)
-        core.enqueue(work, key, self._callbacks.at, found=found)
+        core.enqueue(work, key, self._callbacks.gate.at, found=found)
         work._approved_in = core.generation
 
     def ask_for_skip(self, work: Work) -> bool:
         """Before a work unit that never got its turn is given up: is it up to date by now?"""
         if not work._task.gated:
             return False
-        verdict = self._callbacks.ask(work, self._now())
+        verdict = self._callbacks.gate.ask(work, self._now())
         if isinstance(verdict, AwaitableAnswer):
             verdict.discard()
         return verdict is GateVerdict.SKIP
@@ -399,7 +399,7 @@ class Gates:
         self._core.ask_elsewhere(work)
         gate = self._gate(asking, answer, start)
         # In a context of its own, where the artifacts that are asked while it is awaited write themselves down.
-        asking.reads.update(self._callbacks.reads)
+        asking.reads.update(self._callbacks.gate.reads)
         context = self._context.copy()
         context.run(READS.set, asking.reads)
         task = asyncio.Task(gate, loop=asyncio.get_running_loop(), context=context)
@@ -458,12 +458,12 @@ class Gates:
                     self._answered(asking, hit=False)
                     self._drop(work)
                     return
-                verdict = self._callbacks.resume(work, verdict.question, value, error)
+                verdict = self._callbacks.gate.resume(work, verdict.question, value, error)
             self._answered(asking, hit=verdict not in STAYS_PENDING)
             work._runner = None
             if verdict in STAYS_PENDING:
                 if verdict is GateVerdict.NOT_READY:
-                    self._callbacks.reads.update(asking.reads)
+                    self._callbacks.gate.reads.update(asking.reads)
                 self._wait(work, verdict)
                 # Its answer may be older than what the nudge was about, than what was touched or has settled since.
                 if work._awaited is None and asking.nudges != self.rechecker.nudges:
@@ -499,12 +499,12 @@ class Gates:
 
         def told(seconds: float) -> None:
             if seconds > BLOCKS_AFTER:
-                self._callbacks.blocked(f"is_{answer.question} callback {describe(gate)}", seconds)
+                self._callbacks.failures.blocked(f"is_{answer.question} callback {describe(gate)}", seconds)
 
         limit = asyncio.timeout(GATE_LIMIT)
         try:
             async with limit:
-                return await timed(answer.awaitable, self._callbacks.now, told), None
+                return await timed(answer.awaitable, self._callbacks.failures.now, told), None
         except TimeoutError as error:
             return None, TimeoutError(f"no answer within {GATE_LIMIT:g} s") if limit.expired() else error
         except BaseException as error:

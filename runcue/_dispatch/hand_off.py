@@ -67,6 +67,7 @@ class HandOff:
     ) -> None:
         self._core = core
         self._callbacks = callbacks
+        self._gate = callbacks.gate
         self._turns = turns
         self._timers = timers
         self._in_flight = in_flight
@@ -143,12 +144,12 @@ class HandOff:
         if task.timeout is not None:
             self._timers.active.set(work, now + task.timeout)
             self._turns.wake()  # arms the timer
-        self._callbacks.at = now
+        self._gate.at = now
         work._entered_at = NOT_ENTERED
         self._in_flight.works[work] = None
         try:
             if work._declared is not None and work._declared.files:
-                self._callbacks.note_start(work)
+                self._callbacks.declared_gate.note_start(work)
             executor: Executor = self._stand_in or task.executor
             executor.submit(work, run_handler, context.copy(), stamped=run_queue.rate_limited)
         except Exception as error:  # no more threads to be had
@@ -194,7 +195,7 @@ class HandOff:
             self._turns.fail(error)
         if not succeeded and isinstance(outcome, KeyboardInterrupt):
             raise outcome
-        self._callbacks.raise_interrupt()
+        self._callbacks.failures.raise_interrupt()
 
     def _adopt(self, work: Work, awaitable: Awaitable[Any], entered: float) -> None:
         """A handler returned an awaitable: await it in the loop, in the same slot."""

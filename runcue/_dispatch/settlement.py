@@ -48,6 +48,7 @@ class Settlement:
     ) -> None:
         self._core = core
         self._callbacks = callbacks
+        self._gate = callbacks.gate
         self._turns = turns
         self._timers = timers
         self._in_flight = in_flight
@@ -65,19 +66,19 @@ class Settlement:
             duration: Seconds that the handler took, if it has come to an end.
         """
         self._core.settle(work, outcome, value, now, now + self._turns.skew)
-        callbacks = self._callbacks
-        callbacks.at = now
+        gate = self._gate
+        gate.at = now
         if work._task.timeout is not None:
             self._timers.active.clear(work)
         waiters = work._waiters
         if self._heard_by[outcome]:
-            callbacks.at = self._listeners.settled(now, work, outcome, value, duration)
+            gate.at = self._listeners.settled(now, work, outcome, value, duration)
         if (
             outcome == FAILED
             and (not waiters or all(waiter.done() for waiter in waiters))
             and not self._listeners.hears(Event.FAILURE, work)
         ):
-            callbacks.unobserved(work, value)
+            self._callbacks.failures.unobserved(work, value)
         if waiters:
             work._waiters = None
             for waiter in waiters:

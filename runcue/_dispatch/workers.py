@@ -75,6 +75,7 @@ class Workers:
     ) -> None:
         self._core = core
         self._callbacks = callbacks
+        self._gate = callbacks.gate
         self._gates = gates
         self._rechecker = gates.rechecker
         self._turns = turns
@@ -155,7 +156,7 @@ class Workers:
             raise
         except BaseException as error:
             turns.fail(error)
-        self._callbacks.raise_interrupt()
+        self._callbacks.failures.raise_interrupt()
 
     def _work_off(self, run_queue: RunQueue, me: asyncio.Task[None]) -> tuple[Work, Any] | None:
         """Take and run work units until there are none, a handler has suspended, or the turn is over.
@@ -165,23 +166,23 @@ class Workers:
         """
         core = self._core
         wakeups = core.wakeups
-        callbacks = self._callbacks
+        gate = self._gate
         turns = self._turns
         core.generation += 1
-        now = callbacks.at = turns.now()
+        now = gate.at = turns.now()
         until = turns.slice(now)
         while turns.may_start:
             work = select(run_queue, now, core.ordered)
             if work is None:
                 break
             if work._task.gated and work._approved_in != core.generation:
-                verdict = callbacks.ask(work, now)
+                verdict = gate.ask(work, now)
                 if verdict is not RUN:
                     self._gates.place(work, verdict)
                     turns.wake()  # it may wait now, with nobody to look after it until this worker is through
                     # While an async gate is asked, it has the slot.
                     work = self._gates.check_batch(run_queue, until) if verdict in STAYS_PENDING else None
-                now = callbacks.at
+                now = gate.at
             if work is not None:
                 if work._task.executor is not None:
                     self._hand_off.give(work, now)
@@ -195,8 +196,8 @@ class Workers:
                 self._gates.check_woken(until)
             if wakeups.settled_causes:
                 self._rechecker.follow_settlements(until)
-                callbacks.at = turns.now()
-            now = callbacks.at
+                gate.at = turns.now()
+            now = gate.at
             if now > until:
                 break
         return None
@@ -228,7 +229,7 @@ class Workers:
         began = work._entered_at = now
         declared = work._declared
         if declared is not None and declared.files:
-            self._callbacks.note_start(work)
+            self._callbacks.declared_gate.note_start(work)
         value: Any = None
         error: BaseException | None = None
         rest: tuple[Any, Any] | None = None
@@ -260,7 +261,7 @@ class Workers:
             self._endings.of_handler(work, value, error, now, now - began)
             _pass_on(error)
         elif work._phase == SETTLED:  # it has cancelled itself
-            self._callbacks.at = now
+            self._gate.at = now
             _pass_on(error)
         elif error is None:
             self._settlement.settle(work, COMPLETED, now, value, now - began)

@@ -81,7 +81,7 @@ class Diagnostics:
     def set_alarms(self) -> None:
         """Look into what has changed, soon."""
         core = self._core
-        told = core.dependencies.remade or self._dispatcher.callbacks.skipped
+        told = core.dependencies.remade or self._dispatcher.callbacks.gate.skipped
         if not (core.count[NOT_READY] or core.count[HELD] or told):
             core.dependencies.newcomers.clear()
             self._looks = core.dependencies.subscriptions
@@ -116,7 +116,7 @@ class Diagnostics:
         whole = self._tell_unmade(newcomers, now, grace, at_rest)
         if at_rest:
             whole &= self._tell_stuck(now, grace)
-        if core.dependencies.remade or self._dispatcher.callbacks.skipped:
+        if core.dependencies.remade or self._dispatcher.callbacks.gate.skipped:
             self._tell_outdated()
         return whole
 
@@ -285,7 +285,9 @@ class Diagnostics:
         for key, (work, producer, artifact) in latest.items():
             if key in self._core.dependencies.producer_of or work is producer:
                 continue
-            if self._dispatcher.callbacks.is_out_of_date(work) and self._is_news((work.id, producer.id)):
+            if self._dispatcher.callbacks.declared_gate.is_out_of_date(work) and self._is_news(
+                (work.id, producer.id)
+            ):
                 found.append(
                     (work, f"{words_of(work.outputs[0])} was made from the {words_of(artifact)} before")
                 )
@@ -306,7 +308,7 @@ class Diagnostics:
         likely the input, the second the output.
         """
         found = []
-        skipped = self._dispatcher.callbacks.skipped
+        skipped = self._dispatcher.callbacks.gate.skipped
         while skipped:
             work, reads = skipped.popleft()
             files = [(one.version() or 0, one) for one in reads if isinstance(one, File)]

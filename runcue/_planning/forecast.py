@@ -14,7 +14,9 @@ from inspect import isawaitable
 from typing import Any, Final, Literal, NamedTuple
 
 from runcue._artifacts.artifact import Artifact
-from runcue._callbacks.callbacks import Callbacks
+from runcue._callbacks.declared_gate import DeclaredGate
+from runcue._callbacks.failures import Failures
+from runcue._callbacks.gate import says_ready
 from runcue._callbacks.verdicts import GateVerdict, discard
 from runcue._callbacks.warning_log import WarningLog
 from runcue._freshness.digest import Digest
@@ -48,7 +50,7 @@ class Verdict(NamedTuple):
     unsure: str | None = None
 
 
-class _QuietCallbacks(Callbacks):
+class _Quiet(Failures):
     """Asks without logging: what a question raises is part of the answer here."""
 
     def raised(self, name: str, error: BaseException, work: Work | None) -> None:
@@ -65,7 +67,7 @@ class Forecaster:
     """
 
     def __init__(self, dependencies: Mapping[Hashable, Work], failed: Mapping[Hashable, Work]) -> None:
-        self._gate = _QuietCallbacks(WarningLog())
+        self._gate = DeclaredGate(_Quiet(WarningLog()), {})
         self._producer_of = dependencies
         self._failed = failed
 
@@ -75,7 +77,7 @@ class Forecaster:
         if (
             declared is not None
             and declared.inputs
-            and self._gate._ask_inputs(work, declared) is GateVerdict.NOT_READY
+            and self._gate.ask_inputs(work, declared) is GateVerdict.NOT_READY
         ):
             return Verdict("block", self._why_not_valid(work))
         unsure = None if work._task.is_ready is None else self._ask_ready(work)
@@ -84,7 +86,7 @@ class Forecaster:
             if declared.forced:
                 return Verdict("run", _FORCED, unsure=unsure)
             if declared.outputs:
-                if not self._gate._is_stale(work, declared):
+                if not self._gate.is_stale(work, declared):
                     return Verdict("skip", _why_valid(declared), unsure=unsure)
                 assert declared.stale is not None
                 because = (*declared.stale, None)
@@ -108,7 +110,7 @@ class Forecaster:
         """
         if len(anew) < len(declared.inputs):
             part = Declaration(tuple(one for index, one in enumerate(declared.inputs) if index not in anew))
-            if self._gate._ask_inputs(work, part) is GateVerdict.NOT_READY:
+            if self._gate.ask_inputs(work, part) is GateVerdict.NOT_READY:
                 return Verdict("block", self._why_not_valid(work))
             versions = iter(part.before)
             # Of no version nothing is said, by the rules of `Newer` and `Digest`.
@@ -131,7 +133,7 @@ class Forecaster:
         fresh = declared.fresh
         if not isinstance(fresh, (Newer, Digest)):
             declared.fresh = None  # a policy of the user's is not asked with half of what it needs
-        stale = self._gate._is_stale(work, declared)
+        stale = self._gate.is_stale(work, declared)
         declared.fresh = fresh
         if stale:
             assert declared.stale is not None
@@ -164,7 +166,7 @@ class Forecaster:
             if answer is not True and answer is not False and isawaitable(answer):
                 discard(answer)
                 return "is_ready has to be awaited"
-            if self._gate._ready(work, answer):
+            if says_ready(work, answer):
                 return None
         except Exception as error:
             return f"is_ready raised {type(error).__name__}: {words_of(error)}"

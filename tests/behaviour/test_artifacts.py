@@ -307,6 +307,22 @@ async def test_what_is_declared_and_the_callbacks_must_both_say_yes(
 
 
 @pytest.mark.rule(2)
+@pytest.mark.parametrize("yes", [True, 1, (True, "all there")])
+@virtual
+async def test_what_is_declared_is_asked_whichever_yes_is_ready_gives_and_without_is_stale(yes: Any) -> None:
+    cue = runcue.Cue()
+    outside = Flag("out")
+    ran = worker(cue, outputs=outside)
+    cue.is_ready(lambda work: yes)
+    async with cue:
+        there(cue, outside)
+        handle = await cue.submit("t")
+        await handle.wait()
+        assert handle.work.skipped
+        assert not ran
+
+
+@pytest.mark.rule(2)
 @virtual
 async def test_the_order_of_questions_is_inputs_ready_outputs_stale() -> None:
     cue = runcue.Cue()

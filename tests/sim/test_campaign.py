@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 import runcue
-from runcue._callbacks.callbacks import Callbacks
+from runcue._callbacks.declared_gate import DeclaredGate
+from runcue._callbacks.gate import Gate
 from runcue._callbacks.listeners import Listeners
 from runcue._callbacks.verdicts import RUN, GateVerdict
 from runcue._dispatch.dispatcher import Dispatcher
@@ -147,37 +148,37 @@ def listener_hears_twice(patch: pytest.MonkeyPatch) -> None:
 
 
 def gate_is_not_asked_again_before_the_start(patch: pytest.MonkeyPatch) -> None:
-    ask = Callbacks.ask
+    ask = Gate.ask
 
-    def lazy(self: Callbacks, work: runcue.Work, began: float) -> Any:
+    def lazy(self: Gate, work: runcue.Work, began: float) -> Any:
         if work._phase == READY and work._approved_in >= 0:
             self.at = began
             return RUN
         return ask(self, work, began)
 
-    patch.setattr(Callbacks, "ask", lazy)
+    patch.setattr(Gate, "ask", lazy)
 
 
 def work_that_is_up_to_date_runs(patch: pytest.MonkeyPatch) -> None:
-    def stale(self: Callbacks, work: runcue.Work, declared: Any) -> bool:
+    def stale(self: DeclaredGate, work: runcue.Work, declared: Any) -> bool:
         declared.was = []
         declared.stale = ("missing", declared.outputs[0], None)
         return True
 
-    patch.setattr(Callbacks, "_is_stale", stale)
+    patch.setattr(DeclaredGate, "is_stale", stale)
 
 
 def input_that_is_being_made_is_not_waited_for(patch: pytest.MonkeyPatch) -> None:
-    ask = Callbacks._ask_inputs
+    ask = DeclaredGate.ask_inputs
 
-    def hasty(self: Callbacks, work: runcue.Work, declared: Any) -> GateVerdict:
-        producer_of, self.producer_of = self.producer_of, {}
+    def hasty(self: DeclaredGate, work: runcue.Work, declared: Any) -> GateVerdict:
+        producer_of, self._producer_of = self._producer_of, {}
         try:
             return ask(self, work, declared)
         finally:
-            self.producer_of = producer_of
+            self._producer_of = producer_of
 
-    patch.setattr(Callbacks, "_ask_inputs", hasty)
+    patch.setattr(DeclaredGate, "ask_inputs", hasty)
     patch.setattr(Core, "hold_if_being_made", lambda *args: False)
 
 
@@ -202,7 +203,7 @@ def what_is_older_than_its_inputs_counts_as_up_to_date(patch: pytest.MonkeyPatch
 
 
 def raising_is_stale_counts_as_up_to_date(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Callbacks, "_stale_raised", lambda self, work, error: GateVerdict.SKIP)
+    patch.setattr(Gate, "_stale_raised", lambda self, work, error: GateVerdict.SKIP)
 
 
 def timeout_never_strikes(patch: pytest.MonkeyPatch) -> None:
@@ -328,16 +329,16 @@ def test_the_seed_alone_repeats_a_violation(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_mistake_that_shows_in_another_order_alone_is_told_with_its_seed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    stale = Callbacks._is_stale
+    stale = DeclaredGate.is_stale
     work_that_is_up_to_date_runs(monkeypatch)
-    always = Callbacks._is_stale
+    always = DeclaredGate.is_stale
 
-    def in_another_order(self: Callbacks, work: runcue.Work, declared: Any) -> Any:
+    def in_another_order(self: DeclaredGate, work: runcue.Work, declared: Any) -> Any:
         loop = asyncio.get_running_loop()
         assert isinstance(loop, VirtualTimeLoop)
         return (stale if loop._order is None else always)(self, work, declared)
 
-    monkeypatch.setattr(Callbacks, "_is_stale", in_another_order)
+    monkeypatch.setattr(DeclaredGate, "is_stale", in_another_order)
     report = check(SEEDS)
     assert {found.seed % 2 for found in report.found} == {1}
     for found in report.found:

@@ -1,0 +1,166 @@
+"""The gate that follows from what is declared: ready when every input is valid, stale when an output is out of date.
+
+Lives here: asking the artifacts and the freshness policy of a work unit, whichever part of that is the user's code.
+
+A raising input means not ready, a raising output or policy means stale.
+
+Must not know: is_ready and is_stale, in which order the questions are asked, where artifacts are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from os import stat
+from typing import Any, Final
+
+from runcue._artifacts.artifact import Artifact, plainly
+from runcue._artifacts.file import File
+from runcue._artifacts.flag import Flag
+from runcue._callbacks.failures import Failures, without_frames
+from runcue._callbacks.verdicts import NOT_READY, RUN, GateVerdict
+from runcue._model.texts import problem_of, words_of
+from runcue._model.work import Declaration, Work
+
+__all__ = ["DeclaredGate"]
+
+_NOT_VALID: Final = object()
+
+
+def _version_if_valid(artifact: Any, whole: bool) -> Any:
+    """The version of an artifact that is valid, `_NOT_VALID` of one that is not.
+
+    Args:
+        artifact: The artifact.
+        whole: Give all that the disk says of a file instead.
+    """
+    kind = type(artifact)
+    if kind is File and artifact.bare:
+        # What `stamp()` would do, without another call: this is asked once for each file of a big tree.
+        try:
+            status = stat(artifact._key)
+        except OSError:
+            return _NOT_VALID
+        return status if whole else status.st_mtime_ns
+    if kind is File or kind is Flag:
+        version = artifact.stamp()
+        return _NOT_VALID if version is None else version
+    return plainly(artifact.version(), artifact) if plainly(artifact.valid(), artifact) else _NOT_VALID
+
+
+class DeclaredGate:
+    """Asks what work units declare.
+
+    Args:
+        failures: Hears of artifacts and policies that raise.
+        producer_of: The unsettled work unit that makes an artifact, by its key.
+
+    Attributes:
+        reads: The artifacts that were asked while the last question was, by key; empty between questions.
+    """
+
+    def __init__(self, failures: Failures, producer_of: Mapping[Hashable, Work]) -> None:
+        self.reads: dict[Hashable, Artifact] = {}
+        self._failures = failures
+        self._producer_of = producer_of
+
+    def ask_inputs(self, work: Work, declared: Declaration) -> GateVerdict:
+        """Whether all declared inputs are valid.
+
+        Returns:
+            RUN, or NOT_READY or HELD, for which the work unit's `_not_ready_reason` says why; INVALID if the inputs
+            are not known.
+        """
+        if declared.fault is not None:
+            return GateVerdict.INVALID
+        inputs = declared.inputs
+        if not inputs:
+            return RUN
+        producer_of = self._producer_of
+        if producer_of:
+            for artifact in inputs:
+                producer = producer_of.get(artifact._key)
+                if producer is not None and producer is not work:
+                    work._not_ready_reason = artifact
+                    return GateVerdict.HELD
+        before = []
+        whole = declared.whole
+        for artifact in inputs:
+            try:
+                version = _version_if_valid(artifact, whole)
+            except BaseException as error:
+                self._failures.raised(f"input {words_of(artifact)}", error, work)
+                work._not_ready_reason = without_frames(error)
+                self.reads[artifact._key] = artifact
+                return NOT_READY
+            if version is _NOT_VALID:
+                work._not_ready_reason = artifact
+                self.reads[artifact._key] = artifact
+                return NOT_READY
+            before.append(version)
+        declared.before = before
+        if self.reads:
+            self.reads.clear()  # what artifacts of users read by themselves is no read of is_ready
+        return RUN
+
+    def is_stale(self, work: Work, declared: Declaration) -> bool:
+        """Whether a declared output is missing, not valid or out of date. `declared.stale` says which."""
+        was: list[Any] = []
+        declared.was = was
+        whole = declared.whole
+        artifact: Any = None
+        try:
+            for artifact in declared.outputs:
+                version = _version_if_valid(artifact, whole)
+                if version is _NOT_VALID:
+                    kind = type(artifact)
+                    bare = kind is Flag or (kind is File and artifact.bare)
+                    declared.stale = (
+                        ("missing", artifact, None) if bare else ("not valid", artifact, problem_of(artifact))
+                    )
+                    return True
+                was.append(version)
+            artifact = declared.fresh
+            declared.stale = None if artifact is None else artifact.stale(work)
+        except BaseException as error:
+            self._failures.raised(f"output {words_of(artifact)}", error, work)
+            declared.stale = ("raised", artifact if isinstance(artifact, Artifact) else None, error)
+            return True
+        if declared.stale is None:
+            declared.before = declared.was = ()  # for those that run
+            return False
+        return True
+
+    def note_start(self, work: Work) -> None:
+        """Let the freshness policy know that a handler is about to be entered."""
+        declared = work._declared
+        if declared is not None and declared.fresh is not None:
+            try:
+                declared.fresh.started(work)
+            except BaseException as error:
+                self._failures.raised(words_of(declared.fresh), error, work)
+
+    def is_out_of_date(self, work: Work) -> bool:
+        """Whether a settled work unit would run again for what it declares. Asked of a stand-in."""
+        known = work._declared
+        if known is None or not known.outputs:
+            return False
+        return self.why_stale(work, known, known.inputs, known.outputs) is not None
+
+    def why_stale(
+        self, work: Work, known: Declaration, inputs: tuple[Any, ...], outputs: tuple[Any, ...]
+    ) -> tuple[str, Any, Any] | None:
+        """What would make a work unit stale if it declared these artifacts. Asked of a stand-in; the work is untouched.
+
+        Args:
+            work: For its task and params.
+            known: For the policy.
+            inputs: What it would need.
+            outputs: What would prove it.
+        """
+        twin = Work(work.id, work.task, work.params)
+        twin._task = work._task
+        declared = twin._declared = Declaration(inputs, outputs, known.fresh)
+        declared.files, declared.whole = known.files, known.whole
+        if self.ask_inputs(twin, declared) is RUN and self.is_stale(twin, declared):
+            return declared.stale
+        return None

@@ -1,0 +1,279 @@
+"""The gate of a work unit: is it ready, and is it stale?
+
+Lives here: asking the two questions, ready before stale, and of each what is declared before the callback; the same for
+a great many work units at once; and going on after an answer that had to be awaited. Whatever is awaitable is found by
+looking at the answer, not at the function.
+
+A raising is_ready means not ready, a raising is_stale means stale.
+
+Must not know: event loops, where a work unit is put by its verdict.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Hashable
+from inspect import isawaitable
+from typing import Any, Final, NamedTuple
+
+from runcue._artifacts.artifact import Artifact
+from runcue._callbacks.declared_gate import DeclaredGate
+from runcue._callbacks.failures import BLOCKS_AFTER, Failures, without_frames
+from runcue._callbacks.verdicts import NOT_READY, RUN, SKIP, AwaitableAnswer, GateVerdict, Question
+from runcue._model.texts import describe
+from runcue._model.work import Task, Work
+
+__all__ = ["Batch", "Gate", "says_ready"]
+
+_RAISED: Final = object()
+
+# Questions whose time is taken together, while all of them take no longer than this.
+_TOGETHER: Final = 16
+_QUICK: Final = 0.0005
+
+
+class Batch(NamedTuple):
+    """What came of asking down a line of work units.
+
+    Attributes:
+        not_ready: Those that are not ready, of which nothing else is known.
+        work: The one after them, if it gave another answer.
+        answer: That answer, for `Gate.interpret`.
+    """
+
+    not_ready: list[Work]
+    work: Work | None = None
+    answer: Any = None
+
+
+class Gate:
+    """Asks work units the two questions.
+
+    Args:
+        failures: Hears of callbacks that raise or block; has the clock.
+        declared_gate: Asks what is declared.
+
+    Attributes:
+        at: When the last callback was done.
+        reads: The artifacts that were asked while the last question was, by key; empty between questions.
+        skipped: The last work units that is_stale had skipped, with what they looked at, until somebody looks into
+            them.
+    """
+
+    def __init__(self, failures: Failures, declared_gate: DeclaredGate) -> None:
+        self.at = 0.0
+        self.reads: dict[Hashable, Artifact] = declared_gate.reads
+        self.skipped: deque[tuple[Work, tuple[Artifact, ...]]] = deque(maxlen=1000)
+        self._failures = failures
+        self._declared_gate = declared_gate
+
+    def ask(self, work: Work, began: float) -> GateVerdict | AwaitableAnswer:
+        """Ask the two questions, ready before stale. `at` is the instant of the answer.
+
+        Args:
+            work: The work to be asked about.
+            began: The instant now.
+
+        Returns:
+            A verdict; or an `AwaitableAnswer` when the callback's answer must be awaited first, to be
+            continued with `resume`.
+        """
+        task = work._task
+        if self.reads:
+            self.reads.clear()
+        is_ready = task.is_ready
+        declared = work._declared
+        if declared is not None:
+            verdict = self._declared_gate.ask_inputs(work, declared)
+            if verdict is not RUN or is_ready is not None or not declared.outputs:
+                began = self._after_artifacts(work, began)
+            if verdict is not RUN:
+                return verdict
+        if is_ready is None:
+            self.at = began
+            return self._ask_stale(work)
+        try:
+            answer = is_ready(work)
+        except BaseException as error:
+            self._ready_raised(work, error)
+            answer = _RAISED
+        self.at = ended = self._failures.now()
+        if ended - began > BLOCKS_AFTER:
+            self._failures.blocked(f"is_ready callback {describe(is_ready)}", ended - began)
+        if answer is True:
+            return RUN if task.is_stale is None and declared is None else self._ask_stale(work)
+        if answer is False:
+            work._not_ready_reason = None
+            return NOT_READY
+        return self.interpret(work, answer)
+
+    def ask_batch(self, works: deque[Work], phase: int, until: float) -> Batch:
+        """`ask` for a great many at once: ask is_ready down a line of work units, as long as it plainly says no.
+
+        Args:
+            works: They are taken out from the left as they are asked.
+            phase: Stop at a work unit that is not in this phase.
+            until: Stop at this instant.
+        """
+        not_ready: list[Work] = []
+        began = self.at = self._failures.now()
+        task: Task | None = None
+        is_ready: Callable[[Work], Any] | None = None
+        # While the answers come quickly the clock is read for a few of them together: for a great many work units it
+        # would cost a sixth of the time.
+        together = 1
+        unread = 0
+        reads = self.reads
+        if reads:
+            reads.clear()
+        found = Batch(not_ready)
+        while works:
+            work = works[0]
+            if work._task is not task:
+                if unread:
+                    self._note_time(is_ready, began)
+                    began, unread = self.at, 0
+                task = work._task
+                is_ready = task.is_ready
+                together = 1
+            if is_ready is None or work._phase != phase or work._declared is not None or task.gate_is_async:
+                break
+            works.popleft()
+            unread += 1
+            work._not_ready_reason = None
+            try:
+                answer = is_ready(work)
+            except BaseException as error:
+                self._ready_raised(work, error)
+                answer = _RAISED
+            if reads or not (answer is False or answer is _RAISED):
+                found = Batch(not_ready, work, answer)
+                break
+            not_ready.append(work)
+            if unread < together:
+                continue
+            took = self._note_time(is_ready, began)
+            began, unread = self.at, 0
+            together = min(together * 2, _TOGETHER) if took < _QUICK else 1
+            if began > until:
+                break
+        if unread:
+            self._note_time(is_ready, began)
+        return found
+
+    def _note_time(self, is_ready: object, began: float) -> float:
+        """Note how long some questions took. Returns the seconds."""
+        self.at = self._failures.now()
+        took = self.at - began
+        if took > BLOCKS_AFTER:
+            self._failures.blocked(f"is_ready callback {describe(is_ready)}", took)
+        return took
+
+    def interpret(self, work: Work, answer: Any) -> GateVerdict | AwaitableAnswer:
+        """Go on after is_ready has answered, or raised."""
+        if answer is _RAISED:
+            return NOT_READY
+        try:
+            if isawaitable(answer):
+                return AwaitableAnswer("ready", answer)
+            ready = says_ready(work, answer)
+        except BaseException as error:
+            self._ready_raised(work, error)
+            return NOT_READY
+        return self._ask_stale(work) if ready else NOT_READY
+
+    def resume(
+        self, work: Work, question: Question, answer: Any, error: BaseException | None
+    ) -> GateVerdict | AwaitableAnswer:
+        """Go on after an awaited answer, or after it raised.
+
+        Args:
+            work: The work asked about.
+            question: The one that was open.
+            answer: What the awaitable gave.
+            error: What it raised instead.
+        """
+        self.at = self._failures.now()
+        self.reads.clear()
+        if question == "ready":
+            if error is not None:
+                self._ready_raised(work, error)
+                return NOT_READY
+            verdict = self._ask_inputs_again(work)
+            return self.interpret(work, answer) if verdict is RUN else verdict
+        if error is None:
+            try:
+                if not answer and not (work._declared is not None and work._declared.forced):
+                    return SKIP
+            except BaseException as raised:
+                error = raised
+        if error is not None:
+            self._stale_raised(work, error)
+        return self._ask_inputs_again(work)
+
+    def _ask_inputs_again(self, work: Work) -> GateVerdict:
+        # While an answer was awaited, the declared inputs may have changed.
+        declared = work._declared
+        return RUN if declared is None else self._declared_gate.ask_inputs(work, declared)
+
+    def _ask_stale(self, work: Work) -> GateVerdict | AwaitableAnswer:
+        is_stale = work._task.is_stale
+        work._not_ready_reason = None
+        declared = work._declared
+        if declared is not None:
+            if declared.forced:
+                declared.stale = ("forced", None, None)
+                return RUN
+            if declared.outputs:
+                is_up_to_date = not self._declared_gate.is_stale(work, declared)
+                self._after_artifacts(work, self.at)
+                if is_up_to_date:
+                    return SKIP
+        if is_stale is None:
+            return RUN
+        began = self.at
+        try:
+            answer = is_stale(work)
+            if answer is True:
+                verdict = RUN
+            elif answer is not False and isawaitable(answer):
+                return AwaitableAnswer("stale", answer)
+            else:
+                verdict = RUN if answer else SKIP
+        except BaseException as error:
+            verdict = self._stale_raised(work, error)
+        self.at = ended = self._failures.now()
+        if ended - began > BLOCKS_AFTER:
+            self._failures.blocked(f"is_stale callback {describe(is_stale)}", ended - began)
+        if self.reads and verdict is SKIP:
+            self.skipped.append((work, tuple(self.reads.values())))
+        return verdict
+
+    def _after_artifacts(self, work: Work, began: float) -> float:
+        """Note how long looking at declared artifacts took. Returns the instant now."""
+        self.at = ended = self._failures.now()
+        if ended - began > BLOCKS_AFTER:
+            self._failures.blocked(f"looking at the inputs and outputs of task {work.task}", ended - began)
+        return ended
+
+    def _ready_raised(self, work: Work, error: BaseException) -> None:
+        self._failures.raised(f"is_ready callback {describe(work._task.is_ready)}", error, work)
+        work._not_ready_reason = without_frames(error)
+
+    def _stale_raised(self, work: Work, error: BaseException) -> GateVerdict:
+        self._failures.raised(f"is_stale callback {describe(work._task.is_stale)}", error, work)
+        return RUN
+
+
+def says_ready(work: Work, answer: Any) -> bool:
+    """Whether an answer of is_ready that need not be awaited is a yes. Notes the reason of a no."""
+    if isinstance(answer, tuple) and len(answer) == 2:
+        ready, reason = answer
+        if ready:
+            return True
+        work._not_ready_reason = str(reason)
+        return False
+    if answer:
+        return True
+    work._not_ready_reason = None
+    return False

@@ -1,0 +1,77 @@
+"""How urgent a work unit is, by the user's callback.
+
+Lives here: asking it. A raising callback means the default priority.
+
+Must not know: what an order is made of.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from math import isnan
+from typing import Any
+
+from runcue._callbacks.failures import BLOCKS_AFTER, Failures
+from runcue._callbacks.verdicts import discard
+from runcue._model.checks import check_callback
+from runcue._model.errors import ConfigurationError
+from runcue._model.texts import describe
+from runcue._model.work import DEFAULT_PRIORITY, PriorityContext, Work
+
+__all__ = ["Priority"]
+
+
+class Priority:
+    """Asks for priorities.
+
+    Args:
+        failures: Hears of a callback that raises or blocks.
+    """
+
+    def __init__(self, failures: Failures) -> None:
+        self._failures = failures
+        self._call: Callable[[PriorityContext], Any] | None = None
+
+    def use(self, call: Callable[[PriorityContext], Any]) -> None:
+        """Ask this callback from now on.
+
+        Raises:
+            ConfigurationError: It cannot be asked.
+        """
+        check_callback(call, "priority", ("ctx",))
+        if inspect.iscoroutinefunction(call):
+            raise _not_plain()
+        self._call = call
+
+    def ask(self, work: Work, waited: float, depth: int) -> float:
+        """The priority of a work unit that became ready, 0.0 to 1.0.
+
+        Args:
+            work: The work.
+            waited: Seconds since its submission.
+            depth: How many work units are pending.
+        """
+        call = self._call
+        if call is None:
+            return DEFAULT_PRIORITY
+        failures = self._failures
+        began = failures.now()
+        try:
+            asked = call(PriorityContext(work, waited, depth))
+            if inspect.isawaitable(asked):
+                discard(asked)
+                raise _not_plain()
+            value = float(asked)
+            if isnan(value):
+                raise ConfigurationError("A priority must be a number from 0.0 to 1.0, not nan.")
+        except BaseException as error:
+            failures.raised(f"priority callback {describe(call)}", error, work)
+            return DEFAULT_PRIORITY
+        if (took := failures.now() - began) > BLOCKS_AFTER:
+            failures.blocked(f"priority callback {describe(call)}", took)
+        return min(max(value, 0.0), 1.0)
+
+
+def _not_plain() -> ConfigurationError:
+    return ConfigurationError("A priority callback must be a plain function: order is decided in one step.")
