@@ -19,7 +19,7 @@ from runcue._api.run import run
 from runcue._artifacts.artifact import Artifact
 from runcue._artifacts.file import File, exists
 from runcue._artifacts.flag import Flag
-from runcue._explain.why import Missing, Why, WhyStale
+from runcue._explain.answers import Missing, Why, WhyStale
 from runcue._freshness.newer import newer
 from runcue._handlers.outputs import atomic_write
 from runcue._limits.service import ServiceStatus

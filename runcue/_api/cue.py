@@ -29,8 +29,10 @@ from runcue._callbacks.listeners import Listeners
 from runcue._callbacks.verdicts import STAYS_PENDING, AwaitableAnswer
 from runcue._callbacks.warning_log import WarningLog
 from runcue._dispatch.dispatcher import Dispatcher
+from runcue._explain.answers import Why, WhyStale
 from runcue._explain.reasons import Reason, not_ready, reason_of
-from runcue._explain.why import Explainer, Why, WhyStale
+from runcue._explain.why import Explainer
+from runcue._explain.why_stale import why_stale
 from runcue._handlers.outputs import write
 from runcue._lifecycle.diagnostics import Diagnostics
 from runcue._lifecycle.lifecycle import Lifecycle
@@ -1010,7 +1012,8 @@ class Cue:
         Raises:
             LookupError: The cue does not know such a work unit (any more).
         """
-        return self._explainer.why_stale(self._find(work))
+        found = self._find(work)
+        return why_stale(found, self._explainer.waits_for(found))
 
     def _find(self, work: str | Work) -> Work:
         if isinstance(work, Work):

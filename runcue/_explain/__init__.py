@@ -2,5 +2,5 @@
 
 Must not know: how to change anything.
 
-Open first: `why`.
+Open first: `why`; what its answers say stands in `answers`.
 """

@@ -1,4 +1,4 @@
-"""Why a pending work unit does not run: one function, for the dispatcher's log lines and for `debug_blocked()` alike.
+"""Why a pending work unit does not run, in a line: for log lines and for `debug_blocked()` alike.
 
 Lives here: reading the state and putting it in words.
 
@@ -7,11 +7,14 @@ Must not know: how to change anything.
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+import re
+from collections.abc import Iterable
+from typing import Any, Final, Literal, NamedTuple
 
+from runcue._artifacts.artifact import plainly
 from runcue._limits.service import Service
 from runcue._model.phases import CHECKING, DELAYED, HELD, JOINED, NOT_READY
-from runcue._model.texts import problem_of, words_of
+from runcue._model.texts import SHOWN, listed, name_of, problem_of, words_of
 from runcue._model.work import Work
 from runcue._scheduling.ageing import pending_since
 
@@ -21,7 +24,9 @@ __all__ = [
     "describe_answer",
     "describe_delay",
     "first_limit",
+    "grouped",
     "not_ready",
+    "problem_now",
     "reason_of",
 ]
 
@@ -70,6 +75,18 @@ def blocked_by_limits(work: Work, now: float) -> str | None:
     return service.describe_slots() if lacks_slot else service.describe_rate(now)
 
 
+def problem_now(artifact: Any) -> str | None:
+    """What is wrong with an artifact at this moment, None if it is valid. Whatever it does itself."""
+    try:
+        if plainly(artifact.valid(), artifact):
+            return None
+        return str(artifact.problem())
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        return f"cannot be looked at: {type(error).__name__}: {words_of(error)}"
+
+
 def describe_answer(work: Work) -> str:
     """What was said when a work unit was found not ready."""
     answer = work._not_ready_reason
@@ -116,3 +133,30 @@ def reason_of(work: Work, now: float) -> Reason | None:
         return Reason(work, "not_ready", describe_delay(work, now))
     limit = blocked_by_limits(work, now)
     return Reason(work, "service_full", limit) if limit is not None else None
+
+
+# What differs in names, ids and numbers only is alike.
+_PARTICULAR: Final = re.compile(r"'[^']*'|\b\w*-?\d[\w.-]*")
+
+
+def grouped(reasons: Iterable[tuple[Work, str]], limit: int = SHOWN) -> str:
+    """Reasons in one line, those of one task that are alike together.
+
+    Args:
+        reasons: Work units and why they do not run.
+        limit: At most so many groups in words.
+    """
+    groups: dict[tuple[str, str], list[tuple[Work, str]]] = {}
+    for work, words in reasons:
+        groups.setdefault((work.task, _PARTICULAR.sub("...", words)), []).append((work, words))
+    lines = []
+    for (task, _), alike in list(groups.items())[:limit]:
+        first, words = alike[0]
+        if len(alike) == 1:
+            lines.append(f"{name_of(first)}: {words}")
+            continue
+        ids = listed((work.id for work, _ in alike), 3)
+        such_as = "" if all(other == words for _, other in alike) else "such as "
+        lines.append(f"{len(alike)} {task} ({ids}): {such_as}{words}")
+    left = sum(map(len, list(groups.values())[limit:]))
+    return "; ".join(lines) + (f"; and {left} more" if left else "")

@@ -21,7 +21,8 @@ from runcue._artifacts.file import File
 from runcue._callbacks.warning_log import WarningLog
 from runcue._dispatch.dispatcher import Dispatcher
 from runcue._dispatch.timers import Alarm
-from runcue._explain.why import Explainer, grouped, needs_all
+from runcue._explain.reasons import describe_answer, grouped, problem_now
+from runcue._explain.why import Explainer, needs_all
 from runcue._model.phases import COMPLETED, HELD, NOT_READY, SKIPPED
 from runcue._model.texts import how_many, problem_of, words_of
 from runcue._model.work import Work
@@ -196,7 +197,7 @@ class Diagnostics:
             return False
         if not at_rest and self._explainer.somebody_may_make_it(work, (artifact,)):
             return False
-        return not self._explainer.is_watched(artifact) and not self._explainer.is_valid(artifact)
+        return not self._explainer.is_watched(artifact) and problem_now(artifact) is not None
 
     # --- Cycles ------------------------------------------------------------------------------------------------
 
@@ -252,7 +253,7 @@ class Diagnostics:
                     work.id
                 ):
                     self._said_stuck[task.name] = now
-                    found.append((work, self._explainer.details(work)))
+                    found.append((work, describe_answer(work)))
                 break
         if found:
             self._log.tell(

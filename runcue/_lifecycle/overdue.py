@@ -18,8 +18,8 @@ from runcue._callbacks.listeners import Listeners
 from runcue._callbacks.warning_log import WarningLog
 from runcue._dispatch.dispatcher import Dispatcher
 from runcue._dispatch.timers import Alarm
-from runcue._explain.reasons import Reason
-from runcue._explain.why import Explainer, grouped
+from runcue._explain.reasons import Reason, grouped
+from runcue._explain.why import Explainer
 from runcue._model.errors import PendingTimeout, StallTimeout
 from runcue._model.events import Event
 from runcue._model.phases import SETTLED

@@ -18,8 +18,8 @@ from typing import Final
 from runcue._callbacks.warning_log import WarningLog
 from runcue._dispatch.dispatcher import Dispatcher
 from runcue._dispatch.timers import Alarm
-from runcue._explain.reasons import Reason
-from runcue._explain.why import Explainer, grouped
+from runcue._explain.reasons import Reason, grouped
+from runcue._explain.why import Explainer
 from runcue._handlers.outputs import owner_of, remove_orphans, rollback
 from runcue._lifecycle.diagnostics import Diagnostics
 from runcue._model.current import CURRENT

@@ -3,16 +3,45 @@
 Lives here: quoting what users' objects say of themselves, whatever they do when they are asked, and the small phrases
 that several messages share.
 
-Must not know: anything of runcue.
+Must not know: anything of runcue, but that a work unit has a task and an id.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Final, Protocol
 
-__all__ = ["describe", "how_many", "problem_of", "words_of"]
+__all__ = ["SHOWN", "describe", "how_many", "listed", "name_of", "problem_of", "words_of"]
 
-_LONGEST = 500
+_LONGEST: Final = 500
+
+SHOWN: Final = 5
+"""So many of several are named in a message; the rest is counted."""
+
+
+class _Named(Protocol):
+    @property
+    def task(self) -> str: ...
+    @property
+    def id(self) -> str: ...
+
+
+def name_of(work: _Named) -> str:
+    """What a work unit is called in messages: its task and its id."""
+    return f"{work.task} {work.id}"
+
+
+def listed(words: Iterable[str], most: int = SHOWN, separator: str = ", ") -> str:
+    """Several of something in a line: "a, b and 3 more"; "" if there are none.
+
+    Args:
+        words: What each of them is called.
+        most: So many are named.
+        separator: Between those.
+    """
+    every = list(words)
+    shown = separator.join(every[:most])
+    return f"{shown} and {len(every) - most} more" if len(every) > most else shown
 
 
 def words_of(thing: object) -> str:
