@@ -81,7 +81,7 @@ def run_property(nodeid: str, examples: int) -> int:
         ],
         [run],
     )
-    from tests.property.worlds import Tally  # the same
+    from tests.support.worlds import Tally  # the same
 
     print(f"\n{run.passed} {Tally.examples} {run.seconds:.1f}")
     return int(code)
@@ -134,7 +134,7 @@ def kill_pipeline(instants: int) -> bool:
 def soak(number_of_works: int) -> bool:
     """Runs the long soak and prints what memory does. Returns whether it is flat."""
     from tests.property.test_soak import Footprint, soak
-    from tests.property.worlds import silence
+    from tests.support.worlds import silence
 
     def show(footprint: Footprint) -> None:
         print(f"     {footprint}  {time.monotonic() - began:7.1f} s", flush=True)

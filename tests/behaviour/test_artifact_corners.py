@@ -20,7 +20,7 @@ import runcue
 from runcue import Flag
 from runcue._artifacts.reads import READS
 from runcue.testing import FakeExecutor, Recorder
-from tests.virtual import clock, there, virtual
+from tests.support.virtual_time import now, there, virtual
 
 COMPLETED, PENDING = runcue.WorkState.COMPLETED, runcue.WorkState.PENDING
 RUNNING, CANCELLED = runcue.WorkState.RUNNING, runcue.WorkState.CANCELLED
@@ -48,7 +48,7 @@ def idle(cue: runcue.Cue, name: str, *, lasts: float = 0.0, **options: Any) -> l
 
     @cue.task(name, **options)
     async def handler(work: runcue.Work) -> None:
-        at.append(clock())
+        at.append(now())
         await asyncio.sleep(lasts)
 
     return at
@@ -91,7 +91,7 @@ async def test_an_heir_that_is_up_to_date_is_skipped_at_once_though_its_service_
         stale = False
         await cue.cancel(leader)
         assert (await follower.wait()).skipped
-        assert clock() == (6.0 if held else 1.0)
+        assert now() == (6.0 if held else 1.0)
 
 
 @pytest.mark.rule(6, 28)
@@ -190,9 +190,9 @@ async def test_a_handler_goes_on_for_heir_after_heir_and_ends_with_the_last_one(
         if kind == "awaitable from a thread":
             await asyncio.sleep(5.0)  # it is the heir's awaitable by now
         await cue.cancel(second)
-        ended = clock()
+        ended = now()
         await cue.drain()
-        assert clock() == ended
+        assert now() == ended
         assert first.work.cancelled
         assert seen == ([True] if kind == "thread" else ["cancelled"])
         assert [heard.of(handle)[-1] for handle in (first, second, third)] == ["cancel"] * 3
@@ -217,7 +217,7 @@ async def test_the_time_out_of_a_thread_is_shared_with_those_who_joined_late() -
             with pytest.raises(runcue.WorkTimeout):
                 await handle.result()
             assert heard.of(handle) == ["failure"]
-        assert clock() == 20.0
+        assert now() == 20.0
         assert leader.work.cancelled
 
 
@@ -522,14 +522,14 @@ async def test_a_gate_that_looks_at_something_else_each_time_waits_for_what_it_s
 
     @cue.is_ready(task="t")
     def is_ready(work: runcue.Work) -> bool:
-        asked.append(clock())
+        asked.append(now())
         return (a if len(asked) % 2 else b).valid() and len(asked) > 4
 
     async with cue:
         await cue.submit("busy")
         handle = await cue.submit("t")
         for at, flag in ((1.0, b), (2.0, a), (3.0, a), (4.0, b), (5.0, a), (6.0, a)):
-            await asyncio.sleep(at - clock())
+            await asyncio.sleep(at - now())
             flag.set()
         await asyncio.sleep(1.0)
         assert asked == [0.0, 2.0, 4.0, 5.0]

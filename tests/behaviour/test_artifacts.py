@@ -25,8 +25,8 @@ import pytest
 import runcue
 from runcue import File, Flag
 from runcue.testing import FakeExecutor, Recorder
-from tests.property.worlds import GuardedLoop
-from tests.virtual import clock, there, virtual
+from tests.support.virtual_time import now, there, virtual
+from tests.support.worlds import GuardedLoop
 
 HOUR = 3600.0
 COMPLETED, PENDING = runcue.WorkState.COMPLETED, runcue.WorkState.PENDING
@@ -879,7 +879,7 @@ async def test_a_reader_whose_maker_has_no_slot_for_an_hour_is_judged_when_the_m
         assert ran == []
         await cue.cancel(producer)
         await reader.wait()
-        assert clock() == HOUR / 2
+        assert now() == HOUR / 2
     assert ran == ["reads"]
 
 
@@ -929,7 +929,7 @@ async def test_up_to_date_work_is_skipped_at_once_though_its_service_is_exhauste
         handles = [await cue.submit("link", **chained(number)) for number in (5, 3, 1, 2, 4)]
         for handle in handles:
             assert (await handle.wait()).skipped
-        assert clock() == 11.0
+        assert now() == 11.0
 
 
 @pytest.mark.rule(6, 27)
@@ -943,7 +943,7 @@ async def test_held_works_are_asked_for_their_priority_when_they_become_ready() 
 
     @cue.priority
     def priority(ctx: runcue.PriorityContext) -> float:
-        asked.append((ctx.work.params.get("n"), clock()))
+        asked.append((ctx.work.params.get("n"), now()))
         return float(ctx.work.params.get("n", 0)) / 10
 
     ran = worker(cue, "reads", uses="one", inputs=x, lasts=1.0)
@@ -993,7 +993,7 @@ async def test_works_held_by_a_blocked_maker_are_listed_and_each_ends_with_one_e
     if how != "no drain":
         assert {one["work"] for one in summary.blocked} == {handle.work for handle in handles}
     assert [heard.of(handle) for handle in handles] == [["cancel"]] * 3
-    assert clock() == 0.0
+    assert now() == 0.0
 
 
 @pytest.mark.rule(20, 21, 27)
@@ -1008,7 +1008,7 @@ async def test_time_spent_held_counts_as_pending_and_is_no_stall_while_the_maker
         producer = await cue.submit("makes")
         reader = await cue.submit("reads")
         await reader.wait()
-        assert clock() == 20.0
+        assert now() == 20.0
         assert isinstance(reader.work.exception, runcue.PendingTimeout)
         assert "makes" in str(reader.work.error)
         assert (await producer.wait()).state is COMPLETED
@@ -1029,7 +1029,7 @@ async def test_works_that_hold_each_other_are_a_stall_and_each_is_told_why() -> 
             assert isinstance(handle.work.exception, runcue.StallTimeout)
             assert "cycle" in str(handle.work.error)
             assert heard.of(handle) == ["failure"]
-        assert clock() == 3.0
+        assert now() == 3.0
 
 
 @pytest.mark.rule(16, 17, 27)
@@ -1049,7 +1049,7 @@ async def test_a_held_work_can_be_cancelled_and_its_own_readers_go_on_by_what_is
         await asyncio.sleep(5.0)
         assert await cue.cancel(middle)
         await reader.wait()
-        assert clock() == 5.0
+        assert now() == 5.0
         assert heard.of(middle) == ["cancel"]
     assert ran == ["reads"]
 
@@ -1159,7 +1159,7 @@ async def test_a_work_whose_declaration_failed_does_not_take_the_place_of_the_re
         reader = await cue.submit("reads")
         joined = await cue.submit("makes", force=True)
         await reader.wait()
-        assert clock() == 5.0
+        assert now() == 5.0
         assert joined.work.completed_at is not None
     assert ran == ["makes"], "it was joined, not run beside itself"
 
@@ -1354,7 +1354,7 @@ async def test_async_work_that_is_ended_while_it_writes_publishes_nothing_and_le
     assert handle is not None
     assert handle.work.state is (FAILED if how == "timeout" else CANCELLED)
     assert here(tmp_path) == []
-    assert clock() < 10.0
+    assert now() < 10.0
 
 
 @pytest.mark.rule(17, 30)
@@ -1532,7 +1532,7 @@ async def test_atomic_write_makes_folders_replaces_and_wakes_the_readers(
         else:
             runcue.atomic_write(path, b"bytes", durable=False)
         await handle.wait()
-        assert clock() == 1.0
+        assert now() == 1.0
     assert ran == ["t"]
     assert here(tmp_path) == ["a/b"]
 

@@ -20,6 +20,7 @@ import pytest
 
 import runcue
 from runcue.testing import FakeExecutor, NothingLeft, Recorder, VirtualTimeLoop
+from tests.support.virtual_time import now
 
 HOUR = 3600.0
 
@@ -57,10 +58,6 @@ def the_loop() -> CountingLoop:
     return loop
 
 
-def clock() -> float:
-    return asyncio.get_running_loop().time()
-
-
 async def turns(count: int = 10) -> None:
     """Let the loop turn without any time passing."""
     for _ in range(count):
@@ -89,7 +86,7 @@ def tasks_of(
     @cue.on_start
     def note(work: runcue.Work) -> None:
         if work.task == name:
-            ran.append((work.params.get("number"), clock()))
+            ran.append((work.params.get("number"), now()))
 
     return ran
 
@@ -317,7 +314,7 @@ async def test_up_to_date_work_is_skipped_at_once_though_its_service_is_exhauste
         handles = [await cue.submit("task", params={"number": number}) for number in range(10)]
         for handle in handles[::2]:
             assert (await handle.wait()).skipped
-        assert clock() == 0.0
+        assert now() == 0.0
         assert ran == []
         await cue.stop()
     assert heard.times("skip") == [0.0] * 5
@@ -363,11 +360,11 @@ async def test_both_are_asked_again_immediately_before_the_start(change: str, sy
     changed = False
     cue.is_ready(task="task")(
         lambda work: (
-            asked.append(("ready", clock())) or not (changed and change == "not ready" and clock() < 2 * HOUR)
+            asked.append(("ready", now())) or not (changed and change == "not ready" and now() < 2 * HOUR)
         )
     )
     cue.is_stale(task="task")(
-        lambda work: asked.append(("stale", clock())) or not (changed and change == "up to date")
+        lambda work: asked.append(("stale", now())) or not (changed and change == "up to date")
     )
     async with cue:
         await cue.submit("blocker")
@@ -696,7 +693,7 @@ async def test_every_kind_of_settlement_counts(event: str) -> None:
         if event == "cancel":
             await cue.cancel(opener_id)
         await waiting.wait()
-        assert clock() == (10.0 if event == "failure" else 0.0)
+        assert now() == (10.0 if event == "failure" else 0.0)
     assert len(ran) == 1
 
 
@@ -759,10 +756,10 @@ async def test_who_made_such_work_ready_before_does_so_at_once_though_others_run
         # From now on it is known: with every settlement of a maker the readers that it made ready start.
         for number in (3, 1, 2):
             await asyncio.sleep(1.0)
-            before = clock()
+            before = now()
             await (await cue.submit("make", params={"number": number})).wait()
             await readers[number].wait()
-            assert clock() == before
+            assert now() == before
 
 
 @pytest.mark.rule(4)
@@ -771,14 +768,14 @@ async def test_a_change_from_outside_is_noticed_within_50_ms() -> None:
     cue = runcue.Cue()
     ran = tasks_of(cue, sync=False)
     opened_at = float("inf")
-    cue.is_ready(lambda work: clock() >= opened_at)
+    cue.is_ready(lambda work: now() >= opened_at)
     async with cue:
         for number in range(20):
             opened_at = float("inf")
             await cue.submit("task", params={"number": number})
             for _ in range(7 + number):
                 await asyncio.sleep(0.013)
-            opened_at = clock()  # and nobody is told
+            opened_at = now()  # and nobody is told
             for _ in range(52):
                 await asyncio.sleep(0.001)
             assert len(ran) == number + 1
@@ -856,12 +853,12 @@ async def test_a_hundred_thousand_waiting_works_are_asked_for_at_most_5_percent_
     while asked < 3 * count:
         await asyncio.sleep(0.05)
     asked_in_turn.clear()
-    before, began = asked, clock()
-    while asked - before < count or clock() - began < 20.0:
+    before, began = asked, now()
+    while asked - before < count or now() - began < 20.0:
         await asyncio.sleep(0.05)
-    share = (asked - before) * each / (clock() - began)
+    share = (asked - before) * each / (now() - began)
     # One pass more or less falls into any stretch of time.
-    assert (asked - before - count) * each / (clock() - began) <= 0.05 * 1.05, f"{share:.1%}"
+    assert (asked - before - count) * each / (now() - began) <= 0.05 * 1.05, f"{share:.1%}"
     # In slices of 2 ms, so that the loop stays free: a slice ends with the question during which its time ran out,
     # and the clock is looked at every few questions.
     assert max(asked_in_turn.values()) * each <= 0.004 + 64 * each
@@ -877,13 +874,13 @@ async def test_async_gates_that_take_long_are_asked_again_in_proportion() -> Non
 
     @cue.is_ready
     async def is_ready(work: runcue.Work) -> bool:
-        asked.append(clock())
+        asked.append(now())
         await asyncio.sleep(1.0)
         return False
 
     cue.start()
     await cue.submit("task")
-    while clock() < 400.0:
+    while now() < 400.0:
         await asyncio.sleep(0.05)
     # The wait for an answer counts as time that the look took: one second in twenty, once it has been measured.
     later = [when for when in asked if when > 50.0]
@@ -1236,7 +1233,7 @@ async def test_priority_is_asked_once_when_a_work_becomes_ready(gate: str, sync:
 
     @cue.priority
     def priority(ctx: runcue.PriorityContext) -> float:
-        asked.append((ctx.work.params["number"], clock(), ctx.wait_time))
+        asked.append((ctx.work.params["number"], now(), ctx.wait_time))
         return 0.5
 
     async def async_gate(work: runcue.Work) -> bool:
@@ -1421,7 +1418,7 @@ async def test_waiting_for_a_thread_is_not_a_start_and_costs_no_token() -> None:
         assert "threads" in cue.debug_blocked()[0]["details"]
         # The second token is still to be had by somebody who needs no thread.
         await (await cue.submit("direct")).wait()
-        assert clock() == 1.0
+        assert now() == 1.0
 
 
 @pytest.mark.rule(9)
@@ -1532,7 +1529,7 @@ async def test_a_slot_comes_back_however_the_handler_ends(ending: str, sync: boo
     cue = runcue.Cue(run_in=FakeExecutor(1.0), recheck=False)
     cue.service("knife", concurrent=1)
     starts: list[float] = []
-    cue.on_start(lambda work: starts.append(clock()))
+    cue.on_start(lambda work: starts.append(now()))
     cue.on_failure(lambda work, error: None)
 
     def end() -> None:

@@ -14,10 +14,7 @@ import pytest
 
 import runcue
 from runcue.testing import FakeExecutor, Recorder, run
-
-
-def now() -> float:
-    return asyncio.get_running_loop().time()
+from tests.support.virtual_time import now
 
 
 async def nothing(work: runcue.Work) -> None: ...

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextvars import Context
 from typing import Any
 
@@ -16,22 +15,9 @@ import runcue
 from runcue.abc import Clock, Deliver, TimerHandle
 from runcue.executors.threads import ThreadExecutor
 from runcue.testing import FakeExecutor, Recorder, VirtualTimeLoop
+from tests.support.virtual_time import now, virtual
 
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
-
-
-def virtual(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
-    """Run an async test on the virtual clock."""
-
-    @functools.wraps(test)
-    def on_virtual_clock(*args: Any, **kwargs: Any) -> None:
-        runcue.testing.run(lambda: test(*args, **kwargs))
-
-    return on_virtual_clock
-
-
-def clock() -> float:
-    return asyncio.get_running_loop().time()
 
 
 def register(
@@ -45,12 +31,12 @@ def register(
         @cue.task(name, uses=uses)
         def handler(work: runcue.Work) -> None: ...
 
-        cue.on_start(lambda work: entered.append(clock()) if work.task == name else None)
+        cue.on_start(lambda work: entered.append(now()) if work.task == name else None)
     else:
 
         @cue.task(name, uses=uses)
         async def async_handler(work: runcue.Work) -> None:
-            entered.append(clock())
+            entered.append(now())
             if lasts:
                 await asyncio.sleep(lasts)
 
@@ -343,7 +329,7 @@ async def test_a_limiter_can_be_shared_with_code_outside_the_cue() -> None:
     async def other_code() -> None:
         for _ in range(20):
             async with limiter:
-                outside.append(clock())
+                outside.append(now())
             await asyncio.sleep(0.1)
 
     async with cue:
@@ -537,7 +523,7 @@ async def test_a_handler_that_blocks_before_its_first_await_cannot_make_a_window
     @cue.task("task", uses="api")
     async def task(work: runcue.Work) -> None:
         loop._now += 3.0  # type: ignore[attr-defined]
-        instants.append(clock())  # the call that the service's owner sees
+        instants.append(now())  # the call that the service's owner sees
 
     async with cue:
         for _ in range(10):

@@ -18,6 +18,7 @@ import pytest
 
 import runcue
 from runcue.testing import FakeExecutor, Recorder, VirtualTimeLoop, run
+from tests.support.virtual_time import now
 
 SETTLING = {"complete", "failure", "skip", "cancel"}
 
@@ -31,10 +32,6 @@ class Unlike(Exception):
 
     def __init__(self, code: int, *, reason: str) -> None:
         super().__init__(f"{reason} ({code})")
-
-
-def now() -> float:
-    return asyncio.get_running_loop().time()
 
 
 def tasks_for(cue: runcue.Cue, kind: str, body: Callable[[runcue.Work], Any], **options: Any) -> None:

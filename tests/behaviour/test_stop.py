@@ -12,12 +12,9 @@ import pytest
 
 import runcue
 from runcue.testing import FakeExecutor, Recorder, run
+from tests.support.virtual_time import now
 
 UNSETTLED = (runcue.WorkState.PENDING, runcue.WorkState.RUNNING)
-
-
-def now() -> float:
-    return asyncio.get_running_loop().time()
 
 
 def sleeps(seconds: float) -> Callable[[runcue.Work], Any]:

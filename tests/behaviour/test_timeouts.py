@@ -12,10 +12,7 @@ import pytest
 
 import runcue
 from runcue.testing import EPOCH, FakeExecutor, Recorder, run
-
-
-def now() -> float:
-    return asyncio.get_running_loop().time()
+from tests.support.virtual_time import now
 
 
 async def let_time_pass(seconds: float) -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from examples.order_fulfilment import Bank, Outbox
+from tests.support.programs import run_python
 
 PROGRAM = Path(__file__).parents[2] / "examples" / "order_fulfilment.py"
 ORDERS = 30
@@ -37,14 +38,7 @@ FAST = [
 
 
 def run_program(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, PROGRAM, *arguments],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=50,
-        check=False,
-    )
+    return run_python(PROGRAM, *arguments, folder=folder)
 
 
 def ledger_lines(shop: Path) -> list[str]:

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 import runcue
 from runcue.testing import FakeExecutor
-from tests.property.worlds import SECONDS, ServicePlan, TaskPlan, orders, seconds, services, tasks, virtually
+from tests.support.worlds import SECONDS, ServicePlan, TaskPlan, orders, seconds, services, tasks, virtually
 
 OUTSIDE = -1  # the artifact that nobody here makes
 PENDING = {runcue.WorkState.PENDING, runcue.WorkState.RUNNING}

@@ -40,7 +40,7 @@ from runcue._scheduling.run_queue import RunQueue
 from runcue._scheduling.selection import select
 from runcue._scheduling.transitions import TRANSITIONS
 from runcue.testing import FakeExecutor
-from tests.property.worlds import Tally
+from tests.support.worlds import Tally
 
 KEEP = 5
 TIMEOUT = 10.0

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import runcue
-from tests.property.worlds import (
+from tests.support.worlds import (
     SECONDS,
     Body,
     Book,

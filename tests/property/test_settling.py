@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import runcue
 from runcue.testing import Recorder
-from tests.property.worlds import (
+from tests.support.worlds import (
     Body,
     Book,
     ServicePlan,

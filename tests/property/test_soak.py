@@ -13,7 +13,7 @@ from typing import NamedTuple
 import pytest
 
 import runcue
-from tests.property.worlds import silence
+from tests.support.worlds import silence
 
 WAVE = 500  # works submitted in one go
 

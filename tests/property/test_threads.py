@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 import runcue
 from runcue.executors.threads import ThreadExecutor
-from tests.property.worlds import Tally, silence
+from tests.support.worlds import Tally, silence
 
 PATIENCE = 20.0  # seconds of real time, for a busy machine; an example takes a tenth of one
 

@@ -13,7 +13,7 @@ from hypothesis import event, given
 from hypothesis import strategies as st
 
 import runcue
-from tests.property.worlds import (
+from tests.support.worlds import (
     SECONDS,
     Body,
     Book,

@@ -13,10 +13,7 @@ import pytest
 
 import runcue
 from runcue.testing import EPOCH, FakeExecutor, NothingLeft, Recorder, VirtualTimeLoop, run
-
-
-def now() -> float:
-    return asyncio.get_running_loop().time()
+from tests.support.virtual_time import now
 
 
 async def nothing(work: runcue.Work) -> None: ...

@@ -16,13 +16,10 @@ import pytest
 
 import runcue
 from runcue.testing import Recorder, VirtualTimeLoop, run
+from tests.support.virtual_time import now
 
 SEEDS = range(200)
 Log = list[Any]
-
-
-def now() -> float:
-    return asyncio.get_running_loop().time()
 
 
 def logs_of(main: Callable[[Log], Coroutine[Any, Any, None]]) -> list[Log]:

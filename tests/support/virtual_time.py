@@ -12,9 +12,9 @@ from typing import Any
 
 import runcue
 from runcue import Flag
-from tests.property.worlds import GuardedLoop
+from tests.support.worlds import GuardedLoop
 
-__all__ = ["clock", "there", "virtual"]
+__all__ = ["now", "there", "virtual"]
 
 
 def virtual(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
@@ -30,7 +30,8 @@ def virtual(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., Non
     return on_virtual_clock
 
 
-def clock() -> float:
+def now() -> float:
+    """The time of the running loop."""
     return asyncio.get_running_loop().time()
 
 
