@@ -19,7 +19,7 @@ from runcue._model.phases import FAILED
 from runcue._model.work import Again
 from runcue._scheduling.attempts import FailedAttempt, Settle
 from runcue.testing import FakeExecutor, Recorder
-from tests.virtual import clock, virtual
+from tests.support.virtual_time import now, virtual
 
 DELAY = 10.0
 
@@ -69,7 +69,7 @@ async def test_attempts_follow_each_other_and_the_work_settles_once(kind: str) -
     recorder = Recorder(cue)
     cue.service("api", concurrent=1)
     starts = []
-    cue.on_start(lambda work: starts.append((work.attempt, clock())))
+    cue.on_start(lambda work: starts.append((work.attempt, now())))
     cue.task("t", uses="api")(handlers(lambda work: work.attempt < 3)[kind])
     async with cue:
         handle = await cue.submit("t")
@@ -111,7 +111,7 @@ async def test_the_slot_is_free_between_attempts_and_each_attempt_takes_a_token(
 
     @cue.task("t", uses="api")
     async def t(work: runcue.Work) -> None:
-        log.append((work.params["n"], work.attempt, clock()))
+        log.append((work.params["n"], work.attempt, now()))
         await asyncio.sleep(1)
         if work.params["n"] == 0 and work.attempt == 1:
             raise ValueError("on purpose")
@@ -138,7 +138,7 @@ async def test_the_gate_is_asked_again_before_the_next_attempt(kind: str) -> Non
         assert handle.work.state is runcue.WorkState.PENDING
         made.append("somebody else has done it meanwhile")
         assert (await handle.wait()).skipped
-        assert clock() == pytest.approx(DELAY + {"at once": 0.0, "awaitable": 2.0}.get(kind, 1.0))
+        assert now() == pytest.approx(DELAY + {"at once": 0.0, "awaitable": 2.0}.get(kind, 1.0))
 
 
 @virtual
@@ -169,7 +169,7 @@ async def test_one_that_waits_for_its_next_attempt_can_be_cancelled_and_time_doe
         assert await cue.cancel(handle)
         assert handle.work.state is runcue.WorkState.CANCELLED
         await cue.drain()
-        assert clock() == 4.0
+        assert now() == 4.0
         assert cue._dispatcher.timers.active.next() == inf, "nothing is waited for any more"
 
 
@@ -193,7 +193,7 @@ async def test_what_comes_to_rest_waits_for_all_attempts(how: str) -> None:
     summary = await (cue.drain() if how == "drain" else cue.stop())
     assert summary.counts["completed"] == 2
     assert await reader.result() == "read", "it was held until the last attempt"
-    assert clock() == 2 * DELAY
+    assert now() == 2 * DELAY
     if how == "drain":
         await cue.stop()
 
@@ -256,7 +256,7 @@ async def test_a_pending_timeout_counts_anew_from_the_instant_of_the_next_attemp
         ready[0] = False
         with pytest.raises(runcue.PendingTimeout, match=r"was pending for 4\.0 s"):
             await handle.result()
-        assert clock() == DELAY + 4
+        assert now() == DELAY + 4
 
 
 @pytest.mark.rule(9)
