@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from tests.virtual import clock, virtual
 
 import runcue
 from runcue._model.events import Event
@@ -17,7 +18,6 @@ from runcue._model.work import Again
 from runcue._scheduling.attempts import FailedAttempt
 from runcue.abc import CueWarning
 from runcue.testing import Recorder, run
-from tests.virtual import clock, virtual
 
 BOUND = ["on_submit", "on_start", "on_complete", "on_failure", "on_skip", "on_cancel", "on_pending_warning"]
 METHODS = ["attached", "submitted", "started", "settled", "warned"]
