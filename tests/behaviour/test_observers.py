@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tests.virtual import clock, virtual
 
 import runcue
 from runcue._model.events import Event
@@ -18,6 +17,7 @@ from runcue._model.work import Again
 from runcue._scheduling.attempts import FailedAttempt
 from runcue.abc import CueWarning
 from runcue.testing import Recorder, run
+from tests.support.virtual_time import now, virtual
 
 BOUND = ["on_submit", "on_start", "on_complete", "on_failure", "on_skip", "on_cancel", "on_pending_warning"]
 METHODS = ["attached", "submitted", "started", "settled", "warned"]
@@ -165,13 +165,13 @@ async def test_a_failed_attempt_is_heard_of_if_another_one_follows() -> None:
 
     class Attempts(runcue.Observer):
         def started(self, work: runcue.Work) -> None:
-            heard.append(f"{clock():g}: started attempt {work.attempt}")
+            heard.append(f"{now():g}: started attempt {work.attempt}")
 
         async def attempt_failed(self, work: runcue.Work, error: BaseException, delay: float) -> None:
-            heard.append(f"{clock():g}: {error}, is {work.state.value}, again in {delay:g} s")
+            heard.append(f"{now():g}: {error}, is {work.state.value}, again in {delay:g} s")
 
         def settled(self, work: runcue.Work, duration: float) -> None:
-            heard.append(f"{clock():g}: {work.state.value} after {duration:g} s")
+            heard.append(f"{now():g}: {work.state.value} after {duration:g} s")
 
     cue._core.decide = decide
     cue.observe(Attempts())
@@ -480,17 +480,17 @@ async def test_async_methods_are_awaited_in_one_line_for_each_observer() -> None
             await self._note("settled")
 
         def started(self, work: runcue.Work) -> None:
-            heard.append(("started", clock()))
+            heard.append(("started", now()))
 
         async def _note(self, what: str) -> None:
             await asyncio.sleep(10)
-            heard.append((what, clock()))
+            heard.append((what, now()))
 
     cue.observe(Slow())
     async with cue:
         handle = await cue.submit("works")
         await handle.wait()
-        assert clock() == 2
+        assert now() == 2
     # The drain has waited for them, and none has waited for another observer or for the work.
     assert heard == [("started", 0.0), ("attached", 10.0), ("submitted", 20.0), ("settled", 30.0)]
 
@@ -776,7 +776,7 @@ async def test_a_listener_of_one_task_hears_of_its_work_alone(event: str, kind: 
     if event == "on_skip":
         cue.is_stale(lambda work: False)
     if event == "on_pending_warning":
-        cue.is_ready(lambda work: clock() > 2)
+        cue.is_ready(lambda work: now() > 2)
     async with cue:
         for task in ("a", "b"):
             await cue.submit(task)
@@ -804,7 +804,7 @@ def test_a_failure_that_only_a_listener_of_another_task_could_hear_of_is_logged(
 def test_what_no_listener_of_its_task_is_warned_of_goes_to_the_log(caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> None:
         cue, book, heard = described(pending_warn_after=5), Book(), []
-        cue.is_ready(task="works")(lambda work: clock() > 20)
+        cue.is_ready(task="works")(lambda work: now() > 20)
         cue.on_pending_warning(task="works")(lambda work, seconds: heard.append((work.id, seconds)))
         cue.observe(book)
         async with cue:
