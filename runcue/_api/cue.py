@@ -25,7 +25,6 @@ from runcue._artifacts.artifact import Artifact, key_of
 from runcue._artifacts.file import File
 from runcue._artifacts.reads import READS
 from runcue._callbacks.callbacks import Callbacks
-from runcue._callbacks.listeners import Listeners
 from runcue._callbacks.verdicts import STAYS_PENDING, AwaitableAnswer
 from runcue._callbacks.warning_log import WarningLog
 from runcue._dispatch.dispatcher import Dispatcher
@@ -143,11 +142,11 @@ class Cue:
         )
         self._warnings = WarningLog()
         self._callbacks = Callbacks(self._core.dependencies.producer_of, self._warnings)
-        self._listeners = Listeners(self._callbacks.failures, self._warnings)
-        self._on_submit = self._listeners.of[Event.SUBMIT]
         self._registry = Registry(self._core)
         self._executors = Executors(run_in, self._core.threads)
-        self._dispatcher = Dispatcher(self._core, self._callbacks, self._listeners, recheck=recheck)
+        self._dispatcher = Dispatcher(self._core, self._callbacks, recheck=recheck)
+        self._listeners = self._dispatcher.listeners
+        self._on_submit = self._listeners.of[Event.SUBMIT]
         self._watchers: builtins.list[Watcher] = []
         self._explainer = Explainer(
             self._core,

@@ -14,10 +14,9 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextvars import Context
 from inspect import isawaitable, signature
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from runcue._callbacks.failures import BLOCKS_AFTER, Failures
-from runcue._callbacks.warning_log import WarningLog
 from runcue._model.checks import check_callback
 from runcue._model.errors import ConfigurationError
 from runcue._model.events import HEARS, OBSERVED, Event
@@ -74,6 +73,9 @@ class Listener:
         self.observes = observes
 
 
+Defer: TypeAlias = Callable[[Listener, Awaitable[Any], Work | None], None]
+
+
 class Listeners:
     """All listeners and observers of a cue.
 
@@ -82,19 +84,17 @@ class Listeners:
             objects: who has something to tell looks at one of them first, so that without anybody in it that is all
             that an event costs.
         ends: Those of the events that end a work unit, by outcome.
-        defer: Given by the dispatcher: takes a listener, the awaitable it returned, and the work it is about.
 
     Args:
-        failures: What becomes of those that raise or block.
-        log: Whose warnings observers hear.
+        failures: What becomes of those that raise or block; observers hear what is told there.
+        defer: Takes a listener, the awaitable that it returned, and the work unit that it is about.
     """
 
-    def __init__(self, failures: Failures, log: WarningLog) -> None:
+    def __init__(self, failures: Failures, defer: Defer) -> None:
         self._failures = failures
-        self._log = log
+        self._defer = defer
         self.of: tuple[list[Listener], ...] = tuple([] for _ in Event)
         self.ends = tuple(self.of[event] for event in _ENDS)
-        self.defer: Callable[[Listener, Awaitable[Any], Work | None], None] = _nowhere
         # Those that are still to be heard of, while another one is.
         self._submissions: deque[tuple[Work, Context]] = deque()
         self._telling = False
@@ -148,15 +148,15 @@ class Listeners:
                 self.of[event].append(hears[method])
         hearer = self._hearer(hears["warned"]) if "warned" in hears else None
         if hearer is not None:
-            self._log.hearers.append(hearer)
+            self._failures.log.hearers.append(hearer)
 
         def stop() -> None:
             for listener in hears.values():
                 listener.call = _deaf  # it may be just about to be called
             for there in self.of:
                 there[:] = [listener for listener in there if listener.line is not line]
-            if hearer in self._log.hearers:
-                self._log.hearers.remove(hearer)
+            if hearer in self._failures.log.hearers:
+                self._failures.log.hearers.remove(hearer)
 
         return stop
 
@@ -165,7 +165,7 @@ class Listeners:
         calls = dict.fromkeys(listener.call for there in self.of for listener in there)
         for there in self.of:
             there.clear()
-        self._log.hearers.clear()
+        self._failures.log.hearers.clear()
         return tuple(calls)
 
     def bound(self) -> Iterator[tuple[str, str]]:
@@ -261,7 +261,7 @@ class Listeners:
             try:
                 outcome = listener.call(*(observed if observed is not None and listener.observes else heard))
                 if outcome is not None and isawaitable(outcome):
-                    self.defer(listener, outcome, work)
+                    self._defer(listener, outcome, work)
             except BaseException as error:
                 self._failures.raised(listener.name, error, work)
             ended = now()
@@ -302,7 +302,3 @@ def _overridden(observer: Observer) -> Iterator[tuple[str, Callable[..., Any]]]:
 
 def _deaf(*heard: object) -> None:
     """Called in the place of an observer that hears no more."""
-
-
-def _nowhere(listener: Listener, awaitable: Awaitable[Any], work: Work | None) -> None:
-    raise RuntimeError("The cue is not started.")

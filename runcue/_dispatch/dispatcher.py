@@ -59,16 +59,16 @@ class Dispatcher:
     Args:
         core: The state.
         callbacks: The user's gates and priority.
-        listeners: The user's listeners and observers.
         recheck: Whether what waits for nothing in particular is asked again now and then.
 
     Attributes:
         inside: The contextvars of everything that is run for this cue and brings none of its own.
         asking: Those in which gates are asked.
+        listeners: Who hears of events.
         flags: The cells of the flags that this cue has met, by key.
     """
 
-    def __init__(self, core: Core, callbacks: Callbacks, listeners: Listeners, *, recheck: bool) -> None:
+    def __init__(self, core: Core, callbacks: Callbacks, *, recheck: bool) -> None:
         self.core = core
         self.callbacks = callbacks
         self.flags: dict[Hashable, list[int]] = {}
@@ -77,6 +77,8 @@ class Dispatcher:
         # Where gates are asked, artifacts write down that they were; in handlers they do not.
         self.asking = asking = self.inside.copy()
         asking.run(READS.set, callbacks.gate.reads)
+        self.lines = Lines(callbacks.failures, self.inside, self._listened)
+        self.listeners = listeners = Listeners(callbacks.failures, self.lines.defer)
         self.turns = turns = Turns(self, asking)
         self.timers = timers = Timers(self._due, asking)
         self.in_flight = in_flight = InFlight()
@@ -100,7 +102,6 @@ class Dispatcher:
             asking,
         )
         self.changes = ChangeInbox(core, self.gates, turns, asking, recheck=recheck)
-        self.lines = Lines(listeners, callbacks.failures, self.inside, self._listened)
         self._recheck = recheck
         self._recheck_alarm = Alarm(timers, lambda now: self.rechecker.want_full(), passive=True)
         # When the next attempt of a work unit is due.

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from contextvars import Context
 
 from runcue._callbacks.failures import BLOCKS_AFTER, Failures
-from runcue._callbacks.listeners import Line, Listener, Listeners
+from runcue._callbacks.listeners import Line, Listener
 from runcue._callbacks.verdicts import discard
 from runcue._handlers.coroutines import timed
 from runcue._model.work import Work
@@ -28,21 +28,17 @@ class Lines:
     """What async listeners and observers have left to do.
 
     Args:
-        listeners: What they leave to be awaited comes here.
         failures: What becomes of those that raise or block.
         context: The contextvars to serve them in.
         done: Called when a line has come to its end.
     """
 
-    def __init__(
-        self, listeners: Listeners, failures: Failures, context: Context, done: Callable[[], None]
-    ) -> None:
+    def __init__(self, failures: Failures, context: Context, done: Callable[[], None]) -> None:
         self._failures = failures
         self._context = context
         self._done = done
         self._lines: dict[Line, Queue] = {}
         self._tasks: dict[Line, asyncio.Task[None]] = {}
-        listeners.defer = self._defer
 
     def __bool__(self) -> bool:
         return bool(self._lines)
@@ -74,7 +70,14 @@ class Lines:
         self._lines.clear()
         self._tasks.clear()
 
-    def _defer(self, listener: Listener, awaitable: Awaitable[object], work: Work | None) -> None:
+    def defer(self, listener: Listener, awaitable: Awaitable[object], work: Work | None) -> None:
+        """Await something, after all else that its line holds.
+
+        Args:
+            listener: Who has returned it.
+            awaitable: What it was.
+            work: What it is about, for messages.
+        """
         line = listener.line
         queue = self._lines.get(line)
         if queue is None:
