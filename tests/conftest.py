@@ -13,7 +13,7 @@ import hypothesis
 import pytest
 
 RULES = {
-    1: "dispatches for a cause, never polls; submit() runs no user code",
+    1: "dispatches for a cause, never polls; submit() asks nothing, and only tells who hears of submissions",
     2: "limits, then ready, then stale; asked again just before the start",
     3: "services do not hold each other up; not-ready work is passed over",
     4: "asks again when something happened; bounded cost of looking outside",

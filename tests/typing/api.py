@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any, assert_type
 
 import runcue
+import runcue.abc
 import runcue.testing
 
 cue = runcue.Cue(pending_warn_after=30, pending_timeout=300, stall_warn_after=30, stall_timeout=60)
@@ -84,6 +85,56 @@ def on_cancel(work: runcue.Work) -> None: ...
 
 @cue.on_pending_warning
 def on_pending_warning(work: runcue.Work, seconds: float) -> None: ...
+
+
+@cue.on_submit
+def on_submit(work: runcue.Work) -> None: ...
+
+
+@cue.on_submit(task="summarize")
+@cue.on_start(task="summarize")
+@cue.on_skip(task="summarize")
+@cue.on_cancel(task="summarize")
+async def on_anything_of_one_task(work: runcue.Work) -> None: ...
+
+
+@cue.on_complete(task="summarize")
+def on_summary(work: runcue.Work, result: str, duration: float) -> int:
+    return len(result)
+
+
+# A listener of one task is given back as it was, too.
+assert_type(on_summary(runcue.Work("id", "task"), "text", 1.0), int)
+
+
+@cue.on_failure(task="summarize")
+def on_failed_summary(work: runcue.Work, error: BaseException) -> None: ...
+
+
+@cue.on_pending_warning(task="summarize")
+def on_pending_summary(work: runcue.Work, seconds: float) -> None: ...
+
+
+class Watcher(runcue.Observer):
+    def attached(self, cue: runcue.Cue) -> None:
+        self.cue = cue
+
+    def submitted(self, work: runcue.Work) -> None: ...
+
+    async def started(self, work: runcue.Work) -> None: ...
+
+    def attempt_failed(self, work: runcue.Work, error: BaseException, delay: float) -> None: ...
+
+    def settled(self, work: runcue.Work, duration: float) -> None: ...
+
+    def warned(self, warning: runcue.abc.CueWarning) -> None:
+        if warning.kind == "stuck":
+            assert_type(warning.text, str)
+            assert_type(warning.works, tuple[runcue.Work, ...])
+
+
+stop_watching = cue.observe(Watcher())
+assert_type(stop_watching(), None)
 
 
 @cue.on_stall_warning
