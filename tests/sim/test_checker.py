@@ -569,7 +569,7 @@ def test_a_real_cue_tells_the_checker_everything() -> None:
             setattr(
                 checker, name, lambda now, one, *rest, name=name, **more: heard.append(f"{name} {one[-1]}")
             )
-        checker.listen(cue, lambda: 0.0, lambda work: str(work.params["item"]), lambda error: True)
+        checker.listen(cue, lambda: 0.0, lambda error: True)
         async with cue:
             for item in ("good", "bad", "done", "blocked"):
                 await cue.submit("free", params={"item": item})

@@ -19,6 +19,7 @@ import runcue
 from runcue_sim._chaos.faults import Injected
 from runcue_sim._chaos.invariants import Duty, Limits, Violation, is_over
 from runcue_sim._chaos.observations import Observations, ObservedWork
+from runcue_sim._records.ledger import item_of, outcome_of
 from runcue_sim._text.figures import counted
 
 QUIET: Final = 0.05
@@ -68,7 +69,7 @@ class Checker:
         self._torn = False
         self._quiet_until = -inf
         self._stopping = False
-        self._rest_is_judged = False
+        self._rest_is_checked = False
 
     def report(self, invariant: str, text: str, *works: ObservedWork, names: Iterable[str] = ()) -> None:
         """Note a violation; only the first counts."""
@@ -86,21 +87,16 @@ class Checker:
             self.on_event()
 
     def listen(
-        self,
-        cue: runcue.Cue,
-        clock: Callable[[], float],
-        item_of: Callable[[runcue.Work], str],
-        is_expected: Callable[[BaseException], bool],
+        self, cue: runcue.Cue, clock: Callable[[], float], is_expected: Callable[[BaseException], bool]
     ) -> None:
         """Have a cue tell what becomes of its work units. Nobody who takes their time may hear of them before.
 
         Args:
             cue: Described.
             clock: Seconds of the loop.
-            item_of: What a work is about.
             is_expected: Whether a failure was asked for.
         """
-        cue.observe(_Ear(self, clock, item_of, is_expected))
+        cue.observe(_Ear(self, clock, is_expected))
 
     def submitted(self, now: float, id: str, task: str, item: str) -> None:
         """A work was submitted."""
@@ -186,7 +182,7 @@ class Checker:
     def cancelled(self, now: float, id: str) -> None:
         """A work was cancelled."""
         excused = self._is_cancelled_by_fault(id)
-        if self._stopping and not self._rest_is_judged and not excused:
+        if self._stopping and not self._rest_is_checked and not excused:
             # The first that a stop gives up. Those that wait for it must be judged before it has settled.
             self._check_rest(now, "stop() cancels")
         work = self._settled(now, id, "cancelled")
@@ -353,7 +349,7 @@ class Checker:
         self._stopping = True
 
     def _check_rest(self, now: float, what: str) -> None:
-        self._rest_is_judged = self._stopping
+        self._rest_is_checked = self._stopping
         observed, injected = self.observed, self._injected
         # Whatever has come, settled or changed since time last passed may have done so when all had been asked.
         for one in list(observed.pending.values()):
@@ -408,27 +404,22 @@ class _Ear(runcue.Observer):
         self,
         checker: Checker,
         clock: Callable[[], float],
-        item_of: Callable[[runcue.Work], str],
         is_expected: Callable[[BaseException], bool],
     ) -> None:
         self._checker = checker
         self._clock = clock
-        self._item_of = item_of
         self._is_expected = is_expected
 
     def submitted(self, work: runcue.Work) -> None:
-        self._checker.submitted(self._clock(), work.id, work.task, self._item_of(work))
+        self._checker.submitted(self._clock(), work.id, work.task, item_of(work))
 
     def started(self, work: runcue.Work) -> None:
         self._checker.started(self._clock(), work.id)
 
     def settled(self, work: runcue.Work, duration: float) -> None:
-        now, error = self._clock(), work.exception
-        if work.skipped:
-            self._checker.skipped(now, work.id)
-        elif error is not None:
-            self._checker.failed(now, work.id, error, expected=self._is_expected(error))
-        elif work.state is runcue.WorkState.CANCELLED:
-            self._checker.cancelled(now, work.id)
-        else:
-            self._checker.completed(now, work.id)
+        now, error, checker = self._clock(), work.exception, self._checker
+        if error is not None and not work.skipped:
+            checker.failed(now, work.id, error, expected=self._is_expected(error))
+            return
+        ends = {"completed": checker.completed, "skipped": checker.skipped, "cancelled": checker.cancelled}
+        ends[outcome_of(work)](now, work.id)

@@ -29,7 +29,7 @@ from runcue_sim._chaos.seeds import Outcome, Trial
 from runcue_sim._engine.clocks import wall_clock
 from runcue_sim._pipelines.scenarios import SCENARIOS, Scenario, Settings, SimulatedError
 from runcue_sim._records.event_log import Entry, Trace
-from runcue_sim._records.ledger import item_of
+from runcue_sim._records.ledger import item_of, outcome_of
 from runcue_sim._workload.latency import Model
 from runcue_sim._workload.luck import Luck
 
@@ -195,7 +195,7 @@ class _Life:
         world.on_change = lambda name: checker.changed(clock(), name)
         world.on_touch = checker.told
         cue.observe(_Logger(self.trace))
-        checker.listen(cue, clock, item_of, _is_expected)
+        checker.listen(cue, clock, _is_expected)
         stage.inject_into(scenario)
         return checker
 
@@ -336,12 +336,8 @@ class _Logger(runcue.Observer):
         self._add("started", work, item_of(work))
 
     def settled(self, work: runcue.Work, duration: float) -> None:
-        if work.skipped:
-            self._add("skipped", work)
-        elif work.state is runcue.WorkState.COMPLETED:
-            self._add("completed", work, f"{duration:.3f}s")
-        else:
-            self._add(work.state.value, work, work.error or "")
+        outcome = outcome_of(work)
+        self._add(outcome, work, f"{duration:.3f}s" if outcome == "completed" else work.error or "")
 
 
 def _is_expected(error: BaseException) -> bool:

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
-from runcue_sim._records.ledger import THREADS, Ledger, Record
+from runcue_sim._records.accounts import THREADS, Record
+from runcue_sim._records.ledger import Ledger
 
 
 class Stretch(NamedTuple):

@@ -1,11 +1,6 @@
-"""The accounts of a run: when each work was submitted, ready, started and done, and what it waited for meanwhile.
+"""What happened in a run: when each work was submitted, ready, started and done, and what it waited for meanwhile.
 
-Lives here: `Ledger`, which listens to a cue; `ServiceAccount` and `TaskAccount`, its sums; `Record`, one work. All
-times are seconds of the event loop's clock.
-
-A ready work waits for one of two things, and an account is kept of both: how long the rate of a service was used up
-(dry), and how long, apart from that, all its slots were taken (full). What a work waited for is the difference between
-two readings, so it costs the same for a long wait as for a short one.
+Lives here: `Ledger`, which observes a cue and keeps the accounts.
 
 Must not know: what is made of it, where work units come from.
 """
@@ -14,219 +9,16 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_right
-from collections import deque
 from collections.abc import Callable, Hashable, Mapping
 from typing import Final
 
 import runcue
+from runcue_sim._records.accounts import THREADS, Record, ServiceAccount, TaskAccount
 from runcue_sim._records.event_log import Trace
 from runcue_sim._text.figures import plain, shortened
 
-THREADS: Final = "(threads)"
-"""The threads of a cue, as a service."""
-
-_ONE: Final = 1.0 - 1e-9
-"""Enough of a token, after some rounding."""
-
 _SAME_INSTANT: Final = 0.005
 """On a real clock the end of one work and the start of the next are this near, at the most."""
-
-
-class Record:
-    """One work.
-
-    Attributes:
-        id: Its id.
-        task: The name of its task.
-        item: What it is about, in a word: from its params.
-        services: Names of its services.
-        submitted: When it was submitted.
-        ready: When all it needs was there; None before it started.
-        started: When its handler was entered, None if it never was.
-        ended: When it settled, None if it never did.
-        outcome: "completed", "failed", "skipped", "cancelled", or "" for none.
-        on_purpose: Whether it failed because that was asked for.
-        rate: Seconds it was ready and waited for the rate of a service.
-        slots: Seconds it was ready and waited for a slot.
-        bound_by: The service that these are about, empty if there is none.
-    """
-
-    # What most work units never have stands in the class: a record is made for each of a million work units.
-    ready: float | None = None
-    started: float | None = None
-    ended: float | None = None
-    outcome = ""
-    on_purpose = False
-    rate = 0.0
-    slots = 0.0
-    bound_by = ""
-
-    def __init__(self, id: str, task: str, item: str, services: tuple[str, ...], submitted: float) -> None:
-        self.id = id
-        self.task = task
-        self.item = item
-        self.services = services
-        self.submitted = submitted
-
-    @property
-    def gate(self) -> float:
-        """Seconds until what it needs was there."""
-        return 0.0 if self.ready is None else self.ready - self.submitted
-
-    @property
-    def other(self) -> float:
-        """Seconds it was ready and waited for neither rate nor slots: others were before it."""
-        if self.started is None or self.ready is None:
-            return 0.0
-        return max(0.0, self.started - self.ready - self.rate - self.slots)
-
-
-class ServiceAccount:
-    """The sums of one service.
-
-    Attributes:
-        name: Its name.
-        concurrent: Its slots, None for any number.
-        rate: The rate as written, None for none.
-        count: Starts per period.
-        period: Seconds.
-        burst: Size of the bucket that decides instead, 0 for none.
-        per_second: Starts that flow back into it.
-        in_use: Slots taken now.
-        most: The most that were ever taken.
-        starts: How many work units started.
-        done: How many completed.
-        failed: How many failed.
-        busy: Slot-seconds taken.
-        full: Seconds in which all slots were taken and the rate was not used up.
-        dry: Seconds in which the rate was used up.
-        last_start: When the last work started.
-        at: Up to when the sums go, None before the first.
-    """
-
-    def __init__(self, status: runcue.ServiceStatus) -> None:
-        self.name = status.name
-        self.concurrent = status.concurrent
-        self.rate = status.rate
-        self.count = status.count or 0
-        self.period = status.period or 0.0
-        self.burst = status.burst or 0.0
-        self.per_second = status.per_second or 0.0
-        if self.burst:
-            self.rate = f"{self.per_second * 60:g}/min, bursts of {self.burst:g}"
-        # What is in the bucket; negative if somebody else had put it there.
-        self._level = self.burst
-        self.in_use = self.most = self.starts = self.done = self.failed = 0
-        self.busy = self.full = self.dry = self.last_start = 0.0
-        self.at: float | None = None
-        self._recent: deque[float] = deque()
-        # Readings: instants, and both sums at them.
-        self._times: list[float] = []
-        self._drys: list[float] = []
-        self._fulls: list[float] = []
-
-    def advance(self, now: float) -> None:
-        """Bring the sums up to an instant."""
-        if self.at is None:
-            self.at = now
-        at = self.at
-        if now <= at:
-            return
-        self._sum_up(now, at)
-        self._times.append(now)
-        self._drys.append(self.dry)
-        self._fulls.append(self.full)
-
-    def _sum_up(self, now: float, at: float) -> None:
-        passed = now - at
-        self.busy += passed * self.in_use
-        recent = self._recent
-        dry = 0.0
-        if self.burst:
-            if self._level < _ONE:
-                dry = min((1.0 - self._level) / self.per_second, passed)
-            self._level = min(self.burst, self._level + passed * self.per_second)
-        elif self.count and len(recent) >= self.count:
-            dry = min(max(recent[0] + self.period - at, 0.0), passed)
-            while recent and recent[0] + self.period <= now:
-                recent.popleft()
-        self.dry += dry
-        if self.concurrent is not None and self.in_use >= self.concurrent:
-            self.full += passed - dry
-        self.at = now
-
-    def start(self, now: float) -> None:
-        """A work has started. Nobody begins to wait at that, so it takes no reading."""
-        if self.at is None:
-            self.at = now
-        elif now > self.at:
-            self._sum_up(now, self.at)
-        self.in_use += 1
-        self.starts += 1
-        self.most = max(self.most, self.in_use)
-        self.last_start = now
-        if self.burst:
-            self._level -= 1.0
-        elif self.count:
-            self._recent.append(now)
-            if len(self._recent) > self.count:
-                self._recent.popleft()
-
-    def hold(self, now: float, change: int) -> None:
-        """Slots are taken without a start, or given back."""
-        self.advance(now)
-        self.in_use += change
-        self.most = max(self.most, self.in_use)
-
-    def end(self, now: float, *, completed: bool) -> None:
-        """A work that had started has settled."""
-        self.advance(now)
-        self.in_use -= 1
-        if completed:
-            self.done += 1
-        else:
-            self.failed += 1
-
-    def waited(self, since: float) -> tuple[float, float]:
-        """Seconds for which the rate was used up, and all slots taken, from an instant until the last reading."""
-        place = bisect_right(self._times, since) - 1
-        if place < 0:
-            return self.dry, self.full
-        return self.dry - self._drys[place], self.full - self._fulls[place]
-
-    def slots_used(self, seconds: float) -> float | None:
-        """The share of its slots that was taken over so many seconds, None without a limit."""
-        return self.busy / (self.concurrent * seconds) if self.concurrent and seconds > 0 else None
-
-    def rate_used(self, began: float) -> float | None:
-        """The share of the starts that the rate allowed which were made, None without a rate."""
-        if not self.starts:
-            return None
-        passed = self.last_start - began
-        if self.burst:
-            return self.starts / (self.burst + passed * self.per_second)
-        return self.starts / (self.count * (int(passed / self.period) + 1)) if self.count else None
-
-
-class TaskAccount:
-    """The sums of one task.
-
-    Attributes:
-        name: Its name.
-        submitted: How many of its work units were submitted.
-        done: How many completed.
-        failed: How many failed.
-        skipped: How many were up to date.
-        durations: Seconds of each completed run.
-        unproved: How many completed and declare nothing that would prove it.
-    """
-
-    __slots__ = ("done", "durations", "failed", "name", "skipped", "submitted", "unproved")
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.submitted = self.done = self.failed = self.skipped = self.unproved = 0
-        self.durations: list[float] = []
 
 
 class Ledger:
@@ -374,7 +166,7 @@ class Ledger:
         if record is None or record.outcome or not self.open:
             return
         now, details = self._time(), ""
-        record.outcome = outcome = event = "skipped" if work.skipped else work.state.value
+        record.outcome = outcome = event = outcome_of(work)
         record.ended = self.ended = now
         task = self.tasks[work.task]
         if outcome == "completed":
@@ -437,6 +229,11 @@ class _Bookkeeper(runcue.Observer):
 
 def _with(item: str, details: str) -> str:
     return f"{item} {details}".strip()
+
+
+def outcome_of(work: runcue.Work) -> str:
+    """How a settled work has ended: "completed", "failed", "skipped" or "cancelled"."""
+    return "skipped" if work.skipped else work.state.value
 
 
 def item_of(work: runcue.Work) -> str:

@@ -14,8 +14,9 @@ from statistics import median
 from typing import Any, Final
 
 from runcue_sim._engine.run import Ending
+from runcue_sim._records.accounts import Record
 from runcue_sim._records.critical_path import binding
-from runcue_sim._records.ledger import Ledger, Record
+from runcue_sim._records.ledger import Ledger
 from runcue_sim._text.figures import counted, percent, plain, seconds_in_words, table
 
 _SHOWN: Final = 5
