@@ -16,7 +16,6 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from concurrent.futures import Future
-from secrets import token_hex
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 
@@ -169,7 +168,7 @@ class Cue:
         )
         self._lifecycle = Lifecycle(overdue, diagnostics, self._stopping)
         # A random prefix and a counter: unique across cues and runs, at a tenth of the price of a uuid each.
-        self._prefix = f"{token_hex(3)}-" if id_prefix is None else id_prefix
+        self._prefix = f"{os.urandom(3).hex()}-" if id_prefix is None else id_prefix
         self._number = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = 0

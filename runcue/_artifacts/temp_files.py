@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import secrets
 import stat
 import sys
 import threading
@@ -153,7 +152,7 @@ def create_claimed(path: Path, bits: int) -> tuple[Path, int]:
     """Makes a temp file beside a target and claims it. Returns it with the descriptor that holds the claim."""
     name = os.fsencode(path.name)
     while True:
-        beginning = f"{PREFIX}{secrets.token_hex(6)}-"
+        beginning = f"{PREFIX}{os.urandom(6).hex()}-"
         # Of a long name the end is kept: libraries tell a format by the suffix. The cut may split a character.
         ending = name[len(beginning) - _LONGEST_NAME :].decode(sys.getfilesystemencoding(), "ignore")
         temp = path.with_name(beginning + ending)

@@ -11,7 +11,6 @@ Must not know: which callbacks there are, event loops, limits.
 
 from __future__ import annotations
 
-import copy
 import logging
 import time
 from collections.abc import Callable
@@ -135,7 +134,9 @@ def _twin_of(error: BaseException, depth: int) -> BaseException | None:
             return group if type(group) is type(error) and group.message == error.message else None
     except Exception:
         return None
-    return _made_by(copy.copy, error) or _made_by(_without_constructor, error)
+    from copy import copy  # noqa: PLC0415 - only where something has failed
+
+    return _made_by(copy, error) or _made_by(_without_constructor, error)
 
 
 def _made_by(make: Callable[[Any], Any], error: BaseException) -> BaseException | None:

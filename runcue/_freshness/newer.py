@@ -19,7 +19,6 @@ import logging
 import operator
 import os
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar, Final, NamedTuple
 
 from runcue._artifacts.artifact import Artifact, key_of
@@ -44,9 +43,10 @@ be ahead of it by a tick. What differs by more comes from a clock that is wrong,
 """
 
 
-@dataclass(frozen=True, slots=True)
 class Newer:
     """Outputs are out of date unless each of them is newer than all inputs. See `newer`."""
+
+    __slots__ = ()
 
     quick: ClassVar[bool] = True
     """`finished` takes microseconds, so it may be called in the event loop."""

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import re
 import sys
-from dataclasses import dataclass
-from fractions import Fraction
 from math import inf
 
 from runcue._model.errors import ConfigurationError
@@ -27,13 +25,12 @@ _UNITS = {
     86400.0: ("d", "day", "days"),
 }
 _SECONDS = {word: seconds for seconds, words in _UNITS.items() for word in words}
-_SHAPE = re.compile(
-    r"\s*(\d+(?:[._]\d+)*|\.\d+)\s*(?:/|per)\s*(\d+(?:\.\d+)?)?\s*([a-z]+)\s*", re.IGNORECASE | re.ASCII
-)
-_DURATION = re.compile(r"\s*(\d+(?:\.\d+)?|\.\d+)\s*([a-z]+)\s*", re.IGNORECASE | re.ASCII)
+# Patterns as text: re keeps them compiled from their first use on, and most programs parse a rate or two, or none.
+_SHAPE = r"\s*(\d+(?:[._]\d+)*|\.\d+)\s*(?:/|per)\s*(\d+(?:\.\d+)?)?\s*([a-z]+)\s*"
+_DURATION = r"\s*(\d+(?:\.\d+)?|\.\d+)\s*([a-z]+)\s*"
+_FLAGS = re.IGNORECASE | re.ASCII
 
 
-@dataclass(frozen=True, slots=True)
 class Rate:
     """At most `count` starts in any window of `period` seconds.
 
@@ -43,9 +40,12 @@ class Rate:
         text: What the user wrote, for messages.
     """
 
-    count: int
-    period: float
-    text: str
+    __slots__ = ("count", "period", "text")
+
+    def __init__(self, count: int, period: float, text: str) -> None:
+        self.count = count
+        self.period = period
+        self.text = text
 
     @property
     def per_second(self) -> float:
@@ -68,10 +68,12 @@ def parse_rate(value: object) -> Rate:
     Raises:
         ConfigurationError: Anything else, with the value and the accepted forms in the text.
     """
-    match = _SHAPE.fullmatch(value) if isinstance(value, str) else None
+    match = re.fullmatch(_SHAPE, value, _FLAGS) if isinstance(value, str) else None
     seconds = _SECONDS.get(match[3].lower()) if match else None
     if match is None or seconds is None:
         raise ConfigurationError(f"Invalid rate {value!r}: write it as one of {FORMS}.")
+    from fractions import Fraction  # noqa: PLC0415 - brings decimal along, which takes as long as a tenth of asyncio
+
     try:
         written = Fraction(match[1].replace("_", ""))
     except ValueError:
@@ -106,12 +108,11 @@ def parse_duration(value: object, what: str) -> float:
         ConfigurationError: Anything else, with the value and the accepted forms in the text.
     """
     seconds: float | None = None
-    if hasattr(
-        value, "total_seconds"
-    ):  # a timedelta; to import datetime for this would cost every program time
+    # A timedelta has it; to import datetime for this would cost every program time.
+    if hasattr(value, "total_seconds"):
         seconds = value.total_seconds()
     elif isinstance(value, str):
-        match = _DURATION.fullmatch(value)
+        match = re.fullmatch(_DURATION, value, _FLAGS)
         unit = _SECONDS.get(match[2].lower()) if match else None
         seconds = None if match is None or unit is None else float(match[1]) * unit
     elif isinstance(value, (int, float)) and not isinstance(value, bool):

@@ -17,7 +17,6 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from contextvars import Context
-from queue import SimpleQueue
 from typing import Any
 
 from runcue.abc import Clock, Deliver
@@ -33,6 +32,8 @@ class _Channel:
     def __init__(
         self, loop: asyncio.AbstractEventLoop, deliver: Deliver, entered: Callable[[Any, float], None]
     ):
+        from queue import SimpleQueue  # noqa: PLC0415 - only what a started cue with plain handlers needs
+
         self.inbox: SimpleQueue[Item | None] = SimpleQueue()
         self._outbox: deque[tuple[Any, ...]] = deque()
         self._loop = loop

@@ -826,7 +826,7 @@ def test_no_more_than_so_many_cleared_folders_are_remembered(tmp_path: Path, mon
 
 def test_a_temp_file_never_takes_the_name_of_another(tmp_path: Path, monkeypatch: Any) -> None:
     tokens = iter(["0" * 12, "0" * 12, "1" * 12])
-    monkeypatch.setattr(temp_files.secrets, "token_hex", lambda _: next(tokens))
+    monkeypatch.setattr(temp_files.os, "urandom", lambda _: bytes.fromhex(next(tokens)))
     one, two = staged(tmp_path / "report.txt", "one"), staged(tmp_path / "report.txt", "two")
     one.publish()
     assert (tmp_path / "report.txt").read_text() == "one"
