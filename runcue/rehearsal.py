@@ -187,6 +187,44 @@ class _Freshness:
         """See `runcue.abc.Freshness`."""
 
 
+class _Cast:
+    """Plays in the place of handlers and artifacts; see `_registration.registry.Understudy`."""
+
+    def __init__(
+        self,
+        cue: Cue,
+        overlay: Overlay,
+        duration: Callable[[Work], float],
+        outcome: Callable[[Work], Any] | None,
+    ) -> None:
+        self._overlay = overlay
+        self._policy = _Freshness(cue, overlay)
+        self._duration = duration
+        self._outcome = outcome
+
+    def replace_handler(self, task: Task) -> None:
+        task.handler = self._go_through if task.is_async else self._end
+
+    def lay_over(self, declared: Declaration) -> None:
+        overlay = self._overlay
+        declared.rehearsed = Declaration((), (), declared.fresh)
+        declared.rehearsed.files, declared.rehearsed.whole = declared.files, declared.whole
+        declared.inputs = tuple(StandIn(one, overlay) for one in declared.inputs)
+        declared.outputs = tuple(StandIn(one, overlay) for one in declared.outputs)
+        declared.fresh = None if declared.fresh is None else self._policy
+        declared.files = declared.whole = False
+
+    async def _go_through(self, work: Work) -> Any:
+        await asyncio.sleep(self._duration(work))
+        return self._end(work)
+
+    def _end(self, work: Work) -> Any:
+        result = None if self._outcome is None else self._outcome(work)
+        for artifact in work.outputs:
+            self._overlay.make(artifact)
+        return result
+
+
 def _real(artifact: Artifact) -> Artifact:
     return artifact._real if type(artifact) is StandIn else artifact
 
@@ -246,36 +284,10 @@ def rehearse(
     if id_prefix is not None:
         cue._prefix = id_prefix
 
-    def end(work: Work) -> Any:
-        result = None if outcome is None else outcome(work)
-        for artifact in work.outputs:
-            overlay.make(artifact)
-        return result
-
-    async def go_through(work: Work) -> Any:
-        await asyncio.sleep(duration(work))
-        return end(work)
-
-    def replace(task: Task) -> None:
-        task.handler = go_through if task.is_async else end
-
-    for task in core.all_tasks:
-        replace(task)
-    cue._registry.cast = replace
+    cue._registry.rehearse(_Cast(cue, overlay, duration, outcome))
     dispatcher.hand_off.stand_in(FakeExecutor(duration))
     # Gates ask through the overlay, in whatever context they are asked.
     dispatcher.asking.run(OVERLAY.set, overlay)
-    policy = _Freshness(cue, overlay)
-
-    def lay_over(declared: Declaration) -> None:
-        declared.rehearsed = Declaration((), (), declared.fresh)
-        declared.rehearsed.files, declared.rehearsed.whole = declared.files, declared.whole
-        declared.inputs = tuple(StandIn(one, overlay) for one in declared.inputs)
-        declared.outputs = tuple(StandIn(one, overlay) for one in declared.outputs)
-        declared.fresh = None if declared.fresh is None else policy
-        declared.files = declared.whole = False
-
-    cue._registry.lay_over = lay_over
     cue._watchers.clear()
     return overlay
 

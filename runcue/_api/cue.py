@@ -24,7 +24,7 @@ from runcue._artifacts.artifact import Artifact, key_of
 from runcue._artifacts.file import File
 from runcue._artifacts.reads import READS
 from runcue._callbacks.callbacks import Callbacks
-from runcue._callbacks.verdicts import STAYS_PENDING, AwaitableAnswer
+from runcue._callbacks.verdicts import STAYS_PENDING, AwaitableAnswer, Question
 from runcue._callbacks.warning_log import WarningLog
 from runcue._dispatch.dispatcher import Dispatcher
 from runcue._explain.answers import Why, WhyStale
@@ -45,8 +45,11 @@ from runcue._model.phases import NEW, RUNNING, SETTLED, WorkState
 from runcue._model.summary import Summary
 from runcue._model.texts import how_many
 from runcue._model.work import PriorityContext, Task, Work
+from runcue._registration.duplicates import leader_for
 from runcue._registration.executors import Executors, RunIn, check_run_in
-from runcue._registration.registry import DEFAULT, Registry, take_over
+from runcue._registration.registry import Registry
+from runcue._registration.submission import DEFAULT, NO_OVERRIDES, Overrides, take_over
+from runcue._registration.tasks import check_handler
 from runcue._scheduling.core import Core
 from runcue.abc import Executor, Freshness, Observer
 
@@ -65,8 +68,6 @@ Artifacts = (
     OneArtifact | Iterable[OneArtifact] | Callable[[Work], OneArtifact | Iterable[OneArtifact] | None] | None
 )
 """What `inputs=` and `outputs=` take."""
-
-_NOTHING_DECLARED = (None, None, DEFAULT, None, None, False)
 
 # Names of this module's own: submit() is short enough to feel each look-up.
 _new_handle = str.__new__
@@ -255,26 +256,30 @@ class Cue:
         """
 
         def register(handler: F) -> F:
-            self._registry.check_handler(name, handler)
+            check_handler(name, handler)
             executor = self._executors.executor_for(name, handler, run_in)
             slots = None
             if executor is not None:
                 slots = self._executors.slots_of(executor)
                 self._dispatcher.hand_off.use(executor)
-            task = self._registry.add_task(name, handler, uses, timeout, executor, slots)
-            self._registry.set_artifacts(task, needs, proofs, fresh, key, duplicate)
+            task = self._registry.add_task(described, handler, executor, slots)
             task.dispatcher = self._dispatcher
             task.submitter = self._submit_from_handler
             task.writer = write
             return handler
 
         # Checked now, not when the decorator is applied: the mistake is in this line.
-        self._registry.check_task(name, uses, timeout)
+        described = self._registry.describe_task(
+            name,
+            uses=uses,
+            timeout=timeout,
+            inputs=inputs,
+            outputs=outputs,
+            fresh=fresh,
+            key=key,
+            duplicate=duplicate,
+        )
         check_run_in(run_in, f"run_in of task {name!r}", loop=True)
-        needs = self._registry.check_artifacts(inputs, f"inputs of task {name!r}")
-        proofs = self._registry.check_artifacts(outputs, f"outputs of task {name!r}")
-        self._registry.check_fresh(fresh, f"fresh of task {name!r}")
-        self._registry.check_duplicate(duplicate)
         return register
 
     def get_task(self, name: str) -> Task | None:
@@ -327,9 +332,9 @@ class Cue:
         """
         return self._gate("stale", gate, task)
 
-    def _gate(self, kind: str, gate: Any, task: str | None) -> Any:
+    def _gate(self, question: Question, gate: Any, task: str | None) -> Any:
         def register(call: Any) -> Any:
-            self._registry.set_gate(kind, call, task)
+            self._registry.add_gate(question, call, task)
             self._dispatcher.rechecker.changed()
             self._dispatcher.turns.wake()
             return call
@@ -623,22 +628,17 @@ class Cue:
         if self._stopping.level is not None or self._dispatcher.turns.failure is not None:
             self._check_open(contextvars.copy_context())
         taken = dict(params) if type(params) is dict else take_over(params)
-        if (
-            known.declares
-            or force
-            or not (inputs is outputs is key is duplicate is None and fresh is DEFAULT)
-        ):
-            return self._admit(
-                known, taken, _copy_context(), (inputs, outputs, fresh, key, duplicate, bool(force))
-            )
-        return self._admit(known, taken, _copy_context())
+        if force or not (inputs is outputs is key is duplicate is None and fresh is DEFAULT):
+            overrides = Overrides(inputs, outputs, fresh, key, duplicate, bool(force))
+            return self._admit(known, taken, _copy_context(), overrides)
+        return self._admit(known, taken, _copy_context(), NO_OVERRIDES if known.declares else None)
 
     def _admit(
         self,
         task: Task,
         params: dict[str, Any],
         context: contextvars.Context,
-        declaring: tuple[Any, Any, Any, Any, Any, bool] | None = None,
+        overrides: Overrides | None,
     ) -> WorkHandle:
         self._number = number = self._number + 1
         dispatcher = self._dispatcher
@@ -653,10 +653,10 @@ class Cue:
         else:
             # Nearly always there are no variables: one object for all, not one more each for the garbage collector.
             work._context = dispatcher.inside
-        if declaring is None:
+        if overrides is None:
             self._core.add(work, now)
         else:
-            self._add_declared(work, now, declaring)
+            self._add_declared(work, now, overrides)
         if not dispatcher.turns.woken:
             dispatcher.turns.wake()
         if self._on_submit:
@@ -666,31 +666,20 @@ class Cue:
         handle.work = work
         return handle
 
-    def _add_declared(self, work: Work, now: float, declaring: tuple[Any, Any, Any, Any, Any, bool]) -> None:
-        inputs, outputs, fresh, key, duplicate, force = declaring
-        if duplicate is not None:
-            self._registry.check_duplicate(duplicate)
+    def _add_declared(self, work: Work, now: float, overrides: Overrides) -> None:
         # What is declared is looked up now, as the params are taken over now: it says what this work unit is.
-        self._registry.declare(
-            work,
-            self._dispatcher.flags,
-            inputs=inputs,
-            outputs=outputs,
-            fresh=fresh,
-            key=key,
-            force=force,
-        )
+        declared = self._registry.declare(work, self._dispatcher.flags, overrides)
         work._task.declares_per_work = work._task.gated = True
-        declared = work._declared
-        producer_of = self._core.dependencies.producer_of
-        for artifact in declared.outputs if declared is not None else ():
+        dependencies = self._core.dependencies
+        producer_of = dependencies.producer_of
+        for artifact in declared.outputs:
             if artifact._key in producer_of:
                 break
         else:
-            if declared is None or declared.key is None:
+            if declared.key is None:
                 self._core.add(work, now)
                 return
-        leader = self._registry.leader_for(work, duplicate)
+        leader = leader_for(work, overrides.duplicate, dependencies)
         if leader is None:
             self._core.add(work, now)
         else:
@@ -727,8 +716,8 @@ class Cue:
         known = self._registry.find(task)
         taken = take_over(params)
         context = contextvars.copy_context()
-        declaring = (inputs, outputs, fresh, key, duplicate, bool(force))
-        plain = not known.declares and declaring == _NOTHING_DECLARED
+        overrides = Overrides(inputs, outputs, fresh, key, duplicate, bool(force))
+        plain = not known.declares and overrides == NO_OVERRIDES
         loop = self._loop
         if loop is None:
             raise UsageError("submit_threadsafe() needs a started cue.")
@@ -741,7 +730,7 @@ class Cue:
         def admit() -> None:
             try:
                 self._check_open(context)
-                done.set_result(self._admit(known, taken, context, None if plain else declaring))
+                done.set_result(self._admit(known, taken, context, None if plain else overrides))
             except BaseException as error:
                 done.set_exception(error)
 

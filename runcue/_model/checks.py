@@ -14,7 +14,18 @@ from typing import Any
 from runcue._model.errors import ConfigurationError
 from runcue._model.texts import describe
 
-__all__ = ["check_callback", "is_async", "positive_int", "seconds_or_none"]
+__all__ = ["check_callback", "check_name", "is_async", "positive_int", "seconds_or_none"]
+
+
+def check_name(value: object, what: str) -> str:
+    """Check what a user calls a service or a task.
+
+    Raises:
+        ConfigurationError: It is no text, or empty.
+    """
+    if not isinstance(value, str) or not value:
+        raise ConfigurationError(f"The name of a {what} must be a non-empty str, not {value!r}.")
+    return value
 
 
 def positive_int(value: object, what: str) -> int:

@@ -1,7 +1,8 @@
 """Working out a plan: what would become of work units, without running or changing anything.
 
 Lives here: taking submissions in, finding who joins whom, putting work units in order by what they make and need, and
-handing on from one to the next what becomes of what it makes. Who makes the same is decided by `_registry`.
+handing on from one to the next what becomes of what it makes. Who makes the same is decided by
+`_registration.duplicates`.
 
 Everything is done on stand-ins: work units that no core knows, with flags that look as in the cue and are not shared
 with it.
@@ -27,7 +28,9 @@ from runcue._model.work import Declaration, Work
 from runcue._planning.forecast import Because, Forecaster, Verdict
 from runcue._planning.plan import Cycle, Plan, PlannedWork, ServiceTime
 from runcue._planning.submissions import listed, read
-from runcue._registration.registry import DEFAULT, Registry, take_over
+from runcue._registration.duplicates import leader_for
+from runcue._registration.registry import Registry
+from runcue._registration.submission import NO_OVERRIDES, Overrides, take_over
 from runcue._scheduling.core import Core
 from runcue._scheduling.cycles import find_cycles
 from runcue._scheduling.dependencies import Dependencies
@@ -167,11 +170,12 @@ class _Planner:
         """A submission, as `submit()` would take it in."""
         try:
             task, params, options = read(submission)
-            work, duplicate = self._work_for(task, params, options, number)
+            overrides = Overrides(**options) if options else NO_OVERRIDES
+            work = self._work_for(task, params, overrides, number)
         except RuncueError as error:
             raise type(error)(f"Submission {number} of plan(): {error}") from error
         try:
-            leader = self._registry.leader_for(work, duplicate, self._dependencies)
+            leader = leader_for(work, overrides.duplicate, self._dependencies)
         except DuplicateWork as error:
             self._problems.append(f"submission {number}: {error}")
             return
@@ -183,25 +187,13 @@ class _Planner:
             theirs.forced = True
         self._joined.append(PlannedWork(work, ("joins", None, None, leader), number))
 
-    def _work_for(self, given: Any, params: Any, options: Any, number: int) -> tuple[Work, str | None]:
+    def _work_for(self, given: Any, params: Any, overrides: Overrides, number: int) -> Work:
         task = self._registry.find(given)
         work = Work(f"#{number}", task.name, take_over(params), self._wall)
         work._task = task
-        duplicate = None
-        if options or task.declares:
-            duplicate = options.get("duplicate")
-            if duplicate is not None:
-                self._registry.check_duplicate(duplicate)
-            self._registry.declare(
-                work,
-                self.flags,
-                inputs=options.get("inputs"),
-                outputs=options.get("outputs"),
-                fresh=options.get("fresh", DEFAULT),
-                key=options.get("key"),
-                force=bool(options.get("force")),
-            )
-        return work, duplicate
+        if task.declares or overrides is not NO_OVERRIDES:
+            self._registry.declare(work, self.flags, overrides)
+        return work
 
     # --- In which order -----------------------------------------------------------------------------------------
 

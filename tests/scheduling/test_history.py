@@ -12,7 +12,8 @@ from runcue._scheduling.core import Core
 
 def core_with(keep: int, works: int) -> tuple[Core, list[Work]]:
     core = Core(keep=keep, max_threads=1)
-    task = Registry(core).add_task("task", lambda work: None, None, None, None, None)
+    registry = Registry(core)
+    task = registry.add_task(registry.describe_task("task"), lambda work: None)
     made = []
     for number in range(works):
         work = Work(str(number), "task")

@@ -47,7 +47,7 @@ class World:
     def task(self, name: str) -> Task:
         async def handler(work: Work) -> None: ...
 
-        return self.registry.add_task(name, handler, None, None, None, None)
+        return self.registry.add_task(self.registry.describe_task(name), handler)
 
     def add(self, task: Task) -> Work:
         self.number += 1

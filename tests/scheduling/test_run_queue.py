@@ -40,7 +40,9 @@ def test_free_slots_are_those_of_the_narrowest_service() -> None:
 def test_tasks_with_the_same_services_share_a_run_queue_unless_they_run_elsewhere() -> None:
     executor = FakeExecutor()
     world = CoreWorld(Service("one"), Service("two"))
-    sync = world.registry.add_task("sync", lambda work: None, ("one",), None, executor, world.core.threads)
+    sync = world.registry.add_task(
+        world.registry.describe_task("sync", uses="one"), lambda work: None, executor, world.core.threads
+    )
     assert world.task("a", "one").run_queue is world.task("b", "one").run_queue
     assert world.task("a2", "one", "two").run_queue is not world.task("b2", "one").run_queue
     assert sync.run_queue is not world.task("c", "one").run_queue

@@ -56,7 +56,7 @@ class CoreWorld:
     def task(self, name: str = "task", *uses: str) -> Task:
         async def handler(work: Work) -> None: ...
 
-        return self.registry.add_task(name, handler, uses, None, None, None)
+        return self.registry.add_task(self.registry.describe_task(name, uses=uses), handler)
 
     def new_work(self, task: Task) -> Work:
         self.number += 1

@@ -1,0 +1,195 @@
+"""What tasks and submissions declare of artifacts: checked where the mistake is made, and found out for each work unit.
+
+Lives here: the rules for `inputs=`, `outputs=`, `fresh=`, `key=` and `duplicate=`, and `declare`, which makes the
+declaration of a work unit out of what its task and its submission say.
+
+Must not know: who else makes the same, when artifacts are asked.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Hashable
+from typing import Any
+
+from runcue._artifacts.artifact import Artifact, key_of
+from runcue._artifacts.declared import as_artifacts
+from runcue._artifacts.file import File
+from runcue._artifacts.flag import Flag
+from runcue._freshness.newer import newer
+from runcue._model.checks import check_callback
+from runcue._model.errors import ArtifactError, ConfigurationError
+from runcue._model.texts import words_of
+from runcue._model.work import Declaration, Work
+from runcue._registration.submission import DEFAULT, Overrides
+
+__all__ = ["check_artifacts", "check_duplicate", "check_fresh", "declare"]
+
+_USUAL = newer()
+
+
+def check_artifacts(value: object, what: str) -> Any:
+    """Check artifacts as they are declared.
+
+    Returns:
+        None, a callable, or a tuple of artifacts.
+
+    Raises:
+        ConfigurationError: It is none of these.
+    """
+    if value is None:
+        return None
+    if callable(value) and not isinstance(value, Artifact):
+        check_callback(value, what, ("work",))
+        if inspect.iscoroutinefunction(value):
+            raise ConfigurationError(f"{what} must be given by a plain function, not {value!r}.")
+        return value
+    try:
+        return _checked(as_artifacts(value, what))
+    except ArtifactError as error:
+        raise ConfigurationError(str(error)) from None
+
+
+def check_fresh(value: object, what: str) -> Any:
+    """Check a freshness policy.
+
+    Raises:
+        ConfigurationError: It is none.
+    """
+    if value is DEFAULT:
+        return newer()
+    methods = (getattr(value, name, None) for name in ("stale", "started", "finished"))
+    if value is None or (all(map(callable, methods)) and not isinstance(value, type)):
+        return value
+    raise ConfigurationError(
+        f"{what} must be runcue.newer(), runcue.digest(), None or an object with their methods, not {value!r}."
+    )
+
+
+def check_duplicate(value: object) -> str:
+    """Check what is to be done about a second work unit that would make the same.
+
+    Raises:
+        ConfigurationError: It is neither "join" nor "error".
+    """
+    if value not in ("join", "error"):
+        raise ConfigurationError(f'duplicate must be "join" or "error", not {value!r}.')
+    return str(value)
+
+
+def declare(work: Work, cells: dict[Hashable, list[int]], overrides: Overrides) -> Declaration:
+    """Find out what a new work unit declares, by its task and its submission.
+
+    A callable that raises is the work's fault, not the submitter's: the work will fail by it.
+
+    Args:
+        work: New.
+        cells: Those of the cue's flags.
+        overrides: What its submission declares.
+
+    Raises:
+        ConfigurationError: A value given to `submit()` cannot work.
+    """
+    inputs, outputs, fresh, key, duplicate, force = overrides
+    if duplicate is not None:
+        check_duplicate(duplicate)
+    task = work._task
+    declared = work._declared = Declaration((), (), task.fresh if task.declares else _USUAL)
+    if force:
+        declared.forced = True
+    if fresh is not DEFAULT:
+        declared.fresh = check_fresh(fresh, "fresh")
+    what = task.inputs if inputs is None else check_artifacts(inputs, "inputs")
+    if what is not None:
+        declared.inputs = _artifacts(work, declared, "inputs", what, cells)
+    what = task.outputs if outputs is None else check_artifacts(outputs, "outputs")
+    if what is not None:
+        declared.outputs = found = _artifacts(work, declared, "outputs", what, cells)
+        for artifact in found:
+            if type(artifact) is File or isinstance(artifact, File):
+                declared.files = True
+                break
+        if found and declared.fresh is not _USUAL:
+            if hasattr(declared.fresh, "check"):
+                declared.fresh.check(found)
+            declared.whole = bool(getattr(declared.fresh, "wants_status", False))
+    if key is not None or task.key is not None:
+        declared.key = _key(work, declared, task.key if key is None else key)
+    return declared
+
+
+def _artifacts(
+    work: Work, declared: Declaration, name: str, what: Any, cells: dict[Hashable, list[int]]
+) -> tuple[Artifact, ...]:
+    """The artifacts of a work unit, out of what was declared of them."""
+    if type(what) is not tuple:
+        try:
+            given = what(work)
+            if type(given) is str:  # by far the most frequent
+                return (File(given),)
+            if (found := _plain_ones(given, cells)) is not None:
+                return found
+            what = _checked(as_artifacts(given, f"{name} of task {work.task!r}"))
+        except Exception as error:
+            declared.fault = _fault_of(work, name, error)
+            return ()
+    for artifact in what:
+        if isinstance(artifact, Flag) and artifact._home is not cells:
+            artifact.share(cells)
+    return what  # type: ignore[no-any-return]
+
+
+def _key(work: Work, declared: Declaration, key: Any) -> Hashable:
+    if callable(key):
+        try:
+            key = key(work)
+        except Exception as error:
+            declared.fault = _fault_of(work, "key", error)
+            return None
+    try:
+        hash(key)
+    except TypeError:
+        raise ConfigurationError(f"key must be hashable, not {key!r}.") from None
+    return key  # type: ignore[no-any-return]
+
+
+def _plain_ones(given: Any, cells: dict[Hashable, list[int]]) -> tuple[Artifact, ...] | None:
+    """Artifacts of the usual kinds as they are given, None if it takes a closer look."""
+    kind = type(given)
+    if kind is File or kind is Flag:
+        given = (given,)
+    elif kind is not list and kind is not tuple:
+        return None
+    for one in given:
+        kind = type(one)
+        if kind is Flag:
+            if one._home is not cells:
+                one.share(cells)
+        elif kind is not File:
+            return None
+    return tuple(given)
+
+
+def _checked(artifacts: tuple[Artifact, ...]) -> tuple[Artifact, ...]:
+    for artifact in artifacts:
+        kind = type(artifact)
+        if kind is File or kind is Flag:
+            continue
+        try:
+            hash(key_of(artifact))
+        except Exception as error:
+            raise ArtifactError(
+                f"The identity of {words_of(artifact)} cannot be used: {type(error).__name__}: {words_of(error)}"
+            ) from error
+        if kind.valid is Artifact.valid:
+            raise ArtifactError(f"{type(artifact).__qualname__} must define valid() to be an artifact.")
+    return artifacts
+
+
+def _fault_of(work: Work, name: str, error: Exception) -> ArtifactError:
+    fault = ArtifactError(
+        f"{name} of task {work.task!r} raised {type(error).__name__}: {words_of(error)} "
+        f"(params {words_of(work.params)})"
+    )
+    fault.__cause__ = error
+    return fault

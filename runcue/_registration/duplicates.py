@@ -1,0 +1,85 @@
+"""Work units that would make the same: joined, or refused.
+
+Lives here: finding the pending or running work unit that a new one can join, and the text that says why it cannot.
+
+Must not know: how they are joined.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from runcue._artifacts.artifact import key_of
+from runcue._model.errors import DuplicateWork
+from runcue._model.phases import RUNNING
+from runcue._model.texts import words_of
+from runcue._model.work import Work
+from runcue._scheduling.dependencies import Dependencies
+
+__all__ = ["leader_for"]
+
+
+def leader_for(work: Work, duplicate: str | None, dependencies: Dependencies) -> Work | None:
+    """The pending or running work unit that a new one can join, because it makes the same.
+
+    Args:
+        work: New, with what it declares.
+        duplicate: What is to become of it then; None for what its task says.
+        dependencies: Among whom.
+
+    Raises:
+        DuplicateWork: There is one, but it cannot be joined: it has another task or other params, makes not quite
+            the same, or duplicates are to be errors.
+    """
+    declared = work._declared
+    if declared is None or declared.fault is not None:
+        return None
+    leader = None
+    same = ""
+    if declared.key is not None:
+        leader = dependencies.keyed.get(declared.key)
+        same = f"key {declared.key!r}"
+    producer_of = dependencies.producer_of
+    for artifact in declared.outputs:
+        other = producer_of.get(artifact._key)
+        if other is not None and other is not leader:
+            same = f"output {artifact!r}"
+            if leader is not None or declared.key is not None:
+                raise DuplicateWork(_collision(work, other, same, "by another key"))
+            leader = other
+    if leader is None:
+        return None
+    theirs = leader._declared
+    difference = ""
+    if leader.task != work.task:
+        difference = "by another task"
+    elif not _equal(leader.params, work.params):
+        difference = "with other params"
+    elif theirs is None or {*map(key_of, theirs.outputs)} != {*map(key_of, declared.outputs)}:
+        difference = "with other outputs"
+    elif {*map(key_of, theirs.inputs)} != {*map(key_of, declared.inputs)}:
+        difference = "with other inputs"
+    if difference or (duplicate or work._task.duplicate) == "error":
+        raise DuplicateWork(_collision(work, leader, same, difference))
+    return leader
+
+
+def _equal(one: Any, other: Any) -> bool:
+    try:
+        return one is other or bool(one == other)
+    except Exception:  # params may hold anything, arrays that do not compare to a bool among them
+        return False
+
+
+def _collision(work: Work, other: Work, same: str, difference: str) -> str:
+    state = "running" if other._phase >= RUNNING else "pending"
+    hint = (
+        "One artifact has one producer at a time: wait for it, or give this work unit another output."
+        if difference
+        else 'Submit it with duplicate="join" to share its outcome.'
+    )
+    return (
+        f"{work.task!r} with params {words_of(work.params)}: its {same} is already being made "
+        f"{difference + ' ' if difference else ''}by {other.task} {other.id} "
+        f"({state}, params {words_of(other.params)}). {hint}"
+    )

@@ -1,0 +1,55 @@
+"""What a submission says of its one work unit.
+
+Lives here: `Overrides`, what it declares in place of what its task declares, and taking its params over.
+
+Must not know: tasks, what becomes of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+from runcue._model.errors import InvalidParams
+
+__all__ = ["DEFAULT", "NO_OVERRIDES", "Overrides", "take_over"]
+
+DEFAULT: Any = object()
+"""Stands for "as usual" where None has a meaning of its own."""
+
+
+class Overrides(NamedTuple):
+    """What a submission declares for its work unit alone.
+
+    Attributes:
+        inputs: As given; None for the task's.
+        outputs: Likewise.
+        fresh: Likewise; `DEFAULT` for the task's.
+        key: Likewise.
+        duplicate: What is to become of it if another makes the same; None for what its task says.
+        force: Run even if up to date.
+    """
+
+    # A named tuple, since one is made for each such submission: half the price of a frozen dataclass.
+    inputs: object = None
+    outputs: object = None
+    fresh: object = DEFAULT
+    key: object = None
+    duplicate: str | None = None
+    force: bool = False
+
+
+NO_OVERRIDES: Final = Overrides()
+
+
+def take_over(params: object) -> dict[str, Any]:
+    """Copy the params of a submission, so that later changes of the caller's mapping are not seen.
+
+    Raises:
+        InvalidParams: It is no mapping.
+    """
+    if params is None:
+        return {}
+    if not isinstance(params, Mapping):
+        raise InvalidParams(f"params must be a mapping, not {type(params).__name__}: {params!r}.")
+    return dict(params)

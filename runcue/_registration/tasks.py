@@ -1,0 +1,80 @@
+"""Tasks as they are described: the rules for what `Cue.task` takes, checked in the line of the mistake.
+
+Lives here: `TaskDescription`, all that a user says of a task besides its handler; and the rules for handlers.
+
+Must not know: which tasks and services there are, how anything runs.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from runcue._model.errors import ConfigurationError
+from runcue._model.texts import describe
+
+__all__ = ["TaskDescription", "check_handler", "same_source"]
+
+
+class TaskDescription(NamedTuple):
+    """What a user says of a task besides its handler, checked.
+
+    Attributes:
+        name: Its name.
+        services: The names of those it uses.
+        timeout: Seconds a run may take, None for no limit.
+        inputs: What its work units need: None, a callable or a tuple of artifacts.
+        outputs: What proves them, likewise.
+        fresh: The policy that says when outputs are out of date.
+        key: What makes two work units the same, or a callable that says so; None: their outputs.
+        duplicate: What becomes of one that is the same as another, "join" or "error".
+    """
+
+    name: str
+    services: tuple[str, ...]
+    timeout: float | None
+    inputs: Any
+    outputs: Any
+    fresh: Any
+    key: Any
+    duplicate: str
+
+
+def check_handler(name: str, handler: object) -> None:
+    """Check that a handler can be called with a work and gives one result.
+
+    Raises:
+        ConfigurationError: It cannot.
+    """
+    if not callable(handler):
+        raise ConfigurationError(f"The handler of task {name!r} must be callable, not {handler!r}.")
+    if inspect.isasyncgenfunction(handler) or inspect.isgeneratorfunction(handler):
+        raise ConfigurationError(
+            f"The handler of task {name!r}, {describe(handler)}, must not be a generator."
+        )
+    try:
+        signature = inspect.signature(handler)
+    except (TypeError, ValueError):
+        return  # a builtin that does not tell; calling it will
+    try:
+        signature.bind(None)
+    except TypeError:
+        raise ConfigurationError(
+            f"The handler of task {name!r}, {describe(handler)}{signature}, "
+            "must take exactly one argument: the work."
+        ) from None
+
+
+def same_source(one: Callable[..., Any], other: Callable[..., Any]) -> bool:
+    """Whether one function is the other, defined again (a notebook cell, a reloaded module)."""
+    if one is other:
+        return True
+    identity = [(getattr(f, "__module__", None), getattr(f, "__qualname__", None)) for f in (one, other)]
+    if identity[0] != identity[1] or None in identity[0] or "<lambda>" in str(identity[0][1]):
+        return False
+    if "<locals>" not in str(identity[0][1]):
+        return True
+    # Two functions of one name inside one function are two functions, unless they are the same lines.
+    lines = [getattr(getattr(f, "__code__", None), "co_firstlineno", None) for f in (one, other)]
+    return lines[0] == lines[1]
