@@ -1,7 +1,7 @@
 """What a trial is put into, so that it can be watched and cannot escape: a world, a clock, silence and a guard.
 
-Lives here: `HeardWorld`, whose changes are heard; `WatchedLoop`, which says when time is about to pass; `Quiet`, which
-keeps the log from being printed; `WatchDog`, which breaks into what goes on for ever.
+Lives here: `HeardWorld`, whose changes are heard; `WatchedLoop`, which says when time is about to pass; `CriticalLog`,
+which hears of a scheduler that failed; `WatchDog`, which breaks into what goes on for ever.
 
 Must not know: scenarios, faults, what is judged.
 """
@@ -113,38 +113,22 @@ class WatchedLoop(VirtualTimeLoop):
         return super().call_soon(callback, *args, context=context)
 
 
-class Quiet(logging.Handler):
-    """Keeps the log of runcue from being printed.
+class CriticalLog(logging.Handler):
+    """Takes what runcue logs of a scheduler that failed.
 
     Attributes:
-        hear: Called with what it says of a scheduler that failed.
+        hear: Called with it.
     """
 
     def __init__(self) -> None:
         super().__init__(logging.CRITICAL)
         self.hear: Callable[[str], object] = _unheard
-        self._logger = logging.getLogger("runcue")
 
     def emit(self, record: logging.LogRecord) -> None:
         """Pass it on."""
         error = record.exc_info[1] if record.exc_info else None
         if not isinstance(error, EndlessError):
             self.hear(record.getMessage() + (f": {type(error).__name__}: {error}" if error else ""))
-
-    def __enter__(self) -> Self:
-        logger = self._logger
-        self._was = logger.propagate, logger.level
-        logger.propagate = False
-        # Below that it is about what the faults do, and putting that in words is a third of the time of a trial.
-        logger.setLevel(logging.CRITICAL)
-        logger.addHandler(self)
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        logger = self._logger
-        logger.removeHandler(self)
-        logger.propagate = self._was[0]
-        logger.setLevel(self._was[1])
 
 
 class EndlessError(BaseException):

@@ -12,6 +12,7 @@ Must not know: which trials are worth running, what is promised.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
@@ -22,11 +23,12 @@ import runcue
 from runcue.testing import NothingLeft
 from runcue_sim._chaos.checker import Checker
 from runcue_sim._chaos.faults import Faults
-from runcue_sim._chaos.harness import EndlessError, HeardWorld, Quiet, WatchDog, WatchedLoop
+from runcue_sim._chaos.harness import CriticalLog, EndlessError, HeardWorld, WatchDog, WatchedLoop
 from runcue_sim._chaos.injection import FaultyStage, is_injected
 from runcue_sim._chaos.invariants import Violation, duties_of, limits_of
 from runcue_sim._chaos.seeds import Outcome, Trial
 from runcue_sim._engine.clocks import wall_clock
+from runcue_sim._engine.log import log_given_to
 from runcue_sim._pipelines.scenarios import SCENARIOS, Scenario, Settings, SimulatedError
 from runcue_sim._records.event_log import Entry, Trace
 from runcue_sim._records.ledger import item_of, outcome_of
@@ -73,16 +75,17 @@ def run_trial(
         What was seen.
     """
     outcome = Outcome(trial)
-    world = HeardWorld()
+    world, log = HeardWorld(), CriticalLog()
     now = 0.0
     patience *= 1 + trial.count * (trial.lives + 1) / _SMALL
     try:
-        with Quiet() as quiet, WatchDog(patience) as dog:
+        # Below that it is about what the faults do, and putting that in words is a third of the time of a trial.
+        with log_given_to(log, logging.CRITICAL), WatchDog(patience) as dog:
             for number in range(trial.first, trial.first + trial.lives + 1):
                 life = _Life(trial, number, world, now, outcome, tell)
                 if on_life is not None:
                     life.on_end = on_life(life.cue, life.trace)
-                life.run(quiet, dog)
+                life.run(log, dog)
                 world, now = life.left, life.until
                 if outcome.violation is not None:
                     break
@@ -245,11 +248,11 @@ class _Life:
     def _on_critical(self, text: str) -> None:
         self._checker.report("sound", text)
 
-    def run(self, quiet: Quiet, dog: WatchDog) -> None:
+    def run(self, log: CriticalLog, dog: WatchDog) -> None:
         """Go through it, and clear away what is left."""
         loop, outcome = self.loop, self._outcome
         dog.loop = loop
-        quiet.hear = self._on_critical
+        log.hear = self._on_critical
         main = loop.create_task(self._main())
         try:
             self._go_through(main, dog)

@@ -22,6 +22,7 @@ from runcue.abc import CueWarning, WarningKind
 from runcue.testing import NothingLeft
 from runcue_sim._commands.report_files import check_writable, told_in_one_line, write_json
 from runcue_sim._engine import clocks
+from runcue_sim._engine.log import log_given_to
 from runcue_sim._engine.run import Ending, go_through
 from runcue_sim._pipelines.preparation import prepare
 from runcue_sim._pipelines.prepared import PipelineOptions, Prepared
@@ -93,7 +94,7 @@ def run(options: RunOptions) -> int:
     loud = options.verbose and options.json != "-"
     with (
         _without_the_users(options, watched=watched),
-        _without_log(),
+        log_given_to(logging.NullHandler()),
         prepare(options.pipeline, seed, trace) as prepared,
     ):
         warnings = _Warnings()
@@ -225,16 +226,3 @@ class _Warnings(runcue.Observer):
             + (f" (and {count - 1} like it)" if (count := self._counts[kind]) > 1 else "")
             for kind, text in self._first.items()
         ]
-
-
-@contextlib.contextmanager
-def _without_log() -> Iterator[None]:
-    """Keep the log of runcue out of what is printed."""
-    logger, nowhere = logging.getLogger("runcue"), logging.NullHandler()
-    propagate, logger.propagate = logger.propagate, False
-    logger.addHandler(nowhere)
-    try:
-        yield
-    finally:
-        logger.removeHandler(nowhere)
-        logger.propagate = propagate
