@@ -67,10 +67,21 @@ async def run_pipeline() -> None:
     assert threading.current_thread().name not in threads
 
 
+def check_extras() -> None:
+    """What takes an extra that is not installed says which."""
+    told = ""
+    try:
+        runcue.Cue().watch(Path(__file__).parent)
+    except runcue.ConfigurationError as error:
+        told = str(error)
+    assert "pip install runcue[watch]" in told, told or "watch() works: is the extra installed?"
+
+
 def main() -> None:
     """Checks the package and one pipeline, and says so in one line."""
     began = time.monotonic()
     check_package()
+    check_extras()
     asyncio.run(asyncio.wait_for(run_pipeline(), timeout=30))
     where = Path(runcue.__file__).parent
     print(f"smoke: runcue {runcue.__version__} in {where} works ({time.monotonic() - began:.2f} s)")

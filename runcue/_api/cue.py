@@ -501,7 +501,7 @@ class Cue:
         # A watcher is used once.
         self._watchers = [watcher.another() for watcher in self._watchers]
         for watcher in self._watchers:
-            watcher.start()
+            watcher.start(loop.is_closed)
         _started.add(self)
 
     async def stop(self, *, drain: bool = True, timeout: float | None = None) -> Summary:
@@ -841,26 +841,30 @@ class Cue:
     def watch(self, folder: str | os.PathLike[str], *, recursive: bool = True) -> None:
         """Notice changes that others make to files in a folder, and wake the work units that wait for these files.
 
-        With watchfiles installed (`pip install runcue[watch]`) the system tells; without it the folder is looked
-        through again and again. It begins with `start()`, ends with `stop()`, and keeps no drain waiting.
+        It takes the package watchfiles: `pip install runcue[watch]`. The operating system tells of changes within some
+        30 ms; where it cannot, that is logged once, and the folder is looked through about three times a second, less
+        often if it is large. It begins with `start()`, ends with `stop()`, and keeps no drain waiting.
 
         Args:
             folder: It must exist.
             recursive: Also what is in its folders.
 
         Raises:
-            ConfigurationError: It is no folder.
+            ConfigurationError: It is no folder, its name is no UTF-8, or watchfiles is not installed.
         """
-        from runcue._artifacts.watching import Watcher  # noqa: PLC0415
-
+        try:
+            from runcue._artifacts.watching import Watcher  # noqa: PLC0415
+        except ImportError as error:
+            raise ConfigurationError(
+                f"watch() needs the package watchfiles, which cannot be imported ({error}): "
+                "pip install runcue[watch]"
+            ) from error
         watcher = Watcher(os.fspath(folder), self._dispatcher.changes.hear_outside, recursive=recursive)
         if any(one.folder == watcher.folder for one in self._watchers):
             return
-        if not os.path.isdir(watcher.folder):  # noqa: PTH112
-            raise ConfigurationError(f"watch() needs a folder that exists, not {watcher.folder!r}.")
         self._watchers.append(watcher)
         if self._loop is not None and not self._stopped:
-            watcher.start()
+            watcher.start(self._loop.is_closed)
 
     def _is_watched(self, artifact: Artifact) -> bool:
         return isinstance(artifact, File) and any(

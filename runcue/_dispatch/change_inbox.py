@@ -8,9 +8,10 @@ Must not know: who changes what, or how often those are asked that wait for it.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from contextvars import Context
 
 from runcue._artifacts.changes import hear_changes, unhear_changes
@@ -42,6 +43,9 @@ class ChangeInbox:
         self._changes: deque[Hashable] = deque()
         self._told = False
         self._outside = False
+        # Of these nothing is known but that something changed in them. To look what is awaited in there takes time.
+        self._folders: deque[str] = deque()
+        self._folders_rest = 0.0
 
     def start(self) -> None:
         """Hear from now on."""
@@ -78,10 +82,21 @@ class ChangeInbox:
             except RuntimeError:
                 pass  # the loop has ended, and all waiting with it
 
-    def hear_outside(self, key: Hashable) -> None:
-        """A file was changed by somebody else. Called in a watcher's thread."""
+    def hear_outside(self, paths: Iterable[str], folders: Iterable[str]) -> float:
+        """Files were changed by somebody else. Called in a watcher's thread.
+
+        Args:
+            paths: Those that changed.
+            folders: Anything in these may have changed, at any depth.
+
+        Returns:
+            Seconds for which no more folders should come, so that they take no more than 5 % of the time.
+        """
         self._outside = True
-        self.hear(key)
+        self._folders.extend(folders)
+        for path in (*paths, *folders):
+            self.hear(path)
+        return self._folders_rest
 
     def _take(self) -> None:
         self._told = False  # before the deque is emptied: what is appended after that tells again
@@ -92,9 +107,35 @@ class ChangeInbox:
         self._outside = False
         while self._changes:
             self._touch(self._changes.popleft())
+        if self._folders:
+            began = self._turns.now()
+            folders = set()
+            while self._folders:
+                folders.add(self._folders.popleft())
+            for key in _lying_in(folders, (*self._core.dependencies.subscribers, *self._gates.being_read())):
+                self._touch(key)
+            self._folders_rest = 20 * (self._turns.now() - began)
 
     def _touch(self, key: Hashable) -> None:
         self._core.wakeups.touch(key)
         self._gates.touched(key)
         if self._core.wakeups.queue:
             self._turns.wake()
+
+
+def _lying_in(folders: Iterable[str], keys: Iterable[Hashable]) -> list[str]:
+    """Those of the keys that are paths of something in one of the folders, at any depth."""
+    known = {folder.rstrip(os.sep): True for folder in folders}
+    found = []
+    for key in keys:
+        if type(key) is str:
+            above = []
+            folder = key.rpartition(os.sep)[0]
+            while folder and folder not in known:
+                above.append(folder)
+                folder = folder.rpartition(os.sep)[0]
+            lies = known.get(folder, False)
+            known.update(dict.fromkeys(above, lies))
+            if lies:
+                found.append(key)
+    return found

@@ -108,6 +108,10 @@ class Gates:
             if key in asking.reads:
                 asking.touched = True
 
+    def being_read(self) -> list[Hashable]:
+        """The keys of the artifacts that async gates have looked at while they are awaited."""
+        return [key for asking in self._asked for key in asking.reads]
+
     def held_back(self, now: float) -> bool:
         """Whether an order by priority is not known yet, because some contenders were not asked."""
         return self._checking_since <= now < self._checking_since + CHECK_FIRST

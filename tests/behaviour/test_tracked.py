@@ -1,7 +1,6 @@
 """Rule 4 for artifacts that a gate was seen to look at: whoever changes one wakes exactly those that looked at it."""
 
 import asyncio
-import os
 import threading
 import time
 from collections import Counter
@@ -282,43 +281,6 @@ def test_a_drain_looks_once_more_before_it_says_that_work_is_blocked(tmp_path: P
         await cue.stop()
 
     run(main)
-
-
-@pytest.mark.parametrize("polling", [False, True], ids=["by the system", "by looking"])
-def test_a_file_that_another_process_makes_in_a_watched_folder_starts_the_work(
-    polling: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if polling:
-        monkeypatch.setitem(__import__("sys").modules, "watchfiles", None)
-
-    async def main() -> float:
-        cue = runcue.Cue(recheck=False)
-        cue.watch(tmp_path)
-
-        @cue.task("t", inputs=tmp_path / "in" / "x")
-        async def t(work: runcue.Work) -> float:
-            return time.time()
-
-        (tmp_path / "in").mkdir()
-        cue.start()
-        handle = await cue.submit("t")
-        await asyncio.sleep(0.3)
-        script = f"import time; open({os.fspath(tmp_path / 'in' / 'x')!r}, 'w').close(); print(time.time())"
-        process = await asyncio.create_subprocess_exec(
-            __import__("sys").executable, "-c", script, stdout=asyncio.subprocess.PIPE
-        )
-        began = await asyncio.wait_for(handle.result(), 10)
-        made = float((await process.communicate())[0])
-        await cue.stop()
-        return began - made
-
-    # 100 ms are promised and 2 to 20 measured; the bound here is for a machine that is busy.
-    assert asyncio.run(main()) < 2
-
-
-def test_a_folder_that_is_not_there_cannot_be_watched(tmp_path: Path) -> None:
-    with pytest.raises(runcue.ConfigurationError, match="folder that exists"):
-        runcue.Cue().watch(tmp_path / "nowhere")
 
 
 def test_works_that_find_no_slot_for_their_gate_keep_no_work_of_another_service_waiting() -> None:
