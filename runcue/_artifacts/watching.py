@@ -21,7 +21,7 @@ Measured with watchfiles 1.3.0 (and 1.0.4) on Linux, ext4:
   link to it turned elsewhere, there is none.
 - Two things make no event and no error: a queue of the system that ran over, and a limit of watches that is reached by
   folders that came later. Looking at intervals sees neither a second change within one second nor a file replaced by an
-  older one. For these there is the recheck, which asks the works that wait for files every two seconds.
+  older one. For these there is the recheck, which asks the work units that wait for files every two seconds.
 
 From the rename by another process to the callback it takes 10 to 25 ms, however many files there are; an idle thread
 takes 0.5 % of a core. Setting a watch holds the GIL: 0.24 s for 10,000 folders.
