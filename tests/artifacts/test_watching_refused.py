@@ -99,6 +99,7 @@ def test_when_there_are_more_folders_than_the_system_will_watch_it_looks_itself(
             (folder / str(n)).mkdir()
         start()
         ear.waits_for(lambda: watcher._polling and watcher._armed_at)
+        assert len(ear.folders) == 2, ear.folders  # when it was refused, which is not tried again, and when it looked
         ear.forgets()
         (folder / "4" / "page.txt").touch()
         print("HEARD", ear.hears(folder / "4" / "page.txt"))

@@ -177,9 +177,9 @@ def test_thousands_of_files_made_at_once_start_their_works(run: Run, tmp_path: P
         cue.watch(tmp_path)
         reader(cue)
         cue.start()
-        handles = await submitted(cue, *(tmp_path / str(n % 50) / str(n) for n in range(3000)))
+        handles = await submitted(cue, *(tmp_path / str(n % 50) / str(n) for n in range(2000)))
         process = another_process(
-            "for n in range(3000):\n"
+            "for n in range(2000):\n"
             "    os.makedirs(f'{a[1]}/{n % 50}', exist_ok=True)\n"
             "    open(f'{a[1]}/{n % 50}/{n}', 'w').close()",
             tmp_path,
