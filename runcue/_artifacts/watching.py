@@ -29,8 +29,8 @@ takes 0.5 % of a core. Setting a watch holds the GIL: 0.24 s for 10,000 folders.
 Must not know: cues, work units, artifacts, event loops.
 """
 
-# Paths are told as strings and spelled as they were given, which Path.resolve() does not do; and a Path for every change
-# would cost more than telling it.
+# Paths are told as strings and spelled as they were given, which Path.resolve() does not do; and a Path for every
+# change would cost more than telling it.
 
 from __future__ import annotations
 
