@@ -862,6 +862,8 @@ class Cue:
         watcher = Watcher(os.fspath(folder), self._dispatcher.changes.hear_outside, recursive=recursive)
         if any(one.folder == watcher.folder for one in self._watchers):
             return
+        if not os.path.isdir(watcher.folder):  # noqa: PTH112
+            raise ConfigurationError(f"watch() needs a folder that exists, not {watcher.folder!r}.")
         self._watchers.append(watcher)
         if self._loop is not None and not self._stopped:
             watcher.start(self._loop.is_closed)

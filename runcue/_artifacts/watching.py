@@ -80,22 +80,20 @@ class Watcher:
     """Calls back with what is created, changed, replaced or deleted in a folder. It is used once.
 
     Args:
-        folder: What to watch. If it is deleted while it is watched, it is waited for.
+        folder: What to watch. While it does not exist, it is waited for.
         changed: Takes two lots of absolute paths, spelled as below `folder`: what changed, which for what was created
             or deleted includes the folder that contains it; and folders in which anything may have changed, at any
             depth. It is called in the watcher's thread, and returns for how many seconds it wants no more folders.
         recursive: Also watch the folders in it, at any depth.
 
     Raises:
-        ConfigurationError: It is no folder, or one whose name watchfiles cannot take.
+        ConfigurationError: Its name is one that watchfiles cannot take.
     """
 
     def __init__(
         self, folder: str, changed: Callable[[Iterable[str], Iterable[str]], float], *, recursive: bool = True
     ) -> None:
         self.folder = os.path.abspath(folder)
-        if not os.path.isdir(self.folder):
-            raise ConfigurationError(f"watch() needs a folder that exists, not {self.folder!r}.")
         try:
             self.folder.encode()
         except UnicodeEncodeError:
@@ -171,7 +169,9 @@ class Watcher:
         if not os.path.isdir(self.folder):
             if not self._missing:
                 self._missing = True
-                logger.warning("The watched folder %s has gone. It is looked for at intervals.", self.folder)
+                logger.warning(
+                    "The watched folder %s is not there. It is looked for at intervals.", self.folder
+                )
                 self._changed((), (self.folder,))
             return _CHECK_INTERVAL
         self._missing = self._ended = False

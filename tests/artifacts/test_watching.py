@@ -386,7 +386,7 @@ def test_a_folder_that_is_deleted_is_waited_for(
     polling: bool,
 ) -> None:
     # Long after the event, which alone must do: the next folder may have the inode of this one.
-    monkeypatch.setattr(watching, "_CHECK_INTERVAL", 1.0)
+    monkeypatch.setattr(watching, "_CHECK_INTERVAL", 0.3)
     inside = folder / "sub" / "page.txt"
     inside.parent.mkdir()
     inside.touch()
@@ -414,7 +414,7 @@ def test_a_folder_that_is_moved_away_and_made_again_is_watched(
     folder: Path, ear: Ear, watch: Watch, tmp_path: Path, polling: bool
 ) -> None:
     watch(folder, ear, polling=polling)
-    for n in range(3):
+    for n in range(2):
         folder.rename(tmp_path / f"elsewhere-{n}")
         folder.mkdir()
         (folder / f"page-{n}.txt").touch()
@@ -466,7 +466,7 @@ def test_a_name_that_is_no_text_makes_everything_count_and_is_told_once(
     folder: Path, ear: Ear, watch: Watch, caplog: pytest.LogCaptureFixture, polling: bool
 ) -> None:
     watcher = watch(folder, ear, polling=polling)
-    for n in range(3):
+    for n in range(2):
         (folder / f"{n}{BAD}").touch()
         assert ear.hears_that_all_counts(folder)
         ear.forgets()
@@ -513,12 +513,12 @@ def test_looking_that_fails_each_time_is_tried_ever_more_rarely(
     folder: Path, ear: Ear, watch: Watch, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A link in a circle ends each look at a folder."""
-    monkeypatch.setattr(watching, "_LONGEST_REST", 0.8)
+    monkeypatch.setattr(watching, "_LONGEST_REST", 0.4)
     watch(folder, ear, polling=True)
     (folder / "circle").symlink_to(".", target_is_directory=True)
     assert ear.hears_that_all_counts(folder, times=5)
     times = ear.told_folders_at[-4:]
-    assert times[-1] - times[0] > 0.4 + 0.8 + 0.8 - 0.1
+    assert times[-1] - times[0] > 3 * 0.4 - 0.1
     ear.forgets()
     (folder / "page.txt").touch()
     assert ear.hears(folder / "page.txt")
@@ -556,15 +556,6 @@ def test_watchfiles_does_not_log_each_batch(
 # What is asked of it.
 
 
-def test_only_a_folder_that_exists_can_be_watched(tmp_path: Path, ear: Ear) -> None:
-    file = tmp_path / "file"
-    file.touch()
-    for path in (file, tmp_path / "nowhere"):
-        with pytest.raises(ConfigurationError, match="folder that exists") as caught:
-            Watcher(str(path), ear)
-        assert str(path) in str(caught.value)
-
-
 @on_linux
 def test_a_folder_whose_name_watchfiles_cannot_take_is_refused(tmp_path: Path, ear: Ear) -> None:
     (tmp_path / BAD).mkdir()
@@ -583,8 +574,6 @@ def test_a_watcher_is_used_once(folder: Path, ear: Ear, watch: Watch) -> None:
 
 
 def test_it_covers_the_folder_and_what_is_in_it(tmp_path: Path, ear: Ear) -> None:
-    (tmp_path / "a").mkdir()
-
     def covered(folder: Path | str, *, recursive: bool) -> list[str]:
         watcher = Watcher(str(folder), ear, recursive=recursive)
         paths = ("", "a", "a/b", "a/b/c", "ab", "ab/c")

@@ -374,8 +374,31 @@ def test_works_that_wait_for_watched_files_are_asked_every_two_seconds_all_the_s
 
 
 def test_a_folder_that_is_not_there_cannot_be_watched(tmp_path: Path) -> None:
-    with pytest.raises(runcue.ConfigurationError, match="folder that exists"):
-        runcue.Cue().watch(tmp_path / "nowhere")
+    (tmp_path / "file").touch()
+    for name in ("nowhere", "file"):
+        with pytest.raises(runcue.ConfigurationError, match="folder that exists") as caught:
+            runcue.Cue().watch(tmp_path / name)
+        assert str(tmp_path / name) in str(caught.value)
+
+
+def test_a_folder_that_has_gone_before_the_start_is_waited_for(run: Run, tmp_path: Path) -> None:
+    watched = tmp_path / "watched"
+    watched.mkdir()
+
+    async def main() -> None:
+        cue = runcue.Cue(recheck=False)
+        cue.watch(watched)
+        reader(cue)
+        watched.rmdir()
+        cue.start()
+        handle = await cue.submit("read", params={"files": str(watched / "x")})
+        assert (await cue.drain()).blocked
+        watched.mkdir()
+        (watched / "x").touch()
+        await handle.result()
+        await cue.stop()
+
+    run(main())
 
 
 def test_without_watchfiles_watch_itself_says_what_to_install(tmp_path: Path) -> None:
