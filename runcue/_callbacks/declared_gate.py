@@ -130,10 +130,9 @@ class DeclaredGate:
             return False
         return True
 
-    def note_start(self, work: Work) -> None:
+    def note_start(self, work: Work, declared: Declaration) -> None:
         """Let the freshness policy know that a handler is about to be entered."""
-        declared = work._declared
-        if declared is not None and declared.fresh is not None:
+        if declared.fresh is not None:
             try:
                 declared.fresh.started(work)
             except BaseException as error:

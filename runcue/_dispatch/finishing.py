@@ -1,8 +1,9 @@
-"""The end of an async handler whose work deals in files: in the event loop if it is quick, else in a thread.
+"""The end of a handler whose work unit deals in files: committed in the event loop if it is quick, else in a thread.
 
-Lives here: when it is done where. What is done is `_carrying.finish`; sync handlers have it done in their own thread.
+Lives here: where it is done. What is done is `_handlers.outputs.commit`. Plain handlers have it done in their own
+thread.
 
-Must not know: work units' states, who waits for them, the dispatcher.
+Must not know: the states of work units, who waits for them, the dispatcher.
 """
 
 from __future__ import annotations
@@ -12,36 +13,41 @@ import threading
 from typing import Any
 
 from runcue._dispatch.clock import clock_of
-from runcue._handlers.outputs import commit, is_quick
+from runcue._handlers.outputs import Commit, commit, commit_due
 from runcue._model.work import Work
 
-__all__ = ["commit_at_once", "commit_in_thread"]
+__all__ = ["commit_at_once", "commit_before"]
 
 
 def commit_at_once(work: Work, value: Any) -> tuple[Any, BaseException | None]:
-    """Finish a work unit whose handler has never suspended, if that is quick.
+    """Commit what a handler that has never suspended has left, if that is quick.
 
     Returns:
-        What is left to be awaited if it is not quick, as a coroutine and what it has yielded; and what went wrong.
+        What is to be awaited if it is not quick, as a coroutine that gives the value and what it has yielded; and what
+        went wrong.
     """
-    if not is_quick(work):
-        return (commit_in_thread(work, value), None), None
+    due = commit_due(work)
+    if due is Commit.SLOW:
+        return (_commit_in_thread(work, value), None), None
     try:
-        commit(work)
+        if due is not None:
+            commit(work)
     except BaseException as error:
         return None, error
     return None, None
 
 
-async def commit_in_thread(work: Work, value: Any) -> Any:
-    """Finish a work unit whose handler has succeeded, in a thread of its own if the disk has to be waited for.
-
-    Returns:
-        The handler's value.
-    """
-    if is_quick(work):
+async def commit_before(work: Work, value: Any) -> Any:
+    """Commit what a handler has left, before its value is anybody's. Returns the value."""
+    due = commit_due(work)
+    if due is Commit.SLOW:
+        return await _commit_in_thread(work, value)
+    if due is not None:
         commit(work)
-        return value
+    return value
+
+
+async def _commit_in_thread(work: Work, value: Any) -> Any:
     loop = asyncio.get_running_loop()
     done: asyncio.Future[None] = loop.create_future()
     clock = clock_of(loop)

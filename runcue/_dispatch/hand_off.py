@@ -20,11 +20,11 @@ from runcue._callbacks.listeners import Listeners
 from runcue._callbacks.verdicts import discard
 from runcue._dispatch.clock import clock_of
 from runcue._dispatch.endings import Endings
-from runcue._dispatch.finishing import commit_in_thread
+from runcue._dispatch.finishing import commit_before
 from runcue._dispatch.in_flight import NOT_ENTERED, InFlight
 from runcue._dispatch.timers import Timers
 from runcue._dispatch.turns import Turns
-from runcue._handlers.outputs import has_uncommitted, owner_of, run_handler
+from runcue._handlers.outputs import owner_of, run_handler
 from runcue._model.errors import UsageError
 from runcue._model.events import Event
 from runcue._model.phases import SETTLED
@@ -148,8 +148,9 @@ class HandOff:
         work._entered_at = NOT_ENTERED
         self._in_flight.works[work] = None
         try:
-            if work._declared is not None and work._declared.files:
-                self._callbacks.declared_gate.note_start(work)
+            declared = work._declared
+            if declared is not None and declared.files:
+                self._callbacks.declared_gate.note_start(work, declared)
             executor: Executor = self._stand_in or task.executor
             executor.submit(work, run_handler, context.copy(), stamped=run_queue.rate_limited)
         except Exception as error:  # no more threads to be had
@@ -204,9 +205,7 @@ class HandOff:
         async def rest() -> None:
             value, error = None, None
             try:
-                value = await awaitable
-                if has_uncommitted(work):
-                    value = await commit_in_thread(work, value)
+                value = await commit_before(work, await awaitable)
             except BaseException as raised:
                 error = raised
             ended(value, error)

@@ -23,7 +23,7 @@ from runcue._callbacks.callbacks import Callbacks
 from runcue._callbacks.listeners import Listeners
 from runcue._callbacks.verdicts import RUN, STAYS_PENDING
 from runcue._dispatch.endings import Endings
-from runcue._dispatch.finishing import commit_at_once, commit_in_thread
+from runcue._dispatch.finishing import commit_at_once, commit_before
 from runcue._dispatch.gates import Gates
 from runcue._dispatch.hand_off import HandOff
 from runcue._dispatch.in_flight import InFlight
@@ -31,7 +31,7 @@ from runcue._dispatch.settlement import Settlement
 from runcue._dispatch.timers import Timers
 from runcue._dispatch.turns import Turns
 from runcue._handlers.coroutines import resume
-from runcue._handlers.outputs import has_uncommitted, owner_of
+from runcue._handlers.outputs import owner_of
 from runcue._model.events import Event
 from runcue._model.phases import COMPLETED, SETTLED
 from runcue._model.work import Work
@@ -229,7 +229,7 @@ class Workers:
         began = work._entered_at = now
         declared = work._declared
         if declared is not None and declared.files:
-            self._callbacks.declared_gate.note_start(work)
+            self._callbacks.declared_gate.note_start(work, declared)
         value: Any = None
         error: BaseException | None = None
         rest: tuple[Any, Any] | None = None
@@ -242,7 +242,7 @@ class Workers:
         except StopIteration as stop:
             value = stop.value
             # One that declares nothing may have written all the same.
-            if work._declared is not None and has_uncommitted(work):
+            if work._declared is not None:
                 rest, error = commit_at_once(work, value)
         except BaseException as raised:
             error = raised
@@ -291,8 +291,8 @@ class Workers:
         error: BaseException | None = None
         try:
             value = await resume(*rest)
-            if work._declared is not None and has_uncommitted(work):
-                value = await commit_in_thread(work, value)
+            if work._declared is not None:
+                value = await commit_before(work, value)
         except BaseException as raised:
             if type(raised) is GeneratorExit and (me is None or me.get_loop().is_closed()):
                 raise  # the loop is gone and with it this task; what it held was given back when it was abandoned

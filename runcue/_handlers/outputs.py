@@ -1,11 +1,11 @@
 """What is around a handler whose work deals in artifacts: writing, publishing, and whether it left what it promised.
 
-Lives here: `carry_out`, which executors run instead of a bare handler; `write`, behind `work.write`; the publication of
-what was written, once the handler has succeeded and only if somebody still wants it; `missing_output`; and
-`atomic_write` for use outside of work units.
+Lives here: `run_handler`, which executors run instead of a bare handler; `write`, behind `work.write`; publishing what
+was written (`commit_due`, `commit`, `rollback`), once the handler has succeeded and only if somebody still wants it;
+`missing_output`; and `atomic_write` for use outside of work units.
 
 Must not know: event loops, states of work units beyond "is it still wanted", how files are made safe (that is
-`_publish`).
+`_artifacts.publication`).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
+from enum import Enum, auto
 from inspect import isawaitable
 from typing import IO, Any
 
@@ -26,10 +27,10 @@ from runcue._model.texts import problem_of, words_of
 from runcue._model.work import Declaration, Work
 
 __all__ = [
+    "Commit",
     "atomic_write",
     "commit",
-    "has_uncommitted",
-    "is_quick",
+    "commit_due",
     "missing_output",
     "owner_of",
     "remove_orphans",
@@ -40,7 +41,7 @@ __all__ = [
 
 
 def owner_of(run: Work) -> Work:
-    """The work that a running handler belongs to: the one it was started for, or an successor of that."""
+    """The work that a running handler belongs to: the one it was started for, or a successor of that."""
     work = run
     while work._declared is not None and work._declared.successor is not None:
         work = work._declared.successor
@@ -79,23 +80,28 @@ def run_handler(work: Work) -> Any:
     return value
 
 
-def has_uncommitted(work: Work) -> bool:
-    """Whether something is left to be done once the handler has succeeded."""
+class Commit(Enum):
+    """What a handler that has succeeded leaves to be done."""
+
+    QUICK = auto()
+    """It takes so little time that it may be done in the event loop."""
+    SLOW = auto()
+    """The disk has to be waited for, or content to be read."""
+
+
+def commit_due(work: Work) -> Commit | None:
+    """What is to be committed once the handler has succeeded: the one question about it. None: nothing is."""
     declared = work._declared
     if declared is None or declared.committed:
-        return False
-    if declared.transaction is not None:
-        return True
-    return declared.files and declared.fresh is not None
-
-
-def is_quick(work: Work) -> bool:
-    """Whether `finish` takes so little time that it may be done in the event loop."""
-    declared = work._declared
-    if declared is None:
-        return True
-    lasting = declared.transaction is not None and declared.transaction.durable
-    return not lasting and (declared.fresh is None or bool(getattr(declared.fresh, "quick", False)))
+        return None
+    transaction = declared.transaction
+    noting = declared.fresh if declared.files else None
+    if transaction is None and noting is None:
+        return None
+    lasting = transaction is not None and transaction.durable
+    if lasting or (noting is not None and not getattr(noting, "quick", False)):
+        return Commit.SLOW
+    return Commit.QUICK
 
 
 def commit(work: Work) -> None:
@@ -112,7 +118,7 @@ def commit(work: Work) -> None:
         rollback(work)
         return
     transaction = declared.transaction
-    # It stays where `drop` finds it: who is cancelled while the disk is waited for publishes nothing.
+    # It stays where `rollback` finds it: who is cancelled while the disk is waited for publishes nothing.
     published = () if transaction is None else transaction.publish()
     declared.transaction = None
     if _is_unwanted(work):
