@@ -19,7 +19,7 @@ from runcue._dispatch.turns import Turns
 from runcue._handlers.outputs import missing_output, owner_of, rollback
 from runcue._model.errors import HandlerExited, WorkTimeout
 from runcue._model.phases import CANCELLED, COMPLETED, FAILED, SETTLED
-from runcue._model.texts import words_of
+from runcue._model.texts import error_words
 from runcue._model.work import Work
 from runcue._scheduling.attempts import FailedAttempt, Settle
 from runcue._scheduling.core import Core
@@ -122,9 +122,7 @@ class Endings:
             duration: Seconds that the handler took.
         """
         if not isinstance(error, Exception):
-            exited = HandlerExited(
-                f"The handler of {work.task!r} ended with {type(error).__name__}: {words_of(error)}"
-            )
+            exited = HandlerExited(f"The handler of {work.task!r} ended with {error_words(error)}")
             exited.__cause__ = error
             error = exited
         now = self._turns.now()

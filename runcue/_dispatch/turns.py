@@ -19,7 +19,7 @@ from typing import Final, Protocol
 
 from runcue._dispatch.clock import clock_of
 from runcue._model.errors import CueFailed
-from runcue._model.texts import words_of
+from runcue._model.texts import error_words
 
 __all__ = ["Turns"]
 
@@ -138,8 +138,7 @@ class Turns:
 
     def failed(self) -> CueFailed:
         """The error for those who wait on a cue whose scheduler failed."""
-        error = CueFailed(
-            f"The scheduler of this cue failed: {type(self.failure).__name__}: {words_of(self.failure)}"
-        )
+        assert self.failure is not None
+        error = CueFailed(f"The scheduler of this cue failed: {error_words(self.failure)}")
         error.__cause__ = self.failure
         return error

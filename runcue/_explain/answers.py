@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from runcue._artifacts.artifact import Artifact
-from runcue._model.texts import SHOWN, how_many, name_of, words_of
+from runcue._model.texts import SHOWN, around, how_many, name_of, words_of
 from runcue._model.work import Work
 
-__all__ = ["Missing", "Verdict", "Why", "WhyStale", "around"]
+__all__ = ["Missing", "Verdict", "Why", "WhyStale", "around_works"]
 
 Verdict = Literal[
     "completed",
@@ -108,7 +108,7 @@ class Why:
         if len(self.missing) > SHOWN:
             lines.append(f"  and {len(self.missing) - SHOWN} more")
         if self.cycle:
-            lines.append(f"  a circle: {around(self.cycle)}")
+            lines.append(f"  a circle: {around_works(self.cycle)}")
         between = len(self.chain) - 2
         if self.root is not None:
             if between > 0:
@@ -143,12 +143,9 @@ class WhyStale:
         return f"{name_of(self.work)}: {words[self.stale]}: {self.details}"
 
 
-def around(cycle: tuple[Work, ...]) -> str:
-    """A cycle in a line: who waits for whom, until it is the first one again."""
-    shown = [name_of(work) for work in cycle[:SHOWN]]
-    if len(cycle) > SHOWN:
-        shown.append(f"{len(cycle) - SHOWN} more")
-    return f"{' waits for '.join(shown)} waits for {name_of(cycle[0])}"
+def around_works(cycle: tuple[Work, ...]) -> str:
+    """A cycle of work units in a line."""
+    return around(map(name_of, cycle), len(cycle), name_of(cycle[0]))
 
 
 def _seconds(seconds: float) -> str:

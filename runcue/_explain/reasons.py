@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, NamedTuple
 from runcue._artifacts.artifact import plainly
 from runcue._limits.service import Service
 from runcue._model.phases import CHECKING, DELAYED, HELD, JOINED, NOT_READY
-from runcue._model.texts import SHOWN, listed, name_of, problem_of, words_of
+from runcue._model.texts import SHOWN, error_words, listed, name_of, problem_of, words_of
 from runcue._model.work import Work
 from runcue._scheduling.ageing import pending_since
 
@@ -80,18 +80,18 @@ def problem_now(artifact: Any) -> str | None:
     try:
         if plainly(artifact.valid(), artifact):
             return None
-        return str(artifact.problem())
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        return f"cannot be looked at: {type(error).__name__}: {words_of(error)}"
+        return f"cannot be looked at: {error_words(error)}"
+    return problem_of(artifact)
 
 
 def describe_answer(work: Work) -> str:
     """What was said when a work unit was found not ready."""
     answer = work._not_ready_reason
     if isinstance(answer, BaseException):
-        return f"is_ready raised {type(answer).__name__}: {words_of(answer)}"
+        return f"is_ready raised {error_words(answer)}"
     if isinstance(answer, str):
         return f"is_ready said no: {answer}"
     if answer is not None:

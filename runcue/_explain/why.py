@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from runcue._artifacts.artifact import Artifact
-from runcue._explain.answers import Missing, Verdict, Why, around
+from runcue._explain.answers import Missing, Verdict, Why, around_works
 from runcue._explain.reasons import (
     Reason,
     describe_answer,
@@ -33,7 +33,7 @@ from runcue._model.phases import (
     RUNNING,
     SETTLED,
 )
-from runcue._model.texts import SHOWN, how_many, listed, name_of, words_of
+from runcue._model.texts import SHOWN, error_words, how_many, listed, name_of
 from runcue._model.work import Work
 from runcue._scheduling.ageing import pending_since
 from runcue._scheduling.core import Core
@@ -43,6 +43,12 @@ __all__ = ["Explainer", "needs_all"]
 # So many work units are explained to the root when all are asked for, over so many links together.
 _LOOKED_INTO: Final = 1000
 _FOLLOWED: Final = 20_000
+
+_ENDINGS: Final = {
+    "completed": "its handler returned",
+    "skipped": "it was up to date",
+    "cancelled": "it was cancelled",
+}
 
 
 class Explainer:
@@ -85,12 +91,12 @@ class Explainer:
         chain, cycle = self._follow(work)
         self._followed += len(chain)
         if work in cycle:
-            return replace(own, verdict="cycle", details=around(cycle), chain=tuple(chain), cycle=cycle)
+            return replace(own, verdict="cycle", details=around_works(cycle), chain=tuple(chain), cycle=cycle)
         if len(chain) == 1:
             return own
         root = self._why_alone(chain[-1], now, wall)
         if cycle:
-            root = replace(root, verdict="cycle", details=around(cycle), cycle=cycle)
+            root = replace(root, verdict="cycle", details=around_works(cycle), cycle=cycle)
         if work._phase == JOINED:
             same = {name: getattr(root, name) for name in ("verdict", "eta", "next_token_at", "held_by")}
             return replace(own, **same, chain=tuple(chain), root=root)
@@ -194,12 +200,8 @@ class Explainer:
             return Why(work, "running", "its handler runs", began, max(0.0, wall - began), work._refusals)
         ended = work.completed_at or wall
         verdict: Any = OUTCOMES[work._outcome]
-        details = {
-            "completed": "its handler returned",
-            "skipped": "it was up to date",
-            "failed": f"{type(work.exception).__name__}: {words_of(work.exception)}",
-            "cancelled": "it was cancelled",
-        }[verdict]
+        error = work.exception
+        details: str = _ENDINGS[verdict] if error is None else error_words(error)
         if work in self._holders():
             details += "; its handler has not returned yet and still holds its slot"
         return Why(work, verdict, details, ended, max(0.0, wall - ended), work._refusals)

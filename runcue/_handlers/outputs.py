@@ -23,7 +23,7 @@ from runcue._artifacts.file import File
 from runcue._artifacts.flag import Flag
 from runcue._model.errors import ConfigurationError, MissingOutput, UsageError
 from runcue._model.phases import RUNNING, SETTLED
-from runcue._model.texts import problem_of, words_of
+from runcue._model.texts import error_words, problem_of, words_of
 from runcue._model.work import Declaration, Work
 
 __all__ = [
@@ -163,7 +163,7 @@ def missing_output(work: Work) -> MissingOutput | None:
             problem = problem_of(artifact)
         except BaseException as raised:
             cause = raised
-            problem = f"could not be looked at: {type(raised).__name__}: {words_of(raised)}"
+            problem = f"could not be looked at: {error_words(raised)}"
         missing = MissingOutput(
             f"The handler of {work.task!r} returned, but its output {words_of(artifact)} {problem}. "
             "An output is what proves that the work was done."

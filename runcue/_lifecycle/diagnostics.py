@@ -24,7 +24,7 @@ from runcue._dispatch.timers import Alarm
 from runcue._explain.reasons import describe_answer, grouped, problem_now
 from runcue._explain.why import Explainer, needs_all
 from runcue._model.phases import COMPLETED, HELD, NOT_READY, SKIPPED
-from runcue._model.texts import how_many, problem_of, words_of
+from runcue._model.texts import around, how_many, listed, name_of, problem_of, words_of
 from runcue._model.work import Work
 from runcue._scheduling.core import Core
 from runcue._scheduling.dependencies import NEWCOMERS
@@ -39,7 +39,6 @@ STUCK_AGAIN_AFTER: Final = 60.0
 """Seconds until other work units of the same task are told to be stuck."""
 
 _MANY: Final = 10_000
-_SHOWN: Final = 5
 
 
 class Diagnostics:
@@ -177,8 +176,7 @@ class Diagnostics:
                 if self._is_unmade(work, artifact, at_rest) and self._is_news(("unmade", artifact._key))
             ]
             if words:
-                more = f" and {len(words) - _SHOWN} more" if len(words) > _SHOWN else ""
-                found.append((work, ", ".join(words[:_SHOWN]) + more))
+                found.append((work, listed(words)))
         if found:
             self._log.tell(
                 "unmade",
@@ -216,24 +214,22 @@ class Diagnostics:
     def _tell_cycle(self, cycle: list[Work]) -> None:
         if not self._is_news(("circle", min(work.id for work in cycle))):
             return
-        producer_of = self._core.dependencies.producer_of
-        names = []
-        for work, following in zip(cycle[:_SHOWN], [*cycle[1:], cycle[0]], strict=False):
-            looked_at = (one for one in work._awaited or () if producer_of.get(one._key) is following)
-            artifact = next(looked_at, None)
-            what = f" (for {words_of(artifact)})" if artifact is not None else ""
-            names.append(f"{work.task} {work.id}{what}")
-        if len(cycle) > _SHOWN:
-            names.append(f"{len(cycle) - _SHOWN} more")
+        names = map(self._name_in_cycle, cycle, [*cycle[1:], cycle[0]])
         self._log.tell(
             "cycle",
             cycle,
-            "Cycle: %s waits for %s %s. None of these %d work units can ever run; cue.plan() finds this beforehand",
-            " waits for ".join(names),
-            cycle[0].task,
-            cycle[0].id,
+            "Cycle: %s. None of these %d work units can ever run; cue.plan() finds this beforehand",
+            around(names, len(cycle), name_of(cycle[0])),
             len(cycle),
         )
+
+    def _name_in_cycle(self, work: Work, following: Work) -> str:
+        """What a work unit is called, and for which artifact it waits for the next."""
+        producer_of = self._core.dependencies.producer_of
+        for artifact in work._awaited or ():
+            if producer_of.get(artifact._key) is following:
+                return f"{name_of(work)} (for {words_of(artifact)})"
+        return name_of(work)
 
     # --- Not ready, and nothing moves ---------------------------------------------------------------------------
 

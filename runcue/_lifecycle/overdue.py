@@ -23,13 +23,13 @@ from runcue._explain.why import Explainer
 from runcue._model.errors import PendingTimeout, StallTimeout
 from runcue._model.events import Event
 from runcue._model.phases import SETTLED
+from runcue._model.texts import listed, name_of
 from runcue._model.work import Work
 from runcue._scheduling.ageing import pending_since
 from runcue._scheduling.core import Core
 
 __all__ = ["Overdue"]
 
-_SHOWN = 5
 # So many work units are put in words to be grouped; of a hundred thousand the first thousand say enough.
 _LOOKED_INTO = 1000
 
@@ -82,7 +82,7 @@ class Overdue:
         line = self._core.timeouts
         while line is not None and (work := line.pop(now)) is not None:
             text = (
-                f"{work.task} {work.id} was pending for {now - pending_since(work):.1f} s "
+                f"{name_of(work)} was pending for {now - pending_since(work):.1f} s "
                 f"(pending_timeout={line.after:g}); {self._why(work, now)}"
             )
             self._dispatcher.settlement.give_up(work, PendingTimeout(text))
@@ -133,7 +133,7 @@ class Overdue:
         reasons = self._explainer.reasons(core.pending_works(), now)
         for work, reason in [(work, _in_words(reason)) for work, reason in reasons]:
             text = (
-                f"{work.task} {work.id} failed by stall_timeout={timeout:g}: nothing moved for "
+                f"{name_of(work)} failed by stall_timeout={timeout:g}: nothing moved for "
                 f"{seconds:.1f} s and nothing that runs could change that; {reason}"
             )
             if work._phase != SETTLED:
@@ -150,10 +150,7 @@ class Overdue:
             self._listeners.stalled(now, seconds, core.pending())
             if not self._log.hearers:
                 return
-        running = [f"{work.task} {work.id}" for work in dispatcher.in_flight.works]
-        shown = ", ".join(running[:_SHOWN]) + (
-            f" and {len(running) - _SHOWN} more" if len(running) > _SHOWN else ""
-        )
+        running = listed(map(name_of, dispatcher.in_flight.works))
         reasons = self._explainer.reasons(islice(core.pending_works(), _LOOKED_INTO), now)
         waits = grouped((work, _in_words(reason)) for work, reason in reasons)
         self._log.tell(
@@ -162,7 +159,7 @@ class Overdue:
             "No progress for %.0f s: %d pending, running: %s%s",
             seconds,
             core.pending(),
-            shown or "nothing",
+            running or "nothing",
             f"; {waits}" if waits else "",
             logged=not is_heard,
         )

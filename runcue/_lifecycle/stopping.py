@@ -26,7 +26,7 @@ from runcue._model.current import CURRENT
 from runcue._model.errors import UsageError
 from runcue._model.phases import CANCELLED, NOT_READY, OUTCOMES, READY, SETTLED, SKIPPED, WorkState
 from runcue._model.summary import Summary
-from runcue._model.texts import how_many
+from runcue._model.texts import how_many, listed, name_of
 from runcue._model.work import Work
 from runcue._scheduling.core import Core
 
@@ -185,13 +185,11 @@ class Stopping:
                 break
         else:
             if now - core.progressed_at >= TELL_AFTER:
-                busy = [f"{work.task} {work.id}" for work in self._dispatcher.in_flight.works]
+                busy = [*map(name_of, self._dispatcher.in_flight.works)]
                 busy += [f"the {name}" for name in self._dispatcher.lines.names()]
-                shown = ", ".join(busy[:5]) + (f" and {len(busy) - 5} more" if len(busy) > 5 else "")
+                awaited = listed(busy) or "nothing"
                 # No warning: a handler may well take that long.
-                logger.info(
-                    "Draining: for %.0f s it has waited for %s", now - core.progressed_at, shown or "nothing"
-                )
+                logger.info("Draining: for %.0f s it has waited for %s", now - core.progressed_at, awaited)
         self._time_to_tell.set(now + TELL_AGAIN_AFTER)
 
     def _deadlock(self) -> list[Work]:
@@ -206,7 +204,7 @@ class Stopping:
                     "Deadlock: the handler of %s %s waits for another work unit of this cue, which cannot run. %s",
                     work.task,
                     work.id,
-                    "; ".join(f"{one.work.task} {one.work.id}: {one.details}" for one in self.reasons()[:5]),
+                    "; ".join(f"{name_of(one.work)}: {one.details}" for one in self.reasons()[:5]),
                     level=logging.ERROR,
                 )
         return awaiting

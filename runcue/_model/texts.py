@@ -9,9 +9,20 @@ Must not know: anything of runcue, but that a work unit has a task and an id.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import islice
 from typing import Any, Final, Protocol
 
-__all__ = ["SHOWN", "describe", "how_many", "listed", "name_of", "problem_of", "words_of"]
+__all__ = [
+    "SHOWN",
+    "around",
+    "describe",
+    "error_words",
+    "how_many",
+    "listed",
+    "name_of",
+    "problem_of",
+    "words_of",
+]
 
 _LONGEST: Final = 500
 
@@ -44,6 +55,26 @@ def listed(words: Iterable[str], most: int = SHOWN, separator: str = ", ") -> st
     return f"{shown} and {len(every) - most} more" if len(every) > most else shown
 
 
+def around(names: Iterable[str], length: int, first: str) -> str:
+    """A cycle in a line: "a waits for b waits for a".
+
+    Args:
+        names: What those in it are called, in their order; the first few will do.
+        length: How many they are.
+        first: What the first is called when it is met again.
+    """
+    shown = list(islice(names, SHOWN))
+    if length > SHOWN:
+        shown.append(f"{length - SHOWN} more")
+    return " waits for ".join([*shown, first])
+
+
+def error_words(error: BaseException) -> str:
+    """An exception in a line: its type and what it says."""
+    name, words = type(error).__name__, words_of(error)
+    return words if words == name else f"{name}: {words}"
+
+
 def words_of(thing: object) -> str:
     """What an exception or a value says of itself, whatever its own `__str__` or `__repr__` does.
 
@@ -64,8 +95,10 @@ def problem_of(artifact: Any) -> str:
     """What an artifact says is wrong with it, as the end of a sentence, whatever its `problem()` does."""
     try:
         return str(artifact.problem())
+    except KeyboardInterrupt:
+        raise
     except BaseException as error:
-        return f"is not valid (and problem() raised {type(error).__name__})"
+        return f"is not valid (and problem() raised {error_words(error)})"
 
 
 def how_many(number: int, one: str, many: str) -> str:

@@ -22,7 +22,7 @@ from runcue._callbacks.warning_log import WarningLog
 from runcue._freshness.digest import Digest
 from runcue._freshness.newer import Newer
 from runcue._model.checks import is_async
-from runcue._model.texts import words_of
+from runcue._model.texts import error_words, problem_of, words_of
 from runcue._model.work import Declaration, Work
 
 __all__ = ["Because", "Forecaster", "Verdict"]
@@ -169,7 +169,7 @@ class Forecaster:
             if says_ready(work, answer):
                 return None
         except Exception as error:
-            return f"is_ready raised {type(error).__name__}: {words_of(error)}"
+            return f"is_ready raised {error_words(error)}"
         said = f": {work._not_ready_reason}" if isinstance(work._not_ready_reason, str) else ""
         return f"is_ready says not ready now{said}"
 
@@ -196,10 +196,7 @@ class Forecaster:
         reads.clear()
         if isinstance(answer, BaseException):
             return "input raised", artifact, answer, None
-        try:
-            text = str(answer.problem())
-        except Exception as error:
-            text = f"is not valid ({type(error).__name__}: {words_of(error)})"
+        text = problem_of(answer)
         producer = self._producer_of.get(answer._key)
         if producer is not None and producer is not work:
             # It leaves things as they are: it is up to date, or fails before it starts.

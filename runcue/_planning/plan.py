@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from runcue._artifacts.flag import Flag
-from runcue._model.texts import how_many, words_of
+from runcue._model.texts import error_words, how_many, name_of, words_of
 from runcue._model.work import Work
 
 __all__ = ["Cycle", "Plan", "PlannedWork", "ServiceTime"]
@@ -63,7 +63,7 @@ _REASONS: Final = {
     "producer idle": "input {one} {text}, though {producer}, which makes it, is up to date",
     "producer failed": "input {one} {text}, and {producer}, which was to make it, failed",
     "input raised": "input {one} cannot be looked at: {error}",
-    "fault": "{error}",
+    "fault": "{other}",
     "upstream": "input {one} is to be made by {producer}, which is blocked",
     "far upstream": "input {one} is to be made by {producer}; that is blocked in the end by {root}",
     "cycle": "input {one} is to be made by {producer}, which waits for it in a cycle",
@@ -131,13 +131,13 @@ class PlannedWork:
             one=words_of(one),
             other=words_of(other),
             text=other,
-            error=_error(other),
-            producer="" if producer is None else name_of_work(producer),
-            root=name_of_work(other) if isinstance(other, Work) else "",
+            error=error_words(other) if isinstance(other, BaseException) else "",
+            producer="" if producer is None else name_of(producer),
+            root=name_of(other) if isinstance(other, Work) else "",
         )
 
     def __str__(self) -> str:
-        return f"{name_of_work(self._work)}: {self.reason}{f' ({self.unsure})' if self.unsure else ''}"
+        return f"{name_of(self._work)}: {self.reason}{f' ({self.unsure})' if self.unsure else ''}"
 
     def __repr__(self) -> str:
         return f"<PlannedWork {self}>"
@@ -156,7 +156,7 @@ class Cycle:
     artifacts: tuple[Any, ...]
 
     def __str__(self) -> str:
-        names = [name_of_work(work._work) for work in self.works]
+        names = [name_of(work._work) for work in self.works]
         links = [
             f"{name} makes {words_of(one)} for {after}"
             for name, one, after in zip(names, self.artifacts, [*names[1:], names[0]], strict=True)
@@ -279,19 +279,6 @@ class Plan:
             yield from _wrapped("", f"Nothing is known of the limiter of {', '.join(map(repr, unknown[:5]))}")
 
 
-def name_of_work(work: Work) -> str:
-    """What a work unit is called in messages."""
-    return f"{work.task} {work.id}"
-
-
-def _error(error: Any) -> str:
-    if not isinstance(error, BaseException):
-        return str(error)
-    words = words_of(error)
-    name = type(error).__name__
-    return words if words.startswith(name) or name == "ArtifactError" else f"{name}: {words}"
-
-
 def _seconds(seconds: float) -> str:
     for size, unit in ((86400.0, "days"), (3600.0, "h"), (60.0, "min")):
         if seconds >= 2 * size:
@@ -327,7 +314,7 @@ def _table(
         return
     yield from ("", title)
     shown = works[:_SHOWN]
-    names = [_short(name_of_work(work._work)) for work in shown]
+    names = [_short(name_of(work._work)) for work in shown]
     width = max(map(len, names))
     for number, (work, name) in enumerate(zip(shown, names, strict=True), 1):
         begin = f"{number:4}  " if numbered else "  "

@@ -19,7 +19,7 @@ from runcue._artifacts.flag import Flag
 from runcue._freshness.newer import newer
 from runcue._model.checks import check_callback
 from runcue._model.errors import ArtifactError, ConfigurationError
-from runcue._model.texts import words_of
+from runcue._model.texts import error_words, words_of
 from runcue._model.work import Declaration, Work
 from runcue._registration.submission import DEFAULT, Overrides
 
@@ -179,7 +179,7 @@ def _checked(artifacts: tuple[Artifact, ...]) -> tuple[Artifact, ...]:
             hash(key_of(artifact))
         except Exception as error:
             raise ArtifactError(
-                f"The identity of {words_of(artifact)} cannot be used: {type(error).__name__}: {words_of(error)}"
+                f"The identity of {words_of(artifact)} cannot be used: {error_words(error)}"
             ) from error
         if kind.valid is Artifact.valid:
             raise ArtifactError(f"{type(artifact).__qualname__} must define valid() to be an artifact.")
@@ -188,8 +188,7 @@ def _checked(artifacts: tuple[Artifact, ...]) -> tuple[Artifact, ...]:
 
 def _fault_of(work: Work, name: str, error: Exception) -> ArtifactError:
     fault = ArtifactError(
-        f"{name} of task {work.task!r} raised {type(error).__name__}: {words_of(error)} "
-        f"(params {words_of(work.params)})"
+        f"{name} of task {work.task!r} raised {error_words(error)} (params {words_of(work.params)})"
     )
     fault.__cause__ = error
     return fault

@@ -12,7 +12,7 @@ from typing import Any
 from runcue._artifacts.artifact import key_of
 from runcue._model.errors import DuplicateWork
 from runcue._model.phases import RUNNING
-from runcue._model.texts import words_of
+from runcue._model.texts import name_of, words_of
 from runcue._model.work import Work
 from runcue._scheduling.dependencies import Dependencies
 
@@ -80,6 +80,6 @@ def _collision(work: Work, other: Work, same: str, difference: str) -> str:
     )
     return (
         f"{work.task!r} with params {words_of(work.params)}: its {same} is already being made "
-        f"{difference + ' ' if difference else ''}by {other.task} {other.id} "
+        f"{difference + ' ' if difference else ''}by {name_of(other)} "
         f"({state}, params {words_of(other.params)}). {hint}"
     )
