@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final
 
-from runcue._artifacts.flag import Flag
+from runcue._explain.why_stale import out_of_date
 from runcue._model.texts import error_words, how_many, name_of, words_of
 from runcue._model.work import Work
 
@@ -29,19 +29,8 @@ _LINES: Final = 3
 _NAME_WIDTH: Final = 24
 
 _REASONS: Final = {
-    # Why it runs.
+    # Why it runs, but for what a check of its outputs says.
     "forced": "forced",
-    "missing": "{one} is missing",
-    "not valid": "{one} {text}",
-    "older": "{one} is not newer than {other}",
-    "changed": "{other} has other content than when {one} was made",
-    "params": "its params are not those that {one} was made with",
-    "no stamp": "nothing is known of how {one} was made",
-    "unreadable stamp": "the note on how {one} was made cannot be read",
-    "output changed": "{one} is not what was made",
-    "new input": "{one} was made without {other}",
-    "lost input": "{one} was made with other inputs",
-    "raised": "{one} could not be looked at: {error}",
     "made anew": "input {one} is made anew by {producer}",
     "may be made anew": "input {one} may be made anew by {producer}",
     "other content": "input {one} is made anew by {producer}; if it turns out the same, this may be up to date",
@@ -123,10 +112,8 @@ class PlannedWork:
         """Why it is where it is, as part of a sentence."""
         kind, one, other, producer = self._because
         form = _REASONS.get(kind)
-        if form is None:  # the word of a policy of the user's own
-            return ": ".join([kind, *(words_of(it) for it in (one, other) if it is not None)])
-        if kind == "missing" and isinstance(one, Flag):
-            form = "{one} is not set"
+        if form is None:
+            return out_of_date(kind, one, other, planned=True)
         return form.format(
             one=words_of(one),
             other=words_of(other),

@@ -228,7 +228,7 @@ def test_a_gate_for_a_task_that_does_not_exist_is_told_at_the_start(caplog: pyte
         await cue.stop()
 
     run(main)
-    [warning] = [record.getMessage() for record in caplog.records]
+    [warning] = [record.getMessage() for record in caplog.records if record.name == "runcue"]
     assert "is_ready" in warning
     assert "'reprot'" in warning
     assert "'report'" in warning
