@@ -18,6 +18,7 @@ from runcue._artifacts.changes import changed
 from runcue._artifacts.reads import OVERLAY, READS
 from runcue._model.errors import ConfigurationError
 from runcue._model.rate import parse_duration
+from runcue._model.texts import seconds_in_words
 
 if TYPE_CHECKING:
     # Both cost more to import than all of this; whoever gives or asks for one has them.
@@ -139,7 +140,7 @@ class File(Artifact):
             return f"cannot be looked at: {error.strerror}"
         age = time.time() - written / 1e9
         if self._max_age is not None and age > self._max_age:
-            return f"is {_words_for(age)} old, with max_age {_words_for(self._max_age)}"
+            return f"is {seconds_in_words(age)} old, with max_age {seconds_in_words(self._max_age)}"
         return "is not valid: validate said no" if self.validate is not None else "is there now"
 
     def touch(self) -> None:
@@ -171,13 +172,6 @@ def _absolute(given: str) -> str:
     if len(given) == 0 or "\0" in given:
         raise ConfigurationError(f"A File needs a path, not {given!r}.")
     return os.path.abspath(given)
-
-
-def _words_for(seconds: float) -> str:
-    for size, unit in ((86400.0, "days"), (3600.0, "h"), (60.0, "min")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.3g} {unit}"
-    return f"{seconds:.3g} s"
 
 
 def exists(path: str | os.PathLike[str]) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from runcue._artifacts.artifact import Artifact
-from runcue._model.texts import SHOWN, around, how_many, name_of, words_of
+from runcue._model.texts import SHOWN, around, how_many, name_of, seconds_in_words, words_of
 from runcue._model.work import Work
 
 __all__ = ["Missing", "Verdict", "Why", "WhyStale", "around_works"]
@@ -101,14 +101,16 @@ class Why:
 
     def __str__(self) -> str:
         asked = f", found not ready {how_many(self.asked, 'time', 'times')}" if self.asked else ""
-        lines = [f"{name_of(self.work)}: {self.verdict}, for {_seconds(self.seconds)}{asked}"]
+        lines = [
+            f"{name_of(self.work)}: {self.verdict}, for {seconds_in_words(round(self.seconds, 1))}{asked}"
+        ]
         if not self.missing:
             lines.append(f"  {self.details}")
         lines += [f"  {one}" for one in self.missing[:SHOWN]]
         if len(self.missing) > SHOWN:
             lines.append(f"  and {len(self.missing) - SHOWN} more")
         if self.cycle:
-            lines.append(f"  a circle: {around_works(self.cycle)}")
+            lines.append(f"  a cycle: {around_works(self.cycle)}")
         between = len(self.chain) - 2
         if self.root is not None:
             if between > 0:
@@ -146,7 +148,3 @@ class WhyStale:
 def around_works(cycle: tuple[Work, ...]) -> str:
     """A cycle of work units in a line."""
     return around(map(name_of, cycle), len(cycle), name_of(cycle[0]))
-
-
-def _seconds(seconds: float) -> str:
-    return f"{seconds:.1f} s" if seconds < 600 else f"{seconds / 60:.0f} min"

@@ -21,6 +21,7 @@ __all__ = [
     "listed",
     "name_of",
     "problem_of",
+    "seconds_in_words",
     "words_of",
 ]
 
@@ -53,6 +54,14 @@ def listed(words: Iterable[str], most: int = SHOWN, separator: str = ", ") -> st
     every = list(words)
     shown = separator.join(every[:most])
     return f"{shown} and {len(every) - most} more" if len(every) > most else shown
+
+
+def seconds_in_words(seconds: float) -> str:
+    """A span of time in the unit in which a person would say it, to three digits."""
+    for size, unit in ((86400.0, "days"), (3600.0, "h"), (60.0, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds:.3g} s"
 
 
 def around(names: Iterable[str], length: int, first: str) -> str:

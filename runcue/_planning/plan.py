@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from runcue._explain.why_stale import out_of_date
-from runcue._model.texts import error_words, how_many, name_of, words_of
+from runcue._model.texts import error_words, how_many, name_of, seconds_in_words, words_of
 from runcue._model.work import Work
 
 __all__ = ["Cycle", "Plan", "PlannedWork", "ServiceTime"]
@@ -260,17 +260,10 @@ class Plan:
             text = (
                 f"{self.binding!r}{limit} starts {how_many(service.starts, 'work unit', 'work units')}{doubt}"
             )
-            yield from _wrapped("", f"At least {_seconds(self.seconds)} by the rates: {text}")
+            yield from _wrapped("", f"At least {seconds_in_words(self.seconds)} by the rates: {text}")
         unknown = [name for name, service in self.services.items() if service.seconds is None]
         if unknown:
             yield from _wrapped("", f"Nothing is known of the limiter of {', '.join(map(repr, unknown[:5]))}")
-
-
-def _seconds(seconds: float) -> str:
-    for size, unit in ((86400.0, "days"), (3600.0, "h"), (60.0, "min")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.3g} {unit}"
-    return f"{seconds:.3g} s"
 
 
 def _wrapped(begin: str, text: str, rest: str | None = None) -> Iterator[str]:
