@@ -69,7 +69,7 @@ class ChangeInbox:
     def hear(self, key: Hashable) -> None:
         """An artifact was published or touched, in whatever thread."""
         if threading.get_ident() == self._turns.thread:
-            if self._core.wakeups.touch(key) or self._gates.being_asked:
+            if self._core.wakeups.touch(key) or self._gates.awaited:
                 self._touch(key)
             return
         # Not looked up here: the loop may be in the middle of asking about this very artifact.
@@ -112,13 +112,15 @@ class ChangeInbox:
             folders = set()
             while self._folders:
                 folders.add(self._folders.popleft())
-            for key in _lying_in(folders, (*self._core.dependencies.subscribers, *self._gates.being_read())):
+            for key in _lying_in(
+                folders, (*self._core.dependencies.subscribers, *self._gates.awaited.read())
+            ):
                 self._touch(key)
             self._folders_rest = 20 * (self._turns.now() - began)
 
     def _touch(self, key: Hashable) -> None:
         self._core.wakeups.touch(key)
-        self._gates.touched(key)
+        self._gates.awaited.touched(key)
         if self._core.wakeups.queue:
             self._turns.wake()
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Hashable
+from collections.abc import Awaitable, Hashable
 from math import inf
 from typing import Protocol
 
@@ -86,7 +86,7 @@ class Dispatcher:
         self.settlement = settlement = Settlement(core, callbacks, listeners, turns, timers, in_flight)
         self.endings = endings = Endings(core, turns, timers, in_flight, settlement, listeners)
         self.hand_off = HandOff(core, callbacks, listeners, turns, timers, in_flight, endings, self.inside)
-        self.gates = Gates(core, callbacks, asking, settlement.settle, turns.wake, self._run_now, turns.fail)
+        self.gates = Gates(core, callbacks, settlement, turns, self, asking)
         self.rechecker = self.gates.rechecker
         self.workers = Workers(
             core,
@@ -111,7 +111,8 @@ class Dispatcher:
         self._look_alarm = Alarm(timers, lambda now: None)
         self._lifecycle: Lifecycle | None = None
 
-    def _run_now(self, work: Work) -> object:
+    def run_now(self, work: Work) -> Awaitable[None]:
+        """Start a work in hand in the current asyncio task."""
         return self.workers.run_now(work)
 
     def use_clock(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -248,7 +249,7 @@ class Dispatcher:
 
     def _is_quiet(self) -> bool:
         """Whether nothing runs, nothing is being asked and nothing that is ready could start."""
-        if self.active() or self.gates.being_asked:
+        if self.active() or self.gates.awaited:
             return False
         now = self.turns.now()
         ordered = self.core.ordered
@@ -263,16 +264,12 @@ class Dispatcher:
 
     def holders(self) -> list[Work]:
         """Work units that hold slots: their handlers have not returned, or their gates are being awaited."""
-        return [*self.in_flight.works, *self.gates.asked()]
+        return [*self.in_flight.works, *self.gates.awaited.works()]
 
     def is_idle(self) -> bool:
         """Whether nothing runs, is being asked or will start by itself: all that is left is changes from outside."""
         return not (
-            self.active()
-            or self.gates.being_asked
-            or self.lines
-            or self.core.wakeups.queue
-            or self.can_start()
+            self.active() or self.gates.awaited or self.lines or self.core.wakeups.queue or self.can_start()
         )
 
     def can_start(self) -> bool:

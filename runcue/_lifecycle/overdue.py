@@ -121,7 +121,7 @@ class Overdue:
         timeout = core.stall.timeout
         if timeout is None or now < core.stall.next_timeout(core.progressed_at, core.pending()):
             return
-        if dispatcher.active() or dispatcher.gates.being_asked:
+        if dispatcher.active() or dispatcher.gates.awaited:
             return
         if dispatcher.can_start():
             # The next token or attempt may be an hour away; before it comes there is nothing new to be seen.

@@ -137,9 +137,9 @@ class Stopping:
     def _at_rest(self) -> bool:
         dispatcher = self._dispatcher
         if self.level == KILL:
-            in_flight = dispatcher.in_flight.works or dispatcher.gates.being_asked or dispatcher.lines
+            in_flight = dispatcher.in_flight.works or dispatcher.gates.awaited or dispatcher.lines
             return self._out_of_patience or not in_flight
-        if dispatcher.active() or dispatcher.gates.being_asked or dispatcher.lines or self._inbox:
+        if dispatcher.active() or dispatcher.gates.awaited or dispatcher.lines or self._inbox:
             return False
         if self._core.wakeups.queue and not dispatcher.turns.closed:
             return False

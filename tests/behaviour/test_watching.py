@@ -222,7 +222,7 @@ def test_a_moved_folder_is_heard_of_by_a_gate_that_has_looked_and_not_yet_answer
         while not asked:
             await asyncio.sleep(0)
         (tmp_path / "elsewhere").rename(watched / "new")
-        [asking] = cue._dispatcher.gates._asked
+        [asking] = cue._dispatcher.gates.awaited._awaited
         while not asking.touched:
             await asyncio.sleep(0.01)
         told.set()

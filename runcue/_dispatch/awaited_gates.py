@@ -1,0 +1,268 @@
+"""Async gates that are being awaited, each in an asyncio task of its own.
+
+Lives here: `AwaitedGates`. An async gate holds a slot while it is asked, never a token, and at most as many are asked
+at once as slots are free. When it has answered, its work unit goes where the verdict says, or starts in the very task.
+
+Must not know: when work units are asked, how handlers run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Hashable
+from contextvars import Context
+from typing import Any, Final, Protocol
+
+from runcue._artifacts.reads import READS
+from runcue._callbacks.callbacks import Callbacks
+from runcue._callbacks.failures import BLOCKS_AFTER
+from runcue._callbacks.verdicts import RUN, STAYS_PENDING, AwaitableAnswer, GateVerdict
+from runcue._dispatch.settlement import Settlement
+from runcue._dispatch.turns import Turns
+from runcue._handlers.coroutines import timed
+from runcue._model.phases import CANCELLED, CHECKING, NOT_READY
+from runcue._model.texts import describe
+from runcue._model.work import Work
+from runcue._scheduling.core import Core
+from runcue._scheduling.rechecking import Rechecker
+from runcue._scheduling.run_queue import RunQueue
+
+__all__ = ["GATE_LIMIT", "AwaitedGates", "Places", "Starts"]
+
+GATE_LIMIT: Final = 30.0
+"""Seconds after which an async gate that has not answered counts as raising."""
+
+# Async gates asked at once where no number of slots says how many.
+_MOST: Final = 100
+
+
+class Places(Protocol):
+    """Where work units go that were asked."""
+
+    def place(self, work: Work, verdict: GateVerdict | AwaitableAnswer) -> None:
+        """Put a work in hand that may not start where it belongs."""
+
+    def enqueue(self, work: Work) -> None:
+        """Put a work in hand that may start in its place."""
+
+    def check_not_ready(self, work: Work) -> int:
+        """Ask a work once more that was put among those that wait, and is in hand again."""
+
+
+class Starts(Protocol):
+    """What starts work units."""
+
+    def run_now(self, work: Work) -> Awaitable[None]:
+        """Start a work in hand in the current asyncio task."""
+
+
+class AwaitedGate:
+    """One async gate that is being awaited.
+
+    Attributes:
+        work: Who is asked.
+        starts: Whether it is asked in order to be started, and not merely to know.
+        waited: Whether it was not ready before.
+        nudges: How many nudges there had been when it was asked.
+        settlements: How many settlements.
+        reads: The artifacts that the gate has looked at.
+        touched: Whether something has happened to one of these since.
+    """
+
+    __slots__ = ("nudges", "reads", "settlements", "starts", "touched", "waited", "work")
+
+    def __init__(
+        self, work: Work, nudges: int, settlements: int, reads: dict[Hashable, Any], *, starts: bool
+    ) -> None:
+        self.work = work
+        self.starts = starts
+        self.waited = work._phase == NOT_READY
+        self.nudges = nudges
+        self.settlements = settlements
+        self.reads = reads
+        self.touched = False
+
+
+class AwaitedGates:
+    """Awaits async gates. True while there are any.
+
+    Args:
+        core: The state.
+        callbacks: The user's gates.
+        settlement: Settles a work unit whose gate was cancelled.
+        turns: The turns of the loop.
+        rechecker: Hears of answers to what it has asked.
+        places: Where work units go by what was answered.
+        starts: Starts those that may, at once.
+        context: The contextvars that gates are awaited in.
+    """
+
+    def __init__(
+        self,
+        core: Core,
+        callbacks: Callbacks,
+        settlement: Settlement,
+        turns: Turns,
+        rechecker: Rechecker,
+        places: Places,
+        starts: Starts,
+        context: Context,
+    ) -> None:
+        self._core = core
+        self._gate = callbacks.gate
+        self._failures = callbacks.failures
+        self._settlement = settlement
+        self._turns = turns
+        self._rechecker = rechecker
+        self._places = places
+        self._starts = starts
+        self._context = context
+        self._awaited: set[AwaitedGate] = set()
+        # Held, since the loop holds its tasks weakly.
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def __bool__(self) -> bool:
+        return bool(self._awaited)
+
+    def works(self) -> list[Work]:
+        """The work units whose gates are being awaited."""
+        return [awaited.work for awaited in self._awaited]
+
+    def touched(self, key: Hashable) -> None:
+        """Something happened to an artifact that gates may have looked at before."""
+        for awaited in self._awaited:
+            if key in awaited.reads:
+                awaited.touched = True
+
+    def read(self) -> list[Hashable]:
+        """The keys of the artifacts that gates have looked at."""
+        return [key for awaited in self._awaited for key in awaited.reads]
+
+    @staticmethod
+    def have_room(run_queue: RunQueue) -> bool:
+        """Whether one more gate of a work unit of this run queue may be awaited."""
+        return run_queue.asking < _MOST and run_queue.free_slots() > 0
+
+    def begin(self, work: Work, answer: AwaitableAnswer, *, starts: bool) -> None:
+        """Await a gate in a task of its own, holding a slot but no token.
+
+        Args:
+            work: In hand.
+            answer: What the callback returned.
+            starts: Whether it is asked in order to be started, and not merely to know.
+        """
+        reads: dict[Hashable, Any] = dict(self._gate.reads)
+        awaited = AwaitedGate(work, self._rechecker.nudges, self._core.settlements, reads, starts=starts)
+        for service in work._task.run_queue.services:
+            service.acquire_slot()
+        work._task.run_queue.asking += 1
+        self._awaited.add(awaited)
+        if awaited.waited:
+            self._rechecker.asking += 1
+        self._core.ask_elsewhere(work)
+        # In a context of its own, where the artifacts that are asked while it is awaited write themselves down.
+        context = self._context.copy()
+        context.run(READS.set, reads)
+        task = asyncio.Task(self._carry_on(awaited, answer), loop=self._turns.loop, context=context)
+        work._runner = task
+        self._tasks.add(task)
+        # A task that is cancelled before its first step never runs any of its code.
+        task.add_done_callback(lambda task: self._gone(task, awaited, answer))
+
+    def _gone(self, task: asyncio.Task[None], awaited: AwaitedGate, answer: AwaitableAnswer) -> None:
+        self._tasks.discard(task)
+        if awaited in self._awaited:
+            answer.discard()
+            self._drop(awaited)
+
+    def abandon(self) -> None:
+        """The loop has ended: no gate that is being awaited will ever answer."""
+        for awaited in list(self._awaited):
+            self._drop(awaited)
+        self._tasks.clear()
+
+    def _drop(self, awaited: AwaitedGate) -> None:
+        """The task of a gate was cancelled: with its work unit, or by a loop that shuts down."""
+        self._give_back(awaited, hit=False)
+        work = awaited.work
+        if work._phase == CHECKING:
+            work._runner = None
+            self._settlement.settle(work, CANCELLED, self._turns.now())
+        self._turns.wake()
+
+    def _give_back(self, awaited: AwaitedGate, *, hit: bool) -> None:
+        """Give back what was held for a gate."""
+        self._awaited.discard(awaited)
+        run_queue: RunQueue = awaited.work._task.run_queue
+        for service in run_queue.services:
+            service.release()
+        run_queue.asking -= 1
+        if awaited.waited:
+            self._rechecker.answered(hit)
+            if hit:
+                self._core.wakeups.learn(awaited.work._task)
+
+    async def _carry_on(self, awaited: AwaitedGate, answer: AwaitableAnswer) -> None:
+        work = awaited.work
+        me = asyncio.current_task()
+        try:
+            verdict: GateVerdict | AwaitableAnswer = answer
+            while isinstance(verdict, AwaitableAnswer):
+                value, error = await self._outcome_of(verdict, work)
+                self._core.generation += 1
+                if work._phase != CHECKING or (me is not None and me.cancelling()):
+                    self._drop(awaited)
+                    return
+                verdict = self._gate.resume(work, verdict.question, value, error)
+            self._give_back(awaited, hit=verdict not in STAYS_PENDING)
+            work._runner = None
+            if verdict is not RUN:
+                if verdict is GateVerdict.NOT_READY:
+                    self._gate.reads.update(awaited.reads)
+                self._places.place(work, verdict)
+                if verdict in STAYS_PENDING:
+                    self._ask_again_if_outdated(awaited)
+            elif not awaited.starts:
+                self._places.enqueue(work)
+            elif work._task.run_queue.has_room(self._turns.now()):
+                await self._starts.run_now(work)
+            else:  # its place in the order was decided before
+                self._core.enqueue(work, work._order_key, self._turns.now())
+            self._turns.wake()
+        except GeneratorExit:
+            raise
+        except KeyboardInterrupt:
+            self._turns.wake()
+            raise
+        except BaseException as error:
+            self._turns.fail(error)
+
+    def _ask_again_if_outdated(self, awaited: AwaitedGate) -> None:
+        """A no may be older than what a nudge was about, than what was touched or has settled since."""
+        work = awaited.work
+        nudged = awaited.nudges != self._rechecker.nudges
+        if nudged and work._awaited is None:
+            work._task.waiting.pop()
+            self._context.run(self._places.check_not_ready, work)
+        elif nudged or awaited.touched:
+            self._core.wakeups.add(work)
+        if awaited.settlements != self._core.settlements:
+            self._rechecker.changed()
+
+    async def _outcome_of(self, answer: AwaitableAnswer, work: Work) -> tuple[Any, BaseException | None]:
+        """What the awaitable gives, or what it raised."""
+        task = work._task
+        gate = task.is_ready if answer.question == "ready" else task.is_stale
+
+        def told(seconds: float) -> None:
+            if seconds > BLOCKS_AFTER:
+                self._failures.blocked(f"is_{answer.question} callback {describe(gate)}", seconds)
+
+        limit = asyncio.timeout(GATE_LIMIT)
+        try:
+            async with limit:
+                return await timed(answer.awaitable, self._failures.now, told), None
+        except TimeoutError as error:
+            return None, TimeoutError(f"no answer within {GATE_LIMIT:g} s") if limit.expired() else error
+        except BaseException as error:
+            return None, error
