@@ -37,6 +37,7 @@ from runcue._model.texts import SHOWN, error_words, how_many, listed, name_of
 from runcue._model.work import Work
 from runcue._scheduling.ageing import pending_since
 from runcue._scheduling.core import Core
+from runcue._scheduling.cycles import find_cycles
 
 __all__ = ["Explainer", "needs_all"]
 
@@ -104,35 +105,22 @@ class Explainer:
 
     def _follow(self, work: Work) -> tuple[list[Work], tuple[Work, ...]]:
         """Who waits for whom, from a work on. Returns the work units on the way, and those of a cycle at its end."""
-        chain = [work]
-        producer_of = self._core.dependencies.producer_of
-        # A chain may be as long as work units are pending, so no set is kept of what was seen: a mark that is set
-        # anew at each power of two is met again in any cycle (Brent's algorithm).
-        mark, next_mark = work, 2
-        following: Work | None = work
-        while following is not None:
-            if following._phase == HELD and following._awaited is not None:
-                following = producer_of.get(following._awaited[0]._key)
-            else:
-                following = self.waits_for(following)
-            if following is None:
-                break
-            chain.append(following)
-            if following is mark:
-                return self._cut(chain)
-            if len(chain) == next_mark:
-                mark, next_mark = following, 2 * next_mark
-        return chain, ()
+        chain = []
 
-    @staticmethod
-    def _cut(chain: list[Work]) -> tuple[list[Work], tuple[Work, ...]]:
-        """A chain that ends in a cycle: up to the first work unit that is met again, and the cycle."""
-        seen: dict[Work, int] = {}
-        for number, work in enumerate(chain):
-            if work in seen:
-                return chain[:number], tuple(chain[seen[work] : number])
-            seen[work] = number
-        return chain, ()
+        def following(one: Work) -> tuple[Work, ...]:
+            chain.append(one)
+            return self._awaited_by(one)
+
+        ways = find_cycles((work,), following).ways
+        return chain, tuple(ways[0]) if ways else ()
+
+    def cycles_among(self, works: Iterable[Work]) -> list[list[Work]]:
+        """The cycles in which work units wait for each other, each in the order in which they do."""
+        return find_cycles(works, self._awaited_by).ways
+
+    def _awaited_by(self, work: Work) -> tuple[Work, ...]:
+        following = self.waits_for(work)
+        return () if following is None else (following,)
 
     def waits_for(self, work: Work) -> Work | None:
         """The work that another has to wait for, None if that is not what it waits for."""

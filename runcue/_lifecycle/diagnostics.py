@@ -200,20 +200,11 @@ class Diagnostics:
     # --- Cycles ------------------------------------------------------------------------------------------------
 
     def _tell_cycles(self, works: list[Work]) -> None:
-        seen: dict[Work, int] = {}
-        for number, start in enumerate(works):
-            work: Work | None = start
-            way: list[Work] = []
-            while work is not None and work not in seen:
-                seen[work] = number
-                way.append(work)
-                work = self._explainer.waits_for(work)
-            if work is not None and seen[work] == number and way:
-                self._tell_cycle(way[way.index(work) :])
+        for cycle in self._explainer.cycles_among(works):
+            if self._is_news(("cycle", min(work.id for work in cycle))):
+                self._tell_cycle(cycle)
 
     def _tell_cycle(self, cycle: list[Work]) -> None:
-        if not self._is_news(("circle", min(work.id for work in cycle))):
-            return
         names = map(self._name_in_cycle, cycle, [*cycle[1:], cycle[0]])
         self._log.tell(
             "cycle",

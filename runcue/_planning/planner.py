@@ -232,7 +232,10 @@ class _Planner:
         left = [number for number, fate in enumerate(fates) if fate == _OPEN]
         if not left:
             return (), False
-        inside, cycles, more = find_cycles(left, users, 4 * len(left) + 10_000)
+        cycles = find_cycles(
+            left, lambda number: dict.fromkeys(users.get(number, ())), 4 * len(left) + 10_000
+        )
+        inside = cycles.nodes
         planned: dict[int, PlannedWork] = {}
         among = set(left)
         for number in left:
@@ -252,7 +255,7 @@ class _Planner:
                 work = self._works[number]
                 artifact, producer = self._first_input(work, among)
                 self._block(work, ("behind cycle", artifact, self._roots[number], producer))
-        return tuple(self._cycle(cycle, planned) for cycle in cycles), more
+        return tuple(self._cycle(way, planned) for way in cycles.ways), cycles.more
 
     def _first_input(self, work: Work, dependencies: set[int]) -> tuple[Any, Work | None]:
         for artifact in work.inputs:

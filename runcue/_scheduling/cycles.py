@@ -1,92 +1,107 @@
 """Cycles in a graph: which nodes are in one, and what is once around.
 
-Lives here: one walk over numbered nodes, without recursion, in linear time.
+Lives here: the one walk that finds them, for work units that wait as for those of a plan, without recursion and in
+linear time. `graphlib` gives one cycle; who mends a plan wants all.
 
 Must not know: what the nodes stand for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from math import inf
+from typing import Final, Generic, NamedTuple, TypeVar
 
-__all__ = ["find_cycles"]
+__all__ = ["Cycles", "find_cycles"]
+
+Node = TypeVar("Node", bound=Hashable)
+
+_CLOSED: Final = -1
+
+
+class Cycles(NamedTuple, Generic[Node]):
+    """What a walk has found.
+
+    Attributes:
+        nodes: Those that are in cycles: Tarjan's strongly connected components of more than one node.
+        ways: The cycles, each as nodes in their order.
+        more: Whether some were left out.
+    """
+
+    nodes: set[Node]
+    ways: list[list[Node]]
+    more: bool
 
 
 def find_cycles(
-    nodes: Iterable[int], following: Mapping[int, Sequence[int]], most: int
-) -> tuple[set[int], list[list[int]], bool]:
-    """Find the cycles among some nodes.
+    nodes: Iterable[Node], following: Callable[[Node], Iterable[Node]], most: float = inf
+) -> Cycles[Node]:
+    """Find the cycles that some nodes lead to.
 
     Nodes can be on more cycles than anybody could list. Found are so many that there is none left once each of them
     is cut at its last link: one per link that leads back on the way of a depth-first walk.
 
     Args:
-        nodes: Where to look, in the order of the walk.
-        following: Which nodes come after a node; those that are not in `nodes` are passed over.
+        nodes: Where to begin, in the order of the walk.
+        following: Gives the nodes that come after one, each once; asked once of each node, when the walk comes to it.
         most: How many nodes the cycles may have together. The first one is found at any length.
-
-    Returns:
-        The nodes that are in cycles (Tarjan's strongly connected components of more than one node), the cycles as
-        nodes in their order, and whether some were left out.
     """
-    among = set(nodes)
-    index: dict[int, int] = {}
-    low: dict[int, int] = {}
-    # Where on the way from the start of the walk a node is; gone once all that follows from it was seen.
-    place: dict[int, int] = {}
-    stack: list[int] = []
-    open_: set[int] = set()
-    inside: set[int] = set()
-    cycles: list[list[int]] = []
-    complete = True
+    # In which order nodes were met, and the earliest that is known to be reached from each, until it is closed: all
+    # that can be reached from it was seen.
+    index: dict[Node, int] = {}
+    low: dict[Node, int] = {}
+    # Where on the way from the start of the walk a node is.
+    place: dict[Node, int] = {}
+    way: list[Node] = []
+    branches: list[Iterator[Node]] = []
+    not_closed: list[Node] = []
+    inside: set[Node] = set()
+    ways: list[list[Node]] = []
+    more = False
+
+    def enter(node: Node) -> None:
+        index[node] = low[node] = len(index)
+        place[node] = len(way)
+        way.append(node)
+        branches.append(iter(following(node)))
+        not_closed.append(node)
+
     for start in nodes:
         if start in index:
             continue
-        way = [start]
-        branches = [iter(dict.fromkeys(following.get(start, ())))]
-        index[start] = low[start] = len(index)
-        place[start] = 0
-        stack.append(start)
-        open_.add(start)
+        enter(start)
         while way:
             node = way[-1]
             for after in branches[-1]:
-                if after not in among:
-                    continue
                 if after not in index:
-                    index[after] = low[after] = len(index)
-                    place[after] = len(way)
-                    way.append(after)
-                    branches.append(iter(dict.fromkeys(following.get(after, ()))))
-                    stack.append(after)
-                    open_.add(after)
+                    enter(after)
                     break
-                if after in open_:
+                if low[after] != _CLOSED:
                     low[node] = min(low[node], index[after])
                 if after in place:
                     length = len(way) - place[after]
-                    if not cycles or length <= most:
+                    if not ways or length <= most:
                         most -= length
-                        cycles.append(way[place[after] :])
+                        ways.append(way[place[after] :])
                     else:
-                        complete = False
+                        more = True
             else:
                 way.pop()
                 branches.pop()
                 del place[node]
-                if way:
-                    low[way[-1]] = min(low[way[-1]], low[node])
                 if low[node] == index[node]:
-                    _close(node, stack, open_, inside)
-    return inside, cycles, not complete
+                    _close(node, not_closed, low, inside)
+                elif way:
+                    low[way[-1]] = min(low[way[-1]], low[node])
+    return Cycles(inside, ways, more)
 
 
-def _close(node: int, stack: list[int], open_: set[int], inside: set[int]) -> None:
-    """Take a component off the stack of nodes that are not assigned to one."""
-    alone = stack[-1] == node
+def _close(node: Node, not_closed: list[Node], low: dict[Node, int], inside: set[Node]) -> None:
+    """Close a node and all that were met since and lead back to it."""
+    alone = not_closed[-1] == node
     while True:
-        one = stack.pop()
-        open_.discard(one)
+        one = not_closed.pop()
+        low[one] = _CLOSED
         if not alone:
             inside.add(one)
         if one == node:
