@@ -22,7 +22,8 @@ from runcue._dispatch.turns import Turns
 from runcue._model.phases import FAILED, NEW, READY, SKIPPED
 from runcue._model.work import Task, Work
 from runcue._scheduling.core import Core
-from runcue._scheduling.rechecking import ASKED, HIT, LATER, MISS, Rechecker
+from runcue._scheduling.recheck_pass import ASKED, HIT, LATER, MISS
+from runcue._scheduling.rechecking import Rechecker
 from runcue._scheduling.run_queue import RunQueue
 
 __all__ = ["CHECK_FIRST", "Gates"]

@@ -385,6 +385,26 @@ class Task:
         """The first of its services, None when it uses none."""
         return self.services[0] if self.services else None
 
+    def take_waiting(self, number: int = -1) -> Work | None:
+        """Take out the work unit that has waited unasked for longest.
+
+        Args:
+            number: Of a pass over waiting work units.
+
+        Returns:
+            None if there is none, or if the next one was asked in that pass; then it stays.
+        """
+        waiting = self.waiting
+        while waiting:
+            work = waiting.popleft()
+            if work._phase == NOT_READY:
+                if work._recheck_pass != number:
+                    return work
+                waiting.appendleft(work)
+                return None
+            self.waiting_tombstones -= 1
+        return None
+
     def discard_waiting_later(self, work: Work) -> None:
         """Note that a work unit that waits is about to be settled: it stays in `waiting`, dead, until it surfaces."""
         self.waiting_tombstones += 1

@@ -59,8 +59,6 @@ class Dependencies:
         self.subscriptions = 0
         self.newcomers: deque[Work] = deque(maxlen=NEWCOMERS)
 
-    # --- Producers -------------------------------------------------------------------------------------------------
-
     def enter(self, work: Work, declared: Declaration) -> None:
         """A work unit that declares something was submitted, or took over from another."""
         producer_of = self.producer_of
@@ -97,8 +95,6 @@ class Dependencies:
         for artifact in work.outputs:
             if self.failed.get(artifact._key) is work:
                 del self.failed[artifact._key]
-
-    # --- Lookers ------------------------------------------------------------------------------------------------
 
     def subscribe(self, work: Work, artifacts: tuple[Any, ...]) -> None:
         """Let a work unit wait for artifacts."""

@@ -10,7 +10,8 @@ from runcue._model.phases import CANCELLED, COMPLETED, RUNNING, SKIPPED
 from runcue._model.work import Task, Work
 from runcue._registration.registry import Registry
 from runcue._scheduling.core import Core
-from runcue._scheduling.rechecking import ASKED, HIT, LATER, MISS, Rechecker
+from runcue._scheduling.recheck_pass import ASKED, HIT, LATER, MISS
+from runcue._scheduling.rechecking import Rechecker
 
 pytestmark = pytest.mark.rule(4)
 
