@@ -153,7 +153,7 @@ class Rechecker:
         if current is None:
             return False
         state = current.run(until, self._now)
-        # What is left to be asked needs a free slot; only what has them can change that, and that has everything looked at.
+        # Whoever is left needs a free slot; only what has them can change that, and then everything is looked at.
         self._stuck = state is PassState.BLOCKED and not self.asking
         if state is PassState.MORE:
             return True
