@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, NamedTuple
 from runcue._artifacts.artifact import plainly
 from runcue._limits.service import Service
 from runcue._model.phases import CHECKING, DELAYED, HELD, JOINED, NOT_READY
-from runcue._model.texts import SHOWN, error_words, listed, name_of, problem_of, words_of
+from runcue._model.texts import SHOWN, error_words, listed, name_of, problem_of, seconds_in_words, words_of
 from runcue._model.work import Work
 from runcue._scheduling.ageing import pending_since
 
@@ -101,7 +101,7 @@ def describe_answer(work: Work) -> str:
 
 def describe_delay(work: Work, now: float) -> str:
     """Until when a work unit waits for its next attempt."""
-    return f"delayed until attempt {work.attempt}, in {max(0.0, pending_since(work) - now):.1f} s"
+    return f"delayed until attempt {work.attempt}, in {seconds_in_words(max(0.0, pending_since(work) - now))}"
 
 
 def not_ready(work: Work) -> Reason:

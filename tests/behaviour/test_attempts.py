@@ -150,11 +150,11 @@ async def test_it_says_until_when_it_is_delayed() -> None:
         handle = await cue.submit("t")
         await asyncio.sleep(4)
         [blocked] = cue.debug_blocked()
-        assert (blocked["work"], blocked["details"]) == (handle.work, "delayed until attempt 2, in 6.0 s")
+        assert (blocked["work"], blocked["details"]) == (handle.work, "delayed until attempt 2, in 6 s")
         why = cue.why(handle)
-        assert (why.verdict, why.details) == ("waiting for a retry", "delayed until attempt 2, in 6.0 s")
+        assert (why.verdict, why.details) == ("waiting for a retry", "delayed until attempt 2, in 6 s")
         assert (why.eta, why.seconds) == (6.0, 4.0)
-        assert "delayed until attempt 2, in 6.0 s" in str(why)
+        assert "delayed until attempt 2, in 6 s" in str(why)
 
 
 @pytest.mark.rule(17)
