@@ -282,7 +282,7 @@ def rehearse(
     dispatcher = cue._dispatcher
     overlay.silenced = cue._listeners.silence()
     if id_prefix is not None:
-        cue._prefix = id_prefix
+        cue._intake.prefix = id_prefix
 
     cue._registry.rehearse(_Cast(cue, overlay, duration, outcome))
     dispatcher.hand_off.stand_in(FakeExecutor(duration))
@@ -294,7 +294,7 @@ def rehearse(
 
 def _untouched(cue: Cue) -> Core:
     core = cue._core
-    if cue._loop is not None or core.submitted:
+    if cue._intake.loop is not None or core.submitted:
         raise UsageError("A cue can be rehearsed only before it is started and given work units.")
     return core
 

@@ -11,18 +11,16 @@ import asyncio
 import builtins
 import contextvars
 import os
-import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from concurrent.futures import Future
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 
 from runcue._api.handle import WorkHandle
+from runcue._api.intake import Intake
 from runcue._artifacts.artifact import Artifact, key_of
 from runcue._artifacts.file import File
-from runcue._artifacts.reads import READS
 from runcue._callbacks.callbacks import Callbacks
 from runcue._callbacks.verdicts import STAYS_PENDING, AwaitableAnswer, Question
 from runcue._callbacks.warning_log import WarningLog
@@ -38,14 +36,12 @@ from runcue._lifecycle.overdue import Overdue
 from runcue._lifecycle.stopping import FINISH, KILL, Stopping
 from runcue._limits.service import ServiceStatus
 from runcue._model.checks import positive_int, seconds_or_none
-from runcue._model.current import CURRENT
-from runcue._model.errors import ConfigurationError, CueStopped, UnknownWork, UsageError, WrongLoop
+from runcue._model.errors import ConfigurationError, UnknownWork, UsageError
 from runcue._model.events import Event
-from runcue._model.phases import NEW, RUNNING, SETTLED, WorkState
+from runcue._model.phases import NEW, OUTCOMES, RUNNING, SETTLED, WorkState
 from runcue._model.summary import Summary
 from runcue._model.texts import how_many
 from runcue._model.work import PriorityContext, Task, Work
-from runcue._registration.duplicates import leader_for
 from runcue._registration.executors import Executors, RunIn, check_run_in
 from runcue._registration.registry import Registry
 from runcue._registration.submission import DEFAULT, NO_OVERRIDES, Overrides, take_over
@@ -146,7 +142,6 @@ class Cue:
         self._executors = Executors(run_in, self._core.threads)
         self._dispatcher = Dispatcher(self._core, self._callbacks, recheck=recheck)
         self._listeners = self._dispatcher.listeners
-        self._on_submit = self._listeners.of[Event.SUBMIT]
         self._watchers: builtins.list[Watcher] = []
         self._explainer = Explainer(
             self._core,
@@ -157,23 +152,20 @@ class Cue:
         )
         overdue = Overdue(self._core, self._dispatcher, self._explainer, self._listeners, self._warnings)
         diagnostics = Diagnostics(self._core, self._dispatcher, self._explainer, self._warnings)
-        self._inbox: deque[Callable[[], None]] = deque()
+        inbox: deque[Callable[[], None]] = deque()
         self._stopping = Stopping(
             self._core,
             self._dispatcher,
             self._explainer,
             diagnostics,
-            self._inbox,
+            inbox,
             self._warnings,
             self._on_stopped,
         )
         self._lifecycle = Lifecycle(overdue, diagnostics, self._stopping)
-        # A random prefix and a counter: unique across cues and runs, at a tenth of the price of a uuid each.
-        self._prefix = f"{os.urandom(3).hex()}-" if id_prefix is None else id_prefix
-        self._number = 0
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread = 0
-        self._stopped = False
+        self._intake = Intake(
+            self._core, self._registry, self._dispatcher, self._listeners, self._stopping, inbox, id_prefix
+        )
 
     # --- Description --------------------------------------------------------------------------------------------
 
@@ -298,7 +290,7 @@ class Cue:
     def services(self) -> builtins.list[ServiceStatus]:
         """The registered services with their limits and what these allow now, in the order of their registration."""
         now = self._dispatcher.turns.now()
-        running = self._loop is not None
+        running = self._intake.loop is not None
         return [service.status(now, running=running) for service in self._core.services.values()]
 
     @overload
@@ -485,8 +477,8 @@ class Cue:
             raise UsageError(
                 "start() needs a running event loop: call it inside an async function, e.g. one given to runcue.run()."
             ) from None
-        self._check_loop("start()")
-        if self._loop is not None and not self._stopped:
+        self._intake.check_loop("start()")
+        if self._intake.is_open:
             if self._stopping.level is not None:
                 raise UsageError("start() while the cue is stopping: await stop() first.")
             return
@@ -494,9 +486,7 @@ class Cue:
             raise self._dispatcher.turns.failed()
         self._registry.warn_of_unknown_tasks(self._warnings, self._listeners.bound())
         self._dispatcher.start(loop, self._lifecycle)
-        self._loop = loop
-        self._thread = threading.get_ident()
-        self._stopped = False
+        self._intake.begin(loop)
         self._lifecycle.begin()
         # A watcher is used once.
         self._watchers = [watcher.another() for watcher in self._watchers]
@@ -524,10 +514,10 @@ class Cue:
                 would be lost silently.
             CueFailed: The scheduler failed.
         """
-        self._check_loop("stop()")
+        self._intake.check_loop("stop()")
         if timeout is not None and timeout != 0:
             timeout = seconds_or_none(timeout, "timeout of stop()")
-        if self._loop is None:
+        if self._intake.loop is None:
             if self._core.pending():
                 raise UsageError(
                     f"stop() on a cue that was never started but holds "
@@ -535,17 +525,15 @@ class Cue:
                     "call start() first, or cancel what it holds."
                 )
             return self._stopping.summary([])
-        if self._stopped:
+        if self._intake.stopped:
             return self._stopping.last or self._stopping.summary([])
         return await self._stopping.stop(drain, timeout)
 
     def _on_stopped(self) -> None:
-        self._stopped = True
         _started.discard(self)
         for watcher in self._watchers:
             watcher.stop()
-        while self._inbox:
-            self._inbox.popleft()()
+        self._intake.end()
 
     async def drain(self) -> Summary:
         """Wait until nothing that is pending can still run.
@@ -556,10 +544,29 @@ class Cue:
             UsageError: Called from inside a handler or callback, or the cue is not started.
             CueFailed: The scheduler failed.
         """
-        self._check_loop("drain()")
-        if self._loop is None or self._stopped:
+        self._intake.check_loop("drain()")
+        if not self._intake.is_open:
             raise UsageError("drain() needs a started cue: call start() first.")
         return await self._stopping.drain()
+
+    def __repr__(self) -> str:
+        """What it is and what it holds: "<Cue started: 2 services, 3 tasks; 5 pending, 1 running, 4 completed>"."""
+        core = self._core
+        services, tasks = len(core.services), len(core.tasks)
+        described = f"{how_many(services, 'service', 'services')}, {how_many(tasks, 'task', 'tasks')}"
+        numbers = {"pending": core.pending(), "running": core.count[RUNNING]}
+        numbers |= dict(zip(OUTCOMES, core.totals, strict=True))
+        held = ", ".join(f"{number:,} {what}" for what, number in numbers.items() if number)
+        return f"<Cue {self._state()}: {described}; {held or 'no work yet'}>"
+
+    def _state(self) -> str:
+        if self._dispatcher.turns.failure is not None:
+            return "failed"
+        if self._intake.loop is None:
+            return "not started"
+        if self._intake.stopped:
+            return "stopped"
+        return "started" if self._stopping.level is None else "stopping"
 
     async def __aenter__(self) -> Self:
         self.start()
@@ -574,10 +581,10 @@ class Cue:
                 await self.stop()
             except asyncio.CancelledError:
                 # Whoever gives up waiting for the drain does not want it to go on behind their back.
-                if not self._stopped:
+                if not self._intake.stopped:
                     await self.stop(drain=False, timeout=0)
                 raise
-        elif not self._stopped:
+        elif not self._intake.stopped:
             await self.stop(drain=False, timeout=0)
 
     # --- Work ---------------------------------------------------------------------------------------------------
@@ -621,69 +628,18 @@ class Cue:
         known = self._core.tasks.get(task) if type(task) is str else None
         if known is None:
             known = self._registry.find(task)
-        if self._loop is None:
+        intake = self._intake
+        if intake.loop is None:
             self._dispatcher.use_clock(_running_loop())
-        elif _running_loop() is not self._loop:
-            self._check_loop("submit()")
+        elif _running_loop() is not intake.loop:
+            intake.check_loop("submit()")
         if self._stopping.level is not None or self._dispatcher.turns.failure is not None:
-            self._check_open(contextvars.copy_context())
+            intake.check_open(_copy_context())
         taken = dict(params) if type(params) is dict else take_over(params)
         if force or not (inputs is outputs is key is duplicate is None and fresh is DEFAULT):
             overrides = Overrides(inputs, outputs, fresh, key, duplicate, bool(force))
-            return self._admit(known, taken, _copy_context(), overrides)
-        return self._admit(known, taken, _copy_context(), NO_OVERRIDES if known.declares else None)
-
-    def _admit(
-        self,
-        task: Task,
-        params: dict[str, Any],
-        context: contextvars.Context,
-        overrides: Overrides | None,
-    ) -> WorkHandle:
-        self._number = number = self._number + 1
-        dispatcher = self._dispatcher
-        now = dispatcher.turns.now()
-        work = Work(f"{self._prefix}{number}", task.name, params, now + dispatcher.turns.skew)
-        work._task = task
-        if context:
-            context.run(CURRENT.set, dispatcher)
-            if READS in context:
-                context.run(READS.set, None)  # submitted by a gate or a plain listener
-            work._context = context
-        else:
-            # Nearly always there are no variables: one object for all, not one more each for the garbage collector.
-            work._context = dispatcher.inside
-        if overrides is None:
-            self._core.add(work, now)
-        else:
-            self._add_declared(work, now, overrides)
-        if not dispatcher.turns.woken:
-            dispatcher.turns.wake()
-        if self._on_submit:
-            self._listeners.submitted(now, work, work._context.copy())
-        # Not through a __new__ of its own, which would cost a tenth of the whole submission.
-        handle = _new_handle(WorkHandle, work.id)
-        handle.work = work
-        return handle
-
-    def _add_declared(self, work: Work, now: float, overrides: Overrides) -> None:
-        # What is declared is looked up now, as the params are taken over now: it says what this work unit is.
-        declared = self._registry.declare(work, self._dispatcher.flags, overrides)
-        work._task.declares_per_work = work._task.gated = True
-        dependencies = self._core.dependencies
-        producer_of = dependencies.producer_of
-        for artifact in declared.outputs:
-            if artifact._key in producer_of:
-                break
-        else:
-            if declared.key is None:
-                self._core.add(work, now)
-                return
-        leader = leader_for(work, overrides.duplicate, dependencies)
-        if leader is None:
-            self._core.add(work, now)
-        else:
-            self._core.join(work, leader, now)
+            return intake.admit(known, taken, _copy_context(), overrides)
+        return intake.admit(known, taken, _copy_context(), NO_OVERRIDES if known.declares else None)
 
     def submit_threadsafe(
         self,
@@ -715,76 +671,18 @@ class Cue:
         """
         known = self._registry.find(task)
         taken = take_over(params)
-        context = contextvars.copy_context()
-        overrides = Overrides(inputs, outputs, fresh, key, duplicate, bool(force))
-        plain = not known.declares and overrides == NO_OVERRIDES
-        loop = self._loop
-        if loop is None:
-            raise UsageError("submit_threadsafe() needs a started cue.")
-        if threading.get_ident() == self._thread and not self._stopped:
-            raise UsageError(
-                "submit_threadsafe() in the event loop's own thread: there it is `await cue.submit(...)`."
-            )
-        done: Future[WorkHandle] = Future()
-
-        def admit() -> None:
-            try:
-                self._check_open(context)
-                done.set_result(self._admit(known, taken, context, None if plain else overrides))
-            except BaseException as error:
-                done.set_exception(error)
-
-        if self._stopped:
-            raise _stopped_error()
-        self._inbox.append(admit)
-        try:
-            loop.call_soon_threadsafe(self._receive)
-        except RuntimeError:
-            raise CueStopped("The event loop of this cue is closed.") from None
-        return done.result()
-
-    def _receive(self) -> None:
-        while self._inbox:
-            self._inbox.popleft()()
-        self._dispatcher.turns.wake()
+        overrides: Overrides | None = Overrides(inputs, outputs, fresh, key, duplicate, bool(force))
+        if overrides == NO_OVERRIDES and not known.declares:
+            overrides = None
+        return self._intake.admit_threadsafe(known, taken, _copy_context(), overrides)
 
     def _submit_from_handler(self, task: Any, params: Mapping[str, Any] | None, **options: Any) -> str:
-        if threading.get_ident() == self._thread:
-            raise UsageError(
-                "work.submit() is for sync handlers; in the event loop it is `await cue.submit(...)`."
-            )
+        self._intake.check_thread()
         return self.submit_threadsafe(task, params=params, **options)
-
-    def _check_open(self, context: contextvars.Context) -> None:
-        if self._dispatcher.turns.failure is not None:
-            raise self._dispatcher.turns.failed()
-        if self._stopping.level is None:
-            return
-        inside = context.get(CURRENT) is self._dispatcher
-        if self._stopped or self._stopping.shut or not inside:
-            raise _stopped_error()
-
-    def _check_loop(self, call: str) -> None:
-        loop = self._loop
-        if loop is None or self._stopped or loop is asyncio.get_running_loop():
-            return
-        if not loop.is_closed():
-            raise WrongLoop(
-                f"{call} in another event loop or thread than the one this cue was started in. "
-                "From other threads use cue.submit_threadsafe()."
-            )
-        self._abandon_loop()
-
-    def _abandon_loop(self) -> None:
-        """The loop ended without stop(): what ran in it is gone, what is pending waits for the next start."""
-        self._loop = None
-        self._stopping.level = None
-        self._dispatcher.abandon()
-        self._dispatcher.use_clock(asyncio.get_running_loop())
 
     async def get(self, work_id: str) -> Work | None:
         """The work of that id, None if the cue does not know it (any more)."""
-        self._check_loop("get()")
+        self._intake.check_loop("get()")
         return self._core.history.works.get(str(work_id))
 
     async def list(
@@ -797,7 +695,7 @@ class Cue:
             task: Only work units of the task of this name.
             limit: At most so many.
         """
-        self._check_loop("list()")
+        self._intake.check_loop("list()")
         found: builtins.list[Work] = []
         for work in self._core.history:
             if len(found) >= limit:
@@ -814,7 +712,7 @@ class Cue:
         Returns:
             Whether it was still unsettled.
         """
-        self._check_loop("cancel()")
+        self._intake.check_loop("cancel()")
         work = self._core.history.works.get(str(work_id))
         return work is not None and work._phase != SETTLED and self._dispatcher.settlement.cancel(work)
 
@@ -829,14 +727,7 @@ class Cue:
                 asked too. None: everything that waits is asked.
         """
         key = None if what is None else key_of(what if isinstance(what, Artifact) else File(what))
-        loop = self._loop
-        if loop is None or threading.get_ident() == self._thread:
-            self._nudge(key)
-        elif not self._stopped:
-            try:
-                loop.call_soon_threadsafe(self._nudge, key)
-            except RuntimeError:
-                pass  # the loop has ended, and all waiting with it
+        self._intake.call_in_loop(self._dispatcher.changes.nudge, key)
 
     def watch(self, folder: str | os.PathLike[str], *, recursive: bool = True) -> None:
         """Notice changes that others make to files in a folder, and wake the work units that wait for these files.
@@ -865,16 +756,13 @@ class Cue:
         if not os.path.isdir(watcher.folder):  # noqa: PTH112
             raise ConfigurationError(f"watch() needs a folder that exists, not {watcher.folder!r}.")
         self._watchers.append(watcher)
-        if self._loop is not None and not self._stopped:
-            watcher.start(self._loop.is_closed)
+        if self._intake.loop is not None and not self._intake.stopped:
+            watcher.start(self._intake.loop.is_closed)
 
     def _is_watched(self, artifact: Artifact) -> bool:
         return isinstance(artifact, File) and any(
             watcher.covers(os.fspath(artifact)) for watcher in self._watchers
         )
-
-    def _nudge(self, key: Hashable) -> None:
-        self._dispatcher.changes.nudge(key)
 
     def debug_blocked(self) -> builtins.list[dict[str, Any]]:
         """Why work units are pending, oldest first.
@@ -889,7 +777,7 @@ class Cue:
             (work, self._reason_of_fresh(work, now) if work._phase == NEW else reason)
             for work, reason in self._explainer.reasons(works, now)
         ]
-        if self._loop is None or self._stopped:
+        if not self._intake.is_open:
             idle = "the cue is not started: call start()"
             return [(reason or Reason(work, "not_ready", idle)).as_dict() for work, reason in reasons]
         return [reason.as_dict() for _, reason in reasons if reason is not None]
@@ -991,7 +879,7 @@ class Cue:
         wall = now + self._dispatcher.turns.skew
         if work._phase == NEW:
             self._reason_of_fresh(work, now)  # nobody has asked yet: ask for the answer
-        if work._phase < RUNNING and (self._loop is None or self._stopped):
+        if work._phase < RUNNING and (not self._intake.is_open):
             idle = "the cue is not started: call start()"
             return Why(work, "not started", idle, work.created_at, max(0.0, wall - work.created_at))
         return self._explainer.why(work, now, wall)
@@ -1030,10 +918,6 @@ class Cue:
         await self._stopping.stopped()
 
 
-def _stopped_error() -> CueStopped:
-    return CueStopped("This cue has been stopped and takes no more work; call start() to begin again.")
-
-
 def cues_in(loop: asyncio.AbstractEventLoop) -> builtins.list[Cue]:
     """The cues that are started in a loop."""
-    return [cue for cue in _started if cue._loop is loop and not cue._stopped]
+    return [cue for cue in _started if cue._intake.loop is loop and not cue._intake.stopped]

@@ -1,0 +1,268 @@
+"""How work units come in: admission, ids, checks of loop and thread, the inbox of other threads.
+
+Lives here: `Intake`, which knows to which event loop and thread its cue belongs, and whether it takes work.
+
+Must not know: what users call a thing, when a cue starts or stops.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections import deque
+from collections.abc import Callable
+from contextvars import Context
+from typing import TYPE_CHECKING, Any
+
+from runcue._api.handle import WorkHandle
+from runcue._artifacts.reads import READS
+from runcue._callbacks.listeners import Listeners
+from runcue._dispatch.dispatcher import Dispatcher
+from runcue._lifecycle.stopping import Stopping
+from runcue._model.current import CURRENT
+from runcue._model.errors import CueStopped, UsageError, WrongLoop
+from runcue._model.events import Event
+from runcue._model.work import Task, Work
+from runcue._registration.duplicates import leader_for
+from runcue._registration.registry import Registry
+from runcue._registration.submission import Overrides
+from runcue._scheduling.core import Core
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+__all__ = ["Intake"]
+
+_new_handle = str.__new__
+
+
+class Intake:
+    """Takes the work units of one cue in.
+
+    Args:
+        core: Where they go.
+        registry: Says what they declare.
+        dispatcher: Is woken.
+        listeners: Hear of submissions.
+        stopping: Says whether work is still taken.
+        inbox: Submissions of other threads on their way.
+        id_prefix: The first part of the ids; None for a random one.
+
+    Attributes:
+        loop: The event loop that the cue belongs to; None before it is started, and when that loop has ended.
+        thread: The ident of its thread.
+        stopped: Whether the cue was stopped since.
+        prefix: The first part of the ids.
+    """
+
+    def __init__(
+        self,
+        core: Core,
+        registry: Registry,
+        dispatcher: Dispatcher,
+        listeners: Listeners,
+        stopping: Stopping,
+        inbox: deque[Callable[[], None]],
+        id_prefix: str | None,
+    ) -> None:
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.thread = 0
+        self.stopped = False
+        # A random prefix and a counter: unique across cues and runs, at a tenth of the price of a uuid each.
+        self.prefix = f"{os.urandom(3).hex()}-" if id_prefix is None else id_prefix
+        self._number = 0
+        self._core = core
+        self._registry = registry
+        self._dispatcher = dispatcher
+        self._turns = dispatcher.turns
+        self._listeners = listeners
+        self._on_submit = listeners.of[Event.SUBMIT]
+        self._stopping = stopping
+        self._inbox = inbox
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the cue is started and not stopped."""
+        return self.loop is not None and not self.stopped
+
+    def begin(self, loop: asyncio.AbstractEventLoop) -> None:
+        """The cue belongs to this running loop from now on."""
+        self.loop = loop
+        self.thread = threading.get_ident()
+        self.stopped = False
+
+    def end(self) -> None:
+        """The cue was stopped: whoever is on the way in is told so."""
+        self.stopped = True
+        self._empty_inbox()
+
+    def check_loop(self, call: str) -> None:
+        """Check that a call comes in the cue's own event loop.
+
+        A loop that has ended without `stop()` is let go: what ran in it is gone, what is pending waits for the next
+        start.
+
+        Args:
+            call: What was called, for messages.
+
+        Raises:
+            WrongLoop: It comes in another one, while the cue's own is alive.
+        """
+        loop = self.loop
+        if loop is None or self.stopped or loop is asyncio.get_running_loop():
+            return
+        if not loop.is_closed():
+            raise WrongLoop(
+                f"{call} in another event loop or thread than the one this cue was started in. "
+                "From other threads use cue.submit_threadsafe()."
+            )
+        self.loop = None
+        self._stopping.level = None
+        self._dispatcher.abandon()
+        self._dispatcher.use_clock(asyncio.get_running_loop())
+
+    def check_thread(self) -> None:
+        """Check that a call comes from a thread that is not the event loop's.
+
+        Raises:
+            UsageError: It comes in the loop's own.
+        """
+        if threading.get_ident() == self.thread:
+            raise UsageError(
+                "work.submit() is for sync handlers; in the event loop it is `await cue.submit(...)`."
+            )
+
+    def check_open(self, context: Context) -> None:
+        """Check that work is taken from whoever submits in this context.
+
+        Raises:
+            CueFailed: The scheduler has failed.
+            CueStopped: The cue has been stopped, or is being stopped and this comes from outside.
+        """
+        if self._turns.failure is not None:
+            raise self._turns.failed()
+        if self._stopping.level is None:
+            return
+        inside = context.get(CURRENT) is self._dispatcher
+        if self.stopped or self._stopping.shut or not inside:
+            raise _stopped_error()
+
+    def admit(
+        self, task: Task, params: dict[str, Any], context: Context, overrides: Overrides | None
+    ) -> WorkHandle:
+        """Take a work unit in. In the event loop.
+
+        Args:
+            task: Its task.
+            params: Its own from now on.
+            context: Its own from now on.
+            overrides: What is declared for it; None if neither its task nor its submission declares anything.
+
+        Raises:
+            ConfigurationError, DuplicateWork: As `Cue.submit` says.
+        """
+        self._number = number = self._number + 1
+        dispatcher = self._dispatcher
+        turns = self._turns
+        now = turns.now()
+        work = Work(f"{self.prefix}{number}", task.name, params, now + turns.skew)
+        work._task = task
+        if context:
+            context.run(CURRENT.set, dispatcher)
+            if READS in context:
+                context.run(READS.set, None)  # submitted by a gate or a plain listener
+            work._context = context
+        else:
+            # Nearly always there are no variables: one object for all, not one more each for the garbage collector.
+            work._context = dispatcher.inside
+        if overrides is None:
+            self._core.add(work, now)
+        else:
+            self._add_declared(work, now, overrides)
+        if not turns.woken:
+            turns.wake()
+        if self._on_submit:
+            self._listeners.submitted(now, work, work._context.copy())
+        # Not through a __new__ of its own, which would cost a tenth of the whole submission.
+        handle = _new_handle(WorkHandle, work.id)
+        handle.work = work
+        return handle
+
+    def _add_declared(self, work: Work, now: float, overrides: Overrides) -> None:
+        # What is declared is looked up now, as the params are taken over now: it says what this work unit is.
+        declared = self._registry.declare(work, self._dispatcher.flags, overrides)
+        work._task.declares_per_work = work._task.gated = True
+        dependencies = self._core.dependencies
+        producer_of = dependencies.producer_of
+        for artifact in declared.outputs:
+            if artifact._key in producer_of:
+                break
+        else:
+            if declared.key is None:
+                self._core.add(work, now)
+                return
+        leader = leader_for(work, overrides.duplicate, dependencies)
+        if leader is None:
+            self._core.add(work, now)
+        else:
+            self._core.join(work, leader, now)
+
+    def admit_threadsafe(
+        self, task: Task, params: dict[str, Any], context: Context, overrides: Overrides | None
+    ) -> WorkHandle:
+        """Take a work unit in that another thread submits, which waits until it was added. See `admit`.
+
+        Raises:
+            UsageError: The cue is not started, or this is the event loop's own thread.
+            CueStopped: The cue has been stopped, or its loop has ended.
+        """
+        from concurrent.futures import Future  # noqa: PLC0415 - asyncio has it by now; its import costs time
+
+        loop = self.loop
+        if loop is None:
+            raise UsageError("submit_threadsafe() needs a started cue.")
+        if threading.get_ident() == self.thread and not self.stopped:
+            raise UsageError(
+                "submit_threadsafe() in the event loop's own thread: there it is `await cue.submit(...)`."
+            )
+        done: Future[WorkHandle] = Future()
+
+        def take() -> None:
+            try:
+                self.check_open(context)
+                done.set_result(self.admit(task, params, context, overrides))
+            except BaseException as error:
+                done.set_exception(error)
+
+        if self.stopped:
+            raise _stopped_error()
+        self._inbox.append(take)
+        try:
+            loop.call_soon_threadsafe(self._receive)
+        except RuntimeError:
+            raise CueStopped("The event loop of this cue is closed.") from None
+        return done.result()
+
+    def _receive(self) -> None:
+        self._empty_inbox()
+        self._turns.wake()
+
+    def _empty_inbox(self) -> None:
+        while self._inbox:
+            self._inbox.popleft()()
+
+    def call_in_loop(self, call: Callable[..., None], *args: Any) -> None:
+        """Call a function in the event loop's thread: at once if that is this one, or if there is none."""
+        loop = self.loop
+        if loop is None or threading.get_ident() == self.thread:
+            call(*args)
+        elif not self.stopped:
+            try:
+                loop.call_soon_threadsafe(call, *args)
+            except RuntimeError:
+                pass  # the loop has ended, and all waiting with it
+
+
+def _stopped_error() -> CueStopped:
+    return CueStopped("This cue has been stopped and takes no more work; call start() to begin again.")
