@@ -11,6 +11,7 @@ name.
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from runcue._api.cue import Cue
@@ -19,7 +20,6 @@ from runcue._api.run import run
 from runcue._artifacts.artifact import Artifact
 from runcue._artifacts.file import File, exists
 from runcue._artifacts.flag import Flag
-from runcue._explain.answers import Missing, Why, WhyStale
 from runcue._freshness.newer import newer
 from runcue._handlers.outputs import atomic_write
 from runcue._limits.service import ServiceStatus
@@ -106,25 +106,44 @@ WorkUnit = Work
 
 if TYPE_CHECKING:
     from runcue._api.blocking import blocking
+    from runcue._explain.answers import Missing, Why, WhyStale
     from runcue._freshness.digest import digest
     from runcue._planning.plan import Cycle, Plan, PlannedWork, ServiceTime
-else:
 
-    def __getattr__(name: str) -> Any:
-        # anyio takes longer to import than all of runcue; only who calls blocking() pays for it.
-        if name == "blocking":
-            from runcue._api.blocking import blocking  # noqa: PLC0415
+# Needed by few, and dear: anyio alone takes longer to import than all of runcue.
+_LATE = {
+    "Cycle": "_planning.plan",
+    "Missing": "_explain.answers",
+    "Plan": "_planning.plan",
+    "PlannedWork": "_planning.plan",
+    "ServiceTime": "_planning.plan",
+    "Why": "_explain.answers",
+    "WhyStale": "_explain.answers",
+    "blocking": "_api.blocking",
+    "digest": "_freshness.digest",
+}
 
-            return blocking
-        if name == "digest":
-            from runcue._freshness.digest import digest  # noqa: PLC0415 - hashes and JSON, needed by few
 
-            return digest
-        if name in ("Cycle", "Plan", "PlannedWork", "ServiceTime"):
-            from runcue._planning import plan  # noqa: PLC0415
-
-            return getattr(plan, name)
+def __getattr__(name: str) -> Any:
+    room = _LATE.get(name)
+    if room is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(import_module(f"{__name__}.{room}"), name)
+    _say_where_it_is_public(found)
+    globals()[name] = found
+    return found
 
-    def __dir__() -> list[str]:
-        return sorted({*globals(), *__all__})
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def _say_where_it_is_public(found: object) -> None:
+    # In tracebacks, in pickles and in documentation a class is named as its users import it.
+    if isinstance(found, type):
+        found.__module__ = __name__
+
+
+for _name in __all__:
+    if _name not in _LATE:
+        _say_where_it_is_public(globals()[_name])

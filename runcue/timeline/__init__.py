@@ -13,3 +13,7 @@ from runcue.timeline._picture import draw
 from runcue.timeline._recorder import Timeline
 
 __all__ = ["Bar", "Outcome", "Timeline", "draw"]
+
+# In tracebacks and in documentation they are named as users import them.
+for _public in (Bar, Timeline, draw):
+    _public.__module__ = __name__

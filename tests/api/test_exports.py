@@ -1,6 +1,8 @@
 """What `import runcue` offers: everything it lists exists and is documented, and nothing public is left unlisted."""
 
 import importlib
+import pickle
+import traceback
 import types
 from collections.abc import Iterator
 from typing import TypeVar
@@ -8,9 +10,13 @@ from typing import TypeVar
 import pytest
 
 import runcue
+import runcue.abc
+import runcue.rehearsal
 import runcue.testing
+import runcue.timeline
 
 MODULES = [runcue, runcue.testing]
+PUBLIC = [*MODULES, runcue.abc, runcue.rehearsal, runcue.timeline]
 EXPORTED = [(module, name) for module in MODULES for name in module.__all__]
 DEFECTS = {"InvalidTransition"}  # means a defect of runcue, so there is nothing a user could do about it
 NAMES = [f"{module.__name__}.{name}" for module, name in EXPORTED]
@@ -52,7 +58,7 @@ def is_its_own(module: types.ModuleType, value: object) -> bool:
     home = getattr(value, "__module__", None)
     if not isinstance(home, str) or isinstance(value, types.ModuleType | TypeVar):
         return False
-    return home.startswith("runcue.") if module is runcue else home == module.__name__
+    return f"{home}.".startswith("runcue.") if module is runcue else home == module.__name__
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
@@ -69,7 +75,7 @@ def test_no_name_is_listed_twice(module: types.ModuleType) -> None:
 
 
 def test_every_error_a_user_can_meet_can_be_caught_by_name() -> None:
-    ours = {error for error in subclasses(runcue.RuncueError) if error.__module__.startswith("runcue.")}
+    ours = {error for error in subclasses(runcue.RuncueError) if f"{error.__module__}.".startswith("runcue.")}
     exported = {getattr(module, name) for module, name in EXPORTED}
     assert {error.__name__ for error in ours - exported} <= DEFECTS
 
@@ -82,3 +88,38 @@ def test_a_star_import_brings_what_is_listed() -> None:
 
 def test_dir_shows_what_is_exported() -> None:
     assert set(runcue.__all__) <= set(dir(importlib.import_module("runcue")))
+
+
+@pytest.mark.parametrize("module", PUBLIC, ids=lambda module: module.__name__)
+def test_a_class_says_where_it_is_public(module: types.ModuleType) -> None:
+    for name in module.__all__:
+        value = getattr(module, name)
+        if isinstance(value, type):
+            home = importlib.import_module(value.__module__)
+            assert home in PUBLIC, value
+            assert getattr(home, value.__name__) is value
+
+
+@pytest.mark.parametrize(
+    "error", [runcue.WorkTimeout("too long"), runcue.MissingOutput("gone"), runcue.UnknownTask("what?")]
+)
+def test_a_traceback_names_an_error_as_users_do_before_and_after_pickling(error: Exception) -> None:
+    for one in (error, pickle.loads(pickle.dumps(error))):
+        text = traceback.format_exception_only(one)[-1]
+        assert text.startswith(f"runcue.{type(error).__name__}: ")
+        assert type(one) is type(error)
+        assert one.args == error.args
+
+
+@pytest.mark.parametrize(
+    "cls",
+    [
+        value
+        for module in PUBLIC
+        for value in (getattr(module, name) for name in module.__all__)
+        if isinstance(value, type)
+    ],
+    ids=lambda cls: f"{cls.__module__}.{cls.__name__}",
+)
+def test_what_is_pickled_by_name_is_found_again(cls: type) -> None:
+    assert pickle.loads(pickle.dumps(cls)) is cls
