@@ -552,7 +552,7 @@ def test_a_handle_is_a_plain_str_in_every_respect() -> None:
     assert {plain: 1}[handle] == 1
     assert {handle, plain} == {plain}
     for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
-        copy = pickle.loads(pickle.dumps(handle, protocol))  # noqa: S301 - made right here
+        copy = pickle.loads(pickle.dumps(handle, protocol))
         assert type(copy) is str
         assert copy == plain
 
