@@ -22,7 +22,6 @@ from runcue._artifacts.file import File, exists
 from runcue._artifacts.flag import Flag
 from runcue._freshness.newer import newer
 from runcue._handlers.outputs import atomic_write
-from runcue._limits.service import ServiceStatus
 from runcue._model.errors import (
     ArtifactError,
     ConfigurationError,
@@ -108,6 +107,7 @@ if TYPE_CHECKING:
     from runcue._api.blocking import blocking
     from runcue._explain.answers import Missing, Why, WhyStale
     from runcue._freshness.digest import digest
+    from runcue._limits.service import ServiceStatus
     from runcue._planning.plan import Cycle, Plan, PlannedWork, ServiceTime
 
 # Needed by few, and dear: anyio alone takes longer to import than all of runcue.
@@ -116,6 +116,7 @@ _LATE = {
     "Missing": "_explain.answers",
     "Plan": "_planning.plan",
     "PlannedWork": "_planning.plan",
+    "ServiceStatus": "_limits.service",
     "ServiceTime": "_planning.plan",
     "Why": "_explain.answers",
     "WhyStale": "_explain.answers",

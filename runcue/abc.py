@@ -10,8 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextvars import Context
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 from runcue._model.work import Work
 
@@ -147,8 +146,7 @@ WarningKind = Literal[
 """What a warning is about; see `CueWarning`."""
 
 
-@dataclass(frozen=True, slots=True)
-class CueWarning:
+class CueWarning(NamedTuple):
     """Something that a cue warns of, as an observer hears it. The log of the name `runcue` has it, too.
 
     Not simply called Warning: whoever imports that name loses Python's own.

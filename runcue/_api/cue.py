@@ -12,46 +12,32 @@ import builtins
 import contextvars
 import os
 import weakref
-from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 
 from runcue._api.handle import WorkHandle
-from runcue._api.intake import Intake
 from runcue._artifacts.artifact import Artifact, key_of
 from runcue._artifacts.file import File
-from runcue._callbacks.callbacks import Callbacks
-from runcue._callbacks.verdicts import STAYS_PENDING, AwaitableAnswer, Question
-from runcue._callbacks.warning_log import WarningLog
-from runcue._dispatch.dispatcher import Dispatcher
-from runcue._explain.answers import Why, WhyStale
-from runcue._explain.reasons import Reason, not_ready, reason_of
-from runcue._explain.why import Explainer
-from runcue._explain.why_stale import why_stale
 from runcue._handlers.outputs import write
-from runcue._lifecycle.diagnostics import Diagnostics
-from runcue._lifecycle.lifecycle import Lifecycle
-from runcue._lifecycle.overdue import Overdue
-from runcue._lifecycle.stopping import FINISH, KILL, Stopping
-from runcue._limits.service import ServiceStatus
 from runcue._model.checks import positive_int, seconds_or_none
-from runcue._model.errors import ConfigurationError, UnknownWork, UsageError
+from runcue._model.errors import ConfigurationError, UsageError
 from runcue._model.events import Event
-from runcue._model.phases import NEW, OUTCOMES, RUNNING, SETTLED, WorkState
+from runcue._model.phases import OUTCOMES, RUNNING, SETTLED, WorkState
 from runcue._model.summary import Summary
 from runcue._model.texts import how_many
 from runcue._model.work import PriorityContext, Task, Work
-from runcue._registration.executors import Executors, RunIn, check_run_in
-from runcue._registration.registry import Registry
+from runcue._registration.executors import RunIn, check_run_in
 from runcue._registration.submission import DEFAULT, NO_OVERRIDES, Overrides, take_over
 from runcue._registration.tasks import check_handler
-from runcue._scheduling.core import Core
 from runcue.abc import Executor, Freshness, Observer
 
 if TYPE_CHECKING:
     # Imported where they are used: few programs plan, draw or watch, and they would be a tenth of `import runcue`.
     from runcue._artifacts.watching import Watcher
+    from runcue._callbacks.verdicts import Question
+    from runcue._explain.answers import Why, WhyStale
+    from runcue._limits.service import ServiceStatus
     from runcue._planning.plan import Plan
     from runcue._planning.submissions import Submission
 
@@ -128,6 +114,10 @@ class Cue:
             raise ConfigurationError(f"keep must be a whole number of at least 0, not {keep!r}.")
         if id_prefix is not None and type(id_prefix) is not str:
             raise ConfigurationError(f"id_prefix must be a str, not {id_prefix!r}.")
+        # What only a cue needs comes with the first one, not with `import runcue`.
+        from runcue._api.engine import Engine  # noqa: PLC0415
+        from runcue._scheduling.core import Core  # noqa: PLC0415
+
         self._core = Core(
             keep=keep,
             max_threads=positive_int(max_threads, "max_threads"),
@@ -136,36 +126,18 @@ class Cue:
             stall_warn_after=seconds_or_none(stall_warn_after, "stall_warn_after"),
             stall_timeout=seconds_or_none(stall_timeout, "stall_timeout"),
         )
-        self._warnings = WarningLog()
-        self._callbacks = Callbacks(self._core.dependencies.producer_of, self._warnings)
-        self._registry = Registry(self._core)
-        self._executors = Executors(run_in, self._core.threads)
-        self._dispatcher = Dispatcher(self._core, self._callbacks, recheck=recheck)
-        self._listeners = self._dispatcher.listeners
         self._watchers: builtins.list[Watcher] = []
-        self._explainer = Explainer(
-            self._core,
-            self._dispatcher.holders,
-            self._is_watched,
-            lambda: bool(self._watchers),
-            self._dispatcher.is_idle,
-        )
-        overdue = Overdue(self._core, self._dispatcher, self._explainer, self._listeners, self._warnings)
-        diagnostics = Diagnostics(self._core, self._dispatcher, self._explainer, self._warnings)
-        inbox: deque[Callable[[], None]] = deque()
-        self._stopping = Stopping(
-            self._core,
-            self._dispatcher,
-            self._explainer,
-            diagnostics,
-            inbox,
-            self._warnings,
-            self._on_stopped,
-        )
-        self._lifecycle = Lifecycle(overdue, diagnostics, self._stopping)
-        self._intake = Intake(
-            self._core, self._registry, self._dispatcher, self._listeners, self._stopping, inbox, id_prefix
-        )
+        engine = Engine(_Owner(self), self._core, run_in, recheck=recheck, id_prefix=id_prefix)
+        self._warnings = engine.warnings
+        self._callbacks = engine.callbacks
+        self._registry = engine.registry
+        self._executors = engine.executors
+        self._dispatcher = engine.dispatcher
+        self._listeners = engine.dispatcher.listeners
+        self._stopping = engine.stopping
+        self._lifecycle = engine.lifecycle
+        self._intake = engine.intake
+        self._inquiry = engine.inquiry
 
     # --- Description --------------------------------------------------------------------------------------------
 
@@ -529,12 +501,6 @@ class Cue:
             return self._stopping.last or self._stopping.summary([])
         return await self._stopping.stop(drain, timeout)
 
-    def _on_stopped(self) -> None:
-        _started.discard(self)
-        for watcher in self._watchers:
-            watcher.stop()
-        self._intake.end()
-
     async def drain(self) -> Summary:
         """Wait until nothing that is pending can still run.
 
@@ -759,11 +725,6 @@ class Cue:
         if self._intake.loop is not None and not self._intake.stopped:
             watcher.start(self._intake.loop.is_closed)
 
-    def _is_watched(self, artifact: Artifact) -> bool:
-        return isinstance(artifact, File) and any(
-            watcher.covers(os.fspath(artifact)) for watcher in self._watchers
-        )
-
     def debug_blocked(self) -> builtins.list[dict[str, Any]]:
         """Why work units are pending, oldest first.
 
@@ -771,16 +732,7 @@ class Cue:
             One dict per blocked work: "work" (the Work), "reason" ("not_ready", "service_full" or "unknown_task") and
             "details" (one line for a person). Work units that are about to start are not in it.
         """
-        now = self._dispatcher.turns.now()
-        works = builtins.list(self._core.pending_works())
-        reasons = [
-            (work, self._reason_of_fresh(work, now) if work._phase == NEW else reason)
-            for work, reason in self._explainer.reasons(works, now)
-        ]
-        if not self._intake.is_open:
-            idle = "the cue is not started: call start()"
-            return [(reason or Reason(work, "not_ready", idle)).as_dict() for work, reason in reasons]
-        return [reason.as_dict() for _, reason in reasons if reason is not None]
+        return self._inquiry.blocked()
 
     def plan(self, submissions: Iterable[Submission] | None = None) -> Plan:
         """What would become of work units if they were submitted: a dry run. `print()` the answer.
@@ -855,16 +807,6 @@ class Cue:
 
         return draw(self._core, self._dispatcher.flags, of, limit)
 
-    def _reason_of_fresh(self, work: Work, now: float) -> Reason | None:
-        if work._task.gated and not work._task.gate_is_async:
-            # Nobody has asked yet (it was submitted in this very step, or the cue is not started): ask for the answer.
-            verdict = self._callbacks.gate.ask(work, now)
-            if isinstance(verdict, AwaitableAnswer):
-                verdict.discard()
-            elif verdict in STAYS_PENDING:
-                return not_ready(work)
-        return reason_of(work, now)
-
     def why(self, work_id: str | Work) -> Why:
         """Why a work unit is where it is: the binding reason, followed to the root of it. `print()` the answer.
 
@@ -874,15 +816,7 @@ class Cue:
         Raises:
             LookupError: The cue does not know such a work unit (any more).
         """
-        work = self._find(work_id)
-        now = self._dispatcher.turns.now()
-        wall = now + self._dispatcher.turns.skew
-        if work._phase == NEW:
-            self._reason_of_fresh(work, now)  # nobody has asked yet: ask for the answer
-        if work._phase < RUNNING and (not self._intake.is_open):
-            idle = "the cue is not started: call start()"
-            return Why(work, "not started", idle, work.created_at, max(0.0, wall - work.created_at))
-        return self._explainer.why(work, now, wall)
+        return self._inquiry.why(work_id)
 
     def why_stale(self, work: str | Work) -> WhyStale:
         """Which input or output made a work unit run, or why it did not have to. `print()` the answer.
@@ -893,29 +827,40 @@ class Cue:
         Raises:
             LookupError: The cue does not know such a work unit (any more).
         """
-        found = self._find(work)
-        return why_stale(found, self._explainer.waits_for(found))
-
-    def _find(self, work: str | Work) -> Work:
-        if isinstance(work, Work):
-            return work
-        if isinstance(work, WorkHandle):
-            return work.work
-        found = self._core.history.works.get(str(work))
-        if found is None:
-            raise UnknownWork(
-                f"This cue knows no work {work!r}, or no longer (keep={self._core.history.keep})."
-            )
-        return found
+        return self._inquiry.why_stale(work)
 
     # --- For runcue.run() ---------------------------------------------------------------------------------------
 
     def _interrupt(self, *, kill: bool) -> None:
         """Begin to stop, without waiting: finish what is running, or cancel that too."""
-        self._stopping.begin_to_stop(KILL if kill else FINISH)
+        self._stopping.interrupt(kill=kill)
 
     async def _until_stopped(self) -> None:
         await self._stopping.stopped()
+
+
+class _Owner:
+    """What the parts of a cue ask of it. It is kept apart, so that these are no names of the cue's."""
+
+    def __init__(self, cue: Cue) -> None:
+        self._cue = cue
+
+    def is_watched(self, artifact: Artifact) -> bool:
+        """Whether a watched folder covers an artifact."""
+        return isinstance(artifact, File) and any(
+            watcher.covers(os.fspath(artifact)) for watcher in self._cue._watchers
+        )
+
+    def watches(self) -> bool:
+        """Whether any folder is watched."""
+        return bool(self._cue._watchers)
+
+    def stopped(self) -> None:
+        """A stop is complete."""
+        _started.discard(self._cue)
+        for watcher in self._cue._watchers:
+            watcher.stop()
+        self._cue._intake.end()
 
 
 def cues_in(loop: asyncio.AbstractEventLoop) -> builtins.list[Cue]:

@@ -8,13 +8,16 @@ Must not know: how works run.
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from runcue._callbacks.failures import without_frames
-from runcue._dispatch.dispatcher import Dispatcher
 from runcue._model.errors import WorkCancelled, WrongLoop
 from runcue._model.phases import WorkState
 from runcue._model.work import Work
+
+if TYPE_CHECKING:
+    # What runs work units comes with the first cue, not with `import runcue`.
+    from runcue._dispatch.dispatcher import Dispatcher
 
 __all__ = ["WorkHandle"]
 

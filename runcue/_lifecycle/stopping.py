@@ -266,6 +266,10 @@ class Stopping:
             self._task = asyncio.get_running_loop().create_task(self._stop())
         self.escalate(level)
 
+    def interrupt(self, *, kill: bool) -> None:
+        """Begin to stop, without waiting: finish what is running, or cancel that too."""
+        self.begin_to_stop(KILL if kill else FINISH)
+
     async def stopped(self) -> Summary:
         """Wait for the end of a stop that was begun."""
         assert self._task is not None

@@ -8,14 +8,16 @@ Must not know: how handlers get there.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from runcue._limits.service import Service
 from runcue._model.checks import is_async
 from runcue._model.errors import ConfigurationError
 from runcue._model.texts import describe, words_of
 from runcue.abc import Executor
-from runcue.executors.threads import ThreadExecutor
+
+if TYPE_CHECKING:
+    from runcue._limits.service import Service
+    from runcue.executors.threads import ThreadExecutor
 
 __all__ = ["Executors", "RunIn", "check_run_in"]
 
@@ -63,6 +65,8 @@ class Executors:
         self._slots[id(self._usual)] = threads
 
     def _own_threads(self) -> ThreadExecutor:
+        from runcue.executors.threads import ThreadExecutor  # noqa: PLC0415 - comes with the first cue
+
         if self._threads is None:
             self._threads = ThreadExecutor()
         return self._threads
@@ -101,6 +105,8 @@ class Executors:
         """The slots of an executor, for handlers that no service bounds."""
         slots = self._slots.get(id(executor))
         if slots is None:
+            from runcue._limits.service import Service  # noqa: PLC0415 - the same
+
             name = "threads" if executor is self._threads else type(executor).__name__
             # Whose identity this is lives as long as the cue: its run queues hold it.
             slots = self._slots[id(executor)] = Service(name, concurrent=self._most.concurrent)

@@ -1,0 +1,76 @@
+"""What stands behind one cue, put together: every part is given what it needs by its constructor.
+
+Lives here: `Engine`, which is read from top to bottom to see who knows whom. It is loaded with the first cue, not with
+`import runcue`: a program that only imports it, or asks for its help, does not pay for what runs work units.
+
+Must not know: what any part does.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+from runcue._api.inquiry import Inquiry
+from runcue._api.intake import Intake
+from runcue._artifacts.artifact import Artifact
+from runcue._callbacks.callbacks import Callbacks
+from runcue._callbacks.warning_log import WarningLog
+from runcue._dispatch.dispatcher import Dispatcher
+from runcue._explain.why import Explainer
+from runcue._lifecycle.diagnostics import Diagnostics
+from runcue._lifecycle.lifecycle import Lifecycle
+from runcue._lifecycle.overdue import Overdue
+from runcue._lifecycle.stopping import Stopping
+from runcue._registration.executors import Executors, RunIn
+from runcue._registration.registry import Registry
+from runcue._scheduling.core import Core
+
+__all__ = ["Engine"]
+
+
+class Owner(Protocol):
+    """What the parts ask of the cue that they stand behind."""
+
+    def is_watched(self, artifact: Artifact) -> bool:
+        """Whether a watched folder covers an artifact."""
+
+    def watches(self) -> bool:
+        """Whether any folder is watched."""
+
+    def stopped(self) -> None:
+        """A stop is complete."""
+
+
+class Engine:
+    """The parts of one cue.
+
+    Args:
+        owner: The cue.
+        core: Its state, made with its options.
+        run_in: As for `Cue`.
+        recheck: As for `Cue`.
+        id_prefix: As for `Cue`.
+    """
+
+    def __init__(
+        self, owner: Owner, core: Core, run_in: RunIn | None, *, recheck: bool, id_prefix: str | None
+    ) -> None:
+        self.warnings = WarningLog()
+        self.callbacks = Callbacks(core.dependencies.producer_of, self.warnings)
+        self.registry = Registry(core)
+        self.executors = Executors(run_in, core.threads)
+        self.dispatcher = dispatcher = Dispatcher(core, self.callbacks, recheck=recheck)
+        explainer = Explainer(core, dispatcher.holders, owner.is_watched, owner.watches, dispatcher.is_idle)
+        overdue = Overdue(core, dispatcher, explainer, dispatcher.listeners, self.warnings)
+        diagnostics = Diagnostics(core, dispatcher, explainer, self.warnings)
+        inbox: deque[Callable[[], None]] = deque()
+        self.stopping = Stopping(
+            core, dispatcher, explainer, diagnostics, inbox, self.warnings, owner.stopped
+        )
+        self.lifecycle = Lifecycle(overdue, diagnostics, self.stopping)
+        self.intake = Intake(
+            core, self.registry, dispatcher, dispatcher.listeners, self.stopping, inbox, id_prefix
+        )
+        self.inquiry = Inquiry(core, self.callbacks, dispatcher.turns, explainer, self.intake)
