@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
-from tests.property.worlds import Tally
+from tests.support.worlds import Tally
 
 from runcue._artifacts.artifact import Artifact, key_of
 from runcue._artifacts.reads import READS
