@@ -5,8 +5,8 @@ unit it asks your code two questions: `is_ready` (are the inputs valid?) and `is
 old?).
 
 Everything public is named here; `runcue.testing` (a virtual clock, fakes, a recorder), `runcue.rehearsal` (a cue that
-only pretends), `runcue.timeline` (a picture of a run) and `runcue.abc` (the Protocols behind the seams) are imported by
-name.
+only pretends), `runcue.timeline` (a picture of a run), `runcue.submissions` (submissions as they are written down)
+and `runcue.abc` (the Protocols behind the seams) are imported by name.
 """
 
 from __future__ import annotations

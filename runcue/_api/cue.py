@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from runcue._explain.answers import Why, WhyStale
     from runcue._limits.service import ServiceStatus
     from runcue._planning.plan import Plan
-    from runcue._planning.submissions import Submission
+    from runcue.submissions import Written
 
 __all__ = ["Cue", "cues_in"]
 
@@ -734,7 +734,7 @@ class Cue:
         """
         return self._inquiry.blocked()
 
-    def plan(self, submissions: Iterable[Submission] | None = None) -> Plan:
+    def plan(self, submissions: Iterable[Written] | None = None) -> Plan:
         """What would become of work units if they were submitted: a dry run. `print()` the answer.
 
         Nothing is submitted, no handler and no listener is called, and the cue is as before. is_ready and is_stale are

@@ -22,18 +22,19 @@ from typing import Any, Final
 from runcue._artifacts.flag import Rehearsal
 from runcue._artifacts.reads import READS
 from runcue._model.current import CURRENT
-from runcue._model.errors import DuplicateWork, RuncueError
+from runcue._model.errors import ConfigurationError, DuplicateWork, RuncueError
 from runcue._model.phases import JOINED, RUNNING, SETTLED
+from runcue._model.texts import words_of
 from runcue._model.work import Declaration, Work
 from runcue._planning.forecast import Because, Forecaster, Verdict
 from runcue._planning.plan import Cycle, Plan, PlannedWork, ServiceTime
-from runcue._planning.submissions import listed, read
 from runcue._registration.duplicates import leader_for
 from runcue._registration.registry import Registry
 from runcue._registration.submission import NO_OVERRIDES, Overrides, take_over
 from runcue._scheduling.core import Core
 from runcue._scheduling.cycles import find_cycles
 from runcue._scheduling.dependencies import Dependencies
+from runcue.submissions import Submission, read
 
 __all__ = ["make_plan"]
 
@@ -71,7 +72,23 @@ def make_plan(
     context = copy_context()
     context.run(CURRENT.set, planner.flags)
     context.run(READS.set, None)
-    return context.run(planner.plan, listed(submissions), prioritised)
+    return context.run(planner.plan, _several(submissions), prioritised)
+
+
+def _several(submissions: Iterable[Any] | None) -> list[Any]:
+    """Several submissions, or none.
+
+    Raises:
+        ConfigurationError: It is a single one, or nothing of the kind.
+    """
+    if submissions is None:
+        return []
+    single = isinstance(submissions, (str, Mapping, Submission)) or callable(submissions)
+    if single or not isinstance(submissions, Iterable):
+        raise ConfigurationError(
+            f"plan() takes several submissions, not {words_of(submissions)}; write plan([...]) for one."
+        )
+    return list(submissions)
 
 
 class _Planner:
@@ -168,12 +185,13 @@ class _Planner:
 
     def _take_in(self, submission: Any, number: int) -> None:
         """A submission, as `submit()` would take it in."""
+        where = ""
         try:
-            task, params, options = read(submission)
+            task, params, options, where = read(submission)
             overrides = Overrides(**options) if options else NO_OVERRIDES
             work = self._work_for(task, params, overrides, number)
         except RuncueError as error:
-            raise type(error)(f"Submission {number} of plan(): {error}") from error
+            raise type(error)(f"{where or f'Submission {number} of plan()'}: {error}") from error
         try:
             leader = leader_for(work, overrides.duplicate, self._dependencies)
         except DuplicateWork as error:

@@ -12,10 +12,11 @@ import pytest
 import runcue
 import runcue.abc
 import runcue.rehearsal
+import runcue.submissions
 import runcue.testing
 import runcue.timeline
 
-MODULES = [runcue, runcue.testing]
+MODULES = [runcue, runcue.testing, runcue.submissions]
 PUBLIC = [*MODULES, runcue.abc, runcue.rehearsal, runcue.timeline]
 EXPORTED = [(module, name) for module in MODULES for name in module.__all__]
 DEFECTS = {"InvalidTransition"}  # means a defect of runcue, so there is nothing a user could do about it

@@ -722,8 +722,16 @@ def test_planning_what_is_pending_leaves_it_as_it_is() -> None:
         (("bake", 5), runcue.InvalidParams, "Submission 2 of plan(): params must be a mapping"),
         ((), runcue.ConfigurationError, "write a task, (task, params) or a mapping"),
         (("bake", {}, 1), runcue.ConfigurationError, "write a task, (task, params) or a mapping"),
-        ({"params": {}}, runcue.ConfigurationError, "it has no task"),
-        ({"task": "bake", "fources": 1}, runcue.ConfigurationError, "'fources' is not among them"),
+        (
+            {"params": {}},
+            runcue.ConfigurationError,
+            'it has no "task"; beside that there may be params, inputs',
+        ),
+        (
+            {"task": "bake", "fources": 1},
+            runcue.ConfigurationError,
+            "there is no field 'fources'; did you mean 'force'?",
+        ),
         ({"task": "bake", "fresh": 1}, runcue.ConfigurationError, "fresh must be runcue.newer()"),
         ({"task": "bake", "duplicate": "no"}, runcue.ConfigurationError, "duplicate must be"),
         ({"task": "bake", "outputs": 5}, runcue.ConfigurationError, "outputs must be artifacts"),

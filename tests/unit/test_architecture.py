@@ -14,6 +14,7 @@ import pytest
 ROOMS = [
     "_model",
     "abc",
+    "submissions",
     "_limits",
     "_scheduling",
     "_artifacts",
@@ -33,11 +34,11 @@ ROOMS = [
 ]
 # Beside the house: they see of it what every user sees.
 EXTRAS = ["timeline"]
-PURE = {"_model", "abc", "_limits", "_scheduling"}
+PURE = {"_model", "abc", "submissions", "_limits", "_scheduling"}
 # A clock, a loop or luck: `now` is an argument instead.
 EFFECTS = {"asyncio", "time", "logging", "threading", "random"}
 # What else a room may know, if that is less than all that stands above it.
-NARROW = {"executors": {"abc"}}
+NARROW = {"submissions": {"_model"}, "executors": {"abc"}}
 
 PACKAGE = Path(__file__).parents[2] / "runcue"
 FILES = sorted(PACKAGE.rglob("*.py"))
