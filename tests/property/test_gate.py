@@ -19,7 +19,6 @@ from typing import Any, NamedTuple
 import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
-from tests.support.worlds import Tally
 
 from runcue._artifacts.artifact import Artifact, key_of
 from runcue._artifacts.reads import READS
@@ -28,6 +27,7 @@ from runcue._callbacks.verdicts import AwaitableAnswer, GateVerdict
 from runcue._callbacks.warning_log import WarningLog
 from runcue._model.phases import NEW
 from runcue._model.work import Declaration, Task, Work
+from tests.support.worlds import Tally
 
 RUN, NOT_READY, SKIP = GateVerdict.RUN, GateVerdict.NOT_READY, GateVerdict.SKIP
 
