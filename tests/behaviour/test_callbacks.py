@@ -66,9 +66,6 @@ def awaitable_gates(answer: Any) -> dict[str, Callable[[runcue.Work], Any]]:
 FORMS = list(awaitable_gates(None))
 
 
-# --- Rule 12: whatever is awaitable is awaited --------------------------------------------------------------------
-
-
 @pytest.mark.rule(12)
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("answer", [False, (False, "no input")])
@@ -377,9 +374,6 @@ def test_drain_and_stop_wait_for_listeners(call: str, event: str) -> None:
     run(main)
 
 
-# --- Rule 13: a callback that raises disturbs nothing ---------------------------------------------------------------
-
-
 def raising(error: BaseException, kind: str) -> Callable[..., Any]:
     def plain_callback(*heard: Any) -> Any:
         raise error
@@ -676,9 +670,6 @@ def test_a_keyboard_interrupt_out_of_a_callback_is_not_swallowed() -> None:
         run(main)
 
 
-# --- Rule 14: is_ready may give its reason --------------------------------------------------------------------------
-
-
 @pytest.mark.rule(14)
 @pytest.mark.parametrize("kind", ["plain", "async"])
 def test_the_reason_that_is_ready_gives_is_shown(kind: str, caplog: pytest.LogCaptureFixture) -> None:
@@ -748,9 +739,6 @@ def test_a_reason_does_not_outlive_the_answer_it_came_with() -> None:
         await cue.stop()
 
     run(main)
-
-
-# --- Rule 15: slow callbacks and unheard failures -------------------------------------------------------------------
 
 
 def blocks(seconds: float, answer: Any = None, *, kind: str = "plain") -> Callable[..., Any]:
