@@ -87,7 +87,7 @@ class Again(NamedTuple):
     """Decision on the end of an attempt: the work unit comes back.
 
     Attributes:
-        at: When its next attempt may begin at the earliest, monotonic.
+        at: When its next attempt may begin at the earliest; monotonic, a number that will come.
         counts: Whether what has ended was an attempt; if not, the next one has its number.
     """
 

@@ -12,6 +12,7 @@ Must not know: event loops, threads, callbacks, clocks, loggers.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import inf
 from typing import Any, Final
 
 from runcue._limits.service import UNBOUNDED, Service
@@ -420,6 +421,7 @@ class Core:
             again: What was decided.
             now: Monotonic.
         """
+        assert again.at < inf, "it would never come back"
         self.move(work, DELAYED)
         work._phase_since = self.progressed_at = now
         work.attempt += again.counts

@@ -120,6 +120,14 @@ def test_instants_come_in_their_order_whoever_was_put_back_first() -> None:
     assert back == [(10.0, works[1]), (20.0, works[3]), (30.0, works[2]), (40.0, works[4]), (50.0, works[0])]
 
 
+@pytest.mark.parametrize("at", [inf, float("nan")])
+def test_an_instant_that_never_comes_is_refused_and_changes_nothing(at: float) -> None:
+    world, work = in_phase(RUNNING)
+    with pytest.raises(AssertionError, match="never come back"):
+        world.core.put_back(work, Again(at), 0.0)
+    assert work._phase == RUNNING
+
+
 @pytest.mark.rule(6)
 def test_it_has_the_place_in_the_order_that_it_had() -> None:
     world = CoreWorld(Service("api", concurrent=1))
