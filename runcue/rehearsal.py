@@ -288,7 +288,7 @@ def rehearse(
     dispatcher.hand_off.stand_in(FakeExecutor(duration))
     # Gates ask through the overlay, in whatever context they are asked.
     dispatcher.asking.run(OVERLAY.set, overlay)
-    cue._watchers.clear()
+    cue._watched.clear()
     return overlay
 
 

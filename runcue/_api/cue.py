@@ -34,7 +34,6 @@ from runcue.abc import Executor, Freshness, Observer
 
 if TYPE_CHECKING:
     # Imported where they are used: few programs plan, draw or watch, and they would be a tenth of `import runcue`.
-    from runcue._artifacts.watching import Watcher
     from runcue._callbacks.verdicts import Question
     from runcue._explain.answers import Why, WhyStale
     from runcue._limits.service import ServiceStatus
@@ -126,14 +125,14 @@ class Cue:
             stall_warn_after=seconds_or_none(stall_warn_after, "stall_warn_after"),
             stall_timeout=seconds_or_none(stall_timeout, "stall_timeout"),
         )
-        self._watchers: builtins.list[Watcher] = []
-        engine = Engine(_Owner(self), self._core, run_in, recheck=recheck, id_prefix=id_prefix)
+        engine = Engine(self._core, self._ended, run_in, recheck=recheck, id_prefix=id_prefix)
         self._warnings = engine.warnings
         self._callbacks = engine.callbacks
         self._registry = engine.registry
         self._executors = engine.executors
         self._dispatcher = engine.dispatcher
         self._listeners = engine.dispatcher.listeners
+        self._watched = engine.watched
         self._stopping = engine.stopping
         self._lifecycle = engine.lifecycle
         self._intake = engine.intake
@@ -460,10 +459,7 @@ class Cue:
         self._dispatcher.start(loop, self._lifecycle)
         self._intake.begin(loop)
         self._lifecycle.begin()
-        # A watcher is used once.
-        self._watchers = [watcher.another() for watcher in self._watchers]
-        for watcher in self._watchers:
-            watcher.start(loop.is_closed)
+        self._watched.start(loop.is_closed)
         _started.add(self)
 
     async def stop(self, *, drain: bool = True, timeout: float | None = None) -> Summary:
@@ -709,21 +705,7 @@ class Cue:
         Raises:
             ConfigurationError: It is no folder, its name is no UTF-8, or watchfiles is not installed.
         """
-        try:
-            from runcue._artifacts.watching import Watcher  # noqa: PLC0415
-        except ImportError as error:
-            raise ConfigurationError(
-                f"watch() needs the package watchfiles, which cannot be imported ({error}): "
-                "pip install runcue[watch]"
-            ) from error
-        watcher = Watcher(os.fspath(folder), self._dispatcher.changes.hear_outside, recursive=recursive)
-        if any(one.folder == watcher.folder for one in self._watchers):
-            return
-        if not os.path.isdir(watcher.folder):  # noqa: PTH112
-            raise ConfigurationError(f"watch() needs a folder that exists, not {watcher.folder!r}.")
-        self._watchers.append(watcher)
-        if self._intake.loop is not None and not self._intake.stopped:
-            watcher.start(self._intake.loop.is_closed)
+        self._watched.add(os.fspath(folder), recursive=recursive)
 
     def debug_blocked(self) -> builtins.list[dict[str, Any]]:
         """Why work units are pending, oldest first.
@@ -838,29 +820,11 @@ class Cue:
     async def _until_stopped(self) -> None:
         await self._stopping.stopped()
 
-
-class _Owner:
-    """What the parts of a cue ask of it. It is kept apart, so that these are no names of the cue's."""
-
-    def __init__(self, cue: Cue) -> None:
-        self._cue = cue
-
-    def is_watched(self, artifact: Artifact) -> bool:
-        """Whether a watched folder covers an artifact."""
-        return isinstance(artifact, File) and any(
-            watcher.covers(os.fspath(artifact)) for watcher in self._cue._watchers
-        )
-
-    def watches(self) -> bool:
-        """Whether any folder is watched."""
-        return bool(self._cue._watchers)
-
-    def stopped(self) -> None:
+    def _ended(self) -> None:
         """A stop is complete."""
-        _started.discard(self._cue)
-        for watcher in self._cue._watchers:
-            watcher.stop()
-        self._cue._intake.end()
+        _started.discard(self)
+        self._watched.stop()
+        self._intake.end()
 
 
 def cues_in(loop: asyncio.AbstractEventLoop) -> builtins.list[Cue]:

@@ -10,11 +10,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol
 
 from runcue._api.inquiry import Inquiry
 from runcue._api.intake import Intake
-from runcue._artifacts.artifact import Artifact
+from runcue._artifacts.watched_folders import WatchedFolders
 from runcue._callbacks.callbacks import Callbacks
 from runcue._callbacks.warning_log import WarningLog
 from runcue._dispatch.dispatcher import Dispatcher
@@ -30,45 +29,37 @@ from runcue._scheduling.core import Core
 __all__ = ["Engine"]
 
 
-class Owner(Protocol):
-    """What the parts ask of the cue that they stand behind."""
-
-    def is_watched(self, artifact: Artifact) -> bool:
-        """Whether a watched folder covers an artifact."""
-
-    def watches(self) -> bool:
-        """Whether any folder is watched."""
-
-    def stopped(self) -> None:
-        """A stop is complete."""
-
-
 class Engine:
     """The parts of one cue.
 
     Args:
-        owner: The cue.
         core: Its state, made with its options.
+        ended: Called when a stop is complete.
         run_in: As for `Cue`.
         recheck: As for `Cue`.
         id_prefix: As for `Cue`.
     """
 
     def __init__(
-        self, owner: Owner, core: Core, run_in: RunIn | None, *, recheck: bool, id_prefix: str | None
+        self,
+        core: Core,
+        ended: Callable[[], None],
+        run_in: RunIn | None,
+        *,
+        recheck: bool,
+        id_prefix: str | None,
     ) -> None:
         self.warnings = WarningLog()
         self.callbacks = Callbacks(core.dependencies.producer_of, self.warnings)
         self.registry = Registry(core)
         self.executors = Executors(run_in, core.threads)
         self.dispatcher = dispatcher = Dispatcher(core, self.callbacks, recheck=recheck)
-        explainer = Explainer(core, dispatcher.holders, owner.is_watched, owner.watches, dispatcher.is_idle)
+        self.watched = WatchedFolders(dispatcher.changes.hear_outside)
+        explainer = Explainer(core, dispatcher, self.watched)
         overdue = Overdue(core, dispatcher, explainer, dispatcher.listeners, self.warnings)
-        diagnostics = Diagnostics(core, dispatcher, explainer, self.warnings)
+        diagnostics = Diagnostics(core, dispatcher, explainer, self.watched, self.warnings)
         inbox: deque[Callable[[], None]] = deque()
-        self.stopping = Stopping(
-            core, dispatcher, explainer, diagnostics, inbox, self.warnings, owner.stopped
-        )
+        self.stopping = Stopping(core, dispatcher, explainer, diagnostics, inbox, self.warnings, ended)
         self.lifecycle = Lifecycle(overdue, diagnostics, self.stopping)
         self.intake = Intake(
             core, self.registry, dispatcher, dispatcher.listeners, self.stopping, inbox, id_prefix

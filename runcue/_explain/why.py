@@ -8,11 +8,12 @@ Must not know: how to change anything.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from runcue._artifacts.artifact import Artifact
+from runcue._artifacts.watched_folders import WatchedFolders
 from runcue._explain.answers import Missing, Verdict, Why, around_works
 from runcue._explain.reasons import (
     Reason,
@@ -52,30 +53,29 @@ _ENDINGS: Final = {
 }
 
 
+class Activity(Protocol):
+    """What an explainer asks of what runs work units."""
+
+    def holders(self) -> Iterable[Work]:
+        """The work units that hold slots at this moment."""
+
+    def is_idle(self) -> bool:
+        """Whether nothing runs, is asked or is timed: then nothing that is pending will make anything."""
+
+
 class Explainer:
     """Answers for one cue.
 
     Args:
         core: The state.
-        holders: Gives the work units that hold slots at this moment.
-        watched: Whether changes of an artifact are watched for from outside.
-        watches: Whether anything is.
-        is_idle: Whether nothing runs, is asked or is timed: then nothing that is pending will make anything.
+        activity: What runs its work units.
+        watched: The folders of which changes are told.
     """
 
-    def __init__(
-        self,
-        core: Core,
-        holders: Callable[[], Iterable[Work]],
-        watched: Callable[[Any], bool],
-        watches: Callable[[], bool],
-        is_idle: Callable[[], bool],
-    ) -> None:
+    def __init__(self, core: Core, activity: Activity, watched: WatchedFolders) -> None:
         self._core = core
-        self._holders = holders
+        self._activity = activity
         self._watched = watched
-        self.watches = watches
-        self._is_idle = is_idle
         self._followed = 0
 
     def why(self, work: Work, now: float, wall: float) -> Why:
@@ -168,7 +168,9 @@ class Explainer:
             return replace(base, verdict="about to start", details="nothing is in its way")
         service, lacks_slot = limit
         if lacks_slot:
-            held_by = tuple(one for one in self._holders() if service in one._task.run_queue.services)
+            held_by = tuple(
+                one for one in self._activity.holders() if service in one._task.run_queue.services
+            )
             holders = f", held by {listed(map(_holder, held_by))}" if held_by else ""
             details = f"{service.describe_slots()}{holders}"
             return replace(base, verdict="waiting for a slot", details=details, held_by=held_by)
@@ -190,7 +192,7 @@ class Explainer:
         verdict: Any = OUTCOMES[work._outcome]
         error = work.exception
         details: str = _ENDINGS[verdict] if error is None else error_words(error)
-        if work in self._holders():
+        if work in self._activity.holders():
             details += "; its handler has not returned yet and still holds its slot"
         return Why(work, verdict, details, ended, max(0.0, wall - ended), work._refusals)
 
@@ -244,7 +246,7 @@ class Explainer:
         """
         core = self._core
         silent = core.unsettled - core.proving - (0 if work.outputs else 1)
-        return (silent > 0 and not self._is_idle()) or any(map(self._watched, artifacts))
+        return (silent > 0 and not self._activity.is_idle()) or any(map(self._watched.covers, artifacts))
 
     def reason(self, work: Work, now: float, *, deep: bool = True) -> Reason | None:
         """Why a pending work unit does not run, in the form of `debug_blocked()`; None if nothing is in its way.
@@ -278,10 +280,6 @@ class Explainer:
         for number, work in enumerate(works):
             deep = number < _LOOKED_INTO and self._followed < _FOLLOWED
             yield work, self.reason(work, now, deep=deep)
-
-    def is_watched(self, artifact: Any) -> bool:
-        """Whether changes of an artifact from outside are watched for."""
-        return self._watched(artifact)
 
 
 def needs_all(work: Work) -> bool:

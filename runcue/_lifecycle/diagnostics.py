@@ -18,6 +18,7 @@ from math import inf
 from typing import Any, Final
 
 from runcue._artifacts.file import File
+from runcue._artifacts.watched_folders import WatchedFolders
 from runcue._callbacks.warning_log import WarningLog
 from runcue._dispatch.dispatcher import Dispatcher
 from runcue._dispatch.timers import Alarm
@@ -48,10 +49,19 @@ class Diagnostics:
         core: The state.
         dispatcher: Says what moves.
         explainer: Says why work units do not run.
+        watched: The folders of which changes are told.
         log: Where it is told.
     """
 
-    def __init__(self, core: Core, dispatcher: Dispatcher, explainer: Explainer, log: WarningLog) -> None:
+    def __init__(
+        self,
+        core: Core,
+        dispatcher: Dispatcher,
+        explainer: Explainer,
+        watched: WatchedFolders,
+        log: WarningLog,
+    ) -> None:
+        self._watched = watched
         self._log = log
         self._core = core
         self._dispatcher = dispatcher
@@ -195,7 +205,7 @@ class Diagnostics:
             return False
         if not at_rest and self._explainer.somebody_may_make_it(work, (artifact,)):
             return False
-        return not self._explainer.is_watched(artifact) and problem_now(artifact) is not None
+        return not self._watched.covers(artifact) and problem_now(artifact) is not None
 
     # --- Cycles ------------------------------------------------------------------------------------------------
 
@@ -225,7 +235,7 @@ class Diagnostics:
     # --- Not ready, and nothing moves ---------------------------------------------------------------------------
 
     def _tell_stuck(self, now: float, grace: float) -> bool:
-        if self._explainer.watches():
+        if self._watched:
             return True
         found: list[tuple[Work, str]] = []
         whole = True

@@ -68,7 +68,7 @@ def no_thread_is_left() -> Iterator[None]:
 
 async def are_set(cue: runcue.Cue) -> None:
     """Waits until the watchers of a cue watch."""
-    while not all(watcher._armed_at for watcher in cue._watchers):
+    while not all(watcher._armed_at for watcher in cue._watched.watchers):
         await asyncio.sleep(0.01)
 
 
@@ -275,12 +275,12 @@ def test_it_may_begin_in_a_started_cue_and_begins_again_with_it(run: Run, tmp_pa
         cue.start()
         cue.watch(tmp_path)
         cue.watch(os.fspath(tmp_path) + "/")  # the same once more
-        assert len(cue._watchers) == 1
+        assert len(cue._watched.watchers) == 1
         for n in range(2):
             [handle] = await submitted(cue, tmp_path / str(n))
             (tmp_path / str(n)).touch()
             await handle.result()
-            threads = [watcher._thread for watcher in cue._watchers]
+            threads = [watcher._thread for watcher in cue._watched.watchers]
             await cue.stop()
             while any(thread.is_alive() for thread in threads if thread is not None):
                 await asyncio.sleep(0.01)
@@ -296,7 +296,7 @@ def test_a_loop_that_ends_without_stop_leaves_no_watcher_behind(run: Run, tmp_pa
         cue.watch(tmp_path)
         cue.start()
         await are_set(cue)
-        [watcher] = cue._watchers
+        [watcher] = cue._watched.watchers
         assert watcher._thread is not None
         return watcher._thread
 

@@ -1,0 +1,86 @@
+"""The folders of one cue that are watched: all begin and end together.
+
+Lives here: `WatchedFolders`. What watches is imported with the first folder, since it takes an extra.
+
+Must not know: how a folder is watched, who hears of what changes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from runcue._artifacts.artifact import Artifact
+from runcue._artifacts.file import File
+from runcue._model.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from runcue._artifacts.watching import Watcher
+
+__all__ = ["WatchedFolders"]
+
+
+class WatchedFolders:
+    """Those of one cue. True if there are any.
+
+    Args:
+        hear: Takes what changes; see `Watcher`.
+
+    Attributes:
+        watchers: One for each, in the order in which they came.
+    """
+
+    def __init__(self, hear: Callable[[Iterable[str], Iterable[str]], float]) -> None:
+        self._hear = hear
+        self._is_over: Callable[[], bool] | None = None
+        self.watchers: list[Watcher] = []
+
+    def __bool__(self) -> bool:
+        return bool(self.watchers)
+
+    def add(self, folder: str, *, recursive: bool) -> None:
+        """Watch one more, unless it is watched already.
+
+        Raises:
+            ConfigurationError: It is no folder, its name is no UTF-8, or watchfiles is not installed.
+        """
+        try:
+            from runcue._artifacts.watching import Watcher  # noqa: PLC0415
+        except ImportError as error:
+            raise ConfigurationError(
+                f"watch() needs the package watchfiles, which cannot be imported ({error}): "
+                "pip install runcue[watch]"
+            ) from error
+        watcher = Watcher(folder, self._hear, recursive=recursive)
+        if any(one.folder == watcher.folder for one in self.watchers):
+            return
+        if not os.path.isdir(watcher.folder):
+            raise ConfigurationError(f"watch() needs a folder that exists, not {watcher.folder!r}.")
+        self.watchers.append(watcher)
+        if self._is_over is not None:
+            watcher.start(self._is_over)
+
+    def start(self, is_over: Callable[[], bool]) -> None:
+        """Begin to watch; see `Watcher.start`."""
+        self._is_over = is_over
+        # A watcher is used once.
+        self.watchers = [watcher.another() for watcher in self.watchers]
+        for watcher in self.watchers:
+            watcher.start(is_over)
+
+    def stop(self) -> None:
+        """Watch no more, until they are started again."""
+        self._is_over = None
+        for watcher in self.watchers:
+            watcher.stop()
+
+    def clear(self) -> None:
+        """Forget them all, before they were started."""
+        self.watchers.clear()
+
+    def covers(self, artifact: Artifact) -> bool:
+        """Whether changes of an artifact are told."""
+        return isinstance(artifact, File) and any(
+            watcher.covers(os.fspath(artifact)) for watcher in self.watchers
+        )
