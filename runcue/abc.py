@@ -1,6 +1,6 @@
-"""The seams of runcue: what a clock, an executor, a limiter must be able to do, and what an observer hears.
+"""The seams of runcue: what a clock, an executor, a limit must be able to do, and what an observer hears.
 
-Lives here: shapes only. Real ones are in `_clock`, `_executors` and `_limiter`, fakes for tests (yours too) in
+Lives here: shapes only. Real ones are in `_dispatch.clock`, `executors` and `_limits`, fakes for tests (yours too) in
 `runcue.testing`.
 
 Must not know: any implementation.
@@ -8,8 +8,10 @@ Must not know: any implementation.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from abc import abstractmethod
+from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context
+from math import inf
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 from runcue._model.work import Work
@@ -20,7 +22,7 @@ __all__ = [
     "Deliver",
     "Executor",
     "Freshness",
-    "Limiter",
+    "Limit",
     "Observer",
     "TimerHandle",
     "WarningKind",
@@ -92,20 +94,80 @@ class Executor(Protocol):
         """Let idle threads go. What is running may finish, unheard."""
 
 
-class Limiter(Protocol):
-    """A rate limit that decides for itself, such as a continuously refilled bucket."""
+@runtime_checkable
+class Limit(Protocol):
+    """Whether one more work unit may start now, and if not, when: a budget, a quota, an agreement with a provider.
 
-    def has_room(self, now: float) -> bool:
-        """Whether a token can be taken now."""
+    Yours goes to `cue.service(limits=[...])`, beside `rate=` and `concurrent=`; a work unit starts when all of them say
+    yes, and then all are taken in one step. A limit decides and counts. It executes nothing and waits for nothing.
 
-    def acquire(self, now: float) -> None:
-        """Take one. Only after `has_room(now)`, with nothing awaited in between."""
+    All methods are called in the event loop's thread. They must be plain, and take microseconds: some are called
+    several times per start. Instants are seconds of the cue's monotonic clock; `now` never goes back, and in tests and
+    rehearsals it is virtual, so that a limit that reads no clock of its own works there as well.
 
-    def record_start(self, now: float) -> None:
-        """A handler whose token was taken was entered, at this instant or, in a thread, shortly before."""
+    A limit is asked with the work unit that is first in line, among those that use the same services and run in the
+    same kind of place. A no holds all of that line: nobody passes the first.
 
-    def next_room(self, now: float) -> float:
-        """The instant at which to look again, later than `now`."""
+    The way of one attempt: `room` says yes and `acquire` follows at once, with nothing taken in between; `entered` when
+    its handler has been; `release` when the attempt has ended, however it did. Each is called with the same work unit,
+    and each once. When a start comes to nothing (`acquire` of another limit raised), `release` comes without `entered`.
+
+    What `room`, `next_room` or `acquire` raises makes that work unit fail with a `LimitError` that names the limit and
+    what it raised. What another method raises is logged, once a minute, and disturbs nothing.
+
+    A class that has `Limit` as its base needs no more than `room`; the other methods have a body that does for limits
+    that keep no account.
+    """
+
+    @abstractmethod
+    def room(self, now: float, work: Work, /) -> bool:
+        """Whether this work unit may start now. To be asked takes nothing."""
+        raise NotImplementedError
+
+    def next_room(self, now: float, work: Work, /) -> float:
+        """When to ask again, after `room` has said no.
+
+        Returns:
+            An instant. inf: not before something that is in flight has ended; if nothing is, it cannot run, which is
+            what `drain()` and `debug_blocked()` then say. `cue.nudge()` has it asked all the same.
+            An instant that is not later than `now` counts as a millisecond from now.
+        """
+        return inf
+
+    def acquire(self, now: float, work: Work, /) -> None:
+        """Count this work unit in: it is about to start. Only after `room` said yes at about the same instant."""
+        return
+
+    def entered(self, now: float, work: Work, at: float, /) -> None:
+        """Its handler was entered.
+
+        Args:
+            now: When this is told.
+            work: The work unit.
+            at: When it was; for a thread some time before `now`, and not always in order.
+        """
+        return
+
+    def release(self, now: float, work: Work, actual: Any, /) -> None:
+        """The attempt has ended, or its thread was given up on.
+
+        Args:
+            now: Monotonic.
+            work: The work unit.
+            actual: What the attempt has used in truth; None if that is not known, which it never is so far.
+        """
+        return
+
+    def at_least(self, works: Sequence[Work], /) -> float | None:
+        """Seconds that these work units take at the least by this limit, from its being unused to the last start.
+
+        For `plan()`. None: not known.
+        """
+        return None
+
+    def describe(self, now: float, work: Work, /) -> str:
+        """Why it has no room for this work unit, in a phrase: "90,000 tokens a minute are used up until 12:01"."""
+        return f"{type(self).__qualname__} has no room"
 
 
 class Freshness(Protocol):

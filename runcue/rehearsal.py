@@ -18,6 +18,7 @@ from runcue._artifacts.artifact import Artifact, key_of
 from runcue._artifacts.changes import changed
 from runcue._artifacts.reads import OVERLAY, READS
 from runcue._freshness.newer import Verdict
+from runcue._limits.sliding_window import SlidingWindow
 from runcue._model.checks import positive_int, seconds_or_none
 from runcue._model.errors import ConfigurationError, UnknownService, UsageError
 from runcue._model.rate import parse_rate
@@ -321,8 +322,7 @@ def set_limits(cue: Cue, limits: Mapping[str, Mapping[str, Any]]) -> None:
             if what == "concurrent":
                 service.concurrent = positive_int(value, f"concurrent of service {name!r}")
             elif what == "rate":
-                service.rate = None if value is None else parse_rate(value)
-                service.limiter = None
+                service.set_rate(None if value is None else SlidingWindow(parse_rate(value)))
             else:
                 raise ConfigurationError(
                     f'A service can be given another "rate" or "concurrent", not {what!r}.'

@@ -12,7 +12,7 @@ import builtins
 import contextvars
 import os
 import weakref
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 
@@ -30,7 +30,7 @@ from runcue._model.work import PriorityContext, Task, Work
 from runcue._registration.executors import RunIn, check_run_in
 from runcue._registration.submission import DEFAULT, NO_OVERRIDES, Overrides, take_over
 from runcue._registration.tasks import check_handler
-from runcue.abc import Executor, Freshness, Observer
+from runcue.abc import Executor, Freshness, Limit, Observer
 
 if TYPE_CHECKING:
     # Imported where they are used: few programs plan, draw or watch, and they would be a tenth of `import runcue`.
@@ -128,6 +128,7 @@ class Cue:
         engine = Engine(self._core, self._ended, run_in, recheck=recheck, id_prefix=id_prefix)
         self._warnings = engine.warnings
         self._callbacks = engine.callbacks
+        self._services = engine.services
         self._registry = engine.registry
         self._executors = engine.executors
         self._dispatcher = engine.dispatcher
@@ -148,6 +149,7 @@ class Cue:
         concurrent: int | None = None,
         burst: int | None = None,
         limiter: Any = None,
+        limits: Limit | Sequence[Limit] | None = None,
     ) -> None:
         """Register a service: limits under one name, shared by all tasks that use it.
 
@@ -159,17 +161,13 @@ class Cue:
             burst: Makes the rate a continuously refilled bucket of that size instead: at most burst + elapsed * rate
                 starts in any stretch of time.
             limiter: An `aiolimiter.AsyncLimiter` instead of `rate=`, for instance one shared with other code.
+            limits: Limits of your own, a `runcue.abc.Limit` each, beside the others: all must have room. They are asked
+                with the work unit, so that a cost or a customer can decide.
 
         Raises:
             ConfigurationError: A value cannot work, or the name is taken.
         """
-
-        def make_limiter(**options: Any) -> Any:
-            from runcue._limits.token_bucket import BucketLimiter  # noqa: PLC0415 - aiolimiter is needed by few and costs import time
-
-            return BucketLimiter(**options)
-
-        self._registry.add_service(name, rate, concurrent, burst, limiter, make_limiter)
+        self._services.add(name, rate, concurrent, burst, limiter, limits)
 
     def task(
         self,

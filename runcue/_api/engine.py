@@ -24,6 +24,7 @@ from runcue._lifecycle.overdue import Overdue
 from runcue._lifecycle.stopping import Stopping
 from runcue._registration.executors import Executors, RunIn
 from runcue._registration.registry import Registry
+from runcue._registration.services import Services
 from runcue._scheduling.core import Core
 
 __all__ = ["Engine"]
@@ -54,6 +55,7 @@ class Engine:
         self.registry = Registry(core)
         self.executors = Executors(run_in, core.threads)
         self.dispatcher = dispatcher = Dispatcher(core, self.callbacks, recheck=recheck)
+        self.services = Services(core, dispatcher.workers.note_limit_error, self.callbacks.failures.raised)
         self.watched = WatchedFolders(dispatcher.changes.hear_outside)
         explainer = Explainer(core, dispatcher, self.watched)
         overdue = Overdue(core, dispatcher, explainer, dispatcher.listeners, self.warnings)

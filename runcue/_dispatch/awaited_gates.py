@@ -195,7 +195,7 @@ class AwaitedGates:
         self._awaited.discard(awaited)
         run_queue: RunQueue = awaited.work._task.run_queue
         for service in run_queue.services:
-            service.release()
+            service.release_slot()
         run_queue.asking -= 1
         if awaited.waited:
             self._rechecker.answered(hit)
@@ -224,7 +224,7 @@ class AwaitedGates:
                     self._ask_again_if_outdated(awaited)
             elif not awaited.starts:
                 self._places.enqueue(work)
-            elif work._task.run_queue.has_room(self._turns.now()):
+            elif work._task.run_queue.has_room(self._turns.now(), work):
                 await self._starts.run_now(work)
             else:  # its place in the order was decided before
                 self._core.enqueue(work, work._order_key, self._turns.now())

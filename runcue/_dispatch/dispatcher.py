@@ -203,6 +203,7 @@ class Dispatcher:
                 if turns.may_start and run_queue.backlog(core.ordered):
                     again |= self.workers.fill(run_queue, now, until)
                 starting |= bool(run_queue.starting)
+            again |= self.workers.settle_limit_errors()
             again |= bool(core.wakeups.queue)  # by what settled in here
             if again or starting:  # until the last worker has come, or was found cancelled
                 turns.wake()
@@ -242,7 +243,7 @@ class Dispatcher:
                     key.ring(now)
                 elif isinstance(key, Work):
                     self.endings.timed_out(key, now)
-                # Else a service: its refill is seen by the look.
+                # Else a run queue: that its limits may have room again is seen by the look.
         except BaseException as error:
             self.turns.fail(error)
         self.look()
@@ -254,7 +255,8 @@ class Dispatcher:
         now = self.turns.now()
         ordered = self.core.ordered
         return not any(
-            bool(run_queue.starting) or (run_queue.backlog(ordered) and run_queue.has_room(now))
+            bool(run_queue.starting)
+            or (run_queue.backlog(ordered) and run_queue.has_room(now, ordered=ordered))
             for run_queue in self.core.run_queues.values()
         )
 
@@ -273,13 +275,13 @@ class Dispatcher:
         )
 
     def can_start(self) -> bool:
-        """Whether something will be able to start by itself: now, when its rate allows it, or at its instant."""
+        """Whether something will be able to start by itself: now, when its limits allow it, or at its instant."""
+        now = self.turns.now()
         return self.core.count[DELAYED] > 0 or any(
-            run_queue.backlog() and all(service.has_slot() for service in run_queue.services)
-            for run_queue in self.core.run_queues.values()
+            run_queue.backlog() and run_queue.can_come(now) for run_queue in self.core.run_queues.values()
         )
 
     def next_start(self) -> float:
-        """When work units that wait for a rate, or for the instant of their next attempt, can go on; inf if none do."""
-        waiting = map(self.timers.active.when, self.core.services.values())
+        """When what waits for a limit, or for the instant of its next attempt, can go on; inf if nothing does."""
+        waiting = map(self.timers.active.when, self.core.run_queues.values())
         return min(self.core.delayed.next(), min(waiting, default=inf))

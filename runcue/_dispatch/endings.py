@@ -17,7 +17,7 @@ from runcue._dispatch.settlement import Settlement
 from runcue._dispatch.timers import Alarm, Timers
 from runcue._dispatch.turns import Turns
 from runcue._handlers.outputs import missing_output, owner_of, rollback
-from runcue._model.errors import HandlerExited, WorkTimeout
+from runcue._model.errors import HandlerExited, LimitError, WorkTimeout
 from runcue._model.phases import CANCELLED, COMPLETED, FAILED, SETTLED
 from runcue._model.texts import error_words
 from runcue._model.work import Work
@@ -70,8 +70,8 @@ class Endings:
         """
         self._core.generation += 1
         work._runner = None
-        self._in_flight.release(work)
         now = self._turns.now()
+        self._in_flight.release(work, now)
         if error is None and work._declared is None:
             if work._phase != SETTLED:
                 self._settlement.settle(work, COMPLETED, now, value, now - work._entered_at)
@@ -137,6 +137,10 @@ class Endings:
             if decision.counts:
                 self._listeners.attempt_failed(now, work, error, max(0.0, decision.at - now))
             self._turns.wake()
+
+    def refused(self, work: Work, error: LimitError, now: float) -> None:
+        """A limit has raised as an attempt was about to begin: so there was none, and nothing is decided about it."""
+        self._settlement.settle(work, FAILED, now, error)
 
     def timed_out(self, work: Work, now: float) -> None:
         """A handler has run for longer than its task allows."""

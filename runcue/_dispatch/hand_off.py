@@ -138,7 +138,9 @@ class HandOff:
         assert context is not None
         task = work._task
         run_queue: RunQueue = task.run_queue
-        self._core.start(work, now, now + self._turns.skew)
+        if (refused := self._core.start(work, now, now + self._turns.skew)) is not None:
+            self._endings.refused(work, refused, now)
+            return
         if self._on_start:
             now = self._listeners.started(now, work)
         if task.timeout is not None:
@@ -152,7 +154,7 @@ class HandOff:
             if declared is not None and declared.files:
                 self._callbacks.declared_gate.note_start(work, declared)
             executor: Executor = self._stand_in or task.executor
-            executor.submit(work, run_handler, context.copy(), stamped=run_queue.rate_limited)
+            executor.submit(work, run_handler, context.copy(), stamped=bool(run_queue.limits))
         except Exception as error:  # no more threads to be had
             self._in_flight.abandon(work, now)
             self._endings.failed(work, error, 0.0)
@@ -162,14 +164,14 @@ class HandOff:
         """A handler was entered, at that instant."""
         if work in self._in_flight.works and work._entered_at == NOT_ENTERED:
             work._entered_at = entered
-            self._in_flight.record_start(work, entered, self._turns.now())
+            work._task.run_queue.entered(self._turns.now(), work, entered)
             self._turns.wake()
 
     def _returned(self, work: Work, succeeded: bool, outcome: Any, entered: float, left: float) -> None:
         """A handler has returned or raised."""
         try:
             self._core.generation += 1
-            if work._entered_at == NOT_ENTERED and work._task.run_queue.rate_limited:
+            if work._entered_at == NOT_ENTERED and work._task.run_queue.limits:
                 # An executor that did not tell, or not before: its tokens count from the entry all the same.
                 self._entered(work, entered)
             if (
@@ -180,7 +182,7 @@ class HandOff:
             ):
                 self._adopt(work, outcome, entered)
                 return
-            self._in_flight.release(work)
+            self._in_flight.release(work, self._turns.now())
             if succeeded and isawaitable(outcome):  # of a work unit that is settled
                 discard(outcome)
             self._endings.of_handler(

@@ -31,24 +31,20 @@ class InFlight:
     def __init__(self) -> None:
         self.works: dict[Work, Any] = {}
 
-    def release(self, work: Work) -> None:
-        """A handler has returned: give its slots back."""
+    def release(self, work: Work, now: float) -> None:
+        """A handler has returned: give back what it holds."""
         if work in self.works:
             del self.works[work]
             run_queue: RunQueue = work._task.run_queue
             if run_queue.sole_slots is not None:
                 run_queue.sole_slots.active -= 1
                 return
-            for service in run_queue.services:
-                service.release()
-
-    def record_start(self, work: Work, entered: float, now: float) -> None:
-        """A handler was entered: its tokens count from that instant, which was told now."""
-        for service in work._task.run_queue.services:
-            service.record_start(entered, now)
+            run_queue.release(now, work)
 
     def abandon(self, work: Work, now: float) -> None:
         """Do not wait for a handler any longer: it could not be ended."""
-        if work._task.run_queue.rate_limited and work._entered_at == NOT_ENTERED:
-            self.record_start(work, now, now)
-        self.release(work)
+        run_queue: RunQueue = work._task.run_queue
+        if run_queue.limits and work._entered_at == NOT_ENTERED:
+            # A thread that is late may still enter it: what that takes counts as taken.
+            run_queue.entered(now, work, now)
+        self.release(work, now)

@@ -15,6 +15,7 @@ Must not know: how limits are kept, in which order work units come, what becomes
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from contextvars import Context
 from types import CoroutineType
 from typing import Any
@@ -32,8 +33,9 @@ from runcue._dispatch.timers import Timers
 from runcue._dispatch.turns import Turns
 from runcue._handlers.coroutines import resume
 from runcue._handlers.outputs import owner_of
+from runcue._model.errors import LimitError
 from runcue._model.events import Event
-from runcue._model.phases import COMPLETED, SETTLED
+from runcue._model.phases import COMPLETED, FAILED, RUNNING, SETTLED
 from runcue._model.work import Work
 from runcue._scheduling.core import Core
 from runcue._scheduling.run_queue import RunQueue
@@ -51,7 +53,7 @@ class Workers:
         listeners: Who hears of starts.
         gates: Where work units go that may not start.
         turns: The turns of the loop.
-        timers: Where handlers' time-outs and refills wait.
+        timers: Where handlers' time-outs and run queues without room wait.
         in_flight: Handlers in flight.
         settlement: Settles work units.
         endings: What the ends of handlers mean.
@@ -87,12 +89,15 @@ class Workers:
         self._context = context
         self._listeners = listeners
         self._on_start = listeners.of[Event.START]
+        # Work units that are to fail, because a limit could not be asked about them, and the errors.
+        self._limit_errors: deque[tuple[Work, LimitError]] = deque()
 
     def fill(self, run_queue: RunQueue, now: float, until: float) -> bool:
         """Start what may start on a run queue. Returns whether more is left for the next turn."""
         core = self._core
         if core.ordered and self._gates.held_back(now):
             return False  # there will be another look anyway
+        run_queue.refusal = None
         if run_queue.executor is None:
             self.spawn_if_room(run_queue, now)
         else:
@@ -109,15 +114,32 @@ class Workers:
                 now = self._turns.now()
                 if now > until:
                     return True
-        self._note_refill(run_queue, now)
+        self._note_refusal(run_queue, now)
         return False
 
-    def _note_refill(self, run_queue: RunQueue, now: float) -> None:
-        """If a rate is what keeps this run queue from starting, come back when it no longer does."""
-        if run_queue.backlog():
-            for service in run_queue.services:
-                if not service.has_token(now):
-                    self._timers.active.set(service, service.next_token(now))
+    def _note_refusal(self, run_queue: RunQueue, now: float) -> None:
+        """If a limit is what keeps this run queue from starting, come back when it may no longer."""
+        # By the very answer that kept it: asked again, a limit that reads a clock may say yes by now, and then there
+        # would be neither a start nor a timer.
+        refusal, run_queue.refusal = run_queue.refusal, None
+        if refusal is not None and not self._limit_errors:
+            limit, work = refusal
+            self._timers.active.set(run_queue, limit.next_room(now, work))
+
+    def note_limit_error(self, work: Work, error: LimitError) -> None:
+        """A limit could not be asked about a work unit: have it fail soon. Not here: somebody is looking at it."""
+        self._limit_errors.append((work, error))
+        self._turns.wake()
+
+    def settle_limit_errors(self) -> bool:
+        """Fail the work units that a limit could not be asked about. Returns whether there were any."""
+        errors = self._limit_errors
+        found = bool(errors)
+        while errors:
+            work, error = errors.popleft()
+            if work._phase < RUNNING:
+                self._settlement.withdraw(work, FAILED, error)
+        return found
 
     def spawn_if_room(self, run_queue: RunQueue, now: float) -> None:
         """Let one more worker come, if there is work for it and a slot."""
@@ -126,7 +148,7 @@ class Workers:
             run_queue.wants_worker(self._core.ordered)
             and turns.may_start
             and turns.loop is not None
-            and (run_queue.sole_slots is not None or run_queue.has_room(now))
+            and (run_queue.sole_slots is not None or run_queue.has_room(now, ordered=self._core.ordered))
         ):
             # Not through the loop's task factory: an eager one would run the worker inside of whoever spawns it.
             worker = self._worker(run_queue)
@@ -220,7 +242,9 @@ class Workers:
         """
         context: Context = work._context.copy()
         run_queue: RunQueue = work._task.run_queue
-        self._core.start(work, now, now + self._turns.skew)
+        if (refused := self._core.start(work, now, now + self._turns.skew)) is not None:
+            self._endings.refused(work, refused, now)
+            return None
         if self._on_start:
             now = self._listeners.started(now, work)
         if work._task.timeout is not None:
@@ -247,16 +271,15 @@ class Workers:
         except BaseException as raised:
             error = raised
         now = self._turns.now()
-        if run_queue.rate_limited:
-            # After the first step, not before it: whatever instant the handler itself took is earlier than the stamp.
-            self._in_flight.record_start(work, now, now)
+        # After the first step, not before it: whatever instant the handler itself took is earlier than the stamp.
+        for limit in run_queue.limits:
+            limit.entered(now, work, now)
         if rest is not None:
             return *rest, context
         if run_queue.sole_slots is not None:
             run_queue.sole_slots.active -= 1
         else:
-            for service in run_queue.services:
-                service.release()
+            run_queue.release(now, work)
         if work._declared is not None:
             self._endings.of_handler(work, value, error, now, now - began)
             _pass_on(error)

@@ -26,6 +26,7 @@ Verdict = Literal[
     "about to start",
     "not started",
     "waiting for rate",
+    "waiting for a limit",
     "waiting for a slot",
     "waiting for a retry",
     "waiting for an artifact",

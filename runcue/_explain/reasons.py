@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import Any, Final, Literal, NamedTuple
 
 from runcue._artifacts.artifact import plainly
-from runcue._limits.service import Service
+from runcue._limits.service import Refusal
 from runcue._model.phases import CHECKING, DELAYED, HELD, JOINED, NOT_READY
 from runcue._model.texts import SHOWN, error_words, listed, name_of, problem_of, seconds_in_words, words_of
 from runcue._model.work import Work
@@ -20,10 +20,9 @@ from runcue._scheduling.ageing import pending_since
 
 __all__ = [
     "Reason",
-    "blocked_by_limits",
     "describe_answer",
     "describe_delay",
-    "first_limit",
+    "first_refusal",
     "grouped",
     "not_ready",
     "problem_now",
@@ -52,27 +51,21 @@ class Reason(NamedTuple):
         return {"work": self.work, "reason": self.name, "details": self.details}
 
 
-def first_limit(work: Work, now: float) -> tuple[Service, bool] | None:
-    """The first limit that keeps a work from starting at this instant.
+def first_refusal(work: Work, now: float) -> Refusal | None:
+    """The first limit that keeps a work from starting at this instant; None if there is room.
 
-    Returns:
-        The service, and whether it is for want of a slot rather than of a token; None if there is room.
+    Limits are asked with the work unit that is first in line: what keeps that one keeps all behind it.
     """
-    for service in work._task.run_queue.services:
-        if not service.has_slot():
-            return service, True
-        if not service.has_token(now):
-            return service, False
+    run_queue = work._task.run_queue
+    first: Work = run_queue.peek(ordered=False) or work
+    for service in run_queue.services:
+        refusal: Refusal | None = service.refusal(now, first)
+        if refusal is not None:
+            if refusal.by == "limit" and first is not work:
+                ahead = f" ({name_of(first)} is first in line)"
+                refusal = refusal._replace(details=refusal.details + ahead)
+            return refusal
     return None
-
-
-def blocked_by_limits(work: Work, now: float) -> str | None:
-    """The same in words."""
-    limit = first_limit(work, now)
-    if limit is None:
-        return None
-    service, lacks_slot = limit
-    return service.describe_slots() if lacks_slot else service.describe_rate(now)
 
 
 def problem_now(artifact: Any) -> str | None:
@@ -131,8 +124,8 @@ def reason_of(work: Work, now: float) -> Reason | None:
         return Reason(work, "not_ready", "is_ready or is_stale is being awaited")
     if work._phase == DELAYED:
         return Reason(work, "not_ready", describe_delay(work, now))
-    limit = blocked_by_limits(work, now)
-    return Reason(work, "service_full", limit) if limit is not None else None
+    refusal = first_refusal(work, now)
+    return Reason(work, "service_full", refusal.details) if refusal is not None else None
 
 
 # What differs in names, ids and numbers only is alike.

@@ -19,7 +19,7 @@ from runcue._explain.reasons import (
     Reason,
     describe_answer,
     describe_delay,
-    first_limit,
+    first_refusal,
     problem_now,
     reason_of,
 )
@@ -163,25 +163,23 @@ class Explainer:
         if phase == DELAYED:
             eta = max(0.0, pending_since(work) - now)
             return replace(base, verdict="waiting for a retry", details=describe_delay(work, now), eta=eta)
-        limit = first_limit(work, now)
-        if limit is None:
+        refusal = first_refusal(work, now)
+        if refusal is None:
             return replace(base, verdict="about to start", details="nothing is in its way")
-        service, lacks_slot = limit
-        if lacks_slot:
+        if refusal.by == "slots":
             held_by = tuple(
-                one for one in self._activity.holders() if service in one._task.run_queue.services
+                one for one in self._activity.holders() if refusal.service in one._task.run_queue.services
             )
             holders = f", held by {listed(map(_holder, held_by))}" if held_by else ""
-            details = f"{service.describe_slots()}{holders}"
+            details = f"{refusal.details}{holders}"
             return replace(base, verdict="waiting for a slot", details=details, held_by=held_by)
-        when = service.next_token(now)
-        known = when != float("inf")
+        known = refusal.until != float("inf")
         return replace(
             base,
-            verdict="waiting for rate",
-            details=service.describe_rate(now),
-            eta=max(0.0, when - now) if known else None,
-            next_token_at=when + skew if known else None,
+            verdict="waiting for rate" if refusal.by == "rate" else "waiting for a limit",
+            details=refusal.details,
+            eta=max(0.0, refusal.until - now) if known else None,
+            next_token_at=refusal.until + skew if known else None,
         )
 
     def _why_past(self, work: Work, wall: float) -> Why:

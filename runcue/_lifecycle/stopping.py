@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sized
+from math import inf
 from typing import Final
 
 from runcue._callbacks.warning_log import WarningLog
@@ -173,15 +174,16 @@ class Stopping:
         """A drain has been waiting for a while: say for what, and until when if that is known."""
         core = self._core
         for service in core.services.values():
-            waiting = sum(
-                run_queue.backlog() for run_queue in core.run_queues.values() if service in run_queue.services
-            )
-            if waiting and not service.has_token(now):
-                rate = service.rate
-                rest = f"; the last of them in about {waiting / rate.per_second:.0f} s" if rate else ""
-                works = how_many(waiting, "work unit waits", "work units wait")
+            users = [one for one in core.run_queues.values() if service in one.services]
+            firsts = [first for one in users if (first := one.peek(ordered=False)) is not None]
+            refusal = next(filter(None, (service.refusal_by_limits(now, first) for first in firsts)), None)
+            if refusal is not None:
+                waiting = [work for one in users for work in one.in_line()]
+                seconds = refusal.until - now + (service.at_least(waiting) or 0.0)
+                rest = f"; the last of them in {seconds:.0f} s at the earliest" if seconds < inf else ""
+                works = how_many(len(waiting), "work unit waits", "work units wait")
                 text = "Draining: %s for %s%s"
-                self._log.tell("draining", (), text, works, service.describe_rate(now), rest)
+                self._log.tell("draining", (), text, works, refusal.details, rest)
                 break
         else:
             if now - core.progressed_at >= TELL_AFTER:

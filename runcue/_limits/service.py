@@ -1,25 +1,25 @@
-"""A service: slots in use and starts remembered. The exact promise behind `rate=` and `concurrent=`.
+"""A service: limits under one name.
 
-Lives here: `Service`, which answers "is there room now?", takes, and gives back. A rate of N per period is kept by a
-sliding log: a token is usable again when the clock has reached its stamp plus the period. So no window of one period,
-wherever it starts, sees more than N starts. A token bucket lets nearly 2N through one window (aiolimiter#298); that
-kind is available as `burst=`, through a `Limiter`.
+Lives here: `Service`, which has slots and holds the other limits; what it says of itself to those who merely look.
 
-Must not know: work units, order, where the clock comes from (`now` is an argument).
+Must not know: order, where the clock comes from (`now` is an argument). What it has is taken and given back by the run
+queues of those who use it, all of a run queue's services in one step.
 """
 
 from __future__ import annotations
 
 import sys
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
-from math import inf, nextafter
+from math import inf
+from typing import NamedTuple
 
-from runcue._model.rate import Rate
-from runcue.abc import Limiter
+from runcue._limits.guarded import GuardedLimit
+from runcue._limits.sliding_window import SlidingWindow
+from runcue._model.work import Work
+from runcue.abc import Limit
 
-__all__ = ["UNBOUNDED", "Service", "ServiceStatus"]
+__all__ = ["UNBOUNDED", "Refusal", "Service", "ServiceStatus"]
 
 UNBOUNDED = sys.maxsize
 
@@ -39,6 +39,7 @@ class ServiceStatus:
         next_token: Seconds until it allows one more; 0.0 if it does now, None if that is not known.
         burst: Size of the bucket (`burst=`, `limiter=`) that decides instead of a rate, None if there is none.
         per_second: Starts that flow back into it per second, None if there is none.
+        limits: What the limits of your own (`limits=`) are called. What they allow depends on the work unit.
     """
 
     name: str
@@ -51,137 +52,124 @@ class ServiceStatus:
     next_token: float | None
     burst: float | None
     per_second: float | None
+    limits: tuple[str, ...] = ()
 
 
-def _not_known(starts: int) -> None:
-    return None
+class Refusal(NamedTuple):
+    """Why a service does not let a work unit start at this instant, for people.
+
+    Attributes:
+        service: The service.
+        by: The slots, the rate (or the bucket in its place), or a limit of the user's own.
+        details: One phrase.
+        until: When it is to be asked again; inf: not before something that runs has ended.
+    """
+
+    service: Service
+    by: str
+    details: str
+    until: float
 
 
 class Service:
     """Limits under one name. It executes nothing.
 
-    A token has two instants. At hand-off it is debited (`take`), so that nobody else can have it; when the handler was
-    entered, which for a thread may be later, it is stamped (`stamp`), and its period counts from there.
+    Args:
+        name: The name.
+        rate: What keeps its rate: a sliding window or a bucket.
+        concurrent: Slots.
+        own: Limits of the user's.
+
+    Attributes:
+        active: Slots in use.
+        limits: The rate, then those of the user's own.
     """
 
-    __slots__ = ("active", "concurrent", "limiter", "name", "rate", "recent_starts", "reserved")
+    __slots__ = ("_own", "_rate", "active", "concurrent", "limits", "name")
 
     def __init__(
         self,
         name: str,
-        rate: Rate | None = None,
+        rate: Limit | None = None,
         concurrent: int = UNBOUNDED,
-        limiter: Limiter | None = None,
+        own: Sequence[Limit] = (),
     ) -> None:
         self.name = name
-        self.rate = rate
         self.concurrent = concurrent
-        self.limiter = limiter
         self.active = 0
-        self.reserved = 0
-        self.recent_starts: deque[float] = deque()
+        self._own = tuple(own)
+        self.set_rate(rate)
+
+    def set_rate(self, rate: Limit | None) -> None:
+        """Let something else keep its rate, or (None) let it have none. The other limits stay."""
+        self._rate = rate
+        self.limits: tuple[Limit, ...] = self._own if rate is None else (rate, *self._own)
 
     @property
-    def rate_limited(self) -> bool:
-        """Whether starts have to be stamped."""
-        return self.rate is not None or self.limiter is not None
+    def rate_text(self) -> str:
+        """The rate as it was written, "" if there is none or a bucket decides."""
+        return self._rate.rate.text if isinstance(self._rate, SlidingWindow) else ""
 
     def has_slot(self) -> bool:
         """Whether one more may run at the same time."""
         return self.active < self.concurrent
 
-    def has_token(self, now: float) -> bool:
-        """Whether the rate allows a start at this instant."""
-        rate = self.rate
-        if rate is not None:
-            recent_starts = self.recent_starts
-            period = rate.period
-            # Both forms, because either alone can be off by a rounding and someone will check with the other.
-            while recent_starts and recent_starts[0] + period <= now and now - recent_starts[0] >= period:
-                recent_starts.popleft()
-            if len(recent_starts) + self.reserved >= rate.count:
-                return False
-        return self.limiter is None or self.limiter.has_room(now)
-
-    def next_token(self, now: float) -> float:
-        """When to look again after `has_token` said no.
-
-        Returns:
-            An instant later than `now`; inf when it depends on a start that has not been stamped yet.
-        """
-        when = -inf
-        rate = self.rate
-        if rate is not None and len(self.recent_starts) + self.reserved >= rate.count:
-            if not self.recent_starts:
-                return inf
-            when = self.recent_starts[0] + rate.period
-        if self.limiter is not None and not self.limiter.has_room(now):
-            when = max(when, self.limiter.next_room(now))
-        # Rounding may put the instant at "now": a timer must advance, or it spins for ever.
-        return max(when, nextafter(now, inf))
-
-    def at_least(self, starts: int) -> float | None:
-        """Seconds that so many starts take at the least by the rate, beginning with all of it unused.
-
-        Returns:
-            None if that is not known: a limiter decides that does not tell.
-        """
-        if self.limiter is not None:
-            ask: Callable[[int], float | None] = getattr(self.limiter, "at_least", _not_known)
-            return ask(starts)
-        return 0.0 if self.rate is None else (max(starts, 1) - 1) // self.rate.count * self.rate.period
-
-    def acquire(self, now: float) -> None:
-        """Take a slot and a token. Only after `has_slot()` and `has_token(now)`."""
-        self.active += 1
-        if self.rate is not None:
-            self.reserved += 1
-        if self.limiter is not None:
-            self.limiter.acquire(now)
-
-    def record_start(self, entered: float, told: float | None = None) -> None:
-        """Say when the handler of a taken token was entered.
-
-        Args:
-            entered: That instant.
-            told: The instant now, if that is later: a thread's report takes its time.
-        """
-        if self.limiter is not None:
-            self.limiter.record_start(entered if told is None else told)
-        if self.rate is None:
-            return
-        self.reserved -= 1
-        recent_starts = self.recent_starts
-        if recent_starts and entered < recent_starts[-1]:
-            # Threads report out of order by microseconds; the log is read from its left end.
-            late = [entered]
-            while recent_starts and recent_starts[-1] > entered:
-                late.append(recent_starts.pop())
-            recent_starts.extend((late[0], *reversed(late[1:])))
-        else:
-            recent_starts.append(entered)
-
     def acquire_slot(self) -> None:
-        """Take a slot without a token: an async gate is being asked."""
+        """Take a slot and nothing else: an async gate is being asked."""
         self.active += 1
 
-    def release(self) -> None:
-        """Give a slot back."""
+    def release_slot(self) -> None:
+        """Give such a slot back."""
         self.active -= 1
 
+    def refusal(self, now: float, work: Work) -> Refusal | None:
+        """What keeps it from letting a work unit start at this instant, to tell people; None if nothing does."""
+        if not self.has_slot():
+            return Refusal(self, "slots", f"{self.name}: all {self.concurrent} slots in use", inf)
+        return self.refusal_by_limits(now, work)
+
+    def refusal_by_limits(self, now: float, work: Work) -> Refusal | None:
+        """The same, slots aside."""
+        for limit in self.limits:
+            if isinstance(limit, GuardedLimit):
+                said = limit.refusal(now, work)
+            elif limit.room(now, work):
+                said = None
+            else:
+                said = limit.describe(now, work), limit.next_room(now, work)
+            if said is not None:
+                by = "rate" if limit is self._rate else "limit"
+                return Refusal(self, by, f"{self.name}: {said[0]}", said[1])
+        return None
+
+    def at_least(self, works: Sequence[Work]) -> float | None:
+        """Seconds that the starts of work units take at the least by its limits, beginning with all of them unused.
+
+        Returns:
+            None if nothing is known of that: none of its limits tells.
+        """
+        told = [limit.at_least(works) for limit in self.limits]
+        return max((seconds for seconds in told if seconds is not None), default=None if told else 0.0)
+
     def status(self, now: float, *, running: bool) -> ServiceStatus:
-        """What its limits allow at this instant.
+        """What its slots and its rate allow at this instant.
 
         Args:
             now: Monotonic.
-            running: Whether an event loop is: without one, a limiter cannot be asked.
+            running: Whether an event loop is: without one, a bucket that others use as well cannot be asked.
         """
-        when = now
-        if self.limiter is not None and not running:
-            when = inf
-        elif not self.has_token(now):
-            when = self.next_token(now)
-        rate = self.rate
+        limit = self._rate
+        is_shared = isinstance(limit, GuardedLimit)
+        if isinstance(limit, GuardedLimit):
+            limit = limit.own
+        window = limit if isinstance(limit, SlidingWindow) else None
+        next_token: float | None = 0.0
+        if is_shared and not running:
+            next_token = None
+        elif limit is not None and not limit.room(now, _NOBODY):
+            when = limit.next_room(now, _NOBODY)
+            next_token = None if when == inf else when - now
+        rate = window.rate if window is not None else None
         return ServiceStatus(
             self.name,
             None if self.concurrent == UNBOUNDED else self.concurrent,
@@ -189,19 +177,18 @@ class Service:
             rate.text if rate else None,
             rate.count if rate else None,
             rate.period if rate else None,
-            max(0, rate.count - len(self.recent_starts) - self.reserved) if rate else None,
-            None if when == inf else when - now,
-            getattr(self.limiter, "burst", None),
-            getattr(self.limiter, "per_second", None),
+            window.tokens if window is not None else None,
+            next_token,
+            getattr(limit, "burst", None),
+            getattr(limit, "per_second", None),
+            tuple(name_of(limit) for limit in self._own),
         )
 
-    def describe_slots(self) -> str:
-        """One phrase on the slots, for messages."""
-        return f"{self.name}: all {self.concurrent} slots in use"
 
-    def describe_rate(self, now: float) -> str:
-        """One phrase on the rate, for messages."""
-        limit = self.rate.text if self.rate else "its limiter"
-        when = self.next_token(now)
-        until = "when a start is confirmed" if when == inf else f"in {when - now:.1f} s"
-        return f"{self.name}: {limit} is used up, next token {until}"
+# Rates and buckets are the same to everybody.
+_NOBODY = Work("", "")
+
+
+def name_of(limit: object) -> str:
+    """What a limit of the user's own is called."""
+    return type(limit.own if isinstance(limit, GuardedLimit) else limit).__qualname__

@@ -20,6 +20,7 @@ __all__ = [
     "HandlerExited",
     "InvalidParams",
     "InvalidTransition",
+    "LimitError",
     "MissingOutput",
     "PendingTimeout",
     "PublishError",
@@ -112,6 +113,10 @@ class ArtifactError(RuncueError):
 
 class MissingOutput(RuncueError):
     """A handler returned, but an output that its task declares is not there, or not valid."""
+
+
+class LimitError(RuncueError):
+    """A limit could not be asked about a work unit: it raised, or gave no answer. The original is the `__cause__`."""
 
 
 class PendingTimeout(RuncueError, TimeoutError):

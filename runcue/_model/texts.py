@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import islice
+from math import inf
 from typing import Any, Final, Protocol
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "name_of",
     "problem_of",
     "seconds_in_words",
+    "used_up",
     "words_of",
 ]
 
@@ -113,6 +115,12 @@ def problem_of(artifact: Any) -> str:
 def how_many(number: int, one: str, many: str) -> str:
     """A number with its noun: "1 work", "2 work units"."""
     return f"{number} {one if number == 1 else many}"
+
+
+def used_up(rate: str, seconds: float) -> str:
+    """That a rate allows no start now, and in how many seconds it will; inf: that depends on one on its way."""
+    until = "when a start is confirmed" if seconds == inf else f"in {seconds:.1f} s"
+    return f"{rate} is used up, next token {until}"
 
 
 def describe(call: object) -> str:

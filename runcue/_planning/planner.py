@@ -12,7 +12,6 @@ Must not know: event loops, what a gate asks, how a plan prints.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping
 from contextvars import copy_context
 from heapq import heappop, heappush
@@ -347,14 +346,12 @@ class _Planner:
         return planned
 
     def _services(self) -> dict[str, ServiceTime]:
-        tasks = Counter(planned._work._task for planned in self._runs)
-        starts: dict[str, int] = {}
-        for task, number in tasks.items():
-            for name in task.services:
-                starts[name] = starts.get(name, 0) + number
+        starts: dict[str, list[Work]] = {}
+        for planned in self._runs:
+            for name in planned._work._task.services:
+                starts.setdefault(name, []).append(planned._work)
         found = {}
-        for name, number in starts.items():
+        for name, works in starts.items():
             service = self._core.services[name]
-            limit = service.rate.text if service.rate is not None else ""
-            found[name] = ServiceTime(number, service.at_least(number), limit)
+            found[name] = ServiceTime(len(works), service.at_least(works), service.rate_text)
         return found

@@ -1,8 +1,9 @@
 """What the user describes before anything runs, entered into the core's tables.
 
-Lives here: `Registry`: services and tasks by name, the look-up of a task, and what every new one gets.
+Lives here: `Registry`: tasks by name, the look-up of a task, and what every new one gets.
 
-Must not know: how anything runs. The rules for the values are beside it: `tasks`, `gates`, `declarations`.
+Must not know: how anything runs. The rules for the values are beside it: `tasks`, `gates`, `declarations`; services are
+in `services`.
 """
 
 from __future__ import annotations
@@ -13,10 +14,9 @@ from typing import Any, Protocol
 
 from runcue._callbacks.verdicts import Question
 from runcue._callbacks.warning_log import WarningLog
-from runcue._limits.service import UNBOUNDED, Service
-from runcue._model.checks import check_name, positive_int, seconds_or_none
+from runcue._limits.service import Service
+from runcue._model.checks import check_name, seconds_or_none
 from runcue._model.errors import ConfigurationError, DuplicateTask, UnknownService, UnknownTask
-from runcue._model.rate import parse_rate
 from runcue._model.texts import describe
 from runcue._model.work import Declaration, Task, Work
 from runcue._registration.declarations import check_artifacts, check_duplicate, check_fresh, declare
@@ -57,49 +57,6 @@ class Registry:
         self._understudy = understudy
         for task in self._core.all_tasks:
             understudy.replace_handler(task)
-
-    def add_service(
-        self,
-        name: str,
-        rate: str | None,
-        concurrent: int | None,
-        burst: int | None,
-        limiter: Any,
-        make_limiter: Callable[..., Any],
-    ) -> None:
-        """Register a service; see `Cue.service` for the values.
-
-        Args:
-            name: Its name.
-            rate: Text, or None.
-            concurrent: Slots, or None.
-            burst: Size of a continuously refilled bucket, or None.
-            limiter: An aiolimiter object, or None.
-            make_limiter: Wraps either into a `Limiter`: it needs an event loop's clock, which is not known here.
-        """
-        check_name(name, "service")
-        if name in self._core.services:
-            raise ConfigurationError(f"Service {name!r} is already registered.")
-        parsed = None if rate is None else parse_rate(rate)
-        slots = (
-            UNBOUNDED if concurrent is None else positive_int(concurrent, f"concurrent of service {name!r}")
-        )
-        wrapped = None
-        if burst is not None:
-            positive_int(burst, f"burst of service {name!r}")
-            if parsed is None:
-                raise ConfigurationError(
-                    f"Service {name!r}: burst={burst!r} needs a rate at which it is refilled."
-                )
-            wrapped = make_limiter(burst=burst, per_second=parsed.per_second)
-            parsed = None
-        if limiter is not None:
-            if wrapped is not None or parsed is not None:
-                raise ConfigurationError(
-                    f"Service {name!r}: limiter= stands instead of rate= and burst=, not beside."
-                )
-            wrapped = make_limiter(limiter=limiter)
-        self._core.services[name] = Service(name, parsed, slots, wrapped)
 
     def describe_task(
         self,

@@ -16,7 +16,7 @@ from math import inf
 from typing import Any, Final
 
 from runcue._limits.service import UNBOUNDED, Service
-from runcue._model.errors import InvalidTransition
+from runcue._model.errors import InvalidTransition, LimitError
 from runcue._model.phases import (
     CHECKING,
     DELAYED,
@@ -174,14 +174,13 @@ class Core:
         count[old] -= 1
         count[phase] += 1
 
-    def start(self, work: Work, now: float, wall: float) -> None:
-        """Let a work unit that is in hand run: slots and tokens are taken, all in this step."""
-        run_queue = work._task.run_queue
+    def start(self, work: Work, now: float, wall: float) -> LimitError | None:
+        """Let a work unit in hand run, all that its limits take taken; or change nothing and say what one raised."""
+        run_queue: RunQueue = work._task.run_queue
         if run_queue.sole_slots is not None:
             run_queue.sole_slots.active += 1
-        else:
-            for service in run_queue.services:
-                service.acquire(now)
+        elif (error := run_queue.acquire(now, work)) is not None:
+            return error
         phase = work._phase
         if not ALLOWED[phase] & _TO_RUNNING:
             self.move(work, RUNNING)  # raises
@@ -191,6 +190,7 @@ class Core:
         work._phase = RUNNING
         work.started_at = wall
         self.progressed_at = now
+        return None
 
     def settle(self, work: Work, outcome: int, value: Any, now: float, wall: float) -> None:
         """Settle a work unit: its last transition.

@@ -1,7 +1,7 @@
-"""The pending set: in which order work units are taken, and who competes for the same services.
+"""The work units that need the same services and run in the same kind of place: who of them is next, and may it start.
 
-Lives here: `RunQueue`, the work units that need the same set of services, in submission order while they are new and by
-priority once their gate said yes.
+Lives here: `RunQueue`: them, in submission order while they are new and by priority once their gate said yes; and all
+questions to the limits of their services, which are asked and taken together.
 
 Must not know: gates, time, event loops. It is told when a work unit changes its place.
 """
@@ -10,12 +10,16 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import deque
+from math import inf
 from typing import Any
 
+from runcue._limits.guarded import GuardedLimit
 from runcue._limits.service import Service
+from runcue._model.errors import LimitError
 from runcue._model.phases import NEW, READY
 from runcue._model.work import Work
 from runcue._scheduling.priority_queue import PriorityQueue
+from runcue.abc import Limit
 
 __all__ = ["RunQueue"]
 
@@ -33,21 +37,25 @@ class RunQueue:
         ready: Work units whose gate said yes.
         starting: Workers on their way that have not taken a work unit yet.
         asking: Async gates that are being awaited.
-        rate_limited: Whether starts have to be stamped.
+        limits: Those of all its services, slots aside. If there are any, starts have to be stamped.
+        refusal: The limit that said no when `has_room` was asked last, and the work unit it was asked with.
         unasked: Work units that were put into `ready` without having been asked again, as long as there is room.
             Entries that are no longer READY are skipped.
         held_for: The run queue whose work has waited for too long; this one leaves it the slots that they share.
     """
 
     __slots__ = (
+        "_may_raise",
+        "_sure",
         "asking",
         "contenders",
         "executor",
         "held_for",
+        "limits",
         "new",
         "new_tombstones",
-        "rate_limited",
         "ready",
+        "refusal",
         "services",
         "sole_slots",
         "starting",
@@ -65,33 +73,109 @@ class RunQueue:
         self.asking = 0
         self.unasked: deque[Work] = deque()
         self.held_for: RunQueue | None = None
-        self.rate_limited = False
+        self.refusal: tuple[Limit, Work] | None = None
+        self.limits: tuple[Limit, ...] = ()
+        self._may_raise: tuple[Limit, ...] = ()
+        self._sure: tuple[Limit, ...] = ()
         self.sole_slots: Service | None = None
         self.look_at_limits()
 
     def look_at_limits(self) -> None:
-        """Note what kind of limits the services have."""
+        """Note what limits the services have."""
         services = self.services
-        self.rate_limited = any(service.rate_limited for service in services)
-        # The common case, one service with slots and no rate, is decided by one comparison.
-        simple = len(services) == 1 and services[0].rate is None and services[0].limiter is None
-        self.sole_slots = services[0] if simple else None
+        # A limit that several of its services share counts a start once.
+        own = {id(getattr(limit, "own", limit)): limit for service in services for limit in service.limits}
+        self.limits = tuple(own.values())
+        self._may_raise = tuple(limit for limit in self.limits if isinstance(limit, GuardedLimit))
+        self._sure = tuple(limit for limit in self.limits if not isinstance(limit, GuardedLimit))
+        # The common case, one service with slots and nothing else, is decided by one comparison.
+        self.sole_slots = services[0] if len(services) == 1 and not self.limits else None
 
-    def has_room(self, now: float) -> bool:
-        """Whether its services allow one more start at this instant."""
+    def has_room(self, now: float, work: Work | None = None, *, ordered: bool = False) -> bool:
+        """Whether its services allow one more start at this instant.
+
+        If a limit says no, that is noted in `refusal`.
+
+        Args:
+            now: Monotonic.
+            work: The work unit that would start; by default the first in line.
+            ordered: As for `peek`.
+        """
         if self.sole_slots is not None:
             return self.sole_slots.active < self.sole_slots.concurrent
         # A plain loop: this is asked several times for each work unit, and a generator would cost more than the answer.
         for service in self.services:
-            if service.active >= service.concurrent or not service.has_token(now):
+            if service.active >= service.concurrent:
                 return False
+        limits = self.limits
+        if limits:
+            if work is None:
+                new, ready = self.new, self.ready
+                # The usual case of `peek`, without the call.
+                usual = new and not (ordered or ready._line or ready._heap) and new[0]._phase == NEW
+                work = new[0] if usual else self.peek(ordered)
+                if work is None:
+                    return True
+            for limit in limits:
+                if not limit.room(now, work):
+                    self.refusal = limit, work
+                    return False
         return True
 
     def lacks_slots_only(self, head: Work, now: float) -> bool:
         """Whether its first work unit is ready, needs several services, and not all of them have a free slot."""
         several = len(self.services) > 1
         asked = head._phase == READY or not head._task.gated
-        return several and asked and all(service.has_token(now) for service in self.services)
+        return several and asked and all(limit.room(now, head) for limit in self.limits)
+
+    def can_come(self, now: float) -> bool:
+        """Whether its first work unit can start at this instant or at one that is known, before anything has ended."""
+        if not all(service.has_slot() for service in self.services):
+            return False
+        work = self.peek(ordered=False)
+        if work is None:
+            return False
+        refusals = (service.refusal_by_limits(now, work) for service in self.services)
+        return all(refusal is None or refusal.until < inf for refusal in refusals)
+
+    def acquire(self, now: float, work: Work) -> LimitError | None:
+        """Take a slot of each service and what else its limits count, all in this step or nothing.
+
+        Returns:
+            Why nothing was taken: a limit of the user's own has raised.
+        """
+        for service in self.services:
+            service.active += 1
+        # What may raise comes first: then it is known that all can be taken.
+        if self._may_raise and (error := self._acquire_what_may_raise(now, work)) is not None:
+            for service in self.services:
+                service.active -= 1
+            return error
+        for limit in self._sure:
+            limit.acquire(now, work)
+        return None
+
+    def _acquire_what_may_raise(self, now: float, work: Work) -> LimitError | None:
+        for limit in self._may_raise:
+            try:
+                limit.acquire(now, work)
+            except LimitError as error:
+                for taken in self._may_raise[: self._may_raise.index(limit)]:
+                    taken.release(now, work, None)
+                return error
+        return None
+
+    def entered(self, now: float, work: Work, at: float) -> None:
+        """Say that the handler of a work unit was entered, at that instant."""
+        for limit in self.limits:
+            limit.entered(now, work, at)
+
+    def release(self, now: float, work: Work) -> None:
+        """Give back what a work unit holds: its attempt has ended."""
+        for service in self.services:
+            service.active -= 1
+        for limit in self.limits:
+            limit.release(now, work, None)
 
     def free_slots(self) -> int:
         """How many more could run at the same time, whatever the rate says."""
@@ -137,6 +221,10 @@ class RunQueue:
         """How many work units could be taken if there was room; with `ordered`, of those that were asked."""
         ready = len(self.ready)
         return ready if ordered else len(self.new) - self.new_tombstones + ready
+
+    def in_line(self) -> list[Work]:
+        """The work units that could be taken if there was room, in no particular order."""
+        return [*(work for work in self.new if work._phase == NEW), *self.ready.works()]
 
     def wants_worker(self, ordered: bool) -> bool:
         """Whether there are more work units, and more free slots for them, than workers are on their way."""

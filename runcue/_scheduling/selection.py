@@ -42,19 +42,20 @@ def select(run_queue: RunQueue, now: float, ordered: bool) -> Work | None:
     """
     if not run_queue.contenders:
         sole_slots = run_queue.sole_slots
-        if (
-            sole_slots.active >= sole_slots.concurrent
-            if sole_slots is not None
-            else not run_queue.has_room(now)
-        ):
+        if sole_slots is not None and sole_slots.active >= sole_slots.concurrent:
             return None
         ready = run_queue.ready
         if ready._line or ready._heap or ordered:
+            if sole_slots is None and not run_queue.has_room(now, ordered=ordered):
+                return None
             return run_queue.pop(ordered)
         new = run_queue.new
         while new:
             work = new.popleft()
             if work._phase == NEW:
+                if sole_slots is None and not run_queue.has_room(now, work):
+                    new.appendleft(work)
+                    return None
                 return work
             run_queue.new_tombstones -= 1
         return None
@@ -63,7 +64,8 @@ def select(run_queue: RunQueue, now: float, ordered: bool) -> Work | None:
         # A contender has contenders of its own, which may have older claims on what it would take.
         older = _first_among(best, now, ordered)
         if older is None:  # it keeps its slots for a starved one; that need not hold this run queue up
-            best = run_queue if best is not run_queue and run_queue.has_room(now) else None
+            keeps = best is run_queue or not run_queue.has_room(now, ordered=ordered)
+            best = None if keeps else run_queue
             break
         if older is best:
             break
@@ -81,7 +83,7 @@ def _first_among(run_queue: RunQueue, now: float, ordered: bool) -> RunQueue | N
         head = one.peek(ordered)
         if head is None:
             continue
-        if one.has_room(now):
+        if one.has_room(now, head):
             if first is None or (head._order_key, head._seq) < (first._order_key, first._seq):
                 best, first = one, head
         elif one.lacks_slots_only(head, now) and (oldest is None or head._order_key < oldest._order_key):

@@ -17,6 +17,7 @@ from hypothesis.stateful import (
 )
 
 from runcue._limits.service import UNBOUNDED, Service
+from runcue._limits.sliding_window import SlidingWindow
 from runcue._model.errors import InvalidTransition
 from runcue._model.phases import (
     CANCELLED,
@@ -39,6 +40,7 @@ from runcue._scheduling.priority_queue import PriorityQueue
 from runcue._scheduling.run_queue import RunQueue
 from runcue._scheduling.selection import select
 from runcue._scheduling.transitions import TRANSITIONS
+from runcue.abc import Limit
 from runcue.testing import FakeExecutor
 from tests.support.worlds import Tally
 
@@ -48,6 +50,32 @@ WARN_AFTER = 5.0
 USES = ((), ("a",), ("b",), ("a", "b"))
 picks = st.integers(0, 10_000)
 keys = st.floats(-60, 60).map(lambda value: round(value, 1))
+
+
+class Tenants(Limit):
+    """So many works of each tenant at the same time; both services share it, and a start counts once."""
+
+    def __init__(self, together: int) -> None:
+        self.together = together
+        self.inside: set[Work] = set()
+        self.entered_: set[Work] = set()
+
+    def room(self, now: float, work: Work, /) -> bool:
+        tenant = work.params["tenant"]
+        return sum(one.params["tenant"] == tenant for one in self.inside) < self.together
+
+    def acquire(self, now: float, work: Work, /) -> None:
+        assert self.room(now, work)
+        assert work not in self.inside
+        self.inside.add(work)
+
+    def entered(self, now: float, work: Work, at: float, /) -> None:
+        assert work in self.inside - self.entered_
+        self.entered_.add(work)
+
+    def release(self, now: float, work: Work, actual: object, /) -> None:
+        self.inside.remove(work)
+        self.entered_.remove(work)
 
 
 class CoreMachine(RuleBasedStateMachine):
@@ -69,17 +97,23 @@ class CoreMachine(RuleBasedStateMachine):
     @initialize(
         slots=st.tuples(st.integers(1, 3), st.integers(1, 3) | st.just(UNBOUNDED)),
         rate=st.sampled_from((None, "2/sec", "3/10sec")),
+        together=st.sampled_from((0, 1, 2)),
         ordered=st.booleans(),
         max_threads=st.integers(1, 3),
     )
-    def describe(self, slots: tuple[int, int], rate: str | None, ordered: bool, max_threads: int) -> None:
+    def describe(
+        self, slots: tuple[int, int], rate: str | None, together: int, ordered: bool, max_threads: int
+    ) -> None:
         core = self.core = Core(
             keep=KEEP, max_threads=max_threads, pending_timeout=TIMEOUT, pending_warn_after=WARN_AFTER
         )
         self.executor = FakeExecutor()
         core.ordered = ordered
-        core.services["a"] = Service("a", None, slots[0])
-        core.services["b"] = Service("b", parse_rate(rate) if rate else None, slots[1])
+        self.window = SlidingWindow(parse_rate(rate)) if rate else None
+        self.tenants = Tenants(together) if together else None
+        own = [] if self.tenants is None else [self.tenants]
+        core.services["a"] = Service("a", None, slots[0], own)
+        core.services["b"] = Service("b", self.window, slots[1], own)
         for number, uses in enumerate(USES * 2):
             executor = None if number < len(USES) else self.executor
             task = Task(str(number), print, uses, None, executor)
@@ -115,7 +149,7 @@ class CoreMachine(RuleBasedStateMachine):
     def add(self, number: int, several: int) -> None:
         task = self.core.all_tasks[number % len(self.core.all_tasks)]
         for _ in range(several):
-            work = Work(str(len(self.works)), task.name)
+            work = Work(str(len(self.works)), task.name, {"tenant": len(self.works) % 3})
             work._task = task
             self.core.add(work, self.now)
             self.works.append(work)
@@ -150,14 +184,25 @@ class CoreMachine(RuleBasedStateMachine):
         if taken is not None:
             self.hand.append(taken)
 
-    def has_room(self, run_queue: RunQueue) -> bool:
-        """By its own account, not by that of the services."""
+    def first_in_line(self, run_queue: RunQueue) -> Work | None:
+        phases = (READY,) if self.core.ordered else (NEW, READY)
+        line = (work for work in self.of(*phases) if work._task.run_queue is run_queue)
+        return min(line, key=lambda work: (work._order_key, work._seq), default=None)
+
+    def has_room(self, run_queue: RunQueue, work: Work | None = None) -> bool:
+        """By its own account, not by that of the services; for the first in line, or for a work in hand."""
+        work = work or self.first_in_line(run_queue)
         for service in run_queue.services:
-            holding = [
-                work for work in self.of(RUNNING, CHECKING) if service in work._task.run_queue.services
-            ]
-            if len(holding) >= service.concurrent or not service.has_token(self.now):
+            holding = [one for one in self.of(RUNNING, CHECKING) if service in one._task.run_queue.services]
+            if len(holding) >= service.concurrent:
                 return False
+            if service.name == "b" and self.window is not None and not self.window.room(self.now):
+                return False
+            if work is not None and service.name in ("a", "b") and self.tenants is not None:
+                tenant = work.params["tenant"]
+                inside = [one for one in self.of(RUNNING) if one in self.tenants.inside]
+                if sum(one.params["tenant"] == tenant for one in inside) >= self.tenants.together:
+                    return False
         return True
 
     @precondition(lambda self: self.of(NEW))
@@ -198,11 +243,11 @@ class CoreMachine(RuleBasedStateMachine):
     @rule(number=picks)
     def start(self, number: int) -> None:
         work = self.pick(self.hand, number)
-        if work._phase == NOT_READY or not self.has_room(work._task.run_queue):
+        if work._phase == NOT_READY or not self.has_room(work._task.run_queue, work):
             return
         self.hand.remove(work)
         self.core.start(work, self.now, self.now)
-        if work._task.run_queue.rate_limited:
+        if work._task.run_queue.limits:
             self.reserved.append(work)
 
     @precondition(lambda self: self.hand)
@@ -221,15 +266,14 @@ class CoreMachine(RuleBasedStateMachine):
     def answered(self, number: int) -> None:
         work = self.pick(self.of(CHECKING), number)
         for service in work._task.run_queue.services:
-            service.release()
+            service.release_slot()
         self.hand.append(work)
 
     @precondition(lambda self: self.reserved)
     @rule(number=picks, late=st.sampled_from((0.0, 0.1)))
     def entered(self, number: int, late: float) -> None:
         work = self.reserved.pop(number % len(self.reserved))
-        for service in work._task.run_queue.services:
-            service.record_start(self.now - late)
+        work._task.run_queue.entered(self.now, work, self.now - late)
 
     @precondition(lambda self: self.of(RUNNING))
     @rule(number=picks, outcome=st.sampled_from((COMPLETED, FAILED, CANCELLED)))
@@ -237,8 +281,7 @@ class CoreMachine(RuleBasedStateMachine):
         work = self.pick(self.of(RUNNING), number)
         if work in self.reserved:
             return
-        for service in work._task.run_queue.services:
-            service.release()
+        work._task.run_queue.release(self.now, work)
         self.settle(work, outcome)
 
     @precondition(lambda self: self.of(RUNNING))
@@ -247,8 +290,7 @@ class CoreMachine(RuleBasedStateMachine):
         work = self.pick(self.of(RUNNING), number)
         if work in self.reserved:
             return
-        for service in work._task.run_queue.services:
-            service.release()
+        work._task.run_queue.release(self.now, work)
         self.core.put_back(work, Again(self.now + delay, counts=counts), self.now)
         self.instants[work] = self.now + delay
         self.attempts[work] += counts
@@ -368,9 +410,21 @@ class CoreMachine(RuleBasedStateMachine):
                 for work in self.works
             )
             assert service.active == holding <= service.concurrent
-            assert service.reserved == sum(
-                service in work._task.run_queue.services for work in self.reserved
-            ) * (service.rate is not None)
+
+    @invariant()
+    def limits_hold_what_runs_and_nothing_else(self) -> None:
+        if not self.works:
+            return
+
+        def users(*names: str) -> set[Work]:
+            return {work for work in self.works if not {*names}.isdisjoint(work._task.services)}
+
+        if self.window is not None:
+            assert self.window.reserved == len(users("b") & {*self.reserved})
+        if self.tenants is not None:
+            held = {work for work in users("a", "b") if work._phase == RUNNING}
+            assert self.tenants.inside == held
+            assert self.tenants.entered_ == held - {*self.reserved}
 
     @invariant()
     def history_is_bounded_and_knows_everything_unsettled(self) -> None:

@@ -7,6 +7,7 @@ from math import inf
 import pytest
 
 from runcue._limits.service import Service
+from runcue._limits.sliding_window import SlidingWindow
 from runcue._model.errors import InvalidTransition
 from runcue._model.phases import (
     CANCELLED,
@@ -61,16 +62,17 @@ def test_who_decides_is_given_to_the_core_and_told_what_has_ended() -> None:
 
 
 def test_a_work_that_is_put_back_is_pending_holds_nothing_and_is_counted_once() -> None:
-    world = CoreWorld(Service("api", parse_rate("5/min"), concurrent=1))
+    window = SlidingWindow(parse_rate("5/min"))
+    world = CoreWorld(Service("api", window, concurrent=1))
     task = world.task("task", "api")
     work = world.add(task)
     world.start(work)
-    world.core.services["api"].record_start(0.0)
+    task.run_queue.entered(0.0, work, 0.0)
 
     world.put_back(work, at=30.0)
 
-    api = world.core.services["api"]
-    assert (api.active, api.reserved, len(api.recent_starts)) == (0, 0, 1)
+    slots = world.core.services["api"].active
+    assert (slots, window.reserved, len(window.recent_starts)) == (0, 0, 1)
     assert work.state is WorkState.PENDING
     assert {PHASES[phase]: count for phase, count in enumerate(world.core.count) if count} == {"delayed": 1}
     assert (world.core.pending(), world.core.unsettled, world.core.settlements) == (1, 1, 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from runcue._limits.service import Service
+from runcue._limits.sliding_window import SlidingWindow
 from runcue._model.errors import InvalidTransition
 from runcue._model.phases import (
     CANCELLED,
@@ -62,9 +63,10 @@ def test_states_are_what_users_see_of_phases() -> None:
 @pytest.mark.rule(5)
 def test_a_start_takes_slot_and_token_of_each_service_in_one_step() -> None:
     world = CoreWorld()
+    window = SlidingWindow(parse_rate("2/min"))
     for service in (
         Service("one", concurrent=2),
-        Service("two", parse_rate("2/min")),
+        Service("two", window),
         Service("three", concurrent=1),
     ):
         world.core.services[service.name] = service
@@ -77,7 +79,7 @@ def test_a_start_takes_slot_and_token_of_each_service_in_one_step() -> None:
     world.core.start(work, 0.0, 0.0)
 
     assert [service.active for service in world.core.services.values()] == [1, 1, 1]
-    assert world.core.services["two"].reserved == 1
+    assert window.reserved == 1
     assert work.state is WorkState.RUNNING
 
 

@@ -7,25 +7,33 @@ import random
 import pytest
 
 from runcue._limits.service import Service
+from runcue._limits.sliding_window import SlidingWindow
 from runcue._model.phases import NEW, READY
 from runcue._model.rate import parse_rate
+from runcue._model.work import Work
 from runcue.testing import FakeExecutor
 from tests.support.cores import CoreWorld
 
 
 @pytest.mark.rule(5)
 def test_a_route_has_room_only_if_each_of_its_services_has_slot_and_token() -> None:
-    world = CoreWorld(Service("slots", concurrent=1), Service("rate", parse_rate("1/min")), Service("free"))
+    world = CoreWorld(
+        Service("slots", concurrent=1),
+        Service("rate", SlidingWindow(parse_rate("1/min"))),
+        Service("free"),
+    )
     run_queue = world.task("task", "slots", "rate", "free").run_queue
-    slots, rate = world.core.services["slots"], world.core.services["rate"]
-    assert run_queue.has_room(0.0)
+    slots = world.core.services["slots"]
+    work = Work("1", "task")
+    assert run_queue.has_room(0.0, work)
     slots.acquire_slot()
-    assert not run_queue.has_room(0.0)
-    slots.release()
-    rate.acquire(0.0)
-    rate.record_start(0.0)
-    assert not run_queue.has_room(59.0)
-    assert run_queue.has_room(60.0)
+    assert not run_queue.has_room(0.0, work)
+    slots.release_slot()
+    run_queue.acquire(0.0, work)
+    run_queue.entered(0.0, work, 0.0)
+    run_queue.release(0.0, work)
+    assert not run_queue.has_room(59.0, work)
+    assert run_queue.has_room(60.0, work)
 
 
 def test_free_slots_are_those_of_the_narrowest_service() -> None:

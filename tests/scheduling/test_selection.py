@@ -7,6 +7,7 @@ import random
 import pytest
 
 from runcue._limits.service import Service
+from runcue._limits.sliding_window import SlidingWindow
 from runcue._model.phases import NEW
 from runcue._model.rate import parse_rate
 from tests.support.cores import CoreWorld
@@ -64,11 +65,11 @@ def test_a_work_whose_other_service_is_full_is_passed_over() -> None:
 
 @pytest.mark.rule(2)
 def test_nothing_is_taken_where_no_limit_allows_a_start() -> None:
-    world = CoreWorld(Service("api", concurrent=1), Service("slow", parse_rate("1/hour")))
+    world = CoreWorld(Service("api", concurrent=1), Service("slow", SlidingWindow(parse_rate("1/hour"))))
     one, other = world.task("one", "api"), world.task("other", "slow")
     first, second = world.add(one), world.add(other)
     world.core.services["api"].acquire_slot()
-    world.core.services["slow"].acquire(0.0)
+    other.run_queue.acquire(0.0, world.new_work(other))
     assert world.select(one.run_queue) is None
     assert world.select(other.run_queue) is None
     assert (first._phase, second._phase) == (NEW, NEW)

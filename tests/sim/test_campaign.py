@@ -21,7 +21,7 @@ from runcue._dispatch.settlement import Settlement
 from runcue._dispatch.turns import Turns
 from runcue._freshness.newer import Newer
 from runcue._lifecycle.stopping import Stopping
-from runcue._limits.service import Service
+from runcue._limits.sliding_window import SlidingWindow
 from runcue._model.phases import READY
 from runcue._scheduling.core import Core
 from runcue._scheduling.rechecking import Rechecker
@@ -69,19 +69,17 @@ Plant = Callable[[pytest.MonkeyPatch], None]
 
 
 def rate_allows_one_too_many(patch: pytest.MonkeyPatch) -> None:
-    def has_token(self: Service, now: float) -> bool:
-        if self.rate is None:
-            return True
+    def room(self: SlidingWindow, now: float, work: Any = None) -> bool:
         while self.recent_starts and now - self.recent_starts[0] >= self.rate.period:
             self.recent_starts.popleft()
         return len(self.recent_starts) + self.reserved <= self.rate.count
 
-    patch.setattr(Service, "has_token", has_token)
+    patch.setattr(SlidingWindow, "room", room)
 
 
 def token_is_stamped_too_early(patch: pytest.MonkeyPatch) -> None:
-    stamp = Service.record_start
-    patch.setattr(Service, "record_start", lambda self, entered, told=None: stamp(self, entered - 0.3, told))
+    stamp = SlidingWindow.entered
+    patch.setattr(SlidingWindow, "entered", lambda self, now, work, at: stamp(self, now, work, at - 0.3))
 
 
 def slots_allow_one_too_many(patch: pytest.MonkeyPatch) -> None:
@@ -91,8 +89,10 @@ def slots_allow_one_too_many(patch: pytest.MonkeyPatch) -> None:
         look(self)
         self.sole_slots = None
 
-    def has_room(self: RunQueue, now: float) -> bool:
-        return all(one.active <= one.concurrent and one.has_token(now) for one in self.services)
+    def has_room(self: RunQueue, now: float, work: Any = None, *, ordered: bool = False) -> bool:
+        return all(one.active <= one.concurrent for one in self.services) and all(
+            limit.room(now, work) for limit in self.limits
+        )
 
     patch.setattr(RunQueue, "look_at_limits", look_at_limits)
     patch.setattr(RunQueue, "has_room", has_room)
@@ -104,7 +104,7 @@ def slot_is_given_back_before_the_handler_is_through(patch: pytest.MonkeyPatch) 
 
     def hasty(self: Settlement, work: runcue.Work) -> bool:
         outcome = cancel(self, work)
-        self._in_flight.release(work)
+        self._in_flight.release(work, self._turns.now())
         return outcome
 
     patch.setattr(Settlement, "cancel", hasty)
@@ -113,9 +113,9 @@ def slot_is_given_back_before_the_handler_is_through(patch: pytest.MonkeyPatch) 
 def slot_is_not_given_back(patch: pytest.MonkeyPatch) -> None:
     release, count = InFlight.release, itertools.count(1)
 
-    def leaky(self: InFlight, work: runcue.Work) -> None:
+    def leaky(self: InFlight, work: runcue.Work, now: float) -> None:
         if next(count) % 5:
-            release(self, work)
+            release(self, work, now)
         else:
             self.works.pop(work, None)
 

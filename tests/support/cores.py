@@ -93,8 +93,7 @@ class CoreWorld:
 
     def end(self, work: Work) -> None:
         """A handler has come to its end: what it held is given back."""
-        for service in work._task.run_queue.services:
-            service.release()
+        work._task.run_queue.release(0.0, work)
 
     def put_back(self, work: Work, at: float, now: float = 0.0, *, counts: bool = True) -> None:
         """An attempt of a running work has ended in "again"."""

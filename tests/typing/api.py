@@ -4,7 +4,7 @@
 """
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, assert_type
 
 import runcue
@@ -17,6 +17,47 @@ unlimited = runcue.Cue(keep=10_000, max_threads=64, id_prefix="night")
 cue.service("openai", rate="60/min", concurrent=5)
 cue.service("knife", concurrent=1)
 cue.service("bursty", rate="10/sec", burst=20)
+
+
+class Budget(runcue.abc.Limit):
+    """A limit needs no more than what it decides by, if the Protocol is its base."""
+
+    def __init__(self, cents: int) -> None:
+        self.cents = cents
+
+    def room(self, now: float, work: runcue.Work) -> bool:
+        return int(work.params["cents"]) <= self.cents
+
+    def acquire(self, now: float, work: runcue.Work) -> None:
+        self.cents -= int(work.params["cents"])
+
+
+class Quota:
+    """And any class with its methods is one, whatever it calls their arguments."""
+
+    def room(self, instant: float, unit: runcue.Work) -> bool:
+        return True
+
+    def next_room(self, instant: float, unit: runcue.Work) -> float:
+        return instant + 60
+
+    def acquire(self, instant: float, unit: runcue.Work) -> None: ...
+
+    def entered(self, instant: float, unit: runcue.Work, at: float) -> None: ...
+
+    def release(self, instant: float, unit: runcue.Work, actual: object) -> None: ...
+
+    def at_least(self, units: Sequence[runcue.Work]) -> float | None:
+        return None
+
+    def describe(self, instant: float, unit: runcue.Work) -> str:
+        return "the quota of this hour is used up"
+
+
+cue.service("llm", rate="60/min", limits=[Budget(250), Quota()])
+cue.service("tenants", limits=Quota())
+a_limit: runcue.abc.Limit = Quota()
+assert_type(cue.services()[0].limits, tuple[str, ...])
 
 
 @cue.task("extract_text", uses="openai")

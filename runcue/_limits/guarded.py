@@ -1,0 +1,143 @@
+"""A limit that runcue has not written, behind the one policy for what it raises and for answers that are none.
+
+Lives here: `GuardedLimit`. What `room`, `next_room` and `acquire` raise makes the work unit fail that they were asked
+with; what the others raise is told, and they count as having said nothing.
+
+Must not know: services, order, who is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import inf, isnan, nextafter
+from typing import Any, TypeAlias
+
+from runcue._model.errors import LimitError
+from runcue._model.texts import words_of
+from runcue._model.work import Work
+from runcue.abc import Limit
+
+__all__ = ["Failed", "GuardedLimit", "Raised"]
+
+LOOK_AGAIN = 0.001
+"""Seconds until the next look where a limit has no room and says that it has some now: it must not spin."""
+
+Failed: TypeAlias = Callable[[Work, LimitError], object]
+Raised: TypeAlias = Callable[[str, BaseException, Work | None], object]
+
+
+class GuardedLimit:
+    """A `Limit` around another one.
+
+    Args:
+        own: The limit.
+        name: What it is called in messages: "limit DailyBudget of service 'llm'".
+        failed: Takes a work unit that fails because of it, and the error.
+        raised: Tells of an exception that disturbs nothing: who raised it, what it was, the work unit.
+
+    Attributes:
+        own: The limit. Those who merely look, to tell people, ask it directly: a look must not make anything fail.
+        name: See above.
+    """
+
+    __slots__ = ("_failed", "_raised", "name", "own")
+
+    def __init__(self, own: Limit, name: str, failed: Failed, raised: Raised) -> None:
+        self.own = own
+        self.name = name
+        self._failed = failed
+        self._raised = raised
+
+    def room(self, now: float, work: Work, /) -> bool:
+        """See `Limit.room`."""
+        try:
+            return _yes_or_no(self.own.room(now, work))
+        except BaseException as error:
+            self._failed(work, self._error("room", error))
+            return False
+
+    def next_room(self, now: float, work: Work, /) -> float:
+        """See `Limit.next_room`."""
+        try:
+            return _instant(self.own.next_room(now, work), now)
+        except BaseException as error:
+            self._failed(work, self._error("next_room", error))
+            return inf
+
+    def acquire(self, now: float, work: Work, /) -> None:
+        """See `Limit.acquire`.
+
+        Raises:
+            LimitError: It has raised.
+        """
+        try:
+            self.own.acquire(now, work)
+        except BaseException as error:
+            raise self._error("acquire", error) from error
+
+    def entered(self, now: float, work: Work, at: float, /) -> None:
+        """See `Limit.entered`."""
+        try:
+            self.own.entered(now, work, at)
+        except BaseException as error:
+            self._tell("entered", error, work)
+
+    def release(self, now: float, work: Work, actual: Any, /) -> None:
+        """See `Limit.release`."""
+        try:
+            self.own.release(now, work, actual)
+        except BaseException as error:
+            self._tell("release", error, work)
+
+    def at_least(self, works: Sequence[Work], /) -> float | None:
+        """See `Limit.at_least`."""
+        try:
+            seconds = self.own.at_least(works)
+            return None if seconds is None or isnan(seconds) else float(seconds)
+        except BaseException as error:
+            self._tell("at_least", error, None)
+            return None
+
+    def describe(self, now: float, work: Work, /) -> str:
+        """See `Limit.describe`."""
+        try:
+            return str(self.own.describe(now, work))
+        except BaseException as error:
+            self._tell("describe", error, work)
+            return f"{self.name} has no room"
+
+    def refusal(self, now: float, work: Work) -> tuple[str, float] | None:
+        """What it says to a mere look: why there is no room, and until when; None if there is room."""
+        asked = "room"
+        try:
+            if _yes_or_no(self.own.room(now, work)):
+                return None
+            asked = "next_room"
+            return self.describe(now, work), _instant(self.own.next_room(now, work), now)
+        except BaseException as error:
+            return words_of(self._error(asked, error)), now
+
+    def _error(self, method: str, error: BaseException) -> LimitError:
+        if isinstance(error, KeyboardInterrupt):
+            self._tell(method, error, None)
+        made = LimitError(f"{method}() of {self.name} raised {type(error).__name__}: {words_of(error)}")
+        made.__cause__ = error
+        return made
+
+    def _tell(self, method: str, error: BaseException, work: Work | None) -> None:
+        self._raised(f"{method}() of {self.name}", error, work)
+
+
+def _yes_or_no(answer: object) -> bool:
+    if hasattr(answer, "__await__"):
+        if hasattr(answer, "close"):
+            answer.close()
+        raise TypeError("it gave something to be awaited; the methods of a limit must be plain")
+    return bool(answer)
+
+
+def _instant(when: float, now: float) -> float:
+    if isnan(when):
+        raise ValueError("it gave nan")
+    # A timer for now would fire for ever.
+    return when if when > now else max(now + LOOK_AGAIN, nextafter(now, inf))

@@ -1,0 +1,90 @@
+"""A rate as an exact promise: no window of one period, wherever it begins, sees more starts than its count.
+
+Lives here: the log of recent starts that stands behind `rate=`. A token is usable again when the clock has reached its
+stamp plus the period. A token bucket lets nearly twice as many through one window (aiolimiter#298); that kind is
+`token_bucket`.
+
+Must not know: who starts, order, where the clock comes from.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from math import inf, nextafter
+
+from runcue._model.rate import Rate
+from runcue._model.texts import used_up
+
+__all__ = ["SlidingWindow"]
+
+
+class SlidingWindow:
+    """A `Limit` that keeps a rate.
+
+    A token has two instants. At hand-off it is reserved (`acquire`), so that nobody else can have it; when the handler
+    was entered, which for a thread may be later, it is stamped (`entered`), and its period counts from there.
+
+    Attributes:
+        rate: What it keeps.
+        recent_starts: The stamps that still count, in order.
+        reserved: Tokens that were taken and have not been stamped yet.
+    """
+
+    __slots__ = ("_count", "_period", "rate", "recent_starts", "reserved")
+
+    def __init__(self, rate: Rate) -> None:
+        self.rate = rate
+        self._count = rate.count
+        self._period = rate.period
+        self.recent_starts: deque[float] = deque()
+        self.reserved = 0
+
+    @property
+    def tokens(self) -> int:
+        """How many starts it allows, as of the last time it was asked for room."""
+        return max(0, self._count - len(self.recent_starts) - self.reserved)
+
+    def room(self, now: float, work: object = None, /) -> bool:
+        """See `Limit.room`."""
+        recent_starts = self.recent_starts
+        period = self._period
+        # Both forms, because either alone can be off by a rounding and someone will check with the other.
+        while recent_starts and recent_starts[0] + period <= now and now - recent_starts[0] >= period:
+            recent_starts.popleft()
+        return len(recent_starts) + self.reserved < self._count
+
+    def next_room(self, now: float, work: object = None, /) -> float:
+        """See `Limit.next_room`; inf while all depends on starts that have not been stamped yet."""
+        if not self.recent_starts:
+            return inf
+        # Rounding may put the instant at "now": a timer must advance, or it spins for ever.
+        return max(self.recent_starts[0] + self._period, nextafter(now, inf))
+
+    def acquire(self, now: float, work: object = None, /) -> None:
+        """See `Limit.acquire`."""
+        self.reserved += 1
+
+    def entered(self, now: float, work: object, at: float, /) -> None:
+        """See `Limit.entered`."""
+        self.reserved -= 1
+        recent_starts = self.recent_starts
+        if recent_starts and at < recent_starts[-1]:
+            # Threads report out of order by microseconds; the log is read from its left end.
+            late = [at]
+            while recent_starts and recent_starts[-1] > at:
+                late.append(recent_starts.pop())
+            recent_starts.extend((late[0], *reversed(late[1:])))
+        else:
+            recent_starts.append(at)
+
+    def release(self, now: float, work: object, actual: object, /) -> None:
+        """See `Limit.release`. A token comes back with time alone."""
+
+    def at_least(self, works: Sequence[object], /) -> float:
+        """See `Limit.at_least`."""
+        return (max(len(works), 1) - 1) // self._count * self._period
+
+    def describe(self, now: float, work: object = None, /) -> str:
+        """See `Limit.describe`."""
+        return used_up(self.rate.text, self.next_room(now) - now)
