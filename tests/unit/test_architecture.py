@@ -5,6 +5,7 @@ rarely used names, what only some programs need) points up all the same.
 """
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -120,3 +121,16 @@ def test_decisions_need_nothing_installed(file: Path) -> None:
 @each_file
 def test_a_module_opens_with_its_charter(file: Path) -> None:
     assert ast.get_docstring(ast.parse(file.read_text(encoding="utf-8")))
+
+
+def test_the_map_names_the_rooms_in_their_order_and_files_that_are_there() -> None:
+    text = (PACKAGE.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    table = text[text.index("| package |") : text.index("decide and touch nothing")]
+    named = [name for row in table.splitlines() for name in re.findall(r"`([a-z_]+)/?`", row.split("|")[1])]
+    assert [name for name in named if name in ROOMS] == [name for name in ROOMS if name in named]
+    assert set(ROOMS + EXTRAS) <= set(named)
+    goes = text[text.index("## Where a new thing goes") : text.index("## Tests")]
+    paths = set(re.findall(r"`((?:sim/runcue_sim/)?[a-z_]+(?:/[a-z_]+)*(?:/|\.py))`", goes))
+    assert len(paths) > 20
+    for path in paths:
+        assert any((root / path).exists() for root in (PACKAGE, PACKAGE.parent)), path
