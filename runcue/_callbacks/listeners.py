@@ -20,7 +20,6 @@ from runcue._callbacks.failures import BLOCKS_AFTER, Failures
 from runcue._model.checks import check_callback
 from runcue._model.errors import ConfigurationError
 from runcue._model.events import HEARS, OBSERVED, Event
-from runcue._model.phases import COMPLETED, FAILED
 from runcue._model.texts import describe
 from runcue._model.work import Work
 from runcue.abc import CueWarning, Observer
@@ -53,9 +52,10 @@ class Listener:
         line: In which what it returns is awaited.
         task: Of whose work units alone it hears; None: of all.
         observes: Whether it is a method of an observer.
+        plain: Whether neither holds: it hears what listeners hear, of all work units.
     """
 
-    __slots__ = ("call", "line", "name", "observes", "task")
+    __slots__ = ("call", "line", "name", "observes", "plain", "task")
 
     def __init__(
         self,
@@ -71,6 +71,36 @@ class Listener:
         self.line = Line(name) if line is None else line
         self.task = task
         self.observes = observes
+        self.plain = task is None and not observes
+
+
+class Audience(list[Listener]):
+    """Those who hear of one kind of event, in the order in which they came.
+
+    It stays the same object: who has something to tell looks at it first, and without anybody in it that is all that
+    an event costs.
+
+    Attributes:
+        each: The same, to go through: another tuple when somebody comes or goes, which may be in the middle of it.
+    """
+
+    __slots__ = ("each",)
+
+    each: tuple[Listener, ...]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.each = ()
+
+    def take_in(self, listener: Listener) -> None:
+        """Let somebody hear of what comes."""
+        self.append(listener)
+        self.each = tuple(self)
+
+    def let_go(self, line: Line | None = None) -> None:
+        """Let those hear no more who are awaited in a line; without one, nobody."""
+        self[:] = [] if line is None else [listener for listener in self if listener.line is not line]
+        self.each = tuple(self)
 
 
 Defer: TypeAlias = Callable[[Listener, Awaitable[Any], Work | None], None]
@@ -80,9 +110,7 @@ class Listeners:
     """All listeners and observers of a cue.
 
     Attributes:
-        of: The listeners and observers of each `Event`, in the order in which they came. The lists stay the same
-            objects: who has something to tell looks at one of them first, so that without anybody in it that is all
-            that an event costs.
+        of: Who hears of each `Event`.
         ends: Those of the events that end a work unit, by outcome.
 
     Args:
@@ -93,7 +121,7 @@ class Listeners:
     def __init__(self, failures: Failures, defer: Defer) -> None:
         self._failures = failures
         self._defer = defer
-        self.of: tuple[list[Listener], ...] = tuple([] for _ in Event)
+        self.of = tuple(Audience() for _ in Event)
         self.ends = tuple(self.of[event] for event in _ENDS)
         # Those that are still to be heard of, while another one is.
         self._submissions: deque[tuple[Work, Context]] = deque()
@@ -114,7 +142,7 @@ class Listeners:
         check_callback(call, f"An on_{kind} listener", HEARS[event])
         if task is not None and not (task and isinstance(task, str)):
             raise ConfigurationError(f"task of an on_{kind} listener must be the name of one, not {task!r}.")
-        self.of[event].append(Listener(call, f"on_{kind} listener {describe(call)}", task=task))
+        self.of[event].take_in(Listener(call, f"on_{kind} listener {describe(call)}", task=task))
 
     def observe(self, observer: Observer, cue: object) -> Callable[[], None]:
         """Attach an observer: those of its methods hear that are its own.
@@ -142,10 +170,10 @@ class Listeners:
             for method, call in _overridden(observer)
         }
         if "attached" in hears:
-            self._serve((hears["attached"],), self._failures.now(), None, (cue,))
+            self.emit((hears["attached"],), self._failures.now(), None, (cue,))
         for method, events in OBSERVED.items():
             for event in events if method in hears else ():
-                self.of[event].append(hears[method])
+                self.of[event].take_in(hears[method])
         hearer = self._hearer(hears["warned"]) if "warned" in hears else None
         if hearer is not None:
             self._failures.log.hearers.append(hearer)
@@ -153,8 +181,8 @@ class Listeners:
         def stop() -> None:
             for listener in hears.values():
                 listener.call = _deaf  # it may be just about to be called
-            for there in self.of:
-                there[:] = [listener for listener in there if listener.line is not line]
+            for audience in self.of:
+                audience.let_go(line)
             if hearer in self._failures.log.hearers:
                 self._failures.log.hearers.remove(hearer)
 
@@ -162,16 +190,16 @@ class Listeners:
 
     def silence(self) -> tuple[Callable[..., Any], ...]:
         """Take all listeners and observers away, for good. Returns what would have been called."""
-        calls = dict.fromkeys(listener.call for there in self.of for listener in there)
-        for there in self.of:
-            there.clear()
+        calls = dict.fromkeys(listener.call for audience in self.of for listener in audience)
+        for audience in self.of:
+            audience.let_go()
         self._failures.log.hearers.clear()
         return tuple(calls)
 
     def bound(self) -> Iterator[tuple[str, str]]:
         """The listeners that hear of one task alone, as (decorator, name of the task)."""
-        for event, there in zip(Event, self.of, strict=True):
-            for listener in there:
+        for event, audience in zip(Event, self.of, strict=True):
+            for listener in audience:
                 if listener.task is not None:
                     yield f"on_{event.name.lower()}", listener.task
 
@@ -197,69 +225,41 @@ class Listeners:
         try:
             while self._submissions:
                 work, context = self._submissions.popleft()
-                began = context.run(self._serve, self.of[Event.SUBMIT], began, work, (work,))
+                began = context.run(self.emit, self.of[Event.SUBMIT].each, began, work, (work,))
         finally:
             self._telling = False
 
-    def started(self, began: float, work: Work) -> float:
-        """A handler is about to be entered. Returns the instant at which the last one has heard of it."""
-        return self._serve(self.of[Event.START], began, work, (work,))
-
-    def attempt_failed(self, began: float, work: Work, error: BaseException, delay: float) -> None:
-        """An attempt has failed, and another one will follow after so many seconds."""
-        self._serve(self.of[Event.RETRY], began, work, (work, error, delay))
-
-    def settled(self, began: float, work: Work, outcome: int, value: Any, duration: float) -> float:
-        """A work unit has settled. Returns the instant at which the last one has heard of it.
-
-        Args:
-            began: The instant now.
-            work: The work unit.
-            outcome: How.
-            value: What its handler returned, or why it failed.
-            duration: Seconds for which its handler ran.
-        """
-        heard: tuple[Any, ...] = (work,)
-        if outcome == COMPLETED:
-            heard = (work, value, duration)
-        elif outcome == FAILED:
-            heard = (work, value)
-        return self._serve(self.ends[outcome], began, work, heard, (work, duration))
-
-    def pending(self, began: float, work: Work, seconds: float) -> None:
-        """A work unit has been pending for long."""
-        self._serve(self.of[Event.PENDING_WARNING], began, work, (work, seconds))
-
-    def stalled(self, began: float, seconds: float, pending: int) -> None:
-        """Nothing has moved for long."""
-        self._serve(self.of[Event.STALL_WARNING], began, None, (seconds, pending))
-
-    def _serve(
+    def emit(
         self,
         listeners: Iterable[Listener],
         began: float,
         work: Work | None,
         heard: tuple[Any, ...],
-        observed: tuple[Any, ...] | None = None,
+        duration: float | None = None,
     ) -> float:
         """Call those who hear of an event, in order; what they leave to be awaited is deferred.
 
         Args:
-            listeners: Those who hear of it.
+            listeners: Those who hear of it; of a whole audience, `each`.
             began: The instant now.
             work: What it is about, if it is about one.
-            heard: What listeners hear.
-            observed: What observers hear, if that is something else.
+            heard: What listeners hear; see `HEARS`.
+            duration: If the work unit has settled, for how long its handler ran: observers hear that, however it did.
 
         Returns:
             The instant at which the last one was done.
         """
         now = self._failures.now
-        for listener in tuple(listeners):  # whoever comes by this event hears of the next
-            if listener.task is not None and work is not None and listener.task != work.task:
-                continue
+        for listener in listeners:
             try:
-                outcome = listener.call(*(observed if observed is not None and listener.observes else heard))
+                if listener.plain:
+                    outcome = listener.call(*heard)
+                elif listener.task is not None and work is not None and listener.task != work.task:
+                    continue
+                elif listener.observes and duration is not None:
+                    outcome = listener.call(work, duration)
+                else:
+                    outcome = listener.call(*heard)
                 if outcome is not None and isawaitable(outcome):
                     self._defer(listener, outcome, work)
             except BaseException as error:
@@ -279,7 +279,7 @@ class Listeners:
                 return  # it has raised, or blocks: only the log is told
             telling = True
             try:
-                self._serve((listener,), self._failures.now(), None, (warning,))
+                self.emit((listener,), self._failures.now(), None, (warning,))
             finally:
                 telling = False
 

@@ -18,6 +18,7 @@ from runcue._dispatch.timers import Alarm, Timers
 from runcue._dispatch.turns import Turns
 from runcue._handlers.outputs import missing_output, owner_of, rollback
 from runcue._model.errors import HandlerExited, LimitError, WorkTimeout
+from runcue._model.events import Event
 from runcue._model.phases import CANCELLED, COMPLETED, FAILED, SETTLED
 from runcue._model.texts import error_words
 from runcue._model.work import Work
@@ -135,7 +136,8 @@ class Endings:
             self._core.put_back(work, decision, now)
             self._timers.active.clear(work)
             if decision.counts:
-                self._listeners.attempt_failed(now, work, error, max(0.0, decision.at - now))
+                heard = (work, error, max(0.0, decision.at - now))
+                self._listeners.emit(self._listeners.of[Event.RETRY].each, now, work, heard)
             self._turns.wake()
 
     def refused(self, work: Work, error: LimitError, now: float) -> None:

@@ -142,7 +142,7 @@ class HandOff:
             self._endings.refused(work, refused, now)
             return
         if self._on_start:
-            now = self._listeners.started(now, work)
+            now = self._listeners.emit(self._on_start.each, now, work, (work,))
         if task.timeout is not None:
             self._timers.active.set(work, now + task.timeout)
             self._turns.wake()  # arms the timer

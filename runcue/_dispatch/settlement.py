@@ -53,7 +53,7 @@ class Settlement:
         self._timers = timers
         self._in_flight = in_flight
         self._listeners = listeners
-        self._heard_by = listeners.ends
+        self._audiences = listeners.ends
 
     def settle(self, work: Work, outcome: int, now: float, value: Any = None, duration: float = 0.0) -> None:
         """The one place where a work unit ends.
@@ -71,8 +71,16 @@ class Settlement:
         if work._task.timeout is not None:
             self._timers.active.clear(work)
         waiters = work._waiters
-        if self._heard_by[outcome]:
-            gate.at = self._listeners.settled(now, work, outcome, value, duration)
+        audience = self._audiences[outcome]
+        if audience:
+            heard: tuple[Any, ...]
+            if outcome == COMPLETED:
+                heard = (work, value, duration)
+            elif outcome == FAILED:
+                heard = (work, value)
+            else:
+                heard = (work,)
+            gate.at = self._listeners.emit(audience.each, now, work, heard, duration)
         if (
             outcome == FAILED
             and (not waiters or all(waiter.done() for waiter in waiters))

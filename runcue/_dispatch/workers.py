@@ -246,7 +246,7 @@ class Workers:
             self._endings.refused(work, refused, now)
             return None
         if self._on_start:
-            now = self._listeners.started(now, work)
+            now = self._listeners.emit(self._on_start.each, now, work, (work,))
         if work._task.timeout is not None:
             self._timers.active.set(work, now + work._task.timeout)
             self._turns.wake()  # arms the timer

@@ -95,7 +95,8 @@ class Overdue:
         unheard: list[Work] = []
         while (work := line.pop(now)) is not None:
             if self._listeners.hears(Event.PENDING_WARNING, work):
-                self._listeners.pending(now, work, now - pending_since(work))
+                audience = self._listeners.of[Event.PENDING_WARNING]
+                self._listeners.emit(audience.each, now, work, (work, now - pending_since(work)))
                 heard.append(work)
             else:
                 unheard.append(work)
@@ -145,9 +146,9 @@ class Overdue:
             return
         core.stall.warned_at = core.progressed_at
         seconds = now - core.progressed_at
-        is_heard = bool(self._listeners.of[Event.STALL_WARNING])
-        if is_heard:
-            self._listeners.stalled(now, seconds, core.pending())
+        audience = self._listeners.of[Event.STALL_WARNING]
+        if audience:
+            self._listeners.emit(audience.each, now, None, (seconds, core.pending()))
             if not self._log.hearers:
                 return
         running = listed(map(name_of, dispatcher.in_flight.works))
@@ -161,7 +162,7 @@ class Overdue:
             core.pending(),
             running or "nothing",
             f"; {waits}" if waits else "",
-            logged=not is_heard,
+            logged=not audience,
         )
 
 

@@ -137,14 +137,14 @@ def settlement_wakes_nobody(patch: pytest.MonkeyPatch) -> None:
 
 
 def listener_hears_twice(patch: pytest.MonkeyPatch) -> None:
-    serve, count = Listeners._serve, itertools.count(1)
+    emit, count = Listeners.emit, itertools.count(1)
 
     def stutter(self: Listeners, listeners: Any, *args: Any) -> float:
         if next(count) % 11 == 0:
-            serve(self, listeners, *args)
-        return serve(self, listeners, *args)
+            emit(self, listeners, *args)
+        return emit(self, listeners, *args)
 
-    patch.setattr(Listeners, "_serve", stutter)
+    patch.setattr(Listeners, "emit", stutter)
 
 
 def gate_is_not_asked_again_before_the_start(patch: pytest.MonkeyPatch) -> None:
