@@ -139,7 +139,7 @@ async def bake(cue: runcue.Cue, pies: list[str]) -> runcue.Summary:
     is that slicing is ordered once more. A round that bakes none of them would be the first of many, so it is the last.
 
     Returns:
-        What became of all works since the cue was started.
+        What became of all work units since the cue was started.
     """
     for pie in pies:
         await cue.submit("make_pie", params={"pie": pie})

@@ -273,11 +273,11 @@ async def draw(plan: Plan, processors: int) -> int:
     counts = summary.counts
     if counts["completed"]:
         print(
-            f"{counts['completed']} works done and {counts['skipped']} skipped in {summary.duration:.1f} s, "
+            f"{counts['completed']} work units done and {counts['skipped']} skipped in {summary.duration:.1f} s, "
             f"{processors} at once: {plan.picture}"
         )
     else:
-        print(f"up to date, all {counts['skipped']} works skipped: {plan.picture}")
+        print(f"up to date, all {counts['skipped']} work units skipped: {plan.picture}")
     return 0
 
 

@@ -2,20 +2,20 @@
 
 `wire(cue, registry)` is the part to take home. It needs prometheus-client and nothing of the rest of this file:
 
-    runcue_works_total{task, outcome}               works that settled: completed, skipped, failed, cancelled
-    runcue_pending_works{task, service}             works that wait now, for readiness, a slot or the rate
-    runcue_running_works{task, service}             works whose handler runs now
-    runcue_work_duration_seconds{task, service}     how long handlers of completed works ran
+    runcue_works_total{task, outcome}               work units that settled: completed, skipped, failed, cancelled
+    runcue_pending_works{task, service}             work units that wait now, for readiness, a slot or the rate
+    runcue_running_works{task, service}             work units whose handler runs now
+    runcue_work_duration_seconds{task, service}     how long handlers of completed work units ran
 
-A work that uses several services is seen under each of them, so `sum by (service)` tells the load of a service; to add
-up works across services take `runcue_works_total`. A work that uses none has the service "".
+A work unit that uses several services is seen under each of them, so `sum by (service)` tells the load of a service;
+to add up work units across services take `runcue_works_total`. A work unit that uses none has the service "".
 
 The counters and the histogram are pushed: a listener adds to them when something happens. The gauges are pulled: what
-is pending or running is counted in the event loop when someone scrapes, which takes about 50 ms per 100,000 works, and
-costs nothing in between. A count kept beside the scheduler's own would be a second truth, and one missed event would
-make it wrong for ever.
+is pending or running is counted in the event loop when someone scrapes, which takes about 50 ms per 100,000 work
+units, and costs nothing in between. A count kept beside the scheduler's own would be a second truth, and one missed
+event would make it wrong for ever.
 
-The program around it runs a small pipeline for a few seconds in which works complete, are skipped, fail and are
+The program around it runs a small pipeline for a few seconds in which work units complete, are skipped, fail and are
 cancelled, and prints where to scrape it meanwhile:
 
     python examples/metrics.py
@@ -55,11 +55,11 @@ def wire(cue: runcue.Cue, registry: CollectorRegistry) -> None:
         registry: Its own one, or prometheus_client.REGISTRY.
     """
     works = prometheus_client.Counter(
-        "runcue_works", "Works that settled, by how they ended.", ["task", "outcome"], registry=registry
+        "runcue_works", "Work units that settled, by how they ended.", ["task", "outcome"], registry=registry
     )
     durations = prometheus_client.Histogram(
         "runcue_work_duration_seconds",
-        "How long the handlers of completed works ran.",
+        "How long the handlers of completed work units ran.",
         ["task", "service"],
         registry=registry,
     )
@@ -82,12 +82,12 @@ def _services(cue: runcue.Cue, task: str) -> tuple[str, ...]:
 
 
 class _Gauges(Collector):
-    """Counts pending and running works when a scrape asks for them.
+    """Counts pending and running work units when a scrape asks for them.
 
     A cue belongs to its event loop and scrapes come in threads of their own, so the counting is sent into the loop.
 
     Args:
-        cue: Whose works are counted.
+        cue: Whose work units are counted.
         loop: The loop that runs it.
     """
 
@@ -99,11 +99,11 @@ class _Gauges(Collector):
         """Name the gauges without counting: `register()` asks this, and it asks in the loop's own thread."""
         for state, meaning in ((runcue.WorkState.PENDING, "wait"), (runcue.WorkState.RUNNING, "run")):
             yield GaugeMetricFamily(
-                f"runcue_{state.value}_works", f"Works that {meaning} now.", labels=["task", "service"]
+                f"runcue_{state.value}_works", f"Work units that {meaning} now.", labels=["task", "service"]
             )
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Answer a scrape. A loop that has ended has no works any more; one that is stuck fails the scrape, loudly."""
+        """Answer a scrape. A loop that has ended holds none any more; one that is stuck fails the scrape, loudly."""
         if self._loop.is_closed():
             return
         counts = asyncio.run_coroutine_threadsafe(self._count(), self._loop).result(SCRAPE_TIMEOUT)

@@ -12,8 +12,8 @@ is skipped.
 card is charged and the moment the proof is on disk there is a gap that no scheduler, database or write-ahead log
 on this side can close: killed inside it, the next run finds no proof and charges again. So:
 
-- runcue gives *at least once*: in one run each work settles once; after a crash, work without proof runs again.
-- The proofs keep "again" rare: only works caught inside the gap are repeated.
+- runcue gives *at least once*: in one run each work unit settles once; after a crash, work without proof runs again.
+- The proofs keep "again" rare: only work units caught inside the gap are repeated.
 - The payment provider makes the repetition harmless. Each charge carries an idempotency key, derived from the
   order and never from the attempt; a key that the provider has seen returns the former transaction. `Bank` below
   is such a provider, in this process only so that the example needs no server: its ledger is appended to and

@@ -2,7 +2,7 @@
 
     render_page -> extract_text -> summarize_page, each page by page -> summarize
 
-Nothing here says "then". Each task declares the files it needs and the files it leaves, every work is submitted at
+Nothing here says "then". Each task declares the files it needs and the files it leaves, every work unit is submitted at
 once, and what may run is found by looking at those files. That is why a page is read while later pages are still being
 rendered, and why running the program again does only what is left to do.
 
@@ -193,7 +193,7 @@ def _read_text_layer(cue: runcue.Cue, plan: Plan) -> None:
 
 
 async def submit_everything(cue: runcue.Cue, plan: Plan) -> None:
-    """Submit all works, the last stage first to make the point: the order of submission says nothing."""
+    """Submit all work units, the last stage first to make the point: the order of submission says nothing."""
     await cue.submit("summarize")
     for page in plan.pages:
         await cue.submit("summarize_page", params={"page": page})

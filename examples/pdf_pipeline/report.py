@@ -24,7 +24,7 @@ class Tally:
 
     Args:
         cue: The cue to listen to.
-        total: How many works there will be.
+        total: How many work units there will be.
     """
 
     def __init__(self, cue: runcue.Cue, total: int) -> None:
@@ -49,11 +49,11 @@ class Tally:
             self._count(work, "not run")
 
     def of(self, outcome: str) -> int:
-        """Return how many works ended like this, over all tasks."""
+        """Return how many work units ended like this, over all tasks."""
         return sum(count for (_, ended), count in self.counts.items() if ended == outcome)
 
     def succeeded(self, task: str) -> bool:
-        """Return whether works of a task ended with what they are to make, all that ended."""
+        """Return whether work units of a task ended with what they are to make, all that ended."""
         return not (self.counts[task, "failed"] or self.counts[task, "not run"]) and self._settled(task) > 0
 
     def clear_line(self) -> None:
@@ -80,7 +80,7 @@ def report(
 
     Args:
         plan: What was to be made.
-        tally: How the works ended.
+        tally: How the work units ended.
         summary: What the cue says of its drain.
         limit: The summary server's own count.
         out: Where the files are.
@@ -112,13 +112,16 @@ def report(
         f"                {out / 'text'}, {out / 'pages'}, {out / 'extracts'}",
     ]
     if tally.of("skipped") == tally.counts.total():
-        lines += ["", f"Everything was up to date: all {tally.of('skipped')} works skipped, nothing run."]
+        lines += [
+            "",
+            f"Everything was up to date: all {tally.of('skipped')} work units skipped, nothing run.",
+        ]
     lines += ["", *troubles(summary)] if summary.failed or summary.blocked else []
     return lines
 
 
 def troubles(summary: runcue.Summary) -> list[str]:
-    """Return a line for each work that failed, and for each that could not run, as far as anybody would read on."""
+    """Return a line for each work unit that failed or could not run, as far as anybody would read on."""
     lines = [
         *(f"failed: {name(work)}: {work.error}" for work in summary.failed),
         *(f"not run: {name(entry['work'])}: {entry['details']}" for entry in summary.blocked),
@@ -128,6 +131,6 @@ def troubles(summary: runcue.Summary) -> list[str]:
 
 
 def name(work: runcue.Work) -> str:
-    """Return a work's name as a person would say it."""
+    """Return a work unit's name as a person would say it."""
     page = work.params.get("page")
     return f"{work.task} of page {page}" if page else work.task

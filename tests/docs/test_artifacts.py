@@ -174,7 +174,7 @@ def no_outputs_declared(world: World) -> None:
 
 
 WORKS = {
-    "one will be made by a pending or running work | any": (being_made, "runs"),  # after it has waited
+    "one will be made by a pending or running work unit | any": (being_made, "runs"),  # after it has waited
     "one is missing or not valid, and nobody makes it | any": (no_input, "waits"),
     "all valid | one is missing, older than its `max_age`, or refused by `validate`": (too_old, "runs"),
     "all valid | all valid, one out of date by the freshness policy": (out_of_date, "runs"),

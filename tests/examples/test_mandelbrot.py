@@ -24,7 +24,7 @@ def run_program(*arguments: str, folder: Path) -> subprocess.CompletedProcess[st
 def test_a_picture_is_drawn_once_and_after_a_loss_only_what_was_lost(tmp_path: Path) -> None:
     first = run_program(*SMALL, folder=tmp_path)
     assert (first.returncode, first.stderr) == (0, "")
-    assert "17 works done and 0 skipped" in first.stdout
+    assert "17 work units done and 0 skipped" in first.stdout
     picture = tmp_path / "out" / "mandelbrot" / "whole-120-4x4.png"
     with Image.open(picture) as image:
         assert image.size == (120, 80)
@@ -33,11 +33,11 @@ def test_a_picture_is_drawn_once_and_after_a_loss_only_what_was_lost(tmp_path: P
 
     second = run_program(*SMALL, folder=tmp_path)
     assert (second.returncode, second.stderr) == (0, "")
-    assert "up to date, all 17 works skipped" in second.stdout
+    assert "up to date, all 17 work units skipped" in second.stdout
 
     next(picture.parent.glob("tiles/*/tile-001-002.npy")).unlink()
     third = run_program(*SMALL, folder=tmp_path)
-    assert "2 works done and 15 skipped" in third.stdout
+    assert "2 work units done and 15 skipped" in third.stdout
     with Image.open(picture) as image:
         assert image.tobytes() == drawn
 
@@ -74,7 +74,7 @@ def test_a_picture_that_cannot_be_written_is_one_clear_line(tmp_path: Path) -> N
     assert refused.returncode == 1
     assert refused.stderr.startswith("mandelbrot: stitch: ")
     assert refused.stderr.count("\n") == 1
-    assert "works done" not in refused.stdout
+    assert "work units done" not in refused.stdout
 
 
 class Terminal(io.StringIO):

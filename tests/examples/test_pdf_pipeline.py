@@ -139,7 +139,7 @@ def test_the_handbook_becomes_texts_a_summary_and_a_timeline_and_then_all_is_ski
     second = run(*LAYER, cwd=tmp_path)
     assert (second.code, second.err) == (0, "")
     assert second.counts("skipped") == first.counts("run")
-    assert "Everything was up to date: all 40 works skipped, nothing run." in second.out
+    assert "Everything was up to date: all 40 work units skipped, nothing run." in second.out
     assert "0 requests answered" in second.out
     assert made_again(before, tmp_path) == set()
 
