@@ -1,7 +1,7 @@
 """A proof in memory.
 
-Lives here: `Flag`, one per name within a cue, and `Rehearsal`, which stands for the flags of a cue where questions are
-asked that must change nothing.
+Lives here: `Flag`, one per name within a cue, and `StandInFlags`, which stands for the flags of a cue where questions
+are asked that must change nothing.
 
 Must not know: work units, tasks, order.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Hashable, Mapping
+from contextvars import Context, copy_context
 from itertools import count
 
 from runcue._artifacts.artifact import Artifact
@@ -18,7 +19,7 @@ from runcue._artifacts.reads import OVERLAY, READS
 from runcue._model.current import CURRENT
 from runcue._model.errors import ConfigurationError
 
-__all__ = ["Flag", "Rehearsal"]
+__all__ = ["Flag", "StandInFlags"]
 
 
 _unnamed = count(1)
@@ -69,7 +70,7 @@ class Flag(Artifact):
         Args:
             cells: Those of the cue, by key.
         """
-        if type(cells) is Rehearsal:
+        if type(cells) is StandInFlags:
             return
         cell = cells.setdefault(self._key, self._cell)
         if cell is not self._cell:
@@ -79,7 +80,7 @@ class Flag(Artifact):
 
     def _own(self) -> list[int]:
         if self._home is None and (here := CURRENT.get()) is not None:
-            if type(here) is Rehearsal:
+            if type(here) is StandInFlags:
                 return [max(self._cell[0], here.cells.get(self._key, self._cell)[0])]
             self.share(here.flags)
         return self._cell
@@ -138,7 +139,7 @@ class Flag(Artifact):
         return f"Flag({self.name!r})"
 
 
-class Rehearsal(dict[Hashable, list[int]]):
+class StandInFlags(dict[Hashable, list[int]]):
     """Stands for the flags of a cue where questions are asked that must change nothing, in the place of `CURRENT` too.
 
     Flags look as if they were shared with that cue, and none is.
@@ -149,3 +150,10 @@ class Rehearsal(dict[Hashable, list[int]]):
 
     def __init__(self, cells: Mapping[Hashable, list[int]]) -> None:
         self.cells = cells
+
+    def context(self) -> Context:
+        """A context of its own to ask in: of these flags, with no note of what is looked at."""
+        context = copy_context()
+        context.run(CURRENT.set, self)
+        context.run(READS.set, None)
+        return context

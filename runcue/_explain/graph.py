@@ -10,14 +10,12 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping
-from contextvars import copy_context
 from typing import Any, Final
 
+from runcue._artifacts.artifact import plainly
 from runcue._artifacts.file import File
-from runcue._artifacts.flag import Flag, Rehearsal
-from runcue._artifacts.reads import READS
+from runcue._artifacts.flag import Flag, StandInFlags
 from runcue._model.checks import positive_int
-from runcue._model.current import CURRENT
 from runcue._model.errors import ConfigurationError
 from runcue._model.texts import how_many, words_of
 from runcue._model.work import Work
@@ -66,15 +64,13 @@ def draw(core: Core, flags: Mapping[Hashable, list[int]], of: str, limit: int) -
     Args:
         core: The state.
         flags: The cells of the flags of the cue.
-        of: "tasks" or "work units".
+        of: "tasks" or "works".
         limit: At most so many nodes.
     """
     if of not in ("tasks", "works"):
-        raise ConfigurationError(f'graph() draws of="tasks" or of="work units", not {words_of(of)}.')
+        raise ConfigurationError(f'graph() draws of="tasks" or of="works", not {words_of(of)}.')
     positive_int(limit, "limit of graph()")
-    context = copy_context()
-    context.run(CURRENT.set, Rehearsal(flags))
-    context.run(READS.set, None)
+    context = StandInFlags(flags).context()
     while True:
         picture = _Picture(limit)
         context.run(_draw_tasks if of == "tasks" else _draw_works, picture, core)
@@ -166,14 +162,9 @@ class _Picture:
         if self._asked > _LOOKS:
             return None
         try:
-            answer = artifact.valid()
+            return bool(plainly(artifact.valid(), artifact))
         except (Exception, SystemExit):
             return None
-        if hasattr(answer, "__await__"):
-            if hasattr(answer, "close"):
-                answer.close()
-            return None
-        return bool(answer)
 
     def text(self) -> str:
         """The diagram."""

@@ -31,6 +31,7 @@ Because = tuple[str, Any, Any, Work | None]
 """A reason: its kind, what it is about, what that is compared to or what is wrong with it, and who makes it."""
 
 _NOTHING: Final[Because] = ("nothing", None, None, None)
+_AWAITED: Final = object()
 _FORCED: Final[Because] = ("forced", None, None, None)
 
 
@@ -159,12 +160,9 @@ class Forecaster:
         """Ask is_ready. Returns why it cannot be foretold when it says yes, None if it does now."""
         is_ready = work._task.is_ready
         assert is_ready is not None
-        if is_async(is_ready):
-            return "is_ready has to be awaited"
         try:
-            answer = is_ready(work)
-            if answer is not True and answer is not False and isawaitable(answer):
-                discard(answer)
+            answer = _answer(is_ready, work)
+            if answer is _AWAITED:
                 return "is_ready has to be awaited"
             if says_ready(work, answer):
                 return None
@@ -176,12 +174,9 @@ class Forecaster:
     @staticmethod
     def _ask_stale(work: Work, is_stale: Callable[[Work], Any]) -> tuple[bool, Because, str | None]:
         """Ask is_stale. Returns the answer, the reason, and what cannot be foretold."""
-        if is_async(is_stale):
-            return True, _NOTHING, "is_stale has to be awaited"
         try:
-            answer = is_stale(work)
-            if answer is not True and answer is not False and isawaitable(answer):
-                discard(answer)
+            answer = _answer(is_stale, work)
+            if answer is _AWAITED:
                 return True, _NOTHING, "is_stale has to be awaited"
             stale = bool(answer)
         except Exception as error:
@@ -204,6 +199,17 @@ class Forecaster:
             return "producer fails" if fails else "producer idle", answer, text, producer
         failed = self._failed.get(answer._key)
         return "no producer" if failed is None else "producer failed", answer, text, failed
+
+
+def _answer(callback: Callable[[Work], Any], work: Work) -> Any:
+    """What a callback says of a work unit, `_AWAITED` if that would have to be awaited."""
+    if is_async(callback):
+        return _AWAITED
+    answer = callback(work)
+    if answer is True or answer is False or not isawaitable(answer):
+        return answer
+    discard(answer)
+    return _AWAITED
 
 
 def _has_version(artifact: Any) -> bool:

@@ -13,14 +13,11 @@ Must not know: event loops, what a gate asks, how a plan prints.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping
-from contextvars import copy_context
 from heapq import heappop, heappush
 from types import MappingProxyType
 from typing import Any, Final
 
-from runcue._artifacts.flag import Rehearsal
-from runcue._artifacts.reads import READS
-from runcue._model.current import CURRENT
+from runcue._artifacts.flag import StandInFlags
 from runcue._model.errors import ConfigurationError, DuplicateWork, RuncueError
 from runcue._model.phases import JOINED, RUNNING, SETTLED
 from runcue._model.texts import words_of
@@ -67,11 +64,8 @@ def make_plan(
         wall: Seconds since the epoch.
         prioritised: Whether a priority callback exists.
     """
-    planner = _Planner(core, registry, Rehearsal(flags), wall)
-    context = copy_context()
-    context.run(CURRENT.set, planner.flags)
-    context.run(READS.set, None)
-    return context.run(planner.plan, _several(submissions), prioritised)
+    planner = _Planner(core, registry, StandInFlags(flags), wall)
+    return planner.flags.context().run(planner.plan, _several(submissions), prioritised)
 
 
 def _several(submissions: Iterable[Any] | None) -> list[Any]:
@@ -93,7 +87,7 @@ def _several(submissions: Iterable[Any] | None) -> list[Any]:
 class _Planner:
     """One plan in the making."""
 
-    def __init__(self, core: Core, registry: Registry, flags: Rehearsal, wall: float) -> None:
+    def __init__(self, core: Core, registry: Registry, flags: StandInFlags, wall: float) -> None:
         self.flags = flags
         self._core = core
         self._registry = registry

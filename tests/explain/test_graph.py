@@ -345,7 +345,7 @@ def test_a_cue_without_anything_draws_that() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "text"), [({"of": "jobs"}, 'of="tasks" or'), ({"limit": 0}, "limit of graph()")]
+    ("options", "text"), [({"of": "jobs"}, 'of="tasks" or of="works"'), ({"limit": 0}, "limit of graph()")]
 )
 def test_a_wrong_value_is_refused(options: Any, text: str) -> None:
     with pytest.raises(runcue.ConfigurationError, match=re.escape(text)):
