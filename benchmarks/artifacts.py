@@ -197,9 +197,6 @@ def cue_with(handler: Callable[..., object], **declared: Callable[[runcue.Work],
     return cue
 
 
-# --- A1 and A2: the graph of P4, declared and looked at -----------------------------------------------------------
-
-
 def a1(*, quick: bool) -> list[Figure]:
     layers, width = (20, 50) if quick else (100, 1000)
     drawn = Layers(layers, width)
@@ -238,9 +235,6 @@ def a2(*, quick: bool) -> list[Figure]:
         value("A2", f"{name}: is_ready calls per work", 3.2, asked[1:], "calls"),
         compared("A2", name, 2.5, found, scale=1e6 / nodes, each="µs per work", beside=beside),
     ]
-
-
-# --- A3: a million in columns -------------------------------------------------------------------------------------
 
 
 def per_work(layers: int, width: int, *, columns: bool, collecting: bool) -> float:
@@ -291,9 +285,6 @@ def a3(*, quick: bool) -> list[Figure]:
         name = f"memory per pending work of {height * width:,}, artifacts included ({kind})"
         figures.append(value("A3", name, 1500, measured, "bytes"))
     return figures
-
-
-# --- A5: why ------------------------------------------------------------------------------------------------------
 
 
 async def why(works: int, samples: int) -> dict[str, list[float]]:

@@ -35,9 +35,6 @@ __all__ = ["p2", "p3"]
 LIMIT = 100
 
 
-# --- P2: a million pending ----------------------------------------------------------------------------------------
-
-
 async def submit_and_run(works: int) -> float:
     """All work units are pending before the first can start, since submitting does not yield to the loop."""
     handled = 0
@@ -123,9 +120,6 @@ def p2(*, quick: bool) -> list[Figure]:
         measured = [in_new_process(measure, works) for _ in range(1 if quick else rounds)]
         figures.append(value("P2", f"memory per pending work of {works:,} ({kind})", 700, measured, "bytes"))
     return figures
-
-
-# --- P3: never ready ----------------------------------------------------------------------------------------------
 
 
 class Crowd:

@@ -89,9 +89,6 @@ def _plan(case: Case) -> Any:
     return Plan(pdf, read_outline(pdf), Path(case.out), source)
 
 
-# --- For real, and rehearsed --------------------------------------------------------------------------------------
-
-
 def for_real(case: Case, recording: Path) -> float:
     """Run the pipeline, and write down what it took.
 

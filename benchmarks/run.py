@@ -71,9 +71,6 @@ def measure(name: str, *, quick: bool) -> list[Figure]:
         return pool.submit(BENCHMARKS[name], quick=quick).result()
 
 
-# --- Showing ------------------------------------------------------------------------------------------------------
-
-
 def number(value: float) -> str:
     """A number in about three digits."""
     if abs(value) >= 100:
@@ -166,9 +163,6 @@ def write_page(report: dict[str, Any]) -> None:
         raise SystemExit(f"{PAGE} has lost its markers; they are\n{BEGIN}\n{END}")
     PAGE.write_text(f"{before}{BEGIN}\n\n{table(report)}\n\n{END}{after}", encoding="utf-8")
     print(f"wrote the table into {PAGE}")
-
-
-# --- The command line ---------------------------------------------------------------------------------------------
 
 
 def processor() -> str:

@@ -120,9 +120,6 @@ async def by_stat(tree: Tree, *, with_sources: bool) -> float:
     return time.perf_counter() - began
 
 
-# --- A4: by time --------------------------------------------------------------------------------------------------
-
-
 def a4(*, quick: bool) -> list[Figure]:
     files, few = (2_000, 300) if quick else (100_000, 10_000)
     figures = []
@@ -290,9 +287,6 @@ def against_tools(tree: Tree, *, rounds: int) -> list[Figure]:
         beside = " ".join((tool.name, version_of(executable), *tool.options))
         figures.append(compared("A4", name, None, found, scale=1e3, each="ms", beside=beside))
     return figures
-
-
-# --- A6: by content -----------------------------------------------------------------------------------------------
 
 
 def by_digest(root: str, files: int) -> float:

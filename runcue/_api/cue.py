@@ -139,8 +139,6 @@ class Cue:
         self._intake = engine.intake
         self._inquiry = engine.inquiry
 
-    # --- Description --------------------------------------------------------------------------------------------
-
     def service(
         self,
         name: str,
@@ -431,8 +429,6 @@ class Cue:
         """
         return self._listeners.observe(observer, self)
 
-    # --- Lifecycle ----------------------------------------------------------------------------------------------
-
     def start(self) -> None:
         """Begin to run work units in the running event loop. Returns at once; starting a started cue does nothing.
 
@@ -546,8 +542,6 @@ class Cue:
                 raise
         elif not self._intake.stopped:
             await self.stop(drain=False, timeout=0)
-
-    # --- Work ---------------------------------------------------------------------------------------------------
 
     async def submit(
         self,
@@ -808,8 +802,6 @@ class Cue:
             LookupError: The cue does not know such a work unit (any more).
         """
         return self._inquiry.why_stale(work)
-
-    # --- For runcue.run() ---------------------------------------------------------------------------------------
 
     def _interrupt(self, *, kill: bool) -> None:
         """Begin to stop, without waiting: finish what is running, or cancel that too."""

@@ -164,8 +164,6 @@ class Diagnostics:
         self._told.add(what)
         return True
 
-    # --- Nobody makes it ----------------------------------------------------------------------------------------
-
     def _tell_unmade(self, works: list[Work], now: float, grace: float, at_rest: bool) -> bool:
         found: list[tuple[Work, str]] = []
         self._young = young = []
@@ -207,8 +205,6 @@ class Diagnostics:
             return False
         return not self._watched.covers(artifact) and problem_now(artifact) is not None
 
-    # --- Cycles ------------------------------------------------------------------------------------------------
-
     def _tell_cycles(self, works: list[Work]) -> None:
         for cycle in self._explainer.cycles_among(works):
             if self._is_news(("cycle", min(work.id for work in cycle))):
@@ -231,8 +227,6 @@ class Diagnostics:
             if producer_of.get(artifact._key) is following:
                 return f"{name_of(work)} (for {words_of(artifact)})"
         return name_of(work)
-
-    # --- Not ready, and nothing moves ---------------------------------------------------------------------------
 
     def _tell_stuck(self, now: float, grace: float) -> bool:
         if self._watched:
@@ -259,11 +253,9 @@ class Diagnostics:
                 "Stuck: %s. Nothing runs or is timed that could change that (%s not ready). They wait for something "
                 "from outside, for each other, or for what nobody makes; declared inputs and outputs would tell which",
                 grouped(found),
-                how_many(waiting, "work is", "work units are"),
+                how_many(waiting, "work unit is", "work units are"),
             )
         return whole
-
-    # --- Made from what is no longer so -------------------------------------------------------------------------
 
     def _tell_outdated(self) -> None:
         remade = self._core.dependencies.remade

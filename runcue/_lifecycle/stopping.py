@@ -100,8 +100,6 @@ class Stopping:
         self._end_of_grace = Alarm(timers, self._out_of_grace)
         self._time_to_tell = Alarm(timers, self._tell, passive=True)
 
-    # --- Rest ---------------------------------------------------------------------------------------------------
-
     def begin(self) -> None:
         """The cue was started."""
         self._began = self._dispatcher.turns.now()
@@ -211,8 +209,6 @@ class Stopping:
                 )
         return awaiting
 
-    # --- Drain --------------------------------------------------------------------------------------------------
-
     async def drain(self) -> Summary:
         """See `Cue.drain`."""
         self.check_outside("drain()")
@@ -245,8 +241,6 @@ class Stopping:
             abandoned=list(self._abandoned),
             deadlocked=list(self._deadlocked),
         )
-
-    # --- Stop ---------------------------------------------------------------------------------------------------
 
     async def stop(self, drain: bool, timeout: float | None) -> Summary:
         """See `Cue.stop`."""

@@ -113,7 +113,7 @@ def problem_of(artifact: Any) -> str:
 
 
 def how_many(number: int, one: str, many: str) -> str:
-    """A number with its noun: "1 work", "2 work units"."""
+    """A number with its noun: "1 work unit", "2 work units"."""
     return f"{number} {one if number == 1 else many}"
 
 

@@ -132,8 +132,6 @@ class _Planner:
             _more_cycles=more,
         )
 
-    # --- Who is there -------------------------------------------------------------------------------------------
-
     def _take_in_known(self) -> None:
         """The work units that are pending or running, as stand-ins."""
         twins: dict[Work, Work] = {}
@@ -205,8 +203,6 @@ class _Planner:
         if task.declares or overrides is not NO_OVERRIDES:
             self._registry.declare(work, self.flags, overrides)
         return work
-
-    # --- In which order -----------------------------------------------------------------------------------------
 
     def _links(self) -> tuple[dict[int, list[int]], list[int]]:
         """Who needs what a work unit makes, and for how many inputs each must wait."""
@@ -283,8 +279,6 @@ class _Planner:
             for producer, user in zip(cycle, [*cycle[1:], cycle[0]], strict=True)
         ]
         return Cycle(tuple(planned[number] for number in cycle), tuple(artifacts))
-
-    # --- What becomes of one ------------------------------------------------------------------------------------
 
     def _check(self, work: Work) -> None:
         declared = work._declared

@@ -22,9 +22,6 @@ posix = pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT to a ch
 ROOT = Path(__file__).parents[2]
 
 
-# --- As a function --------------------------------------------------------------------------------------------------
-
-
 def test_run_returns_what_main_returns() -> None:
     async def main() -> int:
         await asyncio.sleep(0)
@@ -139,9 +136,6 @@ def test_whatever_main_forgot_to_stop_ends_with_the_run() -> None:
     handle = runcue.run(main)
     assert ended == [handle]
     assert handle.work.state is runcue.WorkState.CANCELLED
-
-
-# --- Ctrl-C ---------------------------------------------------------------------------------------------------------
 
 
 class Program:

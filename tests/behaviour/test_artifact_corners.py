@@ -54,9 +54,6 @@ def idle(cue: runcue.Cue, name: str, *, lasts: float = 0.0, **options: Any) -> l
     return at
 
 
-# --- Heirs ----------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.rule(2, 28)
 @pytest.mark.parametrize("ordered", [False, True], ids=["plain", "priorities"])
 @pytest.mark.parametrize("held", [False, True], ids=["free", "held"])
@@ -370,9 +367,6 @@ async def test_params_that_cannot_be_compared_are_other_params() -> None:
         await cue.submit("make", params={"n": Odd()})
         with pytest.raises(runcue.DuplicateWork):
             await cue.submit("make", params={"n": Odd()})
-
-
-# --- Looking and waiting --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.rule(4, 27)

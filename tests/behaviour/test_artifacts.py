@@ -75,9 +75,6 @@ class Asked(runcue.Artifact):
         super().touch()
 
 
-# --- What may be declared, and where ---
-
-
 @dataclass(frozen=True)
 class Page(runcue.Artifact):
     """A frozen dataclass; its list cannot be hashed."""
@@ -391,9 +388,6 @@ async def test_artifacts_are_asked_in_the_thread_of_the_event_loop_also_for_sync
     assert before._threads == after._threads == {main}
 
 
-# --- Force, age, validation ---
-
-
 @pytest.mark.rule(2)
 @virtual
 async def test_force_runs_what_is_up_to_date_but_not_what_is_not_ready() -> None:
@@ -459,9 +453,6 @@ async def test_validate_decides_whether_what_is_there_counts(tmp_path: Path) -> 
         assert (await (await cue.submit("t")).wait()).skipped
     assert ran == ["t"]
     assert set(seen) == {path}
-
-
-# --- Artifacts that misbehave ---
 
 
 class Ambiguous:
@@ -664,9 +655,6 @@ def test_an_artifact_that_blocks_the_loop_is_named_and_the_callback_beside_it_is
     assert len(told) == 1
     assert "slow one" in told[0] or "inputs" in told[0]
     assert "innocent" not in told[0]
-
-
-# --- Rule 27: makers and readers ---
 
 
 DIAMOND = {"top": (), "left": ("top",), "right": ("top",), "bottom": ("left", "right"), "aside": ()}
@@ -1181,9 +1169,6 @@ async def test_a_gate_for_another_task_changes_nothing_for_what_declares_by_subm
     assert ran == ["t"]
 
 
-# --- Rule 29: what a handler owes ---
-
-
 KINDS = ("sync", "async", "suspended", "awaitable", "late awaitable")
 
 
@@ -1241,9 +1226,6 @@ async def test_what_a_handler_raised_is_not_covered_by_a_missing_output(kind: st
     async with cue:
         with pytest.raises(ZeroDivisionError):
             await (await cue.submit("t")).result()
-
-
-# --- Rule 30: writing ---
 
 
 def here(folder: Path) -> list[str]:

@@ -18,9 +18,6 @@ from runcue.testing import Recorder, run
 async def nothing(work: runcue.Work) -> None: ...
 
 
-# --- The tree of errors ---------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("kind", "builtin"),
     [
@@ -51,9 +48,6 @@ def test_every_error_is_a_runcue_error_and_what_a_caller_would_catch(
 def test_a_cancelled_work_is_not_mistaken_for_a_cancelled_waiter() -> None:
     assert not issubclass(runcue.WorkCancelled, asyncio.CancelledError)
     assert issubclass(runcue.HandlerExited, Exception)
-
-
-# --- Description ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -247,9 +241,6 @@ def test_a_callback_that_is_not_callable_is_refused(register: str) -> None:
         getattr(runcue.Cue(), register)(5)
 
 
-# --- Submitting -----------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("task", ["extract_tex", "", None, 5, nothing, ["extract_text"], {}])
 def test_an_unknown_task_is_refused(task: Any) -> None:
     async def main() -> None:
@@ -312,9 +303,6 @@ def test_works_submitted_with_one_dict_do_not_share_it() -> None:
             assert [await handle.result() for handle in handles] == [1, 1, 1]
 
     run(main)
-
-
-# --- Lifecycle ------------------------------------------------------------------------------------------------------
 
 
 def test_start_outside_of_a_running_loop_is_an_error() -> None:
@@ -437,9 +425,6 @@ def test_submit_threadsafe_to_a_cue_whose_loop_is_gone_is_an_error() -> None:
     thread.join(30)
     assert not thread.is_alive()
     assert isinstance(thread_raised[0], runcue.CueStopped)
-
-
-# --- Whatever user code raises --------------------------------------------------------------------------------------
 
 
 class Odd(BaseException):

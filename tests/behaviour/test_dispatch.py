@@ -98,9 +98,6 @@ def numbers(ran: list[Any]) -> list[Any]:
 both_kinds = pytest.mark.parametrize("sync", [True, False], ids=["sync", "async"])
 
 
-# --- Rule 1: a cause, never a poll ----------------------------------------------------------------------------------
-
-
 @pytest.mark.rule(1)
 @both_kinds
 @virtual
@@ -255,9 +252,6 @@ async def test_a_gate_that_is_registered_late_is_a_cause() -> None:
         cue.is_ready(lambda work: True)
         await handle.wait()
     assert ran == [(0, 5.0)]
-
-
-# --- Rule 2: limits, then ready, then stale -------------------------------------------------------------------------
 
 
 @pytest.mark.rule(2)
@@ -582,9 +576,6 @@ async def test_async_gates_skip_what_is_up_to_date_while_the_rate_is_exhausted(s
     assert len(ran) == 1
 
 
-# --- Rule 3: nobody is held up by what does not concern him ---------------------------------------------------------
-
-
 @pytest.mark.rule(3)
 @both_kinds
 @pytest.mark.parametrize("how", ["rate", "slots", "burst"])
@@ -643,9 +634,6 @@ async def test_an_async_gate_that_takes_long_holds_up_only_as_many_as_it_has_slo
             await cue.submit("task", params={"number": number})
         await asyncio.sleep(10.0)
         assert sorted(numbers(ran)) == [1, 2, 3, 4]
-
-
-# --- Rule 4: who is asked again, and when ---------------------------------------------------------------------------
 
 
 @pytest.mark.rule(4)
@@ -1026,9 +1014,6 @@ def test_a_work_that_nothing_will_ever_make_ready_is_told_apart_from_a_lost_wake
         main()
 
 
-# --- Rule 5: several services, all or none --------------------------------------------------------------------------
-
-
 @pytest.mark.rule(5)
 @both_kinds
 @virtual
@@ -1106,9 +1091,6 @@ async def test_no_service_is_ever_over_its_limits_whoever_shares_it_with_whom(se
             if luck.random() < 0.2:
                 await asyncio.sleep(1.0)
     assert most == limits
-
-
-# --- Rule 6: order --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.rule(6)
@@ -1318,9 +1300,6 @@ async def test_a_smaller_difference_of_priority_is_worth_its_share_of_the_60_s(s
     assert numbers(ran) == ["first", "overtakes", "plain", "too late"]
 
 
-# --- Rule 9: threads of its own -------------------------------------------------------------------------------------
-
-
 @pytest.mark.rule(9)
 async def test_sync_handlers_run_in_daemon_threads_of_the_cue_and_not_in_the_loops_executor() -> None:
     cue = runcue.Cue()
@@ -1490,9 +1469,6 @@ async def test_what_a_handler_sets_is_seen_by_no_other_work(sync: bool) -> None:
     assert seen == ["nobody"] * 5
 
 
-# --- Rule 10: a slot is held while the handler runs -----------------------------------------------------------------
-
-
 @pytest.mark.rule(10)
 @both_kinds
 @pytest.mark.parametrize("waits_for", ["rate", "slot", "readiness"])
@@ -1584,9 +1560,6 @@ async def test_a_slot_is_held_until_a_thread_has_really_returned() -> None:
         resume.set()
         await second.wait()
     assert overlaps == 0
-
-
-# --- No wake-up is lost with many cancellations ---------------------------------------------------------------------
 
 
 @pytest.mark.rule(1, 10)

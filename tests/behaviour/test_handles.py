@@ -27,9 +27,6 @@ def sleeping(cue: runcue.Cue, name: str = "t", **options: Any) -> None:
         return work.params.get("n")
 
 
-# --- The handle -----------------------------------------------------------------------------------------------------
-
-
 def test_a_handle_is_the_id_and_can_be_used_as_a_str() -> None:
     async def main() -> None:
         async with runcue.Cue(id_prefix="run-") as cue:
@@ -157,9 +154,6 @@ def test_work_of_a_cue_that_is_never_started_can_be_cancelled() -> None:
     run(main)
 
 
-# --- Work -----------------------------------------------------------------------------------------------------------
-
-
 def test_a_work_tells_its_whole_story() -> None:
     async def main() -> None:
         async with runcue.Cue() as cue:
@@ -221,9 +215,6 @@ def test_a_handler_stands_for_the_name_of_its_task() -> None:
             assert double(handle.work) == 8  # the decorator returns the function as it was
 
     run(main)
-
-
-# --- get, list, debug_blocked ---------------------------------------------------------------------------------------
 
 
 def test_get_knows_works_by_their_id_and_nothing_else() -> None:
@@ -311,9 +302,6 @@ def test_debug_blocked_says_of_each_work_what_is_in_its_way() -> None:
         assert cue.debug_blocked() == []
 
     run(main)
-
-
-# --- From threads ---------------------------------------------------------------------------------------------------
 
 
 def test_submit_threadsafe_submits_from_any_thread() -> None:
@@ -449,9 +437,6 @@ def test_the_blocking_submits_in_the_event_loop_are_an_error_that_names_the_righ
                 await (await cue.submit("parent")).result()
 
     run(main)
-
-
-# --- async with, Summary --------------------------------------------------------------------------------------------
 
 
 def test_async_with_starts_and_drains_on_a_clean_exit() -> None:

@@ -54,9 +54,6 @@ def check_windows(instants: list[float], count: int, period: float) -> None:
 both_kinds = pytest.mark.parametrize("sync", [True, False], ids=["sync", "async"])
 
 
-# --- Rule 7: windows ------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.rule(7)
 @both_kinds
 @pytest.mark.parametrize(
@@ -250,9 +247,6 @@ async def test_skipped_and_unready_works_cost_no_token() -> None:
     assert entered == [0.0, DAY]
 
 
-# --- Rule 7: the other promise --------------------------------------------------------------------------------------
-
-
 def check_burst(instants: list[float], burst: float, per_second: float) -> None:
     """In any stretch of time at most burst + elapsed * rate."""
     for index, first in enumerate(instants):
@@ -367,9 +361,6 @@ async def test_two_cues_can_share_a_limiter() -> None:
     check_burst(sorted(entered[0] + entered[1]), 2, 0.2)
     assert max(entered[0] + entered[1]) == pytest.approx(90.0, rel=0.01)
     assert turns < 20 * 30, "the instant is computed, though what the other one takes cannot be seen"
-
-
-# --- Rule 8: when a token counts ------------------------------------------------------------------------------------
 
 
 class LateExecutor:
@@ -549,9 +540,6 @@ async def test_a_token_of_a_work_that_was_cancelled_before_it_started_is_not_spe
         await cue.cancel(first)
         await (await cue.submit("task")).wait()
     assert entered == [15.0]
-
-
-# --- Rule 11 --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.rule(11)

@@ -67,9 +67,6 @@ KINDS = pytest.mark.parametrize("kind", ["sync", "async", "suspended"])
 EXITS = [asyncio.CancelledError("x"), SystemExit("x"), Odd("x"), GeneratorExit("x")]
 
 
-# --- Rule 16: exactly one settling event ----------------------------------------------------------------------------
-
-
 @pytest.mark.rule(16)
 @KINDS
 def test_a_handler_that_returns_is_completed_once(kind: str) -> None:
@@ -316,9 +313,6 @@ def test_a_handler_that_cancels_its_own_asyncio_task_ends_its_own_work_only() ->
     run(main)
 
 
-# --- Rule 17: cancel ------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.rule(17)
 @pytest.mark.parametrize("phase", ["not asked", "not ready", "service full", "being asked"])
 def test_cancelling_pending_work_settles_it_at_once_and_it_never_runs(phase: str) -> None:
@@ -506,9 +500,6 @@ def test_cancelling_what_is_unknown_or_settled_is_no_error_and_changes_nothing()
             assert handle.work.state is runcue.WorkState.COMPLETED
 
     run(main)
-
-
-# --- Rule 18: what is kept ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.rule(18)
@@ -753,9 +744,6 @@ def test_memory_does_not_grow_with_the_number_of_works_ever_run() -> None:
     run(main)
 
 
-# --- Rule 19: the scheduler itself fails ----------------------------------------------------------------------------
-
-
 class BrokenClock:
     """A clock that fails when it is asked for a timer later than an hour."""
 
@@ -862,9 +850,6 @@ def test_a_failing_scheduler_reaches_threads_that_submit() -> None:
     run(main)
 
 
-# --- Rule 19: one loop ----------------------------------------------------------------------------------------------
-
-
 def elsewhere(call: Callable[[], Any]) -> BaseException | None:
     """Calls it in an event loop of another thread. Returns what it raised."""
     raised: list[BaseException] = []
@@ -925,9 +910,6 @@ def test_a_settled_work_may_be_read_from_anywhere() -> None:
             assert elsewhere(handle.result) is None
 
     run(main)
-
-
-# --- Rule 19: one Task, one context per work ------------------------------------------------------------------------
 
 
 @pytest.mark.rule(19)

@@ -40,9 +40,6 @@ def told(caplog: pytest.LogCaptureFixture, *parts: str) -> list[logging.LogRecor
     return [record for record in records if all(part in record.getMessage() for part in parts)]
 
 
-# --- Rule 23: no new work from outside, from inside yes -------------------------------------------------------------
-
-
 @pytest.mark.rule(23)
 @pytest.mark.parametrize("drain", [True, False])
 def test_while_stopping_work_from_outside_is_refused(drain: bool) -> None:
@@ -221,9 +218,6 @@ def test_handlers_of_another_cue_are_outside() -> None:
     run(main)
 
 
-# --- Rule 23: everything that can run runs --------------------------------------------------------------------------
-
-
 @pytest.mark.rule(23)
 @pytest.mark.parametrize("call", ["drain", "stop"])
 def test_stop_waits_for_everything_that_can_run_rate_waits_included(call: str) -> None:
@@ -350,9 +344,6 @@ def test_rechecks_and_warnings_keep_neither_a_drain_nor_the_clock_going(call: st
     run(main)
 
 
-# --- Rule 23: what is left ------------------------------------------------------------------------------------------
-
-
 @pytest.mark.rule(23)
 @pytest.mark.parametrize("kind", ["plain", "async"])
 def test_what_is_left_is_asked_once_more_and_what_is_up_to_date_or_ready_by_then_is_served(kind: str) -> None:
@@ -457,9 +448,6 @@ def test_several_may_drain_at_once() -> None:
             assert [summary.counts["completed"] for summary in summaries] == [1] * 5
 
     run(main)
-
-
-# --- Rule 23: deadlock ----------------------------------------------------------------------------------------------
 
 
 def waiting_for_a_child(cue: runcue.Cue, how: str) -> None:
@@ -647,9 +635,6 @@ def test_a_handler_that_awaits_something_else_as_well_is_waited_for() -> None:
     run(main)
 
 
-# --- Rule 23: what is said while it waits ---------------------------------------------------------------------------
-
-
 @pytest.mark.rule(23)
 @pytest.mark.parametrize("call", ["drain", "stop"])
 def test_after_5_seconds_of_waiting_for_a_rate_it_says_for_what_and_until_when(
@@ -673,9 +658,6 @@ def test_after_5_seconds_of_waiting_for_a_rate_it_says_for_what_and_until_when(
         await cue.stop()
 
     run(main)
-
-
-# --- Rule 23: stop(drain=False), stop(timeout=) ---------------------------------------------------------------------
 
 
 @pytest.mark.rule(23)
@@ -901,9 +883,6 @@ def test_nothing_is_ever_left_pending_or_running(drain: bool, timeout: float | N
     run(main)
 
 
-# --- Rule 23: who may call it, and when -----------------------------------------------------------------------------
-
-
 @pytest.mark.rule(23)
 def test_stop_of_a_cue_that_was_never_started_but_holds_work_raises() -> None:
     async def main() -> None:
@@ -1058,9 +1037,6 @@ def test_stop_twice_is_harmless() -> None:
         assert first.counts == second.counts
 
     run(main)
-
-
-# --- Rule 24: after a stop ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.rule(24)

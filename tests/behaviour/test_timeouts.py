@@ -31,9 +31,6 @@ def told(caplog: pytest.LogCaptureFixture, *parts: str) -> list[str]:
     return [message for message in messages if all(part in message for part in parts)]
 
 
-# --- Rule 20: pending_* ---------------------------------------------------------------------------------------------
-
-
 @pytest.mark.rule(20, 22)
 def test_each_work_times_out_by_its_own_time_since_submission() -> None:
     async def main() -> None:
@@ -177,9 +174,6 @@ def test_without_the_options_nothing_times_out_and_only_that_it_is_stuck_is_said
         await cue.stop()
 
     run(main)
-
-
-# --- Rule 21: stall_* -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.rule(21, 22)
@@ -388,9 +382,6 @@ def test_a_stall_warning_listener_hears_each_stall_once_and_replaces_the_log_lin
     assert told(caplog, "No progress") == []
 
 
-# --- Rule 21: timeout= ----------------------------------------------------------------------------------------------
-
-
 @pytest.mark.rule(21, 22)
 def test_timeout_cancels_an_async_handler_and_fails_its_work() -> None:
     async def main() -> None:
@@ -542,9 +533,6 @@ def test_a_timeout_error_of_the_handlers_own_is_passed_on_as_it_is() -> None:
             assert not isinstance(caught.value, runcue.RuncueError)
 
     run(main)
-
-
-# --- Rule 22: what they say, and by which clock ---------------------------------------------------------------------
 
 
 @pytest.mark.rule(22)

@@ -76,9 +76,6 @@ def foretold(plan: runcue.Plan) -> dict[str, Names]:
     return {name: [work.task for work in works] for name, works in found.items()}
 
 
-# --- What runs, in which order, and why -----------------------------------------------------------------------------
-
-
 def test_works_are_in_the_order_in_which_one_makes_what_the_next_needs() -> None:
     make("flour")
     plan = kitchen().plan(["eat", "bake", "mix"])
@@ -284,9 +281,6 @@ def test_what_was_foretold_of_any_graph_happens(
     }
 
 
-# --- What never runs --------------------------------------------------------------------------------------------------
-
-
 def test_a_missing_input_that_nobody_makes_blocks_and_so_does_what_waits_for_that() -> None:
     plan = kitchen().plan(["eat", "bake", "mix"])
     assert plan.runs == ()
@@ -463,9 +457,6 @@ def test_cycles_beyond_all_number_are_reported_as_far_as_helps() -> None:
     assert "many more" in str(plan)
 
 
-# --- Duplicates -------------------------------------------------------------------------------------------------------
-
-
 def test_a_work_that_makes_the_same_joins_and_hands_on_force() -> None:
     make("flour", age=10)
     make("dough")
@@ -484,9 +475,6 @@ def test_a_collision_is_listed_as_a_problem_and_not_raised() -> None:
         "submission 2: 'mix' with params {'much': 1}: its output File('dough')"
     )
     assert plan.problems[1].startswith("submission 4: 'mix'")
-
-
-# --- Callbacks --------------------------------------------------------------------------------------------------------
 
 
 def test_plain_callbacks_are_asked_once_where_nothing_is_about_to_change() -> None:
@@ -592,9 +580,6 @@ def test_what_is_made_from_something_unsure_only_may_be_out_of_date() -> None:
     cue.is_ready(task="mix")(lambda work: False)
     plan = cue.plan(["mix", "bake"])
     assert reasons(plan.runs)["bake"] == "input File('dough') may be made anew by mix #1"
-
-
-# --- The cue it is asked of -------------------------------------------------------------------------------------------
 
 
 def test_nothing_is_called_submitted_or_changed() -> None:
@@ -712,9 +697,6 @@ def test_planning_what_is_pending_leaves_it_as_it_is() -> None:
     asyncio.run(main())
 
 
-# --- What is given ----------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("submission", "error", "text"),
     [
@@ -767,9 +749,6 @@ def test_submissions_may_say_all_that_submit_takes() -> None:
     assert plan.runs[0].inputs == (runcue.File("a"),)
     assert "by another task" in plan.problems[0]
     assert names(plan.blocked) == ["mix #2"]  # its own flour is missing
-
-
-# --- Time -------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("starts", "seconds"), [(0, 0), (1, 0), (60, 0), (61, 60), (120, 60), (121, 120)])
@@ -825,9 +804,6 @@ def test_of_several_services_the_slowest_binds_and_what_is_up_to_date_takes_no_t
     assert "Nothing is known of the limiter of 'd'" in str(plan)
 
 
-# --- How it prints ----------------------------------------------------------------------------------------------------
-
-
 def test_a_plan_prints_as_a_table_of_80_columns() -> None:
     make("flour")
     cue = kitchen()
@@ -870,9 +846,6 @@ def test_what_is_planned_shows_itself() -> None:
         plan.runs[0].number = 5  # type: ignore[misc]
     with pytest.raises(AttributeError):
         plan.runs = ()  # type: ignore[misc]
-
-
-# --- Size -------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("closed", [False, True], ids=["chain", "ring"])

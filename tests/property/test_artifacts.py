@@ -169,8 +169,6 @@ class World:
             else:
                 runcue.atomic_write(artifact, "was there", durable=False)  # type: ignore[arg-type]
 
-    # --- The cue ------------------------------------------------------------------------------------------------
-
     def finish(self, work: runcue.Work) -> int:
         number: int = work.params["number"]
         fails = None if self.healthy else self.node(number).fails
@@ -225,8 +223,6 @@ class World:
 
         return yes()
 
-    # --- What must hold at every start ----------------------------------------------------------------------------
-
     def on_start(self, work: runcue.Work) -> None:
         number = work.params["number"]
         self.started.append(number)
@@ -257,8 +253,6 @@ class World:
 
     def on_end(self, work: runcue.Work, what: str) -> None:
         self.events.setdefault(work.id, []).append(what)
-
-    # --- Running it -----------------------------------------------------------------------------------------------
 
     async def submit(self, cue: runcue.Cue, number: int, *, force: bool = False) -> runcue.WorkHandle:
         handle = await cue.submit(

@@ -122,8 +122,6 @@ class CoreMachine(RuleBasedStateMachine):
             core.tasks[task.name] = task
             core.all_tasks.append(task)
 
-    # --- Helpers ------------------------------------------------------------------------------------------------
-
     def pick(self, among: list[Work], number: int) -> Work:
         return among[number % len(among)]
 
@@ -138,8 +136,6 @@ class CoreMachine(RuleBasedStateMachine):
         self.core.settle(work, outcome, None, self.now, self.now)
         self.settled += 1
         self.outcomes[outcome] += 1
-
-    # --- Stimuli ------------------------------------------------------------------------------------------------
 
     @rule(passed=st.sampled_from((0.0, 0.1, 0.5, 1.0, 4.0)))
     def time_passes(self, passed: float) -> None:
@@ -360,8 +356,6 @@ class CoreMachine(RuleBasedStateMachine):
         with pytest.raises(InvalidTransition):
             self.core.move(work, phase)
         assert before == (work._phase, self.core.count)
-
-    # --- What must be so, always --------------------------------------------------------------------------------
 
     @invariant()
     def counts_agree_with_a_recount(self) -> None:

@@ -183,8 +183,6 @@ class Chaos(Body):
     def job(self, work: runcue.Work) -> Job:
         return self.jobs[work.params["number"]]
 
-    # --- Submitting ---------------------------------------------------------------------------------------------
-
     async def submit(self, job: Job) -> None:
         number = len(self.jobs)
         name = str(job.task % len(self.plan.tasks) * 2 + job.timeout)
@@ -212,8 +210,6 @@ class Chaos(Body):
             self.cancelled.add(handle)
             if await self.the_cue.cancel(handle) != unsettled:
                 self.unexpected.append(f"cancel() said {not unsettled} of an unsettled={unsettled} work")
-
-    # --- The bodies of handlers -----------------------------------------------------------------------------------
 
     def pauses(self, work: runcue.Work) -> tuple[float, ...]:
         return self.job(work).pauses
@@ -260,8 +256,6 @@ class Chaos(Body):
             return self.finish(work)
         finally:
             self.book.leave(work)
-
-    # --- Callbacks ----------------------------------------------------------------------------------------------
 
     def answer(self, kind: str, work: runcue.Work) -> Any:
         job = self.job(work)
@@ -317,8 +311,6 @@ class Chaos(Body):
 
     async def fail(self) -> None:
         raise Loose
-
-    # --- The run --------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
         plan = self.plan
@@ -435,8 +427,6 @@ class Chaos(Body):
                 assert await handle.result() == handle.work.params["number"]
         self.stopping = True
         self.check(await cue.stop(timeout=4000), known)
-
-    # --- What must be so --------------------------------------------------------------------------------------------
 
     def check(self, summary: runcue.Summary, known: int) -> None:
         assert not self.book.wrong, self.book.wrong

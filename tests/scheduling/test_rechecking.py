@@ -90,9 +90,6 @@ class World:
             self.look(idle=True)
 
 
-# --- After a settlement ---------------------------------------------------------------------------------------------
-
-
 def test_a_settlement_that_never_made_anything_ready_has_nobody_asked_while_others_run() -> None:
     world = World()
     producer, reader = world.task("maker"), world.task("reader")
@@ -192,9 +189,6 @@ def test_a_settlement_that_is_always_in_vain_costs_less_than_one_question_each()
     assert total < 1000
 
 
-# --- When nothing else runs -----------------------------------------------------------------------------------------
-
-
 def test_a_settlement_when_nothing_else_runs_asks_until_all_were_asked_and_no_further() -> None:
     world = World()
     tasks = [world.task(f"task{number}") for number in range(3)]
@@ -288,9 +282,6 @@ def test_a_settlement_during_a_look_makes_the_look_owed_again() -> None:
     assert not world.rechecker.exhausted
 
 
-# --- The full pass --------------------------------------------------------------------------------------------------
-
-
 def test_a_full_pass_asks_every_waiting_work_once_whatever_the_others_say() -> None:
     world = World()
     works = [work for number in range(4) for work in world.waiting(world.task(f"task{number}"), 60)]
@@ -379,9 +370,6 @@ def test_a_nudge_during_a_full_pass_has_everyone_asked_again() -> None:
     assert world.core.pending() == 100
     assert early[0] in world.asked
     assert len(works[0]._task.waiting) == 99
-
-
-# --- Async gates ----------------------------------------------------------------------------------------------------
 
 
 def test_works_whose_async_gate_needs_a_slot_keep_the_look_open_and_hold_up_nobody_else() -> None:

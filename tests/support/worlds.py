@@ -90,9 +90,6 @@ def virtually(main: Callable[[], Coroutine[Any, Any, T]], order: int | None) -> 
     return result
 
 
-# --- What is generated --------------------------------------------------------------------------------------------
-
-
 class ServicePlan(NamedTuple):
     """A service; `count` per `period` is what `rate` means."""
 
@@ -136,9 +133,6 @@ def services(draw: st.DrawFn, *, rated: bool = False) -> ServicePlan:
 def tasks(number_of_services: int) -> st.SearchStrategy[TaskPlan]:
     several = st.lists(st.integers(0, number_of_services - 1), max_size=3, unique=True).map(tuple)
     return st.builds(TaskPlan, uses=several, is_async=st.booleans())
-
-
-# --- The cue that is made of it -------------------------------------------------------------------------------------
 
 
 class Entry(NamedTuple):
@@ -279,8 +273,6 @@ class Body:
     def finish(self, work: runcue.Work) -> Any:
         """The last that a handler does: return or raise."""
         return work.params["number"]
-
-    # --- How that becomes handlers ------------------------------------------------------------------------------
 
     def _enter(self, work: runcue.Work) -> float:
         self.book.enter(work)

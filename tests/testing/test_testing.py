@@ -19,9 +19,6 @@ from tests.support.virtual_time import now
 async def nothing(work: runcue.Work) -> None: ...
 
 
-# --- The clock ------------------------------------------------------------------------------------------------------
-
-
 def test_an_hour_of_rate_limits_takes_no_time() -> None:
     async def main() -> float:
         cue = runcue.Cue()
@@ -130,9 +127,6 @@ def test_stamps_of_works_begin_at_the_epoch_of_virtual_time() -> None:
     run(main)
 
 
-# --- Nothing left ---------------------------------------------------------------------------------------------------
-
-
 def test_waiting_for_what_can_never_happen_is_an_error_at_once_that_names_the_waiter() -> None:
     async def waits_in_vain() -> None:
         await asyncio.Event().wait()
@@ -197,9 +191,6 @@ def test_a_recheck_comes_when_time_passes_for_another_reason() -> None:
             assert handle.work.state is runcue.WorkState.COMPLETED
 
     run(main)
-
-
-# --- Real threads and sockets on the virtual clock --------------------------------------------------------------------
 
 
 def test_time_stands_still_while_a_sync_handler_is_in_its_thread() -> None:
@@ -270,9 +261,6 @@ def test_hold_lets_real_sockets_be_waited_for() -> None:
         return received
 
     assert run(main) == b"hello"
-
-
-# --- FakeExecutor ---------------------------------------------------------------------------------------------------
 
 
 def test_a_fake_executor_runs_sync_handlers_in_the_loop_after_a_time_of_your_choice() -> None:
@@ -383,9 +371,6 @@ def test_a_fake_executor_can_be_stopped_and_started_again() -> None:
         assert executor.in_flight == 0
 
     run(main)
-
-
-# --- Recorder -------------------------------------------------------------------------------------------------------
 
 
 def test_a_recorder_notes_what_was_heard_when_and_with_what() -> None:
