@@ -25,7 +25,7 @@ __all__ = ["WorkHandle"]
 class WorkHandle(str):
     """The id of a submitted work, as a str, that can also be waited on.
 
-    It compares, hashes and pickles as the plain id. It holds its own work: waiting work units however long ago the work
+    It compares, hashes and pickles as the plain id. It holds its own work: waiting succeeds however long ago the work
     settled, even when the cue has forgotten it.
 
     Attributes:

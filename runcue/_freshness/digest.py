@@ -5,7 +5,7 @@ before a run, and writes the stamp after it, unless an input has changed in betw
 
 An artifact that is both input and output of one work unit is changed by that very work, so it counts as an output.
 
-Must not know: event loops, order, who makes what, how a stamp is written (that is `_stamps`).
+Must not know: event loops, order, who makes what, how a stamp is written (that is `stamps`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """When outputs that are there and valid are out of date: the policies a task can choose from.
 
 Lives here: `newer`, which compares times and repairs what the clocks of filesystems get wrong. The other policy, which
-compares contents with those of the last run, is `_digesting`.
+compares contents with those of the last run, is `digest`.
 
 Both policies look at the inputs before the run and once more after it. An input that changed in between leaves the
 outputs out of date, whatever their time says: nobody knows which of its contents they were made from. (Learned from

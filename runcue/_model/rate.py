@@ -1,7 +1,7 @@
 """Rates and durations as people write them: "60/min", "1.5 / sec", "100/15min"; "24h", "90 min".
 
 Lives here: the grammar, and `Rate`, its meaning as whole tokens per period. What is done with a rate is the business
-of `_service`.
+of `_limits`.
 
 Must not know: clocks, services, work units.
 """

@@ -1,7 +1,7 @@
 """The nouns: a work unit (one request), its states and phases, what it declares, and a task (a registered handler).
 
-Lives here: what a work unit and a task carry. All state is changed by `_core`, by its one setter; users read.
-Artifacts are carried, not understood: here they are objects with a key.
+Lives here: what a work unit and a task carry. All state is changed by the core (`_scheduling.core`), by its one
+setter; users read. Artifacts are carried, not understood: here they are objects with a key.
 
 Must not know: limits, order, time, event loops.
 """

@@ -185,7 +185,7 @@ async def test_a_handler_goes_on_for_heir_after_heir_and_ends_with_the_last_one(
         await cue.cancel(first)
         goes_on.set()
         if kind == "awaitable from a thread":
-            await asyncio.sleep(5.0)  # it is the heir's awaitable by now
+            await asyncio.sleep(5.0)  # it is the successor's awaitable by now
         await cue.cancel(second)
         ended = now()
         await cue.drain()

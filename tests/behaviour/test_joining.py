@@ -251,7 +251,7 @@ def test_a_thread_goes_on_for_the_heir_and_learns_when_the_last_one_is_gone(tmp_
         assert await asyncio.to_thread(inside.wait, 30)
         await cue.cancel(first)
         last = await cue.submit("t")
-        assert last.work.state is runcue.WorkState.RUNNING, "it has joined the heir"
+        assert last.work.state is runcue.WorkState.RUNNING, "it has joined the successor"
         await cue.cancel(second)
         await cue.cancel(last)
         goes_on.set()

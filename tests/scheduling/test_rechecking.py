@@ -1,4 +1,4 @@
-"""Which waiting works are asked again, and when: through a judge that answers from a set."""
+"""Which waiting work units are asked again, and when: through a check that answers from a set."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.rule(4)
 
 
 class World:
-    """A core, looks at it, and a judge that notes whom it asked and takes `cost` seconds for each."""
+    """A core, its rechecker, and a check that notes whom it asked and takes `cost` seconds for each."""
 
     def __init__(self, cost: float = 0.0) -> None:
         self.core = Core(keep=0, max_threads=1000)
