@@ -97,6 +97,7 @@ __all__ = [
     "digest",
     "exists",
     "newer",
+    "progress",
     "run",
 ]
 
@@ -111,6 +112,7 @@ if TYPE_CHECKING:
     from runcue._freshness.digest import digest
     from runcue._limits.service import ServiceStatus
     from runcue._planning.plan import Cycle, Plan, PlannedWork, ServiceTime
+    from runcue.console import progress
 
 # Needed by few, and dear: anyio alone takes longer to import than all of runcue.
 _LATE = {
@@ -124,6 +126,7 @@ _LATE = {
     "WhyStale": "_explain.answers",
     "blocking": "_api.blocking",
     "digest": "_freshness.digest",
+    "progress": "console",
 }
 
 

@@ -9,6 +9,7 @@ import importlib.metadata
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import runcue
@@ -69,12 +70,18 @@ async def run_pipeline() -> None:
 
 def check_extras() -> None:
     """What takes an extra that is not installed says which."""
-    told = ""
-    try:
-        runcue.Cue().watch(Path(__file__).parent)
-    except runcue.ConfigurationError as error:
-        told = str(error)
-    assert "pip install runcue[watch]" in told, told or "watch() works: is the extra installed?"
+    cue, folder = runcue.Cue(), Path(__file__).parent
+    calls: dict[str, Callable[[], object]] = {
+        "watch": lambda: cue.watch(folder),
+        "console": lambda: runcue.progress(cue),
+    }
+    for extra, call in calls.items():
+        told = ""
+        try:
+            call()
+        except runcue.ConfigurationError as error:
+            told = str(error)
+        assert f"pip install runcue[{extra}]" in told, told or f"{extra} works: is the extra installed?"
 
 
 def main() -> None:

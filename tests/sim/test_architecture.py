@@ -16,7 +16,6 @@ ORDER = [
     "_engine",
     "_report",
     "_pipelines",
-    "_display",
     "_chaos",
     "_commands",
     "__main__",

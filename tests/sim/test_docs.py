@@ -9,6 +9,7 @@ import pytest
 from runcue_sim._commands.command_line import parse
 from runcue_sim._commands.main import main
 from tests.docs.test_readme import ROOT, run_block
+from tests.support.pictures import PICTURE, RUN, frame_as_svg
 
 PAGE = ROOT / "docs" / "simulator.md"
 TEXT = PAGE.read_text(encoding="utf-8")
@@ -58,6 +59,14 @@ def test_every_option_it_names_exists_and_every_option_is_in_the_help(
     described = capsys.readouterr().out
     for option in set(re.findall(r"--[a-z][a-z-]+", TEXT)):
         assert option in described
+
+
+def test_the_picture_of_the_display_is_what_it_looks_like() -> None:
+    assert PICTURE.read_text(encoding="utf-8") == frame_as_svg(RUN)
+    svg = PICTURE.read_text(encoding="utf-8")
+    assert re.findall(r"https?://[^\"')\s]+", svg) == ["http://www.w3.org/2000/svg"]
+    assert "url(" not in svg.replace("url(#", "")
+    assert "ETA" in svg
 
 
 def test_its_pictures_are_there() -> None:

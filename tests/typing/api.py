@@ -3,6 +3,7 @@
 `.ci/run` checks this file twice: in the source tree, and against the installed wheel.
 """
 
+import sys
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, assert_type
@@ -175,6 +176,8 @@ class Watcher(runcue.Observer):
 
 
 stop_watching = cue.observe(Watcher())
+with runcue.progress(cue, title="Naps", total=7, notes=lambda: ["careful"], file=sys.stderr):
+    pass
 assert_type(stop_watching(), None)
 
 

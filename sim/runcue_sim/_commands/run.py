@@ -12,9 +12,9 @@ import contextlib
 import logging
 import sys
 import time
-from collections import Counter
-from collections.abc import Iterator
+from collections import Counter, deque
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final
 
 import runcue
@@ -26,7 +26,7 @@ from runcue_sim._engine.log import log_given_to
 from runcue_sim._engine.run import Ending, go_through
 from runcue_sim._pipelines.preparation import prepare
 from runcue_sim._pipelines.prepared import PipelineOptions, Prepared
-from runcue_sim._records.event_log import HEADER, Entry, Trace
+from runcue_sim._records.event_log import HEADER, Entry, Trace, clock_time
 from runcue_sim._report.report import Report
 from runcue_sim._text.options import option
 from runcue_sim._text.usage import BadUsage
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from runcue.timeline import Timeline
 
 _PROGRESS_EVERY = 2.0
+_LATEST = 8
 
 _SAID_OTHERWISE: Final[frozenset[WarningKind]] = frozenset(
     ("draining", "stuck", "failure", "cancelled", "abandoned")
@@ -93,7 +94,7 @@ def run(options: RunOptions) -> int:
     trace = Trace()
     loud = options.verbose and options.json != "-"
     with (
-        _without_the_users(options, watched=watched),
+        contextlib.redirect_stdout(sys.stderr) if options.json == "-" else contextlib.nullcontext(),
         log_given_to(logging.NullHandler()),
         prepare(options.pipeline, seed, trace) as prepared,
     ):
@@ -127,21 +128,6 @@ def run(options: RunOptions) -> int:
     return report.code
 
 
-@contextlib.contextmanager
-def _without_the_users(options: RunOptions, *, watched: bool) -> Iterator[None]:
-    """Keep what a user's program prints out of the JSON and the live display."""
-    with contextlib.ExitStack() as undo:
-        if options.json == "-":
-            undo.enter_context(contextlib.redirect_stdout(sys.stderr))
-        elif watched and options.pipeline.app is not None:
-            # From before it is imported on: what it then takes for its standard error, for its log say, it keeps.
-            from runcue_sim._display.terminal import HeldBack  # noqa: PLC0415
-
-            for name in ("stdout", "stderr"):
-                undo.enter_context(HeldBack(name))
-        yield
-
-
 def _timeline_of(cue: runcue.Cue) -> Timeline:
     from runcue.timeline import Timeline  # noqa: PLC0415 - few draw one
 
@@ -153,9 +139,16 @@ async def _show(
 ) -> Ending:
     running = go_through(prepared.run, duration=options.duration, timeout=options.pipeline.timeout)
     if watched:
-        from runcue_sim._display.watching import watch  # noqa: PLC0415 - rich is there only for those who watch
+        latest: deque[Entry] = deque(maxlen=_LATEST)
+        prepared.run.trace.takers.append(latest.append)
 
-        return await watch(prepared, running, realtime=realtime, warnings=warnings.lines, file=sys.__stdout__)
+        def notes() -> list[str]:
+            return [*warnings.lines(), *(_told(entry) for entry in latest)]
+
+        with runcue.progress(
+            prepared.run.cue, title=prepared.title, total=prepared.expected, notes=notes, file=sys.stdout
+        ):
+            return await running
     if not realtime or options.verbose or options.json == "-":
         return await running
     ticker = asyncio.create_task(_tell_progress(prepared))
@@ -181,12 +174,15 @@ async def _tell_progress(prepared: Prepared) -> None:
 def _is_watched(options: RunOptions) -> bool:
     if options.no_tui or options.verbose or options.json == "-":
         return False
-    from runcue_sim._display.snapshot import is_available  # noqa: PLC0415 - what shows a run is only for those who watch
-
-    has_rich = is_available()
+    has_rich = find_spec("rich") is not None
     if options.tui and not has_rich:
         raise BadUsage("--tui needs rich: pip install 'runcue[sim]'")
     return bool(options.tui) or (has_rich and not options.fast and sys.stdout.isatty())
+
+
+def _told(entry: Entry) -> str:
+    """A line of the live display, which may be narrow and without the signs of the log."""
+    return f"{clock_time(entry.at)} {entry.event} {entry.task} {entry.details or entry.work_id}"
 
 
 def _print_entry(entry: Entry) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runcue_sim._records.eta import Eta, Left, Limit, Steady, estimate, last_start
+from runcue.console.eta import Eta, Left, Limit, Steady, estimate, last_start
 
 
 def limits(*of: Limit) -> dict[str, Limit]:

@@ -18,8 +18,6 @@ from dataclasses import dataclass
 from math import exp
 from typing import Final, NamedTuple
 
-from runcue_sim._text.figures import counted
-
 _SMOOTHED_OVER: Final = 2.0
 _SMOOTHED_SHARE: Final = 0.05
 
@@ -204,7 +202,9 @@ def _by_slots(slots: int | None, users: list[Left], service: str) -> _Reckoned |
             before = max(0.0, (sum(rest) + work * (1 - last / queued)) / room)
         longest = max(longest, before + ends)
     finished = sum(task.finished for task in known)
-    source = f"from {counted(finished, 'finished call')}" + (f" of {service}" if service else "")
+    source = f"from {finished:,} finished call{'' if finished == 1 else 's'}" + (
+        f" of {service}" if service else ""
+    )
     return _Reckoned(longest, source, frozenset(task.task for task in users))
 
 

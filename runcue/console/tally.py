@@ -1,0 +1,262 @@
+"""What becomes of the work units of a cue, counted as it happens.
+
+Lives here: `Tally`, which observes a cue and gives a `Snapshot` of it. An event costs a few look-ups; a snapshot costs
+something for each task and service, and nothing for each work unit.
+
+Must not know: how anything is shown, or how often. It lives in the cue's event loop only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import sys
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from itertools import islice
+from typing import Any, Final
+
+import runcue
+from runcue.console.eta import Eta, Left, Limit, Steady, estimate
+from runcue.console.snapshot import Snapshot, TaskCounts
+from runcue.console.waits import Waits
+
+logger = logging.getLogger("runcue")
+
+_WINDOW: Final = 10.0
+_SAMPLED_EVERY: Final = 0.25
+_COMING: Final = 2.0
+_STILL: Final = 1.0
+_DURATIONS: Final = 500
+_STARTS: Final = 5000
+_RUNNING: Final = 200
+
+_DONE, _FAILED, _SKIPPED, _CANCELLED = range(4)
+
+
+class TaskTally:
+    """What has become of the work units of one task.
+
+    Attributes:
+        name: Its name.
+        services: Those that it uses.
+        pending: Its work units that have not started, as keys, in the order in which they were heard of.
+        running: Those that run, likewise.
+        ended: How many have completed, failed, were up to date, were cancelled.
+        took: Seconds that the latest of those that completed took.
+        starts: When work units started, a line of instants for each of its services that has a rate.
+    """
+
+    def __init__(self, name: str, services: tuple[str, ...], starts: tuple[deque[float], ...]) -> None:
+        self.name = name
+        self.services = services
+        self.pending: dict[runcue.Work, None] = {}
+        self.running: dict[runcue.Work, None] = {}
+        self.ended = [0, 0, 0, 0]
+        self.took: deque[float] = deque(maxlen=_DURATIONS)
+        self.starts = starts
+
+    def counts(self, pace: float) -> TaskCounts:
+        """The numbers."""
+        done, failed, skipped, cancelled = self.ended
+        there = len(self.pending), len(self.running)
+        return TaskCounts(self.name, *there, done, failed, skipped, cancelled, pace)
+
+
+class Tally(runcue.Observer):
+    """Counts what becomes of the work units of a cue.
+
+    Args:
+        title: What is run, in a line.
+        total: How many work units there will be, None if nobody knows.
+        notes: Gives further lines to be shown.
+
+    Attributes:
+        loop: The event loop of the cue, None as long as that is not known.
+        is_lost: Whether it is to be found out anew with the next event: there was none yet, or it was closed.
+    """
+
+    def __init__(self, title: str, total: int | None, notes: Callable[[], Iterable[str]] | None) -> None:
+        self._title = title
+        self._total = total
+        self._notes = notes
+        self._cue: runcue.Cue
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.is_lost = True
+        self._began = 0.0
+        self._tasks: dict[str, TaskTally] = {}
+        self._starts: dict[str, deque[float]] = {}
+        # Now and then: the instant, and how many were over of each task.
+        self._samples: deque[tuple[float, dict[str, int]]] = deque()
+        # How many were pending, running and over, and since when that is so; and since when their sum is.
+        self._there = (0, 0, 0)
+        self._there_since = self._known_since = 0.0
+        self._waits = Waits()
+        self._steady = Steady()
+
+    def attached(self, cue: runcue.Cue) -> None:
+        """Take over what the cue holds already."""
+        self._cue = cue
+        with contextlib.suppress(RuntimeError):
+            self._find_loop()
+
+    def submitted(self, work: runcue.Work) -> None:
+        """Count it."""
+        if self.is_lost:
+            self._find_loop()
+        tally = self._tasks.get(work.task) or self._new(work.task)
+        tally.pending[work] = None
+
+    def started(self, work: runcue.Work) -> None:
+        """Count it."""
+        if self.is_lost:
+            self._find_loop()
+        tally = self._tasks.get(work.task) or self._new(work.task)
+        tally.pending.pop(work, None)
+        tally.running[work] = None
+        for starts in tally.starts:
+            starts.append(work.started_at or 0.0)
+
+    def attempt_failed(self, work: runcue.Work, error: BaseException, delay: float) -> None:
+        """It is pending again."""
+        tally = self._tasks.get(work.task) or self._new(work.task)
+        tally.running.pop(work, None)
+        tally.pending[work] = None
+
+    def settled(self, work: runcue.Work, duration: float) -> None:
+        """Count it."""
+        tally = self._tasks.get(work.task) or self._new(work.task)
+        state = work.state
+        if tally.running.pop(work, False) is None:
+            if state is runcue.WorkState.COMPLETED:
+                tally.took.append(duration)
+        else:
+            tally.pending.pop(work, None)
+        if state is runcue.WorkState.COMPLETED:
+            tally.ended[_SKIPPED if work.skipped else _DONE] += 1
+        else:
+            tally.ended[_FAILED if state is runcue.WorkState.FAILED else _CANCELLED] += 1
+
+    def _find_loop(self) -> None:
+        """Learn in which event loop the cue is, and what was submitted before anybody watched.
+
+        Raises:
+            RuntimeError: In none.
+        """
+        loop = asyncio.get_running_loop()
+        if self.loop is None:
+            self._began = loop.time()
+        self.loop, self.is_lost = loop, False
+        listing = self._cue.list(limit=sys.maxsize)
+        try:
+            listing.send(None)  # it awaits nothing, so this is all of it
+        except StopIteration as listed:
+            for work in listed.value:
+                tally = self._tasks.get(work.task) or self._new(work.task)
+                if work.state is runcue.WorkState.RUNNING:
+                    tally.running[work] = None
+                elif work.state is runcue.WorkState.PENDING:
+                    tally.pending[work] = None
+
+    def _new(self, name: str) -> TaskTally:
+        task = self._cue.get_task(name)
+        services = () if task is None else task.services
+        for status in self._cue.services():
+            if status.name in services and (status.count or status.burst is not None or status.limits):
+                self._starts.setdefault(status.name, deque(maxlen=min(status.count or _STARTS, _STARTS)))
+        starts = tuple(self._starts[service] for service in services if service in self._starts)
+        tally = self._tasks[name] = TaskTally(name, services, starts)
+        return tally
+
+    def take(self) -> Snapshot:
+        """The cue as it is now; to be called in its event loop, or when that has ended."""
+        assert self.loop is not None
+        for task in self._cue.tasks():
+            if task.name not in self._tasks:
+                self._new(task.name)
+        now = self.loop.time()
+        elapsed = max(0.0, now - self._began)
+        clock: Any = getattr(self.loop, "runcue_clock", time)
+        paces = self._paces(now)
+        pending = {tally.name: tally.pending for tally in self._tasks.values()}
+        snapshot = Snapshot(
+            title=self._title,
+            elapsed=elapsed,
+            virtual=clock is not time,
+            tasks=tuple(one.counts(paces.get(one.name, 0.0)) for one in self._tasks.values()),
+            services=tuple(self._cue.services()),
+            waits=self._waits.ask(self._cue, pending, clock.time()),
+            notes=self._noted(),
+        )
+        whole = snapshot.whole
+        there = (whole.pending, whole.running, whole.settled)
+        known = sum(there)
+        if known != sum(self._there):
+            self._known_since = now
+        if there != self._there:
+            self._there, self._there_since = there, now
+        return replace(
+            snapshot,
+            total=max(known, self._total or 0),
+            eta=self._steady.follow(self._estimate(snapshot, clock.time(), now), elapsed),
+            mean_pace=whole.settled / elapsed if elapsed > 0 else 0.0,
+        )
+
+    def _paces(self, now: float) -> dict[str, float]:
+        """What ended per second, by task."""
+        over = {tally.name: sum(tally.ended) for tally in self._tasks.values()}
+        samples = self._samples
+        if not samples or now - samples[-1][0] >= _SAMPLED_EVERY:
+            samples.append((now, over))
+        while len(samples) > 2 and now - samples[1][0] >= _WINDOW:
+            samples.popleft()
+        since, before = samples[0]
+        if now <= since:
+            return {}
+        return {name: (number - before.get(name, 0)) / (now - since) for name, number in over.items()}
+
+    def _noted(self) -> tuple[str, ...]:
+        try:
+            return tuple(map(str, self._notes())) if self._notes is not None else ()
+        except Exception:
+            logger.exception("notes= of runcue.progress() raised; it is not asked again.")
+            self._notes = None
+            return ()
+
+    def _estimate(self, snapshot: Snapshot, wall: float, now: float) -> Eta:
+        """How long the rest takes, from all that is known."""
+        pending, running, _ = self._there
+        known = sum(self._there)
+        unsubmitted = max(0, (self._total or 0) - known)
+        # With a single task there is no doubt of which task the others will be.
+        certain = unsubmitted if len(self._tasks) == 1 else 0
+        if unsubmitted and not certain and not pending and not running:
+            return Eta(None, "nothing is submitted")
+        waiting = Counter[str]()
+        for group in snapshot.waits:
+            waiting[group.task] += 0 if group.for_turn else group.number
+        left = []
+        for tally in self._tasks.values():
+            # Of a great many that run, most count as if they were about to start.
+            ages = [max(0.0, wall - (one.started_at or wall)) for one in islice(tally.running, _RUNNING)]
+            queued = len(tally.pending) + len(tally.running) - len(ages) + certain
+            took, done, waits = sorted(tally.took), tally.ended[_DONE], waiting[tally.name]
+            left.append(Left(tally.name, tally.services, queued, ages, took, done, waits))
+        limits = {}
+        for one in snapshot.services:
+            rate = (one.count, one.period or 0.0, one.tokens or 0, one.next_token)
+            # What limits of a user's own allow shows in the pace alone, as with a bucket.
+            starts, bucket = self._starts.get(one.name, ()), one.burst is not None or bool(one.limits)
+            limits[one.name] = Limit(one.name, one.concurrent, *rate, starts, wall, bucket)
+        is_still = pending and not running and not unsubmitted and now - self._there_since >= _STILL
+        comes_more = now - self._known_since < _COMING and (self._total is None or known > self._total)
+        return estimate(
+            left,
+            limits,
+            coming=certain * snapshot.elapsed / (known - 1) if certain and known > 1 else None,
+            more=comes_more or unsubmitted > certain,
+            stuck=bool(is_still) and self._waits.hopeless,
+        )

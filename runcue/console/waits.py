@@ -1,0 +1,126 @@
+"""What pending work units wait for, summed up from a few of each task.
+
+Lives here: `Waits`, which asks `cue.why()`, and `Waiting`, one answer. `cue.debug_blocked()` would tell it of each of
+them: of 100,000 that takes a second, for which the event loop would stand still. Here it is some 30 of each task, those
+that have waited longest and those that came last, within a few milliseconds, and at most a hundredth of the time.
+
+Must not know: how it is shown.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+from typing import Final, NamedTuple
+
+import runcue
+
+_EVERY: Final = 1.0
+_SHARE: Final = 100.0
+_BUDGET: Final = 0.005
+_SAMPLED: Final = 32
+# What has come just now was not even asked yet: it need not be explained, nor its gates be asked for that.
+_SETTLING: Final = 0.5
+
+_NO_WAIT: Final = frozenset(("about to start", "running", "completed", "skipped", "failed", "cancelled"))
+# Their details do not say what the matter is.
+_UNTOLD: Final = frozenset(("no producer", "cycle", "upstream failed"))
+_HOPELESS: Final = _UNTOLD | {"waiting for an artifact", "not ready"}
+# Ids of runcue and numbers: what else is alike in two texts is one reason.
+_NUMBERS: Final = re.compile(r"\b[0-9a-f]{6}-\d+|\d+")
+
+
+class Waiting(NamedTuple):
+    """Work units of a task that wait for the same.
+
+    Attributes:
+        number: How many.
+        task: The name of their task.
+        details: What for. "#" stands for numbers that differ.
+        for_turn: Whether it is only their turn that they wait for: a slot, a rate, an answer.
+        about: Whether the number was inferred from some of them.
+    """
+
+    number: int
+    task: str
+    details: str
+    for_turn: bool = False
+    about: bool = False
+
+
+class Waits:
+    """Knows what waits for what, as of a second ago or so.
+
+    Attributes:
+        hopeless: Whether nothing that was asked about waits for its turn alone.
+    """
+
+    def __init__(self) -> None:
+        self._found: tuple[Waiting, ...] = ()
+        self._again = 0.0
+        self.hopeless = False
+
+    def ask(
+        self, cue: runcue.Cue, pending: Mapping[str, dict[runcue.Work, None]], wall: float
+    ) -> tuple[Waiting, ...]:
+        """What waits for what, the most first.
+
+        Args:
+            cue: The cue.
+            pending: The work units of each task that have not started, by its name.
+            wall: The instant now, in seconds since the epoch, on the clock of the cue.
+        """
+        began = time.monotonic()
+        if began < self._again:
+            return tuple(
+                one._replace(number=min(one.number, len(pending[one.task])))
+                for one in self._found
+                if pending[one.task]
+            )
+        found: list[Waiting] = []
+        self.hopeless = True
+        for task in sorted(pending, key=lambda name: -len(pending[name])):
+            if pending[task] and time.monotonic() - began < _BUDGET:
+                found += self._of(cue, task, pending[task], wall, began + _BUDGET)
+            elif pending[task]:
+                self.hopeless = False  # nobody has asked
+        self._found = tuple(sorted(found, key=lambda one: -one.number))
+        ended = time.monotonic()
+        self._again = ended + max(_EVERY, _SHARE * (ended - began))
+        return self._found
+
+    def _of(
+        self, cue: runcue.Cue, task: str, pending: dict[runcue.Work, None], wall: float, until: float
+    ) -> Iterator[Waiting]:
+        asked = 0
+        groups: dict[tuple[str, bool], list[str]] = {}
+        for work in _some(pending):
+            asked += 1
+            if wall - work.created_at < _SETTLING:
+                self.hopeless = False
+                continue
+            why = cue.why(work)
+            for_turn = why.verdict not in _HOPELESS
+            self.hopeless &= not for_turn
+            if why.verdict not in _NO_WAIT:
+                text = f"{why.verdict}: {why.details}" if why.verdict in _UNTOLD else why.details
+                # What comes after the first clause tells more of each, and no longer what they have in common.
+                key = (_NUMBERS.sub("#", text.partition("; ")[0]), for_turn)
+                groups.setdefault(key, []).append(text)
+            if time.monotonic() > until:
+                break
+        for (_, for_turn), texts in groups.items():
+            if len(set(texts)) > 1:
+                texts = [_NUMBERS.sub("#", text) for text in texts]
+            count = round(len(texts) * len(pending) / asked)
+            yield Waiting(count, task, Counter(texts).most_common(1)[0][0], for_turn, asked < len(pending))
+
+
+def _some(pending: dict[runcue.Work, None]) -> Iterable[runcue.Work]:
+    """Those that have waited longest and those that came last, and all if they are few."""
+    if len(pending) <= _SAMPLED:
+        return list(pending)
+    return [*islice(pending, _SAMPLED // 2), *islice(reversed(pending), _SAMPLED // 2)]
