@@ -256,7 +256,7 @@ class Dispatcher:
         ordered = self.core.ordered
         return not any(
             bool(run_queue.starting)
-            or (run_queue.backlog(ordered) and run_queue.has_room(now, ordered=ordered))
+            or (run_queue.backlog(ordered) and run_queue.has_room(now, None, ordered))
             for run_queue in self.core.run_queues.values()
         )
 

@@ -148,7 +148,7 @@ class Workers:
             run_queue.wants_worker(self._core.ordered)
             and turns.may_start
             and turns.loop is not None
-            and (run_queue.sole_slots is not None or run_queue.has_room(now, ordered=self._core.ordered))
+            and (run_queue.sole_slots is not None or run_queue.has_room(now, None, self._core.ordered))
         ):
             # Not through the loop's task factory: an eager one would run the worker inside of whoever spawns it.
             worker = self._worker(run_queue)

@@ -13,14 +13,15 @@ from collections import deque
 from collections.abc import Sequence
 from math import inf, nextafter
 
+from runcue._limits.rate_limit import RateLimit
 from runcue._model.rate import Rate
 from runcue._model.texts import used_up
 
 __all__ = ["SlidingWindow"]
 
 
-class SlidingWindow:
-    """A `Limit` that keeps a rate.
+class SlidingWindow(RateLimit):
+    """A rate that keeps a rate.
 
     A token has two instants. At hand-off it is reserved (`acquire`), so that nobody else can have it; when the handler
     was entered, which for a thread may be later, it is stamped (`entered`), and its period counts from there.
@@ -77,9 +78,6 @@ class SlidingWindow:
             recent_starts.extend((late[0], *reversed(late[1:])))
         else:
             recent_starts.append(at)
-
-    def release(self, now: float, work: object, actual: object, /) -> None:
-        """See `Limit.release`. A token comes back with time alone."""
 
     def at_least(self, works: Sequence[object], /) -> float:
         """See `Limit.at_least`."""

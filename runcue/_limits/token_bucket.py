@@ -11,13 +11,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import inf, nextafter
 
+from runcue._limits.rate_limit import RateLimit
 from runcue._model.texts import used_up
 
 __all__ = ["TokenBucket"]
 
 
-class TokenBucket:
-    """A `Limit` that holds up to `burst` tokens; they flow back at `per_second`.
+class TokenBucket(RateLimit):
+    """A rate that holds up to `burst` tokens; they flow back at `per_second`.
 
     It is debited as of the instant at which a handler was entered; until that is known the token is merely kept free.
     So the promise holds for what the handlers themselves see, threads included.
@@ -58,9 +59,6 @@ class TokenBucket:
         self._reserved -= 1
         # Reported out of order, a start counts as if it had come after those reported before it: late, never early.
         self._full_at = max(self._full_at, at) + self._one
-
-    def release(self, now: float, work: object, actual: object, /) -> None:
-        """See `Limit.release`. A token comes back with time alone."""
 
     def at_least(self, works: Sequence[object], /) -> float:
         """See `Limit.at_least`."""

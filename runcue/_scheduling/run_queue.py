@@ -13,7 +13,7 @@ from collections import deque
 from math import inf
 from typing import Any
 
-from runcue._limits.guarded import GuardedLimit
+from runcue._limits.rate_limit import RateLimit
 from runcue._limits.service import Service
 from runcue._model.errors import LimitError
 from runcue._model.phases import NEW, READY
@@ -38,15 +38,16 @@ class RunQueue:
         starting: Workers on their way that have not taken a work unit yet.
         asking: Async gates that are being awaited.
         limits: Those of all its services, slots aside. If there are any, starts have to be stamped.
-        refusal: The limit that said no when `has_room` was asked last, and the work unit it was asked with.
+        refusal: The last limit that said no in `has_room`, and the work unit it was asked with; None for a rate, which
+            takes none. Whoever looks at it clears it before.
         unasked: Work units that were put into `ready` without having been asked again, as long as there is room.
             Entries that are no longer READY are skipped.
         held_for: The run queue whose work has waited for too long; this one leaves it the slots that they share.
     """
 
     __slots__ = (
-        "_may_raise",
-        "_sure",
+        "_others",
+        "_rates",
         "asking",
         "contenders",
         "executor",
@@ -73,10 +74,10 @@ class RunQueue:
         self.asking = 0
         self.unasked: deque[Work] = deque()
         self.held_for: RunQueue | None = None
-        self.refusal: tuple[Limit, Work] | None = None
         self.limits: tuple[Limit, ...] = ()
-        self._may_raise: tuple[Limit, ...] = ()
-        self._sure: tuple[Limit, ...] = ()
+        self._rates: tuple[RateLimit, ...] = ()
+        self._others: tuple[Limit, ...] = ()
+        self.refusal: tuple[Limit, Any] | None = None
         self.sole_slots: Service | None = None
         self.look_at_limits()
 
@@ -84,17 +85,15 @@ class RunQueue:
         """Note what limits the services have."""
         services = self.services
         # A limit that several of its services share counts a start once.
-        own = {id(getattr(limit, "own", limit)): limit for service in services for limit in service.limits}
-        self.limits = tuple(own.values())
-        self._may_raise = tuple(limit for limit in self.limits if isinstance(limit, GuardedLimit))
-        self._sure = tuple(limit for limit in self.limits if not isinstance(limit, GuardedLimit))
+        each = {id(getattr(limit, "own", limit)): limit for service in services for limit in service.limits}
+        self._rates = tuple(limit for limit in each.values() if isinstance(limit, RateLimit))
+        self._others = tuple(limit for limit in each.values() if not isinstance(limit, RateLimit))
+        self.limits = (*self._rates, *self._others)
         # The common case, one service with slots and nothing else, is decided by one comparison.
         self.sole_slots = services[0] if len(services) == 1 and not self.limits else None
 
-    def has_room(self, now: float, work: Work | None = None, *, ordered: bool = False) -> bool:
+    def has_room(self, now: float, work: Work | None = None, ordered: bool = False) -> bool:
         """Whether its services allow one more start at this instant.
-
-        If a limit says no, that is noted in `refusal`.
 
         Args:
             now: Monotonic.
@@ -103,20 +102,19 @@ class RunQueue:
         """
         if self.sole_slots is not None:
             return self.sole_slots.active < self.sole_slots.concurrent
-        # A plain loop: this is asked several times for each work unit, and a generator would cost more than the answer.
+        # Plain loops: this is asked several times for each work unit, and a generator would cost more than the answer.
         for service in self.services:
             if service.active >= service.concurrent:
                 return False
-        limits = self.limits
-        if limits:
-            if work is None:
-                new, ready = self.new, self.ready
-                # The usual case of `peek`, without the call.
-                usual = new and not (ordered or ready._line or ready._heap) and new[0]._phase == NEW
-                work = new[0] if usual else self.peek(ordered)
-                if work is None:
-                    return True
-            for limit in limits:
+        for rate in self._rates:
+            if not rate.room(now):
+                self.refusal = rate, None
+                return False
+        return not self._others or self._others_have_room(now, work or self.peek(ordered))
+
+    def _others_have_room(self, now: float, work: Work | None) -> bool:
+        if work is not None:
+            for limit in self._others:
                 if not limit.room(now, work):
                     self.refusal = limit, work
                     return False
@@ -147,20 +145,20 @@ class RunQueue:
         for service in self.services:
             service.active += 1
         # What may raise comes first: then it is known that all can be taken.
-        if self._may_raise and (error := self._acquire_what_may_raise(now, work)) is not None:
+        if self._others and (error := self._acquire_others(now, work)) is not None:
             for service in self.services:
                 service.active -= 1
             return error
-        for limit in self._sure:
-            limit.acquire(now, work)
+        for rate in self._rates:
+            rate.acquire(now, work)
         return None
 
-    def _acquire_what_may_raise(self, now: float, work: Work) -> LimitError | None:
-        for limit in self._may_raise:
+    def _acquire_others(self, now: float, work: Work) -> LimitError | None:
+        for limit in self._others:
             try:
                 limit.acquire(now, work)
             except LimitError as error:
-                for taken in self._may_raise[: self._may_raise.index(limit)]:
+                for taken in self._others[: self._others.index(limit)]:
                     taken.release(now, work, None)
                 return error
         return None
@@ -174,7 +172,7 @@ class RunQueue:
         """Give back what a work unit holds: its attempt has ended."""
         for service in self.services:
             service.active -= 1
-        for limit in self.limits:
+        for limit in self._others:  # a rate takes nothing back but time
             limit.release(now, work, None)
 
     def free_slots(self) -> int:

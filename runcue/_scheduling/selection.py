@@ -42,20 +42,19 @@ def select(run_queue: RunQueue, now: float, ordered: bool) -> Work | None:
     """
     if not run_queue.contenders:
         sole_slots = run_queue.sole_slots
-        if sole_slots is not None and sole_slots.active >= sole_slots.concurrent:
+        if (
+            sole_slots.active >= sole_slots.concurrent
+            if sole_slots is not None
+            else not run_queue.has_room(now, None, ordered)
+        ):
             return None
         ready = run_queue.ready
         if ready._line or ready._heap or ordered:
-            if sole_slots is None and not run_queue.has_room(now, ordered=ordered):
-                return None
             return run_queue.pop(ordered)
         new = run_queue.new
         while new:
             work = new.popleft()
             if work._phase == NEW:
-                if sole_slots is None and not run_queue.has_room(now, work):
-                    new.appendleft(work)
-                    return None
                 return work
             run_queue.new_tombstones -= 1
         return None
@@ -64,7 +63,7 @@ def select(run_queue: RunQueue, now: float, ordered: bool) -> Work | None:
         # A contender has contenders of its own, which may have older claims on what it would take.
         older = _first_among(best, now, ordered)
         if older is None:  # it keeps its slots for a starved one; that need not hold this run queue up
-            keeps = best is run_queue or not run_queue.has_room(now, ordered=ordered)
+            keeps = best is run_queue or not run_queue.has_room(now, None, ordered)
             best = None if keeps else run_queue
             break
         if older is best:

@@ -6,11 +6,13 @@ import random
 
 import pytest
 
+from runcue._limits.guarded import GuardedLimit
 from runcue._limits.service import Service
 from runcue._limits.sliding_window import SlidingWindow
 from runcue._model.phases import NEW, READY
 from runcue._model.rate import parse_rate
 from runcue._model.work import Work
+from runcue.abc import Limit
 from runcue.testing import FakeExecutor
 from tests.support.cores import CoreWorld
 
@@ -104,3 +106,78 @@ def test_what_is_taken_back_stands_at_its_place_among_the_new(seed: int) -> None
         task.run_queue.take_back(work)
     assert list(task.run_queue.new) == works
     assert task.run_queue.backlog() == 100
+
+
+class Own(Limit):
+    """Says yes to some, and notes what it is asked and told."""
+
+    def __init__(self, *, refuses: Work | None = None, raising: bool = False) -> None:
+        self.refuses = refuses
+        self.raising = raising
+        self.asked: list[Work] = []
+        self.held: list[Work] = []
+
+    def room(self, now: float, work: Work) -> bool:
+        self.asked.append(work)
+        return work is not self.refuses
+
+    def acquire(self, now: float, work: Work) -> None:
+        if self.raising:
+            raise ValueError("boom")
+        self.held.append(work)
+
+    def release(self, now: float, work: Work, actual: object) -> None:
+        self.held.remove(work)
+
+
+def guarded(own: Own) -> GuardedLimit:
+    return GuardedLimit(own, "limit Own", print, print)
+
+
+def test_a_limit_is_asked_with_the_first_in_line_and_its_no_is_kept_with_it() -> None:
+    own = Own()
+    world = CoreWorld(Service("api", own=[guarded(own)]))
+    task = world.task("task", "api")
+    assert task.run_queue.has_room(0.0), "nobody is there to be refused"
+    assert not own.asked
+    works = [world.add(task), world.add(task)]
+    own.refuses = works[0]
+    assert not task.run_queue.has_room(0.0)
+    assert world.select(task.run_queue) is None
+    assert task.run_queue.refusal == (task.run_queue.limits[0], works[0])
+    assert task.run_queue.has_room(0.0, works[1]), "one that is in hand is asked about itself"
+    assert own.asked == [works[0], works[0], works[1]]
+    own.refuses = works[1]
+    assert world.select(task.run_queue) is works[0]
+    assert world.select(task.run_queue) is None
+
+
+@pytest.mark.rule(5)
+def test_what_may_raise_is_taken_first_and_given_back_if_a_later_one_raises() -> None:
+    window = SlidingWindow(parse_rate("2/min"))
+    first, second = Own(), Own(raising=True)
+    world = CoreWorld(
+        Service("api", window, 1, [guarded(first)]), Service("other", concurrent=1, own=[guarded(second)])
+    )
+    run_queue = world.task("task", "api", "other").run_queue
+    work = world.new_work(world.core.tasks["task"])
+    error = run_queue.acquire(0.0, work)
+    assert str(error) == "acquire() of limit Own raised ValueError: boom"
+    assert (first.held, window.reserved, window.tokens) == ([], 0, 2)
+    assert [service.active for service in run_queue.services] == [0, 0]
+    second.raising = False
+    assert run_queue.acquire(0.0, work) is None
+    assert (first.held, second.held, window.reserved) == ([work], [work], 1)
+    assert [service.active for service in run_queue.services] == [1, 1]
+
+
+def test_a_limit_that_two_of_its_services_share_counts_a_start_once() -> None:
+    own, window = Own(), SlidingWindow(parse_rate("2/min"))
+    world = CoreWorld(Service("one", window, own=[guarded(own)]), Service("two", window, own=[guarded(own)]))
+    run_queue = world.task("task", "one", "two").run_queue
+    work = world.new_work(world.core.tasks["task"])
+    run_queue.acquire(0.0, work)
+    assert (own.held, window.reserved) == ([work], 1)
+    run_queue.entered(0.0, work, 0.0)
+    run_queue.release(0.0, work)
+    assert (own.held, window.reserved, window.tokens) == ([], 0, 1)

@@ -89,7 +89,7 @@ def slots_allow_one_too_many(patch: pytest.MonkeyPatch) -> None:
         look(self)
         self.sole_slots = None
 
-    def has_room(self: RunQueue, now: float, work: Any = None, *, ordered: bool = False) -> bool:
+    def has_room(self: RunQueue, now: float, work: Any = None, ordered: bool = False) -> bool:
         return all(one.active <= one.concurrent for one in self.services) and all(
             limit.room(now, work) for limit in self.limits
         )

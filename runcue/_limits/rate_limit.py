@@ -1,0 +1,29 @@
+"""What rates have in common, whatever promise they keep: they hang on the clock and on nothing else.
+
+Lives here: `RateLimit`. Whoever asks many times for each start may rely on it: a rate says the same of every work unit,
+it never raises, and nothing comes back to it when an attempt ends.
+
+Must not know: how a rate is kept.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+from runcue.abc import Limit
+
+__all__ = ["RateLimit"]
+
+
+class RateLimit(Limit):
+    """A `Limit` by the clock alone."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def room(self, now: float, work: object = None, /) -> bool:
+        """See `Limit.room`."""
+
+    @abstractmethod
+    def next_room(self, now: float, work: object = None, /) -> float:
+        """See `Limit.next_room`; inf while all depends on starts that have not been confirmed yet."""
