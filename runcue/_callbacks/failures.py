@@ -44,8 +44,15 @@ class Failures:
         self.interrupted: KeyboardInterrupt | None = None
         self._reported: dict[tuple[object, object], float] = {}
 
-    def raised(self, name: str, error: BaseException, work: Work | None) -> None:
-        """Tell of a callback that raised, once per minute for the same callback and type of exception."""
+    def raised(self, name: str, error: BaseException, work: Work | None, *, observed: bool = True) -> None:
+        """Tell of a callback that raised, once per minute for the same callback and type of exception.
+
+        Args:
+            name: Of the callback, in messages.
+            error: What it raised.
+            work: What it was about, if about one.
+            observed: Whether observers are to hear of it, or only the log.
+        """
         if isinstance(error, KeyboardInterrupt):
             self.interrupted = error
         if self._is_news(name, type(error)):
@@ -59,6 +66,7 @@ class Failures:
                 about,
                 level=logging.ERROR,
                 error=error,
+                observed=observed,
             )
 
     def raise_interrupt(self) -> None:
@@ -68,14 +76,14 @@ class Failures:
             self.interrupted = None
             raise interrupt
 
-    def blocked(self, name: str, seconds: float) -> None:
-        """Report a callback that kept the event loop from everything else for too long."""
+    def blocked(self, name: str, seconds: float, *, observed: bool = True) -> None:
+        """Report a callback that kept the event loop from everything else for too long; see `raised`."""
         # Once for good: it is a property of the callback, not an incident.
         key = (name, "blocked")
         if key not in self._reported:
             self._reported[key] = float("inf")
             text = "%s blocked the event loop for %.0f ms; make it async, or quicker"
-            self.log.tell("blocked", (), text, name, seconds * 1000)
+            self.log.tell("blocked", (), text, name, seconds * 1000, observed=observed)
 
     def unobserved(self, work: Work, error: BaseException) -> None:
         """Tell of a failed work unit that no listener and no waiting `result()` hears of."""

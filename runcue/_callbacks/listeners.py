@@ -35,12 +35,14 @@ class Line:
 
     Attributes:
         name: Whose it is, for messages.
+        observes: Whether it is an observer's, who makes nothing that work units wait for.
     """
 
-    __slots__ = ("name",)
+    __slots__ = ("name", "observes")
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, observes: bool) -> None:
         self.name = name
+        self.observes = observes
 
 
 class Listener:
@@ -53,9 +55,11 @@ class Listener:
         task: Of whose work units alone it hears; None: of all.
         observes: Whether it is a method of an observer.
         plain: Whether neither holds: it hears what listeners hear, of all work units.
+        is_warned: Whether it hears of warnings. What it does wrong itself is only logged: told to observers, it could
+            bring about the next without end.
     """
 
-    __slots__ = ("call", "line", "name", "observes", "plain", "task")
+    __slots__ = ("call", "is_warned", "line", "name", "observes", "plain", "task")
 
     def __init__(
         self,
@@ -65,13 +69,15 @@ class Listener:
         *,
         task: str | None = None,
         observes: bool = False,
+        is_warned: bool = False,
     ) -> None:
         self.call = call
         self.name = name
-        self.line = Line(name) if line is None else line
+        self.line = Line(name, observes=observes) if line is None else line
         self.task = task
         self.observes = observes
         self.plain = task is None and not observes
+        self.is_warned = is_warned
 
 
 class Audience(list[Listener]):
@@ -164,9 +170,9 @@ class Listeners:
                 f"not {observer!r}."
             )
         name = f"observer {type(observer).__qualname__}"
-        line = Line(name)
+        line = Line(name, observes=True)
         hears = {
-            method: Listener(call, f"{name}.{method}", line, observes=True)
+            method: Listener(call, f"{name}.{method}", line, observes=True, is_warned=method == "warned")
             for method, call in _overridden(observer)
         }
         if "attached" in hears:
@@ -263,25 +269,16 @@ class Listeners:
                 if outcome is not None and isawaitable(outcome):
                     self._defer(listener, outcome, work)
             except BaseException as error:
-                self._failures.raised(listener.name, error, work)
+                self._failures.raised(listener.name, error, work, observed=not listener.is_warned)
             ended = now()
             if ended - began > BLOCKS_AFTER:
-                self._failures.blocked(listener.name, ended - began)
+                self._failures.blocked(listener.name, ended - began, observed=not listener.is_warned)
             began = ended
         return began
 
     def _hearer(self, listener: Listener) -> Callable[[CueWarning], None]:
-        telling = False
-
         def hear(warning: CueWarning) -> None:
-            nonlocal telling
-            if telling:
-                return  # it has raised, or blocks: only the log is told
-            telling = True
-            try:
-                self.emit((listener,), self._failures.now(), None, (warning,))
-            finally:
-                telling = False
+            self.emit((listener,), self._failures.now(), None, (warning,))
 
         return hear
 

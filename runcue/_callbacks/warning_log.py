@@ -37,6 +37,7 @@ class WarningLog:
         level: int = logging.WARNING,
         error: BaseException | None = None,
         logged: bool = True,
+        observed: bool = True,
     ) -> None:
         """Tell of something.
 
@@ -47,11 +48,12 @@ class WarningLog:
             *args: The arguments.
             level: Of the log.
             error: Whose traceback is logged, too.
-            logged: Whether the log is to have it; if not, only observers hear of it.
+            logged: Whether the log is to have it.
+            observed: Whether observers are to hear of it.
         """
         if logged:
             logger.log(level, message, *args, exc_info=error, stacklevel=2)
-        if self.hearers:
+        if observed and self.hearers:
             warning = CueWarning(kind, message % args, tuple(works))
             for hear in tuple(self.hearers):
                 hear(warning)

@@ -21,7 +21,7 @@ from typing import Protocol
 
 from runcue._artifacts.reads import READS
 from runcue._callbacks.callbacks import Callbacks
-from runcue._callbacks.listeners import Listeners
+from runcue._callbacks.listeners import Line, Listeners
 from runcue._dispatch.change_inbox import ChangeInbox
 from runcue._dispatch.clock import clock_of
 from runcue._dispatch.endings import Endings
@@ -169,9 +169,11 @@ class Dispatcher:
         if self._lifecycle is not None:
             self._lifecycle.after_look()
 
-    def _listened(self) -> None:
+    def _listened(self, line: Line) -> None:
         """An async listener has come to its end: it may have made what others wait for."""
-        self.rechecker.changed()
+        # Not an observer: what it is warned of may come from the next asking, and a drain would never end.
+        if not line.observes:
+            self.rechecker.changed()
         self.turns.wake()
 
     def look(self) -> None:

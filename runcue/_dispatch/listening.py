@@ -30,10 +30,10 @@ class Lines:
     Args:
         failures: What becomes of those that raise or block.
         context: The contextvars to serve them in.
-        done: Called when a line has come to its end.
+        done: Called with a line that has come to its end.
     """
 
-    def __init__(self, failures: Failures, context: Context, done: Callable[[], None]) -> None:
+    def __init__(self, failures: Failures, context: Context, done: Callable[[Line], None]) -> None:
         self._failures = failures
         self._context = context
         self._done = done
@@ -96,9 +96,11 @@ class Lines:
         while queue:
             awaitable, listener, work = queue.popleft()
 
-            def told(seconds: float, name: str = listener.name) -> None:
+            observed = not listener.is_warned
+
+            def told(seconds: float, name: str = listener.name, observed: bool = observed) -> None:
                 if seconds > BLOCKS_AFTER:
-                    failures.blocked(name, seconds)
+                    failures.blocked(name, seconds, observed=observed)
 
             try:
                 await timed(awaitable, failures.now, told)
@@ -106,9 +108,9 @@ class Lines:
                 me = asyncio.current_task()
                 if me is not None and me.cancelling():
                     raise
-                failures.raised(listener.name, error, work)
+                failures.raised(listener.name, error, work, observed=observed)
             except BaseException as error:
-                failures.raised(listener.name, error, work)
+                failures.raised(listener.name, error, work, observed=observed)
         self._close(line, queue)  # in the step that found it empty: what comes next needs a new one
 
     def _close(self, line: Line, queue: Queue) -> None:
@@ -120,7 +122,7 @@ class Lines:
         # Not in a finally of the task: one that is cancelled before its first step never gets there.
         self._close(line, queue)
         _discard(queue)
-        self._done()
+        self._done(line)
 
 
 def _is_loop_running() -> bool:

@@ -410,7 +410,7 @@ def test_an_observer_that_raises_is_logged_and_disturbs_nothing(
             assert await done.result() == "fine"
         assert before.lines == after.lines
         assert before.lines[-1] == "settled 2 failed"
-        assert before.kinds().count("raised") == 1
+        assert before.kinds().count("raised") == (method != "warned")
 
     run(main)
     [record] = said(caplog, "observer Faulty." + method)
@@ -422,45 +422,78 @@ def test_an_observer_that_raises_is_logged_and_disturbs_nothing(
 
 
 @pytest.mark.rule(13)
-def test_one_that_raises_while_it_is_warned_is_not_warned_of_that(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("seconds", [None, 0.1, 100], ids=lambda seconds: f"after {seconds} s")
+@virtual
+async def test_what_raises_while_it_is_warned_brings_about_no_warning(seconds: float | None) -> None:
     class Faulty(runcue.Observer):
         heard = 0
 
-        def warned(self, warning: CueWarning) -> None:
+        def warned(self, warning: CueWarning) -> Any:
             self.heard += 1
             # A new type each time: the log has no reason to leave any of them out.
-            raise type(f"Error{self.heard}", (Exception,), {})
+            error = type(f"Error{self.heard}", (Exception,), {})()
+            if seconds is None:
+                raise error
+            return self.fail_later(seconds, error)
 
-    async def main() -> None:
-        cue, faulty, others = described(), Faulty(), [Faulty(), Book()]
-        for observer in (faulty, *others):
-            cue.observe(observer)
-        async with cue:
-            await cue.submit("fails")
-        # Each hears of the failure, and of the other's raising.
-        assert faulty.heard == others[0].heard == 2  # type: ignore[attr-defined]
+        async def fail_later(self, seconds: float, error: Exception) -> None:
+            await asyncio.sleep(seconds)
+            raise error
 
-    run(main)
+    cue, one, other, book = described(), Faulty(), Faulty(), Book()
+    for observer in (one, other, book):
+        cue.observe(observer)
+    async with cue:
+        await cue.submit("fails")
+    assert one.heard == other.heard == 1
+    assert book.kinds() == ["failure"]
+
+
+@pytest.mark.rule(12, 23)
+@virtual
+async def test_an_async_observer_brings_about_no_asking() -> None:
+    cue = runcue.Cue(recheck=False)
+    asked: list[float] = []
+
+    @cue.task("waits")
+    async def waits(work: runcue.Work) -> None: ...
+
+    @cue.is_ready
+    async def is_ready(work: runcue.Work) -> bool:
+        asked.append(now())
+        await asyncio.sleep(1000)  # longer than a gate may take, which is warned of
+        return False
+
+    class Slow(runcue.Observer):
+        async def warned(self, warning: CueWarning) -> None:
+            await asyncio.sleep(100)
+
+    cue.observe(Slow())
+    async with asyncio.timeout(10_000), cue:
+        await cue.submit("waits")
+    # At first, when nothing moves any more, and before it is given up; not because somebody was warned of one of these.
+    assert len(asked) <= 4
 
 
 @pytest.mark.rule(15)
 @pytest.mark.parametrize("method", METHODS)
 @virtual
-async def test_an_observer_that_blocks_is_reported_by_name(method: str) -> None:
-    cue, book = described(), Book()
+async def test_an_observer_that_blocks_is_reported_by_name(
+    method: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    cue = described()
 
     def block(self: runcue.Observer, *heard: Any) -> None:
         loop: Any = asyncio.get_running_loop()
         loop.reach(loop.time() + 1)
 
-    cue.observe(book)
     cue.start()
     cue.observe(type("Slow", (runcue.Observer,), {method: block})())
     await cue.submit("works")
     await cue.submit("fails")
     await cue.stop()
-    [text] = [warning.text for warning in book.warnings if warning.kind == "blocked"]
-    assert text.startswith(f"observer Slow.{method} blocked the event loop for 1000 ms")
+    [record] = said(caplog, "blocked the event loop")
+    assert record.getMessage().startswith(f"observer Slow.{method} blocked the event loop for 1000 ms")
 
 
 @pytest.mark.rule(12)

@@ -296,13 +296,18 @@ class Chaos(Body):
                 error = RAISED[job.ending]()
                 raise error
 
-        for register in (
-            cue.on_start, cue.on_complete, cue.on_failure, cue.on_skip, cue.on_cancel,
-            cue.on_pending_warning, cue.on_stall_warning,
-        ):  # fmt: skip
-            if "raise" in self.plan.listeners:
-                register(loud)
-            register(hear)
+        events = ["start", "complete", "failure", "skip", "cancel", "pending_warning", "stall_warning"]
+        methods = ["started", "settled", "warned"]
+        if (
+            "submit" not in self.plan.listeners
+        ):  # or each submission would bring about another one, without end
+            events.append("submit")
+            methods += ["attached", "submitted"]
+        for call in [loud, hear] if "raise" in self.plan.listeners else [hear]:
+            for one in events:
+                getattr(cue, f"on_{one}")(call)
+            names = dict.fromkeys(methods, lambda observer, *heard, call=call: call(*heard))
+            cue.observe(type("Hears", (runcue.Observer,), names)())
 
     async def hear_later(self, then: Callable[[], Coroutine[Any, Any, None]] | None) -> None:
         await asyncio.sleep(0.1)
