@@ -19,8 +19,8 @@ from runcue._callbacks.callbacks import Callbacks
 from runcue._callbacks.listeners import Listeners
 from runcue._callbacks.verdicts import discard
 from runcue._dispatch.clock import clock_of
+from runcue._dispatch.commits import commit_before
 from runcue._dispatch.endings import Endings
-from runcue._dispatch.finishing import commit_before
 from runcue._dispatch.in_flight import NOT_ENTERED, InFlight
 from runcue._dispatch.timers import Timers
 from runcue._dispatch.turns import Turns

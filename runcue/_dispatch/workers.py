@@ -23,8 +23,8 @@ from typing import Any
 from runcue._callbacks.callbacks import Callbacks
 from runcue._callbacks.listeners import Listeners
 from runcue._callbacks.verdicts import RUN, STAYS_PENDING
+from runcue._dispatch.commits import commit_at_once, commit_before
 from runcue._dispatch.endings import Endings
-from runcue._dispatch.finishing import commit_at_once, commit_before
 from runcue._dispatch.gates import Gates
 from runcue._dispatch.hand_off import HandOff
 from runcue._dispatch.in_flight import InFlight
