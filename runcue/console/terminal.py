@@ -40,7 +40,7 @@ if sys.platform != "win32":
     import termios
 
 _LEAVE: Final = "\x1b[0m\x1b[?25h"
-_SIGNALS: Final = ("SIGTSTP", "SIGTERM", "SIGHUP")
+_SIGNALS: Final = ("SIGTSTP", "SIGCONT", "SIGTERM", "SIGHUP")
 _COMMANDS: Final = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 # A command of any kind: rich does not ask how wide it is, nor shortens it.
 _AS_IT_IS: Final = [(ControlType.CARRIAGE_RETURN,)]
@@ -207,7 +207,8 @@ class Terminal(View):
     def _take(self) -> None:
         """Begin to draw, below whatever there is."""
         if self._live is None:
-            self._modes = _without_echo(self._file)
+            modes = _without_echo(self._file)
+            self._modes = self._modes or modes
             console = _console(self._out)
             self._live = Live(
                 console=console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False
@@ -220,18 +221,20 @@ class Terminal(View):
 
         May be called in the middle of anything. So it writes past all buffers, and leaves rich's objects to themselves.
         """
-        if self._live is None or os.getpid() != self._pid:
+        if os.getpid() != self._pid:
             return
-        self._live = None
-        held, self._held = self._held, ""
-        text = _LEAVE + ("\n" if self._lines else "") + held
-        try:
-            os.write(self._file.fileno(), text.encode(self._out.encoding, "replace"))
-        except (OSError, ValueError):
-            self._out.write(text)
-        if self._modes is not None and sys.platform != "win32":
+        if self._live is not None:
+            self._live = None
+            held, self._held = self._held, ""
+            text = _LEAVE + ("\n" if self._lines else "") + held
             try:
-                termios.tcsetattr(self._file.fileno(), termios.TCSANOW, self._modes)
+                os.write(self._file.fileno(), text.encode(self._out.encoding, "replace"))
+            except (OSError, ValueError):
+                self._out.write(text)
+        modes, self._modes = self._modes, None
+        if modes is not None and sys.platform != "win32" and self._is_ours():
+            try:
+                termios.tcsetattr(self._file.fileno(), termios.TCSANOW, modes)
             except (OSError, ValueError, termios.error):
                 pass
 
@@ -284,11 +287,16 @@ class Terminal(View):
     def _pass_on(self, number: int, frame: object) -> None:
         # Not while a frame is on its way; but whoever cannot send it must not keep the process from being ended.
         waited = self._lock.acquire(timeout=0.2)
-        self._give_back()
-        signal.signal(number, signal.SIG_DFL)
-        signal.raise_signal(number)
-        # Here again only if it was Ctrl-Z, and the process goes on: the next frame takes the terminal again.
-        signal.signal(number, self._pass_on)
+        if number == getattr(signal, "SIGCONT", None):
+            self._live = (
+                None  # whatever had stopped it: others have written since, and the next frame begins below
+            )
+        else:
+            self._give_back()
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+            # Here again only if it was Ctrl-Z, and the process goes on.
+            signal.signal(number, self._pass_on)
         if waited:
             self._lock.release()
 

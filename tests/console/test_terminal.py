@@ -426,7 +426,7 @@ def tmux(tmp_path: Path) -> Iterator[Tmux]:
 
 def run_in(tmux: Tmux, folder: Path, body: str) -> None:
     (folder / "program.py").write_text(PROGRAM.format(body=body))
-    tmux.type(shlex.join([sys.executable, str(folder / "program.py")]), "Enter")
+    tmux.type(f"cd {folder}; {shlex.join([sys.executable, 'program.py'])}", "Enter")
 
 
 def blocks(screen: list[str]) -> list[int]:
@@ -482,6 +482,22 @@ def test_it_can_be_stopped_and_goes_on_below(tmux: Tmux, tmp_path: Path) -> None
     tmux.type("fg", "Enter")
     tmux.wait("0 of 7")
     assert len(blocks(tmux.screen())) == 1
+    tmux.type("C-c")
+    tmux.wait(r"^KeyboardInterrupt")
+    assert tmux.is_clean()
+
+
+def test_after_a_stop_that_nobody_could_hear_it_goes_on_below(tmux: Tmux, tmp_path: Path) -> None:
+    run_in(tmux, tmp_path, "print('pid', os.getpid()); wait(60)")
+    [pid] = re.findall(r"^pid (\d+)$", "\n".join(tmux.wait(r"^pid \d+$")), re.MULTILINE)
+    os.kill(int(pid), signal.SIGSTOP)
+    tmux.wait("Stopped")
+    tmux.type("clear; echo 'what others ''write'", "Enter")
+    tmux.wait("^what others write$")
+    tmux.type("fg", "Enter")
+    screen = tmux.wait("0 of 7")
+    assert "what others write" in screen
+    assert len(blocks(screen)) == 1
     tmux.type("C-c")
     tmux.wait(r"^KeyboardInterrupt")
     assert tmux.is_clean()
