@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import runcue
+from runcue.abc import Limit
 from tests.support.worlds import (
     SECONDS,
     Body,
@@ -60,6 +61,54 @@ class Limited(Body):
         return self.plan[work.params["number"]].lateness
 
 
+class Turns(Limit):
+    """So many works of each kind at the same time, and a pause after each of that kind: a no with and without instant.
+
+    Notes what is wrong with how it is asked and told.
+    """
+
+    def __init__(self, together: int, pause: float) -> None:
+        self.together, self.pause = together, pause
+        self.inside: dict[int, dict[runcue.Work, bool]] = {}
+        self.free_from: dict[int, float] = {}
+        self.starts = 0
+        self.wrong: list[str] = []
+
+    def _of(self, work: runcue.Work) -> tuple[int, dict[runcue.Work, bool]]:
+        kind = work.params["number"] % 3
+        return kind, self.inside.setdefault(kind, {})
+
+    def room(self, now: float, work: runcue.Work, /) -> bool:
+        kind, inside = self._of(work)
+        return len(inside) < self.together and now >= self.free_from.get(kind, 0.0)
+
+    def next_room(self, now: float, work: runcue.Work, /) -> float:
+        kind, inside = self._of(work)
+        return float("inf") if len(inside) >= self.together else self.free_from[kind]
+
+    def acquire(self, now: float, work: runcue.Work, /) -> None:
+        _, inside = self._of(work)
+        if work in inside or not self.room(now, work):
+            self.wrong.append(f"{work} is taken in at {now}, where there is no room")
+        inside[work] = False
+        self.starts += 1
+
+    def entered(self, now: float, work: runcue.Work, at: float, /) -> None:
+        _, inside = self._of(work)
+        if inside.get(work) is not False or at > now:
+            self.wrong.append(f"{work} is said at {now} to have been entered at {at}")
+        inside[work] = True
+
+    def release(self, now: float, work: runcue.Work, actual: object, /) -> None:
+        kind, inside = self._of(work)
+        if inside.pop(work, None) is not True:
+            self.wrong.append(f"{work} is given back at {now} and was not entered")
+        self.free_from[kind] = now + self.pause
+
+
+turns = st.builds(Turns, st.integers(1, 2), st.sampled_from((0.0, 0.1, 1 / 3, 7.0)))
+
+
 def check_windows(times: list[float], plan: ServicePlan) -> None:
     """No half-open window of one period sees more starts than the rate: the one over it is a period later."""
     for first, one_over in zip(times, times[plan.count :], strict=False):
@@ -83,13 +132,19 @@ def check_burst(times: list[float], plan: ServicePlan) -> None:
         lambda some: st.tuples(st.just(some), st.lists(tasks(len(some)), min_size=1, max_size=4))
     ),
     st.lists(jobs, min_size=1, max_size=25),
+    st.none() | turns,
     st.booleans(),
     orders,
 )
 def test_no_window_sees_more_starts_than_the_rate_and_no_instant_more_than_the_slots(
-    described: tuple[list[ServicePlan], list[TaskPlan]], plan: list[Job], late: bool, order: int | None
+    described: tuple[list[ServicePlan], list[TaskPlan]],
+    plan: list[Job],
+    own: Turns | None,
+    late: bool,
+    order: int | None,
 ) -> None:
-    book = Book(*described)
+    limits = () if own is None else (own,)  # all services share it
+    book = Book([service._replace(limits=limits) for service in described[0]], described[1])
     body = Limited(book, plan, late=late)
 
     def task_of(number: int) -> int:
@@ -132,6 +187,11 @@ def test_no_window_sees_more_starts_than_the_rate_and_no_instant_more_than_the_s
     assert not summary.blocked
     assert sum(summary.counts.values()) == len(plan)
     assert len(book.entries) >= summary.counts["completed"]
+    if own is not None:
+        limited = [entry for entry in book.entries if book.tasks[task_of(entry.number)].uses]
+        assert not own.wrong
+        assert own.starts == len(limited)
+        assert not any(own.inside.values())
     for number, service in enumerate(book.services):
         times = book.times(number, task_of)
         if service.burst is not None:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, TypeVar
 from hypothesis import strategies as st
 
 import runcue
-from runcue.abc import Clock, Deliver
+from runcue.abc import Clock, Deliver, Limit
 from runcue.testing import FakeExecutor, VirtualTimeLoop
 
 T = TypeVar("T")
@@ -98,6 +98,7 @@ class ServicePlan(NamedTuple):
     period: float = 1.0
     burst: int | None = None
     concurrent: int | None = None
+    limits: tuple[Limit, ...] = ()
 
 
 class TaskPlan(NamedTuple):
@@ -305,7 +306,13 @@ class Body:
         """A cue with all services and tasks of the book, not started."""
         cue = runcue.Cue(run_in=self.executor(), id_prefix="", **options)
         for number, service in enumerate(self.book.services):
-            cue.service(str(number), rate=service.rate, burst=service.burst, concurrent=service.concurrent)
+            cue.service(
+                str(number),
+                rate=service.rate,
+                burst=service.burst,
+                concurrent=service.concurrent,
+                limits=service.limits,
+            )
         for number, task in enumerate(self.book.tasks):
             uses = [str(service) for service in task.uses]
             if task.is_async:
