@@ -175,7 +175,7 @@ TOOLS = [
         "build.ninja",
         "rule copy\n  command = cp $in $out\n",
         "build made/{name}: copy src/{name}\n",
-        "ninja: no work unit to do.",
+        "ninja: no work to do.",
     ),
     Tool(
         "doit",
