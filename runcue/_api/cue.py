@@ -216,6 +216,7 @@ class Cue:
 
         def register(handler: F) -> F:
             check_handler(name, handler)
+            self._registry.check_unique(name, handler)
             executor = self._executors.executor_for(name, handler, run_in)
             slots = None
             if executor is not None:

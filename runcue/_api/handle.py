@@ -2,7 +2,7 @@
 
 Lives here: `WorkHandle`.
 
-Must not know: how works run.
+Must not know: how work units run.
 """
 
 from __future__ import annotations

@@ -232,7 +232,7 @@ class OutputTransaction:
         encoding: str | None = None,
         durable: bool = True,
     ) -> StagedFile:
-        """Stage one more file; what was staged for the same target is discarded. For the arguments see `Staged`.
+        """Stage one more file; what was staged for the same target is discarded. For the arguments see `StagedFile`.
 
         Raises:
             ConfigurationError: An argument cannot work.

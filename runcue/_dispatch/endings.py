@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from runcue._callbacks.listeners import Listeners
 from runcue._dispatch.in_flight import InFlight
-from runcue._dispatch.settlement import Settlement
+from runcue._dispatch.settlement import Settlement, ran_for
 from runcue._dispatch.timers import Alarm, Timers
 from runcue._dispatch.turns import Turns
 from runcue._handlers.outputs import missing_output, owner_of, rollback
@@ -85,7 +85,7 @@ class Endings:
         if work._phase != SETTLED:
             # Somebody cancelled the asyncio task itself, as asyncio.run() does with all of them at its end.
             work.cancelled = True
-            self._settlement.settle(work, CANCELLED, now)
+            self._settlement.settle(work, CANCELLED, now, None, ran_for(work, now))
             self._hold_back()
 
     def of_handler(
@@ -150,7 +150,7 @@ class Endings:
         place = (
             ""
             if task.executor is None
-            else " Its thread cannot be interrupted and holds its slot until it returns."
+            else " What runs it cannot be interrupted, and its slot stays taken until it returns."
         )
         self._settlement.let_handler_know(work)
         limit = task.timeout or 0.0
@@ -166,7 +166,7 @@ class Endings:
         rollback(run)
         work = owner_of(run)
         if work._phase != SETTLED:
-            self._settlement.settle(work, CANCELLED, now)
+            self._settlement.settle(work, CANCELLED, now, None, ran_for(work, now))
 
     def _hold_back(self) -> None:
         """Somebody cancels asyncio tasks: most likely asyncio.run() ends, and what starts now would be torn off."""

@@ -119,12 +119,19 @@ class HandOff:
 
     def _start(self, executor: Executor, loop: asyncio.AbstractEventLoop) -> None:
         executor.start(self._returned, self._entered, clock_of(loop))
-        _in_use[id(executor)] = weakref.ref(self)
+        key = id(executor)
+        _in_use[key] = weakref.ref(
+            self, lambda gone: _in_use.pop(key, None) if _in_use.get(key) is gone else None
+        )
 
     def stop(self) -> None:
         """Stop all executors."""
         for executor in self._executors.values():
-            self._stop(executor)
+            try:
+                self._stop(executor)
+            except BaseException as error:
+                # It is somebody else's; the others are stopped all the same, and so is the cue.
+                self._callbacks.failures.raised(f"stop() of executor {words_of(executor)}", error, None)
 
     def _stop(self, executor: Executor) -> None:
         user = _in_use.get(id(executor))
@@ -141,13 +148,13 @@ class HandOff:
         if (refused := self._core.start(work, now, now + self._turns.skew)) is not None:
             self._endings.refused(work, refused, now)
             return
+        work._entered_at = NOT_ENTERED  # before anybody hears of the start, and may cancel it
         if self._on_start:
             now = self._listeners.emit(self._on_start.each, now, work, (work,))
         if task.timeout is not None:
             self._timers.active.set(work, now + task.timeout)
             self._turns.wake()  # arms the timer
         self._gate.at = now
-        work._entered_at = NOT_ENTERED
         self._in_flight.works[work] = None
         try:
             declared = work._declared
@@ -157,7 +164,7 @@ class HandOff:
             executor.submit(work, run_handler, context.copy(), stamped=bool(run_queue.limits))
         except Exception as error:  # no more threads to be had
             self._in_flight.abandon(work, now)
-            self._endings.failed(work, error, 0.0)
+            self._endings.of_handler(work, None, error, now, 0.0)
             self._turns.wake()
 
     def _entered(self, work: Work, entered: float) -> None:
@@ -170,6 +177,10 @@ class HandOff:
     def _returned(self, work: Work, succeeded: bool, outcome: Any, entered: float, left: float) -> None:
         """A handler has returned or raised."""
         try:
+            if work not in self._in_flight.works:  # abandoned, or answered before
+                if succeeded and isawaitable(outcome):
+                    discard(outcome)
+                return
             self._core.generation += 1
             if work._entered_at == NOT_ENTERED and work._task.run_queue.limits:
                 # An executor that did not tell, or not before: its tokens count from the entry all the same.

@@ -13,7 +13,7 @@ from runcue._artifacts.changes import changed, others_hear
 from runcue._callbacks.callbacks import Callbacks
 from runcue._callbacks.failures import without_frames
 from runcue._callbacks.listeners import Listeners
-from runcue._dispatch.in_flight import InFlight
+from runcue._dispatch.in_flight import NOT_ENTERED, InFlight
 from runcue._dispatch.timers import Timers
 from runcue._dispatch.turns import Turns
 from runcue._handlers.outputs import owner_of, rollback
@@ -22,7 +22,7 @@ from runcue._model.phases import CANCELLED, COMPLETED, FAILED, RUNNING, SETTLED
 from runcue._model.work import Declaration, Work
 from runcue._scheduling.core import Core
 
-__all__ = ["Settlement"]
+__all__ = ["Settlement", "ran_for"]
 
 
 class Settlement:
@@ -122,7 +122,7 @@ class Settlement:
         successor = None if work._declared is None else self._core.successor_of(work)
         if successor is not None and work._phase == RUNNING:
             # The handler does not learn of it: it runs for somebody else from here on.
-            self.settle(work, CANCELLED, now)
+            self.settle(work, CANCELLED, now, None, ran_for(work, now))
             self._timers.active.set(successor, limit)
         else:
             self.let_handler_know(work)
@@ -139,8 +139,9 @@ class Settlement:
     def withdraw(self, work: Work, outcome: int, value: Any = None) -> None:
         """Settle a work unit out of its queue, and cancel what runs of it in the loop."""
         runner = work._runner
+        now = self._turns.now()
         self._core.withdraw(work)
-        self.settle(work, outcome, self._turns.now(), value)
+        self.settle(work, outcome, now, value, ran_for(work, now))
         if runner is not None:
             runner.cancel()
 
@@ -152,3 +153,10 @@ class Settlement:
                 if run._declared is not None and owner_of(run) is work:
                     run.cancelled = True
                     rollback(run)
+
+
+def ran_for(work: Work, now: float) -> float:
+    """Seconds for which the handler of a work unit has run so far; 0.0 if it was not entered, as far as is known."""
+    if work._phase != RUNNING or work._entered_at == NOT_ENTERED:
+        return 0.0
+    return now - work._entered_at

@@ -27,7 +27,7 @@ from runcue._dispatch.commits import commit_at_once, commit_before
 from runcue._dispatch.endings import Endings
 from runcue._dispatch.gates import Gates
 from runcue._dispatch.hand_off import HandOff
-from runcue._dispatch.in_flight import InFlight
+from runcue._dispatch.in_flight import NOT_ENTERED, InFlight
 from runcue._dispatch.settlement import Settlement
 from runcue._dispatch.timers import Timers
 from runcue._dispatch.turns import Turns
@@ -246,6 +246,7 @@ class Workers:
             self._endings.refused(work, refused, now)
             return None
         if self._on_start:
+            work._entered_at = NOT_ENTERED  # who hears of the start may cancel it
             now = self._listeners.emit(self._on_start.each, now, work, (work,))
         if work._task.timeout is not None:
             self._timers.active.set(work, now + work._task.timeout)

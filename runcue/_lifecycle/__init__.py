@@ -1,6 +1,6 @@
 """Begin, come to rest, be overdue, be warned of, stop.
 
-Must not know: how works run.
+Must not know: how work units run.
 
 Open first: `stopping`.
 """

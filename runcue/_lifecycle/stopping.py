@@ -5,7 +5,7 @@ Lives here: the verdict "nothing can move any more", drain(), the three levels o
 A cue is at rest when no handler, gate or listener is in flight and nothing has a time of its own. Handlers that wait
 for another work unit of the same cue do not count as moving; if they are all there is, that is a deadlock and said so.
 
-Must not know: how works run.
+Must not know: how work units run.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Final
 
 from runcue._callbacks.warning_log import WarningLog
 from runcue._dispatch.dispatcher import Dispatcher
+from runcue._dispatch.settlement import ran_for
 from runcue._dispatch.timers import Alarm
 from runcue._explain.reasons import Reason, grouped
 from runcue._explain.why import Explainer
@@ -355,7 +356,8 @@ class Stopping:
             owner = owner_of(work)
             if owner._phase != SETTLED:
                 owner.cancelled = True
-                dispatcher.settlement.settle(owner, CANCELLED, dispatcher.turns.now())
+                now = dispatcher.turns.now()
+                dispatcher.settlement.settle(owner, CANCELLED, now, None, ran_for(owner, now))
             if work._runner is not None:
                 work._runner.cancel()
             else:

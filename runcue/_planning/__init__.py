@@ -1,4 +1,4 @@
-"""What would become of works: the dry run.
+"""What would become of work units: the dry run.
 
 Must not know: event loops. Nothing is submitted, started or told.
 

@@ -221,7 +221,7 @@ class _Planner:
         return users, missing
 
     def _judge_in_order(self, users: Mapping[int, list[int]], missing: list[int]) -> None:
-        """Judge each work unit once those that make its inputs have been; of several the first submitted."""
+        """Tell the fate of each work unit once those that make its inputs have been; of several the first submitted."""
         line = [number for number, count in enumerate(missing) if not count]
         while line:
             number = heappop(line)

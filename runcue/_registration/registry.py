@@ -88,6 +88,19 @@ class Registry:
             check_duplicate(duplicate),
         )
 
+    def check_unique(self, name: str, handler: Callable[..., Any]) -> None:
+        """Check that a name is free, or taken by what is the same handler, defined again.
+
+        Raises:
+            DuplicateTask: Another handler has that name.
+        """
+        known = self._core.tasks.get(name)
+        if known is not None and not same_source(known.handler, handler):
+            raise DuplicateTask(
+                f"Task {name!r} is already registered with {describe(known.handler)}; "
+                f"{describe(handler)} needs another name."
+            )
+
     def add_task(
         self,
         described: TaskDescription,
@@ -107,12 +120,7 @@ class Registry:
             DuplicateTask: Another handler has that name.
         """
         name = described.name
-        known = self._core.tasks.get(name)
-        if known is not None and not same_source(known.handler, handler):
-            raise DuplicateTask(
-                f"Task {name!r} is already registered with {describe(known.handler)}; "
-                f"{describe(handler)} needs another name."
-            )
+        self.check_unique(name, handler)
         task = Task(name, handler, described.services, described.timeout, executor)
         task.inputs, task.outputs = described.inputs, described.outputs
         task.fresh, task.key, task.duplicate = described.fresh, described.key, described.duplicate

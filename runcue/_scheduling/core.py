@@ -351,7 +351,7 @@ class Core:
             work: The work.
             key: Its place.
             now: Monotonic.
-            found: Whether it was found by looking, which is worth learning from; not if it was called.
+            found: Whether it was found by looking, which is worth learning from; not if it was woken.
         """
         phase = work._phase
         if work._awaited is not None:
@@ -425,7 +425,7 @@ class Core:
         self.move(work, DELAYED)
         work._phase_since = self.progressed_at = now
         work.attempt += again.counts
-        work._not_ready_reason = None
+        work._not_ready_reason = work._runner = None
         self.generation += 1  # whatever the gate said was about the attempt that has ended
         self.delayed.set(work, again.at)
         everyone = [work]

@@ -339,3 +339,89 @@ def test_a_handler_is_refused_where_it_cannot_run() -> None:
     with pytest.raises(runcue.ConfigurationError, match="run_in must be"):
         runcue.Cue(run_in="loop")  # type: ignore[arg-type]
     assert cue.tasks() == []
+
+
+class Sorry(FakeExecutor):
+    """Raises when it is stopped."""
+
+    def stop(self) -> None:
+        raise OSError("the cluster is gone")
+
+
+@pytest.mark.rule(13)
+def test_an_executor_that_raises_in_stop_is_told_of_and_the_others_are_stopped(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def main() -> tuple[str, int]:
+        cue, pool = runcue.Cue(), PoolExecutor()
+        cue.task("bad", run_in=Sorry())(lambda work: None)
+        cue.task("good", run_in=pool)(lambda work: None)
+        async with cue:
+            await cue.submit("good")
+        return repr(cue), pool.stops
+
+    said, stops = run_on("asyncio", main)
+    assert said.startswith("<Cue stopped")
+    assert stops == 1
+    assert "stop() of executor" in caplog.text
+
+
+@pytest.mark.rule(16)
+def test_an_executor_that_answers_twice_settles_once() -> None:
+    class Twice(FakeExecutor):
+        def start(self, deliver: Any, entered: Any, clock: Any) -> None:
+            def both(*answer: Any) -> None:
+                deliver(*answer)
+                deliver(*answer)
+
+            super().start(both, entered, clock)
+
+    async def main() -> runcue.Summary:
+        cue = runcue.Cue(run_in=Twice(1.0))
+        cue.service("api", concurrent=1)
+        cue.task("t", uses="api")(lambda work: None)
+        async with cue:
+            for _ in range(3):
+                await cue.submit("t")
+            return await cue.drain()
+
+    assert run(main).counts["completed"] == 3
+
+
+def test_a_refused_task_does_not_use_its_executor() -> None:
+    async def main() -> str:
+        executor = FakeExecutor()
+        first, second = runcue.Cue(), runcue.Cue(run_in=executor)
+        first.task("t")(lambda work: "one")
+        with pytest.raises(runcue.DuplicateTask):
+            first.task("t", run_in=executor)(thread_name)
+        second.task("t")(lambda work: "two")
+        async with first, second:
+            return str(await (await second.submit("t")).result())
+
+    assert run(main) == "two"
+
+
+def test_observers_hear_how_long_a_cancelled_handler_ran() -> None:
+    heard: list[float] = []
+
+    class Durations(runcue.Observer):
+        def settled(self, work: runcue.Work, duration: float) -> None:
+            heard.append(duration)
+
+    async def main() -> None:
+        cue = runcue.Cue()
+        cue.task("t")(lambda work: None)
+
+        @cue.task("long")
+        async def long(work: runcue.Work) -> None:
+            await asyncio.sleep(100)
+
+        cue.observe(Durations())
+        async with cue:
+            handle = await cue.submit("long")
+            await asyncio.sleep(10)
+            await cue.cancel(handle)
+
+    run(main)
+    assert heard == [10.0]

@@ -137,3 +137,8 @@ def test_the_map_names_the_rooms_in_their_order_and_files_that_are_there() -> No
     assert len(paths) > 20
     for path in paths:
         assert any((root / path).exists() for root in (PACKAGE, PACKAGE.parent)), path
+
+
+@each_file
+def test_no_file_but_the_face_is_longer_than_450_lines(file: Path) -> None:
+    assert file.name == "cue.py" or len(file.read_text(encoding="utf-8").splitlines()) <= 450
