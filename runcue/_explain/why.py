@@ -38,7 +38,7 @@ from runcue._model.texts import SHOWN, error_words, how_many, listed, name_of
 from runcue._model.work import Work
 from runcue._scheduling.ageing import pending_since
 from runcue._scheduling.core import Core
-from runcue._scheduling.cycles import find_cycles
+from runcue._scheduling.cycles import follow
 
 __all__ = ["Explainer", "needs_all"]
 
@@ -89,7 +89,8 @@ class Explainer:
         own = self._why_alone(work, now, wall)
         if work._phase not in (NOT_READY, HELD, JOINED):
             return own
-        chain, cycle = self._follow(work)
+        chain, around = follow(work, self.waits_for)
+        cycle = tuple(around)
         self._followed += len(chain)
         if work in cycle:
             return replace(own, verdict="cycle", details=around_works(cycle), chain=tuple(chain), cycle=cycle)
@@ -102,25 +103,6 @@ class Explainer:
             same = {name: getattr(root, name) for name in ("verdict", "eta", "next_token_at", "held_by")}
             return replace(own, **same, chain=tuple(chain), root=root)
         return replace(own, chain=tuple(chain), root=root)
-
-    def _follow(self, work: Work) -> tuple[list[Work], tuple[Work, ...]]:
-        """Who waits for whom, from a work on. Returns the work units on the way, and those of a cycle at its end."""
-        chain = []
-
-        def following(one: Work) -> tuple[Work, ...]:
-            chain.append(one)
-            return self._awaited_by(one)
-
-        ways = find_cycles((work,), following).ways
-        return chain, tuple(ways[0]) if ways else ()
-
-    def cycles_among(self, works: Iterable[Work]) -> list[list[Work]]:
-        """The cycles in which work units wait for each other, each in the order in which they do."""
-        return find_cycles(works, self._awaited_by).ways
-
-    def _awaited_by(self, work: Work) -> tuple[Work, ...]:
-        following = self.waits_for(work)
-        return () if following is None else (following,)
 
     def waits_for(self, work: Work) -> Work | None:
         """The work that another has to wait for, None if that is not what it waits for."""

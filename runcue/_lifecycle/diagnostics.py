@@ -28,6 +28,7 @@ from runcue._model.phases import COMPLETED, HELD, NOT_READY, SKIPPED
 from runcue._model.texts import around, how_many, listed, name_of, problem_of, words_of
 from runcue._model.work import Work
 from runcue._scheduling.core import Core
+from runcue._scheduling.cycles import follow
 from runcue._scheduling.dependencies import NEWCOMERS
 
 __all__ = ["Diagnostics"]
@@ -206,8 +207,11 @@ class Diagnostics:
         return not self._watched.covers(artifact) and problem_now(artifact) is not None
 
     def _tell_cycles(self, works: list[Work]) -> None:
-        for cycle in self._explainer.cycles_among(works):
-            if self._is_news(("cycle", min(work.id for work in cycle))):
+        seen: set[Work] = set()
+        for start in works:
+            way, cycle = follow(start, self._explainer.waits_for, seen)
+            seen.update(way)
+            if cycle and self._is_news(("cycle", min(work.id for work in cycle))):
                 self._tell_cycle(cycle)
 
     def _tell_cycle(self, cycle: list[Work]) -> None:

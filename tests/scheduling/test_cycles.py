@@ -1,11 +1,12 @@
-"""The one walk that finds cycles, held against the definition of one on small graphs of every kind."""
+"""The two walks that find cycles, held against the definition of one on small graphs of every kind."""
 
 from graphlib import TopologicalSorter
+from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runcue._scheduling.cycles import find_cycles
+from runcue._scheduling.cycles import find_cycles, follow
 
 NODES = st.integers(0, 7)
 GRAPHS = st.dictionaries(NODES, st.lists(NODES, unique=True, max_size=4))
@@ -77,3 +78,22 @@ def test_a_walk_is_as_deep_as_the_graph() -> None:
     number = 20_000
     found = find_cycles([0], lambda node: [(node + 1) % number])
     assert [len(way) for way in found.ways] == [number]
+
+
+@given(st.dictionaries(NODES, NODES))
+def test_ways_without_branches_end_in_the_cycles_that_the_walk_with_branches_finds(
+    graph: dict[int, int],
+) -> None:
+    seen: set[int] = set()
+    ways = []
+    for start in range(8):
+        way, cycle = follow(start, graph.get, seen)
+        assert way[:1] == ([start] if start not in seen else [])
+        assert all(graph[node] == after for node, after in pairwise(way))
+        assert not seen.intersection(way)
+        seen.update(way)
+        if cycle:
+            assert way[-len(cycle) :] == cycle
+            ways.append(cycle)
+    assert ways == find_cycles(range(8), lambda node: [graph[node]] if node in graph else []).ways
+    assert seen == set(range(8))
