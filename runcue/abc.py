@@ -91,7 +91,7 @@ class Executor(Protocol):
         """Run handler(work) in that context, which is the work's alone. The caller has made sure that there is room."""
 
     def stop(self) -> None:
-        """Let idle threads go. What is running may finish, unheard."""
+        """Let idle threads go. What is running may finish, and nobody hears of it."""
 
 
 @runtime_checkable
@@ -235,8 +235,8 @@ class Observer:
     """Watches a cue. Subclass it, override what you want to hear, and give an instance to `cue.observe()`.
 
     Listeners (`@cue.on_complete` and its sisters) belong to what a program does; an observer is for what shows, counts
-    or records it, whatever the program. That is why a failed work unit still counts as unheard when only observers
-    have heard of it.
+    or records it, whatever the program. That is why a failed work unit still counts as one that nobody
+    has observed when only observers have heard of it.
 
     All methods are called in the event loop, and in the order of events, each by each observer and listener in the
     order in which they were attached. Only what is overridden is called; the rest costs nothing. A method that raises

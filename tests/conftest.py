@@ -27,7 +27,7 @@ RULES = {
     12: "whatever is awaitable is awaited; listeners never delay dispatch",
     13: "a raising callback is logged and disturbs nothing",
     14: "is_ready may give its reason",
-    15: "slow callbacks and unheard failures are reported",
+    15: "slow callbacks and unobserved failures are reported",
     16: "each work settles exactly once, whatever is raised",
     17: "cancel settles at once; a thread keeps its slot until it returns",
     18: "history is bounded, handles keep their own work",
@@ -38,7 +38,7 @@ RULES = {
     23: "stop() drains; nothing is left running",
     24: "submit() after stop is an error; start() again works",
     # 25 and 26 are about retries and throttling, which do not exist yet.
-    27: "an input that is being made keeps its readers waiting until its maker has settled",
+    27: "an input that is being made keeps its readers waiting until its producer has settled",
     28: "one producer per artifact: who wants the same joins, and settles with it",
     29: "a handler that leaves no declared output has failed",
     30: "what is written appears whole, and only when the work has succeeded",

@@ -31,7 +31,7 @@ KILLS = 500
 SOAK = 1_000_000
 SOAK_KEEP = 10_000
 SOAK_STEP = 100_000
-# After the first step, growth beyond this is a leak: one object for every 200 works would show.
+# After the first step, growth beyond this is a leak: one object for every 200 work units would show.
 OBJECTS_SPREAD = 5_000
 RESIDENT_SPREAD = 8 * 2**20
 

@@ -194,7 +194,7 @@ class Dispatcher:
                 again |= self.gates.check_new(now, until, turns.closed)
             if core.count[NOT_READY] and not turns.closed:
                 again |= self.rechecker.step(until, idle=self._is_quiet())
-            # After the looks: what they found ready starts in this turn.
+            # After the rechecks: what they found ready starts in this turn.
             starting = False
             for run_queue in tuple(core.run_queues.values()):
                 if run_queue.starting:

@@ -184,7 +184,7 @@ class Gates:
                 return LATER
             verdict = self._gate.ask(work, self._turns.now())
             if verdict in STAYS_PENDING:
-                self._set_aside(work, verdict)
+                self._keep_pending(work, verdict)
                 return MISS
             if isinstance(verdict, AwaitableAnswer):
                 task.gate_is_async = True
@@ -198,8 +198,8 @@ class Gates:
         self.enqueue(work, found=found)
         return HIT
 
-    def _set_aside(self, work: Work, verdict: GateVerdict | AwaitableAnswer) -> None:
-        """Put a work in hand aside that is not ready."""
+    def _keep_pending(self, work: Work, verdict: GateVerdict | AwaitableAnswer) -> None:
+        """Keep a work in hand pending: it is not ready."""
         gate = self._gate
         if verdict is GateVerdict.HELD:
             self._core.hold(work, gate.at, work._not_ready_reason)
@@ -295,7 +295,7 @@ class Gates:
         return None
 
     def _hold_new(self, run_queue: RunQueue, until: float) -> None:
-        """Put new work units aside whose inputs others are about to make, however many there are in a row."""
+        """Hold new work units whose inputs others are about to make, however many there are in a row."""
         new, core = run_queue.new, self._core
         now = self._gate.at
         held = 0
@@ -318,7 +318,7 @@ class Gates:
             starts: Whether it is asked in order to be started, and not merely to know.
         """
         if verdict in STAYS_PENDING:
-            self._set_aside(work, verdict)
+            self._keep_pending(work, verdict)
         elif verdict is GateVerdict.SKIP:
             self._settlement.settle(work, SKIPPED, self._gate.at)
         elif verdict is GateVerdict.INVALID:

@@ -116,7 +116,7 @@ class Turns:
             self.loop.call_soon(self._turn.look, context=self._context)
 
     def slice(self, now: float) -> float:
-        """Until when scheduling may go on in this turn: one slice for the looks and all workers together."""
+        """Until when scheduling may go on in this turn: one slice for the rechecks and all workers together."""
         if not self._in_slice and self.loop is not None:
             self._in_slice = True
             self._slice_until = now + SLICE

@@ -85,11 +85,11 @@ class _Links:
 
     def __init__(self) -> None:
         self.artifacts: dict[Hashable, Any] = {}
-        self._makers: dict[Hashable, dict[Node, None]] = {}
+        self._producers: dict[Hashable, dict[Node, None]] = {}
         self._users: dict[Hashable, dict[Node, None]] = {}
 
     def add(self, node: Node, inputs: Iterable[Any], outputs: Iterable[Any]) -> None:
-        for artifacts, ends in ((inputs, self._users), (outputs, self._makers)):
+        for artifacts, ends in ((inputs, self._users), (outputs, self._producers)):
             for artifact in artifacts:
                 self.artifacts.setdefault(artifact._key, artifact)
                 ends.setdefault(artifact._key, {})[node] = None
@@ -98,7 +98,7 @@ class _Links:
         """The artifacts by their ends."""
         found: dict[Ends, list[Any]] = {}
         for key, artifact in self.artifacts.items():
-            ends = tuple(self._makers.get(key, ())), tuple(self._users.get(key, ()))
+            ends = tuple(self._producers.get(key, ())), tuple(self._users.get(key, ()))
             found.setdefault(ends, []).append(artifact)
         return found
 

@@ -70,7 +70,7 @@ class Diagnostics:
         self._looked_at: object = None
         # Work units that were too young to be told of when they were looked at.
         self._young: list[Work] = []
-        self._looks = 0
+        self._subscriptions_seen = 0
         self._told: set[Hashable] = set()
         # When it was last said that work units of a task are stuck.
         self._said_stuck: dict[str, float] = {}
@@ -95,7 +95,7 @@ class Diagnostics:
         told = core.dependencies.remade or self._dispatcher.callbacks.gate.skipped
         if not (core.count[NOT_READY] or core.count[HELD] or told):
             core.dependencies.newcomers.clear()
-            self._looks = core.dependencies.subscriptions
+            self._subscriptions_seen = core.dependencies.subscriptions
             return
         if self._alarm.when == inf and self._looked_at != self._state():
             self._alarm.set(self._dispatcher.turns.now() + LOOK_AFTER)
@@ -139,8 +139,8 @@ class Diagnostics:
         very many have come at once, these are left until then.
         """
         dependencies = self._core.dependencies
-        too_many = dependencies.subscriptions - self._looks > NEWCOMERS
-        self._looks = dependencies.subscriptions
+        too_many = dependencies.subscriptions - self._subscriptions_seen > NEWCOMERS
+        self._subscriptions_seen = dependencies.subscriptions
         if too_many and not at_rest:
             dependencies.newcomers.clear()
             found = self._young

@@ -91,19 +91,19 @@ class Overdue:
         line = self._core.warnings
         if line is None:
             return
-        heard: list[Work] = []
-        unheard: list[Work] = []
+        observed: list[Work] = []
+        unobserved: list[Work] = []
         while (work := line.pop(now)) is not None:
             if self._listeners.hears(Event.PENDING_WARNING, work):
                 audience = self._listeners.of[Event.PENDING_WARNING]
                 self._listeners.emit(audience.each, now, work, (work, now - pending_since(work)))
-                heard.append(work)
+                observed.append(work)
             else:
-                unheard.append(work)
-        if heard and self._log.hearers:
-            self._tell_pending(heard, line.after, now, logged=False)
-        if unheard:
-            self._tell_pending(unheard, line.after, now, logged=True)
+                unobserved.append(work)
+        if observed and self._log.hearers:
+            self._tell_pending(observed, line.after, now, logged=False)
+        if unobserved:
+            self._tell_pending(unobserved, line.after, now, logged=True)
 
     def _tell_pending(self, works: list[Work], after: float, now: float, *, logged: bool) -> None:
         self._log.tell(

@@ -215,7 +215,7 @@ class Stopping:
         self.check_outside("drain()")
         await self.rest()
         if self._core.count[NOT_READY]:
-            # What was made outside and told to nobody: one last look, as before the work units of a stop are given up.
+            # What was made outside and told to nobody: one last recheck, as before a stop gives up what is left.
             self._dispatcher.rechecker.want_all()
             await self.rest()
         self._deadlock()

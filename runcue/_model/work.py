@@ -358,7 +358,7 @@ class Task:
         self.gate_is_async = False
         self.waiting: deque[Work] = deque()
         self.waiting_tombstones = 0
-        # Tasks whose waiting work units became ready after a settlement of this one, with the fruitless looks since.
+        # Tasks whose waiting work units became ready after a settlement of this one, with the fruitless rechecks since.
         self.learned_dependents: dict[Task, int] = {}
         self.run_queue: Any = None
         # What its work units declare: artifacts, or a callable that gives them for a work unit; None if nothing.
@@ -406,7 +406,7 @@ class Task:
         return None
 
     def discard_waiting_later(self, work: Work) -> None:
-        """Note that a work unit that waits is about to be settled: it stays in `waiting`, dead, until it surfaces."""
+        """Note that a waiting work unit is about to be settled: it stays in the line, a tombstone, till it surfaces."""
         self.waiting_tombstones += 1
         if self.waiting_tombstones > 64 and self.waiting_tombstones * 2 > len(self.waiting):
             self.waiting = deque(one for one in self.waiting if one._phase == NOT_READY and one is not work)

@@ -111,7 +111,7 @@ class _Planner:
         for number, submission in enumerate(submissions, 1):
             self._take_in(submission, number)
         users, missing = self._links()
-        self._judge_in_order(users, missing)
+        self._check_in_order(users, missing)
         cycles, more = self._block_what_is_left(users)
         self._blocked.sort(key=lambda entry: entry[0])
         services = self._services()
@@ -220,7 +220,7 @@ class _Planner:
                     missing[work._seq] += 1
         return users, missing
 
-    def _judge_in_order(self, users: Mapping[int, list[int]], missing: list[int]) -> None:
+    def _check_in_order(self, users: Mapping[int, list[int]], missing: list[int]) -> None:
         """Tell the fate of each work unit once those that make its inputs have been; of several the first submitted."""
         line = [number for number, count in enumerate(missing) if not count]
         while line:

@@ -315,7 +315,7 @@ class Core:
             work._task.waiting.append(work)
 
     def hold(self, work: Work, now: float, artifact: Any) -> None:
-        """Put a work in hand aside until the producer of one of its inputs, that artifact, has settled."""
+        """Hold a work in hand until the producer of one of its inputs, that artifact, has settled."""
         work._not_ready_reason = artifact
         if work._awaited is not None:
             self._unsubscribe(work)
@@ -325,7 +325,7 @@ class Core:
         self.dependencies.subscribe(work, (artifact,))
 
     def hold_if_being_made(self, work: Work, declared: Declaration, now: float) -> bool:
-        """Put a work in hand aside if another is about to make one of its inputs."""
+        """Hold a work in hand if another is about to make one of its inputs."""
         for artifact in declared.inputs:
             producer = self.dependencies.producer_of.get(artifact._key)
             if producer is not None and producer is not work:
@@ -365,7 +365,7 @@ class Core:
         work._task.run_queue.ready.push(work)
 
     def withdraw(self, work: Work) -> None:
-        """Note that a work unit will be settled out of its queue: it stays in there, dead, until it surfaces."""
+        """Note that a work unit will be settled out of its queue: it stays in there, a tombstone, until it surfaces."""
         if work._phase == NEW:
             work._task.run_queue.discard_new_later()
         elif work._phase == READY:

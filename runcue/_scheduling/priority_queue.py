@@ -21,7 +21,7 @@ class PriorityQueue:
 
     Work units nearly always arrive in order, so most of them go through a deque at no cost; only those that come late
     (they had to wait for their inputs, or are more urgent) pay for a heap. Work units leave it lazily: one that is no
-    longer READY is dropped when it is met, and counted as dead so that dead ones never outnumber the living.
+    longer READY is passed over when it is met, and counted as a tombstone so that these never outnumber the others.
     """
 
     __slots__ = ("_heap", "_line", "tombstones")
@@ -82,8 +82,8 @@ class PriorityQueue:
         """Note that one work in here has left its place in another way (it was cancelled, or timed out)."""
         self.tombstones += 1
         if self.tombstones > 64 and self.tombstones * 2 > len(self._line) + len(self._heap):
-            # A work unit that left and came back has two places. Kept twice, one of them would be dead in the end
-            # without having been counted, and a backlog remain where there is none.
+            # A work unit that left and came back has two places. Kept twice, one of them would be a tombstone in
+            # the end without having been counted, and a backlog remain where there is none.
             line = dict.fromkeys(work for work in self._line if work._phase == READY)
             heap = {
                 entry[2]: entry for entry in self._heap if entry[2]._phase == READY and entry[2] not in line

@@ -9,8 +9,8 @@ How this goes about it:
    goes to the end of the line if it is not ready.
 4. The pass is over when all lines are through, and an idle one as soon as it has found enough to be started.
 
-Nothing is counted, because lines move while a pass is under way: other looks turn them, async gates put work units back
-long after they were asked.
+Nothing is counted, because lines move while a pass is under way: other rechecks turn them, async gates put work units
+back long after they were asked.
 
 Must not know: event loops, timers, what a gate is, when a pass is due.
 """

@@ -10,7 +10,7 @@ How this goes about it:
 3. As often as 5 % of the time allow (`step`, a full pass): everything, as the safety net for changes from outside.
 4. What a pass has cost, and whether it found anything, says when the next one may begin.
 
-A look at a task continues where the last one stopped: its waiting work units rotate.
+A recheck of a task continues where the last one stopped: its waiting work units rotate.
 
 Work units that wait for artifacts they were seen to read are woken when those change (that is `wakeups`). They take
 part in idle passes, because a change may go unnoticed, but in the safety net only now and then.
@@ -144,7 +144,7 @@ class Rechecker:
 
         Args:
             until: Stop at this instant.
-            idle: Nothing runs and nothing could start: an idle look is allowed.
+            idle: Nothing runs and nothing could start: an idle recheck is allowed.
 
         Returns:
             Whether more is left to be done at once.
@@ -215,7 +215,7 @@ class Rechecker:
             self._fruitless_cost = 0.0
 
     def idle_due(self, now: float) -> float:
-        """When an idle look may begin: at once, unless the last one was dear and fruitless."""
+        """When an idle recheck may begin: at once, unless the last one was dear and fruitless."""
         return max(now, self._fruitless_ended + 20 * self._fruitless_cost)
 
     def recheck_after(self) -> float:
@@ -245,15 +245,15 @@ class Rechecker:
     def want_full(self) -> None:
         """Ask what waits for nothing in particular, and the others when it is time: the recheck.
 
-        A full pass that is under way will do. An idle look whose async gates have not all answered must not be cut off:
-        it would begin again and again.
+        A full pass that is under way will do. An idle recheck whose async gates have not all answered must not be cut
+        off: it would begin again and again.
         """
         if self._pass is not None and not self._pass.full and self.asking:
             return
         self._full_wanted = self._recheck_wanted = True
 
     def want_all(self) -> None:
-        """Ask everything that waits: the last look of a stop."""
+        """Ask everything that waits: the last recheck of a stop."""
         self._full_wanted = self._all_wanted = True
 
     def nudged(self) -> None:

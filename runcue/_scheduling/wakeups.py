@@ -89,7 +89,7 @@ class Wakeups:
             self.last_settled.learned_dependents[task] = 0
 
     def missed(self, cause: Task, task: Task) -> None:
-        """A look at the waiting work units of a task, because another one's work settled, found nothing."""
+        """A recheck of the waiting work units of a task, because another one's work settled, found nothing."""
         fruitless = cause.learned_dependents.get(task, 0) + 1
         if fruitless > _FORGET_AFTER:
             cause.learned_dependents.pop(task, None)

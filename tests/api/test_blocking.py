@@ -59,7 +59,7 @@ def test_a_failure_is_raised_by_result_and_told_by_wait() -> None:
         assert (work.state, work.error) == (runcue.WorkState.FAILED, "no")
 
 
-def test_works_can_be_looked_up_and_cancelled() -> None:
+def test_work_units_can_be_looked_up_and_cancelled() -> None:
     with runcue.blocking(cue_with_tasks()) as b:
         handle = b.submit("hangs")
         done = b.submit("double", params={"n": 1})
@@ -133,7 +133,7 @@ def test_it_is_usable_from_many_threads_at_once() -> None:
         assert list(results) == [2 * n for n in range(100)]
 
 
-def test_works_submitted_before_are_run() -> None:
+def test_work_units_submitted_before_are_run() -> None:
     cue = cue_with_tasks()
 
     async def submits() -> runcue.WorkHandle:

@@ -1,4 +1,4 @@
-"""Artifacts where several things meet at once: heirs of works that are cancelled, gates that are awaited meanwhile.
+"""Artifacts where several things meet at once: successors of work units that are cancelled, gates awaited meanwhile.
 
 Rules 4, 27, 28 and 30 each by itself stand in test_artifacts.py, test_joining.py and test_tracked.py. In each of these
 corners something was wrong once.
@@ -58,7 +58,7 @@ def idle(cue: runcue.Cue, name: str, *, lasts: float = 0.0, **options: Any) -> l
 @pytest.mark.parametrize("ordered", [False, True], ids=["plain", "priorities"])
 @pytest.mark.parametrize("held", [False, True], ids=["free", "held"])
 @virtual
-async def test_an_heir_that_is_up_to_date_is_skipped_at_once_though_its_service_is_exhausted(
+async def test_a_successor_that_is_up_to_date_is_skipped_at_once_though_its_service_is_exhausted(
     held: bool, ordered: bool
 ) -> None:
     cue = runcue.Cue(recheck=False)
@@ -93,7 +93,7 @@ async def test_an_heir_that_is_up_to_date_is_skipped_at_once_though_its_service_
 
 @pytest.mark.rule(6, 28)
 @virtual
-async def test_an_heir_has_the_priority_that_it_is_asked_for() -> None:
+async def test_a_successor_has_the_priority_that_it_is_asked_for() -> None:
     cue = runcue.Cue(recheck=False)
     cue.service("one", concurrent=1)
     ran: list[Any] = []
@@ -125,7 +125,7 @@ async def test_an_heir_has_the_priority_that_it_is_asked_for() -> None:
 @pytest.mark.rule(17, 28)
 @pytest.mark.parametrize("kind", ["async", "thread", "awaitable from a thread"])
 @virtual
-async def test_a_handler_goes_on_for_heir_after_heir_and_ends_with_the_last_one(kind: str) -> None:
+async def test_a_handler_goes_on_for_successor_after_successor_and_ends_with_the_last_one(kind: str) -> None:
     cue = runcue.Cue(recheck=False)
     cue.service("one", concurrent=1)
     heard = Recorder(cue)
@@ -235,7 +235,7 @@ async def test_what_has_joined_a_running_work_is_not_pending() -> None:
 
 @pytest.mark.rule(28)
 @virtual
-async def test_a_handler_that_cancels_its_own_work_in_its_first_step_goes_on_for_the_heir() -> None:
+async def test_a_handler_that_cancels_its_own_work_in_its_first_step_goes_on_for_the_successor() -> None:
     cue = runcue.Cue(recheck=False)
     x = Flag("x")
 
@@ -289,7 +289,7 @@ async def test_who_joins_by_force_has_the_leader_run_whatever_it_waits_for(phase
 
 @pytest.mark.rule(27, 28)
 @virtual
-async def test_readers_wait_for_the_heir_as_for_the_leader() -> None:
+async def test_readers_wait_for_the_successor_as_for_the_leader() -> None:
     cue = runcue.Cue(recheck=False)
     x, y = Flag("x"), Flag("y")
     producer(cue, outputs=x)
@@ -306,7 +306,7 @@ async def test_readers_wait_for_the_heir_as_for_the_leader() -> None:
 
 @pytest.mark.rule(28, 30)
 @virtual
-async def test_what_a_cancelled_leader_writes_is_published_for_its_heir_and_for_nobody_else(
+async def test_what_a_cancelled_leader_writes_is_published_for_its_successor_and_for_nobody_else(
     tmp_path: Path,
 ) -> None:
     cue = runcue.Cue(recheck=False)
@@ -457,7 +457,7 @@ async def test_a_handler_submitted_from_a_plain_listener_reads_for_nobody() -> N
 @pytest.mark.rule(4)
 @pytest.mark.parametrize("is_async", [False, True], ids=["plain gate", "async gate"])
 def test_no_touch_is_lost_between_the_reading_and_the_answer_however_threads_hammer(is_async: bool) -> None:
-    """Each flag is set in a thread while works are being asked about it; nothing else would ever wake them."""
+    """Each flag is set in a thread while work units are being asked about it; nothing else would ever wake them."""
     rounds, width = 30, 8
 
     async def main() -> None:

@@ -922,7 +922,7 @@ async def test_up_to_date_work_is_skipped_at_once_though_its_service_is_exhauste
 
 @pytest.mark.rule(6, 27)
 @virtual
-async def test_held_works_are_asked_for_their_priority_when_they_become_ready() -> None:
+async def test_held_work_units_are_asked_for_their_priority_when_they_become_ready() -> None:
     cue = runcue.Cue(recheck=False)
     cue.service("one", concurrent=1)
     x = Flag("x")
@@ -946,7 +946,7 @@ async def test_held_works_are_asked_for_their_priority_when_they_become_ready() 
 
 @pytest.mark.rule(7, 27)
 @virtual
-async def test_held_works_of_a_rated_service_use_each_token_as_it_comes() -> None:
+async def test_held_work_units_of_a_rated_service_use_each_token_as_it_comes() -> None:
     cue = runcue.Cue(recheck=False)
     cue.service("api", rate="2/min")
     x = Flag("x")
@@ -963,7 +963,7 @@ async def test_held_works_of_a_rated_service_use_each_token_as_it_comes() -> Non
 @pytest.mark.rule(16, 23, 27)
 @pytest.mark.parametrize("how", ["stop", "drain", "no drain", "timeout"])
 @virtual
-async def test_works_held_by_a_blocked_maker_are_listed_and_each_ends_with_one_event(how: str) -> None:
+async def test_work_units_held_by_a_blocked_maker_are_listed_and_each_ends_with_one_event(how: str) -> None:
     cue = runcue.Cue(recheck=False)
     heard = Recorder(cue)
     a, b, c = Flag("a"), Flag("b"), Flag("c")
@@ -1004,7 +1004,7 @@ async def test_time_spent_held_counts_as_pending_and_is_no_stall_while_the_maker
 
 @pytest.mark.rule(21, 27)
 @virtual
-async def test_works_that_hold_each_other_are_a_stall_and_each_is_told_why() -> None:
+async def test_work_units_that_hold_each_other_are_a_stall_and_each_is_told_why() -> None:
     cue = runcue.Cue(recheck=False, stall_timeout=3.0)
     heard = Recorder(cue)
     a, b = Flag("a"), Flag("b")
@@ -1430,7 +1430,7 @@ def test_a_work_that_is_cancelled_while_its_output_is_flushed_publishes_nothing(
 
 @pytest.mark.rule(30)
 @virtual
-async def test_writing_is_for_works_that_run_and_for_files(tmp_path: Path) -> None:
+async def test_writing_is_for_work_units_that_run_and_for_files(tmp_path: Path) -> None:
     cue = runcue.Cue()
     caught: list[type[BaseException]] = []
 

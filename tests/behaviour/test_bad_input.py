@@ -289,7 +289,7 @@ def test_changes_of_the_callers_params_are_not_seen_by_handlers_and_gates() -> N
     run(main)
 
 
-def test_works_submitted_with_one_dict_do_not_share_it() -> None:
+def test_work_units_submitted_with_one_dict_do_not_share_it() -> None:
     async def main() -> None:
         async with runcue.Cue() as cue:
 
@@ -436,7 +436,7 @@ ERRORS: list[type[BaseException]] = [ValueError, asyncio.CancelledError, SystemE
 
 @pytest.mark.parametrize("error", ERRORS)
 def test_every_work_settles_though_everything_raises(error: type[BaseException]) -> None:
-    """All callbacks and handlers raise now and then; the works still end, each with one event."""
+    """All callbacks and handlers raise now and then; the work units still end, each with one event."""
 
     async def main() -> None:
         cue = runcue.Cue(recheck=True, pending_warn_after=1, stall_warn_after=1)

@@ -1,4 +1,4 @@
-"""When works are asked and started, and in which order: rules 1 to 6, 9 and 10 of the behaviour, on a real cue.
+"""When work units are asked and started, and in which order: rules 1 to 6, 9 and 10 of the behaviour, on a real cue.
 
 Nearly all on the virtual clock, where a lost wake-up is `NothingLeft` at once. Threads are real where they matter.
 """
@@ -26,7 +26,7 @@ HOUR = 3600.0
 
 
 class CountingLoop(VirtualTimeLoop):
-    """A virtual clock that counts how often the loop turned, and that works can make time pass on."""
+    """A virtual clock that counts how often the loop turned, and that work units can make time pass on."""
 
     def __init__(self) -> None:
         self.turns = 0
@@ -123,7 +123,9 @@ async def test_submit_runs_no_user_code_and_does_not_let_the_loop_turn(sync: boo
 @pytest.mark.rule(1, 6)
 @both_kinds
 @virtual
-async def test_works_submitted_in_one_go_are_judged_together_so_that_priority_orders_them(sync: bool) -> None:
+async def test_work_units_submitted_in_one_go_are_judged_together_so_that_priority_orders_them(
+    sync: bool,
+) -> None:
     cue = runcue.Cue(run_in=FakeExecutor(1.0))
     cue.service("knife", concurrent=1)
     ran = tasks_of(cue, sync=sync, uses="knife", lasts=1.0)
@@ -816,7 +818,7 @@ async def test_without_recheck_only_a_cause_has_anyone_asked() -> None:
 @pytest.mark.rule(4)
 @pytest.mark.parametrize("each", [1e-6, 50e-6, 1e-3], ids=["quick gate", "gate of 50 us", "gate of 1 ms"])
 @virtual
-async def test_a_hundred_thousand_waiting_works_are_asked_for_at_most_5_percent_of_the_time(
+async def test_a_hundred_thousand_waiting_work_units_are_asked_for_at_most_5_percent_of_the_time(
     each: float,
 ) -> None:
     cue = runcue.Cue()
@@ -1041,7 +1043,7 @@ async def test_work_that_lacks_one_of_its_services_takes_none_of_the_others(sync
 @pytest.mark.rule(5)
 @both_kinds
 @virtual
-async def test_works_that_name_the_same_services_in_opposite_order_never_deadlock_and_never_overlap(
+async def test_work_units_that_name_the_same_services_in_opposite_order_never_deadlock_and_never_overlap(
     sync: bool,
 ) -> None:
     cue = runcue.Cue(run_in=FakeExecutor(1.0), recheck=False)
@@ -1097,7 +1099,7 @@ async def test_no_service_is_ever_over_its_limits_whoever_shares_it_with_whom(se
 @both_kinds
 @pytest.mark.parametrize("prioritised", [True, False], ids=["equal priority", "no priority"])
 @virtual
-async def test_works_of_equal_priority_run_in_submission_order_across_tasks(
+async def test_work_units_of_equal_priority_run_in_submission_order_across_tasks(
     sync: bool, prioritised: bool
 ) -> None:
     cue = runcue.Cue(run_in=FakeExecutor(1.0))
@@ -1142,7 +1144,7 @@ async def test_work_that_becomes_ready_late_takes_the_place_of_its_submission(
 
 @pytest.mark.rule(6)
 @virtual
-async def test_works_behind_async_gates_that_are_not_asked_yet_keep_their_order() -> None:
+async def test_work_units_behind_async_gates_that_are_not_asked_yet_keep_their_order() -> None:
     cue = runcue.Cue(recheck=False)
     cue.service("knife", concurrent=1)
     ran = tasks_of(cue, sync=False, uses="knife", lasts=1.0)
@@ -1161,7 +1163,7 @@ async def test_works_behind_async_gates_that_are_not_asked_yet_keep_their_order(
 @pytest.mark.rule(6)
 @pytest.mark.parametrize("ahead", range(6))
 @virtual
-async def test_works_whose_async_gate_found_no_free_slot_keep_their_place_in_line(ahead: int) -> None:
+async def test_work_units_whose_async_gate_found_no_free_slot_keep_their_place_in_line(ahead: int) -> None:
     cue = runcue.Cue(recheck=False)
     cue.service("knife", concurrent=1)
     ran: list[int] = []
@@ -1565,7 +1567,7 @@ async def test_a_slot_is_held_until_a_thread_has_really_returned() -> None:
 @pytest.mark.rule(1, 10)
 @pytest.mark.parametrize("asked", [True, False], ids=["asked", "fresh"])
 @virtual
-async def test_a_cue_comes_to_rest_however_many_pending_works_are_cancelled(asked: bool) -> None:
+async def test_a_cue_comes_to_rest_however_many_pending_work_units_are_cancelled(asked: bool) -> None:
     cue = runcue.Cue(recheck=False)
     cue.service("knife", concurrent=1)
     tasks_of(cue, sync=False, uses="knife", lasts=10.0)

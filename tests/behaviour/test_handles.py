@@ -1,4 +1,4 @@
-"""What submit() returns and what can be done with it; looking works up; submitting from threads; `async with`."""
+"""What submit() returns and what can be done with it; looking work units up; submitting from threads; `async with`."""
 
 from __future__ import annotations
 
@@ -217,7 +217,7 @@ def test_a_handler_stands_for_the_name_of_its_task() -> None:
     run(main)
 
 
-def test_get_knows_works_by_their_id_and_nothing_else() -> None:
+def test_get_knows_work_units_by_their_id_and_nothing_else() -> None:
     async def main() -> None:
         async with runcue.Cue() as cue:
             cue.task("t")(nothing)
@@ -228,7 +228,7 @@ def test_get_knows_works_by_their_id_and_nothing_else() -> None:
     run(main)
 
 
-def test_list_gives_works_in_submission_order_by_state_and_task() -> None:
+def test_list_gives_work_units_in_submission_order_by_state_and_task() -> None:
     async def main() -> None:
         cue = runcue.Cue()
         cue.on_failure(lambda work, error: None)
@@ -498,7 +498,7 @@ def test_a_stop_inside_of_async_with_is_enough() -> None:
     run(main)
 
 
-def test_a_summary_says_what_became_of_the_works() -> None:
+def test_a_summary_says_what_became_of_the_work_units() -> None:
     async def main() -> None:
         cue = runcue.Cue()
         cue.on_failure(lambda work, error: None)
@@ -539,7 +539,7 @@ def test_a_summary_is_ok_when_everything_was_completed_or_skipped() -> None:
     run(main)
 
 
-def test_a_summary_holds_all_failed_works_that_are_still_kept() -> None:
+def test_a_summary_holds_all_failed_work_units_that_are_still_kept() -> None:
     async def main() -> None:
         async with runcue.Cue(keep=3) as cue:
             cue.on_failure(lambda work, error: None)

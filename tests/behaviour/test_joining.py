@@ -17,7 +17,7 @@ pytestmark = pytest.mark.rule(28)
 Steps = Callable[[], Coroutine[Any, Any, None]]
 
 
-def test_works_with_the_same_outputs_run_once_and_settle_together() -> None:
+def test_work_units_with_the_same_outputs_run_once_and_settle_together() -> None:
     async def main() -> None:
         cue = runcue.Cue()
         recorder = Recorder(cue)
@@ -114,7 +114,7 @@ def test_what_cannot_be_joined_is_refused_by_submit_which_names_the_other(
     run(main)
 
 
-def test_a_key_joins_works_without_artifacts_and_may_be_a_function() -> None:
+def test_a_key_joins_work_units_without_artifacts_and_may_be_a_function() -> None:
     async def main() -> None:
         cue = runcue.Cue()
         ran: list[int] = []
@@ -231,7 +231,7 @@ def test_when_the_leader_is_cancelled_another_takes_its_place(state: str) -> Non
     run(main)
 
 
-def test_a_thread_goes_on_for_the_heir_and_learns_when_the_last_one_is_gone(tmp_path: Path) -> None:
+def test_a_thread_goes_on_for_the_successor_and_learns_when_the_last_one_is_gone(tmp_path: Path) -> None:
     inside, goes_on, seen = threading.Event(), threading.Event(), []
 
     async def main() -> None:
@@ -262,7 +262,7 @@ def test_a_thread_goes_on_for_the_heir_and_learns_when_the_last_one_is_gone(tmp_
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_time_out_of_a_run_goes_with_the_heir() -> None:
+def test_the_time_out_of_a_run_goes_with_the_successor() -> None:
     async def main() -> None:
         cue = runcue.Cue()
         cue.on_failure(lambda work, error: None)

@@ -92,7 +92,7 @@ async def test_a_backlog_uses_all_of_a_rate_and_never_more_in_any_window(
 @both_kinds
 @pytest.mark.parametrize("seed", range(5))
 @virtual
-async def test_no_window_is_overfull_however_irregularly_works_come(seed: int, sync: bool) -> None:
+async def test_no_window_is_overfull_however_irregularly_work_units_come(seed: int, sync: bool) -> None:
     import random
 
     luck = random.Random(seed)
@@ -233,7 +233,7 @@ async def test_tasks_that_share_a_service_share_its_rate(sync: bool) -> None:
 
 @pytest.mark.rule(7)
 @virtual
-async def test_skipped_and_unready_works_cost_no_token() -> None:
+async def test_skipped_and_unready_work_units_cost_no_token() -> None:
     cue = runcue.Cue(recheck=False)
     cue.service("api", rate="1/day")
     entered = register(cue, sync=False, uses="api")
@@ -583,7 +583,7 @@ async def test_a_limiter_that_cannot_hold_one_token_is_refused_at_registration(m
     ids=str,
 )
 @virtual
-async def test_the_smallest_limit_that_is_accepted_does_let_works_start(limits: dict[str, Any]) -> None:
+async def test_the_smallest_limit_that_is_accepted_does_let_work_units_start(limits: dict[str, Any]) -> None:
     cue = runcue.Cue()
     cue.service("api", **limits)
     entered = register(cue, sync=False, uses="api")

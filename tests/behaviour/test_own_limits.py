@@ -141,7 +141,7 @@ both_kinds = pytest.mark.parametrize("sync", [True, False], ids=["sync", "async"
 def a_cue(
     limits: Any, *, sync: bool, lasts: float = 0.0, **service: Any
 ) -> tuple[runcue.Cue, dict[str, float]]:
-    """A cue with one service, one task and the instants at which works of it started, by id."""
+    """A cue with one service, one task and the instants at which work units of it started, by id."""
     cue = runcue.Cue(run_in=FakeExecutor(lasts), stall_timeout=60)
     cue.service("llm", limits=limits, **service)
     entered: dict[str, float] = {}
@@ -451,7 +451,7 @@ async def test_an_async_gate_holds_a_slot_and_nothing_else() -> None:
 
 
 @virtual
-async def test_works_that_others_have_joined_hold_it_once_and_whoever_takes_over_gives_it_back() -> None:
+async def test_work_units_that_others_have_joined_hold_it_once_and_whoever_takes_over_gives_it_back() -> None:
     tenants = Tenants()
     cue = runcue.Cue()
     cue.service("llm", limits=[tenants])

@@ -1,4 +1,4 @@
-"""How works end: exactly once, whatever is raised; what is kept of them; what happens when runcue itself fails."""
+"""How work units end: exactly once, whatever is raised; what is kept of them; what happens when runcue itself fails."""
 
 from __future__ import annotations
 
@@ -504,7 +504,7 @@ def test_cancelling_what_is_unknown_or_settled_is_no_error_and_changes_nothing()
 
 @pytest.mark.rule(18)
 @pytest.mark.parametrize("keep", [0, 1, 5])
-def test_the_last_settled_works_are_kept_and_handles_hold_their_own(keep: int) -> None:
+def test_the_last_settled_work_units_are_kept_and_handles_hold_their_own(keep: int) -> None:
     async def main() -> None:
         async with runcue.Cue(keep=keep) as cue:
             tasks_for(cue, "suspended", lambda work: work.params["n"])
@@ -520,7 +520,7 @@ def test_the_last_settled_works_are_kept_and_handles_hold_their_own(keep: int) -
             assert [await cue.get(handle) is not None for handle in handles] == [False] * (20 - keep) + [
                 True
             ] * keep
-            assert await cue.get(waiting) is waiting.work  # unsettled works are always known
+            assert await cue.get(waiting) is waiting.work  # unsettled work units are always known
             assert [await handle.result() for handle in handles] == list(range(20))
             assert [(await handle.wait()).state for handle in handles] == [runcue.WorkState.COMPLETED] * 20
 
@@ -671,7 +671,7 @@ def test_a_kept_error_is_told_with_its_type_text_and_cause() -> None:
 
 @pytest.mark.rule(18)
 @KINDS
-def test_nothing_is_left_of_works_that_were_forgotten(kind: str) -> None:
+def test_nothing_is_left_of_work_units_that_were_forgotten(kind: str) -> None:
     class Result:
         pass
 
@@ -699,7 +699,7 @@ def test_nothing_is_left_of_works_that_were_forgotten(kind: str) -> None:
 
 
 @pytest.mark.rule(18)
-def test_memory_does_not_grow_with_the_number_of_works_ever_run() -> None:
+def test_memory_does_not_grow_with_the_number_of_work_units_ever_run() -> None:
     import tracemalloc
 
     async def main() -> None:
@@ -739,7 +739,7 @@ def test_memory_does_not_grow_with_the_number_of_works_ever_run() -> None:
                     last = await some()
             finally:
                 tracemalloc.stop()
-            assert last - first < 50_000  # 4,000 works of at least 500 bytes each would be 2,000,000
+            assert last - first < 50_000  # 4,000 work units of at least 500 bytes each would be 2,000,000
 
     run(main)
 
@@ -914,7 +914,7 @@ def test_a_settled_work_may_be_read_from_anywhere() -> None:
 
 @pytest.mark.rule(19)
 @pytest.mark.parametrize("gate", [None, "plain", "async"])
-def test_works_that_suspend_share_their_asyncio_task_with_no_other_work(gate: str | None) -> None:
+def test_work_units_that_suspend_share_their_asyncio_task_with_no_other_work(gate: str | None) -> None:
     async def yes(work: runcue.Work) -> bool:
         await asyncio.sleep(0)
         return True

@@ -31,7 +31,7 @@ class Row(runcue.Artifact):
 def waiting_cue(
     looks: Callable[[runcue.Work], object], *, asked: Counter[Any], asynchronous: bool = False
 ) -> runcue.Cue:
-    """A cue without recheck whose works wait for what `looks` looks at; a busy one keeps it from looking when idle."""
+    """A cue without recheck whose work units wait for what `looks` looks at; a busy one keeps it from idle rechecks."""
     cue = runcue.Cue(recheck=False)
 
     @cue.task("t")
@@ -59,7 +59,7 @@ def waiting_cue(
 @pytest.mark.parametrize("asynchronous", [False, True], ids=["plain gate", "async gate"])
 @pytest.mark.parametrize("kind", ["flag", "file", "exists", "version", "row"])
 @pytest.mark.parametrize("how", ["publish", "touch", "nudge"])
-def test_exactly_the_works_that_looked_at_an_artifact_are_asked_when_it_changes(
+def test_exactly_the_work_units_that_looked_at_an_artifact_are_asked_when_it_changes(
     kind: str, how: str, asynchronous: bool, tmp_path: Path
 ) -> None:
     rows: set[str] = set()
@@ -182,7 +182,7 @@ def test_changes_by_threads_at_any_moment_wake_those_that_looked() -> None:
     asyncio.run(main())
 
 
-def test_what_one_cue_makes_wakes_the_works_of_another(tmp_path: Path) -> None:
+def test_what_one_cue_makes_wakes_the_work_units_of_another(tmp_path: Path) -> None:
     async def main() -> None:
         producer, reader = runcue.Cue(recheck=False), runcue.Cue(recheck=False)
 
@@ -242,7 +242,7 @@ def test_a_change_nobody_tells_of_is_noticed_within_two_seconds(tmp_path: Path) 
         runner.run(main())
 
 
-def test_works_of_which_nothing_is_known_keep_their_net_beside_ten_thousand_tracked_ones() -> None:
+def test_work_units_of_which_nothing_is_known_keep_their_net_beside_ten_thousand_tracked_ones() -> None:
     async def main() -> None:
         cue = runcue.Cue()
         never, made = Flag("never"), []
@@ -283,8 +283,8 @@ def test_a_drain_looks_once_more_before_it_says_that_work_is_blocked(tmp_path: P
     run(main)
 
 
-def test_works_that_find_no_slot_for_their_gate_keep_no_work_of_another_service_waiting() -> None:
-    # Found by `runcue-sim --check`: of the works that a change called, one was put back for each look at everything.
+def test_work_units_that_find_no_slot_for_their_gate_keep_no_work_of_another_service_waiting() -> None:
+    # Found by `runcue-sim --check`: of the work units that a change queued, one was put back for each turn.
     async def main() -> None:
         cue = runcue.Cue(recheck=False)
         cue.service("slow", concurrent=1)
@@ -361,7 +361,7 @@ def test_an_async_gate_slower_than_the_recheck_does_not_keep_a_drain_asking() ->
     run(main)
 
 
-def test_very_many_works_whose_gates_wait_for_a_slot_cost_nothing_meanwhile() -> None:
+def test_very_many_work_units_whose_gates_wait_for_a_slot_cost_nothing_meanwhile() -> None:
     # More than can be looked through in one turn of the loop; that share of the time is measured, not its length.
     async def main() -> float:
         cue = runcue.Cue(recheck=False)

@@ -1,4 +1,4 @@
-"""Rule 4 for files in watched folders: whoever changes them, and however, the works that wait for them are asked."""
+"""Rule 4 for files in watched folders: whoever changes them, and however, the work units that wait are asked."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ async def are_set(cue: runcue.Cue) -> None:
 
 
 def reader(cue: runcue.Cue) -> None:
-    """A task whose works wait for the files they are given."""
+    """A task whose work units wait for the files they are given."""
 
     @cue.task("read", inputs=lambda work: work.params["files"])
     async def read(work: runcue.Work) -> float:
@@ -149,7 +149,7 @@ def test_a_file_that_comes_with_folders_starts_the_work(how: str, run: Run, tmp_
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere names are text")
-def test_names_that_are_no_text_start_works_and_keep_no_other_from_it(
+def test_names_that_are_no_text_start_work_units_and_keep_no_other_from_it(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
@@ -171,7 +171,7 @@ def test_names_that_are_no_text_start_works_and_keep_no_other_from_it(
     run(main())
 
 
-def test_thousands_of_files_made_at_once_start_their_works(run: Run, tmp_path: Path) -> None:
+def test_thousands_of_files_made_at_once_start_their_work_units(run: Run, tmp_path: Path) -> None:
     async def main() -> None:
         cue = runcue.Cue(recheck=False)
         cue.watch(tmp_path)
@@ -342,7 +342,9 @@ def test_it_keeps_neither_a_drain_nor_the_virtual_clock_waiting(tmp_path: Path) 
         runner.run(main())
 
 
-def test_works_that_wait_for_watched_files_are_asked_every_two_seconds_all_the_same(tmp_path: Path) -> None:
+def test_work_units_that_wait_for_watched_files_are_asked_every_two_seconds_all_the_same(
+    tmp_path: Path,
+) -> None:
     """The net below: watchfiles loses changes now and then, and does not say so."""
 
     async def main() -> int:

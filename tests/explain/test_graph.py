@@ -216,7 +216,7 @@ def test_tasks_are_drawn_with_counts_and_the_artifacts_between_them_together() -
     }
 
 
-def test_works_are_drawn_with_params_and_state() -> None:
+def test_work_units_are_drawn_with_params_and_state() -> None:
     drawn = Drawn(drawn_after(extracting(2), [*PAGES[:2], ("summarize", {}), ("summarize", {})], "works")[0])
     assert list(drawn.nodes.values()) == [
         (["extract w1", "page=0", "completed"], "completed"),
@@ -278,7 +278,7 @@ def test_every_state_has_its_colour() -> None:
     assert all(label[-1] == state for label, state in drawn.nodes.values())
 
 
-def test_among_works_artifacts_with_the_same_ends_are_together_when_there_are_many() -> None:
+def test_among_work_units_artifacts_with_the_same_ends_are_together_when_there_are_many() -> None:
     drawn = Drawn(drawn_after(extracting(30), [("summarize", {})], "works")[0])
     assert [label for label, _ in drawn.nodes.values()] == [
         ["summarize w1", "pending"],

@@ -1,4 +1,4 @@
-"""What `cue.plan()` foretells, that it keeps its word when the works are run, and that it changes nothing."""
+"""What `cue.plan()` forecasts, that it keeps its word when the work units are run, and that it changes nothing."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def reasons(works: Iterable[runcue.PlannedWork]) -> dict[str, str]:
 
 
 async def outcomes(cue: runcue.Cue, submissions: list[str]) -> dict[str, Names]:
-    """What becomes of works when they are run."""
+    """What becomes of work units when they are run."""
     async with cue:
         for task in submissions:
             await cue.submit(task)
@@ -71,12 +71,12 @@ async def outcomes(cue: runcue.Cue, submissions: list[str]) -> dict[str, Names]:
     return {"runs": ran, "up_to_date": [work.task for work in works if work.skipped], "blocked": blocked}
 
 
-def foretold(plan: runcue.Plan) -> dict[str, Names]:
+def fates(plan: runcue.Plan) -> dict[str, Names]:
     found = {"runs": plan.runs, "up_to_date": plan.up_to_date, "blocked": plan.blocked}
     return {name: [work.task for work in works] for name, works in found.items()}
 
 
-def test_works_are_in_the_order_in_which_one_makes_what_the_next_needs() -> None:
+def test_work_units_are_in_the_order_in_which_one_makes_what_the_next_needs() -> None:
     make("flour")
     plan = kitchen().plan(["eat", "bake", "mix"])
     assert names(plan.runs) == ["mix #3", "bake #2", "eat #1"]
@@ -88,7 +88,7 @@ def test_works_are_in_the_order_in_which_one_makes_what_the_next_needs() -> None
     assert plan.ok
 
 
-def test_works_that_do_not_need_each_other_are_in_the_order_of_their_submission() -> None:
+def test_work_units_that_do_not_need_each_other_are_in_the_order_of_their_submission() -> None:
     cue = runcue.Cue()
 
     @cue.task("paint", outputs=lambda work: runcue.Flag(work.params["wall"]))
@@ -156,7 +156,7 @@ def test_by_content_what_is_made_from_a_rerun_only_may_run() -> None:
 def test_with_no_policy_a_rerun_makes_nothing_out_of_date() -> None:
     make("flour", "bread")
     plan = kitchen(fresh=None).plan(["mix", "bake"])
-    assert foretold(plan) == {"runs": ["mix"], "up_to_date": ["bake"], "blocked": []}
+    assert fates(plan) == {"runs": ["mix"], "up_to_date": ["bake"], "blocked": []}
     assert "fresh=None" in plan.up_to_date[0].reason
 
 
@@ -184,7 +184,7 @@ def test_of_artifacts_without_version_only_validity_counts_downstream_too() -> N
     cue = runcue.Cue()
     cue.task("one", outputs=[Row("old"), Row("new")])(lambda work: None)
     cue.task("two", inputs=Row("old"), outputs=Row("other"))(lambda work: None)
-    assert foretold(cue.plan(["one", "two"])) == {"runs": ["one"], "up_to_date": ["two"], "blocked": []}
+    assert fates(cue.plan(["one", "two"])) == {"runs": ["one"], "up_to_date": ["two"], "blocked": []}
 
 
 @pytest.mark.parametrize(
@@ -207,13 +207,13 @@ def test_of_artifacts_without_version_only_validity_counts_downstream_too() -> N
 @pytest.mark.parametrize(
     "order", [["mix", "bake", "eat"], ["eat", "bake", "mix"], ["eat", "mix"]], ids="-".join
 )
-def test_what_was_foretold_happens(there: Names, fresh: Any, order: Names) -> None:
+def test_what_was_forecast_happens(there: Names, fresh: Any, order: Names) -> None:
     for number, path in enumerate(there):
         make(path, age=1000.0 - 10 * number)
     plan = kitchen(fresh=fresh).plan(order)
     assert plan.unsure == ()
     happened = asyncio.run(outcomes(kitchen(fresh=fresh), order))
-    expected = foretold(plan)
+    expected = fates(plan)
     assert happened.pop("runs") == expected.pop("runs")
     assert {name: sorted(tasks) for name, tasks in happened.items()} == {
         name: sorted(tasks) for name, tasks in expected.items()
@@ -294,7 +294,7 @@ def test_a_missing_input_that_nobody_makes_blocks_and_so_does_what_waits_for_tha
 
 def test_what_is_there_does_not_help_a_work_whose_maker_is_blocked() -> None:
     make("dough")
-    assert foretold(kitchen().plan(["bake", "mix"]))["blocked"] == ["bake", "mix"]
+    assert fates(kitchen().plan(["bake", "mix"]))["blocked"] == ["bake", "mix"]
 
 
 def test_a_callable_that_raises_blocks_its_work_but_not_those_that_can_do_without() -> None:
@@ -384,7 +384,7 @@ def test_several_outputs_are_told_together() -> None:
 
 
 def ring(cue: runcue.Cue, number: int, letter: str = "x") -> list[Any]:
-    """Works in a circle: each needs what the one before makes."""
+    """Work units in a cycle: each needs what the one before makes."""
 
     @cue.task(
         f"turn {letter}",
@@ -428,7 +428,7 @@ def test_each_cycle_is_reported_and_what_is_behind_them() -> None:
     )
 
 
-def test_a_cycle_among_works_that_are_up_to_date_is_one_all_the_same() -> None:
+def test_a_cycle_among_work_units_that_are_up_to_date_is_one_all_the_same() -> None:
     make("a", "b")
     cue = runcue.Cue()
     cue.task("one", inputs="a", outputs="b", fresh=None)(lambda work: None)
@@ -440,7 +440,7 @@ def test_a_work_that_changes_its_own_input_is_no_cycle() -> None:
     make("log")
     cue = runcue.Cue()
     cue.task("append", inputs="log", outputs=["log", "done"])(lambda work: None)
-    assert foretold(cue.plan(["append"]))["runs"] == ["append"]
+    assert fates(cue.plan(["append"]))["runs"] == ["append"]
 
 
 def test_cycles_beyond_all_number_are_reported_as_far_as_helps() -> None:
@@ -502,13 +502,13 @@ def test_both_the_declared_artifacts_and_is_stale_must_say_that_it_runs() -> Non
     make("flour")
     cue = kitchen()
     cue.is_stale(lambda work: False)
-    assert foretold(cue.plan(["mix"]))["up_to_date"] == ["mix"]
+    assert fates(cue.plan(["mix"]))["up_to_date"] == ["mix"]
     cue.is_stale(lambda work: True)
     assert reasons(cue.plan(["mix"]).runs) == {"mix": "File('dough') is missing"}
     make("dough")
     os.utime("dough", (time.time() + 5, time.time() + 5))
     cue.is_stale(task="mix")(lambda work: pytest.fail("what is up to date as declared is not asked about"))
-    assert foretold(cue.plan(["mix"]))["up_to_date"] == ["mix"]
+    assert fates(cue.plan(["mix"]))["up_to_date"] == ["mix"]
 
 
 def test_a_work_that_is_not_ready_now_is_unsure_and_is_stale_is_not_asked() -> None:
@@ -626,7 +626,7 @@ def test_the_flags_of_the_cue_are_seen_under_their_names() -> None:
     assert plan.unsure == ()
 
 
-def test_pending_and_running_works_are_planned_with_what_is_given() -> None:
+def test_pending_and_running_work_units_are_planned_with_what_is_given() -> None:
     make("flour", "bread", "joy")
     cue = kitchen()
     plans: list[runcue.Plan] = []

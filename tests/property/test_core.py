@@ -53,7 +53,7 @@ keys = st.floats(-60, 60).map(lambda value: round(value, 1))
 
 
 class Tenants(Limit):
-    """So many works of each tenant at the same time; both services share it, and a start counts once."""
+    """So many work units of each tenant at the same time; both services share it, and a start counts once."""
 
     def __init__(self, together: int) -> None:
         self.together = together
@@ -79,7 +79,7 @@ class Tenants(Limit):
 
 
 class CoreMachine(RuleBasedStateMachine):
-    """Plays the shell: takes works in hand and puts them where a gate's answer would."""
+    """Plays the shell: takes work units in hand and puts them where a gate's answer would."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -151,7 +151,7 @@ class CoreMachine(RuleBasedStateMachine):
             self.works.append(work)
 
     def first_among(self, run_queue: RunQueue) -> Work | None:
-        """What a route and those that share a service with it have to start first."""
+        """What a run queue and those that share a service with it have to start first."""
         run_queues = self.core.run_queues.values()
         contenders = [
             one for one in run_queues if one is run_queue or set(one.services) & set(run_queue.services)
@@ -170,7 +170,7 @@ class CoreMachine(RuleBasedStateMachine):
         run_queues = list(core.run_queues.values())
         run_queue = run_queues[number % len(run_queues)]
         first = self.first_among(run_queue)
-        while first is not None:  # a rival's work gives way to what that rival's own rivals have to do first
+        while first is not None:  # a contender's work gives way to what its own contenders have to do first
             older = self.first_among(first._task.run_queue)
             if older is first:
                 break
@@ -203,7 +203,7 @@ class CoreMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.of(NEW))
     @rule(number=picks)
-    def take_to_be_judged(self, number: int) -> None:
+    def take_to_be_checked(self, number: int) -> None:
         run_queue = self.pick(self.of(NEW), number)._task.run_queue
         while run_queue.new:
             work = run_queue.new.popleft()
@@ -516,5 +516,5 @@ class PriorityQueueMachine(RuleBasedStateMachine):
 
 
 @pytest.mark.rule(6)
-def test_works_leave_the_line_in_order_however_they_came() -> None:
+def test_work_units_leave_the_line_in_order_however_they_came() -> None:
     run_state_machine_as_test(PriorityQueueMachine)

@@ -1,4 +1,4 @@
-"""In which order works start: as submitted, and with priorities by the key submitted_at - 60 s * priority."""
+"""In which order work units start: as submitted, and with priorities by the key submitted_at - 60 s * priority."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ described = st.lists(services(), min_size=1, max_size=3).flatmap(
     lambda some: st.tuples(st.just(some), st.lists(tasks(len(some)), min_size=1, max_size=4))
 )
 
-# One service that everything wants, for long: most of the works wait, some for as long as a priority is worth.
+# One service that everything wants, for long: most of the work units wait, some for as long as a priority is worth.
 contended = st.tuples(
     st.integers(1, 2).map(lambda slots: [ServicePlan(concurrent=slots)]),
     st.lists(st.builds(TaskPlan, uses=st.just((0,)), is_async=st.booleans()), min_size=1, max_size=2),
@@ -142,7 +142,7 @@ class Queued(Body):
 
 @pytest.mark.rule(3, 6)
 @given(plans, st.booleans(), orders)
-def test_works_of_equal_priority_start_in_the_order_of_their_submission(
+def test_work_units_of_equal_priority_start_in_the_order_of_their_submission(
     described_and_plan: tuple[tuple[list[ServicePlan], list[TaskPlan]], list[Job]],
     same_priority: bool,
     order: int | None,

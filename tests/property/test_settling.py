@@ -76,7 +76,7 @@ class Job(NamedTuple):
     lateness: tuple[float, float]
     ending: str
     other: int  # which work the ending is about
-    spawns: int  # works that its handler submits
+    spawns: int  # work units that its handler submits
     stubborn: bool  # it does not let itself be cancelled at its first pause
     ready: tuple[Any, ...]  # answers in turn, the last for ever
     stale: tuple[Any, ...]
@@ -418,7 +418,7 @@ class Chaos(Body):
                 return await cue.stop()
 
     async def start_again(self, cue: runcue.Cue) -> None:
-        """All slots and threads must have come back: as many works as before run through."""
+        """All slots and threads must have come back: as many work units as before run through."""
         self.stopping = False
         cue.start()
         known = len(self.handles)

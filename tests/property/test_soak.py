@@ -1,4 +1,4 @@
-"""Memory does not grow with the number of works ever run."""
+"""Memory does not grow with the number of work units ever run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 import runcue
 from tests.support.worlds import silence
 
-WAVE = 500  # works submitted in one go
+WAVE = 500  # work units submitted in one go
 
 
 class Footprint(NamedTuple):
@@ -62,7 +62,7 @@ def listen(cue: runcue.Cue) -> Counter[str]:
 async def soak(
     number_of_works: int, keep: int, every: int, report: Callable[[Footprint], None] = lambda footprint: None
 ) -> list[Footprint]:
-    """Runs works of every kind and fate through one cue.
+    """Runs work units of every kind and fate through one cue.
 
     Async and sync, with a rate and slots, gated, at first not ready, up to date, failing, cancelled while pending and
     while running, with a timeout that is never reached, with listeners and with waiters.

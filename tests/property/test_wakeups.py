@@ -63,7 +63,7 @@ class Pipeline(NamedTuple):
 
 @st.composite
 def pipelines(draw: st.DrawFn, *, contended: bool = False) -> Pipeline:
-    """A pipeline; a contended one has a single, rated service, so that most of its works wait for a token."""
+    """A pipeline; a contended one has a single, rated service, so that most of its work units wait for a token."""
     if contended:
         some = [draw(services(rated=True))]
         kinds = st.builds(TaskPlan, uses=st.just((0,)), is_async=st.booleans())

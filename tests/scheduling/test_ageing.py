@@ -58,7 +58,7 @@ def test_the_oldest_pending_work_is_due_first_and_what_has_started_never() -> No
     assert world.core.timeouts.pop(20.0) is late
 
 
-def test_ages_are_not_kept_of_works_that_have_long_settled() -> None:
+def test_ages_are_not_kept_of_work_units_that_have_long_settled() -> None:
     world = CoreWorld(pending_timeout=10.0, keep=0)
     task = world.task()
     world.add(task, now=0.0)

@@ -357,7 +357,7 @@ def test_who_joins_one_that_waits_for_its_next_attempt_is_as_old_as_that() -> No
     assert timeouts.pop(115.0) is late
 
 
-def test_ages_are_not_kept_of_works_that_were_put_back_and_have_settled() -> None:
+def test_ages_are_not_kept_of_work_units_that_were_put_back_and_have_settled() -> None:
     world = CoreWorld(pending_timeout=10.0, keep=0)
     timeouts = world.core.timeouts
     assert timeouts is not None

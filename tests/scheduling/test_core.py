@@ -84,7 +84,7 @@ def test_a_start_takes_slot_and_token_of_each_service_in_one_step() -> None:
 
 
 @pytest.mark.rule(2)
-def test_works_that_wait_hold_no_place_in_the_line_of_their_service() -> None:
+def test_work_units_that_wait_hold_no_place_in_the_line_of_their_service() -> None:
     world = CoreWorld()
     world.core.services["api"] = Service("api", concurrent=1)
     task = world.task("task", "api")

@@ -28,7 +28,7 @@ def settle(core: Core, work: Work) -> None:
     core.settle(work, COMPLETED, None, 0.0, 0.0)
 
 
-def test_works_are_listed_in_submission_order_however_they_settle() -> None:
+def test_work_units_are_listed_in_submission_order_however_they_settle() -> None:
     core, works = core_with(keep=10, works=5)
     for work in reversed(works):
         settle(core, work)
@@ -51,7 +51,7 @@ def test_what_has_not_settled_is_never_forgotten() -> None:
 
 
 @pytest.mark.parametrize("keep", [0, 1, 7])
-def test_no_more_than_keep_settled_works_are_held(keep: int) -> None:
+def test_no_more_than_keep_settled_work_units_are_held(keep: int) -> None:
     core, works = core_with(keep=keep, works=50)
     for number, work in enumerate(works, start=1):
         settle(core, work)

@@ -26,8 +26,8 @@ def take_all(order: PriorityQueue) -> list[Work]:
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_works_that_leave_and_come_back_are_counted_once(seed: int) -> None:
-    # Once 2,000 works with an async gate had all run, a backlog of 1,500 remained and the dispatcher spun.
+def test_work_units_that_leave_and_come_back_are_counted_once(seed: int) -> None:
+    # Once 2,000 work units with an async gate had all run, a backlog of 1,500 remained and the dispatcher spun.
     luck = random.Random(seed)
     order = PriorityQueue()
     works = [ready(luck.choice((0.0, 1.0)), seq) for seq in range(300)]
@@ -59,7 +59,7 @@ def test_works_that_leave_and_come_back_are_counted_once(seed: int) -> None:
 
 
 @pytest.mark.rule(6)
-def test_works_come_out_by_key_and_then_by_submission_number() -> None:
+def test_work_units_come_out_by_key_and_then_by_submission_number() -> None:
     order = PriorityQueue()
     works = [ready(key, seq) for key, seq in ((5.0, 1), (5.0, 3), (5.0, 2), (4.0, 9), (6.0, 4), (5.0, 0))]
     for work in works:
@@ -101,7 +101,7 @@ def test_what_left_in_another_way_never_comes_out_and_never_counts(keys: str) ->
     assert len(order) == 1
 
 
-def test_dead_works_never_outnumber_the_living_for_long() -> None:
+def test_tombstones_never_outnumber_the_living_for_long() -> None:
     order = PriorityQueue()
     works = [ready(float(seq % 10), seq) for seq in range(2000)]
     for work in works:

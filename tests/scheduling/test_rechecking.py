@@ -79,7 +79,7 @@ class World:
         self.core.wakeups.settled_causes.clear()
 
     def look(self, *, until: float = inf, idle: bool = False) -> list[Work]:
-        """Returns the works asked by one turn of both kinds of looks."""
+        """Returns the work units asked by one turn of both kinds of rechecks."""
         self.asked.clear()
         self.rechecker.follow_settlements(until)
         self.rechecker.step(until, idle=idle)
@@ -98,7 +98,7 @@ def test_a_settlement_that_never_made_anything_ready_has_nobody_asked_while_othe
     assert world.look() == []
 
 
-def test_a_settlement_known_to_make_works_ready_asks_one_that_is_not_and_the_next_one_another() -> None:
+def test_a_settlement_known_to_make_work_units_ready_asks_one_that_is_not_and_the_next_one_another() -> None:
     world = World()
     producer, reader = world.task("maker"), world.task("reader")
     works = world.waiting(reader, 100)
@@ -124,7 +124,7 @@ def test_the_work_that_a_settlement_made_ready_is_found_though_others_of_its_tas
     assert world.core.pending() == 60
 
 
-def test_a_handful_of_waiting_works_is_asked_whole() -> None:
+def test_a_handful_of_waiting_work_units_is_asked_whole() -> None:
     world = World()
     producer, reader = world.task("maker"), world.task("reader")
     works = world.waiting(reader, 5)
@@ -316,7 +316,7 @@ def test_what_a_full_pass_cost_is_told_so_that_the_next_can_keep_its_distance() 
     assert world.rechecker.last_cost == pytest.approx(1.0)
 
 
-def test_works_that_were_cancelled_while_they_waited_are_never_asked() -> None:
+def test_work_units_that_were_cancelled_while_they_waited_are_never_asked() -> None:
     world = World()
     task = world.task("task")
     works = world.waiting(task, 10)
@@ -328,7 +328,7 @@ def test_works_that_were_cancelled_while_they_waited_are_never_asked() -> None:
     assert task.waiting_tombstones == 0
 
 
-def test_works_that_begin_to_wait_during_a_pass_were_just_asked_and_do_not_prolong_it() -> None:
+def test_work_units_that_begin_to_wait_during_a_pass_were_just_asked_and_do_not_prolong_it() -> None:
     world = World(cost=0.001)
     task = world.task("task")
     works = world.waiting(task, 50)
@@ -372,7 +372,7 @@ def test_a_nudge_during_a_full_pass_has_everyone_asked_again() -> None:
     assert len(works[0]._task.waiting) == 99
 
 
-def test_works_whose_async_gate_needs_a_slot_keep_the_look_open_and_hold_up_nobody_else() -> None:
+def test_work_units_whose_async_gate_needs_a_slot_keep_the_look_open_and_hold_up_nobody_else() -> None:
     world = World()
     blocked, free = world.task("blocked"), world.task("free")
     no_slot, others = world.waiting(blocked, 50), world.waiting(free, 50)

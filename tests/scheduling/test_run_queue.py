@@ -1,4 +1,4 @@
-"""The works that need the same services: whether there is room, and what is left, whatever leaves in the middle."""
+"""Work units that need the same services: whether there is room, and what is left when some leave in the middle."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_the_backlog_counts_exactly_what_is_left_after_any_number_of_cancellatio
 
 
 @pytest.mark.parametrize("gone", [1, 64, 65, 66, 100, 129, 199, 200])
-def test_waiting_works_that_were_cancelled_leave_the_line(gone: int) -> None:
+def test_waiting_work_units_that_were_cancelled_leave_the_line(gone: int) -> None:
     world = CoreWorld()
     task = world.task("task")
     works = [world.add(task) for _ in range(200)]

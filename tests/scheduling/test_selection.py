@@ -24,7 +24,7 @@ def test_routes_that_share_a_service_know_of_each_other() -> None:
 
 
 @pytest.mark.rule(6)
-def test_fresh_and_asked_works_are_taken_in_one_order() -> None:
+def test_new_work_units_and_those_asked_are_taken_in_one_order() -> None:
     world = CoreWorld(Service("api"))
     task = world.task("task", "api")
     first, second = world.add_ready(task), world.add(task)
@@ -36,7 +36,7 @@ def test_fresh_and_asked_works_are_taken_in_one_order() -> None:
 
 
 @pytest.mark.rule(6)
-def test_works_of_different_tasks_and_routes_with_one_service_are_taken_in_submission_order() -> None:
+def test_work_units_of_different_tasks_and_routes_with_one_service_are_taken_in_submission_order() -> None:
     world = CoreWorld(Service("one", concurrent=100), Service("two", concurrent=100))
     tasks = [
         world.task("a", "one"),

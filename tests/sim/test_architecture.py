@@ -70,7 +70,7 @@ def test_imports_point_up_the_list(file: Path) -> None:
     assert places_imported(file) <= set(ORDER[: ORDER.index(place(file)) + 1])
 
 
-def test_no_modules_import_each_other_in_a_circle() -> None:
+def test_no_modules_import_each_other_in_a_cycle() -> None:
     TopologicalSorter(
         {module(file): modules_imported(file) for file in FILES}
     ).prepare()  # it raises, and says which

@@ -1,4 +1,4 @@
-"""A core with services, tasks and works, and the shell's part in what becomes of them: no loop, no clock."""
+"""A core with services, tasks and work units, and the shell's part in what becomes of them: no loop, no clock."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the property tests share: generated services and works, and a real cue on the virtual clock that runs them.
+"""What the property tests share: generated services and work units, and a real cue on the virtual clock that runs them.
 
 Lives here: `Book`, which handlers write into when they are entered and left; `LateExecutor`, in which a thread is late
 on purpose; `virtually`, which turns a hang, a spin and an error that nobody retrieved into failures. What is promised,

@@ -115,7 +115,7 @@ def test_two_runs_of_the_same_program_are_the_same() -> None:
     assert run(main) == run(main)
 
 
-def test_stamps_of_works_begin_at_the_epoch_of_virtual_time() -> None:
+def test_stamps_of_work_units_begin_at_the_epoch_of_virtual_time() -> None:
     async def main() -> None:
         async with runcue.Cue() as cue:
             cue.task("t")(nothing)

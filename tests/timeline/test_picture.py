@@ -143,7 +143,7 @@ def test_a_failure_among_bars_thinner_than_a_pixel_is_drawn_last() -> None:
     assert svg.rindex('class="cap"') > svg.rindex('class="t0"')
 
 
-def test_skipped_works_at_one_instant_are_one_mark_with_their_number() -> None:
+def test_skipped_work_units_at_one_instant_are_one_mark_with_their_number() -> None:
     svg = draw([bar(0, 9), *(bar(4, 4, outcome="skipped", task=f"k{n % 2}") for n in range(12))])
     cycles = [
         element for element in parsed(svg).iter(f"{SVG}circle") if element.find(f"{SVG}title") is not None

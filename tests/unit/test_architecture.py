@@ -100,7 +100,7 @@ def files_known(file: Path) -> set[Path]:
 
 
 @each_file
-def test_no_module_is_in_a_circle(file: Path) -> None:
+def test_no_module_is_in_a_cycle(file: Path) -> None:
     known, new = set[Path](), files_known(file)
     while new:
         known |= new
