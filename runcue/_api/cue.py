@@ -51,7 +51,6 @@ Artifacts = (
 """What `inputs=` and `outputs=` take."""
 
 # Names of this module's own: submit() is short enough to feel each look-up.
-_new_handle = str.__new__
 _running_loop = asyncio.get_running_loop
 _copy_context = contextvars.copy_context
 
