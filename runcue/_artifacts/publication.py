@@ -1,7 +1,7 @@
 """Atomic publication of files: each appears whole or not at all, and only when whoever wrote it has succeeded.
 
-Lives here: `StagedFile`, one file that is written beside its target (`temp_files` says how); `OutputTransaction`, all
-that one work unit has staged, put in place together; and `atomic_write`, both in one call.
+Lives here: `OutputTransaction`, all that one work unit has staged (`staged_file` says how one file is), put in place
+together; and `atomic_write`, both in one call.
 
 A kill at any instant leaves every target as it was or as it shall be. Between the renames of several targets some may
 be new and some old: no filesystem renames two files at once. All bytes are on the disk before the first rename, so that
@@ -12,204 +12,17 @@ Must not know: work units, artifacts, who is told of a publication, event loops.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
-import re
-import stat
 import threading
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Any
+from typing import Any
 
-from runcue._artifacts import temp_files
-from runcue._artifacts.temp_files import (
-    OPEN_FLAGS,
-    clear_dead_once,
-    close_quietly,
-    create_claimed,
-    remove_quietly,
-)
+from runcue._artifacts.staged_file import StagedFile, absolute_target, refusal
+from runcue._artifacts.temp_files import OPEN_FLAGS
 from runcue._model.errors import ConfigurationError, PublishError, UsageError
 
-__all__ = ["OutputTransaction", "StagedFile", "atomic_write"]
-
-
-class StagedFile:
-    """One file being written: a context manager that gives the open file.
-
-    Left normally, the file stays staged until `publish()`; left by an exception, it is discarded. The file's `name` is
-    the path of the temp file, so another program may be told to write there. A target that exists keeps its permission
-    bits; one that is a symlink stays one, and what it leads to is replaced.
-
-    Args:
-        target: What it will be. A relative one is taken from the working folder at this moment.
-        mode: As for `open()`, without those that read or append: "w", "wt", "wb", "w+", "wb+", or with "x" in place of
-            "w" for a target that must not exist when the file is opened. Line ends in text are those of `open()`.
-        encoding: Of text, UTF-8 by default; none in binary modes.
-        durable: Whether it must survive a power cut: the disk is waited for.
-
-    Attributes:
-        target: The absolute path that was asked for.
-        path: What is replaced: the same, with symlinks followed.
-        durable: As given.
-        grown: The folders that get a new entry by it.
-        over: Whether it is published or discarded, so that nothing is left to do.
-
-    Raises:
-        ConfigurationError: An argument cannot work.
-    """
-
-    def __init__(
-        self,
-        target: str | os.PathLike[str],
-        mode: str = "w",
-        encoding: str | None = None,
-        durable: bool = True,
-    ) -> None:
-        self.target = _absolute(target)
-        self.path = Path(os.path.realpath(self.target))
-        self.durable = durable
-        self.grown: list[Path] = []
-        self.over = False
-        self._mode = mode
-        self._encoding = _checked_encoding(self.target, mode, encoding)
-        self._lock = threading.Lock()
-        self._entered = False
-        self._file: IO[Any] | None = None
-        self._temp: Path | None = None
-        # A descriptor of our own: the user's file object closes its own, and the claim must outlive that.
-        self._claim: int | None = None
-
-    def __enter__(self) -> IO[Any]:
-        with self._lock:
-            spent = self._entered or self.over
-            self._entered = True
-        if spent:
-            raise UsageError(
-                f"{self.target!r} was written or discarded before; stage it anew to write it again."
-            )
-        try:
-            temp, claim, file = self._open()
-        except OSError as error:
-            self.over = True
-            raise _refusal(self.target, error) from error
-        with self._lock:
-            self._temp, self._claim, self._file = temp, claim, file
-        if self.over:  # discarded by another thread in the meantime
-            self.__exit__(None, None, None)
-            raise UsageError(f"{self.target!r} was discarded while it was opened: its work has ended.")
-        return file
-
-    def _open(self) -> tuple[Path, int, IO[Any]]:
-        if "x" in self._mode and os.path.lexists(self.target):
-            reason = f"it exists, and mode {self._mode!r} replaces nothing; remove it or use 'w'"
-            raise FileExistsError(errno.EEXIST, reason)
-        bits = _permissions(self.path)
-        folder = self.path.parent
-        self.grown = [*_make_folder(folder), folder]
-        clear_dead_once(folder)
-        temp, claim = create_claimed(self.path, 0o666 if bits is None else bits)
-        try:
-            if bits is not None and hasattr(os, "fchmod"):
-                with contextlib.suppress(OSError):  # a filesystem without such bits
-                    os.fchmod(claim, bits)  # gives back what the umask took
-            file = open(  # noqa: SIM115 - this is its context manager
-                temp, self._mode, encoding=self._encoding, opener=lambda *_: os.dup(claim)
-            )
-        except BaseException:
-            close_quietly(claim)
-            remove_quietly(temp)
-            raise
-        return temp, claim, file
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        assert self._file is not None
-        complete = False
-        try:
-            self._file.close()
-            complete = kind is None
-        except OSError as failure:  # what was still buffered found no room, say
-            if kind is None and not self.over:
-                raise _refusal(self.target, failure) from failure
-        finally:
-            if not complete or self.over:
-                self.discard()  # again, if that came while it was open: Windows removes no open file
-            self._file = None
-
-    def flush_to_disk(self) -> None:
-        """Find out what may stand in the way of publishing it, and wait for the disk if it is to be durable.
-
-        Raises:
-            ConfigurationError: Its `with` was not left or not entered.
-            PublishError: It cannot be published.
-        """
-        try:
-            with self._lock:
-                if self.over:
-                    return
-                temp, claim = self._finished()
-                _permissions(self.path)
-                if not os.path.lexists(temp):
-                    raise FileNotFoundError(
-                        errno.ENOENT, f"its temp file {temp.name!r} was removed; write it again"
-                    )
-                if not self.durable:
-                    return
-                descriptor = os.dup(claim)  # one that a discard from another thread does not close
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-        except OSError as error:
-            raise _refusal(self.target, error) from error
-
-    def publish(self) -> None:
-        """Put it in place. Nothing happens if it is over.
-
-        Raises:
-            ConfigurationError: Its `with` was not left or not entered.
-            PublishError: It cannot be renamed.
-        """
-        with self._lock:
-            if self.over:
-                return
-            temp, _ = self._finished()
-            if not temp_files.CLAIMS:
-                self._release()  # Windows renames no open file
-            try:
-                os.replace(temp, self.path)
-            except OSError as error:
-                raise _refusal(self.target, error) from error
-            self.over = True
-            self._release()
-
-    def discard(self) -> None:
-        """Remove what was written, unless it is published. Never raises, and any thread may call it at any time.
-
-        A file that is still open is left to who writes it: to close it from here would be to wait for a write.
-        """
-        with self._lock:
-            self.over = True
-            self._release()
-            if self._temp is not None:
-                remove_quietly(self._temp)
-
-    def _finished(self) -> tuple[Path, int]:
-        """The temp file and its claim, once all of it is written."""
-        if self._file is not None or self._temp is None or self._claim is None:
-            raise ConfigurationError(
-                f"{self.target!r} cannot be published: the with statement that writes it is "
-                f"{'still open' if self._entered else 'not entered'}. Let it end before the work does."
-            )
-        return self._temp, self._claim
-
-    def _release(self) -> None:
-        if self._claim is not None:
-            close_quietly(self._claim)
-            self._claim = None
+__all__ = ["OutputTransaction", "atomic_write"]
 
 
 class OutputTransaction:
@@ -326,42 +139,9 @@ def atomic_write(
     except OSError as error:
         if isinstance(error, PublishError):
             raise
-        raise _refusal(_absolute(path), error) from error
+        raise refusal(absolute_target(path), error) from error
     finally:
         publication.discard()
-
-
-def _permissions(path: Path) -> int | None:
-    """The permission bits of a file that can be replaced, None if there is no file.
-
-    Not the setuid and setgid bits: the new file belongs to whoever runs this.
-
-    Raises:
-        OSError: Something else is there, or in the way.
-    """
-    try:
-        mode = path.stat().st_mode
-    except FileNotFoundError:
-        return None
-    if stat.S_ISDIR(mode):
-        raise IsADirectoryError(errno.EISDIR, "it is a folder; name a file in it")
-    if not stat.S_ISREG(mode):
-        raise OSError(errno.EINVAL, "it is no regular file but a device, a pipe or a socket; name another")
-    return mode & 0o777
-
-
-def _make_folder(folder: Path) -> list[Path]:
-    """Makes a folder with all above it. Returns the folders that got an entry by it."""
-    grown = []
-    above = folder
-    while not os.path.lexists(above):
-        above = above.parent
-        grown.append(above)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except FileExistsError as error:
-        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)) from error
-    return grown
 
 
 def _sync_folder(folder: Path) -> None:
@@ -380,62 +160,3 @@ def _sync_folder(folder: Path) -> None:
             ) from error
     finally:
         os.close(descriptor)
-
-
-def _absolute(target: object) -> str:
-    """The absolute path of a target.
-
-    Raises:
-        ConfigurationError: It is no path of a file.
-    """
-    path = os.fspath(target) if isinstance(target, str | os.PathLike) else None
-    if not isinstance(path, str) or not path or "\0" in path:
-        raise ConfigurationError(
-            f"A file to write must be named by a path, as text or a Path, not {target!r}."
-        )
-    if path.endswith(("/", os.sep)):
-        raise ConfigurationError(f"{path!r} names a folder: it ends in a slash. Name the file to write.")
-    return os.path.abspath(path)
-
-
-def _checked_encoding(target: str, mode: str, encoding: str | None) -> str | None:
-    """What to pass to `open()` as encoding.
-
-    Raises:
-        ConfigurationError: Mode and encoding are not for writing a whole file.
-    """
-    if not re.fullmatch(r"\+?[bt]?[wx]", "".join(sorted(str(mode)))):
-        raise ConfigurationError(
-            f"mode {mode!r} cannot write {target!r}: a file is published as a whole, never read or appended to. "
-            "Use 'w', 'wt', 'wb', 'w+' or 'wb+', or 'x' in place of 'w' if it must not exist yet."
-        )
-    if "b" in mode:
-        if encoding is not None:
-            raise ConfigurationError(
-                f"mode {mode!r} takes no encoding: {encoding!r} for {target!r}. Use 'w' for text."
-            )
-        return None
-    encoding = "utf-8" if encoding is None else encoding
-    try:
-        "".encode(encoding)
-    except (LookupError, TypeError, ValueError) as error:
-        raise ConfigurationError(
-            f"encoding {encoding!r} cannot write {target!r}: use the name of a text encoding, such as 'utf-8'."
-        ) from error
-    return encoding
-
-
-def _refusal(target: str, error: OSError) -> PublishError:
-    """What to tell of a target that cannot be written: what is in the way and what to do."""
-    why = error.strerror or str(error)
-    if isinstance(error, NotADirectoryError):
-        above = Path(os.path.realpath(target)).parents
-        blocker = next((one for one in above if os.path.lexists(one) and not one.is_dir()), None)
-        if blocker is not None:
-            why = f"{str(blocker)!r} is a file where a folder must be; move it away or write elsewhere"
-    elif isinstance(error, PermissionError):
-        folder = Path(error.filename or target).parent
-        why = f"{why}; let this process write in the folder {str(folder)!r}, or write elsewhere"
-    refusal = PublishError(f"Cannot write {target!r}: {why}.")
-    refusal.errno = error.errno
-    return refusal

@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 
-from runcue._artifacts import publication, temp_files
-from runcue._artifacts.publication import OutputTransaction, StagedFile, atomic_write
+from runcue._artifacts import staged_file, temp_files
+from runcue._artifacts.publication import OutputTransaction, atomic_write
+from runcue._artifacts.staged_file import StagedFile
 from runcue._artifacts.temp_files import PREFIX, clear_dead
 from runcue._model.errors import ConfigurationError, PublishError, RuncueError, UsageError
 
@@ -646,14 +647,14 @@ def test_a_thread_that_still_writes_is_not_waited_for(tmp_path: Path) -> None:
 
 def test_a_discard_while_a_file_is_being_opened_leaves_nothing(tmp_path: Path, monkeypatch: Any) -> None:
     files = OutputTransaction()
-    create = publication.create_claimed
+    create = staged_file.create_claimed
 
     def discarded_meanwhile(*args: Any) -> Any:
         made = create(*args)
         files.discard()
         return made
 
-    monkeypatch.setattr(publication, "create_claimed", discarded_meanwhile)
+    monkeypatch.setattr(staged_file, "create_claimed", discarded_meanwhile)
     with (
         pytest.raises(UsageError, match="while it was opened"),
         files.open(str(tmp_path / "report.txt")),

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from runcue._artifacts import temp_files
-from runcue._artifacts.publication import StagedFile
+from runcue._artifacts.staged_file import StagedFile
 from runcue._artifacts.temp_files import PREFIX, clear_dead
 
 pytestmark = pytest.mark.skipif(
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(
 
 HOLDS = """
 import sys
-from runcue._artifacts.publication import StagedFile
+from runcue._artifacts.staged_file import StagedFile
 with StagedFile(sys.argv[1], durable=False) as file:
     file.write("half")
     file.flush()
