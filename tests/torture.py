@@ -3,7 +3,7 @@
 
 What lives here: running each property in a process of its own, one line for each; 500 kills of the PDF pipeline; and
 the soak of a million works. What the properties are stands in `tests/property`, what a kill may leave behind in
-`tests/integration/test_pdf_kill.py`.
+`tests/examples/test_pdf_pipeline_kill.py`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = "tests/property"
 REAL_TIME = "test_threads.py"  # measures real time, so it runs alone
-KILLER = "tests/integration/test_pdf_kill.py"
+KILLER = "tests/examples/test_pdf_pipeline_kill.py"
 ONCE = "test_soak.py"  # has no examples; the long soak stands in for it
 
 KILLS = 500

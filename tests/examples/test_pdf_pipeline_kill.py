@@ -5,7 +5,7 @@ everything, since starting an interpreter takes longer than the run itself; page
 server answers quickly and often. The kills are spread over the run by a seed: each run of a certain kind is measured
 undisturbed, and cut into as many slices as there are kills.
 
-    python tests/integration/test_pdf_kill.py 500        # as `dev.py torture` does
+    python tests/examples/test_pdf_pipeline_kill.py 500        # as `dev.py torture` does
 """
 
 from __future__ import annotations
