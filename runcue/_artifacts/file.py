@@ -1,6 +1,6 @@
 """A file as an artifact.
 
-Lives here: `File`, known by its absolute path, and `exists`.
+Lives here: `File`, known by where its path leads (`places` finds that out), and `exists`.
 
 Must not know: work units, tasks, order, how files are written.
 """
@@ -11,10 +11,12 @@ import os
 import time
 from collections.abc import Callable, Hashable
 from inspect import iscoroutinefunction
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from runcue._artifacts.artifact import Artifact, plainly
 from runcue._artifacts.changes import changed
+from runcue._artifacts.places import FOLDERS, PASS, Place, locate, path_text
 from runcue._artifacts.reads import OVERLAY, READS
 from runcue._model.errors import ConfigurationError
 from runcue._model.rate import parse_duration
@@ -34,7 +36,7 @@ class File(Artifact):
     It can be given to `open()` and `Path()` like a path.
 
     Args:
-        path: Where it is. A relative one is taken from the working folder at this moment.
+        path: Where it is: text, bytes or a Path. A relative one is taken from the working folder at this moment.
         max_age: How long it stays valid after it was written: seconds, a timedelta, or text such as "24h".
         validate: Takes its `Path` and says whether the content is right. Asked often; keep it quick.
 
@@ -47,29 +49,38 @@ class File(Artifact):
         False
     """
 
-    __slots__ = ("_given", "_max_age", "bare", "validate")
+    __slots__ = ("_given", "_max_age", "_path", "_place", "bare", "validate")
     _asked_plainly = True
     _key: str
+    # What is opened and looked at, absolute; the same object as the key, but for paths that lead through links.
+    _path: str
+    # The real folder that its key is in.
+    _place: Place
 
     def __init__(
         self,
-        path: str | os.PathLike[str],
+        path: str | bytes | os.PathLike[str] | os.PathLike[bytes],
         *,
         max_age: float | str | timedelta | None = None,
         validate: Callable[[Path], object] | None = None,
     ) -> None:
-        self._given = given = path if type(path) is str else _text_of(path)
-        # The usual absolute path is taken as it is; what may need tidying goes the long way.
+        self._given = given = path if type(path) is str else path_text(path)
+        folder, _, name = given.rpartition("/")
+        place = FOLDERS.get(folder)
+        # Nearly always this is a plain path into a folder that was just looked at: no link, no dots. All names that
+        # begin with a dot, and the empty one, come before "/".
         if (
-            given[:1] == "/"
-            and given[-1] != "/"
-            and "/." not in given
-            and "//" not in given
-            and "\0" not in given
+            place is not None
+            and place.seen == PASS.number
+            and name > "/"
+            and given.isascii()
+            and "\0" not in name
+            and monotonic() < PASS.until
         ):
-            self._key = given
+            self._path = self._key = given
+            self._place = place
         else:
-            self._key = _absolute(given)
+            self._path, self._key, self._place = locate(given)
         # Whether to be there is all that is asked of it.
         self.bare = max_age is None and validate is None
         self._max_age = None if max_age is None else parse_duration(max_age, f"max_age of File({given!r})")
@@ -85,7 +96,7 @@ class File(Artifact):
         """Where it is, absolute."""
         from pathlib import Path  # noqa: PLC0415
 
-        return Path(self._key)
+        return Path(self._path)
 
     @property
     def max_age(self) -> float | None:
@@ -109,14 +120,14 @@ class File(Artifact):
             if (overlay := OVERLAY.get()) is not None:
                 return overlay.version(self)  # type: ignore[no-any-return]
         try:
-            return os.stat(self._key).st_mtime_ns
+            return os.stat(self._path).st_mtime_ns
         except OSError:
             return None
 
     def stamp(self) -> int | None:
         """Its version if it is valid, None if it is not: both questions at the price of one look at the disk."""
         try:
-            written = os.stat(self._key).st_mtime_ns
+            written = os.stat(self._path).st_mtime_ns
         except OSError:
             return None
         # By the wall clock of the machine, also on a virtual one: files are dated by that.
@@ -127,13 +138,13 @@ class File(Artifact):
         return written
 
     def identity(self) -> Hashable:
-        """Its absolute path."""
+        """Where its path leads: the real path of its folder, and its last name."""
         return self._key
 
     def problem(self) -> str:
         """What is wrong with it, as the end of a sentence that begins with its name."""
         try:
-            written = os.stat(self._key).st_mtime_ns
+            written = os.stat(self._path).st_mtime_ns
         except (FileNotFoundError, NotADirectoryError):
             return "is missing"
         except OSError as error:
@@ -149,7 +160,7 @@ class File(Artifact):
         changed(self._key)
 
     def __fspath__(self) -> str:
-        return self._key
+        return self._path
 
     def __str__(self) -> str:
         return self._given
@@ -158,23 +169,7 @@ class File(Artifact):
         return f"File({self._given!r})"
 
 
-def _text_of(path: object) -> str:
-    try:
-        text = os.fspath(path)  # type: ignore[call-overload]
-    except TypeError:
-        text = None
-    if not isinstance(text, str):
-        raise ConfigurationError(f"A File needs a path, as text or a Path, not {path!r}.")
-    return text
-
-
-def _absolute(given: str) -> str:
-    if len(given) == 0 or "\0" in given:
-        raise ConfigurationError(f"A File needs a path, not {given!r}.")
-    return os.path.abspath(given)
-
-
-def exists(path: str | os.PathLike[str]) -> bool:
+def exists(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> bool:
     """Whether a file exists, asked so that a cue knows of it: `File(path).valid()`.
 
     Inside `is_ready` it makes the work wait for this very file: it is asked again when that is published, touched or

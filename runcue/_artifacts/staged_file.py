@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import IO, Any
 
 from runcue._artifacts import temp_files
+from runcue._artifacts.places import absolute, path_text
 from runcue._artifacts.temp_files import clear_dead_once, close_quietly, create_claimed, remove_quietly
 from runcue._model.errors import ConfigurationError, PublishError, UsageError
 
@@ -241,14 +242,15 @@ def absolute_target(target: object) -> str:
     Raises:
         ConfigurationError: It is no path of a file.
     """
-    path = os.fspath(target) if isinstance(target, str | os.PathLike) else None
-    if not isinstance(path, str) or not path or "\0" in path:
+    try:
+        path = path_text(target)
+    except ConfigurationError:
         raise ConfigurationError(
             f"A file to write must be named by a path, as text or a Path, not {target!r}."
-        )
+        ) from None
     if path.endswith(("/", os.sep)):
         raise ConfigurationError(f"{path!r} names a folder: it ends in a slash. Name the file to write.")
-    return os.path.abspath(path)
+    return absolute(path)
 
 
 def _checked_encoding(target: str, mode: str, encoding: str | None) -> str | None:

@@ -37,7 +37,7 @@ def _version_if_valid(artifact: Any, whole: bool) -> Any:
     if kind is File and artifact.bare:
         # What `stamp()` would do, without another call: this is asked once for each file of a big tree.
         try:
-            status = stat(artifact._key)
+            status = stat(artifact._path)
         except OSError:
             return _NOT_VALID
         return status if whole else status.st_mtime_ns

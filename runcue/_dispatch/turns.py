@@ -17,6 +17,7 @@ from collections.abc import Callable
 from contextvars import Context
 from typing import Final, Protocol
 
+from runcue._artifacts.places import next_pass
 from runcue._dispatch.clock import clock_of
 from runcue._model.errors import CueFailed
 from runcue._model.texts import error_words
@@ -119,6 +120,7 @@ class Turns:
         """Until when scheduling may go on in this turn: one slice for the rechecks and all workers together."""
         if not self._in_slice and self.loop is not None:
             self._in_slice = True
+            next_pass()
             self._slice_until = now + SLICE
             self.skew = self.wall() - now
             self.loop.call_soon(self._end_slice, context=self._context)

@@ -21,6 +21,7 @@ from runcue._artifacts.artifact import Artifact, plainly
 from runcue._artifacts.changes import changed
 from runcue._artifacts.file import File
 from runcue._artifacts.flag import Flag
+from runcue._artifacts.places import resolve
 from runcue._model.errors import ConfigurationError, MissingOutput, UsageError
 from runcue._model.phases import RUNNING, SETTLED
 from runcue._model.texts import error_words, problem_of, words_of
@@ -56,7 +57,7 @@ def write(
         raise UsageError(f"write() is for the handler of a work that runs; {work!r} does not.")
     if isinstance(output, Artifact) and not isinstance(output, File):
         raise ConfigurationError(f"Only files can be written; {output!r} is none. Store it your own way.")
-    target = File(output)._key if not isinstance(output, File) else output._key
+    target = File(output)._path if not isinstance(output, File) else output._path
     if work._declared is None:
         work._declared = Declaration()
     declared = work._declared
@@ -126,7 +127,7 @@ def commit(work: Work) -> None:
     if declared.fresh is not None and declared.files:
         declared.fresh.finished(work)
     for path in published:
-        changed(path)
+        changed(resolve(path))
 
 
 def _is_unwanted(work: Work) -> bool:
@@ -219,6 +220,6 @@ def atomic_write(
     """
     from runcue._artifacts.publication import atomic_write as publish  # noqa: PLC0415
 
-    target = File(path)._key
+    target = File(path)._path
     publish(target, content, encoding=encoding, durable=durable)
-    changed(target)
+    changed(resolve(target))

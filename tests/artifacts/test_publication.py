@@ -209,7 +209,7 @@ def test_bytes_have_no_encoding(tmp_path: Path) -> None:
         StagedFile(str(tmp_path / "report.txt"), "wb", "utf-8")
 
 
-@pytest.mark.parametrize("target", ["", "a\0b", "folder/", 7, None, b"report.txt"])
+@pytest.mark.parametrize("target", ["", b"", "a\0b", "folder/", b"folder/", "\ud800", 7, None])
 def test_what_names_no_file_is_refused(target: Any) -> None:
     with pytest.raises(ConfigurationError):
         StagedFile(target)
