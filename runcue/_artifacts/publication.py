@@ -18,6 +18,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from runcue._artifacts.dating import TIE_NS, Dating, MustWait, Sources
 from runcue._artifacts.staged_file import StagedFile, absolute_target, refusal
 from runcue._artifacts.temp_files import OPEN_FLAGS
 from runcue._model.errors import ConfigurationError, PublishError, UsageError
@@ -61,8 +62,15 @@ class OutputTransaction:
             earlier.discard()
         return staged
 
-    def publish(self) -> list[str]:
-        """Put everything in place: flush all files, rename all, then flush each folder once.
+    def publish(
+        self, sources: Sources | None = None, *, dated: bool = True, patient: bool = True
+    ) -> list[str]:
+        """Put everything in place: flush all files, date and rename them, then flush each folder once.
+
+        Args:
+            sources: What the files were made from.
+            dated: Whether their dates prove anything. Of files that are no artifacts they do not.
+            patient: Wait where the dates take that. See `Dating`.
 
         Returns:
             The absolute paths of what was published, in the order in which it was staged; none after `discard()`.
@@ -70,6 +78,7 @@ class OutputTransaction:
         Raises:
             ConfigurationError: The `with` of a file was not left or not entered. Nothing was published.
             PublishError: Nothing was published, unless the text says what was: a rename failed after others.
+            MustWait: Nothing was published yet, and to call this again will do so.
         """
         with self._lock:
             self._closed = True
@@ -78,23 +87,46 @@ class OutputTransaction:
         try:
             for staged in outputs:
                 staged.flush_to_disk()
-            with self._lock:  # from here on a discard comes too late, and waits
-                if not self._staged:
-                    return []
-                for staged in outputs:
-                    staged.publish()
-                    done.append(staged.target)
-                self._staged = {}
+            if dated:
+                self._date_and_rename(outputs, sources, done, patient)
+            else:
+                with self._lock:
+                    self._rename(outputs, done)
+        except MustWait:
+            raise
         except BaseException as error:
             self.discard()
             if done and isinstance(error, PublishError):
                 raise PublishError(f"{error} Published before that: {', '.join(map(repr, done))}.") from error
             raise
         for folder in dict.fromkeys(
-            folder for staged in outputs if staged.durable for folder in staged.grown
+            folder for staged in outputs if staged.durable and done for folder in staged.grown
         ):
             _sync_folder(folder)
         return done
+
+    def _date_and_rename(
+        self, outputs: list[StagedFile], sources: Sources | None, done: list[str], patient: bool
+    ) -> None:
+        if not outputs:
+            return
+        is_last_try = False
+        with Dating(patient=patient) as dating:
+            while True:
+                with self._lock:
+                    tie = _date(outputs, sources, is_last_try) if self._staged else None
+                    if tie is None:
+                        self._rename(outputs, done)
+                        return
+                is_last_try = not dating.wait(tie)
+
+    def _rename(self, outputs: list[StagedFile], done: list[str]) -> None:
+        """Rename all, unless they were discarded. From here on a discard comes too late, and waits for the lock."""
+        if self._staged:
+            for staged in outputs:
+                staged.publish()
+                done.append(staged.target)
+            self._staged = {}
 
     def discard(self) -> None:
         """Remove all that is not published. Never raises, and any thread may call it at any time."""
@@ -105,8 +137,33 @@ class OutputTransaction:
             staged.discard()
 
 
+def _date(outputs: list[StagedFile], sources: Sources | None, is_last_try: bool) -> int | None:
+    """Date files that are about to be renamed, and look at what they were made from after that.
+
+    Returns:
+        The date of one that is not later than all that it has to be later than, though it might be; None if there is
+        none, and they can be renamed.
+    """
+    dates = [staged.touch() for staged in outputs]
+    newest = 0 if sources is None else sources.look([str(staged.path) for staged in outputs])
+    for staged, date in zip(outputs, dates, strict=True):
+        ahead = [one for one in (newest, staged.replaces()) if date <= one <= date + TIE_NS]
+        if ahead:
+            if not is_last_try:
+                return date
+            staged.date(max(ahead) + 1)
+    if sources is not None:
+        sources.settle_before(outputs)
+    return None
+
+
 def atomic_write(
-    path: str | os.PathLike[str], data: Any, *, encoding: str = "utf-8", durable: bool = True
+    path: str | os.PathLike[str],
+    data: Any,
+    *,
+    encoding: str = "utf-8",
+    durable: bool = True,
+    dated: bool = True,
 ) -> None:
     """Write a file that appears whole or not at all.
 
@@ -115,6 +172,7 @@ def atomic_write(
         data: Text, or bytes in any form that `memoryview` takes.
         encoding: Of text; bytes are written as they are.
         durable: Whether it must survive a power cut: the disk is waited for.
+        dated: Whether its date proves anything, so that it must be later than that of the file it replaces.
 
     Raises:
         ConfigurationError: An argument cannot work.
@@ -135,7 +193,7 @@ def atomic_write(
     try:
         with publication.open(path, "w" if is_text else "wb", encoding if is_text else None, durable) as file:
             file.write(data)
-        publication.publish()
+        publication.publish(dated=dated)
     except OSError as error:
         if isinstance(error, PublishError):
             raise

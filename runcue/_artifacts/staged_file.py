@@ -157,6 +157,42 @@ class StagedFile:
         except OSError as error:
             raise refusal(self.target, error) from error
 
+    def touch(self) -> int:
+        """Date it now, by the clock of its filesystem. Returns that date.
+
+        Raises:
+            PublishError: It is gone.
+        """
+        temp, _ = self._finished()
+        with contextlib.suppress(OSError):  # a filesystem without owners, say: it keeps the date it has
+            os.utime(temp)
+        return self.look().st_mtime_ns
+
+    def look(self) -> os.stat_result:
+        """What it is by now, whole.
+
+        Raises:
+            PublishError: It is gone.
+        """
+        temp, _ = self._finished()
+        try:
+            return os.stat(temp)
+        except OSError as error:
+            raise refusal(self.target, error) from error
+
+    def date(self, mtime_ns: int) -> None:
+        """Give it another date, as far as its filesystem can."""
+        temp, _ = self._finished()
+        with contextlib.suppress(OSError):
+            os.utime(temp, ns=(mtime_ns, mtime_ns))
+
+    def replaces(self) -> int:
+        """When the file that it replaces was written, in nanoseconds; 0 if there is none."""
+        try:
+            return os.stat(self.path).st_mtime_ns
+        except OSError:
+            return 0
+
     def publish(self) -> None:
         """Put it in place. Nothing happens if it is over.
 

@@ -132,7 +132,12 @@ class DeclaredGate:
 
     def note_start(self, work: Work, declared: Declaration) -> None:
         """Let the freshness policy know that a handler is about to be entered."""
+        declared.provenance = None
         if declared.fresh is not None:
+            if declared.inputs and not getattr(declared.fresh, "by_content", False):
+                from runcue._freshness.provenance import Provenance  # noqa: PLC0415 - not needed by who makes nothing
+
+                declared.provenance = Provenance(declared.inputs, declared.before, declared.outputs)
             try:
                 declared.fresh.started(work)
             except BaseException as error:

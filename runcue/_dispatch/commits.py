@@ -30,8 +30,8 @@ def commit_at_once(work: Work, value: Any) -> tuple[Any, BaseException | None]:
     if due is Commit.SLOW:
         return (_commit_in_thread(work, value), None), None
     try:
-        if due is not None:
-            commit(work)
+        if due is not None and not commit(work, patient=False):
+            return (_commit_in_thread(work, value), None), None
     except BaseException as error:
         return None, error
     return None, None
@@ -40,10 +40,8 @@ def commit_at_once(work: Work, value: Any) -> tuple[Any, BaseException | None]:
 async def commit_before(work: Work, value: Any) -> Any:
     """Commit what a handler has left, before its value is anybody's. Returns the value."""
     due = commit_due(work)
-    if due is Commit.SLOW:
+    if due is Commit.SLOW or (due is not None and not commit(work, patient=False)):
         return await _commit_in_thread(work, value)
-    if due is not None:
-        commit(work)
     return value
 
 

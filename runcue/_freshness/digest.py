@@ -21,8 +21,9 @@ from runcue._artifacts.file import File
 from runcue._artifacts.flag import Flag
 from runcue._freshness.content import Look, glance_at, is_unchanged, known_digest, looks_like, read, settle
 from runcue._freshness.encoding import digest_of_params, digest_of_value
-from runcue._freshness.newer import Verdict, version_of
+from runcue._freshness.newer import Verdict
 from runcue._freshness.stamps import read_stamp, remove_stamp, unreadable, write_stamp
+from runcue._freshness.versions import version_of
 from runcue._model.errors import ArtifactError, ConfigurationError
 from runcue._model.texts import words_of
 from runcue._model.work import Declaration, Work
@@ -58,6 +59,9 @@ class Digest:
     """Outputs are out of date unless inputs, params and they themselves are as the last run left them. See `digest`."""
 
     params: bool = True
+
+    by_content: ClassVar[bool] = True
+    """The dates of outputs need not tell what they were made from."""
 
     wants_status: ClassVar[bool] = True
     """As versions of files it is given what the disk says of them, so that nothing is asked for twice."""

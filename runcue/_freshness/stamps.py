@@ -148,7 +148,9 @@ def write_stamp(path: str, params: str | None, inputs: Mapping[str, Any], output
         "outputs": {_to_folder(key, folder): entry for key, entry in outputs.items()},
     }
     # Not worth waiting for the disk: a stamp that is lost in a power cut means that work is done again.
-    atomic_write(stamp_path(path), json.dumps(stamp, separators=(",", ":")) + "\n", durable=False)
+    atomic_write(
+        stamp_path(path), json.dumps(stamp, separators=(",", ":")) + "\n", durable=False, dated=False
+    )
     _told.discard(path)
 
 

@@ -10,6 +10,7 @@ Must not know: event loops, states of work units beyond "is it still wanted", ho
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
@@ -19,12 +20,13 @@ from typing import IO, Any
 
 from runcue._artifacts.artifact import Artifact, plainly
 from runcue._artifacts.changes import changed
+from runcue._artifacts.dating import MustWait
 from runcue._artifacts.file import File
 from runcue._artifacts.flag import Flag
 from runcue._artifacts.places import resolve
 from runcue._model.errors import ConfigurationError, MissingOutput, UsageError
 from runcue._model.phases import RUNNING, SETTLED
-from runcue._model.texts import error_words, problem_of, words_of
+from runcue._model.texts import error_words, listed, problem_of, words_of
 from runcue._model.work import Declaration, Work
 
 __all__ = [
@@ -39,6 +41,8 @@ __all__ = [
     "run_handler",
     "write",
 ]
+
+logger = logging.getLogger("runcue")
 
 
 def owner_of(run: Work) -> Work:
@@ -105,29 +109,53 @@ def commit_due(work: Work) -> Commit | None:
     return Commit.QUICK
 
 
-def commit(work: Work) -> None:
+def commit(work: Work, *, patient: bool = True) -> bool:
     """Publish what a handler that has succeeded wrote, and let the freshness policy note what it needs.
+
+    Args:
+        work: The work unit that the handler was started for.
+        patient: Wait where it takes that, for a tick of the clock by which files are dated. Not in the event loop.
+
+    Returns:
+        Whether it is done. If not, to call this again will do the rest.
 
     Raises:
         PublishError: It could not be published; nothing was, or not all.
     """
     declared = work._declared
     if declared is None:
-        return
+        return True
     declared.committed = True
     if _is_unwanted(work):
         rollback(work)
-        return
-    transaction = declared.transaction
-    # It stays where `rollback` finds it: who is cancelled while the disk is waited for publishes nothing.
-    published = () if transaction is None else transaction.publish()
-    declared.transaction = None
-    if _is_unwanted(work):
-        return  # meanwhile: nothing was published, and nothing may be noted of it
+        return True
+    provenance = declared.provenance
+    try:
+        if declared.transaction is not None:
+            # It stays where `rollback` finds it: who is cancelled while the disk is waited for publishes nothing.
+            declared.published = declared.transaction.publish(provenance, patient=patient)
+            declared.transaction = None
+        if _is_unwanted(work):
+            return True  # meanwhile: nothing was published, and nothing may be noted of it
+        if provenance is not None:
+            provenance.settle_after(patient=patient)
+    except MustWait:
+        declared.committed = False
+        return False
+    if provenance is not None and provenance.changed is not None:
+        logger.warning(
+            "%s changed while work %s of task %s ran, so %s stays out of date",
+            provenance.changed,
+            work.id,
+            work.task,
+            listed(map(str, declared.outputs)),
+        )
     if declared.fresh is not None and declared.files:
         declared.fresh.finished(work)
+    published, declared.published = declared.published, ()
     for path in published:
         changed(resolve(path))
+    return True
 
 
 def _is_unwanted(work: Work) -> bool:

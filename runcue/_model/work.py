@@ -51,6 +51,8 @@ class Declaration:
         was: The versions of the outputs as of that asking; shorter where one was not valid.
         stale: What made it run, as (verdict, artifact, other artifact); None if that was not asked.
         token: What the policy noted when the handler was about to start.
+        provenance: What the outputs are made from, as of the same moment; None if their dates need not tell.
+        published: The paths of what the transaction has put in place.
         committed: Whether what was written has been published, and the policy told.
         transaction: What its handler has written and not published yet.
         rehearsed: In a cue that is rehearsed, what was really declared of freshness.
@@ -67,6 +69,8 @@ class Declaration:
     followers: dict[Work, None] | None = None
     successor: Work | None = None
     token: Any = None
+    provenance: Any = None
+    published: Sequence[str] = ()
     transaction: Any = None
     rehearsed: Any = None
     fault: BaseException | None = None
