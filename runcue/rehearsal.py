@@ -211,7 +211,10 @@ class _Cast:
         declared.rehearsed = Declaration((), (), declared.fresh)
         declared.rehearsed.files, declared.rehearsed.whole = declared.files, declared.whole
         declared.inputs = tuple(StandIn(one, overlay) for one in declared.inputs)
-        declared.outputs = tuple(StandIn(one, overlay) for one in declared.outputs)
+        pointed = declared.makes[len(declared.outputs) :]
+        declared.outputs = declared.makes = tuple(StandIn(one, overlay) for one in declared.outputs)
+        if pointed:
+            declared.makes += tuple(StandIn(one, overlay) for one in pointed)
         declared.fresh = None if declared.fresh is None else self._policy
         declared.files = declared.whole = False
 
@@ -221,7 +224,7 @@ class _Cast:
 
     def _end(self, work: Work) -> Any:
         result = None if self._outcome is None else self._outcome(work)
-        for artifact in work.outputs:
+        for artifact in () if work._declared is None else work._declared.makes:
             self._overlay.make(artifact)
         return result
 

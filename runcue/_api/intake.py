@@ -195,7 +195,7 @@ class Intake:
         work._task.declares_per_work = work._task.gated = True
         dependencies = self._core.dependencies
         producer_of = dependencies.producer_of
-        for artifact in declared.outputs:
+        for artifact in declared.makes:
             if artifact._key in producer_of:
                 break
         else:

@@ -32,7 +32,7 @@ def as_artifacts(value: Any, what: str) -> tuple[Artifact, ...]:
         return (File(value),)
     if isinstance(value, Artifact):
         return (value,)
-    if isinstance(value, os.PathLike):
+    if isinstance(value, (bytes, os.PathLike)):
         return (File(value),)
     if value is None:
         return ()
@@ -46,7 +46,7 @@ def as_artifacts(value: Any, what: str) -> tuple[Artifact, ...]:
     for one in value:
         if isinstance(one, Artifact):
             found.append(one)
-        elif isinstance(one, (str, os.PathLike)):
+        elif isinstance(one, (str, bytes, os.PathLike)):
             found.append(File(one))
         else:
             raise ArtifactError(f"{what} must be artifacts or paths, one or several, not {one!r} among them.")

@@ -10,13 +10,14 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Hashable
+from copy import copy
 from inspect import iscoroutinefunction
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from runcue._artifacts.artifact import Artifact, plainly
 from runcue._artifacts.changes import changed
-from runcue._artifacts.places import FOLDERS, PASS, Place, locate, path_text
+from runcue._artifacts.places import FOLDERS, PASS, Place, leads, locate, path_text
 from runcue._artifacts.reads import OVERLAY, READS
 from runcue._model.errors import ConfigurationError
 from runcue._model.rate import parse_duration
@@ -36,7 +37,8 @@ class File(Artifact):
     It can be given to `open()` and `Path()` like a path.
 
     Args:
-        path: Where it is: text, bytes or a Path. A relative one is taken from the working folder at this moment.
+        path: Where it is: text, bytes or a Path. A relative one is taken from the working folder at this moment; where
+            a task declares it for all its work units, from that at each submission.
         max_age: How long it stays valid after it was written: seconds, a timedelta, or text such as "24h".
         validate: Takes its `Path` and says whether the content is right. Asked often; keep it quick.
 
@@ -49,13 +51,14 @@ class File(Artifact):
         False
     """
 
-    __slots__ = ("_given", "_max_age", "_path", "_place", "bare", "validate")
+    __slots__ = ("_given", "_max_age", "_path", "_place", "_via", "bare", "validate")
     _asked_plainly = True
     _key: str
     # What is opened and looked at, absolute; the same object as the key, but for paths that lead through links.
     _path: str
-    # The real folder that its key is in.
+    # The real folder that its key is in, and the one that its path names: the same, if no link is on the way.
     _place: Place
+    _via: Place
 
     def __init__(
         self,
@@ -78,9 +81,9 @@ class File(Artifact):
             and monotonic() < PASS.until
         ):
             self._path = self._key = given
-            self._place = place
+            self._place = self._via = place
         else:
-            self._path, self._key, self._place = locate(given)
+            self._path, self._key, self._place, self._via = locate(given)
         # Whether to be there is all that is asked of it.
         self.bare = max_age is None and validate is None
         self._max_age = None if max_age is None else parse_duration(max_age, f"max_age of File({given!r})")
@@ -158,6 +161,23 @@ class File(Artifact):
         """Date it now, make it (empty) if it is missing, and tell the work units that looked at it."""
         self.path.touch()
         changed(self._key)
+
+    def again(self, path: str | None = None) -> File:
+        """The same file as its path leads now: itself, unless a link on the way was turned.
+
+        Args:
+            path: To be taken in place of its own: a relative one, if the working folder of now counts.
+        """
+        found = locate(self._path if path is None else path)
+        if found == (self._path, self._key, self._place, self._via):
+            return self
+        twin = copy(self)
+        twin._path, twin._key, twin._place, twin._via = found
+        return twin
+
+    def pointed(self) -> tuple[File, ...]:
+        """What it leads to if it is a link: the file, and all links between; nothing if it is none."""
+        return tuple(map(File, leads(self._key)))
 
     def __fspath__(self) -> str:
         return self._path

@@ -22,7 +22,7 @@ import os
 import threading
 from collections.abc import Iterator
 from stat import S_ISDIR, S_ISLNK
-from time import monotonic
+from time import monotonic, time_ns
 from typing import Any, Final, NamedTuple
 from weakref import WeakValueDictionary
 
@@ -35,6 +35,7 @@ __all__ = [
     "Place",
     "absolute",
     "final",
+    "leads",
     "locate",
     "next_pass",
     "path_text",
@@ -49,6 +50,10 @@ _LASTING: Final = 0.02
 _MOST_LINKS: Final = 40
 """So many links in a row are followed by Linux; then it says ELOOP."""
 _MOST_REMEMBERED: Final = 100_000
+_FEW: Final = 16
+_CHEAPER: Final = 64
+"""To look whether a name is a link costs about four times what it costs to list one. Folders are listed when no more
+than so many times the names that were looked at have to be listed: at worst that triples the price for these."""
 
 
 class Pass:
@@ -89,18 +94,24 @@ class Place:
         identity: Device and inode, None if there is no folder.
         mtime_ns: When an entry last came or went, 0 if there is no folder.
         seen: The number of the pass in which it was last seen to be its own real place; 0 if it is not.
+        linkless: The number of the pass in which nothing in it was last known to be a link.
         marks: Room for what is remembered of the marks in it.
     """
 
     __slots__ = (
         "__weakref__",
+        "_asked",
         "_is_known",
+        "_links",
+        "_listed",
         "_looked_at",
         "_looked_in",
         "_name",
+        "_pays_after",
         "_text",
         "above",
         "identity",
+        "linkless",
         "marks",
         "mtime_ns",
         "path",
@@ -117,7 +128,14 @@ class Place:
         self.identity: tuple[int, int] | None = None
         self.mtime_ns = 0
         self.seen = 0
+        self.linkless = 0
         self.marks: Any = None
+        # The links in it, as of the listing when it was dated so; how many names were looked at since then, and after
+        # how many of them another listing pays.
+        self._links: frozenset[str] = frozenset()
+        self._listed = 0
+        self._asked = 0
+        self._pays_after = _FEW
         self._is_known = False
         self._looked_in = 0
         self._looked_at = 0.0
@@ -129,16 +147,17 @@ class Place:
                 self._look(0)
         return self
 
-    def _look(self, links: int) -> None:
+    def _look(self, links: int, *, anew: bool = False) -> None:
         """Look at it, and before that at those above it of which nothing certain is known.
 
         Args:
             links: How many links have led here.
+            anew: Look again whether what was no real folder in this pass still leads where it did.
         """
         number, now = PASS.number, monotonic()
         line: list[Place] = []
         one: Place | None = self
-        while one is not None and one._looked_in != number:
+        while one is not None and (one._looked_in != number or (anew and one.real is not one)):
             if one is not self and one.real is one and now - one._looked_at < _LASTING:
                 break
             line.append(one)
@@ -146,7 +165,7 @@ class Place:
         for one in reversed(line):
             # Noted before it is done: a link that leads to itself comes back here.
             one._looked_in, one._looked_at = number, now
-            real = one._find(links)
+            real = one._find(links, anew=anew)
             if one._is_known and real is not one.real:
                 PASS.turned += 1
             one._is_known = True
@@ -157,7 +176,7 @@ class Place:
                 one.seen = 0
                 one.identity, one.mtime_ns = real.identity, real.mtime_ns
 
-    def _find(self, links: int) -> Place:
+    def _find(self, links: int, *, anew: bool) -> Place:
         """Find the real place."""
         above = self.above
         if above is not None:
@@ -165,20 +184,63 @@ class Place:
                 return above.real.above or above.real
             if above.real is not above:
                 beyond = _remembered(f"{above.real._text}{os.sep}{self._name}")
-                beyond._look(links)
+                beyond._look(links, anew=anew)
                 return beyond.real
         self.identity, self.mtime_ns = None, 0
         try:
             status = os.lstat(self._text or os.sep)
             if S_ISLNK(status.st_mode) and above is not None and links < _MOST_LINKS:
                 target = _remembered(_tidy(os.path.join(above.path, os.readlink(self._text))).rstrip(os.sep))
-                target._look(links + 1)
+                target._look(links + 1, anew=anew)
                 return target.real
         except (OSError, ValueError):
             return self  # it may come
         if S_ISDIR(status.st_mode):
             self.identity, self.mtime_ns = (status.st_dev, status.st_ino), status.st_mtime_ns
         return self
+
+    def has_link(self, name: str) -> bool:
+        """Whether something in it is a link. To be asked of a real place that was looked at in this pass.
+
+        One name costs a system call. Of many in one folder it costs a fraction to list them all, and that holds until
+        something in there comes or goes.
+        """
+        if self.identity is None:
+            self.linkless = PASS.number
+            return False
+        if not self._listed or self._listed != self.mtime_ns:
+            self._asked += 1
+            if self._asked < self._pays_after or not self._list():
+                return os.path.islink(f"{self._text}{os.sep}{name}")
+        if not self._links:
+            self.linkless = PASS.number
+        return name in self._links
+
+    def _list(self) -> bool:
+        """List the links in it. Returns whether that is worth something."""
+        # What changed within a tick of its clock, which may be two seconds long, can change again unseen.
+        tick = 20_000_000 if self.mtime_ns % 1_000_000_000 else 2_000_000_000
+        if time_ns() - self.mtime_ns < tick:
+            return False
+        self._listed = 0
+        links, number = [], 0
+        try:
+            with os.scandir(self.path) as entries:
+                for number, entry in enumerate(entries, 1):
+                    if entry.is_symlink():
+                        links.append(entry.name)
+                    if number > _CHEAPER * self._asked:
+                        self._pays_after = 2 * self._asked
+                        return False
+            status = os.stat(self.path)
+        except OSError:
+            status = None
+        if status is None or status.st_mtime_ns != self.mtime_ns:
+            self._pays_after = 2 * self._asked
+            return False
+        self._links, self._listed = frozenset(links), self.mtime_ns
+        self._asked, self._pays_after = 0, max(_FEW, number // _CHEAPER)
+        return True
 
     def __repr__(self) -> str:
         return f"<Place {self._text or os.sep}{'' if self.real is self else f' at {self.path}'}>"
@@ -241,8 +303,9 @@ def _place_of(text: str) -> Place:
         next_pass()
     with _lock:
         place = _remembered(text)
-        if place._looked_in != PASS.number:
-            place._look(0)
+        # Links are turned by who then submits, in one step.
+        if place._looked_in != PASS.number or place.real is not place:
+            place._look(0, anew=True)
     return place
 
 
@@ -253,11 +316,13 @@ class Location(NamedTuple):
         path: Absolute, and else as it was given: what is opened and looked at.
         key: The real path of its folder and its last name: what it is known by.
         place: The real folder that its key is in.
+        via: The folder as it is spelled, which may lead elsewhere later; the same one if no link is on the way.
     """
 
     path: str
     key: str
     place: Place
+    via: Place
 
 
 def locate(given: str) -> Location:
@@ -272,11 +337,13 @@ def locate(given: str) -> Location:
     path = absolute(given)
     folder, _, name = path.rpartition(os.sep)
     if name and name != os.pardir:
-        place = _place_of(folder).real
+        via = _place_of(folder)
+        place = via.real
         key = f"{place._text}{os.sep}{name}"
-        return Location(path, path if key == path else key, place)
-    real = _place_of(path.rstrip(os.sep)).real
-    return Location(path, real.path, real.above or real)
+        return Location(path, path if key == path else key, place, via)
+    via = _place_of(path.rstrip(os.sep))
+    real = via.real
+    return Location(path, real.path, real.above or real, via)
 
 
 def resolve(path: str) -> str:
@@ -284,18 +351,27 @@ def resolve(path: str) -> str:
     return locate(path).key
 
 
-def final(key: str) -> str:
-    """The key of what a file leads to if it is a link, or a chain of them; its own if it is none.
+def leads(key: str) -> list[str]:
+    """The keys of what a link leads to, one after the other; none if it is no link.
 
-    What it leads to may be missing. Of links that lead in a circle one of them is given.
+    The last one may be missing. Of links that lead in a circle each is given once.
     """
-    for _ in range(_MOST_LINKS):
+    keys: list[str] = []
+    while len(keys) < _MOST_LINKS:
         try:
             target = os.readlink(key)
         except OSError:
             break
         key = resolve(os.path.join(key.rpartition(os.sep)[0] or os.sep, target))
-    return key
+        if key in keys:
+            break
+        keys.append(key)
+    return keys
+
+
+def final(key: str) -> str:
+    """The key of what a file leads to in the end, if it is a link; its own if it is none."""
+    return (leads(key) or [key])[-1]
 
 
 def path_text(path: Any) -> str:

@@ -38,6 +38,8 @@ class Declaration:
     Attributes:
         inputs: Artifacts that must be valid before it runs.
         outputs: Artifacts that prove it.
+        makes: All that it makes: its outputs and, of those that are links, what they lead to. The same tuple as
+            `outputs` if there are none.
         fresh: The policy that says when outputs are out of date, None if only their validity counts.
         files: Whether there are files among the outputs.
         whole: Whether the policy wants all that the disk says of a file (`os.stat_result`) as its version.
@@ -59,7 +61,7 @@ class Declaration:
     """
 
     # What every declaration has is in slots; the rest is rare, has its default in the class and costs nothing.
-    __slots__ = ("__dict__", "before", "files", "fresh", "inputs", "outputs", "stale", "was")
+    __slots__ = ("__dict__", "before", "files", "fresh", "inputs", "makes", "outputs", "stale", "was")
 
     forced = False
     whole = False
@@ -79,7 +81,7 @@ class Declaration:
         self, inputs: tuple[Any, ...] = (), outputs: tuple[Any, ...] = (), fresh: Any = None
     ) -> None:
         self.inputs = inputs
-        self.outputs = outputs
+        self.outputs = self.makes = outputs
         self.fresh = fresh
         self.files = False
         self.before: Sequence[Any] = ()

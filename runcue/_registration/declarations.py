@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Hashable
+from os import sep
 from typing import Any
 
 from runcue._artifacts.artifact import Artifact, key_of
 from runcue._artifacts.declared import as_artifacts
 from runcue._artifacts.file import File
 from runcue._artifacts.flag import Flag
+from runcue._artifacts.places import PASS
 from runcue._freshness.newer import newer
 from runcue._model.checks import check_callback
 from runcue._model.errors import ArtifactError, ConfigurationError
@@ -101,14 +103,16 @@ def declare(work: Work, cells: dict[Hashable, list[int]], overrides: Overrides) 
         declared.fresh = check_fresh(fresh, "fresh")
     what = task.inputs if inputs is None else check_artifacts(inputs, "inputs")
     if what is not None:
-        declared.inputs = _artifacts(work, declared, "inputs", what, cells)
+        declared.inputs = _artifacts(work, declared, "inputs", what, cells, of_task=inputs is None)
     what = task.outputs if outputs is None else check_artifacts(outputs, "outputs")
     if what is not None:
-        declared.outputs = found = _artifacts(work, declared, "outputs", what, cells)
+        found = _artifacts(work, declared, "outputs", what, cells, of_task=outputs is None)
+        declared.outputs = declared.makes = found
         for artifact in found:
             if type(artifact) is File or isinstance(artifact, File):
                 declared.files = True
-                break
+                if artifact._place.linkless != PASS.number and _is_link(artifact):
+                    declared.makes += artifact.pointed()
         if found and declared.fresh is not _USUAL:
             if hasattr(declared.fresh, "check"):
                 declared.fresh.check(found)
@@ -119,9 +123,24 @@ def declare(work: Work, cells: dict[Hashable, list[int]], overrides: Overrides) 
 
 
 def _artifacts(
-    work: Work, declared: Declaration, name: str, what: Any, cells: dict[Hashable, list[int]]
+    work: Work,
+    declared: Declaration,
+    name: str,
+    what: Any,
+    cells: dict[Hashable, list[int]],
+    *,
+    of_task: bool,
 ) -> tuple[Artifact, ...]:
-    """The artifacts of a work unit, out of what was declared of them."""
+    """The artifacts of a work unit, out of what was declared of them.
+
+    Args:
+        work: New.
+        declared: Takes the fault if a callable raises.
+        name: What they are declared as.
+        what: Artifacts, or a callable that gives them.
+        cells: Those of the cue's flags.
+        of_task: Whether they are declared for all work units of the task.
+    """
     if type(what) is not tuple:
         try:
             given = what(work)
@@ -133,10 +152,26 @@ def _artifacts(
         except Exception as error:
             declared.fault = _fault_of(work, name, error)
             return ()
+        of_task = False
+    led_elsewhere = False
     for artifact in what:
-        if isinstance(artifact, Flag) and artifact._home is not cells:
+        if isinstance(artifact, File):
+            # Where it leads may be another place by now; not so if its folder was just seen.
+            led_elsewhere |= artifact._via.seen != PASS.number or (of_task and artifact._given[0] != sep)
+        elif isinstance(artifact, Flag) and artifact._home is not cells:
             artifact.share(cells)
-    return what  # type: ignore[no-any-return]
+    return tuple(_led(one, of_task) for one in what) if led_elsewhere else what
+
+
+def _led(artifact: Artifact, of_task: bool) -> Artifact:
+    """An artifact as its path leads now; a path that a task declares is taken from the working folder of now."""
+    if not isinstance(artifact, File):
+        return artifact
+    return artifact.again(artifact._given if of_task else None)
+
+
+def _is_link(file: File) -> bool:
+    return file._place.look().has_link(file._key.rpartition(sep)[2])
 
 
 def _key(work: Work, declared: Declaration, key: Any) -> Hashable:
@@ -165,7 +200,7 @@ def _plain_ones(given: Any, cells: dict[Hashable, list[int]]) -> tuple[Artifact,
         if kind is Flag:
             if one._home is not cells:
                 one.share(cells)
-        elif kind is not File:
+        elif kind is not File or one._via.seen != PASS.number:
             return None
     return tuple(given)
 

@@ -7,13 +7,16 @@ Must not know: how they are joined.
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Any
 
-from runcue._artifacts.artifact import key_of
+from runcue._artifacts.artifact import Artifact, key_of
+from runcue._artifacts.file import File
+from runcue._artifacts.places import final
 from runcue._model.errors import DuplicateWork
 from runcue._model.phases import RUNNING
 from runcue._model.texts import name_of, words_of
-from runcue._model.work import Work
+from runcue._model.work import Declaration, Work
 from runcue._scheduling.dependencies import Dependencies
 
 __all__ = ["leader_for"]
@@ -40,9 +43,13 @@ def leader_for(work: Work, duplicate: str | None, dependencies: Dependencies) ->
         leader = dependencies.keyed.get(declared.key)
         same = f"key {declared.key!r}"
     producer_of = dependencies.producer_of
-    for artifact in declared.outputs:
+    for artifact in declared.makes:
         other = producer_of.get(artifact._key)
         if other is not None and other is not leader:
+            if other.task != work.task and not _is_output_of_both(artifact, declared, other):
+                # One of them has a link that leads to what the other makes, and may be going to turn it: that they do
+                # not run at once is enough.
+                continue
             same = f"output {artifact!r}"
             if leader is not None or declared.key is not None:
                 raise DuplicateWork(_collision(work, other, same, "by another key"))
@@ -55,13 +62,30 @@ def leader_for(work: Work, duplicate: str | None, dependencies: Dependencies) ->
         difference = "by another task"
     elif not _equal(leader.params, work.params):
         difference = "with other params"
-    elif theirs is None or {*map(key_of, theirs.outputs)} != {*map(key_of, declared.outputs)}:
+    elif theirs is None or not _are_same(theirs.outputs, declared.outputs):
         difference = "with other outputs"
-    elif {*map(key_of, theirs.inputs)} != {*map(key_of, declared.inputs)}:
+    elif not _are_same(theirs.inputs, declared.inputs):
         difference = "with other inputs"
     if difference or (duplicate or work._task.duplicate) == "error":
         raise DuplicateWork(_collision(work, leader, same, difference))
     return leader
+
+
+def _is_output_of_both(artifact: Artifact, declared: Declaration, other: Work) -> bool:
+    """Whether both declare an artifact by its own name, rather than a link that leads to it."""
+    key = key_of(artifact)
+    return all(any(key_of(one) == key for one in outputs) for outputs in (declared.outputs, other.outputs))
+
+
+def _are_same(some: tuple[Artifact, ...], others: tuple[Artifact, ...]) -> bool:
+    """Whether these are the same artifacts; a link counts as the file that it leads to."""
+    if {*map(key_of, some)} == {*map(key_of, others)}:
+        return True
+    return {*map(_end_of, some)} == {*map(_end_of, others)}
+
+
+def _end_of(artifact: Artifact) -> Hashable:
+    return final(artifact._key) if isinstance(artifact, File) else key_of(artifact)
 
 
 def _equal(one: Any, other: Any) -> bool:

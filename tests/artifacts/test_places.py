@@ -241,4 +241,94 @@ def test_a_location_tells_path_key_and_folder(folder):
     make("real")
     Path("link").symlink_to("real")
     found = locate("link/f")
-    assert found == (f"{folder}/link/f", f"{folder}/real/f", place_of("real"))
+    assert found == (f"{folder}/link/f", f"{folder}/real/f", place_of("real"), place_of("link"))
+
+
+class TestLinksInAFolder:
+    """`Place.has_link`: by a look at each name, or by one listing for many, and never wrong."""
+
+    @pytest.fixture
+    def looks(self, monkeypatch):
+        found = []
+        islink = os.path.islink
+        monkeypatch.setattr(places.os.path, "islink", lambda path: found.append(path) or islink(path))
+        return found
+
+    def fill(self, folder, number=100):
+        for one in range(number):
+            Path(folder, f"f{one}").touch()
+        Path(folder, "link").symlink_to("f1")
+        os.utime(folder, (1_000_000_000.5, 1_000_000_000.5))  # long ago
+        next_pass()
+
+    def ask(self, folder, number=100):
+        for one in range(number):
+            assert not place_of(folder).has_link(f"f{one}")
+        assert place_of(folder).has_link("link")
+
+    def test_many_names_are_listed_at_once(self, folder, looks):
+        self.fill(folder)
+        self.ask(folder)
+        assert 0 < len(looks) < 20
+        Path("link").unlink()
+        os.utime(folder, (1_000_000_001.5, 1_000_000_001.5))
+        next_pass()
+        assert not place_of(folder).has_link("link")
+        for one in range(100):
+            place_of(folder).has_link(f"f{one}")
+        assert place_of(folder).linkless == PASS.number
+
+    def test_what_came_since_is_seen(self, folder, looks):
+        self.fill(folder)
+        self.ask(folder)
+        Path("f1").unlink()
+        Path("f1").symlink_to("f2")
+        next_pass()
+        assert place_of(folder).has_link("f1")
+
+    def test_what_changed_within_a_tick_is_not_believed(self, folder, looks):
+        self.fill(folder)
+        os.utime(folder)
+        next_pass()
+        self.ask(folder)
+        assert len(looks) == 101
+
+    def test_a_large_folder_is_not_listed_for_a_few_names(self, folder, looks, monkeypatch):
+        monkeypatch.setattr(places, "_CHEAPER", 2)
+        self.fill(folder, 300)
+        self.ask(folder, 40)
+        assert len(looks) == 41
+
+    def test_a_folder_that_is_missing_holds_none(self, folder, looks):
+        assert not place_of("nowhere").has_link("x")
+        assert place_of("nowhere").linkless == PASS.number
+        assert not looks
+
+
+def test_a_file_made_again_keeps_what_is_asked_of_it(folder):
+    make("real")
+    make("other")
+    Path("link").symlink_to("real")
+
+    class Checked(runcue.File):
+        def __init__(self, path, note):
+            super().__init__(path, max_age="1h", validate=lambda path: path.exists())
+            self.note = note
+
+    file = Checked("link/f", "mine")
+    assert file.again() is file
+    Path("link").unlink()
+    Path("link").symlink_to("other")
+    twin = file.again()
+    assert (twin._key, file._key) == (f"{folder}/other/f", f"{folder}/real/f")
+    assert type(twin) is Checked
+    assert (twin.note, twin.max_age, twin.validate, str(twin)) == ("mine", 3600, file.validate, "link/f")
+
+
+def test_a_link_tells_all_that_it_leads_to(folder):
+    Path("a").symlink_to("b")
+    Path("b").symlink_to("c")
+    assert runcue.File("a").pointed() == (runcue.File("b"), runcue.File("c"))
+    assert runcue.File("c").pointed() == ()
+    Path("c").symlink_to("a")
+    assert set(runcue.File("a").pointed()) == {runcue.File("a"), runcue.File("b"), runcue.File("c")}
