@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 from runcue._api.handle import WorkHandle
 from runcue._artifacts.artifact import Artifact, key_of
 from runcue._artifacts.file import File
+from runcue._artifacts.places import path_text
 from runcue._handlers.outputs import write
 from runcue._model.checks import positive_int, seconds_or_none
 from runcue._model.errors import ConfigurationError, UsageError
@@ -670,20 +671,25 @@ class Cue:
         work = self._core.history.works.get(str(work_id))
         return work is not None and work._phase != SETTLED and self._dispatcher.settlement.cancel(work)
 
-    def nudge(self, what: str | os.PathLike[str] | Artifact | None = None) -> None:
+    def nudge(self, what: str | bytes | os.PathLike[str] | Artifact | None = None) -> None:
         """Say that something outside changed, so that work units that wait for their inputs are asked again now.
 
         May be called from any thread; in particular by whoever made the change.
 
         Args:
             what: The artifact, or the path of the file, that changed. Of the work units that are known to wait for
-                certain artifacts only those are asked that wait for this one; those of which nothing is known are
-                asked too. None: everything that waits is asked.
+                certain artifacts only those are asked that wait for this one, for a folder that it is in, or, if it is
+                a folder, for something in it; those of which nothing is known are asked too. Of a link what it leads to
+                counts as changed as well. None: everything that waits is asked.
         """
-        key = None if what is None else key_of(what if isinstance(what, Artifact) else File(what))
-        self._intake.call_in_loop(self._dispatcher.changes.nudge, key)
+        keys: tuple[Hashable, ...] | None = None
+        if what is not None:
+            artifact = what if isinstance(what, Artifact) else File(what)
+            pointed = artifact.pointed() if isinstance(artifact, File) else ()
+            keys = tuple(map(key_of, (artifact, *pointed)))
+        self._intake.call_in_loop(self._dispatcher.changes.nudge, keys)
 
-    def watch(self, folder: str | os.PathLike[str], *, recursive: bool = True) -> None:
+    def watch(self, folder: str | bytes | os.PathLike[str], *, recursive: bool = True) -> None:
         """Notice changes that others make to files in a folder, and wake the work units that wait for these files.
 
         It takes the package watchfiles: `pip install runcue[watch]`. The operating system tells of changes within some
@@ -697,7 +703,7 @@ class Cue:
         Raises:
             ConfigurationError: It is no folder, its name is no UTF-8, or watchfiles is not installed.
         """
-        self._watched.add(os.fspath(folder), recursive=recursive)
+        self._watched.add(path_text(folder), recursive=recursive)
 
     def debug_blocked(self) -> builtins.list[dict[str, Any]]:
         """Why work units are pending, oldest first.

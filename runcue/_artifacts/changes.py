@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 
-__all__ = ["changed", "hear_changes", "others_hear", "unhear_changes"]
+from runcue._artifacts.places import leads
+
+__all__ = ["changed", "file_changed", "hear_changes", "others_hear", "unhear_changes"]
 
 
 Hear = Callable[[Hashable], None]
@@ -37,3 +39,10 @@ def changed(key: Hashable) -> None:
     """Say that an artifact has changed."""
     for hear in _hearers:
         hear(key)
+
+
+def file_changed(key: str) -> None:
+    """Say that a file has changed; if it is a link, what it leads to has changed as well."""
+    changed(key)
+    for one in leads(key):
+        changed(one)

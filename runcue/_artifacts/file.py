@@ -16,7 +16,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from runcue._artifacts.artifact import Artifact, plainly
-from runcue._artifacts.changes import changed
+from runcue._artifacts.changes import file_changed
 from runcue._artifacts.places import FOLDERS, PASS, Place, leads, locate, path_text
 from runcue._artifacts.reads import OVERLAY, READS
 from runcue._model.errors import ConfigurationError
@@ -160,7 +160,7 @@ class File(Artifact):
     def touch(self) -> None:
         """Date it now, make it (empty) if it is missing, and tell the work units that looked at it."""
         self.path.touch()
-        changed(self._key)
+        file_changed(self._key)
 
     def again(self, path: str | None = None) -> File:
         """The same file as its path leads now: itself, unless a link on the way was turned.

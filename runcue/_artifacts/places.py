@@ -20,10 +20,10 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from stat import S_ISDIR, S_ISLNK
 from time import monotonic, time_ns
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeGuard
 from weakref import WeakValueDictionary
 
 from runcue._model.errors import ConfigurationError
@@ -35,6 +35,7 @@ __all__ = [
     "Place",
     "absolute",
     "final",
+    "is_file",
     "leads",
     "locate",
     "next_pass",
@@ -344,6 +345,11 @@ def locate(given: str) -> Location:
     via = _place_of(path.rstrip(os.sep))
     real = via.real
     return Location(path, real.path, real.above or real, via)
+
+
+def is_file(key: Hashable) -> TypeGuard[str]:
+    """Whether a key is that of a file, rather than of an artifact of another kind."""
+    return type(key) is str and key[:1] == os.sep
 
 
 def resolve(path: str) -> str:

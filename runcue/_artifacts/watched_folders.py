@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from runcue._artifacts.artifact import Artifact
 from runcue._artifacts.file import File
+from runcue._artifacts.places import leads, place_of
 from runcue._model.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -53,7 +54,8 @@ class WatchedFolders:
                 "pip install runcue[watch]"
             ) from error
         watcher = Watcher(folder, self._hear, recursive=recursive)
-        if any(one.folder == watcher.folder for one in self.watchers):
+        real = place_of(watcher.folder).path
+        if any(place_of(one.folder).path == real for one in self.watchers):
             return
         if not os.path.isdir(watcher.folder):
             raise ConfigurationError(f"watch() needs a folder that exists, not {watcher.folder!r}.")
@@ -80,7 +82,10 @@ class WatchedFolders:
         self.watchers.clear()
 
     def covers(self, artifact: Artifact) -> bool:
-        """Whether changes of an artifact are told."""
-        return isinstance(artifact, File) and any(
-            watcher.covers(os.fspath(artifact)) for watcher in self.watchers
+        """Whether changes of an artifact are told, or of what it leads to if it is a link."""
+        if not self.watchers or not isinstance(artifact, File):
+            return False
+        keys = [artifact._key, *leads(artifact._key)]
+        return any(
+            watcher.covers(artifact._path) or any(map(watcher.covers_key, keys)) for watcher in self.watchers
         )

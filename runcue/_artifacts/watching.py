@@ -50,6 +50,7 @@ from typing import Final
 # Whoever imports this module has the extra `watch`, or learns here that it is missing.
 from watchfiles import Change, watch
 
+from runcue._artifacts.places import absolute, place_of
 from runcue._model.errors import ConfigurationError, UsageError
 from runcue._model.texts import words_of
 
@@ -93,7 +94,7 @@ class Watcher:
     def __init__(
         self, folder: str, changed: Callable[[Iterable[str], Iterable[str]], float], *, recursive: bool = True
     ) -> None:
-        self.folder = os.path.abspath(folder)
+        self.folder = absolute(folder).rstrip(os.sep) or os.sep
         try:
             self.folder.encode()
         except UnicodeEncodeError:
@@ -149,10 +150,19 @@ class Watcher:
         self._stopping.set()
 
     def covers(self, path: str) -> bool:
-        """Whether changes of an absolute path are told."""
-        if path == self.folder:
+        """Whether changes of an absolute path are told, as far as its spelling shows."""
+        return self._covers(path, self.folder)
+
+    def covers_key(self, key: str) -> bool:
+        """Whether changes of a file are told, as far as its real path shows."""
+        return self._covers(key, place_of(self.folder).path)
+
+    def _covers(self, path: str, folder: str) -> bool:
+        if path == folder:
             return True
-        return path.startswith(self._prefix) if self._recursive else os.path.dirname(path) == self.folder
+        return (
+            path.startswith(os.path.join(folder, "")) if self._recursive else os.path.dirname(path) == folder
+        )
 
     def _run(self) -> None:
         try:

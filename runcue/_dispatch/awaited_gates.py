@@ -9,7 +9,7 @@ Must not know: when work units are asked, how handlers run.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Hashable
+from collections.abc import Awaitable, Hashable, Iterable
 from contextvars import Context
 from typing import Any, Final, Protocol
 
@@ -128,10 +128,10 @@ class AwaitedGates:
         """The work units whose gates are being awaited."""
         return [awaited.work for awaited in self._awaited]
 
-    def touched(self, key: Hashable) -> None:
-        """Something happened to an artifact that gates may have looked at before."""
+    def touched(self, keys: Iterable[Hashable]) -> None:
+        """Something happened to artifacts that gates may have looked at before."""
         for awaited in self._awaited:
-            if key in awaited.reads:
+            if not awaited.reads.keys().isdisjoint(keys):
                 awaited.touched = True
 
     def read(self) -> list[Hashable]:

@@ -8,13 +8,14 @@ Must not know: who changes what, or how often those are asked that wait for it.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import deque
-from collections.abc import Hashable, Iterable
+from collections.abc import Collection, Hashable, Iterable, Sequence
 from contextvars import Context
+from os import sep
 
 from runcue._artifacts.changes import hear_changes, unhear_changes
+from runcue._artifacts.places import is_file, next_pass, place_of, resolve
 from runcue._dispatch.gates import Gates
 from runcue._dispatch.turns import Turns
 from runcue._scheduling.core import Core
@@ -57,20 +58,24 @@ class ChangeInbox:
         """Hear no more."""
         unhear_changes(self.hear)
 
-    def nudge(self, key: Hashable) -> None:
-        """Something outside changed: an artifact, or (None) anything."""
-        if key is None:
+    def nudge(self, keys: Sequence[Hashable] | None) -> None:
+        """Something outside changed: an artifact, by its keys, or (None) anything.
+
+        Of a folder anything in it may have changed.
+        """
+        if keys is None:
             self._gates.rechecker.nudged()
         else:
-            self._touch(key)
+            for key in keys:
+                self._touch(key)
+            self._touch_lying_in([key for key in keys if is_file(key) and place_of(key).identity])
             self._gates.rechecker.nudged_others()
         self._turns.wake()
 
     def hear(self, key: Hashable) -> None:
         """An artifact was published or touched, in whatever thread."""
         if threading.get_ident() == self._turns.thread:
-            if self._core.wakeups.touch(key) or self._gates.awaited:
-                self._touch(key)
+            self._touch(key)
             return
         # Not looked up here: the loop may be in the middle of asking about this very artifact.
         self._changes.append(key)
@@ -93,9 +98,13 @@ class ChangeInbox:
             Seconds for which no more folders should come, so that they take no more than 5 % of the time.
         """
         self._outside = True
-        self._folders.extend(folders)
+        # A link may have come or been turned: who waits for what lies behind it knows it by where that was.
+        next_pass()
+        for folder in folders:
+            self._folders.extend({folder, place_of(folder).path})
         for path in (*paths, *folders):
-            self.hear(path)
+            for key in {path, resolve(path)}:
+                self.hear(key)
         return self._folders_rest
 
     def _take(self) -> None:
@@ -112,30 +121,44 @@ class ChangeInbox:
             folders = set()
             while self._folders:
                 folders.add(self._folders.popleft())
+            self._touch_lying_in(folders)
+            self._folders_rest = 20 * (self._turns.now() - began)
+
+    def _touch_lying_in(self, folders: Collection[str]) -> None:
+        if folders:
             for key in _lying_in(
                 folders, (*self._core.dependencies.subscribers, *self._gates.awaited.read())
             ):
                 self._touch(key)
-            self._folders_rest = 20 * (self._turns.now() - began)
 
     def _touch(self, key: Hashable) -> None:
-        self._core.wakeups.touch(key)
-        self._gates.awaited.touched(key)
-        if self._core.wakeups.queue:
+        """An artifact has changed, and with a file the folders that it is in."""
+        wakeups, awaited = self._core.wakeups, self._gates.awaited
+        if not awaited and not self._core.dependencies.subscribers:
+            return
+        keys = [key]
+        if is_file(key):
+            folder = key
+            while folder := folder.rpartition(sep)[0]:
+                keys.append(folder)
+        for one in keys:
+            wakeups.touch(one)
+        awaited.touched(keys)
+        if wakeups.queue:
             self._turns.wake()
 
 
 def _lying_in(folders: Iterable[str], keys: Iterable[Hashable]) -> list[str]:
     """Those of the keys that are paths of something in one of the folders, at any depth."""
-    known = {folder.rstrip(os.sep): True for folder in folders}
+    known = {folder.rstrip(sep): True for folder in folders}
     found = []
     for key in keys:
-        if type(key) is str:
+        if is_file(key):
             above = []
-            folder = key.rpartition(os.sep)[0]
+            folder = key.rpartition(sep)[0]
             while folder and folder not in known:
                 above.append(folder)
-                folder = folder.rpartition(os.sep)[0]
+                folder = folder.rpartition(sep)[0]
             lies = known.get(folder, False)
             known.update(dict.fromkeys(above, lies))
             if lies:

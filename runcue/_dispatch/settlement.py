@@ -103,7 +103,7 @@ class Settlement:
     ) -> None:
         """Settle those who wanted the same as a work unit that has settled, and tell the other cues of this process."""
         if outcome == COMPLETED and others_hear():
-            for artifact in declared.outputs:
+            for artifact in declared.makes:
                 changed(artifact._key)
         followers, declared.followers = declared.followers, None
         for follower in followers or ():

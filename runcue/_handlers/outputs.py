@@ -19,7 +19,7 @@ from inspect import isawaitable
 from typing import IO, Any
 
 from runcue._artifacts.artifact import Artifact, plainly
-from runcue._artifacts.changes import changed
+from runcue._artifacts.changes import file_changed
 from runcue._artifacts.dating import MustWait
 from runcue._artifacts.file import File
 from runcue._artifacts.flag import Flag
@@ -154,7 +154,7 @@ def commit(work: Work, *, patient: bool = True) -> bool:
         declared.fresh.finished(work)
     published, declared.published = declared.published, ()
     for path in published:
-        changed(resolve(path))
+        file_changed(resolve(path))
     return True
 
 
@@ -250,4 +250,4 @@ def atomic_write(
 
     target = File(path)._path
     publish(target, content, encoding=encoding, durable=durable)
-    changed(resolve(target))
+    file_changed(resolve(target))

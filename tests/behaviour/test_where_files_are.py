@@ -33,8 +33,8 @@ def put(path: Any, text: str = "x", *, date: float | None = None) -> None:
 
 
 def get(path: Any) -> str | None:
-    """What is in a file, None if it is missing."""
-    return Path(path).read_text() if Path(path).exists() else None
+    """What is in a file, None if there is none."""
+    return Path(path).read_text() if Path(path).is_file() else None
 
 
 def turn(link: str, target: str) -> None:
@@ -199,3 +199,75 @@ class TestRelativePaths:
             handle = await cue.submit("t")
             assert handle.work.outputs == (runcue.File("other/o"),)
         assert get("other/o") == "made"
+
+
+class TestNews:
+    """What is told of a file reaches all who wait for it, under whatever name."""
+
+    @pytest.mark.rule(4)
+    @pytest.mark.parametrize(
+        ("awaited", "nudged"),
+        [
+            ("real/x", "link/x"),
+            ("link/x", "real/x"),
+            ("link/x", b"link/../real/x"),
+            ("real/x", "real"),
+            ("real/x", "link"),
+            ("real/deep/x", "."),
+            ("real/deep", "real/deep/x"),
+            ("real/x/", "real/x"),
+        ],
+        ids=["link", "real", "dots", "folder", "link to the folder", "further up", "inside", "slash"],
+    )
+    @virtual
+    async def test_a_nudge_by_whatever_name_wakes_who_waits(self, awaited: Any, nudged: Any) -> None:
+        cue = runcue.Cue(recheck=False)
+        writer(cue, "read", inputs=awaited)
+        async with cue:
+            handle = await cue.submit("read")
+            await asyncio.sleep(1)
+            assert handle.work.state is runcue.WorkState.PENDING
+            put(f"{awaited}x" if awaited.endswith("/") else "real/x")
+            put("real/deep/x")
+            cue.nudge(nudged)
+            await handle.result()
+
+    @pytest.mark.rule(4)
+    @pytest.mark.parametrize("how", ["touch", "write", "nudge"])
+    @virtual
+    async def test_so_do_a_touch_and_a_publication(self, how: str) -> None:
+        cue = runcue.Cue(recheck=False)
+        writer(cue, "read", inputs="real/x")
+        writer(cue, "gated", inputs=())
+        seen: list[bool] = []
+
+        @cue.is_ready(task="gated")
+        def is_ready(work: runcue.Work) -> bool:
+            seen.append(runcue.exists("link/x"))
+            return seen[-1]
+
+        async with cue:
+            handles = [await cue.submit("read"), await cue.submit("gated")]
+            await asyncio.sleep(1)
+            if how == "touch":
+                runcue.File("real/../link/x").touch()
+            elif how == "write":
+                runcue.atomic_write("link/x", "x")
+            else:
+                put("real/x")
+                cue.nudge(Path("link/x"))
+            for handle in handles:
+                await handle.result()
+        assert seen[-1]
+
+    def test_what_is_watched_is_known_by_whatever_name(self) -> None:
+        pytest.importorskip("watchfiles")
+        cue = runcue.Cue()
+        cue.watch("link")
+        cue.watch(b"link/../real/")
+        assert len(cue._watched.watchers) == 1
+        assert cue._watched.covers(runcue.File("real/deep/x"))
+        assert cue._watched.covers(runcue.File("link/x"))
+        assert not cue._watched.covers(runcue.File("x"))
+        turn("later", "real/x")
+        assert cue._watched.covers(runcue.File("later")), "by what it leads to"
