@@ -9,7 +9,7 @@ Must not know: is_ready and is_stale, in which order the questions are asked, wh
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from os import stat
 from typing import Any, Final
 
@@ -102,8 +102,19 @@ class DeclaredGate:
             self.reads.clear()  # what artifacts of users read by themselves is no read of is_ready
         return RUN
 
-    def is_stale(self, work: Work, declared: Declaration) -> bool:
-        """Whether a declared output is missing, not valid or out of date. `declared.stale` says which."""
+    def is_stale(
+        self, work: Work, declared: Declaration, *, defers: bool = False
+    ) -> bool | Callable[[], None]:
+        """Whether a declared output is missing, not valid or out of date. `declared.stale` says which.
+
+        Args:
+            work: The work.
+            declared: What it declares.
+            defers: Whether reading that would keep an event loop waiting is left to whoever asks.
+
+        Returns:
+            The answer; or what has to be called in another thread before this is asked again.
+        """
         was: list[Any] = []
         declared.was = was
         whole = declared.whole
@@ -120,7 +131,13 @@ class DeclaredGate:
                     return True
                 was.append(version)
             artifact = declared.fresh
-            declared.stale = None if artifact is None else artifact.stale(work)
+            if defers and whole:
+                found = artifact.stale_or_unread(work)
+                if callable(found):
+                    return found  # type: ignore[no-any-return]
+                declared.stale = found
+            else:
+                declared.stale = None if artifact is None else artifact.stale(work)
         except BaseException as error:
             self._failures.raised(f"output {words_of(artifact)}", error, work)
             declared.stale = ("raised", artifact if isinstance(artifact, Artifact) else None, error)

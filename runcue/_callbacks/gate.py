@@ -190,7 +190,7 @@ class Gate:
         Args:
             work: The work asked about.
             question: The one that was open.
-            answer: What the awaitable gave.
+            answer: What the awaitable gave; nothing if something was read.
             error: What it raised instead.
         """
         self.at = self._failures.now()
@@ -201,6 +201,13 @@ class Gate:
                 return NOT_READY
             verdict = self._ask_inputs_again(work)
             return self.interpret(work, answer) if verdict is RUN else verdict
+        if question == "content":
+            verdict = self._ask_inputs_again(work)
+            if error is not None:
+                self._failures.raised(f"reading the files of task {work.task}", error, work)
+            elif verdict is RUN:
+                return self._ask_stale(work)
+            return verdict
         if error is None:
             try:
                 if not answer and not (work._declared is not None and work._declared.forced):
@@ -225,10 +232,12 @@ class Gate:
                 declared.stale = ("forced", None, None)
                 return RUN
             if declared.outputs:
-                is_up_to_date = not self._declared_gate.is_stale(work, declared)
+                stale = self._declared_gate.is_stale(work, declared, defers=True)
                 self._after_artifacts(work, self.at)
-                if is_up_to_date:
+                if stale is False:
                     return SKIP
+                if stale is not True:
+                    return AwaitableAnswer("content", stale)
         if is_stale is None:
             return RUN
         began = self.at

@@ -8,7 +8,6 @@ Must not know: who asks, where a work unit is put by its verdict.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
 from enum import Enum, auto
 from typing import Any, Final, Literal
 
@@ -23,8 +22,8 @@ __all__ = [
     "discard",
 ]
 
-Question = Literal["ready", "stale"]
-"""The two questions of a gate, by the callbacks that are asked."""
+Question = Literal["ready", "stale", "content"]
+"""The two questions of a gate, by the callbacks that are asked; and what is in files that look different."""
 
 
 class GateVerdict(Enum):
@@ -50,16 +49,16 @@ STAYS_PENDING: Final = (GateVerdict.NOT_READY, GateVerdict.HELD)
 
 
 class AwaitableAnswer:
-    """A callback's answer that has to be awaited.
+    """A callback's answer that has to be awaited, or one that takes some reading.
 
     Attributes:
         question: The one that is open.
-        awaitable: What the callback returned.
+        awaitable: What the callback returned; or what is to be called in a thread, if the question is "content".
     """
 
     __slots__ = ("awaitable", "question")
 
-    def __init__(self, question: Question, awaitable: Awaitable[Any]) -> None:
+    def __init__(self, question: Question, awaitable: Any) -> None:
         self.question = question
         self.awaitable = awaitable
 
@@ -68,7 +67,7 @@ class AwaitableAnswer:
         return discard(self.awaitable)
 
 
-def discard(awaitable: Awaitable[Any]) -> bool:
+def discard(awaitable: object) -> bool:
     """Close an awaitable that nobody will await. Returns whether it could be closed."""
     close = getattr(awaitable, "close", None)
     if close is None:

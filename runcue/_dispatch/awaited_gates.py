@@ -2,6 +2,7 @@
 
 Lives here: `AwaitedGates`. An async gate holds a slot while it is asked, never a token, and at most as many are asked
 at once as slots are free. When it has answered, its work unit goes where the verdict says, or starts in the very task.
+Where no callback is asked but files are read to know whether outputs are out of date, no slot is held.
 
 Must not know: when work units are asked, how handlers run.
 """
@@ -17,6 +18,7 @@ from runcue._artifacts.reads import READS
 from runcue._callbacks.callbacks import Callbacks
 from runcue._callbacks.failures import BLOCKS_AFTER
 from runcue._callbacks.verdicts import RUN, STAYS_PENDING, AwaitableAnswer, GateVerdict
+from runcue._dispatch.off_loop import off_loop
 from runcue._dispatch.settlement import Settlement
 from runcue._dispatch.turns import Turns
 from runcue._handlers.coroutines import timed
@@ -34,6 +36,9 @@ GATE_LIMIT: Final = 30.0
 
 # Async gates asked at once where no number of slots says how many.
 _MOST: Final = 100
+
+# Files are read for so many work units at once: enough for a disk, and few threads.
+_READERS: Final = 4
 
 
 class Places(Protocol):
@@ -62,6 +67,7 @@ class AwaitedGate:
     Attributes:
         work: Who is asked.
         starts: Whether it is asked in order to be started, and not merely to know.
+        holds: Whether it holds a slot.
         waited: Whether it was not ready before.
         nudges: How many nudges there had been when it was asked.
         settlements: How many settlements.
@@ -69,13 +75,14 @@ class AwaitedGate:
         touched: Whether something has happened to one of these since.
     """
 
-    __slots__ = ("nudges", "reads", "settlements", "starts", "touched", "waited", "work")
+    __slots__ = ("holds", "nudges", "reads", "settlements", "starts", "touched", "waited", "work")
 
     def __init__(
         self, work: Work, nudges: int, settlements: int, reads: dict[Hashable, Any], *, starts: bool
     ) -> None:
         self.work = work
         self.starts = starts
+        self.holds = False
         self.waited = work._phase == NOT_READY
         self.nudges = nudges
         self.settlements = settlements
@@ -118,6 +125,7 @@ class AwaitedGates:
         self._starts = starts
         self._context = context
         self._awaited: set[AwaitedGate] = set()
+        self._readers = asyncio.Semaphore(_READERS)
         # Held, since the loop holds its tasks weakly.
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -144,7 +152,7 @@ class AwaitedGates:
         return run_queue.asking < _MOST and run_queue.free_slots() > 0
 
     def begin(self, work: Work, answer: AwaitableAnswer, *, starts: bool) -> None:
-        """Await a gate in a task of its own, holding a slot but no token.
+        """Await a gate in a task of its own, holding a slot but no token; no slot while it only takes reading.
 
         Args:
             work: In hand.
@@ -153,9 +161,10 @@ class AwaitedGates:
         """
         reads: dict[Hashable, Any] = dict(self._gate.reads)
         awaited = AwaitedGate(work, self._rechecker.nudges, self._core.settlements, reads, starts=starts)
-        for service in work._task.run_queue.services:
-            service.acquire_slot()
-        work._task.run_queue.asking += 1
+        if not self._awaited:
+            self._readers = asyncio.Semaphore(_READERS)  # the one before may belong to another loop
+        if answer.question != "content":
+            self._hold_slot(awaited)
         self._awaited.add(awaited)
         if awaited.waited:
             self._rechecker.asking += 1
@@ -168,6 +177,14 @@ class AwaitedGates:
         self._tasks.add(task)
         # A task that is cancelled before its first step never runs any of its code.
         task.add_done_callback(lambda task: self._gone(task, awaited, answer))
+
+    @staticmethod
+    def _hold_slot(awaited: AwaitedGate) -> None:
+        run_queue: RunQueue = awaited.work._task.run_queue
+        for service in run_queue.services:
+            service.acquire_slot()
+        run_queue.asking += 1
+        awaited.holds = True
 
     def _gone(self, task: asyncio.Task[None], awaited: AwaitedGate, answer: AwaitableAnswer) -> None:
         self._tasks.discard(task)
@@ -193,10 +210,11 @@ class AwaitedGates:
     def _give_back(self, awaited: AwaitedGate, *, hit: bool) -> None:
         """Give back what was held for a gate."""
         self._awaited.discard(awaited)
-        run_queue: RunQueue = awaited.work._task.run_queue
-        for service in run_queue.services:
-            service.release_slot()
-        run_queue.asking -= 1
+        if awaited.holds:
+            run_queue: RunQueue = awaited.work._task.run_queue
+            for service in run_queue.services:
+                service.release_slot()
+            run_queue.asking -= 1
         if awaited.waited:
             self._rechecker.answered(hit)
             if hit:
@@ -214,6 +232,8 @@ class AwaitedGates:
                     self._drop(awaited)
                     return
                 verdict = self._gate.resume(work, verdict.question, value, error)
+                if isinstance(verdict, AwaitableAnswer) and not self._may_go_on(awaited, verdict):
+                    return
             self._give_back(awaited, hit=verdict not in STAYS_PENDING)
             work._runner = None
             if verdict is not RUN:
@@ -237,6 +257,23 @@ class AwaitedGates:
         except BaseException as error:
             self._turns.fail(error)
 
+    def _may_go_on(self, awaited: AwaitedGate, answer: AwaitableAnswer) -> bool:
+        """Whether one more answer may be awaited. If not, its work unit is asked again when its turn comes."""
+        work = awaited.work
+        if awaited.holds or answer.question == "content":
+            return True
+        work._task.gate_is_async = True
+        if self.have_room(work._task.run_queue):
+            self._hold_slot(awaited)
+            return True
+        answer.discard()
+        self._give_back(awaited, hit=True)
+        work._runner = None
+        self._core.enqueue(work, work._order_key, self._turns.now())
+        work._approved_in = -1
+        self._turns.wake()
+        return False
+
     def _ask_again_if_outdated(self, awaited: AwaitedGate) -> None:
         """A no may be older than what a nudge was about, than what was touched or has settled since."""
         work = awaited.work
@@ -251,6 +288,13 @@ class AwaitedGates:
 
     async def _outcome_of(self, answer: AwaitableAnswer, work: Work) -> tuple[Any, BaseException | None]:
         """What the awaitable gives, or what it raised."""
+        if answer.question == "content":
+            try:
+                async with self._readers:
+                    await off_loop(answer.awaitable)
+            except BaseException as error:
+                return None, error
+            return None, None
         task = work._task
         gate = task.is_ready if answer.question == "ready" else task.is_stale
 

@@ -8,11 +8,10 @@ Must not know: the states of work units, who waits for them, the dispatcher.
 
 from __future__ import annotations
 
-import asyncio
-import threading
+from functools import partial
 from typing import Any
 
-from runcue._dispatch.clock import clock_of
+from runcue._dispatch.off_loop import off_loop
 from runcue._handlers.outputs import Commit, commit, commit_due
 from runcue._model.work import Work
 
@@ -46,31 +45,5 @@ async def commit_before(work: Work, value: Any) -> Any:
 
 
 async def _commit_in_thread(work: Work, value: Any) -> Any:
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[None] = loop.create_future()
-    clock = clock_of(loop)
-    clock.hold()
-
-    def tell(error: BaseException | None) -> None:
-        clock.release()
-        if done.done():
-            return
-        if error is None:
-            done.set_result(None)
-        else:
-            done.set_exception(error)
-
-    def in_thread() -> None:
-        failure: BaseException | None = None
-        try:
-            commit(work)
-        except BaseException as error:
-            failure = error
-        try:
-            loop.call_soon_threadsafe(tell, failure)
-        except RuntimeError:
-            pass  # the loop was closed meanwhile: nobody is left to be told
-
-    threading.Thread(target=in_thread, name="runcue-publish", daemon=True).start()
-    await done
+    await off_loop(partial(commit, work))
     return value

@@ -187,9 +187,10 @@ class Gates:
                 self._keep_pending(work, verdict)
                 return MISS
             if isinstance(verdict, AwaitableAnswer):
-                task.gate_is_async = True
-                if not self.awaited.have_room(task.run_queue) and verdict.discard():
-                    return LATER
+                if verdict.question != "content":
+                    task.gate_is_async = True
+                    if not self.awaited.have_room(task.run_queue) and verdict.discard():
+                        return LATER
                 self.awaited.begin(work, verdict, starts=False)
                 return ASKED
             if verdict is not RUN:
@@ -320,13 +321,18 @@ class Gates:
         if verdict in STAYS_PENDING:
             self._keep_pending(work, verdict)
         elif verdict is GateVerdict.SKIP:
+            declared = work._declared
+            if declared is not None and declared.renewal is not None:
+                declared.renewal()
+                declared.renewal = None
             self._settlement.settle(work, SKIPPED, self._gate.at)
         elif verdict is GateVerdict.INVALID:
             assert work._declared is not None
             self._settlement.settle(work, FAILED, self._gate.at, work._declared.fault)
         else:
             assert isinstance(verdict, AwaitableAnswer)
-            work._task.gate_is_async = True
+            if verdict.question != "content":
+                work._task.gate_is_async = True
             self.awaited.begin(work, verdict, starts=starts)
 
     def enqueue(self, work: Work, *, found: bool = True) -> None:
@@ -350,6 +356,10 @@ class Gates:
         if not work._task.gated:
             return False
         verdict = self._gate.ask(work, self._turns.now())
-        if isinstance(verdict, AwaitableAnswer):
-            verdict.discard()
+        while isinstance(verdict, AwaitableAnswer):
+            if verdict.question != "content":
+                verdict.discard()
+                break
+            verdict.awaitable()  # nothing else moves any more
+            verdict = self._gate.resume(work, "content", None, None)
         return verdict is GateVerdict.SKIP

@@ -113,6 +113,7 @@ _OUT_OF_DATE: Final = {
     "changed": "{its_input}{other} has other content than when {one} was made",
     "params": "its params are not those that {one} was made with",
     "no stamp": "nothing is known of how {one} was made",
+    "other stamp": "the note on how {one} was made is that of another version of runcue",
     "unreadable stamp": "the note on how {one} was made cannot be read",
     "output changed": "{its_output}{one} is not what was made",
     "new input": "{one} was made without {its_input}{other}",

@@ -1,7 +1,7 @@
 """The content of a file or a folder as one digest, and when a look at size and times may stand for it.
 
-A look is `[size, mtime_ns, ctime_ns, inode]` of a file, `["folder", digest of all looks]` of a folder, and null of what
-can only be known by its content. While a look stays the same nothing is read.
+A look is `[size, mtime_ns, ctime_ns, inode]` of a file, `["folder", digest of all looks, the same without ctimes]` of a
+folder, and null of what can only be known by its content. While a look stays the same nothing is read.
 
 A file that is rewritten within one tick of the clock of its filesystem looks as before. So a look counts only if the
 last change was a tick before the reading, a rule learned from git, which calls the others racily clean
@@ -24,6 +24,7 @@ from stat import S_IFMT, S_ISDIR, S_ISREG
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
+from runcue._artifacts.places import final
 from runcue._artifacts.temp_files import PREFIX
 from runcue._freshness.encoding import digest_of_text
 
@@ -33,8 +34,8 @@ __all__ = [
     "Glance",
     "Look",
     "Reading",
+    "differs_in_ctime",
     "glance_at",
-    "is_unchanged",
     "known_digest",
     "looks_like",
     "read",
@@ -104,7 +105,7 @@ def glance_at(path: str, without: Collection[str] = ()) -> Glance:
 
     Args:
         path: Absolute.
-        without: What to leave out of a folder, absolute paths.
+        without: What to leave out of a folder, by the real paths.
 
     Raises:
         OSError: It is gone or cannot be looked at.
@@ -113,7 +114,7 @@ def glance_at(path: str, without: Collection[str] = ()) -> Glance:
     status = os.stat(path)
     if not S_ISDIR(status.st_mode):
         return Glance(_look_of(status), _is_recent(status, now), status.st_size)
-    entries = _entries(path, without)
+    entries = _entries(final(path), without)
     seen = [entry.status for entry in entries if entry.status is not None]
     recent = any(_is_recent(status, now) for status in seen)
     return Glance(_folder_look(entries), recent, sum(status.st_size for status in seen))
@@ -131,6 +132,16 @@ def looks_like(path: str, look: Look, status: Any = None) -> bool:
         return _look_of(status if type(status) is os.stat_result else os.stat(path)) == look
     except OSError:
         return False
+
+
+def differs_in_ctime(look: Look, other: Look) -> bool:
+    """Whether two looks of one file or folder differ in nothing but when its status was changed.
+
+    As by chmod, by one more hard link, by moving it away and back.
+    """
+    if look[0] == "folder" or other[0] == "folder":
+        return look != other and look[0] == other[0] and look[2] == other[2]
+    return look[2] != other[2] and look[:2] == other[:2] and look[3] == other[3]
 
 
 def settle(path: str) -> dict[str, int]:
@@ -198,7 +209,8 @@ def _folder_look(entries: list[_Entry]) -> Look:
         (name, None if status is None or S_ISDIR(status.st_mode) else _look_of(status))
         for name, _, status in entries
     ]
-    return ["folder", digest_of_text(json.dumps(looks))]
+    without_ctimes = [(name, look and [*look[:2], *look[3:]]) for name, look in looks]
+    return ["folder", digest_of_text(json.dumps(looks)), digest_of_text(json.dumps(without_ctimes))]
 
 
 def known_digest(path: str, look: Look) -> str | None:
@@ -222,7 +234,7 @@ def read(path: str, without: Collection[str] = (), settled: Mapping[str, int] = 
 
     Args:
         path: Absolute.
-        without: What to leave out of a folder, absolute paths.
+        without: What to leave out of a folder, by the real paths.
         settled: Dates that show any later change, by file, however recent, if the filesystem took them.
 
     Raises:
@@ -231,7 +243,7 @@ def read(path: str, without: Collection[str] = (), settled: Mapping[str, int] = 
     status = os.stat(path)
     if not S_ISDIR(status.st_mode):
         return _read_file(path, status, settled)
-    entries = _entries(path, without)
+    entries = _entries(final(path), without)
     contents = []
     lasting = True
     for name, inner, seen in entries:
@@ -271,14 +283,3 @@ def _read_file(path: str, status: os.stat_result, settled: Mapping[str, int]) ->
     if reading.lasting:
         _remember(path, look, reading.digest)
     return reading
-
-
-def is_unchanged(path: str, digest: str, look: Look | None, without: Collection[str] = ()) -> bool:
-    """Whether a file or a folder has the recorded content; read only if it looks different.
-
-    Raises:
-        OSError: It is gone or cannot be read.
-    """
-    if look is not None and look == glance_at(path, without).look:
-        return True
-    return read(path, without).digest == digest

@@ -1,7 +1,7 @@
 """`digest()`: outputs are out of date by content, not by time.
 
-Lives here: the policy `Digest`. It compares what is there with the stamp of the last run, notes what the inputs are
-before a run, and writes the stamp after it, unless an input has changed in between.
+Lives here: the policy `Digest`. It has what is there compared with the stamp of the last run (`comparison`), notes
+what the inputs are before a run, and writes the stamp after it, unless an input has changed in between.
 
 An artifact that is both input and output of one work unit is changed by that very work, so it counts as an output.
 
@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, NamedTuple
 
-from runcue._artifacts.artifact import Artifact, key_of
+from runcue._artifacts.artifact import Artifact
 from runcue._artifacts.file import File
-from runcue._artifacts.flag import Flag
-from runcue._freshness.content import Look, glance_at, is_unchanged, known_digest, looks_like, read, settle
+from runcue._freshness.comparison import Comparison, key_text
+from runcue._freshness.content import Look, differs_in_ctime, glance_at, known_digest, read, settle
 from runcue._freshness.encoding import digest_of_params, digest_of_value
 from runcue._freshness.newer import Verdict
 from runcue._freshness.stamps import read_stamp, remove_stamp, unreadable, write_stamp
@@ -33,10 +33,11 @@ __all__ = ["Digest", "digest"]
 logger = logging.getLogger("runcue")
 
 _SMALL: Final = 1 << 20
-"""Up to so many bytes are read in the event loop to be safe from a rewrite within one tick: about a millisecond.
+"""Up to so many bytes are read in the event loop: about a millisecond.
 
-More would keep the loop waiting. So if a larger input that was written within the last tick is rewritten within that
-same tick, at the same size and in place, it is not noticed.
+More would keep the loop waiting. So what looks different is read elsewhere if it is larger. And if a larger input that
+was written within the last tick when a run began is rewritten within that same tick, at the same size and in place, it
+is not noticed.
 """
 
 
@@ -44,12 +45,12 @@ class _Noted(NamedTuple):
     """What was known just before a run.
 
     Attributes:
-        params: Their digest, None if they do not count.
+        params: Their digests by name, None if they do not count.
         versions: The digests of the versions of inputs that are no files, by key as text.
         files: The inputs that are files, with what was seen and, if that may hide a change, the digest.
     """
 
-    params: str | None
+    params: dict[str, str] | None
     versions: dict[str, str]
     files: list[tuple[File, Look, str | None]]
 
@@ -84,18 +85,40 @@ class Digest:
     def stale(self, work: Work) -> Verdict | None:
         """Whether something is other than the last run left it.
 
-        What looks as before is not read. What does not is read here, in the event loop, since it is seldom: about a
-        millisecond per megabyte. What turns out to have the same content is not read again in this process.
+        What looks as before is not read; what does not is read here.
 
         Returns:
-            ("no stamp", output, None), ("unreadable stamp", output, None), ("params", output, None), ("new input",
-            output, input), ("lost input", output, input), ("changed", output, input), ("output changed", output, None),
-            or None.
+            ("no stamp", output, None), ("other stamp", output, None), ("unreadable stamp", output, None), ("params",
+            output, None), ("new input", output, input), ("lost input", output, input), ("changed", output, input),
+            ("output changed", output, None), or None.
 
         Raises:
-            ArtifactError: A param or a version cannot be put in words that are the same in every process.
+            ArtifactError: A param or a version cannot be told exactly.
             ConfigurationError: There is no file among the outputs.
         """
+        found = self._look(work)
+        return found.decide() if isinstance(found, Comparison) else found
+
+    def stale_or_unread(self, work: Work) -> Verdict | Callable[[], None] | None:
+        """The same, asked in an event loop.
+
+        What only looks different is for whoever skips the work unit to note in the stamp: `Declaration.renewal`.
+
+        Returns:
+            The same, or what takes so long that it has to be called in another thread, before this is asked again.
+        """
+        found = self._look(work)
+        if not isinstance(found, Comparison):
+            return found
+        if found.unread > _SMALL:
+            return found.read
+        verdict = found.decide()
+        if verdict is None and found.is_renewable:
+            assert work._declared is not None
+            work._declared.renewal = found.renew
+        return verdict
+
+    def _look(self, work: Work) -> Verdict | Comparison | None:
         declared = work._declared
         assert declared is not None
         output = _place_among(declared.outputs)
@@ -105,8 +128,9 @@ class Digest:
         assert type(stamp) is dict
         if self.params and stamp.get("params") != digest_of_params(work.params):
             return "params", output, None
+        comparison = Comparison(declared, output, stamp)
         try:
-            return _difference(declared, output, stamp["inputs"], stamp["outputs"])
+            return comparison.look() or (comparison if comparison.has_suspects else None)
         except (TypeError, ValueError):
             # An entry is not of the form it should have: written by hand, or by a disk that loses bits.
             return unreadable(output._key, "an entry has not the form of one"), output, None
@@ -159,89 +183,16 @@ def _place_among(outputs: Sequence[Artifact]) -> File:
     )
 
 
-def _key_text(artifact: Artifact) -> str:
-    """The key of an input in a stamp."""
-    if isinstance(artifact, (File, Flag)):
-        return artifact._key
-    return digest_of_value(key_of(artifact), f"The identity of {artifact!r}")
-
-
-def _difference(
-    declared: Declaration, output: File, inputs: dict[str, Any], outputs: dict[str, Any]
-) -> Verdict | None:
-    """What is other than it was recorded. First all looks, then the contents of what looks different."""
-    found = 0
-    before = declared.before
-    suspects: list[tuple[File, str, Look | None]] = []
-    for index, artifact in enumerate(declared.inputs):
-        is_file = isinstance(artifact, File)
-        key = artifact._key if is_file else _key_text(artifact)
-        entry = inputs.get(key)
-        if entry is None:
-            if artifact in declared.outputs:
-                continue
-            return "new input", output, artifact
-        found += 1
-        digest, look = entry
-        if is_file:
-            status = before[index] if index < len(before) else None
-            if look is None or not looks_like(key, look, status):
-                suspects.append((artifact, digest, look))
-            continue
-        version = declared.before[index]
-        if version is not None and digest != digest_of_value(version, f"The version of {artifact!r}"):
-            return "changed", output, artifact
-    if found != len(inputs):
-        return "lost input", output, _lost(declared, inputs)
-    for file, digest, look in suspects:
-        if not _is_same(file, digest, look, _outputs_in(file, declared)):
-            return "changed", output, file
-    was = declared.was
-    for index, file in enumerate(declared.outputs):
-        if isinstance(file, File):
-            status = was[index] if index < len(was) else None
-            if file._key not in outputs:
-                return "no stamp", file, None
-            digest, look = outputs[file._key]
-            if (look is None or not looks_like(file._key, look, status)) and not _is_same(file, digest, look):
-                return "output changed", file, None
-    return None
-
-
-def _is_same(file: File, digest: str, look: Look | None, without: Collection[str] = ()) -> bool:
-    try:
-        return is_unchanged(file._key, digest, look, without)
-    except OSError:
-        return False
-
-
-def _outputs_in(folder: File, declared: Declaration) -> Collection[str]:
-    """The outputs inside an input: what a run leaves there makes no difference to it."""
-    beginning = folder._key + os.sep
-    return {
-        output._key
-        for output in declared.outputs
-        if isinstance(output, File) and output._key.startswith(beginning)
-    }
-
-
-def _lost(declared: Declaration, inputs: dict[str, Any]) -> File | None:
-    """An input that was recorded and is none any more; None if it was no file."""
-    keys = {artifact._key for artifact in declared.inputs if isinstance(artifact, File)}
-    lost = next((key for key in inputs if key not in keys and os.path.isabs(key)), None)
-    return None if lost is None else File(lost)
-
-
-def _noted(declared: Declaration, params: str | None) -> _Noted:
+def _noted(declared: Declaration, params: dict[str, str] | None) -> _Noted:
     noted = _Noted(params, {}, [])
+    without = [output._key for output in declared.outputs if isinstance(output, File)]
     for index, artifact in enumerate(declared.inputs):
         if artifact in declared.outputs:
             continue
         if not isinstance(artifact, File):
             version = declared.before[index] if index < len(declared.before) else version_of(artifact)
-            noted.versions[_key_text(artifact)] = digest_of_value(version, f"The version of {artifact!r}")
+            noted.versions[key_text(artifact)] = digest_of_value(version, f"The version of {artifact!r}")
             continue
-        without = _outputs_in(artifact, declared)
         glance = glance_at(artifact._key, without)
         digest = known_digest(artifact._key, glance.look)
         if digest is None and glance.recent and glance.size <= _SMALL:
@@ -260,10 +211,12 @@ def _record(output: File, files: Sequence[File], noted: _Noted) -> str | None:
         OSError: Something could not be read or written.
     """
     inputs: dict[str, Any] = {key: (digest, None) for key, digest in noted.versions.items()}
-    without = {file._key for file in files}
+    without = [file._key for file in files]
     for file, look, digest in noted.files:
         reading = read(file._key, without)
-        if reading.look != look or digest not in (None, reading.digest):
+        # One more link to it, other rights, a way there and back: the content decides, as far as it was known.
+        is_same_file = reading.look == look or differs_in_ctime(reading.look, look)
+        if not is_same_file or digest not in (None, reading.digest):
             return f"{file} changed while it ran"
         inputs[file._key] = reading.digest, reading.look if reading.lasting else None
     outputs = {}
@@ -283,11 +236,14 @@ def digest(params: bool = True) -> Digest:
 
     What was compared is kept in a stamp beside the first file among the outputs, `.runcue-stamp-<its name>`: remove it
     and the work is done again. It tells of the inputs as they were before the run, and none is written if one of them
-    changed during it. A file of which size, times and inode are as recorded is not read.
+    changed during it. A file of which size, times and inode are as recorded is not read; one of which they are not is
+    read once, and above 1 MB not in the event loop.
 
     Args:
-        params: Whether the params of the work count. They must then be made of plain values, paths, containers, enums
-            and dataclasses, or have a repr that is the same in every process.
+        params: Whether the params of the work count. They are compared exactly, by type and value: 1 is not True, and
+            a list is no tuple; equal dicts are the same in whatever order. They may be whatever can be pickled.
+            Functions and classes count by their names. What has no name, or is known by nothing but itself (a lambda,
+            an `object()`), is refused: the work then runs each time, and a warning says which param is to blame.
 
     Raises:
         ConfigurationError: params is not True or False.

@@ -1,28 +1,47 @@
-"""Params and values in words that are the same whenever they mean the same, and the digest of these words.
+"""Params and values as digests that are equal, in every process, if and only if the values are.
 
-Must not know: files, stamps, work units.
+How it goes about it: a value becomes bytes that begin with a tag for its type. Of what holds other values (a list, a
+dict, an object) the bytes are the digest of its parts, each with its length before it, so that no two values can run
+into each other, and neither size nor depth can make them grow. What knows itself how it can be made again, because it
+can be pickled, is known by that: the callable, its arguments and its state, encoded in their turn. A `repr` says
+nothing here: it may leave out the middle (re.compile of a long pattern, an array), or tell an address.
+
+What cannot be told exactly is refused, with the path of the value: an `object()`, a lambda, what contains itself.
+
+Must not know: stamps, work units.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import re
-from base64 import b16encode
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from copyreg import dispatch_table
 from dataclasses import fields, is_dataclass
 from enum import Enum
+from functools import cached_property
 from hashlib import blake2b
+from pathlib import PurePath
+from types import FunctionType, MappingProxyType
 from typing import Any, Final
 
+from runcue._artifacts.artifact import Artifact, key_of
 from runcue._model.errors import ArtifactError
 from runcue._model.texts import words_of
 
 __all__ = ["digest_of_params", "digest_of_text", "digest_of_value"]
 
-_PLAIN: Final = frozenset({str, int, float, bool, type(None)})
-_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
-_ADDRESS: Final = re.compile(r"\b0x[0-9a-fA-F]{6,}")
+_DEEPEST: Final = 100
+"""Levels of values in values. Each takes up to seven Python frames, of which an interpreter allows a thousand."""
+
+_LONGEST_WAY: Final = 12
+# How pickle wants to be told of a value: the last protocol that gives all buffers as bytes.
+_PROTOCOL: Final = 4
+_PLAIN_BUFFERS: Final = frozenset("?cbBhHiIlLqQnNefd")
+_Step = tuple[str, Any]
+
+
+class _Refused(Exception):
+    """A value that cannot be told exactly, and why."""
 
 
 def digest_of_text(text: str) -> str:
@@ -30,26 +49,29 @@ def digest_of_text(text: str) -> str:
     return blake2b(text.encode(errors="surrogatepass"), digest_size=16).hexdigest()
 
 
-def digest_of_params(params: Mapping[str, Any]) -> str:
-    """One digest for all params, the same in every process.
+def digest_of_params(params: Mapping[str, Any]) -> dict[str, str]:
+    """One digest for each param, by name, the same in every process.
 
     Raises:
-        ArtifactError: One cannot be put in words that are.
+        ArtifactError: One cannot be told exactly.
     """
+    digests = {}
     for name, value in params.items():
-        if type(value) not in _PLAIN or type(name) is not str:
-            break
-    else:
-        return blake2b(_encode(params).encode(), digest_size=16).hexdigest()
-    worded = {
-        str(name): _worded_as(
-            value,
-            f"The param {name!r}",
-            "Pass something plain (text, numbers, paths, lists and dicts of those), or use digest(params=False).",
-        )
-        for name, value in params.items()
-    }
-    return digest_of_text(_encode(worded))
+        kind = type(value)
+        if kind is str:
+            encoded = b"s" + value.encode("utf-8", "surrogatepass")
+        elif kind in _SCALARS:
+            encoded = _SCALARS[kind](value)
+        else:
+            encoded = _exactly(
+                value,
+                f"params[{name!r}]",
+                "Pass something plain (text, numbers, paths, lists and dicts of those), or use digest(params=False).",
+            )
+        if type(name) is not str or name[:1] == "\0":
+            name = "\0" + _exactly(name, f"The name {name!r} of a param", "Use text.").hex()
+        digests[name] = blake2b(encoded, digest_size=16).hexdigest()
+    return digests
 
 
 def digest_of_value(value: object, what: str) -> str:
@@ -60,74 +82,233 @@ def digest_of_value(value: object, what: str) -> str:
         what: What it is, for messages.
 
     Raises:
-        ArtifactError: It cannot be put in words that are the same in every process.
+        ArtifactError: It cannot be told exactly.
     """
-    return digest_of_text(
-        _encode(_worded_as(value, what, "Return something plain, such as text or numbers."))
-    )
+    encoded = _exactly(value, what, "Return something plain, such as text or numbers.")
+    return blake2b(encoded, digest_size=16).hexdigest()
 
 
-def _worded_as(value: Any, what: str, remedy: str) -> Any:
+def _exactly(value: object, what: str, remedy: str) -> bytes:
+    encoder = _Encoder()
     try:
-        return _worded(value)
+        return encoder.encode(value)
+    except _Refused as refusal:
+        problem = str(refusal)
     except RecursionError:
-        raise ArtifactError(f"{what} cannot be part of a digest: it contains itself. {remedy}") from None
-    except Exception as error:
-        raise ArtifactError(f"{what} cannot be part of a digest: {words_of(error)}. {remedy}") from error
+        problem = "it is nested too deeply"
+    except Exception as error:  # out of what a user's class does when it is asked how to be made again
+        problem = words_of(error)
+    raise ArtifactError(f"{what}{encoder.way()} cannot be part of a digest: {problem}. {remedy}")
 
 
-def _worded(value: Any) -> Any:
-    """A value as JSON can hold it."""
-    if type(value) in _PLAIN:
-        return value
-    if isinstance(value, Enum):
+_SCALARS: Final[dict[type, Callable[[Any], bytes]]] = {
+    str: lambda value: b"s" + value.encode("utf-8", "surrogatepass"),
+    # By base 16, which has no limit of digits and takes no more than linear time.
+    int: lambda value: b"i%x" % value,
+    bool: lambda value: b"1" if value else b"0",
+    float: lambda value: b"f" + float.__repr__(value).encode(),
+    bytes: lambda value: b"b" + value,
+    type(None): lambda value: b"n",
+}
+
+
+def _together(tag: bytes, parts: Iterable[bytes]) -> bytes:
+    """What stands for a value that consists of others, by their encodings."""
+    whole = blake2b(digest_size=16)
+    for part in parts:
+        whole.update(b"%d:" % len(part))
+        whole.update(part)
+    return tag + whole.digest()
+
+
+class _Encoder:
+    """Encodes one value."""
+
+    def __init__(self) -> None:
+        # From the value to the part that is being encoded: that is where a refusal comes from.
+        self._steps: list[_Step] = []
+        self._open: set[int] = set()
+        # By identity, with the part itself, or another one could get its identity meanwhile.
+        self._known: dict[int, tuple[object, bytes]] = {}
+        # Classes that have told how to make an instance of them again.
+        self._made_of: set[type] = set()
+
+    def way(self) -> str:
+        """The part that was refused, as it is written in Python behind the name of the whole."""
+        steps = [f".{step}" if kind == "attribute" else f"[{words_of(step)}]" for kind, step in self._steps]
+        return "".join(steps if len(steps) <= _LONGEST_WAY else [*steps[:3], " ... ", *steps[-3:]])
+
+    def encode(self, value: Any) -> bytes:
+        """The encoding of a value or a part of it.
+
+        Raises:
+            _Refused: It cannot be told exactly.
+        """
+        scalar = _SCALARS.get(type(value))
+        if scalar is not None:
+            return scalar(value)
+        identity = id(value)
+        known = self._known.get(identity)
+        if known is not None:
+            return known[1]
+        if identity in self._open:
+            raise _Refused("it contains itself")
+        if len(self._open) >= _DEEPEST:
+            raise _Refused(f"it is nested more than {_DEEPEST} levels deep")
+        self._open.add(identity)
+        encoded = self._compound(value)
+        self._open.remove(identity)
+        self._known[identity] = value, encoded
+        return encoded
+
+    def _part(self, kind: str, step: Any, value: Any) -> bytes:
+        self._steps.append((kind, step))
+        encoded = self.encode(value)
+        self._steps.pop()
+        return encoded
+
+    def _compound(self, value: Any) -> bytes:
+        kind = type(value)
+        if kind is list or kind is tuple:
+            return _together(b"l" if kind is list else b"t", self._items(value))
+        if kind is dict:
+            return _together(b"d", self._entries(value))
+        if kind is set or kind is frozenset:
+            return _together(b"S" if kind is set else b"Z", sorted(map(self.encode, value)))
+        if kind is bytearray:
+            return b"B" + blake2b(value, digest_size=16).digest()
+        if kind is memoryview:
+            return self._buffer(value)
+        if kind is MappingProxyType:
+            return _together(b"M", self._entries(value))
+        if isinstance(value, type) or kind is FunctionType:
+            return self._global(value)
+        if isinstance(value, Enum):
+            return self._member(value)
+        if isinstance(value, PurePath):
+            # By its text, not its parts, which are told otherwise by other versions of Python.
+            return _together(b"P", [_name_of(kind), self.encode(str(value))])
+        if isinstance(value, Artifact):
+            return self._artifact(value)
+        if is_dataclass(value) and not _knows_how_it_is_made(kind):
+            return self._dataclass(value)
+        return self._made_again(value)
+
+    def _items(self, values: Iterable[Any]) -> list[bytes]:
+        return [self._part("item", place, value) for place, value in enumerate(values)]
+
+    def _entries(self, mapping: Any) -> list[bytes]:
+        # Equal dicts are the same, in whatever order their keys have come.
+        pairs = sorted((self.encode(key), self._part("item", key, one)) for key, one in mapping.items())
+        return [part for pair in pairs for part in pair]
+
+    def _in_order(self, entries: Iterable[tuple[Any, Any]]) -> list[bytes]:
+        return [part for key, one in entries for part in (self.encode(key), self._part("item", key, one))]
+
+    def _attributes(self, attributes: Mapping[str, Any], owner: type) -> bytes:
+        # What a class works out from the rest and keeps makes no difference: there it is today, and not tomorrow.
+        pairs = sorted(
+            (self.encode(name), self._part("attribute", name, one))
+            for name, one in attributes.items()
+            if not isinstance(getattr(owner, name if type(name) is str else "", None), cached_property)
+        )
+        return _together(b"d", [part for pair in pairs for part in pair])
+
+    def _buffer(self, view: memoryview) -> bytes:
+        if view.format.lstrip("@=<>!") not in _PLAIN_BUFFERS:
+            raise _Refused(f"a buffer of the format {view.format!r} may hold addresses")
+        content = blake2b(view.tobytes(), digest_size=16).digest()
+        return _together(b"V", [view.format.encode(), repr(view.shape).encode(), content])
+
+    def _global(self, value: Any) -> bytes:
+        """A class or a function, by its name: what it does is code, as the handler is."""
+        module, name = value.__module__, value.__qualname__
+        if value not in self._made_of and module != "builtins":
+            found: Any = sys.modules.get(module)
+            for part in name.split("."):
+                found = getattr(found, part, None)
+            if found is not value:
+                raise _Refused(
+                    f"nothing in {module} is found by the name {name}, as no lambda and no inner function is"
+                )
+        return _together(b"G", [_name_of(value)])
+
+    def _member(self, member: Enum) -> bytes:
         # The name alone would miss a new value; members made of nothing but object() have only their names.
-        inner = None if type(value.value) is object else _worded(value.value)
-        return [type(value).__qualname__, value.name, inner]
-    if isinstance(value, str):
-        return str.__str__(value)
-    if isinstance(value, os.PathLike):  # a File as well
-        return os.fsdecode(value)
-    if isinstance(value, Mapping):
-        return _worded_mapping(value)
-    if isinstance(value, list | tuple):
-        return [_worded(one) for one in value]
-    if isinstance(value, set | frozenset):
-        return sorted((_worded(one) for one in value), key=_encode)
-    if is_dataclass(value) and not isinstance(value, type):
+        inner = b"" if type(member.value) is object else self._part("attribute", "value", member.value)
+        return _together(b"E", [_name_of(type(member)), self.encode(member.name), inner])
+
+    def _artifact(self, artifact: Artifact) -> bytes:
+        key = key_of(artifact)
+        if key == (type(artifact).__qualname__, id(artifact)):
+            raise _Refused(
+                f"{words_of(artifact)} has no public attributes and no identity() that tells it apart"
+            )
+        return _together(b"A", [_name_of(type(artifact)), self.encode(key)])
+
+    def _dataclass(self, value: Any) -> bytes:
         # What does not count when two are compared (a cache, a lock) does not count here.
-        parts = {field.name: _worded(getattr(value, field.name)) for field in fields(value) if field.compare}
-        return {type(value).__qualname__: parts}
-    return _worded_other(value)
+        own = {field.name: field.compare for field in fields(value)}
+        attributes = {name: getattr(value, name) for name, compared in own.items() if compared}
+        more = {name: one for name, one in getattr(value, "__dict__", {}).items() if name not in own}
+        return _together(
+            b"D",
+            [
+                _name_of(type(value)),
+                self._attributes({**more, **attributes}, type(value)),
+                self._inherited(value),
+            ],
+        )
+
+    def _inherited(self, value: Any) -> bytes:
+        """What a value is beside its attributes: a list, say, or text."""
+        base: Any
+        for base in (str, int, float, bytes, list, tuple, dict, set, frozenset):
+            if isinstance(value, base):
+                return self.encode(base(value))
+        return b""
+
+    def _made_again(self, value: Any) -> bytes:
+        """What pickle would have to know."""
+        kind = type(value)
+        if kind is object:
+            raise _Refused("an object() is known by its identity alone")
+        reducer = dispatch_table.get(kind)
+        recipe: Any = value.__reduce_ex__(_PROTOCOL) if reducer is None else reducer(value)
+        if type(recipe) is str:
+            module = getattr(value, "__module__", None) or kind.__module__
+            return _together(b"G", [f"{module}.{recipe}".encode("utf-8", "surrogatepass")])
+        self._made_of.add(kind)
+        maker, arguments, state, items, entries, setter = [*recipe, None, None, None, None][:6]
+        parts = [
+            _name_of(kind),
+            self.encode(maker),
+            _together(b"t", map(self.encode, arguments)),
+            self._state(state, kind),
+            b"" if items is None else _together(b"l", self._items(items)),
+            # In their order, which may be what makes the difference (OrderedDict).
+            b"" if entries is None else _together(b"l", self._in_order(entries)),
+            self.encode(setter),
+        ]
+        return _together(b"O", parts)
+
+    def _state(self, state: Any, kind: type) -> bytes:
+        if type(state) is dict:
+            return self._attributes(state, kind)
+        if (
+            type(state) is tuple
+            and len(state) == 2
+            and type(state[1]) is dict
+            and type(state[0]) in (dict, type(None))
+        ):
+            inner = b"n" if state[0] is None else self._attributes(state[0], kind)
+            return _together(b"t", [inner, self._attributes(state[1], kind)])
+        return self.encode(state)
 
 
-def _worded_mapping(value: Mapping[Any, Any]) -> Any:
-    if all(type(key) is str for key in value):
-        return {key: _worded(one) for key, one in value.items()}
-    return sorted(([_worded(key), _worded(one)] for key, one in value.items()), key=_encode)
+def _knows_how_it_is_made(kind: type) -> bool:
+    return getattr(kind, "__reduce__", None) is not object.__reduce__
 
 
-def _worded_other(value: Any) -> Any:
-    try:
-        view = memoryview(value)
-    except (TypeError, ValueError):
-        return _repr_of(value)
-    content = b16encode(view.tobytes()).decode().lower()
-    if isinstance(value, bytes | bytearray | memoryview):
-        return content
-    # An array: its repr would leave out the middle.
-    return [type(value).__qualname__, view.format, list(view.shape or ()), content]
-
-
-def _repr_of(value: object) -> str:
-    """A repr that says the same in every process.
-
-    Raises:
-        ValueError: It has none.
-    """
-    text = repr(value)
-    if _ADDRESS.search(text):
-        raise ValueError(f"{words_of(value)} has an address in its repr, which no other process has")
-    if "..." in text:
-        raise ValueError(f"the repr of a {type(value).__qualname__} leaves something out: {words_of(value)}")
-    return text
+def _name_of(kind: Any) -> bytes:
+    return f"{kind.__module__}.{kind.__qualname__}".encode("utf-8", "surrogatepass")

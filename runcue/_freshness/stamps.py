@@ -4,9 +4,10 @@ Lives here: the format of a stamp, reading and writing it.
 
 A stamp is one line of JSON in `.runcue-stamp-<name of the output>.stamp`:
 
-    {"runcue-stamp":1,"params":digest or null,"inputs":{key:[digest,look]},"outputs":{path:[digest,look]}}
+    {"runcue-stamp":2,"params":{name:digest} or null,"inputs":{key:[digest,look]},"outputs":{path:[digest,look]}}
 
 Paths are told from the folder of the stamp, so that a project which is moved, or restored elsewhere, stays up to date.
+A stamp of another form is not believed: digests of the first one do not tell all params apart.
 
 Must not know: how a digest is made, policies, work units, event loops.
 """
@@ -25,15 +26,26 @@ from runcue._artifacts.temp_files import PREFIX
 from runcue._freshness.content import CHUNK, OPEN_TO_READ
 from runcue._model.texts import words_of
 
-__all__ = ["NO_STAMP", "UNREADABLE", "read_stamp", "remove_stamp", "stamp_path", "unreadable", "write_stamp"]
+__all__ = [
+    "NO_STAMP",
+    "OTHER_FORM",
+    "UNREADABLE",
+    "read_stamp",
+    "remove_stamp",
+    "stamp_path",
+    "unreadable",
+    "write_stamp",
+]
 
 logger = logging.getLogger("runcue")
 
 NO_STAMP: Final = "no stamp"
 UNREADABLE: Final = "unreadable stamp"
+OTHER_FORM: Final = "other stamp"
+"""Of another version of runcue, which has understood something else by it."""
 
 _FORMAT: Final = "runcue-stamp"
-_VERSION: Final = 1
+_VERSION: Final = 2
 _FIRST_READ: Final = 8192
 _LONGEST_NAME: Final = 143
 """Bytes in the name of a stamp: what eCryptfs takes, as for temp files. Others take 255."""
@@ -60,8 +72,8 @@ def read_stamp(path: str) -> dict[str, Any] | str:
         path: Of the output.
 
     Returns:
-        The stamp, of which no more is certain than that "inputs" and "outputs" are dicts; or what is wrong, NO_STAMP or
-        UNREADABLE.
+        The stamp, of which no more is certain than that "inputs" and "outputs" are dicts; or what is wrong, NO_STAMP,
+        OTHER_FORM or UNREADABLE.
     """
     place = stamp_path(path)
     try:
@@ -75,8 +87,12 @@ def read_stamp(path: str) -> dict[str, Any] | str:
             os.close(descriptor)
         stamp, end = _raw_decode(text := content.decode())
         # A line that lacks its end was cut off, even if it should make sense.
-        if text[end:] != "\n" or stamp[_FORMAT] != _VERSION:
-            return unreadable(path, f"it is no whole stamp of version {_VERSION}")
+        if text[end:] != "\n":
+            return unreadable(path, "it is no whole line")
+        if stamp[_FORMAT] != _VERSION:
+            if type(stamp[_FORMAT]) is int:
+                return OTHER_FORM
+            return unreadable(path, "it does not tell its version")
         if type(stamp["inputs"]) is not dict or type(stamp["outputs"]) is not dict:
             return unreadable(path, "it lists no inputs or outputs")
         folder = path.rpartition(os.sep)[0]
@@ -128,12 +144,14 @@ def unreadable(path: str, why: str) -> str:
     return UNREADABLE
 
 
-def write_stamp(path: str, params: str | None, inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> None:
-    """Write the stamp of an output.
+def write_stamp(
+    path: str, params: Mapping[str, str] | None, inputs: Mapping[str, Any], outputs: Mapping[str, Any]
+) -> None:
+    """Write the stamp of an output, atomically.
 
     Args:
         path: Of the output.
-        params: Their digest, None if they do not count.
+        params: Their digests by name, None if they do not count.
         inputs: A digest and a look, None for one that says nothing, by key.
         outputs: The same by path.
 
