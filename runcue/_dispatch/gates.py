@@ -322,9 +322,9 @@ class Gates:
             self._keep_pending(work, verdict)
         elif verdict is GateVerdict.SKIP:
             declared = work._declared
-            if declared is not None and declared.renewal is not None:
-                declared.renewal()
-                declared.renewal = None
+            if declared is not None and declared.comparison is not None:
+                declared.comparison.renew()
+                declared.comparison = None
             self._settlement.settle(work, SKIPPED, self._gate.at)
         elif verdict is GateVerdict.INVALID:
             assert work._declared is not None

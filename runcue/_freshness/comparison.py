@@ -61,17 +61,23 @@ class Comparison:
         declared: With the versions as of this asking.
         output: The output beside which the stamp is.
         stamp: As it was read.
+        readings: What was read since the last asking, by key.
+
+    Attributes:
+        readings: What was read.
     """
 
-    __slots__ = ("_declared", "_output", "_readings", "_stamp", "_suspects", "_without")
+    __slots__ = ("_declared", "_is_news", "_output", "_stamp", "_suspects", "_without", "readings")
 
-    def __init__(self, declared: Declaration, output: File, stamp: dict[str, Any]) -> None:
+    def __init__(
+        self, declared: Declaration, output: File, stamp: dict[str, Any], readings: Mapping[str, Reading]
+    ) -> None:
         self._declared = declared
         self._output = output
         self._stamp = stamp
+        self._is_news = False
         self._suspects: list[_Suspect] = []
-        self._readings: Mapping[str, Reading] = declared.readings or {}
-        declared.readings = None
+        self.readings = readings
         # What a run leaves in a folder that it reads makes no difference to that.
         self._without = [one._key for one in declared.outputs if isinstance(one, File)]
 
@@ -147,7 +153,7 @@ class Comparison:
         return [key for key in self._without if key != file._key]
 
     def _reading_of(self, file: File, look: Look) -> Reading | None:
-        reading = self._readings.get(file._key)
+        reading = self.readings.get(file._key)
         return reading if reading is not None and reading.look == look else None
 
     @property
@@ -170,7 +176,7 @@ class Comparison:
                 break  # as the next asking will find
             if reading.digest != suspect.digest:
                 break  # that is enough to know
-        self._declared.readings = readings
+        self.readings = readings
 
     def _read(self, suspect: _Suspect) -> Reading:
         known = self._reading_of(suspect.file, suspect.look)
@@ -189,15 +195,13 @@ class Comparison:
             readings.append(reading)
         for suspect, reading in zip(self._suspects, readings, strict=True):
             suspect.entries[suspect.file._key] = suspect.digest, reading.look if reading.lasting else None
+            self._is_news |= reading.lasting
         return None
 
-    @property
-    def is_renewable(self) -> bool:
-        """Whether something looks different that `decide` has found to be the same, and will show any later change."""
-        return any(suspect.entries[suspect.file._key][1] is not None for suspect in self._suspects)
-
     def renew(self) -> None:
-        """Note in the stamp how things look now."""
+        """Note in the stamp how that looks which `decide` has found to be the same, if a later change will show."""
+        if not self._is_news:
+            return
         stamp = self._stamp
         try:
             write_stamp(self._output._key, stamp["params"], stamp["inputs"], stamp["outputs"])

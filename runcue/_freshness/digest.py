@@ -102,7 +102,7 @@ class Digest:
     def stale_or_unread(self, work: Work) -> Verdict | Callable[[], None] | None:
         """The same, asked in an event loop.
 
-        What only looks different is for whoever skips the work unit to note in the stamp: `Declaration.renewal`.
+        What only looks different is for whoever skips the work unit to note in the stamp: `Declaration.comparison`.
 
         Returns:
             The same, or what takes so long that it has to be called in another thread, before this is asked again.
@@ -110,13 +110,9 @@ class Digest:
         found = self._look(work)
         if not isinstance(found, Comparison):
             return found
-        if found.unread > _SMALL:
-            return found.read
-        verdict = found.decide()
-        if verdict is None and found.is_renewable:
-            assert work._declared is not None
-            work._declared.renewal = found.renew
-        return verdict
+        assert work._declared is not None
+        work._declared.comparison = found
+        return found.read if found.unread > _SMALL else found.decide()
 
     def _look(self, work: Work) -> Verdict | Comparison | None:
         declared = work._declared
@@ -128,7 +124,9 @@ class Digest:
         assert type(stamp) is dict
         if self.params and stamp.get("params") != digest_of_params(work.params):
             return "params", output, None
-        comparison = Comparison(declared, output, stamp)
+        earlier: Comparison | None = declared.comparison
+        declared.comparison = None
+        comparison = Comparison(declared, output, stamp, {} if earlier is None else earlier.readings)
         try:
             return comparison.look() or (comparison if comparison.has_suspects else None)
         except (TypeError, ValueError):
@@ -139,6 +137,7 @@ class Digest:
         """Note what the inputs and the params are, so that the stamp can tell what the run was made from."""
         declared = work._declared
         assert declared is not None
+        declared.comparison = None
         try:
             params = digest_of_params(work.params) if self.params else None
             declared.token = _noted(declared, params)

@@ -55,8 +55,7 @@ class Declaration:
         token: What the policy noted when the handler was about to start.
         provenance: What the outputs are made from, as of the same moment; None if their dates need not tell.
         published: The paths of what the transaction has put in place.
-        readings: What was read of files for the next asking; None if nothing was.
-        renewal: To be called when it is skipped: what is remembered of its files could save some reading.
+        comparison: What was read for the next asking, or is to be noted if it is skipped; None if nothing.
         committed: Whether what was written has been published, and the policy told.
         transaction: What its handler has written and not published yet.
         rehearsed: In a cue that is rehearsed, what was really declared of freshness.
@@ -75,8 +74,7 @@ class Declaration:
     token: Any = None
     provenance: Any = None
     published: Sequence[str] = ()
-    readings: Any = None
-    renewal: Callable[[], None] | None = None
+    comparison: Any = None
     transaction: Any = None
     rehearsed: Any = None
     fault: BaseException | None = None
