@@ -51,7 +51,7 @@ class Engine:
         id_prefix: str | None,
     ) -> None:
         self.warnings = WarningLog()
-        self.callbacks = Callbacks(core.dependencies.producer_of, self.warnings)
+        self.callbacks = Callbacks(core.holds, self.warnings)
         self.registry = Registry(core)
         self.executors = Executors(run_in, core.threads)
         self.dispatcher = dispatcher = Dispatcher(core, self.callbacks, recheck=recheck)

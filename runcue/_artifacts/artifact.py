@@ -67,6 +67,8 @@ class Artifact:
     __slots__ = ("__weakref__", "_key")
 
     _key: Hashable
+    # The folder that it lies in; only files lie in any.
+    _place: Any = None
     _asked_plainly: ClassVar[bool] = False
 
     def __init_subclass__(cls, **options: Any) -> None:

@@ -7,14 +7,14 @@ Must not know: event loops, tasks, limits.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable
 
 from runcue._callbacks.declared_gate import DeclaredGate
 from runcue._callbacks.failures import Failures
 from runcue._callbacks.gate import Gate
 from runcue._callbacks.priority import Priority
 from runcue._callbacks.warning_log import WarningLog
-from runcue._model.work import Work
+from runcue._scheduling.holds import Holds
 
 __all__ = ["Callbacks"]
 
@@ -23,7 +23,7 @@ class Callbacks:
     """All that is asked of the user of a cue.
 
     Args:
-        producer_of: The unsettled work unit that makes an artifact, by its key.
+        holds: Says whom a work unit has to wait for.
         log: Where failing callbacks are told of.
 
     Attributes:
@@ -33,9 +33,9 @@ class Callbacks:
         priority: Asks how urgent a work unit is.
     """
 
-    def __init__(self, producer_of: Mapping[Hashable, Work], log: WarningLog) -> None:
+    def __init__(self, holds: Holds, log: WarningLog) -> None:
         self.failures = Failures(log)
-        self.declared_gate = DeclaredGate(self.failures, producer_of)
+        self.declared_gate = DeclaredGate(self.failures, holds)
         self.gate = Gate(self.failures, self.declared_gate)
         self.priority = Priority(self.failures)
 

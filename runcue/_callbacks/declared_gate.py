@@ -9,7 +9,7 @@ Must not know: is_ready and is_stale, in which order the questions are asked, wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable
 from os import stat
 from typing import Any, Final
 
@@ -20,6 +20,7 @@ from runcue._callbacks.failures import Failures, without_frames
 from runcue._callbacks.verdicts import NOT_READY, RUN, GateVerdict
 from runcue._model.texts import problem_of, words_of
 from runcue._model.work import Declaration, Work
+from runcue._scheduling.holds import Holds
 
 __all__ = ["DeclaredGate"]
 
@@ -52,36 +53,33 @@ class DeclaredGate:
 
     Args:
         failures: Hears of artifacts and policies that raise.
-        producer_of: The unsettled work unit that makes an artifact, by its key.
+        holds: Says whom a work unit has to wait for.
 
     Attributes:
         reads: The artifacts that were asked while the last question was, by key; empty between questions.
     """
 
-    def __init__(self, failures: Failures, producer_of: Mapping[Hashable, Work]) -> None:
+    def __init__(self, failures: Failures, holds: Holds) -> None:
         self.reads: dict[Hashable, Artifact] = {}
         self._failures = failures
-        self._producer_of = producer_of
+        self._holds = holds
 
     def ask_inputs(self, work: Work, declared: Declaration) -> GateVerdict:
         """Whether all declared inputs are valid.
 
         Returns:
-            RUN, or NOT_READY or HELD, for which the work unit's `_not_ready_reason` says why; INVALID if the inputs
-            are not known.
+            RUN, or NOT_READY or HELD, for which the work unit's `_not_ready_reason` says why (of HELD it is the
+            `Hold`); INVALID if the inputs are not known.
         """
         if declared.fault is not None:
             return GateVerdict.INVALID
+        hold = self._holds.hold_of(work, declared)
+        if hold is not None:
+            work._not_ready_reason = hold
+            return GateVerdict.HELD
         inputs = declared.inputs
         if not inputs:
             return RUN
-        producer_of = self._producer_of
-        if producer_of:
-            for artifact in inputs:
-                producer = producer_of.get(artifact._key)
-                if producer is not None and producer is not work:
-                    work._not_ready_reason = artifact
-                    return GateVerdict.HELD
         before = []
         whole = declared.whole
         for artifact in inputs:
@@ -179,7 +177,7 @@ class DeclaredGate:
             outputs: What would prove it.
         """
         twin = Work(work.id, work.task, work.params)
-        twin._task = work._task
+        twin._task, twin._seq = work._task, work._seq
         declared = twin._declared = Declaration(inputs, outputs, known.fresh)
         declared.files, declared.whole = known.files, known.whole
         if self.ask_inputs(twin, declared) is RUN and self.is_stale(twin, declared):

@@ -108,6 +108,7 @@ class Endings:
             elif work._declared is not None and work._declared.outputs:
                 error = missing_output(work)
         if work._phase == SETTLED:
+            self._core.wakeups.returned(work)  # it may have settled in its first step
             return
         if error is None:
             self._settlement.settle(work, COMPLETED, now, value, duration)

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from runcue._handlers.outputs import owner_of
 from runcue._model.work import Work
 from runcue._scheduling.run_queue import RunQueue
+from runcue._scheduling.wakeups import Wakeups
 
 __all__ = ["NOT_ENTERED", "InFlight"]
 
@@ -22,19 +24,25 @@ NOT_ENTERED: Final = -1.0
 class InFlight:
     """Handlers in flight beyond one step.
 
+    Args:
+        wakeups: Hears when a handler has returned that had outlived its work unit.
+
     Attributes:
         works: The work units they were started for, with the coroutine of an async handler.
     """
 
-    __slots__ = ("works",)
+    __slots__ = ("_wakeups", "works")
 
-    def __init__(self) -> None:
+    def __init__(self, wakeups: Wakeups) -> None:
+        self._wakeups = wakeups
         self.works: dict[Work, Any] = {}
 
     def release(self, work: Work, now: float) -> None:
         """A handler has returned: give back what it holds."""
         if work in self.works:
             del self.works[work]
+            if work._declared is not None:
+                self._wakeups.returned(owner_of(work))
             run_queue: RunQueue = work._task.run_queue
             if run_queue.sole_slots is not None:
                 run_queue.sole_slots.active -= 1

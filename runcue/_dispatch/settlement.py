@@ -146,9 +146,13 @@ class Settlement:
             runner.cancel()
 
     def let_handler_know(self, work: Work) -> None:
-        """Tell a running handler that nobody waits for it any more, and throw away what it wrote."""
+        """Tell a running handler that nobody waits for it any more, and throw away what it wrote.
+
+        The work unit is about to settle. Nobody else makes what this handler makes before it has returned.
+        """
         work.cancelled = True
         if work._declared is not None and work._phase == RUNNING:
+            self._core.dependencies.outlive(work)
             for run in self._in_flight.works:
                 if run._declared is not None and owner_of(run) is work:
                     run.cancelled = True

@@ -12,14 +12,16 @@ Must not know: how work units are run or settled.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from runcue._dispatch.in_flight import InFlight
 from runcue._dispatch.turns import Turns
+from runcue._handlers.outputs import owner_of
 from runcue._model.current import CURRENT
 from runcue._model.phases import SETTLED
 from runcue._model.work import Work
+from runcue._scheduling.core import Core
 
 __all__ = ["Waiting", "awaits_only_work"]
 
@@ -31,16 +33,21 @@ class Waiting:
 
     Args:
         cue: What `CURRENT` is set to in this cue's own code.
+        core: Its state, which has to know what the handlers of running work units await.
         turns: The turns of its loop.
         in_flight: Its handlers in flight.
     """
 
-    def __init__(self, cue: object, turns: Turns, in_flight: InFlight) -> None:
+    def __init__(self, cue: object, core: Core, turns: Turns, in_flight: InFlight) -> None:
         self._cue = cue
+        self._core = core
+        core.holds.awaited_by = self.awaited_by
         self._turns = turns
         self._in_flight = in_flight
         # Which asyncio tasks of this cue's own code wait for which work units.
         self._awaiting: dict[asyncio.Task[Any], asyncio.Future[BaseException | None]] = {}
+        # And which work units these are.
+        self._awaited: dict[asyncio.Future[Any], Work] = {}
 
     async def settled(self, work: Work) -> BaseException | None:
         """Wait until a work unit has settled. Returns the error of a failed one.
@@ -64,12 +71,15 @@ class Waiting:
         me = asyncio.current_task()
         if inside is self._cue and me is not None:
             self._awaiting[me] = future
+            self._awaited[future] = work
+            self._core.wakeups.reconsider()
             self._turns.wake()
         try:
             return await future
         finally:
             if me is not None:
                 self._awaiting.pop(me, None)
+                self._awaited.pop(future, None)
             if work._waiters is not None:  # given up: somebody may ask like this for ever
                 work._waiters.remove(future)
 
@@ -81,6 +91,17 @@ class Waiting:
             work
             for work, steps in self._in_flight.works.items()
             if awaits_only_work(work._runner, steps, self._awaiting)
+        ]
+
+    def awaited_by(self, work: Work) -> list[Work]:
+        """The work units of this cue whose ends the handler of a running one awaits."""
+        if not self._awaiting:
+            return []
+        return [
+            self._awaited[future]
+            for run, steps in self._in_flight.works.items()
+            if (run is work or owner_of(run) is work)
+            for future in _futures_of(run._runner, steps, self._awaiting)
         ]
 
     def active(self) -> int:
@@ -98,6 +119,7 @@ class Waiting:
     def abandon(self) -> None:
         """The loop has ended, and all who waited in it."""
         self._awaiting.clear()
+        self._awaited.clear()
 
 
 def awaits_only_work(task: Any, steps: Any, awaiting: Awaiting) -> bool:
@@ -119,6 +141,19 @@ def awaits_only_work(task: Any, steps: Any, awaiting: Awaiting) -> bool:
         children = _group_members(steps)
     open_ones = [child for child in children if not child.done()]
     return bool(open_ones) and all(_child_waits(child, awaiting) for child in open_ones)
+
+
+def _futures_of(task: Any, steps: Any, awaiting: Awaiting) -> Iterator[asyncio.Future[Any]]:
+    """The futures that a suspended asyncio task waits on, by itself or through others, until work units settle."""
+    future = awaiting.get(task)
+    if future is not None:
+        yield future
+        return
+    awaited = getattr(task, "_fut_waiter", None)
+    children = [awaited] if isinstance(awaited, asyncio.Task) else getattr(awaited, "_children", None)
+    for child in _group_members(steps) if children is None else children:
+        if isinstance(child, asyncio.Task) and not child.done():
+            yield from _futures_of(child, child.get_coro(), awaiting)
 
 
 def _child_waits(child: Any, awaiting: Awaiting) -> bool:

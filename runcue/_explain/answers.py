@@ -43,16 +43,19 @@ class Missing:
     """An artifact that a work unit waits for.
 
     Attributes:
-        artifact: The artifact.
+        artifact: The artifact; an output of the work unit itself if another one keeps it from being made. None for a
+            key that is taken.
         problem: What is wrong with it, as the end of a sentence.
         maker: The work that makes it, or failed to; None if there is none.
         state: What that one is: "pending", "running", "failed", "cancelled"; or "nobody".
+        how: What the maker has to do with it, if it is not that it makes this very artifact.
     """
 
-    artifact: Artifact
+    artifact: Artifact | None
     problem: str
     maker: Work | None
     state: str
+    how: str = ""
 
     def __str__(self) -> str:
         if self.maker is None:
@@ -62,8 +65,9 @@ class Missing:
             was = "was " if self.state == "cancelled" else ""
             who = f"{name_of(self.maker)}, which was to make it, {was}{self.state}{error}"
         else:
-            who = f"{name_of(self.maker)} makes it ({self.state})"
-        return f"{words_of(self.artifact)} {self.problem}; {who}"
+            who = f"{name_of(self.maker)} {self.how or 'makes it'} ({self.state})"
+        what = "its key" if self.artifact is None else words_of(self.artifact)
+        return f"{what} {self.problem}; {who}" if self.problem else f"its output {what}: {who}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -17,6 +17,7 @@ from runcue._model.phases import CHECKING, DELAYED, HELD, JOINED, NOT_READY
 from runcue._model.texts import SHOWN, error_words, listed, name_of, problem_of, seconds_in_words, words_of
 from runcue._model.work import Work
 from runcue._scheduling.ageing import pending_since
+from runcue._scheduling.holds import Hold, Relation
 
 __all__ = [
     "Reason",
@@ -92,6 +93,16 @@ def describe_answer(work: Work) -> str:
     return f"is_ready said no for params {words_of(work.params)}"
 
 
+def _describe_hold(work: Work) -> str:
+    """Whom a work unit waits for."""
+    assert work._declared is not None
+    hold: Hold = work._declared.hold
+    what = "its key" if hold.artifact is None else words_of(hold.artifact)
+    if hold.relation in (Relation.OVERLAP, Relation.UNRETURNED):
+        return f"output {what} cannot be made before the handler of {name_of(hold.holder)} has returned"
+    return f"input {what} is being made by {name_of(hold.holder)}"
+
+
 def describe_delay(work: Work, now: float) -> str:
     """Until when a work unit waits for its next attempt."""
     return f"delayed until attempt {work.attempt}, in {seconds_in_words(max(0.0, pending_since(work) - now))}"
@@ -115,9 +126,7 @@ def reason_of(work: Work, now: float) -> Reason | None:
     if work._phase == NOT_READY:
         return not_ready(work)
     if work._phase == HELD:
-        return Reason(
-            work, "not_ready", f"input {words_of(work._not_ready_reason)} is being made by another work"
-        )
+        return Reason(work, "not_ready", _describe_hold(work))
     if work._phase == JOINED:
         return Reason(work, "not_ready", "it settles with another work unit that makes the same")
     if work._phase == CHECKING:

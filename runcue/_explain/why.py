@@ -39,6 +39,7 @@ from runcue._model.work import Work
 from runcue._scheduling.ageing import pending_since
 from runcue._scheduling.core import Core
 from runcue._scheduling.cycles import follow
+from runcue._scheduling.holds import Hold, Relation
 
 __all__ = ["Explainer", "needs_all"]
 
@@ -107,15 +108,14 @@ class Explainer:
     def waits_for(self, work: Work) -> Work | None:
         """The work that another has to wait for, None if that is not what it waits for."""
         phase = work._phase
-        producer_of = self._core.dependencies.producer_of
         if phase == HELD:
-            assert work._awaited is not None
-            return producer_of.get(work._awaited[0]._key)
+            assert work._declared is not None
+            return self._core.holds.holder_of(work._declared.hold)
         if phase == JOINED:
             return work._declared.leader if work._declared is not None else None
         if phase == NOT_READY:
             for artifact in work._awaited or ():
-                producer = producer_of.get(artifact._key)
+                producer = self._core.dependencies.maker_of(artifact)
                 if producer is not None and producer is not work and problem_now(artifact) is not None:
                     return producer
         return None
@@ -199,25 +199,37 @@ class Explainer:
     def _missing(self, work: Work) -> list[Missing]:
         """The artifacts that keep a work from being ready, those that nobody makes first."""
         declared = work._declared
+        hold: Hold | None = declared.hold if declared is not None and work._phase == HELD else None
         artifacts: Collection[Any] = work._awaited or ()
-        if declared is not None and declared.inputs and isinstance(work._not_ready_reason, Artifact):
-            artifacts = declared.inputs
-        dependencies = self._core.dependencies
+        if declared is not None and (hold is not None or isinstance(work._not_ready_reason, Artifact)):
+            artifacts = declared.inputs or artifacts
         found = []
+        if hold is not None and hold.relation in (Relation.OVERLAP, Relation.UNRETURNED):
+            found.append(self._held(hold, ""))
+            artifacts = ()
+        dependencies = self._core.dependencies
         for artifact in artifacts:
-            producer = dependencies.producer_of.get(artifact._key)
             problem = problem_now(artifact)
+            if hold is not None and hold.artifact is artifact:
+                found.append(self._held(hold, problem or "is there, and is to be made anew"))
+                continue
+            producer = dependencies.maker_of(artifact)
             if problem is None:
-                if producer is None or work._phase != HELD:
+                if producer is None or producer is work or work._phase != HELD:
                     continue
                 problem = "is there, and is to be made anew"
             if producer is not None:
-                state = "running" if producer._phase == RUNNING else "pending"
+                state = _state_of(producer)
             else:
-                producer = dependencies.failed.get(artifact._key)
+                producer = dependencies.failure_of(artifact)
                 state = "nobody" if producer is None else OUTCOMES[producer._outcome]
             found.append(Missing(artifact, problem, producer, state))
         return sorted(found, key=lambda one: one.state in ("pending", "running"))
+
+    def _held(self, hold: Hold, problem: str) -> Missing:
+        """What holds a work unit, in words."""
+        holder = self._core.holds.holder_of(hold)
+        return Missing(hold.artifact, problem, holder, _state_of(holder), _how(hold))
 
     def somebody_may_make_it(self, work: Work, artifacts: Iterable[Any]) -> bool:
         """Whether artifacts that no work unit declares may come all the same.
@@ -265,6 +277,25 @@ class Explainer:
 def needs_all(work: Work) -> bool:
     """Whether a work unit that is not ready needs all it waits for: what it declares, but not what its gate read."""
     return isinstance(work._not_ready_reason, Artifact) and work._not_ready_reason in work.inputs
+
+
+def _state_of(producer: Work) -> str:
+    return "pending" if producer._phase < RUNNING else "running"
+
+
+def _how(hold: Hold) -> str:
+    """How an artifact is tied to what the holder makes, as what follows its name."""
+    made = repr(hold.made)
+    if hold.relation is Relation.AROUND:
+        return f"makes the folder {made} that it is in"
+    if hold.relation is Relation.INSIDE:
+        return f"makes {made} in it"
+    if hold.relation is Relation.OVERLAP:
+        return f"is making {made}, and of a folder and what is in it one is made at a time"
+    if hold.relation is Relation.UNRETURNED:
+        settled = OUTCOMES[hold.holder._outcome]
+        return f"has {settled}, but its handler has not returned and may still be making it"
+    return ""
 
 
 def _holder(work: Work) -> str:

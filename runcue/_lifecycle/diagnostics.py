@@ -175,9 +175,7 @@ class Diagnostics:
                 young.append(work)
                 continue
             artifacts = work.inputs if needs_all(work) else work._awaited or ()
-            if not needs_all(work) and any(
-                one._key in self._core.dependencies.producer_of for one in artifacts
-            ):
+            if not needs_all(work) and any(map(self._core.dependencies.maker_of, artifacts)):
                 continue  # which may be enough for its is_ready
             words = [
                 f"{words_of(artifact)} {problem_of(artifact)}"
@@ -200,7 +198,7 @@ class Diagnostics:
 
     def _is_unmade(self, work: Work, artifact: Any, at_rest: bool) -> bool:
         dependencies = self._core.dependencies
-        if artifact._key in dependencies.producer_of or artifact._key in dependencies.failed:
+        if dependencies.maker_of(artifact) is not None or dependencies.failure_of(artifact) is not None:
             return False
         if not at_rest and self._explainer.somebody_may_make_it(work, (artifact,)):
             return False
@@ -226,9 +224,10 @@ class Diagnostics:
 
     def _name_in_cycle(self, work: Work, following: Work) -> str:
         """What a work unit is called, and for which artifact it waits for the next."""
-        producer_of = self._core.dependencies.producer_of
-        for artifact in work._awaited or ():
-            if producer_of.get(artifact._key) is following:
+        hold: Any = work._declared.hold if work._declared is not None else None
+        awaited = (hold.artifact,) if hold is not None else work._awaited or ()
+        for artifact in awaited:
+            if hold is not None or self._core.dependencies.maker_of(artifact) is following:
                 return f"{name_of(work)} (for {words_of(artifact)})"
         return name_of(work)
 

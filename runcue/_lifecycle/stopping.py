@@ -356,6 +356,7 @@ class Stopping:
             owner = owner_of(work)
             if owner._phase != SETTLED:
                 owner.cancelled = True
+                self._core.dependencies.outlive(owner)
                 now = dispatcher.turns.now()
                 dispatcher.settlement.settle(owner, CANCELLED, now, None, ran_for(owner, now))
             if work._runner is not None:

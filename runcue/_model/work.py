@@ -58,6 +58,9 @@ class Declaration:
         comparison: What was read for the next asking, or is to be noted if it is skipped; None if nothing.
         committed: Whether what was written has been published, and the policy told.
         transaction: What its handler has written and not published yet.
+        hold: Whom it waits for now, and over what; see `_scheduling.holds`.
+        waits_for_folders: Whether it waits for the makers of what is in the folders that it reads.
+        unreturned: Whether it has settled while its handler went on, and that has not returned yet.
         rehearsed: In a cue that is rehearsed, what was really declared of freshness.
     """
 
@@ -77,6 +80,9 @@ class Declaration:
     comparison: Any = None
     transaction: Any = None
     rehearsed: Any = None
+    hold: Any = None
+    waits_for_folders = True
+    unreturned = False
     fault: BaseException | None = None
 
     def __init__(

@@ -24,6 +24,8 @@ from runcue._freshness.newer import Newer
 from runcue._model.checks import is_async
 from runcue._model.texts import error_words, problem_of, words_of
 from runcue._model.work import Declaration, Work
+from runcue._scheduling.holds import Holds
+from runcue._scheduling.producers import Producers
 
 __all__ = ["Because", "Forecaster", "Verdict"]
 
@@ -68,7 +70,7 @@ class Forecaster:
     """
 
     def __init__(self, dependencies: Mapping[Hashable, Work], failed: Mapping[Hashable, Work]) -> None:
-        self._gate = DeclaredGate(_Quiet(WarningLog()), {})
+        self._gate = DeclaredGate(_Quiet(WarningLog()), Holds(Producers()))
         self._producer_of = dependencies
         self._failed = failed
 

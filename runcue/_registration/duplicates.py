@@ -14,7 +14,7 @@ from runcue._artifacts.artifact import Artifact, key_of
 from runcue._artifacts.file import File
 from runcue._artifacts.places import final
 from runcue._model.errors import DuplicateWork
-from runcue._model.phases import RUNNING
+from runcue._model.phases import RUNNING, SETTLED
 from runcue._model.texts import name_of, words_of
 from runcue._model.work import Declaration, Work
 from runcue._scheduling.dependencies import Dependencies
@@ -45,7 +45,7 @@ def leader_for(work: Work, duplicate: str | None, dependencies: Dependencies) ->
     producer_of = dependencies.producer_of
     for artifact in declared.makes:
         other = producer_of.get(artifact._key)
-        if other is not None and other is not leader:
+        if other is not None and other is not leader and other._phase != SETTLED:
             if other.task != work.task and not _is_output_of_both(artifact, declared, other):
                 # One of them has a link that leads to what the other makes, and may be going to turn it: that they do
                 # not run at once is enough.

@@ -65,13 +65,15 @@ def succeed(leader: Work, dependencies: Dependencies) -> Work | None:
     return successor
 
 
-def take_over_handler(leader: Work, successor: Work) -> None:
+def take_over_handler(leader: Work, successor: Work, dependencies: Dependencies) -> None:
     """Let a handler that runs belong to the successor of the work unit it was started for."""
     own, left = successor._declared, leader._declared
     assert own is not None
     assert left is not None
     own.before, own.was, own.stale = left.before, left.was, left.stale
     left.successor = successor
+    dependencies.note_stop(leader, left)
+    dependencies.note_start(successor, own)
     successor.started_at = leader.started_at
     successor._entered_at = leader._entered_at
     successor._runner = leader._runner

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from math import inf
 from typing import Any, Final
 
-from runcue._limits.service import UNBOUNDED, Service
+from runcue._limits.service import Service
 from runcue._model.errors import InvalidTransition, LimitError
 from runcue._model.phases import (
     CHECKING,
@@ -40,8 +40,9 @@ from runcue._scheduling.coalescing import follow, part, succeed, take_over_handl
 from runcue._scheduling.deadlines import Deadlines
 from runcue._scheduling.dependencies import Dependencies
 from runcue._scheduling.history import History
+from runcue._scheduling.holds import Hold, Holds
 from runcue._scheduling.run_queue import RunQueue
-from runcue._scheduling.selection import contend
+from runcue._scheduling.run_queues import RunQueues
 from runcue._scheduling.transitions import ALLOWED
 from runcue._scheduling.wakeups import Wakeups
 
@@ -88,10 +89,11 @@ class Core:
         # Every work unit that is still known: all that have not settled, and the last of those that have.
         self.history = History(keep)
         # Those that have not started stand in one of these, one for each executor and set of services...
-        self.run_queues: dict[tuple[int, tuple[str, ...]], RunQueue] = {}
+        self.run_queues = RunQueues()
         # ...or wait at their task for anything to change, or here for a certain artifact. Here is also known who
         # makes which artifact.
         self.dependencies = Dependencies()
+        self.holds = Holds(self.dependencies)
         # ...or for the instant of their next attempt.
         self.delayed: Deadlines[Work] = Deadlines()
         # Those that wait and are to be asked soon, and what was learned of whose settlement makes whom ready.
@@ -122,27 +124,6 @@ class Core:
         # a stall counts from here.
         self.progressed_at = 0.0
         self.stall = Stall(stall_timeout, stall_warn_after)
-
-    def run_queue_for(self, services: tuple[str, ...], executor: Any, slots: Service | None) -> RunQueue:
-        """The run queue of work units that use these services, made when it is new.
-
-        Args:
-            services: Names of registered services.
-            executor: Runs their handlers; None: the event loop does.
-            slots: What bounds them there if none of the services has slots.
-        """
-        names = tuple(dict.fromkeys(services))
-        known = self.run_queues.get((id(executor), names))
-        if known is not None:
-            return known
-        members = tuple(self.services[name] for name in names)
-        if slots is not None and all(service.concurrent == UNBOUNDED for service in members):
-            members += (slots,)
-        run_queue = RunQueue(members, executor)
-        contend(run_queue, self.run_queues.values())
-        # It holds the executor, so no other one can have that identity.
-        self.run_queues[id(executor), names] = run_queue
-        return run_queue
 
     def pending(self) -> int:
         """How many work units are pending."""
@@ -188,6 +169,8 @@ class Core:
         count[phase] -= 1
         count[RUNNING] += 1
         work._phase = RUNNING
+        if work._declared is not None:
+            self.dependencies.note_start(work, work._declared)
         work.started_at = wall
         self.progressed_at = now
         return None
@@ -240,17 +223,13 @@ class Core:
     def _settle_producer(self, work: Work, declared: Declaration, outcome: int) -> None:
         """A work unit that declares something has settled."""
         self.proving -= bool(declared.outputs)
+        if declared.hold is not None:
+            declared.hold = None
         if declared.leader is None and declared.successor is None:
-            dependencies = self.dependencies
-            producer_of, subscribers = dependencies.producer_of, dependencies.subscribers
-            for artifact in declared.outputs:
-                artifact_key = artifact._key
-                if producer_of.get(artifact_key) is work:
-                    del producer_of[artifact_key]
-                if artifact_key in subscribers:
-                    self.wakeups.touch(artifact_key, settled=True)
-            if outcome != SKIPPED or declared.key is not None or dependencies.failed:
-                dependencies.leave(work, declared, outcome >= FAILED)
+            if outcome != SKIPPED or self.dependencies.failed:
+                self.dependencies.note_outcome(work, declared, outcome >= FAILED)
+            if not declared.unreturned:
+                self.wakeups.end(work, declared)
 
     def wait_all(self, works: list[Work], now: float) -> None:
         """`wait` for many NEW work units at once, of which nothing is known."""
@@ -280,12 +259,11 @@ class Core:
             self.move(work, JOINED)
         else:
             self.proving += bool(declared.outputs)
-            dependencies = self.dependencies
             if declared.fault is None:  # else nobody knows what it would make
-                dependencies.enter(work, declared)
-            if len(dependencies.producer_of) <= len(declared.outputs) or not self.hold_if_being_made(
-                work, declared, now
-            ):
+                self.dependencies.enter(work, declared)
+                if declared.makes:
+                    self.generation += 1  # whoever was approved before may have to wait for it
+            if not self.hold_if_being_made(work, declared, now):
                 work._task.run_queue.new.append(work)
         if self._ages:
             self._age(work)
@@ -314,23 +292,30 @@ class Core:
         else:
             work._task.waiting.append(work)
 
-    def hold(self, work: Work, now: float, artifact: Any) -> None:
-        """Hold a work in hand until the producer of one of its inputs, that artifact, has settled."""
-        work._not_ready_reason = artifact
+    def hold(self, work: Work, now: float, hold: Hold) -> None:
+        """Let a work unit in hand wait until another one has settled."""
+        work._not_ready_reason = hold.artifact
         if work._awaited is not None:
             self._unsubscribe(work)
         if work._phase != HELD:
             self.move(work, HELD)
             work._phase_since = now
-        self.dependencies.subscribe(work, (artifact,))
+        assert work._declared is not None
+        work._declared.hold = hold
+        self.dependencies.subscribe(work, (hold,))
+        if hold.gives_way:
+            self.dependencies.giving_way[work] = None
 
     def hold_if_being_made(self, work: Work, declared: Declaration, now: float) -> bool:
-        """Hold a work in hand if another is about to make one of its inputs."""
-        for artifact in declared.inputs:
-            producer = self.dependencies.producer_of.get(artifact._key)
-            if producer is not None and producer is not work:
-                self.hold(work, now, artifact)
-                return True
+        """Hold a work unit in hand if it has to wait for another."""
+        dependencies = self.dependencies
+        if len(dependencies.producer_of) <= len(declared.makes) and not dependencies.running:
+            return False  # nobody makes anything but itself
+        hold = self.holds.hold_of(work, declared)
+        if hold is not None:
+            self.hold(work, now, hold)
+            return True
+        declared.hold = None
         return False
 
     def _unsubscribe(self, work: Work) -> None:
@@ -403,7 +388,7 @@ class Core:
             return None
         if leader._phase == RUNNING:
             self.move(successor, RUNNING)
-            take_over_handler(leader, successor)
+            take_over_handler(leader, successor, self.dependencies)
         elif leader._phase == DELAYED:
             self.move(successor, DELAYED)
             successor._phase_since = leader._phase_since
@@ -429,9 +414,11 @@ class Core:
         self.generation += 1  # whatever the gate said was about the attempt that has ended
         self.delayed.set(work, again.at)
         everyone = [work]
-        if work._declared is not None:
-            work._declared.committed = False
-            everyone.extend(work._declared.followers or ())
+        declared = work._declared
+        if declared is not None:
+            declared.committed = False
+            everyone.extend(declared.followers or ())
+            self.wakeups.pause(work, declared)
         for one in everyone:
             one._again = again
             self._age(one)

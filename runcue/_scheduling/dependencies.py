@@ -1,11 +1,8 @@
 """Who makes what, and who looks at what: the two directions in which work units are tied together by artifacts.
 
-Lives here: by the key of an artifact, the unsettled work that will make it, the last one that failed to, and the
-pending work units that wait for it. An artifact has one producer at a time. Work units are found by key in one step,
-so that what becomes of an artifact costs as much as there are work units that look at it, however many are pending.
-
-A work unit that waits for several others looks at one of them only, and at the next when that has settled: nothing is
-counted, so nothing can be miscounted when producers come, change or are cancelled.
+Lives here: beside the producers, the last work unit that failed to make an artifact and the pending work units that
+wait for it, by its key. So what becomes of an artifact costs as much as there are work units that look at it, however
+many are pending.
 
 Must not know: what an artifact is, time, event loops.
 """
@@ -13,36 +10,36 @@ Must not know: what an artifact is, time, event loops.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from typing import Any, Final
 
 from runcue._model.phases import COMPLETED
 from runcue._model.work import Declaration, Work
+from runcue._scheduling.folders import folders_above
+from runcue._scheduling.producers import Producers, key_itself
 
 __all__ = ["NEWCOMERS", "Dependencies"]
 
 NEWCOMERS: Final = 10_000
 
 
-class Dependencies:
+class Dependencies(Producers):
     """The index of one cue.
 
     Attributes:
-        producer_of: The pending or running work unit that makes an artifact, by its key.
-        keyed: The pending or running work unit that goes by a key of the user's, by that.
         failed: The last work unit that was to make an artifact and did not, as long as it is known.
         remade: Work units that have made artifacts anew that were there before, and that nobody has looked into yet.
         subscribers: Who waits for an artifact: a work unit, or several as the keys of a dict.
         subscribed: How many work units wait for artifacts that they were seen to read.
         subscriptions: How often a work unit has begun to wait for artifacts.
         newcomers: The last work units that have, until somebody looks into them.
+        giving_way: Those that are held by what gives way to who depends on them, as the keys of a dict.
     """
 
     __slots__ = (
         "failed",
-        "keyed",
+        "giving_way",
         "newcomers",
-        "producer_of",
         "remade",
         "subscribed",
         "subscribers",
@@ -50,33 +47,17 @@ class Dependencies:
     )
 
     def __init__(self) -> None:
-        self.producer_of: dict[Hashable, Work] = {}
-        self.keyed: dict[Hashable, Work] = {}
+        super().__init__()
         self.failed: dict[Hashable, Work] = {}
         self.remade: deque[Work] = deque(maxlen=1000)
         self.subscribers: dict[Hashable, Work | dict[Work, None]] = {}
         self.subscribed = 0
         self.subscriptions = 0
         self.newcomers: deque[Work] = deque(maxlen=NEWCOMERS)
+        self.giving_way: dict[Work, None] = {}
 
-    def enter(self, work: Work, declared: Declaration) -> None:
-        """A work unit that declares something was submitted, or took over from another."""
-        producer_of = self.producer_of
-        for artifact in declared.outputs:
-            producer_of[artifact._key] = work
-        if declared.key is not None:
-            self.keyed[declared.key] = work
-
-    def leave(self, work: Work, declared: Declaration, failed: bool) -> None:
-        """A producer has settled.
-
-        Args:
-            work: It is not in `producer_of` any more.
-            declared: What it declares.
-            failed: It failed or was cancelled.
-        """
-        if declared.key is not None and self.keyed.get(declared.key) is work:
-            del self.keyed[declared.key]
+    def note_outcome(self, work: Work, declared: Declaration, failed: bool) -> None:
+        """A producer has settled: note how."""
         if failed:
             for artifact in declared.outputs:
                 self.failed[artifact._key] = work
@@ -90,14 +71,45 @@ class Dependencies:
         ):
             self.remade.append(work)
 
+    def failure_of(self, artifact: Any) -> Work | None:
+        """The last work unit that was to make an artifact, a folder around it or something in it, and did not."""
+        if not self.failed:
+            return None
+        for key in (artifact._key, *self.above(artifact)):
+            if key in self.failed:
+                return self.failed[key]
+        if artifact._key in self.known_folders:
+            for key, work in self.failed.items():
+                if type(key) is str and artifact._key in folders_above(key):
+                    return work
+        return None
+
     def forget(self, work: Work) -> None:
         """A work unit that failed is no longer known to its cue."""
         for artifact in work.outputs:
             if self.failed.get(artifact._key) is work:
                 del self.failed[artifact._key]
 
+    def awaited_of(self, declared: Declaration) -> list[Hashable]:
+        """Of the keys that an end of a producer is of interest to, those that somebody waits for."""
+        subscribers = self.subscribers
+        keys = [artifact._key for artifact in declared.makes if artifact._key in subscribers]
+        if declared.key is not None and (key := key_itself(declared.key)) in subscribers:
+            keys.append(key)
+        return [*keys, *self._awaited_beside(declared)] if self.folders is not None and subscribers else keys
+
+    def _awaited_beside(self, declared: Declaration) -> Iterator[Hashable]:
+        """Folders around what was made, and what lies in folders that were made."""
+        around = {folder for artifact in declared.makes for folder in self.above(artifact)}
+        yield from around.intersection(self.subscribers)
+        made = {artifact._key for artifact in declared.makes} & self.known_folders
+        if made:
+            for key in list(self.subscribers):
+                if type(key) is str and not made.isdisjoint(folders_above(key)):
+                    yield key
+
     def subscribe(self, work: Work, artifacts: tuple[Any, ...]) -> None:
-        """Let a work unit wait for artifacts."""
+        """Let a work unit wait for artifacts, or for the one that it is held over."""
         work._awaited = artifacts
         self.subscriptions += 1
         self.newcomers.append(work)
@@ -118,6 +130,8 @@ class Dependencies:
         if artifacts is None:
             return
         work._awaited = None
+        if self.giving_way:
+            self.giving_way.pop(work, None)
         subscribers = self.subscribers
         for artifact in artifacts:
             key = artifact._key
@@ -132,3 +146,5 @@ class Dependencies:
     def all_subscribers(self) -> list[Work | dict[Work, None]]:
         """Those of all artifacts, as they are at this moment."""
         return list(self.subscribers.values())
+
+

@@ -12,8 +12,8 @@ from collections import deque
 from collections.abc import Hashable
 from typing import Final
 
-from runcue._model.phases import HELD, NOT_READY
-from runcue._model.work import Task, Work
+from runcue._model.phases import HELD, NOT_READY, RUNNING
+from runcue._model.work import Declaration, Task, Work
 from runcue._scheduling.dependencies import Dependencies
 
 __all__ = ["Wakeups"]
@@ -60,6 +60,36 @@ class Wakeups:
                 found = True
                 self.add(work)
         return found
+
+    def end(self, work: Work, declared: Declaration) -> None:
+        """A producer makes nothing any more: who waits for what it makes is to be asked."""
+        dependencies = self._dependencies
+        awaited = dependencies.awaited_of(declared) if dependencies.subscribers else ()
+        dependencies.leave(work, declared)
+        for key in awaited:
+            self.touch(key, settled=True)
+
+    def pause(self, work: Work, declared: Declaration) -> None:
+        """A producer makes nothing until its next attempt: meanwhile others may that cannot do so at once with it."""
+        dependencies = self._dependencies
+        if dependencies.running:
+            dependencies.note_stop(work, declared)
+            for key in dependencies.awaited_of(declared):
+                self.touch(key, settled=True)
+
+    def returned(self, work: Work) -> None:
+        """A handler has returned, or is waited for no longer, that had outlived this work unit."""
+        declared = work._declared
+        if declared is not None and declared.unreturned:
+            declared.unreturned = False
+            self.end(work, declared)
+
+    def reconsider(self) -> None:
+        """A handler begins to wait for a work unit: whoever is held by a running one may be needed for that."""
+        for work in self._dependencies.giving_way:
+            declared = work._declared
+            if declared is not None and declared.hold.holder._phase == RUNNING:
+                self.add(work)
 
     def add(self, work: Work) -> None:
         """Have a work unit that waits asked soon."""

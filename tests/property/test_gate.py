@@ -27,6 +27,8 @@ from runcue._callbacks.verdicts import AwaitableAnswer, GateVerdict
 from runcue._callbacks.warning_log import WarningLog
 from runcue._model.phases import NEW
 from runcue._model.work import Declaration, Task, Work
+from runcue._scheduling.holds import Holds
+from runcue._scheduling.producers import Producers
 from tests.support.worlds import Tally
 
 RUN, NOT_READY, SKIP = GateVerdict.RUN, GateVerdict.NOT_READY, GateVerdict.SKIP
@@ -189,7 +191,7 @@ class World:
         self.called: list[tuple[str, str]] = []
         self.told: list[str] = []
         self.found: dict[str, tuple[Any, ...]] = {}
-        self.callbacks = Callbacks({}, WarningLog())
+        self.callbacks = Callbacks(Holds(Producers()), WarningLog())
         self.callbacks.use_clock(lambda: self.time)
         self.gate = self.callbacks.gate
         tasks = [Task(f"task {number}", lambda work: None, (), None, None) for number in range(3)]

@@ -8,6 +8,8 @@ from collections.abc import Hashable
 class Thing:
     """Has a key, which is all that a core wants of an artifact."""
 
+    _place = None  # it lies in no folder
+
     def __init__(self, key: Hashable) -> None:
         self._key = key
 

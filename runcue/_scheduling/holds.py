@@ -1,0 +1,293 @@
+"""Whom a work unit has to wait for, and over what: the one door to that question.
+
+A work unit that waits for several others looks at one of them only, and at the next when that has settled: nothing is
+counted, so nothing can be miscounted when producers come, change or are cancelled. It begins with its last input, whose
+producer is mostly the last to settle, and goes round from where it was: each is looked at about once.
+
+How folders are related to what is in them:
+
+1. Who reads something in a folder waits for the maker of the folder.
+2. Who reads a folder waits for the makers of what is in it. Those that depend on a reader of the folder, or are one,
+   are bound to it, and hold up only those readers that come after them and make nothing in there.
+3. Makers of which one makes what is in what the other makes do not run at once.
+
+Declared inputs that need each other are a mistake, as without folders. What follows from 2 and 3 alone is no mistake of
+anybody's: nobody is held up by a work unit that depends on the held one itself.
+
+Lives here: `Hold`, `Relation`, and `Holds`, which finds the one and follows what depends on what.
+
+Must not know: phases' indexes, who is woken when; what an artifact is, time, event loops.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from enum import Enum
+from itertools import islice
+from typing import Any, Final, NamedTuple
+
+from runcue._model.phases import RUNNING, SETTLED
+from runcue._model.work import Declaration, Work
+from runcue._scheduling.folders import Folder, Folders, folders_above
+from runcue._scheduling.producers import Producers, key_itself
+
+__all__ = ["Hold", "Holds", "Relation"]
+
+_EFFORT: Final = 500
+"""So many work units are looked through for one that another depends on. What is missed is found when all stands still.
+"""
+
+_TRIED: Final = 16
+"""So many makers that are bound to a folder are tried for one that holds up a reader."""
+
+
+class Relation(Enum):
+    """Over what a work unit has to wait for another."""
+
+    PRODUCER = "it makes the input"
+    AROUND = "it makes a folder that the input is in"
+    INSIDE = "it makes something in the folder that is the input"
+    OVERLAP = "it runs and makes something in what is made here, or a folder around it"
+    UNRETURNED = "it has settled, and its handler still makes what is made here"
+
+
+_BY_RUNNING: Final = (Relation.OVERLAP, Relation.UNRETURNED)
+
+
+class Hold(NamedTuple):
+    """Whom a work unit has to wait for.
+
+    Attributes:
+        holder: That one.
+        artifact: The input or output of the work unit that waits.
+        made: What the holder makes, by key.
+        relation: How these two are related.
+        place: Which of the inputs it is; 0 for an output.
+    """
+
+    holder: Work
+    artifact: Any
+    made: Hashable
+    relation: Relation
+    place: int = 0
+
+    @property
+    def _key(self) -> Hashable:
+        # Whoever is held waits for this, as for an artifact.
+        return self.made
+
+    @property
+    def gives_way(self) -> bool:
+        """Whether it ends when the holder turns out to depend on the held one."""
+        if self.relation is Relation.INSIDE:
+            return True
+        return self.relation in (Relation.AROUND, Relation.OVERLAP) and self.holder._phase == RUNNING
+
+
+def _nobody(work: Work) -> Iterable[Work]:
+    return ()
+
+
+class Holds:
+    """The door, for one cue.
+
+    Args:
+        producers: Who makes what.
+
+    Attributes:
+        awaited_by: Gives the work units whose end the handler of a running one awaits.
+    """
+
+    __slots__ = ("_cleared", "_cleared_in", "_producers", "awaited_by")
+
+    def __init__(self, producers: Producers) -> None:
+        self.awaited_by: Callable[[Work], Iterable[Work]] = _nobody
+        self._producers = producers
+        # Makers that depend on no reader of a folder, as of an epoch of the producers.
+        self._cleared: set[tuple[Work, str]] = set()
+        self._cleared_in = 0
+
+    def hold_of(self, work: Work, declared: Declaration) -> Hold | None:
+        """Whom a pending work unit has to wait for before it may be asked, None if for nobody."""
+        producers = self._producers
+        producer_of, places, known_folders = producers.producer_of, producers.places, producers.known_folders
+        inputs = declared.inputs
+        if declared.hold is not None:
+            hold = self._go_round(work, inputs, declared.hold.place)
+        else:
+            hold = None
+            for artifact in inputs:
+                key = artifact._key
+                if key in producer_of and producer_of[key] is not work:
+                    hold = self._go_round(work, inputs, len(inputs) - 1)
+                    break
+                if type(key) is str:
+                    if artifact._place not in places:
+                        producers.learn(artifact)
+                    if key in known_folders:
+                        producers.begin_with_folders()
+        if hold is None and (producers.running or producers.folders is not None):
+            hold = self._hold_beside(work, declared)
+        return hold
+
+    def holder_of(self, hold: Hold) -> Work:
+        """Who holds by now: another one may have taken its place."""
+        producers = self._producers
+        among = producers.running if hold.relation in _BY_RUNNING else producers.producer_of
+        return among.get(hold.made, hold.holder)
+
+    def _go_round(self, work: Work, inputs: tuple[Any, ...], index: int) -> Hold | None:
+        """The producer of an input, sought from one of them on in falling order and all around."""
+        producer_of = self._producers.producer_of
+        for _ in inputs:
+            artifact = inputs[index]
+            producer = producer_of.get(artifact._key)
+            if producer is not None and producer is not work:
+                return Hold(producer, artifact, artifact._key, Relation.PRODUCER, index % len(inputs))
+            index -= 1  # before the first comes the last
+        return None
+
+    def _hold_beside(self, work: Work, declared: Declaration) -> Hold | None:
+        """The same where nobody makes the inputs themselves."""
+        inputs, producers = declared.inputs, self._producers
+        index = declared.hold.place if declared.hold is not None else -1
+        for _ in inputs if producers.folders is not None else ():
+            artifact = inputs[index]
+            for folder in producers.above(artifact):
+                maker = producers.producer_of.get(folder)
+                if maker is not None and maker is not work and self._keeps_off(maker, work):
+                    return Hold(maker, artifact, folder, Relation.AROUND, index % len(inputs))
+            index -= 1
+        if producers.running and (hold := self._overlap(work, declared)) is not None:
+            return hold
+        if producers.folders is not None and declared.waits_for_folders:
+            for index, artifact in enumerate(inputs):
+                folder_read = producers.folders.by_path.get(artifact._key)
+                if folder_read is not None:
+                    found = self._maker_inside(work, declared, producers.folders, folder_read)
+                    if found is not None:
+                        return Hold(found[1], artifact, found[0], Relation.INSIDE, index)
+        return None
+
+    def _overlap(self, work: Work, declared: Declaration) -> Hold | None:
+        """A handler that makes the very same although its work unit has settled, or what is in it or around it."""
+        producers = self._producers
+        running = producers.running
+        for artifact in declared.makes:
+            key = artifact._key
+            one = running.get(key)
+            if one is not None and one is not work and one._phase == SETTLED:
+                return Hold(one, artifact, key, Relation.UNRETURNED)
+            for folder in producers.above(artifact):
+                one = running.get(folder)
+                if one is not None and one is not work and self._keeps_off(one, work):
+                    return Hold(one, artifact, folder, Relation.OVERLAP)
+            if key in producers.running_in:
+                for made, one in running.items():
+                    inside = type(made) is str and key in folders_above(made)
+                    if inside and one is not work and self._keeps_off(one, work):
+                        return Hold(one, artifact, made, Relation.OVERLAP)
+        if declared.key is not None:
+            one = running.get(key := key_itself(declared.key))
+            if one is not None and one is not work:
+                return Hold(one, None, key, Relation.UNRETURNED)
+        return None
+
+    def _keeps_off(self, one: Work, work: Work) -> bool:
+        """Whether a work unit keeps another one off a folder: not if its handler awaits what depends on that one."""
+        return one._phase != RUNNING or not self._leads(one, to=work)
+
+    def _maker_inside(
+        self, work: Work, declared: Declaration, folders: Folders, folder: Folder
+    ) -> tuple[str, Work] | None:
+        """A maker of something in a folder that a reader of it has to wait for, and what it makes."""
+        path = folder.path
+        while (found := folders.last_free(folder)) is not None:
+            way = self._way_to_reader(found[1], path)
+            if not way:
+                return found
+            self._bind(way, folders, path)
+        bound = folder.bound
+        if not bound or next(iter(bound.values()))._seq > work._seq:
+            return None
+        if any(path in self._producers.above(made) for made in declared.makes):
+            return None
+        # The last one, which saves looking at the others, is found at once if the reader has come after all of them.
+        last = next(reversed(bound.values()))
+        for key, maker in islice(reversed(bound.items()) if last._seq < work._seq else bound.items(), _TRIED):
+            if maker._seq < work._seq and not self._leads(maker, to=work):
+                return key, maker
+        return None
+
+    def _bind(self, works: list[Work], folders: Folders, path: str) -> None:
+        for work in works:
+            for artifact in work._declared.makes if work._declared is not None else ():
+                above = self._producers.above(artifact)
+                if path in above and folders.maker_of(artifact._key, above) is work:
+                    folders.bind(artifact._key, above, path)
+
+    def _way_to_reader(self, maker: Work, path: str) -> list[Work]:
+        """How a maker depends on a reader of a folder, or of one above it: those on the way; none if it does not."""
+        if self._cleared_in != self._producers.epoch:
+            self._cleared_in = self._producers.epoch
+            self._cleared.clear()
+        if maker._phase < RUNNING and (maker, path) in self._cleared:
+            return []
+        around = {path, *folders_above(path)}
+        way = self._search(maker, lambda one: any(artifact._key in around for artifact in one.inputs))
+        if not way:
+            self._cleared.add((maker, path))
+        return way
+
+    def _leads(self, one: Work, *, to: Work) -> bool:
+        """Whether a work unit depends on another, as far as that is found with some effort."""
+        return bool(self._search(one, lambda other: other is to))
+
+    def _search(self, start: Work, wanted: Callable[[Work], bool]) -> list[Work]:
+        """The way from a work unit to one that it depends on, none if there is none within reach."""
+        before: dict[Work, Work | None] = {start: None}
+        expanded: set[Hashable] = set()
+        line = deque([start])
+        while line and len(before) < _EFFORT:
+            one = line.popleft()
+            for other in self._needed_by(one, expanded):
+                if other in before:
+                    continue
+                before[other] = one
+                if wanted(other):
+                    way = [other]
+                    while (back := before[way[-1]]) is not None:
+                        way.append(back)
+                    return way
+                if len(before) >= _EFFORT:
+                    break
+                line.append(other)
+        return []
+
+    def _needed_by(self, work: Work, expanded: set[Hashable]) -> Iterator[Work]:
+        """The work units that one depends on by itself.
+
+        Args:
+            work: That one.
+            expanded: Folders of which the makers were given before, and are not given again.
+        """
+        if work._phase >= RUNNING:
+            yield from self.awaited_by(work)
+            return
+        declared = work._declared
+        if declared is None:
+            return
+        if declared.leader is not None:
+            yield declared.leader
+            return
+        producers = self._producers
+        for artifact in declared.inputs:
+            key = artifact._key
+            for made in (key, *producers.above(artifact)):
+                producer = producers.producer_of.get(made)
+                if producer is not None and producer is not work:
+                    yield producer
+            if producers.folders is not None and key in producers.folders.by_path and key not in expanded:
+                expanded.add(key)
+                yield from list(islice(producers.folders.makers(producers.folders.by_path[key]), _EFFORT))
