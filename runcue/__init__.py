@@ -46,8 +46,9 @@ from runcue._model.errors import (
     WrongLoop,
 )
 from runcue._model.phases import WorkState
+from runcue._model.priority import PriorityContext
 from runcue._model.summary import Summary
-from runcue._model.work import PriorityContext, Task, Work
+from runcue._model.work import Task, Work
 from runcue.abc import Observer
 
 __all__ = [

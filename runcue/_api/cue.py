@@ -25,9 +25,10 @@ from runcue._model.checks import positive_int, seconds_or_none
 from runcue._model.errors import ConfigurationError, UsageError
 from runcue._model.events import Event
 from runcue._model.phases import OUTCOMES, RUNNING, SETTLED, WorkState
+from runcue._model.priority import PriorityContext
 from runcue._model.summary import Summary
 from runcue._model.texts import how_many
-from runcue._model.work import PriorityContext, Task, Work
+from runcue._model.work import Task, Work
 from runcue._registration.executors import RunIn, check_run_in
 from runcue._registration.submission import DEFAULT, NO_OVERRIDES, Overrides, take_over
 from runcue._registration.tasks import check_handler

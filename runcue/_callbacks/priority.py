@@ -16,8 +16,9 @@ from runcue._callbacks.failures import BLOCKS_AFTER, Failures
 from runcue._callbacks.verdicts import discard
 from runcue._model.checks import check_callback
 from runcue._model.errors import ConfigurationError
+from runcue._model.priority import DEFAULT_PRIORITY, PriorityContext
 from runcue._model.texts import describe
-from runcue._model.work import DEFAULT_PRIORITY, PriorityContext, Work
+from runcue._model.work import Work
 
 __all__ = ["Priority"]
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import IO, Any, Final, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from runcue._model.phases import (
     COMPLETED,
@@ -27,9 +27,7 @@ from runcue._model.phases import (
 )
 from runcue._model.texts import words_of
 
-__all__ = ["DEFAULT_PRIORITY", "Again", "Declaration", "PriorityContext", "Task", "Work"]
-
-DEFAULT_PRIORITY: Final = 0.5
+__all__ = ["Again", "Declaration", "Task", "Work"]
 
 
 class Declaration:
@@ -432,25 +430,3 @@ class Task:
 
 def _no_submitter(task: Any, params: Mapping[str, Any] | None, **options: Any) -> str:
     raise RuntimeError("This task belongs to no cue.")
-
-
-class PriorityContext:
-    """What a priority callback is asked with.
-
-    Attributes:
-        work: The work in question.
-        wait_time: Seconds since it was submitted.
-        queue_depth: How many work units are pending, this one included.
-    """
-
-    __slots__ = ("queue_depth", "wait_time", "work")
-
-    def __init__(self, work: Work, wait_time: float, queue_depth: int) -> None:
-        self.work = work
-        self.wait_time = wait_time
-        self.queue_depth = queue_depth
-
-    def __repr__(self) -> str:
-        return (
-            f"PriorityContext({self.work!r}, wait_time={self.wait_time:.3f}, queue_depth={self.queue_depth})"
-        )

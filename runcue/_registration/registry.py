@@ -127,9 +127,7 @@ class Registry:
         task.declares = not (task.inputs is task.outputs is task.key is None)
         if self._understudy is not None:
             self._understudy.replace_handler(task)
-        task.run_queue = self._core.run_queues.find(
-            described.services, self._core.services, executor, slots
-        )
+        task.run_queue = self._core.run_queues.find(described.services, self._core.services, executor, slots)
         # Work units of a former definition are carried out by it; the name leads to the new one from here on.
         self._core.tasks[name] = task
         self._core.all_tasks.append(task)

@@ -60,6 +60,9 @@ def succeed(leader: Work, dependencies: Dependencies) -> Work | None:
     for follower in followers:
         if follower._declared is not None:
             follower._declared.leader = successor
+    for artifact in left.makes:
+        if dependencies.producer_of.get(artifact._key) is leader:
+            del dependencies.producer_of[artifact._key]
     dependencies.enter(successor, own)
     successor.attempt = leader.attempt
     return successor

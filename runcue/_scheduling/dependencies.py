@@ -146,5 +146,3 @@ class Dependencies(Producers):
     def all_subscribers(self) -> list[Work | dict[Work, None]]:
         """Those of all artifacts, as they are at this moment."""
         return list(self.subscribers.values())
-
-

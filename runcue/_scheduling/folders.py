@@ -79,7 +79,9 @@ class Folders:
             above: The folders that it lies in.
             reads: The keys of the maker's inputs.
         """
-        self.remove(key, above)  # there may be one that has settled and not returned, or that has been succeeded
+        self.remove(
+            key, above
+        )  # there may be one that has settled and not returned, or that has been succeeded
         top = next((folder for folder in reversed(above) if folder in reads), None)
         if top is not None:
             self._bound_to[key] = top

@@ -177,8 +177,11 @@ class Holds:
         for artifact in declared.makes:
             key = artifact._key
             one = running.get(key)
-            if one is not None and one is not work and one._phase == SETTLED:
-                return Hold(one, artifact, key, Relation.UNRETURNED)
+            if one is not None and one is not work:
+                if one._phase == SETTLED:
+                    return Hold(one, artifact, key, Relation.UNRETURNED)
+                if self._keeps_off(one, work):
+                    return Hold(one, artifact, key, Relation.OVERLAP)
             for folder in producers.above(artifact):
                 one = running.get(folder)
                 if one is not None and one is not work and self._keeps_off(one, work):

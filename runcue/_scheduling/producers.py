@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Any, Final
 
-from runcue._model.phases import RUNNING
+from runcue._model.phases import RUNNING, SETTLED
 from runcue._model.work import Declaration, Work
 from runcue._scheduling.folders import Folders, folders_above
 
@@ -35,6 +35,8 @@ class Producers:
     Attributes:
         producer_of: The work unit that makes an artifact, by its key: pending or running, or settled while its handler
             has not returned.
+        displaced: Those that had it before that one and may make it still, by key: what was making it when its work
+            unit settled, or what makes a link that leads to it.
         keyed: The pending or running work unit that goes by a key of the user's, by that.
         running: Whose handler makes an artifact, by its key. Before there are folders only those that have settled.
         running_in: How many artifacts in a folder, at any depth, these are.
@@ -44,10 +46,21 @@ class Producers:
         epoch: How often a producer has come.
     """
 
-    __slots__ = ("epoch", "folders", "keyed", "known_folders", "places", "producer_of", "running", "running_in")
+    __slots__ = (
+        "displaced",
+        "epoch",
+        "folders",
+        "keyed",
+        "known_folders",
+        "places",
+        "producer_of",
+        "running",
+        "running_in",
+    )
 
     def __init__(self) -> None:
         self.producer_of: dict[Hashable, Work] = {}
+        self.displaced: dict[Hashable, list[Work]] = {}
         self.keyed: dict[Hashable, Work] = {}
         self.running: dict[Hashable, Work] = {}
         self.running_in: dict[str, int] = {}
@@ -61,6 +74,9 @@ class Producers:
         makes = declared.makes
         for artifact in makes:
             key = artifact._key
+            if self.producer_of.get(key, work) is not work:
+                self.displaced.setdefault(key, []).append(self.producer_of[key])
+                self.begin_with_folders()
             self.producer_of[key] = work
             if type(key) is str:
                 above = self.places.get(artifact._place)
@@ -180,7 +196,21 @@ class Producers:
                 del producer_of[key]
                 if self.folders is not None and (above := self.above(artifact)):
                     self.folders.remove(key, above)
+                if key in self.displaced:
+                    self._restore(artifact)
         self.leave_key(work, declared)
+
+    def _restore(self, artifact: Any) -> None:
+        """Make the one before the producer of an artifact again, if it still is going to make it."""
+        key = artifact._key
+        for work in reversed(self.displaced.pop(key)):
+            declared = work._declared
+            if declared is not None and (work._phase < SETTLED or declared.unreturned):
+                if declared.leader is None and declared.successor is None and key not in self.producer_of:
+                    self.producer_of[key] = work
+                    self._enter_folders(artifact, work, declared)
+                else:
+                    self.displaced.setdefault(key, []).insert(0, work)
 
     def leave_key(self, work: Work, declared: Declaration) -> None:
         """A work unit that goes by a key of the user's has settled."""

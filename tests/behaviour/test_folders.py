@@ -1,0 +1,385 @@
+"""Rules 27 and 28 for folders and what is in them: who waits for whom, and who never runs beside whom."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import runcue
+from tests.support.virtual_time import virtual
+
+Order = list[str]
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+class Kitchen:
+    """A cue whose work units write a file for each output, take a second each, and tell in which order they ran."""
+
+    def __init__(self, **options: Any) -> None:
+        self.cue = runcue.Cue(id_prefix="", **options)
+        self.order: Order = []
+        self.at_once = 0
+        self._running: list[str] = []
+        self.beside: set[tuple[str, str]] = set()
+
+    def task(self, name: str, inputs: Any = None, outputs: Any = None, **options: Any) -> str:
+        @self.cue.task(name, inputs=inputs, outputs=outputs, fresh=options.pop("fresh", None), **options)
+        async def handler(work: runcue.Work) -> None:
+            self.beside.update((name, other) for other in self._running)
+            self._running.append(name)
+            await asyncio.sleep(1)
+            for output in work.outputs:
+                path = Path(output)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                if not path.is_dir():
+                    path.write_text(name)
+            self._running.remove(name)
+            self.order.append(name)
+
+        return name
+
+
+def make(*paths: str) -> None:
+    for path in map(Path, paths):
+        if path.suffix:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("old")
+        else:
+            path.mkdir(parents=True, exist_ok=True)
+
+
+@pytest.mark.rule(27)
+@virtual
+async def test_a_reader_of_a_file_waits_for_the_maker_of_its_folder() -> None:
+    make("dir/sub/f.txt", "out.txt")
+    kitchen = Kitchen()
+    kitchen.task("read", "dir/sub/f.txt", "out.txt")
+    kitchen.task("make", None, "dir", key="k")
+    async with kitchen.cue as cue:
+        reader = await cue.submit("read")
+        await cue.submit("make", force=True)
+        await asyncio.sleep(0.5)
+        why = cue.why(reader)
+        assert "File('dir/sub/f.txt') is there, and is to be made anew; make 2 makes the folder" in str(why)
+        assert why.chain[-1].task == "make"
+    assert kitchen.order == ["make"], (
+        "its output was there, and with fresh=None that is enough once it is asked"
+    )
+    assert reader.work.skipped
+
+
+@pytest.mark.rule(27)
+@pytest.mark.parametrize("folder_first", [True, False])
+@virtual
+async def test_a_reader_of_a_folder_waits_for_the_makers_of_what_is_in_it_at_any_depth(
+    folder_first: bool,
+) -> None:
+    make("dir")
+    kitchen = Kitchen()
+    kitchen.task("list", "dir", "listing.txt")
+    kitchen.task("near", None, "dir/b.txt")
+    kitchen.task("far", None, "dir/x/y/c.txt")
+    async with kitchen.cue as cue:
+        names = ["list", "near", "far"] if folder_first else ["far", "list", "near"]
+        handles = {name: await cue.submit(name) for name in names}
+        await asyncio.sleep(0.5)
+        assert " in it (running)" in str(cue.why(handles["list"]))
+    assert kitchen.order[-1] == "list"
+    assert len(kitchen.order) == 3
+
+
+@pytest.mark.rule(27)
+@virtual
+async def test_a_reader_of_a_folder_that_is_not_there_yet_is_not_said_to_have_no_producer(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    kitchen = Kitchen()
+    kitchen.task("list", "dir", "listing.txt")
+    kitchen.task("part", None, "dir/b.txt")
+    async with kitchen.cue as cue:
+        await cue.submit("list")
+        await cue.submit("part")
+        await asyncio.sleep(0.9)
+    assert kitchen.order == ["part", "list"]
+    assert "No producer" not in caplog.text
+
+
+@pytest.mark.rule(27)
+@virtual
+async def test_the_makers_of_what_is_in_a_folder_that_they_read_run_at_once() -> None:
+    make("book")
+    kitchen = Kitchen()
+    kitchen.task("page", "book", lambda work: f"book/{work.params['n']}.txt")
+    async with kitchen.cue as cue:
+        for n in range(100):
+            await cue.submit("page", params={"n": n})
+        began = asyncio.get_running_loop().time()
+        await cue.drain()
+        assert asyncio.get_running_loop().time() - began < 1.5
+    assert len(kitchen.order) == 100
+
+
+@pytest.mark.rule(27)
+@virtual
+async def test_makers_that_read_the_folder_hold_up_only_readers_that_come_after_them() -> None:
+    make("book")
+    kitchen = Kitchen()
+    kitchen.task("before", "book", "before.txt")
+    kitchen.task("page", "book", "book/page.txt")
+    kitchen.task("after", "book", "after.txt")
+    async with kitchen.cue as cue:
+        for name in ("before", "page", "after"):
+            await cue.submit(name)
+    assert ("page", "before") in kitchen.beside
+    assert kitchen.order[-1] == "after"
+    assert ("after", "page") not in kitchen.beside
+
+
+@pytest.mark.rule(27)
+@virtual
+async def test_makers_that_depend_on_a_reader_of_the_folder_hold_up_nobody_they_depend_on() -> None:
+    make("dir", "free.txt")
+    kitchen = Kitchen()
+    # `fill` needs what `scan` makes out of the folder that it fills.
+    kitchen.task("fill", "scan.txt", "dir/filled.txt")
+    kitchen.task("scan", "dir", "scan.txt")
+    kitchen.task("last", "dir", "last.txt")
+    async with kitchen.cue as cue:
+        for name in ("fill", "scan", "last"):
+            await cue.submit(name)
+        summary = await cue.drain()
+    assert not summary.blocked
+    assert kitchen.order == ["scan", "fill", "last"]
+
+
+@pytest.mark.rule(27)
+@virtual
+async def test_two_that_each_fill_the_folder_that_the_other_reads_both_run() -> None:
+    make("one", "two")
+    kitchen = Kitchen()
+    kitchen.task("there", "one", "two/a.txt")
+    kitchen.task("back", "two", "one/b.txt")
+    async with kitchen.cue as cue:
+        await cue.submit("there")
+        await cue.submit("back")
+        summary = await cue.drain()
+    assert not summary.blocked
+    assert kitchen.order == ["there", "back"]
+
+
+@pytest.mark.rule(27)
+@virtual
+async def test_inputs_that_need_each_other_through_a_folder_are_a_cycle(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    make("dir/f.txt")
+    kitchen = Kitchen()
+    kitchen.task("take", "dir/f.txt", "x.txt")
+    kitchen.task("make", "x.txt", "dir")
+    async with kitchen.cue as cue:
+        one = await cue.submit("take")
+        await cue.submit("make")
+        await cue.drain()
+        assert cue.why(one).verdict == "cycle"
+    assert "Cycle: " in caplog.text
+
+
+@pytest.mark.rule(28)
+@pytest.mark.parametrize("inner", ["dir/f.txt", "dir/a/b/f.txt"])
+@pytest.mark.parametrize("outer_first", [True, False])
+@virtual
+async def test_makers_of_a_folder_and_of_what_is_in_it_never_run_at_once(
+    inner: str, outer_first: bool
+) -> None:
+    make("dir")
+    kitchen = Kitchen()
+    kitchen.task("outer", None, "dir")
+    kitchen.task("inner", None, inner)
+    async with kitchen.cue as cue:
+        names = ["outer", "inner"] if outer_first else ["inner", "outer"]
+        handles = [await cue.submit(name, force=True) for name in names]
+        await asyncio.sleep(0.5)
+        text = str(cue.why(handles[1]))
+        assert f"{names[0]} 1 is making" in text
+        assert "one is made at a time (running)" in text
+    assert kitchen.order == names, "whichever is ready first goes first"
+    assert not kitchen.beside
+
+
+@pytest.mark.rule(28)
+@virtual
+async def test_whichever_of_two_overlapping_makers_is_ready_first_goes_first() -> None:
+    make("dir")
+    kitchen = Kitchen()
+    kitchen.task("input", None, "input.txt")
+    kitchen.task("outer", "input.txt", "dir")
+    kitchen.task("inner", None, "dir/f.txt")
+    async with kitchen.cue as cue:
+        for name in ("outer", "input", "inner"):
+            await cue.submit(name, force=True)
+    assert kitchen.order.index("inner") < kitchen.order.index("outer")
+    assert not {("outer", "inner"), ("inner", "outer")} & kitchen.beside
+
+
+@pytest.mark.rule(28)
+@virtual
+async def test_a_handler_may_await_makers_of_what_is_in_the_folder_that_it_makes() -> None:
+    make("dir")
+    cue = runcue.Cue(id_prefix="")
+    ended: Order = []
+
+    @cue.task("chapter", outputs=lambda work: f"dir/{work.params['n']}.txt")
+    async def chapter(work: runcue.Work) -> None:
+        await asyncio.sleep(1)
+        Path(work.outputs[0]).write_text("x")
+        ended.append("chapter")
+
+    @cue.task("contents", inputs=["dir/1.txt", "dir/2.txt"], outputs="dir/contents.txt")
+    async def contents(work: runcue.Work) -> None:
+        Path(work.outputs[0]).write_text("x")
+        ended.append("contents")
+
+    @cue.task("book", outputs="dir")
+    async def book(work: runcue.Work) -> None:
+        parts = [await cue.submit("contents")]
+        parts += [await cue.submit("chapter", params={"n": n}) for n in (1, 2)]
+        await asyncio.gather(*(part.result() for part in parts))
+        ended.append("book")
+
+    async with cue:
+        await cue.submit("book", force=True)
+        summary = await cue.drain()
+    assert not summary.deadlocked
+    assert ended == ["chapter", "chapter", "contents", "book"]
+
+
+def _both_loops() -> list[Callable[[], asyncio.AbstractEventLoop]]:
+    loops: list[Callable[[], asyncio.AbstractEventLoop]] = [asyncio.new_event_loop]
+    try:
+        import uvloop
+
+        loops.append(uvloop.new_event_loop)
+    except ImportError:
+        pass
+    return loops
+
+
+@pytest.mark.rule(28)
+@pytest.mark.parametrize("loop_factory", _both_loops())
+@pytest.mark.parametrize("declared", [{"outputs": "o.txt"}, {"key": "k"}])
+@pytest.mark.parametrize("end", ["timeout", "cancel"])
+def test_a_thread_that_outlives_its_work_unit_remains_the_producer(
+    loop_factory: Callable[[], asyncio.AbstractEventLoop], declared: dict[str, Any], end: str
+) -> None:
+    beside: list[int] = []
+    running = 0
+    go_on = threading.Event()
+    entered = threading.Event()
+
+    async def main() -> None:
+        cue = runcue.Cue(id_prefix="")
+
+        @cue.task("slow", timeout=0.05 if end == "timeout" else None, **declared)
+        def slow(work: runcue.Work) -> None:
+            nonlocal running
+            running += 1
+            beside.append(running)
+            entered.set()
+            if len(beside) == 1:
+                go_on.wait(10)
+            for output in work.outputs:
+                Path(output).write_text("done")
+            running -= 1
+
+        @cue.task("read", inputs="o.txt", outputs="r.txt")
+        async def read(work: runcue.Work) -> None:
+            Path("r.txt").write_text("read")
+
+        async with cue:
+            first = await cue.submit("slow", force=True)
+            await asyncio.to_thread(entered.wait, 10)
+            if end == "cancel":
+                await cue.cancel(first)
+            await first.wait()
+            second = await cue.submit("slow", force=True, params={"other": True})
+            Path("o.txt").write_text("half")
+            reader = await cue.submit("read")
+            await asyncio.sleep(0.1)
+            assert second.work.state is runcue.WorkState.PENDING
+            assert reader.work.state is runcue.WorkState.PENDING or "outputs" not in declared
+            text = str(cue.why(second))
+            assert "slow 1 has " in text
+            assert "its handler has not returned and may still be making it" in text
+            go_on.set()
+            await second.result()
+            await reader.result()
+        assert beside == [1, 1]
+
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        runner.run(main())
+
+
+@pytest.mark.rule(28)
+@virtual
+async def test_a_coroutine_in_its_clean_up_remains_the_producer() -> None:
+    make("o.txt")
+    cue = runcue.Cue(id_prefix="")
+    seen: Order = []
+
+    @cue.task("slow", outputs="o.txt", timeout=1)
+    async def slow(work: runcue.Work) -> None:
+        seen.append("in")
+        try:
+            await asyncio.sleep(5 if len(seen) == 1 else 0)
+        finally:
+            await asyncio.sleep(3)
+            seen.append("out")
+
+    async with cue:
+        first = await cue.submit("slow", force=True)
+        await first.wait()
+        second = await cue.submit("slow", force=True)
+        reader = await cue.submit("slow", force=True)
+        await asyncio.sleep(1)
+        assert seen == ["in"]
+        assert second.work.state is reader.work.state is runcue.WorkState.PENDING
+    assert seen[:3] == ["in", "out", "in"]
+
+
+@pytest.mark.rule(28)
+def test_stop_waits_no_longer_for_what_is_held_by_a_thread_that_never_returns() -> None:
+    never = threading.Event()
+
+    async def main() -> runcue.Summary:
+        cue = runcue.Cue(id_prefix="")
+
+        @cue.task("stuck", outputs="o.txt", timeout=0.05)
+        def stuck(work: runcue.Work) -> None:
+            never.wait(20)
+
+        cue.start()
+        first = await cue.submit("stuck")
+        await first.wait()
+        await cue.submit("stuck")
+        began = asyncio.get_running_loop().time()
+        summary = await cue.stop(timeout=0.2)
+        assert asyncio.get_running_loop().time() - began < 5
+        return summary
+
+    try:
+        summary = asyncio.run(main())
+    finally:
+        never.set()
+    assert [work.id for work in summary.abandoned] == ["1"]
+    assert summary.counts["cancelled"] == 1
+    assert os.listdir() == []
