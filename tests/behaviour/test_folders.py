@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -39,14 +38,17 @@ class Kitchen:
             self._running.append(name)
             await asyncio.sleep(1)
             for output in work.outputs:
-                path = Path(output)
-                path.parent.mkdir(parents=True, exist_ok=True)
-                if not path.is_dir():
-                    path.write_text(name)
+                write(Path(output), name)
             self._running.remove(name)
             self.order.append(name)
 
         return name
+
+
+def write(path: Path, text: str = "x") -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.is_dir():
+        path.write_text(text)
 
 
 def make(*paths: str) -> None:
@@ -241,12 +243,12 @@ async def test_a_handler_may_await_makers_of_what_is_in_the_folder_that_it_makes
     @cue.task("chapter", outputs=lambda work: f"dir/{work.params['n']}.txt")
     async def chapter(work: runcue.Work) -> None:
         await asyncio.sleep(1)
-        Path(work.outputs[0]).write_text("x")
+        write(Path(work.outputs[0]))
         ended.append("chapter")
 
     @cue.task("contents", inputs=["dir/1.txt", "dir/2.txt"], outputs="dir/contents.txt")
     async def contents(work: runcue.Work) -> None:
-        Path(work.outputs[0]).write_text("x")
+        write(Path(work.outputs[0]))
         ended.append("contents")
 
     @cue.task("book", outputs="dir")
@@ -303,7 +305,7 @@ def test_a_thread_that_outlives_its_work_unit_remains_the_producer(
 
         @cue.task("read", inputs="o.txt", outputs="r.txt")
         async def read(work: runcue.Work) -> None:
-            Path("r.txt").write_text("read")
+            write(Path("r.txt"))
 
         async with cue:
             first = await cue.submit("slow", force=True)
@@ -312,7 +314,7 @@ def test_a_thread_that_outlives_its_work_unit_remains_the_producer(
                 await cue.cancel(first)
             await first.wait()
             second = await cue.submit("slow", force=True, params={"other": True})
-            Path("o.txt").write_text("half")
+            write(Path("o.txt"))
             reader = await cue.submit("read")
             await asyncio.sleep(0.1)
             assert second.work.state is runcue.WorkState.PENDING
@@ -382,4 +384,4 @@ def test_stop_waits_no_longer_for_what_is_held_by_a_thread_that_never_returns() 
         never.set()
     assert [work.id for work in summary.abandoned] == ["1"]
     assert summary.counts["cancelled"] == 1
-    assert os.listdir() == []
+    assert not Path("o.txt").exists()
