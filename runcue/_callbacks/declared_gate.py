@@ -147,7 +147,7 @@ class DeclaredGate:
 
     def note_start(self, work: Work, declared: Declaration) -> None:
         """Let the freshness policy know that a handler is about to be entered."""
-        declared.provenance = None
+        declared.input_changed = False
         if declared.fresh is not None:
             if declared.inputs and not getattr(declared.fresh, "by_content", False):
                 from runcue._freshness.provenance import Provenance  # noqa: PLC0415 - not needed by who makes nothing

@@ -86,19 +86,15 @@ def _from_the_future(declared: Declaration) -> Verdict | None:
 
 def _older(declared: Declaration) -> Verdict | None:
     """The verdict of `Newer` where it takes more than a glance."""
-    found = _compared(declared, key_of)
-    if found is not None and _leads_to(found[1]) == _leads_to(found[2]):
-        # A link: one of them is input and output by another name.
-        found = _compared(declared, _leads_to)
-    return found
+    # Links cost a look each, and only what seems to be out of date may be one file by two names.
+    return _compared(declared, key_of) and _compared(declared, _leads_to)
 
 
-def _leads_to(artifact: Artifact | None) -> Hashable:
-    key = key_of(artifact) if artifact is not None else None
-    return final(key) if isinstance(artifact, File) and type(key) is str else key
+def _leads_to(artifact: Artifact) -> Hashable:
+    return final(artifact._key) if isinstance(artifact, File) else key_of(artifact)
 
 
-def _compared(declared: Declaration, identity: Callable[[Any], Hashable]) -> Verdict | None:
+def _compared(declared: Declaration, identity: Callable[[Artifact], Hashable]) -> Verdict | None:
     inputs = [pair for pair in zip(declared.inputs, declared.before, strict=False) if pair[1] is not None]
     outputs = [pair for pair in zip(declared.outputs, declared.was, strict=False) if pair[1] is not None]
     both = set(map(identity, declared.inputs)) & set(map(identity, declared.outputs))

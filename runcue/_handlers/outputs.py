@@ -129,11 +129,11 @@ def commit(work: Work, *, patient: bool = True) -> bool:
     if _is_unwanted(work):
         rollback(work)
         return True
-    provenance = declared.provenance
+    provenance, transaction = declared.provenance, declared.transaction
     try:
-        if declared.transaction is not None:
+        if transaction is not None:
             # It stays where `rollback` finds it: who is cancelled while the disk is waited for publishes nothing.
-            declared.published = declared.transaction.publish(provenance, patient=patient)
+            declared.published = transaction.publish(provenance, patient=patient)
             declared.transaction = None
         if _is_unwanted(work):
             return True  # meanwhile: nothing was published, and nothing may be noted of it
@@ -142,7 +142,9 @@ def commit(work: Work, *, patient: bool = True) -> bool:
     except MustWait:
         declared.committed = False
         return False
+    declared.provenance = None
     if provenance is not None and provenance.changed is not None:
+        declared.input_changed = True
         logger.warning(
             "%s changed while work %s of task %s ran, so %s stays out of date",
             provenance.changed,
@@ -169,7 +171,10 @@ def _is_unwanted(work: Work) -> bool:
 def rollback(work: Work) -> None:
     """Throw away what a handler wrote that has failed or is not wanted any more."""
     declared = work._declared
-    if declared is not None and declared.transaction is not None:
+    if declared is None:
+        return
+    declared.provenance = None
+    if declared.transaction is not None:
         transaction, declared.transaction = declared.transaction, None
         transaction.discard()
 
