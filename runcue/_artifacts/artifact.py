@@ -20,9 +20,9 @@ from typing import Any, ClassVar
 from runcue._artifacts.changes import changed
 from runcue._artifacts.reads import OVERLAY, READS
 from runcue._model.errors import ArtifactError, ConfigurationError
-from runcue._model.texts import words_of
+from runcue._model.texts import error_words, words_of
 
-__all__ = ["Artifact", "key_of", "plainly"]
+__all__ = ["Artifact", "Identity", "check_identity", "identity_of", "key_of", "plainly"]
 
 
 def _written_down(ask: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -125,14 +125,80 @@ class Artifact:
         return f"{type(self).__qualname__}({public})"
 
 
+class Identity:
+    """The key of an artifact of a user's: what its `identity()` gave.
+
+    Whoever looks something up by it is not at the mercy of the objects in there: they are hashed once, and what cannot
+    be compared is not the same.
+
+    Args:
+        value: Hashable.
+    """
+
+    __slots__ = ("_hash", "value")
+
+    def __init__(self, value: Hashable) -> None:
+        self.value = value
+        self._hash = hash(value)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
+        if type(other) is not Identity or self._hash != other._hash:
+            return False
+        try:
+            return bool(self.value == other.value)
+        except KeyboardInterrupt:
+            raise
+        except BaseException:
+            return False
+
+    def __repr__(self) -> str:
+        return words_of(self.value)
+
+
 def key_of(artifact: Artifact) -> Hashable:
-    """The identity of an artifact, made once."""
+    """What an artifact is known by: its identity, asked once."""
     try:
         return artifact._key
     except AttributeError:
-        key = artifact.identity()
+        key = Identity(artifact.identity())
         object.__setattr__(artifact, "_key", key)  # a frozen dataclass allows no other way
         return key
+
+
+def identity_of(artifact: Artifact) -> Hashable:
+    """What its `identity()` gave when it was asked."""
+    key = key_of(artifact)
+    return key.value if isinstance(key, Identity) else key
+
+
+def check_identity(artifact: Artifact) -> None:
+    """Check that an artifact can be told from others, as far as that shows beforehand.
+
+    Raises:
+        ArtifactError: What it says of that raises.
+    """
+    try:
+        _compare(identity_of(artifact))
+        bool(artifact == artifact)  # noqa: PLR0124 - it may raise
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise ArtifactError(
+            f"The identity of {words_of(artifact)} cannot be used: {error_words(error)}"
+        ) from error
+
+
+def _compare(value: object) -> None:
+    if type(value) is tuple:
+        for one in value:
+            _compare(one)
+    else:
+        bool(value == value)  # noqa: PLR0124 - a tuple would not ask one and the same object
 
 
 def _attributes_of(artifact: Artifact) -> list[tuple[str, Any]]:

@@ -6,16 +6,30 @@ Must not know: for what they are declared.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from typing import Any, Final
 
-from runcue._artifacts.artifact import Artifact
+from runcue._artifacts.artifact import Artifact, key_of
 from runcue._artifacts.file import File
+from runcue._artifacts.places import leads
 from runcue._model.errors import ArtifactError
+from runcue._model.texts import words_of
 
-__all__ = ["as_artifacts"]
+__all__ = ["as_artifacts", "is_among"]
 
 
 _SEVERAL: Final = (list, tuple, set, frozenset)
+
+
+def is_among(artifact: Artifact, others: Iterable[Artifact]) -> bool:
+    """Whether an artifact is one of these: by its own name or, if it is a link, by what it leads to.
+
+    It is not asked, nor are they: how they compare is the user's code.
+    """
+    keys = {*map(key_of, others)}
+    return key_of(artifact) in keys or (
+        isinstance(artifact, File) and not keys.isdisjoint(leads(artifact._key))
+    )
 
 
 def as_artifacts(value: Any, what: str) -> tuple[Artifact, ...]:
@@ -41,7 +55,7 @@ def as_artifacts(value: Any, what: str) -> tuple[Artifact, ...]:
             if hasattr(value, "close"):
                 value.close()
             raise ArtifactError(f"{what} must be given by a plain function: its answer has to be awaited.")
-        raise ArtifactError(f"{what} must be artifacts or paths, one or several, not {value!r}.")
+        raise ArtifactError(f"{what} must be artifacts or paths, one or several, not {words_of(value)}.")
     found: list[Artifact] = []
     for one in value:
         if isinstance(one, Artifact):
@@ -49,5 +63,7 @@ def as_artifacts(value: Any, what: str) -> tuple[Artifact, ...]:
         elif isinstance(one, (str, bytes, os.PathLike)):
             found.append(File(one))
         else:
-            raise ArtifactError(f"{what} must be artifacts or paths, one or several, not {one!r} among them.")
+            raise ArtifactError(
+                f"{what} must be artifacts or paths, one or several, not {words_of(one)} among them."
+            )
     return tuple(found)

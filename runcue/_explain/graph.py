@@ -17,7 +17,7 @@ from runcue._artifacts.file import File
 from runcue._artifacts.flag import Flag, StandInFlags
 from runcue._model.checks import positive_int
 from runcue._model.errors import ConfigurationError
-from runcue._model.texts import how_many, words_of
+from runcue._model.texts import how_many, title_of, words_of
 from runcue._model.work import Work
 from runcue._scheduling.core import Core
 
@@ -262,10 +262,7 @@ def _params_of(work: Work) -> list[str]:
 
 
 def _name_of(artifact: Any) -> str:
-    try:
-        name = artifact.name if isinstance(artifact, Flag) else str(artifact)
-    except Exception:
-        name = type(artifact).__name__
+    name = artifact.name if isinstance(artifact, Flag) else title_of(artifact)
     # Of a path the end tells more than the beginning.
     return _shortened(name, keep_end=isinstance(artifact, File))
 

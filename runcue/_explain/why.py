@@ -276,7 +276,8 @@ class Explainer:
 
 def needs_all(work: Work) -> bool:
     """Whether a work unit that is not ready needs all it waits for: what it declares, but not what its gate read."""
-    return isinstance(work._not_ready_reason, Artifact) and work._not_ready_reason in work.inputs
+    # Not by what they say of themselves, which is the user's code.
+    return any(one is work._not_ready_reason for one in work.inputs)
 
 
 def _state_of(producer: Work) -> str:

@@ -15,13 +15,15 @@ import os
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from runcue._artifacts.artifact import Artifact, key_of
+from runcue._artifacts.artifact import Artifact, identity_of
+from runcue._artifacts.declared import is_among
 from runcue._artifacts.file import File
 from runcue._artifacts.flag import Flag
 from runcue._freshness.content import Look, Reading, glance_at, known_digest, looks_like, read
 from runcue._freshness.encoding import digest_of_value
 from runcue._freshness.newer import Verdict
 from runcue._freshness.stamps import write_stamp
+from runcue._model.texts import words_of
 from runcue._model.work import Declaration
 
 __all__ = ["Comparison", "key_text"]
@@ -51,7 +53,7 @@ def key_text(artifact: Artifact) -> str:
     """The key of an input in a stamp."""
     if isinstance(artifact, (File, Flag)):
         return artifact._key
-    return digest_of_value(key_of(artifact), f"The identity of {artifact!r}")
+    return digest_of_value(identity_of(artifact), f"The identity of {words_of(artifact)}")
 
 
 class Comparison:
@@ -100,7 +102,7 @@ class Comparison:
             key = artifact._key if is_file else key_text(artifact)
             entry = inputs.get(key)
             if entry is None:
-                if artifact in declared.outputs:
+                if is_among(artifact, declared.makes):
                     continue
                 return "new input", output, artifact
             found += 1
@@ -113,7 +115,9 @@ class Comparison:
                         return verdict
                 continue
             version = before[index]
-            if version is not None and digest != digest_of_value(version, f"The version of {artifact!r}"):
+            if version is not None and digest != digest_of_value(
+                version, f"The version of {words_of(artifact)}"
+            ):
                 return "changed", output, artifact
         return None if found == len(inputs) else ("lost input", output, _lost(declared, inputs))
 

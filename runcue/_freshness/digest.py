@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Final, NamedTuple
 
 from runcue._artifacts.artifact import Artifact
+from runcue._artifacts.declared import is_among
 from runcue._artifacts.file import File
 from runcue._freshness.comparison import Comparison, key_text
 from runcue._freshness.content import Look, differs_in_ctime, glance_at, known_digest, read, settle
@@ -186,11 +187,13 @@ def _noted(declared: Declaration, params: dict[str, str] | None) -> _Noted:
     noted = _Noted(params, {}, [])
     without = [output._key for output in declared.outputs if isinstance(output, File)]
     for index, artifact in enumerate(declared.inputs):
-        if artifact in declared.outputs:
+        if is_among(artifact, declared.makes):
             continue
         if not isinstance(artifact, File):
             version = declared.before[index] if index < len(declared.before) else version_of(artifact)
-            noted.versions[key_text(artifact)] = digest_of_value(version, f"The version of {artifact!r}")
+            noted.versions[key_text(artifact)] = digest_of_value(
+                version, f"The version of {words_of(artifact)}"
+            )
             continue
         glance = glance_at(artifact._key, without)
         digest = known_digest(artifact._key, glance.look)

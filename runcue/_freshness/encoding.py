@@ -24,7 +24,7 @@ from pathlib import PurePath
 from types import FunctionType, MappingProxyType
 from typing import Any, Final
 
-from runcue._artifacts.artifact import Artifact, key_of
+from runcue._artifacts.artifact import Artifact, identity_of
 from runcue._model.errors import ArtifactError
 from runcue._model.texts import words_of
 
@@ -239,7 +239,7 @@ class _Encoder:
         return _together(b"E", [_name_of(type(member)), self.encode(member.name), inner])
 
     def _artifact(self, artifact: Artifact) -> bytes:
-        key = key_of(artifact)
+        key = identity_of(artifact)
         if key == (type(artifact).__qualname__, id(artifact)):
             raise _Refused(
                 f"{words_of(artifact)} has no public attributes and no identity() that tells it apart"

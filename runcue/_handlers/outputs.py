@@ -26,7 +26,7 @@ from runcue._artifacts.flag import Flag
 from runcue._artifacts.places import resolve
 from runcue._model.errors import ConfigurationError, MissingOutput, UsageError
 from runcue._model.phases import RUNNING, SETTLED
-from runcue._model.texts import error_words, listed, problem_of, words_of
+from runcue._model.texts import error_words, listed, problem_of, title_of, words_of
 from runcue._model.work import Declaration, Work
 
 __all__ = [
@@ -150,7 +150,7 @@ def commit(work: Work, *, patient: bool = True) -> bool:
             provenance.changed,
             work.id,
             work.task,
-            listed(map(str, declared.outputs)),
+            listed(map(title_of, declared.outputs)),
         )
     if declared.fresh is not None and declared.files:
         declared.fresh.finished(work)

@@ -23,6 +23,7 @@ __all__ = [
     "name_of",
     "problem_of",
     "seconds_in_words",
+    "title_of",
     "used_up",
     "words_of",
 ]
@@ -100,6 +101,16 @@ def words_of(thing: object) -> str:
     except BaseException:
         words = ""
     return words[:_LONGEST] + "..." if len(words) > _LONGEST else words or type(thing).__name__
+
+
+def title_of(artifact: object) -> str:
+    """What an artifact is called where its kind is clear, whatever its `__str__` does: of a file the path as given."""
+    try:
+        return str(artifact)
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        return type(artifact).__name__
 
 
 def problem_of(artifact: Any) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Hashable
 from os import sep
 from typing import Any
 
-from runcue._artifacts.artifact import Artifact, key_of
+from runcue._artifacts.artifact import Artifact, Identity, check_identity
 from runcue._artifacts.declared import as_artifacts
 from runcue._artifacts.file import File
 from runcue._artifacts.flag import Flag
@@ -149,7 +149,9 @@ def _artifacts(
             if (found := _plain_ones(given, cells)) is not None:
                 return found
             what = _checked(as_artifacts(given, f"{name} of task {work.task!r}"))
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             declared.fault = _fault_of(work, name, error)
             return ()
         of_task = False
@@ -178,14 +180,19 @@ def _key(work: Work, declared: Declaration, key: Any) -> Hashable:
     if callable(key):
         try:
             key = key(work)
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             declared.fault = _fault_of(work, "key", error)
             return None
+    if type(key) is str:
+        return key
     try:
-        hash(key)
-    except TypeError:
-        raise ConfigurationError(f"key must be hashable, not {key!r}.") from None
-    return key  # type: ignore[no-any-return]
+        return Identity(key)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise ConfigurationError(f"key must be hashable, not {words_of(key)}: {error_words(error)}") from None
 
 
 def _plain_ones(given: Any, cells: dict[Hashable, list[int]]) -> tuple[Artifact, ...] | None:
@@ -210,18 +217,13 @@ def _checked(artifacts: tuple[Artifact, ...]) -> tuple[Artifact, ...]:
         kind = type(artifact)
         if kind is File or kind is Flag:
             continue
-        try:
-            hash(key_of(artifact))
-        except Exception as error:
-            raise ArtifactError(
-                f"The identity of {words_of(artifact)} cannot be used: {error_words(error)}"
-            ) from error
+        check_identity(artifact)
         if kind.valid is Artifact.valid:
             raise ArtifactError(f"{type(artifact).__qualname__} must define valid() to be an artifact.")
     return artifacts
 
 
-def _fault_of(work: Work, name: str, error: Exception) -> ArtifactError:
+def _fault_of(work: Work, name: str, error: BaseException) -> ArtifactError:
     fault = ArtifactError(
         f"{name} of task {work.task!r} raised {error_words(error)} (params {words_of(work.params)})"
     )

@@ -50,7 +50,7 @@ def leader_for(work: Work, duplicate: str | None, dependencies: Dependencies) ->
                 # One of them has a link that leads to what the other makes, and may be going to turn it: that they do
                 # not run at once is enough.
                 continue
-            same = f"output {artifact!r}"
+            same = f"output {words_of(artifact)}"
             if leader is not None or declared.key is not None:
                 raise DuplicateWork(_collision(work, other, same, "by another key"))
             leader = other
