@@ -28,10 +28,12 @@ sys.path.insert(0, str(ROOT))  # a program knows its own folder only
 
 from benchmarks.artifacts import a1, a2, a3, a5  # noqa: E402
 from benchmarks.crowds import p2, p3  # noqa: E402
+from benchmarks.edges import a8  # noqa: E402
 from benchmarks.fidelity import s3  # noqa: E402
 from benchmarks.graphs import p4, p4b  # noqa: E402
 from benchmarks.importing import p8  # noqa: E402
 from benchmarks.measuring import Figure, Spread  # noqa: E402
+from benchmarks.outputs import a7  # noqa: E402
 from benchmarks.promptness import p5  # noqa: E402
 from benchmarks.rates import p7  # noqa: E402
 from benchmarks.simulator import s1, s2  # noqa: E402
@@ -59,6 +61,8 @@ BENCHMARKS: dict[str, Callable[..., list[Figure]]] = {
     "A4": a4,
     "A5": a5,
     "A6": a6,
+    "A7": a7,
+    "A8": a8,
     "S1": s1,
     "S2": s2,
     "S3": s3,
