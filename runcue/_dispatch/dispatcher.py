@@ -107,6 +107,8 @@ class Dispatcher:
         # When the next attempt of a work unit is due.
         self._attempt_alarm = Alarm(timers, core.take_back)
         self._attempts_ahead = False
+        # How many work units had been submitted when all that is held and may give way was asked.
+        self._reconsidered = 0
         # At an instant at which what has settled is looked into once more; the look itself is what matters.
         self._look_alarm = Alarm(timers, lambda now: None)
         self._lifecycle: Lifecycle | None = None
@@ -206,6 +208,10 @@ class Dispatcher:
                     again |= self.workers.fill(run_queue, now, until)
                 starting |= bool(run_queue.starting)
             again |= self.workers.settle_limit_errors()
+            if core.dependencies.giving_way and core.submitted != self._reconsidered and self._is_quiet():
+                # What has come since may have closed a circle.
+                self._reconsidered = core.submitted
+                core.wakeups.reconsider(held_by_running=False)
             again |= bool(core.wakeups.queue)  # by what settled in here
             if again or starting:  # until the last worker has come, or was found cancelled
                 turns.wake()

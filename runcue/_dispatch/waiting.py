@@ -72,7 +72,7 @@ class Waiting:
         if inside is self._cue and me is not None:
             self._awaiting[me] = future
             self._awaited[future] = work
-            self._core.wakeups.reconsider()
+            self._core.wakeups.reconsider(held_by_running=True)
             self._turns.wake()
         try:
             return await future

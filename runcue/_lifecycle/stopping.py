@@ -214,6 +214,8 @@ class Stopping:
         """See `Cue.drain`."""
         self.check_outside("drain()")
         await self.rest()
+        while self._core.wakeups.let_go():
+            await self.rest()
         if self._core.count[NOT_READY]:
             # What was made outside and told to nobody: one last recheck, as before a stop gives up what is left.
             self._dispatcher.rechecker.want_all()
@@ -295,6 +297,8 @@ class Stopping:
                 if not core.unsettled and not dispatcher.in_flight.works:
                     break
                 if self.level == DRAIN and next(core.pending_works(), None) is not None:
+                    if core.wakeups.let_go():
+                        continue
                     if not asked:
                         asked = True
                         self._ask_once_more()

@@ -84,12 +84,29 @@ class Wakeups:
             declared.unreturned = False
             self.end(work, declared)
 
-    def reconsider(self) -> None:
-        """A handler begins to wait for a work unit: whoever is held by a running one may be needed for that."""
+    def reconsider(self, *, held_by_running: bool) -> None:
+        """Something may depend by now on work units that are held by it, and have to be held no longer.
+
+        Args:
+            held_by_running: A handler begins to wait for a work unit. Otherwise all may be concerned.
+        """
         for work in self._dependencies.giving_way:
             declared = work._declared
-            if declared is not None and declared.hold.holder._phase == RUNNING:
+            assert declared is not None
+            if not held_by_running or declared.hold.holder._phase == RUNNING:
                 self.add(work)
+
+    def let_go(self) -> bool:
+        """Nothing else can move: let readers of folders no longer wait for the makers of what is in there.
+
+        Returns:
+            Whether there are any.
+        """
+        for work in self._dependencies.giving_way:
+            assert work._declared is not None
+            work._declared.waits_for_folders = False
+            self.add(work)
+        return bool(self._dependencies.giving_way)
 
     def add(self, work: Work) -> None:
         """Have a work unit that waits asked soon."""
