@@ -225,11 +225,24 @@ class Core:
         self.proving -= bool(declared.outputs)
         if declared.hold is not None:
             declared.hold = None
-        if declared.leader is None and declared.successor is None:
-            if outcome != SKIPPED or self.dependencies.failed:
-                self.dependencies.note_outcome(work, declared, outcome >= FAILED)
-            if not declared.unreturned:
-                self.wakeups.end(work, declared)
+        if declared.leader is not None or declared.successor is not None:
+            return
+        dependencies = self.dependencies
+        if outcome != SKIPPED or dependencies.failed:
+            dependencies.note_outcome(work, declared, outcome >= FAILED)
+        if dependencies.folders is None and not dependencies.running:
+            # As `end` does, for what nearly all there are have: no folders, and no handler that outlives them.
+            producer_of, subscribers = dependencies.producer_of, dependencies.subscribers
+            for artifact in declared.makes:
+                artifact_key = artifact._key
+                if producer_of.get(artifact_key) is work:
+                    del producer_of[artifact_key]
+                if artifact_key in subscribers:
+                    self.wakeups.touch(artifact_key, settled=True)
+            if declared.key is not None:
+                dependencies.leave_key(work, declared)
+        elif not declared.unreturned:
+            self.wakeups.end(work, declared)
 
     def wait_all(self, works: list[Work], now: float) -> None:
         """`wait` for many NEW work units at once, of which nothing is known."""

@@ -71,17 +71,16 @@ class Producers:
 
     def enter(self, work: Work, declared: Declaration) -> None:
         """A work unit that declares something was submitted, or took over from another."""
-        makes = declared.makes
+        makes, producer_of = declared.makes, self.producer_of
         for artifact in makes:
             key = artifact._key
-            if self.producer_of.get(key, work) is not work:
-                self.displaced.setdefault(key, []).append(self.producer_of[key])
+            if key in producer_of and producer_of[key] is not work:
+                self.displaced.setdefault(key, []).append(producer_of[key])
                 self.begin_with_folders()
-            self.producer_of[key] = work
+            producer_of[key] = work
             if type(key) is str:
-                above = self.places.get(artifact._place)
-                if above is None:
-                    above = self.learn(artifact)
+                if artifact._place not in self.places:
+                    self.learn(artifact)
                 if self.folders is not None:
                     self._enter_folders(artifact, work, declared)
                 elif key in self.known_folders:

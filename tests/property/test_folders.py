@@ -153,7 +153,7 @@ async def _run(programs: list[Spec], slots: int) -> tuple[list[Spec], list[Any],
         summary = await cue.drain()
         blocked = [numbers[one["work"].id] for one in summary.blocked]
         for one in blocked:
-            assert cue.why(str(next(id for id, n in numbers.items() if n == one))).verdict
+            assert cue.why(str(next(handle for handle, number in numbers.items() if number == one))).verdict
     return taken, starts, blocked
 
 
