@@ -42,6 +42,7 @@ RULES = {
     28: "one producer per artifact: who wants the same joins, and settles with it",
     29: "a handler that leaves no declared output has failed",
     30: "what is written appears whole, and only when the work has succeeded",
+    32: "what a handler has left that did not succeed is no proof",
 }
 
 SHOWN = 3  # tests named under each rule; with the titles that is a table one can still scroll through

@@ -12,12 +12,14 @@ import time
 from collections.abc import Callable, Hashable
 from copy import copy
 from inspect import iscoroutinefunction
+from stat import S_ISLNK
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from runcue._artifacts.artifact import Artifact, plainly
 from runcue._artifacts.changes import file_changed
-from runcue._artifacts.places import FOLDERS, PASS, Place, leads, locate, path_text
+from runcue._artifacts.marks import Doubt, doubt_of, vouch_for
+from runcue._artifacts.places import FOLDERS, PASS, Place, leads, locate, next_pass, path_text
 from runcue._artifacts.reads import OVERLAY, READS
 from runcue._model.errors import ConfigurationError
 from runcue._model.rate import parse_duration
@@ -113,32 +115,50 @@ class File(Artifact):
             reads[self._key] = self
             if (overlay := OVERLAY.get()) is not None:
                 return bool(overlay.valid(self))
-        return self.stamp() is not None
+        found = self._look()
+        return found is not None and self.passes(found[0]) and self._doubt(*found) is None
 
     def version(self) -> int | None:
-        """When it was last written, in nanoseconds since the epoch; None if it is missing."""
+        """When it was last written, in nanoseconds since the epoch; None if it is missing, or left unfinished."""
         reads = READS.get()
         if reads is not None:
             reads[self._key] = self
             if (overlay := OVERLAY.get()) is not None:
                 return overlay.version(self)  # type: ignore[no-any-return]
+        found = self._look()
+        return None if found is None or self._doubt(*found) is not None else found[0].st_mtime_ns
+
+    def stamp(self) -> int | None:
+        """Its version if it is valid, None if it is not, whatever marks say: for what has just been made."""
+        found = self._look()
+        return found[0].st_mtime_ns if found is not None and self.passes(found[0]) else None
+
+    def passes(self, status: os.stat_result) -> bool:
+        """Whether it is young enough and passes `validate`.
+
+        Args:
+            status: What was found, links followed.
+        """
+        # By the wall clock of the machine, also on a virtual one: files are dated by that.
+        if self._max_age is not None and time.time() - status.st_mtime_ns / 1e9 > self._max_age:
+            return False
+        return self.validate is None or bool(plainly(self.validate(self.path), self))
+
+    def _look(self) -> tuple[os.stat_result, bool] | None:
+        """Its status, links followed, and whether it is a link; None if it is missing."""
         try:
-            return os.stat(self._path).st_mtime_ns
+            status = os.lstat(self._path)
+            if not S_ISLNK(status.st_mode):
+                return status, False
+            return os.stat(self._path), True
         except OSError:
             return None
 
-    def stamp(self) -> int | None:
-        """Its version if it is valid, None if it is not: both questions at the price of one look at the disk."""
-        try:
-            written = os.stat(self._path).st_mtime_ns
-        except OSError:
-            return None
-        # By the wall clock of the machine, also on a virtual one: files are dated by that.
-        if self._max_age is not None and time.time() - written / 1e9 > self._max_age:
-            return None
-        if self.validate is not None and not plainly(self.validate(self.path), self):
-            return None
-        return written
+    def _doubt(self, status: os.stat_result, is_link: bool) -> Doubt | None:
+        """By what mark it is in doubt. In a gate those of running handlers count, too: elsewhere it may be theirs."""
+        if monotonic() > PASS.until:
+            next_pass()
+        return doubt_of(self._key, self._place, status, is_link=is_link, running=READS.get() is not None)
 
     def identity(self) -> Hashable:
         """Where its path leads: the real path of its folder, and its last name."""
@@ -147,19 +167,26 @@ class File(Artifact):
     def problem(self) -> str:
         """What is wrong with it, as the end of a sentence that begins with its name."""
         try:
-            written = os.stat(self._path).st_mtime_ns
+            status = os.stat(self._path)
         except (FileNotFoundError, NotADirectoryError):
             return "is missing"
         except OSError as error:
             return f"cannot be looked at: {error.strerror}"
-        age = time.time() - written / 1e9
+        if (doubt := self._doubt(status, os.path.islink(self._path))) is not None:
+            return doubt.problem(self)
+        age = time.time() - status.st_mtime_ns / 1e9
         if self._max_age is not None and age > self._max_age:
             return f"is {seconds_in_words(age)} old, with max_age {seconds_in_words(self._max_age)}"
         return "is not valid: validate said no" if self.validate is not None else "is there now"
 
     def touch(self) -> None:
-        """Date it now, make it (empty) if it is missing, and tell the work units that looked at it."""
+        """Date it now, make it (empty) if it is missing, and tell the work units that looked at it.
+
+        What a handler has left that did not succeed counts as proof from now on.
+        """
         self.path.touch()
+        _, key, place, *_ = locate(self._path)
+        vouch_for(key, place)
         file_changed(self._key)
 
     def again(self, path: str | None = None) -> File:

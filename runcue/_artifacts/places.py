@@ -21,6 +21,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Hashable, Iterator
+from itertools import count
 from stat import S_ISDIR, S_ISLNK
 from time import monotonic, time_ns
 from typing import Any, Final, NamedTuple, TypeGuard
@@ -38,6 +39,7 @@ __all__ = [
     "is_file",
     "leads",
     "locate",
+    "next_epoch",
     "next_pass",
     "path_text",
     "place_of",
@@ -64,23 +66,32 @@ class Pass:
         number: Its number. What was looked at in this pass need not be looked at again.
         until: When it ends at the latest; monotonic.
         turned: How often a folder was found to lead elsewhere than before, so that keys may no longer be true.
+        epoch: Another number, which advances with each pass and whenever this process has written a mark.
     """
 
-    __slots__ = ("number", "turned", "until")
+    __slots__ = ("epoch", "number", "turned", "until")
 
     def __init__(self) -> None:
         self.number = 1
+        self.epoch = 1
         self.until = 0.0
         self.turned = 0
 
 
 PASS: Final = Pass()
+_epochs: Final = count(2)
 
 
 def next_pass() -> None:
     """Begin a new pass: whatever is asked from now on is looked at anew."""
     PASS.number += 1
+    PASS.epoch = next(_epochs)
     PASS.until = monotonic() + _PASS_LASTS
+
+
+def next_epoch() -> None:
+    """Begin a new epoch: what this process has noted of marks counts from now on."""
+    PASS.epoch = next(_epochs)
 
 
 class Place:
@@ -97,6 +108,7 @@ class Place:
         seen: The number of the pass in which it was last seen to be its own real place; 0 if it is not.
         linkless: The number of the pass in which nothing in it was last known to be a link.
         marks: Room for what is remembered of the marks in it.
+        unmarked: The epoch in which nothing in it was last known to be in doubt by a mark.
     """
 
     __slots__ = (
@@ -118,6 +130,7 @@ class Place:
         "path",
         "real",
         "seen",
+        "unmarked",
     )
 
     def __init__(self, text: str, above: Place | None) -> None:
@@ -131,6 +144,7 @@ class Place:
         self.seen = 0
         self.linkless = 0
         self.marks: Any = None
+        self.unmarked = 0
         # The links in it, as of the listing when it was dated so; how many names were looked at since then, and after
         # how many of them another listing pays.
         self._links: frozenset[str] = frozenset()

@@ -10,12 +10,16 @@ Must not know: is_ready and is_stale, in which order the questions are asked, wh
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from os import stat
+from os import lstat, stat, stat_result
+from os.path import islink
+from stat import S_ISLNK
 from typing import Any, Final
 
 from runcue._artifacts.artifact import Artifact, plainly
 from runcue._artifacts.file import File
 from runcue._artifacts.flag import Flag
+from runcue._artifacts.marks import Doubt, doubt_of
+from runcue._artifacts.places import PASS
 from runcue._callbacks.failures import Failures, without_frames
 from runcue._callbacks.verdicts import NOT_READY, RUN, GateVerdict
 from runcue._model.texts import problem_of, words_of
@@ -27,25 +31,79 @@ __all__ = ["DeclaredGate"]
 _NOT_VALID: Final = object()
 
 
-def _version_if_valid(artifact: Any, whole: bool) -> Any:
+def _version_if_valid(artifact: Any, work: Work, declared: Declaration, *, is_own: bool) -> Any:
     """The version of an artifact that is valid, `_NOT_VALID` of one that is not.
 
     Args:
         artifact: The artifact.
-        whole: Give all that the disk says of a file instead.
+        work: The work unit for which it is asked.
+        declared: What that declares.
+        is_own: Whether it is one of its outputs.
     """
     kind = type(artifact)
-    if kind is File and artifact.bare:
-        # What `stamp()` would do, without another call: this is asked once for each file of a big tree.
+    if kind is File:
+        # What `valid()` and `version()` would do, without another call: this is asked once for each file of a big tree.
         try:
-            status = stat(artifact._path)
+            status = lstat(artifact._path)
+            is_link = S_ISLNK(status.st_mode)
+            if is_link:
+                status = stat(artifact._path)
         except OSError:
             return _NOT_VALID
-        return status if whole else status.st_mtime_ns
-    if kind is File or kind is Flag:
+        if not artifact.bare and not artifact.passes(status):
+            return _NOT_VALID
+        if (artifact._place.unmarked != PASS.epoch or is_link) and _doubt_of(
+            artifact, status, work, is_link=is_link, is_own=is_own
+        ) is not None:
+            return _NOT_VALID
+        return status if declared.whole else status.st_mtime_ns
+    if kind is Flag:
         version = artifact.stamp()
         return _NOT_VALID if version is None else version
-    return plainly(artifact.version(), artifact) if plainly(artifact.valid(), artifact) else _NOT_VALID
+    if not plainly(artifact.valid(), artifact):
+        return _NOT_VALID
+    if isinstance(artifact, File) and _doubt_now(artifact, work, is_own=is_own) is not None:
+        return _NOT_VALID
+    return plainly(artifact.version(), artifact)
+
+
+def _doubt_now(artifact: File, work: Work, *, is_own: bool) -> Doubt | None:
+    """By what mark a file is in doubt."""
+    try:
+        status = stat(artifact._path)
+    except OSError:
+        return None
+    return _doubt_of(artifact, status, work, is_link=islink(artifact._path), is_own=is_own)
+
+
+def _doubt_of(
+    artifact: File, status: stat_result, work: Work, *, is_link: bool, is_own: bool
+) -> Doubt | None:
+    # What a work unit makes itself never holds up what it needs: it may be what it changes.
+    declared = work._declared
+    own = () if is_own or declared is None else [made._key for made in declared.makes]
+    # What runs in its own cue holds it up otherwise, or must not.
+    return doubt_of(
+        artifact._key,
+        artifact._place,
+        status,
+        is_link=is_link,
+        is_own=is_own,
+        but=own,
+        running=work._task.dispatcher,
+    )
+
+
+def _why_not_valid(output: Any, work: Work) -> tuple[str, Any, Any]:
+    """The verdict on an output that is not valid."""
+    kind = type(output)
+    if isinstance(output, File):
+        doubt = _doubt_now(output, work, is_own=True)
+        if doubt is not None:
+            return doubt.kind, output, doubt.mark
+    if kind is Flag or (kind is File and output.bare):
+        return "missing", output, None
+    return "not valid", output, problem_of(output)
 
 
 class DeclaredGate:
@@ -81,10 +139,9 @@ class DeclaredGate:
         if not inputs:
             return RUN
         before = []
-        whole = declared.whole
         for artifact in inputs:
             try:
-                version = _version_if_valid(artifact, whole)
+                version = _version_if_valid(artifact, work, declared, is_own=False)
             except BaseException as error:
                 self._failures.raised(f"input {words_of(artifact)}", error, work)
                 work._not_ready_reason = without_frames(error)
@@ -115,21 +172,16 @@ class DeclaredGate:
         """
         was: list[Any] = []
         declared.was = was
-        whole = declared.whole
         artifact: Any = None
         try:
             for artifact in declared.outputs:
-                version = _version_if_valid(artifact, whole)
+                version = _version_if_valid(artifact, work, declared, is_own=True)
                 if version is _NOT_VALID:
-                    kind = type(artifact)
-                    bare = kind is Flag or (kind is File and artifact.bare)
-                    declared.stale = (
-                        ("missing", artifact, None) if bare else ("not valid", artifact, problem_of(artifact))
-                    )
+                    declared.stale = _why_not_valid(artifact, work)
                     return True
                 was.append(version)
             artifact = declared.fresh
-            if defers and whole:
+            if defers and declared.whole:
                 found = artifact.stale_or_unread(work)
                 if callable(found):
                     return found  # type: ignore[no-any-return]

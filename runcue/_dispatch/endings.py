@@ -16,7 +16,7 @@ from runcue._dispatch.in_flight import InFlight
 from runcue._dispatch.settlement import Settlement, ran_for
 from runcue._dispatch.timers import Alarm, Timers
 from runcue._dispatch.turns import Turns
-from runcue._handlers.outputs import missing_output, owner_of, rollback
+from runcue._handlers.outputs import owner_of, prove, rollback
 from runcue._model.errors import HandlerExited, LimitError, WorkTimeout
 from runcue._model.events import Event
 from runcue._model.phases import CANCELLED, COMPLETED, FAILED, SETTLED
@@ -80,7 +80,7 @@ class Endings:
         if error is None or not (cancelled and isinstance(error, asyncio.CancelledError)):
             self.of_handler(work, value, error, now, now - work._entered_at)
             return
-        rollback(work)
+        rollback(work, returned=True)
         work = owner_of(work)
         if work._phase != SETTLED:
             # Somebody cancelled the asyncio task itself, as asyncio.run() does with all of them at its end.
@@ -104,9 +104,9 @@ class Endings:
         if run._declared is not None:
             work = owner_of(run)
             if error is not None or work._phase == SETTLED:
-                rollback(run)
-            elif work._declared is not None and work._declared.outputs:
-                error = missing_output(work)
+                rollback(run, returned=True)
+            else:
+                error = prove(run, work)
         if work._phase == SETTLED:
             self._core.wakeups.returned(work)  # it may have settled in its first step
             return
@@ -164,7 +164,7 @@ class Endings:
         """The loop in which a handler ran has ended: settle what it ran for, so that nothing stays RUNNING for ever."""
         now = self._turns.now()
         self._in_flight.abandon(run, now)
-        rollback(run)
+        rollback(run, returned=True)
         work = owner_of(run)
         if work._phase != SETTLED:
             self._settlement.settle(work, CANCELLED, now, None, ran_for(work, now))

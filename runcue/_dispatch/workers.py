@@ -32,7 +32,7 @@ from runcue._dispatch.settlement import Settlement
 from runcue._dispatch.timers import Timers
 from runcue._dispatch.turns import Turns
 from runcue._handlers.coroutines import resume
-from runcue._handlers.outputs import owner_of
+from runcue._handlers.outputs import mark, owner_of
 from runcue._model.errors import LimitError
 from runcue._model.events import Event
 from runcue._model.phases import COMPLETED, FAILED, RUNNING, SETTLED
@@ -253,12 +253,13 @@ class Workers:
             self._turns.wake()  # arms the timer
         began = work._entered_at = now
         declared = work._declared
-        if declared is not None and declared.files:
-            self._callbacks.declared_gate.note_start(work, declared)
         value: Any = None
         error: BaseException | None = None
         rest: tuple[Any, Any] | None = None
         try:
+            if declared is not None and declared.files:
+                self._callbacks.declared_gate.note_start(work, declared)
+                mark(work)
             # The first step, taken by hand: StopIteration says that there was no other.
             steps = context.run(work._task.handler, work)
             if type(steps) is not CoroutineType:

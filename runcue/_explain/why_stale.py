@@ -118,5 +118,8 @@ _OUT_OF_DATE: Final = {
     "output changed": "{its_output}{one} is not what was made",
     "new input": "{one} was made without {its_input}{other}",
     "lost input": "{one} was made with other inputs",
+    "unproven": "{its_output}{one} {is_} left by a handler that did not succeed (mark {other})",
+    "unreadable mark": "{its_output}{one} {is_} in doubt by a mark that cannot be read ({other})",
+    "outdated": "an input changed while {its_output}{one} was made (mark {other})",
     "raised": "{one} could not be looked at: {error}",
 }

@@ -29,15 +29,11 @@ from runcue._artifacts.dating import TIE_NS, Dated, Dating
 from runcue._artifacts.file import File
 from runcue._artifacts.flag import Flag
 from runcue._artifacts.places import final
+from runcue._artifacts.run_marks import outdate
 from runcue._artifacts.temp_files import PREFIX
 from runcue._freshness.versions import as_time, is_dated
 
 __all__ = ["Provenance"]
-
-
-def outdate(key: str, inode: int, mtime_ns: int) -> bool:
-    return False
-
 
 logger = logging.getLogger("runcue")
 

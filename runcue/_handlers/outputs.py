@@ -2,7 +2,7 @@
 
 Lives here: `run_handler`, which executors run instead of a bare handler; `write`, behind `work.write`; publishing what
 was written (`commit_due`, `commit`, `rollback`), once the handler has succeeded and only if somebody still wants it;
-`missing_output`; and `atomic_write` for use outside of work units.
+marking what is about to be made, until it is proof (`mark`, `prove`); and `atomic_write` for use outside of work units.
 
 Must not know: event loops, states of work units beyond "is it still wanted", how files are made safe (that is
 `_artifacts.publication`).
@@ -23,7 +23,8 @@ from runcue._artifacts.changes import file_changed
 from runcue._artifacts.dating import MustWait
 from runcue._artifacts.file import File
 from runcue._artifacts.flag import Flag
-from runcue._artifacts.places import resolve
+from runcue._artifacts.marks import vouch_for
+from runcue._artifacts.places import locate, resolve
 from runcue._model.errors import ConfigurationError, MissingOutput, UsageError
 from runcue._model.phases import RUNNING, SETTLED
 from runcue._model.texts import error_words, listed, problem_of, title_of, words_of
@@ -34,8 +35,9 @@ __all__ = [
     "atomic_write",
     "commit",
     "commit_due",
-    "missing_output",
+    "mark",
     "owner_of",
+    "prove",
     "remove_orphans",
     "rollback",
     "run_handler",
@@ -76,6 +78,8 @@ def write(
 def run_handler(work: Work) -> Any:
     """Run a sync handler and publish what it wrote. In the handler's thread."""
     try:
+        if work._declared is not None and work._declared.files:
+            mark(work)
         value = work._task.handler(work)
         if work._declared is not None and not isawaitable(value):
             commit(work)
@@ -83,6 +87,20 @@ def run_handler(work: Work) -> Any:
         rollback(work)
         raise
     return value
+
+
+def mark(work: Work) -> None:
+    """Mark what a handler is about to make: until its work unit has succeeded, that is no proof.
+
+    Raises:
+        PublishError: The disk is full.
+    """
+    from runcue._artifacts.run_marks import RunMarks  # noqa: PLC0415 - only for work units that run
+
+    assert work._declared is not None
+    marks = RunMarks(work._task.dispatcher)
+    marks.write(work._declared.outputs)
+    work._declared.marks = marks
 
 
 class Commit(Enum):
@@ -168,8 +186,13 @@ def _is_unwanted(work: Work) -> bool:
     return work.cancelled or owner_of(work)._phase == SETTLED
 
 
-def rollback(work: Work) -> None:
-    """Throw away what a handler wrote that has failed or is not wanted any more."""
+def rollback(work: Work, *, returned: bool = False) -> None:
+    """Throw away what a handler wrote that has failed or is not wanted any more. What is left of it is no proof.
+
+    Args:
+        work: What it was started for.
+        returned: Whether the handler has come to its end, so that it changes nothing any more.
+    """
     declared = work._declared
     if declared is None:
         return
@@ -177,15 +200,38 @@ def rollback(work: Work) -> None:
     if declared.transaction is not None:
         transaction, declared.transaction = declared.transaction, None
         transaction.discard()
+    if declared.marks is not None:
+        declared.marks.fail()
+        if returned:
+            declared.marks.end()
+            declared.marks = None
 
 
-def missing_output(work: Work) -> MissingOutput | None:
+def prove(run: Work, work: Work) -> MissingOutput | None:
+    """See whether a handler has left what its work unit declares. If so, that is proof from now on.
+
+    Args:
+        run: What it was started for.
+        work: What it belongs to by now.
+
+    Returns:
+        The error if something is missing.
+    """
+    missing = _missing_output(work)
+    if missing is not None:
+        rollback(run, returned=True)
+    elif run._declared is not None and run._declared.marks is not None:
+        marks, run._declared.marks = run._declared.marks, None
+        marks.succeed(work.outputs)
+    return missing
+
+
+def _missing_output(work: Work) -> MissingOutput | None:
     """The error of a work unit whose handler has returned without what its task declares, None if all is there.
 
     In the event loop: artifacts of users may live in a connection that belongs to its thread.
     """
-    assert work._declared is not None
-    for artifact in work._declared.outputs:
+    for artifact in work.outputs:
         kind = type(artifact)
         cause: BaseException | None = None
         try:
@@ -255,4 +301,6 @@ def atomic_write(
 
     target = File(path)._path
     publish(target, content, encoding=encoding, durable=durable)
-    file_changed(resolve(target))
+    _, key, place, *_ = locate(target)
+    vouch_for(key, place)
+    file_changed(key)

@@ -36,8 +36,7 @@ class Declaration:
     Attributes:
         inputs: Artifacts that must be valid before it runs.
         outputs: Artifacts that prove it.
-        makes: All that it makes: its outputs and, of those that are links, what they lead to. The same tuple as
-            `outputs` if there are none.
+        makes: Its outputs and, of those that are links, what they lead to; the same tuple if none is one.
         fresh: The policy that says when outputs are out of date, None if only their validity counts.
         files: Whether there are files among the outputs.
         whole: Whether the policy wants all that the disk says of a file (`os.stat_result`) as its version.
@@ -56,7 +55,7 @@ class Declaration:
         input_changed: Whether an input changed while the handler ran, which was told.
         comparison: What was read for the next asking, or is to be noted if it is skipped; None if nothing.
         committed: Whether what was written has been published, and the policy told.
-        transaction: What its handler has written and not published yet.
+        transaction, marks: What its handler has written and not published yet, and the marks of what it makes.
         hold: Whom it waits for now, and over what; see `_scheduling.holds`.
         waits_for_folders: Whether it waits for the makers of what is in the folders that it reads.
         unreturned: Whether it has settled while its handler went on, and that has not returned yet.
@@ -79,6 +78,7 @@ class Declaration:
     input_changed = False
     comparison: Any = None
     transaction: Any = None
+    marks: Any = None
     rehearsed: Any = None
     hold: Any = None
     waits_for_folders = True

@@ -331,7 +331,7 @@ async def test_what_a_cancelled_leader_writes_is_published_for_its_successor_and
         await asyncio.sleep(5.0)
         await cue.cancel(successor)
         await cue.cancel(leader)
-    assert os.listdir(tmp_path) == []  # noqa: PTH208 - a list is what is compared
+    assert os.listdir(tmp_path) == [".runcue-marks"]  # noqa: PTH208 - a list is what is compared
 
 
 @pytest.mark.rule(18, 28)

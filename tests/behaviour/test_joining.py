@@ -259,7 +259,7 @@ def test_a_thread_goes_on_for_the_successor_and_learns_when_the_last_one_is_gone
         assert seen == [True]
 
     asyncio.run(main())
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == [".runcue-marks"]
 
 
 def test_the_time_out_of_a_run_goes_with_the_successor() -> None:

@@ -114,12 +114,18 @@ def make_pdf(path: Path, edition: str) -> Path:
 
 def artifacts(out: Path) -> dict[str, bytes]:
     """Everything there but what begins with .runcue-, whole."""
-    files = [path for path in out.rglob("*") if path.is_file() and not path.name.startswith(".runcue-")]
+    files = [
+        path for path in out.rglob("*") if path.is_file() and ".runcue-" not in str(path.relative_to(out))
+    ]
     return {str(path.relative_to(out)): path.read_bytes() for path in files if path.name != TIMELINE}
 
 
 def temps(out: Path) -> list[str]:
-    return [path.name for path in out.rglob(".runcue-*") if not STAMP.match(path.name)]
+    return [path.name for path in out.rglob(".runcue-*") if path.is_file() and not STAMP.match(path.name)]
+
+
+def marks(out: Path) -> list[str]:
+    return [path.name for path in out.rglob(".runcue-marks/*")]
 
 
 @dataclass
@@ -215,6 +221,7 @@ def kill_at(folder: Path, instants: int) -> Findings:
             assert not differing, f"believed and wrong: {differing}; {told}"
             assert after.keys() == goal.keys(), told
             assert not temps(out), f"of the dead: {temps(out)}; {told}"
+            assert not marks(out), f"of what has been made: {marks(out)}; {told}"
     return found
 
 

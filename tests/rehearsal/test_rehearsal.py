@@ -158,7 +158,8 @@ def events(recorder: Recorder) -> list[tuple[str, str]]:
 
 
 def listing(folder: Path) -> list[tuple[str, int, bytes]]:
-    return sorted((path.name, path.stat().st_mtime_ns, path.read_bytes()) for path in folder.iterdir())
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return sorted((path.name, path.stat().st_mtime_ns, path.read_bytes()) for path in files)
 
 
 @pytest.mark.parametrize("policy", ["newer", "digest"])

@@ -1,0 +1,341 @@
+"""The marks of one run of a handler: written before it is entered, removed when its work unit has succeeded.
+
+Lives here: `RunMarks`, which writes a mark for each file that is to be made, and one for what it points to if it is a
+link; keeps them where a handler removes them; and `outdate`, by which what is made although an input changed is known
+to be out of date. What is in a mark is known to `mark_form`.
+
+Must not know: work units, when a handler succeeds, how files are published.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from stat import S_IMODE, S_ISLNK
+from typing import Any, Final
+
+from runcue._artifacts.file import File
+from runcue._artifacts.looks import is_recent, look_of
+from runcue._artifacts.mark_form import add_line, first_line, is_valid, read_mark, write_mark
+from runcue._artifacts.marks import FolderMarks, marks_of, vouch_for
+from runcue._artifacts.places import Place, final, locate, next_epoch
+from runcue._model.errors import PublishError
+
+__all__ = ["RunMarks", "outdate"]
+
+logger = logging.getLogger("runcue")
+
+_SHORTAGES: Final = {
+    getattr(errno, name, None) for name in ("ENOSPC", "EDQUOT", "EMFILE", "ENFILE", "EIO", "ENOMEM")
+}
+"""What makes a work unit fail for want of a mark: its handler would fare no better. Else it runs without one."""
+
+# The runs that are to make something, by its key; of those whose handlers have not returned.
+_makers: dict[str, RunMarks] = {}
+# Folders in which no mark could be written: it is told once of each.
+_told: set[str] = set()
+
+
+class _Open:
+    """A mark that was written.
+
+    Attributes:
+        key: What it is for.
+        declared: The key of the declared output: the same, or that of a link that leads here.
+        place: The folder that it would be in if that exists.
+        marks: The folder that it is in.
+        name: Its name there.
+        text: All that it says.
+        is_new: Whether it was written for this run.
+        outdated: Whether it says that what was made is out of date.
+    """
+
+    __slots__ = ("declared", "is_new", "key", "marks", "name", "outdated", "place", "text")
+
+    def __init__(self, key: str, declared: str, place: Place) -> None:
+        self.key = key
+        self.declared = declared
+        self.place = place
+        self.marks: FolderMarks
+        self.name = ""
+        self.text = b""
+        self.is_new = True
+        self.outdated = False
+
+    @property
+    def path(self) -> str:
+        return self.marks.path_of(self.name)
+
+
+class RunMarks:
+    """The marks of one run.
+
+    Args:
+        home: The cue, or what stands for it.
+
+    Attributes:
+        in_flight: Whether its handler has not returned.
+        wanted: Whether its work unit has not ended otherwise meanwhile.
+        home: The cue, or what stands for it.
+    """
+
+    __slots__ = ("_open", "home", "in_flight", "wanted")
+
+    def __init__(self, home: object) -> None:
+        self.home = home
+        self.in_flight = True
+        self.wanted = True
+        self._open: list[_Open] = []
+
+    def write(self, outputs: Iterable[Any]) -> None:
+        """Write the marks.
+
+        Args:
+            outputs: What the handler is to make; those that are no files need none.
+
+        Raises:
+            PublishError: The disk is full.
+        """
+        done: set[str] = set()
+        output: Any = None
+        try:
+            for output in outputs:
+                if isinstance(output, File):
+                    self._write_for(output, done)
+        except OSError as error:
+            for mark in self._open:
+                if mark.is_new:
+                    with suppress(OSError):
+                        os.unlink(mark.path)
+                    mark.marks.forget(mark.name)
+            self.end()
+            raise PublishError(
+                f"{str(output)!r} is not made, because nothing can be written beside it: {error.strerror}."
+            ) from error
+
+    def _write_for(self, output: File, done: set[str]) -> None:
+        """Write the mark of an output; if it is a link, another one for what it leads to."""
+        declared = output._key
+        places = {declared: output._place}
+        try:
+            status: os.stat_result | None = os.lstat(output._path)
+        except OSError:
+            status = None
+        if output._path != declared:  # a folder on the way may lead elsewhere by now
+            _, key, place, *_ = locate(output._path)
+            places[key] = place
+        if status is not None and S_ISLNK(status.st_mode):
+            target = final(declared)
+            places[target] = locate(target).place
+            try:
+                status = os.stat(output._path)
+            except OSError:
+                status = None
+        for key, place in places.items():
+            if key in done:
+                continue
+            done.add(key)
+            mark = _Open(key, declared, place)
+            mark.text = first_line(key, status)
+            made = _put(key, place, mark.text, self)
+            if made is None:
+                continue
+            mark.marks, mark.name, mark.is_new = made
+            self._open.append(mark)
+            _makers[key] = self
+            if not mark.is_new:
+                mark.text = _go_on_with(mark.path, mark.text, status)
+
+    def fail(self) -> None:
+        """The work unit has not succeeded: see to it that the marks are there, whatever the handler has removed."""
+        self.wanted = False
+        for mark in self._open:
+            if not os.path.lexists(mark.path):
+                with suppress(OSError):
+                    _keep(mark, self)
+
+    def succeed(self, outputs: Iterable[Any]) -> None:
+        """The work unit has succeeded: remove every mark by which what it makes is in doubt.
+
+        Marks of folders that it is in stay, and it is noted in them. So do those that say that it is out of date.
+
+        Args:
+            outputs: What it makes.
+        """
+        stay = set()
+        for mark in self._open:
+            path = mark.path
+            if mark.outdated:
+                stay.add(path)
+                continue
+            try:
+                os.unlink(path)
+            except FileNotFoundError:
+                pass
+            except OSError as error:
+                stay.add(path)
+                logger.warning("The mark %s cannot be removed: %s", path, error.strerror)
+                continue
+            mark.marks.forget(mark.name)
+        self.end()
+        for output in outputs:
+            if isinstance(output, File):
+                vouch_for(output._key, output._place, but=stay, is_known=True)
+
+    def end(self) -> None:
+        """Its handler has returned."""
+        self.in_flight = False
+        for mark in self._open:
+            if _makers.get(mark.key) is self:
+                del _makers[mark.key]
+            if mark.marks.own.get(mark.name) is self:
+                mark.marks.own[mark.name] = None
+
+    def outdate(self, key: str, inode: int, mtime_ns: int) -> bool:
+        """See the function."""
+        declared = {mark.declared for mark in self._open if mark.key == key}
+        marks = [mark for mark in self._open if mark.declared in declared]
+        line = {"outdated": [inode, mtime_ns]}
+        for mark in marks:
+            try:
+                if not os.path.lexists(mark.path):
+                    _keep(mark, self)
+                mark.text += add_line(mark.path, line)
+                mark.outdated = True
+            except OSError:
+                return False
+        return bool(marks)
+
+
+def outdate(key: str, inode: int, mtime_ns: int) -> bool:
+    """Note that what is about to be made is out of date for its maker, because an input changed meanwhile.
+
+    For those that need it it is proof, if it has this inode and this date; a folder, if it has this inode.
+
+    Args:
+        key: An output of a handler that runs.
+        inode: Of what will be there.
+        mtime_ns: The same.
+
+    Returns:
+        Whether that could be noted: there is a mark of it.
+    """
+    run = _makers.get(key)
+    return run is not None and run.outdate(key, inode, mtime_ns)
+
+
+def _put(key: str, place: Place, text: bytes, owner: RunMarks) -> tuple[FolderMarks, str, bool] | None:
+    """Write a mark in the nearest folder that exists.
+
+    Returns:
+        Where, its name, and whether it is new: if not, nothing was written. None if no mark can be written.
+
+    Raises:
+        OSError: The disk is full.
+    """
+    above: Place | None = place
+    while above is not None:
+        marks = marks_of(above)
+        name = marks.name_for(key)
+        path = marks.path_of(name)
+        known = name in marks.own
+        # Who asks meanwhile must find it: first it is known, then the epoch begins, then it is there.
+        marks.own[name] = owner
+        next_epoch()
+        try:
+            try:
+                write_mark(path, text)
+            except FileNotFoundError:
+                _make_folder(marks)
+                write_mark(path, text)
+        except FileExistsError:
+            return marks, name, False
+        except OSError as error:
+            if not known:
+                marks.own.pop(name, None)
+            if error.errno in _SHORTAGES:
+                raise
+            if os.path.isdir(marks.base):
+                _tell(marks, error)
+                return None
+            above = above.above
+        else:
+            return marks, name, True
+    return None
+
+
+def _make_folder(marks: FolderMarks) -> None:
+    """Make the folder of the marks, open to whoever the folder that it is in is open to."""
+    mode = S_IMODE(os.stat(marks.base).st_mode)
+    try:
+        os.mkdir(marks.path)
+    except FileExistsError:
+        return
+    with suppress(OSError):
+        os.chmod(marks.path, mode)
+
+
+def _tell(marks: FolderMarks, error: OSError) -> None:
+    if marks.base in _told:
+        return
+    _told.add(marks.base)
+    logger.warning(
+        "No mark can be written in %s (%s), so what a handler leaves half made there will count as proof unless it is "
+        "written with work.write",
+        marks.base,
+        error.strerror,
+    )
+
+
+def _go_on_with(path: str, text: bytes, status: os.stat_result | None) -> bytes:
+    """Go on with a mark that is there already: what it recorded first stays.
+
+    Args:
+        path: The mark.
+        text: What it would say if it were new.
+        status: Of what it is for.
+
+    Returns:
+        What it says from now on.
+
+    Raises:
+        OSError: The disk is full.
+    """
+    try:
+        mark, content = read_mark(path), _content(path)
+        if mark is not None:
+            if not (mark.outdated or mark.later):
+                return content
+            was, recent = mark.was, mark.recent
+            if status is not None and is_valid(mark, status):
+                # What is there is proof, and is as long as it looks like this.
+                was, recent = look_of(status), is_recent(status, time.time_ns())
+            return content + add_line(path, {"again": was, "recent": recent})
+        text = text.replace(b'"recent":false', b'"recent":true')
+        os.unlink(path)
+        write_mark(path, text)
+    except OSError as error:
+        if error.errno in _SHORTAGES:
+            raise
+        # It is gone, or somebody else's: what cannot be read is no proof in any case.
+    return text
+
+
+def _content(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def _keep(mark: _Open, owner: RunMarks) -> None:
+    """Write a mark again that was removed.
+
+    Raises:
+        OSError: The disk is full.
+    """
+    made = _put(mark.key, mark.place, mark.text, owner)
+    if made is not None:
+        mark.marks, mark.name, _ = made
