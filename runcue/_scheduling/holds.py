@@ -120,7 +120,7 @@ class Holds:
             for artifact in inputs:
                 key = artifact._key
                 if key in producer_of and producer_of[key] is not work:
-                    hold = self._go_round(work, inputs, len(inputs) - 1)
+                    hold = self._go_round(work, inputs, self._last_in_line(inputs))
                     break
                 if type(key) is str:
                     if artifact._place not in places:
@@ -136,6 +136,19 @@ class Holds:
         producers = self._producers
         among = producers.running if hold.relation in _BY_RUNNING else producers.producer_of
         return among.get(hold.made, hold.holder)
+
+    def _last_in_line(self, inputs: tuple[Any, ...]) -> int:
+        """Which of the inputs is made by who was submitted last: once that is there, most of the others are, too.
+
+        Whoever needs many would otherwise be asked again after each, should they come in the reverse order.
+        """
+        last = index = -1
+        producer_of = self._producers.producer_of
+        for place, artifact in enumerate(inputs):
+            producer = producer_of.get(artifact._key)
+            if producer is not None and producer._seq > last:
+                last, index = producer._seq, place
+        return index
 
     def _go_round(self, work: Work, inputs: tuple[Any, ...], index: int) -> Hold | None:
         """The producer of an input, sought from one of them on in falling order and all around."""
