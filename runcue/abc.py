@@ -196,6 +196,8 @@ WarningKind = Literal[
     "cycle",
     "stuck",
     "outdated",
+    "still_stale",
+    "other_stamps",
     "pending",
     "stalled",
     "draining",
@@ -217,6 +219,8 @@ class CueWarning(NamedTuple):
         kind: "raised", "blocked": a callback of yours did that, or kept the event loop. "failure": of a work unit,
             where nobody was there to hear of it. "unmade", "cycle", "stuck", "outdated": inputs that nothing makes,
             work units that wait for each other, or that nothing will change, and artifacts of what is anew since.
+            "still_stale": a work unit that will run each time, because of what it leaves. "other_stamps": work units
+            that run again because another version of runcue has noted how their outputs were made.
             "pending", "stalled": the warnings of `pending_warn_after` and `stall_warn_after`. "draining", "deadlock":
             what a drain waits for. "cancelled", "abandoned": work units that could not run when the cue was stopped,
             and what did not end in time then. "unknown_task": a gate or listener for a task that does not exist.

@@ -29,6 +29,8 @@ from runcue._scheduling.holds import Holds
 __all__ = ["DeclaredGate"]
 
 _NOT_VALID: Final = object()
+# The verdict of `digest()` of which it is told how many work units it has made run.
+_OTHER_STAMP: Final = "other stamp"
 
 
 def _version_if_valid(artifact: Any, work: Work, declared: Declaration, *, is_own: bool) -> Any:
@@ -115,10 +117,13 @@ class DeclaredGate:
 
     Attributes:
         reads: The artifacts that were asked while the last question was, by key; empty between questions.
+        other_stamps: How many work units have started because the stamp of their outputs is that of another version of
+            runcue, until somebody tells it.
     """
 
     def __init__(self, failures: Failures, holds: Holds) -> None:
         self.reads: dict[Hashable, Artifact] = {}
+        self.other_stamps = 0
         self._failures = failures
         self._holds = holds
 
@@ -200,6 +205,8 @@ class DeclaredGate:
     def note_start(self, work: Work, declared: Declaration) -> None:
         """Let the freshness policy know that a handler is about to be entered."""
         declared.input_changed = False
+        if declared.stale is not None and declared.stale[0] == _OTHER_STAMP and work.attempt == 1:
+            self.other_stamps += 1
         if declared.fresh is not None:
             if declared.inputs and not getattr(declared.fresh, "by_content", False):
                 from runcue._freshness.provenance import Provenance  # noqa: PLC0415 - not needed by who makes nothing

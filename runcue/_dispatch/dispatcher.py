@@ -84,7 +84,7 @@ class Dispatcher:
         self.in_flight = in_flight = InFlight(core.wakeups)
         self.waiting = Waiting(self, core, turns, in_flight)
         self.settlement = settlement = Settlement(core, callbacks, listeners, turns, timers, in_flight)
-        self.endings = endings = Endings(core, turns, timers, in_flight, settlement, listeners)
+        self.endings = endings = Endings(core, turns, timers, in_flight, settlement, listeners, callbacks)
         self.hand_off = HandOff(core, callbacks, listeners, turns, timers, in_flight, endings, self.inside)
         self.gates = Gates(core, callbacks, settlement, turns, self, asking)
         self.rechecker = self.gates.rechecker

@@ -11,11 +11,14 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Final
 
+from runcue._callbacks.callbacks import Callbacks
+from runcue._callbacks.lasting_proof import LastingProof
 from runcue._callbacks.listeners import Listeners
 from runcue._dispatch.in_flight import InFlight
 from runcue._dispatch.settlement import Settlement, ran_for
 from runcue._dispatch.timers import Alarm, Timers
 from runcue._dispatch.turns import Turns
+from runcue._explain.still_stale import why_still_stale
 from runcue._handlers.outputs import owner_of, prove, rollback
 from runcue._model.errors import HandlerExited, LimitError, WorkTimeout
 from runcue._model.events import Event
@@ -41,6 +44,7 @@ class Endings:
         in_flight: Handlers in flight.
         settlement: Settles work units.
         listeners: Who hears of attempts that another one follows.
+        callbacks: For what is said of runs that leave no lasting proof.
     """
 
     def __init__(
@@ -51,6 +55,7 @@ class Endings:
         in_flight: InFlight,
         settlement: Settlement,
         listeners: Listeners,
+        callbacks: Callbacks,
     ) -> None:
         self._core = core
         self._turns = turns
@@ -58,6 +63,10 @@ class Endings:
         self._in_flight = in_flight
         self._settlement = settlement
         self._listeners = listeners
+        self._log = callbacks.failures.log
+        self._lasting_proof = LastingProof(callbacks.failures)
+        # The tasks whose runs were told to leave no lasting proof.
+        self._told: set[str] = set()
         self._end_of_hold_back = Alarm(timers, self._hold_back_no_longer)
 
     def of_awaitable(self, work: Work, value: Any, error: BaseException | None, *, cancelled: bool) -> None:
@@ -110,10 +119,26 @@ class Endings:
         if work._phase == SETTLED:
             self._core.wakeups.returned(work)  # it may have settled in its first step
             return
-        if error is None:
-            self._settlement.settle(work, COMPLETED, now, value, duration)
-        else:
+        if error is not None:
             self.failed(work, error, duration)
+            return
+        if run._declared is not None and run._declared.outputs and work.task not in self._told:
+            self._look_at_proof(run, work)
+        self._settlement.settle(work, COMPLETED, now, value, duration)
+
+    def _look_at_proof(self, run: Work, work: Work) -> None:
+        """Tell, once per task, of a run that will be repeated for ever, because of what it has left."""
+        finding = self._lasting_proof.objection(run)
+        if finding is not None:
+            self._told.add(work.task)
+            self._log.tell(
+                "still_stale",
+                (work,),
+                "Work %s of task %s has succeeded, and will run again each time that it is submitted: %s",
+                work.id,
+                work.task,
+                why_still_stale(finding),
+            )
 
     def failed(self, work: Work, error: BaseException, duration: float) -> None:
         """A handler has raised, or could not be run: settle its work unit, or put it back for another attempt.

@@ -2,7 +2,8 @@
 
 Lives here: four findings, each told once as a warning. An artifact that work units wait for and that nothing makes;
 work units that wait for each other in a cycle; work units whose is_ready says no while nothing runs or is timed that
-could change it; artifacts made from something that has been made anew since.
+could change it; artifacts made from something that has been made anew since. And, once all is at rest, how many have
+run again because another version of runcue had stamped what they make.
 
 Looked for half a second after anything has changed, while time passes anyway: this wakes no clock and keeps no drain
 waiting. If very many work units come to wait at once, it is done when nothing moves any more.
@@ -92,7 +93,8 @@ class Diagnostics:
     def set_alarms(self) -> None:
         """Look into what has changed, soon."""
         core = self._core
-        told = core.dependencies.remade or self._dispatcher.callbacks.gate.skipped
+        callbacks = self._dispatcher.callbacks
+        told = core.dependencies.remade or callbacks.gate.skipped or callbacks.declared_gate.other_stamps
         if not (core.count[NOT_READY] or core.count[HELD] or told):
             core.dependencies.newcomers.clear()
             self._subscriptions_seen = core.dependencies.subscriptions
@@ -127,6 +129,7 @@ class Diagnostics:
         whole = self._tell_unmade(newcomers, now, grace, at_rest)
         if at_rest:
             whole &= self._tell_stuck(now, grace)
+            self.tell_other_stamps()
         if core.dependencies.remade or self._dispatcher.callbacks.gate.skipped:
             self._tell_outdated()
         return whole
@@ -259,6 +262,19 @@ class Diagnostics:
                 how_many(waiting, "work unit is", "work units are"),
             )
         return whole
+
+    def tell_other_stamps(self) -> None:
+        """Tell how many work units have run again because of the form of their stamps; no more is started."""
+        declared_gate = self._dispatcher.callbacks.declared_gate
+        number, declared_gate.other_stamps = declared_gate.other_stamps, 0
+        if number:
+            self._log.tell(
+                "other_stamps",
+                (),
+                "%s ran again because what digest() remembers of their outputs was noted by another version of "
+                "runcue, in a form that is not believed. That is over with this run",
+                how_many(number, "work unit", "work units"),
+            )
 
     def _tell_outdated(self) -> None:
         remade = self._core.dependencies.remade

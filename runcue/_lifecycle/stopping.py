@@ -313,6 +313,7 @@ class Stopping:
                     self.escalate(KILL)
             if self._given_up and self.level == DRAIN:
                 self._tell_blocked(list(self._given_up.values()))
+            self._diagnostics.tell_other_stamps()
             self.last = self.summary(list(self._given_up.values()))
             remove_orphans(core.history.line)
             return self.last

@@ -1,0 +1,78 @@
+"""Why a work unit will run again although it has just succeeded, and what can be done about it, in words.
+
+Must not know: how that was found out, who is told.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+from runcue._artifacts.file import File
+from runcue._callbacks.lasting_proof import UNSTEADY, Finding
+from runcue._explain.why_stale import out_of_date
+from runcue._model.texts import words_of
+
+__all__ = ["why_still_stale"]
+
+
+def why_still_stale(finding: Finding) -> str:
+    """What makes it so, with the dates, and a remedy: one sentence, and another."""
+    verdict, artifact, other, version, other_version = finding
+    if verdict == UNSTEADY:
+        return (
+            f"the version of its input {words_of(other)} is another one each time that it is asked for. Let version() "
+            "return what stays the same for as long as the artifact does"
+        )
+    known = [_dated(one, v) for one, v in ((artifact, version), (other, other_version)) if v is not None]
+    if verdict == "future":
+        known.append(f"now: {_date(time.time_ns())}")
+    dates = f" ({', '.join(known)})" if known else ""
+    return f"{out_of_date(verdict, artifact, other, planned=True)}{dates}{_remedy(finding)}"
+
+
+def _dated(artifact: Any, version: Any) -> str:
+    """An artifact with its version: of a file its date."""
+    told = _date(version) if isinstance(artifact, File) and type(version) is int else words_of(version)
+    return f"{words_of(artifact)}: {told}"
+
+
+def _date(nanoseconds: int) -> str:
+    """In the form of ISO 8601, to the nanosecond: many a tie is decided by one."""
+    from datetime import datetime  # noqa: PLC0415 - by far not every program tells of a date
+
+    seconds, fraction = divmod(nanoseconds, 1_000_000_000)
+    try:
+        text = datetime.fromtimestamp(seconds).astimezone().isoformat()
+    except (OverflowError, OSError, ValueError):
+        return f"{nanoseconds} ns"
+    end = len("2000-01-01T00:00:00")
+    fractions = f".{fraction:09}".rstrip("0").rstrip(".")
+    return f"{text[:end]}{fractions}{text[end:]}"
+
+
+def _remedy(finding: Finding) -> str:
+    verdict, artifact, other = finding[:3]
+    if verdict in ("future", "future input"):
+        late = artifact if verdict == "future" else other
+        return f". Set the clock right that has dated it, and then its date: File({str(late)!r}).touch()"
+    if verdict != "older":
+        return ""
+    if isinstance(artifact, File) and isinstance(other, File):
+        if artifact._key.startswith(f"{other._key}{os.sep}"):
+            return (
+                ". What comes into a folder dates it anew: name the files in it that are needed, in its place"
+            )
+        contents = "compare contents, by fresh=runcue.digest()"
+        if _are_one(artifact, other):
+            return f". They are one file, which has one date: copy it, or {contents}"
+        return f". If it is right as it is, let the handler end with File({str(artifact)!r}).touch(), or {contents}"
+    return ". Let each run leave outputs whose versions are later than those of the inputs"
+
+
+def _are_one(one: File, other: File) -> bool:
+    try:
+        return one.path.samefile(other.path)
+    except OSError:
+        return False
