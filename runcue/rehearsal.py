@@ -16,6 +16,7 @@ from typing import Any, Final
 from runcue._api.cue import Cue
 from runcue._artifacts.artifact import Artifact, key_of
 from runcue._artifacts.changes import changed
+from runcue._artifacts.file import File
 from runcue._artifacts.reads import OVERLAY, READS
 from runcue._freshness.newer import Verdict
 from runcue._limits.sliding_window import SlidingWindow
@@ -210,7 +211,10 @@ class _Cast:
         overlay = self._overlay
         declared.rehearsed = Declaration((), (), declared.fresh)
         declared.rehearsed.files, declared.rehearsed.whole = declared.files, declared.whole
-        declared.inputs = tuple(StandIn(one, overlay) for one in declared.inputs)
+        leads_to = [one for file in declared.inputs if isinstance(file, File) for one in file.pointed()]
+        declared.inputs = declared.needs = tuple(StandIn(one, overlay) for one in declared.inputs)
+        if leads_to:
+            declared.needs += tuple(StandIn(one, overlay) for one in leads_to)
         pointed = declared.makes[len(declared.outputs) :]
         declared.outputs = declared.makes = tuple(StandIn(one, overlay) for one in declared.outputs)
         if pointed:

@@ -202,6 +202,11 @@ class File(Artifact):
         twin._path, twin._key, twin._place, twin._via = found
         return twin
 
+    def is_link(self) -> bool:
+        """Whether it is a link, as far as is known of its folder in this pass."""
+        place = self._place
+        return place.linkless != PASS.number and place.look().has_link(self._key.rpartition(os.sep)[2])
+
     def pointed(self) -> tuple[File, ...]:
         """What it leads to if it is a link: the file, and all links between; nothing if it is none."""
         return tuple(map(File, leads(self._key)))

@@ -35,6 +35,8 @@ class Declaration:
 
     Attributes:
         inputs: Artifacts that must be valid before it runs.
+        needs: All that it needs: its inputs and, of those that were seen to be links, what they lead to. The same tuple
+            as `inputs` if there are none.
         outputs: Artifacts that prove it.
         makes: Its outputs and, of those that are links, what they lead to; the same tuple if none is one.
         fresh: The policy that says when outputs are out of date, None if only their validity counts.
@@ -63,7 +65,18 @@ class Declaration:
     """
 
     # What every declaration has is in slots; the rest is rare, has its default in the class and costs nothing.
-    __slots__ = ("__dict__", "before", "files", "fresh", "inputs", "makes", "outputs", "stale", "was")
+    __slots__ = (
+        "__dict__",
+        "before",
+        "files",
+        "fresh",
+        "inputs",
+        "makes",
+        "needs",
+        "outputs",
+        "stale",
+        "was",
+    )
 
     forced = False
     whole = False
@@ -88,7 +101,7 @@ class Declaration:
     def __init__(
         self, inputs: tuple[Any, ...] = (), outputs: tuple[Any, ...] = (), fresh: Any = None
     ) -> None:
-        self.inputs = inputs
+        self.inputs = self.needs = inputs
         self.outputs = self.makes = outputs
         self.fresh = fresh
         self.files = False

@@ -12,11 +12,12 @@ Must not know: event loops, what a gate asks, how a plan prints.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from heapq import heappop, heappush
 from types import MappingProxyType
 from typing import Any, Final
 
+from runcue._artifacts.file import File
 from runcue._artifacts.flag import StandInFlags
 from runcue._model.errors import ConfigurationError, DuplicateWork, RuncueError
 from runcue._model.phases import JOINED, RUNNING, SETTLED
@@ -157,7 +158,7 @@ class _Planner:
         declared = work._declared
         if declared is not None:
             twin._declared = own = Declaration(declared.inputs, declared.outputs, declared.fresh)
-            own.files = declared.files
+            own.makes, own.needs, own.files = declared.makes, declared.needs, declared.files
             if declared.key is not None:
                 own.key = declared.key
             if declared.forced:
@@ -208,16 +209,15 @@ class _Planner:
         """Who needs what a work unit makes, and for how many inputs each must wait."""
         users: dict[int, list[int]] = {}
         missing = [0] * len(self._works)
-        producer_of = self._dependencies.producer_of
         for work in self._works:
             declared = work._declared
             if declared is None or work._phase == RUNNING or declared.fault is not None:
                 continue
             for artifact in declared.inputs:
-                producer = producer_of.get(artifact._key)
-                if producer is not None and producer is not work and producer._phase != RUNNING:
-                    users.setdefault(producer._seq, []).append(work._seq)
-                    missing[work._seq] += 1
+                for producer in self._producers_of(artifact, work):
+                    if producer._phase != RUNNING:
+                        users.setdefault(producer._seq, []).append(work._seq)
+                        missing[work._seq] += 1
         return users, missing
 
     def _check_in_order(self, users: Mapping[int, list[int]], missing: list[int]) -> None:
@@ -266,10 +266,22 @@ class _Planner:
 
     def _first_input(self, work: Work, dependencies: set[int]) -> tuple[Any, Work | None]:
         for artifact in work.inputs:
-            producer = self._dependencies.producer_of.get(artifact._key)
-            if producer is not None and producer is not work and producer._seq in dependencies:
-                return artifact, producer
+            for producer in self._producers_of(artifact, work):
+                if producer._seq in dependencies:
+                    return artifact, producer
         return None, None
+
+    def _producers_of(self, artifact: Any, work: Work) -> Iterator[Work]:
+        """The others that make something that a work unit needs; or, of a link, what it leads to."""
+        producer_of = self._dependencies.producer_of
+        producer = producer_of.get(artifact._key)
+        if producer is not None and producer is not work:
+            yield producer
+        if producer_of and isinstance(artifact, File) and artifact.is_link():
+            for one in artifact.pointed():
+                producer = producer_of.get(one._key)
+                if producer is not None and producer is not work:
+                    yield producer
 
     def _cycle(self, cycle: list[int], planned: Mapping[int, PlannedWork]) -> Cycle:
         first = cycle.index(min(cycle))
@@ -289,24 +301,22 @@ class _Planner:
             # It fails when it is asked, and what needs its outputs is asked then.
             self._block(work, ("fault", None, declared.fault, None), _SAME)
             return
-        producer_of, fates = self._dependencies.producer_of, self._fates
+        fates = self._fates
         anew: dict[int, Work] = {}
         firm: dict[int, Work] = {}
         for index, artifact in enumerate(declared.inputs):
-            producer = producer_of.get(artifact._key)
-            if producer is None or producer is work:
-                continue
-            fate = fates[producer._seq]
-            if fate == _NEVER:
-                self._roots[work._seq] = root = self._roots.get(producer._seq, producer)
-                self._block(
-                    work, ("upstream" if root is producer else "far upstream", artifact, root, producer)
-                )
-                return
-            if fate != _SAME:
-                anew[index] = producer
-            if fate == _CHANGES:
-                firm[index] = producer
+            for producer in self._producers_of(artifact, work):
+                fate = fates[producer._seq]
+                if fate == _NEVER:
+                    self._roots[work._seq] = root = self._roots.get(producer._seq, producer)
+                    self._block(
+                        work, ("upstream" if root is producer else "far upstream", artifact, root, producer)
+                    )
+                    return
+                if fate != _SAME:
+                    anew[index] = producer
+                if fate == _CHANGES:
+                    firm[index] = producer
         verdict = self._forecaster.later(work, declared, anew, firm) if anew else self._forecaster.now(work)
         declared.before = declared.was = ()  # a hundred thousand lists would be kept for nothing
         self._enter(work, verdict)

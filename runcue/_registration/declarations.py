@@ -103,7 +103,9 @@ def declare(work: Work, cells: dict[Hashable, list[int]], overrides: Overrides) 
         declared.fresh = check_fresh(fresh, "fresh")
     what = task.inputs if inputs is None else check_artifacts(inputs, "inputs")
     if what is not None:
-        declared.inputs = _artifacts(work, declared, "inputs", what, cells, of_task=inputs is None)
+        declared.inputs = declared.needs = _artifacts(
+            work, declared, "inputs", what, cells, of_task=inputs is None
+        )
     what = task.outputs if outputs is None else check_artifacts(outputs, "outputs")
     if what is not None:
         found = _artifacts(work, declared, "outputs", what, cells, of_task=outputs is None)
@@ -111,7 +113,7 @@ def declare(work: Work, cells: dict[Hashable, list[int]], overrides: Overrides) 
         for artifact in found:
             if type(artifact) is File or isinstance(artifact, File):
                 declared.files = True
-                if artifact._place.linkless != PASS.number and _is_link(artifact):
+                if artifact._place.linkless != PASS.number and artifact.is_link():
                     declared.makes += artifact.pointed()
         if found and declared.fresh is not _USUAL:
             if hasattr(declared.fresh, "check"):
@@ -170,10 +172,6 @@ def _led(artifact: Artifact, of_task: bool) -> Artifact:
     if not isinstance(artifact, File):
         return artifact
     return artifact.again(artifact._given if of_task else None)
-
-
-def _is_link(file: File) -> bool:
-    return file._place.look().has_link(file._key.rpartition(sep)[2])
 
 
 def _key(work: Work, declared: Declaration, key: Any) -> Hashable:

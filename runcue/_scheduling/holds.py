@@ -63,7 +63,7 @@ class Hold(NamedTuple):
         artifact: The input or output of the work unit that waits.
         made: What the holder makes, by key.
         relation: How these two are related.
-        place: Which of the inputs it is; 0 for an output.
+        place: Which of what it needs that is; 0 for an output.
     """
 
     holder: Work
@@ -112,7 +112,7 @@ class Holds:
         """Whom a pending work unit has to wait for before it may be asked, None if for nobody."""
         producers = self._producers
         producer_of, places, known_folders = producers.producer_of, producers.places, producers.known_folders
-        inputs = declared.inputs
+        inputs = declared.needs
         if declared.hold is not None:
             hold = self._go_round(work, inputs, declared.hold.place)
         else:
@@ -163,7 +163,7 @@ class Holds:
 
     def _hold_beside(self, work: Work, declared: Declaration) -> Hold | None:
         """The same where nobody makes the inputs themselves."""
-        inputs, producers = declared.inputs, self._producers
+        inputs, producers = declared.needs, self._producers
         index = declared.hold.place if declared.hold is not None else -1
         for _ in inputs if producers.folders is not None else ():
             artifact = inputs[index]
@@ -298,7 +298,7 @@ class Holds:
             yield declared.leader
             return
         producers = self._producers
-        for artifact in declared.inputs:
+        for artifact in declared.needs:
             key = artifact._key
             for made in (key, *producers.above(artifact)):
                 producer = producers.producer_of.get(made)

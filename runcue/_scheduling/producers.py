@@ -74,9 +74,14 @@ class Producers:
         makes, producer_of = declared.makes, self.producer_of
         for artifact in makes:
             key = artifact._key
-            if key in producer_of and producer_of[key] is not work:
-                self.displaced.setdefault(key, []).append(producer_of[key])
+            other = producer_of.get(key, work)
+            if other is not work:
                 self.begin_with_folders()
+                # Who makes it by its own name comes first: who makes a link to it may need it.
+                by_link = all(one is not artifact for one in declared.outputs)
+                self.displaced.setdefault(key, []).append(work if by_link else other)
+                if by_link:
+                    continue
             producer_of[key] = work
             if type(key) is str:
                 if artifact._place not in self.places:
