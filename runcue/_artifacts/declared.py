@@ -15,7 +15,7 @@ from runcue._artifacts.places import leads
 from runcue._model.errors import ArtifactError
 from runcue._model.texts import words_of
 
-__all__ = ["as_artifacts", "is_among"]
+__all__ = ["as_artifacts", "is_among", "names_of"]
 
 
 _SEVERAL: Final = (list, tuple, set, frozenset)
@@ -30,6 +30,11 @@ def is_among(artifact: Artifact, others: Iterable[Artifact]) -> bool:
     return key_of(artifact) in keys or (
         isinstance(artifact, File) and not keys.isdisjoint(leads(artifact._key))
     )
+
+
+def names_of(artifact: Artifact) -> tuple[Artifact, ...]:
+    """An artifact and, if it is a link, what it leads to."""
+    return (artifact, *artifact.pointed()) if isinstance(artifact, File) else (artifact,)
 
 
 def as_artifacts(value: Any, what: str) -> tuple[Artifact, ...]:

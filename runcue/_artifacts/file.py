@@ -14,7 +14,7 @@ from copy import copy
 from inspect import iscoroutinefunction
 from stat import S_ISLNK
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from runcue._artifacts.artifact import Artifact, plainly
 from runcue._artifacts.changes import file_changed
@@ -115,7 +115,7 @@ class File(Artifact):
             reads[self._key] = self
             if (overlay := OVERLAY.get()) is not None:
                 return bool(overlay.valid(self))
-        found = self._look()
+        found = self._look(reads)
         return found is not None and self.passes(found[0]) and self._doubt(*found) is None
 
     def version(self) -> int | None:
@@ -125,7 +125,7 @@ class File(Artifact):
             reads[self._key] = self
             if (overlay := OVERLAY.get()) is not None:
                 return overlay.version(self)  # type: ignore[no-any-return]
-        found = self._look()
+        found = self._look(reads)
         return None if found is None or self._doubt(*found) is not None else found[0].st_mtime_ns
 
     def stamp(self) -> int | None:
@@ -144,12 +144,18 @@ class File(Artifact):
             return False
         return self.validate is None or bool(plainly(self.validate(self.path), self))
 
-    def _look(self) -> tuple[os.stat_result, bool] | None:
-        """Its status, links followed, and whether it is a link; None if it is missing."""
+    def _look(self, reads: dict[Hashable, Any] | None = None) -> tuple[os.stat_result, bool] | None:
+        """Its status, links followed, and whether it is a link; None if it is missing.
+
+        Args:
+            reads: Where to write down what it leads to.
+        """
         try:
             status = os.lstat(self._path)
             if not S_ISLNK(status.st_mode):
                 return status, False
+            if reads is not None:
+                reads.update((one._key, one) for one in self.pointed())
             return os.stat(self._path), True
         except OSError:
             return None
@@ -169,7 +175,8 @@ class File(Artifact):
         try:
             status = os.stat(self._path)
         except (FileNotFoundError, NotADirectoryError):
-            return "is missing"
+            pointed = leads(self._key)
+            return f"leads to {pointed[-1]}, which is missing" if pointed else "is missing"
         except OSError as error:
             return f"cannot be looked at: {error.strerror}"
         if (doubt := self._doubt(status, os.path.islink(self._path))) is not None:

@@ -33,14 +33,14 @@ _NOT_VALID: Final = object()
 _OTHER_STAMP: Final = "other stamp"
 
 
-def _version_if_valid(artifact: Any, work: Work, declared: Declaration, *, is_own: bool) -> Any:
+def _version_if_valid(artifact: Any, work: Work, declared: Declaration, links: list[File] | None) -> Any:
     """The version of an artifact that is valid, `_NOT_VALID` of one that is not.
 
     Args:
         artifact: The artifact.
         work: The work unit for which it is asked.
         declared: What that declares.
-        is_own: Whether it is one of its outputs.
+        links: Takes it if it is a link. None: it is one of its outputs.
     """
     kind = type(artifact)
     if kind is File:
@@ -49,22 +49,26 @@ def _version_if_valid(artifact: Any, work: Work, declared: Declaration, *, is_ow
             status = lstat(artifact._path)
             is_link = S_ISLNK(status.st_mode)
             if is_link:
+                if links is not None:
+                    links.append(artifact)
                 status = stat(artifact._path)
         except OSError:
             return _NOT_VALID
         if not artifact.bare and not artifact.passes(status):
             return _NOT_VALID
         if (artifact._place.unmarked != PASS.epoch or is_link) and _doubt_of(
-            artifact, status, work, is_link=is_link, is_own=is_own
+            artifact, status, work, is_link=is_link, is_own=links is None
         ) is not None:
             return _NOT_VALID
         return status if declared.whole else status.st_mtime_ns
     if kind is Flag:
         version = artifact.stamp()
         return _NOT_VALID if version is None else version
+    if links is not None and isinstance(artifact, File) and islink(artifact._path):
+        links.append(artifact)
     if not plainly(artifact.valid(), artifact):
         return _NOT_VALID
-    if isinstance(artifact, File) and _doubt_now(artifact, work, is_own=is_own) is not None:
+    if isinstance(artifact, File) and _doubt_now(artifact, work, is_own=links is None) is not None:
         return _NOT_VALID
     return plainly(artifact.version(), artifact)
 
@@ -144,23 +148,55 @@ class DeclaredGate:
         if not inputs:
             return RUN
         before = []
+        links: list[File] = []
         for artifact in inputs:
             try:
-                version = _version_if_valid(artifact, work, declared, is_own=False)
+                version = _version_if_valid(artifact, work, declared, links)
             except BaseException as error:
                 self._failures.raised(f"input {words_of(artifact)}", error, work)
                 work._not_ready_reason = without_frames(error)
                 self.reads[artifact._key] = artifact
                 return NOT_READY
             if version is _NOT_VALID:
+                if links and self._held_through(links, work, declared):
+                    return GateVerdict.HELD
                 work._not_ready_reason = artifact
                 self.reads[artifact._key] = artifact
+                if links and links[-1] is artifact:
+                    # Whatever happens to what it leads to may make it valid.
+                    self.reads.update((one._key, one) for one in artifact.pointed())
                 return NOT_READY
             before.append(version)
+        if (links or declared.needs is not inputs) and self._held_through(links, work, declared):
+            return GateVerdict.HELD
         declared.before = before
         if self.reads:
             self.reads.clear()  # what artifacts of users read by themselves is no read of is_ready
         return RUN
+
+    def _held_through(self, links: list[File], work: Work, declared: Declaration) -> bool:
+        """Whether a work unit has to wait for another because of what its inputs lead to.
+
+        Links are turned by handlers, so it is looked at each time where they lead. (Only what is looked at before an
+        input that is not valid is known; the others are looked at when that is.)
+
+        Args:
+            links: The inputs that were just seen to be links.
+            work: The work unit.
+            declared: What it declares.
+        """
+        pointed = tuple(one for link in links for one in link.pointed())
+        needs = (*declared.inputs, *pointed) if pointed else declared.inputs
+        if [one._key for one in needs] == [one._key for one in declared.needs]:
+            return False
+        declared.needs = needs
+        declared.hold = None
+        hold = self._holds.hold_of(work, declared)
+        if hold is None:
+            return False
+        self.reads.clear()
+        work._not_ready_reason = hold
+        return True
 
     def is_stale(
         self, work: Work, declared: Declaration, *, defers: bool = False
@@ -180,7 +216,7 @@ class DeclaredGate:
         artifact: Any = None
         try:
             for artifact in declared.outputs:
-                version = _version_if_valid(artifact, work, declared, is_own=True)
+                version = _version_if_valid(artifact, work, declared, None)
                 if version is _NOT_VALID:
                     declared.stale = _why_not_valid(artifact, work)
                     return True

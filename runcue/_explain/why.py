@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any, Final, Protocol
 
 from runcue._artifacts.artifact import Artifact
+from runcue._artifacts.declared import names_of
 from runcue._artifacts.watched_folders import WatchedFolders
 from runcue._explain.answers import Missing, Verdict, Why, around_works
 from runcue._explain.reasons import (
@@ -205,15 +206,16 @@ class Explainer:
             artifacts = declared.inputs or artifacts
         found = []
         if hold is not None and hold.relation in (Relation.OVERLAP, Relation.UNRETURNED):
-            found.append(self._held(hold, ""))
+            found.append(self._held(hold, hold.artifact, ""))
             artifacts = ()
         dependencies = self._core.dependencies
         for artifact in artifacts:
             problem = problem_now(artifact)
-            if hold is not None and hold.artifact is artifact:
-                found.append(self._held(hold, problem or "is there, and is to be made anew"))
+            names = names_of(artifact)
+            if hold is not None and any(one._key == hold.artifact._key for one in names):
+                found.append(self._held(hold, artifact, problem or "is there, and is to be made anew"))
                 continue
-            producer = dependencies.maker_of(artifact)
+            producer = next(filter(None, map(dependencies.maker_of, names)), None)
             if problem is None:
                 if producer is None or producer is work or work._phase != HELD:
                     continue
@@ -221,15 +223,15 @@ class Explainer:
             if producer is not None:
                 state = _state_of(producer)
             else:
-                producer = dependencies.failure_of(artifact)
+                producer = next(filter(None, map(dependencies.failure_of, names)), None)
                 state = "nobody" if producer is None else OUTCOMES[producer._outcome]
             found.append(Missing(artifact, problem, producer, state))
         return sorted(found, key=lambda one: one.state in ("pending", "running"))
 
-    def _held(self, hold: Hold, problem: str) -> Missing:
+    def _held(self, hold: Hold, artifact: Any, problem: str) -> Missing:
         """What holds a work unit, in words."""
         holder = self._core.holds.holder_of(hold)
-        return Missing(hold.artifact, problem, holder, _state_of(holder), _how(hold))
+        return Missing(artifact, problem, holder, _state_of(holder), _how(hold))
 
     def somebody_may_make_it(self, work: Work, artifacts: Iterable[Any]) -> bool:
         """Whether artifacts that no work unit declares may come all the same.
@@ -277,7 +279,8 @@ class Explainer:
 def needs_all(work: Work) -> bool:
     """Whether a work unit that is not ready needs all it waits for: what it declares, but not what its gate read."""
     # Not by what they say of themselves, which is the user's code.
-    return any(one is work._not_ready_reason for one in work.inputs)
+    declared = work._declared
+    return declared is not None and any(one is work._not_ready_reason for one in declared.needs)
 
 
 def _state_of(producer: Work) -> str:

@@ -18,6 +18,7 @@ from collections.abc import Hashable
 from math import inf
 from typing import Any, Final
 
+from runcue._artifacts.declared import names_of
 from runcue._artifacts.file import File
 from runcue._artifacts.watched_folders import WatchedFolders
 from runcue._callbacks.warning_log import WarningLog
@@ -201,8 +202,9 @@ class Diagnostics:
 
     def _is_unmade(self, work: Work, artifact: Any, at_rest: bool) -> bool:
         dependencies = self._core.dependencies
-        if dependencies.maker_of(artifact) is not None or dependencies.failure_of(artifact) is not None:
-            return False
+        for one in names_of(artifact):
+            if dependencies.maker_of(one) is not None or dependencies.failure_of(one) is not None:
+                return False
         if not at_rest and self._explainer.somebody_may_make_it(work, (artifact,)):
             return False
         return not self._watched.covers(artifact) and problem_now(artifact) is not None

@@ -37,6 +37,11 @@ def get(path: Any) -> str | None:
     return Path(path).read_text() if Path(path).is_file() else None
 
 
+def remove(path: Any) -> None:
+    """Remove a file."""
+    Path(path).unlink()
+
+
 def turn(link: str, target: str) -> None:
     """Let a link lead somewhere, also if there was one."""
     Path(f"{link}.new").symlink_to(target)
@@ -271,3 +276,167 @@ class TestNews:
         assert not cue._watched.covers(runcue.File("x"))
         turn("later", "real/x")
         assert cue._watched.covers(runcue.File("later")), "by what it leads to"
+
+
+class TestLinks:
+    """The last name may be a link: it stands for what it leads to, at each look."""
+
+    @pytest.mark.rule(27)
+    @pytest.mark.parametrize("readers_first", [True, False])
+    @pytest.mark.parametrize(
+        ("read", "made"),
+        [("target", "alias"), ("alias", "target"), ("alias", "middle"), ("middle", "alias")],
+    )
+    @virtual
+    async def test_who_reads_the_one_waits_for_who_makes_the_other(
+        self, read: str, made: str, readers_first: bool
+    ) -> None:
+        put("target", "old", date=1)
+        put("out", "old", date=2)
+        put("source", "new")
+        turn("middle", "target")
+        turn("alias", "middle")
+        cue = runcue.Cue(id_prefix="")
+        ran = writer(cue, "read", inputs=read, outputs="out")
+        writer(cue, "make", inputs="source", outputs=made)
+        async with cue:
+            for name in ("read", "make") if readers_first else ("make", "read"):
+                await cue.submit(name)
+            await asyncio.sleep(0.5)
+            assert f"make {1 + readers_first} makes it" in str(cue.why(str(2 - readers_first)))
+        assert ran == ["new"]
+        assert get("target") == "new", "through the links"
+
+    @pytest.mark.rule(27)
+    @virtual
+    async def test_a_link_that_leads_nowhere_yet_is_waited_for_by_either_name(self) -> None:
+        turn("alias", "target")
+        cue = runcue.Cue(recheck=False)
+        ran = writer(cue, "read", inputs="alias")
+        writer(cue, "make", "made", outputs="target")
+        async with cue:
+            first = await cue.submit("read")
+            await asyncio.sleep(1)
+            assert first.work.state is runcue.WorkState.PENDING
+            assert "target, which is missing" in str(cue.why(first))
+            await cue.submit("make")
+            await first.result()
+            remove("target")
+            second = await cue.submit("read")
+            await asyncio.sleep(1)
+            put("target", "by hand")
+            cue.nudge("target")
+            await second.result()
+        assert ran == ["made", "by hand"]
+
+    @pytest.mark.rule(28)
+    @virtual
+    async def test_a_link_and_what_it_leads_to_are_made_once(self) -> None:
+        put("target", "old")
+        turn("alias", "target")
+        cue = runcue.Cue()
+        ran = writer(cue, "make", "made", fresh=None)
+        async with cue:
+            await cue.submit("make", outputs="target", force=True)
+            await cue.submit("make", outputs="alias", force=True)
+            with pytest.raises(runcue.DuplicateWork):
+                await cue.submit("make", params={"other": 1}, outputs="alias")
+        assert ran == ["made"]
+
+    @pytest.mark.rule(27)
+    @pytest.mark.parametrize("deploy_first", [True, False])
+    @virtual
+    async def test_a_link_that_is_turned_by_each_release_can_be_turned_again(
+        self, deploy_first: bool
+    ) -> None:
+        cue = runcue.Cue()
+        done: list[str] = []
+
+        @cue.task("build", inputs="source", outputs=lambda work: f"build-{work.params['n']}")
+        async def build(work: runcue.Work) -> None:
+            await asyncio.sleep(1)
+            put(work.outputs[0], str(get("source")))
+            done.append("build")
+
+        @cue.task("deploy", inputs=lambda work: f"build-{work.params['n']}", outputs="current", fresh=None)
+        async def deploy(work: runcue.Work) -> None:
+            await asyncio.sleep(1)
+            turn("current", f"build-{work.params['n']}")
+            done.append("deploy")
+
+        show = writer(cue, "show", inputs="current", outputs="page", fresh=runcue.digest())
+        async with cue:
+            for number, n in enumerate((1, 1, 2, 1)):
+                # Each time the link leads to what is built anew, or to what was built before.
+                put("source", f"{n} {number}")
+                for name in ("show", "deploy", "build") if deploy_first else ("build", "show", "deploy"):
+                    await cue.submit(name, params={} if name == "show" else {"n": n}, force=name == "deploy")
+                await cue.drain()
+                assert done == ["build", "deploy"]
+                assert show[-1] == get("source")
+                done.clear()
+        assert len(show) == 4
+
+    @virtual
+    async def test_what_leads_to_its_own_input_counts_as_both(self) -> None:
+        put("state", "1")
+        turn("alias", "state")
+        for fresh in (runcue.newer(), runcue.digest()):
+            cue = runcue.Cue()
+            ran = writer(cue, "step", "+", inputs="state", outputs="alias", fresh=fresh)
+            async with cue:
+                for _ in range(3):
+                    await cue.submit("step")
+                    await cue.drain()
+            assert len(ran) <= 1, fresh
+        cue = runcue.Cue()
+
+        @cue.task("fails", inputs="state", outputs="alias")
+        async def fails(work: runcue.Work) -> None:
+            with work.write("alias") as file:
+                file.write("half")
+            raise OSError
+
+        cue.on_failure(lambda work, error: None)
+        before = get("state")
+        async with cue:
+            await cue.submit("fails", force=True)
+            await cue.drain()
+        assert get("state") == get("alias") == before
+
+    @pytest.mark.rule(4)
+    @virtual
+    async def test_a_gate_that_asks_a_link_hears_of_what_it_leads_to(self) -> None:
+        turn("alias", "middle")
+        turn("middle", "target")
+        cue = runcue.Cue(recheck=False)
+        writer(cue, "gated")
+        cue.is_ready(lambda work: runcue.exists("alias"))
+        async with cue:
+            handle = await cue.submit("gated")
+            await asyncio.sleep(1)
+            runcue.atomic_write("target", "x")
+            await handle.result()
+            remove("target")
+            handle = await cue.submit("gated")
+            await asyncio.sleep(1)
+            put("other")
+            turn("middle", "other")
+            cue.nudge("middle")
+            await handle.result()
+
+    @virtual
+    async def test_plans_pictures_and_rehearsals_know_it(self) -> None:
+        put("source")
+        put("target", "old", date=1)
+        turn("alias", "target")
+        cue = runcue.Cue()
+        writer(cue, "make", inputs="source", outputs="target")
+        writer(cue, "read", inputs="alias", outputs="out")
+        put("out", date=2)
+        plan = cue.plan(["read", "make"])
+        assert [work.task for work in plan.runs] == ["make", "read"]
+        assert not plan.blocked
+        turn("out", "source")
+        plan = cue.plan([("read", {}), ("make", {})])
+        assert plan.cycles, "each needs what the other makes, by their links"
