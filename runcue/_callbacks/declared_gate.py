@@ -22,6 +22,7 @@ from runcue._artifacts.marks import Doubt, doubt_of
 from runcue._artifacts.places import PASS
 from runcue._callbacks.failures import Failures, without_frames
 from runcue._callbacks.verdicts import NOT_READY, RUN, GateVerdict
+from runcue._freshness.folder_news import FOLDER_NEWS
 from runcue._model.texts import problem_of, words_of
 from runcue._model.work import Declaration, Work
 from runcue._scheduling.holds import Holds
@@ -241,6 +242,7 @@ class DeclaredGate:
     def note_start(self, work: Work, declared: Declaration) -> None:
         """Let the freshness policy know that a handler is about to be entered."""
         declared.input_changed = False
+        declared.seen = FOLDER_NEWS.count
         if declared.stale is not None and declared.stale[0] == _OTHER_STAMP and work.attempt == 1:
             self.other_stamps += 1
         if declared.fresh is not None:

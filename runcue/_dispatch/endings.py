@@ -19,12 +19,13 @@ from runcue._dispatch.settlement import Settlement, ran_for
 from runcue._dispatch.timers import Alarm, Timers
 from runcue._dispatch.turns import Turns
 from runcue._explain.still_stale import why_still_stale
+from runcue._freshness.folder_news import FOLDER_NEWS
 from runcue._handlers.outputs import owner_of, prove, rollback
 from runcue._model.errors import HandlerExited, LimitError, WorkTimeout
 from runcue._model.events import Event
 from runcue._model.phases import CANCELLED, COMPLETED, FAILED, SETTLED
 from runcue._model.texts import error_words
-from runcue._model.work import Work
+from runcue._model.work import Declaration, Work
 from runcue._scheduling.attempts import FailedAttempt, Settle
 from runcue._scheduling.core import Core
 
@@ -67,6 +68,8 @@ class Endings:
         self._lasting_proof = LastingProof(callbacks.failures)
         # The tasks whose runs were told to leave no lasting proof.
         self._told: set[str] = set()
+        # Those that were told to make each other's out of date.
+        self._told_of_folders: set[str] = set()
         self._end_of_hold_back = Alarm(timers, self._hold_back_no_longer)
 
     def of_awaitable(self, work: Work, value: Any, error: BaseException | None, *, cancelled: bool) -> None:
@@ -122,9 +125,27 @@ class Endings:
         if error is not None:
             self.failed(work, error, duration)
             return
-        if run._declared is not None and run._declared.outputs and work.task not in self._told:
-            self._look_at_proof(run, work)
+        if run._declared is not None:
+            if run._declared.files:
+                self._note_made(run._declared, work)
+            if run._declared.outputs and work.task not in self._told:
+                self._look_at_proof(run, work)
         self._settlement.settle(work, COMPLETED, now, value, duration)
+
+    def _note_made(self, declared: Declaration, work: Work) -> None:
+        """Files were made: who has read the folders that they are in is out of date."""
+        folder = FOLDER_NEWS.note(declared)
+        if folder is not None and declared.fresh is not None and work.task not in self._told_of_folders:
+            self._told_of_folders.add(work.task)
+            self._log.tell(
+                "outdated",
+                (work,),
+                "Work %s of task %s reads the folder %s and makes something in it, as others do: each makes the others "
+                "out of date. As inputs name the files that are read, in place of the folder",
+                work.id,
+                work.task,
+                folder,
+            )
 
     def _look_at_proof(self, run: Work, work: Work) -> None:
         """Tell, once per task, of a run that will be repeated for ever, because of what it has left."""

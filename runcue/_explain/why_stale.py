@@ -110,6 +110,7 @@ _OUT_OF_DATE: Final = {
     "older": "{its_output}{one} {is_} not newer than {its_input}{other}",
     "future": "{its_output}{one} {is_} dated in the future, which says nothing of when it was made",
     "future input": "{its_input}{other} {is_} dated in the future, so nothing can be newer",
+    "made inside": "something was made in {its_input}{other} after {one}",
     "changed": "{its_input}{other} has other content than when {one} was made",
     "params": "its params are not those that {one} was made with",
     "no stamp": "nothing is known of how {one} was made",

@@ -19,6 +19,7 @@ from runcue._artifacts.artifact import Artifact, key_of
 from runcue._artifacts.dating import TIE_NS
 from runcue._artifacts.file import File
 from runcue._artifacts.places import final
+from runcue._freshness.folder_news import FOLDER_NEWS
 from runcue._freshness.versions import as_time, is_dated
 from runcue._model.errors import ArtifactError
 from runcue._model.texts import words_of
@@ -43,7 +44,7 @@ class Newer:
 
         Returns:
             ("older", the oldest output, the newest input), ("future", output, None), ("future input", an output, the
-            input), or None.
+            input), ("made inside", an output, the folder), or None.
 
         Raises:
             ArtifactError: Two versions cannot be compared.
@@ -57,10 +58,10 @@ class Newer:
             newest = max(before)
             # An artifact that is both input and output never passes here, having one version.
             if type(newest) is int and newest < min(was) and max(was) <= time_ns() + TIE_NS:
-                return None
+                return _made_inside(declared) if FOLDER_NEWS.latest else None
         except (TypeError, ValueError):
             pass  # versions of several kinds, or unknown ones
-        return _from_the_future(declared) or _older(declared)
+        return _from_the_future(declared) or _older(declared) or _made_inside(declared)
 
     def started(self, work: Work) -> None:
         """Nothing: what is to be known of inputs is noted for every policy. See `Provenance`."""
@@ -82,6 +83,12 @@ def _from_the_future(declared: Declaration) -> Verdict | None:
         if type(version) is int and version > latest and is_dated(one):
             return "future input", declared.outputs[0], one
     return None
+
+
+def _made_inside(declared: Declaration) -> Verdict | None:
+    """Of a folder in which this process has made something since, the date need not tell."""
+    folder = FOLDER_NEWS.later_than(declared)
+    return None if folder is None else ("made inside", declared.outputs[0], folder)
 
 
 def _older(declared: Declaration) -> Verdict | None:

@@ -58,6 +58,7 @@ class Declaration:
         comparison: What was read for the next asking, or is to be noted if it is skipped; None if nothing.
         committed: Whether what was written has been published, and the policy told.
         transaction, marks: What its handler has written and not published yet, and the marks of what it makes.
+        seen: How much this process had made in folders when the handler was about to start.
         hold: Whom it waits for now, and over what; see `_scheduling.holds`.
         waits_for_folders: Whether it waits for the makers of what is in the folders that it reads.
         unreturned: Whether it has settled while its handler went on, and that has not returned yet.
@@ -93,6 +94,7 @@ class Declaration:
     transaction: Any = None
     marks: Any = None
     rehearsed: Any = None
+    seen = 0
     hold: Any = None
     waits_for_folders = True
     unreturned = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -49,6 +50,17 @@ def write(path: Path, text: str = "x") -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.is_dir():
         path.write_text(text)
+
+
+def keep_the_date(path: Path) -> None:
+    """Write a file anew, and date it as it was."""
+    before = path.stat()
+    path.write_text("new")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def date_of(path: str) -> int:
+    return Path(path).stat().st_mtime_ns
 
 
 def make(*paths: str) -> None:
@@ -385,3 +397,109 @@ def test_stop_waits_no_longer_for_what_is_held_by_a_thread_that_never_returns() 
     assert [work.id for work in summary.abandoned] == ["1"]
     assert summary.counts["cancelled"] == 1
     assert not Path("o.txt").exists()
+
+
+@pytest.mark.rule(27)
+@pytest.mark.parametrize("how", ["anew", "as it was"])
+def test_what_is_made_in_a_folder_makes_its_readers_stale_also_where_its_date_stays(how: str) -> None:
+    make("dir/sub/f.txt", "i.txt")
+    os.utime("i.txt", (1e9, 1e9))
+    cue = runcue.Cue(id_prefix="")
+
+    @cue.task("list", inputs="dir", outputs="listing.txt")
+    async def listing(work: runcue.Work) -> None:
+        write(Path("listing.txt"))
+
+    @cue.task("fill", inputs="i.txt", outputs="dir/sub/f.txt")
+    async def fill(work: runcue.Work) -> None:
+        if how == "anew":
+            write(Path("dir/sub/f.txt"), "new")
+        else:
+            keep_the_date(Path("dir/sub/f.txt"))
+
+    async def bring_up_to_date(*, force: bool = False) -> list[str]:
+        async with cue:
+            handles = [await cue.submit("list"), await cue.submit("fill", force=force)]
+            await cue.drain()
+            return [handle.work.task for handle in handles if not handle.work.skipped]
+
+    async def main() -> None:
+        assert await bring_up_to_date(force=True) == ["list", "fill"]
+        assert await bring_up_to_date() == []
+        dates = date_of("dir")
+        assert await bring_up_to_date(force=True) == ["list", "fill"]
+        assert date_of("dir") == dates, "nothing came or went"
+        assert await bring_up_to_date() == []
+
+    asyncio.run(main())
+
+
+@pytest.mark.rule(27)
+def test_why_stale_names_the_folder_in_which_something_was_made() -> None:
+    make("dir/f.txt", "i.txt")
+    cue = runcue.Cue(id_prefix="")
+
+    @cue.task("list", inputs="dir", outputs="listing.txt")
+    async def listing(work: runcue.Work) -> None:
+        write(Path("listing.txt"))
+
+    @cue.task("fill", inputs="i.txt", outputs="dir/f.txt")
+    async def fill(work: runcue.Work) -> None:
+        write(Path("dir/f.txt"), "new")
+
+    async def main() -> None:
+        async with cue:
+            await (await cue.submit("fill")).result()
+            await (await cue.submit("list")).result()
+            await (await cue.submit("fill", force=True)).result()
+            again = await cue.submit("list")
+            await again.result()
+            assert "something was made in its input File('dir') after File('listing.txt')" in str(
+                cue.why_stale(again)
+            )
+            assert (await (await cue.submit("list")).wait()).skipped
+
+    asyncio.run(main())
+
+
+@pytest.mark.rule(27)
+@pytest.mark.parametrize("fresh", [runcue.newer(), runcue.digest()])
+def test_what_a_work_unit_makes_in_a_folder_that_it_reads_is_no_news_to_it(fresh: Any) -> None:
+    make("dir/a.txt")
+    cue = runcue.Cue(id_prefix="")
+
+    @cue.task("index", inputs="dir", outputs=["dir/index.txt", "dir/sub/more.txt"], fresh=fresh)
+    async def index(work: runcue.Work) -> None:
+        for output in work.outputs:
+            write(Path(output))
+
+    async def main() -> None:
+        async with cue:
+            for expected in (False, True, True):
+                work = await (await cue.submit("index")).wait()
+                assert work.skipped is expected, cue.why_stale(work.id)
+
+    asyncio.run(main())
+
+
+@pytest.mark.rule(27)
+def test_those_that_read_a_folder_and_each_write_into_it_are_told_once_per_task_to_name_the_files(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    make("book/a.txt")
+    cue = runcue.Cue(id_prefix="")
+
+    @cue.task("page", inputs="book", outputs=lambda work: f"book/{work.params['n']}.txt")
+    async def page(work: runcue.Work) -> None:
+        write(Path(work.outputs[0]))
+
+    async def main() -> None:
+        async with cue:
+            for n in range(5):
+                await cue.submit("page", params={"n": n})
+            await cue.drain()
+
+    asyncio.run(main())
+    told = [record.getMessage() for record in caplog.records if "name the files" in record.getMessage()]
+    assert len(told) == 1
+    assert os.path.realpath("book") in told[0]
