@@ -198,7 +198,10 @@ def _walk(folder: str, above: str, without: Collection[str]) -> Iterator[_Entry]
                 if not entry.is_symlink():
                     raise
                 status = None
-            yield _Entry(name, entry.path, status)
+            inside = entry.path + os.sep
+            # A folder on the way to what is left out may have been made for that.
+            if not any(one.startswith(inside) for one in without):
+                yield _Entry(name, entry.path, status)
             if entry.is_dir(follow_symlinks=False):
                 yield from _walk(entry.path, f"{name}/", without)
 

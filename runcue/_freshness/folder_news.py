@@ -97,12 +97,8 @@ class FolderNews:
         """A folder among the inputs in which another work unit has made something since the outputs were made."""
         makes = _keys(declared.makes)
         for artifact in declared.inputs:
-            known = self.latest.get(artifact._key)
-            if known is not None:
-                news = known[1] if known[0].makes == makes else known[0]
-            else:
-                news = self._forgotten
-            if news is None or (news is self._forgotten and not os.path.isdir(str(artifact._key))):
+            news = self._news_of(artifact._key, makes)
+            if news is None:
                 continue
             read_at = self._read_at.get(makes[0])
             if read_at is not None:
@@ -111,6 +107,14 @@ class FolderNews:
             elif any(type(version) is int and version <= news.at for version in declared.was):
                 return artifact
         return None
+
+    def _news_of(self, key: Hashable, makes: tuple[Hashable, ...]) -> _News | None:
+        """The latest news of a folder that does not come from a certain work unit."""
+        known = self.latest.get(key)
+        if known is not None:
+            return known[1] if known[0].makes == makes else known[0]
+        forgotten = self._forgotten
+        return forgotten if forgotten is not None and os.path.isdir(str(key)) else None
 
 
 def _keys(artifacts: tuple[Any, ...]) -> tuple[Hashable, ...]:
