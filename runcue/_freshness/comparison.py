@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from os import stat_result
 from typing import Any, NamedTuple
 
 from runcue._artifacts.artifact import Artifact, identity_of
@@ -26,7 +27,7 @@ from runcue._freshness.stamps import write_stamp
 from runcue._model.texts import words_of
 from runcue._model.work import Declaration
 
-__all__ = ["Comparison", "key_text"]
+__all__ = ["Comparison", "is_as_stamped", "key_text"]
 
 
 class _Suspect(NamedTuple):
@@ -54,6 +55,33 @@ def key_text(artifact: Artifact) -> str:
     if isinstance(artifact, (File, Flag)):
         return artifact._key
     return digest_of_value(identity_of(artifact), f"The identity of {words_of(artifact)}")
+
+
+def is_as_stamped(declared: Declaration, stamp: dict[str, Any]) -> bool:
+    """Whether all is known to look as it did: the answer nearly always, at the price of a glance.
+
+    False says nothing: then `Comparison` takes a closer look.
+
+    Raises:
+        TypeError, ValueError: An entry has not the form of one.
+    """
+    inputs, outputs = stamp["inputs"], stamp["outputs"]
+    if not len(inputs) == len(declared.inputs) == len(declared.before) or len(declared.was) < len(
+        declared.outputs
+    ):
+        return False
+    for artifacts, versions, entries in (
+        (declared.inputs, declared.before, inputs),
+        (declared.outputs, declared.was, outputs),
+    ):
+        for artifact, status in zip(artifacts, versions, strict=False):
+            entry = entries.get(artifact._key)
+            if entry is None or type(status) is not stat_result:
+                return False
+            _, look = entry
+            if look != [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]:
+                return False
+    return True
 
 
 class Comparison:

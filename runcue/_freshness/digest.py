@@ -19,7 +19,7 @@ from typing import Any, ClassVar, Final, NamedTuple
 from runcue._artifacts.artifact import Artifact
 from runcue._artifacts.declared import is_among
 from runcue._artifacts.file import File
-from runcue._freshness.comparison import Comparison, key_text
+from runcue._freshness.comparison import Comparison, is_as_stamped, key_text
 from runcue._freshness.content import Look, differs_in_ctime, glance_at, known_digest, read, settle
 from runcue._freshness.encoding import digest_of_params, digest_of_value
 from runcue._freshness.newer import Verdict
@@ -127,8 +127,10 @@ class Digest:
             return "params", output, None
         earlier: Comparison | None = declared.comparison
         declared.comparison = None
-        comparison = Comparison(declared, output, stamp, {} if earlier is None else earlier.readings)
         try:
+            if is_as_stamped(declared, stamp):
+                return None
+            comparison = Comparison(declared, output, stamp, {} if earlier is None else earlier.readings)
             return comparison.look() or (comparison if comparison.has_suspects else None)
         except (TypeError, ValueError):
             # An entry is not of the form it should have: written by hand, or by a disk that loses bits.
