@@ -43,6 +43,7 @@ RULES = {
     29: "a handler that leaves no declared output has failed",
     30: "what is written appears whole, and only when the work has succeeded",
     32: "what a handler has left that did not succeed is no proof",
+    33: "what would run again directly after a success is told, with the dates and the remedy",
 }
 
 SHOWN = 3  # tests named under each rule; with the titles that is a table one can still scroll through

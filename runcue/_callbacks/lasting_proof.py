@@ -12,6 +12,7 @@ Must not know: event loops, how it is told.
 from __future__ import annotations
 
 import os
+from collections.abc import Hashable
 from typing import Any, Final, NamedTuple
 
 from runcue._artifacts.artifact import Artifact, plainly
@@ -26,6 +27,9 @@ __all__ = ["UNSTEADY", "Finding", "LastingProof"]
 
 UNSTEADY: Final = "unsteady"
 """The verdict on an input whose version is another one each time that it is asked for."""
+
+
+_MOST_TIED: Final = 10_000
 
 
 class Finding(NamedTuple):
@@ -55,6 +59,8 @@ class LastingProof:
 
     def __init__(self, failures: Failures) -> None:
         self._failures = failures
+        # Outputs that were found once to be dated as their inputs, in whole seconds.
+        self._tied: set[Hashable] = set()
 
     def objection(self, run: Work) -> Finding | None:
         """Why a run will be repeated as soon as somebody asks for it.
@@ -78,7 +84,8 @@ class LastingProof:
         # This is no reading of a gate.
         token = READS.set(None)
         try:
-            return _objection(run, declared)
+            found = _objection(run, declared)
+            return None if found is not None and self._may_pass(found) else found
         except BaseException as error:
             self._failures.raised(
                 f"{words_of(declared.fresh)} or an artifact, asked after a run,", error, run
@@ -86,6 +93,22 @@ class LastingProof:
             return None
         finally:
             READS.reset(token)
+
+    def _may_pass(self, found: Finding) -> bool:
+        """Whether it is a tie of a filesystem that counts in whole seconds, and the first one of this output.
+
+        By the next run that second is over, unless dates do not tell time there at all.
+        """
+        version = found.version
+        if type(version) is not int or version != found.other_version or version % 1_000_000_000 != 0:
+            return False
+        key = found.artifact._key
+        if key in self._tied:
+            return False
+        if len(self._tied) >= _MOST_TIED:
+            self._tied.clear()
+        self._tied.add(key)
+        return True
 
 
 def _objection(run: Work, declared: Declaration) -> Finding | None:

@@ -143,6 +143,7 @@ async def a_link_in_the_loop(work: runcue.Work) -> None:
     a_link(work)
 
 
+@pytest.mark.rule(33)
 @pytest.mark.parametrize("recent", [False, True], ids=["known to be old", "written just now"])
 @pytest.mark.parametrize(
     "handler", [a_link, a_link_in_the_loop, other_rights, one_more_link, away_and_back, an_attribute]
@@ -631,6 +632,7 @@ def test_a_stamp_tells_one_digest_for_each_param() -> None:
     assert outcome(write, params={"pages": (1, 2), "model": "small", "more": None}) == "ran"
 
 
+@pytest.mark.rule(33)
 def test_params_that_cannot_be_told_run_each_time_and_it_is_said_which_it_was(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

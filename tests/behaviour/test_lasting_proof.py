@@ -126,6 +126,7 @@ def twice(
     return asyncio.run(main())
 
 
+@pytest.mark.rule(33)
 @pytest.mark.parametrize("fresh", [runcue.newer(), runcue.digest(), None], ids=repr)
 @pytest.mark.parametrize("handler", [plainly, atomically, in_the_loop, by_a_link, by_a_copy_with_its_dates])
 def test_what_leaves_lasting_proof_is_skipped_and_nothing_is_said(
@@ -134,6 +135,7 @@ def test_what_leaves_lasting_proof_is_skipped_and_nothing_is_said(
     assert twice(handler, fresh=fresh) == (["completed", "skipped"], [])
 
 
+@pytest.mark.rule(33)
 @pytest.mark.parametrize(
     ("handler", "words"),
     [
@@ -177,6 +179,7 @@ def test_by_content_none_of_these_matters(handler: Callable[..., Any]) -> None:
     assert twice(handler, fresh=runcue.digest()) == (["completed", "skipped"], [])
 
 
+@pytest.mark.rule(33)
 def test_an_input_that_is_dated_in_the_future_is_told(caplog: pytest.LogCaptureFixture) -> None:
     dated("i", time.time() + HOUR)
     became, warnings = twice(plainly)
@@ -187,6 +190,7 @@ def test_an_input_that_is_dated_in_the_future_is_told(caplog: pytest.LogCaptureF
     assert twice(plainly, fresh=runcue.digest()) == (["completed", "skipped"], [])
 
 
+@pytest.mark.rule(33)
 @pytest.mark.parametrize("fresh", [runcue.newer(), runcue.digest()], ids=repr)
 def test_a_version_that_is_another_one_each_time_is_told(fresh: Any) -> None:
     became, warnings = twice(plainly, inputs=Row("r", time.time_ns), fresh=fresh)
@@ -259,6 +263,33 @@ def test_a_folder_that_holds_its_own_output_is_no_news() -> None:
     )
 
 
+def test_a_filesystem_of_whole_seconds_makes_it_run_once_more_which_is_told_only_if_it_happens_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    real = os.utime
+    second = int(time.time()) * 1_000_000_000
+    monkeypatch.setattr(os, "utime", lambda path, *args, **named: real(path, ns=(second, second)))
+    os.utime("i")
+
+    def handler(work: runcue.Work) -> None:
+        plainly(work)
+        os.utime("o")
+
+    async def main(times: int) -> list[str]:
+        cue, heard = runcue.Cue(), Heard()
+        cue.observe(heard)
+        cue.task("t", inputs="i", outputs="o")(handler)
+        async with cue:
+            for _ in range(times):
+                await cue.submit("t")
+                assert (await cue.drain()).counts["skipped"] == 0
+        return [warning.kind for warning in heard.warnings]
+
+    assert asyncio.run(main(1)) == []
+    assert asyncio.run(main(2)) == ["still_stale"]
+
+
+@pytest.mark.rule(33)
 def test_each_task_is_told_of_once_however_many_run() -> None:
     async def main() -> list[CueWarning]:
         cue, heard = runcue.Cue(), Heard()

@@ -229,6 +229,14 @@ def touched(world: World) -> None:
     os.utime(world.source)
 
 
+def another_status(world: World) -> None:
+    """Whatever changes nothing but the time of the last change of its status."""
+    world.source.chmod(0o600)
+    also = world.source.with_name("also")
+    os.link(world.source, also)
+    world.source.rename(also.with_name("away")).rename(world.source)
+
+
 def older_one(world: World) -> None:
     world.put(world.source, "another", age=10_000)
 
@@ -273,6 +281,7 @@ def from_the_future(world: World) -> None:
 FRESHNESS = {
     "it compares": None,
     "input touched, same content": touched,
+    "other rights, one more hard link, moved away and back": another_status,
     "input replaced by an older one": older_one,
     "other params": other_params,
     "input added or taken away": another_input,
