@@ -71,7 +71,7 @@ class FolderNews:
         """
         makes = _keys(declared.makes)
         files = [key for key in makes if type(key) is str and key[:1] == os.sep]
-        reads = _keys(declared.inputs)
+        reads = _keys(declared.needs)
         shared = None
         with self._lock:
             self.count += 1
@@ -96,7 +96,7 @@ class FolderNews:
     def later_than(self, declared: Declaration) -> Any | None:
         """A folder among the inputs in which another work unit has made something since the outputs were made."""
         makes = _keys(declared.makes)
-        for artifact in declared.inputs:
+        for artifact in declared.needs:
             news = self._news_of(artifact._key, makes)
             if news is None:
                 continue

@@ -9,7 +9,7 @@ Must not know: other work units than the one in question and the producers of it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Mapping
 from inspect import isawaitable
 from typing import Any, Final, Literal, NamedTuple
 
@@ -24,6 +24,7 @@ from runcue._freshness.newer import Newer
 from runcue._model.checks import is_async
 from runcue._model.texts import error_words, problem_of, words_of
 from runcue._model.work import Declaration, Work
+from runcue._scheduling.dependencies import Dependencies
 from runcue._scheduling.holds import Holds
 from runcue._scheduling.producers import Producers
 
@@ -65,14 +66,14 @@ class Forecaster:
     """Asks about work units that no core knows, so that nothing is changed by it.
 
     Args:
-        producers: The planned or running work unit that makes an artifact, by its key.
-        failed: The last work unit that was to make an artifact and did not.
+        planned: Who is planned to make what, or runs.
+        known: Who was to make what and did not.
     """
 
-    def __init__(self, dependencies: Mapping[Hashable, Work], failed: Mapping[Hashable, Work]) -> None:
+    def __init__(self, planned: Dependencies, known: Dependencies) -> None:
         self._gate = DeclaredGate(_Quiet(WarningLog()), Holds(Producers()))
-        self._producer_of = dependencies
-        self._failed = failed
+        self._planned = planned
+        self._known = known
 
     def now(self, work: Work) -> Verdict:
         """Of a work unit of which nothing is about to change: its gate is asked."""
@@ -194,12 +195,12 @@ class Forecaster:
         if isinstance(answer, BaseException):
             return "input raised", artifact, answer, None
         text = problem_of(answer)
-        producer = self._producer_of.get(answer._key)
+        producer = self._planned.maker_of(answer)
         if producer is not None and producer is not work:
             # It leaves things as they are: it is up to date, or fails before it starts.
             fails = producer._declared is not None and producer._declared.fault is not None
             return "producer fails" if fails else "producer idle", answer, text, producer
-        failed = self._failed.get(answer._key)
+        failed = self._known.failure_of(answer)
         return "no producer" if failed is None else "producer failed", answer, text, failed
 
 

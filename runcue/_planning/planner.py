@@ -31,6 +31,7 @@ from runcue._registration.submission import NO_OVERRIDES, Overrides, take_over
 from runcue._scheduling.core import Core
 from runcue._scheduling.cycles import find_cycles
 from runcue._scheduling.dependencies import Dependencies
+from runcue._scheduling.holds import Holds, Relation
 from runcue.submissions import Submission, read
 
 __all__ = ["make_plan"]
@@ -44,6 +45,8 @@ _SAME: Final = 3
 """They stay as they are: it is up to date, or fails before it starts."""
 _NEVER: Final = 4
 """It stays pending, and so does what needs them."""
+
+_NOBODY: Final[Mapping[int, Work]] = MappingProxyType({})
 
 
 def make_plan(
@@ -94,7 +97,13 @@ class _Planner:
         self._registry = registry
         self._wall = wall
         self._dependencies = Dependencies()
-        self._forecaster = Forecaster(self._dependencies.producer_of, core.dependencies.failed)
+        # The same of those whose fate is not known yet, and who of them waits for the makers of what is in a folder.
+        self._open = Dependencies()
+        self._holds = Holds(self._open)
+        self._held: dict[Work, list[int]] = {}
+        # By folder, who makes something in it anew: the first that does so for sure, and the first that may.
+        self._anew_in: dict[str, dict[int, Work]] = {}
+        self._forecaster = Forecaster(self._dependencies, core.dependencies)
         # Those that lead, by the number that each has as its `_seq`; the other lists go by it, too.
         self._works: list[Work] = []
         self._numbers: list[int | None] = []
@@ -111,6 +120,11 @@ class _Planner:
         self._take_in_known()
         for number, submission in enumerate(submissions, 1):
             self._take_in(submission, number)
+        if self._has_folders():
+            self._open.begin_with_folders()
+            for work in self._works:
+                if work._declared is not None and work._declared.fault is None:
+                    self._open.enter(work, work._declared)
         users, missing = self._links()
         self._check_in_order(users, missing)
         cycles, more = self._block_what_is_left(users)
@@ -220,18 +234,65 @@ class _Planner:
                         missing[work._seq] += 1
         return users, missing
 
+    def _has_folders(self) -> bool:
+        """Whether what somebody makes lies in what somebody needs or makes, or the other way round."""
+        dependencies = self._dependencies
+        for work in self._works:
+            for artifact in work.inputs:
+                if dependencies.above(artifact) and artifact._key in dependencies.known_folders:
+                    dependencies.begin_with_folders()
+        return dependencies.folders is not None
+
     def _check_in_order(self, users: Mapping[int, list[int]], missing: list[int]) -> None:
         """Tell the fate of each work unit once those that make its inputs have been; of several the first submitted."""
         line = [number for number, count in enumerate(missing) if not count]
-        while line:
+        while line or self._let_go(line):
             number = heappop(line)
             work = self._works[number]
             if work._phase != RUNNING:
+                if self._is_held(work):
+                    continue
                 self._check(work)
+            self._leave(work, line)
             for user in users.get(number, ()):
                 missing[user] -= 1
                 if not missing[user]:
                     heappush(line, user)
+
+    def _is_held(self, work: Work) -> bool:
+        """Whether a work unit has to wait for the makers of what is in a folder that it reads; then it does."""
+        if self._open.folders is None or work._declared is None:
+            return False
+        hold = self._holds.hold_of(work, work._declared)
+        if hold is None or hold.relation is not Relation.INSIDE:
+            return False
+        self._held.setdefault(hold.holder, []).append(work._seq)
+        return True
+
+    def _leave(self, work: Work, line: list[int]) -> None:
+        """The fate of a work unit is known: who waits for it because of a folder does so no longer."""
+        declared = work._declared
+        if declared is None or not self._open.epoch:
+            return
+        self._open.leave(work, declared)
+        fate = self._fates[work._seq]
+        if fate in (_CHANGES, _MAY_CHANGE):
+            for artifact in declared.makes:
+                for folder in self._dependencies.above(artifact):
+                    self._anew_in.setdefault(folder, {}).setdefault(fate, work)
+        for number in self._held.pop(work, ()):
+            heappush(line, number)
+
+    def _let_go(self, line: list[int]) -> bool:
+        """Where nobody else is left: whoever is held by makers that never run goes on. Returns whether somebody is."""
+        for numbers in self._held.values():
+            for number in numbers:
+                declared = self._works[number]._declared
+                assert declared is not None
+                declared.waits_for_folders = False
+                heappush(line, number)
+        self._held.clear()
+        return bool(line)
 
     def _block_what_is_left(self, users: Mapping[int, list[int]]) -> tuple[tuple[Cycle, ...], bool]:
         """What is in a cycle or behind one."""
@@ -272,14 +333,13 @@ class _Planner:
         return None, None
 
     def _producers_of(self, artifact: Any, work: Work) -> Iterator[Work]:
-        """The others that make something that a work unit needs; or, of a link, what it leads to."""
+        """The others that make what a work unit needs, or a folder around it; of a link, also what it leads to."""
         producer_of = self._dependencies.producer_of
-        producer = producer_of.get(artifact._key)
-        if producer is not None and producer is not work:
-            yield producer
-        if producer_of and isinstance(artifact, File) and artifact.is_link():
-            for one in artifact.pointed():
-                producer = producer_of.get(one._key)
+        links = producer_of and isinstance(artifact, File) and artifact.is_link()
+        for one in (artifact, *(artifact.pointed() if links else ())):
+            around = () if self._dependencies.folders is None else self._dependencies.above(one)
+            for key in (one._key, *around):
+                producer = producer_of.get(key)
                 if producer is not None and producer is not work:
                     yield producer
 
@@ -317,6 +377,9 @@ class _Planner:
                     anew[index] = producer
                 if fate == _CHANGES:
                     firm[index] = producer
+            for fate, producer in self._anew_in.get(artifact._key, _NOBODY).items():
+                (firm if fate == _CHANGES else anew).setdefault(index, producer)
+                anew.setdefault(index, producer)
         verdict = self._forecaster.later(work, declared, anew, firm) if anew else self._forecaster.now(work)
         declared.before = declared.was = ()  # a hundred thousand lists would be kept for nothing
         self._enter(work, verdict)

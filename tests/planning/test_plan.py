@@ -871,3 +871,67 @@ def test_a_chain_of_a_hundred_thousand_is_planned_in_linear_time(closed: bool) -
         assert [work.params["at"] for work in plan.runs] == list(range(number))
     assert took < 20  # a square would take hours; the figure itself is the benchmarks' business
     assert len(str(plan)) < 4000
+
+
+def test_a_plan_knows_folders_and_what_is_in_them() -> None:
+    Path("shelf").mkdir()
+    make("shelf/flour")
+    os.utime("shelf", (1e9, 1e9))
+    make("list")
+    cue = runcue.Cue()
+
+    @cue.task("list", inputs="shelf", outputs="list")
+    async def listing(work: runcue.Work) -> None: ...
+
+    @cue.task("fill", outputs="shelf/deep/sugar")
+    async def fill(work: runcue.Work) -> None: ...
+
+    @cue.task("take", inputs="pantry/salt", outputs="taken")
+    async def take(work: runcue.Work) -> None: ...
+
+    @cue.task("stock", outputs="pantry")
+    async def stock(work: runcue.Work) -> None: ...
+
+    plan = cue.plan(["list", "fill", "take", "stock"])
+    assert [work.task for work in plan.runs] == ["fill", "list", "stock", "take"]
+    assert reasons(plan.runs)["list"] == "input File('shelf') is made anew by fill #2"
+    assert fates(cue.plan(["list"]))["up_to_date"] == ["list"]
+
+
+def test_a_plan_is_not_held_up_by_folders_that_are_read_and_filled() -> None:
+    for folder in ("one", "two"):
+        Path(folder).mkdir()
+        make(f"{folder}/a")
+    cue = runcue.Cue()
+
+    @cue.task("there", inputs="one", outputs="two/b")
+    async def there(work: runcue.Work) -> None: ...
+
+    @cue.task("back", inputs="two", outputs="one/b")
+    async def back(work: runcue.Work) -> None: ...
+
+    @cue.task("page", inputs="one", outputs=lambda work: f"one/{work.params['n']}")
+    async def page(work: runcue.Work) -> None: ...
+
+    @cue.task("never", inputs="missing", outputs="two/c")
+    async def never(work: runcue.Work) -> None: ...
+
+    plan = cue.plan(["there", "back", *(("page", {"n": n}) for n in range(20)), "never"])
+    assert len(plan.runs) == 22
+    assert [work.task for work in plan.blocked] == ["never"]
+    assert not plan.cycles
+
+
+def test_a_plan_finds_cycles_through_folders() -> None:
+    Path("dir").mkdir()
+    make("dir/f")
+    cue = runcue.Cue()
+
+    @cue.task("take", inputs="dir/f", outputs="x")
+    async def take(work: runcue.Work) -> None: ...
+
+    @cue.task("fill", inputs="x", outputs="dir")
+    async def fill(work: runcue.Work) -> None: ...
+
+    (cycle,) = cue.plan(["take", "fill"]).cycles
+    assert [work.task for work in cycle.works] == ["take", "fill"]
