@@ -103,18 +103,21 @@ class Dating:
     def __init__(self, *, patient: bool = True) -> None:
         self._patient = patient
         self._lock = _turn.lock
+        self._is_held = False
         self._tries = 0
         self._until = 0.0
 
     def __enter__(self) -> Self:
         if not self._lock.acquire(blocking=self._patient):
             raise MustWait
+        self._is_held = True
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._lock.release()
+        if self._is_held:  # or a Ctrl-C came while it was waited for
+            self._lock.release()
 
     def wait(self, date: int) -> bool:
         """Let the clock of a filesystem go on after a tie. Others have their turn meanwhile.
@@ -139,9 +142,9 @@ class Dating:
             self._until = now + _LONGEST
         elif now > self._until:
             return False
+        self._is_held = False
         self._lock.release()
-        try:
-            time.sleep(_PAUSE)  # nothing tells of a tick of that clock
-        finally:
-            self._lock.acquire()
+        time.sleep(_PAUSE)  # nothing tells of a tick of that clock
+        self._lock.acquire()
+        self._is_held = True
         return True
