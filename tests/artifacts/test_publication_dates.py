@@ -462,6 +462,94 @@ class TestAnInputThatChanges:
 
         run(main)
 
+    @pytest.mark.parametrize("where", ["loop", "thread"])
+    @pytest.mark.parametrize("way", WAYS)
+    def test_leaves_an_output_that_is_new_and_proof_for_its_readers(
+        self, tmp_path: Path, way: str, where: str
+    ) -> None:
+        source, middle, target = old(tmp_path / "i", "1"), old(tmp_path / "a", "0", OLD - 9), tmp_path / "b"
+        changes = ["2", "3"]
+        cue = runcue.Cue()
+
+        def body(work: runcue.Work) -> None:
+            text = source.read_text()
+            if changes:
+                source.write_text(changes.pop(0))
+            put(work, middle, text, way)
+
+        async def async_body(work: runcue.Work) -> None:
+            body(work)
+
+        cue.task("make", inputs=source, outputs=middle)(body if where == "thread" else async_body)
+        copies(cue, "read", middle, target)
+
+        async def main() -> None:
+            async with cue:
+                assert await settled(cue, "read") == [True]
+                for text in ("1", "2", "3"):
+                    assert await settled(cue, "read", "make") == [True, True]
+                    assert [middle.read_text(), target.read_text()] == [text, text]
+                assert await settled(cue, "read", "make") == [False, False]
+
+        run(main)
+
+    @pytest.mark.parametrize("way", WAYS)
+    def test_leaves_an_output_out_of_date_in_another_process_too(self, tmp_path: Path, way: str) -> None:
+        source, target = old(tmp_path / "i", "1"), tmp_path / "o"
+        changes = ["2"]
+
+        async def main() -> list[bool]:
+            cue = runcue.Cue()
+
+            @cue.task("t", inputs=source, outputs=target)
+            async def t(work: runcue.Work) -> None:
+                text = content(source)
+                if changes:
+                    old(source, changes.pop(), OLD - SECOND)  # by dates alone the output would be newer
+                put(work, target, text, way)
+
+            async with cue:
+                return await settled(cue, "t")
+
+        assert run(main) == [True]
+        assert run(main) == [True]
+        assert target.read_text() == "2"
+        assert run(main) == [False]
+
+    @pytest.mark.parametrize("way", ["write", "open"])
+    def test_dates_the_output_back_where_no_mark_can_be_written(
+        self, tmp_path: Path, way: str, monkeypatch: Any
+    ) -> None:
+        monkeypatch.setattr(provenance, "outdate", lambda *_: False)
+        renamed: list[int] = []
+        real = os.replace
+
+        def replace(temp: Any, place: Any) -> None:
+            renamed.append(mtime(Path(temp)))
+            real(temp, place)
+
+        monkeypatch.setattr(os, "replace", replace)
+        source, target = old(tmp_path / "i", "1"), tmp_path / "o"
+        changes = ["2"]
+        cue = runcue.Cue()
+
+        @cue.task("t", inputs=source, outputs=target)
+        async def t(work: runcue.Work) -> None:
+            text = content(source)
+            if changes:
+                source.write_text(changes.pop())
+            put(work, target, text, way)
+
+        async def main() -> None:
+            async with cue:
+                assert await settled(cue, "t") == [True]
+                assert mtime(target) == OLD
+                assert renamed == ([OLD] if way == "write" else [])
+                assert await settled(cue, "t") == [True]
+                assert await settled(cue, "t") == [False]
+
+        run(main)
+
     def test_but_was_moved_away_is_used_up(self, tmp_path: Path) -> None:
         source, target = old(tmp_path / "i", "1"), tmp_path / "o"
         cue = runcue.Cue()
