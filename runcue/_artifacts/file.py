@@ -53,14 +53,16 @@ class File(Artifact):
         False
     """
 
-    __slots__ = ("_given", "_max_age", "_path", "_place", "_via", "bare", "validate")
+    # As few as can be: a cue may hold a great many files, and each reference is one more for the garbage collector.
+    __slots__ = ("_checks", "_given", "_path", "_place")
     _asked_plainly = True
     _key: str
     # What is opened and looked at, absolute; the same object as the key, but for paths that lead through links.
     _path: str
-    # The real folder that its key is in, and the one that its path names: the same, if no link is on the way.
+    # The real folder that its key is in.
     _place: Place
-    _via: Place
+    # Its max_age and validate; None if to be there is all that is asked of it.
+    _checks: tuple[float | None, Callable[[Path], object] | None] | None
 
     def __init__(
         self,
@@ -83,13 +85,14 @@ class File(Artifact):
             and monotonic() < PASS.until
         ):
             self._path = self._key = given
-            self._place = self._via = place
+            self._place = place
         else:
-            self._path, self._key, self._place, self._via = locate(given)
-        # Whether to be there is all that is asked of it.
-        self.bare = max_age is None and validate is None
-        self._max_age = None if max_age is None else parse_duration(max_age, f"max_age of File({given!r})")
-        self.validate = validate
+            self._path, self._key, self._place = locate(given)
+        if max_age is None and validate is None:
+            self._checks = None
+            return
+        age = None if max_age is None else parse_duration(max_age, f"max_age of File({given!r})")
+        self._checks = age, validate
         plain: object = validate  # what it was declared to be is not known to be so
         if plain is not None and (not callable(plain) or iscoroutinefunction(plain)):
             raise ConfigurationError(
@@ -106,7 +109,12 @@ class File(Artifact):
     @property
     def max_age(self) -> float | None:
         """Seconds for which it stays valid, None for ever."""
-        return self._max_age
+        return None if self._checks is None else self._checks[0]
+
+    @property
+    def validate(self) -> Callable[[Path], object] | None:
+        """What says whether its content is right, None if nothing does."""
+        return None if self._checks is None else self._checks[1]
 
     def valid(self) -> bool:
         """Whether it exists, is no older than `max_age` and passes `validate`."""
@@ -139,10 +147,13 @@ class File(Artifact):
         Args:
             status: What was found, links followed.
         """
+        if self._checks is None:
+            return True
+        max_age, validate = self._checks
         # By the wall clock of the machine, also on a virtual one: files are dated by that.
-        if self._max_age is not None and time.time() - status.st_mtime_ns / 1e9 > self._max_age:
+        if max_age is not None and time.time() - status.st_mtime_ns / 1e9 > max_age:
             return False
-        return self.validate is None or bool(plainly(self.validate(self.path), self))
+        return validate is None or bool(plainly(validate(self.path), self))
 
     def _look(self, reads: dict[Hashable, Any] | None = None) -> tuple[os.stat_result, bool] | None:
         """Its status, links followed, and whether it is a link; None if it is missing.
@@ -182,8 +193,8 @@ class File(Artifact):
         if (doubt := self._doubt(status, os.path.islink(self._path))) is not None:
             return doubt.problem(self)
         age = time.time() - status.st_mtime_ns / 1e9
-        if self._max_age is not None and age > self._max_age:
-            return f"is {seconds_in_words(age)} old, with max_age {seconds_in_words(self._max_age)}"
+        if self.max_age is not None and age > self.max_age:
+            return f"is {seconds_in_words(age)} old, with max_age {seconds_in_words(self.max_age)}"
         return "is not valid: validate said no" if self.validate is not None else "is there now"
 
     def touch(self) -> None:
@@ -192,7 +203,7 @@ class File(Artifact):
         What a handler has left that did not succeed counts as proof from now on.
         """
         self.path.touch()
-        _, key, place, *_ = locate(self._path)
+        _, key, place = locate(self._path)
         vouch_for(key, place)
         file_changed(self._key)
 
@@ -203,10 +214,10 @@ class File(Artifact):
             path: To be taken in place of its own: a relative one, if the working folder of now counts.
         """
         found = locate(self._path if path is None else path)
-        if found == (self._path, self._key, self._place, self._via):
+        if found == (self._path, self._key, self._place):
             return self
         twin = copy(self)
-        twin._path, twin._key, twin._place, twin._via = found
+        twin._path, twin._key, twin._place = found
         return twin
 
     def is_link(self) -> bool:

@@ -331,13 +331,11 @@ class Location(NamedTuple):
         path: Absolute, and else as it was given: what is opened and looked at.
         key: The real path of its folder and its last name: what it is known by.
         place: The real folder that its key is in.
-        via: The folder as it is spelled, which may lead elsewhere later; the same one if no link is on the way.
     """
 
     path: str
     key: str
     place: Place
-    via: Place
 
 
 def locate(given: str) -> Location:
@@ -352,13 +350,11 @@ def locate(given: str) -> Location:
     path = absolute(given)
     folder, _, name = path.rpartition(os.sep)
     if name and name != os.pardir:
-        via = _place_of(folder)
-        place = via.real
+        place = _place_of(folder).real
         key = f"{place._text}{os.sep}{name}"
-        return Location(path, path if key == path else key, place, via)
-    via = _place_of(path.rstrip(os.sep))
-    real = via.real
-    return Location(path, real.path, real.above or real, via)
+        return Location(path, path if key == path else key, place)
+    real = _place_of(path.rstrip(os.sep)).real
+    return Location(path, real.path, real.above or real)
 
 
 def is_file(key: Hashable) -> TypeGuard[str]:

@@ -55,7 +55,7 @@ def _version_if_valid(artifact: Any, work: Work, declared: Declaration, links: l
                 status = stat(artifact._path)
         except OSError:
             return _NOT_VALID
-        if not artifact.bare and not artifact.passes(status):
+        if artifact._checks is not None and not artifact.passes(status):
             return _NOT_VALID
         if (artifact._place.unmarked != PASS.epoch or is_link) and _doubt_of(
             artifact, status, work, is_link=is_link, is_own=links is None
@@ -108,7 +108,7 @@ def _why_not_valid(output: Any, work: Work) -> tuple[str, Any, Any]:
         doubt = _doubt_now(output, work, is_own=True)
         if doubt is not None:
             return doubt.kind, output, doubt.mark
-    if kind is Flag or (kind is File and output.bare):
+    if kind is Flag or (kind is File and output._checks is None):
         return "missing", output, None
     return "not valid", output, problem_of(output)
 

@@ -161,10 +161,14 @@ def _artifacts(
     for artifact in what:
         if isinstance(artifact, File):
             # Where it leads may be another place by now; not so if its folder was just seen.
-            led_elsewhere |= artifact._via.seen != PASS.number or (of_task and artifact._given[0] != sep)
+            led_elsewhere |= _may_lead_elsewhere(artifact) or (of_task and artifact._given[0] != sep)
         elif isinstance(artifact, Flag) and artifact._home is not cells:
             artifact.share(cells)
     return tuple(_led(one, of_task) for one in what) if led_elsewhere else what
+
+
+def _may_lead_elsewhere(file: File) -> bool:
+    return file._path is not file._key or file._place.seen != PASS.number
 
 
 def _led(artifact: Artifact, of_task: bool) -> Artifact:
@@ -205,7 +209,7 @@ def _plain_ones(given: Any, cells: dict[Hashable, list[int]]) -> tuple[Artifact,
         if kind is Flag:
             if one._home is not cells:
                 one.share(cells)
-        elif kind is not File or one._via.seen != PASS.number:
+        elif kind is not File or _may_lead_elsewhere(one):
             return None
     return tuple(given)
 
