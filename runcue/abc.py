@@ -174,7 +174,7 @@ class Freshness(Protocol):
     """Decides whether outputs that are there and valid are out of date. Yours goes where `newer()` goes."""
 
     def stale(self, work: Any) -> tuple[str, Any, Any] | None:
-        """Asked in the event loop once all inputs and outputs were found valid.
+        """Asked in the event loop once all inputs and outputs were found valid, and once more directly after a success.
 
         Returns:
             None if the outputs are up to date; otherwise what makes them stale, for people: a verdict of one word or

@@ -22,6 +22,7 @@ from runcue._scheduling.holds import Hold, Relation
 __all__ = [
     "Reason",
     "describe_answer",
+    "describe_asking",
     "describe_delay",
     "first_refusal",
     "grouped",
@@ -113,6 +114,14 @@ def not_ready(work: Work) -> Reason:
     return Reason(work, "not_ready", describe_answer(work))
 
 
+def describe_asking(work: Work) -> str:
+    """What is awaited of a work unit that is being asked."""
+    declared = work._declared
+    if declared is not None and declared.comparison is not None and declared.comparison.unread:
+        return "files that do not look as they did are being read"
+    return "its is_ready or is_stale is being awaited"
+
+
 def reason_of(work: Work, now: float) -> Reason | None:
     """Why a pending work unit does not run.
 
@@ -130,7 +139,7 @@ def reason_of(work: Work, now: float) -> Reason | None:
     if work._phase == JOINED:
         return Reason(work, "not_ready", "it settles with another work unit that makes the same")
     if work._phase == CHECKING:
-        return Reason(work, "not_ready", "is_ready or is_stale is being awaited")
+        return Reason(work, "not_ready", describe_asking(work))
     if work._phase == DELAYED:
         return Reason(work, "not_ready", describe_delay(work, now))
     refusal = first_refusal(work, now)

@@ -19,6 +19,7 @@ from runcue._explain.answers import Missing, Verdict, Why, around_works
 from runcue._explain.reasons import (
     Reason,
     describe_answer,
+    describe_asking,
     describe_delay,
     first_refusal,
     problem_now,
@@ -134,7 +135,7 @@ class Explainer:
         )
         base = Why(work, "not ready", "", since + skew, max(0.0, now - since), work._refusals)
         if phase == CHECKING:
-            return replace(base, verdict="being asked", details="its is_ready or is_stale is being awaited")
+            return replace(base, verdict="being asked", details=describe_asking(work))
         if phase == JOINED:
             assert work._declared is not None
             leader = work._declared.leader

@@ -210,7 +210,7 @@ class _Encoder:
         pairs = sorted(
             (self.encode(name), self._part("attribute", name, one))
             for name, one in attributes.items()
-            if not isinstance(getattr(owner, name if type(name) is str else "", None), cached_property)
+            if not isinstance(_found_in(owner, name), cached_property)
         )
         return _together(b"d", [part for pair in pairs for part in pair])
 
@@ -263,7 +263,7 @@ class _Encoder:
     def _inherited(self, value: Any) -> bytes:
         """What a value is beside its attributes: a list, say, or text."""
         base: Any
-        for base in (str, int, float, bytes, list, tuple, dict, set, frozenset):
+        for base in (str, int, float, complex, bytes, list, tuple, dict):
             if isinstance(value, base):
                 return self.encode(base(value))
         return b""
@@ -304,6 +304,11 @@ class _Encoder:
             inner = b"n" if state[0] is None else self._attributes(state[0], kind)
             return _together(b"t", [inner, self._attributes(state[1], kind)])
         return self.encode(state)
+
+
+def _found_in(owner: type, name: str) -> Any:
+    """What a class has under a name, as it stands there."""
+    return next((vars(one)[name] for one in owner.__mro__ if name in vars(one)), None)
 
 
 def _knows_how_it_is_made(kind: type) -> bool:

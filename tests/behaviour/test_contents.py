@@ -435,7 +435,11 @@ def test_nobody_waits_for_the_reading_of_another_and_no_slot_is_held_for_it(
             reads = await gated.cue.submit("t", params={"n": 0})
             await gated.has_begun()
             await (await gated.cue.submit("other")).result()
-            assert gated.cue.why(reads).verdict == "being asked"
+            why = gated.cue.why(reads)
+            assert (why.verdict, why.details) == (
+                "being asked",
+                "files that do not look as they did are being read",
+            )
             assert not gated.go_on.is_set()
             gated.go_on.set()
             await gated.cue.drain()

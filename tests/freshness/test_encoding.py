@@ -102,6 +102,16 @@ class Slotted:
         self.a = a
 
 
+class Derived(Plain):
+    """A descriptor of its class raises when it is asked for."""
+
+    class Raising:
+        def __get__(self, instance: object, owner: type) -> None:
+            raise RuntimeError("not for classes")
+
+    a = Raising()
+
+
 class Abridged:
     """Its repr leaves out the middle, and says no address."""
 
@@ -281,7 +291,7 @@ APART: list[Any] = [
         Frozen(True),
     ),
     *(Marked(), marked(), marked(1), marked(2), Point(1, 2), Point(1, 3), Point(2, 1)),
-    *(Plain(), Plain(a=1), Plain(a="1"), Plain(b=1), Slotted(1), Slotted(2)),
+    *(Plain(), Plain(a=1), Plain(a="1"), Plain(b=1), Slotted(1), Slotted(2), Derived(a=1), Derived(a=2)),
     *(Shouting("a"), Loud("a")),
     *(
         Path("/a/b"),
