@@ -30,11 +30,24 @@ from typing import Any, Final, NamedTuple
 
 from runcue._artifacts.looks import IS_FOLDER, Look, is_recent, look_of
 
-__all__ = ["Mark", "add_line", "counts", "counts_below", "first_line", "is_valid", "read_mark", "write_mark"]
+__all__ = [
+    "SIZE",
+    "Mark",
+    "add_line",
+    "counts",
+    "counts_below",
+    "first_line",
+    "is_valid",
+    "read_mark",
+    "rewrite_mark",
+    "write_mark",
+]
 
 _FORMAT: Final = "runcue-mark"
 _VERSION: Final = 1
 _CHUNK: Final = 1 << 16
+SIZE: Final = 512
+"""Bytes of a record, so that the file of one can be used for another."""
 _FLAGS: Final = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _FLAGS
 
@@ -61,14 +74,14 @@ class Mark(NamedTuple):
 
 
 def first_line(path: str, status: os.stat_result | None) -> bytes:
-    """The record of what is there before a handler is entered."""
+    """The record of what is there before a handler is entered, of `SIZE` bytes unless its path is very long."""
     record = {
         _FORMAT: _VERSION,
         "path": path,
         "was": look_of(status),
         "recent": is_recent(status, time.time_ns()),
     }
-    return f"{_encoded(record)}\n".encode()
+    return _encoded(record).encode().ljust(SIZE - 1) + b"\n"
 
 
 def write_mark(path: str, text: bytes) -> None:
@@ -86,6 +99,19 @@ def write_mark(path: str, text: bytes) -> None:
         with suppress(OSError):
             os.unlink(path)
         raise
+    finally:
+        os.close(descriptor)
+
+
+def rewrite_mark(path: str, text: bytes) -> None:
+    """Put a record in the place of another one; both have `SIZE` bytes.
+
+    Raises:
+        OSError: It is gone, or cannot be written.
+    """
+    descriptor = os.open(path, os.O_WRONLY | _FLAGS)
+    try:
+        os.write(descriptor, text)
     finally:
         os.close(descriptor)
 

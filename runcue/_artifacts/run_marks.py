@@ -20,7 +20,15 @@ from typing import Any, Final
 
 from runcue._artifacts.file import File
 from runcue._artifacts.looks import is_recent, look_of
-from runcue._artifacts.mark_form import add_line, first_line, is_valid, read_mark, write_mark
+from runcue._artifacts.mark_form import (
+    SIZE,
+    add_line,
+    first_line,
+    is_valid,
+    read_mark,
+    rewrite_mark,
+    write_mark,
+)
 from runcue._artifacts.marks import FolderMarks, marks_of, vouch_for
 from runcue._artifacts.places import Place, final, locate, next_epoch
 from runcue._model.errors import PublishError
@@ -173,7 +181,10 @@ class RunMarks:
                 stay.add(path)
                 continue
             try:
-                os.unlink(path)
+                if len(mark.text) == SIZE:
+                    mark.marks.set_free(mark.name)
+                else:
+                    os.unlink(path)
             except FileNotFoundError:
                 pass
             except OSError as error:
@@ -248,10 +259,10 @@ def _put(key: str, place: Place, text: bytes, owner: RunMarks) -> tuple[FolderMa
         next_epoch()
         try:
             try:
-                write_mark(path, text)
+                _write(marks, path, text)
             except FileNotFoundError:
                 _make_folder(marks)
-                write_mark(path, text)
+                _write(marks, path, text)
         except FileExistsError:
             return marks, name, False
         except OSError as error:
@@ -266,6 +277,22 @@ def _put(key: str, place: Place, text: bytes, owner: RunMarks) -> tuple[FolderMa
         else:
             return marks, name, True
     return None
+
+
+def _write(marks: FolderMarks, path: str, text: bytes) -> None:
+    """Write a new mark, to the file of an earlier one if there is any."""
+    if marks.free and len(text) == SIZE:
+        if os.path.lexists(path):
+            raise FileExistsError(path)
+        while marks.free:
+            try:
+                # Until it is written anew it tells of something else: then what it is for is no proof either.
+                os.rename(marks.free.pop(), path)
+            except (FileNotFoundError, IndexError):
+                continue  # somebody else was quicker
+            rewrite_mark(path, text)
+            return
+    write_mark(path, text)
 
 
 def _make_folder(marks: FolderMarks) -> None:

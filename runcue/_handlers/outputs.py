@@ -259,7 +259,7 @@ def remove_orphans(works: Iterable[Work]) -> None:
     Writing does that before it begins; this is for folders in which nothing had to be written any more.
     """
     folders = {
-        output.path.parent
+        output._place.path: output._place
         for work in works
         if work._declared is not None and work._declared.files
         for output in work._declared.outputs
@@ -267,6 +267,9 @@ def remove_orphans(works: Iterable[Work]) -> None:
     }
     if not folders:
         return
+    for place in folders.values():
+        if place.marks is not None:
+            place.marks.tidy()
     from runcue._artifacts.temp_files import clear_dead_once  # noqa: PLC0415
 
     for folder in folders:
