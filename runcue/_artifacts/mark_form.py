@@ -52,6 +52,7 @@ _FLAGS: Final = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _FLAGS
 
 _loads = json.JSONDecoder().decode
+_quoted = json.encoder.encode_basestring_ascii
 _encoded = json.JSONEncoder(separators=(",", ":")).encode
 
 
@@ -75,13 +76,11 @@ class Mark(NamedTuple):
 
 def first_line(path: str, status: os.stat_result | None) -> bytes:
     """The record of what is there before a handler is entered, of `SIZE` bytes unless its path is very long."""
-    record = {
-        _FORMAT: _VERSION,
-        "path": path,
-        "was": look_of(status),
-        "recent": is_recent(status, time.time_ns()),
-    }
-    return _encoded(record).encode().ljust(SIZE - 1) + b"\n"
+    look = look_of(status)
+    was = f"{look}" if type(look) is list else _encoded(look)  # a list of numbers is JSON as it stands
+    recent = "true" if is_recent(status, time.time_ns()) else "false"
+    record = f'{{"{_FORMAT}":{_VERSION},"path":{_quoted(path)},"was":{was},"recent":{recent}}}'
+    return record.encode().ljust(SIZE - 1) + b"\n"
 
 
 def write_mark(path: str, text: bytes) -> None:

@@ -30,12 +30,13 @@ from runcue._scheduling.holds import Holds
 __all__ = ["DeclaredGate"]
 
 _NOT_VALID: Final = object()
+_IN_DOUBT: Final = object()
 # The verdict of `digest()` of which it is told how many work units it has made run.
 _OTHER_STAMP: Final = "other stamp"
 
 
 def _version_if_valid(artifact: Any, work: Work, declared: Declaration, links: list[File] | None) -> Any:
-    """The version of an artifact that is valid, `_NOT_VALID` of one that is not.
+    """The version of an artifact that is valid, `_NOT_VALID` of one that is not, `_IN_DOUBT` of one that has a mark.
 
     Args:
         artifact: The artifact.
@@ -44,6 +45,8 @@ def _version_if_valid(artifact: Any, work: Work, declared: Declaration, links: l
         links: Takes it if it is a link. None: it is one of its outputs.
     """
     kind = type(artifact)
+    if kind is not File and isinstance(artifact, File) and _asks_as_file(kind):
+        kind = File
     if kind is File:
         # What `valid()` and `version()` would do, without another call: this is asked once for each file of a big tree.
         try:
@@ -60,7 +63,7 @@ def _version_if_valid(artifact: Any, work: Work, declared: Declaration, links: l
         if (artifact._place.unmarked != PASS.epoch or is_link) and _doubt_of(
             artifact, status, work, is_link=is_link, is_own=links is None
         ) is not None:
-            return _NOT_VALID
+            return _IN_DOUBT
         return status if declared.whole else status.st_mtime_ns
     if kind is Flag:
         version = artifact.stamp()
@@ -70,8 +73,13 @@ def _version_if_valid(artifact: Any, work: Work, declared: Declaration, links: l
     if not plainly(artifact.valid(), artifact):
         return _NOT_VALID
     if isinstance(artifact, File) and _doubt_now(artifact, work, is_own=links is None) is not None:
-        return _NOT_VALID
+        return _IN_DOUBT
     return plainly(artifact.version(), artifact)
+
+
+def _asks_as_file(kind: type[File]) -> bool:
+    """Whether a subclass of File leaves the questions to it."""
+    return kind.valid is File.valid and kind.version is File.version
 
 
 def _doubt_now(artifact: File, work: Work, *, is_own: bool) -> Doubt | None:
@@ -101,10 +109,10 @@ def _doubt_of(
     )
 
 
-def _why_not_valid(output: Any, work: Work) -> tuple[str, Any, Any]:
-    """The verdict on an output that is not valid."""
+def _why_not_valid(output: Any, work: Work, *, in_doubt: bool) -> tuple[str, Any, Any]:
+    """The verdict on an output that is not valid, or in doubt by a mark."""
     kind = type(output)
-    if isinstance(output, File):
+    if isinstance(output, File) and (in_doubt or kind is not File):
         doubt = _doubt_now(output, work, is_own=True)
         if doubt is not None:
             return doubt.kind, output, doubt.mark
@@ -158,7 +166,7 @@ class DeclaredGate:
                 work._not_ready_reason = without_frames(error)
                 self.reads[artifact._key] = artifact
                 return NOT_READY
-            if version is _NOT_VALID:
+            if version is _NOT_VALID or version is _IN_DOUBT:
                 if links and self._held_through(links, work, declared):
                     return GateVerdict.HELD
                 work._not_ready_reason = artifact
@@ -218,8 +226,8 @@ class DeclaredGate:
         try:
             for artifact in declared.outputs:
                 version = _version_if_valid(artifact, work, declared, None)
-                if version is _NOT_VALID:
-                    declared.stale = _why_not_valid(artifact, work)
+                if version is _NOT_VALID or version is _IN_DOUBT:
+                    declared.stale = _why_not_valid(artifact, work, in_doubt=version is _IN_DOUBT)
                     return True
                 was.append(version)
             artifact = declared.fresh
