@@ -163,6 +163,11 @@ class Provenance:
         # The latest date among the inputs, and among those of them that are not looked at again.
         self._newest, self._fixed = newest, fixed
 
+    @property
+    def is_crowded(self) -> bool:
+        """Whether what has changed is a folder in which outputs are: others may do the same there."""
+        return any(file.artifact is self.changed for file, _ in self._folders)
+
     def look(self, replaced: Sequence[str]) -> int:
         """See `runcue._artifacts.dating.Sources`."""
         self._staged = replaced

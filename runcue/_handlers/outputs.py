@@ -163,7 +163,9 @@ def commit(work: Work, *, patient: bool = True) -> bool:
     declared.provenance = None
     if provenance is not None and provenance.changed is not None:
         declared.input_changed = True
-        logger.warning(
+        # Of work units that make each other out of date in this way it is told once per task, when they have succeeded.
+        logger.log(
+            logging.INFO if provenance.is_crowded else logging.WARNING,
             "%s changed while work %s of task %s ran, so %s stays out of date",
             provenance.changed,
             work.id,

@@ -265,22 +265,55 @@ class TestDates:
 
 
 class StoppedClock:
-    """A filesystem whose clock stands still."""
+    """A filesystem whose clock stands still, or counts in large steps."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.at = time.time_ns()
         self.stands = True
+        self.step = 1
         self._real = os.utime
         monkeypatch.setattr(os, "utime", self._utime)
 
     def _utime(self, path: Any, times: None = None, *, ns: tuple[int, int] | None = None) -> None:
-        at = self.at if self.stands else time.time_ns()
-        self._real(path, ns=(at, at) if ns is None else ns)
+        now = self.at if self.stands else time.time_ns()
+        access, change = (now, now) if ns is None else ns
+        self._real(path, ns=(access, change // self.step * self.step))
 
 
 @pytest.fixture
 def stopped(monkeypatch: pytest.MonkeyPatch) -> StoppedClock:
     return StoppedClock(monkeypatch)
+
+
+class TestAClockThatCountsInSeconds:
+    @pytest.mark.parametrize("way", WAYS)
+    def test_makes_a_work_unit_run_once_more_and_that_is_told_if_it_happens_twice(
+        self, tmp_path: Path, stopped: StoppedClock, way: str, caplog: Any
+    ) -> None:
+        stopped.step, stopped.at = 2 * SECOND, stopped.at - 60 * SECOND
+        source, target = old(tmp_path / "i", at=stopped.at), tmp_path / "o"
+        cue = runcue.Cue()
+
+        @cue.task("t", inputs=source, outputs=target)
+        async def t(work: runcue.Work) -> None:
+            put(work, target, "x", way)
+            if target.exists():
+                os.utime(target)  # as the filesystem would
+
+        async def main() -> None:
+            async with cue:
+                for told in (0, 1, 1):
+                    assert await settled(cue, "t") == [True]
+                    if way in ("open", "atomic"):
+                        os.utime(target)
+                    assert (
+                        sum("will run again each time" in one.getMessage() for one in caplog.records) == told
+                    )
+                stopped.at += 2 * SECOND
+                assert await settled(cue, "t") == [True]
+                assert await settled(cue, "t") == [False]
+
+        run(main)
 
 
 class TestWaitingForTheClock:
