@@ -503,3 +503,101 @@ def test_those_that_read_a_folder_and_each_write_into_it_are_told_once_per_task_
     told = [record.getMessage() for record in caplog.records if "name the files" in record.getMessage()]
     assert len(told) == 1
     assert os.path.realpath("book") in told[0]
+
+
+@pytest.mark.rule(27)
+@virtual
+async def test_where_nothing_else_can_move_a_reader_no_longer_waits_for_makers_that_never_run() -> None:
+    make("dir/a.txt")
+    kitchen = Kitchen()
+    kitchen.task("list", "dir", "listing.txt")
+    kitchen.task("never", "missing.txt", "dir/b.txt")
+    async with kitchen.cue as cue:
+        listing = await cue.submit("list")
+        never = await cue.submit("never")
+        await asyncio.sleep(3)
+        assert listing.work.state is runcue.WorkState.PENDING
+        assert cue.why(listing).chain[-1].task == "never"
+        summary = await cue.drain()
+        assert [one["work"].id for one in summary.blocked] == [never]
+    assert kitchen.order == ["list"]
+
+
+@pytest.mark.rule(27)
+@virtual
+async def test_a_circle_that_closes_later_through_a_folder_is_opened_at_once() -> None:
+    make("dir/a.txt", "z.txt")
+    kitchen = Kitchen()
+    kitchen.task("fill", "x.txt", "dir/b.txt")
+    kitchen.task("scan", "dir", "y.txt")
+    kitchen.task("between", "y.txt", "x.txt")
+    async with kitchen.cue as cue:
+        await cue.submit("fill")
+        await cue.submit("scan")
+        await asyncio.sleep(3)
+        assert kitchen.order == []
+        await cue.submit("between")  # so that fill depends on scan, which waits for it
+        await asyncio.sleep(3.5)
+        assert kitchen.order == ["scan", "between", "fill"]
+
+
+@pytest.mark.rule(27)
+@pytest.mark.parametrize("fresh", [runcue.newer(), runcue.digest()])
+def test_what_was_made_with_its_folder_is_up_to_date_the_next_time(fresh: Any) -> None:
+    make("i.txt")
+    cue = runcue.Cue(id_prefix="")
+
+    @cue.task("read", inputs="dir/f.txt", outputs="out.txt", fresh=fresh)
+    async def read(work: runcue.Work) -> None:
+        write(Path("out.txt"))
+
+    @cue.task("make", inputs="i.txt", outputs="dir", fresh=fresh)
+    async def maker(work: runcue.Work) -> None:
+        write(Path("dir/f.txt"), "new")
+
+    async def bring_up_to_date(*, force: bool = False) -> list[str]:
+        async with cue:
+            handles = [await cue.submit("read"), await cue.submit("make", force=force)]
+            await cue.drain()
+            return [handle.work.task for handle in handles if not handle.work.skipped]
+
+    async def main() -> None:
+        assert await bring_up_to_date() == ["read", "make"]
+        assert await bring_up_to_date() == []
+
+    asyncio.run(main())
+
+
+@pytest.mark.rule(28)
+@virtual
+async def test_a_handler_that_ends_in_its_clean_up_lets_go_of_readers_too() -> None:
+    make("dir/f.txt")
+    cue = runcue.Cue(id_prefix="")
+    order: Order = []
+
+    @cue.task("fill", outputs="dir/f.txt")
+    async def fill(work: runcue.Work) -> None:
+        try:
+            await asyncio.sleep(100)
+        finally:
+            await asyncio.sleep(2)
+            order.append("fill")
+
+    @cue.task("folder", inputs="dir", fresh=None)
+    async def folder(work: runcue.Work) -> None:
+        order.append("folder")
+
+    @cue.task("around", outputs="dir", fresh=None)
+    async def around(work: runcue.Work) -> None:
+        order.append("around")
+
+    async with cue:
+        filling = await cue.submit("fill", force=True)
+        await asyncio.sleep(1)
+        await cue.cancel(filling)
+        for name in ("folder", "around"):
+            await cue.submit(name, force=True)
+        await asyncio.sleep(1)
+        assert order == []
+    assert order[0] == "fill"
+    assert {*order[1:]} == {"folder", "around"}
