@@ -12,7 +12,7 @@ import asyncio
 from typing import Any, Final
 
 from runcue._callbacks.callbacks import Callbacks
-from runcue._callbacks.lasting_proof import LastingProof
+from runcue._callbacks.lasting_proof import Finding, LastingProof
 from runcue._callbacks.listeners import Listeners
 from runcue._dispatch.in_flight import InFlight
 from runcue._dispatch.settlement import Settlement, ran_for
@@ -68,6 +68,8 @@ class Endings:
         self._lasting_proof = LastingProof(callbacks.failures)
         # The tasks whose runs were told to leave no lasting proof.
         self._told: set[str] = set()
+        # Those that were told to have had an output from the future.
+        self._told_of_future: set[str] = set()
         # Those that were told to make each other's out of date.
         self._told_of_folders: set[str] = set()
         self._end_of_hold_back = Alarm(timers, self._hold_back_no_longer)
@@ -160,6 +162,35 @@ class Endings:
                 work.task,
                 why_still_stale(finding),
             )
+            return
+        declared = run._declared
+        if declared is not None and declared.stale is not None and declared.stale[0] == "future":
+            self._tell_of_future(declared, work)
+
+    def _tell_of_future(self, declared: Declaration, work: Work) -> None:
+        """Tell, once per task, that an output was dated in the future: by now it has another date."""
+        assert declared.stale is not None
+        if work.task in self._told_of_future:
+            return
+        self._told_of_future.add(work.task)
+        output = declared.stale[1]
+        finding = Finding(
+            "future",
+            output,
+            declared.inputs[0],
+            next(
+                version for one, version in zip(declared.outputs, declared.was, strict=False) if one is output
+            ),
+            declared.before[0],
+        )
+        self._log.tell(
+            "outdated",
+            (work,),
+            "Work %s of task %s had to run because %s",
+            work.id,
+            work.task,
+            why_still_stale(finding),
+        )
 
     def failed(self, work: Work, error: BaseException, duration: float) -> None:
         """A handler has raised, or could not be run: settle its work unit, or put it back for another attempt.

@@ -285,6 +285,68 @@ def stopped(monkeypatch: pytest.MonkeyPatch) -> StoppedClock:
     return StoppedClock(monkeypatch)
 
 
+class TestTheFuture:
+    @pytest.mark.parametrize("way", WAYS)
+    def test_of_an_output_proves_nothing_and_is_told_once_with_the_dates(
+        self, tmp_path: Path, way: str, caplog: Any
+    ) -> None:
+        source, target = old(tmp_path / "i", "1"), tmp_path / "o"
+        cue = runcue.Cue()
+        copies(cue, "t", source, target, way)
+
+        async def main() -> None:
+            async with cue:
+                for _ in range(2):
+                    old(target, "from another age", time.time_ns() + 3600 * SECOND)
+                    work = await cue.submit("t")
+                    await work.wait()
+                    assert not work.work.skipped
+                    assert target.read_text() == "1"
+                    assert (
+                        str(cue.why_stale(work))
+                        == f"t {work}: out of date: its output File({str(target)!r}) was dated in the future, "
+                        "which says nothing of when it was made"
+                    )
+                    assert await settled(cue, "t") == [False]
+
+        run(main)
+        (said,) = [one.getMessage() for one in caplog.records if one.name == "runcue"]
+        assert "2020-09-13" in said  # when the input was written
+        assert ".touch()" in said
+
+    @pytest.mark.parametrize("way", WAYS)
+    def test_of_an_input_lets_the_work_unit_run_and_is_told_once(
+        self, tmp_path: Path, way: str, caplog: Any
+    ) -> None:
+        source, target = old(tmp_path / "i", "1", time.time_ns() + 3600 * SECOND), tmp_path / "o"
+        cue = runcue.Cue()
+        copies(cue, "t", source, target, way)
+
+        async def main() -> None:
+            async with cue:
+                for _ in range(3):
+                    assert await settled(cue, "t") == [True]
+                old(source, "2")
+                assert await settled(cue, "t") == [False]  # by dates alone; see docs/artifacts.md
+
+        run(main)
+        assert sum("dated in the future" in one.getMessage() for one in caplog.records) == 1
+
+    def test_does_not_matter_under_digest(self, tmp_path: Path, caplog: Any) -> None:
+        source, target = old(tmp_path / "i", "1", time.time_ns() + 3600 * SECOND), tmp_path / "o"
+        cue = runcue.Cue()
+        copies(cue, "t", source, target, fresh=runcue.digest())
+
+        async def main() -> None:
+            async with cue:
+                assert await settled(cue, "t") == [True]
+                os.utime(target, (time.time() + 9999,) * 2)
+                assert await settled(cue, "t") == [False]
+
+        run(main)
+        assert not caplog.records
+
+
 class TestAClockThatCountsInSeconds:
     @pytest.mark.parametrize("way", WAYS)
     def test_makes_a_work_unit_run_once_more_and_that_is_told_if_it_happens_twice(
