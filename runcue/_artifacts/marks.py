@@ -297,6 +297,8 @@ def is_unmarked(place: Place) -> bool:
     """
     # Read before anything is looked at: who writes a mark notes it first, and then begins an epoch.
     epoch = PASS.epoch
+    # Whether it still is where it was is of interest to others, and this is asked once for all of its files.
+    place.look()
     marks = marks_of(place)
     marks.look()
     if marks.names or marks.own:

@@ -49,6 +49,8 @@ def _version_if_valid(artifact: Any, work: Work, declared: Declaration, links: l
         kind = File
     if kind is File:
         # What `valid()` and `version()` would do, without another call: this is asked once for each file of a big tree.
+        if artifact._path is not artifact._key:
+            artifact.again()  # to notice that a link on the way was turned
         try:
             status = lstat(artifact._path)
             is_link = S_ISLNK(status.st_mode)
@@ -132,11 +134,13 @@ class DeclaredGate:
         reads: The artifacts that were asked while the last question was, by key; empty between questions.
         other_stamps: How many work units have started because the stamp of their outputs is that of another version of
             runcue, until somebody tells it.
+        turned: How often links in folders had been turned when what is pending was last declared anew.
     """
 
     def __init__(self, failures: Failures, holds: Holds) -> None:
         self.reads: dict[Hashable, Artifact] = {}
         self.other_stamps = 0
+        self.turned = PASS.turned
         self._failures = failures
         self._holds = holds
 
@@ -176,6 +180,13 @@ class DeclaredGate:
                     self.reads.update((one._key, one) for one in artifact.pointed())
                 return NOT_READY
             before.append(version)
+        if PASS.turned != self.turned and any(
+            isinstance(one, File) and one.again() is not one for one in inputs
+        ):
+            # Who makes them is not known before they are declared anew, and that is about to be done.
+            work._not_ready_reason = None
+            self.reads.update((one._key, one) for one in inputs)
+            return NOT_READY
         if (links or declared.needs is not inputs) and self._held_through(links, work, declared):
             return GateVerdict.HELD
         declared.before = before

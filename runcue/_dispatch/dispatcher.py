@@ -189,6 +189,7 @@ class Dispatcher:
             core.generation += 1
             now = turns.now()
             until = turns.slice(now)
+            self.gates.follow_turned_links()
             again = not self.rechecker.follow_settlements(until)
             if core.wakeups.queue or self.gates.put_off:
                 again |= self.gates.check_woken(until)

@@ -14,9 +14,11 @@ from contextvars import Context
 from math import inf
 from typing import Final
 
+from runcue._artifacts.places import PASS
 from runcue._callbacks.callbacks import Callbacks
 from runcue._callbacks.verdicts import RUN, STAYS_PENDING, AwaitableAnswer, GateVerdict
 from runcue._dispatch.awaited_gates import AwaitedGates, Starts
+from runcue._dispatch.relocation import relocate
 from runcue._dispatch.settlement import Settlement
 from runcue._dispatch.turns import Turns
 from runcue._model.phases import FAILED, NEW, READY, SKIPPED
@@ -61,6 +63,7 @@ class Gates:
     ) -> None:
         self._core = core
         self._gate = callbacks.gate
+        self._declared_gate = callbacks.declared_gate
         self._priority = callbacks.priority
         self._settlement = settlement
         self._turns = turns
@@ -199,12 +202,20 @@ class Gates:
         self.enqueue(work, found=found)
         return HIT
 
+    def follow_turned_links(self) -> None:
+        """Declare what is pending anew, if a link on the way to a file was turned."""
+        if PASS.turned != self._declared_gate.turned:
+            self._declared_gate.turned = PASS.turned
+            relocate(self._core)
+
     def _keep_pending(self, work: Work, verdict: GateVerdict | AwaitableAnswer) -> None:
         """Keep a work in hand pending: it is not ready."""
         gate = self._gate
         if verdict is GateVerdict.HELD:
             self._core.hold(work, gate.at, work._not_ready_reason)
             return
+        if PASS.turned != self._declared_gate.turned:
+            self._turns.wake()
         work._recheck_pass = self.rechecker.passes
         reads = gate.reads
         self._core.wait(work, gate.at, tuple(reads.values()) if reads else None)

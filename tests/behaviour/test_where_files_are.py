@@ -42,6 +42,11 @@ def remove(path: Any) -> None:
     Path(path).unlink()
 
 
+def move(path: Any, to: Any) -> None:
+    """Give a file or a folder another name."""
+    Path(path).rename(to)
+
+
 def turn(link: str, target: str) -> None:
     """Let a link lead somewhere, also if there was one."""
     Path(f"{link}.new").symlink_to(target)
@@ -276,6 +281,108 @@ class TestNews:
         assert not cue._watched.covers(runcue.File("x"))
         turn("later", "real/x")
         assert cue._watched.covers(runcue.File("later")), "by what it leads to"
+
+
+class TestTurnedLinks:
+    """A link on the way may be turned while work units are pending: they are about where it leads then."""
+
+    @pytest.mark.rule(27)
+    @pytest.mark.parametrize("as_folder", [False, True], ids=["link", "folder that becomes a link"])
+    @virtual
+    async def test_a_reader_waits_for_who_makes_what_it_leads_to_by_now(self, as_folder: bool) -> None:
+        spelled = "real/x" if as_folder else "link/x"
+        put("real/x", "old", date=1)
+        put("other/x", "old", date=1)
+        put("out", "old", date=2)
+        put("source", "new")
+        cue = runcue.Cue(id_prefix="", recheck=False)
+        ran = writer(cue, "read", inputs=[spelled, "go"], outputs="out")
+        writer(cue, "make", inputs="source", outputs="other/x")
+        async with cue:
+            await cue.submit("read")
+            await asyncio.sleep(1)
+            if as_folder:
+                move("real", "was")
+            turn("real" if as_folder else "link", "other")
+            put("go", "", date=1)
+            await cue.submit("make")
+            cue.nudge("go")
+            await asyncio.sleep(0.5)
+            assert "make 2 makes it" in str(cue.why("1"))
+        assert ran == ["new"]
+
+    @pytest.mark.rule(4)
+    @virtual
+    async def test_who_waits_behind_it_is_woken_by_news_of_where_it_leads_now(self) -> None:
+        put("other/x", "there")
+        cue = runcue.Cue(recheck=False)
+        ran = writer(cue, "read", inputs="link/x")
+        async with cue:
+            first = await cue.submit("read")
+            await asyncio.sleep(1)
+            turn("link", "other")
+            cue.nudge("link")
+            await first.result()
+            second = await cue.submit("read", inputs="link/y")
+            await asyncio.sleep(1)
+            turn("link", "real")
+            put("real/y", "here")
+            cue.nudge("link/y")
+            await second.result()
+        assert ran == ["there", "here"]
+
+    @pytest.mark.rule(27)
+    @virtual
+    async def test_a_handler_may_turn_it_and_readers_behind_it_follow(self) -> None:
+        put("source", "new")
+        put("build-1/app", "old", date=1)
+        put("build-2/app", "old", date=1)
+        put("page", "old", date=2)
+        turn("current", "build-1")
+        cue = runcue.Cue()
+        done: list[str] = []
+
+        @cue.task("deploy", outputs="current", fresh=None)
+        async def deploy(work: runcue.Work) -> None:
+            await asyncio.sleep(1)
+            turn("current", "build-2")
+            done.append("deploy")
+
+        @cue.task("pack", inputs="source", outputs="build-2/app")
+        async def pack(work: runcue.Work) -> None:
+            await asyncio.sleep(5)
+            put("build-2/app", "new")
+            done.append("pack")
+
+        ran = writer(cue, "show", inputs="current/app", outputs="page")
+        async with cue:
+            for name in ("show", "pack", "deploy"):
+                await cue.submit(name, force=name == "deploy")
+            await cue.drain()
+        assert done == ["deploy", "pack"]
+        assert ran == ["new"]
+
+    @pytest.mark.rule(28)
+    @virtual
+    async def test_what_a_pending_work_unit_makes_follows_as_well(self) -> None:
+        put("other/o", "old", date=1)
+        put("out", "old", date=2)
+        put("source", "new")
+        cue = runcue.Cue(recheck=False)
+        writer(cue, "make", inputs=["source", "go"], outputs="link/o")
+        ran = writer(cue, "read", inputs="other/o", outputs="out", fresh=None)
+        async with cue:
+            await cue.submit("make")
+            await asyncio.sleep(1)
+            turn("link", "other")
+            cue.nudge("link")
+            await asyncio.sleep(1)
+            reader = await cue.submit("read", force=True)
+            await asyncio.sleep(1)
+            assert reader.work.state is runcue.WorkState.PENDING
+            put("go", "")
+            cue.nudge("go")
+        assert ran == ["new"]
 
 
 class TestLinks:

@@ -1,0 +1,55 @@
+"""Files of pending work units whose paths lead elsewhere by now, because a link on the way was turned.
+
+Lives here: `relocate`. That a folder leads elsewhere is noticed by whoever looks at it (`Pass.turned`); what is pending
+is then declared anew, as if it had been submitted now. What runs has its files open, and is left alone.
+
+Must not know: how it is found out where a path leads, when this is asked.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from runcue._artifacts.file import File
+from runcue._model.phases import JOINED, RUNNING
+from runcue._model.work import Declaration, Work
+from runcue._scheduling.core import Core
+
+__all__ = ["relocate"]
+
+
+def _has_moved(artifact: Any) -> bool:
+    return isinstance(artifact, File) and artifact.again() is not artifact
+
+
+def relocate(core: Core) -> None:
+    """Let all pending work units declare the files to which their paths lead now."""
+    for work in list(core.history):
+        declared = work._declared
+        if declared is None or work._phase >= RUNNING:
+            continue
+        if any(map(_has_moved, declared.outputs)):
+            _change_outputs(core, work, declared)
+        if any(map(_has_moved, declared.inputs)):
+            declared.inputs = declared.needs = tuple(map(_as_of_now, declared.inputs))
+            if declared.hold is not None:
+                declared.hold = declared.hold._replace(place=0)
+            if work._awaited is not None:
+                core.wakeups.add(work)
+    core.generation += 1  # whoever was approved before may have to wait now
+
+
+def _change_outputs(core: Core, work: Work, declared: Declaration) -> None:
+    is_producer = work._phase != JOINED and declared.fault is None
+    if is_producer:
+        core.wakeups.end(work, declared)
+    outputs = tuple(map(_as_of_now, declared.outputs))
+    pointed = tuple(one for file in outputs if isinstance(file, File) for one in file.pointed())
+    declared.outputs = outputs
+    declared.makes = outputs + pointed if pointed else outputs
+    if is_producer:
+        core.dependencies.enter(work, declared)
+
+
+def _as_of_now(artifact: Any) -> Any:
+    return artifact.again() if isinstance(artifact, File) else artifact
