@@ -112,7 +112,8 @@ class Explainer:
         phase = work._phase
         if phase == HELD:
             assert work._declared is not None
-            return self._core.holds.holder_of(work._declared.hold)
+            holder = self._core.holds.holder_of(work._declared.hold)
+            return None if holder is work else holder
         if phase == JOINED:
             return work._declared.leader if work._declared is not None else None
         if phase == NOT_READY:
@@ -202,6 +203,8 @@ class Explainer:
         """The artifacts that keep a work from being ready, those that nobody makes first."""
         declared = work._declared
         hold: Hold | None = declared.hold if declared is not None and work._phase == HELD else None
+        if hold is not None and self._core.holds.holder_of(hold) in (None, work):
+            hold = None
         artifacts: Collection[Any] = work._awaited or ()
         if declared is not None and (hold is not None or isinstance(work._not_ready_reason, Artifact)):
             artifacts = declared.inputs or artifacts
@@ -231,7 +234,7 @@ class Explainer:
 
     def _held(self, hold: Hold, artifact: Any, problem: str) -> Missing:
         """What holds a work unit, in words."""
-        holder = self._core.holds.holder_of(hold)
+        holder = self._core.holds.holder_of(hold) or hold.holder
         return Missing(artifact, problem, holder, _state_of(holder), _how(hold))
 
     def somebody_may_make_it(self, work: Work, artifacts: Iterable[Any]) -> bool:

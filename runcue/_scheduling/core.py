@@ -327,13 +327,13 @@ class Core:
         hold = self.holds.hold_of(work, declared)
         if hold is not None:
             self.hold(work, now, hold)
-            return True
-        declared.hold = None
-        return False
+        return hold is not None
 
     def _unsubscribe(self, work: Work) -> None:
         if work._phase == NOT_READY:
             self.dependencies.subscribed -= 1
+        elif work._declared is not None:
+            work._declared.hold = None
         self.dependencies.unsubscribe(work)
 
     def ask_elsewhere(self, work: Work) -> None:

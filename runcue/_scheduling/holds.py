@@ -131,11 +131,11 @@ class Holds:
             hold = self._hold_beside(work, declared)
         return hold
 
-    def holder_of(self, hold: Hold) -> Work:
-        """Who holds by now: another one may have taken its place."""
+    def holder_of(self, hold: Hold) -> Work | None:
+        """Who holds by now: another one may have taken its place, or nobody, which is not noted yet."""
         producers = self._producers
         among = producers.running if hold.relation in _BY_RUNNING else producers.producer_of
-        return among.get(hold.made, hold.holder)
+        return among.get(hold.made)
 
     def _last_in_line(self, inputs: tuple[Any, ...]) -> int:
         """Which of the inputs is made by who was submitted last: once that is there, most of the others are, too.

@@ -118,7 +118,7 @@ class CoreMachine(RuleBasedStateMachine):
             executor = None if number < len(USES) else self.executor
             task = Task(str(number), print, uses, None, executor)
             slots = None if executor is None else core.threads
-            task.run_queue = core.run_queue_for(uses, executor, slots)
+            task.run_queue = core.run_queues.find(uses, core.services, executor, slots)
             core.tasks[task.name] = task
             core.all_tasks.append(task)
 

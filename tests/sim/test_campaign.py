@@ -24,6 +24,7 @@ from runcue._lifecycle.stopping import Stopping
 from runcue._limits.sliding_window import SlidingWindow
 from runcue._model.phases import READY
 from runcue._scheduling.core import Core
+from runcue._scheduling.holds import Holds
 from runcue._scheduling.rechecking import Rechecker
 from runcue._scheduling.run_queue import RunQueue
 from runcue._scheduling.wakeups import Wakeups
@@ -160,7 +161,7 @@ def gate_is_not_asked_again_before_the_start(patch: pytest.MonkeyPatch) -> None:
 
 
 def work_that_is_up_to_date_runs(patch: pytest.MonkeyPatch) -> None:
-    def stale(self: DeclaredGate, work: runcue.Work, declared: Any) -> bool:
+    def stale(self: DeclaredGate, work: runcue.Work, declared: Any, *, defers: bool = False) -> bool:
         declared.was = []
         declared.stale = ("missing", declared.outputs[0], None)
         return True
@@ -169,17 +170,7 @@ def work_that_is_up_to_date_runs(patch: pytest.MonkeyPatch) -> None:
 
 
 def input_that_is_being_made_is_not_waited_for(patch: pytest.MonkeyPatch) -> None:
-    ask = DeclaredGate.ask_inputs
-
-    def hasty(self: DeclaredGate, work: runcue.Work, declared: Any) -> GateVerdict:
-        producer_of, self._producer_of = self._producer_of, {}
-        try:
-            return ask(self, work, declared)
-        finally:
-            self._producer_of = producer_of
-
-    patch.setattr(DeclaredGate, "ask_inputs", hasty)
-    patch.setattr(Core, "hold_if_being_made", lambda *args: False)
+    patch.setattr(Holds, "hold_of", lambda *args: None)
 
 
 def work_is_lost_on_submission(patch: pytest.MonkeyPatch) -> None:
@@ -333,10 +324,12 @@ def test_a_mistake_that_shows_in_another_order_alone_is_told_with_its_seed(
     work_that_is_up_to_date_runs(monkeypatch)
     always = DeclaredGate.is_stale
 
-    def in_another_order(self: DeclaredGate, work: runcue.Work, declared: Any) -> Any:
+    def in_another_order(
+        self: DeclaredGate, work: runcue.Work, declared: Any, *, defers: bool = False
+    ) -> Any:
         loop = asyncio.get_running_loop()
         assert isinstance(loop, VirtualTimeLoop)
-        return (stale if loop._order is None else always)(self, work, declared)
+        return (stale if loop._order is None else always)(self, work, declared, defers=defers)
 
     monkeypatch.setattr(DeclaredGate, "is_stale", in_another_order)
     report = check(SEEDS)
