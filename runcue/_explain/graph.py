@@ -20,6 +20,7 @@ from runcue._model.errors import ConfigurationError
 from runcue._model.texts import how_many, title_of, words_of
 from runcue._model.work import Work
 from runcue._scheduling.core import Core
+from runcue._scheduling.folders import folders_above
 
 __all__ = ["draw"]
 
@@ -135,8 +136,8 @@ class _Picture:
         else:
             self._links_left += 1
 
-    def group(self, ends: Ends, artifacts: list[Any]) -> None:
-        """Add artifacts as one node, with its links."""
+    def group(self, ends: Ends, artifacts: list[Any]) -> Node:
+        """Add artifacts as one node, with its links. Returns the node."""
         missing = unknown = 0
         for artifact in artifacts:
             valid = self._is_valid(artifact)
@@ -155,6 +156,7 @@ class _Picture:
             self.link(producer, node)
         for user in ends[1]:
             self.link(node, user)
+        return node
 
     def _is_valid(self, artifact: Any) -> bool | None:
         """Whether it is valid, None if that cannot be said. It is the user's code, and may do anything."""
@@ -228,11 +230,26 @@ def _draw_works(picture: _Picture, core: Core) -> None:
 
 def _draw_groups(picture: _Picture, groups: list[tuple[Ends, list[Any]]], known: int) -> None:
     drawn = 0
+    nodes: dict[Hashable, Node] = {}
     for ends, artifacts in groups[: max(picture.room, 0)]:
-        picture.group(ends, artifacts)
+        node = picture.group(ends, artifacts)
+        nodes.update((artifact._key, node) for artifact in artifacts)
         drawn += len(artifacts)
+    for folder, node in _folders_around(nodes):
+        picture.link(folder, node, '-. "contains" .-')
     if known > drawn:
         picture.left_out.append(how_many(known - drawn, "artifact", "artifacts"))
+
+
+def _folders_around(nodes: Mapping[Hashable, Node]) -> dict[tuple[Node, Node], None]:
+    """The nodes of folders, with those of what is in them; of several folders the nearest."""
+    found: dict[tuple[Node, Node], None] = {}
+    for key, node in nodes.items():
+        if isinstance(key, str):
+            folder = next((nodes[one] for one in folders_above(key) if one in nodes), node)
+            if folder != node:
+                found[folder, node] = None
+    return found
 
 
 def _chosen(works: list[Work], room: int) -> set[Work]:

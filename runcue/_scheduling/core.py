@@ -169,8 +169,9 @@ class Core:
         count[phase] -= 1
         count[RUNNING] += 1
         work._phase = RUNNING
-        if work._declared is not None:
+        if work._declared is not None and self.dependencies.folders is not None:
             self.dependencies.note_start(work, work._declared)
+            self.generation += 1  # whoever was approved before may have to keep off it
         work.started_at = wall
         self.progressed_at = now
         return None
@@ -223,8 +224,6 @@ class Core:
     def _settle_producer(self, work: Work, declared: Declaration, outcome: int) -> None:
         """A work unit that declares something has settled."""
         self.proving -= bool(declared.outputs)
-        if declared.hold is not None:
-            declared.hold = None
         if declared.leader is not None or declared.successor is not None:
             return
         dependencies = self.dependencies

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -601,3 +602,79 @@ async def test_a_handler_that_ends_in_its_clean_up_lets_go_of_readers_too() -> N
         assert order == []
     assert order[0] == "fill"
     assert {*order[1:]} == {"folder", "around"}
+
+
+@pytest.mark.rule(28)
+@pytest.mark.parametrize("gate", [None, "plain", "async"])
+@pytest.mark.parametrize("kind", ["async", "thread"])
+def test_overlapping_makers_keep_off_each_other_however_they_are_asked_and_run(
+    gate: str | None, kind: str
+) -> None:
+    make("dir")
+    cue = runcue.Cue(id_prefix="")
+    running: list[str] = []
+    beside: list[list[str]] = []
+
+    def enter(name: str) -> None:
+        running.append(name)
+        beside.append([*running])
+
+    def outputs(work: runcue.Work) -> str:
+        return "dir" if work.params["n"] == 0 else f"dir/sub/{work.params['n']}.txt"
+
+    def wrote(work: runcue.Work) -> None:
+        if work.params["n"]:
+            write(Path(work.outputs[0]))
+        running.remove(work.params["n"])
+
+    if kind == "async":
+
+        @cue.task("t", outputs=outputs)
+        async def t(work: runcue.Work) -> None:
+            enter(work.params["n"])
+            await asyncio.sleep(0.005)
+            wrote(work)
+    else:
+
+        @cue.task("t", outputs=outputs)
+        def t(work: runcue.Work) -> None:
+            enter(work.params["n"])
+            time.sleep(0.005)
+            wrote(work)
+
+    if gate == "plain":
+        cue.is_ready(lambda work: True)
+        cue.priority(lambda ctx: 1.0 if ctx.work.params["n"] == 3 else 0.5)
+    elif gate == "async":
+
+        @cue.is_ready
+        async def ready(work: runcue.Work) -> bool:
+            await asyncio.sleep(0.001)
+            return True
+
+    async def main() -> None:
+        async with cue:
+            for n in (1, 2, 0, 3, 4):
+                await cue.submit("t", params={"n": n}, force=True)
+            summary = await cue.drain()
+        assert summary.counts["completed"] == 5
+
+    asyncio.run(main())
+    assert [0] in beside
+    assert all(0 not in together for together in beside if together != [0])
+
+
+def test_a_picture_shows_what_lies_in_which_folder() -> None:
+    make("dir")
+    cue = runcue.Cue(id_prefix="")
+
+    @cue.task("list", inputs="dir", outputs="listing.txt")
+    async def listing(work: runcue.Work) -> None: ...
+
+    @cue.task("fill", outputs="dir/sub/f.txt")
+    async def fill(work: runcue.Work) -> None: ...
+
+    picture = cue.graph()
+    folder = next(line.split("([")[0].strip() for line in picture.splitlines() if '(["dir"])' in line)
+    inner = next(line.split("([")[0].strip() for line in picture.splitlines() if 'dir/sub/f.txt"])' in line)
+    assert f'{folder} -. "contains" .- {inner}' in picture
