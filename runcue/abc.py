@@ -171,7 +171,12 @@ class Limit(Protocol):
 
 
 class Freshness(Protocol):
-    """Decides whether outputs that are there and valid are out of date. Yours goes where `newer()` goes."""
+    """Decides whether outputs that are there and valid are out of date. Yours goes where `newer()` goes.
+
+    Under every policy it is found out whether an input that is a file or a flag has changed while a handler ran, and
+    the outputs are dated later than the inputs. One that does not go by dates says so by an attribute `by_content` that
+    is True: then it has to see to such changes itself.
+    """
 
     def stale(self, work: Any) -> tuple[str, Any, Any] | None:
         """Asked in the event loop once all inputs and outputs were found valid, and once more directly after a success.
