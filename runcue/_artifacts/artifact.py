@@ -156,6 +156,9 @@ class Identity:
         except BaseException:
             return False
 
+    def __reduce__(self) -> tuple[type, tuple[Hashable]]:
+        return Identity, (self.value,)  # in another process its hash is another one
+
     def __repr__(self) -> str:
         return words_of(self.value)
 

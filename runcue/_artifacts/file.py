@@ -202,7 +202,10 @@ class File(Artifact):
 
         What a handler has left that did not succeed counts as proof from now on.
         """
-        self.path.touch()
+        if self._path.endswith(os.sep):
+            os.utime(self._path)  # there is no making a folder by touching it
+        else:
+            self.path.touch()
         _, key, place = locate(self._path)
         vouch_for(key, place)
         file_changed(self._key)
@@ -228,6 +231,18 @@ class File(Artifact):
     def pointed(self) -> tuple[File, ...]:
         """What it leads to if it is a link: the file, and all links between; nothing if it is none."""
         return tuple(map(File, leads(self._key)))
+
+    def __getstate__(self) -> Any:
+        state: Any = object.__getstate__(self)
+        attributes, slots = state
+        # Where it is remembered is of no use in another process.
+        return attributes, {name: value for name, value in slots.items() if name != "_place"}
+
+    def __setstate__(self, state: Any) -> None:
+        attributes, slots = state
+        for name, value in {**(attributes or {}), **slots}.items():
+            setattr(self, name, value)
+        self._path, self._key, self._place = locate(self._path)
 
     def __fspath__(self) -> str:
         return self._path

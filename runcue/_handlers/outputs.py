@@ -282,7 +282,7 @@ def remove_orphans(works: Iterable[Work]) -> None:
 
 
 def atomic_write(
-    path: str | os.PathLike[str],
+    path: str | bytes | os.PathLike[str] | os.PathLike[bytes],
     content: str | bytes,
     *,
     encoding: str = "utf-8",

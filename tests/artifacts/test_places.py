@@ -1,6 +1,10 @@
 """Where files really are: spellings that lead to one entry of one folder are one key."""
 
+import copy
 import os
+import pickle
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -323,6 +327,47 @@ def test_a_file_made_again_keeps_what_is_asked_of_it(folder):
     assert (twin._key, file._key) == (f"{folder}/other/f", f"{folder}/real/f")
     assert type(twin) is Checked
     assert (twin.note, twin.max_age, twin.validate, str(twin)) == ("mine", 3600, file.validate, "link/f")
+
+
+def test_files_and_artifacts_go_to_other_processes(folder):
+    make("real")
+    Path("link").symlink_to("real")
+    file = runcue.File("link/f", max_age="1h")
+    for twin in (pickle.loads(pickle.dumps(file)), copy.copy(file), copy.deepcopy(file)):
+        assert twin == file
+        assert (twin._path, twin.max_age, twin._place) == (file._path, 3600, file._place)
+    code = (
+        "import pickle, sys; file, row = pickle.load(sys.stdin.buffer); other = type(row)(row.name); "
+        "print(file._key, row == other, hash(row) == hash(other))"
+    )
+    row = Row("a")
+    hash(row)
+    answer = subprocess.run(
+        [sys.executable, "-c", code],
+        input=pickle.dumps((file, row)),
+        capture_output=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONHASHSEED": "7"},
+    ).stdout.decode()
+    assert answer.split() == [f"{folder}/real/f", "True", "True"]
+
+
+class Row(runcue.Artifact):
+    def __init__(self, name):
+        self.name = name
+
+    def valid(self):
+        return True
+
+
+def test_a_folder_named_as_one_is_not_made_by_a_touch(folder):
+    make("d")
+    Path("f").write_text("x")
+    runcue.File("d/").touch()
+    for name in ("f/", "missing/"):
+        with pytest.raises(OSError, match="irectory"):
+            runcue.File(name).touch()
+    assert not Path("missing").exists()
 
 
 def test_a_link_tells_all_that_it_leads_to(folder):
