@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """What the suite does, for longer: `python3 dev.py torture`.
 
-What lives here: running each property in a process of its own, one line for each; 500 kills of the PDF pipeline; and
-the soak of a million works. What the properties are stands in `tests/property`, what a kill may leave behind in
-`tests/examples/test_pdf_pipeline_kill.py`.
+What lives here: running each property in a process of its own, one line for each; 2,000 kills of makers of files and
+500 of the PDF pipeline; and the soak of a million works. What the properties are stands in `tests/property`, what a
+kill may leave behind in `tests/artifacts/test_files_kill.py` and `tests/examples/test_pdf_pipeline_kill.py`.
 """
 
 from __future__ import annotations
@@ -23,10 +23,14 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = "tests/property"
 REAL_TIME = "test_threads.py"  # measures real time, so it runs alone
-KILLER = "tests/examples/test_pdf_pipeline_kill.py"
 ONCE = "test_soak.py"  # has no examples; the long soak stands in for it
 
-KILLS = 500
+KILLS = 2_000
+KILLERS = {
+    "makers of files": ("tests/artifacts/test_files_kill.py", 1),
+    "the PDF pipeline": ("tests/examples/test_pdf_pipeline_kill.py", 4),
+}
+"""Programs that kill, and how many times fewer kills each of them gets: a life of the pipeline takes longer."""
 
 SOAK = 1_000_000
 SOAK_KEEP = 10_000
@@ -119,15 +123,13 @@ def properties() -> list[str]:
     return [line for line in found.stdout.splitlines() if line.startswith(FOLDER) and "::" in line]
 
 
-def kill_pipeline(instants: int) -> bool:
-    """Kills the PDF pipeline at so many instants and prints what was hit. Returns whether all artifacts were whole."""
-    command = [sys.executable, str(ROOT / KILLER), str(instants)]
+def kill(name: str, kills: int) -> bool:
+    """Runs a program that kills at so many instants and prints what was hit. Returns whether all was right."""
+    program, fewer = KILLERS[name]
+    command = [sys.executable, str(ROOT / program), str(max(1, kills // fewer))]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     ok = done.returncode == 0
-    print(
-        f"{'ok  ' if ok else 'FAIL'} kill -9 of the PDF pipeline: {done.stdout.strip() or done.stderr}",
-        flush=True,
-    )
+    print(f"{'ok  ' if ok else 'FAIL'} kill -9 of {name}: {done.stdout.strip() or done.stderr}", flush=True)
     return ok
 
 
@@ -164,7 +166,10 @@ def main() -> int:
         "--soak", type=int, default=SOAK, help="works in the soak, 0 for none (default: %(default)s)"
     )
     parser.add_argument(
-        "--kills", type=int, default=KILLS, help="of the PDF pipeline, 0 for none (default: %(default)s)"
+        "--kills",
+        type=int,
+        default=KILLS,
+        help="of makers of files, and a quarter as many of the PDF pipeline; 0 for none (default: %(default)s)",
     )
     parser.add_argument(
         "--jobs", type=int, default=os.cpu_count() or 1, help="properties at once (default: cores)"
@@ -189,11 +194,11 @@ def main() -> int:
         outcome = torture(nodeid, options.examples)
         print(outcome.line, flush=True)
         failed += [] if outcome.ok else [outcome]
-    whole = kill_pipeline(options.kills) if options.kills else True
+    survived = [kill(name, options.kills) for name in KILLERS] if options.kills else []
     flat = soak(options.soak) if options.soak else True
     for outcome in failed:
         print(f"\n{outcome.line}\n{outcome.output}")
-    return 1 if failed or not whole or not flat else 0
+    return 1 if failed or not all(survived) or not flat else 0
 
 
 if __name__ == "__main__":

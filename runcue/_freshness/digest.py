@@ -36,9 +36,9 @@ logger = logging.getLogger("runcue")
 _SMALL: Final = 1 << 20
 """Up to so many bytes are read in the event loop: about a millisecond.
 
-More would keep the loop waiting. So what looks different is read elsewhere if it is larger. And if a larger input that
-was written within the last tick when a run began is rewritten within that same tick, at the same size and in place, it
-is not noticed.
+More would keep the loop waiting. So what looks different is read elsewhere if it is larger. And if a larger input is
+rewritten during a run, at the same size and in place, it is not noticed if it is dated back, or was written within the
+last tick when the run began and is rewritten in that same tick.
 """
 
 
@@ -187,6 +187,8 @@ def _place_among(outputs: Sequence[Artifact]) -> File:
 
 def _noted(declared: Declaration, params: dict[str, str] | None) -> _Noted:
     noted = _Noted(params, {}, [])
+    # What is known now shows a change that leaves only another ctime; it is not read again after the run.
+    unread = _SMALL
     without = [output._key for output in declared.outputs if isinstance(output, File)]
     for index, artifact in enumerate(declared.inputs):
         if is_among(artifact, declared.makes):
@@ -199,8 +201,9 @@ def _noted(declared: Declaration, params: dict[str, str] | None) -> _Noted:
             continue
         glance = glance_at(artifact._key, without)
         digest = known_digest(artifact._key, glance.look)
-        if digest is None and glance.recent and glance.size <= _SMALL:
+        if digest is None and glance.size <= (_SMALL if glance.recent else unread):
             digest = read(artifact._key, without).digest
+            unread -= glance.size
         noted.files.append((artifact, glance.look, digest))
     return noted
 

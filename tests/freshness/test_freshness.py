@@ -780,6 +780,15 @@ class TestRewritesWithinOneTick:
 
 
 class TestFiles:
+    def test_an_input_that_is_rewritten_and_dated_back_during_the_run_has_changed(
+        self, source: Path, target: Path
+    ) -> None:
+        put(source, "source", at=OLD)
+        time.sleep(0.03)  # what has changed within the last tick is read anyway
+        work = work_of(File(source), File(target), digest())
+        run(work, lambda: (put(source, "secruo", at=OLD), put(target)))
+        assert stale(again(work)) == ("no stamp", File(target), None)
+
     def test_a_link_is_not_dated(self, source: Path, target: Path) -> None:
         work = work_of(File(source), File(target), digest())
         run(work, lambda: target.symlink_to(source))

@@ -19,10 +19,11 @@ def torture(*arguments: str) -> str:
 
 
 @pytest.mark.skipif(not temp_files.CLAIMS, reason="no flock here: nothing is killed like this")
-def test_it_kills_the_pipeline_it_names() -> None:
+def test_it_kills_what_it_names() -> None:
     for module in ("reportlab", "pypdfium2", "httpx", "PIL"):
         pytest.importorskip(module, reason=f"{module} is missing: KILLING THE PDF PIPELINE IS NOT TESTED")
     told = torture("-k", "no property is called so", "--soak", "0", "--kills", "1")
+    assert "ok   kill -9 of makers of files: 1 instants" in told
     assert "ok   kill -9 of the PDF pipeline: 1 instants" in told
 
 
