@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from runcue._artifacts.artifact import Artifact, plainly
 from runcue._artifacts.changes import file_changed
 from runcue._artifacts.marks import Doubt, doubt_of, vouch_for
-from runcue._artifacts.places import FOLDERS, PASS, Place, leads, locate, next_pass, path_text
+from runcue._artifacts.places import PASS, SEEN, Place, leads, locate, next_pass, path_text
 from runcue._artifacts.reads import OVERLAY, READS
 from runcue._model.errors import ConfigurationError
 from runcue._model.rate import parse_duration
@@ -73,12 +73,11 @@ class File(Artifact):
     ) -> None:
         self._given = given = path if type(path) is str else path_text(path)
         folder, _, name = given.rpartition("/")
-        place = FOLDERS.get(folder)
+        place = SEEN.get(folder)
         # Nearly always this is a plain path into a folder that was just looked at: no link, no dots. All names that
         # begin with a dot, and the empty one, come before "/".
         if (
             place is not None
-            and place.seen == PASS.number
             and name > "/"
             and given.isascii()
             and "\0" not in name

@@ -30,8 +30,8 @@ from weakref import WeakValueDictionary
 from runcue._model.errors import ConfigurationError
 
 __all__ = [
-    "FOLDERS",
     "PASS",
+    "SEEN",
     "Location",
     "Place",
     "absolute",
@@ -85,6 +85,7 @@ _epochs: Final = count(2)
 def next_pass() -> None:
     """Begin a new pass: whatever is asked from now on is looked at anew."""
     PASS.number += 1
+    SEEN.clear()
     PASS.epoch = next(_epochs)
     PASS.until = monotonic() + _PASS_LASTS
 
@@ -92,6 +93,10 @@ def next_pass() -> None:
 def next_epoch() -> None:
     """Begin a new epoch: what this process has noted of marks counts from now on."""
     PASS.epoch = next(_epochs)
+
+
+SEEN: Final[dict[str, Place]] = {}
+"""The folders that were seen in this pass to be no links, by their path. Not the root."""
 
 
 class Place:
@@ -187,6 +192,8 @@ class Place:
             one.real, one.path = real, real._text or os.sep
             if real is one:
                 one.seen = number
+                if one._text:
+                    SEEN[one._text] = one
             else:
                 one.seen = 0
                 one.identity, one.mtime_ns = real.identity, real.mtime_ns
@@ -261,9 +268,8 @@ class Place:
         return f"<Place {self._text or os.sep}{'' if self.real is self else f' at {self.path}'}>"
 
 
-FOLDERS: Final[dict[str, Place]] = {}
-"""The folders that are remembered, by how they are spelled: absolute, without a slash at the end. Not the root."""
-
+# The folders that are remembered, by how they are spelled: absolute, without a slash at the end. Not the root.
+_folders: Final[dict[str, Place]] = {}
 # Those that were forgotten, as long as a file still knows them: there are no two for one spelling.
 _alive: WeakValueDictionary[str, Place] = WeakValueDictionary()
 _root: Final = Place("", None)
@@ -289,18 +295,18 @@ def _remembered(text: str) -> Place:
     names = []
     found: Place | None = None
     # Not by recursion: there are paths of a thousand folders.
-    while text and (found := FOLDERS.get(text) or _alive.get(text)) is None:
+    while text and (found := _folders.get(text) or _alive.get(text)) is None:
         text, _, name = text.rpartition(os.sep)
         names.append(name)
     place = found or _root
     if found is not None:
-        FOLDERS[text] = found  # it may have been forgotten
+        _folders[text] = found  # it may have been forgotten
     for name in reversed(names):
         text = f"{place._text}{os.sep}{name}"
         place = Place(text, place)
-        if len(FOLDERS) >= _MOST_REMEMBERED:
-            FOLDERS.clear()
-        FOLDERS[text] = _alive[text] = place
+        if len(_folders) >= _MOST_REMEMBERED:
+            _folders.clear()
+        _folders[text] = _alive[text] = place
     return place
 
 

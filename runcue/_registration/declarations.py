@@ -103,12 +103,10 @@ def declare(work: Work, cells: dict[Hashable, list[int]], overrides: Overrides) 
         declared.fresh = check_fresh(fresh, "fresh")
     what = task.inputs if inputs is None else check_artifacts(inputs, "inputs")
     if what is not None:
-        declared.inputs = declared.needs = _artifacts(
-            work, declared, "inputs", what, cells, of_task=inputs is None
-        )
+        declared.inputs = declared.needs = _artifacts(work, declared, "inputs", what, cells, inputs is None)
     what = task.outputs if outputs is None else check_artifacts(outputs, "outputs")
     if what is not None:
-        found = _artifacts(work, declared, "outputs", what, cells, of_task=outputs is None)
+        found = _artifacts(work, declared, "outputs", what, cells, outputs is None)
         declared.outputs = declared.makes = found
         for artifact in found:
             if type(artifact) is File or isinstance(artifact, File):
@@ -130,7 +128,6 @@ def _artifacts(
     name: str,
     what: Any,
     cells: dict[Hashable, list[int]],
-    *,
     of_task: bool,
 ) -> tuple[Artifact, ...]:
     """The artifacts of a work unit, out of what was declared of them.

@@ -212,7 +212,7 @@ class TestMemory:
         kept = runcue.File(f"{folder}/d/f")
         for number in range(500):
             place_of(f"{folder}/{number}")
-        assert len(places.FOLDERS) <= 50
+        assert len(places._folders) <= 50
         assert runcue.File(f"{folder}/d/f")._place is kept._place
 
     def test_a_thousand_folders_deep_is_no_trouble(self, folder):
