@@ -244,17 +244,19 @@ def _quoted(relative: str) -> str:
     if len(name) * 4 > _LONGEST_NAME and len(encoded := os.fsencode(name)) > _LONGEST_NAME:
         from hashlib import blake2b  # noqa: PLC0415 - names are seldom so long
 
-        ending = f"-{blake2b(encoded, digest_size=8).hexdigest()}{_ENDING}"
+        ending = f"%-{blake2b(encoded, digest_size=8).hexdigest()}{_ENDING}"
         name = os.fsdecode(encoded[: _LONGEST_NAME - len(ending)].decode(errors="ignore")) + ending
     return name
 
 
 def named_by(mark: str) -> str | None:
-    """What a mark is for, by its path alone; None if it is the path of no mark, or one too long to tell."""
+    """What a mark is for, by its path alone: the folder it is in if its name was shortened; None if it is no mark."""
     folder, _, name = mark.rpartition(os.sep)
     above, _, last = folder.rpartition(os.sep)
     if last != FOLDER or not name.endswith(_ENDING):
         return None
+    if "%-" in name:  # never of a whole name: there a "%" is followed by a number
+        return above or os.sep
     return f"{above}{os.sep}{name.removesuffix(_ENDING).replace(_SLASH, os.sep).replace('%25', '%')}"
 
 

@@ -50,6 +50,7 @@ from typing import Final
 # Whoever imports this module has the extra `watch`, or learns here that it is missing.
 from watchfiles import Change, watch
 
+from runcue._artifacts.marks import named_by
 from runcue._artifacts.places import absolute, place_of
 from runcue._model.errors import ConfigurationError, UsageError
 from runcue._model.texts import words_of
@@ -238,7 +239,12 @@ class Watcher:
         for change, path in batch:
             path = self._as_given(path)
             if f"{os.sep}{_OURS}" in path[len(self._prefix) - 1 :]:
-                continue
+                # Of what is ours one thing is news: what had a mark is proof now.
+                if change is not Change.deleted or (named := named_by(path)) is None:
+                    continue
+                path, change = named, Change.modified
+                if os.path.isdir(path):
+                    self._folders.add(path)
             paths[path] = None
             if path == self.folder:
                 # Its inode may come back with the next folder of that name, so the check in _step can be deceived.

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Hashable, Iterable
 from contextvars import Context
 from typing import Any, Final, Protocol
 
+from runcue._artifacts.places import next_pass
 from runcue._artifacts.reads import READS
 from runcue._callbacks.callbacks import Callbacks
 from runcue._callbacks.failures import BLOCKS_AFTER
@@ -228,6 +229,7 @@ class AwaitedGates:
             while isinstance(verdict, AwaitableAnswer):
                 value, error = await self._outcome_of(verdict, work)
                 self._core.generation += 1
+                next_pass()
                 if work._phase != CHECKING or (me is not None and me.cancelling()):
                     self._drop(awaited)
                     return

@@ -137,6 +137,20 @@ def test_a_rename_onto_a_file_is_told_and_files_of_runcue_itself_are_not(
 
 
 @both
+@pytest.mark.parametrize("name", ["page.txt", "new%2Fpage.txt"])
+def test_the_end_of_a_mark_is_told_as_a_change_of_what_it_was_for(
+    folder: Path, ear: Ear, watch: Watch, polling: bool, name: str
+) -> None:
+    mark = folder / ".runcue-marks" / f"{name}.mark"
+    mark.parent.mkdir()
+    mark.write_text("")
+    watch(folder, ear, polling=polling)
+    child("os.rename(a[1], a[2])", mark, mark.parent / "free-0")
+    assert ear.hears_of_each(folder / name.replace("%2F", "/"))
+    assert not any(".runcue-" in path for path in (*ear.paths, *ear.folders))
+
+
+@both
 def test_what_runcue_publishes_in_another_process_is_told(
     folder: Path, ear: Ear, watch: Watch, polling: bool
 ) -> None:
