@@ -212,6 +212,7 @@ class Dispatcher:
             if core.dependencies.giving_way and core.submitted != self._reconsidered and self._is_quiet():
                 # What has come since may have closed a circle.
                 self._reconsidered = core.submitted
+                core.holds.be_thorough()
                 core.wakeups.reconsider(held_by_running=False)
             again |= bool(core.wakeups.queue)  # by what settled in here
             if again or starting:  # until the last worker has come, or was found cancelled

@@ -25,6 +25,7 @@ from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from enum import Enum
 from itertools import islice
+from math import inf
 from typing import Any, Final, NamedTuple
 
 from runcue._model.phases import RUNNING, SETTLED
@@ -99,7 +100,7 @@ class Holds:
         awaited_by: Gives the work units whose end the handler of a running one awaits.
     """
 
-    __slots__ = ("_cleared", "_cleared_in", "_producers", "awaited_by")
+    __slots__ = ("_cleared", "_cleared_in", "_producers", "_thorough_in", "awaited_by")
 
     def __init__(self, producers: Producers) -> None:
         self.awaited_by: Callable[[Work], Iterable[Work]] = _nobody
@@ -107,6 +108,13 @@ class Holds:
         # Makers that depend on no reader of a folder, as of an epoch of the producers.
         self._cleared: set[tuple[Work, str]] = set()
         self._cleared_in = 0
+        # The epoch in which no effort is spared.
+        self._thorough_in = -1
+
+    def be_thorough(self) -> None:
+        """Nothing else can move, so there is time to find out who depends on whom; until the next producer comes."""
+        self._thorough_in = self._producers.epoch
+        self._cleared.clear()
 
     def hold_of(self, work: Work, declared: Declaration) -> Hold | None:
         """Whom a pending work unit has to wait for before it may be asked, None if for nobody."""
@@ -265,7 +273,8 @@ class Holds:
         before: dict[Work, Work | None] = {start: None}
         expanded: set[Hashable] = set()
         line = deque([start])
-        while line and len(before) < _EFFORT:
+        effort = inf if self._thorough_in == self._producers.epoch else _EFFORT
+        while line and len(before) < effort:
             one = line.popleft()
             for other in self._needed_by(one, expanded):
                 if other in before:
@@ -276,7 +285,7 @@ class Holds:
                     while (back := before[way[-1]]) is not None:
                         way.append(back)
                     return way
-                if len(before) >= _EFFORT:
+                if len(before) >= effort:
                     break
                 line.append(other)
         return []
@@ -306,4 +315,4 @@ class Holds:
                     yield producer
             if producers.folders is not None and key in producers.folders.by_path and key not in expanded:
                 expanded.add(key)
-                yield from list(islice(producers.folders.makers(producers.folders.by_path[key]), _EFFORT))
+                yield from producers.folders.makers(producers.folders.by_path[key])

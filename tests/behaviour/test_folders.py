@@ -543,6 +543,23 @@ async def test_a_circle_that_closes_later_through_a_folder_is_opened_at_once() -
 
 
 @pytest.mark.rule(27)
+@virtual
+async def test_a_circle_through_a_folder_is_opened_however_long_it_is() -> None:
+    make("dir/a.txt")
+    kitchen = Kitchen()
+    kitchen.task("fill", "699.txt", "dir/b.txt")
+    kitchen.task("link", lambda work: f"{work.params['n'] - 1}.txt", lambda work: f"{work.params['n']}.txt")
+    kitchen.task("scan", "dir", "0.txt")
+    async with kitchen.cue as cue:
+        await cue.submit("fill")
+        for n in range(1, 700):
+            await cue.submit("link", params={"n": n})
+        await cue.submit("scan")
+        await asyncio.sleep(702)
+        assert kitchen.order == ["scan", *["link"] * 699, "fill"]
+
+
+@pytest.mark.rule(27)
 @pytest.mark.parametrize("fresh", [runcue.newer(), runcue.digest()])
 def test_what_was_made_with_its_folder_is_up_to_date_the_next_time(fresh: Any) -> None:
     make("i.txt")
