@@ -29,6 +29,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here: N
 
 SOURCES = ("src/s0", "src/s1", "src/s2")
 LINK = "src/link"  # leads to one of the sources
+TURNED = "turned"  # leads to one of two folders
 FOLDER = "src"
 TICK = 10_000_000  # the slowest clock of a kernel: CONFIG_HZ=100
 INSTANTS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.25, 3.0)
@@ -58,22 +59,31 @@ def stories(draw: st.DrawFn) -> Story:
     settled = []
     for number in range(number_of_makers):
         spelled = st.sampled_from(("", "", "alias/"))
-        known = [*SOURCES, LINK, *made]
+        known = [*SOURCES, LINK, f"{TURNED}/s", *made]
         inputs = draw(st.lists(st.sampled_from(known), min_size=1, max_size=3, unique=True))
         inputs = [draw(spelled) + one for one in inputs]
         if draw(st.integers(0, 5)) == 0:
             inputs.append(FOLDER)
+        way = draw(st.sampled_from(("open", "open", "write", "write", "atomic", "replace")))
         place = draw(st.sampled_from(("out", "out", "new/folder")))
         outputs = [f"{place}/{number}{letter}" for letter in ("", "b")[: draw(st.integers(1, 2))]]
+        spellings = list(outputs)
+        kind = draw(st.integers(0, 5))
+        if kind == 0:
+            outputs = [f"tree/{number}/"]
+            spellings = [f"tree/{number}", f"tree/{number}/a"]
+        elif kind == 1 and way != "replace":  # which would put a file in the place of the link
+            outputs = [f"out/to {number}"]
+            spellings = [f"out/to {number}", f"store/{number}"]
         date = draw(st.sampled_from((None,) * 9 + (1e9,)))
         if date is None:
-            made += outputs  # of what is dated back by its maker nobody can know when it has changed
+            made += spellings  # of what is dated back by its maker nobody can know when it has changed
         settled.append(
             Maker(
                 f"m{number}",
                 inputs,
                 [draw(spelled) + one for one in outputs],
-                way=draw(st.sampled_from(("open", "open", "write", "write", "atomic", "replace"))),
+                way=way,
                 sync=draw(st.integers(0, 3)) == 0,
                 date=date,
             )
@@ -105,7 +115,9 @@ def disturbed(draw: st.DrawFn, makers: list[Maker]) -> list[Maker]:
 
 @st.composite
 def deeds(draw: st.DrawFn, makers: list[Maker], policy: str) -> list[Deed]:
-    outputs = [one.removeprefix("alias/") for maker in makers for one in maker.outputs]
+    outputs = [
+        one.removeprefix("alias/").replace("out/to ", "store/") for maker in makers for one in maker.files
+    ]
     found = []
     for _ in range(draw(st.integers(0, 4))):
         kind = draw(st.sampled_from(("kill", "change", *Kind.__args__)))  # type: ignore[attr-defined]
@@ -113,7 +125,8 @@ def deeds(draw: st.DrawFn, makers: list[Maker], policy: str) -> list[Deed]:
         if kind == "cancel":
             deed.path = draw(st.sampled_from([maker.name for maker in makers]))
         elif kind == "turn":
-            deed.path, deed.to = LINK, draw(st.sampled_from(SOURCES))
+            deed.path, targets = draw(st.sampled_from(((LINK, SOURCES), (TURNED, ("first", "second")))))
+            deed.to = draw(st.sampled_from(targets))
         elif kind in ("orphan", "confirm", "remove"):
             deed.path = draw(st.sampled_from(outputs))
         elif kind != "kill":
@@ -138,12 +151,19 @@ class World:
         self.files = Files(self.folder, story.policy)
         self.unproven: dict[str, str | None] = {}
         self.number = 0
-        for name in ("src", "out"):
+        for name in ("src", "out", "store", "first", "second"):
             (Path(self.folder) / name).mkdir(parents=True)
         Path(self.files.path("alias")).symlink_to(".")
         for number, name in enumerate(SOURCES):
             Path(self.files.path(name)).write_text(source(number + 1, steady=story.policy == "digest"))
+        for number, name in enumerate(("first/s", "second/s")):
+            Path(self.files.path(name)).write_text(source(number + 50, steady=story.policy == "digest"))
         Path(self.files.path(LINK)).symlink_to(self.files.path(SOURCES[0]))
+        Path(self.files.path(TURNED)).symlink_to("first")
+        for maker in story.settled:
+            for name in maker.outputs:
+                if "/to " in name:
+                    Path(self.files.path(name)).symlink_to(f"../store/{maker.name[1:]}")
 
     def live(
         self, makers: list[Maker], deeds: list[Deed], again: list[float], *, settles: bool = False

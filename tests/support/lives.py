@@ -81,6 +81,7 @@ class Maker:
     """A work unit: what it reads and what it makes, by paths from the folder of the example.
 
     Attributes:
+        outputs: Those that end in a slash are folders.
         fails: Before which step of its handler it raises: reading, beginning to write, ending that, returning.
         pauses: How long it pauses before each of these, in seconds.
         stubborn: When it is cancelled it ends what it was writing before it goes.
@@ -102,6 +103,11 @@ class Maker:
     edition: int = 0
     date: float | None = None
 
+    @property
+    def files(self) -> list[str]:
+        """What its handler writes: its outputs, and one file in each that is a folder."""
+        return [f"{name}a" if name.endswith("/") else name for name in self.outputs]
+
 
 @dataclass
 class Plan:
@@ -117,7 +123,7 @@ class Plan:
         number: A number that no other life has.
         again: The instants at which all makers are submitted once more.
         settles: Nothing befalls anybody, so all must be right at the end.
-        real: Time is real: on the loop of asyncio, with handlers in threads.
+        real: Time is real, and handlers run in threads; in turns on the loop of asyncio and on that of uvloop.
         tick: In nanoseconds: the step of the clock by which the file system dates; 0 for what it really is.
     """
 
@@ -220,11 +226,8 @@ class Files:
         return os.path.join(self.folder, name)
 
     def usual(self, name: str) -> str:
-        """A name as it is spelled without links in its folders."""
-        folder, _, last = name.rpartition("/")
-        return os.path.relpath(
-            os.path.join(os.path.realpath(self.path(folder)), last), os.path.realpath(self.folder)
-        )
+        """The name of a file without links."""
+        return os.path.relpath(os.path.realpath(self.path(name)), os.path.realpath(self.folder))
 
     def text(self, name: str) -> str | None:
         """What is in a file, None if it is not there."""

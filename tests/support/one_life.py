@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import fcntl
 import importlib
+import importlib.util
 import json
 import logging
 import os
@@ -40,7 +41,7 @@ class Life:
         self.files = Files(plan.folder, plan.policy)
         self.makers = {maker.name: maker for maker in plan.makers}
         self.handles: dict[str, list[Any]] = {maker.name: [] for maker in plan.makers}
-        self.maker_of = {self.files.usual(name): maker for maker in plan.makers for name in maker.outputs}
+        self.maker_of = {self.files.usual(name): maker for maker in plan.makers for name in maker.files}
         self.started: set[str] = set()
         self.running: set[str] = set()
         self.unsettled: set[str] = set()
@@ -181,11 +182,11 @@ class Life:
         with contextlib.ExitStack() as open_files:
             yield from self._step(maker, 0)
             with self.unseen():
-                read = {name: self.files.seen(name, maker.outputs) for name in maker.inputs}
+                read = {name: self.files.seen(name, maker.files) for name in maker.inputs}
             made = {"maker": maker.name, "edition": maker.edition, "from": read, "life": self.plan.number}
             text = json.dumps(made) + "\n"
             yield from self._step(maker, 1)
-            files = [self._begin(maker, work, name, text, open_files) for name in maker.outputs]
+            files = [self._begin(maker, work, name, text, open_files) for name in maker.files]
             for file in files:
                 file.write(text[: len(text) // 2])
                 file.flush()
@@ -199,19 +200,19 @@ class Life:
                 raise
             self._end(maker, files, text)
         if maker.way == "replace":
-            for name in maker.outputs:
+            for name in maker.files:
                 os.replace(self.files.path(name) + TEMP, self.files.path(name))
         if maker.way == "atomic":
             import runcue
 
-            for name in maker.outputs:
+            for name in maker.files:
                 runcue.atomic_write(self.files.path(name), text)
         if maker.date is not None and maker.way != "write":
-            for name in maker.outputs:
+            for name in maker.files:
                 os.utime(self.files.path(name), (maker.date, maker.date))
         yield from self._step(maker, 3)
         # If the process is killed from here on, nobody can say whether this has succeeded.
-        self.tell("ended", paths=[self.files.usual(name) for name in maker.outputs], text=text)
+        self.tell("ended", paths=[self.files.usual(name) for name in maker.files], text=text)
         self.counts[maker.name] = 0
 
     def _step(self, maker: Maker, number: int) -> Generator[float, None, None]:
@@ -271,14 +272,14 @@ class Life:
             for name in maker.inputs:
                 if (problem := self.unproven_now(name)) is not None:
                     self.wrong(f"{maker.name} was started on {name}, which {problem}")
-            for name in maker.outputs:
+            for name in maker.files:
                 self.unproven.setdefault(self.files.usual(name), self.files.text(name))
             self.tell("unproven", paths=self.unproven)
 
     def on_complete(self, work: Any, result: Any, duration: float) -> None:
         maker = self.of(work)
         with self.unseen():
-            for name in maker.outputs:
+            for name in maker.files:
                 self.unproven.pop(self.files.usual(name), None)
                 if (text := self.files.text(name)) is not None and parsed(text) is None:
                     self.wrong(f"{maker.name} succeeded, and {name} is not whole: {text!r}")
@@ -320,7 +321,7 @@ class Life:
             then: Files that were different a moment ago.
         """
         files = self.files if then is None else _Then(self.plan.folder, self.plan.policy, then)
-        for name in maker.outputs:
+        for name in maker.files:
             text = files.text(name)
             if text is None:
                 return f"{name} is missing"
@@ -336,7 +337,7 @@ class Life:
             if self.plan.policy == "digest" and said["edition"] != maker.edition:
                 return f"{name} was made with other params"
             for one in maker.inputs:
-                now = files.seen(one, maker.outputs)
+                now = files.seen(one, maker.files)
                 if said["from"].get(one) != now and not self._cannot_be_known(one, files):
                     return f"{name} was made from other content of {one}"
         return None
@@ -346,7 +347,8 @@ class Life:
         if self.plan.policy != "newer":
             return False
         said = parsed(files.text(name))
-        return (said is not None and bool(said.get("set_back"))) or os.path.islink(files.path(name))
+        turned = name.startswith("turned/") or os.path.islink(files.path(name))
+        return turned or (said is not None and bool(said.get("set_back")))
 
     # The whole of it.
 
@@ -443,6 +445,8 @@ class Life:
         if not self.plan.real:
             self.listen()
             factory = Loop
+        elif self.plan.number % 2 and importlib.util.find_spec("uvloop"):
+            factory = importlib.import_module("uvloop").new_event_loop
         with asyncio.Runner(loop_factory=factory) as runner:
             runner.run(self.run())
 
