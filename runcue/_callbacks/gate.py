@@ -207,6 +207,8 @@ class Gate:
                 self._failures.raised(f"reading the files of task {work.task}", error, work)
             elif verdict is RUN:
                 return self._ask_stale(work)
+            if work._declared is not None:
+                work._declared.comparison = None  # once it is ready, there may be other content
             return verdict
         if error is None:
             try:

@@ -771,6 +771,25 @@ class TestRewritesWithinOneTick:
         monkeypatch.setattr(time, "time_ns", lambda: now + 2 * SECOND)
         assert not looks.glance_at(str(source)).recent
 
+    def test_after_a_large_input_was_read_for_one_asking_are_noticed_by_the_next(
+        self, source: Path, target: Path
+    ) -> None:
+        soon = time.time_ns() + 60 * SECOND  # a date of which nothing lasts
+        put(source, "x" * (by_content._SMALL + 1), at=OLD)
+        work = work_of(File(source), File(target), digest())
+        run(work, made(work))
+        put(source, "x" * (by_content._SMALL + 1), at=soon)
+
+        def asked() -> Any:
+            look(work)
+            return digest().stale_or_unread(work)
+
+        asked()()
+        assert asked() is None
+        put(source, "y" * (by_content._SMALL + 1), at=soon)
+        asked()()
+        assert asked() == ("changed", File(target), File(source))
+
     def test_are_not_looked_for_in_large_inputs(self, source: Path, target: Path, reads: list[str]) -> None:
         put(source, "x" * (by_content._SMALL + 1))
         work = work_of(File(source), File(target), digest())
