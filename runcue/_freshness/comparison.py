@@ -225,7 +225,7 @@ class Comparison:
             if reading.digest != suspect.digest:
                 return suspect.verdict
             readings.append(reading)
-        # They serve one asking: what was changed just before the reading may have been changed since, and look the same.
+        # They serve one asking: what was changed just before it was read may change again, and look the same.
         self.readings = {}
         for suspect, reading in zip(self._suspects, readings, strict=True):
             suspect.entries[suspect.file._key] = suspect.digest, reading.look if reading.lasting else None
