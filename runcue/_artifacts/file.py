@@ -190,7 +190,7 @@ class File(Artifact):
         except OSError as error:
             return f"cannot be looked at: {error.strerror}"
         if (doubt := self._doubt(status, os.path.islink(self._path))) is not None:
-            return doubt.problem(self)
+            return doubt.problem(repr(self), self._key)
         age = time.time() - status.st_mtime_ns / 1e9
         if self.max_age is not None and age > self.max_age:
             return f"is {seconds_in_words(age)} old, with max_age {seconds_in_words(self.max_age)}"

@@ -19,6 +19,7 @@ from stat import S_IMODE, S_ISLNK
 from typing import Any, Final
 
 from runcue._artifacts.file import File
+from runcue._artifacts.folder_marks import FolderMarks, marks_of
 from runcue._artifacts.looks import is_recent, look_of
 from runcue._artifacts.mark_form import (
     SIZE,
@@ -29,7 +30,7 @@ from runcue._artifacts.mark_form import (
     rewrite_mark,
     write_mark,
 )
-from runcue._artifacts.marks import FolderMarks, marks_of, vouch_for
+from runcue._artifacts.marks import vouch_for
 from runcue._artifacts.places import Place, final, locate, next_epoch
 from runcue._model.errors import PublishError
 

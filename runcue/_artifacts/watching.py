@@ -50,7 +50,7 @@ from typing import Final
 # Whoever imports this module has the extra `watch`, or learns here that it is missing.
 from watchfiles import Change, watch
 
-from runcue._artifacts.marks import named_by
+from runcue._artifacts.folder_marks import named_by
 from runcue._artifacts.places import absolute, place_of
 from runcue._model.errors import ConfigurationError, UsageError
 from runcue._model.texts import words_of

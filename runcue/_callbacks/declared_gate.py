@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from os import lstat, stat, stat_result
 from os.path import islink
-from stat import S_ISLNK
+from stat import S_ISLNK, S_ISREG
 from typing import Any, Final
 
 from runcue._artifacts.artifact import Artifact, plainly
@@ -53,7 +53,8 @@ def _version_if_valid(artifact: Any, work: Work, declared: Declaration, links: l
             artifact.again()  # to notice that a link on the way was turned
         try:
             status = lstat(artifact._path)
-            is_link = S_ISLNK(status.st_mode)
+            is_plain = S_ISREG(status.st_mode)
+            is_link = not is_plain and S_ISLNK(status.st_mode)
             if is_link:
                 if links is not None:
                     links.append(artifact)
@@ -62,7 +63,7 @@ def _version_if_valid(artifact: Any, work: Work, declared: Declaration, links: l
             return _NOT_VALID
         if artifact._checks is not None and not artifact.passes(status):
             return _NOT_VALID
-        if (artifact._place.unmarked != PASS.epoch or is_link) and _doubt_of(
+        if (artifact._place.unmarked != PASS.epoch or not is_plain) and _doubt_of(
             artifact, status, work, is_link=is_link, is_own=links is None
         ) is not None:
             return _IN_DOUBT
@@ -175,6 +176,10 @@ class DeclaredGate:
                     return GateVerdict.HELD
                 work._not_ready_reason = artifact
                 self.reads[artifact._key] = artifact
+                if version is _IN_DOUBT:
+                    doubt = _doubt_now(artifact, work, is_own=False)
+                    if doubt is not None and doubt.named not in self.reads:
+                        self.reads[doubt.named] = File(doubt.named)  # that may be what somebody vouches for
                 if links and links[-1] is artifact:
                     # Whatever happens to what it leads to may make it valid.
                     self.reads.update((one._key, one) for one in artifact.pointed())

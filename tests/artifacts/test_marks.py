@@ -14,7 +14,8 @@ import pytest
 import runcue
 from runcue import File
 from runcue._artifacts import run_marks
-from runcue._artifacts.marks import doubt_of, named_by
+from runcue._artifacts.folder_marks import named_by
+from runcue._artifacts.marks import doubt_of
 from runcue._artifacts.places import next_pass
 from runcue._artifacts.run_marks import RunMarks, outdate
 from runcue._model.errors import PublishError

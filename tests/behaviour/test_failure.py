@@ -471,6 +471,53 @@ def test_a_folder_that_was_left_half_made_is_no_proof_with_what_is_in_it() -> No
 
 
 @pytest.mark.rule(32)
+@pytest.mark.parametrize("remedy", ["make it", "touch"])
+def test_who_reads_a_folder_waits_while_something_in_it_is_half_made_and_who_fills_it_does_not(
+    remedy: str,
+) -> None:
+    make("dir/f")
+    make("dir/g")
+
+    async def main() -> None:
+        cue = runcue.Cue(recheck=False)
+        cue.on_failure(lambda work, error: None)
+        fails = True
+
+        @cue.task("f", outputs="dir/f")
+        async def f(work: runcue.Work) -> None:
+            write("dir/f")
+            if fails:
+                raise OSError("on purpose")
+            write("dir/f", "whole")
+
+        @cue.task("read", inputs="dir", outputs="r")
+        def read(work: runcue.Work) -> None:
+            shutil.copyfile("dir/f", "r")
+
+        @cue.task("fill", inputs="dir", outputs="dir/n")
+        def fill(work: runcue.Work) -> None:
+            write("dir/n", "n")
+
+        async with cue:
+            await (await cue.submit("f", force=True)).wait()
+            fills = await (await cue.submit("fill")).wait()
+            assert fills.state is COMPLETED
+            reads = await cue.submit("read")
+            await cue.drain()
+            assert reads.work.state is PENDING
+            assert f"File('{Path.cwd()}/dir/f').touch()" in str(cue.why(reads))
+            fails = False
+            if remedy == "touch":
+                File("dir/f").touch()
+            else:
+                await (await cue.submit("f")).wait()
+            await asyncio.wait_for(reads.wait(), 5.0)
+            assert text_of("r") == ("half" if remedy == "touch" else "whole")
+
+    asyncio.run(main())
+
+
+@pytest.mark.rule(32)
 def test_a_mark_that_its_handler_removed_is_there_again_after_it_failed() -> None:
     async def main() -> None:
         cue = runcue.Cue()
