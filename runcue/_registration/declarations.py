@@ -96,7 +96,7 @@ def declare(work: Work, cells: dict[Hashable, list[int]], overrides: Overrides) 
     if duplicate is not None:
         check_duplicate(duplicate)
     task = work._task
-    declared = work._declared = Declaration((), (), task.fresh if task.declares else _USUAL)
+    declared = work._declared = Declaration((), (), task.fresh)
     if force:
         declared.forced = True
     if fresh is not DEFAULT:

@@ -211,6 +211,30 @@ async def test_what_is_declared_on_submit_replaces_what_the_task_declares_and_no
 
 
 @virtual
+async def test_a_task_that_declares_nothing_but_a_policy_has_it_for_what_is_declared_on_submit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    runcue.atomic_write("i", "one")
+    cue = runcue.Cue()
+    ran = []
+
+    @cue.task("t", fresh=runcue.digest())
+    def t(work: runcue.Work) -> None:
+        ran.append(Path("i").read_text())
+        Path("o").write_text("made")
+
+    async with cue:
+        await (await cue.submit("t", inputs="i", outputs="o")).wait()
+        runcue.atomic_write("i", "two")
+        os.utime("i", (1e9, 1e9))  # older, but other content
+        await (await cue.submit("t", inputs="i", outputs="o")).wait()
+        os.utime("i")
+        await (await cue.submit("t", inputs="i", outputs="o")).wait()
+    assert ran == ["one", "two"]
+
+
+@virtual
 async def test_callables_see_the_params_and_the_other_callables_see_what_was_declared_before() -> None:
     cue = runcue.Cue()
     seen: list[tuple[Any, ...]] = []

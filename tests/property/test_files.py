@@ -127,7 +127,13 @@ def deeds(draw: st.DrawFn, makers: list[Maker], policy: str) -> list[Deed]:
         elif kind == "turn":
             deed.path, targets = draw(st.sampled_from(((LINK, SOURCES), (TURNED, ("first", "second")))))
             deed.to = draw(st.sampled_from(targets))
-        elif kind in ("orphan", "confirm", "remove"):
+        elif kind == "remove":
+            # What is in a folder does not matter to its validity.
+            files = [one for one in outputs if policy == "digest" or not one.startswith("tree/")]
+            if not files:
+                continue
+            deed.path = draw(st.sampled_from(files))
+        elif kind in ("orphan", "confirm"):
             deed.path = draw(st.sampled_from(outputs))
         elif kind != "kill":
             deed.path = draw(st.sampled_from([*SOURCES, *SOURCES, *outputs]))
