@@ -24,7 +24,7 @@ from runcue._artifacts.dating import MustWait
 from runcue._artifacts.file import File
 from runcue._artifacts.flag import Flag
 from runcue._artifacts.marks import vouch_for
-from runcue._artifacts.places import locate, resolve
+from runcue._artifacts.places import locate
 from runcue._model.errors import ConfigurationError, MissingOutput, UsageError
 from runcue._model.phases import RUNNING, SETTLED
 from runcue._model.texts import error_words, listed, problem_of, title_of, words_of
@@ -175,8 +175,12 @@ def commit(work: Work, *, patient: bool = True) -> bool:
     if declared.fresh is not None and declared.files:
         declared.fresh.finished(work)
     published, declared.published = declared.published, ()
+    own = {artifact._key for artifact in declared.makes} if published else ()
     for path in published:
-        file_changed(resolve(path))
+        _, key, place, *_ = locate(path)
+        if key not in own:  # what is declared is proof when all of it is there
+            vouch_for(key, place)
+        file_changed(key)
     return True
 
 
@@ -270,8 +274,10 @@ def remove_orphans(works: Iterable[Work]) -> None:
     if not folders:
         return
     for place in folders.values():
-        if place.marks is not None:
-            place.marks.tidy()
+        marks = place.marks
+        while marks is not None:  # where folders were missing, marks were further up
+            marks.tidy()
+            marks = marks.above
     from runcue._artifacts.temp_files import clear_dead_once  # noqa: PLC0415
 
     for folder in folders:

@@ -518,6 +518,54 @@ def test_who_reads_a_folder_waits_while_something_in_it_is_half_made_and_who_fil
 
 
 @pytest.mark.rule(32)
+def test_what_another_handler_publishes_is_proof_though_it_is_none_of_its_outputs() -> None:
+    async def main() -> None:
+        cue = runcue.Cue()
+        cue.on_failure(lambda work, error: None)
+
+        @cue.task("half", outputs="o")
+        async def half(work: runcue.Work) -> None:
+            write("o")
+            raise OSError("on purpose")
+
+        @cue.task("other", outputs="p")
+        async def other(work: runcue.Work) -> None:
+            write("p")
+            with work.write("o") as file:
+                file.write("whole")
+
+        async with cue:
+            await (await cue.submit("half")).wait()
+            assert not File("o").valid()
+            await (await cue.submit("other")).result()
+            assert File("o").valid()
+
+    asyncio.run(main())
+
+
+@pytest.mark.rule(32)
+def test_after_a_stop_nothing_is_left_of_marks_but_their_folder() -> None:
+    names = [f"new/{number}" for number in range(80)]
+
+    async def main() -> None:
+        cue = runcue.Cue()
+
+        @cue.task("t", outputs=names)
+        def t(work: runcue.Work) -> None:
+            folder("new")
+            for name in names:
+                write(name)
+
+        async with cue:
+            for _ in range(2):
+                await (await cue.submit("t", force=True)).result()
+
+    asyncio.run(main())
+    assert sorted(Path().rglob(".runcue-marks")) == [Path(".runcue-marks"), Path("new/.runcue-marks")]
+    assert list(Path().rglob(".runcue-marks/*")) == []
+
+
+@pytest.mark.rule(32)
 def test_a_mark_that_its_handler_removed_is_there_again_after_it_failed() -> None:
     async def main() -> None:
         cue = runcue.Cue()
