@@ -21,6 +21,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Sequence
+from itertools import islice
 from stat import S_ISDIR, S_ISLNK
 from typing import Any, Final, NamedTuple
 
@@ -43,7 +44,7 @@ _MOST_NAMES: Final = 10_000
 _Look = tuple[int, int, int, int]
 """What tells one content of a file from another: mtime_ns, size, inode, device."""
 
-_Names = frozenset[tuple[str, int]]
+_Names = dict[str, int]
 
 
 class _File(NamedTuple):
@@ -338,14 +339,18 @@ def _names_in(folder: _File, outputs: Sequence[_File]) -> _Names | None:
     """What is in a folder, but for what leads to these outputs and what runcue keeps there; None if it is too much."""
     inside = folder.key + os.sep
     own = {one.key[len(inside) :].partition(os.sep)[0] for one in outputs if one.key.startswith(inside)}
-    names = set()
+    names: _Names = {}
     try:
         with os.scandir(folder.key) as entries:
-            for entry in entries:
-                if entry.name not in own and not entry.name.startswith(PREFIX):
-                    names.add((entry.name, entry.inode()))
-                    if len(names) > _MOST_NAMES:
-                        return None
+            # In as few steps as can be: whoever fills a large folder has this done twice for each file.
+            while some := {entry.name: entry.inode() for entry in islice(entries, 1_000)}:
+                for name in [name for name in some if name.startswith(PREFIX)]:
+                    del some[name]
+                names |= some
+                if len(names) > _MOST_NAMES + len(own):
+                    return None
     except OSError:
         return None
-    return frozenset(names)
+    for name in own:
+        names.pop(name, None)
+    return names if len(names) <= _MOST_NAMES else None
