@@ -12,7 +12,7 @@ Must not know: event loops, params, runs.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from os import stat_result
 from typing import Any, NamedTuple
 
@@ -38,6 +38,7 @@ class _Suspect(NamedTuple):
         digest: Of its content, as recorded.
         look: How it looks now.
         size: How many bytes there are to read.
+        without: What in it makes no difference.
         entries: The part of the stamp in which it is.
         verdict: What it means if it has another content.
     """
@@ -46,6 +47,7 @@ class _Suspect(NamedTuple):
     digest: str
     look: Look
     size: int
+    without: Sequence[str]
     entries: dict[str, Any]
     verdict: Verdict
 
@@ -97,7 +99,7 @@ class Comparison:
         readings: What was read.
     """
 
-    __slots__ = ("_declared", "_is_news", "_output", "_stamp", "_suspects", "_without", "readings")
+    __slots__ = ("_declared", "_is_news", "_output", "_outputs", "_stamp", "_suspects", "readings")
 
     def __init__(
         self, declared: Declaration, output: File, stamp: dict[str, Any], readings: Mapping[str, Reading]
@@ -108,8 +110,7 @@ class Comparison:
         self._is_news = False
         self._suspects: list[_Suspect] = []
         self.readings = readings
-        # What a run leaves in a folder that it reads makes no difference to that.
-        self._without = [one._key for one in declared.outputs if isinstance(one, File)]
+        self._outputs = [one._key for one in declared.outputs if isinstance(one, File)]
 
     def look(self) -> Verdict | None:
         """What is other than it was recorded, as far as that can be known without reading anything.
@@ -139,7 +140,9 @@ class Comparison:
                 status = before[index] if index < len(before) else None
                 if look is None or not looks_like(key, look, status):
                     verdict = "changed", output, artifact
-                    if self._is_other(artifact, digest, look, inputs, verdict):
+                    # What a run leaves in a folder that it reads makes no difference to that.
+                    without = [key for key in self._outputs if key != artifact._key]
+                    if self._is_other(artifact, digest, look, without, inputs, verdict):
                         return verdict
                 continue
             version = before[index]
@@ -160,16 +163,22 @@ class Comparison:
                 digest, look = outputs[file._key]
                 if look is None or not looks_like(file._key, look, status):
                     verdict = "output changed", file, None
-                    if self._is_other(file, digest, look, outputs, verdict):
+                    if self._is_other(file, digest, look, (), outputs, verdict):
                         return verdict
         return None
 
     def _is_other(
-        self, file: File, digest: str, look: Look | None, entries: dict[str, Any], verdict: Verdict
+        self,
+        file: File,
+        digest: str,
+        look: Look | None,
+        without: Sequence[str],
+        entries: dict[str, Any],
+        verdict: Verdict,
     ) -> bool:
         """Whether a file is known not to be what was recorded. If only its content will tell, it is a suspect."""
         try:
-            glance = glance_at(file._key, self._without_own(file))
+            glance = glance_at(file._key, without)
         except OSError:
             return True
         if glance.look == look:  # a folder, at which it took a closer look
@@ -178,11 +187,8 @@ class Comparison:
         if known is not None and known != digest:
             return True
         size = 0 if known is not None or self._reading_of(file, glance.look) is not None else glance.size
-        self._suspects.append(_Suspect(file, digest, glance.look, size, entries, verdict))
+        self._suspects.append(_Suspect(file, digest, glance.look, size, without, entries, verdict))
         return False
-
-    def _without_own(self, file: File) -> list[str]:
-        return [key for key in self._without if key != file._key]
 
     def _reading_of(self, file: File, look: Look) -> Reading | None:
         reading = self.readings.get(file._key)
@@ -212,7 +218,7 @@ class Comparison:
 
     def _read(self, suspect: _Suspect) -> Reading:
         known = self._reading_of(suspect.file, suspect.look)
-        return known or read(suspect.file._key, self._without_own(suspect.file))
+        return known or read(suspect.file._key, suspect.without)
 
     def decide(self) -> Verdict | None:
         """What is other than it was recorded, by the contents of what looks different, read where they must be."""

@@ -799,6 +799,15 @@ class TestRewritesWithinOneTick:
 
 
 class TestFiles:
+    def test_an_output_in_another_output_is_part_of_that(self, source: Path, tmp_path: Path) -> None:
+        folder = tmp_path / "folder"
+        folder.mkdir()
+        work = work_of(File(source), [File(folder), File(folder / "a")], digest())
+        run(work, lambda: put(folder / "a", at=OLD))
+        assert stale(again(work)) is None
+        put(folder / "a", "other")
+        assert stale(again(work)) == ("output changed", File(folder), None)
+
     def test_an_input_that_is_rewritten_and_dated_back_during_the_run_has_changed(
         self, source: Path, target: Path
     ) -> None:
