@@ -32,6 +32,7 @@ LINK = "src/link"  # leads to one of the sources
 TURNED = "turned"  # leads to one of two folders
 FOLDER = "src"
 TICK = 10_000_000  # the slowest clock of a kernel: CONFIG_HZ=100
+REAL_PAUSE = 0.006  # longer than most ticks
 INSTANTS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.25, 3.0)
 
 
@@ -101,13 +102,13 @@ agains = st.lists(st.sampled_from(INSTANTS[1:]), max_size=1)
 @st.composite
 def disturbed(draw: st.DrawFn, makers: list[Maker]) -> list[Maker]:
     """The makers as they are in one life: some fail, some dawdle."""
-    pause = st.sampled_from((0.0, 0.0, 0.5, 1.0))
+    pause = st.sampled_from((0.0, 0.5, 1.0))
     found = []
     for maker in draw(st.permutations(makers)):
         one = Maker(**vars(maker))
         one.pauses = draw(st.lists(pause, min_size=4, max_size=4))
-        one.fails = draw(st.sampled_from((None, None, None, None, 0, 1, 2, 3)))
-        one.timeout = draw(st.booleans())
+        one.fails = draw(st.sampled_from((None,) * 10 + (0, 1, 2, 3)))
+        one.timeout = draw(st.sampled_from((False, False, True)))
         one.stubborn = draw(st.booleans())
         found.append(one)
     return found
@@ -119,9 +120,10 @@ def deeds(draw: st.DrawFn, makers: list[Maker], policy: str) -> list[Deed]:
         one.removeprefix("alias/").replace("out/to ", "store/") for maker in makers for one in maker.files
     ]
     found = []
-    for _ in range(draw(st.integers(0, 4))):
-        kind = draw(st.sampled_from(("kill", "change", *Kind.__args__)))  # type: ignore[attr-defined]
-        deed = Deed(kind)
+    for _ in range(draw(st.sampled_from((3, 0, 1, 2, 4)))):
+        kind = draw(st.sampled_from(("change", "replace", *["change"] * 5, "kill", *Kind.__args__)))  # type: ignore[attr-defined]
+        victim = draw(st.sampled_from(makers))
+        deed = Deed(kind, lasts=draw(st.sampled_from((0.0, REAL_PAUSE))))
         if kind == "cancel":
             deed.path = draw(st.sampled_from([maker.name for maker in makers]))
         elif kind == "turn":
@@ -136,12 +138,14 @@ def deeds(draw: st.DrawFn, makers: list[Maker], policy: str) -> list[Deed]:
         elif kind in ("orphan", "confirm"):
             deed.path = draw(st.sampled_from(outputs))
         elif kind != "kill":
-            deed.path = draw(st.sampled_from([*SOURCES, *SOURCES, *outputs]))
-        if draw(st.booleans()):
+            needed = [name.removeprefix("alias/") for name in victim.inputs if name not in (LINK, FOLDER)]
+            deed.path = draw(st.sampled_from([*(needed * 3), *SOURCES, *outputs]))
+        aim = draw(st.sampled_from(("at", "begun", "read", "read", "ended", "ended")))
+        if aim == "at":
             deed.at = draw(st.sampled_from(INSTANTS))
         else:
-            deed.call = draw(st.integers(1, 60))
-            deed.after = draw(st.sampled_from([None, *[maker.name for maker in makers] * 2]))
+            deed.call = draw(st.integers(1, 60 if aim == "begun" else 15))
+            deed.after = {"begun": None, "read": f"read by {victim.name}", "ended": victim.name}[aim]
         found.append(deed)
     return found
 

@@ -64,8 +64,10 @@ class Deed:
         path: To which file, from the folder of the example; of a cancellation, the name of the maker.
         at: At which instant, None if it goes by `call`.
         call: Before which thing that is asked of the file system.
-        after: From when on those are counted: the end of this maker's handler; None for the beginning.
+        after: From when on those are counted: the end of the handler of the maker of this name, or, with "read by"
+            before the name, when it has read its inputs; None for the beginning.
         to: Where a link is turned to.
+        lasts: How many seconds of real time pass until anything else happens, so that dates tell which was first.
     """
 
     kind: Kind
@@ -74,6 +76,7 @@ class Deed:
     call: int = 0
     after: str | None = None
     to: str = ""
+    lasts: float = 0.0
 
 
 @dataclass

@@ -91,6 +91,7 @@ class Life:
                 return  # who writes into what is being made gets what he deserves
             with contextlib.suppress(FileNotFoundError):
                 self.DEEDS[deed.kind](self, deed)
+            time.sleep(deed.lasts)
 
     def kill(self, deed: Deed) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -183,6 +184,7 @@ class Life:
             yield from self._step(maker, 0)
             with self.unseen():
                 read = {name: self.files.seen(name, maker.files) for name in maker.inputs}
+            self.counts[f"read by {maker.name}"] = 0
             made = {"maker": maker.name, "edition": maker.edition, "from": read, "life": self.plan.number}
             text = json.dumps(made) + "\n"
             yield from self._step(maker, 1)
