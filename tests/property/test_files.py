@@ -138,7 +138,8 @@ def deeds(draw: st.DrawFn, makers: list[Maker], policy: str) -> list[Deed]:
         elif kind in ("orphan", "confirm"):
             deed.path = draw(st.sampled_from(outputs))
         elif kind != "kill":
-            needed = [name.removeprefix("alias/") for name in victim.inputs if name not in (LINK, FOLDER)]
+            needed = [name.removeprefix("alias/") for name in victim.inputs]
+            needed = [name for name in needed if name in (*SOURCES, *outputs, f"{TURNED}/s")]
             deed.path = draw(st.sampled_from([*(needed * 3), *SOURCES, *outputs]))
         aim = draw(st.sampled_from(("at", "begun", "read", "read", "ended", "ended")))
         if aim == "at":
