@@ -21,9 +21,10 @@ from runcue._artifacts.reads import OVERLAY, READS
 from runcue._freshness.newer import Verdict
 from runcue._limits.sliding_window import SlidingWindow
 from runcue._model.checks import positive_int, seconds_or_none
+from runcue._model.declaration import Declaration
 from runcue._model.errors import ConfigurationError, UnknownService, UsageError
 from runcue._model.rate import parse_rate
-from runcue._model.work import Declaration, Task, Work
+from runcue._model.work import Task, Work
 from runcue._scheduling.core import Core
 from runcue.testing import FakeExecutor
 

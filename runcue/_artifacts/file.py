@@ -75,14 +75,8 @@ class File(Artifact):
         folder, _, name = given.rpartition("/")
         place = SEEN.get(folder)
         # Nearly always this is a plain path into a folder that was just looked at: no link, no dots. All names that
-        # begin with a dot, and the empty one, come before "/".
-        if (
-            place is not None
-            and name > "/"
-            and given.isascii()
-            and "\0" not in name
-            and monotonic() < PASS.until
-        ):
+        # begin with a dot, and the empty one, come before "/"; what no filesystem takes cannot be printed.
+        if place is not None and name > "/" and name.isprintable() and monotonic() < PASS.until:
             self._path = self._key = given
             self._place = place
         else:

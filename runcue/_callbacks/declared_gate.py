@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from os import lstat, stat, stat_result
 from os.path import islink
-from stat import S_ISLNK, S_ISREG
+from stat import S_IFREG, S_ISLNK, S_ISREG
 from typing import Any, Final
 
 from runcue._artifacts.artifact import Artifact, plainly
@@ -23,16 +23,68 @@ from runcue._artifacts.places import PASS
 from runcue._callbacks.failures import Failures, without_frames
 from runcue._callbacks.verdicts import NOT_READY, RUN, GateVerdict
 from runcue._freshness.folder_news import FOLDER_NEWS
+from runcue._model.declaration import Declaration
 from runcue._model.texts import problem_of, words_of
-from runcue._model.work import Declaration, Work
+from runcue._model.work import Work
 from runcue._scheduling.holds import Holds
 
 __all__ = ["DeclaredGate"]
 
 _NOT_VALID: Final = object()
 _IN_DOUBT: Final = object()
+# The bits of a mode that tell kinds of files apart; S_ISREG() would take as long as the rest of looking at one.
+_KINDS: Final = 0o170000
 # The verdict of `digest()` of which it is told how many work units it has made run.
 _OTHER_STAMP: Final = "other stamp"
+
+
+def _gather_versions(
+    artifacts: tuple[Any, ...],
+    versions: list[Any],
+    work: Work,
+    declared: Declaration,
+    links: list[File] | None,
+) -> object:
+    """Gather the versions of artifacts, up to the first that is not valid.
+
+    Args:
+        artifacts: The inputs or the outputs of a work unit.
+        versions: Takes them: as many as there are artifacts before that one.
+        work: The work unit.
+        declared: What it declares.
+        links: Takes the inputs that are links. None: these are outputs.
+
+    Returns:
+        None if all are valid, else what `_version_if_valid` says of that one.
+    """
+    whole, epoch = declared.whole, PASS.epoch
+    for artifact in artifacts:
+        kind = type(artifact)
+        if kind is Flag:
+            version = artifact.stamp()
+            if version is None:
+                return _NOT_VALID
+            versions.append(version)
+            continue
+        # A plain file in a plain place, without another call: this is asked once for each file of a big tree.
+        if (
+            kind is File
+            and artifact._checks is None
+            and artifact._path is artifact._key
+            and artifact._place.unmarked == epoch
+        ):
+            try:
+                status = lstat(artifact._path)
+            except OSError:
+                return _NOT_VALID
+            if status.st_mode & _KINDS == S_IFREG:
+                versions.append(status if whole else status.st_mtime_ns)
+                continue
+        version = _version_if_valid(artifact, work, declared, links)
+        if version is _NOT_VALID or version is _IN_DOUBT:
+            return version
+        versions.append(version)
+    return None
 
 
 def _version_if_valid(artifact: Any, work: Work, declared: Declaration, links: list[File] | None) -> Any:
@@ -48,7 +100,7 @@ def _version_if_valid(artifact: Any, work: Work, declared: Declaration, links: l
     if kind is not File and isinstance(artifact, File) and _asks_as_file(kind):
         kind = File
     if kind is File:
-        # What `valid()` and `version()` would do, without another call: this is asked once for each file of a big tree.
+        # What `valid()` and `version()` would do, with one look.
         if artifact._path is not artifact._key:
             artifact.again()  # to notice that a link on the way was turned
         try:
@@ -68,9 +120,6 @@ def _version_if_valid(artifact: Any, work: Work, declared: Declaration, links: l
         ) is not None:
             return _IN_DOUBT
         return status if declared.whole else status.st_mtime_ns
-    if kind is Flag:
-        version = artifact.stamp()
-        return _NOT_VALID if version is None else version
     if links is not None and isinstance(artifact, File) and islink(artifact._path):
         links.append(artifact)
     if not plainly(artifact.valid(), artifact):
@@ -161,30 +210,18 @@ class DeclaredGate:
         inputs = declared.inputs
         if not inputs:
             return RUN
-        before = []
+        before: list[Any] = []
         links: list[File] = []
-        for artifact in inputs:
-            try:
-                version = _version_if_valid(artifact, work, declared, links)
-            except BaseException as error:
-                self._failures.raised(f"input {words_of(artifact)}", error, work)
-                work._not_ready_reason = without_frames(error)
-                self.reads[artifact._key] = artifact
-                return NOT_READY
-            if version is _NOT_VALID or version is _IN_DOUBT:
-                if links and self._held_through(links, work, declared):
-                    return GateVerdict.HELD
-                work._not_ready_reason = artifact
-                self.reads[artifact._key] = artifact
-                if version is _IN_DOUBT:
-                    doubt = _doubt_now(artifact, work, is_own=False)
-                    if doubt is not None and doubt.named not in self.reads:
-                        self.reads[doubt.named] = File(doubt.named)  # that may be what somebody vouches for
-                if links and links[-1] is artifact:
-                    # Whatever happens to what it leads to may make it valid.
-                    self.reads.update((one._key, one) for one in artifact.pointed())
-                return NOT_READY
-            before.append(version)
+        try:
+            refusal = _gather_versions(inputs, before, work, declared, links)
+        except BaseException as error:
+            artifact = inputs[len(before)]
+            self._failures.raised(f"input {words_of(artifact)}", error, work)
+            work._not_ready_reason = without_frames(error)
+            self.reads[artifact._key] = artifact
+            return NOT_READY
+        if refusal is not None:
+            return self._not_valid(inputs[len(before)], refusal, links, work, declared)
         if PASS.turned != self.turned and any(
             isinstance(one, File) and one.again() is not one for one in inputs
         ):
@@ -192,12 +229,37 @@ class DeclaredGate:
             work._not_ready_reason = None
             self.reads.update((one._key, one) for one in inputs)
             return NOT_READY
-        if (links or declared.needs is not inputs) and self._held_through(links, work, declared):
+        if (links or declared._needs is not None) and self._held_through(links, work, declared):
             return GateVerdict.HELD
         declared.before = before
         if self.reads:
             self.reads.clear()  # what artifacts of users read by themselves is no read of is_ready
         return RUN
+
+    def _not_valid(
+        self, artifact: Any, refusal: object, links: list[File], work: Work, declared: Declaration
+    ) -> GateVerdict:
+        """What it means that an input is not valid.
+
+        Args:
+            artifact: The input.
+            refusal: What `_version_if_valid` says of it.
+            links: The inputs that were just seen to be links, it among them if it is one.
+            work: The work unit.
+            declared: What it declares.
+        """
+        if links and self._held_through(links, work, declared):
+            return GateVerdict.HELD
+        work._not_ready_reason = artifact
+        self.reads[artifact._key] = artifact
+        if refusal is _IN_DOUBT:
+            doubt = _doubt_now(artifact, work, is_own=False)
+            if doubt is not None and doubt.named not in self.reads:
+                self.reads[doubt.named] = File(doubt.named)  # that may be what somebody vouches for
+        if links and links[-1] is artifact:
+            # Whatever happens to what it leads to may make it valid.
+            self.reads.update((one._key, one) for one in artifact.pointed())
+        return NOT_READY
 
     def _held_through(self, links: list[File], work: Work, declared: Declaration) -> bool:
         """Whether a work unit has to wait for another because of what its inputs lead to.
@@ -238,29 +300,29 @@ class DeclaredGate:
         """
         was: list[Any] = []
         declared.was = was
-        artifact: Any = None
+        outputs, fresh = declared.outputs, declared.fresh
         try:
-            for artifact in declared.outputs:
-                version = _version_if_valid(artifact, work, declared, None)
-                if version is _NOT_VALID or version is _IN_DOUBT:
-                    declared.stale = _why_not_valid(artifact, work, in_doubt=version is _IN_DOUBT)
-                    return True
-                was.append(version)
-            artifact = declared.fresh
+            refusal = _gather_versions(outputs, was, work, declared, None)
+            if refusal is not None:
+                declared.stale = _why_not_valid(outputs[len(was)], work, in_doubt=refusal is _IN_DOUBT)
+                return True
             if defers and declared.whole:
-                found = artifact.stale_or_unread(work)
+                found = fresh.stale_or_unread(work)
                 if callable(found):
                     return found  # type: ignore[no-any-return]
-                declared.stale = found
             else:
-                declared.stale = None if artifact is None else artifact.stale(work)
+                found = None if fresh is None else fresh.stale(work)
         except BaseException as error:
+            artifact = outputs[len(was)] if len(was) < len(outputs) else fresh
             self._failures.raised(f"output {words_of(artifact)}", error, work)
             declared.stale = ("raised", artifact if isinstance(artifact, Artifact) else None, error)
             return True
-        if declared.stale is None:
+        if found is None:
+            if declared.stale is not None:
+                declared.stale = None
             declared.before = declared.was = ()  # for those that run
             return False
+        declared.stale = found
         return True
 
     def note_start(self, work: Work, declared: Declaration) -> None:

@@ -20,8 +20,9 @@ from runcue._artifacts.file import File
 from runcue._artifacts.flag import Flag
 from runcue._artifacts.reads import READS
 from runcue._callbacks.failures import Failures
+from runcue._model.declaration import Declaration
 from runcue._model.texts import words_of
-from runcue._model.work import Declaration, Work
+from runcue._model.work import Work
 
 __all__ = ["UNSTEADY", "Finding", "LastingProof"]
 

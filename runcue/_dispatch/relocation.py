@@ -11,8 +11,9 @@ from __future__ import annotations
 from typing import Any
 
 from runcue._artifacts.file import File
+from runcue._model.declaration import Declaration
 from runcue._model.phases import JOINED, RUNNING
-from runcue._model.work import Declaration, Work
+from runcue._model.work import Work
 from runcue._scheduling.core import Core
 
 __all__ = ["relocate"]

@@ -17,9 +17,10 @@ from runcue._dispatch.in_flight import NOT_ENTERED, InFlight
 from runcue._dispatch.timers import Timers
 from runcue._dispatch.turns import Turns
 from runcue._handlers.outputs import owner_of, rollback
+from runcue._model.declaration import Declaration
 from runcue._model.events import Event
 from runcue._model.phases import CANCELLED, COMPLETED, FAILED, RUNNING, SETTLED
-from runcue._model.work import Declaration, Work
+from runcue._model.work import Work
 from runcue._scheduling.core import Core
 
 __all__ = ["Settlement", "ran_for"]

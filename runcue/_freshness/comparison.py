@@ -24,8 +24,8 @@ from runcue._freshness.content import Look, Reading, glance_at, known_digest, lo
 from runcue._freshness.encoding import digest_of_value
 from runcue._freshness.newer import Verdict
 from runcue._freshness.stamps import write_stamp
+from runcue._model.declaration import Declaration
 from runcue._model.texts import words_of
-from runcue._model.work import Declaration
 
 __all__ = ["Comparison", "is_as_stamped", "key_text"]
 

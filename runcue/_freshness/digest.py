@@ -25,9 +25,10 @@ from runcue._freshness.encoding import digest_of_params, digest_of_value
 from runcue._freshness.newer import Verdict
 from runcue._freshness.stamps import read_stamp, remove_stamp, unreadable, write_stamp
 from runcue._freshness.versions import version_of
+from runcue._model.declaration import Declaration
 from runcue._model.errors import ArtifactError, ConfigurationError
 from runcue._model.texts import words_of
-from runcue._model.work import Declaration, Work
+from runcue._model.work import Work
 
 __all__ = ["Digest", "digest"]
 

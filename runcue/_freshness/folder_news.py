@@ -18,7 +18,7 @@ from collections.abc import Hashable
 from time import time_ns
 from typing import Any, Final, NamedTuple
 
-from runcue._model.work import Declaration
+from runcue._model.declaration import Declaration
 from runcue._scheduling.folders import folders_above
 
 __all__ = ["FOLDER_NEWS", "FolderNews"]

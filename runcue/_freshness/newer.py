@@ -21,9 +21,10 @@ from runcue._artifacts.file import File
 from runcue._artifacts.places import final
 from runcue._freshness.folder_news import FOLDER_NEWS
 from runcue._freshness.versions import as_time, is_dated
+from runcue._model.declaration import Declaration
 from runcue._model.errors import ArtifactError
 from runcue._model.texts import words_of
-from runcue._model.work import Declaration, Work
+from runcue._model.work import Work
 
 __all__ = ["Newer", "Verdict", "newer"]
 

@@ -25,10 +25,11 @@ from runcue._artifacts.file import File
 from runcue._artifacts.flag import Flag
 from runcue._artifacts.marks import vouch_for
 from runcue._artifacts.places import locate
+from runcue._model.declaration import Declaration
 from runcue._model.errors import ConfigurationError, MissingOutput, UsageError
 from runcue._model.phases import RUNNING, SETTLED
 from runcue._model.texts import error_words, listed, problem_of, title_of, words_of
-from runcue._model.work import Declaration, Work
+from runcue._model.work import Work
 
 __all__ = [
     "Commit",

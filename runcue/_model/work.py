@@ -1,4 +1,4 @@
-"""The nouns: a work unit (one request), its states and phases, what it declares, and a task (a registered handler).
+"""The nouns: a work unit (one request), its states and phases, and a task (a registered handler).
 
 Lives here: what a work unit and a task carry. All state is changed by the core (`_scheduling.core`), by its one
 setter; users read. Artifacts are carried, not understood: here they are objects with a key.
@@ -9,10 +9,11 @@ Must not know: limits, order, time, event loops.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import IO, Any, NamedTuple
 
+from runcue._model.declaration import Declaration
 from runcue._model.phases import (
     COMPLETED,
     FAILED,
@@ -27,89 +28,7 @@ from runcue._model.phases import (
 )
 from runcue._model.texts import words_of
 
-__all__ = ["Again", "Declaration", "Task", "Work"]
-
-
-class Declaration:
-    """What a work unit declares of artifacts, and who else wants the same.
-
-    Attributes:
-        inputs: Artifacts that must be valid before it runs.
-        needs: All that it needs: its inputs and, of those that were seen to be links, what they lead to. The same tuple
-            as `inputs` if there are none.
-        outputs: Artifacts that prove it.
-        makes: Its outputs and, of those that are links, what they lead to; the same tuple if none is one.
-        fresh: The policy that says when outputs are out of date, None if only their validity counts.
-        files: Whether there are files among the outputs.
-        whole: Whether the policy wants all that the disk says of a file (`os.stat_result`) as its version.
-        key: What it is known by to those that would do the same again; None for its outputs.
-        forced: Run even if up to date.
-        fault: What a callable raised that was to say which artifacts they are.
-        leader: The work this one has joined, None if it runs itself.
-        followers: Work units that settle with this one, in submission order, as the keys of a dict.
-        successor: Who a handler that is running belongs to, once the work it was started for was cancelled.
-        before: The versions of the inputs as of the last asking, in their order.
-        was: The versions of the outputs as of that asking; shorter where one was not valid.
-        stale: What made it run, as (verdict, artifact, other artifact); None if that was not asked.
-        token: What the policy noted when the handler was about to start.
-        provenance: What the outputs are made from, as of the same moment; None if their dates need not tell.
-        published: The paths of what the transaction has put in place.
-        input_changed: Whether an input changed while the handler ran, which was told.
-        comparison: What was read for the next asking, or is to be noted if it is skipped; None if nothing.
-        committed: Whether what was written has been published, and the policy told.
-        transaction, marks: What its handler has written and not published yet, and the marks of what it makes.
-        seen: How much this process had made in folders when the handler was about to start.
-        hold: Whom it waits for now, and over what; see `_scheduling.holds`.
-        waits_for_folders: Whether it waits for the makers of what is in the folders that it reads.
-        unreturned: Whether it has settled while its handler went on, and that has not returned yet.
-        rehearsed: In a cue that is rehearsed, what was really declared of freshness.
-    """
-
-    # What every declaration has is in slots; the rest is rare, has its default in the class and costs nothing.
-    __slots__ = (
-        "__dict__",
-        "before",
-        "files",
-        "fresh",
-        "inputs",
-        "makes",
-        "needs",
-        "outputs",
-        "stale",
-        "was",
-    )
-
-    forced = False
-    whole = False
-    committed = False
-    key: Any = None
-    leader: Work | None = None
-    followers: dict[Work, None] | None = None
-    successor: Work | None = None
-    token: Any = None
-    provenance: Any = None
-    published: Sequence[str] = ()
-    input_changed = False
-    comparison: Any = None
-    transaction: Any = None
-    marks: Any = None
-    rehearsed: Any = None
-    seen = 0
-    hold: Any = None
-    waits_for_folders = True
-    unreturned = False
-    fault: BaseException | None = None
-
-    def __init__(
-        self, inputs: tuple[Any, ...] = (), outputs: tuple[Any, ...] = (), fresh: Any = None
-    ) -> None:
-        self.inputs = self.needs = inputs
-        self.outputs = self.makes = outputs
-        self.fresh = fresh
-        self.files = False
-        self.before: Sequence[Any] = ()
-        self.was: Sequence[Any] = ()
-        self.stale: tuple[str, Any, Any] | None = None
+__all__ = ["Again", "Task", "Work"]
 
 
 class Again(NamedTuple):
@@ -230,7 +149,8 @@ class Work:
         if phase == SETTLED:
             return STATES[self._outcome]
         if phase == JOINED and self._declared is not None and self._declared.leader is not None:
-            return self._declared.leader.state
+            state: WorkState = self._declared.leader.state
+            return state
         return WorkState.RUNNING if phase == RUNNING else WorkState.PENDING
 
     @property

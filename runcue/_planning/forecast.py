@@ -22,8 +22,9 @@ from runcue._callbacks.warning_log import WarningLog
 from runcue._freshness.digest import Digest
 from runcue._freshness.newer import Newer
 from runcue._model.checks import is_async
+from runcue._model.declaration import Declaration
 from runcue._model.texts import error_words, problem_of, words_of
-from runcue._model.work import Declaration, Work
+from runcue._model.work import Work
 from runcue._scheduling.dependencies import Dependencies
 from runcue._scheduling.holds import Holds
 from runcue._scheduling.producers import Producers

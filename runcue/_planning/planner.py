@@ -19,10 +19,11 @@ from typing import Any, Final
 
 from runcue._artifacts.file import File
 from runcue._artifacts.flag import StandInFlags
+from runcue._model.declaration import Declaration
 from runcue._model.errors import ConfigurationError, DuplicateWork, RuncueError
 from runcue._model.phases import JOINED, RUNNING, SETTLED
 from runcue._model.texts import words_of
-from runcue._model.work import Declaration, Work
+from runcue._model.work import Work
 from runcue._planning.forecast import Because, Forecaster, Verdict
 from runcue._planning.plan import Cycle, Plan, PlannedWork, ServiceTime
 from runcue._registration.duplicates import leader_for

@@ -20,9 +20,10 @@ from runcue._artifacts.flag import Flag
 from runcue._artifacts.places import PASS
 from runcue._freshness.newer import newer
 from runcue._model.checks import check_callback
+from runcue._model.declaration import Declaration
 from runcue._model.errors import ArtifactError, ConfigurationError
 from runcue._model.texts import error_words, words_of
-from runcue._model.work import Declaration, Work
+from runcue._model.work import Work
 from runcue._registration.submission import DEFAULT, Overrides
 
 __all__ = ["check_artifacts", "check_duplicate", "check_fresh", "declare"]
@@ -103,11 +104,11 @@ def declare(work: Work, cells: dict[Hashable, list[int]], overrides: Overrides) 
         declared.fresh = check_fresh(fresh, "fresh")
     what = task.inputs if inputs is None else check_artifacts(inputs, "inputs")
     if what is not None:
-        declared.inputs = declared.needs = _artifacts(work, declared, "inputs", what, cells, inputs is None)
+        declared.inputs = _artifacts(work, declared, "inputs", what, cells, inputs is None)
     what = task.outputs if outputs is None else check_artifacts(outputs, "outputs")
     if what is not None:
         found = _artifacts(work, declared, "outputs", what, cells, outputs is None)
-        declared.outputs = declared.makes = found
+        declared.outputs = found
         for artifact in found:
             if type(artifact) is File or isinstance(artifact, File):
                 declared.files = True

@@ -13,10 +13,11 @@ from typing import Any
 from runcue._artifacts.artifact import Artifact, key_of
 from runcue._artifacts.file import File
 from runcue._artifacts.places import final
+from runcue._model.declaration import Declaration
 from runcue._model.errors import DuplicateWork
 from runcue._model.phases import RUNNING, SETTLED
 from runcue._model.texts import name_of, words_of
-from runcue._model.work import Declaration, Work
+from runcue._model.work import Work
 from runcue._scheduling.dependencies import Dependencies
 
 __all__ = ["leader_for"]

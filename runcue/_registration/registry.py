@@ -16,9 +16,10 @@ from runcue._callbacks.verdicts import Question
 from runcue._callbacks.warning_log import WarningLog
 from runcue._limits.service import Service
 from runcue._model.checks import check_name, seconds_or_none
+from runcue._model.declaration import Declaration
 from runcue._model.errors import ConfigurationError, DuplicateTask, UnknownService, UnknownTask
 from runcue._model.texts import describe
-from runcue._model.work import Declaration, Task, Work
+from runcue._model.work import Task, Work
 from runcue._registration.declarations import check_artifacts, check_duplicate, check_fresh, declare
 from runcue._registration.gates import GateRegistry
 from runcue._registration.submission import DEFAULT, Overrides

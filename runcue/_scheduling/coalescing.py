@@ -50,7 +50,7 @@ def succeed(leader: Work, dependencies: Dependencies) -> Work | None:
     if left is None or not left.followers:
         return None
     followers, left.followers = left.followers, None
-    successor = next(iter(followers))
+    successor: Work = next(iter(followers))
     del followers[successor]
     own = successor._declared
     assert own is not None

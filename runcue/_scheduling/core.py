@@ -16,6 +16,7 @@ from math import inf
 from typing import Any, Final
 
 from runcue._limits.service import Service
+from runcue._model.declaration import Declaration
 from runcue._model.errors import InvalidTransition, LimitError
 from runcue._model.phases import (
     CHECKING,
@@ -33,7 +34,7 @@ from runcue._model.phases import (
     SKIPPED,
     WorkState,
 )
-from runcue._model.work import Again, Declaration, Task, Work
+from runcue._model.work import Again, Task, Work
 from runcue._scheduling.ageing import AgeLine, Stall
 from runcue._scheduling.attempts import Decide, settle_failed
 from runcue._scheduling.coalescing import follow, part, succeed, take_over_handler
@@ -232,7 +233,7 @@ class Core:
         if dependencies.folders is None and not dependencies.running:
             # As `end` does, for what nearly all there are have: no folders, and no handler that outlives them.
             producer_of, subscribers = dependencies.producer_of, dependencies.subscribers
-            for artifact in declared.makes:
+            for artifact in declared.outputs if declared._makes is None else declared._makes:
                 artifact_key = artifact._key
                 if producer_of.get(artifact_key) is work:
                     del producer_of[artifact_key]
@@ -273,7 +274,7 @@ class Core:
             self.proving += bool(declared.outputs)
             if declared.fault is None:  # else nobody knows what it would make
                 self.dependencies.enter(work, declared)
-                if declared.makes:
+                if declared.outputs:
                     self.generation += 1  # whoever was approved before may have to wait for it
             if not self.hold_if_being_made(work, declared, now):
                 work._task.run_queue.new.append(work)
@@ -321,7 +322,7 @@ class Core:
     def hold_if_being_made(self, work: Work, declared: Declaration, now: float) -> bool:
         """Hold a work unit in hand if it has to wait for another."""
         dependencies = self.dependencies
-        if len(dependencies.producer_of) <= len(declared.makes) and not dependencies.running:
+        if len(dependencies.producer_of) <= len(declared.outputs) and not dependencies.running:
             return False  # nobody makes anything but itself
         hold = self.holds.hold_of(work, declared)
         if hold is not None:

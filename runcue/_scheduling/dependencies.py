@@ -13,8 +13,9 @@ from collections import deque
 from collections.abc import Hashable, Iterator
 from typing import Any, Final
 
+from runcue._model.declaration import Declaration
 from runcue._model.phases import COMPLETED
-from runcue._model.work import Declaration, Work
+from runcue._model.work import Work
 from runcue._scheduling.folders import folders_above
 from runcue._scheduling.producers import Producers, key_itself
 

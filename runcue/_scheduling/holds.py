@@ -28,8 +28,9 @@ from itertools import islice
 from math import inf
 from typing import Any, Final, NamedTuple
 
+from runcue._model.declaration import Declaration
 from runcue._model.phases import RUNNING, SETTLED
-from runcue._model.work import Declaration, Work
+from runcue._model.work import Work
 from runcue._scheduling.folders import Folder, Folders, folders_above
 from runcue._scheduling.producers import Producers, key_itself
 
@@ -119,22 +120,22 @@ class Holds:
     def hold_of(self, work: Work, declared: Declaration) -> Hold | None:
         """Whom a pending work unit has to wait for before it may be asked, None if for nobody."""
         producers = self._producers
-        producer_of, places, known_folders = producers.producer_of, producers.places, producers.known_folders
-        inputs = declared.needs
+        inputs = declared.inputs if declared._needs is None else declared._needs
+        producer_of = producers.producer_of
         if declared.hold is not None:
             hold = self._go_round(work, inputs, declared.hold.place)
         else:
             hold = None
+            places, known_folders = producers.places, producers.known_folders
             for artifact in inputs:
                 key = artifact._key
                 if key in producer_of and producer_of[key] is not work:
                     hold = self._go_round(work, inputs, self._last_in_line(inputs))
                     break
-                if type(key) is str:
-                    if artifact._place not in places:
-                        producers.learn(artifact)
-                    if key in known_folders:
-                        producers.begin_with_folders()
+                if artifact._place not in places:
+                    producers.learn(artifact)
+                if key in known_folders:
+                    producers.begin_with_folders()
         if hold is None and (producers.running or producers.folders is not None):
             hold = self._hold_beside(work, declared)
         return hold

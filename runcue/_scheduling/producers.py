@@ -14,8 +14,9 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Any, Final
 
+from runcue._model.declaration import Declaration
 from runcue._model.phases import RUNNING, SETTLED
-from runcue._model.work import Declaration, Work
+from runcue._model.work import Work
 from runcue._scheduling.folders import Folders, folders_above
 
 __all__ = ["Producers", "key_itself"]
@@ -71,10 +72,11 @@ class Producers:
 
     def enter(self, work: Work, declared: Declaration) -> None:
         """A work unit that declares something was submitted, or took over from another."""
-        makes, producer_of = declared.makes, self.producer_of
+        makes = declared.outputs if declared._makes is None else declared._makes
+        producer_of, places = self.producer_of, self.places
         for artifact in makes:
             key = artifact._key
-            other = producer_of.get(key, work)
+            other = producer_of.setdefault(key, work)
             if other is not work:
                 self.begin_with_folders()
                 # Who makes it by its own name comes first: who makes a link to it may need it.
@@ -82,9 +84,9 @@ class Producers:
                 self.displaced.setdefault(key, []).append(work if by_link else other)
                 if by_link:
                     continue
-            producer_of[key] = work
+                producer_of[key] = work
             if type(key) is str:
-                if artifact._place not in self.places:
+                if artifact._place not in places:
                     self.learn(artifact)
                 if self.folders is not None:
                     self._enter_folders(artifact, work, declared)

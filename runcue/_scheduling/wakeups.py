@@ -12,8 +12,9 @@ from collections import deque
 from collections.abc import Hashable
 from typing import Final
 
+from runcue._model.declaration import Declaration
 from runcue._model.phases import HELD, NOT_READY, RUNNING
-from runcue._model.work import Declaration, Task, Work
+from runcue._model.work import Task, Work
 from runcue._scheduling.dependencies import Dependencies
 
 __all__ = ["Wakeups"]

@@ -23,8 +23,9 @@ from runcue._freshness import stamps
 from runcue._freshness.digest import digest
 from runcue._freshness.newer import newer
 from runcue._handlers.outputs import commit
+from runcue._model.declaration import Declaration
 from runcue._model.errors import ArtifactError, ConfigurationError
-from runcue._model.work import Declaration, Work
+from runcue._model.work import Work
 
 SECOND = 1_000_000_000
 OLD = 1_600_000_000 * SECOND + 5  # no whole number of seconds, or it would be a coarse filesystem

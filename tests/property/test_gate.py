@@ -25,8 +25,9 @@ from runcue._artifacts.reads import READS
 from runcue._callbacks.callbacks import Callbacks
 from runcue._callbacks.verdicts import AwaitableAnswer, GateVerdict
 from runcue._callbacks.warning_log import WarningLog
+from runcue._model.declaration import Declaration
 from runcue._model.phases import NEW
-from runcue._model.work import Declaration, Task, Work
+from runcue._model.work import Task, Work
 from runcue._scheduling.holds import Holds
 from runcue._scheduling.producers import Producers
 from tests.support.worlds import Tally

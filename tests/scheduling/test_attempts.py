@@ -8,6 +8,7 @@ import pytest
 
 from runcue._limits.service import Service
 from runcue._limits.sliding_window import SlidingWindow
+from runcue._model.declaration import Declaration
 from runcue._model.errors import InvalidTransition
 from runcue._model.phases import (
     CANCELLED,
@@ -23,7 +24,7 @@ from runcue._model.phases import (
     WorkState,
 )
 from runcue._model.rate import parse_rate
-from runcue._model.work import Again, Declaration, Work
+from runcue._model.work import Again, Work
 from runcue._scheduling.attempts import FailedAttempt, Settle
 from runcue._scheduling.core import Core
 from tests.support.cores import CoreWorld, in_phase

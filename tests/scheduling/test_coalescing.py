@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from runcue._model.declaration import Declaration
 from runcue._model.phases import CANCELLED, COMPLETED, JOINED, NEW, RUNNING, SETTLED
-from runcue._model.work import Declaration, Work
+from runcue._model.work import Work
 from tests.support.cores import CoreWorld
 from tests.support.things import Thing
 

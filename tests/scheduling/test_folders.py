@@ -7,7 +7,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runcue._model.work import Declaration, Work
+from runcue._model.declaration import Declaration
+from runcue._model.work import Work
 from runcue._scheduling.folders import Folders, folders_above
 from runcue._scheduling.holds import Holds, Relation
 from runcue._scheduling.producers import Producers
