@@ -134,13 +134,19 @@ class ChangeInbox:
     def _touch(self, key: Hashable) -> None:
         """An artifact has changed, and with a file the folders that it is in."""
         wakeups, awaited = self._core.wakeups, self._gates.awaited
+        if type(key) is not str or key[:1] != sep:
+            # Nothing lies in what is no file.
+            if wakeups.touch(key):
+                self._turns.wake()
+            if awaited:
+                awaited.touched((key,))
+            return
         if not awaited and not self._core.dependencies.subscribers:
             return
         keys = [key]
-        if is_file(key):
-            folder = key
-            while folder := folder.rpartition(sep)[0]:
-                keys.append(folder)
+        folder = key
+        while folder := folder.rpartition(sep)[0]:
+            keys.append(folder)
         for one in keys:
             wakeups.touch(one)
         awaited.touched(keys)
