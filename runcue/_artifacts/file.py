@@ -168,7 +168,8 @@ class File(Artifact):
         """By what mark it is in doubt. In a gate those of running handlers count, too: elsewhere it may be theirs."""
         if monotonic() > PASS.until:
             next_pass()
-        return doubt_of(self._key, self._place, status, is_link=is_link, running=READS.get() is not None)
+        running = READS.get() is not None
+        return doubt_of(self._key, self._place, status, path=self._path, is_link=is_link, running=running)
 
     def identity(self) -> Hashable:
         """Where its path leads: the real path of its folder, and its last name."""
@@ -199,8 +200,8 @@ class File(Artifact):
             os.utime(self._path)  # there is no making a folder by touching it
         else:
             self.path.touch()
-        _, key, place = locate(self._path)
-        vouch_for(key, place)
+        path, key, place = locate(self._path)
+        vouch_for(key, place, path=path)
         file_changed(self._key)
 
     def again(self, path: str | None = None) -> File:

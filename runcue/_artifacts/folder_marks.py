@@ -3,7 +3,8 @@
 Of folders further up, which are of interest for everything below them, the marks are believed a little longer. Those
 that this process writes and removes are known at once. Where marks are and how they are called is described in `marks`.
 
-Lives here: `FolderMarks`, `marks_of` and `is_unmarked`; the names of marks, and what a mark is for by its name.
+Lives here: `FolderMarks`, `marks_of` and `is_unmarked`; `marks_within`, those of what is in a folder, wherever they
+are; the names of marks, and what a mark is for by its name.
 
 Must not know: what a mark says, work units, who asks.
 """
@@ -18,9 +19,19 @@ from time import monotonic
 from typing import Final, Protocol
 
 from runcue._artifacts.looks import is_recent
-from runcue._artifacts.places import PASS, Place
+from runcue._artifacts.places import PASS, Place, place_of
 
-__all__ = ["FolderMarks", "Owner", "is_unmarked", "marks_of", "named_by"]
+__all__ = [
+    "FolderMarks",
+    "Owner",
+    "first_link",
+    "is_shortened",
+    "is_unmarked",
+    "marks_of",
+    "marks_within",
+    "named_by",
+    "note_marked",
+]
 
 FOLDER: Final = ".runcue-marks"
 _ENDING: Final = ".mark"
@@ -32,6 +43,8 @@ _LONGEST_NAME: Final = 143
 _LASTING: Final = 0.02
 """Seconds for which the marks in folders further up are believed. Those that this process writes are known at once."""
 _NONE: Final[frozenset[str]] = frozenset()
+_MOST_ENTRIES: Final = 10_000
+"""So many entries are looked through for what earlier processes have left in the folders of a folder: 10 to 20 ms."""
 
 
 class Owner(Protocol):
@@ -41,11 +54,13 @@ class Owner(Protocol):
         in_flight: Whether its handler has not returned.
         wanted: Whether its work unit has not ended otherwise meanwhile.
         home: The cue, or what stands for it.
+        maker: What is called so in messages, "" if nothing is.
     """
 
     in_flight: bool
     wanted: bool
     home: object
+    maker: str
 
 
 class FolderMarks:
@@ -146,6 +161,8 @@ class FolderMarks:
         self.own.pop(name, None)
         if name in self.names and self.names is not _ANY:
             self.names = frozenset(self.names) - {name}
+        if not self.own and not self.names:
+            _forget_marked(self)
 
     def upwards(self, key: str) -> Iterator[tuple[FolderMarks, str, str]]:
         """The marks that something may be in doubt by, as far as is known.
@@ -192,11 +209,14 @@ def _folders(path: str, base: str) -> Iterator[str]:
         end = path.rfind(os.sep, 0, end)
 
 
+def _quoted_text(text: str) -> str:
+    if "%" in text or os.sep in text:
+        text = text.replace("%", "%25").replace(os.sep, _SLASH)
+    return text
+
+
 def _quoted(relative: str) -> str:
-    name = relative
-    if "%" in name or os.sep in name:
-        name = name.replace("%", "%25").replace(os.sep, _SLASH)
-    name += _ENDING
+    name = _quoted_text(relative) + _ENDING
     # The longest character takes four bytes: most names need not be encoded to know that they are short enough.
     if len(name) * 4 > _LONGEST_NAME and len(encoded := os.fsencode(name)) > _LONGEST_NAME:
         from hashlib import blake2b  # noqa: PLC0415 - names are seldom so long
@@ -212,9 +232,102 @@ def named_by(mark: str) -> str | None:
     above, _, last = folder.rpartition(os.sep)
     if last != FOLDER or not name.endswith(_ENDING):
         return None
-    if "%-" in name:  # never of a whole name: there a "%" is followed by a number
+    if is_shortened(name):
         return above or os.sep
     return f"{above}{os.sep}{name.removesuffix(_ENDING).replace(_SLASH, os.sep).replace('%25', '%')}"
+
+
+def is_shortened(name: str) -> bool:
+    """Whether the name of a mark does not say all of what it is for."""
+    return "%-" in name  # never in a whole name: there a "%" is followed by a number
+
+
+def first_link(path: str) -> Place | None:
+    """The real folder that the first link on the way of a path is in, None if there is no link among its folders."""
+    found: Place | None = None
+    one: Place | None = place_of(path.rpartition(os.sep)[0] or os.sep)
+    while one is not None:
+        if one.real is not one:
+            found = one.above
+        one = one.above
+    return found
+
+
+# The folders in which there are marks, as far as is known of those that this process writes or has found, by the path
+# with a slash at its end.
+_marked: dict[str, FolderMarks] = {}
+# The folders that were looked through for others that have marks.
+_looked_through: set[str] = set()
+
+
+def note_marked(marks: FolderMarks) -> None:
+    """Note that a folder has marks, so that who reads a folder further up finds them."""
+    _marked[marks.base] = marks
+
+
+def _forget_marked(marks: FolderMarks) -> None:
+    _marked.pop(marks.base, None)
+    if marks.own:  # another thread has written one just now
+        note_marked(marks)
+
+
+def marks_within(place: Place) -> Iterator[tuple[FolderMarks, str]]:
+    """The marks of what is in a folder, with the names of them; those of which that is not certain included.
+
+    They are in the folder itself; further up, if it was missing when they were written; and in the folders that are in
+    there. Of these are known those that this process has written, and what was there when it was asked first.
+
+    Args:
+        place: A real one.
+    """
+    folder = marks_of(place)
+    folder.look()
+    for name in {*folder.own, *folder.names}:
+        yield folder, name
+    above = folder.above
+    while above is not None:
+        names = _NONE if above.names is _ANY else above.names
+        if names or above.own:
+            start = _quoted_text(folder.base[len(above.base) :])
+            for name in {*above.own, *names}:
+                stem = name.partition("%-")[0] if is_shortened(name) else name
+                if stem.startswith(start) or (stem is not name and start.startswith(stem)):
+                    yield above, name
+        above = above.above
+    if folder.base not in _looked_through:
+        _looked_through.add(folder.base)
+        _look_through(place.path)
+    for base, marks in list(_marked.items()):
+        if len(base) > len(folder.base) and base.startswith(folder.base):
+            marks.look()
+            names = {*marks.own, *marks.names}
+            for name in names:
+                yield marks, name
+            if not names:
+                _forget_marked(marks)
+
+
+def _look_through(folder: str) -> None:
+    """Look for marks in the folders of a folder."""
+    left, folders = _MOST_ENTRIES, [folder]
+    while folders:
+        try:
+            with os.scandir(folders.pop()) as entries:
+                for entry in entries:
+                    left -= 1
+                    if left < 0:
+                        return
+                    if not entry.is_dir(follow_symlinks=False):
+                        continue
+                    if entry.name != FOLDER:
+                        folders.append(entry.path)
+                        continue
+                    marks = marks_of(place_of(entry.path.rpartition(os.sep)[0] or os.sep).real)
+                    marks.look()
+                    if marks.names:
+                        note_marked(marks)
+        except OSError:
+            continue  # it is gone, or may not be read: then nobody reads what is in there
 
 
 _lock = threading.Lock()

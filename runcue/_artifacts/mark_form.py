@@ -13,6 +13,9 @@ change might look the same. Lines that follow were added later:
                                      but that it is out of date
     {"later":path,"look":look}       in the mark of a folder: what another work unit has made in there since
 
+Of a path through a link the first line says "leads":path as well, to the file that has a mark of its own: this one says
+that what the path leads to is no proof if that is another file by now.
+
 Lives here: writing and reading one, and whether what it is for is proof all the same.
 
 Must not know: where marks are, who writes them.
@@ -29,6 +32,7 @@ from stat import S_ISDIR
 from typing import Any, Final, NamedTuple
 
 from runcue._artifacts.looks import IS_FOLDER, Look, is_recent, look_of
+from runcue._artifacts.places import resolve
 
 __all__ = [
     "SIZE",
@@ -60,6 +64,8 @@ class Mark(NamedTuple):
     """What a mark says.
 
     Attributes:
+        path: What it is for.
+        leads: Of a path through a link, where that led; else None.
         was: What was there before.
         recent: Whether that was changed so lately that one more change might look the same.
         outdated: Whether what was made is out of date for the work unit that makes it.
@@ -67,6 +73,8 @@ class Mark(NamedTuple):
         later: In a folder: what others have made in it since, by its path from there.
     """
 
+    path: str
+    leads: str | None
     was: Look
     recent: bool
     outdated: bool
@@ -74,12 +82,22 @@ class Mark(NamedTuple):
     later: dict[str, Look]
 
 
-def first_line(path: str, status: os.stat_result | None) -> bytes:
-    """The record of what is there before a handler is entered, of `SIZE` bytes unless its path is very long."""
+def first_line(
+    path: str, status: os.stat_result | None, *, leads: str | None = None, late: bool = False
+) -> bytes:
+    """The record of what is there before a handler is entered, of `SIZE` bytes unless its path is very long.
+
+    Args:
+        path: What it is for.
+        status: Of that; None if it is missing.
+        leads: Where the path leads, if it is one through a link.
+        late: The handler was entered: whatever is there may be of its making.
+    """
     look = look_of(status)
     was = f"{look}" if type(look) is list else _encoded(look)  # a list of numbers is JSON as it stands
-    recent = "true" if is_recent(status, time.time_ns()) else "false"
-    record = f'{{"{_FORMAT}":{_VERSION},"path":{_quoted(path)},"was":{was},"recent":{recent}}}'
+    recent = "true" if late or is_recent(status, time.time_ns()) else "false"
+    end = f',"leads":{_quoted(leads)}}}' if leads is not None else "}"
+    record = f'{{"{_FORMAT}":{_VERSION},"path":{_quoted(path)},"was":{was},"recent":{recent}{end}'
     return record.encode().ljust(SIZE - 1) + b"\n"
 
 
@@ -103,13 +121,14 @@ def write_mark(path: str, text: bytes) -> None:
 
 
 def rewrite_mark(path: str, text: bytes) -> None:
-    """Put a record in the place of another one; both have `SIZE` bytes.
+    """Put a record in the place of all that was in a file.
 
     Raises:
         OSError: It is gone, or cannot be written.
     """
     descriptor = os.open(path, os.O_WRONLY | _FLAGS)
     try:
+        os.ftruncate(descriptor, len(text))  # lines may have been added to it
         os.write(descriptor, text)
     finally:
         os.close(descriptor)
@@ -159,6 +178,7 @@ def _parsed(content: str) -> Mark | None:
     record = _loads(first)
     if record[_FORMAT] != _VERSION:
         return None
+    path, leads = str(record["path"]), record.get("leads")
     was, recent, outdated, valid = record["was"], record["recent"], False, None
     later: dict[str, Look] = {}
     for line in map(_loads, rest):
@@ -168,11 +188,13 @@ def _parsed(content: str) -> Mark | None:
             was, recent, valid, later = line["again"], line["recent"], None, {}
         else:
             valid, outdated = [*map(int, line["outdated"])], True
-    return Mark(was, bool(recent), outdated, valid, later)
+    return Mark(path, leads, was, bool(recent), outdated, valid, later)
 
 
 def counts(mark: Mark, status: os.stat_result) -> bool:
     """Whether what a mark is for is no proof."""
+    if mark.leads is not None:
+        return resolve(mark.path) != mark.leads
     return not is_valid(mark, status) and (
         mark.recent or mark.was == IS_FOLDER or mark.was != look_of(status)
     )
@@ -188,6 +210,8 @@ def counts_below(mark: Mark, folder: str, key: str, status: os.stat_result) -> b
         end = inside.find(os.sep, end + 1)
     if inside in mark.later and mark.later[inside] == look_of(status):
         return False
+    if mark.leads is not None:
+        return resolve(mark.path) != mark.leads
     try:
         return not is_valid(mark, os.stat(folder))
     except OSError:

@@ -22,9 +22,18 @@ from collections.abc import Collection
 from stat import S_ISDIR
 from typing import Final, NamedTuple
 
-from runcue._artifacts.folder_marks import is_unmarked, marks_of, named_by
+from runcue._artifacts.folder_marks import (
+    Owner,
+    first_link,
+    is_shortened,
+    is_unmarked,
+    marks_of,
+    marks_within,
+    named_by,
+)
 from runcue._artifacts.looks import look_of
 from runcue._artifacts.places import PASS, Place, final, locate, next_pass, place_of
+from runcue._model.errors import ConfigurationError
 
 __all__ = ["Doubt", "doubt_of", "vouch_for"]
 
@@ -37,11 +46,13 @@ class Doubt(NamedTuple):
         kind: "unproven": a handler has begun to change it and did not succeed. "unreadable mark": the mark cannot be
             read. "outdated": it is proof for others, but for its maker out of date.
         named: What the mark is for: itself, a folder that it is in, or something in it.
+        maker: Whose handler was to make it and has not returned; "" if that is not known of any.
     """
 
     mark: str
     kind: str
     named: str
+    maker: str = ""
 
     def problem(self, name: str, key: str) -> str:
         """What is wrong, and what to do about it, as the end of a sentence that begins with the artifact's name.
@@ -54,6 +65,12 @@ class Doubt(NamedTuple):
         if self.named != key:
             it = name = f"File({self.named!r})"
             place = f" {it}"
+        if self.maker:
+            return (
+                f"may be unfinished{place and f', with{place}'}, because the handler of {self.maker}, which was to "
+                f"make {it}, has not returned: that has to return first; then run what makes {it} again or, if you "
+                f"know that it is right, call {name}.touch(), which then removes the mark {self.mark}"
+            )
         return (
             f"may be unfinished{place and f', with{place}'}, because {_CAUSES[self.kind]}: run what makes {it} again; "
             f"or, if you know that it is right, call {name}.touch(), which removes the mark {self.mark}"
@@ -72,6 +89,7 @@ def doubt_of(
     place: Place,
     status: os.stat_result,
     *,
+    path: str | None = None,
     is_link: bool = False,
     is_own: bool = False,
     but: Collection[str] = (),
@@ -83,6 +101,7 @@ def doubt_of(
         key: What it is known by.
         place: The real folder that it is in.
         status: Its status, links followed.
+        path: How it was asked for, if that is known: a link on that way may have been turned by who has not succeeded.
         is_link: Whether it is a link: then what it points to is looked at, too.
         is_own: Asked for a work unit that makes it.
         but: Marks of these do not count.
@@ -98,21 +117,25 @@ def doubt_of(
             owner = marks.own.get(name)
             if owner is not None and owner.wanted and (running is False or owner.home is running):
                 continue
-            path = marks.path_of(name)
+            file = marks.path_of(name)
             try:
-                mark = read_mark(path)
+                mark = read_mark(file)
             except FileNotFoundError:
                 marks.forget(name)
                 continue
             if mark is None:
-                return Doubt(path, "unreadable mark", named)
+                return Doubt(file, "unreadable mark", named, _maker(owner))
             if named != key:
                 if counts_below(mark, named, key, status):
-                    return Doubt(path, "unproven", named)
+                    return Doubt(file, "unproven", named, _maker(owner))
             elif is_own and mark.outdated:
-                return Doubt(path, "outdated", named)
+                return Doubt(file, "outdated", named)
             elif counts(mark, status):
-                return Doubt(path, "unproven", named)
+                return Doubt(file, "unproven", named, _maker(owner))
+    if path is not None and path is not key and key not in but and (beside := first_link(path)) is not None:
+        found = doubt_of(path, beside, status, is_own=is_own, but=but, running=running)
+        if found is not None:
+            return found
     if is_link and (target := final(key)) != key:
         return doubt_of(target, locate(target).place, status, is_own=is_own, but=but, running=running)
     if not is_own and S_ISDIR(status.st_mode):
@@ -120,40 +143,51 @@ def doubt_of(
     return None
 
 
+def _maker(owner: Owner | None) -> str:
+    return owner.maker if owner is not None and owner.in_flight else ""
+
+
 def _doubt_within(folder: str, but: Collection[str], running: object) -> Doubt | None:
-    """Whether something in a folder is in doubt, so that who reads the folder would read it; not in folders in there.
+    """Whether something in a folder is in doubt, so that who reads the folder would read it.
 
     Who makes something in there is not held up by it: many may fill one folder, and each reads what the others made.
     """
     inside = folder if folder.endswith(os.sep) else folder + os.sep
-    marks = marks_of(place_of(folder).real)
-    marks.look()
-    names = {*list(marks.own), *marks.names}
-    if not names or any(key.startswith(inside) for key in but):
+    if any(key.startswith(inside) for key in but):
         return None
-    from runcue._artifacts.mark_form import counts, read_mark  # noqa: PLC0415
+    for marks, name in marks_within(place_of(folder).real):
+        from runcue._artifacts.mark_form import counts, read_mark  # noqa: PLC0415
 
-    for name in names:
         owner = marks.own.get(name)
         if owner is not None and owner.wanted and (running is False or owner.home is running):
             continue
         path = marks.path_of(name)
         named = named_by(path)
         try:
-            if named is None or named == folder:
+            mark = read_mark(path)
+            if is_shortened(name):
+                named = folder if mark is None else mark.path
+                if mark is not None and not named.startswith(inside):
+                    continue
+            if named is None:
                 continue
             status = os.stat(named)
-            mark = read_mark(path)
-        except OSError:
+            doubtful = mark is None or counts(mark, status)
+        except (OSError, ConfigurationError, ValueError):
             continue  # there is no such file that could be read, or the mark is gone
-        if mark is None:
-            return Doubt(path, "unreadable mark", named)
-        if counts(mark, status):
-            return Doubt(path, "unproven", named)
+        if doubtful:
+            return Doubt(path, "unproven" if mark else "unreadable mark", named, _maker(owner))
     return None
 
 
-def vouch_for(key: str, place: Place, *, but: Collection[str] = (), is_known: bool = False) -> None:
+def vouch_for(
+    key: str,
+    place: Place,
+    *,
+    path: str | None = None,
+    but: Collection[str] = (),
+    is_known: bool = False,
+) -> None:
     """Somebody who knows says that something is right: remove every mark that makes it doubtful.
 
     Marks of folders above it stay, and it is noted in them. Marks of handlers that run in this process stay as they
@@ -162,12 +196,15 @@ def vouch_for(key: str, place: Place, *, but: Collection[str] = (), is_known: bo
     Args:
         key: What it is known by; if it is a link, what it leads to is meant, too.
         place: The real folder that it is in.
+        path: How it was asked for, if that may lead through links.
         but: Paths of marks that are to stay.
         is_known: The marks were looked at when it was about to be made, which is enough.
     """
     if not is_known:
         next_pass()
     _end_doubts(key, place, but, is_known=is_known)
+    if path is not None and path is not key and (beside := first_link(path)) is not None:
+        _end_doubts(path, beside, but, is_known=False)
     if (target := final(key)) != key:
         _end_doubts(target, locate(target).place, but, is_known=False)
 

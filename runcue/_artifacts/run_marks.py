@@ -19,7 +19,7 @@ from stat import S_IMODE, S_ISLNK
 from typing import Any, Final
 
 from runcue._artifacts.file import File
-from runcue._artifacts.folder_marks import FolderMarks, marks_of
+from runcue._artifacts.folder_marks import FolderMarks, first_link, marks_of, note_marked
 from runcue._artifacts.looks import is_recent, look_of
 from runcue._artifacts.mark_form import (
     SIZE,
@@ -31,8 +31,8 @@ from runcue._artifacts.mark_form import (
     write_mark,
 )
 from runcue._artifacts.marks import vouch_for
-from runcue._artifacts.places import Place, final, locate, next_epoch
-from runcue._model.errors import PublishError
+from runcue._artifacts.places import Place, final, locate, next_epoch, next_pass
+from runcue._model.errors import ConfigurationError, PublishError
 
 __all__ = ["RunMarks", "outdate"]
 
@@ -61,12 +61,14 @@ class _Open:
         text: All that it says.
         is_new: Whether it was written for this run.
         outdated: Whether it says that what was made is out of date.
+        is_way: Whether it is for a path through a link.
     """
 
-    __slots__ = ("declared", "is_new", "key", "marks", "name", "outdated", "place", "text")
+    __slots__ = ("declared", "is_new", "is_way", "key", "marks", "name", "outdated", "place", "text")
 
-    def __init__(self, key: str, declared: str, place: Place) -> None:
+    def __init__(self, key: str, declared: str, place: Place, *, is_way: bool = False) -> None:
         self.key = key
+        self.is_way = is_way
         self.declared = declared
         self.place = place
         self.marks: FolderMarks
@@ -85,20 +87,24 @@ class RunMarks:
 
     Args:
         home: The cue, or what stands for it.
+        maker: What its work unit is called in messages.
 
     Attributes:
         in_flight: Whether its handler has not returned.
         wanted: Whether its work unit has not ended otherwise meanwhile.
         home: The cue, or what stands for it.
+        maker: What its work unit is called in messages.
     """
 
-    __slots__ = ("_open", "home", "in_flight", "wanted")
+    __slots__ = ("_open", "_outputs", "home", "in_flight", "maker", "wanted")
 
-    def __init__(self, home: object) -> None:
+    def __init__(self, home: object, maker: str = "") -> None:
         self.home = home
+        self.maker = maker
         self.in_flight = True
         self.wanted = True
         self._open: list[_Open] = []
+        self._outputs: list[File] = []
 
     def write(self, outputs: Iterable[Any]) -> None:
         """Write the marks.
@@ -114,6 +120,7 @@ class RunMarks:
         try:
             for output in outputs:
                 if isinstance(output, File):
+                    self._outputs.append(output)
                     self._write_for(output, done)
         except OSError as error:
             for mark in self._open:
@@ -127,7 +134,7 @@ class RunMarks:
             ) from error
 
     def _write_for(self, output: File, done: set[str]) -> None:
-        """Write the mark of an output; if it is a link, another one for what it leads to."""
+        """Write the mark of an output; others for what it leads to if it is a link, and for the way if one is on it."""
         declared = output._key
         places = {declared: output._place}
         try:
@@ -148,37 +155,64 @@ class RunMarks:
             if key in done:
                 continue
             done.add(key)
-            mark = _Open(key, declared, place)
-            mark.text = first_line(key, status)
-            made = _put(key, place, mark.text, self)
-            if made is None:
-                continue
-            mark.marks, mark.name, mark.is_new = made
-            self._open.append(mark)
-            _makers[key] = self
-            if not mark.is_new:
-                mark.text = _go_on_with(mark.path, mark.text, status)
+            self._mark(_Open(key, declared, place), first_line(key, status), status)
+        path = output._path
+        if path is not declared and path not in done and (beside := first_link(path)) is not None:
+            done.add(path)
+            self._mark(
+                _Open(path, declared, beside, is_way=True),
+                first_line(path, status, leads=locate(path).key),
+                status,
+            )
+
+    def _mark(self, mark: _Open, text: bytes, status: os.stat_result | None) -> None:
+        mark.text = text
+        made = _put(mark.key, mark.place, text, self)
+        if made is None:
+            return
+        mark.marks, mark.name, mark.is_new = made
+        self._open.append(mark)
+        _makers[mark.key] = self
+        if not mark.is_new:
+            mark.text = _go_on_with(mark.path, text, status)
 
     def fail(self) -> None:
-        """The work unit has not succeeded: see to it that the marks are there, whatever the handler has removed."""
+        """The work unit has not succeeded: see to it that the marks are there, whatever the handler has removed.
+
+        Where it has turned a link on the way, what is made is somewhere else, and has its mark there as well.
+        """
         self.wanted = False
         for mark in self._open:
             if not os.path.lexists(mark.path):
                 with suppress(OSError):
                     _keep(mark, self)
+        next_pass()
+        known = {mark.key for mark in self._open}
+        for output in self._outputs:
+            with suppress(OSError, ConfigurationError):
+                path, key, place = locate(output._path)
+                if key not in known:
+                    known.add(key)
+                    try:
+                        status: os.stat_result | None = os.stat(path)
+                    except OSError:
+                        status = None
+                    self._mark(_Open(key, output._key, place), first_line(key, status, late=True), status)
 
     def succeed(self, outputs: Iterable[Any]) -> None:
         """The work unit has succeeded: remove every mark by which what it makes is in doubt.
 
-        Marks of folders that it is in stay, and it is noted in them. So do those that say that it is out of date.
+        Marks of folders that it is in stay, and it is noted in them. So do those that say that it is out of date, and
+        those of an earlier handler for what it leads to no more, because a link was turned.
 
         Args:
             outputs: What it makes.
         """
         stay = set()
+        reached = self._reached() if any(not mark.is_new for mark in self._open) else ()
         for mark in self._open:
             path = mark.path
-            if mark.outdated:
+            if mark.outdated or not (mark.is_new or mark.key in reached):
                 stay.add(path)
                 continue
             try:
@@ -197,11 +231,29 @@ class RunMarks:
         for output in outputs:
             if isinstance(output, File):
                 vouch_for(output._key, output._place, but=stay, is_known=True)
+                if output._path is not output._key:
+                    # A link on the way may have been turned.
+                    path, key, place = locate(output._path)
+                    vouch_for(key, place, path=path, but=stay)
+
+    def _reached(self) -> set[str]:
+        """The keys of what the outputs lead to now, and on the way to it."""
+        next_pass()
+        reached: set[str] = set()
+        for output in self._outputs:
+            path, key, _ = locate(output._path)
+            reached.update((path, key, final(key)))
+        return reached
 
     def end(self) -> None:
         """Its handler has returned."""
         self.in_flight = False
         for mark in self._open:
+            if mark.is_way and mark.is_new and not self.wanted:
+                # Whatever it leads to has its own mark by now.
+                with suppress(OSError):
+                    os.unlink(mark.path)
+                mark.marks.forget(mark.name)
             if _makers.get(mark.key) is self:
                 del _makers[mark.key]
             if mark.marks.own.get(mark.name) is self:
@@ -257,6 +309,7 @@ def _put(key: str, place: Place, text: bytes, owner: RunMarks) -> tuple[FolderMa
         known = name in marks.own
         # Who asks meanwhile must find it: first it is known, then the epoch begins, then it is there.
         marks.own[name] = owner
+        note_marked(marks)
         next_epoch()
         try:
             try:

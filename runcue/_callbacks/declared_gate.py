@@ -105,7 +105,7 @@ def _version_if_valid(artifact: Any, work: Work, declared: Declaration, links: l
             artifact.again()  # to notice that a link on the way was turned
         try:
             status = lstat(artifact._path)
-            is_plain = S_ISREG(status.st_mode)
+            is_plain = S_ISREG(status.st_mode) and artifact._path is artifact._key
             is_link = not is_plain and S_ISLNK(status.st_mode)
             if is_link:
                 if links is not None:
@@ -154,6 +154,7 @@ def _doubt_of(
         artifact._key,
         artifact._place,
         status,
+        path=artifact._path,
         is_link=is_link,
         is_own=is_own,
         but=own,

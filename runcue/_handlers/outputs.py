@@ -28,7 +28,7 @@ from runcue._artifacts.places import locate
 from runcue._model.declaration import Declaration
 from runcue._model.errors import ConfigurationError, MissingOutput, UsageError
 from runcue._model.phases import RUNNING, SETTLED
-from runcue._model.texts import error_words, listed, problem_of, title_of, words_of
+from runcue._model.texts import error_words, listed, name_of, problem_of, title_of, words_of
 from runcue._model.work import Work
 
 __all__ = [
@@ -99,7 +99,7 @@ def mark(work: Work) -> None:
     from runcue._artifacts.run_marks import RunMarks  # noqa: PLC0415 - only for work units that run
 
     assert work._declared is not None
-    marks = RunMarks(work._task.dispatcher)
+    marks = RunMarks(work._task.dispatcher, name_of(work))
     marks.write(work._declared.outputs)
     work._declared.marks = marks
 
@@ -178,9 +178,9 @@ def commit(work: Work, *, patient: bool = True) -> bool:
     published, declared.published = declared.published, ()
     own = {artifact._key for artifact in declared.makes} if published else ()
     for path in published:
-        _, key, place, *_ = locate(path)
+        path, key, place = locate(path)
         if key not in own:  # what is declared is proof when all of it is there
-            vouch_for(key, place)
+            vouch_for(key, place, path=path)
         file_changed(key)
     return True
 
@@ -313,6 +313,6 @@ def atomic_write(
 
     target = File(path)._path
     publish(target, content, encoding=encoding, durable=durable)
-    _, key, place, *_ = locate(target)
-    vouch_for(key, place)
+    target, key, place = locate(target)
+    vouch_for(key, place, path=target)
     file_changed(key)

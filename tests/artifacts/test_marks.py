@@ -6,6 +6,8 @@ import errno
 import json
 import os
 import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -14,9 +16,9 @@ import pytest
 import runcue
 from runcue import File
 from runcue._artifacts import run_marks
-from runcue._artifacts.folder_marks import named_by
+from runcue._artifacts.folder_marks import marks_of, named_by
 from runcue._artifacts.marks import doubt_of
-from runcue._artifacts.places import next_pass
+from runcue._artifacts.places import next_pass, place_of
 from runcue._artifacts.run_marks import RunMarks, outdate
 from runcue._model.errors import PublishError
 
@@ -53,7 +55,12 @@ def kind_of(path: str | File, *, own: bool = False) -> str | None:
     next_pass()
     file = File(path)
     doubt = doubt_of(
-        file._key, file._place, Path(file._path).stat(), is_link=Path(file._path).is_symlink(), is_own=own
+        file._key,
+        file._place,
+        Path(file._path).stat(),
+        path=file._path,
+        is_link=Path(file._path).is_symlink(),
+        is_own=own,
     )
     return None if doubt is None else doubt.kind
 
@@ -369,3 +376,132 @@ def test_a_shortage_is_an_error_and_leaves_no_mark(code: int, monkeypatch: pytes
     assert marks_below() == []
     Path("one").touch()
     assert kind_of("one") is None
+
+
+@pytest.mark.parametrize("below", ["sub", "sub/x"])
+def test_what_was_noted_in_a_mark_is_not_noted_in_the_one_that_takes_its_file(below: str) -> None:
+    make("a/sub/x")
+    run = begin("a")
+    File(f"a/{below}").touch()  # whoever says so while the folder is made
+    run.succeed([File("a")])
+    assert len(list(Path(".runcue-marks").glob("free-*"))) == 1
+    make("b/sub/x")
+    end_in_vain(begin("b"))
+    assert list(Path(".runcue-marks").glob("free-*")) == []
+    assert [kind_of("b"), kind_of("b/sub"), kind_of("b/sub/x")] == ["unproven"] * 3
+
+
+def turn(link: str, target: str) -> None:
+    Path(f"{link}.new").symlink_to(target)
+    Path(f"{link}.new").replace(link)
+
+
+@pytest.mark.parametrize("to", ["b2", "b2/deep", "folder"])
+def test_a_handler_that_turns_a_folder_on_the_way_and_fails_leaves_no_proof(to: str) -> None:
+    make("b1/o")
+    if to == "folder":
+        Path("cur").mkdir()
+    else:
+        Path("cur").symlink_to("b1")
+    run = begin("cur/o")
+    make("b2/deep/o", "half")
+    make("b2/o", "half")
+    if to == "folder":
+        shutil.rmtree("cur")
+        Path("cur").symlink_to("b2")
+    else:
+        turn("cur", to)
+    end_in_vain(run)
+    real = "b2" if to == "folder" else to
+    assert [kind_of("cur/o"), kind_of(f"{real}/o"), kind_of("b1/o")] == ["unproven", "unproven", None]
+    begin("cur/o").succeed([File("cur/o")])
+    assert [kind_of("cur/o"), kind_of(f"{real}/o")] == [None, None]
+
+
+def test_who_was_killed_after_he_turned_a_folder_on_the_way_leaves_no_proof_by_that_path() -> None:
+    make("b1/o")
+    Path("cur").symlink_to("b1")
+    begin("cur/o")
+    make("b2/o", "half")
+    assert [kind_of("cur/o"), kind_of("b1/o")] == [None, None], "it has changed nothing so far"
+    turn("cur", "b2")
+    assert [kind_of("cur/o"), kind_of("b1/o")] == ["unproven", None]
+    begin("cur/o").succeed([File("cur/o")])
+    assert kind_of("cur/o") is None
+    turn("cur", "b1")
+    assert kind_of("cur/o") is None
+    begin("cur/o")
+    turn("cur", "b2")
+    assert kind_of("cur/o") == "unproven"
+    next_pass()
+    run_marks._makers.clear()
+    for own in (marks_of(place_of(folder).real).own for folder in (".", "b1")):
+        own.clear()  # as in another process
+    next_pass()
+    assert kind_of("cur/o") == "unproven"
+    File("cur/o").touch()
+    assert kind_of("cur/o") is None
+
+
+def test_two_builds_in_turn_behind_a_link_are_proof_when_they_have_succeeded() -> None:
+    make("b1/o")
+    Path("cur").symlink_to("b1")
+    run = begin("cur/o")
+    make("b2/o", "half")
+    turn("cur", "b2")
+    end_in_vain(run)
+    declared = File("cur/o")
+    run = begin(declared)
+    make("b1/o", "new")
+    turn("cur", "b1")
+    run.succeed([declared])
+    assert [kind_of("cur/o"), kind_of("b1/o")] == [None, None]
+    assert kind_of("b2/o") == "unproven", "nobody has made it since"
+
+
+@pytest.mark.parametrize(
+    "name", ["x", "n" * 150, "\u4e2d" * 46, "deep/er/x", f"deep/{'n' * 150}", "a%b", "sp-%2F"]
+)
+@pytest.mark.parametrize("is_there", [True, False])
+def test_who_reads_a_folder_sees_the_doubt_of_what_is_in_it_however_deep(name: str, is_there: bool) -> None:
+    if is_there:
+        make(f"book/{name}")
+    make("bookmark/y")
+    end_in_vain(begin(f"book/{name}", "bookmark/y"))
+    Path(f"book/{name}").parent.mkdir(parents=True, exist_ok=True)
+    Path(f"book/{name}").write_text("half", encoding="utf-8")
+    assert kind_of("book") == "unproven"
+    file = File("book")
+    doubt = doubt_of(file._key, file._place, Path("book").stat())
+    assert doubt is not None
+    assert doubt.named == File(f"book/{name}")._key
+    assert kind_of("bookmark") is None
+    begin(f"book/{name}").succeed([File(f"book/{name}")])
+    assert kind_of("book") is None
+
+
+def test_what_an_earlier_process_has_left_in_a_folder_of_a_folder_is_found() -> None:
+    make("book/ch/x")
+    program = (
+        "import os; from runcue import File; from runcue._artifacts.run_marks import RunMarks\n"
+        "RunMarks(None).write([File('book/ch/x')]); open('book/ch/x', 'w').write('half'); os._exit(9)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=False)
+    assert kind_of("book") == "unproven"
+    assert kind_of("book/ch") == "unproven"
+    File("book/ch/x").touch()
+    assert kind_of("book") is None
+
+
+def test_while_a_handler_has_not_returned_a_touch_is_offered_for_later() -> None:
+    run = RunMarks(None, "make 7")
+    run.write([File("d/o")])
+    make("d/o", "half")
+    run.fail()  # a time-out: the thread goes on
+    for name in ("d/o", "d"):
+        text = File(name).problem()
+        assert "the handler of make 7" in text
+        assert "that has to return first" in text
+    run.end()
+    assert "has to return" not in File("d/o").problem()
+    assert "touch(), which removes" in File("d/o").problem()
