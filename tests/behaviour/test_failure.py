@@ -760,3 +760,146 @@ def test_a_subprocess_that_outlives_its_killed_process_does_not_make_its_file_pr
         time.sleep(0.01)
     assert text_of("o") == "half and late"
     assert seen == {False}
+
+
+TURNING = """
+import asyncio, os, signal, sys
+import runcue
+from runcue import File
+
+how = sys.argv[1]
+cue = runcue.Cue()
+cue.on_failure(lambda work, error: None)
+
+@cue.task("build", outputs=["cur/o", "never"][: 1 + (how == "missing")], timeout=0.2 if how == "timeout" else None)
+async def build(work):
+    os.makedirs("b2", exist_ok=True)
+    with open("b2/o", "w") as file:
+        file.write("whole" if how == "again" else "half")
+    os.symlink("b2", "next")
+    os.replace("next", "cur")
+    if how == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if how in ("timeout", "cancel"):
+        await asyncio.sleep(60)
+    if how == "raise":
+        raise OSError("in the middle")
+
+@cue.task("read", inputs="cur/o", outputs="r", fresh=None)
+async def read(work):
+    with open("r", "w") as file:
+        file.write(open("cur/o").read())
+
+async def main():
+    async with cue:
+        if how != "read":
+            work = await cue.submit("build", force=True)
+            if how == "cancel":
+                while not os.path.exists("b2/o"):
+                    await asyncio.sleep(0.01)
+                await asyncio.sleep(0.05)
+                await cue.cancel(work)
+            await work.wait()
+        reader = await cue.submit("read")
+        try:
+            await asyncio.wait_for(reader.wait(), 60 if how == "again" else 0.3)
+        except asyncio.TimeoutError:
+            print("waits:", cue.why(reader))
+        await cue.stop(drain=False)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.rule(32)
+@pytest.mark.parametrize("how", ["raise", "timeout", "cancel", "missing", "kill"])
+def test_what_a_handler_left_behind_a_folder_link_that_it_has_turned_is_no_proof(how: str) -> None:
+    make("b1/o")
+    Path("cur").symlink_to("b1")
+
+    def run(how: str) -> subprocess.CompletedProcess[str]:
+        program = [sys.executable, "-c", TURNING, how]
+        return subprocess.run(
+            program, env=environment(), capture_output=True, text=True, check=False, timeout=60
+        )
+
+    ran = run(how)
+    assert ran.returncode == (-signal.SIGKILL if how == "kill" else 0), ran.stderr
+    assert text_of("cur/o") == "half"
+    for reads in (ran, run("read")) if how != "kill" else (run("read"),):
+        assert "may be unfinished" in reads.stdout, reads
+    assert not Path("r").exists()
+    assert run("again").returncode == 0
+    assert text_of("r") == "whole"
+
+
+@pytest.mark.rule(32)
+@pytest.mark.parametrize("output", ["book/ch/x", "book/new/er/x", f"book/{'n' * 150}"])
+@each_policy
+def test_who_reads_a_folder_waits_for_what_is_half_made_in_it_however_deep(policy: str, output: str) -> None:
+    make("book/ch/old")
+    cue = runcue.Cue()
+    cue.on_failure(lambda work, error: None)
+    fails = True
+
+    @cue.task("make", outputs=output)
+    def make_it(work: runcue.Work) -> None:
+        make(output, "half" if fails else "whole", age=0.0)
+        if fails:
+            raise OSError("in the middle")
+
+    @cue.task("read", inputs="book", outputs="r", fresh=POLICIES[policy])
+    def read(work: runcue.Work) -> None:
+        write("r", text_of(output))
+
+    async def main() -> None:
+        nonlocal fails
+        async with cue:
+            await (await cue.submit("make")).wait()
+            reader = await cue.submit("read")
+            with pytest.raises(asyncio.TimeoutError):
+                await asyncio.wait_for(reader.wait(), 0.2)
+            assert "may be unfinished" in str(cue.why(reader))
+            assert not Path("r").exists()  # noqa: ASYNC240 - it takes microseconds
+            fails = False
+            await cue.submit("make")
+            await asyncio.wait_for(reader.wait(), 10)
+
+    asyncio.run(main())
+    assert text_of("r") == "whole"
+
+
+@pytest.mark.rule(32)
+def test_a_reader_is_told_which_handler_has_to_return_before_a_touch_says_anything() -> None:
+    cue = runcue.Cue()
+    cue.on_failure(lambda work, error: None)
+    goes_on = threading.Event()
+
+    @cue.task("late", outputs="o", timeout=0.05)
+    def late(work: runcue.Work) -> None:
+        write("o")
+        goes_on.wait(10)
+
+    @cue.task("read", inputs="o", outputs="r")
+    def read(work: runcue.Work) -> None:
+        write("r")
+
+    async def main() -> None:
+        async with cue:
+            first = await cue.submit("late")
+            await first.wait()
+            reader = await cue.submit("read")
+            await asyncio.sleep(0.1)
+            File("o").touch()
+            said = str(cue.why(reader))
+            assert "has not returned" in said
+            assert f"the handler of late {first}, which was to make it," in said
+            assert "or, if you know that it is right, call File('o').touch(), which removes" not in said
+            goes_on.set()
+            await asyncio.sleep(0.1)
+            said = str(cue.why(reader))
+            assert "call File('o').touch(), which removes" in said
+            File("o").touch()
+            await asyncio.wait_for(reader.wait(), 10)
+
+    asyncio.run(main())
