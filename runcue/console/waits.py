@@ -82,10 +82,12 @@ class Waits:
             )
         found: list[Waiting] = []
         self.hopeless = True
-        for task in sorted(pending, key=lambda name: -len(pending[name])):
-            if pending[task] and time.monotonic() - began < _BUDGET:
-                found += self._of(cue, task, pending[task], wall, began + _BUDGET)
-            elif pending[task]:
+        tasks = sorted(filter(pending.__getitem__, pending), key=lambda name: -len(pending[name]))
+        for place, task in enumerate(tasks, 1):
+            # Each has its share, so that one whose artifacts take long to look at leaves something to the others.
+            if time.monotonic() - began < _BUDGET:
+                found += self._of(cue, task, pending[task], wall, began + _BUDGET * place / len(tasks))
+            else:
                 self.hopeless = False  # nobody has asked
         self._found = tuple(sorted(found, key=lambda one: -one.number))
         ended = time.monotonic()
