@@ -216,7 +216,9 @@ def _end_doubts(key: str, place: Place, but: Collection[str], *, is_known: bool)
     for marks, name, named in list(folder.upwards(key)):
         owner = marks.own.get(name)
         path = marks.path_of(name)
-        if path in but or (owner is not None and owner.in_flight and (named == key or not is_known)):
+        if path in but:
+            continue
+        if owner is not None and owner.in_flight and (named == key or not is_known or not owner.wanted):
             continue
         try:
             if named == key:

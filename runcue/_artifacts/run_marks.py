@@ -45,6 +45,8 @@ _SHORTAGES: Final = {
 
 # The runs that are to make something, by its key; of those whose handlers have not returned.
 _makers: dict[str, RunMarks] = {}
+# Those that go on although nobody wants what they make any more: whatever it looks like, they may still change it.
+_late: dict[RunMarks, None] = {}
 # Folders in which no mark could be written: it is told once of each.
 _told: set[str] = set()
 
@@ -182,6 +184,8 @@ class RunMarks:
         Where it has turned a link on the way, what is made is somewhere else, and has its mark there as well.
         """
         self.wanted = False
+        if self.in_flight:
+            _late[self] = None
         for mark in self._open:
             if not os.path.lexists(mark.path):
                 with suppress(OSError):
@@ -203,7 +207,8 @@ class RunMarks:
         """The work unit has succeeded: remove every mark by which what it makes is in doubt.
 
         Marks of folders that it is in stay, and it is noted in them. So do those that say that it is out of date, and
-        those of an earlier handler for what it leads to no more, because a link was turned.
+        those of an earlier handler for what it leads to no more, because a link was turned, and those of what somebody
+        may still change who is not wanted any more.
 
         Args:
             outputs: What it makes.
@@ -212,7 +217,11 @@ class RunMarks:
         reached = self._reached() if any(not mark.is_new for mark in self._open) else ()
         for mark in self._open:
             path = mark.path
-            if mark.outdated or not (mark.is_new or mark.key in reached):
+            if (
+                mark.outdated
+                or not (mark.is_new or mark.key in reached)
+                or (_late and _late_maker_of(mark.key) is not None)
+            ):
                 stay.add(path)
                 continue
             try:
@@ -248,6 +257,7 @@ class RunMarks:
     def end(self) -> None:
         """Its handler has returned."""
         self.in_flight = False
+        _late.pop(self, None)
         for mark in self._open:
             if mark.is_way and mark.is_new and not self.wanted:
                 # Whatever it leads to has its own mark by now.
@@ -257,7 +267,11 @@ class RunMarks:
             if _makers.get(mark.key) is self:
                 del _makers[mark.key]
             if mark.marks.own.get(mark.name) is self:
-                mark.marks.own[mark.name] = None
+                mark.marks.own[mark.name] = _late_maker_of(mark.key)
+
+    def is_for(self, key: str) -> bool:
+        """Whether there is one for this."""
+        return any(mark.key == key for mark in self._open)
 
     def outdate(self, key: str, inode: int, mtime_ns: int) -> bool:
         """See the function."""
@@ -273,6 +287,10 @@ class RunMarks:
             except OSError:
                 return False
         return bool(marks)
+
+
+def _late_maker_of(key: str) -> RunMarks | None:
+    return next((run for run in list(_late) if run.is_for(key)), None)
 
 
 def outdate(key: str, inode: int, mtime_ns: int) -> bool:

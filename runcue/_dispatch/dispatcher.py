@@ -81,7 +81,7 @@ class Dispatcher:
         self.listeners = listeners = Listeners(callbacks.failures, self.lines.defer)
         self.turns = turns = Turns(self, asking)
         self.timers = timers = Timers(self._due, asking)
-        self.in_flight = in_flight = InFlight(core.wakeups)
+        self.in_flight = in_flight = InFlight(core.wakeups, turns)
         self.waiting = Waiting(self, core, turns, in_flight)
         self.settlement = settlement = Settlement(core, callbacks, listeners, turns, timers, in_flight)
         self.endings = endings = Endings(core, turns, timers, in_flight, settlement, listeners, callbacks)
@@ -141,6 +141,7 @@ class Dispatcher:
         self.core.progressed_at = self.turns.now()
         for run_queue in self.core.run_queues.values():
             run_queue.starting.clear()
+        self.in_flight.start()
         self.changes.start()
         self.lines.start()
         self.turns.wake()

@@ -251,11 +251,11 @@ class Endings:
     def abandon(self, run: Work) -> None:
         """The loop in which a handler ran has ended: settle what it ran for, so that nothing stays RUNNING for ever."""
         now = self._turns.now()
-        self._in_flight.abandon(run, now)
-        rollback(run, returned=True)
         work = owner_of(run)
         if work._phase != SETTLED:
+            self._settlement.let_handler_know(work)
             self._settlement.settle(work, CANCELLED, now, None, ran_for(work, now))
+        self._in_flight.abandon(run, now)
 
     def _hold_back(self) -> None:
         """Somebody cancels asyncio tasks: most likely asyncio.run() ends, and what starts now would be torn off."""

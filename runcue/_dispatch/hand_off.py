@@ -25,6 +25,7 @@ from runcue._dispatch.in_flight import NOT_ENTERED, InFlight
 from runcue._dispatch.timers import Timers
 from runcue._dispatch.turns import Turns
 from runcue._handlers.outputs import owner_of, run_handler
+from runcue._handlers.thread_runs import ThreadRun
 from runcue._model.errors import UsageError
 from runcue._model.events import Event
 from runcue._model.phases import SETTLED
@@ -155,13 +156,14 @@ class HandOff:
             self._timers.active.set(work, now + task.timeout)
             self._turns.wake()  # arms the timer
         self._gate.at = now
-        self._in_flight.works[work] = None
+        declared = work._declared
+        run = None if declared is None else ThreadRun()
+        self._in_flight.works[work] = run
         try:
-            declared = work._declared
             if declared is not None and declared.files:
                 self._callbacks.declared_gate.note_start(work, declared)
             executor: Executor = self._stand_in or task.executor
-            executor.submit(work, run_handler, context.copy(), stamped=bool(run_queue.limits))
+            executor.submit(work, run or run_handler, context.copy(), stamped=bool(run_queue.limits))
         except Exception as error:  # no more threads to be had
             self._in_flight.abandon(work, now)
             self._endings.of_handler(work, None, error, now, 0.0)

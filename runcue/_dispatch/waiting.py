@@ -105,8 +105,15 @@ class Waiting:
         ]
 
     def active(self) -> int:
-        """How many handlers in flight do not merely wait for another work unit of this cue."""
-        return len(self._in_flight.works) - len(self.awaiting())
+        """How many handlers in flight do not merely wait for another work unit of this cue.
+
+        One that was abandoned counts while somebody waits for what it makes.
+        """
+        active = len(self._in_flight.works) - len(self.awaiting())
+        for run in self._in_flight.late:
+            declared = owner_of(run)._declared
+            active += declared is not None and bool(self._core.dependencies.awaited_of(declared))
+        return active
 
     def fail(self, works: Iterable[Work]) -> None:
         """The scheduler has failed: whoever waits for one of these gets `CueFailed`."""

@@ -302,7 +302,8 @@ def _how(hold: Hold) -> str:
         return f"is making {made}, and of a folder and what is in it one is made at a time"
     if hold.relation is Relation.UNRETURNED:
         settled = OUTCOMES[hold.holder._outcome]
-        return f"has {settled}, but its handler has not returned and may still be making it"
+        been = "been " if settled == "cancelled" else ""
+        return f"has {been}{settled}, but its handler has not returned and may still be making it"
     return ""
 
 

@@ -207,10 +207,11 @@ def rollback(work: Work, *, returned: bool = False) -> None:
     if declared.transaction is not None:
         transaction, declared.transaction = declared.transaction, None
         transaction.discard()
-    if declared.marks is not None:
-        declared.marks.fail()
+    marks = declared.marks  # by the thread of a handler that was given up they may be taken meanwhile
+    if marks is not None:
+        marks.fail()
         if returned:
-            declared.marks.end()
+            marks.end()
             declared.marks = None
 
 

@@ -186,7 +186,8 @@ class Stopping:
                 break
         else:
             if now - core.progressed_at >= TELL_AFTER:
-                busy = [*map(name_of, self._dispatcher.in_flight.works)]
+                in_flight = self._dispatcher.in_flight
+                busy = [*map(name_of, (*in_flight.works, *in_flight.late))]
                 busy += [f"the {name}" for name in self._dispatcher.lines.names()]
                 awaited = listed(busy) or "nothing"
                 # No warning: a handler may well take that long.

@@ -1,0 +1,61 @@
+"""Runs of sync handlers, which cannot be ended: whoever gives one up has to know whether it goes on.
+
+Lives here: `ThreadRun`, which is given to an executor for a handler that makes something. It does not enter a handler
+that was given up before; and it tells when one returns that was given up.
+
+Must not know: executors, event loops, who gives up and why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from runcue._handlers.outputs import rollback, run_handler
+from runcue._model.work import Work
+
+__all__ = ["ThreadRun"]
+
+
+class ThreadRun:
+    """One run of a sync handler, to be called by an executor in place of the handler.
+
+    Two threads meet here without a lock. Each first notes what it does, and only then looks what the other one has
+    done: so at least one of them sees both, and it does no harm if both do.
+    """
+
+    __slots__ = ("_entered", "_returned", "_then")
+
+    def __init__(self) -> None:
+        self._entered = False
+        self._returned = False
+        self._then: Callable[[], None] | None = None
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the handler was entered and has not returned."""
+        return self._entered and not self._returned
+
+    def __call__(self, work: Work) -> Any:
+        """Run the handler and publish what it wrote."""
+        self._entered = True
+        try:
+            # If it was given up, somebody else may be making the same by now.
+            return run_handler(work) if self._then is None else None
+        finally:
+            self._returned = True
+            if self._then is not None:
+                rollback(work, returned=True)
+                self._then()
+
+    def give_up(self, then: Callable[[], None]) -> bool:
+        """Wait for it no longer.
+
+        Args:
+            then: Called when it returns, in its thread.
+
+        Returns:
+            Whether it goes on.
+        """
+        self._then = then
+        return self.goes_on
