@@ -128,7 +128,8 @@ def rewrite_mark(path: str, text: bytes) -> None:
     """
     descriptor = os.open(path, os.O_WRONLY | _FLAGS)
     try:
-        os.ftruncate(descriptor, len(text))  # lines may have been added to it
+        if os.fstat(descriptor).st_size != len(text):
+            os.ftruncate(descriptor, len(text))  # lines were added to it
         os.write(descriptor, text)
     finally:
         os.close(descriptor)

@@ -32,7 +32,7 @@ from runcue._artifacts.folder_marks import (
     named_by,
 )
 from runcue._artifacts.looks import look_of
-from runcue._artifacts.places import PASS, Place, final, locate, next_pass, place_of
+from runcue._artifacts.places import PASS, Place, final, locate, next_pass, place_of, resolve
 from runcue._model.errors import ConfigurationError
 
 __all__ = ["Doubt", "doubt_of", "vouch_for"]
@@ -108,11 +108,29 @@ def doubt_of(
         running: Whether those of handlers that run in this process count. True, False, or the `home` of those that do
             not: a cue knows of them by itself.
     """
+    found: Doubt | None = None
     if place.unmarked != PASS.epoch and not is_unmarked(place):
-        from runcue._artifacts.mark_form import counts, counts_below, read_mark  # noqa: PLC0415 - there are seldom marks
+        found = _doubt_upwards(key, place, status, is_own, but, running)
+    if found is None and path is not None and path is not key and (beside := first_link(path)) is not None:
+        found = _doubt_upwards(path, beside, status, is_own, but, running)
+    if found is not None:
+        return found
+    if is_link and (target := final(key)) != key:
+        return doubt_of(target, locate(target).place, status, is_own=is_own, but=but, running=running)
+    if not is_own and S_ISDIR(status.st_mode):
+        return _doubt_within(key, but, running)
+    return None
 
+
+def _doubt_upwards(
+    key: str, place: Place, status: os.stat_result, is_own: bool, but: Collection[str], running: object
+) -> Doubt | None:
+    """Whether something is in doubt by a mark of its own or of a folder that it is in, by this path to it."""
+    from runcue._artifacts.mark_form import counts, counts_below, read_mark  # noqa: PLC0415 - there are seldom marks
+
+    if not is_unmarked(place):
         for marks, name, named in marks_of(place).upwards(key):
-            if named in but:
+            if named in but or (but and resolve(named) in but):
                 continue
             owner = marks.own.get(name)
             if owner is not None and owner.wanted and (running is False or owner.home is running):
@@ -132,14 +150,6 @@ def doubt_of(
                 return Doubt(file, "outdated", named)
             elif counts(mark, status):
                 return Doubt(file, "unproven", named, _maker(owner))
-    if path is not None and path is not key and key not in but and (beside := first_link(path)) is not None:
-        found = doubt_of(path, beside, status, is_own=is_own, but=but, running=running)
-        if found is not None:
-            return found
-    if is_link and (target := final(key)) != key:
-        return doubt_of(target, locate(target).place, status, is_own=is_own, but=but, running=running)
-    if not is_own and S_ISDIR(status.st_mode):
-        return _doubt_within(key, but, running)
     return None
 
 

@@ -505,3 +505,28 @@ def test_while_a_handler_has_not_returned_a_touch_is_offered_for_later() -> None
     run.end()
     assert "has to return" not in File("d/o").problem()
     assert "touch(), which removes" in File("d/o").problem()
+
+
+def test_who_makes_something_in_a_folder_behind_a_link_is_not_held_up_by_what_is_in_it() -> None:
+    make("real/book/x")
+    Path("link").symlink_to("real")
+    end_in_vain(begin("link/book/x"))
+    Path("real/book/x").write_text("half", encoding="utf-8")
+    next_pass()
+    book, made = File("link/book"), File("link/book/n.pdf")
+    assert kind_of("link/book") == "unproven"
+    status = Path("link/book").stat()
+    assert doubt_of(book._key, book._place, status, path=book._path, but=[made._key]) is None
+
+
+def test_what_a_work_unit_makes_behind_a_link_does_not_hold_up_what_it_needs() -> None:
+    make("b1/d/f")
+    Path("cur").symlink_to("b1")
+    begin("cur/d")
+    make("b2/d/f")
+    turn("cur", "b2")
+    next_pass()
+    file, made = File("cur/d/f"), File("cur/d")
+    assert kind_of("cur/d/f") == "unproven"
+    status = Path("cur/d/f").stat()
+    assert doubt_of(file._key, file._place, status, path=file._path, but=[made._key]) is None
