@@ -12,7 +12,9 @@ Must not know: work units, tasks, order, event loops.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections import deque
+from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Set as AbstractSet
 from functools import wraps
 from inspect import isawaitable, iscoroutinefunction
 from typing import Any, ClassVar
@@ -22,7 +24,7 @@ from runcue._artifacts.reads import OVERLAY, READS
 from runcue._model.errors import ArtifactError, ConfigurationError
 from runcue._model.texts import error_words, words_of
 
-__all__ = ["Artifact", "Identity", "check_identity", "identity_of", "key_of", "plainly"]
+__all__ = ["Artifact", "Identity", "attributes_of", "check_identity", "identity_of", "key_of", "plainly"]
 
 
 def _written_down(ask: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -92,13 +94,13 @@ class Artifact:
 
         Returns:
             For `newer()`: something ordered; beside files, whole nanoseconds since the epoch or a datetime. For
-            `digest()`: anything with a stable repr, such as an ETag. None: not known; then only validity counts.
+            `digest()`: anything that a param may be, such as an ETag. None: not known; then only validity counts.
         """
         return None
 
     def identity(self) -> Hashable:
         """What makes two artifacts the same one."""
-        public = [(name, value) for name, value in _attributes_of(self) if not name.startswith("_")]
+        public = [(name, value) for name, value in attributes_of(self) if not name.startswith("_")]
         if not public:
             return type(self).__qualname__, id(self)
         return type(self).__qualname__, *((name, _hashable(value)) for name, value in public)
@@ -121,7 +123,7 @@ class Artifact:
         return repr(self)
 
     def __repr__(self) -> str:
-        public = ", ".join(f"{n}={v!r}" for n, v in _attributes_of(self) if not n.startswith("_"))
+        public = ", ".join(f"{n}={v!r}" for n, v in attributes_of(self) if not n.startswith("_"))
         return f"{type(self).__qualname__}({public})"
 
 
@@ -204,7 +206,8 @@ def _compare(value: object) -> None:
         bool(value == value)  # noqa: PLR0124 - a tuple would not ask one and the same object
 
 
-def _attributes_of(artifact: Artifact) -> list[tuple[str, Any]]:
+def attributes_of(artifact: Artifact) -> list[tuple[str, Any]]:
+    """Its attributes by name, in the order of their names."""
     found = dict(getattr(artifact, "__dict__", {}))
     for cls in type(artifact).__mro__:
         if cls is Artifact:
@@ -216,11 +219,38 @@ def _attributes_of(artifact: Artifact) -> list[tuple[str, Any]]:
 
 
 def _hashable(value: Any) -> Hashable:
+    """A value, or all of it as something that can be hashed: a repr may leave out the middle."""
+    if not isinstance(value, memoryview):  # of which some are hashed by what may be another content tomorrow
+        try:
+            hash(value)
+        except TypeError:
+            pass
+        else:
+            return value  # type: ignore[no-any-return]
+    kind = type(value).__qualname__
+    if isinstance(value, (list, tuple, deque)):
+        return kind, *map(_hashable, value)
+    if isinstance(value, Mapping):
+        return kind, frozenset((key, _hashable(one)) for key, one in value.items())
+    if isinstance(value, AbstractSet):
+        return kind, frozenset(value)
+    fields = getattr(type(value), "__dataclass_fields__", None)
+    if fields is not None:
+        compared = [name for name, field in fields.items() if field.compare]
+        return kind, *((name, _hashable(getattr(value, name, None))) for name in compared)
+    return _content_of(value, kind)
+
+
+def _content_of(value: Any, kind: str) -> Hashable:
+    """What is in an array, all of it."""
     try:
-        hash(value)
-    except TypeError:
-        return repr(value)
-    return value  # type: ignore[no-any-return]
+        with memoryview(value) as view:
+            if view.format[-1:] in "?cbBhHiIlLqQnNefd" and len(view.format) <= 2:
+                return kind, view.format, view.shape, view.tobytes()
+    except (TypeError, ValueError, BufferError):
+        pass
+    as_list = getattr(value, "tolist", None)
+    return (kind, _hashable(as_list())) if callable(as_list) else repr(value)
 
 
 def plainly(answer: Any, artifact: object) -> Any:

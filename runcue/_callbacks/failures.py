@@ -140,7 +140,9 @@ def _twin_of(error: BaseException, depth: int) -> BaseException | None:
                 return None
             group = error.derive([without_frames(one, depth - 1) for one in error.exceptions])
             return group if type(group) is type(error) and group.message == error.message else None
-    except Exception:
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
         return None
     from copy import copy  # noqa: PLC0415 - only where something has failed
 
@@ -151,7 +153,9 @@ def _made_by(make: Callable[[Any], Any], error: BaseException) -> BaseException 
     try:
         twin: BaseException = make(error)
         faithful = type(twin) is type(error) and twin.args == error.args and str(twin) == str(error)
-    except Exception:
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
         return None
     return twin if faithful else None
 

@@ -12,20 +12,21 @@ import asyncio
 from typing import Any, Final
 
 from runcue._callbacks.callbacks import Callbacks
+from runcue._callbacks.failures import REPEAT_AFTER
 from runcue._callbacks.lasting_proof import Finding, LastingProof
 from runcue._callbacks.listeners import Listeners
 from runcue._dispatch.in_flight import InFlight
 from runcue._dispatch.settlement import Settlement, ran_for
 from runcue._dispatch.timers import Alarm, Timers
 from runcue._dispatch.turns import Turns
-from runcue._explain.still_stale import why_still_stale
+from runcue._explain.still_stale import why_out_of_date, why_still_stale
 from runcue._freshness.folder_news import FOLDER_NEWS
 from runcue._handlers.outputs import owner_of, prove, rollback
 from runcue._model.declaration import Declaration
 from runcue._model.errors import HandlerExited, LimitError, WorkTimeout
 from runcue._model.events import Event
 from runcue._model.phases import CANCELLED, COMPLETED, FAILED, SETTLED
-from runcue._model.texts import error_words
+from runcue._model.texts import error_words, listed, title_of
 from runcue._model.work import Work
 from runcue._scheduling.attempts import FailedAttempt, Settle
 from runcue._scheduling.core import Core
@@ -76,6 +77,10 @@ class Endings:
         self._first_runs: dict[str, int] = {}
         # Those that were told to have had an output from the future.
         self._told_of_future: set[str] = set()
+        # When it was told of a task that an input changed during a run; and those of which some have run since in which
+        # none did.
+        self._told_of_change: dict[str, float] = {}
+        self._undisturbed: set[str] = set()
         # Those that were told to make each other's out of date.
         self._told_of_folders: set[str] = set()
         self._end_of_hold_back = Alarm(timers, self._hold_back_no_longer)
@@ -136,6 +141,8 @@ class Endings:
         if run._declared is not None:
             if run._declared.files:
                 self._note_made(run._declared, work)
+            if run._declared.input_changed or work.task in self._told_of_change:
+                self._look_at_change(run._declared, work, now)
             if run._declared.outputs and work.task not in self._told:
                 self._look_at_proof(run._declared, run, work)
         self._settlement.settle(work, COMPLETED, now, value, duration)
@@ -178,6 +185,32 @@ class Endings:
         if declared.stale is not None and declared.stale[0] == "future":
             self._tell_of_future(declared, work)
 
+    def _look_at_change(self, declared: Declaration, work: Work, now: float) -> None:
+        """Tell that an input changed during a run: once per task.
+
+        And again if it is not so each time, which is the doing of somebody else; but not within a minute.
+        """
+        if not declared.input_changed:
+            self._undisturbed.add(work.task)
+            return
+        artifact, is_crowded = declared.input_changed
+        told = self._told_of_change.get(work.task)
+        if is_crowded or (
+            told is not None and (now < told + REPEAT_AFTER or work.task not in self._undisturbed)
+        ):
+            return
+        self._told_of_change[work.task] = now
+        self._undisturbed.discard(work.task)
+        self._log.tell(
+            "still_stale",
+            (work,),
+            "%s stays out of date after work %s of task %s: %s",
+            listed(map(title_of, declared.outputs)),
+            work.id,
+            work.task,
+            why_out_of_date(declared, artifact),
+        )
+
     def _tell_of_future(self, declared: Declaration, work: Work) -> None:
         """Tell, once per task, that an output was dated in the future: by now it has another date."""
         assert declared.stale is not None
@@ -188,11 +221,11 @@ class Endings:
         finding = Finding(
             "future",
             output,
-            declared.inputs[0],
+            declared.inputs[0] if declared.inputs else None,
             next(
                 version for one, version in zip(declared.outputs, declared.was, strict=False) if one is output
             ),
-            declared.before[0],
+            declared.before[0] if declared.inputs else None,
         )
         self._log.tell(
             "outdated",

@@ -165,7 +165,9 @@ class _Picture:
             return None
         try:
             return bool(plainly(artifact.valid(), artifact))
-        except (Exception, SystemExit):
+        except KeyboardInterrupt:
+            raise
+        except BaseException:
             return None
 
     def text(self) -> str:

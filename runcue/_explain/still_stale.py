@@ -12,9 +12,10 @@ from typing import Any
 from runcue._artifacts.file import File
 from runcue._callbacks.lasting_proof import UNSTEADY, Finding
 from runcue._explain.why_stale import out_of_date
+from runcue._model.declaration import Declaration
 from runcue._model.texts import words_of
 
-__all__ = ["why_still_stale"]
+__all__ = ["why_out_of_date", "why_still_stale"]
 
 
 def why_still_stale(finding: Finding) -> str:
@@ -30,6 +31,27 @@ def why_still_stale(finding: Finding) -> str:
         known.append(f"now: {_date(time.time_ns())}")
     dates = f" ({', '.join(known)})" if known else ""
     return f"{out_of_date(verdict, artifact, other, planned=True)}{dates}{_remedy(finding)}"
+
+
+def why_out_of_date(declared: Declaration, changed: Any) -> str:
+    """What an input that changed during a run was and is, and a remedy: one sentence, and another.
+
+    Args:
+        declared: Of the work unit.
+        changed: The input.
+    """
+    then = next((v for one, v in zip(declared.inputs, declared.before, strict=False) if one is changed), None)
+    then = getattr(then, "st_mtime_ns", then)
+    try:
+        now = changed.path.stat().st_mtime_ns if isinstance(changed, File) else changed.stamp()
+    except OSError:
+        now = None
+    known = [f"{when}: {_date(v)}" for when, v in (("before", then), ("after", now)) if type(v) is int]
+    dates = f" ({', '.join(known)})" if known else ""
+    return (
+        f"its input {words_of(changed)} changed while it ran{dates}. If the handler itself writes there, let it not do "
+        "so, or declare this as an output as well"
+    )
 
 
 def _dated(artifact: Any, version: Any) -> str:

@@ -161,11 +161,12 @@ class Digest:
             remove_stamp(output._key)
             return  # the work fails for it, which says enough
         try:
-            problem = noted if isinstance(noted, str) else _record(output, files, noted)
+            problem = noted if isinstance(noted, str) else _record(declared, output, files, noted)
         except OSError as error:
             problem = words_of(error)
         if problem is not None:
             remove_stamp(output._key)
+        if problem:
             logger.warning(
                 "%s stays out of date after work %s of task %s: %s", output, work.id, work.task, problem
             )
@@ -209,11 +210,11 @@ def _noted(declared: Declaration, params: dict[str, str] | None) -> _Noted:
     return noted
 
 
-def _record(output: File, files: Sequence[File], noted: _Noted) -> str | None:
+def _record(declared: Declaration, output: File, files: Sequence[File], noted: _Noted) -> str | None:
     """Write the stamp.
 
     Returns:
-        Why there is none, None if there is one.
+        "" if there is none because an input has changed, which is noted in the declaration; None if there is one.
 
     Raises:
         OSError: Something could not be read or written.
@@ -225,7 +226,8 @@ def _record(output: File, files: Sequence[File], noted: _Noted) -> str | None:
         # One more link to it, other rights, a way there and back: the content decides, as far as it was known.
         is_same_file = reading.look == look or differs_in_ctime(reading.look, look)
         if not is_same_file or digest not in (None, reading.digest):
-            return f"{file} changed while it ran"
+            declared.input_changed = file, False
+            return ""
         inputs[file._key] = reading.digest, reading.look if reading.lasting else None
     outputs = {}
     for file in files:
@@ -249,7 +251,8 @@ def digest(params: bool = True) -> Digest:
 
     Args:
         params: Whether the params of the work count. They are compared exactly, by type and value: 1 is not True, and
-            a list is no tuple; equal dicts are the same in whatever order. They may be whatever can be pickled.
+            a list is no tuple; equal dicts are the same in whatever order. They may be whatever can be pickled, and
+            count whole: what does not count when two dataclasses are compared, too, and `max_age` of a `File`.
             Functions and classes count by their names. What has no name, or is known by nothing but itself (a lambda,
             an `object()`), is refused: the work then runs each time, and a warning says which param is to blame.
 

@@ -24,7 +24,8 @@ from pathlib import PurePath
 from types import FunctionType, MappingProxyType
 from typing import Any, Final
 
-from runcue._artifacts.artifact import Artifact, identity_of
+from runcue._artifacts.artifact import Artifact, attributes_of, identity_of
+from runcue._artifacts.file import File
 from runcue._model.errors import ArtifactError
 from runcue._model.texts import words_of
 
@@ -96,7 +97,9 @@ def _exactly(value: object, what: str, remedy: str) -> bytes:
         problem = str(refusal)
     except RecursionError:
         problem = "it is nested too deeply"
-    except Exception as error:  # out of what a user's class does when it is asked how to be made again
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # out of what a user's class does when it is asked how to be made again
         problem = words_of(error)
     raise ArtifactError(f"{what}{encoder.way()} cannot be part of a digest: {problem}. {remedy}")
 
@@ -239,17 +242,25 @@ class _Encoder:
         return _together(b"E", [_name_of(type(member)), self.encode(member.name), inner])
 
     def _artifact(self, artifact: Artifact) -> bytes:
+        kind = type(artifact)
         key = identity_of(artifact)
-        if key == (type(artifact).__qualname__, id(artifact)):
+        if key == (kind.__qualname__, id(artifact)):
             raise _Refused(
                 f"{words_of(artifact)} has no public attributes and no identity() that tells it apart"
             )
-        return _together(b"A", [_name_of(type(artifact)), self.encode(key)])
+        # Which one it is says not yet what it is like: two files of one path may be valid for different times.
+        public = {name: one for name, one in attributes_of(artifact) if not name.startswith("_")}
+        if isinstance(artifact, File):
+            public |= {"max_age": artifact.max_age, "validate": artifact.validate}
+        attributes = self._attributes(public, kind)
+        # What it is known by, if nothing else is said, is those attributes.
+        inner = b"" if kind.identity is Artifact.identity and public else self.encode(key)
+        return _together(b"A", [_name_of(kind), inner, attributes])
 
     def _dataclass(self, value: Any) -> bytes:
-        # What does not count when two are compared (a cache, a lock) does not count here.
-        own = {field.name: field.compare for field in fields(value)}
-        attributes = {name: getattr(value, name) for name, compared in own.items() if compared}
+        # All of them: what does not count when two are compared may still make a difference to a handler.
+        own = [field.name for field in fields(value)]
+        attributes = {name: getattr(value, name) for name in own if hasattr(value, name)}
         more = {name: one for name, one in getattr(value, "__dict__", {}).items() if name not in own}
         return _together(
             b"D",

@@ -54,7 +54,7 @@ class Newer:
         assert declared is not None
         before, was = declared.before, declared.was
         if not before or not was:
-            return None
+            return _from_the_future(declared) if was else None
         try:
             newest = max(before)
             # An artifact that is both input and output never passes here, having one version.

@@ -36,5 +36,7 @@ def version_of(artifact: Artifact) -> Any:
     """The version of an artifact, None if it is not known."""
     try:
         return artifact.version()
-    except Exception:
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
         return None

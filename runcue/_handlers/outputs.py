@@ -10,7 +10,6 @@ Must not know: event loops, states of work units beyond "is it still wanted", ho
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
@@ -24,11 +23,11 @@ from runcue._artifacts.dating import MustWait
 from runcue._artifacts.file import File
 from runcue._artifacts.flag import Flag
 from runcue._artifacts.marks import vouch_for
-from runcue._artifacts.places import locate
+from runcue._artifacts.places import absolute, locate, path_text
 from runcue._model.declaration import Declaration
 from runcue._model.errors import ConfigurationError, MissingOutput, UsageError
 from runcue._model.phases import RUNNING, SETTLED
-from runcue._model.texts import error_words, listed, name_of, problem_of, title_of, words_of
+from runcue._model.texts import error_words, name_of, problem_of, words_of
 from runcue._model.work import Work
 
 __all__ = [
@@ -44,8 +43,6 @@ __all__ = [
     "run_handler",
     "write",
 ]
-
-logger = logging.getLogger("runcue")
 
 
 def owner_of(run: Work) -> Work:
@@ -64,16 +61,34 @@ def write(
         raise UsageError(f"write() is for the handler of a work that runs; {work!r} does not.")
     if isinstance(output, Artifact) and not isinstance(output, File):
         raise ConfigurationError(f"Only files can be written; {output!r} is none. Store it your own way.")
-    target = File(output)._path if not isinstance(output, File) else output._path
     if work._declared is None:
         work._declared = Declaration()
     declared = work._declared
+    target = output._path if isinstance(output, File) else _path_of(output, declared)
     if declared.transaction is None:
         from runcue._artifacts.publication import OutputTransaction  # noqa: PLC0415 - not needed by who writes nothing
 
         declared.transaction = OutputTransaction()
     staged: AbstractContextManager[IO[Any]] = declared.transaction.open(target, mode, encoding, durable)
     return staged
+
+
+def _path_of(given: Any, declared: Declaration) -> str:
+    """Where a path leads that a handler writes to: what was given so as an output is that output.
+
+    The working folder may be another one by now than when that was submitted.
+    """
+    text = path_text(given)
+    if text[0] != os.sep:
+        tidy = absolute(os.sep + text)
+        for output in declared.outputs:
+            if (
+                isinstance(output, File)
+                and output._given[0] != os.sep
+                and absolute(os.sep + output._given) == tidy
+            ):
+                return output._path
+    return File(text)._path
 
 
 def run_handler(work: Work) -> Any:
@@ -163,16 +178,8 @@ def commit(work: Work, *, patient: bool = True) -> bool:
         return False
     declared.provenance = None
     if provenance is not None and provenance.changed is not None:
-        declared.input_changed = True
-        # Of work units that make each other out of date in this way it is told once per task, when they have succeeded.
-        logger.log(
-            logging.INFO if provenance.is_crowded else logging.WARNING,
-            "%s changed while work %s of task %s ran, so %s stays out of date",
-            provenance.changed,
-            work.id,
-            work.task,
-            listed(map(title_of, declared.outputs)),
-        )
+        # Of work units that make each other out of date in this way it is told otherwise: once per task, too.
+        declared.input_changed = (provenance.changed, provenance.is_crowded)
     if declared.fresh is not None and declared.files:
         declared.fresh.finished(work)
     published, declared.published = declared.published, ()
@@ -248,7 +255,7 @@ def _missing_output(work: Work) -> MissingOutput | None:
                     continue
             elif plainly(artifact.valid(), artifact):
                 continue
-            problem = problem_of(artifact)
+            problem = problem_of(artifact) + _elsewhere(artifact)
         except BaseException as raised:
             cause = raised
             problem = f"could not be looked at: {error_words(raised)}"
@@ -259,6 +266,19 @@ def _missing_output(work: Work) -> MissingOutput | None:
         missing.__cause__ = cause
         return missing
     return None
+
+
+def _elsewhere(artifact: Artifact) -> str:
+    """Where a relative path leads by now, if that is another place than it was declared to be."""
+    if not isinstance(artifact, File) or artifact._given[0] == os.sep:
+        return ""
+    try:
+        now = File(artifact._given)
+    except ConfigurationError:  # the working folder is gone
+        return f" at {artifact._path!r}"
+    if now._key == artifact._key:
+        return ""
+    return f" at {artifact._path!r} (the working folder is another one now, from which it would be {now._path!r})"
 
 
 def remove_orphans(works: Iterable[Work]) -> None:

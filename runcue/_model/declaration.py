@@ -37,7 +37,8 @@ class Declaration:
         token: What the policy noted when the handler was about to start.
         provenance: What the outputs are made from, as of the same moment; None if their dates need not tell.
         published: The paths of what the transaction has put in place.
-        input_changed: Whether an input changed while the handler ran, which was told.
+        input_changed: An input that changed while the handler ran, and whether it is a folder in which others make
+            something, too; False if none did.
         comparison: What was read for the next asking, or is to be noted if it is skipped; None if nothing.
         committed: Whether what was written has been published, and the policy told.
         transaction, marks: What its handler has written and not published yet, and the marks of what it makes.
@@ -73,7 +74,7 @@ class Declaration:
     token: Any = None
     provenance: Any = None
     published: Sequence[str] = ()
-    input_changed = False
+    input_changed: Any = False
     comparison: Any = None
     transaction: Any = None
     marks: Any = None

@@ -170,7 +170,9 @@ class Forecaster:
                 return "is_ready has to be awaited"
             if says_ready(work, answer):
                 return None
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             return f"is_ready raised {error_words(error)}"
         said = f": {work._not_ready_reason}" if isinstance(work._not_ready_reason, str) else ""
         return f"is_ready says not ready now{said}"
@@ -183,7 +185,9 @@ class Forecaster:
             if answer is _AWAITED:
                 return True, _NOTHING, "is_stale has to be awaited"
             stale = bool(answer)
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             return True, ("is_stale raised", None, error, None), None
         return stale, ("is_stale" if stale else "not stale", None, None, None), None
 

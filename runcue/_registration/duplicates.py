@@ -92,7 +92,9 @@ def _end_of(artifact: Artifact) -> Hashable:
 def _equal(one: Any, other: Any) -> bool:
     try:
         return one is other or bool(one == other)
-    except Exception:  # params may hold anything, arrays that do not compare to a bool among them
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # params may hold anything, arrays that do not compare to a bool among them
         return False
 
 

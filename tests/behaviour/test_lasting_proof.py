@@ -14,6 +14,7 @@ import pytest
 import runcue
 from runcue import File, Flag
 from runcue.abc import CueWarning
+from tests.support.virtual_time import virtual
 
 HOUR = 3600.0
 
@@ -231,8 +232,92 @@ def test_an_input_that_changed_during_the_run_is_told_by_itself(
 
     became, warnings = twice(handler, fresh=fresh)
     assert became == ["completed", "completed"]
-    assert warnings == []
-    assert "changed while" in caplog.text
+    (warning,) = warnings
+    assert warning.kind == "still_stale"
+    assert warning.text in caplog.text
+    told = "before: 20", "after: 20", "changed while it ran", "declare this as an output as well", "File('i')"
+    assert all(words in warning.text for words in told)
+
+
+@pytest.mark.rule(33)
+@pytest.mark.parametrize("fresh", [runcue.newer(), runcue.digest()], ids=repr)
+@pytest.mark.parametrize("in_loop", [False, True])
+def test_a_handler_that_changes_its_input_each_time_is_told_of_once(fresh: Any, in_loop: bool) -> None:
+    def change(work: runcue.Work) -> None:
+        grow()
+        plainly(work)
+
+    async def change_in_the_loop(work: runcue.Work) -> None:
+        change(work)
+
+    heard = changed_in(change_in_the_loop if in_loop else change, fresh, [0.0, 100.0, 100.0, 100.0])
+    assert len(heard) == 1
+
+
+@pytest.mark.rule(33)
+@pytest.mark.parametrize("fresh", [runcue.newer(), runcue.digest()], ids=repr)
+def test_what_somebody_else_changes_now_and_then_is_told_of_again_after_a_minute(fresh: Any) -> None:
+    runs = iter("c.c.c")  # the third comes 40 s after the first, the fifth 80 s after it
+
+    async def handler(work: runcue.Work) -> None:
+        if next(runs) == "c":
+            grow()
+        plainly(work)
+
+    assert len(changed_in(handler, fresh, [0.0, 20.0, 20.0, 20.0, 20.0])) == 2
+
+
+def grow() -> None:
+    with Path("i").open("a") as file:
+        file.write("more")
+
+
+def changed_in(handler: Callable[..., Any], fresh: Any, pauses: list[float]) -> list[CueWarning]:
+    """What is warned of when the same runs again and again, after so many seconds each."""
+    cue, heard = runcue.Cue(), Heard()
+    cue.observe(heard)
+    cue.task("t", inputs="i", outputs="o", fresh=fresh)(handler)
+
+    async def main() -> None:
+        async with cue:
+            for pause in pauses:
+                await asyncio.sleep(pause)
+                handle = await cue.submit("t", force=True)
+                await handle.wait()
+
+    virtual(main)()
+    return heard.warnings
+
+
+@pytest.mark.rule(33)
+@pytest.mark.parametrize("fresh", [runcue.newer()], ids=repr)
+def test_an_output_from_the_future_proves_nothing_where_nothing_is_needed_either(fresh: Any) -> None:
+    async def main() -> tuple[list[bool], list[CueWarning]]:
+        cue, heard = runcue.Cue(), Heard()
+        cue.observe(heard)
+        cue.task("t", outputs="o", fresh=fresh)(plainly)
+        skipped = []
+        in_the_future(None)  # type: ignore[arg-type]
+        async with cue:
+            for _ in range(2):
+                handle = await cue.submit("t")
+                await handle.wait()
+                skipped.append(handle.work.skipped)
+                if not skipped[-1]:
+                    assert "dated in the future" in str(cue.why_stale(handle))
+        return skipped, heard.warnings
+
+    skipped, warnings = asyncio.run(main())
+    assert skipped == [False, True]
+    (warning,) = warnings
+    assert "in the future" in warning.text
+    assert "now:" in warning.text
+
+
+def test_what_leaves_an_output_in_the_future_is_told_where_nothing_is_needed() -> None:
+    became, warnings = twice(in_the_future, inputs=())
+    assert became == ["completed", "completed"]
+    assert [warning.kind for warning in warnings] == ["still_stale"]
 
 
 @pytest.mark.parametrize("fresh", [runcue.newer(), runcue.digest()], ids=repr)

@@ -167,6 +167,56 @@ class TestRelativePaths:
                 assert await handle.result() == f"{folder}/{name}/r"
                 assert get(f"{name}/r") == ""
 
+    @pytest.mark.rule(30)
+    @pytest.mark.parametrize("in_loop", [False, True])
+    @pytest.mark.parametrize(
+        ("declared", "written"),
+        [("v", "v"), ("v", Path("v")), (b"v", "./v"), (Path("d/v"), "d//v"), (runcue.File("v"), b"v")],
+    )
+    @virtual
+    async def test_what_is_written_by_the_text_of_an_output_is_that_output(
+        self, folder: Path, declared: Any, written: Any, in_loop: bool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        cue = runcue.Cue()
+
+        def write(work: runcue.Work) -> None:
+            with work.write(written) as file:
+                file.write("x")
+
+        async def write_in_the_loop(work: runcue.Work) -> None:
+            write(work)
+
+        cue.task("t", outputs=declared)(write_in_the_loop if in_loop else write)
+        put("one/x")
+        async with cue:
+            monkeypatch.chdir(folder / "one")
+            handle = await cue.submit("t")
+            monkeypatch.chdir(folder)
+            await handle.result()
+        assert get(folder / "one" / Path(os.fsdecode(written))) == "x"
+        assert get(folder / "v") is None
+
+    @pytest.mark.rule(29)
+    @virtual
+    async def test_what_is_written_elsewhere_is_missing_and_both_places_are_named(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        cue = runcue.Cue()
+
+        @cue.task("t", outputs="v")
+        async def t(work: runcue.Work) -> None:
+            put("v")  # as a program would that is started here
+
+        put("one/x")
+        async with cue:
+            monkeypatch.chdir(folder / "one")
+            handle = await cue.submit("t")
+            monkeypatch.chdir(folder)
+            with pytest.raises(runcue.MissingOutput) as raised:
+                await handle.result()
+        assert f"{folder}/one/v" in str(raised.value)
+        assert f"'{folder}/v'" in str(raised.value)
+
     @virtual
     async def test_so_are_inputs_and_what_is_checked_of_them_stays(
         self, folder: Path, monkeypatch: pytest.MonkeyPatch

@@ -389,3 +389,17 @@ def test_mermaid_itself_takes_every_picture(parse: Callable[..., None]) -> None:
     parse(*nasty_graphs(), *small, runcue.Cue().graph())
     with pytest.raises(AssertionError):
         parse('flowchart LR\n    a["')
+
+
+@pytest.mark.parametrize("error", [asyncio.CancelledError, GeneratorExit, SystemExit, ValueError])
+def test_whatever_an_artifact_raises_the_picture_is_drawn(error: type[BaseException]) -> None:
+    class Raising(runcue.Artifact):
+        def __init__(self) -> None:
+            self.name = "raising"
+
+        def valid(self) -> bool:
+            raise error
+
+    cue = runcue.Cue()
+    cue.task("t", inputs=Raising())(lambda work: None)
+    assert ":::unknown" in cue.graph()

@@ -140,7 +140,26 @@ class Nameless(Artifact):
         return True
 
 
+class Aged(Row):
+    """Which one it is says nothing of its age."""
+
+    def __init__(self, name: Any, age: Any) -> None:
+        super().__init__(name)
+        self.age = age
+
+    def identity(self) -> Any:
+        return self.name
+
+
 def found() -> None: ...
+
+
+def found_valid(path: Path) -> bool:
+    return True
+
+
+def found_so(path: Path) -> bool:
+    return True
 
 
 def digest_of(value: object) -> str:
@@ -174,7 +193,10 @@ class TestTheSame:
             ({2: "b", 1: "a"}, {1: "a", 2: "b"}),
             ({"x", "y", "z"}, {"z", "y", "x"}),
             ([1, {2: (3,)}], [1, {2: (3,)}]),
-            (Settings(Size.SMALL, object()), Settings(Size.SMALL)),
+            (Settings(Size.SMALL, [1]), Settings(Size.SMALL, [1])),
+            (File("a", max_age=60), File("./a", max_age="1 min")),
+            (File("a", validate=found_valid), File("a", validate=found_valid)),
+            (Aged("a", [1]), Aged("a", [1])),
             (Plain(a=1, b=[2]), Plain(b=[2], a=1)),
             (again(Plain(a=1)), Plain(a=1)),
             (float("nan"), float("nan")),
@@ -385,6 +407,43 @@ def test_an_array_counts_as_a_whole() -> None:
     assert len(set(map(digest_of, many))) == len(many)
     assert digest_of(one) == digest_of(numpy.zeros(5000))
     assert digest_of(other[::2]) == digest_of(other[::2].copy())
+
+
+class TestCountsWhole:
+    """What makes no difference when two are compared may make one to a handler."""
+
+    @pytest.mark.parametrize(
+        ("one", "other"),
+        [
+            (Settings(1, cache="a"), Settings(1, cache="b")),
+            (Settings(1, cache=[1, 2]), Settings(1, cache=[1, 3])),
+            ([Settings(1, cache="a")], [Settings(1)]),
+            (File("a", max_age=1), File("a", max_age=2)),
+            (File("a", max_age=1), File("a")),
+            (File("a", validate=found_valid), File("a", validate=found_so)),
+            (File("a", validate=found_valid), File("a")),
+            ([{"f": File("a", max_age=1)}], [{"f": File("a")}]),
+            (Aged("a", 1), Aged("a", 2)),
+            (Aged("a", [1]), Aged("a", [2])),
+        ],
+        ids=lambda value: type(value).__name__,
+    )
+    def test_each_part_is_told_apart(self, one: object, other: object) -> None:
+        assert digest_of(one) != digest_of(other)
+
+    @pytest.mark.parametrize(
+        ("value", "part"),
+        [
+            (Settings(1, cache=threading.Lock()), "params['x'].cache "),
+            (File("a", validate=lambda path: True), "params['x'].validate "),
+            ([Aged("a", object())], "params['x'][0].age "),
+        ],
+        ids=lambda value: type(value).__name__,
+    )
+    def test_what_cannot_be_told_is_refused_with_its_path(self, value: object, part: str) -> None:
+        with pytest.raises(ArtifactError) as raised:
+            digest_of(value)
+        assert str(raised.value).startswith(part)
 
 
 class TestRefused:

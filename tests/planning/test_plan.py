@@ -935,3 +935,16 @@ def test_a_plan_finds_cycles_through_folders() -> None:
 
     (cycle,) = cue.plan(["take", "fill"]).cycles
     assert [work.task for work in cycle.works] == ["take", "fill"]
+
+
+@pytest.mark.parametrize("error", [asyncio.CancelledError, GeneratorExit, SystemExit, ValueError])
+@pytest.mark.parametrize("question", ["is_ready", "is_stale"])
+def test_whatever_a_gate_raises_is_told_in_the_plan(question: str, error: type[BaseException]) -> None:
+    cue = runcue.Cue()
+    cue.task("t")(lambda work: None)
+
+    def gate(work: runcue.Work) -> bool:
+        raise error
+
+    getattr(cue, question)(task="t")(gate)
+    assert f"{question} raised" in str(cue.plan(["t"]))
