@@ -150,7 +150,8 @@ class Endings:
     def _note_made(self, declared: Declaration, work: Work) -> None:
         """Files were made: who has read the folders that they are in is out of date."""
         folder = FOLDER_NEWS.note(declared)
-        if folder is not None and declared.fresh is not None and work.task not in self._told_of_folders:
+        told = work.task in self._told_of_folders or work.task in self._told
+        if folder is not None and declared.fresh is not None and not told:
             self._told_of_folders.add(work.task)
             self._log.tell(
                 "outdated",
