@@ -1,20 +1,24 @@
 #!/usr/bin/env python3
 """What the suite does, for longer: `python3 dev.py torture`.
 
-What lives here: running each property in a process of its own, one line for each; 2,000 kills of makers of files and
-500 of the PDF pipeline; and the soak of a million works. What the properties are stands in `tests/property`, what a
-kill may leave behind in `tests/artifacts/test_files_kill.py` and `tests/examples/test_pdf_pipeline_kill.py`.
+What lives here: running each property in a process of its own, one line for each; each attack on each event loop;
+2,000 kills of makers of files and 500 of the PDF pipeline; and the soak of a million works. What the properties are
+stands in `tests/property`, what is attacked in `tests/attacks`, what a kill may leave behind in
+`tests/artifacts/test_files_kill.py` and `tests/examples/test_pdf_pipeline_kill.py`.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import faulthandler
 import os
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,6 +28,8 @@ ROOT = Path(__file__).resolve().parent.parent
 FOLDER = "tests/property"
 REAL_TIME = "test_threads.py"  # measures real time, so it runs alone
 ONCE = "test_soak.py"  # has no examples; the long soak stands in for it
+
+ATTACKS = "tests/attacks"
 
 KILLS = 2_000
 KILLERS = {
@@ -123,6 +129,35 @@ def properties() -> list[str]:
     return [line for line in found.stdout.splitlines() if line.startswith(FOLDER) and "::" in line]
 
 
+def attacks() -> list[str]:
+    """The names of all attacks: the modules of their folder that have one."""
+    modules = sorted((ROOT / ATTACKS).glob("*.py"))
+    return [one.stem for one in modules if "\ndef attack(" in one.read_text(encoding="utf-8")]
+
+
+def run_attack(name: str, loop: str, scale: float) -> int:
+    """Runs one attack in this process; what it prints is what it has found."""
+    from tests.attacks.loops import run_on
+
+    module = import_module(f"tests.attacks.{name}")
+    # Whoever hangs says where: that is what attacks are looking for.
+    faulthandler.dump_traceback_later(module.PATIENCE * max(scale, 1.0), exit=True)
+    print(module.attack(partial(run_on, loop), scale))
+    return 0
+
+
+def attack(name: str, loop: str, scale: float) -> bool:
+    """Runs one attack on one loop, in a process of its own. Returns whether all was right."""
+    command = [sys.executable, str(Path(__file__).resolve()), "--attack", name, "--loop", loop]
+    done = subprocess.run(
+        [*command, "--attacks", str(scale)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    ok = done.returncode == 0
+    found = done.stdout.strip() if ok else f"\n{done.stdout}{done.stderr}"
+    print(f"{'ok  ' if ok else 'FAIL'} attack {name.replace('_', ' ')}, {loop}: {found}", flush=True)
+    return ok
+
+
 def kill(name: str, kills: int) -> bool:
     """Runs a program that kills at so many instants and prints what was hit. Returns whether all was right."""
     program, fewer = KILLERS[name]
@@ -172,14 +207,27 @@ def main() -> int:
         help="of makers of files, and a quarter as many of the PDF pipeline; 0 for none (default: %(default)s)",
     )
     parser.add_argument(
+        "--attacks",
+        type=float,
+        default=1.0,
+        help="how long attacks go on, in terms of what is usual; 0 for none (default: %(default)s)",
+    )
+    parser.add_argument(
         "--jobs", type=int, default=os.cpu_count() or 1, help="properties at once (default: cores)"
     )
-    parser.add_argument("-k", dest="matching", default="", help="only properties whose name contains this")
-    parser.add_argument("--property", help=argparse.SUPPRESS)  # how this program calls itself
+    parser.add_argument(
+        "-k", dest="matching", default="", help="only properties and attacks whose name contains this"
+    )
+    # How this program calls itself.
+    parser.add_argument("--property", help=argparse.SUPPRESS)
+    parser.add_argument("--attack", help=argparse.SUPPRESS)
+    parser.add_argument("--loop", help=argparse.SUPPRESS)
     options = parser.parse_args()
     sys.path.insert(0, str(ROOT))
     if options.property:
         return run_property(options.property, options.examples)
+    if options.attack:
+        return run_attack(options.attack, options.loop, options.attacks)
 
     chosen = [one for one in properties() if options.matching in one and ONCE not in one]
     together = [one for one in chosen if REAL_TIME not in one]
@@ -194,7 +242,12 @@ def main() -> int:
         outcome = torture(nodeid, options.examples)
         print(outcome.line, flush=True)
         failed += [] if outcome.ok else [outcome]
-    survived = [kill(name, options.kills) for name in KILLERS] if options.kills else []
+    from tests.attacks.loops import LOOPS
+
+    # One at a time: they measure real time.
+    named = [name for name in attacks() if options.matching in name] if options.attacks else []
+    survived = [attack(name, loop, options.attacks) for name in named for loop in LOOPS]
+    survived += [kill(name, options.kills) for name in KILLERS] if options.kills else []
     flat = soak(options.soak) if options.soak else True
     for outcome in failed:
         print(f"\n{outcome.line}\n{outcome.output}")

@@ -2,11 +2,14 @@
 
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 from runcue._artifacts import temp_files
+from tests.attacks.loops import LOOPS
+from tests.torture import attack, attacks
 
 TORTURE = Path(__file__).parents[1] / "torture.py"
 
@@ -31,3 +34,22 @@ def test_it_finds_the_properties_it_names() -> None:
     told = torture("-k", "a_batch_finds_what", "--soak", "0", "--kills", "0", "--examples", "5")
     assert "1 properties, 5 examples each" in told
     assert told.splitlines()[-1].startswith("ok ")
+
+
+def test_it_finds_the_attacks_and_each_says_how_long_it_may_take() -> None:
+    assert "used_up_limits" in attacks()
+    for name in attacks():
+        assert import_module(f"tests.attacks.{name}").PATIENCE > 0
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_it_runs_an_attack_on_each_loop(loop: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert attack("used_up_limits", loop, 0.01)
+    assert capsys.readouterr().out.startswith(
+        f"ok   attack used up limits, {loop}: 60 batches of 2 work units"
+    )
+
+
+def test_an_attack_that_finds_something_says_what(capsys: pytest.CaptureFixture[str]) -> None:
+    assert not attack("no_such_attack", "asyncio", 0.01)
+    assert "FAIL attack no such attack, asyncio: \n" in capsys.readouterr().out
