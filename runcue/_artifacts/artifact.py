@@ -16,11 +16,12 @@ from collections import deque
 from collections.abc import Callable, Hashable, Mapping
 from collections.abc import Set as AbstractSet
 from functools import wraps
-from inspect import isawaitable, iscoroutinefunction
+from inspect import iscoroutinefunction
 from typing import Any, ClassVar
 
 from runcue._artifacts.changes import changed
 from runcue._artifacts.reads import OVERLAY, READS
+from runcue._model.checks import is_awaitable
 from runcue._model.errors import ArtifactError, ConfigurationError
 from runcue._model.texts import error_words, words_of
 
@@ -259,7 +260,7 @@ def plainly(answer: Any, artifact: object) -> Any:
     Raises:
         ArtifactError: It would.
     """
-    if answer is True or answer is False or answer is None or not isawaitable(answer):
+    if answer is True or answer is False or answer is None or not is_awaitable(answer):
         return answer
     if hasattr(answer, "close"):
         answer.close()

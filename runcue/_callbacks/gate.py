@@ -13,13 +13,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Hashable
-from inspect import isawaitable
 from typing import Any, Final, NamedTuple
 
 from runcue._artifacts.artifact import Artifact
 from runcue._callbacks.declared_gate import DeclaredGate
 from runcue._callbacks.failures import BLOCKS_AFTER, Failures, without_frames
 from runcue._callbacks.verdicts import NOT_READY, RUN, SKIP, AwaitableAnswer, GateVerdict, Question
+from runcue._model.checks import is_awaitable
 from runcue._model.texts import describe
 from runcue._model.work import Task, Work
 
@@ -174,7 +174,7 @@ class Gate:
         if answer is _RAISED:
             return NOT_READY
         try:
-            if isawaitable(answer):
+            if is_awaitable(answer):
                 return AwaitableAnswer("ready", answer)
             ready = says_ready(work, answer)
         except BaseException as error:
@@ -247,7 +247,7 @@ class Gate:
             answer = is_stale(work)
             if answer is True:
                 verdict = RUN
-            elif answer is not False and isawaitable(answer):
+            elif answer is not False and is_awaitable(answer):
                 return AwaitableAnswer("stale", answer)
             else:
                 verdict = RUN if answer else SKIP

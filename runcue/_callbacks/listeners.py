@@ -13,11 +13,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextvars import Context
-from inspect import isawaitable, signature
+from inspect import signature
 from typing import Any, Final, TypeAlias
 
 from runcue._callbacks.failures import BLOCKS_AFTER, Failures
-from runcue._model.checks import check_callback
+from runcue._model.checks import check_callback, is_awaitable
 from runcue._model.errors import ConfigurationError
 from runcue._model.events import HEARS, OBSERVED, Event
 from runcue._model.texts import describe
@@ -266,7 +266,7 @@ class Listeners:
                     outcome = listener.call(work, duration)
                 else:
                     outcome = listener.call(*heard)
-                if outcome is not None and isawaitable(outcome):
+                if outcome is not None and is_awaitable(outcome):
                     self._defer(listener, outcome, work)
             except BaseException as error:
                 self._failures.raised(listener.name, error, work, observed=not listener.is_warned)

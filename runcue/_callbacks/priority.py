@@ -14,7 +14,7 @@ from typing import Any
 
 from runcue._callbacks.failures import BLOCKS_AFTER, Failures
 from runcue._callbacks.verdicts import discard
-from runcue._model.checks import check_callback
+from runcue._model.checks import check_callback, is_awaitable
 from runcue._model.errors import ConfigurationError
 from runcue._model.priority import DEFAULT_PRIORITY, PriorityContext
 from runcue._model.texts import describe
@@ -60,7 +60,7 @@ class Priority:
         began = failures.now()
         try:
             asked = call(PriorityContext(work, waited, depth))
-            if inspect.isawaitable(asked):
+            if is_awaitable(asked):
                 discard(asked)
                 raise _not_plain()
             value = float(asked)

@@ -12,7 +12,6 @@ import asyncio
 import weakref
 from collections.abc import Awaitable
 from contextvars import Context
-from inspect import isawaitable
 from typing import Any
 
 from runcue._callbacks.callbacks import Callbacks
@@ -26,6 +25,7 @@ from runcue._dispatch.timers import Timers
 from runcue._dispatch.turns import Turns
 from runcue._handlers.outputs import owner_of, run_handler
 from runcue._handlers.thread_runs import ThreadRun
+from runcue._model.checks import is_awaitable
 from runcue._model.errors import UsageError
 from runcue._model.events import Event
 from runcue._model.phases import SETTLED
@@ -180,7 +180,7 @@ class HandOff:
         """A handler has returned or raised."""
         try:
             if work not in self._in_flight.works:  # abandoned, or answered before
-                if succeeded and isawaitable(outcome):
+                if succeeded and is_awaitable(outcome):
                     discard(outcome)
                 return
             self._core.generation += 1
@@ -191,12 +191,12 @@ class HandOff:
                 succeeded
                 and outcome is not None
                 and owner_of(work)._phase != SETTLED
-                and isawaitable(outcome)
+                and is_awaitable(outcome)
             ):
                 self._adopt(work, outcome, entered)
                 return
             self._in_flight.release(work, self._turns.now())
-            if succeeded and isawaitable(outcome):  # of a work unit that is settled
+            if succeeded and is_awaitable(outcome):  # of a work unit that is settled
                 discard(outcome)
             self._endings.of_handler(
                 work,

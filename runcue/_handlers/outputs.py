@@ -14,7 +14,6 @@ import os
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from enum import Enum, auto
-from inspect import isawaitable
 from typing import IO, Any
 
 from runcue._artifacts.artifact import Artifact, plainly
@@ -24,6 +23,7 @@ from runcue._artifacts.file import File
 from runcue._artifacts.flag import Flag
 from runcue._artifacts.marks import vouch_for
 from runcue._artifacts.places import absolute, locate, path_text
+from runcue._model.checks import is_awaitable
 from runcue._model.declaration import Declaration
 from runcue._model.errors import ConfigurationError, MissingOutput, UsageError
 from runcue._model.phases import RUNNING, SETTLED
@@ -97,7 +97,7 @@ def run_handler(work: Work) -> Any:
         if work._declared is not None and work._declared.files:
             mark(work)
         value = work._task.handler(work)
-        if work._declared is not None and not isawaitable(value):
+        if work._declared is not None and not is_awaitable(value):
             commit(work)
     except BaseException:
         rollback(work)

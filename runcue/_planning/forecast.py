@@ -10,7 +10,6 @@ Must not know: other work units than the one in question and the producers of it
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from inspect import isawaitable
 from typing import Any, Final, Literal, NamedTuple
 
 from runcue._artifacts.artifact import Artifact
@@ -21,7 +20,7 @@ from runcue._callbacks.verdicts import GateVerdict, discard
 from runcue._callbacks.warning_log import WarningLog
 from runcue._freshness.digest import Digest
 from runcue._freshness.newer import Newer
-from runcue._model.checks import is_async
+from runcue._model.checks import is_async, is_awaitable
 from runcue._model.declaration import Declaration
 from runcue._model.texts import error_words, problem_of, words_of
 from runcue._model.work import Work
@@ -214,7 +213,7 @@ def _answer(callback: Callable[[Work], Any], work: Work) -> Any:
     if is_async(callback):
         return _AWAITED
     answer = callback(work)
-    if answer is True or answer is False or not isawaitable(answer):
+    if answer is True or answer is False or not is_awaitable(answer):
         return answer
     discard(answer)
     return _AWAITED

@@ -169,7 +169,8 @@ class OutsideReads:
                 raise
             finally:
                 _ASKED.reset(token)
-            if answer is not True and answer is not False and inspect.isawaitable(answer):
+            # The handle of a work unit can be awaited, but is a value, and a str.
+            if not isinstance(answer, bool | str) and inspect.isawaitable(answer):
                 return awaited(work, answer)
             note(work, answer)
             return answer
