@@ -88,7 +88,11 @@ class Executor(Protocol):
         """
 
     def submit(self, work: Any, handler: Callable[[Any], Any], context: Context, *, stamped: bool) -> None:
-        """Run handler(work) in that context, which is the work's alone. The caller has made sure that there is room."""
+        """Run handler(work) in that context, which is the work's alone. The caller has made sure that there is room.
+
+        Some handlers have a method `prepare(work)`: what comes first and takes time. It is part of handler(work) unless
+        it was called before, in the same thread and context; then the instant of the entry is taken after it.
+        """
 
     def stop(self) -> None:
         """Let idle threads go. What is running may finish, and nobody hears of it."""

@@ -92,10 +92,8 @@ def _path_of(given: Any, declared: Declaration) -> str:
 
 
 def run_handler(work: Work) -> Any:
-    """Run a sync handler and publish what it wrote. In the handler's thread."""
+    """Run a sync handler and publish what it wrote. In the handler's thread, once `mark` has been called."""
     try:
-        if work._declared is not None and work._declared.files:
-            mark(work)
         value = work._task.handler(work)
         if work._declared is not None and not is_awaitable(value):
             commit(work)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from runcue._handlers.outputs import rollback, run_handler
+from runcue._handlers.outputs import mark, rollback, run_handler
 from runcue._model.work import Work
 
 __all__ = ["ThreadRun"]
@@ -24,10 +24,12 @@ class ThreadRun:
     done: so at least one of them sees both, and it does no harm if both do.
     """
 
-    __slots__ = ("_entered", "_returned", "_then")
+    __slots__ = ("_entered", "_fault", "_prepared", "_returned", "_then")
 
     def __init__(self) -> None:
         self._entered = False
+        self._prepared = False
+        self._fault: BaseException | None = None
         self._returned = False
         self._then: Callable[[], None] | None = None
 
@@ -36,11 +38,24 @@ class ThreadRun:
         """Whether the handler was entered and has not returned."""
         return self._entered and not self._returned
 
+    def prepare(self, work: Work) -> None:
+        """Do what comes before the handler and takes time, so that its entry can be timed without that."""
+        self._entered = self._prepared = True
+        # If it was given up, somebody else may be making the same by now.
+        if self._then is None and work._declared is not None and work._declared.files:
+            try:
+                mark(work)
+            except BaseException as error:
+                rollback(work)
+                self._fault = error
+
     def __call__(self, work: Work) -> Any:
         """Run the handler and publish what it wrote."""
-        self._entered = True
+        if not self._prepared:
+            self.prepare(work)
         try:
-            # If it was given up, somebody else may be making the same by now.
+            if self._fault is not None:
+                raise self._fault
             return run_handler(work) if self._then is None else None
         finally:
             self._returned = True

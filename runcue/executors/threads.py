@@ -7,6 +7,11 @@ threads; how many may be in flight is decided by the core's slots, so nothing qu
 Work units go in through a SimpleQueue and come back through a deque; however many come back, one wake-up of the loop is
 outstanding. An idle thread waits in the queue and costs nothing.
 
+The instant at which a handler is entered is taken where nothing can come between the two. To wake the loop up means to
+give up the GIL (asyncio writes to a socket), and a thread that computes keeps it for 5 ms then; even to wake a thread
+up may cost the processor. So whoever is about to enter a handler first sees to it that an idle thread will tell the
+loop, and then takes the instant: that thread cannot go on before the GIL is free again.
+
 Must not know: limits, order, states.
 """
 
@@ -17,13 +22,47 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from contextvars import Context
-from typing import Any
+from enum import Enum, auto
+from time import sleep
+from typing import Any, Final
 
 from runcue.abc import Clock, Deliver
 
 __all__ = ["ThreadExecutor"]
 
-Item = tuple[Any, Callable[[Any], Any], Context, bool]
+_AT_ONCE: Final = 0.001
+"""Seconds. A thread that has left a handler so shortly ago may not have waited for the next one, nor for the GIL."""
+
+_GLANCE: Final = 0.001
+"""Seconds until the loop looks again where a handler is said to be entered, and not yet when."""
+
+
+class _Order(Enum):
+    """What a thread may be asked for beside running a handler."""
+
+    TELL = auto()
+    """Let the loop know that there is news."""
+
+
+class _Entry:
+    """A handler is entered.
+
+    Attributes:
+        work: The work unit.
+        at: The instant; None until it has come.
+        told: Whether the loop was told.
+    """
+
+    __slots__ = ("at", "told", "work")
+
+    def __init__(self, work: Any) -> None:
+        self.work = work
+        self.at: float | None = None
+        self.told = False
+
+
+_Item = tuple[Any, Callable[[Any], Any], Context, bool]
+_Return = tuple[Any, bool, Any, float, float]
 
 
 class _Channel:
@@ -34,18 +73,35 @@ class _Channel:
     ):
         from queue import SimpleQueue  # noqa: PLC0415 - only what a started cue with plain handlers needs
 
-        self.inbox: SimpleQueue[Item | None] = SimpleQueue()
-        self._outbox: deque[tuple[Any, ...]] = deque()
+        self.inbox: SimpleQueue[_Item | _Order | None] = SimpleQueue()
+        self._outbox: deque[_Entry | _Return] = deque()
         self._loop = loop
         self._deliver = deliver
         self._entered = entered
         self._signalled = False
+        self._to_be_told = False
         self.closed = False
 
-    def report(self, *message: Any) -> None:
-        """Called by a thread."""
+    def enter(self, work: Any) -> _Entry:
+        """Called by a thread that is about to enter a handler and to take the instant."""
+        entry = _Entry(work)
+        self._outbox.append(entry)
+        if not self._to_be_told:
+            self._to_be_told = True
+            self.inbox.put(_Order.TELL)
+        return entry
+
+    def leave(self, entry: _Entry | None, message: _Return) -> None:
+        """Called by a thread that has left a handler."""
+        if entry is not None and not entry.told:
+            self._outbox.append(entry)
         self._outbox.append(message)
-        # The loop lowers the flag before it empties the deque: what is appended after that signals again.
+        if not self._signalled:
+            self.signal()
+
+    def signal(self) -> None:
+        """Called by a thread: let the loop know that there is news."""
+        # The loop lowers the flags before it empties the deque: what is appended after that signals again.
         if not self._signalled:
             self._signalled = True
             try:
@@ -54,16 +110,27 @@ class _Channel:
                 pass  # the loop was closed while the handler ran: nobody is left to be told
 
     def _receive(self) -> None:
-        self._signalled = False
+        self._signalled = self._to_be_told = False
         outbox = self._outbox
         while outbox:
             message = outbox.popleft()
             if self.closed:
                 continue
-            if len(message) == 2:
-                self._entered(*message)
+            if isinstance(message, _Entry):
+                self._tell(message)
             else:
                 self._deliver(*message)
+
+    def _tell(self, entry: _Entry) -> None:
+        """Tell of an entry, once."""
+        if entry.told or self.closed:
+            return
+        if entry.at is None:
+            # Its thread was interrupted in that very moment; what it does next is to take the instant.
+            self._loop.call_later(_GLANCE, self._tell, entry)
+            return
+        entry.told = True
+        self._entered(entry.work, entry.at)
 
 
 class ThreadExecutor:
@@ -73,6 +140,8 @@ class ThreadExecutor:
         self._channel: _Channel | None = None
         self._in_flight = 0
         self._threads = 0
+        # How many more there are than are in flight: one tells of entries, where that is wanted.
+        self._spare = 0
         self._clock: Clock | None = None
         self._deliver: Deliver | None = None
 
@@ -80,7 +149,7 @@ class ThreadExecutor:
         """See `Executor.start`."""
         self._clock = clock
         self._deliver = deliver
-        self._in_flight = self._threads = 0
+        self._in_flight = self._threads = self._spare = 0
         self._channel = _Channel(asyncio.get_running_loop(), self._returned, entered)
 
     def submit(self, work: Any, handler: Callable[[Any], Any], context: Context, *, stamped: bool) -> None:
@@ -89,7 +158,9 @@ class ThreadExecutor:
         assert self._clock is not None
         self._clock.hold()
         self._in_flight += 1
-        if self._in_flight > self._threads:
+        if stamped:
+            self._spare = 1
+        while self._in_flight + self._spare > self._threads:
             self._threads += 1
             threading.Thread(
                 target=_serve, args=(self._channel, self._clock), name=f"runcue-{self._threads}", daemon=True
@@ -118,21 +189,35 @@ class ThreadExecutor:
 def _serve(channel: _Channel, clock: Clock) -> None:
     monotonic = clock.monotonic
     take = channel.inbox.get
-    report = channel.report
+    leave = channel.leave
+    left = 0.0
     while True:
         item = take()
         if item is None:
             return
+        if item is _Order.TELL:
+            channel.signal()
+            continue
         work, handler, context, stamped = item
-        entered = monotonic()
+        entry = None
         if stamped:
-            report(work, entered)
+            prepare = getattr(handler, "prepare", None)
+            if prepare is not None:
+                context.run(prepare, work)
+                del prepare
+            if monotonic() - left < _AT_ONCE:
+                sleep(0)  # it may have to give up the GIL at any moment; after this, not for 5 ms
+            entry = channel.enter(work)
+            entry.at = entered = monotonic()
+        else:
+            entered = monotonic()
         try:
             outcome = context.run(handler, work)
             succeeded = True
         except BaseException as error:
             outcome = error
             succeeded = False
-        report(work, succeeded, outcome, entered, monotonic())
+        left = monotonic()
+        leave(entry, (work, succeeded, outcome, entered, left))
         # An idle thread must not keep the last work unit and its result alive.
-        del item, work, handler, context, outcome
+        del item, work, handler, context, outcome, entry
