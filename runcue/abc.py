@@ -200,6 +200,7 @@ class Freshness(Protocol):
 WarningKind = Literal[
     "raised",
     "blocked",
+    "no_answer",
     "failure",
     "unmade",
     "cycle",
@@ -225,7 +226,8 @@ class CueWarning(NamedTuple):
     Not simply called Warning: whoever imports that name loses Python's own.
 
     Attributes:
-        kind: "raised", "blocked": a callback of yours did that, or kept the event loop. "failure": of a work unit,
+        kind: "raised", "blocked": a callback of yours did that, or kept the event loop. "no_answer": a gate has given
+            what is no answer, such as None. "failure": of a work unit,
             where nobody was there to hear of it. "unmade", "cycle", "stuck", "outdated": inputs that nothing makes,
             work units that wait for each other, or that nothing will change, and artifacts of what is anew since.
             "still_stale": a work unit that will run each time, because of what it leaves. "other_stamps": work units

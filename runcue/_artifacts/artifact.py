@@ -21,7 +21,7 @@ from typing import Any, ClassVar
 
 from runcue._artifacts.changes import changed
 from runcue._artifacts.reads import OVERLAY, READS
-from runcue._model.checks import is_awaitable
+from runcue._model.awaitables import discard, is_awaitable
 from runcue._model.errors import ArtifactError, ConfigurationError
 from runcue._model.texts import error_words, words_of
 
@@ -262,6 +262,5 @@ def plainly(answer: Any, artifact: object) -> Any:
     """
     if answer is True or answer is False or answer is None or not is_awaitable(answer):
         return answer
-    if hasattr(answer, "close"):
-        answer.close()
+    discard(answer)
     raise ArtifactError(f"{words_of(artifact)} must answer plainly: what it returned has to be awaited.")

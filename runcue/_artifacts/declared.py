@@ -12,6 +12,7 @@ from typing import Any, Final
 from runcue._artifacts.artifact import Artifact, key_of
 from runcue._artifacts.file import File
 from runcue._artifacts.places import leads
+from runcue._model.awaitables import discard, is_awaitable
 from runcue._model.errors import ArtifactError
 from runcue._model.texts import words_of
 
@@ -56,9 +57,8 @@ def as_artifacts(value: Any, what: str) -> tuple[Artifact, ...]:
     if value is None:
         return ()
     if not isinstance(value, _SEVERAL) and not (hasattr(value, "__next__") and hasattr(value, "__iter__")):
-        if hasattr(value, "__await__"):
-            if hasattr(value, "close"):
-                value.close()
+        if is_awaitable(value):
+            discard(value)
             raise ArtifactError(f"{what} must be given by a plain function: its answer has to be awaited.")
         raise ArtifactError(f"{what} must be artifacts or paths, one or several, not {words_of(value)}.")
     found: list[Artifact] = []

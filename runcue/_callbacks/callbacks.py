@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from runcue._callbacks.declared_gate import DeclaredGate
+from runcue._callbacks.door import Door
 from runcue._callbacks.failures import Failures
 from runcue._callbacks.gate import Gate
 from runcue._callbacks.priority import Priority
@@ -28,6 +29,7 @@ class Callbacks:
 
     Attributes:
         failures: What becomes known of callbacks that fail.
+        door: What else becomes known of them.
         declared_gate: Asks what work units declare.
         gate: Asks is_ready and is_stale, and what is declared before them.
         priority: Asks how urgent a work unit is.
@@ -35,10 +37,11 @@ class Callbacks:
 
     def __init__(self, holds: Holds, log: WarningLog) -> None:
         self.failures = Failures(log)
+        self.door = door = Door(self.failures)
         self.declared_gate = DeclaredGate(self.failures, holds)
-        self.gate = Gate(self.failures, self.declared_gate)
-        self.priority = Priority(self.failures)
+        self.gate = Gate(self.failures, door, self.declared_gate)
+        self.priority = Priority(self.failures, door)
 
     def use_clock(self, now: Callable[[], float]) -> None:
         """Take the time from this clock from now on."""
-        self.failures.now = now
+        self.door.use_clock(now)

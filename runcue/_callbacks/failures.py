@@ -1,6 +1,6 @@
 """The one policy for user code that fails: what is said of it, how often, and what is kept of an exception.
 
-Lives here: the words about callbacks that raise or block and about failures that nobody hears of; and the copy of an
+Lives here: the words about callbacks that raise and about failures that nobody hears of; and the copy of an
 exception that outlives its frames.
 
 A callback that raises is logged with its traceback and never disturbs the scheduler. What its failing means (not
@@ -20,10 +20,7 @@ from runcue._callbacks.warning_log import WarningLog
 from runcue._model.texts import words_of
 from runcue._model.work import Work
 
-__all__ = ["BLOCKS_AFTER", "REPEAT_AFTER", "Failures", "without_frames"]
-
-BLOCKS_AFTER: Final = 0.05
-"""Seconds for which a callback may keep the event loop without being reported."""
+__all__ = ["REPEAT_AFTER", "Failures", "without_frames"]
 
 REPEAT_AFTER: Final = 60.0
 """Seconds until the same callback's raising the same type of exception is told again."""
@@ -33,15 +30,15 @@ class Failures:
     """What becomes known of callbacks that fail.
 
     Attributes:
-        now: The clock by which callbacks are found to block the loop.
-        interrupted: A KeyboardInterrupt out of a callback, to be raised by whoever called in.
+        now: The clock.
+        interrupt: Takes a KeyboardInterrupt out of a callback. Without a loop it is raised at once.
         log: Where it is told.
     """
 
     def __init__(self, log: WarningLog) -> None:
         self.log = log
         self.now: Callable[[], float] = time.monotonic
-        self.interrupted: KeyboardInterrupt | None = None
+        self.interrupt: Callable[[KeyboardInterrupt], None] = _raise
         self._reported: dict[tuple[object, object], float] = {}
 
     def raised(self, name: str, error: BaseException, work: Work | None, *, observed: bool = True) -> None:
@@ -53,8 +50,6 @@ class Failures:
             work: What it was about, if about one.
             observed: Whether observers are to hear of it, or only the log.
         """
-        if isinstance(error, KeyboardInterrupt):
-            self.interrupted = error
         if self._is_news(name, type(error)):
             about = "" if work is None else f" (work {work.id} of task {work.task})"
             self.log.tell(
@@ -68,22 +63,8 @@ class Failures:
                 error=error,
                 observed=observed,
             )
-
-    def raise_interrupt(self) -> None:
-        """Raise a KeyboardInterrupt that came out of a callback, where the loop sees it."""
-        interrupt = self.interrupted
-        if interrupt is not None:
-            self.interrupted = None
-            raise interrupt
-
-    def blocked(self, name: str, seconds: float, *, observed: bool = True) -> None:
-        """Report a callback that kept the event loop from everything else for too long; see `raised`."""
-        # Once for good: it is a property of the callback, not an incident.
-        key = (name, "blocked")
-        if key not in self._reported:
-            self._reported[key] = float("inf")
-            text = "%s blocked the event loop for %.0f ms; make it async, or quicker"
-            self.log.tell("blocked", (), text, name, seconds * 1000, observed=observed)
+        if isinstance(error, KeyboardInterrupt):
+            self.interrupt(error)
 
     def unobserved(self, work: Work, error: BaseException) -> None:
         """Tell of a failed work unit that no listener and no waiting `result()` hears of."""
@@ -106,6 +87,10 @@ class Failures:
             self._reported.clear()
         self._reported[name, what] = now + REPEAT_AFTER
         return True
+
+
+def _raise(error: KeyboardInterrupt) -> None:
+    raise error
 
 
 def without_frames(error: BaseException, depth: int = 8) -> BaseException:

@@ -16,14 +16,17 @@ from collections.abc import Callable, Hashable
 from typing import Any, Final, NamedTuple
 
 from runcue._artifacts.artifact import Artifact
+from runcue._callbacks.answers import says_ready, says_stale
 from runcue._callbacks.declared_gate import DeclaredGate
-from runcue._callbacks.failures import BLOCKS_AFTER, Failures, without_frames
+from runcue._callbacks.door import BE_QUICK, BLOCKS_AFTER, MAKE_ASYNC, Door
+from runcue._callbacks.failures import Failures, without_frames
 from runcue._callbacks.verdicts import NOT_READY, RUN, SKIP, AwaitableAnswer, GateVerdict, Question
-from runcue._model.checks import is_awaitable
+from runcue._model.awaitables import is_awaitable
+from runcue._model.callables import located
 from runcue._model.texts import describe
 from runcue._model.work import Task, Work
 
-__all__ = ["Batch", "Gate", "says_ready"]
+__all__ = ["Batch", "Gate"]
 
 _RAISED: Final = object()
 
@@ -50,7 +53,8 @@ class Gate:
     """Asks work units the two questions.
 
     Args:
-        failures: Hears of callbacks that raise or block; has the clock.
+        failures: Hears of callbacks that raise; has the clock.
+        door: Hears of those that block, and of what is no answer.
         declared_gate: Asks what is declared.
 
     Attributes:
@@ -60,11 +64,12 @@ class Gate:
             them.
     """
 
-    def __init__(self, failures: Failures, declared_gate: DeclaredGate) -> None:
+    def __init__(self, failures: Failures, door: Door, declared_gate: DeclaredGate) -> None:
         self.at = 0.0
         self.reads: dict[Hashable, Artifact] = declared_gate.reads
         self.skipped: deque[tuple[Work, tuple[Artifact, ...]]] = deque(maxlen=1000)
         self._failures = failures
+        self._door = door
         self._declared_gate = declared_gate
 
     def ask(self, work: Work, began: float) -> GateVerdict | AwaitableAnswer:
@@ -99,7 +104,7 @@ class Gate:
             answer = _RAISED
         self.at = ended = self._failures.now()
         if ended - began > BLOCKS_AFTER:
-            self._failures.blocked(f"is_ready callback {describe(is_ready)}", ended - began)
+            self._door.kept(f"is_ready callback {located(is_ready)}", began, ended, MAKE_ASYNC)
         if answer is True:
             return RUN if task.is_stale is None and declared is None else self._ask_stale(work)
         if answer is False:
@@ -166,7 +171,7 @@ class Gate:
         self.at = self._failures.now()
         took = self.at - began
         if took > BLOCKS_AFTER:
-            self._failures.blocked(f"is_ready callback {describe(is_ready)}", took)
+            self._door.kept(f"is_ready callback {located(is_ready)}", began, self.at, MAKE_ASYNC)
         return took
 
     def interpret(self, work: Work, answer: Any) -> GateVerdict | AwaitableAnswer:
@@ -176,7 +181,7 @@ class Gate:
         try:
             if is_awaitable(answer):
                 return AwaitableAnswer("ready", answer)
-            ready = says_ready(work, answer)
+            ready = says_ready(work, answer, self._no_answer)
         except BaseException as error:
             self._ready_raised(work, error)
             return NOT_READY
@@ -212,7 +217,8 @@ class Gate:
             return verdict
         if error is None:
             try:
-                if not answer and not (work._declared is not None and work._declared.forced):
+                forced = work._declared is not None and work._declared.forced
+                if not (forced or says_stale(work, answer, self._no_answer)):
                     return SKIP
             except BaseException as raised:
                 error = raised
@@ -247,15 +253,17 @@ class Gate:
             answer = is_stale(work)
             if answer is True:
                 verdict = RUN
-            elif answer is not False and is_awaitable(answer):
+            elif answer is False:
+                verdict = SKIP
+            elif is_awaitable(answer):
                 return AwaitableAnswer("stale", answer)
             else:
-                verdict = RUN if answer else SKIP
+                verdict = RUN if says_stale(work, answer, self._no_answer) else SKIP
         except BaseException as error:
             verdict = self._stale_raised(work, error)
         self.at = ended = self._failures.now()
         if ended - began > BLOCKS_AFTER:
-            self._failures.blocked(f"is_stale callback {describe(is_stale)}", ended - began)
+            self._door.kept(f"is_stale callback {located(is_stale)}", began, ended, MAKE_ASYNC)
         if self.reads and verdict is SKIP:
             self.skipped.append((work, tuple(self.reads.values())))
         return verdict
@@ -264,8 +272,14 @@ class Gate:
         """Note how long looking at declared artifacts took. Returns the instant now."""
         self.at = ended = self._failures.now()
         if ended - began > BLOCKS_AFTER:
-            self._failures.blocked(f"looking at the inputs and outputs of task {work.task}", ended - began)
+            self._door.kept(f"looking at the inputs and outputs of task {work.task}", began, ended, BE_QUICK)
         return ended
+
+    @staticmethod
+    def places(task: Task) -> list[str]:
+        """The callbacks that work units of a task are asked by, with their places in the source."""
+        gates = (("is_ready", task.is_ready), ("is_stale", task.is_stale))
+        return [f"{name} callback {located(gate)}" for name, gate in gates if gate is not None]
 
     def _ready_raised(self, work: Work, error: BaseException) -> None:
         self._failures.raised(f"is_ready callback {describe(work._task.is_ready)}", error, work)
@@ -275,16 +289,6 @@ class Gate:
         self._failures.raised(f"is_stale callback {describe(work._task.is_stale)}", error, work)
         return RUN
 
-
-def says_ready(work: Work, answer: Any) -> bool:
-    """Whether an answer of is_ready that need not be awaited is a yes. Notes the reason of a no."""
-    if isinstance(answer, tuple) and len(answer) == 2:
-        ready, reason = answer
-        if ready:
-            return True
-        work._not_ready_reason = str(reason)
-        return False
-    if answer:
-        return True
-    work._not_ready_reason = None
-    return False
+    def _no_answer(self, question: Question, words: str, work: Work) -> None:
+        call = work._task.is_ready if question == "ready" else work._task.is_stale
+        self._door.no_answer(f"is_{question} callback {located(call)}", words, work)

@@ -16,8 +16,12 @@ from contextvars import Context
 from inspect import signature
 from typing import Any, Final, TypeAlias
 
-from runcue._callbacks.failures import BLOCKS_AFTER, Failures
-from runcue._model.checks import check_callback, is_awaitable
+from runcue._callbacks.answers import NEVER_RUN
+from runcue._callbacks.door import BLOCKS_AFTER, MAKE_ASYNC, Door
+from runcue._callbacks.failures import Failures
+from runcue._model.awaitables import is_awaitable
+from runcue._model.callables import located
+from runcue._model.checks import check_callback
 from runcue._model.errors import ConfigurationError
 from runcue._model.events import HEARS, OBSERVED, Event
 from runcue._model.texts import describe
@@ -51,6 +55,7 @@ class Listener:
     Attributes:
         call: The function.
         name: What it is called in messages.
+        place: The same with the place in the source.
         line: In which what it returns is awaited.
         task: Of whose work units alone it hears; None: of all.
         observes: Whether it is a method of an observer.
@@ -59,11 +64,12 @@ class Listener:
             bring about the next without end.
     """
 
-    __slots__ = ("call", "is_warned", "line", "name", "observes", "plain", "task")
+    __slots__ = ("call", "is_warned", "line", "name", "observes", "place", "plain", "task")
 
     def __init__(
         self,
         call: Callable[..., Any],
+        kind: str,
         name: str,
         line: Line | None = None,
         *,
@@ -72,8 +78,9 @@ class Listener:
         is_warned: bool = False,
     ) -> None:
         self.call = call
-        self.name = name
-        self.line = Line(name, observes=observes) if line is None else line
+        self.name = f"{kind} {name}"
+        self.place = f"{kind} {located(call, name)}"
+        self.line = Line(self.name, observes=observes) if line is None else line
         self.task = task
         self.observes = observes
         self.plain = task is None and not observes
@@ -120,12 +127,14 @@ class Listeners:
         ends: Those of the events that end a work unit, by outcome.
 
     Args:
-        failures: What becomes of those that raise or block; observers hear what is told there.
+        failures: What becomes of those that raise; observers hear what is told there.
+        door: What becomes of those that block.
         defer: Takes a listener, the awaitable that it returned, and the work unit that it is about.
     """
 
-    def __init__(self, failures: Failures, defer: Defer) -> None:
+    def __init__(self, failures: Failures, door: Door, defer: Defer) -> None:
         self._failures = failures
+        self._door = door
         self._defer = defer
         self.of = tuple(Audience() for _ in Event)
         self.ends = tuple(self.of[event] for event in _ENDS)
@@ -148,7 +157,7 @@ class Listeners:
         check_callback(call, f"An on_{kind} listener", HEARS[event])
         if task is not None and not (task and isinstance(task, str)):
             raise ConfigurationError(f"task of an on_{kind} listener must be the name of one, not {task!r}.")
-        self.of[event].take_in(Listener(call, f"on_{kind} listener {describe(call)}", task=task))
+        self.of[event].take_in(Listener(call, f"on_{kind} listener", describe(call), task=task))
 
     def observe(self, observer: Observer, cue: object) -> Callable[[], None]:
         """Attach an observer: those of its methods hear that are its own.
@@ -169,10 +178,12 @@ class Listeners:
                 "observe() needs an instance of a subclass of runcue.Observer, which overrides what it wants to hear, "
                 f"not {observer!r}."
             )
-        name = f"observer {type(observer).__qualname__}"
-        line = Line(name, observes=True)
+        name = type(observer).__qualname__
+        line = Line(f"observer {name}", observes=True)
         hears = {
-            method: Listener(call, f"{name}.{method}", line, observes=True, is_warned=method == "warned")
+            method: Listener(
+                call, "observer", f"{name}.{method}", line, observes=True, is_warned=method == "warned"
+            )
             for method, call in _overridden(observer)
         }
         if "attached" in hears:
@@ -266,15 +277,25 @@ class Listeners:
                     outcome = listener.call(work, duration)
                 else:
                     outcome = listener.call(*heard)
-                if outcome is not None and is_awaitable(outcome):
-                    self._defer(listener, outcome, work)
+                if outcome is not None:
+                    self._take(listener, outcome, work)
             except BaseException as error:
                 self._failures.raised(listener.name, error, work, observed=not listener.is_warned)
             ended = now()
             if ended - began > BLOCKS_AFTER:
-                self._failures.blocked(listener.name, ended - began, observed=not listener.is_warned)
+                self._door.kept(
+                    listener.place, began, ended, MAKE_ASYNC, work, observed=not listener.is_warned
+                )
             began = ended
         return began
+
+    def _take(self, listener: Listener, outcome: object, work: Work | None) -> None:
+        """Take what a listener has returned, if that is for anything."""
+        if is_awaitable(outcome):
+            self._defer(listener, outcome, work)
+        elif type(outcome) in NEVER_RUN:
+            words = "returned a generator, of which nothing will run; a listener is a plain function or an `async def`"
+            self._door.no_answer(listener.place, words, work, observed=not listener.is_warned)
 
     def _hearer(self, listener: Listener) -> Callable[[CueWarning], None]:
         def hear(warning: CueWarning) -> None:

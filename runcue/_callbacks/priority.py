@@ -12,9 +12,11 @@ from collections.abc import Callable
 from math import isnan
 from typing import Any
 
-from runcue._callbacks.failures import BLOCKS_AFTER, Failures
-from runcue._callbacks.verdicts import discard
-from runcue._model.checks import check_callback, is_awaitable
+from runcue._callbacks.door import BE_QUICK, BLOCKS_AFTER, Door
+from runcue._callbacks.failures import Failures
+from runcue._model.awaitables import discard, is_awaitable
+from runcue._model.callables import located
+from runcue._model.checks import check_callback
 from runcue._model.errors import ConfigurationError
 from runcue._model.priority import DEFAULT_PRIORITY, PriorityContext
 from runcue._model.texts import describe
@@ -27,11 +29,13 @@ class Priority:
     """Asks for priorities.
 
     Args:
-        failures: Hears of a callback that raises or blocks.
+        failures: Hears of a callback that raises.
+        door: Hears of one that blocks.
     """
 
-    def __init__(self, failures: Failures) -> None:
+    def __init__(self, failures: Failures, door: Door) -> None:
         self._failures = failures
+        self._door = door
         self._call: Callable[[PriorityContext], Any] | None = None
 
     def use(self, call: Callable[[PriorityContext], Any]) -> None:
@@ -69,8 +73,8 @@ class Priority:
         except BaseException as error:
             failures.raised(f"priority callback {describe(call)}", error, work)
             return DEFAULT_PRIORITY
-        if (took := failures.now() - began) > BLOCKS_AFTER:
-            failures.blocked(f"priority callback {describe(call)}", took)
+        if (ended := failures.now()) - began > BLOCKS_AFTER:
+            self._door.kept(f"priority callback {located(call)}", began, ended, BE_QUICK)
         return min(max(value, 0.0), 1.0)
 
 

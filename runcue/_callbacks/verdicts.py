@@ -11,6 +11,8 @@ from __future__ import annotations
 from enum import Enum, auto
 from typing import Any, Final, Literal
 
+from runcue._model.awaitables import discard
+
 __all__ = [
     "NOT_READY",
     "RUN",
@@ -19,7 +21,6 @@ __all__ = [
     "AwaitableAnswer",
     "GateVerdict",
     "Question",
-    "discard",
 ]
 
 Question = Literal["ready", "stale", "content"]
@@ -65,12 +66,3 @@ class AwaitableAnswer:
     def discard(self) -> bool:
         """Forget the answer unasked, if that is possible without a trace (a coroutine that was never started)."""
         return discard(self.awaitable)
-
-
-def discard(awaitable: object) -> bool:
-    """Close an awaitable that nobody will await. Returns whether it could be closed."""
-    close = getattr(awaitable, "close", None)
-    if close is None:
-        return False
-    close()
-    return True

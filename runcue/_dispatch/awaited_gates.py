@@ -17,14 +17,14 @@ from typing import Any, Final, Protocol
 from runcue._artifacts.places import next_pass
 from runcue._artifacts.reads import READS
 from runcue._callbacks.callbacks import Callbacks
-from runcue._callbacks.failures import BLOCKS_AFTER
+from runcue._callbacks.door import AWAIT
 from runcue._callbacks.verdicts import RUN, STAYS_PENDING, AwaitableAnswer, GateVerdict
 from runcue._dispatch.off_loop import off_loop
 from runcue._dispatch.settlement import Settlement
 from runcue._dispatch.turns import Turns
-from runcue._handlers.coroutines import timed
+from runcue._handlers.coroutines import watched
+from runcue._model.callables import located
 from runcue._model.phases import CANCELLED, CHECKING, NOT_READY
-from runcue._model.texts import describe
 from runcue._model.work import Work
 from runcue._scheduling.core import Core
 from runcue._scheduling.rechecking import Rechecker
@@ -118,7 +118,7 @@ class AwaitedGates:
     ) -> None:
         self._core = core
         self._gate = callbacks.gate
-        self._failures = callbacks.failures
+        self._door = callbacks.door
         self._settlement = settlement
         self._turns = turns
         self._rechecker = rechecker
@@ -253,9 +253,9 @@ class AwaitedGates:
             self._turns.wake()
         except GeneratorExit:
             raise
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as error:
             self._turns.wake()
-            raise
+            self._turns.interrupt(error)
         except BaseException as error:
             self._turns.fail(error)
 
@@ -300,14 +300,17 @@ class AwaitedGates:
         task = work._task
         gate = task.is_ready if answer.question == "ready" else task.is_stale
 
-        def told(seconds: float) -> None:
-            if seconds > BLOCKS_AFTER:
-                self._failures.blocked(f"is_{answer.question} callback {describe(gate)}", seconds)
+        def kept(began: float, ended: float) -> None:
+            self._door.kept(f"is_{answer.question} callback {located(gate)}", began, ended, AWAIT, work)
+
+        def cancelled() -> None:
+            if work._phase == CHECKING:
+                self._door.cancelled(f"is_{answer.question} callback {located(gate)}", work)
 
         limit = asyncio.timeout(GATE_LIMIT)
         try:
             async with limit:
-                return await timed(answer.awaitable, self._failures.now, told), None
+                return await watched(answer.awaitable, self._door.now, kept, cancelled), None
         except TimeoutError as error:
             return None, TimeoutError(f"no answer within {GATE_LIMIT:g} s") if limit.expired() else error
         except BaseException as error:

@@ -77,9 +77,10 @@ class Dispatcher:
         # Where gates are asked, artifacts write down that they were; in handlers they do not.
         self.asking = asking = self.inside.copy()
         asking.run(READS.set, callbacks.gate.reads)
-        self.lines = Lines(callbacks.failures, self.inside, self._listened)
-        self.listeners = listeners = Listeners(callbacks.failures, self.lines.defer)
+        self.lines = Lines(callbacks, self.inside, self._listened)
+        self.listeners = listeners = Listeners(callbacks.failures, callbacks.door, self.lines.defer)
         self.turns = turns = Turns(self, asking)
+        callbacks.failures.interrupt = turns.interrupt
         self.timers = timers = Timers(self._due, asking)
         self.in_flight = in_flight = InFlight(core.wakeups, turns)
         self.waiting = Waiting(self, core, turns, in_flight)
@@ -223,7 +224,6 @@ class Dispatcher:
             self._arm()
         except BaseException as error:
             turns.fail(error)
-        self.callbacks.failures.raise_interrupt()
 
     def _arm(self) -> None:
         if self._lifecycle is not None:

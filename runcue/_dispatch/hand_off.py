@@ -16,16 +16,16 @@ from typing import Any
 
 from runcue._callbacks.callbacks import Callbacks
 from runcue._callbacks.listeners import Listeners
-from runcue._callbacks.verdicts import discard
 from runcue._dispatch.clock import clock_of
 from runcue._dispatch.commits import commit_before
 from runcue._dispatch.endings import Endings
 from runcue._dispatch.in_flight import NOT_ENTERED, InFlight
 from runcue._dispatch.timers import Timers
 from runcue._dispatch.turns import Turns
+from runcue._handlers.coroutines import follow
 from runcue._handlers.outputs import owner_of, run_handler
 from runcue._handlers.thread_runs import ThreadRun
-from runcue._model.checks import is_awaitable
+from runcue._model.awaitables import discard, is_awaitable
 from runcue._model.errors import UsageError
 from runcue._model.events import Event
 from runcue._model.phases import SETTLED
@@ -164,7 +164,9 @@ class HandOff:
                 self._callbacks.declared_gate.note_start(work, declared)
             executor: Executor = self._stand_in or task.executor
             executor.submit(work, run or run_handler, context.copy(), stamped=bool(run_queue.limits))
-        except Exception as error:  # no more threads to be had
+        except BaseException as error:  # no more threads to be had, or an executor of the user's
+            if isinstance(error, KeyboardInterrupt):
+                self._turns.interrupt(error)
             self._in_flight.abandon(work, now)
             self._endings.of_handler(work, None, error, now, 0.0)
             self._turns.wake()
@@ -210,8 +212,7 @@ class HandOff:
         except BaseException as error:
             self._turns.fail(error)
         if not succeeded and isinstance(outcome, KeyboardInterrupt):
-            raise outcome
-        self._callbacks.failures.raise_interrupt()
+            self._turns.interrupt(outcome)
 
     def _adopt(self, work: Work, awaitable: Awaitable[Any], entered: float) -> None:
         """A handler returned an awaitable: await it in the loop, in the same slot."""
@@ -220,7 +221,7 @@ class HandOff:
         async def rest() -> None:
             value, error = None, None
             try:
-                value = await commit_before(work, await awaitable)
+                value = await commit_before(work, await follow(awaitable, None, work, door))
             except BaseException as raised:
                 error = raised
             ended(value, error)
@@ -233,6 +234,7 @@ class HandOff:
         # If the work unit was cancelled while it was in its thread, somebody who had joined it owns the run.
         owner = owner_of(work)
         context = (owner._context or self._context).copy()
+        door = self._callbacks.door
         task = asyncio.Task(rest(), loop=self._turns.loop, context=context)
         work._runner = owner._runner = task
         # A task that is cancelled before its first step never runs any of its code.

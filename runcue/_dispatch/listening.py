@@ -12,10 +12,11 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from contextvars import Context
 
-from runcue._callbacks.failures import BLOCKS_AFTER, Failures
+from runcue._callbacks.callbacks import Callbacks
+from runcue._callbacks.door import AWAIT
 from runcue._callbacks.listeners import Line, Listener
-from runcue._callbacks.verdicts import discard
-from runcue._handlers.coroutines import timed
+from runcue._handlers.coroutines import watched
+from runcue._model.awaitables import discard
 from runcue._model.work import Work
 
 __all__ = ["Lines"]
@@ -28,13 +29,14 @@ class Lines:
     """What async listeners and observers have left to do.
 
     Args:
-        failures: What becomes of those that raise or block.
+        callbacks: What becomes of those that raise or block.
         context: The contextvars to serve them in.
         done: Called with a line that has come to its end.
     """
 
-    def __init__(self, failures: Failures, context: Context, done: Callable[[Line], None]) -> None:
-        self._failures = failures
+    def __init__(self, callbacks: Callbacks, context: Context, done: Callable[[Line], None]) -> None:
+        self._failures = callbacks.failures
+        self._door = callbacks.door
         self._context = context
         self._done = done
         self._lines: dict[Line, Queue] = {}
@@ -92,26 +94,32 @@ class Lines:
         task.add_done_callback(lambda task: self._gone(task, line, queue))
 
     async def _serve(self, line: Line, queue: Queue) -> None:
-        failures = self._failures
         while queue:
             awaitable, listener, work = queue.popleft()
-
-            observed = not listener.is_warned
-
-            def told(seconds: float, name: str = listener.name, observed: bool = observed) -> None:
-                if seconds > BLOCKS_AFTER:
-                    failures.blocked(name, seconds, observed=observed)
-
             try:
-                await timed(awaitable, failures.now, told)
+                await self._served(awaitable, listener, work)
             except asyncio.CancelledError as error:
                 me = asyncio.current_task()
                 if me is not None and me.cancelling():
                     raise
-                failures.raised(listener.name, error, work, observed=observed)
+                self._failures.raised(listener.name, error, work, observed=not listener.is_warned)
             except BaseException as error:
-                failures.raised(listener.name, error, work, observed=observed)
+                self._failures.raised(listener.name, error, work, observed=not listener.is_warned)
         self._close(line, queue)  # in the step that found it empty: what comes next needs a new one
+
+    def _served(
+        self, awaitable: Awaitable[object], listener: Listener, work: Work | None
+    ) -> Awaitable[object]:
+        """What a listener has returned, to be awaited to its end."""
+        door, observed = self._door, not listener.is_warned
+
+        def kept(began: float, ended: float) -> None:
+            door.kept(listener.place, began, ended, AWAIT, work, observed=observed)
+
+        def cancelled() -> None:
+            door.cancelled(listener.place, work, observed=observed)
+
+        return watched(awaitable, door.now, kept, cancelled)
 
     def _close(self, line: Line, queue: Queue) -> None:
         if self._lines.get(line) is queue:

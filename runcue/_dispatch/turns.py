@@ -116,6 +116,17 @@ class Turns:
             self.woken = True
             self.loop.call_soon(self._turn.look, context=self._context)
 
+    def interrupt(self, error: KeyboardInterrupt) -> None:
+        """Raise a KeyboardInterrupt that came out of user code where it ends the loop, and nothing else.
+
+        An asyncio task that it came through would keep it, and complain that nobody has retrieved it. Without a loop it
+        is raised at once.
+        """
+        loop = self.loop or asyncio._get_running_loop()
+        if loop is None or loop.is_closed():
+            raise error
+        loop.call_soon(_raise, error)
+
     def slice(self, now: float) -> float:
         """Until when scheduling may go on in this turn: one slice for the rechecks and all workers together."""
         if not self._in_slice and self.loop is not None:
@@ -144,3 +155,7 @@ class Turns:
         error = CueFailed(f"The scheduler of this cue failed: {error_words(self.failure)}")
         error.__cause__ = self.failure
         return error
+
+
+def _raise(error: BaseException) -> None:
+    raise error

@@ -18,9 +18,10 @@ import asyncio
 from collections import deque
 from contextvars import Context
 from types import CoroutineType
-from typing import Any
+from typing import Any, Final
 
 from runcue._callbacks.callbacks import Callbacks
+from runcue._callbacks.door import BLOCKS_AFTER, Door
 from runcue._callbacks.listeners import Listeners
 from runcue._callbacks.verdicts import RUN, STAYS_PENDING
 from runcue._dispatch.commits import commit_at_once, commit_before
@@ -28,20 +29,26 @@ from runcue._dispatch.endings import Endings
 from runcue._dispatch.gates import Gates
 from runcue._dispatch.hand_off import HandOff
 from runcue._dispatch.in_flight import NOT_ENTERED, InFlight
+from runcue._dispatch.outside_tasks import outside_tasks
 from runcue._dispatch.settlement import Settlement
 from runcue._dispatch.timers import Timers
 from runcue._dispatch.turns import Turns
-from runcue._handlers.coroutines import resume
+from runcue._handlers.coroutines import follow, resume
 from runcue._handlers.outputs import mark, owner_of
+from runcue._model.awaitables import is_awaitable
 from runcue._model.errors import LimitError
 from runcue._model.events import Event
 from runcue._model.phases import COMPLETED, FAILED, RUNNING, SETTLED
+from runcue._model.texts import listed
 from runcue._model.work import Work
 from runcue._scheduling.core import Core
 from runcue._scheduling.run_queue import RunQueue
 from runcue._scheduling.selection import select
 
 __all__ = ["Workers"]
+
+_BREAK_OFF: Final = object()
+"""In the place of what is left of a handler: nothing more is to be begun in this asyncio task."""
 
 
 class Workers:
@@ -77,6 +84,7 @@ class Workers:
     ) -> None:
         self._core = core
         self._callbacks = callbacks
+        self._door = callbacks.door
         self._gate = callbacks.gate
         self._gates = gates
         self._rechecker = gates.rechecker
@@ -173,12 +181,11 @@ class Workers:
                 turns.wake()
         except GeneratorExit:
             raise
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as error:
             turns.wake()
-            raise
+            turns.interrupt(error)
         except BaseException as error:
             turns.fail(error)
-        self._callbacks.failures.raise_interrupt()
 
     def _work_off(self, run_queue: RunQueue, me: asyncio.Task[None]) -> tuple[Work, Any] | None:
         """Take and run work units until there are none, a handler has suspended, or the turn is over.
@@ -209,11 +216,11 @@ class Workers:
                 if work._task.executor is not None:
                     self._hand_off.give(work, now)
                 else:
-                    rest = self._begin(work, now)
+                    rest = self._begin(work, now, me)
+                    if rest is _BREAK_OFF:
+                        break
                     if rest is not None:
                         return work, rest
-                    if me.cancelling():  # by the handler itself; it must not reach the next one
-                        break
             if wakeups.queue:
                 self._gates.check_woken(until)
             if wakeups.settled_causes:
@@ -231,35 +238,53 @@ class Workers:
             self._gates.enqueue(work)
         elif work._task.executor is not None:
             self._hand_off.give(work, now)
-        elif (rest := self._begin(work, now)) is not None:
-            await self._finish(work, rest, asyncio.current_task())
+        else:
+            me = asyncio.current_task()
+            assert me is not None
+            rest = self._begin(work, now, me)
+            if rest is not None and rest is not _BREAK_OFF:
+                await self._finish(work, rest, me)
 
-    def _begin(self, work: Work, now: float) -> tuple[Any, Any, Context] | None:
+    def _begin(  # noqa: C901, PLR0915 - one more call for each work unit would cost half a percent
+        self, work: Work, now: float, me: asyncio.Task[None], *, started: bool = False
+    ) -> Any:
         """Start an async handler and take its first step.
 
+        Args:
+            work: In hand.
+            now: Monotonic.
+            me: The asyncio task that this is done in.
+            started: Whether it has been started, in another asyncio task.
+
         Returns:
-            None if that was all of it; otherwise what `_finish` goes on with.
+            None if that was all of it, otherwise what `_finish` goes on with; `_BREAK_OFF` if `me` must begin no more.
         """
         context: Context = work._context.copy()
         run_queue: RunQueue = work._task.run_queue
-        if (refused := self._core.start(work, now, now + self._turns.skew)) is not None:
-            self._endings.refused(work, refused, now)
-            return None
-        if self._on_start:
-            work._entered_at = NOT_ENTERED  # who hears of the start may cancel it
-            now = self._listeners.emit(self._on_start.each, now, work, (work,))
-        if work._task.timeout is not None:
-            self._timers.active.set(work, now + work._task.timeout)
-            self._turns.wake()  # arms the timer
-        began = work._entered_at = now
+        if not started:
+            if (refused := self._core.start(work, now, now + self._turns.skew)) is not None:
+                self._endings.refused(work, refused, now)
+                return None
+            if self._on_start:
+                work._entered_at = NOT_ENTERED  # who hears of the start may cancel it
+                now = self._listeners.emit(self._on_start.each, now, work, (work,))
+            if work._task.timeout is not None:
+                self._timers.active.set(work, now + work._task.timeout)
+                self._turns.wake()  # arms the timer
+        began = entered = work._entered_at = now
+        left: float | None = None
         declared = work._declared
         value: Any = None
         error: BaseException | None = None
         rest: tuple[Any, Any] | None = None
         try:
-            if declared is not None and declared.files:
+            if declared is not None and declared.files and not started:
                 self._callbacks.declared_gate.note_start(work, declared)
                 mark(work)
+                entered = self._turns.now()
+            if me.cancelling() and not started:
+                self._begin_elsewhere(work)
+                return _BREAK_OFF
             # The first step, taken by hand: StopIteration says that there was no other.
             steps = context.run(work._task.handler, work)
             if type(steps) is not CoroutineType:
@@ -267,15 +292,20 @@ class Workers:
             rest = steps, context.run(steps.send, None)
         except StopIteration as stop:
             value = stop.value
+            if value is not None and is_awaitable(value):
+                rest, value, error = _begin_to_follow(work, value, context, self._door)
             # One that declares nothing may have written all the same.
-            if work._declared is not None:
+            if work._declared is not None and rest is None and error is None:
+                left = self._turns.now()
                 rest, error = commit_at_once(work, value)
         except BaseException as raised:
             error = raised
         now = self._turns.now()
+        if now - entered > BLOCKS_AFTER:
+            self._door.kept_by_handler(work, entered, now if left is None else left)
         # After the first step, not before it: whatever instant the handler itself took is earlier than the stamp.
-        for limit in run_queue.limits:
-            limit.entered(now, work, now)
+        if run_queue.limits:
+            outside_tasks(self._turns.loop, run_queue.entered, now, work, now)
         if rest is not None:
             return *rest, context
         if run_queue.sole_slots is not None:
@@ -284,16 +314,51 @@ class Workers:
             run_queue.release(now, work)
         if work._declared is not None:
             self._endings.of_handler(work, value, error, now, now - began)
-            _pass_on(error)
         elif work._phase == SETTLED:  # it has cancelled itself
             self._gate.at = now
-            _pass_on(error)
         elif error is None:
             self._settlement.settle(work, COMPLETED, now, value, now - began)
         else:
             self._endings.failed(work, error, now - began)
-            _pass_on(error)
+        if type(error) is KeyboardInterrupt:
+            self._turns.interrupt(error)
+            return _BREAK_OFF
         return None
+
+    def _begin_elsewhere(self, work: Work) -> None:
+        """Take the first step of a handler in an asyncio task of its own.
+
+        The one that has started it was cancelled in this very step: by who was asked or told about it, or by the
+        handler before it. None of these means this handler.
+        """
+        places = [*self._gate.places(work._task), *(listener.place for listener in self._on_start)]
+        places += dict.fromkeys(listener.place for audience in self._listeners.ends for listener in audience)
+        places += [name for limit in work._task.run_queue.limits if (name := getattr(limit, "name", ""))]
+        if work._declared is not None:
+            places.append(f"what task {work.task!r} declares")
+        if places:  # else it was the handler before it, which may
+            self._door.cancelled(places[0] if len(places) == 1 else f"One of {listed(places, 3)}", work)
+
+        async def begin() -> None:
+            if work._runner is not task:
+                return
+            work._runner = None
+            del self._in_flight.works[work]
+            rest = self._begin(work, self._turns.now(), task, started=True)
+            if rest is not None and rest is not _BREAK_OFF:
+                await self._finish(work, rest, task)
+            self._turns.wake()
+
+        def gone(task: asyncio.Task[None]) -> None:
+            # One that is cancelled before its first step never runs any of its code.
+            if work._runner is task and work in self._in_flight.works:
+                self._endings.of_awaitable(work, None, asyncio.CancelledError(), cancelled=True)
+                self._turns.wake()
+
+        task = asyncio.Task(begin(), loop=self._turns.loop, name="runcue", context=self._context)
+        work._runner = task
+        self._in_flight.works[work] = None
+        task.add_done_callback(gone)
 
     async def _finish(
         self, work: Work, rest: tuple[Any, Any, Context], me: asyncio.Task[None] | None
@@ -315,7 +380,9 @@ class Workers:
         value: Any = None
         error: BaseException | None = None
         try:
-            value = await resume(*rest)
+            value = await resume(*rest, work, self._door)
+            if value is not None and is_awaitable(value):
+                value = await follow(value, rest[2], work, self._door)
             if work._declared is not None:
                 value = await commit_before(work, value)
         except BaseException as raised:
@@ -325,10 +392,21 @@ class Workers:
         cancelled = me is not None and bool(me.cancelling())
         self._endings.of_awaitable(work, value, error, cancelled=cancelled)
         if type(error) is KeyboardInterrupt:
-            raise error
+            self._turns.interrupt(error)
 
 
-def _pass_on(error: BaseException | None) -> None:
-    """Raise a KeyboardInterrupt out of a handler, once its work unit has settled."""
-    if type(error) is KeyboardInterrupt:
-        raise error
+def _begin_to_follow(
+    work: Work, value: Any, context: Context, door: Door
+) -> tuple[tuple[Any, Any] | None, Any, BaseException | None]:
+    """Take the first step of what a handler has returned to be awaited.
+
+    Returns:
+        What `_finish` goes on with, None if that was all; what it gave; and what it raised.
+    """
+    steps = follow(value, None, work, door)
+    try:
+        return (steps, context.run(steps.send, None)), None, None
+    except StopIteration as stop:
+        return None, stop.value, None
+    except BaseException as error:
+        return None, None, error

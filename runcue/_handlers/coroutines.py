@@ -1,28 +1,45 @@
 """Driving coroutines by hand, step by step.
 
 Lives here: what carries a handler on after the first step that the dispatcher took, each step in its own contextvars;
-and what times the steps of callbacks that are awaited.
+and what drives callbacks that are awaited. Of each step it is known for how long it has kept the event loop, and what
+turns out to be awaitable in its turn is awaited as well.
 
 Must not know: work units' states, limits, the dispatcher.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Generator
 from contextvars import Context
 from types import coroutine
 from typing import Any
 
-__all__ = ["resume", "timed"]
+from runcue._callbacks.door import BLOCKS_AFTER, Door
+from runcue._model.awaitables import is_awaitable
+from runcue._model.work import Work
+
+__all__ = ["follow", "resume", "watched"]
+
+Kept = Callable[[float, float], None]
+"""Takes from when and until when a step has kept the event loop."""
 
 
 @coroutine
-def resume(steps: Any, yielded: Any, context: Context) -> Generator[Any, Any, Any]:
+def resume(steps: Any, yielded: Any, context: Context, work: Work, door: Door) -> Generator[Any, Any, Any]:
     """Go on with a coroutine whose first step has been taken, each step in its own context.
 
     `await steps` would not do: a coroutine that is suspended already cannot be awaited again.
+
+    Args:
+        steps: The coroutine.
+        yielded: What its first step has yielded.
+        context: The contextvars of its steps.
+        work: The work unit whose handler it is.
+        door: Hears of steps that keep the event loop.
     """
     send, throw = steps.send, steps.throw
+    now = door.now
     while True:
         thrown: BaseException | None = None
         sent: Any = None
@@ -31,34 +48,108 @@ def resume(steps: Any, yielded: Any, context: Context) -> Generator[Any, Any, An
         except BaseException as error:
             # GeneratorExit too: the handler sees its own end as it would in a task of its own.
             thrown = error
+        began = now()
         try:
             yielded = context.run(send, sent) if thrown is None else context.run(throw, thrown)
         except StopIteration as stop:
             return stop.value
+        finally:
+            if (ended := now()) - began > BLOCKS_AFTER:
+                door.kept_by_handler(work, began, ended)
 
 
 @coroutine
-def timed(
-    awaitable: Awaitable[Any], now: Callable[[], float], told: Callable[[float], None]
+def follow(value: Any, context: Context | None, work: Work, door: Door) -> Generator[Any, Any, Any]:
+    """Await what a handler has returned to be awaited, and what that gives, to the end.
+
+    Args:
+        value: What it has returned.
+        context: The contextvars of its steps; None for those that it is awaited in.
+        work: The work unit whose handler it was.
+        door: Hears of steps that keep the event loop.
+    """
+
+    def kept(began: float, ended: float) -> None:
+        door.kept_by_handler(work, began, ended)
+
+    while is_awaitable(value):
+        value = yield from _drive(value, _in_place if context is None else context.run, door.now, kept)
+    return value
+
+
+@coroutine
+def watched(
+    value: Any, now: Callable[[], float], kept: Kept, cancelled: Callable[[], None]
 ) -> Generator[Any, Any, Any]:
-    """Await something, and tell of each step how long it kept the event loop."""
-    steps: Any = awaitable.__await__()
+    """Await what a callback has returned, and what that gives, to the end.
+
+    The asyncio task that it is awaited in is runcue's. If the callback cancels it, that reaches the callback itself, as
+    it would anywhere, and nothing else.
+
+    Args:
+        value: What the callback has returned.
+        now: The clock.
+        kept: Takes each step that has kept the event loop for more than `BLOCKS_AFTER`.
+        cancelled: Called if the callback has cancelled the task as the last that it did.
+    """
+    task = asyncio.current_task()
+    assert task is not None
+    is_pending = False
+
+    def step(call: Callable[[Any], Any], argument: Any) -> Any:
+        nonlocal is_pending
+        if isinstance(argument, asyncio.CancelledError):
+            is_pending = False
+        before = task.cancelling()
+        try:
+            return call(argument)
+        finally:
+            while task.cancelling() > before:
+                task.uncancel()
+                is_pending = True
+
+    while is_awaitable(value):
+        value = yield from _drive(value, step, now, kept)
+    if is_pending:
+        cancelled()
+        try:
+            yield  # up to Python 3.12 it has still to come
+        except asyncio.CancelledError:
+            if task.cancelling():
+                raise
+    return value
+
+
+def _in_place(call: Callable[[Any], Any], argument: Any) -> Any:
+    return call(argument)
+
+
+def _drive(
+    awaitable: Awaitable[Any], call: Callable[..., Any], now: Callable[[], float], kept: Kept
+) -> Generator[Any, Any, Any]:
+    """Await something, each step by way of a function that calls another one."""
+    steps: Any = None
     sent: Any = None
     thrown: BaseException | None = None
     while True:
         began = now()
         try:
-            if thrown is None:
+            if steps is None:
+                steps = awaitable.__await__()
+            if thrown is not None:
                 # An iterator need not be a generator.
-                yielded = next(steps) if sent is None else steps.send(sent)
-            elif hasattr(steps, "throw"):
-                yielded = steps.throw(thrown)
+                if not hasattr(steps, "throw"):
+                    raise thrown
+                yielded = call(steps.throw, thrown)
+            elif sent is None:
+                yielded = call(next, steps)
             else:
-                raise thrown
+                yielded = call(steps.send, sent)
         except StopIteration as stop:
             return stop.value
         finally:
-            told(now() - began)
+            if (ended := now()) - began > BLOCKS_AFTER:
+                kept(began, ended)
         sent = thrown = None
         try:
             sent = yield yielded

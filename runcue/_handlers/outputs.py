@@ -23,7 +23,7 @@ from runcue._artifacts.file import File
 from runcue._artifacts.flag import Flag
 from runcue._artifacts.marks import vouch_for
 from runcue._artifacts.places import absolute, locate, path_text
-from runcue._model.checks import is_awaitable
+from runcue._model.awaitables import is_awaitable
 from runcue._model.declaration import Declaration
 from runcue._model.errors import ConfigurationError, MissingOutput, UsageError
 from runcue._model.phases import RUNNING, SETTLED

@@ -14,7 +14,7 @@ from typing import Any
 from runcue._model.errors import ConfigurationError
 from runcue._model.texts import describe
 
-__all__ = ["check_callback", "check_name", "is_async", "is_awaitable", "positive_int", "seconds_or_none"]
+__all__ = ["check_callback", "check_name", "is_async", "positive_int", "seconds_or_none"]
 
 
 def check_name(value: object, what: str) -> str:
@@ -56,14 +56,6 @@ def is_async(handler: Callable[..., Any]) -> bool:
     """Whether calling it gives a coroutine, as far as its definition tells."""
     call = getattr(type(handler), "__call__", None)  # noqa: B004 - an object whose __call__ is a coroutine function
     return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(call)
-
-
-def is_awaitable(value: object) -> bool:
-    """Whether what user code has given is to be awaited before it says anything.
-
-    The handle of a work unit is not, although it could be awaited: it is a value, and a str.
-    """
-    return not isinstance(value, str) and inspect.isawaitable(value)
 
 
 def check_callback(call: object, what: str, takes: tuple[str, ...]) -> None:

@@ -13,14 +13,15 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal, NamedTuple
 
 from runcue._artifacts.artifact import Artifact
+from runcue._callbacks.answers import says_ready, says_stale
 from runcue._callbacks.declared_gate import DeclaredGate
 from runcue._callbacks.failures import Failures
-from runcue._callbacks.gate import says_ready
-from runcue._callbacks.verdicts import GateVerdict, discard
+from runcue._callbacks.verdicts import GateVerdict, Question
 from runcue._callbacks.warning_log import WarningLog
 from runcue._freshness.digest import Digest
 from runcue._freshness.newer import Newer
-from runcue._model.checks import is_async, is_awaitable
+from runcue._model.awaitables import discard, is_awaitable
+from runcue._model.checks import is_async
 from runcue._model.declaration import Declaration
 from runcue._model.texts import error_words, problem_of, words_of
 from runcue._model.work import Work
@@ -167,7 +168,7 @@ class Forecaster:
             answer = _answer(is_ready, work)
             if answer is _AWAITED:
                 return "is_ready has to be awaited"
-            if says_ready(work, answer):
+            if says_ready(work, answer, _untold):
                 return None
         except KeyboardInterrupt:
             raise
@@ -183,7 +184,7 @@ class Forecaster:
             answer = _answer(is_stale, work)
             if answer is _AWAITED:
                 return True, _NOTHING, "is_stale has to be awaited"
-            stale = bool(answer)
+            stale = says_stale(work, answer, _untold)
         except KeyboardInterrupt:
             raise
         except BaseException as error:
@@ -206,6 +207,10 @@ class Forecaster:
             return "producer fails" if fails else "producer idle", answer, text, producer
         failed = self._known.failure_of(answer)
         return "no producer" if failed is None else "producer failed", answer, text, failed
+
+
+def _untold(question: Question, words: str, work: Work) -> None:
+    """A dry run tells nothing beside the plan, which says what an answer counts as."""
 
 
 def _answer(callback: Callable[[Work], Any], work: Work) -> Any:

@@ -493,7 +493,9 @@ async def test_an_observer_that_blocks_is_reported_by_name(
     await cue.submit("fails")
     await cue.stop()
     [record] = said(caplog, "blocked the event loop")
-    assert record.getMessage().startswith(f"observer Slow.{method} blocked the event loop for 1000 ms")
+    assert record.getMessage().startswith(f"observer Slow.{method} (")
+    assert "test_observers.py:" in record.getMessage()
+    assert "blocked the event loop for 1000 ms" in record.getMessage()
 
 
 @pytest.mark.rule(12)

@@ -25,6 +25,7 @@ from runcue._artifacts.reads import READS
 from runcue._callbacks.callbacks import Callbacks
 from runcue._callbacks.verdicts import AwaitableAnswer, GateVerdict
 from runcue._callbacks.warning_log import WarningLog
+from runcue._model.awaitables import is_awaitable
 from runcue._model.declaration import Declaration
 from runcue._model.phases import NEW
 from runcue._model.work import Task, Work
@@ -41,6 +42,9 @@ class Unclear:
     def __bool__(self) -> bool:
         raise ValueError("neither")
 
+    def __repr__(self) -> str:
+        return "unclear"
+
 
 def later(answer: Any) -> Any:
     """An answer that has to be awaited."""
@@ -51,6 +55,11 @@ def later(answer: Any) -> Any:
         return answer
 
     return answering()
+
+
+def nothing() -> Iterator[bool]:
+    """What a gate gives that was written with `yield`."""
+    yield from ()
 
 
 ANSWERS: dict[str, Callable[[], Any]] = {
@@ -65,6 +74,12 @@ ANSWERS: dict[str, Callable[[], Any]] = {
     "no with a reason": lambda: (False, "a reason"),
     "no with None": lambda: (0, None),
     "three of them": lambda: (False, "a", "b"),
+    "nothing of them": lambda: (),
+    "itself": lambda: later,
+    "not implemented": lambda: NotImplemented,
+    "an artifact": lambda: Proof("not asked"),
+    "an error": lambda: ValueError,
+    "a generator": nothing,
     "unclear": Unclear,
     "unclear with a reason": lambda: (Unclear(), "a reason"),
     "raises": lambda: RuntimeError("broken"),
@@ -74,8 +89,23 @@ ANSWERS: dict[str, Callable[[], Any]] = {
     "False later": lambda: later(False),
     "a reason later": lambda: later((False, "a reason")),
     "raises later": lambda: later(RuntimeError("broken")),
+    "None later": lambda: later(None),
+    "None later still": lambda: later(later(None)),
+    "True later still": lambda: later(later(True)),
 }
-LATER = {name for name in ANSWERS if name.endswith("later")}
+NO_ANSWER = {
+    "None",
+    "None later",
+    "None later still",
+    "three of them",
+    "nothing of them",
+    "itself",
+    "not implemented",
+    "an artifact",
+    "an error",
+    "a generator",
+}
+LATER = {name for name in ANSWERS if " later" in name}
 # What is usual comes more often: what is short for one kind of answer must not be so for another.
 VALID = (True, True, True, True, 1, False, None, RuntimeError("broken"))
 
@@ -172,11 +202,20 @@ def by_the_rules(plan: Plan) -> GateVerdict:
 def says_yes(name: str, *, if_raised: bool, reasons: bool) -> bool:
     if name == "raises later":
         return if_raised
-    answer = {"True later": True, "False later": False, "a reason later": (False, "a reason")}.get(name, name)
+    if name in NO_ANSWER:
+        return if_raised
+    answer = {
+        "True later": True,
+        "True later still": True,
+        "False later": False,
+        "a reason later": (False, "a reason"),
+    }.get(name, name)
     answer = ANSWERS[name]() if answer is name else answer
     if isinstance(answer, BaseException):
         return if_raised
-    if reasons and isinstance(answer, tuple) and len(answer) == 2:
+    if isinstance(answer, tuple):
+        if not reasons:
+            return if_raised
         answer = answer[0]
     return if_raised if isinstance(answer, Unclear) else bool(answer)
 
@@ -237,13 +276,14 @@ class World:
 
     def note(self, work: Work, verdict: GateVerdict | AwaitableAnswer) -> None:
         while isinstance(verdict, AwaitableAnswer):
-            value, error = None, None
-            try:
-                verdict.awaitable.send(None)  # type: ignore[attr-defined]
-            except StopIteration as end:
-                value = end.value
-            except BaseException as raised:
-                error = raised
+            value, error = verdict.awaitable, None
+            while is_awaitable(value):
+                try:
+                    value.send(None)  # type: ignore[attr-defined]
+                except StopIteration as end:
+                    value = end.value
+                except BaseException as raised:
+                    value, error = None, raised
             verdict = self.gate.resume(work, verdict.question, value, error)
         reason = work._not_ready_reason if verdict is NOT_READY else None
         if isinstance(reason, BaseException):

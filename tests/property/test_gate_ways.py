@@ -53,19 +53,21 @@ def raising(*, means: bool) -> Answer:
     return Answer("raises", give, means)
 
 
-YES = [True, True, 1, "yes", "no", 2.5, [0], ("three", "of", "them")]
-NO = [False, False, 0, "", 0.0, (), {}]
+YES = [True, True, 1, "yes", "no", 2.5, [0]]
+NO = [False, False, 0, "", 0.0, {}]
+# No answer at all: not ready, and stale.
+NEITHER = [None, NotImplemented, len, asyncio.sleep, ("three", "of", "them"), (), ValueError("not raised")]
 BROKEN = OSError("on purpose")
 READY = [
     *(plainly(value, means=True) for value in (*YES, (True, "why"), (1, ""))),
     *(later(value, means=True, after=0.1) for value in (True, "yes", (True, "why"))),
-    *(plainly(value, means=False) for value in (*NO, (False, "why"), (None, "why"))),
-    *(later(value, means=False) for value in (False, (False, "why"), BROKEN)),
+    *(plainly(value, means=False) for value in (*NO, *NEITHER, (False, "why"), (None, "why"))),
+    *(later(value, means=False) for value in (False, None, (False, "why"), BROKEN)),
     raising(means=False),
 ]
 STALE = [
-    *(plainly(value, means=True) for value in (*YES, (False, "is no reason here"))),
-    *(later(value, means=True, after=0.1) for value in (True, 1, BROKEN)),
+    *(plainly(value, means=True) for value in (*YES, *NEITHER, (False, "is no reason here"))),
+    *(later(value, means=True, after=0.1) for value in (True, 1, None, BROKEN)),
     *(plainly(value, means=False) for value in NO),
     *(later(value, means=False) for value in (False, 0)),
     raising(means=True),

@@ -1,0 +1,151 @@
+"""The door through which user code is called: what all callers of it have in common, wherever they stand.
+
+Lives here: `Door`. What is awaitable is awaited (`_model.awaitables`, `_handlers.coroutines`), whatever is raised goes
+to `failures`, what keeps the event loop is told, and so is an answer that is none. The calls themselves stand where
+they are made: a function more around each would cost a tenth of what a work unit takes.
+
+Must not know: which callbacks there are, event loops, limits.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from runcue._callbacks.failures import Failures
+from runcue._callbacks.pauses import (
+    Span,
+    collector_pauses,
+    outside_of,
+    wait_for_interpreter,
+    watch_collector,
+)
+from runcue._model.callables import located
+from runcue._model.work import Work
+from runcue.abc import WarningKind
+
+__all__ = ["AWAIT", "BE_QUICK", "BLOCKS_AFTER", "MAKE_ASYNC", "Door"]
+
+BLOCKS_AFTER: Final = 0.05
+"""Seconds for which user code may keep the event loop without being reported."""
+
+MAKE_ASYNC: Final = "make it async, or quicker"
+AWAIT: Final = "await what it waits for, or be quicker"
+BE_QUICK: Final = "it runs in the loop, and has to be quicker"
+"""What to do about user code that keeps the event loop: a plain callback, an awaited one, one that has to be plain."""
+
+# A wait for the interpreter that is longer than this means that other threads want it, too; and so many such waits are
+# taken to be no fault of who ran.
+_SOME_TIME: Final = 0.002
+_INTERRUPTIONS: Final = 3
+
+# Functions that a program makes while it runs are without end.
+_MOST_TOLD: Final = 10_000
+
+
+class Door:
+    """What becomes known of user code besides what it raises.
+
+    Args:
+        failures: What becomes of that.
+
+    Attributes:
+        now: The clock by which user code is found to keep the event loop.
+    """
+
+    def __init__(self, failures: Failures) -> None:
+        self.now: Callable[[], float] = time.monotonic
+        self._failures = failures
+        # Once for good: what is told here is a property of the code, not an incident.
+        self._told: set[tuple[str, str]] = set()
+        # When user code has kept the loop: whoever called in meanwhile is not to blame for it as well.
+        self._kept: deque[Span] = deque(maxlen=64)
+
+    def use_clock(self, now: Callable[[], float]) -> None:
+        """Take the time from this clock from now on."""
+        self.now = self._failures.now = now
+        if now is time.monotonic:
+            watch_collector()
+
+    def kept(
+        self,
+        what: str,
+        began: float,
+        ended: float,
+        advice: str,
+        work: Work | None = None,
+        *,
+        observed: bool = True,
+    ) -> None:
+        """User code has kept the event loop for more than `BLOCKS_AFTER`: tell it once, if that was its own doing.
+
+        Args:
+            what: What has, with the place in the source.
+            began: When it was called, or went on.
+            ended: When it gave the loop back.
+            advice: What to do about it.
+            work: About which work unit it is, if about one.
+            observed: Whether observers are to hear of it, or only the log.
+        """
+        is_real = self.now is time.monotonic
+        innocent = [*self._kept, *collector_pauses()] if is_real else self._kept
+        seconds = outside_of(innocent, began, ended)
+        if seconds <= BLOCKS_AFTER:
+            return
+        self._kept.append((began, ended))
+        if ("blocked", what) in self._told:
+            return
+        # A sleep keeps the loop as a computation does, so that the processor's time tells nothing. But if other threads
+        # keep the interpreter busy, to be interrupted a few times may be all that there was to it.
+        interruption = wait_for_interpreter() if is_real else 0.0
+        if seconds - _INTERRUPTIONS * interruption <= BLOCKS_AFTER:
+            return
+        words = f"blocked the event loop for {seconds * 1000:.0f} ms; {advice}"
+        if interruption > _SOME_TIME:
+            words += (
+                ". Other threads of this process keep the interpreter busy, and a part of it may be theirs"
+            )
+        self._tell_once("blocked", what, words, work, observed=observed)
+
+    def kept_by_handler(self, work: Work, began: float, ended: float) -> None:
+        """The same of one step of a handler that runs in the loop, or of what one has returned to be awaited there."""
+        task = work._task
+        if task.executor is None:
+            what = f"The handler of task {task.name!r}, {located(task.handler)},"
+            advice = "make it a plain `def`, which runs in a thread, or await what it waits for"
+        else:
+            what = f"What the handler of task {task.name!r}, {located(task.handler)}, returned to be awaited"
+            advice = "do that part in the handler itself, which runs elsewhere, or await what it waits for"
+        self.kept(what, began, ended, advice, work)
+
+    def cancelled(self, what: str, work: Work | None, *, observed: bool = True) -> None:
+        """User code has cancelled the asyncio task that it was called in, which is not its own: tell it once."""
+        words = (
+            "cancelled the asyncio task that it was called in. That is runcue's own, and goes on; "
+            "a work unit is cancelled by `cue.cancel()`"
+        )
+        self._tell_once("raised", what, words, work, observed=observed)
+
+    def no_answer(self, what: str, words: str, work: Work | None, *, observed: bool = True) -> None:
+        """User code has given what is no answer, or hardly one: tell it once.
+
+        Args:
+            what: What has, with the place in the source.
+            words: What is wrong with what it gave, what it counts as and what to write.
+            work: About which work unit it is, if about one.
+            observed: Whether observers are to hear of it, or only the log.
+        """
+        self._tell_once("no_answer", what, words, work, observed=observed)
+
+    def _tell_once(
+        self, kind: WarningKind, what: str, words: str, work: Work | None, *, observed: bool = True
+    ) -> None:
+        if (kind, what) in self._told:
+            return
+        if len(self._told) >= _MOST_TOLD:
+            self._told.clear()
+        self._told.add((kind, what))
+        works = () if work is None else (work,)
+        self._failures.log.tell(kind, works, "%s %s", what, words, observed=observed)

@@ -1,0 +1,74 @@
+"""When the event loop stood still through no fault of who ran: the pauses of Python's garbage collector.
+
+A collection runs wherever an object happens to be made, and takes as long as the process is large. It stops all
+threads, so a pause counts in whichever thread it came.
+
+Must not know: who is told, what ran.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections import deque
+from collections.abc import Iterable
+from time import monotonic, sleep
+from typing import Final
+
+__all__ = ["Span", "collector_pauses", "outside_of", "wait_for_interpreter", "watch_collector"]
+
+Span = tuple[float, float]
+"""From an instant to another one, of one clock."""
+
+# Shorter ones, which are nearly all, make no difference.
+_SHORTEST: Final = 0.001
+
+_pauses: deque[Span] = deque(maxlen=256)
+_began = 0.0
+
+
+def watch_collector() -> None:
+    """Note the collector's pauses from now on. Called again, it does nothing."""
+    if _note not in gc.callbacks:
+        gc.callbacks.append(_note)
+
+
+def _note(phase: str, info: object) -> None:
+    global _began  # noqa: PLW0603 - there is one collector, and it is never entered twice
+    if phase == "start":
+        _began = monotonic()
+    elif (ended := monotonic()) - _began > _SHORTEST:
+        _pauses.append((_began, ended))
+
+
+def collector_pauses() -> list[Span]:
+    """The last pauses, by `time.monotonic`."""
+    return list(_pauses)
+
+
+def outside_of(spans: Iterable[Span], began: float, ended: float) -> float:
+    """How much of a span lies outside of all others.
+
+    Args:
+        spans: The others; they may overlap.
+        began: When the span began.
+        ended: When it ended.
+    """
+    left, reached = 0.0, began
+    for one_began, one_ended in sorted(spans):
+        if one_ended > reached:
+            if one_began >= ended:
+                break
+            left += max(0.0, one_began - reached)
+            reached = one_ended
+    return left + max(0.0, ended - reached)
+
+
+def wait_for_interpreter() -> float:
+    """Let other threads run, and see how many seconds it takes until this one goes on.
+
+    With nobody else it takes no time. Where threads keep the interpreter busy, it shows what a function loses to them
+    each time that it happens to be interrupted.
+    """
+    began = monotonic()
+    sleep(0)
+    return monotonic() - began

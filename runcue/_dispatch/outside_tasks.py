@@ -1,0 +1,35 @@
+"""Calling user code in the midst of an asyncio task that is not its own.
+
+Whoever asks there for the current task, in order to cancel it or to hang something on it, gets none: the task is that
+of a stranger, who may be about to await something.
+
+Must not know: what is called, work units.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from asyncio.tasks import _enter_task, _leave_task
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ["outside_tasks"]
+
+
+def outside_tasks(loop: asyncio.AbstractEventLoop | None, call: Callable[..., Any], *args: Any) -> Any:
+    """Call a function as if no asyncio task was running.
+
+    Args:
+        loop: The running event loop; None if there is none.
+        call: The function. It awaits nothing.
+        *args: Its arguments.
+    """
+    task = None if loop is None else asyncio.current_task(loop)
+    if task is None:
+        return call(*args)
+    assert loop is not None
+    _leave_task(loop, task)
+    try:
+        return call(*args)
+    finally:
+        _enter_task(loop, task)

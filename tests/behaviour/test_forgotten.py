@@ -1,0 +1,497 @@
+"""What a user forgets is told once, by name, file and line: a `return`, an await, a pair of parentheses."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import gc
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import runcue
+from runcue.abc import CueWarning
+from tests.support.loops import each_loop, run_on
+from tests.support.virtual_time import virtual
+
+pytestmark = pytest.mark.rule(34)
+
+HERE = "test_forgotten.py:"
+
+
+def said(caplog: pytest.LogCaptureFixture, text: str) -> list[str]:
+    return [
+        record.getMessage()
+        for record in caplog.records
+        if record.name == "runcue" and text in record.getMessage()
+    ]
+
+
+def forgets(work: runcue.Work) -> None:
+    """A gate without a `return`."""
+
+
+async def forgets_later(work: runcue.Work) -> None:
+    await asyncio.sleep(0)
+
+
+class Forgets:
+    def method(self, work: runcue.Work) -> None: ...
+
+    def __call__(self, work: runcue.Work) -> None: ...
+
+
+@functools.wraps(forgets)
+def wrapped(work: runcue.Work) -> None:
+    return forgets(work)
+
+
+FORGETFUL: dict[str, Callable[[runcue.Work], Any]] = {
+    "forgets": forgets,
+    "forgets_later": forgets_later,
+    "Forgets.method": Forgets().method,
+    "Forgets.__call__": Forgets(),
+    "partial": functools.partial(forgets),
+    "wrapped": wrapped,
+    "lambda": lambda work: None,
+    "lambda that returns a coroutine": lambda work: forgets_later(work),
+}
+
+
+@pytest.mark.parametrize("form", FORGETFUL)
+@virtual
+async def test_none_from_is_stale_is_no_answer_and_the_work_runs(
+    form: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with runcue.Cue() as cue:
+
+        @cue.task("t")
+        async def t(work: runcue.Work) -> str:
+            return "ran"
+
+        cue.is_stale(FORGETFUL[form])  # type: ignore[type-var]
+        for _ in range(3):
+            assert await (await cue.submit("t")).result() == "ran"
+    [line] = said(caplog, "no answer")
+    assert line.startswith("is_stale callback ")
+    assert HERE in line
+    assert "returned None" in line
+    assert "return" in line.split("None")[1]
+
+
+@pytest.mark.parametrize("form", FORGETFUL)
+@virtual
+async def test_none_from_is_ready_is_not_ready(form: str, caplog: pytest.LogCaptureFixture) -> None:
+    cue = runcue.Cue()
+
+    @cue.task("t")
+    async def t(work: runcue.Work) -> None:
+        pytest.fail("it ran")
+
+    cue.is_ready(FORGETFUL[form])  # type: ignore[type-var]
+    cue.start()
+    handles = [await cue.submit("t") for _ in range(3)]
+    summary = await cue.drain()
+    assert [blocked["work"].id for blocked in summary.blocked] == handles
+    assert all("returned None" in blocked["details"] for blocked in summary.blocked)
+    await cue.stop()
+    [line] = said(caplog, "no answer")
+    assert line.startswith("is_ready callback ")
+    assert HERE in line
+
+
+@virtual
+async def test_each_callback_is_told_of_once_and_each_cue_tells_it(caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(2):
+        async with runcue.Cue() as cue:
+            for name in ("a", "b"):
+
+                @cue.task(name)
+                async def t(work: runcue.Work) -> None: ...
+
+            cue.is_stale(task="a")(lambda work: None)
+            cue.is_stale(task="b")(lambda work: None)
+            for name in ("a", "b", "a", "b"):
+                await cue.submit(name)
+    lines = said(caplog, "no answer")
+    assert len(lines) == 4
+    assert len(set(lines)) == 2  # two lines of this file
+
+
+@virtual
+async def test_what_is_declared_and_a_forgetful_is_stale_must_both_say_that_it_is_stale(
+    tmp_path: Any,
+) -> None:
+    output = tmp_path / "made"
+    output.write_text("before")
+    async with runcue.Cue() as cue:
+
+        @cue.task("t", outputs=str(output))
+        async def t(work: runcue.Work) -> None:
+            output.write_text("anew")
+
+        cue.is_stale(forgets)
+        handle = await cue.submit("t")
+        await handle.wait()
+        assert handle.work.skipped, "its output is valid, whatever else is asked"
+        output.unlink()
+        handle = await cue.submit("t")
+        await handle.wait()
+        assert not handle.work.skipped
+
+
+class There(runcue.Artifact):
+    def valid(self) -> bool:
+        return True
+
+
+def generates(work: runcue.Work) -> Any:
+    yield True
+
+
+async def generates_later(work: runcue.Work) -> Any:
+    yield True
+
+
+MISTAKES: dict[str, tuple[Callable[[runcue.Work], Any], str]] = {
+    "a function that was not called": (lambda work: forgets, "call it"),
+    "an async one": (lambda work: forgets_later, "call it"),
+    "a method": (lambda work: Forgets().method, "call it"),
+    "a class": (lambda work: There, "call it"),
+    "a generator": (lambda work: generates(work), "in place of `yield`"),
+    "an async generator": (lambda work: generates_later(work), "in place of `yield`"),
+    "an exception": (lambda work: ValueError("broken"), "raise it"),
+    "NotImplemented": (lambda work: NotImplemented, "NotImplemented"),
+    "an artifact": (lambda work: There(), "valid()"),
+    "nothing in a tuple": (lambda work: (), "tuple ()"),
+    "too much in a tuple": (lambda work: (False, "a", "b"), "tuple"),
+}
+
+
+@pytest.mark.parametrize("gate", ["is_ready", "is_stale"])
+@pytest.mark.parametrize("mistake", MISTAKES)
+@virtual
+async def test_what_is_plainly_a_mistake_is_no_answer_either(
+    mistake: str, gate: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    call, remedy = MISTAKES[mistake]
+    cue = runcue.Cue()
+
+    @cue.task("t")
+    async def t(work: runcue.Work) -> None: ...
+
+    getattr(cue, gate)(call)
+    cue.start()
+    handle = await cue.submit("t")
+    await cue.drain()
+    assert handle.work.state.value == ("pending" if gate == "is_ready" else "completed")
+    assert not handle.work.skipped
+    await cue.stop()
+    [line] = said(caplog, "no answer")
+    assert remedy in line
+    assert HERE in line
+    assert len(line) < 500
+
+
+@virtual
+async def test_a_reason_beside_an_answer_of_is_stale_or_without_one_is_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with runcue.Cue() as cue:
+
+        @cue.task("t")
+        async def t(work: runcue.Work) -> str:
+            return "ran"
+
+        cue.is_stale(lambda work: (False, "it is as it was"))
+        cue.is_ready(lambda work: "waits for page 7")
+        assert await (await cue.submit("t")).result() == "ran"
+    stale, ready = said(caplog, "returned")[::-1]
+    assert "True or False alone" in stale
+    assert "counts as yes" in ready
+    assert '(False, "reason")' in ready
+
+
+@virtual
+async def test_true_and_false_of_other_kinds_are_answers(caplog: pytest.LogCaptureFixture) -> None:
+    class Bool:
+        def __init__(self, answer: bool) -> None:
+            self.answer = answer
+
+        def __bool__(self) -> bool:
+            return self.answer
+
+    async with runcue.Cue() as cue:
+
+        @cue.task("t")
+        async def t(work: runcue.Work) -> None: ...
+
+        cue.is_ready(lambda work: Bool(True))
+        cue.is_stale(lambda work: [1] if work.params["n"] else Bool(False))
+        handles = [await cue.submit("t", params={"n": n}) for n in (0, 1)]
+        for handle in handles:
+            await handle.wait()
+        assert [handle.work.skipped for handle in handles] == [True, False]
+    assert not said(caplog, "returned")
+
+
+@virtual
+async def test_observers_hear_of_it_with_its_kind() -> None:
+    heard: list[CueWarning] = []
+
+    class Book(runcue.Observer):
+        def warned(self, warning: CueWarning) -> None:
+            heard.append(warning)
+
+    async with runcue.Cue() as cue:
+        cue.observe(Book())
+
+        @cue.task("t")
+        async def t(work: runcue.Work) -> None: ...
+
+        cue.is_stale(forgets)
+        await (await cue.submit("t")).result()
+    assert [(warning.kind, [work.task for work in warning.works]) for warning in heard] == [
+        ("no_answer", ["t"])
+    ]
+
+
+SLEEP = 0.2
+
+
+def keeps_the_loop() -> None:
+    time.sleep(SLEEP)  # as requests.post() would
+
+
+def milliseconds(line: str) -> float:
+    return float(line.partition(" ms")[0].rpartition(" ")[2])
+
+
+@pytest.mark.rule(15)
+@pytest.mark.parametrize("step", ["first", "later", "after an error"])
+@each_loop
+def test_an_async_handler_that_keeps_the_loop_is_told_of_once_with_the_remedy(
+    loop: str, step: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        async with runcue.Cue() as cue:
+            cue.service("api", concurrent=20)
+
+            @cue.task("fetch", uses="api")
+            async def fetches_wrongly(work: runcue.Work) -> None:
+                if step == "later":
+                    await asyncio.sleep(0)
+                elif step == "after an error":
+                    with pytest.raises(TimeoutError):
+                        await asyncio.wait_for(asyncio.Event().wait(), 0.001)
+                keeps_the_loop()
+
+            for _ in range(3):
+                await cue.submit("fetch")
+
+    run_on(loop, main)
+    [line] = said(caplog, "blocked the event loop")
+    assert line.startswith("The handler of task 'fetch', ")
+    assert "fetches_wrongly (" in line
+    assert HERE in line
+    assert "make it a plain `def`" in line
+    assert milliseconds(line) >= SLEEP * 1000
+
+
+@pytest.mark.rule(15)
+@each_loop
+def test_a_handler_that_awaits_what_it_waits_for_is_not_told_of(
+    loop: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        async with runcue.Cue() as cue:
+
+            @cue.task("waits")
+            async def waits(work: runcue.Work) -> None:
+                for _ in range(3):
+                    await asyncio.sleep(SLEEP / 3)
+
+            @cue.task("in a thread")
+            def in_a_thread(work: runcue.Work) -> None:
+                keeps_the_loop()
+
+            await cue.submit("waits")
+            await cue.submit("in a thread")
+
+    run_on(loop, main)
+    assert not said(caplog, "blocked the event loop")
+
+
+@pytest.mark.rule(15)
+@each_loop
+def test_what_a_plain_handler_returns_to_be_awaited_is_told_of_as_well(
+    loop: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def rest() -> str:
+        keeps_the_loop()
+        return "done"
+
+    async def main() -> None:
+        async with runcue.Cue() as cue:
+            cue.task("t")(lambda work: rest())
+            assert await (await cue.submit("t")).result() == "done"
+
+    run_on(loop, main)
+    [line] = said(caplog, "blocked the event loop")
+    assert line.startswith("What the handler of task 't', ")
+    assert "plain `def`" not in line
+
+
+class Collected:
+    """Something that the collector takes a while for."""
+
+    def __del__(self) -> None:
+        time.sleep(SLEEP)
+
+
+def has_the_collector_run() -> None:
+    collected = Collected()
+    collected.itself = collected  # type: ignore[attr-defined]
+    del collected
+    gc.collect()
+
+
+PLACES = [
+    "is_ready",
+    "is_stale",
+    "on_start",
+    "on_complete",
+    "observer",
+    "priority",
+    "handler",
+    "later step",
+    "async gate",
+]
+
+
+@pytest.mark.rule(15)
+@pytest.mark.parametrize("place", PLACES)
+def test_nobody_is_to_blame_for_the_pauses_of_the_collector(
+    place: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        cue = runcue.Cue()
+
+        @cue.task("t")
+        async def t(work: runcue.Work) -> str:
+            if place == "later step":
+                await asyncio.sleep(0)
+            if place in ("handler", "later step"):
+                has_the_collector_run()
+            return "ran"
+
+        def callback(*heard: Any) -> Any:
+            has_the_collector_run()
+            return 0.5 if place == "priority" else True
+
+        async def async_callback(*heard: Any) -> Any:
+            await asyncio.sleep(0)
+            return callback()
+
+        class Watches(runcue.Observer):
+            def settled(self, work: runcue.Work, duration: float) -> None:
+                has_the_collector_run()
+
+        if place == "observer":
+            cue.observe(Watches())
+        elif place == "async gate":
+            cue.is_ready(async_callback)
+        elif "handler" not in place and "step" not in place:
+            getattr(cue, place)(callback)
+        gc.collect()
+        async with cue:
+            assert await (await cue.submit("t")).result() == "ran"
+
+    run_on("asyncio", main)
+    assert not said(caplog, "blocked")
+
+
+@pytest.mark.rule(15)
+def test_who_keeps_the_loop_besides_is_told_without_the_collectors_share(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def main() -> None:
+        async with runcue.Cue() as cue:
+
+            @cue.task("t")
+            async def t(work: runcue.Work) -> None: ...
+
+            @cue.on_start
+            def does_both(work: runcue.Work) -> None:
+                has_the_collector_run()
+                time.sleep(0.06)
+
+            await cue.submit("t")
+
+    gc.collect()
+    run_on("asyncio", main)
+    [line] = said(caplog, "blocked")
+    assert 60 <= milliseconds(line) < SLEEP * 1000 + 60
+
+
+@pytest.mark.rule(15)
+@virtual
+async def test_who_calls_what_keeps_the_loop_is_not_told_of_beside_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with runcue.Cue() as cue:
+
+        @cue.task("outer")
+        async def submits(work: runcue.Work) -> None:
+            await cue.submit("inner")
+            await cue.submit("inner")
+
+        @cue.task("inner")
+        async def inner(work: runcue.Work) -> None: ...
+
+        @cue.on_submit(task="inner")
+        def hears(work: runcue.Work) -> None:
+            loop: Any = asyncio.get_running_loop()
+            loop.reach(loop.time() + 1)
+
+        await cue.submit("outer")
+    [line] = said(caplog, "blocked")
+    assert line.startswith("on_submit listener ")
+
+
+@pytest.mark.rule(15)
+def test_who_is_slow_among_busy_threads_is_told_that_a_part_may_be_theirs(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    stop = threading.Event()
+
+    def spins() -> None:
+        while not stop.is_set():
+            sum(range(1000))
+
+    async def main() -> None:
+        async with runcue.Cue() as cue:
+
+            @cue.task("t")
+            async def t(work: runcue.Work) -> None: ...
+
+            @cue.on_complete
+            def slow(work: runcue.Work, result: None, duration: float) -> None:
+                time.sleep(0.6)
+
+            threads = [threading.Thread(target=spins, daemon=True) for _ in range(3)]
+            for thread in threads:
+                thread.start()
+            try:
+                await (await cue.submit("t")).result()
+            finally:
+                stop.set()
+            for thread in threads:
+                thread.join()
+
+    run_on("asyncio", main)
+    [line] = said(caplog, "slow")
+    assert "Other threads of this process" in line
