@@ -688,7 +688,7 @@ class Cue:
             artifact = what if isinstance(what, Artifact) else File(what)
             pointed = artifact.pointed() if isinstance(artifact, File) else ()
             keys = tuple(map(key_of, (artifact, *pointed)))
-        self._intake.call_in_loop(self._dispatcher.changes.nudge, keys)
+        self._dispatcher.changes.nudge(keys)
 
     def watch(self, folder: str | bytes | os.PathLike[str], *, recursive: bool = True) -> None:
         """Notice changes that others make to files in a folder, and wake the work units that wait for these files.

@@ -8,9 +8,9 @@ Must not know: what any part does.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 
+from runcue._api.inbox import Inbox
 from runcue._api.inquiry import Inquiry
 from runcue._api.intake import Intake
 from runcue._artifacts.watched_folders import WatchedFolders
@@ -60,7 +60,7 @@ class Engine:
         explainer = Explainer(core, dispatcher, self.watched)
         overdue = Overdue(core, dispatcher, explainer, dispatcher.listeners, self.warnings)
         diagnostics = Diagnostics(core, dispatcher, explainer, self.watched, self.warnings)
-        inbox: deque[Callable[[], None]] = deque()
+        inbox = Inbox(dispatcher.turns.wake)
         self.stopping = Stopping(core, dispatcher, explainer, diagnostics, inbox, self.warnings, ended)
         self.lifecycle = Lifecycle(overdue, diagnostics, self.stopping)
         self.intake = Intake(

@@ -10,27 +10,23 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections import deque
-from collections.abc import Callable
 from contextvars import Context
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from runcue._api.handle import WorkHandle
+from runcue._api.inbox import Inbox, stopped_error
 from runcue._artifacts.reads import READS
 from runcue._callbacks.listeners import Listeners
 from runcue._dispatch.dispatcher import Dispatcher
 from runcue._lifecycle.stopping import Stopping
 from runcue._model.current import CURRENT
-from runcue._model.errors import CueStopped, UsageError, WrongLoop
+from runcue._model.errors import UsageError, WrongLoop
 from runcue._model.events import Event
 from runcue._model.work import Task, Work
 from runcue._registration.duplicates import leader_for
 from runcue._registration.registry import Registry
 from runcue._registration.submission import Overrides
 from runcue._scheduling.core import Core
-
-if TYPE_CHECKING:
-    from concurrent.futures import Future
 
 __all__ = ["Intake"]
 
@@ -46,7 +42,7 @@ class Intake:
         dispatcher: Is woken.
         listeners: Hear of submissions.
         stopping: Says whether work is still taken.
-        inbox: Submissions of other threads on their way.
+        inbox: What other threads submit, on its way.
         id_prefix: The first part of the ids; None for a random one.
 
     Attributes:
@@ -63,7 +59,7 @@ class Intake:
         dispatcher: Dispatcher,
         listeners: Listeners,
         stopping: Stopping,
-        inbox: deque[Callable[[], None]],
+        inbox: Inbox,
         id_prefix: str | None,
     ) -> None:
         self.loop: asyncio.AbstractEventLoop | None = None
@@ -91,11 +87,12 @@ class Intake:
         self.loop = loop
         self.thread = threading.get_ident()
         self.stopped = False
+        self._inbox.begin(loop)
 
     def end(self) -> None:
         """The cue was stopped: whoever is on the way in is told so."""
         self.stopped = True
-        self._empty_inbox()
+        self._inbox.end()
 
     def check_loop(self, call: str) -> None:
         """Check that a call comes in the cue's own event loop.
@@ -118,6 +115,7 @@ class Intake:
                 "From other threads use cue.submit_threadsafe()."
             )
         self.loop = None
+        self._inbox.refuse()
         self._stopping.level = None
         self._dispatcher.abandon()
         self._dispatcher.use_clock(asyncio.get_running_loop())
@@ -146,7 +144,7 @@ class Intake:
             return
         inside = context.get(CURRENT) is self._dispatcher
         if self.stopped or self._stopping.shut or not inside:
-            raise _stopped_error()
+            raise stopped_error()
 
     def admit(
         self, task: Task, params: dict[str, Any], context: Context, overrides: Overrides | None
@@ -217,52 +215,18 @@ class Intake:
             UsageError: The cue is not started, or this is the event loop's own thread.
             CueStopped: The cue has been stopped, or its loop has ended.
         """
-        from concurrent.futures import Future  # noqa: PLC0415 - asyncio has it by now; its import costs time
-
         loop = self.loop
-        if loop is None:
+        if loop is None and not self._inbox.began:
             raise UsageError("submit_threadsafe() needs a started cue.")
-        if threading.get_ident() == self.thread and not self.stopped:
+        if self.stopped or loop is None or loop.is_closed():
+            raise stopped_error()
+        if threading.get_ident() == self.thread:
             raise UsageError(
                 "submit_threadsafe() in the event loop's own thread: there it is `await cue.submit(...)`."
             )
-        done: Future[WorkHandle] = Future()
 
-        def take() -> None:
-            try:
-                self.check_open(context)
-                done.set_result(self.admit(task, params, context, overrides))
-            except BaseException as error:
-                done.set_exception(error)
+        def take() -> WorkHandle:
+            self.check_open(context)
+            return self.admit(task, params, context, overrides)
 
-        if self.stopped:
-            raise _stopped_error()
-        self._inbox.append(take)
-        try:
-            loop.call_soon_threadsafe(self._receive)
-        except RuntimeError:
-            raise CueStopped("The event loop of this cue is closed.") from None
-        return done.result()
-
-    def _receive(self) -> None:
-        self._empty_inbox()
-        self._turns.wake()
-
-    def _empty_inbox(self) -> None:
-        while self._inbox:
-            self._inbox.popleft()()
-
-    def call_in_loop(self, call: Callable[..., None], *args: Any) -> None:
-        """Call a function in the event loop's thread: at once if that is this one, or if there is none."""
-        loop = self.loop
-        if loop is None or threading.get_ident() == self.thread:
-            call(*args)
-        elif not self.stopped:
-            try:
-                loop.call_soon_threadsafe(call, *args)
-            except RuntimeError:
-                pass  # the loop has ended, and all waiting with it
-
-
-def _stopped_error() -> CueStopped:
-    return CueStopped("This cue has been stopped and takes no more work; call start() to begin again.")
+        return self._inbox.call(take)

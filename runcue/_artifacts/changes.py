@@ -14,14 +14,13 @@ __all__ = ["changed", "file_changed", "hear_changes", "others_hear", "unhear_cha
 
 Hear = Callable[[Hashable], None]
 
-# Replaced, never changed in place: threads walk through it.
-_hearers: tuple[Hear, ...] = ()
+# As the keys of a dict, which threads may come to, leave and copy without a lock.
+_hearers: dict[Hear, None] = {}
 
 
 def hear_changes(hear: Hear) -> None:
     """Have a function called with the key of every artifact that is published or touched, in whatever thread."""
-    global _hearers  # noqa: PLW0603 - one list per process is the point: publishers know no cue
-    _hearers = (*_hearers, hear)
+    _hearers[hear] = None
 
 
 def others_hear() -> bool:
@@ -31,13 +30,12 @@ def others_hear() -> bool:
 
 def unhear_changes(hear: Hear) -> None:
     """The counterpart of `hear_changes`. Harmless if it was not called."""
-    global _hearers  # noqa: PLW0603
-    _hearers = tuple(one for one in _hearers if one != hear)
+    _hearers.pop(hear, None)
 
 
 def changed(key: Hashable) -> None:
     """Say that an artifact has changed."""
-    for hear in _hearers:
+    for hear in tuple(_hearers):
         hear(key)
 
 

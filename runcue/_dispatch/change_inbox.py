@@ -18,6 +18,7 @@ from runcue._artifacts.changes import hear_changes, unhear_changes
 from runcue._artifacts.places import is_file, next_pass, place_of, resolve
 from runcue._dispatch.gates import Gates
 from runcue._dispatch.turns import Turns
+from runcue._model.phases import NOT_READY
 from runcue._scheduling.core import Core
 
 __all__ = ["ChangeInbox"]
@@ -40,8 +41,12 @@ class ChangeInbox:
         self._turns = turns
         self._context = context
         self._recheck = recheck
-        # Keys of artifacts that changed in other threads.
+        # Keys of artifacts that changed in other threads; of those of which somebody there has said so, which means
+        # more; and whether all may have changed.
         self._changes: deque[Hashable] = deque()
+        self._nudges: deque[Hashable] = deque()
+        self._nudged = False
+        # However much is told, one callback of the loop takes it.
         self._told = False
         self._outside = False
         # Of these nothing is known but that something changed in them. To look what is awaited in there takes time.
@@ -51,18 +56,32 @@ class ChangeInbox:
     def start(self) -> None:
         """Hear from now on."""
         self._told = False
-        unhear_changes(self.hear)
         hear_changes(self.hear)
+        if self._core.count[NOT_READY]:
+            # It has waited since an earlier start, and nobody has heard what has changed meanwhile.
+            self._gates.rechecker.nudged()
 
     def stop(self) -> None:
         """Hear no more."""
         unhear_changes(self.hear)
+        self._forget()
 
     def nudge(self, keys: Sequence[Hashable] | None) -> None:
-        """Something outside changed: an artifact, by its keys, or (None) anything.
+        """Something outside changed: an artifact, by its keys, or (None) anything. Called in whatever thread.
 
         Of a folder anything in it may have changed.
         """
+        loop = self._turns.loop
+        if loop is None or threading.get_ident() == self._turns.thread:
+            self._take_nudge(keys)
+            return
+        if keys is None:
+            self._nudged = True
+        else:
+            self._nudges.extend(keys)
+        self._tell()
+
+    def _take_nudge(self, keys: Sequence[Hashable] | None) -> None:
         if keys is None:
             self._gates.rechecker.nudged()
         else:
@@ -79,13 +98,25 @@ class ChangeInbox:
             return
         # Not looked up here: the loop may be in the middle of asking about this very artifact.
         self._changes.append(key)
+        self._tell()
+
+    def _tell(self) -> None:
+        """Have the loop take what another thread has left here."""
         loop = self._turns.loop
-        if not self._told and loop is not None:
+        if loop is None or loop.is_closed():
+            # All that waits is asked at the next start. Until then nobody would take it, however much there is.
+            self._forget()
+        elif not self._told:
             self._told = True
             try:
                 loop.call_soon_threadsafe(self._take, context=self._context)
             except RuntimeError:
-                pass  # the loop has ended, and all waiting with it
+                self._forget()  # the loop has ended at this very moment
+
+    def _forget(self) -> None:
+        self._changes.clear()
+        self._nudges.clear()
+        self._nudged = False
 
     def hear_outside(self, paths: Iterable[str], folders: Iterable[str]) -> float:
         """Files were changed by somebody else. Called in a watcher's thread.
@@ -108,14 +139,19 @@ class ChangeInbox:
         return self._folders_rest
 
     def _take(self) -> None:
-        self._told = False  # before the deque is emptied: what is appended after that tells again
+        self._told = False  # before anything is taken: what comes after that tells again
         if self._outside and not self._recheck:
             # Work units of which nothing is known have no other net; with it they are asked within 50 ms anyway.
             self._gates.rechecker.nudged_others()
             self._turns.wake()
         self._outside = False
-        while self._changes:
-            self._touch(self._changes.popleft())
+        if self._nudged:
+            self._nudged = False
+            self._take_nudge(None)
+        if self._nudges:
+            self._take_nudge(_taken(self._nudges))
+        for key in _taken(self._changes):
+            self._touch(key)
         if self._folders:
             began = self._turns.now()
             folders = set()
@@ -152,6 +188,11 @@ class ChangeInbox:
         awaited.touched(keys)
         if wakeups.queue:
             self._turns.wake()
+
+
+def _taken(keys: deque[Hashable]) -> list[Hashable]:
+    """Take out what is there at this instant, each once. Other threads may go on adding, and are not waited for."""
+    return list(dict.fromkeys(keys.popleft() for _ in range(len(keys))))
 
 
 def _lying_in(folders: Iterable[str], keys: Iterable[Hashable]) -> list[str]:

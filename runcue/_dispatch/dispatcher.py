@@ -255,9 +255,9 @@ class Dispatcher:
                 elif isinstance(key, Work):
                     self.endings.timed_out(key, now)
                 # Else a run queue: that its limits may have room again is seen by the look.
+            self.turns.wake()  # it arms the timers again, too
         except BaseException as error:
             self.turns.fail(error)
-        self.look()
 
     def _is_quiet(self) -> bool:
         """Whether nothing runs, nothing is being asked and nothing that is ready could start."""

@@ -37,13 +37,15 @@ class InFlight:
         late: Those that nobody waits for any longer although they go on, and make something: as in `works`.
     """
 
-    __slots__ = ("_turns", "_wakeups", "late", "works")
+    __slots__ = ("_told", "_turns", "_wakeups", "late", "works")
 
     def __init__(self, wakeups: Wakeups, turns: Turns) -> None:
         self._wakeups = wakeups
         self._turns = turns
         self.works: dict[Work, Any] = {}
         self.late: dict[Work, Any] = {}
+        # However many of these return, one callback of the loop takes them.
+        self._told = False
 
     def release(self, work: Work, now: float) -> None:
         """A handler has returned: give back what it holds."""
@@ -77,6 +79,7 @@ class InFlight:
 
     def start(self) -> None:
         """The cue was started: what has returned meanwhile makes nothing any more."""
+        self._told = False
         for work, run in list(self.late.items()):
             if not _goes_on(work, run):
                 rollback(work, returned=True)
@@ -89,14 +92,15 @@ class InFlight:
     def _returned(self) -> None:
         """A sync handler has returned that was abandoned. Called in its thread."""
         loop = self._turns.loop
-        if loop is not None:  # else the next start will see it
+        if not self._told and loop is not None:  # else the next start will see it
+            self._told = True
             try:
                 loop.call_soon_threadsafe(self._take)
             except RuntimeError:
                 pass  # that loop has ended
 
     def _take(self) -> None:
-        self.start()
+        self.start()  # the flag first: who returns after that tells again
         self._turns.wake()
 
 

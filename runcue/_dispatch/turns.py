@@ -111,7 +111,11 @@ class Turns:
         self.may_start = False
 
     def wake(self) -> None:
-        """Something happened: look at everything, once, soon."""
+        """Something happened: look at everything, once, in the next turn.
+
+        Nobody looks in any other way. So there is one look in a turn at most, whatever happens in it: where there are
+        two on their way, each has the next one follow it, and that does not end while there is work.
+        """
         if not self.woken and self.loop is not None and not self.loop.is_closed():
             self.woken = True
             self.loop.call_soon(self._turn.look, context=self._context)
