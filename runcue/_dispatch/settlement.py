@@ -16,7 +16,7 @@ from runcue._callbacks.listeners import Listeners
 from runcue._dispatch.in_flight import NOT_ENTERED, InFlight
 from runcue._dispatch.timers import Timers
 from runcue._dispatch.turns import Turns
-from runcue._handlers.outputs import owner_of, rollback
+from runcue._handlers.outputs import rollback, run_of
 from runcue._model.declaration import Declaration
 from runcue._model.events import Event
 from runcue._model.phases import CANCELLED, COMPLETED, FAILED, RUNNING, SETTLED
@@ -107,8 +107,9 @@ class Settlement:
             for artifact in declared.makes:
                 changed(artifact._key)
         followers, declared.followers = declared.followers, None
-        for follower in followers or ():
-            self.settle(follower, outcome, now, value, duration)
+        while followers:
+            # One by one: a listener may cancel those that are left.
+            self.settle(followers.popitem(last=False)[0], outcome, now, value, duration)
 
     def cancel(self, work: Work) -> bool:
         """Cancel a work unit: it settles at once. What others have joined goes on for them.
@@ -154,10 +155,10 @@ class Settlement:
         work.cancelled = True
         if work._declared is not None and work._phase == RUNNING:
             self._core.dependencies.outlive(work)
-            for run in self._in_flight.works:
-                if run._declared is not None and owner_of(run) is work:
-                    run.cancelled = True
-                    rollback(run)
+            run = run_of(work)
+            if run in self._in_flight.works:
+                run.cancelled = True
+                rollback(run)
 
 
 def ran_for(work: Work, now: float) -> float:

@@ -41,16 +41,27 @@ __all__ = [
     "remove_orphans",
     "rollback",
     "run_handler",
+    "run_of",
     "write",
 ]
 
 
 def owner_of(run: Work) -> Work:
     """The work that a running handler belongs to: the one it was started for, or a successor of that."""
-    work = run
-    while work._declared is not None and work._declared.successor is not None:
-        work = work._declared.successor
-    return work
+    declared = run._declared
+    if declared is None or declared.left is None:
+        return run
+    successor: Work = declared.left.leader
+    return successor
+
+
+def run_of(owner: Work) -> Work:
+    """The counterpart: the work for which the handler was started that runs for this one, if any does."""
+    declared = owner._declared
+    if declared is None or declared.followers is None:
+        return owner
+    run: Work = declared.followers.run or owner
+    return run
 
 
 def write(

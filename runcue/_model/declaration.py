@@ -1,16 +1,38 @@
 """What a work unit declares of artifacts, and what becomes of that on its way.
 
-Lives here: `Declaration`. Artifacts are carried, not understood: here they are objects with a key.
+Lives here: `Declaration`, and `Followers`, those who want the same. Artifacts are carried, not understood: here they
+are objects with a key.
 
 Must not know: what an artifact or a work unit is, limits, order, time, event loops.
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["Declaration"]
+__all__ = ["Declaration", "Followers"]
+
+
+class Followers(OrderedDict[Any, None]):
+    """Work units that settle with another one, their leader, in submission order, as the keys of a dict.
+
+    There may be a great many of them, and each may be withdrawn, the leader as well. So all who have to know the leader
+    know it by this object, which gets another one in one step; and it is a dict that loses its first key in one step,
+    which a plain one does not.
+
+    Attributes:
+        leader: The one that runs, or will.
+        run: The work unit for which the handler was started that runs for the leader, if that is another one.
+    """
+
+    __slots__ = ("leader", "run")
+
+    def __init__(self, leader: Any) -> None:
+        super().__init__()
+        self.leader = leader
+        self.run: Any = None
 
 
 class Declaration:
@@ -28,9 +50,9 @@ class Declaration:
         key: What it is known by to those that would do the same again; None for its outputs.
         forced: Run even if up to date.
         fault: What a callable raised that was to say which artifacts they are.
-        leader: The work this one has joined, None if it runs itself.
-        followers: Work units that settle with this one, in submission order, as the keys of a dict.
-        successor: Who a handler that is running belongs to, once the work it was started for was cancelled.
+        joined: Those whose leader this one has joined, itself among them; None if it runs itself.
+        followers: Those that have joined this one; None if nobody ever has, or all have settled.
+        left: Those that this one has led, and whose leader is another one since.
         before: The versions of the inputs as of the last asking, in their order.
         was: The versions of the outputs as of that asking; shorter where one was not valid.
         stale: What made it run, as (verdict, artifact, other artifact); None if that was not asked.
@@ -68,9 +90,9 @@ class Declaration:
     whole = False
     committed = False
     key: Any = None
-    leader: Any = None
-    followers: dict[Any, None] | None = None
-    successor: Any = None
+    joined: Followers | None = None
+    followers: Followers | None = None
+    left: Followers | None = None
     token: Any = None
     provenance: Any = None
     published: Sequence[str] = ()
@@ -98,6 +120,16 @@ class Declaration:
         self.was: Sequence[Any] = ()
         self.stale: tuple[str, Any, Any] | None = None
         self.hold: Any = None
+
+    @property
+    def leader(self) -> Any:
+        """The work this one has joined, None if it runs itself."""
+        return None if self.joined is None else self.joined.leader
+
+    @property
+    def successor(self) -> Any:
+        """Who has taken this one's place, and with it the handler that may have run for it; None if nobody has."""
+        return None if self.left is None else self.left.leader
 
     @property
     def needs(self) -> tuple[Any, ...]:

@@ -10,10 +10,11 @@ Must not know: phases and queues (the core moves), when somebody joins.
 
 from __future__ import annotations
 
+from runcue._model.declaration import Followers
 from runcue._model.work import Work
 from runcue._scheduling.dependencies import Dependencies
 
-__all__ = ["follow", "part", "succeed", "take_over_handler"]
+__all__ = ["all_that_wait_again", "follow", "part", "succeed", "take_over_handler"]
 
 
 def follow(work: Work, leader: Work) -> None:
@@ -21,9 +22,9 @@ def follow(work: Work, leader: Work) -> None:
     own, theirs = work._declared, leader._declared
     assert own is not None
     assert theirs is not None
-    own.leader = leader
     if theirs.followers is None:
-        theirs.followers = {}
+        theirs.followers = Followers(leader)
+    own.joined = theirs.followers
     theirs.followers[work] = None
     theirs.forced |= own.forced
     work._again = leader._again
@@ -31,9 +32,9 @@ def follow(work: Work, leader: Work) -> None:
 
 def part(work: Work) -> None:
     """Let a follower want it no longer."""
-    leader = work._declared.leader if work._declared is not None else None
-    if leader is not None and leader._declared is not None and leader._declared.followers:
-        leader._declared.followers.pop(work, None)
+    joined = work._declared.joined if work._declared is not None else None
+    if joined is not None:
+        joined.pop(work, None)
 
 
 def succeed(leader: Work, dependencies: Dependencies) -> Work | None:
@@ -49,17 +50,14 @@ def succeed(leader: Work, dependencies: Dependencies) -> Work | None:
     left = leader._declared
     if left is None or not left.followers:
         return None
-    followers, left.followers = left.followers, None
-    successor: Work = next(iter(followers))
-    del followers[successor]
+    followers = left.followers
+    successor: Work = followers.popitem(last=False)[0]
     own = successor._declared
     assert own is not None
-    own.leader = None
+    left.left, left.followers = followers, None
+    own.joined, own.followers = None, followers
+    followers.leader = successor
     own.forced = left.forced
-    own.followers = followers
-    for follower in followers:
-        if follower._declared is not None:
-            follower._declared.leader = successor
     for artifact in left.makes:
         if dependencies.producer_of.get(artifact._key) is leader:
             del dependencies.producer_of[artifact._key]
@@ -74,9 +72,19 @@ def take_over_handler(leader: Work, successor: Work, dependencies: Dependencies)
     assert own is not None
     assert left is not None
     own.before, own.was, own.stale = left.before, left.was, left.stale
-    left.successor = successor
+    assert own.followers is not None
+    own.followers.run = own.followers.run or leader
     dependencies.note_stop(leader, left)
     dependencies.note_start(successor, own)
     successor.started_at = leader.started_at
     successor._entered_at = leader._entered_at
     successor._runner = leader._runner
+
+
+def all_that_wait_again(work: Work) -> list[Work]:
+    """A work unit that is put back and all who have joined it: no handler runs for them now."""
+    followers = work._declared.followers if work._declared is not None else None
+    if followers is None:
+        return [work]
+    followers.run = None
+    return [work, *followers]

@@ -37,7 +37,7 @@ from runcue._model.phases import (
 from runcue._model.work import Again, Task, Work
 from runcue._scheduling.ageing import AgeLine, Stall
 from runcue._scheduling.attempts import Decide, settle_failed
-from runcue._scheduling.coalescing import follow, part, succeed, take_over_handler
+from runcue._scheduling.coalescing import all_that_wait_again, follow, part, succeed, take_over_handler
 from runcue._scheduling.deadlines import Deadlines
 from runcue._scheduling.dependencies import Dependencies
 from runcue._scheduling.history import History
@@ -225,8 +225,8 @@ class Core:
     def _settle_producer(self, work: Work, declared: Declaration, outcome: int) -> None:
         """A work unit that declares something has settled."""
         self.proving -= bool(declared.outputs)
-        if declared.leader is not None or declared.successor is not None:
-            return
+        if declared.joined is not None or declared.left is not None:
+            return  # another one makes it, now or in a while
         dependencies = self.dependencies
         if outcome != SKIPPED or dependencies.failed:
             dependencies.note_outcome(work, declared, outcome >= FAILED)
@@ -267,7 +267,7 @@ class Core:
         declared = work._declared
         if declared is None:
             work._task.run_queue.new.append(work)
-        elif declared.leader is not None:
+        elif declared.joined is not None:
             self.proving += bool(declared.outputs)
             self.move(work, JOINED)
         else:
@@ -426,13 +426,11 @@ class Core:
         work._not_ready_reason = work._runner = None
         self.generation += 1  # whatever the gate said was about the attempt that has ended
         self.delayed.set(work, again.at)
-        everyone = [work]
         declared = work._declared
         if declared is not None:
             declared.committed = False
-            everyone.extend(declared.followers or ())
             self.wakeups.pause(work, declared)
-        for one in everyone:
+        for one in all_that_wait_again(work):
             one._again = again
             self._age(one)
 

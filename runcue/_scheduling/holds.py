@@ -61,18 +61,27 @@ class Hold(NamedTuple):
     """Whom a work unit has to wait for.
 
     Attributes:
-        holder: That one.
+        maker: That one, or one that was cancelled since and whose place another one has taken.
         artifact: The input or output of the work unit that waits.
         made: What the holder makes, by key.
         relation: How these two are related.
         place: Which of what it needs that is; 0 for an output.
     """
 
-    holder: Work
+    maker: Work
     artifact: Any
     made: Hashable
     relation: Relation
     place: int = 0
+
+    @property
+    def holder(self) -> Work:
+        """Who that is by now."""
+        declared = self.maker._declared
+        if declared is None or declared.left is None:
+            return self.maker
+        successor: Work = declared.left.leader
+        return successor
 
     @property
     def _key(self) -> Hashable:

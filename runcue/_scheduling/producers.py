@@ -212,7 +212,7 @@ class Producers:
         for work in reversed(self.displaced.pop(key)):
             declared = work._declared
             if declared is not None and (work._phase < SETTLED or declared.unreturned):
-                if declared.leader is None and declared.successor is None and key not in self.producer_of:
+                if declared.joined is None and declared.left is None and key not in self.producer_of:
                     self.producer_of[key] = work
                     self._enter_folders(artifact, work, declared)
                 else:
