@@ -434,6 +434,8 @@ class Cue:
     def start(self) -> None:
         """Begin to run work units in the running event loop. Returns at once; starting a started cue does nothing.
 
+        Where it raises, nothing is started: it can be called again once that is mended.
+
         Raises:
             UsageError: No event loop is running, the cue is stopping, or another started cue uses one of its executors.
             WrongLoop: It is started in another loop that is still alive.
@@ -452,10 +454,14 @@ class Cue:
         if self._dispatcher.turns.failure is not None:
             raise self._dispatcher.turns.failed()
         self._registry.warn_of_unknown_tasks(self._warnings, self._listeners.bound())
-        self._dispatcher.start(loop, self._lifecycle)
+        try:
+            self._dispatcher.start(loop, self._lifecycle)
+            self._watched.start(loop.is_closed)
+        except BaseException:
+            self._dispatcher.detach()
+            raise
         self._intake.begin(loop)
         self._lifecycle.begin()
-        self._watched.start(loop.is_closed)
         _started.add(self)
 
     async def stop(self, *, drain: bool = True, timeout: float | None = None) -> Summary:

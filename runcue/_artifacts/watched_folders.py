@@ -59,17 +59,21 @@ class WatchedFolders:
             return
         if not os.path.isdir(watcher.folder):
             raise ConfigurationError(f"watch() needs a folder that exists, not {watcher.folder!r}.")
-        self.watchers.append(watcher)
         if self._is_over is not None:
             watcher.start(self._is_over)
+        self.watchers.append(watcher)
 
     def start(self, is_over: Callable[[], bool]) -> None:
-        """Begin to watch; see `Watcher.start`."""
+        """Begin to watch all of them, or, where that raises, none; see `Watcher.start`."""
         self._is_over = is_over
-        # A watcher is used once.
-        self.watchers = [watcher.another() for watcher in self.watchers]
-        for watcher in self.watchers:
-            watcher.start(is_over)
+        try:
+            # A watcher is used once.
+            self.watchers = [watcher.another() for watcher in self.watchers]
+            for watcher in self.watchers:
+                watcher.start(is_over)
+        except BaseException:
+            self.stop()
+            raise
 
     def stop(self) -> None:
         """Watch no more, until they are started again."""

@@ -144,7 +144,11 @@ class Watcher:
             raise UsageError(f"The watcher of {self.folder!r} was used before: make a new one.")
         self._is_over = lambda: self._stopping.is_set() or is_over()
         self._thread = _running[self] = threading.Thread(target=self._run, name=_THREAD_NAME, daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except BaseException:
+            del _running[self]  # there is nobody to be waited for
+            raise
 
     def stop(self) -> None:
         """Watch no more. The thread ends at its next step and is not waited for."""

@@ -108,14 +108,11 @@ class HandOff:
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start all executors; they are free."""
-        started: list[Executor] = []
         try:
             for executor in self._executors.values():
                 self._start(executor, loop)
-                started.append(executor)
         except BaseException:
-            for executor in started:
-                self._stop(executor)
+            self.stop()  # those that were started
             raise
 
     def _start(self, executor: Executor, loop: asyncio.AbstractEventLoop) -> None:

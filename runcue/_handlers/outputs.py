@@ -295,23 +295,24 @@ def remove_orphans(works: Iterable[Work]) -> None:
 
     Writing does that before it begins; this is for folders in which nothing had to be written any more.
     """
-    folders = {
-        output._place.path: output._place
+    # Places, of which there is one for each folder: it is quicker than to compare their paths.
+    places = {
+        output._place
         for work in works
         if work._declared is not None and work._declared.files
         for output in work._declared.outputs
         if isinstance(output, File)
     }
-    if not folders:
+    if not places:
         return
-    for place in folders.values():
+    for place in places:
         marks = place.marks
         while marks is not None:  # where folders were missing, marks were further up
             marks.tidy()
             marks = marks.above
     from runcue._artifacts.temp_files import clear_dead_once  # noqa: PLC0415
 
-    for folder in folders:
+    for folder in {place.path for place in places}:
         try:
             clear_dead_once(folder)
         except OSError:

@@ -26,7 +26,7 @@ from runcue._handlers.outputs import owner_of, remove_orphans, rollback
 from runcue._lifecycle.diagnostics import Diagnostics
 from runcue._model.current import CURRENT
 from runcue._model.errors import UsageError
-from runcue._model.phases import CANCELLED, NOT_READY, OUTCOMES, READY, SETTLED, SKIPPED, WorkState
+from runcue._model.phases import CANCELLED, FAILED, NOT_READY, OUTCOMES, READY, SETTLED, SKIPPED
 from runcue._model.summary import Summary
 from runcue._model.texts import how_many, listed, name_of
 from runcue._model.work import Work
@@ -227,19 +227,19 @@ class Stopping:
 
     def reasons(self) -> list[Reason]:
         """Why each pending work unit does not run, oldest first."""
+        if not self._core.pending():
+            return []  # without going through all that have settled
         now = self._dispatcher.turns.now()
         found = self._explainer.reasons(self._core.pending_works(), now)
         return [reason or Reason(work, "not_ready", "not asked yet") for work, reason in found]
 
     def summary(self, blocked: list[Reason]) -> Summary:
         """What became of the work units since the start."""
+        totals, line = self._core.totals, self._core.history.line
+        failed = [one for one in line if one._outcome == FAILED] if totals[FAILED] else []
         return Summary(
-            counts=dict(zip(OUTCOMES, self._core.totals, strict=True)),
-            failed=[
-                work
-                for work in self._core.history.line
-                if work.state is WorkState.FAILED and work.id not in self._former
-            ],
+            counts=dict(zip(OUTCOMES, totals, strict=True)),
+            failed=[work for work in failed if work.id not in self._former],
             blocked=[reason.as_dict() for reason in blocked],
             duration=0.0 if self._began is None else self._dispatcher.turns.now() - self._began,
             abandoned=list(self._abandoned),
@@ -297,7 +297,7 @@ class Stopping:
                 await self.rest()
                 if not core.unsettled and not dispatcher.in_flight.works:
                     break
-                if self.level == DRAIN and next(core.pending_works(), None) is not None:
+                if self.level == DRAIN and core.pending() and next(core.pending_works(), None) is not None:
                     if core.wakeups.let_go():
                         continue
                     if not asked:
@@ -356,6 +356,7 @@ class Stopping:
     def _kill(self) -> None:
         """Cancel what runs. Coroutines get a moment for their clean-up, threads cannot be ended."""
         dispatcher = self._dispatcher
+        threads = []
         for work in list(dispatcher.in_flight.works):
             work.cancelled = True
             rollback(work)
@@ -368,26 +369,26 @@ class Stopping:
             if work._runner is not None:
                 work._runner.cancel()
             else:
-                self._abandon(work)
+                threads.append(work)
+        self._abandon(threads)
         self._end_of_grace.set(dispatcher.turns.now() + GRACE)
 
     def _out_of_grace(self, now: float) -> None:
-        for work in list(self._dispatcher.in_flight.works):
-            self._abandon(work)
-        for name in self._dispatcher.lines.cancel():
-            self._log.tell("abandoned", (), "stop() cancelled the %s: it did not end in time", name)
+        self._abandon(list(self._dispatcher.in_flight.works))
+        lines = self._dispatcher.lines.cancel()
+        if lines:
+            names = listed((f"the {name}" for name in lines), 3)
+            self._log.tell("abandoned", (), "stop() cancelled %s, which had not ended in time", names)
         self._out_of_patience = True
         self._dispatcher.turns.wake()
 
-    def _abandon(self, work: Work) -> None:
-        self._abandoned.append(work)
-        self._dispatcher.in_flight.abandon(work, self._dispatcher.turns.now())
-        self._dispatcher.turns.wake()
-        self._log.tell(
-            "abandoned",
-            (work,),
-            "stop() abandoned %s %s: its %s did not end in time",
-            work.task,
-            work.id,
-            "coroutine" if work._runner is not None else "thread",
-        )
+    def _abandon(self, works: list[Work]) -> None:
+        """Wait for handlers no longer; of however many there are, in one line."""
+        for work in works:
+            self._abandoned.append(work)
+            self._dispatcher.in_flight.abandon(work, self._dispatcher.turns.now())
+        if works:
+            self._dispatcher.turns.wake()
+            kinds = ((work, "coroutine" if work._runner is not None else "thread") for work in works)
+            whose = grouped((work, f"the {kind} of its handler did not end in time") for work, kind in kinds)
+            self._log.tell("abandoned", works, "stop() abandoned %s", whose)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
 from collections.abc import Callable
@@ -779,6 +780,70 @@ def test_stop_with_a_timeout_lists_the_threads_it_had_to_abandon(caplog: pytest.
         assert saw == [True]
 
     asyncio.run(main())
+
+
+@pytest.mark.rule(23)
+def test_however_many_threads_are_abandoned_it_is_told_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        cue = runcue.Cue(max_threads=100)
+        may_end = threading.Event()
+        heard: list[runcue.abc.CueWarning] = []
+
+        class Book(runcue.Observer):
+            def warned(self, warning: runcue.abc.CueWarning) -> None:
+                heard.append(warning)
+
+        cue.observe(Book())
+        for name in ("many", "few"):
+            cue.task(name)(lambda work: may_end.wait(30))
+        cue.start()
+        handles = [await cue.submit("many") for _ in range(98)]
+        handles += [await cue.submit("few") for _ in range(2)]
+        while any(handle.work.state is not runcue.WorkState.RUNNING for handle in handles):
+            await asyncio.sleep(0.01)
+        summary = await cue.stop(timeout=0)
+        may_end.set()
+        assert summary.abandoned == [handle.work for handle in handles]
+        (line,) = told(caplog, "abandoned")
+        assert "98 many" in line.getMessage()
+        assert "and 95 more" in line.getMessage()
+        assert "2 few" in line.getMessage()
+        assert len(line.getMessage()) < 500
+        (warning,) = [one for one in heard if one.kind == "abandoned"]
+        assert list(warning.works) == summary.abandoned
+
+    asyncio.run(main())
+
+
+@pytest.mark.rule(23)
+def test_however_many_coroutines_and_listeners_will_not_end_it_is_told_in_a_line_each(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def main() -> None:
+        cue = runcue.Cue()
+
+        @cue.task("stubborn")
+        async def stubborn(work: runcue.Work) -> None:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(100)
+            await asyncio.sleep(100)
+
+        async def listens(work: runcue.Work) -> None:
+            await asyncio.sleep(1000)
+
+        for _ in range(20):
+            cue.on_start(lambda work: listens(work))
+        cue.start()
+        for _ in range(30):
+            await cue.submit("stubborn")
+        await asyncio.sleep(1)
+        await cue.stop(timeout=1)
+        (line,) = told(caplog, "abandoned")
+        assert "30 stubborn" in line.getMessage()
+        (line,) = told(caplog, "had not ended in time")
+        assert "and 17 more" in line.getMessage()
+
+    run(main)
 
 
 @pytest.mark.rule(23)
