@@ -72,7 +72,7 @@ def clear_dead(folder: str | os.PathLike[str]) -> int:
     """
     try:
         # Quicker than os.scandir() by a third, and few of a user's files begin with a dot.
-        entries = os.listdir(folder)  # noqa: PTH208 - so is this than Path.iterdir()
+        entries = os.listdir(folder)
         names = [name for name in entries if name[0] == "." and _TEMP.match(name)]
     except OSError:
         return 0

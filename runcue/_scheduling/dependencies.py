@@ -16,7 +16,7 @@ from typing import Any, Final
 from runcue._model.declaration import Declaration
 from runcue._model.phases import COMPLETED
 from runcue._model.work import Work
-from runcue._scheduling.folders import folders_above
+from runcue._scheduling.folders import Folders, folders_above
 from runcue._scheduling.producers import Producers, key_itself
 
 __all__ = ["NEWCOMERS", "Dependencies"]
@@ -31,6 +31,8 @@ class Dependencies(Producers):
         failed: The last work unit that was to make an artifact and did not, as long as it is known.
         remade: Work units that have made artifacts anew that were there before, and that nobody has looked into yet.
         subscribers: Who waits for an artifact: a work unit, or several as the keys of a dict.
+        awaited: These artifacts by the folders that they are in, in the way of their makers; None as long as no folder
+            is an input or output.
         subscribed: How many work units wait for artifacts that they were seen to read.
         subscriptions: How often a work unit has begun to wait for artifacts.
         newcomers: The last work units that have, until somebody looks into them.
@@ -38,6 +40,7 @@ class Dependencies(Producers):
     """
 
     __slots__ = (
+        "awaited",
         "failed",
         "giving_way",
         "newcomers",
@@ -52,6 +55,7 @@ class Dependencies(Producers):
         self.failed: dict[Hashable, Work] = {}
         self.remade: deque[Work] = deque(maxlen=1000)
         self.subscribers: dict[Hashable, Work | dict[Work, None]] = {}
+        self.awaited: Folders | None = None
         self.subscribed = 0
         self.subscriptions = 0
         self.newcomers: deque[Work] = deque(maxlen=NEWCOMERS)
@@ -103,11 +107,28 @@ class Dependencies(Producers):
         """Folders around what was made, and what lies in folders that were made."""
         around = {folder for artifact in declared.makes for folder in self.above(artifact)}
         yield from around.intersection(self.subscribers)
-        made = {artifact._key for artifact in declared.makes} & self.known_folders
-        if made:
-            for key in list(self.subscribers):
-                if type(key) is str and not made.isdisjoint(folders_above(key)):
-                    yield key
+        assert self.awaited is not None
+        for artifact in declared.makes:
+            folder = self.awaited.by_path.get(artifact._key)
+            if folder is not None:
+                yield from self.awaited.keys(folder)
+
+    def begin_with_folders(self) -> None:
+        """See `Producers`."""
+        super().begin_with_folders()
+        if self.awaited is None:
+            self.awaited = Folders()
+            for key, there in self.subscribers.items():
+                self._await(key, next(iter(there)) if isinstance(there, dict) else there)
+
+    def _await(self, key: Hashable, work: Work) -> None:
+        if self.awaited is not None and type(key) is str:
+            self.awaited.add(key, work, folders_above(key), ())
+
+    def _await_no_longer(self, key: Hashable) -> None:
+        del self.subscribers[key]
+        if self.awaited is not None and type(key) is str:
+            self.awaited.remove(key, folders_above(key))
 
     def subscribe(self, work: Work, artifacts: tuple[Any, ...]) -> None:
         """Let a work unit wait for artifacts, or for the one that it is held over."""
@@ -120,6 +141,8 @@ class Dependencies(Producers):
             there = subscribers.get(key)
             if there is None:
                 subscribers[key] = work
+                if self.awaited is not None:
+                    self._await(key, work)
             elif type(there) is dict:
                 there[work] = None
             elif there is not work:
@@ -138,11 +161,11 @@ class Dependencies(Producers):
             key = artifact._key
             there = subscribers.get(key)
             if there is work:
-                del subscribers[key]
+                self._await_no_longer(key)
             elif type(there) is dict:
                 there.pop(work, None)
                 if not there:
-                    del subscribers[key]
+                    self._await_no_longer(key)
 
     def all_subscribers(self) -> list[Work | dict[Work, None]]:
         """Those of all artifacts, as they are at this moment."""

@@ -175,6 +175,15 @@ class Folders:
         return next(reversed(folder.free.items()))
 
     @staticmethod
+    def keys(folder: Folder) -> Iterator[str]:
+        """What is made in a folder by those that are not bound to it, at any depth."""
+        line = [folder]
+        while line:
+            one = line.pop()
+            yield from one.free
+            line.extend(one.inner)
+
+    @staticmethod
     def makers(folder: Folder) -> Iterator[Work]:
         """All makers in a folder, bound or not, each once for each thing that it makes."""
         yield from folder.bound.values()

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
@@ -36,7 +36,7 @@ class Lines:
     def __init__(self) -> None:
         self.count = 0
 
-    def __enter__(self) -> Lines:
+    def __enter__(self) -> Self:
         self._before = sys.gettrace()
         sys.settrace(self._called)
         return self
@@ -159,6 +159,41 @@ def test_ending_many_handlers_that_make_something(how: str) -> None:
                 await asyncio.sleep(0.2)
         assert {handle.work.state.value for handle in handles} <= {"cancelled", "failed"}
         await cue.stop(drain=False)
+        return counted.count
+
+    assert_linear(lines)
+
+
+@pytest.mark.rule(17, 27)
+@pytest.mark.parametrize("how", ["cancel", "drain"])
+def test_ending_makers_of_folders_in_which_others_await_something(how: str, tmp_path: Path) -> None:
+    async def lines(number: int) -> int:
+        cue = runcue.Cue(recheck=False)
+        cue.task("reads", inputs=lambda work: f"{work.params['folder']}/x")(lambda work: None)
+
+        def make(folder: str) -> None:
+            Path(folder).mkdir(parents=True)
+            Path(folder, "x").touch()
+
+        @cue.task("makes", outputs=lambda work: work.params["folder"])
+        async def makes(work: runcue.Work) -> None:
+            make(work.params["folder"])
+
+        cue.is_ready(lambda work: how == "drain")
+        folders = [str(tmp_path / how / str(number) / str(i)) for i in range(number)]
+        handles = [
+            await cue.submit(task, params={"folder": one}) for task in ("makes", "reads") for one in folders
+        ]
+        with Lines() as counted:
+            cue.start()
+            if how == "cancel":
+                await asyncio.sleep(0.1)
+                for handle in handles:
+                    await cue.cancel(handle)
+            else:
+                summary = await cue.drain()
+                assert summary.counts["completed"] == 2 * number
+        await cue.stop()
         return counted.count
 
     assert_linear(lines)
