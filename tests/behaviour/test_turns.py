@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import runcue
+from tests.support.turns import Turns
 
 LOOPS = ["asyncio", "uvloop"]
 each_loop = pytest.mark.parametrize("loop", LOOPS)
@@ -20,36 +21,6 @@ def run(loop: str, main: Callable[[], Coroutine[Any, Any, None]]) -> None:
     factory = pytest.importorskip("uvloop").new_event_loop if loop == "uvloop" else asyncio.new_event_loop
     with asyncio.Runner(loop_factory=factory) as runner:
         runner.run(main())
-
-
-class Turns:
-    """Counts the turns of the running loop, and in each how often a cue looks at everything."""
-
-    def __init__(self, cue: runcue.Cue) -> None:
-        self.looks = 0
-        self.turns = 0
-        self.most = 0
-        self._before = 0
-        self._dispatcher: Any = cue._dispatcher
-        self._look = self._dispatcher.look
-        self._dispatcher.look = self.look
-        self._loop = asyncio.get_running_loop()
-        self._goes_on = True
-        self.turn()
-
-    def look(self) -> None:
-        self.looks += 1
-        self._look()
-
-    def turn(self) -> None:
-        self.turns += 1
-        self.most = max(self.most, self.looks - self._before)
-        self._before = self.looks
-        if self._goes_on:
-            self._loop.call_soon(self.turn)
-
-    def end(self) -> None:
-        self._goes_on = False
 
 
 class Load:
