@@ -69,7 +69,7 @@ class Inbox:
         """
         line = self._line
         if line is None:
-            raise stopped_error()
+            raise too_late()
         call = _Call(function)
         line.add(call)
         return call.outcome.result()
@@ -142,7 +142,7 @@ class _Line:
     def refuse(self) -> None:
         """Tell those who wait that nobody makes their calls."""
         while (call := self._next()) is not None:
-            call.outcome.set_exception(stopped_error())
+            call.outcome.set_exception(too_late())
 
     def _next(self) -> _Call[object] | None:
         try:
@@ -170,8 +170,9 @@ class _Knock:
             self._line.refuse()
 
 
-def stopped_error() -> CueStopped:
-    """The error of who wants something from a cue that has ended."""
+def too_late() -> CueStopped:
+    """The error of a thread that calls into a loop that has ended."""
     return CueStopped(
-        "This cue has been stopped, or its event loop has ended: it takes no more work until start() begins again."
+        "The event loop of this cue has ended, or the cue was stopped: it takes no more work until start() is called "
+        "again."
     )

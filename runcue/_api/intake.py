@@ -14,13 +14,13 @@ from contextvars import Context
 from typing import Any
 
 from runcue._api.handle import WorkHandle
-from runcue._api.inbox import Inbox, stopped_error
+from runcue._api.inbox import Inbox, too_late
 from runcue._artifacts.reads import READS
 from runcue._callbacks.listeners import Listeners
 from runcue._dispatch.dispatcher import Dispatcher
 from runcue._lifecycle.stopping import Stopping
 from runcue._model.current import CURRENT
-from runcue._model.errors import UsageError, WrongLoop
+from runcue._model.errors import CueStopped, UsageError, WrongLoop
 from runcue._model.events import Event
 from runcue._model.work import Task, Work
 from runcue._registration.duplicates import leader_for
@@ -126,7 +126,9 @@ class Intake:
         Raises:
             UsageError: It comes in the loop's own.
         """
-        if threading.get_ident() == self.thread:
+        # The ident of a thread that has ended may be another one's by now.
+        alive = self.loop is not None and not self.loop.is_closed()
+        if alive and threading.get_ident() == self.thread:
             raise UsageError(
                 "work.submit() is for sync handlers; in the event loop it is `await cue.submit(...)`."
             )
@@ -144,7 +146,7 @@ class Intake:
             return
         inside = context.get(CURRENT) is self._dispatcher
         if self.stopped or self._stopping.shut or not inside:
-            raise stopped_error()
+            raise CueStopped("This cue has been stopped and takes no more work; call start() to begin again.")
 
     def admit(
         self, task: Task, params: dict[str, Any], context: Context, overrides: Overrides | None
@@ -219,7 +221,7 @@ class Intake:
         if loop is None and not self._inbox.began:
             raise UsageError("submit_threadsafe() needs a started cue.")
         if self.stopped or loop is None or loop.is_closed():
-            raise stopped_error()
+            raise too_late()
         if threading.get_ident() == self.thread:
             raise UsageError(
                 "submit_threadsafe() in the event loop's own thread: there it is `await cue.submit(...)`."

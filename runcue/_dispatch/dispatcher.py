@@ -140,8 +140,7 @@ class Dispatcher:
         self.turns.start(loop)
         self.timers.start(clock_of(loop))
         self.core.progressed_at = self.turns.now()
-        for run_queue in self.core.run_queues.values():
-            run_queue.starting.clear()
+        self.workers.start()
         self.in_flight.start()
         self.changes.start()
         self.lines.start()

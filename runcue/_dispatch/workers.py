@@ -100,6 +100,16 @@ class Workers:
         # Work units that are to fail, because a limit could not be asked about them, and the errors.
         self._limit_errors: deque[tuple[Work, LimitError]] = deque()
 
+    def start(self) -> None:
+        """The cue was started: workers that were on their way in a loop that has ended will never come."""
+        for run_queue in self._core.run_queues.values():
+            for task in run_queue.starting:
+                if task.get_loop().is_closed():
+                    # Or asyncio and the interpreter would each complain that it was never run.
+                    task.get_coro().close()
+                    task._log_destroy_pending = False
+            run_queue.starting.clear()
+
     def fill(self, run_queue: RunQueue, now: float, until: float) -> bool:
         """Start what may start on a run queue. Returns whether more is left for the next turn."""
         core = self._core
