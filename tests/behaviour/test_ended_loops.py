@@ -74,7 +74,7 @@ def test_threads_whose_submissions_are_on_their_way_when_the_loop_ends_are_told_
     ended.close()
     for thread in threads:
         assert isinstance(thread.ended(), runcue.CueStopped)
-    with pytest.raises(runcue.CueStopped, match="event loop has ended"):
+    with pytest.raises(runcue.CueStopped, match="event loop of this cue has ended"):
         cue.submit_threadsafe("t")
 
     async def again() -> runcue.Summary:
