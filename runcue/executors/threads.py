@@ -195,7 +195,7 @@ def _serve(channel: _Channel, clock: Clock) -> None:
         item = take()
         if item is None:
             return
-        if item is _Order.TELL:
+        if not isinstance(item, tuple):
             channel.signal()
             continue
         work, handler, context, stamped = item
