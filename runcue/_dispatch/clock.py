@@ -12,10 +12,14 @@ import time
 from collections.abc import Callable
 from contextvars import Context
 from math import ceil
+from typing import Final
 
 from runcue.abc import Clock, TimerHandle
 
 __all__ = ["SystemClock", "clock_of"]
+
+_LONGEST: Final = 365 * 86400.0
+"""Seconds for which a timer is set. Beyond some length loops refuse them; whoever is called too early looks again."""
 
 
 class SystemClock:
@@ -33,7 +37,7 @@ class SystemClock:
         """See `Clock.call_at`. All real timers let time pass, the passive ones too."""
         # The loop's own clock may have another origin and a coarser grain (uvloop: whole milliseconds, read once per
         # iteration). Rounding up to the grain saves a second, immediate firing.
-        delay = ceil(max(when - time.monotonic(), 0.0) * 1000) / 1000
+        delay = ceil(min(max(when - time.monotonic(), 0.0), _LONGEST) * 1000) / 1000
         return self._loop.call_later(delay, callback, context=context)
 
     def hold(self) -> None:

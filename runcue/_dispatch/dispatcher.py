@@ -4,7 +4,8 @@ Lives here: `Dispatcher`, which puts the shell's parts together and looks at eve
 are the only owners of asyncio tasks and timers:
 
 - `turns`: when everything is looked at; `timers`: the instants that are waited for;
-- `gates`: asks work units; `workers` and `hand_off`: start handlers, in the loop and elsewhere;
+- `gates`: asks work units; `workers` and `hand_off`: start handlers, in the loop and elsewhere; `refusals`: what it
+  means that a limit has said no;
 - `in_flight`, `endings`, `settlement`: what runs, what its end means, who is told;
 - `waiting`: who waits for whom; `listening`: async listeners; `change_inbox`: what others have changed.
 
@@ -29,6 +30,7 @@ from runcue._dispatch.gates import Gates
 from runcue._dispatch.hand_off import HandOff
 from runcue._dispatch.in_flight import InFlight
 from runcue._dispatch.listening import Lines
+from runcue._dispatch.refusals import Refusals
 from runcue._dispatch.settlement import Settlement
 from runcue._dispatch.timers import Alarm, Timers
 from runcue._dispatch.turns import Turns
@@ -89,6 +91,7 @@ class Dispatcher:
         self.hand_off = HandOff(core, callbacks, listeners, turns, timers, in_flight, endings, self.inside)
         self.gates = Gates(core, callbacks, settlement, turns, self, asking)
         self.rechecker = self.gates.rechecker
+        self.refusals = Refusals(turns, timers, self.gates, settlement)
         self.workers = Workers(
             core,
             callbacks,
@@ -96,6 +99,7 @@ class Dispatcher:
             self.gates,
             turns,
             timers,
+            self.refusals,
             in_flight,
             settlement,
             endings,
@@ -204,12 +208,12 @@ class Dispatcher:
                 if run_queue.starting:
                     # One that was cancelled before its first step will never come.
                     run_queue.starting = {task for task in run_queue.starting if not task.done()}
-                if run_queue.unasked and not run_queue.has_room(now):
+                if run_queue.unasked and not run_queue.expects_room(now):
                     again |= self.gates.check_unasked(run_queue, until)
                 if turns.may_start and run_queue.backlog(core.ordered):
                     again |= self.workers.fill(run_queue, now, until)
                 starting |= bool(run_queue.starting)
-            again |= self.workers.settle_limit_errors()
+            again |= self.refusals.settle_errors()
             if core.dependencies.giving_way and core.submitted != self._reconsidered and self._is_quiet():
                 # What has come since may have closed a circle.
                 self._reconsidered = core.submitted
@@ -265,8 +269,7 @@ class Dispatcher:
         now = self.turns.now()
         ordered = self.core.ordered
         return not any(
-            bool(run_queue.starting)
-            or (run_queue.backlog(ordered) and run_queue.has_room(now, None, ordered))
+            bool(run_queue.starting) or (run_queue.backlog(ordered) and run_queue.expects_room(now))
             for run_queue in self.core.run_queues.values()
         )
 

@@ -104,12 +104,27 @@ class Gates:
         for run_queue in tuple(self._core.run_queues.values()):
             # Where there is room the workers ask, immediately before the start. An order by priority is known only
             # when all have been asked.
-            if run_queue.new and (ordered or closed or not run_queue.has_room(now)):
+            if run_queue.new and (ordered or closed or not run_queue.expects_room(now)):
                 left |= self._check_run_queue(run_queue, until, ordered)
         if not left or not ordered:
             self._checking_since = inf
         elif self._checking_since == inf:
             self._checking_since = now
+        return left
+
+    def check_unstarted(self, run_queue: RunQueue, until: float) -> bool:
+        """Ask those of a run queue that were left to its workers, and it turns out to have no room.
+
+        Args:
+            run_queue: The run queue.
+            until: Stop at this instant.
+
+        Returns:
+            Whether some are left for the next turn.
+        """
+        left = bool(run_queue.unasked) and self.check_unasked(run_queue, until)
+        if run_queue.new and not self._core.ordered:
+            left |= self._check_run_queue(run_queue, until, ordered=False)
         return left
 
     def _check_run_queue(self, run_queue: RunQueue, until: float, ordered: bool) -> bool:
@@ -237,7 +252,7 @@ class Gates:
             if declared is not None and core.hold_if_being_made(work, declared, self._gate.at):
                 continue  # for another of its inputs now
             run_queue: RunQueue = work._task.run_queue
-            if not core.ordered and run_queue.has_room(self._gate.at):
+            if not core.ordered and run_queue.expects_room(self._gate.at):
                 # It is asked when its turn comes; should there be no room any more, before that.
                 core.enqueue(work, work._order_key, self._gate.at, found=False)
                 work._approved_in = -1

@@ -15,7 +15,6 @@ Must not know: how limits are kept, in which order work units come, what becomes
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from contextvars import Context
 from types import CoroutineType
 from typing import Any, Final
@@ -30,15 +29,15 @@ from runcue._dispatch.gates import Gates
 from runcue._dispatch.hand_off import HandOff
 from runcue._dispatch.in_flight import NOT_ENTERED, InFlight
 from runcue._dispatch.outside_tasks import outside_tasks
+from runcue._dispatch.refusals import Refusals
 from runcue._dispatch.settlement import Settlement
 from runcue._dispatch.timers import Timers
 from runcue._dispatch.turns import Turns
 from runcue._handlers.coroutines import follow, resume
 from runcue._handlers.outputs import mark, owner_of
 from runcue._model.awaitables import is_awaitable
-from runcue._model.errors import LimitError
 from runcue._model.events import Event
-from runcue._model.phases import COMPLETED, FAILED, RUNNING, SETTLED
+from runcue._model.phases import COMPLETED, SETTLED
 from runcue._model.texts import listed
 from runcue._model.work import Work
 from runcue._scheduling.core import Core
@@ -60,7 +59,8 @@ class Workers:
         listeners: Who hears of starts.
         gates: Where work units go that may not start.
         turns: The turns of the loop.
-        timers: Where handlers' time-outs and run queues without room wait.
+        timers: Where handlers' time-outs wait.
+        refusals: What it means that a limit has said no.
         in_flight: Handlers in flight.
         settlement: Settles work units.
         endings: What the ends of handlers mean.
@@ -76,6 +76,7 @@ class Workers:
         gates: Gates,
         turns: Turns,
         timers: Timers,
+        refusals: Refusals,
         in_flight: InFlight,
         settlement: Settlement,
         endings: Endings,
@@ -90,6 +91,7 @@ class Workers:
         self._rechecker = gates.rechecker
         self._turns = turns
         self._timers = timers
+        self._refusals = refusals
         self._in_flight = in_flight
         self._settlement = settlement
         self._endings = endings
@@ -97,8 +99,6 @@ class Workers:
         self._context = context
         self._listeners = listeners
         self._on_start = listeners.of[Event.START]
-        # Work units that are to fail, because a limit could not be asked about them, and the errors.
-        self._limit_errors: deque[tuple[Work, LimitError]] = deque()
 
     def start(self) -> None:
         """The cue was started: workers that were on their way in a loop that has ended will never come."""
@@ -115,7 +115,7 @@ class Workers:
         core = self._core
         if core.ordered and self._gates.held_back(now):
             return False  # there will be another look anyway
-        run_queue.refusal = None
+        run_queue.refusal = run_queue.refused_until = None
         if run_queue.executor is None:
             self.spawn_if_room(run_queue, now)
         else:
@@ -132,32 +132,7 @@ class Workers:
                 now = self._turns.now()
                 if now > until:
                     return True
-        self._note_refusal(run_queue, now)
-        return False
-
-    def _note_refusal(self, run_queue: RunQueue, now: float) -> None:
-        """If a limit is what keeps this run queue from starting, come back when it may no longer."""
-        # By the very answer that kept it: asked again, a limit that reads a clock may say yes by now, and then there
-        # would be neither a start nor a timer.
-        refusal, run_queue.refusal = run_queue.refusal, None
-        if refusal is not None and not self._limit_errors:
-            limit, work = refusal
-            self._timers.active.set(run_queue, limit.next_room(now, work))
-
-    def note_limit_error(self, work: Work, error: LimitError) -> None:
-        """A limit could not be asked about a work unit: have it fail soon. Not here: somebody is looking at it."""
-        self._limit_errors.append((work, error))
-        self._turns.wake()
-
-    def settle_limit_errors(self) -> bool:
-        """Fail the work units that a limit could not be asked about. Returns whether there were any."""
-        errors = self._limit_errors
-        found = bool(errors)
-        while errors:
-            work, error = errors.popleft()
-            if work._phase < RUNNING:
-                self._settlement.withdraw(work, FAILED, error)
-        return found
+        return self._refusals.note(run_queue, now, until)
 
     def spawn_if_room(self, run_queue: RunQueue, now: float) -> None:
         """Let one more worker come, if there is work for it and a slot."""
@@ -166,7 +141,10 @@ class Workers:
             run_queue.wants_worker(self._core.ordered)
             and turns.may_start
             and turns.loop is not None
-            and (run_queue.sole_slots is not None or run_queue.has_room(now, None, self._core.ordered))
+            and (
+                run_queue.sole_slots is not None
+                or self._refusals.let_come(run_queue, now, self._core.ordered)
+            )
         ):
             # Not through the loop's task factory: an eager one would run the worker inside of whoever spawns it.
             worker = self._worker(run_queue)
@@ -210,10 +188,17 @@ class Workers:
         core.generation += 1
         now = gate.at = turns.now()
         until = turns.slice(now)
+        in_vain = True
+        run_queue.refusal = None
         while turns.may_start:
             work = select(run_queue, now, core.ordered)
             if work is None:
+                if in_vain:
+                    self._refusals.came_in_vain(run_queue, now)
                 break
+            if in_vain:
+                in_vain = False
+                run_queue.unsure_until = 0.0
             if work._task.gated and work._approved_in != core.generation:
                 verdict = gate.ask(work, now)
                 if verdict is not RUN:

@@ -10,17 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from math import inf, isnan, nextafter
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from runcue._model.errors import LimitError
 from runcue._model.texts import words_of
 from runcue._model.work import Work
 from runcue.abc import Limit
 
-__all__ = ["Failed", "GuardedLimit", "Raised"]
+__all__ = ["LOOK_AGAIN", "Failed", "GuardedLimit", "Raised"]
 
-LOOK_AGAIN = 0.001
-"""Seconds until the next look where a limit has no room and says that it has some now: it must not spin."""
+LOOK_AGAIN: Final = 0.001
+"""Seconds until the next look where a limit contradicts itself: nobody must be forgotten because of that, nor spin."""
 
 Failed: TypeAlias = Callable[[Work, LimitError], object]
 Raised: TypeAlias = Callable[[str, BaseException, Work | None], object]
@@ -139,5 +139,6 @@ def _yes_or_no(answer: object) -> bool:
 def _instant(when: float, now: float) -> float:
     if isnan(when):
         raise ValueError("it gave nan")
+    when = float(when)  # what else compares with floats need not add up with them
     # A timer for now would fire for ever.
     return when if when > now else max(now + LOOK_AGAIN, nextafter(now, inf))

@@ -11,7 +11,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import deque
 from math import inf
-from typing import Any
+from typing import Any, Final
 
 from runcue._limits.rate_limit import RateLimit
 from runcue._limits.service import Service
@@ -21,7 +21,10 @@ from runcue._model.work import Work
 from runcue._scheduling.priority_queue import PriorityQueue
 from runcue.abc import Limit
 
-__all__ = ["RunQueue"]
+__all__ = ["UNASKED", "RunQueue"]
+
+UNASKED: Final = -1.0
+"""In place of an instant: the next worker comes without a yes of the limits."""
 
 
 class RunQueue:
@@ -40,6 +43,10 @@ class RunQueue:
         limits: Those of all its services, slots aside. If there are any, starts have to be stamped.
         refusal: The last limit that said no in `has_room`, and the work unit it was asked with; None for a rate, which
             takes none. Whoever looks at it clears it before.
+        refused_until: When the limit that kept it from starting is to be asked again, by that very answer; None if no
+            limit did, when last tried.
+        unsure_until: A limit has said yes, and then no to the worker that came: until this instant no other one comes,
+            and then one comes UNASKED. 0: none has done so.
         unasked: Work units that were put into `ready` without having been asked again, as long as there is room.
             Entries that are no longer READY are skipped.
         held_for: The run queue whose work has waited for too long; this one leaves it the slots that they share.
@@ -57,10 +64,12 @@ class RunQueue:
         "new_tombstones",
         "ready",
         "refusal",
+        "refused_until",
         "services",
         "sole_slots",
         "starting",
         "unasked",
+        "unsure_until",
     )
 
     def __init__(self, services: tuple[Service, ...], executor: Any = None) -> None:
@@ -78,6 +87,8 @@ class RunQueue:
         self._rates: tuple[RateLimit, ...] = ()
         self._others: tuple[Limit, ...] = ()
         self.refusal: tuple[Limit, Any] | None = None
+        self.refused_until: float | None = None
+        self.unsure_until = 0.0
         self.sole_slots: Service | None = None
         self.look_at_limits()
 
@@ -102,6 +113,19 @@ class RunQueue:
         """
         if self.sole_slots is not None:
             return self.sole_slots.active < self.sole_slots.concurrent
+        return self.may_have_room(now) and (
+            not self._others or self._others_have_room(now, work or self.peek(ordered))
+        )
+
+    def expects_room(self, now: float) -> bool:
+        """The same, as far as it is known: limits of the user's own are asked by who starts work units alone."""
+        if self.sole_slots is not None:
+            return self.sole_slots.active < self.sole_slots.concurrent
+        refused = self._others and self.refused_until is not None and now < self.refused_until
+        return not refused and self.may_have_room(now)
+
+    def may_have_room(self, now: float) -> bool:
+        """The same, whatever limits of the user's own would say."""
         # Plain loops: this is asked several times for each work unit, and a generator would cost more than the answer.
         for service in self.services:
             if service.active >= service.concurrent:
@@ -110,7 +134,7 @@ class RunQueue:
             if not rate.room(now):
                 self.refusal = rate, None
                 return False
-        return not self._others or self._others_have_room(now, work or self.peek(ordered))
+        return True
 
     def _others_have_room(self, now: float, work: Work | None) -> bool:
         if work is not None:
@@ -130,6 +154,11 @@ class RunQueue:
         """Whether its first work unit can start at this instant or at one that is known, before anything has ended."""
         if not all(service.has_slot() for service in self.services):
             return False
+        # By the answer that was acted upon: another one would be good for nothing.
+        if self.unsure_until:
+            return True
+        if self.refused_until is not None:
+            return self.refused_until < inf
         work = self.peek(ordered=False)
         if work is None:
             return False

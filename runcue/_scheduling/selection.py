@@ -58,12 +58,14 @@ def select(run_queue: RunQueue, now: float, ordered: bool) -> Work | None:
                 return work
             run_queue.new_tombstones -= 1
         return None
-    best = _first_among(run_queue, now, ordered)
+    # Each is asked once: a limit that contradicted itself in here would be no ground to decide on.
+    rooms: dict[RunQueue, bool] = {}
+    best = _first_among(run_queue, now, ordered, rooms)
     while best is not None:
         # A contender has contenders of its own, which may have older claims on what it would take.
-        older = _first_among(best, now, ordered)
+        older = _first_among(best, now, ordered, rooms)
         if older is None:  # it keeps its slots for a starved one; that need not hold this run queue up
-            keeps = best is run_queue or not run_queue.has_room(now, None, ordered)
+            keeps = best is run_queue or not rooms.get(run_queue)
             best = None if keeps else run_queue
             break
         if older is best:
@@ -72,7 +74,9 @@ def select(run_queue: RunQueue, now: float, ordered: bool) -> Work | None:
     return None if best is None else best.pop(ordered)
 
 
-def _first_among(run_queue: RunQueue, now: float, ordered: bool) -> RunQueue | None:
+def _first_among(
+    run_queue: RunQueue, now: float, ordered: bool, rooms: dict[RunQueue, bool]
+) -> RunQueue | None:
     """Which of a run queue and its contenders has the first work unit that may start."""
     best: RunQueue | None = None
     first: Work | None = None
@@ -82,10 +86,18 @@ def _first_among(run_queue: RunQueue, now: float, ordered: bool) -> RunQueue | N
         head = one.peek(ordered)
         if head is None:
             continue
-        if one.has_room(now, head):
+        room = rooms.get(one)
+        if room is None:
+            one.refusal = None
+            room = rooms[one] = one.has_room(now, head)
+        if room:
             if first is None or (head._order_key, head._seq) < (first._order_key, first._seq):
                 best, first = one, head
-        elif one.lacks_slots_only(head, now) and (oldest is None or head._order_key < oldest._order_key):
+        elif (
+            one.refusal is None
+            and one.lacks_slots_only(head, now)
+            and (oldest is None or head._order_key < oldest._order_key)
+        ):
             starved, oldest = one, head
     if best is None or first is None:
         return None

@@ -9,7 +9,7 @@ outstanding. An idle thread waits in the queue and costs nothing.
 
 The instant at which a handler is entered is taken where nothing can come between the two. To wake the loop up means to
 give up the GIL (asyncio writes to a socket), and a thread that computes keeps it for 5 ms then; even to wake a thread
-up may cost the processor. So whoever is about to enter a handler first sees to it that an idle thread will tell the
+up may cost the processor. So whoever is about to enter a handler first wakes up a thread that does nothing but tell the
 loop, and then takes the instant: that thread cannot go on before the GIL is free again.
 
 Must not know: limits, order, states.
@@ -22,7 +22,6 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from contextvars import Context
-from enum import Enum, auto
 from time import sleep
 from typing import Any, Final
 
@@ -35,13 +34,6 @@ _AT_ONCE: Final = 0.001
 
 _GLANCE: Final = 0.001
 """Seconds until the loop looks again where a handler is said to be entered, and not yet when."""
-
-
-class _Order(Enum):
-    """What a thread may be asked for beside running a handler."""
-
-    TELL = auto()
-    """Let the loop know that there is news."""
 
 
 class _Entry:
@@ -73,7 +65,9 @@ class _Channel:
     ):
         from queue import SimpleQueue  # noqa: PLC0415 - only what a started cue with plain handlers needs
 
-        self.inbox: SimpleQueue[_Item | _Order | None] = SimpleQueue()
+        self.inbox: SimpleQueue[_Item | None] = SimpleQueue()
+        # True: the loop is to be told that there is news. False: nothing more is to be told.
+        self.bell: SimpleQueue[bool] = SimpleQueue()
         self._outbox: deque[_Entry | _Return] = deque()
         self._loop = loop
         self._deliver = deliver
@@ -88,7 +82,7 @@ class _Channel:
         self._outbox.append(entry)
         if not self._to_be_told:
             self._to_be_told = True
-            self.inbox.put(_Order.TELL)
+            self.bell.put(True)
         return entry
 
     def leave(self, entry: _Entry | None, message: _Return) -> None:
@@ -140,8 +134,8 @@ class ThreadExecutor:
         self._channel: _Channel | None = None
         self._in_flight = 0
         self._threads = 0
-        # How many more there are than are in flight: one tells of entries, where that is wanted.
-        self._spare = 0
+        # Whether there is one that tells of entries.
+        self._tells = False
         self._clock: Clock | None = None
         self._deliver: Deliver | None = None
 
@@ -149,7 +143,8 @@ class ThreadExecutor:
         """See `Executor.start`."""
         self._clock = clock
         self._deliver = deliver
-        self._in_flight = self._threads = self._spare = 0
+        self._in_flight = self._threads = 0
+        self._tells = False
         self._channel = _Channel(asyncio.get_running_loop(), self._returned, entered)
 
     def submit(self, work: Any, handler: Callable[[Any], Any], context: Context, *, stamped: bool) -> None:
@@ -158,9 +153,10 @@ class ThreadExecutor:
         assert self._clock is not None
         self._clock.hold()
         self._in_flight += 1
-        if stamped:
-            self._spare = 1
-        while self._in_flight + self._spare > self._threads:
+        if stamped and not self._tells:
+            self._tells = True
+            threading.Thread(target=_tell, args=(self._channel,), name="runcue-entries", daemon=True).start()
+        if self._in_flight > self._threads:
             self._threads += 1
             threading.Thread(
                 target=_serve, args=(self._channel, self._clock), name=f"runcue-{self._threads}", daemon=True
@@ -183,7 +179,13 @@ class ThreadExecutor:
                     self._clock.release()
             for _ in range(self._threads):
                 self._channel.inbox.put(None)
+            self._channel.bell.put(False)
             self._channel = None
+
+
+def _tell(channel: _Channel) -> None:
+    while channel.bell.get():
+        channel.signal()
 
 
 def _serve(channel: _Channel, clock: Clock) -> None:
@@ -195,9 +197,6 @@ def _serve(channel: _Channel, clock: Clock) -> None:
         item = take()
         if item is None:
             return
-        if not isinstance(item, tuple):
-            channel.signal()
-            continue
         work, handler, context, stamped = item
         entry = None
         if stamped:
