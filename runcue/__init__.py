@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from runcue._api.cue import Cue
-from runcue._api.handle import WorkHandle
+from runcue._api.handle import NotSettled, WorkHandle
 from runcue._api.run import run
 from runcue._artifacts.artifact import Artifact
 from runcue._artifacts.file import File, exists
@@ -68,6 +68,7 @@ __all__ = [
     "LimitError",
     "Missing",
     "MissingOutput",
+    "NotSettled",
     "Observer",
     "PendingTimeout",
     "Plan",

@@ -45,6 +45,7 @@ RULES = {
     32: "what a handler has left that did not succeed is no proof",
     33: "what would run again directly after a success is told, with the dates and the remedy",
     34: "what is forgotten is told",
+    35: "a handle is like a future, and a value where it is returned",
 }
 
 SHOWN = 3  # tests named under each rule; with the titles that is a table one can still scroll through

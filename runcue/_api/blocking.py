@@ -21,6 +21,7 @@ from runcue._api.handle import WorkHandle
 from runcue._model.errors import UsageError
 from runcue._model.phases import WorkState
 from runcue._model.summary import Summary
+from runcue._model.texts import words_of
 from runcue._model.work import Work
 
 __all__ = ["Blocking", "blocking"]
@@ -74,11 +75,11 @@ class Blocking:
 
     def result(self, handle: WorkHandle) -> Any:
         """Wait for a work unit and take its result; see `WorkHandle.result`."""
-        return self._call(handle.result)
+        return self._call(_checked(handle).result)
 
     def wait(self, handle: WorkHandle) -> Work:
         """Wait until a work unit has settled; see `WorkHandle.wait`."""
-        work: Work = self._call(handle.wait)
+        work: Work = self._call(_checked(handle).wait)
         return work
 
     def get(self, work_id: str) -> Work | None:
@@ -106,6 +107,14 @@ class Blocking:
         """See `Cue.stop`."""
         summary: Summary = self._call(partial(self.cue.stop, drain=drain, timeout=timeout))
         return summary
+
+
+def _checked(handle: WorkHandle) -> WorkHandle:
+    if not isinstance(handle, WorkHandle):
+        raise UsageError(
+            f"It takes a handle, as submit() gives it, not {words_of(handle)}; of an id, use get(id)."
+        )
+    return handle
 
 
 def blocking(cue: Cue) -> Blocking:

@@ -1,6 +1,6 @@
-"""What `submit()` returns: the id, and a way to wait for the work behind it.
+"""What `submit()` returns: the id, and a way to wait for the work behind it, to ask how it has ended, and to cancel it.
 
-Lives here: `WorkHandle`.
+Lives here: `WorkHandle`, and the error of one who asks too early, which is asyncio's as well.
 
 Must not know: how work units run.
 """
@@ -8,25 +8,35 @@ Must not know: how work units run.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+import threading
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any, Self
 
-from runcue._callbacks.failures import without_frames
-from runcue._model.errors import WorkCancelled, WrongLoop
-from runcue._model.phases import WorkState
+from runcue._model.errors import UsageError, WorkCancelled, WrongLoop
+from runcue._model.phases import CANCELLED, FAILED, SETTLED, WorkState
+from runcue._model.texts import name_of
 from runcue._model.work import Work
 
 if TYPE_CHECKING:
     # What runs work units comes with the first cue, not with `import runcue`.
     from runcue._dispatch.dispatcher import Dispatcher
 
-__all__ = ["WorkHandle"]
+__all__ = ["NotSettled", "WorkHandle"]
+
+
+class NotSettled(UsageError, asyncio.InvalidStateError):
+    """A work unit was asked how it has ended, and it has not."""
 
 
 class WorkHandle(str):
-    """The id of a submitted work, as a str, that can also be waited on.
+    """The id of a submitted work, as a str, that can also be awaited.
 
     It compares, hashes and pickles as the plain id. It holds its own work: waiting succeeds however long ago the work
     settled, even when the cue has forgotten it.
+
+    Otherwise it is like a future: `asyncio.gather(*handles)`, `wait_for`, `shield` and `as_completed` take it, and
+    `asyncio.wait` takes `asyncio.ensure_future(handle)`. Only, whoever is cancelled while awaiting it cancels nothing
+    else. A handle that a handler or a callback returns is a value, and not awaited.
 
     Attributes:
         work: The work itself; set by whoever makes the handle.
@@ -36,30 +46,45 @@ class WorkHandle(str):
 
     work: Work
 
+    def __new__(cls, *args: object, **options: object) -> Self:
+        raise UsageError("A WorkHandle comes from submit(); of an id, `await cue.get(id)` gives the Work.")
+
     def __reduce__(self) -> tuple[Any, ...]:
         return str, (str(self),)
 
+    def __repr__(self) -> str:
+        """The id, the task and the state."""
+        work = self.work
+        return f"<WorkHandle {work.id} {work.task} {'skipped' if work.skipped else work.state.value}>"
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        return self.result().__await__()
+
     async def result(self) -> Any:
-        """Wait for the work and take what its handler returned.
+        """Wait for the work and take what its handler returned. To await the handle is the same.
 
         Returns:
             The handler's return value; None for a skipped work.
 
         Raises:
-            Exception: What the handler raised, or the time-out that failed the work.
+            Exception: What the handler raised, or the time-out that failed the work, with the traceback that leads to
+                the line in the handler. All but the first who waits get a copy of their own.
             WorkCancelled: The work was cancelled.
             HandlerExited: The handler raised something that is no `Exception`, such as `SystemExit`.
             CueFailed: The scheduler failed.
             WrongLoop: Awaited in another event loop than the cue's.
         """
         error = await self._settled()
-        work = self.work
-        if work.state is WorkState.CANCELLED:
-            raise WorkCancelled(f"Work {work.id} of task {work.task!r} was cancelled.")
-        if work.state is WorkState.FAILED and error is not None:
-            # Raising adds the waiter's frames to the exception; the one that is kept must stay free of them.
-            raise without_frames(error) if error is work.exception else error
-        return work.result
+        if error is None:
+            error = self.exception()
+        else:
+            self._hear()
+        try:
+            if error is not None:
+                raise error
+            return self.work.result
+        finally:
+            del error  # its traceback leads to this frame: together they would live on
 
     async def wait(self) -> Work:
         """Wait until the work has settled. A failure is in the work, it is not raised.
@@ -68,24 +93,113 @@ class WorkHandle(str):
             The settled work.
         """
         await self._settled()
+        self._hear()
         return self.work
 
-    async def _settled(self) -> BaseException | None:
-        dispatcher: Dispatcher = self.work._task.dispatcher
+    @property
+    def state(self) -> WorkState:
+        """What the state of the work is; a skipped one is COMPLETED."""
+        return self.work.state
+
+    def done(self) -> bool:
+        """Whether the work has settled, so that `result()` has not to wait. Also if the scheduler has failed."""
+        return self.work._phase == SETTLED or self._dispatcher.turns.failure is not None
+
+    def exception(self) -> BaseException | None:
+        """What `result()` would raise because the work has failed: what its handler raised, or a time-out.
+
+        Returns:
+            A copy each time; None if the work was completed or skipped.
+
+        Raises:
+            NotSettled: It has not settled. The error is an `asyncio.InvalidStateError` as well.
+            WorkCancelled: It was cancelled.
+            CueFailed: The scheduler failed.
+        """
+        work = self.work
+        if work._phase != SETTLED:
+            if self._dispatcher.turns.failure is not None:
+                raise self._dispatcher.turns.failed()
+            raise NotSettled(
+                f"{name_of(work)} has not ended yet, it is {work.state.value}; await its handle."
+            )
+        if work._outcome == CANCELLED:
+            raise WorkCancelled(f"Work {work.id} of task {work.task!r} was cancelled.")
+        self._hear()
+        if work.exception is None:
+            return None
+        from runcue._model.kept_errors import raised_again  # noqa: PLC0415 - it comes with the first cue
+
+        return raised_again(work.exception)
+
+    def cancel(self) -> bool:
+        """Cancel the work, if it is pending or running; it settles at once. Like `Cue.cancel`, but a plain call.
+
+        An async handler is cancelled. A thread cannot be: it goes on, holding its slot, and can see `work.cancelled`.
+
+        Returns:
+            Whether it was cancelled by this call.
+
+        Raises:
+            WrongLoop: Called in another thread or event loop than the cue's.
+        """
+        work, dispatcher = self.work, self._dispatcher
+        if work._phase == SETTLED:
+            return False
         loop = dispatcher.turns.loop
         if (
             loop is not None
-            and loop is not asyncio.get_running_loop()
-            and self.work.state.value in _UNSETTLED
+            and not loop.is_closed()
+            and (threading.get_ident() != dispatcher.turns.thread or _running_loop() not in (None, loop))
         ):
             raise WrongLoop(
-                f"Work {self.work.id} belongs to a cue in another event loop; wait for it there "
-                "(asyncio.run_coroutine_threadsafe), or submit with cue.submit_threadsafe()."
+                f"cancel() of {name_of(work)} in another thread or event loop than its cue's: call it there, by "
+                "loop.call_soon_threadsafe(handle.cancel), or use the cancel() of runcue.blocking()."
             )
-        if loop is None and self.work.state.value in _UNSETTLED and dispatcher.turns.failure is None:
+        return dispatcher.settlement.cancel(work)
+
+    if not TYPE_CHECKING:  # to a type checker it would seem to have whatever it is asked for
+
+        def __getattr__(self, name: str) -> Any:
+            hint = ""
+            if name == "add_done_callback":
+                hint = "; asyncio.wait() takes tasks and futures: asyncio.ensure_future(handle) is one"
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}{hint}")
+
+    @property
+    def _dispatcher(self) -> Dispatcher:
+        dispatcher: Dispatcher = self.work._task.dispatcher
+        return dispatcher
+
+    def _hear(self) -> None:
+        """The failure, if it is one, is in somebody's hands."""
+        if self.work._outcome == FAILED:
+            self._dispatcher.callbacks.unheard.heard(self.work._value)
+
+    async def _settled(self) -> BaseException | None:
+        """Wait until it has settled. See `Waiting.settled`."""
+        work, dispatcher = self.work, self._dispatcher
+        if work._phase == SETTLED:
+            return None
+        loop = dispatcher.turns.loop
+        if loop is not None and loop is not asyncio.get_running_loop():
+            if loop.is_closed():
+                raise WrongLoop(
+                    f"Work {work.id} belongs to a cue whose event loop has ended; start() that cue in this one, and "
+                    "what is pending will run."
+                )
+            raise WrongLoop(
+                f"Work {work.id} belongs to a cue in another event loop; wait for it there "
+                "(asyncio.run_coroutine_threadsafe(handle.result(), loop)), or submit with cue.submit_threadsafe()."
+            )
+        if loop is None and dispatcher.turns.failure is None:
             text = "Work %s is waited for, but its cue is not started: call start(), or use `async with cue`."
-            dispatcher.callbacks.failures.log.tell("not_started", (self.work,), text, self.work.id)
-        return await dispatcher.waiting.settled(self.work)
+            dispatcher.callbacks.failures.log.tell("not_started", (work,), text, work.id)
+        return await dispatcher.waiting.settled(work)
 
 
-_UNSETTLED = (WorkState.PENDING.value, WorkState.RUNNING.value)
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None

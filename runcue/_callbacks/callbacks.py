@@ -14,6 +14,7 @@ from runcue._callbacks.door import Door
 from runcue._callbacks.failures import Failures
 from runcue._callbacks.gate import Gate
 from runcue._callbacks.priority import Priority
+from runcue._callbacks.unheard import Unheard
 from runcue._callbacks.warning_log import WarningLog
 from runcue._scheduling.holds import Holds
 
@@ -33,6 +34,7 @@ class Callbacks:
         declared_gate: Asks what work units declare.
         gate: Asks is_ready and is_stale, and what is declared before them.
         priority: Asks how urgent a work unit is.
+        unheard: Failures of work units that nobody has heard of.
     """
 
     def __init__(self, holds: Holds, log: WarningLog) -> None:
@@ -41,6 +43,7 @@ class Callbacks:
         self.declared_gate = DeclaredGate(self.failures, holds)
         self.gate = Gate(self.failures, door, self.declared_gate)
         self.priority = Priority(self.failures, door)
+        self.unheard = Unheard(log)
 
     def use_clock(self, now: Callable[[], float]) -> None:
         """Take the time from this clock from now on."""

@@ -20,10 +20,11 @@ from runcue._artifacts.file import File
 from runcue._artifacts.flag import Flag
 from runcue._artifacts.marks import Doubt, doubt_of
 from runcue._artifacts.places import PASS
-from runcue._callbacks.failures import Failures, without_frames
+from runcue._callbacks.failures import Failures
 from runcue._callbacks.verdicts import NOT_READY, RUN, GateVerdict
 from runcue._freshness.folder_news import FOLDER_NEWS
 from runcue._model.declaration import Declaration
+from runcue._model.kept_errors import kept
 from runcue._model.texts import problem_of, words_of
 from runcue._model.work import Work
 from runcue._scheduling.holds import Holds
@@ -218,7 +219,7 @@ class DeclaredGate:
         except BaseException as error:
             artifact = inputs[len(before)]
             self._failures.raised(f"input {words_of(artifact)}", error, work)
-            work._not_ready_reason = without_frames(error)
+            work._not_ready_reason = kept(error)
             self.reads[artifact._key] = artifact
             return NOT_READY
         if refusal is not None:

@@ -19,10 +19,11 @@ from runcue._artifacts.artifact import Artifact
 from runcue._callbacks.answers import says_ready, says_stale
 from runcue._callbacks.declared_gate import DeclaredGate
 from runcue._callbacks.door import BE_QUICK, BLOCKS_AFTER, MAKE_ASYNC, Door
-from runcue._callbacks.failures import Failures, without_frames
+from runcue._callbacks.failures import Failures
 from runcue._callbacks.verdicts import NOT_READY, RUN, SKIP, AwaitableAnswer, GateVerdict, Question
 from runcue._model.awaitables import is_awaitable
 from runcue._model.callables import located
+from runcue._model.kept_errors import kept
 from runcue._model.texts import describe
 from runcue._model.work import Task, Work
 
@@ -283,7 +284,7 @@ class Gate:
 
     def _ready_raised(self, work: Work, error: BaseException) -> None:
         self._failures.raised(f"is_ready callback {describe(work._task.is_ready)}", error, work)
-        work._not_ready_reason = without_frames(error)
+        work._not_ready_reason = kept(error)
 
     def _stale_raised(self, work: Work, error: BaseException) -> GateVerdict:
         self._failures.raised(f"is_stale callback {describe(work._task.is_stale)}", error, work)

@@ -7,18 +7,20 @@ Must not know: how handlers run, or what their end means.
 
 from __future__ import annotations
 
+from math import inf
 from typing import Any
 
 from runcue._artifacts.changes import changed, others_hear
 from runcue._callbacks.callbacks import Callbacks
-from runcue._callbacks.failures import without_frames
 from runcue._callbacks.listeners import Listeners
+from runcue._callbacks.unheard import TELL_AFTER
 from runcue._dispatch.in_flight import NOT_ENTERED, InFlight
-from runcue._dispatch.timers import Timers
+from runcue._dispatch.timers import Alarm, Timers
 from runcue._dispatch.turns import Turns
 from runcue._handlers.outputs import rollback, run_of
 from runcue._model.declaration import Declaration
 from runcue._model.events import Event
+from runcue._model.kept_errors import kept
 from runcue._model.phases import CANCELLED, COMPLETED, FAILED, RUNNING, SETTLED
 from runcue._model.work import Work
 from runcue._scheduling.core import Core
@@ -31,7 +33,7 @@ class Settlement:
 
     Args:
         core: The state.
-        callbacks: For what is said of failures that nobody hears of.
+        callbacks: For failures that nobody hears of.
         listeners: Who hears of ends.
         turns: The turns of the loop.
         timers: Where handlers' time-outs wait.
@@ -48,15 +50,24 @@ class Settlement:
         in_flight: InFlight,
     ) -> None:
         self._core = core
-        self._callbacks = callbacks
         self._gate = callbacks.gate
+        self._unheard = callbacks.unheard
         self._turns = turns
         self._timers = timers
         self._in_flight = in_flight
         self._listeners = listeners
         self._audiences = listeners.ends
+        self._time_to_tell = Alarm(timers, self._tell_unheard, passive=True)
 
-    def settle(self, work: Work, outcome: int, now: float, value: Any = None, duration: float = 0.0) -> None:
+    def settle(
+        self,
+        work: Work,
+        outcome: int,
+        now: float,
+        value: Any = None,
+        duration: float = 0.0,
+        lasting: Any = None,
+    ) -> None:
         """The one place where a work unit ends.
 
         Args:
@@ -65,8 +76,15 @@ class Settlement:
             now: Monotonic.
             value: What the handler returned, or why it failed.
             duration: Seconds that the handler took, if it has come to an end.
+            lasting: What is kept of the value of a work unit that this one has joined.
         """
-        self._core.settle(work, outcome, value, now, now + self._turns.skew)
+        original = None
+        if outcome != FAILED:
+            lasting = value
+        elif lasting is None:
+            # Those who listen now get the original; what is kept must not keep alive what is in its frames.
+            lasting, original = kept(value), value
+        self._core.settle(work, outcome, lasting, now, now + self._turns.skew)
         gate = self._gate
         gate.at = now
         if work._task.timeout is not None:
@@ -82,25 +100,27 @@ class Settlement:
             else:
                 heard = (work,)
             gate.at = self._listeners.emit(audience.each, now, work, heard, duration)
-        if (
-            outcome == FAILED
-            and (not waiters or all(waiter.done() for waiter in waiters))
-            and not self._listeners.hears(Event.FAILURE, work)
-        ):
-            self._callbacks.failures.unobserved(work, value)
+        if outcome == FAILED and not self._listeners.hears(Event.FAILURE, work):
+            # Those who wait have not heard of it before they go on, which a time-out may keep them from.
+            self._unheard.add(work, lasting, now)
+            if self._time_to_tell.when == inf:
+                self._time_to_tell.set(now + TELL_AFTER)
+                self._turns.wake()
         if waiters:
             work._waiters = None
             for waiter in waiters:
                 if not waiter.done():
-                    waiter.set_result(value if outcome == FAILED else None)
+                    # For one of them alone: where several raise it, its traceback tells each of all others.
+                    waiter.set_result(original)
+                    original = None
         if work._declared is not None:
-            self._tell_others(work._declared, outcome, now, value, duration)
-        if outcome == FAILED:
-            # Those who wait now get the original; what is kept must not keep the frames' locals alive.
-            work._value = without_frames(value)
+            self._tell_others(work._declared, outcome, now, value, duration, lasting)
+
+    def _tell_unheard(self, now: float) -> None:
+        self._time_to_tell.set(self._unheard.tell_due(now))
 
     def _tell_others(
-        self, declared: Declaration, outcome: int, now: float, value: Any, duration: float
+        self, declared: Declaration, outcome: int, now: float, value: Any, duration: float, lasting: Any
     ) -> None:
         """Settle those who wanted the same as a work unit that has settled, and tell the other cues of this process."""
         if outcome == COMPLETED and others_hear():
@@ -109,7 +129,7 @@ class Settlement:
         followers, declared.followers = declared.followers, None
         while followers:
             # One by one: a listener may cancel those that are left.
-            self.settle(followers.popitem(last=False)[0], outcome, now, value, duration)
+            self.settle(followers.popitem(last=False)[0], outcome, now, value, duration, lasting)
 
     def cancel(self, work: Work) -> bool:
         """Cancel a work unit: it settles at once. What others have joined goes on for them.

@@ -50,7 +50,7 @@ class Waiting:
         self._awaited: dict[asyncio.Future[Any], Work] = {}
 
     async def settled(self, work: Work) -> BaseException | None:
-        """Wait until a work unit has settled. Returns the error of a failed one.
+        """Wait until a work unit has settled. Returns the very error of a failed one to the first who waits.
 
         A handler that waits here for a work unit of its own cue does not count as moving: if nothing else can move
         either, that is a deadlock.
@@ -59,7 +59,7 @@ class Waiting:
             CueFailed: The scheduler failed.
         """
         if work._phase == SETTLED:
-            return work.exception
+            return None
         if self._turns.failure is not None:
             raise self._turns.failed()
         future: asyncio.Future[BaseException | None] = asyncio.get_running_loop().create_future()

@@ -296,6 +296,8 @@ class Stopping:
             while True:
                 await self.rest()
                 if not core.unsettled and not dispatcher.in_flight.works:
+                    if dispatcher.callbacks.unheard.tell_rest() and dispatcher.lines:
+                        continue  # an async observer hears of it
                     break
                 if self.level == DRAIN and core.pending() and next(core.pending_works(), None) is not None:
                     if core.wakeups.let_go():

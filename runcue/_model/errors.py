@@ -5,6 +5,8 @@ do by its text; the text carries the offending value and is written where the mi
 builtin a caller would expect to catch: configuration errors are `ValueError`, failed look-ups `LookupError`, time-outs
 `TimeoutError`.
 
+Not here: `NotSettled`, which is an error of asyncio's, too, and stands beside the handle that raises it.
+
 Must not know: anything of runcue.
 """
 

@@ -121,7 +121,7 @@ class Work:
     # The artifacts it waits for, None if nothing is known of them.
     _awaited: tuple[Any, ...] | None
 
-    # Set when it settles: how, and the handler's result or the error.
+    # Set when it settles: how, and the handler's result, or the error as it is kept.
     _outcome: int
     _value: Any
 
@@ -148,9 +148,12 @@ class Work:
         phase = self._phase
         if phase == SETTLED:
             return STATES[self._outcome]
-        if phase == JOINED and self._declared is not None and self._declared.leader is not None:
-            state: WorkState = self._declared.leader.state
-            return state
+        if phase == JOINED and self._declared is not None:
+            # Read once: another thread may ask, just when it takes the place of its leader.
+            leader = self._declared.leader
+            if leader is not None:
+                state: WorkState = leader.state
+                return state
         return WorkState.RUNNING if phase == RUNNING else WorkState.PENDING
 
     @property
@@ -165,7 +168,11 @@ class Work:
 
     @property
     def exception(self) -> BaseException | None:
-        """Why it failed, None otherwise. It holds no frames once the listeners have heard it."""
+        """Why it failed, None otherwise.
+
+        Its traceback leads to the line in the handler; none of the values that were there is kept. To raise it, take
+        the copy that `WorkHandle.exception()` gives: who raises this one adds his own frames to what is kept.
+        """
         return self._value if self._phase == SETTLED and self._outcome == FAILED else None
 
     @property

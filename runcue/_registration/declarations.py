@@ -22,6 +22,7 @@ from runcue._freshness.newer import newer
 from runcue._model.checks import check_callback
 from runcue._model.declaration import Declaration
 from runcue._model.errors import ArtifactError, ConfigurationError
+from runcue._model.kept_errors import kept
 from runcue._model.texts import error_words, words_of
 from runcue._model.work import Work
 from runcue._registration.submission import DEFAULT, Overrides
@@ -227,5 +228,5 @@ def _fault_of(work: Work, name: str, error: BaseException) -> ArtifactError:
     fault = ArtifactError(
         f"{name} of task {work.task!r} raised {error_words(error)} (params {words_of(work.params)})"
     )
-    fault.__cause__ = error
+    fault.__cause__ = kept(error)  # it is kept with the work unit, and who has submitted that still runs
     return fault

@@ -77,6 +77,35 @@ def test_work_units_can_be_looked_up_and_cancelled() -> None:
             b.result(handle)
 
 
+@pytest.mark.rule(16, 35)
+def test_handles_tell_in_any_thread_how_their_work_units_have_ended() -> None:
+    cue = runcue.Cue()
+
+    @cue.task("fails")
+    def fails(work: runcue.Work) -> None:
+        raise ValueError("as planned")
+
+    with runcue.blocking(cue) as b:
+        handle = b.submit("fails")
+        for _ in range(2):
+            with pytest.raises(ValueError, match="as planned") as raised:
+                b.result(handle)
+            assert raised.traceback[-1].name == "fails"
+        assert (handle.done(), handle.state, str(handle.exception())) == (
+            True,
+            runcue.WorkState.FAILED,
+            "as planned",
+        )
+
+
+def test_what_only_a_handle_can_do_is_refused_to_its_id_with_the_way_out() -> None:
+    with runcue.blocking(cue_with_tasks()) as b:
+        text = str(b.submit("double", params={"n": 1}))
+        for call in (b.result, b.wait):
+            with pytest.raises(runcue.UsageError, match=r"a handle, as submit\(\) gives it.*get\(id\)"):
+                call(text)  # type: ignore[arg-type]
+
+
 def test_drain_and_stop_give_their_summaries() -> None:
     with runcue.blocking(cue_with_tasks()) as b:
         for n in range(5):

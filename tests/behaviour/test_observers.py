@@ -563,7 +563,10 @@ def test_a_failure_that_only_observers_hear_of_is_logged(caplog: pytest.LogCaptu
         assert recorder.of("1") == ["start", "failure"]
 
     run(main)
-    assert len(said(caplog, "Work 1 of task fails failed: as planned")) == 1
+    assert (
+        len(said(caplog, "Work 1 of task fails failed, and nobody has asked why: ValueError: as planned"))
+        == 1
+    )
 
 
 # on_submit

@@ -3,6 +3,7 @@
 `.ci/run` checks this file twice: in the source tree, and against the installed wheel.
 """
 
+import asyncio
 import sys
 import threading
 from collections.abc import Mapping, Sequence
@@ -190,6 +191,15 @@ async def main() -> int:
     handle = await cue.submit("extract_text", params={"page": 1})
     await cue.submit(extract_text)
     assert_type(handle, runcue.WorkHandle)
+    assert_type(await handle, Any)
+    assert_type(await asyncio.wait_for(handle, 10), Any)
+    assert_type(await asyncio.gather(handle, return_exceptions=False), list[Any])
+    assert_type(await asyncio.shield(handle), Any)
+    assert_type(handle.done(), bool)
+    assert_type(handle.state, runcue.WorkState)
+    assert_type(handle.exception(), BaseException | None)
+    assert_type(handle.cancel(), bool)
+    assert_type(asyncio.ensure_future(handle), asyncio.Task[Any])
     as_text: str = handle
     assert_type(await handle.wait(), runcue.Work)
 
@@ -213,6 +223,9 @@ async def main() -> int:
         assert_type(inner, runcue.Cue)
     try:
         await handle.result()
+    except runcue.NotSettled as early:
+        too_early: asyncio.InvalidStateError = early
+        raise too_early from None
     except (runcue.WorkCancelled, runcue.HandlerExited, runcue.WorkTimeout) as error:
         base: runcue.RuncueError = error
         raise base from None
