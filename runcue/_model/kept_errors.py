@@ -93,8 +93,9 @@ class _Copies:
         return copy
 
     def _unlinked(self, error: BaseException) -> BaseException:
-        kind = builtin = type(error)
-        while builtin.__flags__ & _HEAP_TYPE and builtin.__base__ is not None:
+        kind: Any = type(error)
+        builtin: Any = kind
+        while builtin.__flags__ & _HEAP_TYPE:
             builtin = builtin.__base__
         if isinstance(error, BaseExceptionGroup):
             members = [self._copy_of(one) for one in _MEMBERS.__get__(error)]
@@ -144,7 +145,7 @@ _UNSET: Final = object()
 
 
 @lru_cache(maxsize=256)
-def _fields(kind: type) -> tuple[Any, ...]:
+def _fields(kind: Any) -> tuple[Any, ...]:
     """The fields of a class of exceptions that are not in its `__dict__`: slots, and those of builtin classes."""
     return tuple(
         field

@@ -193,7 +193,7 @@ async def main() -> int:
     assert_type(handle, runcue.WorkHandle)
     assert_type(await handle, Any)
     assert_type(await asyncio.wait_for(handle, 10), Any)
-    assert_type(await asyncio.gather(handle, return_exceptions=False), list[Any])
+    assert_type(await asyncio.gather(*[handle]), list[Any])
     assert_type(await asyncio.shield(handle), Any)
     assert_type(handle.done(), bool)
     assert_type(handle.state, runcue.WorkState)
