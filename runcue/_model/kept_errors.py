@@ -86,7 +86,7 @@ class _Copies:
         if copy is None:
             try:
                 copy = self._unlinked(error)
-            except (TypeError, RecursionError):
+            except Exception:  # a constructor in C may refuse, and a field be for reading only
                 copy = error
             self._made[id(error)] = copy
             self._open.append((error, copy))

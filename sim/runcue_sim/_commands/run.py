@@ -100,6 +100,8 @@ def run(options: RunOptions) -> int:
     ):
         warnings = _Warnings()
         prepared.run.cue.observe(warnings)
+        # A run that is interrupted is never stopped, and would tell of them when the program ends.
+        prepared.run.cue.on_failure(_leave_to_the_report)
         timeline = _timeline_of(prepared.run.cue) if options.timeline else None
         if loud:
             print(f"runcue-sim {prepared.title}, seed {seed}\n\n{HEADER}\n{'-' * 80}")
@@ -200,6 +202,10 @@ def _deliver(report: Report, options: RunOptions, timeline: Timeline | None, hea
     if timeline is not None and options.timeline is not None:
         with told_in_one_line():
             timeline.write_svg(options.timeline, title=heading)
+
+
+def _leave_to_the_report(work: runcue.Work, error: BaseException) -> None:
+    """Hear of a failed work unit, so that it is not logged: the report tells of it."""
 
 
 class _Warnings(runcue.Observer):
