@@ -1,16 +1,23 @@
 """`runcue.blocking(cue)`: the same calls without await, for programs that are not async.
 
-Lives here: `Blocking`, on anyio's blocking portal, which runs an event loop in a thread of its own.
+Lives here: `Blocking`, with an event loop in a thread of its own, which anyio's blocking portal runs. Calls do not go
+through the portal, but through the inbox: whoever calls while the loop ends is told so, where a portal lets them wait
+for ever.
 
 Must not know: anything but the public calls of a cue.
 """
 
 from __future__ import annotations
 
+import asyncio
 import builtins
+import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from contextlib import AbstractContextManager
+from contextvars import Context, copy_context
 from functools import partial
+from inspect import isawaitable
 from types import TracebackType
 from typing import Any, Self
 
@@ -18,6 +25,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from runcue._api.cue import Cue
 from runcue._api.handle import WorkHandle
+from runcue._api.inbox import Inbox, too_late
 from runcue._model.errors import UsageError
 from runcue._model.phases import WorkState
 from runcue._model.summary import Summary
@@ -33,19 +41,28 @@ class Blocking:
     def __init__(self, cue: Cue) -> None:
         self.cue = cue
         self._context: AbstractContextManager[BlockingPortal] | None = None
-        self._portal: BlockingPortal | None = None
+        self._inbox: Inbox | None = None
+        self._thread = 0
+        # Held, since the loop holds its tasks weakly.
+        self._tasks: set[asyncio.Task[Any]] = set()
 
     def __enter__(self) -> Self:
         if self._context is not None:
             raise UsageError("This runcue.blocking() is in use already; each `with` needs one of its own.")
         self._context = start_blocking_portal("asyncio")
-        self._portal = self._context.__enter__()
+        portal = self._context.__enter__()
         try:
-            self._portal.call(self.cue.start)
+            portal.call(self._begin)
         except BaseException:
             self._leave()
             raise
         return self
+
+    def _begin(self) -> None:
+        self.cue.start()
+        self._thread = threading.get_ident()
+        self._inbox = Inbox(_nothing)
+        self._inbox.begin(asyncio.get_running_loop())
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -57,14 +74,38 @@ class Blocking:
             self._leave()
 
     def _leave(self) -> None:
-        context, self._context, self._portal = self._context, None, None
+        context, self._context, self._inbox = self._context, None, None
         if context is not None:
             context.__exit__(None, None, None)
 
     def _call(self, function: Callable[[], Any]) -> Any:
-        if self._portal is None:
+        inbox = self._inbox
+        if inbox is None:
             raise UsageError("runcue.blocking() is usable only inside its `with` block.")
-        return self._portal.call(function)
+        if threading.get_ident() == self._thread:
+            raise UsageError(
+                "A call of runcue.blocking() in the event loop's own thread would wait for itself; there it is `await "
+                "cue.submit(...)`, and likewise."
+            )
+        outcome: Future[Any] = Future()
+        inbox.call(partial(self._carry_out, function, copy_context(), outcome))
+        return outcome.result()
+
+    def _carry_out(self, function: Callable[[], Any], context: Context, outcome: Future[Any]) -> None:
+        """Make a call. In the loop."""
+
+        def done(task: asyncio.Task[Any]) -> None:
+            self._tasks.discard(task)
+            if task.cancelled():  # with the loop
+                outcome.set_exception(too_late())
+            elif (error := task.exception()) is not None:
+                outcome.set_exception(error)
+            else:
+                outcome.set_result(task.result())
+
+        task = asyncio.get_running_loop().create_task(_result_of(function), context=context)
+        self._tasks.add(task)
+        task.add_done_callback(done)
 
     def submit(
         self, task: str | Callable[..., Any], *, params: Mapping[str, Any] | None = None, **options: Any
@@ -115,6 +156,14 @@ def _checked(handle: WorkHandle) -> WorkHandle:
             f"It takes a handle, as submit() gives it, not {words_of(handle)}; of an id, use get(id)."
         )
     return handle
+
+
+async def _result_of(function: Callable[[], Any]) -> Any:
+    outcome = function()
+    return await outcome if isawaitable(outcome) else outcome
+
+
+def _nothing() -> None: ...
 
 
 def blocking(cue: Cue) -> Blocking:

@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
@@ -235,3 +236,61 @@ def test_waiting_in_a_handler_for_its_own_cue_through_blocking_is_refused_or_wor
         assert b.result(b.submit("parent")) == 10
         with pytest.raises(runcue.UsageError, match="inside"):
             b.result(b.submit("stops"))
+
+
+@pytest.mark.rule(24)
+def test_threads_that_call_while_the_block_ends_have_their_answer_or_are_told_so() -> None:
+    unforeseen: list[BaseException] = []
+    answers = 0
+
+    def calls(b: Any) -> None:
+        nonlocal answers
+        while True:
+            try:
+                assert b.result(b.submit("double", params={"n": 4})) == 8
+                b.list()
+                answers += 1
+            except (runcue.UsageError, runcue.WorkCancelled):
+                return
+            except BaseException as error:
+                unforeseen.append(error)
+                return
+
+    for number in range(6):
+        cue = cue_with_tasks()
+        threads = []
+        try:
+            with runcue.blocking(cue) as b:
+                threads = [threading.Thread(target=calls, args=(b,), daemon=True) for _ in range(4)]
+                for thread in threads:
+                    thread.start()
+                time.sleep(0.004)
+                if number % 2:
+                    raise KeyError("on purpose")
+        except KeyError:
+            pass
+        for thread in threads:
+            thread.join(10)
+            assert not thread.is_alive(), "it waits for ever"
+    assert not unforeseen
+    assert answers
+
+
+@pytest.mark.rule(24)
+def test_a_call_that_is_on_its_way_when_the_loop_ends_is_told_so() -> None:
+    with runcue.blocking(cue_with_tasks()) as b:
+        inbox = b._inbox
+        assert inbox is not None
+    with pytest.raises(runcue.CueStopped, match="has ended"):
+        inbox.call(list)
+
+
+def test_a_call_in_the_event_loops_own_thread_says_what_to_write_there() -> None:
+    cue = cue_with_tasks()
+
+    @cue.task("inside")
+    async def inside(work: runcue.Work) -> None:
+        b.submit("double", params={"n": 1})
+
+    with runcue.blocking(cue) as b, pytest.raises(runcue.UsageError, match=r"await\s+cue.submit"):
+        b.result(b.submit("inside"))
