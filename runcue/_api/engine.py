@@ -55,7 +55,9 @@ class Engine:
         self.registry = Registry(core)
         self.executors = Executors(run_in, core.threads)
         self.dispatcher = dispatcher = Dispatcher(core, self.callbacks, recheck=recheck)
-        self.services = Services(core, dispatcher.refusals.note_error, self.callbacks.failures.raised)
+        self.services = Services(
+            core, self.callbacks.door.ask, dispatcher.refusals.note_error, self.callbacks.failures.raised
+        )
         self.watched = WatchedFolders(dispatcher.changes.hear_outside)
         explainer = Explainer(core, dispatcher, self.watched)
         overdue = Overdue(core, dispatcher, explainer, dispatcher.listeners, self.warnings)

@@ -16,8 +16,10 @@ from typing import Any
 from runcue._api.handle import WorkHandle
 from runcue._api.inbox import Inbox, too_late
 from runcue._artifacts.reads import READS
+from runcue._callbacks.door import BE_QUICK, BLOCKS_AFTER
 from runcue._callbacks.listeners import Listeners
 from runcue._dispatch.dispatcher import Dispatcher
+from runcue._dispatch.outside_tasks import outside_tasks
 from runcue._lifecycle.stopping import Stopping
 from runcue._model.current import CURRENT
 from runcue._model.errors import CueStopped, UsageError, WrongLoop
@@ -176,14 +178,15 @@ class Intake:
         else:
             # Nearly always there are no variables: one object for all, not one more each for the garbage collector.
             work._context = dispatcher.inside
+        # The asyncio task that runs is that of whoever submits, and nobody's to cancel who is called in here.
         if overrides is None:
             self._core.add(work, now)
         else:
-            self._add_declared(work, now, overrides)
+            outside_tasks(self._add_declared, work, now, overrides)
         if not turns.woken:
             turns.wake()
         if self._on_submit:
-            self._listeners.submitted(now, work, work._context.copy())
+            outside_tasks(self._listeners.submitted, now, work, work._context.copy())
         # Not through a __new__ of its own, which would cost a tenth of the whole submission.
         handle = _new_handle(WorkHandle, work.id)
         handle.work = work
@@ -191,7 +194,12 @@ class Intake:
 
     def _add_declared(self, work: Work, now: float, overrides: Overrides) -> None:
         # What is declared is looked up now, as the params are taken over now: it says what this work unit is.
-        declared = self._registry.declare(work, self._dispatcher.flags, overrides)
+        declared = self._registry.declare(
+            work, self._dispatcher.flags, overrides, self._dispatcher.declaring.call
+        )
+        if (ended := self._turns.now()) - now > BLOCKS_AFTER:
+            door = self._dispatcher.callbacks.door
+            door.kept(f"finding out what task {work.task} declares", now, ended, BE_QUICK, work)
         work._task.declares_per_work = work._task.gated = True
         dependencies = self._core.dependencies
         producer_of = dependencies.producer_of

@@ -16,7 +16,8 @@ from collections import deque
 from collections.abc import Callable, Hashable, Mapping
 from collections.abc import Set as AbstractSet
 from functools import wraps
-from inspect import iscoroutinefunction
+from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
+from types import AsyncGeneratorType, GeneratorType
 from typing import Any, ClassVar
 
 from runcue._artifacts.changes import changed
@@ -76,14 +77,14 @@ class Artifact:
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        for name in ("valid", "version"):
+        for name in ("valid", "version", "identity", "problem"):
             method = cls.__dict__.get(name)
-            if iscoroutinefunction(method):
+            if iscoroutinefunction(method) or isasyncgenfunction(method) or isgeneratorfunction(method):
                 raise ConfigurationError(
-                    f"{cls.__qualname__}.{name}() must be a plain function: it is asked in the step in which a work "
-                    "starts. Ask in an async is_ready what has to be awaited."
+                    f"{cls.__qualname__}.{name}() must be a plain function with `return`: it is asked in the step in "
+                    "which a work starts. Ask in an async is_ready what has to be awaited."
                 )
-            if callable(method) and not cls.__dict__.get("_asked_plainly"):
+            if name in ("valid", "version") and callable(method) and not cls.__dict__.get("_asked_plainly"):
                 setattr(cls, name, _written_down(method))
 
     def valid(self) -> bool:
@@ -171,7 +172,7 @@ def key_of(artifact: Artifact) -> Hashable:
     try:
         return artifact._key
     except AttributeError:
-        key = Identity(artifact.identity())
+        key = Identity(plainly(artifact.identity(), type(artifact)))
         object.__setattr__(artifact, "_key", key)  # a frozen dataclass allows no other way
         return key
 
@@ -255,12 +256,16 @@ def _content_of(value: Any, kind: str) -> Hashable:
 
 
 def plainly(answer: Any, artifact: object) -> Any:
-    """An artifact's answer, unless it would have to be awaited: a coroutine is truthy.
+    """An artifact's answer, unless it would have to be awaited, or nothing of it has run: a coroutine is truthy.
 
     Raises:
-        ArtifactError: It would.
+        ArtifactError: It would, or it is none.
     """
-    if answer is True or answer is False or answer is None or not is_awaitable(answer):
+    if answer is True or answer is False or answer is None:
         return answer
-    discard(answer)
-    raise ArtifactError(f"{words_of(artifact)} must answer plainly: what it returned has to be awaited.")
+    if is_awaitable(answer):
+        discard(answer)
+        raise ArtifactError(f"{words_of(artifact)} must answer plainly: what it returned has to be awaited.")
+    if answer is NotImplemented or isinstance(answer, (GeneratorType, AsyncGeneratorType)):
+        raise ArtifactError(f"{words_of(artifact)} must answer plainly: {words_of(answer)} is no answer.")
+    return answer

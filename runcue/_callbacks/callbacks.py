@@ -40,7 +40,7 @@ class Callbacks:
     def __init__(self, holds: Holds, log: WarningLog) -> None:
         self.failures = Failures(log)
         self.door = door = Door(self.failures)
-        self.declared_gate = DeclaredGate(self.failures, holds)
+        self.declared_gate = DeclaredGate(self.failures, holds, door)
         self.gate = Gate(self.failures, door, self.declared_gate)
         self.priority = Priority(self.failures, door)
         self.unheard = Unheard(log)

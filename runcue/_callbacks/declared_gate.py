@@ -20,16 +20,18 @@ from runcue._artifacts.file import File
 from runcue._artifacts.flag import Flag
 from runcue._artifacts.marks import Doubt, doubt_of
 from runcue._artifacts.places import PASS
+from runcue._callbacks.door import Door
 from runcue._callbacks.failures import Failures
 from runcue._callbacks.verdicts import NOT_READY, RUN, GateVerdict
 from runcue._freshness.folder_news import FOLDER_NEWS
+from runcue._freshness.newer import Newer
 from runcue._model.declaration import Declaration
 from runcue._model.kept_errors import kept
 from runcue._model.texts import problem_of, words_of
 from runcue._model.work import Work
 from runcue._scheduling.holds import Holds
 
-__all__ = ["DeclaredGate"]
+__all__ = ["DeclaredGate", "verdict_of"]
 
 _NOT_VALID: Final = object()
 _IN_DOUBT: Final = object()
@@ -175,12 +177,40 @@ def _why_not_valid(output: Any, work: Work, *, in_doubt: bool) -> tuple[str, Any
     return "not valid", output, problem_of(output)
 
 
+def verdict_of(fresh: Any, work: Work) -> tuple[str, Any, Any] | None:
+    """What a freshness policy says of outputs, None if they are up to date.
+
+    Raises:
+        TypeError: It has said what is no verdict.
+    """
+    found = fresh.stale(work)
+    if found is None:
+        return None
+    found = plainly(found, fresh)
+    if type(fresh) is not Newer and not _is_verdict(found):
+        raise TypeError(
+            f"stale() gave {words_of(found)}; it gives None, or a verdict, the artifact at fault and the other one, "
+            'such as ("older", output, input), with None where there is none'
+        )
+    return found  # type: ignore[no-any-return]
+
+
+def _is_verdict(found: Any) -> bool:
+    return (
+        isinstance(found, tuple)
+        and len(found) == 3
+        and isinstance(found[0], str)
+        and all(one is None or isinstance(one, Artifact) for one in found[1:])
+    )
+
+
 class DeclaredGate:
     """Asks what work units declare.
 
     Args:
         failures: Hears of artifacts and policies that raise.
         holds: Says whom a work unit has to wait for.
+        door: Hears of policies that block; None: one of its own.
 
     Attributes:
         reads: The artifacts that were asked while the last question was, by key; empty between questions.
@@ -189,11 +219,12 @@ class DeclaredGate:
         turned: How often links in folders had been turned when what is pending was last declared anew.
     """
 
-    def __init__(self, failures: Failures, holds: Holds) -> None:
+    def __init__(self, failures: Failures, holds: Holds, door: Door | None = None) -> None:
         self.reads: dict[Hashable, Artifact] = {}
         self.other_stamps = 0
         self.turned = PASS.turned
         self._failures = failures
+        self._door = door or Door(failures)
         self._holds = holds
 
     def ask_inputs(self, work: Work, declared: Declaration) -> GateVerdict:
@@ -313,7 +344,7 @@ class DeclaredGate:
                 if callable(found):
                     return found  # type: ignore[no-any-return]
             else:
-                found = None if fresh is None else fresh.stale(work)
+                found = None if fresh is None else verdict_of(fresh, work)
         except BaseException as error:
             artifact = outputs[len(was)] if len(was) < len(outputs) else fresh
             self._failures.raised(f"output {words_of(artifact)}", error, work)
@@ -339,9 +370,9 @@ class DeclaredGate:
 
                 declared.provenance = Provenance(declared.inputs, declared.before, declared.outputs)
             try:
-                declared.fresh.started(work)
+                plainly(self._door.ask("freshness policy", declared.fresh.started, work), declared.fresh)
             except BaseException as error:
-                self._failures.raised(words_of(declared.fresh), error, work)
+                self._failures.raised(f"started() of {words_of(declared.fresh)}", error, work)
 
     def is_out_of_date(self, work: Work) -> bool:
         """Whether a settled work unit would run again for what it declares. Asked of a stand-in."""

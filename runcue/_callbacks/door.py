@@ -12,14 +12,14 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from runcue._callbacks.failures import Failures
 from runcue._callbacks.pauses import (
     Span,
     collector_pauses,
+    interruption,
     outside_of,
-    wait_for_interpreter,
     watch_collector,
 )
 from runcue._model.callables import located
@@ -36,10 +36,11 @@ AWAIT: Final = "await what it waits for, or be quicker"
 BE_QUICK: Final = "it runs in the loop, and has to be quicker"
 """What to do about user code that keeps the event loop: a plain callback, an awaited one, one that has to be plain."""
 
-# A wait for the interpreter that is longer than this means that other threads want it, too; and so many such waits are
-# taken to be no fault of who ran.
+# An interruption longer than this means that other threads keep the interpreter busy. So many are taken to be no fault
+# of who ran, but no more than that part of the time.
 _SOME_TIME: Final = 0.002
 _INTERRUPTIONS: Final = 3
+_MOST_LOST: Final = 0.8
 
 # Functions that a program makes while it runs are without end.
 _MOST_TOLD: Final = 10_000
@@ -68,6 +69,24 @@ class Door:
         self.now = self._failures.now = now
         if now is time.monotonic:
             watch_collector()
+
+    def ask(self, what: str, call: Callable[..., Any], *args: Any) -> Any:
+        """Call user code where a call more does not matter.
+
+        Args:
+            what: The place that it is called in.
+            call: The function.
+            *args: Its arguments.
+
+        Raises:
+            BaseException: What it raised.
+        """
+        began = self.now()
+        try:
+            return call(*args)
+        finally:
+            if (ended := self.now()) - began > BLOCKS_AFTER:
+                self.kept(f"{what} {located(call)}", began, ended, BE_QUICK)
 
     def kept(
         self,
@@ -99,11 +118,11 @@ class Door:
             return
         # A sleep keeps the loop as a computation does, so that the processor's time tells nothing. But if other threads
         # keep the interpreter busy, to be interrupted a few times may be all that there was to it.
-        interruption = wait_for_interpreter() if is_real else 0.0
-        if seconds - _INTERRUPTIONS * interruption <= BLOCKS_AFTER:
+        lost = interruption() if is_real else 0.0
+        if seconds - min(_INTERRUPTIONS * lost, _MOST_LOST * seconds) <= BLOCKS_AFTER:
             return
         words = f"blocked the event loop for {seconds * 1000:.0f} ms; {advice}"
-        if interruption > _SOME_TIME:
+        if lost > _SOME_TIME:
             words += (
                 ". Other threads of this process keep the interpreter busy, and a part of it may be theirs"
             )

@@ -19,6 +19,7 @@ from runcue._artifacts.artifact import Artifact, plainly
 from runcue._artifacts.file import File
 from runcue._artifacts.flag import Flag
 from runcue._artifacts.reads import READS
+from runcue._callbacks.declared_gate import verdict_of
 from runcue._callbacks.failures import Failures
 from runcue._model.declaration import Declaration
 from runcue._model.texts import words_of
@@ -133,7 +134,7 @@ def _objection(run: Work, declared: Declaration) -> Finding | None:
     kept = declared.before, declared.was
     declared.before, declared.was = now, was
     try:
-        found = declared.fresh.stale(run)
+        found = verdict_of(declared.fresh, run)
     finally:
         declared.before, declared.was = kept
     if found is None:

@@ -1,7 +1,8 @@
-"""When the event loop stood still through no fault of who ran: the pauses of Python's garbage collector.
+"""When the event loop stood still through no fault of who ran: the garbage collector's pauses, and other threads.
 
 A collection runs wherever an object happens to be made, and takes as long as the process is large. It stops all
-threads, so a pause counts in whichever thread it came.
+threads, so a pause counts in whichever thread it came. When other threads have had the interpreter is known to nobody
+afterwards; but it can be seen whether they want it.
 
 Must not know: who is told, what ran.
 """
@@ -11,16 +12,19 @@ from __future__ import annotations
 import gc
 from collections import deque
 from collections.abc import Iterable
-from time import monotonic, sleep
+from time import monotonic, process_time, sleep
 from typing import Final
 
-__all__ = ["Span", "collector_pauses", "outside_of", "wait_for_interpreter", "watch_collector"]
+__all__ = ["Span", "collector_pauses", "interruption", "outside_of", "watch_collector"]
 
 Span = tuple[float, float]
 """From an instant to another one, of one clock."""
 
 # Shorter ones, which are nearly all, make no difference.
 _SHORTEST: Final = 0.001
+
+# Long enough for another thread to wake up and take the interpreter, which it has then for 5 ms at least.
+_MOMENT: Final = 0.0002
 
 _pauses: deque[Span] = deque(maxlen=256)
 _began = 0.0
@@ -63,12 +67,15 @@ def outside_of(spans: Iterable[Span], began: float, ended: float) -> float:
     return left + max(0.0, ended - reached)
 
 
-def wait_for_interpreter() -> float:
-    """Let other threads run, and see how many seconds it takes until this one goes on.
+def interruption() -> float:
+    """What a function loses just now each time that it happens to be interrupted by other threads of this process.
 
-    With nobody else it takes no time. Where threads keep the interpreter busy, it shows what a function loses to them
-    each time that it happens to be interrupted.
+    Those get the interpreter for a moment, and it is seen when this one has it back. What they have not computed
+    meanwhile was not lost to them, but to other processes.
+
+    Returns:
+        Seconds; next to nothing if no other thread computes.
     """
-    began = monotonic()
-    sleep(0)
-    return monotonic() - began
+    began, used = monotonic(), process_time()
+    sleep(_MOMENT)
+    return min(monotonic() - began, process_time() - used)

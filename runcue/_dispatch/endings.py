@@ -12,6 +12,7 @@ import asyncio
 from typing import Any, Final
 
 from runcue._callbacks.callbacks import Callbacks
+from runcue._callbacks.door import BE_QUICK, BLOCKS_AFTER
 from runcue._callbacks.failures import REPEAT_AFTER
 from runcue._callbacks.lasting_proof import Finding, LastingProof
 from runcue._callbacks.listeners import Listeners
@@ -71,6 +72,7 @@ class Endings:
         self._settlement = settlement
         self._listeners = listeners
         self._log = callbacks.failures.log
+        self._door = callbacks.door
         self._lasting_proof = LastingProof(callbacks.failures)
         # The tasks whose runs were told to leave no lasting proof.
         self._told: set[str] = set()
@@ -145,6 +147,9 @@ class Endings:
                 self._look_at_change(run._declared, work, now)
             if run._declared.outputs and work.task not in self._told:
                 self._look_at_proof(run._declared, run, work)
+            if (looked := self._turns.now()) - now > BLOCKS_AFTER:
+                what = f"looking at the inputs and outputs of task {work.task}"
+                self._door.kept(what, now, looked, BE_QUICK, work)
         self._settlement.settle(work, COMPLETED, now, value, duration)
 
     def _note_made(self, declared: Declaration, work: Work) -> None:

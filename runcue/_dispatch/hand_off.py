@@ -10,16 +10,18 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from contextvars import Context
 from typing import Any
 
 from runcue._callbacks.callbacks import Callbacks
+from runcue._callbacks.door import BE_QUICK, BLOCKS_AFTER
 from runcue._callbacks.listeners import Listeners
 from runcue._dispatch.clock import clock_of
 from runcue._dispatch.commits import commit_before
 from runcue._dispatch.endings import Endings
 from runcue._dispatch.in_flight import NOT_ENTERED, InFlight
+from runcue._dispatch.outside_tasks import outside_tasks
 from runcue._dispatch.timers import Timers
 from runcue._dispatch.turns import Turns
 from runcue._handlers.coroutines import follow
@@ -135,7 +137,8 @@ class HandOff:
         user = _in_use.get(id(executor))
         if user is not None and user() is self:
             del _in_use[id(executor)]
-            executor.stop()
+            # Whoever stops a cue is in an asyncio task of their own.
+            _at_once(outside_tasks(executor.stop), f"stop() of {words_of(executor)}")
 
     def give(self, work: Work, now: float) -> None:
         """Give a handler to the executor of its task."""
@@ -160,7 +163,12 @@ class HandOff:
             if declared is not None and declared.files:
                 self._callbacks.declared_gate.note_start(work, declared)
             executor: Executor = self._stand_in or task.executor
-            executor.submit(work, run or run_handler, context.copy(), stamped=bool(run_queue.limits))
+            submit: Callable[..., object] = executor.submit
+            given = submit(work, run or run_handler, context.copy(), stamped=bool(run_queue.limits))
+            if given is not None:
+                _at_once(given, f"submit() of {words_of(executor)}")
+            if (ended := self._turns.now()) - now > BLOCKS_AFTER and not _is_own(executor):
+                self._callbacks.door.kept(f"submit() of {words_of(executor)}", now, ended, BE_QUICK, work)
         except BaseException as error:  # no more threads to be had, or an executor of the user's
             if isinstance(error, KeyboardInterrupt):
                 self._turns.interrupt(error)
@@ -237,6 +245,21 @@ class HandOff:
         # A task that is cancelled before its first step never runs any of its code.
         task.add_done_callback(lambda task: discard(awaitable))
         task.add_done_callback(lambda task: ended(None, asyncio.CancelledError()))
+
+
+def _at_once(answer: object, what: str) -> None:
+    """See that an executor has done what it was asked for.
+
+    Raises:
+        TypeError: It has not yet.
+    """
+    if is_awaitable(answer):
+        discard(answer)
+        raise TypeError(f"{what} gave something to be awaited; the methods of an executor must be plain")
+
+
+def _is_own(executor: Executor) -> bool:
+    return type(executor).__module__.startswith("runcue.executors.")
 
 
 def _check_free(executor: Executor, wanted: HandOff) -> None:

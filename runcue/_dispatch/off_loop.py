@@ -21,18 +21,14 @@ async def off_loop(call: Callable[[], object]) -> None:
         BaseException: What it raised.
     """
     loop = asyncio.get_running_loop()
-    done: asyncio.Future[None] = loop.create_future()
+    done: asyncio.Future[BaseException | None] = loop.create_future()
     clock = clock_of(loop)
     clock.hold()
 
     def tell(error: BaseException | None) -> None:
         clock.release()
-        if done.done():
-            return
-        if error is None:
-            done.set_result(None)
-        else:
-            done.set_exception(error)
+        if not done.done():
+            done.set_result(error)  # as a value: a future refuses StopIteration as its exception
 
     def in_thread() -> None:
         failure: BaseException | None = None
@@ -49,4 +45,6 @@ async def off_loop(call: Callable[[], object]) -> None:
         threading.Thread(target=in_thread, name="runcue-files", daemon=True).start()
     except RuntimeError:  # no more threads to be had
         in_thread()
-    await done
+    error = await done
+    if error is not None:
+        raise error

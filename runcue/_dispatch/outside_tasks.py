@@ -16,18 +16,16 @@ from typing import Any
 __all__ = ["outside_tasks"]
 
 
-def outside_tasks(loop: asyncio.AbstractEventLoop | None, call: Callable[..., Any], *args: Any) -> Any:
+def outside_tasks(call: Callable[..., Any], *args: Any) -> Any:
     """Call a function as if no asyncio task was running.
 
     Args:
-        loop: The running event loop; None if there is none.
         call: The function. It awaits nothing.
         *args: Its arguments.
     """
-    task = None if loop is None else asyncio.current_task(loop)
-    if task is None:
+    loop = asyncio._get_running_loop()
+    if loop is None or (task := asyncio.current_task(loop)) is None:
         return call(*args)
-    assert loop is not None
     _leave_task(loop, task)
     try:
         return call(*args)

@@ -15,6 +15,7 @@ from runcue._callbacks.callbacks import Callbacks
 from runcue._callbacks.listeners import Listeners
 from runcue._callbacks.unheard import TELL_AFTER
 from runcue._dispatch.in_flight import NOT_ENTERED, InFlight
+from runcue._dispatch.outside_tasks import outside_tasks
 from runcue._dispatch.timers import Alarm, Timers
 from runcue._dispatch.turns import Turns
 from runcue._handlers.outputs import rollback, run_of
@@ -139,6 +140,12 @@ class Settlement:
         """
         if work._phase == SETTLED:
             return False
+        # The asyncio task that runs is that of whoever cancels, and no listener's to cancel.
+        outside_tasks(self._cancel, work)
+        self._turns.wake()
+        return True
+
+    def _cancel(self, work: Work) -> None:
         limit = self._timers.active.when(work)
         now = self._turns.now()
         successor = None if work._declared is None else self._core.successor_of(work)
@@ -149,8 +156,6 @@ class Settlement:
         else:
             self.let_handler_know(work)
             self.withdraw(work, CANCELLED)
-        self._turns.wake()
-        return True
 
     def give_up(self, work: Work, error: BaseException) -> None:
         """Fail a pending work unit; what others have joined goes on for them."""

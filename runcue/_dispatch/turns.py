@@ -63,6 +63,7 @@ class Turns:
         "__weakref__",
         "_context",
         "_in_slice",
+        "_interrupted",
         "_slice_until",
         "_turn",
         "closed",
@@ -88,7 +89,7 @@ class Turns:
         self.may_start = True
         self._turn = turn
         self._context = context
-        self._in_slice = False
+        self._in_slice = self._interrupted = False
         self._slice_until = 0.0
 
     def use_clock(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -124,12 +125,18 @@ class Turns:
         """Raise a KeyboardInterrupt that came out of user code where it ends the loop, and nothing else.
 
         An asyncio task that it came through would keep it, and complain that nobody has retrieved it. Without a loop it
-        is raised at once.
+        is raised at once. One ends the loop: others that come before it has are the same one.
         """
         loop = self.loop or asyncio._get_running_loop()
         if loop is None or loop.is_closed():
             raise error
-        loop.call_soon(_raise, error)
+        if not self._interrupted:
+            self._interrupted = True
+            loop.call_soon(self._raise, error)
+
+    def _raise(self, error: KeyboardInterrupt) -> None:
+        self._interrupted = False
+        raise error
 
     def slice(self, now: float) -> float:
         """Until when scheduling may go on in this turn: one slice for the rechecks and all workers together."""
@@ -159,7 +166,3 @@ class Turns:
         error = CueFailed(f"The scheduler of this cue failed: {error_words(self.failure)}")
         error.__cause__ = self.failure
         return error
-
-
-def _raise(error: BaseException) -> None:
-    raise error

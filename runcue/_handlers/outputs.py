@@ -190,7 +190,7 @@ def commit(work: Work, *, patient: bool = True) -> bool:
         # Of work units that make each other out of date in this way it is told otherwise: once per task, too.
         declared.input_changed = (provenance.changed, provenance.is_crowded)
     if declared.fresh is not None and declared.files:
-        declared.fresh.finished(work)
+        plainly(declared.fresh.finished(work), declared.fresh)
     published, declared.published = declared.published, ()
     own = {artifact._key for artifact in declared.makes} if published else ()
     for path in published:

@@ -10,18 +10,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from math import inf, isnan, nextafter
+from types import AsyncGeneratorType, GeneratorType
 from typing import Any, Final, TypeAlias
 
+from runcue._model.awaitables import discard, is_awaitable
 from runcue._model.errors import LimitError
 from runcue._model.texts import words_of
 from runcue._model.work import Work
 from runcue.abc import Limit
 
-__all__ = ["LOOK_AGAIN", "Failed", "GuardedLimit", "Raised"]
+__all__ = ["LOOK_AGAIN", "Ask", "Failed", "GuardedLimit", "Raised"]
 
 LOOK_AGAIN: Final = 0.001
 """Seconds until the next look where a limit contradicts itself: nobody must be forgotten because of that, nor spin."""
 
+Ask: TypeAlias = Callable[..., Any]
 Failed: TypeAlias = Callable[[Work, LimitError], object]
 Raised: TypeAlias = Callable[[str, BaseException, Work | None], object]
 
@@ -34,24 +37,26 @@ class GuardedLimit:
         name: What it is called in messages: "limit DailyBudget of service 'llm'".
         failed: Takes a work unit that fails because of it, and the error.
         raised: Tells of an exception that disturbs nothing: who raised it, what it was, the work unit.
+        ask: Calls a method of it: what kind of thing is called, the method, its arguments; None: nothing else is done.
 
     Attributes:
         own: The limit. Those who merely look, to tell people, ask it directly: a look must not make anything fail.
         name: See above.
     """
 
-    __slots__ = ("_failed", "_raised", "name", "own")
+    __slots__ = ("_ask", "_failed", "_raised", "name", "own")
 
-    def __init__(self, own: Limit, name: str, failed: Failed, raised: Raised) -> None:
+    def __init__(self, own: Limit, name: str, failed: Failed, raised: Raised, ask: Ask | None = None) -> None:
         self.own = own
         self.name = name
+        self._ask = ask or _plainly
         self._failed = failed
         self._raised = raised
 
     def room(self, now: float, work: Work, /) -> bool:
         """See `Limit.room`."""
         try:
-            return _yes_or_no(self.own.room(now, work))
+            return _yes_or_no(self._asked(self.own.room, now, work))
         except BaseException as error:
             self._failed(work, self._error("room", error))
             return False
@@ -59,7 +64,7 @@ class GuardedLimit:
     def next_room(self, now: float, work: Work, /) -> float:
         """See `Limit.next_room`."""
         try:
-            return _instant(self.own.next_room(now, work), now)
+            return _instant(self._asked(self.own.next_room, now, work), now)
         except BaseException as error:
             self._failed(work, self._error("next_room", error))
             return inf
@@ -71,28 +76,28 @@ class GuardedLimit:
             LimitError: It has raised.
         """
         try:
-            self.own.acquire(now, work)
+            self._asked(self.own.acquire, now, work)
         except BaseException as error:
             raise self._error("acquire", error) from error
 
     def entered(self, now: float, work: Work, at: float, /) -> None:
         """See `Limit.entered`."""
         try:
-            self.own.entered(now, work, at)
+            self._asked(self.own.entered, now, work, at)
         except BaseException as error:
             self._tell("entered", error, work)
 
     def release(self, now: float, work: Work, actual: Any, /) -> None:
         """See `Limit.release`."""
         try:
-            self.own.release(now, work, actual)
+            self._asked(self.own.release, now, work, actual)
         except BaseException as error:
             self._tell("release", error, work)
 
     def at_least(self, works: Sequence[Work], /) -> float | None:
         """See `Limit.at_least`."""
         try:
-            seconds = self.own.at_least(works)
+            seconds = self._asked(self.own.at_least, works)
             return None if seconds is None or isnan(seconds) else float(seconds)
         except BaseException as error:
             self._tell("at_least", error, None)
@@ -101,7 +106,7 @@ class GuardedLimit:
     def describe(self, now: float, work: Work, /) -> str:
         """See `Limit.describe`."""
         try:
-            return str(self.own.describe(now, work))
+            return str(self._asked(self.own.describe, now, work))
         except BaseException as error:
             self._tell("describe", error, work)
             return f"{self.name} has no room"
@@ -110,12 +115,24 @@ class GuardedLimit:
         """What it says to a mere look: why there is no room, and until when; None if there is room."""
         asked = "room"
         try:
-            if _yes_or_no(self.own.room(now, work)):
+            if _yes_or_no(self._asked(self.own.room, now, work)):
                 return None
             asked = "next_room"
-            return self.describe(now, work), _instant(self.own.next_room(now, work), now)
+            return self.describe(now, work), _instant(self._asked(self.own.next_room, now, work), now)
         except BaseException as error:
             return words_of(self._error(asked, error)), now
+
+    def _asked(self, method: Callable[..., Any], *args: Any) -> Any:
+        """What a method answers, unless nothing of that has run."""
+        answer = self._ask("limit", method, *args)
+        if answer is not None and (
+            is_awaitable(answer) or isinstance(answer, (GeneratorType, AsyncGeneratorType))
+        ):
+            discard(answer)
+            raise TypeError(
+                "it gave something to be awaited or gone through; the methods of a limit must be plain"
+            )
+        return answer
 
     def _error(self, method: str, error: BaseException) -> LimitError:
         if isinstance(error, KeyboardInterrupt):
@@ -128,11 +145,13 @@ class GuardedLimit:
         self._raised(f"{method}() of {self.name}", error, work)
 
 
+def _plainly(what: str, method: Callable[..., Any], *args: Any) -> Any:
+    return method(*args)
+
+
 def _yes_or_no(answer: object) -> bool:
-    if hasattr(answer, "__await__"):
-        if hasattr(answer, "close"):
-            answer.close()
-        raise TypeError("it gave something to be awaited; the methods of a limit must be plain")
+    if answer is None or answer is NotImplemented:
+        raise TypeError(f"it gave {answer!r}, which is no answer; is a `return` missing?")
     return bool(answer)
 
 

@@ -9,9 +9,10 @@ Must not know: who else makes the same, when artifacts are asked.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from os import sep
-from typing import Any
+from types import AsyncGeneratorType, GeneratorType
+from typing import Any, TypeAlias
 
 from runcue._artifacts.artifact import Artifact, Identity, check_identity
 from runcue._artifacts.declared import as_artifacts
@@ -19,7 +20,9 @@ from runcue._artifacts.file import File
 from runcue._artifacts.flag import Flag
 from runcue._artifacts.places import PASS
 from runcue._freshness.newer import newer
-from runcue._model.checks import check_callback
+from runcue._model.awaitables import discard, is_awaitable
+from runcue._model.callables import located
+from runcue._model.checks import check_callback, is_async
 from runcue._model.declaration import Declaration
 from runcue._model.errors import ArtifactError, ConfigurationError
 from runcue._model.kept_errors import kept
@@ -27,7 +30,7 @@ from runcue._model.texts import error_words, words_of
 from runcue._model.work import Work
 from runcue._registration.submission import DEFAULT, Overrides
 
-__all__ = ["check_artifacts", "check_duplicate", "check_fresh", "declare"]
+__all__ = ["Ask", "check_artifacts", "check_duplicate", "check_fresh", "check_key", "declare", "plainly_ask"]
 
 _USUAL = newer()
 
@@ -45,13 +48,39 @@ def check_artifacts(value: object, what: str) -> Any:
         return None
     if callable(value) and not isinstance(value, Artifact):
         check_callback(value, what, ("work",))
-        if inspect.iscoroutinefunction(value):
-            raise ConfigurationError(f"{what} must be given by a plain function, not {value!r}.")
+        _check_plain(value, what)
         return value
     try:
         return _checked(as_artifacts(value, what))
     except ArtifactError as error:
         raise ConfigurationError(str(error)) from None
+
+
+def check_key(value: Any, what: str) -> Any:
+    """Check what makes two work units the same.
+
+    Raises:
+        ConfigurationError: It is a function that cannot give it.
+    """
+    if callable(value):
+        check_callback(value, what, ("work",))
+        _check_plain(value, what)
+        if inspect.isgeneratorfunction(value):
+            raise ConfigurationError(
+                f"{what} must be given by `return`, not by `yield`, as in {located(value)}."
+            )
+    elif is_awaitable(value):
+        discard(value)
+        raise ConfigurationError(f"{what} must be a value, not something to be awaited; await it before.")
+    return value
+
+
+def _check_plain(function: Any, what: str) -> None:
+    if is_async(function) or inspect.isasyncgenfunction(function):
+        raise ConfigurationError(
+            f"{what} must be given by a plain function, not by the `async def` {located(function)}: submit() needs it "
+            "at once. Await what it takes before you submit, and hand it over in params."
+        )
 
 
 def check_fresh(value: object, what: str) -> Any:
@@ -62,8 +91,12 @@ def check_fresh(value: object, what: str) -> Any:
     """
     if value is DEFAULT:
         return newer()
-    methods = (getattr(value, name, None) for name in ("stale", "started", "finished"))
+    methods = [getattr(value, name, None) for name in ("stale", "started", "finished")]
     if value is None or (all(map(callable, methods)) and not isinstance(value, type)):
+        if any(callable(method) and is_async(method) for method in methods):
+            raise ConfigurationError(
+                f"{what}: the methods of {words_of(value)} must be plain, not `async def`."
+            )
         return value
     raise ConfigurationError(
         f"{what} must be runcue.newer(), runcue.digest(), None or an object with their methods, not {value!r}."
@@ -81,7 +114,18 @@ def check_duplicate(value: object) -> str:
     return str(value)
 
 
-def declare(work: Work, cells: dict[Hashable, list[int]], overrides: Overrides) -> Declaration:
+def plainly_ask(name: str, function: Callable[[Work], Any], work: Work) -> Any:
+    """Call a function that says what a work unit declares, and nothing else."""
+    return function(work)
+
+
+Ask: TypeAlias = Callable[[str, Callable[[Work], Any], Work], Any]
+"""Calls such a function, by what it says: "inputs", "outputs" or "key"."""
+
+
+def declare(
+    work: Work, cells: dict[Hashable, list[int]], overrides: Overrides, ask: Ask = plainly_ask
+) -> Declaration:
     """Find out what a new work unit declares, by its task and its submission.
 
     A callable that raises is the work's fault, not the submitter's: the work will fail by it.
@@ -90,6 +134,7 @@ def declare(work: Work, cells: dict[Hashable, list[int]], overrides: Overrides) 
         work: New.
         cells: Those of the cue's flags.
         overrides: What its submission declares.
+        ask: Calls the functions that say so.
 
     Raises:
         ConfigurationError: A value given to `submit()` cannot work.
@@ -105,10 +150,10 @@ def declare(work: Work, cells: dict[Hashable, list[int]], overrides: Overrides) 
         declared.fresh = check_fresh(fresh, "fresh")
     what = task.inputs if inputs is None else check_artifacts(inputs, "inputs")
     if what is not None:
-        declared.inputs = _artifacts(work, declared, "inputs", what, cells, inputs is None)
+        declared.inputs = _artifacts(work, declared, "inputs", what, cells, inputs is None, ask)
     what = task.outputs if outputs is None else check_artifacts(outputs, "outputs")
     if what is not None:
-        found = _artifacts(work, declared, "outputs", what, cells, outputs is None)
+        found = _artifacts(work, declared, "outputs", what, cells, outputs is None, ask)
         declared.outputs = found
         for artifact in found:
             if type(artifact) is File or isinstance(artifact, File):
@@ -120,7 +165,9 @@ def declare(work: Work, cells: dict[Hashable, list[int]], overrides: Overrides) 
                 declared.fresh.check(found)
             declared.whole = bool(getattr(declared.fresh, "wants_status", False))
     if key is not None or task.key is not None:
-        declared.key = _key(work, declared, task.key if key is None else key)
+        if key is not None:
+            key = check_key(key, "key")
+        declared.key = _key(work, declared, task.key if key is None else key, ask)
     return declared
 
 
@@ -131,6 +178,7 @@ def _artifacts(
     what: Any,
     cells: dict[Hashable, list[int]],
     of_task: bool,
+    ask: Ask,
 ) -> tuple[Artifact, ...]:
     """The artifacts of a work unit, out of what was declared of them.
 
@@ -141,10 +189,11 @@ def _artifacts(
         what: Artifacts, or a callable that gives them.
         cells: Those of the cue's flags.
         of_task: Whether they are declared for all work units of the task.
+        ask: Calls a callable.
     """
     if type(what) is not tuple:
         try:
-            given = what(work)
+            given = ask(name, what, work)
             if type(given) is str:  # by far the most frequent
                 return (File(given),)
             if (found := _plain_ones(given, cells)) is not None:
@@ -177,10 +226,12 @@ def _led(artifact: Artifact, of_task: bool) -> Artifact:
     return artifact.again(artifact._given if of_task else None)
 
 
-def _key(work: Work, declared: Declaration, key: Any) -> Hashable:
+def _key(work: Work, declared: Declaration, key: Any, ask: Ask) -> Hashable:
     if callable(key):
         try:
-            key = key(work)
+            key = _answered_at_once(ask("key", key, work))
+            if key is None:
+                return None
         except KeyboardInterrupt:
             raise
         except BaseException as error:
@@ -194,6 +245,20 @@ def _key(work: Work, declared: Declaration, key: Any) -> Hashable:
         raise
     except BaseException as error:
         raise ConfigurationError(f"key must be hashable, not {words_of(key)}: {error_words(error)}") from None
+
+
+def _answered_at_once(key: Any) -> Any:
+    """A key, unless it would have to be awaited, or nothing of it has run: each of these would be a key of its own.
+
+    Raises:
+        ArtifactError: It is none.
+    """
+    if is_awaitable(key):
+        discard(key)
+        raise ArtifactError("it gave something to be awaited; a key is needed at once, by a plain function")
+    if isinstance(key, (GeneratorType, AsyncGeneratorType)):
+        raise ArtifactError("it gave a generator, of which nothing has run; a key is given by `return`")
+    return key
 
 
 def _plain_ones(given: Any, cells: dict[Hashable, list[int]]) -> tuple[Artifact, ...] | None:

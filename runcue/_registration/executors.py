@@ -46,6 +46,9 @@ def check_run_in(value: object, what: str, *, loop: bool) -> None:
             f"{what} must be {places} or an executor with the methods {', '.join(_METHODS)} (runcue.abc.Executor), "
             f"not {words_of(value)}."
         )
+    waiting = [name for name in _METHODS if not isinstance(value, str) and is_async(getattr(value, name))]
+    if waiting:
+        raise ConfigurationError(f"{what}: {waiting[0]}() of {words_of(value)} is async; it must be plain.")
 
 
 class Executors:

@@ -20,7 +20,15 @@ from runcue._model.declaration import Declaration
 from runcue._model.errors import ConfigurationError, DuplicateTask, UnknownService, UnknownTask
 from runcue._model.texts import describe
 from runcue._model.work import Task, Work
-from runcue._registration.declarations import check_artifacts, check_duplicate, check_fresh, declare
+from runcue._registration.declarations import (
+    Ask,
+    check_artifacts,
+    check_duplicate,
+    check_fresh,
+    check_key,
+    declare,
+    plainly_ask,
+)
 from runcue._registration.gates import GateRegistry
 from runcue._registration.submission import DEFAULT, Overrides
 from runcue._registration.tasks import TaskDescription, same_source
@@ -85,7 +93,7 @@ class Registry:
             check_artifacts(inputs, f"inputs of task {name!r}"),
             check_artifacts(outputs, f"outputs of task {name!r}"),
             check_fresh(fresh, f"fresh of task {name!r}"),
-            key,
+            check_key(key, f"key of task {name!r}"),
             check_duplicate(duplicate),
         )
 
@@ -180,9 +188,11 @@ class Registry:
                     "unknown_task", (), text, decorator, task, _suggestion(self._core.tasks, task, "task")
                 )
 
-    def declare(self, work: Work, cells: dict[Hashable, list[int]], overrides: Overrides) -> Declaration:
+    def declare(
+        self, work: Work, cells: dict[Hashable, list[int]], overrides: Overrides, call: Ask = plainly_ask
+    ) -> Declaration:
         """Find out what a new work unit declares; see `declarations.declare`."""
-        declared = declare(work, cells, overrides)
+        declared = declare(work, cells, overrides, call)
         if self._understudy is not None:
             self._understudy.lay_over(declared)
         return declared

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from runcue._limits.guarded import Failed, GuardedLimit, Raised
+from runcue._limits.guarded import Ask, Failed, GuardedLimit, Raised
 from runcue._limits.service import UNBOUNDED, Service, name_of
 from runcue._limits.sliding_window import SlidingWindow
 from runcue._limits.token_bucket import TokenBucket
@@ -29,12 +29,14 @@ class Services:
 
     Args:
         core: Gets them.
+        ask: Calls the methods of limits that runcue has not written.
         failed: Takes a work unit that fails by what a limit has raised, and the error.
         raised: Tells of what a limit has raised where that disturbs nothing.
     """
 
-    def __init__(self, core: Core, failed: Failed, raised: Raised) -> None:
+    def __init__(self, core: Core, ask: Ask, failed: Failed, raised: Raised) -> None:
         self._core = core
+        self._ask = ask
         self._failed = failed
         self._raised = raised
 
@@ -83,7 +85,7 @@ class Services:
         self._core.services[name] = Service(name, kept, slots, own)
 
     def _guarded(self, limit: Limit, name: str) -> GuardedLimit:
-        return GuardedLimit(limit, name, self._failed, self._raised)
+        return GuardedLimit(limit, name, self._failed, self._raised, self._ask)
 
 
 def _rate(name: str, rate: str | None, burst: int | None) -> Limit | None:

@@ -6,6 +6,7 @@ Must not know: what is tested.
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -30,8 +31,10 @@ each_loop = pytest.mark.parametrize("loop", LOOPS)
 def run_on(loop: str, main: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """Run an async function on one of them; what the loop would only have complained about is a failure."""
     complaints: list[dict[str, Any]] = []
-    with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
-        runner.get_loop().set_exception_handler(lambda loop, context: complaints.append(context))
-        result = runner.run(main())
-    assert not complaints, complaints
-    return result
+    try:
+        with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
+            runner.get_loop().set_exception_handler(lambda loop, context: complaints.append(context))
+            return runner.run(main())
+    finally:
+        gc.collect()  # what nobody has retrieved
+        assert not complaints, complaints
