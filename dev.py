@@ -226,9 +226,23 @@ def demo(arguments: list[str]) -> int:
     return become([str(ROOT / "examples" / "pdf_pipeline"), *arguments], Path.cwd())
 
 
+def processes(arguments: list[str]) -> list[str]:
+    """Returns pytest's options for running tests on all cores, or none where one process is meant.
+
+    Args:
+        arguments: The caller's: they come later and so win, and who debugs or wants to see output needs one process.
+    """
+    known = getattr(os, "sched_getaffinity", None)
+    cores = len(known(0)) if known else os.cpu_count() or 1
+    if cores == 1 or not {"-s", "--capture=no", "--pdb", "--trace", "no:xdist"}.isdisjoint(arguments):
+        return []
+    # Whoever is done takes over tests from the others: the slowest ones stand together in a few files.
+    return ["--numprocesses={}".format(cores), "--dist=worksteal"]
+
+
 def test(arguments: list[str]) -> int:
     """Runs pytest."""
-    return become(["-m", "pytest", *arguments], ROOT)
+    return become(["-m", "pytest", *processes(arguments), *arguments], ROOT)
 
 
 def bench(arguments: list[str]) -> int:

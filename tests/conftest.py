@@ -4,10 +4,12 @@ What lives here: hooks into pytest. Fixtures and helpers that only some tests us
 users need for tests of their own stands in `runcue.testing`.
 
 A test names the rules it shows with `@pytest.mark.rule(4)`, or `rule(7, 8)`. At the end of a run each rule is listed
-with the tests that passed for it. A full run, one that left no test out, fails if a rule has none.
+with the tests that passed for it. A full run, one that left no test out, fails if a rule has none. Tests may run in
+several processes (pytest-xdist): then the first one, which runs none of them, keeps the table.
 """
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import hypothesis
 import pytest
@@ -48,6 +50,8 @@ RULES = {
     35: "a handle is like a future, and a value where it is returned",
 }
 
+RULES_OF_IT = "rules"  # the property of a test, which comes with its report, out of another process as well
+FULL = "runcue: no test left out"
 SHOWN = 3  # tests named under each rule; with the titles that is a table one can still scroll through
 
 hypothesis.settings.register_profile("runcue", max_examples=200, deadline=None, print_blob=True)
@@ -79,14 +83,15 @@ class RuleTable:
     """Notes which tests passed for which rule, and holds a full run to having one for each."""
 
     def __init__(self, config: pytest.Config) -> None:
-        self.rules_of_test: dict[str, list[int]] = {}
-        self.tests_of_rule: dict[int, dict[str, None]] = {
-            number: {} for number in RULES
-        }  # in order, each once
+        # In order, each once.
+        self.tests_of_rule: dict[int, dict[str, None]] = {number: {} for number in RULES}
         option = config.option
         narrowed = option.ignore or option.ignore_glob or getattr(option, "lf", False) or option.collectonly
         self.verbose = config.get_verbosity() > 0
-        self.full = config.args_source is pytest.Config.ArgsSource.TESTPATHS and not narrowed
+        # Of one process among several: what it tells the first one, which alone knows the command line.
+        self.told: dict[str, object] | None = getattr(config, "workeroutput", None)
+        whole = self.told is not None or config.args_source is pytest.Config.ArgsSource.TESTPATHS
+        self.full = whole and not narrowed
 
     def pytest_deselected(self, items: Sequence[pytest.Item]) -> None:
         self.full = self.full and not items
@@ -94,20 +99,27 @@ class RuleTable:
     @pytest.hookimpl(tryfirst=True)  # before anything is deselected: a wrong mark is an error in any run
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         for item in items:
-            self.rules_of_test[item.nodeid] = sorted(set(rules_of(item)))
+            item.user_properties.append((RULES_OF_IT, sorted(set(rules_of(item)))))
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         # A rule is shown by a test that ran and held. A skipped or failed one shows nothing.
         if report.when == "call" and report.passed:
             name = report.nodeid.partition("::")[2].partition("[")[0].split("::")[-1].removeprefix("test_")
-            for number in self.rules_of_test.get(report.nodeid, ()):
+            for number in dict(report.user_properties).get(RULES_OF_IT, ()):
                 self.tests_of_rule[number][name] = None
 
     def missing(self) -> list[int]:
         return [number for number, tests in self.tests_of_rule.items() if not tests]
 
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """Another process has ended, which may have deselected tests."""
+        self.full = self.full and getattr(node, "workeroutput", {}).get(FULL, False)
+
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
-        if self.full and exitstatus == pytest.ExitCode.OK and self.missing():
+        if self.told is not None:
+            self.told[FULL] = self.full
+        elif self.full and exitstatus == pytest.ExitCode.OK and self.missing():
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter, exitstatus: int) -> None:

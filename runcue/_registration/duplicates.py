@@ -65,7 +65,8 @@ def leader_for(work: Work, duplicate: str | None, dependencies: Dependencies) ->
         difference = "with other params"
     elif theirs is None or not _are_same(theirs.outputs, declared.outputs):
         difference = "with other outputs"
-    elif not _are_same(theirs.inputs, declared.inputs):
+    # By their paths alone where a link on the way was turned since that one began: what runs is left alone.
+    elif not _are_same(theirs.inputs, declared.inputs) and _paths(theirs.inputs) != _paths(declared.inputs):
         difference = "with other inputs"
     if difference or (duplicate or work._task.duplicate) == "error":
         raise DuplicateWork(_collision(work, leader, same, difference))
@@ -87,6 +88,11 @@ def _are_same(some: tuple[Artifact, ...], others: tuple[Artifact, ...]) -> bool:
 
 def _end_of(artifact: Artifact) -> Hashable:
     return final(artifact._key) if isinstance(artifact, File) else key_of(artifact)
+
+
+def _paths(artifacts: tuple[Artifact, ...]) -> set[Hashable]:
+    """How these artifacts are named, wherever links lead by now."""
+    return {one._path if isinstance(one, File) else key_of(one) for one in artifacts}
 
 
 def _equal(one: Any, other: Any) -> bool:

@@ -70,7 +70,7 @@ def test_run_inside_of_a_running_loop_is_an_error_that_leaves_nothing_behind(for
     asyncio.run(main())
 
 
-@pytest.mark.parametrize("main", [None, 5, "main", lambda: 5], ids=str)
+@pytest.mark.parametrize("main", [None, 5, "main", lambda: 5])
 def test_run_of_something_else_is_an_error(main: Any) -> None:
     with pytest.raises(runcue.UsageError, match="async function"):
         runcue.run(main)

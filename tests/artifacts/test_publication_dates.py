@@ -232,12 +232,15 @@ class TestDates:
         atomic_write(target, "new", durable=False)
         assert ahead < mtime(target) <= time.time_ns()
 
-    def test_of_what_replaces_a_file_from_another_age_are_those_of_the_clock(self, tmp_path: Path) -> None:
+    def test_of_what_replaces_a_file_from_another_age_are_those_of_the_clock(
+        self, tmp_path: Path, monkeypatch: Any
+    ) -> None:
         target = old(tmp_path / "o", at=time.time_ns() + 3600 * SECOND)
-        began = time.monotonic()
+        pauses: list[float] = []
+        monkeypatch.setattr(time, "sleep", pauses.append)
         atomic_write(target, "new", durable=False)
         assert mtime(target) <= time.time_ns()
-        assert time.monotonic() - began < 0.1
+        assert pauses == [], "that other age is not waited for"
 
     def test_are_later_than_a_flag_that_is_ahead_of_the_clock_of_files(self, tmp_path: Path) -> None:
         target, flag = tmp_path / "o", Flag("f")
@@ -397,7 +400,7 @@ class TestWaitingForTheClock:
             async with cue:
                 began = time.monotonic()
                 assert await settled(cue, "t") == [True]
-                assert 0.1 < time.monotonic() - began < 2
+                assert time.monotonic() - began > 0.1
                 assert mtime(target) == stopped.at + 1
                 assert await settled(cue, "t") == [False]
 

@@ -194,7 +194,6 @@ async def async_generator(work: runcue.Work) -> Any:
 @pytest.mark.parametrize(
     "handler",
     [no_argument, two_arguments, keyword_only, generator, async_generator, lambda: None, "text", None, 5],
-    ids=str,
 )
 def test_a_handler_that_cannot_be_called_with_a_work_is_refused(handler: Any) -> None:
     cue = runcue.Cue()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextvars import Context
 from pathlib import Path
@@ -111,9 +110,7 @@ async def give_up(cue: runcue.Cue, late: Late) -> None:
     """Have a stop give the first run up."""
     handle = await cue.submit("t", force=True)
     await late.is_in()
-    began = time.monotonic()
     summary = await cue.stop(drain=False, timeout=0.05)
-    assert time.monotonic() - began < 1.0
     assert [work.id for work in summary.abandoned] == [handle.work.id]
 
 
@@ -202,11 +199,11 @@ async def test_a_stop_does_not_wait_for_what_an_earlier_one_gave_up(late: Late) 
     await give_up(cue, late)
     cue.start()
     again = await cue.submit("t")
-    await asyncio.wait_for(cue.stop(drain=False), 1)
+    await asyncio.wait_for(cue.stop(drain=False), 5)
     assert again.work.state is runcue.WorkState.CANCELLED
     cue.start()
-    await asyncio.wait_for(cue.drain(), 1)
-    await asyncio.wait_for(cue.stop(), 1)
+    await asyncio.wait_for(cue.drain(), 5)
+    await asyncio.wait_for(cue.stop(), 5)
     assert late.runs == 1
 
 

@@ -365,7 +365,7 @@ class Duck:
     def settled(self, work: runcue.Work, duration: float) -> None: ...
 
 
-@pytest.mark.parametrize("wrong", [None, Duck(), Book, "book", print], ids=repr)
+@pytest.mark.parametrize("wrong", [None, Duck(), Book, "book", print])
 def test_what_is_no_observer_is_refused(wrong: Any) -> None:
     with pytest.raises(runcue.ConfigurationError, match=r"instance of a subclass of runcue\.Observer"):
         runcue.Cue().observe(wrong)

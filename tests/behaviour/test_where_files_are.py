@@ -534,6 +534,39 @@ class TestLinks:
                 done.clear()
         assert len(show) == 4
 
+    @pytest.mark.rule(28)
+    @pytest.mark.parametrize("source", ["current/source", "release"])
+    @virtual
+    async def test_the_same_joins_what_runs_although_a_link_to_its_input_was_turned_meanwhile(
+        self, source: str
+    ) -> None:
+        for number in (1, 2):
+            put(f"build-{number}/source", f"{number}")
+        turn("current", "build-1")
+        turn("release", "build-1/source")
+        cue = runcue.Cue()
+        made: list[str | None] = []
+
+        @cue.task("make", inputs=source, outputs="out", fresh=runcue.digest())
+        async def make(work: runcue.Work) -> None:
+            made.append(get(source))
+            await asyncio.sleep(1)
+            put("out", str(made[-1]))
+
+        async with cue:
+            first = await cue.submit("make")
+            await asyncio.sleep(0.5)
+            turn("current", "build-2")
+            turn("release", "build-2/source")
+            second = await cue.submit("make")
+            with pytest.raises(runcue.DuplicateWork, match="with other inputs"):
+                await cue.submit("make", inputs="build-2")
+            await cue.drain()
+            assert first.work.state is second.work.state is runcue.WorkState.COMPLETED
+            assert made == ["1"]
+            await (await cue.submit("make")).result()
+        assert made == ["1", "2"]
+
     @virtual
     async def test_what_leads_to_its_own_input_counts_as_both(self) -> None:
         put("state", "1")

@@ -28,6 +28,7 @@ from runcue.console.snapshot import Snapshot
 from runcue.console.terminal import Terminal, choose, is_terminal
 from runcue.console.views import Lines
 from tests.console.test_frame import SNAPSHOT
+from tests.support.calls import calls_in
 from tests.support.terminals import Tmux, in_tmux, on_a_pty, tmux_is_there
 
 LEAVE = "\x1b[0m\x1b[?25h\n"
@@ -298,8 +299,8 @@ def test_what_is_no_terminal_gets_lines_whatever_the_environment_says(
     assert not is_terminal(None)
 
 
-def test_a_frame_takes_less_than_ten_milliseconds(environment: pytest.MonkeyPatch) -> None:
-    """Of the processor, on a screen of 200x60, when every line has changed."""
+def test_a_frame_takes_no_more_calls_than_milliseconds_allow(environment: pytest.MonkeyPatch) -> None:
+    """On a screen of 200x60, when every line has changed."""
     environment.setenv("COLUMNS", "200")
     environment.setenv("LINES", "60")
     there = Shown(Sent())
@@ -309,10 +310,8 @@ def test_a_frame_takes_less_than_ten_milliseconds(environment: pytest.MonkeyPatc
         tasks = tuple(one._replace(done=number, pace=number / 7) for one in SNAPSHOT.tasks)
         notes = tuple(f"{number} {other}" for other in range(40))
         snapshot = replace(SNAPSHOT, elapsed=float(number), tasks=tasks, notes=notes)
-        began = time.process_time()
-        there.show(snapshot)
-        took.append(time.process_time() - began)
-    assert sorted(took)[15] < 0.010
+        took.append(calls_in(lambda snapshot=snapshot: there.show(snapshot)))
+    assert sorted(took)[15] < 60_000  # of these, most are those of rich; it takes some seven milliseconds
     there.close()
 
 

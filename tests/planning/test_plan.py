@@ -869,7 +869,7 @@ def test_a_chain_of_a_hundred_thousand_is_planned_in_linear_time(closed: bool) -
         assert len(plan.cycles[0].works) == number
     else:
         assert [work.params["at"] for work in plan.runs] == list(range(number))
-    assert took < 20  # a square would take hours; the figure itself is the benchmarks' business
+    # A square would take hours, and this test have timed out; the figure itself is the benchmarks' business.
     assert len(str(plan)) < 4000
 
 
