@@ -232,8 +232,8 @@ def processes(arguments: list[str]) -> list[str]:
     Args:
         arguments: The caller's: they come later and so win, and who debugs or wants to see output needs one process.
     """
-    known = getattr(os, "sched_getaffinity", None)
-    cores = len(known(0)) if known else os.cpu_count() or 1
+    usable = getattr(os, "sched_getaffinity", None)
+    cores = len(usable(0)) if usable else os.cpu_count() or 1
     if cores == 1 or not {"-s", "--capture=no", "--pdb", "--trace", "no:xdist"}.isdisjoint(arguments):
         return []
     # Whoever is done takes over tests from the others: the slowest ones stand together in a few files.

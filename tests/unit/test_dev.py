@@ -140,6 +140,28 @@ def test_nothing_is_installed_twice_until_the_project_file_changes(
     assert done == ["venv", "install", "install"]
 
 
+@pytest.mark.parametrize(
+    ("cores", "arguments", "processes"),
+    [
+        (4, [], ["--numprocesses=4", "--dist=worksteal"]),
+        (2, ["-k", "rate", "-x"], ["--numprocesses=2", "--dist=worksteal"]),
+        (1, [], []),
+        (4, ["-s"], []),
+        (4, ["-x", "--pdb"], []),
+        (4, ["-p", "no:xdist"], []),
+    ],
+)
+def test_tests_run_on_all_cores_but_for_who_wants_to_see_one_run(
+    dev: types.ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    cores: int,
+    arguments: list[str],
+    processes: list[str],
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(cores)), raising=False)
+    assert dev.processes(arguments) == processes
+
+
 def test_what_else_is_active_does_not_leak_in(dev: types.ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", "/elsewhere")
     monkeypatch.setenv("PYTHONHOME", "/elsewhere")

@@ -60,6 +60,25 @@ def test_a_narrowed_run_asks_for_nothing(project: Path, options: list[str]) -> N
     assert "no passing test" not in ran.stdout
 
 
+@pytest.mark.parametrize(
+    ("rules", "options", "code", "said"),
+    [
+        (ALL, [], pytest.ExitCode.OK, f"all {HOW_MANY} rules are carried"),
+        ("*range(1, 25)", [], pytest.ExitCode.TESTS_FAILED, "no passing test for rule 27, 28"),
+        ("4", ["-k", "holds"], pytest.ExitCode.OK, "it holds"),
+    ],
+    ids=["all", "some", "narrowed"],
+)
+def test_in_several_processes_it_is_the_same(
+    project: Path, rules: str, options: list[str], code: pytest.ExitCode, said: str
+) -> None:
+    pytest.importorskip("xdist", reason="TESTS IN SEVERAL PROCESSES ARE NOT TESTED: pytest-xdist is missing")
+    ran = run(project, rules, "-n2", *options)
+    assert ran.returncode == code, ran.stdout
+    assert said in ran.stdout
+    assert ("no passing test" in ran.stdout) == (code != 0)
+
+
 @pytest.mark.parametrize("rules", ["25", "31", "0", "'4'", ""])
 def test_a_mark_that_names_no_rule_is_an_error(project: Path, rules: str) -> None:
     ran = run(project, rules, "-k", "holds")
