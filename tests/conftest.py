@@ -105,7 +105,8 @@ class RuleTable:
         # A rule is shown by a test that ran and held. A skipped or failed one shows nothing.
         if report.when == "call" and report.passed:
             name = report.nodeid.partition("::")[2].partition("[")[0].split("::")[-1].removeprefix("test_")
-            for number in dict(report.user_properties).get(RULES_OF_IT, ()):
+            rules: Any = dict(report.user_properties).get(RULES_OF_IT, ())
+            for number in rules:
                 self.tests_of_rule[number][name] = None
 
     def missing(self) -> list[int]:
