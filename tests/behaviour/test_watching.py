@@ -152,9 +152,9 @@ def test_a_file_that_comes_with_folders_starts_the_work(how: str, run: Run, tmp_
 def test_names_that_are_no_text_start_work_units_and_keep_no_other_from_it(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        "runcue._artifacts.watching._LAST_REST", 0.3
-    )  # the folder of such a name takes it there
+    # The folder of such a name lets watches break off until the last rest; how long they are is not what is tested.
+    for name, seconds in {"_SHORTEST_REST": 0.02, "_LAST_REST": 0.06, "_SHORTEST_INTERVAL": 0.1}.items():
+        monkeypatch.setattr(f"runcue._artifacts.watching.{name}", seconds)
     (tmp_path / BAD).mkdir()
     files = [tmp_path / f"{BAD}.txt", tmp_path / BAD / "x", tmp_path / "ordinary"]
 
