@@ -138,6 +138,9 @@ class World:
         self.started: list[int] = []
         self.events: dict[str, list[str]] = {}
         self.handles: list[runcue.WorkHandle] = []
+        # What the inputs of each handler were when it began, and whose files were made while an input changed.
+        self._read: dict[int, list[Any]] = {}
+        self._outdated: set[int] = set()
         self._store: dict[str, int] = {}
         self.artifacts: dict[int, list[runcue.Artifact]] = {OUTSIDE: [runcue.Flag("outside")]}
         for number, node in enumerate(graph.nodes):
@@ -175,8 +178,15 @@ class World:
         if fails == "raises":
             raise ValueError("on purpose")
         if fails is None and not work.cancelled:
+            if self.versions(number) == self._read[number]:
+                self._outdated.discard(number)
+            else:
+                self._outdated.add(number)
             self.make(number, work)
         return number
+
+    def versions(self, number: int) -> list[Any]:
+        return [artifact.version() for artifact in self.needs(number)]
 
     def cue(self) -> runcue.Cue:
         def lasts(work: runcue.Work) -> float:
@@ -226,6 +236,7 @@ class World:
     def on_start(self, work: runcue.Work) -> None:
         number = work.params["number"]
         self.started.append(number)
+        self._read[number] = self.versions(number)
         self.events.setdefault(work.id, []).append("start")
         for artifact in work.inputs:
             if not artifact.valid():
@@ -248,6 +259,8 @@ class World:
         outputs = self.artifacts[number]
         if not all(artifact.valid() for artifact in outputs):
             return False
+        if self.node(number).kind == "file" and number in self._outdated:
+            return False  # whatever the dates, as a mark says
         newest = max((artifact.version() for artifact in self.needs(number)), default=0)
         return all(artifact.version() > newest for artifact in outputs)
 
