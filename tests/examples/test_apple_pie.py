@@ -11,7 +11,7 @@ from pathlib import Path
 import runcue
 import runcue.testing
 from examples.apple_pie import DAY, HOUR, MINUTE, Kitchen, bake, kitchen_cue
-from tests.support.programs import run_python
+from tests.support.programs import run_example
 
 PROGRAM = Path(__file__).parents[2] / "examples" / "apple_pie.py"
 PIES = ["apple", "tatin", "strudel", "crumble"]
@@ -131,7 +131,7 @@ def test_slices_that_are_brown_at_once_end_the_baking_instead_of_going_on_for_ev
 
 
 def run_program(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    return run_python(PROGRAM, *arguments, folder=folder)
+    return run_example(PROGRAM, *arguments, folder=folder)
 
 
 def test_the_program_bakes_and_then_skips_everything(tmp_path: Path) -> None:

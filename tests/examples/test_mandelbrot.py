@@ -11,14 +11,14 @@ import pytest
 from PIL import Image
 
 from examples.mandelbrot import Progress, escape_times
-from tests.support.programs import run_python
+from tests.support.programs import run_example
 
 PROGRAM = Path(__file__).parents[2] / "examples" / "mandelbrot.py"
 SMALL = ["--view", "whole", "--size", "120", "--tiles", "4"]
 
 
 def run_program(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    return run_python(PROGRAM, *arguments, folder=folder)
+    return run_example(PROGRAM, *arguments, folder=folder)
 
 
 def test_a_picture_is_drawn_once_and_after_a_loss_only_what_was_lost(tmp_path: Path) -> None:

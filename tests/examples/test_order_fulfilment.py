@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from examples.order_fulfilment import Bank, Outbox
-from tests.support.programs import run_python
+from tests.support.programs import but_for_slowness, run_example
 
 PROGRAM = Path(__file__).parents[2] / "examples" / "order_fulfilment.py"
 ORDERS = 30
@@ -38,7 +38,7 @@ FAST = [
 
 
 def run_program(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    return run_python(PROGRAM, *arguments, folder=folder)
+    return run_example(PROGRAM, *arguments, folder=folder)
 
 
 def ledger_lines(shop: Path) -> list[str]:
@@ -79,7 +79,7 @@ def test_orders_killed_at_any_instant_are_charged_once_and_mailed_once(tmp_path:
         ) as process:
             kill_when(process, shop, target, rng.uniform(0, 0.03))
             _, errors = process.communicate(timeout=30)
-        assert errors == ""
+        assert but_for_slowness(errors) == ""
         kills += process.returncode != 0
         target = max(target, acts(shop))
     assert kills >= 3

@@ -20,6 +20,8 @@ from pathlib import Path
 import pytest
 from reportlab.pdfgen.canvas import Canvas
 
+from tests.support.programs import but_for_slowness
+
 EXAMPLE = Path(__file__).parents[2] / "examples" / "pdf_pipeline"
 TASKS = ("render_page", "extract_text", "summarize_page", "summarize")
 LAYER = ("--text-from", "layer")
@@ -53,7 +55,7 @@ def run(*arguments: object, cwd: Path, env: dict[str, str] | None = None) -> Run
         [sys.executable, EXAMPLE, *map(str, arguments)],
         cwd=cwd, env=env, capture_output=True, text=True, timeout=50, check=False,
     )  # fmt: skip
-    return Run(done.returncode, done.stdout, done.stderr)
+    return Run(done.returncode, done.stdout, but_for_slowness(done.stderr))
 
 
 def make_pdf(path: Path, pages: list[str], **options: str) -> Path:

@@ -62,13 +62,18 @@ def test_it_does_not_flicker_and_ctrl_c_leaves_the_terminal_clean() -> None:
 def test_warnings_and_the_latest_events_stand_below() -> None:
     with on_a_pty(*COMMAND, *SLOW, columns=100, rows=40) as there:
         there.wait(b"completed extract")
-        there.read(1.0)
-        frame = plain(there.bytes).rpartition("pipeline: count 200")[2]
+
+        def events() -> list[str]:
+            # Of the last frame that was sent to its end.
+            frame = plain(there.bytes).split("pipeline: count 200")[-2]
+            found = re.findall(r"^\d\d:\d\d:\d\d\.\d{3} \w+ \w+ item_\d+.*$", frame, re.MULTILINE)
+            assert not found or frame.rstrip().endswith(found[-1])
+            return found
+
+        there.read(15.0, lambda: len(events()) == 8)
+        assert len(events()) == 8
         there.press(b"\x03")
         there.end()
-    events = re.findall(r"^\d\d:\d\d:\d\d\.\d{3} \w+ \w+ item_\d+.*$", frame, re.MULTILINE)
-    assert len(events) == 8
-    assert frame.rstrip().endswith(events[-1])
 
 
 def test_what_a_program_prints_meanwhile_stands_above(tmp_path: Path) -> None:
