@@ -1,6 +1,7 @@
 """Programs run as their users run them: in processes of their own, which find the packages installed or not.
 
-Lives here: `run_python`, to the end; `start_python`, which goes on meanwhile; `run_example` and `runcue_sim`, an example and the simulator as commands.
+Lives here: `run_python`, to the end; `start_python`, which goes on meanwhile; `run_example` and `runcue_sim`, an
+example and the simulator as commands.
 
 Must not know: what is tested.
 """
