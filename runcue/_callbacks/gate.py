@@ -60,6 +60,9 @@ class Gate:
 
     Attributes:
         at: When the last callback was done.
+        asking: Whether a question is being asked. What it is about is in nobody's line meanwhile, so that whoever is
+            cancelled by who is asked is so afterwards.
+        cancelled: Those, as the keys of a dict, until somebody does it.
         reads: The artifacts that were asked while the last question was, by key; empty between questions.
         skipped: The last work units that is_stale had skipped, with what they looked at, until somebody looks into
             them.
@@ -67,6 +70,8 @@ class Gate:
 
     def __init__(self, failures: Failures, door: Door, declared_gate: DeclaredGate) -> None:
         self.at = 0.0
+        self.asking = False
+        self.cancelled: dict[Work, None] = {}
         self.reads: dict[Hashable, Artifact] = declared_gate.reads
         self.skipped: deque[tuple[Work, tuple[Artifact, ...]]] = deque(maxlen=1000)
         self._failures = failures
@@ -84,6 +89,23 @@ class Gate:
             A verdict; or an `AwaitableAnswer` when the callback's answer must be awaited first, to be
             continued with `resume`.
         """
+        self.asking = True
+        try:
+            verdict = self._ask(work, began)
+        finally:
+            self.asking = False
+        return self._unless_cancelled(work, verdict) if self.cancelled else verdict
+
+    def _unless_cancelled(
+        self, work: Work, verdict: GateVerdict | AwaitableAnswer
+    ) -> GateVerdict | AwaitableAnswer:
+        if work not in self.cancelled:
+            return verdict
+        if isinstance(verdict, AwaitableAnswer):
+            verdict.discard()
+        return GateVerdict.CANCELLED
+
+    def _ask(self, work: Work, began: float) -> GateVerdict | AwaitableAnswer:
         task = work._task
         if self.reads:
             self.reads.clear()
@@ -111,7 +133,7 @@ class Gate:
         if answer is False:
             work._not_ready_reason = None
             return NOT_READY
-        return self.interpret(work, answer)
+        return self._interpret(work, answer)
 
     def ask_batch(self, works: deque[Work], phase: int, until: float) -> Batch:
         """`ask` for a great many at once: ask is_ready down a line of work units, as long as it plainly says no.
@@ -121,6 +143,13 @@ class Gate:
             phase: Stop at a work unit that is not in this phase.
             until: Stop at this instant.
         """
+        self.asking = True
+        try:
+            return self._ask_batch(works, phase, until)
+        finally:
+            self.asking = False
+
+    def _ask_batch(self, works: deque[Work], phase: int, until: float) -> Batch:
         not_ready: list[Work] = []
         began = self.at = self._failures.now()
         task: Task | None = None
@@ -177,6 +206,14 @@ class Gate:
 
     def interpret(self, work: Work, answer: Any) -> GateVerdict | AwaitableAnswer:
         """Go on after is_ready has answered, or raised."""
+        self.asking = True
+        try:
+            verdict = self._interpret(work, answer)
+        finally:
+            self.asking = False
+        return self._unless_cancelled(work, verdict) if self.cancelled else verdict
+
+    def _interpret(self, work: Work, answer: Any) -> GateVerdict | AwaitableAnswer:
         if answer is _RAISED:
             return NOT_READY
         try:
@@ -206,7 +243,7 @@ class Gate:
                 self._ready_raised(work, error)
                 return NOT_READY
             verdict = self._ask_inputs_again(work)
-            return self.interpret(work, answer) if verdict is RUN else verdict
+            return self._interpret(work, answer) if verdict is RUN else verdict
         if question == "content":
             verdict = self._ask_inputs_again(work)
             if error is not None:

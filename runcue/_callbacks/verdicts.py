@@ -1,6 +1,6 @@
 """What a gate says of a work unit, and the answer that has to be awaited before it says anything.
 
-Lives here: the five verdicts, which of them leave a work unit pending, and what stands for a verdict while the answer
+Lives here: the verdicts, which of them leave a work unit pending, and what stands for a verdict while the answer
 of a callback is still open.
 
 Must not know: who asks, where a work unit is put by its verdict.
@@ -39,6 +39,8 @@ class GateVerdict(Enum):
     """Ready and up to date."""
     INVALID = auto()
     """It can never run: nobody knows what it needs, because the callable that was to say so raised."""
+    CANCELLED = auto()
+    """Whoever was asked about it has cancelled it."""
 
 
 # By names of their own: looking a member up in its enum costs 50 ns, a tenth of asking.

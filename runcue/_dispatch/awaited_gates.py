@@ -234,6 +234,9 @@ class AwaitedGates:
                     self._drop(awaited)
                     return
                 verdict = self._gate.resume(work, verdict.question, value, error)
+                if work._phase != CHECKING:  # who was asked just now has cancelled it
+                    self._drop(awaited)
+                    return
                 if isinstance(verdict, AwaitableAnswer) and not self._may_go_on(awaited, verdict):
                     return
             self._give_back(awaited, hit=verdict not in STAYS_PENDING)

@@ -205,6 +205,8 @@ class Dispatcher:
                 again |= self.gates.check_new(now, until, turns.closed)
             if core.count[NOT_READY] and not turns.closed:
                 again |= self.rechecker.step(until, idle=self._is_quiet())
+            if self.callbacks.gate.cancelled:
+                self.settlement.cancel_asked()
             # After the rechecks: what they found ready starts in this turn.
             starting = False
             for run_queue in tuple(core.run_queues.values()):

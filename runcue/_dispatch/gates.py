@@ -21,7 +21,7 @@ from runcue._dispatch.awaited_gates import AwaitedGates, Starts
 from runcue._dispatch.relocation import relocate
 from runcue._dispatch.settlement import Settlement
 from runcue._dispatch.turns import Turns
-from runcue._model.phases import FAILED, NEW, READY, SKIPPED
+from runcue._model.phases import FAILED, NEW, READY, SETTLED, SKIPPED
 from runcue._model.work import Task, Work
 from runcue._scheduling.core import Core
 from runcue._scheduling.recheck_pass import ASKED, HIT, LATER, MISS
@@ -355,6 +355,8 @@ class Gates:
         elif verdict is GateVerdict.INVALID:
             assert work._declared is not None
             self._settlement.settle(work, FAILED, self._gate.at, work._declared.fault)
+        elif verdict is GateVerdict.CANCELLED:
+            self._settlement.cancel_in_hand(work)
         else:
             assert isinstance(verdict, AwaitableAnswer)
             if verdict.question != "content":
@@ -371,7 +373,12 @@ class Gates:
         core = self._core
         key = work._order_key
         if core.ordered and work._phase != READY:
+            self._gate.asking = True
             priority = self._priority.ask(work, self._turns.now() - work._submitted_at, core.pending())
+            self._gate.asking = False
+            if work in self._gate.cancelled:
+                self._settlement.cancel_in_hand(work)
+                return
             # Linear ageing is a constant key: a priority of 1.0 is worth a head start of 60 s over one of 0.0.
             key = work._submitted_at - 60.0 * (priority - 0.5)
         core.enqueue(work, key, self._gate.at, found=found)
@@ -388,4 +395,4 @@ class Gates:
                 break
             verdict.awaitable()  # nothing else moves any more
             verdict = self._gate.resume(work, "content", None, None)
-        return verdict is GateVerdict.SKIP
+        return verdict is GateVerdict.SKIP and work._phase != SETTLED

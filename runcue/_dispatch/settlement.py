@@ -133,17 +133,40 @@ class Settlement:
             self.settle(followers.popitem(last=False)[0], outcome, now, value, duration, lasting)
 
     def cancel(self, work: Work) -> bool:
-        """Cancel a work unit: it settles at once. What others have joined goes on for them.
+        """Cancel a work unit: it settles at once, or, if a gate does that, as soon as that has answered.
+
+        What others have joined goes on for them.
 
         Returns:
             Whether it was still unsettled.
         """
-        if work._phase == SETTLED:
+        gate = self._gate
+        if work._phase == SETTLED or work in gate.cancelled:
             return False
+        if gate.asking:
+            gate.cancelled[work] = None
+            self._core.generation += 1  # who was approved before is asked once more
+            self._turns.wake()
+            return True
         # The asyncio task that runs is that of whoever cancels, and no listener's to cancel.
         outside_tasks(self._cancel, work)
         self._turns.wake()
         return True
+
+    def cancel_asked(self) -> None:
+        """Cancel those that gates have cancelled; now nobody is being asked, nor in hand."""
+        cancelled = self._gate.cancelled
+        while cancelled:
+            self.cancel(cancelled.popitem()[0])
+
+    def cancel_in_hand(self, work: Work) -> None:
+        """Cancel a work unit in hand, which stands in no line, because its own gate has."""
+        del self._gate.cancelled[work]
+        if work._declared is not None:
+            self._core.successor_of(work)
+        work.cancelled = True
+        self.settle(work, CANCELLED, self._gate.at)
+        self._turns.wake()
 
     def _cancel(self, work: Work) -> None:
         limit = self._timers.active.when(work)

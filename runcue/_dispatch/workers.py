@@ -129,6 +129,8 @@ class Workers:
                         self.spawn_if_room(task.run_queue, now)
                         return False
                     self._hand_off.give(work, self._turns.now())
+                if self._gate.cancelled:
+                    self._settlement.cancel_asked()
                 now = self._turns.now()
                 if now > until:
                     return True
@@ -216,6 +218,8 @@ class Workers:
                         break
                     if rest is not None:
                         return work, rest
+            if gate.cancelled:
+                self._settlement.cancel_asked()
             if wakeups.queue:
                 self._gates.check_woken(until)
             if wakeups.settled_causes:

@@ -1,0 +1,134 @@
+"""Whoever is called in the midst of the scheduler may cancel what it likes, the work unit in question as well."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import runcue
+from runcue.testing import Recorder, run
+
+pytestmark = [pytest.mark.rule(13), pytest.mark.rule(17)]
+
+PLACES = [
+    "is_ready",
+    "is_stale",
+    "priority",
+    "valid of an input",
+    "valid of an output",
+    "async is_ready",
+    "after an await",
+]
+
+WHOM: dict[str, Callable[[list[Any], int], list[Any]]] = {
+    "itself": lambda handles, place: [handles[place]],
+    "those before": lambda handles, place: handles[:place],
+    "those after": lambda handles, place: handles[place + 1 :],
+    "all": lambda handles, place: list(handles),
+}
+
+
+class Thing(runcue.Artifact):
+    """An artifact that does something when it is asked."""
+
+    def __init__(self, name: str, is_asked: Callable[[], bool]) -> None:
+        self.name = name
+        self.is_asked = is_asked
+
+    @property
+    def key(self) -> str:
+        return self.name
+
+    def valid(self) -> bool:
+        return self.is_asked()
+
+
+class Scene:
+    """Some work units, of which one cancels others, or itself, in the place in question."""
+
+    def __init__(
+        self, place: str, whom: str, *, runs_in: str, alike: bool, number: int, answer: bool
+    ) -> None:
+        self.cue = cue = runcue.Cue()
+        self.recorder = Recorder(cue)
+        self.handles: list[runcue.WorkHandle] = []
+        self.number = number
+        self.answer = answer
+        self._place = place
+        self._whom = WHOM[whom]
+        self._done = False
+        cue.service("slot", concurrent=1)
+        # What has things of its own joins nobody.
+        more: dict[str, Any] = {"key": "same"} if alike and not place.startswith("valid") else {}
+        if place == "valid of an input":
+            more["inputs"] = lambda work: Thing(
+                f"in {'' if alike else work.id}", lambda: self.here(work, place)
+            )
+        elif place == "valid of an output":
+            more["outputs"] = lambda work: Thing(
+                f"out {'' if alike else work.id}", lambda: self.here(work, place)
+            )
+
+        async def suspends(work: runcue.Work) -> None:
+            await asyncio.sleep(1)
+
+        cue.task("t", uses="slot", **more)(suspends if runs_in == "loop" else lambda work: None)
+        if place in ("async is_ready", "after an await"):
+            cue.is_ready(self.asks)
+        else:
+            cue.is_ready(lambda work: self.here(work, "is_ready"))
+        cue.is_stale(lambda work: self.here(work, "is_stale", "after an await"))
+        if place == "priority":
+            cue.priority(lambda context: 0.5 if self.here(context.work, "priority") else 0.6)
+
+    def here(self, work: runcue.Work, *places: str) -> bool:
+        if self._place not in places:
+            return True
+        if not self._done and len(self.handles) == self.number and work.id == self.handles[self.number // 2]:
+            self._done = True
+            for handle in self._whom(self.handles, self.number // 2):
+                handle.cancel()
+        return self.answer
+
+    async def asks(self, work: runcue.Work) -> bool:
+        await asyncio.sleep(0.1)
+        self.here(work, "async is_ready")
+        return True
+
+    async def play(self) -> None:
+        for _ in range(self.number):
+            self.handles.append(await self.cue.submit("t"))
+        self.cue.start()
+        summary = await self.cue.stop()
+        assert sum(summary.counts.values()) == self.number
+        for handle in self.handles:
+            heard = [one for one in self.recorder.of(handle) if one != "start"]
+            assert len(heard) == 1, heard
+
+
+@pytest.mark.parametrize("alike", [False, True], ids=["", "joined"])
+@pytest.mark.parametrize("runs_in", ["loop", "thread"])
+@pytest.mark.parametrize("whom", WHOM)
+@pytest.mark.parametrize("place", PLACES)
+def test_each_work_unit_ends_once_whoever_is_cancelled_by_who_is_asked(
+    place: str, whom: str, runs_in: str, alike: bool
+) -> None:
+    for answer in (True, False):
+        for number in (1, 5, 200):
+            scene = Scene(place, whom, runs_in=runs_in, alike=alike, number=number, answer=answer)
+            run(scene.play)
+
+
+@pytest.mark.parametrize("runs_in", ["loop", "thread"])
+@pytest.mark.parametrize("place", ["is_ready", "is_stale", "priority", "valid of an input"])
+def test_who_is_cancelled_by_its_own_gate_does_not_start(place: str, runs_in: str) -> None:
+    scene = Scene(place, "itself", runs_in=runs_in, alike=False, number=3, answer=True)
+    run(scene.play)
+    assert [scene.recorder.of(handle) for handle in scene.handles] == [
+        ["start", "complete"],
+        ["cancel"],
+        ["start", "complete"],
+    ]
