@@ -212,6 +212,7 @@ WarningKind = Literal[
     "stalled",
     "draining",
     "deadlock",
+    "self_wait",
     "cancelled",
     "abandoned",
     "unknown_task",
@@ -232,10 +233,11 @@ class CueWarning(NamedTuple):
             work units that wait for each other, or that nothing will change, and artifacts of what is anew since.
             "still_stale": a work unit that will run each time, because of what it leaves. "other_stamps": work units
             that run again because another version of runcue has noted how their outputs were made.
-            "pending", "stalled": the warnings of `pending_warn_after` and `stall_warn_after`. "draining", "deadlock":
-            what a drain waits for. "cancelled", "abandoned": work units that could not run when the cue was stopped,
-            and what did not end in time then. "unknown_task": a gate or listener for a task that does not exist.
-            "not_started": a work unit is waited for, and its cue is not started.
+            "pending", "stalled": the warnings of `pending_warn_after` and `stall_warn_after`. "draining": what a drain
+            waits for. "deadlock", "self_wait": handlers, gates and listeners that wait for work units which need what
+            they hold, for ever or until a time-out. "cancelled", "abandoned": work units that could not run when the
+            cue was stopped, and what did not end in time then. "unknown_task": a gate or listener for a task that does
+            not exist. "not_started": a work unit is waited for, and its cue is not started.
             There may be others in later versions.
         text: For people, as the log has it.
         works: The work units that it is about, as far as it is about some.

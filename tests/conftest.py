@@ -48,6 +48,7 @@ RULES = {
     33: "what would run again directly after a success is told, with the dates and the remedy",
     34: "what is forgotten is told",
     35: "a handle is like a future, and a value where it is returned",
+    36: "a deadlock is proven and told unasked, or not called one",
 }
 
 RULES_OF_IT = "rules"  # the property of a test, which comes with its report, out of another process as well

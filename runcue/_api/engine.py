@@ -18,6 +18,7 @@ from runcue._callbacks.callbacks import Callbacks
 from runcue._callbacks.warning_log import WarningLog
 from runcue._dispatch.dispatcher import Dispatcher
 from runcue._explain.why import Explainer
+from runcue._lifecycle.deadlocks import Deadlocks
 from runcue._lifecycle.diagnostics import Diagnostics
 from runcue._lifecycle.lifecycle import Lifecycle
 from runcue._lifecycle.overdue import Overdue
@@ -62,9 +63,12 @@ class Engine:
         explainer = Explainer(core, dispatcher, self.watched)
         overdue = Overdue(core, dispatcher, explainer, dispatcher.listeners, self.warnings)
         diagnostics = Diagnostics(core, dispatcher, explainer, self.watched, self.warnings)
+        deadlocks = Deadlocks(dispatcher, self.warnings)
         inbox = Inbox(dispatcher.turns.wake)
-        self.stopping = Stopping(core, dispatcher, explainer, diagnostics, inbox, self.warnings, ended)
-        self.lifecycle = Lifecycle(overdue, diagnostics, self.stopping)
+        self.stopping = Stopping(
+            core, dispatcher, explainer, diagnostics, deadlocks, inbox, self.warnings, ended
+        )
+        self.lifecycle = Lifecycle(overdue, diagnostics, deadlocks, self.stopping)
         self.intake = Intake(
             core, self.registry, dispatcher, dispatcher.listeners, self.stopping, inbox, id_prefix
         )

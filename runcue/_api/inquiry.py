@@ -15,7 +15,7 @@ from runcue._callbacks.callbacks import Callbacks
 from runcue._callbacks.verdicts import STAYS_PENDING, AwaitableAnswer
 from runcue._dispatch.turns import Turns
 from runcue._explain.answers import Why, WhyStale
-from runcue._explain.reasons import Reason, not_ready, reason_of
+from runcue._explain.reasons import Reason, not_ready
 from runcue._explain.why import Explainer
 from runcue._explain.why_stale import why_stale
 from runcue._model.errors import UnknownWork
@@ -52,7 +52,7 @@ class Inquiry:
         """See `Cue.debug_blocked`."""
         now = self._turns.now()
         reasons = [
-            (work, self._reason_of_new(work, now) if work._phase == NEW else reason)
+            (work, self._reason_of_new(work, now, reason) if work._phase == NEW else reason)
             for work, reason in self._explainer.reasons(list(self._core.pending_works()), now)
         ]
         if not self._intake.is_open:
@@ -65,7 +65,7 @@ class Inquiry:
         now = self._turns.now()
         wall = now + self._turns.skew
         if work._phase == NEW:
-            self._reason_of_new(work, now)
+            self._reason_of_new(work, now, None)
         if work._phase < RUNNING and not self._intake.is_open:
             waited = max(0.0, wall - work.created_at)
             return Why(work, "not started", _NOT_STARTED, work.created_at, waited)
@@ -76,7 +76,7 @@ class Inquiry:
         work = self._find(work_id)
         return why_stale(work, self._explainer.waits_for(work))
 
-    def _reason_of_new(self, work: Work, now: float) -> Reason | None:
+    def _reason_of_new(self, work: Work, now: float, reason: Reason | None) -> Reason | None:
         if work._task.gated and not work._task.gate_is_async:
             # Nobody has asked yet (it was submitted in this very step, or the cue is not started): ask for the answer.
             verdict = self._gate.ask(work, now)
@@ -84,7 +84,7 @@ class Inquiry:
                 verdict.discard()
             elif verdict in STAYS_PENDING:
                 return not_ready(work)
-        return reason_of(work, now)
+        return reason
 
     def _find(self, work: str | Work) -> Work:
         if isinstance(work, Work):

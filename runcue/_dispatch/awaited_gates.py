@@ -137,6 +137,10 @@ class AwaitedGates:
         """The work units whose gates are being awaited."""
         return [awaited.work for awaited in self._awaited]
 
+    def holders(self) -> list[Work]:
+        """The work units whose gates hold a slot meanwhile."""
+        return [awaited.work for awaited in self._awaited if awaited.holds]
+
     def touched(self, keys: Iterable[Hashable]) -> None:
         """Something happened to artifacts that gates may have looked at before."""
         for awaited in self._awaited:

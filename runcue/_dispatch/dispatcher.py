@@ -7,7 +7,8 @@ are the only owners of asyncio tasks and timers:
 - `gates`: asks work units; `workers` and `hand_off`: start handlers, in the loop and elsewhere; `refusals`: what it
   means that a limit has said no;
 - `in_flight`, `endings`, `settlement`: what runs, what its end means, who is told;
-- `waiting`: who waits for whom; `listening`: async listeners; `change_inbox`: what others have changed.
+- `waiting`: who waits for work units; `standstill`: whether anything goes on, and who waits for each other;
+- `listening`: async listeners; `change_inbox`: what others have changed.
 
 Must not know: how limits are kept, in which order work units come, how callbacks fail, when a cue may stop.
 """
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Awaitable, Hashable
+from collections.abc import Awaitable, Hashable, Iterable
 from math import inf
 from typing import Protocol
 
@@ -33,6 +34,7 @@ from runcue._dispatch.in_flight import InFlight
 from runcue._dispatch.listening import Lines
 from runcue._dispatch.refusals import Refusals
 from runcue._dispatch.settlement import Settlement
+from runcue._dispatch.standstill import Standstill
 from runcue._dispatch.timers import Alarm, Timers
 from runcue._dispatch.turns import Turns
 from runcue._dispatch.waiting import Waiting
@@ -42,6 +44,7 @@ from runcue._model.phases import DELAYED, NEW, NOT_READY
 from runcue._model.work import Work
 from runcue._scheduling.core import Core
 from runcue._scheduling.deadlines import Deadlines
+from runcue._scheduling.knots import Knot
 
 __all__ = ["Dispatcher", "Lifecycle"]
 
@@ -94,6 +97,9 @@ class Dispatcher:
         self.gates = Gates(core, callbacks, settlement, turns, self, asking)
         self.rechecker = self.gates.rechecker
         self.refusals = Refusals(turns, timers, self.gates, settlement)
+        self.standstill = Standstill(
+            core, self.waiting, in_flight, self.gates.awaited, self.lines, turns, timers
+        )
         self.workers = Workers(
             core,
             callbacks,
@@ -168,6 +174,7 @@ class Dispatcher:
         self.gates.abandon()
         self.lines.abandon()
         self.waiting.abandon()
+        self.standstill.abandon()
         self.detach()
 
     def failed(self) -> None:
@@ -278,18 +285,30 @@ class Dispatcher:
             for run_queue in self.core.run_queues.values()
         )
 
-    def active(self) -> int:
-        """How many handlers in flight do not merely wait for another work unit of this cue."""
-        return self.waiting.active()
+    def active(self) -> bool:
+        """Whether a handler in flight goes on by itself: it does not merely wait for work units of this cue."""
+        return self.standstill.active()
 
     def holders(self) -> list[Work]:
         """Work units that hold slots: their handlers have not returned, or their gates are being awaited."""
         return [*self.in_flight.works, *self.gates.awaited.works()]
 
+    def knots(self, works: Iterable[Work]) -> list[Knot]:
+        """Those who wait for each other, as far as these work units depend on them."""
+        return self.standstill.find(works)
+
+    def awaited_by(self, work: Work) -> Iterable[Work]:
+        """The work units whose ends the handler of a running one awaits."""
+        return self.waiting.awaited_by(work)
+
     def is_idle(self) -> bool:
         """Whether nothing runs, is being asked or will start by itself: all that is left is changes from outside."""
         return not (
-            self.active() or self.gates.awaited or self.lines or self.core.wakeups.queue or self.can_start()
+            self.active()
+            or self.gates.awaited
+            or self.standstill.listening()
+            or self.core.wakeups.queue
+            or self.can_start()
         )
 
     def can_start(self) -> bool:

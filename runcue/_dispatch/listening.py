@@ -49,6 +49,12 @@ class Lines:
         """Those that are still being served."""
         return [line.name for line in self._lines]
 
+    def served(self) -> list[tuple[str, asyncio.Task[None], Work | None]]:
+        """Whose turn it is in each line: its name, the task that it is served in, and the work unit it was told of."""
+        return [
+            (line.name, task, _told_of(task)) for line, task in self._tasks.items() if line in self._lines
+        ]
+
     def start(self) -> None:
         """Serve what an observer has left that was attached where no loop was running."""
         for line, queue in self._lines.items():
@@ -131,6 +137,13 @@ class Lines:
         self._close(line, queue)
         _discard(queue)
         self._done(line)
+
+
+def _told_of(task: asyncio.Task[None]) -> Work | None:
+    """What a listener was told of that is being awaited: read only when somebody asks, listening costs nothing."""
+    frame = getattr(task.get_coro(), "cr_frame", None)
+    work: Work | None = None if frame is None else frame.f_locals.get("work")
+    return work
 
 
 def _is_loop_running() -> bool:

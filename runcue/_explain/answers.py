@@ -32,6 +32,7 @@ Verdict = Literal[
     "waiting for an artifact",
     "no producer",
     "cycle",
+    "deadlock",
     "upstream failed",
     "not ready",
 ]

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
+from itertools import chain, islice
 from typing import Any, Final, Protocol
 
 from runcue._artifacts.artifact import Artifact
 from runcue._artifacts.declared import names_of
 from runcue._artifacts.watched_folders import WatchedFolders
 from runcue._explain.answers import Missing, Verdict, Why, around_works
+from runcue._explain.holders import describe_knot, short_of_knot, wanted_slots
 from runcue._explain.reasons import (
     Reason,
     describe_answer,
@@ -25,6 +27,7 @@ from runcue._explain.reasons import (
     problem_now,
     reason_of,
 )
+from runcue._limits.service import Refusal
 from runcue._model.phases import (
     CHECKING,
     DELAYED,
@@ -42,6 +45,7 @@ from runcue._scheduling.ageing import pending_since
 from runcue._scheduling.core import Core
 from runcue._scheduling.cycles import follow
 from runcue._scheduling.holds import Hold, Relation
+from runcue._scheduling.knots import Knot
 
 __all__ = ["Explainer", "needs_all"]
 
@@ -64,6 +68,12 @@ class Activity(Protocol):
 
     def is_idle(self) -> bool:
         """Whether nothing runs, is asked or is timed: then nothing that is pending will make anything."""
+
+    def knots(self, works: Iterable[Work]) -> list[Knot]:
+        """Those who wait for each other, as far as these work units depend on them."""
+
+    def awaited_by(self, work: Work) -> Iterable[Work]:
+        """The work units whose ends the handler of a running one awaits."""
 
 
 class Explainer:
@@ -127,7 +137,9 @@ class Explainer:
         """What can be said of a work unit by itself."""
         phase = work._phase
         skew = wall - now
-        if phase >= RUNNING:
+        if phase == RUNNING:
+            return self._why_running(work, now, wall)
+        if phase == SETTLED:
             return self._why_past(work, wall)
         since = (
             work._submitted_at
@@ -152,12 +164,7 @@ class Explainer:
         if refusal is None:
             return replace(base, verdict="about to start", details="nothing is in its way")
         if refusal.by == "slots":
-            held_by = tuple(
-                one for one in self._activity.holders() if refusal.service in one._task.run_queue.services
-            )
-            holders = f", held by {listed(map(_holder, held_by))}" if held_by else ""
-            details = f"{refusal.details}{holders}"
-            return replace(base, verdict="waiting for a slot", details=details, held_by=held_by)
+            return self._why_full(work, base, refusal, now, wall)
         known = refusal.until != float("inf")
         return replace(
             base,
@@ -167,10 +174,36 @@ class Explainer:
             next_token_at=refusal.until + skew if known else None,
         )
 
+    def _why_full(self, work: Work, base: Why, refusal: Refusal, now: float, wall: float) -> Why:
+        """Why a work unit waits for a slot."""
+        held_by = tuple(
+            one for one in self._activity.holders() if refusal.service in one._task.run_queue.services
+        )
+        for knot in self._activity.knots((work,)):
+            member = any(work in works for works in knot.waits.values())
+            verdict: Verdict = "deadlock" if member and knot.is_proven else "waiting for a slot"
+            return replace(base, verdict=verdict, details=describe_knot(knot, now, wall), held_by=held_by)
+        details = refusal.details
+        if held_by:
+            details += f", held by {listed(map(_holder, held_by))}"
+        for words in wanted_slots(self._core, held_by, wall, only=refusal.service):
+            details += f"; {words}"
+        return replace(base, verdict="waiting for a slot", details=details, held_by=held_by)
+
+    def _why_running(self, work: Work, now: float, wall: float) -> Why:
+        began = work.started_at or wall
+        why = Why(work, "running", "its handler runs", began, max(0.0, wall - began), work._refusals)
+        for knot in self._activity.knots((work,)):
+            verdict: Verdict = "deadlock" if knot.is_proven else "running"
+            return replace(why, verdict=verdict, details=describe_knot(knot, now, wall))
+        details = "its handler runs"
+        if awaited := list(self._activity.awaited_by(work)):
+            details = f"its handler waits for {listed(map(_awaited, awaited))}"
+        for words in wanted_slots(self._core, (work,), wall):
+            details += f"; {words}"
+        return replace(why, details=details)
+
     def _why_past(self, work: Work, wall: float) -> Why:
-        if work._phase == RUNNING:
-            began = work.started_at or wall
-            return Why(work, "running", "its handler runs", began, max(0.0, wall - began), work._refusals)
         ended = work.completed_at or wall
         verdict: Any = OUTCOMES[work._outcome]
         error = work.exception
@@ -246,16 +279,25 @@ class Explainer:
         silent = core.unsettled - core.proving - (0 if work.outputs else 1)
         return (silent > 0 and not self._activity.is_idle()) or any(map(self._watched.covers, artifacts))
 
-    def reason(self, work: Work, now: float, *, deep: bool = True) -> Reason | None:
+    def reason(
+        self, work: Work, now: float, *, deep: bool = True, knots: Iterable[Knot] | None = None
+    ) -> Reason | None:
         """Why a pending work unit does not run, in the form of `debug_blocked()`; None if nothing is in its way.
 
         Args:
             work: The work.
             now: Monotonic.
             deep: Follow what it waits for to the root, and name what is missing.
+            knots: Those in which it may be, if they were looked for already.
         """
-        if not deep or work._phase not in (NOT_READY, HELD, JOINED):
-            return reason_of(work, now)
+        reason = reason_of(work, now)
+        if not deep or reason is None:
+            return reason
+        for knot in self._activity.knots((work,)) if knots is None else knots:
+            if work in knot.works:
+                return reason._replace(details=f"{reason.details}; {short_of_knot(knot)}")
+        if work._phase not in (NOT_READY, HELD, JOINED):
+            return reason
         why = self.why(work, now, now)
         details = why.details if why.verdict == "not ready" else f"{why.verdict}: {why.details}"
         root = why.root
@@ -275,9 +317,12 @@ class Explainer:
             now: Monotonic.
         """
         self._followed = 0
-        for number, work in enumerate(works):
+        line = iter(works)
+        first = list(islice(line, _LOOKED_INTO))
+        knots = self._activity.knots(first)
+        for number, work in enumerate(chain(first, line)):
             deep = number < _LOOKED_INTO and self._followed < _FOLLOWED
-            yield work, self.reason(work, now, deep=deep)
+            yield work, self.reason(work, now, deep=deep, knots=knots)
 
 
 def needs_all(work: Work) -> bool:
@@ -305,6 +350,10 @@ def _how(hold: Hold) -> str:
         been = "been " if settled == "cancelled" else ""
         return f"has {been}{settled}, but its handler has not returned and may still be making it"
     return ""
+
+
+def _awaited(work: Work) -> str:
+    return f"{name_of(work)} ({_state_of(work)})"
 
 
 def _holder(work: Work) -> str:

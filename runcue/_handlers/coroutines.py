@@ -19,7 +19,7 @@ from runcue._callbacks.door import BLOCKS_AFTER, Door
 from runcue._model.awaitables import is_awaitable
 from runcue._model.work import Work
 
-__all__ = ["follow", "resume", "watched"]
+__all__ = ["driven_by", "follow", "resume", "watched"]
 
 Kept = Callable[[float, float], None]
 """Takes from when and until when a step has kept the event loop."""
@@ -155,3 +155,10 @@ def _drive(
             sent = yield yielded
         except BaseException as error:
             thrown = error
+
+
+def driven_by(generator: Any) -> Any:
+    """What a suspended one of these carries on, None if it is none: Python itself does not know what it waits for."""
+    if generator.gi_code is resume.__code__ or generator.gi_code is _drive.__code__:
+        return generator.gi_frame.f_locals["steps"]
+    return None

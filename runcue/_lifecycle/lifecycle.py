@@ -1,10 +1,11 @@
-"""What goes on around the dispatch of one cue, in one object: time-outs and warnings, diagnostics, the end of it all.
+"""What goes on around the dispatch of one cue, in one object: time-outs, diagnostics, deadlocks, the end of it all.
 
 Must not know: what any of them does.
 """
 
 from __future__ import annotations
 
+from runcue._lifecycle.deadlocks import Deadlocks
 from runcue._lifecycle.diagnostics import Diagnostics
 from runcue._lifecycle.overdue import Overdue
 from runcue._lifecycle.stopping import Stopping
@@ -15,20 +16,25 @@ __all__ = ["Lifecycle"]
 class Lifecycle:
     """See `_dispatch.dispatcher.Lifecycle`, which this is."""
 
-    def __init__(self, overdue: Overdue, diagnostics: Diagnostics, stopping: Stopping) -> None:
+    def __init__(
+        self, overdue: Overdue, diagnostics: Diagnostics, deadlocks: Deadlocks, stopping: Stopping
+    ) -> None:
         self._overdue = overdue
         self._diagnostics = diagnostics
+        self._deadlocks = deadlocks
         self._stopping = stopping
 
     def begin(self) -> None:
         """The cue was started."""
         self._stopping.begin()
         self._diagnostics.begin()
+        self._deadlocks.begin()
 
     def before_timers(self) -> None:
         """Set the alarms that follow from the state."""
         self._overdue.set_alarms()
         self._diagnostics.set_alarms()
+        self._deadlocks.set_alarms()
 
     def after_look(self) -> None:
         """See whether the cue has come to rest."""

@@ -18,6 +18,7 @@ from runcue._callbacks.listeners import Listeners
 from runcue._callbacks.warning_log import WarningLog
 from runcue._dispatch.dispatcher import Dispatcher
 from runcue._dispatch.timers import Alarm
+from runcue._explain.holders import wanted_slots
 from runcue._explain.reasons import Reason, grouped
 from runcue._explain.why import Explainer
 from runcue._model.errors import PendingTimeout, StallTimeout
@@ -154,13 +155,15 @@ class Overdue:
         running = listed(map(name_of, dispatcher.in_flight.works))
         reasons = self._explainer.reasons(islice(core.pending_works(), _LOOKED_INTO), now)
         waits = grouped((work, _in_words(reason)) for work, reason in reasons)
+        held = listed(wanted_slots(core, dispatcher.in_flight.works, now + dispatcher.turns.skew), 3, "; ")
         self._log.tell(
             "stalled",
             dispatcher.in_flight.works,
-            "No progress for %.0f s: %d pending, running: %s%s",
+            "No progress for %.0f s: %d pending, running: %s%s%s",
             seconds,
             core.pending(),
             running or "nothing",
+            f"; {held}" if held else "",
             f"; {waits}" if waits else "",
             logged=not audience,
         )

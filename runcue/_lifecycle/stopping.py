@@ -2,8 +2,9 @@
 
 Lives here: the verdict "nothing can move any more", drain(), the three levels of stop() and the Summary.
 
-A cue is at rest when no handler, gate or listener is in flight and nothing has a time of its own. Handlers that wait
-for another work unit of the same cue do not count as moving; if they are all there is, that is a deadlock and said so.
+A cue is at rest when no handler, gate or listener is in flight and nothing has a time of its own. Handlers and
+listeners that wait for other work units of the same cue do not count as moving; if they are all there is, that is a
+deadlock.
 
 Must not know: how work units run.
 """
@@ -23,6 +24,7 @@ from runcue._dispatch.timers import Alarm
 from runcue._explain.reasons import Reason, grouped
 from runcue._explain.why import Explainer
 from runcue._handlers.outputs import owner_of, remove_orphans, rollback
+from runcue._lifecycle.deadlocks import Deadlocks
 from runcue._lifecycle.diagnostics import Diagnostics
 from runcue._model.current import CURRENT
 from runcue._model.errors import UsageError
@@ -57,6 +59,7 @@ class Stopping:
         dispatcher: What is drained and stopped.
         explainer: Says why work units do not run.
         diagnostics: Told when a drain is at rest: what it finds is told before the summary.
+        deadlocks: Told likewise: whoever waits then waits in vain.
         inbox: Submissions of other threads on their way.
         log: Where what goes wrong is told.
         stopped: Called when a stop is complete.
@@ -73,6 +76,7 @@ class Stopping:
         dispatcher: Dispatcher,
         explainer: Explainer,
         diagnostics: Diagnostics,
+        deadlocks: Deadlocks,
         inbox: Sized,
         log: WarningLog,
         stopped: Callable[[], None],
@@ -83,6 +87,7 @@ class Stopping:
         self.level: int | None = None
         self.shut = False
         self._diagnostics = diagnostics
+        self._deadlocks = deadlocks
         self._inbox = inbox
         self._log = log
         self._stopped = stopped
@@ -92,7 +97,6 @@ class Stopping:
         # Work units that had settled before this start.
         self._former: set[str] = set()
         self.last: Summary | None = None
-        self._deadlocked: dict[Work, None] = {}
         self._abandoned: list[Work] = []
         self._given_up: dict[Work, Reason] = {}
         self._out_of_patience = False
@@ -112,7 +116,6 @@ class Stopping:
         self._abandoned = []
         self._given_up = {}
         self._out_of_patience = False
-        self._deadlocked = {}
 
     def check_outside(self, call: str) -> None:
         """Refuse calls that would wait for their own caller.
@@ -139,7 +142,10 @@ class Stopping:
         if self.level == KILL:
             in_flight = dispatcher.in_flight.works or dispatcher.gates.awaited or dispatcher.lines
             return self._out_of_patience or not in_flight
-        if dispatcher.active() or dispatcher.gates.awaited or dispatcher.lines or self._inbox:
+        if dispatcher.active() or dispatcher.standstill.listening():
+            dispatcher.standstill.watch()
+            return False
+        if dispatcher.gates.awaited or self._inbox:
             return False
         if self._core.wakeups.queue and not dispatcher.turns.closed:
             return False
@@ -194,23 +200,6 @@ class Stopping:
                 logger.info("Draining: for %.0f s it has waited for %s", now - core.progressed_at, awaited)
         self._time_to_tell.set(now + TELL_AGAIN_AFTER)
 
-    def _deadlock(self) -> list[Work]:
-        """Handlers that wait for work units that cannot run; each is told of once."""
-        awaiting = self._dispatcher.waiting.awaiting()
-        for work in awaiting:
-            if work not in self._deadlocked:
-                self._deadlocked[work] = None
-                self._log.tell(
-                    "deadlock",
-                    (work,),
-                    "Deadlock: the handler of %s %s waits for another work unit of this cue, which cannot run. %s",
-                    work.task,
-                    work.id,
-                    "; ".join(f"{name_of(one.work)}: {one.details}" for one in self.reasons()[:5]),
-                    level=logging.ERROR,
-                )
-        return awaiting
-
     async def drain(self) -> Summary:
         """See `Cue.drain`."""
         self.check_outside("drain()")
@@ -221,7 +210,7 @@ class Stopping:
             # What was made outside and told to nobody: one last recheck, as before a stop gives up what is left.
             self._dispatcher.rechecker.want_all()
             await self.rest()
-        self._deadlock()
+        self._deadlocks.at_rest(self.reasons)
         self._diagnostics.look_now()
         return self.summary(self.reasons())
 
@@ -243,7 +232,7 @@ class Stopping:
             blocked=[reason.as_dict() for reason in blocked],
             duration=0.0 if self._began is None else self._dispatcher.turns.now() - self._began,
             abandoned=list(self._abandoned),
-            deadlocked=list(self._deadlocked),
+            deadlocked=list(self._deadlocks.works),
         )
 
     async def stop(self, drain: bool, timeout: float | None) -> Summary:
@@ -306,13 +295,13 @@ class Stopping:
                         asked = True
                         self._ask_once_more()
                         continue
-                    self._deadlock()
+                    self._deadlocks.at_rest(self.reasons)
                     # What an on_cancel listener submits now would be cancelled again, for ever.
                     self.shut = True
                     self._cancel_pending()
                 elif dispatcher.in_flight.works:
                     # Handlers that wait for each other: nothing but their end will end that.
-                    self._deadlock()
+                    self._deadlocks.at_rest(self.reasons)
                     self.escalate(KILL)
             if self._given_up and self.level == DRAIN:
                 self._tell_blocked(list(self._given_up.values()))

@@ -1,0 +1,144 @@
+"""Deadlocks: handlers, gates and listeners that wait for work units which need what they hold, told unasked.
+
+What is proven is told as a deadlock within a second. Those whose wait has an end of its own, a time-out or a task that
+may let them go on, are told to wait for themselves until then. What cannot be read is told by nobody here: a handler
+that waits for an event of its own looks like one that is slow.
+
+Looked for while somebody in the cue waits for work units, every 0.4 s at most and for 5 % of the time, because tasks
+come to wait for each other without runcue hearing of it. This wakes no clock and keeps no drain waiting.
+
+Must not know: how it is found out who waits for what, how a drain or stop ends it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from math import inf
+from typing import Any, Final
+
+from runcue._callbacks.warning_log import WarningLog
+from runcue._dispatch.dispatcher import Dispatcher
+from runcue._dispatch.timers import Alarm
+from runcue._explain.holders import describe_knot
+from runcue._explain.reasons import Reason
+from runcue._handlers.outputs import owner_of
+from runcue._model.texts import listed, name_of
+from runcue._model.work import Work
+from runcue._scheduling.knots import Knot
+
+__all__ = ["Deadlocks"]
+
+LOOK_AFTER: Final = 0.4
+_SHARE: Final = 20
+"""The pause after a look is at least so many times as long as the look was."""
+
+_WORTH_TELLING: Final = 0.25
+"""Seconds; what comes loose sooner than that is told only if it was seen before."""
+
+
+class Deadlocks:
+    """Looks for them in one cue.
+
+    Args:
+        dispatcher: What runs.
+        log: Where it is told.
+
+    Attributes:
+        works: The work units whose handlers, gates or listeners a drain or a stop has found in one.
+    """
+
+    def __init__(self, dispatcher: Dispatcher, log: WarningLog) -> None:
+        self._dispatcher = dispatcher
+        self._log = log
+        self._alarm = Alarm(dispatcher.timers, self._due, passive=True)
+        self.works: dict[Work, None] = {}
+        # By what makes them themselves: those that were told of, and those that were seen to wait for themselves.
+        self._told: set[Any] = set()
+        self._told_to_wait: set[Any] = set()
+        self._seen: set[Any] = set()
+
+    def begin(self) -> None:
+        """The cue was started."""
+        self.works = {}
+        self._told.clear()
+        self._told_to_wait.clear()
+        self._seen.clear()
+
+    def set_alarms(self) -> None:
+        """Look soon, if somebody in the cue waits for work units."""
+        if self._dispatcher.waiting.awaited and self._alarm.when == inf:
+            self._alarm.set(self._dispatcher.turns.now() + LOOK_AFTER)
+
+    def _due(self, now: float) -> None:
+        turns = self._dispatcher.turns
+        began = turns.now()
+        self._tell(self._dispatcher.standstill.find(), began)
+        ended = turns.now()
+        if self._dispatcher.waiting.awaited:
+            self._alarm.set(ended + max(LOOK_AFTER, _SHARE * (ended - began)))
+
+    def _tell(self, knots: list[Knot], now: float) -> None:
+        before, self._seen = self._seen, {waiter.key for knot in knots for waiter in knot.waits}
+        if self._told or self._told_to_wait:
+            alive = self._dispatcher.standstill.everybody()
+            self._told &= alive
+            self._told_to_wait &= alive
+        for knot in knots:
+            keys = {waiter.key for waiter in knot.waits}
+            if knot.is_proven:
+                if not keys <= self._told:
+                    self._told |= keys
+                    self._tell_of(knot, now)
+            elif not keys <= self._told_to_wait and (knot.until - now > _WORTH_TELLING or keys <= before):
+                self._told_to_wait |= keys
+                self._tell_of(knot, now)
+
+    def _tell_of(self, knot: Knot, now: float) -> None:
+        self._log.tell(
+            "deadlock" if knot.is_proven else "self_wait",
+            dict.fromkeys(waiter.work for waiter in knot.waits if waiter.work is not None),
+            "%s",
+            describe_knot(knot, now, now + self._dispatcher.turns.skew),
+            level=logging.ERROR if knot.is_proven else logging.WARNING,
+        )
+
+    def at_rest(self, reasons: Callable[[], list[Reason]]) -> None:
+        """Nothing goes on any more: whoever waits for a work unit waits in vain.
+
+        Args:
+            reasons: Gives why pending work units do not run.
+        """
+        dispatcher = self._dispatcher
+        standstill = dispatcher.standstill
+        now = dispatcher.turns.now()
+        knots = [knot for knot in standstill.find() if knot.is_proven]
+        self._tell(knots, now)
+        handlers = list(dispatcher.in_flight.works)
+        listeners = dispatcher.lines.served()
+        for run in handlers:
+            self.works[owner_of(run)] = None
+        for _, _, work in listeners:
+            if work is not None:
+                self.works[work] = None
+        left = [(run, name_of(owner_of(run)), owner_of(run)) for run in handlers if run not in self._told]
+        left += [(task, f"the {name}", work) for name, task, work in listeners if task not in self._told]
+        if left:
+            self._told.update(key for key, _, _ in left)
+            # For another reason than what the others hold.
+            waits = [self._words_of_wait(key, name) for key, name, _ in left]
+            why = "; ".join(f"{name_of(one.work)}: {one.details}" for one in reasons()[:5])
+            self._log.tell(
+                "deadlock",
+                [work for _, _, work in left if work is not None],
+                "Deadlock: %s, and nothing else goes on. %s",
+                listed(waits, 5, "; "),
+                why,
+                level=logging.ERROR,
+            )
+
+    def _words_of_wait(self, key: Any, name: str) -> str:
+        waiting = self._dispatcher.waiting
+        found = waiting.read_handler(key) if isinstance(key, Work) else waiting.read(key)
+        works = [] if found is None else found.ends
+        return f"{name} waits for {listed(map(name_of, works), 3) or 'work units'}"

@@ -1,0 +1,214 @@
+"""Who can never go on by itself: those who wait for work units that need what is held by those who wait.
+
+Everybody can go on if one of those can from whom that may come: somebody who waits for work units, if one of these can
+settle; a work unit that runs, if its handler can go on; one that is pending, if each of the services that it needs has
+a slot or a holder that can go on. What is left over when all that has been followed can not: a knot. Each link is
+followed once, so this is linear in the number of those who wait and of what they wait for.
+
+Whatever else a pending work unit waits for may come: another answer of its gate, a token, its next attempt, an artifact
+from outside. So does whatever is not known.
+
+Lives here: `Knot`, `Waiter`, `Wait`, and `find`.
+
+Must not know: how it is found out what somebody waits for; event loops, tasks, clocks.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from math import inf
+from typing import Any, Literal, NamedTuple, Protocol
+
+from runcue._limits.service import Service
+from runcue._model.phases import HELD, JOINED, NEW, READY, RUNNING
+from runcue._model.work import Work
+from runcue._scheduling.core import Core
+
+__all__ = ["Knot", "Situation", "Wait", "Waiter", "find"]
+
+
+class Waiter(NamedTuple):
+    """Somebody who may wait for work units.
+
+    Attributes:
+        kind: Whether it is a handler, an async gate or an async listener.
+        work: Whose handler or gate it is; of a listener, what it was told of, if that was a work unit.
+        key: What makes it this one.
+        name: What it is called.
+    """
+
+    kind: Literal["handler", "gate", "listener"]
+    work: Work | None
+    key: Any
+    name: str
+
+
+class Wait(NamedTuple):
+    """What somebody waits for.
+
+    Attributes:
+        works: Work units that have not settled.
+        goes_on: Whether it may go on for another reason as well.
+    """
+
+    works: tuple[Work, ...]
+    goes_on: bool
+
+
+class Situation(Protocol):
+    """What is known of those who wait, at one instant."""
+
+    now: float
+
+    def wait_of(self, waiter: Waiter) -> Wait:
+        """What somebody waits for."""
+
+    def holders(self, service: Service) -> Iterable[Waiter] | None:
+        """Who holds the slots of a service, the last one first; None if that is not known of all of them."""
+
+    def runner_of(self, work: Work) -> Waiter | None:
+        """The handler of a work unit that runs, None if it is not known."""
+
+
+class Knot(NamedTuple):
+    """Those who can only go on when one of the others does.
+
+    Attributes:
+        waits: Who waits, and for which work units.
+        works: The work units that can not settle because of that.
+        services: Those whose slots are all held by the waiters.
+        until: When one of them will go on by itself; inf: never, or nobody knows when.
+        by: What may let one of them go on before it is through, for people; "" if nothing is known that could.
+    """
+
+    waits: Mapping[Waiter, tuple[Work, ...]]
+    works: tuple[Work, ...]
+    services: tuple[Service, ...]
+    until: float = inf
+    by: str = ""
+
+    @property
+    def is_proven(self) -> bool:
+        """Whether none of them can ever go on by itself."""
+        return self.until == inf and not self.by
+
+
+class _OwnLimit(NamedTuple):
+    """A limit of the user's that says no to the first in line until something that runs has ended."""
+
+    service: Service
+
+
+Node = Waiter | Work | Service | _OwnLimit
+
+
+def find(core: Core, situation: Situation, starts: Iterable[Waiter | Work]) -> list[Knot]:
+    """The knots among some and all that they depend on.
+
+    Args:
+        core: The state.
+        situation: Who waits for what.
+        starts: Those to begin with.
+    """
+    links: dict[Node, Sequence[Node]] = {}
+    dependents: dict[Node, list[Node]] = {}
+    # How many of its links have to move before a node does.
+    missing: dict[Node, int] = {}
+    moving: deque[Node] = deque()
+    line: list[Node] = list(starts)
+    while line:
+        node = line.pop()
+        if node in links:
+            continue
+        needed = _needed(core, situation, node)
+        links[node] = needed or ()
+        if not needed:
+            moving.append(node)
+            continue
+        missing[node] = len(needed) if isinstance(node, Work) and node._phase < RUNNING else 1
+        for one in needed:
+            dependents.setdefault(one, []).append(node)
+            line.append(one)
+    moved = set(moving)
+    while moving:
+        for node in dependents.get(moving.popleft(), ()):
+            missing[node] -= 1
+            if missing[node] == 0:
+                moved.add(node)
+                moving.append(node)
+    return _apart(situation, {node: links[node] for node in links if node not in moved})
+
+
+def _needed(core: Core, situation: Situation, node: Node) -> Sequence[Node] | None:
+    """On whom it depends whether a node can go on: of a pending work unit all of these, else one. None: on nobody."""
+    if isinstance(node, Waiter):
+        wait = situation.wait_of(node)
+        return None if wait.goes_on else tuple(dict.fromkeys(wait.works))
+    if isinstance(node, Work):
+        return _needed_by_work(core, situation, node)
+    holders = situation.holders(node.service if isinstance(node, _OwnLimit) else node)
+    found: list[Waiter] = []
+    for holder in holders or ():
+        if situation.wait_of(holder).goes_on:
+            return None  # which is nearly always the first that is looked at
+        found.append(holder)
+    return found
+
+
+def _needed_by_work(core: Core, situation: Situation, work: Work) -> Sequence[Node] | None:
+    phase, declared = work._phase, work._declared
+    if phase == RUNNING:
+        runner = situation.runner_of(work)
+        return None if runner is None else (runner,)
+    if phase == JOINED:
+        return None if declared is None or declared.leader is None else (declared.leader,)
+    if phase == HELD and declared is not None and declared.hold is not None:
+        holder = core.holds.holder_of(declared.hold)
+        # One that gives way may do so yet, when nothing else can move.
+        return None if holder is None or declared.hold.gives_way else (holder,)
+    task = work._task
+    if phase == READY or (phase == NEW and (not task.gated or task.gate_is_async)):
+        run_queue = task.run_queue
+        if run_queue.unasked:
+            return None  # somebody is about to be asked, and may be up to date
+        full = [service for service in run_queue.services if not service.has_slot()]
+        return full or _shut_by_own_limit(run_queue, work, situation.now)
+    return None
+
+
+def _shut_by_own_limit(run_queue: Any, work: Work, now: float) -> Sequence[Node] | None:
+    first = run_queue.peek(ordered=False) or work
+    for service in run_queue.services:
+        refusal = service.refusal_by_limits(now, first) if run_queue.limits else None
+        if refusal is not None:
+            return (_OwnLimit(service),) if refusal.by == "limit" and refusal.until == inf else None
+    return None
+
+
+def _apart(situation: Situation, links: dict[Node, Sequence[Node]]) -> list[Knot]:
+    """Those that have nothing to do with each other apart."""
+    beside: dict[Node, list[Node]] = {node: [] for node in links}
+    for node, needed in links.items():
+        for one in needed:
+            if one in beside:
+                beside[node].append(one)
+                beside[one].append(node)
+    knots = []
+    seen: set[Node] = set()
+    for start in links:
+        if start in seen:
+            continue
+        seen.add(start)
+        members = [start]
+        for node in members:
+            for one in beside[node]:
+                if one not in seen:
+                    seen.add(one)
+                    members.append(one)
+        waits = {one: situation.wait_of(one).works for one in members if isinstance(one, Waiter)}
+        if waits:
+            works = tuple(one for one in members if isinstance(one, Work))
+            services = tuple(one for one in members if isinstance(one, Service))
+            knots.append(Knot(waits, works, services))
+    return knots
