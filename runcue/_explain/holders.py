@@ -115,7 +115,7 @@ def _held_for_long(holders: Sequence[Work], needed_by: Work, others: int, wall: 
         wall: Now, in seconds since the epoch.
     """
     seconds = max(wall - (work.started_at or wall) for work in holders)
-    span = seconds_in_words(round(max(0.0, seconds), 1))
+    span = seconds_in_words(round(max(0.0, seconds), 0 if seconds >= 10 else 1))
     who, whom = listed(map(name_of, holders), 3), name_of(needed_by)
     whom += f" and {others} more need" if others else " needs"
     if len(holders) == 1:

@@ -194,6 +194,7 @@ class Stopping:
             if now - core.progressed_at >= TELL_AFTER:
                 in_flight = self._dispatcher.in_flight
                 busy = [*map(name_of, (*in_flight.works, *in_flight.late))]
+                busy += [f"the gate of {name_of(work)}" for work in self._dispatcher.gates.awaited.works()]
                 busy += [f"the {name}" for name in self._dispatcher.lines.names()]
                 awaited = listed(busy) or "nothing"
                 # No warning: a handler may well take that long.
