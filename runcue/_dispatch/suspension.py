@@ -43,7 +43,7 @@ _CONTAINERS: Final = (list, tuple, set, frozenset, deque)
 
 _WAIT: Final = getattr(getattr(asyncio.tasks, "_wait", None), "__code__", None)
 _FUTURE_AWAITED: Final = getattr(getattr(asyncio.futures, "_PyFuture", asyncio.Future), "__await__", None)
-_AS_COMPLETED: Final = getattr(asyncio.tasks, "_AsCompletedIterator", None)
+_AS_COMPLETED: Final[Any] = getattr(asyncio.tasks, "_AsCompletedIterator", None)
 
 # So far from a context manager is looked for what it is made of: an exit stack of generators of time-outs.
 _DEEPEST: Final = 6
@@ -224,7 +224,7 @@ def _has_failed(future: Any) -> bool:
 def _left_of_as_completed(way: list[Any], on: Any, timers: list[Any]) -> list[Any] | None:
     """What `as_completed` has left, if it is that which waits at a queue of its own."""
     queue = _locals_of(way[-1]).get("self")
-    owner = _locals_of(way[-2]).get("self")
+    owner: Any = _locals_of(way[-2]).get("self")
     if _AS_COMPLETED is not None:
         if type(owner) is not _AS_COMPLETED or owner._done is not queue:
             return None

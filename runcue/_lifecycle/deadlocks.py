@@ -121,7 +121,9 @@ class Deadlocks:
         for _, _, work in listeners:
             if work is not None:
                 self.works[work] = None
-        left = [(run, name_of(owner_of(run)), owner_of(run)) for run in handlers if run not in self._told]
+        left: list[tuple[Any, str, Work | None]] = [
+            (run, name_of(owner_of(run)), owner_of(run)) for run in handlers if run not in self._told
+        ]
         left += [(task, f"the {name}", work) for name, task, work in listeners if task not in self._told]
         if left:
             self._told.update(key for key, _, _ in left)

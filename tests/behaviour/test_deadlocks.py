@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib.util
-import logging
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
