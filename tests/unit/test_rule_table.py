@@ -11,7 +11,7 @@ import pytest
 CONFTEST = Path(__file__).parents[1] / "conftest.py"
 SETTINGS = "[pytest]\ntestpaths = tests\nmarkers = rule\naddopts = --strict-markers -p no:cacheprovider\n"
 ALL = "*range(1, 25), *range(27, 31), *range(32, 37)"
-HOW_MANY = 32
+HOW_MANY = 33
 
 
 @pytest.fixture
