@@ -106,7 +106,8 @@ async def by_an_awaitable_of_ones_own(handle: runcue.WorkHandle) -> None:
 
 
 PROVEN: list[Wait] = [
-    plainly, as_a_handle, in_a_task, in_a_task_begun_before, gathered, gathered_beside_a_failure, waited_for, as_completed,
+    plainly, as_a_handle, in_a_task, in_a_task_begun_before, gathered, gathered_beside_a_failure, waited_for,
+    as_completed,
     as_completed_by_way_of_a_list, shielded, in_a_group, in_a_group_of_anyio, in_groups_of_groups, in_a_generator,
     by_an_awaitable_of_ones_own,
 ]  # fmt: skip
