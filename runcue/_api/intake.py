@@ -25,6 +25,7 @@ from runcue._model.current import CURRENT
 from runcue._model.errors import CueStopped, UsageError, WrongLoop
 from runcue._model.events import Event
 from runcue._model.work import Task, Work
+from runcue._registration.declarations import functions_of
 from runcue._registration.duplicates import leader_for
 from runcue._registration.registry import Registry
 from runcue._registration.submission import Overrides
@@ -182,11 +183,11 @@ class Intake:
         if overrides is None:
             self._core.add(work, now)
         else:
-            outside_tasks(self._add_declared, work, now, overrides)
+            outside_tasks(turns.loop, self._add_declared, work, now, overrides)
         if not turns.woken:
             turns.wake()
         if self._on_submit:
-            outside_tasks(self._listeners.submitted, now, work, work._context.copy())
+            outside_tasks(turns.loop, self._listeners.submitted, now, work, work._context.copy())
         # Not through a __new__ of its own, which would cost a tenth of the whole submission.
         handle = _new_handle(WorkHandle, work.id)
         handle.work = work
@@ -194,12 +195,11 @@ class Intake:
 
     def _add_declared(self, work: Work, now: float, overrides: Overrides) -> None:
         # What is declared is looked up now, as the params are taken over now: it says what this work unit is.
-        declared = self._registry.declare(
-            work, self._dispatcher.flags, overrides, self._dispatcher.declaring.call
-        )
+        declared = self._registry.declare(work, self._dispatcher.flags, overrides)
         if (ended := self._turns.now()) - now > BLOCKS_AFTER:
-            door = self._dispatcher.callbacks.door
-            door.kept(f"finding out what task {work.task} declares", now, ended, BE_QUICK, work)
+            places = ", ".join(functions_of(work, overrides).values())
+            what = f"finding out what task {work.task!r} declares{places and f', by {places},'}"
+            self._dispatcher.callbacks.door.kept(what, now, ended, BE_QUICK, work)
         work._task.declares_per_work = work._task.gated = True
         dependencies = self._core.dependencies
         producer_of = dependencies.producer_of
@@ -208,6 +208,8 @@ class Intake:
                 break
         else:
             if declared.key is None:
+                if work._task.key is not None or overrides.key is not None:
+                    self._tell_no_key(work, overrides)
                 self._core.add(work, now)
                 return
         leader = leader_for(work, overrides.duplicate, dependencies)
@@ -215,6 +217,14 @@ class Intake:
             self._core.add(work, now)
         else:
             self._core.join(work, leader, now)
+
+    def _tell_no_key(self, work: Work, overrides: Overrides) -> None:
+        """A function that is to give a key has not, and has not raised either."""
+        assert work._declared is not None
+        if work._declared.fault is None:
+            words = "returned None; is a `return` missing? That is no key: what the work unit makes is what counts"
+            what = functions_of(work, overrides)["key"]
+            self._dispatcher.callbacks.door.no_answer(what, words, work)
 
     def admit_threadsafe(
         self, task: Task, params: dict[str, Any], context: Context, overrides: Overrides | None

@@ -31,7 +31,7 @@ from runcue._model.texts import problem_of, words_of
 from runcue._model.work import Work
 from runcue._scheduling.holds import Holds
 
-__all__ = ["DeclaredGate", "verdict_of"]
+__all__ = ["DeclaredGate", "check_verdict"]
 
 _NOT_VALID: Final = object()
 _IN_DOUBT: Final = object()
@@ -177,31 +177,24 @@ def _why_not_valid(output: Any, work: Work, *, in_doubt: bool) -> tuple[str, Any
     return "not valid", output, problem_of(output)
 
 
-def verdict_of(fresh: Any, work: Work) -> tuple[str, Any, Any] | None:
-    """What a freshness policy says of outputs, None if they are up to date.
+def check_verdict(found: Any, fresh: Any) -> None:
+    """Check what a freshness policy says of outputs that it finds out of date.
 
     Raises:
-        TypeError: It has said what is no verdict.
+        TypeError: It is no verdict.
+        ArtifactError: It would have to be awaited.
     """
-    found = fresh.stale(work)
-    if found is None:
-        return None
-    found = plainly(found, fresh)
-    if type(fresh) is not Newer and not _is_verdict(found):
-        raise TypeError(
-            f"stale() gave {words_of(found)}; it gives None, or a verdict, the artifact at fault and the other one, "
-            'such as ("older", output, input), with None where there is none'
-        )
-    return found  # type: ignore[no-any-return]
-
-
-def _is_verdict(found: Any) -> bool:
-    return (
+    plainly(found, fresh)
+    if not (
         isinstance(found, tuple)
         and len(found) == 3
         and isinstance(found[0], str)
         and all(one is None or isinstance(one, Artifact) for one in found[1:])
-    )
+    ):
+        raise TypeError(
+            f"stale() gave {words_of(found)}; it gives None, or a verdict, the artifact at fault and the other one, "
+            'such as ("older", output, input), with None where there is none'
+        )
 
 
 class DeclaredGate:
@@ -344,7 +337,9 @@ class DeclaredGate:
                 if callable(found):
                     return found  # type: ignore[no-any-return]
             else:
-                found = None if fresh is None else verdict_of(fresh, work)
+                found = None if fresh is None else fresh.stale(work)
+                if found is not None and type(fresh) is not Newer:
+                    check_verdict(found, fresh)
         except BaseException as error:
             artifact = outputs[len(was)] if len(was) < len(outputs) else fresh
             self._failures.raised(f"output {words_of(artifact)}", error, work)

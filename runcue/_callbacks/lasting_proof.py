@@ -19,7 +19,7 @@ from runcue._artifacts.artifact import Artifact, plainly
 from runcue._artifacts.file import File
 from runcue._artifacts.flag import Flag
 from runcue._artifacts.reads import READS
-from runcue._callbacks.declared_gate import verdict_of
+from runcue._callbacks.declared_gate import check_verdict
 from runcue._callbacks.failures import Failures
 from runcue._model.declaration import Declaration
 from runcue._model.texts import words_of
@@ -134,7 +134,9 @@ def _objection(run: Work, declared: Declaration) -> Finding | None:
     kept = declared.before, declared.was
     declared.before, declared.was = now, was
     try:
-        found = verdict_of(declared.fresh, run)
+        found = declared.fresh.stale(run)
+        if found is not None:
+            check_verdict(found, declared.fresh)
     finally:
         declared.before, declared.was = kept
     if found is None:

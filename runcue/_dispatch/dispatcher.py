@@ -26,7 +26,6 @@ from runcue._callbacks.callbacks import Callbacks
 from runcue._callbacks.listeners import Line, Listeners
 from runcue._dispatch.change_inbox import ChangeInbox
 from runcue._dispatch.clock import clock_of
-from runcue._dispatch.declaring import Declaring
 from runcue._dispatch.endings import Endings
 from runcue._dispatch.gates import Gates
 from runcue._dispatch.hand_off import HandOff
@@ -89,7 +88,6 @@ class Dispatcher:
         callbacks.failures.interrupt = turns.interrupt
         self.timers = timers = Timers(self._due, asking)
         self.in_flight = in_flight = InFlight(core.wakeups, turns)
-        self.declaring = Declaring(callbacks, turns)
         self.waiting = Waiting(self, core, turns, in_flight)
         self.settlement = settlement = Settlement(core, callbacks, listeners, turns, timers, in_flight)
         self.endings = endings = Endings(core, turns, timers, in_flight, settlement, listeners, callbacks)

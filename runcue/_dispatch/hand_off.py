@@ -78,6 +78,8 @@ class HandOff:
         self._context = context
         self._executors: dict[int, Executor] = {}
         self._stand_in: Executor | None = None
+        # Whether there are executors that runcue has not written: these may block.
+        self._not_ours = False
         self._listeners = listeners
         self._on_start = listeners.of[Event.START]
 
@@ -93,6 +95,7 @@ class HandOff:
             _check_free(executor, self)
             self._start(executor, self._turns.loop)
         self._executors[id(executor)] = executor
+        self._not_ours |= not type(executor).__module__.startswith("runcue.")
 
     def stand_in(self, executor: Executor) -> None:
         """Have this one run everything, instead of all others: nothing is done, it is only pretended."""
@@ -138,7 +141,7 @@ class HandOff:
         if user is not None and user() is self:
             del _in_use[id(executor)]
             # Whoever stops a cue is in an asyncio task of their own.
-            _at_once(outside_tasks(executor.stop), f"stop() of {words_of(executor)}")
+            _at_once(outside_tasks(self._turns.loop, executor.stop), f"stop() of {words_of(executor)}")
 
     def give(self, work: Work, now: float) -> None:
         """Give a handler to the executor of its task."""
@@ -167,7 +170,7 @@ class HandOff:
             given = submit(work, run or run_handler, context.copy(), stamped=bool(run_queue.limits))
             if given is not None:
                 _at_once(given, f"submit() of {words_of(executor)}")
-            if (ended := self._turns.now()) - now > BLOCKS_AFTER and not _is_own(executor):
+            if self._not_ours and (ended := self._turns.now()) - now > BLOCKS_AFTER:
                 self._callbacks.door.kept(f"submit() of {words_of(executor)}", now, ended, BE_QUICK, work)
         except BaseException as error:  # no more threads to be had, or an executor of the user's
             if isinstance(error, KeyboardInterrupt):
@@ -256,10 +259,6 @@ def _at_once(answer: object, what: str) -> None:
     if is_awaitable(answer):
         discard(answer)
         raise TypeError(f"{what} gave something to be awaited; the methods of an executor must be plain")
-
-
-def _is_own(executor: Executor) -> bool:
-    return type(executor).__module__.startswith("runcue.executors.")
 
 
 def _check_free(executor: Executor, wanted: HandOff) -> None:

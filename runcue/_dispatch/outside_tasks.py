@@ -9,6 +9,7 @@ Must not know: what is called, work units.
 from __future__ import annotations
 
 import asyncio
+from asyncio import current_task as _current_task
 from asyncio.tasks import _enter_task, _leave_task
 from collections.abc import Callable
 from typing import Any
@@ -16,15 +17,18 @@ from typing import Any
 __all__ = ["outside_tasks"]
 
 
-def outside_tasks(call: Callable[..., Any], *args: Any) -> Any:
+def outside_tasks(loop: asyncio.AbstractEventLoop | None, call: Callable[..., Any], *args: Any) -> Any:
     """Call a function as if no asyncio task was running.
 
     Args:
+        loop: The running event loop, as far as it is known; to find it out takes as long as all the rest.
         call: The function. It awaits nothing.
         *args: Its arguments.
     """
-    loop = asyncio._get_running_loop()
-    if loop is None or (task := asyncio.current_task(loop)) is None:
+    if loop is None:
+        loop = asyncio._get_running_loop()
+    task = None if loop is None else _current_task(loop)
+    if loop is None or task is None:
         return call(*args)
     _leave_task(loop, task)
     try:

@@ -149,7 +149,7 @@ class Settlement:
             self._turns.wake()
             return True
         # The asyncio task that runs is that of whoever cancels, and no listener's to cancel.
-        outside_tasks(self._cancel, work)
+        outside_tasks(self._turns.loop, self._cancel, work)
         self._turns.wake()
         return True
 

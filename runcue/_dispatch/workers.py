@@ -304,7 +304,7 @@ class Workers:
             self._door.kept_by_handler(work, entered, now if left is None else left)
         # After the first step, not before it: whatever instant the handler itself took is earlier than the stamp.
         if run_queue.limits:
-            outside_tasks(run_queue.entered, now, work, now)
+            outside_tasks(self._turns.loop, run_queue.entered, now, work, now)
         if rest is not None:
             return *rest, context
         if run_queue.sole_slots is not None:

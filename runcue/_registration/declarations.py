@@ -9,10 +9,10 @@ Must not know: who else makes the same, when artifacts are asked.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from os import sep
 from types import AsyncGeneratorType, GeneratorType
-from typing import Any, TypeAlias
+from typing import Any
 
 from runcue._artifacts.artifact import Artifact, Identity, check_identity
 from runcue._artifacts.declared import as_artifacts
@@ -30,7 +30,7 @@ from runcue._model.texts import error_words, words_of
 from runcue._model.work import Work
 from runcue._registration.submission import DEFAULT, Overrides
 
-__all__ = ["Ask", "check_artifacts", "check_duplicate", "check_fresh", "check_key", "declare", "plainly_ask"]
+__all__ = ["check_artifacts", "check_duplicate", "check_fresh", "check_key", "declare", "functions_of"]
 
 _USUAL = newer()
 
@@ -114,18 +114,7 @@ def check_duplicate(value: object) -> str:
     return str(value)
 
 
-def plainly_ask(name: str, function: Callable[[Work], Any], work: Work) -> Any:
-    """Call a function that says what a work unit declares, and nothing else."""
-    return function(work)
-
-
-Ask: TypeAlias = Callable[[str, Callable[[Work], Any], Work], Any]
-"""Calls such a function, by what it says: "inputs", "outputs" or "key"."""
-
-
-def declare(
-    work: Work, cells: dict[Hashable, list[int]], overrides: Overrides, ask: Ask = plainly_ask
-) -> Declaration:
+def declare(work: Work, cells: dict[Hashable, list[int]], overrides: Overrides) -> Declaration:
     """Find out what a new work unit declares, by its task and its submission.
 
     A callable that raises is the work's fault, not the submitter's: the work will fail by it.
@@ -134,7 +123,6 @@ def declare(
         work: New.
         cells: Those of the cue's flags.
         overrides: What its submission declares.
-        ask: Calls the functions that say so.
 
     Raises:
         ConfigurationError: A value given to `submit()` cannot work.
@@ -150,10 +138,10 @@ def declare(
         declared.fresh = check_fresh(fresh, "fresh")
     what = task.inputs if inputs is None else check_artifacts(inputs, "inputs")
     if what is not None:
-        declared.inputs = _artifacts(work, declared, "inputs", what, cells, inputs is None, ask)
+        declared.inputs = _artifacts(work, declared, "inputs", what, cells, inputs is None)
     what = task.outputs if outputs is None else check_artifacts(outputs, "outputs")
     if what is not None:
-        found = _artifacts(work, declared, "outputs", what, cells, outputs is None, ask)
+        found = _artifacts(work, declared, "outputs", what, cells, outputs is None)
         declared.outputs = found
         for artifact in found:
             if type(artifact) is File or isinstance(artifact, File):
@@ -167,8 +155,22 @@ def declare(
     if key is not None or task.key is not None:
         if key is not None:
             key = check_key(key, "key")
-        declared.key = _key(work, declared, task.key if key is None else key, ask)
+        declared.key = _key(work, declared, task.key if key is None else key)
     return declared
+
+
+def functions_of(work: Work, overrides: Overrides) -> dict[str, str]:
+    """The functions that say what a work unit declares, with their places in the source, by what they say."""
+    task = work._task
+    given = {
+        name: getattr(task, name) if getattr(overrides, name) is None else getattr(overrides, name)
+        for name in ("inputs", "outputs", "key")
+    }
+    return {
+        name: f"{name}= {located(value)}"
+        for name, value in given.items()
+        if callable(value) and not isinstance(value, Artifact)
+    }
 
 
 def _artifacts(
@@ -178,7 +180,6 @@ def _artifacts(
     what: Any,
     cells: dict[Hashable, list[int]],
     of_task: bool,
-    ask: Ask,
 ) -> tuple[Artifact, ...]:
     """The artifacts of a work unit, out of what was declared of them.
 
@@ -189,11 +190,10 @@ def _artifacts(
         what: Artifacts, or a callable that gives them.
         cells: Those of the cue's flags.
         of_task: Whether they are declared for all work units of the task.
-        ask: Calls a callable.
     """
     if type(what) is not tuple:
         try:
-            given = ask(name, what, work)
+            given = what(work)
             if type(given) is str:  # by far the most frequent
                 return (File(given),)
             if (found := _plain_ones(given, cells)) is not None:
@@ -226,10 +226,10 @@ def _led(artifact: Artifact, of_task: bool) -> Artifact:
     return artifact.again(artifact._given if of_task else None)
 
 
-def _key(work: Work, declared: Declaration, key: Any, ask: Ask) -> Hashable:
+def _key(work: Work, declared: Declaration, key: Any) -> Hashable:
     if callable(key):
         try:
-            key = _answered_at_once(ask("key", key, work))
+            key = _answered_at_once(key(work))
             if key is None:
                 return None
         except KeyboardInterrupt:

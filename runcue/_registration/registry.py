@@ -21,13 +21,11 @@ from runcue._model.errors import ConfigurationError, DuplicateTask, UnknownServi
 from runcue._model.texts import describe
 from runcue._model.work import Task, Work
 from runcue._registration.declarations import (
-    Ask,
     check_artifacts,
     check_duplicate,
     check_fresh,
     check_key,
     declare,
-    plainly_ask,
 )
 from runcue._registration.gates import GateRegistry
 from runcue._registration.submission import DEFAULT, Overrides
@@ -188,11 +186,9 @@ class Registry:
                     "unknown_task", (), text, decorator, task, _suggestion(self._core.tasks, task, "task")
                 )
 
-    def declare(
-        self, work: Work, cells: dict[Hashable, list[int]], overrides: Overrides, call: Ask = plainly_ask
-    ) -> Declaration:
+    def declare(self, work: Work, cells: dict[Hashable, list[int]], overrides: Overrides) -> Declaration:
         """Find out what a new work unit declares; see `declarations.declare`."""
-        declared = declare(work, cells, overrides, call)
+        declared = declare(work, cells, overrides)
         if self._understudy is not None:
             self._understudy.lay_over(declared)
         return declared
