@@ -14,6 +14,7 @@ from contextvars import Context
 from math import inf
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
+from runcue._model.texts import shortened
 from runcue._model.work import Work
 
 __all__ = [
@@ -246,6 +247,9 @@ class CueWarning(NamedTuple):
     kind: WarningKind
     text: str
     works: tuple[Work, ...] = ()
+
+    def __repr__(self) -> str:
+        return shortened(f"CueWarning({self.kind!r}, {self.text!r}, {self.works!r})")
 
 
 class Observer:

@@ -271,8 +271,8 @@ def rehearse(
         >>> from runcue.rehearsal import rehearse
         >>> from runcue.testing import run
         >>> cue = runcue.Cue()
-        >>> cue.service("model", rate="60/min")
-        >>> @cue.task("ask", uses="model")
+        >>> model = cue.service("model", rate="60/min")
+        >>> @cue.task("ask", uses=model)
         ... async def ask(work):
         ...     raise RuntimeError("this would cost money")
         >>> overlay = rehearse(cue, lambda work: 2.0)

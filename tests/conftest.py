@@ -46,7 +46,7 @@ RULES = {
     30: "what is written appears whole, and only when the work has succeeded",
     32: "what a handler has left that did not succeed is no proof",
     33: "what would run again directly after a success is told, with the dates and the remedy",
-    34: "what is forgotten is told",
+    34: "what is forgotten or mistaken is told, with what to write instead",
     35: "a handle is like a future, and a value where it is returned",
     36: "a deadlock is proven and told unasked, or not called one",
 }

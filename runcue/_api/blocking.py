@@ -26,7 +26,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from runcue._api.cue import Cue
 from runcue._api.handle import WorkHandle
 from runcue._api.inbox import Inbox, too_late
-from runcue._model.errors import UsageError
+from runcue._model.errors import ConfigurationError, UsageError
 from runcue._model.phases import WorkState
 from runcue._model.summary import Summary
 from runcue._model.texts import words_of
@@ -39,6 +39,8 @@ class Blocking:
     """A cue whose calls block. Made by `runcue.blocking(cue)`; usable from any thread inside its `with`."""
 
     def __init__(self, cue: Cue) -> None:
+        if not isinstance(cue, Cue):
+            raise ConfigurationError(f"runcue.blocking() takes a Cue, not {words_of(cue)}.")
         self.cue = cue
         self._context: AbstractContextManager[BlockingPortal] | None = None
         self._inbox: Inbox | None = None
@@ -108,7 +110,7 @@ class Blocking:
         task.add_done_callback(done)
 
     def submit(
-        self, task: str | Callable[..., Any], *, params: Mapping[str, Any] | None = None, **options: Any
+        self, task: str | Callable[..., Any], params: Mapping[str, Any] | None = None, **options: Any
     ) -> WorkHandle:
         """See `Cue.submit`, whose other options it takes, too."""
         handle: WorkHandle = self._call(partial(self.cue.submit, task, params=params, **options))
@@ -123,19 +125,23 @@ class Blocking:
         work: Work = self._call(_checked(handle).wait)
         return work
 
-    def get(self, work_id: str) -> Work | None:
+    def get(self, work_id: str | Work) -> Work | None:
         """See `Cue.get`."""
         work: Work | None = self._call(partial(self.cue.get, work_id))
         return work
 
     def list(
-        self, *, state: WorkState | None = None, task: str | None = None, limit: int = 100
+        self,
+        *,
+        state: WorkState | None = None,
+        task: str | Callable[..., Any] | None = None,
+        limit: int = 100,
     ) -> builtins.list[Work]:
         """See `Cue.list`."""
         works: builtins.list[Work] = self._call(partial(self.cue.list, state=state, task=task, limit=limit))
         return works
 
-    def cancel(self, work_id: str) -> bool:
+    def cancel(self, work_id: str | Work) -> bool:
         """See `Cue.cancel`."""
         return bool(self._call(partial(self.cue.cancel, work_id)))
 

@@ -14,24 +14,36 @@ import os
 import weakref
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, Never, NoReturn, Self, TypeVar, overload
 
 from runcue._api.handle import WorkHandle
 from runcue._artifacts.artifact import Artifact, key_of
 from runcue._artifacts.file import File
 from runcue._artifacts.places import path_text
 from runcue._handlers.outputs import write
-from runcue._model.checks import positive_int, seconds_or_none
-from runcue._model.errors import ConfigurationError, UsageError
+from runcue._model.checks import (
+    check_name,
+    check_text,
+    nearest,
+    number_of,
+    positive_int,
+    refuse_options,
+    says_how_to_await,
+    says_what_it_takes,
+    seconds_or_none,
+    whole_number,
+    yes_or_no,
+)
+from runcue._model.errors import ConfigurationError, InvalidParams, UsageError
 from runcue._model.events import Event
 from runcue._model.phases import OUTCOMES, RUNNING, SETTLED, WorkState
 from runcue._model.priority import PriorityContext
 from runcue._model.summary import Summary
-from runcue._model.texts import how_many
+from runcue._model.texts import how_many, words_of
 from runcue._model.work import Task, Work
 from runcue._registration.executors import RunIn, check_run_in
 from runcue._registration.submission import DEFAULT, NO_OVERRIDES, Overrides, take_over
-from runcue._registration.tasks import check_handler
+from runcue._registration.tasks import check_handler, name_from
 from runcue.abc import Executor, Freshness, Limit, Observer
 
 if TYPE_CHECKING:
@@ -45,6 +57,7 @@ if TYPE_CHECKING:
 __all__ = ["Cue", "cues_in"]
 
 F = TypeVar("F", bound=Callable[..., Any])
+P = TypeVar("P", bound=Callable[[PriorityContext], float])
 
 OneArtifact = str | os.PathLike[str] | Artifact
 Artifacts = (
@@ -85,8 +98,8 @@ class Cue:
     Example:
         >>> import runcue
         >>> cue = runcue.Cue()
-        >>> cue.service("api", rate="60/min", concurrent=5)
-        >>> @cue.task("double", uses="api")
+        >>> api = cue.service("api", rate="60/min", concurrent=5)
+        >>> @cue.task("double", uses=api)
         ... def double(work):
         ...     return 2 * work.params["number"]
         >>> async def main():
@@ -97,6 +110,7 @@ class Cue:
         42
     """
 
+    @says_what_it_takes
     def __init__(
         self,
         *,
@@ -110,16 +124,15 @@ class Cue:
         id_prefix: str | None = None,
         run_in: Literal["thread"] | Executor | None = None,
     ) -> None:
-        if type(keep) is not int or keep < 0:
-            raise ConfigurationError(f"keep must be a whole number of at least 0, not {keep!r}.")
-        if id_prefix is not None and type(id_prefix) is not str:
-            raise ConfigurationError(f"id_prefix must be a str, not {id_prefix!r}.")
+        recheck = yes_or_no(recheck, "recheck")
+        if id_prefix is not None:
+            id_prefix = check_text(id_prefix, "id_prefix")
         # What only a cue needs comes with the first one, not with `import runcue`.
         from runcue._api.engine import Engine  # noqa: PLC0415
         from runcue._scheduling.core import Core  # noqa: PLC0415
 
         self._core = Core(
-            keep=keep,
+            keep=whole_number(keep, "keep", 0),
             max_threads=positive_int(max_threads, "max_threads"),
             pending_warn_after=seconds_or_none(pending_warn_after, "pending_warn_after"),
             pending_timeout=seconds_or_none(pending_timeout, "pending_timeout"),
@@ -140,6 +153,7 @@ class Cue:
         self._intake = engine.intake
         self._inquiry = engine.inquiry
 
+    @says_what_it_takes
     def service(
         self,
         name: str,
@@ -149,8 +163,10 @@ class Cue:
         burst: int | None = None,
         limiter: Any = None,
         limits: Limit | Sequence[Limit] | None = None,
-    ) -> None:
+    ) -> str:
         """Register a service: limits under one name, shared by all tasks that use it.
+
+        The same again, with the same limits (a notebook cell), is no mistake and changes nothing.
 
         Args:
             name: What tasks call it in `uses=`.
@@ -163,14 +179,20 @@ class Cue:
             limits: Limits of your own, a `runcue.abc.Limit` each, beside the others: all must have room. They are asked
                 with the work unit, so that a cost or a customer can decide.
 
-        Raises:
-            ConfigurationError: A value cannot work, or the name is taken.
-        """
-        self._services.add(name, rate, concurrent, burst, limiter, limits)
+        Returns:
+            Its name, for `uses=`.
 
+        Raises:
+            ConfigurationError: A value cannot work, or the service has other limits.
+        """
+        return self._services.add(name, rate, concurrent, burst, limiter, limits)
+
+    @overload
+    def task(self, name: F, /) -> F: ...
+    @overload
     def task(
         self,
-        name: str,
+        name: str = ...,
         *,
         uses: str | builtins.list[str] | tuple[str, ...] | None = None,
         timeout: float | None = None,
@@ -180,13 +202,27 @@ class Cue:
         key: Hashable | Callable[[Work], Hashable] = None,
         duplicate: Literal["join", "error"] = "join",
         run_in: RunIn | None = None,
-    ) -> Callable[[F], F]:
+    ) -> Callable[[F], F]: ...
+    @says_what_it_takes
+    def task(
+        self,
+        name: Any = DEFAULT,
+        *,
+        uses: str | builtins.list[str] | tuple[str, ...] | None = None,
+        timeout: float | None = None,
+        inputs: Artifacts = None,
+        outputs: Artifacts = None,
+        fresh: Freshness | None = DEFAULT,
+        key: Hashable | Callable[[Work], Hashable] = None,
+        duplicate: Literal["join", "error"] = "join",
+        run_in: RunIn | None = None,
+    ) -> Any:
         """Register a handler under a name, as a decorator.
 
         A plain function runs in a thread, an `async def` on the event loop; `run_in=` says otherwise.
 
         Args:
-            name: What `submit()` calls it.
+            name: What `submit()` calls it. Without one, as in a bare `@cue.task`, it is the name of the function.
             uses: One service or several; of several, all limits are taken in one step or none.
             timeout: Seconds a run may take before its work fails with `WorkTimeout`. Async handlers are cancelled; a
                 thread cannot be, its slot stays taken until it returns.
@@ -211,27 +247,30 @@ class Cue:
         Raises:
             UnknownService: `uses` names a service that is not registered.
             DuplicateTask: Another handler has that name. The same function defined again (a notebook cell) replaces
-                itself.
+                itself: pending work units are carried out by the new one, with its services and time-out.
             ConfigurationError: A value or the handler's signature cannot work.
         """
 
         def register(handler: F) -> F:
-            check_handler(name, handler)
-            self._registry.check_unique(name, handler)
-            executor = self._executors.executor_for(name, handler, run_in)
+            own = described if described.name else described._replace(name=name_from(handler))
+            check_handler(own.name, handler)
+            self._registry.check_unique(own.name, handler)
+            executor = self._executors.executor_for(own.name, handler, run_in)
             slots = None
             if executor is not None:
                 slots = self._executors.slots_of(executor)
                 self._dispatcher.hand_off.use(executor)
-            task = self._registry.add_task(described, handler, executor, slots)
+            task = self._registry.add_task(own, handler, executor, slots)
             task.dispatcher = self._dispatcher
             task.submitter = self._submit_from_handler
             task.writer = write
+            self._dispatcher.rechecker.changed()  # of what was defined anew work units may wait
+            self._dispatcher.turns.wake()
             return handler
 
         # Checked now, not when the decorator is applied: the mistake is in this line.
         described = self._registry.describe_task(
-            name,
+            None if callable(name) or name is DEFAULT else check_name(name, "task"),
             uses=uses,
             timeout=timeout,
             inputs=inputs,
@@ -240,12 +279,12 @@ class Cue:
             key=key,
             duplicate=duplicate,
         )
-        check_run_in(run_in, f"run_in of task {name!r}", loop=True)
-        return register
+        check_run_in(run_in, "run_in of a task", loop=True)
+        return register(name) if callable(name) else register  # a bare @cue.task
 
     def get_task(self, name: str) -> Task | None:
         """The registered task of that name, None if there is none."""
-        return self._core.tasks.get(name)
+        return self._core.tasks.get(check_name(name, "task"))
 
     def tasks(self) -> builtins.list[Task]:
         """The registered tasks, in the order of their registration."""
@@ -294,6 +333,8 @@ class Cue:
         return self._gate("stale", gate, task)
 
     def _gate(self, question: Question, gate: Any, task: str | None) -> Any:
+        _check_is_no_name(gate)
+
         def register(call: Any) -> Any:
             self._registry.add_gate(question, call, task)
             self._dispatcher.rechecker.changed()
@@ -302,11 +343,20 @@ class Cue:
 
         return register if gate is None else register(gate)
 
-    def priority(self, call: Callable[[PriorityContext], float]) -> Callable[[PriorityContext], float]:
+    @overload
+    def priority(self, call: P) -> P: ...
+    @overload
+    def priority(self) -> Callable[[P], P]: ...
+    def priority(self, call: Any = None) -> Any:
         """Register how urgent a work unit is: 0.0 to 1.0, clamped; a plain function, asked once when it is ready.
 
         1.0 is worth a head start of 60 seconds over 0.0. Work units of equal priority run in submission order.
+
+        Args:
+            call: Takes the `PriorityContext`. Absent when used as `@cue.priority()`.
         """
+        if call is None:
+            return self.priority
         self._callbacks.priority.use(call)
         self._core.ordered = True
         return call
@@ -405,12 +455,21 @@ class Cue:
         """
         return self._listen(Event.PENDING_WARNING, listener, task)
 
-    def on_stall_warning(self, listener: F) -> F:
-        """Hear (seconds_since_progress, pending_count) after `stall_warn_after`. Replaces the default log line."""
-        self._listeners.listen(Event.STALL_WARNING, listener)
-        return listener
+    @overload
+    def on_stall_warning(self, listener: F) -> F: ...
+    @overload
+    def on_stall_warning(self) -> Callable[[F], F]: ...
+    def on_stall_warning(self, listener: Any = None) -> Any:
+        """Hear (seconds_since_progress, pending_count) after `stall_warn_after`. Replaces the default log line.
+
+        Args:
+            listener: Absent when used as `@cue.on_stall_warning()`.
+        """
+        return self._listen(Event.STALL_WARNING, listener, None)
 
     def _listen(self, event: Event, listener: Any, task: str | None) -> Any:
+        _check_is_no_name(listener)
+
         def register(call: Any) -> Any:
             self._listeners.listen(event, call, task)
             return call
@@ -464,7 +523,8 @@ class Cue:
         self._lifecycle.begin()
         _started.add(self)
 
-    async def stop(self, *, drain: bool = True, timeout: float | None = None) -> Summary:
+    @says_how_to_await("`await cue.stop()`")
+    async def stop(self, *, drain: bool = True, timeout: float | None = None, **unknown: Never) -> Summary:
         """Stop gracefully: let everything run that can, then cancel the rest.
 
         Rate waits are waited for. When nothing can move any more, every work unit that is left is asked once more:
@@ -475,6 +535,7 @@ class Cue:
             drain: False: start nothing more, cancel what is pending, wait for what is running.
             timeout: After so many seconds cancel what is running too. Threads cannot be ended; those that are still
                 running are listed in `summary.abandoned`, and their work units are cancelled.
+            **unknown: None: an option that is misspelt is told.
 
         Returns:
             What became of the work units since `start()`.
@@ -484,9 +545,11 @@ class Cue:
                 would be lost silently.
             CueFailed: The scheduler failed.
         """
+        if unknown:
+            refuse_options(Cue.stop, unknown)
         self._intake.check_loop("stop()")
-        if timeout is not None and timeout != 0:
-            timeout = seconds_or_none(timeout, "timeout of stop()")
+        drain = yes_or_no(drain, "drain of stop()")
+        timeout = 0.0 if number_of(timeout) == 0 else seconds_or_none(timeout, "timeout of stop()")
         if self._intake.loop is None:
             if self._core.pending():
                 raise UsageError(
@@ -499,15 +562,24 @@ class Cue:
             return self._stopping.last or self._stopping.summary([])
         return await self._stopping.stop(drain, timeout)
 
-    async def drain(self) -> Summary:
+    @says_how_to_await("`await cue.drain()`")
+    async def drain(self, **unknown: Never) -> Summary:
         """Wait until nothing that is pending can still run.
 
         The cue stays open. Work units that are not ready stay pending and are listed in `summary.blocked`.
+
+        Args:
+            **unknown: None: an option that is misspelt is told.
 
         Raises:
             UsageError: Called from inside a handler or callback, or the cue is not started.
             CueFailed: The scheduler failed.
         """
+        if unknown:
+            raise ConfigurationError(
+                f"drain() has no option {next(iter(unknown))}=; to wait no longer than 5 s, say, write "
+                "`await asyncio.wait_for(cue.drain(), 5)`."
+            )
         self._intake.check_loop("drain()")
         if not self._intake.is_open:
             raise UsageError("drain() needs a started cue: call start() first.")
@@ -532,6 +604,16 @@ class Cue:
             return "stopped"
         return "started" if self._stopping.level is None else "stopping"
 
+    def __enter__(self) -> NoReturn:
+        """Say what to write instead."""
+        raise UsageError(
+            "A cue is used as `async with cue:`, inside an async function; where nothing is async, as "
+            "`with runcue.blocking(cue) as b:`."
+        )
+
+    def __exit__(self, *error: object) -> None:
+        """There is no getting here: `with` asks for it before it enters."""
+
     async def __aenter__(self) -> Self:
         self.start()
         return self
@@ -551,17 +633,19 @@ class Cue:
         elif not self._intake.stopped:
             await self.stop(drain=False, timeout=0)
 
+    @says_how_to_await("`await cue.submit(...)`, in a plain handler `work.submit(...)`")
     async def submit(
         self,
         task: str | Callable[..., Any],
-        *,
         params: Mapping[str, Any] | None = None,
+        *,
         inputs: Artifacts = None,
         outputs: Artifacts = None,
         fresh: Freshness | None = DEFAULT,
         key: Hashable = None,
         duplicate: Literal["join", "error"] | None = None,
         force: bool = False,
+        **unknown: Never,
     ) -> WorkHandle:
         """Add a work unit to the pending set. Asks no gate and does not wait.
 
@@ -574,19 +658,22 @@ class Cue:
             key: As for `task()`, for this work unit alone.
             duplicate: As for `task()`, for this work unit alone.
             force: Run it even if it is up to date.
+            **unknown: None: an option that is misspelt is told.
 
         Returns:
             The work's id as a str that can also be waited on.
 
         Raises:
             UnknownTask: The task is not registered (also a ValueError).
-            InvalidParams: params is no mapping.
+            InvalidParams: params is no mapping, or there is no such option.
             ConfigurationError: Another value cannot work.
             DuplicateWork: Another pending or running work unit makes the same and cannot be joined.
             CueStopped: The cue has been stopped, or is stopping and this is not a handler or listener of it.
             WrongLoop: Called in another event loop than the one the cue was started in.
             CueFailed: The scheduler failed.
         """
+        if unknown:
+            _refuse_to_submit(unknown)
         known = self._core.tasks.get(task) if type(task) is str else None
         if known is None:
             known = self._registry.find(task)
@@ -598,22 +685,23 @@ class Cue:
         if self._stopping.level is not None or self._dispatcher.turns.failure is not None:
             intake.check_open(_copy_context())
         taken = dict(params) if type(params) is dict else take_over(params)
-        if force or not (inputs is outputs is key is duplicate is None and fresh is DEFAULT):
-            overrides = Overrides(inputs, outputs, fresh, key, duplicate, bool(force))
+        if force is not False or not (inputs is outputs is key is duplicate is None and fresh is DEFAULT):
+            overrides = Overrides(inputs, outputs, fresh, key, duplicate, yes_or_no(force, "force"))
             return intake.admit(known, taken, _copy_context(), overrides)
         return intake.admit(known, taken, _copy_context(), NO_OVERRIDES if known.declares else None)
 
     def submit_threadsafe(
         self,
         task: str | Callable[..., Any],
-        *,
         params: Mapping[str, Any] | None = None,
+        *,
         inputs: Artifacts = None,
         outputs: Artifacts = None,
         fresh: Freshness | None = DEFAULT,
         key: Hashable = None,
         duplicate: Literal["join", "error"] | None = None,
         force: bool = False,
+        **unknown: Never,
     ) -> WorkHandle:
         """Submit from another thread than the event loop's. Returns when the work has been added.
 
@@ -626,38 +714,65 @@ class Cue:
             key: As for `submit()`.
             duplicate: As for `submit()`.
             force: As for `submit()`.
+            **unknown: None: an option that is misspelt is told.
 
         Raises:
             UsageError: Called in the event loop's own thread, or the cue is not started.
             UnknownTask, InvalidParams, DuplicateWork, CueStopped, CueFailed: As for `submit()`.
         """
+        if unknown:
+            _refuse_to_submit(unknown)
         known = self._registry.find(task)
         taken = take_over(params)
-        overrides: Overrides | None = Overrides(inputs, outputs, fresh, key, duplicate, bool(force))
-        if overrides == NO_OVERRIDES and not known.declares:
-            overrides = None
+        overrides: Overrides | None = None
+        if (
+            known.declares
+            or force is not False
+            or not (inputs is outputs is key is duplicate is None and fresh is DEFAULT)
+        ):
+            overrides = Overrides(inputs, outputs, fresh, key, duplicate, yes_or_no(force, "force"))
         return self._intake.admit_threadsafe(known, taken, _copy_context(), overrides)
 
     def _submit_from_handler(self, task: Any, params: Mapping[str, Any] | None, **options: Any) -> str:
         self._intake.check_thread()
         return self.submit_threadsafe(task, params=params, **options)
 
-    async def get(self, work_id: str) -> Work | None:
+    @says_how_to_await("`await cue.get(...)`")
+    async def get(self, work_id: str | Work) -> Work | None:
         """The work of that id, None if the cue does not know it (any more)."""
         self._intake.check_loop("get()")
-        return self._core.history.works.get(str(work_id))
+        return self._inquiry.known(work_id)
 
+    @says_how_to_await("`await cue.list(...)`")
     async def list(
-        self, *, state: WorkState | None = None, task: str | None = None, limit: int = 100
+        self,
+        *,
+        state: WorkState | None = None,
+        task: str | Callable[..., Any] | None = None,
+        limit: int = 100,
+        **unknown: Never,
     ) -> builtins.list[Work]:
         """Known work units in submission order.
 
         Args:
             state: Only work units in this state.
-            task: Only work units of the task of this name.
+            task: Only work units of the task of this name, or of this handler.
             limit: At most so many.
+            **unknown: None: an option that is misspelt is told.
+
+        Raises:
+            ConfigurationError: A value cannot work.
         """
+        if unknown:
+            refuse_options(Cue.list, unknown)
         self._intake.check_loop("list()")
+        limit = whole_number(limit, "limit of list()", 0)
+        if state is not None and not isinstance(state, WorkState):
+            raise ConfigurationError(
+                f"state of list() must be a runcue.WorkState, such as WorkState.FAILED, not {words_of(state)}."
+            )
+        if task is not None:
+            task = self._registry.find(task).name if callable(task) else check_name(task, "task")
         found: builtins.list[Work] = []
         for work in self._core.history:
             if len(found) >= limit:
@@ -666,7 +781,8 @@ class Cue:
                 found.append(work)
         return found
 
-    async def cancel(self, work_id: str) -> bool:
+    @says_how_to_await("`await cue.cancel(...)`")
+    async def cancel(self, work_id: str | Work) -> bool:
         """Cancel a pending or running work unit; it settles at once.
 
         An async handler is cancelled. A thread cannot be: it goes on, holding its slot, and can see `work.cancelled`.
@@ -675,7 +791,7 @@ class Cue:
             Whether it was still unsettled.
         """
         self._intake.check_loop("cancel()")
-        work = self._core.history.works.get(str(work_id))
+        work = self._inquiry.known(work_id)
         return work is not None and work._phase != SETTLED and self._dispatcher.settlement.cancel(work)
 
     def nudge(self, what: str | bytes | os.PathLike[str] | Artifact | None = None) -> None:
@@ -691,7 +807,7 @@ class Cue:
         """
         keys: tuple[Hashable, ...] | None = None
         if what is not None:
-            artifact = what if isinstance(what, Artifact) else File(what)
+            artifact = what if isinstance(what, Artifact) else File(path_text(what, "nudge()"))
             pointed = artifact.pointed() if isinstance(artifact, File) else ()
             keys = tuple(map(key_of, (artifact, *pointed)))
         self._dispatcher.changes.nudge(keys)
@@ -710,7 +826,7 @@ class Cue:
         Raises:
             ConfigurationError: It is no folder, its name is no UTF-8, or watchfiles is not installed.
         """
-        self._watched.add(path_text(folder), recursive=recursive)
+        self._watched.add(path_text(folder, "watch()"), recursive=yes_or_no(recursive, "recursive"))
 
     def debug_blocked(self) -> builtins.list[dict[str, Any]]:
         """Why work units are pending, oldest first.
@@ -828,6 +944,25 @@ class Cue:
         _started.discard(self)
         self._watched.stop()
         self._intake.end()
+
+
+def _check_is_no_name(callback: object) -> None:
+    if isinstance(callback, str):
+        raise ConfigurationError(
+            f"A callback must be callable, not {words_of(callback)}; for the work units of one task alone write "
+            f"task={words_of(callback)}."
+        )
+
+
+def _refuse_to_submit(options: Mapping[str, object]) -> NoReturn:
+    """Refuse what a submission does not take. Most likely these are params."""
+    takes = "params", *Overrides._fields
+    if all(nearest(option, takes) for option in options):
+        refuse_options(Cue.submit, options, InvalidParams)
+    written = ", ".join(f"{name!r}: {words_of(value)}" for name, value in options.items())
+    raise InvalidParams(
+        f"submit() has no option {next(iter(options))}=; params are given as one mapping: params={{{written}}}."
+    )
 
 
 def cues_in(loop: asyncio.AbstractEventLoop) -> builtins.list[Cue]:

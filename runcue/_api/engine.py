@@ -72,4 +72,4 @@ class Engine:
         self.intake = Intake(
             core, self.registry, dispatcher, dispatcher.listeners, self.stopping, inbox, id_prefix
         )
-        self.inquiry = Inquiry(core, self.callbacks, dispatcher.turns, explainer, self.intake)
+        self.inquiry = Inquiry(core, self.callbacks, dispatcher, explainer, self.intake)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from runcue._model.errors import UsageError, WorkCancelled, WrongLoop
 from runcue._model.phases import CANCELLED, FAILED, SETTLED, WorkState
-from runcue._model.texts import name_of
+from runcue._model.texts import name_of, shortened
 from runcue._model.work import Work
 
 if TYPE_CHECKING:
@@ -55,7 +55,8 @@ class WorkHandle(str):
     def __repr__(self) -> str:
         """The id, the task and the state."""
         work = self.work
-        return f"<WorkHandle {work.id} {work.task} {'skipped' if work.skipped else work.state.value}>"
+        state = "skipped" if work.skipped else work.state.value
+        return f"<WorkHandle {shortened(work.id, 80)} {shortened(work.task, 80)} {state}>"
 
     def __await__(self) -> Generator[Any, Any, Any]:
         return self.result().__await__()

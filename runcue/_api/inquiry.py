@@ -13,14 +13,15 @@ from runcue._api.handle import WorkHandle
 from runcue._api.intake import Intake
 from runcue._callbacks.callbacks import Callbacks
 from runcue._callbacks.verdicts import STAYS_PENDING, AwaitableAnswer
-from runcue._dispatch.turns import Turns
+from runcue._dispatch.dispatcher import Dispatcher
 from runcue._explain.answers import Why, WhyStale
 from runcue._explain.reasons import Reason, not_ready
 from runcue._explain.why import Explainer
 from runcue._explain.why_stale import why_stale
-from runcue._model.errors import UnknownWork
+from runcue._model.errors import ConfigurationError, UnknownWork
 from runcue._model.phases import NEW, RUNNING
-from runcue._model.work import Work
+from runcue._model.texts import words_of
+from runcue._model.work import Task, Work
 from runcue._scheduling.core import Core
 
 __all__ = ["Inquiry"]
@@ -34,17 +35,18 @@ class Inquiry:
     Args:
         core: The state.
         callbacks: The gates, for work units that were not asked yet.
-        turns: The clock.
+        dispatcher: Has the clock; whose work units are its.
         explainer: Finds reasons.
         intake: Says whether the cue is started.
     """
 
     def __init__(
-        self, core: Core, callbacks: Callbacks, turns: Turns, explainer: Explainer, intake: Intake
+        self, core: Core, callbacks: Callbacks, dispatcher: Dispatcher, explainer: Explainer, intake: Intake
     ) -> None:
         self._core = core
         self._gate = callbacks.gate
-        self._turns = turns
+        self._dispatcher = dispatcher
+        self._turns = dispatcher.turns
         self._explainer = explainer
         self._intake = intake
 
@@ -86,14 +88,32 @@ class Inquiry:
                 return not_ready(work)
         return reason
 
+    def known(self, work: object) -> Work | None:
+        """The work unit that is meant, None if the cue does not know it (any more).
+
+        Args:
+            work: The id, handle or Work. Another cue's may have the same id.
+
+        Raises:
+            ConfigurationError: It is none of these.
+        """
+        if not isinstance(work, (str, Work)):
+            raise ConfigurationError(
+                f"A work unit is meant by its id, a text that submit() gives, not by {words_of(work)}."
+            )
+        meant = work.work if isinstance(work, WorkHandle) else work
+        found = self._core.history.works.get(meant.id if isinstance(meant, Work) else str.__str__(meant))
+        return found if found is meant or isinstance(meant, str) else None
+
     def _find(self, work: str | Work) -> Work:
-        if isinstance(work, Work):
-            return work
-        if isinstance(work, WorkHandle):
-            return work.work
-        found = self._core.history.works.get(str(work))
+        found = self.known(work)
+        meant = work.work if isinstance(work, WorkHandle) else work
+        if found is None and isinstance(meant, Work):
+            task: Task | None = getattr(meant, "_task", None)
+            if task is not None and task.dispatcher is self._dispatcher:
+                return meant  # forgotten by the cue, but not by who asks
         if found is None:
             raise UnknownWork(
-                f"This cue knows no work {work!r}, or no longer (keep={self._core.history.keep})."
+                f"This cue knows no work {words_of(work)}, or no longer (keep={self._core.history.keep})."
             )
         return found

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 from runcue._api.cue import cues_in
 from runcue._model.errors import RuncueError, UsageError
-from runcue._model.texts import how_many
+from runcue._model.texts import describe, how_many, words_of
 
 __all__ = ["run"]
 
@@ -59,7 +59,7 @@ def run(
             "runcue.run() cannot be called while an event loop is running; await the coroutine instead."
         )
     if not inspect.iscoroutine(main) and not callable(main):
-        raise UsageError(f"runcue.run() takes an async function or its coroutine, not {main!r}.")
+        raise UsageError(f"runcue.run() takes an async function or its coroutine, not {words_of(main)}.")
     with asyncio.Runner(debug=debug, loop_factory=_loop_factory()) as runner:
         interrupt = _Interrupt(runner.get_loop())
         with _listening(interrupt.signalled):
@@ -79,7 +79,9 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 async def _supervise(main: Any, interrupt: _Interrupt) -> Any:
     coroutine = main if inspect.iscoroutine(main) else main()
     if not inspect.isawaitable(coroutine):
-        raise UsageError(f"runcue.run() takes an async function; {main!r} returned {coroutine!r}.")
+        raise UsageError(
+            f"runcue.run() takes an async function; {describe(main)} returned {words_of(coroutine)}."
+        )
     task = interrupt.main = asyncio.ensure_future(coroutine)
     result: Any = None
     try:

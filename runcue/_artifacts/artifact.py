@@ -24,7 +24,7 @@ from runcue._artifacts.changes import changed
 from runcue._artifacts.reads import OVERLAY, READS
 from runcue._model.awaitables import discard, is_awaitable
 from runcue._model.errors import ArtifactError, ConfigurationError
-from runcue._model.texts import error_words, words_of
+from runcue._model.texts import error_words, shortened, words_of
 
 __all__ = ["Artifact", "Identity", "attributes_of", "check_identity", "identity_of", "key_of", "plainly"]
 
@@ -125,8 +125,8 @@ class Artifact:
         return repr(self)
 
     def __repr__(self) -> str:
-        public = ", ".join(f"{n}={v!r}" for n, v in attributes_of(self) if not n.startswith("_"))
-        return f"{type(self).__qualname__}({public})"
+        public = ", ".join(f"{n}={words_of(v)}" for n, v in attributes_of(self) if not n.startswith("_"))
+        return shortened(f"{type(self).__qualname__}({public})")
 
 
 class Identity:

@@ -52,11 +52,13 @@ def as_artifacts(value: Any, what: str) -> tuple[Artifact, ...]:
         return (File(value),)
     if isinstance(value, Artifact):
         return (value,)
-    if isinstance(value, (bytes, os.PathLike)):
+    if isinstance(value, (str, bytes, os.PathLike)):
         return (File(value),)
     if value is None:
         return ()
-    if not isinstance(value, _SEVERAL) and not (hasattr(value, "__next__") and hasattr(value, "__iter__")):
+    if not isinstance(value, _SEVERAL) and not (
+        hasattr(type(value), "__next__") and hasattr(type(value), "__iter__")
+    ):
         if is_awaitable(value):
             discard(value)
             raise ArtifactError(f"{what} must be given by a plain function: its answer has to be awaited.")

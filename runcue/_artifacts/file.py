@@ -23,7 +23,7 @@ from runcue._artifacts.places import PASS, SEEN, Place, leads, locate, next_pass
 from runcue._artifacts.reads import OVERLAY, READS
 from runcue._model.errors import ConfigurationError
 from runcue._model.rate import parse_duration
-from runcue._model.texts import seconds_in_words
+from runcue._model.texts import seconds_in_words, words_of
 
 if TYPE_CHECKING:
     # Both cost more to import than all of this; whoever gives or asks for one has them.
@@ -89,7 +89,7 @@ class File(Artifact):
         plain: object = validate  # what it was declared to be is not known to be so
         if plain is not None and (not callable(plain) or iscoroutinefunction(plain)):
             raise ConfigurationError(
-                f"validate of File({given!r}) must be a plain function that takes a Path, not {validate!r}."
+                f"validate of File({given!r}) must be a plain function that takes a Path, not {words_of(validate)}."
             )
 
     @property
@@ -245,7 +245,7 @@ class File(Artifact):
         return self._given
 
     def __repr__(self) -> str:
-        return f"File({self._given!r})"
+        return f"File({words_of(self._given)})"
 
 
 def exists(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> bool:

@@ -16,8 +16,9 @@ from itertools import count
 from runcue._artifacts.artifact import Artifact
 from runcue._artifacts.changes import changed
 from runcue._artifacts.reads import OVERLAY, READS
+from runcue._model.checks import check_name
 from runcue._model.current import CURRENT
-from runcue._model.errors import ConfigurationError
+from runcue._model.texts import shortened, words_of
 
 __all__ = ["Flag", "StandInFlags"]
 
@@ -51,8 +52,8 @@ class Flag(Artifact):
     def __init__(self, name: str | None = None) -> None:
         if name is None:
             name = f"#{next(_unnamed)}"
-        elif type(name) is not str or len(name) == 0:
-            raise ConfigurationError(f"The name of a Flag must be a non-empty str, not {name!r}.")
+        elif type(name) is not str or not name or not name.isprintable():
+            name = check_name(name, "Flag")
         self._key = f"flag:{name}"
         # When it was set, in a list that flags of one name can share.
         self._cell: list[int] = [0]
@@ -133,10 +134,10 @@ class Flag(Artifact):
         return "is not set"
 
     def __str__(self) -> str:
-        return f"flag {self.name}"
+        return f"flag {shortened(self.name)}"
 
     def __repr__(self) -> str:
-        return f"Flag({self.name!r})"
+        return f"Flag({words_of(self.name)})"
 
 
 class StandInFlags(dict[Hashable, list[int]]):

@@ -28,6 +28,7 @@ from typing import Any, Final, NamedTuple, TypeGuard
 from weakref import WeakValueDictionary
 
 from runcue._model.errors import ConfigurationError
+from runcue._model.texts import words_of
 
 __all__ = [
     "PASS",
@@ -396,24 +397,23 @@ def final(key: str) -> str:
     return (leads(key) or [key])[-1]
 
 
-def path_text(path: Any) -> str:
+def path_text(path: Any, who: str = "A File") -> str:
     """A path as text, however it is given: bytes as the filesystem takes them.
 
     Raises:
-        ConfigurationError: It cannot be a path.
+        ConfigurationError: It cannot be a path; `who` needs one.
     """
     try:
-        text = os.fsdecode(path)
+        text = str.__str__(os.fsdecode(path))
         if text and "\0" not in text:
             os.fsencode(text)
             return text
-    except TypeError:
-        raise ConfigurationError(f"A File needs a path, as text or a Path, not {path!r}.") from None
+        problem = "not"
     except UnicodeError:
-        raise ConfigurationError(
-            f"A File needs a path that the filesystem can take; {path!r} has characters that it cannot encode."
-        ) from None
-    raise ConfigurationError(f"A File needs a path, not {path!r}.")
+        problem = "in characters that the filesystem can take, not"
+    except Exception:  # out of an object's own __fspath__, say
+        problem = "as text or a Path, not"
+    raise ConfigurationError(f"{who} needs a path, {problem} {words_of(path)}.")
 
 
 def absolute(given: str) -> str:
@@ -432,7 +432,7 @@ def absolute(given: str) -> str:
             given = f"{os.getcwd()}/{given}"
         except OSError as error:
             raise ConfigurationError(
-                f"{given!r} is taken from the working folder, and there is none: {error.strerror}."
+                f"{words_of(given)} is taken from the working folder, and there is none: {error.strerror}."
             ) from None
     return _tidy(given)
 

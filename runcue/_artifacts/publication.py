@@ -22,6 +22,7 @@ from runcue._artifacts.dating import TIE_NS, Dating, MustWait, Sources
 from runcue._artifacts.staged_file import StagedFile, absolute_target, refusal
 from runcue._artifacts.temp_files import OPEN_FLAGS
 from runcue._model.errors import ConfigurationError, PublishError, UsageError
+from runcue._model.texts import words_of
 
 __all__ = ["OutputTransaction", "atomic_write"]
 
@@ -50,13 +51,17 @@ class OutputTransaction:
 
         Raises:
             ConfigurationError: An argument cannot work.
-            UsageError: The publication has ended.
+            UsageError: The publication has ended, or the same target is being written.
         """
         staged = StagedFile(target, mode, encoding, durable)
         with self._lock:
             if self._closed:
                 raise UsageError(f"{staged.target!r} cannot be written any more: its work has ended.")
-            earlier = self._staged.pop(staged.path, None)
+            earlier = self._staged.get(staged.path)
+            if earlier is not None and earlier.is_open:
+                raise UsageError(
+                    f"{staged.target!r} is being written: the `with` statement of its first write() is still open."
+                )
             self._staged[staged.path] = staged
         if earlier is not None:
             earlier.discard()
@@ -187,7 +192,7 @@ def atomic_write(
             )  # every other byte, say, or a column of an array
         except TypeError as error:
             raise ConfigurationError(
-                f"A file is written from str or bytes, not {type(data).__qualname__} (for {path!r})."
+                f"A file is written from str or bytes, not {type(data).__qualname__} (for {words_of(path)})."
             ) from error
     publication = OutputTransaction()
     try:
@@ -198,6 +203,11 @@ def atomic_write(
         if isinstance(error, PublishError):
             raise
         raise refusal(absolute_target(path), error) from error
+    except UnicodeEncodeError as error:
+        raise ConfigurationError(
+            f"What was given for {words_of(path)} cannot be written: {words_of(error)}. "
+            "Give bytes, or another encoding."
+        ) from error
     finally:
         publication.discard()
 

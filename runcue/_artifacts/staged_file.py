@@ -16,14 +16,30 @@ import stat
 import threading
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import IO, Any, Final, NoReturn
 
 from runcue._artifacts import temp_files
 from runcue._artifacts.places import absolute, path_text
 from runcue._artifacts.temp_files import clear_dead_once, close_quietly, create_claimed, remove_quietly
+from runcue._model.checks import yes_or_no
 from runcue._model.errors import ConfigurationError, PublishError, UsageError
+from runcue._model.texts import words_of
 
 __all__ = ["StagedFile", "absolute_target", "refusal"]
+
+# What is asked of files by those who take a staged file for one.
+_OF_FILES: Final = (
+    "write",
+    "writelines",
+    "read",
+    "close",
+    "flush",
+    "seek",
+    "tell",
+    "truncate",
+    "fileno",
+    "name",
+)
 
 
 class StagedFile:
@@ -60,7 +76,7 @@ class StagedFile:
     ) -> None:
         self.target = absolute_target(target)
         self.path = Path(os.path.realpath(self.target))
-        self.durable = durable
+        self.durable = yes_or_no(durable, "durable")
         self.grown: list[Path] = []
         self.over = False
         self._mode = mode
@@ -71,6 +87,34 @@ class StagedFile:
         self._temp: Path | None = None
         # A descriptor of our own: the user's file object closes its own, and the claim must outlive that.
         self._claim: int | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        """Say what to write where it is taken for the file itself. What it has does not come here."""
+        if name in _OF_FILES:
+            raise UsageError(
+                f"write() opens no file by itself: write `with {self._as} as file: file.{name}`."
+            )
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def __fspath__(self) -> str:
+        """Say what to write where it is taken for a path."""
+        raise UsageError(f"write() gives no path: write `with {self._as} as file:`, and give `file.name`.")
+
+    async def __aenter__(self) -> NoReturn:
+        """Say what to write instead."""
+        raise UsageError(f"write() needs no waiting: write `with {self._as} as file:`, without async.")
+
+    async def __aexit__(self, *error: object) -> None:
+        """There is no getting here."""
+
+    @property
+    def _as(self) -> str:
+        return f"work.write({words_of(self.target)})"
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is being written."""
+        return self._file is not None
 
     def __enter__(self) -> IO[Any]:
         with self._lock:
@@ -282,10 +326,12 @@ def absolute_target(target: object) -> str:
         path = path_text(target)
     except ConfigurationError:
         raise ConfigurationError(
-            f"A file to write must be named by a path, as text or a Path, not {target!r}."
+            f"A file to write must be named by a path, as text or a Path, not {words_of(target)}."
         ) from None
     if path.endswith(("/", os.sep)):
-        raise ConfigurationError(f"{path!r} names a folder: it ends in a slash. Name the file to write.")
+        raise ConfigurationError(
+            f"{words_of(path)} names a folder: it ends in a slash. Name the file to write."
+        )
     return absolute(path)
 
 
@@ -295,15 +341,16 @@ def _checked_encoding(target: str, mode: str, encoding: str | None) -> str | Non
     Raises:
         ConfigurationError: Mode and encoding are not for writing a whole file.
     """
-    if not re.fullmatch(r"\+?[bt]?[wx]", "".join(sorted(str(mode)))):
+    if not isinstance(mode, str) or not re.fullmatch(r"\+?[bt]?[wx]", "".join(sorted(str.__str__(mode)))):
         raise ConfigurationError(
-            f"mode {mode!r} cannot write {target!r}: a file is published as a whole, never read or appended to. "
-            "Use 'w', 'wt', 'wb', 'w+' or 'wb+', or 'x' in place of 'w' if it must not exist yet."
+            f"mode {words_of(mode)} cannot write {target!r}: a file is published as a whole, "
+            "never read or appended to. Use 'w', 'wt', 'wb', 'w+' or 'wb+', or 'x' in place of 'w' if it must not "
+            "exist yet."
         )
     if "b" in mode:
         if encoding is not None:
             raise ConfigurationError(
-                f"mode {mode!r} takes no encoding: {encoding!r} for {target!r}. Use 'w' for text."
+                f"mode {mode!r} takes no encoding: {words_of(encoding)} for {target!r}. Use 'w' for text."
             )
         return None
     encoding = "utf-8" if encoding is None else encoding
@@ -311,7 +358,7 @@ def _checked_encoding(target: str, mode: str, encoding: str | None) -> str | Non
         "".encode(encoding)
     except (LookupError, TypeError, ValueError) as error:
         raise ConfigurationError(
-            f"encoding {encoding!r} cannot write {target!r}: use the name of a text encoding, such as 'utf-8'."
+            f"encoding {words_of(encoding)} cannot write {target!r}: use the name of a text encoding, such as 'utf-8'."
         ) from error
     return encoding
 

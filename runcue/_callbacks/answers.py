@@ -23,7 +23,7 @@ from typing import Any, Final, TypeAlias
 from runcue._artifacts.artifact import Artifact
 from runcue._callbacks.verdicts import Question
 from runcue._model.awaitables import discard, is_awaitable
-from runcue._model.texts import words_of
+from runcue._model.texts import shortened, words_of
 from runcue._model.work import Work
 
 __all__ = ["NEVER_RUN", "says_ready", "says_stale"]
@@ -57,7 +57,7 @@ def says_ready(work: Work, answer: Any, told: Told) -> bool:
         ready, reason = answer
         if ready:
             return True
-        work._not_ready_reason = str(reason)
+        work._not_ready_reason = shortened(str(reason))
         return False
     work._not_ready_reason = None
     ready = bool(answer)

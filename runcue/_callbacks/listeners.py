@@ -21,10 +21,11 @@ from runcue._callbacks.door import BLOCKS_AFTER, MAKE_ASYNC, Door
 from runcue._callbacks.failures import Failures
 from runcue._model.awaitables import is_awaitable
 from runcue._model.callables import located
-from runcue._model.checks import check_callback
+from runcue._model.checks import check_callback, check_name
 from runcue._model.errors import ConfigurationError
 from runcue._model.events import HEARS, OBSERVED, Event
-from runcue._model.texts import describe
+from runcue._model.origin import Origin
+from runcue._model.texts import describe, words_of
 from runcue._model.work import Work
 from runcue.abc import CueWarning, Observer
 
@@ -59,12 +60,13 @@ class Listener:
         line: In which what it returns is awaited.
         task: Of whose work units alone it hears; None: of all.
         observes: Whether it is a method of an observer.
+        origin: Where it comes from; None for a method of an observer.
         plain: Whether neither holds: it hears what listeners hear, of all work units.
         is_warned: Whether it hears of warnings. What it does wrong itself is only logged: told to observers, it could
             bring about the next without end.
     """
 
-    __slots__ = ("call", "is_warned", "line", "name", "observes", "place", "plain", "task")
+    __slots__ = ("call", "is_warned", "line", "name", "observes", "origin", "place", "plain", "task")
 
     def __init__(
         self,
@@ -76,8 +78,10 @@ class Listener:
         task: str | None = None,
         observes: bool = False,
         is_warned: bool = False,
+        origin: Origin | None = None,
     ) -> None:
         self.call = call
+        self.origin = origin
         self.name = f"{kind} {name}"
         self.place = f"{kind} {located(call, name)}"
         self.line = Line(self.name, observes=observes) if line is None else line
@@ -85,6 +89,10 @@ class Listener:
         self.observes = observes
         self.plain = task is None and not observes
         self.is_warned = is_warned
+
+    def become(self, other: Listener) -> None:
+        """Call another function from now on, for the same events."""
+        self.call, self.name, self.place, self.origin = other.call, other.name, other.place, other.origin
 
 
 class Audience(list[Listener]):
@@ -143,7 +151,7 @@ class Listeners:
         self._telling = False
 
     def listen(self, event: Event, call: Callable[..., Any], task: object = None) -> None:
-        """Add a listener.
+        """Add a listener; if it is one that was added before and is defined anew, in the place of that.
 
         Args:
             event: What it hears of.
@@ -155,9 +163,23 @@ class Listeners:
         """
         kind = event.name.lower()
         check_callback(call, f"An on_{kind} listener", HEARS[event])
-        if task is not None and not (task and isinstance(task, str)):
-            raise ConfigurationError(f"task of an on_{kind} listener must be the name of one, not {task!r}.")
-        self.of[event].take_in(Listener(call, f"on_{kind} listener", describe(call), task=task))
+        task = None if task is None else check_name(task, "task")
+        origin = Origin(call)
+        listener = Listener(call, f"on_{kind} listener", describe(call), task=task, origin=origin)
+        audience = self.of[event]
+        former = [
+            one
+            for one in audience
+            if one.origin is not None and one.task == task and origin.replaces(one.origin)
+        ]
+        if not former:
+            audience.take_in(listener)
+            return
+        # In its place and in its line: what it has heard of is awaited before what is heard of from now on.
+        former[0].become(listener)
+        for one in former[1:]:
+            one.call = _deaf  # as below
+            audience.let_go(one.line)
 
     def observe(self, observer: Observer, cue: object) -> Callable[[], None]:
         """Attach an observer: those of its methods hear that are its own.
@@ -176,7 +198,7 @@ class Listeners:
             # Not whatever has some of the methods: one that is misspelt would never be missed.
             raise ConfigurationError(
                 "observe() needs an instance of a subclass of runcue.Observer, which overrides what it wants to hear, "
-                f"not {observer!r}."
+                f"not {words_of(observer)}."
             )
         name = type(observer).__qualname__
         line = Line(f"observer {name}", observes=True)

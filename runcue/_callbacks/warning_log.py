@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 
+from runcue._model.texts import LONGEST, shortened
 from runcue._model.work import Work
 from runcue.abc import CueWarning, WarningKind
 
@@ -51,6 +52,8 @@ class WarningLog:
             logged: Whether the log is to have it.
             observed: Whether observers are to hear of it.
         """
+        if len(text := message % args) > LONGEST:
+            message, args = "%s", (shortened(text),)
         if logged:
             logger.log(level, message, *args, exc_info=error, stacklevel=2)
         if observed and self.hearers:

@@ -15,7 +15,7 @@ from typing import Any, Final
 from runcue._artifacts.artifact import plainly
 from runcue._artifacts.file import File
 from runcue._artifacts.flag import Flag, StandInFlags
-from runcue._model.checks import positive_int
+from runcue._model.checks import is_one_of, positive_int
 from runcue._model.errors import ConfigurationError
 from runcue._model.texts import how_many, title_of, words_of
 from runcue._model.work import Work
@@ -68,7 +68,7 @@ def draw(core: Core, flags: Mapping[Hashable, list[int]], of: str, limit: int) -
         of: "tasks" or "works".
         limit: At most so many nodes.
     """
-    if of not in ("tasks", "works"):
+    if not is_one_of(of, ("tasks", "works")):
         raise ConfigurationError(f'graph() draws of="tasks" or of="works", not {words_of(of)}.')
     positive_int(limit, "limit of graph()")
     context = StandInFlags(flags).context()

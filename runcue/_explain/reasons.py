@@ -14,7 +14,16 @@ from typing import Any, Final, Literal, NamedTuple
 from runcue._artifacts.artifact import plainly
 from runcue._limits.service import Refusal
 from runcue._model.phases import CHECKING, DELAYED, HELD, JOINED, NOT_READY
-from runcue._model.texts import SHOWN, error_words, listed, name_of, problem_of, seconds_in_words, words_of
+from runcue._model.texts import (
+    SHOWN,
+    error_words,
+    listed,
+    name_of,
+    problem_of,
+    seconds_in_words,
+    shortened,
+    words_of,
+)
 from runcue._model.work import Work
 from runcue._scheduling.ageing import pending_since
 from runcue._scheduling.holds import Hold, Relation
@@ -50,7 +59,7 @@ class Reason(NamedTuple):
 
     def as_dict(self) -> dict[str, Any]:
         """The form that `debug_blocked()` returns."""
-        return {"work": self.work, "reason": self.name, "details": self.details}
+        return {"work": self.work, "reason": self.name, "details": shortened(self.details)}
 
 
 def first_refusal(work: Work, now: float) -> Refusal | None:

@@ -39,7 +39,7 @@ from runcue._model.phases import (
     RUNNING,
     SETTLED,
 )
-from runcue._model.texts import SHOWN, error_words, how_many, listed, name_of
+from runcue._model.texts import SHOWN, error_words, how_many, listed, name_of, words_of
 from runcue._model.work import Work
 from runcue._scheduling.ageing import pending_since
 from runcue._scheduling.core import Core
@@ -338,7 +338,7 @@ def _state_of(producer: Work) -> str:
 
 def _how(hold: Hold) -> str:
     """How an artifact is tied to what the holder makes, as what follows its name."""
-    made = repr(hold.made)
+    made = words_of(hold.made)
     if hold.relation is Relation.AROUND:
         return f"makes the folder {made} that it is in"
     if hold.relation is Relation.INSIDE:

@@ -71,7 +71,9 @@ class Digest:
 
     def __post_init__(self) -> None:
         if not isinstance(self.params, bool):
-            raise ConfigurationError(f"params of digest() must be True or False, not {self.params!r}.")
+            raise ConfigurationError(
+                f"params of digest() must be True or False, not {words_of(self.params)}."
+            )
 
     def check(self, outputs: Sequence[Artifact]) -> None:
         """Check that there is a place for the stamp.
@@ -180,7 +182,7 @@ def _place_among(outputs: Sequence[Artifact]) -> File:
     for output in outputs:
         if isinstance(output, File):
             return output
-    named = ", ".join(map(repr, outputs)) or "none"
+    named = ", ".join(map(words_of, outputs)) or "none"
     raise ConfigurationError(
         f"digest() keeps a stamp beside a file that the work makes, so one of its outputs must be a File; there are "
         f"{named}. Declare one, or use newer()."

@@ -66,11 +66,11 @@ def digest_of_params(params: Mapping[str, Any]) -> dict[str, str]:
         else:
             encoded = _exactly(
                 value,
-                f"params[{name!r}]",
+                f"params[{name!r}]" if type(name) is str else f"params[{words_of(name)}]",
                 "Pass something plain (text, numbers, paths, lists and dicts of those), or use digest(params=False).",
             )
         if type(name) is not str or name[:1] == "\0":
-            name = "\0" + _exactly(name, f"The name {name!r} of a param", "Use text.").hex()
+            name = "\0" + _exactly(name, f"The name {words_of(name)} of a param", "Use text.").hex()
         digests[name] = blake2b(encoded, digest_size=16).hexdigest()
     return digests
 

@@ -137,8 +137,9 @@ def _holds(comparison: Callable[[Any, Any], Any], one: _Versioned, other: _Versi
         return bool(comparison(as_time(one[1]), as_time(other[1])))
     except (TypeError, ValueError) as error:
         raise ArtifactError(
-            f"The version of {one[0]!r}, {words_of(one[1])}, cannot be compared with that of {other[0]!r}, "
-            f"{words_of(other[1])}. For newer() give both in nanoseconds since the epoch, or both as a datetime."
+            f"The version of {words_of(one[0])}, {words_of(one[1])}, cannot be compared with that of "
+            f"{words_of(other[0])}, {words_of(other[1])}. For newer() give both in nanoseconds since the epoch, or "
+            "both as a datetime."
         ) from error
 
 

@@ -71,7 +71,9 @@ def write(
     if work._phase < RUNNING or owner_of(work)._phase == SETTLED:
         raise UsageError(f"write() is for the handler of a work that runs; {work!r} does not.")
     if isinstance(output, Artifact) and not isinstance(output, File):
-        raise ConfigurationError(f"Only files can be written; {output!r} is none. Store it your own way.")
+        raise ConfigurationError(
+            f"Only files can be written; {words_of(output)} is none. Store it your own way."
+        )
     if work._declared is None:
         work._declared = Declaration()
     declared = work._declared

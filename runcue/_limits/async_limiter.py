@@ -15,7 +15,7 @@ from typing import Any
 from aiolimiter import AsyncLimiter
 
 from runcue._model.errors import ConfigurationError
-from runcue._model.texts import used_up
+from runcue._model.texts import used_up, words_of
 
 __all__ = ["AsyncLimiterLimit"]
 
@@ -42,7 +42,7 @@ class AsyncLimiterLimit:
 
     def __init__(self, limiter: Any) -> None:
         if not isinstance(limiter, AsyncLimiter):
-            raise ConfigurationError(f"limiter must be an aiolimiter.AsyncLimiter, not {limiter!r}.")
+            raise ConfigurationError(f"limiter must be an aiolimiter.AsyncLimiter, not {words_of(limiter)}.")
         if limiter.max_rate < 1:
             raise ConfigurationError(
                 f"A limiter of max_rate={limiter.max_rate!r} can never hold the one token that a start takes; "

@@ -15,7 +15,7 @@ from typing import Any, Final, TypeAlias
 
 from runcue._model.awaitables import discard, is_awaitable
 from runcue._model.errors import LimitError
-from runcue._model.texts import words_of
+from runcue._model.texts import shortened, words_of
 from runcue._model.work import Work
 from runcue.abc import Limit
 
@@ -106,7 +106,7 @@ class GuardedLimit:
     def describe(self, now: float, work: Work, /) -> str:
         """See `Limit.describe`."""
         try:
-            return str(self._asked(self.own.describe, now, work))
+            return shortened(str(self._asked(self.own.describe, now, work)))
         except BaseException as error:
             self._tell("describe", error, work)
             return f"{self.name} has no room"

@@ -1,6 +1,7 @@
 """What a value that a user gives must be, and the text that says so where it is not.
 
-Lives here: checks that several rooms share.
+Lives here: checks that several rooms share. Whatever is given, and whatever it does when it is asked, what they raise
+is an error of runcue; and what a call is given that it does not take is one as well (`says_what_it_takes`).
 
 Must not know: what the values are for.
 """
@@ -8,35 +9,98 @@ Must not know: what the values are for.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from typing import Any
+import operator
+from collections.abc import Callable, Iterable
+from functools import wraps
+from math import inf
+from typing import Any, NoReturn, TypeVar
 
 from runcue._model.errors import ConfigurationError
-from runcue._model.texts import describe
+from runcue._model.texts import describe, words_of
 
-__all__ = ["check_callback", "check_name", "is_async", "positive_int", "seconds_or_none"]
+__all__ = [
+    "check_callback",
+    "check_name",
+    "check_text",
+    "has_methods",
+    "is_async",
+    "is_one_of",
+    "nearest",
+    "number_of",
+    "positive_int",
+    "refuse_options",
+    "says_how_to_await",
+    "says_what_it_takes",
+    "seconds_or_none",
+    "whole_number",
+    "yes_or_no",
+]
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 def check_name(value: object, what: str) -> str:
-    """Check what a user calls a service or a task.
+    """Check what a user calls a service, a task or a flag.
+
+    Returns:
+        The same as a plain str.
 
     Raises:
-        ConfigurationError: It is no text, or empty.
+        ConfigurationError: It is no text, empty, or holds what cannot be printed or written down.
     """
     if not isinstance(value, str) or not value:
-        raise ConfigurationError(f"The name of a {what} must be a non-empty str, not {value!r}.")
-    return value
+        raise ConfigurationError(f"The name of a {what} must be a non-empty str, not {words_of(value)}.")
+    return check_text(value, f"The name of a {what}")
 
 
-def positive_int(value: object, what: str) -> int:
-    """Check a whole number of at least 1 (True is not a number).
+def check_text(value: object, what: str) -> str:
+    """Check a text that will stand in messages, files and messages to others.
+
+    Returns:
+        The same as a plain str.
+
+    Raises:
+        ConfigurationError: It is no text, or holds what cannot be printed or written down.
+    """
+    if not isinstance(value, str):
+        raise ConfigurationError(f"{what} must be a str, not {words_of(value)}.")
+    text = str.__str__(value)  # what a subclass does is its own business
+    if "\0" in text or not _is_encodable(text):
+        raise ConfigurationError(f"{what} must be text that can be written as UTF-8, not {words_of(text)}.")
+    return text
+
+
+def _is_encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def whole_number(value: object, what: str, least: int) -> int:
+    """Check a whole number (True is none).
+
+    Args:
+        value: What was given.
+        what: What it is called in messages.
+        least: The smallest that will do.
 
     Raises:
         ConfigurationError: It is something else.
     """
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ConfigurationError(f"{what} must be a whole number of at least 1, not {value!r}.")
-    return value
+    try:
+        number = None if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]
+    except Exception:
+        number = None
+    if number is None or number < least:
+        raise ConfigurationError(f"{what} must be a whole number of at least {least}, not {words_of(value)}.")
+    return number
+
+
+def positive_int(value: object, what: str) -> int:
+    """Check a whole number of at least 1; see `whole_number`."""
+    return whole_number(value, what, 1)
 
 
 def seconds_or_none(value: object, what: str) -> float | None:
@@ -47,9 +111,123 @@ def seconds_or_none(value: object, what: str) -> float | None:
     """
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
-        raise ConfigurationError(f"{what} must be a positive number of seconds or None, not {value!r}.")
-    return float(value)
+    seconds = number_of(value)
+    if seconds is None or not 0 < seconds < inf:
+        raise ConfigurationError(
+            f"{what} must be a positive number of seconds or None, not {words_of(value)}."
+        )
+    return seconds
+
+
+def number_of(value: object) -> float | None:
+    """A number as a float, None if it is none or too big (True is none)."""
+    if isinstance(value, float):
+        return float(value)
+    try:
+        return None if isinstance(value, bool) else float(operator.index(value))  # type: ignore[arg-type]
+    except Exception:
+        return None
+
+
+def yes_or_no(value: object, what: str) -> bool:
+    """Check what must be True or False (or 1 or 0): of anything else the truth may be another one than was meant.
+
+    Raises:
+        ConfigurationError: It is neither.
+    """
+    if isinstance(value, int) and 0 <= value <= 1:
+        return bool(value)
+    raise ConfigurationError(f"{what} must be True or False, not {words_of(value)}.")
+
+
+def is_one_of(value: object, words: Iterable[str]) -> bool:
+    """Whether a value is one of these words, whatever it does when it is compared."""
+    return isinstance(value, str) and str.__str__(value) in words
+
+
+def has_methods(value: object, names: Iterable[str]) -> bool:
+    """Whether an object, and no class, has these methods."""
+    try:
+        return not isinstance(value, type) and all(callable(getattr(value, name, None)) for name in names)
+    except Exception:
+        return False
+
+
+def nearest(name: object, names: Iterable[str]) -> str | None:
+    """Which of these names is meant by one that is none of them, as far as it looks like one."""
+    from difflib import get_close_matches  # noqa: PLC0415 - only where something is wrong
+
+    near = get_close_matches(name, list(names), n=1) if isinstance(name, str) else []
+    return near[0] if near else None
+
+
+def refuse_options(
+    call: Callable[..., Any], options: Iterable[str], kind: type[ConfigurationError] = ConfigurationError
+) -> NoReturn:
+    """Refuse options that a call does not take.
+
+    Args:
+        call: What was called.
+        options: Their names.
+        kind: What to raise.
+
+    Raises:
+        ConfigurationError: Always; it names the option that may have been meant.
+    """
+    raise kind(_misfit(call, options))
+
+
+def says_how_to_await(form: str) -> Callable[[F], F]:
+    """Say what to write where a coroutine is made and not awaited.
+
+    Python itself warns of that, with file and line, and calls the coroutine by the qualified name of its function. That
+    costs nothing where all is well, as no wrapper could.
+
+    Args:
+        form: What to write.
+    """
+
+    def named(call: F) -> F:
+        call.__qualname__ = f"{call.__qualname__} (write {form})"
+        return call
+
+    return named
+
+
+def says_what_it_takes(call: F) -> F:
+    """Let a call with arguments that it does not take raise an error of runcue that says what to write.
+
+    As a decorator of what is not called for each work unit.
+    """
+
+    @wraps(call)
+    def asked(*args: Any, **options: Any) -> Any:
+        try:
+            return call(*args, **options)
+        except TypeError as error:
+            # Raised by the call itself, and not inside of it.
+            if error.__traceback__ is not None and error.__traceback__.tb_next is None:
+                raise ConfigurationError(_misfit(call, options)) from None
+            raise
+
+    return asked  # type: ignore[return-value]
+
+
+def _misfit(call: Callable[..., Any], options: Iterable[str]) -> str:
+    """What is wrong with a call that was given the wrong arguments."""
+    takes = inspect.signature(call).parameters
+    owner, _, name = call.__qualname__.partition(" ")[0].rpartition(".")
+    name = owner if name == "__init__" else name
+    plain = [one for one in takes.values() if one.kind is one.POSITIONAL_OR_KEYWORD and one.name != "self"]
+    named = [one.name for one in takes.values() if one.kind is one.KEYWORD_ONLY]
+    for option in options:
+        if option not in takes:
+            near = nearest(option, [*named, *(one.name for one in plain)])
+            hint = f"did you mean {near}=?" if near else f"there is {', '.join(f'{one}=' for one in named)}."
+            return f"{name}() has no option {option}=; {hint}"
+    first = ", ".join(one.name for one in plain) or "nothing"
+    rest = ", ".join(f"{one}=" for one in named)
+    return f"{name}() takes {first} by position, and the rest by keyword: {rest}."
 
 
 def is_async(handler: Callable[..., Any]) -> bool:
@@ -70,7 +248,7 @@ def check_callback(call: object, what: str, takes: tuple[str, ...]) -> None:
         ConfigurationError: It is not callable, or takes something else.
     """
     if not callable(call):
-        raise ConfigurationError(f"{what} must be callable, not {call!r}.")
+        raise ConfigurationError(f"{what} must be callable, not {words_of(call)}.")
     try:
         signature = inspect.signature(call)
     except (TypeError, ValueError):

@@ -7,10 +7,12 @@ builtin a caller would expect to catch: configuration errors are `ValueError`, f
 
 Not here: `NotSettled`, which is an error of asyncio's, too, and stands beside the handle that raises it.
 
-Must not know: anything of runcue.
+Must not know: anything of runcue but how texts are kept short.
 """
 
 from __future__ import annotations
+
+from runcue._model.texts import LONGEST, shortened
 
 __all__ = [
     "ArtifactError",
@@ -39,7 +41,12 @@ __all__ = [
 
 
 class RuncueError(Exception):
-    """What all errors of runcue have in common."""
+    """What all errors of runcue have in common: a text of a few hundred characters at most, whatever it is about."""
+
+    def __init__(self, *args: object) -> None:
+        if args and isinstance(args[0], str) and len(args[0]) > LONGEST:
+            args = shortened(args[0]), *args[1:]
+        super().__init__(*args)
 
 
 class ConfigurationError(RuncueError, ValueError):
@@ -55,7 +62,7 @@ class DuplicateWork(ConfigurationError):
 
 
 class InvalidParams(ConfigurationError, TypeError):
-    """The params of a submission are not a mapping."""
+    """The params of a submission are not a mapping, or were not given as one."""
 
 
 class UnknownTask(RuncueError, LookupError, ValueError):

@@ -12,7 +12,9 @@ import re
 import sys
 from math import inf
 
+from runcue._model.checks import number_of
 from runcue._model.errors import ConfigurationError
+from runcue._model.texts import words_of
 
 __all__ = ["FORMS", "Rate", "parse_duration", "parse_rate"]
 
@@ -71,16 +73,18 @@ def parse_rate(value: object) -> Rate:
     match = re.fullmatch(_SHAPE, value, _FLAGS) if isinstance(value, str) else None
     seconds = _SECONDS.get(match[3].lower()) if match else None
     if match is None or seconds is None:
-        raise ConfigurationError(f"Invalid rate {value!r}: write it as one of {FORMS}.")
+        raise ConfigurationError(f"Invalid rate {words_of(value)}: write it as one of {FORMS}.")
     from fractions import Fraction  # noqa: PLC0415 - brings decimal along, which takes as long as a tenth of asyncio
 
     try:
         written = Fraction(match[1].replace("_", ""))
+        per = Fraction(match[2] or 1)
     except ValueError:
-        raise ConfigurationError(f"Invalid rate {value!r}: write it as one of {FORMS}.") from None
-    per = Fraction(match[2] or 1)
+        raise ConfigurationError(f"Invalid rate {words_of(value)}: write it as one of {FORMS}.") from None
     if written <= 0 or per <= 0:
-        raise ConfigurationError(f"Invalid rate {value!r}: it must allow more than zero. Forms: {FORMS}.")
+        raise ConfigurationError(
+            f"Invalid rate {words_of(value)}: it must allow more than zero. Forms: {FORMS}."
+        )
     # Any number of tokens over the time that so many take is the same rate, exactly. But the burst must stay what was
     # meant: 1.5/sec is 3 per 2 s, and 16.67/min is 16 per 57.6 s, not 1667 at once.
     whole = max(int(written), 1)
@@ -90,7 +94,9 @@ def parse_rate(value: object) -> Rate:
     except OverflowError:
         period = inf
     if not 0 < period < inf or count > sys.maxsize:
-        raise ConfigurationError(f"Invalid rate {value!r}: that is beyond all measure. Forms: {FORMS}.")
+        raise ConfigurationError(
+            f"Invalid rate {words_of(value)}: that is beyond all measure. Forms: {FORMS}."
+        )
     return Rate(count, period, match[0].strip())
 
 
@@ -109,17 +115,20 @@ def parse_duration(value: object, what: str) -> float:
     """
     seconds: float | None = None
     # A timedelta has it; to import datetime for this would cost every program time.
-    if hasattr(value, "total_seconds"):
-        seconds = value.total_seconds()
+    if hasattr(type(value), "total_seconds"):
+        try:
+            seconds = number_of(value.total_seconds())  # type: ignore[attr-defined]
+        except Exception:
+            seconds = None
     elif isinstance(value, str):
         match = re.fullmatch(_DURATION, value, _FLAGS)
         unit = _SECONDS.get(match[2].lower()) if match else None
         seconds = None if match is None or unit is None else float(match[1]) * unit
-    elif isinstance(value, (int, float)) and not isinstance(value, bool):
-        seconds = float(value)
+    else:
+        seconds = number_of(value)
     if seconds is None or not 0 < seconds < inf:
         raise ConfigurationError(
             f"{what} must be a positive number of seconds, a timedelta or text like "
-            f'"24h", "90 min", "1.5 days", not {value!r}.'
+            f'"24h", "90 min", "1.5 days", not {words_of(value)}.'
         )
     return seconds

@@ -14,6 +14,7 @@ from math import inf
 from typing import Any, Final, Protocol
 
 __all__ = [
+    "LONGEST",
     "SHOWN",
     "around",
     "describe",
@@ -23,12 +24,16 @@ __all__ = [
     "name_of",
     "problem_of",
     "seconds_in_words",
+    "shortened",
     "title_of",
     "used_up",
     "words_of",
 ]
 
-_LONGEST: Final = 500
+LONGEST: Final = 500
+"""So many characters of a text are told, about: those in its middle are left out."""
+
+_LONGEST_NAME: Final = 80
 
 SHOWN: Final = 5
 """So many of several are named in a message; the rest is counted."""
@@ -41,9 +46,22 @@ class _Named(Protocol):
     def id(self) -> str: ...
 
 
+def shortened(text: str, most: int = LONGEST) -> str:
+    """A text without its middle, if it is too long: how it begins and how it ends is what helps.
+
+    Args:
+        text: The text.
+        most: So many characters at most.
+    """
+    if len(text) <= most:
+        return text
+    ends = (most - 5) // 3
+    return f"{text[: most - 5 - ends]} ... {text[-ends:]}"
+
+
 def name_of(work: _Named) -> str:
     """What a work unit is called in messages: its task and its id."""
-    return f"{work.task} {work.id}"
+    return f"{shortened(work.task, _LONGEST_NAME)} {shortened(work.id, _LONGEST_NAME)}"
 
 
 def listed(words: Iterable[str], most: int = SHOWN, separator: str = ", ") -> str:
@@ -94,19 +112,36 @@ def words_of(thing: object) -> str:
         thing: An exception, for its message; or a value, for its repr.
 
     Returns:
-        One line at most of a few hundred characters; the name of its type where it says nothing or raises.
+        A few hundred characters at most; the name of its type where it says nothing or raises.
     """
     try:
-        words = str(thing) if isinstance(thing, BaseException) else repr(thing)
+        if isinstance(thing, BaseException):
+            words = str.__str__(str(thing))
+        elif type(thing) is dict:
+            # The values of params are the caller's objects: if one raises, the others are told all the same.
+            shown = [f"{_repr_of(key)}: {_repr_of(value)}" for key, value in islice(thing.items(), LONGEST)]
+            words = f"{{{', '.join(shown)}}}"
+        else:
+            words = _repr_of(thing)
     except BaseException:
         words = ""
-    return words[:_LONGEST] + "..." if len(words) > _LONGEST else words or type(thing).__name__
+    return shortened(words) or type(thing).__name__
+
+
+def _repr_of(thing: Any) -> str:
+    kind = type(thing)
+    if (kind is str or kind is bytes) and len(thing) > LONGEST:
+        return f"{thing[:LONGEST]!r}{thing[-LONGEST:]!r}"  # what is between would not be shown
+    try:
+        return str.__str__(repr(thing))  # a subclass of str may do anything
+    except BaseException:
+        return kind.__name__
 
 
 def title_of(artifact: object) -> str:
     """What an artifact is called where its kind is clear, whatever its `__str__` does: of a file the path as given."""
     try:
-        return str(artifact)
+        return shortened(str(artifact))
     except KeyboardInterrupt:
         raise
     except BaseException:
@@ -116,7 +151,7 @@ def title_of(artifact: object) -> str:
 def problem_of(artifact: Any) -> str:
     """What an artifact says is wrong with it, as the end of a sentence, whatever its `problem()` does."""
     try:
-        return str(artifact.problem())
+        return shortened(str(artifact.problem()))
     except KeyboardInterrupt:
         raise
     except BaseException as error:
@@ -136,4 +171,8 @@ def used_up(rate: str, seconds: float) -> str:
 
 def describe(call: object) -> str:
     """What a function is called in messages: its qualified name, or its repr where it has none."""
-    return str(getattr(call, "__qualname__", None) or repr(call))
+    try:
+        name = getattr(call, "__qualname__", None)
+    except Exception:
+        name = None
+    return shortened(name) if isinstance(name, str) and name else words_of(call)

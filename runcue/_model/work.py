@@ -26,7 +26,7 @@ from runcue._model.phases import (
     STATES,
     WorkState,
 )
-from runcue._model.texts import words_of
+from runcue._model.texts import shortened, words_of
 
 __all__ = ["Again", "Task", "Work"]
 
@@ -223,7 +223,7 @@ class Work:
         return staged
 
     def submit(
-        self, task: str | Callable[..., Any], *, params: Mapping[str, Any] | None = None, **options: Any
+        self, task: str | Callable[..., Any], params: Mapping[str, Any] | None = None, **options: Any
     ) -> str:
         """Submit more work from inside a sync handler.
 
@@ -251,7 +251,7 @@ class Work:
 
     def __repr__(self) -> str:
         state = "skipped" if self.skipped else self.state.value
-        return f"<Work {self.id} {self.task} {state}>"
+        return f"<Work {shortened(self.id, 80)} {shortened(self.task, 80)} {state}>"
 
 
 class Task:
@@ -369,7 +369,7 @@ class Task:
             self.waiting_tombstones = 0
 
     def __repr__(self) -> str:
-        return f"<Task {self.name}>"
+        return f"<Task {shortened(self.name)}>"
 
 
 def _no_submitter(task: Any, params: Mapping[str, Any] | None, **options: Any) -> str:

@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from runcue._explain.why_stale import out_of_date
-from runcue._model.texts import error_words, how_many, name_of, seconds_in_words, words_of
+from runcue._model.texts import error_words, how_many, name_of, seconds_in_words, shortened, words_of
 from runcue._model.work import Work
 
 __all__ = ["Cycle", "Plan", "PlannedWork", "ServiceTime"]
@@ -114,17 +114,19 @@ class PlannedWork:
         form = _REASONS.get(kind)
         if form is None:
             return out_of_date(kind, one, other, planned=True)
-        return form.format(
-            one=words_of(one),
-            other=words_of(other),
-            text=other,
-            error=error_words(other) if isinstance(other, BaseException) else "",
-            producer="" if producer is None else name_of(producer),
-            root=name_of(other) if isinstance(other, Work) else "",
+        return shortened(
+            form.format(
+                one=words_of(one),
+                other=words_of(other),
+                text=other,
+                error=error_words(other) if isinstance(other, BaseException) else "",
+                producer="" if producer is None else name_of(producer),
+                root=name_of(other) if isinstance(other, Work) else "",
+            )
         )
 
     def __str__(self) -> str:
-        return f"{name_of(self._work)}: {self.reason}{f' ({self.unsure})' if self.unsure else ''}"
+        return shortened(f"{name_of(self._work)}: {self.reason}{f' ({self.unsure})' if self.unsure else ''}")
 
     def __repr__(self) -> str:
         return f"<PlannedWork {self}>"
@@ -152,7 +154,7 @@ class Cycle:
         if left > 0:
             # The last one closes the cycle, so that is where somebody looks who wants to cut it.
             links[_LINKS_SHOWN - 1 : -1] = [f"... {left} more ..."]
-        return ", ".join(links)
+        return shortened(", ".join(links))
 
     def __repr__(self) -> str:
         return f"<Cycle {self}>"

@@ -22,11 +22,11 @@ from runcue._artifacts.places import PASS
 from runcue._freshness.newer import newer
 from runcue._model.awaitables import discard, is_awaitable
 from runcue._model.callables import located
-from runcue._model.checks import check_callback, is_async
+from runcue._model.checks import check_callback, has_methods, is_async, is_one_of
 from runcue._model.declaration import Declaration
 from runcue._model.errors import ArtifactError, ConfigurationError
 from runcue._model.kept_errors import kept
-from runcue._model.texts import error_words, words_of
+from runcue._model.texts import describe, error_words, words_of
 from runcue._model.work import Work
 from runcue._registration.submission import DEFAULT, Overrides
 
@@ -60,8 +60,10 @@ def check_key(value: Any, what: str) -> Any:
     """Check what makes two work units the same.
 
     Raises:
-        ConfigurationError: It is a function that cannot give it.
+        ConfigurationError: It is a function that cannot give it, or a value that is not hashable.
     """
+    if value is None:
+        return None
     if callable(value):
         check_callback(value, what, ("work",))
         _check_plain(value, what)
@@ -72,6 +74,8 @@ def check_key(value: Any, what: str) -> Any:
     elif is_awaitable(value):
         discard(value)
         raise ConfigurationError(f"{what} must be a value, not something to be awaited; await it before.")
+    else:
+        return _key_of(value, what)
     return value
 
 
@@ -91,15 +95,16 @@ def check_fresh(value: object, what: str) -> Any:
     """
     if value is DEFAULT:
         return newer()
-    methods = [getattr(value, name, None) for name in ("stale", "started", "finished")]
-    if value is None or (all(map(callable, methods)) and not isinstance(value, type)):
-        if any(callable(method) and is_async(method) for method in methods):
+    if value is None:
+        return None
+    if has_methods(value, methods := ("stale", "started", "finished")):
+        if any(is_async(getattr(value, name)) for name in methods):
             raise ConfigurationError(
                 f"{what}: the methods of {words_of(value)} must be plain, not `async def`."
             )
         return value
     raise ConfigurationError(
-        f"{what} must be runcue.newer(), runcue.digest(), None or an object with their methods, not {value!r}."
+        f"{what} must be runcue.newer(), runcue.digest(), None or an object with their methods, not {words_of(value)}."
     )
 
 
@@ -109,8 +114,8 @@ def check_duplicate(value: object) -> str:
     Raises:
         ConfigurationError: It is neither "join" nor "error".
     """
-    if value not in ("join", "error"):
-        raise ConfigurationError(f'duplicate must be "join" or "error", not {value!r}.')
+    if not is_one_of(value, ("join", "error")):
+        raise ConfigurationError(f'duplicate must be "join" or "error", not {words_of(value)}.')
     return str(value)
 
 
@@ -237,14 +242,20 @@ def _key(work: Work, declared: Declaration, key: Any) -> Hashable:
         except BaseException as error:
             declared.fault = _fault_of(work, "key", error)
             return None
-    if type(key) is str:
-        return key
+    return _key_of(key, "key")
+
+
+def _key_of(key: Any, what: str) -> Hashable:
+    if type(key) is str or type(key) is Identity:
+        return key  # type: ignore[no-any-return]
     try:
         return Identity(key)
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        raise ConfigurationError(f"key must be hashable, not {words_of(key)}: {error_words(error)}") from None
+        raise ConfigurationError(
+            f"{what} must be hashable, not {words_of(key)}: {error_words(error)}"
+        ) from None
 
 
 def _answered_at_once(key: Any) -> Any:

@@ -42,7 +42,7 @@ def leader_for(work: Work, duplicate: str | None, dependencies: Dependencies) ->
     same = ""
     if declared.key is not None:
         leader = dependencies.keyed.get(declared.key)
-        same = f"key {declared.key!r}"
+        same = f"key {words_of(declared.key)}"
     producer_of = dependencies.producer_of
     for artifact in declared.makes:
         other = producer_of.get(artifact._key)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
-from runcue._model.checks import is_async
+from runcue._model.checks import has_methods, is_async, is_one_of
 from runcue._model.errors import ConfigurationError
 from runcue._model.texts import describe, words_of
 from runcue.abc import Executor
@@ -38,9 +38,9 @@ def check_run_in(value: object, what: str, *, loop: bool) -> None:
     Raises:
         ConfigurationError: There is no such place.
     """
-    if value is None or value == "thread" or (loop and value == "loop"):
+    if value is None or is_one_of(value, ("thread", "loop") if loop else ("thread",)):
         return
-    if isinstance(value, type) or not all(callable(getattr(value, name, None)) for name in _METHODS):
+    if not has_methods(value, _METHODS):
         places = '"loop", "thread"' if loop else '"thread"'
         raise ConfigurationError(
             f"{what} must be {places} or an executor with the methods {', '.join(_METHODS)} (runcue.abc.Executor), "

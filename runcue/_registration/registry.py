@@ -8,17 +8,17 @@ in `services`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
-from difflib import get_close_matches
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
 from runcue._callbacks.verdicts import Question
 from runcue._callbacks.warning_log import WarningLog
 from runcue._limits.service import Service
-from runcue._model.checks import check_name, seconds_or_none
+from runcue._model.checks import nearest, seconds_or_none
 from runcue._model.declaration import Declaration
 from runcue._model.errors import ConfigurationError, DuplicateTask, UnknownService, UnknownTask
-from runcue._model.texts import describe
+from runcue._model.origin import Origin
+from runcue._model.texts import describe, words_of
 from runcue._model.work import Task, Work
 from runcue._registration.declarations import (
     check_artifacts,
@@ -31,6 +31,7 @@ from runcue._registration.gates import GateRegistry
 from runcue._registration.submission import DEFAULT, Overrides
 from runcue._registration.tasks import TaskDescription, same_source
 from runcue._scheduling.core import Core
+from runcue._scheduling.redefinition import hand_over
 from runcue.abc import Executor
 
 __all__ = ["Registry", "Understudy"]
@@ -57,6 +58,8 @@ class Registry:
         self._core = core
         self._gates = GateRegistry()
         self._names: dict[Callable[..., Any], str] = {}
+        # Where the handler of each task comes from.
+        self._origins: dict[str, Origin] = {}
         self._understudy: Understudy | None = None
 
     def rehearse(self, understudy: Understudy) -> None:
@@ -67,7 +70,7 @@ class Registry:
 
     def describe_task(
         self,
-        name: str,
+        name: str | None,
         *,
         uses: object = None,
         timeout: object = None,
@@ -79,19 +82,29 @@ class Registry:
     ) -> TaskDescription:
         """Check what describes a task besides its handler; see `Cue.task` for the values.
 
+        Args:
+            name: Its name; None for that of its handler, which is not known yet.
+            uses: As given.
+            timeout: Likewise.
+            inputs: Likewise.
+            outputs: Likewise.
+            fresh: Likewise.
+            key: Likewise.
+            duplicate: Likewise.
+
         Raises:
             ConfigurationError: A value cannot work.
             UnknownService: It uses a service that is not registered.
         """
-        check_name(name, "task")
+        what = "a task" if name is None else f"task {name!r}"
         return TaskDescription(
-            name,
-            self._services(name, uses),
-            seconds_or_none(timeout, f"timeout of task {name!r}"),
-            check_artifacts(inputs, f"inputs of task {name!r}"),
-            check_artifacts(outputs, f"outputs of task {name!r}"),
-            check_fresh(fresh, f"fresh of task {name!r}"),
-            check_key(key, f"key of task {name!r}"),
+            name or "",
+            self._services(what, uses),
+            seconds_or_none(timeout, f"timeout of {what}"),
+            check_artifacts(inputs, f"inputs of {what}"),
+            check_artifacts(outputs, f"outputs of {what}"),
+            check_fresh(fresh, f"fresh of {what}"),
+            check_key(key, f"key of {what}"),
             check_duplicate(duplicate),
         )
 
@@ -101,12 +114,14 @@ class Registry:
         Raises:
             DuplicateTask: Another handler has that name.
         """
-        known = self._core.tasks.get(name)
-        if known is not None and not same_source(known.handler, handler):
-            raise DuplicateTask(
-                f"Task {name!r} is already registered with {describe(known.handler)}; "
-                f"{describe(handler)} needs another name."
-            )
+        known = self._origins.get(name)
+        if known is None or same_source(known.call, handler) or Origin(handler).is_anew(known):
+            return
+        ours, theirs = describe(handler), describe(known.call)
+        hint = " A lambda that has changed is another one: use def." if ours == theirs else ""
+        raise DuplicateTask(
+            f"Task {name!r} is already registered with {theirs}; {ours} needs another name.{hint}"
+        )
 
     def add_task(
         self,
@@ -135,9 +150,12 @@ class Registry:
         if self._understudy is not None:
             self._understudy.replace_handler(task)
         task.run_queue = self._core.run_queues.find(described.services, self._core.services, executor, slots)
-        # Work units of a former definition are carried out by it; the name leads to the new one from here on.
+        former = self._core.tasks.get(name)
         self._core.tasks[name] = task
         self._core.all_tasks.append(task)
+        self._origins[name] = Origin(handler)
+        if former is not None:
+            hand_over(self._core, former, task)
         try:
             self._names[handler] = name
         except TypeError:
@@ -145,21 +163,21 @@ class Registry:
         self._gates.resolve(task)
         return task
 
-    def _services(self, name: str, uses: object) -> tuple[str, ...]:
+    def _services(self, what: str, uses: object) -> tuple[str, ...]:
         if uses is None:
             return ()
         if isinstance(uses, str):
             names: tuple[object, ...] = (uses,)
-        elif isinstance(uses, Iterable) and not isinstance(uses, Mapping):
+        elif isinstance(uses, Iterable) and not isinstance(uses, (bytes, bytearray, Mapping)):
             names = tuple(uses)
         else:
             raise ConfigurationError(
-                f"uses of task {name!r} must be a service name or several, not {uses!r}."
+                f"uses of {what} must be the name of a service, or a list of several, not {words_of(uses)}."
             )
         for one in names:
             if not isinstance(one, str) or one not in self._core.services:
                 known = _suggestion(self._core.services, one, "service")
-                raise UnknownService(f"Unknown service: {one!r}, used by task {name!r}. {known}")
+                raise UnknownService(f"Unknown service: {words_of(one)}, used by {what}. {known}")
         return tuple(dict.fromkeys(str(one) for one in names))
 
     def add_gate(self, question: Question, gate: Callable[[Work], Any], task: str | None) -> None:
@@ -202,17 +220,32 @@ class Registry:
         if isinstance(task, str):
             found = self._core.tasks.get(task)
             if found is None:
-                raise UnknownTask(f"Unknown task: {task!r}. {_suggestion(self._core.tasks, task, 'task')}")
+                known = _suggestion(self._core.tasks, task, "task")
+                raise UnknownTask(f"Unknown task: {words_of(task)}. {known}")
             return found
+        for handler in _unwrapped(task):
+            try:
+                return self._core.tasks[self._names[handler]]
+            except Exception:  # noqa: S112 - it is unhashable, or nobody's
+                continue
+        raise UnknownTask(
+            f"Unknown task: {words_of(task)} is neither the name of a registered task nor its handler."
+        )
+
+
+def _unwrapped(call: Any) -> Iterator[Any]:
+    """A function, and those that it is a decorated form of."""
+    for _ in range(100):  # a chain of decorators may lead back to where it began
+        yield call
         try:
-            return self._core.tasks[self._names[task]]  # type: ignore[index]
-        except (KeyError, TypeError):
-            raise UnknownTask(f"Unknown task: {task!r} is not the handler of a registered task.") from None
+            call = call.__wrapped__
+        except Exception:
+            return
 
 
 def _suggestion(names: Iterable[str], wanted: object, what: str) -> str:
     names = sorted(names)
     if not names:
         return f"No {what} is registered yet."
-    near = get_close_matches(wanted, names, n=1) if isinstance(wanted, str) else []
-    return f"Did you mean {near[0]!r}?" if near else f"Registered: {', '.join(map(repr, names[:20]))}."
+    near = nearest(wanted, names)
+    return f"Did you mean {near!r}?" if near else f"Registered: {', '.join(map(repr, names[:20]))}."

@@ -7,15 +7,16 @@ Must not know: tasks, how anything runs.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from runcue._limits.guarded import Ask, Failed, GuardedLimit, Raised
 from runcue._limits.service import UNBOUNDED, Service, name_of
 from runcue._limits.sliding_window import SlidingWindow
 from runcue._limits.token_bucket import TokenBucket
-from runcue._model.checks import check_name, is_async, positive_int
+from runcue._model.checks import check_name, has_methods, is_async, positive_int
 from runcue._model.errors import ConfigurationError
-from runcue._model.rate import parse_rate
+from runcue._model.rate import Rate, parse_rate
+from runcue._model.texts import how_many, listed, words_of
 from runcue._scheduling.core import Core
 from runcue.abc import Limit
 
@@ -39,6 +40,7 @@ class Services:
         self._ask = ask
         self._failed = failed
         self._raised = raised
+        self._declared: dict[str, _Limits] = {}
 
     def add(
         self,
@@ -48,8 +50,8 @@ class Services:
         burst: int | None,
         limiter: Any,
         limits: Any,
-    ) -> None:
-        """Register a service; see `Cue.service` for the values.
+    ) -> str:
+        """Register a service, or find that it is there with the same limits; see `Cue.service` for the values.
 
         Args:
             name: Its name.
@@ -59,16 +61,18 @@ class Services:
             limiter: An aiolimiter object, or None.
             limits: Those of the user's own, or None.
 
+        Returns:
+            Its name.
+
         Raises:
-            ConfigurationError: A value cannot work, or the name is taken.
+            ConfigurationError: A value cannot work, or the service has other limits.
         """
-        check_name(name, "service")
-        if name in self._core.services:
-            raise ConfigurationError(f"Service {name!r} is already registered.")
+        name = check_name(name, "service")
         slots = (
             UNBOUNDED if concurrent is None else positive_int(concurrent, f"concurrent of service {name!r}")
         )
-        kept = _rate(name, rate, burst)
+        parsed = None if rate is None else parse_rate(rate)
+        kept = _rate(name, parsed, burst)
         if limiter is not None:
             if kept is not None:
                 raise ConfigurationError(
@@ -78,24 +82,75 @@ class Services:
             from runcue._limits.async_limiter import AsyncLimiterLimit  # noqa: PLC0415
 
             kept = self._guarded(AsyncLimiterLimit(limiter), f"the limiter of service {name!r}")
-        own = [
-            self._guarded(limit, f"limit {name_of(limit)} of service {name!r}")
-            for limit in _own_limits(name, limits)
-        ]
-        self._core.services[name] = Service(name, kept, slots, own)
+        own = _own_limits(name, limits)
+        declared = _Limits(parsed, slots, burst, limiter, tuple(own))
+        if name in self._core.services:
+            _check_same(name, self._declared[name], declared)
+            return name
+        self._declared[name] = declared
+        guarded = [self._guarded(limit, f"limit {name_of(limit)} of service {name!r}") for limit in own]
+        self._core.services[name] = Service(name, kept, slots, guarded)
+        return name
 
     def _guarded(self, limit: Limit, name: str) -> GuardedLimit:
         return GuardedLimit(limit, name, self._failed, self._raised, self._ask)
 
 
-def _rate(name: str, rate: str | None, burst: int | None) -> Limit | None:
-    parsed = None if rate is None else parse_rate(rate)
+class _Limits(NamedTuple):
+    """The limits of a service as they were declared."""
+
+    rate: Rate | None
+    concurrent: int
+    burst: int | None
+    limiter: Any
+    own: tuple[Limit, ...]
+
+    def is_same(self, other: _Limits) -> bool:
+        """Whether others mean the same, however they are written."""
+        rates = [None if one is None else (one.count, one.period) for one in (self.rate, other.rate)]
+        return (
+            rates[0] == rates[1]
+            and (self.concurrent, self.burst) == (other.concurrent, other.burst)
+            and self.limiter is other.limiter
+            and len(self.own) == len(other.own)
+            and all(map(_are_equal, self.own, other.own))
+        )
+
+    def __str__(self) -> str:
+        found = [] if self.rate is None else [f"rate {self.rate.text}"]
+        found += [] if self.burst is None else [f"burst {self.burst}"]
+        found += [] if self.concurrent == UNBOUNDED else [how_many(self.concurrent, "slot", "slots")]
+        found += [] if self.limiter is None else [f"limiter {words_of(self.limiter)}"]
+        found += [f"limit {words_of(limit)}" for limit in self.own]
+        return listed(found) or "no limits"
+
+
+def _are_equal(one: object, other: object) -> bool:
+    try:
+        return one is other or bool(one == other)
+    except Exception:  # it is the user's code
+        return False
+
+
+def _check_same(name: str, known: _Limits, given: _Limits) -> None:
+    """Check that a service that is declared again has the same limits.
+
+    Raises:
+        ConfigurationError: It has others.
+    """
+    if not known.is_same(given):
+        raise ConfigurationError(
+            f"Service {name!r} is already registered with other limits: {known}; here it has: {given}. Limits stay "
+            "what they are; a limiter must be the same object, limits of your own must compare equal. Give these "
+            "to another name, or make the Cue anew."
+        )
+
+
+def _rate(name: str, parsed: Rate | None, burst: int | None) -> Limit | None:
     if burst is not None:
         positive_int(burst, f"burst of service {name!r}")
         if parsed is None:
-            raise ConfigurationError(
-                f"Service {name!r}: burst={burst!r} needs a rate at which it is refilled."
-            )
+            raise ConfigurationError(f"Service {name!r}: burst={burst} needs a rate at which it is refilled.")
         return TokenBucket(burst, parsed.per_second)
     return None if parsed is None else SlidingWindow(parsed)
 
@@ -106,7 +161,7 @@ def _own_limits(name: str, limits: Any) -> list[Limit]:
         return []
     found = list(limits) if isinstance(limits, (list, tuple)) else [limits]
     for limit in found:
-        missing = [one for one in METHODS if not callable(getattr(limit, one, None))]
+        missing = [one for one in METHODS if not has_methods(limit, (one,))]
         if isinstance(limit, type):
             problem = "it is a class; give an object of it"
         elif missing:
@@ -115,5 +170,7 @@ def _own_limits(name: str, limits: Any) -> list[Limit]:
             problem = f"{waiting[0]}() is async; the methods of a limit are plain and answer at once"
         else:
             continue
-        raise ConfigurationError(f"limits of service {name!r}: {limit!r} is no runcue.abc.Limit: {problem}.")
+        raise ConfigurationError(
+            f"limits of service {name!r}: {words_of(limit)} is no runcue.abc.Limit: {problem}."
+        )
     return found

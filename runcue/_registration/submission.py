@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from runcue._model.errors import InvalidParams
+from runcue._model.texts import error_words, words_of
 
 __all__ = ["DEFAULT", "NO_OVERRIDES", "Overrides", "take_over"]
 
@@ -51,5 +52,10 @@ def take_over(params: object) -> dict[str, Any]:
     if params is None:
         return {}
     if not isinstance(params, Mapping):
-        raise InvalidParams(f"params must be a mapping, not {type(params).__name__}: {params!r}.")
-    return dict(params)
+        raise InvalidParams(
+            f'params must be a mapping, such as {{"page": 1}}, not {type(params).__name__}: {words_of(params)}.'
+        )
+    try:
+        return dict(params)
+    except Exception as error:
+        raise InvalidParams(f"params must be a mapping that can be copied: {error_words(error)}.") from error

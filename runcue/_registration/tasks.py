@@ -12,9 +12,9 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from runcue._model.errors import ConfigurationError
-from runcue._model.texts import describe
+from runcue._model.texts import describe, words_of
 
-__all__ = ["TaskDescription", "check_handler", "same_source"]
+__all__ = ["TaskDescription", "check_handler", "name_from", "same_source"]
 
 
 class TaskDescription(NamedTuple):
@@ -41,6 +41,20 @@ class TaskDescription(NamedTuple):
     duplicate: str
 
 
+def name_from(handler: object) -> str:
+    """What a task is called that was given no name: as its handler is.
+
+    Raises:
+        ConfigurationError: That has no name of its own.
+    """
+    name = getattr(handler, "__name__", None) if callable(handler) else None
+    if not isinstance(name, str) or not name.isidentifier():
+        raise ConfigurationError(
+            f'A task needs a name, and {describe(handler)} has none to lend it: write cue.task("name")(...).'
+        )
+    return name
+
+
 def check_handler(name: str, handler: object) -> None:
     """Check that a handler can be called with a work and gives one result.
 
@@ -48,7 +62,7 @@ def check_handler(name: str, handler: object) -> None:
         ConfigurationError: It cannot.
     """
     if not callable(handler):
-        raise ConfigurationError(f"The handler of task {name!r} must be callable, not {handler!r}.")
+        raise ConfigurationError(f"The handler of task {name!r} must be callable, not {words_of(handler)}.")
     if inspect.isasyncgenfunction(handler) or inspect.isgeneratorfunction(handler):
         raise ConfigurationError(
             f"The handler of task {name!r}, {describe(handler)}, must not be a generator."

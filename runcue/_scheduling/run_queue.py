@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import deque
+from collections.abc import Container
 from math import inf
 from typing import Any, Final
 
@@ -282,6 +283,22 @@ class RunQueue:
             new.appendleft(work)
         else:
             new.insert(bisect_left(new, place, key=_place), work)
+
+    def hand_over(self, works: Container[Work], other: RunQueue) -> None:
+        """Let another run queue have some of the work units, each with the place in its order that it had here."""
+        new = [work for work in self.new if work in works and work._phase == NEW]
+        kept = [work for work in self.new if work not in works]
+        self.new.clear()
+        self.new.extend(kept)
+        self.new_tombstones = sum(work._phase != NEW for work in kept)
+        other.new = deque(sorted((*other.new, *new), key=_place))
+        ready, self.ready = dict.fromkeys(self.ready.works()), PriorityQueue()
+        for work in sorted(ready, key=_place):
+            (other if work in works else self).ready.push(work)
+        unasked = tuple(self.unasked)
+        self.unasked.clear()
+        for work in unasked:
+            (other if work in works else self).unasked.append(work)
 
     def note_unasked(self, work: Work) -> None:
         """Remember that a work unit was put into `ready` without having been asked again."""

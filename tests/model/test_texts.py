@@ -1,10 +1,28 @@
 """The words that messages share: names, lists, cycles, spans of time, and what objects of users say of themselves."""
 
+import pickle
 from typing import NoReturn
 
 import pytest
 
-from runcue._model.texts import around, error_words, listed, problem_of, seconds_in_words, words_of
+from runcue._model.errors import (
+    ConfigurationError,
+    InvalidParams,
+    PublishError,
+    RuncueError,
+    UnknownTask,
+    WorkTimeout,
+)
+from runcue._model.texts import (
+    around,
+    describe,
+    error_words,
+    listed,
+    problem_of,
+    seconds_in_words,
+    shortened,
+    words_of,
+)
 
 
 @pytest.mark.parametrize(
@@ -64,3 +82,76 @@ def test_an_artifact_that_cannot_say_what_is_wrong_with_it_is_not_valid() -> Non
     assert problem_of(Shy()) == "is not valid (and problem() raised OSError: no idea)"
     with pytest.raises(KeyboardInterrupt):
         problem_of(Interrupted())
+
+
+@pytest.mark.parametrize("most", [30, 31, 32, 500])
+def test_of_a_long_text_the_middle_is_left_out(most: int) -> None:
+    text = "".join(map(str, range(1000)))
+    short = shortened(text, most)
+    assert len(short) <= most
+    first, last = short.split(" ... ")
+    assert text.startswith(first)
+    assert text.endswith(last)
+    assert len(first) > len(last) > 0
+    assert shortened("as it is", 8) == "as it is"
+
+
+class Odd:
+    def __init__(self, said: object) -> None:
+        self.said = said
+
+    def __repr__(self) -> str:
+        if isinstance(self.said, type):
+            raise self.said
+        return self.said  # type: ignore[return-value]
+
+
+class Text(str):
+    __slots__ = ()
+
+    def __str__(self) -> NoReturn:
+        raise ValueError
+
+    def __format__(self, form: str) -> NoReturn:
+        raise ValueError
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (Odd(ValueError), "Odd"),
+        (Odd(SystemExit), "Odd"),
+        (Odd(5), "Odd"),
+        (Odd(""), "Odd"),
+        (Odd(Text("text")), "text"),
+        ({"a": Odd(ValueError), "b": 2}, "{'a': Odd, 'b': 2}"),
+        ({}, "{}"),
+        (10**5000, "int"),  # more digits than Python writes
+        ("a\ud800\n", repr("a\ud800\n")),
+    ],
+    ids=[*map(str, range(9))],
+)
+def test_a_value_says_what_it_can(value: object, words: str) -> None:
+    assert f"{words_of(value)}" == words
+
+
+def test_what_is_huge_is_told_without_being_put_in_words_as_a_whole() -> None:
+    assert len(words_of("x" * 10_000_000)) <= 500
+    assert len(words_of(dict.fromkeys(range(50), "x" * 10_000_000))) <= 500
+    assert len(words_of(b"\0" * 10_000_000)) <= 500
+
+
+def test_a_function_is_called_by_its_name_and_an_object_by_what_it_says() -> None:
+    assert describe(test_a_value_says_what_it_can) == "test_a_value_says_what_it_can"
+    assert describe(Odd("an object")) == "an object"
+    assert describe(Odd(ValueError)) == "Odd"
+
+
+def test_an_error_has_a_short_text_whatever_it_is_about() -> None:
+    for kind in (RuncueError, ConfigurationError, UnknownTask, PublishError, InvalidParams, WorkTimeout):
+        error = kind(f"It begins so. {'x' * 10_000} It ends so.")
+        assert len(str(error)) <= 500
+        assert str(error).startswith("It begins so.")
+        assert str(error).endswith("It ends so.")
+        assert str(kind("short")) == "short"
+        assert str(pickle.loads(pickle.dumps(error))) == str(error)

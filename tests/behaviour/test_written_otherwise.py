@@ -1,0 +1,266 @@
+"""What newcomers write in another way than it should be works, or the text says what to write."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import runcue
+from runcue.testing import run
+
+pytestmark = pytest.mark.rule(34)
+
+
+def test_params_may_come_second_wherever_a_work_unit_is_submitted(tmp_path: Path) -> None:
+    cue = runcue.Cue()
+
+    @cue.task("child")
+    async def child(work: runcue.Work) -> Any:
+        return work.params["n"]
+
+    @cue.task("parent")
+    def parent(work: runcue.Work) -> Any:
+        return work.submit("child", {"n": 2}), cue.submit_threadsafe(child, {"n": 3})
+
+    with runcue.blocking(cue) as b:
+        assert b.result(b.submit("child", {"n": 1})) == 1
+        assert [b.result(handle) for handle in b.result(b.submit("parent"))] == [2, 3]
+
+
+@pytest.mark.parametrize(
+    "register",
+    [
+        lambda cue, handler: cue.task(handler),
+        lambda cue, handler: cue.task()(handler),
+        lambda cue, handler: cue.task(timeout=5)(handler),
+        lambda cue, handler: cue.task(handler, timeout=5),
+    ],
+    ids=["bare", "with parentheses", "with options", "called"],
+)
+@pytest.mark.parametrize("kind", ["plain", "async", "decorated", "method"])
+def test_a_task_without_a_name_is_called_as_its_handler_is(
+    register: Callable[[runcue.Cue, Any], Any], kind: str
+) -> None:
+    class Baker:
+        def bake(self, work: runcue.Work) -> str:
+            return "baked"
+
+    def bake(work: runcue.Work) -> str:
+        return "baked"
+
+    @functools.wraps(bake)
+    def decorated(*about: Any) -> str:
+        return bake(*about)
+
+    async def later(work: runcue.Work) -> str:
+        return "baked"
+
+    later.__name__ = "bake"
+    handler = {"plain": bake, "async": later, "decorated": decorated, "method": Baker().bake}[kind]
+
+    async def main() -> None:
+        async with runcue.Cue() as cue:
+            assert register(cue, handler) is handler
+            assert await (await cue.submit("bake")).result() == "baked"
+            assert await (await cue.submit(handler)).result() == "baked"
+
+    run(main)
+
+
+@pytest.mark.parametrize(
+    "handler", [lambda work: None, functools.partial(print, end="")], ids=["lambda", "partial"]
+)
+def test_a_handler_without_a_name_of_its_own_needs_one(handler: Any) -> None:
+    cue = runcue.Cue()
+    for register in (cue.task, cue.task()):
+        with pytest.raises(runcue.ConfigurationError, match=r'needs a name.*write cue\.task\("name"\)'):
+            register(handler)
+    assert cue.tasks() == []
+
+
+async def test_a_task_is_found_by_a_decorated_form_of_its_handler() -> None:
+    cue = runcue.Cue()
+
+    @cue.task
+    def bake(work: runcue.Work) -> None: ...
+
+    @functools.wraps(bake)
+    def timed(work: runcue.Work) -> None: ...
+
+    assert (await cue.submit(timed)).work.task == "bake"
+    timed.__wrapped__ = timed  # type: ignore[attr-defined]  # leads nowhere
+    with pytest.raises(runcue.UnknownTask, match="neither the name"):
+        await cue.submit(timed)
+    assert len(await cue.list()) == 1
+    for work in await cue.list():
+        await cue.cancel(work)
+
+
+async def test_what_service_returns_is_what_uses_takes() -> None:
+    cue = runcue.Cue()
+    api, gpu = cue.service("api", rate="1/s"), cue.service("gpu", concurrent=1)
+    cue.task("one", uses=api)(print)
+    cue.task("both", uses=[api, gpu])(print)
+    assert [task.services for task in cue.tasks()] == [("api",), ("api", "gpu")]
+    with pytest.raises(ValueError, match=r"must be the name of a service.*not ServiceStatus\(name='api'"):
+        cue.task("status", uses=cue.services()[0])  # type: ignore[call-overload]
+
+
+REFUSED: dict[str, tuple[Callable[[runcue.Cue], Any], str]] = {
+    "params by name": (lambda cue: cue.submit("t", n=1), r"params=\{'n': 1\}"),
+    "params and more": (
+        lambda cue: cue.submit("t", {}, page=2, size="a"),
+        r"params=\{'page': 2, 'size': 'a'\}",
+    ),
+    "output=": (lambda cue: cue.submit("t", output="o"), "did you mean outputs="),
+    "param=": (lambda cue: cue.submit("t", param={}), "did you mean params="),
+    "threadsafe": (lambda cue: cue.submit_threadsafe("t", n=1), r"params=\{'n': 1\}"),
+    "pairs": (lambda cue: cue.submit("t", [("n", 1)]), r"such as \{\"page\": 1\}, not list"),
+    "drain(timeout=)": (lambda cue: cue.drain(timeout=5), r"asyncio\.wait_for\(cue\.drain\(\), 5\)"),
+    "stop(time=)": (lambda cue: cue.stop(time=5), "did you mean timeout="),
+    "list(tasks=)": (lambda cue: cue.list(tasks="t"), "did you mean task="),
+    "input=": (lambda cue: cue.task("new", input="i"), "did you mean inputs="),
+    "retry=": (lambda cue: cue.task("new", retry=3), "no option retry=; there is uses=, timeout="),
+    "two to task": (
+        lambda cue: cue.task("new", print),
+        "task.. takes name by position, and the rest by keyword: uses=",
+    ),
+    "rates=": (lambda cue: cue.service("new", rates="1/s"), "did you mean rate="),
+    "rate second": (
+        lambda cue: cue.service("new", "1/s"),
+        "takes name by position, and the rest by keyword: rate=",
+    ),
+    "no service": (lambda cue: cue.service(), "takes name by position"),
+    "max_thread=": (lambda cue: runcue.Cue(max_thread=1), "did you mean max_threads="),
+    "Cue(5)": (
+        lambda cue: runcue.Cue(5),
+        "takes nothing by position, and the rest by keyword: pending_warn_after=",
+    ),
+    "@on_complete": (lambda cue: cue.on_complete("t"), r"must be callable, not 't'; .* write task='t'"),
+    "@is_ready": (lambda cue: cue.is_ready("t"), r"must be callable, not 't'; .* write task='t'"),
+    "with": (lambda cue: cue.__enter__(), r"`async with cue:`.*runcue\.blocking\(cue\)"),
+}
+
+
+async def as_written(call: Callable[[runcue.Cue], Any], cue: runcue.Cue) -> None:
+    answer = call(cue)
+    if inspect.isawaitable(answer):
+        await answer
+
+
+@pytest.mark.parametrize("what", REFUSED)
+async def test_what_cannot_work_says_what_to_write(what: str) -> None:
+    cue = runcue.Cue()
+    cue.task("t")(print)
+    call, text = REFUSED[what]
+    with pytest.raises((runcue.ConfigurationError, runcue.UsageError), match=text):
+        await as_written(call, cue)
+    assert repr(cue) == "<Cue not started: 0 services, 1 task; no work yet>"
+
+
+def test_a_type_error_inside_of_a_call_stays_what_it_is() -> None:
+    class Odd(runcue.Artifact):
+        def identity(self) -> Any:
+            return len(5)  # type: ignore[arg-type]
+
+        def valid(self) -> bool:
+            return True
+
+    with pytest.raises(runcue.ConfigurationError, match=r"TypeError: object of type 'int' has no len"):
+        runcue.Cue().task("t", inputs=Odd())
+
+
+@pytest.mark.parametrize(
+    ("call", "form"),
+    [
+        (lambda cue: cue.submit("t"), r"await cue\.submit\(\.\.\.\).*plain handler `work\.submit"),
+        (lambda cue: cue.drain(), r"await cue\.drain\(\)"),
+        (lambda cue: cue.stop(), r"await cue\.stop\(\)"),
+        (lambda cue: cue.get("id"), r"await cue\.get\(\.\.\.\)"),
+        (lambda cue: cue.list(), r"await cue\.list\(\.\.\.\)"),
+        (lambda cue: cue.cancel("id"), r"await cue\.cancel\(\.\.\.\)"),
+    ],
+)
+def test_a_call_that_is_not_awaited_is_told_with_what_to_write(
+    call: Callable[[runcue.Cue], Any], form: str
+) -> None:
+    with pytest.warns(RuntimeWarning, match=f"write .*{form}.* was never awaited") as told:
+        call(runcue.Cue())
+    assert told[0].filename == __file__
+
+
+def test_in_a_plain_handler_it_is_told_as_well() -> None:
+    cue = runcue.Cue()
+
+    @cue.task
+    def handler(work: runcue.Work) -> None:
+        cue.submit("handler")  # type: ignore[unused-coroutine]
+
+    with pytest.warns(RuntimeWarning, match="in a plain handler `work.submit"), runcue.blocking(cue) as b:
+        b.wait(b.submit("handler"))
+
+
+async def in_async(work: runcue.Work) -> None:
+    async with work.write("o") as file:  # type: ignore[attr-defined]
+        file.write("text")
+
+
+def nested(work: runcue.Work) -> None:
+    with work.write("o") as file:
+        file.write("outer")
+        with work.write("o") as inner:
+            inner.write("inner")
+
+
+WRITERS: dict[str, tuple[Callable[[runcue.Work], Any], str]] = {
+    "without with": (
+        lambda work: work.write("o").write("text"),
+        r"write `with work\.write\('.*o'\) as file: file\.write",
+    ),  # type: ignore[attr-defined]
+    "as a file": (lambda work: print("text", file=work.write("o")), r"as file: file\.write"),  # type: ignore[call-overload]
+    "by its name": (lambda work: work.write("o").name, r"as file: file\.name"),  # type: ignore[attr-defined]
+    "as a path": (lambda work: Path(work.write("o")), r"as file:`, and give `file\.name`"),  # type: ignore[arg-type]
+    "async with": (in_async, "without async"),
+    "twice at once": (nested, "the `with` statement of its first write.. is still open"),
+}
+
+
+@pytest.mark.parametrize("what", WRITERS)
+def test_a_file_that_is_written_in_another_way_says_how_and_nothing_is_published(
+    what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    writer, text = WRITERS[what]
+
+    async def main() -> None:
+        async with runcue.Cue() as cue:
+            cue.task("t")(writer)
+            handle = await cue.submit("t")
+            with pytest.raises(runcue.UsageError, match=text):
+                await handle.result()
+
+    asyncio.run(main())
+    assert not (tmp_path / "o").exists()
+
+
+def test_one_file_may_be_written_again_once_it_was_written(tmp_path: Path) -> None:
+    def handler(work: runcue.Work) -> None:
+        for text in ("first", "second"):
+            with work.write(tmp_path / "o") as file:
+                file.write(text)
+        with pytest.raises(AttributeError, match="has no attribute 'colour'"):
+            print(work.write(tmp_path / "o").colour)  # type: ignore[attr-defined]
+        with work.write(tmp_path / "o") as file:
+            file.write("third")
+
+    cue = runcue.Cue()
+    cue.task("t")(handler)
+    with runcue.blocking(cue) as b:
+        b.wait(b.submit("t"))
+    assert (tmp_path / "o").read_text() == "third"

@@ -1,0 +1,333 @@
+"""Whatever a call is given, it works or is refused by an error of runcue, in that line, and nothing is half done.
+
+One table: every argument that takes a value, with the odd values that it takes; all others are refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from inspect import isawaitable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import runcue
+from runcue.abc import Observer
+
+LONG = "x" * 105_000
+
+
+class Raises:
+    """Raises when it is asked what it is."""
+
+    def __repr__(self) -> str:
+        raise ZeroDivisionError("repr")
+
+    __str__ = __repr__
+
+    def __format__(self, form: str) -> str:
+        raise ZeroDivisionError("format")
+
+
+class NoText:
+    """Says something that is no text."""
+
+    def __repr__(self) -> str:
+        return 5  # type: ignore[return-value]
+
+
+class OddText(str):
+    """A text that raises."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        raise ZeroDivisionError
+
+    __str__ = __repr__
+
+
+class Evil:
+    """Raises whatever it is asked."""
+
+    def __eq__(self, other: object) -> bool:
+        raise ZeroDivisionError("eq")
+
+    def __hash__(self) -> int:
+        raise ZeroDivisionError("hash")
+
+    def __bool__(self) -> bool:
+        raise ZeroDivisionError("bool")
+
+    def __getattr__(self, name: str) -> Any:
+        raise ZeroDivisionError(name)
+
+    def __fspath__(self) -> str:
+        raise ZeroDivisionError("fspath")
+
+
+VALUES: dict[str, Any] = {
+    "None": None,
+    "True": True,
+    "False": False,
+    "NUL": "a\0b",
+    "surrogate": "a\ud800",
+    "empty": "",
+    "long": LONG,
+    "odd text": OddText("odd"),
+    "bytes": b"bytes",
+    "no bytes": b"",
+    "NUL bytes": b"a\0",
+    "number": 3,
+    "negative": -1,
+    "huge": 10**5000,
+    "float": 1.5,
+    "nan": math.nan,
+    "inf": math.inf,
+    "complex": 1j,
+    "array": np.array([1, 2]),
+    "list": [],
+    "dict": {},
+    "object": object(),
+    "raises": Raises(),
+    "no text": NoText(),
+    "evil": Evil(),
+}
+TEXTS = {"long", "odd text"}  # those that can be printed
+PATHS = {*TEXTS, "bytes"}
+WHOLE = {"number", "huge"}
+SECONDS = {"None", "number", "float"}
+BOOLS = {"True", "False"}
+NONE = {"None"}
+HASHABLE = {*VALUES} - {"array", "list", "dict", "evil"}
+
+Call = Callable[[runcue.Cue, Any], Any]
+
+
+def option(call: str, name: str, *positional: Any) -> Call:
+    """A call of a cue with one option."""
+    return lambda cue, value: getattr(cue, call)(*positional, **{name: value})
+
+
+def described_by(name: str) -> Call:
+    """A new cue with one option."""
+    return lambda cue, value: runcue.Cue(**{name: value})
+
+
+CALLS: dict[str, tuple[Call, set[str]]] = {
+    "exists": (lambda cue, value: runcue.exists(value), PATHS),
+    "File": (lambda cue, value: runcue.File(value), PATHS),
+    "File(max_age)": (lambda cue, value: runcue.File("f", max_age=value), SECONDS),
+    "File(validate)": (lambda cue, value: runcue.File("f", validate=value), NONE),
+    "Flag": (lambda cue, value: runcue.Flag(value), TEXTS | NONE),
+    "digest(params)": (lambda cue, value: runcue.digest(params=value), BOOLS),
+    "atomic_write": (lambda cue, value: runcue.atomic_write(value, "x", durable=False), PATHS - {"long"}),
+    "atomic_write(content)": (
+        lambda cue, value: runcue.atomic_write("o", value, durable=False),
+        {"NUL", "empty", "bytes", "no bytes", "NUL bytes", "array", *TEXTS},
+    ),
+    "atomic_write(encoding)": (lambda cue, value: runcue.atomic_write("o", "x", encoding=value), NONE),
+    "atomic_write(durable)": (lambda cue, value: runcue.atomic_write("o", "x", durable=value), BOOLS),
+    **{
+        f"Cue({name})": (described_by(name), takes)
+        for name, takes in {
+            "pending_warn_after": SECONDS,
+            "pending_timeout": SECONDS,
+            "stall_warn_after": SECONDS,
+            "stall_timeout": SECONDS,
+            "keep": WHOLE,
+            "max_threads": WHOLE,
+            "recheck": BOOLS,
+            "id_prefix": {"None", "empty", *TEXTS},
+            "run_in": NONE,
+        }.items()
+    },
+    "service": (lambda cue, value: cue.service(value), TEXTS),
+    **{
+        f"service({name})": (option("service", name, "new"), takes)
+        for name, takes in {
+            "rate": NONE,
+            "concurrent": WHOLE | NONE,
+            "limiter": NONE,
+            "limits": {"None", "list"},
+        }.items()
+    },
+    "service(burst)": (lambda cue, value: cue.service("new", rate="1/s", burst=value), WHOLE | NONE),
+    "task": (lambda cue, value: cue.task(value)(print), TEXTS),
+    "task(...)(handler)": (lambda cue, value: cue.task("new")(value), set()),
+    **{
+        f"task({name})": (option("task", name, "new"), takes)
+        for name, takes in {
+            "uses": {"None", "list"},
+            "timeout": SECONDS,
+            "inputs": {*PATHS, "None", "list"},
+            "outputs": {*PATHS, "None", "list"},
+            "fresh": NONE,
+            "key": HASHABLE,
+            "duplicate": set[str](),
+            "run_in": NONE,
+        }.items()
+    },
+    "submit": (lambda cue, value: cue.submit(value), set()),
+    **{
+        f"submit({name})": (option("submit", name, "task"), takes)
+        for name, takes in {
+            "params": {"None", "dict"},
+            "inputs": {*PATHS, "None", "list"},
+            "outputs": {*PATHS, "None", "list"},
+            "fresh": NONE,
+            "key": HASHABLE,
+            "duplicate": NONE,
+            "force": BOOLS,
+        }.items()
+    },
+    "list(state)": (option("list", "state"), NONE),
+    "list(task)": (option("list", "task"), TEXTS | NONE),
+    "list(limit)": (option("list", "limit"), WHOLE),
+    "get": (lambda cue, value: cue.get(value), {"NUL", "surrogate", "empty", *TEXTS}),
+    "cancel": (lambda cue, value: cue.cancel(value), {"NUL", "surrogate", "empty", *TEXTS}),
+    "why": (lambda cue, value: cue.why(value), set()),
+    "why_stale": (lambda cue, value: cue.why_stale(value), set()),
+    "get_task": (lambda cue, value: cue.get_task(value), TEXTS),
+    "nudge": (lambda cue, value: cue.nudge(value), PATHS | NONE),
+    "watch": (lambda cue, value: cue.watch(value), set()),
+    "watch(recursive)": (option("watch", "recursive", "."), BOOLS),
+    "plan": (lambda cue, value: cue.plan(value), {"None", "list", "no bytes"}),
+    "graph": (lambda cue, value: cue.graph(value), set()),
+    "graph(limit)": (option("graph", "limit"), WHOLE),
+    "observe": (lambda cue, value: cue.observe(value), set()),
+    "stop(drain)": (option("stop", "drain"), BOOLS),
+    "stop(timeout)": (option("stop", "timeout"), SECONDS),
+    "is_ready": (lambda cue, value: cue.is_ready(value), NONE),
+    "is_stale": (lambda cue, value: cue.is_stale(value), NONE),
+    "priority": (lambda cue, value: cue.priority(value), NONE),
+    "on_complete": (lambda cue, value: cue.on_complete(value), NONE),
+    "on_stall_warning": (lambda cue, value: cue.on_stall_warning(value), NONE),
+    "is_ready(task)": (lambda cue, value: cue.is_ready(task=value)(print), TEXTS | NONE),
+    "on_complete(task)": (lambda cue, value: cue.on_complete(task=value)(print), TEXTS | NONE),
+    "blocking": (lambda cue, value: runcue.blocking(value), set()),
+    "run": (lambda cue, value: runcue.run(value), set()),
+}
+
+
+@pytest.fixture
+def loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[asyncio.Runner]:
+    monkeypatch.chdir(tmp_path)
+    with asyncio.Runner() as runner:
+        yield runner
+
+
+def described() -> runcue.Cue:
+    cue = runcue.Cue()
+    cue.task("task")(lambda work: None)
+    return cue
+
+
+def told(cue: runcue.Cue) -> tuple[Any, ...]:
+    """All that is known of a cue that was only described."""
+    return cue.tasks(), cue.services(), [work.id for work in cue._core.history], cue._listeners.of, repr(cue)
+
+
+@pytest.mark.rule(34)
+@pytest.mark.parametrize("call", CALLS)
+def test_an_odd_value_works_or_is_refused_by_an_error_of_runcue_and_nothing_is_half_done(
+    call: str, loop: asyncio.Runner
+) -> None:
+    make, takes = CALLS[call]
+    if call == "run":  # it says first that a loop is running already
+        with pytest.raises(runcue.UsageError, match="async function"):
+            runcue.run(Raises())  # type: ignore[arg-type]
+        return
+
+    async def one(cue: runcue.Cue, value: Any) -> str:
+        before = told(cue)
+        try:
+            answer = make(cue, value)
+            if isawaitable(answer):
+                await answer
+        except runcue.RuncueError as error:
+            is_short = len(str(error)) <= 500 and len(repr(error)) <= 600
+            is_whole = told(cue) == before
+            return "refused" if is_short and is_whole else f"short: {is_short}, whole: {is_whole}"
+        return "works"
+
+    async def all_of_them() -> dict[str, str]:
+        return {name: await one(described(), value) for name, value in VALUES.items()}
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the truth of arrays
+        found = loop.run(all_of_them())
+    assert found == {name: "works" if name in takes else "refused" for name in VALUES}
+
+
+@pytest.mark.parametrize(
+    "value", [None, 5, b"id", Raises(), LONG, "", "nobody-1"], ids=lambda one: type(one).__name__
+)
+async def test_a_work_unit_is_known_by_id_handle_or_work_and_those_of_other_cues_are_not(value: Any) -> None:
+    cue, other = runcue.Cue(id_prefix="same-"), runcue.Cue(id_prefix="same-")
+    for one in (cue, other):
+        one.task("task")(lambda work: None)
+    handle, theirs = await cue.submit("task"), await other.submit("task")
+    assert handle == theirs  # by chance they have one id
+    assert await cue.get(handle) is await cue.get(str(handle)) is await cue.get(handle.work) is handle.work
+    for stranger in (theirs, theirs.work):
+        assert await cue.get(stranger) is None
+        assert not await cue.cancel(stranger)
+        with pytest.raises(LookupError, match="knows no work"):
+            cue.why(stranger)
+    if isinstance(value, str):
+        assert await cue.get(value) is None
+    else:
+        with pytest.raises(ValueError, match="is meant by its id"):
+            await cue.cancel(value)
+    assert handle.work.state is runcue.WorkState.PENDING
+    assert await cue.cancel(handle.work)
+    await other.cancel(theirs)
+
+
+async def test_work_units_are_listed_by_the_handler_of_their_task_as_they_are_submitted_by_it() -> None:
+    cue = runcue.Cue()
+
+    @cue.task
+    def bake(work: runcue.Work) -> None: ...
+
+    handle = await cue.submit(bake)
+    assert await cue.list(task=bake) == [handle.work]
+    with pytest.raises(runcue.UnknownTask):
+        await cue.list(task=print)
+    await cue.cancel(handle)
+
+
+def test_numbers_of_other_kinds_are_numbers() -> None:
+    cue = runcue.Cue(max_threads=np.int64(3), stall_timeout=np.int64(5), pending_timeout=np.float64(2.5))
+    assert cue.max_threads == 3
+    cue.service("api", rate="1/s", concurrent=np.int32(2))
+    assert cue.services()[0].concurrent == 2
+
+
+class Broken(Mapping[str, Any]):
+    def __getitem__(self, key: str) -> Any:
+        raise ZeroDivisionError(key)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter("ab")
+
+    def __len__(self) -> int:
+        return 2
+
+
+async def test_params_that_cannot_be_copied_are_refused() -> None:
+    cue = described()
+    with pytest.raises(TypeError, match="can be copied: ZeroDivisionError: a"):
+        await cue.submit("task", params=Broken())
+    assert await cue.list() == []
+
+
+def test_an_observer_is_an_object_and_not_its_class() -> None:
+    with pytest.raises(runcue.ConfigurationError, match="an instance"):
+        runcue.Cue().observe(Observer)  # type: ignore[arg-type]
