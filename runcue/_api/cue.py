@@ -279,7 +279,8 @@ class Cue:
             key=key,
             duplicate=duplicate,
         )
-        check_run_in(run_in, "run_in of a task", loop=True)
+        which = f"task {described.name!r}" if described.name else "a task"
+        check_run_in(run_in, f"run_in of {which}", loop=True)
         return register(name) if callable(name) else register  # a bare @cue.task
 
     def get_task(self, name: str) -> Task | None:

@@ -52,7 +52,7 @@ class Flag(Artifact):
     def __init__(self, name: str | None = None) -> None:
         if name is None:
             name = f"#{next(_unnamed)}"
-        elif type(name) is not str or not name or not name.isprintable():
+        elif type(name) is not str or not name:
             name = check_name(name, "Flag")
         self._key = f"flag:{name}"
         # When it was set, in a list that flags of one name can share.

@@ -63,8 +63,8 @@ class Doubt(NamedTuple):
         """
         it, place = "it", ""
         if self.named != key:
-            it = name = f"File({self.named!r})"
-            place = f" {it}"
+            name = f"File({self.named!r})"
+            it, place = "that", f" {name}"
         if self.maker:
             return (
                 f"may be unfinished{place and f', with{place}'}, because the handler of {self.maker}, which was to "

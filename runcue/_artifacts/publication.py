@@ -62,6 +62,7 @@ class OutputTransaction:
                 raise UsageError(
                     f"{staged.target!r} is being written: the `with` statement of its first write() is still open."
                 )
+            self._staged.pop(staged.path, None)  # it comes last now
             self._staged[staged.path] = staged
         if earlier is not None:
             earlier.discard()

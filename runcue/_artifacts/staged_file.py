@@ -335,7 +335,7 @@ def absolute_target(target: object) -> str:
     return absolute(path)
 
 
-def _checked_encoding(target: str, mode: str, encoding: str | None) -> str | None:
+def _checked_encoding(target: str, mode: Any, encoding: str | None) -> str | None:
     """What to pass to `open()` as encoding.
 
     Raises:

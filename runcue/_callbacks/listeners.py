@@ -21,7 +21,7 @@ from runcue._callbacks.door import BLOCKS_AFTER, MAKE_ASYNC, Door
 from runcue._callbacks.failures import Failures
 from runcue._model.awaitables import is_awaitable
 from runcue._model.callables import located
-from runcue._model.checks import check_callback, check_name
+from runcue._model.checks import check_callback, check_text
 from runcue._model.errors import ConfigurationError
 from runcue._model.events import HEARS, OBSERVED, Event
 from runcue._model.origin import Origin
@@ -163,7 +163,8 @@ class Listeners:
         """
         kind = event.name.lower()
         check_callback(call, f"An on_{kind} listener", HEARS[event])
-        task = None if task is None else check_name(task, "task")
+        if task is not None and not (task := check_text(task, f"task of an on_{kind} listener")):
+            raise ConfigurationError(f"task of an on_{kind} listener must be the name of one, not ''.")
         origin = Origin(call)
         listener = Listener(call, f"on_{kind} listener", describe(call), task=task, origin=origin)
         audience = self.of[event]

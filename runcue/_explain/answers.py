@@ -11,7 +11,16 @@ from dataclasses import dataclass
 from typing import Literal
 
 from runcue._artifacts.artifact import Artifact
-from runcue._model.texts import SHOWN, around, how_many, name_of, seconds_in_words, shortened, words_of
+from runcue._model.texts import (
+    LONGEST_LINE,
+    SHOWN,
+    around,
+    how_many,
+    name_of,
+    seconds_in_words,
+    shortened,
+    words_of,
+)
 from runcue._model.work import Work
 
 __all__ = ["Missing", "Verdict", "Why", "WhyStale", "around_works"]
@@ -68,10 +77,11 @@ class Missing:
         else:
             who = f"{name_of(self.maker)} {self.how or 'makes it'} ({self.state})"
         what = "its key" if self.artifact is None else words_of(self.artifact)
-        return shortened(f"{what} {self.problem}; {who}" if self.problem else f"its output {what}: {who}")
+        text = f"{what} {self.problem}; {who}" if self.problem else f"its output {what}: {who}"
+        return shortened(text, LONGEST_LINE)
 
     def __repr__(self) -> str:
-        return f"<Missing {self}>"
+        return shortened(f"<Missing {self}>")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -109,7 +119,7 @@ class Why:
     cycle: tuple[Work, ...] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "details", shortened(self.details))
+        object.__setattr__(self, "details", shortened(self.details, LONGEST_LINE))
 
     def __str__(self) -> str:
         asked = f", found not ready {how_many(self.asked, 'time', 'times')}" if self.asked else ""
@@ -129,7 +139,7 @@ class Why:
                 works = how_many(between, "other work unit", "other work units")
                 lines.append(f"  through {works}, in the end because of {name_of(self.root.work)}:")
             lines += [f"  {line}" for line in str(self.root).splitlines()]
-        return "\n".join(map(shortened, lines))
+        return "\n".join(shortened(line, LONGEST_LINE) for line in lines)
 
     def __repr__(self) -> str:
         return shortened(f"<Why {name_of(self.work)}: {self.verdict}: {self.details}>")
@@ -157,10 +167,10 @@ class WhyStale:
 
     def __str__(self) -> str:
         words = {True: "out of date", False: "up to date", None: "not known yet"}
-        return shortened(f"{name_of(self.work)}: {words[self.stale]}: {self.details}")
+        return shortened(f"{name_of(self.work)}: {words[self.stale]}: {self.details}", LONGEST_LINE)
 
     def __repr__(self) -> str:
-        return f"<WhyStale {self}>"
+        return shortened(f"<WhyStale {self}>")
 
 
 def around_works(cycle: tuple[Work, ...]) -> str:

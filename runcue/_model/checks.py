@@ -46,7 +46,7 @@ def check_name(value: object, what: str) -> str:
         The same as a plain str.
 
     Raises:
-        ConfigurationError: It is no text, empty, or holds what cannot be printed or written down.
+        ConfigurationError: It is no text, or empty.
     """
     if not isinstance(value, str) or not value:
         raise ConfigurationError(f"The name of a {what} must be a non-empty str, not {words_of(value)}.")
@@ -54,28 +54,17 @@ def check_name(value: object, what: str) -> str:
 
 
 def check_text(value: object, what: str) -> str:
-    """Check a text that will stand in messages, files and messages to others.
+    """Check a text.
 
     Returns:
         The same as a plain str.
 
     Raises:
-        ConfigurationError: It is no text, or holds what cannot be printed or written down.
+        ConfigurationError: It is none.
     """
     if not isinstance(value, str):
         raise ConfigurationError(f"{what} must be a str, not {words_of(value)}.")
-    text = str.__str__(value)  # what a subclass does is its own business
-    if "\0" in text or not _is_encodable(text):
-        raise ConfigurationError(f"{what} must be text that can be written as UTF-8, not {words_of(text)}.")
-    return text
-
-
-def _is_encodable(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    return str.__str__(value)  # what a subclass does is its own business
 
 
 def whole_number(value: object, what: str, least: int) -> int:

@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol
 
 __all__ = [
     "LONGEST",
+    "LONGEST_LINE",
     "SHOWN",
     "around",
     "describe",
@@ -22,6 +23,7 @@ __all__ = [
     "how_many",
     "listed",
     "name_of",
+    "printable",
     "problem_of",
     "seconds_in_words",
     "shortened",
@@ -32,6 +34,9 @@ __all__ = [
 
 LONGEST: Final = 500
 """So many characters of a text are told, about: those in its middle are left out."""
+
+LONGEST_LINE: Final = 600
+"""The same of a line that explains, in which several values stand."""
 
 _LONGEST_NAME: Final = 80
 
@@ -61,7 +66,12 @@ def shortened(text: str, most: int = LONGEST) -> str:
 
 def name_of(work: _Named) -> str:
     """What a work unit is called in messages: its task and its id."""
-    return f"{shortened(work.task, _LONGEST_NAME)} {shortened(work.id, _LONGEST_NAME)}"
+    return f"{printable(shortened(work.task, _LONGEST_NAME))} {printable(shortened(work.id, _LONGEST_NAME))}"
+
+
+def printable(text: str) -> str:
+    """A text that any stream takes: one that came out of a file's name may hold halves of characters."""
+    return text if text.isprintable() else text.encode(errors="backslashreplace").decode()
 
 
 def listed(words: Iterable[str], most: int = SHOWN, separator: str = ", ") -> str:
@@ -141,7 +151,7 @@ def _repr_of(thing: Any) -> str:
 def title_of(artifact: object) -> str:
     """What an artifact is called where its kind is clear, whatever its `__str__` does: of a file the path as given."""
     try:
-        return shortened(str(artifact))
+        return printable(shortened(str(artifact)))
     except KeyboardInterrupt:
         raise
     except BaseException:

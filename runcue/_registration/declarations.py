@@ -247,7 +247,7 @@ def _key(work: Work, declared: Declaration, key: Any) -> Hashable:
 
 def _key_of(key: Any, what: str) -> Hashable:
     if type(key) is str or type(key) is Identity:
-        return key  # type: ignore[no-any-return]
+        return key
     try:
         return Identity(key)
     except KeyboardInterrupt:

@@ -737,7 +737,7 @@ def test_a_disk_that_is_full_in_the_midst_of_it_leaves_the_old_file(tmp_path: Pa
 
 def test_text_that_cannot_be_encoded_leaves_the_old_file(tmp_path: Path) -> None:
     (tmp_path / "report.txt").write_text("old")
-    with pytest.raises(UnicodeEncodeError):
+    with pytest.raises(ConfigurationError, match=r"'ascii' codec.* Give bytes, or another encoding"):
         atomic_write(tmp_path / "report.txt", "süß", encoding="ascii")
     assert (tmp_path / "report.txt").read_text() == "old"
     assert temps(tmp_path) == []

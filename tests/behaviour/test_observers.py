@@ -862,9 +862,7 @@ def test_what_no_listener_of_its_task_is_warned_of_goes_to_the_log(caplog: pytes
 @pytest.mark.parametrize("wrong", ["", 7, ["works"]], ids=repr)
 @pytest.mark.parametrize("event", BOUND)
 def test_a_task_that_is_no_name_is_refused(event: str, wrong: Any) -> None:
-    with pytest.raises(
-        runcue.ConfigurationError, match=f"task of an {event} listener must be the name of one"
-    ):
+    with pytest.raises(runcue.ConfigurationError, match=f"task of an {event} listener must be"):
         getattr(runcue.Cue(), event)(task=wrong)(lambda work, *rest: None)
 
 

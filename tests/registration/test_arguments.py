@@ -98,8 +98,8 @@ VALUES: dict[str, Any] = {
     "no text": NoText(),
     "evil": Evil(),
 }
-TEXTS = {"long", "odd text"}  # those that can be printed
-PATHS = {*TEXTS, "bytes"}
+PATHS = {"long", "odd text", "bytes"}
+TEXTS = {"long", "odd text", "NUL", "surrogate"}
 WHOLE = {"number", "huge"}
 SECONDS = {"None", "number", "float"}
 BOOLS = {"True", "False"}
@@ -129,7 +129,7 @@ CALLS: dict[str, tuple[Call, set[str]]] = {
     "atomic_write": (lambda cue, value: runcue.atomic_write(value, "x", durable=False), PATHS - {"long"}),
     "atomic_write(content)": (
         lambda cue, value: runcue.atomic_write("o", value, durable=False),
-        {"NUL", "empty", "bytes", "no bytes", "NUL bytes", "array", *TEXTS},
+        {"empty", "bytes", "no bytes", "NUL bytes", "array", *TEXTS} - {"surrogate"},
     ),
     "atomic_write(encoding)": (lambda cue, value: runcue.atomic_write("o", "x", encoding=value), NONE),
     "atomic_write(durable)": (lambda cue, value: runcue.atomic_write("o", "x", durable=value), BOOLS),
@@ -189,8 +189,8 @@ CALLS: dict[str, tuple[Call, set[str]]] = {
     "list(state)": (option("list", "state"), NONE),
     "list(task)": (option("list", "task"), TEXTS | NONE),
     "list(limit)": (option("list", "limit"), WHOLE),
-    "get": (lambda cue, value: cue.get(value), {"NUL", "surrogate", "empty", *TEXTS}),
-    "cancel": (lambda cue, value: cue.cancel(value), {"NUL", "surrogate", "empty", *TEXTS}),
+    "get": (lambda cue, value: cue.get(value), {"empty", *TEXTS}),
+    "cancel": (lambda cue, value: cue.cancel(value), {"empty", *TEXTS}),
     "why": (lambda cue, value: cue.why(value), set()),
     "why_stale": (lambda cue, value: cue.why_stale(value), set()),
     "get_task": (lambda cue, value: cue.get_task(value), TEXTS),
