@@ -26,7 +26,7 @@ from runcue._model.checks import check_callback, has_methods, is_async, is_one_o
 from runcue._model.declaration import Declaration
 from runcue._model.errors import ArtifactError, ConfigurationError
 from runcue._model.kept_errors import kept
-from runcue._model.texts import describe, error_words, words_of
+from runcue._model.texts import error_words, words_of
 from runcue._model.work import Work
 from runcue._registration.submission import DEFAULT, Overrides
 
