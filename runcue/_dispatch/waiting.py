@@ -15,7 +15,7 @@ from typing import Any
 from runcue._dispatch.in_flight import InFlight
 from runcue._dispatch.suspension import Suspension, read
 from runcue._dispatch.turns import Turns
-from runcue._handlers.outputs import owner_of
+from runcue._handlers.outputs import run_of
 from runcue._handlers.thread_runs import ThreadRun
 from runcue._model.current import CURRENT
 from runcue._model.phases import SETTLED
@@ -62,9 +62,9 @@ class Waiting:
             raise self._turns.failed()
         future: asyncio.Future[BaseException | None] = asyncio.get_running_loop().create_future()
         if work._waiters is None:
-            work._waiters = [future]
+            work._waiters = {future: None}
         else:
-            work._waiters.append(future)
+            work._waiters[future] = None
         inside: object = CURRENT.get()
         if inside is self._cue:
             self.awaited[future] = work
@@ -76,7 +76,7 @@ class Waiting:
             if self.awaited.pop(future, None) is not None and work._phase != SETTLED:
                 self._turns.wake()  # who has given up waiting goes on
             if work._waiters is not None:  # given up: somebody may ask like this for ever
-                work._waiters.remove(future)
+                work._waiters.pop(future, None)
 
     def read(self, task: Any, steps: Any = None) -> Suspension:
         """What a suspended asyncio task waits for; at its ends are work units of this cue.
@@ -110,11 +110,9 @@ class Waiting:
         """The work units of this cue whose ends the handler of a running one awaits."""
         if not self.awaited:
             return
-        runs = self._in_flight.works
-        for run in (work,) if work in runs else [run for run in runs if owner_of(run) is work]:
-            found = self.read_handler(run)
-            if found is not None:
-                yield from found.ends
+        run = run_of(work)
+        if run in self._in_flight.works and (found := self.read_handler(run)) is not None:
+            yield from found.ends
 
     def fail(self, works: Iterable[Work]) -> None:
         """The scheduler has failed: whoever waits for one of these gets `CueFailed`."""

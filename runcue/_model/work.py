@@ -98,7 +98,7 @@ class Work:
     # Things of the event loop that are merely carried here: the asyncio task that runs the work, the futures of those
     # who wait for it.
     _runner: Any
-    _waiters: list[Any] | None
+    _waiters: dict[Any, None] | None
     _order_key: float
     _seq: int
     _submitted_at: float

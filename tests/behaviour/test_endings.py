@@ -155,7 +155,7 @@ def test_waits_that_were_given_up_leave_nothing_behind() -> None:
             for _ in range(100):
                 with pytest.raises(TimeoutError):
                     await asyncio.wait_for(wait(), 0.01)
-        assert handle.work._waiters == []
+        assert not handle.work._waiters
         assert cue._stopping._waiters == []
         await cue.stop(timeout=0)
 
