@@ -38,7 +38,13 @@ from runcue._scheduling.knots import Knot, Wait, Waiter, find
 __all__ = ["Standstill"]
 
 MARGIN: Final = 0.1
-"""Seconds after an instant within which what was to happen then may still be on its way."""
+"""Seconds between an instant and the look that finds out whether what was to happen then has let somebody go on."""
+
+_GRAIN: Final = 0.05
+"""Timers that are further apart than that come in their order, however coarse the clock of the loop is."""
+
+_EVER: Final = 1e8
+"""Seconds; what is further away than three years is an instant of some other clock."""
 
 
 class _Beside(NamedTuple):
@@ -152,7 +158,11 @@ class Standstill:
             found: What it waits for.
             work: Whose handler it is, if it is one.
         """
-        until, tasks = beside(found, self._turns.now() - MARGIN)
+        now = self._turns.now()
+        # Not what is past by the clock: while the loop lags behind, a time-out may be due and still on its way.
+        origin = 0.0 if self._turns.loop is None else now - self._turns.loop.time()
+        until, tasks = beside(found, self._timers.reached - _GRAIN - origin)
+        until = until + origin if until < now + _EVER else inf
         if work is not None:
             until = min(until, self._timers.active.when(work))
         by, moving, works = "", None, list[Work]()
@@ -180,7 +190,7 @@ class Standstill:
             self._watched = cause
             cause.add_done_callback(self._changed)
         if self._until < inf:
-            self._alarm.set(self._until + MARGIN)
+            self._alarm.set(max(self._until, self._turns.now()) + MARGIN)
 
     def _changed(self, future: asyncio.Future[Any]) -> None:
         if self._watched is future:

@@ -48,9 +48,6 @@ _AS_COMPLETED: Final[Any] = getattr(asyncio.tasks, "_AsCompletedIterator", None)
 # So far from a context manager is looked for what it is made of: an exit stack of generators of time-outs.
 _DEEPEST: Final = 6
 
-_EVER: Final = 1e8
-"""Seconds; a deadline that is further away than three years is an instant of some other clock."""
-
 
 class Suspension(NamedTuple):
     """What an asyncio task waits for.
@@ -269,7 +266,7 @@ def _groups() -> tuple[type, ...]:
     return (asyncio.TaskGroup,) if own is None else (asyncio.TaskGroup, own)
 
 
-def beside(found: Suspension, now: float) -> tuple[float, list[Any]]:
+def beside(found: Suspension, after: float) -> tuple[float, list[Any]]:
     """What else may end a wait, or the task in it, by what the frames on the way hold.
 
     That is: what has a `when()` or a finite `deadline` that lies ahead, as time-outs and timers have, and asyncio
@@ -277,10 +274,10 @@ def beside(found: Suspension, now: float) -> tuple[float, list[Any]]:
 
     Args:
         found: What was read.
-        now: The time of the loop.
+        after: The time of the loop for which everything has happened that was to happen before it.
 
     Returns:
-        The first of these instants, inf if there is none; and the open tasks that are not on the way themselves.
+        The first of these instants after that, inf if there is none; and the open tasks that are not on the way.
     """
     until = inf
     tasks: dict[Any, None] = {}
@@ -295,8 +292,8 @@ def beside(found: Suspension, now: float) -> tuple[float, list[Any]]:
                     tasks[one] = None
         else:
             when = _instant_of(thing)
-            if now < when < now + _EVER:
-                until = min(until, when)
+            if after < when < until:
+                until = when
     return until, list(tasks)
 
 

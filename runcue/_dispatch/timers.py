@@ -24,6 +24,7 @@ class Timers:
     Attributes:
         active: Instants at which something will or must happen.
         passive: Instants at which to have a look, if time gets there.
+        reached: The last instant for which the loop has called: whatever else was to happen in it before that has.
 
     Args:
         fire: Takes the deadlines of which the earliest is due. Keys are alarms, and whatever else whoever fires knows.
@@ -35,11 +36,13 @@ class Timers:
         self.passive: Deadlines[Hashable] = Deadlines()
         self._fire = fire
         self._context = context
+        self.reached = -inf
         self._clock: Clock | None = None
         self._armed: list[tuple[float, TimerHandle] | None] = [None, None]
 
     def start(self, clock: Clock) -> None:
         """Use this clock from now on."""
+        self.reached = -inf
         self._clock = clock
         self._armed = [None, None]
 
@@ -71,12 +74,18 @@ class Timers:
                 self._armed[index] = (when, handle)
 
     def _active_due(self) -> None:
-        self._armed[0] = None
+        self._called_for(0)
         self._fire(self.active)
 
     def _passive_due(self) -> None:
-        self._armed[1] = None
+        self._called_for(1)
         self._fire(self.passive)
+
+    def _called_for(self, index: int) -> None:
+        armed = self._armed[index]
+        if armed is not None:
+            self.reached = max(self.reached, armed[0])
+            self._armed[index] = None
 
 
 class Alarm:

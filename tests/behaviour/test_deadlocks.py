@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib.util
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
@@ -13,9 +13,9 @@ import anyio
 import pytest
 
 import runcue
+from tests.attacks.loops import LOOPS, run_on
 from tests.support.virtual_time import now, virtual
 
-LOOPS = ["asyncio", *(["uvloop"] if importlib.util.find_spec("uvloop") else [])]
 on_each_loop = pytest.mark.parametrize("loop", LOOPS)
 
 Wait = Callable[[runcue.WorkHandle], Coroutine[Any, Any, Any]]
@@ -210,13 +210,7 @@ def test_deadlocks_are_told_on_both_loops_within_a_second(loop: str) -> None:
         for cue in cues:
             assert len((await cue.stop()).deadlocked) == 1
 
-    factory = None
-    if loop == "uvloop":
-        import uvloop
-
-        factory = uvloop.new_event_loop
-    with asyncio.Runner(loop_factory=factory) as runner:
-        runner.run(main())
+    run_on(loop, main())
 
 
 @pytest.mark.rule(36)
@@ -341,6 +335,16 @@ async def test_a_wait_with_an_end_of_its_own_is_told_with_it_and_not_ended_befor
     await cue.stop()
 
 
+async def within_a_moment(handle: runcue.WorkHandle) -> None:
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(handle.result(), 0.1)
+
+
+async def within_the_scope_of_a_moment(handle: runcue.WorkHandle) -> None:
+    with anyio.move_on_after(0.1):
+        await handle.result()
+
+
 @pytest.mark.rule(36)
 @virtual
 async def test_the_time_out_of_its_task_ends_a_wait_for_itself() -> None:
@@ -361,6 +365,28 @@ async def test_the_time_out_of_its_task_ends_a_wait_for_itself() -> None:
     assert isinstance(handle.work.exception, runcue.WorkTimeout)
     assert 5 <= now() < 5.2
     await cue.stop()
+
+
+@pytest.mark.rule(36)
+@on_each_loop
+@pytest.mark.parametrize(
+    "wait", [within_a_moment, within_the_scope_of_a_moment], ids=lambda wait: wait.__name__
+)
+def test_a_time_out_that_a_busy_loop_has_not_come_to_yet_is_no_deadlock(wait: Wait, loop: str) -> None:
+    async def main() -> None:
+        cue = one_slot(wait)
+        ear = Ear(cue)
+        cue.start()
+        await cue.submit("parent")
+        draining = asyncio.create_task(cue.drain())
+        await asyncio.sleep(0.01)
+        time.sleep(0.3)  # noqa: ASYNC251 - the loop is kept, the time-out is due by now
+        cue.nudge()
+        assert (await draining).deadlocked == []
+        assert "deadlock" not in ear.kinds()
+        await cue.stop()
+
+    run_on(loop, main())
 
 
 @pytest.mark.rule(36)
