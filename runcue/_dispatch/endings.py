@@ -270,7 +270,8 @@ class Endings:
 
     def refused(self, work: Work, error: LimitError, now: float) -> None:
         """A limit has raised as an attempt was about to begin: so there was none, and nothing is decided about it."""
-        self._settlement.settle(work, FAILED, now, error)
+        if work._phase != SETTLED:  # as it is where the limit has cancelled it
+            self._settlement.settle(work, FAILED, now, error)
 
     def timed_out(self, work: Work, now: float) -> None:
         """A handler has run for longer than its task allows."""

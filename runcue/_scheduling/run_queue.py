@@ -184,6 +184,7 @@ class RunQueue:
         return None
 
     def _acquire_others(self, now: float, work: Work) -> LimitError | None:
+        phase = work._phase
         for limit in self._others:
             try:
                 limit.acquire(now, work)
@@ -191,7 +192,16 @@ class RunQueue:
                 for taken in self._others[: self._others.index(limit)]:
                     taken.release(now, work, None)
                 return error
-        return None
+        if work._phase == phase:
+            return None
+        # One of them has cancelled it; in hand, so that it is no tombstone in the line that it was taken out of.
+        for limit in self._others:
+            limit.release(now, work, None)
+        if phase == NEW:
+            self.new_tombstones -= 1
+        elif phase == READY:
+            self.ready.tombstones -= 1
+        return LimitError("A limit has cancelled the work unit that it was to let start.")
 
     def entered(self, now: float, work: Work, at: float) -> None:
         """Say that the handler of a work unit was entered, at that instant."""
