@@ -225,19 +225,25 @@ def is_async(handler: Callable[..., Any]) -> bool:
     return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(call)
 
 
-def check_callback(call: object, what: str, takes: tuple[str, ...]) -> None:
-    """Check that a callback can be called with so many arguments.
+def check_callback(call: object, what: str, takes: tuple[str, ...], *, may_yield: bool = False) -> None:
+    """Check that a callback can be called with so many arguments, and gives one result.
 
     Args:
         call: The callback.
         what: What it is called in messages.
         takes: The names of what it will be given.
+        may_yield: Whether it may be a generator function: what it yields is gone through.
 
     Raises:
-        ConfigurationError: It is not callable, or takes something else.
+        ConfigurationError: It is not callable, takes something else, or is a generator function.
     """
     if not callable(call):
         raise ConfigurationError(f"{what} must be callable, not {words_of(call)}.")
+    if not may_yield and (inspect.isgeneratorfunction(call) or inspect.isasyncgenfunction(call)):
+        raise ConfigurationError(
+            f"{what} {describe(call)} must not be a generator: nothing of it would run. Write `return` in place of "
+            "`yield`."
+        )
     try:
         signature = inspect.signature(call)
     except (TypeError, ValueError):

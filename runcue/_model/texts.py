@@ -13,6 +13,8 @@ from itertools import islice
 from math import inf
 from typing import Any, Final, Protocol
 
+from runcue._model.awaitables import discard, is_awaitable
+
 __all__ = [
     "LONGEST",
     "LONGEST_LINE",
@@ -161,7 +163,11 @@ def title_of(artifact: object) -> str:
 def problem_of(artifact: Any) -> str:
     """What an artifact says is wrong with it, as the end of a sentence, whatever its `problem()` does."""
     try:
-        return shortened(str(artifact.problem()))
+        said = artifact.problem()
+        if is_awaitable(said):
+            discard(said)
+            return "is not valid (and what problem() returned would have to be awaited)"
+        return shortened(str(said))
     except KeyboardInterrupt:
         raise
     except BaseException as error:

@@ -47,7 +47,7 @@ def check_artifacts(value: object, what: str) -> Any:
     if value is None:
         return None
     if callable(value) and not isinstance(value, Artifact):
-        check_callback(value, what, ("work",))
+        check_callback(value, what, ("work",), may_yield=True)
         _check_plain(value, what)
         return value
     try:
@@ -67,10 +67,6 @@ def check_key(value: Any, what: str) -> Any:
     if callable(value):
         check_callback(value, what, ("work",))
         _check_plain(value, what)
-        if inspect.isgeneratorfunction(value):
-            raise ConfigurationError(
-                f"{what} must be given by `return`, not by `yield`, as in {located(value)}."
-            )
     elif is_awaitable(value):
         discard(value)
         raise ConfigurationError(f"{what} must be a value, not something to be awaited; await it before.")

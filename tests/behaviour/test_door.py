@@ -354,7 +354,7 @@ def test_so_it_is_on_real_loops_and_out_of_handlers(loop: str, where: str) -> No
         run_on(loop, main)
     gc.collect()
     if "handler" in where or where == "thread":
-        assert isinstance(handles[0].work.exception, runcue.HandlerExited)
+        assert isinstance(handles[0].exception(), runcue.HandlerExited)
 
 
 @pytest.mark.rule(13, 16)

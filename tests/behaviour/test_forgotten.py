@@ -196,6 +196,62 @@ async def test_what_is_plainly_a_mistake_is_no_answer_either(
     assert len(line) < 500
 
 
+@pytest.mark.parametrize("function", [generates, generates_later])
+@pytest.mark.parametrize("where", ["is_ready", "is_stale", "priority", "on_start", "on_failure", "key"])
+def test_a_generator_function_is_refused_where_it_is_registered(
+    where: str, function: Callable[[runcue.Work], Any]
+) -> None:
+    cue = runcue.Cue()
+    callback: Any = function
+    if where == "on_failure":
+
+        def callback(work: runcue.Work, error: BaseException) -> Any:
+            yield error
+
+    def register() -> None:
+        if where == "key":
+            cue.task("t", key=callback)
+        else:
+            getattr(cue, where)(callback)
+
+    with pytest.raises(runcue.ConfigurationError, match=r"yield|plain"):
+        register()
+
+
+@virtual
+async def test_a_listener_that_returns_a_generator_is_told_that_nothing_of_it_runs(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with runcue.Cue() as cue:
+
+        @cue.task("t")
+        async def t(work: runcue.Work) -> None: ...
+
+        cue.on_start(lambda work: generates(work))
+        await cue.submit("t")
+        await cue.submit("t")
+    [line] = said(caplog, "generator")
+    assert line.startswith("on_start listener ")
+    assert HERE in line
+
+
+@virtual
+async def test_none_from_a_key_function_is_no_key(caplog: pytest.LogCaptureFixture) -> None:
+    async with runcue.Cue() as cue:
+        ran: list[str] = []
+
+        @cue.task("t", key=forgets)
+        async def t(work: runcue.Work) -> None:
+            ran.append(work.id)
+
+        handles = [await cue.submit("t") for _ in range(3)]
+        await asyncio.gather(*(handle.wait() for handle in handles))
+        assert ran == handles, "none has joined another"
+    [line] = said(caplog, "returned None")
+    assert line.startswith("key= forgets (")
+    assert HERE in line
+
+
 @virtual
 async def test_a_reason_beside_an_answer_of_is_stale_or_without_one_is_told(
     caplog: pytest.LogCaptureFixture,
