@@ -274,14 +274,14 @@ class Dispatcher:
 
     def _is_quiet(self) -> bool:
         """Whether nothing runs, nothing is being asked and nothing that is ready could start."""
-        if self.active() or self.gates.awaited:
+        if self.gates.awaited or (not self.waiting.awaited and self.active()):
             return False
         now = self.turns.now()
         ordered = self.core.ordered
-        return not any(
-            bool(run_queue.starting) or (run_queue.backlog(ordered) and run_queue.expects_room(now))
-            for run_queue in self.core.run_queues.values()
-        )
+        for run_queue in self.core.run_queues.values():
+            if run_queue.starting or (run_queue.backlog(ordered) and run_queue.expects_room(now)):
+                return False
+        return not self.active()  # last, as all those who wait for others may have to be asked
 
     def active(self) -> bool:
         """Whether a handler in flight goes on by itself: it does not merely wait for work units of this cue."""

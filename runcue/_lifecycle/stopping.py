@@ -142,16 +142,15 @@ class Stopping:
         if self.level == KILL:
             in_flight = dispatcher.in_flight.works or dispatcher.gates.awaited or dispatcher.lines
             return self._out_of_patience or not in_flight
+        is_closed = dispatcher.turns.closed
+        if dispatcher.gates.awaited or self._inbox or (self._core.wakeups.queue and not is_closed):
+            return False
+        if dispatcher.waiting.awaited and not is_closed and dispatcher.can_start():
+            return False  # which is soon asked, unlike all those who wait
         if dispatcher.active() or dispatcher.standstill.listening():
             dispatcher.standstill.watch()
             return False
-        if dispatcher.gates.awaited or self._inbox:
-            return False
-        if self._core.wakeups.queue and not dispatcher.turns.closed:
-            return False
-        if dispatcher.turns.closed:
-            return True
-        return not dispatcher.can_start() and dispatcher.rechecker.exhausted
+        return is_closed or (not dispatcher.can_start() and dispatcher.rechecker.exhausted)
 
     async def rest(self) -> None:
         """Wait until nothing can move any more.
