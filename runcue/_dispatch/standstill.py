@@ -29,11 +29,13 @@ from runcue._dispatch.turns import Turns
 from runcue._dispatch.waiting import Waiting
 from runcue._handlers.outputs import owner_of
 from runcue._limits.service import Service
-from runcue._model.phases import SETTLED
+from runcue._model.phases import RUNNING, SETTLED
 from runcue._model.texts import name_of
 from runcue._model.work import Work
 from runcue._scheduling.core import Core
 from runcue._scheduling.knots import Knot, Wait, Waiter, find
+from runcue._scheduling.run_queue import RunQueue
+from runcue._scheduling.selection import STARVED_AFTER
 
 __all__ = ["Standstill"]
 
@@ -215,6 +217,20 @@ class Standstill:
         """
         if not self._waiting.awaited:
             return []
+        return [knot for knot in self._find(starts) if not _kept_from(knot)]
+
+    def untie(self) -> None:
+        """Let pass what is kept from starting in favour of a work unit that waits for just that.
+
+        A work unit that needs several services and has waited for too long has slots left free for it. If who holds
+        the others waits for what needs such a slot, all would wait for ever.
+        """
+        kept = {one for knot in self._find(None) for one in _kept_from(knot)} if self._waiting.awaited else ()
+        for starving in kept:
+            starving.let_pass(self._turns.now() + STARVED_AFTER)
+            self._turns.wake()
+
+    def _find(self, starts: Iterable[Work] | None) -> list[Knot]:
         survey = _Survey(self, self._waiting, self._in_flight, self._gates, self._lines, self._turns.now())
         whole = starts is None
         begin: list[Waiter | Work] = list(self._waiting.awaited.values() if starts is None else starts)
@@ -341,6 +357,14 @@ class _Survey:
             works = [work for other in found for work in other.works]
             by = f"a task that waits for {name_of(works[0])}" if works else "what it waits for"
         return until, by
+
+
+def _kept_from(knot: Knot) -> list[RunQueue]:
+    """The run queues for whose sake work units in a knot are kept from starting."""
+    run_queues: list[RunQueue] = [work._task.run_queue for work in knot.works if work._phase < RUNNING]
+    return [
+        one.held_for for one in run_queues if one.keeps_off_for() is not None and one.held_for is not None
+    ]
 
 
 def _gate(work: Work) -> Waiter:

@@ -73,6 +73,7 @@ class Deadlocks:
     def _due(self, now: float) -> None:
         turns = self._dispatcher.turns
         began = turns.now()
+        self._dispatcher.standstill.untie()
         self._tell(self._dispatcher.standstill.find(), began)
         ended = turns.now()
         if self._dispatcher.waiting.awaited:

@@ -173,7 +173,12 @@ def _needed_by_work(core: Core, situation: Situation, work: Work) -> Sequence[No
         if run_queue.unasked:
             return None  # somebody is about to be asked, and may be up to date
         full = [service for service in run_queue.services if not service.has_slot()]
-        return full or _shut_by_own_limit(run_queue, work, situation.now)
+        if full:
+            return full
+        kept_for = run_queue.keeps_off_for()
+        if kept_for is not None and kept_for is not work:
+            return (kept_for,)
+        return _shut_by_own_limit(run_queue, work, situation.now)
     return None
 
 

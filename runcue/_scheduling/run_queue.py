@@ -51,6 +51,7 @@ class RunQueue:
         unasked: Work units that were put into `ready` without having been asked again, as long as there is room.
             Entries that are no longer READY are skipped.
         held_for: The run queue whose work has waited for too long; this one leaves it the slots that they share.
+        patient_until: Before this instant its own work has not waited for too long, however long it has.
     """
 
     __slots__ = (
@@ -63,6 +64,7 @@ class RunQueue:
         "limits",
         "new",
         "new_tombstones",
+        "patient_until",
         "ready",
         "refusal",
         "refused_until",
@@ -84,6 +86,7 @@ class RunQueue:
         self.asking = 0
         self.unasked: deque[Work] = deque()
         self.held_for: RunQueue | None = None
+        self.patient_until = -inf
         self.limits: tuple[Limit, ...] = ()
         self._rates: tuple[RateLimit, ...] = ()
         self._others: tuple[Limit, ...] = ()
@@ -263,6 +266,18 @@ class RunQueue:
     def in_line(self) -> list[Work]:
         """The work units that could be taken if there was room, in no particular order."""
         return [*(work for work in self.new if work._phase == NEW), *self.ready.works()]
+
+    def keeps_off_for(self) -> Work | None:
+        """The work unit for which this run queue leaves free what they share, None if there is none."""
+        starving = self.held_for
+        return None if starving is None or starving.free_slots() > 0 else starving.peek(ordered=False)
+
+    def let_pass(self, until: float) -> None:
+        """Let others pass again until an instant, although work of this run queue has waited for too long."""
+        self.patient_until = until
+        for other in self.contenders:
+            if other.held_for is self:
+                other.held_for = None
 
     def wants_worker(self, ordered: bool) -> bool:
         """Whether there are more work units, and more free slots for them, than workers are on their way."""

@@ -105,6 +105,7 @@ def _first_among(
         starved is not None
         and oldest is not None
         and now - oldest._submitted_at > STARVED_AFTER
+        and now >= starved.patient_until
         and (oldest._order_key, oldest._seq) < (first._order_key, first._seq)
         and not set(starved.services).isdisjoint(best.services)
     ):

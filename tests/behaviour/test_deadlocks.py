@@ -658,6 +658,40 @@ async def test_a_work_unit_that_needs_two_services_is_stuck_by_one_of_them() -> 
     await cue.stop()
 
 
+@pytest.mark.rule(5, 36)
+@virtual
+async def test_slots_that_are_left_free_for_who_waits_too_long_are_not_kept_from_who_it_waits_for() -> None:
+    cue = runcue.Cue()
+    ear = Ear(cue)
+    cue.service("one", concurrent=2)
+    cue.service("other", concurrent=1)
+
+    @cue.task("both", uses=["one", "other"])
+    async def both(work: runcue.Work) -> None: ...
+
+    @cue.task("child", uses="one")
+    async def child(work: runcue.Work) -> None: ...
+
+    @cue.task("parent", uses="other")
+    async def parent(work: runcue.Work) -> None:
+        await asyncio.sleep(70)
+        await (await cue.submit("child")).result()
+
+    @cue.task("busy")
+    async def busy(work: runcue.Work) -> None:
+        await asyncio.sleep(200)
+
+    cue.start()
+    await cue.submit("busy")
+    await cue.submit("parent")
+    await asyncio.sleep(1)
+    handle = await cue.submit("both")
+    await for_seconds(71)
+    assert handle.work.state is runcue.WorkState.COMPLETED
+    assert ear.heard == []
+    assert (await cue.stop()).ok
+
+
 @pytest.mark.rule(36)
 @virtual
 async def test_who_waits_for_a_reader_of_what_it_makes_is_deadlocked() -> None:
