@@ -480,6 +480,8 @@ class Cue:
     def observe(self, observer: Observer) -> Callable[[], None]:
         """Attach what watches this cue, at any time: before the start, while it runs, from inside a listener.
 
+        If its class was defined anew (a notebook cell), it takes the place of those of the former one.
+
         Args:
             observer: Overrides what it wants to hear; see `Observer`. Its `attached()` is called at once.
 
@@ -639,7 +641,7 @@ class Cue:
         self,
         task: str | Callable[..., Any],
         params: Mapping[str, Any] | None = None,
-        *,
+        *misplaced: Never,
         inputs: Artifacts = None,
         outputs: Artifacts = None,
         fresh: Freshness | None = DEFAULT,
@@ -653,6 +655,7 @@ class Cue:
         Args:
             task: The name of a registered task, or its handler.
             params: A mapping, copied: a later change of it is not seen by the handler.
+            *misplaced: None: params that are given one by one are told.
             inputs: As for `task()`, for this work unit alone.
             outputs: As for `task()`, for this work unit alone.
             fresh: As for `task()`, for this work unit alone.
@@ -673,8 +676,8 @@ class Cue:
             WrongLoop: Called in another event loop than the one the cue was started in.
             CueFailed: The scheduler failed.
         """
-        if unknown:
-            _refuse_to_submit(unknown)
+        if unknown or misplaced:
+            _refuse_to_submit(params, misplaced, unknown)
         known = self._core.tasks.get(task) if type(task) is str else None
         if known is None:
             known = self._registry.find(task)
@@ -695,7 +698,7 @@ class Cue:
         self,
         task: str | Callable[..., Any],
         params: Mapping[str, Any] | None = None,
-        *,
+        *misplaced: Never,
         inputs: Artifacts = None,
         outputs: Artifacts = None,
         fresh: Freshness | None = DEFAULT,
@@ -709,6 +712,7 @@ class Cue:
         Args:
             task: As for `submit()`.
             params: As for `submit()`.
+            *misplaced: As for `submit()`.
             inputs: As for `submit()`.
             outputs: As for `submit()`.
             fresh: As for `submit()`.
@@ -721,8 +725,8 @@ class Cue:
             UsageError: Called in the event loop's own thread, or the cue is not started.
             UnknownTask, InvalidParams, DuplicateWork, CueStopped, CueFailed: As for `submit()`.
         """
-        if unknown:
-            _refuse_to_submit(unknown)
+        if unknown or misplaced:
+            _refuse_to_submit(params, misplaced, unknown)
         known = self._registry.find(task)
         taken = take_over(params)
         overrides: Overrides | None = None
@@ -955,8 +959,15 @@ def _check_is_no_name(callback: object) -> None:
         )
 
 
-def _refuse_to_submit(options: Mapping[str, object]) -> NoReturn:
+def _refuse_to_submit(
+    params: object, misplaced: tuple[object, ...], options: Mapping[str, object]
+) -> NoReturn:
     """Refuse what a submission does not take. Most likely these are params."""
+    if misplaced:
+        values = ", ".join(map(words_of, (params, *misplaced)))
+        raise InvalidParams(
+            f'submit() takes params as one mapping, such as {{"page": 1}}, and not as several values: {values}.'
+        )
     takes = "params", *Overrides._fields
     if all(nearest(option, takes) for option in options):
         refuse_options(Cue.submit, options, InvalidParams)

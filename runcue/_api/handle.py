@@ -12,6 +12,7 @@ import threading
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any, Self
 
+from runcue._model.checks import says_how_to_await
 from runcue._model.errors import UsageError, WorkCancelled, WrongLoop
 from runcue._model.phases import CANCELLED, FAILED, SETTLED, WorkState
 from runcue._model.texts import name_of, shortened
@@ -61,6 +62,7 @@ class WorkHandle(str):
     def __await__(self) -> Generator[Any, Any, Any]:
         return self.result().__await__()
 
+    @says_how_to_await("`await handle`")
     async def result(self) -> Any:
         """Wait for the work and take what its handler returned. To await the handle is the same.
 
@@ -87,6 +89,7 @@ class WorkHandle(str):
         finally:
             del error  # its traceback leads to this frame: together they would live on
 
+    @says_how_to_await("`await handle.wait()`")
     async def wait(self) -> Work:
         """Wait until the work has settled. A failure is in the work, it is not raised.
 

@@ -60,11 +60,33 @@ def run(
         )
     if not inspect.iscoroutine(main) and not callable(main):
         raise UsageError(f"runcue.run() takes an async function or its coroutine, not {words_of(main)}.")
+    _check_takes_nothing(main)
     with asyncio.Runner(debug=debug, loop_factory=_loop_factory()) as runner:
         interrupt = _Interrupt(runner.get_loop())
         with _listening(interrupt.signalled):
             result: T = runner.run(_supervise(main, interrupt))
         return result
+
+
+def _check_takes_nothing(main: Any) -> None:
+    """Check that main can be called without arguments.
+
+    Raises:
+        UsageError: It cannot.
+    """
+    if inspect.iscoroutine(main):
+        return
+    try:
+        signature = inspect.signature(main)
+    except (TypeError, ValueError):
+        return  # a builtin that does not tell
+    try:
+        signature.bind()
+    except TypeError:
+        name = describe(main)
+        raise UsageError(
+            f"runcue.run() calls {name} without arguments, and it takes {signature}: write runcue.run({name}(...))."
+        ) from None
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -14,13 +14,14 @@ from copy import copy
 from inspect import iscoroutinefunction
 from stat import S_ISLNK
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Never
 
 from runcue._artifacts.artifact import Artifact, plainly
 from runcue._artifacts.changes import file_changed
 from runcue._artifacts.marks import Doubt, doubt_of, vouch_for
 from runcue._artifacts.places import PASS, SEEN, Place, leads, locate, next_pass, path_text
 from runcue._artifacts.reads import OVERLAY, READS
+from runcue._model.checks import refuse_options
 from runcue._model.errors import ConfigurationError
 from runcue._model.rate import parse_duration
 from runcue._model.texts import seconds_in_words, words_of
@@ -43,6 +44,7 @@ class File(Artifact):
             a task declares it for all its work units, from that at each submission.
         max_age: How long it stays valid after it was written: seconds, a timedelta, or text such as "24h".
         validate: Takes its `Path` and says whether the content is right. Asked often; keep it quick.
+        **unknown: None: an option that is misspelt is told.
 
     Raises:
         ConfigurationError: A value cannot work.
@@ -70,7 +72,10 @@ class File(Artifact):
         *,
         max_age: float | str | timedelta | None = None,
         validate: Callable[[Path], object] | None = None,
+        **unknown: Never,
     ) -> None:
+        if unknown:
+            refuse_options(File.__init__, unknown)
         self._given = given = path if type(path) is str else path_text(path)
         folder, _, name = given.rpartition("/")
         place = SEEN.get(folder)

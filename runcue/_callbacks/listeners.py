@@ -148,6 +148,8 @@ class Listeners:
         self.ends = tuple(self.of[event] for event in _ENDS)
         # Those that are still to be heard of, while another one is.
         self._submissions: deque[tuple[Work, Context]] = deque()
+        # Those that are attached, by where their class comes from, and how each is detached.
+        self._observers: dict[Origin, Callable[[], None]] = {}
         self._telling = False
 
     def listen(self, event: Event, call: Callable[..., Any], task: object = None) -> None:
@@ -183,7 +185,7 @@ class Listeners:
             audience.let_go(one.line)
 
     def observe(self, observer: Observer, cue: object) -> Callable[[], None]:
-        """Attach an observer: those of its methods hear that are its own.
+        """Attach an observer: those of its methods hear that are its own. Those of a former self of its class end.
 
         Args:
             observer: An instance of a subclass.
@@ -201,6 +203,11 @@ class Listeners:
                 "observe() needs an instance of a subclass of runcue.Observer, which overrides what it wants to hear, "
                 f"not {words_of(observer)}."
             )
+        origin = Origin(type(observer))
+        for former, end in tuple(self._observers.items()):
+            # Not another object of the same class: there may be several, and each has been given the way to end it.
+            if former.call is not origin.call and origin.is_anew(former):
+                end()
         name = type(observer).__qualname__
         line = Line(f"observer {name}", observes=True)
         hears = {
@@ -225,7 +232,9 @@ class Listeners:
                 audience.let_go(line)
             if hearer in self._failures.log.hearers:
                 self._failures.log.hearers.remove(hearer)
+            self._observers.pop(origin, None)
 
+        self._observers[origin] = stop
         return stop
 
     def silence(self) -> tuple[Callable[..., Any], ...]:
@@ -234,6 +243,7 @@ class Listeners:
         for audience in self.of:
             audience.let_go()
         self._failures.log.hearers.clear()
+        self._observers.clear()
         return tuple(calls)
 
     def bound(self) -> Iterator[tuple[str, str]]:

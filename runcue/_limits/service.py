@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from math import inf
 from typing import NamedTuple
 
 from runcue._limits.guarded import GuardedLimit
 from runcue._limits.sliding_window import SlidingWindow
+from runcue._model.texts import shortened, words_of
 from runcue._model.work import Work
 from runcue.abc import Limit
 
@@ -53,6 +54,10 @@ class ServiceStatus:
     burst: float | None
     per_second: float | None
     limits: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        told = ", ".join(f"{one.name}={words_of(getattr(self, one.name))}" for one in fields(self))
+        return shortened(f"ServiceStatus({told})")
 
 
 class Refusal(NamedTuple):

@@ -14,7 +14,7 @@ from math import inf
 
 from runcue._model.checks import number_of
 from runcue._model.errors import ConfigurationError
-from runcue._model.texts import words_of
+from runcue._model.texts import shortened, words_of
 
 __all__ = ["FORMS", "Rate", "parse_duration", "parse_rate"]
 
@@ -97,7 +97,7 @@ def parse_rate(value: object) -> Rate:
         raise ConfigurationError(
             f"Invalid rate {words_of(value)}: that is beyond all measure. Forms: {FORMS}."
         )
-    return Rate(count, period, match[0].strip())
+    return Rate(count, period, shortened(match[0].strip(), 80))
 
 
 def parse_duration(value: object, what: str) -> float:

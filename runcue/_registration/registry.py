@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from runcue._callbacks.verdicts import Question
 from runcue._callbacks.warning_log import WarningLog
 from runcue._limits.service import Service
+from runcue._model.callables import located
 from runcue._model.checks import nearest, seconds_or_none
 from runcue._model.declaration import Declaration
 from runcue._model.errors import ConfigurationError, DuplicateTask, UnknownService, UnknownTask
@@ -117,8 +118,9 @@ class Registry:
         known = self._origins.get(name)
         if known is None or same_source(known.call, handler) or Origin(handler).is_anew(known):
             return
-        ours, theirs = describe(handler), describe(known.call)
-        hint = " A lambda that has changed is another one: use def." if ours == theirs else ""
+        ours, theirs = located(handler), located(known.call)
+        is_lambda = describe(handler) == describe(known.call)
+        hint = " A lambda that has changed is another one: use def." if is_lambda else ""
         raise DuplicateTask(
             f"Task {name!r} is already registered with {theirs}; {ours} needs another name.{hint}"
         )

@@ -118,6 +118,11 @@ REFUSED: dict[str, tuple[Callable[[runcue.Cue], Any], str]] = {
         lambda cue: cue.submit("t", {}, page=2, size="a"),
         r"params=\{'page': 2, 'size': 'a'\}",
     ),
+    "params one by one": (
+        lambda cue: cue.submit("t", 1, 2),
+        r'such as \{"page": 1\}, .* several values: 1, 2\.',
+    ),
+    "File(maxage=)": (lambda cue: runcue.File("f", maxage="1h"), "did you mean max_age="),
     "output=": (lambda cue: cue.submit("t", output="o"), "did you mean outputs="),
     "param=": (lambda cue: cue.submit("t", param={}), "did you mean params="),
     "threadsafe": (lambda cue: cue.submit_threadsafe("t", n=1), r"params=\{'n': 1\}"),
@@ -176,6 +181,13 @@ def test_a_type_error_inside_of_a_call_stays_what_it_is() -> None:
         runcue.Cue().task("t", inputs=Odd())
 
 
+async def handle_of(cue: runcue.Cue) -> runcue.WorkHandle:
+    cue.task("t")(print)
+    handle = await cue.submit("t")
+    handle.cancel()
+    return handle
+
+
 @pytest.mark.parametrize(
     ("call", "form"),
     [
@@ -185,6 +197,8 @@ def test_a_type_error_inside_of_a_call_stays_what_it_is() -> None:
         (lambda cue: cue.get("id"), r"await cue\.get\(\.\.\.\)"),
         (lambda cue: cue.list(), r"await cue\.list\(\.\.\.\)"),
         (lambda cue: cue.cancel("id"), r"await cue\.cancel\(\.\.\.\)"),
+        (lambda cue: asyncio.run(handle_of(cue)).result(), "await handle`"),
+        (lambda cue: asyncio.run(handle_of(cue)).wait(), r"await handle\.wait\(\)"),
     ],
 )
 def test_a_call_that_is_not_awaited_is_told_with_what_to_write(
@@ -204,6 +218,17 @@ def test_in_a_plain_handler_it_is_told_as_well() -> None:
 
     with pytest.warns(RuntimeWarning, match="in a plain handler `work.submit"), runcue.blocking(cue) as b:
         b.wait(b.submit("handler"))
+
+
+def test_a_main_that_takes_something_says_how_it_is_given() -> None:
+    async def main(cue: runcue.Cue) -> int:
+        return 5
+
+    with pytest.raises(
+        runcue.UsageError, match=r"main without arguments.*\(cue: .*write runcue\.run\(.*main\(\.\.\.\)\)"
+    ):
+        runcue.run(main)  # type: ignore[arg-type]
+    assert runcue.run(main(runcue.Cue())) == 5
 
 
 async def in_async(work: runcue.Work) -> None:

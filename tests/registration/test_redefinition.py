@@ -6,6 +6,7 @@ import asyncio
 import atexit
 import importlib
 import os
+import random
 import sys
 import textwrap
 import time
@@ -15,6 +16,8 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import runcue
 from runcue.testing import run
@@ -300,6 +303,28 @@ def test_gates_and_priority_are_replaced_by_whatever_comes_later(notebook: Noteb
     assert notebook.heard() == [True, "done"]
 
 
+@pytest.mark.rule(34)
+def test_an_observer_ends_when_one_of_its_class_defined_anew_is_attached_and_not_before(
+    notebook: Notebook,
+) -> None:
+    counts = """
+    class Counts(runcue.Observer):
+        def settled(self, work, duration): heard.append("counted")
+        def warned(self, warning): heard.append(warning.kind)
+    """
+    for _ in range(3):
+        notebook.cell(counts + "\n    cue.observe(Counts())")
+        assert notebook.heard() == ["counted"]
+    notebook.cell("stop = cue.observe(Counts())")  # another object: both have been asked for
+    assert notebook.heard() == ["counted", "counted"]
+    notebook.cell("stop(); stop()")
+    assert notebook.heard() == ["counted"]
+    notebook.cell(counts)
+    notebook.cell("cue.observe(Counts())\ncue.observe(Counts())")
+    assert notebook.heard() == ["counted", "counted"]
+    assert len(notebook.cue._callbacks.failures.log.hearers) == 2
+
+
 TASKS = {
     "a lambda": "cue.task('work2')(lambda work: heard.append('ran'))",
     "a partial": "def ran(what, work): heard.append(what)\ncue.task('work2')(partial(ran, 'ran'))",
@@ -533,6 +558,97 @@ def test_work_units_keep_their_order_when_their_task_uses_another_service() -> N
     ran = run(main)
     assert [one for one in ran if one[0] in "xz"] == ["x9", "x0", "z0", "x1", "z1", "x2", "z2"]
     assert [one for one in ran if one[0] == "y"] == ["y0", "y1", "y2"]
+
+
+def test_who_takes_over_a_running_handler_of_the_former_task_gives_back_what_that_holds() -> None:
+    async def main() -> None:
+        cue = runcue.Cue()
+        cue.service("a", concurrent=1)
+        cue.service("b", concurrent=1)
+        went_on = asyncio.Event()
+
+        def cell(version: int, service: str) -> None:
+            @cue.task("t", uses=service, key="one")
+            async def t(work: runcue.Work) -> int:
+                await went_on.wait()
+                return version
+
+        cell(1, "a")
+        async with cue:
+            leader, follower = await cue.submit("t"), await cue.submit("t")
+            await asyncio.sleep(1)
+            cell(2, "b")
+            assert await cue.cancel(leader)
+            await asyncio.sleep(1)
+            in_use = {service.name: service.in_use for service in cue.services()}
+            assert in_use == {"a": 1, "b": 0}
+            went_on.set()
+            assert await follower == 1
+            assert await (await cue.submit("t")) == 2
+        assert not any(service.in_use for service in cue.services())
+
+    run(main)
+
+
+@given(st.randoms(use_true_random=False))
+@settings(max_examples=40)
+def test_whatever_is_under_way_when_tasks_are_defined_anew_settles_and_gives_all_back(
+    luck: random.Random,
+) -> None:
+    async def main() -> None:
+        cue = runcue.Cue(recheck=True)
+        for name in "abc":
+            cue.service(name, concurrent=luck.choice([1, 2]))
+        cue.service("rate", rate="5/sec")
+        open_gates = False
+        ordered = luck.random() < 0.5
+        if ordered:
+            cue.priority(lambda ctx: ctx.work.params["n"] % 3 / 2)
+
+        async def t(work: runcue.Work) -> None:
+            await asyncio.sleep(work.params["n"] % 4 / 10)
+
+        def plain(work: runcue.Work) -> None: ...
+
+        def is_ready(work: runcue.Work) -> bool:
+            return open_gates or work.params["n"] % 3 > 0
+
+        async def is_ready_later(work: runcue.Work) -> bool:
+            await asyncio.sleep(0.05)
+            return is_ready(work)
+
+        t.__qualname__ = plain.__qualname__ = "t"  # as if each was what its module calls by that name
+        names = ("x", "y")
+
+        def define(name: str) -> None:
+            uses = luck.sample(["a", "b", "c", "rate"], luck.randint(0, 2))
+            cue.task(name, uses=uses)(luck.choice([t, plain]))
+
+        for name in names:
+            define(name)
+        cue.is_ready(luck.choice([is_ready, is_ready_later]))
+        cue.start()
+        handles = []
+        for n in range(40):
+            handles.append(await cue.submit(luck.choice(names), {"n": n}))
+            if luck.random() < 0.3:
+                await asyncio.sleep(luck.random() / 5)
+            if luck.random() < 0.15:
+                define(luck.choice(names))
+            if luck.random() < 0.1:
+                luck.choice(handles).cancel()
+        open_gates = True
+        cue.nudge()
+        summary = await cue.stop()
+        assert sum(summary.counts.values()) == 40
+        assert not summary.blocked
+        assert not summary.failed
+        core = cue._core
+        assert not any(service.active for service in (*core.services.values(), core.threads))
+        assert not any(queue.backlog() or queue.asking for queue in core.run_queues.values())
+        assert not any(task.waiting for task in core.all_tasks)
+
+    run(main)
 
 
 # One execution.

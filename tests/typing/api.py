@@ -18,7 +18,8 @@ unlimited = runcue.Cue(keep=10_000, max_threads=64, id_prefix="night")
 
 cue.service("openai", rate="60/min", concurrent=5)
 cue.service("knife", concurrent=1)
-cue.service("bursty", rate="10/sec", burst=20)
+bursty = cue.service("bursty", rate="10/sec", burst=20)
+assert_type(bursty, str)
 
 
 class Budget(runcue.abc.Limit):
@@ -77,6 +78,19 @@ def extract_text(work: runcue.Work) -> dict[str, str]:
 async def summarize(work: runcue.Work) -> str:
     handle = await cue.submit("extract_text", params={"page": 1})
     return str(await handle.result())
+
+
+@cue.task
+def shorten(work: runcue.Work) -> int:
+    return len(str(work.params["text"]))
+
+
+@cue.task(uses=bursty)
+async def lengthen(work: runcue.Work) -> str:
+    return work.submit("shorten", {"text": "..."})
+
+
+assert_type(shorten(runcue.Work("id", "task")), int)
 
 
 # A decorator gives back what it was given: the handler stays an ordinary function.
@@ -189,7 +203,8 @@ def on_stall_warning(seconds_since_progress: float, pending_count: int) -> None:
 async def main() -> int:
     cue.start()
     handle = await cue.submit("extract_text", params={"page": 1})
-    await cue.submit(extract_text)
+    await cue.submit(extract_text, {"page": 2})
+    assert_type(await cue.list(task=shorten), list[runcue.Work])
     assert_type(handle, runcue.WorkHandle)
     assert_type(await handle, Any)
     assert_type(await asyncio.wait_for(handle, 10), Any)
