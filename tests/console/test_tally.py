@@ -300,7 +300,9 @@ def waiting(main: Callable[[runcue.Cue], Awaitable[object]], seconds: float = 1.
         await cue.stop(drain=False)
         return waits
 
-    return run(all_of_it)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("runcue.console.waits._BUDGET", 5.0)  # however slow this machine is
+        return run(all_of_it)
 
 
 def test_what_waits_is_summed_up_by_what_differs_in_numbers_only() -> None:
@@ -319,11 +321,7 @@ def test_what_waits_is_summed_up_by_what_differs_in_numbers_only() -> None:
     assert call.details.startswith("api: 3/day is used up, next token in")
 
 
-def test_of_a_great_many_a_few_are_asked_about_and_the_number_is_about_right(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("runcue.console.waits._BUDGET", 5.0)  # however slow this machine is
-
+def test_of_a_great_many_a_few_are_asked_about_and_the_number_is_about_right() -> None:
     async def main(cue: runcue.Cue) -> None:
         cue.task("call", uses="api")(lambda work: None)
         cue.task("ask", inputs=lambda work: f"/nowhere/{work.params['n']}")(lambda work: None)

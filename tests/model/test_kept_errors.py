@@ -12,6 +12,7 @@ import json
 import pickle
 import re
 import subprocess
+import sys
 import traceback
 import weakref
 from collections.abc import Callable, Iterator
@@ -404,7 +405,12 @@ def test_of_a_chain_without_end_the_latest_are_kept() -> None:
 def test_code_that_no_compiler_has_made_so_is_shown_as_well(filename: str) -> None:
     code = plain.__code__.replace(co_filename=filename, co_name="odd name", co_qualname="odd name")
     odd = type(plain)(code, {})  # not even a name for its module
-    frame, line = list(traceback.walk_tb(kept(caught(odd)).__traceback__))[-1]
+    tracing = sys.gettrace()
+    sys.settrace(None)  # whoever measures coverage asks where that file is
+    try:
+        frame, line = list(traceback.walk_tb(kept(caught(odd)).__traceback__))[-1]
+    finally:
+        sys.settrace(tracing)
     assert (frame.f_code.co_filename, frame.f_code.co_name) == (filename, "odd name")
     assert line == plain.__code__.co_firstlineno + 1
 

@@ -371,6 +371,8 @@ def test_whatever_the_order_readers_wait_for_makers_and_a_second_run_runs_what_i
         world = World(graph, folder)
         virtually(lambda: main(world), order)
         world.check_the_events()
-        marks = Path(folder, ".runcue-marks")  # it stays, and no mark in it
+        marks = Path(folder, ".runcue-marks")
         assert [path for path in Path(folder).iterdir() if path.name.startswith(".runcue-")] in ([], [marks])
-        assert not [*marks.rglob("*")]
+        # Who gave up before it wrote anything may have left a mark, unless the file was made too soon before that.
+        for mark in marks.rglob("*"):
+            assert (mark.suffix, Path(folder, mark.stem).read_text()) == (".mark", "was there")

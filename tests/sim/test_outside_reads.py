@@ -192,6 +192,7 @@ def test_other_callbacks_that_look_are_found_as_well(tmp_path: Path) -> None:
         return (tmp_path / "page.png").stat().st_size
 
     (tmp_path / "page.png").touch()
+    glob("*", root_dir=tmp_path)  # noqa: PTH207 - whoever measures coverage looks where this is defined, once
     found = ask_all(cue, works=1).found
     assert [(read.callback.partition(" of ")[0], read.what) for read in found] == [
         ("inputs", "Path.glob"),
