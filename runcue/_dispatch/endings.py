@@ -26,7 +26,7 @@ from runcue._handlers.outputs import owner_of, prove, rollback
 from runcue._model.declaration import Declaration
 from runcue._model.errors import HandlerExited, LimitError, WorkTimeout
 from runcue._model.events import Event
-from runcue._model.phases import CANCELLED, COMPLETED, FAILED, SETTLED
+from runcue._model.phases import CANCELLED, COMPLETED, FAILED, RUNNING, SETTLED
 from runcue._model.texts import error_words, listed, title_of
 from runcue._model.work import Work
 from runcue._scheduling.attempts import FailedAttempt, Settle
@@ -275,6 +275,8 @@ class Endings:
 
     def timed_out(self, work: Work, now: float) -> None:
         """A handler has run for longer than its task allows."""
+        if work._phase != RUNNING:  # it was cancelled before its time began to count
+            return
         task = work._task
         place = (
             ""

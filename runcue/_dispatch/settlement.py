@@ -174,8 +174,8 @@ class Settlement:
         successor = None if work._declared is None else self._core.successor_of(work)
         if successor is not None and work._phase == RUNNING:
             # The handler does not learn of it: it runs for somebody else from here on.
-            self.settle(work, CANCELLED, now, None, ran_for(work, now))
             self._timers.active.set(successor, limit)
+            self.settle(work, CANCELLED, now, None, ran_for(work, now))
         else:
             self.let_handler_know(work)
             self.withdraw(work, CANCELLED)

@@ -194,3 +194,48 @@ def test_limits_may_cancel_whom_they_like(place: str, whom: str, runs_in: str, g
             assert len([one for one in recorder.of(handle) if one != "start"]) == 1
 
     run(main)
+
+
+@pytest.mark.parametrize("runs_in", ["loop", "thread"])
+def test_who_is_cancelled_as_it_starts_does_not_time_out_as_well(runs_in: str) -> None:
+    async def main() -> None:
+        cue = runcue.Cue()
+        recorder = Recorder(cue)
+        handles: list[runcue.WorkHandle] = []
+
+        async def suspends(work: runcue.Work) -> None:
+            await asyncio.sleep(10)
+
+        cue.task("t", timeout=5)(suspends if runs_in == "loop" else lambda work: None)
+        cue.on_start(lambda work: handles[0].cancel())
+        handles.append(await cue.submit("t"))
+        async with cue:
+            await asyncio.sleep(20)
+        assert recorder.of(handles[0]) == ["start", "cancel"]
+
+    run(main)
+
+
+def test_who_hears_of_a_cancelled_leader_may_cancel_its_successor_whatever_its_time_out() -> None:
+    async def main() -> None:
+        cue = runcue.Cue()
+        recorder = Recorder(cue)
+        handles: list[runcue.WorkHandle] = []
+
+        @cue.task("t", key="same", timeout=5)
+        async def t(work: runcue.Work) -> None:
+            await asyncio.sleep(10)
+
+        @cue.on_cancel
+        def cancel_all(work: runcue.Work) -> None:
+            for handle in handles:
+                handle.cancel()
+
+        async with cue:
+            handles.extend([await cue.submit("t") for _ in range(3)])
+            await asyncio.sleep(1)
+            handles[0].cancel()
+            await asyncio.sleep(20)
+        assert [recorder.of(handle)[-1] for handle in handles] == ["cancel"] * 3
+
+    run(main)
