@@ -253,10 +253,13 @@ class AwaitedGates:
                     self._ask_again_if_outdated(awaited)
             elif not awaited.starts:
                 self._places.enqueue(work)
-            elif work._task.run_queue.has_room(self._turns.now(), work):
-                await self._starts.run_now(work)
-            else:  # its place in the order was decided before
-                self._core.enqueue(work, work._order_key, self._turns.now())
+            else:
+                has_room = work._task.run_queue.has_room(self._turns.now(), work)
+                if work._phase == CHECKING:  # else the limit that was asked has cancelled it
+                    if has_room:
+                        await self._starts.run_now(work)
+                    else:  # its place in the order was decided before
+                        self._core.enqueue(work, work._order_key, self._turns.now())
             self._turns.wake()
         except GeneratorExit:
             raise
