@@ -96,14 +96,16 @@ def _mistake_in(answer: Any, *, reasons: bool) -> str | None:
     if answer is None:
         return "returned None; is a `return` missing?"
     if isinstance(answer, tuple):
+        awaited = [one for one in answer if is_awaitable(one)]
+        for one in awaited:
+            discard(one)
+        if awaited:
+            return "returned something to be awaited in a tuple; await it there"
         if not reasons:
             return f"returned the tuple {_short(answer)}; it says True or False alone"
         if len(answer) != 2:
             return f'returned the tuple {_short(answer)}; a reason is given as (False, "reason")'
         answer = answer[0]
-        if is_awaitable(answer):
-            discard(answer)
-            return "returned something to be awaited in a tuple; await it there"
         if answer is None:
             return None  # that it says why is a no
     kind = type(answer)

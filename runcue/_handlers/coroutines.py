@@ -94,27 +94,33 @@ def watched(
     """
     task = asyncio.current_task()
     assert task is not None
-    is_pending = False
+    # How often the callback has cancelled it without its having come yet: it comes where the task is suspended next.
+    own = 0
+
+    def come() -> None:
+        nonlocal own
+        while own:
+            task.uncancel()
+            own -= 1
 
     def step(call: Callable[[Any], Any], argument: Any) -> Any:
-        nonlocal is_pending
+        nonlocal own
         if isinstance(argument, asyncio.CancelledError):
-            is_pending = False
+            come()
         before = task.cancelling()
         try:
             return call(argument)
         finally:
-            while task.cancelling() > before:
-                task.uncancel()
-                is_pending = True
+            own += max(0, task.cancelling() - before)
 
     while is_awaitable(value):
         value = yield from _drive(value, step, now, kept)
-    if is_pending:
+    if own:
         cancelled()
         try:
-            yield  # up to Python 3.12 it has still to come
+            yield
         except asyncio.CancelledError:
+            come()
             if task.cancelling():
                 raise
     return value

@@ -10,6 +10,7 @@ import asyncio
 import gc
 import logging
 from collections.abc import Callable, Coroutine
+from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 import pytest
@@ -18,7 +19,7 @@ import runcue
 from runcue.abc import Limit
 from runcue.testing import FakeExecutor
 from tests.support.loops import each_loop, run_on
-from tests.support.virtual_time import now
+from tests.support.virtual_time import now, virtual
 from tests.support.worlds import GuardedLoop
 
 Odd = Callable[..., Any]
@@ -491,3 +492,150 @@ def test_a_handle_that_is_returned_is_a_value(place: Place, caplog: pytest.LogCa
     seen = see(place, odd, caplog)
     expected = {"on_failure": "failed", "on_cancel": "cancelled"}.get(place.name, "completed")
     assert [work.state.value for work in seen.odd] == [expected] * 2
+
+
+WHERE: ContextVar[str] = ContextVar("where", default="nowhere")
+
+
+@pytest.mark.rule(12)
+@pytest.mark.parametrize("declares", [False, True])
+@pytest.mark.parametrize("how", ["at once", "after a while", "a future", "three deep"])
+@pytest.mark.parametrize("kind", ["async", "plain"])
+@virtual
+async def test_what_a_handler_gives_is_awaited_to_its_end_in_its_context(
+    kind: str, how: str, declares: bool, tmp_path: Any
+) -> None:
+    output = tmp_path / "output"
+
+    async def at_once() -> str:
+        output.write_text("made")
+        return WHERE.get()
+
+    async def after_a_while() -> str:
+        await asyncio.sleep(1)
+        return await at_once()
+
+    async def deep() -> Any:
+        await asyncio.sleep(1)
+        return after_a_while()
+
+    def rest() -> Any:
+        if how == "a future":
+            return asyncio.ensure_future(at_once())
+        return {"at once": at_once, "after a while": after_a_while, "three deep": deep}[how]()
+
+    async def in_the_loop(work: runcue.Work) -> Any:
+        return rest()
+
+    def elsewhere(work: runcue.Work) -> Any:
+        return rest()
+
+    async with runcue.Cue(run_in=FakeExecutor()) as cue:
+        cue.service("one", concurrent=1)
+        handler: Any = in_the_loop if kind == "async" else elsewhere
+        cue.task("t", uses="one", outputs=str(output) if declares else None)(handler)
+        WHERE.set("submitted here")
+        handle = await cue.submit("t")
+        assert await handle.result() == "submitted here"
+        assert output.read_text() == "made"
+
+
+@pytest.mark.rule(12, 16)
+@pytest.mark.parametrize("kind", ["async", "plain"])
+@virtual
+async def test_what_it_raises_at_its_end_fails_the_work(kind: str) -> None:
+    async def fails() -> None:
+        await asyncio.sleep(1)
+        raise ValueError("at the end")
+
+    async def in_the_loop(work: runcue.Work) -> Any:
+        return fails()
+
+    async with runcue.Cue(run_in=FakeExecutor()) as cue:
+        handler: Any = in_the_loop if kind == "async" else lambda work: fails()
+        cue.task("t")(handler)
+        with pytest.raises(ValueError, match="at the end"):
+            await (await cue.submit("t")).result()
+
+
+@pytest.mark.rule(12)
+@virtual
+async def test_a_value_that_cannot_be_asked_for_its_class_is_a_value() -> None:
+    class Proxy:
+        @property
+        def __class__(self) -> Any:
+            raise RuntimeError("working outside of a context")
+
+    proxy = Proxy()
+    async with runcue.Cue(run_in=FakeExecutor()) as cue:
+
+        @cue.task("async")
+        async def gives_it(work: runcue.Work) -> Any:
+            return proxy
+
+        cue.task("plain")(lambda work: proxy)
+        for task in ("async", "plain"):
+            assert await (await cue.submit(task)).result() is proxy
+
+
+@pytest.mark.rule(13, 16)
+@pytest.mark.parametrize("suspends", [False, True])
+@virtual
+async def test_a_handler_that_cancels_its_own_task_reaches_no_other(suspends: bool) -> None:
+    async with runcue.Cue() as cue:
+        cue.service("one", concurrent=1)
+
+        @cue.task("cancels", uses="one")
+        async def cancels(work: runcue.Work) -> str:
+            task = asyncio.current_task()
+            assert task is not None
+            task.cancel()
+            if suspends:
+                await asyncio.sleep(0)
+            return "returned"
+
+        @cue.task("other", uses="one")
+        async def other(work: runcue.Work) -> str:
+            await asyncio.sleep(0.01)
+            return "done"
+
+        handles = [await cue.submit(task) for task in ("cancels", "other", "other")]
+        assert [await handle.result() for handle in handles[1:]] == ["done"] * 2
+        assert handles[0].work.state.value == ("cancelled" if suspends else "completed")
+
+
+@pytest.mark.rule(13, 16)
+@virtual
+async def test_a_work_that_goes_on_elsewhere_can_be_cancelled_before_its_first_step() -> None:
+    async with runcue.Cue() as cue:
+        handles: list[runcue.WorkHandle] = []
+
+        @cue.task("t")
+        async def t(work: runcue.Work) -> None:
+            pytest.fail("it was entered")
+
+        @cue.on_start
+        def cancels(work: runcue.Work) -> None:
+            task = asyncio.current_task()
+            assert task is not None
+            task.cancel()
+            asyncio.get_running_loop().call_soon(handles[0].cancel)
+
+        handles.append(await cue.submit("t"))
+        await handles[0].wait()
+        assert handles[0].work.state is runcue.WorkState.CANCELLED
+    assert cue.services() == []
+
+
+@virtual
+async def test_a_plan_takes_answers_as_the_gate_does() -> None:
+    cue = runcue.Cue()
+    for name, ready, stale in (("unready", None, True), ("stale", True, None), ("fresh", True, False)):
+        cue.task(name)(lambda work: None)
+        cue.is_ready(task=name)(lambda work, answer=ready: answer)
+        cue.is_stale(task=name)(lambda work, answer=stale: answer)
+    plan = cue.plan(["unready", "stale", "fresh"])
+    assert [one.task for one in plan.runs] == ["unready", "stale"]
+    assert [one.task for one in plan.up_to_date] == ["fresh"]
+    assert "returned None" in str(plan.runs[0].unsure), "it is not ready now"
+    assert plan.runs[1].unsure is None

@@ -168,6 +168,8 @@ MISTAKES: dict[str, tuple[Callable[[runcue.Work], Any], str]] = {
     "an artifact": (lambda work: There(), "valid()"),
     "nothing in a tuple": (lambda work: (), "tuple ()"),
     "too much in a tuple": (lambda work: (False, "a", "b"), "tuple"),
+    "a coroutine in a tuple": (lambda work: (forgets_later(work), "a reason"), "tuple"),
+    "a function in a tuple": (lambda work: (forgets, "a reason"), ""),
 }
 
 
