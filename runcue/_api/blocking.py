@@ -26,6 +26,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from runcue._api.cue import Cue
 from runcue._api.handle import WorkHandle
 from runcue._api.inbox import Inbox, too_late
+from runcue._handlers.thread_runs import run_here
 from runcue._model.errors import ConfigurationError, UsageError
 from runcue._model.phases import WorkState
 from runcue._model.summary import Summary
@@ -90,14 +91,19 @@ class Blocking:
                 "cue.submit(...)`, and likewise."
             )
         outcome: Future[Any] = Future()
-        inbox.call(partial(self._carry_out, function, copy_context(), outcome))
+        inbox.call(partial(self._carry_out, function, copy_context(), outcome, run_here()))
         return outcome.result()
 
-    def _carry_out(self, function: Callable[[], Any], context: Context, outcome: Future[Any]) -> None:
-        """Make a call. In the loop."""
+    def _carry_out(
+        self, function: Callable[[], Any], context: Context, outcome: Future[Any], caller: Work | None
+    ) -> None:
+        """Make a call, for a handler that is blocked by it if one has made it. In the loop."""
+        waiting = self.cue._dispatcher.waiting
 
         def done(task: asyncio.Task[Any]) -> None:
             self._tasks.discard(task)
+            if caller is not None:
+                waiting.threads.pop(caller, None)
             if task.cancelled():  # with the loop
                 outcome.set_exception(too_late())
             elif (error := task.exception()) is not None:
@@ -107,6 +113,8 @@ class Blocking:
 
         task = asyncio.get_running_loop().create_task(_result_of(function), context=context)
         self._tasks.add(task)
+        if caller is not None:
+            waiting.threads[caller] = task
         task.add_done_callback(done)
 
     def submit(

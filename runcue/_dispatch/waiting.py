@@ -37,6 +37,7 @@ class Waiting:
     Attributes:
         awaited: What this cue's own code waits for, by the futures of those waits. While it is empty, nobody has to ask
             what handlers wait for.
+        threads: The asyncio tasks that sync handlers wait for, blocked in a call of runcue's own.
     """
 
     def __init__(self, cue: object, core: Core, turns: Turns, in_flight: InFlight) -> None:
@@ -46,6 +47,7 @@ class Waiting:
         self._turns = turns
         self._in_flight = in_flight
         self.awaited: dict[asyncio.Future[Any], Work] = {}
+        self.threads: dict[Work, asyncio.Task[Any]] = {}
 
     async def settled(self, work: Work) -> BaseException | None:
         """Wait until a work unit has settled. Returns the very error of a failed one to the first who waits.
@@ -88,13 +90,14 @@ class Waiting:
         return read(task, task.get_coro() if steps is None else steps, self._end_of)
 
     def read_handler(self, run: Work) -> Suspension | None:
-        """What a handler in flight waits for; None if it does not run in the event loop.
+        """What a handler in flight waits for; None if it is in a thread, and not known to be blocked.
 
         Args:
             run: The work unit that it was started for.
         """
         if run._runner is None:
-            return None
+            task = self.threads.get(run)
+            return None if task is None else self.read(task)
         steps = self._in_flight.works.get(run)
         return self.read(run._runner, None if type(steps) is ThreadRun else steps)
 
@@ -125,6 +128,7 @@ class Waiting:
     def abandon(self) -> None:
         """The loop has ended, and all who waited in it."""
         self.awaited.clear()
+        self.threads.clear()
 
 
 _SETTLED = Waiting.settled.__code__

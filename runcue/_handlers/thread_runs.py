@@ -8,13 +8,15 @@ Must not know: executors, event loops, who gives up and why.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
 from runcue._handlers.outputs import mark, rollback, run_handler
 from runcue._model.work import Work
 
-__all__ = ["ThreadRun"]
+__all__ = ["ThreadRun", "run_here"]
 
 
 class ThreadRun:
@@ -74,3 +76,17 @@ class ThreadRun:
         """
         self._then = then
         return self.goes_on
+
+
+def run_here() -> Work | None:
+    """The work unit whose sync handler this thread is in, None if it is in none.
+
+    It is read off the stack, so that only who asks pays for it.
+    """
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:
+        if frame.f_code is run_handler.__code__:
+            work: Work = frame.f_locals["work"]
+            return work
+        frame = frame.f_back
+    return None

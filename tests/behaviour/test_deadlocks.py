@@ -797,6 +797,57 @@ def test_a_thread_that_waits_is_never_called_deadlocked() -> None:
     asyncio.run(main())
 
 
+@pytest.mark.rule(36)
+@pytest.mark.parametrize("how", ["slots", "threads"])
+def test_a_thread_that_is_blocked_in_a_call_of_runcue_is_deadlocked_like_a_handler(how: str) -> None:
+    cue = runcue.Cue(max_threads=2)
+    told, both = threading.Event(), threading.Barrier(2)
+    heard: list[runcue.CueWarning] = []
+    uses = None
+    if how == "slots":
+        cue.service("two", concurrent=2)
+        uses = "two"
+
+    class Hears(runcue.Observer):
+        def warned(self, warning: runcue.CueWarning) -> None:
+            if warning.kind == "deadlock":
+                heard.append(warning)
+                told.set()
+
+    cue.observe(Hears())
+    cue.task("child", uses=uses)(lambda work: None)
+
+    @cue.task("parent", uses=uses)
+    def parent(work: runcue.Work) -> None:
+        both.wait(30)
+        with contextlib.suppress(runcue.WorkCancelled):
+            blocking.result(blocking.submit("child"))
+
+    with runcue.blocking(cue) as blocking:
+        handles = [blocking.submit("parent") for _ in range(2)]
+        assert told.wait(30)
+        assert set(heard[0].works) == {handle.work for handle in handles}
+        assert set(blocking.drain().deadlocked) == {handle.work for handle in handles}
+    assert all(handle.work.state is runcue.WorkState.COMPLETED for handle in handles)
+
+
+@pytest.mark.rule(36)
+def test_a_thread_that_calls_runcue_and_goes_on_is_no_deadlock() -> None:
+    cue = runcue.Cue()
+    cue.service("two", concurrent=2)
+    cue.task("child", uses="two")(lambda work: work.params["n"])
+
+    @cue.task("parent", uses="two")
+    def parent(work: runcue.Work) -> int:
+        handles = [blocking.submit("child", {"n": n}) for n in range(5)]
+        return sum(blocking.result(handle) for handle in handles)
+
+    with runcue.blocking(cue) as blocking:
+        handle = blocking.submit("parent")
+        assert blocking.drain().deadlocked == []
+        assert blocking.result(handle) == 10
+
+
 # Gates and listeners.
 
 
