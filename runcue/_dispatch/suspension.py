@@ -133,11 +133,16 @@ def _way_down(outermost: Any) -> list[Any] | None:
         elif kind is AsyncGeneratorType:
             way.append(inner)
             inner = inner.ag_await
-        elif kind.__name__ in _WRAPPERS:
-            inner = next((one for one in gc.get_referents(inner) if isinstance(one, _FRAMES)), None)
+        elif _is_wrapper(inner):
+            behind = gc.get_referents(inner)
+            inner = next((one for one in behind if isinstance(one, _FRAMES) or _is_wrapper(one)), None)
         else:
             return way if way and kind.__name__ == "FutureIter" else None
     return None
+
+
+def _is_wrapper(thing: Any) -> bool:
+    return type(thing).__name__ in _WRAPPERS
 
 
 def _code_of(coroutine: Any) -> Any:
