@@ -203,7 +203,7 @@ class Intake:
         work._task.declares_per_work = work._task.gated = True
         dependencies = self._core.dependencies
         producer_of = dependencies.producer_of
-        for artifact in declared.makes:
+        for artifact in declared.outputs if declared._makes is None else declared._makes:
             if artifact._key in producer_of:
                 break
         else:

@@ -56,9 +56,13 @@ class Newer:
         if not before or not was:
             return _from_the_future(declared) if was else None
         try:
-            newest = max(before)
+            # Nearly always there is one of each, and to look for the greatest of one takes a call.
+            newest = before[0] if len(before) == 1 else max(before)
+            oldest = latest = was[0]
+            if len(was) > 1:
+                oldest, latest = min(was), max(was)
             # An artifact that is both input and output never passes here, having one version.
-            if type(newest) is int and newest < min(was) and max(was) <= time_ns() + TIE_NS:
+            if type(newest) is int and newest < oldest and latest <= time_ns() + TIE_NS:
                 return _made_inside(declared) if FOLDER_NEWS.latest else None
         except (TypeError, ValueError):
             pass  # versions of several kinds, or unknown ones

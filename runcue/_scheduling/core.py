@@ -322,8 +322,14 @@ class Core:
     def hold_if_being_made(self, work: Work, declared: Declaration, now: float) -> bool:
         """Hold a work unit in hand if it has to wait for another."""
         dependencies = self.dependencies
-        if len(dependencies.producer_of) <= len(declared.outputs) and not dependencies.running:
-            return False  # nobody makes anything but itself
+        if dependencies.folders is None and not dependencies.running and declared._needs is None:
+            # Whoever makes an input itself is seen without a call. Folders are learned of when it is asked.
+            producer_of = dependencies.producer_of
+            for artifact in declared.inputs:
+                if artifact._key in producer_of:
+                    break
+            else:
+                return False
         hold = self.holds.hold_of(work, declared)
         if hold is not None:
             self.hold(work, now, hold)
