@@ -129,7 +129,8 @@ class Digest:
         if self.params and stamp.get("params") != digest_of_params(work.params):
             return "params", output, None
         earlier: Comparison | None = declared.comparison
-        declared.comparison = None
+        if earlier is not None:
+            declared.comparison = None
         try:
             if is_as_stamped(declared, stamp):
                 return None
