@@ -105,8 +105,7 @@ class Core:
         # How many work units are in each phase; kept by the one setter, so nobody has to go and look.
         self.count = [0] * len(PHASES)
         # How many are pending or running, and how many of those declare what they make.
-        self.unsettled = 0
-        self.proving = 0
+        self.unsettled = self.proving = 0
         # How many have ended, ever, and by outcome since the start.
         self.settlements = 0
         self.totals = [0] * len(OUTCOMES)
@@ -324,14 +323,12 @@ class Core:
         dependencies = self.dependencies
         if dependencies.folders is None and not dependencies.running and declared._needs is None:
             # Whoever makes an input itself is seen without a call. Folders are learned of when it is asked.
-            producer_of = dependencies.producer_of
             for artifact in declared.inputs:
-                if artifact._key in producer_of:
+                if artifact._key in dependencies.producer_of:
                     break
             else:
                 return False
-        hold = self.holds.hold_of(work, declared)
-        if hold is not None:
+        if (hold := self.holds.hold_of(work, declared)) is not None:
             self.hold(work, now, hold)
         return hold is not None
 
@@ -443,9 +440,8 @@ class Core:
     def take_back(self, now: float) -> None:
         """Let work units whose next attempt is due stand in line again, unasked.
 
-        Each has the place that it had: its key and number, so that of its submission where nobody asks for priorities
-        (rule 6). At the end of the line it would be overtaken by all that came since, for each attempt anew; and what
-        it costs the others is bounded by the delay, in which it held nothing.
+        Each has the place that it had, by its key and number (rule 6): at the end of the line it would be overtaken by
+        all that came since, for each attempt anew. What that costs the others is bounded by the delay.
         """
         while (work := self.delayed.pop_due(now)) is not None:
             self.move(work, NEW)
