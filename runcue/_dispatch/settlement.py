@@ -22,7 +22,7 @@ from runcue._handlers.outputs import rollback, run_of
 from runcue._model.declaration import Declaration
 from runcue._model.events import Event
 from runcue._model.kept_errors import kept
-from runcue._model.phases import CANCELLED, COMPLETED, FAILED, RUNNING, SETTLED
+from runcue._model.phases import CANCELLED, COMPLETED, FAILED, JOINED, RUNNING, SETTLED
 from runcue._model.work import Work
 from runcue._scheduling.core import Core
 
@@ -143,7 +143,8 @@ class Settlement:
         gate = self._gate
         if work._phase == SETTLED or work in gate.cancelled:
             return False
-        if gate.asking:
+        # The others are never in hand, and one that runs might end before.
+        if gate.asking and work._phase < JOINED:
             gate.cancelled[work] = None
             self._core.generation += 1  # who was approved before is asked once more
             self._turns.wake()
