@@ -8,6 +8,7 @@ Must not know: who changes what, or how often those are asked that wait for it.
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections import deque
 from collections.abc import Collection, Hashable, Iterable, Sequence
@@ -46,8 +47,8 @@ class ChangeInbox:
         self._changes: deque[Hashable] = deque()
         self._nudges: deque[Hashable] = deque()
         self._nudged = False
-        # However much is told, one callback of the loop takes it.
-        self._told = False
+        # However much is told, one callback of a loop takes it: the loop that will.
+        self._told: asyncio.AbstractEventLoop | None = None
         self._outside = False
         # Of these nothing is known but that something changed in them. To look what is awaited in there takes time.
         self._folders: deque[str] = deque()
@@ -55,7 +56,6 @@ class ChangeInbox:
 
     def start(self) -> None:
         """Hear from now on."""
-        self._told = False
         hear_changes(self.hear)
         if self._core.count[NOT_READY]:
             # It has waited since an earlier start, and nobody has heard what has changed meanwhile.
@@ -64,7 +64,9 @@ class ChangeInbox:
     def stop(self) -> None:
         """Hear no more."""
         unhear_changes(self.hear)
-        self._forget()
+        self._changes.clear()
+        self._nudges.clear()
+        self._nudged = False
 
     def nudge(self, keys: Sequence[Hashable] | None) -> None:
         """Something outside changed: an artifact, by its keys, or (None) anything. Called in whatever thread.
@@ -74,12 +76,12 @@ class ChangeInbox:
         loop = self._turns.loop
         if loop is None or threading.get_ident() == self._turns.thread:
             self._take_nudge(keys)
-            return
-        if keys is None:
-            self._nudged = True
-        else:
-            self._nudges.extend(keys)
-        self._tell()
+        elif not loop.is_closed():  # else all that waits is asked at the next start
+            if keys is None:
+                self._nudged = True
+            else:
+                self._nudges.extend(keys)
+            self._tell(loop)
 
     def _take_nudge(self, keys: Sequence[Hashable] | None) -> None:
         if keys is None:
@@ -96,27 +98,20 @@ class ChangeInbox:
         if threading.get_ident() == self._turns.thread:
             self._touch(key)
             return
-        # Not looked up here: the loop may be in the middle of asking about this very artifact.
-        self._changes.append(key)
-        self._tell()
-
-    def _tell(self) -> None:
-        """Have the loop take what another thread has left here."""
         loop = self._turns.loop
-        if loop is None or loop.is_closed():
-            # All that waits is asked at the next start. Until then nobody would take it, however much there is.
-            self._forget()
-        elif not self._told:
-            self._told = True
+        if loop is not None and not loop.is_closed():  # else all that waits is asked at the next start
+            # Not looked up here: the loop may be in the middle of asking about this very artifact.
+            self._changes.append(key)
+            self._tell(loop)
+
+    def _tell(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Have the loop take what another thread has left here."""
+        if self._told is not loop:
+            self._told = loop
             try:
                 loop.call_soon_threadsafe(self._take, context=self._context)
             except RuntimeError:
-                self._forget()  # the loop has ended at this very moment
-
-    def _forget(self) -> None:
-        self._changes.clear()
-        self._nudges.clear()
-        self._nudged = False
+                pass  # it has ended at this very moment, and all waiting with it
 
     def hear_outside(self, paths: Iterable[str], folders: Iterable[str]) -> float:
         """Files were changed by somebody else. Called in a watcher's thread.
@@ -139,7 +134,7 @@ class ChangeInbox:
         return self._folders_rest
 
     def _take(self) -> None:
-        self._told = False  # before anything is taken: what comes after that tells again
+        self._told = None  # before anything is taken: what comes after that tells again
         if self._outside and not self._recheck:
             # Work units of which nothing is known have no other net; with it they are asked within 50 ms anyway.
             self._gates.rechecker.nudged_others()

@@ -9,6 +9,7 @@ Must not know: how handlers are started, or what their end means.
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, Final
 
 from runcue._dispatch.turns import Turns
@@ -44,8 +45,8 @@ class InFlight:
         self._turns = turns
         self.works: dict[Work, Any] = {}
         self.late: dict[Work, Any] = {}
-        # However many of these return, one callback of the loop takes them.
-        self._told = False
+        # However many of these return, one callback of a loop takes them: the loop that will.
+        self._told: asyncio.AbstractEventLoop | None = None
 
     def release(self, work: Work, now: float) -> None:
         """A handler has returned: give back what it holds."""
@@ -79,7 +80,7 @@ class InFlight:
 
     def start(self) -> None:
         """The cue was started: what has returned meanwhile makes nothing any more."""
-        self._told = False
+        self._told = None
         for work, run in list(self.late.items()):
             if not _goes_on(work, run):
                 rollback(work, returned=True)
@@ -92,8 +93,8 @@ class InFlight:
     def _returned(self) -> None:
         """A sync handler has returned that was abandoned. Called in its thread."""
         loop = self._turns.loop
-        if not self._told and loop is not None:  # else the next start will see it
-            self._told = True
+        if loop is not None and self._told is not loop:  # else the next start will see it
+            self._told = loop
             try:
                 loop.call_soon_threadsafe(self._take)
             except RuntimeError:
