@@ -12,6 +12,7 @@ import asyncio
 import weakref
 from collections.abc import Awaitable, Callable
 from contextvars import Context
+from inspect import unwrap
 from typing import Any
 
 from runcue._callbacks.callbacks import Callbacks
@@ -28,6 +29,7 @@ from runcue._handlers.coroutines import follow
 from runcue._handlers.outputs import owner_of, run_handler
 from runcue._handlers.thread_runs import ThreadRun
 from runcue._model.awaitables import discard, is_awaitable
+from runcue._model.checks import is_async
 from runcue._model.errors import UsageError
 from runcue._model.events import Event
 from runcue._model.phases import SETTLED
@@ -80,6 +82,8 @@ class HandOff:
         self._stand_in: Executor | None = None
         # Whether there are executors that runcue has not written: these may block.
         self._not_ours = False
+        # Whether the handlers of a task give something to be awaited, by its name: what was seen last.
+        self._gives_awaitable: dict[str, bool] = {}
         self._listeners = listeners
         self._on_start = listeners.of[Event.START]
 
@@ -181,6 +185,19 @@ class HandOff:
 
     def _entered(self, work: Work, entered: float) -> None:
         """A handler was entered, at that instant."""
+        # What gives something to be awaited has its first line in there, which may have to wait for the loop.
+        if not self._probably_gives_awaitable(work):
+            self._count_from(work, entered)
+
+    def _probably_gives_awaitable(self, work: Work) -> bool:
+        known = self._gives_awaitable.get(work.task)
+        if known is None:
+            # By its definition for now: an async def behind a decorator that is none.
+            known = self._gives_awaitable[work.task] = is_async(unwrap(work._task.handler))
+        return known
+
+    def _count_from(self, work: Work, entered: float) -> None:
+        """Its tokens count from this instant, unless they do already."""
         if work in self._in_flight.works and work._entered_at == NOT_ENTERED:
             work._entered_at = entered
             work._task.run_queue.entered(self._turns.now(), work, entered)
@@ -194,19 +211,18 @@ class HandOff:
                     discard(outcome)
                 return
             self._core.generation += 1
-            if work._entered_at == NOT_ENTERED and work._task.run_queue.limits:
-                # An executor that did not tell, or not before: its tokens count from the entry all the same.
-                self._entered(work, entered)
-            if (
-                succeeded
-                and outcome is not None
-                and owner_of(work)._phase != SETTLED
-                and is_awaitable(outcome)
-            ):
+            gives_awaitable = succeeded and outcome is not None and is_awaitable(outcome)
+            limits = work._task.run_queue.limits
+            if limits and succeeded:
+                self._gives_awaitable[work.task] = gives_awaitable
+            if gives_awaitable and owner_of(work)._phase != SETTLED:
                 self._adopt(work, outcome, entered)
                 return
+            if limits:
+                # An executor that did not tell, or not before: its tokens count from the entry all the same.
+                self._count_from(work, entered)
             self._in_flight.release(work, self._turns.now())
-            if succeeded and is_awaitable(outcome):  # of a work unit that is settled
+            if gives_awaitable:  # of a work unit that is settled
                 discard(outcome)
             self._endings.of_handler(
                 work,
@@ -224,18 +240,32 @@ class HandOff:
 
     def _adopt(self, work: Work, awaitable: Awaitable[Any], entered: float) -> None:
         """A handler returned an awaitable: await it in the loop, in the same slot."""
-        work._entered_at = entered
+        counted = work._entered_at != NOT_ENTERED or not work._task.run_queue.limits
+
+        def count() -> None:
+            """After the first step, as for an `async def`: its first line is earlier than that."""
+            nonlocal counted
+            if not counted:
+                counted = True
+                outside_tasks(self._turns.loop, self._count_from, work, self._turns.now())
+                work._entered_at = entered
+
+        if counted:
+            work._entered_at = entered
 
         async def rest() -> None:
             value, error = None, None
             try:
-                value = await commit_before(work, await follow(awaitable, None, work, door))
+                value = await commit_before(
+                    work, await follow(awaitable, None, work, door, None if counted else count)
+                )
             except BaseException as raised:
                 error = raised
             ended(value, error)
 
         def ended(value: Any, error: BaseException | None) -> None:
             if work._runner is not None:
+                count()  # should it have ended before its first step
                 self._endings.of_awaitable(work, value, error, cancelled=bool(task.cancelling()))
                 self._turns.wake()
 

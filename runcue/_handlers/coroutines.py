@@ -59,7 +59,9 @@ def resume(steps: Any, yielded: Any, context: Context, work: Work, door: Door) -
 
 
 @coroutine
-def follow(value: Any, context: Context | None, work: Work, door: Door) -> Generator[Any, Any, Any]:
+def follow(
+    value: Any, context: Context | None, work: Work, door: Door, stepped: Callable[[], object] | None = None
+) -> Generator[Any, Any, Any]:
     """Await what a handler has returned to be awaited, and what that gives, to the end.
 
     Args:
@@ -67,13 +69,22 @@ def follow(value: Any, context: Context | None, work: Work, door: Door) -> Gener
         context: The contextvars of its steps; None for those that it is awaited in.
         work: The work unit whose handler it was.
         door: Hears of steps that keep the event loop.
+        stepped: Called after each step.
     """
+    run: Callable[..., Any] = _in_place if context is None else context.run
 
     def kept(began: float, ended: float) -> None:
         door.kept_by_handler(work, began, ended)
 
+    def step(call: Callable[[Any], Any], argument: Any) -> Any:
+        assert stepped is not None
+        try:
+            return run(call, argument)
+        finally:
+            stepped()
+
     while is_awaitable(value):
-        value = yield from _drive(value, _in_place if context is None else context.run, door.now, kept)
+        value = yield from _drive(value, run if stepped is None else step, door.now, kept)
     return value
 
 

@@ -7,9 +7,11 @@ window start later than their tokens say, and meet those of the next one.
 from __future__ import annotations
 
 import asyncio
+import functools
+import itertools
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -158,3 +160,109 @@ async def test_an_entry_is_told_while_the_handler_still_runs_and_every_thread_is
         while len(told) < 2:
             await asyncio.sleep(0.001)
         over.set()
+
+
+@pytest.mark.rule(7, 8)
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("wrapped", ["by a decorator", "by a lambda"])
+def test_of_an_async_def_that_a_plain_function_calls_what_counts_is_its_first_line(
+    wrapped: str, loop: str
+) -> None:
+    # The thread is through in microseconds; the loop gets round to the coroutine when it can.
+    count, period = 5, 0.1
+    cue = runcue.Cue()
+    cue.service("api", rate=f"{count}/{period}sec")
+    first_lines: list[float] = []
+
+    async def fetch(work: runcue.Work) -> None:
+        first_lines.append(time.monotonic())
+        await asyncio.sleep(0)
+
+    @functools.wraps(fetch)
+    def decorated(work: runcue.Work) -> Awaitable[None]:
+        return fetch(work)
+
+    cue.task("task", uses="api")(decorated if wrapped == "by a decorator" else lambda work: fetch(work))
+
+    async def lag() -> None:
+        for seconds in itertools.cycle((0.03, 0.0, 0.05, 0.0, 0.01)):
+            time.sleep(seconds)  # noqa: ASYNC251 - that is the point
+            await asyncio.sleep(0.003)
+
+    async def main() -> None:
+        async with cue:
+            await (await cue.submit("task"))  # what a lambda gives is seen by then
+            lagging = asyncio.create_task(lag())
+            for _ in range(4 * count):
+                await cue.submit("task")
+            await cue.drain()
+            lagging.cancel()
+
+    run_on(loop, main())
+    assert len(first_lines) == 4 * count + 1
+    for one, one_over in zip(first_lines, first_lines[count:], strict=False):
+        assert one_over - one >= period
+
+
+@pytest.mark.rule(8, 17)
+@pytest.mark.parametrize("when", ["before its first step", "later"])
+async def test_a_coroutine_that_is_cancelled_leaves_no_token_reserved(when: str) -> None:
+    cue = runcue.Cue()
+    cue.service("api", rate="1/0.01sec")
+    begun = asyncio.Event()
+
+    async def fetch(work: runcue.Work) -> None:
+        begun.set()
+        if work.params["number"] == 0:
+            await asyncio.Event().wait()
+
+    @cue.task("task", uses="api")
+    @functools.wraps(fetch)
+    def task(work: runcue.Work) -> Awaitable[None]:
+        if when == "before its first step" and work.params["number"] == 0:
+            cue_loop.call_soon_threadsafe(cancel_soon)
+        return fetch(work)
+
+    def cancel_soon() -> None:
+        cancelling.append(cue_loop.create_task(cue.cancel(handles[0])))
+
+    cue_loop = asyncio.get_running_loop()
+    cancelling: list[asyncio.Task[bool]] = []
+    async with cue:
+        handles = [await cue.submit("task", params={"number": number}) for number in range(3)]
+        if when == "later":
+            await begun.wait()
+            await cue.cancel(handles[0])
+        async with asyncio.timeout(30):
+            summary = await cue.drain()
+    assert summary.counts["completed"] == 2
+    assert summary.counts["cancelled"] == 1
+
+
+@pytest.mark.rule(8)
+async def test_a_plain_function_that_only_looks_like_an_async_one_is_counted_from_its_entry() -> None:
+    # That is seen by its first end: until then it might have given something to be awaited.
+    cue = runcue.Cue()
+    cue.service("api", rate="1/0.01sec")
+
+    async def fetch(work: runcue.Work) -> str:
+        return threading.current_thread().name
+
+    @cue.task("task", uses="api")
+    @functools.wraps(fetch)
+    def task(work: runcue.Work) -> str:
+        if work.params["waits"]:
+            assert over.wait(30)
+        return asyncio.run(fetch(work))
+
+    over = threading.Event()
+    async with cue:
+        await (await cue.submit("task", params={"waits": False}))
+        first = await cue.submit("task", params={"waits": True})
+        second = await cue.submit("task", params={"waits": False})
+        async with asyncio.timeout(30):
+            assert (await second.result()).startswith("runcue-"), (
+                "the first one's token came back while it ran"
+            )
+        over.set()
+        await first.wait()
