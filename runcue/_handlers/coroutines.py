@@ -42,15 +42,14 @@ def resume(steps: Any, yielded: Any, context: Context, work: Work, door: Door) -
     now = door.now
     while True:
         thrown: BaseException | None = None
-        sent: Any = None
         try:
-            sent = yield yielded
+            yield yielded  # an asyncio task sends nothing back
         except BaseException as error:
             # GeneratorExit too: the handler sees its own end as it would in a task of its own.
             thrown = error
         began = now()
         try:
-            yielded = context.run(send, sent) if thrown is None else context.run(throw, thrown)
+            yielded = context.run(send, None) if thrown is None else context.run(throw, thrown)
         except StopIteration as stop:
             return stop.value
         finally:
@@ -146,7 +145,6 @@ def _drive(
 ) -> Generator[Any, Any, Any]:
     """Await something, each step by way of a function that calls another one."""
     steps: Any = None
-    sent: Any = None
     thrown: BaseException | None = None
     while True:
         began = now()
@@ -158,18 +156,16 @@ def _drive(
                 if not hasattr(steps, "throw"):
                     raise thrown
                 yielded = call(steps.throw, thrown)
-            elif sent is None:
-                yielded = call(next, steps)
             else:
-                yielded = call(steps.send, sent)
+                yielded = call(next, steps)
         except StopIteration as stop:
             return stop.value
         finally:
             if (ended := now()) - began > BLOCKS_AFTER:
                 kept(began, ended)
-        sent = thrown = None
+        thrown = None
         try:
-            sent = yield yielded
+            yield yielded
         except BaseException as error:
             thrown = error
 
