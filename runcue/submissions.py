@@ -107,10 +107,10 @@ def read_lines(lines: Iterable[bytes], name: str) -> Iterator[Submission]:
                 raise ConfigurationError(f"{where}: {error}") from error.__cause__
 
 
-def _check_names(given: Mapping[str, Any], fields: Iterable[str]) -> None:
+def _check_names(given: Mapping[Any, Any], fields: Iterable[str]) -> None:
     for field in given:
         if field not in fields:
-            near = get_close_matches(str(field), fields, n=1, cutoff=0.5)
+            near = get_close_matches(field, fields, n=1, cutoff=0.5) if isinstance(field, str) else []
             hint = f"did you mean {near[0]!r}?" if near else f"there is {', '.join(fields)}"
             raise ConfigurationError(f"there is no field {words_of(field)}; {hint}")
     if given.get("task") is None:

@@ -690,7 +690,7 @@ class Cue:
             intake.check_open(_copy_context())
         taken = dict(params) if type(params) is dict else take_over(params)
         if force is not False or not (inputs is outputs is key is duplicate is None and fresh is DEFAULT):
-            overrides = Overrides(inputs, outputs, fresh, key, duplicate, yes_or_no(force, "force"))
+            overrides = Overrides(inputs, outputs, fresh, key, duplicate, force)
             return intake.admit(known, taken, _copy_context(), overrides)
         return intake.admit(known, taken, _copy_context(), NO_OVERRIDES if known.declares else None)
 
@@ -735,7 +735,7 @@ class Cue:
             or force is not False
             or not (inputs is outputs is key is duplicate is None and fresh is DEFAULT)
         ):
-            overrides = Overrides(inputs, outputs, fresh, key, duplicate, yes_or_no(force, "force"))
+            overrides = Overrides(inputs, outputs, fresh, key, duplicate, force)
         return self._intake.admit_threadsafe(known, taken, _copy_context(), overrides)
 
     def _submit_from_handler(self, task: Any, params: Mapping[str, Any] | None, **options: Any) -> str:

@@ -68,7 +68,7 @@ def check_text(value: object, what: str) -> str:
 
 
 def whole_number(value: object, what: str, least: int) -> int:
-    """Check a whole number (True is none).
+    """Check a whole number (True is none, 3.0 is one).
 
     Args:
         value: What was given.
@@ -78,10 +78,14 @@ def whole_number(value: object, what: str, least: int) -> int:
     Raises:
         ConfigurationError: It is something else.
     """
-    try:
-        number = None if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]
-    except Exception:
-        number = None
+    number: int | None
+    if isinstance(value, float):
+        number = int(value) if value.is_integer() else None
+    else:
+        try:
+            number = None if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]
+        except Exception:
+            number = None
     if number is None or number < least:
         raise ConfigurationError(f"{what} must be a whole number of at least {least}, not {words_of(value)}.")
     return number

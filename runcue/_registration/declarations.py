@@ -22,7 +22,7 @@ from runcue._artifacts.places import PASS
 from runcue._freshness.newer import newer
 from runcue._model.awaitables import discard, is_awaitable
 from runcue._model.callables import located
-from runcue._model.checks import check_callback, has_methods, is_async, is_one_of
+from runcue._model.checks import check_callback, has_methods, is_async, is_one_of, yes_or_no
 from runcue._model.declaration import Declaration
 from runcue._model.errors import ArtifactError, ConfigurationError
 from runcue._model.kept_errors import kept
@@ -133,7 +133,7 @@ def declare(work: Work, cells: dict[Hashable, list[int]], overrides: Overrides) 
         check_duplicate(duplicate)
     task = work._task
     declared = work._declared = Declaration((), (), task.fresh)
-    if force:
+    if force is not False and yes_or_no(force, "force"):
         declared.forced = True
     if fresh is not DEFAULT:
         declared.fresh = check_fresh(fresh, "fresh")

@@ -114,6 +114,10 @@ def option(call: str, name: str, *positional: Any) -> Call:
     return lambda cue, value: getattr(cue, call)(*positional, **{name: value})
 
 
+def name_in_a_dict(value: Any) -> Any:
+    return value if isinstance(value, (str, bytes, int, float, Raises, NoText)) else "no field"
+
+
 def described_by(name: str) -> Call:
     """A new cue with one option."""
     return lambda cue, value: runcue.Cue(**{name: value})
@@ -198,6 +202,10 @@ CALLS: dict[str, tuple[Call, set[str]]] = {
     "watch": (lambda cue, value: cue.watch(value), set()),
     "watch(recursive)": (option("watch", "recursive", "."), BOOLS),
     "plan": (lambda cue, value: cue.plan(value), {"None", "list", "no bytes"}),
+    "plan([...])": (lambda cue, value: cue.plan([value]), set()),
+    "plan([(task, ...)])": (lambda cue, value: cue.plan([("task", value)]), {"None", "dict"}),
+    "plan([{...: 1}])": (lambda cue, value: cue.plan([{name_in_a_dict(value): 1}]), set()),
+    "plan(force)": (lambda cue, value: cue.plan([{"task": "task", "force": value}]), BOOLS),
     "graph": (lambda cue, value: cue.graph(value), set()),
     "graph(limit)": (option("graph", "limit"), WHOLE),
     "observe": (lambda cue, value: cue.observe(value), set()),
@@ -304,7 +312,9 @@ async def test_work_units_are_listed_by_the_handler_of_their_task_as_they_are_su
 
 
 def test_numbers_of_other_kinds_are_numbers() -> None:
-    cue = runcue.Cue(max_threads=np.int64(3), stall_timeout=np.int64(5), pending_timeout=np.float64(2.5))
+    cue = runcue.Cue(
+        keep=1e4, max_threads=np.int64(3), stall_timeout=np.int64(5), pending_timeout=np.float64(2.5)
+    )
     assert cue.max_threads == 3
     cue.service("api", rate="1/s", concurrent=np.int32(2))
     assert cue.services()[0].concurrent == 2

@@ -704,6 +704,7 @@ def test_limits_are_the_same_by_their_meaning() -> None:
         ({"rate": "60/min"}, {"rate": "60 per 60s"}),
         ({"rate": "1.5/sec"}, {"rate": "3/2s"}),
         ({"rate": "1_000/h", "burst": 5}, {"rate": "1000.0 / hour", "burst": 5}),
+        ({"concurrent": 1}, {"concurrent": 1.0}),
         ({"limiter": limiter}, {"limiter": limiter}),
         ({"limits": Equal(1)}, {"limits": [Equal(1)]}),
         ({"limits": sulky}, {"limits": (sulky,)}),
