@@ -19,7 +19,7 @@ from contextvars import Context, copy_context
 from functools import partial
 from inspect import isawaitable
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
@@ -66,6 +66,16 @@ class Blocking:
         self._thread = threading.get_ident()
         self._inbox = Inbox(_nothing)
         self._inbox.begin(asyncio.get_running_loop())
+
+    async def __aenter__(self) -> NoReturn:
+        """Say what to write instead."""
+        raise UsageError(
+            "runcue.blocking() is for code that is not async: write `with runcue.blocking(cue) as b:`, or in an async "
+            "function `async with cue:`."
+        )
+
+    async def __aexit__(self, *error: object) -> None:
+        """There is no getting here."""
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

@@ -115,7 +115,7 @@ class Intake:
         if not loop.is_closed():
             raise WrongLoop(
                 f"{call} in another event loop or thread than the one this cue was started in. "
-                "From other threads use cue.submit_threadsafe()."
+                "From other threads use cue.submit_threadsafe(), in a plain handler work.submit()."
             )
         self.loop = None
         self._inbox.refuse()

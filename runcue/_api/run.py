@@ -19,6 +19,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, TypeVar
 
 from runcue._api.cue import cues_in
+from runcue._model.checks import unfit_form
 from runcue._model.errors import RuncueError, UsageError
 from runcue._model.texts import describe, how_many, words_of
 
@@ -74,19 +75,11 @@ def _check_takes_nothing(main: Any) -> None:
     Raises:
         UsageError: It cannot.
     """
-    if inspect.iscoroutine(main):
-        return
-    try:
-        signature = inspect.signature(main)
-    except (TypeError, ValueError):
-        return  # a builtin that does not tell
-    try:
-        signature.bind()
-    except TypeError:
+    if not inspect.iscoroutine(main) and (form := unfit_form(main, 0)) is not None:
         name = describe(main)
         raise UsageError(
-            f"runcue.run() calls {name} without arguments, and it takes {signature}: write runcue.run({name}(...))."
-        ) from None
+            f"runcue.run() calls {name} without arguments, and it takes {form}: write runcue.run({name}(...))."
+        )
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

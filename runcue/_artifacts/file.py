@@ -11,7 +11,6 @@ import os
 import time
 from collections.abc import Callable, Hashable
 from copy import copy
-from inspect import iscoroutinefunction
 from stat import S_ISLNK
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Never
@@ -21,7 +20,7 @@ from runcue._artifacts.changes import file_changed
 from runcue._artifacts.marks import Doubt, doubt_of, vouch_for
 from runcue._artifacts.places import PASS, SEEN, Place, leads, locate, next_pass, path_text
 from runcue._artifacts.reads import OVERLAY, READS
-from runcue._model.checks import refuse_options
+from runcue._model.checks import is_async, refuse_options
 from runcue._model.errors import ConfigurationError
 from runcue._model.rate import parse_duration
 from runcue._model.texts import seconds_in_words, words_of
@@ -92,7 +91,7 @@ class File(Artifact):
         age = None if max_age is None else parse_duration(max_age, f"max_age of File({given!r})")
         self._checks = age, validate
         plain: object = validate  # what it was declared to be is not known to be so
-        if plain is not None and (not callable(plain) or iscoroutinefunction(plain)):
+        if plain is not None and (not callable(plain) or is_async(plain)):
             raise ConfigurationError(
                 f"validate of File({given!r}) must be a plain function that takes a Path, not {words_of(validate)}."
             )

@@ -239,12 +239,12 @@ class Listeners:
 
     def silence(self) -> tuple[Callable[..., Any], ...]:
         """Take all listeners and observers away, for good. Returns what would have been called."""
-        calls = dict.fromkeys(listener.call for audience in self.of for listener in audience)
+        calls = {id(listener.call): listener.call for audience in self.of for listener in audience}
         for audience in self.of:
             audience.let_go()
         self._failures.log.hearers.clear()
         self._observers.clear()
-        return tuple(calls)
+        return tuple(calls.values())
 
     def bound(self) -> Iterator[tuple[str, str]]:
         """The listeners that hear of one task alone, as (decorator, name of the task)."""

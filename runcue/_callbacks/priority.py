@@ -7,7 +7,6 @@ Must not know: what an order is made of.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from math import isnan
 from typing import Any
@@ -16,7 +15,7 @@ from runcue._callbacks.door import BE_QUICK, BLOCKS_AFTER, Door
 from runcue._callbacks.failures import Failures
 from runcue._model.awaitables import discard, is_awaitable
 from runcue._model.callables import located
-from runcue._model.checks import check_callback
+from runcue._model.checks import check_callback, is_async
 from runcue._model.errors import ConfigurationError
 from runcue._model.priority import DEFAULT_PRIORITY, PriorityContext
 from runcue._model.texts import describe
@@ -45,7 +44,7 @@ class Priority:
             ConfigurationError: It cannot be asked.
         """
         check_callback(call, "priority", ("ctx",))
-        if inspect.iscoroutinefunction(call):
+        if is_async(call):
             raise _not_plain()
         self._call = call
 

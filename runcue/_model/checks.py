@@ -16,7 +16,7 @@ from math import inf
 from typing import Any, NoReturn, TypeVar
 
 from runcue._model.errors import ConfigurationError
-from runcue._model.texts import describe, words_of
+from runcue._model.texts import describe, shortened, words_of
 
 __all__ = [
     "check_callback",
@@ -24,6 +24,7 @@ __all__ = [
     "check_text",
     "has_methods",
     "is_async",
+    "is_kind",
     "is_one_of",
     "nearest",
     "number_of",
@@ -32,6 +33,7 @@ __all__ = [
     "says_how_to_await",
     "says_what_it_takes",
     "seconds_or_none",
+    "unfit_form",
     "whole_number",
     "yes_or_no",
 ]
@@ -226,7 +228,41 @@ def _misfit(call: Callable[..., Any], options: Iterable[str]) -> str:
 def is_async(handler: Callable[..., Any]) -> bool:
     """Whether calling it gives a coroutine, as far as its definition tells."""
     call = getattr(type(handler), "__call__", None)  # noqa: B004 - an object whose __call__ is a coroutine function
-    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(call)
+    return is_kind(handler, inspect.iscoroutinefunction) or is_kind(call, inspect.iscoroutinefunction)
+
+
+def is_kind(call: object, *kinds: Callable[[Any], bool]) -> bool:
+    """Whether a function is of one of these kinds.
+
+    Args:
+        call: The function; what is called like one may do anything when it is asked.
+        kinds: Out of `inspect`.
+    """
+    try:
+        return any(kind(call) for kind in kinds)
+    except Exception:
+        return False
+
+
+def unfit_form(call: Any, number: int) -> str | None:
+    """The form of a function that cannot be called with so many arguments; None if it can be, or does not tell.
+
+    Args:
+        call: The function.
+        number: So many, without names.
+    """
+    try:
+        signature = inspect.signature(call)
+    except Exception:  # a builtin, say; calling it will tell
+        return None
+    try:
+        signature.bind(*range(number))
+    except TypeError:
+        try:
+            return shortened(str(signature), 200)
+        except Exception:  # out of the repr of a default
+            return "(...)"
+    return None
 
 
 def check_callback(call: object, what: str, takes: tuple[str, ...], *, may_yield: bool = False) -> None:
@@ -243,18 +279,10 @@ def check_callback(call: object, what: str, takes: tuple[str, ...], *, may_yield
     """
     if not callable(call):
         raise ConfigurationError(f"{what} must be callable, not {words_of(call)}.")
-    if not may_yield and (inspect.isgeneratorfunction(call) or inspect.isasyncgenfunction(call)):
+    if not may_yield and is_kind(call, inspect.isgeneratorfunction, inspect.isasyncgenfunction):
         raise ConfigurationError(
             f"{what} {describe(call)} must not be a generator: nothing of it would run. Write `return` in place of "
             "`yield`."
         )
-    try:
-        signature = inspect.signature(call)
-    except (TypeError, ValueError):
-        return  # a builtin that does not tell
-    try:
-        signature.bind(*takes)
-    except TypeError:
-        raise ConfigurationError(
-            f"{what} {describe(call)}{signature} must take ({', '.join(takes)})."
-        ) from None
+    if (form := unfit_form(call, len(takes))) is not None:
+        raise ConfigurationError(f"{what} {describe(call)}{form} must take ({', '.join(takes)}).")

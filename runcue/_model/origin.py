@@ -49,7 +49,7 @@ class Origin:
         self._names = caller if names is None else names
         self._specs = {
             space["__name__"]: space.get("__spec__")
-            for space in (caller, getattr(_innermost(call), "__globals__", {}))
+            for space in (caller, _globals_of(call))
             if "__name__" in space
         }
 
@@ -148,6 +148,12 @@ def _innermost(call: Any) -> Any:
         return call if isinstance(call, MethodType) else unwrap(call)
     except Exception:  # a chain of decorators that leads back to where it began
         return call
+
+
+def _globals_of(call: Any) -> Mapping[str, Any]:
+    inmost = _innermost(call)
+    inmost = inmost.__func__ if isinstance(inmost, MethodType) else inmost
+    return inmost.__globals__ if isinstance(inmost, FunctionType) else {}
 
 
 def _name(thing: Any) -> tuple[str, str]:

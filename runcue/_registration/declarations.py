@@ -22,7 +22,7 @@ from runcue._artifacts.places import PASS
 from runcue._freshness.newer import newer
 from runcue._model.awaitables import discard, is_awaitable
 from runcue._model.callables import located
-from runcue._model.checks import check_callback, has_methods, is_async, is_one_of, yes_or_no
+from runcue._model.checks import check_callback, has_methods, is_async, is_kind, is_one_of, yes_or_no
 from runcue._model.declaration import Declaration
 from runcue._model.errors import ArtifactError, ConfigurationError
 from runcue._model.kept_errors import kept
@@ -76,7 +76,7 @@ def check_key(value: Any, what: str) -> Any:
 
 
 def _check_plain(function: Any, what: str) -> None:
-    if is_async(function) or inspect.isasyncgenfunction(function):
+    if is_async(function) or is_kind(function, inspect.isasyncgenfunction):
         raise ConfigurationError(
             f"{what} must be given by a plain function, not by the `async def` {located(function)}: submit() needs it "
             "at once. Await what it takes before you submit, and hand it over in params."

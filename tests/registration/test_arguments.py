@@ -338,6 +338,64 @@ async def test_params_that_cannot_be_copied_are_refused() -> None:
     assert await cue.list() == []
 
 
+class Proxy:
+    """Stands for something that is not there yet, and says so whatever it is asked."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise RuntimeError(f"not bound yet: {name}")
+
+    def __repr__(self) -> str:
+        raise RuntimeError("not bound yet")
+
+    def __hash__(self) -> int:
+        raise RuntimeError("not bound yet")
+
+    def __eq__(self, other: object) -> bool:
+        raise RuntimeError("not bound yet")
+
+    def __call__(self, *about: object) -> bool:
+        return True
+
+
+def unfit(
+    one: object, two: object, three: object, four: object, *more: object, odd: object = Raises()
+) -> None: ...
+
+
+def test_what_is_called_like_a_function_may_do_anything_when_it_is_asked_what_it_is() -> None:
+    cue, proxy = runcue.Cue(), Proxy()
+    for register in (
+        cue.is_ready,
+        cue.is_stale,
+        cue.priority,
+        cue.on_start,
+        cue.on_complete,
+        cue.task("task"),
+    ):
+        assert register(proxy) is proxy  # type: ignore[operator]
+    cue.task("other", inputs=proxy, outputs=proxy, key=proxy)(proxy)
+    cue.task("task")(proxy)  # the same again
+    assert runcue.File("f", validate=proxy).validate is proxy
+    assert [task.name for task in cue.tasks()] == ["task", "other"]
+    with pytest.raises(runcue.ConfigurationError, match="needs a name, and Proxy has none"):
+        cue.task(proxy)
+
+
+def test_a_function_with_a_default_that_cannot_be_shown_is_refused_all_the_same() -> None:
+    cue = runcue.Cue()
+    for register in (
+        cue.is_ready,
+        cue.is_stale,
+        cue.priority,
+        cue.on_start,
+        cue.on_complete,
+        cue.task("task"),
+    ):
+        with pytest.raises(runcue.ConfigurationError, match=r"unfit\(\.\.\.\),? must take"):
+            register(unfit)  # type: ignore[operator]
+    assert repr(cue) == "<Cue not started: 0 services, 0 tasks; no work yet>"
+
+
 def test_an_observer_is_an_object_and_not_its_class() -> None:
     with pytest.raises(runcue.ConfigurationError, match="an instance"):
         runcue.Cue().observe(Observer)  # type: ignore[arg-type]

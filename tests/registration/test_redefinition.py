@@ -136,6 +136,27 @@ SAME = {
         @cue.on_complete
         def done(work, result, duration): heard.extend("done" for one in seen)
     """,
+    "one function in a new cover": """
+        if "inmost" not in globals():
+            def inmost(work, result, duration): heard.append("done")
+        @wraps(inmost)
+        def cover(*about): return inmost(*about)
+        cue.on_complete(cover)
+    """,
+    "a function that leads to itself": """
+        def done(work, result, duration): heard.append("done")
+        done.__wrapped__ = done
+        cue.on_complete(done)
+    """,
+    "a function made by another with what is not set yet": """
+        def make():
+            @cue.on_complete
+            def done(work, result, duration, *, words=("done",)):
+                heard.append(words[0])
+                later
+            later = 1
+        make()
+    """,
     "a function made by another": """
         def make(results):
             @cue.on_complete
@@ -253,6 +274,30 @@ OTHERS = {
         """,
         ["a", "b"],
     ),
+    "functions with another keyword": (
+        """
+        def tell(word):
+            @cue.on_complete
+            def done(work, result, duration, *, word=(word, 1)): heard.append(word[0])
+        ---
+        tell("a")
+        ---
+        tell("b")
+        """,
+        ["a", "b"],
+    ),
+    "classes as arguments": (
+        """
+        class A: ...
+        class B: ...
+        def tell(kind, work, result, duration): heard.append(kind.__name__)
+        ---
+        cue.on_complete(partial(tell, A))
+        ---
+        cue.on_complete(partial(tell, B))
+        """,
+        ["A", "B"],
+    ),
     "one function for two tasks": (
         """
         def done(work, result, duration): heard.append("one")
@@ -279,6 +324,19 @@ def test_what_differs_in_more_than_the_cell_it_stands_in_is_another_listener(
         for cell in textwrap.dedent(cells).split("---\n"):
             notebook.cell(cell)
         assert notebook.heard() == heard
+
+
+def test_what_cannot_be_compared_is_another_listener(notebook: Notebook) -> None:
+    notebook.cell("""
+        class Odd:
+            def __fspath__(self): return "odd"
+            def __eq__(self, other): raise ZeroDivisionError
+            __hash__ = None
+        def tell(what, work, result, duration): heard.append("done")
+    """)
+    for times in (1, 2):
+        notebook.cell("cue.on_complete(partial(tell, Odd()))")
+        assert notebook.heard() == ["done"] * times
 
 
 @pytest.mark.rule(34)
