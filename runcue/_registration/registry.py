@@ -170,12 +170,13 @@ class Registry:
             return ()
         if isinstance(uses, str):
             names: tuple[object, ...] = (uses,)
-        elif isinstance(uses, Iterable) and not isinstance(uses, (bytes, bytearray, Mapping)):
-            names = tuple(uses)
         else:
-            raise ConfigurationError(
-                f"uses of {what} must be the name of a service, or a list of several, not {words_of(uses)}."
-            )
+            several = _several(uses)
+            if several is None:
+                raise ConfigurationError(
+                    f"uses of {what} must be the name of a service, or a list of several, not {words_of(uses)}."
+                )
+            names = several
         for one in names:
             if not isinstance(one, str) or one not in self._core.services:
                 known = _suggestion(self._core.services, one, "service")
@@ -243,6 +244,16 @@ def _unwrapped(call: Any) -> Iterator[Any]:
             call = call.__wrapped__
         except Exception:
             return
+
+
+def _several(given: object) -> tuple[object, ...] | None:
+    """What is in a list or the like, None if it is nothing of the kind."""
+    if isinstance(given, (bytes, bytearray, Mapping)) or not isinstance(given, Iterable):
+        return None
+    try:
+        return tuple(given)
+    except Exception:  # out of an iterator of the user's
+        return None
 
 
 def _suggestion(names: Iterable[str], wanted: object, what: str) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import runcue
+from runcue._model.checks import says_what_it_takes
 from runcue.testing import run
 
 pytestmark = pytest.mark.rule(34)
@@ -183,6 +184,17 @@ def test_a_type_error_inside_of_a_call_stays_what_it_is() -> None:
 
     with pytest.raises(runcue.ConfigurationError, match=r"TypeError: object of type 'int' has no len"):
         runcue.Cue().task("t", inputs=Odd())
+
+    @says_what_it_takes
+    def call(*, size: Any) -> int:
+        return len(size)
+
+    with pytest.raises(TypeError, match="has no len"):
+        call(size=5)
+    with pytest.raises(
+        runcue.ConfigurationError, match=r"call\(\) has no option sise=; did you mean size=\?"
+    ):
+        call(sise=5)
 
 
 async def handle_of(cue: runcue.Cue) -> runcue.WorkHandle:

@@ -331,6 +331,21 @@ class Broken(Mapping[str, Any]):
         return 2
 
 
+def test_several_services_out_of_an_iterator_that_raises_are_refused() -> None:
+    def names() -> Iterator[str]:
+        yield "api"
+        raise ZeroDivisionError
+
+    cue = runcue.Cue()
+    cue.service("api")
+    with pytest.raises(
+        runcue.ConfigurationError, match="uses of task 'new' must be the name of a service, or a list"
+    ):
+        cue.task("new", uses=names())  # type: ignore[call-overload]
+    cue.task("new", uses=dict.fromkeys(["api"]).keys())(print)  # type: ignore[call-overload]
+    assert cue.tasks()[0].services == ("api",)
+
+
 async def test_params_that_cannot_be_copied_are_refused() -> None:
     cue = described()
     with pytest.raises(TypeError, match="can be copied: ZeroDivisionError: a"):

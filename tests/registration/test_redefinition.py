@@ -648,6 +648,34 @@ def test_who_takes_over_a_running_handler_of_the_former_task_gives_back_what_tha
     run(main)
 
 
+def test_what_was_learned_of_a_task_holds_for_what_it_is_now() -> None:
+    async def main() -> None:
+        cue = runcue.Cue(recheck=False)
+        made: set[int] = set()
+
+        def makes(work: runcue.Work) -> None:
+            made.add(work.params["n"])
+
+        def needs(work: runcue.Work) -> None: ...
+
+        cue.task("makes")(makes)
+        cue.task("needs")(needs)
+        cue.is_ready(task="needs")(lambda work: work.params["n"] in made)
+        async with cue:
+            for n in range(2):
+                waits = await cue.submit("needs", {"n": n})
+                await asyncio.sleep(1)
+                await (await cue.submit("makes", {"n": n}))
+                await waits
+                learned = cue._core.tasks["makes"].learned_dependents
+                assert cue._core.tasks["needs"] in learned
+                for name, handler in (("makes", makes), ("needs", needs)):
+                    cue.task(name)(handler)
+                assert [task.name for task in cue._core.tasks["makes"].learned_dependents] == ["needs"]
+
+    run(main)
+
+
 @given(st.randoms(use_true_random=False))
 @settings(max_examples=40)
 def test_whatever_is_under_way_when_tasks_are_defined_anew_settles_and_gives_all_back(
