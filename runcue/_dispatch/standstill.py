@@ -194,6 +194,10 @@ class Standstill:
         if self._until < inf:
             self._alarm.set(max(self._until, self._turns.now()) + MARGIN)
 
+    def watch_no_longer(self) -> None:
+        """Nobody has to be told any more when something may have ended."""
+        self._alarm.clear()
+
     def _changed(self, future: asyncio.Future[Any]) -> None:
         if self._watched is future:
             self._watched = None

@@ -33,6 +33,9 @@ LOOK_AFTER: Final = 0.4
 _SHARE: Final = 20
 """The pause after a look is at least so many times as long as the look was."""
 
+_AGAIN_AFTER: Final = 60.0
+"""Seconds until other work units of the same tasks are told to wait for themselves until a time-out."""
+
 _WORTH_TELLING: Final = 0.25
 """Seconds; what comes loose sooner than that is told only if it was seen before."""
 
@@ -57,6 +60,8 @@ class Deadlocks:
         self._told: set[Any] = set()
         self._told_to_wait: set[Any] = set()
         self._seen: set[Any] = set()
+        # When it was told last, by the names of the tasks.
+        self._said: dict[frozenset[str], float] = {}
 
     def begin(self) -> None:
         """The cue was started."""
@@ -64,6 +69,7 @@ class Deadlocks:
         self._told.clear()
         self._told_to_wait.clear()
         self._seen.clear()
+        self._said.clear()
 
     def set_alarms(self) -> None:
         """Look soon, if somebody in the cue waits for work units."""
@@ -93,7 +99,10 @@ class Deadlocks:
                     self._tell_of(knot, now)
             elif not keys <= self._told_to_wait and (knot.until - now > _WORTH_TELLING or keys <= before):
                 self._told_to_wait |= keys
-                self._tell_of(knot, now)
+                tasks = frozenset(waiter.work.task for waiter in knot.waits if waiter.work is not None)
+                if now >= self._said.get(tasks, -inf) + _AGAIN_AFTER:
+                    self._said[tasks] = now
+                    self._tell_of(knot, now)
 
     def _tell_of(self, knot: Knot, now: float) -> None:
         self._log.tell(

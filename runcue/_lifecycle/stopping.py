@@ -171,6 +171,7 @@ class Stopping:
                     self._waiters.remove(waiter)
                 if not self._waiters:
                     self._time_to_tell.clear()
+                    dispatcher.standstill.watch_no_longer()
         if dispatcher.turns.failure is not None:
             raise dispatcher.turns.failed()
 

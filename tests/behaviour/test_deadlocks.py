@@ -368,6 +368,24 @@ async def test_the_time_out_of_its_task_ends_a_wait_for_itself() -> None:
 
 
 @pytest.mark.rule(36)
+@virtual
+async def test_many_that_wait_for_themselves_one_after_the_other_are_told_once_a_minute() -> None:
+    async def for_a_second(handle: runcue.WorkHandle) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(handle.result(), 1)
+
+    cue = one_slot(for_a_second)
+    cue.priority(lambda context: float(context.work.task == "parent"))
+    ear = Ear(cue)
+    cue.start()
+    for _ in range(30):
+        await cue.submit("parent")
+    await for_seconds(29)
+    assert ear.kinds() == ["self_wait"]
+    await cue.stop()
+
+
+@pytest.mark.rule(36)
 @on_each_loop
 @pytest.mark.parametrize(
     "wait", [within_a_moment, within_the_scope_of_a_moment], ids=lambda wait: wait.__name__
