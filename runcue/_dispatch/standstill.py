@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from math import inf
 from typing import Any, Final, NamedTuple
 
@@ -229,8 +230,9 @@ class Standstill:
         A work unit that needs several services and has waited for too long has slots left free for it. If who holds
         the others waits for what needs such a slot, all would wait for ever.
         """
-        kept = {one for knot in self._find(None) for one in _kept_from(knot)} if self._waiting.awaited else ()
-        for starving in kept:
+        if not self._waiting.awaited or all(one.held_for is None for one in self._core.run_queues.values()):
+            return
+        for starving in {one for knot in self._find(None) for one in _kept_from(knot)}:
             starving.let_pass(self._turns.now() + STARVED_AFTER)
             self._turns.wake()
 
@@ -283,7 +285,9 @@ class _Survey:
         self._waits: dict[Waiter, Wait] = {}
         self._beside: dict[Waiter, _Beside] = {}
         self._handlers: dict[Work, Waiter] = {}
-        self._holders: dict[Service, list[Waiter] | None] = {}
+        self._asked: dict[Work, Waiter] = {}
+        self._listeners: list[Waiter] | None = None
+        self._holders: dict[Service, tuple[list[Work], list[Work]] | None] = {}
         # Of those whose work unit is another one by now than that which they were started for.
         self._heirs: dict[Work, Work] | None = None
 
@@ -310,9 +314,12 @@ class _Survey:
         if service not in self._holders:
             runs = [run for run in reversed(self._in_flight.works) if service in run._task.run_queue.services]
             asked = [work for work in self._gates.holders() if service in work._task.run_queue.services]
-            holders = [*map(self._handler, runs), *map(_gate, asked)]
-            self._holders[service] = holders if len(holders) == service.active else None
-        return self._holders[service]
+            self._holders[service] = (runs, asked) if len(runs) + len(asked) == service.active else None
+        holders = self._holders[service]
+        if holders is None:
+            return None
+        # Each is made only when it is looked at: mostly the first is enough.
+        return chain(map(self._handler, holders[0]), map(self._gate, holders[1]))
 
     def runner_of(self, work: Work) -> Waiter | None:
         """The handler of a work unit that runs."""
@@ -326,16 +333,24 @@ class _Survey:
     def _handler(self, run: Work) -> Waiter:
         waiter = self._handlers.get(run)
         if waiter is None:
-            owner = owner_of(run)
-            waiter = self._handlers[run] = Waiter("handler", owner, run, name_of(owner))
+            waiter = self._handlers[run] = Waiter("handler", owner_of(run), run)
+        return waiter
+
+    def _gate(self, work: Work) -> Waiter:
+        waiter = self._asked.get(work)
+        if waiter is None:
+            waiter = self._asked[work] = Waiter("gate", work, work._runner)
         return waiter
 
     def everybody(self) -> Iterator[Waiter]:
         """All who may wait."""
         yield from map(self._handler, self._in_flight.works)
-        yield from map(_gate, self._gates.works())
-        for name, task, work in self._lines.served():
-            yield Waiter("listener", work, task, f"the {name}")
+        yield from map(self._gate, self._gates.works())
+        if self._listeners is None:
+            self._listeners = [
+                Waiter("listener", work, task, name) for name, task, work in self._lines.served()
+            ]
+        yield from self._listeners
 
     def look_beside(self, waiter: Waiter) -> bool:
         """Whether something else may let somebody go on who was found to wait for work units only.
@@ -369,10 +384,6 @@ def _kept_from(knot: Knot) -> list[RunQueue]:
     return [
         one.held_for for one in run_queues if one.keeps_off_for() is not None and one.held_for is not None
     ]
-
-
-def _gate(work: Work) -> Waiter:
-    return Waiter("gate", work, work._runner, f"the gate of {name_of(work)}")
 
 
 def _words_of_task(task: asyncio.Task[Any]) -> str:

@@ -349,6 +349,8 @@ def _made_of(manager: Any, depth: int) -> Iterator[Any]:
 def _instant_of(thing: Any) -> float:
     """When something has its time, -inf if it has none. Its type is asked first: a user's object may do anything."""
     kind = type(thing)
+    if kind.__module__ == "builtins":
+        return -inf  # as nearly all are
     try:
         if callable(getattr(kind, "when", None)):
             instant = thing.when()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from math import inf
 
 from runcue._explain.reasons import reason_of
@@ -40,17 +41,23 @@ def short_of_knot(knot: Knot) -> str:
 
 def _waits_of(knot: Knot) -> list[str]:
     waits = [
-        f"{waiter.name} waits for {listed(map(name_of, works), 3)}" for waiter, works in knot.waits.items()
+        f"{waiter.name} waits for {listed(map(name_of, works), 3)}"
+        for waiter, works in islice(knot.waits.items(), 3)
     ]
-    return waits[:3] + ([f"and {len(waits) - 3} more wait likewise"] if len(waits) > 3 else [])
+    return waits + ([f"and {len(knot.waits) - 3} more wait likewise"] if len(knot.waits) > 3 else [])
 
 
 def _needs_of(knot: Knot, now: float) -> list[str]:
     """What the pending work units in a knot need, and who has it."""
-    alike: dict[str, list[Work]] = {}
+    # Those who stand in one line need the same.
+    lines: dict[object, list[Work]] = {}
     for work in knot.works:
         if work._phase < RUNNING:
-            alike.setdefault(_need_of(work, knot, now), []).append(work)
+            line = work if work._phase in (HELD, JOINED) else work._task.run_queue
+            lines.setdefault(line, []).append(work)
+    alike: dict[str, list[Work]] = {}
+    for works in lines.values():
+        alike.setdefault(_need_of(works[0], knot, now), []).extend(works)
     return [
         f"{listed(map(name_of, works), 3)} {'needs' if len(works) == 1 else 'need'} {what}"
         for what, works in alike.items()

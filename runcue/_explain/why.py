@@ -8,7 +8,7 @@ Must not know: how to change anything.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import chain, islice
 from typing import Any, Final, Protocol
@@ -280,7 +280,7 @@ class Explainer:
         return (silent > 0 and not self._activity.is_idle()) or any(map(self._watched.covers, artifacts))
 
     def reason(
-        self, work: Work, now: float, *, deep: bool = True, knots: Iterable[Knot] | None = None
+        self, work: Work, now: float, *, deep: bool = True, tied: Mapping[Work, str] | None = None
     ) -> Reason | None:
         """Why a pending work unit does not run, in the form of `debug_blocked()`; None if nothing is in its way.
 
@@ -288,14 +288,14 @@ class Explainer:
             work: The work.
             now: Monotonic.
             deep: Follow what it waits for to the root, and name what is missing.
-            knots: Those in which it may be, if they were looked for already.
+            tied: What is said of those that wait for each other, if they were looked for already.
         """
         reason = reason_of(work, now)
         if not deep or reason is None:
             return reason
-        for knot in self._activity.knots((work,)) if knots is None else knots:
-            if work in knot.works:
-                return reason._replace(details=f"{reason.details}; {short_of_knot(knot)}")
+        words = self._tied(work) if tied is None else tied.get(work)
+        if words is not None:
+            return reason._replace(details=f"{reason.details}; {words}")
         if work._phase not in (NOT_READY, HELD, JOINED):
             return reason
         why = self.why(work, now, now)
@@ -309,6 +309,10 @@ class Explainer:
             )
         return Reason(work, "not_ready", details)
 
+    def _tied(self, work: Work) -> str | None:
+        knots = self._activity.knots((work,))
+        return next((short_of_knot(knot) for knot in knots if work in knot.works), None)
+
     def reasons(self, works: Iterable[Work], now: float) -> Iterator[tuple[Work, Reason | None]]:
         """The reasons of many: the first thousand are followed to the root, unless the way there is very long.
 
@@ -319,10 +323,12 @@ class Explainer:
         self._followed = 0
         line = iter(works)
         first = list(islice(line, _LOOKED_INTO))
-        knots = self._activity.knots(first)
+        tied = dict[Work, str]()
+        for knot in self._activity.knots(first):
+            tied |= dict.fromkeys(knot.works, short_of_knot(knot))
         for number, work in enumerate(chain(first, line)):
             deep = number < _LOOKED_INTO and self._followed < _FOLLOWED
-            yield work, self.reason(work, now, deep=deep, knots=knots)
+            yield work, self.reason(work, now, deep=deep, tied=tied)
 
 
 def needs_all(work: Work) -> bool:

@@ -30,6 +30,9 @@ from runcue._scheduling.knots import Knot
 __all__ = ["Deadlocks"]
 
 LOOK_AFTER: Final = 0.4
+_SLICE: Final = 0.005
+"""Seconds after which a look at very many is broken off, and goes on later."""
+_AT_ONCE: Final = 200
 _SHARE: Final = 20
 """The pause after a look is at least so many times as long as the look was."""
 
@@ -60,6 +63,8 @@ class Deadlocks:
         self._told: set[Any] = set()
         self._told_to_wait: set[Any] = set()
         self._seen: set[Any] = set()
+        # Work units that somebody waits for and that have not been looked at in this round.
+        self._left: list[Work] = []
         # When it was told last, by the names of the tasks.
         self._said: dict[frozenset[str], float] = {}
 
@@ -69,6 +74,7 @@ class Deadlocks:
         self._told.clear()
         self._told_to_wait.clear()
         self._seen.clear()
+        self._left = []
         self._said.clear()
 
     def set_alarms(self) -> None:
@@ -77,13 +83,25 @@ class Deadlocks:
             self._alarm.set(self._dispatcher.turns.now() + LOOK_AFTER)
 
     def _due(self, now: float) -> None:
-        turns = self._dispatcher.turns
+        turns, awaited = self._dispatcher.turns, self._dispatcher.waiting.awaited
+        standstill = self._dispatcher.standstill
         began = turns.now()
-        self._dispatcher.standstill.untie()
-        self._tell(self._dispatcher.standstill.find(), began)
-        ended = turns.now()
-        if self._dispatcher.waiting.awaited:
-            self._alarm.set(ended + max(LOOK_AFTER, _SHARE * (ended - began)))
+        standstill.untie()
+        if not self._left:
+            self._left = list(dict.fromkeys(awaited.values()))
+        while self._left:
+            some, self._left = self._left[:_AT_ONCE], self._left[_AT_ONCE:]
+            if standstill.find(some):
+                self._left = []
+                self._tell(standstill.find(), began)
+                break
+            if turns.now() - began > _SLICE:
+                break
+        else:
+            self._seen.clear()
+        pause = _SHARE * (turns.now() - began)
+        if awaited:
+            self._alarm.set(turns.now() + (pause if self._left else max(LOOK_AFTER, pause)))
 
     def _tell(self, knots: list[Knot], now: float) -> None:
         before, self._seen = self._seen, {waiter.key for knot in knots for waiter in knot.waits}

@@ -17,31 +17,41 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from math import inf
 from typing import Any, Literal, NamedTuple, Protocol
 
 from runcue._limits.service import Service
 from runcue._model.phases import HELD, JOINED, NEW, READY, RUNNING
+from runcue._model.texts import name_of
 from runcue._model.work import Work
 from runcue._scheduling.core import Core
 
 __all__ = ["Knot", "Situation", "Wait", "Waiter", "find"]
 
 
-class Waiter(NamedTuple):
-    """Somebody who may wait for work units.
+@dataclass(slots=True, eq=False)
+class Waiter:
+    """Somebody who may wait for work units, at one instant.
 
     Attributes:
         kind: Whether it is a handler, an async gate or an async listener.
         work: Whose handler or gate it is; of a listener, what it was told of, if that was a work unit.
-        key: What makes it this one.
-        name: What it is called.
+        key: What makes it this one, at other instants as well.
+        listener: What a listener is called.
     """
 
     kind: Literal["handler", "gate", "listener"]
     work: Work | None
     key: Any
-    name: str
+    listener: str = ""
+
+    @property
+    def name(self) -> str:
+        """What it is called in messages."""
+        if self.work is None or self.kind == "listener":
+            return f"the {self.listener}"
+        return name_of(self.work) if self.kind == "handler" else f"the gate of {name_of(self.work)}"
 
 
 class Wait(NamedTuple):
