@@ -27,6 +27,7 @@ def run(project: Path, rules: str, *options: str, body: str = "pass") -> subproc
     source = f"import pytest\n{holds}def test_beside_it():\n    pass\n"
     (project / "tests" / "test_sample.py").write_text(source, encoding="utf-8")
     variables = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    variables["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # to load what is not needed takes most of the time
     command = [sys.executable, "-m", "pytest", *options]
     return subprocess.run(command, cwd=project, env=variables, capture_output=True, text=True, check=False)
 
@@ -73,7 +74,7 @@ def test_in_several_processes_it_is_the_same(
     project: Path, rules: str, options: list[str], code: pytest.ExitCode, said: str
 ) -> None:
     pytest.importorskip("xdist", reason="TESTS IN SEVERAL PROCESSES ARE NOT TESTED: pytest-xdist is missing")
-    ran = run(project, rules, "-n2", *options)
+    ran = run(project, rules, "-p", "xdist", "-n2", *options)
     assert ran.returncode == code, ran.stdout
     assert said in ran.stdout
     assert ("no passing test" in ran.stdout) == (code == pytest.ExitCode.TESTS_FAILED)
