@@ -43,7 +43,7 @@ from runcue._model.texts import how_many, words_of
 from runcue._model.work import Task, Work
 from runcue._registration.executors import RunIn, check_run_in
 from runcue._registration.submission import DEFAULT, NO_OVERRIDES, Overrides, take_over
-from runcue._registration.tasks import check_handler, name_from
+from runcue._registration.tasks import TaskDescription, check_handler, name_from
 from runcue.abc import Executor, Freshness, Limit, Observer
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from runcue._callbacks.verdicts import Question
     from runcue._explain.answers import Why, WhyStale
     from runcue._limits.service import ServiceStatus
+    from runcue._model.origin import Origin
     from runcue._planning.plan import Plan
     from runcue.submissions import Written
 
@@ -254,18 +255,8 @@ class Cue:
         def register(handler: F) -> F:
             own = described if described.name else described._replace(name=name_from(handler))
             check_handler(own.name, handler)
-            self._registry.check_unique(own.name, handler)
-            executor = self._executors.executor_for(own.name, handler, run_in)
-            slots = None
-            if executor is not None:
-                slots = self._executors.slots_of(executor)
-                self._dispatcher.hand_off.use(executor)
-            task = self._registry.add_task(own, handler, executor, slots)
-            task.dispatcher = self._dispatcher
-            task.submitter = self._submit_from_handler
-            task.writer = write
-            self._dispatcher.rechecker.changed()  # of what was defined anew work units may wait
-            self._dispatcher.turns.wake()
+            origin = self._registry.check_unique(own.name, handler)
+            self._intake.in_loop(lambda: self._enter(own, handler, origin, run_in))
             return handler
 
         # Checked now, not when the decorator is applied: the mistake is in this line.
@@ -282,6 +273,21 @@ class Cue:
         which = f"task {described.name!r}" if described.name else "a task"
         check_run_in(run_in, f"run_in of {which}", loop=True)
         return register(name) if callable(name) else register  # a bare @cue.task
+
+    def _enter(
+        self, described: TaskDescription, handler: Callable[..., Any], origin: Origin, run_in: RunIn | None
+    ) -> None:
+        executor = self._executors.executor_for(described.name, handler, run_in)
+        slots = None
+        if executor is not None:
+            slots = self._executors.slots_of(executor)
+            self._dispatcher.hand_off.use(executor)
+        task = self._registry.add_task(described, handler, executor, slots, origin)
+        task.dispatcher = self._dispatcher
+        task.submitter = self._submit_from_handler
+        task.writer = write
+        self._dispatcher.rechecker.changed()  # of what was defined anew work units may wait
+        self._dispatcher.turns.wake()
 
     def get_task(self, name: str) -> Task | None:
         """The registered task of that name, None if there is none."""
@@ -336,10 +342,13 @@ class Cue:
     def _gate(self, question: Question, gate: Any, task: str | None) -> Any:
         _check_is_no_name(gate)
 
-        def register(call: Any) -> Any:
+        def enter(call: Any) -> None:
             self._registry.add_gate(question, call, task)
             self._dispatcher.rechecker.changed()
             self._dispatcher.turns.wake()
+
+        def register(call: Any) -> Any:
+            self._intake.in_loop(lambda: enter(call))
             return call
 
         return register if gate is None else register(gate)

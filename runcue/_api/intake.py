@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+from collections.abc import Callable
 from contextvars import Context
 from typing import Any
 
@@ -225,6 +226,17 @@ class Intake:
             words = "returned None; is a `return` missing? That is no key: what the work unit makes is what counts"
             what = functions_of(work, overrides)["key"]
             self._dispatcher.callbacks.door.no_answer(what, words, work)
+
+    def in_loop(self, change: Callable[[], None]) -> None:
+        """Make a change where nothing else happens meanwhile: in the event loop, or here if it does not run.
+
+        In another thread, which waits for it.
+        """
+        loop = self.loop
+        if loop is None or self.stopped or loop.is_closed() or threading.get_ident() == self.thread:
+            change()
+        else:
+            self._inbox.call(change)
 
     def admit_threadsafe(
         self, task: Task, params: dict[str, Any], context: Context, overrides: Overrides | None

@@ -109,15 +109,18 @@ class Registry:
             check_duplicate(duplicate),
         )
 
-    def check_unique(self, name: str, handler: Callable[..., Any]) -> None:
+    def check_unique(self, name: str, handler: Callable[..., Any]) -> Origin:
         """Check that a name is free, or taken by what is the same handler, defined again.
+
+        Returns:
+            Where the handler comes from.
 
         Raises:
             DuplicateTask: Another handler has that name.
         """
-        known = self._origins.get(name)
-        if known is None or same_source(known.call, handler) or Origin(handler).is_anew(known):
-            return
+        known, origin = self._origins.get(name), Origin(handler)
+        if known is None or same_source(known.call, handler) or origin.is_anew(known):
+            return origin
         ours, theirs = located(handler), located(known.call)
         is_lambda = describe(handler) == describe(known.call)
         hint = " A lambda that has changed is another one: use def." if is_lambda else ""
@@ -131,6 +134,7 @@ class Registry:
         handler: Callable[..., Any],
         executor: Executor | None = None,
         slots: Service | None = None,
+        origin: Origin | None = None,
     ) -> Task:
         """Register a task, or put a redefinition of the same handler in its place.
 
@@ -139,12 +143,13 @@ class Registry:
             handler: The user's function, checked.
             executor: Runs its handlers; None: the event loop does.
             slots: What bounds them there if no service does; None in the event loop.
+            origin: Where the handler comes from, as `check_unique` has found; None: to be checked.
 
         Raises:
             DuplicateTask: Another handler has that name.
         """
         name = described.name
-        self.check_unique(name, handler)
+        origin = self.check_unique(name, handler) if origin is None else origin
         task = Task(name, handler, described.services, described.timeout, executor)
         task.inputs, task.outputs = described.inputs, described.outputs
         task.fresh, task.key, task.duplicate = described.fresh, described.key, described.duplicate
@@ -155,7 +160,7 @@ class Registry:
         former = self._core.tasks.get(name)
         self._core.tasks[name] = task
         self._core.all_tasks.append(task)
-        self._origins[name] = Origin(handler)
+        self._origins[name] = origin
         if former is not None:
             hand_over(self._core, former, task)
         try:

@@ -618,6 +618,35 @@ def test_work_units_keep_their_order_when_their_task_uses_another_service() -> N
     assert [one for one in ran if one[0] == "y"] == ["y0", "y1", "y2"]
 
 
+def test_a_task_may_be_defined_anew_in_another_thread_while_it_is_busy() -> None:
+    cue = runcue.Cue()
+    cue.service("one", concurrent=2)
+    cue.service("other", concurrent=2)
+
+    def t(work: runcue.Work) -> None:
+        time.sleep(0.0005)
+
+    async def later(work: runcue.Work) -> None:
+        await asyncio.sleep(0)
+
+    later.__qualname__ = t.__qualname__ = "t"  # as if each was what its module calls by that name
+    cue.task("t", uses="one")(t)
+    with runcue.blocking(cue) as b:
+        handles = []
+        for n in range(300):
+            handles.append(b.submit("t", {"n": n}))
+            if n % 10 == 0:
+                cue.task("t", uses=["one", "other"][n // 10 % 2])([t, later][n // 20 % 2])
+                cue.is_ready(lambda work: True)
+        for handle in handles:
+            b.result(handle)
+        summary = b.drain()
+    assert summary.counts["completed"] == 300
+    assert not any(service.in_use for service in cue.services())
+    with pytest.raises(runcue.ConfigurationError, match="run_in"):
+        cue.task("t", run_in="loop")(t)
+
+
 def test_who_takes_over_a_running_handler_of_the_former_task_gives_back_what_that_holds() -> None:
     async def main() -> None:
         cue = runcue.Cue()
