@@ -183,6 +183,8 @@ class Settlement:
 
     def give_up(self, work: Work, error: BaseException) -> None:
         """Fail a pending work unit; what others have joined goes on for them."""
+        if work._phase == SETTLED:  # by somebody who was asked why it waits
+            return
         if work._declared is not None:
             self._core.successor_of(work)
         self.withdraw(work, FAILED, error)

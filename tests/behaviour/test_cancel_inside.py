@@ -239,3 +239,34 @@ def test_who_hears_of_a_cancelled_leader_may_cancel_its_successor_whatever_its_t
         assert [recorder.of(handle)[-1] for handle in handles] == ["cancel"] * 3
 
     run(main)
+
+
+@pytest.mark.parametrize("how", ["pending_timeout", "stall_timeout"])
+def test_a_limit_that_is_asked_why_a_work_unit_waits_may_cancel_it(how: str) -> None:
+    handles: list[runcue.WorkHandle] = []
+
+    class Never(Limit):
+        def room(self, now: float, work: runcue.Work, /) -> bool:
+            if now > 4.5:
+                for handle in handles:
+                    handle.cancel()
+            return False
+
+        def next_room(self, now: float, work: runcue.Work, /) -> float:
+            return float("inf")
+
+        def acquire(self, now: float, work: runcue.Work, /) -> None: ...
+
+    async def main() -> None:
+        timeouts: dict[str, Any] = {how: 5}
+        cue = runcue.Cue(**timeouts)
+        recorder = Recorder(cue)
+        cue.service("never", limits=Never())
+        cue.task("t", uses="never")(lambda work: None)
+        async with cue:
+            handles.extend([await cue.submit("t") for _ in range(3)])
+            await asyncio.sleep(10)
+            assert all(handle.done() for handle in handles)
+        assert all(len(recorder.of(handle)) == 1 for handle in handles)
+
+    run(main)
