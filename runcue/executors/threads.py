@@ -66,9 +66,9 @@ class _Channel:
         from queue import SimpleQueue  # noqa: PLC0415 - only what a started cue with plain handlers needs
 
         self.inbox: SimpleQueue[_Item | None] = SimpleQueue()
-        # Entries that the loop is to be told of; None: no more.
-        self.entries: SimpleQueue[_Entry | None] = SimpleQueue()
-        self.outbox: deque[_Entry | _Return] = deque()
+        # True: the loop is to be told that there is news. False: nothing more is to be told.
+        self.bell: SimpleQueue[bool] = SimpleQueue()
+        self._outbox: deque[_Entry | _Return] = deque()
         self._loop = loop
         self._deliver = deliver
         self._entered = entered
@@ -79,15 +79,22 @@ class _Channel:
     def enter(self, work: Any) -> _Entry:
         """Called by a thread that is about to enter a handler and to take the instant."""
         entry = _Entry(work)
-        self.outbox.append(entry)
+        self._outbox.append(entry)
         if not self._to_be_told:
             self._to_be_told = True
-            self.entries.put(entry)  # the others are told of with it
+            self.bell.put(True)
         return entry
 
-    def report(self, message: _Entry | _Return) -> None:
-        """Called by a thread: let the loop know."""
-        self.outbox.append(message)
+    def leave(self, entry: _Entry | None, message: _Return) -> None:
+        """Called by a thread that has left a handler."""
+        if entry is not None and not entry.told:
+            self._outbox.append(entry)
+        self._outbox.append(message)
+        if not self._signalled:
+            self.signal()
+
+    def signal(self) -> None:
+        """Called by a thread: let the loop know that there is news."""
         # The loop lowers the flags before it empties the deque: what is appended after that signals again.
         if not self._signalled:
             self._signalled = True
@@ -98,15 +105,15 @@ class _Channel:
 
     def _receive(self) -> None:
         self._signalled = self._to_be_told = False
-        outbox = self.outbox
+        outbox = self._outbox
         while outbox:
             message = outbox.popleft()
             if self.closed:
                 continue
-            if isinstance(message, tuple):
-                self._deliver(*message)
-            else:
+            if isinstance(message, _Entry):
                 self._tell(message)
+            else:
+                self._deliver(*message)
 
     def _tell(self, entry: _Entry) -> None:
         """Tell of an entry, once."""
@@ -172,20 +179,19 @@ class ThreadExecutor:
                     self._clock.release()
             for _ in range(self._threads):
                 self._channel.inbox.put(None)
-            self._channel.entries.put(None)
+            self._channel.bell.put(False)
             self._channel = None
 
 
 def _tell(channel: _Channel) -> None:
-    while (entry := channel.entries.get()) is not None:
-        channel.report(entry)
-        del entry  # nor must it be kept alive by this
+    while channel.bell.get():
+        channel.signal()
 
 
 def _serve(channel: _Channel, clock: Clock) -> None:
     monotonic = clock.monotonic
     take = channel.inbox.get
-    report = channel.report
+    leave = channel.leave
     left = 0.0
     while True:
         item = take()
@@ -211,8 +217,6 @@ def _serve(channel: _Channel, clock: Clock) -> None:
             outcome = error
             succeeded = False
         left = monotonic()
-        if entry is not None and not entry.told:
-            channel.outbox.append(entry)  # before the return, whoever is quicker
-        report((work, succeeded, outcome, entered, left))
+        leave(entry, (work, succeeded, outcome, entered, left))
         # An idle thread must not keep the last work unit and its result alive.
         del item, work, handler, context, outcome, entry

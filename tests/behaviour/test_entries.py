@@ -58,7 +58,7 @@ class Noting(ThreadExecutor):
         clock.monotonic = self.noting("the instant", clock.monotonic)  # type: ignore[method-assign]
         super().start(note_return, note_entry, clock)
         assert self._channel is not None
-        self._channel.report = self.noting("the loop is woken", self._channel.report)  # type: ignore[method-assign]
+        self._channel.signal = self.noting("the loop is woken", self._channel.signal)  # type: ignore[method-assign]
         self._channel.enter = self.noting("a thread is woken", self._channel.enter)  # type: ignore[method-assign]
 
 
