@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import math
 import subprocess
 import sys
 import threading
@@ -16,6 +17,9 @@ from typing import Any
 import pytest
 
 import runcue
+from runcue._callbacks.unheard import Unheard
+from runcue._callbacks.warning_log import WarningLog
+from runcue._model.kept_errors import kept
 from runcue.abc import CueWarning
 from runcue.testing import run
 from tests.support.programs import environment
@@ -365,6 +369,33 @@ def test_a_cue_that_is_never_stopped_tells_with_its_last_breath(how: str) -> Non
     assert ran.stderr.count(told) == (how != "heard"), ran.stderr
     if how in {"exits", "forks"}:
         assert ran.stderr.index("the program ends") < ran.stderr.index(told)
+
+
+@pytest.mark.rule(15)
+def test_what_has_no_cue_any_more_and_was_heard_of_by_nobody_is_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def failed(unheard: Unheard, name: str, now: float) -> BaseException:
+        work = runcue.Work(name, "t")  # nobody keeps it
+        try:
+            plain_fails(work)
+        except ValueError as raised:
+            error = kept(raised)
+        unheard.add(work, error, now)
+        return error
+
+    unheard = Unheard(WarningLog())
+    failed(unheard, "1", 5.0)
+    assert unheard.tell_due(6.5) == math.inf
+    heard = failed(unheard, "2", 7.0)
+    failed(unheard, "3", 7.5)
+    assert unheard.tell_due(7.9) == 8.0
+    unheard.heard(heard)
+    unheard.heard(ValueError("of another cue"))
+    assert said(caplog) == ["line of 1"]
+    del unheard
+    gc.collect()
+    assert said(caplog) == ["line of 1", "traceback of 1", "traceback of 3"]
 
 
 @pytest.mark.rule(15, 18)

@@ -127,7 +127,8 @@ def test_what_runs_in_a_loop_until_it_is_complete_may_be_a_handle(loop: Any) -> 
             cue.start()
             return await cue.submit("double", params={"n": 4})
 
-        handle = runner.run(begin())
+        handle, unwanted = runner.run(begin()), runner.run(begin())
+        assert unwanted.cancel()  # while the loop stands still
         assert runner.get_loop().run_until_complete(handle) == 8
         runner.run(cue.stop())
 
