@@ -18,7 +18,7 @@ from runcue._dispatch.turns import Turns
 from runcue._handlers.outputs import run_of
 from runcue._handlers.thread_runs import ThreadRun
 from runcue._model.current import CURRENT
-from runcue._model.phases import SETTLED
+from runcue._model.phases import CHECKING, SETTLED
 from runcue._model.work import Work
 from runcue._scheduling.core import Core
 
@@ -110,8 +110,11 @@ class Waiting:
         return work
 
     def awaited_by(self, work: Work) -> Iterator[Work]:
-        """The work units of this cue whose ends the handler of a running one awaits."""
+        """The work units of this cue whose ends the handler of a running one awaits, or the gate of one being asked."""
         if not self.awaited:
+            return
+        if work._phase == CHECKING:
+            yield from () if work._runner is None else self.read(work._runner).ends
             return
         run = run_of(work)
         if run in self._in_flight.works and (found := self.read_handler(run)) is not None:

@@ -148,7 +148,12 @@ class Explainer:
         )
         base = Why(work, "not ready", "", since + skew, max(0.0, now - since), work._refusals)
         if phase == CHECKING:
-            return replace(base, verdict="being asked", details=describe_asking(work))
+            details = describe_asking(work)
+            if awaited := list(self._activity.awaited_by(work)):
+                details += f"; it waits for {listed(map(_awaited, awaited))}"
+                for knot in self._activity.knots(awaited):
+                    details = describe_knot(knot, now, wall)
+            return replace(base, verdict="being asked", details=details)
         if phase == JOINED:
             assert work._declared is not None
             leader = work._declared.leader

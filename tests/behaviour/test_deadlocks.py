@@ -895,7 +895,10 @@ async def test_a_gate_that_waits_for_what_needs_its_slot_is_told_with_its_limit(
     await for_seconds(1.1)
     [warning] = ear.heard
     assert warning.kind == "self_wait"
-    assert "the gate of t 1 waits for itself until 00:00:30" in warning.text
+    said = "the gate of t 1 waits for itself until 00:00:30"
+    assert said in warning.text
+    assert said in cue.why("1").details
+    assert said in cue.why("2").details
     assert (await cue.stop()).ok
     assert now() >= 30
 
