@@ -20,6 +20,7 @@ from tests.support.waiting_programs import (
     LASTING,
     PAUSES,
     QUIET,
+    TASKS,
     UNREADABLE,
     Program,
     Unit,
@@ -41,7 +42,7 @@ def units(depth: int) -> st.SearchStrategy[Unit]:
             st.lists(st.integers(0, 9), max_size=1).map(tuple),
         )
         step = sleep | wait | wait
-    return st.builds(Unit, st.integers(0, 4), st.lists(step, max_size=2).map(tuple))
+    return st.builds(Unit, st.integers(0, len(TASKS) - 1), st.lists(step, max_size=2).map(tuple))
 
 
 @pytest.mark.rule(36)

@@ -24,6 +24,7 @@ __all__ = [
     "LASTING",
     "PAUSES",
     "QUIET",
+    "TASKS",
     "UNREADABLE",
     "Program",
     "Unit",
@@ -206,7 +207,14 @@ class Wait(NamedTuple):
     earlier: tuple[int, ...]
 
 
-SERVICES = ((), ("one",), ("two",), ("one", "two"), ("one",))
+TASKS: tuple[dict[str, Any], ...] = (
+    {},
+    {"uses": "one"},
+    {"uses": "two"},
+    {"uses": ("one", "two")},
+    {"uses": "one", "key": lambda work: repr(work.params["steps"])},
+    {"uses": "two", "timeout": 3.0},
+)
 
 
 class Told(runcue.Observer):
@@ -228,8 +236,8 @@ class Program:
         self.cue = runcue.Cue(id_prefix="")
         for name, concurrent in zip(("one", "two"), slots, strict=True):
             self.cue.service(name, concurrent=concurrent)
-        for number, uses in enumerate(SERVICES):
-            self.cue.task(f"t{number}", uses=uses)(self.handler)
+        for number, options in enumerate(TASKS):
+            self.cue.task(f"t{number}", **options)(self.handler)
         self.handles: Handles = []
         self.stirred = 0.0
         self.told = Told()
@@ -242,18 +250,22 @@ class Program:
         return handle
 
     async def handler(self, work: runcue.Work) -> None:
-        for step in work.params["steps"]:
-            if isinstance(step, Wait):
-                handles = [await self.submit(unit) for unit in step.units]
-                handles += [self.handles[index % len(self.handles)] for index in step.earlier]
-                await step.style(handles)
-            else:
-                await pause(step)
+        try:
+            for step in work.params["steps"]:
+                if isinstance(step, Wait):
+                    handles = [await self.submit(unit) for unit in step.units]
+                    handles += [self.handles[index % len(self.handles)] for index in step.earlier]
+                    await step.style(handles)
+                else:
+                    await pause(step)
+                self.stirred = asyncio.get_running_loop().time()
+        finally:
             self.stirred = asyncio.get_running_loop().time()
-        self.stirred = asyncio.get_running_loop().time()
 
     def running(self) -> set[runcue.Work]:
-        return {handle.work for handle in self.handles if handle.work.state is runcue.WorkState.RUNNING}
+        """Those whose handlers run; not those that have joined one."""
+        works = {handle.work for handle in self.handles}
+        return {work for work in works if work.state is runcue.WorkState.RUNNING and work.started_at}
 
 
 def is_readable(unit: Unit) -> bool:
@@ -281,4 +293,4 @@ def units_by(luck: random.Random, depth: int, styles: list[Callable[[Handles], A
             )
         else:
             steps.append(luck.choice(PAUSES))
-    return Unit(luck.randrange(len(SERVICES)), tuple(steps))
+    return Unit(luck.randrange(len(TASKS)), tuple(steps))
