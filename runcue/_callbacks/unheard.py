@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import os
 import weakref
+from collections import OrderedDict
 from math import inf
 from typing import Any, Final, NamedTuple
 
@@ -72,8 +73,9 @@ class Unheard:
     def __init__(self, log: WarningLog) -> None:
         self._log = log
         # Under the identity of the kept error, which is one for all who have joined; the oldest first.
-        self._untold: dict[int, _Failure] = {}
-        self._told: dict[int, _Failure] = {}
+        # Ordered dicts: of a plain one the first key is found by passing over all that were deleted before it.
+        self._untold: OrderedDict[int, _Failure] = OrderedDict()
+        self._told: OrderedDict[int, _Failure] = OrderedDict()
         self._at_the_end: weakref.finalize[Any, Unheard] | None = None
 
     def add(self, work: Work, error: BaseException, now: float) -> None:
