@@ -94,7 +94,7 @@ def _mistake_in(answer: Any, *, reasons: bool) -> str | None:
         reasons: Whether the answer may come with its reason.
     """
     if answer is None:
-        return "returned None; is a `return` missing?"
+        return "returned None (is a `return` missing?)"
     if isinstance(answer, tuple):
         awaited = [one for one in answer if is_awaitable(one)]
         for one in awaited:
