@@ -50,6 +50,7 @@ RULES = {
     34: "what is forgotten or mistaken is told, with what to write instead",
     35: "a handle is like a future, and a value where it is returned",
     36: "a deadlock is proven and told unasked, or not called one",
+    37: "shortage is waiting",
 }
 
 RULES_OF_IT = "rules"  # the property of a test, which comes with its report, out of another process as well

@@ -95,6 +95,7 @@ class Blocking:
         inbox = self._inbox
         if inbox is None:
             raise UsageError("runcue.blocking() is usable only inside its `with` block.")
+        self.cue._dispatcher.turns.check_process("runcue.blocking()")
         if threading.get_ident() == self._thread:
             raise UsageError(
                 "A call of runcue.blocking() in the event loop's own thread would wait for itself; there it is `await "

@@ -34,6 +34,7 @@ from runcue._model.checks import (
     whole_number,
     yes_or_no,
 )
+from runcue._model.current import call_inside
 from runcue._model.errors import ConfigurationError, InvalidParams, UsageError
 from runcue._model.events import Event
 from runcue._model.phases import OUTCOMES, RUNNING, SETTLED, WorkState
@@ -68,6 +69,7 @@ Artifacts = (
 
 # Names of this module's own: submit() is short enough to feel each look-up.
 _running_loop = asyncio.get_running_loop
+_running_loop_if_any = asyncio._get_running_loop
 _copy_context = contextvars.copy_context
 
 _started: weakref.WeakSet[Cue] = weakref.WeakSet()
@@ -692,8 +694,8 @@ class Cue:
             known = self._registry.find(task)
         intake = self._intake
         if intake.loop is None:
-            self._dispatcher.use_clock(_running_loop())
-        elif _running_loop() is not intake.loop:
+            intake.meet(_running_loop())
+        elif _running_loop_if_any() is not intake.loop:
             intake.check_loop("submit()")
         if self._stopping.level is not None or self._dispatcher.turns.failure is not None:
             intake.check_open(_copy_context())
@@ -806,7 +808,9 @@ class Cue:
         """
         self._intake.check_loop("cancel()")
         work = self._inquiry.known(work_id)
-        return work is not None and work._phase != SETTLED and self._dispatcher.settlement.cancel(work)
+        if work is None or work._phase == SETTLED:
+            return False
+        return bool(call_inside(self._dispatcher, self._dispatcher.settlement.cancel, work))
 
     def nudge(self, what: str | bytes | os.PathLike[str] | Artifact | None = None) -> None:
         """Say that something outside changed, so that work units that wait for their inputs are asked again now.
@@ -819,6 +823,7 @@ class Cue:
                 a folder, for something in it; those of which nothing is known are asked too. Of a link what it leads to
                 counts as changed as well. None: everything that waits is asked.
         """
+        self._dispatcher.turns.check_process("nudge()")
         keys: tuple[Hashable, ...] | None = None
         if what is not None:
             artifact = what if isinstance(what, Artifact) else File(path_text(what, "nudge()"))

@@ -20,6 +20,8 @@ from runcue._dispatch.dispatcher import Dispatcher
 from runcue._explain.why import Explainer
 from runcue._lifecycle.deadlocks import Deadlocks
 from runcue._lifecycle.diagnostics import Diagnostics
+from runcue._lifecycle.forgotten import Forgotten
+from runcue._lifecycle.leftovers import Leftovers
 from runcue._lifecycle.lifecycle import Lifecycle
 from runcue._lifecycle.overdue import Overdue
 from runcue._lifecycle.stopping import Stopping
@@ -65,11 +67,19 @@ class Engine:
         diagnostics = Diagnostics(core, dispatcher, explainer, self.watched, self.warnings)
         deadlocks = Deadlocks(dispatcher, self.warnings)
         inbox = Inbox(dispatcher.turns.wake)
+        leftovers = Leftovers(core, dispatcher, self.warnings)
         self.stopping = Stopping(
-            core, dispatcher, explainer, diagnostics, deadlocks, inbox, self.warnings, ended
+            core, dispatcher, explainer, diagnostics, deadlocks, leftovers, inbox, self.warnings, ended
         )
-        self.lifecycle = Lifecycle(overdue, diagnostics, deadlocks, self.stopping)
+        self.lifecycle = Lifecycle(overdue, diagnostics, deadlocks, leftovers, self.stopping)
         self.intake = Intake(
-            core, self.registry, dispatcher, dispatcher.listeners, self.stopping, inbox, id_prefix
+            core,
+            self.registry,
+            dispatcher,
+            dispatcher.listeners,
+            self.stopping,
+            inbox,
+            Forgotten(dispatcher.turns, leftovers),
+            id_prefix,
         )
         self.inquiry = Inquiry(core, self.callbacks, dispatcher, explainer, self.intake)

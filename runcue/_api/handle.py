@@ -156,6 +156,7 @@ class WorkHandle(str):
             and not loop.is_closed()
             and (threading.get_ident() != dispatcher.turns.thread or _running_loop() not in (None, loop))
         ):
+            dispatcher.turns.check_process(f"Work {self.work.id} is waited for")
             raise WrongLoop(
                 f"cancel() of {name_of(work)} in another thread or event loop than its cue's: call it there, by "
                 "loop.call_soon_threadsafe(handle.cancel), or use the cancel() of runcue.blocking()."

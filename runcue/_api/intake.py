@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import weakref
 from collections.abc import Callable
 from contextvars import Context
 from typing import Any
@@ -21,6 +22,8 @@ from runcue._callbacks.door import BE_QUICK, BLOCKS_AFTER
 from runcue._callbacks.listeners import Listeners
 from runcue._dispatch.dispatcher import Dispatcher
 from runcue._dispatch.outside_tasks import outside_tasks
+from runcue._handlers.outputs import load_for_files
+from runcue._lifecycle.forgotten import Forgotten, let_go_of_closed_loops
 from runcue._lifecycle.stopping import Stopping
 from runcue._model.current import CURRENT
 from runcue._model.errors import CueStopped, UsageError, WrongLoop
@@ -47,6 +50,7 @@ class Intake:
         listeners: Hear of submissions.
         stopping: Says whether work is still taken.
         inbox: What other threads submit, on its way.
+        forgotten: Hears when a loop ends in which the cue has not been stopped.
         id_prefix: The first part of the ids; None for a random one.
 
     Attributes:
@@ -64,14 +68,19 @@ class Intake:
         listeners: Listeners,
         stopping: Stopping,
         inbox: Inbox,
+        forgotten: Forgotten,
         id_prefix: str | None,
     ) -> None:
         self.loop: asyncio.AbstractEventLoop | None = None
         self.thread = 0
         self.stopped = False
         # A random prefix and a counter: unique across cues and runs, at a tenth of the price of a uuid each.
-        self.prefix = f"{os.urandom(3).hex()}-" if id_prefix is None else id_prefix
+        self.prefix = id_prefix or ""
+        if id_prefix is None:
+            self.draw_prefix()
+            _with_random_ids.add(self)
         self._number = 0
+        self._is_loaded = False
         self._core = core
         self._registry = registry
         self._dispatcher = dispatcher
@@ -80,6 +89,11 @@ class Intake:
         self._on_submit = listeners.of[Event.SUBMIT]
         self._stopping = stopping
         self._inbox = inbox
+        self._forgotten = forgotten
+
+    def draw_prefix(self) -> None:
+        """Begin another series of ids."""
+        self.prefix = f"{os.urandom(3).hex()}-"
 
     @property
     def is_open(self) -> bool:
@@ -88,14 +102,28 @@ class Intake:
 
     def begin(self, loop: asyncio.AbstractEventLoop) -> None:
         """The cue belongs to this running loop from now on."""
+        let_go_of_closed_loops()
         self.loop = loop
         self.thread = threading.get_ident()
         self.stopped = False
         self._inbox.begin(loop)
+        self._forgotten.expect(loop, self._let_go)
+        if any(task.declares for task in self._core.all_tasks):
+            self._load()
+
+    def _load(self) -> None:
+        self._is_loaded = True
+        load_for_files()
+
+    def meet(self, loop: asyncio.AbstractEventLoop) -> None:
+        """The cue takes work in this running loop, and is not started."""
+        self._dispatcher.use_clock(loop)
+        self._forgotten.expect(loop)
 
     def end(self) -> None:
         """The cue was stopped: whoever is on the way in is told so."""
         self.stopped = True
+        self._forgotten.expect_no_more()
         self._inbox.end()
 
     def check_loop(self, call: str) -> None:
@@ -111,25 +139,31 @@ class Intake:
             WrongLoop: It comes in another one, while the cue's own is alive.
         """
         loop = self.loop
-        if loop is None or self.stopped or loop is asyncio.get_running_loop():
+        if loop is None or self.stopped or loop is asyncio._get_running_loop():
             return
         if not loop.is_closed():
+            self._turns.check_process(call)
             raise WrongLoop(
                 f"{call} in another event loop or thread than the one this cue was started in. "
                 "From other threads use cue.submit_threadsafe(), in a plain handler work.submit()."
             )
+        self._forgotten.look()
+        self._dispatcher.use_clock(asyncio.get_running_loop())
+
+    def _let_go(self) -> None:
+        """The cue's loop has ended without `stop()`."""
         self.loop = None
         self._inbox.refuse()
         self._stopping.level = None
         self._dispatcher.abandon()
-        self._dispatcher.use_clock(asyncio.get_running_loop())
 
     def check_thread(self) -> None:
         """Check that a call comes from a thread that is not the event loop's.
 
         Raises:
-            UsageError: It comes in the loop's own.
+            UsageError: It comes in the loop's own, or in a forked process.
         """
+        self._turns.check_process("work.submit()")
         # The ident of a thread that has ended may be another one's by now.
         alive = self.loop is not None and not self.loop.is_closed()
         if alive and threading.get_ident() == self.thread:
@@ -201,6 +235,8 @@ class Intake:
             places = ", ".join(functions_of(work, overrides).values())
             what = f"finding out what task {work.task!r} declares{places and f', by {places},'}"
             self._dispatcher.callbacks.door.kept(what, now, ended, BE_QUICK, work)
+        if declared.files and not self._is_loaded:
+            self._load()
         work._task.declares_per_work = work._task.gated = True
         dependencies = self._core.dependencies
         producer_of = dependencies.producer_of
@@ -250,6 +286,7 @@ class Intake:
         loop = self.loop
         if loop is None and not self._inbox.began:
             raise UsageError("submit_threadsafe() needs a started cue.")
+        self._turns.check_process("submit_threadsafe()")
         if self.stopped or loop is None or loop.is_closed():
             raise too_late()
         if threading.get_ident() == self.thread:
@@ -262,3 +299,16 @@ class Intake:
             return self.admit(task, params, context, overrides)
 
         return self._inbox.call(take)
+
+
+_with_random_ids: weakref.WeakSet[Intake] = weakref.WeakSet()
+
+
+def _draw_other_prefixes() -> None:
+    """In a forked child: its parent goes on with the ids that its cues have begun."""
+    for intake in list(_with_random_ids):
+        intake.draw_prefix()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_draw_other_prefixes)

@@ -1,8 +1,8 @@
-"""`runcue.run(main)`: the synchronous entry, with a two-step Ctrl-C.
+"""`runcue.run(main)`: the synchronous entry, with an end in two steps on Ctrl-C and on SIGTERM.
 
-Lives here: the choice of the event loop, and what an interrupt does. Once: what is running finishes, nothing starts,
-what is pending is cancelled. Twice: what is running is cancelled too. Then `KeyboardInterrupt` is raised, so that the
-shell learns that the run is incomplete.
+Lives here: the choice of the event loop, and what a signal does. Once: what is running finishes, nothing starts, what
+is pending is cancelled. Twice: what is running is cancelled too. Then `KeyboardInterrupt` is raised, or
+`SystemExit(143)` if SIGTERM came first, so that the shell, or whoever sent it, learns that the run is incomplete.
 
 Must not know: how a cue stops.
 """
@@ -13,10 +13,11 @@ import asyncio
 import contextlib
 import inspect
 import logging
+import os
 import signal
 import threading
 from collections.abc import Callable, Coroutine, Iterator
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from runcue._api.cue import cues_in
 from runcue._model.checks import unfit_form
@@ -32,11 +33,24 @@ T = TypeVar("T")
 MAIN_MAY_FINISH = 1.0
 """Seconds that main has, after its cues have stopped, to come to its own end (print a report, say)."""
 
+_DEFAULTS: Final[dict[int, Any]] = {
+    signal.SIGINT: signal.default_int_handler,
+    signal.SIGTERM: signal.SIG_DFL,
+}
+"""The signals that are taken over, each with the handler that it has where nobody cares for it."""
+
+_TERMINATED: Final = 128 + signal.SIGTERM
+"""What shells and containers call the exit code of who was ended by SIGTERM."""
+
 
 def run(
     main: Callable[[], Coroutine[Any, Any, T]] | Coroutine[Any, Any, T], *, debug: bool | None = None
 ) -> T:
-    """Run an async function as a program: like `asyncio.run`, on uvloop if it is installed, with a kinder Ctrl-C.
+    """Run an async function as a program: like `asyncio.run`, on uvloop if it is installed, with a kinder end.
+
+    On Ctrl-C, or when SIGTERM comes, what is running is finished and the rest is cancelled; a second one cancels what
+    is running as well. A handler for them that is the program's own stays as it is, and processes that are forked
+    meanwhile have the usual ones.
 
     Args:
         main: An async function without arguments, or its coroutine.
@@ -48,6 +62,7 @@ def run(
     Raises:
         UsageError: An event loop is already running here (in a notebook: `await main()`), or main is neither.
         KeyboardInterrupt: The run was interrupted, after everything has come to its end.
+        SystemExit: The same by SIGTERM, with the exit code 143.
     """
     try:
         asyncio.get_running_loop()
@@ -65,7 +80,15 @@ def run(
     with asyncio.Runner(debug=debug, loop_factory=_loop_factory()) as runner:
         interrupt = _Interrupt(runner.get_loop())
         with _listening(interrupt.signalled):
-            result: T = runner.run(_supervise(main, interrupt))
+            try:
+                result: T = runner.run(_supervise(main, interrupt))
+            except KeyboardInterrupt as error:
+                # Out of a loop that did not answer, whichever signal it was.
+                if interrupt.first == signal.SIGTERM:
+                    raise interrupt.end() from error
+                raise
+        if interrupt.first is not None:
+            raise interrupt.end()  # it came when the loop had nothing more to do
         return result
 
 
@@ -98,6 +121,8 @@ async def _supervise(main: Any, interrupt: _Interrupt) -> Any:
             f"runcue.run() takes an async function; {describe(main)} returned {words_of(coroutine)}."
         )
     task = interrupt.main = asyncio.ensure_future(coroutine)
+    if interrupt.strikes:
+        task.cancel()  # answered before there was a main
     result: Any = None
     try:
         result = await task
@@ -105,23 +130,30 @@ async def _supervise(main: Any, interrupt: _Interrupt) -> Any:
         if not interrupt.strikes:
             task.cancel()
             raise
-    except RuncueError as error:
-        # What was cancelled by the interrupt is what main stumbled over.
-        if interrupt.strikes:
-            raise KeyboardInterrupt from error
+    except BaseException as error:
+        if interrupt.strikes and _is_by_interrupt(error):
+            raise interrupt.end() from error
         raise
     finally:
         await interrupt.finish()
     if interrupt.strikes:
-        raise KeyboardInterrupt
+        raise interrupt.end()
     return result
 
 
+def _is_by_interrupt(error: BaseException) -> bool:
+    """Whether this is what main stumbles over when everything is cancelled, alone or out of a task group."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(_is_by_interrupt, error.exceptions))
+    return isinstance(error, (RuncueError, asyncio.CancelledError))
+
+
 class _Interrupt:
-    """What each Ctrl-C does.
+    """What each signal does.
 
     Attributes:
         main: The task of the program; set when it begins.
+        first: The signal that came first; None: none came.
         strikes: How many the event loop has answered.
     """
 
@@ -130,7 +162,12 @@ class _Interrupt:
         self._signals = 0
         self._ending: asyncio.Task[None] | None = None
         self.main: asyncio.Future[Any] | None = None
+        self.first: int | None = None
         self.strikes = 0
+
+    def end(self) -> BaseException:
+        """What the run ends with."""
+        return SystemExit(_TERMINATED) if self.first == signal.SIGTERM else KeyboardInterrupt()
 
     def signalled(self, number: int, frame: object) -> None:
         """The signal handler.
@@ -138,13 +175,15 @@ class _Interrupt:
         Raises:
             KeyboardInterrupt: The loop has not answered the last two: something in it computes and never awaits.
         """
+        if self.first is None:
+            self.first = number
         self._signals += 1
         if self._signals - self.strikes > 2:
             raise KeyboardInterrupt
         self._loop.call_soon_threadsafe(self.strike)
 
     def strike(self) -> None:
-        """Answer one Ctrl-C, in the event loop."""
+        """Answer one signal, in the event loop."""
         self.strikes += 1
         cues = cues_in(self._loop)
         if self.strikes == 1 and cues:
@@ -153,7 +192,10 @@ class _Interrupt:
                 "running work unit",
                 "running work units",
             )
-            logger.warning("Interrupted: finishing %s. Ctrl-C again cancels them.", running)
+            if self.first == signal.SIGTERM:
+                logger.warning("Terminated: finishing %s. A second SIGTERM cancels them.", running)
+            else:
+                logger.warning("Interrupted: finishing %s. Ctrl-C again cancels them.", running)
             for cue in cues:
                 cue._interrupt(kill=False)
             self._ending = asyncio.ensure_future(self._end(cues))
@@ -176,17 +218,42 @@ class _Interrupt:
             await self._ending
 
 
+# The handlers that are set, by signal: empty but while `run()` is in its loop.
+_taken: dict[int, Callable[[int, object], None]] = {}
+
+
 @contextlib.contextmanager
 def _listening(signalled: Callable[[int, object], None]) -> Iterator[None]:
-    """Take Ctrl-C over, if nobody else has: a program's own handler and SIG_IGN (nohup) stay as they are."""
-    mine = threading.current_thread() is threading.main_thread()
-    if not mine or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield
-        return
-    # A plain handler, not loop.add_signal_handler: it runs on Windows, too, and while the loop is busy.
-    signal.signal(signal.SIGINT, signalled)
+    """Take Ctrl-C and SIGTERM over, where nobody else has: a program's own handler and SIG_IGN (nohup) stay."""
+    before: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        before = {number: signal.getsignal(number) for number in _DEFAULTS}
+        before = {number: was for number, was in before.items() if _is_nobodys(number, was)}
+    for number in before:
+        # A plain handler, not loop.add_signal_handler: it runs on Windows, too, and while the loop is busy.
+        _taken[number] = signalled
+        signal.signal(number, signalled)
     try:
         yield
     finally:
-        if signal.getsignal(signal.SIGINT) == signalled:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+        for number, was in before.items():
+            _taken.pop(number, None)
+            if signal.getsignal(number) == signalled:
+                signal.signal(number, was)
+
+
+def _is_nobodys(number: int, handler: Any) -> bool:
+    """Whether nobody cares for a signal. Who shows a run on a terminal does no more than to give that back."""
+    return handler is _DEFAULTS[number] or getattr(handler, "__module__", "") == "runcue.console.terminal"
+
+
+def _give_back() -> None:
+    """In a forked child: the loop that would answer is its parent's."""
+    for number, handler in _taken.items():
+        if signal.getsignal(number) == handler:
+            signal.signal(number, _DEFAULTS[number])
+    _taken.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_give_back)

@@ -18,6 +18,7 @@ from collections.abc import Collection, Iterator
 from time import monotonic
 from typing import Final, Protocol
 
+from runcue._artifacts.descriptors import is_shortage, patiently
 from runcue._artifacts.looks import is_recent
 from runcue._artifacts.places import PASS, Place, place_of
 
@@ -115,15 +116,14 @@ class FolderMarks:
             if as_of == self._as_of:
                 return
             lasting = not is_recent(status, time.time_ns())
-            there = os.listdir(self.path)
+            there = patiently(os.listdir, self.path)
             self.names = frozenset(name for name in there if name.endswith(_ENDING))
             if not self.free and len(there) > len(self.names):
                 self.free = [self.path_of(name) for name in there if name.startswith(_FREE)]
             self._as_of = as_of if lasting else None
-        except PermissionError:
-            self.names, self._as_of = _ANY, None
-        except OSError:
-            self.names, self._as_of = _NONE, None
+        except OSError as error:
+            is_hidden = isinstance(error, PermissionError) or is_shortage(error)
+            self.names, self._as_of = _ANY if is_hidden else _NONE, None
 
     def path_of(self, name: str) -> str:
         """The path of a mark."""
@@ -312,7 +312,7 @@ def _look_through(folder: str) -> None:
     left, folders = _MOST_ENTRIES, [folder]
     while folders:
         try:
-            with os.scandir(folders.pop()) as entries:
+            with patiently(os.scandir, folders.pop()) as entries:
                 for entry in entries:
                     left -= 1
                     if left < 0:

@@ -31,6 +31,7 @@ from contextlib import suppress
 from stat import S_ISDIR
 from typing import Any, Final, NamedTuple
 
+from runcue._artifacts.descriptors import with_descriptor
 from runcue._artifacts.looks import IS_FOLDER, Look, is_recent, look_of
 from runcue._artifacts.places import resolve
 
@@ -38,6 +39,7 @@ __all__ = [
     "SIZE",
     "Mark",
     "add_line",
+    "content_of",
     "counts",
     "counts_below",
     "first_line",
@@ -108,16 +110,21 @@ def write_mark(path: str, text: bytes) -> None:
         FileExistsError: There is one.
         OSError: It cannot be written.
     """
-    descriptor = os.open(path, _NEW, 0o666)
-    try:
-        if os.write(descriptor, text) < len(text):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    except OSError:
-        with suppress(OSError):
-            os.unlink(path)
-        raise
-    finally:
-        os.close(descriptor)
+
+    def write(descriptor: int) -> None:
+        try:
+            _write_all(descriptor, text)
+        except OSError:
+            with suppress(OSError):
+                os.unlink(path)
+            raise
+
+    with_descriptor(path, _NEW, write)
+
+
+def _write_all(descriptor: int, text: bytes) -> None:
+    if os.write(descriptor, text) < len(text):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def rewrite_mark(path: str, text: bytes) -> None:
@@ -126,13 +133,13 @@ def rewrite_mark(path: str, text: bytes) -> None:
     Raises:
         OSError: It is gone, or cannot be written.
     """
-    descriptor = os.open(path, os.O_WRONLY | _FLAGS)
-    try:
+
+    def write(descriptor: int) -> None:
         if os.fstat(descriptor).st_size != len(text):
             os.ftruncate(descriptor, len(text))  # lines were added to it
         os.write(descriptor, text)
-    finally:
-        os.close(descriptor)
+
+    with_descriptor(path, os.O_WRONLY | _FLAGS, write)
 
 
 def add_line(path: str, line: dict[str, Any]) -> bytes:
@@ -142,12 +149,7 @@ def add_line(path: str, line: dict[str, Any]) -> bytes:
         OSError: The mark is gone, or cannot be written.
     """
     text = f"{_encoded(line)}\n".encode()
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | _FLAGS)
-    try:
-        if os.write(descriptor, text) < len(text):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    finally:
-        os.close(descriptor)
+    with_descriptor(path, os.O_WRONLY | os.O_APPEND | _FLAGS, lambda descriptor: _write_all(descriptor, text))
     return text
 
 
@@ -158,18 +160,27 @@ def read_mark(path: str) -> Mark | None:
         FileNotFoundError: It is gone.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | _FLAGS)
-        try:
-            content = b""
-            while more := os.read(descriptor, _CHUNK):
-                content += more
-        finally:
-            os.close(descriptor)
-        return _parsed(content.decode())
+        return _parsed(content_of(path).decode())
     except (FileNotFoundError, NotADirectoryError):
         raise FileNotFoundError(path) from None
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return None
+
+
+def content_of(path: str) -> bytes:
+    """All that is in a mark.
+
+    Raises:
+        OSError: It is gone, or cannot be read.
+    """
+    return with_descriptor(path, os.O_RDONLY | _FLAGS, _read_all)
+
+
+def _read_all(descriptor: int) -> bytes:
+    content = b""
+    while more := os.read(descriptor, _CHUNK):
+        content += more
+    return content
 
 
 def _parsed(content: str) -> Mark | None:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from runcue._artifacts.dating import TIE_NS, Dating, MustWait, Sources
+from runcue._artifacts.descriptors import with_descriptor
 from runcue._artifacts.staged_file import StagedFile, absolute_target, refusal
 from runcue._artifacts.temp_files import OPEN_FLAGS
 from runcue._model.errors import ConfigurationError, PublishError, UsageError
@@ -216,16 +217,11 @@ def atomic_write(
 def _sync_folder(folder: Path) -> None:
     """Makes the names in a folder survive a power cut, where that can be asked for."""
     try:
-        descriptor = os.open(folder, os.O_RDONLY | OPEN_FLAGS)
-    except OSError:
-        return  # Windows; or one may write in it but not list it
-    try:
-        os.fsync(descriptor)
+        with_descriptor(folder, os.O_RDONLY | OPEN_FLAGS, os.fsync)
     except OSError as error:
-        # Only the disk itself is worth an error: all others mean that this filesystem does no such thing.
+        # Only the disk itself is worth an error. All others mean that this filesystem does no such thing, or Windows;
+        # or that one may write in the folder but not list it.
         if error.errno == errno.EIO:
             raise PublishError(
                 f"What was published in {str(folder)!r} may not survive a power cut: {error.strerror}. Check the disk."
             ) from error
-    finally:
-        os.close(descriptor)

@@ -24,6 +24,7 @@ from runcue._artifacts.looks import is_recent, look_of
 from runcue._artifacts.mark_form import (
     SIZE,
     add_line,
+    content_of,
     first_line,
     is_valid,
     read_mark,
@@ -405,7 +406,7 @@ def _go_on_with(path: str, text: bytes, status: os.stat_result | None) -> bytes:
         OSError: The disk is full.
     """
     try:
-        mark, content = read_mark(path), _content(path)
+        mark, content = read_mark(path), content_of(path)
         if mark is not None:
             if not (mark.outdated or mark.later):
                 return content
@@ -422,11 +423,6 @@ def _go_on_with(path: str, text: bytes, status: os.stat_result | None) -> bytes:
             raise
         # It is gone, or somebody else's: what cannot be read is no proof in any case.
     return text
-
-
-def _content(path: str) -> bytes:
-    with open(path, "rb") as file:
-        return file.read()
 
 
 def _keep(mark: _Open, owner: RunMarks) -> None:

@@ -19,8 +19,16 @@ from types import TracebackType
 from typing import IO, Any, Final, NoReturn
 
 from runcue._artifacts import temp_files
+from runcue._artifacts.descriptors import is_shortage, patiently, refill, with_descriptor
 from runcue._artifacts.places import absolute, path_text
-from runcue._artifacts.temp_files import clear_dead_once, close_quietly, create_claimed, remove_quietly
+from runcue._artifacts.temp_files import (
+    OPEN_FLAGS,
+    ClaimsHeld,
+    clear_dead_once,
+    close_quietly,
+    create_claimed,
+    remove_quietly,
+)
 from runcue._model.checks import yes_or_no
 from runcue._model.errors import ConfigurationError, PublishError, UsageError
 from runcue._model.texts import words_of
@@ -85,7 +93,8 @@ class StagedFile:
         self._entered = False
         self._file: IO[Any] | None = None
         self._temp: Path | None = None
-        # A descriptor of our own: the user's file object closes its own, and the claim must outlive that.
+        # A descriptor of our own: the user's file object closes its own, and the claim must outlive that. None as well
+        # where too many are held.
         self._claim: int | None = None
 
     def __getattr__(self, name: str) -> Any:
@@ -136,7 +145,7 @@ class StagedFile:
             raise UsageError(f"{self.target!r} was discarded while it was opened: its work has ended.")
         return file
 
-    def _open(self) -> tuple[Path, int, IO[Any]]:
+    def _open(self) -> tuple[Path, int | None, IO[Any]]:
         if "x" in self._mode and os.path.lexists(self.target):
             reason = f"it exists, and mode {self._mode!r} replaces nothing; remove it or use 'w'"
             raise FileExistsError(errno.EEXIST, reason)
@@ -144,19 +153,39 @@ class StagedFile:
         folder = self.path.parent
         self.grown = [*_make_folder(folder), folder]
         clear_dead_once(folder)
-        temp, claim = create_claimed(self.path, 0o666 if bits is None else bits)
+        if _claims.take():
+            try:
+                return self._open_temp(bits, held=True)
+            except BaseException as error:
+                _claims.give_back()
+                if not (isinstance(error, OSError) and is_shortage(error)):
+                    raise
+        return patiently(self._open_temp, bits, held=False)
+
+    def _open_temp(self, bits: int | None, *, held: bool) -> tuple[Path, int | None, IO[Any]]:
+        temp, descriptor = create_claimed(self.path, 0o666 if bits is None else bits, held=held)
+        owned = True
+
+        def hand_over(*_: object) -> int:
+            nonlocal owned
+            if held:
+                return os.dup(descriptor)
+            owned = False
+            return descriptor
+
         try:
             if bits is not None and hasattr(os, "fchmod"):
                 with contextlib.suppress(OSError):  # a filesystem without such bits
-                    os.fchmod(claim, bits)  # gives back what the umask took
+                    os.fchmod(descriptor, bits)  # gives back what the umask took
             file = open(  # noqa: SIM115 - this is its context manager
-                temp, self._mode, encoding=self._encoding, opener=lambda *_: os.dup(claim)
+                temp, self._mode, encoding=self._encoding, opener=hand_over
             )
         except BaseException:
-            close_quietly(claim)
+            if owned:
+                close_quietly(descriptor)
             remove_quietly(temp)
             raise
-        return temp, claim, file
+        return temp, descriptor if held else None, file
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -173,6 +202,7 @@ class StagedFile:
             if not complete or self.over:
                 self.discard()  # again, if that came while it was open: Windows removes no open file
             self._file = None
+            refill()
 
     def flush_to_disk(self) -> None:
         """Find out what may stand in the way of publishing it, and wait for the disk if it is to be durable.
@@ -185,7 +215,7 @@ class StagedFile:
             with self._lock:
                 if self.over:
                     return
-                temp, claim = self._finished()
+                temp = self._finished()
                 _permissions(self.path)
                 if not os.path.lexists(temp):
                     raise FileNotFoundError(
@@ -193,7 +223,12 @@ class StagedFile:
                     )
                 if not self.durable:
                     return
-                descriptor = os.dup(claim)  # one that a discard from another thread does not close
+                # One that a discard from another thread does not close.
+                descriptor = None if self._claim is None else patiently(os.dup, self._claim)
+            if descriptor is None:
+                access = os.O_RDONLY if os.access(temp, os.R_OK) else os.O_WRONLY
+                with_descriptor(temp, access | OPEN_FLAGS, os.fsync)
+                return
             try:
                 os.fsync(descriptor)
             finally:
@@ -207,7 +242,7 @@ class StagedFile:
         Raises:
             PublishError: It is gone.
         """
-        temp, _ = self._finished()
+        temp = self._finished()
         with contextlib.suppress(OSError):  # a filesystem without owners, say: it keeps the date it has
             os.utime(temp)
         return self.look().st_mtime_ns
@@ -218,7 +253,7 @@ class StagedFile:
         Raises:
             PublishError: It is gone.
         """
-        temp, _ = self._finished()
+        temp = self._finished()
         try:
             return os.stat(temp)
         except OSError as error:
@@ -226,7 +261,7 @@ class StagedFile:
 
     def date(self, mtime_ns: int) -> None:
         """Give it another date, as far as its filesystem can."""
-        temp, _ = self._finished()
+        temp = self._finished()
         with contextlib.suppress(OSError):
             os.utime(temp, ns=(mtime_ns, mtime_ns))
 
@@ -247,7 +282,7 @@ class StagedFile:
         with self._lock:
             if self.over:
                 return
-            temp, _ = self._finished()
+            temp = self._finished()
             if not temp_files.CLAIMS:
                 self._release()  # Windows renames no open file
             try:
@@ -268,19 +303,23 @@ class StagedFile:
             if self._temp is not None:
                 remove_quietly(self._temp)
 
-    def _finished(self) -> tuple[Path, int]:
-        """The temp file and its claim, once all of it is written."""
-        if self._file is not None or self._temp is None or self._claim is None:
+    def _finished(self) -> Path:
+        """The temp file, once all of it is written."""
+        if self._file is not None or self._temp is None:
             raise ConfigurationError(
                 f"{self.target!r} cannot be published: the with statement that writes it is "
                 f"{'still open' if self._entered else 'not entered'}. Let it end before the work does."
             )
-        return self._temp, self._claim
+        return self._temp
 
     def _release(self) -> None:
         if self._claim is not None:
             close_quietly(self._claim)
             self._claim = None
+            _claims.give_back()
+
+
+_claims: Final = ClaimsHeld()
 
 
 def _permissions(path: Path) -> int | None:
@@ -374,6 +413,8 @@ def refusal(target: str, error: OSError) -> PublishError:
     elif isinstance(error, PermissionError):
         folder = Path(error.filename or target).parent
         why = f"{why}; let this process write in the folder {str(folder)!r}, or write elsewhere"
+    elif is_shortage(error):
+        why = f"{why}; keep fewer of them open at once, or allow more (ulimit -n)"
     refusal = PublishError(f"Cannot write {target!r}: {why}.")
     refusal.errno = error.errno
     return refusal

@@ -4,6 +4,10 @@ A temp file is claimed by a flock. The kernel drops the claim when the process d
 that can be claimed is dead: there is no pid to be mistaken for another one and no age to guess. It is flock and not
 lockf because a lock of the latter belongs to the process: one thread would take it from another.
 
+A claim takes a descriptor, and there are not many of those. Beyond a number of them a temp file is claimed only while
+it is written, and its name says so: of these a file is dead when it can be claimed and nothing was heard of it for a
+day.
+
 Must not know: what is written, or for whom.
 """
 
@@ -16,8 +20,11 @@ import stat
 import sys
 import threading
 import time
+from collections import deque
 from pathlib import Path
 from typing import Final
+
+from runcue._artifacts.descriptors import most_open_files, patiently
 
 try:
     from fcntl import LOCK_EX, LOCK_NB, flock
@@ -31,6 +38,7 @@ __all__ = [
     "CLAIMS",
     "OPEN_FLAGS",
     "PREFIX",
+    "ClaimsHeld",
     "claim_file",
     "clear_dead",
     "clear_dead_once",
@@ -42,14 +50,20 @@ __all__ = [
 PREFIX: Final = ".runcue-"
 """What every file begins with that runcue keeps beside files of its users."""
 
-_TEMP: Final = re.compile(re.escape(PREFIX) + "[0-9a-f]{12}-")
+_UNHELD: Final = "day-"
+"""What follows PREFIX in the name of a temp file that is claimed only while it is written."""
+
+_TEMP: Final = re.compile(re.escape(PREFIX) + f"({_UNHELD})?[0-9a-f]{{12}}-")
 """Temp files and nothing else that begins with PREFIX: not the stamps, PREFIX + "stamp-...", and no file of a user."""
 
 _LONGEST_NAME = 143
 """Bytes in the name of a temp file. Most filesystems allow 255; eCryptfs, on many a NAS, no more than this."""
 
 _UNCLAIMED_AGE = 24 * 3600.0
-"""Where there are no claims, a temp file of which nothing was heard for so long is taken for dead."""
+"""Where nothing is claimed, a temp file of which nothing was heard for so long is taken for dead."""
+
+_MOST_HELD = 64
+"""So many claims are held at once, or a quarter of the files that may be open if that is less."""
 
 _MOST_FOLDERS = 10_000
 """How many cleared folders are remembered. A program that writes into new ones all the time must not grow by that."""
@@ -72,7 +86,7 @@ def clear_dead(folder: str | os.PathLike[str]) -> int:
     """
     try:
         # Quicker than os.scandir() by a third, and few of a user's files begin with a dot.
-        entries = os.listdir(folder)
+        entries = patiently(os.listdir, folder)
         names = [name for name in entries if name[0] == "." and _TEMP.match(name)]
     except OSError:
         return 0
@@ -95,7 +109,7 @@ def _clear(temp: Path) -> bool:
             descriptor = os.open(temp, access | _AS_IS)
             claimed = claim_file(descriptor)
         status = temp.lstat()
-        if claimed is None:
+        if claimed is None or (claimed and temp.name.startswith(PREFIX + _UNHELD)):
             claimed = time.time() - status.st_mtime > _UNCLAIMED_AGE
         if not claimed or not stat.S_ISREG(status.st_mode):
             return False
@@ -131,6 +145,28 @@ class _Cleared:
             return True
 
 
+class ClaimsHeld:
+    """How many claims of this process are held, so that they leave descriptors for others."""
+
+    def __init__(self) -> None:
+        # Whoever takes one takes an entry out: that is one step, whatever other threads do.
+        self._room = deque(range(_MOST_HELD))
+
+    def take(self) -> bool:
+        """Whether one more may be held; then it counts from now on."""
+        if _MOST_HELD - len(self._room) >= most_open_files() // 4:
+            return False
+        try:
+            self._room.pop()
+        except IndexError:
+            return False
+        return True
+
+    def give_back(self) -> None:
+        """One that was taken is held no more."""
+        self._room.append(0)
+
+
 _cleared = _Cleared()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_cleared.forget)
@@ -149,11 +185,20 @@ def claim_file(descriptor: int) -> bool | None:
     return True
 
 
-def create_claimed(path: Path, bits: int) -> tuple[Path, int]:
-    """Makes a temp file beside a target and claims it. Returns it with the descriptor that holds the claim."""
+def create_claimed(path: Path, bits: int, *, held: bool) -> tuple[Path, int]:
+    """Makes a temp file beside a target and claims it.
+
+    Args:
+        path: The target.
+        bits: Its permission bits.
+        held: Whether the claim will be held until the file is put in place; otherwise the name tells that it is not.
+
+    Returns:
+        The file with the descriptor that holds the claim.
+    """
     name = os.fsencode(path.name)
     while True:
-        beginning = f"{PREFIX}{os.urandom(6).hex()}-"
+        beginning = f"{PREFIX}{'' if held else _UNHELD}{os.urandom(6).hex()}-"
         # Of a long name the end is kept: libraries tell a format by the suffix. The cut may split a character.
         ending = name[len(beginning) - _LONGEST_NAME :].decode(sys.getfilesystemencoding(), "ignore")
         temp = path.with_name(beginning + ending)

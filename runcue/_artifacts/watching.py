@@ -138,7 +138,7 @@ class Watcher:
             is_over: Asked again and again, in the watcher's thread: whether nobody is left who would hear.
 
         Raises:
-            UsageError: It was started or stopped before.
+            UsageError: It was started or stopped before, or no more threads can be started.
         """
         if self._thread is not None or self._stopping.is_set():
             raise UsageError(f"The watcher of {self.folder!r} was used before: make a new one.")
@@ -146,8 +146,10 @@ class Watcher:
         self._thread = _running[self] = threading.Thread(target=self._run, name=_THREAD_NAME, daemon=True)
         try:
             self._thread.start()
-        except BaseException:
+        except BaseException as error:
             del _running[self]  # there is nobody to be waited for
+            if isinstance(error, RuntimeError):
+                raise UsageError(f"The folder {self.folder!r} cannot be watched: {error}.") from error
             raise
 
     def stop(self) -> None:

@@ -85,6 +85,8 @@ class Endings:
         self._undisturbed: set[str] = set()
         # Those that were told to make each other's out of date.
         self._told_of_folders: set[str] = set()
+        # Those whose handlers a stranger has cancelled just now: most likely the loop ends.
+        self.cut_off: list[Work] = []
         self._end_of_hold_back = Alarm(timers, self._hold_back_no_longer)
 
     def of_awaitable(self, work: Work, value: Any, error: BaseException | None, *, cancelled: bool) -> None:
@@ -113,6 +115,8 @@ class Endings:
             # Somebody cancelled the asyncio task itself, as asyncio.run() does with all of them at its end.
             work.cancelled = True
             self._settlement.settle(work, CANCELLED, now, None, ran_for(work, now))
+            if not self._turns.closed:
+                self.cut_off.append(work)
             self._hold_back()
 
     def of_handler(
@@ -297,7 +301,10 @@ class Endings:
         if work._phase != SETTLED:
             self._settlement.let_handler_know(work)
             self._settlement.settle(work, CANCELLED, now, None, ran_for(work, now))
+        runner = run._runner
         self._in_flight.abandon(run, now)
+        if runner is not None and not runner.get_loop().is_closed():
+            runner.cancel()  # it has only just begun, or it would have been cancelled with all others
 
     def _hold_back(self) -> None:
         """Somebody cancels asyncio tasks: most likely asyncio.run() ends, and what starts now would be torn off."""
@@ -307,4 +314,5 @@ class Endings:
             self._turns.wake()
 
     def _hold_back_no_longer(self, now: float) -> None:
+        self.cut_off.clear()
         self._turns.may_start = not self._turns.closed

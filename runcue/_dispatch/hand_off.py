@@ -30,6 +30,7 @@ from runcue._handlers.outputs import owner_of, run_handler
 from runcue._handlers.thread_runs import ThreadRun
 from runcue._model.awaitables import discard, is_awaitable
 from runcue._model.checks import is_async
+from runcue._model.current import CURRENT, call_inside
 from runcue._model.errors import UsageError
 from runcue._model.events import Event
 from runcue._model.phases import SETTLED
@@ -38,6 +39,7 @@ from runcue._model.work import Work
 from runcue._scheduling.core import Core
 from runcue._scheduling.run_queue import RunQueue
 from runcue.abc import Executor
+from runcue.executors.threads import ThreadExecutor
 
 __all__ = ["HandOff"]
 
@@ -78,12 +80,16 @@ class HandOff:
         self._in_flight = in_flight
         self._endings = endings
         self._context = context
+        self._home = context[CURRENT]
         self._executors: dict[int, Executor] = {}
         self._stand_in: Executor | None = None
         # Whether there are executors that runcue has not written: these may block.
         self._not_ours = False
         # Whether the handlers of a task give something to be awaited, by its name: what was seen last.
         self._gives_awaitable: dict[str, bool] = {}
+        # Run queues for which there was no thread, and whether that was told since the start.
+        self._short: set[RunQueue] = set()
+        self._told_of_shortage = False
         self._listeners = listeners
         self._on_start = listeners.of[Event.START]
 
@@ -117,6 +123,8 @@ class HandOff:
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start all executors; they are free."""
+        self._short_no_longer()
+        self._told_of_shortage = False
         try:
             for executor in self._executors.values():
                 self._start(executor, loop)
@@ -125,7 +133,8 @@ class HandOff:
             raise
 
     def _start(self, executor: Executor, loop: asyncio.AbstractEventLoop) -> None:
-        executor.start(self._returned, self._entered, clock_of(loop))
+        # Inside of the cue: what is called back in the context of here needs no other.
+        call_inside(self._home, executor.start, self._returned, self._entered, clock_of(loop))
         key = id(executor)
         _in_use[key] = weakref.ref(
             self, lambda gone: _in_use.pop(key, None) if _in_use.get(key) is gone else None
@@ -147,15 +156,28 @@ class HandOff:
             # Whoever stops a cue is in an asyncio task of their own.
             _at_once(outside_tasks(self._turns.loop, executor.stop), f"stop() of {words_of(executor)}")
 
-    def give(self, work: Work, now: float) -> None:
-        """Give a handler to the executor of its task."""
+    def give(self, work: Work, now: float) -> bool:
+        """Give a handler to the executor of its task.
+
+        Returns:
+            False: nothing was done, because there is no thread for it.
+        """
         context = work._context
         assert context is not None
         task = work._task
         run_queue: RunQueue = task.run_queue
+        executor: Executor = self._stand_in or task.executor
+        stamped = bool(run_queue.limits)
+        if isinstance(executor, ThreadExecutor) and executor.idle <= 0:
+            has_thread = executor.hire()
+            if executor.shortage is not None:
+                self._tell_of_shortage(executor, executor.shortage)
+            if not has_thread:
+                self._wait_for_thread(run_queue, executor.retry_at)
+                return False
         if (refused := self._core.start(work, now, now + self._turns.skew)) is not None:
             self._endings.refused(work, refused, now)
-            return
+            return True
         work._entered_at = NOT_ENTERED  # before anybody hears of the start, and may cancel it
         if self._on_start:
             now = self._listeners.emit(self._on_start.each, now, work, (work,))
@@ -169,19 +191,38 @@ class HandOff:
         try:
             if declared is not None and declared.files:
                 self._callbacks.declared_gate.note_start(work, declared)
-            executor: Executor = self._stand_in or task.executor
             submit: Callable[..., object] = executor.submit
-            given = submit(work, run or run_handler, context.copy(), stamped=bool(run_queue.limits))
+            given = submit(work, run or run_handler, context.copy(), stamped=stamped)
             if given is not None:
                 _at_once(given, f"submit() of {words_of(executor)}")
             if self._not_ours and (ended := self._turns.now()) - now > BLOCKS_AFTER:
                 self._callbacks.door.kept(f"submit() of {words_of(executor)}", now, ended, BE_QUICK, work)
-        except BaseException as error:  # no more threads to be had, or an executor of the user's
+        except BaseException as error:  # an executor of the user's
             if isinstance(error, KeyboardInterrupt):
                 self._turns.interrupt(error)
             self._in_flight.abandon(work, now)
             self._endings.of_handler(work, None, error, now, 0.0)
             self._turns.wake()
+        return True
+
+    def _wait_for_thread(self, run_queue: RunQueue, retry_at: float) -> None:
+        """Let nothing start on a run queue until a handler has returned, or it can be tried again."""
+        run_queue.short_until = retry_at
+        self._short.add(run_queue)
+        self._timers.active.set(run_queue, retry_at)
+        self._turns.wake()  # arms the timer
+
+    def _tell_of_shortage(self, executor: ThreadExecutor, why: Exception) -> None:
+        if not self._told_of_shortage:
+            self._told_of_shortage = True
+            self._callbacks.failures.log.tell(
+                "shortage",
+                (),
+                "No more threads can be started (%s; there are %d): plain handlers run on those, the others wait, and "
+                "it is tried again. This is told once",
+                words_of(why),
+                executor.threads,
+            )
 
     def _entered(self, work: Work, entered: float) -> None:
         """A handler was entered, at that instant."""
@@ -205,6 +246,9 @@ class HandOff:
 
     def _returned(self, work: Work, succeeded: bool, outcome: Any, entered: float, left: float) -> None:
         """A handler has returned or raised."""
+        if CURRENT.get() is not self._home:  # an executor that came from a thread of its own
+            call_inside(self._home, self._returned, work, succeeded, outcome, entered, left)
+            return
         try:
             if work not in self._in_flight.works:  # abandoned, or answered before
                 if succeeded and is_awaitable(outcome):
@@ -222,6 +266,8 @@ class HandOff:
                 # An executor that did not tell, or not before: its tokens count from the entry all the same.
                 self._count_from(work, entered)
             self._in_flight.release(work, self._turns.now())
+            if self._short:
+                self._short_no_longer()
             if gives_awaitable:  # of a work unit that is settled
                 discard(outcome)
             self._endings.of_handler(
@@ -237,6 +283,11 @@ class HandOff:
             self._turns.fail(error)
         if not succeeded and isinstance(outcome, KeyboardInterrupt):
             self._turns.interrupt(outcome)
+
+    def _short_no_longer(self) -> None:
+        for run_queue in self._short:
+            run_queue.short_until = 0.0
+        self._short.clear()
 
     def _adopt(self, work: Work, awaitable: Awaitable[Any], entered: float) -> None:
         """A handler returned an awaitable: await it in the loop, in the same slot."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from typing import Final, Protocol
 
 from runcue._artifacts.places import next_pass
 from runcue._dispatch.clock import clock_of
-from runcue._model.errors import CueFailed
+from runcue._model.errors import CueFailed, WrongLoop
 from runcue._model.texts import error_words
 
 __all__ = ["Turns"]
@@ -64,6 +65,7 @@ class Turns:
         "_context",
         "_in_slice",
         "_interrupted",
+        "_process",
         "_slice_until",
         "_turn",
         "closed",
@@ -80,6 +82,7 @@ class Turns:
     def __init__(self, turn: Turn, context: Context) -> None:
         self.loop: asyncio.AbstractEventLoop | None = None
         self.thread = 0
+        self._process = 0
         self.now: Callable[[], float] = time.monotonic
         self.wall: Callable[[], float] = time.time
         self.skew = 0.0
@@ -103,8 +106,24 @@ class Turns:
         """Take turns in the running loop from now on."""
         self.loop = loop
         self.thread = threading.get_ident()
+        self._process = os.getpid()
         self.closed = self.woken = self._in_slice = False
         self.may_start = True
+
+    def check_process(self, call: str) -> None:
+        """Check that this is the process in which the turns are taken.
+
+        Args:
+            call: What was called, for messages.
+
+        Raises:
+            WrongLoop: It is one that was forked since.
+        """
+        if self.loop is not None and os.getpid() != self._process:
+            raise WrongLoop(
+                f"{call} in a forked process: this cue was started by process {self._process} and runs there. Make a "
+                "Cue of its own here, or fork before start()."
+            )
 
     def close(self) -> None:
         """Let nothing start any more."""

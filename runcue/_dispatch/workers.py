@@ -116,6 +116,8 @@ class Workers:
         if core.ordered and self._gates.held_back(now):
             return False  # there will be another look anyway
         run_queue.refusal = run_queue.refused_until = None
+        if run_queue.short_until > now:
+            return False
         if run_queue.executor is None:
             self.spawn_if_room(run_queue, now)
         else:
@@ -128,13 +130,21 @@ class Workers:
                         self._gates.enqueue(work)
                         self.spawn_if_room(task.run_queue, now)
                         return False
-                    self._hand_off.give(work, self._turns.now())
+                    if not self._give(work, self._turns.now()):
+                        return False
                 if self._gate.cancelled:
                     self._settlement.cancel_asked()
                 now = self._turns.now()
                 if now > until:
                     return True
         return self._refusals.note(run_queue, now, until)
+
+    def _give(self, work: Work, now: float) -> bool:
+        """Give a work unit to its executor. Returns whether there was a thread for it; if not, it keeps its place."""
+        if self._hand_off.give(work, now):
+            return True
+        self._gates.enqueue(work)
+        return False
 
     def spawn_if_room(self, run_queue: RunQueue, now: float) -> None:
         """Let one more worker come, if there is work for it and a slot."""
@@ -211,7 +221,7 @@ class Workers:
                 now = gate.at
             if work is not None:
                 if work._task.executor is not None:
-                    self._hand_off.give(work, now)
+                    self._give(work, now)
                 else:
                     rest = self._begin(work, now, me)
                     if rest is _BREAK_OFF:
@@ -236,7 +246,7 @@ class Workers:
         if not self._turns.may_start:
             self._gates.enqueue(work)
         elif work._task.executor is not None:
-            self._hand_off.give(work, now)
+            self._give(work, now)
         else:
             me = asyncio.current_task()
             assert me is not None

@@ -153,7 +153,11 @@ def reason_of(work: Work, now: float) -> Reason | None:
     if work._phase == DELAYED:
         return Reason(work, "not_ready", describe_delay(work, now))
     refusal = first_refusal(work, now)
-    return Reason(work, "service_full", refusal.details) if refusal is not None else None
+    if refusal is not None:
+        return Reason(work, "service_full", refusal.details)
+    if work._task.run_queue.short_until > now:
+        return Reason(work, "service_full", "no thread is free, and no more can be started")
+    return None
 
 
 # What differs in names, ids and numbers only is alike.

@@ -24,6 +24,7 @@ from stat import S_IFMT, S_ISDIR, S_ISREG
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
+from runcue._artifacts.descriptors import patiently, with_descriptor
 from runcue._artifacts.places import final
 from runcue._artifacts.temp_files import PREFIX
 from runcue._freshness.encoding import digest_of_text
@@ -187,7 +188,7 @@ def _entries(folder: str, without: Collection[str] = ()) -> list[_Entry]:
 
 
 def _walk(folder: str, above: str, without: Collection[str]) -> Iterator[_Entry]:
-    with os.scandir(folder) as entries:
+    with patiently(os.scandir, folder) as entries:
         for entry in entries:
             if entry.name.startswith(PREFIX) or entry.path in without:
                 continue
@@ -271,18 +272,18 @@ def _read_file(path: str, status: os.stat_result, settled: Mapping[str, int]) ->
     if digest is not None:
         return Reading(look, digest, lasting=True)
     now = time.time_ns()  # before the look, or a change between the two would count as long ago
-    descriptor = os.open(path, OPEN_TO_READ)
-    try:
-        status = os.fstat(descriptor)
-        content = blake2b(digest_size=16)
-        while chunk := os.read(descriptor, CHUNK):
-            content.update(chunk)
-        look = _look_of(status)
-        steady = look == _look_of(os.fstat(descriptor))
-    finally:
-        os.close(descriptor)
+    status, digest, steady = with_descriptor(path, OPEN_TO_READ, _digest)
     telling = settled.get(path) == status.st_mtime_ns or not _is_recent(status, now)
-    reading = Reading(look, content.hexdigest(), steady and telling)
+    reading = Reading(_look_of(status), digest, steady and telling)
     if reading.lasting:
-        _remember(path, look, reading.digest)
+        _remember(path, reading.look, digest)
     return reading
+
+
+def _digest(descriptor: int) -> tuple[os.stat_result, str, bool]:
+    """What an open file looks like, the digest of its content, and whether it was left alone meanwhile."""
+    status = os.fstat(descriptor)
+    content = blake2b(digest_size=16)
+    while chunk := os.read(descriptor, CHUNK):
+        content.update(chunk)
+    return status, content.hexdigest(), _look_of(status) == _look_of(os.fstat(descriptor))

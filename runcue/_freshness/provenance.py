@@ -27,6 +27,7 @@ from typing import Any, Final, NamedTuple
 
 from runcue._artifacts.artifact import Artifact
 from runcue._artifacts.dating import TIE_NS, Dated, Dating
+from runcue._artifacts.descriptors import patiently
 from runcue._artifacts.file import File
 from runcue._artifacts.flag import Flag
 from runcue._artifacts.places import final
@@ -341,7 +342,7 @@ def _names_in(folder: _File, outputs: Sequence[_File]) -> _Names | None:
     own = {one.key[len(inside) :].partition(os.sep)[0] for one in outputs if one.key.startswith(inside)}
     names: _Names = {}
     try:
-        with os.scandir(folder.key) as entries:
+        with patiently(os.scandir, folder.key) as entries:
             # In as few steps as can be: whoever fills a large folder has this done twice for each file.
             while some := {entry.name: entry.inode() for entry in islice(entries, 1_000)}:
                 for name in [name for name in some if name.startswith(PREFIX)]:

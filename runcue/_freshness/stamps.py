@@ -21,6 +21,7 @@ from collections.abc import Mapping
 from hashlib import blake2b
 from typing import Any, Final
 
+from runcue._artifacts.descriptors import with_descriptor
 from runcue._artifacts.publication import atomic_write
 from runcue._artifacts.temp_files import PREFIX
 from runcue._freshness.content import CHUNK, OPEN_TO_READ
@@ -77,14 +78,7 @@ def read_stamp(path: str) -> dict[str, Any] | str:
     """
     place = stamp_path(path)
     try:
-        descriptor = os.open(place, OPEN_TO_READ)
-        try:
-            content = os.read(descriptor, _FIRST_READ)
-            if len(content) == _FIRST_READ:
-                while more := os.read(descriptor, CHUNK):
-                    content += more
-        finally:
-            os.close(descriptor)
+        content = with_descriptor(place, OPEN_TO_READ, _read_all)
         stamp, end = _raw_decode(text := content.decode())
         # A line that lacks its end was cut off, even if it should make sense.
         if text[end:] != "\n":
@@ -106,6 +100,14 @@ def read_stamp(path: str) -> dict[str, Any] | str:
     except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
         return unreadable(path, words_of(error))
     return stamp  # type: ignore[no-any-return]
+
+
+def _read_all(descriptor: int) -> bytes:
+    content = os.read(descriptor, _FIRST_READ)
+    if len(content) == _FIRST_READ:
+        while more := os.read(descriptor, CHUNK):
+            content += more
+    return content
 
 
 def _to_folder(key: str, folder: str) -> str:

@@ -35,6 +35,7 @@ __all__ = [
     "atomic_write",
     "commit",
     "commit_due",
+    "load_for_files",
     "mark",
     "owner_of",
     "prove",
@@ -44,6 +45,12 @@ __all__ = [
     "run_of",
     "write",
 ]
+
+
+def load_for_files() -> None:
+    """Load what is needed when work units with files run: by then there may be no descriptor left to read it by."""
+    from runcue._artifacts import publication, run_marks  # noqa: F401, PLC0415
+    from runcue._freshness import provenance  # noqa: F401, PLC0415
 
 
 def owner_of(run: Work) -> Work:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from runcue._lifecycle.deadlocks import Deadlocks
 from runcue._lifecycle.diagnostics import Diagnostics
+from runcue._lifecycle.leftovers import Leftovers
 from runcue._lifecycle.overdue import Overdue
 from runcue._lifecycle.stopping import Stopping
 
@@ -17,11 +18,17 @@ class Lifecycle:
     """See `_dispatch.dispatcher.Lifecycle`, which this is."""
 
     def __init__(
-        self, overdue: Overdue, diagnostics: Diagnostics, deadlocks: Deadlocks, stopping: Stopping
+        self,
+        overdue: Overdue,
+        diagnostics: Diagnostics,
+        deadlocks: Deadlocks,
+        leftovers: Leftovers,
+        stopping: Stopping,
     ) -> None:
         self._overdue = overdue
         self._diagnostics = diagnostics
         self._deadlocks = deadlocks
+        self._leftovers = leftovers
         self._stopping = stopping
 
     def begin(self) -> None:
@@ -29,6 +36,7 @@ class Lifecycle:
         self._stopping.begin()
         self._diagnostics.begin()
         self._deadlocks.begin()
+        self._leftovers.begin()
 
     def before_timers(self) -> None:
         """Set the alarms that follow from the state."""

@@ -26,7 +26,8 @@ from runcue._explain.why import Explainer
 from runcue._handlers.outputs import owner_of, remove_orphans, rollback
 from runcue._lifecycle.deadlocks import Deadlocks
 from runcue._lifecycle.diagnostics import Diagnostics
-from runcue._model.current import CURRENT
+from runcue._lifecycle.leftovers import CUT_OFF, Leftovers
+from runcue._model.current import CURRENT, call_inside
 from runcue._model.errors import UsageError
 from runcue._model.phases import CANCELLED, FAILED, NOT_READY, OUTCOMES, READY, SETTLED, SKIPPED
 from runcue._model.summary import Summary
@@ -49,6 +50,9 @@ TELL_AFTER: Final = 5.0
 TELL_AGAIN_AFTER: Final = 60.0
 GRACE: Final = 1.0
 """Seconds that cancelled coroutines have for their clean-up before they are abandoned."""
+FIRST_STEPS: Final = 3
+"""Turns of the loop in which what a listener has spawned may still submit: a task, a callback or a group that spawns
+the task."""
 
 
 class Stopping:
@@ -60,6 +64,7 @@ class Stopping:
         explainer: Says why work units do not run.
         diagnostics: Told when a drain is at rest: what it finds is told before the summary.
         deadlocks: Told likewise: whoever waits then waits in vain.
+        leftovers: Told when a stop is cut off by the end of the loop.
         inbox: Submissions of other threads on their way.
         log: Where what goes wrong is told.
         stopped: Called when a stop is complete.
@@ -77,6 +82,7 @@ class Stopping:
         explainer: Explainer,
         diagnostics: Diagnostics,
         deadlocks: Deadlocks,
+        leftovers: Leftovers,
         inbox: Sized,
         log: WarningLog,
         stopped: Callable[[], None],
@@ -88,6 +94,7 @@ class Stopping:
         self.shut = False
         self._diagnostics = diagnostics
         self._deadlocks = deadlocks
+        self._leftovers = leftovers
         self._inbox = inbox
         self._log = log
         self._stopped = stopped
@@ -153,11 +160,21 @@ class Stopping:
         return is_closed or (not dispatcher.can_start() and dispatcher.rechecker.exhausted)
 
     async def rest(self) -> None:
-        """Wait until nothing can move any more.
+        """Wait until nothing can move any more, and what listeners have spawned last has had its first steps.
 
         Raises:
             CueFailed: The scheduler failed.
         """
+        await self._come_to_rest()
+        steps = 0
+        while steps < FIRST_STEPS:
+            await asyncio.sleep(0)
+            steps += 1
+            if self._dispatcher.turns.failure is not None or not self._at_rest():
+                await self._come_to_rest()
+                steps = 0
+
+    async def _come_to_rest(self) -> None:
         dispatcher = self._dispatcher
         if dispatcher.turns.failure is None:
             waiter = asyncio.get_running_loop().create_future()
@@ -252,8 +269,10 @@ class Stopping:
         """Stop, or go on stopping in a harder way, without waiting for the end of it."""
         if self._task is None:
             self.level = DRAIN
-            # A task of its own: a caller who is cancelled does not leave the cue half stopped.
-            self._task = asyncio.get_running_loop().create_task(self._stop())
+            # A task of its own: a caller who is cancelled does not leave the cue half stopped. What listeners spawn
+            # that are called by it is inside.
+            create_task = asyncio.get_running_loop().create_task
+            self._task = call_inside(self._dispatcher, create_task, self._stop())
         self.escalate(level)
 
     def interrupt(self, *, kill: bool) -> None:
@@ -309,7 +328,12 @@ class Stopping:
             self._diagnostics.tell_other_stamps()
             self.last = self.summary(list(self._given_up.values()))
             remove_orphans(core.history.line)
-            return self.last
+            return self.last  # noqa: TRY300 - what follows is for all ends
+        except asyncio.CancelledError:
+            # Nobody cancels this task but asyncio.run() at its end, with all others.
+            if self.level == DRAIN:
+                self._leftovers.tell(CUT_OFF)
+            raise
         finally:
             self.shut = True
             if dispatcher.turns.failure is None:

@@ -50,6 +50,7 @@ class RunQueue:
             and then one comes UNASKED. 0: none has done so.
         unasked: Work units that were put into `ready` without having been asked again, as long as there is room.
             Entries that are no longer READY are skipped.
+        short_until: No start before this instant: there is nothing left to run a handler in.
         held_for: The run queue whose work has waited for too long; this one leaves it the slots that they share.
         patient_until: Before this instant its own work has not waited for too long, however long it has.
     """
@@ -69,6 +70,7 @@ class RunQueue:
         "refusal",
         "refused_until",
         "services",
+        "short_until",
         "sole_slots",
         "starting",
         "unasked",
@@ -85,6 +87,7 @@ class RunQueue:
         self.starting: set[Any] = set()
         self.asking = 0
         self.unasked: deque[Work] = deque()
+        self.short_until = 0.0
         self.held_for: RunQueue | None = None
         self.patient_until = -inf
         self.limits: tuple[Limit, ...] = ()

@@ -84,7 +84,7 @@ def _first_among(
     oldest: Work | None = None
     for one in (run_queue, *run_queue.contenders):
         head = one.peek(ordered)
-        if head is None:
+        if head is None or one.short_until > now:
             continue
         room = rooms.get(one)
         if room is None:

@@ -2,10 +2,11 @@
 
 Lives here: `ThreadExecutor`. Never the loop's default executor: that one is shared with name look-ups and file reads
 and stops at cpu + 4 threads (cpython#112169). Threads are made when more work units are in flight than there are
-threads; how many may be in flight is decided by the core's slots, so nothing queues up here.
+threads; how many may be in flight is decided by the core's slots, so nothing queues up here. Where no more threads can
+be made, whoever gives work units has to wait (`hire`).
 
 Work units go in through a SimpleQueue and come back through a deque; however many come back, one wake-up of the loop is
-outstanding. An idle thread waits in the queue and costs nothing.
+outstanding. An idle thread waits in the queue, costs nothing, and knows nothing but the queue: it keeps no cue alive.
 
 The instant at which a handler is entered is taken where nothing can come between the two. To wake the loop up means to
 give up the GIL (asyncio writes to a socket), and a thread that computes keeps it for 5 ms then; even to wake a thread
@@ -21,11 +22,14 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import Callable
-from contextvars import Context
+from contextvars import Context, copy_context
 from time import sleep
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from runcue.abc import Clock, Deliver
+
+if TYPE_CHECKING:
+    from queue import SimpleQueue
 
 __all__ = ["ThreadExecutor"]
 
@@ -34,6 +38,9 @@ _AT_ONCE: Final = 0.001
 
 _GLANCE: Final = 0.001
 """Seconds until the loop looks again where a handler is said to be entered, and not yet when."""
+
+_RETRY: Final = 0.2
+"""Seconds until it is tried again to make a thread, where that could not be done. Nobody tells when it can."""
 
 
 class _Entry:
@@ -53,7 +60,6 @@ class _Entry:
         self.told = False
 
 
-_Item = tuple[Any, Callable[[Any], Any], Context, bool]
 _Return = tuple[Any, bool, Any, float, float]
 
 
@@ -61,15 +67,21 @@ class _Channel:
     """What one generation of threads shares with its loop. A restarted cue gets a new one; late reports die here."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, deliver: Deliver, entered: Callable[[Any, float], None]
+        self,
+        loop: asyncio.AbstractEventLoop,
+        monotonic: Callable[[], float],
+        deliver: Deliver,
+        entered: Callable[[Any, float], None],
     ):
         from queue import SimpleQueue  # noqa: PLC0415 - only what a started cue with plain handlers needs
 
         self.inbox: SimpleQueue[_Item | None] = SimpleQueue()
-        # True: the loop is to be told that there is news. False: nothing more is to be told.
-        self.bell: SimpleQueue[bool] = SimpleQueue()
+        # This itself: its loop is to be told that there is news. None: nothing more is to be told.
+        self.bell: SimpleQueue[_Channel | None] = SimpleQueue()
+        self.monotonic = monotonic
         self._outbox: deque[_Entry | _Return] = deque()
         self._loop = loop
+        self._context = copy_context()
         self._deliver = deliver
         self._entered = entered
         self._signalled = False
@@ -82,7 +94,7 @@ class _Channel:
         self._outbox.append(entry)
         if not self._to_be_told:
             self._to_be_told = True
-            self.bell.put(True)
+            self.bell.put(self)
         return entry
 
     def leave(self, entry: _Entry | None, message: _Return) -> None:
@@ -99,7 +111,7 @@ class _Channel:
         if not self._signalled:
             self._signalled = True
             try:
-                self._loop.call_soon_threadsafe(self._receive)
+                self._loop.call_soon_threadsafe(self._receive, context=self._context)
             except RuntimeError:
                 pass  # the loop was closed while the handler ran: nobody is left to be told
 
@@ -127,13 +139,25 @@ class _Channel:
         self._entered(entry.work, entry.at)
 
 
+_Item = tuple[_Channel, Any, Callable[[Any], Any], Context, bool]
+
+
 class ThreadExecutor:
-    """Runs handlers in daemon threads."""
+    """Runs handlers in daemon threads.
+
+    Attributes:
+        idle: How many more threads there are than handlers in flight.
+        shortage: Why no thread could be made when that was last tried, None if it could.
+        retry_at: When that will be tried again.
+        threads: How many there are.
+    """
 
     def __init__(self) -> None:
         self._channel: _Channel | None = None
         self._in_flight = 0
-        self._threads = 0
+        self.idle = self.threads = 0
+        self.shortage: Exception | None = None
+        self.retry_at = 0.0
         # Whether there is one that tells of entries.
         self._tells = False
         self._clock: Clock | None = None
@@ -143,30 +167,55 @@ class ThreadExecutor:
         """See `Executor.start`."""
         self._clock = clock
         self._deliver = deliver
-        self._in_flight = self._threads = 0
+        self._in_flight = self.threads = self.idle = 0
+        self.shortage, self.retry_at = None, 0.0
         self._tells = False
-        self._channel = _Channel(asyncio.get_running_loop(), self._returned, entered)
+        self._channel = _Channel(asyncio.get_running_loop(), clock.monotonic, self._returned, entered)
+
+    def hire(self) -> bool:
+        """See to it that there is a thread for one more handler.
+
+        Returns:
+            False: there is none, and none can be made for now. Ask again when one has returned, or at `retry_at`.
+        """
+        assert self._channel is not None
+        if self.idle <= 0 and self._make(_serve, self._channel.inbox, f"runcue-{self.threads + 1}"):
+            self.threads += 1
+            self.idle += 1
+        return self.idle > 0
+
+    def _make(self, target: Callable[..., None], queue: SimpleQueue[Any], name: str) -> bool:
+        """Make a thread. Returns whether that could be done."""
+        assert self._channel is not None
+        if (now := self._channel.monotonic()) < self.retry_at:
+            return False
+        try:
+            threading.Thread(target=target, args=(queue,), name=name, daemon=True).start()
+        except (RuntimeError, MemoryError) as error:
+            self.shortage, self.retry_at = error, now + _RETRY
+            return False
+        self.shortage = None
+        return True
 
     def submit(self, work: Any, handler: Callable[[Any], Any], context: Context, *, stamped: bool) -> None:
-        """See `Executor.submit`."""
+        """See `Executor.submit`. Who can wait calls `hire` before; this raises what stands against a first thread."""
         assert self._channel is not None
         assert self._clock is not None
+        if self.idle <= 0 and not self.hire() and not self.threads:
+            raise self.shortage or RuntimeError("there is no thread")
         self._clock.hold()
         self._in_flight += 1
+        self.idle -= 1
         if stamped and not self._tells:
-            self._tells = True
-            threading.Thread(target=_tell, args=(self._channel,), name="runcue-entries", daemon=True).start()
-        if self._in_flight > self._threads:
-            self._threads += 1
-            threading.Thread(
-                target=_serve, args=(self._channel, self._clock), name=f"runcue-{self._threads}", daemon=True
-            ).start()
-        self._channel.inbox.put((work, handler, context, stamped))
+            # Without it the loop is told when the handler has returned.
+            self._tells = self._make(_tell, self._channel.bell, "runcue-entries")
+        self._channel.inbox.put((self._channel, work, handler, context, stamped))
 
     def _returned(self, work: Any, succeeded: bool, outcome: Any, entered: float, left: float) -> None:
         assert self._deliver is not None
         assert self._clock is not None
         self._in_flight -= 1
+        self.idle += 1
         self._clock.release()
         self._deliver(work, succeeded, outcome, entered, left)
 
@@ -177,27 +226,35 @@ class ThreadExecutor:
             if self._clock is not None:
                 for _ in range(self._in_flight):  # what is abandoned reports to nobody
                     self._clock.release()
-            for _ in range(self._threads):
-                self._channel.inbox.put(None)
-            self._channel.bell.put(False)
+            self._dismiss(self._channel)
             self._channel = None
 
+    def _dismiss(self, channel: _Channel) -> None:
+        for _ in range(self.threads):
+            channel.inbox.put(None)
+        channel.bell.put(None)
 
-def _tell(channel: _Channel) -> None:
-    while channel.bell.get():
+    def __del__(self) -> None:
+        """Nobody will stop it any more."""
+        if self._channel is not None:
+            self._dismiss(self._channel)
+
+
+def _tell(bell: SimpleQueue[_Channel | None]) -> None:
+    while (channel := bell.get()) is not None:
         channel.signal()
+        del channel
 
 
-def _serve(channel: _Channel, clock: Clock) -> None:
-    monotonic = clock.monotonic
-    take = channel.inbox.get
-    leave = channel.leave
+def _serve(inbox: SimpleQueue[_Item | None]) -> None:
+    take = inbox.get
     left = 0.0
     while True:
         item = take()
         if item is None:
             return
-        work, handler, context, stamped = item
+        channel, work, handler, context, stamped = item
+        monotonic = channel.monotonic
         entry = None
         if stamped:
             prepare = getattr(handler, "prepare", None)
@@ -217,6 +274,6 @@ def _serve(channel: _Channel, clock: Clock) -> None:
             outcome = error
             succeeded = False
         left = monotonic()
-        leave(entry, (work, succeeded, outcome, entered, left))
-        # An idle thread must not keep the last work unit and its result alive.
-        del item, work, handler, context, outcome, entry
+        channel.leave(entry, (work, succeeded, outcome, entered, left))
+        # An idle thread must not keep the last work unit and its result alive, nor the cue.
+        del item, channel, monotonic, work, handler, context, outcome, entry

@@ -1,0 +1,142 @@
+"""What becomes of a cue that nobody has stopped when its event loop, its process or its own life ends.
+
+Lives here: `Forgotten`. It lets go of a loop that ends, so that nothing keeps the cue alive any longer and its threads
+end, and has told what is left.
+
+Whoever ends an event loop in an orderly way (`asyncio.run`, a Runner, uvloop, pytest) closes the asynchronous
+generators that were begun in it. So one that does nothing but wait for that hears of the end while the loop still runs.
+(A callback in `loop.close()` would come too late, and there is none.) Where a loop is only closed, the cue is let go
+when somebody meets it: who starts another cue, the garbage collector, the end of the interpreter.
+
+Must not know: how a loop is let go, what is said.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import warnings
+import weakref
+from collections.abc import AsyncGenerator, Callable
+
+from runcue._dispatch.turns import Turns
+from runcue._lifecycle.leftovers import NOT_STARTED, NOT_STOPPED, Leftovers
+
+__all__ = ["Forgotten", "let_go_of_closed_loops"]
+
+
+class Forgotten:
+    """Looks after one cue.
+
+    Args:
+        turns: Says whether it is started, and whether its scheduler has failed.
+        leftovers: What is left.
+    """
+
+    def __init__(self, turns: Turns, leftovers: Leftovers) -> None:
+        self._turns = turns
+        self._leftovers = leftovers
+        self._let_go: Callable[[], None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._watch: AsyncGenerator[None, None] | None = None
+        self._process = 0
+        # With tracemalloc the warning shows where it was made. Not this object itself: who keeps the warning, a test
+        # say, would keep the cue.
+        self._origin = _Origin()
+
+    def expect(self, loop: asyncio.AbstractEventLoop, let_go: Callable[[], None] | None = None) -> None:
+        """Hear of the end of a loop, which runs: the cue takes work in it.
+
+        Args:
+            loop: The loop.
+            let_go: Called to let go of it when it has ended; None: the cue is not started.
+        """
+        self._let_go = let_go
+        if self._loop is loop:
+            return
+        self.expect_no_more()
+        self._loop, self._let_go = loop, let_go
+        self._process = os.getpid()
+        self._watch = _wait_for_the_end(weakref.ref(self))
+        try:
+            self._watch.__anext__().send(None)  # to where it waits: this makes it known to the loop
+        except StopIteration:
+            pass
+        _expecting.add(self)
+
+    def expect_no_more(self) -> None:
+        """The cue was stopped."""
+        self._loop = self._let_go = None
+        watch, self._watch = self._watch, None
+        if watch is not None:
+            try:
+                watch.aclose().send(None)
+            except StopIteration:
+                pass
+        _expecting.discard(self)
+
+    def loop_ended(self) -> None:
+        """The loop is about to end, or has ended, and nobody has stopped the cue."""
+        if self._loop is None:
+            return
+        let_go, self._let_go = self._let_go, None
+        self._loop = self._watch = None
+        _expecting.discard(self)
+        self._tell("the event loop", is_started=let_go is not None)
+        if let_go is not None:
+            let_go()
+            self._warn()
+
+    def look(self) -> None:
+        """See whether the loop was closed."""
+        if self._loop is not None and self._loop.is_closed():
+            self.loop_ended()
+
+    def program_ends(self) -> None:
+        """The interpreter ends."""
+        if self._loop is not None and self._process == os.getpid():
+            self._tell("the program", is_started=self._let_go is not None, observed=False)
+
+    def __del__(self) -> None:
+        """Nobody knows the cue any longer: its loop was closed, and nobody has met it since."""
+        if self._loop is not None and self._process == os.getpid():
+            self._tell("the event loop", is_started=self._let_go is not None, observed=False)
+            if self._let_go is not None:
+                self._warn()
+
+    def _tell(self, what: str, *, is_started: bool, observed: bool = True) -> None:
+        if self._turns.failure is None:
+            because = NOT_STOPPED.format(what) if is_started else NOT_STARTED
+            self._leftovers.tell(because, observed=observed)
+
+    def _warn(self) -> None:
+        text = "A Cue was not stopped, and its event loop has ended: call `await cue.stop()`, or use `async with cue`."
+        warnings.warn(text, ResourceWarning, stacklevel=2, source=self._origin)
+
+
+class _Origin:
+    """Made together with a cue."""
+
+
+async def _wait_for_the_end(forgotten: weakref.ref[Forgotten]) -> AsyncGenerator[None, None]:
+    try:
+        yield
+    finally:
+        if (one := forgotten()) is not None:
+            one.loop_ended()
+
+
+_expecting: weakref.WeakSet[Forgotten] = weakref.WeakSet()
+
+
+def let_go_of_closed_loops() -> None:
+    """Find cues whose loops were closed and nothing else."""
+    for one in list(_expecting):
+        one.look()
+
+
+@atexit.register
+def _tell_at_exit() -> None:
+    for one in list(_expecting):
+        one.program_ends()

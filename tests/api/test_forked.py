@@ -1,0 +1,201 @@
+"""Processes that are forked from a program with a cue: it stays with the parent, and other ids are given."""
+
+from __future__ import annotations
+
+import os
+import textwrap
+
+import pytest
+
+from tests.support.programs import run_python
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forked processes")
+
+HEAD = """
+import asyncio, multiprocessing, os, signal, sys, threading, time
+if {loop!r} == "asyncio":
+    sys.modules["uvloop"] = None
+import runcue
+
+def said_by_child(call):
+    told, tells = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            signal.alarm(20)
+            os.write(tells, str(call()).encode())
+        except BaseException as error:
+            os.write(tells, f"{{type(error).__name__}}: {{error}}".encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    return os.read(told, 2000).decode()
+"""
+
+
+def run(source: str, loop: str = "asyncio") -> list[str]:
+    if loop == "uvloop":
+        pytest.importorskip("uvloop")
+    text = HEAD.format(loop=loop) + textwrap.dedent(source)
+    done = run_python("-W", "ignore::DeprecationWarning", "-c", text)
+    assert done.returncode == 0, done.stderr
+    assert not done.stderr
+    return done.stdout.splitlines()
+
+
+@pytest.mark.rule(19)
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_in_a_forked_process_a_cue_that_the_parent_has_started_is_an_error_that_says_so(loop: str) -> None:
+    source = """
+        cue = runcue.Cue()
+        cue.task("child")(lambda work: None)
+
+        @cue.task("parent")
+        def parent(work):
+            handle = work.params["handle"]
+            async def enter():
+                async with cue: ...
+            for name, call in {
+                "work.submit": lambda: work.submit("child"),
+                "submit_threadsafe": lambda: cue.submit_threadsafe("child"),
+                "submit": lambda: asyncio.run(cue.submit("child")),
+                "drain": lambda: asyncio.run(cue.drain()),
+                "stop": lambda: asyncio.run(cue.stop()),
+                "get": lambda: asyncio.run(cue.get("x")),
+                "cancel": lambda: asyncio.run(cue.cancel("x")),
+                "result": lambda: asyncio.run(handle.result()),
+                "wait": lambda: asyncio.run(handle.wait()),
+                "async with": lambda: asyncio.run(enter()),
+                "nudge": lambda: cue.nudge(),
+            }.items():
+                print(name, "-", said_by_child(call), flush=True)
+
+        async def main():
+            async with cue:
+                await cue.submit("parent", params={"handle": await cue.submit("waits")})
+
+        cue.is_ready(task="waits")(lambda work: cue.get_task("parent") and bool(done))
+        cue.task("waits")(lambda work: None)
+        done = []
+        cue.on_complete(task="parent")(lambda work, result, seconds: done.append(1))
+        runcue.run(main)
+    """
+    lines = run(source, loop)
+    assert len(lines) == 11
+    for line in lines:
+        assert " - WrongLoop: " in line, line
+        assert "forked process: this cue was started by process" in line, line
+
+
+@pytest.mark.rule(19)
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_a_process_that_is_forked_in_the_event_loop_is_told_so_as_well(loop: str) -> None:
+    source = """
+        cue = runcue.Cue()
+        cue.task("t")(lambda work: None)
+
+        def step(coroutine):
+            coroutine.send(None)
+
+        async def main():
+            async with cue:
+                print(said_by_child(lambda: step(cue.submit("t"))))
+                print(said_by_child(lambda: step(cue.drain())))
+                print(said_by_child(lambda: cue.submit_threadsafe("t")))
+        runcue.run(main)
+    """
+    lines = run(source, loop)
+    assert len(lines) == 3
+    for line in lines:
+        assert line.startswith("WrongLoop: "), line
+        assert "forked process" in line
+
+
+def test_a_child_of_multiprocessing_is_told_so_and_ends() -> None:
+    source = """
+        cue = runcue.Cue()
+        cue.task("child")(lambda work: None)
+        def submits(work):
+            try:
+                work.submit("child")
+            except runcue.WrongLoop as error:
+                sys.exit(7)
+        @cue.task("parent")
+        def parent(work):
+            process = multiprocessing.get_context("fork").Process(target=submits, args=(work,))
+            process.start()
+            process.join(20)
+            print(process.exitcode)
+        async def main():
+            async with cue:
+                await cue.submit("parent")
+        asyncio.run(main())
+    """
+    assert run(source) == ["7"]
+
+
+def test_with_runcue_blocking_a_child_is_told_so() -> None:
+    source = """
+        cue = runcue.Cue()
+        cue.task("t")(lambda work: None)
+        with runcue.blocking(cue) as b:
+            handle = b.submit("t")
+            print(said_by_child(lambda: b.submit("t")))
+            print(said_by_child(lambda: b.result(handle)))
+    """
+    for line in run(source):
+        assert line.startswith("WrongLoop: runcue.blocking() in a forked process"), line
+
+
+def test_a_forked_process_gives_other_ids_unless_they_were_fixed() -> None:
+    source = """
+        cues = [runcue.Cue(), runcue.Cue(id_prefix="fixed-")]
+        for cue in cues:
+            cue.task("t")(lambda work: work.id)
+        async def main():
+            ids = []
+            for cue in cues:
+                async with cue:
+                    ids.append(await (await cue.submit("t")).result())
+            return ids
+        here = asyncio.run(main())
+        prefixes = {tuple(id.split("-")) for id in here}
+        for _ in range(2):
+            there = eval(said_by_child(lambda: asyncio.run(main())))
+            print(there[0].split("-")[0] != here[0].split("-")[0], there[1])
+        print(here[1], asyncio.run(main())[0].split("-")[0] == here[0].split("-")[0])
+    """
+    assert run(source) == ["True fixed-2", "True fixed-2", "fixed-1 True"]
+
+
+def test_a_cue_that_the_parent_has_stopped_or_never_started_serves_the_child() -> None:
+    source = """
+        cue = runcue.Cue()
+        cue.task("t")(lambda work: "ran")
+        async def main():
+            async with cue:
+                return await (await cue.submit("t")).result()
+        print(said_by_child(lambda: asyncio.run(main())))
+        print(asyncio.run(main()))
+        print(said_by_child(lambda: asyncio.run(main())))
+    """
+    assert run(source) == ["ran"] * 3
+
+
+def test_what_the_parent_has_left_to_do_is_not_told_by_a_child_that_ends() -> None:
+    source = """
+        cue = runcue.Cue()
+        cue.task("t")(lambda work: time.sleep(0.05))
+        async def main():
+            async with cue:
+                await cue.submit("t")
+                child = os.fork()
+                if child == 0:
+                    import atexit
+                    atexit._run_exitfuncs()
+                    sys.stderr.flush()
+                    os._exit(0)
+                os.waitpid(child, 0)
+        asyncio.run(main())
+        print("done")
+    """
+    assert run(source) == ["done"]
