@@ -13,6 +13,7 @@ from collections.abc import Generator
 from typing import TYPE_CHECKING, Any, Self
 
 from runcue._model.checks import says_how_to_await
+from runcue._model.current import call_inside
 from runcue._model.errors import UsageError, WorkCancelled, WrongLoop
 from runcue._model.phases import CANCELLED, FAILED, SETTLED, WorkState
 from runcue._model.texts import name_of, shortened
@@ -150,18 +151,18 @@ class WorkHandle(str):
         work, dispatcher = self.work, self._dispatcher
         if work._phase == SETTLED:
             return False
+        dispatcher.turns.check_process(f"cancel() of {name_of(work)}")
         loop = dispatcher.turns.loop
         if (
             loop is not None
             and not loop.is_closed()
             and (threading.get_ident() != dispatcher.turns.thread or _running_loop() not in (None, loop))
         ):
-            dispatcher.turns.check_process(f"Work {self.work.id} is waited for")
             raise WrongLoop(
                 f"cancel() of {name_of(work)} in another thread or event loop than its cue's: call it there, by "
                 "loop.call_soon_threadsafe(handle.cancel), or use the cancel() of runcue.blocking()."
             )
-        return dispatcher.settlement.cancel(work)
+        return bool(call_inside(dispatcher, dispatcher.settlement.cancel, work))
 
     if not TYPE_CHECKING:  # to a type checker it would seem to have whatever it is asked for
 
@@ -187,12 +188,13 @@ class WorkHandle(str):
         if work._phase == SETTLED:
             return None
         loop = dispatcher.turns.loop
-        if loop is not None and loop is not asyncio.get_running_loop():
+        if loop is not None and loop is not _running_loop():
             if loop.is_closed():
                 raise WrongLoop(
                     f"Work {work.id} belongs to a cue whose event loop has ended; start() that cue in this one, and "
                     "what is pending will run."
                 )
+            dispatcher.turns.check_process(f"Work {work.id} is waited for")
             raise WrongLoop(
                 f"Work {work.id} belongs to a cue in another event loop; wait for it there "
                 "(asyncio.run_coroutine_threadsafe(handle.result(), loop)), or submit with cue.submit_threadsafe()."

@@ -5,14 +5,16 @@ Must not know: what an artifact is, which cues there are.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Hashable
 
 from runcue._artifacts.places import leads
 
-__all__ = ["changed", "file_changed", "hear_changes", "others_hear", "unhear_changes"]
+__all__ = ["Hear", "changed", "file_changed", "hear_changes", "others_hear", "unhear_changes"]
 
 
 Hear = Callable[[Hashable], None]
+"""Takes the key of an artifact."""
 
 # As the keys of a dict, which threads may come to, leave and copy without a lock.
 _hearers: dict[Hear, None] = {}
@@ -31,6 +33,11 @@ def others_hear() -> bool:
 def unhear_changes(hear: Hear) -> None:
     """The counterpart of `hear_changes`. Harmless if it was not called."""
     _hearers.pop(hear, None)
+
+
+if hasattr(os, "register_at_fork"):
+    # What hears belongs to cues of the parent.
+    os.register_at_fork(after_in_child=_hearers.clear)
 
 
 def changed(key: Hashable) -> None:

@@ -60,8 +60,10 @@ class Owner(Protocol):
 
     in_flight: bool
     wanted: bool
-    home: object
     maker: str
+
+    @property
+    def home(self) -> object: ...
 
 
 class FolderMarks:

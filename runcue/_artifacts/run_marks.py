@@ -13,6 +13,7 @@ import errno
 import logging
 import os
 import time
+import weakref
 from collections.abc import Iterable
 from contextlib import suppress
 from stat import S_IMODE, S_ISLNK
@@ -95,19 +96,24 @@ class RunMarks:
     Attributes:
         in_flight: Whether its handler has not returned.
         wanted: Whether its work unit has not ended otherwise meanwhile.
-        home: The cue, or what stands for it.
         maker: What its work unit is called in messages.
     """
 
-    __slots__ = ("_open", "_outputs", "home", "in_flight", "maker", "wanted")
+    __slots__ = ("_home", "_open", "_outputs", "in_flight", "maker", "wanted")
 
     def __init__(self, home: object, maker: str = "") -> None:
-        self.home = home
+        # A handler that never comes to its end, because its loop has ended, must not keep the cue.
+        self._home = None if home is None else weakref.ref(home)
         self.maker = maker
         self.in_flight = True
         self.wanted = True
         self._open: list[_Open] = []
         self._outputs: list[File] = []
+
+    @property
+    def home(self) -> object:
+        """The cue, or what stands for it; None as well when that is gone."""
+        return None if self._home is None else self._home()
 
     def write(self, outputs: Iterable[Any]) -> None:
         """Write the marks.

@@ -19,6 +19,7 @@ import os
 import warnings
 import weakref
 from collections.abc import AsyncGenerator, Callable
+from contextlib import suppress
 
 from runcue._dispatch.turns import Turns
 from runcue._lifecycle.leftovers import NOT_STARTED, NOT_STOPPED, Leftovers
@@ -91,7 +92,9 @@ class Forgotten:
     def look(self) -> None:
         """See whether the loop was closed."""
         if self._loop is not None and self._loop.is_closed():
-            self.loop_ended()
+            # Where warnings are errors, this one is not an error of whoever looks.
+            with suppress(ResourceWarning):
+                self.loop_ended()
 
     def program_ends(self) -> None:
         """The interpreter ends."""

@@ -64,6 +64,8 @@ def test_in_a_forked_process_a_cue_that_the_parent_has_started_is_an_error_that_
                 "cancel": lambda: asyncio.run(cue.cancel("x")),
                 "result": lambda: asyncio.run(handle.result()),
                 "wait": lambda: asyncio.run(handle.wait()),
+                "await": lambda: asyncio.run(asyncio.wait_for(handle, 5)),
+                "handle.cancel": lambda: handle.cancel(),
                 "async with": lambda: asyncio.run(enter()),
                 "nudge": lambda: cue.nudge(),
             }.items():
@@ -80,7 +82,7 @@ def test_in_a_forked_process_a_cue_that_the_parent_has_started_is_an_error_that_
         runcue.run(main)
     """
     lines = run(source, loop)
-    assert len(lines) == 11
+    assert len(lines) == 13
     for line in lines:
         assert " - WrongLoop: " in line, line
         assert "forked process: this cue was started by process" in line, line

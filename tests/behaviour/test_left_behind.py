@@ -1,0 +1,372 @@
+"""A cue that nobody has stopped: what is left of its work is told, and nothing keeps it when its loop has ended."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import textwrap
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import runcue
+from runcue.abc import CueWarning
+from tests.support.programs import run_python
+
+pytestmark = pytest.mark.rule(34)
+
+LOOPS = pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+ENDS = pytest.mark.parametrize("end", ["a runner", "close()"])
+
+
+def factory(loop: str) -> Callable[[], asyncio.AbstractEventLoop]:
+    if loop == "asyncio":
+        return asyncio.new_event_loop
+    found: Callable[[], asyncio.AbstractEventLoop] = pytest.importorskip("uvloop").new_event_loop
+    return found
+
+
+def run(main: Callable[[], Any], loop: str = "asyncio", end: str = "a runner") -> None:
+    if end == "a runner":
+        with asyncio.Runner(loop_factory=factory(loop)) as runner:
+            runner.run(main())
+    else:
+        made = factory(loop)()
+        made.run_until_complete(main())
+        made.close()
+
+
+def left(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if " left (" in record.getMessage()]
+
+
+def a_cue(**options: Any) -> runcue.Cue:
+    cue = runcue.Cue(**options)
+    cue.service("some", concurrent=2)
+
+    @cue.task("async", uses="some")
+    async def in_the_loop(work: runcue.Work) -> None:
+        await asyncio.sleep(30)
+
+    cue.task("sync", uses="some")(lambda work: work.params["until"].wait(30))
+    cue.task("quick")(lambda work: work.id)
+    return cue
+
+
+class Heard(runcue.Observer):
+    def __init__(self) -> None:
+        self.warnings: list[CueWarning] = []
+
+    def warned(self, warning: CueWarning) -> None:
+        self.warnings.append(warning)
+
+
+@LOOPS
+@pytest.mark.parametrize("sleeps", [0.0, 0.02], ids=["at once", "when some run"])
+def test_what_is_left_when_the_loop_ends_is_told_with_numbers_tasks_and_what_was_missing(
+    sleeps: float, loop: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    cue = a_cue()
+    heard = Heard()
+    cue.observe(heard)
+
+    async def main() -> None:
+        cue.start()
+        for name in ("async", "async", "async", "sync"):
+            await cue.submit(name, params={"until": threading.Event()})
+        await asyncio.sleep(sleeps)
+
+    run(main, loop)
+    [text] = left(caplog)
+    assert text.startswith(
+        "4 work units are left (3 of async, 1 of sync): the event loop has ended without stop()"
+    )
+    assert "await cue.stop()" in text
+    assert "async with cue" in text
+    assert [len(warning.works) for warning in heard.warnings if warning.kind == "left"] == [4]
+
+
+@LOOPS
+def test_what_was_submitted_to_a_cue_that_was_never_started_is_told_once(
+    loop: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    cues = [a_cue()]
+
+    async def main() -> None:
+        await cues[0].submit("quick")
+
+    run(main, loop)
+    [text] = left(caplog)
+    assert text.startswith("1 work unit is left (1 of quick): their cue was never started")
+    assert "cue.start()" in text
+    cues.clear()
+    gc.collect()
+    assert len(left(caplog)) == 1
+
+
+def test_a_stop_that_the_end_of_the_loop_cuts_off_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    cue = a_cue()
+    stops: list[asyncio.Task[Any]] = []
+
+    async def main() -> None:
+        cue.start()
+        await cue.submit("async")
+        stops.append(asyncio.create_task(cue.stop()))
+        await asyncio.sleep(0.01)
+
+    run(main)
+    [text] = left(caplog)
+    assert "while their cue was stopping" in text
+    assert "Await `cue.stop()`" in text
+
+
+def test_an_exception_out_of_main_stays_what_is_raised(caplog: pytest.LogCaptureFixture) -> None:
+    cue = a_cue()
+
+    async def main() -> None:
+        cue.start()
+        await cue.submit("async")
+        raise ZeroDivisionError("as planned")
+
+    with pytest.raises(ZeroDivisionError, match="as planned"):
+        run(main)
+    assert len(left(caplog)) == 1
+
+
+def test_nothing_is_told_of_cues_that_hold_nothing_or_were_stopped(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        a_cue()
+        done = a_cue()
+        done.start()
+        await (await done.submit("quick")).result()
+        async with a_cue() as stopped:
+            await stopped.submit("quick")
+        with pytest.raises(ZeroDivisionError):  # noqa: PT012 - it is what leaves the block
+            async with a_cue() as ended:
+                await ended.submit("async")
+                raise ZeroDivisionError
+
+    run(main)
+    gc.collect()
+    assert left(caplog) == []
+
+
+def test_what_is_left_by_one_loop_runs_in_the_next_and_news_are_told_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    cue = runcue.Cue()
+    ran: list[str] = []
+    cue.task("t")(lambda work: ran.append(work.id))
+    ready: list[bool] = []
+    cue.is_ready(lambda work: bool(ready))
+
+    async def leaves() -> None:
+        cue.start()
+        await cue.submit("t")
+
+    async def goes_on() -> None:
+        ready.append(True)
+        async with cue:
+            await cue.drain()
+
+    run(leaves)
+    run(leaves)
+    assert [text.partition(" left")[0] for text in left(caplog)] == ["1 work unit is", "2 work units are"]
+    run(goes_on)
+    assert len(ran) == 2
+    assert len(left(caplog)) == 2
+
+
+def test_long_names_of_tasks_and_many_of_them_make_no_long_text(caplog: pytest.LogCaptureFixture) -> None:
+    cue = runcue.Cue()
+    for n in range(20):
+        cue.task(f"{n}" + "x" * 1_000)(lambda work: None)
+
+    async def main() -> None:
+        for task in cue.tasks():
+            await cue.submit(task.name)
+
+    run(main)
+    [text] = left(caplog)
+    assert len(text) <= 650
+    assert "and 15 more" in text
+
+
+SCRIPT = """
+import asyncio, sys, threading, time
+import runcue
+cue = runcue.Cue()
+@cue.task("t")
+async def t(work):
+    await asyncio.sleep(30)
+async def started():
+    cue.start()
+    for _ in range(4):
+        await cue.submit("t")
+async def not_started():
+    for _ in range(4):
+        await cue.submit("t")
+async def fails():
+    await started()
+    raise ZeroDivisionError
+def closed(main):
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(main())
+    loop.close()
+async def goes_on():
+    await started()
+    told.set()
+    await asyncio.sleep(30)
+told = threading.Event()
+{end}
+"""
+
+
+@pytest.mark.parametrize(
+    ("end", "told"),
+    [
+        ("asyncio.run(started())", "the event loop has ended without stop()"),
+        ("runcue.run(started)", "the event loop has ended without stop()"),
+        ("asyncio.run(not_started())", "their cue was never started"),
+        ("asyncio.run(fails())", "the event loop has ended without stop()"),
+        ("closed(started)", "the program has ended without stop()"),
+        ("closed(not_started)", "their cue was never started"),
+        (
+            "threading.Thread(target=asyncio.run, args=(goes_on(),), daemon=True).start(); told.wait()",
+            "the program has ended without stop()",
+        ),
+        ("sys.exit(0)", None),
+    ],
+)
+def test_a_script_without_any_logging_tells_it_in_one_line(end: str, told: str | None) -> None:
+    done = run_python("-c", textwrap.dedent(SCRIPT).format(end=end))
+    lines = [line for line in done.stderr.splitlines() if "work units" in line]
+    if told is None:
+        assert done.stderr == ""
+        return
+    [line] = lines
+    assert line.startswith(f"4 work units are left (4 of t): {told}")
+    assert ("Traceback" in done.stderr) == ("fails" in end)
+
+
+@LOOPS
+@ENDS
+@pytest.mark.parametrize("state", ["idle", "handlers in flight", "waiting"])
+def test_a_cue_that_nobody_has_stopped_is_collected_with_its_threads_and_a_warning_says_so(
+    state: str, end: str, loop: str, tmp_path: Path
+) -> None:
+    cues: list[weakref.ref[runcue.Cue]] = []
+    caught: list[runcue.Flag] = []
+    before = threading.active_count()
+
+    async def main() -> None:
+        cue = a_cue()
+        cues.append(weakref.ref(cue))
+        cue.task("waits", inputs=tmp_path / "missing")(lambda work: None)
+
+        @cue.task("makes", outputs=tmp_path / "o")
+        async def makes(work: runcue.Work) -> None:
+            with work.write(tmp_path / "o") as file:
+                file.write("x")
+                if state == "handlers in flight":
+                    await asyncio.sleep(30)
+
+        caught.append(runcue.Flag("shared"))
+        cue.on_complete(lambda work, result, seconds: caught[-1].set())
+        cue.start()
+        handles = [await cue.submit("quick") for _ in range(3)]
+        made = await cue.submit("makes")
+        if state == "waiting":
+            await cue.submit("waits")
+        for handle in handles:
+            await handle.result()
+        if state != "handlers in flight":
+            await made.result()
+
+    with pytest.warns(ResourceWarning, match="A Cue was not stopped") as told:  # noqa: PT031 - all of it may warn
+        for _ in range(3):
+            run(main, loop, end)
+        gc.collect()
+        assert [cue() for cue in cues] == [None] * 3
+    assert len([one for one in told if "A Cue was not stopped" in str(one.message)]) == 3
+    deadline = time.monotonic() + 30
+    while threading.active_count() > before and time.monotonic() < deadline:
+        time.sleep(0.001)
+    assert threading.active_count() <= before
+
+
+def test_a_cue_whose_thread_is_still_at_work_is_collected_when_that_has_returned() -> None:
+    until = threading.Event()
+    cues: list[weakref.ref[runcue.Cue]] = []
+
+    async def main() -> None:
+        cue = a_cue()
+        cues.append(weakref.ref(cue))
+        cue.start()
+        await cue.submit("sync", params={"until": until})
+        await asyncio.sleep(0.01)
+
+    with pytest.warns(ResourceWarning, match="A Cue was not stopped"):
+        run(main)
+    until.set()
+    deadline = time.monotonic() + 30
+    while cues[0]() is not None and time.monotonic() < deadline:
+        gc.collect()
+    assert cues[0]() is None
+
+
+def test_what_is_written_afterwards_is_queued_in_no_cue_whose_loop_has_ended(tmp_path: Path) -> None:
+    cues = [a_cue() for _ in range(3)]
+
+    async def main(cue: runcue.Cue) -> None:
+        cue.start()
+
+    for cue, end in zip(cues, ["a runner", "close()", "close()"], strict=True):
+        run(lambda cue=cue: main(cue), end=end)  # type: ignore[misc]
+    for n in range(50):
+        runcue.atomic_write(tmp_path / f"o{n}", "x", durable=False)
+    for cue in cues:
+        assert not cue._dispatcher.changes._changes
+
+
+def test_a_cue_that_is_started_lets_go_of_others_whose_loops_were_only_closed() -> None:
+    forgotten, other = a_cue(), a_cue()
+
+    async def start(cue: runcue.Cue) -> None:
+        cue.start()
+
+    run(lambda: start(forgotten), end="close()")
+    assert "started" in repr(forgotten)
+    with pytest.warns(ResourceWarning, match="A Cue was not stopped"):
+        run(lambda: start(other))
+    assert "not started" in repr(forgotten)
+
+
+def test_a_cue_that_is_stopped_or_holds_nothing_makes_no_warning(recwarn: pytest.WarningsRecorder) -> None:
+    async def main() -> None:
+        async with a_cue() as cue:
+            await cue.submit("quick")
+        a_cue()
+
+    run(main)
+    gc.collect()
+    assert not [one for one in recwarn if one.category is ResourceWarning and "Cue" in str(one.message)]
+
+
+def test_tasks_of_handlers_that_began_as_the_loop_ended_are_ended_with_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def main() -> None:
+        cue = a_cue()
+        cue.start()
+        await cue.submit("async")
+
+    run(main)
+    gc.collect()
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
