@@ -527,6 +527,7 @@ class Cue:
         if self._dispatcher.turns.failure is not None:
             raise self._dispatcher.turns.failed()
         self._registry.warn_of_unknown_tasks(self._warnings, self._listeners.bound())
+        self._intake.prepare()
         try:
             self._dispatcher.start(loop, self._lifecycle)
             self._watched.start(loop.is_closed)

@@ -188,8 +188,8 @@ class WorkHandle(str):
         if work._phase == SETTLED:
             return None
         loop = dispatcher.turns.loop
-        if loop is not None and loop is not _running_loop():
-            if loop.is_closed():
+        if dispatcher.turns.has_ended or (loop is not None and loop is not _running_loop()):
+            if loop is None or loop.is_closed():
                 raise WrongLoop(
                     f"Work {work.id} belongs to a cue whose event loop has ended; start() that cue in this one, and "
                     "what is pending will run."

@@ -100,16 +100,19 @@ class Intake:
         """Whether the cue is started and not stopped."""
         return self.loop is not None and not self.stopped
 
+    def prepare(self) -> None:
+        """The cue is about to be started."""
+        let_go_of_closed_loops()
+        if any(task.declares for task in self._core.all_tasks):
+            self._load()
+
     def begin(self, loop: asyncio.AbstractEventLoop) -> None:
         """The cue belongs to this running loop from now on."""
-        let_go_of_closed_loops()
         self.loop = loop
         self.thread = threading.get_ident()
         self.stopped = False
         self._inbox.begin(loop)
         self._forgotten.expect(loop, self._let_go)
-        if any(task.declares for task in self._core.all_tasks):
-            self._load()
 
     def _load(self) -> None:
         self._is_loaded = True
@@ -156,6 +159,7 @@ class Intake:
         self._inbox.refuse()
         self._stopping.level = None
         self._dispatcher.abandon()
+        self._turns.has_ended = True
 
     def check_thread(self) -> None:
         """Check that a call comes from a thread that is not the event loop's.

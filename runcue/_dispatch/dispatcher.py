@@ -157,11 +157,10 @@ class Dispatcher:
         self.turns.wake()
 
     def detach(self) -> None:
-        """Let go of the loop: timers and executors. Nobody will come any more for what has failed."""
+        """Let go of the loop: timers and executors."""
         self.changes.stop()
         self.timers.stop()
         self.hand_off.stop()
-        self.callbacks.unheard.tell_rest()
         self.turns.loop = None
 
     def abandon(self) -> None:

@@ -50,6 +50,7 @@ class Turns:
 
     Attributes:
         loop: The running event loop, None without one.
+        has_ended: Whether there was one, which has ended without a stop.
         thread: The ident of its thread.
         now: The monotonic clock of the loop.
         wall: Its wall clock.
@@ -70,6 +71,7 @@ class Turns:
         "_turn",
         "closed",
         "failure",
+        "has_ended",
         "loop",
         "may_start",
         "now",
@@ -81,6 +83,7 @@ class Turns:
 
     def __init__(self, turn: Turn, context: Context) -> None:
         self.loop: asyncio.AbstractEventLoop | None = None
+        self.has_ended = False
         self.thread = 0
         self._process = 0
         self.now: Callable[[], float] = time.monotonic
@@ -105,6 +108,7 @@ class Turns:
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Take turns in the running loop from now on."""
         self.loop = loop
+        self.has_ended = False
         self.thread = threading.get_ident()
         self._process = os.getpid()
         self.closed = self.woken = self._in_slice = False

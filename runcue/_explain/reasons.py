@@ -77,6 +77,9 @@ def first_refusal(work: Work, now: float) -> Refusal | None:
                 ahead = f" ({name_of(first)} is first in line)"
                 refusal = refusal._replace(details=refusal.details + ahead)
             return refusal
+    if run_queue.short_until > now:
+        details = "no thread is free, and no more can be started"
+        return Refusal(run_queue.services[0], "threads", details, run_queue.short_until)
     return None
 
 
@@ -153,11 +156,7 @@ def reason_of(work: Work, now: float) -> Reason | None:
     if work._phase == DELAYED:
         return Reason(work, "not_ready", describe_delay(work, now))
     refusal = first_refusal(work, now)
-    if refusal is not None:
-        return Reason(work, "service_full", refusal.details)
-    if work._task.run_queue.short_until > now:
-        return Reason(work, "service_full", "no thread is free, and no more can be started")
-    return None
+    return Reason(work, "service_full", refusal.details) if refusal is not None else None
 
 
 # What differs in names, ids and numbers only is alike.

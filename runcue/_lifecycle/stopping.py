@@ -342,6 +342,7 @@ class Stopping:
                 dispatcher.abandon()
             else:
                 dispatcher.detach()
+            dispatcher.callbacks.unheard.tell_rest()
             self._stopped()
 
     def _ask_once_more(self) -> None:

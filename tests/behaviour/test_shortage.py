@@ -122,6 +122,7 @@ def test_where_no_thread_can_be_had_at_first_everything_waits_until_there_are_so
                 handles = [await cue.submit(("plain", "async")[n % 2]) for n in range(20)]
                 await asyncio.sleep(0.3)
                 print(cue.debug_blocked()[0]["details"])
+                print(cue.why(handles[0]).details)
                 print(sorted({f"{handle.work.task} {handle.work.state.value}" for handle in handles}))
                 print(cue.services()[0].in_use)
                 allow_threads(3)
@@ -131,6 +132,7 @@ def test_where_no_thread_can_be_had_at_first_everything_waits_until_there_are_so
     """
     lines, told = run(source, by)
     assert lines == [
+        "no thread is free, and no more can be started",
         "no thread is free, and no more can be started",
         "['async completed', 'plain pending']",
         "0",
