@@ -23,7 +23,7 @@ import gc
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from math import inf
+from math import inf, nextafter
 from types import AsyncGeneratorType, CellType, CoroutineType, GeneratorType, MethodType
 from typing import Any, Final, NamedTuple
 
@@ -38,7 +38,7 @@ MOVING: Final = "moving"
 _WRAPPERS: Final = frozenset(
     {"coroutine_wrapper", "async_generator_asend", "async_generator_athrow", "anext_awaitable"}
 )
-_FRAMES: Final = (CoroutineType, GeneratorType, AsyncGeneratorType)
+_FRAMES: Final[tuple[type, ...]] = (CoroutineType, GeneratorType, AsyncGeneratorType)
 _CONTAINERS: Final = (list, tuple, set, frozenset, deque)
 
 _WAIT: Final = getattr(getattr(asyncio.tasks, "_wait", None), "__code__", None)
@@ -75,6 +75,13 @@ def read(task: Any, steps: Any, end_of: Callable[[Any], Any]) -> Suspension:
         steps: Its coroutine, or the part of it that matters.
         end_of: What a suspended coroutine waits for that is known beyond asyncio; None if it does not know it.
     """
+    try:
+        return _read(task, steps, end_of)
+    except Exception:  # of a future that is somebody's own
+        return Suspension([], MOVING, {task}, [], [])
+
+
+def _read(task: Any, steps: Any, end_of: Callable[[Any], Any]) -> Suspension:
     found = Suspension([], None, {task}, [], [])
     moving = None
     line = [task]
@@ -284,14 +291,23 @@ def beside(found: Suspension, after: float) -> tuple[float, list[Any]]:
     Returns:
         The first of these instants after that, inf if there is none; and the open tasks that are not on the way.
     """
+    try:
+        return _beside(found, after)
+    except Exception:  # of a type that is somebody's own: whatever it is, it may end the wait
+        return nextafter(after, inf), []
+
+
+def _beside(found: Suspension, after: float) -> tuple[float, list[Any]]:
     until = inf
     tasks: dict[Any, None] = {}
     groups = _groups()
     for thing in (*found.timers, *(one for frame in found.frames for one in _held(frame))):
-        if isinstance(thing, asyncio.Task):
+        # By their types alone: what frames hold is the user's, and asking it may run anything.
+        kind = type(thing)
+        if issubclass(kind, asyncio.Task):
             if thing not in found.tasks and not thing.done():
                 tasks[thing] = None
-        elif isinstance(thing, groups):
+        elif issubclass(kind, groups):
             for one in list(getattr(thing, "_tasks", ())):
                 if one not in found.tasks and not one.done():
                     tasks[one] = None
@@ -316,9 +332,9 @@ def _held(frame: Any) -> Iterator[Any]:
             yield from _made_of(one.__self__, _DEEPEST)
             continue
         yield one
-        if isinstance(one, dict):
+        if type(one) is dict:
             yield from list(one.values())
-        elif isinstance(one, _CONTAINERS):
+        elif type(one) in _CONTAINERS:
             yield from list(one)
         elif hasattr(type(one), "__exit__") or hasattr(type(one), "__aexit__"):
             yield from _made_of(one, _DEEPEST)
@@ -329,19 +345,19 @@ def _made_of(manager: Any, depth: int) -> Iterator[Any]:
     yield manager
     if depth <= 0:
         return
-    parts = list(getattr(manager, "__dict__", {}).values())
-    scope = getattr(manager, "cancel_scope", None) if isinstance(manager, _groups()) else None
+    parts = list(_attributes_of(manager).values())
+    scope = getattr(manager, "cancel_scope", None) if issubclass(type(manager), _groups()) else None
     for part in (*parts, scope):
         yield part
-        if isinstance(part, _FRAMES):
+        if type(part) in _FRAMES:
             for one in gc.get_referents(part):
                 if type(one) is MethodType and one.__name__ in ("__exit__", "__aexit__"):
                     yield from _made_of(one.__self__, depth - 1)
                 else:
                     yield one
-        elif isinstance(part, deque):  # an exit stack
+        elif type(part) is deque:  # an exit stack
             for entry in list(part):
-                for one in entry if isinstance(entry, tuple) else (entry,):
+                for one in entry if type(entry) is tuple else (entry,):
                     if type(one) is MethodType:
                         yield from _made_of(one.__self__, depth - 1)
 
@@ -357,12 +373,21 @@ def _instant_of(thing: Any) -> float:
         elif hasattr(kind, "deadline"):
             instant = thing.deadline
         else:
-            instant = getattr(thing, "__dict__", {}).get("deadline")
+            instant = _attributes_of(thing).get("deadline")
         if type(instant) not in (float, int) or _is_over(thing):
             return -inf
         return float(instant)
     except Exception:
         return -inf
+
+
+def _attributes_of(thing: Any) -> dict[str, Any]:
+    """What an object holds by itself; nothing is asked of it."""
+    try:
+        there: dict[str, Any] = object.__getattribute__(thing, "__dict__")
+    except Exception:
+        return {}
+    return there
 
 
 def _is_over(thing: Any) -> bool:

@@ -248,3 +248,74 @@ def test_what_is_beside_a_wait_is_found_where_frames_hold_it() -> None:
             await asyncio.wait([task])
 
     asyncio.run(main())
+
+
+class Unwilling:
+    """Raises whatever is asked of it."""
+
+    def __getattribute__(self, name: str) -> Any:
+        raise RuntimeError(name)
+
+
+class UnwillingList(list[Any]):
+    def __iter__(self) -> Any:
+        raise RuntimeError
+
+
+class UnwillingType(type):
+    def __getattr__(cls, name: str) -> Any:
+        raise RuntimeError(name)
+
+
+class OfUnwillingType(metaclass=UnwillingType):
+    pass
+
+
+class When:
+    def when(self) -> float:
+        raise RuntimeError
+
+
+def test_what_frames_hold_may_be_anything() -> None:
+    async def waits(ends: Ends, held: list[Any]) -> None:
+        one, other, third = held
+        await ends.end("a")
+        assert one is not other is not third
+
+    async def main() -> None:
+        for held, ends_by_itself in (
+            ([Unwilling(), UnwillingList([1]), When()], False),
+            ([float("nan"), {"deadline": 5}, object()], False),
+            ([None, None, OfUnwillingType()], True),  # nobody knows
+        ):
+            ends = Ends()
+            task = asyncio.create_task(waits(ends, held))
+            await asyncio.sleep(0)
+            found = read(task, task.get_coro(), ends.name_of)
+            assert (found.ends, found.moving) == (["a"], None)
+            until, tasks = beside(found, 0.0)
+            assert (until < float("inf"), tasks) == (ends_by_itself, [])
+            task.cancel()
+            await asyncio.wait([task])
+
+    asyncio.run(main())
+
+
+def test_a_future_of_somebodys_own_moves() -> None:
+    class Future(asyncio.Future[None]):
+        @property
+        def _callbacks(self) -> Any:
+            raise RuntimeError
+
+    async def waits(future: Future) -> None:
+        await future
+
+    async def main() -> None:
+        future: Any = Future()
+        task = asyncio.create_task(waits(future))
+        await asyncio.sleep(0)
+        assert read(task, task.get_coro(), Ends().name_of).moving is MOVING
+        future.set_result(None)
+        await task
+
+    asyncio.run(main())
