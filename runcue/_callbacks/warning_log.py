@@ -8,15 +8,20 @@ Must not know: what is warned of, or how observers are called.
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable, Iterable
+from typing import Any, Final
 
-from runcue._model.texts import LONGEST, shortened
+from runcue._model.texts import LONGEST, error_words, shortened
 from runcue._model.work import Work
 from runcue.abc import CueWarning, WarningKind
 
 __all__ = ["WarningLog"]
 
 logger = logging.getLogger("runcue")
+
+# As it is in every exception, whatever its class defines under this name.
+_TRACEBACK: Final[Any] = vars(BaseException)["__traceback__"]
 
 
 class WarningLog:
@@ -55,7 +60,13 @@ class WarningLog:
         if len(text := message % args) > LONGEST:
             message, args = "%s", (shortened(text),)
         if logged:
-            logger.log(level, message, *args, exc_info=error, stacklevel=2)
+            told = None if error is None else (type(error), error, _TRACEBACK.__get__(error))
+            try:
+                logger.log(level, message, *args, exc_info=told, stacklevel=2)
+            except Exception as trouble:
+                # Handlers and filters of the log are the user's, and so is the error that they show.
+                if sys.stderr is not None:
+                    sys.stderr.write(f"runcue could not log ({error_words(trouble)}): {message % args}\n")
         if observed and self.hearers:
             warning = CueWarning(kind, message % args, tuple(works))
             for hear in tuple(self.hearers):

@@ -398,6 +398,59 @@ def test_what_has_no_cue_any_more_and_was_heard_of_by_nobody_is_told(
     assert said(caplog) == ["line of 1", "traceback of 1", "traceback of 3"]
 
 
+class Sealed(Exception):
+    """It lets nobody look at it."""
+
+    __traceback__ = property(lambda self: 1 / 0)
+    __cause__ = __context__ = args = __traceback__
+
+    def __str__(self) -> str:
+        raise SystemExit
+
+
+class Broken(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        raise OSError("the disk of the log is full")
+
+
+@pytest.mark.rule(13, 15)
+@pytest.mark.parametrize("broken", ["the error", "the log"])
+@pytest.mark.parametrize("raises", ["handler", "is_stale"])
+def test_a_failure_that_cannot_be_shown_disturbs_nothing(
+    broken: str, raises: str, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(work: runcue.Work) -> bool:
+        raise Sealed if broken == "the error" else ValueError("as planned")
+
+    async def main() -> None:
+        cue = cue_with(fails if raises == "handler" else lambda work: "ran")
+        cue.task("other")(lambda work: "ran")
+        if raises == "is_stale":
+            cue.is_stale(task="t")(fails)
+        async with cue:
+            handle = await cue.submit("t")
+            await asyncio.sleep(1.5)
+            assert await (await cue.submit("other")) == "ran"
+        assert handle.state.value == ("failed" if raises == "handler" else "completed")
+
+    logger, handler = (
+        logging.getLogger("runcue"),
+        Broken() if broken == "the log" else logging.StreamHandler(),
+    )
+    caplog.set_level(logging.CRITICAL)  # this one only
+    logger.setLevel(logging.ERROR)
+    logger.propagate = False
+    logger.addHandler(handler)
+    try:
+        run(main)
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = True
+        logger.setLevel(logging.NOTSET)
+    err = capsys.readouterr().err
+    assert ("the disk of the log is full" if broken == "the log" else "Sealed") in err
+
+
 @pytest.mark.rule(15, 18)
 def test_of_very_many_failures_the_oldest_are_told_at_once(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
