@@ -1014,6 +1014,61 @@ async def test_who_came_loose_in_time_is_not_told() -> None:
 
 @pytest.mark.rule(36)
 @virtual
+async def test_who_has_taken_over_a_handler_is_deadlocked_in_its_place() -> None:
+    cue = runcue.Cue()
+    ear = Ear(cue)
+    cue.service("one", concurrent=1)
+
+    @cue.task("child", uses="one")
+    async def child(work: runcue.Work) -> None: ...
+
+    @cue.task("parent", uses="one", key="same")
+    async def parent(work: runcue.Work) -> None:
+        await (await cue.submit("child")).result()
+
+    @cue.task("above")
+    async def above(work: runcue.Work) -> None:
+        await successor.result()
+
+    cue.start()
+    first, successor = await cue.submit("parent"), await cue.submit("parent")
+    await cue.submit("above")
+    await asyncio.sleep(0.1)
+    await cue.cancel(first)
+    await for_seconds(1.1)
+    assert {work.task: work for warning in ear.heard for work in warning.works}["parent"] is successor.work
+    summary = await cue.stop()
+    assert {work.task for work in summary.deadlocked} == {"parent", "above"}
+    assert successor.work in summary.deadlocked
+
+
+@pytest.mark.rule(36)
+@virtual
+async def test_a_deadlock_is_found_among_hundreds_that_wait_in_health() -> None:
+    cue = one_slot(plainly)
+    ear = Ear(cue)
+
+    @cue.task("slow")
+    async def slow(work: runcue.Work) -> None:
+        await asyncio.sleep(10)
+
+    @cue.task("healthy")
+    async def healthy(work: runcue.Work) -> None:
+        await (await cue.submit("slow")).result()
+
+    cue.start()
+    for number in range(500):
+        await cue.submit("healthy")
+        if number == 250:
+            handle = await cue.submit("parent")
+    await for_seconds(1.1)
+    [warning] = ear.heard
+    assert warning.works == (handle.work,)
+    await cue.stop()
+
+
+@pytest.mark.rule(36)
+@virtual
 async def test_thousands_that_wait_cost_a_look_at_each_and_not_at_all_for_each() -> None:
     cue = runcue.Cue()
     cue.service("children", concurrent=10)
