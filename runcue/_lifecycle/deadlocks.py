@@ -102,6 +102,10 @@ class Deadlocks:
         pause = _SHARE * (turns.now() - began)
         if awaited:
             self._alarm.set(turns.now() + (pause if self._left else max(LOOK_AFTER, pause)))
+        else:
+            self._left = []  # nothing is kept for nobody
+            self._told.clear()
+            self._told_to_wait.clear()
 
     def _tell(self, knots: list[Knot], now: float) -> None:
         before, self._seen = self._seen, {waiter.key for knot in knots for waiter in knot.waits}
