@@ -100,7 +100,7 @@ class Origin:
             )
         if isinstance(one, type) or isinstance(other, type):
             return isinstance(one, type) and isinstance(other, type) and _name(one) == _name(other)
-        return _name(type(one)) == _name(type(other)) and (not bound or self._are_alike(one, other, depth))
+        return _name(type(one)) == _name(type(other)) and not (bound and self._is_in_use(one))
 
     def _hold_the_same(self, one: FunctionType, other: FunctionType, depth: int) -> bool:
         """Whether two functions have the same from the functions that made them."""

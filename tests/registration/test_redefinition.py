@@ -258,6 +258,22 @@ OTHERS = {
         """,
         ["a", "b"],
     ),
+    "objects that are both in use": (
+        """
+        class Teller:
+            def __init__(self, word): self.word = word
+            def __call__(self, work, result, duration): heard.append(self.word)
+        ---
+        a = Teller("a")
+        cue.on_complete(a)
+        ---
+        b = Teller("b")
+        cue.on_complete(b)
+        ---
+        kept = cue.on_start(lambda work: None)
+        """,
+        ["a", "b"],
+    ),
     "functions decorated without wraps": (
         """
         def traced(function):
