@@ -12,7 +12,6 @@ from typing import Literal
 
 from runcue._artifacts.artifact import Artifact
 from runcue._model.texts import (
-    LONGEST_LINE,
     SHOWN,
     around,
     how_many,
@@ -78,7 +77,7 @@ class Missing:
             who = f"{name_of(self.maker)} {self.how or 'makes it'} ({self.state})"
         what = "its key" if self.artifact is None else words_of(self.artifact)
         text = f"{what} {self.problem}; {who}" if self.problem else f"its output {what}: {who}"
-        return shortened(text, LONGEST_LINE)
+        return shortened(text)
 
     def __repr__(self) -> str:
         return shortened(f"<Missing {self}>")
@@ -119,7 +118,7 @@ class Why:
     cycle: tuple[Work, ...] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "details", shortened(self.details, LONGEST_LINE))
+        object.__setattr__(self, "details", shortened(self.details))
 
     def __str__(self) -> str:
         asked = f", found not ready {how_many(self.asked, 'time', 'times')}" if self.asked else ""
@@ -139,7 +138,7 @@ class Why:
                 works = how_many(between, "other work unit", "other work units")
                 lines.append(f"  through {works}, in the end because of {name_of(self.root.work)}:")
             lines += [f"  {line}" for line in str(self.root).splitlines()]
-        return "\n".join(shortened(line, LONGEST_LINE) for line in lines)
+        return "\n".join(map(shortened, lines))
 
     def __repr__(self) -> str:
         return shortened(f"<Why {name_of(self.work)}: {self.verdict}: {self.details}>")
@@ -167,7 +166,7 @@ class WhyStale:
 
     def __str__(self) -> str:
         words = {True: "out of date", False: "up to date", None: "not known yet"}
-        return shortened(f"{name_of(self.work)}: {words[self.stale]}: {self.details}", LONGEST_LINE)
+        return shortened(f"{name_of(self.work)}: {words[self.stale]}: {self.details}")
 
     def __repr__(self) -> str:
         return shortened(f"<WhyStale {self}>")

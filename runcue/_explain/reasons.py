@@ -15,7 +15,6 @@ from runcue._artifacts.artifact import plainly
 from runcue._limits.service import Refusal
 from runcue._model.phases import CHECKING, DELAYED, HELD, JOINED, NOT_READY
 from runcue._model.texts import (
-    LONGEST_LINE,
     SHOWN,
     error_words,
     listed,
@@ -60,7 +59,7 @@ class Reason(NamedTuple):
 
     def as_dict(self) -> dict[str, Any]:
         """The form that `debug_blocked()` returns."""
-        return {"work": self.work, "reason": self.name, "details": shortened(self.details, LONGEST_LINE)}
+        return {"work": self.work, "reason": self.name, "details": shortened(self.details)}
 
 
 def first_refusal(work: Work, now: float) -> Refusal | None:

@@ -17,7 +17,6 @@ from runcue._model.awaitables import discard, is_awaitable
 
 __all__ = [
     "LONGEST",
-    "LONGEST_LINE",
     "SHOWN",
     "around",
     "describe",
@@ -34,13 +33,15 @@ __all__ = [
     "words_of",
 ]
 
-LONGEST: Final = 500
-"""So many characters of a text are told, about: those in its middle are left out."""
+LONGEST: Final = 600
+"""So many characters of a text are told at most: of a longer one those in its middle are left out."""
 
-LONGEST_LINE: Final = 600
-"""The same of a line that explains, in which several values stand."""
+_LONGEST_ERROR: Final = 400
+_LONGEST_VALUE: Final = 200
 
 _LONGEST_NAME: Final = 80
+# So many params are looked at.
+_MOST: Final = 100
 
 SHOWN: Final = 5
 """So many of several are named in a message; the rest is counted."""
@@ -131,19 +132,20 @@ def words_of(thing: object) -> str:
             words = str.__str__(str(thing))
         elif type(thing) is dict:
             # The values of params are the caller's objects: if one raises, the others are told all the same.
-            shown = [f"{_repr_of(key)}: {_repr_of(value)}" for key, value in islice(thing.items(), LONGEST)]
+            shown = [f"{_repr_of(key)}: {_repr_of(value)}" for key, value in islice(thing.items(), _MOST)]
             words = f"{{{', '.join(shown)}}}"
         else:
             words = _repr_of(thing)
     except BaseException:
         words = ""
-    return shortened(words) or type(thing).__name__
+    most = _LONGEST_ERROR if isinstance(thing, BaseException) else _LONGEST_VALUE
+    return shortened(words, most) or type(thing).__name__
 
 
 def _repr_of(thing: Any) -> str:
     kind = type(thing)
-    if (kind is str or kind is bytes) and len(thing) > LONGEST:
-        return f"{thing[:LONGEST]!r}{thing[-LONGEST:]!r}"  # what is between would not be shown
+    if (kind is str or kind is bytes) and len(thing) > 2 * _LONGEST_VALUE:
+        return f"{thing[:_LONGEST_VALUE]!r}{thing[-_LONGEST_VALUE:]!r}"  # what is between would not be shown
     try:
         return str.__str__(repr(thing))  # a subclass of str may do anything
     except BaseException:

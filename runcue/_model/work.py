@@ -369,7 +369,7 @@ class Task:
             self.waiting_tombstones = 0
 
     def __repr__(self) -> str:
-        return f"<Task {shortened(self.name)}>"
+        return f"<Task {shortened(self.name, 80)}>"
 
 
 def _no_submitter(task: Any, params: Mapping[str, Any] | None, **options: Any) -> str:

@@ -259,7 +259,7 @@ def test_an_odd_value_works_or_is_refused_by_an_error_of_runcue_and_nothing_is_h
             if isawaitable(answer):
                 await answer
         except runcue.RuncueError as error:
-            is_short = len(str(error)) <= 500 and len(repr(error)) <= 600
+            is_short = len(str(error)) <= 600 and len(repr(error)) <= 650
             is_whole = told(cue) == before
             return "refused" if is_short and is_whole else f"short: {is_short}, whole: {is_whole}"
         return "works"
