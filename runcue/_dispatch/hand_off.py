@@ -133,8 +133,10 @@ class HandOff:
             raise
 
     def _start(self, executor: Executor, loop: asyncio.AbstractEventLoop) -> None:
-        # Inside of the cue: what is called back in the context of here needs no other.
-        call_inside(self._home, executor.start, self._returned, self._entered, clock_of(loop))
+        # Inside of the cue. A ThreadExecutor tells of ends in the context of here, others do in whatever they please.
+        is_ours = isinstance(executor, ThreadExecutor)
+        returned = self._returned if is_ours else self._returned_elsewhere
+        call_inside(self._home, executor.start, returned, self._entered, clock_of(loop))
         key = id(executor)
         _in_use[key] = weakref.ref(
             self, lambda gone: _in_use.pop(key, None) if _in_use.get(key) is gone else None
@@ -244,11 +246,12 @@ class HandOff:
             work._task.run_queue.entered(self._turns.now(), work, entered)
             self._turns.wake()
 
+    def _returned_elsewhere(self, *told: Any) -> None:
+        """The same, told in whatever context."""
+        call_inside(self._home, self._returned, *told)
+
     def _returned(self, work: Work, succeeded: bool, outcome: Any, entered: float, left: float) -> None:
         """A handler has returned or raised."""
-        if CURRENT.get() is not self._home:  # an executor that came from a thread of its own
-            call_inside(self._home, self._returned, work, succeeded, outcome, entered, left)
-            return
         try:
             if work not in self._in_flight.works:  # abandoned, or answered before
                 if succeeded and is_awaitable(outcome):
