@@ -262,6 +262,21 @@ def test_a_handler_of_sigterm_that_main_sets_stays_as_well() -> None:
 
 
 @pytest.mark.usefixtures("restored")
+def test_who_shows_a_run_on_a_terminal_does_not_care_for_signals(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gives_the_terminal_back(number: int, frame: object) -> None: ...
+
+    monkeypatch.setattr(gives_the_terminal_back, "__module__", "runcue.console.terminal")
+    signal.signal(signal.SIGTERM, gives_the_terminal_back)
+
+    async def main() -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+    with pytest.raises(SystemExit):
+        runcue.run(main)
+    assert signal.getsignal(signal.SIGTERM) is gives_the_terminal_back
+
+
+@pytest.mark.usefixtures("restored")
 def test_a_signal_that_comes_as_main_returns_is_not_lost() -> None:
     async def main() -> str:
         signal.raise_signal(signal.SIGTERM)
