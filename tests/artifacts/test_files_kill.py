@@ -195,8 +195,14 @@ class World:
                 return
 
 
-def kill_at(scratch: Path, instants: int) -> Findings:
-    """Kills makers at so many instants; after every few of them all is made, and looked through."""
+def kill_at(scratch: Path, instants: int, shown: Callable[[Findings], bool] = lambda found: True) -> Findings:
+    """Kills makers at so many instants; after every few of them all is made, and looked through.
+
+    Args:
+        scratch: Where.
+        instants: How many at least.
+        shown: Whether enough was hit. On a busy machine it takes more of them.
+    """
     chance = random.Random(SEED)
     found = Findings()
     with lives() as process:
@@ -207,9 +213,10 @@ def kill_at(scratch: Path, instants: int) -> Findings:
             world.length = time.monotonic() - began
             world.settle(found)
         found.ran_again.clear()
-        while found.instants < instants:
+        while found.instants < instants or not shown(found):
+            assert found.instants < 10 * instants, f"hardly anything was hit: {found}"
             world = worlds[found.instants % len(worlds)]
-            for _ in range(min(chance.randrange(1, 5), instants - found.instants)):
+            for _ in range(min(chance.randrange(1, 5), max(1, instants - found.instants))):
                 world.kill(found)
             world.settle(found)
     return found
@@ -220,11 +227,8 @@ def kill_at(scratch: Path, instants: int) -> Findings:
 def test_of_makers_killed_at_any_instant_nothing_half_made_and_nothing_stale_is_believed(
     tmp_path: Path,
 ) -> None:
-    found = kill_at(tmp_path, 45)
+    found = kill_at(tmp_path, 45, lambda found: found.alive >= 20 and found.running >= 10)
     print(found, found.ran_again)
-    # Otherwise nothing was shown.
-    assert found.alive >= 20, found
-    assert found.running >= 10, found
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from prometheus_client.registry import CollectorRegistry
 
 import runcue
 from examples.metrics import wire
-from tests.support.programs import run_python
+from tests.support.programs import run_example
 
 PROGRAM = Path(__file__).parents[2] / "examples" / "metrics.py"
 
@@ -139,7 +139,7 @@ async def test_work_of_several_services_is_seen_under_each(registry: CollectorRe
 
 
 def run_program(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    return run_python(PROGRAM, *arguments, folder=folder)
+    return run_example(PROGRAM, *arguments, folder=folder)
 
 
 def test_the_program_serves_while_it_runs_and_ends_with_the_cues_own_numbers(tmp_path: Path) -> None:

@@ -20,9 +20,10 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -154,11 +155,16 @@ class Findings:
         )
 
 
-def kill_at(folder: Path, instants: int) -> Findings:
+def kill_at(folder: Path, instants: int, shown: Callable[[Findings], bool] = lambda found: True) -> Findings:
     """Kills the pipeline at so many instants, each followed by a look at the folder and a run to the end.
 
     Three kinds of run take turns: one from nothing, one in which a new edition of the document replaces what was made
     of the former, and one in which a text was deleted.
+
+    Args:
+        folder: Where.
+        instants: How many at least.
+        shown: Whether enough was hit. On a busy machine it takes more of them.
     """
     chance = random.Random(SEED)
     pdf, out = folder / "book.pdf", folder / "out"
@@ -190,12 +196,15 @@ def kill_at(folder: Path, instants: int) -> Findings:
             assert example.run(pdf, out) == 0
             lengths[kind] = min(time.monotonic() - began, lengths.get(kind, 60.0))
 
-        for number in range(instants):
+        for number in count():
+            if number >= instants and shown(found):
+                break
+            assert number < 10 * instants, f"hardly anything was hit: {found}"
             kind = ("nothing", "edition", "deleted", "edition")[number % 4]
             begin(kind)
             before = artifacts(out)
             goal = undisturbed["second" if kind == "edition" else "first"]
-            share = (number + chance.random()) / instants
+            share = (number + chance.random()) / instants % 1.0
             code = example.run(pdf, out, kill_after=lengths[kind] * share)
             told = f"{kind}, killed after {share:.3f} of the run ({SEED=})"
 
@@ -235,11 +244,8 @@ def test_a_pipeline_killed_at_any_instant_leaves_whole_artifacts_and_the_next_ru
 ) -> None:
     for module in ("reportlab", "pypdfium2", "httpx", "PIL"):
         pytest.importorskip(module, reason=f"{module} is missing: KILLING THE PDF PIPELINE IS NOT TESTED")
-    found = kill_at(tmp_path, 25)
+    found = kill_at(tmp_path, 25, lambda found: found.alive >= 10 and found.writing + found.between >= 3)
     print(found)
-    # Otherwise nothing was shown.
-    assert found.alive >= 10, found
-    assert found.writing + found.between >= 3, found
 
 
 if __name__ == "__main__":

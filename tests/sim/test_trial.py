@@ -16,7 +16,7 @@ from runcue_sim._chaos.seeds import trial_of
 from runcue_sim._chaos.trial import Trial, run_trial
 from runcue_sim._pipelines.scenarios import SCENARIOS
 from runcue_sim._records.event_log import Trace
-from tests.support.programs import run_python
+from tests.support.programs import but_for_slowness, run_python
 
 
 def test_equal_seeds_give_equal_logs() -> None:
@@ -41,7 +41,7 @@ def test_logs_are_equal_in_another_process_with_another_order_of_sets() -> None:
     outputs = set()
     for seed in ("1", "2"):
         done = run_python("-W", "error", "-c", code, env={"PYTHONHASHSEED": seed}, check=True)
-        assert done.stderr == ""
+        assert but_for_slowness(done.stderr) == ""
         outputs.add(done.stdout)
     assert len(outputs) == 1
 
@@ -62,7 +62,8 @@ def test_nothing_is_printed_or_logged(
     for seed in range(5):
         run_trial(Trial(seed, "dynamic", count=2, kinds=wild, share=0.5, lives=3, timeout=0.5))
     assert capfd.readouterr() == ("", "")
-    assert not caplog.records
+    # In development mode asyncio tells of each step that takes long, and here some do, on the virtual clock.
+    assert not [record for record in caplog.records if record.name != "asyncio"]
 
 
 def dying(seed: int, scenario: str) -> Trial:

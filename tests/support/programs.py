@@ -54,8 +54,12 @@ def run_python(
 
 
 def but_for_slowness(said: str) -> str:
-    """What a program has said, without what runcue adds where the machine is busy: that a handler kept the loop."""
-    return re.sub(r"^.* blocked the event loop for \d+ ms.*\n", "", said, flags=re.MULTILINE)
+    """What a program has said, without what is added where the machine is busy: that something kept the loop.
+
+    Runcue says so of handlers, asyncio of everything, in development mode.
+    """
+    slowness = r"^.*( blocked the event loop for \d+ ms|Executing <.*> took [\d.]+ seconds).*\n"
+    return re.sub(slowness, "", said, flags=re.MULTILINE)
 
 
 def run_example(*arguments: object, folder: Path) -> subprocess.CompletedProcess[str]:

@@ -81,9 +81,9 @@ class Pty:
         os.write(self.side, keys)
 
     def end(self) -> int:
-        self.read(10.0, lambda: self.program.poll() is not None)
+        self.read(30.0, lambda: self.program.poll() is not None)
         self.read(0.1)
-        return self.program.wait(1)
+        return self.program.wait(0)
 
     def close(self) -> None:
         self.program.kill()
