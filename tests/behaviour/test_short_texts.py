@@ -1,5 +1,5 @@
 """Whatever is in names, params, paths, reasons and errors, and whatever objects do when they are asked what they are:
-every error, warning, repr and answer is told, in some 500 characters a line.
+every error, warning, repr and answer is told, in at most 600 characters a line.
 """
 
 from __future__ import annotations
