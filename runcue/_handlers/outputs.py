@@ -23,6 +23,7 @@ from runcue._artifacts.file import File
 from runcue._artifacts.flag import Flag
 from runcue._artifacts.marks import vouch_for
 from runcue._artifacts.places import absolute, locate, path_text
+from runcue._handlers.forks import FORKS, leave
 from runcue._model.awaitables import is_awaitable
 from runcue._model.declaration import Declaration
 from runcue._model.errors import ConfigurationError, MissingOutput, UsageError
@@ -113,11 +114,16 @@ def _path_of(given: Any, declared: Declaration) -> str:
 
 def run_handler(work: Work) -> Any:
     """Run a sync handler and publish what it wrote. In the handler's thread, once `mark` has been called."""
+    forks = FORKS.number
     try:
         value = work._task.handler(work)
+        if FORKS.number != forks:
+            leave(None)
         if work._declared is not None and not is_awaitable(value):
             commit(work)
-    except BaseException:
+    except BaseException as error:
+        if FORKS.number != forks:
+            leave(error)
         rollback(work)
         raise
     return value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import textwrap
+from pathlib import Path
 
 import pytest
 
@@ -201,3 +202,28 @@ def test_what_the_parent_has_left_to_do_is_not_told_by_a_child_that_ends() -> No
         print("done")
     """
     assert run(source) == ["done"]
+
+
+@pytest.mark.parametrize("way", ["sys.exit(3)", "return", "raise ValueError('child')"])
+def test_a_child_that_comes_out_of_the_handler_ends_and_leaves_its_parents_files_alone(
+    way: str, tmp_path: Path
+) -> None:
+    source = f"""
+        cue = runcue.Cue()
+        @cue.task("t", outputs={str(tmp_path / "o")!r})
+        def t(work):
+            with work.write(work.outputs[0]) as file:
+                file.write("whole")
+            child = os.fork()
+            if child == 0:
+                if "raise" in {way!r}:
+                    os.close(2)
+                {way}
+            print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        async def main():
+            async with cue:
+                await (await cue.submit("t")).result()
+        asyncio.run(main())
+    """
+    assert run(source) == [{"sys.exit(3)": "3", "return": "0"}.get(way, "1")]
+    assert (tmp_path / "o").read_text() == "whole"

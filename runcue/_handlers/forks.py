@@ -1,0 +1,54 @@
+"""Processes that a plain handler has forked and that come out of it: there is nobody there who takes what it gives.
+
+Lives here: `FORKS`, by which such a process is known, and `leave`, its end. It must not publish or throw away what its
+parent is writing, and its thread has nothing more to do.
+
+Must not know: work units, executors.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from typing import Final, NoReturn
+
+__all__ = ["FORKS", "leave"]
+
+
+class _Forks:
+    """How often this process, or one that it comes from, was forked."""
+
+    def __init__(self) -> None:
+        self.number = 0
+
+    def count(self) -> None:
+        self.number += 1
+
+
+FORKS: Final = _Forks()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=FORKS.count)
+
+
+def leave(error: BaseException | None) -> NoReturn:
+    """End a process that was forked in a handler.
+
+    Args:
+        error: What the handler has raised; None: it has returned.
+    """
+    code: object = 1
+    try:
+        if error is None:
+            code = 0
+        elif not isinstance(error, SystemExit):
+            traceback.print_exception(error)
+        elif error.code is None or isinstance(error.code, int):
+            code = error.code or 0
+        else:
+            print(error.code, file=sys.stderr)  # noqa: T201 - as sys.exit() does
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        # Whatever stands against saying something: beyond this there is a loop that belongs to the parent.
+        os._exit(code & 0xFF if isinstance(code, int) else 1)
