@@ -1,40 +1,25 @@
 """What a callback has answered to a question of yes or no, and what is no answer.
 
-Lives here: telling a forgotten `return`, a function that was not called and their like from an answer. Whatever else is
-given counts by its truth, as Python has it.
+Lives here: what each of the two questions takes as a yes, as a no, and as neither. What is no answer to any question
+is known to `_model.no_answers`; whatever else is given counts by its truth, as Python has it.
 
 Must not know: who has asked, what follows from the answer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-from types import (
-    AsyncGeneratorType,
-    BuiltinFunctionType,
-    FunctionType,
-    GeneratorType,
-    MethodType,
-    NotImplementedType,
-)
-from typing import Any, Final, TypeAlias
+import os
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeAlias
 
 from runcue._artifacts.artifact import Artifact
 from runcue._callbacks.verdicts import Question
 from runcue._model.awaitables import discard, is_awaitable
-from runcue._model.texts import shortened, words_of
+from runcue._model.no_answers import has_truth, mistake_in, short
+from runcue._model.texts import shortened
 from runcue._model.work import Work
 
-__all__ = ["NEVER_RUN", "says_ready", "says_stale"]
-
-NEVER_RUN: Final = (GeneratorType, AsyncGeneratorType)
-"""What a function with a `yield` in it returns, of which nothing has run."""
-
-_SHOWN: Final = 100
-
-_NOT_CALLED: Final = (FunctionType, MethodType, BuiltinFunctionType, partial, type)
-
+__all__ = ["says_ready", "says_stale"]
 
 Told: TypeAlias = Callable[[Question, str, Work], None]
 """Takes what is wrong with an answer, and of which question."""
@@ -61,9 +46,8 @@ def says_ready(work: Work, answer: Any, told: Told) -> bool:
         return False
     work._not_ready_reason = None
     ready = bool(answer)
-    if isinstance(answer, str):
-        text = f"returned the text {_short(answer)}, which counts as {'yes' if ready else 'no'}"
-        told("ready", f'{text}; a no with its reason is (False, "reason")', work)
+    if (doubt := _doubt_about(answer, ready, 'a no with its reason is (False, "reason")')) is not None:
+        told("ready", doubt, work)
     return ready
 
 
@@ -80,9 +64,8 @@ def says_stale(work: Work, answer: Any, told: Told) -> bool:
         told("stale", f"{mistake}. That is no answer, and the work unit runs", work)
         return True
     stale = bool(answer)
-    if isinstance(answer, str):
-        text = f"returned the text {_short(answer)}, which counts as {'yes' if stale else 'no'}"
-        told("stale", f"{text}; return True or False", work)
+    if (doubt := _doubt_about(answer, stale, "return True or False")) is not None:
+        told("stale", doubt, work)
     return stale
 
 
@@ -102,28 +85,37 @@ def _mistake_in(answer: Any, *, reasons: bool) -> str | None:
         if awaited:
             return "returned something to be awaited in a tuple; await it there"
         if not reasons:
-            return f"returned the tuple {_short(answer)}; it says True or False alone"
+            return f"returned the tuple {short(answer)}; it says True or False alone"
         if len(answer) != 2:
-            return f'returned the tuple {_short(answer)}; a reason is given as (False, "reason")'
+            return f'returned the tuple {short(answer)}; a reason is given as (False, "reason")'
         answer = answer[0]
         if answer is None:
             return None  # that it says why is a no
+    if type(answer) is list and len(answer) == 2 and type(answer[0]) is bool and isinstance(answer[1], str):
+        meant = 'a reason is given as (False, "reason")' if reasons else "it says True or False alone"
+        return f"returned the list {short(answer)}; {meant}"
     kind = type(answer)
-    if kind in (bool, int):
-        return None
-    if isinstance(answer, _NOT_CALLED) and not issubclass(kind, Artifact):
-        return f"returned {_short(answer)} itself; call it"
-    if kind in NEVER_RUN:
-        return "returned a generator, of which nothing has run; write `return` in place of `yield`"
-    if kind in (NotImplementedType, type(...)):
-        return f"returned {_short(answer)}"
-    if isinstance(answer, BaseException):
-        return f"returned an exception ({_short(answer)}); raise it"
-    if isinstance(answer, Artifact) and not hasattr(kind, "__bool__") and not hasattr(kind, "__len__"):
-        return f"returned the artifact {_short(answer)} itself; ask for its valid()"
+    if isinstance(answer, Artifact):
+        return (
+            None if has_truth(kind) else f"returned the artifact {short(answer)} itself; ask for its valid()"
+        )
+    return mistake_in(answer)
+
+
+def _doubt_about(answer: Any, truth: bool, meant: str) -> str | None:
+    """What is told of an answer that counts by its truth, and may have been meant otherwise; None if nothing is.
+
+    Args:
+        answer: The answer.
+        truth: Whether it counts as yes.
+        meant: What to write where a text was meant.
+    """
+    kind = type(answer)
+    counts = f"which counts as {'yes' if truth else 'no'}"
+    if issubclass(kind, str):
+        if issubclass(kind, Awaitable):
+            return f"returned the handle {short(answer)}, {counts} and is not waited for; ask for its done() or state"
+        return f"returned the text {short(answer)}, {counts}; {meant}"
+    if issubclass(kind, os.PathLike) and not has_truth(kind):
+        return f"returned the path {short(answer)}, {counts} wherever it leads; ask whether it exists()"
     return None
-
-
-def _short(answer: object) -> str:
-    words = words_of(answer)
-    return words if len(words) <= _SHOWN else f"{words[:_SHOWN]}..."

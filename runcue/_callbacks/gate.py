@@ -24,7 +24,6 @@ from runcue._callbacks.verdicts import NOT_READY, RUN, SKIP, AwaitableAnswer, Ga
 from runcue._model.awaitables import is_awaitable
 from runcue._model.callables import located
 from runcue._model.kept_errors import kept
-from runcue._model.texts import describe
 from runcue._model.work import Task, Work
 
 __all__ = ["Batch", "Gate"]
@@ -320,11 +319,11 @@ class Gate:
         return [f"{name} callback {located(gate)}" for name, gate in gates if gate is not None]
 
     def _ready_raised(self, work: Work, error: BaseException) -> None:
-        self._failures.raised(f"is_ready callback {describe(work._task.is_ready)}", error, work)
+        self._failures.raised(f"is_ready callback {located(work._task.is_ready)}", error, work)
         work._not_ready_reason = kept(error)
 
     def _stale_raised(self, work: Work, error: BaseException) -> GateVerdict:
-        self._failures.raised(f"is_stale callback {describe(work._task.is_stale)}", error, work)
+        self._failures.raised(f"is_stale callback {located(work._task.is_stale)}", error, work)
         return RUN
 
     def _no_answer(self, question: Question, words: str, work: Work) -> None:

@@ -16,7 +16,6 @@ from contextvars import Context
 from inspect import signature
 from typing import Any, Final, TypeAlias
 
-from runcue._callbacks.answers import NEVER_RUN
 from runcue._callbacks.door import BLOCKS_AFTER, MAKE_ASYNC, Door
 from runcue._callbacks.failures import Failures
 from runcue._model.awaitables import is_awaitable
@@ -24,6 +23,7 @@ from runcue._model.callables import located
 from runcue._model.checks import check_callback, check_text
 from runcue._model.errors import ConfigurationError
 from runcue._model.events import HEARS, OBSERVED, Event
+from runcue._model.no_answers import NEVER_RUN
 from runcue._model.origin import Origin
 from runcue._model.texts import describe, words_of
 from runcue._model.work import Work

@@ -17,8 +17,8 @@ from runcue._model.awaitables import discard, is_awaitable
 from runcue._model.callables import located
 from runcue._model.checks import check_callback, is_async
 from runcue._model.errors import ConfigurationError
+from runcue._model.no_answers import mistake_in, short
 from runcue._model.priority import DEFAULT_PRIORITY, PriorityContext
-from runcue._model.texts import describe
 from runcue._model.work import Work
 
 __all__ = ["Priority"]
@@ -63,18 +63,41 @@ class Priority:
         began = failures.now()
         try:
             asked = call(PriorityContext(work, waited, depth))
-            if is_awaitable(asked):
-                discard(asked)
-                raise _not_plain()
-            value = float(asked)
-            if isnan(value):
-                raise ConfigurationError("A priority must be a number from 0.0 to 1.0, not nan.")
+            value = asked if type(asked) is float else _number(asked)
         except BaseException as error:
-            failures.raised(f"priority callback {describe(call)}", error, work)
+            failures.raised(f"priority callback {located(call)}", error, work)
             return DEFAULT_PRIORITY
         if (ended := failures.now()) - began > BLOCKS_AFTER:
             self._door.kept(f"priority callback {located(call)}", began, ended, BE_QUICK)
+        if value is None or isnan(value):
+            words = (
+                f"{_mistake_in(asked)}. That is no number from 0.0 to 1.0, and counts as {DEFAULT_PRIORITY}"
+            )
+            self._door.no_answer(f"priority callback {located(call)}", words, work)
+            return DEFAULT_PRIORITY
         return min(max(value, 0.0), 1.0)
+
+
+def _number(asked: Any) -> float | None:
+    """An answer as a number, None if it is none."""
+    if is_awaitable(asked):
+        discard(asked)
+        return None
+    try:
+        return float(asked)
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def _mistake_in(asked: Any) -> str:
+    """What is wrong with an answer that is no number."""
+    if asked is None:
+        return "returned None (is a `return` missing?)"
+    if is_awaitable(asked):
+        return (
+            "returned something to be awaited; it must be a plain function, as order is decided in one step"
+        )
+    return mistake_in(asked) or f"returned {short(asked)}"
 
 
 def _not_plain() -> ConfigurationError:

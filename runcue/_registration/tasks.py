@@ -69,7 +69,8 @@ def check_handler(name: str, handler: object) -> None:
         raise ConfigurationError(f"The handler of task {name!r} must be callable, not {words_of(handler)}.")
     if is_kind(handler, inspect.isasyncgenfunction, inspect.isgeneratorfunction):
         raise ConfigurationError(
-            f"The handler of task {name!r}, {describe(handler)}, must not be a generator."
+            f"The handler of task {name!r}, {describe(handler)}, must not be a generator: nothing of it would "
+            "run. Write `return` in place of `yield`."
         )
     if (form := unfit_form(handler, 1)) is not None:
         raise ConfigurationError(

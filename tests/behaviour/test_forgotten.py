@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import functools
 import gc
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -170,6 +172,14 @@ MISTAKES: dict[str, tuple[Callable[[runcue.Work], Any], str]] = {
     "too much in a tuple": (lambda work: (False, "a", "b"), "tuple"),
     "a coroutine in a tuple": (lambda work: (forgets_later(work), "a reason"), "tuple"),
     "a function in a tuple": (lambda work: (forgets, "a reason"), ""),
+    "a generator expression": (lambda work: (one.exists() for one in [Path("a")]), "any(...) or all(...)"),
+    "files that were not counted": (lambda work: Path().glob("*.txt"), "any(...) or all(...)"),
+    "a map": (lambda work: map(Path.exists, [Path("a")]), "any(...) or all(...)"),
+    "a filter": (lambda work: filter(None, []), "any(...) or all(...)"),
+    "an iterator": (lambda work: iter([]), "any(...) or all(...)"),
+    "a future of a thread": (lambda work: concurrent.futures.Future(), "result()"),
+    "a kind of exception": (lambda work: FileNotFoundError, "raise it"),
+    "a reason in a list": (lambda work: [False, "a reason"], "the list [False, 'a reason']"),
 }
 
 
