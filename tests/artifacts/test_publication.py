@@ -649,8 +649,8 @@ def test_a_discard_while_a_file_is_being_opened_leaves_nothing(tmp_path: Path, m
     files = OutputTransaction()
     create = staged_file.create_claimed
 
-    def discarded_meanwhile(*args: Any) -> Any:
-        made = create(*args)
+    def discarded_meanwhile(*args: Any, **options: Any) -> Any:
+        made = create(*args, **options)
         files.discard()
         return made
 
