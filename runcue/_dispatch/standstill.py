@@ -1,8 +1,8 @@
 """Whether what runs goes on by itself, and who does not: handlers, gates and listeners that wait for each other.
 
 A handler goes on by itself unless it waits for work units of its cue and for nothing else. A time-out around its wait,
-`timeout=` of its task, or a task that it has spawned and holds will let it go on, too; that is looked for only in those
-that seem to stand still. What does not tell what it waits for goes on: a thread, a socket, an event.
+`timeout=` of its task, `pending_timeout=` of what it waits for, or a task that it has spawned and holds will let it go
+on, too; that is looked for only in those that seem to stand still. What does not tell what it waits for goes on: a thread, a socket, an event.
 
 Nothing is asked while nobody in the cue waits for a work unit. While many do, the question whether anything goes on is
 answered by who did so the last time, then by the one that was started last: mostly that is a child of those who wait.
@@ -175,6 +175,8 @@ class Standstill:
                 by = by or _words_of_task(task)
                 moving = moving or there.moving
             works += there.ends
+        if self._core.timeouts is not None:
+            until = min(until, *map(self._core.timeouts.due, (*found.ends, *works)), inf)
         return _Beside(until, by, tuple(works), moving)
 
     def watch(self) -> None:

@@ -346,9 +346,14 @@ def _made_of(manager: Any, depth: int) -> Iterator[Any]:
     if depth <= 0:
         return
     parts = list(_attributes_of(manager).values())
+    if hasattr(type(manager), "__slots__"):
+        parts += gc.get_referents(manager)
     scope = getattr(manager, "cancel_scope", None) if issubclass(type(manager), _groups()) else None
     for part in (*parts, scope):
-        yield part
+        if hasattr(type(part), "__exit__") or hasattr(type(part), "__aexit__"):
+            yield from _made_of(part, depth - 1)
+        else:
+            yield part
         if type(part) in _FRAMES:
             for one in gc.get_referents(part):
                 if type(one) is MethodType and one.__name__ in ("__exit__", "__aexit__"):

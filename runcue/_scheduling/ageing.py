@@ -74,6 +74,10 @@ class AgeLine:
             anew.clear(first)
         return min(line[0]._submitted_at + self.after if line else inf, anew.next())
 
+    def due(self, work: Work) -> float:
+        """When a work unit is due if it is pending until then, inf if it is not pending."""
+        return pending_since(work) + self.after if _is_pending(work) else inf
+
     def pop(self, now: float) -> Work | None:
         """Take out one that is due, the oldest; None if there is none."""
         due = self.next()

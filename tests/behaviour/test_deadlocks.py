@@ -288,6 +288,40 @@ async def by_a_context_manager_of_ones_own(handle: runcue.WorkHandle) -> None:
         await handle.result()
 
 
+class Patience:
+    """A context manager that has others, deep down."""
+
+    def __init__(self) -> None:
+        self.stack = contextlib.AsyncExitStack()
+
+    async def __aenter__(self) -> None:
+        await self.stack.enter_async_context(patience())
+
+    async def __aexit__(self, *error: Any) -> bool | None:
+        return await self.stack.__aexit__(*error)
+
+
+class PatienceInASlot:
+    __slots__ = ("timeout",)
+
+    async def __aenter__(self) -> None:
+        self.timeout = asyncio.timeout(5)
+        await self.timeout.__aenter__()
+
+    async def __aexit__(self, *error: Any) -> bool | None:
+        return await self.timeout.__aexit__(*error)
+
+
+async def by_a_context_manager_that_has_others(handle: runcue.WorkHandle) -> None:
+    async with Patience():
+        await handle.result()
+
+
+async def by_a_context_manager_with_slots(handle: runcue.WorkHandle) -> None:
+    async with PatienceInASlot():
+        await handle.result()
+
+
 async def by_wait(handle: runcue.WorkHandle) -> None:
     await asyncio.wait([asyncio.ensure_future(handle.wait())], timeout=5)
 
@@ -308,7 +342,8 @@ async def by_a_timer_that_it_keeps(handle: runcue.WorkHandle) -> None:
 
 ENDING: list[Wait] = [
     by_wait_for, by_a_timeout, by_a_timeout_of_the_task_that_waits, by_a_scope, by_a_failing_scope,
-    by_the_scope_of_a_group, by_an_exit_stack, by_a_context_manager_of_ones_own, by_wait, by_as_completed,
+    by_the_scope_of_a_group, by_an_exit_stack, by_a_context_manager_of_ones_own,
+    by_a_context_manager_that_has_others, by_a_context_manager_with_slots, by_wait, by_as_completed,
     by_a_timer_that_it_keeps,
 ]  # fmt: skip
 
@@ -343,6 +378,63 @@ async def within_a_moment(handle: runcue.WorkHandle) -> None:
 async def within_the_scope_of_a_moment(handle: runcue.WorkHandle) -> None:
     with anyio.move_on_after(0.1):
         await handle.result()
+
+
+@pytest.mark.rule(36)
+@pytest.mark.parametrize("wait", [plainly, gathered, in_a_group], ids=lambda wait: wait.__name__)
+@pytest.mark.parametrize("call", ["drain", "stop"])
+@virtual
+async def test_a_pending_timeout_of_what_is_waited_for_ends_a_wait(wait: Wait, call: str) -> None:
+    cue = one_slot(wait, pending_timeout=5)
+    ear = Ear(cue)
+    cue.start()
+    parent = await cue.submit("parent")
+    await for_seconds(1.1)
+    [warning] = ear.heard
+    assert (warning.kind, warning.works) == ("self_wait", (parent.work,))
+    assert "parent 1 waits for itself until 00:00:05 (in 4" in warning.text
+    summary = await getattr(cue, call)()
+    assert 5 <= now() < 5.2
+    assert summary.deadlocked == []
+    assert summary.counts["failed"] == 2  # the child by its time-out, the parent by that error
+    assert ear.kinds() == ["self_wait"]
+    await cue.stop()
+
+
+@pytest.mark.rule(36)
+@virtual
+async def test_a_pending_timeout_ends_the_waits_of_those_who_wait_for_who_waits_but_no_ring() -> None:
+    cue = runcue.Cue(id_prefix="", pending_timeout=5)
+    cue.service("one", concurrent=1)
+    handles: list[runcue.WorkHandle] = []
+
+    @cue.task("grandchild", uses="one")
+    async def grandchild(work: runcue.Work) -> None: ...
+
+    @cue.task("child", uses="one")
+    async def child(work: runcue.Work) -> None:
+        with contextlib.suppress(runcue.PendingTimeout):
+            await (await cue.submit("grandchild"))
+
+    @cue.task("parent")
+    async def parent(work: runcue.Work) -> None:
+        await (await cue.submit("child"))
+
+    @cue.task("ring")
+    async def ring(work: runcue.Work) -> None:
+        await asyncio.sleep(0)
+        await handles[1 - work.params["number"]]
+
+    cue.start()
+    await cue.submit("parent")
+    summary = await cue.drain()
+    assert now() >= 5
+    assert (summary.deadlocked, summary.counts["completed"], summary.counts["failed"]) == ([], 2, 1)
+    handles += [await cue.submit("ring", {"number": number}) for number in range(2)]
+    summary = await cue.drain()
+    assert now() < 6
+    assert set(summary.deadlocked) == {handle.work for handle in handles}
+    await cue.stop()
 
 
 @pytest.mark.rule(36)
