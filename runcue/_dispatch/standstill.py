@@ -2,7 +2,8 @@
 
 A handler goes on by itself unless it waits for work units of its cue and for nothing else. A time-out around its wait,
 `timeout=` of its task, `pending_timeout=` of what it waits for, or a task that it has spawned and holds will let it go
-on, too; that is looked for only in those that seem to stand still. What does not tell what it waits for goes on: a thread, a socket, an event.
+on, too; that is looked for only in those that seem to stand still. What does not tell what it waits for goes on: a
+thread, a socket, an event.
 
 Nothing is asked while nobody in the cue waits for a work unit. While many do, the question whether anything goes on is
 answered by who did so the last time, then by the one that was started last: mostly that is a child of those who wait.

@@ -297,8 +297,8 @@ class Patience:
     async def __aenter__(self) -> None:
         await self.stack.enter_async_context(patience())
 
-    async def __aexit__(self, *error: Any) -> bool | None:
-        return await self.stack.__aexit__(*error)
+    async def __aexit__(self, *error: object) -> bool | None:
+        return await self.stack.__aexit__(*error)  # type: ignore[arg-type]
 
 
 class PatienceInASlot:
@@ -308,8 +308,8 @@ class PatienceInASlot:
         self.timeout = asyncio.timeout(5)
         await self.timeout.__aenter__()
 
-    async def __aexit__(self, *error: Any) -> bool | None:
-        return await self.timeout.__aexit__(*error)
+    async def __aexit__(self, *error: object) -> bool | None:
+        return await self.timeout.__aexit__(*error)  # type: ignore[arg-type]
 
 
 async def by_a_context_manager_that_has_others(handle: runcue.WorkHandle) -> None:
