@@ -31,7 +31,7 @@ from runcue._dispatch.turns import Turns
 from runcue._dispatch.waiting import Waiting
 from runcue._handlers.outputs import owner_of
 from runcue._limits.service import Service
-from runcue._model.phases import RUNNING, SETTLED
+from runcue._model.phases import CHECKING, RUNNING, SETTLED
 from runcue._model.texts import name_of
 from runcue._model.work import Work
 from runcue._scheduling.core import Core
@@ -325,7 +325,9 @@ class _Survey:
         return chain(map(self._handler, holders[0]), map(self._gate, holders[1]))
 
     def runner_of(self, work: Work) -> Waiter | None:
-        """The handler of a work unit that runs."""
+        """The handler of a work unit that runs, or the gate of one that is being asked."""
+        if work._phase == CHECKING:
+            return None if work._runner is None else self._gate(work)
         if work in self._in_flight.works:
             return self._handler(work)
         if self._heirs is None:

@@ -9,16 +9,21 @@ import time
 from collections.abc import Iterable, Sequence
 from itertools import islice
 from math import inf
+from typing import Final
 
 from runcue._explain.reasons import reason_of
 from runcue._limits.service import Service
-from runcue._model.phases import HELD, JOINED, RUNNING
+from runcue._model.phases import CHECKING, HELD, JOINED, RUNNING
 from runcue._model.texts import listed, name_of, seconds_in_words
 from runcue._model.work import Work
 from runcue._scheduling.core import Core
 from runcue._scheduling.knots import Knot
 
 __all__ = ["describe_knot", "short_of_knot", "wanted_slots"]
+
+
+# What waits for a slot stands in a line with others.
+_BY_THEMSELVES: Final = (HELD, JOINED, CHECKING)
 
 
 def describe_knot(knot: Knot, now: float, wall: float) -> str:
@@ -53,7 +58,7 @@ def _needs_of(knot: Knot, now: float) -> list[str]:
     lines: dict[object, list[Work]] = {}
     for work in knot.works:
         if work._phase < RUNNING:
-            line = work if work._phase in (HELD, JOINED) else work._task.run_queue
+            line = work if work._phase in _BY_THEMSELVES else work._task.run_queue
             lines.setdefault(line, []).append(work)
     alike: dict[str, list[Work]] = {}
     for works in lines.values():
@@ -65,8 +70,10 @@ def _needs_of(knot: Knot, now: float) -> list[str]:
 
 
 def _need_of(work: Work, knot: Knot, now: float) -> str:
+    if work._phase == CHECKING:
+        return "the answer of a gate"
     found = []
-    for service in work._task.run_queue.services if work._phase not in (HELD, JOINED) else ():
+    for service in work._task.run_queue.services if work._phase not in _BY_THEMSELVES else ():
         if service in knot.services:
             holders = listed(
                 waiter.name
@@ -94,6 +101,8 @@ def _way_out(knot: Knot) -> str:
         return "Who makes what another needs must not wait for it: submit and return"
     if any(work._phase == JOINED for work in knot.works):
         return "Who wants the same has joined it, and settles with it: do not wait for it, or give it another key"
+    if any(work._phase == CHECKING for work in knot.works):
+        return "A gate must not wait for who waits for its answer: say no, and it is asked again"
     return "One of them has to return without waiting for the others: submit and return"
 
 

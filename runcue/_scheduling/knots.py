@@ -1,9 +1,9 @@
 """Who can never go on by itself: those who wait for work units that need what is held by those who wait.
 
 Everybody can go on if one of those can from whom that may come: somebody who waits for work units, if one of these can
-settle; a work unit that runs, if its handler can go on; one that is pending, if each of the services that it needs has
-a slot or a holder that can go on. What is left over when all that has been followed can not: a knot. Each link is
-followed once, so this is linear in the number of those who wait and of what they wait for.
+settle; a work unit that runs or is being asked, if its handler or gate can go on; one that is pending, if each of the
+services that it needs has a slot or a holder that can go on. What is left over when all that has been followed can not:
+a knot. Each link is followed once, so this is linear in the number of those who wait and of what they wait for.
 
 Whatever else a pending work unit waits for may come: another answer of its gate, a token, its next attempt, an artifact
 from outside. So does whatever is not known.
@@ -22,7 +22,7 @@ from math import inf
 from typing import Any, Literal, NamedTuple, Protocol
 
 from runcue._limits.service import Service
-from runcue._model.phases import HELD, JOINED, NEW, READY, RUNNING
+from runcue._model.phases import CHECKING, HELD, JOINED, NEW, READY, RUNNING
 from runcue._model.texts import name_of
 from runcue._model.work import Work
 from runcue._scheduling.core import Core
@@ -78,7 +78,7 @@ class Situation(Protocol):
         """Who holds the slots of a service, the last one first; None if that is not known of all of them."""
 
     def runner_of(self, work: Work) -> Waiter | None:
-        """The handler of a work unit that runs, None if it is not known."""
+        """The handler of a work unit that runs, or the gate of one being asked; None if it is not known."""
 
 
 class Knot(NamedTuple):
@@ -168,7 +168,7 @@ def _needed(core: Core, situation: Situation, node: Node) -> Sequence[Node] | No
 
 def _needed_by_work(core: Core, situation: Situation, work: Work) -> Sequence[Node] | None:
     phase, declared = work._phase, work._declared
-    if phase == RUNNING:
+    if phase in (RUNNING, CHECKING):
         runner = situation.runner_of(work)
         return None if runner is None else (runner,)
     if phase == JOINED:

@@ -996,6 +996,75 @@ async def test_a_gate_that_waits_for_what_needs_its_slot_is_told_with_its_limit(
 
 
 @pytest.mark.rule(36)
+@pytest.mark.parametrize("whom", ["itself", "each other", "who waits for it"])
+@virtual
+async def test_a_gate_that_waits_for_who_waits_for_its_answer_is_told_with_its_limit(whom: str) -> None:
+    cue = runcue.Cue(id_prefix="")
+    ear = Ear(cue)
+    handles: dict[str, runcue.WorkHandle] = {}
+    waits_for = {
+        "itself": {"1": "1"},
+        "each other": {"1": "2", "2": "1"},
+        "who waits for it": {"1": "parent"},
+    }
+
+    @cue.task("asked")
+    async def asked(work: runcue.Work) -> None: ...
+
+    @cue.task("parent")
+    async def parent(work: runcue.Work) -> None:
+        await handles["1"]
+
+    @cue.is_ready(task="asked")
+    async def answer(work: runcue.Work) -> bool:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(handles[waits_for[whom][work.id]].wait())
+        return True
+
+    cue.start()
+    handles["1"] = await cue.submit("asked")
+    if whom == "each other":
+        handles["2"] = await cue.submit("asked")
+    handles["parent"] = await cue.submit("parent")
+    await for_seconds(1.1)
+    [warning] = ear.heard
+    assert warning.kind == "self_wait"
+    assert "until 00:00:30 (in 29" in warning.text
+    assert "the answer of a gate" in warning.text
+    assert "A gate must not wait for who waits for its answer" in warning.text
+    assert "the gate of asked 1 waits for" in cue.why(handles["1"]).details
+    for handle in handles.values():
+        handle.cancel()
+    assert (await cue.stop()).deadlocked == []
+    assert now() < 2
+
+
+@pytest.mark.rule(36)
+@virtual
+async def test_a_gate_that_waits_for_a_slow_handler_is_left_alone() -> None:
+    cue = runcue.Cue()
+    ear = Ear(cue)
+    handles: list[runcue.WorkHandle] = []
+
+    @cue.task("slow")
+    async def slow(work: runcue.Work) -> bool:
+        await asyncio.sleep(5)
+        return True
+
+    @cue.task("asked")
+    async def asked(work: runcue.Work) -> None: ...
+
+    @cue.is_ready(task="asked")
+    async def answer(work: runcue.Work) -> bool:
+        return bool(await handles[0])
+
+    async with cue:
+        handles += [await cue.submit("slow"), await cue.submit("asked")]
+        summary = await cue.drain()
+    assert (ear.heard, summary.counts["completed"]) == ([], 2)
+
+
+@pytest.mark.rule(36)
 @virtual
 async def test_a_gate_that_waits_for_what_never_comes_ends_with_its_limit_and_a_drain_with_it() -> None:
     cue = runcue.Cue()
