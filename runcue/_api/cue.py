@@ -42,6 +42,7 @@ from runcue._model.priority import PriorityContext
 from runcue._model.summary import Summary
 from runcue._model.texts import how_many, words_of
 from runcue._model.work import Task, Work
+from runcue._registration.declarations import without_return
 from runcue._registration.executors import RunIn, check_run_in
 from runcue._registration.submission import DEFAULT, NO_OVERRIDES, Overrides, take_over
 from runcue._registration.tasks import TaskDescription, check_handler, name_from
@@ -285,6 +286,9 @@ class Cue:
             slots = self._executors.slots_of(executor)
             self._dispatcher.hand_off.use(executor)
         task = self._registry.add_task(described, handler, executor, slots, origin)
+        for name, what in without_return(described):
+            words = f"returns nothing (is a `return` missing?): the work units of task {task.name!r} have no {name}"
+            self._callbacks.door.no_answer(what, words, None)
         task.dispatcher = self._dispatcher
         task.submitter = self._submit_from_handler
         task.writer = write

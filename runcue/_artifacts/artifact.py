@@ -23,10 +23,22 @@ from typing import Any, ClassVar
 from runcue._artifacts.changes import changed
 from runcue._artifacts.reads import OVERLAY, READS
 from runcue._model.awaitables import discard, is_awaitable
+from runcue._model.callables import located
 from runcue._model.errors import ArtifactError, ConfigurationError
+from runcue._model.no_answers import is_reason, mistake_in, never_returns, short
 from runcue._model.texts import error_words, shortened, words_of
 
-__all__ = ["Artifact", "Identity", "attributes_of", "check_identity", "identity_of", "key_of", "plainly"]
+__all__ = [
+    "Artifact",
+    "Identity",
+    "attributes_of",
+    "check_identity",
+    "identity_of",
+    "is_valid",
+    "key_of",
+    "plainly",
+    "truly",
+]
 
 
 def _written_down(ask: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -269,3 +281,37 @@ def plainly(answer: Any, artifact: object) -> Any:
     if answer is NotImplemented or isinstance(answer, (GeneratorType, AsyncGeneratorType)):
         raise ArtifactError(f"{words_of(artifact)} must answer plainly: {words_of(answer)} is no answer.")
     return answer
+
+
+def is_valid(artifact: Artifact) -> bool:
+    """What an artifact says when it is asked whether it is valid.
+
+    Raises:
+        BaseException: Whatever it raises; an ArtifactError, if what it says is no answer.
+    """
+    answer: Any = artifact.valid()  # a user may have given anything
+    if answer is True or answer is False:
+        return answer
+    return truly(answer, artifact, getattr(type(artifact).valid, "__wrapped__", artifact.valid))
+
+
+def truly(answer: Any, artifact: Artifact, asked: Callable[..., Any]) -> bool:
+    """An answer to the question whether an artifact is valid, unless it is none. Nothing at all is a no.
+
+    Args:
+        answer: The answer.
+        artifact: The artifact.
+        asked: Who has given it.
+
+    Raises:
+        ArtifactError: It is none.
+    """
+    answer = plainly(answer, artifact)
+    mistake = mistake_in(answer)
+    if is_reason(answer):
+        mistake = f"returned {short(answer)}; it says True or False alone, and problem() says what is wrong"
+    elif answer is None and never_returns(asked):
+        mistake = "returned None; there is no `return` in it"
+    if mistake is not None:
+        raise ArtifactError(f"{words_of(artifact)} must answer plainly: {located(asked)} {mistake}.")
+    return bool(answer)

@@ -11,16 +11,18 @@ import os
 import time
 from collections.abc import Callable, Hashable
 from copy import copy
+from inspect import CO_ASYNC_GENERATOR, CO_GENERATOR
 from stat import S_ISLNK
 from time import monotonic
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, Never
 
-from runcue._artifacts.artifact import Artifact, plainly
+from runcue._artifacts.artifact import Artifact, truly
 from runcue._artifacts.changes import file_changed
 from runcue._artifacts.marks import Doubt, doubt_of, vouch_for
 from runcue._artifacts.places import PASS, SEEN, Place, leads, locate, next_pass, path_text
 from runcue._artifacts.reads import OVERLAY, READS
-from runcue._model.checks import is_async, refuse_options
+from runcue._model.checks import check_callback, is_async, refuse_options
 from runcue._model.errors import ConfigurationError
 from runcue._model.rate import parse_duration
 from runcue._model.texts import seconds_in_words, words_of
@@ -90,11 +92,8 @@ class File(Artifact):
             return
         age = None if max_age is None else parse_duration(max_age, f"max_age of File({given!r})")
         self._checks = age, validate
-        plain: object = validate  # what it was declared to be is not known to be so
-        if plain is not None and (not callable(plain) or is_async(plain)):
-            raise ConfigurationError(
-                f"validate of File({given!r}) must be a plain function that takes a Path, not {words_of(validate)}."
-            )
+        if validate is not None:
+            _check_validate(validate, self)
 
     @property
     def path(self) -> Path:
@@ -150,7 +149,10 @@ class File(Artifact):
         # By the wall clock of the machine, also on a virtual one: files are dated by that.
         if max_age is not None and time.time() - status.st_mtime_ns / 1e9 > max_age:
             return False
-        return validate is None or bool(plainly(validate(self.path), self))
+        if validate is None:
+            return True
+        answer = validate(self.path)
+        return answer is True or (answer is not False and truly(answer, self, validate))
 
     def _look(self, reads: dict[Hashable, Any] | None = None) -> tuple[os.stat_result, bool] | None:
         """Its status, links followed, and whether it is a link; None if it is missing.
@@ -250,6 +252,22 @@ class File(Artifact):
 
     def __repr__(self) -> str:
         return f"File({words_of(self._given)})"
+
+
+def _check_validate(validate: Any, file: File) -> None:
+    """Check what is to say whether the content of a file is right.
+
+    Raises:
+        ConfigurationError: It cannot.
+    """
+    if not callable(validate) or is_async(validate):
+        raise ConfigurationError(
+            f"validate of {file!r} must be a plain function that takes a Path, not {words_of(validate)}."
+        )
+    # A task may declare files by the thousand: nearly always this is seen at once.
+    code = validate.__code__ if type(validate) is FunctionType else None
+    if code is None or code.co_argcount != 1 or code.co_flags & (CO_GENERATOR | CO_ASYNC_GENERATOR):
+        check_callback(validate, f"validate of {file!r}", ("path",))
 
 
 def exists(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> bool:

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 from runcue._artifacts.artifact import Artifact
 from runcue._callbacks.verdicts import Question
 from runcue._model.awaitables import discard, is_awaitable
-from runcue._model.no_answers import has_truth, mistake_in, short
+from runcue._model.no_answers import has_truth, is_reason, mistake_in, short
 from runcue._model.texts import shortened
 from runcue._model.work import Work
 
@@ -91,7 +91,7 @@ def _mistake_in(answer: Any, *, reasons: bool) -> str | None:
         answer = answer[0]
         if answer is None:
             return None  # that it says why is a no
-    if type(answer) is list and len(answer) == 2 and type(answer[0]) is bool and isinstance(answer[1], str):
+    if is_reason(answer):
         meant = 'a reason is given as (False, "reason")' if reasons else "it says True or False alone"
         return f"returned the list {short(answer)}; {meant}"
     kind = type(answer)

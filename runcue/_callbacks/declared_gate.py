@@ -15,7 +15,7 @@ from os.path import islink
 from stat import S_IFREG, S_ISLNK, S_ISREG
 from typing import Any, Final
 
-from runcue._artifacts.artifact import Artifact, plainly
+from runcue._artifacts.artifact import Artifact, is_valid, plainly
 from runcue._artifacts.file import File
 from runcue._artifacts.flag import Flag
 from runcue._artifacts.marks import Doubt, doubt_of
@@ -125,7 +125,7 @@ def _version_if_valid(artifact: Any, work: Work, declared: Declaration, links: l
         return status if declared.whole else status.st_mtime_ns
     if links is not None and isinstance(artifact, File) and islink(artifact._path):
         links.append(artifact)
-    if not plainly(artifact.valid(), artifact):
+    if not is_valid(artifact):
         return _NOT_VALID
     if isinstance(artifact, File) and _doubt_now(artifact, work, is_own=links is None) is not None:
         return _IN_DOUBT

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping
 from typing import Any, Final
 
-from runcue._artifacts.artifact import plainly
+from runcue._artifacts.artifact import is_valid
 from runcue._artifacts.file import File
 from runcue._artifacts.flag import Flag, StandInFlags
 from runcue._model.checks import is_one_of, positive_int
@@ -164,7 +164,7 @@ class _Picture:
         if self._asked > _LOOKS:
             return None
         try:
-            return bool(plainly(artifact.valid(), artifact))
+            return is_valid(artifact)
         except KeyboardInterrupt:
             raise
         except BaseException:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable
 from typing import Any, Final, Literal, NamedTuple
 
-from runcue._artifacts.artifact import plainly
+from runcue._artifacts.artifact import is_valid
 from runcue._limits.service import Refusal
 from runcue._model.phases import CHECKING, DELAYED, HELD, JOINED, NOT_READY
 from runcue._model.texts import (
@@ -85,7 +85,7 @@ def first_refusal(work: Work, now: float) -> Refusal | None:
 def problem_now(artifact: Any) -> str | None:
     """What is wrong with an artifact at this moment, None if it is valid. Whatever it does itself."""
     try:
-        if plainly(artifact.valid(), artifact):
+        if is_valid(artifact):
             return None
     except KeyboardInterrupt:
         raise

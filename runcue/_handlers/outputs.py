@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager
 from enum import Enum, auto
 from typing import IO, Any
 
-from runcue._artifacts.artifact import Artifact, plainly
+from runcue._artifacts.artifact import Artifact, is_valid, plainly
 from runcue._artifacts.changes import file_changed
 from runcue._artifacts.dating import MustWait
 from runcue._artifacts.file import File
@@ -277,7 +277,7 @@ def _missing_output(work: Work) -> MissingOutput | None:
             if kind is File or kind is Flag:
                 if artifact.stamp() is not None:
                     continue
-            elif plainly(artifact.valid(), artifact):
+            elif is_valid(artifact):
                 continue
             problem = problem_of(artifact) + _elsewhere(artifact)
         except BaseException as raised:

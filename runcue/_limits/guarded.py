@@ -15,6 +15,7 @@ from typing import Any, Final, TypeAlias
 
 from runcue._model.awaitables import discard, is_awaitable
 from runcue._model.errors import LimitError
+from runcue._model.no_answers import is_reason, mistake_in, short
 from runcue._model.texts import shortened, words_of
 from runcue._model.work import Work
 from runcue.abc import Limit
@@ -149,13 +150,21 @@ def _plainly(what: str, method: Callable[..., Any], *args: Any) -> Any:
     return method(*args)
 
 
-def _yes_or_no(answer: object) -> bool:
+def _yes_or_no(answer: Any) -> bool:
+    if answer is True or answer is False:
+        return answer
     if answer is None or answer is NotImplemented:
         raise TypeError(f"it gave {answer!r}, which is no answer; is a `return` missing?")
+    if is_reason(answer):
+        raise TypeError(f"it returned {short(answer)}; it says True or False alone, and describe() says why")
+    if (mistake := mistake_in(answer)) is not None:
+        raise TypeError(f"it {mistake}")
     return bool(answer)
 
 
-def _instant(when: float, now: float) -> float:
+def _instant(when: Any, now: float) -> float:
+    if when is None:
+        raise TypeError("it gave None, which is no instant; is a `return` missing?")
     if isnan(when):
         raise ValueError("it gave nan")
     when = float(when)  # what else compares with floats need not add up with them

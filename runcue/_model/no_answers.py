@@ -25,7 +25,7 @@ from typing import Any, Final
 
 from runcue._model.texts import words_of
 
-__all__ = ["NEVER_RUN", "has_truth", "mistake_in", "never_returns", "short"]
+__all__ = ["NEVER_RUN", "has_truth", "is_reason", "mistake_in", "never_returns", "short"]
 
 NEVER_RUN: Final = (GeneratorType, AsyncGeneratorType)
 """What a function with a `yield` in it returns, of which nothing has run."""
@@ -62,6 +62,16 @@ def mistake_in(answer: Any) -> str | None:
     if issubclass(kind, (Iterator, AsyncIterator)) and not has_truth(kind):
         return f"returned {short(answer)}, of which nothing was asked; put any(...) or all(...) around it"
     return None
+
+
+def is_reason(answer: object) -> bool:
+    """Whether it is an answer with a reason beside it, in a tuple or a list, which is true whatever it says."""
+    return (
+        isinstance(answer, (tuple, list))
+        and len(answer) == 2
+        and type(answer[0]) is bool
+        and isinstance(answer[1], str)
+    )
 
 
 def has_truth(kind: type) -> bool:

@@ -169,6 +169,8 @@ def problem_of(artifact: Any) -> str:
         if is_awaitable(said):
             discard(said)
             return "is not valid (and what problem() returned would have to be awaited)"
+        if said is None:
+            return "is not valid (and problem() returned None)"
         return shortened(str(said))
     except KeyboardInterrupt:
         raise

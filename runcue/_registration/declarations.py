@@ -9,10 +9,10 @@ Must not know: who else makes the same, when artifacts are asked.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from os import sep
 from types import AsyncGeneratorType, GeneratorType
-from typing import Any
+from typing import Any, Final
 
 from runcue._artifacts.artifact import Artifact, Identity, check_identity
 from runcue._artifacts.declared import as_artifacts
@@ -24,15 +24,27 @@ from runcue._model.awaitables import discard, is_awaitable
 from runcue._model.callables import located
 from runcue._model.checks import check_callback, has_methods, is_async, is_kind, is_one_of, yes_or_no
 from runcue._model.declaration import Declaration
-from runcue._model.errors import ArtifactError, ConfigurationError
+from runcue._model.errors import ArtifactError, ConfigurationError, RuncueError
 from runcue._model.kept_errors import kept
+from runcue._model.no_answers import mistake_in, never_returns, short
 from runcue._model.texts import error_words, words_of
 from runcue._model.work import Work
 from runcue._registration.submission import DEFAULT, Overrides
+from runcue._registration.tasks import TaskDescription
 
-__all__ = ["check_artifacts", "check_duplicate", "check_fresh", "check_key", "declare", "functions_of"]
+__all__ = [
+    "check_artifacts",
+    "check_duplicate",
+    "check_fresh",
+    "check_key",
+    "declare",
+    "functions_of",
+    "without_return",
+]
 
 _USUAL = newer()
+
+_RAISED: Final = object()
 
 
 def check_artifacts(value: object, what: str) -> Any:
@@ -174,6 +186,18 @@ def functions_of(work: Work, overrides: Overrides) -> dict[str, str]:
     }
 
 
+def without_return(task: TaskDescription) -> Iterator[tuple[str, str]]:
+    """The functions of a task that cannot say what it declares, as nothing is returned in them.
+
+    Yields:
+        What each was to say, and which function it is, with its place in the source.
+    """
+    for name in ("inputs", "outputs"):
+        value = getattr(task, name)
+        if callable(value) and never_returns(value):
+            yield name, f"{name}= {located(value)}"
+
+
 def _artifacts(
     work: Work,
     declared: Declaration,
@@ -193,17 +217,18 @@ def _artifacts(
         of_task: Whether they are declared for all work units of the task.
     """
     if type(what) is not tuple:
+        given = _RAISED
         try:
             given = what(work)
             if type(given) is str:  # by far the most frequent
                 return (File(given),)
             if (found := _plain_ones(given, cells)) is not None:
                 return found
-            what = _checked(as_artifacts(given, f"{name} of task {work.task!r}"))
+            what = _checked(as_artifacts(given, "they"))
         except KeyboardInterrupt:
             raise
         except BaseException as error:
-            declared.fault = _fault_of(work, name, error)
+            declared.fault = _fault_of(work, name, what, error, given)
             return ()
         of_task = False
     led_elsewhere = False
@@ -229,15 +254,18 @@ def _led(artifact: Artifact, of_task: bool) -> Artifact:
 
 def _key(work: Work, declared: Declaration, key: Any) -> Hashable:
     if callable(key):
+        given = _RAISED
         try:
-            key = _answered_at_once(key(work))
-            if key is None:
+            given = key(work)
+            answer = _answered_at_once(given)
+            if answer is None:
                 return None
         except KeyboardInterrupt:
             raise
         except BaseException as error:
-            declared.fault = _fault_of(work, "key", error)
+            declared.fault = _fault_of(work, "key", key, error, given)
             return None
+        key = answer
     return _key_of(key, "key")
 
 
@@ -265,6 +293,13 @@ def _answered_at_once(key: Any) -> Any:
         raise ArtifactError("it gave something to be awaited; a key is needed at once, by a plain function")
     if isinstance(key, (GeneratorType, AsyncGeneratorType)):
         raise ArtifactError("it gave a generator, of which nothing has run; a key is given by `return`")
+    if isinstance(key, Iterator):
+        raise ArtifactError(
+            f"it returned {short(key)}, which is equal to nothing else; put tuple(...) around it"
+        )
+    # A function may be a key: of what it is called with there may be many.
+    if not callable(key) and (mistake := mistake_in(key)) is not None:
+        raise ArtifactError(f"it {mistake}")
     return key
 
 
@@ -296,9 +331,21 @@ def _checked(artifacts: tuple[Artifact, ...]) -> tuple[Artifact, ...]:
     return artifacts
 
 
-def _fault_of(work: Work, name: str, error: BaseException) -> ArtifactError:
-    fault = ArtifactError(
-        f"{name} of task {work.task!r} raised {error_words(error)} (params {words_of(work.params)})"
-    )
+def _fault_of(work: Work, name: str, function: Any, error: BaseException, given: Any) -> ArtifactError:
+    """The error of a work unit of which it cannot be said what it declares.
+
+    Args:
+        work: The work unit.
+        name: What was to be said.
+        function: The function that was to say it.
+        error: What has come of that.
+        given: What the function has returned; `_RAISED` if it has raised the error.
+    """
+    whose = f"{name} of task {work.task!r}"
+    params = f"(params {words_of(work.params)})"
+    if given is not _RAISED and isinstance(error, RuncueError):
+        # Nobody has raised anything there: what was returned is no good, and the traceback would be runcue's.
+        return ArtifactError(f"{whose}, by {located(function)}: {words_of(error)} {params}")
+    fault = ArtifactError(f"{whose} raised {error_words(error)} in {located(function)} {params}")
     fault.__cause__ = kept(error)  # it is kept with the work unit, and who has submitted that still runs
     return fault

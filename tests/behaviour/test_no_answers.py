@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import runcue
+from runcue.abc import Limit
 from tests.support.virtual_time import virtual
 
 pytestmark = pytest.mark.rule(34)
@@ -144,3 +145,190 @@ async def test_an_answer_that_raises_when_it_is_looked_at_is_told_with_the_place
     [line] = said(caplog, "raised ZeroDivisionError (work ")
     assert line.startswith(f"{gate} callback ")
     assert HERE in line
+
+
+def bad_validate(path: Path) -> None:
+    path.exists()
+
+
+class Odd(runcue.Artifact):
+    """An artifact whose answer is given by a function."""
+
+    def __init__(self, answer: Callable[[], Any]) -> None:
+        self._answer = answer
+        self.name = "odd"
+
+    def valid(self) -> bool:
+        return self._answer()  # type: ignore[no-any-return]
+
+
+class Forgetful(runcue.Artifact):
+    def __init__(self) -> None:
+        self.name = "forgetful"
+
+    def valid(self) -> bool:  # type: ignore[return]
+        self.name  # noqa: B018 - a `return` is missing
+
+
+def check(path: Any = None) -> bool:
+    return True
+
+
+NOT_VALID: dict[str, tuple[Callable[..., Any], str]] = {
+    "a function": (lambda *path: check, "call it"),
+    "an exception": (lambda *path: ValueError("torn"), "raise it"),
+    "a map": (lambda *path: map(str, []), "any(...) or all(...)"),
+    "a reason": (lambda *path: (False, "torn"), "True or False alone"),
+    "a generator": (lambda *path: (one for one in ()), "no answer"),
+}
+
+
+@pytest.mark.parametrize("what", NOT_VALID)
+@pytest.mark.parametrize("kind", ["validate", "valid()"])
+@virtual
+async def test_what_is_no_answer_proves_nothing(
+    kind: str, what: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    answer, remedy = NOT_VALID[what]
+    (tmp_path / "i").touch()
+    needs = runcue.File(tmp_path / "i", validate=answer) if kind == "validate" else Odd(answer)
+    cue = runcue.Cue()
+    cue.task("t", inputs=needs)(lambda work: None)
+    cue.start()
+    handle = await cue.submit("t")
+    summary = await cue.drain()
+    assert not handle.done()
+    assert remedy in summary.blocked[0]["details"]
+    assert len(summary.blocked[0]["details"]) < 600
+    await cue.stop()
+
+
+@virtual
+async def test_a_check_without_a_return_proves_nothing_and_says_so(tmp_path: Path) -> None:
+    (tmp_path / "i").touch()
+    cue = runcue.Cue()
+    cue.task("file", inputs=runcue.File(tmp_path / "i", validate=bad_validate))(lambda work: None)
+    cue.task("thing", inputs=Forgetful())(lambda work: None)
+    cue.task("quiet", inputs=Odd(lambda: None))(lambda work: None)  # as dict.get() gives it
+    cue.start()
+    for task in ("file", "thing", "quiet"):
+        await cue.submit(task)
+    summary = await cue.drain()
+    file, thing, quiet = [entry["details"] for entry in summary.blocked]
+    assert f"bad_validate ({__file__}:" in file
+    assert "returned None; there is no `return` in it" in file
+    assert "Forgetful.valid (" in thing
+    assert "returned None; there is no `return` in it" in thing
+    assert "is not valid" in quiet
+    await cue.stop()
+
+
+@virtual
+async def test_true_of_other_kinds_proves(tmp_path: Path) -> None:
+    (tmp_path / "i").touch()
+    async with runcue.Cue() as cue:
+        answers: list[Any] = [1, "yes", [0], ("a", "row"), np.bool_(True)]
+        for number, answer in enumerate(answers):
+            cue.task(
+                f"{number}", inputs=runcue.File(tmp_path / "i", validate=lambda path, answer=answer: answer)
+            )(lambda work: None)
+            await (await cue.submit(f"{number}"))
+
+
+@pytest.mark.parametrize("validate", [lambda: True, lambda path, more: True, "yes", Path.samefile])
+def test_a_check_of_a_file_that_cannot_be_called_with_it_is_refused(validate: Any) -> None:
+    with pytest.raises(runcue.ConfigurationError, match=r"validate of File\('f'\)"):
+        runcue.File("f", validate=validate)
+
+
+def names_nothing(work: runcue.Work) -> None:
+    [work.params["page"]]
+
+
+@pytest.mark.parametrize("name", ["inputs", "outputs"])
+@virtual
+async def test_a_declaration_without_a_return_is_told_of_once(
+    name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with runcue.Cue() as cue:
+        options: dict[str, Any] = {name: names_nothing}
+        cue.task("t", **options)(lambda work: None)
+        for page in (1, 2):
+            await (await cue.submit("t", {"page": page}))
+    [line] = said(caplog, "")
+    assert line.startswith(f"{name}= names_nothing (")
+    assert f"have no {name}" in line
+    assert HERE in line
+
+
+@virtual
+async def test_none_that_a_declaration_returns_means_none(caplog: pytest.LogCaptureFixture) -> None:
+    def where_there_is_one(work: runcue.Work) -> str | None:
+        return work.params.get("page")
+
+    async with runcue.Cue() as cue:
+        cue.task("t", inputs=where_there_is_one, outputs=lambda work: None)(lambda work: None)
+        await (await cue.submit("t"))
+    assert not said(caplog, "")
+
+
+@pytest.mark.parametrize(
+    ("option", "function", "told"),
+    [
+        ("inputs", lambda work: 5, "they must be artifacts or paths, one or several, not 5"),
+        ("outputs", lambda work: {"a": "b"}, "not {'a': 'b'}"),
+        ("inputs", lambda work: "a\0b", "A File needs a path"),
+        ("key", lambda work: ValueError("no id"), "raise it"),
+        ("key", lambda work: map(str, work.params), "put tuple(...) around it"),
+        ("key", lambda work: iter(work.params), "put tuple(...) around it"),
+        ("key", lambda work: {}["id"], "raised KeyError: 'id'"),
+    ],
+)
+@virtual
+async def test_what_declares_nothing_that_there_can_be_is_named_with_its_place(
+    option: str, function: Callable[[runcue.Work], Any], told: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with runcue.Cue() as cue:
+        options: dict[str, Any] = {option: function}
+        cue.task("t", **options)(lambda work: None)
+        work = await (await cue.submit("t")).wait()
+    assert work.error is not None
+    assert work.error.startswith(f"{option} of task 't'")
+    assert told in work.error
+    assert HERE in work.error
+    assert work.error.count("ArtifactError") == 0
+    assert len(work.error) < 500
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (None, "is a `return` missing?"),
+        ((False, "no money"), "describe() says why"),
+        (ValueError("no money"), "raise it"),
+        (check, "call it"),
+        (map(str, []), "any(...) or all(...)"),
+    ],
+    ids=str,
+)
+@virtual
+async def test_a_limit_that_gives_no_answer_fails_the_work_unit(answer: Any, told: str) -> None:
+    class Odd(Limit):
+        def room(self, now: float, work: runcue.Work) -> Any:
+            return answer
+
+    class NoInstant(Limit):
+        def room(self, now: float, work: runcue.Work) -> bool:
+            return False
+
+        def next_room(self, now: float, work: runcue.Work) -> Any:
+            return None
+
+    async with runcue.Cue() as cue:
+        cue.service("odd", limits=Odd())
+        cue.service("never", limits=NoInstant())
+        cue.task("t", uses="odd")(lambda work: None)
+        cue.task("u", uses="never")(lambda work: None)
+        errors = [(await (await cue.submit(task)).wait()).error or "" for task in ("t", "u")]
+    assert told in errors[0]
+    assert "no instant; is a `return` missing?" in errors[1]
