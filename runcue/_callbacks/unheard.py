@@ -111,7 +111,8 @@ class Unheard:
                 "failure",
                 failure.works,
                 _IN_TIME,
-                *failure.words,
+                *failure.words[:2],
+                failure.words[2].rstrip("."),  # a sentence follows
                 level=logging.ERROR,
             )
         return inf

@@ -7,12 +7,13 @@ Must not know: how handlers run, or what their end means.
 
 from __future__ import annotations
 
+from collections import deque
 from math import inf
 from typing import Any
 
 from runcue._artifacts.changes import changed, others_hear
 from runcue._callbacks.callbacks import Callbacks
-from runcue._callbacks.listeners import Listeners
+from runcue._callbacks.listeners import Listener, Listeners
 from runcue._callbacks.unheard import TELL_AFTER
 from runcue._dispatch.in_flight import NOT_ENTERED, InFlight
 from runcue._dispatch.outside_tasks import outside_tasks
@@ -58,6 +59,9 @@ class Settlement:
         self._in_flight = in_flight
         self._listeners = listeners
         self._audiences = listeners.ends
+        # Whether an end is being heard of, and those that have come of that: heard of after it, one by one.
+        self._telling = False
+        self._untold: deque[tuple[tuple[Listener, ...], Work, tuple[Any, ...], float]] = deque()
         self._time_to_tell = Alarm(timers, self._tell_unheard, passive=True)
 
     def settle(
@@ -100,7 +104,17 @@ class Settlement:
                 heard = (work, value)
             else:
                 heard = (work,)
-            gate.at = self._listeners.emit(audience.each, now, work, heard, duration)
+            if self._telling:
+                self._untold.append((audience.each, work, heard, duration))
+            else:
+                self._telling = True
+                try:
+                    gate.at = self._listeners.emit(audience.each, now, work, heard, duration)
+                    while self._untold:
+                        each, other, hears, lasted = self._untold.popleft()
+                        gate.at = self._listeners.emit(each, gate.at, other, hears, lasted)
+                finally:
+                    self._telling = False
         if outcome == FAILED and not self._listeners.hears(Event.FAILURE, work):
             # Those who wait have not heard of it before they go on, which a time-out may keep them from.
             self._unheard.add(work, lasting, now)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -268,5 +269,47 @@ def test_a_limit_that_is_asked_why_a_work_unit_waits_may_cancel_it(how: str) -> 
             await asyncio.sleep(10)
             assert all(handle.done() for handle in handles)
         assert all(len(recorder.of(handle)) == 1 for handle in handles)
+
+    run(main)
+
+
+@pytest.mark.parametrize("end", ["cancel", "complete", "fail"])
+def test_ends_that_come_of_an_end_are_heard_of_after_it_however_many(end: str) -> None:
+    cue = runcue.Cue()
+    next_of: dict[str, runcue.WorkHandle] = {}
+    heard: list[str] = []
+
+    @cue.task("first")
+    async def first(work: runcue.Work) -> None:
+        if end == "cancel":
+            await asyncio.sleep(10)
+        elif end == "fail":
+            raise ValueError
+
+    @cue.task("other")
+    async def other(work: runcue.Work) -> None: ...
+
+    @cue.is_ready(task="other")
+    def is_ready(work: runcue.Work) -> bool:
+        return False
+
+    def cancels_the_next(work: runcue.Work, *more: object) -> None:
+        if work.id in next_of:
+            assert next_of[work.id].cancel()
+            assert next_of[work.id].done()
+
+    for listen in (cue.on_cancel, cue.on_complete, cue.on_failure):
+        listen(cancels_the_next)
+        listen(lambda work, *more: heard.append(work.id))
+
+    async def main() -> None:
+        async with cue:
+            handles = [await cue.submit("first"), *[await cue.submit("other") for _ in range(1000)]]
+            next_of.update(pairwise(handles))
+            if end == "cancel":
+                assert handles[0].cancel()
+            await asyncio.gather(*handles, return_exceptions=True)
+            assert heard == handles
+            assert all(handle.state is runcue.WorkState.CANCELLED for handle in handles[1:])
 
     run(main)
