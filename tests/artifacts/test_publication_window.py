@@ -8,7 +8,6 @@ input.
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from runcue._artifacts import temp_files
+from tests.support.programs import environment
 
 pytestmark = pytest.mark.skipif(not temp_files.CLAIMS, reason="no fcntl here: nothing is killed like this")
 
@@ -187,7 +187,7 @@ def test_whatever_a_process_ends_at_the_next_one_believes_no_output_that_is_stal
         [sys.executable, "-c", PROGRAM, how, meanwhile, policy, where, ending],
         cwd=tmp_path,
         # In development mode asyncio looks at source files, each of them a system call more.
-        env={name: value for name, value in os.environ.items() if name != "PYTHONDEVMODE"},
+        env=environment(),
         capture_output=True,
         text=True,
         timeout=120,

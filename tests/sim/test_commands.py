@@ -276,12 +276,7 @@ def test_output_that_cannot_be_written_is_told_in_one_line() -> None:
 def test_closed_streams_are_no_error() -> None:
     command = f"{sys.executable} -m runcue_sim --count 3 --seed 1 --error-rate 1 --max-failures 0 <&- >&-"
     done = subprocess.run(
-        # Not in development mode, in which the interpreter tells of the streams that it opens in their place.
-        ["bash", "-c", command],
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment(PYTHONDEVMODE="", PYTHONWARNINGS=""),
-        check=False,
+        ["bash", "-c", command], stderr=subprocess.PIPE, text=True, env=environment(), check=False
     )
     assert done.returncode == 1
     assert done.stderr == ""

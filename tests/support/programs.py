@@ -21,13 +21,20 @@ ROOT = Path(__file__).parents[2]
 
 PATHS = os.pathsep.join([str(ROOT), str(ROOT / "sim")])
 
+OF_DEVELOPMENT = ("PYTHONDEVMODE", "PYTHONWARNINGS")
+
 SECONDS = 50
 """After which a program is ended: before pytest would give up the test, and so with what it has said until then."""
 
 
 def environment(**more: str) -> dict[str, str]:
-    """The variables of this process, and under which the packages are found."""
-    return {**os.environ, "PYTHONPATH": PATHS, **more}
+    """The variables of this process, and under which the packages are found.
+
+    Without those of development: as with `-X dev -W error` on the command line, that is how tests are run, not how
+    users run their programs.
+    """
+    inherited = {name: value for name, value in os.environ.items() if name not in OF_DEVELOPMENT}
+    return {**inherited, "PYTHONPATH": PATHS, **more}
 
 
 def run_python(

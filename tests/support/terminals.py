@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator
 from fcntl import ioctl
 from pathlib import Path
 
-from tests.support.programs import PATHS
+from tests.support.programs import OF_DEVELOPMENT, PATHS
 
 
 class Pty:
@@ -39,7 +39,9 @@ class Pty:
         # The first terminal that the leader of a session opens becomes that of the session, so that Ctrl-C reaches it.
         line = f"exec {shlex.join(arguments)} < {name} > {out or name} 2> {name}"
         inherited = {
-            key: value for key, value in os.environ.items() if key not in ("NO_COLOR", "COLUMNS", "LINES")
+            key: value
+            for key, value in os.environ.items()
+            if key not in ("NO_COLOR", "COLUMNS", "LINES", *OF_DEVELOPMENT)
         }
         self.program = subprocess.Popen(
             ["sh", "-c", line],
