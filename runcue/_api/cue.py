@@ -295,6 +295,7 @@ class Cue:
         self._dispatcher.rechecker.changed()  # of what was defined anew work units may wait
         self._dispatcher.turns.wake()
 
+    @says_what_it_takes
     def get_task(self, name: str) -> Task | None:
         """The registered task of that name, None if there is none."""
         return self._core.tasks.get(check_name(name, "task"))
@@ -318,6 +319,7 @@ class Cue:
     def is_ready(self, gate: F) -> F: ...
     @overload
     def is_ready(self, *, task: str) -> Callable[[F], F]: ...
+    @says_what_it_takes
     def is_ready(self, gate: Any = None, *, task: str | None = None) -> Any:
         """Register the question "are the inputs valid?", plain or async.
 
@@ -334,6 +336,7 @@ class Cue:
     def is_stale(self, gate: F) -> F: ...
     @overload
     def is_stale(self, *, task: str) -> Callable[[F], F]: ...
+    @says_what_it_takes
     def is_stale(self, gate: Any = None, *, task: str | None = None) -> Any:
         """Register the question "is the output missing or old?", plain or async.
 
@@ -363,6 +366,7 @@ class Cue:
     def priority(self, call: P) -> P: ...
     @overload
     def priority(self) -> Callable[[P], P]: ...
+    @says_what_it_takes
     def priority(self, call: Any = None) -> Any:
         """Register how urgent a work unit is: 0.0 to 1.0, clamped; a plain function, asked once when it is ready.
 
@@ -381,6 +385,7 @@ class Cue:
     def on_submit(self, listener: F) -> F: ...
     @overload
     def on_submit(self, *, task: str) -> Callable[[F], F]: ...
+    @says_what_it_takes
     def on_submit(self, listener: Any = None, *, task: str | None = None) -> Any:
         """Hear (work) when a work unit has been submitted, before anything of it is asked.
 
@@ -397,6 +402,7 @@ class Cue:
     def on_start(self, listener: F) -> F: ...
     @overload
     def on_start(self, *, task: str) -> Callable[[F], F]: ...
+    @says_what_it_takes
     def on_start(self, listener: Any = None, *, task: str | None = None) -> Any:
         """Hear (work) when a handler is about to be entered, once per attempt.
 
@@ -410,6 +416,7 @@ class Cue:
     def on_complete(self, listener: F) -> F: ...
     @overload
     def on_complete(self, *, task: str) -> Callable[[F], F]: ...
+    @says_what_it_takes
     def on_complete(self, listener: Any = None, *, task: str | None = None) -> Any:
         """Hear (work, result, duration in seconds) when a handler has returned.
 
@@ -423,6 +430,7 @@ class Cue:
     def on_failure(self, listener: F) -> F: ...
     @overload
     def on_failure(self, *, task: str) -> Callable[[F], F]: ...
+    @says_what_it_takes
     def on_failure(self, listener: Any = None, *, task: str | None = None) -> Any:
         """Hear (work, error) when a work unit has failed: its handler raised, or a time-out struck.
 
@@ -436,6 +444,7 @@ class Cue:
     def on_skip(self, listener: F) -> F: ...
     @overload
     def on_skip(self, *, task: str) -> Callable[[F], F]: ...
+    @says_what_it_takes
     def on_skip(self, listener: Any = None, *, task: str | None = None) -> Any:
         """Hear (work) when is_stale said that its output is up to date.
 
@@ -449,6 +458,7 @@ class Cue:
     def on_cancel(self, listener: F) -> F: ...
     @overload
     def on_cancel(self, *, task: str) -> Callable[[F], F]: ...
+    @says_what_it_takes
     def on_cancel(self, listener: Any = None, *, task: str | None = None) -> Any:
         """Hear (work) when it was cancelled.
 
@@ -462,6 +472,7 @@ class Cue:
     def on_pending_warning(self, listener: F) -> F: ...
     @overload
     def on_pending_warning(self, *, task: str) -> Callable[[F], F]: ...
+    @says_what_it_takes
     def on_pending_warning(self, listener: Any = None, *, task: str | None = None) -> Any:
         """Hear (work, seconds) when it has been pending for `pending_warn_after`. Replaces the default log line.
 
@@ -475,6 +486,7 @@ class Cue:
     def on_stall_warning(self, listener: F) -> F: ...
     @overload
     def on_stall_warning(self) -> Callable[[F], F]: ...
+    @says_what_it_takes
     def on_stall_warning(self, listener: Any = None) -> Any:
         """Hear (seconds_since_progress, pending_count) after `stall_warn_after`. Replaces the default log line.
 
@@ -492,6 +504,7 @@ class Cue:
 
         return register if listener is None else register(listener)
 
+    @says_what_it_takes
     def observe(self, observer: Observer) -> Callable[[], None]:
         """Attach what watches this cue, at any time: before the start, while it runs, from inside a listener.
 
@@ -543,7 +556,9 @@ class Cue:
         _started.add(self)
 
     @says_how_to_await("`await cue.stop()`")
-    async def stop(self, *, drain: bool = True, timeout: float | None = None, **unknown: Never) -> Summary:
+    async def stop(
+        self, *misplaced: Never, drain: bool = True, timeout: float | None = None, **unknown: Never
+    ) -> Summary:
         """Stop gracefully: let everything run that can, then cancel the rest.
 
         Rate waits are waited for. When nothing can move any more, every work unit that is left is asked once more:
@@ -551,6 +566,7 @@ class Cue:
         warning.
 
         Args:
+            *misplaced: None: the options are given by name.
             drain: False: start nothing more, cancel what is pending, wait for what is running.
             timeout: After so many seconds cancel what is running too. Threads cannot be ended; those that are still
                 running are listed in `summary.abandoned`, and their work units are cancelled.
@@ -564,7 +580,7 @@ class Cue:
                 would be lost silently.
             CueFailed: The scheduler failed.
         """
-        if unknown:
+        if misplaced or unknown:
             refuse_options(Cue.stop, unknown)
         self._intake.check_loop("stop()")
         drain = yes_or_no(drain, "drain of stop()")
@@ -582,22 +598,23 @@ class Cue:
         return await self._stopping.stop(drain, timeout)
 
     @says_how_to_await("`await cue.drain()`")
-    async def drain(self, **unknown: Never) -> Summary:
+    async def drain(self, *misplaced: Never, **unknown: Never) -> Summary:
         """Wait until nothing that is pending can still run.
 
         The cue stays open. Work units that are not ready stay pending and are listed in `summary.blocked`.
 
         Args:
+            *misplaced: None: what is meant as a time-out is told.
             **unknown: None: an option that is misspelt is told.
 
         Raises:
             UsageError: Called from inside a handler or callback, or the cue is not started.
             CueFailed: The scheduler failed.
         """
-        if unknown:
+        if misplaced or unknown:
+            what = f"has no option {next(iter(unknown))}=" if unknown else "takes nothing"
             raise ConfigurationError(
-                f"drain() has no option {next(iter(unknown))}=; to wait no longer than 5 s, say, write "
-                "`await asyncio.wait_for(cue.drain(), 5)`."
+                f"drain() {what}; to wait no longer than 5 s, say, write `await asyncio.wait_for(cue.drain(), 5)`."
             )
         self._intake.check_loop("drain()")
         if not self._intake.is_open:
@@ -817,6 +834,7 @@ class Cue:
             return False
         return bool(call_inside(self._dispatcher, self._dispatcher.settlement.cancel, work))
 
+    @says_what_it_takes
     def nudge(self, what: str | bytes | os.PathLike[str] | Artifact | None = None) -> None:
         """Say that something outside changed, so that work units that wait for their inputs are asked again now.
 
@@ -836,6 +854,7 @@ class Cue:
             keys = tuple(map(key_of, (artifact, *pointed)))
         self._dispatcher.changes.nudge(keys)
 
+    @says_what_it_takes
     def watch(self, folder: str | bytes | os.PathLike[str], *, recursive: bool = True) -> None:
         """Notice changes that others make to files in a folder, and wake the work units that wait for these files.
 
@@ -861,6 +880,7 @@ class Cue:
         """
         return self._inquiry.blocked()
 
+    @says_what_it_takes
     def plan(self, submissions: Iterable[Written] | None = None) -> Plan:
         """What would become of work units if they were submitted: a dry run. `print()` the answer.
 
@@ -899,6 +919,7 @@ class Cue:
             prioritised=self._core.ordered,
         )
 
+    @says_what_it_takes
     def graph(self, of: Literal["tasks", "works"] = "tasks", *, limit: int = 200) -> str:
         """A Mermaid flowchart of tasks or work units and the artifacts between them, coloured by state.
 
@@ -934,6 +955,7 @@ class Cue:
 
         return draw(self._core, self._dispatcher.flags, of, limit)
 
+    @says_what_it_takes
     def why(self, work_id: str | Work) -> Why:
         """Why a work unit is where it is: the binding reason, followed to the root of it. `print()` the answer.
 
@@ -945,6 +967,7 @@ class Cue:
         """
         return self._inquiry.why(work_id)
 
+    @says_what_it_takes
     def why_stale(self, work: str | Work) -> WhyStale:
         """Which input or output made a work unit run, or why it did not have to. `print()` the answer.
 

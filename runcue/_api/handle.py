@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Generator
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Never, Self
 
 from runcue._model.checks import says_how_to_await
 from runcue._model.current import call_inside
@@ -64,13 +64,18 @@ class WorkHandle(str):
         return self.result().__await__()
 
     @says_how_to_await("`await handle`")
-    async def result(self) -> Any:
+    async def result(self, *misplaced: Never, **unknown: Never) -> Any:
         """Wait for the work and take what its handler returned. To await the handle is the same.
+
+        Args:
+            *misplaced: None: what is meant as a time-out is told.
+            **unknown: None: likewise.
 
         Returns:
             The handler's return value; None for a skipped work.
 
         Raises:
+            UsageError: It was given something.
             Exception: What the handler raised, or the time-out that failed the work, with the traceback that leads to
                 the line in the handler. All but the first who waits get a copy of their own.
             WorkCancelled: The work was cancelled.
@@ -78,6 +83,8 @@ class WorkHandle(str):
             CueFailed: The scheduler failed.
             WrongLoop: Awaited in another event loop than the cue's.
         """
+        if misplaced or unknown:
+            raise _takes_nothing("handle.result()", "handle")
         error = await self._settled()
         if error is None:
             error = self.exception()
@@ -91,12 +98,21 @@ class WorkHandle(str):
             del error  # its traceback leads to this frame: together they would live on
 
     @says_how_to_await("`await handle.wait()`")
-    async def wait(self) -> Work:
+    async def wait(self, *misplaced: Never, **unknown: Never) -> Work:
         """Wait until the work has settled. A failure is in the work, it is not raised.
+
+        Args:
+            *misplaced: None: what is meant as a time-out is told.
+            **unknown: None: likewise.
 
         Returns:
             The settled work.
+
+        Raises:
+            UsageError: It was given something.
         """
+        if misplaced or unknown:
+            raise _takes_nothing("handle.wait()", "handle.wait()")
         await self._settled()
         self._hear()
         return self.work
@@ -210,3 +226,9 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
         return asyncio.get_running_loop()
     except RuntimeError:
         return None
+
+
+def _takes_nothing(call: str, waits: str) -> UsageError:
+    return UsageError(
+        f"{call} takes nothing; to wait no longer than 5 s, say, write `await asyncio.wait_for({waits}, 5)`."
+    )

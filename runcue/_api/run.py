@@ -74,9 +74,7 @@ def run(
         raise UsageError(
             "runcue.run() cannot be called while an event loop is running; await the coroutine instead."
         )
-    if not inspect.iscoroutine(main) and not callable(main):
-        raise UsageError(f"runcue.run() takes an async function or its coroutine, not {words_of(main)}.")
-    _check_takes_nothing(main)
+    check_main(main, "runcue.run()")
     with asyncio.Runner(debug=debug, loop_factory=_loop_factory()) as runner:
         interrupt = _Interrupt(runner.get_loop())
         with _listening(interrupt.signalled):
@@ -92,16 +90,24 @@ def run(
         return result
 
 
-def _check_takes_nothing(main: Any) -> None:
-    """Check that main can be called without arguments.
+def check_main(main: Any, who: str) -> None:
+    """Check that main is a coroutine, or can be called without arguments.
+
+    Args:
+        main: What was given.
+        who: What is to run it, with its parentheses.
 
     Raises:
-        UsageError: It cannot.
+        UsageError: It is neither.
     """
-    if not inspect.iscoroutine(main) and (form := unfit_form(main, 0)) is not None:
+    if inspect.iscoroutine(main):
+        return
+    if not callable(main):
+        raise UsageError(f"{who} takes an async function or its coroutine, not {words_of(main)}.")
+    if (form := unfit_form(main, 0)) is not None:
         name = describe(main)
         raise UsageError(
-            f"runcue.run() calls {name} without arguments, and it takes {form}: write runcue.run({name}(...))."
+            f"{who} calls {name} without arguments, and it takes {form}: write {who[:-1]}{name}(...))."
         )
 
 

@@ -101,7 +101,7 @@ class StagedFile:
         """Say what to write where it is taken for the file itself. What it has does not come here."""
         if name in _OF_FILES:
             raise UsageError(
-                f"write() opens no file by itself: write `with {self._as} as file: file.{name}`."
+                f"write() opens no file by itself: write `with {self._as} as file: file.{name}(...)`."
             )
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 

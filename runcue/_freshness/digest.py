@@ -25,6 +25,7 @@ from runcue._freshness.encoding import digest_of_params, digest_of_value
 from runcue._freshness.newer import Verdict
 from runcue._freshness.stamps import read_stamp, remove_stamp, unreadable, write_stamp
 from runcue._freshness.versions import version_of
+from runcue._model.checks import says_what_it_takes
 from runcue._model.declaration import Declaration
 from runcue._model.errors import ArtifactError, ConfigurationError
 from runcue._model.texts import words_of
@@ -240,6 +241,7 @@ def _record(declared: Declaration, output: File, files: Sequence[File], noted: _
     return None
 
 
+@says_what_it_takes
 def digest(params: bool = True) -> Digest:
     """Outputs are out of date if the content of an input is other than at the last run, whatever its time.
 

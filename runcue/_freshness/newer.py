@@ -21,6 +21,7 @@ from runcue._artifacts.file import File
 from runcue._artifacts.places import final
 from runcue._freshness.folder_news import FOLDER_NEWS
 from runcue._freshness.versions import as_time, is_dated
+from runcue._model.checks import says_what_it_takes
 from runcue._model.declaration import Declaration
 from runcue._model.errors import ArtifactError
 from runcue._model.texts import words_of
@@ -150,6 +151,7 @@ def _holds(comparison: Callable[[Any, Any], Any], one: _Versioned, other: _Versi
 _NEWER: Final = Newer()
 
 
+@says_what_it_takes
 def newer() -> Newer:
     """Outputs are out of date if an input is newer than one of them, or exactly as new. What `fresh=` is by default.
 

@@ -215,13 +215,16 @@ def _misfit(call: Callable[..., Any], options: Iterable[str]) -> str:
     name = owner if name == "__init__" else name
     plain = [one for one in takes.values() if one.kind is one.POSITIONAL_OR_KEYWORD and one.name != "self"]
     named = [one.name for one in takes.values() if one.kind is one.KEYWORD_ONLY]
+    rest = ", ".join(f"{one}=" for one in named)
     for option in options:
         if option not in takes:
             near = nearest(option, [*named, *(one.name for one in plain)])
-            hint = f"did you mean {near}=?" if near else f"there is {', '.join(f'{one}=' for one in named)}."
-            return f"{name}() has no option {option}=; {hint}"
+            if near or named:
+                hint = f"did you mean {near}=?" if near else f"there is {rest}."
+                return f"{name}() has no option {option}=; {hint}"
     first = ", ".join(one.name for one in plain) or "nothing"
-    rest = ", ".join(f"{one}=" for one in named)
+    if not named:
+        return f"{name}() takes {first}{' alone' if plain else ''}."
     return f"{name}() takes {first} by position, and the rest by keyword: {rest}."
 
 

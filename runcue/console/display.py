@@ -78,10 +78,10 @@ class progress:  # noqa: N801 - used like a function, as the classes of contextl
         file: TextIO | None = None,
     ) -> None:
         if not isinstance(cue, runcue.Cue):
-            raise runcue.ConfigurationError(f"progress() shows a runcue.Cue, not {cue!r}.")
+            raise runcue.ConfigurationError(f"progress() shows a runcue.Cue, not {_shown(cue)}.")
         if total is not None and (type(total) is not int or total < 0):
             raise runcue.ConfigurationError(
-                f"total must be a whole number of at least 0, or None, not {total!r}."
+                f"total must be a whole number of at least 0, or None, not {_shown(total)}."
             )
         if find_spec("rich") is None:
             raise runcue.ConfigurationError(
@@ -206,3 +206,8 @@ class progress:  # noqa: N801 - used like a function, as the classes of contextl
     def _fail(self, error: Exception) -> None:
         logger.error("runcue.progress() has failed and shows nothing more; the cue goes on.", exc_info=error)
         self._has_failed = True
+
+
+def _shown(value: object) -> str:
+    """A value in a text, whatever it is."""
+    return repr(value)[:100] if type(value) in (int, str) else f"a {type(value).__qualname__}"

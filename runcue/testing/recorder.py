@@ -10,7 +10,9 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from runcue._api.cue import Cue
+from runcue._model.errors import ConfigurationError
 from runcue._model.phases import WorkState
+from runcue._model.texts import words_of
 from runcue._model.work import Work
 from runcue.abc import Observer
 
@@ -44,6 +46,8 @@ class Recorder(Observer):
     """
 
     def __init__(self, cue: Cue) -> None:
+        if not isinstance(cue, Cue):
+            raise ConfigurationError(f"Recorder() takes a runcue.Cue, not {words_of(cue)}.")
         self.events: list[Heard] = []
         cue.observe(self)
 

@@ -18,7 +18,10 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextvars import Context
 from typing import Any, TypeVar
 
-from runcue._model.errors import RuncueError
+from runcue._api.run import check_main
+from runcue._model.checks import number_of
+from runcue._model.errors import ConfigurationError, RuncueError
+from runcue._model.texts import words_of
 from runcue.abc import Clock, TimerHandle
 
 T = TypeVar("T")
@@ -357,6 +360,7 @@ def run(
 
     Raises:
         NothingLeft: It waits for something that can never happen.
+        RuncueError: A value cannot work.
 
     Example:
         >>> import asyncio
@@ -366,5 +370,8 @@ def run(
         >>> run(main)
         3600.0
     """
+    check_main(main, "runcue.testing.run()")
+    if order is not None and number_of(order) is None:
+        raise ConfigurationError(f"order must be a number or None, not {words_of(order)}.")
     with asyncio.Runner(loop_factory=functools.partial(VirtualTimeLoop, order=order)) as runner:
         return runner.run(main() if callable(main) else main)

@@ -44,6 +44,8 @@ class Timeline(Observer):
     """
 
     def __init__(self, cue: Cue, *, label: Callable[[Work], str] | None = None, keep: int = 50_000) -> None:
+        if not isinstance(cue, runcue.Cue):
+            raise runcue.ConfigurationError(f"Timeline() draws a runcue.Cue, not a {type(cue).__qualname__}.")
         self._cue = cue
         self._label = label
         self._running: dict[str, Work] = {}

@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 
 import runcue
+from runcue import testing
 from runcue._model.checks import says_what_it_takes
-from runcue.testing import run
+from runcue.testing import Recorder, run
+from runcue.timeline import Timeline
 
 pytestmark = pytest.mark.rule(34)
 
@@ -148,6 +150,28 @@ REFUSED: dict[str, tuple[Callable[[runcue.Cue], Any], str]] = {
         lambda cue: runcue.Cue(5),
         "takes nothing by position, and the rest by keyword: pending_warn_after=",
     ),
+    "drain(5)": (lambda cue: cue.drain(5), r"asyncio\.wait_for\(cue\.drain\(\), 5\)"),
+    "stop(5)": (lambda cue: cue.stop(5), r"the rest by keyword: drain=, timeout=\."),
+    "is_ready(tasks=)": (lambda cue: cue.is_ready(tasks="t"), "did you mean task="),
+    "on_complete of all": (lambda cue: cue.on_complete(name="t")(print), "there is task="),
+    "priority(task=)": (lambda cue: cue.priority(task="t"), r"priority\(\) takes call alone\."),
+    "watch(folder, True)": (lambda cue: cue.watch(".", True), "the rest by keyword: recursive="),
+    "why()": (lambda cue: cue.why(), r"why\(\) takes work_id alone\."),
+    "get_task(task=)": (lambda cue: cue.get_task(task="t"), r"get_task\(\) takes name alone\."),
+    "observe(class, 1)": (lambda cue: cue.observe(runcue.Observer, 1), "takes observer alone"),
+    "graph(works, 5)": (lambda cue: cue.graph("works", 5), "the rest by keyword: limit="),
+    "newer(input)": (lambda cue: runcue.newer("input"), r"newer\(\) takes nothing\."),
+    "digest(param=)": (lambda cue: runcue.digest(param=False), "did you mean params="),
+    "Recorder(None)": (lambda cue: Recorder(None), "takes a runcue.Cue, not None"),
+    "Timeline(name)": (lambda cue: Timeline("t"), "draws a runcue.Cue, not a str"),
+    "testing.run(None)": (
+        lambda cue: testing.run(None),
+        "takes an async function or its coroutine, not None",
+    ),
+    "testing.run(main, order)": (
+        lambda cue: testing.run(lambda: None, order="a"),
+        "order must be a number or None, not 'a'",
+    ),
     "@on_complete": (lambda cue: cue.on_complete("t"), r"must be callable, not 't'; .* write task='t'"),
     "@is_ready": (lambda cue: cue.is_ready("t"), r"must be callable, not 't'; .* write task='t'"),
     "async with blocking": (
@@ -172,6 +196,17 @@ async def test_what_cannot_work_says_what_to_write(what: str) -> None:
     with pytest.raises((runcue.ConfigurationError, runcue.UsageError), match=text):
         await as_written(call, cue)
     assert repr(cue) == "<Cue not started: 0 services, 1 task; no work yet>"
+
+
+@pytest.mark.parametrize("call", ["result", "wait"])
+@pytest.mark.parametrize("given", [((5,), {}), ((), {"timeout": 5})], ids=str)
+async def test_a_time_out_for_a_handle_says_how_it_is_written(call: str, given: Any) -> None:
+    async with runcue.Cue() as cue:
+        cue.task("t")(lambda work: "done")
+        handle = await cue.submit("t")
+        with pytest.raises(runcue.UsageError, match=r"write `await asyncio\.wait_for\(handle.*, 5\)`"):
+            await getattr(handle, call)(*given[0], **given[1])
+        assert await handle == "done"
 
 
 def test_a_type_error_inside_of_a_call_stays_what_it_is() -> None:
