@@ -319,7 +319,7 @@ def _beside(found: Suspension, after: float) -> tuple[float, list[Any]]:
 
 
 def _held(frame: Any) -> Iterator[Any]:
-    """What a suspended frame holds: its variables, what stands in a list of them, and what a `with` is made of."""
+    """What a suspended frame holds: its variables, what these list or have as attributes, what a `with` is made of."""
     for thing in gc.get_referents(frame):
         one = thing
         if type(one) is CellType:
@@ -338,6 +338,12 @@ def _held(frame: Any) -> Iterator[Any]:
             yield from list(one)
         elif hasattr(type(one), "__exit__") or hasattr(type(one), "__aexit__"):
             yield from _made_of(one, _DEEPEST)
+        elif not issubclass(type(one), (type, asyncio.AbstractEventLoop)):
+            # The `self` of a method, or whatever watches over the wait.
+            for part in list(_attributes_of(one).values()):
+                yield part
+                if type(part) in _CONTAINERS:
+                    yield from list(part)
 
 
 def _made_of(manager: Any, depth: int) -> Iterator[Any]:

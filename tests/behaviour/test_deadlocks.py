@@ -340,11 +340,36 @@ async def by_a_timer_that_it_keeps(handle: runcue.WorkHandle) -> None:
         timer.cancel()
 
 
+class Patient:
+    """Keeps its timers itself, in one way or the other."""
+
+    def __init__(self) -> None:
+        self.timers: list[asyncio.TimerHandle] = []
+        self.timer: asyncio.TimerHandle | None = None
+
+    async def waits(self, handle: runcue.WorkHandle) -> None:
+        self.timer = asyncio.get_running_loop().call_later(5, handle.cancel)
+        await handle.wait()
+
+    def beside(self, handle: runcue.WorkHandle) -> None:
+        self.timers.append(asyncio.get_running_loop().call_later(5, handle.cancel))
+
+
+async def by_a_timer_of_its_object(handle: runcue.WorkHandle) -> None:
+    await Patient().waits(handle)
+
+
+async def by_a_timer_of_another_object(handle: runcue.WorkHandle) -> None:
+    watch = Patient()
+    watch.beside(handle)
+    await handle.wait()
+
+
 ENDING: list[Wait] = [
     by_wait_for, by_a_timeout, by_a_timeout_of_the_task_that_waits, by_a_scope, by_a_failing_scope,
     by_the_scope_of_a_group, by_an_exit_stack, by_a_context_manager_of_ones_own,
     by_a_context_manager_that_has_others, by_a_context_manager_with_slots, by_wait, by_as_completed,
-    by_a_timer_that_it_keeps,
+    by_a_timer_that_it_keeps, by_a_timer_of_its_object, by_a_timer_of_another_object,
 ]  # fmt: skip
 
 
