@@ -139,6 +139,21 @@ class Door:
             advice = "do that part in the handler itself, which runs elsewhere, or await what it waits for"
         self.kept(what, began, ended, advice, work)
 
+    def returned_generator(self, work: Work, generator: Any) -> None:
+        """A handler has returned a generator, of which most likely nothing has run: tell it once.
+
+        Args:
+            work: Its work unit, which is completed by it.
+            generator: What it has returned. An expression is a value that somebody may go through.
+        """
+        if generator.__name__ != "<genexpr>":
+            words = (
+                "returned a generator, of which nothing has run, though its work unit is completed. Write `return` in "
+                "place of `yield`, or go through it, as list(...) does"
+            )
+            task = work._task
+            self.no_answer(f"The handler of task {task.name!r}, {located(task.handler)},", words, work)
+
     def cancelled(self, what: str, work: Work | None, *, observed: bool = True) -> None:
         """User code has cancelled the asyncio task that it was called in, which is not its own: tell it once."""
         words = (

@@ -23,6 +23,7 @@ from runcue._handlers.outputs import rollback, run_of
 from runcue._model.declaration import Declaration
 from runcue._model.events import Event
 from runcue._model.kept_errors import kept
+from runcue._model.no_answers import NEVER_RUN
 from runcue._model.phases import CANCELLED, COMPLETED, FAILED, JOINED, RUNNING, SETTLED
 from runcue._model.work import Work
 from runcue._scheduling.core import Core
@@ -52,6 +53,7 @@ class Settlement:
         in_flight: InFlight,
     ) -> None:
         self._core = core
+        self._door = callbacks.door
         self._gate = callbacks.gate
         self._unheard = callbacks.unheard
         self._turns = turns
@@ -64,7 +66,7 @@ class Settlement:
         self._untold: deque[tuple[tuple[Listener, ...], Work, tuple[Any, ...], float]] = deque()
         self._time_to_tell = Alarm(timers, self._tell_unheard, passive=True)
 
-    def settle(
+    def settle(  # noqa: C901 - one more call for each work unit would cost half a percent
         self,
         work: Work,
         outcome: int,
@@ -86,6 +88,8 @@ class Settlement:
         original = None
         if outcome != FAILED:
             lasting = value
+            if value is not None and type(value) in NEVER_RUN:
+                self._door.returned_generator(work, value)
         elif lasting is None:
             # Those who listen now get the original; what is kept must not keep alive what is in its frames.
             lasting, original = kept(value), value

@@ -23,6 +23,7 @@ __all__ = [
     "check_name",
     "check_text",
     "has_methods",
+    "hint_of",
     "is_async",
     "is_kind",
     "is_one_of",
@@ -288,4 +289,19 @@ def check_callback(call: object, what: str, takes: tuple[str, ...], *, may_yield
             "`yield`."
         )
     if (form := unfit_form(call, len(takes))) is not None:
-        raise ConfigurationError(f"{what} {describe(call)}{form} must take ({', '.join(takes)}).")
+        hint = hint_of(form, "this call")
+        text = f"{what} {describe(call)}{form} must take ({', '.join(takes)})."
+        raise ConfigurationError(f"{text} {hint}" if hint else text)
+
+
+def hint_of(form: str, register: str, otherwise: str = "") -> str:
+    """What to do about a function of an unfit form, if that tells what was meant.
+
+    Args:
+        form: See `unfit_form`.
+        register: The call that registers it.
+        otherwise: What to say where it tells nothing.
+    """
+    if form.startswith(("(self, ", "(cls, ")):
+        return f"A method belongs to an object: make one, and give {register} its bound method."
+    return otherwise

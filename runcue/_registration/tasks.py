@@ -11,7 +11,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from runcue._model.checks import is_kind, unfit_form
+from runcue._model.checks import hint_of, is_kind, unfit_form
 from runcue._model.errors import ConfigurationError
 from runcue._model.texts import describe, words_of
 
@@ -74,7 +74,8 @@ def check_handler(name: str, handler: object) -> None:
         )
     if (form := unfit_form(handler, 1)) is not None:
         raise ConfigurationError(
-            f"The handler of task {name!r}, {describe(handler)}{form}, must take exactly one argument: the work."
+            f"The handler of task {name!r}, {describe(handler)}{form}, must take exactly one argument: the work. "
+            f"{hint_of(form, 'cue.task(...)', 'What it was submitted with is in work.params.')}"
         )
 
 

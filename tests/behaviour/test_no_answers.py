@@ -332,3 +332,42 @@ async def test_a_limit_that_gives_no_answer_fails_the_work_unit(answer: Any, tol
         errors = [(await (await cue.submit(task)).wait()).error or "" for task in ("t", "u")]
     assert told in errors[0]
     assert "no instant; is a `return` missing?" in errors[1]
+
+
+def generates(work: runcue.Work) -> Any:
+    yield work.id
+
+
+async def generates_later(work: runcue.Work) -> Any:
+    yield work.id
+
+
+async def gives_one(work: runcue.Work) -> Any:
+    return generates(work)
+
+
+@pytest.mark.parametrize(
+    "handler",
+    [lambda work: generates(work), lambda work: generates_later(work), gives_one],
+    ids=["plain", "async", "awaited"],
+)
+@virtual
+async def test_a_handler_of_which_nothing_has_run_is_told_of_once(
+    handler: Callable[[runcue.Work], Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    async with runcue.Cue() as cue:
+        cue.task("t")(handler)
+        for _ in range(2):
+            await (await cue.submit("t"))
+    [line] = said(caplog, "")
+    assert line.startswith("The handler of task 't', ")
+    assert "returned a generator, of which nothing has run" in line
+    assert HERE in line
+
+
+@virtual
+async def test_an_expression_that_a_handler_returns_is_a_value(caplog: pytest.LogCaptureFixture) -> None:
+    async with runcue.Cue() as cue:
+        cue.task("t")(lambda work: (number * number for number in range(3)))
+        assert list(await (await cue.submit("t"))) == [0, 1, 4]
+    assert not said(caplog, "")

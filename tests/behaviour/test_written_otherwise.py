@@ -209,6 +209,25 @@ async def test_a_time_out_for_a_handle_says_how_it_is_written(call: str, given: 
         assert await handle == "done"
 
 
+def test_a_method_in_the_body_of_its_class_says_how_it_is_registered() -> None:
+    cue = runcue.Cue()
+    for register in (cue.task("t"), cue.is_ready, cue.on_start):
+        with pytest.raises(
+            runcue.ConfigurationError, match=r"A method belongs to an object: make one, .* bound method"
+        ):
+
+            class Report:
+                @register
+                def write(self, work: runcue.Work) -> None: ...
+
+
+def test_a_handler_with_params_of_its_own_says_where_they_are() -> None:
+    def handler(page: int, size: int) -> None: ...
+
+    with pytest.raises(runcue.ConfigurationError, match=r"What it was submitted with is in work\.params\."):
+        runcue.Cue().task("t")(handler)
+
+
 def test_a_type_error_inside_of_a_call_stays_what_it_is() -> None:
     class Odd(runcue.Artifact):
         def identity(self) -> Any:
