@@ -10,9 +10,9 @@ Must not know: work units' states, limits, the dispatcher.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Callable, Generator
 from contextvars import Context
-from types import coroutine
+from types import GeneratorType, coroutine
 from typing import Any
 
 from runcue._callbacks.door import BLOCKS_AFTER, Door
@@ -141,7 +141,7 @@ def _in_place(call: Callable[[Any], Any], argument: Any) -> Any:
 
 
 def _drive(
-    awaitable: Awaitable[Any], call: Callable[..., Any], now: Callable[[], float], kept: Kept
+    awaitable: Any, call: Callable[..., Any], now: Callable[[], float], kept: Kept
 ) -> Generator[Any, Any, Any]:
     """Await something, each step by way of a function that calls another one."""
     steps: Any = None
@@ -150,7 +150,8 @@ def _drive(
         began = now()
         try:
             if steps is None:
-                steps = awaitable.__await__()
+                # A coroutine of the old form, by types.coroutine, is its own steps.
+                steps = awaitable if isinstance(awaitable, GeneratorType) else awaitable.__await__()
             if thrown is not None:
                 # An iterator need not be a generator.
                 if not hasattr(steps, "throw"):

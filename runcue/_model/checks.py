@@ -11,7 +11,7 @@ from __future__ import annotations
 import inspect
 import operator
 from collections.abc import Callable, Iterable
-from functools import wraps
+from functools import partial, wraps
 from math import inf
 from typing import Any, NoReturn, TypeVar
 
@@ -25,6 +25,7 @@ __all__ = [
     "has_methods",
     "hint_of",
     "is_async",
+    "is_generator",
     "is_kind",
     "is_one_of",
     "nearest",
@@ -248,6 +249,17 @@ def is_kind(call: object, *kinds: Callable[[Any], bool]) -> bool:
         return False
 
 
+def is_generator(call: Any) -> bool:
+    """Whether calling it gives a generator that is not to be awaited, as far as its definition tells."""
+    if not is_kind(call, inspect.isgeneratorfunction, inspect.isasyncgenfunction):
+        return False
+    inmost = call
+    while isinstance(inmost, partial):
+        inmost = inmost.func
+    code = getattr(inmost, "__code__", None)  # that of a method is its function's
+    return not getattr(code, "co_flags", 0) & inspect.CO_ITERABLE_COROUTINE
+
+
 def unfit_form(call: Any, number: int) -> str | None:
     """The form of a function that cannot be called with so many arguments; None if it can be, or does not tell.
 
@@ -283,7 +295,7 @@ def check_callback(call: object, what: str, takes: tuple[str, ...], *, may_yield
     """
     if not callable(call):
         raise ConfigurationError(f"{what} must be callable, not {words_of(call)}.")
-    if not may_yield and is_kind(call, inspect.isgeneratorfunction, inspect.isasyncgenfunction):
+    if not may_yield and is_generator(call):
         raise ConfigurationError(
             f"{what} {describe(call)} must not be a generator: nothing of it would run. Write `return` in place of "
             "`yield`."

@@ -7,11 +7,10 @@ Must not know: which tasks and services there are, how anything runs.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from runcue._model.checks import hint_of, is_kind, unfit_form
+from runcue._model.checks import hint_of, is_generator, unfit_form
 from runcue._model.errors import ConfigurationError
 from runcue._model.texts import describe, words_of
 
@@ -67,7 +66,7 @@ def check_handler(name: str, handler: object) -> None:
     """
     if not callable(handler):
         raise ConfigurationError(f"The handler of task {name!r} must be callable, not {words_of(handler)}.")
-    if is_kind(handler, inspect.isasyncgenfunction, inspect.isgeneratorfunction):
+    if is_generator(handler):
         raise ConfigurationError(
             f"The handler of task {name!r}, {describe(handler)}, must not be a generator: nothing of it would "
             "run. Write `return` in place of `yield`."

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import math
+import types
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -371,3 +373,36 @@ async def test_an_expression_that_a_handler_returns_is_a_value(caplog: pytest.Lo
         cue.task("t")(lambda work: (number * number for number in range(3)))
         assert list(await (await cue.submit("t"))) == [0, 1, 4]
     assert not said(caplog, "")
+
+
+@pytest.mark.rule(12)
+@pytest.mark.parametrize("form", ["function", "partial", "method"])
+@virtual
+async def test_a_coroutine_of_the_old_form_is_awaited(form: str) -> None:
+    asked: list[str] = []
+
+    @types.coroutine
+    def answers(name: str, work: runcue.Work) -> Any:
+        yield from asyncio.sleep(0.001).__await__()
+        asked.append(name)
+        return name != "stale"
+
+    @types.coroutine
+    def answer(work: runcue.Work) -> Any:
+        return (yield from answers("ready", work))
+
+    class Answers:
+        @types.coroutine
+        def answer(self, work: runcue.Work) -> Any:
+            return (yield from answers("ready", work))
+
+    forms: dict[str, Any] = {
+        "function": answer,
+        "partial": functools.partial(answers, "ready"),
+        "method": Answers().answer,
+    }
+    async with runcue.Cue() as cue:
+        cue.is_ready(forms[form])
+        cue.task("t")(forms[form])
+        assert await (await cue.submit("t")) is True
+    assert asked == ["ready", "ready"]
