@@ -24,7 +24,17 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from math import inf, nextafter
-from types import AsyncGeneratorType, CellType, CoroutineType, GeneratorType, MethodType
+from types import (
+    AsyncGeneratorType,
+    BuiltinFunctionType,
+    CellType,
+    CoroutineType,
+    FunctionType,
+    GeneratorType,
+    MethodType,
+    ModuleType,
+    NoneType,
+)
 from typing import Any, Final, NamedTuple
 
 from runcue._handlers.coroutines import driven_by
@@ -39,11 +49,20 @@ _WRAPPERS: Final = frozenset(
     {"coroutine_wrapper", "async_generator_asend", "async_generator_athrow", "anext_awaitable"}
 )
 _FRAMES: Final[tuple[type, ...]] = (CoroutineType, GeneratorType, AsyncGeneratorType)
-_CONTAINERS: Final = (list, tuple, set, frozenset, deque)
+_CONTAINERS: Final = (list, tuple, set, frozenset, deque, dict)
 
 _WAIT: Final = getattr(getattr(asyncio.tasks, "_wait", None), "__code__", None)
 _FUTURE_AWAITED: Final = getattr(getattr(asyncio.futures, "_PyFuture", asyncio.Future), "__await__", None)
 _AS_COMPLETED: Final[Any] = getattr(asyncio.tasks, "_AsCompletedIterator", None)
+
+# Of these the attributes are nobody's variables.
+_NOT_ENTERED: Final[tuple[type, ...]] = (
+    type, ModuleType, FunctionType, BuiltinFunctionType, str, int, float, NoneType, asyncio.AbstractEventLoop,
+)  # fmt: skip
+_OWN: Final = ("runcue", "asyncio")
+
+# An object that thousands of handlers share is looked at for each of them.
+_MOST: Final = 100
 
 # So far from a context manager is looked for what it is made of: an exit stack of generators of time-outs.
 _DEEPEST: Final = 6
@@ -332,18 +351,20 @@ def _held(frame: Any) -> Iterator[Any]:
             yield from _made_of(one.__self__, _DEEPEST)
             continue
         yield one
-        if type(one) is dict:
-            yield from list(one.values())
-        elif type(one) in _CONTAINERS:
-            yield from list(one)
+        if type(one) in _CONTAINERS:
+            yield from _in(one)
         elif hasattr(type(one), "__exit__") or hasattr(type(one), "__aexit__"):
             yield from _made_of(one, _DEEPEST)
-        elif not issubclass(type(one), (type, asyncio.AbstractEventLoop)):
+        elif not (issubclass(type(one), _NOT_ENTERED) or type(one).__module__.partition(".")[0] in _OWN):
             # The `self` of a method, or whatever watches over the wait.
             for part in list(_attributes_of(one).values()):
                 yield part
-                if type(part) in _CONTAINERS:
-                    yield from list(part)
+                if type(part) in _CONTAINERS and len(part) <= _MOST:
+                    yield from _in(part)
+
+
+def _in(container: Any) -> list[Any]:
+    return list(container.values() if type(container) is dict else container)
 
 
 def _made_of(manager: Any, depth: int) -> Iterator[Any]:

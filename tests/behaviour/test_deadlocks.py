@@ -344,7 +344,7 @@ class Patient:
     """Keeps its timers itself, in one way or the other."""
 
     def __init__(self) -> None:
-        self.timers: list[asyncio.TimerHandle] = []
+        self.timers: dict[str, asyncio.TimerHandle] = {}
         self.timer: asyncio.TimerHandle | None = None
 
     async def waits(self, handle: runcue.WorkHandle) -> None:
@@ -352,7 +352,7 @@ class Patient:
         await handle.wait()
 
     def beside(self, handle: runcue.WorkHandle) -> None:
-        self.timers.append(asyncio.get_running_loop().call_later(5, handle.cancel))
+        self.timers[handle] = asyncio.get_running_loop().call_later(5, handle.cancel)
 
 
 async def by_a_timer_of_its_object(handle: runcue.WorkHandle) -> None:
