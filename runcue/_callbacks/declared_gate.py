@@ -25,13 +25,14 @@ from runcue._callbacks.failures import Failures
 from runcue._callbacks.verdicts import NOT_READY, RUN, GateVerdict
 from runcue._freshness.folder_news import FOLDER_NEWS
 from runcue._freshness.newer import Newer
+from runcue._model.callables import located
 from runcue._model.declaration import Declaration
 from runcue._model.kept_errors import kept
-from runcue._model.texts import problem_of, words_of
+from runcue._model.texts import listed, problem_of, words_of
 from runcue._model.work import Work
 from runcue._scheduling.holds import Holds
 
-__all__ = ["DeclaredGate", "check_verdict"]
+__all__ = ["DeclaredGate", "check_verdict", "looking_at"]
 
 _NOT_VALID: Final = object()
 _IN_DOUBT: Final = object()
@@ -175,6 +176,24 @@ def _why_not_valid(output: Any, work: Work, *, in_doubt: bool) -> tuple[str, Any
     if kind is Flag or (kind is File and output._checks is None):
         return "missing", output, None
     return "not valid", output, problem_of(output)
+
+
+def looking_at(work: Work) -> str:
+    """What a look at the inputs and outputs of a work unit is called, with the places of the user's code in it."""
+    declared = work._declared
+    places: dict[str, None] = {}
+    for artifact in () if declared is None else (*declared.inputs, *declared.outputs):
+        kind = type(artifact)
+        if isinstance(artifact, File) and artifact.validate is not None:
+            places[f"validate= {located(artifact.validate)}"] = None
+        for method in (kind.valid, kind.version):
+            # Those of runcue itself are not wrapped.
+            if (own := getattr(method, "__wrapped__", None)) is not None:
+                places[located(own)] = None
+    fresh = None if declared is None else declared.fresh
+    if fresh is not None and not type(fresh).__module__.startswith("runcue."):
+        places[located(fresh.stale)] = None
+    return f"looking at the inputs and outputs of task {work.task!r}{(places and f', by {listed(places)},') or ''}"
 
 
 def check_verdict(found: Any, fresh: Any) -> None:

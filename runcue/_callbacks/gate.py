@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 
 from runcue._artifacts.artifact import Artifact
 from runcue._callbacks.answers import says_ready, says_stale
-from runcue._callbacks.declared_gate import DeclaredGate
+from runcue._callbacks.declared_gate import DeclaredGate, looking_at
 from runcue._callbacks.door import BE_QUICK, BLOCKS_AFTER, MAKE_ASYNC, Door
 from runcue._callbacks.failures import Failures
 from runcue._callbacks.verdicts import NOT_READY, RUN, SKIP, AwaitableAnswer, GateVerdict, Question
@@ -309,7 +309,7 @@ class Gate:
         """Note how long looking at declared artifacts took. Returns the instant now."""
         self.at = ended = self._failures.now()
         if ended - began > BLOCKS_AFTER:
-            self._door.kept(f"looking at the inputs and outputs of task {work.task}", began, ended, BE_QUICK)
+            self._door.kept(looking_at(work), began, ended, BE_QUICK, work)
         return ended
 
     @staticmethod

@@ -12,6 +12,7 @@ import asyncio
 from typing import Any, Final
 
 from runcue._callbacks.callbacks import Callbacks
+from runcue._callbacks.declared_gate import looking_at
 from runcue._callbacks.door import BE_QUICK, BLOCKS_AFTER
 from runcue._callbacks.failures import REPEAT_AFTER
 from runcue._callbacks.lasting_proof import Finding, LastingProof
@@ -152,7 +153,7 @@ class Endings:
             if run._declared.outputs and work.task not in self._told:
                 self._look_at_proof(run._declared, run, work)
             if (looked := self._turns.now()) - now > BLOCKS_AFTER:
-                what = f"looking at the inputs and outputs of task {work.task}"
+                what = looking_at(work)
                 self._door.kept(what, now, looked, BE_QUICK, work)
         self._settlement.settle(work, COMPLETED, now, value, duration)
 

@@ -568,3 +568,64 @@ def test_who_is_slow_among_busy_threads_is_told_that_a_part_may_be_theirs(
     run_on("asyncio", main)
     [line] = said(caplog, "slow")
     assert "Other threads of this process" in line
+
+
+def slow(seconds: float = 1.0) -> None:
+    loop: Any = asyncio.get_running_loop()
+    loop.reach(loop.time() + seconds)
+
+
+class Slow(runcue.Artifact):
+    def __init__(self) -> None:
+        self.name = "slow"
+
+    def valid(self) -> bool:
+        slow()
+        return True
+
+
+class SlowVersion(There):
+    def version(self) -> int:
+        slow()
+        return 1
+
+
+class SlowPolicy:
+    def stale(self, work: runcue.Work) -> Any:
+        slow()
+        return "older", None, None
+
+    def started(self, work: runcue.Work) -> None: ...
+
+    def finished(self, work: runcue.Work) -> None: ...
+
+
+def checks_slowly(path: Path) -> bool:
+    slow()
+    return True
+
+
+@pytest.mark.rule(15)
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ({"inputs": runcue.File(__file__, validate=checks_slowly)}, "validate= checks_slowly ("),
+        ({"inputs": Slow()}, "Slow.valid ("),
+        ({"inputs": SlowVersion(), "outputs": lambda work: There()}, "SlowVersion.version ("),
+        ({"outputs": lambda work: There(), "fresh": SlowPolicy()}, "SlowPolicy.stale ("),
+    ],
+    ids=["validate", "valid", "version", "policy"],
+)
+@virtual
+async def test_who_looks_at_artifacts_slowly_is_told_of_with_its_place(
+    options: dict[str, Any], name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with runcue.Cue() as cue:
+        cue.task("t", **options)(lambda work: None)
+        await (await cue.submit("t"))
+        await (await cue.submit("t"))
+    [line] = said(caplog, "looking at")
+    assert line.startswith("looking at the inputs and outputs of task 't', by ")
+    assert name in line
+    assert HERE in line
+    assert len(line) < 500
