@@ -1,9 +1,9 @@
 """Whether what runs goes on by itself, and who does not: handlers, gates and listeners that wait for each other.
 
 A handler goes on by itself unless it waits for work units of its cue and for nothing else. A time-out around its wait,
-`timeout=` of its task, `pending_timeout=` of what it waits for, or a task that it has spawned and holds will let it go
-on, too; that is looked for only in those that seem to stand still. What does not tell what it waits for goes on: a
-thread, a socket, an event.
+`timeout=` of its task, `pending_timeout=` of what it waits for, or a task, thread or process that it has spawned and
+holds will let it go on, too; that is looked for only in those that seem to stand still. What does not tell what it
+waits for goes on: a thread, a socket, an event.
 
 Nothing is asked while nobody in the cue waits for a work unit. While many do, the question whether anything goes on is
 answered by who did so the last time, then by the one that was started last: mostly that is a child of those who wait.
@@ -46,6 +46,9 @@ MARGIN: Final = 0.1
 
 _GRAIN: Final = 0.05
 """Timers that are further apart than that come in their order, however coarse the clock of the loop is."""
+
+_AGAIN_AFTER: Final = 0.5
+"""Seconds until it is looked again whether a thread or a process that somebody holds goes on."""
 
 _EVER: Final = 1e8
 """Seconds; what is further away than three years is an instant of some other clock."""
@@ -153,6 +156,8 @@ class Standstill:
             return False
         other = self.beside(found, work)
         self._cause, self._until = other.moving, other.until
+        if other.by and other.moving is None:  # which nobody tells when it ends
+            self._until = min(self._until, self._turns.now() + _AGAIN_AFTER)
         return bool(other.by) or other.until < inf
 
     def beside(self, found: Suspension, work: Work | None) -> _Beside:
@@ -165,11 +170,11 @@ class Standstill:
         now = self._turns.now()
         # Not what is past by the clock: while the loop lags behind, a time-out may be due and still on its way.
         origin = 0.0 if self._turns.loop is None else now - self._turns.loop.time()
-        until, tasks = beside(found, self._timers.reached - _GRAIN - origin)
+        until, tasks, by = beside(found, self._timers.reached - _GRAIN - origin)
         until = until + origin if until < now + _EVER else inf
         if work is not None:
             until = min(until, self._timers.active.when(work))
-        by, moving, works = "", None, list[Work]()
+        moving, works = None, list[Work]()
         for task in tasks:
             there = self._waiting.read(task)
             if there.moving is not None or not there.ends:

@@ -19,22 +19,14 @@ Must not know: work units, handlers, who wants to know and why.
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import gc
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from math import inf, nextafter
-from types import (
-    AsyncGeneratorType,
-    BuiltinFunctionType,
-    CellType,
-    CoroutineType,
-    FunctionType,
-    GeneratorType,
-    MethodType,
-    ModuleType,
-    NoneType,
-)
+from types import AsyncGeneratorType, CellType, CoroutineType, GeneratorType, MethodType
 from typing import Any, Final, NamedTuple
 
 from runcue._handlers.coroutines import driven_by
@@ -54,12 +46,6 @@ _CONTAINERS: Final = (list, tuple, set, frozenset, deque, dict)
 _WAIT: Final = getattr(getattr(asyncio.tasks, "_wait", None), "__code__", None)
 _FUTURE_AWAITED: Final = getattr(getattr(asyncio.futures, "_PyFuture", asyncio.Future), "__await__", None)
 _AS_COMPLETED: Final[Any] = getattr(asyncio.tasks, "_AsCompletedIterator", None)
-
-# Of these the attributes are nobody's variables.
-_NOT_ENTERED: Final[tuple[type, ...]] = (
-    type, ModuleType, FunctionType, BuiltinFunctionType, str, int, float, NoneType, asyncio.AbstractEventLoop,
-)  # fmt: skip
-_OWN: Final = ("runcue", "asyncio")
 
 # An object that thousands of handlers share is looked at for each of them.
 _MOST: Final = 100
@@ -297,32 +283,35 @@ def _groups() -> tuple[type, ...]:
     return (asyncio.TaskGroup,) if own is None else (asyncio.TaskGroup, own)
 
 
-def beside(found: Suspension, after: float) -> tuple[float, list[Any]]:
+def beside(found: Suspension, after: float) -> tuple[float, list[Any], str]:
     """What else may end a wait, or the task in it, by what the frames on the way hold.
 
-    That is: what has a `when()` or a finite `deadline` that lies ahead, as time-outs and timers have, and asyncio
-    tasks. A bare `call_later()` that nobody keeps cannot be seen.
+    That is: what has a `when()` or a finite `deadline` that lies ahead, as time-outs and timers have, asyncio tasks,
+    and what goes on outside of the loop. A bare `call_later()` that nobody keeps cannot be seen.
 
     Args:
         found: What was read.
         after: The time of the loop for which everything has happened that was to happen before it.
 
     Returns:
-        The first of these instants after that, inf if there is none; and the open tasks that are not on the way.
+        The first of these instants after that, inf if there is none; the open tasks that are not on the way; and what
+        goes on outside of the loop, for people, "" if nothing does.
     """
     try:
         return _beside(found, after)
     except Exception:  # of a type that is somebody's own: whatever it is, it may end the wait
-        return nextafter(after, inf), []
+        return nextafter(after, inf), [], ""
 
 
-def _beside(found: Suspension, after: float) -> tuple[float, list[Any]]:
-    until = inf
+def _beside(found: Suspension, after: float) -> tuple[float, list[Any], str]:
+    until, outside = inf, ""
     tasks: dict[Any, None] = {}
     groups = _groups()
     for thing in (*found.timers, *(one for frame in found.frames for one in _held(frame))):
         # By their types alone: what frames hold is the user's, and asking it may run anything.
         kind = type(thing)
+        if kind.__module__ == "builtins":
+            continue  # as nearly all are
         if issubclass(kind, asyncio.Task):
             if thing not in found.tasks and not thing.done():
                 tasks[thing] = None
@@ -334,7 +323,25 @@ def _beside(found: Suspension, after: float) -> tuple[float, list[Any]]:
             when = _instant_of(thing)
             if after < when < until:
                 until = when
-    return until, list(tasks)
+            outside = outside or _outside(thing)
+    return until, list(tasks), outside
+
+
+def _outside(thing: Any) -> str:
+    """What goes on outside of the loop, if it is a thread or a process, or a future that stands for one."""
+    kind = type(thing)
+    if issubclass(kind, threading.Thread):
+        goes_on = threading.Thread.is_alive(thing) and thing is not threading.current_thread()
+        return f"the thread {thing.name}" if goes_on else ""
+    if kind.__name__ in ("Process", "Popen") and kind.__module__ in ("asyncio.subprocess", "subprocess"):
+        return f"the process {thing.pid}" if thing.returncode is None else ""
+    if issubclass(kind, concurrent.futures.Future):
+        return "" if thing.done() else "a call in another thread or process"
+    if issubclass(kind, asyncio.Future) and not thing.done():
+        for callback, _ in getattr(thing, "_callbacks", None) or ():
+            if getattr(callback, "__qualname__", "") == "_chain_future.<locals>._call_check_cancel":
+                return "a call in another thread or process"
+    return ""
 
 
 def _held(frame: Any) -> Iterator[Any]:
@@ -353,9 +360,11 @@ def _held(frame: Any) -> Iterator[Any]:
         yield one
         if type(one) in _CONTAINERS:
             yield from _in(one)
+        elif type(one).__module__.partition(".")[0] in ("builtins", "runcue"):
+            continue
         elif hasattr(type(one), "__exit__") or hasattr(type(one), "__aexit__"):
             yield from _made_of(one, _DEEPEST)
-        elif not (issubclass(type(one), _NOT_ENTERED) or type(one).__module__.partition(".")[0] in _OWN):
+        elif not issubclass(type(one), asyncio.AbstractEventLoop):
             # The `self` of a method, or whatever watches over the wait.
             for part in list(_attributes_of(one).values()):
                 yield part
@@ -397,8 +406,6 @@ def _made_of(manager: Any, depth: int) -> Iterator[Any]:
 def _instant_of(thing: Any) -> float:
     """When something has its time, -inf if it has none. Its type is asked first: a user's object may do anything."""
     kind = type(thing)
-    if kind.__module__ == "builtins":
-        return -inf  # as nearly all are
     try:
         if callable(getattr(kind, "when", None)):
             instant = thing.when()

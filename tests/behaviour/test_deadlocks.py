@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -630,6 +633,94 @@ async def test_what_cannot_be_read_is_no_deadlock(how: str) -> None:
             await for_seconds(5)
             assert ear.heard == []
         await cue.stop(timeout=0)
+
+
+@pytest.mark.rule(36)
+@on_each_loop
+@pytest.mark.parametrize("what", ["executor", "pool", "thread", "process"])
+def test_who_holds_a_thread_or_a_process_that_goes_on_is_not_ended(
+    what: str, loop: str, tmp_path: Path
+) -> None:
+    file, enough = tmp_path / "made", threading.Event()
+
+    def makes() -> None:
+        enough.wait(30)
+        file.write_text("made")
+
+    async def begin() -> Any:
+        if what == "executor":
+            return asyncio.get_running_loop().run_in_executor(None, makes)
+        if what == "pool":
+            return concurrent.futures.ThreadPoolExecutor(1).submit(makes)
+        if what == "thread":
+            thread = threading.Thread(target=makes)
+            thread.start()
+            return thread
+        code = f"import sys; sys.stdin.read(); open({str(file)!r}, 'w').close()"
+        pipe = asyncio.subprocess.PIPE
+        return await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdin=pipe)
+
+    async def main() -> None:
+        cue = runcue.Cue()
+        ear = Ear(cue)
+        held: list[Any] = []
+
+        @cue.task("child")
+        async def child(work: runcue.Work) -> None: ...
+
+        @cue.is_ready(task="child")
+        def is_made(work: runcue.Work) -> bool:
+            return file.exists()
+
+        @cue.task("parent")
+        async def parent(work: runcue.Work) -> bool:
+            making = await begin()
+            held.append(making)
+            await (await cue.submit("child"))
+            return bool(making)
+
+        cue.start()
+        handle = await cue.submit("parent")
+        draining = asyncio.create_task(cue.drain())
+        await asyncio.sleep(0.2)
+        assert not draining.done()
+        if what == "process":
+            held[0].stdin.close()
+        enough.set()
+        assert (await draining).deadlocked == []
+        assert (handle.state, ear.heard) == (runcue.WorkState.COMPLETED, [])
+        if what == "process":
+            await held[0].wait()
+        await cue.stop()
+
+    run_on(loop, main())
+
+
+@pytest.mark.rule(36)
+def test_a_thread_that_is_over_proves_nothing_any_more() -> None:
+    async def main() -> None:
+        cue = runcue.Cue()
+
+        @cue.task("child")
+        async def child(work: runcue.Work) -> None: ...
+
+        @cue.is_ready(task="child")
+        def never(work: runcue.Work) -> bool:
+            return False
+
+        @cue.task("parent")
+        async def parent(work: runcue.Work) -> bool:
+            thread = threading.Thread(target=time.sleep, args=(0.2,))
+            thread.start()
+            await (await cue.submit("child"))
+            return bool(thread)
+
+        cue.start()
+        handle = await cue.submit("parent")
+        assert (await cue.drain()).deadlocked == [handle.work]
+        await cue.stop(timeout=0)
+
+    asyncio.run(main())
 
 
 @pytest.mark.rule(36)

@@ -241,7 +241,7 @@ def test_what_is_beside_a_wait_is_found_where_frames_hold_it() -> None:
             task = asyncio.create_task(waits(ends, [deadline]))
             await asyncio.sleep(0)
             found = read(task, task.get_coro(), ends.name_of)
-            when, tasks = beside(found, loop.time())
+            when, tasks, _ = beside(found, loop.time())
             assert when == pytest.approx(until + loop.time(), abs=1) or when == until
             assert [one.get_coro().__qualname__ for one in tasks] == ["sleep"]
             task.cancel()
@@ -293,7 +293,7 @@ def test_what_frames_hold_may_be_anything() -> None:
             await asyncio.sleep(0)
             found = read(task, task.get_coro(), ends.name_of)
             assert (found.ends, found.moving) == (["a"], None)
-            until, tasks = beside(found, 0.0)
+            until, tasks, _ = beside(found, 0.0)
             assert (until < float("inf"), tasks) == (ends_by_itself, [])
             task.cancel()
             await asyncio.wait([task])
