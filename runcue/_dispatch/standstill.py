@@ -177,6 +177,8 @@ class Standstill:
         moving, works = None, list[Work]()
         for task in tasks:
             there = self._waiting.read(task)
+            if there.moving is None and not there.ends and not there.tasks.isdisjoint(self._waiting.resting):
+                continue
             if there.moving is not None or not there.ends:
                 by = by or _words_of_task(task)
                 moving = moving or there.moving

@@ -24,7 +24,7 @@ import gc
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from math import inf, nextafter
 from types import AsyncGeneratorType, CellType, CoroutineType, GeneratorType, MethodType
 from typing import Any, Final, NamedTuple
@@ -72,21 +72,22 @@ class Suspension(NamedTuple):
     timers: list[Any]
 
 
-def read(task: Any, steps: Any, end_of: Callable[[Any], Any]) -> Suspension:
+def read(task: Any, steps: Any, end_of: Callable[[Any], Any], resting: Collection[Any] = ()) -> Suspension:
     """Read what a suspended asyncio task waits for.
 
     Args:
         task: The task.
         steps: Its coroutine, or the part of it that matters.
         end_of: What a suspended coroutine waits for that is known beyond asyncio; None if it does not know it.
+        resting: Asyncio tasks that count neither as moving nor as waiting for anything.
     """
     try:
-        return _read(task, steps, end_of)
+        return _read(task, steps, end_of, resting)
     except Exception:  # of a future that is somebody's own
         return Suspension([], MOVING, {task}, [], [])
 
 
-def _read(task: Any, steps: Any, end_of: Callable[[Any], Any]) -> Suspension:
+def _read(task: Any, steps: Any, end_of: Callable[[Any], Any], resting: Collection[Any]) -> Suspension:
     found = Suspension([], None, {task}, [], [])
     moving = None
     line = [task]
@@ -94,6 +95,8 @@ def _read(task: Any, steps: Any, end_of: Callable[[Any], Any]) -> Suspension:
         future = line.pop()
         if future.done():
             moving = MOVING
+            continue
+        if future in resting:
             continue
         members: list[Any] | None
         if not hasattr(future, "get_coro"):

@@ -38,6 +38,7 @@ class Waiting:
         awaited: What this cue's own code waits for, by the futures of those waits. While it is empty, nobody has to ask
             what handlers wait for.
         threads: The asyncio tasks that sync handlers wait for, blocked in a call of runcue's own.
+        resting: The asyncio tasks that wait for the cue to come to rest. They let nobody in it go on before it has.
     """
 
     def __init__(self, cue: object, core: Core, turns: Turns, in_flight: InFlight) -> None:
@@ -48,6 +49,7 @@ class Waiting:
         self._in_flight = in_flight
         self.awaited: dict[asyncio.Future[Any], Work] = {}
         self.threads: dict[Work, asyncio.Task[Any]] = {}
+        self.resting: set[asyncio.Task[Any] | None] = set()
 
     async def settled(self, work: Work) -> BaseException | None:
         """Wait until a work unit has settled. Returns the very error of a failed one to the first who waits.
@@ -87,7 +89,7 @@ class Waiting:
             task: The task.
             steps: Its coroutine, if only a part of that matters.
         """
-        return read(task, task.get_coro() if steps is None else steps, self._end_of)
+        return read(task, task.get_coro() if steps is None else steps, self._end_of, self.resting)
 
     def read_handler(self, run: Work) -> Suspension | None:
         """What a handler in flight waits for; None if it is in a thread, and not known to be blocked.

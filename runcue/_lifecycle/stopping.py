@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sized
+from collections.abc import Callable, Iterator, Sized
+from contextlib import contextmanager
 from math import inf
 from typing import Final
 
@@ -218,9 +219,23 @@ class Stopping:
                 logger.info("Draining: for %.0f s it has waited for %s", now - core.progressed_at, awaited)
         self._time_to_tell.set(now + TELL_AGAIN_AFTER)
 
+    @contextmanager
+    def _resting(self) -> Iterator[None]:
+        """While this asyncio task waits for the cue to come to rest."""
+        resting, me = self._dispatcher.waiting.resting, asyncio.current_task()
+        resting.add(me)
+        try:
+            yield
+        finally:
+            resting.discard(me)
+
     async def drain(self) -> Summary:
         """See `Cue.drain`."""
         self.check_outside("drain()")
+        with self._resting():
+            return await self._drain()
+
+    async def _drain(self) -> Summary:
         await self.rest()
         while self._core.wakeups.let_go():
             await self.rest()
@@ -273,6 +288,8 @@ class Stopping:
             # that are called by it is inside.
             create_task = asyncio.get_running_loop().create_task
             self._task = call_inside(self._dispatcher, create_task, self._stop())
+            self._dispatcher.waiting.resting.add(self._task)
+            self._task.add_done_callback(self._dispatcher.waiting.resting.discard)
         self.escalate(level)
 
     def interrupt(self, *, kill: bool) -> None:

@@ -1374,3 +1374,44 @@ async def test_thousands_that_wait_cost_a_look_at_each_and_not_at_all_for_each()
         await cue.submit("parent")
     assert (await cue.stop()).counts["completed"] == 2 * number
     assert reads < 20 * number
+
+
+class Program:
+    """Its handlers are its methods, and it keeps the task in which its main runs."""
+
+    def __init__(self) -> None:
+        self.cue = runcue.Cue()
+        self.cue.service("api", concurrent=1)
+        self.cue.task("parent", uses="api")(self.parent)
+        self.cue.task("child", uses="api")(self.child)
+        self.runner: asyncio.Task[runcue.Summary] | None = None
+
+    async def parent(self, work: runcue.Work) -> None:
+        await (await self.cue.submit("child"))
+
+    async def child(self, work: runcue.Work) -> None:
+        pass
+
+    async def drains(self) -> runcue.Summary:
+        self.cue.start()
+        await self.cue.submit("parent")
+        summary = await self.cue.drain()
+        await self.cue.stop()
+        return summary
+
+    async def stops(self) -> runcue.Summary:
+        self.cue.start()
+        await self.cue.submit("parent")
+        return await self.cue.stop()
+
+
+@pytest.mark.rule(36)
+@pytest.mark.parametrize("main", [Program.drains, Program.stops], ids=lambda main: main.__name__)
+@virtual
+async def test_who_waits_for_the_cue_to_come_to_rest_lets_nobody_in_it_go_on(
+    main: Callable[[Program], Coroutine[Any, Any, runcue.Summary]],
+) -> None:
+    program = Program()
+    program.runner = asyncio.create_task(main(program))
+    summary = await asyncio.wait_for(program.runner, 5)
+    assert [work.task for work in summary.deadlocked] == ["parent"]
