@@ -311,7 +311,7 @@ async def test_what_declares_nothing_that_there_can_be_is_named_with_its_place(
         (check, "call it"),
         (map(str, []), "any(...) or all(...)"),
     ],
-    ids=str,
+    ids=["None", "a pair", "an exception", "a function", "an iterator"],
 )
 @virtual
 async def test_a_limit_that_gives_no_answer_fails_the_work_unit(answer: Any, told: str) -> None:
