@@ -8,6 +8,7 @@ with the tests that passed for it. A full run, one that left no test out, fails 
 several processes (pytest-xdist): then the first one, which runs none of them, keeps the table.
 """
 
+import signal
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -170,4 +171,7 @@ class RuleTable:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # Whoever was started by a shell in the background is not interrupted, and nor are the programs that it starts.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     config.pluginmanager.register(RuleTable(config), "runcue-rules")

@@ -185,7 +185,8 @@ def test_beyond_64_a_written_file_that_is_not_published_holds_no_descriptor(tmp_
             file.write(str(n))
     assert descriptors_open() - before <= 64
     names = [file.name for file in tmp_path.iterdir()]
-    assert sum(name.startswith(".runcue-day-") for name in names) == 36
+    # More than that if something else in this process holds files.
+    assert sum(name.startswith(".runcue-day-") for name in names) >= 36
     transaction.publish()
     assert descriptors_open() == before
     assert sorted(int(file.read_text()) for file in tmp_path.iterdir()) == list(range(100))

@@ -291,6 +291,12 @@ PLANTS: dict[Plant, set[str]] = {
 }
 
 
+@pytest.fixture(autouse=True)
+def _time_to_shrink(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is found is made as small as it can be, however slow this machine is."""
+    monkeypatch.setattr("runcue_sim._chaos.shrinking._SECONDS", 600.0)
+
+
 @pytest.mark.parametrize("plant", PLANTS, ids=lambda plant: plant.__name__)
 def test_a_planted_mistake_is_found_and_shown(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
     plant(monkeypatch)
