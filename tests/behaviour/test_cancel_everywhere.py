@@ -42,12 +42,12 @@ PLACES = [
 ]
 VICTIMS = ["itself", "the next", "the latest", "all", "what runs"]
 # How many slots; whether some join others; what else is special.
-WORLDS = list(
+WORLDS = [
     (slots, joins, special)
     for special in ("", "async", "priority", "many")
     for slots in (1, 3)
     for joins in (False, True)
-)
+]
 
 
 class Own(runcue.abc.Limit):
