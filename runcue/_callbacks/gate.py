@@ -235,6 +235,13 @@ class Gate:
             answer: What the awaitable gave; nothing if something was read.
             error: What it raised instead.
         """
+        verdict = self._resume(work, question, answer, error)
+        # While its answer was awaited the gate of another one may have cancelled it, which is carried out a turn later.
+        return self._unless_cancelled(work, verdict) if self.cancelled else verdict
+
+    def _resume(
+        self, work: Work, question: Question, answer: Any, error: BaseException | None
+    ) -> GateVerdict | AwaitableAnswer:
         self.at = self._failures.now()
         self.reads.clear()
         if question == "ready":

@@ -246,3 +246,11 @@ def test_wherever_a_handle_is_cancelled_each_work_unit_ends_once_and_as_was_said
         for _ in range(2):
             world = World(place, victim, *next(worlds))
             run(world.go)
+
+
+@pytest.mark.rule(16, 35)
+@pytest.mark.parametrize("joins", [False, True], ids=["alone", "joined"])
+def test_who_is_cancelled_by_a_priority_while_its_own_gate_is_awaited_does_not_run(joins: bool) -> None:
+    world = World("priority", "all", 3, joins, "async")
+    run(world.go)
+    assert world.cancelled
