@@ -172,7 +172,7 @@ class WorkHandle(str):
         if (
             loop is not None
             and not loop.is_closed()
-            and (threading.get_ident() != dispatcher.turns.thread or _running_loop() not in (None, loop))
+            and (threading.get_ident() != dispatcher.turns.thread or asyncio._get_running_loop() not in (None, loop))
         ):
             raise WrongLoop(
                 f"cancel() of {name_of(work)} in another thread or event loop than its cue's: call it there, by "
@@ -200,32 +200,27 @@ class WorkHandle(str):
 
     async def _settled(self) -> BaseException | None:
         """Wait until it has settled. See `Waiting.settled`."""
-        work, dispatcher = self.work, self._dispatcher
+        work = self.work
         if work._phase == SETTLED:
             return None
-        loop = dispatcher.turns.loop
-        if dispatcher.turns.has_ended or (loop is not None and loop is not _running_loop()):
+        dispatcher: Dispatcher = work._task.dispatcher
+        turns = dispatcher.turns
+        loop = turns.loop
+        if turns.has_ended or (loop is not None and loop is not asyncio._get_running_loop()):
             if loop is None or loop.is_closed():
                 raise WrongLoop(
                     f"Work {work.id} belongs to a cue whose event loop has ended; start() that cue in this one, and "
                     "what is pending will run."
                 )
-            dispatcher.turns.check_process(f"Work {work.id} is waited for")
+            turns.check_process(f"Work {work.id} is waited for")
             raise WrongLoop(
                 f"Work {work.id} belongs to a cue in another event loop; wait for it there "
                 "(asyncio.run_coroutine_threadsafe(handle.result(), loop)), or submit with cue.submit_threadsafe()."
             )
-        if loop is None and dispatcher.turns.failure is None:
+        if loop is None and turns.failure is None:
             text = "Work %s is waited for, but its cue is not started: call start(), or use `async with cue`."
             dispatcher.callbacks.failures.log.tell("not_started", (work,), text, work.id)
         return await dispatcher.waiting.settled(work)
-
-
-def _running_loop() -> asyncio.AbstractEventLoop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
 
 
 def _takes_nothing(call: str, waits: str) -> UsageError:

@@ -53,8 +53,8 @@ class Timers:
                 armed[1].cancel()
         self._armed = [None, None]
         self._clock = None
-        self.active = Deadlines()
-        self.passive = Deadlines()
+        self.active.keep(lambda key: False)
+        self.passive.keep(lambda key: False)
 
     def arm(self) -> None:
         """Make sure that the loop wakes up for the earliest of each kind."""
@@ -97,17 +97,11 @@ class Alarm:
         passive: Whether it is no reason for time to pass.
     """
 
-    __slots__ = ("_passive", "_timers", "ring")
+    __slots__ = ("_deadlines", "ring")
 
     def __init__(self, timers: Timers, ring: Callable[[float], None], *, passive: bool = False) -> None:
-        self._timers = timers
-        self._passive = passive
+        self._deadlines = timers.passive if passive else timers.active
         self.ring = ring
-
-    @property
-    def _deadlines(self) -> Deadlines[Hashable]:
-        # Asked each time: timers that were stopped begin anew.
-        return self._timers.passive if self._passive else self._timers.active
 
     @property
     def when(self) -> float:

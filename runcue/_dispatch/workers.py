@@ -137,7 +137,7 @@ class Workers:
                 now = self._turns.now()
                 if now > until:
                     return True
-        return self._refusals.note(run_queue, now, until)
+        return run_queue.refusal is not None and self._refusals.note(run_queue, now, until)
 
     def _give(self, work: Work, now: float) -> bool:
         """Give a work unit to its executor. Returns whether there was a thread for it; if not, it keeps its place."""

@@ -56,6 +56,7 @@ class Deadlocks:
 
     def __init__(self, dispatcher: Dispatcher, log: WarningLog) -> None:
         self._dispatcher = dispatcher
+        self._awaited = dispatcher.waiting.awaited
         self._log = log
         self._alarm = Alarm(dispatcher.timers, self._due, passive=True)
         self.works: dict[Work, None] = {}
@@ -79,11 +80,11 @@ class Deadlocks:
 
     def set_alarms(self) -> None:
         """Look soon, if somebody in the cue waits for work units."""
-        if self._dispatcher.waiting.awaited and self._alarm.when == inf:
+        if self._awaited and self._alarm.when == inf:
             self._alarm.set(self._dispatcher.turns.now() + LOOK_AFTER)
 
     def _due(self, now: float) -> None:
-        turns, awaited = self._dispatcher.turns, self._dispatcher.waiting.awaited
+        turns, awaited = self._dispatcher.turns, self._awaited
         standstill = self._dispatcher.standstill
         began = turns.now()
         standstill.untie()
