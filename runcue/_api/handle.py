@@ -172,7 +172,10 @@ class WorkHandle(str):
         if (
             loop is not None
             and not loop.is_closed()
-            and (threading.get_ident() != dispatcher.turns.thread or asyncio._get_running_loop() not in (None, loop))
+            and (
+                threading.get_ident() != dispatcher.turns.thread
+                or asyncio._get_running_loop() not in (None, loop)
+            )
         ):
             raise WrongLoop(
                 f"cancel() of {name_of(work)} in another thread or event loop than its cue's: call it there, by "

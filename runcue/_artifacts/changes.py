@@ -6,23 +6,29 @@ Must not know: what an artifact is, which cues there are.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Hashable
+import weakref
+from collections.abc import Hashable
+from typing import Protocol
 
 from runcue._artifacts.places import leads
 
-__all__ = ["Hear", "changed", "file_changed", "hear_changes", "others_hear", "unhear_changes"]
+__all__ = ["Hearer", "changed", "file_changed", "hear_changes", "others_hear", "unhear_changes"]
 
 
-Hear = Callable[[Hashable], None]
-"""Takes the key of an artifact."""
+class Hearer(Protocol):
+    """Who hears of changes."""
 
-# As the keys of a dict, which threads may come to, leave and copy without a lock.
-_hearers: dict[Hear, None] = {}
+    def hear(self, key: Hashable) -> None:
+        """An artifact was published or touched, in whatever thread."""
 
 
-def hear_changes(hear: Hear) -> None:
-    """Have a function called with the key of every artifact that is published or touched, in whatever thread."""
-    _hearers[hear] = None
+# As the keys of a dict, which threads may come to, leave and copy without a lock. To hear keeps nobody alive.
+_hearers: dict[weakref.ref[Hearer], None] = {}
+
+
+def hear_changes(hearer: Hearer) -> None:
+    """Tell somebody of every artifact that is published or touched, in whatever thread, as long as it lives."""
+    _hearers[weakref.ref(hearer, _forget)] = None
 
 
 def others_hear() -> bool:
@@ -30,20 +36,26 @@ def others_hear() -> bool:
     return len(_hearers) > 1
 
 
-def unhear_changes(hear: Hear) -> None:
+def unhear_changes(hearer: Hearer) -> None:
     """The counterpart of `hear_changes`. Harmless if it was not called."""
-    _hearers.pop(hear, None)
+    _forget(weakref.ref(hearer))
+
+
+def _forget(hearer: weakref.ref[Hearer]) -> None:
+    _hearers.pop(hearer, None)
 
 
 if hasattr(os, "register_at_fork"):
-    # What hears belongs to cues of the parent.
+    # Those who hear belong to cues of the parent.
     os.register_at_fork(after_in_child=_hearers.clear)
 
 
 def changed(key: Hashable) -> None:
     """Say that an artifact has changed."""
-    for hear in tuple(_hearers):
-        hear(key)
+    for hearer in tuple(_hearers):
+        one = hearer()
+        if one is not None:
+            one.hear(key)
 
 
 def file_changed(key: str) -> None:

@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import weakref
 from collections import deque
 from collections.abc import Collection, Hashable, Iterable, Sequence
 from contextvars import Context
 from os import sep
 
-from runcue._artifacts.changes import Hear, hear_changes, unhear_changes
+from runcue._artifacts.changes import hear_changes, unhear_changes
 from runcue._artifacts.places import is_file, next_pass, place_of, resolve
 from runcue._dispatch.gates import Gates
 from runcue._dispatch.turns import Turns
@@ -43,7 +42,6 @@ class ChangeInbox:
         self._turns = turns
         self._context = context
         self._recheck = recheck
-        self._ear = _ear_of(weakref.ref(self))
         # Keys of artifacts that changed in other threads; of those of which somebody there has said so, which means
         # more; and whether all may have changed.
         self._changes: deque[Hashable] = deque()
@@ -58,14 +56,14 @@ class ChangeInbox:
 
     def start(self) -> None:
         """Hear from now on."""
-        hear_changes(self._ear)
+        hear_changes(self)
         if self._core.count[NOT_READY]:
             # It has waited since an earlier start, and nobody has heard what has changed meanwhile.
             self._gates.rechecker.nudged()
 
     def stop(self) -> None:
         """Hear no more."""
-        unhear_changes(self._ear)
+        unhear_changes(self)
         self._changes.clear()
         self._nudges.clear()
         self._nudged = False
@@ -185,19 +183,6 @@ class ChangeInbox:
         awaited.touched(keys)
         if wakeups.queue:
             self._turns.wake()
-
-
-def _ear_of(inbox: weakref.ref[ChangeInbox]) -> Hear:
-    """What hears for an inbox as long as that lives: to be told of changes keeps no cue alive."""
-
-    def hear(key: Hashable) -> None:
-        one = inbox()
-        if one is None:
-            unhear_changes(hear)
-        else:
-            one.hear(key)
-
-    return hear
 
 
 def _taken(keys: deque[Hashable]) -> list[Hashable]:

@@ -18,18 +18,22 @@ from runcue._model.work import Work
 __all__ = ["commit_at_once", "commit_before"]
 
 
-def commit_at_once(work: Work, value: Any) -> tuple[Any, BaseException | None]:
+def commit_at_once(work: Work, value: Any, due: Commit) -> tuple[Any, BaseException | None]:
     """Commit what a handler that has never suspended has left, if that is quick.
+
+    Args:
+        work: The work unit that it was started for.
+        value: What it returned.
+        due: What is left to be done; see `commit_due`.
 
     Returns:
         What is to be awaited if it is not quick, as a coroutine that gives the value and what it has yielded; and what
         went wrong.
     """
-    due = commit_due(work)
     if due is Commit.SLOW:
         return (_commit_in_thread(work, value), None), None
     try:
-        if due is not None and not commit(work, patient=False):
+        if not commit(work, patient=False):
             return (_commit_in_thread(work, value), None), None
     except BaseException as error:
         return None, error

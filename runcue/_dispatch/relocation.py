@@ -34,7 +34,7 @@ def relocate(core: Core) -> None:
         if any(map(_has_moved, declared.inputs)):
             declared.inputs = declared.needs = tuple(map(_as_of_now, declared.inputs))
             if declared.hold is not None:
-                declared.hold = declared.hold._replace(place=0)
+                declared.hold.place = 0
             if work._awaited is not None:
                 core.wakeups.add(work)
     core.generation += 1  # whoever was approved before may have to wait now

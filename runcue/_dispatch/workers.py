@@ -34,7 +34,7 @@ from runcue._dispatch.settlement import Settlement
 from runcue._dispatch.timers import Timers
 from runcue._dispatch.turns import Turns
 from runcue._handlers.coroutines import follow, resume
-from runcue._handlers.outputs import mark, owner_of
+from runcue._handlers.outputs import commit_due, mark, owner_of
 from runcue._model.awaitables import is_awaitable
 from runcue._model.events import Event
 from runcue._model.phases import COMPLETED, SETTLED
@@ -137,7 +137,7 @@ class Workers:
                 now = self._turns.now()
                 if now > until:
                     return True
-        return run_queue.refusal is not None and self._refusals.note(run_queue, now, until)
+        return self._refusals.note(run_queue, now, until)
 
     def _give(self, work: Work, now: float) -> bool:
         """Give a work unit to its executor. Returns whether there was a thread for it; if not, it keeps its place."""
@@ -304,9 +304,9 @@ class Workers:
             if value is not None and is_awaitable(value):
                 rest, value, error = _begin_to_follow(work, value, context, self._door)
             # One that declares nothing may have written all the same.
-            if work._declared is not None and rest is None and error is None:
+            if work._declared is not None and rest is None and error is None and (due := commit_due(work)):
                 left = self._turns.now()
-                rest, error = commit_at_once(work, value)
+                rest, error = commit_at_once(work, value, due)
         except BaseException as raised:
             error = raised
         now = self._turns.now()

@@ -26,7 +26,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator
 from enum import Enum
 from itertools import islice
 from math import inf
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from runcue._model.declaration import Declaration
 from runcue._model.phases import RUNNING, SETTLED
@@ -59,22 +59,35 @@ _PRODUCER: Final = Relation.PRODUCER
 _BY_RUNNING: Final = (Relation.OVERLAP, Relation.UNRETURNED)
 
 
-class Hold(NamedTuple):
+class Hold:
     """Whom a work unit has to wait for.
 
-    Attributes:
+    Not a tuple: one is made for nearly each work unit that waits for another, which takes half as long like this.
+
+    Args:
         maker: That one, or one that was cancelled since and whose place another one has taken.
-        artifact: The input or output of the work unit that waits.
+        artifact: The input or output of the work unit that waits; None if it is kept off by its key.
         made: What the holder makes, by key.
         relation: How these two are related.
         place: Which of what it needs that is; 0 for an output.
     """
 
-    maker: Work
-    artifact: Any
-    made: Hashable
-    relation: Relation
-    place: int = 0
+    __slots__ = ("_key", "artifact", "maker", "place", "relation")
+
+    def __init__(
+        self, maker: Work, artifact: Any, made: Hashable, relation: Relation, place: int = 0
+    ) -> None:
+        self.maker = maker
+        self.artifact = artifact
+        # Whoever is held waits for this, as for an artifact.
+        self._key = made
+        self.relation = relation
+        self.place = place
+
+    @property
+    def made(self) -> Hashable:
+        """What the holder makes, by key."""
+        return self._key
 
     @property
     def holder(self) -> Work:
@@ -84,11 +97,6 @@ class Hold(NamedTuple):
             return self.maker
         successor: Work = declared.left.leader
         return successor
-
-    @property
-    def _key(self) -> Hashable:
-        # Whoever is held waits for this, as for an artifact.
-        return self.made
 
     @property
     def gives_way(self) -> bool:
