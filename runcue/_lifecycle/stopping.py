@@ -118,6 +118,7 @@ class Stopping:
         self._began = self._dispatcher.turns.now()
         self._former = {work.id for work in self._core.history.line}
         self._core.totals[:] = [0] * len(OUTCOMES)
+        self._core.dependencies.begin()
         self.level = None
         self.shut = False
         self._task = None
@@ -258,6 +259,7 @@ class Stopping:
     def summary(self, blocked: list[Reason]) -> Summary:
         """What became of the work units since the start."""
         totals, line = self._core.totals, self._core.history.line
+        dependencies = self._core.dependencies
         failed = [one for one in line if one._outcome == FAILED] if totals[FAILED] else []
         return Summary(
             counts=dict(zip(OUTCOMES, totals, strict=True)),
@@ -266,6 +268,8 @@ class Stopping:
             duration=0.0 if self._began is None else self._dispatcher.turns.now() - self._began,
             abandoned=list(self._abandoned),
             deadlocked=list(self._deadlocks.works),
+            downstream=dependencies.passed_over,
+            because=tuple(dependencies.passed_over_for),
         )
 
     async def stop(self, drain: bool, timeout: float | None) -> Summary:

@@ -5,8 +5,11 @@ Must not know: how it is counted.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+from runcue._model.phases import WorkState
+from runcue._model.texts import name_of
 from runcue._model.work import Work
 
 __all__ = ["Summary"]
@@ -23,10 +26,22 @@ class Summary:
         abandoned: Work units whose handlers were still running when a time-out of `stop()` struck and that could not be
             ended: threads, and coroutines that suppress their cancellation.
         deadlocked: Work units whose handlers wait for another work unit of the same cue that could never run.
+        downstream: How many of the skipped are downstream of a failure: they were left as they are, because an artifact
+            that they are made from was to be made anew, and was not. The other skipped ones are up to date.
         duration: Seconds since the start.
     """
 
-    __slots__ = ("abandoned", "blocked", "counts", "deadlocked", "duration", "failed")
+    __slots__ = (
+        "_because",
+        "_given_up",
+        "abandoned",
+        "blocked",
+        "counts",
+        "deadlocked",
+        "downstream",
+        "duration",
+        "failed",
+    )
 
     def __init__(
         self,
@@ -36,6 +51,8 @@ class Summary:
         duration: float,
         abandoned: list[Work] | None = None,
         deadlocked: list[Work] | None = None,
+        downstream: int = 0,
+        because: Sequence[Work] = (),
     ) -> None:
         self.counts = counts
         self.failed = failed
@@ -43,6 +60,10 @@ class Summary:
         self.duration = duration
         self.abandoned = abandoned or []
         self.deadlocked = deadlocked or []
+        self.downstream = downstream
+        self._because = because
+        # After a stop those that could not run have been cancelled, and are counted there.
+        self._given_up = sum(entry["work"].state is WorkState.CANCELLED for entry in blocked)
 
     @property
     def ok(self) -> bool:
@@ -50,10 +71,26 @@ class Summary:
         return not (self.counts["failed"] or self.counts["cancelled"] or self.blocked)
 
     def __str__(self) -> str:
-        parts = [f"{number} {what}" for what, number in self.counts.items() if number] or ["nothing ran"]
-        if self.blocked:
-            parts.append(f"{len(self.blocked)} blocked")
+        counts = {what: number for what, number in self.counts.items() if number}
+        parts = [f"{number:,} {what}{self._more(what, number)}" for what, number in counts.items()] or [
+            "nothing ran"
+        ]
+        if waiting := len(self.blocked) - self._given_up:
+            parts.append(f"{waiting:,} blocked")
         return f"{', '.join(parts)} in {self.duration:.2f} s"
+
+    def _more(self, what: str, number: int) -> str:
+        """What else is to be said of those that ended so."""
+        if what == "skipped" and self.downstream:
+            up_to_date = number - self.downstream
+            also = f"{up_to_date:,} up to date, " if up_to_date > 0 else ""
+            names = ", ".join(map(name_of, self._because[:3]))
+            others = " and others" if len(self._because) > 3 else ""
+            return f" ({also}{self.downstream:,} not run because of {names}{others})"
+        if what == "cancelled" and self._given_up:
+            which = "" if self._given_up == number else f", {self._given_up:,} of them"
+            return f"{which} before {'they' if number > 1 else 'it'} could start"
+        return ""
 
     def __repr__(self) -> str:
         return f"<Summary {self}>"

@@ -227,7 +227,7 @@ class Core:
         if declared.joined is not None or declared.left is not None:
             return  # another one makes it, now or in a while
         dependencies = self.dependencies
-        if outcome != SKIPPED or dependencies.failed:
+        if outcome != SKIPPED or dependencies.failed or dependencies.outdated:
             dependencies.note_outcome(work, declared, outcome >= FAILED)
         if dependencies.folders is None and not dependencies.running:
             # As `end` does, for what nearly all there are have: no folders, and no handler that outlives them.

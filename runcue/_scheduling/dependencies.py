@@ -14,7 +14,7 @@ from collections.abc import Hashable, Iterator
 from typing import Any, Final
 
 from runcue._model.declaration import Declaration
-from runcue._model.phases import COMPLETED
+from runcue._model.phases import COMPLETED, SKIPPED
 from runcue._model.work import Work
 from runcue._scheduling.folders import Folders, folders_above
 from runcue._scheduling.producers import Producers, key_itself
@@ -23,6 +23,12 @@ __all__ = ["NEWCOMERS", "Dependencies"]
 
 NEWCOMERS: Final = 10_000
 
+_OUTDATED: Final = 10_000
+"""So many artifacts are known at most to be out of date because of a failure."""
+
+_NAMED: Final = 6
+"""So many of those that failed are known by name; whoever tells of them names fewer."""
+
 
 class Dependencies(Producers):
     """The index of one cue.
@@ -30,6 +36,10 @@ class Dependencies(Producers):
     Attributes:
         failed: The last work unit that was to make an artifact and did not, as long as it is known.
         remade: Work units that have made artifacts anew that were there before, and that nobody has looked into yet.
+        outdated: What was left as it is although an artifact that it is made from was to be made anew, and was not: by
+            its key, the work unit that did not make that one.
+        passed_over: How many work units were skipped so since the start.
+        passed_over_for: The first of those that did not make it, as the keys of a dict.
         subscribers: Who waits for an artifact: a work unit, or several as the keys of a dict.
         awaited: These artifacts by the folders that they are in, in the way of their makers; None as long as no folder
             is an input or output.
@@ -44,6 +54,9 @@ class Dependencies(Producers):
         "failed",
         "giving_way",
         "newcomers",
+        "outdated",
+        "passed_over",
+        "passed_over_for",
         "remade",
         "subscribed",
         "subscribers",
@@ -54,6 +67,9 @@ class Dependencies(Producers):
         super().__init__()
         self.failed: dict[Hashable, Work] = {}
         self.remade: deque[Work] = deque(maxlen=1000)
+        self.outdated: dict[Hashable, Work] = {}
+        self.passed_over = 0
+        self.passed_over_for: dict[Work, None] = {}
         self.subscribers: dict[Hashable, Work | dict[Work, None]] = {}
         self.awaited: Folders | None = None
         self.subscribed = 0
@@ -66,15 +82,38 @@ class Dependencies(Producers):
         if failed:
             for artifact in declared.outputs:
                 self.failed[artifact._key] = work
-        elif self.failed:
+        elif self.failed or self.outdated:
             for artifact in declared.outputs:
                 self.failed.pop(artifact._key, None)
-        if (
+                self.outdated.pop(artifact._key, None)
+        if work._outcome == SKIPPED:
+            self._note_skip(declared)
+        elif (
             work._outcome == COMPLETED
             and declared.stale is not None
             and declared.stale[0] not in ("missing", "not valid")
         ):
             self.remade.append(work)
+
+    def _note_skip(self, declared: Declaration) -> None:
+        """A work unit was skipped while it is known of some artifacts that they were not made anew."""
+        for artifact in declared.inputs:
+            failed = self.failure_of(artifact) or self.outdated.get(artifact._key)
+            if failed is not None:
+                break
+        else:
+            return
+        # Those that have joined it are skipped with it.
+        self.passed_over += 1 + len(declared.followers or ())
+        if len(self.passed_over_for) < _NAMED:
+            self.passed_over_for[failed] = None
+        if len(self.outdated) < _OUTDATED:
+            self.outdated |= dict.fromkeys((artifact._key for artifact in declared.outputs), failed)
+
+    def begin(self) -> None:
+        """The cue was started: what was skipped is counted anew."""
+        self.passed_over = 0
+        self.passed_over_for = {}
 
     def failure_of(self, artifact: Any) -> Work | None:
         """The last work unit that was to make an artifact, a folder around it or something in it, and did not."""
