@@ -79,7 +79,7 @@ class Engine:
             dispatcher.listeners,
             self.stopping,
             inbox,
-            Forgotten(dispatcher.turns, leftovers),
+            Forgotten(dispatcher.turns, leftovers, dispatcher.workers.dismiss),
             id_prefix,
         )
         self.inquiry = Inquiry(core, self.callbacks, dispatcher, explainer, self.intake)

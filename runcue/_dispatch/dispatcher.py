@@ -150,7 +150,6 @@ class Dispatcher:
         self.turns.start(loop)
         self.timers.start(clock_of(loop))
         self.core.progressed_at = self.turns.now()
-        self.workers.start()
         self.in_flight.start()
         self.changes.start()
         self.lines.start()
@@ -166,6 +165,7 @@ class Dispatcher:
     def abandon(self) -> None:
         """Settle what ran in a loop that has ended without `stop()`, so that nothing stays RUNNING for ever."""
         self.turns.loop = None  # there is nothing left to wake
+        self.workers.abandon()
         for run in list(self.in_flight.works):
             self.endings.abandon(run)
         self.gates.abandon()
@@ -182,6 +182,11 @@ class Dispatcher:
                 work._runner.cancel()
         if self._lifecycle is not None:
             self._lifecycle.after_look()
+
+    def interrupted(self) -> None:
+        """User code has raised KeyboardInterrupt, which is about to end the loop."""
+        if self.turns.loop is not None:
+            self.endings.hold_back()
 
     def _listened(self, line: Line) -> None:
         """An async listener has come to its end: it may have made what others wait for."""

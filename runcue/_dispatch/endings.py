@@ -20,7 +20,7 @@ from runcue._callbacks.listeners import Listeners
 from runcue._dispatch.in_flight import InFlight
 from runcue._dispatch.settlement import Settlement, ran_for
 from runcue._dispatch.timers import Alarm, Timers
-from runcue._dispatch.turns import Turns
+from runcue._dispatch.turns import HOLD_BACK, Turns
 from runcue._explain.still_stale import why_out_of_date, why_still_stale
 from runcue._freshness.folder_news import FOLDER_NEWS
 from runcue._handlers.outputs import owner_of, prove, rollback
@@ -38,9 +38,6 @@ __all__ = ["Endings"]
 _FIRST_RUNS: Final = 100
 """So many runs per task that make something for the first time are asked whether that will last. A question takes 5 µs,
 a third of what a work unit costs that does nothing."""
-
-HOLD_BACK: Final = 0.05
-"""Seconds without starts after a stranger has cancelled a handler's asyncio task."""
 
 
 class Endings:
@@ -118,7 +115,7 @@ class Endings:
             self._settlement.settle(work, CANCELLED, now, None, ran_for(work, now))
             if not self._turns.closed:
                 self.cut_off.append(work)
-            self._hold_back()
+            self.hold_back()
 
     def of_handler(
         self, run: Work, value: Any, error: BaseException | None, now: float, duration: float
@@ -307,8 +304,8 @@ class Endings:
         if runner is not None and not runner.get_loop().is_closed():
             runner.cancel()  # it has only just begun, or it would have been cancelled with all others
 
-    def _hold_back(self) -> None:
-        """Somebody cancels asyncio tasks: most likely asyncio.run() ends, and what starts now would be torn off."""
+    def hold_back(self) -> None:
+        """Let nothing start for a moment: most likely the loop is ending, and what starts now would be torn off."""
         if self._turns.may_start:
             self._turns.may_start = False
             self._end_of_hold_back.set(self._turns.now() + HOLD_BACK)

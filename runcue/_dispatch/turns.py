@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextvars import Context
+from math import inf
 from typing import Final, Protocol
 
 from runcue._artifacts.places import next_pass
@@ -23,12 +24,16 @@ from runcue._dispatch.clock import clock_of
 from runcue._model.errors import CueFailed, WrongLoop
 from runcue._model.texts import error_words
 
-__all__ = ["Turns"]
+__all__ = ["HOLD_BACK", "Turns"]
 
 logger = logging.getLogger("runcue")
 
 SLICE: Final = 0.002
 """Seconds that scheduling may take in one turn of the event loop before everything else in it gets its turn."""
+
+HOLD_BACK: Final = 0.05
+"""Seconds without starts where the loop seems to be ending: a stranger has cancelled a handler's asyncio task, or user
+code has raised KeyboardInterrupt."""
 
 
 class Turn(Protocol):
@@ -39,6 +44,9 @@ class Turn(Protocol):
 
     def failed(self) -> None:
         """The scheduler has failed: let nobody wait for it."""
+
+    def interrupted(self) -> None:
+        """The loop is about to be ended by a KeyboardInterrupt."""
 
 
 class Turns:
@@ -65,7 +73,7 @@ class Turns:
         "__weakref__",
         "_context",
         "_in_slice",
-        "_interrupted",
+        "_interrupted_at",
         "_process",
         "_slice_until",
         "_turn",
@@ -95,7 +103,8 @@ class Turns:
         self.may_start = True
         self._turn = turn
         self._context = context
-        self._in_slice = self._interrupted = False
+        self._in_slice = False
+        self._interrupted_at = -inf
         self._slice_until = 0.0
 
     def use_clock(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -148,18 +157,17 @@ class Turns:
         """Raise a KeyboardInterrupt that came out of user code where it ends the loop, and nothing else.
 
         An asyncio task that it came through would keep it, and complain that nobody has retrieved it. Without a loop it
-        is raised at once. One ends the loop: others that come before it has are the same one.
+        is raised at once. One ends the loop. Others that come before it has are the same one, and so are those of the
+        moment after that: whoever raises it each time would tear off what the loop does at its end, too.
         """
         loop = self.loop or asyncio._get_running_loop()
         if loop is None or loop.is_closed():
             raise error
-        if not self._interrupted:
-            self._interrupted = True
-            loop.call_soon(self._raise, error)
-
-    def _raise(self, error: KeyboardInterrupt) -> None:
-        self._interrupted = False
-        raise error
+        now = self.now()
+        if now >= self._interrupted_at + HOLD_BACK:
+            self._interrupted_at = now
+            self._turn.interrupted()
+            loop.call_soon(_raise, error)
 
     def slice(self, now: float) -> float:
         """Until when scheduling may go on in this turn: one slice for the rechecks and all workers together."""
@@ -189,3 +197,7 @@ class Turns:
         error = CueFailed(f"The scheduler of this cue failed: {error_words(self.failure)}")
         error.__cause__ = self.failure
         return error
+
+
+def _raise(error: KeyboardInterrupt) -> None:
+    raise error

@@ -100,8 +100,13 @@ class Workers:
         self._listeners = listeners
         self._on_start = listeners.of[Event.START]
 
-    def start(self) -> None:
-        """The cue was started: workers that were on their way in a loop that has ended will never come."""
+    def abandon(self) -> None:
+        """The loop has ended: workers that are on their way yet find nothing to begin."""
+        self._turns.may_start = False
+        self.dismiss()
+
+    def dismiss(self) -> None:
+        """Let go of workers that were on their way in a loop that was closed: they will never come."""
         for run_queue in self._core.run_queues.values():
             for task in run_queue.starting:
                 if task.get_loop().is_closed():

@@ -33,11 +33,13 @@ class Forgotten:
     Args:
         turns: Says whether it is started, and whether its scheduler has failed.
         leftovers: What is left.
+        dismiss: Called where nobody else can tidy up any more: closes what was never begun in a closed loop.
     """
 
-    def __init__(self, turns: Turns, leftovers: Leftovers) -> None:
+    def __init__(self, turns: Turns, leftovers: Leftovers, dismiss: Callable[[], None]) -> None:
         self._turns = turns
         self._leftovers = leftovers
+        self._dismiss = dismiss
         self._let_go: Callable[[], None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._watch: AsyncGenerator[None, None] | None = None
@@ -100,11 +102,13 @@ class Forgotten:
         """The interpreter ends."""
         if self._loop is not None and self._process == os.getpid():
             self._tell("the program", is_started=self._let_go is not None, observed=False)
+            self._dismiss()
 
     def __del__(self) -> None:
         """Nobody knows the cue any longer: its loop was closed, and nobody has met it since."""
         if self._loop is not None and self._process == os.getpid():
             self._tell("the event loop", is_started=self._let_go is not None, observed=False)
+            self._dismiss()
             if self._let_go is not None:
                 self._warn()
 

@@ -294,11 +294,8 @@ def test_whatever_is_raised_disturbs_nobody_else_and_is_told(
 def test_an_interrupt_ends_the_loop_and_is_not_an_error_that_nobody_has_retrieved(
     place: Place, caplog: pytest.LogCaptureFixture
 ) -> None:
-    interrupts = [KeyboardInterrupt("broken")]  # once: a second one would end the end of the loop as well
-
     def odd(*heard: Any) -> Any:
-        if interrupts:
-            raise interrupts.pop()
+        raise KeyboardInterrupt("broken")
 
     loops: list[GuardedLoop] = []
 

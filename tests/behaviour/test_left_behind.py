@@ -370,3 +370,47 @@ def test_tasks_of_handlers_that_began_as_the_loop_ended_are_ended_with_it(
     run(main)
     gc.collect()
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+BEGINS_AND_CLOSES = """
+    import asyncio, gc, sys
+    import runcue
+    {imports}
+
+    def begins() -> runcue.Cue:
+        loop = {loop}.new_event_loop()
+        cue = runcue.Cue()
+
+        @cue.task("t")
+        async def t(work):
+            pass
+
+        async def main():
+            cue.start()
+            await cue.submit("t")
+
+        loop.run_until_complete(main())
+        loop.close()
+        return cue
+
+    cue = begins()
+    if sys.argv[1] == "collected":
+        del cue
+        gc.collect()
+    print("END")
+"""
+
+
+@LOOPS
+@pytest.mark.parametrize("end", ["collected", "the program ends"])
+def test_who_was_about_to_run_in_a_loop_that_is_closed_is_no_coroutine_that_was_never_awaited(
+    loop: str, end: str
+) -> None:
+    imports = "" if loop == "asyncio" else "import uvloop"
+    program = textwrap.dedent(BEGINS_AND_CLOSES.format(loop=loop, imports=imports))
+    ended = run_python("-X", "dev", "-c", program, end)
+    assert ended.stdout == "END\n"
+    if loop == "asyncio":  # uvloop goes on for a turn, in which it has run
+        assert "1 work unit is left (1 of t)" in ended.stderr
+    assert "never awaited" not in ended.stderr
+    assert "pending" not in ended.stderr
