@@ -7,17 +7,18 @@ Must not know: how reasons are found or worded.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 from runcue._api.handle import WorkHandle
 from runcue._api.intake import Intake
 from runcue._callbacks.callbacks import Callbacks
 from runcue._callbacks.verdicts import STAYS_PENDING, AwaitableAnswer
 from runcue._dispatch.dispatcher import Dispatcher
-from runcue._explain.answers import Why, WhyStale
-from runcue._explain.reasons import Reason, not_ready
+from runcue._explain.answers import Why, WhyStale, why_of
+from runcue._explain.reasons import Reason, unready
 from runcue._explain.why import Explainer
 from runcue._explain.why_stale import why_stale
+from runcue._explain.wording import blocked
 from runcue._model.errors import ConfigurationError, UnknownWork
 from runcue._model.phases import NEW, RUNNING
 from runcue._model.texts import words_of
@@ -25,8 +26,6 @@ from runcue._model.work import Task, Work
 from runcue._scheduling.core import Core
 
 __all__ = ["Inquiry"]
-
-_NOT_STARTED: Final = "the cue is not started: call start()"
 
 
 class Inquiry:
@@ -53,13 +52,14 @@ class Inquiry:
     def blocked(self) -> list[dict[str, Any]]:
         """See `Cue.debug_blocked`."""
         now = self._turns.now()
+        wall = now + self._turns.skew
         reasons = [
             (work, self._reason_of_new(work, now, reason) if work._phase == NEW else reason)
-            for work, reason in self._explainer.reasons(list(self._core.pending_works()), now)
+            for work, reason in self._explainer.reasons(list(self._core.pending_works()), now, wall)
         ]
         if not self._intake.is_open:
-            return [(reason or Reason(work, "not_ready", _NOT_STARTED)).as_dict() for work, reason in reasons]
-        return [reason.as_dict() for _, reason in reasons if reason is not None]
+            reasons = [(work, reason or Reason(work, "not started")) for work, reason in reasons]
+        return [blocked(reason, now, wall).as_dict() for _, reason in reasons if reason is not None]
 
     def why(self, work_id: str | Work) -> Why:
         """See `Cue.why`."""
@@ -69,8 +69,7 @@ class Inquiry:
         if work._phase == NEW:
             self._reason_of_new(work, now, None)
         if work._phase < RUNNING and not self._intake.is_open:
-            waited = max(0.0, wall - work.created_at)
-            return Why(work, "not started", _NOT_STARTED, work.created_at, waited)
+            return why_of(Reason(work, "not started", None, now + work.created_at - wall), now, wall)
         return self._explainer.why(work, now, wall)
 
     def why_stale(self, work_id: str | Work) -> WhyStale:
@@ -85,7 +84,7 @@ class Inquiry:
             if isinstance(verdict, AwaitableAnswer):
                 verdict.discard()
             elif verdict in STAYS_PENDING:
-                return not_ready(work)
+                return unready(work)
         return reason
 
     def known(self, work: object) -> Work | None:

@@ -2,5 +2,5 @@
 
 Must not know: how to change anything.
 
-Open first: `why`; what its answers say stands in `answers`.
+Open first: `reasons`, what there can be; found by `why`, put in words by `wording`, given to users as `answers`.
 """

@@ -1,6 +1,7 @@
 """The answers to `cue.why()` and `cue.why_stale()`, and how they print.
 
-Lives here: frozen records and their words. Nothing in them changes any more: they are as of the moment of the question.
+Lives here: frozen records, and how they are laid out in lines. Nothing in them changes any more: they are as of the
+moment of the question.
 
 Must not know: how an answer is found.
 """
@@ -8,76 +9,24 @@ Must not know: how an answer is found.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from math import inf
+from typing import Final, cast
 
 from runcue._artifacts.artifact import Artifact
-from runcue._model.texts import (
-    SHOWN,
-    around,
-    how_many,
-    name_of,
-    seconds_in_words,
-    shortened,
-    words_of,
-)
+from runcue._explain.reasons import Lack, Reason, Verdict
+from runcue._explain.wording import around_works, details_of, lack_in_words
+from runcue._model.texts import SHOWN, how_many, name_of, seconds_in_words, shortened
 from runcue._model.work import Work
 
-__all__ = ["Missing", "Verdict", "Why", "WhyStale", "around_works"]
-
-Verdict = Literal[
-    "completed",
-    "skipped",
-    "failed",
-    "cancelled",
-    "running",
-    "being asked",
-    "about to start",
-    "not started",
-    "waiting for rate",
-    "waiting for a limit",
-    "waiting for a slot",
-    "waiting for a retry",
-    "waiting for an artifact",
-    "no producer",
-    "cycle",
-    "deadlock",
-    "upstream failed",
-    "not ready",
-]
-"""What `why()` can say. "not ready" is the word of an opaque is_ready that looked at no artifact."""
+__all__ = ["Missing", "Why", "WhyStale", "why_of"]
 
 
-@dataclass(frozen=True, slots=True)
-class Missing:
-    """An artifact that a work unit waits for.
-
-    Attributes:
-        artifact: The artifact; an output of the work unit itself if another one keeps it from being made. None for a
-            key that is taken.
-        problem: What is wrong with it, as the end of a sentence.
-        maker: The work that makes it, or failed to; None if there is none.
-        state: What that one is: "pending", "running", "failed", "cancelled"; or "nobody".
-        how: What the maker has to do with it, if it is not that it makes this very artifact.
-    """
-
-    artifact: Artifact | None
-    problem: str
-    maker: Work | None
-    state: str
-    how: str = ""
+@dataclass(frozen=True, slots=True, repr=False)
+class Missing(Lack):
+    __doc__ = Lack.__doc__
 
     def __str__(self) -> str:
-        if self.maker is None:
-            who = "nothing that is pending or running declares it as an output"
-        elif self.state in ("failed", "cancelled"):
-            error = f": {self.maker.error}" if self.maker.error else ""
-            was = "was " if self.state == "cancelled" else ""
-            who = f"{name_of(self.maker)}, which was to make it, {was}{self.state}{error}"
-        else:
-            who = f"{name_of(self.maker)} {self.how or 'makes it'} ({self.state})"
-        what = "its key" if self.artifact is None else words_of(self.artifact)
-        text = f"{what} {self.problem}; {who}" if self.problem else f"its output {what}: {who}"
-        return shortened(text)
+        return lack_in_words(self)
 
     def __repr__(self) -> str:
         return shortened(f"<Missing {self}>")
@@ -172,6 +121,33 @@ class WhyStale:
         return shortened(f"<WhyStale {self}>")
 
 
-def around_works(cycle: tuple[Work, ...]) -> str:
-    """A cycle of work units in a line."""
-    return around(map(name_of, cycle), len(cycle), name_of(cycle[0]))
+def why_of(reason: Reason, now: float, wall: float) -> Why:
+    """The answer that a reason makes.
+
+    Args:
+        reason: The reason.
+        now: Monotonic.
+        wall: The same instant in seconds since the epoch.
+    """
+    root = reason.deepest if reason.kind == "joined" else reason
+    is_timed = root.verdict in _TIMED and root.until < inf
+    return Why(
+        reason.work,
+        root.verdict,
+        details_of(reason, now, wall),
+        reason.since + wall - now,
+        max(0.0, now - reason.since),
+        reason.work._refusals,
+        cast("tuple[Missing, ...]", reason.lacks),
+        root.others if root.verdict in _HELD else (),
+        max(0.0, root.until - now) if is_timed else None,
+        root.until + wall - now if is_timed and root.verdict != "waiting for a retry" else None,
+        reason.chain,
+        None if reason.root is None else why_of(reason.root, now, wall),
+        reason.cycle,
+    )
+
+
+# With an instant at which it will be over, and with work units that have the slots.
+_TIMED: Final = frozenset(("waiting for rate", "waiting for a limit", "waiting for a retry"))
+_HELD: Final = frozenset(("waiting for a slot", "deadlock"))

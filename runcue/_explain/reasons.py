@@ -1,85 +1,280 @@
-"""Why a pending work unit does not run, in a line: for log lines and for `debug_blocked()` alike.
+"""Why a work unit is where it is, as data: of what kind the reason is, what it is about, numbers, since and until when.
 
-Lives here: reading the state and putting it in words.
+Lives here: `Reason`, which `why()`, `debug_blocked()`, warnings and the simulator read alike; its kinds, what they mean
+to users and what is to be done about each; and reading off the state what keeps one work unit from running by itself.
 
-Must not know: how to change anything.
+Must not know: how a reason is put in words (`wording`), what is behind what a work unit waits for (`why`), how to
+change anything.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import inf
+from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple
 
-from runcue._artifacts.artifact import is_valid
+from runcue._artifacts.artifact import Artifact, is_valid
+from runcue._explain.holders import Holding
 from runcue._limits.service import Refusal
-from runcue._model.phases import CHECKING, DELAYED, HELD, JOINED, NOT_READY
-from runcue._model.texts import (
-    SHOWN,
-    error_words,
-    listed,
-    name_of,
-    problem_of,
-    seconds_in_words,
-    shortened,
-    words_of,
-)
+from runcue._model.phases import CHECKING, DELAYED, HELD, JOINED, NEW, NOT_READY
+from runcue._model.texts import error_words, name_of, problem_of
 from runcue._model.work import Work
 from runcue._scheduling.ageing import pending_since
 from runcue._scheduling.holds import Hold, Relation
+from runcue._scheduling.knots import Knot
 
 __all__ = [
+    "Kind",
+    "Lack",
     "Reason",
-    "describe_answer",
-    "describe_asking",
-    "describe_delay",
-    "first_refusal",
-    "grouped",
-    "not_ready",
+    "ReasonName",
+    "Step",
+    "Verdict",
     "problem_now",
     "reason_of",
+    "refusals_of",
+    "since_of",
+    "unready",
 ]
+
+Verdict = Literal[
+    "completed",
+    "skipped",
+    "failed",
+    "cancelled",
+    "running",
+    "being asked",
+    "about to start",
+    "not started",
+    "waiting for rate",
+    "waiting for a limit",
+    "waiting for a slot",
+    "waiting for a retry",
+    "waiting for an artifact",
+    "no producer",
+    "cycle",
+    "deadlock",
+    "upstream failed",
+    "not ready",
+]
+"""What `why()` can say. "not ready" is the word of an opaque is_ready that looked at no artifact."""
 
 ReasonName = Literal["not_ready", "service_full", "unknown_task"]
 """What `debug_blocked()` can say. "unknown_task" is for work units that were restored without their task."""
 
+Kind = Literal[
+    "slots",
+    "rate",
+    "limit",
+    "no thread",
+    "left free",
+    "said no",
+    "raised",
+    "input",
+    "being made",
+    "unreturned",
+    "joined",
+    "gate",
+    "reading",
+    "delayed",
+    "no producer",
+    "upstream",
+    "cycle",
+    "self",
+    "deadlock",
+    "not asked",
+    "not started",
+    "clear",
+    "running",
+    "completed",
+    "skipped",
+    "failed",
+    "cancelled",
+]
+"""What can be the reason. In their order: no slot, token or room by a limit; no thread; slots that are left free for
+another one; what is_ready said, or that it raised; an input that is not valid; one that is about to be made; an output
+whose last handler has not returned; another one makes the same; a gate is awaited, or files are read; the next attempt
+is not due; nobody makes an input; who was to make it did not; those who wait for each other: for inputs, until an
+instant, for ever; nobody has asked yet; the cue is not started; nothing is in the way; how it goes, or has gone."""
 
-class Reason(NamedTuple):
-    """Why one work unit does not run.
+Step = Literal[
+    "wait",
+    "see the holders",
+    "see the callback",
+    "see the artifact",
+    "see the maker",
+    "see the other",
+    "submit the maker",
+    "cut the cycle",
+    "wait for nobody",
+    "start",
+    "nothing",
+]
+"""What is to be done. "see ..." leads to what has to be mended, or merely takes its time."""
+
+_VERDICTS: Final[Mapping[Kind, Verdict]] = {
+    "slots": "waiting for a slot",
+    "rate": "waiting for rate",
+    "limit": "waiting for a limit",
+    "no thread": "waiting for a slot",
+    "left free": "waiting for a slot",
+    "said no": "not ready",
+    "raised": "not ready",
+    "input": "waiting for an artifact",
+    "being made": "waiting for an artifact",
+    "unreturned": "waiting for an artifact",
+    "joined": "not ready",
+    "gate": "being asked",
+    "reading": "being asked",
+    "delayed": "waiting for a retry",
+    "no producer": "no producer",
+    "upstream": "upstream failed",
+    "cycle": "cycle",
+    "self": "waiting for a slot",
+    "deadlock": "deadlock",
+    "not asked": "about to start",
+    "not started": "not started",
+    "clear": "about to start",
+    "running": "running",
+    "completed": "completed",
+    "skipped": "skipped",
+    "failed": "failed",
+    "cancelled": "cancelled",
+}
+
+_STEPS: Final[Mapping[Kind, Step]] = {
+    "slots": "see the holders",
+    "no thread": "see the holders",
+    "said no": "see the callback",
+    "raised": "see the callback",
+    "gate": "see the callback",
+    "input": "see the artifact",
+    "being made": "see the maker",
+    "unreturned": "see the maker",
+    "upstream": "see the maker",
+    "joined": "see the other",
+    "no producer": "submit the maker",
+    "cycle": "cut the cycle",
+    "self": "wait for nobody",
+    "deadlock": "wait for nobody",
+    "not started": "start",
+    "completed": "nothing",
+    "skipped": "nothing",
+    "failed": "nothing",
+    "cancelled": "nothing",
+}
+
+_BY_LIMITS: Final = frozenset(("slots", "rate", "limit", "no thread", "left free"))
+_NO_NUMBERS: Final[Mapping[str, float]] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Lack:
+    """An artifact that a work unit waits for.
 
     Attributes:
-        work: The work.
-        name: The kind of reason.
-        details: One line for a person.
+        artifact: The artifact; an output of the work unit itself if another one keeps it from being made. None for a
+            key that is taken.
+        problem: What is wrong with it, as the end of a sentence.
+        maker: The work that makes it, or failed to; None if there is none.
+        state: What that one is: "pending", "running", "failed", "cancelled"; or "nobody".
+        how: What the maker has to do with it, if it is not that it makes this very artifact.
+    """
+
+    artifact: Artifact | None
+    problem: str
+    maker: Work | None
+    state: str
+    how: str = ""
+
+
+class Reason(NamedTuple):
+    """Why one work unit is where it is.
+
+    Attributes:
+        work: The work unit.
+        kind: What it is.
+        subject: What it is about: the service, the callback, the artifact, the work unit that is waited for; None if
+            it is about the work unit alone.
+        since: When it began, monotonic.
+        until: When it will be over, monotonic; inf if that is not known.
+        numbers: What is counted or measured, by name: "slots", "attempt", "times" (it was found not ready), "limit".
+        said: What a callback, a limit or an error says, as a phrase.
+        others: The work units on which it hangs: those that hold the slots, or the one that makes the artifact.
+        lacks: The artifacts that are waited for.
+        beside: What else is in its way at the same time.
+        chain: The work units that wait for each other, from this one to the root of it.
+        root: Why the last of these does not run; None if that is this work unit.
+        cycle: The work units that wait for each other in a cycle.
+        knot: Those who wait for each other although some of them run.
+        holding: Who has the slots that it, or others, need, for each service that is full.
     """
 
     work: Work
-    name: ReasonName
-    details: str
+    kind: Kind
+    subject: Any = None
+    since: float = -inf
+    until: float = inf
+    numbers: Mapping[str, float] = _NO_NUMBERS
+    said: str = ""
+    others: tuple[Work, ...] = ()
+    lacks: tuple[Lack, ...] = ()
+    beside: tuple[Reason, ...] = ()
+    chain: tuple[Work, ...] = ()
+    root: Reason | None = None
+    cycle: tuple[Work, ...] = ()
+    knot: Knot | None = None
+    holding: tuple[Holding, ...] = ()
 
-    def as_dict(self) -> dict[str, Any]:
-        """The form that `debug_blocked()` returns."""
-        return {"work": self.work, "reason": self.name, "details": shortened(self.details)}
+    @property
+    def verdict(self) -> Verdict:
+        """What `why()` calls it."""
+        return _VERDICTS[self.kind]
+
+    @property
+    def name(self) -> ReasonName:
+        """What `debug_blocked()` calls it."""
+        return "service_full" if self.kind in _BY_LIMITS else "not_ready"
+
+    @property
+    def step(self) -> Step:
+        """What is to be done next."""
+        return _STEPS.get(self.kind, "wait")
+
+    @property
+    def deepest(self) -> Reason:
+        """The root of it, itself if there is none."""
+        return self if self.root is None else self.root
 
 
-def first_refusal(work: Work, now: float) -> Refusal | None:
-    """The first limit that keeps a work from starting at this instant; None if there is room.
+def refusals_of(work: Work, now: float) -> list[Refusal]:
+    """Everything that keeps a work unit from starting at this instant although it is ready; empty if there is room.
 
     Limits are asked with the work unit that is first in line: what keeps that one keeps all behind it.
     """
     run_queue = work._task.run_queue
     first: Work = run_queue.peek(ordered=False) or work
+    found = []
     for service in run_queue.services:
-        refusal: Refusal | None = service.refusal(now, first)
-        if refusal is not None:
+        for refusal in service.refusals(now, first):
             if refusal.by == "limit" and first is not work:
                 ahead = f" ({name_of(first)} is first in line)"
                 refusal = refusal._replace(details=refusal.details + ahead)
-            return refusal
-    if run_queue.short_until > now:
+            found.append(refusal)
+    if not found and run_queue.short_until > now:
         details = "no thread is free, and no more can be started"
-        return Refusal(run_queue.services[0], "threads", details, run_queue.short_until)
-    return None
+        found.append(Refusal(run_queue.services[0], "threads", details, run_queue.short_until))
+    return found
+
+
+_KINDS_OF_REFUSAL: Final[Mapping[str, Kind]] = {
+    "slots": "slots",
+    "rate": "rate",
+    "limit": "limit",
+    "threads": "no thread",
+}
 
 
 def problem_now(artifact: Any) -> str | None:
@@ -94,92 +289,77 @@ def problem_now(artifact: Any) -> str | None:
     return problem_of(artifact)
 
 
-def describe_answer(work: Work) -> str:
+def since_of(work: Work, began: float = -inf) -> float:
+    """Since when a pending work unit is where it is, monotonic.
+
+    Args:
+        work: The work unit.
+        began: When the cue was started: before that nothing was in the way but that.
+    """
+    phase = work._phase
+    if phase in (NEW, JOINED):
+        return max(pending_since(work), began)
+    return max(work._phase_since, began) if hasattr(work, "_phase_since") else work._submitted_at
+
+
+def unready(work: Work, since: float = -inf) -> Reason:
     """What was said when a work unit was found not ready."""
     answer = work._not_ready_reason
+    numbers = {"times": work._refusals}
     if isinstance(answer, BaseException):
-        return f"is_ready raised {error_words(answer)}"
-    if isinstance(answer, str):
-        return f"is_ready said no: {answer}"
-    if answer is not None:
-        return f"input {words_of(answer)} {problem_of(answer)}"
-    return f"is_ready said no for params {words_of(work.params)}"
+        return Reason(work, "raised", work._task.is_ready, since, numbers=numbers, said=error_words(answer))
+    if isinstance(answer, str) or answer is None:
+        return Reason(work, "said no", work._task.is_ready, since, numbers=numbers, said=answer or "")
+    return Reason(work, "input", answer, since, numbers=numbers, said=problem_of(answer))
 
 
-def _describe_hold(work: Work) -> str:
-    """Whom a work unit waits for."""
-    assert work._declared is not None
-    hold: Hold = work._declared.hold
-    what = "its key" if hold.artifact is None else words_of(hold.artifact)
-    if hold.relation in (Relation.OVERLAP, Relation.UNRETURNED):
-        return f"output {what} cannot be made before the handler of {name_of(hold.holder)} has returned"
-    return f"input {what} is being made by {name_of(hold.holder)}"
-
-
-def describe_delay(work: Work, now: float) -> str:
-    """Until when a work unit waits for its next attempt."""
-    return f"delayed until attempt {work.attempt}, in {seconds_in_words(max(0.0, pending_since(work) - now))}"
-
-
-def not_ready(work: Work) -> Reason:
-    """The reason of a work unit that was found not ready."""
-    return Reason(work, "not_ready", describe_answer(work))
-
-
-def describe_asking(work: Work) -> str:
-    """What is awaited of a work unit that is being asked."""
-    declared = work._declared
-    if declared is not None and declared.comparison is not None and declared.comparison.unread:
-        return "files that do not look as they did are being read"
-    return "its is_ready or is_stale is being awaited"
-
-
-def reason_of(work: Work, now: float) -> Reason | None:
-    """Why a pending work unit does not run.
+def reason_of(work: Work, now: float, began: float = -inf) -> Reason | None:
+    """Why a pending work unit does not run, as far as that can be said of it alone.
 
     Args:
         work: A pending work.
         now: Monotonic.
+        began: When the cue was started.
 
     Returns:
         The binding reason, or None when nothing is known to be in its way (it was not asked yet, or is about to start).
     """
-    if work._phase == NOT_READY:
-        return not_ready(work)
-    if work._phase == HELD:
-        return Reason(work, "not_ready", _describe_hold(work))
-    if work._phase == JOINED:
-        return Reason(work, "not_ready", "it settles with another work unit that makes the same")
-    if work._phase == CHECKING:
-        return Reason(work, "not_ready", describe_asking(work))
-    if work._phase == DELAYED:
-        return Reason(work, "not_ready", describe_delay(work, now))
-    refusal = first_refusal(work, now)
-    return Reason(work, "service_full", refusal.details) if refusal is not None else None
+    phase = work._phase
+    since = since_of(work, began)
+    if phase == NOT_READY:
+        return unready(work, since)
+    if phase == HELD:
+        assert work._declared is not None
+        hold: Hold = work._declared.hold
+        late = hold.relation in (Relation.OVERLAP, Relation.UNRETURNED)
+        return Reason(
+            work, "unreturned" if late else "being made", hold.artifact, since, others=(hold.holder,)
+        )
+    if phase == JOINED:
+        leader = None if work._declared is None else work._declared.leader
+        return Reason(work, "joined", leader, since, others=() if leader is None else (leader,))
+    if phase == CHECKING:
+        declared = work._declared
+        if declared is not None and declared.comparison is not None and declared.comparison.unread:
+            return Reason(work, "reading", None, since)
+        return Reason(work, "gate", None, since)
+    if phase == DELAYED:
+        until = pending_since(work)
+        return Reason(work, "delayed", None, since, until, {"attempt": work.attempt})
+    return _held_up_by_limits(work, now, since)
 
 
-# What differs in names, ids and numbers only is alike.
-_PARTICULAR: Final = re.compile(r"'[^']*'|\b\w*-?\d[\w.-]*")
-
-
-def grouped(reasons: Iterable[tuple[Work, str]], limit: int = SHOWN) -> str:
-    """Reasons in one line, those of one task that are alike together.
-
-    Args:
-        reasons: Work units and why they do not run.
-        limit: At most so many groups in words.
-    """
-    groups: dict[tuple[str, str], list[tuple[Work, str]]] = {}
-    for work, words in reasons:
-        groups.setdefault((work.task, _PARTICULAR.sub("...", words)), []).append((work, words))
-    lines = []
-    for (task, _), alike in list(groups.items())[:limit]:
-        first, words = alike[0]
-        if len(alike) == 1:
-            lines.append(f"{name_of(first)}: {words}")
-            continue
-        ids = listed((work.id for work, _ in alike), 3)
-        such_as = "" if all(other == words for _, other in alike) else "such as "
-        lines.append(f"{len(alike)} {task} ({ids}): {such_as}{words}")
-    left = sum(map(len, list(groups.values())[limit:]))
-    return "; ".join(lines) + (f"; and {left} more" if left else "")
+def _held_up_by_limits(work: Work, now: float, since: float) -> Reason | None:
+    run_queue = work._task.run_queue
+    found: list[Reason] = []
+    for service, by, details, until in refusals_of(work, now):
+        numbers = {"slots": service.concurrent} if by == "slots" else _NO_NUMBERS
+        found.append(
+            Reason(work, _KINDS_OF_REFUSAL[by], service, since, until, numbers=numbers, said=details)
+        )
+    if not found:
+        starving = run_queue.keeps_off_for()
+        if starving is None or starving is work:
+            return None
+        return Reason(work, "left free", starving, since, others=(starving,))
+    return found[0] if len(found) == 1 else found[0]._replace(beside=tuple(found[1:]))

@@ -1,47 +1,26 @@
-"""Why a work unit does not run: finding the answer to `cue.why()`.
+"""Why a work unit does not run: finding the reason that `cue.why()` and all others give.
 
-Lives here: reading the state of a cue, following what waits for what down to the root of it, and putting it in words.
-Artifacts are asked again for this, so an answer is as of now.
+Lives here: reading the state of a cue, and following what waits for what down to the root of it. Artifacts are asked
+again for this, so an answer is as of now.
 
-Must not know: how to change anything.
+Must not know: how a reason is put in words, how to change anything.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import replace
 from itertools import chain, islice
 from typing import Any, Final, Protocol
 
 from runcue._artifacts.artifact import Artifact
 from runcue._artifacts.declared import names_of
 from runcue._artifacts.watched_folders import WatchedFolders
-from runcue._explain.answers import Missing, Verdict, Why, around_works
-from runcue._explain.holders import describe_knot, short_of_knot, wanted_slots
-from runcue._explain.reasons import (
-    Reason,
-    describe_answer,
-    describe_asking,
-    describe_delay,
-    first_refusal,
-    problem_now,
-    reason_of,
-)
-from runcue._limits.service import Refusal
-from runcue._model.phases import (
-    CHECKING,
-    DELAYED,
-    HELD,
-    JOINED,
-    NEW,
-    NOT_READY,
-    OUTCOMES,
-    RUNNING,
-    SETTLED,
-)
-from runcue._model.texts import SHOWN, error_words, how_many, listed, name_of, words_of
+from runcue._explain.answers import Missing, Why, why_of
+from runcue._explain.holders import wanted_slots
+from runcue._explain.reasons import Kind, Reason, problem_now, reason_of, since_of, unready
+from runcue._model.phases import CHECKING, HELD, JOINED, NEW, NOT_READY, OUTCOMES, RUNNING, SETTLED
+from runcue._model.texts import error_words, words_of
 from runcue._model.work import Work
-from runcue._scheduling.ageing import pending_since
 from runcue._scheduling.core import Core
 from runcue._scheduling.cycles import follow
 from runcue._scheduling.holds import Hold, Relation
@@ -52,12 +31,6 @@ __all__ = ["Explainer", "needs_all"]
 # So many work units are explained to the root when all are asked for, over so many links together.
 _LOOKED_INTO: Final = 1000
 _FOLLOWED: Final = 20_000
-
-_ENDINGS: Final = {
-    "completed": "its handler returned",
-    "skipped": "it was up to date",
-    "cancelled": "it was cancelled",
-}
 
 
 class Activity(Protocol):
@@ -99,23 +72,30 @@ class Explainer:
             now: Monotonic.
             wall: The same instant in seconds since the epoch.
         """
-        own = self._why_alone(work, now, wall)
+        return why_of(self.explain(work, now, wall), now, wall)
+
+    def explain(self, work: Work, now: float, wall: float) -> Reason:
+        """The reason why a work unit is where it is, followed to the root of it.
+
+        Args:
+            work: The work.
+            now: Monotonic.
+            wall: The same instant in seconds since the epoch.
+        """
+        own = self._explain_alone(work, now, wall)
         if work._phase not in (NOT_READY, HELD, JOINED):
             return own
-        chain, around = follow(work, self.waits_for)
+        way, around = follow(work, self.waits_for)
         cycle = tuple(around)
-        self._followed += len(chain)
+        self._followed += len(way)
         if work in cycle:
-            return replace(own, verdict="cycle", details=around_works(cycle), chain=tuple(chain), cycle=cycle)
-        if len(chain) == 1:
+            return own._replace(kind="cycle", chain=tuple(way), cycle=cycle)
+        if len(way) == 1:
             return own
-        root = self._why_alone(chain[-1], now, wall)
+        root = self._explain_alone(way[-1], now, wall)
         if cycle:
-            root = replace(root, verdict="cycle", details=around_works(cycle), cycle=cycle)
-        if work._phase == JOINED:
-            same = {name: getattr(root, name) for name in ("verdict", "eta", "next_token_at", "held_by")}
-            return replace(own, **same, chain=tuple(chain), root=root)
-        return replace(own, chain=tuple(chain), root=root)
+            root = root._replace(kind="cycle", cycle=cycle)
+        return own._replace(chain=tuple(way), root=root)
 
     def waits_for(self, work: Work) -> Work | None:
         """The work that another has to wait for, None if that is not what it waits for."""
@@ -133,109 +113,71 @@ class Explainer:
                     return producer
         return None
 
-    def _why_alone(self, work: Work, now: float, wall: float) -> Why:
+    def _explain_alone(self, work: Work, now: float, wall: float) -> Reason:
         """What can be said of a work unit by itself."""
         phase = work._phase
-        skew = wall - now
         if phase == RUNNING:
-            return self._why_running(work, now, wall)
+            return self._explain_running(work, now, wall)
         if phase == SETTLED:
-            return self._why_past(work, wall)
-        since = (
-            work._submitted_at
-            if phase in (NEW, JOINED)
-            else getattr(work, "_phase_since", work._submitted_at)
-        )
-        base = Why(work, "not ready", "", since + skew, max(0.0, now - since), work._refusals)
+            return self._explain_past(work, now, wall)
+        if phase == NEW and work._not_ready_reason is not None:
+            return self._explain_unready(work, unready(work, since_of(work)))
+        reason = reason_of(work, now) or Reason(work, "clear", None, since_of(work))
         if phase == CHECKING:
-            details = describe_asking(work)
-            if awaited := list(self._activity.awaited_by(work)):
-                details += f"; it waits for {listed(map(_awaited, awaited))}"
-                for knot in self._activity.knots(awaited):
-                    details = describe_knot(knot, now, wall)
-            return replace(base, verdict="being asked", details=details)
-        if phase == JOINED:
-            assert work._declared is not None
-            leader = work._declared.leader
-            return replace(
-                base, details=f"it settles with {name_of(leader)}, which makes the same" if leader else ""
-            )
-        if phase in (NOT_READY, HELD) or (phase == NEW and work._not_ready_reason is not None):
-            return self._why_not_ready(work, base)
-        if phase == DELAYED:
-            eta = max(0.0, pending_since(work) - now)
-            return replace(base, verdict="waiting for a retry", details=describe_delay(work, now), eta=eta)
-        refusal = first_refusal(work, now)
-        if refusal is None:
-            return replace(base, verdict="about to start", details="nothing is in its way")
-        if refusal.by == "slots":
-            return self._why_full(work, base, refusal, now, wall)
-        known = refusal.until != float("inf")
-        return replace(
-            base,
-            verdict="waiting for rate" if refusal.by == "rate" else "waiting for a limit",
-            details=refusal.details,
-            eta=max(0.0, refusal.until - now) if known else None,
-            next_token_at=refusal.until + skew if known else None,
-        )
+            return self._explain_checking(reason)
+        if phase in (NOT_READY, HELD):
+            return self._explain_unready(work, reason)
+        return self._explain_full(reason, wall) if reason.kind == "slots" else reason
 
-    def _why_full(self, work: Work, base: Why, refusal: Refusal, now: float, wall: float) -> Why:
+    def _explain_checking(self, reason: Reason) -> Reason:
+        awaited = tuple(self._activity.awaited_by(reason.work))
+        for knot in self._activity.knots(awaited) if awaited else ():
+            return reason._replace(others=awaited, knot=knot)
+        return reason._replace(others=awaited)
+
+    def _explain_full(self, reason: Reason, wall: float) -> Reason:
         """Why a work unit waits for a slot."""
-        held_by = tuple(
-            one for one in self._activity.holders() if refusal.service in one._task.run_queue.services
-        )
+        work, service = reason.work, reason.subject
+        holders = tuple(one for one in self._activity.holders() if service in one._task.run_queue.services)
         for knot in self._activity.knots((work,)):
             member = any(work in works for works in knot.waits.values())
-            verdict: Verdict = "deadlock" if member and knot.is_proven else "waiting for a slot"
-            return replace(base, verdict=verdict, details=describe_knot(knot, now, wall), held_by=held_by)
-        details = refusal.details
-        if held_by:
-            details += f", held by {listed(map(_holder, held_by))}"
-        for words in wanted_slots(self._core, held_by, wall, only=refusal.service):
-            details += f"; {words}"
-        return replace(base, verdict="waiting for a slot", details=details, held_by=held_by)
+            kind: Kind = "deadlock" if member and knot.is_proven else "self"
+            return reason._replace(kind=kind, others=holders, knot=knot)
+        holding = wanted_slots(self._core, holders, wall, only=service)
+        return reason._replace(others=holders, holding=holding)
 
-    def _why_running(self, work: Work, now: float, wall: float) -> Why:
-        began = work.started_at or wall
-        why = Why(work, "running", "its handler runs", began, max(0.0, wall - began), work._refusals)
+    def _explain_running(self, work: Work, now: float, wall: float) -> Reason:
+        since = now - max(0.0, wall - (work.started_at or wall))
         for knot in self._activity.knots((work,)):
-            verdict: Verdict = "deadlock" if knot.is_proven else "running"
-            return replace(why, verdict=verdict, details=describe_knot(knot, now, wall))
-        details = "its handler runs"
-        if awaited := list(self._activity.awaited_by(work)):
-            details = f"its handler waits for {listed(map(_awaited, awaited))}"
-        for words in wanted_slots(self._core, (work,), wall):
-            details += f"; {words}"
-        return replace(why, details=details)
+            kind: Kind = "deadlock" if knot.is_proven else "running"
+            return Reason(work, kind, None, since, knot=knot)
+        awaited = tuple(self._activity.awaited_by(work))
+        holding = wanted_slots(self._core, (work,), wall)
+        return Reason(work, "running", None, since, others=awaited, holding=holding)
 
-    def _why_past(self, work: Work, wall: float) -> Why:
-        ended = work.completed_at or wall
-        verdict: Any = OUTCOMES[work._outcome]
+    def _explain_past(self, work: Work, now: float, wall: float) -> Reason:
+        since = now - max(0.0, wall - (work.completed_at or wall))
         error = work.exception
-        details: str = _ENDINGS[verdict] if error is None else error_words(error)
-        if work in self._activity.holders():
-            details += "; its handler has not returned yet and still holds its slot"
-        return Why(work, verdict, details, ended, max(0.0, wall - ended), work._refusals)
+        late = (work,) if work in self._activity.holders() else ()
+        said = "" if error is None else error_words(error)
+        return Reason(work, OUTCOMES[work._outcome], None, since, said=said, others=late)
 
-    def _why_not_ready(self, work: Work, base: Why) -> Why:
-        missing = self._missing(work)
-        if not missing:
-            return replace(base, details=describe_answer(work))
-        verdict: Verdict = "waiting for an artifact"
-        if any(one.maker is work for one in missing):
-            details = "it needs what only it makes: " + "; ".join(map(str, missing[:SHOWN]))
-            return replace(base, verdict="cycle", details=details, missing=tuple(missing), cycle=(work,))
-        lost = [one for one in missing if one.state in ("failed", "cancelled", "nobody")]
-        if len(lost) < len(missing) and not needs_all(work):
+    def _explain_unready(self, work: Work, reason: Reason) -> Reason:
+        lacks = tuple(self._missing(work))
+        if not lacks:
+            return reason
+        if any(one.maker is work for one in lacks):
+            return reason._replace(kind="cycle", lacks=lacks, cycle=(work,))
+        kind: Kind = "being made" if reason.kind == "being made" else "input"
+        lost = [one for one in lacks if one.state in ("failed", "cancelled", "nobody")]
+        if len(lost) < len(lacks) and not needs_all(work):
             lost = []  # one of the others may be enough for its is_ready
         if lost and all(one.state == "nobody" for one in lost):
             if not self.somebody_may_make_it(work, (one.artifact for one in lost)):
-                verdict = "no producer"
+                kind = "no producer"
         elif lost:
-            verdict = "upstream failed"
-        return replace(
-            base, verdict=verdict, details="; ".join(map(str, missing[:SHOWN])), missing=tuple(missing)
-        )
+            kind = "upstream"
+        return reason._replace(kind=kind, lacks=lacks)
 
     def _missing(self, work: Work) -> list[Missing]:
         """The artifacts that keep a work from being ready, those that nobody makes first."""
@@ -285,55 +227,51 @@ class Explainer:
         return (silent > 0 and not self._activity.is_idle()) or any(map(self._watched.covers, artifacts))
 
     def reason(
-        self, work: Work, now: float, *, deep: bool = True, tied: Mapping[Work, str] | None = None
+        self,
+        work: Work,
+        now: float,
+        wall: float,
+        *,
+        deep: bool = True,
+        tied: Mapping[Work, Knot] | None = None,
     ) -> Reason | None:
-        """Why a pending work unit does not run, in the form of `debug_blocked()`; None if nothing is in its way.
+        """Why a pending work unit does not run, for those who are told of many; None if nothing is in its way.
 
         Args:
             work: The work.
             now: Monotonic.
+            wall: The same instant in seconds since the epoch.
             deep: Follow what it waits for to the root, and name what is missing.
-            tied: What is said of those that wait for each other, if they were looked for already.
+            tied: Those who wait for each other, if they were looked for already.
         """
         reason = reason_of(work, now)
         if not deep or reason is None:
             return reason
-        words = self._tied(work) if tied is None else tied.get(work)
-        if words is not None:
-            return reason._replace(details=f"{reason.details}; {words}")
-        if work._phase not in (NOT_READY, HELD, JOINED):
-            return reason
-        why = self.why(work, now, now)
-        details = why.details if why.verdict == "not ready" else f"{why.verdict}: {why.details}"
-        root = why.root
-        if root is not None:
-            between = len(why.chain) - 2
-            through = f" (through {how_many(between, 'other', 'others')})" if between > 0 else ""
-            details += (
-                f"; in the end{through} because of {name_of(root.work)} ({root.verdict}): {root.details}"
-            )
-        return Reason(work, "not_ready", details)
+        knot = self._tied(work) if tied is None else tied.get(work)
+        if knot is not None:
+            return reason._replace(knot=knot)
+        return self.explain(work, now, wall) if work._phase in (NOT_READY, HELD, JOINED) else reason
 
-    def _tied(self, work: Work) -> str | None:
-        knots = self._activity.knots((work,))
-        return next((short_of_knot(knot) for knot in knots if work in knot.works), None)
+    def _tied(self, work: Work) -> Knot | None:
+        return next((knot for knot in self._activity.knots((work,)) if work in knot.works), None)
 
-    def reasons(self, works: Iterable[Work], now: float) -> Iterator[tuple[Work, Reason | None]]:
+    def reasons(self, works: Iterable[Work], now: float, wall: float) -> Iterator[tuple[Work, Reason | None]]:
         """The reasons of many: the first thousand are followed to the root, unless the way there is very long.
 
         Args:
             works: Pending work units.
             now: Monotonic.
+            wall: The same instant in seconds since the epoch.
         """
         self._followed = 0
         line = iter(works)
         first = list(islice(line, _LOOKED_INTO))
-        tied = dict[Work, str]()
+        tied = dict[Work, Knot]()
         for knot in self._activity.knots(first):
-            tied |= dict.fromkeys(knot.works, short_of_knot(knot))
+            tied |= dict.fromkeys(knot.works, knot)
         for number, work in enumerate(chain(first, line)):
             deep = number < _LOOKED_INTO and self._followed < _FOLLOWED
-            yield work, self.reason(work, now, deep=deep, tied=tied)
+            yield work, self.reason(work, now, wall, deep=deep, tied=tied)
 
 
 def needs_all(work: Work) -> bool:
@@ -361,11 +299,3 @@ def _how(hold: Hold) -> str:
         been = "been " if settled == "cancelled" else ""
         return f"has {been}{settled}, but its handler has not returned and may still be making it"
     return ""
-
-
-def _awaited(work: Work) -> str:
-    return f"{name_of(work)} ({_state_of(work)})"
-
-
-def _holder(work: Work) -> str:
-    return name_of(work) + (" (cancelled, its handler has not returned)" if work._phase == SETTLED else "")

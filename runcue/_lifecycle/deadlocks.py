@@ -20,8 +20,7 @@ from typing import Any, Final
 from runcue._callbacks.warning_log import WarningLog
 from runcue._dispatch.dispatcher import Dispatcher
 from runcue._dispatch.timers import Alarm
-from runcue._explain.holders import describe_knot
-from runcue._explain.reasons import Reason
+from runcue._explain.wording import Blocked, knot_in_words
 from runcue._handlers.outputs import owner_of
 from runcue._model.texts import listed, name_of
 from runcue._model.work import Work
@@ -132,11 +131,11 @@ class Deadlocks:
             "deadlock" if knot.is_proven else "self_wait",
             dict.fromkeys(waiter.work for waiter in knot.waits if waiter.work is not None),
             "%s",
-            describe_knot(knot, now, now + self._dispatcher.turns.skew),
+            knot_in_words(knot, now, now + self._dispatcher.turns.skew),
             level=logging.ERROR if knot.is_proven else logging.WARNING,
         )
 
-    def at_rest(self, reasons: Callable[[], list[Reason]]) -> None:
+    def at_rest(self, reasons: Callable[[], list[Blocked]]) -> None:
         """Nothing goes on any more: whoever waits for a work unit waits in vain.
 
         Args:

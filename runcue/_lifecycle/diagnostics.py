@@ -24,8 +24,9 @@ from runcue._artifacts.watched_folders import WatchedFolders
 from runcue._callbacks.warning_log import WarningLog
 from runcue._dispatch.dispatcher import Dispatcher
 from runcue._dispatch.timers import Alarm
-from runcue._explain.reasons import describe_answer, grouped, problem_now
+from runcue._explain.reasons import problem_now, unready
 from runcue._explain.why import Explainer, needs_all
+from runcue._explain.wording import details_of, grouped
 from runcue._model.phases import COMPLETED, HELD, NOT_READY, SKIPPED
 from runcue._model.texts import around, how_many, listed, name_of, problem_of, words_of
 from runcue._model.work import Work
@@ -252,7 +253,7 @@ class Diagnostics:
                     work.id
                 ):
                     self._said_stuck[task.name] = now
-                    found.append((work, describe_answer(work)))
+                    found.append((work, details_of(unready(work), now, now + self._dispatcher.turns.skew)))
                 break
         if found:
             self._log.tell(

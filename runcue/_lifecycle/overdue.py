@@ -11,6 +11,7 @@ Must not know: how a work unit is settled, or timers.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import islice
 from math import inf
 
@@ -19,8 +20,8 @@ from runcue._callbacks.warning_log import WarningLog
 from runcue._dispatch.dispatcher import Dispatcher
 from runcue._dispatch.timers import Alarm
 from runcue._explain.holders import wanted_slots
-from runcue._explain.reasons import Reason, grouped
 from runcue._explain.why import Explainer
+from runcue._explain.wording import grouped, in_short, slots_in_words
 from runcue._model.errors import PendingTimeout, StallTimeout
 from runcue._model.events import Event
 from runcue._model.phases import SETTLED
@@ -77,7 +78,13 @@ class Overdue:
             self._stall_warning.set(stall.next_warning(core.progressed_at, core.unsettled))
 
     def _why(self, work: Work, now: float) -> str:
-        return _in_words(self._explainer.reason(work, now))
+        wall = now + self._dispatcher.turns.skew
+        return in_short(self._explainer.reason(work, now, wall), now, wall)
+
+    def _whys(self, works: Iterable[Work], now: float) -> list[tuple[Work, str]]:
+        wall = now + self._dispatcher.turns.skew
+        reasons = self._explainer.reasons(works, now, wall)
+        return [(work, in_short(reason, now, wall)) for work, reason in reasons]
 
     def _fail_pending(self, now: float) -> None:
         line = self._core.timeouts
@@ -113,7 +120,7 @@ class Overdue:
             "%d pending for more than %g s: %s",
             len(works),
             after,
-            grouped((work, _in_words(why)) for work, why in self._explainer.reasons(works, now)),
+            grouped(self._whys(works, now)),
             logged=logged,
         )
 
@@ -132,8 +139,7 @@ class Overdue:
             return
         seconds = now - core.progressed_at  # the first failure is progress, too
         # All reasons before the first failure, which would be the reason of the next.
-        reasons = self._explainer.reasons(core.pending_works(), now)
-        for work, reason in [(work, _in_words(reason)) for work, reason in reasons]:
+        for work, reason in self._whys(core.pending_works(), now):
             text = (
                 f"{name_of(work)} failed by stall_timeout={timeout:g}: nothing moved for "
                 f"{seconds:.1f} s and nothing that runs could change that; {reason}"
@@ -153,9 +159,9 @@ class Overdue:
             if not self._log.hearers:
                 return
         running = listed(map(name_of, dispatcher.in_flight.works))
-        reasons = self._explainer.reasons(islice(core.pending_works(), _LOOKED_INTO), now)
-        waits = grouped((work, _in_words(reason)) for work, reason in reasons)
-        held = listed(wanted_slots(core, dispatcher.in_flight.works, now + dispatcher.turns.skew), 3, "; ")
+        waits = grouped(self._whys(islice(core.pending_works(), _LOOKED_INTO), now))
+        holding = wanted_slots(core, dispatcher.in_flight.works, now + dispatcher.turns.skew)
+        held = listed(slots_in_words(holding), 3, "; ")
         self._log.tell(
             "stalled",
             dispatcher.in_flight.works,
@@ -167,7 +173,3 @@ class Overdue:
             f"; {waits}" if waits else "",
             logged=not audience,
         )
-
-
-def _in_words(reason: Reason | None) -> str:
-    return "it was about to be asked" if reason is None else f"{reason.name}: {reason.details}"

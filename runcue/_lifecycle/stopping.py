@@ -22,8 +22,9 @@ from runcue._callbacks.warning_log import WarningLog
 from runcue._dispatch.dispatcher import Dispatcher
 from runcue._dispatch.settlement import ran_for
 from runcue._dispatch.timers import Alarm
-from runcue._explain.reasons import Reason, grouped
+from runcue._explain.reasons import Reason
 from runcue._explain.why import Explainer
+from runcue._explain.wording import Blocked, blocked, grouped
 from runcue._handlers.outputs import owner_of, remove_orphans, rollback
 from runcue._lifecycle.deadlocks import Deadlocks
 from runcue._lifecycle.diagnostics import Diagnostics
@@ -106,7 +107,7 @@ class Stopping:
         self._former: set[str] = set()
         self.last: Summary | None = None
         self._abandoned: list[Work] = []
-        self._given_up: dict[Work, Reason] = {}
+        self._given_up: list[Blocked] = []
         self._out_of_patience = False
         timers = dispatcher.timers
         self._end_of_time = Alarm(timers, lambda now: self.escalate(KILL))
@@ -123,7 +124,7 @@ class Stopping:
         self.shut = False
         self._task = None
         self._abandoned = []
-        self._given_up = {}
+        self._given_up = []
         self._out_of_patience = False
 
     def check_outside(self, call: str) -> None:
@@ -248,15 +249,16 @@ class Stopping:
         self._diagnostics.look_now()
         return self.summary(self.reasons())
 
-    def reasons(self) -> list[Reason]:
+    def reasons(self) -> list[Blocked]:
         """Why each pending work unit does not run, oldest first."""
         if not self._core.pending():
             return []  # without going through all that have settled
         now = self._dispatcher.turns.now()
-        found = self._explainer.reasons(self._core.pending_works(), now)
-        return [reason or Reason(work, "not_ready", "not asked yet") for work, reason in found]
+        wall = now + self._dispatcher.turns.skew
+        found = self._explainer.reasons(self._core.pending_works(), now, wall)
+        return [blocked(reason or Reason(work, "not asked"), now, wall) for work, reason in found]
 
-    def summary(self, blocked: list[Reason]) -> Summary:
+    def summary(self, blocked: list[Blocked]) -> Summary:
         """What became of the work units since the start."""
         totals, line = self._core.totals, self._core.history.line
         dependencies = self._core.dependencies
@@ -264,7 +266,7 @@ class Stopping:
         return Summary(
             counts=dict(zip(OUTCOMES, totals, strict=True)),
             failed=[work for work in failed if work.id not in self._former],
-            blocked=[reason.as_dict() for reason in blocked],
+            blocked=[one.as_dict() for one in blocked],
             duration=0.0 if self._began is None else self._dispatcher.turns.now() - self._began,
             abandoned=list(self._abandoned),
             deadlocked=list(self._deadlocks.works),
@@ -345,9 +347,9 @@ class Stopping:
                     self._deadlocks.at_rest(self.reasons)
                     self.escalate(KILL)
             if self._given_up and self.level == DRAIN:
-                self._tell_blocked(list(self._given_up.values()))
+                self._tell_blocked(self._given_up)
             self._diagnostics.tell_other_stamps()
-            self.last = self.summary(list(self._given_up.values()))
+            self.last = self.summary(self._given_up)
             remove_orphans(core.history.line)
             return self.last  # noqa: TRY300 - what follows is for all ends
         except asyncio.CancelledError:
@@ -377,10 +379,10 @@ class Stopping:
     def _cancel_pending(self) -> None:
         reasons = self.reasons()  # all of them before the first is cancelled: that may free a slot
         for reason in reasons:
-            self._given_up[reason.work] = reason
+            self._given_up.append(reason)
             self._dispatcher.settlement.cancel(reason.work)
 
-    def _tell_blocked(self, blocked: list[Reason]) -> None:
+    def _tell_blocked(self, blocked: list[Blocked]) -> None:
         works = how_many(len(blocked), "work unit", "work units")
         reasons = grouped((one.work, one.details) for one in blocked)
         self._log.tell(

@@ -9,7 +9,7 @@ queues of those who use it, all of a run queue's services in one step.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from math import inf
 from typing import NamedTuple
@@ -127,25 +127,34 @@ class Service:
         """Give such a slot back."""
         self.active -= 1
 
-    def refusal(self, now: float, work: Work) -> Refusal | None:
-        """What keeps it from letting a work unit start at this instant, to tell people; None if nothing does."""
+    def refusals(self, now: float, work: Work) -> Iterator[Refusal]:
+        """All that keeps it from letting a work unit start at this instant, to tell people."""
         if not self.has_slot():
-            return Refusal(self, "slots", f"{self.name}: all {self.concurrent} slots in use", inf)
-        return self.refusal_by_limits(now, work)
+            yield Refusal(self, "slots", f"{self.name}: all {self.concurrent} slots in use", inf)
+        for limit in self.limits:
+            refusal = self._refusal_by(limit, now, work)
+            if refusal is not None:
+                yield refusal
 
     def refusal_by_limits(self, now: float, work: Work) -> Refusal | None:
-        """The same, slots aside."""
+        """The first of these that its limits give, slots aside; None if they have room."""
         for limit in self.limits:
-            if isinstance(limit, GuardedLimit):
-                said = limit.refusal(now, work)
-            elif limit.room(now, work):
-                said = None
-            else:
-                said = limit.describe(now, work), limit.next_room(now, work)
-            if said is not None:
-                by = "rate" if limit is self._rate else "limit"
-                return Refusal(self, by, f"{self.name}: {said[0]}", said[1])
+            refusal = self._refusal_by(limit, now, work)
+            if refusal is not None:
+                return refusal
         return None
+
+    def _refusal_by(self, limit: Limit, now: float, work: Work) -> Refusal | None:
+        if isinstance(limit, GuardedLimit):
+            said = limit.refusal(now, work)
+        elif limit.room(now, work):
+            said = None
+        else:
+            said = limit.describe(now, work), limit.next_room(now, work)
+        if said is None:
+            return None
+        by = "rate" if limit is self._rate else "limit"
+        return Refusal(self, by, f"{self.name}: {said[0]}", said[1])
 
     def at_least(self, works: Sequence[Work]) -> float | None:
         """Seconds that the starts of work units take at the least by its limits, beginning with all of them unused.

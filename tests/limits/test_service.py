@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from runcue._limits.guarded import GuardedLimit
-from runcue._limits.service import Service
+from runcue._limits.service import Refusal, Service
 from runcue._limits.sliding_window import SlidingWindow
 from runcue._limits.token_bucket import TokenBucket
 from runcue._model.rate import parse_rate
@@ -54,11 +54,15 @@ def start(limit: Limit, now: float) -> None:
     limit.entered(now, WORK, now)
 
 
+def first_refusal(service: Service, now: float, work: Work) -> Refusal | None:
+    return next(service.refusals(now, work), None)
+
+
 def test_a_service_without_limits_always_has_room() -> None:
     service = Service("free")
     for _ in range(1000):
         assert service.has_slot()
-        assert service.refusal(0.0, WORK) is None
+        assert first_refusal(service, 0.0, WORK) is None
         service.acquire_slot()
     assert not service.limits
     assert service.at_least([WORK] * 1000) == 0.0
@@ -80,13 +84,13 @@ def test_holding_a_slot_takes_no_token() -> None:
 def test_a_limit_of_ones_own_and_a_rate_must_both_have_room() -> None:
     rate, own = rated("1/min"), From(10.0)
     service = Service("api", rate, own=[guarded(own)])
-    refusal = service.refusal(9.0, WORK)
+    refusal = first_refusal(service, 9.0, WORK)
     assert refusal is not None
     assert (refusal.service, refusal.by, refusal.until) == (service, "limit", 10.0)
     assert refusal.details == "api: closed until 10"
-    assert service.refusal(10.0, WORK) is None
+    assert first_refusal(service, 10.0, WORK) is None
     start(rate, 10.25)
-    refusal = service.refusal(10.25, WORK)
+    refusal = first_refusal(service, 10.25, WORK)
     assert refusal is not None
     assert (refusal.by, refusal.until) == ("rate", 70.25)
 
@@ -95,11 +99,11 @@ def test_a_service_says_in_words_what_is_used_up() -> None:
     rate = rated("1/min")
     service = Service("api", rate, concurrent=1)
     start(rate, 0.0)
-    refusal = service.refusal(15.0, WORK)
+    refusal = first_refusal(service, 15.0, WORK)
     assert refusal is not None
     assert refusal.details == "api: 1/min is used up, next token in 45.0 s"
     service.acquire_slot()
-    refusal = service.refusal(15.0, WORK)
+    refusal = first_refusal(service, 15.0, WORK)
     assert refusal is not None
     assert (refusal.by, refusal.until) == ("slots", inf)
     assert refusal.details == "api: all 1 slots in use"
