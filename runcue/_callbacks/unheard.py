@@ -4,6 +4,10 @@ Lives here: `Unheard`. A failure is heard of by a listener, or by who takes the 
 nobody within a second, it is told in one line, and if it is nobody before the end of the cue, with its traceback: so
 who waits in time has the failure in the exception alone, and a failure that is nobody's concern is not lost.
 
+What is of one kind is told together: the first of it in full, of the others how many they are and which. A program of
+which a hundred calls fail for one cause has that cause to mend, and would not find it among a hundred tracebacks. What
+else fails of a kind that was told in a line is gathered for a minute.
+
 Must not know: event loops, timers, who listens.
 """
 
@@ -12,12 +16,13 @@ from __future__ import annotations
 import logging
 import os
 import weakref
-from collections import OrderedDict
+from collections import OrderedDict, deque
+from collections.abc import Iterable
 from math import inf
 from typing import Any, Final, NamedTuple
 
 from runcue._callbacks.warning_log import WarningLog
-from runcue._model.texts import error_words
+from runcue._model.texts import SHOWN, error_words, listed, printable, shortened
 from runcue._model.work import Work
 
 __all__ = ["TELL_AFTER", "Unheard"]
@@ -27,13 +32,23 @@ logger = logging.getLogger("runcue")
 TELL_AFTER: Final = 1.0
 """Seconds that somebody has to come for a failure before it is told."""
 
+_TELL_AGAIN_AFTER: Final = 60.0
+"""Seconds for which failures of a kind that was told are gathered, and then told together."""
+
 _MOST: Final = 10_000
 """So many failures are kept for whoever may come; of more, the oldest are told at once."""
 
 _IN_TIME: Final = (
-    "Work %s of task %s failed: %s. Nobody has heard of it: await its handle, or listen with @cue.on_failure"
+    "Work %s of task %s failed%s: %s. Your program has not taken notice: await its handle, or listen with "
+    "@cue.on_failure"
 )
-_AT_THE_END: Final = "Work %s of task %s failed, and nobody has asked why: %s"
+_AT_THE_END: Final = "Work %s of task %s failed%s, and your program has not asked why: %s"
+
+# As it is in every exception, whatever its class defines under this name.
+_TRACEBACK: Final[Any] = vars(BaseException)["__traceback__"]
+
+_Kind = tuple[str, type[BaseException], tuple[str, int]]
+"""What failures have in common that are told together: their task, what was raised, and the line of the handler."""
 
 
 class _Failure(NamedTuple):
@@ -42,25 +57,16 @@ class _Failure(NamedTuple):
     Attributes:
         error: As it is kept.
         id: Of the work unit.
-        task: The name of its task.
+        kind: With what it is told together.
         work: The work unit, which may be forgotten meanwhile. It leads to its cue, which nothing here may keep alive.
         at: When it failed; monotonic.
     """
 
     error: BaseException
     id: str
-    task: str
+    kind: _Kind
     work: weakref.ref[Work]
     at: float
-
-    @property
-    def works(self) -> tuple[Work, ...]:
-        work = self.work()
-        return () if work is None else (work,)
-
-    @property
-    def words(self) -> tuple[str, str, str]:
-        return self.id, self.task, " ".join(error_words(self.error).splitlines())
 
 
 class Unheard:
@@ -76,6 +82,12 @@ class Unheard:
         # Ordered dicts: of a plain one the first key is found by passing over all that were deleted before it.
         self._untold: OrderedDict[int, _Failure] = OrderedDict()
         self._told: OrderedDict[int, _Failure] = OrderedDict()
+        # Keys of those that have not been told, of which somebody may have heard meanwhile: those whose second goes
+        # on, oldest first, and those for which nobody came.
+        self._recent: deque[tuple[int, float]] = deque()
+        self._due: dict[_Kind, list[int]] = {}
+        # Until when what fails is gathered, of kinds that were told.
+        self._again: dict[_Kind, float] = {}
         self._at_the_end: weakref.finalize[Any, Unheard] | None = None
 
     def add(self, work: Work, error: BaseException, now: float) -> None:
@@ -89,11 +101,13 @@ class Unheard:
         if self._at_the_end is None:
             # A cue that is never stopped ends when it is collected, or with the interpreter.
             self._at_the_end = weakref.finalize(self, _tell_all, os.getpid(), self._told, self._untold)
-        if id(error) not in self._untold:
-            self._untold[id(error)] = _Failure(error, work.id, work.task, weakref.ref(work), now)
+        if (key := id(error)) not in self._untold:
+            kind = work.task, type(error), _line_of(error)
+            self._untold[key] = _Failure(error, work.id, kind, weakref.ref(work), now)
+            self._recent.append((key, now))
             if len(self._untold) + len(self._told) > _MOST:
-                first = self._told or self._untold
-                self._tell_at_the_end(first.pop(next(iter(first))), news=first is self._untold)
+                kind = next(iter((self._told or self._untold).values())).kind
+                self._tell_at_the_end(_take_out(self._told, kind), _take_out(self._untold, kind))
 
     def heard(self, error: object) -> None:
         """Somebody has a failure in hand. Harmless if it was none, or was heard of before."""
@@ -102,46 +116,106 @@ class Unheard:
 
     def tell_due(self, now: float) -> float:
         """Tell of those for which nobody came in time. Returns when the next is due, inf if there is none."""
-        while self._untold:
-            key, failure = next(iter(self._untold.items()))
-            if failure.at + TELL_AFTER > now:
-                return failure.at + TELL_AFTER
-            self._told[key] = self._untold.pop(key)
-            self._log.tell(
-                "failure",
-                failure.works,
-                _IN_TIME,
-                *failure.words[:2],
-                failure.words[2].rstrip("."),  # a sentence follows
-                level=logging.ERROR,
-            )
-        return inf
+        recent, due = self._recent, self._due
+        while recent and recent[0][1] + TELL_AFTER <= now:
+            key, at = recent.popleft()
+            failure = self._untold.get(key)
+            # Another one may have the key of one that was heard of; its own turn will come.
+            if failure is not None and failure.at == at:
+                due.setdefault(failure.kind, []).append(key)
+        for kind in [kind for kind in due if self._again.get(kind, now) <= now]:
+            self._tell_in_time(due.pop(kind), now)
+        waiting = min(map(self._again.__getitem__, due), default=inf)
+        return min(waiting, recent[0][1] + TELL_AFTER) if recent else waiting
+
+    def _tell_in_time(self, keys: list[int], now: float) -> None:
+        """Tell of failures of one kind in a line, if nobody has heard of them by now."""
+        failures = [failure for key in keys if (failure := self._untold.pop(key, None)) is not None]
+        if not failures:
+            return
+        self._told.update((id(failure.error), failure) for failure in failures)
+        if len(self._again) > _MOST:
+            self._again = {kind: until for kind, until in self._again.items() if kind in self._due}
+        self._again[failures[0].kind] = now + _TELL_AGAIN_AFTER
+        *names, words = _words_of(failures)
+        self._log.tell(
+            "failure",
+            _works_of(failures),
+            _IN_TIME,
+            *names,
+            words.rstrip("."),  # a sentence follows
+            level=logging.ERROR,
+        )
 
     def tell_rest(self) -> bool:
         """The cue ends: tell of all that is left, with tracebacks. Returns whether there was anything to tell."""
-        found = bool(self._told or self._untold)
-        for failures in (self._told, self._untold):
-            while failures:
-                self._tell_at_the_end(failures.pop(next(iter(failures))), news=failures is self._untold)
-        return found
+        kinds = _by_kind(self._told, self._untold)
+        for told, news in kinds:
+            self._tell_at_the_end(told, news)
+        self._recent.clear()
+        self._due.clear()
+        self._again.clear()
+        return bool(kinds)
 
-    def _tell_at_the_end(self, failure: _Failure, *, news: bool) -> None:
+    def _tell_at_the_end(self, told: list[_Failure], news: list[_Failure]) -> None:
+        """Tell of failures of one kind, with the traceback of the first.
+
+        Args:
+            told: Those that were told in a line.
+            news: The others; observers hear of these alone.
+        """
         self._log.tell(
             "failure",
-            failure.works,
+            _works_of(news),
             _AT_THE_END,
-            *failure.words,
+            *_words_of(told + news),
             level=logging.ERROR,
-            error=failure.error,
-            observed=news,
+            error=(told + news)[0].error,
+            observed=bool(news),
         )
 
 
-def _tell_all(process: int, *several: dict[int, _Failure]) -> None:
+def _line_of(error: BaseException) -> tuple[str, int]:
+    """Where the handler was that has raised an error; a time-out, say, leads nowhere."""
+    entry = _TRACEBACK.__get__(error)
+    return ("", 0) if entry is None else (entry.tb_frame.f_code.co_filename, entry.tb_lineno)
+
+
+def _take_out(failures: dict[int, _Failure], kind: _Kind) -> list[_Failure]:
+    keys = [key for key, failure in failures.items() if failure.kind == kind]
+    return list(map(failures.pop, keys))
+
+
+def _by_kind(
+    told: dict[int, _Failure], untold: dict[int, _Failure]
+) -> list[tuple[list[_Failure], list[_Failure]]]:
+    """All failures by what they have in common, those that were told and the others; nothing of them is left."""
+    kinds: dict[_Kind, tuple[list[_Failure], list[_Failure]]] = {}
+    for which, failures in enumerate((told, untold)):
+        for failure in failures.values():
+            kinds.setdefault(failure.kind, ([], []))[which].append(failure)
+        failures.clear()
+    return list(kinds.values())
+
+
+def _works_of(failures: Iterable[_Failure]) -> list[Work]:
+    return [work for failure in failures if (work := failure.work()) is not None]
+
+
+def _words_of(failures: list[_Failure]) -> tuple[str, str, str, str]:
+    """The id and the task of the first, which others there are, and what the first raised."""
+    first, *others = failures
+    also = ""
+    if others:
+        ids = listed((printable(shortened(one.id, 80)) for one in others), SHOWN)
+        also = f" (and {len(others)} more like it: {ids})"
+    return first.id, first.kind[0], also, " ".join(error_words(first.error).splitlines())
+
+
+def _tell_all(process: int, told: dict[int, _Failure], untold: dict[int, _Failure]) -> None:
     if os.getpid() != process:
         return  # a forked process ends; the cue is that of its parent
-    # In the log alone: what observes a cue is gone with it.
-    for failures in several:
-        for failure in failures.values():
-            logger.error(_AT_THE_END, *failure.words, exc_info=failure.error)
-        failures.clear()
+    for former, news in _by_kind(told, untold):
+        # In the log alone: what observes a cue is gone with it.
+        alike = former + news
+        logger.error(_AT_THE_END, *_words_of(alike), exc_info=alike[0].error)

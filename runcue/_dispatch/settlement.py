@@ -8,7 +8,6 @@ Must not know: how handlers run, or what their end means.
 from __future__ import annotations
 
 from collections import deque
-from math import inf
 from typing import Any
 
 from runcue._artifacts.changes import changed, others_hear
@@ -122,7 +121,7 @@ class Settlement:
         if outcome == FAILED and not self._listeners.hears(Event.FAILURE, work):
             # Those who wait have not heard of it before they go on, which a time-out may keep them from.
             self._unheard.add(work, lasting, now)
-            if self._time_to_tell.when == inf:
+            if self._time_to_tell.when > now + TELL_AFTER:
                 self._time_to_tell.set(now + TELL_AFTER)
                 self._turns.wake()
         if waiters:

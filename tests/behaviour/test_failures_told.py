@@ -6,6 +6,7 @@ import asyncio
 import gc
 import logging
 import math
+import re
 import subprocess
 import sys
 import threading
@@ -22,6 +23,7 @@ from runcue._callbacks.warning_log import WarningLog
 from runcue._model.kept_errors import kept
 from runcue.abc import CueWarning
 from runcue.testing import run
+from tests.support.calls import calls_in
 from tests.support.programs import environment
 from tests.support.virtual_time import now
 
@@ -64,9 +66,13 @@ def said(caplog: pytest.LogCaptureFixture) -> list[str]:
             text = logging.Formatter().format(record)
             if record.exc_info:
                 assert "fails\n    raise ValueError(" in text
-            found.append(
-                ("traceback of " if record.exc_info else "line of ") + record.getMessage().split()[1]
+            words = re.match(
+                r"Work (\S+) of task \S+ failed(?: \(and (.*) more like it: (.*)\))?", record.getMessage()
             )
+            assert words is not None
+            found.append(("traceback of " if record.exc_info else "line of ") + words[1])
+            if words[2]:
+                found[-1] += f" and {words[2]}: {words[3]}"
     return found
 
 
@@ -289,18 +295,81 @@ def test_telling_of_failures_keeps_neither_a_drain_nor_the_clock_going(
         await asyncio.sleep(0.5)
         await cue.submit("t")
         await asyncio.sleep(0.6)
-        assert said(caplog) == ["line of 1", "line of 2", "line of 3"]
-        await asyncio.sleep(1.5)
-        assert said(caplog)[3:] == ["line of 4"]
+        assert said(caplog) == ["line of 1 and 2: 2, 3"]
+        await asyncio.sleep(59)
+        assert said(caplog)[1:] == []
+        await asyncio.sleep(1)
+        assert said(caplog)[1:] == ["line of 4"]
         caplog.clear()
         await cue.stop()
-        assert said(caplog) == [f"traceback of {number}" for number in (1, 2, 3, 4)]
+        assert said(caplog) == ["traceback of 1 and 3: 2, 3, 4"]
         caplog.clear()
         cue.start()
         await cue.stop()
 
     run(main)
     assert said(caplog) == []
+
+
+@pytest.mark.rule(15)
+@pytest.mark.parametrize("lasts", [0.1, 1.5, 30.0], ids=["at once", "one by one", "for minutes"])
+def test_six_failures_of_one_kind_are_told_as_one_and_what_is_of_another_kind_is_told_beside_them(
+    lasts: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    heard: list[tuple[str, ...]] = []
+
+    class Watcher(runcue.Observer):
+        def warned(self, warning: CueWarning) -> None:
+            heard.append(tuple(work.id for work in warning.works))
+
+    async def converts(work: runcue.Work) -> None:
+        await asyncio.sleep(lasts)
+        if work.params["page"] == 4:
+            raise KeyError("another kind")
+        if work.params["page"] == 5:
+            raise subprocess.CalledProcessError(2, ["elsewhere"])
+        command = [f"--option-{number}" for number in range(200)]
+        raise subprocess.CalledProcessError(1, [*command, f"page-{work.params['page']}.pdf"])
+
+    async def main() -> None:
+        cue = cue_with(converts)
+        cue.service("cpu", concurrent=2)
+        cue.task("convert", uses="cpu")(converts)
+        cue.observe(Watcher())
+        async with cue:
+            handles = [await cue.submit("convert", params={"page": page}) for page in range(1, 7)]
+            noticed = handles[2]
+            with pytest.raises(subprocess.CalledProcessError):
+                await noticed
+
+    run(main)
+    at_the_end = [record for record in caplog.records if record.exc_info]
+    assert len(at_the_end) == 3
+    assert [record.getMessage().split(", and your")[0] for record in at_the_end] == [
+        "Work 1 of task convert failed (and 2 more like it: 2, 6)",
+        "Work 4 of task convert failed",
+        "Work 5 of task convert failed",
+    ]
+    assert "page-1.pdf" in at_the_end[0].getMessage()
+    assert sum(len(logging.Formatter().format(record).splitlines()) for record in at_the_end) <= 15
+    assert all(len(record.getMessage()) <= 600 for record in caplog.records)
+    # Each of them is heard of by observers once.
+    assert sorted(one for works in heard for one in works) == ["1", "2", "4", "5", "6"]
+    assert len(heard) == (3 if lasts < 1 else 4)
+
+
+@pytest.mark.rule(15)
+def test_failures_of_many_kinds_are_gone_through_once_at_the_end(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def calls(tasks: int) -> int:
+        unheard = Unheard(WarningLog())
+        for number in range(400):
+            unheard.add(runcue.Work(str(number), f"t{number % tasks}"), ValueError(number), 0.0)
+        return calls_in(unheard.tell_rest) // tasks
+
+    caplog.set_level(logging.CRITICAL, "runcue")
+    assert calls(400) < calls(1)
 
 
 @pytest.mark.rule(15)
@@ -365,7 +434,7 @@ def test_a_cue_that_is_never_stopped_tells_with_its_last_breath(how: str) -> Non
         timeout=60,
     )
     assert ran.returncode == 0, ran.stderr
-    told = "Work 1 of task t failed, and nobody has asked why: ValueError: as planned\nTraceback"
+    told = "Work 1 of task t failed, and your program has not asked why: ValueError: as planned\nTraceback"
     assert ran.stderr.count(told) == (how != "heard"), ran.stderr
     if how in {"exits", "forks"}:
         assert ran.stderr.index("the program ends") < ran.stderr.index(told)
@@ -395,7 +464,7 @@ def test_what_has_no_cue_any_more_and_was_heard_of_by_nobody_is_told(
     assert said(caplog) == ["line of 1"]
     del unheard
     gc.collect()
-    assert said(caplog) == ["line of 1", "traceback of 1", "traceback of 3"]
+    assert said(caplog) == ["line of 1", "traceback of 1 and 1: 3"]
 
 
 class Sealed(Exception):
@@ -462,10 +531,10 @@ def test_of_very_many_failures_the_oldest_are_told_at_once(
             for _ in range(5):
                 await cue.submit("t")
             await cue.drain()
-            assert said(caplog) == ["traceback of 1", "traceback of 2"]
+            assert said(caplog) == ["traceback of 1 and 3: 2, 3, 4"]
 
     run(main)
-    assert said(caplog) == [f"traceback of {number}" for number in range(1, 6)]
+    assert said(caplog) == ["traceback of 1 and 3: 2, 3, 4", "traceback of 5"]
 
 
 @pytest.mark.rule(18)

@@ -564,7 +564,12 @@ def test_a_failure_that_only_observers_hear_of_is_logged(caplog: pytest.LogCaptu
 
     run(main)
     assert (
-        len(said(caplog, "Work 1 of task fails failed, and nobody has asked why: ValueError: as planned"))
+        len(
+            said(
+                caplog,
+                "Work 1 of task fails failed, and your program has not asked why: ValueError: as planned",
+            )
+        )
         == 1
     )
 
