@@ -45,7 +45,7 @@ from runcue._model.work import Task, Work
 from runcue._registration.declarations import without_return
 from runcue._registration.executors import RunIn, check_run_in
 from runcue._registration.submission import DEFAULT, NO_OVERRIDES, Overrides, take_over
-from runcue._registration.tasks import TaskDescription, check_handler, name_from
+from runcue._registration.tasks import TaskDescription, check_handler, code_of, name_from
 from runcue.abc import Executor, Freshness, Limit, Observer
 
 if TYPE_CHECKING:
@@ -258,6 +258,7 @@ class Cue:
         def register(handler: F) -> F:
             own = described if described.name else described._replace(name=name_from(handler))
             check_handler(own.name, handler)
+            own = own._replace(code=code_of(handler, own.name, own.fresh))
             origin = self._registry.check_unique(own.name, handler)
             self._intake.in_loop(lambda: self._enter(own, handler, origin, run_in))
             return handler

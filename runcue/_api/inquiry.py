@@ -7,7 +7,8 @@ Must not know: how reasons are found or worded.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
+from weakref import WeakSet
 
 from runcue._api.handle import WorkHandle
 from runcue._api.intake import Intake
@@ -27,6 +28,8 @@ from runcue._scheduling.core import Core
 
 __all__ = ["Inquiry"]
 
+# Of each cue that is still around: what an output was made with, the work units of another one may know.
+_INQUIRIES: Final = WeakSet["Inquiry"]()
 
 class Inquiry:
     """Answers about the work units of one cue.
@@ -42,6 +45,7 @@ class Inquiry:
     def __init__(
         self, core: Core, callbacks: Callbacks, dispatcher: Dispatcher, explainer: Explainer, intake: Intake
     ) -> None:
+        _INQUIRIES.add(self)
         self._core = core
         self._gate = callbacks.gate
         self._dispatcher = dispatcher
@@ -75,7 +79,8 @@ class Inquiry:
     def why_stale(self, work_id: str | Work) -> WhyStale:
         """See `Cue.why_stale`."""
         work = self._find(work_id)
-        return why_stale(work, self._explainer.waits_for(work))
+        others = (other for inquiry in list(_INQUIRIES) for other in list(inquiry._core.history))
+        return why_stale(work, self._explainer.waits_for(work), others)
 
     def _reason_of_new(self, work: Work, now: float, reason: Reason | None) -> Reason | None:
         if work._task.gated and not work._task.gate_is_async:

@@ -104,6 +104,10 @@ class WhyStale:
         artifact: The output or input at fault, if one is.
         other: What it was compared to, if it was.
         details: In a line.
+        before: What was compared, as text, as it was when the outputs were made: a date, a size, the values of params.
+            None if nothing was, or it is not known.
+        now: The same as it was when it was checked.
+        not_compared: Of one that is up to date what could have changed without being noticed, such as "params".
     """
 
     work: Work
@@ -112,6 +116,9 @@ class WhyStale:
     artifact: Artifact | None
     other: Artifact | None
     details: str
+    before: str | None = None
+    now: str | None = None
+    not_compared: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         words = {True: "out of date", False: "up to date", None: "not known yet"}

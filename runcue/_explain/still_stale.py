@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterable
 from typing import Any
 
 from runcue._artifacts.file import File
 from runcue._callbacks.lasting_proof import UNSTEADY, Finding
-from runcue._explain.why_stale import out_of_date
+from runcue._explain.dates import dates_in_words
+from runcue._explain.out_of_date import out_of_date
 from runcue._model.declaration import Declaration
 from runcue._model.texts import words_of
 
@@ -26,10 +28,12 @@ def why_still_stale(finding: Finding) -> str:
             f"the version of its input {words_of(other)} is another one each time that it is asked for. Let version() "
             "return what stays the same for as long as the artifact does"
         )
-    known = [_dated(one, v) for one, v in ((artifact, version), (other, other_version)) if v is not None]
+    known = [
+        (words_of(one), one, v) for one, v in ((artifact, version), (other, other_version)) if v is not None
+    ]
     if verdict == "future":
-        known.append(f"now: {_date(time.time_ns())}")
-    dates = f" ({', '.join(known)})" if known else ""
+        known.append(("now", artifact, time.time_ns()))
+    dates = _in_brackets((told, v if isinstance(one, File) else words_of(v)) for told, one, v in known)
     return f"{out_of_date(verdict, artifact, other, planned=True)}{dates}{_remedy(finding)}"
 
 
@@ -46,32 +50,19 @@ def why_out_of_date(declared: Declaration, changed: Any) -> str:
         now = changed.path.stat().st_mtime_ns if isinstance(changed, File) else changed.stamp()
     except OSError:
         now = None
-    known = [f"{when}: {_date(v)}" for when, v in (("before", then), ("after", now)) if type(v) is int]
-    dates = f" ({', '.join(known)})" if known else ""
+    dates = _in_brackets((when, v) for when, v in (("before", then), ("after", now)) if type(v) is int)
     return (
         f"its input {words_of(changed)} changed while it ran{dates}. If the handler itself writes there, let it not do "
         "so, or declare this as an output as well"
     )
 
 
-def _dated(artifact: Any, version: Any) -> str:
-    """An artifact with its version: of a file its date."""
-    told = _date(version) if isinstance(artifact, File) and type(version) is int else words_of(version)
-    return f"{words_of(artifact)}: {told}"
-
-
-def _date(nanoseconds: int) -> str:
-    """In the form of ISO 8601, to the nanosecond: many a tie is decided by one."""
-    from datetime import datetime  # noqa: PLC0415 - by far not every program tells of a date
-
-    seconds, fraction = divmod(nanoseconds, 1_000_000_000)
-    try:
-        text = datetime.fromtimestamp(seconds).astimezone().isoformat()
-    except (OverflowError, OSError, ValueError):
-        return f"{nanoseconds} ns"
-    end = len("2000-01-01T00:00:00")
-    fractions = f".{fraction:09}".rstrip("0").rstrip(".")
-    return f"{text[:end]}{fractions}{text[end:]}"
+def _in_brackets(versions: Iterable[tuple[str, int | str]]) -> str:
+    """Versions by name, numbers as the dates that they are; "" if there are none."""
+    known = list(versions)
+    dates = iter(dates_in_words(*(version for _, version in known if isinstance(version, int))))
+    told = [f"{name}: {version if isinstance(version, str) else next(dates)}" for name, version in known]
+    return f" ({', '.join(told)})" if told else ""
 
 
 def _remedy(finding: Finding) -> str:

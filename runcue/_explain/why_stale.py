@@ -1,47 +1,86 @@
 """Why a work unit ran, or did not have to: the answer to `cue.why_stale()`.
 
-Lives here: reading what the last check of a work unit's outputs found, and the words for every verdict of such a check,
-which a plan uses as well.
+Lives here: reading what the last check of a work unit's outputs found, comparing before and now, and saying what was
+not compared.
 
-Must not know: how freshness is checked, how to change anything.
+Must not know: how freshness is checked, how to change anything. The words of each verdict are in `out_of_date`.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Iterable, Mapping
+from os import stat_result
+from typing import Any, Final, NamedTuple
 
 from runcue._artifacts.artifact import Artifact
+from runcue._artifacts.file import File
 from runcue._artifacts.flag import Flag
 from runcue._explain.answers import WhyStale
+from runcue._explain.dates import dates_in_words
+from runcue._explain.out_of_date import out_of_date
+from runcue._freshness.newer import Newer
+from runcue._model.callables import located
+from runcue._model.declaration import Declaration
+from runcue._model.errors import ArtifactError
 from runcue._model.phases import CANCELLED, FAILED, RUNNING, SETTLED
-from runcue._model.texts import describe, error_words, listed, name_of, words_of
+from runcue._model.texts import SHOWN, how_many, listed, name_of, shortened, words_of
 from runcue._model.work import Work
 
-__all__ = ["out_of_date", "why_stale"]
+__all__ = ["why_skipped", "why_stale"]
+
+_LONGEST_VALUE: Final = 80
+_FORCE: Final = "force=True runs it all the same"
+_CODE: Final = "the code of the handler"
+_DIGEST: Final = "fresh=runcue.digest() compares contents and params, digest(code=True) the code as well"
+# What is dated in nanoseconds since the epoch.
+_DATED: Final = (File, Flag)
+_ENDED: Final = {FAILED: "failed", CANCELLED: "was cancelled"}
 
 
-def why_stale(work: Work, awaited: Work | None) -> WhyStale:
+class _Found(NamedTuple):
+    """What was out of date, compared.
+
+    Attributes:
+        details: In a line.
+        before: What it was when the outputs were made; None if that is not known, or nothing was compared.
+        now: What it was when it was checked.
+    """
+
+    details: str
+    before: str | None = None
+    now: str | None = None
+
+
+def why_stale(work: Work, awaited: Work | None, known: Iterable[Work] = ()) -> WhyStale:
     """Explain what made a work unit run, or why it did not have to.
 
     Args:
         work: The work.
         awaited: Which one it has to wait for; None if for none.
+        known: All that this process knows, for the values of the params that their outputs were made with.
     """
     declared = work._declared
+    leader = None if declared is None else declared.leader
+    if leader is not None and (work._phase == SETTLED or leader._phase >= RUNNING):
+        return _why_joined(work, leader, known)
     if work._phase == SETTLED and work.skipped:
-        return _why_skipped(work)
+        details, left_out = why_skipped(work)
+        return WhyStale(work, False, "up to date", None, None, details, not_compared=left_out)
     if declared is not None and declared.fault is not None:
         return WhyStale(work, None, "fault", None, None, words_of(declared.fault))
     found = None if declared is None else declared.stale
-    if found is not None:
+    if declared is not None and found is not None:
         verdict, artifact, other = found
+        details, before, now = _compare(work, declared, known)
         return WhyStale(
             work,
             True,
             verdict,
             artifact if isinstance(artifact, Artifact) else None,
             other if isinstance(other, Artifact) else None,
-            "it was submitted with force=True" if verdict == "forced" else out_of_date(*found),
+            details,
+            before,
+            now,
         )
     if work._phase < RUNNING:
         rest = f"; it waits for {name_of(awaited)}" if awaited is not None else ""
@@ -62,65 +101,197 @@ def why_stale(work: Work, awaited: Work | None) -> WhyStale:
     )
 
 
-def _why_skipped(work: Work) -> WhyStale:
-    declared = work._declared
-    if declared is None or not declared.outputs or declared.stale is not None:
-        return WhyStale(work, False, "up to date", None, None, _said_by(work._task.is_stale))
-    outputs = listed(map(words_of, declared.outputs))
-    if declared.fresh is None or not declared.inputs:
-        details = f"{outputs} {'is' if len(declared.outputs) == 1 else 'are'} valid"
+def _why_joined(work: Work, leader: Work, known: Iterable[Work]) -> WhyStale:
+    """Of a work unit that another one runs for, or has: what is said of that one."""
+    its = why_stale(leader, None, known)
+    ran = "was skipped" if leader.skipped else "ran" if leader._phase == SETTLED else "runs"
+    if work._phase == SETTLED and work._outcome == CANCELLED:
+        begin = f"it was cancelled; it had joined {name_of(leader)}, which makes the same"
+    elif work._phase == SETTLED:
+        begin = f"it joined {name_of(leader)}, which makes the same, and settled with it"
     else:
-        details = f"{outputs} by {words_of(declared.fresh)} up to date with {listed(map(words_of, declared.inputs))}"
-    return WhyStale(work, False, "up to date", None, None, details)
-
-
-def _said_by(is_stale: object) -> str:
-    return f"the is_stale callback {describe(is_stale)} said so"
-
-
-def out_of_date(verdict: str, artifact: Any, other: Any, *, planned: bool = False) -> str:
-    """What makes outputs out of date, as part of a sentence.
-
-    Args:
-        verdict: In a word or two, as a check of the outputs gives it.
-        artifact: The output or input at fault, None if none is.
-        other: What it was compared to, or what is wrong with it; None if nothing.
-        planned: Of a work unit that has not run yet, in few words. Otherwise as of the moment when it started.
-    """
-    form = _OUT_OF_DATE.get(verdict)
-    if form is None:  # the word of a policy of the user's own
-        return ": ".join([verdict, *(words_of(one) for one in (artifact, other) if one is not None)])
-    if verdict == "missing" and isinstance(artifact, Flag):
-        form = "{its_output}{one} {is_} not set"
-    return form.format(
-        one=words_of(artifact),
-        other=other if isinstance(other, str) else words_of(other),
-        error=error_words(other) if isinstance(other, BaseException) else "",
-        its_output="" if planned else "its output ",
-        its_input="" if planned else "its input ",
-        is_="is" if planned else "was",
+        begin = f"it has joined {name_of(leader)}, which makes the same"
+    details = f"{begin}. That one {ran}: {its.details}"
+    return WhyStale(
+        work, its.stale, its.verdict, its.artifact, its.other, details, its.before, its.now, its.not_compared
     )
 
 
-_ENDED: Final = {FAILED: "failed", CANCELLED: "was cancelled"}
+def why_skipped(work: Work) -> tuple[str, tuple[str, ...]]:
+    """Why a work unit was skipped, what was not compared for that, and how it is run all the same.
 
-_OUT_OF_DATE: Final = {
-    "missing": "{its_output}{one} {is_} missing",
-    "not valid": "{its_output}{one} {other}",
-    "older": "{its_output}{one} {is_} not newer than {its_input}{other}",
-    "future": "{its_output}{one} {is_} dated in the future, which says nothing of when it was made",
-    "future input": "{its_input}{other} {is_} dated in the future, so nothing can be newer",
-    "made inside": "something was made in {its_input}{other} after {one}",
-    "changed": "{its_input}{other} has other content than when {one} was made",
-    "params": "its params are not those that {one} was made with",
-    "no stamp": "nothing is known of how {one} was made",
-    "other stamp": "the note on how {one} was made is that of another version of runcue",
-    "unreadable stamp": "the note on how {one} was made cannot be read",
-    "output changed": "{its_output}{one} is not what was made",
-    "new input": "{one} was made without {its_input}{other}",
-    "lost input": "{one} was made with other inputs",
-    "unproven": "{its_output}{one} {is_} left by a handler that did not succeed (mark {other})",
-    "unreadable mark": "{its_output}{one} {is_} in doubt by a mark that cannot be read ({other})",
-    "outdated": "an input changed while {its_output}{one} was made (mark {other})",
-    "raised": "{one} could not be looked at: {error}",
-}
+    Returns:
+        All of that in a line; and what was not compared, by itself.
+    """
+    declared = work._declared
+    if declared is None or not declared.outputs or declared.stale is not None:
+        although = (
+            "" if declared is None or declared.stale is None else f", although {out_of_date(*declared.stale)}"
+        )
+        return f"{_said_by(work._task.is_stale)}{although}. {_FORCE}", ()
+    fresh = declared.fresh if declared.rehearsed is None else declared.rehearsed.fresh
+    outputs = listed(map(words_of, declared.outputs))
+    is_ = "is" if len(declared.outputs) == 1 else "are"
+    if fresh is None or (isinstance(fresh, Newer) and not declared.inputs):
+        details = f"{outputs} {is_} valid"
+    else:
+        inputs = f" with {listed(map(words_of, declared.inputs))}" if declared.inputs else ""
+        details = f"{outputs} {is_} up to date{inputs}"
+    left_out, words, remedy = _not_compared(fresh)
+    more = "" if remedy is None else f"; {remedy}"
+    return f"{details}, by {words}. {_FORCE}{more}", left_out
+
+
+def _not_compared(fresh: Any) -> tuple[tuple[str, ...], str, str | None]:
+    """What a policy does not compare that a user may have changed.
+
+    Returns:
+        That, nothing of one of his own; the policy in words that say so; which one compares more, None if none does.
+    """
+    from runcue._freshness.digest import Digest  # noqa: PLC0415 - not every program uses it
+
+    if fresh is None:
+        left_out: tuple[str, ...] = ("dates", "contents", "params", "code")
+        return left_out, "fresh=None, which compares neither dates, contents, params nor code", _DIGEST
+    if isinstance(fresh, Newer):
+        return ("params", "code"), f"newer(), which compares neither params nor {_CODE}", _DIGEST
+    if not isinstance(fresh, Digest):
+        return (), words_of(fresh), None
+    words = words_of(fresh)
+    if fresh.code and fresh.params:
+        return ("what the handler calls",), f"{words}, which does not compare what the handler calls", None
+    if fresh.code:
+        left_out = ("params", "what the handler calls")
+        return left_out, f"{words}, which compares neither params nor what the handler calls", None
+    if fresh.params:
+        return ("code",), f"digest(), which does not compare {_CODE}", "digest(code=True) compares it"
+    left_out = ("params", "code")
+    return left_out, f"{words}, which compares neither params nor {_CODE}", "digest(code=True) compares both"
+
+
+def _said_by(is_stale: object) -> str:
+    return f"the is_stale callback {located(is_stale)} said so"
+
+
+def _compare(work: Work, declared: Declaration, known: Iterable[Work]) -> _Found:
+    """What was found out of date, before and now."""
+    assert declared.stale is not None
+    verdict, artifact, other = declared.stale
+    details = out_of_date(verdict, artifact, other)
+    if verdict in ("older", "future", "future input"):
+        return _compare_dates(declared, details)
+    kind, evidence = declared.evidence or ("", {})
+    if kind != verdict:
+        return _Found("it was submitted with force=True" if verdict == "forced" else details)
+    if verdict == "params":
+        return _compare_params(work, details, evidence, known)
+    if verdict == "code":
+        return _Found(
+            f"{details}: {listed(evidence)} {'is' if len(evidence) == 1 else 'are'} other than then"
+        )
+    return _compare_looks(declared, details, evidence)
+
+
+def _compare_dates(declared: Declaration, details: str) -> _Found:
+    assert declared.stale is not None
+    verdict, output, other = declared.stale
+    made = _version_in(output, declared.outputs, declared.was)
+    seen = _version_in(other, declared.inputs, declared.before)
+    if verdict != "older":
+        version = made if verdict == "future" else seen
+        date = dates_in_words(version)[0] if type(version) is int else words_of(version)
+        return _Found(f"{details} ({date})", now=date)
+    if made is None or seen is None:
+        return _Found(details)
+    if type(made) is type(seen) is int and (isinstance(output, _DATED) or isinstance(other, _DATED)):
+        before, now = dates_in_words(made, seen)
+        if made == seen:
+            return _Found(f"{details}: both are dated {before}", before, now)
+        dated = "dated "
+    else:
+        before, now = _short(made), _short(seen)
+        dated = "of version "
+    one, another = words_of(output), words_of(other)
+    details = f"its output {one}, {dated}{before}, was not newer than its input {another}, {dated}{now}"
+    return _Found(details, before, now)
+
+
+def _compare_looks(declared: Declaration, details: str, look: Any) -> _Found:
+    """Of a file that has another content, by how it looked when the stamp was written: `Look`, or None."""
+    assert declared.stale is not None
+    _, output, other = declared.stale
+    if other is None:
+        status = _as_seen(output, declared.outputs, declared.was)
+    else:
+        status = _as_seen(other, declared.inputs, declared.before)
+    if type(status) is not stat_result:
+        version = "" if status is None else f" (now {_short(status)})"
+        return _Found(f"{details}{version}", None, None if status is None else _short(status))
+    if type(look) is not list or len(look) != 4:
+        return _Found(details, "content", "content")
+    dates = dates_in_words(look[1], status.st_mtime_ns)
+    before, now = (
+        f"{how_many(size, 'byte', 'bytes')}, dated {date}"
+        for size, date in zip((look[0], status.st_size), dates, strict=True)
+    )
+    return _Found(f"{details} (then {before}; now {now})", before, now)
+
+
+def _compare_params(work: Work, details: str, then: Mapping[str, Any], known: Iterable[Work]) -> _Found:
+    """Of params that are other ones, by their digests as of then; None of what was none then."""
+    assert work._declared is not None
+    assert work._declared.stale is not None
+    output = work._declared.stale[1]
+    digests = {name: digest for name, digest in then.items() if digest is not None}
+    seen = _values_seen(work, output, digests, known)
+    clauses, before, now = [], [], []
+    unseen = False
+    for name, digest in then.items():
+        told = "a param whose name is no text" if name[:1] == "\0" else shortened(name, _LONGEST_VALUE)
+        was = "not given" if digest is None else seen.get(name, "another value")
+        unseen |= was == "another value" and name not in seen
+        is_ = _short(work.params[name]) if name in work.params else "not given"
+        clauses.append(f"{told} was {was} and is {is_}" if told == name else told)
+        before.append(f"{told}: {was}")
+        now.append(f"{told}: {is_}")
+    note = " (a stamp keeps no values, only digests)" if unseen else ""
+    return _Found(f"{details}: {listed(clauses, SHOWN, '; ')} now{note}", listed(before), listed(now))
+
+
+def _values_seen(work: Work, output: File, then: Mapping[str, Any], known: Iterable[Work]) -> dict[str, str]:
+    """Values of params of these digests, as far as a work unit of the same output had them, in words by name."""
+    from runcue._freshness.encoding import digest_of_params  # noqa: PLC0415 - loaded by who made the digests
+
+    seen: dict[str, str] = {}
+    for other in known:
+        declared = other._declared
+        if declared is None or other is work or all(one._key != output._key for one in declared.outputs):
+            continue
+        for name in then.keys() - seen.keys():
+            if name not in other.params:
+                continue
+            value = other.params[name]
+            try:
+                digest = digest_of_params({name: value})[name]
+            except ArtifactError:
+                continue
+            if digest == then[name]:
+                seen[name] = _short(value)
+        if len(seen) == len(then):
+            break
+    return seen
+
+
+def _as_seen(artifact: Any, artifacts: Iterable[Any], versions: Iterable[Any]) -> Any:
+    """The version that an artifact had when it was checked, None if that is not known."""
+    return next((version for one, version in zip(artifacts, versions, strict=False) if one is artifact), None)
+
+
+def _version_in(artifact: Any, artifacts: Iterable[Any], versions: Iterable[Any]) -> Any:
+    """The same, of a file its date."""
+    found = _as_seen(artifact, artifacts, versions)
+    return found.st_mtime_ns if type(found) is stat_result else found
+
+
+def _short(value: object) -> str:
+    return shortened(words_of(value), _LONGEST_VALUE)

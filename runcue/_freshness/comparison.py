@@ -180,15 +180,20 @@ class Comparison:
         try:
             glance = glance_at(file._key, without)
         except OSError:
-            return True
+            return self._evident(verdict, look)
         if glance.look == look:  # a folder, at which it took a closer look
             return False
         known = known_digest(file._key, glance.look)
         if known is not None and known != digest:
-            return True
+            return self._evident(verdict, look)
         size = 0 if known is not None or self._reading_of(file, glance.look) is not None else glance.size
         self._suspects.append(_Suspect(file, digest, glance.look, size, without, entries, verdict))
         return False
+
+    def _evident(self, verdict: Verdict, look: Look | None) -> bool:
+        """Note how that looked which is other now. Returns True."""
+        self._declared.evidence = verdict[0], look
+        return True
 
     def _reading_of(self, file: File, look: Look) -> Reading | None:
         reading = self.readings.get(file._key)
@@ -225,10 +230,11 @@ class Comparison:
         readings = []
         for suspect in self._suspects:
             try:
-                reading = self._read(suspect)
+                reading: Reading | None = self._read(suspect)
             except OSError:
-                return suspect.verdict
-            if reading.digest != suspect.digest:
+                reading = None
+            if reading is None or reading.digest != suspect.digest:
+                self._evident(suspect.verdict, suspect.entries[suspect.file._key][1])
                 return suspect.verdict
             readings.append(reading)
         # They serve one asking: what was changed just before it was read may change again, and look the same.
@@ -244,7 +250,9 @@ class Comparison:
             return
         stamp = self._stamp
         try:
-            write_stamp(self._output._key, stamp["params"], stamp["inputs"], stamp["outputs"])
+            write_stamp(
+                self._output._key, stamp["params"], stamp.get("code"), stamp["inputs"], stamp["outputs"]
+            )
         except OSError:
             pass  # then it is read again the next time
 

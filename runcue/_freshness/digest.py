@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, NamedTuple
 
@@ -49,11 +49,13 @@ class _Noted(NamedTuple):
 
     Attributes:
         params: Their digests by name, None if they do not count.
+        code: The digests of the parts of the handler's code, None if they do not count.
         versions: The digests of the versions of inputs that are no files, by key as text.
         files: The inputs that are files, with what was seen and, if that may hide a change, the digest.
     """
 
     params: dict[str, str] | None
+    code: dict[str, str] | None
     versions: dict[str, str]
     files: list[tuple[File, Look, str | None]]
 
@@ -63,6 +65,7 @@ class Digest:
     """Outputs are out of date unless inputs, params and they themselves are as the last run left them. See `digest`."""
 
     params: bool = True
+    code: bool = False
 
     by_content: ClassVar[bool] = True
     """The dates of outputs need not tell what they were made from."""
@@ -71,10 +74,14 @@ class Digest:
     """As versions of files it is given what the disk says of them, so that nothing is asked for twice."""
 
     def __post_init__(self) -> None:
-        if not isinstance(self.params, bool):
-            raise ConfigurationError(
-                f"params of digest() must be True or False, not {words_of(self.params)}."
-            )
+        for name in ("params", "code"):
+            if not isinstance(value := getattr(self, name), bool):
+                raise ConfigurationError(f"{name} of digest() must be True or False, not {words_of(value)}.")
+
+    @property
+    def wants_code(self) -> bool:
+        """Whether the code of handlers is to be read when their tasks are registered."""
+        return self.code
 
     def check(self, outputs: Sequence[Artifact]) -> None:
         """Check that there is a place for the stamp.
@@ -94,8 +101,9 @@ class Digest:
 
         Returns:
             ("no stamp", output, None), ("other stamp", output, None), ("unreadable stamp", output, None), ("params",
-            output, None), ("new input", output, input), ("lost input", output, input), ("changed", output, input),
-            ("output changed", output, None), or None.
+            output, None), ("code", output, None), ("new input", output, input), ("lost input", output, input),
+            ("changed", output, input), ("output changed", output, None), or None. ("new params", output, None) and
+            ("new code", output, None) say that these did not count before.
 
         Raises:
             ArtifactError: A param or a version cannot be told exactly.
@@ -127,8 +135,10 @@ class Digest:
         if type(stamp) is str:
             return stamp, output, None
         assert type(stamp) is dict
-        if self.params and stamp.get("params") != digest_of_params(work.params):
-            return "params", output, None
+        if self.params and stamp.get("params") != (params := digest_of_params(work.params)):
+            return _other("params", stamp, params, declared, output)
+        if self.code and (code := work._task.code) is not None and stamp.get("code") != code:
+            return _other("code", stamp, code, declared, output)
         earlier: Comparison | None = declared.comparison
         if earlier is not None:
             declared.comparison = None
@@ -148,7 +158,7 @@ class Digest:
         declared.comparison = None
         try:
             params = digest_of_params(work.params) if self.params else None
-            declared.token = _noted(declared, params)
+            declared.token = _noted(declared, params, work._task.code if self.code else None)
         except (ArtifactError, OSError) as error:
             declared.token = words_of(error)
 
@@ -176,7 +186,21 @@ class Digest:
             )
 
     def __repr__(self) -> str:
-        return f"digest(params={self.params})"
+        return f"digest(params={self.params}{', code=True' if self.code else ''})"
+
+
+def _other(
+    counts: str, stamp: Mapping[str, Any], now: Mapping[str, str], declared: Declaration, output: File
+) -> Verdict:
+    """The verdict on params or code that are not those of the last run, with what is other noted as evidence."""
+    then = stamp.get(counts)
+    if not isinstance(then, dict):
+        return f"new {counts}", output, None
+    declared.evidence = (
+        counts,
+        {name: then.get(name) for name in (*now, *then) if then.get(name) != now.get(name)},
+    )
+    return counts, output, None
 
 
 def _place_among(outputs: Sequence[Artifact]) -> File:
@@ -191,8 +215,8 @@ def _place_among(outputs: Sequence[Artifact]) -> File:
     )
 
 
-def _noted(declared: Declaration, params: dict[str, str] | None) -> _Noted:
-    noted = _Noted(params, {}, [])
+def _noted(declared: Declaration, params: dict[str, str] | None, code: dict[str, str] | None) -> _Noted:
+    noted = _Noted(params, code, {}, [])
     # What is known now shows a change that leaves only another ctime; it is not read again after the run.
     unread = _SMALL
     without = [output._key for output in declared.outputs if isinstance(output, File)]
@@ -237,12 +261,12 @@ def _record(declared: Declaration, output: File, files: Sequence[File], noted: _
     for file in files:
         reading = read(file._key, settled=settle(file._key))
         outputs[file._key] = reading.digest, reading.look if reading.lasting else None
-    write_stamp(output._key, noted.params, inputs, outputs)
+    write_stamp(output._key, noted.params, noted.code, inputs, outputs)
     return None
 
 
 @says_what_it_takes
-def digest(params: bool = True) -> Digest:
+def digest(params: bool = True, code: bool = False) -> Digest:
     """Outputs are out of date if the content of an input is other than at the last run, whatever its time.
 
     A file that is written anew with the same content makes nothing out of date; one that is replaced by an older one
@@ -260,13 +284,18 @@ def digest(params: bool = True) -> Digest:
             count whole: what does not count when two dataclasses are compared, too, and `max_age` of a `File`.
             Functions and classes count by their names. What has no name, or is known by nothing but itself (a lambda,
             an `object()`), is refused: the work then runs each time, and a warning says which param is to blame.
+        code: Whether the code of the handler counts, as it is when its task is registered: its source text, as it
+            stands, without its decorators; what it is bound to (defaults, what it has from a function around it,
+            arguments of a `partial`, the object of a method), compared like params; and the same of what it is a
+            decorated form of by `functools.wraps`. Not what it calls, nor global names. Where the source or a value
+            cannot be had, to register the task is an error. What was made before this counted is made once more.
 
     Raises:
-        ConfigurationError: params is not True or False.
+        ConfigurationError: params or code is not True or False.
 
     Example:
         >>> import runcue
         >>> runcue.digest()
         digest(params=True)
     """
-    return Digest(params)
+    return Digest(params, code)

@@ -29,7 +29,7 @@ from runcue._artifacts.file import File
 from runcue._model.errors import ArtifactError
 from runcue._model.texts import words_of
 
-__all__ = ["digest_of_params", "digest_of_text", "digest_of_value"]
+__all__ = ["digest_of_params", "digest_of_text", "digest_of_value", "is_found_by_name"]
 
 _DEEPEST: Final = 100
 """Levels of values in values. Each takes up to seven Python frames, of which an interpreter allows a thousand."""
@@ -75,17 +75,20 @@ def digest_of_params(params: Mapping[str, Any]) -> dict[str, str]:
     return digests
 
 
-def digest_of_value(value: object, what: str) -> str:
-    """The digest of a version or an identity.
+def digest_of_value(
+    value: object, what: str, remedy: str = "Return something plain, such as text or numbers."
+) -> str:
+    """The digest of a version or an identity, or of what a handler is bound to.
 
     Args:
         value: Whatever a user's artifact gave.
         what: What it is, for messages.
+        remedy: What to do where it cannot be told, as a sentence.
 
     Raises:
         ArtifactError: It cannot be told exactly.
     """
-    encoded = _exactly(value, what, "Return something plain, such as text or numbers.")
+    encoded = _exactly(value, what, remedy)
     return blake2b(encoded, digest_size=16).hexdigest()
 
 
@@ -225,15 +228,11 @@ class _Encoder:
 
     def _global(self, value: Any) -> bytes:
         """A class or a function, by its name: what it does is code, as the handler is."""
-        module, name = value.__module__, value.__qualname__
-        if value not in self._made_of and module != "builtins":
-            found: Any = sys.modules.get(module)
-            for part in name.split("."):
-                found = getattr(found, part, None)
-            if found is not value:
-                raise _Refused(
-                    f"nothing in {module} is found by the name {name}, as no lambda and no inner function is"
-                )
+        if value not in self._made_of and value.__module__ != "builtins" and not is_found_by_name(value):
+            raise _Refused(
+                f"nothing in {value.__module__} is found by the name {value.__qualname__}, as no lambda and no inner "
+                "function is"
+            )
         return _together(b"G", [_name_of(value)])
 
     def _member(self, member: Enum) -> bytes:
@@ -315,6 +314,14 @@ class _Encoder:
             inner = b"n" if state[0] is None else self._attributes(state[0], kind)
             return _together(b"t", [inner, self._attributes(state[1], kind)])
         return self.encode(state)
+
+
+def is_found_by_name(value: Any) -> bool:
+    """Whether a class or a function is what its module calls by its name, so that each process finds the same."""
+    found: Any = sys.modules.get(value.__module__)
+    for part in value.__qualname__.split("."):
+        found = getattr(found, part, None)
+    return found is value
 
 
 def _found_in(owner: type, name: str) -> Any:

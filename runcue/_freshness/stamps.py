@@ -6,6 +6,9 @@ A stamp is one line of JSON in `.runcue-stamp-<name of the output>.stamp`:
 
     {"runcue-stamp":2,"params":{name:digest} or null,"inputs":{key:[digest,look]},"outputs":{path:[digest,look]}}
 
+and "code":{part:digest} where the code of the handler counts. Who does not look for that does not miss it, so it is no
+form of its own.
+
 Paths are told from the folder of the stamp, so that a project which is moved, or restored elsewhere, stays up to date.
 A stamp of another form is not believed: digests of the first one do not tell all params apart.
 
@@ -147,13 +150,18 @@ def unreadable(path: str, why: str) -> str:
 
 
 def write_stamp(
-    path: str, params: Mapping[str, str] | None, inputs: Mapping[str, Any], outputs: Mapping[str, Any]
+    path: str,
+    params: Mapping[str, str] | None,
+    code: Mapping[str, str] | None,
+    inputs: Mapping[str, Any],
+    outputs: Mapping[str, Any],
 ) -> None:
     """Write the stamp of an output, atomically.
 
     Args:
         path: Of the output.
         params: Their digests by name, None if they do not count.
+        code: The digests of the parts of the handler's code, None if they do not count.
         inputs: A digest and a look, None for one that says nothing, by key.
         outputs: The same by path.
 
@@ -161,12 +169,14 @@ def write_stamp(
         PublishError: It cannot be written.
     """
     folder = path.rpartition(os.sep)[0]
-    stamp = {
+    stamp: dict[str, Any] = {
         _FORMAT: _VERSION,
         "params": params,
         "inputs": {_to_folder(key, folder): entry for key, entry in inputs.items()},
         "outputs": {_to_folder(key, folder): entry for key, entry in outputs.items()},
     }
+    if code is not None:
+        stamp["code"] = code
     # Not worth waiting for the disk: a stamp that is lost in a power cut means that work is done again.
     atomic_write(
         stamp_path(path), json.dumps(stamp, separators=(",", ":")) + "\n", durable=False, dated=False

@@ -269,6 +269,7 @@ class Task:
     """
 
     __slots__ = (
+        "code",
         "declares",
         "declares_per_work",
         "dispatcher",
@@ -321,6 +322,8 @@ class Task:
         self.inputs: Any = None
         self.outputs: Any = None
         self.fresh: Any = None
+        # The digests of its handler's code, by part; None where they do not count.
+        self.code: dict[str, str] | None = None
         self.key: Any = None
         self.duplicate = "join"
         self.declares = False

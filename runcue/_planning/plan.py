@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final
 
-from runcue._explain.why_stale import out_of_date
+from runcue._explain.out_of_date import out_of_date
 from runcue._model.texts import error_words, how_many, name_of, seconds_in_words, shortened, words_of
 from runcue._model.work import Work
 

@@ -30,7 +30,7 @@ from runcue._registration.declarations import (
 )
 from runcue._registration.gates import GateRegistry
 from runcue._registration.submission import DEFAULT, Overrides
-from runcue._registration.tasks import TaskDescription, same_source
+from runcue._registration.tasks import TaskDescription, code_of, same_source
 from runcue._scheduling.core import Core
 from runcue._scheduling.redefinition import hand_over
 from runcue.abc import Executor
@@ -153,6 +153,7 @@ class Registry:
         task = Task(name, handler, described.services, described.timeout, executor)
         task.inputs, task.outputs = described.inputs, described.outputs
         task.fresh, task.key, task.duplicate = described.fresh, described.key, described.duplicate
+        task.code = described.code
         task.declares = not (task.inputs is task.outputs is task.key is None)
         if self._understudy is not None:
             self._understudy.replace_handler(task)
@@ -215,6 +216,9 @@ class Registry:
     def declare(self, work: Work, cells: dict[Hashable, list[int]], overrides: Overrides) -> Declaration:
         """Find out what a new work unit declares; see `declarations.declare`."""
         declared = declare(work, cells, overrides)
+        if overrides.fresh is not DEFAULT and work._task.code is None:
+            task = work._task
+            task.code = code_of(self._origins[task.name].call, task.name, declared.fresh)
         if self._understudy is not None:
             self._understudy.lay_over(declared)
         return declared

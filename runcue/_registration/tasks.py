@@ -14,7 +14,7 @@ from runcue._model.checks import hint_of, is_generator, unfit_form
 from runcue._model.errors import ConfigurationError
 from runcue._model.texts import describe, words_of
 
-__all__ = ["TaskDescription", "check_handler", "name_from", "same_source"]
+__all__ = ["TaskDescription", "check_handler", "code_of", "name_from", "same_source"]
 
 
 class TaskDescription(NamedTuple):
@@ -29,6 +29,7 @@ class TaskDescription(NamedTuple):
         fresh: The policy that says when outputs are out of date.
         key: What makes two work units the same, or a callable that says so; None: their outputs.
         duplicate: What becomes of one that is the same as another, "join" or "error".
+        code: The digests of its handler's code, by part; None where they do not count.
     """
 
     name: str
@@ -39,6 +40,7 @@ class TaskDescription(NamedTuple):
     fresh: Any
     key: Any
     duplicate: str
+    code: dict[str, str] | None = None
 
 
 def name_from(handler: object) -> str:
@@ -56,6 +58,24 @@ def name_from(handler: object) -> str:
             f'A task needs a name, and {describe(handler)} has none to lend it: write cue.task("name")(...).'
         )
     return name
+
+
+def code_of(handler: Callable[..., Any], name: str, fresh: Any) -> dict[str, str] | None:
+    """The digests of a handler's code, by part; None where its policy does not want them.
+
+    Args:
+        handler: The handler, checked.
+        name: Of its task.
+        fresh: The policy, checked.
+
+    Raises:
+        ConfigurationError: The code cannot be told.
+    """
+    if not getattr(fresh, "wants_code", False):
+        return None
+    from runcue._freshness.handler_code import digests_of_code  # noqa: PLC0415 - few want that, and it takes a parser
+
+    return digests_of_code(handler, f"the handler of task {name!r}")
 
 
 def check_handler(name: str, handler: object) -> None:

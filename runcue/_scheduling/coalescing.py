@@ -71,7 +71,7 @@ def take_over_handler(leader: Work, successor: Work, dependencies: Dependencies)
     own, left = successor._declared, leader._declared
     assert own is not None
     assert left is not None
-    own.before, own.was, own.stale = left.before, left.was, left.stale
+    own.before, own.was, own.stale, own.evidence = left.before, left.was, left.stale, left.evidence
     assert own.followers is not None
     own.followers.run = own.followers.run or leader
     dependencies.note_stop(leader, left)

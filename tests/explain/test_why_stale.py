@@ -5,7 +5,7 @@ import pytest
 from runcue._artifacts.artifact import Artifact
 from runcue._artifacts.file import File
 from runcue._artifacts.flag import Flag
-from runcue._explain.why_stale import out_of_date
+from runcue._explain.out_of_date import out_of_date
 
 OUT, IN = File("out"), File("in")
 
