@@ -31,6 +31,7 @@ __all__ = ["Inquiry"]
 # Of each cue that is still around: what an output was made with, the work units of another one may know.
 _INQUIRIES: Final = WeakSet["Inquiry"]()
 
+
 class Inquiry:
     """Answers about the work units of one cue.
 

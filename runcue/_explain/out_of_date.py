@@ -49,7 +49,7 @@ _OUT_OF_DATE: Final = {
     "made inside": "something was made in {its_input}{other} after {one}",
     "changed": "{its_input}{other} has other content than when {one} was made",
     "params": "its params are not those that {one} was made with",
-    "new params": "its params were not compared before, so it is not known which of them {one} was made with",
+    "new params": "its params were not compared before, so it is not known with which {one} was made",
     "code": "the code of its handler is not that which made {one}",
     "new code": "the code of its handler was not compared before, so it is not known by which {one} was made",
     "no stamp": "nothing is known of how {one} was made",
