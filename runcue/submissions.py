@@ -20,7 +20,7 @@ __all__ = ["Submission", "Written", "read", "read_lines"]
 _BOM: Final = b"\xef\xbb\xbf"
 _SHOWN: Final = 60
 
-_FIELDS: Final = ("task", "params", "inputs", "outputs", "fresh", "key", "duplicate", "force")
+_FIELDS: Final = ("task", "params", "inputs", "outputs", "fresh", "key", "duplicate", "force", "priority")
 
 
 class Submission(NamedTuple):
@@ -29,7 +29,7 @@ class Submission(NamedTuple):
     Attributes:
         task: The name of a task, or its handler.
         params: Its params.
-        options: What else `cue.submit()` takes, by name: inputs, outputs, fresh, key, duplicate, force.
+        options: What else `cue.submit()` takes, by name: inputs, outputs, fresh, key, duplicate, force, priority.
         where: Where it is written, for messages, as in "work.jsonl:3"; "" if nobody knows.
 
     Example:
@@ -52,7 +52,7 @@ def read(written: Written) -> Submission:
 
     Args:
         written: A task (its name or its handler), (task, params), or a mapping with the key "task" and, as needed,
-            params, inputs, outputs, fresh, key, duplicate and force, as for `cue.submit()`.
+            params, inputs, outputs, fresh, key, duplicate, force and priority, as for `cue.submit()`.
 
     Raises:
         ConfigurationError: It is none of these. Whether there is such a task, and whether its values will do, is for
@@ -80,8 +80,8 @@ def read_lines(lines: Iterable[bytes], name: str) -> Iterator[Submission]:
     """Read submissions that are written in a file, one JSON object a line. Empty lines are passed over.
 
     Each has the field "task", the name of a task, and as needed "params" (an object), "inputs" and "outputs" (a path or
-    a list of paths), "key" (text or a number), "duplicate" ("join" or "error") and "force" (true or false). What is
-    null is as good as not there.
+    a list of paths), "key" (text or a number), "duplicate" ("join" or "error"), "force" (true or false) and "priority"
+    (a number from 0 to 1). What is null is as good as not there.
 
     Args:
         lines: As a file that was opened with "rb" gives them.
@@ -184,6 +184,10 @@ def _are_paths(value: object) -> bool:
     return _is_text(value) or (isinstance(value, list) and all(map(_is_text, value)))
 
 
+def _is_priority(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 1
+
+
 _JSON: Final = {
     "task": _Field(_is_text, "text"),
     "params": _Field(lambda value: isinstance(value, dict), "an object"),
@@ -192,4 +196,5 @@ _JSON: Final = {
     "key": _Field(lambda value: isinstance(value, (str, int, float)), "text or a number"),
     "duplicate": _Field(lambda value: value in ("join", "error"), '"join" or "error"'),
     "force": _Field(lambda value: isinstance(value, bool), "true or false"),
+    "priority": _Field(_is_priority, "a number from 0 to 1"),
 }

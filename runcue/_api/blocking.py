@@ -154,10 +154,12 @@ class Blocking:
         *,
         state: WorkState | None = None,
         task: str | Callable[..., Any] | None = None,
-        limit: int = 100,
+        limit: int | None = None,
+        after: str | Work | None = None,
     ) -> builtins.list[Work]:
         """See `Cue.list`."""
-        works: builtins.list[Work] = self._call(partial(self.cue.list, state=state, task=task, limit=limit))
+        call = partial(self.cue.list, state=state, task=task, limit=limit, after=after)
+        works: builtins.list[Work] = self._call(call)
         return works
 
     def cancel(self, work_id: str | Work) -> bool:

@@ -38,7 +38,8 @@ from runcue._model.current import call_inside
 from runcue._model.errors import ConfigurationError, InvalidParams, UsageError
 from runcue._model.events import Event
 from runcue._model.phases import OUTCOMES, RUNNING, SETTLED, WorkState
-from runcue._model.priority import PriorityContext
+from runcue._model.priority import STRICT, PriorityContext
+from runcue._model.rate import parse_duration
 from runcue._model.summary import Summary
 from runcue._model.texts import how_many, words_of
 from runcue._model.work import Task, Work
@@ -49,6 +50,8 @@ from runcue._registration.tasks import TaskDescription, check_handler, code_of, 
 from runcue.abc import Executor, Freshness, Limit, Observer
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     # Imported where they are used: few programs plan, draw or watch, and they would be a tenth of `import runcue`.
     from runcue._callbacks.verdicts import Question
     from runcue._explain.answers import Why, WhyStale
@@ -89,6 +92,8 @@ class Cue:
         stall_warn_after: Warn when nothing started or settled for so many seconds.
         stall_timeout: Fail all pending work units with `StallTimeout` when nothing did for so many seconds, nothing is
             running and no instant is known at which that would change. For batches whose queue is long.
+        head_start: What a priority of 1.0 is worth against 0.0: so long a wait makes up for it. Seconds, a timedelta,
+            or text such as "60s". None: nothing does, the more urgent one comes first however long others wait.
         keep: How many settled work units `get()` and `list()` still know. Handles keep their own.
         max_threads: How many sync handlers may run at once where no service limits them.
         recheck: Look now and then whether work units that were not ready have become so by something outside this cue.
@@ -122,6 +127,7 @@ class Cue:
         pending_timeout: float | None = None,
         stall_warn_after: float | None = None,
         stall_timeout: float | None = None,
+        head_start: float | str | timedelta | None = 60.0,
         keep: int = 10_000,
         max_threads: int = 64,
         recheck: bool = True,
@@ -138,6 +144,7 @@ class Cue:
         self._core = Core(
             keep=whole_number(keep, "keep", 0),
             max_threads=positive_int(max_threads, "max_threads"),
+            head_start=STRICT if head_start is None else parse_duration(head_start, "head_start"),
             pending_warn_after=seconds_or_none(pending_warn_after, "pending_warn_after"),
             pending_timeout=seconds_or_none(pending_timeout, "pending_timeout"),
             stall_warn_after=seconds_or_none(stall_warn_after, "stall_warn_after"),
@@ -205,6 +212,7 @@ class Cue:
         fresh: Freshness | None = DEFAULT,
         key: Hashable | Callable[[Work], Hashable] = None,
         duplicate: Literal["join", "error"] = "join",
+        priority: float | Callable[[Work], float] | None = None,
         run_in: RunIn | None = None,
     ) -> Callable[[F], F]: ...
     @says_what_it_takes
@@ -219,6 +227,7 @@ class Cue:
         fresh: Freshness | None = DEFAULT,
         key: Hashable | Callable[[Work], Hashable] = None,
         duplicate: Literal["join", "error"] = "join",
+        priority: float | Callable[[Work], float] | None = None,
         run_in: RunIn | None = None,
     ) -> Any:
         """Register a handler under a name, as a decorator.
@@ -241,6 +250,8 @@ class Cue:
             key: What makes two work units the same instead of their outputs; a value, or a function of the work.
             duplicate: What becomes of a work unit while another pending or running one makes the same: "join" lets it
                 settle with that one, "error" refuses it. With other params it is always refused.
+            priority: How urgent its work units are, 0.0 to 1.0, instead of what `@cue.priority` says; or a plain
+                function of the work that says it, which is asked once, when the work is ready.
             run_in: Where the handler runs: "thread" for a thread of the cue's own, or an executor
                 (`runcue.abc.Executor`). An `async def` runs on the event loop, which "loop" says; of a plain function,
                 `Cue(run_in=)` says what is usual.
@@ -273,6 +284,7 @@ class Cue:
             fresh=fresh,
             key=key,
             duplicate=duplicate,
+            priority=priority,
         )
         which = f"task {described.name!r}" if described.name else "a task"
         check_run_in(run_in, f"run_in of {which}", loop=True)
@@ -371,7 +383,8 @@ class Cue:
     def priority(self, call: Any = None) -> Any:
         """Register how urgent a work unit is: 0.0 to 1.0, clamped; a plain function, asked once when it is ready.
 
-        1.0 is worth a head start of 60 seconds over 0.0. Work units of equal priority run in submission order.
+        What 1.0 is worth against 0.0, `Cue(head_start=)` says. Work units of equal priority run in submission order.
+        It is not asked where `submit(priority=)` or `task(priority=)` says how urgent they are.
 
         Args:
             call: Takes the `PriorityContext`. Absent when used as `@cue.priority()`.
@@ -682,6 +695,7 @@ class Cue:
         key: Hashable = None,
         duplicate: Literal["join", "error"] | None = None,
         force: bool = False,
+        priority: float | None = None,
         **unknown: Never,
     ) -> WorkHandle:
         """Add a work unit to the pending set. Asks no gate and does not wait.
@@ -696,6 +710,8 @@ class Cue:
             key: As for `task()`, for this work unit alone.
             duplicate: As for `task()`, for this work unit alone.
             force: Run it even if it is up to date.
+            priority: How urgent it is, 0.0 to 1.0, whatever its task or `@cue.priority` says. One that joins another
+                work unit starts when that one does.
             **unknown: None: an option that is misspelt is told.
 
         Returns:
@@ -723,8 +739,10 @@ class Cue:
         if self._stopping.level is not None or self._dispatcher.turns.failure is not None:
             intake.check_open(_copy_context())
         taken = dict(params) if type(params) is dict else take_over(params)
-        if force is not False or not (inputs is outputs is key is duplicate is None and fresh is DEFAULT):
-            overrides = Overrides(inputs, outputs, fresh, key, duplicate, force)
+        if force is not False or not (
+            inputs is outputs is key is duplicate is None is priority and fresh is DEFAULT
+        ):
+            overrides = Overrides(inputs, outputs, fresh, key, duplicate, force, priority)
             return intake.admit(known, taken, _copy_context(), overrides)
         return intake.admit(known, taken, _copy_context(), NO_OVERRIDES if known.declares else None)
 
@@ -739,6 +757,7 @@ class Cue:
         key: Hashable = None,
         duplicate: Literal["join", "error"] | None = None,
         force: bool = False,
+        priority: float | None = None,
         **unknown: Never,
     ) -> WorkHandle:
         """Submit from another thread than the event loop's. Returns when the work has been added.
@@ -753,6 +772,7 @@ class Cue:
             key: As for `submit()`.
             duplicate: As for `submit()`.
             force: As for `submit()`.
+            priority: As for `submit()`.
             **unknown: None: an option that is misspelt is told.
 
         Raises:
@@ -767,9 +787,9 @@ class Cue:
         if (
             known.declares
             or force is not False
-            or not (inputs is outputs is key is duplicate is None and fresh is DEFAULT)
+            or not (inputs is outputs is key is duplicate is None is priority and fresh is DEFAULT)
         ):
-            overrides = Overrides(inputs, outputs, fresh, key, duplicate, force)
+            overrides = Overrides(inputs, outputs, fresh, key, duplicate, force, priority)
         return self._intake.admit_threadsafe(known, taken, _copy_context(), overrides)
 
     def _submit_from_handler(self, task: Any, params: Mapping[str, Any] | None, **options: Any) -> str:
@@ -788,37 +808,36 @@ class Cue:
         *,
         state: WorkState | None = None,
         task: str | Callable[..., Any] | None = None,
-        limit: int = 100,
+        limit: int | None = None,
+        after: str | Work | None = None,
         **unknown: Never,
     ) -> builtins.list[Work]:
-        """Known work units in submission order.
+        """Work units in submission order: all that are unsettled, and of the settled ones as many as `Cue(keep=)` says.
 
         Args:
             state: Only work units in this state.
             task: Only work units of the task of this name, or of this handler.
-            limit: At most so many.
+            limit: At most so many; None: all.
+            after: Only what was submitted after this one, an id, handle or Work, to go through them page by page. The
+                cue need not know it any more: its id has its place.
             **unknown: None: an option that is misspelt is told.
 
         Raises:
             ConfigurationError: A value cannot work.
+            LookupError: `after` is no work unit of this cue.
         """
         if unknown:
             refuse_options(Cue.list, unknown)
         self._intake.check_loop("list()")
-        limit = whole_number(limit, "limit of list()", 0)
+        if limit is not None:
+            limit = whole_number(limit, "limit of list()", 0)
         if state is not None and not isinstance(state, WorkState):
             raise ConfigurationError(
                 f"state of list() must be a runcue.WorkState, such as WorkState.FAILED, not {words_of(state)}."
             )
         if task is not None:
             task = self._registry.find(task).name if callable(task) else check_name(task, "task")
-        found: builtins.list[Work] = []
-        for work in self._core.history:
-            if len(found) >= limit:
-                break
-            if (state is None or work.state is state) and (task is None or work.task == task):
-                found.append(work)
-        return found
+        return self._inquiry.known_works(state, task, limit, after)
 
     @says_how_to_await("`await cue.cancel(...)`")
     async def cancel(self, work_id: str | Work) -> bool:
@@ -891,8 +910,8 @@ class Cue:
 
         Args:
             submissions: Tasks (names or handlers), (task, params), or mappings with the key "task" and, as needed,
-                params, inputs, outputs, fresh, key, duplicate and force, as for `submit()`. They are planned together
-                with all work units that are pending.
+                params, inputs, outputs, fresh, key, duplicate, force and priority, as for `submit()`. They are planned
+                together with all work units that are pending.
 
         Raises:
             UnknownTask, InvalidParams, ConfigurationError: As for `submit()`, with the number of the submission, from

@@ -1,12 +1,16 @@
 """What users ask of the work units of a cue: what is blocked, and why one is where it is.
 
-Lives here: `Inquiry`. A work unit that nobody has asked about yet is asked here, for the answer alone.
+Lives here: `Inquiry`. A work unit that nobody has asked about yet is asked here, for the answer alone. And which work
+units there are, in their order.
 
 Must not know: how reasons are found or worded.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections.abc import Sequence
+from itertools import islice
 from typing import Any, Final
 from weakref import WeakSet
 
@@ -21,7 +25,7 @@ from runcue._explain.why import Explainer
 from runcue._explain.why_stale import why_stale
 from runcue._explain.wording import blocked
 from runcue._model.errors import ConfigurationError, UnknownWork
-from runcue._model.phases import NEW, RUNNING
+from runcue._model.phases import NEW, RUNNING, WorkState
 from runcue._model.texts import words_of
 from runcue._model.work import Task, Work
 from runcue._scheduling.core import Core
@@ -110,15 +114,44 @@ class Inquiry:
         found = self._core.history.works.get(meant.id if isinstance(meant, Work) else str.__str__(meant))
         return found if found is meant or isinstance(meant, str) else None
 
+    def known_works(
+        self, state: WorkState | None, task: str | None, limit: int | None, after: object
+    ) -> list[Work]:
+        """See `Cue.list`; the name of the task and the other values are checked."""
+        works: Sequence[Work] = tuple(self._core.history)
+        if after is not None:
+            works = works[self._place_after(after, works) :]
+        found = (
+            work
+            for work in works
+            if (state is None or work.state is state) and (task is None or work.task == task)
+        )
+        return list(islice(found, len(works) if limit is None else min(limit, len(works))))
+
+    def _place_after(self, one: Any, works: Sequence[Work]) -> int:
+        """Where in the order of submission those begin that were submitted after one, which may be long forgotten."""
+        found = self.known(one) or self._forgotten(one)
+        if found is not None:
+            return bisect_right(works, found._seq, key=lambda work: work._seq)
+        number_in = self._intake.number_in
+        number = None if isinstance(one, (WorkHandle, Work)) else number_in(str.__str__(one))
+        if number is None:
+            raise UnknownWork(f"after={words_of(one)} of list() is no work unit of this cue.")
+        return bisect_right(works, number, key=lambda work: number_in(work.id) or 0)
+
     def _find(self, work: str | Work) -> Work:
-        found = self.known(work)
-        meant = work.work if isinstance(work, WorkHandle) else work
-        if found is None and isinstance(meant, Work):
-            task: Task | None = getattr(meant, "_task", None)
-            if task is not None and task.dispatcher is self._dispatcher:
-                return meant  # forgotten by the cue, but not by who asks
+        found = self.known(work) or self._forgotten(work)
         if found is None:
             raise UnknownWork(
                 f"This cue knows no work {words_of(work)}, or no longer (keep={self._core.history.keep})."
             )
         return found
+
+    def _forgotten(self, work: str | Work) -> Work | None:
+        """One that was forgotten by the cue, but not by who asks; None if it is none of this cue's."""
+        meant = work.work if isinstance(work, WorkHandle) else work
+        if isinstance(meant, Work):
+            task: Task | None = getattr(meant, "_task", None)
+            if task is not None and task.dispatcher is self._dispatcher:
+                return meant
+        return None

@@ -13,7 +13,7 @@ import threading
 import weakref
 from collections.abc import Callable
 from contextvars import Context
-from typing import Any
+from typing import Any, Final
 
 from runcue._api.handle import WorkHandle
 from runcue._api.inbox import Inbox, too_late
@@ -28,6 +28,7 @@ from runcue._lifecycle.stopping import Stopping
 from runcue._model.current import CURRENT
 from runcue._model.errors import CueStopped, UsageError, WrongLoop
 from runcue._model.events import Event
+from runcue._model.priority import priority_of
 from runcue._model.work import Task, Work
 from runcue._registration.declarations import functions_of
 from runcue._registration.duplicates import leader_for
@@ -38,6 +39,9 @@ from runcue._scheduling.core import Core
 __all__ = ["Intake"]
 
 _new_handle = str.__new__
+
+# No cue will ever have given so many ids, and Python does not read numbers of any length.
+_MOST_DIGITS: Final = 20
 
 
 class Intake:
@@ -94,6 +98,14 @@ class Intake:
     def draw_prefix(self) -> None:
         """Begin another series of ids."""
         self.prefix = f"{os.urandom(3).hex()}-"
+
+    def number_in(self, work_id: str) -> int | None:
+        """The how-manieth id this is, None if this cue has not given it."""
+        number = work_id.removeprefix(self.prefix)
+        if not (number.isascii() and number.isdigit() and len(number) < _MOST_DIGITS):
+            return None
+        is_own = 0 < int(number) <= self._number and work_id == f"{self.prefix}{int(number)}"
+        return int(number) if is_own else None
 
     @property
     def is_open(self) -> bool:
@@ -221,8 +233,10 @@ class Intake:
         # The asyncio task that runs is that of whoever submits, and nobody's to cancel who is called in here.
         if overrides is None:
             self._core.add(work, now)
-        else:
+        elif overrides.priority is None:
             outside_tasks(turns.loop, self._add_declared, work, now, overrides)
+        else:
+            self._add_with_priority(work, now, overrides)
         if not turns.woken:
             turns.wake()
         if self._on_submit:
@@ -231,6 +245,14 @@ class Intake:
         handle = _new_handle(WorkHandle, work.id)
         handle.work = work
         return handle
+
+    def _add_with_priority(self, work: Work, now: float, overrides: Overrides) -> None:
+        work._priority = priority_of(overrides.priority, "priority of submit()")
+        if work._task.declares or overrides.declares:
+            outside_tasks(self._turns.loop, self._add_declared, work, now, overrides)
+        else:
+            self._core.add(work, now)
+        self._core.ordered = True
 
     def _add_declared(self, work: Work, now: float, overrides: Overrides) -> None:
         # What is declared is looked up now, as the params are taken over now: it says what this work unit is.

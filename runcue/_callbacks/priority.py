@@ -1,6 +1,6 @@
-"""How urgent a work unit is, by the user's callback.
+"""How urgent a work unit is: what its submission says, else its task, else the callback of the cue.
 
-Lives here: asking it. A raising callback means the default priority.
+Lives here: asking. A function that raises or gives no number means the default priority.
 
 Must not know: what an order is made of.
 """
@@ -25,11 +25,11 @@ __all__ = ["Priority"]
 
 
 class Priority:
-    """Asks for priorities.
+    """Finds priorities.
 
     Args:
-        failures: Hears of a callback that raises.
-        door: Hears of one that blocks.
+        failures: Hears of a function that raises.
+        door: Hears of one that blocks, or gives no number.
     """
 
     def __init__(self, failures: Failures, door: Door) -> None:
@@ -38,42 +38,54 @@ class Priority:
         self._call: Callable[[PriorityContext], Any] | None = None
 
     def use(self, call: Callable[[PriorityContext], Any]) -> None:
-        """Ask this callback from now on.
+        """Ask this callback from now on, about work units of which nothing else says how urgent they are.
 
         Raises:
             ConfigurationError: It cannot be asked.
         """
         check_callback(call, "priority", ("ctx",))
         if is_async(call):
-            raise _not_plain()
+            raise ConfigurationError(
+                "A priority callback must be a plain function: order is decided in one step."
+            )
         self._call = call
 
-    def ask(self, work: Work, waited: float, depth: int) -> float:
+    def of(self, work: Work, now: float, depth: Callable[[], int]) -> float:
         """The priority of a work unit that became ready, 0.0 to 1.0.
 
         Args:
             work: The work.
-            waited: Seconds since its submission.
-            depth: How many work units are pending.
+            now: Monotonic.
+            depth: Tells how many work units are pending.
         """
-        call = self._call
-        if call is None:
+        if work._priority is not None:
+            return work._priority
+        given = work._task.priority
+        if isinstance(given, float):
+            return given
+        if given is not None:
+            return self._ask("priority=", given, work, work)
+        if self._call is None:
             return DEFAULT_PRIORITY
+        context = PriorityContext(work, now - work._submitted_at, depth())
+        return self._ask("priority callback", self._call, context, work)
+
+    def _ask(self, place: str, call: Callable[[Any], Any], argument: Any, work: Work) -> float:
         failures = self._failures
         began = failures.now()
         try:
-            asked = call(PriorityContext(work, waited, depth))
+            asked = call(argument)
             value = asked if type(asked) is float else _number(asked)
         except BaseException as error:
-            failures.raised(f"priority callback {located(call)}", error, work)
+            failures.raised(f"{place} {located(call)}", error, work)
             return DEFAULT_PRIORITY
         if (ended := failures.now()) - began > BLOCKS_AFTER:
-            self._door.kept(f"priority callback {located(call)}", began, ended, BE_QUICK)
+            self._door.kept(f"{place} {located(call)}", began, ended, BE_QUICK)
         if value is None or isnan(value):
             words = (
                 f"{_mistake_in(asked)}. That is no number from 0.0 to 1.0, and counts as {DEFAULT_PRIORITY}"
             )
-            self._door.no_answer(f"priority callback {located(call)}", words, work)
+            self._door.no_answer(f"{place} {located(call)}", words, work)
             return DEFAULT_PRIORITY
         return min(max(value, 0.0), 1.0)
 
@@ -98,7 +110,3 @@ def _mistake_in(asked: Any) -> str:
             "returned something to be awaited; it must be a plain function, as order is decided in one step"
         )
     return mistake_in(asked) or f"returned {short(asked)}"
-
-
-def _not_plain() -> ConfigurationError:
-    return ConfigurationError("A priority callback must be a plain function: order is decided in one step.")

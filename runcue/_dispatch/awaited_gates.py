@@ -281,7 +281,7 @@ class AwaitedGates:
         answer.discard()
         self._give_back(awaited, hit=True)
         work._runner = None
-        self._core.enqueue(work, work._order_key, self._turns.now())
+        self._places.enqueue(work)
         work._approved_in = -1
         self._turns.wake()
         return False

@@ -24,6 +24,7 @@ from runcue._dispatch.turns import Turns
 from runcue._model.phases import FAILED, NEW, READY, SETTLED, SKIPPED
 from runcue._model.work import Task, Work
 from runcue._scheduling.core import Core
+from runcue._scheduling.priority_queue import order_key
 from runcue._scheduling.recheck_pass import ASKED, HIT, LATER, MISS
 from runcue._scheduling.rechecking import Rechecker
 from runcue._scheduling.run_queue import RunQueue
@@ -31,7 +32,7 @@ from runcue._scheduling.run_queue import RunQueue
 __all__ = ["CHECK_FIRST", "Gates"]
 
 CHECK_FIRST: Final = 0.05
-"""With a priority callback nothing starts before all that is new was asked, for at most this long."""
+"""Where there are priorities, nothing starts before all that is new was asked, for at most this long."""
 
 
 class Gates:
@@ -374,13 +375,12 @@ class Gates:
         key = work._order_key
         if core.ordered and work._phase != READY:
             self._gate.asking = True
-            priority = self._priority.ask(work, self._turns.now() - work._submitted_at, core.pending())
+            priority = self._priority.of(work, self._turns.now(), core.pending)
             self._gate.asking = False
             if work in self._gate.cancelled:
                 self._settlement.cancel_in_hand(work)
                 return
-            # Linear ageing is a constant key: a priority of 1.0 is worth a head start of 60 s over one of 0.0.
-            key = work._submitted_at - 60.0 * (priority - 0.5)
+            key = order_key(work._submitted_at, priority, core.head_start)
         core.enqueue(work, key, self._gate.at, found=found)
         work._approved_in = core.generation
 

@@ -73,6 +73,7 @@ class Work:
         "_outcome",
         "_phase",
         "_phase_since",
+        "_priority",
         "_recheck_pass",
         "_refusals",
         "_runner",
@@ -100,6 +101,8 @@ class Work:
     _runner: Any
     _waiters: dict[Any, None] | None
     _order_key: float
+    # What its submission says of that, None for what is usual.
+    _priority: float | None
     _seq: int
     _submitted_at: float
     # Monotonic: since when it is in its phase (while it waits), and when its handler was entered.
@@ -139,7 +142,7 @@ class Work:
         # One assignment each for what begins alike: this is a tenth of a submission.
         self._phase = self._recheck_pass = self._refusals = NEW
         self.started_at = self.completed_at = None
-        self._again = self._not_ready_reason = self._declared = self._awaited = None
+        self._again = self._not_ready_reason = self._declared = self._awaited = self._priority = None
         self._waiters = self._runner = None
 
     @property
@@ -266,6 +269,7 @@ class Task:
         inputs: What its work units need, as declared: artifacts, a callable that gives them, or None.
         outputs: What proves them, likewise.
         fresh: The policy that says when outputs are out of date.
+        priority: How urgent its work units are: a number, a callable that gives one for a work unit, or None.
     """
 
     __slots__ = (
@@ -286,6 +290,7 @@ class Task:
         "learned_dependents",
         "name",
         "outputs",
+        "priority",
         "run_queue",
         "services",
         "submitter",
@@ -326,6 +331,7 @@ class Task:
         self.code: dict[str, str] | None = None
         self.key: Any = None
         self.duplicate = "join"
+        self.priority: float | Callable[[Work], Any] | None = None
         self.declares = False
         # Whether some of its work units declare what the task does not.
         self.declares_per_work = False

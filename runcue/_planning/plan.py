@@ -185,7 +185,7 @@ class Plan:
 
     Attributes:
         runs: What would run, in the order in which it could start one at a time: what makes an artifact before what
-            needs it, otherwise in the order of submission. A priority callback is not asked and may change that.
+            needs it, otherwise in the order of submission. Priorities are not asked for, and may change that.
         up_to_date: What would be skipped.
         blocked: What could never run as things are; the work units of cycles too.
         cycles: Cycles of work units that wait for each other.
@@ -236,7 +236,7 @@ class Plan:
     def _lines(self) -> Iterator[str]:
         yield self._title()
         yield from self._time()
-        order = ", unless the priority callback changes that" if self._prioritised else ""
+        order = ", unless priorities change that" if self._prioritised else ""
         yield from _table(f"Run, in this order{order}:", self.runs, numbered=True)
         yield from _table("Cannot be foretold:", self.unsure, words=lambda work: work.unsure or "")
         yield from _table("Up to date:", self.up_to_date)

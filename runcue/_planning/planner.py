@@ -22,6 +22,7 @@ from runcue._artifacts.flag import StandInFlags
 from runcue._model.declaration import Declaration
 from runcue._model.errors import ConfigurationError, DuplicateWork, RuncueError
 from runcue._model.phases import JOINED, RUNNING, SETTLED
+from runcue._model.priority import priority_of
 from runcue._model.texts import words_of
 from runcue._model.work import Work
 from runcue._planning.forecast import Because, Forecaster, Verdict
@@ -67,10 +68,10 @@ def make_plan(
         flags: The cells of the flags of the cue.
         submissions: As the user gives them.
         wall: Seconds since the epoch.
-        prioritised: Whether a priority callback exists.
+        prioritised: Whether there are priorities.
     """
-    planner = _Planner(core, registry, StandInFlags(flags), wall)
-    return planner.flags.context().run(planner.plan, _several(submissions), prioritised)
+    planner = _Planner(core, registry, StandInFlags(flags), wall, prioritised=prioritised)
+    return planner.flags.context().run(planner.plan, _several(submissions))
 
 
 def _several(submissions: Iterable[Any] | None) -> list[Any]:
@@ -92,11 +93,14 @@ def _several(submissions: Iterable[Any] | None) -> list[Any]:
 class _Planner:
     """One plan in the making."""
 
-    def __init__(self, core: Core, registry: Registry, flags: StandInFlags, wall: float) -> None:
+    def __init__(
+        self, core: Core, registry: Registry, flags: StandInFlags, wall: float, *, prioritised: bool
+    ) -> None:
         self.flags = flags
         self._core = core
         self._registry = registry
         self._wall = wall
+        self._prioritised = prioritised
         self._dependencies = Dependencies()
         # The same of those whose fate is not known yet, and who of them waits for the makers of what is in a folder.
         self._open = Dependencies()
@@ -117,7 +121,7 @@ class _Planner:
         self._blocked: list[tuple[int, PlannedWork]] = []
         self._unsure: list[PlannedWork] = []
 
-    def plan(self, submissions: list[Any], prioritised: bool) -> Plan:
+    def plan(self, submissions: list[Any]) -> Plan:
         self._take_in_known()
         for number, submission in enumerate(submissions, 1):
             self._take_in(submission, number)
@@ -144,7 +148,7 @@ class _Planner:
             seconds=seconds,
             binding=binding if seconds else None,
             services=MappingProxyType(services),
-            _prioritised=prioritised,
+            _prioritised=self._prioritised,
             _more_cycles=more,
         )
 
@@ -216,7 +220,10 @@ class _Planner:
         task = self._registry.find(given)
         work = Work(f"#{number}", task.name, take_over(params), self._wall)
         work._task = task
-        if task.declares or overrides is not NO_OVERRIDES:
+        if overrides.priority is not None:
+            work._priority = priority_of(overrides.priority, "priority")
+            self._prioritised = True
+        if task.declares or overrides.declares:
             self._registry.declare(work, self.flags, overrides)
         return work
 

@@ -30,7 +30,7 @@ from runcue._registration.declarations import (
 )
 from runcue._registration.gates import GateRegistry
 from runcue._registration.submission import DEFAULT, Overrides
-from runcue._registration.tasks import TaskDescription, code_of, same_source
+from runcue._registration.tasks import TaskDescription, check_priority, code_of, same_source
 from runcue._scheduling.core import Core
 from runcue._scheduling.redefinition import hand_over
 from runcue.abc import Executor
@@ -80,6 +80,7 @@ class Registry:
         fresh: object = DEFAULT,
         key: object = None,
         duplicate: object = "join",
+        priority: object = None,
     ) -> TaskDescription:
         """Check what describes a task besides its handler; see `Cue.task` for the values.
 
@@ -92,6 +93,7 @@ class Registry:
             fresh: Likewise.
             key: Likewise.
             duplicate: Likewise.
+            priority: Likewise.
 
         Raises:
             ConfigurationError: A value cannot work.
@@ -107,6 +109,7 @@ class Registry:
             check_fresh(fresh, f"fresh of {what}"),
             check_key(key, f"key of {what}"),
             check_duplicate(duplicate),
+            check_priority(priority, f"priority of {what}"),
         )
 
     def check_unique(self, name: str, handler: Callable[..., Any]) -> Origin:
@@ -155,6 +158,8 @@ class Registry:
         task.fresh, task.key, task.duplicate = described.fresh, described.key, described.duplicate
         task.code = described.code
         task.declares = not (task.inputs is task.outputs is task.key is None)
+        task.priority = described.priority
+        self._core.ordered |= task.priority is not None
         if self._understudy is not None:
             self._understudy.replace_handler(task)
         task.run_queue = self._core.run_queues.find(described.services, self._core.services, executor, slots)

@@ -8,6 +8,7 @@ Must not know: tasks, what becomes of it.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from operator import is_not
 from typing import Any, Final, NamedTuple
 
 from runcue._model.errors import InvalidParams
@@ -29,6 +30,7 @@ class Overrides(NamedTuple):
         key: Likewise.
         duplicate: What is to become of it if another makes the same; None for what its task says.
         force: Run even if up to date.
+        priority: How urgent it is; None for what is usual.
     """
 
     # A named tuple, since one is made for each such submission: half the price of a frozen dataclass.
@@ -38,6 +40,12 @@ class Overrides(NamedTuple):
     key: object = None
     duplicate: str | None = None
     force: bool = False
+    priority: object = None
+
+    @property
+    def declares(self) -> bool:
+        """Whether it says anything of artifacts, and not only how urgent its work unit is."""
+        return any(map(is_not, self[:-1], NO_OVERRIDES[:-1]))
 
 
 NO_OVERRIDES: Final = Overrides()

@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from runcue._model.checks import hint_of, is_generator, unfit_form
+from runcue._model.callables import located
+from runcue._model.checks import check_callback, hint_of, is_async, is_generator, unfit_form
 from runcue._model.errors import ConfigurationError
+from runcue._model.priority import priority_of
 from runcue._model.texts import describe, words_of
 
-__all__ = ["TaskDescription", "check_handler", "code_of", "name_from", "same_source"]
+__all__ = ["TaskDescription", "check_handler", "check_priority", "code_of", "name_from", "same_source"]
 
 
 class TaskDescription(NamedTuple):
@@ -29,6 +31,7 @@ class TaskDescription(NamedTuple):
         fresh: The policy that says when outputs are out of date.
         key: What makes two work units the same, or a callable that says so; None: their outputs.
         duplicate: What becomes of one that is the same as another, "join" or "error".
+        priority: How urgent they are: None, a number, or a callable that gives it.
         code: The digests of its handler's code, by part; None where they do not count.
     """
 
@@ -40,7 +43,27 @@ class TaskDescription(NamedTuple):
     fresh: Any
     key: Any
     duplicate: str
+    priority: float | Callable[[Any], Any] | None
     code: dict[str, str] | None = None
+
+
+def check_priority(value: object, what: str) -> float | Callable[[Any], Any] | None:
+    """Check how urgent the work units of a task are: a number, or a function of the work that gives it.
+
+    Raises:
+        ConfigurationError: It is neither.
+    """
+    if value is None:
+        return None
+    if not callable(value):
+        return priority_of(value, what, "a number from 0.0 to 1.0, or a function of the work that gives one")
+    check_callback(value, what, ("work",))
+    if is_async(value):
+        raise ConfigurationError(
+            f"{what} must be given by a plain function, not by the `async def` {located(value)}: order is decided in "
+            "one step."
+        )
+    return value
 
 
 def name_from(handler: object) -> str:

@@ -60,10 +60,10 @@ class Core:
     Args:
         keep: How many settled work units are remembered.
         max_threads: How many sync handlers may run at once where no service says so.
+        head_start: Seconds that a priority of 1.0 is worth against 0.0.
         pending_timeout: Seconds after which a pending work unit is due to fail, None for never.
-        pending_warn_after: The same for a warning.
         stall_timeout: Seconds without progress after which what is pending is due to fail, None for never.
-        stall_warn_after: The same for a warning.
+        pending_warn_after, stall_warn_after: The same for a warning.
         decide: What the end of an attempt means.
     """
 
@@ -72,6 +72,7 @@ class Core:
         *,
         keep: int,
         max_threads: int,
+        head_start: float = 60.0,
         pending_timeout: float | None = None,
         pending_warn_after: float | None = None,
         stall_timeout: float | None = None,
@@ -84,8 +85,8 @@ class Core:
         self.services: dict[str, Service] = {}
         self.tasks: dict[str, Task] = {}
         self.all_tasks: list[Task] = []
-        # Whether a priority callback exists, so that nothing starts before its contenders were asked.
-        self.ordered = False
+        # Whether there are priorities, so that nothing starts before its contenders were asked; what 1.0 is worth.
+        self.ordered, self.head_start = False, head_start
 
         # Every work unit that is still known: all that have not settled, and the last of those that have.
         self.history = History(keep)
@@ -114,7 +115,6 @@ class Core:
         # How many were ever submitted; each bears its number, and by that is the order among equals.
         self.submitted = 0
 
-        # What the end of an attempt means.
         self.decide = decide
         # Pending work units by age, for those who fail or warn about what is pending for too long; None if nobody does.
         self.timeouts = None if pending_timeout is None else AgeLine(pending_timeout, self.pending)

@@ -1,6 +1,6 @@
 """A priority order that costs nothing while work units arrive in order.
 
-Lives here: the order of work units whose gate said yes.
+Lives here: the order of work units whose gate said yes, and the number that it goes by.
 
 Must not know: gates, time, services. It is told when a work unit changes its place.
 """
@@ -11,9 +11,25 @@ from collections import deque
 from heapq import heapify, heappop, heappush
 
 from runcue._model.phases import READY
+from runcue._model.priority import DEFAULT_PRIORITY
 from runcue._model.work import Work
 
-__all__ = ["PriorityQueue"]
+__all__ = ["PriorityQueue", "order_key"]
+
+
+def order_key(submitted_at: float, priority: float, head_start: float) -> float:
+    """The number that a work unit goes by, lowest first.
+
+    Linear ageing is a constant key: whoever has waited for as long as a difference of priority is worth has made up for
+    it. Without any priority it is the instant of the submission, so that those who came before there were priorities
+    have their place among the others.
+
+    Args:
+        submitted_at: Monotonic.
+        priority: 0.0 to 1.0.
+        head_start: Seconds that 1.0 is worth against 0.0.
+    """
+    return submitted_at - head_start * (priority - DEFAULT_PRIORITY)
 
 
 class PriorityQueue:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import sys
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
@@ -150,7 +149,7 @@ class Tally(runcue.Observer):
         if self.loop is None:
             self._began = loop.time()
         self.loop, self.is_lost = loop, False
-        listing = self._cue.list(limit=sys.maxsize)
+        listing = self._cue.list()
         try:
             listing.send(None)  # it awaits nothing, so this is all of it
         except StopIteration as listed:

@@ -263,14 +263,78 @@ def test_list_gives_work_units_in_submission_order_by_state_and_task() -> None:
     run(main)
 
 
-def test_list_gives_a_hundred_unless_told() -> None:
+def test_list_gives_all_unless_told() -> None:
     async def main() -> None:
         async with runcue.Cue() as cue:
             cue.task("t")(nothing)
-            for _ in range(150):
+            for _ in range(300):
                 await cue.submit("t")
-            assert len(await cue.list()) == 100
-            assert len(await cue.list(limit=1000)) == 150
+            assert len(await cue.list()) == 300
+            assert len(await cue.list(limit=100)) == 100
+            await cue.drain()
+            assert len(await cue.list(state=runcue.WorkState.COMPLETED)) == 300
+
+    run(main)
+
+
+def test_list_goes_on_after_any_work_unit_be_it_forgotten_by_the_cue() -> None:
+    async def main() -> None:
+        async with runcue.Cue(keep=10) as cue:
+            cue.task("t")(nothing)
+            handles = [await cue.submit("t") for _ in range(25)]
+            await cue.drain()
+            known = [handle.work for handle in handles[15:]]
+            assert await cue.list() == known
+            for number in range(25):
+                later = [handle.work for handle in handles[max(number + 1, 15) :]]
+                for after in (handles[number], str(handles[number]), handles[number].work):
+                    assert await cue.list(after=after) == later
+                    assert await cue.list(after=after, limit=3) == later[:3]
+
+    run(main)
+
+
+def test_pages_of_a_list_give_each_work_unit_once_though_some_were_refused_and_some_are_forgotten_meanwhile() -> (
+    None
+):
+    async def main() -> None:
+        async with runcue.Cue(keep=30) as cue:
+            cue.service("one", concurrent=1)
+            sleeping(cue, uses="one")
+            cue.task("made", outputs=runcue.Flag("made"), duplicate="error")(nothing)
+            await cue.submit("made")
+            submitted = [await cue.submit("t") for _ in range(40)]
+            for number in range(40):
+                with pytest.raises(runcue.RuncueError):
+                    await cue.submit("made", priority=2 if number % 2 else None)
+                submitted.append(await cue.submit("t"))
+            seen: list[str] = []
+            page = await cue.list(task="t", limit=7)
+            while page:
+                seen += [work.id for work in page]
+                await asyncio.sleep(
+                    50
+                )  # most of those that were seen are settled, and some of them forgotten
+                page = await cue.list(task="t", limit=7, after=seen[-1])
+            assert seen == submitted
+
+    run(main)
+
+
+def test_what_a_cue_has_never_submitted_has_no_place_in_its_list() -> None:
+    async def main() -> None:
+        async with runcue.Cue(id_prefix="a-") as other, runcue.Cue(id_prefix="a-") as cue:
+            for one in (other, cue):
+                one.task("t")(nothing)
+            mine, theirs = await cue.submit("t"), await other.submit("t")
+            assert mine == theirs
+            assert await cue.list(after=mine) == await cue.list(after="a-1") == []
+            for after in ("", "a-", "1", "a-0", "a-01", "a-2", "a-1 ", "a-²", "a-" + 5000 * "1"):
+                with pytest.raises(LookupError, match=r"after=.* of list"):
+                    await cue.list(after=after)
+            for stranger in (theirs, theirs.work):
+                with pytest.raises(LookupError, match="no work unit of this cue"):
+                    await cue.list(after=stranger)
 
     run(main)
 

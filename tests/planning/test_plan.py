@@ -813,7 +813,7 @@ def test_a_plan_prints_as_a_table_of_80_columns() -> None:
     assert max(map(len, text.splitlines())) <= 80
     assert text.splitlines()[0] == ("Plan: 2 run, 10 are blocked, 1 joins another, 1 is refused, 1 cycle")
     for title in (
-        "Run, in this order, unless the priority",
+        "Run, in this order, unless priorities",
         "Blocked:",
         "Cycles:",
         "Refused:",
