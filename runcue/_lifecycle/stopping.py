@@ -12,10 +12,8 @@ Must not know: how work units run.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Iterator, Sized
 from contextlib import contextmanager
-from math import inf
 from typing import Final
 
 from runcue._callbacks.warning_log import WarningLog
@@ -28,18 +26,17 @@ from runcue._explain.wording import Blocked, blocked, grouped
 from runcue._handlers.outputs import owner_of, remove_orphans, rollback
 from runcue._lifecycle.deadlocks import Deadlocks
 from runcue._lifecycle.diagnostics import Diagnostics
+from runcue._lifecycle.draining import DrainNews
 from runcue._lifecycle.leftovers import CUT_OFF, Leftovers
 from runcue._model.current import CURRENT, call_inside
 from runcue._model.errors import UsageError
 from runcue._model.phases import CANCELLED, FAILED, NOT_READY, OUTCOMES, READY, SETTLED, SKIPPED
 from runcue._model.summary import Summary
-from runcue._model.texts import how_many, listed, name_of
+from runcue._model.texts import how_many, listed
 from runcue._model.work import Work
 from runcue._scheduling.core import Core
 
 __all__ = ["Stopping"]
-
-logger = logging.getLogger("runcue")
 
 DRAIN: Final = 1
 """Everything that can run runs."""
@@ -48,8 +45,6 @@ FINISH: Final = 2
 KILL: Final = 3
 """What runs is cancelled."""
 
-TELL_AFTER: Final = 5.0
-TELL_AGAIN_AFTER: Final = 60.0
 GRACE: Final = 1.0
 """Seconds that cancelled coroutines have for their clean-up before they are abandoned."""
 FIRST_STEPS: Final = 3
@@ -99,6 +94,7 @@ class Stopping:
         self._leftovers = leftovers
         self._inbox = inbox
         self._log = log
+        self._news = DrainNews(core, dispatcher, log)
         self._stopped = stopped
         self._waiters: list[asyncio.Future[None]] = []
         self._task: asyncio.Task[Summary] | None = None
@@ -112,7 +108,6 @@ class Stopping:
         timers = dispatcher.timers
         self._end_of_time = Alarm(timers, lambda now: self.escalate(KILL))
         self._end_of_grace = Alarm(timers, self._out_of_grace)
-        self._time_to_tell = Alarm(timers, self._tell, passive=True)
 
     def begin(self) -> None:
         """The cue was started."""
@@ -182,7 +177,7 @@ class Stopping:
         if dispatcher.turns.failure is None:
             waiter = asyncio.get_running_loop().create_future()
             self._waiters.append(waiter)
-            self._time_to_tell.set(dispatcher.turns.now() + TELL_AFTER)
+            self._news.begin()
             dispatcher.turns.wake()
             try:
                 await waiter
@@ -190,36 +185,10 @@ class Stopping:
                 if waiter in self._waiters:
                     self._waiters.remove(waiter)
                 if not self._waiters:
-                    self._time_to_tell.clear()
+                    self._news.end()
                     dispatcher.standstill.watch_no_longer()
         if dispatcher.turns.failure is not None:
             raise dispatcher.turns.failed()
-
-    def _tell(self, now: float) -> None:
-        """A drain has been waiting for a while: say for what, and until when if that is known."""
-        core = self._core
-        for service in core.services.values():
-            users = [one for one in core.run_queues.values() if service in one.services]
-            firsts = [first for one in users if (first := one.peek(ordered=False)) is not None]
-            refusal = next(filter(None, (service.refusal_by_limits(now, first) for first in firsts)), None)
-            if refusal is not None:
-                waiting = [work for one in users for work in one.in_line()]
-                seconds = refusal.until - now + (service.at_least(waiting) or 0.0)
-                rest = f"; the last of them in {seconds:.0f} s at the earliest" if seconds < inf else ""
-                works = how_many(len(waiting), "work unit waits", "work units wait")
-                text = "Draining: %s for %s%s"
-                self._log.tell("draining", (), text, works, refusal.details, rest)
-                break
-        else:
-            if now - core.progressed_at >= TELL_AFTER:
-                in_flight = self._dispatcher.in_flight
-                busy = [*map(name_of, (*in_flight.works, *in_flight.late))]
-                busy += [f"the gate of {name_of(work)}" for work in self._dispatcher.gates.awaited.works()]
-                busy += [f"the {name}" for name in self._dispatcher.lines.names()]
-                awaited = listed(busy) or "nothing"
-                # No warning: a handler may well take that long.
-                logger.info("Draining: for %.0f s it has waited for %s", now - core.progressed_at, awaited)
-        self._time_to_tell.set(now + TELL_AGAIN_AFTER)
 
     @contextmanager
     def _resting(self) -> Iterator[None]:

@@ -344,7 +344,7 @@ async def test_a_drain_that_waits_for_it_says_so_and_until_when(caplog: pytest.L
     first = caplog.messages[0]
     assert first.startswith("Draining: 3 work units wait for llm: 2 of 2 cents of today are spent; ")
     # 86,395 s from now to midnight, and then a day for the third.
-    assert first.endswith("the last of them in 172795 s at the earliest")
+    assert first.endswith("all of them are done in 48 h at the earliest")
 
 
 # The way of an attempt.

@@ -42,6 +42,60 @@ def told(caplog: pytest.LogCaptureFixture, *parts: str) -> list[logging.LogRecor
 
 
 @pytest.mark.rule(23)
+@pytest.mark.parametrize("limit", ["rate", "burst", "limiter"])
+def test_a_drain_of_a_healthy_batch_warns_of_nothing_and_its_news_say_in_what_time_all_is_done(
+    limit: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        from aiolimiter import AsyncLimiter
+
+        cue = runcue.Cue()
+        options: dict[str, dict[str, Any]] = {
+            "rate": {"rate": "60/min"},
+            "burst": {"rate": "60/min", "burst": 1},
+            "limiter": {"limiter": AsyncLimiter(1, 1)},
+        }
+        cue.service("llm", **options[limit])
+        cue.task("ask", uses="llm")(sleeps(2))
+        async with cue:
+            for _ in range(261):
+                await cue.submit("ask")
+            asyncio.get_running_loop().call_later(5.0, print)
+
+    with caplog.at_level(logging.INFO, "runcue"):
+        run(main)
+    assert {record.levelno for record in caplog.records} == {logging.INFO}
+    first, *_, last = caplog.messages
+    assert 4 <= len(caplog.messages) <= 6  # once a minute
+    assert first.startswith(f"Draining: {201 if limit == 'rate' else 256} work units wait for llm: ")
+    assert last.startswith("Draining: ")
+    # Sixty at each full minute, or one each second; and the two seconds that a call takes.
+    done = {"rate": "3.95 min", "burst": "4.28 min", "limiter": "4.28 min"}[limit]
+    assert first.endswith(f"all of them are done in {done} at the earliest")
+
+
+@pytest.mark.rule(23)
+def test_a_drain_that_stands_still_for_an_hour_warns_of_that_once(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        cue = runcue.Cue()
+        cue.service("llm", rate="2/hour")
+        cue.task("ask", uses="llm")(nothing)
+        async with cue:
+            for _ in range(6):
+                await cue.submit("ask")
+            for minutes in range(120):
+                asyncio.get_running_loop().call_later(60.0 * minutes + 5, print)
+
+    with caplog.at_level(logging.INFO, "runcue"):
+        run(main)
+    warned = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert len(warned) == 2  # of each hour once
+    assert warned[0].startswith("Draining: 4 work units wait for llm: 2/hour is used up, next token in ")
+    assert warned[0].endswith("all of them are done in 120 min at the earliest")
+    assert warned[1].startswith("Draining: 2 work units wait for llm: ")
+
+
+@pytest.mark.rule(23)
 @pytest.mark.parametrize("drain", [True, False])
 def test_while_stopping_work_from_outside_is_refused(drain: bool) -> None:
     async def main() -> None:
@@ -653,11 +707,13 @@ def test_after_5_seconds_of_waiting_for_a_rate_it_says_for_what_and_until_when(
         await asyncio.sleep(4.5)
         assert told(caplog, "") == []
         await asyncio.sleep(1)
-        [warning] = told(caplog, "1 work unit waits for api: 1/min")
-        assert "53.5 s" in warning.getMessage() or "54.0 s" in warning.getMessage()
+        [news] = told(caplog, "1 work unit waits for api: 1/min")
+        assert "53.5 s" in news.getMessage() or "54.0 s" in news.getMessage()
+        assert news.levelno == logging.INFO
         await ending
         await cue.stop()
 
+    caplog.set_level(logging.INFO, "runcue")
     run(main)
 
 

@@ -1,0 +1,114 @@
+"""What a drain that lasts says meanwhile: for what it waits, and until when as far as that is known.
+
+Lives here: `DrainNews`. A batch that goes on as it should is nothing to warn of, so that this is news and no warning;
+one that stands still for a minute or more is told as one, once.
+
+Must not know: when a drain ends, how a cue stops.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from math import inf
+from typing import Final
+
+from runcue._callbacks.warning_log import WarningLog
+from runcue._dispatch.dispatcher import Dispatcher
+from runcue._dispatch.timers import Alarm
+from runcue._explain.durations import usual_duration
+from runcue._limits.service import Service
+from runcue._model.texts import how_many, listed, name_of, seconds_in_words
+from runcue._model.work import Work
+from runcue._scheduling.core import Core
+
+__all__ = ["DrainNews"]
+
+logger = logging.getLogger("runcue")
+
+TELL_AFTER: Final = 5.0
+TELL_AGAIN_AFTER: Final = 60.0
+
+
+class DrainNews:
+    """Tells of drains that last.
+
+    Args:
+        core: The state.
+        dispatcher: What is drained.
+        log: Where it is told.
+    """
+
+    def __init__(self, core: Core, dispatcher: Dispatcher, log: WarningLog) -> None:
+        self._core = core
+        self._dispatcher = dispatcher
+        self._log = log
+        self._time_to_tell = Alarm(dispatcher.timers, self._tell, passive=True)
+        # Until when nothing can start, of which was warned.
+        self._warned_of = -inf
+
+    def begin(self) -> None:
+        """A drain begins."""
+        self._time_to_tell.set(self._dispatcher.turns.now() + TELL_AFTER)
+
+    def end(self) -> None:
+        """No drain goes on any more."""
+        self._time_to_tell.clear()
+
+    def _tell(self, now: float) -> None:
+        """A drain has been waiting for a while."""
+        for service in self._core.services.values():
+            users = [one for one in self._core.run_queues.values() if service in one.services]
+            first = next(filter(None, (one.peek(ordered=False) for one in users)), None)
+            if first is not None and service.limits and service.has_slot():
+                self._tell_of_limit(service, first, [work for one in users for work in one.in_line()], now)
+                break
+        else:
+            still = now - self._core.progressed_at
+            if still >= TELL_AFTER and (busy := self._busy()):
+                # No warning: a handler may well take that long.
+                span = seconds_in_words(round(still))
+                logger.info("Draining: for %s it has waited for the end of %s", span, listed(busy))
+        self._time_to_tell.set(now + TELL_AGAIN_AFTER)
+
+    def _tell_of_limit(self, service: Service, first: Work, waiting: Sequence[Work], now: float) -> None:
+        refusal = service.refusal_by_limits(now, first)
+        details = f"{service.name}: one may start now" if refusal is None else refusal.details
+        until = now if refusal is None else refusal.until
+        stands_still = TELL_AGAIN_AFTER <= until - now < inf and until > self._warned_of
+        if stands_still:
+            self._warned_of = until
+        self._log.tell(
+            "draining",
+            (),
+            "Draining: %s for %s; %s",
+            how_many(len(waiting), "work unit waits", "work units wait"),
+            details,
+            self._done_in(service, waiting, until - now),
+            level=logging.WARNING if stands_still else logging.INFO,
+        )
+
+    def _done_in(self, service: Service, waiting: Sequence[Work], pause: float) -> str:
+        """In what time all who wait for a service will be done, in words.
+
+        Args:
+            service: The service.
+            waiting: Those who wait.
+            pause: Seconds until the first of them can start.
+        """
+        # What flows back into a bucket does so one by one; others may take of it.
+        per_second = service.status(self._dispatcher.turns.now(), running=True).per_second
+        starts = (len(waiting) - 1) / per_second if per_second else service.at_least(waiting)
+        if starts is None or pause == inf:
+            return "until when is not known"
+        lasts = (usual_duration(self._core.history, task) or 0.0 for task in {work.task for work in waiting})
+        seconds = round(pause + starts + max(lasts, default=0.0))
+        who = "it is" if len(waiting) == 1 else "all of them are"
+        return f"{who} done in {seconds_in_words(seconds)} at the earliest"
+
+    def _busy(self) -> list[str]:
+        """What goes on, by name."""
+        in_flight = self._dispatcher.in_flight
+        busy = [*map(name_of, (*in_flight.works, *in_flight.late))]
+        busy += [f"the gate of {name_of(work)}" for work in self._dispatcher.gates.awaited.works()]
+        return busy + [f"the {name}" for name in self._dispatcher.lines.names()]
