@@ -317,7 +317,7 @@ def test_the_longest_waits_are_told_with_their_reasons(capsys: pytest.CaptureFix
 
 def test_ctrl_c_prints_the_summary_and_ends_with_130() -> None:
     arguments = ["--count", "500", "--latency", "500", "--realtime", "--no-tui"]
-    process = start_python("-m", "runcue_sim", *arguments)
+    process = start_python("-X", "dev", "-m", "runcue_sim", *arguments)
     assert process.stdout is not None
     assert "of 500 settled" in process.stdout.readline()
     process.send_signal(signal.SIGINT)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import time
+import warnings
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from typing import Any, Final, TypeVar
 
@@ -44,8 +45,11 @@ def run(main: Coroutine[Any, Any, T], *, realtime: bool) -> T:
     # A run makes a great many objects and throws few away before its end: looking through them every few hundred takes
     # a third of the time.
     gc.set_threshold(50_000, 20, 50)
-    with asyncio.Runner(loop_factory=None if realtime else RehearsalLoop) as runner:
-        return runner.run(main)
+    with warnings.catch_warnings():
+        # A run that is interrupted is not stopped: nobody wants to wait until a million work units are cancelled.
+        warnings.filterwarnings("ignore", "A Cue was not stopped", ResourceWarning)
+        with asyncio.Runner(loop_factory=None if realtime else RehearsalLoop) as runner:
+            return runner.run(main)
 
 
 async def paced(items: Iterable[T], rate: float | None) -> AsyncIterator[T]:
