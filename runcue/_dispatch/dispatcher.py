@@ -293,7 +293,7 @@ class Dispatcher:
 
     def holders(self) -> list[Work]:
         """Work units that hold slots: their handlers have not returned, or their gates are being awaited."""
-        return [*self.in_flight.works, *self.gates.awaited.works()]
+        return [*self.in_flight.works, *self.in_flight.late, *self.gates.awaited.works()]
 
     def knots(self, works: Iterable[Work]) -> list[Knot]:
         """Those who wait for each other, as far as these work units depend on them."""

@@ -170,12 +170,13 @@ class HandOff:
         run_queue: RunQueue = task.run_queue
         executor: Executor = self._stand_in or task.executor
         stamped = bool(run_queue.limits)
-        if isinstance(executor, ThreadExecutor) and executor.idle <= 0:
-            has_thread = executor.hire()
-            if executor.shortage is not None:
-                self._tell_of_shortage(executor, executor.shortage)
+        threads = executor if isinstance(executor, ThreadExecutor) else None
+        if threads is not None and threads.idle <= 0:
+            has_thread = threads.hire()
+            if threads.shortage is not None:
+                self._tell_of_shortage(threads, threads.shortage)
             if not has_thread:
-                self._wait_for_thread(run_queue, executor.retry_at)
+                self._wait_for_thread(run_queue, threads.retry_at)
                 return False
         if (refused := self._core.start(work, now, now + self._turns.skew)) is not None:
             self._endings.refused(work, refused, now)
@@ -188,7 +189,7 @@ class HandOff:
             self._turns.wake()  # arms the timer
         self._gate.at = now
         declared = work._declared
-        run = None if declared is None else ThreadRun()
+        run = None if declared is None and threads is not None else ThreadRun()
         self._in_flight.works[work] = run
         try:
             if declared is not None and declared.files:
@@ -202,7 +203,7 @@ class HandOff:
         except BaseException as error:  # an executor of the user's
             if isinstance(error, KeyboardInterrupt):
                 self._turns.interrupt(error)
-            self._in_flight.abandon(work, now)
+            self._in_flight.take_back(work, now)
             self._endings.of_handler(work, None, error, now, 0.0)
             self._turns.wake()
         return True
@@ -254,6 +255,8 @@ class HandOff:
         """A handler has returned or raised."""
         try:
             if work not in self._in_flight.works:  # abandoned, or answered before
+                self._in_flight.release(work, self._turns.now())
+                self._turns.wake()
                 if succeeded and is_awaitable(outcome):
                     discard(outcome)
                 return

@@ -1,8 +1,8 @@
 """Handlers in flight, and the slots that they hold.
 
 Lives here: `InFlight`: which handlers have not returned, whether their work units have settled or not; giving slots
-back. A thread cannot be ended, so its slot stays taken until it has returned, or until it is waited for no longer; and
-even then it remains the producer of what it makes.
+back. A thread cannot be ended, so its slot stays taken until it has returned, whether somebody waits for it or not, and
+after a stop and the next start as well; so long it also remains the producer of what it makes.
 
 Must not know: how handlers are started, or what their end means.
 """
@@ -34,8 +34,8 @@ class InFlight:
 
     Attributes:
         works: The work units they were started for, with the coroutine of an async handler, and the `ThreadRun` of a
-            sync one that makes something.
-        late: Those that nobody waits for any longer although they go on, and make something: as in `works`.
+            sync one that makes something, or runs in an executor that tells nothing after its stop.
+        late: Those that nobody waits for any longer although they go on: as in `works`.
     """
 
     __slots__ = ("_told", "_turns", "_wakeups", "late", "works")
@@ -52,43 +52,56 @@ class InFlight:
         """A handler has returned: give back what it holds."""
         if work in self.works:
             del self.works[work]
-            if work._declared is not None and work not in self.late:
-                self._wakeups.returned(owner_of(work))
-            run_queue: RunQueue = work._task.run_queue
-            if run_queue.sole_slots is not None:
-                run_queue.sole_slots.active -= 1
-                return
-            run_queue.release(now, work)
         elif work in self.late:
-            self._let_go(work)
+            del self.late[work]
+        else:
+            return
+        if work._declared is not None:
+            self._wakeups.returned(owner_of(work))
+        run_queue: RunQueue = work._task.run_queue
+        if run_queue.sole_slots is not None:
+            run_queue.sole_slots.active -= 1
+            return
+        run_queue.release(now, work)
+
+    def take_back(self, work: Work, now: float) -> None:
+        """A handler could not be started."""
+        self._count_as_entered(work, now)
+        run = self.works[work]
+        if run is None:
+            self.release(work, now)
+        else:
+            self.abandon(work, now)  # an executor may have begun with it before it raised
 
     def abandon(self, work: Work, now: float) -> None:
-        """Do not wait for a handler any longer: it could not be ended, or not be started."""
+        """Do not wait for a handler any longer: it could not be ended."""
+        self._count_as_entered(work, now)
+        if work not in self.works:
+            return
+        run = self.works[work]
+        if work._runner is None and type(run) is ThreadRun:
+            run.give_up(self._returned)
+        if _goes_on(work, run):
+            self.late[work] = run
+            del self.works[work]
+        else:
+            rollback(work, returned=True)
+            self.release(work, now)
+
+    def _count_as_entered(self, work: Work, now: float) -> None:
         run_queue: RunQueue = work._task.run_queue
         if run_queue.limits and work._entered_at == NOT_ENTERED:
             # A thread that is late may still enter it: what that takes counts as taken.
+            work._entered_at = now
             run_queue.entered(now, work, now)
-        if work in self.works and work._declared is not None:
-            run = self.works[work]
-            if work._runner is None and type(run) is ThreadRun:
-                run.give_up(self._returned)
-            if _goes_on(work, run):
-                self.late[work] = run
-            else:
-                rollback(work, returned=True)
-        self.release(work, now)
 
     def start(self) -> None:
-        """The cue was started: what has returned meanwhile makes nothing any more."""
+        """The cue was started: what has returned meanwhile holds and makes nothing any more."""
         self._told = None
         for work, run in list(self.late.items()):
             if not _goes_on(work, run):
                 rollback(work, returned=True)
-                self._let_go(work)
-
-    def _let_go(self, work: Work) -> None:
-        del self.late[work]
-        self._wakeups.returned(owner_of(work))
+                self.release(work, self._turns.now())
 
     def _returned(self) -> None:
         """A sync handler has returned that was abandoned. Called in its thread."""
@@ -109,4 +122,5 @@ def _goes_on(work: Work, run: Any) -> bool:
     """Whether a handler that is not waited for any longer may still change something."""
     if work._runner is not None:
         return not (work._runner.done() or work._runner.get_loop().is_closed())
-    return type(run) is ThreadRun and run.goes_on
+    # One that is in a thread of runcue's is told of when it returns.
+    return run.goes_on if type(run) is ThreadRun else run is None

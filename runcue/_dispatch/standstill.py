@@ -111,7 +111,7 @@ class Standstill:
     def active(self) -> bool:
         """Whether a handler in flight goes on by itself.
 
-        One that was abandoned counts while somebody waits for what it makes.
+        One that was abandoned counts while somebody waits for its slot, or for what it makes.
         """
         works = self._in_flight.works
         if not works:
@@ -131,6 +131,11 @@ class Standstill:
 
     def _is_late(self) -> bool:
         for run in self._in_flight.late:
+            run_queue: RunQueue = run._task.run_queue
+            if run_queue.free_slots() <= 0 and any(
+                one.backlog() for one in (run_queue, *run_queue.contenders)
+            ):
+                return True
             declared = owner_of(run)._declared
             if declared is not None and self._core.dependencies.awaited_of(declared):
                 return True

@@ -23,6 +23,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from contextvars import Context, copy_context
+from functools import partial
 from time import sleep
 from typing import TYPE_CHECKING, Any, Final
 
@@ -60,23 +61,34 @@ class _Entry:
         self.told = False
 
 
+# A handler has returned or raised: what `Deliver` takes. Not a named tuple, here and below: to make the two of them
+# would cost a tenth of what runcue does for a plain handler.
 _Return = tuple[Any, bool, Any, float, float]
 
 
 class _Channel:
-    """What one generation of threads shares with its loop. A restarted cue gets a new one; late reports die here."""
+    """What one generation of threads shares with its loop. A restarted cue gets a new one.
+
+    A handler that was given up by a stop is heard of all the same when it returns, by whichever loop runs then.
+
+    Attributes:
+        inbox: Handlers to be run; None: one thread is to end.
+        bell: Rung to have the loop told that there is news, by this itself; None: nothing more is to be told.
+        monotonic: The clock.
+        closed: Whether it was stopped: nothing is entered any more.
+        left_over: How many handlers were given up and have not returned.
+    """
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
         monotonic: Callable[[], float],
-        deliver: Deliver,
+        deliver: Callable[[_Channel, _Return], None],
         entered: Callable[[Any, float], None],
     ):
         from queue import SimpleQueue  # noqa: PLC0415 - only what a started cue with plain handlers needs
 
         self.inbox: SimpleQueue[_Item | None] = SimpleQueue()
-        # This itself: its loop is to be told that there is news. None: nothing more is to be told.
         self.bell: SimpleQueue[_Channel | None] = SimpleQueue()
         self.monotonic = monotonic
         self._outbox: deque[_Entry | _Return] = deque()
@@ -87,6 +99,19 @@ class _Channel:
         self._signalled = False
         self._to_be_told = False
         self.closed = False
+        self.left_over = 0
+
+    def close(self, left_over: int) -> None:
+        """Nobody waits for its handlers any longer, of which so many have not returned."""
+        self.closed = True
+        self.left_over = left_over
+
+    def move(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Tell another loop from now on, what was not told before as well."""
+        # In this order: a thread reads them in the other one.
+        self._loop = loop
+        self._signalled = False
+        loop.call_soon(self._receive, loop, context=self._context)
 
     def enter(self, work: Any) -> _Entry:
         """Called by a thread that is about to enter a handler and to take the instant."""
@@ -111,21 +136,22 @@ class _Channel:
         if not self._signalled:
             self._signalled = True
             try:
-                self._loop.call_soon_threadsafe(self._receive, context=self._context)
+                loop = self._loop
+                loop.call_soon_threadsafe(self._receive, loop, context=self._context)
             except RuntimeError:
-                pass  # the loop was closed while the handler ran: nobody is left to be told
+                pass  # the loop was closed while the handler ran: the next one will look
 
-    def _receive(self) -> None:
+    def _receive(self, loop: asyncio.AbstractEventLoop) -> None:
+        if loop is not self._loop:
+            return  # told to one that has taken turns with another since
         self._signalled = self._to_be_told = False
         outbox = self._outbox
         while outbox:
             message = outbox.popleft()
-            if self.closed:
-                continue
             if isinstance(message, _Entry):
                 self._tell(message)
             else:
-                self._deliver(*message)
+                self._deliver(self, message)
 
     def _tell(self, entry: _Entry) -> None:
         """Tell of an entry, once."""
@@ -139,6 +165,7 @@ class _Channel:
         self._entered(entry.work, entry.at)
 
 
+# A handler to be run: by whom it is heard of, then what `Executor.submit` takes.
 _Item = tuple[_Channel, Any, Callable[[Any], Any], Context, bool]
 
 
@@ -154,6 +181,8 @@ class ThreadExecutor:
 
     def __init__(self) -> None:
         self._channel: _Channel | None = None
+        # Those that were stopped while handlers ran in their threads.
+        self._former: list[_Channel] = []
         self._in_flight = 0
         self.idle = self.threads = 0
         self.shortage: Exception | None = None
@@ -161,16 +190,20 @@ class ThreadExecutor:
         # Whether there is one that tells of entries.
         self._tells = False
         self._clock: Clock | None = None
-        self._deliver: Deliver | None = None
 
     def start(self, deliver: Deliver, entered: Callable[[Any, float], None], clock: Clock) -> None:
         """See `Executor.start`."""
         self._clock = clock
-        self._deliver = deliver
         self._in_flight = self.threads = self.idle = 0
         self.shortage, self.retry_at = None, 0.0
         self._tells = False
-        self._channel = _Channel(asyncio.get_running_loop(), clock.monotonic, self._returned, entered)
+        loop = asyncio.get_running_loop()
+        for channel in self._former:
+            channel.move(loop)
+            for _ in range(channel.left_over):
+                clock.hold()
+        returned = partial(self._returned, deliver)
+        self._channel = _Channel(loop, clock.monotonic, returned, entered)
 
     def hire(self) -> bool:
         """See to it that there is a thread for one more handler.
@@ -211,20 +244,28 @@ class ThreadExecutor:
             self._tells = self._make(_tell, self._channel.bell, "runcue-entries")
         self._channel.inbox.put((self._channel, work, handler, context, stamped))
 
-    def _returned(self, work: Any, succeeded: bool, outcome: Any, entered: float, left: float) -> None:
-        assert self._deliver is not None
+    def _returned(self, deliver: Deliver, channel: _Channel, message: _Return) -> None:
         assert self._clock is not None
-        self._in_flight -= 1
-        self.idle += 1
-        self._clock.release()
-        self._deliver(work, succeeded, outcome, entered, left)
+        if channel.closed:
+            channel.left_over -= 1
+            if channel.left_over == 0:
+                self._former.remove(channel)
+            if self._channel is not None:  # between a stop and the next start nothing is held
+                self._clock.release()
+        else:
+            self._in_flight -= 1
+            self.idle += 1
+            self._clock.release()
+        deliver(*message)
 
     def stop(self) -> None:
         """See `Executor.stop`."""
         if self._channel is not None:
-            self._channel.closed = True
+            if self._in_flight:
+                self._former.append(self._channel)
+            self._channel.close(self._in_flight)
             if self._clock is not None:
-                for _ in range(self._in_flight):  # what is abandoned reports to nobody
+                for _ in range(sum(channel.left_over for channel in self._former)):  # nobody waits for them
                     self._clock.release()
             self._dismiss(self._channel)
             self._channel = None
@@ -246,6 +287,10 @@ def _tell(bell: SimpleQueue[_Channel | None]) -> None:
         del channel
 
 
+def _nothing(work: Any) -> None:
+    """In the place of a handler that is not entered any more."""
+
+
 def _serve(inbox: SimpleQueue[_Item | None]) -> None:
     take = inbox.get
     left = 0.0
@@ -256,6 +301,8 @@ def _serve(inbox: SimpleQueue[_Item | None]) -> None:
         channel, work, handler, context, stamped = item
         monotonic = channel.monotonic
         entry = None
+        if channel.closed:
+            handler = _nothing  # it was given up before it was entered
         if stamped:
             prepare = getattr(handler, "prepare", None)
             if prepare is not None:
