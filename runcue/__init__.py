@@ -86,6 +86,8 @@ __all__ = [
     "UnknownWork",
     "UsageError",
     "Why",
+    "WhyAll",
+    "WhyGroup",
     "WhyStale",
     "Work",
     "WorkCancelled",
@@ -111,6 +113,7 @@ WorkUnit = Work
 if TYPE_CHECKING:
     from runcue._api.blocking import blocking
     from runcue._explain.answers import Missing, Why, WhyStale
+    from runcue._explain.why_all import WhyAll, WhyGroup
     from runcue._freshness.digest import digest
     from runcue._limits.service import ServiceStatus
     from runcue._planning.plan import Cycle, Plan, PlannedWork, ServiceTime
@@ -125,6 +128,8 @@ _LATE = {
     "ServiceStatus": "_limits.service",
     "ServiceTime": "_planning.plan",
     "Why": "_explain.answers",
+    "WhyAll": "_explain.why_all",
+    "WhyGroup": "_explain.why_all",
     "WhyStale": "_explain.answers",
     "blocking": "_api.blocking",
     "digest": "_freshness.digest",

@@ -19,19 +19,22 @@ from contextvars import Context, copy_context
 from functools import partial
 from inspect import isawaitable
 from types import TracebackType
-from typing import Any, NoReturn, Self
+from typing import Any, NoReturn, Self, overload
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from runcue._api.cue import Cue
 from runcue._api.handle import WorkHandle
 from runcue._api.inbox import Inbox, too_late
+from runcue._explain.answers import Why
+from runcue._explain.why_all import WhyAll
 from runcue._handlers.thread_runs import run_here
 from runcue._model.errors import ConfigurationError, UsageError
 from runcue._model.phases import WorkState
 from runcue._model.summary import Summary
 from runcue._model.texts import words_of
 from runcue._model.work import Work
+from runcue._registration.submission import DEFAULT
 
 __all__ = ["Blocking", "blocking"]
 
@@ -161,6 +164,15 @@ class Blocking:
         call = partial(self.cue.list, state=state, task=task, limit=limit, after=after)
         works: builtins.list[Work] = self._call(call)
         return works
+
+    @overload
+    def why(self) -> WhyAll: ...
+    @overload
+    def why(self, work_id: str | Work) -> Why: ...
+    def why(self, work_id: str | Work = DEFAULT) -> Why | WhyAll:
+        """See `Cue.why`."""
+        answer: Why | WhyAll = self._call(partial(self.cue.why, work_id))
+        return answer
 
     def cancel(self, work_id: str | Work) -> bool:
         """See `Cue.cancel`."""

@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     # Imported where they are used: few programs plan, draw or watch, and they would be a tenth of `import runcue`.
     from runcue._callbacks.verdicts import Question
     from runcue._explain.answers import Why, WhyStale
+    from runcue._explain.why_all import WhyAll
     from runcue._limits.service import ServiceStatus
     from runcue._model.origin import Origin
     from runcue._planning.plan import Plan
@@ -975,17 +976,22 @@ class Cue:
 
         return draw(self._core, self._dispatcher.flags, of, limit)
 
+    @overload
+    def why(self) -> WhyAll: ...
+    @overload
+    def why(self, work_id: str | Work) -> Why: ...
     @says_what_it_takes
-    def why(self, work_id: str | Work) -> Why:
+    def why(self, work_id: str | Work = DEFAULT) -> Why | WhyAll:
         """Why a work unit is where it is: the binding reason, followed to the root of it. `print()` the answer.
 
         Args:
-            work_id: The id, handle or Work.
+            work_id: The id, handle or Work. Without one, all that waits is put together by what it waits for in the
+                end, each group with the one thing to do.
 
         Raises:
             LookupError: The cue does not know such a work unit (any more).
         """
-        return self._inquiry.why(work_id)
+        return self._inquiry.why_all() if work_id is DEFAULT else self._inquiry.why(work_id)
 
     @says_what_it_takes
     def why_stale(self, work: str | Work) -> WhyStale:

@@ -21,7 +21,9 @@ from runcue._callbacks.verdicts import STAYS_PENDING, AwaitableAnswer
 from runcue._dispatch.dispatcher import Dispatcher
 from runcue._explain.answers import Why, WhyStale, why_of
 from runcue._explain.reasons import Reason, unready
+from runcue._explain.roots import Roots, not_started
 from runcue._explain.why import Explainer
+from runcue._explain.why_all import WhyAll, why_all_of
 from runcue._explain.why_stale import why_stale
 from runcue._explain.wording import blocked
 from runcue._model.errors import ConfigurationError, UnknownWork
@@ -34,6 +36,9 @@ __all__ = ["Inquiry"]
 
 # Of each cue that is still around: what an output was made with, the work units of another one may know.
 _INQUIRIES: Final = WeakSet["Inquiry"]()
+
+_ASKED: Final = 1000
+"""So many gates are asked for the answer alone when all that waits is to be explained."""
 
 
 class Inquiry:
@@ -80,6 +85,20 @@ class Inquiry:
         if work._phase < RUNNING and not self._intake.is_open:
             return why_of(Reason(work, "not started", None, now + work.created_at - wall), now, wall)
         return self._explainer.why(work, now, wall)
+
+    def why_all(self) -> WhyAll:
+        """See `Cue.why`, of all work units at once."""
+        now = self._turns.now()
+        wall = now + self._turns.skew
+        pending = list(self._core.pending_works())
+        running = self._core.count[RUNNING]
+        if pending and not self._intake.is_open:
+            crowds = [not_started(pending)]
+        else:
+            for work in islice((work for work in pending if work._phase == NEW and work._task.gated), _ASKED):
+                self._reason_of_new(work, now, None)
+            crowds = Roots(self._core, self._explainer, self._dispatcher, now, wall).crowds(pending)
+        return why_all_of(crowds, running, now, wall)
 
     def why_stale(self, work_id: str | Work) -> WhyStale:
         """See `Cue.why_stale`."""

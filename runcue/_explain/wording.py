@@ -44,6 +44,7 @@ __all__ = [
     "knot_in_short",
     "knot_in_words",
     "lack_in_words",
+    "likeness",
     "slots_in_words",
 ]
 
@@ -336,8 +337,12 @@ def _tied_until(knot: Knot, now: float, wall: float) -> str:
     return f"{who} until {clock} (in {seconds_in_words(round(seconds, 1))})"
 
 
-# What differs in names, ids and numbers only is alike.
 _PARTICULAR: Final = re.compile(r"'[^']*'|\b\w*-?\d[\w.-]*")
+
+
+def likeness(words: str) -> str:
+    """What a text has in common with others that differ from it in names, ids and numbers only."""
+    return _PARTICULAR.sub("...", words)
 
 
 def grouped(reasons: Iterable[tuple[Work, str]], limit: int = SHOWN) -> str:
@@ -349,7 +354,7 @@ def grouped(reasons: Iterable[tuple[Work, str]], limit: int = SHOWN) -> str:
     """
     groups: dict[tuple[str, str], list[tuple[Work, str]]] = {}
     for work, words in reasons:
-        groups.setdefault((work.task, _PARTICULAR.sub("...", words)), []).append((work, words))
+        groups.setdefault((work.task, likeness(words)), []).append((work, words))
     lines = []
     for (task, _), alike in list(groups.items())[:limit]:
         first, words = alike[0]

@@ -228,6 +228,13 @@ async def main() -> int:
     assert_type(await cue.cancel(handle), bool)
     for blocked in cue.debug_blocked():
         print(blocked["work"], blocked["reason"], blocked["details"])
+    assert_type(cue.why(handle), runcue.Why)
+    waiting = cue.why()
+    assert_type(waiting, runcue.WhyAll)
+    for group in waiting.groups:
+        assert_type(group, runcue.WhyGroup)
+        assert_type(group.count, int)
+        assert_type(group.eta, float | None)
 
     summary = await cue.drain()
     assert_type(summary, runcue.Summary)

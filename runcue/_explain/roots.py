@@ -1,0 +1,331 @@
+"""All that waits, put together by the root of it: what `cue.why()` counts when it is asked of nothing in particular.
+
+Each work unit is followed to what keeps it in the end, and whatever lies on the way is remembered, so that all of them
+together take as long as there are of them. Only for the root of a group the reason is found as for a single one. What
+is the same for many is looked at once: the line of a limit, an artifact, a handler.
+
+Lives here: `Roots`, which follows them, and `Crowd`, those that have one root.
+
+Must not know: how that is put in words, how to change anything.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Iterable, Iterator
+from typing import Any, Final
+
+from runcue._artifacts.artifact import Artifact, is_valid
+from runcue._artifacts.declared import names_of
+from runcue._explain.reasons import Reason
+from runcue._explain.why import Activity, Explainer, needs_all
+from runcue._explain.wording import likeness
+from runcue._model.phases import CHECKING, DELAYED, HELD, JOINED, NEW, READY, RUNNING, SETTLED
+from runcue._model.texts import SHOWN
+from runcue._model.work import Work
+from runcue._scheduling.core import Core
+from runcue._scheduling.knots import Knot
+from runcue._scheduling.run_queue import RunQueue
+
+__all__ = ["Crowd", "Roots", "not_started"]
+
+_LOOKS: Final = 10_000
+"""So many artifacts are asked whether they are valid, and so many reasons of users are read; of others it counts what
+was found when their work unit was asked."""
+
+_MANY: Final = 1_000
+"""When there are so many crowds, others of their kind are put together at once."""
+
+_APART: Final = 5
+"""Of those of one kind a crowd stands by itself that is at least this part of all of them; the others are put together.
+"""
+
+_DIGITS: Final = dict.fromkeys(map(ord, "0123456789"))
+
+
+class Crowd:
+    """Work units that have one root.
+
+    Args:
+        kind: The first of what makes it this one.
+        root: The work unit whose reason is that of all of them; it may run.
+
+    Attributes:
+        reason: Why that one is where it is.
+        count: How many they are.
+        first: How many of them have the reason themselves: the others come after these.
+        tasks: How many of them there are of each task.
+        examples: The oldest.
+        subjects: What it is about, of several that were put together; as many as are named.
+        several: How many those are.
+    """
+
+    __slots__ = ("count", "examples", "first", "kind", "reason", "root", "several", "subjects", "tasks")
+
+    def __init__(self, kind: str, root: Work, subject: Any = None) -> None:
+        self.kind = kind
+        self.root = root
+        self.reason: Reason
+        self.count = self.first = 0
+        self.tasks: Counter[str] = Counter()
+        self.examples: list[Work] = []
+        self.subjects: list[Any] = [subject]
+        self.several = 1
+
+    def add(self, work: Work, *, first: bool) -> None:
+        """Count a work unit."""
+        self.count += 1
+        self.first += first
+        self.tasks[work.task] += 1
+        if len(self.examples) < SHOWN:
+            self.examples.append(work)
+
+    def join(self, other: Crowd) -> None:
+        """Take in another one of its kind, a smaller one."""
+        self.count += other.count
+        self.first += other.first
+        self.tasks.update(other.tasks)
+        self.examples = sorted((*self.examples, *other.examples), key=lambda work: work._seq)[:SHOWN]
+        self.subjects = [*self.subjects, *other.subjects][:SHOWN]
+        self.several += other.several
+
+
+class Roots:
+    """Puts the pending work units of one cue together.
+
+    Args:
+        core: The state.
+        explainer: Finds the reasons of single ones.
+        activity: What runs them.
+        now: Monotonic.
+        wall: The same instant in seconds since the epoch.
+    """
+
+    def __init__(self, core: Core, explainer: Explainer, activity: Activity, now: float, wall: float) -> None:
+        self._explainer = explainer
+        self._activity = activity
+        self._dependencies = core.dependencies
+        self._now = now
+        self._wall = wall
+        self._crowds: dict[Hashable, Crowd] = {}
+        self._of: dict[Work, Crowd] = {}
+        # Those that have the reason themselves.
+        self._first: set[Work] = set()
+        # Kinds and subjects that have no crowd of their own, because there are too many.
+        self._others: set[Hashable] = set()
+        self._lines: dict[RunQueue, Crowd] = {}
+        self._missing: dict[Hashable, bool] = {}
+        self._alike: dict[str, str] = {}
+        # Those who wait for each other, though some of them run.
+        self._knots: dict[Work, Knot] = {}
+        heads = (run_queue.peek(ordered=False) for run_queue in core.run_queues.values())
+        for knot in activity.knots([*activity.holders(), *filter(None, heads)]):
+            waiters = (waiter.work for waiter in knot.waits if waiter.work is not None)
+            self._knots |= dict.fromkeys((*knot.works, *waiters), knot)
+
+    def crowds(self, works: Iterable[Work]) -> list[Crowd]:
+        """All of them, the largest first.
+
+        Args:
+            works: Those that are pending, oldest first.
+        """
+        lines = self._lines
+        for work in works:
+            if (work._phase == NEW and work._not_ready_reason is None) or work._phase == READY:
+                crowd = lines.get(work._task.run_queue) or self._line_of(work)
+                crowd.add(work, first=True)
+            else:
+                crowd = self._of.get(work) or self._root_of(work)
+                crowd.add(work, first=work in self._first)
+        self._count_knots()
+        found = sorted(self._put_together(), key=lambda crowd: -crowd.count)
+        for crowd in found:
+            crowd.reason = self._reason_of(crowd.root)
+        return found
+
+    def _count_knots(self) -> None:
+        """Who runs and waits for who waits for it is counted as well: it is not pending, and cannot go on."""
+        for work, knot in self._knots.items():
+            if work._phase == RUNNING:
+                self._crowd_of_knot(knot, work).add(work, first=True)
+
+    def _put_together(self) -> Iterator[Crowd]:
+        """Crowds of one kind, if there are many of them, as one."""
+        kinds: dict[str, list[Crowd]] = {}
+        for crowd in self._crowds.values():
+            if crowd.count:
+                kinds.setdefault(crowd.kind, []).append(crowd)
+        for alike in kinds.values():
+            enough = sum(crowd.count for crowd in alike) / _APART
+            alike.sort(key=lambda crowd: (crowd.several > 1, -crowd.count))
+            whole: Crowd | None = None
+            for crowd in alike:
+                if crowd.several == 1 and crowd.count >= enough:
+                    yield crowd
+                elif whole is None:
+                    whole = crowd
+                else:
+                    whole.join(crowd)
+            if whole is not None:
+                yield whole
+
+    def _reason_of(self, work: Work) -> Reason:
+        # The root itself, whatever it waits for besides.
+        return self._explainer.explain(work, self._now, self._wall)._replace(root=None, chain=())
+
+    def _crowd(self, key: tuple[Any, ...], root: Work, subject: Any = None) -> Crowd:
+        crowd = self._crowds.get(key)
+        if crowd is None:
+            if len(self._crowds) >= _MANY and (crowd := self._crowds.get(key[:1])) is not None:
+                if key not in self._others:
+                    self._others.add(key)
+                    crowd.several += 1
+                return crowd
+            if len(self._crowds) >= _MANY:
+                self._others.add(key)
+                key = key[:1]
+            crowd = self._crowds[key] = Crowd(key[0], root, subject)
+        return crowd
+
+    def _line_of(self, work: Work) -> Crowd:
+        """Those who stand in one line have one reason: that of the first."""
+        run_queue: RunQueue = work._task.run_queue
+        first = run_queue.peek(ordered=False)
+        if first is None or first._not_ready_reason is not None:
+            first = work  # that one was asked for the answer alone
+        if (knot := self._knots.get(first)) is not None:
+            crowd = self._crowd_of_knot(knot, first)
+        else:
+            reason = self._explainer.explain(first, self._now, self._wall)
+            crowd = self._crowd((reason.kind, reason.subject), first, reason.subject)
+        self._lines[run_queue] = crowd
+        return crowd
+
+    def _crowd_of_knot(self, knot: Knot, work: Work) -> Crowd:
+        waiters = (
+            waiter.work for waiter in knot.waits if waiter.kind == "handler" and waiter.work is not None
+        )
+        return self._crowd(("deadlock" if knot.is_proven else "self", id(knot)), next(waiters, work))
+
+    def _root_of(self, work: Work) -> Crowd:
+        """The crowd of a work unit, which is then that of all that it leads to as well."""
+        way: dict[Work, None] = {}
+        step: Work | Crowd = work
+        while isinstance(step, Work):
+            if step in way:
+                cycle = list(way)[list(way).index(step) :]
+                step = self._crowd(("cycle", min(one._seq for one in cycle)), step)
+            elif step in self._of:
+                step = self._of[step]
+            else:
+                way[step] = None
+                following = self._step(step)
+                if isinstance(following, Crowd):
+                    self._first.add(step)
+                step = following
+        self._of |= dict.fromkeys(way, step)
+        return step
+
+    def _step(self, work: Work) -> Work | Crowd:
+        """What a work unit waits for: another one, or the root of it."""
+        phase = work._phase
+        if (knot := self._knots.get(work)) is not None:
+            return self._crowd_of_knot(knot, work)
+        if phase == RUNNING:
+            return self._step_of_running(work)
+        if phase == READY or (phase == NEW and work._not_ready_reason is None):
+            return self._lines.get(work._task.run_queue) or self._line_of(work)
+        if phase == JOINED:
+            leader = self._explainer.waits_for(work)
+            return self._crowd(("not asked",), work) if leader is None else leader
+        if phase in (CHECKING, DELAYED):
+            return self._crowd((("gate" if phase == CHECKING else "delayed"), work.task), work)
+        return self._step_of_unready(work)
+
+    def _step_of_running(self, work: Work) -> Work | Crowd:
+        for awaited in self._activity.awaited_by(work):
+            if awaited._phase < RUNNING:
+                return awaited
+        return self._crowd(("running", work.task), work)
+
+    def _step_of_unready(self, work: Work) -> Work | Crowd:
+        declared, dependencies = work._declared, self._dependencies
+        held = work._phase == HELD
+        artifacts = work._awaited or ()
+        if declared is not None and (held or isinstance(work._not_ready_reason, Artifact)):
+            artifacts = declared.inputs or artifacts
+        lost: Any = None
+        maker: Work | None = None
+        for artifact in artifacts:
+            producer = dependencies.producer_of.get(artifact._key) or dependencies.maker_of(artifact)
+            if producer is None:
+                if lost is None and self._is_missing(artifact, work):
+                    lost = artifact
+            elif maker is None and (held or self._is_missing(artifact, work)):
+                maker = producer
+        if lost is not None and (maker is None or needs_all(work)):
+            return self._step_of_lost(work, lost)
+        if held:
+            holder = self._explainer.waits_for(work)
+            if holder is not None and holder._phase == SETTLED:
+                return self._crowd(("unreturned", holder), work)
+            return self._crowd(("not asked",), work) if holder is None else holder
+        if maker is not None:
+            return maker
+        return self._crowd_of_said(work)
+
+    def _step_of_lost(self, work: Work, artifact: Any) -> Work | Crowd:
+        """An artifact is missing that nobody makes, as far as its own name tells."""
+        names = names_of(artifact) if len(self._missing) < _LOOKS else (artifact,)
+        for one in names[1:]:
+            if (producer := self._dependencies.maker_of(one)) is not None and producer is not work:
+                return producer
+        failed = next(filter(None, map(self._dependencies.failure_of, names)), None)
+        if failed is not None:
+            return self._crowd(("upstream", failed), work, failed)
+        return self._crowd(("lost", artifact._key), work, artifact)
+
+    def _crowd_of_said(self, work: Work) -> Crowd:
+        """Those of one task of which is_ready said the same, but for names and numbers in it."""
+        answer = work._not_ready_reason
+        if isinstance(answer, BaseException):
+            return self._crowd(("raised", work.task, type(answer)), work)
+        if not isinstance(answer, str):
+            return self._crowd(("said no", work.task, ""), work)
+        # Mostly they differ in numbers, and to leave these out takes a tenth of the time of looking for all.
+        short = answer.translate(_DIGITS)
+        words = self._alike.get(short)
+        if words is None:
+            words = likeness(answer) if len(self._alike) < _LOOKS else ""
+            self._alike[short] = words
+        return self._crowd(("said no", work.task, words), work)
+
+    def _is_missing(self, artifact: Any, work: Work) -> bool:
+        key = artifact._key
+        missing = self._missing.get(key)
+        if missing is None:
+            if len(self._missing) >= _LOOKS:
+                return artifact is work._not_ready_reason
+            missing = self._missing[key] = not _is_valid(artifact)
+        return missing
+
+
+def _is_valid(artifact: Any) -> bool:
+    try:
+        return is_valid(artifact)
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        return False
+
+
+def not_started(works: Iterable[Work]) -> Crowd:
+    """All that is pending in a cue that is not started."""
+    crowd: Crowd | None = None
+    for work in works:
+        if crowd is None:
+            crowd = Crowd("not started", work)
+            crowd.reason = Reason(work, "not started", None, work._submitted_at)
+        crowd.add(work, first=True)
+    assert crowd is not None
+    return crowd

@@ -1,0 +1,416 @@
+"""`cue.why()` of all that waits: one group for each root, the largest first, with what is to be done about it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import runcue
+from runcue import Flag
+from tests.support.virtual_time import virtual
+
+
+async def submit(cue: runcue.Cue, task: str, number: int) -> list[runcue.WorkHandle]:
+    return [await cue.submit(task, params={"n": n}) for n in range(number)]
+
+
+def told(answer: runcue.WhyAll) -> list[tuple[str, int]]:
+    """What the groups are, and how many are in each."""
+    return [(group.verdict, group.count) for group in answer.groups]
+
+
+@virtual
+async def test_nothing_waits_is_an_answer() -> None:
+    cue = runcue.Cue()
+    assert str(cue.why()) == "Nothing waits"
+    cue.task("t")(_sleep)
+    async with cue:
+        await submit(cue, "t", 2)
+        await asyncio.sleep(0.5)
+        answer = cue.why()
+        assert (answer.groups, answer.count, answer.running) == ((), 0, 2)
+        assert str(answer) == "Nothing waits, 2 running"
+        assert repr(answer) == "<WhyAll nothing waits>"
+
+
+async def _sleep(work: runcue.Work) -> None:
+    await asyncio.sleep(1)
+
+
+@virtual
+async def test_all_that_wait_for_one_rate_are_one_group_and_what_nobody_makes_is_another(
+    tmp_path: Path,
+) -> None:
+    cue = runcue.Cue(id_prefix="")
+    cue.service("openai", rate="60/min")
+    page = tmp_path / "page-7.png"
+    cue.task("ask", uses="openai")(_nothing)
+    cue.task("read", inputs=page)(_nothing)
+    cue.start()
+    await submit(cue, "ask", 1264)
+    await submit(cue, "read", 3)
+    await asyncio.sleep(0.1)
+    answer = cue.why()
+    assert told(answer) == [("waiting for rate", 1204), ("waiting for an artifact", 3)]
+    assert answer.count == 1207
+    first, second = str(answer).splitlines()
+    assert first.startswith("1,204 ask wait for the rate of openai (60/min)")
+    assert second.startswith(
+        f"3 read wait for File({str(page)!r}), which nobody makes, as far as is declared. "
+    )
+    rate, made = answer.groups
+    assert (rate.tasks, [work.id for work in rate.examples[:2]]) == ({"ask": 1204}, ["61", "62"])
+    assert made.root.task == "read"
+    assert "cue.nudge" in made.next_step
+    assert repr(answer) == "<WhyAll 1,204 waiting for rate, 3 waiting for an artifact>"
+    assert repr(rate) == "<WhyGroup 1,204 waiting for rate>"
+    await cue.stop(drain=False)
+
+
+async def _nothing(work: runcue.Work) -> None:
+    pass
+
+
+@virtual
+async def test_those_far_behind_are_counted_with_the_root_of_their_chain() -> None:
+    cue = runcue.Cue(id_prefix="")
+    made = [Flag(f"made {number}") for number in range(101)]
+    cue.task(
+        "step", inputs=lambda work: made[work.params["n"]], outputs=lambda work: made[work.params["n"] + 1]
+    )(_nothing)
+    cue.task("use", inputs=made[100])(_nothing)
+    async with cue:
+        await submit(cue, "step", 100)
+        await submit(cue, "use", 5)
+        await asyncio.sleep(0.1)
+        [group] = cue.why().groups
+        assert (group.verdict, group.count, group.tasks) == ("no producer", 105, {"step": 100, "use": 5})
+        assert group.root.params == {"n": 0}
+        assert str(group).startswith(
+            "105 work units wait for Flag('made 0'), which nobody makes (104 of them after others)"
+        )
+        await cue.stop(drain=False)
+
+
+@virtual
+async def test_who_waits_for_who_stands_in_a_line_waits_for_what_that_line_waits_for() -> None:
+    cue = runcue.Cue()
+    cue.service("api", concurrent=1)
+    flag = Flag("made")
+
+    @cue.task("make", uses="api", outputs=flag)
+    async def make(work: runcue.Work) -> None:
+        flag.set()
+
+    cue.task("hold", uses="api")(_sleep)
+    cue.task("use", inputs=flag)(_nothing)
+    async with cue:
+        [holder] = await submit(cue, "hold", 1)
+        await asyncio.sleep(0.1)
+        await cue.submit("make")
+        await submit(cue, "use", 4)
+        await asyncio.sleep(0.1)
+        [group] = cue.why().groups
+        assert (group.verdict, group.count) == ("waiting for a slot", 5)
+        assert f"a slot of api (all 1 in use by hold {holder}, the first for 0.2 s)" in str(group)
+        assert "(4 of them after others)" in str(group)
+
+
+@virtual
+async def test_what_a_running_handler_makes_is_waited_for_by_name() -> None:
+    cue = runcue.Cue()
+    flag = Flag("made")
+
+    @cue.task("make", outputs=flag)
+    async def make(work: runcue.Work) -> None:
+        await asyncio.sleep(1)
+        flag.set()
+
+    cue.task("use", inputs=flag)(_nothing)
+    async with cue:
+        maker = await cue.submit("make")
+        await submit(cue, "use", 2)
+        await asyncio.sleep(0.5)
+        answer = cue.why()
+        assert told(answer) == [("running", 2)]
+        assert str(answer) == f"2 use wait for what make {maker} makes, which has run for 0.5 s"
+
+
+@virtual
+async def test_who_runs_and_waits_for_others_is_no_root_but_what_those_wait_for_is() -> None:
+    cue = runcue.Cue()
+    cue.service("api", rate="1/min")
+    flag = Flag("made")
+
+    @cue.task("make", outputs=flag)
+    async def make(work: runcue.Work) -> None:
+        await (await cue.submit("ask"))
+        flag.set()
+
+    cue.task("ask", uses="api")(_nothing)
+    cue.task("use", inputs=flag)(_nothing)
+    async with cue:
+        await cue.submit("ask")
+        await cue.submit("make")
+        await submit(cue, "use", 2)
+        await asyncio.sleep(0.5)
+        [group] = cue.why().groups
+        assert (group.verdict, group.count, group.tasks) == ("waiting for rate", 3, {"ask": 1, "use": 2})
+
+
+@virtual
+async def test_what_failed_is_the_root_of_all_that_come_after_it() -> None:
+    cue = runcue.Cue(id_prefix="")
+    made, more = Flag("made"), Flag("more")
+
+    @cue.task("make", outputs=made)
+    async def make(work: runcue.Work) -> None:
+        raise ValueError("no ink")
+
+    cue.on_failure(lambda work, error: None)
+    cue.task("use", inputs=made, outputs=more)(_nothing)
+    cue.task("end", inputs=more)(_nothing)
+    cue.start()
+    await cue.submit("make")
+    await cue.submit("use")
+    await submit(cue, "end", 3)
+    await asyncio.sleep(0.1)
+    [group] = cue.why().groups
+    assert (group.verdict, group.count) == ("upstream failed", 4)
+    assert str(group) == (
+        "4 work units wait for what make 1 was to make, which failed: no ink (3 of them after others). "
+        "Mend that and submit it again"
+    )
+    await cue.stop()
+
+
+@virtual
+async def test_gates_that_say_alike_are_one_group_and_those_that_raise_are_another() -> None:
+    cue = runcue.Cue()
+    cue.task("a")(_nothing)
+    cue.task("b")(_nothing)
+
+    @cue.is_ready(task="a")
+    def page_is_there(work: runcue.Work) -> tuple[bool, str]:
+        return False, f"no page-{work.params['n']}.png yet"
+
+    @cue.is_ready(task="b")
+    def broken(work: runcue.Work) -> bool:
+        raise KeyError("page")
+
+    cue.start()
+    await submit(cue, "a", 30)
+    await submit(cue, "b", 2)
+    await asyncio.sleep(0.1)
+    answer = cue.why()
+    assert told(answer) == [("not ready", 30), ("not ready", 2)]
+    assert "no page-0.png yet" in str(answer.groups[0])
+    assert "KeyError" in str(answer.groups[1])
+    await cue.stop()
+
+
+@virtual
+async def test_who_waits_in_a_cycle_or_for_one_is_told_of_the_cycle() -> None:
+    cue = runcue.Cue(id_prefix="")
+    one, other = Flag("one"), Flag("other")
+    cue.task("a", inputs=one, outputs=other)(_nothing)
+    cue.task("b", inputs=other, outputs=one)(_nothing)
+    cue.task("use", inputs=one)(_nothing)
+    cue.start()
+    await cue.submit("a")
+    await cue.submit("b")
+    await submit(cue, "use", 3)
+    await asyncio.sleep(0.1)
+    [group] = cue.why().groups
+    assert (group.verdict, group.count) == ("cycle", 5)
+    assert "waits for b 2 waits for a 1" in str(group) or "waits for a 1 waits for b 2" in str(group)
+    await cue.stop()
+
+
+@virtual
+async def test_those_in_a_deadlock_are_told_though_all_of_them_run() -> None:
+    cue = runcue.Cue(id_prefix="")
+    handles: list[runcue.WorkHandle] = []
+
+    @cue.task("a")
+    async def a(work: runcue.Work) -> None:
+        await asyncio.sleep(0.1)
+        await handles[1 - work.params["n"]]
+
+    cue.start()
+    handles += await submit(cue, "a", 2)
+    await asyncio.sleep(0.2)
+    [group] = cue.why().groups
+    assert (group.verdict, group.count) == ("deadlock", 2)
+    assert "a 1 waits for a 2" in str(group)
+    await cue.stop(drain=False, timeout=0)
+
+
+@virtual
+async def test_a_handler_that_needs_its_own_slot_is_told_with_those_behind_it() -> None:
+    cue = runcue.Cue()
+    cue.service("api", concurrent=1)
+
+    @cue.task("parent", uses="api")
+    async def parent(work: runcue.Work) -> None:
+        await (await cue.submit("child"))
+
+    cue.task("child", uses="api")(_nothing)
+    cue.start()
+    await submit(cue, "parent", 10)
+    await asyncio.sleep(0.1)
+    [group] = cue.why().groups
+    assert group.verdict == "deadlock"
+    assert group.count == 11
+    assert "Give api more slots" in str(group)
+    await cue.stop(drain=False, timeout=0)
+
+
+@virtual
+async def test_who_has_joined_waits_for_what_its_leader_waits_for() -> None:
+    cue = runcue.Cue()
+    cue.task("t", outputs=Flag("out"), inputs=Flag("in"))(_nothing)
+    cue.start()
+    for _ in range(4):
+        await cue.submit("t")
+    await asyncio.sleep(0.1)
+    assert told(cue.why()) == [("no producer", 4)]
+    await cue.stop()
+
+
+@virtual
+async def test_what_is_asked_and_what_comes_again_are_groups_too() -> None:
+    cue = runcue.Cue()
+    cue.task("t")(_nothing)
+
+    @cue.is_ready
+    async def slow(work: runcue.Work) -> bool:
+        await asyncio.sleep(1)
+        return True
+
+    async with cue:
+        await submit(cue, "t", 3)
+        await asyncio.sleep(0.5)
+        assert told(cue.why()) == [("being asked", 3)]
+
+
+@virtual
+async def test_before_the_start_all_wait_for_that() -> None:
+    cue = runcue.Cue()
+    cue.task("t")(_nothing)
+    await submit(cue, "t", 3)
+    answer = cue.why()
+    assert told(answer) == [("not started", 3)]
+    assert str(answer) == "3 t wait for the cue to be started. Call start()"
+    async with cue:
+        pass
+
+
+@virtual
+async def test_what_was_submitted_in_this_step_is_asked_for_the_answer() -> None:
+    cue = runcue.Cue()
+    cue.task("t")(_nothing)
+    cue.task("free")(_nothing)
+    cue.is_ready(task="t")(lambda work: (False, "not yet"))
+    async with cue:
+        await submit(cue, "t", 3)
+        await submit(cue, "free", 1)
+        answer = cue.why()
+        assert told(answer) == [("not ready", 3), ("about to start", 1)]
+        await cue.stop()
+
+
+@virtual
+async def test_many_reasons_of_one_kind_are_put_together_and_the_large_ones_stay_apart(
+    tmp_path: Path,
+) -> None:
+    cue = runcue.Cue()
+    cue.task("t", inputs=lambda work: tmp_path / str(max(work.params["n"] - 50, 0)))(_nothing)
+    cue.start()
+    await submit(cue, "t", 100)
+    await asyncio.sleep(0.1)
+    answer = cue.why()
+    assert told(answer) == [("no producer", 51), ("no producer", 49)]
+    assert f"File({str(tmp_path / '0')!r}), which" in str(answer.groups[0])
+    assert f"File({str(tmp_path / '3')!r}) and 46 more, which nobody makes" in str(answer.groups[1])
+    await cue.stop()
+
+
+@virtual
+async def test_at_most_fifteen_lines_are_printed_and_the_rest_is_counted() -> None:
+    cue = runcue.Cue()
+    for task in range(40):
+        cue.task(f"t{task}")(_nothing)
+        cue.is_ready(task=f"t{task}")(_ready(task))
+    cue.start()
+    for task in range(40):
+        await submit(cue, f"t{task}", 40 - task)
+    await asyncio.sleep(0.1)
+    answer = cue.why()
+    assert sum(group.count for group in answer.groups) == answer.count == 820
+    assert len(str(answer).splitlines()) <= 15
+    await cue.stop()
+
+
+def _ready(task: int) -> Callable[[runcue.Work], tuple[bool, str]]:
+    return lambda work: (False, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"[task])
+
+
+@virtual
+async def test_more_reasons_than_are_told_apart_are_still_all_counted() -> None:
+    cue = runcue.Cue()
+    cue.task("t", inputs=lambda work: Flag(str(work.params["n"])))(_nothing)
+    cue.start()
+    await submit(cue, "t", 3000)
+    await asyncio.sleep(0.1)
+    [group] = cue.why().groups
+    assert group.count == 3000
+    assert "and 2,997 more, which nobody makes" in str(group)
+    await cue.stop(drain=False)
+
+
+@virtual
+async def test_each_line_is_short_whatever_the_users_repr_is() -> None:
+    class Long(runcue.Artifact):
+        def __init__(self, n: int) -> None:
+            self.n = n
+
+        def valid(self) -> bool:
+            return False
+
+        def __repr__(self) -> str:
+            if self.n == 1:
+                raise RuntimeError
+            return "x" * 10_000
+
+    cue = runcue.Cue()
+    cue.task("t", inputs=lambda work: Long(work.params["n"]))(_nothing)
+    cue.start()
+    await submit(cue, "t", 3)
+    await asyncio.sleep(0.1)
+    answer = cue.why()
+    assert answer.count == 3
+    assert max(map(len, str(answer).splitlines())) <= 600
+    assert len(repr(answer)) < 200
+    await cue.stop()
+
+
+def test_a_blocking_cue_answers_as_well() -> None:
+    cue = runcue.Cue()
+    cue.task("t")(_nothing)
+    cue.is_ready(lambda work: (False, "not yet"))
+    with runcue.blocking(cue) as b:
+        handle = b.submit("t")
+        answer = b.why()
+        assert told(answer) == [("not ready", 1)]
+        assert b.why(handle).verdict == "not ready"
+
+
+@pytest.mark.parametrize("wrong", [None, 3, ["t"]])
+@virtual
+async def test_what_is_no_work_unit_is_not_taken_for_all_of_them(wrong: object) -> None:
+    with pytest.raises(runcue.ConfigurationError):
+        runcue.Cue().why(wrong)  # type: ignore[call-overload]
