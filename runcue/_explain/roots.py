@@ -17,9 +17,11 @@ from typing import Any, Final
 
 from runcue._artifacts.artifact import Artifact, is_valid
 from runcue._artifacts.declared import names_of
+from runcue._explain.outlook import done_by_limits, done_by_slots
 from runcue._explain.reasons import Reason
 from runcue._explain.why import Activity, Explainer, needs_all
 from runcue._explain.wording import likeness
+from runcue._limits.service import Service
 from runcue._model.phases import CHECKING, DELAYED, HELD, JOINED, NEW, READY, RUNNING, SETTLED
 from runcue._model.texts import SHOWN
 from runcue._model.work import Work
@@ -58,9 +60,23 @@ class Crowd:
         examples: The oldest.
         subjects: What it is about, of several that were put together; as many as are named.
         several: How many those are.
+        lines: The run queues in which those stand that have the reason themselves.
+        done: In how many seconds all of these are done; None if that is not known.
     """
 
-    __slots__ = ("count", "examples", "first", "kind", "reason", "root", "several", "subjects", "tasks")
+    __slots__ = (
+        "count",
+        "done",
+        "examples",
+        "first",
+        "kind",
+        "lines",
+        "reason",
+        "root",
+        "several",
+        "subjects",
+        "tasks",
+    )
 
     def __init__(self, kind: str, root: Work, subject: Any = None) -> None:
         self.kind = kind
@@ -71,6 +87,8 @@ class Crowd:
         self.examples: list[Work] = []
         self.subjects: list[Any] = [subject]
         self.several = 1
+        self.lines: list[RunQueue] = []
+        self.done: float | None = None
 
     def add(self, work: Work, *, first: bool) -> None:
         """Count a work unit."""
@@ -88,6 +106,7 @@ class Crowd:
         self.examples = sorted((*self.examples, *other.examples), key=lambda work: work._seq)[:SHOWN]
         self.subjects = [*self.subjects, *other.subjects][:SHOWN]
         self.several += other.several
+        self.lines += other.lines
 
 
 class Roots:
@@ -105,6 +124,7 @@ class Roots:
         self._explainer = explainer
         self._activity = activity
         self._dependencies = core.dependencies
+        self._history = core.history
         self._now = now
         self._wall = wall
         self._crowds: dict[Hashable, Crowd] = {}
@@ -141,7 +161,18 @@ class Roots:
         found = sorted(self._put_together(), key=lambda crowd: -crowd.count)
         for crowd in found:
             crowd.reason = self._reason_of(crowd.root)
+            crowd.done = self._done(crowd)
         return found
+
+    def _done(self, crowd: Crowd) -> float | None:
+        """When those will be through who stand in the line of a service."""
+        reason = crowd.reason
+        if not crowd.lines or crowd.several > 1 or not isinstance(reason.subject, Service):
+            return None
+        waiting = [work for run_queue in crowd.lines for work in run_queue.in_line()]
+        if reason.kind == "slots":
+            return done_by_slots(self._history, reason.subject, waiting)
+        return done_by_limits(self._history, reason.subject, waiting, reason.until - self._now, self._now)
 
     def _count_knots(self) -> None:
         """Who runs and waits for who waits for it is counted as well: it is not pending, and cannot go on."""
@@ -198,6 +229,7 @@ class Roots:
         else:
             reason = self._explainer.explain(first, self._now, self._wall)
             crowd = self._crowd((reason.kind, reason.subject), first, reason.subject)
+        crowd.lines.append(run_queue)
         self._lines[run_queue] = crowd
         return crowd
 

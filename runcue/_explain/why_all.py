@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from math import inf
 from typing import Any, Final
 
 from runcue._explain.reasons import Kind, Reason, Verdict
@@ -37,7 +36,8 @@ class WhyGroup:
         root: The work unit at the root, which may be one of them.
         details: What they wait for, as the end of a sentence.
         since: When that reason began, in seconds since the epoch.
-        eta: Seconds until all of them that wait for this themselves can have started; None if that is not known.
+        eta: Seconds until all of them are done that stand in the line themselves: at the earliest where a rate decides,
+            about where slots do. None if that is not known.
         next_step: The one thing to do about it; "" if there is nothing but to wait.
     """
 
@@ -112,21 +112,20 @@ def why_all_of(crowds: Sequence[Crowd], running: int, now: float, wall: float) -
 
 def _group_of(crowd: Crowd, now: float, wall: float) -> WhyGroup:
     reason = crowd.reason
-    eta = None if reason.until == inf else max(0.0, reason.until - now)
     return WhyGroup(
         reason.verdict,
         crowd.count,
         dict(crowd.tasks),
         tuple(crowd.examples),
         crowd.root,
-        shortened(_details(crowd, eta, now, wall)),
+        shortened(_details(crowd, now, wall)),
         reason.since + wall - now,
-        eta,
+        crowd.done,
         _next_step(reason),
     )
 
 
-def _details(crowd: Crowd, eta: float | None, now: float, wall: float) -> str:
+def _details(crowd: Crowd, now: float, wall: float) -> str:
     """What a group waits for, as what follows who they are."""
     reason, kind = crowd.reason, crowd.reason.kind
     waits, are, have = ("waits", "is", "has") if crowd.count == 1 else ("wait", "are", "have")
@@ -162,9 +161,17 @@ def _details(crowd: Crowd, eta: float | None, now: float, wall: float) -> str:
     behind = crowd.count - crowd.first
     if behind and crowd.first:
         text += f" ({behind:,} of them after others)"
-    if eta is not None:
-        text += f", all started in {seconds_in_words(round(eta, 1))}"
-    return text
+    return text + _done(crowd)
+
+
+def _done(crowd: Crowd) -> str:
+    """When those who stand in the line will be through."""
+    if crowd.done is None:
+        return ""
+    seconds = round(crowd.done, 0 if crowd.done >= 10 else 1)
+    if crowd.reason.kind == "slots":
+        return f", done in about {seconds_in_words(float(f'{seconds:.2g}'))}"
+    return f", done in {seconds_in_words(seconds)} at the earliest"
 
 
 _LIMITS: Final = ("rate", "limit", "slots", "no thread")

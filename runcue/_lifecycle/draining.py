@@ -16,7 +16,7 @@ from typing import Final
 from runcue._callbacks.warning_log import WarningLog
 from runcue._dispatch.dispatcher import Dispatcher
 from runcue._dispatch.timers import Alarm
-from runcue._explain.durations import usual_duration
+from runcue._explain.outlook import done_by_limits
 from runcue._limits.service import Service
 from runcue._model.texts import how_many, listed, name_of, seconds_in_words
 from runcue._model.work import Work
@@ -96,15 +96,11 @@ class DrainNews:
             waiting: Those who wait.
             pause: Seconds until the first of them can start.
         """
-        # What flows back into a bucket does so one by one; others may take of it.
-        per_second = service.status(self._dispatcher.turns.now(), running=True).per_second
-        starts = (len(waiting) - 1) / per_second if per_second else service.at_least(waiting)
-        if starts is None or pause == inf:
+        seconds = done_by_limits(self._core.history, service, waiting, pause, self._dispatcher.turns.now())
+        if seconds is None:
             return "until when is not known"
-        lasts = (usual_duration(self._core.history, task) or 0.0 for task in {work.task for work in waiting})
-        seconds = round(pause + starts + max(lasts, default=0.0))
         who = "it is" if len(waiting) == 1 else "all of them are"
-        return f"{who} done in {seconds_in_words(seconds)} at the earliest"
+        return f"{who} done in {seconds_in_words(round(seconds))} at the earliest"
 
     def _busy(self) -> list[str]:
         """What goes on, by name."""

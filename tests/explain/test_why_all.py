@@ -57,11 +57,14 @@ async def test_all_that_wait_for_one_rate_are_one_group_and_what_nobody_makes_is
     assert told(answer) == [("waiting for rate", 1204), ("waiting for an artifact", 3)]
     assert answer.count == 1207
     first, second = str(answer).splitlines()
-    assert first.startswith("1,204 ask wait for the rate of openai (60/min)")
+    assert first.startswith(
+        "1,204 ask wait for the rate of openai (60/min), done in 21 min at the earliest. "
+    )
     assert second.startswith(
         f"3 read wait for File({str(page)!r}), which nobody makes, as far as is declared. "
     )
     rate, made = answer.groups
+    assert rate.eta == pytest.approx(59.9 + 20 * 60)
     assert (rate.tasks, [work.id for work in rate.examples[:2]]) == ({"ask": 1204}, ["61", "62"])
     assert made.root.task == "read"
     assert "cue.nudge" in made.next_step
@@ -72,6 +75,59 @@ async def test_all_that_wait_for_one_rate_are_one_group_and_what_nobody_makes_is
 
 async def _nothing(work: runcue.Work) -> None:
     pass
+
+
+@virtual
+async def test_where_slots_decide_all_are_done_in_about_as_long_as_they_usually_take() -> None:
+    cue = runcue.Cue()
+    cue.service("db", concurrent=2)
+    cue.task("query", uses="db")(_sleep)
+    async with cue:
+        await submit(cue, "query", 104)
+        await asyncio.sleep(0.5)
+        [group] = cue.why().groups
+        assert group.eta is None  # none of them has ended so far
+        await asyncio.sleep(1)
+        [group] = cue.why().groups
+        assert (group.count, group.eta) == (100, 50)
+        assert str(group).startswith("100 query wait for a slot of db (all 2 in use by query ")
+        assert ", done in about 50 s. " in str(group)
+
+
+@virtual
+async def test_a_bucket_gives_its_tokens_one_by_one() -> None:
+    cue = runcue.Cue()
+    cue.service("api", rate="60/min", burst=5)
+    cue.task("ask", uses="api")(_nothing)
+    async with cue:
+        await submit(cue, "ask", 105)
+        await asyncio.sleep(0.5)
+        [group] = cue.why().groups
+        assert (group.count, group.eta) == (100, pytest.approx(99.5))
+
+
+@virtual
+async def test_a_limit_of_the_users_own_that_does_not_tell_has_no_eta() -> None:
+    class Never(runcue.abc.Limit):
+        def room(self, now: float, work: object) -> bool:
+            return False
+
+        def next_room(self, now: float, work: object) -> float:
+            return now + 5
+
+        def describe(self, now: float, work: object) -> str:
+            return "the budget is spent"
+
+    cue = runcue.Cue()
+    cue.service("api", limits=Never())
+    cue.task("ask", uses="api")(_nothing)
+    cue.start()
+    await submit(cue, "ask", 3)
+    await asyncio.sleep(0.5)
+    [group] = cue.why().groups
+    assert (group.verdict, group.count, group.eta) == ("waiting for a limit", 3, None)
+    assert "3 ask wait for a limit of api (the budget is spent" in str(group)
+    await cue.stop(drain=False)
 
 
 @virtual

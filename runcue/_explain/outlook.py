@@ -1,0 +1,57 @@
+"""When those who stand in a line will be through, as far as that is known.
+
+Lives here: what follows from a rate, exact but for how long handlers take, and from slots, which hangs on nothing else.
+
+Must not know: who wants to know, words.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from math import inf
+
+from runcue._explain.durations import usual_duration
+from runcue._limits.service import Service
+from runcue._model.work import Work
+from runcue._scheduling.history import History
+
+__all__ = ["done_by_limits", "done_by_slots"]
+
+
+def done_by_limits(
+    history: History, service: Service, waiting: Sequence[Work], pause: float, now: float
+) -> float | None:
+    """In how many seconds all who wait for a service are done at the earliest, by its limits; None: not known.
+
+    Args:
+        history: The work units that are known.
+        service: The service.
+        waiting: Those who wait.
+        pause: Seconds until the first of them can start; inf: not known.
+        now: Monotonic.
+    """
+    # What flows back into a bucket does so one by one; others may take of it.
+    per_second = service.status(now, running=True).per_second
+    starts = (len(waiting) - 1) / per_second if per_second else service.at_least(waiting)
+    if starts is None or pause == inf:
+        return None
+    lasts = (usual_duration(history, task) or 0.0 for task in {work.task for work in waiting})
+    return pause + starts + max(lasts, default=0.0)
+
+
+def done_by_slots(history: History, service: Service, waiting: Sequence[Work]) -> float | None:
+    """In about how many seconds all who wait for a slot are done; None if it is not known how long one of them takes.
+
+    Args:
+        history: The work units that are known.
+        service: The service.
+        waiting: Those who wait.
+    """
+    whole = 0.0
+    for task, number in Counter(work.task for work in waiting).items():
+        usual = usual_duration(history, task)
+        if usual is None:
+            return None
+        whole += number * usual
+    return whole / service.concurrent
