@@ -61,7 +61,7 @@ class Gate:
         at: When the last callback was done.
         asking: Whether a question is being asked. What it is about is in nobody's line meanwhile, so that whoever is
             cancelled by who is asked is so afterwards.
-        cancelled: Those, as the keys of a dict, until somebody does it.
+        cancelled: Those, with who has cancelled them, until somebody does it.
         reads: The artifacts that were asked while the last question was, by key; empty between questions.
         skipped: The last work units that is_stale had skipped, with what they looked at, until somebody looks into
             them.
@@ -70,7 +70,7 @@ class Gate:
     def __init__(self, failures: Failures, door: Door, declared_gate: DeclaredGate) -> None:
         self.at = 0.0
         self.asking = False
-        self.cancelled: dict[Work, None] = {}
+        self.cancelled: dict[Work, Any] = {}
         self.reads: dict[Hashable, Artifact] = declared_gate.reads
         self.skipped: deque[tuple[Work, tuple[Artifact, ...]]] = deque(maxlen=1000)
         self._failures = failures

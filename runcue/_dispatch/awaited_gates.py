@@ -12,13 +12,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Hashable, Iterable
 from contextvars import Context
+from math import inf
 from typing import Any, Final, Protocol
 
 from runcue._artifacts.places import next_pass
 from runcue._artifacts.reads import READS
 from runcue._callbacks.callbacks import Callbacks
 from runcue._callbacks.door import AWAIT
-from runcue._callbacks.verdicts import RUN, STAYS_PENDING, AwaitableAnswer, GateVerdict
+from runcue._callbacks.verdicts import RUN, STAYS_PENDING, AwaitableAnswer, GateVerdict, Question
 from runcue._dispatch.off_loop import off_loop
 from runcue._dispatch.settlement import Settlement
 from runcue._dispatch.turns import Turns
@@ -74,9 +75,22 @@ class AwaitedGate:
         settlements: How many settlements.
         reads: The artifacts that the gate has looked at.
         touched: Whether something has happened to one of these since.
+        question: The one that is open.
+        since: When that was asked.
     """
 
-    __slots__ = ("holds", "nudges", "reads", "settlements", "starts", "touched", "waited", "work")
+    __slots__ = (
+        "holds",
+        "nudges",
+        "question",
+        "reads",
+        "settlements",
+        "since",
+        "starts",
+        "touched",
+        "waited",
+        "work",
+    )
 
     def __init__(
         self, work: Work, nudges: int, settlements: int, reads: dict[Hashable, Any], *, starts: bool
@@ -89,6 +103,8 @@ class AwaitedGate:
         self.settlements = settlements
         self.reads = reads
         self.touched = False
+        self.question: Question = "ready"
+        self.since = 0.0
 
 
 class AwaitedGates:
@@ -141,6 +157,14 @@ class AwaitedGates:
         """The work units whose gates hold a slot meanwhile."""
         return [awaited.work for awaited in self._awaited if awaited.holds]
 
+    def question_of(self, work: Work) -> tuple[Question, float, float] | None:
+        """Which question about a work unit is open, since when, and when that counts as raising (inf: never)."""
+        for awaited in self._awaited:
+            if awaited.work is work:
+                limit = inf if awaited.question == "content" else GATE_LIMIT
+                return awaited.question, awaited.since, awaited.since + limit
+        return None
+
     def touched(self, keys: Iterable[Hashable]) -> None:
         """Something happened to artifacts that gates may have looked at before."""
         for awaited in self._awaited:
@@ -166,6 +190,7 @@ class AwaitedGates:
         """
         reads: dict[Hashable, Any] = dict(self._gate.reads)
         awaited = AwaitedGate(work, self._rechecker.nudges, self._core.settlements, reads, starts=starts)
+        awaited.question, awaited.since = answer.question, self._gate.at
         if not self._awaited:
             self._readers = asyncio.Semaphore(_READERS)  # the one before may belong to another loop
         if answer.question != "content":
@@ -209,7 +234,8 @@ class AwaitedGates:
         work = awaited.work
         if work._phase == CHECKING:
             work._runner = None
-            self._settlement.settle(work, CANCELLED, self._turns.now())
+            by = "whoever has cancelled the asyncio task of its gate"
+            self._settlement.settle(work, CANCELLED, self._turns.now(), by)
         self._turns.wake()
 
     def _give_back(self, awaited: AwaitedGate, *, hit: bool) -> None:
@@ -231,6 +257,7 @@ class AwaitedGates:
         try:
             verdict: GateVerdict | AwaitableAnswer = answer
             while isinstance(verdict, AwaitableAnswer):
+                awaited.question, awaited.since = verdict.question, self._turns.now()
                 value, error = await self._outcome_of(verdict, work)
                 self._core.generation += 1
                 next_pass()

@@ -24,6 +24,7 @@ from typing import Protocol
 from runcue._artifacts.reads import READS
 from runcue._callbacks.callbacks import Callbacks
 from runcue._callbacks.listeners import Line, Listeners
+from runcue._callbacks.verdicts import Question
 from runcue._dispatch.change_inbox import ChangeInbox
 from runcue._dispatch.clock import clock_of
 from runcue._dispatch.endings import Endings
@@ -37,6 +38,7 @@ from runcue._dispatch.standstill import Standstill
 from runcue._dispatch.timers import Alarm, Timers
 from runcue._dispatch.turns import Turns
 from runcue._dispatch.waiting import Waiting
+from runcue._dispatch.whereabouts import where_it_is
 from runcue._dispatch.workers import Workers
 from runcue._model.current import CURRENT
 from runcue._model.phases import DELAYED, NEW, NOT_READY
@@ -71,12 +73,14 @@ class Dispatcher:
         asking: Those in which gates are asked.
         listeners: Who hears of events.
         flags: The cells of the flags that this cue has met, by key.
+        began: When it was started last.
     """
 
     def __init__(self, core: Core, callbacks: Callbacks, *, recheck: bool) -> None:
         self.core = core
         self.callbacks = callbacks
         self.flags: dict[Hashable, list[int]] = {}
+        self.began = -inf
         self.inside = contextvars.Context()
         self.inside.run(CURRENT.set, self)
         # Where gates are asked, artifacts write down that they were; in handlers they do not.
@@ -149,7 +153,7 @@ class Dispatcher:
         self.hand_off.start(loop)
         self.turns.start(loop)
         self.timers.start(clock_of(loop))
-        self.core.progressed_at = self.turns.now()
+        self.began = self.core.progressed_at = self.turns.now()
         self.in_flight.start()
         self.changes.start()
         self.lines.start()
@@ -204,7 +208,7 @@ class Dispatcher:
         try:
             core = self.core
             core.generation += 1
-            now = turns.now()
+            now = self.callbacks.gate.at = turns.now()
             until = turns.slice(now)
             self.gates.follow_turned_links()
             again = not self.rechecker.follow_settlements(until)
@@ -302,6 +306,14 @@ class Dispatcher:
     def awaited_by(self, work: Work) -> Iterable[Work]:
         """The work units whose ends the handler of a running one awaits."""
         return self.waiting.awaited_by(work)
+
+    def question_of(self, work: Work) -> tuple[Question, float, float] | None:
+        """Which question about a work unit is awaited, since when and until when at most."""
+        return self.gates.awaited.question_of(work)
+
+    def where_it_is(self, work: Work) -> str:
+        """Where the handler that was started for a work unit is at this moment; "" if that is not known."""
+        return where_it_is(work, self.in_flight.works)
 
     def is_idle(self) -> bool:
         """Whether nothing runs, is being asked or will start by itself: all that is left is changes from outside."""

@@ -112,7 +112,8 @@ class Endings:
         if work._phase != SETTLED:
             # Somebody cancelled the asyncio task itself, as asyncio.run() does with all of them at its end.
             work.cancelled = True
-            self._settlement.settle(work, CANCELLED, now, None, ran_for(work, now))
+            by = "whoever has cancelled the asyncio task that it ran in"
+            self._settlement.settle(work, CANCELLED, now, by, ran_for(work, now))
             if not self._turns.closed:
                 self.cut_off.append(work)
             self.hold_back()
@@ -298,7 +299,7 @@ class Endings:
         work = owner_of(run)
         if work._phase != SETTLED:
             self._settlement.let_handler_know(work)
-            self._settlement.settle(work, CANCELLED, now, None, ran_for(work, now))
+            self._settlement.settle(work, CANCELLED, now, "the end of its event loop", ran_for(work, now))
         runner = run._runner
         self._in_flight.abandon(run, now)
         if runner is not None and not runner.get_loop().is_closed():

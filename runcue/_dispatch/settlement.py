@@ -19,6 +19,7 @@ from runcue._dispatch.outside_tasks import outside_tasks
 from runcue._dispatch.timers import Alarm, Timers
 from runcue._dispatch.turns import Turns
 from runcue._handlers.outputs import rollback, run_of
+from runcue._model.callables import caller
 from runcue._model.declaration import Declaration
 from runcue._model.events import Event
 from runcue._model.kept_errors import kept
@@ -80,7 +81,7 @@ class Settlement:
             work: Not settled yet, and out of its queue or withdrawn from it.
             outcome: COMPLETED, SKIPPED, FAILED or CANCELLED.
             now: Monotonic.
-            value: What the handler returned, or why it failed.
+            value: What the handler returned, why it failed, or who has cancelled it.
             duration: Seconds that the handler took, if it has come to an end.
             lasting: What is kept of the value of a work unit that this one has joined.
         """
@@ -149,10 +150,14 @@ class Settlement:
             # One by one: a listener may cancel those that are left.
             self.settle(followers.popitem(last=False)[0], outcome, now, value, duration, lasting)
 
-    def cancel(self, work: Work) -> bool:
+    def cancel(self, work: Work, by: Any = None) -> bool:
         """Cancel a work unit: it settles at once, or, if a gate does that, as soon as that has answered.
 
         What others have joined goes on for them.
+
+        Args:
+            work: The work unit.
+            by: Who cancels it: a phrase, or the code and line of the user's that does; by default whoever has called.
 
         Returns:
             Whether it was still unsettled.
@@ -160,14 +165,15 @@ class Settlement:
         gate = self._gate
         if work._phase == SETTLED or work in gate.cancelled:
             return False
+        by = by or caller()
         # The others are never in hand, and one that runs might end before.
         if gate.asking and work._phase < JOINED:
-            gate.cancelled[work] = None
+            gate.cancelled[work] = by
             self._core.generation += 1  # who was approved before is asked once more
             self._turns.wake()
             return True
         # The asyncio task that runs is that of whoever cancels, and no listener's to cancel.
-        outside_tasks(self._turns.loop, self._cancel, work)
+        outside_tasks(self._turns.loop, self._cancel, work, by)
         self._turns.wake()
         return True
 
@@ -175,28 +181,28 @@ class Settlement:
         """Cancel those that gates have cancelled; now nobody is being asked, nor in hand."""
         cancelled = self._gate.cancelled
         while cancelled:
-            self.cancel(cancelled.popitem()[0])
+            self.cancel(*cancelled.popitem())
 
     def cancel_in_hand(self, work: Work) -> None:
         """Cancel a work unit in hand, which stands in no line, because its own gate has."""
-        del self._gate.cancelled[work]
+        by = self._gate.cancelled.pop(work)
         if work._declared is not None:
             self._core.successor_of(work)
         work.cancelled = True
-        self.settle(work, CANCELLED, self._gate.at)
+        self.settle(work, CANCELLED, self._gate.at, by)
         self._turns.wake()
 
-    def _cancel(self, work: Work) -> None:
+    def _cancel(self, work: Work, by: Any) -> None:
         limit = self._timers.active.when(work)
         now = self._turns.now()
         successor = None if work._declared is None else self._core.successor_of(work)
         if successor is not None and work._phase == RUNNING:
             # The handler does not learn of it: it runs for somebody else from here on.
             self._timers.active.set(successor, limit)
-            self.settle(work, CANCELLED, now, None, ran_for(work, now))
+            self.settle(work, CANCELLED, now, by, ran_for(work, now))
         else:
             self.let_handler_know(work)
-            self.withdraw(work, CANCELLED)
+            self.withdraw(work, CANCELLED, by)
 
     def give_up(self, work: Work, error: BaseException) -> None:
         """Fail a pending work unit; what others have joined goes on for them."""

@@ -13,6 +13,7 @@ from math import inf
 from typing import Final, cast
 
 from runcue._artifacts.artifact import Artifact
+from runcue._explain.next_steps import next_step
 from runcue._explain.reasons import Lack, Reason, Verdict
 from runcue._explain.wording import around_works, details_of, lack_in_words
 from runcue._model.texts import SHOWN, how_many, name_of, seconds_in_words, shortened
@@ -50,6 +51,7 @@ class Why:
         chain: The work units that wait for each other, from this one to the root of it.
         root: Why the last of the chain does not run; None if that is this work.
         cycle: The work units that wait for each other in a cycle.
+        next_step: What to do about it, as a sentence; "" if there is nothing to be done.
     """
 
     work: Work
@@ -65,6 +67,7 @@ class Why:
     chain: tuple[Work, ...] = ()
     root: Why | None = None
     cycle: tuple[Work, ...] = ()
+    next_step: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "details", shortened(self.details))
@@ -87,6 +90,8 @@ class Why:
                 works = how_many(between, "other work unit", "other work units")
                 lines.append(f"  through {works}, in the end because of {name_of(self.root.work)}:")
             lines += [f"  {line}" for line in str(self.root).splitlines()]
+        elif self.next_step:
+            lines.append(f"  {self.next_step}.")
         return "\n".join(map(shortened, lines))
 
     def __repr__(self) -> str:
@@ -152,6 +157,7 @@ def why_of(reason: Reason, now: float, wall: float) -> Why:
         reason.chain,
         None if reason.root is None else why_of(reason.root, now, wall),
         reason.cycle,
+        next_step(reason.deepest),
     )
 
 

@@ -5,7 +5,7 @@ Must not know: how that is put in words, how to change anything.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from runcue._explain.durations import usual_duration
@@ -22,22 +22,35 @@ class Holding(NamedTuple):
     Attributes:
         service: The service.
         holders: The work units whose handlers have not returned.
-        seconds: For how long the first of them has run.
+        oldest: The one of them that has run for longest.
+        seconds: For how long that has.
         usual: How long the task of that one usually takes, in seconds; None if that is not known.
+        where: Where its handler is at this moment; "" if that is not known.
         needed_by: The first pending work unit that needs a slot.
         others: How many more do.
     """
 
     service: Service
     holders: tuple[Work, ...]
+    oldest: Work
     seconds: float
     usual: float | None
+    where: str
     needed_by: Work
     others: int
 
 
+def _nowhere(work: Work) -> str:
+    return ""
+
+
 def wanted_slots(
-    core: Core, holders: Iterable[Work], wall: float, *, only: Service | None = None
+    core: Core,
+    holders: Iterable[Work],
+    wall: float,
+    where_it_is: Callable[[Work], str] = _nowhere,
+    *,
+    only: Service | None = None,
 ) -> tuple[Holding, ...]:
     """Which handlers hold what pending work units need, for each full service.
 
@@ -45,6 +58,7 @@ def wanted_slots(
         core: The state.
         holders: The work units whose handlers have not returned.
         wall: Now, in seconds since the epoch.
+        where_it_is: Says where a handler is.
         only: Of this service alone.
     """
     running = [work for work in holders if work.started_at is not None]
@@ -62,5 +76,6 @@ def wanted_slots(
             oldest = min(mine, key=lambda work: work.started_at or wall)
             seconds = max(0.0, wall - (oldest.started_at or wall))
             usual = usual_duration(core.history, oldest.task)
-            found.append(Holding(service, mine, seconds, usual, first, others))
+            where = where_it_is(oldest)
+            found.append(Holding(service, mine, oldest, seconds, usual, where, first, others))
     return tuple(found)

@@ -196,12 +196,13 @@ class Reason(NamedTuple):
     Attributes:
         work: The work unit.
         kind: What it is.
-        subject: What it is about: the service, the callback, the artifact, the work unit that is waited for; None if
-            it is about the work unit alone.
+        subject: What it is about: the service, the callback, the artifact, the work unit that is waited for, the link
+            of a cycle to be cut; None if it is about the work unit alone.
         since: When it began, monotonic.
         until: When it will be over, monotonic; inf if that is not known.
-        numbers: What is counted or measured, by name: "slots", "attempt", "times" (it was found not ready), "limit".
-        said: What a callback, a limit or an error says, as a phrase.
+        numbers: What is counted or measured, by name: "slots", "attempt", "times" (it was found not ready), "usual"
+            (seconds that its task takes).
+        said: What a callback, a limit or an error says, as a phrase; of a handler where it is.
         others: The work units on which it hangs: those that hold the slots, or the one that makes the artifact.
         lacks: The artifacts that are waited for.
         beside: What else is in its way at the same time.

@@ -10,15 +10,31 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import chain, islice
+from math import inf
 from typing import Any, Final, Protocol
 
 from runcue._artifacts.artifact import Artifact
 from runcue._artifacts.declared import names_of
 from runcue._artifacts.watched_folders import WatchedFolders
 from runcue._explain.answers import Missing, Why, why_of
+from runcue._explain.cuts import Cut, cut_of
+from runcue._explain.durations import usual_duration
 from runcue._explain.holders import wanted_slots
 from runcue._explain.reasons import Kind, Reason, problem_now, reason_of, since_of, unready
-from runcue._model.phases import CHECKING, HELD, JOINED, NEW, NOT_READY, OUTCOMES, RUNNING, SETTLED
+from runcue._explain.why_stale import why_stale
+from runcue._handlers.outputs import run_of
+from runcue._model.phases import (
+    CHECKING,
+    COMPLETED,
+    HELD,
+    JOINED,
+    NEW,
+    NOT_READY,
+    OUTCOMES,
+    RUNNING,
+    SETTLED,
+    SKIPPED,
+)
 from runcue._model.texts import error_words, words_of
 from runcue._model.work import Work
 from runcue._scheduling.core import Core
@@ -32,12 +48,27 @@ __all__ = ["Explainer", "needs_all"]
 _LOOKED_INTO: Final = 1000
 _FOLLOWED: Final = 20_000
 
+# What `why_stale()` says of who declares nothing that could be out of date.
+_UNTOLD: Final = frozenset(("nothing says otherwise", "is_stale"))
+
 
 class Activity(Protocol):
-    """What an explainer asks of what runs work units."""
+    """What an explainer asks of what runs work units.
+
+    Attributes:
+        began: When that was started last, monotonic.
+    """
+
+    began: float
 
     def holders(self) -> Iterable[Work]:
         """The work units that hold slots at this moment."""
+
+    def where_it_is(self, work: Work) -> str:
+        """Where the handler of one that runs is at this moment; "" if that is not known."""
+
+    def question_of(self, work: Work) -> tuple[str, float, float] | None:
+        """Which question about a work unit is awaited ("ready", "stale", "content"), since when, until when at most."""
 
     def is_idle(self) -> bool:
         """Whether nothing runs, is asked or is timed: then nothing that is pending will make anything."""
@@ -89,12 +120,13 @@ class Explainer:
         cycle = tuple(around)
         self._followed += len(way)
         if work in cycle:
-            return own._replace(kind="cycle", chain=tuple(way), cycle=cycle)
+            cut = cut_of(self._core, cycle)
+            return own._replace(kind="cycle", subject=cut, chain=tuple(way), cycle=cycle)
         if len(way) == 1:
             return own
         root = self._explain_alone(way[-1], now, wall)
         if cycle:
-            root = root._replace(kind="cycle", cycle=cycle)
+            root = root._replace(kind="cycle", subject=cut_of(self._core, cycle), cycle=cycle)
         return own._replace(chain=tuple(way), root=root)
 
     def waits_for(self, work: Work) -> Work | None:
@@ -121,8 +153,10 @@ class Explainer:
         if phase == SETTLED:
             return self._explain_past(work, now, wall)
         if phase == NEW and work._not_ready_reason is not None:
-            return self._explain_unready(work, unready(work, since_of(work)))
-        reason = reason_of(work, now) or Reason(work, "clear", None, since_of(work))
+            return self._explain_unready(work, unready(work, since_of(work, self._activity.began)))
+        reason = reason_of(work, now, self._activity.began)
+        if reason is None:
+            return Reason(work, "clear", None, since_of(work, self._activity.began))
         if phase == CHECKING:
             return self._explain_checking(reason)
         if phase in (NOT_READY, HELD):
@@ -130,7 +164,12 @@ class Explainer:
         return self._explain_full(reason, wall) if reason.kind == "slots" else reason
 
     def _explain_checking(self, reason: Reason) -> Reason:
-        awaited = tuple(self._activity.awaited_by(reason.work))
+        work = reason.work
+        if (asked := self._activity.question_of(work)) is not None:
+            question, since, until = asked
+            gate = {"ready": work._task.is_ready, "stale": work._task.is_stale}.get(question)
+            reason = reason._replace(subject=gate, since=since, until=until, said=question)
+        awaited = tuple(self._activity.awaited_by(work))
         for knot in self._activity.knots(awaited) if awaited else ():
             return reason._replace(others=awaited, knot=knot)
         return reason._replace(others=awaited)
@@ -138,12 +177,21 @@ class Explainer:
     def _explain_full(self, reason: Reason, wall: float) -> Reason:
         """Why a work unit waits for a slot."""
         work, service = reason.work, reason.subject
-        holders = tuple(one for one in self._activity.holders() if service in one._task.run_queue.services)
         for knot in self._activity.knots((work,)):
             member = any(work in works for works in knot.waits.values())
             kind: Kind = "deadlock" if member and knot.is_proven else "self"
-            return reason._replace(kind=kind, others=holders, knot=knot)
-        holding = wanted_slots(self._core, holders, wall, only=service)
+            return reason._replace(kind=kind, others=self._holders_of(service), knot=knot)
+        beside = tuple(self._with_holders(one, wall) if one.kind == "slots" else one for one in reason.beside)
+        return self._with_holders(reason, wall)._replace(beside=beside)
+
+    def _holders_of(self, service: Any) -> tuple[Work, ...]:
+        return tuple(one for one in self._activity.holders() if service in one._task.run_queue.services)
+
+    def _with_holders(self, reason: Reason, wall: float) -> Reason:
+        """Who holds the slots that are lacking."""
+        holders = self._holders_of(reason.subject)
+        where = self._activity.where_it_is
+        holding = wanted_slots(self._core, holders, wall, where, only=reason.subject)
         return reason._replace(others=holders, holding=holding)
 
     def _explain_running(self, work: Work, now: float, wall: float) -> Reason:
@@ -152,22 +200,44 @@ class Explainer:
             kind: Kind = "deadlock" if knot.is_proven else "running"
             return Reason(work, kind, None, since, knot=knot)
         awaited = tuple(self._activity.awaited_by(work))
-        holding = wanted_slots(self._core, (work,), wall)
-        return Reason(work, "running", None, since, others=awaited, holding=holding)
+        run = run_of(work)
+        holding = tuple(one._replace(usual=None) for one in wanted_slots(self._core, (run,), wall))
+        usual = usual_duration(self._core.history, work.task)
+        numbers = {} if usual is None else {"usual": usual}
+        where = self._activity.where_it_is(run)
+        return Reason(work, "running", None, since, inf, numbers, where, awaited, holding=holding)
 
     def _explain_past(self, work: Work, now: float, wall: float) -> Reason:
         since = now - max(0.0, wall - (work.completed_at or wall))
         error = work.exception
-        late = (work,) if work in self._activity.holders() else ()
-        said = "" if error is None else error_words(error)
-        return Reason(work, OUTCOMES[work._outcome], None, since, said=said, others=late)
+        kind: Kind = OUTCOMES[work._outcome]
+        run = run_of(work)
+        late = (run,) if run in self._activity.holders() else ()
+        if late:
+            beside = (self._explain_late(run, now, wall),)
+            return Reason(work, kind, None, since, said=_said(error), others=late, beside=beside)
+        leader = joined_with(work)
+        if leader is not None:
+            root = self._explain_past(leader, now, wall)
+            return Reason(work, kind, leader, since, said=_said(error), chain=(work, leader), root=root)
+        if error is None and work._declared is not None and work._outcome in (COMPLETED, SKIPPED):
+            stale = why_stale(work, None)
+            return Reason(work, kind, None, since, said="" if stale.verdict in _UNTOLD else stale.details)
+        return Reason(work, kind, None, since, said=_said(error))
+
+    def _explain_late(self, run: Work, now: float, wall: float) -> Reason:
+        """A handler that has outlived its work unit."""
+        since = now - max(0.0, wall - (run.started_at or wall))
+        return Reason(run, "running", None, since, said=self._activity.where_it_is(run))
 
     def _explain_unready(self, work: Work, reason: Reason) -> Reason:
         lacks = tuple(self._missing(work))
         if not lacks:
             return reason
         if any(one.maker is work for one in lacks):
-            return reason._replace(kind="cycle", lacks=lacks, cycle=(work,))
+            own = next(one.artifact for one in lacks if one.maker is work)
+            cut = Cut(work, own, work, "of the order")
+            return reason._replace(kind="cycle", subject=cut, lacks=lacks, cycle=(work,))
         kind: Kind = "being made" if reason.kind == "being made" else "input"
         lost = [one for one in lacks if one.state in ("failed", "cancelled", "nobody")]
         if len(lost) < len(lacks) and not needs_all(work):
@@ -244,13 +314,15 @@ class Explainer:
             deep: Follow what it waits for to the root, and name what is missing.
             tied: Those who wait for each other, if they were looked for already.
         """
-        reason = reason_of(work, now)
+        reason = reason_of(work, now, self._activity.began)
         if not deep or reason is None:
             return reason
         knot = self._tied(work) if tied is None else tied.get(work)
         if knot is not None:
             return reason._replace(knot=knot)
-        return self.explain(work, now, wall) if work._phase in (NOT_READY, HELD, JOINED) else reason
+        if work._phase in (NOT_READY, HELD, JOINED):
+            return self.explain(work, now, wall)
+        return self._explain_checking(reason) if work._phase == CHECKING else reason
 
     def _tied(self, work: Work) -> Knot | None:
         return next((knot for knot in self._activity.knots((work,)) if work in knot.works), None)
@@ -272,6 +344,18 @@ class Explainer:
         for number, work in enumerate(chain(first, line)):
             deep = number < _LOOKED_INTO and self._followed < _FOLLOWED
             yield work, self.reason(work, now, wall, deep=deep, tied=tied)
+
+
+def _said(error: BaseException | None) -> str:
+    return "" if error is None else error_words(error)
+
+
+def joined_with(work: Work) -> Work | None:
+    """The work unit with which a settled one that had joined it has settled; None if it has by itself."""
+    leader: Work | None = None if work._declared is None else work._declared.leader
+    if leader is None or leader._phase != SETTLED or leader._outcome != work._outcome:
+        return None
+    return leader
 
 
 def needs_all(work: Work) -> bool:

@@ -18,6 +18,7 @@ from typing import Any, Final, NamedTuple
 from runcue._explain.holders import Holding
 from runcue._explain.reasons import Kind, Lack, Reason, ReasonName, reason_of
 from runcue._limits.service import Service
+from runcue._model.callables import at_line, located
 from runcue._model.errors import WorkTimeout
 from runcue._model.phases import CHECKING, HELD, JOINED, OUTCOMES, RUNNING, SETTLED
 from runcue._model.texts import (
@@ -87,7 +88,8 @@ def details_of(reason: Reason, now: float, wall: float) -> str:
         return f"it needs what only it makes: {_lacks(reason)}" if alone else around_works(reason.cycle)
     if reason.lacks:
         return _lacks(reason)
-    return "; ".join([_phrase(reason, now, wall), *(_phrase(one, now, wall) for one in reason.beside)])
+    beside = () if reason.kind in _ENDINGS else reason.beside
+    return "; ".join([_phrase(reason, now, wall), *(_phrase(one, now, wall) for one in beside)])
 
 
 def in_short(reason: Reason | None, now: float, wall: float) -> str:
@@ -126,14 +128,11 @@ def _phrase(reason: Reason, now: float, wall: float) -> str:
     """What a kind of reason is called."""
     kind, work = reason.kind, reason.work
     if kind in _BY_LIMITS:
-        details = reason.said
-        if reason.others:
-            details += f", held by {listed((_holder(one, wall) for one in reason.others), 3)}"
-        return "; ".join([details, *slots_in_words(reason.holding)])
+        return _full(reason, wall)
     if kind == "said no":
-        return f"is_ready said no: {reason.said}" if reason.said else _opaque(reason)
+        return _said_no(reason)
     if kind == "raised":
-        return f"is_ready raised {reason.said}"
+        return f"is_ready raised {reason.said}{_in_callback(reason, ', in')}"
     if kind == "input":
         return f"input {words_of(reason.subject)} {reason.said}"
     if kind == "being made":
@@ -146,26 +145,104 @@ def _phrase(reason: Reason, now: float, wall: float) -> str:
         return f"it settles with {whom} makes the same"
     if kind == "left free":
         return f"a slot is left free for {name_of(reason.others[0])}, which needs several and has waited for long"
-    if kind == "gate":
-        waits = f"; it waits for {listed(map(_with_state, reason.others))}" if reason.others else ""
-        return f"its is_ready or is_stale is being awaited{waits}"
+    if kind in ("gate", "reading"):
+        return _asked(reason, now)
     if kind == "delayed":
         seconds = seconds_in_words(max(0.0, reason.until - now))
         return f"delayed until attempt {work.attempt}, in {seconds}"
     if kind == "running":
-        awaited = listed(map(_with_state, reason.others))
-        runs = f"its handler waits for {awaited}" if awaited else "its handler runs"
-        return "; ".join([runs, *slots_in_words(reason.holding)])
+        return _running(reason)
     if kind in _ENDINGS:
-        late = "; its handler has not returned yet and still holds its slot" if reason.others else ""
-        return (reason.said or _ENDINGS[kind]) + late
+        return _ended(reason, wall)
     return _PLAINLY[kind]
+
+
+def _full(reason: Reason, wall: float) -> str:
+    """What a service lacks, and who has it."""
+    details = reason.said
+    if reason.kind == "slots" and reason.subject.name == "threads":
+        details += f" (Cue(max_threads={reason.subject.concurrent}))"
+    late = any(one._phase == SETTLED for one in reason.others)
+    if reason.others and (late or not reason.holding):
+        details += f", held by {listed((_holder(one, wall) for one in reason.others), 3)}"
+    return "; ".join([details, *slots_in_words(reason.holding)])
+
+
+def _said_no(reason: Reason) -> str:
+    said = reason.said
+    if said.startswith("it ") and reason.subject is not None:
+        return f"is_ready {located(reason.subject)} {said.removeprefix('it ')}; that is no answer, and counts as no"
+    if said:
+        return f"is_ready said no: {said}{_in_callback(reason, ', by')}"
+    who = "" if reason.subject is None else f": {located(reason.subject)} returned False"
+    return f"is_ready said no for params {words_of(reason.work.params)}{who}"
+
+
+def _in_callback(reason: Reason, before: str) -> str:
+    return "" if reason.subject is None else f"{before} {located(reason.subject)}"
+
+
+def _asked(reason: Reason, now: float) -> str:
+    """What is awaited of a work unit that is being asked, since when, and until when."""
+    if reason.kind == "reading" or reason.said == "content":
+        return "files that do not look as they did are being read"
+    name = f"is_{reason.said or 'ready or is_stale'}"
+    gate = "" if reason.subject is None else f" {located(reason.subject)}"
+    if reason.until == inf:
+        text = f"its {name}{gate} is being awaited"
+    else:
+        then = "out of date" if reason.said == "stale" else "not ready"
+        limit = seconds_in_words(round(reason.until - reason.since, 1))
+        left = seconds_in_words(round(max(0.0, reason.until - now), 1))
+        text = (
+            f"its {name}{gate} has been awaited for {duration_in_words(now - reason.since)}; after {limit}, in {left}, "
+            f"it counts as raising, and the work unit as {then}"
+        )
+    waits = f"; it waits for {listed(map(_with_state, reason.others))}" if reason.others else ""
+    return text + waits
+
+
+def _running(reason: Reason) -> str:
+    awaited = listed(map(_with_state, reason.others))
+    parts = [f"its handler waits for {awaited}" if awaited else "its handler runs"]
+    usual = reason.numbers.get("usual")
+    if usual is not None:
+        parts.append(f"{shortened(reason.work.task, 80)} usually takes about {_about(usual)}")
+    if reason.said:
+        parts.append(f"it is at {reason.said}")
+    return "; ".join([*parts, *slots_in_words(reason.holding)])
+
+
+def _ended(reason: Reason, wall: float) -> str:
+    kind, said = reason.kind, reason.said
+    if reason.root is not None:
+        return f"it settled with {name_of(reason.root.work)}, which it had joined"
+    text = said if kind == "failed" else _ENDINGS[kind]
+    if kind == "cancelled":
+        text += cancelled_by(reason.work)
+    elif said and kind == "completed":
+        text += f"; it ran because {said}"
+    elif said and kind == "skipped":
+        text += f": {said}"
+    if reason.others:
+        text = text.removesuffix(".")
+        text += "; its handler has not returned yet and still holds its slot"
+        run = reason.others[0]
+        if run.started_at is not None:
+            text += f", for {duration_in_words(wall - run.started_at)} by now"
+        text += "".join(f"; it is at {one.said}" for one in reason.beside if one.said)
+    return text
+
+
+def cancelled_by(work: Work) -> str:
+    """Who has cancelled a work unit, as what follows "cancelled"; "" if that is not known."""
+    by = work._value
+    return "" if by is None else f" by {by if isinstance(by, str) else at_line(*by)}"
 
 
 _BY_LIMITS: Final = frozenset(("slots", "rate", "limit", "no thread"))
 
 _PLAINLY: Final[dict[Kind, str]] = {
-    "reading": "files that do not look as they did are being read",
     "not asked": "not asked yet",
     "not started": "the cue is not started: call start()",
     "clear": "nothing is in its way",
@@ -178,18 +255,14 @@ _ENDINGS: Final[dict[Kind, str]] = {
 }
 
 
-def _opaque(reason: Reason) -> str:
-    return f"is_ready said no for params {words_of(reason.work.params)}"
-
-
 def lack_in_words(lack: Lack) -> str:
     """An artifact that is waited for, and who makes it."""
     if lack.maker is None:
         who = "nothing that is pending or running declares it as an output"
     elif lack.state in ("failed", "cancelled"):
         error = f": {lack.maker.error}" if lack.maker.error else ""
-        was = "was " if lack.state == "cancelled" else ""
-        who = f"{name_of(lack.maker)}, which was to make it, {was}{lack.state}{error}"
+        ended = f"was cancelled{cancelled_by(lack.maker)}" if lack.state == "cancelled" else lack.state
+        who = f"{name_of(lack.maker)}, which was to make it, {ended}{error}"
     else:
         who = f"{name_of(lack.maker)} {lack.how or 'makes it'} ({lack.state})"
     what = "its key" if lack.artifact is None else words_of(lack.artifact)
@@ -206,6 +279,14 @@ def duration_in_words(seconds: float) -> str:
     return seconds_in_words(round(max(0.0, seconds), 0 if seconds >= 10 else 1))
 
 
+def _about(seconds: float) -> str:
+    """How long something usually takes: to two digits."""
+    return f"{seconds * 1000:.2g} ms" if seconds < _A_TENTH else seconds_in_words(float(f"{seconds:.2g}"))
+
+
+_A_TENTH: Final = 0.1
+
+
 def slots_in_words(holdings: Iterable[Holding]) -> list[str]:
     """That some have run for so long and hold the slots that others need, for each service."""
     return list(map(_held_for_long, holdings))
@@ -216,8 +297,14 @@ def _held_for_long(holding: Holding) -> str:
     who, whom = listed(map(name_of, holding.holders), 3), name_of(holding.needed_by)
     whom += f" and {holding.others} more need" if holding.others else " needs"
     if len(holding.holders) == 1:
-        return f"{who} has run for {span} and holds the slot that {whom}"
-    return f"{who} have run for up to {span} and hold the slots that {whom}"
+        text = f"{who} has run for {span} and holds the slot that {whom}"
+    else:
+        text = f"{who} have run for up to {span} and hold the slots that {whom}"
+    if holding.usual is not None:
+        text += f"; {shortened(holding.oldest.task, 80)} usually takes about {_about(holding.usual)}"
+    if holding.where:
+        text += f"; {name_of(holding.oldest)} is at {holding.where}"
+    return text
 
 
 def _with_state(work: Work) -> str:
@@ -228,9 +315,11 @@ def _holder(work: Work, wall: float) -> str:
     """Who holds a slot; if that is only because its handler has not returned, since when."""
     if work._phase != SETTLED:
         return name_of(work)
-    been = "timed out" if isinstance(work.exception, WorkTimeout) else OUTCOMES[work._outcome]
     ago = duration_in_words(wall - (work.completed_at or wall))
-    return f"{name_of(work)} ({been} {ago} ago, its handler has not returned)"
+    been = f"{OUTCOMES[work._outcome]} {ago} ago"
+    if isinstance(work.exception, WorkTimeout):
+        been = f"timed out {ago} ago, by timeout={work._task.timeout or 0:g}"
+    return f"{name_of(work)} ({been}; its handler has not returned)"
 
 
 # Those who wait for each other.

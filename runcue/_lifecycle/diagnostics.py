@@ -24,6 +24,8 @@ from runcue._artifacts.watched_folders import WatchedFolders
 from runcue._callbacks.warning_log import WarningLog
 from runcue._dispatch.dispatcher import Dispatcher
 from runcue._dispatch.timers import Alarm
+from runcue._explain.cuts import cut_of, waited_for
+from runcue._explain.next_steps import cut_in_words
 from runcue._explain.reasons import problem_now, unready
 from runcue._explain.why import Explainer, needs_all
 from runcue._explain.wording import details_of, grouped
@@ -223,23 +225,18 @@ class Diagnostics:
         self._log.tell(
             "cycle",
             cycle,
-            "Cycle: %s. None of these %d work units can ever run; cue.plan() finds this beforehand",
+            "Cycle: %s. None of these %d work units can ever run. %s; cue.plan() finds this beforehand",
             around(names, len(cycle), name_of(cycle[0])),
             len(cycle),
+            cut_in_words(cut_of(self._core, tuple(cycle))),
         )
 
     def _name_in_cycle(self, work: Work, following: Work) -> str:
         """What a work unit is called, and for which artifact it waits for the next."""
-        hold: Any = work._declared.hold if work._declared is not None else None
-        awaited = (hold.artifact,) if hold is not None else work._awaited or ()
-        for artifact in awaited:
-            if hold is not None or self._core.dependencies.maker_of(artifact) is following:
-                return f"{name_of(work)} (for {words_of(artifact)})"
-        return name_of(work)
+        artifact = waited_for(self._core, work, following)
+        return name_of(work) if artifact is None else f"{name_of(work)} (for {words_of(artifact)})"
 
     def _tell_stuck(self, now: float, grace: float) -> bool:
-        if self._watched:
-            return True
         found: list[tuple[Work, str]] = []
         whole = True
         waiting = self._core.count[NOT_READY]

@@ -45,6 +45,8 @@ FINISH: Final = 2
 KILL: Final = 3
 """What runs is cancelled."""
 
+_BY_STOP: Final = "stop()"
+
 GRACE: Final = 1.0
 """Seconds that cancelled coroutines have for their clean-up before they are abandoned."""
 FIRST_STEPS: Final = 3
@@ -349,7 +351,7 @@ class Stopping:
         reasons = self.reasons()  # all of them before the first is cancelled: that may free a slot
         for reason in reasons:
             self._given_up.append(reason)
-            self._dispatcher.settlement.cancel(reason.work)
+            self._dispatcher.settlement.cancel(reason.work, _BY_STOP)
 
     def _tell_blocked(self, blocked: list[Blocked]) -> None:
         works = how_many(len(blocked), "work unit", "work units")
@@ -374,7 +376,7 @@ class Stopping:
                 owner.cancelled = True
                 self._core.dependencies.outlive(owner)
                 now = dispatcher.turns.now()
-                dispatcher.settlement.settle(owner, CANCELLED, now, None, ran_for(owner, now))
+                dispatcher.settlement.settle(owner, CANCELLED, now, _BY_STOP, ran_for(owner, now))
             if work._runner is not None:
                 work._runner.cancel()
             else:

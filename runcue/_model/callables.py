@@ -5,17 +5,24 @@ Must not know: what it is for.
 
 from __future__ import annotations
 
+import os
+import sys
 from functools import partial
-from types import CodeType
+from pathlib import Path
+from types import CodeType, FrameType
 from typing import Any, Final
 
 from runcue._model.texts import words_of
 
-__all__ = ["located"]
+__all__ = ["at_line", "caller", "is_of_runcue", "is_own", "located"]
 
 # So many layers (partial objects, decorators, methods) are looked through.
 _DEEPEST: Final = 20
 _LONGEST: Final = 150
+# What is in here is nobody's own code: of runcue, of the standard library, and what was installed.
+_RUNCUE: Final = f"{Path(__file__).parents[1]}{os.sep}"
+_LIBRARY: Final = f"{Path(os.__file__).parent}{os.sep}"
+_INSTALLED: Final = ("site-packages", "dist-packages")
 
 
 def located(call: Any, name: str = "") -> str:
@@ -40,6 +47,32 @@ def located(call: Any, name: str = "") -> str:
         code = None
     words = _short(name or _name_of(inmost))
     return f"{words} ({_short(code.co_filename)}:{code.co_firstlineno})" if type(code) is CodeType else words
+
+
+def at_line(code: CodeType, line: int) -> str:
+    """A line of a function: "fetch (app.py:12)"."""
+    return f"{_short(code.co_qualname)} ({_short(code.co_filename)}:{line})"
+
+
+def caller() -> tuple[CodeType, int] | None:
+    """Whoever has called into runcue: code and line of the user's; None if it is not there, or is asyncio itself."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and is_of_runcue(frame.f_code):
+        frame = frame.f_back
+    if frame is None or frame.f_code.co_filename.startswith(_LIBRARY):
+        return None
+    return frame.f_code, frame.f_lineno
+
+
+def is_of_runcue(code: CodeType) -> bool:
+    """Whether code is part of runcue."""
+    return code.co_filename.startswith(_RUNCUE)
+
+
+def is_own(code: CodeType) -> bool:
+    """Whether code is of the program itself, and of no library."""
+    name = code.co_filename
+    return not name.startswith(("<frozen", _LIBRARY, _RUNCUE)) and not any(one in name for one in _INSTALLED)
 
 
 def _inside(call: Any) -> Any:

@@ -124,7 +124,8 @@ class Work:
     # The artifacts it waits for, None if nothing is known of them.
     _awaited: tuple[Any, ...] | None
 
-    # Set when it settles: how, and the handler's result, or the error as it is kept.
+    # Set when it settles: how, and the handler's result, the error as it is kept, or who has cancelled it: a phrase, or
+    # the code and the line.
     _outcome: int
     _value: Any
 

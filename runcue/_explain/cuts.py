@@ -1,0 +1,67 @@
+"""Which link of a cycle to cut first.
+
+Lives here: over what each work unit of a cycle waits for the next, and `cut_of`, which picks the one that most likely
+should not be there: what is there already need not be waited for; of a folder and what is in it the files may be named
+in its place; else it is who was submitted first and waits for who came later, against the order in which they were
+thought of.
+
+Must not know: how cycles are found, words.
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import Any, Final, Literal, NamedTuple
+
+from runcue._explain.reasons import problem_now
+from runcue._model.work import Work
+from runcue._scheduling.core import Core
+from runcue._scheduling.holds import Hold, Relation
+
+__all__ = ["Cut", "cut_of", "waited_for"]
+
+_LOOKED_AT: Final = 100
+
+
+class Cut(NamedTuple):
+    """A link of a cycle.
+
+    Attributes:
+        work: Who waits.
+        artifact: For what; None if it is not known.
+        maker: Who makes that.
+        because: Why it is this one.
+    """
+
+    work: Work
+    artifact: Any
+    maker: Work
+    because: Literal["it is there", "of a folder", "of the order"]
+
+
+def waited_for(core: Core, work: Work, following: Work) -> Any:
+    """The artifact for which a work unit waits for another; None if it is not known."""
+    hold: Hold | None = None if work._declared is None else work._declared.hold
+    if hold is not None:
+        return hold.artifact
+    return next((one for one in work._awaited or () if core.dependencies.maker_of(one) is following), None)
+
+
+def cut_of(core: Core, cycle: tuple[Work, ...]) -> Cut:
+    """The link of a cycle that is to be cut first.
+
+    Args:
+        core: The state.
+        cycle: Work units, each of which waits for the next, and the last for the first.
+    """
+    links = list(zip(cycle, (*cycle[1:], cycle[0]), strict=True))
+    for work, maker in islice(links, _LOOKED_AT):
+        artifact = waited_for(core, work, maker)
+        if artifact is not None and problem_now(artifact) is None:
+            return Cut(work, artifact, maker, "it is there")
+    for work, maker in links:
+        hold: Hold | None = None if work._declared is None else work._declared.hold
+        if hold is not None and hold.relation in (Relation.AROUND, Relation.INSIDE):
+            return Cut(work, hold.artifact, maker, "of a folder")
+    work, maker = min(links, key=lambda link: link[0]._seq)
+    return Cut(work, waited_for(core, work, maker), maker, "of the order")

@@ -1,0 +1,92 @@
+"""What to do about a reason, in words: one sentence each.
+
+Must not know: how reasons are found.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from runcue._explain.cuts import Cut
+from runcue._explain.reasons import Kind, Reason
+from runcue._model.phases import SETTLED
+from runcue._model.texts import listed, name_of, words_of
+
+__all__ = ["cut_in_words", "next_step"]
+
+
+def next_step(reason: Reason) -> str:
+    """What to do about a reason, as a sentence; "" if there is nothing to be done."""
+    kind = reason.kind
+    if kind in ("slots", "self") and reason.holding:
+        return _step_for_slots(reason)
+    if kind == "said no" and reason.said.startswith("it "):
+        return 'Let it return True, or False, or (False, "reason")'
+    if kind == "said no" and not reason.said:
+        return (
+            'Let it say why not, by `return False, "reason"`; if it waits for files, let it look by runcue.exists(), '
+            "so that runcue knows which"
+        )
+    if kind == "upstream":
+        makers = [one.maker for one in reason.lacks if one.maker is not None and one.state in _LOST]
+        mend = "Mend that, and submit" if any(one.state == "failed" for one in reason.lacks) else "Submit"
+        return f"{mend} {listed(dict.fromkeys(map(name_of, makers)), 3)} again" if makers else ""
+    if kind == "cycle" and isinstance(reason.subject, Cut):
+        return cut_in_words(reason.subject)
+    if kind == "running" and _is_late(reason):
+        return _END_IT
+    return _NEXT_STEPS.get(kind, "")
+
+
+_LOST: Final = ("failed", "cancelled")
+_END_IT: Final = (
+    "timeout= of its task ends a handler that takes too long; what runs in a thread has to return by itself, so give "
+    "what it waits for a time-out, too"
+)
+
+_NEXT_STEPS: Final[dict[Kind, str]] = {
+    "slots": "Wait; more slots let more of them run at once (concurrent=, for threads Cue(max_threads=))",
+    "rate": "Wait; where the provider allows it, a higher rate= lets them start sooner",
+    "limit": "Wait; what is full is that limit, which is the program's own",
+    "no thread": "Wait; it is tried again. Fewer slots need fewer threads",
+    "left free": "Wait; more slots of the services that it needs let both run",
+    "said no": "When that has come, cue.nudge() has it asked at once; else it is asked again now and then",
+    "raised": "Mend that callback: while it raises, the work unit is not ready",
+    "gate": "Give what it awaits a time-out of its own, by asyncio.timeout()",
+    "input": "If it comes from outside, say so by cue.watch(folder) or cue.nudge(path); else submit what makes it",
+    "no producer": (
+        "Submit the work unit that makes it; if it comes from outside, say so by cue.watch(folder) or cue.nudge(path)"
+    ),
+    "unreturned": "Wait until it has returned; if it hangs, give what it waits for a time-out",
+    "not started": "Call start(), or use `async with cue`",
+}
+
+
+def _is_late(reason: Reason) -> bool:
+    """Whether it takes much longer than usual, or very long where nothing is known of that."""
+    usual = reason.numbers.get("usual")
+    return usual is not None and any(one.seconds > _MUCH_LONGER * usual for one in reason.holding)
+
+
+_MUCH_LONGER: Final = 5.0
+
+
+def _step_for_slots(reason: Reason) -> str:
+    holding = reason.holding[0]
+    oldest, usual = holding.oldest, holding.usual
+    if oldest._phase == SETTLED or (usual is not None and holding.seconds > _MUCH_LONGER * max(usual, 0.1)):
+        return _END_IT
+    return f"{_NEXT_STEPS['slots']}; {_END_IT}" if usual is None else _NEXT_STEPS["slots"]
+
+
+def cut_in_words(cut: Cut) -> str:
+    """Which link of a cycle to cut first, and why, as a sentence."""
+    if cut.work is cut.maker:
+        return f"Take {words_of(cut.artifact)} out of its inputs or out of its outputs"
+    what = "its input" if cut.artifact is None else words_of(cut.artifact)
+    why = {
+        "it is there": "is there already",
+        "of a folder": "is a folder, in whose place the files can be named that are needed",
+        "of the order": "comes from a work unit that was submitted later",
+    }[cut.because]
+    return f"Cut first what {name_of(cut.work)} needs of {name_of(cut.maker)}: {what} {why}"
