@@ -322,9 +322,6 @@ def _holder(work: Work, wall: float) -> str:
     return f"{name_of(work)} ({been}; its handler has not returned)"
 
 
-# Those who wait for each other.
-
-
 # What waits for a slot stands in a line with others.
 _BY_THEMSELVES: Final = (HELD, JOINED, CHECKING)
 
