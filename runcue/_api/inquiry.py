@@ -19,13 +19,12 @@ from runcue._api.intake import Intake
 from runcue._callbacks.callbacks import Callbacks
 from runcue._callbacks.verdicts import STAYS_PENDING, AwaitableAnswer
 from runcue._dispatch.dispatcher import Dispatcher
-from runcue._explain.answers import Why, WhyStale, why_of
+from runcue._explain.answers import Why, WhyStale, blocked, why_of
 from runcue._explain.reasons import Reason, unready
 from runcue._explain.roots import Roots, not_started
 from runcue._explain.why import Explainer
 from runcue._explain.why_all import WhyAll, why_all_of
 from runcue._explain.why_stale import why_stale
-from runcue._explain.wording import blocked
 from runcue._model.errors import ConfigurationError, UnknownWork
 from runcue._model.phases import NEW, RUNNING, WorkState
 from runcue._model.texts import words_of

@@ -10,16 +10,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import inf
-from typing import Final, cast
+from typing import Any, Final, NamedTuple, cast
 
 from runcue._artifacts.artifact import Artifact
 from runcue._explain.next_steps import next_step
-from runcue._explain.reasons import Lack, Reason, Verdict
-from runcue._explain.wording import around_works, details_of, lack_in_words
+from runcue._explain.reasons import Lack, Reason, ReasonName, Verdict
+from runcue._explain.wording import around_works, details_of, in_short, lack_in_words
 from runcue._model.texts import SHOWN, how_many, name_of, seconds_in_words, shortened
 from runcue._model.work import Work
 
-__all__ = ["Missing", "Why", "WhyStale", "why_of"]
+__all__ = ["Blocked", "Missing", "Why", "WhyStale", "blocked", "why_of"]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -131,6 +131,29 @@ class WhyStale:
 
     def __repr__(self) -> str:
         return shortened(f"<WhyStale {self}>")
+
+
+class Blocked(NamedTuple):
+    """Why one work unit does not run, in the words of a moment.
+
+    Attributes:
+        work: The work unit.
+        name: The kind of reason.
+        details: One line for a person.
+    """
+
+    work: Work
+    name: ReasonName
+    details: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """The form that `debug_blocked()` returns."""
+        return {"work": self.work, "reason": self.name, "details": shortened(self.details)}
+
+
+def blocked(reason: Reason, now: float, wall: float) -> Blocked:
+    """A reason of a pending work unit as `debug_blocked()` and `Summary.blocked` give it."""
+    return Blocked(reason.work, reason.name, in_short(reason, now, wall))
 
 
 def why_of(reason: Reason, now: float, wall: float) -> Why:

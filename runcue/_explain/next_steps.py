@@ -40,8 +40,8 @@ def next_step(reason: Reason) -> str:
 
 _LOST: Final = ("failed", "cancelled")
 _END_IT: Final = (
-    "timeout= of the task gives up on a handler that takes too long; a thread cannot be ended by others, so give what it "
-    "waits for a time-out of its own"
+    "timeout= of the task gives up on a handler that takes too long; a thread cannot be ended by others, so give what "
+    "it waits for a time-out of its own"
 )
 
 _NEXT_STEPS: Final[dict[Kind, str]] = {

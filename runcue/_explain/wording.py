@@ -13,10 +13,10 @@ import time
 from collections.abc import Iterable
 from itertools import islice
 from math import inf
-from typing import Any, Final, NamedTuple
+from typing import Final
 
 from runcue._explain.holders import Holding
-from runcue._explain.reasons import Kind, Lack, Reason, ReasonName, reason_of
+from runcue._explain.reasons import Kind, Lack, Reason, reason_of
 from runcue._limits.service import Service
 from runcue._model.callables import at_line, located
 from runcue._model.errors import WorkTimeout
@@ -35,9 +35,7 @@ from runcue._model.work import Work
 from runcue._scheduling.knots import Knot
 
 __all__ = [
-    "Blocked",
     "around_works",
-    "blocked",
     "details_of",
     "duration_in_words",
     "grouped",
@@ -48,29 +46,6 @@ __all__ = [
     "likeness",
     "slots_in_words",
 ]
-
-
-class Blocked(NamedTuple):
-    """Why one work unit does not run, in the words of a moment.
-
-    Attributes:
-        work: The work unit.
-        name: The kind of reason.
-        details: One line for a person.
-    """
-
-    work: Work
-    name: ReasonName
-    details: str
-
-    def as_dict(self) -> dict[str, Any]:
-        """The form that `debug_blocked()` returns."""
-        return {"work": self.work, "reason": self.name, "details": shortened(self.details)}
-
-
-def blocked(reason: Reason, now: float, wall: float) -> Blocked:
-    """A reason of a pending work unit as `debug_blocked()` and `Summary.blocked` give it."""
-    return Blocked(reason.work, reason.name, in_short(reason, now, wall))
 
 
 def details_of(reason: Reason, now: float, wall: float) -> str:
