@@ -51,11 +51,12 @@ def mistake_in(answer: Any) -> str | None:
         )
     if kind in (NotImplementedType, type(...)):
         return f"returned {short(answer)}"
-    if isinstance(answer, BaseException) or (isinstance(answer, type) and issubclass(answer, BaseException)):
+    # By its kind, not isinstance(): a proxy may raise when it is asked for its class.
+    if issubclass(kind, BaseException) or (issubclass(kind, type) and issubclass(answer, BaseException)):
         return f"returned an exception ({short(answer)}); raise it"
-    if isinstance(answer, _NOT_CALLED):
+    if issubclass(kind, _NOT_CALLED):
         return f"returned {short(answer)} itself; call it"
-    if isinstance(answer, Future):
+    if issubclass(kind, Future):
         return (
             "returned a future of a thread; return its result(), in an `async def` by asyncio.wrap_future()"
         )

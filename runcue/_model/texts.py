@@ -127,8 +127,10 @@ def words_of(thing: object) -> str:
     Returns:
         A few hundred characters at most; the name of its type where it says nothing or raises.
     """
+    # Not isinstance(): a proxy may raise when it is asked for its class.
+    is_error = issubclass(type(thing), BaseException)
     try:
-        if isinstance(thing, BaseException):
+        if is_error:
             words = str.__str__(str(thing))
         elif type(thing) is dict:
             # The values of params are the caller's objects: if one raises, the others are told all the same.
@@ -138,7 +140,7 @@ def words_of(thing: object) -> str:
             words = _repr_of(thing)
     except BaseException:
         words = ""
-    most = _LONGEST_ERROR if isinstance(thing, BaseException) else _LONGEST_VALUE
+    most = _LONGEST_ERROR if is_error else _LONGEST_VALUE
     return shortened(words, most) or type(thing).__name__
 
 

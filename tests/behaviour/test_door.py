@@ -289,6 +289,30 @@ def test_whatever_is_raised_disturbs_nobody_else_and_is_told(
         assert any("odd" in text.lower() and type(error).__name__ in text for text in seen.told), seen.told
 
 
+class Unclear:
+    """Cannot be asked for anything."""
+
+    def __bool__(self) -> bool:
+        raise ValueError("neither")
+
+    def __repr__(self) -> str:
+        raise SystemExit("no words")
+
+    @property
+    def __class__(self) -> Any:
+        raise RuntimeError("no class")
+
+
+@pytest.mark.rule(13, 16)
+@each_place
+def test_an_answer_that_can_be_asked_for_nothing_disturbs_nobody_else(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    seen = see(place, lambda *heard: Unclear(), caplog)
+    if place in GATES or place.name == "priority":
+        expect_told(seen)
+
+
 @pytest.mark.rule(13, 16)
 @each_place
 def test_an_interrupt_ends_the_loop_and_is_not_an_error_that_nobody_has_retrieved(

@@ -562,7 +562,8 @@ class FileSystem:
         if (status.st_dev, status.st_ino, mtime) not in self.exact:
             mtime -= mtime % self.tick
         ctime = status.st_ctime_ns - status.st_ctime_ns % self.tick
-        names = [name for name in dir(status) if name.startswith("st_")]
+        # Not those of the sequence: from Python 3.13 on a field may be given but once.
+        names = {name for name in dir(status) if name.startswith("st_")} - set(os.stat_result.__match_args__)
         known = {name: getattr(status, name) for name in names}
         known |= {
             "st_mtime_ns": mtime,
