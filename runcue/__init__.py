@@ -142,7 +142,6 @@ def __getattr__(name: str) -> Any:
     if room is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     found = getattr(import_module(f"{__name__}.{room}"), name)
-    _say_where_it_is_public(found)
     globals()[name] = found
     return found
 
@@ -151,12 +150,7 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
-def _say_where_it_is_public(found: object) -> None:
-    # In tracebacks, in pickles and in documentation a class is named as its users import it.
-    if isinstance(found, type):
-        found.__module__ = __name__
-
-
 for _name in __all__:
-    if _name not in _LATE:
-        _say_where_it_is_public(globals()[_name])
+    # In tracebacks, in pickles and in documentation a class is named as its users import it.
+    if _name not in _LATE and isinstance(globals()[_name], type):
+        globals()[_name].__module__ = __name__

@@ -187,3 +187,7 @@ def why_of(reason: Reason, now: float, wall: float) -> Why:
 # With an instant at which it will be over, and with work units that have the slots.
 _TIMED: Final = frozenset(("waiting for rate", "waiting for a limit", "waiting for a retry"))
 _HELD: Final = frozenset(("waiting for a slot", "deadlock"))
+
+# In tracebacks, in pickles and in documentation they are named as users import them.
+for _public in (Missing, Why, WhyStale):
+    _public.__module__ = "runcue"

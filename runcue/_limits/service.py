@@ -206,3 +206,8 @@ _NOBODY = Work("", "")
 def name_of(limit: object) -> str:
     """What a limit of the user's own is called."""
     return type(limit.own if isinstance(limit, GuardedLimit) else limit).__qualname__
+
+
+# In tracebacks, in pickles and in documentation they are named as users import them.
+for _public in (ServiceStatus,):
+    _public.__module__ = "runcue"

@@ -311,3 +311,8 @@ def _table(
         )
         begin = "      " if numbered else "  "
         yield from _wrapped(f"{begin}and {len(works) - _SHOWN} more: ", ", ".join(parts))
+
+
+# In tracebacks, in pickles and in documentation they are named as users import them.
+for _public in (Cycle, Plan, PlannedWork, ServiceTime):
+    _public.__module__ = "runcue"

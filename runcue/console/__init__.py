@@ -11,3 +11,6 @@ Must not know: more of runcue than what every user sees. rich is imported only o
 from runcue.console.display import progress
 
 __all__ = ["progress"]
+
+# In tracebacks and in documentation it is named as users import it.
+progress.__module__ = "runcue"

@@ -2,6 +2,8 @@
 
 import importlib
 import pickle
+import subprocess
+import sys
 import traceback
 import types
 from collections.abc import Iterator
@@ -15,6 +17,7 @@ import runcue.rehearsal
 import runcue.submissions
 import runcue.testing
 import runcue.timeline
+from tests.support.programs import environment
 
 MODULES = [runcue, runcue.testing, runcue.submissions]
 PUBLIC = [*MODULES, runcue.abc, runcue.rehearsal, runcue.timeline]
@@ -124,3 +127,23 @@ def test_a_traceback_names_an_error_as_users_do_before_and_after_pickling(error:
 )
 def test_what_is_pickled_by_name_is_found_again(cls: type) -> None:
     assert pickle.loads(pickle.dumps(cls)) is cls
+
+
+UNASKED = """
+import runcue, runcue.console
+from runcue._explain import answers
+from runcue._limits import service
+from runcue._planning import plan
+found = {
+    cls.__name__: cls.__module__
+    for module in (answers, service, plan, runcue.console)
+    for cls in vars(module).values()
+    if isinstance(cls, type) and cls.__name__ in runcue._LATE
+}
+assert set(found) == set(runcue._LATE) - {"blocking", "digest"}, found
+assert set(found.values()) == {"runcue"}, found
+"""
+
+
+def test_a_class_says_where_it_is_public_though_nobody_has_asked_for_it_by_that_name_yet() -> None:
+    subprocess.run([sys.executable, "-c", UNASKED], env=environment(), check=True, timeout=60)
