@@ -19,13 +19,16 @@ from runcue._artifacts.changes import changed
 from runcue._artifacts.file import File
 from runcue._artifacts.reads import OVERLAY, READS
 from runcue._freshness.newer import Verdict
+from runcue._limits.service import Service
 from runcue._limits.sliding_window import SlidingWindow
-from runcue._model.checks import positive_int, seconds_or_none
+from runcue._model.checks import check_callback, check_text, is_one_of, positive_int, seconds_or_none
 from runcue._model.declaration import Declaration
 from runcue._model.errors import ConfigurationError, UnknownService, UsageError
 from runcue._model.rate import parse_rate
+from runcue._model.texts import words_of
 from runcue._model.work import Task, Work
 from runcue._scheduling.core import Core
+from runcue.abc import Limit
 from runcue.testing import FakeExecutor
 
 __all__ = ["Overlay", "StandIn", "rehearse", "set_limits"]
@@ -58,22 +61,22 @@ class Overlay:
         self._set(artifact, _GONE)
 
     def _set(self, artifact: Artifact, made: int) -> None:
-        key = key_of(artifact)
+        key = _key_of(artifact)
         self._made[key] = made
         changed(key)
 
     def touched(self, artifact: Artifact) -> bool:
         """Whether the rehearsal has made or unmade it."""
-        return key_of(artifact) in self._made
+        return _key_of(artifact) in self._made
 
     def valid(self, artifact: Artifact) -> bool:
         """Whether it is valid, as the rehearsal sees it."""
-        made = self._made.get(key_of(artifact))
+        made = self._made.get(_key_of(artifact))
         return bool(_really(artifact, "valid")) if made is None else made > _GONE
 
     def version(self, artifact: Artifact) -> Any:
         """Its version, as the rehearsal sees it: a count for what it has made."""
-        made = self._made.get(key_of(artifact))
+        made = self._made.get(_key_of(artifact))
         return _really(artifact, "version") if made is None else made or None
 
     def _older(self, inputs: tuple[Artifact, ...], outputs: tuple[Artifact, ...]) -> Verdict | None:
@@ -87,6 +90,19 @@ class Overlay:
             return None
         since = made.get(key_of(newest), 0)
         return ("older", oldest, newest) if since and since > made.get(key_of(oldest), 0) else None
+
+
+def _key_of(artifact: Artifact) -> Hashable:
+    """What tells an artifact from others.
+
+    Raises:
+        ConfigurationError: It is none.
+    """
+    if not isinstance(artifact, Artifact):
+        raise ConfigurationError(
+            f"A rehearsal makes artifacts, such as runcue.File(path), not {words_of(artifact)}."
+        )
+    return key_of(artifact)
 
 
 def _really(artifact: Artifact, question: str) -> Any:
@@ -113,9 +129,9 @@ class StandIn(Artifact):
     _overlay: Overlay
 
     def __init__(self, real: Artifact, overlay: Overlay) -> None:
+        self._key = _key_of(real)
         self._real = real
         self._overlay = overlay
-        self._key = key_of(real)
 
     @property
     def real(self) -> Artifact:
@@ -264,6 +280,7 @@ def rehearse(
 
     Raises:
         UsageError: The cue has been started or holds work units.
+        ConfigurationError: A value cannot work.
 
     Example:
         >>> import asyncio
@@ -284,15 +301,19 @@ def rehearse(
         >>> run(main)
         602.0
     """
-    core = _untouched(cue)
+    core = _untouched(cue, "rehearse()")
+    check_callback(duration, "The duration of rehearse()", ("work",))
+    if outcome is not None:
+        check_callback(outcome, "The outcome of rehearse()", ("work",))
+    timeout = core.stall.timeout
     if stall_timeout is not None:
-        core.stall.timeout = seconds_or_none(stall_timeout, "stall_timeout")
+        timeout = seconds_or_none(stall_timeout, "stall_timeout of rehearse()")
+    if id_prefix is not None:
+        cue._intake.prefix = check_text(id_prefix, "id_prefix of rehearse()")
+    core.stall.timeout = timeout
     overlay = Overlay()
     dispatcher = cue._dispatcher
     overlay.silenced = cue._listeners.silence()
-    if id_prefix is not None:
-        cue._intake.prefix = id_prefix
-
     cue._registry.rehearse(_Cast(cue, overlay, duration, outcome))
     dispatcher.hand_off.stand_in(FakeExecutor(duration))
     # Gates ask through the overlay, in whatever context they are asked.
@@ -301,7 +322,9 @@ def rehearse(
     return overlay
 
 
-def _untouched(cue: Cue) -> Core:
+def _untouched(cue: Cue, call: str) -> Core:
+    if not isinstance(cue, Cue):
+        raise ConfigurationError(f"{call} takes a runcue.Cue, not {words_of(cue)}.")
     core = cue._core
     if cue._intake.loop is not None or core.submitted:
         raise UsageError("A cue can be rehearsed only before it is started and given work units.")
@@ -319,21 +342,43 @@ def set_limits(cue: Cue, limits: Mapping[str, Mapping[str, Any]]) -> None:
         UsageError: The cue has been started or holds work units.
         UnknownService, ConfigurationError: The limits cannot be.
     """
-    services = _untouched(cue).services
-    for name, values in limits.items():
-        service = services.get(name)
+    services = _untouched(cue, "set_limits()").services
+    # All are read before the first is set.
+    new: list[tuple[Service, int | Limit | None]] = []
+    for name, values in _items_of(limits, "limits of set_limits()"):
+        service = services.get(name) if isinstance(name, str) else None
         if service is None:
             raise UnknownService(
-                f"Unknown service: {name!r}. Registered: {', '.join(map(repr, services)) or 'none'}."
+                f"Unknown service: {words_of(name)}. Registered: {', '.join(map(repr, services)) or 'none'}."
             )
-        for what, value in values.items():
-            if what == "concurrent":
-                service.concurrent = positive_int(value, f"concurrent of service {name!r}")
-            elif what == "rate":
-                service.set_rate(None if value is None else SlidingWindow(parse_rate(value)))
+        for what, value in _items_of(values, f"limits of service {name!r}"):
+            if is_one_of(what, ("concurrent",)):
+                new.append((service, positive_int(value, f"concurrent of service {name!r}")))
+            elif is_one_of(what, ("rate",)):
+                new.append((service, None if value is None else SlidingWindow(parse_rate(value))))
             else:
                 raise ConfigurationError(
-                    f'A service can be given another "rate" or "concurrent", not {what!r}.'
+                    f'A service can be given another "rate" or "concurrent", not {words_of(what)}.'
                 )
+    for service, limit in new:
+        if isinstance(limit, int):
+            service.concurrent = limit
+        else:
+            service.set_rate(limit)
     for run_queue in cue._core.run_queues.values():
         run_queue.look_at_limits()
+
+
+def _items_of(value: object, what: str) -> list[tuple[Any, Any]]:
+    """What a mapping holds.
+
+    Raises:
+        ConfigurationError: It is none.
+    """
+    try:
+        items = list(value.items()) if isinstance(value, Mapping) else None
+    except Exception:  # what it does is its own business
+        items = None
+    if items is None:
+        raise ConfigurationError(f"The {what} must be a mapping, not {words_of(value)}.")
+    return items

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any, Final, NamedTuple
 
+from runcue._model.checks import check_text
 from runcue._model.errors import ConfigurationError
 from runcue._model.texts import words_of
 
@@ -95,8 +96,25 @@ def read_lines(lines: Iterable[bytes], name: str) -> Iterator[Submission]:
         >>> list(read_lines([b'{"task": "ask", "params": {"page": 1}, "outputs": "1.txt"}'], "work.jsonl"))
         [Submission(task='ask', params={'page': 1}, options={'outputs': '1.txt'}, where='work.jsonl:1')]
     """
+    name = check_text(name, "The name of what read_lines() reads")
+    try:
+        each = iter(lines)
+    except Exception:  # it cannot be gone through
+        raise _no_lines(lines) from None
+    return _read_each(each, name)
+
+
+def _no_lines(given: object) -> ConfigurationError:
+    return ConfigurationError(
+        f'read_lines() takes lines of bytes, as a file that was opened with "rb" gives them, not {words_of(given)}.'
+    )
+
+
+def _read_each(lines: Iterator[bytes], name: str) -> Iterator[Submission]:
     # A file gives lines that end at line feeds alone: text may hold others that str.splitlines() takes for an end.
     for number, line in enumerate(lines, 1):
+        if type(line) is not bytes:
+            raise _no_lines(line)
         if number == 1:
             line = line.removeprefix(_BOM)
         if line := line.strip():

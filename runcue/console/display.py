@@ -79,16 +79,26 @@ class progress:  # noqa: N801 - used like a function, as the classes of contextl
     ) -> None:
         if not isinstance(cue, runcue.Cue):
             raise runcue.ConfigurationError(f"progress() shows a runcue.Cue, not {_shown(cue)}.")
+        if not isinstance(title, str):
+            raise runcue.ConfigurationError(f"title must be a str, not {_shown(title)}.")
         if total is not None and (type(total) is not int or total < 0):
             raise runcue.ConfigurationError(
                 f"total must be a whole number of at least 0, or None, not {_shown(total)}."
+            )
+        if notes is not None and not callable(notes):
+            raise runcue.ConfigurationError(
+                f"notes must be a function that gives lines, not {_shown(notes)}."
+            )
+        if file is not None and not _can_be_written(file):
+            raise runcue.ConfigurationError(
+                f"file must be a text stream that is open, such as sys.stderr, not {_shown(file)}."
             )
         if find_spec("rich") is None:
             raise runcue.ConfigurationError(
                 "progress() needs rich, which is not installed: pip install runcue[console]"
             )
         self._cue = cue
-        self._options = (title, total, notes)
+        self._options = (str.__str__(title), total, notes)
         self._file = file
         self._thread: threading.Thread | None = None
 
@@ -210,4 +220,15 @@ class progress:  # noqa: N801 - used like a function, as the classes of contextl
 
 def _shown(value: object) -> str:
     """A value in a text, whatever it is."""
-    return repr(value)[:100] if type(value) in (int, str) else f"a {type(value).__qualname__}"
+    try:
+        words = repr(value) if type(value) in (str, bytes, bool, int, float, type(None)) else ""
+    except ValueError:  # an int of more digits than Python writes
+        words = ""
+    return words[:100] or f"a {type(value).__qualname__}"
+
+
+def _can_be_written(file: object) -> bool:
+    try:
+        return callable(getattr(file, "write", None)) and not isinstance(file, type)
+    except Exception:
+        return False

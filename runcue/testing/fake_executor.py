@@ -8,8 +8,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextvars import Context
+from math import inf
 from typing import Any
 
+from runcue._model.checks import check_callback, number_of
+from runcue._model.errors import ConfigurationError
+from runcue._model.texts import words_of
 from runcue._model.work import Work
 from runcue.abc import Clock, Deliver
 
@@ -20,9 +24,19 @@ class FakeExecutor:
     Args:
         duration: Seconds of the loop's time between the start and the moment the handler is called and returns; or a
             function of the work.
+
+    Raises:
+        ConfigurationError: It is neither.
     """
 
     def __init__(self, duration: float | Callable[[Work], float] = 0.0) -> None:
+        if callable(duration):
+            check_callback(duration, "The duration of FakeExecutor()", ("work",))
+        elif not 0 <= (number_of(duration) or 0.0) < inf or number_of(duration) is None:
+            raise ConfigurationError(
+                "The duration of FakeExecutor() must be a number of seconds, or a function of the work, not "
+                f"{words_of(duration)}."
+            )
         self._duration = duration
         self._deliver: Deliver | None = None
         self._entered: Callable[[Any, float], None] | None = None

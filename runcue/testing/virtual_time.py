@@ -117,6 +117,9 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     Args:
         order: Seeds the order of what asyncio leaves open; None: as registered.
 
+    Raises:
+        ConfigurationError: The order is no number.
+
     Attributes:
         step: Gives the seconds by which time may pass at once, so that passive timers fire in time on the way to one
             that is far off; None for any.
@@ -128,8 +131,12 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     _stopping: bool
     _debug: bool
     _thread_id: int | None
+    # Until it is made: one that is refused has nothing to close.
+    _closed = True
 
     def __init__(self, *, order: int | None = None) -> None:
+        if order is not None and number_of(order) is None:
+            raise ConfigurationError(f"order must be a number or None, not {words_of(order)}.")
         self._now = 0.0
         self.step: Callable[[], float] | None = None
         self.held = 0
@@ -371,7 +378,5 @@ def run(
         3600.0
     """
     check_main(main, "runcue.testing.run()")
-    if order is not None and number_of(order) is None:
-        raise ConfigurationError(f"order must be a number or None, not {words_of(order)}.")
     with asyncio.Runner(loop_factory=functools.partial(VirtualTimeLoop, order=order)) as runner:
         return runner.run(main() if callable(main) else main)

@@ -11,11 +11,15 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
-from typing import Literal
+from typing import Any, Literal, get_args
+
+import runcue
 
 Outcome = Literal["completed", "failed", "cancelled", "skipped", "running"]
 
 NO_SERVICE = "no service"
+# Seconds; what is further away is no instant.
+_FAR = 1e15
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,9 @@ class Bar:
         end: When the work was settled, on the same clock. An end before the start counts as equal to it.
         outcome: How it ended, or "running".
         label: A few characters for inside the bar, left out where they do not fit.
+
+    Raises:
+        runcue.ConfigurationError: A value cannot be drawn.
     """
 
     work_id: str
@@ -43,6 +50,28 @@ class Bar:
     outcome: Outcome
     label: str = ""
 
+    def __post_init__(self) -> None:
+        for name in ("work_id", "task", "label"):
+            object.__setattr__(self, name, check_text(getattr(self, name), f"The {name} of a Bar"))
+        services: Any = self.services
+        if not isinstance(services, tuple | list):
+            raise runcue.ConfigurationError(
+                f"The services of a Bar must be a tuple of names, not {in_words(services)}."
+            )
+        for service in services:
+            check_text(service, "A service of a Bar")
+        for name in ("start", "end"):
+            seconds: Any = getattr(self, name)
+            if not isinstance(seconds, int | float) or not -_FAR <= seconds <= _FAR:
+                raise runcue.ConfigurationError(
+                    f"The {name} of a Bar must be a number of seconds, not {in_words(seconds)}."
+                )
+        outcome: Any = self.outcome
+        if type(outcome) is not str or outcome not in get_args(Outcome):
+            raise runcue.ConfigurationError(
+                f"The outcome of a Bar must be one of {', '.join(get_args(Outcome))}, not {in_words(outcome)}."
+            )
+
     @property
     def duration(self) -> float:
         """Seconds from start to end, never negative: a wall clock may be set back during a run."""
@@ -52,6 +81,26 @@ class Bar:
     def ran(self) -> bool:
         """Whether a handler was entered, as far as two stamps can tell."""
         return self.outcome in ("completed", "running") or self.duration > 0
+
+
+def check_text(value: object, what: str) -> str:
+    """Check a text.
+
+    Raises:
+        runcue.ConfigurationError: It is none.
+    """
+    if not isinstance(value, str):
+        raise runcue.ConfigurationError(f"{what} must be a str, not {in_words(value)}.")
+    return str.__str__(value)  # what a subclass does is its own business
+
+
+def in_words(value: object) -> str:
+    """A value in a message, whatever it is."""
+    try:
+        words = repr(value) if type(value) in (str, bytes, bool, int, float, type(None)) else ""
+    except ValueError:  # an int of more digits than Python writes
+        words = ""
+    return words[:100] or f"a {type(value).__qualname__}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from xml.sax.saxutils import escape
 
-from runcue.timeline._bars import Bar, Group, Outcome, grouped, load
+import runcue
+from runcue.timeline._bars import Bar, Group, Outcome, check_text, grouped, in_words, load
 from runcue.timeline._scale import duration_text, tick_step, tick_text
 
 _OUTCOMES: tuple[Outcome, ...] = ("completed", "running", "skipped", "failed", "cancelled")
@@ -75,9 +76,19 @@ def draw(bars: Iterable[Bar], *, title: str = "Timeline") -> str:
 
     Returns:
         The document, with a tooltip on every bar.
+
+    Raises:
+        runcue.ConfigurationError: A value cannot be drawn.
     """
-    ordered = sorted(bars, key=lambda bar: (bar.start, bar.end))
-    return _Picture(ordered, title).render()
+    title = check_text(title, "The title of a timeline")
+    try:
+        found = list(bars)
+    except Exception:  # of one that cannot be gone through
+        raise runcue.ConfigurationError(f"draw() takes several bars, not {in_words(bars)}.") from None
+    for bar in found:
+        if not isinstance(bar, Bar):
+            raise runcue.ConfigurationError(f"draw() takes bars, not {in_words(bar)} among them.")
+    return _Picture(sorted(found, key=lambda bar: (bar.start, bar.end)), title).render()
 
 
 class _Picture:

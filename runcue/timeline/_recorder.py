@@ -6,6 +6,7 @@ Must not know: how a picture is drawn, or anything of the cue that its users do 
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections import deque
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from typing import Final
 
 import runcue
 from runcue import Cue, Observer, Work, WorkState
-from runcue.timeline._bars import Bar, Outcome
+from runcue.timeline._bars import Bar, Outcome, in_words
 from runcue.timeline._picture import draw
 
 _OUTCOMES: Final[dict[WorkState, Outcome]] = {
@@ -41,15 +42,26 @@ class Timeline(Observer):
         label: Gives the few characters written inside a work unit's bar.
         keep: How many settled work units are remembered; beyond it the oldest are forgotten, so that a cue which runs
             for weeks shows its latest stretch and memory stays bounded.
+
+    Raises:
+        runcue.ConfigurationError: A value cannot work.
     """
 
     def __init__(self, cue: Cue, *, label: Callable[[Work], str] | None = None, keep: int = 50_000) -> None:
         if not isinstance(cue, runcue.Cue):
-            raise runcue.ConfigurationError(f"Timeline() draws a runcue.Cue, not a {type(cue).__qualname__}.")
+            raise runcue.ConfigurationError(f"Timeline() draws a runcue.Cue, not {in_words(cue)}.")
+        if label is not None and not callable(label):
+            raise runcue.ConfigurationError(
+                f"label of Timeline() must be a function of the work, not {in_words(label)}."
+            )
+        if type(keep) is not int or keep < 0:
+            raise runcue.ConfigurationError(
+                f"keep of Timeline() must be a whole number of at least 0, not {in_words(keep)}."
+            )
         self._cue = cue
         self._label = label
         self._running: dict[str, Work] = {}
-        self._settled: deque[Bar] = deque(maxlen=keep)
+        self._settled: deque[Bar] = deque(maxlen=min(keep, sys.maxsize))
         cue.observe(self)
 
     @property
@@ -95,6 +107,6 @@ class Timeline(Observer):
     def _bar(self, work: Work, outcome: Outcome, now: float) -> Bar:
         end = now if work.completed_at is None else work.completed_at
         start = end if work.started_at is None else work.started_at
-        label = "" if self._label is None else self._label(work)
+        label = "" if self._label is None else str(self._label(work))
         task = self._cue.get_task(work.task)
         return Bar(work.id, work.task, task.services if task else (), start, end, outcome, label)
