@@ -24,7 +24,16 @@ __all__ = ["Blocked", "Missing", "Why", "WhyStale", "blocked", "why_of"]
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Missing(Lack):
-    __doc__ = Lack.__doc__
+    """An artifact that a work unit waits for, as one of `Why.missing`. `print()` it.
+
+    Attributes:
+        artifact: The artifact; an output of the work unit itself if another one keeps it from being made. None for a
+            key that is taken.
+        problem: What is wrong with it, as the end of a sentence.
+        maker: The work that makes it, or failed to; None if there is none.
+        state: What that one is: "pending", "running", "failed", "cancelled"; or "nobody".
+        how: What the maker has to do with it, if it is not that it makes this very artifact.
+    """
 
     def __str__(self) -> str:
         return lack_in_words(self)

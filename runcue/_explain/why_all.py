@@ -227,3 +227,7 @@ _NEXT_STEPS: Final[Mapping[Kind, str]] = {
     "cycle": "Take an input or output out of one of them; cue.plan() finds cycles beforehand",
     "not started": "Call start()",
 }
+
+# In tracebacks, in pickles and in documentation they are named as users import them.
+for _public in (WhyAll, WhyGroup):
+    _public.__module__ = "runcue"
