@@ -121,7 +121,7 @@ class Artifact:
 
     def problem(self) -> str:
         """What is wrong with it, as the end of a sentence that begins with its name."""
-        return "is not valid"
+        return f"is not valid: {located(type(self).valid)} said no"
 
     def touch(self) -> None:
         """Say that it has changed: work units that looked at it are asked again."""

@@ -22,6 +22,7 @@ from runcue._artifacts.changes import file_changed
 from runcue._artifacts.marks import Doubt, doubt_of, vouch_for
 from runcue._artifacts.places import PASS, SEEN, Place, leads, locate, next_pass, path_text
 from runcue._artifacts.reads import OVERLAY, READS
+from runcue._model.callables import located
 from runcue._model.checks import check_callback, is_async, refuse_options
 from runcue._model.errors import ConfigurationError
 from runcue._model.rate import parse_duration
@@ -195,7 +196,7 @@ class File(Artifact):
         age = time.time() - status.st_mtime_ns / 1e9
         if self.max_age is not None and age > self.max_age:
             return f"is {seconds_in_words(age)} old, with max_age {seconds_in_words(self.max_age)}"
-        return "is not valid: validate said no" if self.validate is not None else "is there now"
+        return "is there now" if self.validate is None else f"is not valid: {located(self.validate)} said no"
 
     def touch(self) -> None:
         """Date it now, make it (empty) if it is missing, and tell the work units that looked at it.

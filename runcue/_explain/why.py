@@ -9,6 +9,7 @@ Must not know: how a reason is put in words, how to change anything.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
 from itertools import chain, islice
 from math import inf
 from typing import Any, Final, Protocol
@@ -33,9 +34,8 @@ from runcue._model.phases import (
     OUTCOMES,
     RUNNING,
     SETTLED,
-    SKIPPED,
 )
-from runcue._model.texts import error_words, words_of
+from runcue._model.texts import SHOWN, error_words, name_of, shortened, words_of
 from runcue._model.work import Work
 from runcue._scheduling.core import Core
 from runcue._scheduling.cycles import follow
@@ -47,6 +47,8 @@ __all__ = ["Explainer", "needs_all"]
 # So many work units are explained to the root when all are asked for, over so many links together.
 _LOOKED_INTO: Final = 1000
 _FOLLOWED: Final = 20_000
+# So many paths of what others make are compared with one that nobody makes.
+_MOST_COMPARED: Final = 10_000
 
 # What `why_stale()` says of who declares nothing that could be out of date.
 _UNTOLD: Final = frozenset(("nothing says otherwise", "is_stale"))
@@ -103,7 +105,7 @@ class Explainer:
             now: Monotonic.
             wall: The same instant in seconds since the epoch.
         """
-        return why_of(self.explain(work, now, wall), now, wall)
+        return why_of(self._with_places(self.explain(work, now, wall)), now, wall)
 
     def explain(self, work: Work, now: float, wall: float) -> Reason:
         """The reason why a work unit is where it is, followed to the root of it.
@@ -220,7 +222,7 @@ class Explainer:
         if leader is not None:
             root = self._explain_past(leader, now, wall)
             return Reason(work, kind, leader, since, said=_said(error), chain=(work, leader), root=root)
-        if error is None and work._declared is not None and work._outcome in (COMPLETED, SKIPPED):
+        if work.skipped or (work._declared is not None and work._outcome == COMPLETED):
             stale = why_stale(work, None)
             return Reason(work, kind, None, since, said="" if stale.verdict in _UNTOLD else stale.details)
         return Reason(work, kind, None, since, said=_said(error))
@@ -281,6 +283,39 @@ class Explainer:
                 state = "nobody" if producer is None else OUTCOMES[producer._outcome]
             found.append(Missing(artifact, problem, producer, state))
         return sorted(found, key=lambda one: one.state in ("pending", "running"))
+
+    def _with_places(self, reason: Reason) -> Reason:
+        """A reason that says of missing files which nobody makes where they were looked for, and what may be meant."""
+        root = None if reason.root is None else self._with_places(reason.root)
+        lacks = list(reason.lacks)
+        for number, lack in enumerate(lacks[:SHOWN]):
+            if lack.state == "nobody" and (place := self.place_of(lack.artifact, reason.work)):
+                lacks[number] = replace(lack, problem=f"{lack.problem} ({place})")
+        return reason._replace(lacks=tuple(lacks), root=root)
+
+    def place_of(self, artifact: Any, work: Work) -> str:
+        """Where a missing file was looked for and what may be meant by it, as a phrase; "" if there is nothing to say.
+
+        It lists folders, so it is for who asks about one work unit.
+
+        Args:
+            artifact: What is missing.
+            work: Who needs it.
+        """
+        from runcue._artifacts.near_misses import near_miss, where_missing  # noqa: PLC0415 - it takes a while to load
+
+        return "; ".join(
+            filter(None, (where_missing(artifact), near_miss(artifact) or self._meant(artifact, work)))
+        )
+
+    def _meant(self, artifact: Any, work: Work) -> str:
+        """What others are about to make that may be meant by a file which nobody makes, as a phrase; "" if nothing."""
+        from runcue._artifacts.near_misses import meant_among  # noqa: PLC0415 - as above
+
+        makers = self._core.dependencies.producer_of
+        some = islice(makers.items(), _MOST_COMPARED)
+        path = meant_among(artifact, (key for key, one in some if isinstance(key, str) and one is not work))
+        return "" if path is None else f"'{shortened(path, 120)}' is made by {name_of(makers[path])}"
 
     def _held(self, hold: Hold, artifact: Any, problem: str) -> Missing:
         """What holds a work unit, in words."""

@@ -1,9 +1,9 @@
 """Why a work unit ran, or did not have to: the answer to `cue.why_stale()`.
 
-Lives here: reading what the last check of a work unit's outputs found, comparing before and now, and saying what was
-not compared.
+Lives here: reading what the last check of a work unit's outputs found, and comparing before and now. The words of each
+verdict are in `out_of_date`.
 
-Must not know: how freshness is checked, how to change anything. The words of each verdict are in `out_of_date`.
+Must not know: how freshness is checked, how to change anything.
 """
 
 from __future__ import annotations
@@ -18,20 +18,16 @@ from runcue._artifacts.flag import Flag
 from runcue._explain.answers import WhyStale
 from runcue._explain.dates import dates_in_words
 from runcue._explain.out_of_date import out_of_date
-from runcue._freshness.newer import Newer
-from runcue._model.callables import located
+from runcue._explain.up_to_date import said_by, why_skipped
 from runcue._model.declaration import Declaration
 from runcue._model.errors import ArtifactError
 from runcue._model.phases import CANCELLED, FAILED, RUNNING, SETTLED
 from runcue._model.texts import SHOWN, how_many, listed, name_of, shortened, words_of
 from runcue._model.work import Work
 
-__all__ = ["why_skipped", "why_stale"]
+__all__ = ["why_stale"]
 
 _LONGEST_VALUE: Final = 80
-_FORCE: Final = "force=True runs it all the same"
-_CODE: Final = "the code of the handler"
-_DIGEST: Final = "fresh=runcue.digest() compares contents and params, digest(code=True) the code as well"
 # What is dated in nanoseconds since the epoch.
 _DATED: Final = (File, Flag)
 _ENDED: Final = {FAILED: "failed", CANCELLED: "was cancelled"}
@@ -90,7 +86,7 @@ def why_stale(work: Work, awaited: Work | None, known: Iterable[Work] = ()) -> W
             work, None, "not asked", None, None, f"it {_ENDED[work._outcome]} before it could start"
         )
     if work._task.is_stale is not None:
-        return WhyStale(work, True, "is_stale", None, None, _said_by(work._task.is_stale))
+        return WhyStale(work, True, "is_stale", None, None, said_by(work._task.is_stale))
     return WhyStale(
         work,
         True,
@@ -117,62 +113,6 @@ def _why_joined(work: Work, leader: Work, known: Iterable[Work]) -> WhyStale:
     )
 
 
-def why_skipped(work: Work) -> tuple[str, tuple[str, ...]]:
-    """Why a work unit was skipped, what was not compared for that, and how it is run all the same.
-
-    Returns:
-        All of that in a line; and what was not compared, by itself.
-    """
-    declared = work._declared
-    if declared is None or not declared.outputs or declared.stale is not None:
-        although = (
-            "" if declared is None or declared.stale is None else f", although {out_of_date(*declared.stale)}"
-        )
-        return f"{_said_by(work._task.is_stale)}{although}. {_FORCE}", ()
-    fresh = declared.fresh if declared.rehearsed is None else declared.rehearsed.fresh
-    outputs = listed(map(words_of, declared.outputs))
-    is_ = "is" if len(declared.outputs) == 1 else "are"
-    if fresh is None or (isinstance(fresh, Newer) and not declared.inputs):
-        details = f"{outputs} {is_} valid"
-    else:
-        inputs = f" with {listed(map(words_of, declared.inputs))}" if declared.inputs else ""
-        details = f"{outputs} {is_} up to date{inputs}"
-    left_out, words, remedy = _not_compared(fresh)
-    more = "" if remedy is None else f"; {remedy}"
-    return f"{details}, by {words}. {_FORCE}{more}", left_out
-
-
-def _not_compared(fresh: Any) -> tuple[tuple[str, ...], str, str | None]:
-    """What a policy does not compare that a user may have changed.
-
-    Returns:
-        That, nothing of one of his own; the policy in words that say so; which one compares more, None if none does.
-    """
-    from runcue._freshness.digest import Digest  # noqa: PLC0415 - not every program uses it
-
-    if fresh is None:
-        left_out: tuple[str, ...] = ("dates", "contents", "params", "code")
-        return left_out, "fresh=None, which compares neither dates, contents, params nor code", _DIGEST
-    if isinstance(fresh, Newer):
-        return ("params", "code"), f"newer(), which compares neither params nor {_CODE}", _DIGEST
-    if not isinstance(fresh, Digest):
-        return (), words_of(fresh), None
-    words = words_of(fresh)
-    if fresh.code and fresh.params:
-        return ("what the handler calls",), f"{words}, which does not compare what the handler calls", None
-    if fresh.code:
-        left_out = ("params", "what the handler calls")
-        return left_out, f"{words}, which compares neither params nor what the handler calls", None
-    if fresh.params:
-        return ("code",), f"digest(), which does not compare {_CODE}", "digest(code=True) compares it"
-    left_out = ("params", "code")
-    return left_out, f"{words}, which compares neither params nor {_CODE}", "digest(code=True) compares both"
-
-
-def _said_by(is_stale: object) -> str:
-    return f"the is_stale callback {located(is_stale)} said so"
-
-
 def _compare(work: Work, declared: Declaration, known: Iterable[Work]) -> _Found:
     """What was found out of date, before and now."""
     assert declared.stale is not None
@@ -181,15 +121,13 @@ def _compare(work: Work, declared: Declaration, known: Iterable[Work]) -> _Found
     if verdict in ("older", "future", "future input"):
         return _compare_dates(declared, details)
     kind, evidence = declared.evidence or ("", {})
+    if verdict in ("changed", "output changed"):
+        return _compare_looks(declared, details, evidence if kind == verdict else None)
     if kind != verdict:
         return _Found("it was submitted with force=True" if verdict == "forced" else details)
     if verdict == "params":
         return _compare_params(work, details, evidence, known)
-    if verdict == "code":
-        return _Found(
-            f"{details}: {listed(evidence)} {'is' if len(evidence) == 1 else 'are'} other than then"
-        )
-    return _compare_looks(declared, details, evidence)
+    return _Found(f"{details}: {listed(evidence)} {'is' if len(evidence) == 1 else 'are'} other than then")
 
 
 def _compare_dates(declared: Declaration, details: str) -> _Found:

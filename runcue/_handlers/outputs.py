@@ -279,7 +279,7 @@ def _missing_output(work: Work) -> MissingOutput | None:
                     continue
             elif is_valid(artifact):
                 continue
-            problem = problem_of(artifact) + _elsewhere(artifact)
+            problem = problem_of(artifact) + (_elsewhere(artifact) or _in_its_place(artifact))
         except BaseException as raised:
             cause = raised
             problem = f"could not be looked at: {error_words(raised)}"
@@ -303,6 +303,14 @@ def _elsewhere(artifact: Artifact) -> str:
     if now._key == artifact._key:
         return ""
     return f" at {artifact._path!r} (the working folder is another one now, from which it would be {now._path!r})"
+
+
+def _in_its_place(artifact: Artifact) -> str:
+    """What is there instead: a handler may have mistyped its name."""
+    from runcue._artifacts.near_misses import near_miss  # noqa: PLC0415 - only where something is wrong
+
+    near = near_miss(artifact, most=1_000)  # many may fail alike, and this is the event loop
+    return near and f" ({near})"
 
 
 def remove_orphans(works: Iterable[Work]) -> None:

@@ -174,6 +174,7 @@ class Diagnostics:
 
     def _tell_unmade(self, works: list[Work], now: float, grace: float, at_rest: bool) -> bool:
         found: list[tuple[Work, str]] = []
+        first: tuple[Any, Work] | None = None
         self._young = young = []
         for work in works:
             if work._phase != NOT_READY:
@@ -184,24 +185,31 @@ class Diagnostics:
             artifacts = work.inputs if needs_all(work) else work._awaited or ()
             if not needs_all(work) and any(map(self._core.dependencies.maker_of, artifacts)):
                 continue  # which may be enough for its is_ready
-            words = [
-                f"{words_of(artifact)} {problem_of(artifact)}"
+            unmade = [
+                artifact
                 for artifact in artifacts
                 if self._is_unmade(work, artifact, at_rest) and self._is_news(("unmade", artifact._key))
             ]
-            if words:
-                found.append((work, listed(words)))
-        if found:
+            if unmade:
+                first = first or (unmade[0], work)
+                found.append((work, listed(f"{words_of(one)} {problem_of(one)}" for one in unmade)))
+        if first is not None:
             self._log.tell(
                 "unmade",
                 (work for work, _ in found),
-                "No producer%s: %s. Nothing that is pending or running declares %s as an output. Submit the work that "
-                "makes it; if it comes from outside, say so by cue.watch(folder) or cue.nudge(path)",
+                "No producer%s: %s%s. Nothing that is pending or running declares %s as an output. Submit the work "
+                "that makes it; if it comes from outside, say so by cue.watch(folder) or cue.nudge(path)",
                 "" if at_rest else " so far",
                 grouped(found),
+                self._where(*first, alone=len(found) == 1),
                 "it" if len(found) == 1 else "them",
             )
         return not young
+
+    def _where(self, artifact: Any, work: Work, *, alone: bool) -> str:
+        """Where a missing file was looked for, and what may be meant by it; of several of the first one."""
+        where = self._explainer.place_of(artifact, work)
+        return where and f" ({'' if alone else f'{words_of(artifact)} '}{where})"
 
     def _is_unmade(self, work: Work, artifact: Any, at_rest: bool) -> bool:
         dependencies = self._core.dependencies

@@ -92,10 +92,11 @@ def listed(words: Iterable[str], most: int = SHOWN, separator: str = ", ") -> st
 
 def seconds_in_words(seconds: float) -> str:
     """A span of time in the unit in which a person would say it, to three digits."""
-    for size, unit in ((86400.0, "days"), (3600.0, "h"), (60.0, "min")):
+    for size, unit in ((31_556_952.0, "years"), (86400.0, "days"), (3600.0, "h"), (60.0, "min")):
         if seconds >= 2 * size:
-            return f"{seconds / size:.3g} {unit}"
-    return f"{seconds:.3g} s"
+            span = seconds / size
+            return f"{span:.3g} {unit}" if span < 999.5 else f"{span:,.0f} {unit}"
+    return f"{round(seconds, 4):.3g} s"
 
 
 def around(names: Iterable[str], length: int, first: str) -> str:

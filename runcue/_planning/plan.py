@@ -118,7 +118,7 @@ class PlannedWork:
             form.format(
                 one=words_of(one),
                 other=words_of(other),
-                text=other,
+                text=f"{other}{_in_its_place(one)}" if kind == "no producer" else other,
                 error=error_words(other) if isinstance(other, BaseException) else "",
                 producer="" if producer is None else name_of(producer),
                 root=name_of(other) if isinstance(other, Work) else "",
@@ -266,6 +266,14 @@ class Plan:
         unknown = [name for name, service in self.services.items() if service.seconds is None]
         if unknown:
             yield from _wrapped("", f"Nothing is known of the limiter of {', '.join(map(repr, unknown[:5]))}")
+
+
+def _in_its_place(artifact: Any) -> str:
+    """What is there in place of a missing input that nothing makes."""
+    from runcue._artifacts.near_misses import near_miss  # noqa: PLC0415 - only where something is wrong
+
+    near = near_miss(artifact)
+    return near and f" ({near})"
 
 
 def _wrapped(begin: str, text: str, rest: str | None = None) -> Iterator[str]:

@@ -1,0 +1,112 @@
+"""A path that nobody will ever make: where it was looked for and what is meant, told unasked and when asked."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import runcue
+from runcue import testing
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "Page-1.png").touch()
+
+
+def read(given: Any, *, others: tuple[Any, ...] = (), made: Any = "made") -> tuple[runcue.Why, str]:
+    """What is said of a work unit that needs this, by `why()` and by the warning."""
+    warnings: list[str] = []
+
+    class Ear(runcue.Observer):
+        def warned(self, warning: runcue.abc.CueWarning) -> None:
+            warnings.append(warning.text)
+
+    async def main() -> runcue.Why:
+        cue = runcue.Cue(id_prefix="")
+        cue.observe(Ear())
+        cue.task("make", inputs="never", outputs=made)(lambda work: None)
+        cue.task("read", inputs=lambda work: work.params["of"], outputs=lambda work: f"{work.id}.out")(
+            lambda work: None
+        )
+        async with cue:
+            handle = await cue.submit("read", {"of": given})
+            for other in others:
+                await cue.submit("read", {"of": other})
+            await cue.submit("make")
+            await cue.drain()
+            return cue.why(handle)
+
+    why = testing.run(main)
+    return why, next(text for text in warnings if text.startswith("No producer"))
+
+
+def test_other_case_is_told_with_the_absolute_path_and_the_working_folder() -> None:
+    why, warning = read("page-1.png")
+    place = f"at '{Path.cwd()}/page-1.png', from the working folder; 'Page-1.png' is there, beside it, in other case"
+    assert str(why.missing[0]) == (
+        f"File('page-1.png') is missing ({place}); nothing that is pending or running declares it as an output"
+    )
+    assert why.verdict == "no producer"
+    assert f"(File('page-1.png') {place})" in warning
+    assert len(str(why)) < 500
+
+
+def test_what_another_work_unit_is_about_to_make_under_nearly_that_name_is_told() -> None:
+    why, warning = read("rows.csv", made=["out/rows.csv", "x"])
+    made = f"'{Path.cwd()}/out/rows.csv' is made by make 2"
+    assert made in str(why)
+    assert made in warning
+
+
+def test_a_path_from_another_working_folder_is_told_with_both() -> None:
+    Path("data").mkdir()
+    os.chdir("data")
+    file = runcue.File("Page-1.png")
+    os.chdir("..")
+    why, _ = read(file)
+    assert f"from the working folder '{Path.cwd()}/data', which is '{Path.cwd()}' by now" in str(why)
+    assert f"'{Path.cwd()}/Page-1.png' is there" in str(why)
+
+
+def test_of_an_absolute_path_without_a_near_miss_nothing_is_added() -> None:
+    why, _ = read("/no/such/file")
+    assert str(why.missing[0]).startswith("File('/no/such/file') is missing; nothing")
+
+
+def test_of_many_that_nobody_makes_the_warning_places_the_first() -> None:
+    _, warning = read("page-1.png", others=tuple(f"other-{number}" for number in range(20)))
+    assert warning.count("from the working folder") == 1
+    assert "(File('page-1.png') at '" in warning
+    assert len(warning) < 600
+
+
+def test_a_root_far_away_is_placed_as_well() -> None:
+    why, _ = read("made")
+    assert why.root is not None
+    assert f"at '{Path.cwd()}/never', from the working folder" in str(why)
+
+
+def test_a_handler_that_mistypes_its_output_is_told_what_it_has_left() -> None:
+    async def main() -> str:
+        cue = runcue.Cue()
+        cue.task("t", outputs="result.txt")(lambda work: Path("Result.txt").touch())
+        async with cue:
+            handle = await cue.submit("t")
+            await handle.wait()
+            return str(handle.exception())
+
+    assert "is missing ('Result.txt' is there, beside it, in other case)" in testing.run(main)
+
+
+def test_a_plan_names_what_is_there_in_place_of_an_input_that_nothing_makes() -> None:
+    cue = runcue.Cue()
+    cue.task("read", inputs="page-1.png", outputs="out")(lambda work: None)
+    assert cue.plan(["read"]).blocked[0].reason == (
+        "input File('page-1.png') is missing ('Page-1.png' is there, beside it, in other case), and nothing planned "
+        "makes it"
+    )
