@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from runcue._artifacts import staged_file, temp_files
+from runcue._artifacts import descriptors, staged_file, temp_files
 from runcue._artifacts.publication import OutputTransaction, atomic_write
 from runcue._artifacts.staged_file import StagedFile
 from runcue._artifacts.temp_files import PREFIX, clear_dead
@@ -686,6 +686,7 @@ def test_no_file_is_left_open_whatever_happened(tmp_path: Path, monkeypatch: Any
     with pytest.raises(ZeroDivisionError), StagedFile(str(tmp_path / "three")) as file:
         file.write(str(1 / 0))
     monkeypatch.setattr(builtins, "open", fail)
+    monkeypatch.setattr(descriptors, "_LONGEST", 0.0)
     with pytest.raises(PublishError, match="Too many open files"):
         staged(tmp_path / "four")
     assert open_files() == before
