@@ -29,6 +29,7 @@ from runcue._api.inbox import Inbox, too_late
 from runcue._explain.answers import Why
 from runcue._explain.why_all import WhyAll
 from runcue._handlers.thread_runs import run_here
+from runcue._model.checks import says_what_it_takes
 from runcue._model.errors import ConfigurationError, UsageError
 from runcue._model.phases import WorkState
 from runcue._model.summary import Summary
@@ -205,6 +206,7 @@ async def _result_of(function: Callable[[], Any]) -> Any:
 def _nothing() -> None: ...
 
 
+@says_what_it_takes
 def blocking(cue: Cue) -> Blocking:
     """Use a cue from synchronous code.
 

@@ -20,8 +20,8 @@ from typing import Any, TypeVar
 
 from runcue._api.run import check_main
 from runcue._model.checks import number_of
-from runcue._model.errors import ConfigurationError, RuncueError
-from runcue._model.texts import words_of
+from runcue._model.errors import ConfigurationError, RuncueError, UsageError
+from runcue._model.texts import describe, words_of
 from runcue.abc import Clock, TimerHandle
 
 T = TypeVar("T")
@@ -379,4 +379,9 @@ def run(
     """
     check_main(main, "runcue.testing.run()")
     with asyncio.Runner(loop_factory=functools.partial(VirtualTimeLoop, order=order)) as runner:
-        return runner.run(main() if callable(main) else main)
+        coroutine = main() if callable(main) else main
+        if not asyncio.iscoroutine(coroutine):
+            raise UsageError(
+                f"runcue.testing.run() takes an async function; {describe(main)} returned {words_of(coroutine)}."
+            )
+        return runner.run(coroutine)

@@ -43,6 +43,7 @@ def rehearse(**options: Any) -> rehearsal.Overlay:
 
 CALLS: dict[str, tuple[Callable[[Any], Any], set[str]]] = {
     "testing.run": (testing.run, set()),
+    "testing.run(returns)": (lambda value: testing.run(lambda: value), set()),
     "testing.run(order)": (lambda value: testing.run(nothing, order=value), {*NUMBERS, "nan", "inf", "None"}),
     "VirtualTimeLoop(order)": (
         lambda value: testing.VirtualTimeLoop(order=value).close(),
