@@ -25,8 +25,8 @@ from runcue._artifacts.marks import vouch_for
 from runcue._artifacts.places import absolute, locate, path_text
 from runcue._handlers.forks import FORKS, leave
 from runcue._model.awaitables import is_awaitable
-from runcue._model.declaration import Declaration
 from runcue._model.checks import says_what_it_takes
+from runcue._model.declaration import Declaration
 from runcue._model.errors import ConfigurationError, MissingOutput, UsageError
 from runcue._model.phases import RUNNING, SETTLED
 from runcue._model.texts import error_words, name_of, problem_of, words_of
