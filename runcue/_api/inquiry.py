@@ -126,7 +126,8 @@ class Inquiry:
         """
         if not isinstance(work, (str, Work)):
             raise ConfigurationError(
-                f"A work unit is meant by its id, a text that submit() gives, not by {words_of(work)}."
+                "A work unit is meant by its id, the text that submit() has returned, or by its Work, not by "
+                f"{words_of(work)}."
             )
         meant = work.work if isinstance(work, WorkHandle) else work
         found = self._core.history.works.get(meant.id if isinstance(meant, Work) else str.__str__(meant))
@@ -161,7 +162,8 @@ class Inquiry:
         found = self.known(work) or self._forgotten(work)
         if found is None:
             raise UnknownWork(
-                f"This cue knows no work {words_of(work)}, or no longer (keep={self._core.history.keep})."
+                f"This cue knows no work {words_of(work)}: that is none of its ids, or it ended long ago and was "
+                f"forgotten (the last {self._core.history.keep:,} that have ended are kept; see Cue(keep=))."
             )
         return found
 

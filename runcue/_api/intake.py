@@ -311,7 +311,7 @@ class Intake:
         """
         loop = self.loop
         if loop is None and not self._inbox.began:
-            raise UsageError("submit_threadsafe() needs a started cue.")
+            raise UsageError("submit_threadsafe() needs a started cue: call start() in its event loop first.")
         self._turns.check_process("submit_threadsafe()")
         if self.stopped or loop is None or loop.is_closed():
             raise too_late()

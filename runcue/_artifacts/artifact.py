@@ -277,9 +277,9 @@ def plainly(answer: Any, artifact: object) -> Any:
         return answer
     if is_awaitable(answer):
         discard(answer)
-        raise ArtifactError(f"{words_of(artifact)} must answer plainly: what it returned has to be awaited.")
+        raise ArtifactError(f"{words_of(artifact)} must answer at once: what it returned has to be awaited.")
     if answer is NotImplemented or isinstance(answer, (GeneratorType, AsyncGeneratorType)):
-        raise ArtifactError(f"{words_of(artifact)} must answer plainly: {words_of(answer)} is no answer.")
+        raise ArtifactError(f"{words_of(artifact)} has returned {words_of(answer)}, which is no answer.")
     return answer
 
 
@@ -313,5 +313,5 @@ def truly(answer: Any, artifact: Artifact, asked: Callable[..., Any]) -> bool:
     elif answer is None and never_returns(asked):
         mistake = "returned None; there is no `return` in it"
     if mistake is not None:
-        raise ArtifactError(f"{words_of(artifact)} must answer plainly: {located(asked)} {mistake}.")
+        raise ArtifactError(f"{words_of(artifact)} gives no answer: {located(asked)} {mistake}.")
     return bool(answer)

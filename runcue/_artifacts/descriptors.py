@@ -137,8 +137,8 @@ class _Reserve:
         if not self._told:
             self._told = True
             logger.warning(
-                "%s (at most %d can be open: ulimit -n). What runcue opens itself waits until others are closed; what "
-                "handlers open raises as ever. This is told once",
+                "%s: this process may have %d open at a time (ulimit -n). Where runcue itself opens one, it waits "
+                "until others are closed; what your handlers open raises as ever. This is told once",
                 error.strerror,
                 most_open_files(),
             )

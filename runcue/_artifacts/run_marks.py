@@ -139,7 +139,8 @@ class RunMarks:
                     mark.marks.forget(mark.name)
             self.end()
             raise PublishError(
-                f"{str(output)!r} is not made, because nothing can be written beside it: {error.strerror}."
+                f"The handler was not called, because nothing can be written in the folder of its output "
+                f"{str(output)!r}: {error.strerror}."
             ) from error
 
     def _write_for(self, output: File, done: set[str]) -> None:
@@ -240,7 +241,12 @@ class RunMarks:
                 pass
             except OSError as error:
                 stay.add(path)
-                logger.warning("The mark %s cannot be removed: %s", path, error.strerror)
+                logger.warning(
+                    "%s, which says that something in that folder may be unfinished, cannot be removed (%s): remove "
+                    "it, or that goes on counting as unfinished",
+                    path,
+                    error.strerror,
+                )
                 continue
             mark.marks.forget(mark.name)
         self.end()
@@ -390,8 +396,8 @@ def _tell(marks: FolderMarks, error: OSError) -> None:
         return
     _told.add(marks.base)
     logger.warning(
-        "No mark can be written in %s (%s), so what a handler leaves half made there will count as proof unless it is "
-        "written with work.write",
+        "runcue cannot note in the folder %s which outputs are being made (%s). So what a handler leaves half made "
+        "there will count as made; write with work.write(), which leaves nothing half made",
         marks.base,
         error.strerror,
     )

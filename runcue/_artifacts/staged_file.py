@@ -131,7 +131,7 @@ class StagedFile:
             self._entered = True
         if spent:
             raise UsageError(
-                f"{self.target!r} was written or discarded before; stage it anew to write it again."
+                f"{self.target!r} was written or discarded before; call write() anew to write it again."
             )
         try:
             temp, claim, file = self._open()

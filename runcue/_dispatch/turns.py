@@ -188,13 +188,19 @@ class Turns:
             return
         self.failure = error
         self.close()
-        logger.critical("runcue's scheduler failed; all who wait on this cue get CueFailed", exc_info=error)
+        logger.critical(
+            "The scheduler of a cue has failed, so that all who wait for it get CueFailed. That is a defect of "
+            "runcue: please report it with this traceback",
+            exc_info=error,
+        )
         self._turn.failed()
 
     def failed(self) -> CueFailed:
         """The error for those who wait on a cue whose scheduler failed."""
         assert self.failure is not None
-        error = CueFailed(f"The scheduler of this cue failed: {error_words(self.failure)}")
+        error = CueFailed(
+            f"The scheduler of this cue failed, which is a defect of runcue: {error_words(self.failure)}"
+        )
         error.__cause__ = self.failure
         return error
 

@@ -39,6 +39,10 @@ __all__ = ["Provenance"]
 
 logger = logging.getLogger("runcue")
 
+_UNDATED: Final = (
+    "The date of %s cannot be set (%s), so it may be taken for older than its inputs and be made again"
+)
+
 _MOST_NAMES: Final = 10_000
 """So many names in a folder are compared with those before the run. What is made in a larger one stays out of date."""
 
@@ -89,7 +93,7 @@ class _Written:
             os.utime(path)
             self.mtime = os.stat(path).st_mtime_ns
         except OSError as error:
-            logger.warning("%s cannot be dated: %s", self.file.artifact, error.strerror)
+            logger.warning(_UNDATED, self.file.artifact, error.strerror)
 
     def date(self, mtime: int) -> None:
         """Give it another date, as far as its filesystem can."""
@@ -98,10 +102,10 @@ class _Written:
             os.utime(path, ns=(self.atime, mtime))
             taken = os.stat(path).st_mtime_ns == mtime
         except OSError as error:
-            logger.warning("%s cannot be dated: %s", self.file.artifact, error.strerror)
+            logger.warning(_UNDATED, self.file.artifact, error.strerror)
             return
         if not taken and mtime > self.mtime:
-            logger.info("%s cannot be dated exactly: its filesystem counts in steps", self.file.artifact)
+            logger.info("%s has a date that is not exact: its filesystem counts in steps", self.file.artifact)
 
 
 class Provenance:

@@ -144,7 +144,10 @@ def unreadable(path: str, why: str) -> str:
     if path not in _told:
         _told.add(path)
         logger.warning(
-            "The stamp %s cannot be used, so %s counts as out of date: %s", stamp_path(path), path, why
+            "%s, which notes how %s was made, cannot be used (%s): so that counts as out of date, and is made anew",
+            stamp_path(path),
+            path,
+            why,
         )
     return UNREADABLE
 

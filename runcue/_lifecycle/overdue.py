@@ -25,7 +25,7 @@ from runcue._explain.wording import grouped, in_short, slots_in_words
 from runcue._model.errors import PendingTimeout, StallTimeout
 from runcue._model.events import Event
 from runcue._model.phases import SETTLED
-from runcue._model.texts import listed, name_of
+from runcue._model.texts import how_many, listed, name_of
 from runcue._model.work import Work
 from runcue._scheduling.ageing import pending_since
 from runcue._scheduling.core import Core
@@ -117,8 +117,8 @@ class Overdue:
         self._log.tell(
             "pending",
             works,
-            "%d pending for more than %g s: %s",
-            len(works),
+            "%s pending for more than %g s: %s",
+            how_many(len(works), "work unit is", "work units are"),
             after,
             grouped(self._whys(works, now)),
             logged=logged,
@@ -165,10 +165,10 @@ class Overdue:
         self._log.tell(
             "stalled",
             dispatcher.in_flight.works,
-            "No progress for %.0f s: %d pending, running: %s%s%s",
+            "No progress for %.0f s: %s pending, %s%s%s",
             seconds,
-            core.pending(),
-            running or "nothing",
+            how_many(core.pending(), "work unit is", "work units are"),
+            f"running: {running}" if running else "and nothing runs",
             f"; {held}" if held else "",
             f"; {waits}" if waits else "",
             logged=not audience,

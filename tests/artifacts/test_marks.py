@@ -356,7 +356,7 @@ def test_where_no_mark_can_be_written_it_is_told_once(caplog: pytest.LogCaptureF
     begin("o").succeed([])
     begin("other")
     assert [record.message.partition(" (")[0] for record in caplog.records] == [
-        f"No mark can be written in {Path.cwd()}{os.sep}"
+        f"runcue cannot note in the folder {Path.cwd()}{os.sep} which outputs are being made"
     ]
     assert not outdate(File("o")._key, 1, 1)
 

@@ -153,7 +153,7 @@ def test_discarding_is_for_any_time_and_any_number_of_times(tmp_path: Path) -> N
 
 def test_a_file_is_written_once(tmp_path: Path) -> None:
     output = staged(tmp_path / "report.txt")
-    with pytest.raises(UsageError, match="stage it anew"), output:
+    with pytest.raises(UsageError, match="call write\\(\\) anew"), output:
         pass
     output.publish()
     assert (tmp_path / "report.txt").read_text() == "new"

@@ -628,7 +628,7 @@ def test_where_no_mark_can_be_written_the_work_unit_runs_and_it_is_told_once(
                 assert (await (await cue.submit("t", force=True)).wait()).state is COMPLETED
 
     asyncio.run(main())
-    assert sum("No mark can be written" in record.message for record in caplog.records) == 1
+    assert sum("cannot note in the folder" in record.message for record in caplog.records) == 1
     assert text_of(".runcue-marks") == "somebody's own"
 
 

@@ -939,8 +939,8 @@ async def test_each_kind_of_warning_has_its_text_and_its_work() -> None:
     assert found["unmade"].text.startswith("No producer")
     assert found["cycle"].text.startswith("Cycle: ")
     assert found["stuck"].text.startswith("Stuck: ")
-    assert found["stalled"].text.startswith("No progress for 10 s: 4 pending")
-    assert found["pending"].text.startswith("4 pending for more than 20 s")
+    assert found["stalled"].text.startswith("No progress for 10 s: 4 work units are pending")
+    assert found["pending"].text.startswith("4 work units are pending for more than 20 s")
     assert found["draining"].text.startswith("Draining: 2 work units wait for")
     assert found["cancelled"].text.startswith("stop() cancelled 4 work units that could not run")
 

@@ -355,7 +355,7 @@ def test_the_stall_warning_says_how_long_nothing_moved_and_what_runs(
     handle = run(main)
     [warning] = told(caplog, "No progress for 10 s")  # once per stall
     assert f"hangs {handle}" in warning
-    assert "1 pending" in warning
+    assert "1 work unit is pending" in warning
     assert "page 7 is missing" in warning
     assert len(told(caplog, "No progress")) == 1
 

@@ -426,7 +426,7 @@ class TestNewerAfterARun:
             raise PermissionError(1, "Operation not permitted")
 
         run(work, handler)
-        assert "cannot be dated" in messages(caplog)[0]
+        assert "cannot be set (" in messages(caplog)[0]
 
     def test_nothing_is_looked_at_where_no_output_is_a_file(
         self, source: Path, monkeypatch: pytest.MonkeyPatch
