@@ -37,7 +37,7 @@ from runcue._model.texts import (
         (36 * 3600, "36 h"),
         (10 * 86400, "10 days"),
         (20_800 * 86400, "56.9 years"),
-        (1e12, "31,688 years"),
+        (1e12, "31,689 years"),
     ],
 )
 def test_seconds_are_said_in_the_unit_that_a_person_would_use(seconds: float, words: str) -> None:
