@@ -137,7 +137,7 @@ class Digest:
         assert type(stamp) is dict
         if self.params and stamp.get("params") != (params := digest_of_params(work.params)):
             return _other("params", stamp, params, declared, output)
-        if self.code and (code := work._task.code) is not None and stamp.get("code") != code:
+        if self.code and stamp.get("code") != (code := work._task.code or {}):
             return _other("code", stamp, code, declared, output)
         earlier: Comparison | None = declared.comparison
         if earlier is not None:

@@ -13,6 +13,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from itertools import takewhile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,7 @@ class World:
         self.options: dict[str, Any] = {} if fresh is NOBODY else {"fresh": fresh}
         self.params: dict[str, Any] = {}
         self.force = False
+        self.decorate: Callable[[Any], Any] = lambda make: make
         self.gates: dict[str, bool] = {}
         self.producer: Callable[[runcue.Work], Any] | None = None
         self.while_running: Callable[[], object] = lambda: None
@@ -101,12 +103,12 @@ class World:
         ran: list[str] = []
         cue = runcue.Cue()
 
-        @cue.task("make", inputs=self.inputs, outputs=self.outputs, **self.options)
         async def make(work: runcue.Work) -> None:
             ran.append(work.id)
             self.while_running()
             self.target.write_text("new")
 
+        cue.task("make", inputs=self.inputs, outputs=self.outputs, **self.options)(self.decorate(make))
         if self.producer is not None:
             cue.task("maker", outputs=self.source)(self.producer)
         if "ready" in self.gates:
@@ -245,6 +247,10 @@ def other_params(world: World) -> None:
     world.params = {"size": 2}
 
 
+def other_code(world: World) -> None:
+    world.decorate = partial
+
+
 def another_input(world: World) -> None:
     older = world.source.with_name("also")
     world.put(older, age=10_000)
@@ -283,6 +289,7 @@ FRESHNESS = {
     "other rights, one more hard link, moved away and back": another_status,
     "input replaced by an older one": older_one,
     "other params": other_params,
+    "other code of the handler": other_code,
     "input added or taken away": another_input,
     "output changed by hand": output_changed,
     "upstream ran again, same result": same_result,
