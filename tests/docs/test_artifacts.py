@@ -12,8 +12,8 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator
-from itertools import takewhile
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
