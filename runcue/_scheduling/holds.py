@@ -146,17 +146,27 @@ class Holds:
         if declared.hold is not None:
             hold = self._go_round(work, inputs, declared.hold.place)
         else:
-            hold = None
+            hold, found = None, -1
             places, known_folders = producers.places, producers.known_folders
-            for artifact in inputs:
+            # The producer that was submitted last: once that is there, most of the others are, too. Whoever needs many
+            # would otherwise be asked again after each, should they come in the reverse order.
+            last = -1
+            for place, artifact in enumerate(inputs):
                 key = artifact._key
-                if key in producer_of and producer_of[key] is not work:
-                    hold = self._last_in_line(work, inputs)
-                    break
-                if artifact._place not in places:
-                    producers.learn(artifact)
-                if key in known_folders:
-                    producers.begin_with_folders()
+                producer = producer_of.get(key)
+                if producer is not None and producer is not work:
+                    if producer._seq > last:
+                        last = producer._seq
+                        found = place
+                elif artifact._place is not None:
+                    if artifact._place not in places:
+                        producers.learn(artifact)
+                    if key in known_folders:
+                        producers.begin_with_folders()
+            if found >= 0:
+                artifact = inputs[found]
+                key = artifact._key
+                hold = Hold(producer_of[key], artifact, key, _PRODUCER, found)
         if hold is None and (producers.running or producers.folders is not None):
             hold = self._hold_beside(work, declared)
         return hold
@@ -166,22 +176,6 @@ class Holds:
         producers = self._producers
         among = producers.running if hold.relation in _BY_RUNNING else producers.producer_of
         return among.get(hold.made)
-
-    def _last_in_line(self, work: Work, inputs: tuple[Any, ...]) -> Hold | None:
-        """The producer of an input that was submitted last: once that is there, most of the others are, too.
-
-        Whoever needs many would otherwise be asked again after each, should they come in the reverse order.
-        """
-        last = place = -1
-        producer_of = self._producers.producer_of
-        for index, artifact in enumerate(inputs):
-            producer = producer_of.get(artifact._key)
-            if producer is not None and producer is not work and producer._seq > last:
-                last, place = producer._seq, index
-        if place < 0:
-            return None
-        artifact = inputs[place]
-        return Hold(producer_of[artifact._key], artifact, artifact._key, _PRODUCER, place)
 
     def _go_round(self, work: Work, inputs: tuple[Any, ...], index: int) -> Hold | None:
         """The producer of an input, sought from one of them on in falling order and all around."""

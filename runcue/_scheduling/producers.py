@@ -85,7 +85,8 @@ class Producers:
                 if by_link:
                     continue
                 producer_of[key] = work
-            if type(key) is str:
+            # Nothing lies in what lies nowhere.
+            if artifact._place is not None:
                 if artifact._place not in places:
                     self.learn(artifact)
                 if self.folders is not None:
