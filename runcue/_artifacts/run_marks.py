@@ -35,6 +35,7 @@ from runcue._artifacts.mark_form import (
 from runcue._artifacts.marks import vouch_for
 from runcue._artifacts.places import Place, final, locate, next_epoch, next_pass
 from runcue._model.errors import ConfigurationError, PublishError
+from runcue._model.texts import LONGEST_PATH, title_of
 
 __all__ = ["RunMarks", "outdate"]
 
@@ -244,7 +245,7 @@ class RunMarks:
                 logger.warning(
                     "%s, which says that something in that folder may be unfinished, cannot be removed (%s): remove "
                     "it, or that goes on counting as unfinished",
-                    path,
+                    title_of(path, LONGEST_PATH),
                     error.strerror,
                 )
                 continue
@@ -398,7 +399,7 @@ def _tell(marks: FolderMarks, error: OSError) -> None:
     logger.warning(
         "runcue cannot note in the folder %s which outputs are being made (%s). So what a handler leaves half made "
         "there will count as made; write with work.write(), which leaves nothing half made",
-        marks.base,
+        title_of(marks.base, LONGEST_PATH),
         error.strerror,
     )
 

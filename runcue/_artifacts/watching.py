@@ -53,7 +53,7 @@ from watchfiles import Change, watch
 from runcue._artifacts.folder_marks import named_by
 from runcue._artifacts.places import absolute, place_of
 from runcue._model.errors import ConfigurationError, UsageError
-from runcue._model.texts import words_of
+from runcue._model.texts import LONGEST_PATH, title_of, words_of
 
 __all__ = ["Watcher"]
 
@@ -187,7 +187,8 @@ class Watcher:
             if not self._missing:
                 self._missing = True
                 logger.warning(
-                    "The watched folder %s is not there. It is looked for at intervals.", self.folder
+                    "The watched folder %s is not there. It is looked for at intervals.",
+                    title_of(self.folder, LONGEST_PATH),
                 )
                 self._changed((), (self.folder,))
             return _CHECK_INTERVAL
@@ -282,7 +283,7 @@ class Watcher:
             logger.warning(
                 "The watch of %s broke off (%s). Names that are no UTF-8 are one cause. Whenever that happens, "
                 "everything in the folder counts as changed, and it is watched anew; this is told once.",
-                self.folder,
+                title_of(self.folder, LONGEST_PATH),
                 why,
             )
         calm = armed_at is not None and now - armed_at > 10 * self._rest
@@ -296,7 +297,7 @@ class Watcher:
         self._polling = True
         logger.warning(
             "The operating system cannot tell of changes in %s (%s). It is looked through at intervals.",
-            self.folder,
+            title_of(self.folder, LONGEST_PATH),
             why,
         )
 

@@ -34,6 +34,7 @@ from runcue._artifacts.places import final
 from runcue._artifacts.run_marks import outdate
 from runcue._artifacts.temp_files import PREFIX
 from runcue._freshness.versions import as_time, is_dated
+from runcue._model.texts import LONGEST_PATH, title_of
 
 __all__ = ["Provenance"]
 
@@ -93,7 +94,7 @@ class _Written:
             os.utime(path)
             self.mtime = os.stat(path).st_mtime_ns
         except OSError as error:
-            logger.warning(_UNDATED, self.file.artifact, error.strerror)
+            logger.warning(_UNDATED, title_of(self.file.artifact, LONGEST_PATH), error.strerror)
 
     def date(self, mtime: int) -> None:
         """Give it another date, as far as its filesystem can."""
@@ -102,10 +103,13 @@ class _Written:
             os.utime(path, ns=(self.atime, mtime))
             taken = os.stat(path).st_mtime_ns == mtime
         except OSError as error:
-            logger.warning(_UNDATED, self.file.artifact, error.strerror)
+            logger.warning(_UNDATED, title_of(self.file.artifact, LONGEST_PATH), error.strerror)
             return
         if not taken and mtime > self.mtime:
-            logger.info("%s has a date that is not exact: its filesystem counts in steps", self.file.artifact)
+            logger.info(
+                "%s has a date that is not exact: its filesystem counts in steps",
+                title_of(self.file.artifact, LONGEST_PATH),
+            )
 
 
 class Provenance:

@@ -28,7 +28,7 @@ from runcue._artifacts.descriptors import with_descriptor
 from runcue._artifacts.publication import atomic_write
 from runcue._artifacts.temp_files import PREFIX
 from runcue._freshness.content import CHUNK, OPEN_TO_READ
-from runcue._model.texts import words_of
+from runcue._model.texts import LONGEST_PATH, title_of, words_of
 
 __all__ = [
     "NO_STAMP",
@@ -145,8 +145,8 @@ def unreadable(path: str, why: str) -> str:
         _told.add(path)
         logger.warning(
             "%s, which notes how %s was made, cannot be used (%s): so that counts as out of date, and is made anew",
-            stamp_path(path),
-            path,
+            title_of(stamp_path(path), LONGEST_PATH),
+            title_of(path, LONGEST_PATH),
             why,
         )
     return UNREADABLE

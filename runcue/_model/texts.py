@@ -17,6 +17,7 @@ from runcue._model.awaitables import discard, is_awaitable
 
 __all__ = [
     "LONGEST",
+    "LONGEST_PATH",
     "SHOWN",
     "around",
     "describe",
@@ -35,6 +36,9 @@ __all__ = [
 
 LONGEST: Final = 600
 """So many characters of a text are told at most: of a longer one those in its middle are left out."""
+
+LONGEST_PATH: Final = 200
+"""So many characters of a path are told where others stand beside it."""
 
 _LONGEST_ERROR: Final = 400
 _LONGEST_VALUE: Final = 200
@@ -155,10 +159,15 @@ def _repr_of(thing: Any) -> str:
         return kind.__name__
 
 
-def title_of(artifact: object) -> str:
-    """What an artifact is called where its kind is clear, whatever its `__str__` does: of a file the path as given."""
+def title_of(artifact: object, most: int = LONGEST) -> str:
+    """What an artifact is called where its kind is clear, whatever its `__str__` does: of a file the path as given.
+
+    Args:
+        artifact: The artifact, or a path.
+        most: So many characters at most.
+    """
     try:
-        return printable(shortened(str(artifact)))
+        return printable(shortened(str(artifact), most))
     except KeyboardInterrupt:
         raise
     except BaseException:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
@@ -14,6 +15,7 @@ import pytest
 import runcue
 import runcue.abc
 from runcue import Flag
+from runcue._freshness.stamps import stamp_path
 from runcue.testing import run
 
 pytestmark = pytest.mark.rule(34)
@@ -255,3 +257,32 @@ def test_all_that_is_told_is_short(
     told.extend(record.getMessage() for record in caplog.records)
     assert told
     assert [line for text in told for line in text.splitlines() if len(line) > LINE] == []
+
+
+def test_what_is_told_of_files_is_short_however_long_their_paths_are(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path.joinpath(*["folder" + "x" * 190] * 12)
+    folder.mkdir(parents=True)
+    # Nothing can be noted in there, and what was noted is nothing.
+    folder.joinpath(".runcue-marks").write_text("somebody's", encoding="utf-8")
+    Path(stamp_path(str(folder / "out"))).write_text("no stamp", encoding="utf-8")
+    folder.joinpath("out").write_text("old", encoding="utf-8")
+    told: list[str] = []
+
+    async def main() -> None:
+        cue = runcue.Cue()
+        cue.task("t", outputs=folder / "out", fresh=runcue.digest())(nothing)
+        cue.task("fails", outputs=folder / "not there")(nothing)
+        async with cue:
+            await (await cue.submit("t")).wait()
+            for output in (folder / "not there", folder / ("x" * 300)):
+                work = await (await cue.submit("fails", outputs=output)).wait()
+                told.append(str(work.error))
+
+    with caplog.at_level(logging.INFO, "runcue"):
+        run(main)
+    told += caplog.messages
+    assert [text for text in told if len(text) > LINE] == []
+    assert sum("cannot note in the folder" in text for text in told) == 1
+    assert sum("which notes how" in text for text in told) == 1
