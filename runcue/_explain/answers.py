@@ -15,6 +15,8 @@ from typing import Any, Final, NamedTuple, cast
 from runcue._artifacts.artifact import Artifact
 from runcue._explain.next_steps import next_step
 from runcue._explain.reasons import Lack, Reason, ReasonName, Verdict
+from runcue._explain.turn import Turn
+from runcue._explain.turn_words import turn_in_words
 from runcue._explain.wording import around_works, details_of, in_short, lack_in_words
 from runcue._model.texts import SHOWN, how_many, name_of, seconds_in_words, shortened
 from runcue._model.work import Work
@@ -55,12 +57,14 @@ class Why:
         asked: How often it was found not ready.
         missing: The artifacts it waits for, and who would make them.
         held_by: For a slot: the work units that have it.
-        eta: For a rate: seconds until the next token comes; for a retry, until it is due. None if that is not known.
-        next_token_at: The instant of that, in seconds since the epoch.
+        eta: Seconds until its own turn comes, if it stands in line; for a retry, until it is due. None if that is not
+            known.
+        next_token_at: For a rate: when the next token comes, for whoever is first in line; in seconds since the epoch.
         chain: The work units that wait for each other, from this one to the root of it.
         root: Why the last of the chain does not run; None if that is this work.
         cycle: The work units that wait for each other in a cycle.
         next_step: What to do about it, as a sentence; "" if there is nothing to be done.
+        turn: If it stands in line: its place, when its turn comes, and what passes it.
     """
 
     work: Work
@@ -77,6 +81,7 @@ class Why:
     root: Why | None = None
     cycle: tuple[Work, ...] = ()
     next_step: str = ""
+    turn: Turn | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "details", shortened(self.details))
@@ -175,21 +180,24 @@ def why_of(reason: Reason, now: float, wall: float) -> Why:
     """
     root = reason.deepest if reason.kind == "joined" else reason
     is_timed = root.verdict in _TIMED and root.until < inf
+    eta = max(0.0, root.until - now) if is_timed else None
+    details = details_of(reason, now, wall)
     return Why(
         reason.work,
         root.verdict,
-        details_of(reason, now, wall),
+        details if reason.turn is None else f"{details}; {turn_in_words(reason.turn, now, wall)}",
         reason.since + wall - now,
         max(0.0, now - reason.since),
         reason.work._refusals,
         cast("tuple[Missing, ...]", reason.lacks),
         root.others if root.verdict in _HELD else (),
-        max(0.0, root.until - now) if is_timed else None,
+        eta if root.turn is None else root.turn.eta,
         root.until + wall - now if is_timed and root.verdict != "waiting for a retry" else None,
         reason.chain,
         None if reason.root is None else why_of(reason.root, now, wall),
         reason.cycle,
         next_step(reason.deepest),
+        root.turn,
     )
 
 

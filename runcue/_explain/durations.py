@@ -7,13 +7,14 @@ Must not know: who wants to know, words.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import islice
 from typing import Final
 
 from runcue._model.phases import COMPLETED
 from runcue._scheduling.history import History
 
-__all__ = ["usual_duration"]
+__all__ = ["usual_duration", "usual_durations"]
 
 _LOOKED_AT: Final = 10_000
 _ENOUGH: Final = 101
@@ -26,11 +27,19 @@ def usual_duration(history: History, task: str) -> float | None:
         history: The work units that are known.
         task: The name of the task.
     """
-    found: list[float] = []
+    return usual_durations(history, (task,)).get(task)
+
+
+def usual_durations(history: History, tasks: Iterable[str]) -> dict[str, float]:
+    """The same of several tasks; those of which nothing is known are not in it."""
+    found: dict[str, list[float]] = {task: [] for task in tasks}
+    wanted = len(found)
     for work in islice(reversed(history.line), _LOOKED_AT):
-        if work.task == task and work._outcome == COMPLETED and work.started_at is not None:
-            found.append(max(0.0, (work.completed_at or work.started_at) - work.started_at))
-            if len(found) == _ENOUGH:
-                break
-    found.sort()
-    return found[len(found) // 2] if found else None
+        if work._outcome == COMPLETED and work.task in found and work.started_at is not None:
+            lasted = found[work.task]
+            if len(lasted) < _ENOUGH:
+                lasted.append(max(0.0, (work.completed_at or work.started_at) - work.started_at))
+                wanted -= len(lasted) == _ENOUGH
+                if not wanted:
+                    break
+    return {task: sorted(lasted)[len(lasted) // 2] for task, lasted in found.items() if lasted}

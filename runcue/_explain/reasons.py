@@ -17,6 +17,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 from runcue._artifacts.artifact import Artifact, is_valid
 from runcue._explain.holders import Holding
+from runcue._explain.turn import Turn
 from runcue._limits.service import Refusal
 from runcue._model.phases import CHECKING, DELAYED, HELD, JOINED, NEW, NOT_READY
 from runcue._model.texts import error_words, name_of, problem_of
@@ -211,6 +212,7 @@ class Reason(NamedTuple):
         cycle: The work units that wait for each other in a cycle.
         knot: Those who wait for each other although some of them run.
         holding: Who has the slots that it, or others, need, for each service that is full.
+        turn: Of one that stands in line: when it is its turn. None where only that is asked why nothing starts.
     """
 
     work: Work
@@ -228,6 +230,7 @@ class Reason(NamedTuple):
     cycle: tuple[Work, ...] = ()
     knot: Knot | None = None
     holding: tuple[Holding, ...] = ()
+    turn: Turn | None = None
 
     @property
     def verdict(self) -> Verdict:

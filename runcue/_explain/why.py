@@ -22,6 +22,7 @@ from runcue._explain.cuts import Cut, cut_of
 from runcue._explain.durations import usual_duration
 from runcue._explain.holders import wanted_slots
 from runcue._explain.reasons import Kind, Reason, problem_now, reason_of, since_of, unready
+from runcue._explain.turn import Turn, turn_of
 from runcue._explain.why_stale import why_stale
 from runcue._handlers.outputs import run_of
 from runcue._model.phases import (
@@ -52,6 +53,9 @@ _MOST_COMPARED: Final = 10_000
 
 # What `why_stale()` says of who declares nothing that could be out of date.
 _UNTOLD: Final = frozenset(("nothing says otherwise", "is_stale"))
+
+# Those who wait for their turn, and nothing else.
+_IN_LINE: Final = frozenset(("slots", "rate", "limit", "clear"))
 
 
 class Activity(Protocol):
@@ -105,7 +109,26 @@ class Explainer:
             now: Monotonic.
             wall: The same instant in seconds since the epoch.
         """
-        return why_of(self._with_places(self.explain(work, now, wall)), now, wall)
+        reason = self._with_places(self.explain(work, now, wall))
+        root = reason.deepest
+        turn = self._turn_of(root, now, wall)
+        if turn is not None:
+            root = root._replace(turn=turn)
+            reason = root if reason.root is None else reason._replace(root=root)
+        return why_of(reason, now, wall)
+
+    def _turn_of(self, reason: Reason, now: float, wall: float) -> Turn | None:
+        """When it is the turn of a work unit that stands in line."""
+        if reason.kind not in _IN_LINE:
+            return None
+        # What says when it is to be asked again, and no more.
+        not_before = max((one.until for one in (reason, *reason.beside) if one.kind == "limit"), default=-inf)
+        turn = turn_of(self._core, reason.work, now, wall, self._activity.holders(), not_before)
+        is_first = turn is not None and turn.place == 1
+        # Then all that is known was said.
+        if is_first and (reason.kind == "clear" or not_before == inf):
+            return None
+        return turn
 
     def explain(self, work: Work, now: float, wall: float) -> Reason:
         """The reason why a work unit is where it is, followed to the root of it.

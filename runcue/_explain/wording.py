@@ -36,6 +36,7 @@ from runcue._scheduling.knots import Knot
 
 __all__ = [
     "around_works",
+    "clock_in_words",
     "details_of",
     "duration_in_words",
     "grouped",
@@ -254,6 +255,18 @@ def duration_in_words(seconds: float) -> str:
     return seconds_in_words(round(max(0.0, seconds), 0 if seconds >= 10 else 1))
 
 
+def clock_in_words(when: float, now: float) -> str:
+    """An instant as people say it: the date, too, if it is not within a day."""
+    form = "%H:%M:%S" if when - now < _DAY else "%d %B, %H:%M"
+    try:
+        return time.strftime(form, time.localtime(when))
+    except (OverflowError, ValueError, OSError):
+        return "a time beyond all calendars"
+
+
+_DAY: Final = 86400.0
+
+
 def _about(seconds: float) -> str:
     """How long something usually takes: to two digits."""
     return f"{seconds * 1000:.2g} ms" if seconds < _A_TENTH else seconds_in_words(float(f"{seconds:.2g}"))
@@ -394,8 +407,7 @@ def _tied_until(knot: Knot, now: float, wall: float) -> str:
     if knot.until == inf:
         return f"{who} until {knot.by} lets it go on"
     seconds = max(0.0, knot.until - now)
-    clock = time.strftime("%H:%M:%S", time.localtime(wall + seconds))
-    return f"{who} until {clock} (in {seconds_in_words(round(seconds, 1))})"
+    return f"{who} until {clock_in_words(wall + seconds, wall)} (in {seconds_in_words(round(seconds, 1))})"
 
 
 _PARTICULAR: Final = re.compile(r"'[^']*'|\b\w*-?\d[\w.-]*")

@@ -60,17 +60,26 @@ class AsyncLimiterLimit:
         """See `Limit.next_room`."""
         return max(now + self._missing() / self.per_second, now + _STEP, nextafter(now, inf))
 
+    def nth_room(self, now: float, n: int) -> float:
+        """When the n-th start from now on may be, from 1, if nobody else takes from it meanwhile."""
+        level = self._level(self.burst)
+        return now + max(0.0, n - level) / self.per_second
+
     def _missing(self) -> float:
         """How much of one token has yet to flow back."""
+        return 1.0 - self._level(1.0)
+
+    def _level(self, most: float) -> float:
+        """How much is in it, as far as that is less than so much."""
         # It does not tell its level, only whether an amount would fit.
-        fits, too_much = 0.0, 1.0
+        fits, too_much = 0.0, most
         for _ in range(40):
             amount = (fits + too_much) / 2
             if self._limiter.has_capacity(amount):
                 fits = amount
             else:
                 too_much = amount
-        return 1.0 - fits
+        return fits
 
     def acquire(self, now: float, work: object = None, /) -> None:
         """See `Limit.acquire`."""

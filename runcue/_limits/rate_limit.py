@@ -27,3 +27,10 @@ class RateLimit(Limit):
     @abstractmethod
     def next_room(self, now: float, work: object = None, /) -> float:
         """See `Limit.next_room`; inf while all depends on starts that have not been confirmed yet."""
+
+    @abstractmethod
+    def nth_room(self, now: float, n: int) -> float:
+        """When the n-th start from now on may be, from 1, if each of those before it takes place as soon as it may.
+
+        Those that have not been confirmed yet count as if they were at this instant.
+        """

@@ -62,6 +62,18 @@ class SlidingWindow(RateLimit):
         # Rounding may put the instant at "now": a timer must advance, or it spins for ever.
         return max(self.recent_starts[0] + self._period, nextafter(now, inf))
 
+    def nth_room(self, now: float, n: int) -> float:
+        """See `RateLimit.nth_room`."""
+        self.room(now)
+        recent_starts = self.recent_starts
+        # So many can start at once. From then on each takes the token of the one that was `count` starts before it.
+        free = self._count - len(recent_starts) - self.reserved
+        if n <= free:
+            return now
+        rounds, place = divmod(n - free - 1, self._count)
+        taken = recent_starts[place] if place < len(recent_starts) else now
+        return max(taken + (rounds + 1) * self._period, now)
+
     def acquire(self, now: float, work: object = None, /) -> None:
         """See `Limit.acquire`."""
         self.reserved += 1

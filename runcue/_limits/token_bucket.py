@@ -50,6 +50,10 @@ class TokenBucket(RateLimit):
         """See `Limit.next_room`; inf while all depends on starts that have not been confirmed yet."""
         return max(self._room_from(), nextafter(now, inf))
 
+    def nth_room(self, now: float, n: int) -> float:
+        """See `RateLimit.nth_room`."""
+        return max(max(self._full_at, now) - (self.burst - n - self._reserved) * self._one, now)
+
     def acquire(self, now: float, work: object = None, /) -> None:
         """See `Limit.acquire`."""
         self._reserved += 1

@@ -7,14 +7,17 @@ Must not know: gates, time, services. It is told when a work unit changes its pl
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import deque
+from collections.abc import Iterator
 from heapq import heapify, heappop, heappush
+from itertools import islice
 
 from runcue._model.phases import READY
 from runcue._model.priority import DEFAULT_PRIORITY
 from runcue._model.work import Work
 
-__all__ = ["PriorityQueue", "order_key"]
+__all__ = ["PriorityQueue", "count_in_line", "order_key", "place_of"]
 
 
 def order_key(submitted_at: float, priority: float, head_start: float) -> float:
@@ -30,6 +33,34 @@ def order_key(submitted_at: float, priority: float, head_start: float) -> float:
         head_start: Seconds that 1.0 is worth against 0.0.
     """
     return submitted_at - head_start * (priority - DEFAULT_PRIORITY)
+
+
+def place_of(work: Work) -> tuple[float, int]:
+    """Where a work unit stands: by its key, among equals by its number."""
+    return work._order_key, work._seq
+
+
+def count_in_line(
+    line: deque[Work], place: tuple[float, int], phase: int, tombstones: int, most: int
+) -> tuple[int, bool]:
+    """How many work units of a line that is in order are before a place.
+
+    Args:
+        line: The line.
+        place: The key and the number of a work unit.
+        phase: Those in another phase are tombstones.
+        tombstones: So many of these there are at the most.
+        most: So many are looked at.
+
+    Returns:
+        The number, and whether it is exact; if not, it is too small.
+    """
+    number = bisect_left(line, place, key=place_of)
+    if not tombstones:
+        return number, True
+    if number > most:
+        return max(0, number - tombstones), False
+    return sum(work._phase == phase for work in islice(line, number)), True
 
 
 class PriorityQueue:
@@ -92,7 +123,36 @@ class PriorityQueue:
 
     def works(self) -> list[Work]:
         """All that are in here, in no particular order."""
-        return [work for work in (*self._line, *(entry[2] for entry in self._heap)) if work._phase == READY]
+        return [work for work in self.entries() if work._phase == READY]
+
+    def entries(self) -> Iterator[Work]:
+        """The same one by one, tombstones as well, beginning with some of the first."""
+        yield from self._line
+        for _, _, work in self._heap:
+            yield work
+
+    def count_before(self, place: tuple[float, int], most: int) -> tuple[int, bool]:
+        """How many are in here before a place, found without going through all of them.
+
+        Args:
+            place: The key and the number of a work unit.
+            most: So many are looked at, beside the line.
+
+        Returns:
+            The number, and whether it is exact; if not, it is too small.
+        """
+        number, is_exact = count_in_line(self._line, place, READY, self.tombstones, most)
+        heap = self._heap
+        # Whoever is behind that place has nobody before it below itself.
+        ways = [0]
+        for at in ways:  # it grows
+            if at >= len(heap) or heap[at][:2] >= place:
+                continue
+            if len(ways) > 2 * most:
+                return number, False
+            number += heap[at][2]._phase == READY
+            ways += (2 * at + 1, 2 * at + 2)
+        return number, is_exact
 
     def discard_later(self) -> None:
         """Note that one work in here has left its place in another way (it was cancelled, or timed out)."""

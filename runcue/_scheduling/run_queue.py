@@ -11,6 +11,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Container
+from itertools import islice
 from math import inf
 from typing import Any, Final
 
@@ -19,7 +20,7 @@ from runcue._limits.service import Service
 from runcue._model.errors import LimitError
 from runcue._model.phases import NEW, READY
 from runcue._model.work import Work
-from runcue._scheduling.priority_queue import PriorityQueue
+from runcue._scheduling.priority_queue import PriorityQueue, count_in_line, place_of
 from runcue.abc import Limit
 
 __all__ = ["UNASKED", "RunQueue"]
@@ -266,6 +267,16 @@ class RunQueue:
         ready = len(self.ready)
         return ready if ordered else len(self.new) - self.new_tombstones + ready
 
+    def count_before(self, place: tuple[float, int], most: int) -> tuple[int, bool]:
+        """How many of its work units stand before a place, the key and the number of one; see `PriorityQueue`."""
+        new, is_exact = count_in_line(self.new, place, NEW, self.new_tombstones, most)
+        ready, are_exact = self.ready.count_before(place, most)
+        return new + ready, is_exact and are_exact
+
+    def some_in_line(self, number: int) -> list[Work]:
+        """Some of its work units, of each kind the first; a few may have left their place."""
+        return [*islice(self.ready.entries(), number), *islice(self.new, number)]
+
     def in_line(self) -> list[Work]:
         """The work units that could be taken if there was room, in no particular order."""
         return [*(work for work in self.new if work._phase == NEW), *self.ready.works()]
@@ -306,11 +317,11 @@ class RunQueue:
         Nearly always that is the first: it was started before any of them. Others that come back are the exception; a
         place in the middle of 100,000 takes 25 µs, in which a deque moves half of them aside.
         """
-        new, place = self.new, _place(work)
-        if not new or place < _place(new[0]):
+        new, place = self.new, place_of(work)
+        if not new or place < place_of(new[0]):
             new.appendleft(work)
         else:
-            new.insert(bisect_left(new, place, key=_place), work)
+            new.insert(bisect_left(new, place, key=place_of), work)
 
     def hand_over(self, works: Container[Work], other: RunQueue) -> None:
         """Let another run queue have some of the work units, each with the place in its order that it had here."""
@@ -319,9 +330,9 @@ class RunQueue:
         self.new.clear()
         self.new.extend(kept)
         self.new_tombstones = sum(work._phase != NEW for work in kept)
-        other.new = deque(sorted((*other.new, *new), key=_place))
+        other.new = deque(sorted((*other.new, *new), key=place_of))
         ready, self.ready = dict.fromkeys(self.ready.works()), PriorityQueue()
-        for work in sorted(ready, key=_place):
+        for work in sorted(ready, key=place_of):
             (other if work in works else self).ready.push(work)
         unasked = tuple(self.unasked)
         self.unasked.clear()
@@ -341,7 +352,3 @@ class RunQueue:
         if self.new_tombstones > 64 and self.new_tombstones * 2 > len(self.new):
             self.new = deque(work for work in self.new if work._phase == NEW)
             self.new_tombstones = 1  # the one that is about to leave is still NEW
-
-
-def _place(work: Work) -> tuple[float, int]:
-    return work._order_key, work._seq

@@ -1,0 +1,297 @@
+"""When it is the turn of one work unit that stands in line: its place, the instant, and what passes it.
+
+Lives here: `Turn`, and `turn_of`, which finds it without going through the line: the place by bisection, the instant
+from the limits, or from how long handlers have taken, and what passes it from the last that have started. Where that
+does not tell all, the answer says so: it is too early rather than too late.
+
+Must not know: how a turn is put in words, why the first in line does not start.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice
+from math import inf
+from typing import Final, NamedTuple
+
+from runcue._explain.durations import usual_durations
+from runcue._limits.async_limiter import AsyncLimiterLimit
+from runcue._limits.guarded import GuardedLimit
+from runcue._limits.rate_limit import RateLimit
+from runcue._limits.service import UNBOUNDED, Service
+from runcue._model.phases import NEW, READY, SETTLED
+from runcue._model.priority import DEFAULT_PRIORITY, STRICT
+from runcue._model.work import Work
+from runcue._scheduling.core import Core
+from runcue._scheduling.priority_queue import place_of
+from runcue._scheduling.run_queue import RunQueue
+
+__all__ = ["Passing", "Turn", "turn_of"]
+
+# So many work units are looked at where there is no shorter way: those that have left the line before their turn, those
+# that came into it late, and the last that have started.
+_LOOKED_AT: Final = 1000
+# By so many of those ahead it is told of which tasks they are, and by so many how fast the line moves.
+_SAMPLE: Final = 50
+_SOME_MORE: Final = 100
+
+
+class Passing(NamedTuple):
+    """Who has passed a work unit: those that came later, and are more urgent.
+
+    Attributes:
+        number: How many have started since it was ready.
+        tasks: The tasks they are of, with how many of each.
+        seconds: In how many seconds they have.
+        every: Seconds from one to the next, on average.
+        until: The monotonic instant from which on nobody comes who could pass it; inf if there is none.
+        head_start: What a priority of 1.0 is worth, in seconds; None: there is no end to it.
+        at_least: Whether there may be more.
+    """
+
+    number: int
+    tasks: dict[str, int]
+    seconds: float
+    every: float
+    until: float
+    head_start: float | None
+    at_least: bool = False
+
+
+class Turn(NamedTuple):
+    """When it is the turn of a work unit that stands in line.
+
+    Attributes:
+        place: Its place, 1 for the next.
+        eta: Seconds until it can start; None if that is not known.
+        at_least: Whether it may be further back, since not all of the line was looked at.
+        earliest: Whether its turn may come later than that: what is ahead, or a limit, is not known so well.
+        about: Whether the time comes from how long handlers have taken before, or from who has passed it.
+        passing: Who passes it, None if nobody has.
+    """
+
+    place: int
+    eta: float | None
+    at_least: bool = False
+    earliest: bool = False
+    about: bool = False
+    passing: Passing | None = None
+
+
+def turn_of(
+    core: Core, work: Work, now: float, wall: float, holders: Iterable[Work], not_before: float = -inf
+) -> Turn | None:
+    """When it is the turn of a work unit.
+
+    Args:
+        core: The state.
+        work: The work unit.
+        now: Monotonic.
+        wall: The same instant in seconds since the epoch.
+        holders: The work units that hold slots.
+        not_before: When a limit of the user's own is to be asked again; inf if that is not known.
+
+    Returns:
+        None if it does not stand in line.
+    """
+    if work._phase not in (NEW, READY):
+        return None
+    queue: RunQueue = work._task.run_queue
+    holding = list(holders)
+    counted = list(_counted(queue, work, now))
+    at_least = earliest = not all(exact for _, _, exact in counted)
+    ways = []
+    for service in queue.services:
+        lines = [one for one, _, _ in counted if service in one.services]
+        before = sum(number for one, number, _ in counted if one in lines)
+        ways.append(_Way(core, service, lines, before, now, wall, holding))
+        earliest |= not ways[-1].is_told
+    ahead = max(way.before for way in ways)
+    eta, about = _slowest(ways)
+    if not_before > now:
+        # It says when it is to be asked again, with the first in line, and nothing of who comes after that one.
+        earliest |= ahead > 0 or not_before == inf
+        eta = None if eta is None or not_before == inf else max(eta, not_before - now)
+    passing = _passing(core, work, now, wall, holding) if core.ordered and work._phase == READY else None
+    if passing is not None and eta is not None:
+        later, _ = _slowest(ways, _SOME_MORE)
+        leaving = 0.0 if later is None or later <= eta else _SOME_MORE / (later - eta)
+        eta, about = _with_passing(eta, leaving, passing, now), True
+    return Turn(ahead + 1, eta, at_least, earliest, about, passing)
+
+
+def _slowest(ways: Iterable[_Way], more: int = 0) -> tuple[float | None, bool]:
+    """In how many seconds all services let a work unit start, and whether that comes from how long handlers take.
+
+    Args:
+        ways: Of each service one.
+        more: If so many more stood before it.
+    """
+    eta, about = 0.0, False
+    for way in ways:
+        by_slots = way.by_slots(more)
+        if by_slots is None:
+            return None, False
+        by_limits = way.by_limits(more)
+        if max(by_slots, by_limits) > eta:
+            eta, about = max(by_slots, by_limits), by_slots > by_limits
+    return eta, about
+
+
+def _counted(queue: RunQueue, work: Work, now: float) -> Iterator[tuple[RunQueue, int, bool]]:
+    """How many stand before a work unit in its run queue and in those that share a service with it."""
+    place = place_of(work)
+    for one in (queue, *queue.contenders):
+        if one is not queue and _is_held_up(one, queue.services, now):
+            continue
+        number, exact = one.count_before(place, _LOOKED_AT)
+        if number:
+            yield one, number, exact
+
+
+def _is_held_up(one: RunQueue, services: Sequence[Service], now: float) -> bool:
+    """Whether something else keeps a run queue from starting than what it shares with these services."""
+    return one.short_until > now or any(
+        not service.has_slot() or not all(_has_room(limit, now) for limit in service.limits)
+        for service in one.services
+        if service not in services
+    )
+
+
+def _has_room(limit: object, now: float) -> bool:
+    return not isinstance(limit, RateLimit) or limit.room(now)
+
+
+class _Way:
+    """What stands between a work unit and a start, as far as one service is concerned.
+
+    Args:
+        core: The state.
+        service: The service.
+        lines: The run queues that use it and have work units before this one.
+        before: How many these are.
+        now: Monotonic.
+        wall: The same instant in seconds since the epoch.
+        holders: The work units that hold slots, of whatever service.
+
+    Attributes:
+        before: See above.
+        is_told: Whether all of its limits tell when they let the last of these start.
+    """
+
+    def __init__(
+        self,
+        core: Core,
+        service: Service,
+        lines: list[RunQueue],
+        before: int,
+        now: float,
+        wall: float,
+        holders: list[Work],
+    ) -> None:
+        self.before = before
+        self._now = now
+        limits = [limit.own if isinstance(limit, GuardedLimit) else limit for limit in service.limits]
+        self._limits = [limit for limit in limits if isinstance(limit, (RateLimit, AsyncLimiterLimit))]
+        self.is_told = not before or len(self._limits) == len(limits)
+        # So many slots are free, the others will be in so many seconds, if their handlers take as long as usual (None:
+        # that is not known), and those who get them before this one hold them for so long.
+        self._free = max(service.concurrent - service.active, 0)
+        self._ends: list[float] | None = []
+        self._lasts: float | None = None
+        if service.concurrent != UNBOUNDED:
+            self._look_at_slots(core, service, lines, wall, holders)
+
+    def _look_at_slots(
+        self, core: Core, service: Service, lines: list[RunQueue], wall: float, holders: list[Work]
+    ) -> None:
+        mine = [work for work in holders if service in work._task.run_queue.services]
+        first = [work for one in lines for work in one.some_in_line(_SAMPLE)]
+        usual = usual_durations(core.history, {work.task for work in (*mine, *first)})
+        known = [usual[work.task] for work in first if work.task in usual]
+        self._lasts = sum(known) / len(known) if known else None
+        ends = []
+        for work in mine:
+            lasts = usual.get(work.task)
+            if lasts is None or work._phase == SETTLED:
+                # A handler whose work unit has settled may return at any time, or never.
+                self._ends = None
+                return
+            ends.append(max(0.0, lasts - max(0.0, wall - (work.started_at or wall))))
+        self._ends = sorted(ends)
+
+    def by_limits(self, more: int) -> float:
+        """In how many seconds the limits let it start, slots aside, if so many more stood before it."""
+        number = self.before + more + 1
+        when = max((limit.nth_room(self._now, number) for limit in self._limits), default=self._now)
+        return max(0.0, when - self._now)
+
+    def by_slots(self, more: int) -> float | None:
+        """In how many seconds it gets a slot, if so many more stood before it; None if that is not known."""
+        before = self.before + more
+        if before < self._free:
+            return 0.0
+        if self._ends is None or not self._free + len(self._ends):
+            return None
+        # Each slot comes back to the line in the order in which it was free.
+        rounds, place = divmod(before, self._free + len(self._ends))
+        free_in = 0.0 if place < self._free else self._ends[place - self._free]
+        if not rounds:
+            return free_in
+        return None if self._lasts is None else free_in + rounds * self._lasts
+
+
+def _passing(core: Core, work: Work, now: float, wall: float, holders: list[Work]) -> Passing | None:
+    """Who has passed a work unit since it was ready; None if nobody has."""
+    since = work._phase_since + wall - now
+    starts: list[float] = []
+    passed: Counter[str] = Counter()
+    services = set(work._task.run_queue.services)
+    goes_on = False
+    for one in islice(chain(holders, reversed(core.history.line)), _LOOKED_AT):
+        goes_on = one._phase != SETTLED or (one.completed_at or wall) >= since
+        if not goes_on:
+            break
+        if (
+            one._seq > work._seq
+            and one._order_key < work._order_key
+            and since <= (one.started_at or 0.0)
+            and not services.isdisjoint(one._task.run_queue.services)
+        ):
+            starts.append(one.started_at or wall)
+            passed[one.task] += 1
+    if not starts:
+        return None
+    first, last, number = min(starts), max(starts), len(starts)
+    every = (last - first) / (number - 1) if number > 1 else wall - since
+    if wall - last > 2 * every:  # they have become fewer
+        every = (wall - first) / number
+    worth = core.head_start * (1 - DEFAULT_PRIORITY)
+    strict = core.head_start == STRICT
+    return Passing(
+        number,
+        dict(passed.most_common()),
+        wall - first,
+        every,
+        inf if strict else work._order_key + worth,
+        None if strict else core.head_start,
+        goes_on and len(core.history.line) + len(holders) > _LOOKED_AT,
+    )
+
+
+def _with_passing(eta: float, leaving: float, passing: Passing, now: float) -> float | None:
+    """In how many seconds it is its turn if others go on to pass it as they have; None if that has no end.
+
+    Args:
+        eta: The same if nobody did.
+        leaving: How many start per second out of the line; 0 if that is not known.
+        passing: Who has passed it.
+        now: Monotonic.
+    """
+    left = max(0.0, passing.until - now)
+    share = min(1.0, 1 / max(passing.every * leaving, 1e-9)) if leaving else 1.0
+    if share < 1 and (alone := eta / (1 - share)) <= left:
+        return alone
+    # Until nobody can pass it any more, they take so much of what there is.
+    return None if left == inf else left + max(0.0, eta - (1 - share) * left)

@@ -1,0 +1,380 @@
+"""When it is the turn of one work unit in a line: what `why()` says of it, beside what then happens."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import re
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from aiolimiter import AsyncLimiter
+
+import runcue
+from runcue._explain.turn import turn_of
+from runcue._limits.service import Service
+from runcue._limits.sliding_window import SlidingWindow
+from runcue._model.phases import NEW, READY
+from runcue._model.rate import parse_rate
+from runcue._scheduling.core import Core
+from runcue.abc import Limit
+from runcue.testing import FakeExecutor
+from tests.support.cores import CoreWorld
+from tests.support.virtual_time import now, virtual
+
+
+class Line:
+    """A cue whose work units want one service, and when each of them has started.
+
+    Args:
+        lasts: Seconds that a handler takes.
+        cue: Another cue.
+        **service: The limits.
+    """
+
+    def __init__(self, lasts: float = 0.0, cue: runcue.Cue | None = None, **service: Any) -> None:
+        self.cue = cue or runcue.Cue(run_in=FakeExecutor(lasts))
+        self.cue.service("api", **service)
+        self.started: dict[str, float] = {}
+        self.task("ask", lasts)
+
+    def task(self, name: str, lasts: float, **options: Any) -> None:
+        @self.cue.task(name, **{"uses": "api", **options})
+        async def ask(work: runcue.Work) -> None:
+            self.started[work.id] = now()
+            await asyncio.sleep(lasts)
+
+    async def submit(self, number: int, task: str = "ask", **options: Any) -> list[runcue.WorkHandle]:
+        return [await self.cue.submit(task, **options) for _ in range(number)]
+
+    def told(self, handles: list[runcue.WorkHandle]) -> dict[str, float | None]:
+        """At which instants it will be their turn, by what is said now."""
+        etas = {
+            handle: self.cue.why(handle).eta for handle in handles if handle.state is runcue.WorkState.PENDING
+        }
+        return {handle: None if eta is None else now() + eta for handle, eta in etas.items()}
+
+
+@virtual
+async def test_the_fourth_in_line_at_one_a_minute_is_told_three_minutes_and_the_twelfth_eleven() -> None:
+    line = Line(rate="1/min")
+    async with line.cue:
+        handles = await line.submit(12)
+        await asyncio.sleep(0.001)
+        fourth, twelfth = line.cue.why(handles[3]), line.cue.why(handles[11])
+        assert fourth.eta == pytest.approx(180, abs=0.01)
+        assert twelfth.eta == pytest.approx(660, abs=0.01)
+        assert fourth.next_token_at == pytest.approx(handles[0].work.created_at + 60, abs=0.01)
+        assert fourth.turn is not None
+        assert (fourth.turn.place, fourth.turn.at_least, fourth.turn.about) == (3, False, False)
+        assert "it is number 3 in line, and its turn comes in 3 min (at " in str(fourth)
+        assert "it is number 11 in line, and its turn comes in 11 min (at " in str(twelfth)
+        assert "it is next in line, and its turn comes in 60 s (at " in str(line.cue.why(handles[1]))
+
+
+@pytest.mark.parametrize(
+    "service",
+    [
+        {"rate": "1/min"},
+        {"rate": "7/min"},
+        {"rate": "1.5/sec"},
+        {"rate": "6/min", "burst": 5},
+        {"rate": "1/min", "burst": 1},
+        {"rate": "6/min", "concurrent": 9},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("after", [0.001, 31.0, 61.0])
+@virtual
+async def test_by_a_rate_each_one_starts_at_the_instant_that_it_was_told(
+    service: dict[str, Any], after: float
+) -> None:
+    line = Line(**service)
+    async with line.cue:
+        handles = await line.submit(40)
+        await asyncio.sleep(after)
+        told = line.told(handles)
+    assert told == {handle: pytest.approx(line.started[handle], abs=0.01) for handle in told}
+
+
+@pytest.mark.parametrize(("slots", "lasts"), [(1, 7.0), (3, 10.0), (4, 0.5)])
+@virtual
+async def test_by_slots_it_is_told_from_how_long_the_task_has_taken_before(slots: int, lasts: float) -> None:
+    line = Line(lasts, concurrent=slots)
+    async with line.cue:
+        handles = await line.submit(20)
+        await asyncio.sleep(lasts / 2)
+        why = line.cue.why(handles[-1])
+        assert why.eta is None, "none has ended yet"
+        assert f"it is number {20 - slots} in line, and when its turn comes is not known" in str(why)
+        await asyncio.sleep(lasts)
+        told = line.told(handles)
+        why = line.cue.why(handles[-1])
+        assert why.turn is not None
+        assert why.turn.about
+        assert "its turn comes in about " in str(why)
+    assert len(told) >= 20 - 2 * slots
+    assert told == {handle: pytest.approx(line.started[handle], abs=0.01) for handle in told}
+
+
+@virtual
+async def test_with_rate_and_slots_the_slower_of_both_is_told() -> None:
+    line = Line(10.0, rate="1/min", concurrent=1)
+    slow = Line(100.0, rate="1/min", concurrent=1)
+    async with line.cue, slow.cue:
+        handles, others = await line.submit(6), await slow.submit(6)
+        await asyncio.sleep(110)
+        assert line.cue.why(handles[5]).eta == pytest.approx(300 - 110, abs=0.01)
+        assert slow.cue.why(others[5]).eta == pytest.approx(500 - 110, abs=0.01)
+
+
+@virtual
+async def test_those_of_other_tasks_that_want_the_same_are_counted_and_those_that_cannot_come_are_not() -> (
+    None
+):
+    line = Line(rate="1/min")
+    line.cue.service("full", concurrent=1)
+    line.cue.service("free", concurrent=5)
+    line.task("other", 0.0)
+    line.task("both", 0.0, uses=["api", "free"])
+    line.task("stuck", 1e6, uses=["api", "full"])
+    async with line.cue:
+        await line.submit(1, "stuck")
+        await asyncio.sleep(1)
+        await line.submit(5, "stuck")
+        await line.submit(1, "other")
+        await line.submit(2, "both")
+        [mine] = await line.submit(1)
+        await asyncio.sleep(1)
+        assert line.cue.why(mine).eta == pytest.approx(4 * 60 - 2, abs=0.01)
+        [behind] = await line.submit(1, "both")
+        assert line.cue.why(behind).eta == pytest.approx(5 * 60 - 2, abs=0.01)
+        await line.cue.stop(drain=False, timeout=0)
+
+
+@virtual
+async def test_the_slowest_of_several_services_says_when() -> None:
+    line = Line(rate="1/min")
+    line.cue.service("slow", rate="1/hour")
+    line.task("both", 0.0, uses=["api", "slow"])
+    async with line.cue:
+        both = await line.submit(4, "both")
+        await asyncio.sleep(0.5)
+        alone = await line.submit(3)
+        await asyncio.sleep(0.5)
+        assert line.cue.why(both[3]).eta == pytest.approx(3 * 3600 - 1, abs=0.01)
+        assert line.cue.why(alone[2]).eta == pytest.approx(3 * 60 - 1, abs=0.01)
+
+
+@virtual
+async def test_who_has_left_the_line_is_not_counted() -> None:
+    line = Line(rate="1/min")
+    async with line.cue:
+        handles = await line.submit(101)
+        await asyncio.sleep(0.001)
+        for handle in handles[1:100:2]:
+            handle.cancel()
+        why = line.cue.why(handles[100])
+        assert why.turn is not None
+        assert (why.turn.place, why.turn.at_least) == (50, False)
+        assert why.eta == pytest.approx(50 * 60, abs=0.01)
+
+
+@virtual
+async def test_priorities_change_the_turn() -> None:
+    line = Line(rate="1/min", cue=runcue.Cue(head_start=None))
+    async with line.cue:
+        await line.submit(1)
+        await asyncio.sleep(0.001)
+        lazy, usual, urgent = [await line.submit(3, priority=priority) for priority in (0.1, None, 0.9)]
+        await asyncio.sleep(0.001)
+        handles = [*lazy, *usual, *urgent]
+        told = line.told(handles)
+        assert [line.cue.why(handle).turn.place for handle in handles] == [7, 8, 9, 4, 5, 6, 1, 2, 3]  # type: ignore[union-attr]
+    assert told == {handle: pytest.approx(line.started[handle], abs=0.01) for handle in handles}
+
+
+@pytest.mark.rule(6)
+@pytest.mark.parametrize("asked_after", [10.5, 20.5, 50.5])
+@virtual
+async def test_a_starved_one_is_told_what_passes_it_how_fast_and_when_its_turn_comes(
+    asked_after: float,
+) -> None:
+    line = Line(1.0, concurrent=1)
+    line.task("look", 1.0)
+    async with line.cue:
+        await line.submit(1, priority=1.0)
+        [low] = await line.submit(1, priority=0.0)
+        why: runcue.Why | None = None
+        for second in range(70):
+            await line.submit(1, "look" if second % 4 else "ask", priority=1.0)
+            await asyncio.sleep(0.5)
+            if second + 0.5 == asked_after:
+                why, asked_at = line.cue.why(low), now()
+            await asyncio.sleep(0.5)
+    assert why is not None
+    text = str(why)
+    assert why.turn is not None
+    passing = why.turn.passing
+    assert passing is not None
+    assert passing.number in (int(asked_after), int(asked_after) + 1)
+    assert set(passing.tasks) == {"ask", "look"}
+    assert f"{passing.number} more urgent work units that came later (look " in text
+    assert re.search(r"about one every 1 s", text)
+    assert re.search(r"nobody who comes after \d\d:\d\d:\d\d can pass it \(head_start=60 s\)", text)
+    assert asked_at + (why.eta or 0) == pytest.approx(line.started[low], abs=3)
+    assert max(map(len, text.splitlines())) < 500
+
+
+@pytest.mark.rule(6)
+@virtual
+async def test_who_can_be_passed_for_ever_is_told_so() -> None:
+    line = Line(1.0, cue=runcue.Cue(head_start=None), concurrent=1)
+    async with line.cue:
+        await line.submit(1)
+        [low] = await line.submit(1, priority=0.0)
+        for _ in range(20):
+            await line.submit(1)
+            await asyncio.sleep(1.0)
+        await line.submit(1)
+        why = line.cue.why(low)
+        assert why.eta is None
+        assert "when its turn comes is not known" in str(why)
+        assert "for as long as such come they go first (head_start=None)" in str(why)
+
+
+@virtual
+async def test_who_was_passed_now_and_then_is_told_what_that_takes() -> None:
+    line = Line(1.0, concurrent=1)
+    async with line.cue:
+        await line.submit(30)
+        [low] = await line.submit(1, priority=0.45)
+        for _ in range(10):
+            await asyncio.sleep(1.5)
+            await line.submit(1, priority=1.0)
+            await asyncio.sleep(1.5)
+        why, asked_at = line.cue.why(low), now()
+        for _ in range(30):
+            await asyncio.sleep(1.5)
+            await line.submit(1, priority=1.0)
+            await asyncio.sleep(1.5)
+    assert why.turn is not None
+    assert why.turn.passing is not None
+    assert asked_at + (why.eta or 0) == pytest.approx(line.started[low], abs=5)
+
+
+class Budget(Limit):
+    """Says when to ask again, and nothing of who comes after that."""
+
+    def room(self, now: float, work: runcue.Work) -> bool:
+        return now >= 100
+
+    def next_room(self, now: float, work: runcue.Work) -> float:
+        return 100.0
+
+
+@virtual
+async def test_a_limit_of_the_users_own_tells_of_the_first_in_line_alone() -> None:
+    line = Line(limits=Budget(), concurrent=50)
+    async with line.cue:
+        first, second = await line.submit(2)
+        await asyncio.sleep(1)
+        one, other = line.cue.why(first), line.cue.why(second)
+        assert one.eta == other.eta == pytest.approx(100 - now())
+        assert "it is next in line, and its turn comes in 99 s (at " in str(one)
+        assert "it is number 2 in line" in str(other)
+        assert other.details.endswith(", at the earliest")
+
+
+@virtual
+async def test_a_limiter_of_others_tells_when_if_they_leave_it_alone() -> None:
+    line = Line(limiter=AsyncLimiter(2, 60))
+    async with line.cue:
+        handles = await line.submit(8)
+        await asyncio.sleep(0.001)
+        told = line.told(handles)
+    assert len(told) == 6
+    assert told == {handle: pytest.approx(line.started[handle], abs=0.1) for handle in told}
+
+
+@virtual
+async def test_who_waits_for_another_is_told_the_turn_of_that_one() -> None:
+    line = Line(rate="1/min")
+    line.task("make", 0.0, key="same")
+    line.task("use", 0.0, inputs=(there := runcue.Flag("there")))
+    line.task("there", 0.0, outputs=there)
+    async with line.cue:
+        await line.submit(3)
+        makers = await line.submit(2, "make")
+        await line.submit(1, "there")
+        [user] = await line.submit(1, "use")
+        await asyncio.sleep(0.001)
+        assert line.cue.why(makers[1]).eta == line.cue.why(makers[0]).eta == pytest.approx(180, abs=0.01)
+        root = line.cue.why(user).root
+        assert root is not None
+        assert root.eta == pytest.approx(240, abs=0.01)
+        await line.cue.stop(drain=False)
+
+
+@virtual
+async def test_who_is_about_to_start_is_told_no_turn_and_who_is_far_behind_is() -> None:
+    line = Line(rate="1/min")
+    async with line.cue:
+        handles = await line.submit(10)
+        assert line.cue.why(handles[0]).turn is None
+        assert line.cue.why(handles[9]).eta == pytest.approx(540, abs=0.01)
+        await line.cue.stop(drain=False)
+
+
+def crowd(number: int, key: Callable[[int], float] | None) -> tuple[Core, list[Any]]:
+    """A core with so many in one line: new ones, or with keys of their own."""
+    world = CoreWorld(Service("api", SlidingWindow(parse_rate("1/min"))))
+    task = world.task("task", "api")
+    works = [world.add(task) for _ in range(number)]
+    if key is not None:
+        task.run_queue.new.clear()
+        for work in works:
+            world.core.enqueue(work, key(work._seq), 0.0)
+    return world.core, works
+
+
+@pytest.mark.parametrize("order", ["as they came", "ready", "shuffled", "the other way round"])
+def test_in_a_line_of_a_hundred_thousand_a_turn_is_found_in_milliseconds_and_is_never_too_late(
+    order: str,
+) -> None:
+    luck = random.Random(7)
+    keys: dict[str, Callable[[int], float] | None] = {
+        "as they came": None,
+        "ready": float,
+        "shuffled": lambda seq: luck.random(),
+        "the other way round": lambda seq: -seq,
+    }
+    core, works = crowd(100_000, keys[order])
+    ranked = sorted(works, key=lambda work: (work._order_key, work._seq))
+    took = []
+    for place in (0, 1, 2, 50, 900, 5_000, 50_000, 99_999):
+        began = time.perf_counter()
+        turn = turn_of(core, ranked[place], 0.0, 0.0, ())
+        took.append(time.perf_counter() - began)
+        assert turn is not None
+        assert turn.eta == pytest.approx(60 * (turn.place - 1))
+        assert turn.place <= place + 1
+        assert turn.place == place + 1 or (turn.at_least and turn.place > 500)
+        if order in ("as they came", "ready"):
+            assert turn.place == place + 1
+    # 0.1 to 2 ms where nothing else runs.
+    assert sorted(took)[len(took) // 2] < 0.05
+
+
+@pytest.mark.parametrize("phase", [NEW, READY])
+def test_a_line_that_many_have_left_is_told_as_at_least(phase: int) -> None:
+    core, works = crowd(10_000, None if phase == NEW else float)
+    for work in works[1:9_000:2]:
+        core.withdraw(work)
+        core.settle(work, 3, None, 0.0, 0.0)
+    turn = turn_of(core, works[9_999], 0.0, 0.0, ())
+    assert turn is not None
+    assert turn.place <= 5_500
+    assert turn.at_least or turn.place == 5_500
