@@ -119,11 +119,21 @@ class WorkHandle(str):
 
     @property
     def state(self) -> WorkState:
-        """What the state of the work is; a skipped one is COMPLETED."""
+        """What the state of the work is; a skipped one is COMPLETED.
+
+        Raises:
+            WrongLoop: In a process that was forked before it has settled.
+        """
+        self._check_process("state")
         return self.work.state
 
     def done(self) -> bool:
-        """Whether the work has settled, so that `result()` has not to wait. Also if the scheduler has failed."""
+        """Whether the work has settled, so that `result()` has not to wait. Also if the scheduler has failed.
+
+        Raises:
+            WrongLoop: In a process that was forked before it has settled.
+        """
+        self._check_process("done()")
         return self.work._phase == SETTLED or self._dispatcher.turns.failure is not None
 
     def exception(self) -> BaseException | None:
@@ -136,8 +146,10 @@ class WorkHandle(str):
             NotSettled: It has not settled. The error is an `asyncio.InvalidStateError` as well.
             WorkCancelled: It was cancelled.
             CueFailed: The scheduler failed.
+            WrongLoop: In a process that was forked before it has settled.
         """
         work = self.work
+        self._check_process("exception()")
         if work._phase != SETTLED:
             if self._dispatcher.turns.failure is not None:
                 raise self._dispatcher.turns.failed()
@@ -195,6 +207,11 @@ class WorkHandle(str):
     def _dispatcher(self) -> Dispatcher:
         dispatcher: Dispatcher = self.work._task.dispatcher
         return dispatcher
+
+    def _check_process(self, asked: str) -> None:
+        """Refuse to tell, in a forked process, of what goes on in its parent: it would stay so for ever."""
+        if self.work._phase != SETTLED:
+            self._dispatcher.turns.check_process(f"{asked} of {name_of(self.work)}")
 
     def _hear(self) -> None:
         """The failure, if it is one, is in somebody's hands."""

@@ -90,6 +90,7 @@ class StagedFile:
         self._mode = mode
         self._encoding = _checked_encoding(self.target, mode, encoding)
         self._lock = threading.Lock()
+        self._process = os.getpid()
         self._entered = False
         self._file: IO[Any] | None = None
         self._temp: Path | None = None
@@ -295,8 +296,11 @@ class StagedFile:
     def discard(self) -> None:
         """Remove what was written, unless it is published. Never raises, and any thread may call it at any time.
 
-        A file that is still open is left to who writes it: to close it from here would be to wait for a write.
+        A file that is still open is left to who writes it: to close it from here would be to wait for a write. In a
+        forked process nothing happens: it is the parent that writes.
         """
+        if os.getpid() != self._process:
+            return
         with self._lock:
             self.over = True
             self._release()

@@ -34,11 +34,12 @@ from runcue._dispatch.settlement import Settlement
 from runcue._dispatch.timers import Timers
 from runcue._dispatch.turns import Turns
 from runcue._handlers.coroutines import follow, resume
+from runcue._handlers.forks import FORKS, leave, leave_suspended
 from runcue._handlers.outputs import commit_due, mark, owner_of
 from runcue._model.awaitables import is_awaitable
 from runcue._model.events import Event
 from runcue._model.phases import COMPLETED, SETTLED
-from runcue._model.texts import listed
+from runcue._model.texts import listed, name_of
 from runcue._model.work import Work
 from runcue._scheduling.core import Core
 from runcue._scheduling.run_queue import RunQueue
@@ -291,6 +292,7 @@ class Workers:
         value: Any = None
         error: BaseException | None = None
         rest: tuple[Any, Any] | None = None
+        forks = FORKS.number
         try:
             if declared is not None and declared.files and not started:
                 self._callbacks.declared_gate.note_start(work, declared)
@@ -304,7 +306,11 @@ class Workers:
             if type(steps) is not CoroutineType:
                 steps = steps.__await__()
             rest = steps, context.run(steps.send, None)
+            if FORKS.number != forks:
+                leave_suspended(f"The handler of {name_of(work)}")
         except StopIteration as stop:
+            if FORKS.number != forks:
+                leave(None)
             value = stop.value
             if value is not None and is_awaitable(value):
                 rest, value, error = _begin_to_follow(work, value, context, self._door)
@@ -313,6 +319,8 @@ class Workers:
                 left = self._turns.now()
                 rest, error = commit_at_once(work, value, due)
         except BaseException as raised:
+            if FORKS.number != forks:
+                leave(raised)
             error = raised
         now = self._turns.now()
         if now - entered > BLOCKS_AFTER:

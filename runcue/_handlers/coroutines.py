@@ -16,7 +16,9 @@ from types import GeneratorType, coroutine
 from typing import Any
 
 from runcue._callbacks.door import BLOCKS_AFTER, Door
+from runcue._handlers.forks import FORKS, leave, leave_suspended
 from runcue._model.awaitables import is_awaitable
+from runcue._model.texts import describe, name_of
 from runcue._model.work import Work
 
 __all__ = ["driven_by", "follow", "resume", "watched"]
@@ -40,6 +42,7 @@ def resume(steps: Any, yielded: Any, context: Context, work: Work, door: Door) -
     """
     send, throw = steps.send, steps.throw
     now = door.now
+    forks = FORKS.number
     while True:
         thrown: BaseException | None = None
         try:
@@ -51,10 +54,18 @@ def resume(steps: Any, yielded: Any, context: Context, work: Work, door: Door) -
         try:
             yielded = context.run(send, None) if thrown is None else context.run(throw, thrown)
         except StopIteration as stop:
+            if FORKS.number != forks:
+                leave(None)
             return stop.value
+        except BaseException as error:
+            if FORKS.number != forks:
+                leave(error)
+            raise
         finally:
             if (ended := now()) - began > BLOCKS_AFTER:
                 door.kept_by_handler(work, began, ended)
+        if FORKS.number != forks:
+            leave_suspended(f"The handler of {name_of(work)}")
 
 
 @coroutine
@@ -146,6 +157,7 @@ def _drive(
     """Await something, each step by way of a function that calls another one."""
     steps: Any = None
     thrown: BaseException | None = None
+    forks = FORKS.number
     while True:
         began = now()
         try:
@@ -160,10 +172,18 @@ def _drive(
             else:
                 yielded = call(next, steps)
         except StopIteration as stop:
+            if FORKS.number != forks:
+                leave(None)
             return stop.value
+        except BaseException as error:
+            if FORKS.number != forks:
+                leave(error)
+            raise
         finally:
             if (ended := now()) - began > BLOCKS_AFTER:
                 kept(began, ended)
+        if FORKS.number != forks:
+            leave_suspended(describe(awaitable))
         thrown = None
         try:
             yield yielded

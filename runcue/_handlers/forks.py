@@ -1,7 +1,8 @@
-"""Processes that a plain handler has forked and that come out of it: there is nobody there who takes what it gives.
+"""Processes that were forked in a handler and come out of it: there is nobody there who takes what it gives.
 
 Lives here: `FORKS`, by which such a process is known, and `leave`, its end. It must not publish or throw away what its
-parent is writing, and its thread has nothing more to do.
+parent is writing. A thread has nothing more to do there, and an event loop is that of the parent: the two would serve
+the same sockets, and whatever else is under way would be done twice.
 
 Must not know: work units, executors.
 """
@@ -13,7 +14,9 @@ import sys
 import traceback
 from typing import Final, NoReturn
 
-__all__ = ["FORKS", "leave"]
+from runcue._model.errors import WrongLoop
+
+__all__ = ["FORKS", "leave", "leave_suspended"]
 
 
 class _Forks:
@@ -52,3 +55,16 @@ def leave(error: BaseException | None) -> NoReturn:
     finally:
         # Whatever stands against saying something: beyond this there is a loop that belongs to the parent.
         os._exit(code & 0xFF if isinstance(code, int) else 1)
+
+
+def leave_suspended(whose: str) -> NoReturn:
+    """End a process that was forked in what is awaited in an event loop, and awaits something itself.
+
+    Args:
+        whose: What it was forked in, for the message.
+    """
+    text = (
+        f"{whose} has forked this process, which awaits something, and its event loop is the parent's. End such a "
+        "process by os._exit() before it awaits, or let multiprocessing or asyncio.create_subprocess_exec() make it."
+    )
+    leave(WrongLoop(text))

@@ -227,3 +227,120 @@ def test_a_child_that_comes_out_of_the_handler_ends_and_leaves_its_parents_files
     """
     assert run(source) == [{"sys.exit(3)": "3", "return": "0"}.get(way, "1")]
     assert (tmp_path / "o").read_text() == "whole"
+
+
+ASYNC = """
+    cue = runcue.Cue()
+    beside = []
+    @cue.task("beside")
+    async def goes_on(work):
+        while not beside:
+            await asyncio.sleep(0.001)
+        print("beside")
+    async def forks(work):
+        with work.write(work.outputs[0]) as file:
+            file.write("whole")
+        if {later}:
+            await asyncio.sleep(0)
+        child = os.fork()
+        if child == 0:
+            if {way!r} != "return" and "exit" not in {way!r}:
+                sys.stderr = sys.stdout
+            {way}
+            return
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        beside.append(work)
+    if {plain}:
+        cue.task("t", outputs={path!r})(lambda work: forks(work))
+    else:
+        cue.task("t", outputs={path!r})(forks)
+    async def main():
+        async with cue:
+            handles = [await cue.submit(name) for name in ("beside", "t")]
+            await asyncio.gather(*handles)
+    asyncio.run(main())
+"""
+
+
+@pytest.mark.rule(19)
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+@pytest.mark.parametrize("place", ["first step", "later step", "returned by a plain one"])
+@pytest.mark.parametrize(
+    "way", ["sys.exit(3)", "return", "raise ValueError('child')", "await asyncio.sleep(0)"]
+)
+def test_so_does_a_child_of_an_async_handler_and_the_loop_is_not_served_twice(
+    way: str, place: str, loop: str, tmp_path: Path
+) -> None:
+    source = ASYNC.format(
+        way=way,
+        later=place == "later step",
+        plain=place.endswith("plain one"),
+        path=str(tmp_path / "o"),
+    )
+    if loop == "uvloop":
+        source = source.replace("asyncio.run(main())", "import uvloop; uvloop.run(main())")
+    *told, code, beside = run(source, loop)
+    assert beside == "beside"
+    assert code == {"sys.exit(3)": "3", "return": "0"}.get(way, "1")
+    assert (tmp_path / "o").read_text() == "whole"
+    said = "\n".join(told)
+    if "await" in way:
+        assert "runcue.WrongLoop: " in said
+        assert "has forked this process, which awaits something" in said
+        assert "os._exit()" in said
+    else:
+        assert ("ValueError: child" in said) == ("raise" in way)
+
+
+@pytest.mark.rule(19)
+def test_a_child_that_ends_the_loop_of_its_parent_leaves_what_that_writes_alone(tmp_path: Path) -> None:
+    path = str(tmp_path / "o")
+    source = f"""
+        cue = runcue.Cue()
+        begun, forked = asyncio.Event(), asyncio.Event()
+        @cue.task("t", outputs={path!r})
+        async def t(work):
+            with work.write(work.outputs[0]) as file:
+                file.write("whole")
+            begun.set()
+            await forked.wait()
+        async def main():
+            cue.start()
+            handle = await cue.submit("t")
+            await begun.wait()
+            child = os.fork()
+            if child == 0:
+                os.close(2)
+                sys.exit(0)
+            os.waitpid(child, 0)
+            forked.set()
+            await handle
+            await cue.stop()
+        asyncio.run(main())
+        print("done")
+    """
+    assert run(source) == ["done"]
+    assert (tmp_path / "o").read_text() == "whole"
+
+
+@pytest.mark.rule(19, 35)
+@pytest.mark.parametrize("asks", ["done()", "state", "exception()"])
+def test_a_child_is_told_that_it_will_never_know_how_what_is_under_way_has_ended(asks: str) -> None:
+    source = f"""
+        cue = runcue.Cue()
+        @cue.task("t")
+        def t(work):
+            time.sleep(0.05)
+        cue.task("quick")(lambda work: None)
+        async def main():
+            async with cue:
+                ended, handle = await cue.submit("quick"), await cue.submit("t")
+                await ended
+                print(said_by_child(lambda: handle.{asks}))
+                print(said_by_child(lambda: (repr(handle), ended.{asks}) and "fine"))
+        asyncio.run(main())
+    """
+    said, fine = run(source)
+    assert said.startswith(f"WrongLoop: {asks} of t ")
+    assert "in a forked process" in said
+    assert fine == "fine"
