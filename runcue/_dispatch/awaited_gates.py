@@ -20,7 +20,7 @@ from runcue._artifacts.reads import READS
 from runcue._callbacks.callbacks import Callbacks
 from runcue._callbacks.door import AWAIT
 from runcue._callbacks.verdicts import RUN, STAYS_PENDING, AwaitableAnswer, GateVerdict, Question
-from runcue._dispatch.off_loop import off_loop
+from runcue._dispatch.off_loop import NO_THREAD, off_loop
 from runcue._dispatch.settlement import Settlement
 from runcue._dispatch.turns import Turns
 from runcue._handlers.coroutines import watched
@@ -328,9 +328,13 @@ class AwaitedGates:
     async def _outcome_of(self, answer: AwaitableAnswer, work: Work) -> tuple[Any, BaseException | None]:
         """What the awaitable gives, or what it raised."""
         if answer.question == "content":
+
+            def kept_by_reading(began: float, ended: float) -> None:
+                self._door.kept(f"Reading files of task {work.task!r}", began, ended, NO_THREAD, work)
+
             try:
                 async with self._readers:
-                    await off_loop(answer.awaitable)
+                    await off_loop(answer.awaitable, kept_by_reading)
             except BaseException as error:
                 return None, error
             return None, None

@@ -11,43 +11,48 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from runcue._dispatch.off_loop import off_loop
+from runcue._callbacks.door import Door
+from runcue._dispatch.off_loop import NO_THREAD, off_loop
 from runcue._handlers.outputs import Commit, commit, commit_due
 from runcue._model.work import Work
 
 __all__ = ["commit_at_once", "commit_before"]
 
 
-def commit_at_once(work: Work, value: Any, due: Commit) -> tuple[Any, BaseException | None]:
+def commit_at_once(work: Work, value: Any, due: Commit, door: Door) -> tuple[Any, BaseException | None]:
     """Commit what a handler that has never suspended has left, if that is quick.
 
     Args:
         work: The work unit that it was started for.
         value: What it returned.
         due: What is left to be done; see `commit_due`.
+        door: Told where it keeps the event loop, for want of a thread.
 
     Returns:
         What is to be awaited if it is not quick, as a coroutine that gives the value and what it has yielded; and what
         went wrong.
     """
     if due is Commit.SLOW:
-        return (_commit_in_thread(work, value), None), None
+        return (_commit_in_thread(work, value, door), None), None
     try:
         if not commit(work, patient=False):
-            return (_commit_in_thread(work, value), None), None
+            return (_commit_in_thread(work, value, door), None), None
     except BaseException as error:
         return None, error
     return None, None
 
 
-async def commit_before(work: Work, value: Any) -> Any:
+async def commit_before(work: Work, value: Any, door: Door) -> Any:
     """Commit what a handler has left, before its value is anybody's. Returns the value."""
     due = commit_due(work)
     if due is Commit.SLOW or (due is not None and not commit(work, patient=False)):
-        return await _commit_in_thread(work, value)
+        return await _commit_in_thread(work, value, door)
     return value
 
 
-async def _commit_in_thread(work: Work, value: Any) -> Any:
-    await off_loop(partial(commit, work))
+async def _commit_in_thread(work: Work, value: Any, door: Door) -> Any:
+    def kept(began: float, ended: float) -> None:
+        door.kept(f"Publishing what task {work.task!r} has made", began, ended, NO_THREAD, work)
+
+    await off_loop(partial(commit, work), kept)
     return value

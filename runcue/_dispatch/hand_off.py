@@ -313,9 +313,8 @@ class HandOff:
         async def rest() -> None:
             value, error = None, None
             try:
-                value = await commit_before(
-                    work, await follow(awaitable, None, work, door, None if counted else count)
-                )
+                value = await follow(awaitable, None, work, door, None if counted else count)
+                value = await commit_before(work, value, door)
             except BaseException as raised:
                 error = raised
             ended(value, error)

@@ -1,6 +1,9 @@
 """What would keep the event loop waiting, done in a thread of its own and awaited in the loop.
 
-Must not know: what is done, work units.
+Where no thread can be had, one is waited for. Not for ever: a program may have none at all, and then it is done in the
+loop, which is told if it takes long.
+
+Must not know: what is done, or for whom.
 """
 
 from __future__ import annotations
@@ -8,14 +11,30 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from typing import Final
 
+from runcue._callbacks.door import BLOCKS_AFTER
 from runcue._dispatch.clock import clock_of
 
-__all__ = ["off_loop"]
+__all__ = ["NO_THREAD", "Kept", "off_loop"]
+
+NO_THREAD: Final = "no thread could be had for it: allow more of them (ulimit -u), or start fewer"
+"""What to do about what is done in the loop."""
+
+Kept = Callable[[float, float], None]
+"""Takes from when and until when it has kept the event loop, if that was long."""
+
+_TRIES: Final = 5
+_PAUSE: Final = 0.2
+"""Seconds between two tries to start a thread: nobody tells when it can be done. A plain handler is over by then."""
 
 
-async def off_loop(call: Callable[[], object]) -> None:
+async def off_loop(call: Callable[[], object], kept: Kept) -> None:
     """Call something in a thread. It goes on there if whoever awaits it is cancelled.
+
+    Args:
+        call: What is called.
+        kept: Told where there was no thread, and it has kept the event loop.
 
     Raises:
         BaseException: What it raised.
@@ -23,7 +42,6 @@ async def off_loop(call: Callable[[], object]) -> None:
     loop = asyncio.get_running_loop()
     done: asyncio.Future[BaseException | None] = loop.create_future()
     clock = clock_of(loop)
-    clock.hold()
 
     def tell(error: BaseException | None) -> None:
         clock.release()
@@ -41,10 +59,22 @@ async def off_loop(call: Callable[[], object]) -> None:
         except RuntimeError:
             pass  # the loop was closed meanwhile: nobody is left to be told
 
-    try:
-        threading.Thread(target=in_thread, name="runcue-files", daemon=True).start()
-    except RuntimeError:  # no more threads to be had
-        in_thread()
+    for _ in range(_TRIES):
+        clock.hold()
+        try:
+            threading.Thread(target=in_thread, name="runcue-files", daemon=True).start()
+            break
+        except (RuntimeError, MemoryError):
+            clock.release()
+        await asyncio.sleep(_PAUSE)
+    else:
+        began = clock.monotonic()
+        try:
+            call()
+        finally:
+            if (ended := clock.monotonic()) - began > BLOCKS_AFTER:
+                kept(began, ended)
+        return
     error = await done
     if error is not None:
         raise error

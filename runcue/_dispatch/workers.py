@@ -317,7 +317,7 @@ class Workers:
             # One that declares nothing may have written all the same.
             if work._declared is not None and rest is None and error is None and (due := commit_due(work)):
                 left = self._turns.now()
-                rest, error = commit_at_once(work, value, due)
+                rest, error = commit_at_once(work, value, due, self._door)
         except BaseException as raised:
             if FORKS.number != forks:
                 leave(raised)
@@ -406,7 +406,7 @@ class Workers:
             if value is not None and is_awaitable(value):
                 value = await follow(value, rest[2], work, self._door)
             if work._declared is not None:
-                value = await commit_before(work, value)
+                value = await commit_before(work, value, self._door)
         except BaseException as raised:
             if type(raised) is GeneratorExit and (me is None or me.get_loop().is_closed()):
                 raise  # the loop is gone and with it this task; what it held was given back when it was abandoned

@@ -43,6 +43,8 @@ _CONTEXT: Final[Any] = vars(BaseException)["__context__"]
 _SUPPRESS: Final[Any] = vars(BaseException)["__suppress_context__"]
 _MESSAGE: Final[Any] = vars(BaseExceptionGroup)["message"]
 _MEMBERS: Final[Any] = vars(BaseExceptionGroup)["exceptions"]
+# Of BlockingIOError, who has it of its base.
+_WRITTEN: Final[Any] = vars(OSError)["characters_written"]
 
 Redraw = Callable[[TracebackType | None], TracebackType | None]
 
@@ -151,7 +153,7 @@ def _fields(kind: Any) -> tuple[Any, ...]:
         field
         for one in kind.__mro__
         for name, field in vars(one).items()
-        if type(field) is MemberDescriptorType
+        if (type(field) is MemberDescriptorType or field is _WRITTEN)
         and one is not BaseException
         and one is not BaseExceptionGroup
         # The very object that lacked an attribute, which is kept for hints while the error is on its way.

@@ -128,6 +128,10 @@ class Located(OSError):
         super().__init__(errno.EIO, "bad", where)
 
 
+def would_block(mine: Value) -> None:
+    raise BlockingIOError(errno.EAGAIN, "later", 5)
+
+
 def system_subclass(mine: Value) -> None:
     raise Located("here")
 
@@ -251,6 +255,7 @@ FAILURES = [
     system,
     system_text,
     system_subclass,
+    would_block,
     encoding,
     module,
     syntax,
