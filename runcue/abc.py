@@ -241,7 +241,8 @@ class CueWarning(NamedTuple):
             they hold, for ever or until a time-out. "cancelled", "abandoned": work units that could not run when the
             cue was stopped, and what did not end in time then. "unknown_task": a gate or listener for a task that does
             not exist. "not_started": a work unit is waited for, and its cue is not started. "left": the event loop has
-            ended, and there are work units that nobody will run. "shortage": no more threads can be started.
+            ended, and there are work units that nobody will run. "shortage": no more threads can be started, or no
+            more files be opened.
             There may be others in later versions.
         text: For people, as the log has it.
         works: The work units that it is about, as far as it is about some.

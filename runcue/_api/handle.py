@@ -36,9 +36,10 @@ class WorkHandle(str):
     It compares, hashes and pickles as the plain id. It holds its own work: waiting succeeds however long ago the work
     settled, even when the cue has forgotten it.
 
-    Otherwise it is like a future: `asyncio.gather(*handles)`, `wait_for`, `shield` and `as_completed` take it, and
-    `asyncio.wait` takes `asyncio.ensure_future(handle)`. Only, whoever is cancelled while awaiting it cancels nothing
-    else. A handle that a handler or a callback returns is a value, and not awaited.
+    Otherwise it is like a future: `asyncio.gather(*handles)`, `wait_for`, `shield` and `as_completed` take it,
+    `asyncio.wait` takes `asyncio.ensure_future(handle)`, and `create_task`, that of a task group too,
+    `handle.result()`. Only, whoever is cancelled while awaiting it cancels nothing else. A handle that a handler or a
+    callback returns is a value, and not awaited.
 
     Attributes:
         work: The work itself; set by whoever makes the handle.

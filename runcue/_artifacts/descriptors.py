@@ -4,7 +4,7 @@ What runcue opens itself it needs for less than a millisecond: a mark, a stamp, 
 until somebody has closed something. An event loop must not, since who would close it may run in there: it has a
 descriptor in reserve.
 
-Lives here: `patiently` and `with_descriptor`, by which files and folders are opened.
+Lives here: `patiently` and `with_descriptor`, by which files and folders are opened; `ShortageHearer`, who is told.
 
 Must not know: what is opened, or for whom.
 """
@@ -18,7 +18,8 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, Protocol, TypeVar
+from weakref import WeakSet
 
 try:
     from resource import RLIMIT_NOFILE, getrlimit
@@ -27,7 +28,15 @@ except ImportError:  # Windows
 else:
     LIMITED = True
 
-__all__ = ["is_shortage", "most_open_files", "patiently", "refill", "with_descriptor"]
+__all__ = [
+    "SHORTAGE_HEARERS",
+    "ShortageHearer",
+    "is_shortage",
+    "most_open_files",
+    "patiently",
+    "refill",
+    "with_descriptor",
+]
 
 logger = logging.getLogger("runcue")
 
@@ -39,6 +48,20 @@ _LONGEST: Final = 60.0
 _PAUSE: Final = 0.01
 
 _SHORTAGES: Final = (errno.EMFILE, errno.ENFILE)
+
+
+class ShortageHearer(Protocol):
+    """Who wants to know of a shortage, besides the log."""
+
+    def hear_of_shortage(self, text: str) -> None:
+        """There is one. Called in whichever thread has met it."""
+
+
+SHORTAGE_HEARERS: Final[WeakSet[ShortageHearer]] = WeakSet()
+"""Those of this process."""
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=SHORTAGE_HEARERS.clear)
 
 
 def is_shortage(error: OSError) -> bool:
@@ -136,12 +159,15 @@ class _Reserve:
     def tell(self, error: OSError) -> None:
         if not self._told:
             self._told = True
-            logger.warning(
-                "%s: this process may have %d open at a time (ulimit -n). Where runcue itself opens one, it waits "
-                "until others are closed; what your handlers open raises as ever. This is told once",
-                error.strerror,
-                most_open_files(),
+            text = (
+                f"{error.strerror}: this process may have {most_open_files()} open at a time (ulimit -n). Where runcue "
+                "itself opens one, it waits until others are closed; what your handlers open raises as ever. This is "
+                "told once"
             )
+            logger.warning("%s", text)
+            with suppress(RuntimeError):  # a cue is started in another thread just now: the log has it
+                for hearer in tuple(SHORTAGE_HEARERS):
+                    hearer.hear_of_shortage(text)
 
     def __enter__(self) -> None:
         descriptor, self._descriptor = self._descriptor, None

@@ -34,6 +34,7 @@ from runcue._dispatch.in_flight import InFlight
 from runcue._dispatch.listening import Lines
 from runcue._dispatch.refusals import Refusals
 from runcue._dispatch.settlement import Settlement
+from runcue._dispatch.shortage_news import ShortageNews
 from runcue._dispatch.standstill import Standstill
 from runcue._dispatch.timers import Alarm, Timers
 from runcue._dispatch.turns import Turns
@@ -117,6 +118,7 @@ class Dispatcher:
             asking,
         )
         self.changes = ChangeInbox(core, self.gates, turns, asking, recheck=recheck)
+        self._shortage_news = ShortageNews(callbacks.failures.log, turns, self.inside)
         self._recheck = recheck
         self._recheck_alarm = Alarm(timers, lambda now: self.rechecker.want_full(), passive=True)
         # When the next attempt of a work unit is due.
@@ -156,12 +158,14 @@ class Dispatcher:
         self.began = self.core.progressed_at = self.turns.now()
         self.in_flight.start()
         self.changes.start()
+        self._shortage_news.start()
         self.lines.start()
         self.turns.wake()
 
     def detach(self) -> None:
         """Let go of the loop: timers and executors."""
         self.changes.stop()
+        self._shortage_news.stop()
         self.timers.stop()
         self.hand_off.stop()
         self.turns.loop = None

@@ -88,8 +88,9 @@ class Forgotten:
         _expecting.discard(self)
         self._tell("the event loop", is_started=let_go is not None)
         if let_go is not None:
+            whose = self._leftovers.words()  # before that settles what ran
             let_go()
-            self._warn()
+            self._warn(whose)
 
     def look(self) -> None:
         """See whether the loop was closed."""
@@ -110,15 +111,18 @@ class Forgotten:
             self._tell("the event loop", is_started=self._let_go is not None, observed=False)
             self._dismiss()
             if self._let_go is not None:
-                self._warn()
+                self._warn(self._leftovers.words())
 
     def _tell(self, what: str, *, is_started: bool, observed: bool = True) -> None:
         if self._turns.failure is None:
             because = NOT_STOPPED.format(what) if is_started else NOT_STARTED
             self._leftovers.tell(because, observed=observed)
 
-    def _warn(self) -> None:
-        text = "A Cue was not stopped, and its event loop has ended: call `await cue.stop()`, or use `async with cue`."
+    def _warn(self, whose: str) -> None:
+        text = (
+            "A Cue was not stopped, and its event loop has ended: call `await cue.stop()`, or use `async with cue`. "
+            f"{whose}."
+        )
         warnings.warn(text, ResourceWarning, stacklevel=2, source=self._origin)
 
 

@@ -62,6 +62,12 @@ class Leftovers:
             *self._core.pending_works(),
         ]
 
+    def words(self) -> str:
+        """A sentence by which the cue is known, and how much is left in it."""
+        tasks = dict.fromkeys(_shortened(task.name) for task in self._core.all_tasks)
+        works = how_many(len(self.works()), "work unit", "work units")
+        return f"Its tasks: {listed(tasks) or 'none'}; left in it: {works}"
+
     def tell(self, because: str, *, observed: bool = True) -> None:
         """Tell of them, once, if there are any.
 

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import os
 import textwrap
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
+import runcue
 from runcue._artifacts import descriptors, temp_files
 from runcue._artifacts.publication import OutputTransaction
+from runcue.abc import CueWarning
+from tests.support.loops import each_loop, run_on
 from tests.support.programs import run_python
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts the files that are open")
@@ -245,3 +251,41 @@ def test_the_reserve_is_not_taken_for_a_descriptor_of_somebody_else(tmp_path: Pa
         os.close(theirs)
         if mine is not None:
             os.close(mine)
+
+
+@pytest.mark.rule(37)
+@pytest.mark.parametrize("where", ["in a thread", "in the loop"])
+@each_loop
+def test_who_observes_a_cue_hears_of_the_shortage_as_well(
+    loop: str, where: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(descriptors._reserve, "_told", False)
+    warnings: list[CueWarning] = []
+    heard_in: list[int] = []
+
+    class Hears(runcue.Observer):
+        def warned(self, warning: CueWarning) -> None:
+            warnings.append(warning)
+            heard_in.append(threading.get_ident())
+
+    async def main() -> None:
+        stopped, started = runcue.Cue(), runcue.Cue()
+        for cue in (stopped, started):
+            cue.observe(Hears())
+        async with stopped:
+            pass
+        async with started:
+            for _ in range(2):
+                error = OSError(errno.EMFILE, "Too many open files")
+                if where == "in a thread":
+                    await asyncio.to_thread(descriptors._reserve.tell, error)
+                else:
+                    descriptors._reserve.tell(error)
+            await asyncio.sleep(0.01)
+
+    run_on(loop, main)
+    [warning] = warnings
+    assert warning.kind == "shortage"
+    assert warning.text in caplog.messages
+    assert "ulimit -n" in warning.text
+    assert heard_in == [threading.get_ident()]

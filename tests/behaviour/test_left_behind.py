@@ -296,7 +296,11 @@ def test_a_cue_that_nobody_has_stopped_is_collected_with_its_threads_and_a_warni
         while any(cue() for cue in cues) and time.monotonic() < deadline:
             gc.collect()  # a thread may be in the midst of letting go of the last
         assert [cue() for cue in cues] == [None] * 3
-    assert len([one for one in told if "A Cue was not stopped" in str(one.message)]) == 3
+    texts = [str(one.message) for one in told if "A Cue was not stopped" in str(one.message)]
+    left = {"idle": 0, "waiting": 1, "handlers in flight": 1}[state]
+    for text in texts:
+        assert f"Its tasks: async, sync, quick, waits, makes; left in it: {left} work unit" in text
+    assert len(texts) == 3
     deadline = time.monotonic() + 30
     while threading.active_count() > before and time.monotonic() < deadline:
         time.sleep(0.001)
