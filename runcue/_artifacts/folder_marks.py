@@ -19,6 +19,7 @@ from time import monotonic
 from typing import Final, Protocol
 
 from runcue._artifacts.descriptors import is_shortage, patiently
+from runcue._artifacts.file_names import LONGEST_NAME, fitted
 from runcue._artifacts.looks import is_recent
 from runcue._artifacts.places import PASS, Place, place_of
 
@@ -37,10 +38,10 @@ __all__ = [
 FOLDER: Final = ".runcue-marks"
 _ENDING: Final = ".mark"
 _SLASH: Final = "%2F"
+_CUT: Final = "%-"
+"""In the name of a mark that was shortened, and never in a whole one: there a "%" is followed by a number."""
 _FREE: Final = "free-"
 _MOST_FREE: Final = 64
-_LONGEST_NAME: Final = 143
-"""Bytes in the name of a mark: what eCryptfs takes, as for temp files. Others take 255."""
 _LASTING: Final = 0.02
 """Seconds for which the marks in folders further up are believed. Those that this process writes are known at once."""
 _NONE: Final[frozenset[str]] = frozenset()
@@ -218,14 +219,7 @@ def _quoted_text(text: str) -> str:
 
 
 def _quoted(relative: str) -> str:
-    name = _quoted_text(relative) + _ENDING
-    # The longest character takes four bytes: most names need not be encoded to know that they are short enough.
-    if len(name) * 4 > _LONGEST_NAME and len(encoded := os.fsencode(name)) > _LONGEST_NAME:
-        from hashlib import blake2b  # noqa: PLC0415 - names are seldom so long
-
-        ending = f"%-{blake2b(encoded, digest_size=8).hexdigest()}{_ENDING}"
-        name = os.fsdecode(encoded[: _LONGEST_NAME - len(ending)].decode(errors="ignore")) + ending
-    return name
+    return fitted(_quoted_text(relative) + _ENDING, _CUT, _ENDING)
 
 
 def named_by(mark: str) -> str | None:
@@ -241,7 +235,7 @@ def named_by(mark: str) -> str | None:
 
 def is_shortened(name: str) -> bool:
     """Whether the name of a mark does not say all of what it is for."""
-    return "%-" in name  # never in a whole name: there a "%" is followed by a number
+    return _CUT in name
 
 
 def first_link(path: str) -> Place | None:
@@ -292,7 +286,7 @@ def marks_within(place: Place) -> Iterator[tuple[FolderMarks, str]]:
         if names or above.own:
             start = _quoted_text(folder.base[len(above.base) :])
             for name in {*above.own, *names}:
-                stem = name.partition("%-")[0] if is_shortened(name) else name
+                stem = name.partition(_CUT)[0] if is_shortened(name) else name
                 if stem.startswith(start) or (stem is not name and start.startswith(stem)):
                     yield above, name
         above = above.above
@@ -383,7 +377,7 @@ def is_unmarked(place: Place) -> bool:
         names = [*list(above.own), *(_NONE if above.names is _ANY else above.names)]
         if names and (
             any(above.name_for(one) in names for one in _folders(folder, above.base))
-            or any(_SLASH in name or len(name) * 2 > _LONGEST_NAME for name in names)
+            or any(_SLASH in name or len(name) * 2 > LONGEST_NAME for name in names)
         ):
             return False
         above = above.above

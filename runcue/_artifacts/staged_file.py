@@ -16,7 +16,7 @@ import stat
 import threading
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Final, NoReturn
+from typing import IO, Any, Final, NamedTuple, NoReturn
 
 from runcue._artifacts import temp_files
 from runcue._artifacts.descriptors import is_shortage, patiently, refill, with_descriptor
@@ -48,6 +48,21 @@ _OF_FILES: Final = (
     "fileno",
     "name",
 )
+
+
+class _Opened(NamedTuple):
+    """A temp file that is open to be written.
+
+    Attributes:
+        path: Where it is.
+        claim: A descriptor of our own: the user's file object closes its own, and the claim must outlive that. None
+            where too many are held.
+        file: What the user writes to.
+    """
+
+    path: Path
+    claim: int | None
+    file: IO[Any]
 
 
 class StagedFile:
@@ -94,8 +109,7 @@ class StagedFile:
         self._entered = False
         self._file: IO[Any] | None = None
         self._temp: Path | None = None
-        # A descriptor of our own: the user's file object closes its own, and the claim must outlive that. None as well
-        # where too many are held.
+        # See `_Opened`.
         self._claim: int | None = None
 
     def __getattr__(self, name: str) -> Any:
@@ -135,18 +149,18 @@ class StagedFile:
                 f"{self.target!r} was written or discarded before; call write() anew to write it again."
             )
         try:
-            temp, claim, file = self._open()
+            opened = self._open()
         except OSError as error:
             self.over = True
             raise refusal(self.target, error) from error
         with self._lock:
-            self._temp, self._claim, self._file = temp, claim, file
+            self._temp, self._claim, self._file = opened
         if self.over:  # discarded by another thread in the meantime
             self.__exit__(None, None, None)
             raise UsageError(f"{self.target!r} was discarded while it was opened: its work has ended.")
-        return file
+        return opened.file
 
-    def _open(self) -> tuple[Path, int | None, IO[Any]]:
+    def _open(self) -> _Opened:
         if "x" in self._mode and os.path.lexists(self.target):
             reason = f"it exists, and mode {self._mode!r} replaces nothing; remove it or use 'w'"
             raise FileExistsError(errno.EEXIST, reason)
@@ -163,7 +177,7 @@ class StagedFile:
                     raise
         return patiently(self._open_temp, bits, held=False)
 
-    def _open_temp(self, bits: int | None, *, held: bool) -> tuple[Path, int | None, IO[Any]]:
+    def _open_temp(self, bits: int | None, *, held: bool) -> _Opened:
         temp, descriptor = create_claimed(self.path, 0o666 if bits is None else bits, held=held)
         owned = True
 
@@ -186,7 +200,7 @@ class StagedFile:
                 close_quietly(descriptor)
             remove_quietly(temp)
             raise
-        return temp, descriptor if held else None, file
+        return _Opened(temp, descriptor if held else None, file)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Final
 
 from runcue._artifacts.descriptors import most_open_files, patiently
+from runcue._artifacts.file_names import LONGEST_NAME
 
 try:
     from fcntl import LOCK_EX, LOCK_NB, flock
@@ -55,9 +56,6 @@ _UNHELD: Final = "day-"
 
 _TEMP: Final = re.compile(re.escape(PREFIX) + f"({_UNHELD})?[0-9a-f]{{12}}-")
 """Temp files and nothing else that begins with PREFIX: not the stamps, PREFIX + "stamp-...", and no file of a user."""
-
-_LONGEST_NAME = 143
-"""Bytes in the name of a temp file. Most filesystems allow 255; eCryptfs, on many a NAS, no more than this."""
 
 _UNCLAIMED_AGE = 24 * 3600.0
 """Where nothing is claimed, a temp file of which nothing was heard for so long is taken for dead."""
@@ -200,7 +198,7 @@ def create_claimed(path: Path, bits: int, *, held: bool) -> tuple[Path, int]:
     while True:
         beginning = f"{PREFIX}{'' if held else _UNHELD}{os.urandom(6).hex()}-"
         # Of a long name the end is kept: libraries tell a format by the suffix. The cut may split a character.
-        ending = name[len(beginning) - _LONGEST_NAME :].decode(sys.getfilesystemencoding(), "ignore")
+        ending = name[len(beginning) - LONGEST_NAME :].decode(sys.getfilesystemencoding(), "ignore")
         temp = path.with_name(beginning + ending)
         try:
             descriptor = os.open(temp, os.O_RDWR | os.O_CREAT | os.O_EXCL | OPEN_FLAGS, bits)

@@ -29,15 +29,18 @@ class Failures:
 
     Attributes:
         now: The clock.
-        interrupt: Takes a KeyboardInterrupt out of a callback. Without a loop it is raised at once.
         log: Where it is told.
     """
 
     def __init__(self, log: WarningLog) -> None:
         self.log = log
         self.now: Callable[[], float] = time.monotonic
-        self.interrupt: Callable[[KeyboardInterrupt], None] = _raise
+        self._interrupt: Callable[[KeyboardInterrupt], None] = _raise
         self._reported: dict[tuple[object, object], float] = {}
+
+    def hand_interrupts_to(self, interrupt: Callable[[KeyboardInterrupt], None]) -> None:
+        """Let something else have a KeyboardInterrupt that comes out of a callback; without, it is raised at once."""
+        self._interrupt = interrupt
 
     def raised(self, name: str, error: BaseException, work: Work | None, *, observed: bool = True) -> None:
         """Tell of a callback that raised, once per minute for the same callback and type of exception.
@@ -62,7 +65,7 @@ class Failures:
                 observed=observed,
             )
         if isinstance(error, KeyboardInterrupt):
-            self.interrupt(error)
+            self._interrupt(error)
 
     def _is_news(self, name: str, what: object) -> bool:
         now = self.now()

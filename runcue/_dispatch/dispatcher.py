@@ -90,7 +90,7 @@ class Dispatcher:
         self.lines = Lines(callbacks, self.inside, self._listened)
         self.listeners = listeners = Listeners(callbacks.failures, callbacks.door, self.lines.defer)
         self.turns = turns = Turns(self, asking)
-        callbacks.failures.interrupt = turns.interrupt
+        callbacks.failures.hand_interrupts_to(turns.interrupt)
         self.timers = timers = Timers(self._due, asking)
         self.in_flight = in_flight = InFlight(core.wakeups, turns)
         self.waiting = Waiting(self, core, turns, in_flight)

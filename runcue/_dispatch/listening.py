@@ -11,6 +11,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextvars import Context
+from typing import NamedTuple
 
 from runcue._callbacks.callbacks import Callbacks
 from runcue._callbacks.door import AWAIT
@@ -19,10 +20,24 @@ from runcue._handlers.coroutines import watched
 from runcue._model.awaitables import discard
 from runcue._model.work import Work
 
-__all__ = ["Lines"]
+__all__ = ["Lines", "Served"]
 
 
 Queue = deque[tuple[Awaitable[object], Listener, Work | None]]
+
+
+class Served(NamedTuple):
+    """Whose turn it is in a line.
+
+    Attributes:
+        name: Of the line, in messages.
+        task: In which it is served.
+        work: The work unit that it was told of, if it was told of one.
+    """
+
+    name: str
+    task: asyncio.Task[None]
+    work: Work | None
 
 
 class Lines:
@@ -49,10 +64,12 @@ class Lines:
         """Those that are still being served."""
         return [line.name for line in self._lines]
 
-    def served(self) -> list[tuple[str, asyncio.Task[None], Work | None]]:
-        """Whose turn it is in each line: its name, the task that it is served in, and the work unit it was told of."""
+    def served(self) -> list[Served]:
+        """Whose turn it is in each line."""
         return [
-            (line.name, task, _told_of(task)) for line, task in self._tasks.items() if line in self._lines
+            Served(line.name, task, _told_of(task))
+            for line, task in self._tasks.items()
+            if line in self._lines
         ]
 
     def start(self) -> None:
@@ -100,6 +117,7 @@ class Lines:
         task.add_done_callback(lambda task: self._gone(task, line, queue))
 
     async def _serve(self, line: Line, queue: Queue) -> None:
+        # The name `work` is read out of this frame, by `_told_of`.
         while queue:
             awaitable, listener, work = queue.popleft()
             try:

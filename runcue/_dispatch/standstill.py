@@ -148,7 +148,7 @@ class Standstill:
         """Whether an async listener has something left to do and does not merely wait for work units."""
         if not self._waiting.awaited:
             return bool(self._lines)
-        return any(self._is_moving(self._waiting.read(task), None) for _, task, _ in self._lines.served())
+        return any(self._is_moving(self._waiting.read(one.task), None) for one in self._lines.served())
 
     def _is_moving(self, found: Suspension | None, work: Work | None, *, thorough: bool = True) -> bool:
         self._cause, self._until = None, inf
@@ -175,12 +175,12 @@ class Standstill:
         now = self._turns.now()
         # Not what is past by the clock: while the loop lags behind, a time-out may be due and still on its way.
         origin = 0.0 if self._turns.loop is None else now - self._turns.loop.time()
-        until, tasks, by = beside(found, self._timers.reached - _GRAIN - origin)
-        until = until + origin if until < now + _EVER else inf
+        end = beside(found, self._timers.reached - _GRAIN - origin)
+        until, by = (end.when + origin if end.when < now + _EVER else inf), end.outside
         if work is not None:
             until = min(until, self._timers.active.when(work))
         moving, works = None, list[Work]()
-        for task in tasks:
+        for task in end.tasks:
             there = self._waiting.read(task)
             if there.moving is None and not there.ends and not there.tasks.isdisjoint(self._waiting.resting):
                 continue
@@ -222,7 +222,7 @@ class Standstill:
     def everybody(self) -> set[Any]:
         """What makes those that may wait themselves; see `Waiter.key`."""
         gates = (work._runner for work in self._gates.works())
-        listeners = (task for _, task, _ in self._lines.served())
+        listeners = (one.task for one in self._lines.served())
         return {*self._in_flight.works, *gates, *listeners}
 
     def abandon(self) -> None:
@@ -365,7 +365,7 @@ class _Survey:
         yield from map(self._gate, self._gates.works())
         if self._listeners is None:
             self._listeners = [
-                Waiter("listener", work, task, name) for name, task, work in self._lines.served()
+                Waiter("listener", one.work, one.task, one.name) for one in self._lines.served()
             ]
         yield from self._listeners
 

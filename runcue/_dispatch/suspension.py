@@ -31,7 +31,7 @@ from typing import Any, Final, NamedTuple
 
 from runcue._handlers.coroutines import driven_by
 
-__all__ = ["MOVING", "Suspension", "beside", "read"]
+__all__ = ["MOVING", "OtherEnd", "Suspension", "beside", "read"]
 
 MOVING: Final = "moving"
 """In the place of a future: a task is about to take a step."""
@@ -49,7 +49,6 @@ _AS_COMPLETED: Final[Any] = getattr(asyncio.tasks, "_AsCompletedIterator", None)
 
 # An object that thousands of handlers share is looked at for each of them.
 _MOST: Final = 100
-
 # So far from a context manager is looked for what it is made of: an exit stack of generators of time-outs.
 _DEEPEST: Final = 6
 
@@ -286,7 +285,21 @@ def _groups() -> tuple[type, ...]:
     return (asyncio.TaskGroup,) if own is None else (asyncio.TaskGroup, own)
 
 
-def beside(found: Suspension, after: float) -> tuple[float, list[Any], str]:
+class OtherEnd(NamedTuple):
+    """What else may end a wait.
+
+    Attributes:
+        when: The first instant ahead, by the loop's time, at which something will; inf if there is none.
+        tasks: The open asyncio tasks that are not on the way.
+        outside: What goes on outside of the loop, for people; "" if nothing does.
+    """
+
+    when: float
+    tasks: list[Any]
+    outside: str
+
+
+def beside(found: Suspension, after: float) -> OtherEnd:
     """What else may end a wait, or the task in it, by what the frames on the way hold.
 
     That is: what has a `when()` or a finite `deadline` that lies ahead, as time-outs and timers have, asyncio tasks,
@@ -295,18 +308,14 @@ def beside(found: Suspension, after: float) -> tuple[float, list[Any], str]:
     Args:
         found: What was read.
         after: The time of the loop for which everything has happened that was to happen before it.
-
-    Returns:
-        The first of these instants after that, inf if there is none; the open tasks that are not on the way; and what
-        goes on outside of the loop, for people, "" if nothing does.
     """
     try:
         return _beside(found, after)
     except Exception:  # of a type that is somebody's own: whatever it is, it may end the wait
-        return nextafter(after, inf), [], ""
+        return OtherEnd(nextafter(after, inf), [], "")
 
 
-def _beside(found: Suspension, after: float) -> tuple[float, list[Any], str]:
+def _beside(found: Suspension, after: float) -> OtherEnd:
     until, outside = inf, ""
     tasks: dict[Any, None] = {}
     groups = _groups()
@@ -327,7 +336,7 @@ def _beside(found: Suspension, after: float) -> tuple[float, list[Any], str]:
             if after < when < until:
                 until = when
             outside = outside or _outside(thing)
-    return until, list(tasks), outside
+    return OtherEnd(until, list(tasks), outside)
 
 
 def _outside(thing: Any) -> str:

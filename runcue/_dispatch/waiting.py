@@ -54,6 +54,8 @@ class Waiting:
     async def settled(self, work: Work) -> BaseException | None:
         """Wait until a work unit has settled. Returns the very error of a failed one to the first who waits.
 
+        The names `self` and `work` are read out of its frame, by `_end_of`.
+
         A handler that waits here for a work unit of its own cue does not count as moving: if nothing else can move
         either, that is a deadlock.
 

@@ -21,10 +21,10 @@ import json
 import logging
 import os
 from collections.abc import Mapping
-from hashlib import blake2b
 from typing import Any, Final
 
 from runcue._artifacts.descriptors import with_descriptor
+from runcue._artifacts.file_names import fitted
 from runcue._artifacts.publication import atomic_write
 from runcue._artifacts.temp_files import PREFIX
 from runcue._freshness.content import CHUNK, OPEN_TO_READ
@@ -51,8 +51,6 @@ OTHER_FORM: Final = "other stamp"
 _FORMAT: Final = "runcue-stamp"
 _VERSION: Final = 2
 _FIRST_READ: Final = 8192
-_LONGEST_NAME: Final = 143
-"""Bytes in the name of a stamp: what eCryptfs takes, as for temp files. Others take 255."""
 _raw_decode = json.JSONDecoder().raw_decode
 # Stamps that were said to be unreadable: once each is enough.
 _told: set[str] = set()
@@ -61,12 +59,8 @@ _told: set[str] = set()
 def stamp_path(path: str) -> str:
     """Where the stamp of an output is."""
     folder, slash, name = path.rpartition(os.sep)
-    name = f"{PREFIX}stamp-{name}.stamp"  # not with the ending of the output, which a glob may look for
-    # The longest character takes four bytes: most names need not be encoded to know that they are short enough.
-    if len(name) * 4 > _LONGEST_NAME and len(encoded := os.fsencode(name)) > _LONGEST_NAME:
-        ending = f"-{blake2b(encoded, digest_size=8).hexdigest()}"
-        name = os.fsdecode(encoded[: _LONGEST_NAME - len(ending)].decode(errors="ignore")) + ending
-    return folder + slash + name
+    # Not with the ending of the output, which a glob may look for.
+    return folder + slash + fitted(f"{PREFIX}stamp-{name}.stamp", "-")
 
 
 def read_stamp(path: str) -> dict[str, Any] | str:

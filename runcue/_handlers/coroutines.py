@@ -40,6 +40,7 @@ def resume(steps: Any, yielded: Any, context: Context, work: Work, door: Door) -
         work: The work unit whose handler it is.
         door: Hears of steps that keep the event loop.
     """
+    # The name `steps` is read out of this frame, and out of that of `_drive`, by `driven_by`.
     send, throw = steps.send, steps.throw
     now = door.now
     forks = FORKS.number

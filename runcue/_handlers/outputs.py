@@ -114,7 +114,10 @@ def _path_of(given: Any, declared: Declaration) -> str:
 
 
 def run_handler(work: Work) -> Any:
-    """Run a sync handler and publish what it wrote. In the handler's thread, once `mark` has been called."""
+    """Run a sync handler and publish what it wrote. In the handler's thread, once `mark` has been called.
+
+    The name `work` is read out of its frame, by `thread_runs.run_here`.
+    """
     forks = FORKS.number
     try:
         value = work._task.handler(work)

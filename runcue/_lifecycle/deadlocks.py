@@ -30,9 +30,12 @@ from runcue._scheduling.knots import Knot
 __all__ = ["Deadlocks"]
 
 LOOK_AFTER: Final = 0.4
+"""Seconds between two looks. It is told within a second what has come about just after a look, and what comes loose by
+itself soon is told only if the next one sees it again."""
 _SLICE: Final = 0.005
 """Seconds after which a look at very many is broken off, and goes on later."""
 _AT_ONCE: Final = 200
+"""Work units of which that is asked together, before the clock is: 2 to 5 ms if each has somebody else who waits."""
 _SHARE: Final = 20
 """The pause after a look is at least so many times as long as the look was."""
 
@@ -151,13 +154,13 @@ class Deadlocks:
         listeners = dispatcher.lines.served()
         for run in handlers:
             self.works[owner_of(run)] = None
-        for _, _, work in listeners:
-            if work is not None:
-                self.works[work] = None
+        for one in listeners:
+            if one.work is not None:
+                self.works[one.work] = None
         left: list[tuple[Any, str, Work | None]] = [
             (run, name_of(owner_of(run)), owner_of(run)) for run in handlers if run not in self._told
         ]
-        left += [(task, f"the {name}", work) for name, task, work in listeners if task not in self._told]
+        left += [(one.task, f"the {one.name}", one.work) for one in listeners if one.task not in self._told]
         if left:
             self._told.update(key for key, _, _ in left)
             # For another reason than what the others hold.

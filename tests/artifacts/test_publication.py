@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from runcue._artifacts import descriptors, staged_file, temp_files
+from runcue._artifacts.file_names import LONGEST_NAME
 from runcue._artifacts.publication import OutputTransaction, atomic_write
 from runcue._artifacts.staged_file import StagedFile
 from runcue._artifacts.temp_files import PREFIX, clear_dead
@@ -335,7 +336,7 @@ def test_any_name_that_a_file_can_have_is_published(tmp_path: Path, name: str) -
     with output as file:
         temp = Path(file.name).name
         assert temp in os.listdir(tmp_path)  # noqa: PTH208 - the name itself, not a path
-        assert len(os.fsencode(temp)) <= temp_files._LONGEST_NAME
+        assert len(os.fsencode(temp)) <= LONGEST_NAME
         file.write("new")
     output.publish()
     assert [path.name for path in tmp_path.iterdir()] == [name]
