@@ -22,7 +22,7 @@ import pytest
 import runcue
 from runcue import File
 from runcue._artifacts import run_marks
-from tests.support.forks import Forks, Ran, forks
+from tests.support.forks import Ran, forks
 from tests.support.programs import wait_until
 
 Run = Callable[..., Ran]
@@ -67,6 +67,18 @@ def marks() -> list[str]:
 async def is_there(path: str, text: str = "half") -> None:
     while not (os.path.exists(path) and text_of(path) == text):  # noqa: PTH110, ASYNC240 - it takes microseconds
         await asyncio.sleep(0.002)
+
+
+def runs(source: str) -> Any:
+    """A fixture that runs a program: each time a process of its own, forked from one for the whole module."""
+
+    @pytest.fixture(scope="module")
+    def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+        said = tmp_path_factory.mktemp("said")
+        with forks(source) as running:
+            yield lambda *arguments: running.run(arguments, said)
+
+    return run
 
 
 def both_loops() -> list[Any]:
@@ -705,16 +717,7 @@ asyncio.run(main())
 """
 
 
-@pytest.fixture(scope="module")
-def program() -> Iterator[Forks]:
-    with forks(PROGRAM) as running:
-        yield running
-
-
-@pytest.fixture
-def run_program(program: Forks, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    said = tmp_path_factory.mktemp("said")
-    return lambda *arguments: program.run(arguments, said)
+run_program = runs(PROGRAM)
 
 
 @pytest.mark.rule(32)
@@ -813,16 +816,7 @@ asyncio.run(main())
 """
 
 
-@pytest.fixture(scope="module")
-def turning() -> Iterator[Forks]:
-    with forks(TURNING) as running:
-        yield running
-
-
-@pytest.fixture
-def run_turning(turning: Forks, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    said = tmp_path_factory.mktemp("said")
-    return lambda *arguments: turning.run(arguments, said)
+run_turning = runs(TURNING)
 
 
 @pytest.mark.rule(32)
