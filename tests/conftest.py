@@ -80,13 +80,13 @@ def _nobody_is_blamed_for_a_busy_machine(
         return
     from runcue._callbacks.door import Door
 
-    kept = Door.kept
+    blocked = Door.blocked
 
-    def kept_but_for_real(door: Door, *args: Any, **options: Any) -> None:
+    def blocked_but_for_real(door: Door, *args: Any, **options: Any) -> None:
         if door.now is not time.monotonic:
-            kept(door, *args, **options)
+            blocked(door, *args, **options)
 
-    monkeypatch.setattr(Door, "kept", kept_but_for_real)
+    monkeypatch.setattr(Door, "blocked", blocked_but_for_real)
 
 
 def rules_of(item: pytest.Item) -> Iterator[int]:

@@ -20,11 +20,11 @@ from runcue._dispatch.dispatcher import Dispatcher
 from runcue._explain.why import Explainer
 from runcue._lifecycle.deadlocks import Deadlocks
 from runcue._lifecycle.diagnostics import Diagnostics
-from runcue._lifecycle.forgotten import Forgotten
 from runcue._lifecycle.leftovers import Leftovers
 from runcue._lifecycle.lifecycle import Lifecycle
 from runcue._lifecycle.overdue import Overdue
 from runcue._lifecycle.stopping import Stopping
+from runcue._lifecycle.unstopped import Unstopped
 from runcue._registration.executors import Executors, RunIn
 from runcue._registration.registry import Registry
 from runcue._registration.services import Services
@@ -79,7 +79,7 @@ class Engine:
             dispatcher.listeners,
             self.stopping,
             inbox,
-            Forgotten(dispatcher.turns, leftovers, dispatcher.workers.dismiss),
+            Unstopped(dispatcher.turns, leftovers, dispatcher.workers.dismiss),
             id_prefix,
         )
         self.inquiry = Inquiry(core, self.callbacks, dispatcher, explainer, self.intake)

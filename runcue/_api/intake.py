@@ -23,8 +23,8 @@ from runcue._callbacks.listeners import Listeners
 from runcue._dispatch.dispatcher import Dispatcher
 from runcue._dispatch.outside_tasks import outside_tasks
 from runcue._handlers.outputs import load_for_files
-from runcue._lifecycle.forgotten import Forgotten, let_go_of_closed_loops
 from runcue._lifecycle.stopping import Stopping
+from runcue._lifecycle.unstopped import Unstopped, let_go_of_closed_loops
 from runcue._model.current import CURRENT
 from runcue._model.errors import CueStopped, UsageError, WrongLoop
 from runcue._model.events import Event
@@ -54,7 +54,7 @@ class Intake:
         listeners: Hear of submissions.
         stopping: Says whether work is still taken.
         inbox: What other threads submit, on its way.
-        forgotten: Hears when a loop ends in which the cue has not been stopped.
+        unstopped: Hears when a loop ends in which the cue has not been stopped.
         id_prefix: The first part of the ids; None for a random one.
 
     Attributes:
@@ -72,7 +72,7 @@ class Intake:
         listeners: Listeners,
         stopping: Stopping,
         inbox: Inbox,
-        forgotten: Forgotten,
+        unstopped: Unstopped,
         id_prefix: str | None,
     ) -> None:
         self.loop: asyncio.AbstractEventLoop | None = None
@@ -93,7 +93,7 @@ class Intake:
         self._on_submit = listeners.of[Event.SUBMIT]
         self._stopping = stopping
         self._inbox = inbox
-        self._forgotten = forgotten
+        self._unstopped = unstopped
 
     def draw_prefix(self) -> None:
         """Begin another series of ids."""
@@ -124,7 +124,7 @@ class Intake:
         self.thread = threading.get_ident()
         self.stopped = False
         self._inbox.begin(loop)
-        self._forgotten.expect(loop, self._let_go)
+        self._unstopped.expect(loop, self._let_go)
 
     def _load(self) -> None:
         self._is_loaded = True
@@ -133,12 +133,12 @@ class Intake:
     def meet(self, loop: asyncio.AbstractEventLoop) -> None:
         """The cue takes work in this running loop, and is not started."""
         self._dispatcher.use_clock(loop)
-        self._forgotten.expect(loop)
+        self._unstopped.expect(loop)
 
     def end(self) -> None:
         """The cue was stopped: whoever is on the way in is told so."""
         self.stopped = True
-        self._forgotten.expect_no_more()
+        self._unstopped.expect_no_more()
         self._inbox.end()
 
     def check_loop(self, call: str) -> None:
@@ -162,7 +162,7 @@ class Intake:
                 f"{call} in another event loop or thread than the one this cue was started in. "
                 "From other threads use cue.submit_threadsafe(), in a plain handler work.submit()."
             )
-        self._forgotten.look()
+        self._unstopped.look()
         self._dispatcher.use_clock(asyncio.get_running_loop())
 
     def _let_go(self) -> None:
@@ -260,7 +260,7 @@ class Intake:
         if (ended := self._turns.now()) - now > BLOCKS_AFTER:
             places = ", ".join(functions_of(work, overrides).values())
             what = f"finding out what task {work.task!r} declares{places and f', by {places},'}"
-            self._dispatcher.callbacks.door.kept(what, now, ended, BE_QUICK, work)
+            self._dispatcher.callbacks.door.blocked(what, now, ended, BE_QUICK, work)
         if declared.files and not self._is_loaded:
             self._load()
         work._task.declares_per_work = work._task.gated = True

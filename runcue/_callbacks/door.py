@@ -62,7 +62,7 @@ class Door:
         # Once for good: what is told here is a property of the code, not an incident.
         self._told: set[tuple[str, str]] = set()
         # When user code has kept the loop: whoever called in meanwhile is not to blame for it as well.
-        self._kept: deque[Span] = deque(maxlen=64)
+        self._blocked: deque[Span] = deque(maxlen=64)
 
     def use_clock(self, now: Callable[[], float]) -> None:
         """Take the time from this clock from now on."""
@@ -86,9 +86,9 @@ class Door:
             return call(*args)
         finally:
             if (ended := self.now()) - began > BLOCKS_AFTER:
-                self.kept(f"{what} {located(call)}", began, ended, BE_QUICK)
+                self.blocked(f"{what} {located(call)}", began, ended, BE_QUICK)
 
-    def kept(
+    def blocked(
         self,
         what: str,
         began: float,
@@ -109,11 +109,11 @@ class Door:
             observed: Whether observers are to hear of it, or only the log.
         """
         is_real = self.now is time.monotonic
-        innocent = [*self._kept, *collector_pauses()] if is_real else self._kept
+        innocent = [*self._blocked, *collector_pauses()] if is_real else self._blocked
         seconds = outside_of(innocent, began, ended)
         if seconds <= BLOCKS_AFTER:
             return
-        self._kept.append((began, ended))
+        self._blocked.append((began, ended))
         if ("blocked", what) in self._told:
             return
         # A sleep keeps the loop as a computation does, so that the processor's time tells nothing. But if other threads
@@ -128,7 +128,7 @@ class Door:
             )
         self._tell_once("blocked", what, words, work, observed=observed)
 
-    def kept_by_handler(self, work: Work, began: float, ended: float) -> None:
+    def blocked_by_handler(self, work: Work, began: float, ended: float) -> None:
         """The same of one step of a handler that runs in the loop, or of what one has returned to be awaited there."""
         task = work._task
         if task.executor is None:
@@ -137,7 +137,7 @@ class Door:
         else:
             what = f"What the handler of task {task.name!r}, {located(task.handler)}, returned to be awaited"
             advice = "do that part in the handler itself, which runs elsewhere, or await what it waits for"
-        self.kept(what, began, ended, advice, work)
+        self.blocked(what, began, ended, advice, work)
 
     def returned_generator(self, work: Work, generator: Any) -> None:
         """A handler has returned a generator, of which most likely nothing has run: tell it once.

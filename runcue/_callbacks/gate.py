@@ -16,10 +16,10 @@ from collections.abc import Callable, Hashable
 from typing import Any, Final, NamedTuple
 
 from runcue._artifacts.artifact import Artifact
-from runcue._callbacks.answers import says_ready, says_stale
 from runcue._callbacks.declared_gate import DeclaredGate, looking_at
 from runcue._callbacks.door import BE_QUICK, BLOCKS_AFTER, MAKE_ASYNC, Door
 from runcue._callbacks.failures import Failures
+from runcue._callbacks.gate_answers import says_ready, says_stale
 from runcue._callbacks.verdicts import NOT_READY, RUN, SKIP, AwaitableAnswer, GateVerdict, Question
 from runcue._model.awaitables import is_awaitable
 from runcue._model.callables import located
@@ -126,7 +126,7 @@ class Gate:
             answer = _RAISED
         self.at = ended = self._failures.now()
         if ended - began > BLOCKS_AFTER:
-            self._door.kept(f"is_ready callback {located(is_ready)}", began, ended, MAKE_ASYNC)
+            self._door.blocked(f"is_ready callback {located(is_ready)}", began, ended, MAKE_ASYNC)
         if answer is True:
             return RUN if task.is_stale is None and declared is None else self._ask_stale(work)
         if answer is False:
@@ -200,7 +200,7 @@ class Gate:
         self.at = self._failures.now()
         took = self.at - began
         if took > BLOCKS_AFTER:
-            self._door.kept(f"is_ready callback {located(is_ready)}", began, self.at, MAKE_ASYNC)
+            self._door.blocked(f"is_ready callback {located(is_ready)}", began, self.at, MAKE_ASYNC)
         return took
 
     def interpret(self, work: Work, answer: Any) -> GateVerdict | AwaitableAnswer:
@@ -307,7 +307,7 @@ class Gate:
             verdict = self._stale_raised(work, error)
         self.at = ended = self._failures.now()
         if ended - began > BLOCKS_AFTER:
-            self._door.kept(f"is_stale callback {located(is_stale)}", began, ended, MAKE_ASYNC)
+            self._door.blocked(f"is_stale callback {located(is_stale)}", began, ended, MAKE_ASYNC)
         if self.reads and verdict is SKIP:
             self.skipped.append((work, tuple(self.reads.values())))
         return verdict
@@ -316,7 +316,7 @@ class Gate:
         """Note how long looking at declared artifacts took. Returns the instant now."""
         self.at = ended = self._failures.now()
         if ended - began > BLOCKS_AFTER:
-            self._door.kept(looking_at(work), began, ended, BE_QUICK, work)
+            self._door.blocked(looking_at(work), began, ended, BE_QUICK, work)
         return ended
 
     @staticmethod

@@ -316,7 +316,7 @@ class Listeners:
                 self._failures.raised(listener.name, error, work, observed=not listener.is_warned)
             ended = now()
             if ended - began > BLOCKS_AFTER:
-                self._door.kept(
+                self._door.blocked(
                     listener.place, began, ended, MAKE_ASYNC, work, observed=not listener.is_warned
                 )
             began = ended

@@ -80,7 +80,7 @@ class Priority:
             failures.raised(f"{place} {located(call)}", error, work)
             return DEFAULT_PRIORITY
         if (ended := failures.now()) - began > BLOCKS_AFTER:
-            self._door.kept(f"{place} {located(call)}", began, ended, BE_QUICK)
+            self._door.blocked(f"{place} {located(call)}", began, ended, BE_QUICK)
         if value is None or isnan(value):
             words = (
                 f"{_mistake_in(asked)}. That is no number from 0.0 to 1.0, and counts as {DEFAULT_PRIORITY}"

@@ -329,20 +329,20 @@ class AwaitedGates:
         """What the awaitable gives, or what it raised."""
         if answer.question == "content":
 
-            def kept_by_reading(began: float, ended: float) -> None:
-                self._door.kept(f"Reading files of task {work.task!r}", began, ended, NO_THREAD, work)
+            def blocked_by_reading(began: float, ended: float) -> None:
+                self._door.blocked(f"Reading files of task {work.task!r}", began, ended, NO_THREAD, work)
 
             try:
                 async with self._readers:
-                    await off_loop(answer.awaitable, kept_by_reading)
+                    await off_loop(answer.awaitable, blocked_by_reading)
             except BaseException as error:
                 return None, error
             return None, None
         task = work._task
         gate = task.is_ready if answer.question == "ready" else task.is_stale
 
-        def kept(began: float, ended: float) -> None:
-            self._door.kept(f"is_{answer.question} callback {located(gate)}", began, ended, AWAIT, work)
+        def blocked(began: float, ended: float) -> None:
+            self._door.blocked(f"is_{answer.question} callback {located(gate)}", began, ended, AWAIT, work)
 
         def cancelled() -> None:
             if work._phase == CHECKING:
@@ -351,7 +351,7 @@ class AwaitedGates:
         limit = asyncio.timeout(GATE_LIMIT)
         try:
             async with limit:
-                return await watched(answer.awaitable, self._door.now, kept, cancelled), None
+                return await watched(answer.awaitable, self._door.now, blocked, cancelled), None
         except TimeoutError as error:
             return None, TimeoutError(f"no answer within {GATE_LIMIT:g} s") if limit.expired() else error
         except BaseException as error:

@@ -51,8 +51,8 @@ async def commit_before(work: Work, value: Any, door: Door) -> Any:
 
 
 async def _commit_in_thread(work: Work, value: Any, door: Door) -> Any:
-    def kept(began: float, ended: float) -> None:
-        door.kept(f"Publishing what task {work.task!r} has made", began, ended, NO_THREAD, work)
+    def blocked(began: float, ended: float) -> None:
+        door.blocked(f"Publishing what task {work.task!r} has made", began, ended, NO_THREAD, work)
 
-    await off_loop(partial(commit, work), kept)
+    await off_loop(partial(commit, work), blocked)
     return value

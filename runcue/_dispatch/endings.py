@@ -152,7 +152,7 @@ class Endings:
                 self._look_at_proof(run._declared, run, work)
             if (looked := self._turns.now()) - now > BLOCKS_AFTER:
                 what = looking_at(work)
-                self._door.kept(what, now, looked, BE_QUICK, work)
+                self._door.blocked(what, now, looked, BE_QUICK, work)
         self._settlement.settle(work, COMPLETED, now, value, duration)
 
     def _note_made(self, declared: Declaration, work: Work) -> None:

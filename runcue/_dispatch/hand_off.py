@@ -199,7 +199,7 @@ class HandOff:
             if given is not None:
                 _at_once(given, f"submit() of {words_of(executor)}")
             if self._not_ours and (ended := self._turns.now()) - now > BLOCKS_AFTER:
-                self._callbacks.door.kept(f"submit() of {words_of(executor)}", now, ended, BE_QUICK, work)
+                self._callbacks.door.blocked(f"submit() of {words_of(executor)}", now, ended, BE_QUICK, work)
         except BaseException as error:  # an executor of the user's
             if isinstance(error, KeyboardInterrupt):
                 self._turns.interrupt(error)

@@ -137,13 +137,13 @@ class Lines:
         """What a listener has returned, to be awaited to its end."""
         door, observed = self._door, not listener.is_warned
 
-        def kept(began: float, ended: float) -> None:
-            door.kept(listener.place, began, ended, AWAIT, work, observed=observed)
+        def blocked(began: float, ended: float) -> None:
+            door.blocked(listener.place, began, ended, AWAIT, work, observed=observed)
 
         def cancelled() -> None:
             door.cancelled(listener.place, work, observed=observed)
 
-        return watched(awaitable, door.now, kept, cancelled)
+        return watched(awaitable, door.now, blocked, cancelled)
 
     def _close(self, line: Line, queue: Queue) -> None:
         if self._lines.get(line) is queue:

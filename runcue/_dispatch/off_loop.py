@@ -16,12 +16,12 @@ from typing import Final
 from runcue._callbacks.door import BLOCKS_AFTER
 from runcue._dispatch.clock import clock_of
 
-__all__ = ["NO_THREAD", "Kept", "off_loop"]
+__all__ = ["NO_THREAD", "Blocked", "off_loop"]
 
 NO_THREAD: Final = "no thread could be had for it: allow more of them (ulimit -u), or start fewer"
 """What to do about what is done in the loop."""
 
-Kept = Callable[[float, float], None]
+Blocked = Callable[[float, float], None]
 """Takes from when and until when it has kept the event loop, if that was long."""
 
 _TRIES: Final = 5
@@ -29,12 +29,12 @@ _PAUSE: Final = 0.2
 """Seconds between two tries to start a thread: nobody tells when it can be done. A plain handler is over by then."""
 
 
-async def off_loop(call: Callable[[], object], kept: Kept) -> None:
+async def off_loop(call: Callable[[], object], blocked: Blocked) -> None:
     """Call something in a thread. It goes on there if whoever awaits it is cancelled.
 
     Args:
         call: What is called.
-        kept: Told where there was no thread, and it has kept the event loop.
+        blocked: Told where there was no thread, and it has kept the event loop.
 
     Raises:
         BaseException: What it raised.
@@ -73,7 +73,7 @@ async def off_loop(call: Callable[[], object], kept: Kept) -> None:
             call()
         finally:
             if (ended := clock.monotonic()) - began > BLOCKS_AFTER:
-                kept(began, ended)
+                blocked(began, ended)
         return
     error = await done
     if error is not None:

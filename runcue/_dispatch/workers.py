@@ -324,7 +324,7 @@ class Workers:
             error = raised
         now = self._turns.now()
         if now - entered > BLOCKS_AFTER:
-            self._door.kept_by_handler(work, entered, now if left is None else left)
+            self._door.blocked_by_handler(work, entered, now if left is None else left)
         # After the first step, not before it: whatever instant the handler itself took is earlier than the stamp.
         if run_queue.limits:
             outside_tasks(self._turns.loop, run_queue.entered, now, work, now)

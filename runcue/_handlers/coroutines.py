@@ -23,7 +23,7 @@ from runcue._model.work import Work
 
 __all__ = ["driven_by", "follow", "resume", "watched"]
 
-Kept = Callable[[float, float], None]
+Blocked = Callable[[float, float], None]
 """Takes from when and until when a step has kept the event loop."""
 
 
@@ -64,7 +64,7 @@ def resume(steps: Any, yielded: Any, context: Context, work: Work, door: Door) -
             raise
         finally:
             if (ended := now()) - began > BLOCKS_AFTER:
-                door.kept_by_handler(work, began, ended)
+                door.blocked_by_handler(work, began, ended)
         if FORKS.number != forks:
             leave_suspended(f"The handler of {name_of(work)}")
 
@@ -84,8 +84,8 @@ def follow(
     """
     run: Callable[..., Any] = _in_place if context is None else context.run
 
-    def kept(began: float, ended: float) -> None:
-        door.kept_by_handler(work, began, ended)
+    def blocked(began: float, ended: float) -> None:
+        door.blocked_by_handler(work, began, ended)
 
     def step(call: Callable[[Any], Any], argument: Any) -> Any:
         assert stepped is not None
@@ -95,13 +95,13 @@ def follow(
             stepped()
 
     while is_awaitable(value):
-        value = yield from _drive(value, run if stepped is None else step, door.now, kept)
+        value = yield from _drive(value, run if stepped is None else step, door.now, blocked)
     return value
 
 
 @coroutine
 def watched(
-    value: Any, now: Callable[[], float], kept: Kept, cancelled: Callable[[], None]
+    value: Any, now: Callable[[], float], blocked: Blocked, cancelled: Callable[[], None]
 ) -> Generator[Any, Any, Any]:
     """Await what a callback has returned, and what that gives, to the end.
 
@@ -111,7 +111,7 @@ def watched(
     Args:
         value: What the callback has returned.
         now: The clock.
-        kept: Takes each step that has kept the event loop for more than `BLOCKS_AFTER`.
+        blocked: Takes each step that has kept the event loop for more than `BLOCKS_AFTER`.
         cancelled: Called if the callback has cancelled the task as the last that it did.
     """
     task = asyncio.current_task()
@@ -136,7 +136,7 @@ def watched(
             own += max(0, task.cancelling() - before)
 
     while is_awaitable(value):
-        value = yield from _drive(value, step, now, kept)
+        value = yield from _drive(value, step, now, blocked)
     if own:
         cancelled()
         try:
@@ -153,7 +153,7 @@ def _in_place(call: Callable[[Any], Any], argument: Any) -> Any:
 
 
 def _drive(
-    awaitable: Any, call: Callable[..., Any], now: Callable[[], float], kept: Kept
+    awaitable: Any, call: Callable[..., Any], now: Callable[[], float], blocked: Blocked
 ) -> Generator[Any, Any, Any]:
     """Await something, each step by way of a function that calls another one."""
     steps: Any = None
@@ -182,7 +182,7 @@ def _drive(
             raise
         finally:
             if (ended := now()) - began > BLOCKS_AFTER:
-                kept(began, ended)
+                blocked(began, ended)
         if FORKS.number != forks:
             leave_suspended(describe(awaitable))
         thrown = None

@@ -13,9 +13,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal, NamedTuple
 
 from runcue._artifacts.artifact import Artifact
-from runcue._callbacks.answers import says_ready, says_stale
 from runcue._callbacks.declared_gate import DeclaredGate
 from runcue._callbacks.failures import Failures
+from runcue._callbacks.gate_answers import says_ready, says_stale
 from runcue._callbacks.verdicts import GateVerdict, Question
 from runcue._callbacks.warning_log import WarningLog
 from runcue._freshness.digest import Digest

@@ -83,6 +83,6 @@ def test_code_without_end_is_told_of_again_rather_than_remembered_without_end(
     callbacks = Callbacks(Holds(Producers()), WarningLog())
     callbacks.use_clock(lambda: 0.0)
     for number, name in enumerate(["a", "b", "c", "b", "c"]):
-        callbacks.door.kept(name, 10.0 * number, 10.0 * number + 1, MAKE_ASYNC)
+        callbacks.door.blocked(name, 10.0 * number, 10.0 * number + 1, MAKE_ASYNC)
     told = [record.getMessage().split()[0] for record in caplog.records]
     assert told == ["a", "b", "c", "b"]

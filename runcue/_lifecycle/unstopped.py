@@ -1,6 +1,6 @@
 """What becomes of a cue that nobody has stopped when its event loop, its process or its own life ends.
 
-Lives here: `Forgotten`. It lets go of a loop that ends, so that nothing keeps the cue alive any longer and its threads
+Lives here: `Unstopped`. It lets go of a loop that ends, so that nothing keeps the cue alive any longer and its threads
 end, and has told what is left.
 
 Whoever ends an event loop in an orderly way (`asyncio.run`, a Runner, uvloop, pytest) closes the asynchronous
@@ -24,10 +24,10 @@ from contextlib import suppress
 from runcue._dispatch.turns import Turns
 from runcue._lifecycle.leftovers import NOT_STARTED, NOT_STOPPED, Leftovers
 
-__all__ = ["Forgotten", "let_go_of_closed_loops"]
+__all__ = ["Unstopped", "let_go_of_closed_loops"]
 
 
-class Forgotten:
+class Unstopped:
     """Looks after one cue.
 
     Args:
@@ -130,15 +130,15 @@ class _Origin:
     """Made together with a cue."""
 
 
-async def _wait_for_the_end(forgotten: weakref.ref[Forgotten]) -> AsyncGenerator[None, None]:
+async def _wait_for_the_end(unstopped: weakref.ref[Unstopped]) -> AsyncGenerator[None, None]:
     try:
         yield
     finally:
-        if (one := forgotten()) is not None:
+        if (one := unstopped()) is not None:
             one.loop_ended()
 
 
-_expecting: weakref.WeakSet[Forgotten] = weakref.WeakSet()
+_expecting: weakref.WeakSet[Unstopped] = weakref.WeakSet()
 
 
 def let_go_of_closed_loops() -> None:
