@@ -12,6 +12,7 @@ import threading
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any, Never, Self
 
+from runcue._model.callables import by_whom
 from runcue._model.checks import says_how_to_await
 from runcue._model.current import call_inside
 from runcue._model.errors import UsageError, WorkCancelled, WrongLoop
@@ -158,7 +159,7 @@ class WorkHandle(str):
                 f"{name_of(work)} has not ended yet, it is {work.state.value}; await its handle."
             )
         if work._outcome == CANCELLED:
-            raise WorkCancelled(f"Work {work.id} of task {work.task!r} was cancelled.")
+            raise WorkCancelled(f"Work {work.id} of task {work.task!r} was cancelled{by_whom(work._value)}.")
         self._hear()
         if work.exception is None:
             return None

@@ -196,6 +196,8 @@ class File(Artifact):
         age = time.time() - status.st_mtime_ns / 1e9
         if self.max_age is not None and age > self.max_age:
             return f"is {seconds_in_words(age)} old, with max_age {seconds_in_words(self.max_age)}"
+        if type(self).valid is not File.valid:
+            return f"is not valid: {located(type(self).valid)} said no"
         return "is there now" if self.validate is None else f"is not valid: {located(self.validate)} said no"
 
     def touch(self) -> None:

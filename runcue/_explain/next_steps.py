@@ -86,7 +86,7 @@ def cut_in_words(cut: Cut) -> str:
     what = "its input" if cut.artifact is None else words_of(cut.artifact)
     why = {
         "it is there": "is there already",
-        "of a folder": "is a folder, in whose place the files can be named that are needed",
+        "of a folder": "has to do with what that makes by a folder alone; name the very files there",
         "of the order": "comes from a work unit that was submitted later",
     }[cut.because]
     return f"Cut first what {name_of(cut.work)} needs of {name_of(cut.maker)}: {what} {why}"

@@ -18,7 +18,7 @@ from typing import Final
 from runcue._explain.holders import Holding
 from runcue._explain.reasons import Kind, Lack, Reason, reason_of
 from runcue._limits.service import Service
-from runcue._model.callables import at_line, located
+from runcue._model.callables import by_whom, located
 from runcue._model.errors import WorkTimeout
 from runcue._model.phases import CHECKING, HELD, JOINED, OUTCOMES, RUNNING, SETTLED
 from runcue._model.texts import (
@@ -195,7 +195,7 @@ def _ended(reason: Reason, wall: float) -> str:
         return f"it settled with {name_of(reason.root.work)}, which it had joined"
     text = said if kind == "failed" else _ENDINGS[kind]
     if kind == "cancelled":
-        text += cancelled_by(reason.work)
+        text += by_whom(reason.work._value)
     elif said and kind == "completed":
         text += f"; it ran because {said}"
     elif said and kind == "skipped":
@@ -208,12 +208,6 @@ def _ended(reason: Reason, wall: float) -> str:
             text += f", for {duration_in_words(wall - run.started_at)} by now"
         text += "".join(f"; it is at {one.said}" for one in reason.beside if one.said)
     return text
-
-
-def cancelled_by(work: Work) -> str:
-    """Who has cancelled a work unit, as what follows "cancelled"; "" if that is not known."""
-    by = work._value
-    return "" if by is None else f" by {by if isinstance(by, str) else at_line(*by)}"
 
 
 _BY_LIMITS: Final = frozenset(("slots", "rate", "limit", "no thread"))
@@ -237,7 +231,7 @@ def lack_in_words(lack: Lack) -> str:
         who = "nothing that is pending or running declares it as an output"
     elif lack.state in ("failed", "cancelled"):
         error = f": {lack.maker.error}" if lack.maker.error else ""
-        ended = f"was cancelled{cancelled_by(lack.maker)}" if lack.state == "cancelled" else lack.state
+        ended = f"was cancelled{by_whom(lack.maker._value)}" if lack.state == "cancelled" else lack.state
         who = f"{name_of(lack.maker)}, which was to make it, {ended}{error}"
     else:
         who = f"{name_of(lack.maker)} {lack.how or 'makes it'} ({lack.state})"

@@ -160,7 +160,8 @@ class Overdue:
                 return
         running = listed(map(name_of, dispatcher.in_flight.works))
         waits = grouped(self._whys(islice(core.pending_works(), _LOOKED_INTO), now))
-        holding = wanted_slots(core, dispatcher.in_flight.works, now + dispatcher.turns.skew)
+        wall = now + dispatcher.turns.skew
+        holding = wanted_slots(core, dispatcher.in_flight.works, wall, dispatcher.where_it_is)
         held = listed(slots_in_words(holding), 3, "; ")
         self._log.tell(
             "stalled",

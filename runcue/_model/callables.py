@@ -8,20 +8,20 @@ from __future__ import annotations
 import os
 import sys
 from functools import partial
-from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any, Final
 
 from runcue._model.texts import words_of
 
-__all__ = ["at_line", "caller", "is_of_runcue", "is_own", "located"]
+__all__ = ["at_line", "by_whom", "caller", "is_of_runcue", "is_own", "located"]
 
 # So many layers (partial objects, decorators, methods) are looked through.
 _DEEPEST: Final = 20
 _LONGEST: Final = 150
 # What is in here is nobody's own code: of runcue, of the standard library, and what was installed.
-_RUNCUE: Final = f"{Path(__file__).parents[1]}{os.sep}"
-_LIBRARY: Final = f"{Path(os.__file__).parent}{os.sep}"
+# (Not by pathlib, which nobody needs at import.)
+_RUNCUE: Final = __file__.rpartition(os.sep)[0].rpartition(os.sep)[0] + os.sep
+_LIBRARY: Final = os.__file__.rpartition(os.sep)[0] + os.sep
 _INSTALLED: Final = ("site-packages", "dist-packages")
 
 
@@ -62,6 +62,15 @@ def caller() -> tuple[CodeType, int] | None:
     if frame is None or frame.f_code.co_filename.startswith(_LIBRARY):
         return None
     return frame.f_code, frame.f_lineno
+
+
+def by_whom(by: Any) -> str:
+    """Who has cancelled something, as what follows "was cancelled"; "" if that is not known.
+
+    Args:
+        by: A phrase, or what `caller` gave.
+    """
+    return "" if by is None else f" by {by if isinstance(by, str) else at_line(*by)}"
 
 
 def is_of_runcue(code: CodeType) -> bool:
