@@ -6,6 +6,8 @@ from fractions import Fraction
 from math import inf, nextafter
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from runcue._limits.sliding_window import SlidingWindow
 from runcue._model.rate import Rate, parse_rate
@@ -128,3 +130,35 @@ def test_it_says_in_words_what_is_used_up() -> None:
 def test_what_so_many_starts_take_at_the_least_counts_whole_periods() -> None:
     api = window("3/min")
     assert [api.at_least([None] * starts) for starts in (0, 1, 3, 4, 6, 7)] == [0, 0, 0, 60, 60, 120]
+
+
+# Numbers that add up without rounding.
+quarters = st.integers(0, 240).map(lambda number: number / 4)
+
+
+@given(
+    st.integers(1, 5),
+    st.sampled_from((0.5, 1.0, 60.0)),
+    st.lists(quarters, max_size=8),
+    quarters,
+    st.integers(0, 3),
+)
+def test_the_nth_start_from_now_on_is_foretold(
+    count: int, period: float, pauses: list[float], pause: float, reserved: int
+) -> None:
+    api, now = SlidingWindow(Rate(count, period, "")), 0.0
+    for before in pauses:
+        now += before
+        if api.room(now):
+            start(api, now)
+    now += pause
+    for _ in range(reserved):
+        if api.room(now):
+            api.acquire(now)
+    told = [api.nth_room(now, n) for n in range(1, 20)]
+    while api.reserved:  # each of them is confirmed at once
+        api.entered(now, None, now)
+    for when in told:
+        now = now if api.room(now) else api.next_room(now)
+        assert when == pytest.approx(now)
+        start(api, now)

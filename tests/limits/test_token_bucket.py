@@ -35,6 +35,34 @@ def test_a_full_bucket_gives_its_burst_at_once_and_then_one_by_one() -> None:
     assert not bucket.room(1000.0)
 
 
+@given(
+    st.integers(1, 5),
+    st.floats(0.01, 10),
+    st.lists(st.floats(0, 5), max_size=8),
+    st.floats(0, 20),
+    st.integers(0, 3),
+)
+def test_the_nth_start_from_now_on_is_foretold(
+    burst: int, per_second: float, pauses: list[float], pause: float, kept_free: int
+) -> None:
+    bucket, now = TokenBucket(burst, per_second), 0.0
+    for before in pauses:
+        now += before
+        if bucket.room(now):
+            start(bucket, now)
+    now += pause
+    for _ in range(min(kept_free, burst)):
+        if bucket.room(now):
+            bucket.acquire(now)
+    told = [bucket.nth_room(now, n) for n in range(1, 12)]
+    while bucket._reserved:  # each of them is confirmed at once
+        bucket.entered(now, None, now)
+    for when in told:
+        now = now if bucket.room(now) else bucket.next_room(now)
+        assert when == pytest.approx(now)
+        start(bucket, now)
+
+
 @pytest.mark.rule(8)
 def test_a_token_is_kept_free_until_the_handler_was_entered_and_flows_back_from_then_on() -> None:
     bucket = TokenBucket(1, 1.0)

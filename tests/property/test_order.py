@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -89,6 +90,8 @@ class Queued(Body):
     def __init__(self, described: tuple[list[ServicePlan], list[TaskPlan]], plan: list[Job]) -> None:
         super().__init__(Book(*described), late=False)
         self.plan = plan
+        # How urgent a submission says that it is; None for what is said of it elsewhere.
+        self.says: Callable[[int], float | None] = lambda number: None
         self.submitted: dict[int, float] = {}
         self.batch: dict[int, int] = {}
 
@@ -119,7 +122,9 @@ class Queued(Body):
                 if job.after is not None:
                     await asyncio.sleep(job.after)
                     batch += 1
-                handle = await cue.submit(str(self.task_of(number)), params={"number": number})
+                handle = await cue.submit(
+                    str(self.task_of(number)), params={"number": number}, priority=self.says(number)
+                )
                 self.submitted[number] = asyncio.get_running_loop().time()
                 self.batch[number] = batch
                 if job.cancel_after is not None:
@@ -181,12 +186,16 @@ def asked_priority(job: Job) -> Any:
 
 
 @pytest.mark.rule(6, 13)
-@given(plans, orders)
+@given(plans, orders, st.sampled_from(("callback", "submission", "both")))
 def test_with_priorities_the_aged_key_decides(
-    described_and_plan: tuple[tuple[list[ServicePlan], list[TaskPlan]], list[Job]], order: int | None
+    described_and_plan: tuple[tuple[list[ServicePlan], list[TaskPlan]], list[Job]],
+    order: int | None,
+    by: str,
 ) -> None:
     world = Queued(*described_and_plan)
     plan = world.plan
+    if by != "callback":
+        world.says = lambda number: None if number % 2 and by == "both" else priority(number)
 
     def priority(number: int) -> float:
         given = plan[number].priority
@@ -197,7 +206,8 @@ def test_with_priorities_the_aged_key_decides(
 
     async def main() -> None:
         cue = world.cue()
-        cue.priority(lambda ctx: asked_priority(plan[ctx.work.params["number"]]))
+        if by != "submission":
+            cue.priority(lambda ctx: asked_priority(plan[ctx.work.params["number"]]))
         await world.run(cue)
 
     virtually(main, order)

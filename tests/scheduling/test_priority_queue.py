@@ -8,7 +8,7 @@ import pytest
 
 from runcue._model.phases import NEW, READY, SETTLED
 from runcue._model.work import Work
-from runcue._scheduling.priority_queue import PriorityQueue
+from runcue._scheduling.priority_queue import PriorityQueue, place_of
 
 
 def ready(key: float, seq: int) -> Work:
@@ -118,3 +118,25 @@ def test_pushes_that_arrive_in_order_cost_no_heap() -> None:
     for seq in range(1000):
         order.push(ready(1.0, seq))
     assert not order._heap
+
+
+@pytest.mark.parametrize("most", [5, 40, 1000])
+@pytest.mark.parametrize("seed", range(10))
+def test_those_before_a_place_are_counted_without_going_through_all_and_never_too_many(
+    seed: int, most: int
+) -> None:
+    luck = random.Random(seed)
+    order = PriorityQueue()
+    works = [ready(luck.choice((float(seq), luck.random() * 300, 7.0)), seq) for seq in range(300)]
+    for work in works:
+        order.push(work)
+    for work in luck.sample(works, 60 * (seed % 2)):
+        order.discard_later()
+        work._phase = SETTLED
+    for one in works:
+        before = sum(
+            other._phase == READY and place_of(other) < place_of(one) for other in works if other is not one
+        )
+        number, is_exact = order.count_before(place_of(one), most)
+        assert number == before if is_exact else number <= before
+        assert is_exact or most < 1000
