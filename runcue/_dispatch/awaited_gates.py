@@ -10,7 +10,7 @@ Must not know: when work units are asked, how handlers run.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Hashable, Iterable
+from collections.abc import Awaitable, Hashable
 from contextvars import Context
 from math import inf
 from typing import Any, Final, Protocol
@@ -30,6 +30,7 @@ from runcue._model.work import Work
 from runcue._scheduling.core import Core
 from runcue._scheduling.rechecking import Rechecker
 from runcue._scheduling.run_queue import RunQueue
+from runcue._scheduling.wakeups import Reading
 
 __all__ = ["GATE_LIMIT", "AwaitedGates", "Places", "Starts"]
 
@@ -63,7 +64,7 @@ class Starts(Protocol):
         """Start a work in hand in the current asyncio task."""
 
 
-class AwaitedGate:
+class AwaitedGate(Reading):
     """One async gate that is being awaited.
 
     Attributes:
@@ -73,36 +74,22 @@ class AwaitedGate:
         waited: Whether it was not ready before.
         nudges: How many nudges there had been when it was asked.
         settlements: How many settlements.
-        reads: The artifacts that the gate has looked at.
-        touched: Whether something has happened to one of these since.
         question: The one that is open.
         since: When that was asked.
     """
 
-    __slots__ = (
-        "holds",
-        "nudges",
-        "question",
-        "reads",
-        "settlements",
-        "since",
-        "starts",
-        "touched",
-        "waited",
-        "work",
-    )
+    __slots__ = ("holds", "nudges", "question", "settlements", "since", "starts", "waited", "work")
 
     def __init__(
         self, work: Work, nudges: int, settlements: int, reads: dict[Hashable, Any], *, starts: bool
     ) -> None:
+        super().__init__(reads)
         self.work = work
         self.starts = starts
         self.holds = False
         self.waited = work._phase == NOT_READY
         self.nudges = nudges
         self.settlements = settlements
-        self.reads = reads
-        self.touched = False
         self.question: Question = "ready"
         self.since = 0.0
 
@@ -165,12 +152,6 @@ class AwaitedGates:
                 return awaited.question, awaited.since, awaited.since + limit
         return None
 
-    def touched(self, keys: Iterable[Hashable]) -> None:
-        """Something happened to artifacts that gates may have looked at before."""
-        for awaited in self._awaited:
-            if not awaited.reads.keys().isdisjoint(keys):
-                awaited.touched = True
-
     def read(self) -> list[Hashable]:
         """The keys of the artifacts that gates have looked at."""
         return [key for awaited in self._awaited for key in awaited.reads]
@@ -196,6 +177,7 @@ class AwaitedGates:
         if answer.question != "content":
             self._hold_slot(awaited)
         self._awaited.add(awaited)
+        self._core.wakeups.readings.add(awaited)
         if awaited.waited:
             self._rechecker.asking += 1
         self._core.ask_elsewhere(work)
@@ -241,6 +223,7 @@ class AwaitedGates:
     def _give_back(self, awaited: AwaitedGate, *, hit: bool) -> None:
         """Give back what was held for a gate."""
         self._awaited.discard(awaited)
+        self._core.wakeups.readings.discard(awaited)
         if awaited.holds:
             run_queue: RunQueue = awaited.work._task.run_queue
             for service in run_queue.services:

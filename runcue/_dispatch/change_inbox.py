@@ -170,7 +170,7 @@ class ChangeInbox:
             if wakeups.touch(key):
                 self._turns.wake()
             if awaited:
-                awaited.touched((key,))
+                wakeups.touch_readings((key,))
             return
         if not awaited and not self._core.dependencies.subscribers:
             return
@@ -180,7 +180,7 @@ class ChangeInbox:
             keys.append(folder)
         for one in keys:
             wakeups.touch(one)
-        awaited.touched(keys)
+        wakeups.touch_readings(keys)
         if wakeups.queue:
             self._turns.wake()
 

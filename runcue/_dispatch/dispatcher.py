@@ -230,11 +230,13 @@ class Dispatcher:
                 if run_queue.starting:
                     # One that was cancelled before its first step will never come.
                     run_queue.starting = {task for task in run_queue.starting if not task.done()}
-                if run_queue.unasked and not run_queue.expects_room(now):
-                    again |= self.gates.check_unasked(run_queue, until)
                 if turns.may_start and run_queue.backlog(core.ordered):
                     again |= self.workers.fill(run_queue, now, until)
                 starting |= bool(run_queue.starting)
+            # After the starts: one of another run queue may have taken the last slot that they share.
+            for run_queue in core.run_queues.values():
+                if run_queue.unasked and not run_queue.expects_room(now):
+                    again |= self.gates.check_unasked(run_queue, until)
             again |= self.refusals.settle_errors()
             if core.dependencies.giving_way and core.submitted != self._reconsidered and self._is_quiet():
                 # What has come since may have closed a circle.

@@ -102,11 +102,19 @@ class Gates:
         """
         ordered = self._core.ordered
         left = False
-        for run_queue in tuple(self._core.run_queues.values()):
-            # Where there is room the workers ask, immediately before the start. An order by priority is known only
-            # when all have been asked.
-            if run_queue.new and (ordered or closed or not run_queue.expects_room(now)):
-                left |= self._check_run_queue(run_queue, until, ordered)
+        # Where there is room the workers ask, immediately before the start. An order by priority is known only when all
+        # have been asked. An async gate takes a slot, which may be the last one of those who had room before.
+        run_queues = tuple(self._core.run_queues.values())
+        while run_queues:
+            passed_over = []
+            for run_queue in run_queues:
+                if run_queue.new and (ordered or closed or not run_queue.expects_room(now)):
+                    left |= self._check_run_queue(run_queue, until, ordered)
+                else:
+                    passed_over.append(run_queue)
+            if not self.awaited or len(passed_over) == len(run_queues):
+                break
+            run_queues = tuple(passed_over)
         if not left or not ordered:
             self._checking_since = inf
         elif self._checking_since == inf:

@@ -38,7 +38,7 @@ from runcue._handlers.forks import FORKS, leave, leave_suspended
 from runcue._handlers.outputs import commit_due, mark, owner_of
 from runcue._model.awaitables import is_awaitable
 from runcue._model.events import Event
-from runcue._model.phases import COMPLETED, SETTLED
+from runcue._model.phases import COMPLETED, NEW, SETTLED
 from runcue._model.texts import listed, name_of
 from runcue._model.work import Work
 from runcue._scheduling.core import Core
@@ -127,7 +127,9 @@ class Workers:
         if run_queue.executor is None:
             self.spawn_if_room(run_queue, now)
         else:
+            began = False
             while (work := select(run_queue, now, core.ordered)) is not None:
+                began = True
                 task = work._task
                 if not task.gated or work._approved_in == core.generation or self._gates.may_start(work, now):
                     if task.executor is None:
@@ -143,6 +145,8 @@ class Workers:
                 now = self._turns.now()
                 if now > until:
                     return True
+            if began and core.count[NEW] and self._gates.check_new(now, until, closed=False):
+                return True  # those that had room until here
         return self._refusals.note(run_queue, now, until)
 
     def _give(self, work: Work, now: float) -> bool:

@@ -229,8 +229,8 @@ class Core:
         dependencies = self.dependencies
         if outcome != SKIPPED or dependencies.failed or dependencies.outdated:
             dependencies.note_outcome(work, declared, outcome >= FAILED)
-        if dependencies.folders is None and not dependencies.running:
-            # As `end` does, for what nearly all there are have: no folders, and no handler that outlives them.
+        if dependencies.folders is None and not dependencies.running and not self.wakeups.readings:
+            # As `end` does, for what nearly all there are have: no folders, no late handlers, no async gates.
             producer_of, subscribers = dependencies.producer_of, dependencies.subscribers
             for artifact in declared.outputs if declared._makes is None else declared._makes:
                 artifact_key = artifact._key

@@ -10,7 +10,7 @@ Must not know: what an artifact is, time, event loops.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Hashable, Iterator
+from collections.abc import Collection, Hashable, Iterator
 from typing import Any, Final
 
 from runcue._model.declaration import Declaration
@@ -141,6 +141,19 @@ class Dependencies(Producers):
         if declared.key is not None and (key := key_itself(declared.key)) in subscribers:
             keys.append(key)
         return [*keys, *self._awaited_beside(declared)] if self.folders is not None and subscribers else keys
+
+    def concerns(self, declared: Declaration, keys: Collection[Hashable]) -> bool:
+        """Whether an end of a producer is of interest to who has looked at the artifacts with these keys."""
+        if any(artifact._key in keys for artifact in declared.makes) or (
+            declared.key is not None and key_itself(declared.key) in keys
+        ):
+            return True
+        if self.folders is None:
+            return False
+        made = {artifact._key for artifact in declared.makes}
+        return any(folder in keys for artifact in declared.makes for folder in self.above(artifact)) or any(
+            type(key) is str and not made.isdisjoint(folders_above(key)) for key in keys
+        )
 
     def _awaited_beside(self, declared: Declaration) -> Iterator[Hashable]:
         """Folders around what was made, and what lies in folders that were made."""

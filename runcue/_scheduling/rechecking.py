@@ -269,7 +269,8 @@ class Rechecker:
             return
         self.nudges += 1
         self._full_wanted = True
-        if self._pass is not None and not self._pass.subscribers:
+        if self._pass is not None:
+            self._all_wanted |= self._pass.subscribers  # those that it was to ask are asked all the same
             self._pass.full = False
 
     def changed(self) -> None:

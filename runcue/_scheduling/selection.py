@@ -60,26 +60,23 @@ def select(run_queue: RunQueue, now: float, ordered: bool) -> Work | None:
         return None
     # Each is asked once: a limit that contradicted itself in here would be no ground to decide on.
     rooms: dict[RunQueue, bool] = {}
-    best = _first_among(run_queue, now, ordered, rooms)
+    # Those that leave what they would take to a starved one; that need not hold the others up.
+    waiving: set[RunQueue] = set()
+    best = _first_among(run_queue, now, ordered, rooms, waiving)
     while best is not None:
         # A contender has contenders of its own, which may have older claims on what it would take.
-        older = _first_among(best, now, ordered, rooms)
-        if older is None:  # it keeps its slots for a starved one; that need not hold this run queue up
-            keeps = best is run_queue or not rooms.get(run_queue)
-            best = None if keeps else run_queue
-            break
+        older = _first_among(best, now, ordered, rooms, waiving)
         if older is best:
             break
-        best = older
+        best = older or _first_among(run_queue, now, ordered, rooms, waiving)
     return None if best is None else best.pop(ordered)
 
 
 def _first_among(
-    run_queue: RunQueue, now: float, ordered: bool, rooms: dict[RunQueue, bool]
+    run_queue: RunQueue, now: float, ordered: bool, rooms: dict[RunQueue, bool], waiving: set[RunQueue]
 ) -> RunQueue | None:
     """Which of a run queue and its contenders has the first work unit that may start."""
-    best: RunQueue | None = None
-    first: Work | None = None
+    startable: list[tuple[float, int, RunQueue]] = []
     starved: RunQueue | None = None
     oldest: Work | None = None
     for one in (run_queue, *run_queue.contenders):
@@ -91,24 +88,28 @@ def _first_among(
             one.refusal = None
             room = rooms[one] = one.has_room(now, head)
         if room:
-            if first is None or (head._order_key, head._seq) < (first._order_key, first._seq):
-                best, first = one, head
+            if one not in waiving:
+                startable.append((head._order_key, head._seq, one))
         elif (
             one.refusal is None
             and one.lacks_slots_only(head, now)
             and (oldest is None or head._order_key < oldest._order_key)
         ):
             starved, oldest = one, head
-    if best is None or first is None:
-        return None
-    if (
-        starved is not None
-        and oldest is not None
-        and now - oldest._submitted_at > STARVED_AFTER
-        and now >= starved.patient_until
-        and (oldest._order_key, oldest._seq) < (first._order_key, first._seq)
-        and not set(starved.services).isdisjoint(best.services)
-    ):
+    waits_long = oldest is not None and now - oldest._submitted_at > STARVED_AFTER
+    while startable:
+        first = min(startable)
+        best = first[2]
+        if (
+            starved is None
+            or oldest is None
+            or not waits_long
+            or now < starved.patient_until
+            or (oldest._order_key, oldest._seq) > first[:2]
+            or set(starved.services).isdisjoint(best.services)
+        ):
+            return best
         best.held_for = starved  # its slots are left free until it has all it needs
-        return None
-    return best
+        waiving.add(best)
+        startable.remove(first)
+    return None

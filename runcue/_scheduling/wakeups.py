@@ -9,18 +9,33 @@ Must not know: when there is time to ask (that is `rechecking`), what the answer
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Hashable
-from typing import Final
+from collections.abc import Hashable, Iterable
+from typing import Any, Final
 
 from runcue._model.declaration import Declaration
 from runcue._model.phases import HELD, NOT_READY, RUNNING
 from runcue._model.work import Task, Work
 from runcue._scheduling.dependencies import Dependencies
 
-__all__ = ["Wakeups"]
+__all__ = ["Reading", "Wakeups"]
 
 _FORGET_AFTER: Final = 256
 """A learned wake-up that was fruitless this often in a row is forgotten; it will be learned again if it is true."""
+
+
+class Reading:
+    """A gate that is being awaited, which may look at artifacts meanwhile.
+
+    Attributes:
+        reads: What it has looked at, by key.
+        touched: Whether something has happened to one of these since.
+    """
+
+    __slots__ = ("reads", "touched")
+
+    def __init__(self, reads: dict[Hashable, Any]) -> None:
+        self.reads = reads
+        self.touched = False
 
 
 class Wakeups:
@@ -34,6 +49,8 @@ class Wakeups:
         self._dependencies = dependencies
         # Work units to be asked soon, because something happened to an artifact they wait for.
         self.queue: deque[Work] = deque()
+        # Gates that are being awaited: their work units are in no line, so that nobody else could wake them.
+        self.readings: set[Reading] = set()
         # Tasks with a settlement that others, by experience, are waiting for; once per settlement.
         self.settled_causes: deque[Task] = deque()
         # The task that settled last: what becomes ready now is put down to it.
@@ -69,6 +86,14 @@ class Wakeups:
         dependencies.leave(work, declared)
         for key in awaited:
             self.touch(key, settled=True)
+        for reading in self.readings:
+            reading.touched = reading.touched or dependencies.concerns(declared, reading.reads)
+
+    def touch_readings(self, keys: Iterable[Hashable]) -> None:
+        """Something happened to artifacts that gates may have looked at which are being awaited."""
+        for reading in self.readings:
+            if not reading.reads.keys().isdisjoint(keys):
+                reading.touched = True
 
     def pause(self, work: Work, declared: Declaration) -> None:
         """A producer makes nothing until its next attempt: meanwhile others may that cannot do so at once with it."""

@@ -10,6 +10,7 @@ from runcue._limits.service import Service
 from runcue._limits.sliding_window import SlidingWindow
 from runcue._model.phases import NEW
 from runcue._model.rate import parse_rate
+from runcue._scheduling.selection import STARVED_AFTER
 from tests.support.cores import CoreWorld
 
 
@@ -74,3 +75,23 @@ def test_nothing_is_taken_where_no_limit_allows_a_start() -> None:
     assert world.select(other.run_queue) is None
     assert (first._phase, second._phase) == (NEW, NEW)
     assert one.run_queue.backlog() == other.run_queue.backlog() == 1
+
+
+@pytest.mark.rule(5)
+def test_who_leaves_a_slot_to_a_starved_one_holds_up_nobody_who_shares_nothing_with_that_one() -> None:
+    world = CoreWorld(Service("a", concurrent=1), Service("b"), Service("c"), Service("d"))
+    starved, gives = world.task("starved", "a", "b"), world.task("gives", "b", "c")
+    free = world.task("free", "c", "d")
+    world.core.services["a"].acquire_slot()
+    world.add_ready(starved)
+    late = STARVED_AFTER + 1.0
+    kept, passes = world.add(gives), world.add(free)
+    assert world.select(free.run_queue, late) is passes
+    assert world.select(free.run_queue, late) is None
+    assert world.select(gives.run_queue, late) is None
+    assert kept._phase == NEW
+    assert not gives.run_queue.wants_worker(
+        ordered=False
+    )  # or a worker would come in vain, and another after it
+    world.core.services["a"].release_slot()
+    assert world.select(gives.run_queue, late) is not None
