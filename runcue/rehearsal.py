@@ -19,16 +19,12 @@ from runcue._artifacts.changes import changed
 from runcue._artifacts.file import File
 from runcue._artifacts.reads import OVERLAY, READS
 from runcue._freshness.newer import Verdict
-from runcue._limits.service import Service
-from runcue._limits.sliding_window import SlidingWindow
-from runcue._model.checks import check_callback, check_text, is_one_of, positive_int, seconds_or_none
+from runcue._model.checks import check_callback, check_text, seconds_or_none
 from runcue._model.declaration import Declaration
-from runcue._model.errors import ConfigurationError, UnknownService, UsageError
-from runcue._model.rate import parse_rate
+from runcue._model.errors import ConfigurationError, UsageError
 from runcue._model.texts import words_of
 from runcue._model.work import Task, Work
 from runcue._scheduling.core import Core
-from runcue.abc import Limit
 from runcue.testing import FakeExecutor
 
 __all__ = ["Overlay", "StandIn", "rehearse", "set_limits"]
@@ -332,41 +328,35 @@ def _untouched(cue: Cue, call: str) -> Core:
 
 
 def set_limits(cue: Cue, limits: Mapping[str, Mapping[str, Any]]) -> None:
-    """Give services other limits, to see what would change.
+    """Give services other limits, to see what would change. What is not named stays: `limits=` of `Cue.service` always.
 
     Args:
         cue: Described, but neither started nor given any work.
-        limits: By service: "rate" (text as for `Cue.service`, None for none) and "concurrent".
+        limits: By service: "rate", "burst", "concurrent" and "limiter", as for `Cue.service`; None takes one away.
 
     Raises:
         UsageError: The cue has been started or holds work units.
-        UnknownService, ConfigurationError: The limits cannot be.
+        UnknownService, ConfigurationError: The limits cannot be, or not beside those that stay.
+
+    Example:
+        >>> import runcue
+        >>> from runcue.rehearsal import set_limits
+        >>> cue = runcue.Cue()
+        >>> llm = cue.service("llm", rate="60/min", burst=5, concurrent=3)
+        >>> set_limits(cue, {"llm": {"rate": "600/min"}})
+        >>> [status] = cue.services()
+        >>> status.per_second, status.burst, status.concurrent
+        (10.0, 5, 3)
     """
-    services = _untouched(cue, "set_limits()").services
+    _untouched(cue, "set_limits()")
+    services = cue._services
     # All are read before the first is set.
-    new: list[tuple[Service, int | Limit | None]] = []
-    for name, values in _items_of(limits, "limits of set_limits()"):
-        service = services.get(name) if isinstance(name, str) else None
-        if service is None:
-            raise UnknownService(
-                f"Unknown service: {words_of(name)}. Registered: {', '.join(map(repr, services)) or 'none'}."
-            )
-        for what, value in _items_of(values, f"limits of service {name!r}"):
-            if is_one_of(what, ("concurrent",)):
-                new.append((service, positive_int(value, f"concurrent of service {name!r}")))
-            elif is_one_of(what, ("rate",)):
-                new.append((service, None if value is None else SlidingWindow(parse_rate(value))))
-            else:
-                raise ConfigurationError(
-                    f'A service can be given another "rate" or "concurrent", not {words_of(what)}.'
-                )
-    for service, limit in new:
-        if isinstance(limit, int):
-            service.concurrent = limit
-        else:
-            service.set_rate(limit)
-    for run_queue in cue._core.run_queues.values():
-        run_queue.look_at_limits()
+    new = [
+        (name, services.changed(name, dict(_items_of(values, f"limits of service {words_of(name)}"))))
+        for name, values in _items_of(limits, "limits of set_limits()")
+    ]
+    for name, changed_limits in new:
+        services.give(name, changed_limits)
 
 
 def _items_of(value: object, what: str) -> list[tuple[Any, Any]]:

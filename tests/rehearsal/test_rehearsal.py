@@ -1,7 +1,9 @@
 """`runcue.rehearsal`: a cue as it is, with nothing done and nobody told."""
 
 import asyncio
+import dataclasses
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -365,7 +367,8 @@ def test_limits_can_be_others() -> None:
     cue.service("c", rate="1/min", burst=3)
     cue.service("d", limiter=aiolimiter.AsyncLimiter(5, 1))
     cue.task("t", uses=["a", "b"])(forbidden)
-    set_limits(cue, {"a": {"rate": "7/sec", "concurrent": 3}, "b": {"rate": "5/sec"}, "c": {"rate": None}})
+    set_limits(cue, {"a": {"rate": "7/sec", "concurrent": 3}, "b": {"rate": "5/sec"}})
+    set_limits(cue, {"c": {"rate": None, "burst": None}})
     a, b, c, d = cue.services()
     assert (a.name, a.rate, a.count, a.period, a.concurrent, a.in_use, a.tokens) == (
         "a",
@@ -397,14 +400,94 @@ def test_limits_can_be_others() -> None:
         ({"x": {"concurrent": 1}}, "Unknown service: 'x'"),
         ({"a": {"concurrent": 0}}, "at least 1"),
         ({"a": {"rate": "0/min"}}, "0/min"),
-        ({"a": {"speed": 1}}, "speed"),
+        ({"a": {"speed": 1}}, "A service has no 'speed'. There is 'rate', 'burst', 'concurrent', 'limiter'."),
+        ({"a": {"brust": 1}}, "A service has no 'brust'. Did you mean 'burst'?"),
+        ({"api-": {"rate": "1/s"}}, "Unknown service: 'api-'. Did you mean 'api'?"),
+        ({"a": {"burst": 5}}, "Service 'a': burst=5 needs a rate at which it is refilled."),
+        (
+            {"api": {"rate": None}},
+            "Service 'api' keeps its burst=2, which needs a rate at which it is refilled; ",
+        ),
+        (
+            {"lim": {"rate": "5/s"}},
+            "Service 'lim' has a limiter, which stands instead of rate and burst; take it away",
+        ),
+        ({"lim": {"burst": 5}}, "Service 'lim' has a limiter"),
+        ({"a": {"limiter": 5}}, "limiter must be an aiolimiter.AsyncLimiter, not 5"),
+        ({"a": 5}, "The limits of service 'a' must be a mapping, not 5."),
+        ([1], "The limits of set_limits() must be a mapping"),
     ],
 )
-def test_limits_that_cannot_be_are_refused(limits: dict[str, dict[str, Any]], words: str) -> None:
+def test_limits_that_cannot_be_are_refused(limits: Any, words: str) -> None:
     cue = runcue.Cue()
     cue.service("a")
-    with pytest.raises(runcue.RuncueError, match=words):
+    cue.service("api", rate="1/s", burst=2)
+    cue.service("lim", limiter=aiolimiter.AsyncLimiter(5, 1))
+    with pytest.raises(runcue.RuncueError, match=re.escape(words)):
         set_limits(cue, limits)
+
+
+class Even(runcue.abc.Limit):
+    """A limit of the user's own."""
+
+    def room(self, now: float, work: Any = None, /) -> bool:
+        return True
+
+    def next_room(self, now: float, work: Any = None, /) -> float:
+        return now
+
+    def acquire(self, now: float, work: Any = None, /) -> None: ...
+
+    def entered(self, now: float, work: Any, at: float, /) -> None: ...
+
+    def release(self, now: float, work: Any, actual: Any = None, /) -> None: ...
+
+    def at_least(self, works: Any, /) -> float | None:
+        return None
+
+    def describe(self, now: float, work: Any = None, /) -> str:
+        return ""
+
+
+@pytest.mark.parametrize(
+    ("values", "changed"),
+    [
+        ({"rate": "120/min"}, {"per_second": 2.0}),
+        ({"burst": 9}, {"burst": 9}),
+        ({"concurrent": 7}, {"concurrent": 7}),
+        ({"concurrent": None}, {"concurrent": None}),
+        ({}, {}),
+    ],
+)
+def test_what_is_not_named_stays(values: dict[str, Any], changed: dict[str, Any]) -> None:
+    cue = runcue.Cue()
+    cue.service("llm", rate="60/min", burst=1, concurrent=3, limits=Even())
+    [before] = cue.services()
+    set_limits(cue, {"llm": values})
+    [after] = cue.services()
+    assert after == dataclasses.replace(before, **changed)
+    assert after.limits == ("Even",)
+
+
+def test_a_limiter_stays_beside_other_slots_and_can_be_taken_away() -> None:
+    cue = runcue.Cue()
+    cue.service("llm", limiter=aiolimiter.AsyncLimiter(5, 1), concurrent=3)
+    set_limits(cue, {"llm": {"concurrent": 2}})
+    [status] = cue.services()
+    assert (status.burst, status.per_second, status.concurrent) == (5.0, 5.0, 2)
+    set_limits(cue, {"llm": {"limiter": None, "rate": "7/sec"}})
+    [status] = cue.services()
+    assert (status.burst, status.rate, status.concurrent) == (None, "7/sec", 2)
+
+
+def test_changes_add_up_and_the_declaration_may_be_repeated() -> None:
+    cue = runcue.Cue()
+    cue.service("llm", rate="60/min", concurrent=3)
+    set_limits(cue, {"llm": {"rate": "120/min"}})
+    set_limits(cue, {"llm": {"burst": 4}})
+    cue.service("llm", rate="60/min", concurrent=3)  # a cell that is run again changes nothing
+    [status] = cue.services()
+    assert (status.burst, status.per_second, status.concurrent) == (4, 2.0, 3)
 
 
 def test_services_tell_what_their_limits_allow_now() -> None:

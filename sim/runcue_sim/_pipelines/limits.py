@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import runcue
@@ -19,9 +19,9 @@ from runcue_sim._text.error_origin import one_line
 from runcue_sim._text.usage import BadUsage, nearest
 
 Limits = dict[str, dict[str, Any]]
-"""By service: "rate" and "concurrent"; as `runcue.rehearsal.set_limits` takes them."""
+"""By service: "rate", "burst", "concurrent", "limiter"; as `runcue.rehearsal.set_limits` takes them."""
 
-FORMS: Final = "SERVICE.concurrent=5 or SERVICE.rate=60/min"
+FORMS: Final = "SERVICE.concurrent=5, SERVICE.rate=60/min or SERVICE.burst=10"
 MOST: Final = 100
 
 _PAIR: Final = re.compile(r"\s*(\d+)\s*/\s*(\d+(?:\.\d+)?)\s*")
@@ -47,7 +47,7 @@ def parse_one(text: str) -> Limits:
     """Read one limit.
 
     Args:
-        text: "openai.concurrent=5", "openai.rate=60/min", "openai.rate=none".
+        text: "openai.concurrent=5", "openai.rate=60/min", "openai.burst=10"; "openai.rate=none" takes one away.
 
     Raises:
         BadUsage: It is none, or no service can have it.
@@ -94,16 +94,23 @@ def written(limits: Limits) -> list[str]:
 
 
 def apply(cue: runcue.Cue, texts: Iterable[str]) -> None:
-    """Give services the limits of `--set`.
+    """Give services the limits of `--set`. What is not named stays as it is, and the last of several values counts.
 
     Raises:
-        BadUsage: There is no such service, or it cannot have that limit.
+        BadUsage: There is no such service, or it cannot have that limit, or not beside its others.
     """
+    together: Limits = {}
+    said: dict[str, dict[str, str]] = {}
     for text in texts:
+        for service, values in parse_one(text).items():
+            for what, value in values.items():
+                together.setdefault(service, {})[what] = value
+                said.setdefault(service, {})[what] = text
+    for service, values in together.items():
         try:
-            set_limits(cue, parse_one(text))
+            set_limits(cue, {service: values})
         except runcue.RuncueError as error:
-            raise BadUsage(f"--set {text}: {error}") from error
+            raise BadUsage(f"--set {' '.join(said[service].values())}: {one_line(str(error))}") from error
 
 
 def _parsed(text: str) -> tuple[str, str, list[Any]]:
@@ -120,14 +127,35 @@ def _parsed(text: str) -> tuple[str, str, list[Any]]:
         raise BadUsage(f"{text!r}: {one_line(str(error))}") from error
 
 
-def _concurrent(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= sys.maxsize:
-        raise ValueError(f"concurrent must be a whole number of at least 1, not {text!r}")
-    return int(text)
+def _number(what: str) -> Callable[[str], int | None]:
+    def number(text: str) -> int | None:
+        if _is_none(text):
+            return None
+        if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= sys.maxsize:
+            raise ValueError(f"{what} must be a whole number of at least 1, not {text!r} (or none)")
+        return int(text)
+
+    return number
 
 
 def _rate(text: str) -> str | None:
-    return None if text == "none" else read_rate(text)
+    return None if _is_none(text) else read_rate(text)
 
 
-_READ: Final = {"concurrent": _concurrent, "rate": _rate}
+def _limiter(text: str) -> None:
+    if not _is_none(text):
+        raise ValueError(
+            f"a limiter can only be taken away, by none, not {text!r}; give the service a rate instead"
+        )
+
+
+def _is_none(text: str) -> bool:
+    return text.lower() == "none"
+
+
+_READ: Final[dict[str, Callable[[str], Any]]] = {
+    "concurrent": _number("concurrent"),
+    "rate": _rate,
+    "burst": _number("burst"),
+    "limiter": _limiter,
+}
