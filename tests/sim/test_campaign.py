@@ -14,6 +14,7 @@ from runcue._callbacks.declared_gate import DeclaredGate
 from runcue._callbacks.gate import Gate
 from runcue._callbacks.listeners import Listeners
 from runcue._callbacks.verdicts import RUN, GateVerdict
+from runcue._dispatch.awaited_gates import AwaitedGate, AwaitedGates
 from runcue._dispatch.dispatcher import Dispatcher
 from runcue._dispatch.endings import Endings
 from runcue._dispatch.in_flight import InFlight
@@ -24,6 +25,7 @@ from runcue._lifecycle.stopping import Stopping
 from runcue._limits.sliding_window import SlidingWindow
 from runcue._model.phases import READY
 from runcue._scheduling.core import Core
+from runcue._scheduling.dependencies import Dependencies
 from runcue._scheduling.holds import Holds
 from runcue._scheduling.rechecking import Rechecker
 from runcue._scheduling.run_queue import RunQueue
@@ -38,6 +40,7 @@ from runcue_sim._chaos.trial import Trial, run_trial
 from runcue_sim._pipelines.scenarios import SCENARIOS
 
 SEEDS = range(40)
+OTHERS = [name for name in SCENARIOS if name != "services"]
 
 
 @pytest.fixture(scope="module")
@@ -54,9 +57,23 @@ def test_over_many_seeds_nothing_is_found(report: Report) -> None:
 
 def test_every_second_seed_is_run_in_another_order_and_the_report_says_how_many(report: Report) -> None:
     assert report.shuffled == report.trials // 2
-    assert f": {report.trials} runs ({report.shuffled} in shuffled order), " in report.text()
+    assert f": {report.trials} runs ({report.shuffled} in shuffled order), " in in_one_line(report.text())
     assert [trial_of(seed, "fanout").order for seed in range(4)] == [None, 1, None, 3]
     assert "shuffled" not in check([0], ["fanout"]).text()
+
+
+def in_one_line(text: str) -> str:
+    """A report as it is before it is broken into lines of 80 columns."""
+    return " ".join(text.split())
+
+
+def test_a_report_fits_80_columns(report: Report) -> None:
+    assert max(map(len, report.text().splitlines())) <= 80
+
+
+def test_a_handler_that_others_have_joined_excuses_them_when_a_stranger_ends_it() -> None:
+    # Its work unit was cancelled, then its asyncio task by somebody else, and who had joined it settled with that.
+    assert check([204273]).ok
 
 
 def test_each_kind_of_fault_strikes_and_each_end_is_met(report: Report) -> None:
@@ -103,8 +120,8 @@ def slots_allow_one_too_many(patch: pytest.MonkeyPatch) -> None:
 def slot_is_given_back_before_the_handler_is_through(patch: pytest.MonkeyPatch) -> None:
     cancel = Settlement.cancel
 
-    def hasty(self: Settlement, work: runcue.Work) -> bool:
-        outcome = cancel(self, work)
+    def hasty(self: Settlement, work: runcue.Work, *rest: Any) -> bool:
+        outcome = cancel(self, work, *rest)
         self._in_flight.release(work, self._turns.now())
         return outcome
 
@@ -253,6 +270,91 @@ def drain_raises(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Stopping, "rest", broken)
 
 
+def nudge_wakes_nobody(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Rechecker, "nudged", lambda self: None)
+
+
+def nudge_of_one_thing_wakes_nobody_who_looked_unseen(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Rechecker, "nudged_others", lambda self: None)
+
+
+def nudge_while_all_are_asked_comes_too_late(patch: pytest.MonkeyPatch) -> None:
+    def nudged_others(self: Rechecker) -> None:
+        self.nudges += 1
+        self._full_wanted = True
+
+    patch.setattr(Rechecker, "nudged_others", nudged_others)
+
+
+def nudge_during_an_async_gate_is_forgotten(patch: pytest.MonkeyPatch) -> None:
+    ask_again = AwaitedGates._ask_again_if_outdated
+
+    def forgetful(self: AwaitedGates, awaited: AwaitedGate) -> None:
+        awaited.nudges = self._rechecker.nudges
+        ask_again(self, awaited)
+
+    patch.setattr(AwaitedGates, "_ask_again_if_outdated", forgetful)
+
+
+def touch_during_an_async_gate_is_forgotten(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Wakeups, "touch_readings", lambda *args: None)
+
+
+def settlement_during_an_async_gate_is_forgotten(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Dependencies, "concerns", lambda *args: False)
+
+
+def second_of_several_services_is_not_taken(patch: pytest.MonkeyPatch) -> None:
+    def acquire(self: RunQueue, now: float, work: runcue.Work) -> None:
+        self.services[0].active += 1
+        for rate in self._rates:
+            rate.acquire(now, work)
+
+    def release(self: RunQueue, now: float, work: runcue.Work) -> None:
+        self.services[0].active -= 1
+
+    patch.setattr(RunQueue, "acquire", acquire)
+    patch.setattr(RunQueue, "release", release)
+
+
+def second_of_several_services_is_not_given_back(patch: pytest.MonkeyPatch) -> None:
+    def release(self: RunQueue, now: float, work: runcue.Work) -> None:
+        self.services[0].active -= 1
+
+    patch.setattr(RunQueue, "release", release)
+
+
+def async_gate_takes_the_first_of_several_services_alone(patch: pytest.MonkeyPatch) -> None:
+    def hold_slot(awaited: AwaitedGate) -> None:
+        run_queue: RunQueue = awaited.work._task.run_queue
+        run_queue.services[0].acquire_slot()
+        for service in run_queue.services[1:]:
+            service.active += 0
+        run_queue.asking += 1
+        awaited.holds = True
+
+    def give_back(self: AwaitedGates, awaited: AwaitedGate, *, hit: bool) -> None:
+        holds, awaited.holds = awaited.holds, False
+        whole(self, awaited, hit=hit)
+        if holds:
+            awaited.work._task.run_queue.services[0].release_slot()
+            awaited.work._task.run_queue.asking -= 1
+
+    whole = AwaitedGates._give_back
+    patch.setattr(AwaitedGates, "_hold_slot", staticmethod(hold_slot))
+    patch.setattr(AwaitedGates, "_give_back", give_back)
+
+
+def slot_is_given_back_before_the_thread_is_through(patch: pytest.MonkeyPatch) -> None:
+    timed_out = Endings.timed_out
+
+    def hasty(self: Endings, work: runcue.Work, now: float) -> None:
+        timed_out(self, work, now)
+        self._in_flight.release(work, now)
+
+    patch.setattr(Endings, "timed_out", hasty)
+
+
 def callback_never_returns(patch: pytest.MonkeyPatch) -> None:
     spend = Rechecker.follow_settlements
 
@@ -291,21 +393,37 @@ PLANTS: dict[Plant, set[str]] = {
 }
 
 
+OF_SERVICES: dict[Plant, set[str]] = {
+    nudge_wakes_nobody: {"prompt", "lost"},
+    nudge_of_one_thing_wakes_nobody_who_looked_unseen: {"prompt"},
+    nudge_while_all_are_asked_comes_too_late: {"prompt"},
+    nudge_during_an_async_gate_is_forgotten: {"prompt"},
+    touch_during_an_async_gate_is_forgotten: {"prompt"},
+    settlement_during_an_async_gate_is_forgotten: {"prompt"},
+    second_of_several_services_is_not_taken: {"slots"},
+    second_of_several_services_is_not_given_back: {"prompt"},
+    async_gate_takes_the_first_of_several_services_alone: {"slots"},
+    slot_is_given_back_before_the_thread_is_through: {"slots", "ready"},
+}
+"""What shows where a task uses several services, is told of changes from outside and has plain handlers."""
+
+
 @pytest.fixture(autouse=True)
 def _time_to_shrink(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is found is made as small as it can be, however slow this machine is."""
     monkeypatch.setattr("runcue_sim._chaos.shrinking._SECONDS", 600.0)
 
 
-@pytest.mark.parametrize("plant", PLANTS, ids=lambda plant: plant.__name__)
+@pytest.mark.parametrize("plant", PLANTS | OF_SERVICES, ids=lambda plant: plant.__name__)
 def test_a_planted_mistake_is_found_and_shown(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
     plant(monkeypatch)
-    report = check(SEEDS, enough=1, patience=0.15 if plant is callback_never_returns else 5.0)
+    seeds, scenarios = (range(1000), ["services"]) if plant in OF_SERVICES else (SEEDS, OTHERS)
+    report = check(seeds, scenarios, enough=1, patience=0.15 if plant is callback_never_returns else 5.0)
     assert not report.ok
     [found] = report.found
     violation = found.outcome.violation
     assert violation is not None
-    assert violation.invariant in PLANTS[plant], violation
+    assert violation.invariant in (PLANTS | OF_SERVICES)[plant], violation
     text = report.text()
     assert f"seed {found.seed}: {INVARIANTS[violation.invariant]}\n  {violation.text}\n" in text
     assert f"runcue-sim --check 1 --seed {found.seed}\n" in text

@@ -13,10 +13,13 @@ from runcue_sim._chaos.faults import Injected
 from runcue_sim._chaos.invariants import INVARIANTS, Duty, Limits, duties_of, limits_of
 
 # "make x" proves x/made; "read x" needs that and proves x/read; "opaque x" does so too, but declares nothing.
-NEEDS = {"make": (), "read": ("made",), "opaque": ("made",), "slow": (), "free": ()}
-PROVES = {"make": ("made",), "read": ("read",), "opaque": ("read",), "slow": ("slow",), "free": ("free",)}
+# Others need nothing, and prove what they are called.
+NEEDS = {"make": (), "read": ("made",), "opaque": ("made",)}
+PROVES = {"make": ("made",), "read": ("read",), "opaque": ("read",)}
 SERVICES = {"api": Limits(concurrent=2, starts=3, period=1.0), "wide": Limits(), "one": Limits(concurrent=1)}
 TASKS = {
+    "both": Duty(("one", "wide")),
+    "lone": Duty(("one",)),
     "make": Duty(("api",)),
     "read": Duty(("api",)),
     "opaque": Duty(("api",), declared=False),
@@ -36,8 +39,8 @@ class Story:
         self.checker = Checker(
             SERVICES,
             TASKS,
-            lambda task, item: tuple(f"{item}/{name}" for name in NEEDS[task]),
-            lambda task, item: tuple(f"{item}/{name}" for name in PROVES[task]),
+            lambda task, item: tuple(f"{item}/{name}" for name in NEEDS.get(task, ())),
+            lambda task, item: tuple(f"{item}/{name}" for name in PROVES.get(task, (task,))),
             self.made,
             self.injected,
         )
@@ -115,6 +118,14 @@ BROKEN: dict[str, tuple[str, list[Step]]] = {
             ("run", 0.3, "3", 0.4),
             ("started", 1.1, "4"),
         ],
+    ),
+    "a start without the second of its services": (
+        "slots",
+        [*submitted("both a", "slow b"), ("started", 0.0, "1"), ("started", 0.0, "2")],
+    ),
+    "a start of another while one has not found two services free for less than a minute": (
+        "prompt",
+        [*submitted("lone a", "both b", "free c"), ("started", 0.0, "1"), ("look", 59.0)],
     ),
     "a third start in two slots": (
         "slots",
@@ -377,6 +388,11 @@ KEPT: dict[str, list[Step]] = {
         ("cancelled", 0.0, "1"),
         ("cancelled", 0.0, "2"),
     ],
+    "a work that waits for the second of its services": [
+        *submitted("slow a", "both b"),
+        ("started", 0.0, "1"),
+        ("look", 0.0),
+    ],
     "a work that waits for a slot": [*submitted("slow a", "slow b"), ("started", 0.0, "1"), ("look", 0.0)],
     "a work that waits for a slot with an async gate": [
         *submitted("slow a", "slow b"),
@@ -423,6 +439,38 @@ KEPT: dict[str, list[Step]] = {
         ("look", 0.04),
         ("started", 0.05, "2"),
         ("look", 0.05),
+    ],
+    "a work that is held back after a stranger's end of a handler that it had joined": [
+        *submitted("free a", "free a", "free b"),
+        ("started", 0.0, "1"),
+        ("excuse", "cancelled", "1"),
+        ("cancelled", 0.0, "1"),
+        ("excuse", "torn", "1"),
+        ("left", "1"),
+        ("cancelled", 0.0, "2"),
+        ("look", 0.0),
+        ("started", 0.05, "3"),
+        ("look", 0.05),
+    ],
+    "a work that leaves its slot to one that never finds two services free": [
+        *submitted("lone a", "both b", "free c"),
+        ("started", 0.0, "1"),
+        ("started", 0.0, "3"),
+        ("left", "3"),
+        ("completed", 61.0, "3"),
+        ("submitted", 61.0, "4", "free", "d"),
+        ("look", 61.0),
+    ],
+    "a work that waits for a maker that has settled and goes on": [
+        ("there", 0.0, "a/made"),
+        *submitted("make a", "read a"),
+        ("excuse", "stale_raised", "1"),
+        ("spoil", 0.0, "a/made"),
+        ("started", 0.0, "1"),
+        ("there", 0.0, "a/made"),
+        ("excuse", "cancelled", "1"),
+        ("cancelled", 0.1, "1"),
+        ("look", 0.1),
     ],
     "what is up to date is skipped": [
         ("there", 0.0, "b/slow"),

@@ -24,7 +24,9 @@ from tests.support.programs import run_python
 from tests.support.terminals import Tmux, in_tmux, on_a_pty, tmux_is_there
 
 COMMAND = [sys.executable, "-m", "runcue_sim"]
-SLOW = ["--scenario", "pipeline", "-n", "200", "-l", "400", "-r", "20/min", "-e", "0.2", "--seed", "1"]
+SLOW = [
+    "--scenario", "pipeline", "-n", "200", "-l", "400", "-r", "20/min", "-e", "0.2", "--seed", "1", "--realtime"
+]  # fmt: skip
 
 
 def plain(sent: bytes) -> str:
@@ -34,7 +36,7 @@ def plain(sent: bytes) -> str:
 
 def test_it_does_not_flicker_and_ctrl_c_leaves_the_terminal_clean() -> None:
     arguments = ["--scenario", "pipeline", "-n", "60", "-l", "300", "-r", "30/min", "--seed", "1", "--tui"]
-    with on_a_pty(*COMMAND, *arguments) as there:
+    with on_a_pty(*COMMAND, *arguments, "--realtime") as there:
         there.wait(b"ETA")
         assert not there.has_echo
         there.reads.clear()
@@ -99,7 +101,7 @@ async def submit():
         await cue.submit("ask", params={"n": n})
 """
     )
-    arguments = [f"{tmp_path}/app.py:cue,submit", "--latency", "300", "--seed", "1"]
+    arguments = [f"{tmp_path}/app.py:cue,submit", "--latency", "300", "--seed", "1", "--realtime"]
     with on_a_pty(*COMMAND, *arguments) as there:
         assert there.end() == 0
     text = plain(there.bytes)
@@ -143,6 +145,22 @@ def test_equal_seeds_give_equal_runs_watched_or_not() -> None:
     report = unwatched.stdout.partition("simulated in")[0]
     assert report
     assert report in plain(there.bytes)
+
+
+def test_rich_changes_looks_and_neither_the_clock_nor_the_report() -> None:
+    # A day of a rate: on the real clock nobody would see its end.
+    arguments = ["-n", "1440", "-c", "1", "-r", "60/hour", "--seed", "1"]
+    code = "import sys; sys.modules['rich'] = None; from runcue_sim._commands.main import main; sys.exit(main({}))"
+    reports = []
+    for command in ([*COMMAND, *arguments], [sys.executable, "-c", code.format(arguments)]):
+        with on_a_pty(*command) as there:
+            assert there.end() == 0
+        shown, _, report = plain(there.bytes).rpartition("runcue-sim single_queue")
+        assert ("100%  done" in shown) == (command[1] == "-m")
+        assert max(map(len, report.splitlines())) <= 80
+        reports.append(re.sub(r"simulated in .* a second\)", "", report))
+    assert reports[0] == reports[1]
+    assert "of virtual time" in reports[0]
 
 
 def test_rich_is_not_needed_to_know_whether_it_is_there() -> None:

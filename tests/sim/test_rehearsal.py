@@ -72,7 +72,7 @@ def test_a_limiter_of_the_users_binds_as_a_rate(sim: Any) -> None:
     facts, text = sim(program(limiter, 'uses="api"'))
     assert binds(facts) == ("rate", "api")
     assert facts["makespan"] == pytest.approx(15.1, abs=0.05)
-    assert "bursts of 5" in text
+    assert "burst 5" in text
 
 
 def test_threads_bind_where_nothing_else_limits_plain_handlers(sim: Any) -> None:

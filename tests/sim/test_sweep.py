@@ -26,6 +26,10 @@ from tests.support.programs import PATHS, start_python, wait_until
         ("openai.rate=60/min", {"openai": {"rate": "60/min"}}),
         (" openai.rate = 100/15min ", {"openai": {"rate": "100/15min"}}),
         ("openai.rate=none", {"openai": {"rate": None}}),
+        ("openai.burst=10", {"openai": {"burst": 10}}),
+        ("openai.burst=None", {"openai": {"burst": None}}),
+        ("openai.concurrent=none", {"openai": {"concurrent": None}}),
+        ("openai.limiter=none", {"openai": {"limiter": None}}),
         ("api.v1=b.concurrent=5", {"api.v1=b": {"concurrent": 5}}),
     ],
 )
@@ -50,13 +54,17 @@ def test_several_sweeps_are_all_combinations() -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("openai", "'openai' is no limit; write SERVICE.concurrent=5 or SERVICE.rate=60/min"),
+        ("openai", "'openai' is no limit; write SERVICE.concurrent=5, SERVICE.rate=60/min or SERVICE.burst=10"),
         ("openai.concurrent", "'openai.concurrent' is no limit; "),
         ("concurrent=5", "'concurrent=5' is no limit; "),
         (".concurrent=5", "'.concurrent=5' is no limit; "),
         ("", "'' is no limit; "),
         ("openai.concurent=5", "'openai.concurent=5': a service has no 'concurent'; did you mean 'concurrent'?"),
-        ("openai.burst=5", "'openai.burst=5': a service has no 'burst'; there is concurrent, rate"),
+        ("openai.brust=5", "'openai.brust=5': a service has no 'brust'; did you mean 'burst'?"),
+        ("openai.speed=5", "'openai.speed=5': a service has no 'speed'; there is concurrent, rate, burst, limiter"),
+        ("openai.burst=0", "'openai.burst=0': burst must be a whole number of at least 1, not '0' (or none)"),
+        ("openai.burst=1.5", "'openai.burst=1.5': burst must be "),
+        ("openai.limiter=5", "'openai.limiter=5': a limiter can only be taken away, by none, not '5'; "),
         ("openai.concurrent=", "'openai.concurrent=': concurrent must be a whole number of at least 1, not ''"),
         ("openai.concurrent=0", "'openai.concurrent=0': concurrent must be a whole number of at least 1, not '0'"),
         ("openai.concurrent=2.5", "'openai.concurrent=2.5': concurrent must be a whole number of "),
@@ -184,10 +192,10 @@ def test_a_run_that_loses_work_units_is_not_better_for_being_quicker() -> None:
 def test_the_table_has_a_row_for_each_value() -> None:
     sweep = Sweep(points(1, 2, 5), [report(100, failed=2), report(20, blocked=1), report(20, blocked=1)])
     assert sweep.text().splitlines() == [
-        "a.concurrent     MAKESPAN  SLOTS USED  RATE USED  FAILED  BLOCKED                   BINDS",
-        "1                100.00 s         50%          -       2        0  75% the slots of a (5)",
-        "2             *   20.00 s         50%          -       0        1  75% the slots of a (5)",
-        "5                 20.00 s         50%          -       0        1  75% the slots of a (5)",
+        "a.concurrent     MAKESPAN  SLOTS USED  FAILED  BLOCKED                   BINDS",
+        "1                100.00 s         50%       2        0  75% the slots of a (5)",
+        "2             *   20.00 s         50%       0        1  75% the slots of a (5)",
+        "5                 20.00 s         50%       0        1  75% the slots of a (5)",
         "",
         "* nothing after it is better by 2%",
     ]

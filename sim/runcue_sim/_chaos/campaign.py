@@ -18,7 +18,7 @@ from runcue_sim._chaos.seeds import Outcome, trial_of
 from runcue_sim._chaos.shrinking import Found, shrink
 from runcue_sim._chaos.trial import PATIENCE, run_trial
 from runcue_sim._pipelines.scenarios import SCENARIOS
-from runcue_sim._text.figures import counted
+from runcue_sim._text.figures import counted, wrapped
 
 ENOUGH: Final = 3
 """Violations after which no more are looked for."""
@@ -79,12 +79,13 @@ class Report:
             f"{counted(self.trials, 'run')}{shuffled}, {counted(self.lives, 'life', 'lives')}, "
             f"{counted(self.deaths, 'death')}, in {self.seconds:.1f} s"
         )
-        lines += [
+        for line in (
             f"{counted(self.seeds, 'seed')} over {', '.join(self.scenarios)}: {run}",
             f"{counted(self.works, 'work unit')}: {ends or 'none settled'}",
             f"{counted(sum(self.faults.values()), 'fault')}: {kinds or 'none'}",
             self._verdict(),
-        ]
+        ):
+            lines += wrapped(line, 2)
         return "\n".join(lines) + "\n"
 
     def _verdict(self) -> str:

@@ -188,7 +188,7 @@ class Checker:
         work = self._settled(now, id, "cancelled")
         if work is None:
             return
-        self._torn = self._torn or id in self._injected.torn
+        self._torn = self._torn or self._is_torn(work)
         if not self._stopping and not excused:
             self.report("cause", f"{work} is cancelled at {now:g}, and nobody has asked for that", work)
 
@@ -220,16 +220,16 @@ class Checker:
         return work
 
     def _is_cancelled_by_fault(self, id: str) -> bool:
-        injected, works = self._injected, self.observed.works
-        if id in injected.cancelled or id in injected.torn:
-            return True
-        work = works.get(id)
-        # Who has joined another settles with it.
-        return (
-            work is not None
-            and work.joinable
-            and any(works[one].proves == work.proves for one in injected.torn)
-        )
+        work = self.observed.works.get(id)
+        return id in self._injected.cancelled or (work is not None and self._is_torn(work))
+
+    def _is_torn(self, work: ObservedWork) -> bool:
+        """Whether a stranger has cancelled the asyncio task of the handler that it settles with.
+
+        That may be the handler of another one, which it has joined; even after that one was cancelled.
+        """
+        torn, works = self._injected.torn, self.observed.works
+        return work.id in torn or (work.joinable and any(works[one].proves == work.proves for one in torn))
 
     def _check_limits(self, now: float, work: ObservedWork) -> None:
         for name in work.duty.services:
@@ -286,10 +286,14 @@ class Checker:
             self._check_new(now)
         for services, works in self.observed.there.items():
             if works and all(self.observed.has_room(name, now) for name in services):
-                for work in works.values():
-                    if self._can_run(work) and not any(name in self.observed.untold for name in work.needs):
-                        self._report_late(now, work)
-                        return
+                late = next(filter(self._should_run, works.values()), None)
+                if late is not None and not self.observed.gives_way(late, now):
+                    self._report_late(now, late)
+                    return
+
+    def _should_run(self, work: ObservedWork) -> bool:
+        """Whether a pending work for which there is room is to run, as far as the cue can know."""
+        return self._can_run(work) and not any(name in self.observed.untold for name in work.needs)
 
     def _check_running(self, now: float) -> None:
         for start in self.observed.running.values() if self._has_timeouts else ():

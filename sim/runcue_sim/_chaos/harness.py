@@ -19,7 +19,7 @@ from types import FrameType
 from typing import Any, Self
 
 from runcue.testing import NothingLeft, VirtualTimeLoop
-from runcue_sim._engine.world import Proof, World
+from runcue_sim._engine.world import World
 
 
 class HeardWorld(World):
@@ -47,28 +47,17 @@ class HeardWorld(World):
         super().spoil(name)
         self.on_change(name)
 
-    def proof(self, name: str) -> Proof:
-        """See `World.proof`."""
-        return _HeardProof(self, name)
+    def tell(self, name: str) -> None:
+        """See `World.tell`."""
+        self.on_touch(name)
 
     def survivor(self) -> HeardWorld:
         """What outlives the process at this instant."""
         twin = copy.copy(self)
         twin.made, twin.times, twin.notes = dict(self.made), dict(self.times), dict(self.notes)
+        twin._proofs = {}  # noqa: SLF001 - those that there are tell this world
         twin.on_change = twin.on_touch = _unheard
         return twin
-
-
-class _HeardProof(Proof):
-    __slots__ = ("_heard_in",)
-
-    def __init__(self, world: HeardWorld, name: str) -> None:
-        super().__init__(world, name)
-        self._heard_in = world
-
-    def touch(self) -> None:
-        super().touch()
-        self._heard_in.on_touch(self.name)
 
 
 def _unheard(name: str) -> None:

@@ -10,9 +10,11 @@ Must not know: which faults strike whom, what is promised in spite of them, how 
 from __future__ import annotations
 
 import asyncio
+import inspect
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import runcue
@@ -68,9 +70,14 @@ class FaultyStage(Stage):
         self._submitted: Counter[tuple[str, str]] = Counter()
         self._asked: Counter[tuple[str, str]] = Counter()
         self._inside: set[str] = set()
+        self._blows: dict[str, Blow] = {}
+        self._depths: Counter[str] = Counter()
+        self.on_asking = self._awaiting
         self._timers: list[asyncio.TimerHandle] = []
         self._tasks: set[asyncio.Task[Any]] = set()
         self._services: dict[str, tuple[str, ...]] = {}
+        # Tasks with a gate of the scenario's own that looks first and takes its time then.
+        self._look_early: set[str] = set()
         self._scenario: Scenario | None = None
 
     def inject_into(self, scenario: Scenario) -> None:
@@ -82,6 +89,8 @@ class FaultyStage(Stage):
         cue, kinds = self.cue, self.faults.kinds
         self._scenario = scenario
         self._services = {task.name: task.services for task in cue.tasks()}
+        self._look_early = {task.name for task in cue.tasks() if inspect.iscoroutinefunction(task.is_ready)}
+        self.injected.async_gates |= self._look_early
         if kinds & {"gate-raise", "gate-block", "gate-await"}:
             for task in cue.tasks():
                 ready, stale = task.is_ready, task.is_stale
@@ -140,6 +149,26 @@ class FaultyStage(Stage):
             raise
         finally:
             self._inside.discard(work.id)
+
+    def begin(self, work: runcue.Work, item: str) -> float:
+        """See `Stage.begin`. It may hang, and it can be cancelled by nobody."""
+        seconds = super().begin(work, item)
+        blow = self.faults.blow(*self._key(work))
+        if blow is not None and blow.kind == "hang":
+            self._tell("hang", f"hangs for {blow.seconds:g} s", work)
+            return blow.after + blow.seconds
+        if blow is not None and blow.kind == "raise":
+            self._blows[work.id] = blow
+            return blow.after
+        return seconds
+
+    def end(self, work: runcue.Work, item: str) -> None:
+        """See `Stage.end`. It may also raise something else."""
+        self._need_services(work)
+        blow = self._blows.pop(work.id, None)
+        if blow is not None:
+            self._raise(blow, work)
+        super().end(work, item)
 
     async def _go_through(self, work: runcue.Work, item: str, round_: int, blow: Blow | None) -> None:
         self._need_services(work)
@@ -219,7 +248,8 @@ class FaultyStage(Stage):
             try:
                 if manner.seconds:
                     await asyncio.sleep(manner.seconds)
-                return answer(work)
+                found = answer(work)
+                return await found if inspect.isawaitable(found) else found
             finally:
                 self._awaiting(work, -1)
 
@@ -231,16 +261,28 @@ class FaultyStage(Stage):
 
         def answer_later(work: runcue.Work) -> Any:
             # While this one is awaited, what is_ready has said grows old.
-            self.injected.asked_at[work.id] = self.injected.changes
+            if task not in self._look_early:
+                self.injected.asked_at[work.id] = self.injected.changes
             return answer_slowly(work)
 
         return answer_later
 
+    @contextmanager
+    def asking(self, work: runcue.Work) -> Iterator[None]:
+        """See `Stage.asking`."""
+        # From here on the answer grows old.
+        self.injected.asked_at[work.id] = self.injected.changes
+        with super().asking(work):
+            yield
+
     def _awaiting(self, work: runcue.Work, step: int) -> None:
-        injected = self.injected
-        for service in self._services.get(work.task, ()):
-            injected.asking[service] += step
-        (injected.awaited.add if step > 0 else injected.awaited.discard)(work.id)
+        # A gate of a scenario's own may be awaited inside of one that a fault has made slow.
+        injected, was = self.injected, self._depths[work.id]
+        self._depths[work.id] += step
+        if was == max(0, -step):
+            for service in self._services.get(work.task, ()):
+                injected.asking[service] += step
+            (injected.awaited.add if step > 0 else injected.awaited.discard)(work.id)
 
     def _go_wrong_in_gate(self, question: str, work: runcue.Work) -> None:
         injected = self.injected
@@ -327,8 +369,8 @@ class FaultyStage(Stage):
         elif self.world.has(name):
             self._tell("vanish", f"{name} vanishes{told}")
             self.world.spoil(name)
-        if change.told:
-            self.world.proof(name).touch()
+        if change.told and self._scenario is not None:
+            self._scenario.tell(name)
         else:
             self.injected.counts["untold"] += self._active
         if change.again is not None:

@@ -31,6 +31,9 @@ INVARIANTS: Final = {
 }
 """By the name that a violation bears."""
 
+STARVED_AFTER: Final = 60.0
+"""Seconds that others may pass a work which needs several services that are never free at once."""
+
 
 @dataclass(frozen=True, slots=True)
 class Violation:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from runcue_sim._chaos.faults import Injected
-from runcue_sim._chaos.invariants import Duty, Limits, is_over
+from runcue_sim._chaos.invariants import STARVED_AFTER, Duty, Limits, is_over
 
 
 @dataclass(slots=True, eq=False)
@@ -31,6 +31,7 @@ class ObservedWork:
         declared: Whether runcue knows of these.
         started: When it was heard to start, None if it was not.
         ended: How it ended, empty if it has not.
+        left: Whether its handler has come to its end.
         joinable: Whether another one made the same when it was submitted.
         versions: If it was up to date when it was submitted: of what it needs and proves, as of then.
     """
@@ -44,6 +45,7 @@ class ObservedWork:
     proves: tuple[str, ...]
     started: float | None = None
     ended: str = ""
+    left: bool = False
     joinable: bool = False
     versions: list[int | None] | None = None
     declared: bool = field(init=False)
@@ -123,6 +125,8 @@ class Observations:
         # being made at this moment.
         self._makers: dict[str, dict[str, None]] = {}
         self._making: Counter[tuple[str, ...]] = Counter()
+        # Those that have settled while their handlers went on.
+        self._late: dict[str, ObservedWork] = {}
 
     def submit(self, now: float, id: str, task: str, item: str) -> ObservedWork:
         """A work was submitted."""
@@ -168,6 +172,10 @@ class Observations:
             self.inside[name].pop(id, None)
         if work.declared:
             self._making[work.proves] -= 1
+            if id in self._late:
+                del self._late[id]
+                self._is_told(work)
+        work.left = True
 
     def settle(self, work: ObservedWork, how: str) -> None:
         """A work has settled."""
@@ -178,10 +186,17 @@ class Observations:
         self.injected.settlements += 1
         if work.declared:
             for name in work.proves:
-                makers = self._makers[name]
-                makers.pop(work.id, None)
-                if not makers:
-                    self.untold.pop(name, None)  # what its maker leaves behind is looked at by itself
+                self._makers[name].pop(work.id, None)
+            if work.started is not None and not work.left:
+                self._late[work.id] = work  # and goes on making what it makes
+            else:
+                self._is_told(work)
+
+    def _is_told(self, work: ObservedWork) -> None:
+        """What a maker leaves behind is looked at by itself, as soon as nobody makes it any more."""
+        for name in work.proves:
+            if not self._makers[name]:
+                self.untold.pop(name, None)
 
     def change(self, now: float, name: str) -> None:
         """An artifact was made or has vanished."""
@@ -229,6 +244,9 @@ class Observations:
                 for maker in self._makers.get(name, ()):
                     if maker != work.id:
                         return self.works[maker]
+                for late in self._late.values():
+                    if name in late.proves:
+                        return late
         return None
 
     def is_joined(self, work: ObservedWork) -> bool:
@@ -250,9 +268,24 @@ class Observations:
         period = self.limits[name].period
         return sum(not is_over(start.at, period, now) for start in self.starts[name])
 
+    def has_slot(self, name: str) -> bool:
+        """Whether a slot of a service is free."""
+        concurrent = self.limits[name].concurrent
+        return concurrent is None or self.busy(name) < concurrent
+
     def has_room(self, name: str, now: float) -> bool:
         """Whether the limits of a service allow a start."""
-        limits = self.limits[name]
-        if limits.concurrent is not None and self.busy(name) >= limits.concurrent:
-            return False
-        return limits.starts is None or self.tokens(name, now) < limits.starts
+        starts = self.limits[name].starts
+        return self.has_slot(name) and (starts is None or self.tokens(name, now) < starts)
+
+    def gives_way(self, work: ObservedWork, now: float) -> bool:
+        """Whether slots that a work would take are left free for one that never finds all of its own free at once."""
+        # That one was ready when it was asked last, which was when its turn came; by now it may lack something.
+        return any(
+            len(one.duty.services) > 1
+            and one.task != work.task
+            and now - one.submitted > STARVED_AFTER
+            and not set(one.duty.services).isdisjoint(work.duty.services)
+            and not all(map(self.has_slot, one.duty.services))
+            for one in self.pending.values()
+        )

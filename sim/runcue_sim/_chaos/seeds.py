@@ -21,7 +21,13 @@ from runcue_sim._workload.luck import Luck
 
 T = TypeVar("T")
 
-COUNTS: Final[Mapping[str, int]] = {"single_queue": 10, "pipeline": 6, "fanout": 3, "dynamic": 3}
+COUNTS: Final[Mapping[str, int]] = {
+    "single_queue": 10,
+    "pipeline": 6,
+    "fanout": 3,
+    "dynamic": 3,
+    "services": 4,
+}
 """At most so many per scenario: what goes wrong at all goes wrong with a few, and a few can be read."""
 
 _RATES: Final = (None, None, None, "1/sec", "2/sec", "3/sec", "5/sec", "5/3s", "10/min")

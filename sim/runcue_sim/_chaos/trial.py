@@ -111,6 +111,16 @@ class _Stage(FaultyStage):
         finally:
             checker.left(work.id)
 
+    def begin(self, work: runcue.Work, item: str) -> float:
+        self.checker.entered(asyncio.get_running_loop().time(), work.id)
+        return super().begin(work, item)
+
+    def end(self, work: runcue.Work, item: str) -> None:
+        try:
+            super().end(work, item)
+        finally:
+            self.checker.left(work.id)
+
 
 class _Life:
     """One life of the process.

@@ -28,6 +28,7 @@ from runcue_sim._pipelines.preparation import prepare
 from runcue_sim._pipelines.prepared import PipelineOptions, Prepared
 from runcue_sim._records.event_log import HEADER, Entry, Trace, clock_time
 from runcue_sim._report.report import Report
+from runcue_sim._text.figures import wrapped
 from runcue_sim._text.options import option
 from runcue_sim._text.usage import BadUsage
 from runcue_sim._text.values import integer, positive, whole
@@ -65,9 +66,11 @@ class RunOptions:
     )
     verbose: bool = option(False, "-v, --verbose", "shown", "print every event")
     fast: bool = option(
-        False, "--fast", "shown", "virtual clock (default, unless there is a live display)", either="clock"
+        False, "--fast", "shown", "virtual clock (default): a day takes seconds", either="clock"
     )
-    realtime: bool = option(False, "--realtime", "shown", "real time", either="clock")
+    realtime: bool = option(
+        False, "--realtime", "shown", "real clock: a second takes a second", either="clock"
+    )
     tui: bool = option(False, "--tui", "shown", "live display (default on a terminal)", either="display")
     no_tui: bool = option(False, "--no-tui", "shown", "plain lines", either="display")
     json: str | None = option(
@@ -90,7 +93,6 @@ def run(options: RunOptions) -> int:
     check_writable(options.json, options.timeline)
     seed = seed_or_any(options.seed)
     watched = _is_watched(options)
-    realtime = options.realtime or (watched and not options.fast)
     trace = Trace()
     loud = options.verbose and options.json != "-"
     with (
@@ -107,9 +109,9 @@ def run(options: RunOptions) -> int:
             print(f"runcue-sim {prepared.title}, seed {seed}\n\n{HEADER}\n{'-' * 80}")
             trace.takers.append(_print_entry)
         began = time.perf_counter()
-        show = _show(prepared, options, warnings, watched=watched, realtime=realtime)
+        show = _show(prepared, options, warnings, watched=watched)
         try:
-            ending = clocks.run(show, realtime=realtime)
+            ending = clocks.run(show, realtime=options.realtime)
         except NothingLeft as error:
             raise BadUsage(f"{error} A gate may wait for what no rehearsal brings") from error
         took = time.perf_counter() - began
@@ -120,7 +122,7 @@ def run(options: RunOptions) -> int:
         prepared.run.ledger,
         ending,
         title=prepared.title,
-        clock="real" if realtime else "virtual",
+        clock="real" if options.realtime else "virtual",
         seed=seed,
         took=took,
         max_failures=options.max_failures,
@@ -136,9 +138,7 @@ def _timeline_of(cue: runcue.Cue) -> Timeline:
     return Timeline(cue)
 
 
-async def _show(
-    prepared: Prepared, options: RunOptions, warnings: _Warnings, *, watched: bool, realtime: bool
-) -> Ending:
+async def _show(prepared: Prepared, options: RunOptions, warnings: _Warnings, *, watched: bool) -> Ending:
     running = go_through(prepared.run, duration=options.duration, timeout=options.pipeline.timeout)
     if watched:
         latest: deque[Entry] = deque(maxlen=_LATEST)
@@ -151,7 +151,7 @@ async def _show(
             prepared.run.cue, title=prepared.title, total=prepared.expected, notes=notes, file=sys.stdout
         ):
             return await running
-    if not realtime or options.verbose or options.json == "-":
+    if not options.realtime or options.verbose or options.json == "-":
         return await running
     ticker = asyncio.create_task(_tell_progress(prepared))
     try:
@@ -179,7 +179,7 @@ def _is_watched(options: RunOptions) -> bool:
     has_rich = find_spec("rich") is not None
     if options.tui and not has_rich:
         raise BadUsage("--tui needs rich: pip install 'runcue[sim]'")
-    return bool(options.tui) or (has_rich and not options.fast and sys.stdout.isatty())
+    return bool(options.tui) or (has_rich and sys.stdout.isatty())
 
 
 def _told(entry: Entry) -> str:
@@ -196,7 +196,7 @@ def _deliver(report: Report, options: RunOptions, timeline: Timeline | None, hea
         sys.stdout.write(report.json())
     else:
         if not options.verbose:
-            print(f"runcue-sim {report.facts['title']}\n")
+            print(*wrapped(f"runcue-sim {report.facts['title']}", 2), "", sep="\n")
         sys.stdout.write(report.text(timed=not options.verbose))
     write_json(options.json, report.json())
     if timeline is not None and options.timeline is not None:

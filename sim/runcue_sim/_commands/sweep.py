@@ -21,7 +21,7 @@ from runcue_sim._commands.report_files import check_writable, write_json
 from runcue_sim._pipelines.limits import Limits, parse, written
 from runcue_sim._pipelines.prepared import PipelineOptions
 from runcue_sim._text.error_origin import one_line
-from runcue_sim._text.figures import percent, seconds_in_words, table
+from runcue_sim._text.figures import percent, seconds_in_words, table, wrapped
 from runcue_sim._text.options import option
 from runcue_sim._text.usage import BadUsage
 from runcue_sim._workload.luck import seed_or_any
@@ -135,39 +135,39 @@ class Sweep:
         """As lines for people."""
         axes = [(service, what) for service, values in self.points[0].items() for what in values]
         services = list(self.points[0])
-        unfinished = any(report["works"]["unfinished"] for report in self.reports)
+        # What is the same for all says nothing about the limits.
+        losses = [
+            what
+            for what in ("failed", "blocked", "unfinished")
+            if any(one["works"][what] for one in self.reports)
+        ]
+        rates = [
+            service for service in services if any(_used(one, service)["rate_used"] for one in self.reports)
+        ]
         header = [
             *(f"{service}.{what}" for service, what in axes),
             "",
             "MAKESPAN",
-            *(
-                f"{what} USED" if len(services) == 1 else f"{what} OF {service}"
-                for service in services
-                for what in ("SLOTS", "RATE")
-            ),
-            "FAILED",
-            "BLOCKED",
-            *(["UNFINISHED"] if unfinished else []),
-            "BINDS",
         ]
+        for service in services:
+            of = "USED" if len(services) == 1 else f"OF {service}"
+            header += [f"SLOTS {of}", *([f"RATE {of}"] if service in rates else [])]
+        header += [*map(str.upper, losses), "BINDS"]
         rows = []
         for number, (limits, report) in enumerate(zip(self.points, self.reports, strict=True)):
-            works = report["works"]
-            used = {one["name"]: one for one in report["services"]}
+            row = [
+                "none" if limits[service][what] is None else str(limits[service][what])
+                for service, what in axes
+            ]
+            row += ["*" if number == self.enough else "", seconds_in_words(report["makespan"])]
+            for service in services:
+                used = _used(report, service)
+                row.append(percent(used["slots_used"]))
+                if service in rates:
+                    row.append(percent(used["rate_used"]))
+            row += [str(report["works"][what]) for what in losses]
             binds = report["binds"][0] if report["binds"] else None
-            rows.append(
-                [
-                    *("none" if limits[service][what] is None else str(limits[service][what])
-                      for service, what in axes),
-                    "*" if number == self.enough else "",
-                    seconds_in_words(report["makespan"]),
-                    *(percent(used[service][key]) for service in services for key in ("slots_used", "rate_used")),
-                    str(works["failed"]),
-                    str(works["blocked"]),
-                    *([str(works["unfinished"])] if unfinished else []),
-                    f"{percent(binds['share'])} {binds['words']}" if binds else "-",
-                ]
-            )  # fmt: skip
+            rows.append([*row, f"{percent(binds['share'])} {binds['words']}" if binds else "-"])
         lines = table(header, rows)
         if self.enough < len(self.points) - 1:
             lines.append(f"* nothing after it is better by {_BETTER:.0%}")
@@ -183,6 +183,11 @@ class Sweep:
         ]
         facts = {"version": 1, "seed": seed, "enough": self.enough, "runs": runs}
         return json.dumps(facts, indent=2) + "\n"
+
+
+def _used(report: dict[str, Any], service: str) -> dict[str, Any]:
+    """What a report says of a service."""
+    return next(one for one in report["services"] if one["name"] == service)
 
 
 def _lost(report: dict[str, Any]) -> int:
@@ -231,7 +236,7 @@ def run_sweep(options: SweepOptions, arguments: Sequence[str]) -> int:
     if options.json == "-":
         sys.stdout.write(sweep.json(seed))
         return sweep.code
-    print(f"runcue-sim {sweep.reports[0]['title']}, seed {seed}\n")
+    print(*wrapped(f"runcue-sim {sweep.reports[0]['title']}, seed {seed}", 2), "", sep="\n")
     sys.stdout.write(sweep.text())
     write_json(options.json, sweep.json(seed))
     return sweep.code

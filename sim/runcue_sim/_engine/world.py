@@ -40,6 +40,9 @@ class World:
         """Let a proof vanish."""
         self.made.pop(name, None)
 
+    def tell(self, name: str) -> None:
+        """Somebody has told the cue that it may have changed."""
+
     def has(self, name: str) -> bool:
         """Whether it is there."""
         return name in self.made
@@ -72,6 +75,11 @@ class Proof(runcue.Artifact):
     def identity(self) -> Hashable:
         """Its name."""
         return f"proof:{self.name}"
+
+    def touch(self) -> None:
+        """See `runcue.Artifact.touch`."""
+        super().touch()
+        self._world.tell(self.name)
 
     def problem(self) -> str:
         """What is wrong with it, as the end of a sentence."""

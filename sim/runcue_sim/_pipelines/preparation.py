@@ -52,6 +52,7 @@ def _scenario(options: PipelineOptions, seed: int, trace: Trace) -> Prepared:
     )
     limits.apply(cue, options.limits)
     ledger = Ledger(cue, trace, on_purpose=is_on_purpose, ready_at=stage.ready_at)
+    stage.on_asking = ledger.asking
     run = Run(cue, scenario.submit, ledger, trace, scenario.needs, scenario.proves)
     return Prepared(run, kind.name, _title(kind.name, settings, stage.model), scenario.expected())
 

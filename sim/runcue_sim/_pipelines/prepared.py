@@ -41,7 +41,7 @@ class PipelineOptions:
         (),
         "--set SERVICE.LIMIT=VALUE",
         "limits",
-        "another limit for a service: api.concurrent=5, api.rate=60/min",
+        "another limit for a service: api.concurrent=5, api.rate=60/min, api.burst=10; none takes one away",
     )
     timeout: float | None = option(
         None, "--timeout SECONDS", "limits", "fail what is blocked when nothing moved for so long", positive

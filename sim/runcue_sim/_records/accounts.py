@@ -105,7 +105,7 @@ class ServiceAccount:
         self.burst = status.burst or 0.0
         self.per_second = status.per_second or 0.0
         if self.burst:
-            self.rate = f"{self.per_second * 60:g}/min, bursts of {self.burst:g}"
+            self.rate = f"{self.per_second * 60:g}/min, burst {self.burst:g}"
         # What is in the bucket; negative if somebody else had put it there.
         self._level = self.burst
         self.in_use = self.most = self.starts = self.done = self.failed = 0

@@ -7,6 +7,7 @@ Must not know: clocks, cues, where the numbers come from beyond the ledger.
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
@@ -17,7 +18,7 @@ from runcue_sim._engine.run import Ending
 from runcue_sim._records.accounts import Record
 from runcue_sim._records.critical_path import binding
 from runcue_sim._records.ledger import Ledger
-from runcue_sim._text.figures import counted, percent, plain, seconds_in_words, table
+from runcue_sim._text.figures import WIDTH, counted, percent, plain, seconds_in_words, table, wrapped
 
 _SHOWN: Final = 5
 _WAITS: Final = (
@@ -152,7 +153,7 @@ class Report:
             after, unfinished = seconds_in_words(facts["makespan"]), facts["works"]["unfinished"]
             lines += [f"{_CUT[facts['cut']]} after {after}, {unfinished} unfinished", ""]
         if facts["cut"] == "submitter":
-            lines += [_WAITS, ""]
+            lines += [*wrapped(_WAITS, 2), ""]
         lines += _blocked_lines(facts["blocked"])
         lines += table(
             ("SERVICE", "SLOTS USED", "RATE USED", "RATE WAS DRY", "DONE", "FAILED", "PER SECOND"),
@@ -183,21 +184,20 @@ class Report:
         )
         causes = [one for one in facts["binds"] if one["share"] >= _CAUSES][:_SHOWN]
         if causes:
-            lines.append(f"What binds: {causes[0]['words']}. Of the way from start to end it is")
-            lines += [
-                f"  {percent(one['share']):>5}  {seconds_in_words(one['seconds']):>8}  {one['words']}"
-                for one in causes
-            ]
+            lines += wrapped(f"What binds: {causes[0]['words']}. Of the way from start to end it is")
+            for one in causes:
+                share, seconds = percent(one["share"]), seconds_in_words(one["seconds"])
+                lines += wrapped(f"  {share:>5}  {seconds:>8}  {one['words']}", 19)
             lines.append("")
         waits = facts["waits"][:_SHOWN]
         if waits:
             lines.append("Longest waits:")
-            lines += [
-                f"  {seconds_in_words(one['seconds']):>8}  {one['task']} {one['work']}: {one['words']}"
-                for one in waits
-            ]
+            for one in waits:
+                seconds = seconds_in_words(one["seconds"])
+                lines += wrapped(f"  {seconds:>8}  {one['task']} {one['work']}: {one['words']}", 12)
             lines.append("")
-        lines += [f"Note: {plain(note)}" for note in facts["notes"]]
+        for note in facts["notes"]:
+            lines += wrapped(f"Note: {plain(note)}", 6)
         return "\n".join(lines).rstrip() + "\n"
 
     def _headline(self, *, timed: bool) -> Iterable[str]:
@@ -213,7 +213,11 @@ class Report:
             parts.append(f"{works['blocked']} blocked")
         clock = "virtual time" if facts["clock"] == "virtual" else "real time"
         submitted = counted(works["submitted"], "work unit")
-        yield f"{', '.join(parts)} of {submitted} in {seconds_in_words(facts['makespan'])} of {clock}"
+        ends, took = (
+            f"{', '.join(parts)} of {submitted}",
+            f"in {seconds_in_words(facts['makespan'])} of {clock}",
+        )
+        yield from [f"{ends} {took}"] if len(f"{ends} {took}") <= WIDTH else [*wrapped(ends), took]
         settled = sum(works[what] for what in ("completed", "failed", "skipped", "cancelled"))
         speed = settled / facts["took"] if facts["took"] > 0 else 0.0
         if facts["clock"] == "virtual" and timed:
@@ -233,18 +237,20 @@ def _blocked_lines(blocked: Sequence[dict[str, Any]]) -> Iterable[str]:
     if stalled:
         works = sum(group["count"] for group in stalled)
         yield f"⚠ Stall detected! {counted(works, 'work unit')} blocked:"
-        yield from (_group_line(group) for group in stalled)
+        yield from itertools.chain.from_iterable(map(_group_lines, stalled))
         yield ""
     if downstream:
         works = sum(group["count"] for group in downstream)
         yield f"Blocked behind failures that --error-rate or --faults asked for: {works}"
-        yield from (_group_line(group) for group in downstream)
+        yield from itertools.chain.from_iterable(map(_group_lines, downstream))
         yield ""
 
 
-def _group_line(group: dict[str, Any]) -> str:
+def _group_lines(group: dict[str, Any]) -> list[str]:
     given_up = ", given up by the time-out" if group["given_up"] else ""
-    return f"  {group['count']:>5} x {group['task']}: {group['reason']}{given_up} - {group['details']}"
+    return wrapped(
+        f"  {group['count']:>5} x {group['task']}: {group['reason']}{given_up} - {group['details']}", 10
+    )
 
 
 def _service(ledger: Ledger, name: str, seconds: float) -> dict[str, Any]:

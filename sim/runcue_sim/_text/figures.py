@@ -5,7 +5,14 @@ Must not know: what they are of.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Sequence
+from typing import Final
+
+WIDTH: Final = 80
+"""Columns that lines for people have room in."""
+
+_NARROWEST: Final = 10
 
 
 def plain(text: str) -> str:
@@ -44,16 +51,53 @@ def seconds_in_words(seconds: float) -> str:
     return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"
 
 
+def wrapped(text: str, indent: int = 0) -> list[str]:
+    """A line for people, in as many as it takes. Words that are longer than a line, such as paths, stay whole.
+
+    Args:
+        text: It may begin with spaces.
+        indent: Of all lines but the first.
+    """
+    return textwrap.wrap(
+        text, WIDTH, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False
+    )
+
+
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """Rows in columns, the first to the left and the others to the right, and an empty line; nothing without rows."""
+    """Rows in columns, the first to the left and the others to the right, and an empty line; nothing without rows.
+
+    Where the line is too narrow for that, the header takes several, and the longest words are cut in the middle.
+    """
     cells = [list(row) for row in rows]
     if not cells:
         return []
-    widths = [max(len(row[column]) for row in [header, *cells]) for column in range(len(header))]
+    columns = range(len(header))
+    widths = [max(len(row[column]) for row in [header, *cells]) for column in columns]
+    room = WIDTH - 2 * (len(header) - 1)
+    heads = [[text] for text in header]
+    if sum(widths) > room:
+        for column in columns:
+            words = header[column].split()
+            widest = max(len(row[column]) for row in cells)
+            widths[column] = max([widest, *map(len, words)])
+            heads[column] = textwrap.wrap(header[column], max(1, widths[column]))
+    while sum(widths) > room and max(widths) > _NARROWEST:
+        widths[widths.index(max(widths))] -= 1
+    height = max(map(len, heads))
+    above = [[""] * (height - len(head)) + head for head in heads]
+    lines = [*zip(*above, strict=True), *cells]
     return [
         "  ".join(
-            text.ljust(width) if column == 0 else text.rjust(width)
-            for column, (text, width) in enumerate(zip(row, widths, strict=True))
+            _cut(text, width).ljust(width) if column == 0 else _cut(text, width).rjust(width)
+            for column, (text, width) in enumerate(zip(line, widths, strict=True))
         ).rstrip()
-        for row in [header, *cells]
+        for line in lines
     ] + [""]
+
+
+def _cut(text: str, longest: int) -> str:
+    """Text that is cut in the middle where it is too long."""
+    if len(text) <= longest:
+        return text
+    end = (longest - 1) // 2
+    return f"{text[: longest - 1 - end]}…{text[len(text) - end :]}"

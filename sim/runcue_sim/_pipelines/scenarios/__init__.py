@@ -11,13 +11,14 @@ from runcue_sim._pipelines.scenarios.base import Scenario, Settings, SimulatedEr
 from runcue_sim._pipelines.scenarios.dynamic import Dynamic
 from runcue_sim._pipelines.scenarios.fanout import Fanout
 from runcue_sim._pipelines.scenarios.pipeline import Pipeline
+from runcue_sim._pipelines.scenarios.services import Services
 from runcue_sim._pipelines.scenarios.single_queue import SingleQueue
 from runcue_sim._text.usage import nearest
 
 __all__ = ["SCENARIOS", "Scenario", "Settings", "SimulatedError", "Stage", "named"]
 
 SCENARIOS: Final[dict[str, type[Scenario]]] = {
-    scenario.name: scenario for scenario in (SingleQueue, Pipeline, Fanout, Dynamic)
+    scenario.name: scenario for scenario in (SingleQueue, Pipeline, Fanout, Dynamic, Services)
 }
 """By the name that the command line takes."""
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar, TypeVar
 
@@ -20,7 +21,7 @@ from runcue_sim._pipelines.limits import read_rate
 from runcue_sim._records.event_log import Trace
 from runcue_sim._text.options import option
 from runcue_sim._text.values import positive, whole
-from runcue_sim._workload.latency import Model
+from runcue_sim._workload.latency import Draw, Model
 
 T = TypeVar("T")
 
@@ -65,6 +66,7 @@ class Stage:
         trace: Takes what is to be told.
         numbers: How many work units of each task were performed, for recorded latencies.
         ready_at: When is_ready first said yes, by work: seconds of the loop's clock.
+        on_asking: Called with a work and 1 when an async gate of it begins to be asked, with -1 when it has answered.
     """
 
     def __init__(self, cue: runcue.Cue, world: World, model: Model, settings: Settings, trace: Trace) -> None:
@@ -75,6 +77,9 @@ class Stage:
         self.trace = trace
         self.numbers: dict[str, int] = {}
         self.ready_at: dict[str, float] = {}
+        self.on_asking: Callable[[runcue.Work, int], object] = lambda work, step: None
+        # Of plain handlers that are at work.
+        self._draws: dict[str, Draw] = {}
 
     async def submit(self, task: str, item: str) -> runcue.Work:
         """Submit one work. Returns it."""
@@ -92,12 +97,41 @@ class Stage:
         Raises:
             SimulatedError: The model says that it fails.
         """
+        draw = self._draw(work, item, round_)
+        await asyncio.sleep(draw.seconds)
+        self._fail_if(draw, item)
+
+    def begin(self, work: runcue.Work, item: str) -> float:
+        """A plain handler begins. Returns the seconds that it takes."""
+        draw = self._draws[work.id] = self._draw(work, item, 0)
+        return draw.seconds
+
+    def end(self, work: runcue.Work, item: str) -> None:
+        """A plain handler has taken its time.
+
+        Raises:
+            SimulatedError: The model says that it fails.
+        """
+        self._fail_if(self._draws.pop(work.id), item)
+
+    def _draw(self, work: runcue.Work, item: str, round_: int) -> Draw:
         nth = self.numbers.get(work.task, 0)
         self.numbers[work.task] = nth + 1
-        draw = self.model.draw(work.task, item, nth, round_)
-        await asyncio.sleep(draw.seconds)
+        return self.model.draw(work.task, item, nth, round_)
+
+    @staticmethod
+    def _fail_if(draw: Draw, item: str) -> None:
         if draw.fails:
             raise SimulatedError(f"simulated error for {item}")
+
+    @contextmanager
+    def asking(self, work: runcue.Work) -> Iterator[None]:
+        """An async gate of a scenario's own is asked about a work: what it looks at first may change meanwhile."""
+        self.on_asking(work, 1)
+        try:
+            yield
+        finally:
+            self.on_asking(work, -1)
 
     def paced(self, items: Iterable[T]) -> AsyncIterator[T]:
         """The items as they are to be submitted: `submit_rate` a second, or all at once."""
@@ -201,3 +235,7 @@ class Scenario(ABC):
     async def add(self, task: str, item: str) -> None:
         """Submit one work."""
         await self.stage.submit(task, item)
+
+    def tell(self, name: str) -> None:
+        """Say that somebody has changed a proof."""
+        self.world.proof(name).touch()
