@@ -127,7 +127,7 @@ def _compare(work: Work, declared: Declaration, known: Iterable[Work]) -> _Found
         return _Found("it was submitted with force=True" if verdict == "forced" else details)
     if verdict == "params":
         return _compare_params(work, details, evidence, known)
-    return _Found(f"{details}: {listed(evidence)} {'is' if len(evidence) == 1 else 'are'} other than then")
+    return _Found(f"{details}: {listed(evidence)} {'has' if len(evidence) == 1 else 'have'} changed")
 
 
 def _compare_dates(declared: Declaration, details: str) -> _Found:

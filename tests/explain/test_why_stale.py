@@ -310,8 +310,7 @@ def test_code_that_begins_to_count_runs_once_and_then_by_what_changed() -> None:
         "up to date",
     ]
     assert told[4].details == (
-        "the code of its handler is not that which made File('o'): the value of 'value' around handler is other than "
-        "then"
+        "the code of its handler is not that which made File('o'): the value of 'value' around handler has changed"
     )
     assert told[4].artifact == File("o")
 
