@@ -33,6 +33,10 @@ __all__ = ["Passing", "Turn", "turn_of"]
 # that came into it late, and the last that have started.
 _LOOKED_AT: Final = 1000
 # By so many of those ahead it is told of which tasks they are, and by so many how fast the line moves.
+_OVERDUE: Final = 3.0
+_OVERDUE_AT_LEAST: Final = 0.1
+"""So many times as long as usual, and so many seconds more, a handler may take until nothing is known of its end."""
+
 _SAMPLE: Final = 50
 _SOME_MORE: Final = 100
 
@@ -218,7 +222,10 @@ class _Way:
                 # A handler whose work unit has settled may return at any time, or never.
                 self._ends = None
                 return
-            ends.append(max(0.0, lasts - max(0.0, wall - (work.started_at or wall))))
+            ran = max(0.0, wall - (work.started_at or wall))
+            if ran <= _OVERDUE * lasts + _OVERDUE_AT_LEAST:
+                ends.append(max(0.0, lasts - ran))
+            # else it may never end, and its slot is counted on by nobody
         self._ends = sorted(ends)
 
     def by_limits(self, more: int) -> float:

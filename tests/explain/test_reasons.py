@@ -155,6 +155,9 @@ async def test_who_holds_a_slot_is_told_with_what_its_task_usually_takes() -> No
     assert "query usually takes about 2 s" in why.details
     assert re.search(rf"query 4 is at \S*query {HERE}", why.details)
     assert "timeout=" in why.next_step
+    # What takes thirty times as long may never end: its turn is not told to come at once.
+    assert why.eta is None
+    assert "when its turn comes is not known" in why.details
     await end(cue)
 
 
