@@ -18,7 +18,15 @@ from runcue._explain.reasons import Lack, Reason, ReasonName, Verdict
 from runcue._explain.turn import Turn
 from runcue._explain.turn_words import turn_in_words
 from runcue._explain.wording import around_works, details_of, in_short, lack_in_words
-from runcue._model.texts import SHOWN, how_many, name_of, seconds_in_words, shortened
+from runcue._model.texts import (
+    LONGEST_REPR,
+    SHOWN,
+    how_many,
+    in_one_line,
+    name_of,
+    seconds_in_words,
+    shortened,
+)
 from runcue._model.work import Work
 
 __all__ = ["Blocked", "Missing", "Why", "WhyStale", "blocked", "why_of"]
@@ -41,7 +49,7 @@ class Missing(Lack):
         return lack_in_words(self)
 
     def __repr__(self) -> str:
-        return shortened(f"<Missing {self}>")
+        return in_one_line(f"<Missing {self}>", LONGEST_REPR)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -109,7 +117,7 @@ class Why:
         return "\n".join(map(shortened, lines))
 
     def __repr__(self) -> str:
-        return shortened(f"<Why {name_of(self.work)}: {self.verdict}: {self.details}>")
+        return in_one_line(f"<Why {name_of(self.work)}: {self.verdict}: {self.details}>", LONGEST_REPR)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -144,7 +152,7 @@ class WhyStale:
         return shortened(f"{name_of(self.work)}: {words[self.stale]}: {self.details}")
 
     def __repr__(self) -> str:
-        return shortened(f"<WhyStale {self}>")
+        return in_one_line(f"<WhyStale {self}>", LONGEST_REPR)
 
 
 class Blocked(NamedTuple):

@@ -9,7 +9,7 @@ change anything.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import inf
 from types import MappingProxyType
@@ -19,12 +19,13 @@ from runcue._artifacts.artifact import Artifact, is_valid
 from runcue._explain.holders import Holding
 from runcue._explain.turn import Turn
 from runcue._limits.service import Refusal
-from runcue._model.phases import CHECKING, DELAYED, HELD, JOINED, NEW, NOT_READY
+from runcue._model.phases import CHECKING, DELAYED, HELD, JOINED, NEW, NOT_READY, READY
 from runcue._model.texts import error_words, name_of, problem_of
 from runcue._model.work import Work
 from runcue._scheduling.ageing import pending_since
 from runcue._scheduling.holds import Hold, Relation
 from runcue._scheduling.knots import Knot
+from runcue._scheduling.run_queue import RunQueue
 
 __all__ = [
     "Kind",
@@ -35,6 +36,7 @@ __all__ = [
     "Verdict",
     "problem_now",
     "reason_of",
+    "reasons_of",
     "refusals_of",
     "since_of",
     "unready",
@@ -247,6 +249,10 @@ class Reason(NamedTuple):
         """What is to be done next."""
         return _STEPS.get(self.kind, "wait")
 
+    def shared_by(self, work: Work, since: float) -> Reason:
+        """The same of another work unit, of which only that differs since when it is so."""
+        return Reason._make((work, *self[1:3], since, *self[4:]))
+
     @property
     def deepest(self) -> Reason:
         """The root of it, itself if there is none."""
@@ -311,10 +317,10 @@ def unready(work: Work, since: float = -inf) -> Reason:
     answer = work._not_ready_reason
     numbers = {"times": work._refusals}
     if isinstance(answer, BaseException):
-        return Reason(work, "raised", work._task.is_ready, since, numbers=numbers, said=error_words(answer))
+        return Reason(work, "raised", work._task.is_ready, since, inf, numbers, error_words(answer))
     if isinstance(answer, str) or answer is None:
-        return Reason(work, "said no", work._task.is_ready, since, numbers=numbers, said=answer or "")
-    return Reason(work, "input", answer, since, numbers=numbers, said=problem_of(answer))
+        return Reason(work, "said no", work._task.is_ready, since, inf, numbers, answer or "")
+    return Reason(work, "input", answer, since, inf, numbers, problem_of(answer))
 
 
 def reason_of(work: Work, now: float, began: float = -inf) -> Reason | None:
@@ -351,6 +357,21 @@ def reason_of(work: Work, now: float, began: float = -inf) -> Reason | None:
         until = pending_since(work)
         return Reason(work, "delayed", None, since, until, {"attempt": work.attempt})
     return _held_up_by_limits(work, now, since)
+
+
+def reasons_of(works: Iterable[Work], now: float) -> Iterator[tuple[Work, Reason | None]]:
+    """The reasons of many, as `reason_of` gives each: what keeps one in a line from starting keeps all of them."""
+    lines: dict[RunQueue, Reason | None] = {}
+    for work in works:
+        run_queue = work._task.run_queue if work._phase in (NEW, READY) else None
+        if run_queue is None or run_queue.peek(ordered=False) is work:
+            yield work, reason_of(work, now)
+        elif run_queue not in lines:
+            lines[run_queue] = reason_of(work, now)
+            yield work, lines[run_queue]
+        else:
+            known = lines[run_queue]
+            yield work, known and known.shared_by(work, since_of(work))
 
 
 def _held_up_by_limits(work: Work, now: float, since: float) -> Reason | None:

@@ -18,7 +18,7 @@ from typing import Any, Final
 from runcue._artifacts.artifact import Artifact, is_valid
 from runcue._artifacts.declared import names_of
 from runcue._explain.outlook import done_by_limits, done_by_slots
-from runcue._explain.reasons import Reason
+from runcue._explain.reasons import Kind, Reason
 from runcue._explain.why import Activity, Explainer, needs_all
 from runcue._explain.wording import likeness
 from runcue._limits.service import Service
@@ -44,6 +44,8 @@ _APART: Final = 5
 
 _DIGITS: Final = dict.fromkeys(map(ord, "0123456789"))
 
+_BY_KNOT: Final[dict[str, Kind]] = {"deadlock": "deadlock", "self": "self"}
+
 
 class Crowd:
     """Work units that have one root.
@@ -61,6 +63,7 @@ class Crowd:
         subjects: What it is about, of several that were put together; as many as are named.
         several: How many those are.
         lines: The run queues in which those stand that have the reason themselves.
+        running: How many work units run that are the root.
         done: In how many seconds all of these are done; None if that is not known.
     """
 
@@ -73,6 +76,7 @@ class Crowd:
         "lines",
         "reason",
         "root",
+        "running",
         "several",
         "subjects",
         "tasks",
@@ -82,7 +86,7 @@ class Crowd:
         self.kind = kind
         self.root = root
         self.reason: Reason
-        self.count = self.first = 0
+        self.count = self.first = self.running = 0
         self.tasks: Counter[str] = Counter()
         self.examples: list[Work] = []
         self.subjects: list[Any] = [subject]
@@ -106,6 +110,7 @@ class Crowd:
         self.examples = sorted((*self.examples, *other.examples), key=lambda work: work._seq)[:SHOWN]
         self.subjects = [*self.subjects, *other.subjects][:SHOWN]
         self.several += other.several
+        self.running += other.running
         self.lines += other.lines
 
 
@@ -160,7 +165,7 @@ class Roots:
         self._count_knots()
         found = sorted(self._put_together(), key=lambda crowd: -crowd.count)
         for crowd in found:
-            crowd.reason = self._reason_of(crowd.root)
+            crowd.reason = self._reason_of(crowd)
             crowd.done = self._done(crowd)
         return found
 
@@ -200,9 +205,16 @@ class Roots:
             if whole is not None:
                 yield whole
 
-    def _reason_of(self, work: Work) -> Reason:
+    def _reason_of(self, crowd: Crowd) -> Reason:
         # The root itself, whatever it waits for besides.
-        return self._explainer.explain(work, self._now, self._wall)._replace(root=None, chain=())
+        reason = self._explainer.explain(crowd.root, self._now, self._wall)._replace(root=None, chain=())
+        if crowd.kind == "unreturned":
+            return reason._replace(kind="unreturned", lacks=())
+        if crowd.kind in _BY_KNOT and reason.knot is not None:
+            return reason._replace(kind=_BY_KNOT[crowd.kind])
+        if crowd.kind == "lost" and reason.kind == "being made":
+            return reason._replace(kind="input")
+        return reason
 
     def _crowd(self, key: tuple[Any, ...], root: Work, subject: Any = None) -> Crowd:
         crowd = self._crowds.get(key)
@@ -278,7 +290,11 @@ class Roots:
         for awaited in self._activity.awaited_by(work):
             if awaited._phase < RUNNING:
                 return awaited
-        return self._crowd(("running", work.task), work)
+        crowd = self._crowd(("running", work.task), work)
+        crowd.running += 1
+        if (work.started_at or 0.0) < (crowd.root.started_at or 0.0):
+            crowd.root = work
+        return crowd
 
     def _step_of_unready(self, work: Work) -> Work | Crowd:
         declared, dependencies = work._declared, self._dependencies

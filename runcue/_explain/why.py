@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
-from itertools import chain, islice
+from itertools import islice
 from math import inf
 from typing import Any, Final, Protocol
 
@@ -21,7 +21,7 @@ from runcue._explain.answers import Missing, Why, why_of
 from runcue._explain.cuts import Cut, cut_of
 from runcue._explain.durations import usual_duration
 from runcue._explain.holders import wanted_slots
-from runcue._explain.reasons import Kind, Reason, problem_now, reason_of, since_of, unready
+from runcue._explain.reasons import Kind, Reason, problem_now, reason_of, reasons_of, since_of, unready
 from runcue._explain.turn import Turn, turn_of
 from runcue._explain.why_stale import why_stale
 from runcue._handlers.outputs import run_of
@@ -399,9 +399,9 @@ class Explainer:
         tied = dict[Work, Knot]()
         for knot in self._activity.knots(first):
             tied |= dict.fromkeys(knot.works, knot)
-        for number, work in enumerate(chain(first, line)):
-            deep = number < _LOOKED_INTO and self._followed < _FOLLOWED
-            yield work, self.reason(work, now, wall, deep=deep, tied=tied)
+        for work in first:
+            yield work, self.reason(work, now, wall, deep=self._followed < _FOLLOWED, tied=tied)
+        yield from reasons_of(line, now)
 
 
 def _said(error: BaseException | None) -> str:

@@ -11,11 +11,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from runcue._explain.reasons import Kind, Reason, Verdict
+from runcue._explain.next_steps import next_step
+from runcue._explain.reasons import Reason, Verdict
 from runcue._explain.roots import Crowd
 from runcue._explain.wording import details_of, duration_in_words
-from runcue._model.phases import WorkState
-from runcue._model.texts import how_many, listed, name_of, seconds_in_words, shortened, words_of
+from runcue._model.phases import SETTLED, WorkState
+from runcue._model.texts import how_many, in_one_line, listed, name_of, seconds_in_words, shortened, words_of
 from runcue._model.work import Work
 
 __all__ = ["WhyAll", "WhyGroup", "why_all_of"]
@@ -58,11 +59,12 @@ class WhyGroup:
             who = f"{self.count:,} {shortened(next(iter(self.tasks)), 80)}"
         else:
             who = f"{self.count:,} work units"
-        step = f". {self.next_step}" if self.next_step else ""
-        return shortened(f"{who} {self.details}{step}")
+        if not self.next_step:
+            return in_one_line(f"{who} {self.details}")
+        return in_one_line(f"{who} {self.details.removesuffix('.')}. {self.next_step}")
 
     def __repr__(self) -> str:
-        return shortened(f"<WhyGroup {self.count:,} {self.verdict}>", 200)
+        return f"<WhyGroup {self.count:,} {self.verdict}>"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,7 +83,7 @@ class WhyAll:
 
     def __str__(self) -> str:
         if not self.groups:
-            return f"Nothing waits, {self.running:,} running" if self.running else "Nothing waits"
+            return f"Nothing waits, {self.running:,} running" if self.running else "Nothing waits or runs"
         shown = self.groups if len(self.groups) <= _LINES else self.groups[: _LINES - 1]
         lines = [str(group) for group in shown]
         if left := self.groups[len(shown) :]:
@@ -121,47 +123,79 @@ def _group_of(crowd: Crowd, now: float, wall: float) -> WhyGroup:
         shortened(_details(crowd, now, wall)),
         reason.since + wall - now,
         crowd.done,
-        _next_step(reason),
+        _one_step(crowd),
     )
+
+
+def _one_step(crowd: Crowd) -> str:
+    """What to do about a group; where it is not known whether a handler takes too long, nothing is said of that."""
+    reason = crowd.reason
+    if reason.kind == "upstream" and crowd.several > 1:
+        return "Mend what failed, and submit them again"
+    if reason.kind == "slots" and any(
+        one.usual is None and one.oldest._phase != SETTLED for one in reason.holding
+    ):
+        reason = reason._replace(holding=())
+    return next_step(reason)
 
 
 def _details(crowd: Crowd, now: float, wall: float) -> str:
     """What a group waits for, as what follows who they are."""
+    text, more = _heads(crowd, now, wall), ""
+    reason = crowd.reason
+    if reason.kind in _TOLD_WHOLE:
+        more = details_of(reason, now, wall)
+    elif reason.kind in _LACKING and reason.lacks and crowd.several == 1:
+        more = f"it {reason.lacks[0].problem}"
+    if crowd.several > 1 and crowd.kind not in _NAMED:
+        text += f", and {crowd.several - 1:,} more like this"
+    behind = crowd.count - crowd.first
+    if behind and crowd.first:
+        text += f", {behind:,} of them after others"
+    text += _done(crowd)
+    return f"{text}: {more}" if more else text
+
+
+_LACKING: Final = ("no producer", "input")
+_TOLD_WHOLE: Final = ("said no", "raised", "gate", "reading", "cycle", "deadlock", "self")
+# Crowds that were put together name what they are about.
+_NAMED: Final = ("lost", "upstream")
+
+
+def _heads(crowd: Crowd, now: float, wall: float) -> str:
     reason, kind = crowd.reason, crowd.reason.kind
     waits, are, have = ("waits", "is", "has") if crowd.count == 1 else ("wait", "are", "have")
     if kind in _LIMITS:
-        text = f"{waits} for {_limit(reason, wall)}{_others(crowd)}"
-    elif kind == "left free":
-        whom = name_of(reason.others[0])
-        text = f"{waits} for slots that are left free for {whom}, which needs several{_others(crowd)}"
-    elif kind in ("no producer", "input") and reason.lacks:
-        who = "which nobody makes" if kind == "no producer" else "which nobody makes, as far as is declared"
-        text = f"{waits} for {_named(crowd, words_of)}, {who}"
-    elif kind == "upstream":
-        text = f"{waits} for what {_named(crowd, _failed)}"
-    elif kind in ("said no", "raised"):
-        text = f"{are} not ready: {details_of(reason, now, wall)}"
-    elif kind == "running":
+        return f"{waits} for {_limit(reason, wall)}"
+    if kind == "left free":
+        return f"{waits} for slots that are left free for {name_of(reason.others[0])}, which needs several"
+    if kind in _LACKING:
+        known = "" if kind == "no producer" else ", as far as is declared"
+        return f"{waits} for {_named(crowd, words_of)}, which nobody makes{known}"
+    if kind == "upstream":
+        return f"{waits} for what {_lost(crowd)}"
+    if kind in ("said no", "raised"):
+        return f"{are} not ready"
+    if kind == "running":
         span = duration_in_words(now - reason.since)
-        text = f"{waits} for what {name_of(reason.work)} makes, which has run for {span}{_others(crowd)}"
-    elif kind == "unreturned":
-        text = f"{waits} until the handler of {name_of(reason.others[0])} has returned, which makes the same"
-    elif kind == "delayed":
-        text = f"{waits} for the next attempt of {name_of(reason.work)}{_others(crowd)}"
-    elif kind == "cycle":
-        text = f"{waits} in a cycle, and can never run: {details_of(reason, now, wall)}{_others(crowd)}"
-    elif kind in ("deadlock", "self"):
-        text = f"{have} to do with this: {details_of(reason, now, wall)}"
-    elif kind == "not started":
-        text = f"{waits} for the cue to be started"
-    elif kind in ("gate", "reading"):
-        text = f"{are} being asked: {details_of(reason, now, wall)}{_others(crowd)}"
-    else:
-        text = f"{are} about to start{_others(crowd)}"
-    behind = crowd.count - crowd.first
-    if behind and crowd.first:
-        text += f" ({behind:,} of them after others)"
-    return text + _done(crowd)
+        if crowd.running == 1:
+            return f"{waits} for what {name_of(reason.work)} makes, which has run for {span}"
+        makers = f"{crowd.running:,} {shortened(reason.work.task, 80)}"
+        return f"{waits} for what {makers} make, of which {name_of(reason.work)} has run longest, for {span}"
+    if kind == "unreturned":
+        return f"{waits} until the handler of {name_of(reason.others[0])} has returned, which was given up"
+    if kind == "delayed":
+        return f"{waits} for the next attempt of {name_of(reason.work)}"
+    if kind == "cycle":
+        return f"{waits} in a cycle, and can never run"
+    if kind in ("deadlock", "self"):
+        return f"{have} to do with this"
+    if kind == "not started":
+        return f"{waits} for the cue to be started"
+    if kind in ("gate", "reading"):
+        return f"{are} being asked"
+    full = crowd.first > sum(run_queue.free_slots() for run_queue in crowd.lines)
+    return f"{are} about to start{', as far as there is room' if crowd.lines and full else ''}"
 
 
 def _done(crowd: Crowd) -> str:
@@ -188,15 +222,11 @@ def _limit(reason: Reason, wall: float) -> str:
         if holders and holders[0].started_at is not None:
             held += f", the first for {duration_in_words(wall - holders[0].started_at)}"
         what = "a thread" if service.name == "threads" else f"a slot of {service.name}"
-        return f"{what} (all {service.concurrent} in use{held})"
+        used = "the only one is" if service.concurrent == 1 else f"all {service.concurrent} are"
+        return f"{what} ({used} in use{held})"
     if reason.kind == "limit":
         return f"a limit of {service.name} ({said})"
     return f"a thread ({reason.said})"
-
-
-def _others(crowd: Crowd) -> str:
-    """That there are more like this."""
-    return f", and {crowd.several - 1:,} more like this" if crowd.several > 1 else ""
 
 
 def _named(crowd: Crowd, name: Callable[[Any], str]) -> str:
@@ -206,27 +236,14 @@ def _named(crowd: Crowd, name: Callable[[Any], str]) -> str:
     return ", ".join(map(name, shown)) + more
 
 
-def _failed(work: Work) -> str:
+def _lost(crowd: Crowd) -> str:
+    """Who was to make what is waited for, and did not."""
+    work: Work = crowd.subjects[0]
+    if crowd.several > 1:
+        return f"{_named(crowd, name_of)} were to make, which failed or were cancelled"
     ended = f"failed: {work.error}" if work.state is WorkState.FAILED else "was cancelled"
     return f"{name_of(work)} was to make, which {ended}"
 
-
-def _next_step(reason: Reason) -> str:
-    """The one thing to do."""
-    return _NEXT_STEPS.get(reason.kind, "")
-
-
-_NEXT_STEPS: Final[Mapping[Kind, str]] = {
-    "slots": "More slots (concurrent=, for threads Cue(max_threads=)) let more of them run at once",
-    "rate": "It is a matter of time; a higher rate= lets them start sooner",
-    "no producer": "Submit what makes it; if it comes from outside, say so by cue.watch(folder) or cue.nudge(path)",
-    "input": "If it comes from outside, say so by cue.watch(folder) or cue.nudge(path); else submit what makes it",
-    "upstream": "Mend that and submit it again",
-    "said no": "See what that callback waits for, and call cue.nudge() when it has come",
-    "raised": "Mend that callback",
-    "cycle": "Take an input or output out of one of them; cue.plan() finds cycles beforehand",
-    "not started": "Call start()",
-}
 
 # In tracebacks, in pickles and in documentation they are named as users import them.
 for _public in (WhyAll, WhyGroup):

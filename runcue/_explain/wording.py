@@ -64,8 +64,9 @@ def details_of(reason: Reason, now: float, wall: float) -> str:
         return f"it needs what only it makes: {_lacks(reason)}" if alone else around_works(reason.cycle)
     if reason.lacks:
         return _lacks(reason)
-    beside = () if reason.kind in _ENDINGS else reason.beside
-    return "; ".join([_phrase(reason, now, wall), *(_phrase(one, now, wall) for one in beside)])
+    if not reason.beside or reason.kind in _ENDINGS:
+        return _phrase(reason, now, wall)
+    return "; ".join(_phrase(one, now, wall) for one in (reason, *reason.beside))
 
 
 def in_short(reason: Reason | None, now: float, wall: float) -> str:
@@ -141,7 +142,7 @@ def _full(reason: Reason, wall: float) -> str:
     late = any(one._phase == SETTLED for one in reason.others)
     if reason.others and (late or not reason.holding):
         details += f", held by {listed((_holder(one, wall) for one in reason.others), 3)}"
-    return "; ".join([details, *slots_in_words(reason.holding)])
+    return "; ".join([details, *slots_in_words(reason.holding)]) if reason.holding else details
 
 
 def _said_no(reason: Reason) -> str:

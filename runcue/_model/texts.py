@@ -18,11 +18,13 @@ from runcue._model.awaitables import discard, is_awaitable
 __all__ = [
     "LONGEST",
     "LONGEST_PATH",
+    "LONGEST_REPR",
     "SHOWN",
     "around",
     "describe",
     "error_words",
     "how_many",
+    "in_one_line",
     "listed",
     "name_of",
     "printable",
@@ -44,6 +46,9 @@ _LONGEST_ERROR: Final = 400
 _LONGEST_VALUE: Final = 200
 
 _LONGEST_NAME: Final = 80
+
+LONGEST_REPR: Final = 200
+"""So many characters has a repr."""
 # So many params are looked at.
 _MOST: Final = 100
 
@@ -69,6 +74,11 @@ def shortened(text: str, most: int = LONGEST) -> str:
         return text
     ends = (most - 5) // 3
     return f"{text[: most - 5 - ends]} ... {text[-ends:]}"
+
+
+def in_one_line(text: str, most: int = LONGEST) -> str:
+    """A text without its ends of lines, shortened if it is too long."""
+    return shortened(" ".join(text.splitlines()), most)
 
 
 def name_of(work: _Named) -> str:
