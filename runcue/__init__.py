@@ -70,6 +70,7 @@ __all__ = [
     "MissingOutput",
     "NotSettled",
     "Observer",
+    "Passing",
     "PendingTimeout",
     "Plan",
     "PlannedWork",
@@ -81,6 +82,7 @@ __all__ = [
     "StallTimeout",
     "Summary",
     "Task",
+    "Turn",
     "UnknownService",
     "UnknownTask",
     "UnknownWork",
@@ -113,6 +115,7 @@ WorkUnit = Work
 if TYPE_CHECKING:
     from runcue._api.blocking import blocking
     from runcue._explain.answers import Missing, Why, WhyStale
+    from runcue._explain.turn import Passing, Turn
     from runcue._explain.why_all import WhyAll, WhyGroup
     from runcue._freshness.digest import digest
     from runcue._limits.service import ServiceStatus
@@ -123,10 +126,12 @@ if TYPE_CHECKING:
 _LATE = {
     "Cycle": "_planning.plan",
     "Missing": "_explain.answers",
+    "Passing": "_explain.turn",
     "Plan": "_planning.plan",
     "PlannedWork": "_planning.plan",
     "ServiceStatus": "_limits.service",
     "ServiceTime": "_planning.plan",
+    "Turn": "_explain.turn",
     "Why": "_explain.answers",
     "WhyAll": "_explain.why_all",
     "WhyGroup": "_explain.why_all",

@@ -302,3 +302,8 @@ def _with_passing(eta: float, leaving: float, passing: Passing, now: float) -> f
         return alone
     # Until nobody can pass it any more, they take so much of what there is.
     return None if left == inf else left + max(0.0, eta - (1 - share) * left)
+
+
+# Named as users import them, though they are loaded late.
+for _public in (Passing, Turn):
+    _public.__module__ = "runcue"

@@ -112,6 +112,10 @@ async def is_stale(work: runcue.Work) -> bool:
     return True
 
 
+@cue.task(priority=lambda work: work.params["urgency"])
+def urgent(work: runcue.Work) -> None: ...
+
+
 @cue.priority
 def priority(ctx: runcue.PriorityContext) -> float:
     assert_type(ctx.work, runcue.Work)
@@ -203,7 +207,8 @@ def on_stall_warning(seconds_since_progress: float, pending_count: int) -> None:
 async def main() -> int:
     cue.start()
     handle = await cue.submit("extract_text", params={"page": 1})
-    await cue.submit(extract_text, {"page": 2})
+    await cue.submit(extract_text, {"page": 2}, priority=0.9)
+    assert_type(await cue.list(after=handle), list[runcue.Work])
     assert_type(await cue.list(task=shorten), list[runcue.Work])
     assert_type(handle, runcue.WorkHandle)
     assert_type(await handle, Any)
@@ -229,6 +234,9 @@ async def main() -> int:
     for blocked in cue.debug_blocked():
         print(blocked["work"], blocked["reason"], blocked["details"])
     assert_type(cue.why(handle), runcue.Why)
+    if (turn := cue.why(handle).turn) is not None:
+        assert_type(turn, runcue.Turn)
+        assert_type(turn.passing, runcue.Passing | None)
     waiting = cue.why()
     assert_type(waiting, runcue.WhyAll)
     for group in waiting.groups:
