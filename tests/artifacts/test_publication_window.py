@@ -20,9 +20,13 @@ from tests.support.programs import environment
 pytestmark = pytest.mark.skipif(not temp_files.CLAIMS, reason="no fcntl here: nothing is killed like this")
 
 PROGRAM = '''
-import asyncio, os, signal, sys, threading, traceback
+import asyncio, importlib, os, pkgutil, signal, sys, threading, traceback
 import runcue
-from runcue._freshness import provenance  # loaded by then: to import takes system calls of its own
+
+# Loaded by then: to import takes system calls of its own, and time in each of the processes.
+for module in pkgutil.walk_packages(runcue.__path__, "runcue."):
+    if module.name.startswith("runcue._"):
+        importlib.import_module(module.name)
 
 how, meanwhile, policy, where, ending = sys.argv[1:]
 OLD = 1_600_000_000
