@@ -41,13 +41,17 @@ TIMELINE = "timeline.svg"  # a picture of the last run, so never twice the same,
 # A parent that never starts a thread, so that a fork of it is as good as a new process. The disk is made a slow one, or
 # hardly a kill would fall into a write.
 FORKS = """
-import os, runpy, sys, time
+import importlib, os, pkgutil, runpy, sys, time
+import runcue
 sys.path.insert(0, sys.argv[1])
 import summary_server
 summary_server.LIMIT, summary_server.ANSWERS_AFTER = 1000, 0.01
 fsync = os.fsync
 os.fsync = lambda descriptor: (time.sleep(0.008), fsync(descriptor))
 pipeline = runpy.run_path(sys.argv[1], run_name="pipeline under test")
+for module in pkgutil.walk_packages(runcue.__path__, "runcue."):
+    if module.name.startswith(("runcue._", "runcue.timeline")):
+        importlib.import_module(module.name)  # or each of the processes would have to
 for line in sys.stdin:
     pdf, out = line.split()
     child = os.fork()
