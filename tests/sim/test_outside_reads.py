@@ -94,7 +94,8 @@ def test_a_gate_that_looks_for_itself_is_found(
         look(tmp_path / f"{work.params['number']}.txt")
         return True
 
-    look(tmp_path / "before.txt")  # what measures coverage asks for the path of each module that it has not met yet
+    # What measures coverage asks for the path of each module that it has not met yet.
+    look(tmp_path / "before.txt")
     found = ask_all(gated(is_stale, "is_stale")).found
     line = is_stale.__code__.co_firstlineno
     assert [(one.callback, one.what, one.works) for one in found] == [
