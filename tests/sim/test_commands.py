@@ -13,6 +13,7 @@ import pytest
 
 from runcue_sim._commands.main import main
 from runcue_sim._pipelines.scenarios import SCENARIOS
+from runcue_sim._text.figures import table, wrapped
 from tests.support.programs import environment, runcue_sim, start_python
 
 
@@ -398,3 +399,25 @@ def test_a_refusal_in_a_process_of_its_own_has_no_traceback_unless_asked_for() -
     asked = runcue_sim("--scenario", "pipline", "--debug")
     assert asked.returncode == 2
     assert "Traceback" in asked.stderr
+
+
+@pytest.mark.parametrize("longest", [6, 20, 60, 200])
+def test_a_table_fits_80_columns_whatever_the_names_are(longest: int) -> None:
+    header = ("SERVICE", "SLOTS USED", "RATE USED", "RATE WAS DRY", "DONE", "FAILED", "PER SECOND")
+    row = (
+        "s" * (longest - 2) + "-1",
+        "100% of 100",
+        "100% of 600/min, burst 100",
+        "100%",
+        "10000",
+        "100",
+        "9.98e+03",
+    )
+    lines = table(header, [row, ("other", "7% of 8", "-", "-", "0", "0", "0")])
+    assert max(map(len, lines)) <= 80
+    assert lines[-1] == ""
+    shown = [line for line in lines if line.startswith("s")]
+    assert len(shown) == 1
+    assert shown[0].split(" ")[0].endswith("-1")  # cut in the middle, if at all
+    assert wrapped("  1 x t: " + "word " * 40, 10)[1].startswith(" " * 10 + "word")
+    assert max(map(len, wrapped("word " * 40))) <= 80

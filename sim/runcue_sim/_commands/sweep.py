@@ -167,7 +167,9 @@ class Sweep:
                     row.append(percent(used["rate_used"]))
             row += [str(report["works"][what]) for what in losses]
             binds = report["binds"][0] if report["binds"] else None
-            rows.append([*row, f"{percent(binds['share'])} {binds['words']}" if binds else "-"])
+            # The limits themselves stand in the row.
+            words = binds["words"].partition(" (")[0] if binds else ""
+            rows.append([*row, f"{percent(binds['share'])} {words}" if binds else "-"])
         lines = table(header, rows)
         if self.enough < len(self.points) - 1:
             lines.append(f"* nothing after it is better by {_BETTER:.0%}")
