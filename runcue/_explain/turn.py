@@ -29,14 +29,14 @@ from runcue._scheduling.run_queue import RunQueue
 
 __all__ = ["Passing", "Turn", "turn_of"]
 
-# So many work units are looked at where there is no shorter way: those that have left the line before their turn, those
-# that came into it late, and the last that have started.
-_LOOKED_AT: Final = 1000
-# By so many of those ahead it is told of which tasks they are, and by so many how fast the line moves.
 _OVERDUE: Final = 3.0
 _OVERDUE_AT_LEAST: Final = 0.1
 """So many times as long as usual, and so many seconds more, a handler may take until nothing is known of its end."""
 
+# So many work units are looked at where there is no shorter way: those that have left the line before their turn, those
+# that came into it late, and the last that have started.
+_LOOKED_AT: Final = 1000
+# By so many of those ahead it is told of which tasks they are, and by so many how fast the line moves.
 _SAMPLE: Final = 50
 _SOME_MORE: Final = 100
 
