@@ -22,7 +22,7 @@ from math import inf
 from typing import Any, Final, NamedTuple
 
 from runcue._callbacks.warning_log import WarningLog
-from runcue._model.texts import SHOWN, error_words, listed, printable, shortened
+from runcue._model.texts import SHOWN, clause_of, error_words, listed, printable, shortened
 from runcue._model.work import Work
 
 __all__ = ["TELL_AFTER", "Unheard"]
@@ -137,15 +137,7 @@ class Unheard:
         if len(self._again) > _MOST:
             self._again = {kind: until for kind, until in self._again.items() if kind in self._due}
         self._again[failures[0].kind] = now + _TELL_AGAIN_AFTER
-        *names, words = _words_of(failures)
-        self._log.tell(
-            "failure",
-            _works_of(failures),
-            _IN_TIME,
-            *names,
-            words.rstrip("."),  # a sentence follows
-            level=logging.ERROR,
-        )
+        self._log.tell("failure", _works_of(failures), _IN_TIME, *_words_of(failures), level=logging.ERROR)
 
     def tell_rest(self) -> bool:
         """The cue ends: tell of all that is left, with tracebacks. Returns whether there was anything to tell."""
@@ -209,7 +201,7 @@ def _words_of(failures: list[_Failure]) -> tuple[str, str, str, str]:
     if others:
         ids = listed((printable(shortened(one.id, 80)) for one in others), SHOWN)
         also = f" (and {len(others)} more like it: {ids})"
-    return first.id, first.kind[0], also, " ".join(error_words(first.error).splitlines())
+    return first.id, first.kind[0], also, clause_of(error_words(first.error))
 
 
 def _tell_all(process: int, told: dict[int, _Failure], untold: dict[int, _Failure]) -> None:

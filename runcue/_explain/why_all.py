@@ -16,7 +16,16 @@ from runcue._explain.reasons import Reason, Verdict
 from runcue._explain.roots import Crowd
 from runcue._explain.wording import details_of, duration_in_words
 from runcue._model.phases import SETTLED, WorkState
-from runcue._model.texts import how_many, in_one_line, listed, name_of, seconds_in_words, shortened, words_of
+from runcue._model.texts import (
+    clause_of,
+    how_many,
+    in_one_line,
+    listed,
+    name_of,
+    seconds_in_words,
+    shortened,
+    words_of,
+)
 from runcue._model.work import Work
 
 __all__ = ["WhyAll", "WhyGroup", "why_all_of"]
@@ -241,7 +250,7 @@ def _lost(crowd: Crowd) -> str:
     work: Work = crowd.subjects[0]
     if crowd.several > 1:
         return f"{_named(crowd, name_of)} were to make, which failed or were cancelled"
-    ended = f"failed: {work.error}" if work.state is WorkState.FAILED else "was cancelled"
+    ended = f"failed: {clause_of(work.error or '')}" if work.state is WorkState.FAILED else "was cancelled"
     return f"{name_of(work)} was to make, which {ended}"
 
 

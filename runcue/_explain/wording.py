@@ -24,6 +24,7 @@ from runcue._model.phases import CHECKING, HELD, JOINED, OUTCOMES, RUNNING, SETT
 from runcue._model.texts import (
     SHOWN,
     around,
+    clause_of,
     how_many,
     listed,
     name_of,
@@ -97,8 +98,15 @@ def in_short(reason: Reason | None, now: float, wall: float) -> str:
 _SAY_MORE: Final = frozenset(("no producer", "upstream failed", "cycle", "waiting for an artifact"))
 
 
+_LONGEST_LACKS: Final = 400
+"""Characters; of more the first artifact is told in full, and how many others there are."""
+
+
 def _lacks(reason: Reason) -> str:
-    return "; ".join(lack_in_words(one) for one in reason.lacks[:SHOWN])
+    words = [lack_in_words(one) for one in reason.lacks[:SHOWN]]
+    if len(words) > 1 and sum(map(len, words)) > _LONGEST_LACKS:
+        return f"{words[0]}; and {how_many(len(reason.lacks) - 1, 'more artifact is', 'more artifacts are')} waited for"
+    return "; ".join(words)
 
 
 def _phrase(reason: Reason, now: float, wall: float) -> str:
@@ -231,7 +239,7 @@ def lack_in_words(lack: Lack) -> str:
     if lack.maker is None:
         who = "nothing that is pending or running declares it as an output"
     elif lack.state in ("failed", "cancelled"):
-        error = f": {lack.maker.error}" if lack.maker.error else ""
+        error = f": {clause_of(lack.maker.error)}" if lack.maker.error else ""
         ended = f"was cancelled{by_whom(lack.maker._value)}" if lack.state == "cancelled" else lack.state
         who = f"{name_of(lack.maker)}, which was to make it, {ended}{error}"
     else:

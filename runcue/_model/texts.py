@@ -21,6 +21,7 @@ __all__ = [
     "LONGEST_REPR",
     "SHOWN",
     "around",
+    "clause_of",
     "describe",
     "error_words",
     "how_many",
@@ -79,6 +80,11 @@ def shortened(text: str, most: int = LONGEST) -> str:
 def in_one_line(text: str, most: int = LONGEST) -> str:
     """A text without its ends of lines, shortened if it is too long."""
     return shortened(" ".join(text.splitlines()), most)
+
+
+def clause_of(text: str) -> str:
+    """What an error says, short and without its full stop, as a part of a sentence."""
+    return in_one_line(text, _LONGEST_VALUE).removesuffix(".")
 
 
 def name_of(work: _Named) -> str:

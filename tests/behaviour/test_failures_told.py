@@ -13,6 +13,7 @@ import threading
 import traceback
 import weakref
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -356,6 +357,32 @@ def test_six_failures_of_one_kind_are_told_as_one_and_what_is_of_another_kind_is
     # Each of them is heard of by observers once.
     assert sorted(one for works in heard for one in works) == ["1", "2", "4", "5", "6"]
     assert len(heard) == (3 if lasts < 1 else 4)
+
+
+@pytest.mark.rule(23)
+def test_what_cannot_run_because_of_six_failures_is_told_by_the_first_of_them(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def converts(work: runcue.Work) -> None:
+        raise subprocess.CalledProcessError(1, [f"--option-{number}" for number in range(200)])
+
+    async def main() -> None:
+        cue = runcue.Cue(id_prefix="")
+        pages = [tmp_path / f"page-{number}.png" for number in range(6)]
+        cue.task("convert")(converts)
+        cue.task("join", inputs=pages, outputs=tmp_path / "book.pdf")(converts)
+        cue.on_failure(task="convert")(lambda work, error: None)
+        async with cue:
+            for page in pages:
+                await cue.submit("convert", outputs=page)
+            await cue.submit("join")
+
+    run(main)
+    [line] = caplog.messages
+    assert len(line) <= 600
+    assert line.startswith("stop() cancelled 1 work unit that could not run: join 7: upstream failed: ")
+    assert "page-0.png') is missing; convert 1, which was to make it, failed: Command '[" in line
+    assert line.endswith("returned non-zero exit status 1; and 5 more artifacts are waited for")
 
 
 @pytest.mark.rule(15)
