@@ -20,6 +20,7 @@ from typing import Any, Final
 
 import runcue
 from runcue import File
+from runcue._artifacts.looks import is_recent
 
 __all__ = ["REAL", "SITUATIONS", "Planted"]
 
@@ -66,6 +67,13 @@ def write_outputs(work: runcue.Work) -> None:
 
 def write(path: str, text: str) -> None:
     Path(path).write_text(text)
+
+
+def write_and_let_be(path: str, text: str) -> None:
+    """Write what has been left alone for so long that any change would show."""
+    write(path, text)
+    while is_recent(Path(path).stat(), time.time_ns()):
+        time.sleep(0.005)
 
 
 def dated(path: str, when: float, text: str = "there") -> None:
@@ -283,8 +291,8 @@ async def output_older_than_its_input() -> Planted:
 
 
 async def content_changed() -> Planted:
-    write("dough", "rye")
     write("salt", "salt")
+    write_and_let_be("dough", "rye")
     cue = cue_with()
     cue.task("bake", inputs=["salt", "dough"], outputs="loaf", fresh=runcue.digest())(write_outputs)
     await settled_after(cue, "bake")
