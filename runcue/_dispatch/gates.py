@@ -108,7 +108,12 @@ class Gates:
         while run_queues:
             passed_over = []
             for run_queue in run_queues:
-                if run_queue.new and (ordered or closed or not run_queue.expects_room(now)):
+                if run_queue.new and (
+                    ordered
+                    or closed
+                    or not run_queue.expects_room(now)
+                    or (run_queue.held_for is not None and run_queue.keeps_off_for() is not None)
+                ):
                     left |= self._check_run_queue(run_queue, until, ordered)
                 else:
                     passed_over.append(run_queue)

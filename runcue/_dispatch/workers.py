@@ -145,8 +145,10 @@ class Workers:
                 now = self._turns.now()
                 if now > until:
                     return True
-            if began and core.count[NEW] and self._gates.check_new(now, until, closed=False):
-                return True  # those that had room until here
+            # Those that had room until here, and may be up to date.
+            asks = (began or run_queue.held_for is not None) and core.count[NEW]
+            if asks and self._gates.check_new(now, until, closed=False):
+                return True
         return self._refusals.note(run_queue, now, until)
 
     def _give(self, work: Work, now: float) -> bool:

@@ -163,3 +163,37 @@ async def test_who_is_up_to_date_is_skipped_although_the_last_slot_was_taken_jus
     assert [handle.work.skipped for handle in handles] == [True] * 3
     assert takers[0].work.state.value == ("pending" if taker == "async gate" else "running")
     await cue.stop(drain=False)
+
+
+@pytest.mark.rule(2)
+@virtual
+async def test_who_is_up_to_date_is_skipped_although_slots_are_left_to_one_that_needs_several_services() -> (
+    None
+):
+    cue = runcue.Cue(recheck=False, run_in=FakeExecutor(500.0))
+    cue.service("taken", concurrent=1)
+    cue.service("free", concurrent=1)
+
+    @cue.task("hold", uses="taken")
+    def hold(work: runcue.Work) -> None: ...
+
+    @cue.task("both", uses=["taken", "free"])
+    def both(work: runcue.Work) -> None: ...
+
+    @cue.task("one", uses="free")
+    def one(work: runcue.Work) -> None: ...
+
+    @cue.is_stale(task="one")
+    def is_stale(work: runcue.Work) -> bool:
+        return bool(work.params["stale"])
+
+    cue.start()
+    await cue.submit("hold")
+    await cue.submit("both")
+    await asyncio.sleep(70.0)
+    stale = [await cue.submit("one", params={"n": n, "stale": True}) for n in range(2)]
+    fresh = [await cue.submit("one", params={"n": n, "stale": False}) for n in range(2)]
+    await asyncio.sleep(1.0)
+    assert [handle.work.skipped for handle in fresh] == [True, True]
+    assert [handle.work.state.value for handle in stale] == ["pending", "pending"]
+    await cue.stop(drain=False)
