@@ -77,7 +77,7 @@ async def test_none_from_is_stale_is_no_answer_and_the_work_runs(
         cue.is_stale(FORGETFUL[form])  # type: ignore[type-var]
         for _ in range(3):
             assert await (await cue.submit("t")).result() == "ran"
-    [line] = said(caplog, "no answer")
+    [line] = said(caplog, "That is no answer")
     assert line.startswith("is_stale callback ")
     assert HERE in line
     assert "returned None" in line
@@ -100,7 +100,7 @@ async def test_none_from_is_ready_is_not_ready(form: str, caplog: pytest.LogCapt
     assert [blocked["work"].id for blocked in summary.blocked] == handles
     assert all("returned None" in blocked["details"] for blocked in summary.blocked)
     await cue.stop()
-    [line] = said(caplog, "no answer")
+    [line] = said(caplog, "That is no answer")
     assert line.startswith("is_ready callback ")
     assert HERE in line
 
@@ -118,7 +118,7 @@ async def test_each_callback_is_told_of_once_and_each_cue_tells_it(caplog: pytes
             cue.is_stale(task="b")(lambda work: None)
             for name in ("a", "b", "a", "b"):
                 await cue.submit(name)
-    lines = said(caplog, "no answer")
+    lines = said(caplog, "That is no answer")
     assert len(lines) == 4
     assert len(set(lines)) == 2  # two lines of this file
 
@@ -202,7 +202,7 @@ async def test_what_is_plainly_a_mistake_is_no_answer_either(
     assert handle.work.state.value == ("pending" if gate == "is_ready" else "completed")
     assert not handle.work.skipped
     await cue.stop()
-    [line] = said(caplog, "no answer")
+    [line] = said(caplog, "That is no answer")
     assert remedy in line
     assert HERE in line
     assert len(line) < 500
