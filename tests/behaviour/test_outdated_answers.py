@@ -33,8 +33,9 @@ async def test_a_nudge_while_all_that_waits_is_being_asked_asks_it_again(what: s
 
     @cue.is_ready(task="slow")
     async def is_never(work: runcue.Work) -> bool:
+        answer = Flag("never").valid()
         await asyncio.sleep(5.0)
-        return False
+        return answer
 
     cue.start()
     await cue.submit("slow")

@@ -95,3 +95,17 @@ def test_who_leaves_a_slot_to_a_starved_one_holds_up_nobody_who_shares_nothing_w
     )  # or a worker would come in vain, and another after it
     world.core.services["a"].release_slot()
     assert world.select(gives.run_queue, late) is not None
+
+
+@pytest.mark.rule(5)
+def test_all_who_leave_their_slots_to_a_starved_one_want_no_workers_meanwhile() -> None:
+    world = CoreWorld(Service("a", concurrent=1), Service("b"), Service("c"), Service("d"))
+    starved = world.task("starved", "a", "b")
+    first, second = world.task("first", "b", "c"), world.task("second", "b", "d")
+    world.core.services["a"].acquire_slot()
+    world.add_ready(starved)
+    world.add(first)
+    world.add(second)
+    assert world.select(second.run_queue, STARVED_AFTER + 1.0) is None
+    assert not first.run_queue.wants_worker(ordered=False)
+    assert not second.run_queue.wants_worker(ordered=False)
