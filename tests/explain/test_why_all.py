@@ -11,6 +11,7 @@ import pytest
 
 import runcue
 from runcue import Flag
+from tests.support.calls import calls_in
 from tests.support.virtual_time import virtual
 
 
@@ -628,3 +629,32 @@ async def test_more_than_there_is_room_for_are_not_said_to_start_all_at_once() -
         assert str(cue.why()) == "2 t are about to start"
         await submit(cue, "t", 3)
         assert str(cue.why()) == "5 t are about to start, as far as there is room"
+
+
+@pytest.mark.parametrize("inputs", ["chain", "many files", "one line"])
+@virtual
+async def test_it_takes_a_few_calls_for_each_that_waits_however_many_there_are(
+    inputs: str, tmp_path: Path
+) -> None:
+    taken = []
+    for number in (1500, 3000):
+        cue = runcue.Cue()
+        cue.service("api", rate="1/hour")
+        flags = [Flag(f"{inputs} {place}") for place in range(number + 1)]
+        if inputs == "chain":
+            cue.task(
+                "t",
+                inputs=lambda work, flags=flags: flags[work.params["n"]],
+                outputs=lambda work, flags=flags: flags[work.params["n"] + 1],
+            )(_nothing)
+        elif inputs == "many files":
+            cue.task("t", inputs=lambda work: tmp_path / str(work.params["n"]))(_nothing)
+        else:
+            cue.task("t", uses="api")(_nothing)
+        cue.start()
+        await submit(cue, "t", number)
+        await asyncio.sleep(0.1)
+        taken.append(calls_in(cue.why))
+        await cue.stop(drain=False)
+    assert taken[1] < 2.2 * taken[0]
+    assert taken[1] < 150 * 3000
