@@ -84,7 +84,7 @@ CALLS: dict[str, tuple[Callable[[Any], Any], set[str]]] = {
     "set_limits(rate)": (lambda value: rehearsal.set_limits(a_cue(), {"api": {"rate": value}}), NONE),
     "set_limits(concurrent)": (
         lambda value: rehearsal.set_limits(a_cue(), {"api": {"concurrent": value}}),
-        {"number", "huge"},
+        {"number", "huge", *NONE},
     ),
     "Overlay.make": (lambda value: rehearsal.Overlay().make(value), set()),
     "Overlay.unmake": (lambda value: rehearsal.Overlay().unmake(value), set()),
@@ -126,7 +126,7 @@ def test_a_limit_that_cannot_be_leaves_the_others_as_they_are() -> None:
     for limits in (
         {"api": {"concurrent": 3, "rate": "fast"}},
         {"api": {"concurrent": 3}, "unknown": {}},
-        {"api": {"concurrent": 3, "burst": 4}},
+        {"api": {"concurrent": 3, "rate": None, "burst": 4}},
         Broken(),
     ):
         with pytest.raises(runcue.RuncueError):
