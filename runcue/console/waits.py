@@ -116,7 +116,9 @@ class Waits:
                 break
         for (_, for_turn), texts in groups.items():
             if len(set(texts)) > 1:
-                texts = [_NUMBERS.sub("#", text) for text in texts]
+                first_clauses = [text.partition("; ")[0] for text in texts]
+                alike = len(set(first_clauses)) == 1
+                texts = first_clauses if alike else [_NUMBERS.sub("#", text) for text in texts]
             count = round(len(texts) * len(pending) / asked)
             yield Waiting(count, task, Counter(texts).most_common(1)[0][0], for_turn, asked < len(pending))
 
