@@ -102,6 +102,8 @@ def turn_of(
     if work._phase not in (NEW, READY):
         return None
     queue: RunQueue = work._task.run_queue
+    if not queue.services:
+        return None
     holding = list(holders)
     counted = list(_counted(queue, work, now))
     at_least = earliest = not all(exact for _, _, exact in counted)

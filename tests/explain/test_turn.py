@@ -378,3 +378,13 @@ def test_a_line_that_many_have_left_is_told_as_at_least(phase: int) -> None:
     assert turn is not None
     assert turn.place <= 5_500
     assert turn.at_least or turn.place == 5_500
+
+
+@virtual
+async def test_who_needs_no_service_stands_in_no_line() -> None:
+    cue = runcue.Cue()
+    cue.task("t")(lambda work: None)
+    async with cue:
+        why = cue.why(await cue.submit("t"))
+        assert why.verdict == "about to start"
+        assert "in line" not in str(why)
