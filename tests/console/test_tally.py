@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -427,10 +428,14 @@ def crowd() -> Iterator[tuple[Tally, Callable[[], int]]]:
     async def take(tally: Tally) -> int:
         return calls_in(lambda: look(tally))
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("runcue.console.waits._BUDGET", 5.0)  # however slow this machine is
-        tally = loop.run_until_complete(begin())
-        yield tally, lambda: loop.run_until_complete(take(tally))
+    def however_slow_this_machine_is(steps: Coroutine[Any, Any, Any]) -> Any:
+        # Not for longer: others of these tests run while this crowd is there.
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("runcue.console.waits._BUDGET", 5.0)
+            return loop.run_until_complete(steps)
+
+    tally = however_slow_this_machine_is(begin())
+    yield tally, lambda: however_slow_this_machine_is(take(tally))
     loop.run_until_complete(cue.stop(drain=False))
     loop.close()
 
