@@ -211,8 +211,9 @@ def _names_in(folder: str, changed: int, most: int) -> dict[tuple[int, ...], dic
 
 def _from_elsewhere(file: File) -> str:
     """The same path from another folder than the one that it was taken from."""
+    given = os.sep + file._given.lstrip(os.sep)
     for folder in _other_folders(file):
-        path = os.path.join(folder, file._given.lstrip(os.sep))
+        path = folder.rstrip(os.sep) + given
         if path != file._path and os.path.lexists(path):
             return f"{_quoted(os.path.normpath(path))} is there"
     return ""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Hashable, Iterable
+from operator import attrgetter
 from typing import Any, Final
 
 from runcue._model.declaration import Declaration
@@ -21,6 +22,8 @@ __all__ = ["Reading", "Wakeups"]
 
 _FORGET_AFTER: Final = 256
 """A learned wake-up that was fruitless this often in a row is forgotten; it will be learned again if it is true."""
+
+_NUMBER: Final = attrgetter("_seq")
 
 
 class Reading:
@@ -72,7 +75,9 @@ class Wakeups:
         if there is None:
             return False
         found = False
-        for work in there if isinstance(there, dict) else (there,):
+        # In the order of submission, which is not the one in which they have come to wait: where a turn ends before all
+        # of them are asked, those that are may start.
+        for work in sorted(there, key=_NUMBER) if isinstance(there, dict) else (there,):
             phase = work._phase
             if phase == NOT_READY or (settled and phase == HELD):
                 found = True

@@ -1584,3 +1584,37 @@ async def test_a_cue_comes_to_rest_however_many_pending_work_units_are_cancelled
     before = the_loop().turns
     await asyncio.sleep(1.0)
     assert the_loop().turns - before <= 3
+
+
+@pytest.mark.rule(6)
+def test_however_short_a_turn_is_who_waits_for_the_same_starts_in_the_order_of_submission(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("runcue._dispatch.turns.SLICE", 0.0)
+    flags = [runcue.Flag(f"f{number}") for number in range(3)]
+    flags[0].set()
+    started: list[int] = []
+    cue = runcue.Cue()
+    cue.service("hand", concurrent=1)
+
+    # By number: what each needs, and what it makes. The first waits for another one before it waits for what all need.
+    works: list[tuple[list[int], list[int]]] = [([1, 2], []), ([0, 1], [0]), ([1], []), ([2], [1]), ([], [2])]
+
+    @cue.task(
+        "t",
+        uses="hand",
+        inputs=lambda work: [flags[one] for one in works[work.params["number"]][0]],
+        outputs=lambda work: [flags[one] for one in works[work.params["number"]][1]],
+    )
+    async def t(work: runcue.Work) -> None:
+        started.append(work.params["number"])
+        for one in works[work.params["number"]][1]:
+            flags[one].set()
+
+    async def main() -> None:
+        async with cue:
+            for number in range(len(works)):
+                await cue.submit("t", params={"number": number})
+
+    asyncio.run(main())
+    assert started == [4, 3, 0, 1, 2]

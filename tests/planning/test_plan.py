@@ -17,7 +17,6 @@ import pytest
 
 import runcue
 import runcue.testing
-from runcue._dispatch import turns
 
 Names = list[str]
 
@@ -229,10 +228,8 @@ graphs = st.lists(
 @hypothesis.settings(suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture])
 @hypothesis.given(graphs, st.lists(st.integers(0, 6), unique=True), st.sampled_from(["newer", "none"]))
 def test_what_was_foretold_of_any_graph_happens(
-    monkeypatch: pytest.MonkeyPatch, works: list[tuple[set[int], int | None]], there: list[int], fresh: str
+    works: list[tuple[set[int], int | None]], there: list[int], fresh: str
 ) -> None:
-    # On a slow machine a turn ends before all are asked that could start, and the first one asked starts first.
-    monkeypatch.setattr(turns, "SLICE", 60.0)
     for path in Path().glob("f*"):
         path.unlink()
     for number, name in enumerate(there):
