@@ -6,7 +6,8 @@ Must not know: for what they are declared.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
+from types import MethodType
 from typing import Any, Final
 
 from runcue._artifacts.artifact import Artifact, key_of
@@ -16,7 +17,7 @@ from runcue._model.awaitables import discard, is_awaitable
 from runcue._model.errors import ArtifactError
 from runcue._model.texts import words_of
 
-__all__ = ["as_artifacts", "is_among", "names_of"]
+__all__ = ["as_artifacts", "is_among", "names_of", "question_of"]
 
 
 _SEVERAL: Final = (list, tuple, set, frozenset)
@@ -36,6 +37,18 @@ def is_among(artifact: Artifact, others: Iterable[Artifact]) -> bool:
 def names_of(artifact: Artifact) -> tuple[Artifact, ...]:
     """An artifact and, if it is a link, what it leads to."""
     return (artifact, *artifact.pointed()) if isinstance(artifact, File) else (artifact,)
+
+
+def question_of(artifact: Any) -> Hashable:
+    """What is asked of an artifact: which one it is and, of a file, its checks. The same question has one answer."""
+    checks = artifact._checks if isinstance(artifact, File) else None
+    if checks is None:
+        return artifact._key  # type: ignore[no-any-return]
+    age, validate = checks
+    # By what it is: how it compares is the user's code.
+    if type(validate) is MethodType:
+        return artifact._key, age, id(validate.__self__), id(validate.__func__)
+    return artifact._key, age, id(validate)
 
 
 def as_artifacts(value: Any, what: str) -> tuple[Artifact, ...]:

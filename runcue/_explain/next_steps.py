@@ -27,6 +27,8 @@ def next_step(reason: Reason) -> str:
             'Let it say why not, by `return False, "reason"`; if it waits for files, let it look by runcue.exists(), '
             "so that runcue knows which"
         )
+    if kind == "input" and not reason.lacks:
+        return "cue.nudge() has it asked at once; else it is asked again now and then"
     if kind == "upstream":
         makers = [one.maker for one in reason.lacks if one.maker is not None and one.state in _LOST]
         mend = "Mend that, and submit" if any(one.state == "failed" for one in reason.lacks) else "Submit"

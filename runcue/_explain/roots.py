@@ -16,7 +16,7 @@ from collections.abc import Hashable, Iterable, Iterator
 from typing import Any, Final
 
 from runcue._artifacts.artifact import Artifact, is_valid
-from runcue._artifacts.declared import names_of
+from runcue._artifacts.declared import names_of, question_of
 from runcue._explain.outlook import done_by_limits, done_by_slots
 from runcue._explain.reasons import Kind, Reason
 from runcue._explain.why import Activity, Explainer, needs_all
@@ -338,6 +338,8 @@ class Roots:
         answer = work._not_ready_reason
         if isinstance(answer, BaseException):
             return self._crowd(("raised", work.task, type(answer)), work)
+        if isinstance(answer, Artifact):  # it is there by now
+            return self._crowd(("input", question_of(answer)), work, answer)
         if not isinstance(answer, str):
             return self._crowd(("said no", work.task, ""), work)
         # Mostly they differ in numbers, and to leave these out takes a tenth of the time of looking for all.
@@ -349,7 +351,7 @@ class Roots:
         return self._crowd(("said no", work.task, words), work)
 
     def _is_missing(self, artifact: Any, work: Work) -> bool:
-        key = artifact._key
+        key = question_of(artifact)
         missing = self._missing.get(key)
         if missing is None:
             if len(self._missing) >= _LOOKS:

@@ -178,6 +178,8 @@ def _heads(crowd: Crowd, now: float, wall: float) -> str:
         return f"{waits} for {_limit(reason, wall)}"
     if kind == "left free":
         return f"{waits} for slots that are left free for {name_of(reason.others[0])}, which needs several"
+    if kind == "input" and not reason.lacks:
+        return f"{are} about to be asked again: {words_of(reason.subject)} {reason.said}"
     if kind in _LACKING:
         known = "" if kind == "no producer" else ", as far as is declared"
         return f"{waits} for {_named(crowd, words_of)}, which nobody makes{known}"
