@@ -331,7 +331,7 @@ class Roots:
         failed = next(filter(None, map(self._dependencies.failure_of, names)), None)
         if failed is not None:
             return self._crowd(("upstream", failed), work, failed)
-        return self._crowd(("lost", artifact._key), work, artifact)
+        return self._crowd(("lost", question_of(artifact)), work, artifact)
 
     def _crowd_of_said(self, work: Work) -> Crowd:
         """Those of one task of which is_ready said the same, but for names and numbers in it."""

@@ -18,7 +18,7 @@ from collections.abc import Hashable
 from math import inf
 from typing import Any, Final
 
-from runcue._artifacts.declared import names_of
+from runcue._artifacts.declared import names_of, question_of
 from runcue._artifacts.file import File
 from runcue._artifacts.watched_folders import WatchedFolders
 from runcue._callbacks.warning_log import WarningLog
@@ -188,7 +188,8 @@ class Diagnostics:
             unmade = [
                 artifact
                 for artifact in artifacts
-                if self._is_unmade(work, artifact, at_rest) and self._is_news(("unmade", artifact._key))
+                if self._is_unmade(work, artifact, at_rest)
+                and self._is_news(("unmade", question_of(artifact)))
             ]
             if unmade:
                 first = first or (unmade[0], work)

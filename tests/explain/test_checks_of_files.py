@@ -71,3 +71,39 @@ async def test_what_is_there_by_now_is_not_said_to_be_made_by_nobody() -> None:
 
     said, _ = await asked(look, t="late", u="late")
     assert said.startswith("2 work units are about to be asked again: File('late') is there now")
+
+
+@virtual
+async def test_those_who_ask_differently_of_one_path_are_told_apart_asked_and_unasked() -> None:
+    said, [unasked] = await asked(
+        lambda cue: str(cue.why()),
+        young=File("i", max_age="2h"),
+        right=File("i", validate=refuses),
+        also=File("i", max_age="2h"),
+    )
+    old, wrong = said.splitlines()
+    assert old.startswith("2 work units wait for File('i'), which nobody makes")
+    assert "it is 25 h old, with max_age 2 h" in old
+    assert wrong.startswith("right 2 waits for File('i'), which nobody makes")
+    assert "it is not valid" in wrong
+    assert unasked.count("File('i') is 25 h old, with max_age 2 h") == 1
+    assert "right 2: File('i') is not valid" in unasked
+
+
+@virtual
+async def test_checks_that_are_methods_of_one_thing_are_one_question() -> None:
+    class Format:
+        def is_right(self, path: Path) -> bool:
+            return False
+
+    form = Format()
+    said, [unasked] = await asked(
+        lambda cue: str(cue.why()),
+        t=lambda work: File("i", validate=form.is_right),
+        u=lambda work: File("i", validate=form.is_right),
+        v=lambda work: File("i", validate=Format().is_right),
+    )
+    first, second = said.splitlines()
+    assert first.startswith("2 work units wait for File('i'), which nobody makes")
+    assert second.startswith("v 3 waits for File('i'), which nobody makes")
+    assert unasked.count("File('i') is not valid") == 2
