@@ -36,7 +36,7 @@ _OVERDUE_AT_LEAST: Final = 0.1
 # that came into it late, and the last that have started.
 _LOOKED_AT: Final = 1000
 # By so many of those ahead it is told of which tasks they are, and by so many how fast the line moves.
-_SAMPLE: Final = 50
+_SAMPLE: Final = 200
 _SOME_MORE: Final = 100
 
 
@@ -105,12 +105,14 @@ def turn_of(
         return None
     holding = list(holders)
     counted = list(_counted(queue, work, now))
+    first = list(_some_before(work, counted))
     at_least = earliest = not all(exact for _, _, exact in counted)
     ways = []
     for service in queue.services:
         lines = [one for one, _, _ in counted if service in one.services]
         before = sum(number for one, number, _ in counted if one in lines)
-        ways.append(_Way(core, service, lines, before, now, wall, holding))
+        some = [one for one in first if one._task.run_queue in lines]
+        ways.append(_Way(core, service, some, before, now, wall, holding))
         earliest |= not ways[-1].is_told
     ahead = max(way.before for way in ways)
     eta, about = _slowest(ways)
@@ -160,6 +162,15 @@ def _counted(queue: RunQueue, work: Work, now: float) -> Iterator[tuple[RunQueue
             yield one, number, exact
 
 
+def _some_before(work: Work, counted: Iterable[tuple[RunQueue, int, bool]]) -> Iterator[Work]:
+    """Those who stand before a work unit, or, if they are many, one of so many."""
+    place = place_of(work)
+    for one, number, _ in counted:
+        for other in one.some_in_line(number, _SAMPLE):
+            if other._phase in (NEW, READY) and place_of(other) < place:
+                yield other
+
+
 def _is_held_up(one: RunQueue, services: Sequence[Service], now: float) -> bool:
     """Whether something else keeps a run queue from starting than what it shares with these services."""
     return one.short_until > now or any(
@@ -179,7 +190,7 @@ class _Way:
     Args:
         core: The state.
         service: The service.
-        lines: The run queues that use it and have work units before this one.
+        some: Some of the work units that want it and stand before this one.
         before: How many these are.
         now: Monotonic.
         wall: The same instant in seconds since the epoch.
@@ -194,7 +205,7 @@ class _Way:
         self,
         core: Core,
         service: Service,
-        lines: list[RunQueue],
+        some: list[Work],
         before: int,
         now: float,
         wall: float,
@@ -211,16 +222,18 @@ class _Way:
         self._ends: list[float] | None = []
         self._lasts: float | None = None
         if service.concurrent != UNBOUNDED:
-            self._look_at_slots(core, service, lines, wall, holders)
+            self._look_at_slots(core, service, some, wall, holders)
 
     def _look_at_slots(
-        self, core: Core, service: Service, lines: list[RunQueue], wall: float, holders: list[Work]
+        self, core: Core, service: Service, some: list[Work], wall: float, holders: list[Work]
     ) -> None:
         mine = [work for work in holders if service in work._task.run_queue.services]
-        first = [work for one in lines for work in one.some_in_line(_SAMPLE)]
-        usual = usual_durations(core.history, {work.task for work in (*mine, *first)})
-        known = [usual[work.task] for work in first if work.task in usual]
-        self._lasts = sum(known) / len(known) if known else None
+        usual = usual_durations(core.history, {work.task for work in (*mine, *some)})
+        # Where nobody stands before it, those who come first are taken for such as run.
+        known = [usual.get(work.task) for work in (some if self.before else mine)]
+        if known and None not in known:
+            self._lasts = sum(filter(None, known)) / len(known)
+        # else nothing is known of one of them, and how long other tasks take tells nothing of that
         ends = []
         for work in mine:
             lasts = usual.get(work.task)

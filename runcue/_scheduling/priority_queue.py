@@ -126,9 +126,15 @@ class PriorityQueue:
         return [work for work in self.entries() if work._phase == READY]
 
     def entries(self) -> Iterator[Work]:
-        """The same one by one, tombstones as well, beginning with some of the first."""
+        """The same one by one, tombstones as well."""
         yield from self._line
         for _, _, work in self._heap:
+            yield work
+
+    def some(self, most: int, step: int) -> Iterator[Work]:
+        """One in `step` of the first `most` of the line and of the heap, tombstones as well."""
+        yield from islice(self._line, 0, most, step)
+        for _, _, work in islice(self._heap, 0, most, step):
             yield work
 
     def count_before(self, place: tuple[float, int], most: int) -> tuple[int, bool]:

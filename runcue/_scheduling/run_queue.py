@@ -273,9 +273,15 @@ class RunQueue:
         ready, are_exact = self.ready.count_before(place, most)
         return new + ready, is_exact and are_exact
 
-    def some_in_line(self, number: int) -> list[Work]:
-        """Some of its work units, of each kind the first; a few may have left their place."""
-        return [*islice(self.ready.entries(), number), *islice(self.new, number)]
+    def some_in_line(self, before: int, number: int) -> list[Work]:
+        """About so many of the first ones, as many apart; some may have left their place, or be further back.
+
+        Args:
+            before: How many are the first.
+            number: How many are wanted of each kind.
+        """
+        most, step = before + number, before // number + 1
+        return [*self.ready.some(most, step), *islice(self.new, 0, most, step)]
 
     def in_line(self) -> list[Work]:
         """The work units that could be taken if there was room, in no particular order."""

@@ -119,6 +119,29 @@ async def test_by_slots_it_is_told_from_how_long_the_task_has_taken_before(slots
     assert told == {handle: pytest.approx(line.started[handle], abs=0.01) for handle in told}
 
 
+@pytest.mark.parametrize("quick", [1, 50, 5_000])
+@virtual
+async def test_how_long_one_task_takes_tells_nothing_of_another_one_that_has_never_run(quick: int) -> None:
+    line = Line(1.0, concurrent=1)
+    line.task("quick", 0.01)
+    async with line.cue:
+        slow = await line.submit(3)
+        last = (await line.submit(quick, "quick"))[-1]
+        await asyncio.sleep(1.5)
+        assert line.cue.why(slow[2]).eta == pytest.approx(0.5, abs=0.01)
+        why = line.cue.why(last)
+        assert why.turn is not None
+        assert why.turn.place == quick + 1
+        # Of the first of them it is known all the same: only those before it count.
+        assert why.eta == (pytest.approx(1.5, abs=0.01) if quick == 1 else None)
+        if quick > 1:
+            assert "when its turn comes is not known" in str(why)
+        await asyncio.sleep(1.7)
+        # Now both have run.
+        assert quick == 1 or line.cue.why(last).eta is not None
+        await line.cue.stop(drain=False)
+
+
 @virtual
 async def test_with_rate_and_slots_the_slower_of_both_is_told() -> None:
     line = Line(10.0, rate="1/min", concurrent=1)
