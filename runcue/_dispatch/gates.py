@@ -194,9 +194,13 @@ class Gates:
             work = unasked.popleft()
             if work._phase != READY or work._approved_in != -1:
                 continue
+            if work._task.gate_is_async and not self.awaited.have_room(run_queue):
+                continue  # asked when its turn comes: there is no slot to hold meanwhile
             verdict = gate.ask(work, self._turns.now())
             if verdict is RUN:
                 work._approved_in = self._core.generation
+            elif isinstance(verdict, AwaitableAnswer) and self._turned_away(work, verdict):
+                pass
             else:
                 run_queue.ready.discard_later()
                 self.place(work, verdict, starts=False)
@@ -219,10 +223,8 @@ class Gates:
                 self._keep_pending(work, verdict)
                 return MISS
             if isinstance(verdict, AwaitableAnswer):
-                if verdict.question != "content":
-                    task.gate_is_async = True
-                    if not self.awaited.have_room(task.run_queue) and verdict.discard():
-                        return LATER
+                if self._turned_away(work, verdict):
+                    return LATER
                 self.awaited.begin(work, verdict, starts=False)
                 return ASKED
             if verdict is not RUN:
@@ -230,6 +232,13 @@ class Gates:
                 return HIT
         self.enqueue(work, found=found)
         return HIT
+
+    def _turned_away(self, work: Work, answer: AwaitableAnswer) -> bool:
+        """Whether an answer that is to be awaited was given up, as no slot is free to hold meanwhile."""
+        if answer.question == "content":
+            return False
+        work._task.gate_is_async = True
+        return not self.awaited.have_room(work._task.run_queue) and answer.discard()
 
     def follow_turned_links(self) -> None:
         """Declare what is pending anew, if a link on the way to a file was turned."""

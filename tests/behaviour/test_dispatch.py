@@ -507,6 +507,64 @@ async def test_at_most_as_many_async_gates_are_asked_at_once_as_slots_are_free(s
     assert max(seen) == 3, "all slots are used for asking and running together, never more"
 
 
+@pytest.mark.rule(2, 10)
+@both_kinds
+@pytest.mark.parametrize("known", [True, False], ids=["known to be async", "asked for the first time"])
+@virtual
+async def test_a_woken_work_unit_whose_slot_another_one_has_just_taken_is_not_asked_beyond_the_limit(
+    known: bool, sync: bool
+) -> None:
+    cue = runcue.Cue(run_in=FakeExecutor(1.0), recheck=False)
+    cue.service("web", concurrent=1)
+    cue.service("account", concurrent=9)
+    flag, opened = runcue.Flag("paid"), runcue.Flag("opened")
+    most = 0
+    asked: list[float] = []
+
+    def look() -> None:
+        nonlocal most
+        most = max(most, next(one.in_use for one in cue.services() if one.name == "web"))
+
+    tasks_of(cue, sync=sync, name="fetch", uses="web", lasts=1.0)
+    booked = tasks_of(cue, sync=sync, name="book", uses=["account", "web"], lasts=1.0)
+
+    async def awaited() -> bool:
+        look()
+        await asyncio.sleep(0.25)
+        look()
+        return True
+
+    @cue.is_ready(task="book")
+    def is_paid(work: runcue.Work) -> Any:
+        asked.append(now())
+        return awaited() if flag.valid() or (known and len(asked) == 1) else False
+
+    @cue.is_ready(task="fetch")
+    def is_opened(work: runcue.Work) -> bool:
+        return opened.valid()
+
+    @cue.on_complete(task="fetch")
+    def tell(work: runcue.Work, result: Any, duration: float) -> None:
+        look()
+        if work.params["number"] == 1:
+            flag.set()
+
+    async with cue:
+        if known:
+            await cue.submit("book", params={"number": 9})
+            await asyncio.sleep(2.0)
+            assert booked
+        flag.clear()
+        for number in range(4):
+            await cue.submit("fetch", params={"number": number})
+        await asyncio.sleep(0.5)
+        await cue.submit("book", params={"number": 8})
+        await asyncio.sleep(0.5)
+        opened.set()
+    assert most == 1
+    assert numbers(booked)[-1] == 8
+
+
 @pytest.mark.rule(2)
 @virtual
 async def test_an_async_gate_holds_a_slot_of_each_service_while_it_is_asked_but_no_token() -> None:
