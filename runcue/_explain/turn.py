@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, islice
+from itertools import chain, islice, pairwise
 from math import inf
 from typing import Any, Final, NamedTuple
 
@@ -38,6 +38,10 @@ _LOOKED_AT: Final = 1000
 # By so many of those ahead it is told of which tasks they are, and by so many how fast the line moves.
 _SAMPLE: Final = 200
 _SOME_MORE: Final = 100
+# Who takes that much of what there is takes all of it, as far as can be measured.
+_NEARLY_ALL: Final = 0.8
+# That others go on to come is believed once so many starts have taken place meanwhile.
+_LONG_ENOUGH: Final = 3
 
 
 class Passing(NamedTuple):
@@ -72,6 +76,7 @@ class Turn(NamedTuple):
         earliest: Whether its turn may come later than that: what is ahead, or a limit, is not known so well.
         about: Whether the time comes from how long handlers have taken before, or from who has passed it.
         passing: Who passes it, None if nobody has.
+        alone: The same as `eta` if nobody who is yet to come passes it.
     """
 
     place: int
@@ -80,6 +85,7 @@ class Turn(NamedTuple):
     earliest: bool = False
     about: bool = False
     passing: Passing | None = None
+    alone: float | None = None
 
 
 def turn_of(
@@ -120,12 +126,18 @@ def turn_of(
         # It says when it is to be asked again, with the first in line, and nothing of who comes after that one.
         earliest |= ahead > 0 or not_before == inf
         eta = None if eta is None or not_before == inf else max(eta, not_before - now)
-    passing = _passing(core, work, now, wall, holding) if core.ordered and work._phase == READY else None
-    if passing is not None and eta is not None:
-        later, _ = _slowest(ways, _SOME_MORE)
-        leaving = 0.0 if later is None or later <= eta else _SOME_MORE / (later - eta)
-        eta, about = _with_passing(eta, leaving, passing, now), True
-    return Turn(ahead + 1, eta, at_least, earliest, about, passing)
+    alone, passing = eta, None
+    if core.ordered and work._phase == READY:
+        passed = _passed_by(core, work, now, wall, holding)
+        passing = _passing(core, work, now, wall, passed, len(core.history.line) + len(holding))
+        if passing is not None and eta is not None and passing.until > now:
+            later, _ = _slowest(ways, _SOME_MORE)
+            leaving = 0.0 if later is None or later <= eta else _SOME_MORE / (later - eta)
+            coming = [*passed, *(one for one in first if one._seq > work._seq)]
+            share = _share(sorted(one._submitted_at for one in coming), leaving, now)
+            if share:
+                eta, about = _with_passing(eta, share, passing.until - now), True
+    return Turn(ahead + 1, eta, at_least, earliest, about, passing, alone)
 
 
 def _tells_turns(limit: object) -> bool:
@@ -268,16 +280,13 @@ class _Way:
         return None if self._lasts is None else free_in + rounds * self._lasts
 
 
-def _passing(core: Core, work: Work, now: float, wall: float, holders: list[Work]) -> Passing | None:
-    """Who has passed a work unit since it was ready; None if nobody has."""
+def _passed_by(core: Core, work: Work, now: float, wall: float, holders: list[Work]) -> list[Work]:
+    """Who has passed a work unit since it was ready, among the last that have started."""
     since = work._phase_since + wall - now
-    starts: list[float] = []
-    passed: Counter[str] = Counter()
     services = set(work._task.run_queue.services)
-    goes_on = False
+    passed = []
     for one in islice(chain(holders, reversed(core.history.line)), _LOOKED_AT):
-        goes_on = one._phase != SETTLED or (one.completed_at or wall) >= since
-        if not goes_on:
+        if one._phase == SETTLED and (one.completed_at or wall) < since:
             break
         if (
             one._seq > work._seq
@@ -285,38 +294,59 @@ def _passing(core: Core, work: Work, now: float, wall: float, holders: list[Work
             and since <= (one.started_at or 0.0)
             and not services.isdisjoint(one._task.run_queue.services)
         ):
-            starts.append(one.started_at or wall)
-            passed[one.task] += 1
-    if not starts:
+            passed.append(one)
+    return passed
+
+
+def _passing(
+    core: Core, work: Work, now: float, wall: float, passed: list[Work], known: int
+) -> Passing | None:
+    """What is told of those who have passed a work unit, and whether they are all; None if nobody has."""
+    if not passed:
         return None
+    starts = [one.started_at or wall for one in passed]
     first, last, number = min(starts), max(starts), len(starts)
-    every = (last - first) / (number - 1) if number > 1 else wall - since
+    every = (last - first) / (number - 1) if number > 1 else wall - first
     if wall - last > 2 * every:  # they have become fewer
         every = (wall - first) / number
     worth = core.head_start * (1 - DEFAULT_PRIORITY)
     strict = core.head_start == STRICT
     return Passing(
         number,
-        dict(passed.most_common()),
+        dict(Counter(one.task for one in passed).most_common()),
         wall - first,
         every,
         inf if strict else work._order_key + worth,
         None if strict else core.head_start,
-        goes_on and len(core.history.line) + len(holders) > _LOOKED_AT,
+        known > _LOOKED_AT,
     )
 
 
-def _with_passing(eta: float, leaving: float, passing: Passing, now: float) -> float | None:
+def _share(came: list[float], leaving: float, now: float) -> float:
+    """How much of what there is those take who go on to come and pass a work unit: 1.0, all of it; 0.0, nobody comes.
+
+    Args:
+        came: The instants at which those came who have passed it, or will.
+        leaving: How many start per second out of the line; 0.0 if that is not known.
+        now: Monotonic.
+    """
+    # A burst of them is no stream: they have to come for a while, and without a pause longer than those before.
+    if len(came) < _LONG_ENOUGH or (now - came[0]) * leaving < _LONG_ENOUGH:
+        return 0.0
+    if now - came[-1] > 2 * max(after - before for before, after in pairwise(came)):
+        return 0.0
+    share = len(came) / (now - came[0]) / leaving
+    return 1.0 if share >= _NEARLY_ALL else share
+
+
+def _with_passing(eta: float, share: float, left: float) -> float | None:
     """In how many seconds it is its turn if others go on to pass it as they have; None if that has no end.
 
     Args:
         eta: The same if nobody did.
-        leaving: How many start per second out of the line; 0 if that is not known.
-        passing: Who has passed it.
-        now: Monotonic.
+        share: How much of what there is they take.
+        left: In how many seconds nobody can pass it any more.
     """
-    left = max(0.0, passing.until - now)
-    share = min(1.0, 1 / max(passing.every * leaving, 1e-9)) if leaving else 1.0
     if share < 1 and (alone := eta / (1 - share)) <= left:
         return alone
     # Until nobody can pass it any more, they take so much of what there is.

@@ -244,9 +244,9 @@ async def test_a_starved_one_is_told_what_passes_it_how_fast_and_when_its_turn_c
     assert passing is not None
     assert passing.number in (int(asked_after), int(asked_after) + 1)
     assert set(passing.tasks) == {"ask", "look"}
-    assert f"{passing.number} more urgent work units that came later (look " in text
-    assert re.search(r"about one every 1 s", text)
-    assert re.search(r"nobody who comes after \d\d:\d\d:\d\d can pass it \(head_start=60 s\)", text)
+    assert f"{passing.number} more urgent ones that came later (look " in text
+    assert re.search(r", one every 1 s", text)
+    assert re.search(r"nobody who comes after \d\d:\d\d:\d\d can \(head_start=60 s\)", text)
     assert asked_at + (why.eta or 0) == pytest.approx(line.started[low], abs=3)
     assert max(map(len, text.splitlines())) < 500
 
@@ -286,6 +286,62 @@ async def test_who_was_passed_now_and_then_is_told_what_that_takes() -> None:
     assert why.turn is not None
     assert why.turn.passing is not None
     assert asked_at + (why.eta or 0) == pytest.approx(line.started[low], abs=5)
+
+
+@pytest.mark.rule(6)
+@pytest.mark.parametrize("head_start", [60.0, None])
+@virtual
+async def test_a_burst_that_has_ended_is_not_taken_for_a_stream(head_start: float | None) -> None:
+    line = Line(1.0, cue=runcue.Cue(run_in=FakeExecutor(1.0), head_start=head_start), concurrent=1)
+    async with line.cue:
+        low = (await line.submit(12, priority=0.0))[-1]
+        await asyncio.sleep(3.5)
+        await line.submit(5, priority=1.0)
+        told: dict[float, runcue.Why] = {}
+        for _ in range(12):
+            await asyncio.sleep(0.55)
+            told[now()] = line.cue.why(low)
+    assert sum("passed it" in str(why) for why in told.values()) > 5
+    for at, why in told.items():
+        assert at + (why.eta or 0) == pytest.approx(line.started[low], abs=0.1)
+        assert ("if no more come" in str(why)) == ("passed it" in str(why))
+        assert "0 s," not in str(why).replace("10 s,", "").replace("20 s,", "")
+
+
+@pytest.mark.rule(6)
+@pytest.mark.parametrize("seed", range(3))
+@virtual
+async def test_who_is_passed_about_as_fast_as_there_is_room_gets_no_date_of_its_own(seed: int) -> None:
+    """In real time nobody comes as exactly as handlers end."""
+    luck = random.Random(seed)
+    line = Line(1.0, cue=runcue.Cue(head_start=None), concurrent=1)
+    async with line.cue:
+        await line.submit(1)
+        low = (await line.submit(5, priority=0.0))[-1]
+        for _ in range(20):
+            await line.submit(1, priority=1.0)
+            await asyncio.sleep(luck.uniform(0.95, 1.15))
+        await line.submit(1, priority=1.0)
+        why = line.cue.why(low)
+        assert why.eta is None
+        assert "when its turn comes is not known, in about " in str(why)
+        assert " if no more come; " in str(why)
+        await line.cue.stop(drain=False)
+
+
+@virtual
+async def test_who_has_just_been_passed_is_told_no_numbers_of_zero() -> None:
+    line = Line(0.01, concurrent=2)
+    async with line.cue:
+        await line.submit(2)
+        low = (await line.submit(3, priority=0.0))[-1]
+        await asyncio.sleep(0.001)
+        await line.submit(4, priority=1.0)
+        await asyncio.sleep(0.012)
+        text = str(line.cue.why(low))
+    assert "have just passed it" in text
+    assert "last 0 s" not in text
+    assert "every 0 s" not in text
 
 
 class Budget(Limit):
