@@ -382,7 +382,7 @@ class Cue:
     def priority(self) -> Callable[[P], P]: ...
     @says_what_it_takes
     def priority(self, call: Any = None) -> Any:
-        """Register how urgent a work unit is: 0.0 to 1.0, clamped; a plain function, asked once when it is ready.
+        """Register how urgent a work unit is, 0.0 to 1.0; a plain function, asked once when it is ready.
 
         What 1.0 is worth against 0.0, `Cue(head_start=)` says. Work units of equal priority run in submission order.
         It is not asked where `submit(priority=)` or `task(priority=)` says how urgent they are.

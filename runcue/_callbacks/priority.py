@@ -1,6 +1,6 @@
 """How urgent a work unit is: what its submission says, else its task, else the callback of the cue.
 
-Lives here: asking. A function that raises or gives no number means the default priority.
+Lives here: asking. A function that raises, or gives no number from 0.0 to 1.0, means the default priority.
 
 Must not know: what an order is made of.
 """
@@ -8,7 +8,6 @@ Must not know: what an order is made of.
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import isnan
 from typing import Any
 
 from runcue._callbacks.door import BE_QUICK, BLOCKS_AFTER, Door
@@ -29,7 +28,7 @@ class Priority:
 
     Args:
         failures: Hears of a function that raises.
-        door: Hears of one that blocks, or gives no number.
+        door: Hears of one that blocks, or gives no such number.
     """
 
     def __init__(self, failures: Failures, door: Door) -> None:
@@ -81,19 +80,21 @@ class Priority:
             return DEFAULT_PRIORITY
         if (ended := failures.now()) - began > BLOCKS_AFTER:
             self._door.blocked(f"{place} {located(call)}", began, ended, BE_QUICK)
-        if value is None or isnan(value):
+        if value is None or not 0.0 <= value <= 1.0:  # and nan is neither
             words = (
                 f"{_mistake_in(asked)}. That is no number from 0.0 to 1.0, and counts as {DEFAULT_PRIORITY}"
             )
             self._door.no_answer(f"{place} {located(call)}", words, work)
             return DEFAULT_PRIORITY
-        return min(max(value, 0.0), 1.0)
+        return value
 
 
 def _number(asked: Any) -> float | None:
-    """An answer as a number, None if it is none."""
+    """An answer as a number, None if it is none. Neither True nor text is one, as for what is given as a number."""
     if is_awaitable(asked):
         discard(asked)
+        return None
+    if isinstance(asked, (bool, str, bytes, bytearray)):
         return None
     try:
         return float(asked)
@@ -102,7 +103,7 @@ def _number(asked: Any) -> float | None:
 
 
 def _mistake_in(asked: Any) -> str:
-    """What is wrong with an answer that is no number."""
+    """What is wrong with an answer that is no such number."""
     if asked is None:
         return "returned None (is a `return` missing?)"
     if is_awaitable(asked):

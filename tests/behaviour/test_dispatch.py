@@ -1251,15 +1251,15 @@ async def test_work_units_whose_async_gate_found_no_free_slot_keep_their_place_i
 @pytest.mark.rule(6)
 @both_kinds
 @virtual
-async def test_a_priority_beyond_its_range_is_clamped(sync: bool) -> None:
+async def test_a_priority_beyond_its_range_counts_as_the_usual_one(sync: bool) -> None:
     cue = runcue.Cue(run_in=FakeExecutor(1.0))
     cue.service("knife", concurrent=1)
     ran = tasks_of(cue, sync=sync, uses="knife", lasts=1.0)
-    cue.priority(lambda ctx: [-5, 0.0, 1, 17.5, 0.5, float("inf")][ctx.work.params["number"]])
+    cue.priority(lambda ctx: [-5, 0.0, 1, 17.5, 0.5, float("inf"), 0.75][ctx.work.params["number"]])
     async with cue:
-        for number in range(6):
+        for number in range(7):
             await cue.submit("task", params={"number": number})
-    assert numbers(ran) == [2, 3, 5, 4, 0, 1]
+    assert numbers(ran) == [2, 6, 0, 3, 4, 5, 1]
 
 
 @pytest.mark.rule(6)

@@ -7,6 +7,7 @@ import functools
 import math
 import types
 from collections.abc import Callable
+from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,13 @@ NO_PRIORITY: dict[str, tuple[Callable[[runcue.PriorityContext], Any], str]] = {
     "a text": (lambda ctx: "high", "returned 'high'"),
     "nan": (lambda ctx: math.nan, "returned nan"),
     "too much": (lambda ctx: 10**400, "returned 1"),
+    "beyond 1.0": (lambda ctx: 5, "returned 5"),
+    "below 0.0": (lambda ctx: -3.0, "returned -3.0"),
+    "a little more": (lambda ctx: 1.0000001, "returned 1.0000001"),
+    "inf": (lambda ctx: math.inf, "returned inf"),
+    "True": (lambda ctx: True, "returned True"),
+    "a number as text": (lambda ctx: "0.99", "returned '0.99'"),
+    "bytes": (lambda ctx: b"1", "returned b'1'"),
     "a coroutine": (lambda ctx: asyncio.sleep(0, 0.5), "to be awaited"),
     "a function": (lambda ctx: math.sqrt, "call it"),
     "a generator": (lambda ctx: (one for one in (0.5,)), "generator"),
@@ -116,11 +124,11 @@ async def test_numbers_of_other_kinds_are_priorities(caplog: pytest.LogCaptureFi
         async def t(work: runcue.Work) -> None:
             ran.append(work.params["n"])
 
-        priorities: list[Any] = [np.float32(0.25), 1, True, Fraction(1, 2), "0.75"]
+        priorities: list[Any] = [np.float32(0.25), 1, np.int64(0), Fraction(1, 2), Decimal("0.75")]
         cue.priority(lambda ctx: priorities[ctx.work.params["n"]])
         for number in range(len(priorities)):
             await cue.submit("t", {"n": number})
-    assert ran == [1, 2, 4, 3, 0]
+    assert ran == [1, 4, 3, 0, 2]
     assert not said(caplog, "")
 
 

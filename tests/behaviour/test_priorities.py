@@ -333,16 +333,19 @@ async def test_a_function_that_raises_or_gives_no_number_counts_as_the_usual_pri
     assert len(line) < 500
 
 
-@pytest.mark.rule(6)
+@pytest.mark.rule(6, 34)
 @virtual
-async def test_what_a_function_gives_beyond_its_range_is_clamped(caplog: pytest.LogCaptureFixture) -> None:
+async def test_what_a_function_gives_beyond_its_range_counts_as_the_usual_priority_and_is_told_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     kitchen = Kitchen()
-    values: list[Any] = [-5, 0.0, 1, 17.5, 0.5, math.inf, np.float32(0.25), Fraction(3, 4)]
+    values: list[Any] = [-5, 0.0, 1, 17.5, 0.5, math.inf, np.float32(0.25), Fraction(3, 4), True, "0.99"]
     kitchen.task("cut", priority=lambda work: values[work.params["n"]])
     async with kitchen.cue:
         await kitchen.submit(*[None] * len(values))
-    assert kitchen.ran == [2, 3, 5, 7, 4, 6, 0, 1]
-    assert not said(caplog)
+    assert kitchen.ran == [2, 7, 0, 3, 4, 5, 8, 9, 6, 1]
+    [line] = said(caplog)
+    assert "returned -5" in line
 
 
 @pytest.mark.rule(6)
