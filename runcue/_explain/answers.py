@@ -128,6 +128,7 @@ class WhyStale:
         work: The work.
         stale: Whether it was found out of date; None if that is not known yet.
         verdict: In a word or two: "missing", "not valid", "older", "changed", "forced", "is_stale", "up to date", ...
+            "left as it was" if it was not run because of a failure upstream.
         artifact: The output or input at fault, if one is.
         other: What it was compared to, if it was.
         details: In a line.
@@ -148,7 +149,7 @@ class WhyStale:
     not_compared: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        words = {True: "out of date", False: "up to date", None: "not known yet"}
+        words = {True: "out of date", False: self.verdict, None: "not known yet"}
         return shortened(f"{name_of(self.work)}: {words[self.stale]}: {self.details}")
 
     def __repr__(self) -> str:

@@ -12,14 +12,37 @@ from typing import Any, Final
 from runcue._explain.out_of_date import out_of_date
 from runcue._freshness.newer import Newer
 from runcue._model.callables import located
-from runcue._model.texts import listed, words_of
+from runcue._model.phases import CANCELLED
+from runcue._model.texts import listed, name_of, words_of
 from runcue._model.work import Work
 
-__all__ = ["said_by", "why_skipped"]
+__all__ = ["LEFT", "left_by", "said_by", "why_skipped"]
+
+LEFT: Final = "left as it was"
+"""What is said of one that was skipped downstream of a failure, in place of being up to date."""
 
 _FORCE: Final = "force=True runs it all the same"
 _CODE: Final = "the code of the handler"
 _DIGEST: Final = "fresh=runcue.digest() compares contents and params, digest(code=True) the code as well"
+
+
+def left_by(work: Work) -> Work | None:
+    """Who has failed, downstream of which a work unit was skipped; None if it was not."""
+    evidence = None if work._declared is None or not work.skipped else work._declared.evidence
+    return evidence[1][0] if evidence is not None and evidence[0] == LEFT else None  # type: ignore[no-any-return]
+
+
+def _why_left(work: Work) -> str:
+    """Why a work unit was left as it was, and the way on."""
+    assert work._declared is not None
+    failed, artifact, itself = work._declared.evidence[1]
+    cancelled = failed._outcome == CANCELLED
+    ended = f"{name_of(failed)} {'was cancelled' if cancelled else 'failed'}"
+    name = words_of(artifact)
+    why = (
+        f"{ended}, which was to make {name} anew" if itself else f"its input {name} was, too, because {ended}"
+    )
+    return f"{why}. {'Submit' if cancelled else 'Mend that, and submit'} both again"
 
 
 def why_skipped(work: Work) -> tuple[str, tuple[str, ...]]:
@@ -28,6 +51,8 @@ def why_skipped(work: Work) -> tuple[str, tuple[str, ...]]:
     Returns:
         All of that in a line; and what was not compared, by itself.
     """
+    if left_by(work) is not None:
+        return _why_left(work), ()
     declared = work._declared
     if declared is None or not declared.outputs or declared.stale is not None:
         although = (

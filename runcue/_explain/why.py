@@ -23,6 +23,7 @@ from runcue._explain.durations import usual_duration
 from runcue._explain.holders import wanted_slots
 from runcue._explain.reasons import Kind, Reason, problem_now, reason_of, reasons_of, since_of, unready
 from runcue._explain.turn import Turn, turn_of
+from runcue._explain.up_to_date import left_by
 from runcue._explain.why_stale import why_stale
 from runcue._handlers.outputs import run_of
 from runcue._model.phases import (
@@ -247,7 +248,8 @@ class Explainer:
             return Reason(work, kind, leader, since, said=_said(error), chain=(work, leader), root=root)
         if work.skipped or (work._declared is not None and work._outcome == COMPLETED):
             stale = why_stale(work, None)
-            return Reason(work, kind, None, since, said="" if stale.verdict in _UNTOLD else stale.details)
+            said = "" if stale.verdict in _UNTOLD else stale.details
+            return Reason(work, kind, left_by(work), since, said=said)
         return Reason(work, kind, None, since, said=_said(error))
 
     def _explain_late(self, run: Work, now: float, wall: float) -> Reason:

@@ -18,7 +18,7 @@ from runcue._artifacts.flag import Flag
 from runcue._explain.answers import WhyStale
 from runcue._explain.dates import dates_in_words
 from runcue._explain.out_of_date import out_of_date
-from runcue._explain.up_to_date import said_by, why_skipped
+from runcue._explain.up_to_date import LEFT, left_by, said_by, why_skipped
 from runcue._model.declaration import Declaration
 from runcue._model.errors import ArtifactError
 from runcue._model.phases import CANCELLED, FAILED, RUNNING, SETTLED
@@ -61,7 +61,8 @@ def why_stale(work: Work, awaited: Work | None, known: Iterable[Work] = ()) -> W
         return _why_joined(work, leader, known)
     if work._phase == SETTLED and work.skipped:
         details, left_out = why_skipped(work)
-        return WhyStale(work, False, "up to date", None, None, details, not_compared=left_out)
+        verdict = "up to date" if left_by(work) is None else LEFT
+        return WhyStale(work, False, verdict, None, None, details, not_compared=left_out)
     if declared is not None and declared.fault is not None:
         return WhyStale(work, None, "fault", None, None, words_of(declared.fault))
     found = None if declared is None else declared.stale

@@ -203,6 +203,8 @@ def _ended(reason: Reason, wall: float) -> str:
     if reason.root is not None:
         return f"it settled with {name_of(reason.root.work)}, which it had joined"
     text = said if kind == "failed" else _ENDINGS[kind]
+    if kind == "skipped" and reason.subject is not None:
+        text = "it was left as it was"
     if kind == "cancelled":
         text += by_whom(reason.work._value)
     elif said and kind == "completed":

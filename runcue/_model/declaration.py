@@ -56,7 +56,8 @@ class Declaration:
         before: The versions of the inputs as of the last asking, in their order.
         was: The versions of the outputs as of that asking; shorter where one was not valid.
         stale: What made it run, as (verdict, artifact, other artifact); None if that was not asked.
-        evidence: More of what made it run, as the policy found it: the verdict, and what that rests on.
+        evidence: More of what made it run, as the policy found it: the verdict, and what that rests on. Of one that was
+            skipped downstream of a failure: who failed, and the input that was not made anew for that, itself or not.
         token: What the policy noted when the handler was about to start.
         provenance: What the outputs are made from, as of the same moment; None if their dates need not tell.
         published: The paths of what the transaction has put in place.

@@ -98,11 +98,14 @@ class Dependencies(Producers):
     def _note_skip(self, declared: Declaration) -> None:
         """A work unit was skipped while it is known of some artifacts that they were not made anew."""
         for artifact in declared.inputs:
-            failed = self.failure_of(artifact) or self.outdated.get(artifact._key)
+            failed = maker = self.failure_of(artifact)
+            if failed is None:
+                failed = self.outdated.get(artifact._key)
             if failed is not None:
                 break
         else:
             return
+        declared.evidence = "left as it was", (failed, artifact, maker is not None)
         # Those that have joined it are skipped with it.
         self.passed_over += 1 + len(declared.followers or ())
         if len(self.passed_over_for) < _NAMED:

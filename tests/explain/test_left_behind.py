@@ -1,0 +1,91 @@
+"""Work units that are settled and yet not as they should be: left as they were, or out of date by now."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import runcue
+from runcue import testing
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for age, name in ((3, "A"), (2, "B"), (1, "C")):
+        dated(name, age)
+
+
+def dated(name: str, hours: float) -> None:
+    Path(name).touch()
+    os.utime(name, (time.time() - hours * 3600,) * 2)
+
+
+def fails(work: runcue.Work) -> None:
+    raise OSError("no space")
+
+
+def touches(work: runcue.Work) -> None:
+    for one in work.outputs:
+        Path(str(one)).touch()
+
+
+async def run_line(first: Callable[[runcue.Work], None]) -> dict[str, tuple[str, str]]:
+    """What why() and why_stale() say of a, forced, and of what is made from it."""
+    cue = runcue.Cue(id_prefix="")
+    cue.task("a", outputs="A")(first)
+    cue.task("b", inputs="A", outputs="B")(touches)
+    cue.task("c", inputs="B", outputs="C")(touches)
+    cue.on_failure(lambda work, error: None)
+    async with cue:
+        handles = [await cue.submit("a", force=True), await cue.submit("b"), await cue.submit("c")]
+        await cue.drain()
+        return {one.work.task: (str(cue.why(one)), str(cue.why_stale(one))) for one in handles}
+
+
+def test_who_was_not_run_because_of_a_failure_is_not_said_to_be_up_to_date() -> None:
+    said = testing.run(lambda: run_line(fails))
+    for text in (*said["b"], *said["c"]):
+        assert "up to date" not in text
+    left = "left as it was: a 1 failed, which was to make File('A') anew. Mend that, and submit both again"
+    assert said["b"][1] == f"b 2: {left}"
+    assert said["b"][0].splitlines()[1] == f"  it was {left}"
+    assert said["c"][1].startswith(
+        "c 3: left as it was: its input File('B') was, too, because a 1 failed. Mend"
+    )
+
+
+def test_who_was_looked_at_and_is_right_is_said_to_be_up_to_date_as_before() -> None:
+    async def main() -> Any:
+        cue = runcue.Cue(id_prefix="")
+        cue.task("b", inputs="A", outputs="B")(touches)
+        async with cue:
+            handle = await cue.submit("b")
+            await cue.drain()
+            return cue.why_stale(handle)
+
+    answer = testing.run(main)
+    assert (answer.stale, answer.verdict) == (False, "up to date")
+    assert str(answer).startswith("b 1: up to date: File('B') is up to date with File('A'), by newer()")
+
+
+def test_who_waits_for_one_that_is_cancelled_is_left_as_it_was_too() -> None:
+    async def main() -> tuple[str, str]:
+        cue = runcue.Cue(id_prefix="")
+        cue.task("a", inputs="never", outputs="A")(touches)
+        cue.task("b", inputs="A", outputs="B")(touches)
+        async with cue:
+            maker, reader = await cue.submit("a", force=True), await cue.submit("b")
+            await cue.cancel(maker)
+            await cue.drain()
+            return str(cue.why(reader)), str(cue.why_stale(reader))
+
+    for text in testing.run(main):
+        assert (
+            "left as it was: a 1 was cancelled, which was to make File('A') anew. Submit both again" in text
+        )
