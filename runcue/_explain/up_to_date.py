@@ -29,7 +29,7 @@ _DIGEST: Final = "fresh=runcue.digest() compares contents and params, digest(cod
 def left_by(work: Work) -> Work | None:
     """Who has failed, downstream of which a work unit was skipped; None if it was not."""
     evidence = None if work._declared is None or not work.skipped else work._declared.evidence
-    return evidence[1][0] if evidence is not None and evidence[0] == LEFT else None  # type: ignore[no-any-return]
+    return evidence[1][0] if evidence is not None and evidence[0] == LEFT else None
 
 
 def _why_left(work: Work) -> str:

@@ -62,7 +62,11 @@ def details_of(reason: Reason, now: float, wall: float) -> str:
         return knot_in_words(reason.knot, now, wall)
     if reason.cycle:
         alone = len(reason.cycle) == 1
-        return f"it needs what only it makes: {_lacks(reason)}" if alone else around_works(reason.cycle)
+        return (
+            f"{name_of(reason.work)} needs what only it makes: {_lacks(reason)}"
+            if alone
+            else around_works(reason.cycle)
+        )
     if reason.lacks:
         return _lacks(reason)
     if not reason.beside or reason.kind in _ENDINGS:

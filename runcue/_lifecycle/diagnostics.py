@@ -226,10 +226,28 @@ class Diagnostics:
         for start in works:
             way, cycle = follow(start, self._explainer.waits_for, seen)
             seen.update(way)
+            cycle = cycle or self._cycle_of_one(start)
             if cycle and self._is_news(("cycle", min(work.id for work in cycle))):
                 self._tell_cycle(cycle)
 
+    def _cycle_of_one(self, work: Work) -> list[Work]:
+        """A work unit that needs what only it makes, if this one does."""
+        if work._phase != NOT_READY or not needs_all(work):
+            return []
+        own = waited_for(self._core, work, work)
+        return [work] if own is not None and problem_now(own) is not None else []
+
     def _tell_cycle(self, cycle: list[Work]) -> None:
+        if len(cycle) == 1:
+            self._log.tell(
+                "cycle",
+                cycle,
+                "Cycle: %s needs %s, which only it makes: it can never run. %s; cue.plan() finds this beforehand",
+                name_of(cycle[0]),
+                words_of(waited_for(self._core, cycle[0], cycle[0])),
+                cut_in_words(cut_of(self._core, tuple(cycle))),
+            )
+            return
         names = map(self._name_in_cycle, cycle, [*cycle[1:], cycle[0]])
         self._log.tell(
             "cycle",

@@ -201,7 +201,9 @@ class Forecaster:
             return "input raised", artifact, answer, None
         text = problem_of(answer)
         producer = self._planned.maker_of(answer)
-        if producer is not None and producer is not work:
+        if producer is work:
+            return "cycle", answer, None, work
+        if producer is not None:
             # It leaves things as they are: it is up to date, or fails before it starts.
             fails = producer._declared is not None and producer._declared.fault is not None
             return "producer fails" if fails else "producer idle", answer, text, producer

@@ -134,7 +134,7 @@ class PlannedWork:
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Cycle:
-    """Work units that wait for each other in a cycle, so that none of them can ever run.
+    """Work units that wait for each other in a cycle, or one that waits for itself, so that none can ever run.
 
     Attributes:
         works: In the order in which one makes what the next one needs; the last makes what the first needs.
@@ -146,6 +146,8 @@ class Cycle:
 
     def __str__(self) -> str:
         names = [name_of(work._work) for work in self.works]
+        if len(names) == 1:
+            return shortened(f"{names[0]} needs {words_of(self.artifacts[0])}, which only it makes")
         links = [
             f"{name} makes {words_of(one)} for {after}"
             for name, one, after in zip(names, self.artifacts, [*names[1:], names[0]], strict=True)

@@ -120,6 +120,8 @@ class _Planner:
         self._up_to_date: list[PlannedWork] = []
         self._blocked: list[tuple[int, PlannedWork]] = []
         self._unsure: list[PlannedWork] = []
+        # Of one work unit each, which needs what only it makes.
+        self._cycles: list[Cycle] = []
 
     def plan(self, submissions: list[Any]) -> Plan:
         self._take_in_known()
@@ -141,7 +143,7 @@ class _Planner:
             runs=tuple(self._runs),
             up_to_date=tuple(self._up_to_date),
             blocked=tuple(planned for _, planned in self._blocked),
-            cycles=cycles,
+            cycles=(*self._cycles, *cycles),
             joined=tuple(self._joined),
             unsure=tuple(self._unsure),
             problems=tuple(self._problems),
@@ -395,7 +397,9 @@ class _Planner:
     def _enter(self, work: Work, verdict: Verdict) -> None:
         outcome, because, may, unsure = verdict
         if outcome == "block":
-            self._block(work, because)
+            planned = self._block(work, because)
+            if because[0] == "cycle":
+                self._cycles.append(Cycle((planned,), (because[1],)))
             return
         number = work._seq
         planned = PlannedWork(work, because, self._numbers[number], may, unsure)
