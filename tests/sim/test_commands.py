@@ -421,3 +421,14 @@ def test_a_table_fits_80_columns_whatever_the_names_are(longest: int) -> None:
     assert shown[0].split(" ")[0].endswith("-1")  # cut in the middle, if at all
     assert wrapped("  1 x t: " + "word " * 40, 10)[1].startswith(" " * 10 + "word")
     assert max(map(len, wrapped("word " * 40))) <= 80
+
+
+@pytest.mark.parametrize("extra", [(), ("--set", "web.concurrent=1"), ("--duration", "1")], ids=str)
+@pytest.mark.parametrize("seed", ["1", "6"])
+def test_no_service_ever_has_more_slots_taken_than_it_has(
+    extra: tuple[str, ...], seed: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ("--scenario", "services", "-n", "50", "--seed", seed, "-e", "0.3")
+    for service in report(capsys, *arguments, *extra)["services"]:
+        assert service["most_in_use"] <= service["concurrent"]
+        assert service["slots_used"] <= 1.0 + 1e-9

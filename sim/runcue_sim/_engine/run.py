@@ -27,6 +27,9 @@ RECHECKED: Final = 5.0
 _FOR_EVER: Final = frozenset(("no producer", "cycle", "upstream failed"))
 """What `cue.why()` says of work units that more time would not help."""
 
+_CUT_SHORT: Final = ("duration", "interrupt")
+"""Ways to be cut in the midst of the work."""
+
 TICK: Final = 0.05
 """Seconds after which runcue asks opaque gates again, if they are few."""
 
@@ -134,10 +137,10 @@ async def go_through(run: Run, *, duration: float | None = None, timeout: float 
         except asyncio.CancelledError:
             ending.cut = "interrupt"
         now = asyncio.get_running_loop().time()
-        until = now if ending.cut in ("duration", "interrupt") else ledger.ended
+        until = now if ending.cut in _CUT_SHORT else ledger.ended
         ending.seconds = max(0.0, until - ledger.began)
     finally:
-        ledger.close()
+        ledger.close(cut=ending.cut in _CUT_SHORT)
         run.trace.takers.clear()
         # Whoever wants to leave need not wait until a million work units are cancelled.
         if ending.cut != "interrupt":

@@ -111,6 +111,8 @@ class ServiceAccount:
         self.in_use = self.most = self.starts = self.done = self.failed = 0
         self.busy = self.full = self.dry = self.last_start = 0.0
         self.at: float | None = None
+        # The sums as they were when the last work unit settled.
+        self._noted = 0.0, 0.0, 0.0
         self._recent: deque[float] = deque()
         # Readings: instants, and both sums at them.
         self._times: list[float] = []
@@ -178,6 +180,14 @@ class ServiceAccount:
             self.done += 1
         else:
             self.failed += 1
+
+    def note(self) -> None:
+        """A work unit has settled, of this service or another, and the sums go up to now: it may be the last one."""
+        self._noted = self.busy, self.full, self.dry
+
+    def go_back(self) -> None:
+        """Let the sums be what they were when the last work unit settled."""
+        self.busy, self.full, self.dry = self._noted
 
     def waited(self, since: float) -> tuple[float, float]:
         """Seconds for which the rate was used up, and all slots taken, from an instant until the last reading."""

@@ -104,11 +104,19 @@ class Ledger:
             return None
         return self._enders[place]
 
-    def close(self) -> None:
-        """Listen no more: what comes now is the end of the rehearsal, not of what is rehearsed."""
+    def close(self, *, cut: bool) -> None:
+        """Listen no more: what comes now is the end of the rehearsal, not of what is rehearsed.
+
+        Args:
+            cut: Whether it is over in the midst of the work. Else it was over when the last work unit settled; gates
+                of what is blocked may have been asked since.
+        """
         self.open = False
         for service in self.services.values():
-            service.advance(self._time())
+            if cut:
+                service.advance(self._time())
+            else:
+                service.go_back()
 
     def asking(self, work: runcue.Work, change: int) -> None:
         """A gate of a work is being awaited (1), or was (-1): it holds the slots of the work meanwhile."""
@@ -197,6 +205,7 @@ class Ledger:
         for service in self._all:
             if service.at != now:
                 service.advance(now)
+            service.note()
         if self._takers:
             at = work.completed_at or 0.0
             self._trace.add(at, event, work.task, work.id, _with(record.item, details))
