@@ -379,7 +379,7 @@ def _need_of(work: Work, knot: Knot, now: float, wall: float) -> str:
                 and waiter.kind != "listener"
                 and service in waiter.work._task.run_queue.services
             )
-            found.append(f"a slot ({service.name}: all {service.concurrent} slots in use, held by {holders})")
+            found.append(f"a slot ({service.full_text}, held by {holders})")
     if found:
         return " and ".join(found)
     reason = reason_of(work, now)

@@ -15,7 +15,7 @@ from typing import Any
 from aiolimiter import AsyncLimiter
 
 from runcue._model.errors import ConfigurationError
-from runcue._model.texts import used_up, words_of
+from runcue._model.texts import seconds_in_words, used_up, words_of
 
 __all__ = ["AsyncLimiterLimit"]
 
@@ -102,4 +102,6 @@ class AsyncLimiterLimit:
 
     def describe(self, now: float, work: object = None, /) -> str:
         """See `Limit.describe`."""
-        return used_up("its limiter", self.next_room(now) - now)
+        limiter = self._limiter
+        text = f"its limiter ({limiter.max_rate:g} per {seconds_in_words(limiter.time_period)})"
+        return used_up(text, self.next_room(now) - now)

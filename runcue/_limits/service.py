@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from runcue._limits.guarded import GuardedLimit
 from runcue._limits.sliding_window import SlidingWindow
+from runcue._limits.token_bucket import TokenBucket
 from runcue._model.texts import shortened, words_of
 from runcue._model.work import Work
 from runcue.abc import Limit
@@ -112,8 +113,16 @@ class Service:
 
     @property
     def rate_text(self) -> str:
-        """The rate as it was written, "" if there is none or a bucket decides."""
+        """The rate as it was written, its burst as well; "" if there is none or somebody's limiter decides."""
+        if isinstance(self._rate, TokenBucket):
+            return self._rate.text
         return self._rate.rate.text if isinstance(self._rate, SlidingWindow) else ""
+
+    @property
+    def full_text(self) -> str:
+        """That it has no slot left, in words."""
+        slots = "the only slot is" if self.concurrent == 1 else f"all {self.concurrent} slots"
+        return f"{self.name}: {slots} in use"
 
     def has_slot(self) -> bool:
         """Whether one more may run at the same time."""
@@ -130,7 +139,7 @@ class Service:
     def refusals(self, now: float, work: Work) -> Iterator[Refusal]:
         """All that keeps it from letting a work unit start at this instant, to tell people."""
         if not self.has_slot():
-            yield Refusal(self, "slots", f"{self.name}: all {self.concurrent} slots in use", inf)
+            yield Refusal(self, "slots", self.full_text, inf)
         for limit in self.limits:
             refusal = self._refusal_by(limit, now, work)
             if refusal is not None:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from math import inf, nextafter
 
 from runcue._limits.rate_limit import RateLimit
-from runcue._model.texts import used_up
+from runcue._model.texts import used_up, words_of
 
 __all__ = ["TokenBucket"]
 
@@ -28,14 +28,20 @@ class TokenBucket(RateLimit):
         per_second: How many flow back per second.
     """
 
-    __slots__ = ("_full_at", "_one", "_reserved", "burst", "per_second")
+    __slots__ = ("_full_at", "_one", "_rate", "_reserved", "burst", "per_second")
 
-    def __init__(self, burst: int, per_second: float) -> None:
+    def __init__(self, burst: int, per_second: float, rate: str = "") -> None:
         self.burst = burst
         self.per_second = per_second
+        self._rate = rate or f"{per_second:g}/sec"
         self._one = 1 / per_second
         self._reserved = 0
         self._full_at = -inf
+
+    @property
+    def text(self) -> str:
+        """Both as they were written."""
+        return f"{self._rate}, burst {words_of(self.burst)}"
 
     def _room_from(self) -> float:
         """When there is a token that is not kept free for a start that has not been confirmed yet."""
@@ -70,4 +76,4 @@ class TokenBucket(RateLimit):
 
     def describe(self, now: float, work: object = None, /) -> str:
         """See `Limit.describe`."""
-        return used_up("its limiter", self.next_room(now) - now)
+        return used_up(self.text, self.next_room(now) - now)

@@ -170,7 +170,7 @@ class ServiceTime:
         starts: How many work units that run use it.
         seconds: How long these starts take at the least by its rate, beginning with all of it unused; 0.0 without a
             rate. None: a limiter decides of which nothing is known.
-        limit: The rate as it was written, "" if there is none.
+        limit: The rate as it was written, with its burst; "" if there is none.
     """
 
     starts: int

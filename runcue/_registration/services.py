@@ -223,7 +223,7 @@ def _rate(name: str, parsed: Rate | None, burst: int | None) -> Limit | None:
         positive_int(burst, f"burst of service {name!r}")
         if parsed is None:
             raise ConfigurationError(f"Service {name!r}: burst={burst} needs a rate at which it is refilled.")
-        return TokenBucket(burst, parsed.per_second)
+        return TokenBucket(burst, parsed.per_second, parsed.text)
     return None if parsed is None else SlidingWindow(parsed)
 
 

@@ -170,7 +170,7 @@ async def test_a_deadlock_is_told_within_a_second_though_nobody_asked(wait: Wait
     await for_seconds(1.1)
     [warning] = ear.heard
     assert (warning.kind, warning.works) == ("deadlock", (parent.work,))
-    for word in ("parent 1", "child 2", "one: all 1 slots in use", "held by parent 1", "concurrent="):
+    for word in ("parent 1", "child 2", "one: the only slot is in use", "held by parent 1", "concurrent="):
         assert word in warning.text
     await for_seconds(10)
     assert len(ear.heard) == 1
@@ -231,14 +231,14 @@ async def test_why_and_debug_blocked_name_both_work_units_and_the_slot() -> None
         why = cue.why(work)
         assert why.verdict == "deadlock"
         assert "parent 1 waits for child 2" in why.details
-        assert "child 2 needs a slot (one: all 1 slots in use, held by parent 1)" in str(why)
+        assert "child 2 needs a slot (one: the only slot is in use, held by parent 1)" in str(why)
     why = cue.why(behind)  # which nobody waits for
     assert why.verdict == "waiting for a slot"
     assert why.held_by == (parent.work,)
     assert "parent 1 waits for child 2" in why.details
     assert [blocked["work"] for blocked in cue.debug_blocked()] == [child, behind.work]
     for blocked in cue.debug_blocked():
-        assert blocked["details"] == "one: all 1 slots in use; parent 1 waits for child 2 (deadlock)"
+        assert blocked["details"] == "one: the only slot is in use; parent 1 waits for child 2 (deadlock)"
     await cue.stop()
 
 
@@ -849,7 +849,7 @@ async def test_chains_over_several_services_and_work_units_are_one_deadlock() ->
     await for_seconds(1.1)
     [warning] = ear.heard
     assert sorted(work.task for work in warning.works) == ["a", "above", "b", "c"]
-    assert "a: all 1 slots in use, held by a" in warning.text
+    assert "a: the only slot is in use, held by a" in warning.text
     summary = await cue.drain()
     assert now() >= 100
     assert handle.work.state is runcue.WorkState.COMPLETED

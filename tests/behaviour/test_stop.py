@@ -543,7 +543,7 @@ def test_a_handler_that_awaits_work_that_cannot_run_is_a_deadlock_and_said_so(
         [error] = told(caplog, "Deadlock")
         assert error.levelno == logging.ERROR
         assert handle in error.getMessage()
-        assert "one: all 1 slots in use" in error.getMessage()
+        assert "one: the only slot is in use" in error.getMessage()
         await cue.stop()
         assert len(told(caplog, "Deadlock")) == 1
         await nothing_is_left(cue)

@@ -560,7 +560,7 @@ def blocked_by(cue: runcue.Cue, what: str) -> str:
         cue.service("ovens", concurrent=1)
         cue.task("t", uses="ovens")(lambda work: None)
         cue.task("first", uses="ovens")(lambda work: asyncio.sleep(1000))
-        return "ovens: all 1 slots in use"
+        return "ovens: the only slot is in use"
     cue.service("api", rate="1/hour")
     for name in ("t", "first"):
         cue.task(name, uses="api")(lambda work: None)

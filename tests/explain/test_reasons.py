@@ -198,7 +198,7 @@ def test_a_thread_that_outlives_its_work_unit_is_told_with_the_line_it_is_at(end
         first.cancel() if ended == "cancelled" else await first.wait()
         await asyncio.sleep(0.01)
         details = cue.why(second).details
-        assert details.startswith("threads: all 1 slots in use (Cue(max_threads=1)), held by t 1 (")
+        assert details.startswith("threads: the only slot is in use (Cue(max_threads=1)), held by t 1 (")
         assert re.search(rf"held by t 1 \({ended} \S+ s ago.*; its handler has not returned\)", details)
         assert re.search(rf"t 1 is at \S*t {HERE}", details)
         late = cue.why(first).details
@@ -225,7 +225,11 @@ async def test_all_services_that_lack_something_are_named_and_those_that_do_not_
     await asyncio.sleep(1)
     why, [blocked] = cue.why(handle), cue.debug_blocked()
     for text in (why.details, blocked["details"]):
-        for lacking in ("one: all 1 slots in use", "two: all 1 slots in use", "two: 1/hour is used up"):
+        for lacking in (
+            "one: the only slot is in use",
+            "two: the only slot is in use",
+            "two: 1/hour is used up",
+        ):
             assert lacking in text
         assert "free" not in text
     await end(cue)

@@ -378,6 +378,32 @@ async def test_a_limiter_of_others_tells_when_if_they_leave_it_alone() -> None:
     assert told == {handle: pytest.approx(line.started[handle], abs=0.1) for handle in told}
 
 
+@pytest.mark.parametrize(
+    ("service", "told"),
+    [
+        ({"rate": "2/min", "burst": 1}, "2/min, burst 1 is used up, next token in 30.0 s"),
+        ({"rate": "90 per 15 min", "burst": 1}, "90 per 15 min, burst 1 is used up, next token in 10.0 s"),
+        ({"rate": "2/min"}, "2/min is used up, next token in 60.0 s"),
+        ({"limiter": (2, 60)}, "its limiter (2 per 60 s) is used up, next token in 30.0 s"),
+        ({"concurrent": 1}, "the only slot is in use"),
+        ({"concurrent": 2}, "all 2 slots in use"),
+    ],
+    ids=str,
+)
+@virtual
+async def test_a_limit_shows_its_numbers(service: dict[str, Any], told: str) -> None:
+    if "limiter" in service:
+        service = {"limiter": AsyncLimiter(*service["limiter"])}
+    line = Line(20.0, **service)
+    async with line.cue:
+        last = (await line.submit(3))[-1]
+        await asyncio.sleep(0.001)
+        assert f"api: {told}" in str(line.cue.why(last))
+        if "concurrent" not in service:
+            assert told.partition(" is used up")[0] in str(line.cue.why())
+        await line.cue.stop(drain=False, timeout=0)
+
+
 @virtual
 async def test_who_waits_for_another_is_told_the_turn_of_that_one() -> None:
     line = Line(rate="1/min")

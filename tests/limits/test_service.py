@@ -106,7 +106,7 @@ def test_a_service_says_in_words_what_is_used_up() -> None:
     refusal = first_refusal(service, 15.0, WORK)
     assert refusal is not None
     assert (refusal.by, refusal.until) == ("slots", inf)
-    assert refusal.details == "api: all 1 slots in use"
+    assert refusal.details == "api: the only slot is in use"
     by_limits = service.refusal_by_limits(15.0, WORK)
     assert by_limits is not None
     assert by_limits.by == "rate"
@@ -125,7 +125,7 @@ def test_another_rate_leaves_the_other_limits_as_they_are() -> None:
     service = Service("api", rated("1/min"), own=[own])
     assert service.rate_text == "1/min"
     service.set_rate(TokenBucket(2, 1.0))
-    assert service.rate_text == ""
+    assert service.rate_text == "1/sec, burst 2"
     assert service.limits[1:] == (own,)
     service.set_rate(None)
     assert service.limits == (own,)
