@@ -432,3 +432,23 @@ def test_no_service_ever_has_more_slots_taken_than_it_has(
     for service in report(capsys, *arguments, *extra)["services"]:
         assert service["most_in_use"] <= service["concurrent"]
         assert service["slots_used"] <= 1.0 + 1e-9
+
+
+@pytest.mark.parametrize(
+    ("arguments", "title"),
+    [
+        (("-r", "60/min"), "services: count 2, 5 at once, 60/min, 100 ms ±20%"),
+        (("-r", "60/min", "--set", "web.rate=30/min"), "services: count 2, 5 at once, 30/min, 100 ms ±20%"),
+        (("-r", "60/min", "--set", "web.rate=none"), "services: count 2, 5 at once, 100 ms ±20%"),
+        (("--set", "web.concurrent=3", "--set", "web.concurrent=2"), "services: count 2, 2 at once, 100 ms ±20%"),
+        (("--set", "web.concurrent=none"), "services: count 2, any number at once, 100 ms ±20%"),
+        (
+            ("--set", "cpu.concurrent=1", "--set", "account.rate=90/min", "--set", "web.rate=10/s"),
+            "services: count 2, 5 at once, 10/s, cpu.concurrent=1, account.rate=90/min, 100 ms ±20%",
+        ),
+    ],
+)  # fmt: skip
+def test_the_title_says_which_limits_hold(
+    arguments: tuple[str, ...], title: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert report(capsys, "--scenario", "services", "-n", "2", "--seed", "1", *arguments)["title"] == title

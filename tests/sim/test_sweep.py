@@ -296,3 +296,13 @@ def test_ctrl_c_ends_the_runs_too(folder: Path) -> None:
     for path in began:
         with pytest.raises(ProcessLookupError):
             os.kill(int(path.name), 0)
+
+
+def test_the_title_of_a_sweep_says_what_holds_in_all_runs() -> None:
+    titles = [f"services: count 9, {many} at once, 60/min, seed 7" for many in (1, 5)]
+    reports = [{**report(10), "title": title} for title in titles]
+    assert Sweep(points(1, 5), reports).title == "services: count 9, 60/min, seed 7"
+    assert Sweep(points(1), reports[:1]).title == titles[0]
+    assert (
+        Sweep(points(1), [{**report(10), "title": "pages.py:cue,submit"}] * 2).title == "pages.py:cue,submit"
+    )

@@ -131,6 +131,12 @@ class Sweep:
         codes = {report["exit"] for report in self.reports}
         return next((code for code in (1, 3) if code in codes), 0)
 
+    @property
+    def title(self) -> str:
+        """What holds in all runs."""
+        first, *others = [report["title"].split(", ") for report in self.reports]
+        return ", ".join(part for part in first if all(part in other for other in others))
+
     def text(self) -> str:
         """As lines for people."""
         axes = [(service, what) for service, values in self.points[0].items() for what in values]
@@ -238,7 +244,7 @@ def run_sweep(options: SweepOptions, arguments: Sequence[str]) -> int:
     if options.json == "-":
         sys.stdout.write(sweep.json(seed))
         return sweep.code
-    print(*wrapped(f"runcue-sim {sweep.reports[0]['title']}, seed {seed}", 2), "", sep="\n")
+    print(*wrapped(f"runcue-sim {sweep.title}, seed {seed}", 2), "", sep="\n")
     sys.stdout.write(sweep.text())
     write_json(options.json, sweep.json(seed))
     return sweep.code

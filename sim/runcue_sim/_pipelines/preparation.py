@@ -8,7 +8,7 @@ Must not know: clocks, how a run is shown.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import runcue
@@ -17,7 +17,8 @@ from runcue_sim._engine.world import World
 from runcue_sim._pipelines import limits
 from runcue_sim._pipelines.prepared import ID_PREFIX, PipelineOptions, Prepared, is_on_purpose
 from runcue_sim._pipelines.rehearsal import prepare_program
-from runcue_sim._pipelines.scenarios import SCENARIOS, Settings, Stage
+from runcue_sim._pipelines.scenarios import SCENARIOS, Stage
+from runcue_sim._records.accounts import ServiceAccount
 from runcue_sim._records.event_log import Trace
 from runcue_sim._records.ledger import Ledger
 from runcue_sim._workload.latency import Constant, Model
@@ -54,13 +55,19 @@ def _scenario(options: PipelineOptions, seed: int, trace: Trace) -> Prepared:
     ledger = Ledger(cue, trace, on_purpose=is_on_purpose, ready_at=stage.ready_at)
     stage.on_asking = ledger.asking
     run = Run(cue, scenario.submit, ledger, trace, scenario.needs, scenario.proves)
-    return Prepared(run, kind.name, _title(kind.name, settings, stage.model), scenario.expected())
+    main = ledger.services[kind.main]
+    title = _title(f"{kind.name}: count {settings.count}", main, options.limits, stage.model)
+    return Prepared(run, kind.name, title, scenario.expected())
 
 
-def _title(name: str, settings: Settings, model: Model) -> str:
-    parts = [f"{name}: count {settings.count}", f"{settings.concurrent} at once"]
-    if settings.rate:
-        parts.append(settings.rate)
+def _title(first: str, main: ServiceAccount, sets: Iterable[str], model: Model) -> str:
+    """What holds in a run, in a line: limits as they are after `--set`."""
+    parts = [first, "any number at once" if main.concurrent is None else f"{main.concurrent} at once"]
+    if main.rate:
+        parts.append(main.rate)
+    # The last of several values counts.
+    others = {text.rpartition("=")[0].strip(): text for text in sets}
+    parts += [text for what, text in others.items() if what.rpartition(".")[0] != main.name]
     if isinstance(model.latency, Constant):
         parts.append(f"{model.latency.value * 1000:g} ms ±{model.jitter:.0%}")
     if model.error_rate:

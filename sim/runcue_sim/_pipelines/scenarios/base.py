@@ -165,12 +165,14 @@ class Scenario(ABC):
     Attributes:
         name: What the command line calls it.
         description: One line.
+        main: The service that `--concurrent` and `--rate-limit` are about.
         scales: How long its stages take, as factors on the model's latency.
         error_scales: Which of its stages fail, as factors on the model's error rate.
     """
 
     name: ClassVar[str]
     description: ClassVar[str]
+    main: ClassVar[str]
     scales: ClassVar[Mapping[str, float]] = {}
     error_scales: ClassVar[Mapping[str, float]] = {}
 

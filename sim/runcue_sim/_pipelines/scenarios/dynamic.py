@@ -21,6 +21,7 @@ class Dynamic(Scenario):
 
     name: ClassVar[str] = "dynamic"
     description: ClassVar[str] = "Complex dependencies with rebuild cycles"
+    main: ClassVar[str] = "api"
     scales: ClassVar[Mapping[str, float]] = {"local_process": 0.2, "publish": 0.5, "check": 0.3}
     error_scales: ClassVar[Mapping[str, float]] = {"local_process": 0.3, "publish": 0.0, "check": 0.0}
 

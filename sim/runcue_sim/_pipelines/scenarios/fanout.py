@@ -20,6 +20,7 @@ class Fanout(Scenario):
 
     name: ClassVar[str] = "fanout"
     description: ClassVar[str] = "Split -> parallel process -> aggregate"
+    main: ClassVar[str] = "processor"
     scales: ClassVar[Mapping[str, float]] = {"split": 0.5, "aggregate": 0.5}
     error_scales: ClassVar[Mapping[str, float]] = {"split": 0.0, "aggregate": 0.0}
 

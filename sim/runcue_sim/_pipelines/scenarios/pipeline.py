@@ -16,6 +16,7 @@ class Pipeline(Scenario):
 
     name: ClassVar[str] = "pipeline"
     description: ClassVar[str] = "Extract -> transform -> load chain"
+    main: ClassVar[str] = "api"
     scales: ClassVar[Mapping[str, float]] = {"extract": 0.3, "load": 0.2}
     error_scales: ClassVar[Mapping[str, float]] = {"extract": 0.0, "load": 0.0}
 

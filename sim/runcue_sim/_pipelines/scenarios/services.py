@@ -44,6 +44,7 @@ class Services(Scenario):
 
     name: ClassVar[str] = "services"
     description: ClassVar[str] = "Two services per task, plain handlers, nudges from outside"
+    main: ClassVar[str] = "web"
     scales: ClassVar[Mapping[str, float]] = {"render": 0.5, "mail": 0.3, "book": 0.4}
     error_scales: ClassVar[Mapping[str, float]] = {"mail": 0.0, "book": 0.0}
 

@@ -14,6 +14,7 @@ class SingleQueue(Scenario):
 
     name: ClassVar[str] = "single_queue"
     description: ClassVar[str] = "Independent tasks, one service"
+    main: ClassVar[str] = "api"
 
     def describe(self) -> None:
         """See `Scenario`."""
