@@ -87,9 +87,14 @@ class WatchedFolders:
 
     def covers(self, artifact: Artifact) -> bool:
         """Whether changes of an artifact are told, or of what it leads to if it is a link."""
+        return self.folder_of(artifact) is not None
+
+    def folder_of(self, artifact: Artifact) -> str | None:
+        """The watched folder by which changes of an artifact are told; None if they are not."""
         if not self.watchers or not isinstance(artifact, File):
-            return False
+            return None
         keys = [artifact._key, *leads(artifact._key)]
-        return any(
-            watcher.covers(artifact._path) or any(map(watcher.covers_key, keys)) for watcher in self.watchers
-        )
+        for watcher in self.watchers:
+            if watcher.covers(artifact._path) or any(map(watcher.covers_key, keys)):
+                return watcher.folder
+        return None

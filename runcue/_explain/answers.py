@@ -43,6 +43,7 @@ class Missing(Lack):
         maker: The work that makes it, or failed to; None if there is none.
         state: What that one is: "pending", "running", "failed", "cancelled"; or "nobody".
         how: What the maker has to do with it, if it is not that it makes this very artifact.
+        step: What to do about it, as a sentence; "" if what is done about all that nobody makes, or somebody does.
     """
 
     def __str__(self) -> str:

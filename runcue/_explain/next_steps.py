@@ -8,11 +8,14 @@ from __future__ import annotations
 from typing import Final
 
 from runcue._explain.cuts import Cut
-from runcue._explain.reasons import Kind, Reason
+from runcue._explain.reasons import RAISED, Kind, Reason
 from runcue._model.phases import SETTLED
 from runcue._model.texts import listed, name_of, words_of
 
-__all__ = ["cut_in_words", "next_step"]
+__all__ = ["CORRECT", "cut_in_words", "next_step", "step_for"]
+
+CORRECT: Final = "Correct the path, or submit what makes it"
+"""What to do about a missing file in whose place another one is there."""
 
 
 def next_step(reason: Reason) -> str:
@@ -29,6 +32,10 @@ def next_step(reason: Reason) -> str:
         )
     if kind == "input" and not reason.lacks:
         return "cue.nudge() has it asked at once; else it is asked again now and then"
+    if kind in ("input", "no producer"):
+        steps = [one.step for one in reason.lacks if one.state == "nobody"]
+        if steps and all(steps):
+            return steps[0]
     if kind == "upstream":
         makers = [one.maker for one in reason.lacks if one.maker is not None and one.state in _LOST]
         mend = "Mend that, and submit" if any(one.state == "failed" for one in reason.lacks) else "Submit"
@@ -38,6 +45,21 @@ def next_step(reason: Reason) -> str:
     if kind == "running" and _is_late(reason):
         return _END_IT
     return _NEXT_STEPS.get(kind, "")
+
+
+def step_for(problem: str, folder: str | None) -> str:
+    """What to do about an artifact that nobody makes; "" if what is done about all such.
+
+    Args:
+        problem: What is wrong with it.
+        folder: The watched one that it is in; None if it is in none.
+    """
+    if problem.startswith(RAISED):
+        return "Mend that function: while it raises, the work unit is not ready"
+    if folder is None:
+        return ""
+    then = "comes" if problem.startswith("is missing") else "is right"
+    return f"{words_of(folder)} is watched: it starts when the file {then}"
 
 
 _LOST: Final = ("failed", "cancelled")

@@ -16,9 +16,11 @@ from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple
 
 from runcue._artifacts.artifact import Artifact, is_valid
+from runcue._artifacts.file import File
 from runcue._explain.holders import Holding
 from runcue._explain.turn import Turn
 from runcue._limits.service import Refusal
+from runcue._model.callables import located
 from runcue._model.phases import CHECKING, DELAYED, HELD, JOINED, NEW, NOT_READY, READY
 from runcue._model.texts import error_words, name_of, problem_of
 from runcue._model.work import Work
@@ -28,6 +30,7 @@ from runcue._scheduling.knots import Knot
 from runcue._scheduling.run_queue import RunQueue
 
 __all__ = [
+    "RAISED",
     "Kind",
     "Lack",
     "Reason",
@@ -184,6 +187,7 @@ class Lack:
         maker: The work that makes it, or failed to; None if there is none.
         state: What that one is: "pending", "running", "failed", "cancelled"; or "nobody".
         how: What the maker has to do with it, if it is not that it makes this very artifact.
+        step: What to do about it, as a sentence; "" if what is done about all that nobody makes, or somebody does.
     """
 
     artifact: Artifact | None
@@ -191,6 +195,7 @@ class Lack:
     maker: Work | None
     state: str
     how: str = ""
+    step: str = ""
 
 
 class Reason(NamedTuple):
@@ -287,6 +292,10 @@ _KINDS_OF_REFUSAL: Final[Mapping[str, Kind]] = {
 }
 
 
+RAISED: Final = "cannot be looked at, because "
+"""How what is wrong with an artifact begins if it raised."""
+
+
 def problem_now(artifact: Any) -> str | None:
     """What is wrong with an artifact at this moment, None if it is valid. Whatever it does itself."""
     try:
@@ -295,7 +304,8 @@ def problem_now(artifact: Any) -> str | None:
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        return f"cannot be looked at: {error_words(error)}"
+        call = artifact.validate if isinstance(artifact, File) else None
+        return f"{RAISED}{located(call or type(artifact).valid)} raised {error_words(error)}"
     return problem_of(artifact)
 
 

@@ -21,6 +21,7 @@ from runcue._explain.answers import Missing, Why, why_of
 from runcue._explain.cuts import Cut, cut_of
 from runcue._explain.durations import usual_duration
 from runcue._explain.holders import wanted_slots
+from runcue._explain.next_steps import CORRECT, step_for
 from runcue._explain.reasons import Kind, Reason, problem_now, reason_of, reasons_of, since_of, unready
 from runcue._explain.turn import Turn, turn_of
 from runcue._explain.up_to_date import left_by
@@ -306,7 +307,8 @@ class Explainer:
             else:
                 producer = next(filter(None, map(dependencies.failure_of, names)), None)
                 state = "nobody" if producer is None else OUTCOMES[producer._outcome]
-            found.append(Missing(artifact, problem, producer, state))
+            step = step_for(problem, self._watched.folder_of(artifact)) if producer is None else ""
+            found.append(Missing(artifact, problem, producer, state, step=step))
         return sorted(found, key=lambda one: one.state in ("pending", "running"))
 
     def _with_places(self, reason: Reason) -> Reason:
@@ -314,12 +316,13 @@ class Explainer:
         root = None if reason.root is None else self._with_places(reason.root)
         lacks = list(reason.lacks)
         for number, lack in enumerate(lacks[:SHOWN]):
-            if lack.state == "nobody" and (place := self.place_of(lack.artifact, reason.work)):
-                lacks[number] = replace(lack, problem=f"{lack.problem} ({place})")
+            if lack.state == "nobody" and any(place := self.place_of(lack.artifact, reason.work)):
+                problem = f"{lack.problem} ({'; '.join(filter(None, place))})"
+                lacks[number] = replace(lack, problem=problem, step=CORRECT if place[1] else lack.step)
         return reason._replace(lacks=tuple(lacks), root=root)
 
-    def place_of(self, artifact: Any, work: Work) -> str:
-        """Where a missing file was looked for and what may be meant by it, as a phrase; "" if there is nothing to say.
+    def place_of(self, artifact: Any, work: Work) -> tuple[str, str]:
+        """Where a missing file was looked for and what may be meant by it, as phrases; "" if there is nothing to say.
 
         It lists folders, so it is for who asks about one work unit.
 
@@ -329,9 +332,7 @@ class Explainer:
         """
         from runcue._artifacts.near_misses import near_miss, where_missing  # noqa: PLC0415 - it takes a while to load
 
-        return "; ".join(
-            filter(None, (where_missing(artifact), near_miss(artifact) or self._meant(artifact, work)))
-        )
+        return where_missing(artifact), near_miss(artifact) or self._meant(artifact, work)
 
     def _meant(self, artifact: Any, work: Work) -> str:
         """What others are about to make that may be meant by a file which nobody makes, as a phrase; "" if nothing."""

@@ -193,7 +193,9 @@ class Diagnostics:
             ]
             if unmade:
                 first = first or (unmade[0], work)
-                found.append((work, listed(f"{words_of(one)} {problem_of(one)}" for one in unmade)))
+                found.append(
+                    (work, listed(f"{words_of(one)} {problem_now(one) or problem_of(one)}" for one in unmade))
+                )
         if first is not None:
             self._log.tell(
                 "unmade",
@@ -209,7 +211,7 @@ class Diagnostics:
 
     def _where(self, artifact: Any, work: Work, *, alone: bool) -> str:
         """Where a missing file was looked for, and what may be meant by it; of several of the first one."""
-        where = self._explainer.place_of(artifact, work)
+        where = "; ".join(filter(None, self._explainer.place_of(artifact, work)))
         return where and f" ({'' if alone else f'{words_of(artifact)} '}{where})"
 
     def _is_unmade(self, work: Work, artifact: Any, at_rest: bool) -> bool:

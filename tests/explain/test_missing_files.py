@@ -52,6 +52,7 @@ def test_other_case_is_told_with_the_absolute_path_and_the_working_folder() -> N
         f"File('page-1.png') is missing ({place}); nothing that is pending or running declares it as an output"
     )
     assert why.verdict == "no producer"
+    assert why.next_step == "Correct the path, or submit what makes it"
     assert f"(File('page-1.png') {place})" in warning
     assert len(str(why)) < 500
 
