@@ -314,6 +314,7 @@ class Cue:
         """The registered task of that name, None if there is none."""
         return self._core.tasks.get(check_name(name, "task"))
 
+    @says_what_it_takes
     def tasks(self) -> builtins.list[Task]:
         """The registered tasks, in the order of their registration."""
         return builtins.list(self._core.tasks.values())
@@ -323,6 +324,7 @@ class Cue:
         """How many sync handlers may run at once where no service limits them."""
         return self._core.threads.concurrent
 
+    @says_what_it_takes
     def services(self) -> builtins.list[ServiceStatus]:
         """The registered services with their limits and what these allow now, in the order of their registration."""
         now = self._dispatcher.turns.now()
@@ -536,6 +538,7 @@ class Cue:
         """
         return self._listeners.observe(observer, self)
 
+    @says_what_it_takes
     def start(self) -> None:
         """Begin to run work units in the running event loop. Returns at once; starting a started cue does nothing.
 
@@ -610,6 +613,7 @@ class Cue:
             return self._stopping.summary([])
         if self._intake.stopped:
             return self._stopping.last or self._stopping.summary([])
+        self._registry.warn_of_unknown_tasks(self._warnings, self._listeners.bound())
         return await self._stopping.stop(drain, timeout)
 
     @says_how_to_await("`await cue.drain()`")
@@ -806,7 +810,7 @@ class Cue:
     @says_how_to_await("`await cue.list(...)`")
     async def list(
         self,
-        *,
+        *misplaced: Never,
         state: WorkState | None = None,
         task: str | Callable[..., Any] | None = None,
         limit: int | None = None,
@@ -816,6 +820,7 @@ class Cue:
         """Work units in submission order: all that are unsettled, and of the settled ones as many as `Cue(keep=)` says.
 
         Args:
+            *misplaced: None: the options are given by name.
             state: Only work units in this state.
             task: Only work units of the task of this name, or of this handler.
             limit: At most so many; None: all.
@@ -825,9 +830,9 @@ class Cue:
 
         Raises:
             ConfigurationError: A value cannot work.
-            LookupError: `after` is no work unit of this cue.
+            LookupError: `after` is no work unit of this cue, or there is no such task.
         """
-        if unknown:
+        if misplaced or unknown:
             refuse_options(Cue.list, unknown)
         self._intake.check_loop("list()")
         if limit is not None:
@@ -837,7 +842,7 @@ class Cue:
                 f"state of list() must be a runcue.WorkState, such as WorkState.FAILED, not {words_of(state)}."
             )
         if task is not None:
-            task = self._registry.find(task).name if callable(task) else check_name(task, "task")
+            task = self._registry.find(task if callable(task) else check_name(task, "task")).name
         return self._inquiry.known_works(state, task, limit, after)
 
     @says_how_to_await("`await cue.cancel(...)`")
@@ -892,6 +897,7 @@ class Cue:
         """
         self._watched.add(path_text(folder, "watch()"), recursive=yes_or_no(recursive, "recursive"))
 
+    @says_what_it_takes
     def debug_blocked(self) -> builtins.list[dict[str, Any]]:
         """Why work units are pending, oldest first.
 

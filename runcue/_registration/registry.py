@@ -59,6 +59,8 @@ class Registry:
         self._core = core
         self._gates = GateRegistry()
         self._names: dict[Callable[..., Any], str] = {}
+        # What was told to be for a task that does not exist: decorator and name of the task.
+        self._unheard: set[tuple[str, str]] = set()
         # Where the handler of each task comes from.
         self._origins: dict[str, Origin] = {}
         self._understudy: Understudy | None = None
@@ -205,14 +207,16 @@ class Registry:
             self._gates.resolve(one)
 
     def warn_of_unknown_tasks(self, log: WarningLog, listeners: Iterable[tuple[str, str]]) -> None:
-        """Say that a callback is for a task that does not exist: its name is most likely misspelt.
+        """Say once that a callback is for a task that does not exist: its name is most likely misspelt.
 
         Args:
             log: Where it is told.
             listeners: Those that are for one task, as (decorator, name of the task).
         """
-        for decorator, task in dict.fromkeys((*self._gates.bound(), *listeners)):
-            if task not in self._core.tasks:
+        for bound in dict.fromkeys((*self._gates.bound(), *listeners)):
+            decorator, task = bound
+            if task not in self._core.tasks and bound not in self._unheard:
+                self._unheard.add(bound)
                 text = "%s is registered for a task %r that does not exist. %s"
                 log.tell(
                     "unknown_task", (), text, decorator, task, _suggestion(self._core.tasks, task, "task")

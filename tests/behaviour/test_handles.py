@@ -257,7 +257,8 @@ def test_list_gives_work_units_in_submission_order_by_state_and_task() -> None:
         assert [work.id for work in await cue.list(task="t", state=runcue.WorkState.PENDING)] == [handles[2]]
         assert [work.id for work in await cue.list(limit=2)] == handles[:2]
         assert await cue.list(limit=0) == []
-        assert await cue.list(task="no such task") == []
+        with pytest.raises(runcue.UnknownTask, match=r"Unknown task: 'tt'\. Did you mean 't'"):
+            await cue.list(task="tt")
         await cue.stop()
 
     run(main)

@@ -886,6 +886,26 @@ async def test_a_listener_for_a_task_that_does_not_exist_is_told_of_at_the_start
     )
 
 
+@virtual
+async def test_a_callback_of_a_started_cue_for_a_task_that_never_comes_to_be_is_told_of_once_when_it_stops() -> (
+    None
+):
+    cue, book = described(), Book()
+    cue.observe(book)
+    cue.on_start(task="early")(lambda work: None)  # told of at the start, and not again
+    async with cue:
+        assert [warning.kind for warning in book.warnings] == ["unknown_task"]
+        cue.is_ready(task="work")(lambda work: True)
+        cue.on_complete(task="late")(lambda work, result, duration: None)
+        cue.task("late")(lambda work: None)
+        await cue.drain()
+        assert len(book.warnings) == 1
+    await cue.stop()
+    assert [warning.text for warning in book.warnings[1:]] == [
+        "is_ready is registered for a task 'work' that does not exist. Did you mean 'works'?"
+    ]
+
+
 # Warnings
 
 

@@ -194,7 +194,7 @@ CALLS: dict[str, tuple[Call, set[str]]] = {
         }.items()
     },
     "list(state)": (option("list", "state"), NONE),
-    "list(task)": (option("list", "task"), TEXTS | NONE),
+    "list(task)": (option("list", "task"), NONE),
     "list(limit)": (option("list", "limit"), WHOLE | NONE),
     "list(after)": (option("list", "after"), NONE),
     "get": (lambda cue, value: cue.get(value), {"empty", *TEXTS}),
