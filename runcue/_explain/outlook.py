@@ -31,13 +31,16 @@ def done_by_limits(
         pause: Seconds until the first of them can start; inf: not known.
         now: Monotonic.
     """
-    # What flows back into a bucket does so one by one; others may take of it.
-    per_second = service.status(now, running=True).per_second
-    starts = (len(waiting) - 1) / per_second if per_second else service.at_least(waiting)
-    if starts is None or pause == inf:
+    if pause == inf:
+        return None
+    starts: list[float] = [limit.nth_room(now, len(waiting)) - now for limit in service.that_tell_turns()]
+    at_least = service.at_least(waiting)
+    if at_least is not None:
+        starts.append(pause + at_least)
+    if not starts:
         return None
     lasts = (usual_duration(history, task) or 0.0 for task in {work.task for work in waiting})
-    return pause + starts + max(lasts, default=0.0)
+    return max(starts) + max(lasts, default=0.0)
 
 
 def done_by_slots(history: History, service: Service, waiting: Sequence[Work]) -> float | None:

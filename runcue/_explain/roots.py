@@ -17,8 +17,10 @@ from typing import Any, Final
 
 from runcue._artifacts.artifact import Artifact, is_valid
 from runcue._artifacts.declared import names_of, question_of
+from runcue._explain.durations import usual_duration
 from runcue._explain.outlook import done_by_limits, done_by_slots
 from runcue._explain.reasons import Kind, Reason
+from runcue._explain.turn import turn_of
 from runcue._explain.why import Activity, Explainer, needs_all
 from runcue._explain.wording import likeness
 from runcue._limits.service import Service
@@ -27,6 +29,7 @@ from runcue._model.texts import SHOWN
 from runcue._model.work import Work
 from runcue._scheduling.core import Core
 from runcue._scheduling.knots import Knot
+from runcue._scheduling.priority_queue import place_of
 from runcue._scheduling.run_queue import RunQueue
 
 __all__ = ["Crowd", "Roots", "not_started"]
@@ -65,9 +68,11 @@ class Crowd:
         lines: The run queues in which those stand that have the reason themselves.
         running: How many work units run that are the root.
         done: In how many seconds all of these are done; None if that is not known.
+        alone: The same if nobody who is yet to come passes them, where others do; None: nobody does.
     """
 
     __slots__ = (
+        "alone",
         "count",
         "done",
         "examples",
@@ -93,6 +98,7 @@ class Crowd:
         self.several = 1
         self.lines: list[RunQueue] = []
         self.done: float | None = None
+        self.alone: float | None = None
 
     def add(self, work: Work, *, first: bool) -> None:
         """Count a work unit."""
@@ -129,7 +135,7 @@ class Roots:
         self._explainer = explainer
         self._activity = activity
         self._dependencies = core.dependencies
-        self._history = core.history
+        self._core = core
         self._now = now
         self._wall = wall
         self._crowds: dict[Hashable, Crowd] = {}
@@ -166,18 +172,31 @@ class Roots:
         found = sorted(self._put_together(), key=lambda crowd: -crowd.count)
         for crowd in found:
             crowd.reason = self._reason_of(crowd)
-            crowd.done = self._done(crowd)
+            self._look_when_done(crowd)
         return found
 
-    def _done(self, crowd: Crowd) -> float | None:
+    def _look_when_done(self, crowd: Crowd) -> None:
         """When those will be through who stand in the line of a service."""
-        reason = crowd.reason
+        reason, history = crowd.reason, self._core.history
         if not crowd.lines or crowd.several > 1 or not isinstance(reason.subject, Service):
-            return None
+            return
         waiting = [work for run_queue in crowd.lines for work in run_queue.in_line()]
         if reason.kind == "slots":
-            return done_by_slots(self._history, reason.subject, waiting)
-        return done_by_limits(self._history, reason.subject, waiting, reason.until - self._now, self._now)
+            done = done_by_slots(history, reason.subject, waiting)
+        else:
+            done = done_by_limits(history, reason.subject, waiting, reason.until - self._now, self._now)
+        crowd.done = done
+        if done is None or not self._core.ordered or not waiting:
+            return
+        last = max(waiting, key=place_of)
+        turn = turn_of(self._core, last, self._now, self._wall, self._activity.holders())
+        if turn is not None and turn.passing is not None and turn.passing.until > self._now:
+            # As long as others go on to pass the last of them, as far as they do.
+            crowd.alone = done
+            if turn.eta is None:
+                crowd.done = None
+            elif turn.eta != turn.alone:
+                crowd.done = max(done, turn.eta + (usual_duration(history, last.task) or 0.0))
 
     def _count_knots(self) -> None:
         """Who runs and waits for who waits for it is counted as well: it is not pending, and cannot go on."""

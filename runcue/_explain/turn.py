@@ -13,10 +13,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice, pairwise
 from math import inf
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from runcue._explain.durations import usual_durations
-from runcue._limits.guarded import GuardedLimit
 from runcue._limits.rate_limit import RateLimit
 from runcue._limits.service import UNBOUNDED, Service
 from runcue._model.phases import NEW, READY, SETTLED
@@ -140,11 +139,6 @@ def turn_of(
     return Turn(ahead + 1, eta, at_least, earliest, about, passing, alone)
 
 
-def _tells_turns(limit: object) -> bool:
-    # By the name of its module: aiolimiter is not loaded for who does not use it.
-    return isinstance(limit, RateLimit) or type(limit).__module__ == "runcue._limits.async_limiter"
-
-
 def _slowest(ways: Iterable[_Way], more: int = 0) -> tuple[float | None, bool]:
     """In how many seconds all services let a work unit start, and whether that comes from how long handlers take.
 
@@ -225,9 +219,8 @@ class _Way:
     ) -> None:
         self.before = before
         self._now = now
-        limits = [limit.own if isinstance(limit, GuardedLimit) else limit for limit in service.limits]
-        self._limits: list[Any] = [limit for limit in limits if _tells_turns(limit)]
-        self.is_told = not before or len(self._limits) == len(limits)
+        self._limits = service.that_tell_turns()
+        self.is_told = not before or len(self._limits) == len(service.limits)
         # So many slots are free, the others will be in so many seconds, if their handlers take as long as usual (None:
         # that is not known), and those who get them before this one hold them for so long.
         self._free = max(service.concurrent - service.active, 0)

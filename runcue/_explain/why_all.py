@@ -47,7 +47,7 @@ class WhyGroup:
         details: What they wait for, as the end of a sentence.
         since: When that reason began, in seconds since the epoch.
         eta: Seconds until all of them are done that stand in the line themselves: at the earliest where a rate decides,
-            about where slots do. None if that is not known.
+            about where slots do, or where others go on to pass them. None if that is not known.
         next_step: The one thing to do about it; "" if there is nothing but to wait.
     """
 
@@ -211,12 +211,22 @@ def _heads(crowd: Crowd, now: float, wall: float) -> str:
 
 def _done(crowd: Crowd) -> str:
     """When those who stand in the line will be through."""
-    if crowd.done is None:
-        return ""
-    seconds = round(crowd.done, 0 if crowd.done >= 10 else 1)
+    done, alone = crowd.done, crowd.alone
+    if done is None:
+        return "" if alone is None else f", done in about {_span(alone)} if no more come that go first"
+    if alone == done:
+        return f", done in about {_span(done)} if no more come that go first"
+    if alone is not None:
+        return f", done in about {_span(done)}, since others go first ({_span(alone)} if no more come)"
     if crowd.reason.kind == "slots":
-        return f", done in about {seconds_in_words(float(f'{seconds:.2g}'))}"
-    return f", done in {seconds_in_words(seconds)} at the earliest"
+        return f", done in about {_span(done)}"
+    return f", done in {seconds_in_words(round(done, 0 if done >= 10 else 1))} at the earliest"
+
+
+def _span(seconds: float) -> str:
+    """What is known by and large: to two digits."""
+    rounded = round(seconds, 0 if seconds >= 10 else 1)
+    return seconds_in_words(float(f"{rounded:.2g}"))
 
 
 _LIMITS: Final = ("rate", "limit", "slots", "no thread")

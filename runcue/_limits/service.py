@@ -12,9 +12,10 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from math import inf
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from runcue._limits.guarded import GuardedLimit
+from runcue._limits.rate_limit import RateLimit
 from runcue._limits.sliding_window import SlidingWindow
 from runcue._limits.token_bucket import TokenBucket
 from runcue._model.texts import shortened, words_of
@@ -173,6 +174,16 @@ class Service:
         """
         told = [limit.at_least(works) for limit in self.limits]
         return max((seconds for seconds in told if seconds is not None), default=None if told else 0.0)
+
+    def that_tell_turns(self) -> list[Any]:
+        """Those of its limits that can tell when the n-th start from now on may be, by `nth_room`."""
+        limits = (limit.own if isinstance(limit, GuardedLimit) else limit for limit in self.limits)
+        # By the name of its module: aiolimiter is not loaded for who does not use it.
+        return [
+            limit
+            for limit in limits
+            if isinstance(limit, RateLimit) or type(limit).__module__ == "runcue._limits.async_limiter"
+        ]
 
     def status(self, now: float, *, running: bool) -> ServiceStatus:
         """What its slots and its rate allow at this instant.

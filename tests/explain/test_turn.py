@@ -344,6 +344,46 @@ async def test_who_has_just_been_passed_is_told_no_numbers_of_zero() -> None:
     assert "every 0 s" not in text
 
 
+@pytest.mark.parametrize("head_start", [15.0, None])
+@virtual
+async def test_of_one_and_of_all_the_same_is_told_where_others_pass(head_start: float | None) -> None:
+    line = Line(rate="10/sec", burst=1, cue=runcue.Cue(head_start=head_start))
+
+    @line.cue.task("again", uses="api", priority=1.0)
+    async def again(work: runcue.Work) -> None:
+        await line.cue.submit("again")
+
+    async with line.cue:
+        await line.submit(1, "again")
+        await asyncio.sleep(0.05)
+        [low] = await line.submit(1, priority=0.0)
+        await asyncio.sleep(2.02)
+        why, [group] = line.cue.why(low), line.cue.why().groups
+        assert why.turn is not None
+        assert why.turn.alone == pytest.approx(0.2, abs=0.1)
+        if head_start is None:
+            assert (why.eta, group.eta) == (None, None)
+            assert ", done in about 0.1 s if no more come that go first. " in str(group)
+        else:
+            assert why.eta == group.eta == pytest.approx(13, abs=0.2)
+            assert ", done in about 13 s, since others go first (0.1 s if no more come). " in str(group)
+        await line.cue.stop(drain=False)
+
+
+@pytest.mark.parametrize(
+    "service", [{"rate": "7/min"}, {"rate": "6/min", "burst": 1}, {"rate": "6/min", "burst": 5}], ids=str
+)
+@virtual
+async def test_all_are_done_by_a_rate_when_the_last_one_is_told_its_turn(service: dict[str, Any]) -> None:
+    line = Line(**service)
+    async with line.cue:
+        handles = await line.submit(30)
+        await asyncio.sleep(3.0)
+        [group] = line.cue.why().groups
+        assert group.eta == pytest.approx(line.cue.why(handles[-1]).eta, abs=0.01)
+        await line.cue.stop(drain=False)
+
+
 class Budget(Limit):
     """Says when to ask again, and nothing of who comes after that."""
 
