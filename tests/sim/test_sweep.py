@@ -306,3 +306,23 @@ def test_the_title_of_a_sweep_says_what_holds_in_all_runs() -> None:
     assert (
         Sweep(points(1), [{**report(10), "title": "pages.py:cue,submit"}] * 2).title == "pages.py:cue,submit"
     )
+
+
+@pytest.mark.parametrize("names", [("web", "account", "cpu"), ("web", "account"), ("a", "b", "c", "d", "e")])
+@pytest.mark.parametrize("limits", [("concurrent",), ("concurrent", "rate")])
+def test_a_sweep_of_several_limits_fits_80_columns_and_says_what_binds(
+    names: tuple[str, ...], limits: tuple[str, ...]
+) -> None:
+    services = [
+        {"name": name, "slots_used": 1.0, "rate_used": 0.42 if "rate" in limits else None} for name in names
+    ]
+    works = {"failed": 1, "blocked": 31, "unfinished": 0}
+    binds = [{"words": f"the slots of {names[-1]} (5)", "share": 0.93}]
+    values = {"concurrent": 5, "rate": "600/min"}
+    axes: list[Limits] = [{name: {what: values[what] for what in limits} for name in names}] * 2
+    one = {**report(10), "services": services, "works": works, "binds": binds}
+    lines = Sweep(axes, [one, one]).text().splitlines()
+    assert max(map(len, lines)) <= 80
+    assert sum(f"93% the slots of {names[-1]}" in line for line in lines) == 2
+    if len(limits) == 1 and len(names) <= 3:
+        assert "…" not in "".join(lines)

@@ -151,7 +151,7 @@ class Sweep:
             service for service in services if any(_used(one, service)["rate_used"] for one in self.reports)
         ]
         header = [
-            *(f"{service}.{what}" for service, what in axes),
+            *(f"{service}.\n{what}" for service, what in axes),
             "",
             "MAKESPAN",
         ]
@@ -177,6 +177,12 @@ class Sweep:
             words = binds["words"].partition(" (")[0] if binds else ""
             rows.append([*row, f"{percent(binds['share'])} {words}" if binds else "-"])
         lines = table(header, rows)
+        if any("…" in line for line in lines):  # too wide: what binds stands below each row
+            lines = table(header[:-1], [row[:-1] for row in rows])
+            above = len(lines) - 1 - len(rows)
+            below = [wrapped(f"    binds: {row[-1]}", 4) for row in rows]
+            pairs = zip(lines[above:-1], below, strict=True)
+            lines = [*lines[:above], *(line for row, more in pairs for line in (row, *more)), ""]
         if self.enough < len(self.points) - 1:
             lines.append(f"* nothing after it is better by {_BETTER:.0%}")
         elif len(self.points) > 1:

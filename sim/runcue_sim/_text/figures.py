@@ -66,31 +66,40 @@ def wrapped(text: str, indent: int = 0) -> list[str]:
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     """Rows in columns, the first to the left and the others to the right, and an empty line; nothing without rows.
 
-    Where the line is too narrow for that, the header takes several, and the longest words are cut in the middle.
+    Where the line is too narrow for that, the header takes several, and the longest words are cut in the middle. A line
+    break in a header is where a word of it may be broken.
     """
     cells = [list(row) for row in rows]
     if not cells:
         return []
     columns = range(len(header))
-    widths = [max(len(row[column]) for row in [header, *cells]) for column in columns]
-    room = WIDTH - 2 * (len(header) - 1)
-    heads = [[text] for text in header]
+    heads = [[text.replace("\n", "")] for text in header]
+    widths = [max(len(heads[column][0]), *(len(row[column]) for row in cells)) for column in columns]
+    gap = 2
+    room = WIDTH - gap * (len(header) - 1)
     if sum(widths) > room:
         for column in columns:
             words = header[column].split()
             widest = max(len(row[column]) for row in cells)
             widths[column] = max([widest, *map(len, words)])
-            heads[column] = textwrap.wrap(header[column], max(1, widths[column]))
-    while sum(widths) > room and max(widths) > _NARROWEST:
-        widths[widths.index(max(widths))] -= 1
+            parts = header[column].split("\n")
+            heads[column] = [line for part in parts for line in textwrap.wrap(part, max(1, widths[column]))]
+    for narrowest in (_NARROWEST, 1):
+        while sum(widths) > room and max(widths) > narrowest:
+            widths[widths.index(max(widths))] -= 1
+        if sum(widths) > room and gap == 2:
+            gap = 1
+            room = WIDTH - gap * (len(header) - 1)
     height = max(map(len, heads))
     above = [[""] * (height - len(head)) + head for head in heads]
     lines = [*zip(*above, strict=True), *cells]
     return [
-        "  ".join(
+        (" " * gap)
+        .join(
             _cut(text, width).ljust(width) if column == 0 else _cut(text, width).rjust(width)
             for column, (text, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
+        )
+        .rstrip()
         for line in lines
     ] + [""]
 
