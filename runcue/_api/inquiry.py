@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from weakref import WeakSet
 
 from runcue._api.handle import WorkHandle
@@ -20,18 +21,22 @@ from runcue._callbacks.callbacks import Callbacks
 from runcue._callbacks.verdicts import STAYS_PENDING, AwaitableAnswer
 from runcue._dispatch.dispatcher import Dispatcher
 from runcue._explain.answers import Why, WhyStale, blocked, why_of
+from runcue._explain.out_of_date import out_of_date
 from runcue._explain.reasons import Reason, unready
 from runcue._explain.roots import Roots, not_started
+from runcue._explain.up_to_date import left_by
 from runcue._explain.why import Explainer
 from runcue._explain.why_all import WhyAll, why_all_of
 from runcue._explain.why_stale import why_stale
 from runcue._model.errors import ConfigurationError, UnknownWork
-from runcue._model.phases import NEW, RUNNING, WorkState
-from runcue._model.texts import words_of
+from runcue._model.phases import COMPLETED, NEW, RUNNING, SETTLED, SKIPPED, WorkState
+from runcue._model.texts import name_of, words_of
 from runcue._model.work import Task, Work
 from runcue._scheduling.core import Core
 
 __all__ = ["Inquiry"]
+
+_Answer = TypeVar("_Answer", Why, WhyStale)
 
 # Of each cue that is still around: what an output was made with, the work units of another one may know.
 _INQUIRIES: Final = WeakSet["Inquiry"]()
@@ -57,6 +62,7 @@ class Inquiry:
         _INQUIRIES.add(self)
         self._core = core
         self._gate = callbacks.gate
+        self._declared_gate = callbacks.declared_gate
         self._dispatcher = dispatcher
         self._turns = dispatcher.turns
         self._explainer = explainer
@@ -83,7 +89,7 @@ class Inquiry:
             self._reason_of_new(work, now, None)
         if work._phase < RUNNING and not self._intake.is_open:
             return why_of(Reason(work, "not started", None, now + work.created_at - wall), now, wall)
-        return self._explainer.why(work, now, wall)
+        return self._as_of_now(self._explainer.why(work, now, wall))
 
     def why_all(self) -> WhyAll:
         """See `Cue.why`, of all work units at once."""
@@ -103,7 +109,33 @@ class Inquiry:
         """See `Cue.why_stale`."""
         work = self._find(work_id)
         others = (other for inquiry in list(_INQUIRIES) for other in list(inquiry._core.history))
-        return why_stale(work, self._explainer.waits_for(work), others)
+        return self._as_of_now(why_stale(work, self._explainer.waits_for(work), others))
+
+    def _as_of_now(self, answer: _Answer) -> _Answer:
+        """An answer about what is settled that says so if its outputs are out of date by now, or may be soon."""
+        later = self._by_now(answer.work)
+        return replace(answer, details=f"{answer.details.removesuffix('.')}. {later}") if later else answer
+
+    def _by_now(self, work: Work) -> str:
+        declared, dependencies = work._declared, self._core.dependencies
+        if work._phase < SETTLED or declared is None:
+            return ""
+        if work._outcome not in (COMPLETED, SKIPPED) or work._task.is_stale is not None:
+            return ""
+        if declared.rehearsed is not None or left_by(work) is not None or not declared.outputs:
+            return ""
+        if any(map(dependencies.maker_of, declared.outputs)):
+            return ""  # it is made anew
+        for artifact in declared.inputs:
+            if (maker := dependencies.maker_of(artifact)) is not None:
+                does = "is pending" if maker._phase < RUNNING else "runs"
+                return (
+                    f"{name_of(maker)} {does}, which makes {words_of(artifact)}: submit this again after it"
+                )
+        found = self._declared_gate.why_stale(work, declared, declared.inputs, declared.outputs, reads=False)
+        if found is None:
+            return ""
+        return f"By now it is out of date: {out_of_date(*found, planned=True)}; submit it again"
 
     def _reason_of_new(self, work: Work, now: float, reason: Reason | None) -> Reason | None:
         if work._task.gated and not work._task.gate_is_async:

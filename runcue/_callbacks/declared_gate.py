@@ -396,7 +396,13 @@ class DeclaredGate:
         return self.why_stale(work, known, known.inputs, known.outputs) is not None
 
     def why_stale(
-        self, work: Work, known: Declaration, inputs: tuple[Any, ...], outputs: tuple[Any, ...]
+        self,
+        work: Work,
+        known: Declaration,
+        inputs: tuple[Any, ...],
+        outputs: tuple[Any, ...],
+        *,
+        reads: bool = True,
     ) -> tuple[str, Any, Any] | None:
         """What would make a work unit stale if it declared these artifacts. Asked of a stand-in; the work is untouched.
 
@@ -405,11 +411,12 @@ class DeclaredGate:
             known: For the policy.
             inputs: What it would need.
             outputs: What would prove it.
+            reads: Whether files are read for it, which may take long; else nothing is said where that would be needed.
         """
         twin = Work(work.id, work.task, work.params)
         twin._task, twin._seq = work._task, work._seq
         declared = twin._declared = Declaration(inputs, outputs, known.fresh)
         declared.files, declared.whole = known.files, known.whole
-        if self.ask_inputs(twin, declared) is RUN and self.is_stale(twin, declared):
+        if self.ask_inputs(twin, declared) is RUN and self.is_stale(twin, declared, defers=not reads) is True:
             return declared.stale
         return None

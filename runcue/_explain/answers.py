@@ -148,10 +148,12 @@ class WhyStale:
     before: str | None = None
     now: str | None = None
     not_compared: tuple[str, ...] = ()
+    _begin: str | None = None
 
     def __str__(self) -> str:
-        words = {True: "out of date", False: self.verdict, None: "not known yet"}
-        return shortened(f"{name_of(self.work)}: {words[self.stale]}: {self.details}")
+        words = {True: "out of date: ", False: f"{self.verdict}: ", None: "not known yet: "}
+        begin = words[self.stale] if self._begin is None else self._begin
+        return shortened(f"{name_of(self.work)}: {begin}{self.details}")
 
     def __repr__(self) -> str:
         return in_one_line(f"<WhyStale {self}>", LONGEST_REPR)

@@ -9,6 +9,7 @@ Must not know: how freshness is checked, how to change anything.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from os import stat_result
 from typing import Any, Final, NamedTuple
 
@@ -78,6 +79,7 @@ def why_stale(work: Work, awaited: Work | None, known: Iterable[Work] = ()) -> W
             details,
             before,
             now,
+            _begin=_begin(work),
         )
     if work._phase < RUNNING:
         rest = f"; it waits for {name_of(awaited)}" if awaited is not None else ""
@@ -87,7 +89,8 @@ def why_stale(work: Work, awaited: Work | None, known: Iterable[Work] = ()) -> W
             work, None, "not asked", None, None, f"it {_ENDED[work._outcome]} before it could start"
         )
     if work._task.is_stale is not None:
-        return WhyStale(work, True, "is_stale", None, None, said_by(work._task.is_stale))
+        details = said_by(work._task.is_stale)
+        return WhyStale(work, True, "is_stale", None, None, details, _begin=_begin(work))
     return WhyStale(
         work,
         True,
@@ -95,7 +98,17 @@ def why_stale(work: Work, awaited: Work | None, known: Iterable[Work] = ()) -> W
         None,
         None,
         "no outputs are declared and there is no is_stale",
+        _begin=_begin(work),
     )
+
+
+def _begin(work: Work) -> str | None:
+    """What is said of a work unit before what made it run; None while it is pending."""
+    if work._phase < RUNNING:
+        return None
+    if work._phase < SETTLED:
+        return "it runs because "
+    return "it was to run because " if work.started_at is None else "it ran because "
 
 
 def _why_joined(work: Work, leader: Work, known: Iterable[Work]) -> WhyStale:
@@ -108,10 +121,8 @@ def _why_joined(work: Work, leader: Work, known: Iterable[Work]) -> WhyStale:
         begin = f"it joined {name_of(leader)}, which makes the same, and settled with it"
     else:
         begin = f"it has joined {name_of(leader)}, which makes the same"
-    details = f"{begin}. That one {ran}: {its.details}"
-    return WhyStale(
-        work, its.stale, its.verdict, its.artifact, its.other, details, its.before, its.now, its.not_compared
-    )
+    details = f"{begin}. That one {ran}{' because' if its.stale else ':'} {its.details}"
+    return replace(its, work=work, details=details, _begin="" if its.stale else None)
 
 
 def _compare(work: Work, declared: Declaration, known: Iterable[Work]) -> _Found:

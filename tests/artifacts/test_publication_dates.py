@@ -309,7 +309,7 @@ class TestTheFuture:
                     assert not work.work.skipped
                     assert target.read_text() == "1"  # noqa: ASYNC240 - it takes microseconds
                     assert re.fullmatch(
-                        rf"t {work}: out of date: its output File\('{target}'\) was dated in the future, which says "
+                        rf"t {work}: it ran because its output File\('{target}'\) was dated in the future, which says "
                         r"nothing of when it was made \(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\)",
                         str(cue.why_stale(work)),
                     )

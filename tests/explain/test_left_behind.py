@@ -91,3 +91,77 @@ def test_who_waits_for_one_that_is_cancelled_is_left_as_it_was_too() -> None:
         assert (
             "left as it was: a 1 was cancelled, which was to make File('A') anew. Submit both again" in text
         )
+
+
+async def two(then: Callable[[runcue.Cue], Any]) -> tuple[str, str]:
+    """What why() and why_stale() say of a work unit that has made B from A, after something else."""
+    cue = runcue.Cue(id_prefix="")
+    cue.task("a", outputs="A")(touches)
+    cue.task("b", inputs="A", outputs="B")(touches)
+    async with cue:
+        one = await cue.submit("b", force=True)
+        await cue.drain()
+        await then(cue)
+        return str(cue.why(one)), str(cue.why_stale(one))
+
+
+async def nothing(cue: runcue.Cue) -> None:
+    pass
+
+
+async def input_is_made_anew(cue: runcue.Cue) -> None:
+    await cue.submit("a", force=True)
+    await cue.drain()
+    os.utime("A", (time.time() + 1,) * 2)
+
+
+async def output_is_removed(cue: runcue.Cue) -> None:
+    Path("B").unlink()  # noqa: ASYNC240 - it takes microseconds
+
+
+async def input_is_about_to_be_made_anew(cue: runcue.Cue) -> None:
+    await cue.submit("a", force=True)
+
+
+@pytest.mark.parametrize(
+    ("then", "told"),
+    [
+        (input_is_made_anew, "By now it is out of date: "),
+        (output_is_removed, "By now it is out of date: File('B') is missing; submit it again"),
+        (
+            input_is_about_to_be_made_anew,
+            "a 2 is pending, which makes File('A'): submit this again after it",
+        ),
+        (nothing, ""),
+    ],
+    ids=["made anew", "removed", "about to be", "nothing"],
+)
+def test_who_is_settled_and_out_of_date_by_now_is_told_so_when_it_is_asked(
+    then: Callable[[runcue.Cue], Any], told: str
+) -> None:
+    one, stale = testing.run(lambda: two(then))
+    assert stale.startswith("b 1: it ran because it was submitted with force=True")
+    for text in (one, stale):
+        assert told in text
+        assert ("By now" in text or "submit this" in text) == bool(told)
+
+
+def test_what_made_a_work_unit_run_is_told_in_the_tense_of_its_state() -> None:
+    async def main() -> list[str]:
+        cue = runcue.Cue(id_prefix="")
+        told = []
+
+        @cue.task("t", outputs="new")
+        async def new(work: runcue.Work) -> None:
+            told.append(str(cue.why_stale(work)))
+            Path("new").touch()  # noqa: ASYNC240 - it takes microseconds
+
+        async with cue:
+            handle = await cue.submit("t")
+            await cue.drain()
+            return [*told, str(cue.why_stale(handle))]
+
+    assert testing.run(main) == [
+        "t 1: it runs because its output File('new') was missing",
+        "t 1: it ran because its output File('new') was missing",
+    ]

@@ -181,7 +181,8 @@ class Row(Artifact):
 def test_versions_that_are_no_dates_are_told_as_they_are() -> None:
     found = ask(cue_of(runcue.newer(), lambda work: None, inputs=Row("in", 5), outputs=Row("out", 4)))
     assert found.details == (
-        "its output Row(name='out'), of version 4, was not newer than its input Row(name='in'), of version 5"
+        "its output Row(name='out'), of version 4, was not newer than its input Row(name='in'), of version 5. By now "
+        "it is out of date: Row(name='out') is not newer than Row(name='in'); submit it again"
     )
 
 
@@ -425,7 +426,8 @@ def test_one_that_has_joined_another_is_told_by_that_one_after_both_have_settled
     assert pending.stale is again.stale is None
     assert "t 1" in pending.details
     assert ran.details == (
-        "it joined t 1, which makes the same, and settled with it. That one ran: its output File('o') was missing"
+        "it joined t 1, which makes the same, and settled with it. That one ran because its output "
+        "File('o') was missing"
     )
     assert (ran.stale, ran.verdict, ran.artifact) == (True, "missing", File("o"))
     assert skipped.details.startswith(
@@ -449,7 +451,8 @@ def test_one_that_was_cancelled_after_it_had_joined_and_one_that_took_over_are_t
     assert first.details == "it was cancelled before it could start"
     assert second.details == "its output File('o') was missing"
     assert third.details == (
-        "it was cancelled; it had joined t 2, which makes the same. That one ran: its output File('o') was missing"
+        "it was cancelled; it had joined t 2, which makes the same. That one ran because its output "
+        "File('o') was missing"
     )
 
 
