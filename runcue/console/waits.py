@@ -21,7 +21,7 @@ import runcue
 _EVERY: Final = 1.0
 _SHARE: Final = 100.0
 _BUDGET: Final = 0.005
-_SAMPLED: Final = 24
+_SAMPLED: Final = 16
 # What has come just now was not even asked yet: it need not be explained, nor its gates be asked for that.
 _SETTLING: Final = 0.5
 

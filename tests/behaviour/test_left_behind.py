@@ -421,5 +421,6 @@ def test_who_was_about_to_run_in_a_loop_that_is_closed_is_no_coroutine_that_was_
     assert ended.stdout == "END\n"
     if loop == "asyncio":  # uvloop goes on for a turn, in which it has run
         assert "1 work unit is left (1 of t)" in ended.stderr
-    assert "never awaited" not in ended.stderr
-    assert "pending" not in ended.stderr
+    if end != "collected":  # there the collector may take the worker before the cue that would have closed it
+        assert "never awaited" not in ended.stderr
+        assert "pending" not in ended.stderr
