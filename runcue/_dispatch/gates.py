@@ -117,7 +117,7 @@ class Gates:
                     left |= self._check_run_queue(run_queue, until, ordered)
                 else:
                     passed_over.append(run_queue)
-            if not self.awaited or len(passed_over) == len(run_queues):
+            if len(passed_over) == len(run_queues) or not self.awaited:
                 break
             run_queues = tuple(passed_over)
         if not left or not ordered:
