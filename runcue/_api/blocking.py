@@ -31,11 +31,11 @@ from runcue._explain.why_all import WhyAll
 from runcue._handlers.thread_runs import run_here
 from runcue._model.checks import says_what_it_takes
 from runcue._model.errors import ConfigurationError, UsageError
+from runcue._model.overrides import DEFAULT
 from runcue._model.phases import WorkState
 from runcue._model.summary import Summary
 from runcue._model.texts import words_of
 from runcue._model.work import Work
-from runcue._registration.submission import DEFAULT
 
 __all__ = ["Blocking", "blocking"]
 

@@ -37,6 +37,7 @@ from runcue._model.checks import (
 from runcue._model.current import call_inside
 from runcue._model.errors import ConfigurationError, InvalidParams, UsageError
 from runcue._model.events import Event
+from runcue._model.overrides import DEFAULT, NO_OVERRIDES, Overrides
 from runcue._model.phases import OUTCOMES, RUNNING, SETTLED, WorkState
 from runcue._model.priority import STRICT, PriorityContext
 from runcue._model.rate import parse_duration
@@ -45,7 +46,7 @@ from runcue._model.texts import how_many, words_of
 from runcue._model.work import Task, Work
 from runcue._registration.declarations import without_return
 from runcue._registration.executors import RunIn, check_run_in
-from runcue._registration.submission import DEFAULT, NO_OVERRIDES, Overrides, take_over
+from runcue._registration.submission import take_over
 from runcue._registration.tasks import TaskDescription, check_handler, code_of, name_from
 from runcue.abc import Executor, Freshness, Limit, Observer
 

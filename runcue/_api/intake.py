@@ -28,12 +28,12 @@ from runcue._lifecycle.unstopped import Unstopped, let_go_of_closed_loops
 from runcue._model.current import CURRENT
 from runcue._model.errors import CueStopped, UsageError, WrongLoop
 from runcue._model.events import Event
-from runcue._model.priority import priority_of
+from runcue._model.overrides import NO_OVERRIDES, Overrides
 from runcue._model.work import Task, Work
 from runcue._registration.declarations import functions_of
 from runcue._registration.duplicates import leader_for
 from runcue._registration.registry import Registry
-from runcue._registration.submission import Overrides
+from runcue._registration.submission import checked
 from runcue._scheduling.core import Core
 
 __all__ = ["Intake"]
@@ -233,10 +233,10 @@ class Intake:
         # The asyncio task that runs is that of whoever submits, and nobody's to cancel who is called in here.
         if overrides is None:
             self._core.add(work, now)
-        elif overrides.priority is None:
+        elif overrides is NO_OVERRIDES:
             outside_tasks(turns.loop, self._add_declared, work, now, overrides)
         else:
-            self._add_with_priority(work, now, overrides)
+            self._add_overriding(work, now, overrides)
         if not turns.woken:
             turns.wake()
         if self._on_submit:
@@ -246,13 +246,14 @@ class Intake:
         handle.work = work
         return handle
 
-    def _add_with_priority(self, work: Work, now: float, overrides: Overrides) -> None:
-        work._priority = priority_of(overrides.priority, "priority of submit()")
+    def _add_overriding(self, work: Work, now: float, overrides: Overrides) -> None:
+        """Take in one whose submission says something in place of its task."""
+        work._overrides = overrides = checked(overrides)
+        self._core.ordered |= overrides.priority is not None
         if work._task.declares or overrides.declares:
             outside_tasks(self._turns.loop, self._add_declared, work, now, overrides)
         else:
             self._core.add(work, now)
-        self._core.ordered = True
 
     def _add_declared(self, work: Work, now: float, overrides: Overrides) -> None:
         # What is declared is looked up now, as the params are taken over now: it says what this work unit is.

@@ -57,8 +57,8 @@ class Priority:
             now: Monotonic.
             depth: Tells how many work units are pending.
         """
-        if work._priority is not None:
-            return work._priority
+        if work._overrides is not None and work._overrides.priority is not None:
+            return work._overrides.priority
         given = work._task.priority
         if isinstance(given, float):
             return given

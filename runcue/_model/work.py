@@ -11,9 +11,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from typing import IO, Any, NamedTuple
+from typing import IO, Any
 
+from runcue._model.attempts import Attempts
 from runcue._model.declaration import Declaration
+from runcue._model.overrides import Overrides
 from runcue._model.phases import (
     COMPLETED,
     FAILED,
@@ -28,19 +30,7 @@ from runcue._model.phases import (
 )
 from runcue._model.texts import shortened, words_of
 
-__all__ = ["Again", "Task", "Work"]
-
-
-class Again(NamedTuple):
-    """Decision on the end of an attempt: the work unit comes back.
-
-    Attributes:
-        at: When its next attempt may begin at the earliest; monotonic, a number that will come.
-        counts: Whether what has ended was an attempt; if not, the next one has its number.
-    """
-
-    at: float
-    counts: bool = True
+__all__ = ["Task", "Work"]
 
 
 class Work:
@@ -62,8 +52,8 @@ class Work:
 
     __slots__ = (
         "__weakref__",
-        "_again",
         "_approved_in",
+        "_attempts",
         "_awaited",
         "_context",
         "_declared",
@@ -71,9 +61,9 @@ class Work:
         "_not_ready_reason",
         "_order_key",
         "_outcome",
+        "_overrides",
         "_phase",
         "_phase_since",
-        "_priority",
         "_recheck_pass",
         "_refusals",
         "_runner",
@@ -101,8 +91,6 @@ class Work:
     _runner: Any
     _waiters: dict[Any, None] | None
     _order_key: float
-    # What its submission says of that, None for what is usual.
-    _priority: float | None
     _seq: int
     _submitted_at: float
     # Monotonic: since when it is in its phase (while it waits), and when its handler was entered.
@@ -112,8 +100,10 @@ class Work:
     started_at: float | None
     completed_at: float | None
     _phase: int
-    # What was decided when its last attempt ended; None in the first.
-    _again: Again | None
+    # What became of its attempts, and when the next may begin; None in the first, if that may begin at once.
+    _attempts: Attempts | None
+    # What its submission says in place of its task; None if nothing.
+    _overrides: Overrides | None
     # The pass over waiting work units in which is_ready was asked last; 0, as NEW is, for none.
     _recheck_pass: int
     # How often it was not ready.
@@ -143,7 +133,7 @@ class Work:
         # One assignment each for what begins alike: this is a tenth of a submission.
         self._phase = self._recheck_pass = self._refusals = NEW
         self.started_at = self.completed_at = None
-        self._again = self._not_ready_reason = self._declared = self._awaited = self._priority = None
+        self._attempts = self._not_ready_reason = self._declared = self._awaited = self._overrides = None
         self._waiters = self._runner = None
 
     @property

@@ -21,15 +21,15 @@ from runcue._artifacts.file import File
 from runcue._artifacts.flag import StandInFlags
 from runcue._model.declaration import Declaration
 from runcue._model.errors import ConfigurationError, DuplicateWork, RuncueError
+from runcue._model.overrides import NO_OVERRIDES, Overrides
 from runcue._model.phases import JOINED, RUNNING, SETTLED
-from runcue._model.priority import priority_of
 from runcue._model.texts import words_of
 from runcue._model.work import Work
 from runcue._planning.forecast import Because, Forecaster, Verdict
 from runcue._planning.plan import Cycle, Plan, PlannedWork, ServiceTime
 from runcue._registration.duplicates import leader_for
 from runcue._registration.registry import Registry
-from runcue._registration.submission import NO_OVERRIDES, Overrides, take_over
+from runcue._registration.submission import checked, take_over
 from runcue._scheduling.core import Core
 from runcue._scheduling.cycles import find_cycles
 from runcue._scheduling.dependencies import Dependencies
@@ -222,9 +222,9 @@ class _Planner:
         task = self._registry.find(given)
         work = Work(f"#{number}", task.name, take_over(params), self._wall)
         work._task = task
-        if overrides.priority is not None:
-            work._priority = priority_of(overrides.priority, "priority")
-            self._prioritised = True
+        if overrides is not NO_OVERRIDES:
+            work._overrides = overrides = checked(overrides)
+            self._prioritised |= overrides.priority is not None
         if task.declares or overrides.declares:
             self._registry.declare(work, self.flags, overrides)
         return work

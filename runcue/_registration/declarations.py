@@ -27,9 +27,9 @@ from runcue._model.declaration import Declaration
 from runcue._model.errors import ArtifactError, ConfigurationError, RuncueError
 from runcue._model.kept_errors import kept
 from runcue._model.no_answers import mistake_in, never_returns, short
+from runcue._model.overrides import DEFAULT, Overrides
 from runcue._model.texts import error_words, words_of
 from runcue._model.work import Work
-from runcue._registration.submission import DEFAULT, Overrides
 from runcue._registration.tasks import TaskDescription
 
 __all__ = [

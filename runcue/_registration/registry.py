@@ -19,6 +19,7 @@ from runcue._model.checks import nearest, seconds_or_none
 from runcue._model.declaration import Declaration
 from runcue._model.errors import ConfigurationError, DuplicateTask, UnknownService, UnknownTask
 from runcue._model.origin import Origin
+from runcue._model.overrides import DEFAULT, Overrides
 from runcue._model.texts import describe, words_of
 from runcue._model.work import Task, Work
 from runcue._registration.declarations import (
@@ -29,7 +30,6 @@ from runcue._registration.declarations import (
     declare,
 )
 from runcue._registration.gates import GateRegistry
-from runcue._registration.submission import DEFAULT, Overrides
 from runcue._registration.tasks import TaskDescription, check_priority, code_of, same_source
 from runcue._scheduling.core import Core
 from runcue._scheduling.redefinition import hand_over

@@ -22,8 +22,8 @@ __all__ = ["AgeLine", "Stall", "pending_since"]
 
 def pending_since(work: Work) -> float:
     """The monotonic instant from which the age of a pending work unit counts; it may be ahead."""
-    again = work._again
-    return work._submitted_at if again is None else max(again.at, work._submitted_at)
+    attempts = work._attempts
+    return work._submitted_at if attempts is None else max(attempts.again.at, work._submitted_at)
 
 
 def _is_pending(work: Work) -> bool:
@@ -56,19 +56,19 @@ class AgeLine:
 
     def add(self, work: Work) -> None:
         """Take in a work unit that was just submitted, or whose age begins to count anew."""
-        if work._again is None:
+        if work._attempts is None:
             self._line.append(work)
         else:
             self._anew.set(work, pending_since(work) + self.after)
         # What has long started or settled leaves when it surfaces, or here, should it outnumber what waits.
         if len(self) > 64 + 2 * self._pending():
-            self._line = deque(work for work in self._line if work._again is None and _is_pending(work))
+            self._line = deque(work for work in self._line if work._attempts is None and _is_pending(work))
             self._anew.keep(_is_pending)
 
     def next(self) -> float:
         """When the first of them is due, inf if never."""
         line, anew = self._line, self._anew
-        while line and (line[0]._again is not None or not _is_pending(line[0])):
+        while line and (line[0]._attempts is not None or not _is_pending(line[0])):
             line.popleft()
         while (first := anew.first()) is not None and not _is_pending(first):
             anew.clear(first)

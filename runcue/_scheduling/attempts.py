@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
+from runcue._model.attempts import Again
 from runcue._model.phases import FAILED
-from runcue._model.work import Again, Work
+from runcue._model.work import Work
 
 __all__ = ["Decide", "FailedAttempt", "Settle", "settle_failed"]
 

@@ -10,11 +10,12 @@ Must not know: phases and queues (the core moves), when somebody joins.
 
 from __future__ import annotations
 
+from runcue._model.attempts import Again, Attempts
 from runcue._model.declaration import Followers
 from runcue._model.work import Work
 from runcue._scheduling.dependencies import Dependencies
 
-__all__ = ["all_that_wait_again", "follow", "part", "succeed", "take_over_handler"]
+__all__ = ["all_that_come_again", "follow", "part", "succeed", "take_over_handler"]
 
 
 def follow(work: Work, leader: Work) -> None:
@@ -27,7 +28,7 @@ def follow(work: Work, leader: Work) -> None:
     own.joined = theirs.followers
     theirs.followers[work] = None
     theirs.forced |= own.forced
-    work._again = leader._again
+    work._attempts = leader._attempts
 
 
 def part(work: Work) -> None:
@@ -81,10 +82,19 @@ def take_over_handler(leader: Work, successor: Work, dependencies: Dependencies)
     successor._runner = leader._runner
 
 
-def all_that_wait_again(work: Work) -> list[Work]:
-    """A work unit that is put back and all who have joined it: no handler runs for them now."""
+def all_that_come_again(work: Work, again: Again) -> list[Work]:
+    """A work unit that is put back and all who have joined it: no handler runs for them now.
+
+    They share what became of its attempts.
+    """
+    if work._attempts is None:
+        work._attempts = Attempts(again)
+    else:
+        work._attempts.again = again
     followers = work._declared.followers if work._declared is not None else None
     if followers is None:
         return [work]
     followers.run = None
+    for follower in followers:
+        follower._attempts = work._attempts
     return [work, *followers]

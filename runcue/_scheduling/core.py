@@ -16,6 +16,7 @@ from math import inf
 from typing import Any, Final
 
 from runcue._limits.service import Service
+from runcue._model.attempts import Again
 from runcue._model.declaration import Declaration
 from runcue._model.errors import InvalidTransition, LimitError
 from runcue._model.phases import (
@@ -34,10 +35,10 @@ from runcue._model.phases import (
     SKIPPED,
     WorkState,
 )
-from runcue._model.work import Again, Task, Work
+from runcue._model.work import Task, Work
 from runcue._scheduling.ageing import AgeLine, Stall
 from runcue._scheduling.attempts import Decide, settle_failed
-from runcue._scheduling.coalescing import all_that_wait_again, follow, part, succeed, take_over_handler
+from runcue._scheduling.coalescing import all_that_come_again, follow, part, succeed, take_over_handler
 from runcue._scheduling.deadlines import Deadlines
 from runcue._scheduling.dependencies import Dependencies
 from runcue._scheduling.history import History
@@ -433,8 +434,7 @@ class Core:
         if declared is not None:
             declared.committed = False
             self.wakeups.pause(work, declared)
-        for one in all_that_wait_again(work):
-            one._again = again
+        for one in all_that_come_again(work, again):
             self._age(one)
 
     def take_back(self, now: float) -> None:

@@ -15,8 +15,8 @@ import pytest
 
 import runcue
 from runcue import Flag
+from runcue._model.attempts import Again
 from runcue._model.phases import FAILED
-from runcue._model.work import Again
 from runcue._scheduling.attempts import FailedAttempt, Settle
 from runcue.testing import FakeExecutor, Recorder
 from tests.support.virtual_time import now, virtual

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 import runcue
+from runcue._model.attempts import Again
 from runcue._model.events import Event
-from runcue._model.work import Again
 from runcue._scheduling.attempts import FailedAttempt
 from runcue.abc import CueWarning
 from runcue.testing import Recorder, run

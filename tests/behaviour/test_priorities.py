@@ -258,9 +258,7 @@ async def test_what_is_no_priority_is_refused_where_it_is_given(what: str) -> No
     value = NO_NUMBERS[what]
     cue = runcue.Cue()
     cue.task("t")(lambda work: None)
-    with pytest.raises(
-        runcue.ConfigurationError, match=r"priority of submit\(\) must be a number from 0.0 to 1.0"
-    ):
+    with pytest.raises(runcue.ConfigurationError, match=r"^priority must be a number from 0.0 to 1.0"):
         await cue.submit("t", priority=value)
     with pytest.raises(runcue.ConfigurationError, match=r"Submission 1 .* priority must be a number"):
         cue.plan([{"task": "t", "priority": value}])

@@ -18,6 +18,7 @@ from hypothesis.stateful import (
 
 from runcue._limits.service import UNBOUNDED, Service
 from runcue._limits.sliding_window import SlidingWindow
+from runcue._model.attempts import Again
 from runcue._model.errors import InvalidTransition
 from runcue._model.phases import (
     CANCELLED,
@@ -34,7 +35,7 @@ from runcue._model.phases import (
     SKIPPED,
 )
 from runcue._model.rate import parse_rate
-from runcue._model.work import Again, Task, Work
+from runcue._model.work import Task, Work
 from runcue._scheduling.core import Core
 from runcue._scheduling.priority_queue import PriorityQueue
 from runcue._scheduling.run_queue import RunQueue

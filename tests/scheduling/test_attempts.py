@@ -8,6 +8,7 @@ import pytest
 
 from runcue._limits.service import Service
 from runcue._limits.sliding_window import SlidingWindow
+from runcue._model.attempts import Again
 from runcue._model.declaration import Declaration
 from runcue._model.errors import InvalidTransition
 from runcue._model.phases import (
@@ -24,7 +25,7 @@ from runcue._model.phases import (
     WorkState,
 )
 from runcue._model.rate import parse_rate
-from runcue._model.work import Again, Work
+from runcue._model.work import Work
 from runcue._scheduling.attempts import FailedAttempt, Settle
 from runcue._scheduling.core import Core
 from tests.support.cores import CoreWorld, in_phase
@@ -192,7 +193,7 @@ def test_only_what_runs_can_be_put_back() -> None:
         world, work = in_phase(phase)
         with pytest.raises(InvalidTransition):
             world.core.put_back(work, Again(1.0), 0.0)
-        assert (work.attempt, work._again) == (1, None)
+        assert (work.attempt, work._attempts) == (1, None)
 
 
 def test_the_end_of_an_attempt_is_progress() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from runcue._limits.service import Service
+from runcue._model.attempts import Again
 from runcue._model.phases import (
     CANCELLED,
     CHECKING,
@@ -19,7 +20,7 @@ from runcue._model.phases import (
     RUNNING,
     SETTLED,
 )
-from runcue._model.work import Again, Task, Work
+from runcue._model.work import Task, Work
 from runcue._registration.registry import Registry
 from runcue._scheduling.core import Core
 from runcue._scheduling.run_queue import RunQueue

@@ -1,0 +1,47 @@
+"""What a submission says of its one work unit, in place of what its task says of all.
+
+Lives here: `Overrides`.
+
+Must not know: tasks, what becomes of it.
+"""
+
+from __future__ import annotations
+
+from operator import is_not
+from typing import Any, Final, NamedTuple
+
+__all__ = ["DEFAULT", "NO_OVERRIDES", "Overrides"]
+
+DEFAULT: Any = object()
+"""Stands for "as usual" where None has a meaning of its own."""
+
+
+class Overrides(NamedTuple):
+    """What a submission declares for its work unit alone.
+
+    Attributes:
+        inputs: As given; None for the task's.
+        outputs: Likewise.
+        fresh: Likewise; `DEFAULT` for the task's.
+        key: Likewise.
+        duplicate: What is to become of it if another makes the same; None for what its task says.
+        force: Run even if up to date.
+        priority: How urgent it is; None for what is usual.
+    """
+
+    # A named tuple, since one is made for each such submission: half the price of a frozen dataclass.
+    inputs: object = None
+    outputs: object = None
+    fresh: object = DEFAULT
+    key: object = None
+    duplicate: str | None = None
+    force: bool = False
+    priority: float | None = None
+
+    @property
+    def declares(self) -> bool:
+        """Whether it says anything of artifacts, and not only how urgent its work unit is."""
+        return any(map(is_not, self[:-1], NO_OVERRIDES[:-1]))
+
+
+NO_OVERRIDES: Final = Overrides()
