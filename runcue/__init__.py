@@ -114,7 +114,8 @@ WorkUnit = Work
 
 if TYPE_CHECKING:
     from runcue._api.blocking import blocking
-    from runcue._explain.answers import Missing, Why, WhyStale
+    from runcue._explain.answers import Why, WhyStale
+    from runcue._explain.missing import Missing
     from runcue._explain.turn import Passing, Turn
     from runcue._explain.why_all import WhyAll, WhyGroup
     from runcue._freshness.digest import digest
@@ -125,7 +126,7 @@ if TYPE_CHECKING:
 # Needed by few, and dear: anyio alone takes longer to import than all of runcue.
 _LATE = {
     "Cycle": "_planning.plan",
-    "Missing": "_explain.answers",
+    "Missing": "_explain.missing",
     "Passing": "_explain.turn",
     "Plan": "_planning.plan",
     "PlannedWork": "_planning.plan",

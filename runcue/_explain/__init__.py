@@ -2,5 +2,6 @@
 
 Must not know: how to change anything.
 
-Open first: `reasons`, what there can be; found by `why`, put in words by `wording`, given to users as `answers`.
+Open first: `reasons`, what there can be; found by `why`, put in words by `phrases` and `wording`, given to users as
+`answers`.
 """

@@ -10,14 +10,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import inf
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple
 
 from runcue._artifacts.artifact import Artifact
+from runcue._explain.missing import Missing
 from runcue._explain.next_steps import next_step
-from runcue._explain.reasons import Lack, Reason, ReasonName, Verdict
+from runcue._explain.reasons import Reason, ReasonName, Verdict
 from runcue._explain.turn import Turn
 from runcue._explain.turn_words import turn_in_words
-from runcue._explain.wording import around_works, details_of, in_short, lack_in_words
+from runcue._explain.wording import around_works, details_of, in_short
 from runcue._model.texts import (
     LONGEST_REPR,
     SHOWN,
@@ -29,28 +30,7 @@ from runcue._model.texts import (
 )
 from runcue._model.work import Work
 
-__all__ = ["Blocked", "Missing", "Why", "WhyStale", "blocked", "why_of"]
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Missing(Lack):
-    """An artifact that a work unit waits for, as one of `Why.missing`. `print()` it.
-
-    Attributes:
-        artifact: The artifact; an output of the work unit itself if another one keeps it from being made. None for a
-            key that is taken.
-        problem: What is wrong with it, as the end of a sentence.
-        maker: The work that makes it, or failed to; None if there is none.
-        state: What that one is: "pending", "running", "failed", "cancelled"; or "nobody".
-        how: What the maker has to do with it, if it is not that it makes this very artifact.
-        step: What to do about it, as a sentence; "" if what is done about all that nobody makes, or somebody does.
-    """
-
-    def __str__(self) -> str:
-        return lack_in_words(self)
-
-    def __repr__(self) -> str:
-        return in_one_line(f"<Missing {self}>", LONGEST_REPR)
+__all__ = ["Blocked", "Why", "WhyStale", "blocked", "why_of"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -201,7 +181,7 @@ def why_of(reason: Reason, now: float, wall: float) -> Why:
         reason.since + wall - now,
         max(0.0, now - reason.since),
         reason.work._refusals,
-        cast("tuple[Missing, ...]", reason.lacks),
+        reason.lacks,
         root.others if root.verdict in _HELD else (),
         eta if root.turn is None else root.turn.eta,
         root.until + wall - now if is_timed and root.verdict != "waiting for a retry" else None,
@@ -218,5 +198,5 @@ _TIMED: Final = frozenset(("waiting for rate", "waiting for a limit", "waiting f
 _HELD: Final = frozenset(("waiting for a slot", "deadlock"))
 
 # In tracebacks, in pickles and in documentation they are named as users import them.
-for _public in (Missing, Why, WhyStale):
+for _public in (Why, WhyStale):
     _public.__module__ = "runcue"

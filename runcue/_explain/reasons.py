@@ -10,14 +10,14 @@ change anything.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from math import inf
 from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple
 
-from runcue._artifacts.artifact import Artifact, is_valid
+from runcue._artifacts.artifact import is_valid
 from runcue._artifacts.file import File
 from runcue._explain.holders import Holding
+from runcue._explain.missing import Missing
 from runcue._explain.turn import Turn
 from runcue._limits.service import Refusal
 from runcue._model.callables import located
@@ -32,7 +32,6 @@ from runcue._scheduling.run_queue import RunQueue
 __all__ = [
     "RAISED",
     "Kind",
-    "Lack",
     "Reason",
     "ReasonName",
     "Step",
@@ -176,28 +175,6 @@ _BY_LIMITS: Final = frozenset(("slots", "rate", "limit", "no thread", "left free
 _NO_NUMBERS: Final[Mapping[str, float]] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class Lack:
-    """An artifact that a work unit waits for.
-
-    Attributes:
-        artifact: The artifact; an output of the work unit itself if another one keeps it from being made. None for a
-            key that is taken.
-        problem: What is wrong with it, as the end of a sentence.
-        maker: The work that makes it, or failed to; None if there is none.
-        state: What that one is: "pending", "running", "failed", "cancelled"; or "nobody".
-        how: What the maker has to do with it, if it is not that it makes this very artifact.
-        step: What to do about it, as a sentence; "" if what is done about all that nobody makes, or somebody does.
-    """
-
-    artifact: Artifact | None
-    problem: str
-    maker: Work | None
-    state: str
-    how: str = ""
-    step: str = ""
-
-
 class Reason(NamedTuple):
     """Why one work unit is where it is.
 
@@ -230,7 +207,7 @@ class Reason(NamedTuple):
     numbers: Mapping[str, float] = _NO_NUMBERS
     said: str = ""
     others: tuple[Work, ...] = ()
-    lacks: tuple[Lack, ...] = ()
+    lacks: tuple[Missing, ...] = ()
     beside: tuple[Reason, ...] = ()
     chain: tuple[Work, ...] = ()
     root: Reason | None = None

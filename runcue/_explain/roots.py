@@ -17,12 +17,14 @@ from typing import Any, Final
 
 from runcue._artifacts.artifact import Artifact, is_valid
 from runcue._artifacts.declared import names_of, question_of
+from runcue._explain.activity import Activity
 from runcue._explain.durations import usual_duration
+from runcue._explain.lacks import needs_all
+from runcue._explain.likeness import likeness
 from runcue._explain.outlook import done_by_limits, done_by_slots
 from runcue._explain.reasons import Kind, Reason
 from runcue._explain.turn import turn_of
-from runcue._explain.why import Activity, Explainer, needs_all
-from runcue._explain.wording import likeness
+from runcue._explain.why import Explainer
 from runcue._limits.service import Service
 from runcue._model.phases import CHECKING, DELAYED, HELD, JOINED, NEW, READY, RUNNING, SETTLED
 from runcue._model.texts import SHOWN

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from runcue._explain.time_words import clock_in_words, duration_in_words
 from runcue._explain.turn import Passing, Turn
-from runcue._explain.wording import clock_in_words, duration_in_words
 from runcue._model.texts import how_many, listed, seconds_in_words
 
 __all__ = ["turn_in_words"]

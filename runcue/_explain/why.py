@@ -8,84 +8,36 @@ Must not know: how a reason is put in words, how to change anything.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from math import inf
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
-from runcue._artifacts.artifact import Artifact
-from runcue._artifacts.declared import names_of
 from runcue._artifacts.watched_folders import WatchedFolders
-from runcue._explain.answers import Missing, Why, why_of
+from runcue._explain.activity import Activity
+from runcue._explain.answers import Why, why_of
 from runcue._explain.cuts import Cut, cut_of
 from runcue._explain.durations import usual_duration
 from runcue._explain.holders import wanted_slots
-from runcue._explain.next_steps import CORRECT, step_for
+from runcue._explain.lacks import Lacks, needs_all
 from runcue._explain.reasons import Kind, Reason, problem_now, reason_of, reasons_of, since_of, unready
+from runcue._explain.settled import explain_settled
 from runcue._explain.turn import Turn, turn_of
-from runcue._explain.up_to_date import left_by
-from runcue._explain.why_stale import why_stale
 from runcue._handlers.outputs import run_of
-from runcue._model.phases import (
-    CHECKING,
-    COMPLETED,
-    HELD,
-    JOINED,
-    NEW,
-    NOT_READY,
-    OUTCOMES,
-    RUNNING,
-    SETTLED,
-)
-from runcue._model.texts import SHOWN, error_words, name_of, shortened, words_of
+from runcue._model.phases import CHECKING, HELD, JOINED, NEW, NOT_READY, RUNNING, SETTLED
 from runcue._model.work import Work
 from runcue._scheduling.core import Core
 from runcue._scheduling.cycles import follow
-from runcue._scheduling.holds import Hold, Relation
 from runcue._scheduling.knots import Knot
 
-__all__ = ["Explainer", "needs_all"]
+__all__ = ["Explainer"]
 
 # So many work units are explained to the root when all are asked for, over so many links together.
 _LOOKED_INTO: Final = 1000
 _FOLLOWED: Final = 20_000
-# So many paths of what others make are compared with one that nobody makes.
-_MOST_COMPARED: Final = 10_000
-
-# What `why_stale()` says of who declares nothing that could be out of date.
-_UNTOLD: Final = frozenset(("nothing says otherwise", "is_stale"))
 
 # Those who wait for their turn, and nothing else.
 _IN_LINE: Final = frozenset(("slots", "rate", "limit", "clear"))
-
-
-class Activity(Protocol):
-    """What an explainer asks of what runs work units.
-
-    Attributes:
-        began: When that was started last, monotonic.
-    """
-
-    began: float
-
-    def holders(self) -> Iterable[Work]:
-        """The work units that hold slots at this moment."""
-
-    def where_it_is(self, work: Work) -> str:
-        """Where the handler of one that runs is at this moment; "" if that is not known."""
-
-    def question_of(self, work: Work) -> tuple[str, float, float] | None:
-        """Which question about a work unit is awaited ("ready", "stale", "content"), since when, until when at most."""
-
-    def is_idle(self) -> bool:
-        """Whether nothing runs, is asked or is timed: then nothing that is pending will make anything."""
-
-    def knots(self, works: Iterable[Work]) -> list[Knot]:
-        """Those who wait for each other, as far as these work units depend on them."""
-
-    def awaited_by(self, work: Work) -> Iterable[Work]:
-        """The work units whose ends the handler of a running one awaits."""
 
 
 class Explainer:
@@ -95,12 +47,15 @@ class Explainer:
         core: The state.
         activity: What runs its work units.
         watched: The folders of which changes are told.
+
+    Attributes:
+        lacks: Finds what is missing.
     """
 
     def __init__(self, core: Core, activity: Activity, watched: WatchedFolders) -> None:
+        self.lacks = Lacks(core, activity, watched)
         self._core = core
         self._activity = activity
-        self._watched = watched
         self._followed = 0
 
     def why(self, work: Work, now: float, wall: float) -> Why:
@@ -111,7 +66,7 @@ class Explainer:
             now: Monotonic.
             wall: The same instant in seconds since the epoch.
         """
-        reason = self._with_places(self.explain(work, now, wall))
+        reason = self.lacks.with_places(self.explain(work, now, wall))
         root = reason.deepest
         turn = self._turn_of(root, now, wall)
         if turn is not None:
@@ -178,7 +133,7 @@ class Explainer:
         if phase == RUNNING:
             return self._explain_running(work, now, wall)
         if phase == SETTLED:
-            return self._explain_past(work, now, wall)
+            return explain_settled(self._activity, work, now, wall)
         if phase == NEW and work._not_ready_reason is not None:
             return self._explain_unready(work, unready(work, since_of(work, self._activity.began)))
         reason = reason_of(work, now, self._activity.began)
@@ -234,32 +189,8 @@ class Explainer:
         where = self._activity.where_it_is(run)
         return Reason(work, "running", None, since, inf, numbers, where, awaited, holding=holding)
 
-    def _explain_past(self, work: Work, now: float, wall: float) -> Reason:
-        since = now - max(0.0, wall - (work.completed_at or wall))
-        error = work.exception
-        kind: Kind = OUTCOMES[work._outcome]
-        run = run_of(work)
-        late = (run,) if run in self._activity.holders() else ()
-        if late:
-            beside = (self._explain_late(run, now, wall),)
-            return Reason(work, kind, None, since, said=_said(error), others=late, beside=beside)
-        leader = joined_with(work)
-        if leader is not None:
-            root = self._explain_past(leader, now, wall)
-            return Reason(work, kind, leader, since, said=_said(error), chain=(work, leader), root=root)
-        if work.skipped or (work._declared is not None and work._outcome == COMPLETED):
-            stale = why_stale(work, None)
-            said = "" if stale.verdict in _UNTOLD else stale.details
-            return Reason(work, kind, left_by(work), since, said=said)
-        return Reason(work, kind, None, since, said=_said(error))
-
-    def _explain_late(self, run: Work, now: float, wall: float) -> Reason:
-        """A handler that has outlived its work unit."""
-        since = now - max(0.0, wall - (run.started_at or wall))
-        return Reason(run, "running", None, since, said=self._activity.where_it_is(run))
-
     def _explain_unready(self, work: Work, reason: Reason) -> Reason:
-        lacks = tuple(self._missing(work))
+        lacks = tuple(self.lacks.of(work))
         if not lacks:
             return reason
         if any(one.maker is work for one in lacks):
@@ -271,91 +202,11 @@ class Explainer:
         if len(lost) < len(lacks) and not needs_all(work):
             lost = []  # one of the others may be enough for its is_ready
         if lost and all(one.state == "nobody" for one in lost):
-            if not self.somebody_may_make_it(work, (one.artifact for one in lost)):
+            if not self.lacks.somebody_may_make(work, (one.artifact for one in lost)):
                 kind = "no producer"
         elif lost:
             kind = "upstream"
         return reason._replace(kind=kind, lacks=lacks)
-
-    def _missing(self, work: Work) -> list[Missing]:
-        """The artifacts that keep a work from being ready, those that nobody makes first."""
-        declared = work._declared
-        hold: Hold | None = declared.hold if declared is not None and work._phase == HELD else None
-        if hold is not None and self._core.holds.holder_of(hold) in (None, work):
-            hold = None
-        artifacts: Collection[Any] = work._awaited or ()
-        if declared is not None and (hold is not None or isinstance(work._not_ready_reason, Artifact)):
-            artifacts = declared.inputs or artifacts
-        found = []
-        if hold is not None and hold.relation in (Relation.OVERLAP, Relation.UNRETURNED):
-            found.append(self._held(hold, hold.artifact, ""))
-            artifacts = ()
-        dependencies = self._core.dependencies
-        for artifact in artifacts:
-            problem = problem_now(artifact)
-            names = names_of(artifact)
-            if hold is not None and any(one._key == hold.artifact._key for one in names):
-                found.append(self._held(hold, artifact, problem or "is there, and is to be made anew"))
-                continue
-            producer = next(filter(None, map(dependencies.maker_of, names)), None)
-            if problem is None:
-                if producer is None or producer is work or work._phase != HELD:
-                    continue
-                problem = "is there, and is to be made anew"
-            if producer is not None:
-                state = _state_of(producer)
-            else:
-                producer = next(filter(None, map(dependencies.failure_of, names)), None)
-                state = "nobody" if producer is None else OUTCOMES[producer._outcome]
-            step = step_for(problem, self._watched.folder_of(artifact)) if producer is None else ""
-            found.append(Missing(artifact, problem, producer, state, step=step))
-        return sorted(found, key=lambda one: one.state in ("pending", "running"))
-
-    def _with_places(self, reason: Reason) -> Reason:
-        """A reason that says of missing files which nobody makes where they were looked for, and what may be meant."""
-        root = None if reason.root is None else self._with_places(reason.root)
-        lacks = list(reason.lacks)
-        for number, lack in enumerate(lacks[:SHOWN]):
-            if lack.state == "nobody" and any(place := self.place_of(lack.artifact, reason.work)):
-                problem = f"{lack.problem} ({'; '.join(filter(None, place))})"
-                lacks[number] = replace(lack, problem=problem, step=CORRECT if place[1] else lack.step)
-        return reason._replace(lacks=tuple(lacks), root=root)
-
-    def place_of(self, artifact: Any, work: Work) -> tuple[str, str]:
-        """Where a missing file was looked for and what may be meant by it, as phrases; "" if there is nothing to say.
-
-        It lists folders, so it is for who asks about one work unit.
-
-        Args:
-            artifact: What is missing.
-            work: Who needs it.
-        """
-        from runcue._artifacts.near_misses import near_miss, where_missing  # noqa: PLC0415 - it takes a while to load
-
-        return where_missing(artifact), near_miss(artifact) or self._meant(artifact, work)
-
-    def _meant(self, artifact: Any, work: Work) -> str:
-        """What others are about to make that may be meant by a file which nobody makes, as a phrase; "" if nothing."""
-        from runcue._artifacts.near_misses import meant_among  # noqa: PLC0415 - as above
-
-        makers = self._core.dependencies.producer_of
-        some = islice(makers.items(), _MOST_COMPARED)
-        path = meant_among(artifact, (key for key, one in some if isinstance(key, str) and one is not work))
-        return "" if path is None else f"'{shortened(path, 120)}' is made by {name_of(makers[path])}"
-
-    def _held(self, hold: Hold, artifact: Any, problem: str) -> Missing:
-        """What holds a work unit, in words."""
-        holder = self._core.holds.holder_of(hold) or hold.holder
-        return Missing(artifact, problem, holder, _state_of(holder), _how(hold))
-
-    def somebody_may_make_it(self, work: Work, artifacts: Iterable[Any]) -> bool:
-        """Whether artifacts that no work unit declares may come all the same.
-
-        They may come from outside if that is watched, or from work units that do not say what they make.
-        """
-        core = self._core
-        silent = core.unsettled - core.proving - (0 if work.outputs else 1)
-        return (silent > 0 and not self._activity.is_idle()) or any(map(self._watched.covers, artifacts))
 
     def reason(
         self,
@@ -405,42 +256,3 @@ class Explainer:
         for work in first:
             yield work, self.reason(work, now, wall, deep=self._followed < _FOLLOWED, tied=tied)
         yield from reasons_of(line, now)
-
-
-def _said(error: BaseException | None) -> str:
-    return "" if error is None else error_words(error)
-
-
-def joined_with(work: Work) -> Work | None:
-    """The work unit with which a settled one that had joined it has settled; None if it has by itself."""
-    leader: Work | None = None if work._declared is None else work._declared.leader
-    if leader is None or leader._phase != SETTLED or leader._outcome != work._outcome:
-        return None
-    return leader
-
-
-def needs_all(work: Work) -> bool:
-    """Whether a work unit that is not ready needs all it waits for: what it declares, but not what its gate read."""
-    # Not by what they say of themselves, which is the user's code.
-    declared = work._declared
-    return declared is not None and any(one is work._not_ready_reason for one in declared.needs)
-
-
-def _state_of(producer: Work) -> str:
-    return "pending" if producer._phase < RUNNING else "running"
-
-
-def _how(hold: Hold) -> str:
-    """How an artifact is tied to what the holder makes, as what follows its name."""
-    made = words_of(hold.made)
-    if hold.relation is Relation.AROUND:
-        return f"makes the folder {made} that it is in"
-    if hold.relation is Relation.INSIDE:
-        return f"makes {made} in it"
-    if hold.relation is Relation.OVERLAP:
-        return f"is making {made}, and of a folder and what is in it one is made at a time"
-    if hold.relation is Relation.UNRETURNED:
-        settled = OUTCOMES[hold.holder._outcome]
-        been = "been " if settled == "cancelled" else ""
-        return f"has {been}{settled}, but its handler has not returned and may still be making it"
-    return ""

@@ -14,7 +14,8 @@ from typing import Any, Final
 from runcue._explain.next_steps import next_step
 from runcue._explain.reasons import Reason, Verdict
 from runcue._explain.roots import Crowd
-from runcue._explain.wording import details_of, duration_in_words
+from runcue._explain.time_words import duration_in_words
+from runcue._explain.wording import details_of
 from runcue._model.phases import SETTLED, WorkState
 from runcue._model.texts import (
     clause_of,

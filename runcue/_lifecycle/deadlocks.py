@@ -21,7 +21,7 @@ from runcue._callbacks.warning_log import WarningLog
 from runcue._dispatch.dispatcher import Dispatcher
 from runcue._dispatch.timers import Alarm
 from runcue._explain.answers import Blocked
-from runcue._explain.wording import knot_in_words
+from runcue._explain.knot_words import knot_in_words
 from runcue._handlers.outputs import owner_of
 from runcue._model.texts import listed, name_of
 from runcue._model.work import Work

@@ -25,10 +25,12 @@ from runcue._callbacks.warning_log import WarningLog
 from runcue._dispatch.dispatcher import Dispatcher
 from runcue._dispatch.timers import Alarm
 from runcue._explain.cuts import cut_of, waited_for
+from runcue._explain.lacks import needs_all
+from runcue._explain.likeness import grouped
 from runcue._explain.next_steps import cut_in_words
 from runcue._explain.reasons import problem_now, unready
-from runcue._explain.why import Explainer, needs_all
-from runcue._explain.wording import details_of, grouped
+from runcue._explain.why import Explainer
+from runcue._explain.wording import details_of
 from runcue._model.phases import COMPLETED, HELD, NOT_READY, SKIPPED
 from runcue._model.texts import around, how_many, listed, name_of, problem_of, words_of
 from runcue._model.work import Work
@@ -211,7 +213,7 @@ class Diagnostics:
 
     def _where(self, artifact: Any, work: Work, *, alone: bool) -> str:
         """Where a missing file was looked for, and what may be meant by it; of several of the first one."""
-        where = "; ".join(filter(None, self._explainer.place_of(artifact, work)))
+        where = "; ".join(filter(None, self._explainer.lacks.place_of(artifact, work)))
         return where and f" ({'' if alone else f'{words_of(artifact)} '}{where})"
 
     def _is_unmade(self, work: Work, artifact: Any, at_rest: bool) -> bool:
@@ -219,7 +221,7 @@ class Diagnostics:
         for one in names_of(artifact):
             if dependencies.maker_of(one) is not None or dependencies.failure_of(one) is not None:
                 return False
-        if not at_rest and self._explainer.somebody_may_make_it(work, (artifact,)):
+        if not at_rest and self._explainer.lacks.somebody_may_make(work, (artifact,)):
             return False
         return not self._watched.covers(artifact) and problem_now(artifact) is not None
 

@@ -20,8 +20,10 @@ from runcue._callbacks.warning_log import WarningLog
 from runcue._dispatch.dispatcher import Dispatcher
 from runcue._dispatch.timers import Alarm
 from runcue._explain.holders import wanted_slots
+from runcue._explain.likeness import grouped
+from runcue._explain.slot_words import slots_in_words
 from runcue._explain.why import Explainer
-from runcue._explain.wording import grouped, in_short, slots_in_words
+from runcue._explain.wording import in_short
 from runcue._model.errors import PendingTimeout, StallTimeout
 from runcue._model.events import Event
 from runcue._model.phases import SETTLED

@@ -21,9 +21,9 @@ from runcue._dispatch.dispatcher import Dispatcher
 from runcue._dispatch.settlement import ran_for
 from runcue._dispatch.timers import Alarm
 from runcue._explain.answers import Blocked, blocked
+from runcue._explain.likeness import grouped
 from runcue._explain.reasons import Reason
 from runcue._explain.why import Explainer
-from runcue._explain.wording import grouped
 from runcue._handlers.outputs import owner_of, remove_orphans, rollback
 from runcue._lifecycle.deadlocks import Deadlocks
 from runcue._lifecycle.diagnostics import Diagnostics

@@ -1,0 +1,42 @@
+"""What answers ask of what runs work units.
+
+Must not know: what that is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol
+
+from runcue._model.work import Work
+from runcue._scheduling.knots import Knot
+
+__all__ = ["Activity"]
+
+
+class Activity(Protocol):
+    """What runs the work units of a cue, as far as answers read it.
+
+    Attributes:
+        began: When that was started last, monotonic.
+    """
+
+    began: float
+
+    def holders(self) -> Iterable[Work]:
+        """The work units that hold slots at this moment."""
+
+    def where_it_is(self, work: Work) -> str:
+        """Where the handler of one that runs is at this moment; "" if that is not known."""
+
+    def question_of(self, work: Work) -> tuple[str, float, float] | None:
+        """Which question about a work unit is awaited ("ready", "stale", "content"), since when, until when at most."""
+
+    def is_idle(self) -> bool:
+        """Whether nothing runs, is asked or is timed: then nothing that is pending will make anything."""
+
+    def knots(self, works: Iterable[Work]) -> list[Knot]:
+        """Those who wait for each other, as far as these work units depend on them."""
+
+    def awaited_by(self, work: Work) -> Iterable[Work]:
+        """The work units whose ends the handler of a running one awaits."""

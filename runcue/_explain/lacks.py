@@ -1,0 +1,153 @@
+"""What is missing to a work unit that is not ready: each artifact, who makes it, where it was looked for.
+
+Lives here: `Lacks`, which finds them, and whether they may come although no work unit says that it makes them.
+
+Must not know: what that makes of the reason why the work unit does not run (`why`), words but for places.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import replace
+from itertools import islice
+from typing import Any, Final
+
+from runcue._artifacts.artifact import Artifact
+from runcue._artifacts.declared import names_of
+from runcue._artifacts.watched_folders import WatchedFolders
+from runcue._explain.activity import Activity
+from runcue._explain.missing import Missing
+from runcue._explain.next_steps import CORRECT, step_for
+from runcue._explain.reasons import Reason, problem_now
+from runcue._model.phases import HELD, OUTCOMES, RUNNING
+from runcue._model.texts import SHOWN, name_of, shortened, words_of
+from runcue._model.work import Work
+from runcue._scheduling.core import Core
+from runcue._scheduling.holds import Hold, Relation
+
+__all__ = ["Lacks", "needs_all"]
+
+# So many paths of what others make are compared with one that nobody makes.
+_MOST_COMPARED: Final = 10_000
+
+
+class Lacks:
+    """Finds them for one cue.
+
+    Args:
+        core: The state.
+        activity: What runs its work units.
+        watched: The folders of which changes are told.
+    """
+
+    def __init__(self, core: Core, activity: Activity, watched: WatchedFolders) -> None:
+        self._core = core
+        self._activity = activity
+        self._watched = watched
+
+    def of(self, work: Work) -> list[Missing]:
+        """The artifacts that keep a work from being ready, those that nobody makes first."""
+        declared = work._declared
+        hold: Hold | None = declared.hold if declared is not None and work._phase == HELD else None
+        if hold is not None and self._core.holds.holder_of(hold) in (None, work):
+            hold = None
+        artifacts: Collection[Any] = work._awaited or ()
+        if declared is not None and (hold is not None or isinstance(work._not_ready_reason, Artifact)):
+            artifacts = declared.inputs or artifacts
+        found = []
+        if hold is not None and hold.relation in (Relation.OVERLAP, Relation.UNRETURNED):
+            found.append(self._held(hold, hold.artifact, ""))
+            artifacts = ()
+        dependencies = self._core.dependencies
+        for artifact in artifacts:
+            problem = problem_now(artifact)
+            names = names_of(artifact)
+            if hold is not None and any(one._key == hold.artifact._key for one in names):
+                found.append(self._held(hold, artifact, problem or "is there, and is to be made anew"))
+                continue
+            producer = next(filter(None, map(dependencies.maker_of, names)), None)
+            if problem is None:
+                if producer is None or producer is work or work._phase != HELD:
+                    continue
+                problem = "is there, and is to be made anew"
+            if producer is not None:
+                state = _state_of(producer)
+            else:
+                producer = next(filter(None, map(dependencies.failure_of, names)), None)
+                state = "nobody" if producer is None else OUTCOMES[producer._outcome]
+            step = step_for(problem, self._watched.folder_of(artifact)) if producer is None else ""
+            found.append(Missing(artifact, problem, producer, state, step=step))
+        return sorted(found, key=lambda one: one.state in ("pending", "running"))
+
+    def with_places(self, reason: Reason) -> Reason:
+        """A reason that says of missing files which nobody makes where they were looked for, and what may be meant."""
+        root = None if reason.root is None else self.with_places(reason.root)
+        lacks = list(reason.lacks)
+        for number, lack in enumerate(lacks[:SHOWN]):
+            if lack.state == "nobody" and any(place := self.place_of(lack.artifact, reason.work)):
+                problem = f"{lack.problem} ({'; '.join(filter(None, place))})"
+                lacks[number] = replace(lack, problem=problem, step=CORRECT if place[1] else lack.step)
+        return reason._replace(lacks=tuple(lacks), root=root)
+
+    def place_of(self, artifact: Any, work: Work) -> tuple[str, str]:
+        """Where a missing file was looked for and what may be meant by it, as phrases; "" if there is nothing to say.
+
+        It lists folders, so it is for who asks about one work unit.
+
+        Args:
+            artifact: What is missing.
+            work: Who needs it.
+        """
+        from runcue._artifacts.near_misses import near_miss, where_missing  # noqa: PLC0415 - it takes a while to load
+
+        return where_missing(artifact), near_miss(artifact) or self._meant(artifact, work)
+
+    def _meant(self, artifact: Any, work: Work) -> str:
+        """What others are about to make that may be meant by a file which nobody makes, as a phrase; "" if nothing."""
+        from runcue._artifacts.near_misses import meant_among  # noqa: PLC0415 - as above
+
+        makers = self._core.dependencies.producer_of
+        some = islice(makers.items(), _MOST_COMPARED)
+        path = meant_among(artifact, (key for key, one in some if isinstance(key, str) and one is not work))
+        return "" if path is None else f"'{shortened(path, 120)}' is made by {name_of(makers[path])}"
+
+    def _held(self, hold: Hold, artifact: Any, problem: str) -> Missing:
+        """What holds a work unit, in words."""
+        holder = self._core.holds.holder_of(hold) or hold.holder
+        return Missing(artifact, problem, holder, _state_of(holder), _how(hold))
+
+    def somebody_may_make(self, work: Work, artifacts: Iterable[Any]) -> bool:
+        """Whether artifacts that no work unit declares may come all the same.
+
+        They may come from outside if that is watched, or from work units that do not say what they make.
+        """
+        core = self._core
+        silent = core.unsettled - core.proving - (0 if work.outputs else 1)
+        return (silent > 0 and not self._activity.is_idle()) or any(map(self._watched.covers, artifacts))
+
+
+def needs_all(work: Work) -> bool:
+    """Whether a work unit that is not ready needs all it waits for: what it declares, but not what its gate read."""
+    # Not by what they say of themselves, which is the user's code.
+    declared = work._declared
+    return declared is not None and any(one is work._not_ready_reason for one in declared.needs)
+
+
+def _state_of(producer: Work) -> str:
+    return "pending" if producer._phase < RUNNING else "running"
+
+
+def _how(hold: Hold) -> str:
+    """How an artifact is tied to what the holder makes, as what follows its name."""
+    made = words_of(hold.made)
+    if hold.relation is Relation.AROUND:
+        return f"makes the folder {made} that it is in"
+    if hold.relation is Relation.INSIDE:
+        return f"makes {made} in it"
+    if hold.relation is Relation.OVERLAP:
+        return f"is making {made}, and of a folder and what is in it one is made at a time"
+    if hold.relation is Relation.UNRETURNED:
+        settled = OUTCOMES[hold.holder._outcome]
+        been = "been " if settled == "cancelled" else ""
+        return f"has {been}{settled}, but its handler has not returned and may still be making it"
+    return ""

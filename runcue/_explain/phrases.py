@@ -1,0 +1,163 @@
+"""What each kind of reason is called, as a phrase that says what there is of numbers, places and instants.
+
+Must not know: what is behind a reason (`wording` puts that together), how reasons are found.
+"""
+
+from __future__ import annotations
+
+from math import inf
+from typing import Final
+
+from runcue._explain.reasons import Kind, Reason
+from runcue._explain.slot_words import holder_in_words, slots_in_words
+from runcue._explain.time_words import about_in_words, duration_in_words
+from runcue._model.callables import by_whom, located
+from runcue._model.phases import RUNNING, SETTLED
+from runcue._model.texts import listed, name_of, seconds_in_words, shortened, words_of
+from runcue._model.work import Work
+
+__all__ = ["ENDINGS", "phrase_of", "phrases_of"]
+
+
+def phrases_of(reason: Reason, now: float, wall: float) -> str:
+    """What a reason is called, and what else is in the way of its work unit at the same time.
+
+    Args:
+        reason: The reason.
+        now: Monotonic.
+        wall: The same instant in seconds since the epoch.
+    """
+    if not reason.beside or reason.kind in ENDINGS:
+        return phrase_of(reason, now, wall)
+    return "; ".join(phrase_of(one, now, wall) for one in (reason, *reason.beside))
+
+
+def phrase_of(reason: Reason, now: float, wall: float) -> str:
+    """What a kind of reason is called."""
+    kind, work = reason.kind, reason.work
+    if kind in _BY_LIMITS:
+        return _full(reason, wall)
+    if kind == "said no":
+        return _said_no(reason)
+    if kind == "raised":
+        return f"is_ready raised {reason.said}{_in_callback(reason, ', in')}"
+    if kind == "input":
+        return f"input {words_of(reason.subject)} {reason.said}"
+    if kind == "being made":
+        return f"input {words_of(reason.subject)} is being made by {name_of(reason.others[0])}"
+    if kind == "unreturned":
+        what = "its key" if reason.subject is None else words_of(reason.subject)
+        return f"output {what} cannot be made before the handler of {name_of(reason.others[0])} has returned"
+    if kind == "joined":
+        whom = f"{name_of(reason.others[0])}, which" if reason.others else "another work unit that"
+        return f"it settles with {whom} makes the same"
+    if kind == "left free":
+        return f"a slot is left free for {name_of(reason.others[0])}, which needs several and has waited for long"
+    if kind in ("gate", "reading"):
+        return _asked(reason, now)
+    if kind == "delayed":
+        seconds = seconds_in_words(max(0.0, reason.until - now))
+        return f"delayed until attempt {work.attempt}, in {seconds}"
+    if kind == "running":
+        return _running(reason)
+    if kind in ENDINGS:
+        return _ended(reason, wall)
+    return _PLAINLY[kind]
+
+
+def _full(reason: Reason, wall: float) -> str:
+    """What a service lacks, and who has it."""
+    details = reason.said
+    if reason.kind == "slots" and reason.subject.name == "threads":
+        details += f" (Cue(max_threads={reason.subject.concurrent}))"
+    late = any(one._phase == SETTLED for one in reason.others)
+    if reason.others and (late or not reason.holding):
+        details += f", held by {listed((holder_in_words(one, wall) for one in reason.others), 3)}"
+    return "; ".join([details, *slots_in_words(reason.holding)]) if reason.holding else details
+
+
+def _said_no(reason: Reason) -> str:
+    said = reason.said
+    if said.startswith("it ") and reason.subject is not None:
+        return f"is_ready {located(reason.subject)} {said.removeprefix('it ')}; that is no answer, and counts as no"
+    if said:
+        return f"is_ready said no: {said}{_in_callback(reason, ', by')}"
+    who = "" if reason.subject is None else f": {located(reason.subject)} returned False"
+    return f"is_ready said no for params {words_of(reason.work.params)}{who}"
+
+
+def _in_callback(reason: Reason, before: str) -> str:
+    return "" if reason.subject is None else f"{before} {located(reason.subject)}"
+
+
+def _asked(reason: Reason, now: float) -> str:
+    """What is awaited of a work unit that is being asked, since when, and until when."""
+    if reason.kind == "reading" or reason.said == "content":
+        return "files that do not look as they did are being read"
+    name = f"is_{reason.said or 'ready or is_stale'}"
+    gate = "" if reason.subject is None else f" {located(reason.subject)}"
+    if reason.until == inf:
+        text = f"its {name}{gate} is being awaited"
+    else:
+        then = "out of date" if reason.said == "stale" else "not ready"
+        limit = seconds_in_words(round(reason.until - reason.since, 1))
+        left = seconds_in_words(round(max(0.0, reason.until - now), 1))
+        text = (
+            f"its {name}{gate} has been awaited for {duration_in_words(now - reason.since)}; after {limit}, in {left}, "
+            f"it counts as raising, and the work unit as {then}"
+        )
+    waits = f"; it waits for {listed(map(_with_state, reason.others))}" if reason.others else ""
+    return text + waits
+
+
+def _running(reason: Reason) -> str:
+    awaited = listed(map(_with_state, reason.others))
+    parts = [f"its handler waits for {awaited}" if awaited else "its handler runs"]
+    usual = reason.numbers.get("usual")
+    if usual is not None:
+        parts.append(f"{shortened(reason.work.task, 80)} usually takes about {about_in_words(usual)}")
+    if reason.said:
+        parts.append(f"it is at {reason.said}")
+    return "; ".join([*parts, *slots_in_words(reason.holding)])
+
+
+def _ended(reason: Reason, wall: float) -> str:
+    kind, said = reason.kind, reason.said
+    if reason.root is not None:
+        return f"it settled with {name_of(reason.root.work)}, which it had joined"
+    text = said if kind == "failed" else ENDINGS[kind]
+    if kind == "skipped" and reason.subject is not None:
+        text = "it was left as it was"
+    if kind == "cancelled":
+        text += by_whom(reason.work._value)
+    elif said and kind == "completed":
+        text += f"; it ran because {said}"
+    elif said and kind == "skipped":
+        text += f": {said}"
+    if reason.others:
+        text = text.removesuffix(".")
+        text += "; its handler has not returned yet and still holds its slot"
+        run = reason.others[0]
+        if run.started_at is not None:
+            text += f", for {duration_in_words(wall - run.started_at)} by now"
+        text += "".join(f"; it is at {one.said}" for one in reason.beside if one.said)
+    return text
+
+
+_BY_LIMITS: Final = frozenset(("slots", "rate", "limit", "no thread"))
+
+_PLAINLY: Final[dict[Kind, str]] = {
+    "not asked": "not asked yet",
+    "not started": "the cue is not started: call start()",
+    "clear": "nothing is in its way",
+}
+ENDINGS: Final[dict[Kind, str]] = {
+    "completed": "its handler returned",
+    "skipped": "it was up to date",
+    "cancelled": "it was cancelled",
+    "failed": "it failed",
+}
+
+
+def _with_state(work: Work) -> str:
+    return f"{name_of(work)} ({'pending' if work._phase < RUNNING else 'running'})"
