@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from difflib import get_close_matches
+from math import inf
 from typing import Any, Final, NamedTuple
 
 from runcue._model.checks import check_text
@@ -21,7 +22,18 @@ __all__ = ["Submission", "Written", "read", "read_lines"]
 _BOM: Final = b"\xef\xbb\xbf"
 _SHOWN: Final = 60
 
-_FIELDS: Final = ("task", "params", "inputs", "outputs", "fresh", "key", "duplicate", "force", "priority")
+_FIELDS: Final = (
+    "task",
+    "params",
+    "inputs",
+    "outputs",
+    "fresh",
+    "key",
+    "duplicate",
+    "force",
+    "priority",
+    "timeout",
+)
 
 
 class Submission(NamedTuple):
@@ -30,7 +42,7 @@ class Submission(NamedTuple):
     Attributes:
         task: The name of a task, or its handler.
         params: Its params.
-        options: What else `cue.submit()` takes, by name: inputs, outputs, fresh, key, duplicate, force, priority.
+        options: What else `cue.submit()` takes, by name.
         where: Where it is written, for messages, as in "work.jsonl:3"; "" if nobody knows.
 
     Example:
@@ -53,7 +65,7 @@ def read(written: Written) -> Submission:
 
     Args:
         written: A task (its name or its handler), (task, params), or a mapping with the key "task" and, as needed,
-            params, inputs, outputs, fresh, key, duplicate, force and priority, as for `cue.submit()`.
+            params and what else `cue.submit()` takes.
 
     Raises:
         ConfigurationError: It is none of these. Whether there is such a task, and whether its values will do, is for
@@ -81,8 +93,8 @@ def read_lines(lines: Iterable[bytes], name: str) -> Iterator[Submission]:
     """Read submissions that are written in a file, one JSON object a line. Empty lines are passed over.
 
     Each has the field "task", the name of a task, and as needed "params" (an object), "inputs" and "outputs" (a path or
-    a list of paths), "key" (text or a number), "duplicate" ("join" or "error"), "force" (true or false) and "priority"
-    (a number from 0 to 1). What is null is as good as not there.
+    a list of paths), "key" (text or a number), "duplicate" ("join" or "error"), "force" (true or false), "priority" (a
+    number from 0 to 1) and "timeout" (seconds). What is null is as good as not there.
 
     Args:
         lines: As a file that was opened with "rb" gives them.
@@ -202,8 +214,16 @@ def _are_paths(value: object) -> bool:
     return _is_text(value) or (isinstance(value, list) and all(map(_is_text, value)))
 
 
-def _is_priority(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 1
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _is_priority(value: Any) -> bool:
+    return _is_number(value) and 0 <= value <= 1
+
+
+def _are_seconds(value: Any) -> bool:
+    return _is_number(value) and 0 < value < inf
 
 
 _JSON: Final = {
@@ -215,4 +235,5 @@ _JSON: Final = {
     "duplicate": _Field(lambda value: value in ("join", "error"), '"join" or "error"'),
     "force": _Field(lambda value: isinstance(value, bool), "true or false"),
     "priority": _Field(_is_priority, "a number from 0 to 1"),
+    "timeout": _Field(_are_seconds, "a positive number of seconds"),
 }

@@ -702,6 +702,7 @@ class Cue:
         duplicate: Literal["join", "error"] | None = None,
         force: bool = False,
         priority: float | None = None,
+        timeout: float | None = None,
         **unknown: Never,
     ) -> WorkHandle:
         """Add a work unit to the pending set. Asks no gate and does not wait.
@@ -718,6 +719,8 @@ class Cue:
             force: Run it even if it is up to date.
             priority: How urgent it is, 0.0 to 1.0, whatever its task or `@cue.priority` says. One that joins another
                 work unit starts when that one does.
+            timeout: As for `task()`, for this work unit alone; `math.inf`: no limit. Of one that joins another work
+                unit that one's counts.
             **unknown: None: an option that is misspelt is told.
 
         Returns:
@@ -746,9 +749,9 @@ class Cue:
             intake.check_open(_copy_context())
         taken = dict(params) if type(params) is dict else take_over(params)
         if force is not False or not (
-            inputs is outputs is key is duplicate is None is priority and fresh is DEFAULT
+            inputs is outputs is key is duplicate is None is priority is timeout and fresh is DEFAULT
         ):
-            overrides = Overrides(inputs, outputs, fresh, key, duplicate, force, priority)
+            overrides = Overrides(inputs, outputs, fresh, key, duplicate, force, priority, timeout)
             return intake.admit(known, taken, _copy_context(), overrides)
         return intake.admit(known, taken, _copy_context(), NO_OVERRIDES if known.declares else None)
 
@@ -764,6 +767,7 @@ class Cue:
         duplicate: Literal["join", "error"] | None = None,
         force: bool = False,
         priority: float | None = None,
+        timeout: float | None = None,
         **unknown: Never,
     ) -> WorkHandle:
         """Submit from another thread than the event loop's. Returns when the work has been added.
@@ -779,6 +783,7 @@ class Cue:
             duplicate: As for `submit()`.
             force: As for `submit()`.
             priority: As for `submit()`.
+            timeout: As for `submit()`.
             **unknown: None: an option that is misspelt is told.
 
         Raises:
@@ -793,9 +798,9 @@ class Cue:
         if (
             known.declares
             or force is not False
-            or not (inputs is outputs is key is duplicate is None is priority and fresh is DEFAULT)
+            or not (inputs is outputs is key is duplicate is None is priority is timeout and fresh is DEFAULT)
         ):
-            overrides = Overrides(inputs, outputs, fresh, key, duplicate, force, priority)
+            overrides = Overrides(inputs, outputs, fresh, key, duplicate, force, priority, timeout)
         return self._intake.admit_threadsafe(known, taken, _copy_context(), overrides)
 
     def _submit_from_handler(self, task: Any, params: Mapping[str, Any] | None, **options: Any) -> str:
@@ -918,8 +923,7 @@ class Cue:
 
         Args:
             submissions: Tasks (names or handlers), (task, params), or mappings with the key "task" and, as needed,
-                params, inputs, outputs, fresh, key, duplicate, force and priority, as for `submit()`. They are planned
-                together with all work units that are pending.
+                params and what else `submit()` takes. They are planned together with all work units that are pending.
 
         Raises:
             UnknownTask, InvalidParams, ConfigurationError: As for `submit()`, with the number of the submission, from

@@ -250,6 +250,7 @@ class Intake:
         """Take in one whose submission says something in place of its task."""
         work._overrides = overrides = checked(overrides)
         self._core.ordered |= overrides.priority is not None
+        work._task.timed |= overrides.timeout is not None
         if work._task.declares or overrides.declares:
             outside_tasks(self._turns.loop, self._add_declared, work, now, overrides)
         else:

@@ -287,7 +287,7 @@ class Endings:
             else " What runs it cannot be interrupted, and its slot stays taken until it returns."
         )
         self._settlement.let_handler_know(work)
-        limit = task.timeout or 0.0
+        limit = work._timeout
         text = f"The handler of {work.task!r} ran for longer than its timeout of {limit:g} s.{place}"
         self._settlement.settle(work, FAILED, now, WorkTimeout(text), limit)
         if work._runner is not None:

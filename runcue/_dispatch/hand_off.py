@@ -184,8 +184,8 @@ class HandOff:
         work._entered_at = NOT_ENTERED  # before anybody hears of the start, and may cancel it
         if self._on_start:
             now = self._listeners.emit(self._on_start.each, now, work, (work,))
-        if task.timeout is not None:
-            self._timers.active.set(work, now + task.timeout)
+        if task.timed:
+            self._timers.active.set(work, now + work._timeout)
             self._turns.wake()  # arms the timer
         self._gate.at = now
         declared = work._declared

@@ -96,7 +96,7 @@ class Settlement:
         self._core.settle(work, outcome, lasting, now, now + self._turns.skew)
         gate = self._gate
         gate.at = now
-        if work._task.timeout is not None:
+        if work._task.timed:
             self._timers.active.clear(work)
         waiters = work._waiters
         audience = self._audiences[outcome]

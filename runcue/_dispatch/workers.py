@@ -289,8 +289,8 @@ class Workers:
             if self._on_start:
                 work._entered_at = NOT_ENTERED  # who hears of the start may cancel it
                 now = self._listeners.emit(self._on_start.each, now, work, (work,))
-            if work._task.timeout is not None:
-                self._timers.active.set(work, now + work._task.timeout)
+            if work._task.timed:
+                self._timers.active.set(work, now + work._timeout)
                 self._turns.wake()  # arms the timer
         began = entered = work._entered_at = now
         left: float | None = None

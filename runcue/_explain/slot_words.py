@@ -44,5 +44,5 @@ def holder_in_words(work: Work, wall: float) -> str:
     ago = duration_in_words(wall - (work.completed_at or wall))
     been = f"{OUTCOMES[work._outcome]} {ago} ago"
     if isinstance(work.exception, WorkTimeout):
-        been = f"timed out {ago} ago, by timeout={work._task.timeout or 0:g}"
+        been = f"timed out {ago} ago, by timeout={work._timeout:g}"
     return f"{name_of(work)} ({been}; its handler has not returned)"

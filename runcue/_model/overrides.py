@@ -27,6 +27,7 @@ class Overrides(NamedTuple):
         duplicate: What is to become of it if another makes the same; None for what its task says.
         force: Run even if up to date.
         priority: How urgent it is; None for what is usual.
+        timeout: Seconds that a run may take, inf for no limit; None for what its task says.
     """
 
     # A named tuple, since one is made for each such submission: half the price of a frozen dataclass.
@@ -37,11 +38,13 @@ class Overrides(NamedTuple):
     duplicate: str | None = None
     force: bool = False
     priority: float | None = None
+    timeout: float | None = None
 
     @property
     def declares(self) -> bool:
-        """Whether it says anything of artifacts, and not only how urgent its work unit is."""
-        return any(map(is_not, self[:-1], NO_OVERRIDES[:-1]))
+        """Whether it says anything of artifacts, and not only how its work unit runs."""
+        return any(map(is_not, self[:_DECLARING], NO_OVERRIDES[:_DECLARING]))
 
 
 NO_OVERRIDES: Final = Overrides()
+_DECLARING: Final = Overrides._fields.index("priority")

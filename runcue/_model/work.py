@@ -11,10 +11,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from math import inf
 from typing import IO, Any
 
 from runcue._model.attempts import Attempts
 from runcue._model.declaration import Declaration
+from runcue._model.errors import WorkCancelled
 from runcue._model.overrides import Overrides
 from runcue._model.phases import (
     COMPLETED,
@@ -28,7 +30,7 @@ from runcue._model.phases import (
     STATES,
     WorkState,
 )
-from runcue._model.texts import shortened, words_of
+from runcue._model.texts import name_of, shortened, words_of
 
 __all__ = ["Task", "Work"]
 
@@ -47,7 +49,8 @@ class Work:
         started_at: The same for the start, None before it.
         completed_at: The same for the moment it settled, None before it.
         cancelled: Tells a running handler that nobody waits for it any more: its work was cancelled or timed out.
-            A sync handler that runs for long should look at it now and then, since a thread cannot be interrupted.
+            A sync handler that runs for long should look at it now and then, since a thread cannot be interrupted, or
+            call `checkpoint()`, which raises then.
     """
 
     __slots__ = (
@@ -135,6 +138,14 @@ class Work:
         self.started_at = self.completed_at = None
         self._attempts = self._not_ready_reason = self._declared = self._awaited = self._overrides = None
         self._waiters = self._runner = None
+
+    @property
+    def _timeout(self) -> float:
+        """Seconds that its handler may take; inf for no limit."""
+        said = self._overrides.timeout if self._overrides is not None else None
+        if said is None:
+            said = self._task.timeout
+        return inf if said is None else said
 
     @property
     def state(self) -> WorkState:
@@ -234,6 +245,25 @@ class Work:
         """
         return self._task.submitter(task, params, **options)
 
+    def checkpoint(self) -> None:
+        """Raise if nobody waits for this handler any more; otherwise do nothing.
+
+        A thread cannot be interrupted. A plain handler that calls this now and then ends soon after its work unit was
+        cancelled, has timed out or was given up by a `stop()`; its slot is free again then.
+
+        Raises:
+            WorkCancelled: Nobody does. Let it through: it leads out of the handler.
+
+        Example:
+            for page in pages:
+                work.checkpoint()
+                convert(page)
+        """
+        if self.cancelled:
+            raise WorkCancelled(
+                f"Nobody waits for {name_of(self)} any more: it was cancelled, has timed out or was given up by a stop."
+            )
+
     def _stand_in(self) -> Work:
         """One that looks like it and has no cue: to think about what would become of it."""
         twin = Work(self.id, self.task, self.params, self.created_at)
@@ -256,6 +286,7 @@ class Task:
         handler: The user's function, as given.
         services: Names of the services it uses, may be empty.
         timeout: Seconds a run may take, None for no limit.
+        timed: Whether a run may have a limit: by its task, or by some submission.
         executor: Runs the handler; None: the event loop does.
         inputs: What its work units need, as declared: artifacts, a callable that gives them, or None.
         outputs: What proves them, likewise.
@@ -264,6 +295,7 @@ class Task:
     """
 
     __slots__ = (
+        "_timeout",
         "code",
         "declares",
         "declares_per_work",
@@ -285,7 +317,7 @@ class Task:
         "run_queue",
         "services",
         "submitter",
-        "timeout",
+        "timed",
         "waiting",
         "waiting_tombstones",
         "writer",
@@ -302,6 +334,7 @@ class Task:
         self.name = name
         self.handler = handler
         self.services = services
+        self.timed = False
         self.timeout = timeout
         self.executor = executor
         self.is_ready: Callable[[Work], Any] | None = None
@@ -330,6 +363,16 @@ class Task:
         self.dispatcher: Any = None
         self.writer: Any = None
         self.submitter: Callable[..., str] = _no_submitter
+
+    @property
+    def timeout(self) -> float | None:
+        """Seconds a run may take if its submission says nothing else, None for no limit."""
+        return self._timeout
+
+    @timeout.setter
+    def timeout(self, seconds: float | None) -> None:
+        self._timeout = seconds
+        self.timed |= seconds is not None
 
     @property
     def is_async(self) -> bool:

@@ -140,7 +140,7 @@ def declare(work: Work, cells: dict[Hashable, list[int]], overrides: Overrides) 
     Raises:
         ConfigurationError: A value given to `submit()` cannot work.
     """
-    inputs, outputs, fresh, key, duplicate, force, _ = overrides
+    inputs, outputs, fresh, key, duplicate, force = overrides[:6]
     if duplicate is not None:
         check_duplicate(duplicate)
     task = work._task

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from runcue._model.errors import InvalidParams
+from runcue._model.checks import number_of
+from runcue._model.errors import ConfigurationError, InvalidParams
 from runcue._model.overrides import Overrides
 from runcue._model.priority import priority_of
 from runcue._model.texts import error_words, words_of
@@ -42,6 +43,17 @@ def checked(overrides: Overrides) -> Overrides:
     Raises:
         ConfigurationError: A value cannot work.
     """
-    if overrides.priority is None:
-        return overrides
-    return overrides._replace(priority=priority_of(overrides.priority, "priority"))
+    if overrides.priority is not None:
+        overrides = overrides._replace(priority=priority_of(overrides.priority, "priority"))
+    if overrides.timeout is not None:
+        overrides = overrides._replace(timeout=_timeout_of(overrides.timeout))
+    return overrides
+
+
+def _timeout_of(value: object) -> float:
+    seconds = number_of(value)
+    if seconds is None or not seconds > 0:
+        raise ConfigurationError(
+            f"timeout must be a positive number of seconds (math.inf: no limit), not {words_of(value)}."
+        )
+    return seconds

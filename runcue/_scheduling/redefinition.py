@@ -40,6 +40,7 @@ def hand_over(core: Core, former: Task, task: Task) -> None:
     task.waiting, former.waiting = former.waiting, deque()
     task.waiting_tombstones, former.waiting_tombstones = former.waiting_tombstones, 0
     task.gate_is_async = former.gate_is_async
+    task.timed |= former.timed
     task.declares_per_work = former.declares_per_work
     task.learned_dependents.update(former.learned_dependents)
     for other in core.all_tasks:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import threading
 import time
 from typing import Any
@@ -11,6 +12,8 @@ from typing import Any
 import pytest
 
 import runcue
+import runcue.submissions
+from runcue import Flag
 from runcue.testing import EPOCH, FakeExecutor, Recorder, run
 from tests.support.virtual_time import now
 
@@ -501,6 +504,107 @@ def test_what_ends_in_time_is_not_touched_by_its_timeout(kind: str) -> None:
         assert [handle.work.state.value for handle in handles] == ["completed"] * 3
 
     run(main)
+
+
+@pytest.mark.rule(21)
+@pytest.mark.parametrize("declares", [False, True])
+@pytest.mark.parametrize("kind", ["async", "sync"])
+@pytest.mark.parametrize(
+    ("of_task", "said", "limit"), [(None, 20, 20), (30, 20, 20), (30, 50, 50), (30, None, 30)]
+)
+def test_a_submission_says_how_long_its_run_may_take_in_place_of_its_task(
+    of_task: float | None, said: float | None, limit: float, kind: str, declares: bool
+) -> None:
+    async def main() -> None:
+        cue = runcue.Cue(run_in=FakeExecutor(1000))
+        outputs = Flag("made") if declares else None
+
+        @cue.task("t", timeout=of_task)
+        async def t(work: runcue.Work) -> None:
+            await asyncio.sleep(1000)
+
+        cue.task("plain", timeout=of_task)(lambda work: None)
+        async with cue:
+            handle = await cue.submit("t" if kind == "async" else "plain", outputs=outputs, timeout=said)
+            with pytest.raises(runcue.WorkTimeout, match=f"its timeout of {limit} s"):
+                await handle.result()
+            assert now() == limit
+            await cue.stop(timeout=0)
+
+    run(main)
+
+
+@pytest.mark.rule(21)
+def test_a_submission_may_do_without_the_time_out_of_its_task() -> None:
+    async def main() -> None:
+        async with runcue.Cue() as cue:
+
+            @cue.task("t", timeout=30)
+            async def t(work: runcue.Work) -> float:
+                await asyncio.sleep(100)
+                return now()
+
+            others = [await cue.submit("t"), await cue.submit("t", timeout=math.inf), await cue.submit("t")]
+            assert [(await one.wait()).result for one in others] == [None, 100, None]
+
+    run(main)
+
+
+@pytest.mark.rule(21, 34)
+def test_a_time_out_of_a_submission_holds_for_its_task_defined_anew() -> None:
+    async def main() -> None:
+        cue = runcue.Cue()
+        cue.service("one", concurrent=1)
+
+        def cell() -> None:
+            @cue.task("t", uses="one")
+            async def t(work: runcue.Work) -> None:
+                await asyncio.sleep(1000)
+
+        async with cue:
+            cell()
+            first, second = await cue.submit("t", timeout=10), await cue.submit("t", timeout=10)
+            await asyncio.sleep(5)
+            cell()
+            assert [(await one.wait()).state.value for one in (first, second)] == ["failed"] * 2
+            assert now() == 20
+
+    run(main)
+
+
+@pytest.mark.rule(28)
+def test_of_work_units_that_have_joined_the_time_out_of_the_one_that_runs_counts() -> None:
+    async def main() -> None:
+        async with runcue.Cue() as cue:
+
+            @cue.task("t", outputs=Flag("made"))
+            async def t(work: runcue.Work) -> None:
+                await asyncio.sleep(1000)
+
+            first, second = await cue.submit("t", timeout=10), await cue.submit("t", timeout=5)
+            with pytest.raises(runcue.WorkTimeout, match="its timeout of 10 s"):
+                await second.result()
+            assert first.state is runcue.WorkState.FAILED
+            first, second = await cue.submit("t", timeout=10), await cue.submit("t", timeout=5)
+            first.cancel()
+            with pytest.raises(runcue.WorkTimeout, match="its timeout of 5 s"):
+                await second.result()
+
+    run(main)
+
+
+def test_a_time_out_can_be_written_down() -> None:
+    line = b'{"task": "t", "timeout": 2.5}'
+    assert next(runcue.submissions.read_lines([line], "work.jsonl")).options == {"timeout": 2.5}
+    for value in ("0", "-1", "true", '"5s"', "[]"):
+        with pytest.raises(
+            runcue.ConfigurationError, match="'timeout' must be a positive number of seconds, not"
+        ):
+            next(
+                runcue.submissions.read_lines(
+                    [b'{"task": "t", "timeout": %s}' % value.encode()], "work.jsonl"
+                )
+            )
 
 
 @pytest.mark.rule(21)

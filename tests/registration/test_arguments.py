@@ -191,6 +191,7 @@ CALLS: dict[str, tuple[Call, set[str]]] = {
             "duplicate": NONE,
             "force": BOOLS,
             "priority": NONE,
+            "timeout": SECONDS | {"inf"},
         }.items()
     },
     "list(state)": (option("list", "state"), NONE),
@@ -210,6 +211,10 @@ CALLS: dict[str, tuple[Call, set[str]]] = {
     "plan([(task, ...)])": (lambda cue, value: cue.plan([("task", value)]), {"None", "dict"}),
     "plan([{...: 1}])": (lambda cue, value: cue.plan([{name_in_a_dict(value): 1}]), set()),
     "plan(priority)": (lambda cue, value: cue.plan([{"task": "task", "priority": value}]), NONE),
+    "plan(timeout)": (
+        lambda cue, value: cue.plan([{"task": "task", "timeout": value}]),
+        SECONDS | {"inf"},
+    ),
     "plan(force)": (lambda cue, value: cue.plan([{"task": "task", "force": value}]), BOOLS),
     "graph": (lambda cue, value: cue.graph(value), set()),
     "graph(limit)": (option("graph", "limit"), WHOLE),
