@@ -121,6 +121,7 @@ class Dispatcher:
         self._shortage_news = ShortageNews(callbacks.failures.log, turns, self.inside)
         self._recheck = recheck
         self._recheck_alarm = Alarm(timers, lambda now: self.rechecker.want_full(), passive=True)
+        self._rechecks_ahead = False
         # When the next attempt of a work unit is due.
         self._attempt_alarm = Alarm(timers, core.take_back)
         self._attempts_ahead = False
@@ -215,7 +216,7 @@ class Dispatcher:
             now = self.callbacks.gate.at = turns.now()
             until = turns.slice(now)
             self.gates.follow_turned_links()
-            again = not self.rechecker.follow_settlements(until)
+            again = bool(core.wakeups.settled_causes) and not self.rechecker.follow_settlements(until)
             if core.wakeups.queue or self.gates.put_off:
                 again |= self.gates.check_woken(until)
             if core.count[NEW]:
@@ -237,7 +238,7 @@ class Dispatcher:
             for run_queue in core.run_queues.values():
                 if run_queue.unasked and not run_queue.expects_room(now):
                     again |= self.gates.check_unasked(run_queue, until)
-            again |= self.refusals.settle_errors()
+            again |= bool(self.refusals.errors) and self.refusals.settle_errors()
             if core.dependencies.giving_way and core.submitted != self._reconsidered and self._is_quiet():
                 # What has come since may have closed a circle.
                 self._reconsidered = core.submitted
@@ -256,6 +257,7 @@ class Dispatcher:
         if self._lifecycle is not None:
             self._lifecycle.before_timers()
         if self.core.count[NOT_READY]:
+            self._rechecks_ahead = True
             if self._recheck:
                 # Never later than it was set: but work units of which nothing is known may have come since.
                 due = self.turns.now() + self.rechecker.recheck_after()
@@ -263,9 +265,10 @@ class Dispatcher:
                     self._recheck_alarm.set(due)
             if not self.turns.closed and not self.rechecker.exhausted and self._is_quiet():
                 self._look_alarm.set(self.rechecker.idle_due(self.turns.now()))
-        else:
+        elif self._rechecks_ahead or self.rechecker.full_wanted:
             self.rechecker.nothing_waits()
             self._recheck_alarm.clear()
+            self._rechecks_ahead = self.rechecker.asking > 0
         if self.core.count[DELAYED] or self._attempts_ahead:
             due = self.core.delayed.next()
             self._attempt_alarm.set(due)

@@ -105,21 +105,24 @@ class Gates:
         # Where there is room the workers ask, immediately before the start. An order by priority is known only when all
         # have been asked. An async gate takes a slot, which may be the last one of those who had room before.
         run_queues = tuple(self._core.run_queues.values())
-        while run_queues:
-            passed_over = []
+        asked: tuple[RunQueue, ...] = ()
+        goes_on = True
+        while goes_on:
+            goes_on = False
             for run_queue in run_queues:
-                if run_queue.new and (
-                    ordered
-                    or closed
-                    or not run_queue.expects_room(now)
-                    or (run_queue.held_for is not None and run_queue.keeps_off_for() is not None)
+                if (
+                    run_queue.new
+                    and (
+                        ordered
+                        or closed
+                        or not run_queue.expects_room(now)
+                        or (run_queue.held_for is not None and run_queue.keeps_off_for() is not None)
+                    )
+                    and run_queue not in asked
                 ):
                     left |= self._check_run_queue(run_queue, until, ordered)
-                else:
-                    passed_over.append(run_queue)
-            if len(passed_over) == len(run_queues) or not self.awaited:
-                break
-            run_queues = tuple(passed_over)
+                    asked += (run_queue,)
+                    goes_on = bool(self.awaited)
         if not left or not ordered:
             self._checking_since = inf
         elif self._checking_since == inf:

@@ -34,6 +34,9 @@ class Refusals:
         timers: Where run queues without room wait.
         gates: Ask work units that nobody will start so soon.
         settlement: Settles those that a limit could not be asked about.
+
+    Attributes:
+        errors: Work units that are to fail, because a limit could not be asked about them, and the errors.
     """
 
     def __init__(self, turns: Turns, timers: Timers, gates: Gates, settlement: Settlement) -> None:
@@ -41,8 +44,7 @@ class Refusals:
         self._timers = timers
         self._gates = gates
         self._settlement = settlement
-        # Work units that are to fail, because a limit could not be asked about them, and the errors.
-        self._errors: deque[tuple[Work, LimitError]] = deque()
+        self.errors: deque[tuple[Work, LimitError]] = deque()
 
     def note(self, run_queue: RunQueue, now: float, until: float) -> bool:
         """If a limit is what keeps this run queue from starting, come back when it may no longer.
@@ -56,7 +58,7 @@ class Refusals:
             Whether more is left for the next turn.
         """
         refusal, run_queue.refusal = run_queue.refusal, None
-        if refusal is None or self._errors:
+        if refusal is None or self.errors:
             return False
         limit, work = refusal
         run_queue.refused_until = limit.next_room(now, work)
@@ -89,12 +91,12 @@ class Refusals:
 
     def note_error(self, work: Work, error: LimitError) -> None:
         """A limit could not be asked about a work unit: have it fail soon. Not here: somebody is looking at it."""
-        self._errors.append((work, error))
+        self.errors.append((work, error))
         self._turns.wake()
 
     def settle_errors(self) -> bool:
         """Fail the work units that a limit could not be asked about. Returns whether there were any."""
-        errors = self._errors
+        errors = self.errors
         found = bool(errors)
         while errors:
             work, error = errors.popleft()

@@ -45,6 +45,7 @@ class Timers:
         self.reached = -inf
         self._clock = clock
         self._armed = [None, None]
+        self.active.moved = self.passive.moved = True
 
     def stop(self) -> None:
         """Forget everything."""
@@ -60,8 +61,11 @@ class Timers:
         """Make sure that the loop wakes up for the earliest of each kind."""
         if self._clock is None:
             return
-        for index, deadlines in enumerate((self.active, self.passive)):
+        for index, deadlines in ((0, self.active), (1, self.passive)):
+            if not deadlines.moved:
+                continue
             when = deadlines.next()
+            deadlines.moved = False
             armed = self._armed[index]
             if armed is not None:
                 if armed[0] == when:
@@ -74,14 +78,15 @@ class Timers:
                 self._armed[index] = (when, handle)
 
     def _active_due(self) -> None:
-        self._called_for(0)
+        self._called_for(0, self.active)
         self._fire(self.active)
 
     def _passive_due(self) -> None:
-        self._called_for(1)
+        self._called_for(1, self.passive)
         self._fire(self.passive)
 
-    def _called_for(self, index: int) -> None:
+    def _called_for(self, index: int, deadlines: Deadlines[Hashable]) -> None:
+        deadlines.moved = True  # its timer is spent
         armed = self._armed[index]
         if armed is not None:
             self.reached = max(self.reached, armed[0])

@@ -19,7 +19,7 @@ from contextvars import Context
 from math import inf
 from typing import Final, Protocol
 
-from runcue._artifacts.places import next_pass
+from runcue._artifacts.places import PASS, next_pass
 from runcue._dispatch.clock import clock_of
 from runcue._model.errors import CueFailed, WrongLoop
 from runcue._model.texts import error_words
@@ -149,9 +149,14 @@ class Turns:
         Nobody looks in any other way. So there is one look in a turn at most, whatever happens in it: where there are
         two on their way, each has the next one follow it, and that does not end while there is work.
         """
-        if not self.woken and self.loop is not None and not self.loop.is_closed():
-            self.woken = True
-            self.loop.call_soon(self._turn.look, context=self._context)
+        if not self.woken and self.loop is not None:
+            try:
+                self.loop.call_soon(self._turn.look, context=self._context)
+            except RuntimeError:
+                if not self.loop.is_closed():
+                    raise
+            else:
+                self.woken = True
 
     def interrupt(self, error: KeyboardInterrupt) -> None:
         """Raise a KeyboardInterrupt that came out of user code where it ends the loop, and nothing else.
@@ -173,7 +178,8 @@ class Turns:
         """Until when scheduling may go on in this turn: one slice for the rechecks and all workers together."""
         if not self._in_slice and self.loop is not None:
             self._in_slice = True
-            next_pass()
+            if PASS.until:  # else no file was ever looked at
+                next_pass()
             self._slice_until = now + SLICE
             self.skew = self.wall() - now
             self.loop.call_soon(self._end_slice, context=self._context)

@@ -149,7 +149,8 @@ class Workers:
             asks = (began or run_queue.held_for is not None) and core.count[NEW]
             if asks and self._gates.check_new(now, until, closed=False):
                 return True
-        return self._refusals.note(run_queue, now, until)
+        # Slots refuse nothing: they are seen to be taken.
+        return run_queue.sole_slots is None and self._refusals.note(run_queue, now, until)
 
     def _give(self, work: Work, now: float) -> bool:
         """Give a work unit to its executor. Returns whether there was a thread for it; if not, it keeps its place."""

@@ -54,12 +54,13 @@ class Deadlocks:
         log: Where it is told.
 
     Attributes:
+        awaited: What somebody in the cue waits for, by what is awaited.
         works: The work units whose handlers, gates or listeners a drain or a stop has found in one.
     """
 
     def __init__(self, dispatcher: Dispatcher, log: WarningLog) -> None:
         self._dispatcher = dispatcher
-        self._awaited = dispatcher.waiting.awaited
+        self.awaited = dispatcher.waiting.awaited
         self._log = log
         self._alarm = Alarm(dispatcher.timers, self._due, passive=True)
         self.works: dict[Work, None] = {}
@@ -82,12 +83,12 @@ class Deadlocks:
         self._said.clear()
 
     def set_alarms(self) -> None:
-        """Look soon, if somebody in the cue waits for work units."""
-        if self._awaited and self._alarm.when == inf:
+        """Look soon: somebody in the cue waits for work units."""
+        if self._alarm.when == inf:
             self._alarm.set(self._dispatcher.turns.now() + LOOK_AFTER)
 
     def _due(self, now: float) -> None:
-        turns, awaited = self._dispatcher.turns, self._awaited
+        turns, awaited = self._dispatcher.turns, self.awaited
         standstill = self._dispatcher.standstill
         began = turns.now()
         standstill.untie()

@@ -73,6 +73,7 @@ class Diagnostics:
         self._log = log
         self._core = core
         self._dispatcher = dispatcher
+        self._gate, self._declared_gate = dispatcher.callbacks.gate, dispatcher.callbacks.declared_gate
         self._explainer = explainer
         self._looked_at: object = None
         # Work units that were too young to be told of when they were looked at.
@@ -99,11 +100,17 @@ class Diagnostics:
     def set_alarms(self) -> None:
         """Look into what has changed, soon."""
         core = self._core
-        callbacks = self._dispatcher.callbacks
-        told = core.dependencies.remade or callbacks.gate.skipped or callbacks.declared_gate.other_stamps
-        if not (core.count[NOT_READY] or core.count[HELD] or told):
-            core.dependencies.newcomers.clear()
-            self._subscriptions_seen = core.dependencies.subscriptions
+        dependencies = core.dependencies
+        if not (
+            core.count[NOT_READY]
+            or core.count[HELD]
+            or dependencies.remade
+            or self._gate.skipped
+            or self._declared_gate.other_stamps
+        ):
+            if dependencies.newcomers:
+                dependencies.newcomers.clear()
+            self._subscriptions_seen = dependencies.subscriptions
             return
         if self._alarm.when == inf and self._looked_at != self._state():
             self._alarm.set(self._dispatcher.turns.now() + LOOK_AFTER)
@@ -136,7 +143,7 @@ class Diagnostics:
         if at_rest:
             whole &= self._tell_stuck(now, grace)
             self.tell_other_stamps()
-        if core.dependencies.remade or self._dispatcher.callbacks.gate.skipped:
+        if core.dependencies.remade or self._gate.skipped:
             self._tell_outdated()
         return whole
 
@@ -296,7 +303,7 @@ class Diagnostics:
 
     def tell_other_stamps(self) -> None:
         """Tell how many work units have run again because of the form of their stamps; no more is started."""
-        declared_gate = self._dispatcher.callbacks.declared_gate
+        declared_gate = self._declared_gate
         number, declared_gate.other_stamps = declared_gate.other_stamps, 0
         if number:
             self._log.tell(
@@ -325,9 +332,7 @@ class Diagnostics:
         for key, (work, producer, artifact) in latest.items():
             if key in self._core.dependencies.producer_of or work is producer:
                 continue
-            if self._dispatcher.callbacks.declared_gate.is_out_of_date(work) and self._is_news(
-                (work.id, producer.id)
-            ):
+            if self._declared_gate.is_out_of_date(work) and self._is_news((work.id, producer.id)):
                 found.append(
                     (work, f"{words_of(work.outputs[0])} was made from the {words_of(artifact)} before")
                 )
@@ -348,7 +353,7 @@ class Diagnostics:
         likely the input, the second the output.
         """
         found = []
-        skipped = self._dispatcher.callbacks.gate.skipped
+        skipped = self._gate.skipped
         while skipped:
             work, reads = skipped.popleft()
             files = [(one.version() or 0, one) for one in reads if isinstance(one, File)]

@@ -28,6 +28,7 @@ class Lifecycle:
         self._overdue = overdue
         self._diagnostics = diagnostics
         self._deadlocks = deadlocks
+        self._awaited = deadlocks.awaited
         self._leftovers = leftovers
         self._stopping = stopping
 
@@ -42,7 +43,8 @@ class Lifecycle:
         """Set the alarms that follow from the state."""
         self._overdue.set_alarms()
         self._diagnostics.set_alarms()
-        self._deadlocks.set_alarms()
+        if self._awaited:
+            self._deadlocks.set_alarms()
 
     def after_look(self) -> None:
         """See whether the cue has come to rest."""

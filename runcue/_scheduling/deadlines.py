@@ -19,14 +19,19 @@ Key = TypeVar("Key", bound=Hashable)
 
 
 class Deadlines(Generic[Key]):
-    """A heap of (instant, number, key) with at most one living entry per key."""
+    """A heap of (instant, number, key) with at most one living entry per key.
 
-    __slots__ = ("_heap", "_living", "_number")
+    Attributes:
+        moved: Whether the earliest instant may be another one than whoever has set this to False knows.
+    """
+
+    __slots__ = ("_heap", "_living", "_number", "moved")
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, Key]] = []
         self._living: dict[Key, tuple[float, int, Key]] = {}
         self._number = 0
+        self.moved = False
 
     def __len__(self) -> int:
         return len(self._living)
@@ -45,12 +50,14 @@ class Deadlines(Generic[Key]):
         self._number += 1
         entry = (when, self._number, key)
         self._living[key] = entry
+        self.moved = True
         heappush(self._heap, entry)
         self._tidy()
 
     def clear(self, key: Key) -> None:
         """Forget a key. Harmless if it is not set."""
         if self._living.pop(key, None) is not None:
+            self.moved = True
             self._tidy()
 
     def when(self, key: Key) -> float:
@@ -74,12 +81,14 @@ class Deadlines(Generic[Key]):
         if self.next() > now:
             return None
         key = heappop(self._heap)[2]
+        self.moved = True
         del self._living[key]
         return key
 
     def keep(self, wanted: Callable[[Key], bool]) -> None:
         """Forget all other keys."""
         self._living = {key: entry for key, entry in self._living.items() if wanted(key)}
+        self.moved = True
         self._heap = list(self._living.values())
         heapify(self._heap)
 

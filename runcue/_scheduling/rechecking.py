@@ -54,6 +54,9 @@ class Rechecker:
             cannot be asked now because such a gate needs a free slot (LATER). MISS has put it back at the end of its
             line, LATER at the front.
         now: The clock.
+
+    Attributes:
+        full_wanted: Whether a full pass is wanted.
     """
 
     def __init__(self, core: Core, check: Callable[[Work], int], now: Callable[[], float]) -> None:
@@ -63,8 +66,8 @@ class Rechecker:
         # The pass that is under way, and whether whoever is left in it can be asked only where a slot is free.
         self._pass: RecheckPass | None = None
         self._stuck = False
-        # A full pass is wanted; one with those that wait for artifacts; one that may ask them, if it is time.
-        self._full_wanted = False
+        # Whether one with those that wait for artifacts is wanted; one that may ask them, if it is time.
+        self.full_wanted = False
         self._all_wanted = False
         self._recheck_wanted = False
         # The number of the current or last pass: a work unit that is asked in any way is marked with it.
@@ -167,10 +170,10 @@ class Rechecker:
         """The pass to go on with, or to begin; None if nobody wants one."""
         current, now = self._pass, self._now()
         idle_due = idle and self.idle_due(now) <= now
-        if self._full_wanted and current is None and idle_due:
+        if self.full_wanted and current is None and idle_due:
             # An idle pass is due as well: one for both, or whichever of the two comes first starves the other.
             self._all_wanted = True
-        if self._full_wanted and (
+        if self.full_wanted and (
             current is None or not current.full or (self._all_wanted and not current.subscribers)
         ):
             current = self._begin(full=True)
@@ -178,7 +181,7 @@ class Rechecker:
             if not idle_due or self.exhausted:
                 return None
             current = self._begin(full=False)
-        self._full_wanted = self._all_wanted = self._recheck_wanted = False
+        self.full_wanted = self._all_wanted = self._recheck_wanted = False
         return current
 
     def _begin(self, *, full: bool) -> RecheckPass:
@@ -234,7 +237,7 @@ class Rechecker:
             return False
         if not self._core.count[NOT_READY] or self._stuck:
             return True
-        return self._pass is None and not self._full_wanted and self._fruitless_at == self._core.settlements
+        return self._pass is None and not self.full_wanted and self._fruitless_at == self._core.settlements
 
     def answered(self, hit: bool) -> None:
         """An async gate of a waiting work unit has answered."""
@@ -250,16 +253,16 @@ class Rechecker:
         """
         if self._pass is not None and not self._pass.full and self.asking:
             return
-        self._full_wanted = self._recheck_wanted = True
+        self.full_wanted = self._recheck_wanted = True
 
     def want_all(self) -> None:
         """Ask everything that waits: the last recheck of a stop."""
-        self._full_wanted = self._all_wanted = True
+        self.full_wanted = self._all_wanted = True
 
     def nudged(self) -> None:
         """Ask everything that waits, all of it from now on: what was asked a moment ago may have a new answer."""
         self.nudges += 1
-        self._full_wanted = self._all_wanted = True
+        self.full_wanted = self._all_wanted = True
         if self._pass is not None:
             self._pass.full = False  # it counts no longer: a new one begins
 
@@ -268,7 +271,7 @@ class Rechecker:
         if self._core.count[NOT_READY] == self._core.dependencies.subscribed and not self.asking:
             return
         self.nudges += 1
-        self._full_wanted = True
+        self.full_wanted = True
         if self._pass is not None:
             self._all_wanted |= self._pass.subscribers  # those that it was to ask are asked all the same
             self._pass.full = False
@@ -283,4 +286,4 @@ class Rechecker:
         """What was begun or wanted is moot: work units that wait later are asked by then."""
         if not self.asking:
             self._pass = None
-            self._full_wanted = self._all_wanted = self._recheck_wanted = self._stuck = False
+            self.full_wanted = self._all_wanted = self._recheck_wanted = self._stuck = False

@@ -281,7 +281,7 @@ def nudge_of_one_thing_wakes_nobody_who_looked_unseen(patch: pytest.MonkeyPatch)
 def nudge_while_all_are_asked_comes_too_late(patch: pytest.MonkeyPatch) -> None:
     def nudged_others(self: Rechecker) -> None:
         self.nudges += 1
-        self._full_wanted = True
+        self.full_wanted = True
 
     patch.setattr(Rechecker, "nudged_others", nudged_others)
 
