@@ -76,6 +76,11 @@ def read(written: Written) -> Submission:
         Submission(task='ask', params={'page': 1}, options={'force': True}, where='')
     """
     if isinstance(written, Submission):
+        if not isinstance(written.options, Mapping):
+            raise ConfigurationError(f"its options must be a mapping, not {words_of(written.options)}")
+        for option in written.options:
+            if option not in _FIELDS[2:]:
+                raise _no_field(option, _FIELDS[2:])
         return written
     if isinstance(written, Mapping):
         _check_names(written, _FIELDS)
@@ -140,12 +145,16 @@ def _read_each(lines: Iterator[bytes], name: str) -> Iterator[Submission]:
 def _check_names(given: Mapping[Any, Any], fields: Iterable[str]) -> None:
     for field in given:
         if field not in fields:
-            near = get_close_matches(field, fields, n=1, cutoff=0.5) if isinstance(field, str) else []
-            hint = f"did you mean {near[0]!r}?" if near else f"there is {', '.join(fields)}"
-            raise ConfigurationError(f"there is no field {words_of(field)}; {hint}")
+            raise _no_field(field, fields)
     if given.get("task") is None:
         others = ", ".join(field for field in fields if field != "task")
         raise ConfigurationError(f'it has no "task"; beside that there may be {others}')
+
+
+def _no_field(field: object, fields: Iterable[str]) -> ConfigurationError:
+    near = get_close_matches(field, fields, n=1, cutoff=0.5) if isinstance(field, str) else []
+    hint = f"did you mean {near[0]!r}?" if near else f"there is {', '.join(fields)}"
+    return ConfigurationError(f"there is no field {words_of(field)}; {hint}")
 
 
 def _from_fields(given: Mapping[str, Any]) -> Submission:

@@ -179,6 +179,11 @@ class Blocking:
         """See `Cue.cancel`."""
         return bool(self._call(partial(self.cue.cancel, work_id)))
 
+    def retry(self, work_id: str | Work) -> WorkHandle:
+        """See `Cue.retry`."""
+        handle: WorkHandle = self._call(partial(self.cue.retry, work_id))
+        return handle
+
     def drain(self) -> Summary:
         """See `Cue.drain`."""
         summary: Summary = self._call(self.cue.drain)

@@ -866,6 +866,27 @@ class Cue:
             return False
         return bool(call_inside(self._dispatcher, self._dispatcher.settlement.cancel, work))
 
+    @says_how_to_await("`await cue.retry(...)`")
+    async def retry(self, work_id: str | Work) -> WorkHandle:
+        """Submit once more what has failed or was cancelled: a new work unit with the same params and options.
+
+        Its `retry_of` is the id of the old one, whose end stays what it was. It begins as soon as it can, whatever the
+        old one was submitted to wait for.
+
+        Args:
+            work_id: The id, handle or Work of the old one.
+
+        Returns:
+            As for `submit()`.
+
+        Raises:
+            UnknownWork: The cue does not know such a work unit (any more).
+            UsageError: It is pending, running, skipped or completed.
+            DuplicateWork, CueStopped, WrongLoop, CueFailed: As for `submit()`.
+        """
+        self._intake.check_loop("retry()")
+        return self._intake.admit_once_more(self._inquiry.ended_in_vain(work_id), _copy_context())
+
     @says_what_it_takes
     def nudge(self, what: str | bytes | os.PathLike[str] | Artifact | None = None) -> None:
         """Say that something outside changed, so that work units that wait for their inputs are asked again now.
@@ -1047,7 +1068,7 @@ def _refuse_to_submit(
         raise InvalidParams(
             f'submit() takes params as one mapping, such as {{"page": 1}}, and not as several values: {values}.'
         )
-    takes = "params", *Overrides._fields
+    takes = "params", *(name for name in Overrides._fields if name != "retry_of")
     if all(nearest(option, takes) for option in options):
         refuse_options(Cue.submit, options, InvalidParams)
     written = ", ".join(f"{name!r}: {words_of(value)}" for name, value in options.items())

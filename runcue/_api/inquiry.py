@@ -28,7 +28,7 @@ from runcue._explain.up_to_date import left_by
 from runcue._explain.why import Explainer
 from runcue._explain.why_all import WhyAll, why_all_of
 from runcue._explain.why_stale import why_stale
-from runcue._model.errors import ConfigurationError, UnknownWork
+from runcue._model.errors import ConfigurationError, UnknownWork, UsageError
 from runcue._model.phases import COMPLETED, NEW, RUNNING, SETTLED, SKIPPED, WorkState
 from runcue._model.texts import name_of, words_of
 from runcue._model.work import Task, Work
@@ -164,6 +164,23 @@ class Inquiry:
         meant = work.work if isinstance(work, WorkHandle) else work
         found = self._core.history.works.get(meant.id if isinstance(meant, Work) else str.__str__(meant))
         return found if found is meant or isinstance(meant, str) else None
+
+    def ended_in_vain(self, work_id: str | Work) -> Work:
+        """A work unit that is to be done once more.
+
+        Raises:
+            UnknownWork: There is no such one.
+            UsageError: It has neither failed nor been cancelled.
+        """
+        work = self._find(work_id)
+        if work.state in (WorkState.FAILED, WorkState.CANCELLED):
+            return work
+        if work._phase < SETTLED:
+            now = f"is {work.state.value}"
+        else:
+            now = "was skipped" if work.skipped else "has succeeded"
+            now += ": submit it once more, with force=True if it is up to date"
+        raise UsageError(f"retry() is for what has failed or was cancelled, and {name_of(work)} {now}.")
 
     def known_works(
         self, state: WorkState | None, task: str | None, limit: int | None, after: object

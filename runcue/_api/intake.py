@@ -30,7 +30,7 @@ from runcue._model.errors import CueStopped, UsageError, WrongLoop
 from runcue._model.events import Event
 from runcue._model.overrides import NO_OVERRIDES, Overrides
 from runcue._model.work import Task, Work
-from runcue._registration.declarations import functions_of
+from runcue._registration.declarations import functions_of, is_given_by_value
 from runcue._registration.duplicates import leader_for
 from runcue._registration.registry import Registry
 from runcue._registration.submission import checked
@@ -245,6 +245,21 @@ class Intake:
         handle = _new_handle(WorkHandle, work.id)
         handle.work = work
         return handle
+
+    def admit_once_more(self, work: Work, context: Context) -> WorkHandle:
+        """Take in a work unit that does once more what one that has ended in vain was to do. See `admit`.
+
+        Raises:
+            CueFailed, CueStopped: As for `check_open`.
+        """
+        if self.loop is None:
+            self.meet(asyncio.get_running_loop())
+        self.check_open(context)
+        given = work._overrides or NO_OVERRIDES
+        names = ("inputs", "outputs") if work._declared is not None else ()
+        declared = {name: getattr(work, name) for name in names if is_given_by_value(getattr(given, name))}
+        overrides = given.once_more(work.id, **declared)
+        return self.admit(self._registry.find(work.task), dict(work.params), context, overrides)
 
     def _add_overriding(self, work: Work, now: float, overrides: Overrides) -> None:
         """Take in one whose submission says something in place of its task."""

@@ -28,6 +28,7 @@ class Overrides(NamedTuple):
         force: Run even if up to date.
         priority: How urgent it is; None for what is usual.
         timeout: Seconds that a run may take, inf for no limit; None for what its task says.
+        retry_of: The id of the work unit that it does once more, None if none. That is for `Cue.retry` alone to say.
     """
 
     # A named tuple, since one is made for each such submission: half the price of a frozen dataclass.
@@ -39,11 +40,21 @@ class Overrides(NamedTuple):
     force: bool = False
     priority: float | None = None
     timeout: float | None = None
+    retry_of: str | None = None
 
     @property
     def declares(self) -> bool:
         """Whether it says anything of artifacts, and not only how its work unit runs."""
         return any(map(is_not, self[:_DECLARING], NO_OVERRIDES[:_DECLARING]))
+
+    def once_more(self, work_id: str, **declared: Any) -> Overrides:
+        """The same for a work unit that does once more what another was to do.
+
+        Args:
+            work_id: Of that one.
+            **declared: What it has declared by values, which may have been such as are gone through once.
+        """
+        return self._replace(retry_of=work_id, **declared)
 
 
 NO_OVERRIDES: Final = Overrides()

@@ -181,6 +181,11 @@ class Work:
         return self._value if self._phase == SETTLED and self._outcome == FAILED else None
 
     @property
+    def retry_of(self) -> str | None:
+        """The id of the work unit that this one does once more, None if it was not made by `Cue.retry`."""
+        return None if self._overrides is None else self._overrides.retry_of
+
+    @property
     def error(self) -> str | None:
         """The exception as text, None unless the work failed."""
         exception = self.exception

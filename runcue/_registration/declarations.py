@@ -172,6 +172,11 @@ def declare(work: Work, cells: dict[Hashable, list[int]], overrides: Overrides) 
     return declared
 
 
+def is_given_by_value(artifacts: object) -> bool:
+    """Whether artifacts are given, and not by a function that says which they are."""
+    return artifacts is not None and (isinstance(artifacts, Artifact) or not callable(artifacts))
+
+
 def functions_of(work: Work, overrides: Overrides) -> dict[str, str]:
     """The functions that say what a work unit declares, with their places in the source, by what they say."""
     task = work._task

@@ -200,6 +200,7 @@ CALLS: dict[str, tuple[Call, set[str]]] = {
     "list(after)": (option("list", "after"), NONE),
     "get": (lambda cue, value: cue.get(value), {"empty", *TEXTS}),
     "cancel": (lambda cue, value: cue.cancel(value), {"empty", *TEXTS}),
+    "retry": (lambda cue, value: cue.retry(value), set()),
     "why": (lambda cue, value: cue.why(value), set()),
     "why_stale": (lambda cue, value: cue.why_stale(value), set()),
     "get_task": (lambda cue, value: cue.get_task(value), TEXTS),

@@ -231,6 +231,8 @@ async def main() -> int:
         assert_type(work.error, str | None)
     assert_type(await cue.list(state=runcue.WorkState.PENDING, task="summarize", limit=10), list[runcue.Work])
     assert_type(await cue.cancel(handle), bool)
+    assert_type((await cue.retry(handle)).work.retry_of, str | None)
+    handle.work.checkpoint()
     for blocked in cue.debug_blocked():
         print(blocked["work"], blocked["reason"], blocked["details"])
     assert_type(cue.why(handle), runcue.Why)
