@@ -213,7 +213,8 @@ class Core:
         if task.learned_dependents:
             wakeups.settled_causes.append(task)
         if work._declared is not None:
-            self._settle_producer(work, work._declared, outcome)
+            self.proving -= bool(work._declared.outputs)
+            wakeups.settled(work, work._declared, outcome)
         history = self.history
         history.line.append(work)
         if len(history.line) > history.keep:
@@ -221,28 +222,6 @@ class Core:
             del history.works[forgotten.id]
             if forgotten._outcome >= FAILED and forgotten._declared is not None:
                 self.dependencies.forget(forgotten)
-
-    def _settle_producer(self, work: Work, declared: Declaration, outcome: int) -> None:
-        """A work unit that declares something has settled."""
-        self.proving -= bool(declared.outputs)
-        if declared.joined is not None or declared.left is not None:
-            return  # another one makes it, now or in a while
-        dependencies = self.dependencies
-        if outcome != SKIPPED or dependencies.failed or dependencies.outdated:
-            dependencies.note_outcome(work, declared, outcome >= FAILED)
-        if dependencies.folders is None and not dependencies.running and not self.wakeups.readings:
-            # As `end` does, for what nearly all there are have: no folders, no late handlers, no async gates.
-            producer_of, subscribers = dependencies.producer_of, dependencies.subscribers
-            for artifact in declared.outputs if declared._makes is None else declared._makes:
-                artifact_key = artifact._key
-                if producer_of.get(artifact_key) is work:
-                    del producer_of[artifact_key]
-                if artifact_key in subscribers:
-                    self.wakeups.touch(artifact_key, settled=True)
-            if declared.key is not None:
-                dependencies.leave_key(work, declared)
-        elif not declared.unreturned:
-            self.wakeups.end(work, declared)
 
     def wait_all(self, works: list[Work], now: float) -> None:
         """`wait` for many NEW work units at once, of which nothing is known."""

@@ -14,7 +14,7 @@ from operator import attrgetter
 from typing import Any, Final
 
 from runcue._model.declaration import Declaration
-from runcue._model.phases import HELD, NOT_READY, RUNNING
+from runcue._model.phases import FAILED, HELD, NOT_READY, RUNNING, SKIPPED
 from runcue._model.work import Task, Work
 from runcue._scheduling.dependencies import Dependencies
 
@@ -83,6 +83,27 @@ class Wakeups:
                 found = True
                 self.add(work)
         return found
+
+    def settled(self, work: Work, declared: Declaration, outcome: int) -> None:
+        """A work unit that declares something has settled."""
+        if declared.joined is not None or declared.left is not None:
+            return  # another one makes it, now or in a while
+        dependencies = self._dependencies
+        if outcome != SKIPPED or dependencies.failed or dependencies.outdated:
+            dependencies.note_outcome(work, declared, outcome >= FAILED)
+        if dependencies.folders is None and not dependencies.running and not self.readings:
+            # As `end` does, for what nearly all there are have: no folders, no late handlers, no async gates.
+            producer_of, subscribers = dependencies.producer_of, dependencies.subscribers
+            for artifact in declared.outputs if declared._makes is None else declared._makes:
+                artifact_key = artifact._key
+                if producer_of.get(artifact_key) is work:
+                    del producer_of[artifact_key]
+                if artifact_key in subscribers:
+                    self.touch(artifact_key, settled=True)
+            if declared.key is not None:
+                dependencies.leave_key(work, declared)
+        elif not declared.unreturned:
+            self.end(work, declared)
 
     def end(self, work: Work, declared: Declaration) -> None:
         """A producer makes nothing any more: who waits for what it makes is to be asked."""
