@@ -8,6 +8,7 @@ with the tests that passed for it. A full run, one that left no test out, fails 
 several processes (pytest-xdist): then the first one, which runs none of them, keeps the table.
 """
 
+import gc
 import signal
 import time
 from collections.abc import Iterator, Sequence
@@ -169,6 +170,13 @@ class RuleTable:
             terminalreporter.line(f"no passing test for rule {numbers}: the run fails", red=True, bold=True)
         elif self.full:
             terminalreporter.line(f"all {len(RULES)} rules are carried by a passing test", green=True)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """What is there before the first test stays to the end: whoever collects looks at what tests have made, no more."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_configure(config: pytest.Config) -> None:

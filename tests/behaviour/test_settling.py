@@ -169,7 +169,7 @@ def test_a_keyboard_interrupt_settles_its_work_and_then_propagates(kind: str) ->
     with pytest.raises(KeyboardInterrupt):
         run(main)
     assert recorder.of(handles[0]) == ["start", "failure"]
-    assert isinstance(handles[0].work.exception, runcue.HandlerExited)
+    assert isinstance(handles[0].exception(), runcue.HandlerExited)
 
 
 @pytest.mark.rule(16)
