@@ -22,6 +22,7 @@ from runcue._artifacts.file import File, exists
 from runcue._artifacts.flag import Flag
 from runcue._freshness.newer import newer
 from runcue._handlers.outputs import atomic_write
+from runcue._model.attempts import Attempt, GiveUp, RetryLater
 from runcue._model.errors import (
     ArtifactError,
     ConfigurationError,
@@ -35,6 +36,7 @@ from runcue._model.errors import (
     MissingOutput,
     PendingTimeout,
     PublishError,
+    RetryError,
     RuncueError,
     StallTimeout,
     UnknownService,
@@ -49,11 +51,13 @@ from runcue._model.phases import WorkState
 from runcue._model.priority import PriorityContext
 from runcue._model.summary import Summary
 from runcue._model.work import Task, Work
+from runcue._scheduling.retry import Retry
 from runcue.abc import Observer
 
 __all__ = [
     "Artifact",
     "ArtifactError",
+    "Attempt",
     "ConfigurationError",
     "Cue",
     "CueFailed",
@@ -63,6 +67,7 @@ __all__ = [
     "DuplicateWork",
     "File",
     "Flag",
+    "GiveUp",
     "HandlerExited",
     "InvalidParams",
     "LimitError",
@@ -76,6 +81,9 @@ __all__ = [
     "PlannedWork",
     "PriorityContext",
     "PublishError",
+    "Retry",
+    "RetryError",
+    "RetryLater",
     "RuncueError",
     "ServiceStatus",
     "ServiceTime",

@@ -317,6 +317,21 @@ class Observer:
             delay: Seconds until the next one.
         """
 
+    def put_back(self, work: Work, reason: str, delay: float | None) -> Awaitable[object] | None:
+        """Called when a work unit that has run runs no longer and waits: after `attempt_failed`, if that is why.
+
+        Until `started` (a new attempt) or `resumed` (the same one) is called it is pending and holds no slot.
+
+        Args:
+            work: The work unit, still unsettled.
+            reason: "failed": its attempt has; "later": its handler has asked for that, by `RetryLater`. There may be
+                others in later versions.
+            delay: Seconds until it may go on; None if nobody knows.
+        """
+
+    def resumed(self, work: Work) -> Awaitable[object] | None:
+        """Called in place of `started` when an attempt goes on that was heard of before it was put back."""
+
     def settled(self, work: Work, duration: float) -> Awaitable[object] | None:
         """Called once for each work unit, when it has completed, failed, been skipped or cancelled.
 

@@ -33,6 +33,7 @@ _FIELDS: Final = (
     "force",
     "priority",
     "timeout",
+    "retry",
 )
 
 
@@ -99,7 +100,8 @@ def read_lines(lines: Iterable[bytes], name: str) -> Iterator[Submission]:
 
     Each has the field "task", the name of a task, and as needed "params" (an object), "inputs" and "outputs" (a path or
     a list of paths), "key" (text or a number), "duplicate" ("join" or "error"), "force" (true or false), "priority" (a
-    number from 0 to 1) and "timeout" (seconds). What is null is as good as not there.
+    number from 0 to 1), "timeout" (seconds) and "retry" (how many attempts there are in all, -1 for no end of them).
+    What is null is as good as not there.
 
     Args:
         lines: As a file that was opened with "rb" gives them.
@@ -235,6 +237,10 @@ def _are_seconds(value: Any) -> bool:
     return _is_number(value) and 0 < value < inf
 
 
+def _are_attempts(value: Any) -> bool:
+    return type(value) is int and (value >= 1 or value == -1)
+
+
 _JSON: Final = {
     "task": _Field(_is_text, "text"),
     "params": _Field(lambda value: isinstance(value, dict), "an object"),
@@ -245,4 +251,5 @@ _JSON: Final = {
     "force": _Field(lambda value: isinstance(value, bool), "true or false"),
     "priority": _Field(_is_priority, "a number from 0 to 1"),
     "timeout": _Field(_are_seconds, "a positive number of seconds"),
+    "retry": _Field(_are_attempts, "a whole number of at least 1, or -1"),
 }

@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from runcue._limits.service import ServiceStatus
     from runcue._model.origin import Origin
     from runcue._planning.plan import Plan
+    from runcue._scheduling.retry import Policy
     from runcue.submissions import Written
 
 __all__ = ["Cue", "cues_in"]
@@ -215,6 +216,7 @@ class Cue:
         key: Hashable | Callable[[Work], Hashable] = None,
         duplicate: Literal["join", "error"] = "join",
         priority: float | Callable[[Work], float] | None = None,
+        retry: int | Policy | None = None,
         run_in: RunIn | None = None,
     ) -> Callable[[F], F]: ...
     @says_what_it_takes
@@ -230,6 +232,7 @@ class Cue:
         key: Hashable | Callable[[Work], Hashable] = None,
         duplicate: Literal["join", "error"] = "join",
         priority: float | Callable[[Work], float] | None = None,
+        retry: int | Policy | None = None,
         run_in: RunIn | None = None,
     ) -> Any:
         """Register a handler under a name, as a decorator.
@@ -254,6 +257,9 @@ class Cue:
                 settle with that one, "error" refuses it. With other params it is always refused.
             priority: How urgent its work units are, 0.0 to 1.0, instead of what `@cue.priority` says; or a plain
                 function of the work that says it, which is asked once, when the work is ready.
+            retry: How often a work unit is tried again that fails or times out: how many attempts there are in all (-1:
+                no end of them), a `Retry`, which says more, or a plain function of (attempt, error, elapsed) that gives
+                the seconds to the next attempt, None for none. Meanwhile the work unit holds no slot.
             run_in: Where the handler runs: "thread" for a thread of the cue's own, or an executor
                 (`runcue.abc.Executor`). An `async def` runs on the event loop, which "loop" says; of a plain function,
                 `Cue(run_in=)` says what is usual.
@@ -287,6 +293,7 @@ class Cue:
             key=key,
             duplicate=duplicate,
             priority=priority,
+            retry=retry,
         )
         which = f"task {described.name!r}" if described.name else "a task"
         check_run_in(run_in, f"run_in of {which}", loop=True)
@@ -422,13 +429,27 @@ class Cue:
     def on_start(self, *, task: str) -> Callable[[F], F]: ...
     @says_what_it_takes
     def on_start(self, listener: Any = None, *, task: str | None = None) -> Any:
-        """Hear (work) when a handler is about to be entered, once per attempt.
+        """Hear (work) when a handler is about to be entered, once per attempt; not again after `RetryLater`.
 
         Args:
             listener: Absent when used as `@cue.on_start(task="name")`.
             task: Hear of work units of this task alone.
         """
         return self._listen(Event.START, listener, task)
+
+    @overload
+    def on_retry(self, listener: F) -> F: ...
+    @overload
+    def on_retry(self, *, task: str) -> Callable[[F], F]: ...
+    @says_what_it_takes
+    def on_retry(self, listener: Any = None, *, task: str | None = None) -> Any:
+        """Hear (work, error, seconds until the next attempt) when an attempt has failed that is not the last.
+
+        Args:
+            listener: Absent when used as `@cue.on_retry(task="name")`.
+            task: Hear of work units of this task alone.
+        """
+        return self._listen(Event.RETRY, listener, task)
 
     @overload
     def on_complete(self, listener: F) -> F: ...
@@ -450,7 +471,7 @@ class Cue:
     def on_failure(self, *, task: str) -> Callable[[F], F]: ...
     @says_what_it_takes
     def on_failure(self, listener: Any = None, *, task: str | None = None) -> Any:
-        """Hear (work, error) when a work unit has failed: its handler raised, or a time-out struck.
+        """Hear (work, error) when a work unit has failed: the handler raised in its last attempt, or a time-out struck.
 
         Args:
             listener: Absent when used as `@cue.on_failure(task="name")`.
@@ -703,6 +724,7 @@ class Cue:
         force: bool = False,
         priority: float | None = None,
         timeout: float | None = None,
+        retry: int | Policy | None = None,
         **unknown: Never,
     ) -> WorkHandle:
         """Add a work unit to the pending set. Asks no gate and does not wait.
@@ -720,6 +742,8 @@ class Cue:
             priority: How urgent it is, 0.0 to 1.0, whatever its task or `@cue.priority` says. One that joins another
                 work unit starts when that one does.
             timeout: As for `task()`, for this work unit alone; `math.inf`: no limit. Of one that joins another work
+                unit that one's counts.
+            retry: As for `task()`, for this work unit alone; 1: there is one attempt. Of one that joins another work
                 unit that one's counts.
             **unknown: None: an option that is misspelt is told.
 
@@ -749,9 +773,9 @@ class Cue:
             intake.check_open(_copy_context())
         taken = dict(params) if type(params) is dict else take_over(params)
         if force is not False or not (
-            inputs is outputs is key is duplicate is None is priority is timeout and fresh is DEFAULT
+            inputs is outputs is key is duplicate is None is priority is timeout is retry and fresh is DEFAULT
         ):
-            overrides = Overrides(inputs, outputs, fresh, key, duplicate, force, priority, timeout)
+            overrides = Overrides(inputs, outputs, fresh, key, duplicate, force, priority, timeout, retry)
             return intake.admit(known, taken, _copy_context(), overrides)
         return intake.admit(known, taken, _copy_context(), NO_OVERRIDES if known.declares else None)
 
@@ -768,6 +792,7 @@ class Cue:
         force: bool = False,
         priority: float | None = None,
         timeout: float | None = None,
+        retry: int | Policy | None = None,
         **unknown: Never,
     ) -> WorkHandle:
         """Submit from another thread than the event loop's. Returns when the work has been added.
@@ -784,6 +809,7 @@ class Cue:
             force: As for `submit()`.
             priority: As for `submit()`.
             timeout: As for `submit()`.
+            retry: As for `submit()`.
             **unknown: None: an option that is misspelt is told.
 
         Raises:
@@ -798,9 +824,12 @@ class Cue:
         if (
             known.declares
             or force is not False
-            or not (inputs is outputs is key is duplicate is None is priority is timeout and fresh is DEFAULT)
+            or not (
+                inputs is outputs is key is duplicate is None is priority is timeout is retry
+                and fresh is DEFAULT
+            )
         ):
-            overrides = Overrides(inputs, outputs, fresh, key, duplicate, force, priority, timeout)
+            overrides = Overrides(inputs, outputs, fresh, key, duplicate, force, priority, timeout, retry)
         return self._intake.admit_threadsafe(known, taken, _copy_context(), overrides)
 
     def _submit_from_handler(self, task: Any, params: Mapping[str, Any] | None, **options: Any) -> str:

@@ -55,6 +55,8 @@ class Engine:
     ) -> None:
         self.warnings = WarningLog()
         self.callbacks = Callbacks(core.holds, self.warnings)
+        # The core is there before anybody can be asked.
+        core.decide = self.callbacks.retrying.decide
         self.registry = Registry(core)
         self.executors = Executors(run_in, core.threads)
         self.dispatcher = dispatcher = Dispatcher(core, self.callbacks, recheck=recheck)
@@ -79,7 +81,7 @@ class Engine:
             dispatcher.listeners,
             self.stopping,
             inbox,
-            Unstopped(dispatcher.turns, leftovers, dispatcher.dismiss),
+            Unstopped(dispatcher.turns, leftovers, dispatcher.workers.dismiss),
             id_prefix,
         )
         self.inquiry = Inquiry(core, self.callbacks, dispatcher, explainer, self.intake)

@@ -14,6 +14,7 @@ from runcue._callbacks.door import Door
 from runcue._callbacks.failures import Failures
 from runcue._callbacks.gate import Gate
 from runcue._callbacks.priority import Priority
+from runcue._callbacks.retrying import Retrying
 from runcue._callbacks.unheard import Unheard
 from runcue._callbacks.warning_log import WarningLog
 from runcue._scheduling.holds import Holds
@@ -34,6 +35,7 @@ class Callbacks:
         declared_gate: Asks what work units declare.
         gate: Asks is_ready and is_stale, and what is declared before them.
         priority: Asks how urgent a work unit is.
+        retrying: Decides whether there is another attempt.
         unheard: Failures of work units that nobody has heard of.
     """
 
@@ -43,6 +45,7 @@ class Callbacks:
         self.declared_gate = DeclaredGate(self.failures, holds, door)
         self.gate = Gate(self.failures, door, self.declared_gate)
         self.priority = Priority(self.failures, door)
+        self.retrying = Retrying(self.failures, door)
         self.unheard = Unheard(log)
 
     def use_clock(self, now: Callable[[], float]) -> None:

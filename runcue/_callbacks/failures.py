@@ -64,6 +64,10 @@ class Failures:
                 error=error,
                 observed=observed,
             )
+        self.pass_on(error)
+
+    def pass_on(self, error: BaseException) -> None:
+        """Let a KeyboardInterrupt out of a callback end the event loop; anything else has done all that it does."""
         if isinstance(error, KeyboardInterrupt):
             self._interrupt(error)
 

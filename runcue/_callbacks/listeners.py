@@ -260,6 +260,11 @@ class Listeners:
             for listener in self.of[event]
         )
 
+    def at_begin(self, work: Work) -> Audience:
+        """Who hears that a handler is about to be entered for a work unit that was put back, or delayed, before."""
+        attempts = work._attempts
+        return self.of[Event.RESUME if attempts is not None and attempts.again.resumes else Event.START]
+
     def submitted(self, began: float, work: Work, context: Context) -> None:
         """A work unit was submitted. If that was by who is told of another one just now, it is heard after that.
 

@@ -18,16 +18,19 @@ from runcue._callbacks.failures import REPEAT_AFTER
 from runcue._callbacks.lasting_proof import Finding, LastingProof
 from runcue._callbacks.listeners import Listeners
 from runcue._dispatch.in_flight import InFlight
+from runcue._dispatch.outside_tasks import outside_tasks
 from runcue._dispatch.settlement import Settlement, ran_for
 from runcue._dispatch.timers import Alarm, Timers
 from runcue._dispatch.turns import HOLD_BACK, Turns
 from runcue._explain.still_stale import why_out_of_date, why_still_stale
 from runcue._freshness.folder_news import FOLDER_NEWS
-from runcue._handlers.outputs import owner_of, prove, rollback
+from runcue._handlers.outputs import owner_of, prove, rollback, run_of
+from runcue._model.attempts import Again, Attempt, Attempts, Overrun
 from runcue._model.declaration import Declaration
 from runcue._model.errors import HandlerExited, LimitError, WorkTimeout
 from runcue._model.events import Event
-from runcue._model.phases import CANCELLED, COMPLETED, FAILED, RUNNING, SETTLED
+from runcue._model.kept_errors import kept
+from runcue._model.phases import CANCELLED, COMPLETED, DELAYED, FAILED, RUNNING, SETTLED
 from runcue._model.texts import error_words, listed, title_of
 from runcue._model.work import Work
 from runcue._scheduling.attempts import FailedAttempt, Settle
@@ -69,6 +72,7 @@ class Endings:
         self._in_flight = in_flight
         self._settlement = settlement
         self._listeners = listeners
+        self._gate = callbacks.gate
         self._log = callbacks.failures.log
         self._door = callbacks.door
         self._lasting_proof = LastingProof(callbacks.failures)
@@ -100,11 +104,15 @@ class Endings:
         work._runner = None
         now = self._turns.now()
         self._in_flight.release(work, now)
-        if error is None and work._declared is None:
+        if error is None and work._declared is None and work._attempts is None:
             if work._phase != SETTLED:
                 self._settlement.settle(work, COMPLETED, now, value, now - work._entered_at)
             return
-        if error is None or not (cancelled and isinstance(error, asyncio.CancelledError)):
+        if (
+            error is None
+            or not (cancelled and isinstance(error, asyncio.CancelledError))
+            or _overrun_of(owner_of(work)) is not None
+        ):
             self.of_handler(work, value, error, now, now - work._entered_at)
             return
         rollback(work, returned=True)
@@ -133,6 +141,11 @@ class Endings:
         work = run
         if run._declared is not None:
             work = owner_of(run)
+        if work._attempts is not None and (overrun := _overrun_of(work)) is not None:
+            rollback(run, returned=True)
+            self._after_overrun(work, overrun, error, now, duration)
+            return
+        if run._declared is not None:
             if error is not None or work._phase == SETTLED:
                 rollback(run, returned=True)
             else:
@@ -258,18 +271,50 @@ class Endings:
             exited.__cause__ = error
             error = exited
         now = self._turns.now()
-        decision = self._core.decide(FailedAttempt(work, error, now, duration))
-        if isinstance(decision, Settle):
+        work, decision = self._decide(work, error, now, duration)
+        if work._phase == SETTLED:  # whoever was asked has cancelled it
+            self._core.wakeups.returned(work)
+        elif isinstance(decision, Settle):
             self._settlement.settle(work, decision.outcome, now, decision.value, duration)
-        elif self._turns.closed:  # there is no more time for it
+        elif not self._turns.closed:
+            self._put_back(work, decision, error, now, duration)
+        # There is no more time for it.
+        elif decision.counts:
             self._settlement.settle(work, FAILED, now, error, duration)
         else:
-            self._core.put_back(work, decision, now)
-            self._timers.active.clear(work)
-            if decision.counts:
-                heard = (work, error, max(0.0, decision.at - now))
-                self._listeners.emit(self._listeners.of[Event.RETRY].each, now, work, heard)
-            self._turns.wake()
+            self._settlement.settle(work, CANCELLED, now, "stop()", duration)
+
+    def _decide(
+        self, work: Work, error: BaseException, now: float, duration: float
+    ) -> tuple[Work, Settle | Again]:
+        """What the failure of an attempt means, and for which work unit: who is asked may cancel it."""
+        # The asyncio task that runs is that of a worker.
+        failed = FailedAttempt(work, error, now, duration)
+        decision = outside_tasks(self._turns.loop, self._core.decide, failed)
+        return owner_of(work), decision
+
+    def _put_back(self, work: Work, again: Again, error: BaseException, now: float, duration: float) -> None:
+        """Let a work unit wait for its next attempt, and tell so."""
+        ended = Attempt(work.attempt, work.started_at or 0.0, duration, kept(error)) if again.counts else None
+        self._core.put_back(work, again, now)
+        self._timers.active.clear(work)
+        work.cancelled = False  # as it is if it has timed out
+        attempts = work._attempts
+        assert attempts is not None
+        attempts.overrun = None
+        if attempts.began is None:
+            attempts.began = now - duration
+        delay = max(0.0, again.at - now)
+        hears = self._listeners.of
+        if ended is not None:
+            attempts.note(ended)
+            now = self._listeners.emit(hears[Event.RETRY].each, now, work, (work, error, delay))
+        if (
+            hears[Event.PUT_BACK] and work._phase == DELAYED
+        ):  # who has heard of the failure may have cancelled it
+            now = self._listeners.emit(hears[Event.PUT_BACK].each, now, work, (work, again.reason, delay))
+        self._gate.at = now
+        self._turns.wake()
 
     def refused(self, work: Work, error: LimitError, now: float) -> None:
         """A limit has raised as an attempt was about to begin: so there was none, and nothing is decided about it."""
@@ -280,18 +325,67 @@ class Endings:
         """A handler has run for longer than its task allows."""
         if work._phase != RUNNING:  # it was cancelled before its time began to count
             return
-        task = work._task
-        place = (
-            ""
-            if task.executor is None
-            else " What runs it cannot be interrupted, and its slot stays taken until it returns."
-        )
+        limit = run_of(work)._timeout
+        overrun = _overrun_of(work)
+        error: BaseException
+        if overrun is not None:
+            what = "what runs it" if work._task.executor is not None else "it was cancelled, and"
+            error = WorkTimeout(
+                f"{overrun.error} There is no further attempt: {what} has not returned within another {limit:g} s."
+            )
+        else:
+            place = (
+                ""
+                if work._task.executor is None
+                else " What runs it cannot be interrupted, and its slot stays taken until it returns."
+            )
+            error = WorkTimeout(
+                f"The handler of {work.task!r} ran for longer than its timeout of {limit:g} s.{place}"
+            )
+        if overrun is None and not self._turns.closed:
+            work, decision = self._decide(work, error, now, limit)
+            if work._phase == SETTLED:  # whoever was asked has cancelled it
+                return
+            if isinstance(decision, Again):
+                self._await_return(work, Overrun(decision, error), now + limit)
+                return
+            error = decision.value
         self._settlement.let_handler_know(work)
-        limit = work._timeout
-        text = f"The handler of {work.task!r} ran for longer than its timeout of {limit:g} s.{place}"
-        self._settlement.settle(work, FAILED, now, WorkTimeout(text), limit)
+        self._settlement.settle(work, FAILED, now, error, limit)
+        if work._runner is not None and overrun is None:
+            work._runner.cancel()
+
+    def _await_return(self, work: Work, overrun: Overrun, until: float) -> None:
+        """An attempt has timed out that is not the last: the next one has to wait until the handler has returned.
+
+        Args:
+            work: Running.
+            overrun: What was decided.
+            until: How long that is waited for.
+        """
+        if work._attempts is None:
+            work._attempts = Attempts(overrun.again)
+        work._attempts.overrun = overrun
+        run = run_of(work)
+        work.cancelled = run.cancelled = True
+        rollback(run)
+        self._timers.active.set(work, until)
         if work._runner is not None:
             work._runner.cancel()
+
+    def _after_overrun(
+        self, work: Work, overrun: Overrun, error: BaseException | None, now: float, duration: float
+    ) -> None:
+        """A handler has returned whose attempt had timed out: whatever it gives, nobody waits for that."""
+        assert work._attempts is not None
+        work._attempts.overrun = None
+        if work._phase == SETTLED:
+            self._core.wakeups.returned(work)
+        elif self._turns.closed or isinstance(error, KeyboardInterrupt):
+            self._settlement.settle(work, FAILED, now, overrun.error, duration)
+        else:
+            again = overrun.again._replace(at=max(overrun.again.at, now))
+            self._put_back(work, again, overrun.error, now, duration)
 
     def abandon(self, run: Work) -> None:
         """The loop in which a handler ran has ended: settle what it ran for, so that nothing stays RUNNING for ever."""
@@ -315,3 +409,8 @@ class Endings:
     def _hold_back_no_longer(self, now: float) -> None:
         self.cut_off.clear()
         self._turns.may_start = not self._turns.closed
+
+
+def _overrun_of(work: Work) -> Overrun | None:
+    """What follows the attempt that runs, if that has timed out and is not the last one."""
+    return None if work._attempts is None else work._attempts.overrun

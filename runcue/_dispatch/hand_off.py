@@ -19,7 +19,6 @@ from runcue._callbacks.callbacks import Callbacks
 from runcue._callbacks.door import BE_QUICK, BLOCKS_AFTER
 from runcue._callbacks.listeners import Listeners
 from runcue._dispatch.clock import clock_of
-from runcue._dispatch.closed_loops import is_being_closed
 from runcue._dispatch.commits import commit_before
 from runcue._dispatch.endings import Endings
 from runcue._dispatch.in_flight import NOT_ENTERED, InFlight
@@ -183,10 +182,11 @@ class HandOff:
             self._endings.refused(work, refused, now)
             return True
         work._entered_at = NOT_ENTERED  # before anybody hears of the start, and may cancel it
-        if self._on_start:
-            now = self._listeners.emit(self._on_start.each, now, work, (work,))
+        on_begin = self._on_start if work._attempts is None else self._listeners.at_begin(work)
+        if on_begin:
+            now = self._listeners.emit(on_begin.each, now, work, (work,))
         if task.timed:
-            self._timers.active.set(work, now + work._timeout)
+            self._timers.active.set(owner_of(work), now + work._timeout)
             self._turns.wake()  # arms the timer
         self._gate.at = now
         declared = work._declared
@@ -317,8 +317,6 @@ class HandOff:
                 value = await follow(awaitable, None, work, door, None if counted else count)
                 value = await commit_before(work, value, door)
             except BaseException as raised:
-                if type(raised) is GeneratorExit and is_being_closed(task):
-                    raise
                 error = raised
             ended(value, error)
 

@@ -19,6 +19,7 @@ from runcue._dispatch.outside_tasks import outside_tasks
 from runcue._dispatch.timers import Alarm, Timers
 from runcue._dispatch.turns import Turns
 from runcue._handlers.outputs import rollback, run_of
+from runcue._model.attempts import Attempt
 from runcue._model.callables import caller
 from runcue._model.declaration import Declaration
 from runcue._model.events import Event
@@ -93,6 +94,9 @@ class Settlement:
         elif lasting is None:
             # Those who listen now get the original; what is kept must not keep alive what is in its frames.
             lasting, original = kept(value), value
+        if work._attempts is not None and work._phase == RUNNING:
+            error = lasting if outcome == FAILED else None
+            work._attempts.note(Attempt(work.attempt, work.started_at or 0.0, duration, error))
         self._core.settle(work, outcome, lasting, now, now + self._turns.skew)
         gate = self._gate
         gate.at = now
@@ -218,7 +222,7 @@ class Settlement:
         now = self._turns.now()
         self._core.withdraw(work)
         self.settle(work, outcome, now, value, ran_for(work, now))
-        if runner is not None:
+        if runner is not None and not runner.cancelling():  # or it has timed out, and is at its clean-up
             runner.cancel()
 
     def let_handler_know(self, work: Work) -> None:

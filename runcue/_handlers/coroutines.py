@@ -48,9 +48,8 @@ def resume(steps: Any, yielded: Any, context: Context, work: Work, door: Door) -
         thrown: BaseException | None = None
         try:
             yield yielded  # an asyncio task sends nothing back
-        except GeneratorExit:
-            raise  # it is being closed; the coroutine is as well, which sees its own end then, if it has not yet
         except BaseException as error:
+            # GeneratorExit too: the handler sees its own end as it would in a task of its own.
             thrown = error
         began = now()
         try:
@@ -189,8 +188,6 @@ def _drive(
         thrown = None
         try:
             yield yielded
-        except GeneratorExit:
-            raise  # as above
         except BaseException as error:
             thrown = error
 

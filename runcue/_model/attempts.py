@@ -1,16 +1,29 @@
 """What became of the attempts of a work unit, and when the next one may begin.
 
 Lives here: `Again`, the decision that a work unit comes back; `Attempt`, one that has ended; `Attempts`, both for one
-work unit. Most work units have none of this: they may begin at once, and their one attempt is their end.
+work unit. Most work units have none of this: they may begin at once, and their one attempt is their end. And what a
+handler raises to decide it itself: `RetryLater`, `GiveUp`.
 
-Must not know: who decides, why, clocks.
+Must not know: who decides, clocks.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
 
-__all__ = ["Again", "Attempt", "Attempts"]
+from runcue._model.errors import ConfigurationError, RuncueError
+from runcue._model.rate import parse_duration
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+__all__ = ["Again", "Attempt", "Attempts", "GiveUp", "Overrun", "Reason", "RetryLater"]
+
+Reason: TypeAlias = Literal["failed", "later", "delayed", "throttled"]
+"""Why a work unit may not begin before its instant: an attempt has failed, its handler has asked for later, it was
+submitted so, or its service is to be left alone."""
+
+_MOST: Final = 100
 
 
 class Again(NamedTuple):
@@ -19,10 +32,17 @@ class Again(NamedTuple):
     Attributes:
         at: When its next attempt may begin at the earliest; monotonic, a number that will come.
         counts: Whether what has ended was an attempt; if not, the next one has its number.
+        reason: Why it does not go on at once.
     """
 
     at: float
     counts: bool = True
+    reason: Reason = "failed"
+
+    @property
+    def resumes(self) -> bool:
+        """Whether what begins then is the same attempt, of which the start was heard."""
+        return self.reason in ("later", "throttled")
 
 
 class Attempt(NamedTuple):
@@ -41,16 +61,84 @@ class Attempt(NamedTuple):
     error: BaseException | None
 
 
+class Overrun(NamedTuple):
+    """An attempt that has timed out, and another one follows when its handler has returned.
+
+    Attributes:
+        again: What was decided.
+        error: Why the attempt has failed.
+    """
+
+    again: Again
+    error: BaseException
+
+
 class Attempts:
     """The attempts of a work unit and of those that have joined it, who share this.
 
     Attributes:
         again: What was decided last.
-        ended: Those that have failed, oldest first, without the one that runs.
+        overrun: If the one that runs has timed out and is not to be the last; else None.
+        began: When the first one began; monotonic, None before one has ended.
+        ended: Those that have ended, oldest first, the last hundred: there may be any number.
     """
 
-    __slots__ = ("again", "ended")
+    __slots__ = ("again", "began", "ended", "overrun")
 
     def __init__(self, again: Again) -> None:
         self.again = again
+        self.overrun: Overrun | None = None
+        self.began: float | None = None
         self.ended: list[Attempt] = []
+
+    def note(self, attempt: Attempt) -> None:
+        """Note one that has ended."""
+        self.ended.append(attempt)
+        if len(self.ended) > _MOST:
+            del self.ended[0]
+
+    def parted(self) -> Attempts:
+        """The same for one that goes its own way from here on."""
+        own = Attempts(self.again)
+        own.began, own.ended = self.began, self.ended.copy()
+        return own
+
+
+class GiveUp(RuncueError):
+    """Raised by a handler to say that no other attempt will do better: its work unit fails with it, at once.
+
+    Example:
+        >>> import runcue
+        >>> def parse(work):
+        ...     if not work.params["text"]:
+        ...         raise runcue.GiveUp("there is nothing in it")
+    """
+
+
+class RetryLater(RuncueError):
+    """Raised by a handler to say that it is too early: it is called again after a while, and has not failed.
+
+    That needs no `retry=`, and is no attempt: `work.attempt` stays, and so does what `Retry` counts. Meanwhile its work
+    unit is pending and holds no slot. What it wrote with `work.write()` is thrown away.
+
+    Args:
+        delay: After how long: seconds, a timedelta, or text such as "10s".
+
+    Attributes:
+        delay: The same in seconds.
+
+    Raises:
+        ConfigurationError: There is no delay, or it is none.
+    """
+
+    def __init__(self, delay: float | str | timedelta | None = None, *misplaced: object) -> None:
+        if delay is None or misplaced:
+            raise ConfigurationError(
+                'RetryLater takes a delay alone, after which the handler is called again: raise RetryLater("10s").'
+            )
+        # As it was given: so it comes out of another process, too.
+        super().__init__(delay)
+        self.delay = parse_duration(delay, "The delay of RetryLater", zero=True)
+
+    def __str__(self) -> str:
+        return f"again in {self.delay:g} s"

@@ -5,7 +5,8 @@ do by its text; the text carries the offending value and is written where the mi
 builtin a caller would expect to catch: configuration errors are `ValueError`, failed look-ups `LookupError`, time-outs
 `TimeoutError`.
 
-Not here: `NotSettled`, which is an error of asyncio's, too, and stands beside the handle that raises it.
+Not here: `NotSettled`, which is an error of asyncio's, too, and stands beside the handle that raises it; and what a
+handler raises to say something of its attempts, which stands beside these.
 
 Must not know: anything of runcue but how texts are kept short.
 """
@@ -28,6 +29,7 @@ __all__ = [
     "MissingOutput",
     "PendingTimeout",
     "PublishError",
+    "RetryError",
     "RuncueError",
     "StallTimeout",
     "UnknownService",
@@ -126,6 +128,18 @@ class MissingOutput(RuncueError):
 
 class LimitError(RuncueError):
     """A limit could not be asked about a work unit: it raised, or gave no answer. The original is the `__cause__`."""
+
+
+class RetryError(RuncueError):
+    """A function that was to say whether and when there is another attempt has raised, or has given no answer.
+
+    Its `__cause__` is what the function raised, and behind that stands what the attempt has failed with.
+
+    Attributes:
+        error: What the attempt has failed with.
+    """
+
+    error: BaseException | None = None
 
 
 class PendingTimeout(RuncueError, TimeoutError):

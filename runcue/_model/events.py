@@ -26,17 +26,21 @@ class Event(IntEnum):
     """(work): a handler is about to be entered. Once per attempt."""
     RETRY = 2
     """(work, error, delay): an attempt has failed, and another one follows after so many seconds."""
-    COMPLETE = 3
+    PUT_BACK = 3
+    """(work, reason, delay): it runs no longer, and comes back after so many seconds; None: nobody knows when."""
+    RESUME = 4
+    """(work): a handler is about to be entered once more, in the attempt that was heard of before."""
+    COMPLETE = 5
     """(work, result, duration): a handler returned; duration in seconds."""
-    FAILURE = 4
+    FAILURE = 6
     """(work, error): a handler raised, or a time-out struck."""
-    SKIP = 5
+    SKIP = 7
     """(work): is_stale said that the output is up to date."""
-    CANCEL = 6
+    CANCEL = 8
     """(work): cancelled by a call or by stop()."""
-    PENDING_WARNING = 7
+    PENDING_WARNING = 9
     """(work, seconds): pending for longer than pending_warn_after."""
-    STALL_WARNING = 8
+    STALL_WARNING = 10
     """(seconds_since_progress, pending_count): nothing moved for stall_warn_after."""
 
 
@@ -44,6 +48,8 @@ HEARS: Final = {
     Event.SUBMIT: ("work",),
     Event.START: ("work",),
     Event.RETRY: ("work", "error", "delay"),
+    Event.PUT_BACK: ("work", "reason", "delay"),
+    Event.RESUME: ("work",),
     Event.COMPLETE: ("work", "result", "duration"),
     Event.FAILURE: ("work", "error"),
     Event.SKIP: ("work",),
@@ -57,6 +63,8 @@ OBSERVED: Final = {
     "submitted": (Event.SUBMIT,),
     "started": (Event.START,),
     "attempt_failed": (Event.RETRY,),
+    "put_back": (Event.PUT_BACK,),
+    "resumed": (Event.RESUME,),
     "settled": (Event.COMPLETE, Event.FAILURE, Event.SKIP, Event.CANCEL),
 }
 """At which events the methods of an observer are called. What it is given stands in `runcue.abc.Observer`."""

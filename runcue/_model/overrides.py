@@ -28,6 +28,7 @@ class Overrides(NamedTuple):
         force: Run even if up to date.
         priority: How urgent it is; None for what is usual.
         timeout: Seconds that a run may take, inf for no limit; None for what its task says.
+        retry: How often it is tried again, as `_scheduling.retry` has it; None for what its task says.
         retry_of: The id of the work unit that it does once more, None if none. That is for `Cue.retry` alone to say.
     """
 
@@ -40,6 +41,7 @@ class Overrides(NamedTuple):
     force: bool = False
     priority: float | None = None
     timeout: float | None = None
+    retry: Any = None
     retry_of: str | None = None
 
     @property

@@ -100,12 +100,13 @@ def parse_rate(value: object) -> Rate:
     return Rate(count, period, shortened(match[0].strip(), 80))
 
 
-def parse_duration(value: object, what: str) -> float:
+def parse_duration(value: object, what: str, *, zero: bool = False) -> float:
     """Read a length of time.
 
     Args:
         value: A number of seconds, a timedelta, or text such as "24h", "90 min", "1.5 days".
         what: What it is for, for the message.
+        zero: Whether none at all is one, too.
 
     Returns:
         Seconds, more than zero.
@@ -126,9 +127,9 @@ def parse_duration(value: object, what: str) -> float:
         seconds = None if match is None or unit is None else float(match[1]) * unit
     else:
         seconds = number_of(value)
-    if seconds is None or not 0 < seconds < inf:
+    if seconds is None or not 0 <= seconds < inf or (seconds == 0 and not zero):
+        number = "number of seconds of at least 0" if zero else "positive number of seconds"
         raise ConfigurationError(
-            f"{what} must be a positive number of seconds, a timedelta or text like "
-            f'"24h", "90 min", "1.5 days", not {words_of(value)}.'
+            f'{what} must be a {number}, a timedelta or text like "24h", "90 min", "1.5 days", not {words_of(value)}.'
         )
     return seconds

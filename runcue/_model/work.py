@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager
 from math import inf
 from typing import IO, Any
 
-from runcue._model.attempts import Attempts
+from runcue._model.attempts import Attempt, Attempts
 from runcue._model.declaration import Declaration
 from runcue._model.errors import WorkCancelled
 from runcue._model.overrides import Overrides
@@ -44,7 +44,7 @@ class Work:
         id: Unique within the process, short, as text.
         task: The name of its task.
         params: What was submitted, taken over at that time. A new dict; its values are the caller's objects.
-        attempt: 1 for the first attempt.
+        attempt: The number of the attempt that runs, or will next: 1 for the first.
         created_at: Wall-clock time of the submission, seconds since the epoch.
         started_at: The same for the start, None before it.
         completed_at: The same for the moment it settled, None before it.
@@ -192,6 +192,21 @@ class Work:
         return None if exception is None else words_of(exception)
 
     @property
+    def attempts(self) -> tuple[Attempt, ...]:
+        """The attempts that have ended, the first one first, each with number, started_at, duration and error.
+
+        Of a work unit that has settled the last one is among them; of one that was skipped or cancelled before it
+        ran, there is none. At most a hundred are kept, the last ones. Those that have joined another one share its.
+        """
+        attempts = self._attempts
+        if attempts is not None:
+            return tuple(attempts.ended)
+        started, completed = self.started_at, self.completed_at
+        if started is None or completed is None:
+            return ()
+        return (Attempt(self.attempt, started, max(0.0, completed - started), self.exception),)
+
+    @property
     def inputs(self) -> tuple[Any, ...]:
         """The artifacts it needs, as declared; empty if none were."""
         return self._declared.inputs if self._declared is not None else ()
@@ -297,6 +312,7 @@ class Task:
         outputs: What proves them, likewise.
         fresh: The policy that says when outputs are out of date.
         priority: How urgent its work units are: a number, a callable that gives one for a work unit, or None.
+        retry: How often they are tried again: a `runcue.Retry`, a function, or None for one attempt.
     """
 
     __slots__ = (
@@ -319,6 +335,7 @@ class Task:
         "name",
         "outputs",
         "priority",
+        "retry",
         "run_queue",
         "services",
         "submitter",
@@ -361,6 +378,8 @@ class Task:
         self.key: Any = None
         self.duplicate = "join"
         self.priority: float | Callable[[Work], Any] | None = None
+        # As `_scheduling.retry` has it; None: there is one attempt.
+        self.retry: Any = None
         self.declares = False
         # Whether some of its work units declare what the task does not.
         self.declares_per_work = False

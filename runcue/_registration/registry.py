@@ -33,6 +33,7 @@ from runcue._registration.gates import GateRegistry
 from runcue._registration.tasks import TaskDescription, check_priority, code_of, same_source
 from runcue._scheduling.core import Core
 from runcue._scheduling.redefinition import hand_over
+from runcue._scheduling.retry import checked_retry
 from runcue.abc import Executor
 
 __all__ = ["Registry", "Understudy"]
@@ -83,6 +84,7 @@ class Registry:
         key: object = None,
         duplicate: object = "join",
         priority: object = None,
+        retry: object = None,
     ) -> TaskDescription:
         """Check what describes a task besides its handler; see `Cue.task` for the values.
 
@@ -96,6 +98,7 @@ class Registry:
             key: Likewise.
             duplicate: Likewise.
             priority: Likewise.
+            retry: Likewise.
 
         Raises:
             ConfigurationError: A value cannot work.
@@ -112,6 +115,7 @@ class Registry:
             check_key(key, f"key of {what}"),
             check_duplicate(duplicate),
             check_priority(priority, f"priority of {what}"),
+            checked_retry(retry, f"retry of {what}"),
         )
 
     def check_unique(self, name: str, handler: Callable[..., Any]) -> Origin:
@@ -160,7 +164,7 @@ class Registry:
         task.fresh, task.key, task.duplicate = described.fresh, described.key, described.duplicate
         task.code = described.code
         task.declares = not (task.inputs is task.outputs is task.key is None)
-        task.priority = described.priority
+        task.priority, task.retry = described.priority, described.retry
         self._core.ordered |= task.priority is not None
         if self._understudy is not None:
             self._understudy.replace_handler(task)

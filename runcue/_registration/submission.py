@@ -15,6 +15,7 @@ from runcue._model.errors import ConfigurationError, InvalidParams
 from runcue._model.overrides import Overrides
 from runcue._model.priority import priority_of
 from runcue._model.texts import error_words, words_of
+from runcue._scheduling.retry import checked_retry
 
 __all__ = ["checked", "take_over"]
 
@@ -47,6 +48,8 @@ def checked(overrides: Overrides) -> Overrides:
         overrides = overrides._replace(priority=priority_of(overrides.priority, "priority"))
     if overrides.timeout is not None:
         overrides = overrides._replace(timeout=_timeout_of(overrides.timeout))
+    if overrides.retry is not None:
+        overrides = overrides._replace(retry=checked_retry(overrides.retry, "retry"))
     return overrides
 
 

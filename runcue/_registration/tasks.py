@@ -15,6 +15,7 @@ from runcue._model.checks import check_callback, hint_of, is_async, is_generator
 from runcue._model.errors import ConfigurationError
 from runcue._model.priority import priority_of
 from runcue._model.texts import describe, words_of
+from runcue._scheduling.retry import Policy
 
 __all__ = ["TaskDescription", "check_handler", "check_priority", "code_of", "name_from", "same_source"]
 
@@ -32,6 +33,7 @@ class TaskDescription(NamedTuple):
         key: What makes two work units the same, or a callable that says so; None: their outputs.
         duplicate: What becomes of one that is the same as another, "join" or "error".
         priority: How urgent they are: None, a number, or a callable that gives it.
+        retry: How often they are tried again: None, a `Retry`, or a function.
         code: The digests of its handler's code, by part; None where they do not count.
     """
 
@@ -44,6 +46,7 @@ class TaskDescription(NamedTuple):
     key: Any
     duplicate: str
     priority: float | Callable[[Any], Any] | None
+    retry: Policy | None
     code: dict[str, str] | None = None
 
 

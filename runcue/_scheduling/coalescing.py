@@ -36,6 +36,8 @@ def part(work: Work) -> None:
     joined = work._declared.joined if work._declared is not None else None
     if joined is not None:
         joined.pop(work, None)
+    if work._attempts is not None:
+        work._attempts = work._attempts.parted()
 
 
 def succeed(leader: Work, dependencies: Dependencies) -> Work | None:
@@ -64,6 +66,8 @@ def succeed(leader: Work, dependencies: Dependencies) -> Work | None:
             del dependencies.producer_of[artifact._key]
     dependencies.enter(successor, own)
     successor.attempt = leader.attempt
+    if leader._attempts is not None:
+        successor._attempts, leader._attempts = leader._attempts, leader._attempts.parted()
     return successor
 
 
