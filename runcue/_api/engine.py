@@ -81,7 +81,7 @@ class Engine:
             dispatcher.listeners,
             self.stopping,
             inbox,
-            Unstopped(dispatcher.turns, leftovers, dispatcher.workers.dismiss),
+            Unstopped(dispatcher.turns, leftovers, dispatcher.dismiss),
             id_prefix,
         )
         self.inquiry = Inquiry(core, self.callbacks, dispatcher, explainer, self.intake)

@@ -109,7 +109,7 @@ class Inquiry:
         """See `Cue.why_stale`."""
         work = self._find(work_id)
         others = (other for inquiry in list(_INQUIRIES) for other in list(inquiry._core.history))
-        return self._as_of_now(why_stale(work, self._explainer.waits_for(work), others))
+        return self._as_of_now(why_stale(work, self._explainer.waits().maker_for(work), others))
 
     def _as_of_now(self, answer: _Answer) -> _Answer:
         """An answer about what is settled that says so if its outputs are out of date by now, or may be soon."""

@@ -20,6 +20,7 @@ from runcue._artifacts.reads import READS
 from runcue._callbacks.callbacks import Callbacks
 from runcue._callbacks.door import AWAIT
 from runcue._callbacks.verdicts import RUN, STAYS_PENDING, AwaitableAnswer, GateVerdict, Question
+from runcue._dispatch.closed_loops import dismiss, is_being_closed
 from runcue._dispatch.off_loop import NO_THREAD, off_loop
 from runcue._dispatch.settlement import Settlement
 from runcue._dispatch.turns import Turns
@@ -130,8 +131,8 @@ class AwaitedGates:
         self._context = context
         self._awaited: set[AwaitedGate] = set()
         self._readers = asyncio.Semaphore(_READERS)
-        # Held, since the loop holds its tasks weakly.
-        self._tasks: set[asyncio.Task[None]] = set()
+        # Held, since the loop holds its tasks weakly; with what each awaits first.
+        self._tasks: dict[asyncio.Task[None], AwaitableAnswer] = {}
 
     def __bool__(self) -> bool:
         return bool(self._awaited)
@@ -186,7 +187,7 @@ class AwaitedGates:
         context.run(READS.set, reads)
         task = asyncio.Task(self._carry_on(awaited, answer), loop=self._turns.loop, context=context)
         work._runner = task
-        self._tasks.add(task)
+        self._tasks[task] = answer
         # A task that is cancelled before its first step never runs any of its code.
         task.add_done_callback(lambda task: self._gone(task, awaited, answer))
 
@@ -199,10 +200,16 @@ class AwaitedGates:
         awaited.holds = True
 
     def _gone(self, task: asyncio.Task[None], awaited: AwaitedGate, answer: AwaitableAnswer) -> None:
-        self._tasks.discard(task)
+        self._tasks.pop(task, None)
         if awaited in self._awaited:
             answer.discard()
             self._drop(awaited)
+
+    def dismiss(self) -> None:
+        """The loop was closed: let go of what was to be awaited in it."""
+        for task, answer in list(self._tasks.items()):
+            if dismiss(task):
+                answer.discard()
 
     def abandon(self) -> None:
         """The loop has ended: no gate that is being awaited will ever answer."""
@@ -237,14 +244,15 @@ class AwaitedGates:
     async def _carry_on(self, awaited: AwaitedGate, answer: AwaitableAnswer) -> None:
         work = awaited.work
         me = asyncio.current_task()
+        assert me is not None
         try:
             verdict: GateVerdict | AwaitableAnswer = answer
             while isinstance(verdict, AwaitableAnswer):
                 awaited.question, awaited.since = verdict.question, self._turns.now()
-                value, error = await self._outcome_of(verdict, work)
+                value, error = await self._outcome_of(verdict, work, me)
                 self._core.generation += 1
                 next_pass()
-                if work._phase != CHECKING or (me is not None and me.cancelling()):
+                if work._phase != CHECKING or me.cancelling():
                     self._drop(awaited)
                     return
                 verdict = self._gate.resume(work, verdict.question, value, error)
@@ -308,7 +316,9 @@ class AwaitedGates:
         if awaited.settlements != self._core.settlements:
             self._rechecker.changed()
 
-    async def _outcome_of(self, answer: AwaitableAnswer, work: Work) -> tuple[Any, BaseException | None]:
+    async def _outcome_of(
+        self, answer: AwaitableAnswer, work: Work, me: asyncio.Task[None]
+    ) -> tuple[Any, BaseException | None]:
         """What the awaitable gives, or what it raised."""
         if answer.question == "content":
 
@@ -318,6 +328,8 @@ class AwaitedGates:
             try:
                 async with self._readers:
                     await off_loop(answer.awaitable, blocked_by_reading)
+            except GeneratorExit:
+                raise  # it is being closed
             except BaseException as error:
                 return None, error
             return None, None
@@ -338,4 +350,6 @@ class AwaitedGates:
         except TimeoutError as error:
             return None, TimeoutError(f"no answer within {GATE_LIMIT:g} s") if limit.expired() else error
         except BaseException as error:
+            if type(error) is GeneratorExit and is_being_closed(me):
+                raise
             return None, error

@@ -27,6 +27,7 @@ from runcue._callbacks.listeners import Line, Listeners
 from runcue._callbacks.verdicts import Question
 from runcue._dispatch.change_inbox import ChangeInbox
 from runcue._dispatch.clock import clock_of
+from runcue._dispatch.closed_loops import dismiss
 from runcue._dispatch.endings import Endings
 from runcue._dispatch.gates import Gates
 from runcue._dispatch.hand_off import HandOff
@@ -171,9 +172,22 @@ class Dispatcher:
         self.hand_off.stop()
         self.turns.loop = None
 
+    def dismiss(self) -> None:
+        """The loop was closed: let go of what was to go on in it.
+
+        Nothing else changes, and nothing of the user's is run: this may be called from anywhere, in any thread.
+        """
+        self.workers.dismiss()
+        self.gates.awaited.dismiss()
+        self.lines.dismiss()
+        for work in [*self.in_flight.works, *self.in_flight.late]:
+            if work._runner is not None:
+                dismiss(work._runner)
+
     def abandon(self) -> None:
         """Settle what ran in a loop that has ended without `stop()`, so that nothing stays RUNNING for ever."""
         self.turns.loop = None  # there is nothing left to wake
+        self.dismiss()
         self.workers.abandon()
         for run in list(self.in_flight.works):
             self.endings.abandon(run)

@@ -19,6 +19,7 @@ from runcue._callbacks.callbacks import Callbacks
 from runcue._callbacks.door import BE_QUICK, BLOCKS_AFTER
 from runcue._callbacks.listeners import Listeners
 from runcue._dispatch.clock import clock_of
+from runcue._dispatch.closed_loops import is_being_closed
 from runcue._dispatch.commits import commit_before
 from runcue._dispatch.endings import Endings
 from runcue._dispatch.in_flight import NOT_ENTERED, InFlight
@@ -317,6 +318,8 @@ class HandOff:
                 value = await follow(awaitable, None, work, door, None if counted else count)
                 value = await commit_before(work, value, door)
             except BaseException as raised:
+                if type(raised) is GeneratorExit and is_being_closed(task):
+                    raise
                 error = raised
             ended(value, error)
 

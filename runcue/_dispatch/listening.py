@@ -16,6 +16,7 @@ from typing import NamedTuple
 from runcue._callbacks.callbacks import Callbacks
 from runcue._callbacks.door import AWAIT
 from runcue._callbacks.listeners import Line, Listener
+from runcue._dispatch.closed_loops import dismiss, is_being_closed
 from runcue._handlers.coroutines import watched
 from runcue._model.awaitables import discard
 from runcue._model.work import Work
@@ -23,7 +24,21 @@ from runcue._model.work import Work
 __all__ = ["Lines", "Served"]
 
 
-Queue = deque[tuple[Awaitable[object], Listener, Work | None]]
+class Outcome(NamedTuple):
+    """What a listener has left to be awaited.
+
+    Attributes:
+        awaitable: What it has returned.
+        listener: Who has.
+        work: What it was told of, if that was a work unit.
+    """
+
+    awaitable: Awaitable[object]
+    listener: Listener
+    work: Work | None
+
+
+Queue = deque[Outcome]
 
 
 class Served(NamedTuple):
@@ -87,6 +102,13 @@ class Lines:
             task.cancel()
         return names
 
+    def dismiss(self) -> None:
+        """The loop was closed: let go of what was to be awaited in it."""
+        for line, task in list(self._tasks.items()):
+            dismiss(task)
+            for outcome in list(self._lines.get(line, ())):
+                discard(outcome.awaitable)
+
     def abandon(self) -> None:
         """Forget what is in line: nobody will serve it."""
         # A task that is cancelled before its first step cannot tidy up after itself.
@@ -107,7 +129,7 @@ class Lines:
         queue = self._lines.get(line)
         if queue is None:
             queue = self._lines[line] = deque()
-        queue.append((awaitable, listener, work))
+        queue.append(Outcome(awaitable, listener, work))
         if line not in self._tasks and _is_loop_running():
             self._serve_in_task(line, queue)
 
@@ -118,16 +140,19 @@ class Lines:
 
     async def _serve(self, line: Line, queue: Queue) -> None:
         # The name `work` is read out of this frame, by `_told_of`.
+        me = asyncio.current_task()
+        assert me is not None
         while queue:
             awaitable, listener, work = queue.popleft()
             try:
                 await self._served(awaitable, listener, work)
             except asyncio.CancelledError as error:
-                me = asyncio.current_task()
-                if me is not None and me.cancelling():
+                if me.cancelling():
                     raise
                 self._failures.raised(listener.name, error, work, observed=not listener.is_warned)
             except BaseException as error:
+                if type(error) is GeneratorExit and is_being_closed(me):
+                    raise
                 self._failures.raised(listener.name, error, work, observed=not listener.is_warned)
         self._close(line, queue)  # in the step that found it empty: what comes next needs a new one
 
@@ -174,4 +199,4 @@ def _is_loop_running() -> bool:
 
 def _discard(queue: Queue) -> None:
     while queue:
-        discard(queue.popleft()[0])
+        discard(queue.popleft().awaitable)

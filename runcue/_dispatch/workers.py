@@ -23,6 +23,7 @@ from runcue._callbacks.callbacks import Callbacks
 from runcue._callbacks.door import BLOCKS_AFTER, Door
 from runcue._callbacks.listeners import Listeners
 from runcue._callbacks.verdicts import RUN, STAYS_PENDING
+from runcue._dispatch.closed_loops import dismiss, is_being_closed
 from runcue._dispatch.commits import commit_at_once, commit_before
 from runcue._dispatch.endings import Endings
 from runcue._dispatch.gates import Gates
@@ -104,17 +105,14 @@ class Workers:
     def abandon(self) -> None:
         """The loop has ended: workers that are on their way yet find nothing to begin."""
         self._turns.may_start = False
-        self.dismiss()
+        for run_queue in self._core.run_queues.values():
+            run_queue.starting.clear()
 
     def dismiss(self) -> None:
-        """Let go of workers that were on their way in a loop that was closed: they will never come."""
+        """The loop was closed: let go of workers that were on their way in it."""
         for run_queue in self._core.run_queues.values():
-            for task in run_queue.starting:
-                if task.get_loop().is_closed():
-                    # Or asyncio and the interpreter would each complain that it was never run.
-                    task.get_coro().close()
-                    task._log_destroy_pending = False
-            run_queue.starting.clear()
+            for task in list(run_queue.starting):
+                dismiss(task)
 
     def fill(self, run_queue: RunQueue, now: float, until: float) -> bool:
         """Start what may start on a run queue. Returns whether more is left for the next turn."""
@@ -387,9 +385,7 @@ class Workers:
         self._in_flight.works[work] = None
         task.add_done_callback(gone)
 
-    async def _finish(
-        self, work: Work, rest: tuple[Any, Any, Context], me: asyncio.Task[None] | None
-    ) -> None:
+    async def _finish(self, work: Work, rest: tuple[Any, Any, Context], me: asyncio.Task[None]) -> None:
         """Carry an async handler that has suspended on to its end, in the asyncio task `me`."""
         work._runner = me
         self._in_flight.works[work] = rest[0]
@@ -397,9 +393,8 @@ class Workers:
         if work._declared is not None:
             owner = owner_of(work)
             owner._runner = me
-        if owner._phase == SETTLED:
-            if me is not None:  # it has cancelled itself in its first step
-                me.cancel()
+        if owner._phase == SETTLED:  # it has cancelled itself in its first step
+            me.cancel()
         elif work._task.timed:
             # Only now: most handlers that have a limit are through in their first step.
             self._timers.active.set(owner, work._entered_at + work._timeout)
@@ -418,10 +413,10 @@ class Workers:
             if work._declared is not None:
                 value = await commit_before(work, value, self._door)
         except BaseException as raised:
-            if type(raised) is GeneratorExit and (me is None or me.get_loop().is_closed()):
-                raise  # the loop is gone and with it this task; what it held was given back when it was abandoned
+            if type(raised) is GeneratorExit and is_being_closed(me):
+                raise
             error = raised
-        cancelled = me is not None and bool(me.cancelling())
+        cancelled = bool(me.cancelling())
         self._endings.of_awaitable(work, value, error, cancelled=cancelled)
         if type(error) is KeyboardInterrupt:
             self._turns.interrupt(error)

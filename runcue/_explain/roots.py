@@ -15,15 +15,15 @@ from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator
 from typing import Any, Final
 
-from runcue._artifacts.artifact import Artifact, is_valid
-from runcue._artifacts.declared import names_of, question_of
+from runcue._artifacts.artifact import Artifact
+from runcue._artifacts.declared import question_of
 from runcue._explain.activity import Activity
 from runcue._explain.durations import usual_duration
-from runcue._explain.lacks import needs_all
 from runcue._explain.likeness import likeness
 from runcue._explain.outlook import done_by_limits, done_by_slots
 from runcue._explain.reasons import Kind, Reason
 from runcue._explain.turn import turn_of
+from runcue._explain.waits import Lost
 from runcue._explain.why import Explainer
 from runcue._limits.service import Service
 from runcue._model.phases import CHECKING, DELAYED, HELD, JOINED, NEW, READY, RUNNING, SETTLED
@@ -135,8 +135,8 @@ class Roots:
 
     def __init__(self, core: Core, explainer: Explainer, activity: Activity, now: float, wall: float) -> None:
         self._explainer = explainer
+        self._waits = explainer.waits(_LOOKS)
         self._activity = activity
-        self._dependencies = core.dependencies
         self._core = core
         self._now = now
         self._wall = wall
@@ -147,7 +147,6 @@ class Roots:
         # Kinds and subjects that have no crowd of their own, because there are too many.
         self._others: set[Hashable] = set()
         self._lines: dict[RunQueue, Crowd] = {}
-        self._missing: dict[Hashable, bool] = {}
         self._alike: dict[str, str] = {}
         # Those who wait for each other, though some of them run.
         self._knots: dict[Work, Knot] = {}
@@ -228,7 +227,9 @@ class Roots:
 
     def _reason_of(self, crowd: Crowd) -> Reason:
         # The root itself, whatever it waits for besides.
-        reason = self._explainer.explain(crowd.root, self._now, self._wall)._replace(root=None, chain=())
+        reason = self._explainer.explain(crowd.root, self._now, self._wall, self._waits)._replace(
+            root=None, chain=()
+        )
         if crowd.kind == "unreturned":
             return reason._replace(kind="unreturned", lacks=())
         if crowd.kind in _BY_KNOT and reason.knot is not None:
@@ -260,7 +261,7 @@ class Roots:
         if (knot := self._knots.get(first)) is not None:
             crowd = self._crowd_of_knot(knot, first)
         else:
-            reason = self._explainer.explain(first, self._now, self._wall)
+            reason = self._explainer.explain(first, self._now, self._wall, self._waits)
             crowd = self._crowd((reason.kind, reason.subject), first, reason.subject)
         crowd.lines.append(run_queue)
         self._lines[run_queue] = crowd
@@ -293,66 +294,32 @@ class Roots:
 
     def _step(self, work: Work) -> Work | Crowd:
         """What a work unit waits for: another one, or the root of it."""
-        phase = work._phase
         if (knot := self._knots.get(work)) is not None:
             return self._crowd_of_knot(knot, work)
+        following = self._waits.next_of(work)
+        if following is None:
+            return self._crowd_alone(work)
+        if isinstance(following, Lost):
+            artifact, maker = following
+            if maker is not None:
+                return self._crowd(("upstream", maker), work, maker)
+            return self._crowd(("lost", question_of(artifact)), work, artifact)
+        return self._crowd(("unreturned", following), work) if following._phase == SETTLED else following
+
+    def _crowd_alone(self, work: Work) -> Crowd:
+        """The crowd of a work unit that waits for no other one, and for no artifact that is missing."""
+        phase = work._phase
         if phase == RUNNING:
-            return self._step_of_running(work)
+            crowd = self._crowd(("running", work.task), work)
+            crowd.running += 1
+            if (work.started_at or 0.0) < (crowd.root.started_at or 0.0):
+                crowd.root = work
+            return crowd
         if phase == READY or (phase == NEW and work._not_ready_reason is None):
             return self._lines.get(work._task.run_queue) or self._line_of(work)
-        if phase == JOINED:
-            leader = self._explainer.waits_for(work)
-            return self._crowd(("not asked",), work) if leader is None else leader
         if phase in (CHECKING, DELAYED):
             return self._crowd((("gate" if phase == CHECKING else "delayed"), work.task), work)
-        return self._step_of_unready(work)
-
-    def _step_of_running(self, work: Work) -> Work | Crowd:
-        for awaited in self._activity.awaited_by(work):
-            if awaited._phase < RUNNING:
-                return awaited
-        crowd = self._crowd(("running", work.task), work)
-        crowd.running += 1
-        if (work.started_at or 0.0) < (crowd.root.started_at or 0.0):
-            crowd.root = work
-        return crowd
-
-    def _step_of_unready(self, work: Work) -> Work | Crowd:
-        declared, dependencies = work._declared, self._dependencies
-        held = work._phase == HELD
-        artifacts = work._awaited or ()
-        if declared is not None and (held or isinstance(work._not_ready_reason, Artifact)):
-            artifacts = declared.inputs or artifacts
-        lost: Any = None
-        maker: Work | None = None
-        for artifact in artifacts:
-            producer = dependencies.producer_of.get(artifact._key) or dependencies.maker_of(artifact)
-            if producer is None:
-                if lost is None and self._is_missing(artifact, work):
-                    lost = artifact
-            elif maker is None and (held or self._is_missing(artifact, work)):
-                maker = producer
-        if lost is not None and (maker is None or needs_all(work)):
-            return self._step_of_lost(work, lost)
-        if held:
-            holder = self._explainer.waits_for(work)
-            if holder is not None and holder._phase == SETTLED:
-                return self._crowd(("unreturned", holder), work)
-            return self._crowd(("not asked",), work) if holder is None else holder
-        if maker is not None:
-            return maker
-        return self._crowd_of_said(work)
-
-    def _step_of_lost(self, work: Work, artifact: Any) -> Work | Crowd:
-        """An artifact is missing that nobody makes, as far as its own name tells."""
-        names = names_of(artifact) if len(self._missing) < _LOOKS else (artifact,)
-        for one in names[1:]:
-            if (producer := self._dependencies.maker_of(one)) is not None and producer is not work:
-                return producer
-        failed = next(filter(None, map(self._dependencies.failure_of, names)), None)
-        if failed is not None:
-            return self._crowd(("upstream", failed), work, failed)
-        return self._crowd(("lost", question_of(artifact)), work, artifact)
+        return self._crowd(("not asked",), work) if phase in (HELD, JOINED) else self._crowd_of_said(work)
 
     def _crowd_of_said(self, work: Work) -> Crowd:
         """Those of one task of which is_ready said the same, but for names and numbers in it."""
@@ -370,24 +337,6 @@ class Roots:
             words = likeness(answer) if len(self._alike) < _LOOKS else ""
             self._alike[short] = words
         return self._crowd(("said no", work.task, words), work)
-
-    def _is_missing(self, artifact: Any, work: Work) -> bool:
-        key = question_of(artifact)
-        missing = self._missing.get(key)
-        if missing is None:
-            if len(self._missing) >= _LOOKS:
-                return artifact is work._not_ready_reason
-            missing = self._missing[key] = not _is_valid(artifact)
-        return missing
-
-
-def _is_valid(artifact: Any) -> bool:
-    try:
-        return is_valid(artifact)
-    except KeyboardInterrupt:
-        raise
-    except BaseException:
-        return False
 
 
 def not_started(works: Iterable[Work]) -> Crowd:

@@ -20,9 +20,10 @@ from runcue._explain.cuts import Cut, cut_of
 from runcue._explain.durations import usual_duration
 from runcue._explain.holders import wanted_slots
 from runcue._explain.lacks import Lacks, needs_all
-from runcue._explain.reasons import Kind, Reason, problem_now, reason_of, reasons_of, since_of, unready
+from runcue._explain.reasons import Kind, Reason, reason_of, reasons_of, since_of, unready
 from runcue._explain.settled import explain_settled
 from runcue._explain.turn import Turn, turn_of
+from runcue._explain.waits import Waits
 from runcue._handlers.outputs import run_of
 from runcue._model.phases import CHECKING, HELD, JOINED, NEW, NOT_READY, RUNNING, SETTLED
 from runcue._model.work import Work
@@ -87,18 +88,27 @@ class Explainer:
             return None
         return turn
 
-    def explain(self, work: Work, now: float, wall: float) -> Reason:
+    def waits(self, looks: float = inf) -> Waits:
+        """What waits for what, for one question.
+
+        Args:
+            looks: So many artifacts are asked whether they are valid.
+        """
+        return Waits(self._core, self._activity, looks)
+
+    def explain(self, work: Work, now: float, wall: float, waits: Waits | None = None) -> Reason:
         """The reason why a work unit is where it is, followed to the root of it.
 
         Args:
             work: The work.
             now: Monotonic.
             wall: The same instant in seconds since the epoch.
+            waits: What waits for what, if several are explained at once.
         """
         own = self._explain_alone(work, now, wall)
-        if work._phase not in (NOT_READY, HELD, JOINED):
+        if own.cycle or work._phase == SETTLED:
             return own
-        way, around = follow(work, self.waits_for)
+        way, around = follow(work, (waits or self.waits()).next_work)
         cycle = tuple(around)
         self._followed += len(way)
         if work in cycle:
@@ -110,22 +120,6 @@ class Explainer:
         if cycle:
             root = root._replace(kind="cycle", subject=cut_of(self._core, cycle), cycle=cycle)
         return own._replace(chain=tuple(way), root=root)
-
-    def waits_for(self, work: Work) -> Work | None:
-        """The work that another has to wait for, None if that is not what it waits for."""
-        phase = work._phase
-        if phase == HELD:
-            assert work._declared is not None
-            holder = self._core.holds.holder_of(work._declared.hold)
-            return None if holder is work else holder
-        if phase == JOINED:
-            return work._declared.leader if work._declared is not None else None
-        if phase == NOT_READY:
-            for artifact in work._awaited or ():
-                producer = self._core.dependencies.maker_of(artifact)
-                if producer is not None and producer is not work and problem_now(artifact) is not None:
-                    return producer
-        return None
 
     def _explain_alone(self, work: Work, now: float, wall: float) -> Reason:
         """What can be said of a work unit by itself."""
@@ -208,36 +202,26 @@ class Explainer:
             kind = "upstream"
         return reason._replace(kind=kind, lacks=lacks)
 
-    def reason(
-        self,
-        work: Work,
-        now: float,
-        wall: float,
-        *,
-        deep: bool = True,
-        tied: Mapping[Work, Knot] | None = None,
+    def _reason(
+        self, work: Work, now: float, wall: float, waits: Waits | None, tied: Mapping[Work, Knot]
     ) -> Reason | None:
-        """Why a pending work unit does not run, for those who are told of many; None if nothing is in its way.
+        """Why a pending work unit does not run; None if nothing is in its way.
 
         Args:
             work: The work.
             now: Monotonic.
             wall: The same instant in seconds since the epoch.
-            deep: Follow what it waits for to the root, and name what is missing.
-            tied: Those who wait for each other, if they were looked for already.
+            waits: What waits for what, to be followed to the root; None: it is not.
+            tied: Those who wait for each other.
         """
         reason = reason_of(work, now, self._activity.began)
-        if not deep or reason is None:
+        if waits is None or reason is None:
             return reason
-        knot = self._tied(work) if tied is None else tied.get(work)
-        if knot is not None:
+        if (knot := tied.get(work)) is not None:
             return reason._replace(knot=knot)
         if work._phase in (NOT_READY, HELD, JOINED):
-            return self.explain(work, now, wall)
+            return self.explain(work, now, wall, waits)
         return self._explain_checking(reason) if work._phase == CHECKING else reason
-
-    def _tied(self, work: Work) -> Knot | None:
-        return next((knot for knot in self._activity.knots((work,)) if work in knot.works), None)
 
     def reasons(self, works: Iterable[Work], now: float, wall: float) -> Iterator[tuple[Work, Reason | None]]:
         """The reasons of many: the first thousand are followed to the root, unless the way there is very long.
@@ -248,11 +232,12 @@ class Explainer:
             wall: The same instant in seconds since the epoch.
         """
         self._followed = 0
+        waits = self.waits()
         line = iter(works)
         first = list(islice(line, _LOOKED_INTO))
         tied = dict[Work, Knot]()
         for knot in self._activity.knots(first):
             tied |= dict.fromkeys(knot.works, knot)
         for work in first:
-            yield work, self.reason(work, now, wall, deep=self._followed < _FOLLOWED, tied=tied)
+            yield work, self._reason(work, now, wall, waits if self._followed < _FOLLOWED else None, tied)
         yield from reasons_of(line, now)

@@ -48,8 +48,9 @@ def resume(steps: Any, yielded: Any, context: Context, work: Work, door: Door) -
         thrown: BaseException | None = None
         try:
             yield yielded  # an asyncio task sends nothing back
+        except GeneratorExit:
+            raise  # it is being closed; the coroutine is as well, which sees its own end then, if it has not yet
         except BaseException as error:
-            # GeneratorExit too: the handler sees its own end as it would in a task of its own.
             thrown = error
         began = now()
         try:
@@ -188,6 +189,8 @@ def _drive(
         thrown = None
         try:
             yield yielded
+        except GeneratorExit:
+            raise  # as above
         except BaseException as error:
             thrown = error
 

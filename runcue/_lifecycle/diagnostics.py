@@ -234,8 +234,9 @@ class Diagnostics:
 
     def _tell_cycles(self, works: list[Work]) -> None:
         seen: set[Work] = set()
+        maker_for = self._explainer.waits().maker_for
         for start in works:
-            way, cycle = follow(start, self._explainer.waits_for, seen)
+            way, cycle = follow(start, maker_for, seen)
             seen.update(way)
             cycle = cycle or self._cycle_of_one(start)
             if cycle and self._is_news(("cycle", min(work.id for work in cycle))):

@@ -81,7 +81,8 @@ class Overdue:
 
     def _why(self, work: Work, now: float) -> str:
         wall = now + self._dispatcher.turns.skew
-        return in_short(self._explainer.reason(work, now, wall), now, wall)
+        [(_, reason)] = self._explainer.reasons((work,), now, wall)
+        return in_short(reason, now, wall)
 
     def _whys(self, works: Iterable[Work], now: float) -> list[tuple[Work, str]]:
         wall = now + self._dispatcher.turns.skew

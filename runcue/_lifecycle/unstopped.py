@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import gc
 import os
 import warnings
 import weakref
@@ -33,7 +34,7 @@ class Unstopped:
     Args:
         turns: Says whether it is started, and whether its scheduler has failed.
         leftovers: What is left.
-        dismiss: Called where nobody else can tidy up any more: closes what was never begun in a closed loop.
+        dismiss: Called where its loop was closed and nothing else: lets go of what was to go on in it. From anywhere.
     """
 
     def __init__(self, turns: Turns, leftovers: Leftovers, dismiss: Callable[[], None]) -> None:
@@ -67,6 +68,8 @@ class Unstopped:
         except StopIteration:
             pass
         _expecting.add(self)
+        if _before_collection not in gc.callbacks:
+            gc.callbacks.append(_before_collection)
 
     def expect_no_more(self) -> None:
         """The cue was stopped."""
@@ -105,11 +108,19 @@ class Unstopped:
             self._tell("the program", is_started=self._let_go is not None, observed=False)
             self._dismiss()
 
+    def before_collection(self) -> None:
+        """The garbage collector is about to look for what nobody knows any longer: that may be the cue.
+
+        It takes its parts in whatever order it comes to them. By the time that `__del__` is called others may have been
+        closed, and Python would complain of them.
+        """
+        if self._loop is not None and self._loop.is_closed():
+            self._dismiss()
+
     def __del__(self) -> None:
         """Nobody knows the cue any longer: its loop was closed, and nobody has met it since."""
         if self._loop is not None and self._process == os.getpid():
             self._tell("the event loop", is_started=self._let_go is not None, observed=False)
-            self._dismiss()
             if self._let_go is not None:
                 self._warn(self._leftovers.words())
 
@@ -145,6 +156,12 @@ def let_go_of_closed_loops() -> None:
     """Find cues whose loops were closed and nothing else."""
     for one in list(_expecting):
         one.look()
+
+
+def _before_collection(phase: str, info: object) -> None:
+    if phase == "start":
+        for one in list(_expecting):
+            one.before_collection()
 
 
 @atexit.register

@@ -174,8 +174,9 @@ class Holds:
     def holder_of(self, hold: Hold) -> Work | None:
         """Who holds by now: another one may have taken its place, or nobody, which is not noted yet."""
         producers = self._producers
-        among = producers.running if hold.relation in _BY_RUNNING else producers.producer_of
-        return among.get(hold.made)
+        if hold.relation is _PRODUCER or hold.relation not in _BY_RUNNING:
+            return producers.producer_of.get(hold.made)
+        return producers.running.get(hold.made)
 
     def _go_round(self, work: Work, inputs: tuple[Any, ...], index: int) -> Hold | None:
         """The producer of an input, sought from one of them on in falling order and all around."""

@@ -1,0 +1,121 @@
+"""What is behind what: `cue.why()` of one work unit and of all that waits follow the same way to the same root."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+import runcue
+from runcue import Flag
+from tests.support.virtual_time import virtual
+
+
+async def nothing(work: runcue.Work) -> None:
+    pass
+
+
+async def slow(work: runcue.Work) -> None:
+    await asyncio.sleep(100)
+
+
+async def a_missing_input_beside_one_that_is_being_made(cue: runcue.Cue) -> tuple[runcue.WorkHandle, str]:
+    cue.task("make", outputs=Flag("made"))(slow)
+    cue.task("read", inputs=[Flag("made"), Flag("never")])(nothing)
+    reader = await cue.submit("read")
+    await asyncio.sleep(0.1)
+    await cue.submit("make")
+    return reader, "Flag('never')"
+
+
+async def what_failed_beside_what_is_being_made(cue: runcue.Cue) -> tuple[runcue.WorkHandle, str]:
+    cue.on_failure(lambda work, error: None)
+
+    async def fail(work: runcue.Work) -> None:
+        raise OSError("no space left")
+
+    cue.task("fail", outputs=Flag("lost"))(fail)
+    cue.task("make", outputs=Flag("made"))(slow)
+    cue.task("read", inputs=[Flag("made"), Flag("lost")], outputs=Flag("read"))(nothing)
+    cue.task("end", inputs=Flag("read"))(nothing)
+    await cue.submit("read")
+    await cue.submit("fail")
+    reader = await cue.submit("end")
+    await asyncio.sleep(0.1)
+    await cue.submit("make")
+    return reader, "no space left"
+
+
+async def a_maker_that_awaits_what_waits_for_a_rate(cue: runcue.Cue) -> tuple[runcue.WorkHandle, str]:
+    cue.service("api", rate="1/min")
+    cue.task("ask", uses="api")(nothing)
+
+    @cue.task("make", outputs=Flag("made"))
+    async def make(work: runcue.Work) -> None:
+        await (await cue.submit("ask"))
+
+    cue.task("read", inputs=Flag("made"))(nothing)
+    await cue.submit("ask")
+    await cue.submit("make")
+    return await cue.submit("read"), "1/min"
+
+
+async def a_maker_that_awaits_one_that_runs(cue: runcue.Cue) -> tuple[runcue.WorkHandle, str]:
+    cue.task("help")(slow)
+
+    @cue.task("make", outputs=Flag("made"))
+    async def make(work: runcue.Work) -> None:
+        await (await cue.submit("help"))
+
+    cue.task("read", inputs=Flag("made"))(nothing)
+    await cue.submit("make")
+    return await cue.submit("read"), "help 3"
+
+
+@pytest.mark.parametrize(
+    "plant",
+    [
+        a_missing_input_beside_one_that_is_being_made,
+        what_failed_beside_what_is_being_made,
+        a_maker_that_awaits_what_waits_for_a_rate,
+        a_maker_that_awaits_one_that_runs,
+    ],
+)
+@virtual
+async def test_why_of_one_and_of_all_name_the_same_root(
+    plant: Callable[[runcue.Cue], Awaitable[tuple[runcue.WorkHandle, str]]],
+) -> None:
+    cue = runcue.Cue(id_prefix="")
+    cue.start()
+    reader, cause = await plant(cue)
+    await asyncio.sleep(0.5)
+    one = cue.why(reader)
+    deepest = one if one.root is None else one.root
+    [group] = [group for group in cue.why().groups if reader in [work.id for work in group.examples]]
+    assert (deepest.verdict, deepest.work.id) == (group.verdict, group.root.id)
+    assert cause in str(one)
+    assert cause in str(group)
+    await cue.stop(drain=False, timeout=0)
+
+
+@virtual
+async def test_why_of_one_that_runs_goes_on_to_what_it_awaits() -> None:
+    cue = runcue.Cue(id_prefix="")
+    cue.service("api", rate="1/min")
+    cue.task("ask", uses="api")(nothing)
+
+    @cue.task("parent")
+    async def parent(work: runcue.Work) -> None:
+        await (await cue.submit("ask"))
+
+    cue.start()
+    await cue.submit("ask")
+    handle = await cue.submit("parent")
+    await asyncio.sleep(0.5)
+    why = cue.why(handle)
+    assert why.verdict == "running"
+    assert why.root is not None
+    assert (why.root.verdict, why.root.work.task) == ("waiting for rate", "ask")
+    assert "api: 1/min is used up" in str(why)
+    await cue.stop(drain=False, timeout=0)
