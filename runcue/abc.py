@@ -216,6 +216,7 @@ WarningKind = Literal[
     "self_wait",
     "cancelled",
     "abandoned",
+    "must_complete",
     "unknown_task",
     "not_started",
     "left",
@@ -231,18 +232,18 @@ class CueWarning(NamedTuple):
 
     Attributes:
         kind: "raised", "blocked": a callback of yours did that, or kept the event loop. "no_answer": a gate has given
-            what is no answer, such as None. "failure": of a work unit,
-            where nobody was there to hear of it. "unmade", "cycle", "stuck", "outdated": inputs that nothing makes,
-            work units that wait for each other, or that nothing will change, and artifacts of what is anew since.
-            "still_stale": a work unit that will run each time, because of what it leaves. "other_stamps": work units
-            that run again because another version of runcue has noted how their outputs were made.
-            "pending", "stalled": the warnings of `pending_warn_after` and `stall_warn_after`. "draining": what a drain
-            waits for. "deadlock", "self_wait": handlers, gates and listeners that wait for work units which need what
-            they hold, for ever or until a time-out. "cancelled", "abandoned": work units that could not run when the
-            cue was stopped, and what did not end in time then. "unknown_task": a gate or listener for a task that does
-            not exist. "not_started": a work unit is waited for, and its cue is not started. "left": the event loop has
-            ended, and there are work units that nobody will run. "shortage": no more threads can be started, or no
-            more files be opened.
+            what is no answer, such as None. "failure": of a work unit, where nobody was there to hear of it. "unmade",
+            "cycle", "stuck", "outdated": inputs that nothing makes, work units that wait for each other, or that
+            nothing will change, and artifacts of what is anew since. "still_stale": a work unit that will run each
+            time, because of what it leaves. "other_stamps": work units that run again because another version of runcue
+            has noted how their outputs were made. "pending", "stalled": the warnings of `pending_warn_after` and
+            `stall_warn_after`. "draining": what a drain waits for. "deadlock", "self_wait": handlers, gates and
+            listeners that wait for work units which need what they hold, for ever or until a time-out. "cancelled",
+            "abandoned": work units that could not run when the cue was stopped, and what did not end in time then.
+            "must_complete": what a stop does not cut off. "unknown_task": a gate or listener for a task that does not
+            exist. "not_started": a work unit is waited for, and its cue is not started. "left": the event loop has
+            ended, and there are work units that nobody will run. "shortage": no more threads can be started, or no more
+            files be opened.
             There may be others in later versions.
         text: For people, as the log has it.
         works: The work units that it is about, as far as it is about some.

@@ -34,6 +34,7 @@ _FIELDS: Final = (
     "priority",
     "timeout",
     "retry",
+    "must_complete",
 )
 
 
@@ -100,8 +101,8 @@ def read_lines(lines: Iterable[bytes], name: str) -> Iterator[Submission]:
 
     Each has the field "task", the name of a task, and as needed "params" (an object), "inputs" and "outputs" (a path or
     a list of paths), "key" (text or a number), "duplicate" ("join" or "error"), "force" (true or false), "priority" (a
-    number from 0 to 1), "timeout" (seconds) and "retry" (how many attempts there are in all, -1 for no end of them).
-    What is null is as good as not there.
+    number from 0 to 1), "timeout" (seconds), "retry" (how many attempts there are in all, -1 for no end of them) and
+    "must_complete" (true or false). What is null is as good as not there.
 
     Args:
         lines: As a file that was opened with "rb" gives them.
@@ -252,4 +253,5 @@ _JSON: Final = {
     "priority": _Field(_is_priority, "a number from 0 to 1"),
     "timeout": _Field(_are_seconds, "a positive number of seconds"),
     "retry": _Field(_are_attempts, "a whole number of at least 1, or -1"),
+    "must_complete": _Field(lambda value: isinstance(value, bool), "true or false"),
 }

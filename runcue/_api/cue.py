@@ -217,6 +217,7 @@ class Cue:
         duplicate: Literal["join", "error"] = "join",
         priority: float | Callable[[Work], float] | None = None,
         retry: int | Policy | None = None,
+        must_complete: bool = False,
         run_in: RunIn | None = None,
     ) -> Callable[[F], F]: ...
     @says_what_it_takes
@@ -233,6 +234,7 @@ class Cue:
         duplicate: Literal["join", "error"] = "join",
         priority: float | Callable[[Work], float] | None = None,
         retry: int | Policy | None = None,
+        must_complete: bool = False,
         run_in: RunIn | None = None,
     ) -> Any:
         """Register a handler under a name, as a decorator.
@@ -260,6 +262,8 @@ class Cue:
             retry: How often a work unit is tried again that fails or times out: how many attempts there are in all (-1:
                 no end of them), a `Retry`, which says more, or a plain function of (attempt, error, elapsed) that gives
                 the seconds to the next attempt, None for none. Meanwhile the work unit holds no slot.
+            must_complete: Whether `stop(drain=False)`, and so the first Ctrl-C, still runs its work units and what
+                makes their inputs, and `stop(timeout=)` waits for them. `stop(timeout=0)` and a second Ctrl-C do not.
             run_in: Where the handler runs: "thread" for a thread of the cue's own, or an executor
                 (`runcue.abc.Executor`). An `async def` runs on the event loop, which "loop" says; of a plain function,
                 `Cue(run_in=)` says what is usual.
@@ -294,6 +298,7 @@ class Cue:
             duplicate=duplicate,
             priority=priority,
             retry=retry,
+            must_complete=must_complete,
         )
         which = f"task {described.name!r}" if described.name else "a task"
         check_run_in(run_in, f"run_in of {which}", loop=True)
@@ -607,9 +612,11 @@ class Cue:
 
         Args:
             *misplaced: None: the options are given by name.
-            drain: False: start nothing more, cancel what is pending, wait for what is running.
+            drain: False: start nothing more, cancel what is pending, wait for what is running. What must complete
+                (`task(must_complete=True)`) runs all the same, with what it needs.
             timeout: After so many seconds cancel what is running too. Threads cannot be ended; those that are still
-                running are listed in `summary.abandoned`, and their work units are cancelled.
+                running are listed in `summary.abandoned`, and their work units are cancelled. What must complete is
+                waited for, and the log says so; not with a time-out of 0.
             **unknown: None: an option that is misspelt is told.
 
         Returns:
@@ -725,6 +732,7 @@ class Cue:
         priority: float | None = None,
         timeout: float | None = None,
         retry: int | Policy | None = None,
+        must_complete: bool | None = None,
         **unknown: Never,
     ) -> WorkHandle:
         """Add a work unit to the pending set. Asks no gate and does not wait.
@@ -745,6 +753,7 @@ class Cue:
                 unit that one's counts.
             retry: As for `task()`, for this work unit alone; 1: there is one attempt. Of one that joins another work
                 unit that one's counts.
+            must_complete: As for `task()`, for this work unit alone. One that joins another work unit lends it that.
             **unknown: None: an option that is misspelt is told.
 
         Returns:
@@ -770,12 +779,15 @@ class Cue:
         elif _running_loop_if_any() is not intake.loop:
             intake.check_loop("submit()")
         if self._stopping.level is not None or self._dispatcher.turns.failure is not None:
-            intake.check_open(_copy_context())
+            intake.check_open(_copy_context(), known, must_complete)
         taken = dict(params) if type(params) is dict else take_over(params)
         if force is not False or not (
-            inputs is outputs is key is duplicate is None is priority is timeout is retry and fresh is DEFAULT
+            inputs is outputs is key is duplicate is None is priority is timeout is retry is must_complete
+            and fresh is DEFAULT
         ):
-            overrides = Overrides(inputs, outputs, fresh, key, duplicate, force, priority, timeout, retry)
+            overrides = Overrides(
+                inputs, outputs, fresh, key, duplicate, force, priority, timeout, retry, must_complete
+            )
             return intake.admit(known, taken, _copy_context(), overrides)
         return intake.admit(known, taken, _copy_context(), NO_OVERRIDES if known.declares else None)
 
@@ -793,6 +805,7 @@ class Cue:
         priority: float | None = None,
         timeout: float | None = None,
         retry: int | Policy | None = None,
+        must_complete: bool | None = None,
         **unknown: Never,
     ) -> WorkHandle:
         """Submit from another thread than the event loop's. Returns when the work has been added.
@@ -810,6 +823,7 @@ class Cue:
             priority: As for `submit()`.
             timeout: As for `submit()`.
             retry: As for `submit()`.
+            must_complete: As for `submit()`.
             **unknown: None: an option that is misspelt is told.
 
         Raises:
@@ -825,11 +839,13 @@ class Cue:
             known.declares
             or force is not False
             or not (
-                inputs is outputs is key is duplicate is None is priority is timeout is retry
+                inputs is outputs is key is duplicate is None is priority is timeout is retry is must_complete
                 and fresh is DEFAULT
             )
         ):
-            overrides = Overrides(inputs, outputs, fresh, key, duplicate, force, priority, timeout, retry)
+            overrides = Overrides(
+                inputs, outputs, fresh, key, duplicate, force, priority, timeout, retry, must_complete
+            )
         return self._intake.admit_threadsafe(known, taken, _copy_context(), overrides)
 
     def _submit_from_handler(self, task: Any, params: Mapping[str, Any] | None, **options: Any) -> str:

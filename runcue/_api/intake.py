@@ -187,8 +187,13 @@ class Intake:
                 "work.submit() is for sync handlers; in the event loop it is `await cue.submit(...)`."
             )
 
-    def check_open(self, context: Context) -> None:
+    def check_open(self, context: Context, task: Task, must_complete: object) -> None:
         """Check that work is taken from whoever submits in this context.
+
+        Args:
+            context: That one.
+            task: Of the work unit.
+            must_complete: Whether it must complete, as its submission says; None: as its task does.
 
         Raises:
             CueFailed: The scheduler has failed.
@@ -198,8 +203,9 @@ class Intake:
             raise self._turns.failed()
         if self._stopping.level is None:
             return
-        inside = context.get(CURRENT) is self._dispatcher
-        if self.stopped or self._stopping.shut or not inside:
+        inside = context.get(CURRENT) is self._dispatcher and not self.stopped
+        is_essential = task.must_complete if must_complete is None else must_complete is True
+        if not inside or not self._stopping.takes(is_essential=is_essential):
             raise CueStopped("This cue has been stopped and takes no more work; call start() to begin again.")
 
     def admit(
@@ -254,12 +260,12 @@ class Intake:
         """
         if self.loop is None:
             self.meet(asyncio.get_running_loop())
-        self.check_open(context)
-        given = work._overrides or NO_OVERRIDES
+        given, task = work._overrides or NO_OVERRIDES, self._registry.find(work.task)
+        self.check_open(context, task, given.must_complete)
         names = ("inputs", "outputs") if work._declared is not None else ()
         declared = {name: getattr(work, name) for name in names if is_given_by_value(getattr(given, name))}
         overrides = given.once_more(work.id, **declared)
-        return self.admit(self._registry.find(work.task), dict(work.params), context, overrides)
+        return self.admit(task, dict(work.params), context, overrides)
 
     def _add_overriding(self, work: Work, now: float, overrides: Overrides) -> None:
         """Take in one whose submission says something in place of its task."""
@@ -338,7 +344,7 @@ class Intake:
             )
 
         def take() -> WorkHandle:
-            self.check_open(context)
+            self.check_open(context, task, None if overrides is None else overrides.must_complete)
             return self.admit(task, params, context, overrides)
 
         return self._inbox.call(take)

@@ -198,12 +198,16 @@ class _Interrupt:
                 "running work unit",
                 "running work units",
             )
+            for cue in cues:
+                cue._interrupt(kill=False)
+            if left := sum(cue._core.pending() for cue in cues):  # nothing else is pending any more
+                running += (
+                    f" and {left:,} that must complete or {'is' if left == 1 else 'are'} needed for that"
+                )
             if self.first == signal.SIGTERM:
                 logger.warning("Terminated: finishing %s. A second SIGTERM cancels them.", running)
             else:
                 logger.warning("Interrupted: finishing %s. Ctrl-C again cancels them.", running)
-            for cue in cues:
-                cue._interrupt(kill=False)
             self._ending = asyncio.ensure_future(self._end(cues))
         else:
             for cue in cues:

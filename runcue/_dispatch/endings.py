@@ -35,6 +35,7 @@ from runcue._model.texts import error_words, listed, title_of
 from runcue._model.work import Work
 from runcue._scheduling.attempts import FailedAttempt, Settle
 from runcue._scheduling.core import Core
+from runcue._scheduling.essential import must_complete
 
 __all__ = ["Endings"]
 
@@ -54,6 +55,10 @@ class Endings:
         settlement: Settles work units.
         listeners: Who hears of attempts that another one follows.
         callbacks: For what is said of runs that leave no lasting proof.
+
+    Attributes:
+        spared: While a stop runs nothing but what must complete, the work units that this needs; None: there is no such
+            stop.
     """
 
     def __init__(
@@ -87,6 +92,7 @@ class Endings:
         self._undisturbed: set[str] = set()
         # Those that were told to make each other's out of date.
         self._told_of_folders: set[str] = set()
+        self.spared: dict[Work, None] | None = None
         # Those whose handlers a stranger has cancelled just now: most likely the loop ends.
         self.cut_off: list[Work] = []
         self._end_of_hold_back = Alarm(timers, self._hold_back_no_longer)
@@ -276,7 +282,7 @@ class Endings:
             self._core.wakeups.returned(work)
         elif isinstance(decision, Settle):
             self._settlement.settle(work, decision.outcome, now, decision.value, duration)
-        elif not self._turns.closed:
+        elif not self._is_over_for(work):
             self._put_back(work, decision, error, now, duration)
         # There is no more time for it.
         elif decision.counts:
@@ -316,6 +322,11 @@ class Endings:
         self._gate.at = now
         self._turns.wake()
 
+    def _is_over_for(self, work: Work) -> bool:
+        """Whether there is no more time for another attempt of a work unit."""
+        spared = self.spared
+        return self._turns.closed or not (spared is None or work in spared or must_complete(work))
+
     def refused(self, work: Work, error: LimitError, now: float) -> None:
         """A limit has raised as an attempt was about to begin: so there was none, and nothing is decided about it."""
         if work._phase != SETTLED:  # as it is where the limit has cancelled it
@@ -342,7 +353,7 @@ class Endings:
             error = WorkTimeout(
                 f"The handler of {work.task!r} ran for longer than its timeout of {limit:g} s.{place}"
             )
-        if overrun is None and not self._turns.closed:
+        if overrun is None and not self._is_over_for(work):
             work, decision = self._decide(work, error, now, limit)
             if work._phase == SETTLED:  # whoever was asked has cancelled it
                 return
@@ -381,7 +392,7 @@ class Endings:
         work._attempts.overrun = None
         if work._phase == SETTLED:
             self._core.wakeups.returned(work)
-        elif self._turns.closed or isinstance(error, KeyboardInterrupt):
+        elif self._is_over_for(work) or isinstance(error, KeyboardInterrupt):
             self._settlement.settle(work, FAILED, now, overrun.error, duration)
         else:
             again = overrun.again._replace(at=max(overrun.again.at, now))

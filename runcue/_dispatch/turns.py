@@ -143,6 +143,11 @@ class Turns:
         self.closed = True
         self.may_start = False
 
+    def reopen(self) -> None:
+        """Something may start after all."""
+        self.closed = False
+        self.may_start = True
+
     def wake(self) -> None:
         """Something happened: look at everything, once, in the next turn.
 

@@ -12,30 +12,32 @@ Must not know: how work units run.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sized
+import logging
+from collections.abc import Callable, Collection, Iterable, Iterator, Sized
 from contextlib import contextmanager
 from typing import Final
 
 from runcue._callbacks.warning_log import WarningLog
 from runcue._dispatch.dispatcher import Dispatcher
-from runcue._dispatch.settlement import ran_for
 from runcue._dispatch.timers import Alarm
 from runcue._explain.answers import Blocked, blocked
 from runcue._explain.likeness import grouped
 from runcue._explain.reasons import Reason
 from runcue._explain.why import Explainer
-from runcue._handlers.outputs import owner_of, remove_orphans, rollback
+from runcue._handlers.outputs import remove_orphans
+from runcue._lifecycle.cancellation import BY_STOP, Cancellation
 from runcue._lifecycle.deadlocks import Deadlocks
 from runcue._lifecycle.diagnostics import Diagnostics
 from runcue._lifecycle.draining import DrainNews
 from runcue._lifecycle.leftovers import CUT_OFF, Leftovers
 from runcue._model.current import CURRENT, call_inside
 from runcue._model.errors import UsageError
-from runcue._model.phases import CANCELLED, FAILED, NOT_READY, OUTCOMES, READY, SETTLED, SKIPPED
+from runcue._model.phases import FAILED, NOT_READY, OUTCOMES, READY, RUNNING, SETTLED, SKIPPED
 from runcue._model.summary import Summary
-from runcue._model.texts import how_many, listed
+from runcue._model.texts import how_many, listed, name_of
 from runcue._model.work import Work
 from runcue._scheduling.core import Core
+from runcue._scheduling.essential import essential_works
 
 __all__ = ["Stopping"]
 
@@ -43,13 +45,11 @@ DRAIN: Final = 1
 """Everything that can run runs."""
 FINISH: Final = 2
 """What runs finishes, nothing starts."""
-KILL: Final = 3
-"""What runs is cancelled."""
+CUT: Final = 3
+"""What runs is cancelled, but for what must complete and what that needs."""
+KILL: Final = 4
+"""All that runs is cancelled."""
 
-_BY_STOP: Final = "stop()"
-
-GRACE: Final = 1.0
-"""Seconds that cancelled coroutines have for their clean-up before they are abandoned."""
 FIRST_STEPS: Final = 3
 """Turns of the loop in which what a listener has spawned may still submit: a task, a callback or a group that spawns
 the task."""
@@ -71,7 +71,7 @@ class Stopping:
 
     Attributes:
         level: None while the cue is open; otherwise how it is being stopped.
-        shut: No work unit is accepted any more, not even from inside.
+        shut: No work unit is accepted any more, not even from inside; but see `takes`.
         last: What the last stop returned.
     """
 
@@ -105,12 +105,11 @@ class Stopping:
         # Work units that had settled before this start.
         self._former: set[str] = set()
         self.last: Summary | None = None
-        self._abandoned: list[Work] = []
         self._given_up: list[Blocked] = []
-        self._out_of_patience = False
-        timers = dispatcher.timers
-        self._end_of_time = Alarm(timers, lambda now: self.escalate(KILL))
-        self._end_of_grace = Alarm(timers, self._out_of_grace)
+        # Those of them that could not run; the others were not to.
+        self._stuck: list[Blocked] = []
+        self._cancellation = Cancellation(core, dispatcher, log)
+        self._end_of_time = Alarm(dispatcher.timers, lambda now: self.escalate(CUT))
 
     def begin(self) -> None:
         """The cue was started."""
@@ -121,9 +120,10 @@ class Stopping:
         self.level = None
         self.shut = False
         self._task = None
-        self._abandoned = []
         self._given_up = []
-        self._out_of_patience = False
+        self._stuck = []
+        self._cancellation.begin()
+        self._dispatcher.endings.spared = None
 
     def check_outside(self, call: str) -> None:
         """Refuse calls that would wait for their own caller.
@@ -139,6 +139,8 @@ class Stopping:
 
     def look(self) -> None:
         """See whether what is waited for has come to rest."""
+        if self.level == CUT and not self._spares():
+            self.escalate(KILL)
         if self._waiters and (self._dispatcher.turns.failure is not None or self._at_rest()):
             waiters, self._waiters = self._waiters, []
             for waiter in waiters:
@@ -149,7 +151,7 @@ class Stopping:
         dispatcher = self._dispatcher
         if self.level == KILL:
             in_flight = dispatcher.in_flight.works or dispatcher.gates.awaited or dispatcher.lines
-            return self._out_of_patience or not in_flight
+            return self._cancellation.is_over or not in_flight
         is_closed = dispatcher.turns.closed
         if dispatcher.gates.awaited or self._inbox or (self._core.wakeups.queue and not is_closed):
             return False
@@ -240,7 +242,7 @@ class Stopping:
             failed=[work for work in failed if work.id not in self._former],
             blocked=[one.as_dict() for one in blocked],
             duration=0.0 if self._began is None else self._dispatcher.turns.now() - self._began,
-            abandoned=list(self._abandoned),
+            abandoned=list(self._cancellation.abandoned),
             deadlocked=list(self._deadlocks.works),
             downstream=dependencies.passed_over,
             because=tuple(dependencies.passed_over_for),
@@ -283,15 +285,63 @@ class Stopping:
         """Stop in a harder way from here on."""
         if self.level is not None and level <= self.level:
             return
-        self.level = level
+        spared: dict[Work, None] = {}
+        if level in (FINISH, CUT) and self._dispatcher.turns.failure is None and not self._stuck:
+            spared = essential_works(self._core)
+        self.level = level if spared or level != CUT else KILL
         if level >= FINISH:
             self.shut = True
-            self._dispatcher.turns.close()
-            self._cancel_pending()
+            self._dispatcher.endings.spared = spared
+            if spared:
+                self._tell_spared(spared)
+            else:
+                self._dispatcher.turns.close()
+            self._cancel_pending(spared)
         self._dispatcher.rechecker.changed()
-        if level == KILL:
-            self._kill()
+        if level >= CUT:
+            self._cancellation.cancel(spared)
         self._dispatcher.turns.wake()
+
+    def takes(self, *, is_essential: bool) -> bool:
+        """Whether a work unit is accepted that is submitted from inside.
+
+        Args:
+            is_essential: Whether it must complete.
+        """
+        if not self.shut:
+            return True
+        if not is_essential or self.level not in (FINISH, CUT) or self._stuck:
+            return False
+        self._dispatcher.turns.reopen()  # should there have been nothing more to start
+        return True
+
+    def _spares(self) -> bool:
+        """Whether something is left that must complete, or is needed for that."""
+        spared = self._dispatcher.endings.spared
+        assert spared is not None
+        while spared and (first := next(iter(spared)))._phase == SETTLED:
+            del spared[first]
+        if not spared:
+            spared |= essential_works(self._core)  # what has been submitted since
+        return bool(spared)
+
+    def _tell_spared(self, spared: Iterable[Work]) -> None:
+        """Say what is not cut off: of a stop without a drain what it starts yet, as news; else what it waits for."""
+        is_late = self.level == CUT
+        works = [work for work in spared if is_late or work._phase < RUNNING]
+        if works:
+            self._log.tell(
+                "must_complete",
+                works,
+                "%s %s, which must complete or %s needed for that: %s",
+                "The time of stop(timeout=) is over; it goes on for"
+                if is_late
+                else "stop(drain=False) still runs",
+                how_many(len(works), "work unit", "work units"),
+                "is" if len(works) == 1 else "are",
+                listed(map(name_of, works), 3),
+                level=logging.WARNING if is_late else logging.INFO,
+            )
 
     async def _stop(self) -> Summary:
         dispatcher, core = self._dispatcher, self._core
@@ -303,7 +353,7 @@ class Stopping:
                     if dispatcher.callbacks.unheard.tell_rest() and dispatcher.lines:
                         continue  # an async observer hears of it
                     break
-                if self.level == DRAIN and core.pending() and next(core.pending_works(), None) is not None:
+                if not dispatcher.turns.closed and next(core.pending_works(), None) is not None:
                     if core.wakeups.let_go():
                         continue
                     if not asked:
@@ -313,13 +363,13 @@ class Stopping:
                     self._deadlocks.at_rest(self.reasons)
                     # What an on_cancel listener submits now would be cancelled again, for ever.
                     self.shut = True
-                    self._cancel_pending()
+                    self._stuck += self._cancel_pending()
                 elif dispatcher.in_flight.works:
                     # Handlers that wait for each other: nothing but their end will end that.
                     self._deadlocks.at_rest(self.reasons)
                     self.escalate(KILL)
-            if self._given_up and self.level == DRAIN:
-                self._tell_blocked(self._given_up)
+            if self._stuck:
+                self._tell_blocked(self._stuck)
             self._diagnostics.tell_other_stamps()
             self.last = self.summary(self._given_up)
             remove_orphans(core.history.line)
@@ -348,11 +398,14 @@ class Stopping:
                     self._dispatcher.settlement.withdraw(work, SKIPPED)
         self._dispatcher.rechecker.want_all()
 
-    def _cancel_pending(self) -> None:
-        reasons = self.reasons()  # all of them before the first is cancelled: that may free a slot
+    def _cancel_pending(self, spared: Collection[Work] = ()) -> list[Blocked]:
+        """Cancel what is pending. Returns why each of them did not run."""
+        # All of them before the first is cancelled: that may free a slot.
+        reasons = [reason for reason in self.reasons() if reason.work not in spared]
+        self._given_up += reasons
         for reason in reasons:
-            self._given_up.append(reason)
-            self._dispatcher.settlement.cancel(reason.work, _BY_STOP)
+            self._dispatcher.settlement.cancel(reason.work, BY_STOP)
+        return reasons
 
     def _tell_blocked(self, blocked: list[Blocked]) -> None:
         works = how_many(len(blocked), "work unit", "work units")
@@ -364,43 +417,3 @@ class Stopping:
             works,
             reasons,
         )
-
-    def _kill(self) -> None:
-        """Cancel what runs. Coroutines get a moment for their clean-up, threads cannot be ended."""
-        dispatcher = self._dispatcher
-        threads = []
-        for work in list(dispatcher.in_flight.works):
-            work.cancelled = True
-            rollback(work)
-            owner = owner_of(work)
-            if owner._phase != SETTLED:
-                owner.cancelled = True
-                self._core.dependencies.outlive(owner)
-                now = dispatcher.turns.now()
-                dispatcher.settlement.settle(owner, CANCELLED, now, _BY_STOP, ran_for(owner, now))
-            if work._runner is not None:
-                work._runner.cancel()
-            else:
-                threads.append(work)
-        self._abandon(threads)
-        self._end_of_grace.set(dispatcher.turns.now() + GRACE)
-
-    def _out_of_grace(self, now: float) -> None:
-        self._abandon(list(self._dispatcher.in_flight.works))
-        lines = self._dispatcher.lines.cancel()
-        if lines:
-            names = listed((f"the {name}" for name in lines), 3)
-            self._log.tell("abandoned", (), "stop() cancelled %s, which had not ended in time", names)
-        self._out_of_patience = True
-        self._dispatcher.turns.wake()
-
-    def _abandon(self, works: list[Work]) -> None:
-        """Wait for handlers no longer; of however many there are, in one line."""
-        for work in works:
-            self._abandoned.append(work)
-            self._dispatcher.in_flight.abandon(work, self._dispatcher.turns.now())
-        if works:
-            self._dispatcher.turns.wake()
-            kinds = ((work, "coroutine" if work._runner is not None else "thread") for work in works)
-            whose = grouped((work, f"the {kind} of its handler did not end in time") for work, kind in kinds)
-            self._log.tell("abandoned", works, "stop() abandoned %s", whose)

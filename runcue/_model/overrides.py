@@ -29,6 +29,7 @@ class Overrides(NamedTuple):
         priority: How urgent it is; None for what is usual.
         timeout: Seconds that a run may take, inf for no limit; None for what its task says.
         retry: How often it is tried again, as `_scheduling.retry` has it; None for what its task says.
+        must_complete: Whether a stop runs it whatever it cuts off; None for what its task says.
         retry_of: The id of the work unit that it does once more, None if none. That is for `Cue.retry` alone to say.
     """
 
@@ -42,6 +43,7 @@ class Overrides(NamedTuple):
     priority: float | None = None
     timeout: float | None = None
     retry: Any = None
+    must_complete: bool | None = None
     retry_of: str | None = None
 
     @property

@@ -313,6 +313,7 @@ class Task:
         fresh: The policy that says when outputs are out of date.
         priority: How urgent its work units are: a number, a callable that gives one for a work unit, or None.
         retry: How often they are tried again: a `runcue.Retry`, a function, or None for one attempt.
+        must_complete: Whether a stop runs its work units whatever it cuts off.
     """
 
     __slots__ = (
@@ -332,6 +333,7 @@ class Task:
         "is_stale",
         "key",
         "learned_dependents",
+        "must_complete",
         "name",
         "outputs",
         "priority",
@@ -380,6 +382,7 @@ class Task:
         self.priority: float | Callable[[Work], Any] | None = None
         # As `_scheduling.retry` has it; None: there is one attempt.
         self.retry: Any = None
+        self.must_complete = False
         self.declares = False
         # Whether some of its work units declare what the task does not.
         self.declares_per_work = False

@@ -15,7 +15,7 @@ from runcue._callbacks.verdicts import Question
 from runcue._callbacks.warning_log import WarningLog
 from runcue._limits.service import Service
 from runcue._model.callables import located
-from runcue._model.checks import nearest, seconds_or_none
+from runcue._model.checks import nearest, seconds_or_none, yes_or_no
 from runcue._model.declaration import Declaration
 from runcue._model.errors import ConfigurationError, DuplicateTask, UnknownService, UnknownTask
 from runcue._model.origin import Origin
@@ -85,6 +85,7 @@ class Registry:
         duplicate: object = "join",
         priority: object = None,
         retry: object = None,
+        must_complete: object = False,
     ) -> TaskDescription:
         """Check what describes a task besides its handler; see `Cue.task` for the values.
 
@@ -99,6 +100,7 @@ class Registry:
             duplicate: Likewise.
             priority: Likewise.
             retry: Likewise.
+            must_complete: Likewise.
 
         Raises:
             ConfigurationError: A value cannot work.
@@ -116,6 +118,7 @@ class Registry:
             check_duplicate(duplicate),
             check_priority(priority, f"priority of {what}"),
             checked_retry(retry, f"retry of {what}"),
+            yes_or_no(must_complete, f"must_complete of {what}"),
         )
 
     def check_unique(self, name: str, handler: Callable[..., Any]) -> Origin:
@@ -165,6 +168,7 @@ class Registry:
         task.code = described.code
         task.declares = not (task.inputs is task.outputs is task.key is None)
         task.priority, task.retry = described.priority, described.retry
+        task.must_complete = described.must_complete
         self._core.ordered |= task.priority is not None
         if self._understudy is not None:
             self._understudy.replace_handler(task)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from runcue._model.checks import number_of
+from runcue._model.checks import number_of, yes_or_no
 from runcue._model.errors import ConfigurationError, InvalidParams
 from runcue._model.overrides import Overrides
 from runcue._model.priority import priority_of
@@ -50,6 +50,8 @@ def checked(overrides: Overrides) -> Overrides:
         overrides = overrides._replace(timeout=_timeout_of(overrides.timeout))
     if overrides.retry is not None:
         overrides = overrides._replace(retry=checked_retry(overrides.retry, "retry"))
+    if overrides.must_complete is not None:
+        overrides = overrides._replace(must_complete=yes_or_no(overrides.must_complete, "must_complete"))
     return overrides
 
 

@@ -34,6 +34,7 @@ class TaskDescription(NamedTuple):
         duplicate: What becomes of one that is the same as another, "join" or "error".
         priority: How urgent they are: None, a number, or a callable that gives it.
         retry: How often they are tried again: None, a `Retry`, or a function.
+        must_complete: Whether a stop runs them whatever it cuts off.
         code: The digests of its handler's code, by part; None where they do not count.
     """
 
@@ -47,6 +48,7 @@ class TaskDescription(NamedTuple):
     duplicate: str
     priority: float | Callable[[Any], Any] | None
     retry: Policy | None
+    must_complete: bool
     code: dict[str, str] | None = None
 
 

@@ -296,7 +296,7 @@ class Holds:
         effort = inf if self._thorough_in == self._producers.epoch else _EFFORT
         while line and len(before) < effort:
             one = line.popleft()
-            for other in self._needed_by(one, expanded):
+            for other in self.needed_by(one, expanded):
                 if other in before:
                     continue
                 before[other] = one
@@ -310,7 +310,7 @@ class Holds:
                 line.append(other)
         return []
 
-    def _needed_by(self, work: Work, expanded: set[Hashable]) -> Iterator[Work]:
+    def needed_by(self, work: Work, expanded: set[Hashable]) -> Iterator[Work]:
         """The work units that one depends on by itself.
 
         Args:

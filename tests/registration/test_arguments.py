@@ -176,6 +176,7 @@ CALLS: dict[str, tuple[Call, set[str]]] = {
             "key": HASHABLE,
             "duplicate": set[str](),
             "priority": NONE,
+            "must_complete": BOOLS,
             "run_in": NONE,
         }.items()
     },
@@ -192,6 +193,7 @@ CALLS: dict[str, tuple[Call, set[str]]] = {
             "force": BOOLS,
             "priority": NONE,
             "timeout": SECONDS | {"inf"},
+            "must_complete": BOOLS | NONE,
         }.items()
     },
     "list(state)": (option("list", "state"), NONE),
