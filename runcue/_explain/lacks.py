@@ -1,34 +1,29 @@
-"""What is missing to a work unit that is not ready: each artifact, who makes it, where it was looked for.
+"""What is missing to a work unit that is not ready: each artifact, and who makes it.
 
 Lives here: `Lacks`, which finds them, and whether they may come although no work unit says that it makes them.
 
-Must not know: what that makes of the reason why the work unit does not run (`why`), words but for places.
+Must not know: what that makes of the reason why the work unit does not run (`why`), what is there in their place.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import replace
-from itertools import islice
-from typing import Any, Final
+from typing import Any
 
 from runcue._artifacts.artifact import Artifact
 from runcue._artifacts.declared import names_of
 from runcue._artifacts.watched_folders import WatchedFolders
 from runcue._explain.activity import Activity
 from runcue._explain.missing import Missing
-from runcue._explain.next_steps import CORRECT, step_for
-from runcue._explain.reasons import Reason, problem_now
+from runcue._explain.next_steps import step_for
+from runcue._explain.reasons import problem_now
 from runcue._model.phases import HELD, OUTCOMES, RUNNING
-from runcue._model.texts import SHOWN, name_of, shortened, words_of
+from runcue._model.texts import words_of
 from runcue._model.work import Work
 from runcue._scheduling.core import Core
 from runcue._scheduling.holds import Hold, Relation
 
 __all__ = ["Lacks", "needs_all"]
-
-# So many paths of what others make are compared with one that nobody makes.
-_MOST_COMPARED: Final = 10_000
 
 
 class Lacks:
@@ -78,38 +73,6 @@ class Lacks:
             step = step_for(problem, self._watched.folder_of(artifact)) if producer is None else ""
             found.append(Missing(artifact, problem, producer, state, step=step))
         return sorted(found, key=lambda one: one.state in ("pending", "running"))
-
-    def with_places(self, reason: Reason) -> Reason:
-        """A reason that says of missing files which nobody makes where they were looked for, and what may be meant."""
-        root = None if reason.root is None else self.with_places(reason.root)
-        lacks = list(reason.lacks)
-        for number, lack in enumerate(lacks[:SHOWN]):
-            if lack.state == "nobody" and any(place := self.place_of(lack.artifact, reason.work)):
-                problem = f"{lack.problem} ({'; '.join(filter(None, place))})"
-                lacks[number] = replace(lack, problem=problem, step=CORRECT if place[1] else lack.step)
-        return reason._replace(lacks=tuple(lacks), root=root)
-
-    def place_of(self, artifact: Any, work: Work) -> tuple[str, str]:
-        """Where a missing file was looked for and what may be meant by it, as phrases; "" if there is nothing to say.
-
-        It lists folders, so it is for who asks about one work unit.
-
-        Args:
-            artifact: What is missing.
-            work: Who needs it.
-        """
-        from runcue._artifacts.near_misses import near_miss, where_missing  # noqa: PLC0415 - it takes a while to load
-
-        return where_missing(artifact), near_miss(artifact) or self._meant(artifact, work)
-
-    def _meant(self, artifact: Any, work: Work) -> str:
-        """What others are about to make that may be meant by a file which nobody makes, as a phrase; "" if nothing."""
-        from runcue._artifacts.near_misses import meant_among  # noqa: PLC0415 - as above
-
-        makers = self._core.dependencies.producer_of
-        some = islice(makers.items(), _MOST_COMPARED)
-        path = meant_among(artifact, (key for key, one in some if isinstance(key, str) and one is not work))
-        return "" if path is None else f"'{shortened(path, 120)}' is made by {name_of(makers[path])}"
 
     def _held(self, hold: Hold, artifact: Any, problem: str) -> Missing:
         """What holds a work unit, in words."""

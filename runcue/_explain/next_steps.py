@@ -5,6 +5,7 @@ Must not know: how reasons are found.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from runcue._explain.cuts import Cut
@@ -12,10 +13,15 @@ from runcue._explain.reasons import RAISED, Kind, Reason
 from runcue._model.phases import SETTLED
 from runcue._model.texts import listed, name_of, words_of
 
-__all__ = ["CORRECT", "cut_in_words", "next_step", "step_for"]
+__all__ = ["CORRECT", "cut_in_words", "next_step", "step_for", "step_for_all"]
 
 CORRECT: Final = "Correct the path, or submit what makes it"
-"""What to do about a missing file in whose place another one is there."""
+"""What to do about a missing file in whose place another one is there, or whose folder is missing as well."""
+
+_CORRECT_SOME: Final = (
+    "Correct the path that is wrong, and submit what makes the others; if they come from outside, say so by "
+    "cue.watch(folder) or cue.nudge(path)"
+)
 
 
 def next_step(reason: Reason) -> str:
@@ -34,8 +40,8 @@ def next_step(reason: Reason) -> str:
         return "cue.nudge() has it asked at once; else it is asked again now and then"
     if kind in ("input", "no producer"):
         steps = [one.step for one in reason.lacks if one.state == "nobody"]
-        if steps and all(steps):
-            return steps[0]
+        if any(steps):
+            return step_for_all(steps)
     if kind == "upstream":
         makers = [one.maker for one in reason.lacks if one.maker is not None and one.state in _LOST]
         mend = "Mend that, and submit" if any(one.state == "failed" for one in reason.lacks) else "Submit"
@@ -60,6 +66,17 @@ def step_for(problem: str, folder: str | None) -> str:
         return ""
     then = "comes" if problem.startswith("is missing") else "is right"
     return f"{words_of(folder)} is watched: it starts when the file {then}"
+
+
+def step_for_all(steps: Sequence[str]) -> str:
+    """What to do about several artifacts that nobody makes.
+
+    Args:
+        steps: What is to be done about each; "" if what is done about all such.
+    """
+    if steps and steps[0] and len(set(steps)) == 1:
+        return _CORRECT_SOME if steps[0] == CORRECT and len(steps) > 1 else steps[0]
+    return _CORRECT_SOME if CORRECT in steps else _NEXT_STEPS["no producer"]
 
 
 _LOST: Final = ("failed", "cancelled")

@@ -20,6 +20,7 @@ from runcue._artifacts.declared import question_of
 from runcue._explain.activity import Activity
 from runcue._explain.durations import usual_duration
 from runcue._explain.likeness import likeness
+from runcue._explain.neighbours import Neighbours
 from runcue._explain.outlook import done_by_limits, done_by_slots
 from runcue._explain.reasons import Kind, Reason
 from runcue._explain.turn import turn_of
@@ -136,6 +137,7 @@ class Roots:
     def __init__(self, core: Core, explainer: Explainer, activity: Activity, now: float, wall: float) -> None:
         self._explainer = explainer
         self._waits = explainer.waits(_LOOKS)
+        self._neighbours = Neighbours(core)
         self._activity = activity
         self._core = core
         self._now = now
@@ -235,8 +237,8 @@ class Roots:
         if crowd.kind in _BY_KNOT and reason.knot is not None:
             return reason._replace(kind=_BY_KNOT[crowd.kind])
         if crowd.kind == "lost" and reason.kind == "being made":
-            return reason._replace(kind="input")
-        return reason
+            reason = reason._replace(kind="input")
+        return self._neighbours.told(reason)
 
     def _crowd(self, key: tuple[Any, ...], root: Work, subject: Any = None) -> Crowd:
         crowd = self._crowds.get(key)

@@ -20,6 +20,7 @@ from runcue._explain.cuts import Cut, cut_of
 from runcue._explain.durations import usual_duration
 from runcue._explain.holders import wanted_slots
 from runcue._explain.lacks import Lacks, needs_all
+from runcue._explain.neighbours import Neighbours
 from runcue._explain.reasons import Kind, Reason, reason_of, reasons_of, since_of, unready
 from runcue._explain.settled import explain_settled
 from runcue._explain.turn import Turn, turn_of
@@ -67,7 +68,7 @@ class Explainer:
             now: Monotonic.
             wall: The same instant in seconds since the epoch.
         """
-        reason = self.lacks.with_places(self.explain(work, now, wall))
+        reason = Neighbours(self._core).told(self.explain(work, now, wall))
         root = reason.deepest
         turn = self._turn_of(root, now, wall)
         if turn is not None:

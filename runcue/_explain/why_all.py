@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from runcue._explain.next_steps import next_step
+from runcue._explain.missing import Missing
+from runcue._explain.next_steps import next_step, step_for_all
 from runcue._explain.reasons import Reason, Verdict
 from runcue._explain.roots import Crowd
 from runcue._explain.time_words import duration_in_words
@@ -142,6 +143,8 @@ def _one_step(crowd: Crowd) -> str:
     reason = crowd.reason
     if reason.kind == "upstream" and crowd.several > 1:
         return "Mend what failed, and submit them again"
+    if reason.kind in _LACKING and (lack := _lack_of(crowd)) is not None and crowd.several > 1:
+        return step_for_all([lack.step, ""])
     if reason.kind == "slots" and any(
         one.usual is None and one.oldest._phase != SETTLED for one in reason.holding
     ):
@@ -155,8 +158,8 @@ def _details(crowd: Crowd, now: float, wall: float) -> str:
     reason = crowd.reason
     if reason.kind in _TOLD_WHOLE:
         more = details_of(reason, now, wall)
-    elif reason.kind in _LACKING and reason.lacks and crowd.several == 1:
-        more = f"it {reason.lacks[0].problem}"
+    elif reason.kind in _LACKING and (lack := _lack_of(crowd)) is not None:
+        more = f"{'it' if crowd.several == 1 else words_of(lack.artifact)} {lack.problem}"
     if crowd.several > 1 and crowd.kind not in _NAMED:
         text += f", and {crowd.several - 1:,} more like this"
     behind = crowd.count - crowd.first
@@ -170,6 +173,12 @@ _LACKING: Final = ("no producer", "input")
 _TOLD_WHOLE: Final = ("said no", "raised", "gate", "reading", "cycle", "deadlock", "self")
 # Crowds that were put together name what they are about.
 _NAMED: Final = ("lost", "upstream")
+
+
+def _lack_of(crowd: Crowd) -> Missing | None:
+    """What is missing at the root of a crowd; of several that were put together, the first."""
+    artifact = crowd.subjects[0]
+    return next((one for one in crowd.reason.lacks if one.artifact is artifact), None)
 
 
 def _heads(crowd: Crowd, now: float, wall: float) -> str:

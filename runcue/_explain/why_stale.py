@@ -26,7 +26,7 @@ from runcue._model.phases import CANCELLED, FAILED, RUNNING, SETTLED
 from runcue._model.texts import SHOWN, how_many, listed, name_of, shortened, words_of
 from runcue._model.work import Work
 
-__all__ = ["why_stale"]
+__all__ = ["what_differs", "why_stale"]
 
 _LONGEST_VALUE: Final = 80
 # What is dated in nanoseconds since the epoch.
@@ -137,9 +137,32 @@ def _compare(work: Work, declared: Declaration, known: Iterable[Work]) -> _Found
         return _compare_looks(declared, details, evidence if kind == verdict else None)
     if kind != verdict:
         return _Found("it was submitted with force=True" if verdict == "forced" else details)
-    if verdict == "params":
-        return _compare_params(work, details, evidence, known)
-    return _Found(f"{details}: {listed(evidence)} {'has' if len(evidence) == 1 else 'have'} changed")
+    return _compare_parts(work, artifact, details, evidence, known)
+
+
+def what_differs(work: Work, verdict: str, output: Any, other: Any, known: Iterable[Work]) -> str:
+    """What makes the outputs of a work unit that has not run out of date, as part of a sentence: of params, which.
+
+    Args:
+        work: The work unit.
+        verdict: In a word or two, as a check of the outputs gives it.
+        output: The output or input at fault, None if none is.
+        other: What it was compared to, or what is wrong with it; None if nothing.
+        known: Those that may tell the values of the params that the output was made with.
+    """
+    details = out_of_date(verdict, output, other, planned=True)
+    evidence = None if work._declared is None else work._declared.evidence
+    if verdict not in ("params", "code") or evidence is None or evidence[0] != verdict:
+        return details
+    return _compare_parts(work, output, details, evidence[1], known).details
+
+
+def _compare_parts(work: Work, output: File, details: str, then: Any, known: Iterable[Work]) -> _Found:
+    """Of params or code, of which only what differs is known, by name."""
+    assert work._declared is not None
+    if work._declared.evidence[0] == "params":
+        return _compare_params(work, output, details, then, known)
+    return _Found(f"{details}: {listed(then)} {'has' if len(then) == 1 else 'have'} changed")
 
 
 def _compare_dates(declared: Declaration, details: str) -> _Found:
@@ -187,11 +210,10 @@ def _compare_looks(declared: Declaration, details: str, look: Any) -> _Found:
     return _Found(f"{details} (then {before}; now {now})", before, now)
 
 
-def _compare_params(work: Work, details: str, then: Mapping[str, Any], known: Iterable[Work]) -> _Found:
+def _compare_params(
+    work: Work, output: File, details: str, then: Mapping[str, Any], known: Iterable[Work]
+) -> _Found:
     """Of params that are other ones, by their digests as of then; None of what was none then."""
-    assert work._declared is not None
-    assert work._declared.stale is not None
-    output = work._declared.stale[1]
     digests = {name: digest for name, digest in then.items() if digest is not None}
     seen = _values_seen(work, output, digests, known)
     clauses, before, now = [], [], []

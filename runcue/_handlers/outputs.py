@@ -311,9 +311,10 @@ def _elsewhere(artifact: Artifact) -> str:
 
 def _in_its_place(artifact: Artifact) -> str:
     """What is there instead: a handler may have mistyped its name."""
-    from runcue._artifacts.near_misses import near_miss  # noqa: PLC0415 - only where something is wrong
+    from runcue._artifacts.near_misses import missing_folder, near_miss  # noqa: PLC0415 - if it is wrong
 
-    near = near_miss(artifact, most=1_000)  # many may fail alike, and this is the event loop
+    # Many may fail alike, and this is the event loop.
+    near = near_miss(artifact, most=1_000) or missing_folder(artifact)
     return near and f" ({near})"
 
 

@@ -27,12 +27,13 @@ from runcue._dispatch.timers import Alarm
 from runcue._explain.cuts import cut_of, waited_for
 from runcue._explain.lacks import needs_all
 from runcue._explain.likeness import grouped
-from runcue._explain.next_steps import cut_in_words
+from runcue._explain.neighbours import Neighbours
+from runcue._explain.next_steps import CORRECT, cut_in_words, step_for_all
 from runcue._explain.reasons import problem_now, unready
 from runcue._explain.why import Explainer
 from runcue._explain.wording import details_of
 from runcue._model.phases import COMPLETED, HELD, NOT_READY, SKIPPED
-from runcue._model.texts import around, how_many, listed, name_of, problem_of, words_of
+from runcue._model.texts import SHOWN, around, how_many, listed, name_of, problem_of, words_of
 from runcue._model.work import Work
 from runcue._scheduling.core import Core
 from runcue._scheduling.cycles import follow
@@ -183,7 +184,7 @@ class Diagnostics:
 
     def _tell_unmade(self, works: list[Work], now: float, grace: float, at_rest: bool) -> bool:
         found: list[tuple[Work, str]] = []
-        first: tuple[Any, Work] | None = None
+        lost: list[tuple[Any, Work]] = []
         self._young = young = []
         for work in works:
             if work._phase != NOT_READY:
@@ -201,27 +202,34 @@ class Diagnostics:
                 and self._is_news(("unmade", question_of(artifact)))
             ]
             if unmade:
-                first = first or (unmade[0], work)
+                lost += [(artifact, work) for artifact in unmade]
                 found.append(
                     (work, listed(f"{words_of(one)} {problem_now(one) or problem_of(one)}" for one in unmade))
                 )
-        if first is not None:
+        if found:
             self._log.tell(
                 "unmade",
                 (work for work, _ in found),
-                "No producer%s: %s%s. Nothing that is pending or running declares %s as an output. Submit the work "
-                "that makes it; if it comes from outside, say so by cue.watch(folder) or cue.nudge(path)",
+                "No producer%s: %s%s. Nothing that is pending or running declares %s as an output. %s",
                 "" if at_rest else " so far",
                 grouped(found),
-                self._where(*first, alone=len(found) == 1),
-                "it" if len(found) == 1 else "them",
+                *self._where(lost),
             )
         return not young
 
-    def _where(self, artifact: Any, work: Work, *, alone: bool) -> str:
-        """Where a missing file was looked for, and what may be meant by it; of several of the first one."""
-        where = "; ".join(filter(None, self._explainer.lacks.place_of(artifact, work)))
-        return where and f" ({'' if alone else f'{words_of(artifact)} '}{where})"
+    def _where(self, lost: list[tuple[Any, Work]]) -> tuple[str, str, str]:
+        """Where missing files were looked for, and what may be meant by them: of several the first that is mistyped.
+
+        Returns:
+            That; what they are called by then; what to do.
+        """
+        neighbours = Neighbours(self._core)
+        places = [(artifact, neighbours.place_of(artifact, work)) for artifact, work in lost[:SHOWN]]
+        artifact, place = next((one for one in places if any(one[1][1:])), places[0])
+        steps = [CORRECT if any(place[1:]) else "" for _, place in places]
+        alone = len(lost) == 1
+        where = f" ({'' if alone else f'{words_of(artifact)} '}{place})" if any(place) else ""
+        return where, "it" if alone else "them", step_for_all(steps)
 
     def _is_unmade(self, work: Work, artifact: Any, at_rest: bool) -> bool:
         dependencies = self._core.dependencies

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import textwrap
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final
 
-from runcue._explain.out_of_date import out_of_date
+from runcue._explain.why_stale import what_differs
 from runcue._model.texts import error_words, how_many, name_of, seconds_in_words, shortened, words_of
 from runcue._model.work import Work
 
@@ -81,6 +81,7 @@ class PlannedWork:
     number: int | None = None
     may: bool = False
     unsure: str | None = None
+    _known: Iterable[Work] = ()
 
     @property
     def id(self) -> str:
@@ -113,7 +114,7 @@ class PlannedWork:
         kind, one, other, producer = self._because
         form = _REASONS.get(kind)
         if form is None:
-            return out_of_date(kind, one, other, planned=True)
+            return shortened(what_differs(self._work, kind, one, other, self._known))
         return shortened(
             form.format(
                 one=words_of(one),
@@ -272,9 +273,9 @@ class Plan:
 
 def _in_its_place(artifact: Any) -> str:
     """What is there in place of a missing input that nothing makes."""
-    from runcue._artifacts.near_misses import near_miss  # noqa: PLC0415 - only where something is wrong
+    from runcue._artifacts.near_misses import missing_folder, near_miss  # noqa: PLC0415 - if it is wrong
 
-    near = near_miss(artifact)
+    near = near_miss(artifact) or missing_folder(artifact)
     return near and f" ({near})"
 
 

@@ -402,7 +402,7 @@ class _Planner:
                 self._cycles.append(Cycle((planned,), (because[1],)))
             return
         number = work._seq
-        planned = PlannedWork(work, because, self._numbers[number], may, unsure)
+        planned = PlannedWork(work, because, self._numbers[number], may, unsure, self._core.history)
         if outcome == "run":
             self._runs.append(planned)
             self._fates[number] = _MAY_CHANGE if may or unsure else _CHANGES

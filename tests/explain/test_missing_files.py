@@ -74,9 +74,48 @@ def test_a_path_from_another_working_folder_is_told_with_both() -> None:
     assert f"'{Path.cwd()}/Page-1.png' is there" in str(why)
 
 
-def test_of_an_absolute_path_without_a_near_miss_nothing_is_added() -> None:
-    why, _ = read("/no/such/file")
-    assert str(why.missing[0]).startswith("File('/no/such/file') is missing; nothing")
+@pytest.mark.parametrize("given", ["there", "there/below/file"])
+def test_of_an_absolute_path_without_a_near_miss_it_is_told_if_its_folder_is_missing(given: str) -> None:
+    Path("there").mkdir()
+    path = f"{Path.cwd()}/{given}/never"
+    why, warning = read(path)
+    missing = {"there": "", "there/below/file": f" (the folder '{Path.cwd()}/there/below' is missing)"}[given]
+    assert str(why.missing[0]).startswith(f"File({path!r}) is missing{missing}; nothing")
+    assert missing.removeprefix(" (") in warning
+    assert (why.next_step == "Correct the path, or submit what makes it") is bool(missing)
+
+
+def test_all_that_waits_and_the_warning_name_what_is_there_and_what_to_do() -> None:
+    place = f"at '{Path.cwd()}/page-1.png', from the working folder; 'Page-1.png' is there, beside it, in other case"
+
+    async def main() -> tuple[str, str]:
+        cue = runcue.Cue(id_prefix="")
+        cue.task("read", inputs=lambda work: work.params["of"])(lambda work: None)
+        async with cue:
+            await cue.submit("read", {"of": "page-1.png"})
+            await cue.drain()
+            one = str(cue.why())
+            for far in "abcdefg":
+                await cue.submit("read", {"of": f"far-away-{far}"})
+            await cue.drain()
+            return one, str(cue.why())
+
+    one, several = testing.run(main)
+    assert f"it is missing ({place}). Correct the path, or submit what makes it" in one
+    assert (
+        "8 read wait for File('page-1.png'), File('far-away-a'), File('far-away-b') and 5 more, which"
+        in several
+    )
+    assert f"File('page-1.png') is missing ({place}). Correct the path that is wrong, and submit" in several
+
+
+def test_a_warning_with_a_near_miss_says_to_correct_the_path() -> None:
+    _, warning = read("page-1.png")
+    assert "'Page-1.png' is there, beside it" in warning
+    assert warning.endswith(
+        "Correct the path that is wrong, and submit what makes the others; if they come from outside, say so by "
+        "cue.watch(folder) or cue.nudge(path)"
+    )
 
 
 def test_of_many_that_nobody_makes_the_warning_places_the_first() -> None:

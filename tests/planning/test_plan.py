@@ -948,3 +948,28 @@ def test_whatever_a_gate_raises_is_told_in_the_plan(question: str, error: type[B
 
     getattr(cue, question)(task="t")(gate)
     assert f"{question} raised" in str(cue.plan(["t"]))
+
+
+def test_of_params_that_differ_a_plan_names_which_with_both_values(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def write(work: runcue.Work) -> None:
+        Path("out").write_text("made")
+
+    def cue_with_it() -> runcue.Cue:
+        cue = runcue.Cue()
+        cue.task("t", outputs="out", fresh=runcue.digest())(write)
+        return cue
+
+    async def main() -> str:
+        async with cue_with_it() as cue:
+            await cue.submit("t", {"size": 80, "form": "png"})
+            await cue.drain()
+            return cue.plan([("t", {"size": 120, "form": "png"})]).runs[0].reason
+
+    begin = "its params are not those that File('out') was made with: size was"
+    assert runcue.testing.run(main) == f"{begin} 80 and is 120 now"
+    unseen = cue_with_it().plan([("t", {"size": 120, "form": "png"})]).runs[0].reason
+    assert unseen == f"{begin} another value and is 120 now (a stamp keeps no values, only digests)"
