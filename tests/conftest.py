@@ -53,8 +53,8 @@ RULES = {
     35: "a handle is like a future, and a value where it is returned",
     36: "a deadlock is proven and told unasked, or not called one",
     37: "shortage is waiting",
-    39: "stops still run what must complete",
     38: "once more is a new work unit, and the old one stays what it was",
+    39: "stops still run what must complete",
 }
 
 RULES_OF_IT = "rules"  # the property of a test, which comes with its report, out of another process as well

@@ -46,7 +46,8 @@ class Lacks:
         hold: Hold | None = declared.hold if declared is not None and work._phase == HELD else None
         if hold is not None and self._core.holds.holder_of(hold) in (None, work):
             hold = None
-        artifacts: Collection[Any] = work._awaited or ()
+        # One that is held waits for its hold.
+        artifacts: Collection[Any] = work._awaited or () if work._phase != HELD else ()
         if declared is not None and (hold is not None or isinstance(work._not_ready_reason, Artifact)):
             artifacts = declared.inputs or artifacts
         found = []

@@ -233,7 +233,7 @@ class Roots:
             root=None, chain=()
         )
         if crowd.kind == "unreturned":
-            return reason._replace(kind="unreturned", lacks=())
+            return reason._replace(kind="unreturned", lacks=(), others=(crowd.subjects[0],))
         if crowd.kind in _BY_KNOT and reason.knot is not None:
             return reason._replace(kind=_BY_KNOT[crowd.kind])
         if crowd.kind == "lost" and reason.kind == "being made":
@@ -306,7 +306,9 @@ class Roots:
             if maker is not None:
                 return self._crowd(("upstream", maker), work, maker)
             return self._crowd(("lost", question_of(artifact)), work, artifact)
-        return self._crowd(("unreturned", following), work) if following._phase == SETTLED else following
+        if following._phase == SETTLED:
+            return self._crowd(("unreturned", following), work, following)
+        return following
 
     def _crowd_alone(self, work: Work) -> Crowd:
         """The crowd of a work unit that waits for no other one, and for no artifact that is missing."""

@@ -61,6 +61,7 @@ def succeed(leader: Work, dependencies: Dependencies) -> Work | None:
     own.joined, own.followers = None, followers
     followers.leader = successor
     own.forced = left.forced
+    own.key = left.key  # it may have joined by what it makes, without a key
     for artifact in left.makes:
         if dependencies.producer_of.get(artifact._key) is leader:
             del dependencies.producer_of[artifact._key]

@@ -374,3 +374,27 @@ def test_why_tells_of_the_work_that_was_joined() -> None:
         await cue.stop()
 
     run(main)
+
+
+@pytest.mark.parametrize("state", ["pending", "running"])
+def test_the_key_of_a_leader_stands_for_the_one_that_takes_its_place_though_that_has_none(state: str) -> None:
+    async def main() -> None:
+        async with runcue.Cue() as cue:
+
+            @cue.task("t")
+            async def t(work: runcue.Work) -> str:
+                await asyncio.sleep(1)
+                work.outputs[0].set()
+                return "done"
+
+            out = Flag("out")
+            first, second = await cue.submit("t", key="k", outputs=out), await cue.submit("t", outputs=out)
+            if state == "running":
+                await asyncio.sleep(0.5)
+            first.cancel()
+            third = await cue.submit("t", key="k", outputs=out)
+            assert await second.result() == await third.result() == "done"
+            other = Flag("other")
+            assert await (await cue.submit("t", key="k", outputs=other)).result() == "done"
+
+    run(main)

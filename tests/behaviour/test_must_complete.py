@@ -245,6 +245,38 @@ async def test_what_cannot_run_is_given_up_all_the_same_and_told(
     assert now() == 10
 
 
+@pytest.mark.parametrize("how", ["fails", "times out", "comes later"])
+@pytest.mark.parametrize("stop", [{"drain": False}, {"timeout": 2}])
+@virtual
+async def test_what_must_complete_is_tried_again_while_a_stop_cuts_others_off_and_nothing_else_is(
+    how: str, stop: dict[str, Any]
+) -> None:
+    cue = runcue.Cue()
+    begun: list[tuple[int, float]] = []
+
+    @cue.task("t", retry=runcue.Retry(3, wait_initial=5, wait_jitter=0), timeout=3)
+    async def t(work: runcue.Work) -> str:
+        begun.append((work.params["number"], now()))
+        await asyncio.sleep(2)
+        if len(begun) > 2:
+            return "done"
+        if how == "comes later":
+            raise runcue.RetryLater(5)
+        if how == "times out":
+            await asyncio.sleep(10)
+        raise ValueError
+
+    cue.start()
+    other = await cue.submit("t", {"number": 1})
+    must = await cue.submit("t", {"number": 2}, must_complete=True)
+    await asyncio.sleep(1)
+    await cue.stop(**stop)
+    assert must.work.result == "done"
+    assert begun == [(1, 0), (2, 0), (2, 8 if how == "times out" else 7)]
+    ended = other.state.value
+    assert ended == ("failed" if how != "comes later" and stop == {"drain": False} else "cancelled")
+
+
 @virtual
 async def test_handlers_that_wait_for_each_other_are_ended_all_the_same() -> None:
     cue = runcue.Cue()

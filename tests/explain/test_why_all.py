@@ -11,6 +11,7 @@ import pytest
 
 import runcue
 from runcue import Flag
+from runcue.abc import Limit
 from tests.support.calls import calls_in
 from tests.support.virtual_time import virtual
 
@@ -658,3 +659,58 @@ async def test_it_takes_a_few_calls_for_each_that_waits_however_many_there_are(
         await cue.stop(drain=False)
     assert taken[1] < 2.2 * taken[0]
     assert taken[1] < 150 * 3000
+
+
+@virtual
+async def test_who_waits_for_what_a_handler_makes_that_was_given_up_is_told_whose_it_is() -> None:
+    async with runcue.Cue() as cue:
+        made = Flag("made")
+
+        @cue.task("make", outputs=made)
+        async def make(work: runcue.Work) -> None:
+            try:
+                await asyncio.sleep(10)
+            except asyncio.CancelledError:
+                await asyncio.sleep(10)
+
+        cue.task("read", inputs=made)(_sleep)
+        reader = await cue.submit("read")
+        await asyncio.sleep(1)
+        maker = await cue.submit("make")
+        await asyncio.sleep(1)
+        maker.cancel()
+        await asyncio.sleep(1)
+        text = f"1 waits until the handler of make {maker} has returned, which was given up"
+        assert text in str(cue.why())
+        reader.cancel()
+
+
+@virtual
+async def test_a_key_that_is_free_again_in_this_very_step_is_no_artifact() -> None:
+    told: list[str] = []
+
+    class Slot(Limit):
+        def room(self, now: float, work: runcue.Work) -> bool:
+            return True
+
+        def release(self, now: float, work: runcue.Work, actual: object) -> None:
+            if second is not None and second.state is runcue.WorkState.PENDING:
+                told.extend([str(cue.why(second)), str(cue.why())])
+
+    second = None
+    async with runcue.Cue() as cue:
+        cue.service("own", limits=Slot())
+
+        @cue.task("t", uses="own", timeout=1)
+        async def t(work: runcue.Work) -> None:
+            try:
+                await asyncio.sleep(10)
+            except asyncio.CancelledError:
+                await asyncio.sleep(10)
+
+        await cue.submit("t", key="k")
+        await asyncio.sleep(2)
+        second = await cue.submit("t", key="k")
+        await asyncio.sleep(12)
+        second.cancel()
+    assert len(told) == 2
