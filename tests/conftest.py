@@ -42,7 +42,8 @@ RULES = {
     22: "time-outs say what they waited for; intervals are monotonic",
     23: "stop() drains; nothing is left running",
     24: "submit() after stop is an error; start() again works",
-    # 25 and 26 are about retries and throttling, which do not exist yet.
+    25: "a failed attempt goes back to pending, its slot free, its gate asked again; on_failure once, at the end",
+    # 26 is about throttling, which does not exist yet.
     27: "an input that is being made keeps its readers waiting until its producer has settled",
     28: "one producer per artifact: who wants the same joins, and settles with it",
     29: "a handler that leaves no declared output has failed",

@@ -9,39 +9,32 @@ Must not know: how handlers are started or driven, who is told.
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Final
+from typing import Any
 
 from runcue._callbacks.callbacks import Callbacks
 from runcue._callbacks.declared_gate import looking_at
 from runcue._callbacks.door import BE_QUICK, BLOCKS_AFTER
-from runcue._callbacks.failures import REPEAT_AFTER
-from runcue._callbacks.lasting_proof import Finding, LastingProof
 from runcue._callbacks.listeners import Listeners
 from runcue._dispatch.in_flight import InFlight
 from runcue._dispatch.outside_tasks import outside_tasks
+from runcue._dispatch.proof_news import ProofNews
 from runcue._dispatch.settlement import Settlement, ran_for
 from runcue._dispatch.timers import Alarm, Timers
 from runcue._dispatch.turns import HOLD_BACK, Turns
-from runcue._explain.still_stale import why_out_of_date, why_still_stale
-from runcue._freshness.folder_news import FOLDER_NEWS
 from runcue._handlers.outputs import owner_of, prove, rollback, run_of
 from runcue._model.attempts import Again, Attempt, Attempts, Overrun
-from runcue._model.declaration import Declaration
 from runcue._model.errors import HandlerExited, LimitError, WorkTimeout
 from runcue._model.events import Event
 from runcue._model.kept_errors import kept
 from runcue._model.phases import CANCELLED, COMPLETED, DELAYED, FAILED, RUNNING, SETTLED
-from runcue._model.texts import error_words, listed, title_of
+from runcue._model.texts import error_words
 from runcue._model.work import Work
 from runcue._scheduling.attempts import FailedAttempt, Settle
 from runcue._scheduling.core import Core
 from runcue._scheduling.essential import must_complete
+from runcue._scheduling.retry import Retry, policy_of
 
 __all__ = ["Endings"]
-
-_FIRST_RUNS: Final = 100
-"""So many runs per task that make something for the first time are asked whether that will last. A question takes 5 µs,
-a third of what a work unit costs that does nothing."""
 
 
 class Endings:
@@ -78,20 +71,8 @@ class Endings:
         self._settlement = settlement
         self._listeners = listeners
         self._gate = callbacks.gate
-        self._log = callbacks.failures.log
         self._door = callbacks.door
-        self._lasting_proof = LastingProof(callbacks.failures)
-        # The tasks whose runs were told to leave no lasting proof.
-        self._told: set[str] = set()
-        self._first_runs: dict[str, int] = {}
-        # Those that were told to have had an output from the future.
-        self._told_of_future: set[str] = set()
-        # When it was told of a task that an input changed during a run; and those of which some have run since in which
-        # none did.
-        self._told_of_change: dict[str, float] = {}
-        self._undisturbed: set[str] = set()
-        # Those that were told to make each other's out of date.
-        self._told_of_folders: set[str] = set()
+        self._proof_news = ProofNews(callbacks)
         self.spared: dict[Work, None] | None = None
         # Those whose handlers a stranger has cancelled just now: most likely the loop ends.
         self.cut_off: list[Work] = []
@@ -163,106 +144,17 @@ class Endings:
             self.failed(work, error, duration)
             return
         if run._declared is not None:
+            news = self._proof_news
             if run._declared.files:
-                self._note_made(run._declared, work)
-            if run._declared.input_changed or work.task in self._told_of_change:
-                self._look_at_change(run._declared, work, now)
-            if run._declared.outputs and work.task not in self._told:
-                self._look_at_proof(run._declared, run, work)
+                news.note_made(run._declared, work)
+            if run._declared.input_changed or work.task in news.told_of_change:
+                news.look_at_change(run._declared, work, now)
+            if run._declared.outputs and work.task not in news.told:
+                news.look_at_proof(run._declared, run, work)
             if (looked := self._turns.now()) - now > BLOCKS_AFTER:
                 what = looking_at(work)
                 self._door.blocked(what, now, looked, BE_QUICK, work)
         self._settlement.settle(work, COMPLETED, now, value, duration)
-
-    def _note_made(self, declared: Declaration, work: Work) -> None:
-        """Files were made: who has read the folders that they are in is out of date."""
-        folder = FOLDER_NEWS.note(declared)
-        told = work.task in self._told_of_folders or work.task in self._told
-        if folder is not None and declared.fresh is not None and not told:
-            self._told_of_folders.add(work.task)
-            self._log.tell(
-                "outdated",
-                (work,),
-                "Work %s of task %s reads the folder %s and makes something in it, as others do: each makes the others "
-                "out of date. As inputs name the files that are read, in place of the folder",
-                work.id,
-                work.task,
-                folder,
-            )
-
-    def _look_at_proof(self, declared: Declaration, run: Work, work: Work) -> None:
-        """Tell, once per task, of a run that will be repeated for ever, because of what it has left."""
-        if declared.stale is not None and declared.stale[0] == "missing":
-            # What is made for the first time is not yet made for ever; what runs again after that is looked at.
-            seen = self._first_runs.get(work.task, 0)
-            if seen >= _FIRST_RUNS:
-                return
-            self._first_runs[work.task] = seen + 1
-        finding = self._lasting_proof.objection(run)
-        if finding is not None:
-            self._told.add(work.task)
-            self._log.tell(
-                "still_stale",
-                (work,),
-                "Work %s of task %s has succeeded, and will run again each time that it is submitted: %s",
-                work.id,
-                work.task,
-                why_still_stale(finding),
-            )
-            return
-        if declared.stale is not None and declared.stale[0] == "future":
-            self._tell_of_future(declared, work)
-
-    def _look_at_change(self, declared: Declaration, work: Work, now: float) -> None:
-        """Tell that an input changed during a run: once per task.
-
-        And again if it is not so each time, which is the doing of somebody else; but not within a minute.
-        """
-        if not declared.input_changed:
-            self._undisturbed.add(work.task)
-            return
-        artifact, is_crowded = declared.input_changed
-        told = self._told_of_change.get(work.task)
-        if is_crowded or (
-            told is not None and (now < told + REPEAT_AFTER or work.task not in self._undisturbed)
-        ):
-            return
-        self._told_of_change[work.task] = now
-        self._undisturbed.discard(work.task)
-        self._log.tell(
-            "still_stale",
-            (work,),
-            "%s stays out of date after work %s of task %s: %s",
-            listed(map(title_of, declared.outputs)),
-            work.id,
-            work.task,
-            why_out_of_date(declared, artifact),
-        )
-
-    def _tell_of_future(self, declared: Declaration, work: Work) -> None:
-        """Tell, once per task, that an output was dated in the future: by now it has another date."""
-        assert declared.stale is not None
-        if work.task in self._told_of_future:
-            return
-        self._told_of_future.add(work.task)
-        output = declared.stale[1]
-        finding = Finding(
-            "future",
-            output,
-            declared.inputs[0] if declared.inputs else None,
-            next(
-                version for one, version in zip(declared.outputs, declared.was, strict=False) if one is output
-            ),
-            declared.before[0] if declared.inputs else None,
-        )
-        self._log.tell(
-            "outdated",
-            (work,),
-            "Work %s of task %s had to run because %s",
-            work.id,
-            work.task,
-            why_still_stale(finding),
-        )
 
     def failed(self, work: Work, error: BaseException, duration: float) -> None:
         """A handler has raised, or could not be run: settle its work unit, or put it back for another attempt.
@@ -326,6 +218,29 @@ class Endings:
         """Whether there is no more time for another attempt of a work unit."""
         spared = self.spared
         return self._turns.closed or not (spared is None or work in spared or must_complete(work))
+
+    def is_too_late(self, work: Work, now: float) -> bool:
+        """Whether the turn of a work unit has come later than its policy allows, after an attempt that has failed.
+
+        Then it has failed with what that one had failed with.
+
+        Args:
+            work: In hand, with attempts.
+            now: Monotonic.
+        """
+        attempts = work._attempts
+        assert attempts is not None
+        policy = policy_of(work)
+        if (
+            attempts.again.reason != "failed"
+            or not isinstance(policy, Retry)
+            or policy.timeout is None
+            or attempts.began is None
+            or now <= attempts.began + policy.timeout
+        ):
+            return False
+        self._settlement.settle(work, FAILED, now, attempts.ended[-1].error)
+        return True
 
     def refused(self, work: Work, error: LimitError, now: float) -> None:
         """A limit has raised as an attempt was about to begin: so there was none, and nothing is decided about it."""

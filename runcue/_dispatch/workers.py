@@ -282,6 +282,8 @@ class Workers:
         context: Context = work._context.copy()
         run_queue: RunQueue = work._task.run_queue
         if not started:
+            if work._attempts is not None and self._endings.is_too_late(work, now):
+                return None
             if (refused := self._core.start(work, now, now + self._turns.skew)) is not None:
                 self._endings.refused(work, refused, now)
                 return None

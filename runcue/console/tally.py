@@ -119,7 +119,9 @@ class Tally(runcue.Observer):
         for starts in tally.starts:
             starts.append(work.started_at or 0.0)
 
-    def attempt_failed(self, work: runcue.Work, error: BaseException, delay: float) -> None:
+    resumed = started
+
+    def put_back(self, work: runcue.Work, reason: str, delay: float | None) -> None:
         """It is pending again."""
         tally = self._tasks.get(work.task) or self._new(work.task)
         tally.running.pop(work, None)

@@ -21,10 +21,10 @@ class Heard(NamedTuple):
     """One event that a `Recorder` heard.
 
     Attributes:
-        event: "start", "complete", "failure", "skip" or "cancel".
+        event: "start", "put_back", "resume", "complete", "failure", "skip" or "cancel".
         work: The work.
         time: The loop's time.
-        value: The result, the error, or None.
+        value: The result, the error, or None; of what was put back why, and for how many seconds.
     """
 
     event: str
@@ -54,6 +54,14 @@ class Recorder(Observer):
     def started(self, work: Work) -> None:
         """See `Observer.started`."""
         self._note("start", work)
+
+    def put_back(self, work: Work, reason: str, delay: float | None) -> None:
+        """See `Observer.put_back`."""
+        self._note("put_back", work, (reason, delay))
+
+    def resumed(self, work: Work) -> None:
+        """See `Observer.resumed`."""
+        self._note("resume", work)
 
     def settled(self, work: Work, duration: float) -> None:
         """See `Observer.settled`."""

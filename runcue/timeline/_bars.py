@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args
 
 import runcue
 
-Outcome = Literal["completed", "failed", "cancelled", "skipped", "running"]
+Outcome = Literal["completed", "failed", "cancelled", "skipped", "running", "retried"]
 
 NO_SERVICE = "no service"
 # Seconds; what is further away is no instant.
@@ -27,15 +27,16 @@ class Bar:
     """One work unit on the timeline.
 
     A work unit that never ran (it was skipped, or cancelled while pending) has `start` equal to `end`, the instant at
-    which it was settled, and is drawn as a mark beside the bars.
+    which it was settled, and is drawn as a mark beside the bars. One that was tried again has a bar for each
+    time that it ran: between them it waited.
 
     Args:
         work_id: Shown in the tooltip.
         task: The task's name; it decides the colour.
         services: The services the work held. It is drawn once for each; none is a row of its own.
         start: When the handler was entered, in seconds on any clock.
-        end: When the work was settled, on the same clock. An end before the start counts as equal to it.
-        outcome: How it ended, or "running".
+        end: When the work was settled, or put back, on the same clock. An end before the start counts as equal to it.
+        outcome: How it ended, or "running"; "retried" if it was put back, and runs again later.
         label: A few characters for inside the bar, left out where they do not fit.
 
     Raises:
@@ -80,7 +81,7 @@ class Bar:
     @property
     def ran(self) -> bool:
         """Whether a handler was entered, as far as two stamps can tell."""
-        return self.outcome in ("completed", "running") or self.duration > 0
+        return self.outcome in ("completed", "running", "retried") or self.duration > 0
 
 
 def check_text(value: object, what: str) -> str:

@@ -17,7 +17,7 @@ import runcue
 from runcue.timeline._bars import Bar, Group, Outcome, check_text, grouped, in_words, load
 from runcue.timeline._scale import duration_text, tick_step, tick_text
 
-_OUTCOMES: tuple[Outcome, ...] = ("completed", "running", "skipped", "failed", "cancelled")
+_OUTCOMES: tuple[Outcome, ...] = ("completed", "running", "skipped", "failed", "cancelled", "retried")
 
 # No red among them, nor among the colours made up beyond them: red is for failures.
 _PALETTE = ("#4c78d8", "#2fa58e", "#e8a33d", "#8e6bc9", "#3aa6cf", "#d77fb3", "#86a83c", "#6b7a99", "#c98a5b")
@@ -50,6 +50,7 @@ text {{ font-family: ui-sans-serif, system-ui, -apple-system, "Segoe UI", Roboto
 .load {{ fill: #cdd6e4 }}
 .failed {{ fill: none; stroke: {_RED}; stroke-width: 1.5 }}
 .cap {{ fill: {_RED} }}
+.retried {{ fill: none; stroke: {_RED}; stroke-width: 1.5; stroke-dasharray: 3 2 }}
 .cancelled {{ fill: url(#hatch) }}
 .running {{ fill: url(#fade) }}
 .skipped {{ fill: #ffffff; stroke: #8793a6; stroke-width: 1.5 }}
@@ -163,20 +164,27 @@ class _Picture:
         room = int((x - _MARGIN) / _width("x", 21))
         self._write(_shortened(self._title, room), _MARGIN, 46, "title")
         counts = Counter(bar.outcome for bar in self._bars)
-        works = f"{len(self._bars):,} work unit{'' if len(self._bars) == 1 else 's'}"
+        number = len(self._bars) - counts["retried"]
+        works = f"{number:,} work unit{'' if number == 1 else 's'}"
         listed = [f"{counts[outcome]:,} {outcome}" for outcome in _OUTCOMES if counts[outcome]]
         self._write(_SEPARATOR.join([works, *listed]), _MARGIN, 67, "counts")
         self._y = 67
 
     def _legend(self) -> None:
         """The tasks' colours, and of the ways to end only those that occur."""
-        counts = Counter(bar.task for bar in self._bars)
+        counts = Counter(bar.task for bar in self._bars if bar.outcome != "retried")
         seen = {(bar.outcome, bar.ran) for bar in self._bars}
         x = _MARGIN
         self._y += 32
         for task, name in self._classes.items():
             x = self._key(x, f"{_shortened(task, 40)} ({counts[task]:,})", name, "completed")
-        for outcome, text in (("failed", "failed"), ("cancelled", "cancelled"), ("running", "still running")):
+        ends = {
+            "failed": "failed",
+            "retried": "tried again",
+            "cancelled": "cancelled",
+            "running": "still running",
+        }
+        for outcome, text in ends.items():
             if (outcome, True) in seen:
                 x = self._key(x, text, "neutral", outcome)
         if ("skipped", False) in seen:
@@ -226,7 +234,8 @@ class _Picture:
         text = bar.label or bar.task
         if height < 12 or width < _width(text, 10) + 4:
             return shape
-        ink = _ink_on(self._colours[bar.task]) if bar.outcome in ("completed", "failed") else _INK
+        plain = bar.outcome in ("completed", "failed", "retried")
+        ink = _ink_on(self._colours[bar.task]) if plain else _INK
         middle = f'x="{_number(x + width / 2)}" y="{_number(y + height / 2 + 3.5)}"'
         return f'{shape}<text class="inside" {middle} style="fill: {ink}">{_text(text)}</text>'
 

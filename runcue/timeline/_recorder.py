@@ -5,6 +5,7 @@ Must not know: how a picture is drawn, or anything of the cue that its users do 
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 import time
@@ -61,12 +62,17 @@ class Timeline(Observer):
         self._cue = cue
         self._label = label
         self._running: dict[str, Work] = {}
+        # Those that have run, and were put back.
+        self._waiting: set[str] = set()
         self._settled: deque[Bar] = deque(maxlen=min(keep, sys.maxsize))
         cue.observe(self)
 
     @property
     def bars(self) -> list[Bar]:
-        """The settled work units in the order of their ends, then those running now, drawn up to this instant."""
+        """What has run, and the settled work units, in the order of their ends; then what runs now, up to this instant.
+
+        A work unit that was tried again has a bar for each time that it ran.
+        """
         now = time.time()
         return [*self._settled, *(self._bar(work, "running", now) for work in self._running.values())]
 
@@ -97,16 +103,28 @@ class Timeline(Observer):
     def started(self, work: Work) -> None:
         """See `runcue.Observer.started`."""
         self._running[work.id] = work
+        self._waiting.discard(work.id)
+
+    resumed = started
+
+    def put_back(self, work: Work, reason: str, delay: float | None) -> None:
+        """See `runcue.Observer.put_back`."""
+        self._running.pop(work.id, None)
+        self._waiting.add(work.id)
+        clock = getattr(asyncio.get_running_loop(), "runcue_clock", time)
+        self._settled.append(self._bar(work, "retried", clock.time()))
 
     def settled(self, work: Work, duration: float) -> None:
         """See `runcue.Observer.settled`."""
         self._running.pop(work.id, None)
         outcome: Outcome = "skipped" if work.skipped else _OUTCOMES[work.state]
         self._settled.append(self._bar(work, outcome, time.time()))
+        self._waiting.discard(work.id)
 
     def _bar(self, work: Work, outcome: Outcome, now: float) -> Bar:
         end = now if work.completed_at is None else work.completed_at
-        start = end if work.started_at is None else work.started_at
+        waited = outcome != "retried" and work.id in self._waiting
+        start = end if work.started_at is None or waited else work.started_at
         label = "" if self._label is None else str(self._label(work))
         task = self._cue.get_task(work.task)
         return Bar(work.id, work.task, task.services if task else (), start, end, outcome, label)

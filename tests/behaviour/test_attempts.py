@@ -76,7 +76,7 @@ async def test_attempts_follow_each_other_and_the_work_settles_once(kind: str) -
         assert await handle.result() == 3, "the waiter hears of the last attempt only"
         took = {"at once": 0.0, "awaitable": 2.0}.get(kind, 1.0)
         assert starts == [(1, 0.0), (2, took + DELAY), (3, 2 * (took + DELAY))]
-        assert recorder.of(handle) == ["start", "start", "start", "complete"]
+        assert recorder.of(handle) == ["start", "put_back", "start", "put_back", "start", "complete"]
         assert [(ended.work.attempt, str(ended.error)) for ended in asked] == [
             (3, "attempt 1"),
             (3, "attempt 2"),
