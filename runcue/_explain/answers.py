@@ -46,8 +46,8 @@ class Why:
         asked: How often it was found not ready.
         missing: The artifacts it waits for, and who would make them.
         held_by: For a slot: the work units that have it.
-        eta: Seconds until its own turn comes, if it stands in line; for a retry, until it is due. None if that is not
-            known.
+        eta: Seconds until its own turn comes, if it stands in line; for a retry, or what is for later, until it is due.
+            None if that is not known.
         next_token_at: For a rate: when the next token comes, for whoever is first in line; in seconds since the epoch.
         chain: The work units that wait for each other, from this one to the root of it.
         root: Why the last of the chain does not run; None if that is this work.
@@ -184,7 +184,7 @@ def why_of(reason: Reason, now: float, wall: float) -> Why:
         reason.lacks,
         root.others if root.verdict in _HELD else (),
         eta if root.turn is None else root.turn.eta,
-        root.until + wall - now if is_timed and root.verdict != "waiting for a retry" else None,
+        root.until + wall - now if is_timed and root.verdict not in _INSTANTS else None,
         reason.chain,
         None if reason.root is None else why_of(reason.root, now, wall),
         reason.cycle,
@@ -193,8 +193,9 @@ def why_of(reason: Reason, now: float, wall: float) -> Why:
     )
 
 
-# With an instant at which it will be over, and with work units that have the slots.
-_TIMED: Final = frozenset(("waiting for rate", "waiting for a limit", "waiting for a retry"))
+# With an instant at which it will be over, of its own or that of a service; and with work units that have the slots.
+_INSTANTS: Final = frozenset(("waiting for a retry", "waiting for its time"))
+_TIMED: Final = frozenset(("waiting for rate", "waiting for a limit", *_INSTANTS))
 _HELD: Final = frozenset(("waiting for a slot", "deadlock"))
 
 # In tracebacks, in pickles and in documentation they are named as users import them.

@@ -8,6 +8,7 @@ from __future__ import annotations
 from math import inf
 from typing import Final
 
+from runcue._explain.attempt_words import ended_with, not_before, with_attempt
 from runcue._explain.reasons import Kind, Reason
 from runcue._explain.slot_words import holder_in_words, slots_in_words
 from runcue._explain.time_words import about_in_words, duration_in_words
@@ -27,9 +28,12 @@ def phrases_of(reason: Reason, now: float, wall: float) -> str:
         now: Monotonic.
         wall: The same instant in seconds since the epoch.
     """
-    if not reason.beside or reason.kind in ENDINGS:
+    if reason.kind in ENDINGS:
         return phrase_of(reason, now, wall)
-    return "; ".join(phrase_of(one, now, wall) for one in (reason, *reason.beside))
+    found = [phrase_of(one, now, wall) for one in (reason, *reason.beside)]
+    if reason.kind != "delayed" and (attempt := with_attempt(reason.work)):
+        found.append(attempt)
+    return "; ".join(found)
 
 
 def phrase_of(reason: Reason, now: float, wall: float) -> str:
@@ -55,9 +59,8 @@ def phrase_of(reason: Reason, now: float, wall: float) -> str:
         return f"a slot is left free for {name_of(reason.others[0])}, which needs several and has waited for long"
     if kind in ("gate", "reading"):
         return _asked(reason, now)
-    if kind == "delayed":
-        seconds = seconds_in_words(max(0.0, reason.until - now))
-        return f"delayed until attempt {work.attempt}, in {seconds}"
+    if kind in ("delayed", "later"):
+        return not_before(work, reason.until, now, wall)
     if kind == "running":
         return _running(reason)
     if kind in ENDINGS:
@@ -134,6 +137,8 @@ def _ended(reason: Reason, wall: float) -> str:
         text += f"; it ran because {said}"
     elif said and kind == "skipped":
         text += f": {said}"
+    if attempt := ended_with(reason.work):
+        text = f"{text.removesuffix('.')}; {attempt}"
     if reason.others:
         text = text.removesuffix(".")
         text += "; its handler has not returned yet and still holds its slot"

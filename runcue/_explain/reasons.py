@@ -57,6 +57,7 @@ Verdict = Literal[
     "waiting for a limit",
     "waiting for a slot",
     "waiting for a retry",
+    "waiting for its time",
     "waiting for an artifact",
     "no producer",
     "cycle",
@@ -84,6 +85,7 @@ Kind = Literal[
     "gate",
     "reading",
     "delayed",
+    "later",
     "no producer",
     "upstream",
     "cycle",
@@ -101,8 +103,9 @@ Kind = Literal[
 """What can be the reason. In their order: no slot, token or room by a limit; no thread; slots that are left free for
 another one; what is_ready said, or that it raised; an input that is not valid; one that is about to be made; an output
 whose last handler has not returned; another one makes the same; a gate is awaited, or files are read; the next attempt
-is not due; nobody makes an input; who was to make it did not; those who wait for each other: for inputs, until an
-instant, for ever; nobody has asked yet; the cue is not started; nothing is in the way; how it goes, or has gone."""
+is not due, or what was submitted for later is not; nobody makes an input; who was to make it did not; those who wait
+for each other: for inputs, until an instant, for ever; nobody has asked yet; the cue is not started; nothing is in the
+way; how it goes, or has gone."""
 
 Step = Literal[
     "wait",
@@ -134,6 +137,7 @@ _VERDICTS: Final[Mapping[Kind, Verdict]] = {
     "gate": "being asked",
     "reading": "being asked",
     "delayed": "waiting for a retry",
+    "later": "waiting for its time",
     "no producer": "no producer",
     "upstream": "upstream failed",
     "cycle": "cycle",
@@ -341,8 +345,10 @@ def reason_of(work: Work, now: float, began: float = -inf) -> Reason | None:
             return Reason(work, "reading", None, since)
         return Reason(work, "gate", None, since)
     if phase == DELAYED:
-        until = pending_since(work)
-        return Reason(work, "delayed", None, since, until, {"attempt": work.attempt})
+        attempts = work._attempts
+        assert attempts is not None
+        kind: Kind = "later" if attempts.again.reason == "delayed" else "delayed"
+        return Reason(work, kind, None, since, pending_since(work), {"attempt": work.attempt})
     return _held_up_by_limits(work, now, since)
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator
+from math import inf
 from typing import Any, Final
 
 from runcue._artifacts.artifact import Artifact
@@ -70,6 +71,7 @@ class Crowd:
         several: How many those are.
         lines: The run queues in which those stand that have the reason themselves.
         running: How many work units run that are the root.
+        instants: The first and the last monotonic one for which those wait that have the reason themselves.
         done: In how many seconds all of these are done; None if that is not known.
         alone: The same if nobody who is yet to come passes them, where others do; None: nobody does.
     """
@@ -80,6 +82,7 @@ class Crowd:
         "done",
         "examples",
         "first",
+        "instants",
         "kind",
         "lines",
         "reason",
@@ -102,6 +105,7 @@ class Crowd:
         self.lines: list[RunQueue] = []
         self.done: float | None = None
         self.alone: float | None = None
+        self.instants = (inf, -inf)
 
     def add(self, work: Work, *, first: bool) -> None:
         """Count a work unit."""
@@ -121,6 +125,7 @@ class Crowd:
         self.several += other.several
         self.running += other.running
         self.lines += other.lines
+        self.instants = (min(self.instants[0], other.instants[0]), max(self.instants[1], other.instants[1]))
 
 
 class Roots:
@@ -321,9 +326,21 @@ class Roots:
             return crowd
         if phase == READY or (phase == NEW and work._not_ready_reason is None):
             return self._lines.get(work._task.run_queue) or self._line_of(work)
-        if phase in (CHECKING, DELAYED):
-            return self._crowd((("gate" if phase == CHECKING else "delayed"), work.task), work)
+        if phase == CHECKING:
+            return self._crowd(("gate", work.task), work)
+        if phase == DELAYED:
+            return self._crowd_of_instant(work)
         return self._crowd(("not asked",), work) if phase in (HELD, JOINED) else self._crowd_of_said(work)
+
+    def _crowd_of_instant(self, work: Work) -> Crowd:
+        """Those of one task that must not start yet, for the same reason; the root is the one that may first."""
+        reason = self._explainer.explain(work, self._now, self._wall)
+        crowd = self._crowd((reason.kind, work.task), work)
+        first, last = crowd.instants
+        if reason.until < first:
+            crowd.root = work
+        crowd.instants = (min(first, reason.until), max(last, reason.until))
+        return crowd
 
     def _crowd_of_said(self, work: Work) -> Crowd:
         """Those of one task of which is_ready said the same, but for names and numbers in it."""

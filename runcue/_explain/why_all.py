@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from runcue._explain.attempt_words import after_what, not_before
 from runcue._explain.missing import Missing
 from runcue._explain.next_steps import next_step, step_for_all
 from runcue._explain.reasons import Reason, Verdict
@@ -205,8 +206,8 @@ def _heads(crowd: Crowd, now: float, wall: float) -> str:
         return f"{waits} for what {makers} make, of which {name_of(reason.work)} has run longest, for {span}"
     if kind == "unreturned":
         return f"{waits} until the handler of {name_of(reason.others[0])} has returned, which was given up"
-    if kind == "delayed":
-        return f"{waits} for the next attempt of {name_of(reason.work)}"
+    if kind in ("delayed", "later"):
+        return f"{waits} for {_instants(crowd, now, wall)}"
     if kind == "cycle":
         return f"{waits} in a cycle, and can never run"
     if kind in ("deadlock", "self"):
@@ -217,6 +218,20 @@ def _heads(crowd: Crowd, now: float, wall: float) -> str:
         return f"{are} being asked"
     full = crowd.first > sum(run_queue.free_slots() for run_queue in crowd.lines)
     return f"{are} about to start{', as far as there is room' if crowd.lines and full else ''}"
+
+
+def _instants(crowd: Crowd, now: float, wall: float) -> str:
+    """What those wait for that must not start yet, or for whose makers that is so."""
+    reason, work = crowd.reason, crowd.reason.work
+    later = reason.kind == "later"
+    if crowd.first <= 1:
+        until = not_before(work, reason.until, now, wall)
+        if crowd.count == crowd.first:
+            return f"{'its time' if later else 'its next attempt'}: {until}"
+        return f"the {'time' if later else 'next attempt'} of {name_of(work)}: {until}"
+    what = "their time" if later else "their next attempts"
+    first, last = (duration_in_words(max(0.0, one - now)) for one in crowd.instants)
+    return f"{what}, the first in {first}, the last in {last}{'' if later else after_what(work)}"
 
 
 def _done(crowd: Crowd) -> str:

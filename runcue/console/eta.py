@@ -48,6 +48,8 @@ class Left:
         took: Seconds that finished ones took, in ascending order; the latest are enough.
         finished: How many have finished.
         waiting: How many of the queued ones wait for what other work units make.
+        ahead: Seconds until the last of the queued ones may start at all: its next attempt is not due, or it is for
+            later.
     """
 
     task: str
@@ -57,6 +59,7 @@ class Left:
     took: Sequence[float] = ()
     finished: int = 0
     waiting: int = 0
+    ahead: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +115,7 @@ def estimate(
     known = [one for name in limits if (one := _by_rate(limits[name], _users(left, name)))]
     if coming:
         known.append(_Reckoned(coming, "from the pace of submission", frozenset()))
+    known += filter(None, map(_by_instant, left))
     if known or 2 * sum(map(_works, unknown)) < sum(map(_works, left)):
         # Otherwise it would be the time of the smaller part.
         calls = [_by_slots(limits[name].slots, _users(left, name), name) for name in limits]
@@ -173,6 +177,14 @@ def last_start(limit: Limit, works: int) -> float:
     else:
         back = limit.starts[place - out] + limit.period - limit.now
     return min(max(back, first), limit.period) + rounds * limit.period
+
+
+def _by_instant(task: Left) -> _Reckoned | None:
+    """When the last of those that must not start yet has started, and taken its time."""
+    if not task.ahead:
+        return None
+    typical = _quantile(task.took, 0.5) if task.took else 0.0
+    return _Reckoned(task.ahead + typical, f"from when {task.task} is to start", frozenset((task.task,)))
 
 
 def _by_pace(starts: Sequence[float], works: int) -> float:

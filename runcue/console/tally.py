@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from itertools import islice
@@ -236,16 +236,17 @@ class Tally(runcue.Observer):
         certain = unsubmitted if len(self._tasks) == 1 else 0
         if unsubmitted and not certain and not pending and not running:
             return Eta(None, "nothing is submitted")
-        waiting = Counter[str]()
+        waiting, ahead = Counter[str](), defaultdict[str, float](float)
         for group in snapshot.waits:
             waiting[group.task] += 0 if group.for_turn else group.number
+            ahead[group.task] = max(ahead[group.task], group.ahead)
         left = []
         for tally in self._tasks.values():
             # Of a great many that run, most count as if they were about to start.
             ages = [max(0.0, wall - (one.started_at or wall)) for one in islice(tally.running, _RUNNING)]
             queued = len(tally.pending) + len(tally.running) - len(ages) + certain
             took, done, waits = sorted(tally.took), tally.ended[_DONE], waiting[tally.name]
-            left.append(Left(tally.name, tally.services, queued, ages, took, done, waits))
+            left.append(Left(tally.name, tally.services, queued, ages, took, done, waits, ahead[tally.name]))
         limits = {}
         for one in snapshot.services:
             rate = (one.count, one.period or 0.0, one.tokens or 0, one.next_token)

@@ -26,6 +26,7 @@ _SAMPLED: Final = 16
 _SETTLING: Final = 0.5
 
 _NO_WAIT: Final = frozenset(("about to start", "running", "completed", "skipped", "failed", "cancelled"))
+_FOR_AN_INSTANT: Final = frozenset(("waiting for a retry", "waiting for its time"))
 # Their details do not say what the matter is.
 _UNTOLD: Final = frozenset(("no producer", "cycle", "upstream failed"))
 _HOPELESS: Final = _UNTOLD | {"waiting for an artifact", "not ready"}
@@ -42,6 +43,7 @@ class Waiting(NamedTuple):
         details: What for. "#" stands for numbers that differ.
         for_turn: Whether it is only their turn that they wait for: a slot, a rate, an answer.
         about: Whether the number was inferred from some of them.
+        ahead: Seconds until the last of those that were asked about may start at all; 0.0 if they may.
     """
 
     number: int
@@ -49,6 +51,7 @@ class Waiting(NamedTuple):
     details: str
     for_turn: bool = False
     about: bool = False
+    ahead: float = 0.0
 
 
 class Waits:
@@ -99,6 +102,7 @@ class Waits:
     ) -> Iterator[Waiting]:
         asked = 0
         groups: dict[tuple[str, bool], list[str]] = {}
+        ahead: dict[tuple[str, bool], float] = {}
         for work in _some(pending):
             asked += 1
             if wall - work.created_at < _SETTLING:
@@ -112,15 +116,19 @@ class Waits:
                 # What comes after the first clause tells more of each, and no longer what they have in common.
                 key = (_NUMBERS.sub("#", text.partition("; ")[0]), for_turn)
                 groups.setdefault(key, []).append(text)
+                if why.verdict in _FOR_AN_INSTANT and why.eta is not None:
+                    ahead[key] = max(ahead.get(key, 0.0), why.eta)
             if time.monotonic() > until:
                 break
-        for (_, for_turn), texts in groups.items():
+        for key, texts in groups.items():
+            for_turn = key[1]
             if len(set(texts)) > 1:
                 first_clauses = [text.partition("; ")[0] for text in texts]
                 alike = len(set(first_clauses)) == 1
                 texts = first_clauses if alike else [_NUMBERS.sub("#", text) for text in texts]
             count = round(len(texts) * len(pending) / asked)
-            yield Waiting(count, task, Counter(texts).most_common(1)[0][0], for_turn, asked < len(pending))
+            details, about = Counter(texts).most_common(1)[0][0], asked < len(pending)
+            yield Waiting(count, task, details, for_turn, about, ahead.get(key, 0.0))
 
 
 def _some(pending: dict[runcue.Work, None]) -> Iterable[runcue.Work]:

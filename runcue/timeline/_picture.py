@@ -102,6 +102,8 @@ class _Picture:
         self._bars = ordered
         self._title = title
         self._groups = grouped(ordered)
+        # Of one that was tried again there are several bars.
+        self._works = {(bar.task, bar.work_id) for bar in ordered}
         tasks = dict.fromkeys(bar.task for bar in ordered)
         self._colours = {task: _colour(index) for index, task in enumerate(tasks)}
         self._classes = {task: f"t{index}" for index, task in enumerate(tasks)}
@@ -164,7 +166,7 @@ class _Picture:
         room = int((x - _MARGIN) / _width("x", 21))
         self._write(_shortened(self._title, room), _MARGIN, 46, "title")
         counts = Counter(bar.outcome for bar in self._bars)
-        number = len(self._bars) - counts["retried"]
+        number = len(self._works)
         works = f"{number:,} work unit{'' if number == 1 else 's'}"
         listed = [f"{counts[outcome]:,} {outcome}" for outcome in _OUTCOMES if counts[outcome]]
         self._write(_SEPARATOR.join([works, *listed]), _MARGIN, 67, "counts")
@@ -172,7 +174,7 @@ class _Picture:
 
     def _legend(self) -> None:
         """The tasks' colours, and of the ways to end only those that occur."""
-        counts = Counter(bar.task for bar in self._bars if bar.outcome != "retried")
+        counts = Counter(task for task, _ in self._works)
         seen = {(bar.outcome, bar.ran) for bar in self._bars}
         x = _MARGIN
         self._y += 32

@@ -459,3 +459,43 @@ def test_counts_need_no_thread_of_their_own() -> None:
 def test_the_sum_of_no_tasks_is_nothing() -> None:
     assert Snapshot().whole == TaskCounts("all 0")
     assert (Snapshot().share, Snapshot(total=5).share, Snapshot().is_over) == (0.0, 0.0, False)
+
+
+def test_who_waits_for_its_next_attempt_is_not_counted_as_running_and_the_time_left_knows_of_it() -> None:
+    cue = runcue.Cue(id_prefix="w-")
+    cue.service("api", concurrent=2)
+
+    @cue.task("call", uses="api", retry=runcue.Retry(3, wait_initial=50, wait_jitter=0))
+    async def call(work: runcue.Work) -> None:
+        await asyncio.sleep(2.0)
+        if work.params["n"] == 0 and work.attempt == 1:
+            raise ConnectionError("reset by peer")
+
+    again = [True]
+
+    @cue.task("report")
+    async def report(work: runcue.Work) -> None:
+        await asyncio.sleep(1.0)
+        if again:
+            again.pop()
+            raise runcue.RetryLater(40)
+
+    async def main() -> None:
+        tally = watched(cue)
+        async with cue:
+            for n in range(2):
+                await cue.submit("call", params={"n": n})
+            await cue.submit("report")
+            await asyncio.sleep(3)
+            shot = look(tally)
+            assert counts(shot) == {"call": (1, 0, 1, 0, 0, 0), "report": (1, 0, 0, 0, 0, 0)}
+            details = {one.task: one.details for one in shot.waits}
+            assert details["call"] == "attempt 2 of 3 in 49 s, after ConnectionError: reset by peer"
+            assert shot.eta.seconds == 51.0
+            assert shot.eta.source == "from when call is to start"
+            await asyncio.sleep(38.5)
+            assert counts(look(tally))["report"] == (0, 1, 0, 0, 0, 0), "it goes on"
+            await cue.drain()
+            assert counts(look(tally)) == {"call": (0, 0, 2, 0, 0, 0), "report": (0, 0, 1, 0, 0, 0)}
+
+    run(main)

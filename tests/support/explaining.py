@@ -112,6 +112,11 @@ SECTIONS: Final = [
         ("is_ready False with a reason",),
         'A gate returns `(False, "the loaf is still hot")`.',
     ),
+    Section(
+        "It waits for its next attempt",
+        ("waits for its next attempt",),
+        "A handler has raised, and its task has a `retry=`.",
+    ),
     Section("An async gate hangs", ("async gate hangs",), "An async `is_ready` awaits what never comes."),
     Section(
         "Of several services some are full",

@@ -216,6 +216,17 @@ async def is_ready_says_no_with_its_reason() -> Planted:
     return Planted(cue, *await started(cue, "slice"))
 
 
+async def waits_for_its_next_attempt() -> Planted:
+    cue = cue_with()
+
+    @cue.task("call", retry=runcue.Retry(5, wait_initial="12s", wait_jitter=0))
+    async def call(work: runcue.Work) -> None:
+        raise TimeoutError("the service did not answer")
+
+    [handle] = await started(cue, "call")
+    return Planted(cue, handle)
+
+
 async def async_gate_hangs() -> Planted:
     cue = cue_with()
     cue.task("slice")(forever)
@@ -369,6 +380,7 @@ SITUATIONS: Final[dict[str, Plant]] = {
     "is_ready raises": is_ready_raises,
     "is_ready False for ever, opaque": is_ready_says_no_and_not_why,
     "is_ready False with a reason": is_ready_says_no_with_its_reason,
+    "waits for its next attempt": waits_for_its_next_attempt,
     "async gate hangs": async_gate_hangs,
     "several services, one of them full": one_of_several_services_is_full,
     "handler awaits a work unit that needs its slot": handler_awaits_what_needs_its_slot,

@@ -1,0 +1,189 @@
+"""What `why()` and its kin say of work units that were tried before, and of those that wait for their time."""
+
+from __future__ import annotations
+
+import asyncio
+
+import runcue
+from runcue import Flag
+from tests.support.virtual_time import virtual
+
+RETRY = runcue.Retry(attempts=5, wait_initial="6s", wait_jitter=0)
+
+
+class NoAnswerError(Exception):
+    pass
+
+
+def failing(cue: runcue.Cue, until: int = 99, retry: object = RETRY, lasts: float = 0.0) -> None:
+    @cue.task("call", retry=retry)
+    async def call(work: runcue.Work) -> str:
+        await asyncio.sleep(lasts)
+        if work.attempt < until:
+            raise NoAnswerError(f"no answer to attempt {work.attempt}")
+        return "ok"
+
+
+@virtual
+async def test_which_attempt_comes_of_how_many_when_and_after_what() -> None:
+    cue = runcue.Cue(id_prefix="")
+    failing(cue)
+    async with cue:
+        handle = await cue.submit("call")
+        await asyncio.sleep(8)  # the second attempt was at 6 s; the third is at 18 s
+        words = "attempt 3 of 5 in 10 s, after NoAnswerError: no answer to attempt 2"
+        why = cue.why(handle)
+        assert (why.verdict, why.details, why.eta, why.seconds) == ("waiting for a retry", words, 10.0, 2.0)
+        assert why.next_token_at is None
+        assert str(why) == f"call 1: waiting for a retry, for 2 s\n  {words}"
+        assert str(cue.why()) == f"call 1 waits for its next attempt: {words}"
+        [blocked] = cue.debug_blocked()
+        assert (blocked["work"], blocked["reason"], blocked["details"]) == (handle.work, "not_ready", words)
+        await cue.cancel(handle)
+
+
+@virtual
+async def test_where_nobody_knows_how_many_there_are_no_number_is_told() -> None:
+    cue = runcue.Cue(id_prefix="")
+    failing(cue, retry=lambda attempt, error, elapsed: 60)
+    cue.task("endless", retry=runcue.Retry(-1, wait_initial=60, wait_jitter=0))(lambda work: 1 / 0)
+    async with cue:
+        one, other = await cue.submit("call"), await cue.submit("endless")
+        await asyncio.sleep(1)
+        assert cue.why(one).details == "attempt 2 in 59 s, after NoAnswerError: no answer to attempt 1"
+        assert cue.why(other).details == "attempt 2 in 59 s, after ZeroDivisionError: division by zero"
+        await cue.cancel(one)
+        await cue.cancel(other)
+
+
+@virtual
+async def test_who_has_asked_to_be_called_again_is_told_to_have_done_so() -> None:
+    cue = runcue.Cue(id_prefix="")
+
+    @cue.task("report")
+    async def report(work: runcue.Work) -> None:
+        raise runcue.RetryLater("3h")
+
+    async with cue:
+        handle = await cue.submit("report")
+        await asyncio.sleep(1)
+        why = cue.why(handle)
+        assert why.verdict == "waiting for a retry"
+        begin, _, end = why.details.partition(", in ")
+        assert begin.startswith("attempt 1 goes on at ")
+        assert end == "3 h; its handler has asked for that, by RetryLater"
+        await cue.cancel(handle)
+
+
+@virtual
+async def test_what_runs_stands_in_line_or_has_ended_in_a_later_attempt_says_so() -> None:
+    cue = runcue.Cue(id_prefix="")
+    cue.service("api", concurrent=1)
+
+    @cue.task("call", uses="api", retry=RETRY)
+    async def call(work: runcue.Work) -> None:
+        if work.attempt == 1:
+            raise NoAnswerError("no answer")
+        await asyncio.sleep(10)
+
+    @cue.task("other", uses="api")
+    async def other(work: runcue.Work) -> None:
+        await asyncio.sleep(10)
+
+    async with cue:
+        handle = await cue.submit("call")
+        await cue.submit("other")
+        await asyncio.sleep(8)
+        assert cue.why(handle).verdict == "waiting for a slot"
+        assert "; it is attempt 2 of 5, after NoAnswerError: no answer" in cue.why(handle).details
+        await asyncio.sleep(8)
+        assert cue.why(handle).verdict == "running"
+        assert "; it is attempt 2 of 5, after NoAnswerError: no answer" in cue.why(handle).details
+    assert "its handler returned; that was attempt 2 of 5" in cue.why(handle).details
+
+
+@virtual
+async def test_which_attempt_was_the_last_is_told_of_a_failure() -> None:
+    cue = runcue.Cue(id_prefix="")
+    failing(cue, retry=2)
+    cue.on_failure(lambda work, error: None)
+    async with cue:
+        handle = await cue.submit("call")
+        await handle.wait()
+        assert cue.why(handle).verdict == "failed"
+        assert cue.why(handle).details.endswith("no answer to attempt 2; that was attempt 2 of 2")
+
+
+@virtual
+async def test_those_who_wait_for_what_is_tried_again_are_led_to_it() -> None:
+    cue = runcue.Cue(id_prefix="")
+    made = Flag("made")
+
+    @cue.task("maker", outputs=made, retry=RETRY)
+    async def maker(work: runcue.Work) -> None:
+        raise NoAnswerError("no answer")
+
+    cue.task("reader", inputs=made)(lambda work: None)
+    async with cue:
+        handle = await cue.submit("maker")
+        reader = await cue.submit("reader")
+        await asyncio.sleep(2)
+        why = cue.why(reader)
+        assert (why.verdict, why.root and why.root.verdict) == (
+            "waiting for an artifact",
+            "waiting for a retry",
+        )
+        assert why.root is not None
+        assert why.root.details == "attempt 2 of 5 in 4 s, after NoAnswerError: no answer"
+        assert str(cue.why()) == (
+            "2 work units wait for the next attempt of maker 1: attempt 2 of 5 in 4 s, after NoAnswerError: no answer, "
+            "1 of them after others"
+        )
+        await cue.cancel(handle)
+
+
+@virtual
+async def test_many_that_wait_for_their_next_attempts_are_one_line() -> None:
+    cue = runcue.Cue(id_prefix="")
+    failing(cue)
+    async with cue:
+        handles = []
+        for _ in range(30):
+            handles.append(await cue.submit("call"))
+            await asyncio.sleep(0.1)
+        [group] = cue.why().groups
+        assert (group.verdict, group.count, group.eta) == ("waiting for a retry", 30, None)
+        assert str(group) == (
+            "30 call wait for their next attempts, the first in 3 s, the last in 5.9 s, after NoAnswerError: no answer "
+            "to attempt 1"
+        )
+        for handle in handles:
+            await cue.cancel(handle)
+
+
+@virtual
+async def test_a_handler_that_has_run_out_of_time_and_has_not_returned_is_what_is_waited_for() -> None:
+    cue = runcue.Cue(id_prefix="")
+
+    @cue.task("call", retry=RETRY, timeout=2)
+    async def call(work: runcue.Work) -> None:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            await asyncio.sleep(1)
+            raise
+
+    async with cue:
+        handle = await cue.submit("call")
+        await asyncio.sleep(2.5)
+        why = cue.why(handle)
+        assert why.verdict == "running"
+        assert why.details.endswith(
+            "; its time is over, and attempt 2 of 5 waits until its handler has returned"
+        )
+        await asyncio.sleep(1)
+        assert cue.why(handle).verdict == "waiting for a retry"
+        assert cue.why(handle).details.startswith(
+            "attempt 2 of 5 in 4.5 s, after WorkTimeout: The handler of 'call'"
+        )
+        await cue.cancel(handle)
