@@ -326,6 +326,7 @@ def test_ctrl_c_prints_the_summary_and_ends_with_130() -> None:
     assert process.returncode == 130
     assert re.search(r"\d+ completed.* of 500 work units", out)
     assert re.search(r"Interrupted after \d\.\d\d s, \d+ unfinished", out)
+    assert "left" not in out  # its cue is stopped, as that of every program should be
     assert err == ""
 
 

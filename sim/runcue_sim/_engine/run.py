@@ -142,9 +142,7 @@ async def go_through(run: Run, *, duration: float | None = None, timeout: float 
     finally:
         ledger.close(cut=ending.cut in _CUT_SHORT)
         run.trace.takers.clear()
-        # Whoever wants to leave need not wait until a million work units are cancelled.
-        if ending.cut != "interrupt":
-            await cue.stop(drain=False, timeout=0)
+        await cue.stop(drain=False, timeout=0)
     return ending
 
 
