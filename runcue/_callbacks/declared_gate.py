@@ -22,6 +22,7 @@ from runcue._artifacts.marks import Doubt, doubt_of
 from runcue._artifacts.places import PASS
 from runcue._callbacks.door import Door
 from runcue._callbacks.failures import Failures
+from runcue._callbacks.forks import FORKS, leave
 from runcue._callbacks.verdicts import NOT_READY, RUN, GateVerdict
 from runcue._freshness.folder_news import FOLDER_NEWS
 from runcue._freshness.newer import Newer
@@ -257,9 +258,14 @@ class DeclaredGate:
             return RUN
         before: list[Any] = []
         links: list[File] = []
+        forks = FORKS.number
         try:
             refusal = _gather_versions(inputs, before, work, declared, links)
+            if FORKS.number != forks:
+                leave(None)
         except BaseException as error:
+            if FORKS.number != forks:
+                leave(error)
             artifact = inputs[len(before)]
             self._failures.raised(f"input {words_of(artifact)}", error, work)
             work._not_ready_reason = kept(error)
@@ -346,9 +352,12 @@ class DeclaredGate:
         was: list[Any] = []
         declared.was = was
         outputs, fresh = declared.outputs, declared.fresh
+        forks = FORKS.number
         try:
             refusal = _gather_versions(outputs, was, work, declared, None)
             if refusal is not None:
+                if FORKS.number != forks:
+                    leave(None)
                 declared.stale = _why_not_valid(outputs[len(was)], work, in_doubt=refusal is _IN_DOUBT)
                 return True
             if defers and declared.whole:
@@ -359,7 +368,11 @@ class DeclaredGate:
                 found = None if fresh is None else fresh.stale(work)
                 if found is not None and type(fresh) is not Newer:
                     check_verdict(found, fresh)
+            if FORKS.number != forks:
+                leave(None)
         except BaseException as error:
+            if FORKS.number != forks:
+                leave(error)
             artifact = outputs[len(was)] if len(was) < len(outputs) else fresh
             self._failures.raised(f"output {words_of(artifact)}", error, work)
             declared.stale = ("raised", artifact if isinstance(artifact, Artifact) else None, error)

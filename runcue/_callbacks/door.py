@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from runcue._callbacks.failures import Failures
+from runcue._callbacks.forks import FORKS, leave
 from runcue._callbacks.pauses import (
     Span,
     collector_pauses,
@@ -82,8 +83,17 @@ class Door:
             BaseException: What it raised.
         """
         began = self.now()
+        forks = FORKS.number
         try:
-            return call(*args)
+            answer = call(*args)
+        except BaseException as error:
+            if FORKS.number != forks:
+                leave(error)
+            raise
+        else:
+            if FORKS.number != forks:
+                leave(None)
+            return answer
         finally:
             if (ended := self.now()) - began > BLOCKS_AFTER:
                 self.blocked(f"{what} {located(call)}", began, ended, BE_QUICK)

@@ -19,6 +19,7 @@ from runcue._artifacts.artifact import Artifact
 from runcue._callbacks.declared_gate import DeclaredGate, looking_at
 from runcue._callbacks.door import BE_QUICK, BLOCKS_AFTER, MAKE_ASYNC, Door
 from runcue._callbacks.failures import Failures
+from runcue._callbacks.forks import FORKS, leave
 from runcue._callbacks.gate_answers import says_ready, says_stale
 from runcue._callbacks.verdicts import NOT_READY, RUN, SKIP, AwaitableAnswer, GateVerdict, Question
 from runcue._model.awaitables import is_awaitable
@@ -119,11 +120,16 @@ class Gate:
         if is_ready is None:
             self.at = began
             return self._ask_stale(work)
+        forks = FORKS.number
         try:
             answer = is_ready(work)
         except BaseException as error:
+            if FORKS.number != forks:
+                leave(error)
             self._ready_raised(work, error)
             answer = _RAISED
+        if FORKS.number != forks:
+            leave(None)
         self.at = ended = self._failures.now()
         if ended - began > BLOCKS_AFTER:
             self._door.blocked(f"is_ready callback {located(is_ready)}", began, ended, MAKE_ASYNC)
@@ -160,6 +166,7 @@ class Gate:
         reads = self.reads
         if reads:
             reads.clear()
+        forks = FORKS.number
         found = Batch(not_ready)
         while works:
             work = works[0]
@@ -178,8 +185,12 @@ class Gate:
             try:
                 answer = is_ready(work)
             except BaseException as error:
+                if FORKS.number != forks:
+                    leave(error)
                 self._ready_raised(work, error)
                 answer = _RAISED
+            if FORKS.number != forks:
+                leave(None)
             if reads or not (answer is False or answer is _RAISED):
                 found = Batch(not_ready, work, answer)
                 break
@@ -293,8 +304,11 @@ class Gate:
         if is_stale is None:
             return RUN
         began = self.at
+        forks = FORKS.number
         try:
             answer = is_stale(work)
+            if FORKS.number != forks:
+                leave(None)
             if answer is True:
                 verdict = RUN
             elif answer is False:
@@ -304,6 +318,8 @@ class Gate:
             else:
                 verdict = RUN if says_stale(work, answer, self._no_answer) else SKIP
         except BaseException as error:
+            if FORKS.number != forks:
+                leave(error)
             verdict = self._stale_raised(work, error)
         self.at = ended = self._failures.now()
         if ended - began > BLOCKS_AFTER:

@@ -21,6 +21,7 @@ from runcue._artifacts.flag import Flag
 from runcue._artifacts.reads import READS
 from runcue._callbacks.declared_gate import check_verdict
 from runcue._callbacks.failures import Failures
+from runcue._callbacks.forks import FORKS, leave
 from runcue._model.declaration import Declaration
 from runcue._model.texts import words_of
 from runcue._model.work import Work
@@ -85,10 +86,15 @@ class LastingProof:
             return None  # as was told
         # This is no reading of a gate.
         token = READS.set(None)
+        forks = FORKS.number
         try:
             found = _objection(run, declared)
+            if FORKS.number != forks:
+                leave(None)
             return None if found is not None and self._may_pass(found) else found
         except BaseException as error:
+            if FORKS.number != forks:
+                leave(error)
             self._failures.raised(
                 f"{words_of(declared.fresh)} or an artifact, asked after a run,", error, run
             )

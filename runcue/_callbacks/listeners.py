@@ -18,6 +18,7 @@ from typing import Any, Final, TypeAlias
 
 from runcue._callbacks.door import BLOCKS_AFTER, MAKE_ASYNC, Door
 from runcue._callbacks.failures import Failures
+from runcue._callbacks.forks import FORKS, leave
 from runcue._model.awaitables import is_awaitable
 from runcue._model.callables import located
 from runcue._model.checks import check_callback, check_text
@@ -305,6 +306,7 @@ class Listeners:
             The instant at which the last one was done.
         """
         now = self._failures.now
+        forks = FORKS.number
         for listener in listeners:
             try:
                 if listener.plain:
@@ -318,7 +320,11 @@ class Listeners:
                 if outcome is not None:
                     self._take(listener, outcome, work)
             except BaseException as error:
+                if FORKS.number != forks:
+                    leave(error)
                 self._failures.raised(listener.name, error, work, observed=not listener.is_warned)
+            if FORKS.number != forks:
+                leave(None)
             ended = now()
             if ended - began > BLOCKS_AFTER:
                 self._door.blocked(

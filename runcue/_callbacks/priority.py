@@ -12,6 +12,7 @@ from typing import Any
 
 from runcue._callbacks.door import BE_QUICK, BLOCKS_AFTER, Door
 from runcue._callbacks.failures import Failures
+from runcue._callbacks.forks import FORKS, leave
 from runcue._model.awaitables import discard, is_awaitable
 from runcue._model.callables import located
 from runcue._model.checks import check_callback, is_async
@@ -72,10 +73,15 @@ class Priority:
     def _ask(self, place: str, call: Callable[[Any], Any], argument: Any, work: Work) -> float:
         failures = self._failures
         began = failures.now()
+        forks = FORKS.number
         try:
             asked = call(argument)
+            if FORKS.number != forks:
+                leave(None)
             value = asked if type(asked) is float else _number(asked)
         except BaseException as error:
+            if FORKS.number != forks:
+                leave(error)
             failures.raised(f"{place} {located(call)}", error, work)
             return DEFAULT_PRIORITY
         if (ended := failures.now()) - began > BLOCKS_AFTER:

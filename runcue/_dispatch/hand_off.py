@@ -17,6 +17,7 @@ from typing import Any
 
 from runcue._callbacks.callbacks import Callbacks
 from runcue._callbacks.door import BE_QUICK, BLOCKS_AFTER
+from runcue._callbacks.forks import FORKS, leave
 from runcue._callbacks.listeners import Listeners
 from runcue._dispatch.clock import clock_of
 from runcue._dispatch.closed_loops import is_being_closed
@@ -195,16 +196,21 @@ class HandOff:
         declared = work._declared
         run = None if declared is None and threads is not None else ThreadRun()
         self._in_flight.works[work] = run
+        forks = FORKS.number
         try:
             if declared is not None and declared.files:
                 self._callbacks.declared_gate.note_start(work, declared)
             submit: Callable[..., object] = executor.submit
             given = submit(work, run or run_handler, context.copy(), stamped=stamped)
+            if FORKS.number != forks:
+                leave(None)
             if given is not None:
                 _at_once(given, f"submit() of {words_of(executor)}")
             if self._not_ours and (ended := self._turns.now()) - now > BLOCKS_AFTER:
                 self._callbacks.door.blocked(f"submit() of {words_of(executor)}", now, ended, BE_QUICK, work)
         except BaseException as error:  # an executor of the user's
+            if FORKS.number != forks:
+                leave(error)
             if isinstance(error, KeyboardInterrupt):
                 self._turns.interrupt(error)
             self._in_flight.take_back(work, now)

@@ -21,6 +21,7 @@ from typing import Any, Final
 
 from runcue._callbacks.callbacks import Callbacks
 from runcue._callbacks.door import BLOCKS_AFTER, Door
+from runcue._callbacks.forks import FORKS, leave, leave_suspended
 from runcue._callbacks.listeners import Listeners
 from runcue._callbacks.verdicts import RUN, STAYS_PENDING
 from runcue._dispatch.closed_loops import dismiss, is_being_closed
@@ -35,7 +36,6 @@ from runcue._dispatch.settlement import Settlement
 from runcue._dispatch.timers import Timers
 from runcue._dispatch.turns import Turns
 from runcue._handlers.coroutines import follow, resume
-from runcue._handlers.forks import FORKS, leave, leave_suspended
 from runcue._handlers.outputs import commit_due, mark, owner_of
 from runcue._model.awaitables import is_awaitable
 from runcue._model.events import Event

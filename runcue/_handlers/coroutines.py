@@ -16,7 +16,7 @@ from types import GeneratorType, coroutine
 from typing import Any
 
 from runcue._callbacks.door import BLOCKS_AFTER, Door
-from runcue._handlers.forks import FORKS, leave, leave_suspended
+from runcue._callbacks.forks import FORKS, leave, leave_suspended
 from runcue._model.awaitables import is_awaitable
 from runcue._model.texts import describe, name_of
 from runcue._model.work import Work

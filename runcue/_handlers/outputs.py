@@ -23,7 +23,7 @@ from runcue._artifacts.file import File
 from runcue._artifacts.flag import Flag
 from runcue._artifacts.marks import vouch_for
 from runcue._artifacts.places import absolute, locate, path_text
-from runcue._handlers.forks import FORKS, leave
+from runcue._callbacks.forks import FORKS, leave
 from runcue._model.awaitables import is_awaitable
 from runcue._model.checks import says_what_it_takes
 from runcue._model.declaration import Declaration
@@ -209,7 +209,15 @@ def commit(work: Work, *, patient: bool = True) -> bool:
         # Of work units that make each other out of date in this way it is told otherwise: once per task, too.
         declared.input_changed = (provenance.changed, provenance.is_crowded)
     if declared.fresh is not None and declared.files:
-        plainly(declared.fresh.finished(work), declared.fresh)
+        forks = FORKS.number
+        try:
+            plainly(declared.fresh.finished(work), declared.fresh)
+            if FORKS.number != forks:
+                leave(None)
+        except BaseException as error:
+            if FORKS.number != forks:
+                leave(error)
+            raise
     published, declared.published = declared.published, ()
     own = {artifact._key for artifact in declared.makes} if published else ()
     for path in published:
@@ -274,6 +282,7 @@ def _missing_output(work: Work) -> MissingOutput | None:
 
     In the event loop: artifacts of users may live in a connection that belongs to its thread.
     """
+    forks = FORKS.number
     for artifact in work.outputs:
         kind = type(artifact)
         cause: BaseException | None = None
@@ -281,10 +290,16 @@ def _missing_output(work: Work) -> MissingOutput | None:
             if kind is File or kind is Flag:
                 if artifact.stamp() is not None:
                     continue
-            elif is_valid(artifact):
-                continue
+            else:
+                is_proof = is_valid(artifact)
+                if FORKS.number != forks:
+                    leave(None)
+                if is_proof:
+                    continue
             problem = problem_of(artifact) + (_elsewhere(artifact) or _in_its_place(artifact))
         except BaseException as raised:
+            if FORKS.number != forks:
+                leave(raised)
             cause = raised
             problem = f"could not be looked at: {error_words(raised)}"
         missing = MissingOutput(

@@ -19,6 +19,7 @@ from runcue._artifacts.declared import as_artifacts
 from runcue._artifacts.file import File
 from runcue._artifacts.flag import Flag
 from runcue._artifacts.places import PASS
+from runcue._callbacks.forks import FORKS, leave
 from runcue._freshness.newer import newer
 from runcue._model.awaitables import discard, is_awaitable
 from runcue._model.callables import located
@@ -223,8 +224,11 @@ def _artifacts(
     """
     if type(what) is not tuple:
         given = _RAISED
+        forks = FORKS.number
         try:
             given = what(work)
+            if FORKS.number != forks:
+                leave(None)
             if type(given) is str:  # by far the most frequent
                 return (File(given),)
             if (found := _plain_ones(given, cells)) is not None:
@@ -233,6 +237,8 @@ def _artifacts(
         except KeyboardInterrupt:
             raise
         except BaseException as error:
+            if FORKS.number != forks:
+                leave(error)
             declared.fault = _fault_of(work, name, what, error, given)
             return ()
         of_task = False
@@ -260,14 +266,19 @@ def _led(artifact: Artifact, of_task: bool) -> Artifact:
 def _key(work: Work, declared: Declaration, key: Any) -> Hashable:
     if callable(key):
         given = _RAISED
+        forks = FORKS.number
         try:
             given = key(work)
+            if FORKS.number != forks:
+                leave(None)
             answer = _answered_at_once(given)
             if answer is None:
                 return None
         except KeyboardInterrupt:
             raise
         except BaseException as error:
+            if FORKS.number != forks:
+                leave(error)
             declared.fault = _fault_of(work, "key", key, error, given)
             return None
         key = answer

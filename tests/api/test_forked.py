@@ -292,6 +292,134 @@ def test_so_does_a_child_of_an_async_handler_and_the_loop_is_not_served_twice(
         assert ("ValueError: child" in said) == ("raise" in way)
 
 
+CALLBACKS = """
+    from runcue.abc import Limit
+    from runcue.testing import FakeExecutor
+
+    def fork(answer, way):
+        if forks:  # once
+            forks.clear()
+            child = os.fork()
+            if child == 0:
+                if way == "raises":
+                    os.close(2)
+                    raise ValueError("child")
+                if way == "exits":
+                    sys.exit(3)
+                return answer
+            codes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        return answer
+
+    def in_callback(name, answer):
+        return lambda cue, way: (getattr(cue, name)(lambda *heard: fork(answer, way)), {})[1]
+
+    def in_async_callback(name, answer):
+        def put(cue, way):
+            async def forks_later(*heard):
+                await asyncio.sleep(0)
+                return fork(answer, way)
+            getattr(cue, name)(forks_later)
+            return {}
+        return put
+
+    def in_option(name, answer):
+        return lambda cue, way: {name: lambda work: fork(answer, way)}
+
+    def in_observer(cue, way):
+        cue.observe(type("Observes", (runcue.Observer,), {"started": lambda self, work: fork(None, way)})())
+        return {}
+
+    def in_limit(name, answer):
+        def put(cue, way):
+            limit = type("Own", (Limit,), {"room": lambda self, now, work: True})()
+            setattr(limit, name, lambda *asked: fork(answer, way))
+            cue.service("own", limits=[limit])
+            return {"uses": "own"}
+        return put
+
+    def in_artifact(name, answer, side):
+        def put(cue, way):
+            class Own(runcue.Artifact):
+                def valid(self):
+                    return True
+                def version(self):
+                    return 1
+            setattr(Own, name, lambda self: fork(answer, way))
+            own = Own()
+            return {side: [own]}
+        return put
+
+    def in_executor(cue, way):
+        executor = FakeExecutor(0.01)
+        submit = executor.submit
+        executor.submit = lambda *args, **options: (submit(*args, **options), fork(None, way))[0]
+        return {"run_in": executor}
+
+    places = {
+        "is_ready": in_callback("is_ready", True),
+        "is_stale": in_callback("is_stale", True),
+        "async is_ready": in_async_callback("is_ready", True),
+        "async is_stale": in_async_callback("is_stale", True),
+        "priority": in_callback("priority", 0.5),
+        "on_submit": in_callback("on_submit", None),
+        "on_start": in_callback("on_start", None),
+        "on_complete": in_callback("on_complete", None),
+        "async on_complete": in_async_callback("on_complete", None),
+        "observer": in_observer,
+        "key=": in_option("key", "a key"),
+        "inputs=": in_option("inputs", ()),
+        "outputs=": in_option("outputs", ()),
+        "priority=": in_option("priority", 0.5),
+        "room()": in_limit("room", True),
+        "acquire()": in_limit("acquire", None),
+        "entered()": in_limit("entered", None),
+        "release()": in_limit("release", None),
+        "valid() of an input": in_artifact("valid", True, "inputs"),
+        "version() of an input": in_artifact("version", 1, "inputs"),
+        "valid() of an output": in_artifact("valid", True, "outputs"),
+        "valid() of an output after its handler": in_artifact("valid", True, "outputs"),
+        "executor": in_executor,
+    }
+
+    async def main():
+        for name, put in places.items():
+            for way in "returns", "raises", "exits":
+                cue = runcue.Cue()
+                forks.append(name)
+                codes.clear()
+                cue.task("t", **put(cue, way))(handler)
+                async with cue:
+                    work = await (await cue.submit("t", force="handler" in name)).wait()
+                assert not forks, name
+                if work.skipped:
+                    print("run", flush=True)
+                print(name, way, codes, flush=True)
+
+    def handler(work):
+        print("run", flush=True)
+
+    forks, codes = [], []
+    if {uvloop}:
+        import uvloop; uvloop.run(main())
+    else:
+        asyncio.run(main())
+    print("end", flush=True)
+"""
+
+
+@pytest.mark.rule(19)
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_so_does_a_child_of_any_callback_and_nothing_is_done_twice(loop: str) -> None:
+    told = run(CALLBACKS.replace("{uvloop}", str(loop == "uvloop")), loop)
+    assert told[-1] == "end"
+    ended = [line for line in told if line.endswith("]")]
+    assert len(ended) == 23 * 3
+    for line in ended:
+        way, code = line.split()[-2:]
+        assert code == {"returns": "[0]", "raises": "[1]", "exits": "[3]"}[way], line
+    assert told.count("run") == len(ended)
+
+
 @pytest.mark.rule(19)
 def test_a_child_that_ends_the_loop_of_its_parent_leaves_what_that_writes_alone(tmp_path: Path) -> None:
     path = str(tmp_path / "o")

@@ -1,8 +1,9 @@
-"""Processes that were forked in a handler and come out of it: there is nobody there who takes what it gives.
+"""Processes that were forked in user code and come out of it: there is nobody there who takes what it gives.
 
-Lives here: `FORKS`, by which such a process is known, and `leave`, its end. It must not publish or throw away what its
-parent is writing. A thread has nothing more to do there, and an event loop is that of the parent: the two would serve
-the same sockets, and whatever else is under way would be done twice.
+Lives here: `FORKS`, by which such a process is known, and `leave`, its end. Whoever calls user code looks whether it is
+another process that comes back. That must not publish or throw away what its parent is writing. A thread has nothing
+more to do there, and an event loop is that of the parent: the two would serve the same sockets, and whatever else is
+under way would be done twice.
 
 Must not know: work units, executors.
 """
@@ -35,10 +36,10 @@ if hasattr(os, "register_at_fork"):
 
 
 def leave(error: BaseException | None) -> NoReturn:
-    """End a process that was forked in a handler.
+    """End a process that was forked in user code.
 
     Args:
-        error: What the handler has raised; None: it has returned.
+        error: What that has raised; None: it has returned.
     """
     code: object = 1
     try:
