@@ -16,7 +16,7 @@ import runcue
 from runcue._artifacts import descriptors, temp_files
 from runcue._artifacts.publication import OutputTransaction
 from runcue.abc import CueWarning
-from tests.support.loops import each_loop, run_on
+from tests.support.loops import LOOPS, each_loop, run_on
 from tests.support.programs import run_python
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts the files that are open")
@@ -289,3 +289,36 @@ def test_who_observes_a_cue_hears_of_the_shortage_as_well(
     assert warning.text in caplog.messages
     assert "ulimit -n" in warning.text
     assert heard_in == [threading.get_ident()]
+
+
+@pytest.mark.rule(37)
+@each_loop
+def test_a_cue_whose_loop_was_closed_keeps_nobody_from_hearing_of_the_shortage(
+    loop: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(descriptors._reserve, "_told", False)
+    left, started = runcue.Cue(), runcue.Cue()
+    heard: list[runcue.Cue] = []
+
+    def listen(cue: runcue.Cue) -> None:
+        class Hears(runcue.Observer):
+            def warned(self, warning: CueWarning) -> None:
+                heard.append(cue)
+
+        cue.observe(Hears())
+
+    async def leave_without_stop() -> None:
+        left.start()
+
+    async def main() -> None:
+        async with started:
+            ended = LOOPS[loop]()
+            await asyncio.to_thread(ended.run_until_complete, leave_without_stop())
+            ended.close()
+            descriptors._reserve.tell(OSError(errno.EMFILE, "Too many open files"))
+            await asyncio.sleep(0.01)
+
+    listen(left)
+    listen(started)
+    run_on(loop, main)
+    assert heard == [started]

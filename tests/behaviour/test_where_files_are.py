@@ -434,6 +434,71 @@ class TestTurnedLinks:
             cue.nudge("go")
         assert ran == ["new"]
 
+    @pytest.mark.rule(27)
+    @virtual
+    async def test_who_was_held_by_who_makes_what_it_led_to_is_held_no_more(self) -> None:
+        put("other/x", "there")
+        cue = runcue.Cue(recheck=False)
+
+        @cue.task("make", outputs="real/x")
+        async def make(work: runcue.Work) -> None:
+            await asyncio.sleep(100)
+            put("real/x", "here")
+
+        ran = writer(cue, "read", inputs="link/x")
+        async with cue:
+            made = await cue.submit("make")
+            reader = await cue.submit("read")
+            await asyncio.sleep(1)
+            assert "makes it (running)" in str(cue.why(reader))
+            turn("link", "other")
+            cue.nudge("link")
+            await reader
+            assert not made.done()
+        assert ran == ["there"]
+
+    @pytest.mark.rule(27)
+    @virtual
+    async def test_who_waits_for_a_slot_waits_for_who_makes_what_it_leads_to_by_now(self) -> None:
+        put("real/x", "here")
+        cue = runcue.Cue(recheck=False)
+        cue.service("one", concurrent=1)
+        cue.task("slow", uses="one")(lambda work: asyncio.sleep(5))
+
+        @cue.task("make", outputs="other/x")
+        async def make(work: runcue.Work) -> None:
+            await asyncio.sleep(10)
+            put("other/x", "there")
+
+        ran = writer(cue, "read", inputs="link/x", uses="one")
+        async with cue:
+            for name in ("slow", "read", "make"):
+                await cue.submit(name)
+            await asyncio.sleep(1)
+            turn("link", "other")
+            cue.nudge("link")
+        assert ran == ["there"]
+
+    @pytest.mark.rule(28)
+    @virtual
+    async def test_who_has_joined_follows_with_who_makes_it(self) -> None:
+        put("source", "new")
+        put("other/o", "old", date=1)
+        cue = runcue.Cue(recheck=False)
+        ran = writer(cue, "make", inputs=["source", "go"], outputs="link/o")
+        async with cue:
+            handles = [await cue.submit("make") for _ in range(2)]
+            await asyncio.sleep(1)
+            turn("link", "other")
+            cue.nudge("link")
+            await asyncio.sleep(1)
+            handles.append(await cue.submit("make", outputs="other/o"))
+            put("go", "")
+            cue.nudge("go")
+        assert ran == ["new"]
+        assert {handle.work.state for handle in handles} == {runcue.WorkState.COMPLETED}
+        assert get("real/o") is None
+
 
 class TestLinks:
     """The last name may be a link: it stands for what it leads to, at each look."""
