@@ -277,7 +277,7 @@ class Endings:
                 return
             error = decision.value
         self._settlement.let_handler_know(work)
-        self._settlement.settle(work, FAILED, now, error, limit)
+        self._settlement.settle(work, FAILED, now, error, limit if overrun is None else ran_for(work, now))
         if work._runner is not None and overrun is None:
             work._runner.cancel()
 

@@ -28,7 +28,7 @@ def follow(work: Work, leader: Work) -> None:
     own.joined = theirs.followers
     theirs.followers[work] = None
     theirs.forced |= own.forced
-    work._attempts = leader._attempts
+    work._attempts, work.attempt = leader._attempts, leader.attempt
 
 
 def part(work: Work) -> None:

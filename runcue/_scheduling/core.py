@@ -414,6 +414,7 @@ class Core:
             declared.committed = False
             self.wakeups.pause(work, declared)
         for one in all_that_come_again(work, again):
+            one.attempt = work.attempt
             self._age(one)
 
     def take_back(self, now: float) -> None:

@@ -607,6 +607,24 @@ def test_a_time_out_can_be_written_down() -> None:
             )
 
 
+@pytest.mark.rule(21, 25)
+def test_an_attempt_that_has_not_returned_within_another_time_out_has_taken_both() -> None:
+    async def main() -> None:
+        async with runcue.Cue() as cue:
+
+            @cue.task("t", timeout=5, retry=3)
+            async def t(work: runcue.Work) -> None:
+                try:
+                    await asyncio.sleep(100)
+                except asyncio.CancelledError:
+                    await asyncio.sleep(100)
+
+            handle = await cue.submit("t")
+            assert [one.duration for one in (await handle.wait()).attempts] == [10]
+
+    run(main)
+
+
 @pytest.mark.rule(21)
 def test_timeout_covers_the_awaitable_that_a_plain_handler_returns() -> None:
     async def main() -> None:
