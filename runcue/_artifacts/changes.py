@@ -8,11 +8,11 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Hashable
-from typing import Protocol
+from typing import Final, Protocol
 
 from runcue._artifacts.places import leads
 
-__all__ = ["Hearer", "changed", "file_changed", "hear_changes", "others_hear", "unhear_changes"]
+__all__ = ["HEARERS", "Hearer", "changed", "file_changed", "hear_changes", "unhear_changes"]
 
 
 class Hearer(Protocol):
@@ -22,18 +22,13 @@ class Hearer(Protocol):
         """An artifact was published or touched, in whatever thread."""
 
 
-# As the keys of a dict, which threads may come to, leave and copy without a lock. To hear keeps nobody alive.
-_hearers: dict[weakref.ref[Hearer], None] = {}
+HEARERS: Final[dict[weakref.ref[Hearer], None]] = {}
+"""As the keys of a dict, which threads may come to, leave and copy without a lock. To hear keeps nobody alive."""
 
 
 def hear_changes(hearer: Hearer) -> None:
     """Tell somebody of every artifact that is published or touched, in whatever thread, as long as it lives."""
-    _hearers[weakref.ref(hearer, _forget)] = None
-
-
-def others_hear() -> bool:
-    """Whether more than one cue is told of changes."""
-    return len(_hearers) > 1
+    HEARERS[weakref.ref(hearer, _forget)] = None
 
 
 def unhear_changes(hearer: Hearer) -> None:
@@ -42,17 +37,17 @@ def unhear_changes(hearer: Hearer) -> None:
 
 
 def _forget(hearer: weakref.ref[Hearer]) -> None:
-    _hearers.pop(hearer, None)
+    HEARERS.pop(hearer, None)
 
 
 if hasattr(os, "register_at_fork"):
     # Those who hear belong to cues of the parent.
-    os.register_at_fork(after_in_child=_hearers.clear)
+    os.register_at_fork(after_in_child=HEARERS.clear)
 
 
 def changed(key: Hashable) -> None:
     """Say that an artifact has changed."""
-    for hearer in tuple(_hearers):
+    for hearer in tuple(HEARERS):
         one = hearer()
         if one is not None:
             one.hear(key)

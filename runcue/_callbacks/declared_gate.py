@@ -66,8 +66,9 @@ def _gather_versions(
     for artifact in artifacts:
         kind = type(artifact)
         if kind is Flag:
-            version = artifact.stamp()
-            if version is None:
+            # As `stamp()` says, and nearly always without a call.
+            version = artifact._cell[0] if artifact._home is not None else artifact.stamp()
+            if not version:
                 return _NOT_VALID
             versions.append(version)
             continue
@@ -174,7 +175,7 @@ def _why_not_valid(output: Any, work: Work, *, in_doubt: bool) -> tuple[str, Any
         doubt = _doubt_now(output, work, is_own=True)
         if doubt is not None:
             return doubt.kind, output, doubt.mark
-    if kind is Flag or (kind is File and output._checks is None):
+    if kind is File and output._checks is None:
         return "missing", output, None
     return "not valid", output, problem_of(output)
 
@@ -249,11 +250,16 @@ class DeclaredGate:
         """
         if declared.fault is not None:
             return GateVerdict.INVALID
-        hold = self._holds.hold_of(work, declared)
-        if hold is not None:
+        inputs, producers = declared.inputs, self._holds.producers
+        asks = producers.folders is not None or producers.running or declared._needs is not None
+        for artifact in inputs:
+            # Who reads only what lies nowhere, and is made by nobody, is seen without a call.
+            if asks or artifact._place is not None or artifact._key in producers.producer_of:
+                asks = True
+                break
+        if asks and (hold := self._holds.hold_of(work, declared)) is not None:
             work._not_ready_reason = hold
             return GateVerdict.HELD
-        inputs = declared.inputs
         if not inputs:
             return RUN
         before: list[Any] = []
@@ -358,7 +364,12 @@ class DeclaredGate:
             if refusal is not None:
                 if FORKS.number != forks:
                     leave(None)
-                declared.stale = _why_not_valid(outputs[len(was)], work, in_doubt=refusal is _IN_DOUBT)
+                output = outputs[len(was)]
+                declared.stale = (
+                    ("missing", output, None)
+                    if type(output) is Flag
+                    else _why_not_valid(output, work, in_doubt=refusal is _IN_DOUBT)
+                )
                 return True
             if defers and declared.whole:
                 found = fresh.stale_or_unread(work)

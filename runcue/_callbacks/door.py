@@ -149,6 +149,11 @@ class Door:
             advice = "do that part in the handler itself, which runs elsewhere, or await what it waits for"
         self.blocked(what, began, ended, advice, work)
 
+    def left_by_handler(self, work: Work, began: float) -> None:
+        """Such a step, which began then, has just ended."""
+        if (ended := self.now()) - began > BLOCKS_AFTER:
+            self.blocked_by_handler(work, began, ended)
+
     def returned_generator(self, work: Work, generator: Any) -> None:
         """A handler has returned a generator, of which most likely nothing has run: tell it once.
 

@@ -164,15 +164,15 @@ class ChangeInbox:
 
     def _touch(self, key: Hashable) -> None:
         """An artifact has changed, and with a file the folders that it is in."""
-        wakeups, awaited = self._core.wakeups, self._gates.awaited
+        wakeups = self._core.wakeups
         if type(key) is not str or key[:1] != sep:
             # Nothing lies in what is no file.
             if wakeups.touch(key):
                 self._turns.wake()
-            if awaited:
+            if wakeups.readings:
                 wakeups.touch_readings((key,))
             return
-        if not awaited and not self._core.dependencies.subscribers:
+        if not wakeups.readings and not self._core.dependencies.subscribers:
             return
         keys = [key]
         folder = key

@@ -78,7 +78,15 @@ class Endings:
         self.cut_off: list[Work] = []
         self._end_of_hold_back = Alarm(timers, self._hold_back_no_longer)
 
-    def of_awaitable(self, work: Work, value: Any, error: BaseException | None, *, cancelled: bool) -> None:
+    def of_awaitable(
+        self,
+        work: Work,
+        value: Any,
+        error: BaseException | None,
+        *,
+        cancelled: bool,
+        began: float | None = None,
+    ) -> None:
         """An awaitable that a handler consists of has come to its end.
 
         Args:
@@ -86,10 +94,13 @@ class Endings:
             value: What it returned.
             error: What it raised instead.
             cancelled: Whether somebody has cancelled the asyncio task that it ran in.
+            began: When the last step of a handler began that runs in the loop; None if that has been looked at.
         """
         self._core.generation += 1
         work._runner = None
         now = self._turns.now()
+        if began is not None and now - began > BLOCKS_AFTER:
+            self._door.blocked_by_handler(work, began, now)
         self._in_flight.release(work, now)
         if error is None and work._declared is None and work._attempts is None:
             if work._phase != SETTLED:
@@ -150,7 +161,10 @@ class Endings:
             if run._declared.input_changed or work.task in news.told_of_change:
                 news.look_at_change(run._declared, work, now)
             if run._declared.outputs and work.task not in news.told:
-                news.look_at_proof(run._declared, run, work)
+                stale = run._declared.stale
+                # What is made for the first time is not yet made for ever; what runs again after that is looked at.
+                if stale is None or stale[0] != "missing" or work.task not in news.has_looked_at_first_runs:
+                    news.look_at_proof(run._declared, run, work)
             if (looked := self._turns.now()) - now > BLOCKS_AFTER:
                 what = looking_at(work)
                 self._door.blocked(what, now, looked, BE_QUICK, work)

@@ -272,7 +272,7 @@ class Gates:
         """
         core = self._core
         asked = 0
-        while (work := self._next_put_off() or core.wakeups.next()) is not None:
+        while (work := (self._next_put_off() if self.put_off else None) or core.wakeups.next()) is not None:
             asked += 1
             declared = work._declared
             if declared is not None and core.hold_if_being_made(work, declared, self._gate.at):

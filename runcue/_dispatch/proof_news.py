@@ -38,6 +38,7 @@ class ProofNews:
     Attributes:
         told: The tasks whose runs were told to leave no lasting proof.
         told_of_change: When it was told of a task that an input changed during a run.
+        has_looked_at_first_runs: The tasks of which enough runs were looked at that made something for the first time.
     """
 
     def __init__(self, callbacks: Callbacks) -> None:
@@ -46,6 +47,7 @@ class ProofNews:
         # The tasks whose runs were told to leave no lasting proof.
         self.told: set[str] = set()
         self._first_runs: dict[str, int] = {}
+        self.has_looked_at_first_runs: set[str] = set()
         # Those that were told to have had an output from the future.
         self._told_of_future: set[str] = set()
         # Those of which some have run since in which none did.
@@ -73,11 +75,9 @@ class ProofNews:
     def look_at_proof(self, declared: Declaration, run: Work, work: Work) -> None:
         """Tell, once per task, of a run that will be repeated for ever, because of what it has left."""
         if declared.stale is not None and declared.stale[0] == "missing":
-            # What is made for the first time is not yet made for ever; what runs again after that is looked at.
-            seen = self._first_runs.get(work.task, 0)
+            seen = self._first_runs[work.task] = self._first_runs.get(work.task, 0) + 1
             if seen >= _FIRST_RUNS:
-                return
-            self._first_runs[work.task] = seen + 1
+                self.has_looked_at_first_runs.add(work.task)
         finding = self._lasting_proof.objection(run)
         if finding is not None:
             self.told.add(work.task)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
-from runcue._artifacts.changes import changed, others_hear
+from runcue._artifacts.changes import HEARERS, changed
 from runcue._callbacks.callbacks import Callbacks
 from runcue._callbacks.listeners import Listener, Listeners
 from runcue._callbacks.unheard import TELL_AFTER
@@ -136,7 +136,7 @@ class Settlement:
                     # For one of them alone: where several raise it, its traceback tells each of all others.
                     waiter.set_result(original)
                     original = None
-        if work._declared is not None:
+        if work._declared is not None and (work._declared.followers is not None or len(HEARERS) > 1):
             self._tell_others(work._declared, outcome, now, value, duration, lasting)
 
     def _tell_unheard(self, now: float) -> None:
@@ -146,7 +146,7 @@ class Settlement:
         self, declared: Declaration, outcome: int, now: float, value: Any, duration: float, lasting: Any
     ) -> None:
         """Settle those who wanted the same as a work unit that has settled, and tell the other cues of this process."""
-        if outcome == COMPLETED and others_hear():
+        if outcome == COMPLETED and len(HEARERS) > 1:
             for artifact in declared.makes:
                 changed(artifact._key)
         followers, declared.followers = declared.followers, None

@@ -345,6 +345,7 @@ class Workers:
             self._gate.at = now
         elif error is None:
             self._settlement.settle(work, COMPLETED, now, value, now - began)
+            return None
         else:
             self._endings.failed(work, error, now - began)
         if type(error) is KeyboardInterrupt:
@@ -402,24 +403,31 @@ class Workers:
             self._timers.active.set(owner, work._entered_at + work._timeout)
             self._turns.wake()  # arms the timer
         run_queue: RunQueue = work._task.run_queue
-        if run_queue.sole_slots is None or run_queue.sole_slots.active < run_queue.sole_slots.concurrent:
-            self.spawn_if_room(run_queue, work._entered_at)
+        slots = run_queue.sole_slots
+        if slots is None or slots.active < slots.concurrent:
+            # Nearly always enough workers are on their way, which is seen without a call.
+            if slots is None or slots.active + len(run_queue.starting) < slots.concurrent:
+                self.spawn_if_room(run_queue, work._entered_at)
             if not self._turns.woken:
                 self._turns.wake()
         value: Any = None
+        began: float | None = None
         error: BaseException | None = None
         try:
-            value = await resume(*rest, work, self._door)
-            if value is not None and is_awaitable(value):
-                value = await follow(value, rest[2], work, self._door)
-            if work._declared is not None:
-                value = await commit_before(work, value, self._door)
+            value, began = await resume(*rest, work, self._door)
+            if work._declared is not None or (value is not None and is_awaitable(value)):
+                self._door.left_by_handler(work, began)
+                began = None
+                if is_awaitable(value):
+                    value = await follow(value, rest[2], work, self._door)
+                if work._declared is not None:
+                    value = await commit_before(work, value, self._door)
         except BaseException as raised:
             if type(raised) is GeneratorExit and is_being_closed(me):
                 raise
             error = raised
-        cancelled = bool(me.cancelling())
-        self._endings.of_awaitable(work, value, error, cancelled=cancelled)
+        cancelled = me.cancelling() > 0
+        self._endings.of_awaitable(work, value, error, cancelled=cancelled, began=began)
         if type(error) is KeyboardInterrupt:
             self._turns.interrupt(error)
 

@@ -39,6 +39,10 @@ def resume(steps: Any, yielded: Any, context: Context, work: Work, door: Door) -
         context: The contextvars of its steps.
         work: The work unit whose handler it is.
         door: Hears of steps that keep the event loop.
+
+    Returns:
+        What it has returned, and when its last step began. Whoever takes that reads the clock anyway, and sees whether
+        that step has kept the event loop.
     """
     # The name `steps` is read out of this frame, and out of that of `_drive`, by `driven_by`.
     send, throw = steps.send, steps.throw
@@ -58,14 +62,13 @@ def resume(steps: Any, yielded: Any, context: Context, work: Work, door: Door) -
         except StopIteration as stop:
             if FORKS.number != forks:
                 leave(None)
-            return stop.value
+            return stop.value, began
         except BaseException as error:
             if FORKS.number != forks:
                 leave(error)
+            door.left_by_handler(work, began)
             raise
-        finally:
-            if (ended := now()) - began > BLOCKS_AFTER:
-                door.blocked_by_handler(work, began, ended)
+        door.left_by_handler(work, began)
         if FORKS.number != forks:
             leave_suspended(f"The handler of {name_of(work)}")
 

@@ -268,47 +268,48 @@ def prove(run: Work, work: Work) -> MissingOutput | None:
     Returns:
         The error if something is missing.
     """
-    missing = _missing_output(work)
-    if missing is not None:
-        rollback(run, returned=True)
-    elif run._declared is not None and run._declared.marks is not None:
+    missing: MissingOutput | None = None
+    assert work._declared is not None
+    for artifact in work._declared.outputs:
+        if (type(artifact) is not Flag or artifact.stamp() is None) and (missing := _missing(artifact, work)):
+            rollback(run, returned=True)
+            return missing
+    if run._declared is not None and run._declared.marks is not None:
         marks, run._declared.marks = run._declared.marks, None
         marks.succeed(work.outputs)
-    return missing
+    return None
 
 
-def _missing_output(work: Work) -> MissingOutput | None:
-    """The error of a work unit whose handler has returned without what its task declares, None if all is there.
+def _missing(artifact: Any, work: Work) -> MissingOutput | None:
+    """The error of a work unit whose handler has returned without an output of it, None if that is there.
 
     In the event loop: artifacts of users may live in a connection that belongs to its thread.
     """
     forks = FORKS.number
-    for artifact in work.outputs:
-        kind = type(artifact)
-        cause: BaseException | None = None
-        try:
-            if kind is File or kind is Flag:
-                if artifact.stamp() is not None:
-                    continue
-            else:
-                is_proof = is_valid(artifact)
-                if FORKS.number != forks:
-                    leave(None)
-                if is_proof:
-                    continue
-            problem = problem_of(artifact) + (_elsewhere(artifact) or _in_its_place(artifact))
-        except BaseException as raised:
+    kind = type(artifact)
+    cause: BaseException | None = None
+    try:
+        if kind is File or kind is Flag:
+            if artifact.stamp() is not None:
+                return None
+        else:
+            is_proof = is_valid(artifact)
             if FORKS.number != forks:
-                leave(raised)
-            cause = raised
-            problem = f"could not be looked at: {error_words(raised)}"
-        missing = MissingOutput(
-            f"The handler of {work.task!r} returned, but its output {words_of(artifact)} {problem}. "
-            "An output is what proves that the work was done."
-        )
-        missing.__cause__ = cause
-        return missing
-    return None
+                leave(None)
+            if is_proof:
+                return None
+        problem = problem_of(artifact) + (_elsewhere(artifact) or _in_its_place(artifact))
+    except BaseException as raised:
+        if FORKS.number != forks:
+            leave(raised)
+        cause = raised
+        problem = f"could not be looked at: {error_words(raised)}"
+    missing = MissingOutput(
+        f"The handler of {work.task!r} returned, but its output {words_of(artifact)} {problem}. "
+        "An output is what proves that the work was done."
+    )
+    missing.__cause__ = cause
+    return missing
 
 
 def _elsewhere(artifact: Artifact) -> str:

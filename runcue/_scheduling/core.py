@@ -294,9 +294,10 @@ class Core:
             work._phase_since = now
         assert work._declared is not None
         work._declared.hold = hold
-        self.dependencies.subscribe(work, (hold,))
-        if hold.gives_way:
-            self.dependencies.giving_way[work] = None
+        dependencies = self.dependencies
+        dependencies.subscribe(work, (hold,))
+        if dependencies.folders is not None and hold.gives_way:
+            dependencies.giving_way[work] = None
 
     def hold_if_being_made(self, work: Work, declared: Declaration, now: float) -> bool:
         """Hold a work unit in hand if it has to wait for another."""

@@ -119,14 +119,15 @@ class Holds:
         producers: Who makes what.
 
     Attributes:
+        producers: The same.
         awaited_by: Gives the work units whose end the handler of a running one awaits.
     """
 
-    __slots__ = ("_cleared", "_cleared_in", "_producers", "_thorough_in", "awaited_by")
+    __slots__ = ("_cleared", "_cleared_in", "_thorough_in", "awaited_by", "producers")
 
     def __init__(self, producers: Producers) -> None:
         self.awaited_by: Callable[[Work], Iterable[Work]] = _nobody
-        self._producers = producers
+        self.producers = producers
         # Makers that depend on no reader of a folder, as of an epoch of the producers.
         self._cleared: set[tuple[Work, str]] = set()
         self._cleared_in = 0
@@ -135,52 +136,48 @@ class Holds:
 
     def be_thorough(self) -> None:
         """Nothing else can move, so there is time to find out who depends on whom; until the next producer comes."""
-        self._thorough_in = self._producers.epoch
+        self._thorough_in = self.producers.epoch
         self._cleared.clear()
 
     def hold_of(self, work: Work, declared: Declaration) -> Hold | None:
         """Whom a pending work unit has to wait for before it may be asked, None if for nobody."""
-        producers = self._producers
+        producers = self.producers
         inputs = declared.inputs if declared._needs is None else declared._needs
-        producer_of = producers.producer_of
+        last: Work | None = None
+        over, at = None, -1
         if declared.hold is not None:
-            hold = self._go_round(work, inputs, declared.hold.place)
+            if (hold := self._go_round(work, inputs, declared.hold.place)) is not None:
+                return hold
         else:
-            hold, found = None, -1
-            places, known_folders = producers.places, producers.known_folders
+            producer_of = producers.producer_of
             # The producer that was submitted last: once that is there, most of the others are, too. Whoever needs many
             # would otherwise be asked again after each, should they come in the reverse order.
-            last = -1
             for place, artifact in enumerate(inputs):
                 key = artifact._key
-                producer = producer_of.get(key)
-                if producer is not None and producer is not work:
-                    if producer._seq > last:
-                        last = producer._seq
-                        found = place
+                if key in producer_of and (producer := producer_of[key]) is not work:
+                    if last is None or producer._seq > last._seq:
+                        last, over, at = producer, artifact, place
                 elif artifact._place is not None:
-                    if artifact._place not in places:
+                    if artifact._place not in producers.places:
                         producers.learn(artifact)
-                    if key in known_folders:
+                    if key in producers.known_folders:
                         producers.begin_with_folders()
-            if found >= 0:
-                artifact = inputs[found]
-                key = artifact._key
-                hold = Hold(producer_of[key], artifact, key, _PRODUCER, found)
-        if hold is None and (producers.running or producers.folders is not None):
-            hold = self._hold_beside(work, declared)
-        return hold
+            if last is not None:
+                return Hold(last, over, inputs[at]._key, _PRODUCER, at)
+        if producers.running or producers.folders is not None:
+            return self._hold_beside(work, declared)
+        return None
 
     def holder_of(self, hold: Hold) -> Work | None:
         """Who holds by now: another one may have taken its place, or nobody, which is not noted yet."""
-        producers = self._producers
+        producers = self.producers
         if hold.relation is _PRODUCER or hold.relation not in _BY_RUNNING:
             return producers.producer_of.get(hold.made)
         return producers.running.get(hold.made)
 
     def _go_round(self, work: Work, inputs: tuple[Any, ...], index: int) -> Hold | None:
         """The producer of an input, sought from one of them on in falling order and all around."""
-        producer_of = self._producers.producer_of
+        producer_of = self.producers.producer_of
         for _ in inputs:
             artifact = inputs[index]
             producer = producer_of.get(artifact._key)
@@ -191,7 +188,7 @@ class Holds:
 
     def _hold_beside(self, work: Work, declared: Declaration) -> Hold | None:
         """The same where nobody makes the inputs themselves."""
-        inputs, producers = declared.needs, self._producers
+        inputs, producers = declared.needs, self.producers
         index = declared.hold.place if declared.hold is not None else -1
         for _ in inputs if producers.folders is not None else ():
             artifact = inputs[index]
@@ -213,7 +210,7 @@ class Holds:
 
     def _overlap(self, work: Work, declared: Declaration) -> Hold | None:
         """A handler that makes the very same although its work unit has settled, or what is in it or around it."""
-        producers = self._producers
+        producers = self.producers
         running = producers.running
         for artifact in declared.makes:
             key = artifact._key
@@ -255,7 +252,7 @@ class Holds:
         bound = folder.bound
         if not bound or next(iter(bound.values()))._seq > work._seq:
             return None
-        if any(path in self._producers.above(made) for made in declared.makes):
+        if any(path in self.producers.above(made) for made in declared.makes):
             return None
         # The last one, which saves looking at the others, is found at once if the reader has come after all of them.
         last = next(reversed(bound.values()))
@@ -267,14 +264,14 @@ class Holds:
     def _bind(self, works: list[Work], folders: Folders, path: str) -> None:
         for work in works:
             for artifact in work._declared.makes if work._declared is not None else ():
-                above = self._producers.above(artifact)
+                above = self.producers.above(artifact)
                 if path in above and folders.maker_of(artifact._key, above) is work:
                     folders.bind(artifact._key, above, path)
 
     def _way_to_reader(self, maker: Work, path: str) -> list[Work]:
         """How a maker depends on a reader of a folder, or of one above it: those on the way; none if it does not."""
-        if self._cleared_in != self._producers.epoch:
-            self._cleared_in = self._producers.epoch
+        if self._cleared_in != self.producers.epoch:
+            self._cleared_in = self.producers.epoch
             self._cleared.clear()
         if maker._phase < RUNNING and (maker, path) in self._cleared:
             return []
@@ -293,7 +290,7 @@ class Holds:
         before: dict[Work, Work | None] = {start: None}
         expanded: set[Hashable] = set()
         line = deque([start])
-        effort = inf if self._thorough_in == self._producers.epoch else _EFFORT
+        effort = inf if self._thorough_in == self.producers.epoch else _EFFORT
         while line and len(before) < effort:
             one = line.popleft()
             for other in self.needed_by(one, expanded):
@@ -326,7 +323,7 @@ class Holds:
         if declared.leader is not None:
             yield declared.leader
             return
-        producers = self._producers
+        producers = self.producers
         for artifact in declared.needs:
             key = artifact._key
             for made in (key, *producers.above(artifact)):

@@ -254,13 +254,16 @@ class RunQueue:
 
     def pop(self, ordered: bool) -> Work | None:
         """Take out what `peek()` would return."""
-        work = self.peek(ordered)
-        if work is not None:
-            if work._phase == NEW:
-                self.new.popleft()
-            else:
-                self.ready.drop(work)
-        return work
+        new, ready = self.new, self.ready.peek()
+        if not ordered and new:
+            while new and new[0]._phase != NEW:
+                new.popleft()
+                self.new_tombstones -= 1
+            if new and (ready is None or (new[0]._order_key, new[0]._seq) < (ready._order_key, ready._seq)):
+                return new.popleft()
+        if ready is not None:
+            self.ready.drop(ready)
+        return ready
 
     def backlog(self, ordered: bool = False) -> int:
         """How many work units could be taken if there was room; with `ordered`, of those that were asked."""

@@ -74,10 +74,22 @@ class Wakeups:
         there = self._dependencies.subscribers.get(key)
         if there is None:
             return False
+        if not isinstance(there, dict):
+            phase = there._phase
+            if phase == NOT_READY or (settled and phase == HELD):
+                self.add(there)
+                return True
+            return False
+        if not settled:
+            for work in there:
+                if work._phase == NOT_READY:
+                    break
+            else:
+                return False  # all are held
         found = False
         # In the order of submission, which is not the one in which they have come to wait: where a turn ends before all
         # of them are asked, those that are may start.
-        for work in sorted(there, key=_NUMBER) if isinstance(there, dict) else (there,):
+        for work in sorted(there, key=_NUMBER):
             phase = work._phase
             if phase == NOT_READY or (settled and phase == HELD):
                 found = True
@@ -89,7 +101,14 @@ class Wakeups:
         if declared.joined is not None or declared.left is not None:
             return  # another one makes it, now or in a while
         dependencies = self._dependencies
-        if outcome != SKIPPED or dependencies.failed or dependencies.outdated:
+        # What was made for the first time needs no note, if nothing is known that it would put right.
+        first = declared.stale is None or declared.stale[0] == "missing"
+        if (
+            outcome >= FAILED
+            or dependencies.failed
+            or dependencies.outdated
+            or not (outcome == SKIPPED or first)
+        ):
             dependencies.note_outcome(work, declared, outcome >= FAILED)
         if dependencies.folders is None and not dependencies.running and not self.readings:
             # As `end` does, for what nearly all there are have: no folders, no late handlers, no async gates.
