@@ -134,7 +134,7 @@ REFUSED: dict[str, tuple[Callable[[runcue.Cue], Any], str]] = {
     "stop(time=)": (lambda cue: cue.stop(time=5), "did you mean timeout="),
     "list(tasks=)": (lambda cue: cue.list(tasks="t"), "did you mean task="),
     "input=": (lambda cue: cue.task("new", input="i"), "did you mean inputs="),
-    "retry=": (lambda cue: cue.task("new", retry=3), "no option retry=; there is uses=, timeout="),
+    "colour=": (lambda cue: cue.task("new", colour="red"), "no option colour=; there is uses=, timeout="),
     "two to task": (
         lambda cue: cue.task("new", print),
         "task.. takes name by position, and the rest by keyword: uses=",
