@@ -221,9 +221,8 @@ class Endings:
         if ended is not None:
             attempts.note(ended)
             now = self._listeners.emit(hears[Event.RETRY].each, now, work, (work, error, delay))
-        if (
-            hears[Event.PUT_BACK] and work._phase == DELAYED
-        ):  # who has heard of the failure may have cancelled it
+        # Who has heard of the failure may have cancelled it.
+        if hears[Event.PUT_BACK] and work._phase == DELAYED:
             now = self._listeners.emit(hears[Event.PUT_BACK].each, now, work, (work, again.reason, delay))
         self._gate.at = now
         self._turns.wake()
