@@ -282,12 +282,13 @@ class Workers:
         context: Context = work._context.copy()
         run_queue: RunQueue = work._task.run_queue
         if not started:
-            if work._attempts is not None and self._endings.is_too_late(work, now):
+            attempts = work._attempts
+            if attempts is not None and self._endings.is_too_late(work, now):
                 return None
             if (refused := self._core.start(work, now, now + self._turns.skew)) is not None:
                 self._endings.refused(work, refused, now)
                 return None
-            on_begin = self._on_start if work._attempts is None else self._listeners.at_begin(work)
+            on_begin = self._on_start if attempts is None else self._listeners.at_begin(work)
             if on_begin:
                 work._entered_at = NOT_ENTERED  # who hears of the start may cancel it
                 now = self._listeners.emit(on_begin.each, now, work, (work,))

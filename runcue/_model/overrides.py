@@ -7,7 +7,6 @@ Must not know: tasks, what becomes of it.
 
 from __future__ import annotations
 
-from operator import is_not
 from typing import Any, Final, NamedTuple
 
 __all__ = ["DEFAULT", "NO_OVERRIDES", "Overrides"]
@@ -28,7 +27,8 @@ class Overrides(NamedTuple):
         force: Run even if up to date.
         priority: How urgent it is; None for what is usual.
         timeout: Seconds that a run may take, inf for no limit; None for what its task says.
-        retry: How often it is tried again, as `_scheduling.retry` has it; None for what its task says.
+        retry: How many attempts there are, or what else says it, as `_scheduling.retry` has it; None for what its task
+            says.
         must_complete: Whether a stop runs it whatever it cuts off; None for what its task says.
         retry_of: The id of the work unit that it does once more, None if none. That is for `Cue.retry` alone to say.
     """
@@ -49,7 +49,11 @@ class Overrides(NamedTuple):
     @property
     def declares(self) -> bool:
         """Whether it says anything of artifacts, and not only how its work unit runs."""
-        return any(map(is_not, self[:_DECLARING], NO_OVERRIDES[:_DECLARING]))
+        return not (
+            self.inputs is self.outputs is self.key is self.duplicate is None
+            and self.fresh is DEFAULT
+            and self.force is False
+        )
 
     def once_more(self, work_id: str, **declared: Any) -> Overrides:
         """The same for a work unit that does once more what another was to do.
@@ -62,4 +66,3 @@ class Overrides(NamedTuple):
 
 
 NO_OVERRIDES: Final = Overrides()
-_DECLARING: Final = Overrides._fields.index("priority")

@@ -44,15 +44,21 @@ def checked(overrides: Overrides) -> Overrides:
     Raises:
         ConfigurationError: A value cannot work.
     """
+    said: dict[str, Any] = {}
     if overrides.priority is not None:
-        overrides = overrides._replace(priority=priority_of(overrides.priority, "priority"))
-    if overrides.timeout is not None:
-        overrides = overrides._replace(timeout=_timeout_of(overrides.timeout))
-    if overrides.retry is not None:
-        overrides = overrides._replace(retry=checked_retry(overrides.retry, "retry"))
+        said["priority"] = priority_of(overrides.priority, "priority")
+    if overrides.timeout is not None and not _is_plain(overrides.timeout):
+        said["timeout"] = _timeout_of(overrides.timeout)
+    if overrides.retry is not None and not _is_plain(overrides.retry):
+        said["retry"] = checked_retry(overrides.retry, "retry")
     if overrides.must_complete is not None:
-        overrides = overrides._replace(must_complete=yes_or_no(overrides.must_complete, "must_complete"))
-    return overrides
+        said["must_complete"] = yes_or_no(overrides.must_complete, "must_complete")
+    return overrides._replace(**said) if said else overrides
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether it is a number of seconds or attempts that needs no more than to be kept: most are."""
+    return type(value) is int and value > 0
 
 
 def _timeout_of(value: object) -> float:

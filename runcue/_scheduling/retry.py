@@ -165,8 +165,8 @@ def policy_of(work: Work) -> Policy | None:
     """How often a work unit is tried again: what its submission says, else its task; None if there is one attempt."""
     overrides = work._overrides
     if overrides is not None and overrides.retry is not None:
-        said: Policy = overrides.retry
-        return said
+        said: int | Policy = overrides.retry
+        return _times(said) if isinstance(said, int) else said
     usual: Policy | None = work._task.retry
     return usual
 
