@@ -8,7 +8,7 @@ Must not know: tasks, what becomes of it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from runcue._model.checks import number_of, yes_or_no
 from runcue._model.errors import ConfigurationError, InvalidParams
@@ -18,6 +18,8 @@ from runcue._model.texts import error_words, words_of
 from runcue._scheduling.retry import checked_retry
 
 __all__ = ["checked", "take_over"]
+
+_MANY: Final = 1_000_000_000
 
 
 def take_over(params: object) -> dict[str, Any]:
@@ -58,7 +60,7 @@ def checked(overrides: Overrides) -> Overrides:
 
 def _is_plain(value: Any) -> bool:
     """Whether it is a number of seconds or attempts that needs no more than to be kept: most are."""
-    return type(value) is int and value > 0
+    return type(value) is int and 0 < value < _MANY
 
 
 def _timeout_of(value: object) -> float:
