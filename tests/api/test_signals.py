@@ -109,6 +109,55 @@ def test_one_sigterm_finishes_what_runs_cancels_what_is_pending_and_ends_with_14
         assert "Traceback" not in said
 
 
+MUST_COMPLETE = """
+    cue = runcue.Cue()
+    cue.service("one", concurrent=1)
+
+    @cue.task("running", uses="one")
+    async def running(work):
+        say("running")
+        while not cue._stopping.shut:
+            await asyncio.sleep(0.01)
+
+    @cue.task("must", uses="one", must_complete=True)
+    def must(work):
+        say("must has begun")
+        while {hangs} and not work.cancelled:
+            time.sleep(0.01)
+
+    cue.task("pending", uses="one")(lambda work: None)
+
+    async def main():
+        async with cue:
+            for name in ("running", "pending", "must"):
+                await cue.submit(name)
+            while not cue._stopping.shut:
+                await asyncio.sleep(0.01)
+    try:
+        runcue.run(main)
+    finally:
+        say(*sorted(f"{{work.task}} {{work.state.value}}" for work in cue._core.history))
+"""
+
+
+@pytest.mark.rule(23, 39)
+@LOOPS
+@pytest.mark.parametrize("hangs", [False, True])
+def test_what_must_complete_runs_after_the_first_signal_and_is_cut_by_the_second(
+    hangs: bool, loop: str
+) -> None:
+    with program(MUST_COMPLETE.format(hangs=hangs), loop) as process:
+        until(process, "running")
+        process.send_signal(signal.SIGINT)
+        until(process, "finishing 1 running work unit and 1 that must complete or is needed for that.")
+        until(process, "must has begun")
+        if hangs:
+            process.send_signal(signal.SIGINT)
+        code, said = end(process)
+        assert code == -signal.SIGINT, said
+        assert f"must {'cancelled' if hangs else 'completed'} pending cancelled running completed" in said
+
+
 @pytest.mark.rule(23)
 @LOOPS
 @pytest.mark.parametrize(
