@@ -6,7 +6,9 @@ who waits in time has the failure in the exception alone, and a failure that is 
 
 What is of one kind is told together: the first of it in full, of the others how many they are and which. A program of
 which a hundred calls fail for one cause has that cause to mend, and would not find it among a hundred tracebacks. What
-else fails of a kind that was told in a line is gathered for a minute.
+else fails of a kind that was told in a line is gathered: for two seconds at first, then for twice as long each time,
+for a minute at last. So who watches the log hears of trouble that goes on about as soon as it has lasted, and of what
+goes on for hours once a minute.
 
 Must not know: event loops, timers, who listens.
 """
@@ -32,8 +34,9 @@ logger = logging.getLogger("runcue")
 TELL_AFTER: Final = 1.0
 """Seconds that somebody has to come for a failure before it is told."""
 
-_TELL_AGAIN_AFTER: Final = 60.0
-"""Seconds for which failures of a kind that was told are gathered, and then told together."""
+_TELL_AGAIN_AFTER: Final = 2.0
+_AT_MOST: Final = 60.0
+"""Seconds for which failures of a kind that was told are gathered, and then told together: at first, and at last."""
 
 _MOST: Final = 10_000
 """So many failures are kept for whoever may come; of more, the oldest are told at once."""
@@ -86,8 +89,8 @@ class Unheard:
         # on, oldest first, and those for which nobody came.
         self._recent: deque[tuple[int, float]] = deque()
         self._due: dict[_Kind, list[int]] = {}
-        # Until when what fails is gathered, of kinds that were told.
-        self._again: dict[_Kind, float] = {}
+        # Of kinds that were told: until when what fails is gathered, and for how long that is in all.
+        self._again: dict[_Kind, tuple[float, float]] = {}
         self._at_the_end: weakref.finalize[Any, Unheard] | None = None
 
     def add(self, work: Work, error: BaseException, now: float) -> None:
@@ -123,10 +126,13 @@ class Unheard:
             # Another one may have the key of one that was heard of; its own turn will come.
             if failure is not None and failure.at == at:
                 due.setdefault(failure.kind, []).append(key)
-        for kind in [kind for kind in due if self._again.get(kind, now) <= now]:
+        for kind in [kind for kind in due if self._gathered_until(kind) <= now]:
             self._tell_in_time(due.pop(kind), now)
-        waiting = min(map(self._again.__getitem__, due), default=inf)
+        waiting = min(map(self._gathered_until, due), default=inf)
         return min(waiting, recent[0][1] + TELL_AFTER) if recent else waiting
+
+    def _gathered_until(self, kind: _Kind) -> float:
+        return self._again.get(kind, (-inf, 0.0))[0]
 
     def _tell_in_time(self, keys: list[int], now: float) -> None:
         """Tell of failures of one kind in a line, if nobody has heard of them by now."""
@@ -136,7 +142,10 @@ class Unheard:
         self._told.update((id(failure.error), failure) for failure in failures)
         if len(self._again) > _MOST:
             self._again = {kind: until for kind, until in self._again.items() if kind in self._due}
-        self._again[failures[0].kind] = now + _TELL_AGAIN_AFTER
+        until, pause = self._again.get(failures[0].kind, (-inf, 0.0))
+        # What was quiet for a minute begins anew.
+        pause = min(2 * pause, _AT_MOST) if now - until < _AT_MOST else _TELL_AGAIN_AFTER
+        self._again[failures[0].kind] = now + pause, pause
         self._log.tell("failure", _works_of(failures), _IN_TIME, *_words_of(failures), level=logging.ERROR)
 
     def tell_rest(self) -> bool:

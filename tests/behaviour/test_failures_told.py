@@ -297,9 +297,9 @@ def test_telling_of_failures_keeps_neither_a_drain_nor_the_clock_going(
         await cue.submit("t")
         await asyncio.sleep(0.6)
         assert said(caplog) == ["line of 1 and 2: 2, 3"]
-        await asyncio.sleep(59)
+        await asyncio.sleep(1.8)
         assert said(caplog)[1:] == []
-        await asyncio.sleep(1)
+        await asyncio.sleep(0.2)
         assert said(caplog)[1:] == ["line of 4"]
         caplog.clear()
         await cue.stop()
@@ -310,6 +310,39 @@ def test_telling_of_failures_keeps_neither_a_drain_nor_the_clock_going(
 
     run(main)
     assert said(caplog) == []
+
+
+@pytest.mark.rule(15)
+def test_trouble_that_goes_on_is_told_about_as_soon_as_it_has_lasted_and_at_last_once_a_minute(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    told: list[tuple[float, int]] = []
+
+    class Watcher(runcue.Observer):
+        def warned(self, warning: CueWarning) -> None:
+            told.append((int(now()), len(warning.works)))
+
+    async def fails(work: runcue.Work) -> None:
+        raise OSError("no route to host")
+
+    async def main() -> None:
+        cue = cue_with(fails)
+        cue.observe(Watcher())
+        cue.start()
+        for _ in range(600):
+            await cue.submit("t")
+            await asyncio.sleep(0.3)
+        assert [round(at / 2) for at, _ in told] == [0, 2, 4, 8, 16, 32, 62]
+        assert [number for _, number in told[:2]] == [1, 7]
+        await asyncio.sleep(60)
+        await asyncio.sleep(121)
+        assert sum(number for _, number in told) == 600
+        await cue.submit("t")
+        await asyncio.sleep(1)
+        assert told[-1][1] == 1  # at once again, after it was quiet for so long
+        await cue.stop()
+
+    run(main)
 
 
 @pytest.mark.rule(15)
