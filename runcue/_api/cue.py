@@ -22,6 +22,7 @@ from runcue._artifacts.file import File
 from runcue._artifacts.places import path_text
 from runcue._handlers.outputs import write
 from runcue._model.checks import (
+    NOTHING,
     check_name,
     check_text,
     nearest,
@@ -720,7 +721,7 @@ class Cue:
     @says_how_to_await("`await cue.submit(...)`, in a plain handler `work.submit(...)`")
     async def submit(
         self,
-        task: str | Callable[..., Any],
+        task: str | Callable[..., Any] = NOTHING,
         params: Mapping[str, Any] | None = None,
         *misplaced: Never,
         inputs: Artifacts = None,
@@ -802,7 +803,7 @@ class Cue:
 
     def submit_threadsafe(
         self,
-        task: str | Callable[..., Any],
+        task: str | Callable[..., Any] = NOTHING,
         params: Mapping[str, Any] | None = None,
         *misplaced: Never,
         inputs: Artifacts = None,
@@ -862,8 +863,10 @@ class Cue:
         return self.submit_threadsafe(task, params=params, **options)
 
     @says_how_to_await("`await cue.get(...)`")
-    async def get(self, work_id: str | Work) -> Work | None:
+    async def get(self, work_id: str | Work = NOTHING, *misplaced: Never, **unknown: Never) -> Work | None:
         """The work of that id, None if the cue does not know it (any more)."""
+        if misplaced or unknown:
+            refuse_options(Cue.get, unknown)
         self._intake.check_loop("get()")
         return self._inquiry.known(work_id)
 
@@ -906,7 +909,7 @@ class Cue:
         return self._inquiry.known_works(state, task, limit, after)
 
     @says_how_to_await("`await cue.cancel(...)`")
-    async def cancel(self, work_id: str | Work) -> bool:
+    async def cancel(self, work_id: str | Work = NOTHING, *misplaced: Never, **unknown: Never) -> bool:
         """Cancel a pending or running work unit; it settles at once.
 
         An async handler is cancelled. A thread cannot be: it goes on, holding its slot, and can see `work.cancelled`.
@@ -914,6 +917,8 @@ class Cue:
         Returns:
             Whether it was still unsettled.
         """
+        if misplaced or unknown:
+            refuse_options(Cue.cancel, unknown)
         self._intake.check_loop("cancel()")
         work = self._inquiry.known(work_id)
         if work is None or work._phase == SETTLED:
@@ -921,7 +926,7 @@ class Cue:
         return bool(call_inside(self._dispatcher, self._dispatcher.settlement.cancel, work))
 
     @says_how_to_await("`await cue.retry(...)`")
-    async def retry(self, work_id: str | Work) -> WorkHandle:
+    async def retry(self, work_id: str | Work = NOTHING, *misplaced: Never, **unknown: Never) -> WorkHandle:
         """Submit once more what has failed or was cancelled: a new work unit with the same params and options.
 
         Its `retry_of` is the id of the old one, whose end stays what it was. It begins as soon as it can, whatever the
@@ -929,6 +934,8 @@ class Cue:
 
         Args:
             work_id: The id, handle or Work of the old one.
+            *misplaced: None: what else is given is told.
+            **unknown: None: an option that is misspelt is told.
 
         Returns:
             As for `submit()`.
@@ -938,6 +945,8 @@ class Cue:
             UsageError: It is pending, running, skipped or completed.
             DuplicateWork, CueStopped, WrongLoop, CueFailed: As for `submit()`.
         """
+        if misplaced or unknown:
+            refuse_options(Cue.retry, unknown)
         self._intake.check_loop("retry()")
         return self._intake.admit_once_more(self._inquiry.ended_in_vain(work_id), _copy_context())
 

@@ -13,7 +13,7 @@ from collections.abc import Generator
 from typing import TYPE_CHECKING, Any, Never, Self
 
 from runcue._model.callables import by_whom
-from runcue._model.checks import says_how_to_await
+from runcue._model.checks import says_how_to_await, says_what_it_takes
 from runcue._model.current import call_inside
 from runcue._model.errors import UsageError, WorkCancelled, WrongLoop
 from runcue._model.phases import CANCELLED, FAILED, SETTLED, WorkState
@@ -167,6 +167,7 @@ class WorkHandle(str):
 
         return raised_again(work.exception)
 
+    @says_what_it_takes
     def cancel(self) -> bool:
         """Cancel the work, if it is pending or running; it settles at once. Like `Cue.cancel`, but a plain call.
 

@@ -20,7 +20,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, Final, TypeVar
 
 from runcue._api.cue import cues_in
-from runcue._model.checks import unfit_form
+from runcue._model.checks import says_what_it_takes, unfit_form
 from runcue._model.errors import RuncueError, UsageError
 from runcue._model.texts import describe, how_many, words_of
 
@@ -43,6 +43,7 @@ _TERMINATED: Final = 128 + signal.SIGTERM
 """What shells and containers call the exit code of who was ended by SIGTERM."""
 
 
+@says_what_it_takes
 def run(
     main: Callable[[], Coroutine[Any, Any, T]] | Coroutine[Any, Any, T], *, debug: bool | None = None
 ) -> T:

@@ -23,7 +23,7 @@ from runcue._artifacts.marks import Doubt, doubt_of, vouch_for
 from runcue._artifacts.places import PASS, SEEN, Place, leads, locate, next_pass, path_text
 from runcue._artifacts.reads import OVERLAY, READS
 from runcue._model.callables import located
-from runcue._model.checks import check_callback, is_async, refuse_options
+from runcue._model.checks import NOTHING, check_callback, is_async, refuse_options
 from runcue._model.errors import ConfigurationError
 from runcue._model.rate import parse_duration
 from runcue._model.texts import seconds_in_words, words_of
@@ -70,13 +70,13 @@ class File(Artifact):
 
     def __init__(
         self,
-        path: str | bytes | os.PathLike[str] | os.PathLike[bytes],
-        *,
+        path: str | bytes | os.PathLike[str] | os.PathLike[bytes] = NOTHING,
+        *misplaced: Never,
         max_age: float | str | timedelta | None = None,
         validate: Callable[[Path], object] | None = None,
         **unknown: Never,
     ) -> None:
-        if unknown:
+        if misplaced or unknown:
             refuse_options(File.__init__, unknown)
         self._given = given = path if type(path) is str else path_text(path)
         folder, _, name = given.rpartition("/")
@@ -273,10 +273,14 @@ def _check_validate(validate: Any, file: File) -> None:
         check_callback(validate, f"validate of {file!r}", ("path",))
 
 
-def exists(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> bool:
+def exists(
+    path: str | bytes | os.PathLike[str] | os.PathLike[bytes] = NOTHING, *misplaced: Never, **unknown: Never
+) -> bool:
     """Whether a file exists, asked so that a cue knows of it: `File(path).valid()`.
 
     Inside `is_ready` it makes the work wait for this very file: it is asked again when that is published, touched or
     nudged, instead of every now and then.
     """
+    if misplaced or unknown:
+        refuse_options(exists, unknown)
     return File(path).valid()

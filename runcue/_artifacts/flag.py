@@ -12,12 +12,14 @@ import time
 from collections.abc import Hashable, Mapping
 from contextvars import Context, copy_context
 from itertools import count
+from typing import Never
 
 from runcue._artifacts.artifact import Artifact
 from runcue._artifacts.changes import changed
 from runcue._artifacts.reads import OVERLAY, READS
-from runcue._model.checks import check_name
+from runcue._model.checks import check_name, refuse_options
 from runcue._model.current import CURRENT
+from runcue._model.errors import ConfigurationError
 from runcue._model.texts import shortened, words_of
 
 __all__ = ["Flag", "StandInFlags"]
@@ -49,7 +51,9 @@ class Flag(Artifact):
     _asked_plainly = True
     _key: str
 
-    def __init__(self, name: str | None = None) -> None:
+    def __init__(self, name: str | None = None, *misplaced: Never, **unknown: Never) -> None:
+        if misplaced or unknown:
+            refuse_options(Flag.__init__, unknown)
         if name is None:
             name = f"#{next(_unnamed)}"
         elif type(name) is not str or not name:
@@ -108,8 +112,10 @@ class Flag(Artifact):
         """Its version if it is set."""
         return (self._cell if self._home is not None else self._own())[0] or None
 
-    def set(self) -> None:
+    def set(self, *misplaced: Never) -> None:
         """Set it, or set it anew: work units that wait for it are asked again, what was made from it is out of date."""
+        if misplaced:
+            raise ConfigurationError("Flag.set() takes no value: a flag is set, or unset by clear().")
         global _last_set  # noqa: PLW0603 - strictly increasing, so that what is made from a flag is newer than it
         # Two threads at once may take the same number; that makes neither newer, so at worst something runs again.
         _last_set = stamp = max(_last_set + 1, time.time_ns())

@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from functools import lru_cache
 from glob import glob, has_magic
@@ -118,17 +118,19 @@ def meant_among(artifact: Any, paths: Iterable[str]) -> str | None:
         return None
     wanted = _plain(artifact._key)
     folder, _, name = wanted.rpartition(os.sep)
-    is_alike, length = _likeness_to(name), len(name)
+    least, most = (length + len(folder) for length in _lengths_like(name))
+    numbers, length = _numbers_of(name), len(name)
     beside: dict[str, str] = {}
     namesake = None
     for path in paths:
-        if path[-length:].lower() != name and path.isascii() and not is_alike(path.rpartition(os.sep)[2]):
-            continue  # there may be thousands of them
+        # There may be thousands of them.
+        if path[-length:].lower() != name and path.isascii() and not least <= len(path) <= most + 1:
+            continue
         plain = _plain(path)
         if plain == wanted:
             return path
         other, _, its_name = plain.rpartition(os.sep)
-        if other == folder and is_alike(its_name):
+        if other == folder and _numbers_of(its_name) == numbers:
             beside[its_name] = path
         elif its_name == name:
             namesake = path
@@ -171,20 +173,28 @@ def _difference(wanted: str, found: str) -> str:
 def _nearest(folder: str, name: str, most: int) -> str | None:
     """Which name in a folder is meant by one that is not there."""
     try:
-        names = _names_in(folder, os.stat(folder).st_mtime_ns, most)
+        return _nearest_as_of(folder, os.stat(folder).st_mtime_ns, name, most)
     except OSError:
         return None
+
+
+@lru_cache(maxsize=64)
+def _nearest_as_of(folder: str, changed: int, name: str, most: int) -> str | None:
+    """The same, kept: of a folder that is missing on the way the same is asked for each file below it."""
+    names = _names_in(folder, changed, most)
     plain = _plain(name)
-    alike = {_plain(one): one for one in filter(_likeness_to(plain), names)}
+    least, most = _lengths_like(plain)
+    numbers = _numbers_of(plain)
+    number = max(numbers, key=len, default="")
+    # Quickly those that may be alike at all: there may be thousands.
+    some = [one for one in names if least <= len(one) <= most and number in one]
+    alike = {_plain(one): one for one in some if _numbers_of(_plain(one)) == numbers}
     return alike.get(plain) or _likest(plain, alike)
 
 
-def _likeness_to(plain: str) -> Callable[[str], bool]:
-    """Tells whether a name may be meant by another: about as long, with the same numbers in it."""
-    numbers = r"\D+".join(f"0*{number.lstrip('0') or '0'}" for number in _NUMBER.findall(plain))
-    same = re.compile(rf"\D*{numbers}\D*" if numbers else r"\D*").fullmatch
-    least, most = len(plain) * 2 // 3 - 1, len(plain) * 3 // 2 + 1
-    return lambda name: least <= len(name) <= most and same(name) is not None
+def _lengths_like(name: str) -> tuple[int, int]:
+    """How long a name is at least and at most that may be meant by another."""
+    return len(name) * 2 // 3 - 1, len(name) * 3 // 2 + 1
 
 
 def _likest(plain: str, names: Mapping[str, str]) -> str | None:
@@ -204,6 +214,10 @@ def _likest(plain: str, names: Mapping[str, str]) -> str | None:
 def _plain(name: str) -> str:
     """A name without what is easily overlooked."""
     return name.lower() if name.isascii() else normalize("NFKC", name).casefold()
+
+
+def _numbers_of(name: str) -> list[str]:
+    return [number.lstrip("0") for number in _NUMBER.findall(name)]
 
 
 @lru_cache(maxsize=16)

@@ -22,7 +22,7 @@ from runcue._scheduling.core import Core
 
 __all__ = ["Neighbours", "Place"]
 
-_MOST_COMPARED: Final = 10_000
+_MOST_COMPARED: Final = 5_000
 """So many paths of what others make are compared with those of missing files, for one question."""
 
 

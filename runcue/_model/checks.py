@@ -13,12 +13,13 @@ import operator
 from collections.abc import Callable, Iterable
 from functools import partial, wraps
 from math import inf
-from typing import Any, NoReturn, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
 from runcue._model.errors import ConfigurationError
 from runcue._model.texts import describe, shortened, words_of
 
 __all__ = [
+    "NOTHING",
     "check_callback",
     "check_name",
     "check_text",
@@ -174,6 +175,18 @@ def refuse_options(
     raise kind(_misfit(call, options))
 
 
+class _Nothing:
+    """What stands for a value that was not given."""
+
+    def __repr__(self) -> str:
+        return "nothing"
+
+
+NOTHING: Final[Any] = _Nothing()
+"""The default of what has to be given, where a call tells by itself that it was not: Python's own error names neither
+what it is nor what to write, and a wrapper would cost each work unit a call."""
+
+
 def says_how_to_await(form: str) -> Callable[[F], F]:
     """Say what to write where a coroutine is made and not awaited.
 
@@ -218,16 +231,19 @@ def _misfit(call: Callable[..., Any], options: Iterable[str]) -> str:
     plain = [one for one in takes.values() if one.kind is one.POSITIONAL_OR_KEYWORD and one.name != "self"]
     named = [one.name for one in takes.values() if one.kind is one.KEYWORD_ONLY]
     rest = ", ".join(f"{one}=" for one in named)
+    also = ""
     for option in options:
         if option not in takes:
+            also = f"; it has no option {option}="
             near = nearest(option, [*named, *(one.name for one in plain)])
             if near or named:
                 hint = f"did you mean {near}=?" if near else f"there is {rest}."
                 return f"{name}() has no option {option}=; {hint}"
-    first = ", ".join(one.name for one in plain) or "nothing"
-    if not named:
-        return f"{name}() takes {first}{' alone' if plain else ''}."
-    return f"{name}() takes {first} by position, and the rest by keyword: {rest}."
+    if not plain:
+        return f"{name}() takes {'options by keyword alone: ' + rest if named else 'no arguments'}{also}."
+    first = ", ".join(one.name for one in plain)
+    values = "one argument" if len(plain) == 1 else f"{len(plain)} arguments"
+    return f"{name}() takes {values}, {first}{', and options by keyword: ' + rest if named else ''}{also}."
 
 
 def is_async(handler: Callable[..., Any]) -> bool:

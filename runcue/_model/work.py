@@ -15,6 +15,7 @@ from math import inf
 from typing import IO, Any
 
 from runcue._model.attempts import Attempt, Attempts
+from runcue._model.checks import NOTHING, says_what_it_takes
 from runcue._model.declaration import Declaration
 from runcue._model.errors import WorkCancelled
 from runcue._model.overrides import Overrides
@@ -216,6 +217,7 @@ class Work:
         """The artifacts that prove it, as declared; empty if none were."""
         return self._declared.outputs if self._declared is not None else ()
 
+    @says_what_it_takes
     def write(
         self, output: Any, mode: str = "w", *, encoding: str | None = None, durable: bool = True
     ) -> AbstractContextManager[IO[Any]]:
@@ -229,8 +231,7 @@ class Work:
             output: A `File`, usually one of `work.outputs`, or a path.
             mode: "w" for text, "wb" for bytes.
             encoding: Of text, by default UTF-8.
-            durable: Wait until it is on the disk. False is quicker, and safe against a kill but not against a power
-                cut.
+            durable: Wait until it is on the disk. False is quicker: safe against a kill, not against a power cut.
 
         Returns:
             A context manager that gives the open file.
@@ -248,7 +249,10 @@ class Work:
         return staged
 
     def submit(
-        self, task: str | Callable[..., Any], params: Mapping[str, Any] | None = None, **options: Any
+        self,
+        task: str | Callable[..., Any] = NOTHING,
+        params: Mapping[str, Any] | None = None,
+        **options: Any,
     ) -> str:
         """Submit more work from inside a sync handler.
 

@@ -15,7 +15,7 @@ from runcue._callbacks.verdicts import Question
 from runcue._callbacks.warning_log import WarningLog
 from runcue._limits.service import Service
 from runcue._model.callables import located
-from runcue._model.checks import nearest, seconds_or_none, yes_or_no
+from runcue._model.checks import NOTHING, nearest, seconds_or_none, yes_or_no
 from runcue._model.declaration import Declaration
 from runcue._model.errors import ConfigurationError, DuplicateTask, UnknownService, UnknownTask
 from runcue._model.origin import Origin
@@ -252,6 +252,10 @@ class Registry:
                 known = _suggestion(self._core.tasks, task, "task")
                 raise UnknownTask(f"Unknown task: {words_of(task)}. {known}")
             return found
+        if task is NOTHING:
+            raise ConfigurationError(
+                'submit() needs the name of a task or its handler first, such as submit("resize", params={"page": 1}).'
+            )
         for handler in _unwrapped(task):
             try:
                 return self._core.tasks[self._names[handler]]

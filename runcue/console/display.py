@@ -18,7 +18,7 @@ from contextvars import copy_context
 from dataclasses import replace
 from importlib.util import find_spec
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Self, TextIO
+from typing import TYPE_CHECKING, Final, Never, Self, TextIO
 
 import runcue
 from runcue.console.snapshot import Snapshot
@@ -70,13 +70,19 @@ class progress:  # noqa: N801 - used like a function, as the classes of contextl
 
     def __init__(
         self,
-        cue: runcue.Cue,
-        *,
+        cue: runcue.Cue | None = None,
+        *misplaced: Never,
         title: str = "",
         total: int | None = None,
         notes: Callable[[], Iterable[str]] | None = None,
         file: TextIO | None = None,
+        **unknown: Never,
     ) -> None:
+        if misplaced or unknown:
+            given = f", and has no option {next(iter(unknown))}=" if unknown else ""
+            raise runcue.ConfigurationError(
+                f"progress() takes a Cue, and the options title=, total=, notes= and file= by keyword{given}."
+            )
         if not isinstance(cue, runcue.Cue):
             raise runcue.ConfigurationError(f"progress() shows a runcue.Cue, not {_shown(cue)}.")
         if not isinstance(title, str):

@@ -11,7 +11,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Never
 
 import runcue
 from runcue import Cue, Observer, Work, WorkState
@@ -48,7 +48,19 @@ class Timeline(Observer):
         runcue.ConfigurationError: A value cannot work.
     """
 
-    def __init__(self, cue: Cue, *, label: Callable[[Work], str] | None = None, keep: int = 50_000) -> None:
+    def __init__(
+        self,
+        cue: Cue | None = None,
+        *misplaced: Never,
+        label: Callable[[Work], str] | None = None,
+        keep: int = 50_000,
+        **unknown: Never,
+    ) -> None:
+        if misplaced or unknown:
+            given = f", and has no option {next(iter(unknown))}=" if unknown else ""
+            raise runcue.ConfigurationError(
+                f"Timeline() takes a Cue, and the options label= and keep= by keyword{given}."
+            )
         if not isinstance(cue, runcue.Cue):
             raise runcue.ConfigurationError(f"Timeline() draws a runcue.Cue, not {in_words(cue)}.")
         if label is not None and not callable(label):

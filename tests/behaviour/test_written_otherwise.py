@@ -137,39 +137,57 @@ REFUSED: dict[str, tuple[Callable[[runcue.Cue], Any], str]] = {
     "colour=": (lambda cue: cue.task("new", colour="red"), "no option colour=; there is uses=, timeout="),
     "two to task": (
         lambda cue: cue.task("new", print),
-        "task.. takes name by position, and the rest by keyword: uses=",
+        "task.. takes one argument, name, and options by keyword: uses=",
     ),
     "rates=": (lambda cue: cue.service("new", rates="1/s"), "did you mean rate="),
     "rate second": (
         lambda cue: cue.service("new", "1/s"),
-        "takes name by position, and the rest by keyword: rate=",
+        "takes one argument, name, and options by keyword: rate=",
     ),
-    "no service": (lambda cue: cue.service(), "takes name by position"),
+    "no service": (lambda cue: cue.service(), "takes one argument, name"),
     "max_thread=": (lambda cue: runcue.Cue(max_thread=1), "did you mean max_threads="),
     "Cue(5)": (
         lambda cue: runcue.Cue(5),
-        "takes nothing by position, and the rest by keyword: pending_warn_after=",
+        "takes options by keyword alone: pending_warn_after=",
     ),
     "drain(5)": (lambda cue: cue.drain(5), r"asyncio\.wait_for\(cue\.drain\(\), 5\)"),
-    "stop(5)": (lambda cue: cue.stop(5), r"the rest by keyword: drain=, timeout=\."),
+    "stop(5)": (lambda cue: cue.stop(5), r"takes options by keyword alone: drain=, timeout=\."),
     "is_ready(tasks=)": (lambda cue: cue.is_ready(tasks="t"), "did you mean task="),
     "on_complete of all": (lambda cue: cue.on_complete(name="t")(print), "there is task="),
-    "priority(task=)": (lambda cue: cue.priority(task="t"), r"priority\(\) takes call alone\."),
-    "watch(folder, True)": (lambda cue: cue.watch(".", True), "the rest by keyword: recursive="),
-    "why(a, b)": (lambda cue: cue.why("a", "b"), r"why\(\) takes work_id alone\."),
-    "debug_blocked(1)": (lambda cue: cue.debug_blocked(1), r"debug_blocked\(\) takes nothing\."),
-    "tasks(1)": (lambda cue: cue.tasks(1), r"tasks\(\) takes nothing\."),
-    "services(name=)": (lambda cue: cue.services(name="api"), r"services\(\) takes nothing\."),
+    "priority(task=)": (
+        lambda cue: cue.priority(task="t"),
+        r"priority\(\) takes one argument, call; it has no option task=\.",
+    ),
+    "watch(folder, True)": (
+        lambda cue: cue.watch(".", True),
+        "takes one argument, folder, and options by keyword: recursive=",
+    ),
+    "why(a, b)": (lambda cue: cue.why("a", "b"), r"why\(\) takes one argument, work_id\."),
+    "debug_blocked(1)": (lambda cue: cue.debug_blocked(1), r"debug_blocked\(\) takes no arguments\."),
+    "tasks(1)": (lambda cue: cue.tasks(1), r"tasks\(\) takes no arguments\."),
+    "services(name=)": (
+        lambda cue: cue.services(name="api"),
+        r"services\(\) takes no arguments; it has no option name=\.",
+    ),
     "list(t)": (
         lambda cue: cue.list("t"),
-        "list.. takes nothing by position, and the rest by keyword: state=",
+        "list.. takes options by keyword alone: state=",
     ),
-    "start(1)": (lambda cue: cue.start(1), r"start\(\) takes nothing\."),
-    "start(drain=)": (lambda cue: cue.start(drain=True), r"start\(\) takes nothing\."),
-    "get_task(task=)": (lambda cue: cue.get_task(task="t"), r"get_task\(\) takes name alone\."),
-    "observe(class, 1)": (lambda cue: cue.observe(runcue.Observer, 1), "takes observer alone"),
-    "graph(works, 5)": (lambda cue: cue.graph("works", 5), "the rest by keyword: limit="),
-    "newer(input)": (lambda cue: runcue.newer("input"), r"newer\(\) takes nothing\."),
+    "start(1)": (lambda cue: cue.start(1), r"start\(\) takes no arguments\."),
+    "start(drain=)": (
+        lambda cue: cue.start(drain=True),
+        r"start\(\) takes no arguments; it has no option drain=\.",
+    ),
+    "get_task(task=)": (
+        lambda cue: cue.get_task(task="t"),
+        r"get_task\(\) takes one argument, name; it has no option task=\.",
+    ),
+    "observe(class, 1)": (lambda cue: cue.observe(runcue.Observer, 1), "takes one argument, observer"),
+    "graph(works, 5)": (
+        lambda cue: cue.graph("works", 5),
+        "takes one argument, of, and options by keyword: limit=",
+    ),
+    "newer(input)": (lambda cue: runcue.newer("input"), r"newer\(\) takes no arguments\."),
     "digest(param=)": (lambda cue: runcue.digest(param=False), "did you mean params="),
     "Recorder(None)": (lambda cue: Recorder(None), "takes a runcue.Cue, not None"),
     "Timeline(name)": (lambda cue: Timeline("t"), "draws a runcue.Cue, not 't'"),
@@ -181,6 +199,39 @@ REFUSED: dict[str, tuple[Callable[[runcue.Cue], Any], str]] = {
         lambda cue: testing.run(lambda: None, order="a"),
         "order must be a number or None, not 'a'",
     ),
+    "get()": (lambda cue: cue.get(), r"meant by its id, .* not by nothing\."),
+    "get(1, 2)": (lambda cue: cue.get("1", "2"), r"get\(\) takes one argument, work_id\."),
+    "get(id=)": (lambda cue: cue.get(id="1"), r"get\(\) takes one argument, work_id; it has no option id=\."),
+    "cancel()": (lambda cue: cue.cancel(), r"meant by its id, .* not by nothing\."),
+    "cancel(1, 2)": (lambda cue: cue.cancel("1", "2"), r"cancel\(\) takes one argument, work_id\."),
+    "cancel(5)": (lambda cue: cue.cancel(5), r"meant by its id, .* not by 5\."),
+    "retry()": (lambda cue: cue.retry(), r"meant by its id, .* not by nothing\."),
+    "submit()": (
+        lambda cue: cue.submit(),
+        r"needs the name of a task or its handler first, such as submit\(",
+    ),
+    "submit(name=)": (lambda cue: cue.submit(name="t"), r"submit\(\) has no option name=; params are given"),
+    "submit_threadsafe()": (lambda cue: cue.submit_threadsafe(), "needs the name of a task or its handler"),
+    "work.write()": (lambda cue: a_work().write(), r"write\(\) takes 2 arguments, output, mode, and options"),
+    "work.write(encodng=)": (lambda cue: a_work().write("o", encodng="x"), "did you mean encoding="),
+    "Flag(valid=)": (
+        lambda cue: runcue.Flag("f", valid=True),
+        r"Flag\(\) takes one argument, name; .* valid=",
+    ),
+    "Flag(a, b)": (lambda cue: runcue.Flag("a", "b"), r"Flag\(\) takes one argument, name\."),
+    "set(True)": (lambda cue: runcue.Flag("a").set(True), "takes no value: a flag is set, or unset by clear"),
+    "File()": (lambda cue: runcue.File(), "A File needs a path, as text or a Path, not nothing"),
+    "File(a, b)": (lambda cue: runcue.File("a", "b"), r"File\(\) takes one argument, path, and options"),
+    "exists()": (lambda cue: runcue.exists(), "A File needs a path"),
+    "exists(a, b)": (lambda cue: runcue.exists("a", "b"), r"exists\(\) takes one argument, path\."),
+    "Timeline()": (lambda cue: Timeline(), "draws a runcue.Cue, not None"),
+    "Timeline(lable=)": (
+        lambda cue: Timeline(cue, lable=str),
+        "label= and keep= by keyword, and has no option lable=",
+    ),
+    "progress()": (lambda cue: runcue.progress(), "shows a runcue.Cue, not None"),
+    "progress(titel=)": (lambda cue: runcue.progress(cue, titel="t"), "title=, .* and has no option titel="),
+    "run()": (lambda cue: runcue.run(), r"run\(\) takes one argument, main, and options by keyword: debug="),
     "@on_complete": (lambda cue: cue.on_complete("t"), r"must be callable, not 't'; .* write task='t'"),
     "@is_ready": (lambda cue: cue.is_ready("t"), r"must be callable, not 't'; .* write task='t'"),
     "async with blocking": (
@@ -189,6 +240,10 @@ REFUSED: dict[str, tuple[Callable[[runcue.Cue], Any], str]] = {
     ),
     "with": (lambda cue: cue.__enter__(), r"`async with cue:`.*runcue\.blocking\(cue\)"),
 }
+
+
+def a_work() -> Any:
+    return runcue.Work("1", "t", {}, 0.0)
 
 
 async def as_written(call: Callable[[runcue.Cue], Any], cue: runcue.Cue) -> None:

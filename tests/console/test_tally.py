@@ -317,7 +317,9 @@ def test_what_waits_is_summed_up_by_what_differs_in_numbers_only() -> None:
 
     read, call = waiting(main)
     assert (read.number, read.task, read.for_turn, read.about) == (12, "read", False, False)
-    assert read.details.startswith("File('/nowhere/#') is missing; nothing that is")
+    assert read.details.startswith(
+        "File('/nowhere/#') is missing (the folder '/nowhere' is missing); nothing that is"
+    )
     assert (call.number, call.task, call.for_turn) == (5, "call", True)
     assert call.details.startswith("api: 3/day is used up, next token in")
 
