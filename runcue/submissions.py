@@ -35,6 +35,8 @@ _FIELDS: Final = (
     "timeout",
     "retry",
     "must_complete",
+    "delay",
+    "run_at",
 )
 
 
@@ -101,8 +103,9 @@ def read_lines(lines: Iterable[bytes], name: str) -> Iterator[Submission]:
 
     Each has the field "task", the name of a task, and as needed "params" (an object), "inputs" and "outputs" (a path or
     a list of paths), "key" (text or a number), "duplicate" ("join" or "error"), "force" (true or false), "priority" (a
-    number from 0 to 1), "timeout" (seconds), "retry" (how many attempts there are in all, -1 for no end of them) and
-    "must_complete" (true or false). What is null is as good as not there.
+    number from 0 to 1), "timeout" (seconds), "retry" (how many attempts there are in all, -1 for no end of them),
+    "must_complete" (true or false), "delay" (seconds, or text such as "5 min") and "run_at" (a Unix timestamp). What is
+    null is as good as not there.
 
     Args:
         lines: As a file that was opened with "rb" gives them.
@@ -254,4 +257,6 @@ _JSON: Final = {
     "timeout": _Field(_are_seconds, "a positive number of seconds"),
     "retry": _Field(_are_attempts, "a whole number of at least 1, or -1"),
     "must_complete": _Field(lambda value: isinstance(value, bool), "true or false"),
+    "delay": _Field(lambda value: _is_number(value) or _is_text(value), "a number of seconds, or text"),
+    "run_at": _Field(_is_number, "a Unix timestamp"),
 }

@@ -56,6 +56,7 @@ RULES = {
     37: "shortage is waiting",
     38: "once more is a new work unit, and the old one stays what it was",
     39: "stops still run what must complete",
+    40: "what is submitted for later begins no earlier, and holds up nobody before",
 }
 
 RULES_OF_IT = "rules"  # the property of a test, which comes with its report, out of another process as well

@@ -19,7 +19,7 @@ from contextvars import Context, copy_context
 from functools import partial
 from inspect import isawaitable
 from types import TracebackType
-from typing import Any, NoReturn, Self, overload
+from typing import Any, Literal, NoReturn, Self, overload
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
@@ -184,14 +184,21 @@ class Blocking:
         handle: WorkHandle = self._call(partial(self.cue.retry, work_id))
         return handle
 
-    def drain(self) -> Summary:
+    def drain(self, *, timeout: float | None = None) -> Summary:
         """See `Cue.drain`."""
-        summary: Summary = self._call(self.cue.drain)
+        summary: Summary = self._call(partial(self.cue.drain, timeout=timeout))
         return summary
 
-    def stop(self, *, drain: bool = True, timeout: float | None = None) -> Summary:
+    def stop(
+        self,
+        *,
+        drain: bool = True,
+        timeout: float | None = None,
+        delayed: Literal["wait", "cancel"] = "wait",
+    ) -> Summary:
         """See `Cue.stop`."""
-        summary: Summary = self._call(partial(self.cue.stop, drain=drain, timeout=timeout))
+        call = partial(self.cue.stop, drain=drain, timeout=timeout, delayed=delayed)
+        summary: Summary = self._call(call)
         return summary
 
 

@@ -25,6 +25,7 @@ from runcue._model.checks import (
     NOTHING,
     check_name,
     check_text,
+    is_one_of,
     nearest,
     number_of,
     positive_int,
@@ -52,7 +53,7 @@ from runcue._registration.tasks import TaskDescription, check_handler, code_of, 
 from runcue.abc import Executor, Freshness, Limit, Observer
 
 if TYPE_CHECKING:
-    from datetime import timedelta
+    from datetime import datetime, timedelta
 
     # Imported where they are used: few programs plan, draw or watch, and they would be a tenth of `import runcue`.
     from runcue._callbacks.verdicts import Question
@@ -603,13 +604,19 @@ class Cue:
 
     @says_how_to_await("`await cue.stop()`")
     async def stop(
-        self, *misplaced: Never, drain: bool = True, timeout: float | None = None, **unknown: Never
+        self,
+        *misplaced: Never,
+        drain: bool = True,
+        timeout: float | None = None,
+        delayed: Literal["wait", "cancel"] = "wait",
+        **unknown: Never,
     ) -> Summary:
         """Stop gracefully: let everything run that can, then cancel the rest.
 
-        Rate waits are waited for. When nothing can move any more, every work unit that is left is asked once more:
-        what is up to date is skipped, what is not ready is cancelled, listed in the summary and logged as one
-        warning.
+        Rate waits, retries and delays are waited for; not so what is tried again without end, and what is submitted for
+        later from now on, which is cancelled and listed in `summary.left`. When nothing can move any more, every work
+        unit that is left is asked once more: what is up to date is skipped, what is not ready is cancelled, listed in
+        the summary and logged as one warning.
 
         Args:
             *misplaced: None: the options are given by name.
@@ -618,6 +625,8 @@ class Cue:
             timeout: After so many seconds cancel what is running too. Threads cannot be ended; those that are still
                 running are listed in `summary.abandoned`, and their work units are cancelled. What must complete is
                 waited for, and the log says so; not with a time-out of 0.
+            delayed: "cancel": do not wait for what was submitted for later (`delay=`, `run_at=`) and has not begun. A
+                second call with it ends the waiting of the first.
             **unknown: None: an option that is misspelt is told.
 
         Returns:
@@ -630,9 +639,16 @@ class Cue:
         """
         if misplaced or unknown:
             refuse_options(Cue.stop, unknown)
-        self._intake.check_loop("stop()")
         drain = yes_or_no(drain, "drain of stop()")
-        timeout = 0.0 if number_of(timeout) == 0 else seconds_or_none(timeout, "timeout of stop()")
+        timeout = _patience(timeout, "timeout of stop()")
+        if not is_one_of(delayed, ("wait", "cancel")):
+            raise ConfigurationError(
+                f'delayed of stop() must be "wait" or "cancel", not {words_of(delayed)}.'
+            )
+        return await self._stop(drain=drain, timeout=timeout, delayed=delayed)
+
+    async def _stop(self, *, drain: bool = True, timeout: float | None = None, **options: Any) -> Summary:
+        self._intake.check_loop("stop()")
         if self._intake.loop is None:
             if self._core.pending():
                 raise UsageError(
@@ -640,20 +656,22 @@ class Cue:
                     f"{how_many(self._core.pending(), 'work unit', 'work units')}, which would be lost; "
                     "call start() first, or cancel what it holds."
                 )
-            return self._stopping.summary([])
+            return self._stopping.summary([], [])
         if self._intake.stopped:
-            return self._stopping.last or self._stopping.summary([])
+            return self._stopping.last or self._stopping.summary([], [])
         self._registry.warn_of_unknown_tasks(self._warnings, self._listeners.bound())
-        return await self._stopping.stop(drain, timeout)
+        return await self._stopping.stop(drain=drain, timeout=timeout, **options)
 
     @says_how_to_await("`await cue.drain()`")
-    async def drain(self, *misplaced: Never, **unknown: Never) -> Summary:
+    async def drain(self, *misplaced: Never, timeout: float | None = None, **unknown: Never) -> Summary:
         """Wait until nothing that is pending can still run.
 
         The cue stays open. Work units that are not ready stay pending and are listed in `summary.blocked`.
 
         Args:
-            *misplaced: None: what is meant as a time-out is told.
+            *misplaced: None: the options are given by name.
+            timeout: Wait no longer than so many seconds. Nothing is cancelled: what has not settled by then goes on,
+                and is listed in `summary.left`.
             **unknown: None: an option that is misspelt is told.
 
         Raises:
@@ -661,14 +679,12 @@ class Cue:
             CueFailed: The scheduler failed.
         """
         if misplaced or unknown:
-            what = f"has no option {next(iter(unknown))}=" if unknown else "takes nothing"
-            raise ConfigurationError(
-                f"drain() {what}; to wait no longer than 5 s, say, write `await asyncio.wait_for(cue.drain(), 5)`."
-            )
+            refuse_options(Cue.drain, unknown)
         self._intake.check_loop("drain()")
+        timeout = _patience(timeout, "timeout of drain()")
         if not self._intake.is_open:
             raise UsageError("drain() needs a started cue: call start() first.")
-        return await self._stopping.drain()
+        return await self._stopping.drain(timeout)
 
     def __repr__(self) -> str:
         """What it is and what it holds: "<Cue started: 2 services, 3 tasks; 5 pending, 1 running, 4 completed>"."""
@@ -709,7 +725,7 @@ class Cue:
         """Drain and stop on a clean exit; cancel everything on an exception."""
         if kind is None:
             try:
-                await self.stop()
+                await self._stop(patient=True)
             except asyncio.CancelledError:
                 # Whoever gives up waiting for the drain does not want it to go on behind their back.
                 if not self._intake.stopped:
@@ -734,6 +750,8 @@ class Cue:
         timeout: float | None = None,
         retry: int | Policy | None = None,
         must_complete: bool | None = None,
+        delay: float | str | timedelta | None = None,
+        run_at: float | datetime | None = None,
         **unknown: Never,
     ) -> WorkHandle:
         """Add a work unit to the pending set. Asks no gate and does not wait.
@@ -755,6 +773,10 @@ class Cue:
             retry: As for `task()`, for this work unit alone; 1: there is one attempt. Of one that joins another work
                 unit that one's counts.
             must_complete: As for `task()`, for this work unit alone. One that joins another work unit lends it that.
+            delay: Let it begin so much later at the earliest: seconds, a timedelta, or text such as "5s". Until then it
+                is asked nothing and holds nothing; its age and its place among others count from then.
+            run_at: The same for an instant of the wall clock: a datetime with a time zone, or a Unix timestamp. One
+                that has passed is now.
             **unknown: None: an option that is misspelt is told.
 
         Returns:
@@ -792,11 +814,24 @@ class Cue:
             and timeout is None
             and retry is None
             and must_complete is None
+            and delay is None
+            and run_at is None
             and force is False
             and fresh is DEFAULT
         ):
             overrides = Overrides(
-                inputs, outputs, fresh, key, duplicate, force, priority, timeout, retry, must_complete
+                inputs,
+                outputs,
+                fresh,
+                key,
+                duplicate,
+                force,
+                priority,
+                timeout,
+                retry,
+                must_complete,
+                delay,
+                run_at,
             )
             return intake.admit(known, taken, _copy_context(), overrides)
         return intake.admit(known, taken, _copy_context(), NO_OVERRIDES if known.declares else None)
@@ -816,6 +851,8 @@ class Cue:
         timeout: float | None = None,
         retry: int | Policy | None = None,
         must_complete: bool | None = None,
+        delay: float | str | timedelta | None = None,
+        run_at: float | datetime | None = None,
         **unknown: Never,
     ) -> WorkHandle:
         """Submit from another thread than the event loop's. Returns when the work has been added.
@@ -834,6 +871,8 @@ class Cue:
             timeout: As for `submit()`.
             retry: As for `submit()`.
             must_complete: As for `submit()`.
+            delay: As for `submit()`.
+            run_at: As for `submit()`.
             **unknown: None: an option that is misspelt is told.
 
         Raises:
@@ -850,11 +889,23 @@ class Cue:
             or force is not False
             or not (
                 inputs is outputs is key is duplicate is None is priority is timeout is retry is must_complete
+                and delay is run_at is None
                 and fresh is DEFAULT
             )
         ):
             overrides = Overrides(
-                inputs, outputs, fresh, key, duplicate, force, priority, timeout, retry, must_complete
+                inputs,
+                outputs,
+                fresh,
+                key,
+                duplicate,
+                force,
+                priority,
+                timeout,
+                retry,
+                must_complete,
+                delay,
+                run_at,
             )
         return self._intake.admit_threadsafe(known, taken, _copy_context(), overrides)
 
@@ -1112,6 +1163,11 @@ class Cue:
         _started.discard(self)
         self._watched.stop()
         self._intake.end()
+
+
+def _patience(timeout: object, what: str) -> float | None:
+    """Seconds that are waited at the most, None for no limit; there may be none at all."""
+    return 0.0 if number_of(timeout) == 0 else seconds_or_none(timeout, what)
 
 
 def _check_is_no_name(callback: object) -> None:

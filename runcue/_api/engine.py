@@ -20,6 +20,7 @@ from runcue._dispatch.dispatcher import Dispatcher
 from runcue._explain.why import Explainer
 from runcue._lifecycle.deadlocks import Deadlocks
 from runcue._lifecycle.diagnostics import Diagnostics
+from runcue._lifecycle.leaving import Leaving
 from runcue._lifecycle.leftovers import Leftovers
 from runcue._lifecycle.lifecycle import Lifecycle
 from runcue._lifecycle.overdue import Overdue
@@ -70,8 +71,18 @@ class Engine:
         deadlocks = Deadlocks(dispatcher, self.warnings)
         inbox = Inbox(dispatcher.turns.wake)
         leftovers = Leftovers(core, dispatcher, self.warnings)
+        leaving = Leaving(core, dispatcher, explainer, self.warnings)
         self.stopping = Stopping(
-            core, dispatcher, explainer, diagnostics, deadlocks, leftovers, inbox, self.warnings, ended
+            core,
+            dispatcher,
+            explainer,
+            diagnostics,
+            deadlocks,
+            leaving,
+            leftovers,
+            inbox,
+            self.warnings,
+            ended,
         )
         self.lifecycle = Lifecycle(overdue, diagnostics, deadlocks, leftovers, self.stopping)
         self.intake = Intake(

@@ -34,7 +34,9 @@ from runcue._registration.declarations import functions_of, is_given_by_value
 from runcue._registration.duplicates import leader_for
 from runcue._registration.registry import Registry
 from runcue._registration.submission import checked
+from runcue._scheduling.appointments import Appointment, appointment_of
 from runcue._scheduling.core import Core
+from runcue._scheduling.later import add_later, join
 
 __all__ = ["Intake"]
 
@@ -272,12 +274,25 @@ class Intake:
         work._overrides = overrides = checked(overrides)
         self._core.ordered |= overrides.priority is not None
         work._task.timed |= overrides.timeout is not None
+        later = None
+        if overrides.delay is not None or overrides.run_at is not None:
+            later = appointment_of(overrides, now, self._turns.wall())
         if work._task.declares or overrides.declares:
-            outside_tasks(self._turns.loop, self._add_declared, work, now, overrides)
+            outside_tasks(self._turns.loop, self._add_declared, work, now, overrides, later)
         else:
-            self._core.add(work, now)
+            self._add(work, now, later)
+        if later is not None and self._stopping.level is not None:
+            self._stopping.leaving.submitted(work)
 
-    def _add_declared(self, work: Work, now: float, overrides: Overrides) -> None:
+    def _add(self, work: Work, now: float, later: Appointment | None) -> None:
+        if later is None:
+            self._core.add(work, now)
+        else:
+            add_later(self._core, work, later, now, self._turns.wall())
+
+    def _add_declared(
+        self, work: Work, now: float, overrides: Overrides, later: Appointment | None = None
+    ) -> None:
         # What is declared is looked up now, as the params are taken over now: it says what this work unit is.
         declared = self._registry.declare(work, self._dispatcher.flags, overrides)
         if (ended := self._turns.now()) - now > BLOCKS_AFTER:
@@ -296,13 +311,16 @@ class Intake:
             if declared.key is None:
                 if work._task.key is not None or overrides.key is not None:
                     self._tell_no_key(work, overrides)
-                self._core.add(work, now)
-                return
-        leader = leader_for(work, overrides.duplicate, dependencies)
+                if not dependencies.later:
+                    self._add(work, now, later)
+                    return
+        leader = leader_for(work, overrides.duplicate, dependencies, later=later is not None)
         if leader is None:
-            self._core.add(work, now)
-        else:
+            self._add(work, now, later)
+        elif later is None and not dependencies.later:
             self._core.join(work, leader, now)
+        else:
+            join(self._core, work, leader, later, now, self._turns.wall())
 
     def _tell_no_key(self, work: Work, overrides: Overrides) -> None:
         """A function that is to give a key has not, and has not raised either."""

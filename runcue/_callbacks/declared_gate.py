@@ -251,7 +251,7 @@ class DeclaredGate:
         if declared.fault is not None:
             return GateVerdict.INVALID
         inputs, producers = declared.inputs, self._holds.producers
-        asks = producers.folders is not None or producers.running or declared._needs is not None
+        asks = producers.folders is not None or producers.running or producers.later or declared._needs
         for artifact in inputs:
             # Who reads only what lies nowhere, and is made by nobody, is seen without a call.
             if asks or artifact._place is not None or artifact._key in producers.producer_of:

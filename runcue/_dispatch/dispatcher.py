@@ -3,7 +3,7 @@
 Lives here: `Dispatcher`, which puts the shell's parts together and looks at everything once after a cause. The parts
 are the only owners of asyncio tasks and timers:
 
-- `turns`: when everything is looked at; `timers`: the instants that are waited for;
+- `turns`: when everything is looked at; `timers`: the instants that are waited for, `delays` those of work units;
 - `gates`: asks work units; `workers` and `hand_off`: start handlers, in the loop and elsewhere; `refusals`: what it
   means that a limit has said no;
 - `in_flight`, `endings`, `settlement`: what runs, what its end means, who is told;
@@ -28,6 +28,7 @@ from runcue._callbacks.verdicts import Question
 from runcue._dispatch.change_inbox import ChangeInbox
 from runcue._dispatch.clock import clock_of
 from runcue._dispatch.closed_loops import dismiss
+from runcue._dispatch.delays import Delays
 from runcue._dispatch.endings import Endings
 from runcue._dispatch.gates import Gates
 from runcue._dispatch.hand_off import HandOff
@@ -123,9 +124,7 @@ class Dispatcher:
         self._recheck = recheck
         self._recheck_alarm = Alarm(timers, lambda now: self.rechecker.want_full(), passive=True)
         self._rechecks_ahead = False
-        # When the next attempt of a work unit is due.
-        self._attempt_alarm = Alarm(timers, core.take_back)
-        self._attempts_ahead = False
+        self.delays = Delays(core, turns, timers)
         # How many work units had been submitted when all that is held and may give way was asked.
         self._reconsidered = 0
         # At an instant at which what has settled is looked into once more; the look itself is what matters.
@@ -230,6 +229,7 @@ class Dispatcher:
             now = self.callbacks.gate.at = turns.now()
             until = turns.slice(now)
             self.gates.follow_turned_links()
+            late = (core.count[DELAYED] or core.appointments.works) and self.delays.take_back(until)
             again = bool(core.wakeups.settled_causes) and not self.rechecker.follow_settlements(until)
             if core.wakeups.queue or self.gates.put_off:
                 again |= self.gates.check_woken(until)
@@ -258,7 +258,7 @@ class Dispatcher:
                 self._reconsidered = core.submitted
                 core.holds.be_thorough()
                 core.wakeups.reconsider(held_by_running=False)
-            again |= bool(core.wakeups.queue)  # by what settled in here
+            again |= bool(core.wakeups.queue) or bool(late)  # by what settled in here
             if again or starting:  # until the last worker has come, or was found cancelled
                 turns.wake()
             if not again and self._lifecycle is not None:
@@ -283,10 +283,8 @@ class Dispatcher:
             self.rechecker.nothing_waits()
             self._recheck_alarm.clear()
             self._rechecks_ahead = self.rechecker.asking > 0
-        if self.core.count[DELAYED] or self._attempts_ahead:
-            due = self.core.delayed.next()
-            self._attempt_alarm.set(due)
-            self._attempts_ahead = due != inf
+        if self.core.count[DELAYED] or self.core.appointments.works or self.delays.ahead:
+            self.delays.arm()
         self.timers.arm()
 
     def _due(self, deadlines: Deadlines[Hashable]) -> None:
@@ -356,6 +354,6 @@ class Dispatcher:
         )
 
     def next_start(self) -> float:
-        """When what waits for a limit, or for the instant of its next attempt, can go on; inf if nothing does."""
+        """When what waits for a limit, or for an instant, can go on; inf if nothing does."""
         waiting = map(self.timers.active.when, self.core.run_queues.values())
-        return min(self.core.delayed.next(), min(waiting, default=inf))
+        return min(self.delays.next(), min(waiting, default=inf))

@@ -51,7 +51,7 @@ class Lacks:
         if declared is not None and (hold is not None or isinstance(work._not_ready_reason, Artifact)):
             artifacts = declared.inputs or artifacts
         found = []
-        if hold is not None and hold.relation in (Relation.OVERLAP, Relation.UNRETURNED):
+        if hold is not None and hold.relation in (Relation.OVERLAP, Relation.UNRETURNED, Relation.SAME):
             found.append(self._held(hold, hold.artifact, ""))
             artifacts = ()
         dependencies = self._core.dependencies
@@ -110,6 +110,8 @@ def _how(hold: Hold) -> str:
         return f"makes {made} in it"
     if hold.relation is Relation.OVERLAP:
         return f"is making {made}, and of a folder and what is in it one is made at a time"
+    if hold.relation is Relation.SAME:
+        return "makes the very same, and one is made at a time"
     if hold.relation is Relation.UNRETURNED:
         settled = OUTCOMES[hold.holder._outcome]
         been = "been " if settled == "cancelled" else ""

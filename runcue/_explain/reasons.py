@@ -332,7 +332,7 @@ def reason_of(work: Work, now: float, began: float = -inf) -> Reason | None:
     if phase == HELD:
         assert work._declared is not None
         hold: Hold = work._declared.hold
-        late = hold.relation in (Relation.OVERLAP, Relation.UNRETURNED)
+        late = hold.relation in (Relation.OVERLAP, Relation.UNRETURNED, Relation.SAME)
         return Reason(
             work, "unreturned" if late else "being made", hold.artifact, since, others=(hold.holder,)
         )

@@ -18,6 +18,7 @@ from runcue._dispatch.dispatcher import Dispatcher
 from runcue._dispatch.timers import Alarm
 from runcue._explain.outlook import done_by_limits
 from runcue._limits.service import Service
+from runcue._model.phases import DELAYED
 from runcue._model.texts import how_many, listed, name_of, seconds_in_words
 from runcue._model.work import Work
 from runcue._scheduling.core import Core
@@ -69,15 +70,34 @@ class DrainNews:
                 # No warning: a handler may well take that long.
                 span = seconds_in_words(round(still))
                 logger.info("Draining: for %s it has waited for the end of %s", span, listed(busy))
+            elif self._core.count[DELAYED]:
+                self._tell_of_instants(now)
         self._time_to_tell.set(now + TELL_AGAIN_AFTER)
+
+    def _tell_of_instants(self, now: float) -> None:
+        number, until = self._core.count[DELAYED], self._dispatcher.delays.next()
+        self._log.tell(
+            "draining",
+            (),
+            "Draining: %s, %sfor %s%s",
+            how_many(number, "work unit waits for its instant", "work units wait for their instants"),
+            "the first of them " if number > 1 else "",
+            seconds_in_words(max(0.0, until - now)),
+            '; stop(delayed="cancel") would not wait' if self._core.appointments.works else "",
+            level=self._level(until, now),
+        )
+
+    def _level(self, until: float, now: float) -> int:
+        """How urgent it is that nothing can start before an instant: it is warned of once if that is a minute away."""
+        if not (TELL_AGAIN_AFTER <= until - now < inf and until > self._warned_of):
+            return logging.INFO
+        self._warned_of = until
+        return logging.WARNING
 
     def _tell_of_limit(self, service: Service, first: Work, waiting: Sequence[Work], now: float) -> None:
         refusal = service.refusal_by_limits(now, first)
         details = f"{service.name}: one may start now" if refusal is None else refusal.details
         until = now if refusal is None else refusal.until
-        stands_still = TELL_AGAIN_AFTER <= until - now < inf and until > self._warned_of
-        if stands_still:
-            self._warned_of = until
         self._log.tell(
             "draining",
             (),
@@ -85,7 +105,7 @@ class DrainNews:
             how_many(len(waiting), "work unit waits", "work units wait"),
             details,
             self._done_in(service, waiting, until - now),
-            level=logging.WARNING if stands_still else logging.INFO,
+            level=self._level(until, now),
         )
 
     def _done_in(self, service: Service, waiting: Sequence[Work], pause: float) -> str:

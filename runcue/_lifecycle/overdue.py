@@ -77,7 +77,11 @@ class Overdue:
             due = stall.next_timeout(core.progressed_at, core.pending())
             self._stall_timeout.set(max(due, self._stall_looked_at + stall.timeout))
         if stall.warn_after is not None:
-            self._stall_warning.set(stall.next_warning(core.progressed_at, core.unsettled))
+            self._stall_warning.set(stall.next_warning(core.progressed_at, self._unsettled()))
+
+    def _unsettled(self) -> int:
+        """How many work units might move; what was submitted for later is not meant to."""
+        return self._core.unsettled - len(self._core.appointments.works)
 
     def _why(self, work: Work, now: float) -> str:
         wall = now + self._dispatcher.turns.skew
@@ -152,7 +156,7 @@ class Overdue:
 
     def _warn_of_stall(self, now: float) -> None:
         core, dispatcher = self._core, self._dispatcher
-        if now < core.stall.next_warning(core.progressed_at, core.unsettled):
+        if now < core.stall.next_warning(core.progressed_at, self._unsettled()):
             return
         core.stall.warned_at = core.progressed_at
         seconds = now - core.progressed_at

@@ -29,6 +29,7 @@ from runcue._lifecycle.cancellation import BY_STOP, Cancellation
 from runcue._lifecycle.deadlocks import Deadlocks
 from runcue._lifecycle.diagnostics import Diagnostics
 from runcue._lifecycle.draining import DrainNews
+from runcue._lifecycle.leaving import Leaving
 from runcue._lifecycle.leftovers import CUT_OFF, Leftovers
 from runcue._model.current import CURRENT, call_inside
 from runcue._model.errors import UsageError
@@ -64,6 +65,7 @@ class Stopping:
         explainer: Says why work units do not run.
         diagnostics: Told when a drain is at rest: what it finds is told before the summary.
         deadlocks: Told likewise: whoever waits then waits in vain.
+        leaving: What a stop leaves although it could run some time.
         leftovers: Told when a stop is cut off by the end of the loop.
         inbox: Submissions of other threads on their way.
         log: Where what goes wrong is told.
@@ -73,6 +75,7 @@ class Stopping:
         level: None while the cue is open; otherwise how it is being stopped.
         shut: No work unit is accepted any more, not even from inside; but see `takes`.
         last: What the last stop returned.
+        leaving: See there.
     """
 
     def __init__(
@@ -82,6 +85,7 @@ class Stopping:
         explainer: Explainer,
         diagnostics: Diagnostics,
         deadlocks: Deadlocks,
+        leaving: Leaving,
         leftovers: Leftovers,
         inbox: Sized,
         log: WarningLog,
@@ -94,6 +98,7 @@ class Stopping:
         self.shut = False
         self._diagnostics = diagnostics
         self._deadlocks = deadlocks
+        self.leaving = leaving
         self._leftovers = leftovers
         self._inbox = inbox
         self._log = log
@@ -122,6 +127,7 @@ class Stopping:
         self._task = None
         self._given_up = []
         self._stuck = []
+        self.leaving.begin()
         self._cancellation.begin()
         self._dispatcher.endings.spared = None
 
@@ -139,6 +145,8 @@ class Stopping:
 
     def look(self) -> None:
         """See whether what is waited for has come to rest."""
+        if self.level is not None:
+            self.leaving.look()
         if self.level == CUT and not self._spares():
             self.escalate(KILL)
         if self._waiters and (self._dispatcher.turns.failure is not None or self._at_rest()):
@@ -205,11 +213,18 @@ class Stopping:
         finally:
             resting.discard(me)
 
-    async def drain(self) -> Summary:
+    async def drain(self, timeout: float | None) -> Summary:
         """See `Cue.drain`."""
         self.check_outside("drain()")
         with self._resting():
-            return await self._drain()
+            limit = asyncio.timeout(timeout)
+            try:
+                async with limit:
+                    return await self._drain()
+            except TimeoutError:
+                if not limit.expired():
+                    raise
+                return self.summary([], self.leaving.unsettled())
 
     async def _drain(self) -> Summary:
         await self.rest()
@@ -221,7 +236,7 @@ class Stopping:
             await self.rest()
         self._deadlocks.at_rest(self.reasons)
         self._diagnostics.look_now()
-        return self.summary(self.reasons())
+        return self.summary(self.reasons(), self.leaving.unsettled())
 
     def reasons(self) -> list[Blocked]:
         """Why each pending work unit does not run, oldest first."""
@@ -232,7 +247,7 @@ class Stopping:
         found = self._explainer.reasons(self._core.pending_works(), now, wall)
         return [blocked(reason or Reason(work, "not asked"), now, wall) for work, reason in found]
 
-    def summary(self, blocked: list[Blocked]) -> Summary:
+    def summary(self, blocked: list[Blocked], left: list[Work]) -> Summary:
         """What became of the work units since the start."""
         totals, line = self._core.totals, self._core.history.line
         dependencies = self._core.dependencies
@@ -242,16 +257,30 @@ class Stopping:
             failed=[work for work in failed if work.id not in self._former],
             blocked=[one.as_dict() for one in blocked],
             duration=0.0 if self._began is None else self._dispatcher.turns.now() - self._began,
+            left=left,
             abandoned=list(self._cancellation.abandoned),
             deadlocked=list(self._deadlocks.works),
             downstream=dependencies.passed_over,
             because=tuple(dependencies.passed_over_for),
         )
 
-    async def stop(self, drain: bool, timeout: float | None) -> Summary:
-        """See `Cue.stop`."""
+    async def stop(
+        self, *, drain: bool, timeout: float | None, delayed: str = "wait", patient: bool = False
+    ) -> Summary:
+        """See `Cue.stop`.
+
+        Args:
+            drain: As there.
+            timeout: As there.
+            delayed: As there.
+            patient: Wait for what is tried again without end, too.
+        """
         self.check_outside("stop()")
         self.begin_to_stop(DRAIN if drain else FINISH)
+        if delayed == "cancel":
+            self.leaving.leave_for_later()
+        if not patient:
+            self.leaving.leave_endless()
         if timeout is not None:
             if timeout <= 0:
                 self.escalate(KILL)
@@ -370,8 +399,9 @@ class Stopping:
                     self.escalate(KILL)
             if self._stuck:
                 self._tell_blocked(self._stuck)
+            self.leaving.tell()
             self._diagnostics.tell_other_stamps()
-            self.last = self.summary(self._given_up)
+            self.last = self.summary(self._given_up, list(self.leaving.works))
             remove_orphans(core.history.line)
             return self.last  # noqa: TRY300 - what follows is for all ends
         except asyncio.CancelledError:
@@ -402,8 +432,9 @@ class Stopping:
         """Cancel what is pending. Returns why each of them did not run."""
         # All of them before the first is cancelled: that may free a slot.
         reasons = [reason for reason in self.reasons() if reason.work not in spared]
-        self._given_up += reasons
         for reason in reasons:
+            if not self.leaving.takes(reason.work):
+                self._given_up.append(reason)
             self._dispatcher.settlement.cancel(reason.work, BY_STOP)
         return reasons
 

@@ -25,14 +25,16 @@ class Followers(OrderedDict[Any, None]):
     Attributes:
         leader: The one that runs, or will.
         run: The work unit for which the handler was started that runs for the leader, if that is another one.
+        ahead: How many of them were submitted for an instant that has not come yet.
     """
 
-    __slots__ = ("leader", "run")
+    __slots__ = ("ahead", "leader", "run")
 
     def __init__(self, leader: Any) -> None:
         super().__init__()
         self.leader = leader
         self.run: Any = None
+        self.ahead = 0
 
 
 class Declaration:

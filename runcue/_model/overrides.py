@@ -30,6 +30,8 @@ class Overrides(NamedTuple):
         retry: How many attempts there are, or what else says it, as `_scheduling.retry` has it; None for what its task
             says.
         must_complete: Whether a stop runs it whatever it cuts off; None for what its task says.
+        delay: Seconds before which it may not begin; None for none.
+        run_at: The instant before which it may not begin, in seconds since the epoch; None for none.
         retry_of: The id of the work unit that it does once more, None if none. That is for `Cue.retry` alone to say.
     """
 
@@ -44,6 +46,8 @@ class Overrides(NamedTuple):
     timeout: float | None = None
     retry: Any = None
     must_complete: bool | None = None
+    delay: Any = None
+    run_at: Any = None
     retry_of: str | None = None
 
     @property
@@ -62,7 +66,7 @@ class Overrides(NamedTuple):
             work_id: Of that one.
             **declared: What it has declared by values, which may have been such as are gone through once.
         """
-        return self._replace(retry_of=work_id, **declared)
+        return self._replace(retry_of=work_id, delay=None, run_at=None, **declared)
 
 
 NO_OVERRIDES: Final = Overrides()

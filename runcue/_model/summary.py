@@ -6,13 +6,15 @@ Must not know: how it is counted.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from runcue._model.phases import WorkState
 from runcue._model.texts import name_of
 from runcue._model.work import Work
 
 __all__ = ["Summary"]
+
+_UNSETTLED: Final = (WorkState.PENDING, WorkState.RUNNING)
 
 
 class Summary:
@@ -23,6 +25,9 @@ class Summary:
         failed: The failed work units, oldest first, as far as the cue still keeps them (`Cue(keep=)`).
         blocked: Work units that could not run, as `debug_blocked()` describes them. After `drain()` they are still
             pending; after `stop()` they have been cancelled.
+        left: Work units without an end. After `drain()` those that have not settled, be they blocked or, where its time
+            was over, about to run; they go on. After `stop()` those that were to run later or are tried again without
+            end, which it has cancelled, too.
         abandoned: Work units whose handlers were still running when a time-out of `stop()` struck and that could not be
             ended: threads, and coroutines that suppress their cancellation.
         deadlocked: Work units whose handlers wait for another work unit of the same cue that could never run.
@@ -41,6 +46,7 @@ class Summary:
         "downstream",
         "duration",
         "failed",
+        "left",
     )
 
     def __init__(
@@ -49,6 +55,7 @@ class Summary:
         failed: list[Work],
         blocked: list[dict[str, Any]],
         duration: float,
+        left: list[Work] | None = None,
         abandoned: list[Work] | None = None,
         deadlocked: list[Work] | None = None,
         downstream: int = 0,
@@ -58,6 +65,7 @@ class Summary:
         self.failed = failed
         self.blocked = blocked
         self.duration = duration
+        self.left = left or []
         self.abandoned = abandoned or []
         self.deadlocked = deadlocked or []
         self.downstream = downstream
@@ -68,7 +76,7 @@ class Summary:
     @property
     def ok(self) -> bool:
         """Whether everything was completed or skipped."""
-        return not (self.counts["failed"] or self.counts["cancelled"] or self.blocked)
+        return not (self.counts["failed"] or self.counts["cancelled"] or self.blocked or self.left)
 
     def __str__(self) -> str:
         counts = {what: number for what, number in self.counts.items() if number}
@@ -77,6 +85,10 @@ class Summary:
         ]
         if waiting := len(self.blocked) - self._given_up:
             parts.append(f"{waiting:,} blocked")
+        blocked = {entry["work"] for entry in self.blocked}
+        goes_on = sum(work not in blocked and work.state in _UNSETTLED for work in self.left)
+        if goes_on:
+            parts.append(f"{goes_on:,} not settled yet")
         return f"{', '.join(parts)} in {self.duration:.2f} s"
 
     def _more(self, what: str, number: int) -> str:
@@ -87,9 +99,18 @@ class Summary:
             names = ", ".join(map(name_of, self._because[:3]))
             others = " and others" if len(self._because) > 3 else ""
             return f" ({also}{self.downstream:,} not run because of {names}{others})"
-        if what == "cancelled" and self._given_up:
-            which = "" if self._given_up == number else f", {self._given_up:,} of them"
-            return f"{which} before {'they' if number > 1 else 'it'} could start"
+        if what == "cancelled":
+            left = sum(work.state is WorkState.CANCELLED for work in self.left)
+            they = "they" if number > 1 else "it"
+            kinds = (
+                (self._given_up, f" before {they} could start", f"before {they} could start"),
+                (left, " and left for later", "left for later"),
+            )
+            return "".join(
+                all_of_them if count == number else f", {count:,} of them {some}"
+                for count, all_of_them, some in kinds
+                if count
+            )
         return ""
 
     def __repr__(self) -> str:

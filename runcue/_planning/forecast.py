@@ -27,7 +27,6 @@ from runcue._model.texts import error_words, problem_of, words_of
 from runcue._model.work import Work
 from runcue._scheduling.dependencies import Dependencies
 from runcue._scheduling.holds import Holds
-from runcue._scheduling.producers import Producers
 
 __all__ = ["Because", "Forecaster", "Verdict"]
 
@@ -72,7 +71,7 @@ class Forecaster:
     """
 
     def __init__(self, planned: Dependencies, known: Dependencies) -> None:
-        self._gate = DeclaredGate(_Quiet(WarningLog()), Holds(Producers()))
+        self._gate = DeclaredGate(_Quiet(WarningLog()), Holds(Dependencies()))
         self._planned = planned
         self._known = known
 

@@ -23,13 +23,16 @@ from runcue._scheduling.dependencies import Dependencies
 __all__ = ["leader_for"]
 
 
-def leader_for(work: Work, duplicate: str | None, dependencies: Dependencies) -> Work | None:
+def leader_for(
+    work: Work, duplicate: str | None, dependencies: Dependencies, *, later: bool = False
+) -> Work | None:
     """The pending or running work unit that a new one can join, because it makes the same.
 
     Args:
         work: New, with what it declares.
         duplicate: What is to become of it then; None for what its task says.
         dependencies: Among whom.
+        later: Whether the new one was submitted for later: then it has nothing to do with those that run.
 
     Raises:
         DuplicateWork: There is one, but it cannot be joined: it has another task or other params, makes not quite
@@ -41,11 +44,10 @@ def leader_for(work: Work, duplicate: str | None, dependencies: Dependencies) ->
     leader = None
     same = ""
     if declared.key is not None:
-        leader = dependencies.keyed.get(declared.key)
+        leader = dependencies.keyed_by(declared.key, later=later)
         same = f"key {words_of(declared.key)}"
-    producer_of = dependencies.producer_of
     for artifact in declared.makes:
-        other = producer_of.get(artifact._key)
+        other = dependencies.made_by(artifact._key, later=later)
         if other is not None and other is not leader and other._phase != SETTLED:
             if other.task != work.task and not _is_output_of_both(artifact, declared, other):
                 # One of them has a link that leads to what the other makes, and may be going to turn it: that they do

@@ -8,18 +8,23 @@ Must not know: tasks, what becomes of it.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import inf
 from typing import Any, Final
 
 from runcue._model.checks import number_of, yes_or_no
 from runcue._model.errors import ConfigurationError, InvalidParams
 from runcue._model.overrides import Overrides
 from runcue._model.priority import priority_of
+from runcue._model.rate import parse_duration
 from runcue._model.texts import error_words, words_of
 from runcue._scheduling.retry import checked_retry
 
 __all__ = ["checked", "take_over"]
 
 _MANY: Final = 1_000_000_000
+
+_LAST: Final = 253_402_300_800.0
+"""The end of the year 9999. What is later is meant otherwise, and no date could say it."""
 
 
 def take_over(params: object) -> dict[str, Any]:
@@ -55,12 +60,49 @@ def checked(overrides: Overrides) -> Overrides:
         said["retry"] = checked_retry(overrides.retry, "retry")
     if overrides.must_complete is not None:
         said["must_complete"] = yes_or_no(overrides.must_complete, "must_complete")
+    if overrides.delay is not None and not _is_plain(overrides.delay):
+        said["delay"] = parse_duration(overrides.delay, "delay", zero=True)
+    if overrides.run_at is not None:
+        if overrides.delay is not None:
+            raise ConfigurationError(
+                "delay and run_at both say when the work unit may begin; give one of them."
+            )
+        said["run_at"] = _instant_of(overrides.run_at)
     return overrides._replace(**said) if said else overrides
 
 
 def _is_plain(value: Any) -> bool:
     """Whether it is a number of seconds or attempts that needs no more than to be kept: most are."""
     return type(value) is int and 0 < value < _MANY
+
+
+def _instant_of(value: Any) -> float:
+    """An instant of the wall clock, in seconds since the epoch."""
+    forms = "a datetime with a time zone, or a Unix timestamp in seconds"
+    instant: float | None
+    # A datetime has these; to import datetime for this would cost every program time.
+    if hasattr(type(value), "timestamp") and hasattr(type(value), "utcoffset"):
+        try:
+            is_naive = value.utcoffset() is None
+            instant = None if is_naive else number_of(value.timestamp())
+        except Exception:
+            is_naive, instant = False, None
+        if is_naive:
+            raise ConfigurationError(
+                f"run_at must be {forms}, and {words_of(value)} has no time zone: elsewhere it is another instant. "
+                "Write datetime.now(UTC) + ..., or value.astimezone() if it is local time."
+            )
+    else:
+        instant = number_of(value)
+    if instant is None or not -inf < instant < inf:
+        raise ConfigurationError(f"run_at must be {forms}, not {words_of(value)}.")
+    if instant > _LAST:
+        hint = "; is it in milliseconds?" if instant / 1000 <= _LAST else ""
+        raise ConfigurationError(
+            f"run_at must be an instant before the year 10000 in seconds, not {words_of(value)}{hint}"
+            f"{'' if hint else '.'}"
+        )
+    return instant
 
 
 def _timeout_of(value: object) -> float:

@@ -14,6 +14,7 @@ from runcue._model.attempts import Again, Attempts
 from runcue._model.declaration import Followers
 from runcue._model.work import Work
 from runcue._scheduling.dependencies import Dependencies
+from runcue._scheduling.producers import Producers
 
 __all__ = ["all_that_come_again", "follow", "part", "succeed", "take_over_handler"]
 
@@ -40,12 +41,12 @@ def part(work: Work) -> None:
         work._attempts = work._attempts.parted()
 
 
-def succeed(leader: Work, dependencies: Dependencies) -> Work | None:
+def succeed(leader: Work, producers: Producers) -> Work | None:
     """Make the first follower of a work unit that is about to be withdrawn the leader of the others.
 
     Args:
         leader: Pending or running.
-        dependencies: Where it is known as the producer of what it makes.
+        producers: Among whom it is known as the producer of what it makes.
 
     Returns:
         The successor, None if nobody has joined.
@@ -63,9 +64,9 @@ def succeed(leader: Work, dependencies: Dependencies) -> Work | None:
     own.forced = left.forced
     own.key = left.key  # it may have joined by what it makes, without a key
     for artifact in left.makes:
-        if dependencies.producer_of.get(artifact._key) is leader:
-            del dependencies.producer_of[artifact._key]
-    dependencies.enter(successor, own)
+        if producers.producer_of.get(artifact._key) is leader:
+            del producers.producer_of[artifact._key]
+    producers.enter(successor, own)
     successor.attempt = leader.attempt
     if leader._attempts is not None:
         successor._attempts, leader._attempts = leader._attempts, leader._attempts.parted()

@@ -37,6 +37,7 @@ from runcue._model.phases import (
 )
 from runcue._model.work import Task, Work
 from runcue._scheduling.ageing import AgeLine, Stall
+from runcue._scheduling.appointments import Appointments
 from runcue._scheduling.attempts import Decide, settle_failed
 from runcue._scheduling.coalescing import all_that_come_again, follow, part, succeed, take_over_handler
 from runcue._scheduling.deadlines import Deadlines
@@ -93,12 +94,14 @@ class Core:
         self.history = History(keep)
         # Those that have not started stand in one of these, one for each executor and set of services...
         self.run_queues = RunQueues()
-        # ...or wait at their task for anything to change, or here for a certain artifact. Here is also known who
-        # makes which artifact.
+        # ...or wait at their task for anything to change, or here for an artifact, of which is known who makes it.
         self.dependencies = Dependencies()
         self.holds = Holds(self.dependencies)
-        # ...or for the instant of their next attempt.
+        # ...or for the instant of their next attempt, or, before the first one, for that of their submission.
         self.delayed: Deadlines[Work] = Deadlines()
+        self.appointments = Appointments()
+        # Those that were put back, for who wants to hear of them; None: nobody does.
+        self.came_back: list[Work] | None = None
         # Those that wait and are to be asked soon, and what was learned of whose settlement makes whom ready.
         self.wakeups = Wakeups(self.dependencies)
         # Sync handlers without any other bound share the threads; being out of threads is being out of slots.
@@ -109,13 +112,11 @@ class Core:
         # How many are pending or running, and how many of those declare what they make.
         self.unsettled = self.proving = 0
         # How many have ended, ever, and by outcome since the start.
-        self.settlements = 0
-        self.totals = [0] * len(OUTCOMES)
+        self.settlements, self.totals = 0, [0] * len(OUTCOMES)
         # Advances when something settles and whenever the loop has turned: a yes of a gate holds for one.
         self.generation = 0
         # How many were ever submitted; each bears its number, and by that is the order among equals.
         self.submitted = 0
-
         self.decide = decide
         # Pending work units by age, for those who fail or warn about what is pending for too long; None if nobody does.
         self.timeouts = None if pending_timeout is None else AgeLine(pending_timeout, self.pending)
@@ -190,7 +191,7 @@ class Core:
         task = work._task
         phase = work._phase
         if work._awaited is not None:
-            self._unsubscribe(work)
+            self.unsubscribe(work)
         elif phase == NOT_READY and outcome == SKIPPED:
             self.wakeups.learn(task)
         if not ALLOWED[phase] & _TO_SETTLED:
@@ -215,6 +216,8 @@ class Core:
         if work._declared is not None:
             self.proving -= bool(work._declared.outputs)
             wakeups.settled(work, work._declared, outcome)
+            if self.appointments.works:
+                self.appointments.clear(work)  # others may have let it begin earlier
         history = self.history
         history.line.append(work)
         if len(history.line) > history.keep:
@@ -258,9 +261,10 @@ class Core:
             if not self.hold_if_being_made(work, declared, now):
                 work._task.run_queue.new.append(work)
         if self._ages:
-            self._age(work)
+            self.age(work)
 
-    def _age(self, work: Work) -> None:
+    def age(self, work: Work) -> None:
+        """The age of a work unit counts from now on, or anew, for those who say what is pending for too long."""
         for line in self._ages:
             line.add(work)
 
@@ -273,7 +277,7 @@ class Core:
             reads: The artifacts it looked at; it waits for these. None: nothing is known of what it needs.
         """
         if work._awaited is not None:
-            self._unsubscribe(work)
+            self.unsubscribe(work)
         if work._phase != NOT_READY:
             self.move(work, NOT_READY)
             work._phase_since = now
@@ -288,7 +292,7 @@ class Core:
         """Let a work unit in hand wait until another one has settled."""
         work._not_ready_reason = hold.artifact
         if work._awaited is not None:
-            self._unsubscribe(work)
+            self.unsubscribe(work)
         if work._phase != HELD:
             self.move(work, HELD)
             work._phase_since = now
@@ -302,7 +306,8 @@ class Core:
     def hold_if_being_made(self, work: Work, declared: Declaration, now: float) -> bool:
         """Hold a work unit in hand if it has to wait for another."""
         dependencies = self.dependencies
-        if dependencies.folders is None and not dependencies.running and declared._needs is None:
+        is_plain = dependencies.folders is None and not (dependencies.running or dependencies.later)
+        if is_plain and declared._needs is None:
             # Whoever makes an input itself is seen without a call. Folders are learned of when it is asked.
             for artifact in declared.inputs:
                 if artifact._key in dependencies.producer_of:
@@ -313,7 +318,7 @@ class Core:
             self.hold(work, now, hold)
         return hold is not None
 
-    def _unsubscribe(self, work: Work) -> None:
+    def unsubscribe(self, work: Work) -> None:
         if work._phase == NOT_READY:
             self.dependencies.subscribed -= 1
         elif work._declared is not None:
@@ -323,7 +328,7 @@ class Core:
     def ask_elsewhere(self, work: Work) -> None:
         """An async gate is being awaited: while it is, the work waits for nothing."""
         if work._awaited is not None:
-            self._unsubscribe(work)
+            self.unsubscribe(work)
         self.move(work, CHECKING)
 
     def enqueue(self, work: Work, key: float, now: float, *, found: bool = True) -> None:
@@ -337,7 +342,7 @@ class Core:
         """
         phase = work._phase
         if work._awaited is not None:
-            self._unsubscribe(work)
+            self.unsubscribe(work)
         elif found and phase == NOT_READY:
             self.wakeups.learn(work._task)
         if phase != READY:
@@ -353,13 +358,19 @@ class Core:
         elif work._phase == READY:
             work._task.run_queue.ready.discard_later()
         elif work._awaited is not None:
-            self._unsubscribe(work)
+            self.unsubscribe(work)
         elif work._phase == JOINED:
             part(work)
         elif work._phase == DELAYED:
             self.delayed.clear(work)
         elif work._phase == NOT_READY:
             work._task.discard_waiting_later(work)
+        if self.appointments.works:
+            self.appointments.withdraw(work)
+
+    def waits_for_appointment(self, work: Work) -> bool:
+        """Whether a work unit has not begun because the instant that it was submitted for is ahead."""
+        return work._phase == DELAYED and work not in self.delayed
 
     def join(self, work: Work, leader: Work, now: float) -> None:
         """Take in a new work unit that wants what another is about to make.
@@ -373,22 +384,23 @@ class Core:
         self.add(work, now)
 
     def successor_of(self, leader: Work) -> Work | None:
-        """Before a work unit that others have joined is withdrawn: let the first of them take its place.
+        """Before a work unit that others have joined is withdrawn: let the first of them, if any, take its place.
 
-        It takes over the handler that runs, or the instant of the next attempt; else the place in line, unasked.
-
-        Returns:
-            The successor, None if nobody has joined.
+        It takes over the handler that runs, or the instant that is waited for; else the place in line, unasked.
         """
-        successor = succeed(leader, self.dependencies)
+        successor = succeed(leader, self.dependencies.among(leader))
         if successor is None:
             return None
+        self.dependencies.replace(leader, successor)
+        if self.appointments.works:
+            self.appointments.hand_over(leader, successor, waits=self.waits_for_appointment(leader))
         if leader._phase == RUNNING:
             self.move(successor, RUNNING)
             take_over_handler(leader, successor, self.dependencies)
         elif leader._phase == DELAYED:
             self.move(successor, DELAYED)
             successor._phase_since = leader._phase_since
+            successor._attempts = leader._attempts
             self.delayed.set(successor, self.delayed.when(leader))
         else:
             self.move(successor, NEW)
@@ -404,28 +416,35 @@ class Core:
             now: Monotonic.
         """
         assert again.at < inf, "it would never come back"
+        if work._phase != RUNNING:
+            raise InvalidTransition(f"{work!r} does not run, and cannot be put back.")
         self.move(work, DELAYED)
         work._phase_since = self.progressed_at = now
         work.attempt += again.counts
         work._not_ready_reason = work._runner = None
         self.generation += 1  # whatever the gate said was about the attempt that has ended
         self.delayed.set(work, again.at)
+        if self.came_back is not None:
+            self.came_back.append(work)
         declared = work._declared
         if declared is not None:
+            self.appointments.clear(work)
             declared.committed = False
             self.wakeups.pause(work, declared)
         for one in all_that_come_again(work, again):
             one.attempt = work.attempt
-            self._age(one)
+            self.age(one)
 
-    def take_back(self, now: float) -> None:
-        """Let work units whose next attempt is due stand in line again, unasked.
+    def take_back(self, now: float, most: float = inf) -> int:
+        """Let so many work units at most whose next attempt is due stand in line again, unasked. Returns how many.
 
         Each has the place that it had, by its key and number (rule 6): at the end of the line it would be overtaken by
         all that came since, for each attempt anew. What that costs the others is bounded by the delay.
         """
-        while (work := self.delayed.pop_due(now)) is not None:
+        taken = 0
+        while taken < most and (work := self.delayed.pop_due(now)) is not None:
+            taken += 1
             self.move(work, NEW)
-            declared = work._declared
-            if declared is None or not self.hold_if_being_made(work, declared, now):
+            if (declared := work._declared) is None or not self.hold_if_being_made(work, declared, now):
                 work._task.run_queue.take_back(work)
+        return taken

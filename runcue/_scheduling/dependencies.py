@@ -14,7 +14,7 @@ from collections.abc import Collection, Hashable, Iterator
 from typing import Any, Final
 
 from runcue._model.declaration import Declaration
-from runcue._model.phases import COMPLETED, SKIPPED
+from runcue._model.phases import COMPLETED, RUNNING, SETTLED, SKIPPED
 from runcue._model.work import Work
 from runcue._scheduling.folders import Folders, folders_above
 from runcue._scheduling.producers import Producers, key_itself
@@ -47,12 +47,19 @@ class Dependencies(Producers):
         subscriptions: How often a work unit has begun to wait for artifacts.
         newcomers: The last work units that have, until somebody looks into them.
         giving_way: Those that are held by what gives way to who depends on them, as the keys of a dict.
+        later: Those that were submitted for later and make nothing yet, as the keys of a dict: until their instant has
+            come, and until whoever else makes the very same has settled.
+        appointed: The same index of them.
+        behind: Those of them whose instant has come, by what they wait for, as the keys of a dict.
     """
 
     __slots__ = (
+        "appointed",
         "awaited",
+        "behind",
         "failed",
         "giving_way",
+        "later",
         "newcomers",
         "outdated",
         "passed_over",
@@ -76,6 +83,93 @@ class Dependencies(Producers):
         self.subscriptions = 0
         self.newcomers: deque[Work] = deque(maxlen=NEWCOMERS)
         self.giving_way: dict[Work, None] = {}
+        self.later: dict[Work, None] = {}
+        self.appointed = Producers()
+        self.behind: dict[Hashable, dict[Work, None]] = {}
+
+    def appoint(self, work: Work, declared: Declaration) -> None:
+        """A work unit that declares something makes nothing before its instant."""
+        if declared.makes or declared.key is not None:
+            self.later[work] = None
+            self.appointed.enter(work, declared)
+
+    def come(self, work: Work, declared: Declaration) -> None:
+        """The instant of one that is appointed has come: it is a producer like others once it has its turn."""
+        if work not in self.later:
+            return
+        ahead = self.ahead_of(work, declared)
+        if ahead is None:
+            del self.later[work]
+            self.appointed.leave(work, declared)
+            self.enter(work, declared)
+        else:
+            self.behind.setdefault(ahead[0], {})[work] = None
+
+    def among(self, work: Work) -> Producers:
+        """The producers that a work unit is one of."""
+        return self.appointed if work in self.later else self
+
+    def replace(self, leader: Work, successor: Work) -> None:
+        """One that others have joined is about to be withdrawn, and another one has taken its place among producers."""
+        if leader not in self.later:
+            return
+        del self.later[leader]
+        self.later[successor] = None
+        for those in self.behind.values():
+            if leader in those:
+                del those[leader]
+                those[successor] = None
+
+    def ahead_of(self, work: Work, declared: Declaration) -> tuple[Hashable, Any, Work] | None:
+        """Whom one that is appointed has to let go first: by which key, over which output, and who that is.
+
+        That is whoever makes the very same. One that makes but a link to it, or what it leads to, is not.
+        """
+        if declared.key is not None and (other := self.keyed.get(declared.key)) is not None:
+            return key_itself(declared.key), None, other
+        for artifact in declared.outputs:
+            other = self.producer_of.get(artifact._key)
+            if other is not None and any(one._key == artifact._key for one in other.outputs):
+                return artifact._key, artifact, other
+        return None
+
+    def leave(self, work: Work, declared: Declaration) -> None:
+        """See `Producers`; those who were behind it have their turn."""
+        if work in self.later:
+            del self.later[work]
+            self.appointed.leave(work, declared)
+            return
+        super().leave(work, declared)
+        if self.behind:
+            keys = [artifact._key for artifact in declared.makes]
+            for key in keys if declared.key is None else [*keys, key_itself(declared.key)]:
+                for one in self.behind.pop(key, ()):
+                    if one._declared is not None:
+                        self.come(one, one._declared)
+
+    def made_by(self, key: Hashable, *, later: bool) -> Work | None:
+        """Who makes an artifact, or is going to later.
+
+        Args:
+            key: Its key.
+            later: Leave out who runs.
+        """
+        return self._first(self.producer_of.get(key), self.appointed.producer_of.get(key), later=later)
+
+    def keyed_by(self, key: Hashable, *, later: bool) -> Work | None:
+        """The same for who goes by a key of the user's."""
+        return self._first(self.keyed.get(key), self.appointed.keyed.get(key), later=later)
+
+    @staticmethod
+    def _first(maker: Work | None, appointed: Work | None, *, later: bool) -> Work | None:
+        return appointed if maker is None or maker._phase >= (RUNNING if later else SETTLED) else maker
+
+    def maker_of(self, artifact: Any) -> Work | None:
+        """See `Producers`; if nobody makes it now, who is going to later."""
+        maker = super().maker_of(artifact)
+        if maker is None and self.later:
+            return self.appointed.maker_of(artifact)
+        return maker
 
     def note_outcome(self, work: Work, declared: Declaration, failed: bool) -> None:
         """A producer has settled: note how."""

@@ -29,10 +29,11 @@ from math import inf
 from typing import Any, Final
 
 from runcue._model.declaration import Declaration
-from runcue._model.phases import RUNNING, SETTLED
+from runcue._model.phases import DELAYED, RUNNING, SETTLED
 from runcue._model.work import Work
+from runcue._scheduling.dependencies import Dependencies
 from runcue._scheduling.folders import Folder, Folders, folders_above
-from runcue._scheduling.producers import Producers, key_itself
+from runcue._scheduling.producers import key_itself
 
 __all__ = ["Hold", "Holds", "Relation"]
 
@@ -52,6 +53,7 @@ class Relation(Enum):
     INSIDE = "it makes something in the folder that is the input"
     OVERLAP = "it runs and makes something in what is made here, or a folder around it"
     UNRETURNED = "it has settled, and its handler still makes what is made here"
+    SAME = "it makes the very same, and was there when the instant of this one came"
 
 
 # Nearly all holds are of this kind, and to look up a member of an enum takes 40 ns each time (Python 3.11).
@@ -125,7 +127,7 @@ class Holds:
 
     __slots__ = ("_cleared", "_cleared_in", "_thorough_in", "awaited_by", "producers")
 
-    def __init__(self, producers: Producers) -> None:
+    def __init__(self, producers: Dependencies) -> None:
         self.awaited_by: Callable[[Work], Iterable[Work]] = _nobody
         self.producers = producers
         # Makers that depend on no reader of a folder, as of an epoch of the producers.
@@ -164,16 +166,52 @@ class Holds:
                         producers.begin_with_folders()
             if last is not None:
                 return Hold(last, over, inputs[at]._key, _PRODUCER, at)
+        hold = None
         if producers.running or producers.folders is not None:
-            return self._hold_beside(work, declared)
+            hold = self._hold_beside(work, declared)
+        return self._hold_by_appointment(work, declared) if hold is None and producers.later else hold
+
+    def _hold_by_appointment(self, work: Work, declared: Declaration) -> Hold | None:
+        """Whom a work unit has to wait for that makes nothing yet, or because it does not itself; None if for nobody.
+
+        What is submitted for later holds up only those that come after it.
+        """
+        producers, appointed = self.producers, self.producers.appointed
+        if work in producers.later and (ahead := producers.ahead_of(work, declared)) is not None:
+            key, artifact, maker = ahead
+            return Hold(maker, artifact, key, Relation.SAME)
+        for index, artifact in enumerate(declared.needs):
+            for made in (artifact._key, *appointed.above(artifact)):
+                one = appointed.producer_of.get(made)
+                if one is not None and self._is_before(one, work):
+                    relation = _PRODUCER if made == artifact._key else Relation.AROUND
+                    return Hold(one, artifact, made, relation, index)
+            if artifact._key in appointed.known_folders:
+                appointed.begin_with_folders()
+                assert appointed.folders is not None
+                folder = appointed.folders.by_path.get(artifact._key)
+                for maker in appointed.folders.makers(folder) if folder is not None else ():
+                    if self._is_before(maker, work) and not self._leads(maker, to=work):
+                        made = next(
+                            one._key for one in maker.outputs if artifact._key in appointed.above(one)
+                        )
+                        return Hold(maker, artifact, made, Relation.INSIDE, index)
         return None
+
+    @staticmethod
+    def _is_before(maker: Work, work: Work) -> bool:
+        """Whether a maker that was submitted for later holds up a work unit: before its instant only those after it."""
+        return maker is not work and (maker._phase != DELAYED or maker._seq < work._seq)
 
     def holder_of(self, hold: Hold) -> Work | None:
         """Who holds by now: another one may have taken its place, or nobody, which is not noted yet."""
         producers = self.producers
-        if hold.relation is _PRODUCER or hold.relation not in _BY_RUNNING:
-            return producers.producer_of.get(hold.made)
-        return producers.running.get(hold.made)
+        if hold.relation is not _PRODUCER and hold.relation in _BY_RUNNING:
+            return producers.running.get(hold.made)
+        if hold.relation is Relation.SAME:
+            return None if hold.holder._phase == SETTLED else hold.holder
+        maker = producers.producer_of.get(hold.made)
+        return producers.appointed.producer_of.get(hold.made) if maker is None and producers.later else maker
 
     def _go_round(self, work: Work, inputs: tuple[Any, ...], index: int) -> Hold | None:
         """The producer of an input, sought from one of them on in falling order and all around."""

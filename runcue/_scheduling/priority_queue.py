@@ -121,6 +121,15 @@ class PriorityQueue:
         else:
             heappop(self._heap)
 
+    def take_out(self, work: Work) -> None:
+        """Remove a work unit, wherever it is; more than once if it has left and come back."""
+        before = len(self._line) + len(self._heap)
+        self._line = deque(one for one in self._line if one is not work)
+        self._heap = [entry for entry in self._heap if entry[2] is not work]
+        heapify(self._heap)
+        # All but one of its places were counted as tombstones.
+        self.tombstones -= before - len(self._line) - len(self._heap) - 1
+
     def works(self) -> list[Work]:
         """All that are in here, in no particular order."""
         return [work for work in self.entries() if work._phase == READY]

@@ -25,13 +25,14 @@ from runcue._model.phases import (
 __all__ = ["ALLOWED", "TRANSITIONS"]
 
 TRANSITIONS: Final[dict[int, set[int]]] = {
-    NEW: {READY, NOT_READY, CHECKING, HELD, JOINED, RUNNING, SETTLED},
+    # Whoever was let begin early waits for its instant again when the one has left who wanted it: so do the next three.
+    NEW: {READY, NOT_READY, CHECKING, HELD, JOINED, DELAYED, RUNNING, SETTLED},
     # Asked again immediately before the start, it may turn out not to be ready after all.
-    READY: {NOT_READY, CHECKING, HELD, RUNNING, SETTLED},
-    NOT_READY: {READY, CHECKING, HELD, SETTLED},
+    READY: {NOT_READY, CHECKING, HELD, DELAYED, RUNNING, SETTLED},
+    NOT_READY: {READY, CHECKING, HELD, DELAYED, SETTLED},
     CHECKING: {READY, NOT_READY, HELD, RUNNING, SETTLED},
-    HELD: {READY, NOT_READY, CHECKING, SETTLED},
-    # It takes the place of one that was cancelled: in line, before its next attempt, or in its handler.
+    HELD: {READY, NOT_READY, CHECKING, DELAYED, SETTLED},
+    # It takes the place of one that was cancelled: in line, before its instant, or in its handler.
     JOINED: {NEW, DELAYED, RUNNING, SETTLED},
     DELAYED: {NEW, SETTLED},
     # An attempt ends for good, or in "again at this instant".

@@ -110,7 +110,12 @@ class Wakeups:
             or not (outcome == SKIPPED or first)
         ):
             dependencies.note_outcome(work, declared, outcome >= FAILED)
-        if dependencies.folders is None and not dependencies.running and not self.readings:
+        if (
+            dependencies.folders is None
+            and not dependencies.running
+            and not dependencies.later
+            and not self.readings
+        ):
             # As `end` does, for what nearly all there are have: no folders, no late handlers, no async gates.
             producer_of, subscribers = dependencies.producer_of, dependencies.subscribers
             for artifact in declared.outputs if declared._makes is None else declared._makes:

@@ -12,8 +12,8 @@ from runcue._callbacks.callbacks import Callbacks
 from runcue._callbacks.door import MAKE_ASYNC
 from runcue._callbacks.pauses import Span, collector_pauses, interruption, outside_of, watch_collector
 from runcue._callbacks.warning_log import WarningLog
+from runcue._scheduling.dependencies import Dependencies
 from runcue._scheduling.holds import Holds
-from runcue._scheduling.producers import Producers
 
 pytestmark = pytest.mark.rule(15)
 
@@ -80,7 +80,7 @@ def test_code_without_end_is_told_of_again_rather_than_remembered_without_end(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("runcue._callbacks.door._MOST_TOLD", 2)
-    callbacks = Callbacks(Holds(Producers()), WarningLog())
+    callbacks = Callbacks(Holds(Dependencies()), WarningLog())
     callbacks.use_clock(lambda: 0.0)
     for number, name in enumerate(["a", "b", "c", "b", "c"]):
         callbacks.door.blocked(name, 10.0 * number, 10.0 * number + 1, MAKE_ASYNC)

@@ -29,8 +29,8 @@ from runcue._model.awaitables import is_awaitable
 from runcue._model.declaration import Declaration
 from runcue._model.phases import NEW
 from runcue._model.work import Task, Work
+from runcue._scheduling.dependencies import Dependencies
 from runcue._scheduling.holds import Holds
-from runcue._scheduling.producers import Producers
 from tests.support.worlds import Tally
 
 RUN, NOT_READY, SKIP = GateVerdict.RUN, GateVerdict.NOT_READY, GateVerdict.SKIP
@@ -231,7 +231,7 @@ class World:
         self.called: list[tuple[str, str]] = []
         self.told: list[str] = []
         self.found: dict[str, tuple[Any, ...]] = {}
-        self.callbacks = Callbacks(Holds(Producers()), WarningLog())
+        self.callbacks = Callbacks(Holds(Dependencies()), WarningLog())
         self.callbacks.use_clock(lambda: self.time)
         self.gate = self.callbacks.gate
         tasks = [Task(f"task {number}", lambda work: None, (), None, None) for number in range(3)]

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from runcue._model.declaration import Declaration
 from runcue._model.work import Work
+from runcue._scheduling.dependencies import Dependencies
 from runcue._scheduling.folders import Folders, folders_above
 from runcue._scheduling.holds import Holds, Relation
-from runcue._scheduling.producers import Producers
 
 PATHS = ["/a", "/a/b", "/a/b/c", "/a/b/d", "/e", "/a/f"]
 Step = tuple[str, str, frozenset[str]]
@@ -101,7 +101,7 @@ def test_a_maker_stands_in_the_tree_once_however_deep_the_folder_is() -> None:
 
 
 def test_a_reader_of_the_root_finds_a_maker_in_as_many_steps_as_there_are_levels() -> None:
-    producers = Producers()
+    producers = Dependencies()
     holds = Holds(producers)
     for number in range(1000):
         work = maker(number)
@@ -114,7 +114,7 @@ def test_a_reader_of_the_root_finds_a_maker_in_as_many_steps_as_there_are_levels
 
 
 def test_makers_stay_apart_from_what_is_no_file() -> None:
-    producers = Producers()
+    producers = Dependencies()
     holds = Holds(producers)
 
     class Row:
@@ -131,7 +131,7 @@ def test_makers_stay_apart_from_what_is_no_file() -> None:
 
 
 def test_what_is_known_of_folders_is_bounded_and_nothing_is_missed_by_that() -> None:
-    producers = Producers()
+    producers = Dependencies()
     holds = Holds(producers)
     first = maker(0)
     producers.enter(first, declared(first, outputs=["/many/0/0/x"]))

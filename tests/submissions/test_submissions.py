@@ -139,7 +139,7 @@ def test_only_a_line_feed_ends_a_line() -> None:
         ('{"task": null}', 'it has no "task"'),
         ('{"task": 3}', "'task' must be text, not 3"),
         ('{"task": "summarize", "parms": {}}', "there is no field 'parms'; did you mean 'params'?"),
-        ('{"task": "summarize", "at": "noon"}', "there is no field 'at'; there is task, params, inputs, outputs, key"),
+        ('{"task": "summarize", "colour": "red"}', "there is no field 'colour'; there is task, params"),
         ('{"task": "summarize", "params": [1]}', "'params' must be an object, not [1]"),
         ('{"task": "summarize", "params": "x"}', "'params' must be an object, not \"x\""),
         ('{"task": "summarize", "inputs": 3}', "'inputs' must be a path or a list of paths, not 3"),

@@ -1,0 +1,139 @@
+"""What a stop leaves undone although it could run some time: work units for later, and those tried without end.
+
+Who submits something for later while its cue is stopping, as a handler does that submits tomorrow's run of itself, does
+not keep it from stopping; nor does what fails again and again. Those are cancelled, and listed in the summary. What was
+submitted for later before the stop is waited for, unless the stop says otherwise.
+
+Lives here: `Leaving`.
+
+Must not know: when a cue has come to rest, why it stops.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from runcue._callbacks.warning_log import WarningLog
+from runcue._dispatch.dispatcher import Dispatcher
+from runcue._explain.answers import blocked
+from runcue._explain.likeness import grouped
+from runcue._explain.reasons import Reason
+from runcue._explain.why import Explainer
+from runcue._lifecycle.cancellation import BY_STOP
+from runcue._model.phases import RUNNING, SETTLED
+from runcue._model.texts import how_many
+from runcue._model.work import Work
+from runcue._scheduling.core import Core
+from runcue._scheduling.retry import is_endless
+
+__all__ = ["Leaving"]
+
+
+class Leaving:
+    """Leaves what is undone, for one cue.
+
+    Args:
+        core: The state.
+        dispatcher: What is stopped.
+        explainer: Says why work units do not run.
+        log: Where it is told.
+
+    Attributes:
+        works: Those that were left since the start.
+    """
+
+    def __init__(self, core: Core, dispatcher: Dispatcher, explainer: Explainer, log: WarningLog) -> None:
+        self._core = core
+        self._dispatcher = dispatcher
+        self._explainer = explainer
+        self._log = log
+        self.works: list[Work] = []
+        # Those of which nobody has said that they are to be left.
+        self._untold: list[tuple[Work, str]] = []
+        # Submitted for later since the cue is stopping, and not looked at yet.
+        self._submitted: list[Work] = []
+
+    def begin(self) -> None:
+        """The cue was started."""
+        self.works, self._untold, self._submitted = [], [], []
+        self._core.came_back = None
+
+    def submitted(self, work: Work) -> None:
+        """A work unit was submitted for later while the cue is stopping: in the next turn it is left."""
+        self._submitted.append(work)
+        self._dispatcher.turns.wake()
+
+    def look(self) -> None:
+        """Leave what has come to be left since the last look."""
+        came_back = self._core.came_back
+        if self._submitted or came_back:
+            works, self._submitted = self._submitted, []
+            self._leave([work for work in works if self._is_for_later(work)])
+            if came_back:
+                works = came_back.copy()
+                came_back.clear()
+                self._leave([work for work in works if self._is_endless(work)])
+
+    def leave_endless(self) -> None:
+        """Leave what is tried again without end, now and from now on."""
+        if self._core.came_back is None:
+            self._core.came_back = []
+            self._leave([work for work in self._core.pending_works() if self._is_endless(work)])
+
+    def leave_for_later(self) -> None:
+        """Leave what was submitted for later, as whoever stops has asked for."""
+        if self._core.appointments.works:
+            self._leave([work for work in self._core.pending_works() if self._is_for_later(work)], told=True)
+
+    def unsettled(self) -> list[Work]:
+        """What a drain leaves, which cancels nothing: all that has not settled."""
+        core = self._core
+        return [work for work in core.history if work._phase != SETTLED] if core.unsettled else []
+
+    def takes(self, work: Work) -> bool:
+        """Take note of a pending work unit that is about to be given up, if it is one that could run some time."""
+        if not (self._is_for_later(work) or self._is_endless(work)):
+            return False
+        self.works.append(work)
+        return True
+
+    def _is_for_later(self, work: Work) -> bool:
+        return self._core.waits_for_appointment(_runs_for(work))
+
+    def _is_endless(self, work: Work) -> bool:
+        """Whether a work unit is to be tried again, as it was before, and nobody says that this has an end."""
+        one = _runs_for(work)
+        tried = one._attempts is not None and one._attempts.again.reason != "delayed"
+        return tried and one._phase < RUNNING and is_endless(one)
+
+    def _leave(self, works: Iterable[Work], *, told: bool = False) -> None:
+        now = self._dispatcher.turns.now()
+        wall = now + self._dispatcher.turns.skew
+        for work, reason in list(self._explainer.reasons(works, now, wall)):
+            if work._phase == SETTLED:
+                continue  # by a listener that has heard of the one before
+            self.works.append(work)
+            if not told:
+                details = blocked(reason or Reason(work, "not asked"), now, wall).details
+                self._untold.append((work, details))
+            self._dispatcher.settlement.cancel(work, BY_STOP)
+
+    def tell(self) -> None:
+        """Tell of those that were left, unless whoever stops has asked for that."""
+        untold, self._untold = self._untold, []
+        if untold:
+            self._log.tell(
+                "cancelled",
+                (work for work, _ in untold),
+                "stop() cancelled %s, to be submitted again: %s",
+                how_many(
+                    len(untold), "work unit that was left for later", "work units that were left for later"
+                ),
+                grouped(untold),
+            )
+
+
+def _runs_for(work: Work) -> Work:
+    """The work unit that runs, or is going to, for a pending one: that which it has joined, or itself."""
+    leader = None if work._declared is None else work._declared.leader
+    return work if leader is None else leader
