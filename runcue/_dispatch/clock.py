@@ -14,6 +14,7 @@ from contextvars import Context
 from math import ceil
 from typing import Final
 
+from runcue._dispatch.exact_timer import ExactTimer
 from runcue.abc import Clock, TimerHandle
 
 __all__ = ["SystemClock", "clock_of"]
@@ -27,6 +28,10 @@ class SystemClock:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
+        # Asyncio's rounds up itself where it waits, and only there.
+        self._is_fine = isinstance(loop, asyncio.BaseEventLoop)
+        self._exact: ExactTimer | None = None
+        self._may_be_exact = True
         # The builtins themselves: they are read several times for every work.
         self.monotonic = time.monotonic
         self.time = time.time
@@ -35,10 +40,29 @@ class SystemClock:
         self, when: float, callback: Callable[[], object], *, passive: bool, context: Context
     ) -> TimerHandle:
         """See `Clock.call_at`. All real timers let time pass, the passive ones too."""
-        # The loop's own clock may have another origin and a coarser grain (uvloop: whole milliseconds, read once per
-        # iteration). Rounding up to the grain saves a second, immediate firing.
-        delay = ceil(min(max(when - time.monotonic(), 0.0), _LONGEST) * 1000) / 1000
+        delay = min(max(when - time.monotonic(), 0.0), _LONGEST)
+        if not self._is_fine:
+            # The loop's own clock may have another origin and a coarser grain (uvloop: whole milliseconds, read once
+            # per iteration). Rounding up to the grain saves a second, immediate firing.
+            delay = ceil(delay * 1000) / 1000
         return self._loop.call_later(delay, callback, context=context)
+
+    def call_exactly(self, when: float, callback: Callable[[], object], *, context: Context) -> TimerHandle:
+        """The same, and if that can be had not a millisecond late."""
+        if self._exact is None and self._may_be_exact:
+            try:
+                self._exact = ExactTimer(self._loop)
+            except (OSError, NotImplementedError, ImportError):
+                self._may_be_exact = False
+        if self._exact is None:
+            return self.call_at(when, callback, passive=False, context=context)
+        return self._exact.call_at(when, callback, context)
+
+    def close(self) -> None:
+        """No timer is set any more."""
+        if self._exact is not None:
+            self._exact.close()
+            self._exact = None
 
     def hold(self) -> None:
         """Nothing to do: real time passes anyway."""

@@ -63,6 +63,8 @@ class Refusals:
         limit, work = refusal
         run_queue.refused_until = limit.next_room(now, work)
         self._timers.active.set(run_queue, run_queue.refused_until)
+        if getattr(limit, "keeps_nothing", False):
+            self._timers.exact.add(run_queue.refused_until)
         # Of a limit of the user's own this is not known any earlier: nobody asks it but who starts work units.
         return work is not None and self._gates.check_unstarted(run_queue, until)
 

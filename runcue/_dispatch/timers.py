@@ -12,6 +12,7 @@ from collections.abc import Callable, Hashable
 from contextvars import Context
 from math import inf
 
+from runcue._dispatch.clock import SystemClock
 from runcue._scheduling.deadlines import Deadlines
 from runcue.abc import Clock, TimerHandle
 
@@ -24,6 +25,7 @@ class Timers:
     Attributes:
         active: Instants at which something will or must happen.
         passive: Instants at which to have a look, if time gets there.
+        exact: Those of the active ones after which each moment is lost.
         reached: The last instant for which the loop has called: whatever else was to happen in it before that has.
 
     Args:
@@ -34,6 +36,7 @@ class Timers:
     def __init__(self, fire: Callable[[Deadlines[Hashable]], None], context: Context) -> None:
         self.active: Deadlines[Hashable] = Deadlines()
         self.passive: Deadlines[Hashable] = Deadlines()
+        self.exact: set[float] = set()
         self._fire = fire
         self._context = context
         self.reached = -inf
@@ -53,7 +56,10 @@ class Timers:
             if armed is not None:
                 armed[1].cancel()
         self._armed = [None, None]
+        if isinstance(self._clock, SystemClock):
+            self._clock.close()
         self._clock = None
+        self.exact.clear()
         self.active.keep(lambda key: False)
         self.passive.keep(lambda key: False)
 
@@ -74,11 +80,15 @@ class Timers:
                 self._armed[index] = None
             if when != inf:
                 callback = self._passive_due if index else self._active_due
-                handle = self._clock.call_at(when, callback, passive=bool(index), context=self._context)
+                if when in self.exact and isinstance(self._clock, SystemClock):
+                    handle = self._clock.call_exactly(when, callback, context=self._context)
+                else:
+                    handle = self._clock.call_at(when, callback, passive=bool(index), context=self._context)
                 self._armed[index] = (when, handle)
 
     def _active_due(self) -> None:
         self._called_for(0, self.active)
+        self.exact.clear()  # whoever still waits for one says so in the look that follows
         self._fire(self.active)
 
     def _passive_due(self) -> None:

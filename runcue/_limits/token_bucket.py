@@ -39,6 +39,11 @@ class TokenBucket(RateLimit):
         self._full_at = -inf
 
     @property
+    def keeps_nothing(self) -> bool:
+        """Whether what is not started at once is lost: it holds no other token meanwhile."""
+        return self.burst == 1
+
+    @property
     def text(self) -> str:
         """Both as they were written."""
         return f"{self._rate}, burst {words_of(self.burst)}"
