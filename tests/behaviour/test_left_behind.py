@@ -256,6 +256,8 @@ def test_a_script_without_any_logging_tells_it_in_one_line(end: str, told: str |
     assert ("Traceback" in done.stderr) == ("fails" in end)
 
 
+# Which the collector takes first, a suspended handler or the file that it has open, is the collector's affair.
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
 @LOOPS
 @ENDS
 @pytest.mark.parametrize("state", ["idle", "handlers in flight", "waiting"])
