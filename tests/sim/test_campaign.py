@@ -435,7 +435,7 @@ def test_a_planted_mistake_is_found_and_shown(plant: Plant, monkeypatch: pytest.
 
 
 def test_the_seed_alone_repeats_a_violation(monkeypatch: pytest.MonkeyPatch) -> None:
-    gate_is_not_asked_again_before_the_start(monkeypatch)
+    work_that_is_up_to_date_runs(monkeypatch)
     first = check(SEEDS, enough=1)
     again = check([first.found[0].seed])
     assert again.found[0].text() == first.found[0].text()
