@@ -13,8 +13,9 @@ import contextvars
 import os
 import weakref
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from operator import is_not
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Never, NoReturn, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, Never, NoReturn, Self, TypeVar, overload
 
 from runcue._api.handle import WorkHandle
 from runcue._artifacts.artifact import Artifact, key_of
@@ -23,6 +24,7 @@ from runcue._artifacts.places import path_text
 from runcue._handlers.outputs import write
 from runcue._model.checks import (
     NOTHING,
+    carried_out_by,
     check_name,
     check_text,
     is_one_of,
@@ -82,6 +84,9 @@ _running_loop_if_any = asyncio._get_running_loop
 _copy_context = contextvars.copy_context
 
 _started: weakref.WeakSet[Cue] = weakref.WeakSet()
+
+# What a submission may say of its work unit.
+_OPTIONS: Final = Overrides._fields[: Overrides._fields.index("retry_of")]
 
 
 class Cue:
@@ -734,7 +739,27 @@ class Cue:
         elif not self._intake.stopped:
             await self.stop(drain=False, timeout=0)
 
+    async def _submit(
+        self, task: Any = NOTHING, params: Any = None, *misplaced: object, **options: Any
+    ) -> WorkHandle:
+        said = _what_is_said(params, misplaced, options) if options or misplaced else None
+        known = self._core.tasks.get(task) if type(task) is str else None
+        if known is None:
+            known = self._registry.find(task)
+        intake = self._intake
+        if intake.loop is None:
+            intake.meet(_running_loop())
+        elif _running_loop_if_any() is not intake.loop:
+            intake.check_loop("submit()")
+        if self._stopping.level is not None or self._dispatcher.turns.failure is not None:
+            intake.check_open(_copy_context(), known, None if said is None else said.must_complete)
+        taken = dict(params) if type(params) is dict else {} if params is None else take_over(params)
+        if said is None and known.declares:
+            said = NO_OVERRIDES
+        return intake.admit(known, taken, _copy_context(), said)
+
     @says_how_to_await("`await cue.submit(...)`, in a plain handler `work.submit(...)`")
+    @carried_out_by(_submit)
     async def submit(
         self,
         task: str | Callable[..., Any] = NOTHING,
@@ -791,51 +816,19 @@ class Cue:
             WrongLoop: Called in another event loop than the one the cue was started in.
             CueFailed: The scheduler failed.
         """
-        if unknown or misplaced:
-            _refuse_to_submit(params, misplaced, unknown)
-        known = self._core.tasks.get(task) if type(task) is str else None
-        if known is None:
-            known = self._registry.find(task)
-        intake = self._intake
-        if intake.loop is None:
-            intake.meet(_running_loop())
-        elif _running_loop_if_any() is not intake.loop:
-            intake.check_loop("submit()")
-        if self._stopping.level is not None or self._dispatcher.turns.failure is not None:
-            intake.check_open(_copy_context(), known, must_complete)
-        taken = dict(params) if type(params) is dict else {} if params is None else take_over(params)
-        # One by one: to compare them in a chain takes three times as long.
-        if not (
-            inputs is None
-            and outputs is None
-            and key is None
-            and duplicate is None
-            and priority is None
-            and timeout is None
-            and retry is None
-            and must_complete is None
-            and delay is None
-            and run_at is None
-            and force is False
-            and fresh is DEFAULT
-        ):
-            overrides = Overrides(
-                inputs,
-                outputs,
-                fresh,
-                key,
-                duplicate,
-                force,
-                priority,
-                timeout,
-                retry,
-                must_complete,
-                delay,
-                run_at,
-            )
-            return intake.admit(known, taken, _copy_context(), overrides)
-        return intake.admit(known, taken, _copy_context(), NO_OVERRIDES if known.declares else None)
+        raise AssertionError
 
+    def _submit_threadsafe(
+        self, task: Any = NOTHING, params: Any = None, *misplaced: object, **options: Any
+    ) -> WorkHandle:
+        said = _what_is_said(params, misplaced, options)
+        known = self._registry.find(task)
+        taken = take_over(params)
+        if said is None and known.declares:
+            said = NO_OVERRIDES
+        return self._intake.admit_threadsafe(known, taken, _copy_context(), said)
+
+    @carried_out_by(_submit_threadsafe)
     def submit_threadsafe(
         self,
         task: str | Callable[..., Any] = NOTHING,
@@ -879,35 +872,7 @@ class Cue:
             UsageError: Called in the event loop's own thread, or the cue is not started.
             UnknownTask, InvalidParams, DuplicateWork, CueStopped, CueFailed: As for `submit()`.
         """
-        if unknown or misplaced:
-            _refuse_to_submit(params, misplaced, unknown)
-        known = self._registry.find(task)
-        taken = take_over(params)
-        overrides: Overrides | None = None
-        if (
-            known.declares
-            or force is not False
-            or not (
-                inputs is outputs is key is duplicate is None is priority is timeout is retry is must_complete
-                and delay is run_at is None
-                and fresh is DEFAULT
-            )
-        ):
-            overrides = Overrides(
-                inputs,
-                outputs,
-                fresh,
-                key,
-                duplicate,
-                force,
-                priority,
-                timeout,
-                retry,
-                must_complete,
-                delay,
-                run_at,
-            )
-        return self._intake.admit_threadsafe(known, taken, _copy_context(), overrides)
+        raise AssertionError
 
     def _submit_from_handler(self, task: Any, params: Mapping[str, Any] | None, **options: Any) -> str:
         self._intake.check_thread()
@@ -1178,6 +1143,17 @@ def _check_is_no_name(callback: object) -> None:
         )
 
 
+def _what_is_said(
+    params: object, misplaced: tuple[object, ...], options: Mapping[str, Any]
+) -> Overrides | None:
+    """What a submission says of its work unit by its options, None if nothing but what is usual."""
+    unknown = {name: value for name, value in options.items() if name not in _OPTIONS}
+    if unknown or misplaced:
+        _refuse_to_submit(params, misplaced, unknown)
+    said = Overrides(**options)
+    return said if any(map(is_not, said, NO_OVERRIDES)) else None
+
+
 def _refuse_to_submit(
     params: object, misplaced: tuple[object, ...], options: Mapping[str, object]
 ) -> NoReturn:
@@ -1187,8 +1163,7 @@ def _refuse_to_submit(
         raise InvalidParams(
             f'submit() takes params as one mapping, such as {{"page": 1}}, and not as several values: {values}.'
         )
-    takes = "params", *(name for name in Overrides._fields if name != "retry_of")
-    if all(nearest(option, takes) for option in options):
+    if all(nearest(option, ("params", *_OPTIONS)) for option in options):
         refuse_options(Cue.submit, options, InvalidParams)
     written = ", ".join(f"{name!r}: {words_of(value)}" for name, value in options.items())
     raise InvalidParams(
