@@ -115,7 +115,7 @@ def seconds_in_words(seconds: float) -> str:
     for size, unit in ((31_556_952.0, "years"), (86400.0, "days"), (3600.0, "h"), (60.0, "min")):
         if seconds >= 2 * size:
             span = seconds / size
-            return f"{span:.3g} {unit}" if span < 999.5 else f"{span:,.0f} {unit}"
+            return f"{span:,.0f} {unit}" if 999.5 <= span < 1e9 else f"{span:.3g} {unit}"
     return f"{round(seconds, 4):.3g} s"
 
 

@@ -38,6 +38,7 @@ from runcue._model.texts import (
         (10 * 86400, "10 days"),
         (20_800 * 86400, "56.9 years"),
         (1e12, "31,689 years"),
+        (1e300, "3.17e+292 years"),
     ],
 )
 def test_seconds_are_said_in_the_unit_that_a_person_would_use(seconds: float, words: str) -> None:
