@@ -12,8 +12,7 @@ Must not know: how work units run.
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Callable, Collection, Iterable, Iterator, Sized
+from collections.abc import Callable, Collection, Iterator, Sized
 from contextlib import contextmanager
 from typing import Final
 
@@ -31,14 +30,14 @@ from runcue._lifecycle.diagnostics import Diagnostics
 from runcue._lifecycle.draining import DrainNews
 from runcue._lifecycle.leaving import Leaving
 from runcue._lifecycle.leftovers import CUT_OFF, Leftovers
+from runcue._lifecycle.sparing import Sparing
 from runcue._model.current import CURRENT, call_inside
 from runcue._model.errors import UsageError
-from runcue._model.phases import FAILED, NOT_READY, OUTCOMES, READY, RUNNING, SETTLED, SKIPPED
+from runcue._model.phases import FAILED, NOT_READY, OUTCOMES, READY, SKIPPED
 from runcue._model.summary import Summary
-from runcue._model.texts import how_many, listed, name_of
+from runcue._model.texts import how_many
 from runcue._model.work import Work
 from runcue._scheduling.core import Core
-from runcue._scheduling.essential import essential_works
 
 __all__ = ["Stopping"]
 
@@ -114,6 +113,7 @@ class Stopping:
         # Those of them that could not run; the others were not to.
         self._stuck: list[Blocked] = []
         self._cancellation = Cancellation(core, dispatcher, log)
+        self._sparing = Sparing(core, dispatcher.endings, log)
         self._end_of_time = Alarm(dispatcher.timers, lambda now: self.escalate(CUT))
 
     def begin(self) -> None:
@@ -129,7 +129,7 @@ class Stopping:
         self._stuck = []
         self.leaving.begin()
         self._cancellation.begin()
-        self._dispatcher.endings.spared = None
+        self._sparing.begin()
 
     def check_outside(self, call: str) -> None:
         """Refuse calls that would wait for their own caller.
@@ -147,7 +147,7 @@ class Stopping:
         """See whether what is waited for has come to rest."""
         if self.level is not None:
             self.leaving.look()
-        if self.level == CUT and not self._spares():
+        if self.level == CUT and not self._sparing.is_left():
             self.escalate(KILL)
         if self._waiters and (self._dispatcher.turns.failure is not None or self._at_rest()):
             waiters, self._waiters = self._waiters, []
@@ -304,6 +304,7 @@ class Stopping:
     def interrupt(self, *, kill: bool) -> None:
         """Begin to stop, without waiting: finish what is running, or cancel that too."""
         self.begin_to_stop(KILL if kill else FINISH)
+        self.leaving.leave_endless()
 
     async def stopped(self) -> Summary:
         """Wait for the end of a stop that was begun."""
@@ -314,16 +315,16 @@ class Stopping:
         """Stop in a harder way from here on."""
         if self.level is not None and level <= self.level:
             return
+        self.level = level
         spared: dict[Work, None] = {}
-        if level in (FINISH, CUT) and self._dispatcher.turns.failure is None and not self._stuck:
-            spared = essential_works(self._core)
-        self.level = level if spared or level != CUT else KILL
         if level >= FINISH:
             self.shut = True
-            self._dispatcher.endings.spared = spared
+            has_ended = self._dispatcher.turns.failure is not None or bool(self._stuck)
+            spared = self._sparing.spare(nothing=level == KILL or has_ended)
             if spared:
-                self._tell_spared(spared)
+                self._sparing.tell(is_late=level == CUT)
             else:
+                self.level = FINISH if level == FINISH else KILL
                 self._dispatcher.turns.close()
             self._cancel_pending(spared)
         self._dispatcher.rechecker.changed()
@@ -343,34 +344,6 @@ class Stopping:
             return False
         self._dispatcher.turns.reopen()  # should there have been nothing more to start
         return True
-
-    def _spares(self) -> bool:
-        """Whether something is left that must complete, or is needed for that."""
-        spared = self._dispatcher.endings.spared
-        assert spared is not None
-        while spared and (first := next(iter(spared)))._phase == SETTLED:
-            del spared[first]
-        if not spared:
-            spared |= essential_works(self._core)  # what has been submitted since
-        return bool(spared)
-
-    def _tell_spared(self, spared: Iterable[Work]) -> None:
-        """Say what is not cut off: of a stop without a drain what it starts yet, as news; else what it waits for."""
-        is_late = self.level == CUT
-        works = [work for work in spared if is_late or work._phase < RUNNING]
-        if works:
-            self._log.tell(
-                "must_complete",
-                works,
-                "%s %s, which must complete or %s needed for that: %s",
-                "The time of stop(timeout=) is over; it goes on for"
-                if is_late
-                else "stop(drain=False) still runs",
-                how_many(len(works), "work unit", "work units"),
-                "is" if len(works) == 1 else "are",
-                listed(map(name_of, works), 3),
-                level=logging.WARNING if is_late else logging.INFO,
-            )
 
     async def _stop(self) -> Summary:
         dispatcher, core = self._dispatcher, self._core

@@ -8,8 +8,9 @@ Must not know: how a cue stops.
 from __future__ import annotations
 
 from collections.abc import Hashable
+from itertools import chain
 
-from runcue._model.phases import SETTLED
+from runcue._model.phases import RUNNING, SETTLED
 from runcue._model.work import Work
 from runcue._scheduling.core import Core
 
@@ -38,7 +39,9 @@ def essential_works(core: Core) -> dict[Work, None]:
     found = dict.fromkeys(line)
     expanded: set[Hashable] = set()
     while line:
-        for other in core.holds.needed_by(line.pop(), expanded):
+        work = line.pop()
+        later = core.holds.appointed_for(work) if work._phase < RUNNING else ()
+        for other in chain(core.holds.needed_by(work, expanded), later):
             if other._phase < SETTLED and other not in found:
                 found[other] = None
                 line.append(other)

@@ -186,17 +186,30 @@ class Holds:
                 if one is not None and self._is_before(one, work):
                     relation = _PRODUCER if made == artifact._key else Relation.AROUND
                     return Hold(one, artifact, made, relation, index)
-            if artifact._key in appointed.known_folders:
-                appointed.begin_with_folders()
-                assert appointed.folders is not None
-                folder = appointed.folders.by_path.get(artifact._key)
-                for maker in appointed.folders.makers(folder) if folder is not None else ():
-                    if self._is_before(maker, work) and not self._leads(maker, to=work):
-                        made = next(
-                            one._key for one in maker.outputs if artifact._key in appointed.above(one)
-                        )
-                        return Hold(maker, artifact, made, Relation.INSIDE, index)
+            for maker in self._appointed_in(artifact):
+                if self._is_before(maker, work) and not self._leads(maker, to=work):
+                    made = next(one._key for one in maker.outputs if artifact._key in appointed.above(one))
+                    return Hold(maker, artifact, made, Relation.INSIDE, index)
         return None
+
+    def _appointed_in(self, artifact: Any) -> Iterable[Work]:
+        """Those who make something in a folder later."""
+        appointed = self.producers.appointed
+        if artifact._key not in appointed.known_folders:
+            return ()
+        appointed.begin_with_folders()
+        assert appointed.folders is not None
+        folder = appointed.folders.by_path.get(artifact._key)
+        return () if folder is None else appointed.folders.makers(folder)
+
+    def appointed_for(self, work: Work) -> Iterator[Work]:
+        """Those whom a pending work unit waits for that make what it needs later."""
+        appointed = self.producers.appointed
+        for artifact in work._declared.needs if work._declared is not None and self.producers.later else ():
+            around = (appointed.producer_of.get(made) for made in (artifact._key, *appointed.above(artifact)))
+            for one in (*filter(None, around), *self._appointed_in(artifact)):
+                if self._is_before(one, work):
+                    yield one
 
     @staticmethod
     def _is_before(maker: Work, work: Work) -> bool:

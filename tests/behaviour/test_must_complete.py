@@ -118,6 +118,40 @@ async def test_who_makes_something_in_a_folder_that_it_needs_is_run_as_well(tmp_
     assert states(page, other, must) == ["completed", "cancelled", "completed"]
 
 
+@pytest.mark.rule(40)
+@pytest.mark.parametrize("through", ["itself", "a folder in it", "what is in it"])
+@pytest.mark.parametrize("stop", [{"drain": False}, {"timeout": 2}])
+@virtual
+async def test_who_makes_what_it_needs_later_is_waited_for_as_well(
+    stop: dict[str, Any], through: str, tmp_path: Any
+) -> None:
+    cue = runcue.Cue()
+
+    @cue.task("t")
+    async def t(work: runcue.Work) -> None:
+        for output in work.outputs:
+            if through == "a folder in it":
+                output.path.mkdir(exist_ok=True)
+                (output.path / "in").write_text("x")
+            else:
+                with work.write(output) as file:
+                    file.write("x")
+
+    made, needed = {
+        "itself": ("a", "a"),
+        "a folder in it": ("a", "a/in"),
+        "what is in it": ("a/in", "a"),
+    }[through]
+    cue.start()
+    maker = await cue.submit("t", outputs=tmp_path / made, delay=20)
+    other = await cue.submit("t", outputs=tmp_path / "other", delay=20)
+    must = await cue.submit("t", inputs=tmp_path / needed, must_complete=True)
+    await asyncio.sleep(1)
+    summary = await cue.stop(**stop)
+    assert states(maker, other, must) == ["completed", "cancelled", "completed"]
+    assert (now(), summary.left) == (20, [other.work])
+
+
 @virtual
 async def test_whom_its_handler_awaits_is_run_as_well() -> None:
     cue, ended = described()
@@ -245,7 +279,7 @@ async def test_what_cannot_run_is_given_up_all_the_same_and_told(
     assert now() == 10
 
 
-@pytest.mark.parametrize("how", ["fails", "times out", "comes later"])
+@pytest.mark.parametrize("how", ["fails", "times out"])
 @pytest.mark.parametrize("stop", [{"drain": False}, {"timeout": 2}])
 @virtual
 async def test_what_must_complete_is_tried_again_while_a_stop_cuts_others_off_and_nothing_else_is(
@@ -260,8 +294,6 @@ async def test_what_must_complete_is_tried_again_while_a_stop_cuts_others_off_an
         await asyncio.sleep(2)
         if len(begun) > 2:
             return "done"
-        if how == "comes later":
-            raise runcue.RetryLater(5)
         if how == "times out":
             await asyncio.sleep(10)
         raise ValueError
@@ -273,8 +305,35 @@ async def test_what_must_complete_is_tried_again_while_a_stop_cuts_others_off_an
     await cue.stop(**stop)
     assert must.work.result == "done"
     assert begun == [(1, 0), (2, 0), (2, 8 if how == "times out" else 7)]
-    ended = other.state.value
-    assert ended == ("failed" if how != "comes later" and stop == {"drain": False} else "cancelled")
+    assert other.state.value == ("failed" if stop == {"drain": False} else "cancelled")
+
+
+@pytest.mark.parametrize("stop", [{}, {"drain": False}, {"timeout": 2}, None])
+@virtual
+async def test_what_has_no_end_is_left_though_it_must_complete(stop: dict[str, Any] | None) -> None:
+    cue = runcue.Cue()
+
+    @cue.task("fails", retry=runcue.Retry(-1, wait_initial=5), must_complete=True)
+    async def fails(work: runcue.Work) -> None:
+        raise ValueError
+
+    @cue.task("later", must_complete=True)
+    async def later(work: runcue.Work) -> None:
+        await asyncio.sleep(1.5)
+        raise runcue.RetryLater(5)
+
+    cue.start()
+    handles = [await cue.submit("fails"), await cue.submit("later")]
+    await asyncio.sleep(1)
+    if stop is None:
+        cue._interrupt(kill=False)
+        await cue._until_stopped()
+        summary = cue._stopping.last
+        assert summary is not None
+    else:
+        summary = await cue.stop(**stop)
+    assert (states(*handles), summary.left) == (["cancelled"] * 2, [one.work for one in handles])
+    assert now() == 1.5
 
 
 @virtual
