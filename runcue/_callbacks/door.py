@@ -23,11 +23,13 @@ from runcue._callbacks.pauses import (
     outside_of,
     watch_collector,
 )
+from runcue._model.attempts import GiveUp, RetryLater
 from runcue._model.callables import located
+from runcue._model.no_answers import NEVER_RUN
 from runcue._model.work import Work
 from runcue.abc import WarningKind
 
-__all__ = ["AWAIT", "BE_QUICK", "BLOCKS_AFTER", "MAKE_ASYNC", "Door"]
+__all__ = ["AWAIT", "BE_QUICK", "BLOCKS_AFTER", "MAKE_ASYNC", "ODD_RESULTS", "Door"]
 
 BLOCKS_AFTER: Final = 0.05
 """Seconds for which user code may keep the event loop without being reported."""
@@ -36,6 +38,9 @@ MAKE_ASYNC: Final = "make it async, or quicker"
 AWAIT: Final = "await what it waits for, or be quicker"
 BE_QUICK: Final = "it runs in the loop, and has to be quicker"
 """What to do about user code that keeps the event loop: a plain callback, an awaited one, one that has to be plain."""
+
+ODD_RESULTS: Final = (*NEVER_RUN, RetryLater, GiveUp, type)
+"""The types of results that are looked at: most likely a handler was meant to do something else with them."""
 
 # An interruption longer than this means that other threads keep the interpreter busy. So many are taken to be no fault
 # of who ran, but no more than that part of the time.
@@ -154,20 +159,30 @@ class Door:
         if (ended := self.now()) - began > BLOCKS_AFTER:
             self.blocked_by_handler(work, began, ended)
 
-    def returned_generator(self, work: Work, generator: Any) -> None:
-        """A handler has returned a generator, of which most likely nothing has run: tell it once.
+    def returned_odd(self, work: Work, value: Any) -> None:
+        """A handler has returned one of `ODD_RESULTS`, most likely by mistake: tell it once.
 
         Args:
             work: Its work unit, which is completed by it.
-            generator: What it has returned. An expression is a value that somebody may go through.
+            value: What it has returned. A generator that is an expression is a value that somebody may go through.
         """
-        if generator.__name__ != "<genexpr>":
+        kind = value if type(value) is type else type(value)
+        if kind in NEVER_RUN and value is not kind:
+            if value.__name__ == "<genexpr>":
+                return
             words = (
                 "returned a generator, of which nothing has run, though its work unit is completed. Write `return` in "
                 "place of `yield`, or go through it, as list(...) does"
             )
-            task = work._task
-            self.no_answer(f"The handler of task {task.name!r}, {located(task.handler)},", words, work)
+        elif kind is RetryLater or kind is GiveUp:
+            words = (
+                f"returned {kind.__name__}, which counts as its result: its work unit is completed. Write `raise` in "
+                "place of `return`"
+            )
+        else:
+            return
+        task = work._task
+        self.no_answer(f"The handler of task {task.name!r}, {located(task.handler)},", words, work)
 
     def cancelled(self, what: str, work: Work | None, *, observed: bool = True) -> None:
         """User code has cancelled the asyncio task that it was called in, which is not its own: tell it once."""

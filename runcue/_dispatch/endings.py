@@ -125,7 +125,14 @@ class Endings:
             self.hold_back()
 
     def of_handler(
-        self, run: Work, value: Any, error: BaseException | None, now: float, duration: float
+        self,
+        run: Work,
+        value: Any,
+        error: BaseException | None,
+        now: float,
+        duration: float,
+        *,
+        final: bool = False,
     ) -> None:
         """A handler has come to its end: settle the work unit that it belongs to by now.
 
@@ -135,6 +142,7 @@ class Endings:
             error: What it raised instead.
             now: Monotonic.
             duration: Seconds that it took.
+            final: Whether there is no other attempt in any case: it could not be handed on, and may begin nevertheless.
         """
         work = run
         if run._declared is not None:
@@ -152,7 +160,7 @@ class Endings:
             self._core.wakeups.returned(work)  # it may have settled in its first step
             return
         if error is not None:
-            self.failed(work, error, duration)
+            self.failed(work, error, duration, final=final)
             return
         if run._declared is not None:
             news = self._proof_news
@@ -170,20 +178,23 @@ class Endings:
                 self._door.blocked(what, now, looked, BE_QUICK, work)
         self._settlement.settle(work, COMPLETED, now, value, duration)
 
-    def failed(self, work: Work, error: BaseException, duration: float) -> None:
+    def failed(self, work: Work, error: BaseException, duration: float, *, final: bool = False) -> None:
         """A handler has raised, or could not be run: settle its work unit, or put it back for another attempt.
 
         Args:
             work: Running.
             error: Why.
             duration: Seconds that the handler took.
+            final: Whether there is no other attempt in any case.
         """
         if not isinstance(error, Exception):
             exited = HandlerExited(f"The handler of {work.task!r} ended with {error_words(error)}")
             exited.__cause__ = error
             error = exited
         now = self._turns.now()
-        work, decision = self._decide(work, error, now, duration)
+        decision: Settle | Again = Settle(FAILED, error)
+        if not final:
+            work, decision = self._decide(work, error, now, duration)
         if work._phase == SETTLED:  # whoever was asked has cancelled it
             self._core.wakeups.returned(work)
         elif isinstance(decision, Settle):

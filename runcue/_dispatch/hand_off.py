@@ -214,7 +214,7 @@ class HandOff:
             if isinstance(error, KeyboardInterrupt):
                 self._turns.interrupt(error)
             self._in_flight.take_back(work, now)
-            self._endings.of_handler(work, None, error, now, 0.0)
+            self._endings.of_handler(work, None, error, now, 0.0, final=True)
             self._turns.wake()
         return True
 
@@ -332,7 +332,8 @@ class HandOff:
             ended(value, error)
 
         def ended(value: Any, error: BaseException | None) -> None:
-            if work._runner is not None:
+            # It has not ended before, and no later attempt runs by now.
+            if work._runner is task:
                 count()  # should it have ended before its first step
                 self._endings.of_awaitable(work, value, error, cancelled=bool(task.cancelling()))
                 self._turns.wake()

@@ -12,6 +12,7 @@ from typing import Any
 
 from runcue._artifacts.changes import HEARERS, changed
 from runcue._callbacks.callbacks import Callbacks
+from runcue._callbacks.door import ODD_RESULTS
 from runcue._callbacks.listeners import Listener, Listeners
 from runcue._callbacks.unheard import TELL_AFTER
 from runcue._dispatch.in_flight import NOT_ENTERED, InFlight
@@ -24,7 +25,6 @@ from runcue._model.callables import caller
 from runcue._model.declaration import Declaration
 from runcue._model.events import Event
 from runcue._model.kept_errors import kept
-from runcue._model.no_answers import NEVER_RUN
 from runcue._model.phases import CANCELLED, COMPLETED, FAILED, JOINED, RUNNING, SETTLED
 from runcue._model.work import Work
 from runcue._scheduling.core import Core
@@ -89,8 +89,8 @@ class Settlement:
         original = None
         if outcome != FAILED:
             lasting = value
-            if value is not None and type(value) in NEVER_RUN:
-                self._door.returned_generator(work, value)
+            if value is not None and type(value) in ODD_RESULTS:
+                self._door.returned_odd(work, value)
         elif lasting is None:
             # Those who listen now get the original; what is kept must not keep alive what is in its frames.
             lasting, original = kept(value), value

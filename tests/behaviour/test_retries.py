@@ -807,3 +807,66 @@ def test_real_threads_and_real_time_on_both_loops(loop: str) -> None:
         results = asyncio.run(main())
     assert results == [3, 2]
     assert calls == [1, 2, 3]
+
+
+@pytest.mark.rule(25)
+@pytest.mark.parametrize("attempts", [2, 5])
+@virtual
+async def test_the_end_of_an_awaitable_is_not_taken_for_that_of_the_next_attempt(attempts: int) -> None:
+    cue = runcue.Cue(run_in=FakeExecutor(0.0))
+
+    async def rest(work: runcue.Work) -> int:
+        if work.attempt < attempts:
+            raise ValueError("on purpose")
+        await asyncio.sleep(1)
+        return work.attempt
+
+    async def is_ready(work: runcue.Work) -> bool:
+        await asyncio.sleep(0)
+        return True
+
+    cue.is_ready(
+        is_ready
+    )  # it is asked for the next attempt in the very turn in which the last one has ended
+    cue.task("t", retry=runcue.Retry(attempts, wait_initial=0, wait_jitter=0))(lambda work: rest(work))
+    recorder = Recorder(cue)
+    async with cue:
+        handle = await cue.submit("t")
+        assert await handle.result() == attempts
+    assert recorder.of(handle) == ["start", *["put_back", "start"] * (attempts - 1), "complete"]
+
+
+@pytest.mark.rule(25)
+@virtual
+async def test_what_an_executor_has_refused_may_run_nevertheless_and_has_no_other_attempt() -> None:
+    class Broken(FakeExecutor):
+        def submit(self, work: runcue.Work, *args: Any, **options: Any) -> None:
+            super().submit(work, *args, **options)
+            raise OSError("broken")
+
+    cue = runcue.Cue(run_in=Broken(3.0))
+    cue.task("t", retry=3)(lambda work: None)
+    cue.on_failure(lambda work, error: None)
+    work = await outcome(cue)
+    assert str(work.exception) == "broken"
+    assert work.attempt == 1
+
+
+@pytest.mark.rule(25, 34)
+@pytest.mark.parametrize(
+    "what", [runcue.RetryLater("10s"), runcue.RetryLater, runcue.GiveUp("no"), runcue.GiveUp]
+)
+def test_what_is_returned_in_place_of_being_raised_is_told(
+    what: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        cue = runcue.Cue()
+        cue.task("t")(lambda work: what)
+        async with cue:
+            for _ in range(2):
+                assert await (await cue.submit("t")).result() is what
+
+    runcue.run(main)
+    [said] = [record.getMessage() for record in caplog.records if "returned" in record.getMessage()]
+    assert "Write `raise` in place of `return`" in said
+    assert "test_retries.py" in said

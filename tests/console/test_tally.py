@@ -82,6 +82,42 @@ def test_snapshots_of_a_run_agree_with_what_has_happened() -> None:
     assert last.waits == ()
 
 
+def test_one_that_waits_for_its_next_attempt_or_has_asked_for_later_is_pending() -> None:
+    cue = runcue.Cue()
+    calls: list[int] = []
+
+    @cue.task("fails", retry=runcue.Retry(2, wait_initial=10, wait_jitter=0))
+    async def fails(work: runcue.Work) -> None:
+        await asyncio.sleep(1)
+        if work.attempt < 2:
+            raise OSError("on purpose")
+
+    @cue.task("later")
+    async def later(work: runcue.Work) -> None:
+        await asyncio.sleep(1)
+        calls.append(1)
+        if len(calls) < 2:
+            raise runcue.RetryLater(10)
+
+    async def main() -> list[dict[str, tuple[int, ...]]]:
+        tally = watched(cue)
+        found = []
+        async with cue:
+            for task in ("fails", "later"):
+                await cue.submit(task)
+            for _ in range(2):
+                await asyncio.sleep(0.5)
+                found.append(counts(look(tally)))
+                await asyncio.sleep(5)
+                found.append(counts(look(tally)))
+                await asyncio.sleep(5.5)
+        found.append(counts(look(tally)))
+        return found
+
+    runs, waits, done = (0, 1, 0, 0, 0, 0), (1, 0, 0, 0, 0, 0), (0, 0, 1, 0, 0, 0)
+    assert run(main) == [{"fails": state, "later": state} for state in (runs, waits, runs, done, done)]
+
+
 def test_skipped_joined_and_cancelled_ones_are_told_apart(tmp_path: Path) -> None:
     cue = runcue.Cue()
     (tmp_path / "there").write_text("")

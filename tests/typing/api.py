@@ -7,6 +7,7 @@ import asyncio
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import Any, assert_type
 
 import runcue
@@ -168,6 +169,50 @@ def on_summary(work: runcue.Work, result: str, duration: float) -> int:
 assert_type(on_summary(runcue.Work("id", "task"), "text", 1.0), int)
 
 
+def backoff(attempt: int, error: BaseException, elapsed: float) -> float | None:
+    return 2.0 if attempt < 3 else None
+
+
+def is_transient(error: BaseException) -> bool:
+    return isinstance(error, OSError)
+
+
+patient = runcue.Retry(
+    attempts=5,
+    on=(ConnectionError, TimeoutError),
+    wait_initial="0.5s",
+    wait_max=timedelta(minutes=1),
+    wait_jitter=1,
+    wait_exp_base=2,
+    timeout=None,
+    wait_from=lambda error: getattr(error, "retry_after", None),
+)
+
+
+@cue.task("patient", retry=patient)
+def with_patience(work: runcue.Work) -> str:
+    assert_type(work.attempts, tuple[runcue.Attempt, ...])
+    for attempt in work.attempts:
+        assert_type(attempt.error, BaseException | None)
+        assert_type(attempt.number + attempt.started_at + attempt.duration, float)
+    if not work.params:
+        raise runcue.GiveUp("nothing to do")
+    raise runcue.RetryLater("10s")
+
+
+cue.task("twice", retry=2)(with_patience)
+cue.task("as_said", retry=backoff)(with_patience)
+cue.task("if_transient", retry=runcue.Retry(-1, on=is_transient))(with_patience)
+
+
+@cue.on_retry
+def on_retry(work: runcue.Work, error: BaseException, delay: float) -> None: ...
+
+
+@cue.on_retry(task="patient")
+async def on_retried_patience(work: runcue.Work, error: BaseException, delay: float) -> None: ...
+
+
 @cue.on_failure(task="summarize")
 def on_failed_summary(work: runcue.Work, error: BaseException) -> None: ...
 
@@ -185,6 +230,10 @@ class Watcher(runcue.Observer):
     async def started(self, work: runcue.Work) -> None: ...
 
     def attempt_failed(self, work: runcue.Work, error: BaseException, delay: float) -> None: ...
+
+    def put_back(self, work: runcue.Work, reason: str, delay: float | None) -> None: ...
+
+    async def resumed(self, work: runcue.Work) -> None: ...
 
     def settled(self, work: runcue.Work, duration: float) -> None: ...
 
@@ -232,6 +281,9 @@ async def main() -> int:
     assert_type(await cue.list(state=runcue.WorkState.PENDING, task="summarize", limit=10), list[runcue.Work])
     assert_type(await cue.cancel(handle), bool)
     assert_type((await cue.retry(handle)).work.retry_of, str | None)
+    await cue.submit("patient", retry=1)
+    await cue.submit("patient", retry=backoff)
+    await cue.submit("patient", retry=patient)
     handle.work.checkpoint()
     for blocked in cue.debug_blocked():
         print(blocked["work"], blocked["reason"], blocked["details"])
