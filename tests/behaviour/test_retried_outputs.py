@@ -6,20 +6,24 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import runcue
+from runcue._artifacts.looks import is_recent
 from tests.support.virtual_time import now, virtual
 
 SOON = runcue.Retry(3, wait_initial=10, wait_exp_base=1, wait_jitter=0)
 
 
 def made_before(path: Path) -> None:
+    """And not so lately that one more change might look the same."""
     path.write_text("made before")
-    os.utime(path, (1_000_000_000, 1_000_000_000))
+    while is_recent(path.stat(), time.time_ns()):
+        time.sleep(0.001)
 
 
 def making(cue: runcue.Cue, path: Path, changes: set[int], succeeds: float, retry: Any = SOON) -> list[int]:
