@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Final
 
 from runcue._callbacks.warning_log import WarningLog
+from runcue._model.errors import is_a
 from runcue._model.work import Work
 
 __all__ = ["REPEAT_AFTER", "Failures"]
@@ -68,7 +69,7 @@ class Failures:
 
     def pass_on(self, error: BaseException) -> None:
         """Let a KeyboardInterrupt out of a callback end the event loop; anything else has done all that it does."""
-        if isinstance(error, KeyboardInterrupt):
+        if is_a(error, KeyboardInterrupt):
             self._interrupt(error)
 
     def _is_news(self, name: str, what: object) -> bool:

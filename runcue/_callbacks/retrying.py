@@ -19,7 +19,7 @@ from runcue._callbacks.failures import Failures
 from runcue._model.attempts import Again, GiveUp, RetryLater
 from runcue._model.awaitables import discard, is_awaitable
 from runcue._model.callables import located
-from runcue._model.errors import HandlerExited, RetryError
+from runcue._model.errors import HandlerExited, RetryError, is_a
 from runcue._model.no_answers import mistake_in, short
 from runcue._model.phases import FAILED
 from runcue._model.texts import clause_of, error_words, in_one_line
@@ -76,7 +76,7 @@ class Retrying:
             RetryError: A function raised, or gave no answer.
         """
         if not isinstance(policy, Retry):
-            if isinstance(error, KeyboardInterrupt):
+            if is_a(error, KeyboardInterrupt):
                 return None
             answer = self._ask("retry=", policy, work, error, work.attempt, error, elapsed)
             return None if answer is None else _seconds("retry=", policy, work, error, answer)
@@ -89,11 +89,11 @@ class Retrying:
         return policy.wait(work.attempt, random.random())  # noqa: S311 - nobody has to be kept from guessing it
 
     def _is_worth_it(self, on: On, work: Work, error: BaseException) -> bool:
-        if isinstance(error, KeyboardInterrupt):
+        if is_a(error, KeyboardInterrupt):
             return False
         if isinstance(on, (type, tuple)):
-            return isinstance(error, on) or (
-                isinstance(error, BaseExceptionGroup) and all(isinstance(one, on) for one in _leaves(error))
+            return issubclass(type(error), on) or (
+                is_a(error, BaseExceptionGroup) and all(issubclass(type(one), on) for one in _leaves(error))
             )
         answer = self._ask("on=", on, work, error, error)
         if (mistake := mistake_in(answer)) is not None:
@@ -125,16 +125,16 @@ class Retrying:
 
 def _said_by(error: BaseException) -> RetryLater | GiveUp | None:
     """What a handler itself says of another attempt; of what is in a group of exceptions, giving up counts first."""
-    if isinstance(error, RetryLater | GiveUp):
+    if is_a(error, RetryLater) or is_a(error, GiveUp):
         return error
-    if not isinstance(error, BaseExceptionGroup):
+    if not is_a(error, BaseExceptionGroup):
         return None
     later: RetryLater | None = None
     others = False
     for one in _leaves(error):
-        if isinstance(one, GiveUp):
+        if is_a(one, GiveUp):
             return one
-        if not isinstance(one, RetryLater):
+        if not is_a(one, RetryLater):
             others = True
         elif later is None or one.delay > later.delay:
             later = one
@@ -147,7 +147,7 @@ def _leaves(group: BaseExceptionGroup[Any]) -> Iterator[BaseException]:
     seen = 0
     while line and (seen := seen + 1) <= _MOST:
         one = line.pop()
-        if isinstance(one, BaseExceptionGroup):
+        if is_a(one, BaseExceptionGroup):
             line += one.exceptions
         else:
             yield one
@@ -155,7 +155,7 @@ def _leaves(group: BaseExceptionGroup[Any]) -> Iterator[BaseException]:
 
 def _raised(error: BaseException) -> BaseException:
     """What the handler itself has raised."""
-    return error.__cause__ or error if isinstance(error, HandlerExited) else error
+    return error.__cause__ or error if is_a(error, HandlerExited) else error
 
 
 def _seconds(option: str, call: Callable[..., Any], work: Work, error: BaseException, answer: Any) -> float:

@@ -64,6 +64,9 @@ class Starts(Protocol):
     def run_now(self, work: Work) -> Awaitable[None]:
         """Start a work in hand in the current asyncio task."""
 
+    def note_cut_off(self, work: Work) -> None:
+        """A stranger has cancelled the asyncio task in which a gate was awaited."""
+
 
 class AwaitedGate(Reading):
     """One async gate that is being awaited.
@@ -225,6 +228,7 @@ class AwaitedGates:
             work._runner = None
             by = "whoever has cancelled the asyncio task of its gate"
             self._settlement.settle(work, CANCELLED, self._turns.now(), by)
+            self._starts.note_cut_off(work)
         self._turns.wake()
 
     def _give_back(self, awaited: AwaitedGate, *, hit: bool) -> None:

@@ -135,6 +135,10 @@ class Dispatcher:
         """Start a work in hand in the current asyncio task."""
         return self.workers.run_now(work)
 
+    def note_cut_off(self, work: Work) -> None:
+        """A stranger has cancelled the asyncio task in which a gate was awaited."""
+        self.endings.note_cut_off(work)
+
     def use_clock(self, loop: asyncio.AbstractEventLoop) -> None:
         """Take the time from this loop: work may come before the start."""
         self.turns.use_clock(loop)

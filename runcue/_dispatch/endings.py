@@ -23,7 +23,7 @@ from runcue._dispatch.timers import Alarm, Timers
 from runcue._dispatch.turns import HOLD_BACK, Turns
 from runcue._handlers.outputs import owner_of, prove, rollback, run_of
 from runcue._model.attempts import Again, Attempt, Attempts, Overrun
-from runcue._model.errors import HandlerExited, LimitError, WorkTimeout
+from runcue._model.errors import HandlerExited, LimitError, WorkTimeout, is_a
 from runcue._model.events import Event
 from runcue._model.kept_errors import kept
 from runcue._model.phases import CANCELLED, COMPLETED, DELAYED, FAILED, RUNNING, SETTLED
@@ -108,7 +108,7 @@ class Endings:
             return
         if (
             error is None
-            or not (cancelled and isinstance(error, asyncio.CancelledError))
+            or not (cancelled and is_a(error, asyncio.CancelledError))
             or _overrun_of(owner_of(work)) is not None
         ):
             self.of_handler(work, value, error, now, now - work._entered_at)
@@ -120,9 +120,13 @@ class Endings:
             work.cancelled = True
             by = "whoever has cancelled the asyncio task that it ran in"
             self._settlement.settle(work, CANCELLED, now, by, ran_for(work, now))
-            if not self._turns.closed:
-                self.cut_off.append(work)
-            self.hold_back()
+            self.note_cut_off(work)
+
+    def note_cut_off(self, work: Work) -> None:
+        """A stranger has cancelled the asyncio task of a work unit, which was settled by that."""
+        if not self._turns.closed:
+            self.cut_off.append(work)
+        self.hold_back()
 
     def of_handler(
         self,
@@ -187,7 +191,7 @@ class Endings:
             duration: Seconds that the handler took.
             final: Whether there is no other attempt in any case.
         """
-        if not isinstance(error, Exception):
+        if not is_a(error, Exception):
             exited = HandlerExited(f"The handler of {work.task!r} ended with {error_words(error)}")
             exited.__cause__ = error
             error = exited
@@ -331,7 +335,7 @@ class Endings:
         work._attempts.overrun = None
         if work._phase == SETTLED:
             self._core.wakeups.returned(work)
-        elif self._is_over_for(work) or isinstance(error, KeyboardInterrupt):
+        elif self._is_over_for(work) or (error is not None and is_a(error, KeyboardInterrupt)):
             self._settlement.settle(work, FAILED, now, overrun.error, duration)
         else:
             again = overrun.again._replace(at=max(overrun.again.at, now))

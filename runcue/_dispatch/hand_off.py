@@ -33,7 +33,7 @@ from runcue._handlers.thread_runs import ThreadRun
 from runcue._model.awaitables import discard, is_awaitable
 from runcue._model.checks import is_async
 from runcue._model.current import CURRENT, call_inside
-from runcue._model.errors import UsageError
+from runcue._model.errors import UsageError, is_a
 from runcue._model.events import Event
 from runcue._model.phases import SETTLED
 from runcue._model.texts import words_of
@@ -211,7 +211,7 @@ class HandOff:
         except BaseException as error:  # an executor of the user's
             if FORKS.number != forks:
                 leave(error)
-            if isinstance(error, KeyboardInterrupt):
+            if is_a(error, KeyboardInterrupt):
                 self._turns.interrupt(error)
             self._in_flight.take_back(work, now)
             self._endings.of_handler(work, None, error, now, 0.0, final=True)
@@ -297,7 +297,7 @@ class HandOff:
                 self._turns.wake()
         except BaseException as error:
             self._turns.fail(error)
-        if not succeeded and isinstance(outcome, KeyboardInterrupt):
+        if not succeeded and is_a(outcome, KeyboardInterrupt):
             self._turns.interrupt(outcome)
 
     def _short_no_longer(self) -> None:

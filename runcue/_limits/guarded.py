@@ -14,7 +14,7 @@ from types import AsyncGeneratorType, GeneratorType
 from typing import Any, Final, TypeAlias
 
 from runcue._model.awaitables import discard, is_awaitable
-from runcue._model.errors import LimitError
+from runcue._model.errors import LimitError, is_a
 from runcue._model.no_answers import is_reason, mistake_in, short
 from runcue._model.texts import shortened, words_of
 from runcue._model.work import Work
@@ -136,7 +136,7 @@ class GuardedLimit:
         return answer
 
     def _error(self, method: str, error: BaseException) -> LimitError:
-        if isinstance(error, KeyboardInterrupt):
+        if is_a(error, KeyboardInterrupt):
             self._tell(method, error, None)
         made = LimitError(f"{method}() of {self.name} raised {type(error).__name__}: {words_of(error)}")
         made.__cause__ = error

@@ -13,6 +13,8 @@ Must not know: anything of runcue but how texts are kept short.
 
 from __future__ import annotations
 
+from typing import TypeGuard, TypeVar
+
 from runcue._model.texts import LONGEST, shortened
 
 __all__ = [
@@ -39,7 +41,10 @@ __all__ = [
     "WorkCancelled",
     "WorkTimeout",
     "WrongLoop",
+    "is_a",
 ]
+
+E = TypeVar("E", bound=BaseException)
 
 
 class RuncueError(Exception):
@@ -152,3 +157,8 @@ class StallTimeout(RuncueError, TimeoutError):
 
 class WorkTimeout(RuncueError, TimeoutError):
     """A handler ran for longer than its task's `timeout`."""
+
+
+def is_a(error: BaseException, kind: type[E]) -> TypeGuard[E]:
+    """Whether an error is one of these, by its type alone: one of a user's may let nobody ask for its class."""
+    return issubclass(type(error), kind)

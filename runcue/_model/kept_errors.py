@@ -99,7 +99,7 @@ class _Copies:
         builtin: Any = kind
         while builtin.__flags__ & _HEAP_TYPE:
             builtin = builtin.__base__
-        if isinstance(error, BaseExceptionGroup):
+        if issubclass(kind, BaseExceptionGroup):
             members = [self._copy_of(one) for one in _MEMBERS.__get__(error)]
             copy: BaseException = builtin.__new__(kind, _MESSAGE.__get__(error), members)
         else:

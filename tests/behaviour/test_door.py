@@ -313,6 +313,39 @@ def test_an_answer_that_can_be_asked_for_nothing_disturbs_nobody_else(
         expect_told(seen)
 
 
+class Shy(Exception):
+    """Cannot be asked for its class, nor for anything else."""
+
+    def __getattribute__(self, name: str) -> Any:
+        raise RuntimeError(f"no {name}")
+
+
+@pytest.mark.rule(13, 16)
+@pytest.mark.parametrize("where", ["first step", "later step", "plain"])
+def test_a_handlers_error_that_lets_nobody_look_at_it_fails_its_own_work_unit(where: str) -> None:
+    async def main() -> None:
+        cue = runcue.Cue()
+        cue.on_failure(lambda work, error: None)
+
+        async def fails(work: runcue.Work) -> None:
+            if where == "later step":
+                await asyncio.sleep(0)
+            raise Shy
+
+        def fails_in_a_thread(work: runcue.Work) -> None:
+            raise Shy
+
+        cue.task("t")(fails_in_a_thread if where == "plain" else fails)
+        cue.task("other")(lambda work: "done")
+        async with cue:
+            handles = [await cue.submit(task) for task in ("t", "other")]
+            with pytest.raises(Shy):
+                await handles[0]
+            assert await handles[1] == "done"
+
+    asyncio.run(main())
+
+
 @pytest.mark.rule(13, 16)
 @each_place
 def test_an_interrupt_ends_the_loop_and_is_not_an_error_that_nobody_has_retrieved(

@@ -94,6 +94,29 @@ def test_what_is_left_when_the_loop_ends_is_told_with_numbers_tasks_and_what_was
 
 
 @LOOPS
+def test_those_whose_gates_are_awaited_when_the_loop_ends_are_told_with_the_others(
+    loop: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    cue = a_cue()
+
+    @cue.is_ready(task="sync")
+    async def asks_for_long(work: runcue.Work) -> bool:
+        await asyncio.sleep(30)
+        return True
+
+    async def main() -> None:
+        cue.start()
+        for name in ("async", "sync"):
+            await cue.submit(name)
+        await asyncio.sleep(0.02)
+
+    run(main, loop)
+    [text] = left(caplog)
+    assert text.startswith("2 work units are left (1 of ")
+    assert "1 of sync" in text
+
+
+@LOOPS
 def test_what_was_submitted_to_a_cue_that_was_never_started_is_told_once(
     loop: str, caplog: pytest.LogCaptureFixture
 ) -> None:
