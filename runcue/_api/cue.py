@@ -42,7 +42,7 @@ from runcue._model.current import call_inside
 from runcue._model.errors import ConfigurationError, InvalidParams, UsageError
 from runcue._model.events import Event
 from runcue._model.overrides import DEFAULT, NO_OVERRIDES, Overrides
-from runcue._model.phases import OUTCOMES, RUNNING, SETTLED, WorkState
+from runcue._model.phases import OUTCOMES, SETTLED, WorkState
 from runcue._model.priority import STRICT, PriorityContext
 from runcue._model.rate import parse_duration
 from runcue._model.summary import Summary
@@ -696,7 +696,7 @@ class Cue:
         core = self._core
         services, tasks = len(core.services), len(core.tasks)
         described = f"{how_many(services, 'service', 'services')}, {how_many(tasks, 'task', 'tasks')}"
-        numbers = {"pending": core.pending(), "running": core.count[RUNNING]}
+        numbers = dict(zip(("pending", "running"), self._inquiry.numbers(), strict=True))
         numbers |= dict(zip(OUTCOMES, core.totals, strict=True))
         held = ", ".join(f"{number:,} {what}" for what, number in numbers.items() if number)
         return f"<Cue {self._state()}: {described}; {held or 'no work yet'}>"

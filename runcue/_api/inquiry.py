@@ -29,7 +29,7 @@ from runcue._explain.why import Explainer
 from runcue._explain.why_all import WhyAll, why_all_of
 from runcue._explain.why_stale import why_stale
 from runcue._model.errors import ConfigurationError, UnknownWork, UsageError
-from runcue._model.phases import COMPLETED, NEW, RUNNING, SETTLED, SKIPPED, WorkState
+from runcue._model.phases import COMPLETED, JOINED, NEW, RUNNING, SETTLED, SKIPPED, WorkState
 from runcue._model.texts import name_of, words_of
 from runcue._model.work import Task, Work
 from runcue._scheduling.core import Core
@@ -96,7 +96,7 @@ class Inquiry:
         now = self._turns.now()
         wall = now + self._turns.skew
         pending = list(self._core.pending_works())
-        running = self._core.count[RUNNING]
+        _, running = self.numbers()
         if pending and not self._intake.is_open:
             crowds = [not_started(pending)]
         else:
@@ -104,6 +104,13 @@ class Inquiry:
                 self._reason_of_new(work, now, None)
             crowds = Roots(self._core, self._explainer, self._dispatcher, now, wall).crowds(pending)
         return why_all_of(crowds, running, now, wall)
+
+    def numbers(self) -> tuple[int, int]:
+        """How many work units are pending, and how many run: by their states, so who has joined one that runs, runs."""
+        core = self._core
+        joined = (work for work in core.history if work._phase == JOINED) if core.count[JOINED] else ()
+        along = sum(work.state is WorkState.RUNNING for work in joined)
+        return core.pending() - along, core.count[RUNNING] + along
 
     def why_stale(self, work_id: str | Work) -> WhyStale:
         """See `Cue.why_stale`."""

@@ -195,7 +195,10 @@ class File(Artifact):
             return doubt.problem(repr(self), self._key)
         age = time.time() - status.st_mtime_ns / 1e9
         if self.max_age is not None and age > self.max_age:
-            return f"is {seconds_in_words(age)} old, with max_age {seconds_in_words(self.max_age)}"
+            old, most = seconds_in_words(age), seconds_in_words(self.max_age)
+            if old == most:
+                return f"is older than its max_age of {most}, by {seconds_in_words(age - self.max_age)}"
+            return f"is {old} old, which is more than its max_age of {most}"
         if type(self).valid is not File.valid:
             return f"is not valid: {located(type(self).valid)} said no"
         return "is there now" if self.validate is None else f"is not valid: {located(self.validate)} said no"

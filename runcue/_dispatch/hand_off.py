@@ -232,7 +232,7 @@ class HandOff:
                 "shortage",
                 (),
                 "No more threads can be started (%s; there are %d): plain handlers run on those, the others wait, and "
-                "it is tried again. This is told once",
+                "to start another is tried again and again. Fewer slots need fewer threads. This is told once",
                 words_of(why),
                 executor.threads,
             )

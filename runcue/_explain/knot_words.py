@@ -85,7 +85,7 @@ def _need_of(work: Work, knot: Knot, now: float, wall: float) -> str:
         return " and ".join(found)
     reason = reason_of(work, now)
     if reason is None:
-        return "the end of one that waits"
+        return "the end of one of those that wait"
     return f"something else first ({phrases_of(reason, now, wall)})"
 
 
@@ -98,11 +98,14 @@ def _way_out(knot: Knot) -> str:
             f"wait in a task that does not use {names}"
         )
     if any(work._phase == HELD for work in knot.works):
-        return "Who makes what another needs must not wait for it: submit and return"
+        return "A handler that makes what another work unit needs must not wait for that one: submit it, and return"
     if any(work._phase == JOINED for work in knot.works):
-        return "Who wants the same has joined it, and settles with it: do not wait for it, or give it another key"
+        return (
+            "A work unit that makes the same has joined it, and settles with it: do not wait for that one, or give it "
+            "another key="
+        )
     if any(work._phase == CHECKING for work in knot.works):
-        return "A gate must not wait for who waits for its answer: say no, and it is asked again"
+        return "A gate must not wait for a work unit that waits for its answer: let it say no, and it is asked again"
     return "One of them has to return without waiting for the others: submit and return"
 
 

@@ -109,7 +109,7 @@ def _how(hold: Hold) -> str:
     if hold.relation is Relation.INSIDE:
         return f"makes {made} in it"
     if hold.relation is Relation.OVERLAP:
-        return f"is making {made}, and of a folder and what is in it one is made at a time"
+        return f"is making {made}, and a folder and what is in it are never made at the same time"
     if hold.relation is Relation.SAME:
         return "makes the very same, and one is made at a time"
     if hold.relation is Relation.UNRETURNED:

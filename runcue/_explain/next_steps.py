@@ -13,7 +13,7 @@ from runcue._explain.reasons import RAISED, Kind, Reason
 from runcue._model.phases import SETTLED
 from runcue._model.texts import listed, name_of, words_of
 
-__all__ = ["CORRECT", "cut_in_words", "next_step", "step_for", "step_for_all"]
+__all__ = ["CORRECT", "cut_in_words", "next_step", "step_for", "step_for_all", "step_for_stuck"]
 
 CORRECT: Final = "Correct the path, or submit what makes it"
 """What to do about a missing file in whose place another one is there, or whose folder is missing as well."""
@@ -79,6 +79,21 @@ def step_for_all(steps: Sequence[str]) -> str:
     return _CORRECT_SOME if CORRECT in steps else _NEXT_STEPS["no producer"]
 
 
+def step_for_stuck(reasons: Sequence[Reason]) -> str:
+    """What to do about work units whose is_ready goes on saying no, or raises.
+
+    Args:
+        reasons: Of each task, why one of its work units is not ready.
+    """
+    if all(reason.kind == "raised" for reason in reasons):
+        return _NEXT_STEPS["raised"]
+    waits = "it waits" if len(reasons) == 1 else "they wait"
+    return (
+        f"If what {waits} for comes from outside, say so by cue.nudge() when it has come; if another work unit makes "
+        "it, declare it as inputs= and outputs=, and runcue says who is to make it"
+    )
+
+
 _LOST: Final = ("failed", "cancelled")
 _END_IT: Final = (
     "timeout= of the task gives up on a handler that takes too long; a thread cannot be ended by others, so give what "
@@ -88,8 +103,8 @@ _END_IT: Final = (
 _NEXT_STEPS: Final[dict[Kind, str]] = {
     "slots": "Wait; more slots let more of them run at once (concurrent=, for threads Cue(max_threads=))",
     "rate": "Wait; where the provider allows it, a higher rate= lets them start sooner",
-    "limit": "Wait; what is full is that limit, which is the program's own",
-    "no thread": "Wait; it is tried again. Fewer slots need fewer threads",
+    "limit": "Wait; that limit is the program's own, and says when there is room again",
+    "no thread": "Wait; to start another thread is tried again and again. Fewer slots need fewer threads",
     "left free": "Wait; more slots of the services that it needs let both run",
     "said no": "When that has come, cue.nudge() has it asked at once; else it is asked again now and then",
     "raised": "Mend that callback: while it raises, the work unit is not ready",
@@ -127,7 +142,9 @@ def cut_in_words(cut: Cut) -> str:
     what = "its input" if cut.artifact is None else words_of(cut.artifact)
     why = {
         "it is there": "is there already",
-        "of a folder": "has to do with what that makes by a folder alone; name the very files there",
+        "of a folder": (
+            "is waited for only because one of the two is a folder around the other; name the files themselves"
+        ),
         "of the order": "comes from a work unit that was submitted later",
     }[cut.because]
     return f"Cut first what {name_of(cut.work)} needs of {name_of(cut.maker)}: {what} {why}"

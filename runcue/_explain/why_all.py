@@ -158,14 +158,16 @@ def _details(crowd: Crowd, now: float, wall: float) -> str:
     text, more = _heads(crowd, now, wall), ""
     reason = crowd.reason
     if reason.kind in _TOLD_WHOLE:
-        more = details_of(reason, now, wall)
+        more = details_of(reason, now, wall).removeprefix("Deadlock: ")
     elif reason.kind in _LACKING and (lack := _lack_of(crowd)) is not None:
         more = f"{'it' if crowd.several == 1 else words_of(lack.artifact)} {lack.problem}"
     if crowd.several > 1 and crowd.kind not in _NAMED:
         text += f", and {crowd.several - 1:,} more like this"
     behind = crowd.count - crowd.first
     if behind and crowd.first:
-        text += f", {behind:,} of them after others"
+        text += (
+            f", {behind:,} of them because {'it waits' if behind == 1 else 'they wait'} for others of these"
+        )
     text += _done(crowd)
     return f"{text}: {more}" if more else text
 
@@ -184,7 +186,7 @@ def _lack_of(crowd: Crowd) -> Missing | None:
 
 def _heads(crowd: Crowd, now: float, wall: float) -> str:
     reason, kind = crowd.reason, crowd.reason.kind
-    waits, are, have = ("waits", "is", "has") if crowd.count == 1 else ("wait", "are", "have")
+    waits, are = ("waits", "is") if crowd.count == 1 else ("wait", "are")
     if kind in _LIMITS:
         return f"{waits} for {_limit(reason, wall)}"
     if kind == "left free":
@@ -211,7 +213,7 @@ def _heads(crowd: Crowd, now: float, wall: float) -> str:
     if kind == "cycle":
         return f"{waits} in a cycle, and can never run"
     if kind in ("deadlock", "self"):
-        return f"{have} to do with this"
+        return f"{are} in a deadlock, or behind it" if kind == "deadlock" else f"{are} held up by this"
     if kind == "not started":
         return f"{waits} for the cue to be started"
     if kind in ("gate", "reading"):

@@ -162,7 +162,13 @@ def _compare_parts(work: Work, output: File, details: str, then: Any, known: Ite
     assert work._declared is not None
     if work._declared.evidence[0] == "params":
         return _compare_params(work, output, details, then, known)
-    return _Found(f"{details}: {listed(then)} {'has' if len(then) == 1 else 'have'} changed")
+    changed = [name for name, digest in then.items() if digest]
+    came = [name for name, digest in then.items() if digest is None]
+    went = [name for name, digest in then.items() if digest == ""]
+    clauses = [f"{listed(changed)} {'has' if len(changed) == 1 else 'have'} changed"] if changed else []
+    clauses += [f"{listed(came)} {'was' if len(came) == 1 else 'were'} not part of it then"] if came else []
+    clauses += [f"{listed(went)} {'is' if len(went) == 1 else 'are'} no more"] if went else []
+    return _Found(f"{details}: {listed(clauses)}")
 
 
 def _compare_dates(declared: Declaration, details: str) -> _Found:

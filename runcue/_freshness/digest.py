@@ -198,7 +198,12 @@ def _other(
         return f"new {counts}", output, None
     declared.evidence = (
         counts,
-        {name: then.get(name) for name in (*now, *then) if then.get(name) != now.get(name)},
+        # Of code that is not there any more as well: "" is no digest.
+        {
+            name: "" if counts == "code" and name not in now else then.get(name)
+            for name in (*now, *then)
+            if then.get(name) != now.get(name)
+        },
     )
     return counts, output, None
 

@@ -28,8 +28,8 @@ from runcue._explain.cuts import cut_of, waited_for
 from runcue._explain.lacks import needs_all
 from runcue._explain.likeness import grouped
 from runcue._explain.neighbours import Neighbours
-from runcue._explain.next_steps import CORRECT, cut_in_words, step_for_all
-from runcue._explain.reasons import problem_now, unready
+from runcue._explain.next_steps import CORRECT, cut_in_words, step_for_all, step_for_stuck
+from runcue._explain.reasons import Reason, problem_now, unready
 from runcue._explain.why import Explainer
 from runcue._explain.wording import details_of
 from runcue._model.phases import COMPLETED, HELD, NOT_READY, SKIPPED
@@ -284,7 +284,7 @@ class Diagnostics:
         return name_of(work) if artifact is None else f"{name_of(work)} (for {words_of(artifact)})"
 
     def _tell_stuck(self, now: float, grace: float) -> bool:
-        found: list[tuple[Work, str]] = []
+        found: list[Reason] = []
         whole = True
         waiting = self._core.count[NOT_READY]
         for task in self._core.all_tasks:
@@ -297,16 +297,17 @@ class Diagnostics:
                     work.id
                 ):
                     self._said_stuck[task.name] = now
-                    found.append((work, details_of(unready(work), now, now + self._dispatcher.turns.skew)))
+                    found.append(unready(work))
                 break
         if found:
+            wall = now + self._dispatcher.turns.skew
             self._log.tell(
                 "stuck",
-                (work for work, _ in found),
-                "Stuck: %s. Nothing runs or is timed that could change that (%s not ready). They wait for something "
-                "from outside, for each other, or for what nobody makes; declared inputs and outputs would tell which",
-                grouped(found),
+                (reason.work for reason in found),
+                "Stuck: %s. Nothing that runs or has a time can change that (%s not ready). %s",
+                grouped((reason.work, details_of(reason, now, wall)) for reason in found),
                 how_many(waiting, "work unit is", "work units are"),
+                step_for_stuck(found),
             )
         return whole
 
@@ -319,7 +320,7 @@ class Diagnostics:
                 "other_stamps",
                 (),
                 "%s ran again because what digest() remembers of their outputs was noted by another version of "
-                "runcue, in a form that is not believed. That is over with this run",
+                "runcue, in a form that this one does not read. From now on they are up to date again",
                 how_many(number, "work unit", "work units"),
             )
 

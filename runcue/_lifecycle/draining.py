@@ -96,7 +96,7 @@ class DrainNews:
 
     def _tell_of_limit(self, service: Service, first: Work, waiting: Sequence[Work], now: float) -> None:
         refusal = service.refusal_by_limits(now, first)
-        details = f"{service.name}: one may start now" if refusal is None else refusal.details
+        details = f"{service.name}: the next one can start now" if refusal is None else refusal.details
         until = now if refusal is None else refusal.until
         self._log.tell(
             "draining",

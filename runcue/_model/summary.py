@@ -101,7 +101,7 @@ class Summary:
             return f" ({also}{self.downstream:,} not run because of {names}{others})"
         if what == "cancelled":
             left = sum(work.state is WorkState.CANCELLED for work in self.left)
-            they = "they" if number > 1 else "it"
+            they = "it" if self._given_up == 1 else "they"
             kinds = (
                 (self._given_up, f" before {they} could start", f"before {they} could start"),
                 (left, " and left for later", "left for later"),

@@ -37,7 +37,7 @@ __all__ = [
     "words_of",
 ]
 
-LONGEST: Final = 600
+LONGEST: Final = 500
 """So many characters of a text are told at most: of a longer one those in its middle are left out."""
 
 LONGEST_PATH: Final = 200
@@ -127,10 +127,10 @@ def around(names: Iterable[str], length: int, first: str) -> str:
         length: How many they are.
         first: What the first is called when it is met again.
     """
-    shown = list(islice(names, SHOWN))
+    way = " waits for ".join(islice(names, SHOWN))
     if length > SHOWN:
-        shown.append(f"{length - SHOWN} more")
-    return " waits for ".join([*shown, first])
+        return f"{way}, and so on through {length - SHOWN} more, of which the last waits for {first}"
+    return f"{way} waits for {first}"
 
 
 def error_words(error: BaseException) -> str:

@@ -1147,7 +1147,7 @@ async def test_a_gate_that_waits_for_who_waits_for_its_answer_is_told_with_its_l
     assert warning.kind == "self_wait"
     assert "until 00:00:30 (in 29" in warning.text
     assert "the answer of a gate" in warning.text
-    assert "A gate must not wait for who waits for its answer" in warning.text
+    assert "A gate must not wait for a work unit that waits for its answer" in warning.text
     assert "the gate of asked 1 waits for" in cue.why(handles["1"]).details
     for handle in handles.values():
         handle.cancel()

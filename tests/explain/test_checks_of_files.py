@@ -83,10 +83,10 @@ async def test_those_who_ask_differently_of_one_path_are_told_apart_asked_and_un
     )
     old, wrong = said.splitlines()
     assert old.startswith("2 work units wait for File('i'), which nobody makes")
-    assert "it is 25 h old, with max_age 2 h" in old
+    assert "it is 25 h old, which is more than its max_age of 2 h" in old
     assert wrong.startswith("right 2 waits for File('i'), which nobody makes")
     assert "it is not valid" in wrong
-    assert unasked.count("File('i') is 25 h old, with max_age 2 h") == 1
+    assert unasked.count("File('i') is 25 h old, which is more than its max_age of 2 h") == 1
     assert "right 2: File('i') is not valid" in unasked
 
 

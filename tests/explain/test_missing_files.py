@@ -74,14 +74,13 @@ def test_a_path_from_another_working_folder_is_told_with_both() -> None:
     assert f"'{Path.cwd()}/Page-1.png' is there" in str(why)
 
 
-@pytest.mark.parametrize("given", ["there", "there/below/file"])
+@pytest.mark.parametrize("given", ["there", "there/x/y"])
 def test_of_an_absolute_path_without_a_near_miss_it_is_told_if_its_folder_is_missing(given: str) -> None:
     Path("there").mkdir()
     path = f"{Path.cwd()}/{given}/never"
-    why, warning = read(path)
-    missing = {"there": "", "there/below/file": f" (the folder '{Path.cwd()}/there/below' is missing)"}[given]
+    why, _ = read(path)
+    missing = {"there": "", "there/x/y": f" (the folder '{Path.cwd()}/there/x' is missing)"}[given]
     assert str(why.missing[0]).startswith(f"File({path!r}) is missing{missing}; nothing")
-    assert missing.removeprefix(" (") in warning
     assert (why.next_step == "Correct the path, or submit what makes it") is bool(missing)
 
 

@@ -324,8 +324,8 @@ async def test_of_a_cycle_by_a_folder_it_is_said_that_files_can_be_named() -> No
     await asyncio.sleep(1)
     for handle in handles:
         assert cue.why(handle).next_step == (
-            "Cut first what list 2 needs of install 1: File('lib/x') has to do with what that makes by a folder alone; "
-            "name the very files there"
+            "Cut first what list 2 needs of install 1: File('lib/x') is waited for only because one "
+            "of the two is a folder around the other; name the files themselves"
         )
     await end(cue)
 

@@ -82,7 +82,7 @@ WHY = {
     "low priority, starved": ["patient 2: waiting for a slot, for 6 s", "oven: the only slot is in use"],
     "output older than its input": [r"it ran because its output File\('loaf'\).* not newer than its input"],
     "digest: content changed": [r"its input File\('dough'\).* has other content"],
-    "max_age is over": [r"File\('dough'\).* is 3 days old, with max_age 24 h"],
+    "max_age is over": [r"File\('dough'\).* is 3 days old, which is more than its max_age of 24 h"],
     "artifact there but not valid": [r"File\('dough'\).* is not valid"],
     "path that nobody will ever make": [r"File\('page-1\.png'\).* missing"],
     "stale downstream": ["completed"],

@@ -459,7 +459,7 @@ def test_one_that_was_cancelled_after_it_had_joined_and_one_that_took_over_are_t
 def test_an_output_that_is_too_old_or_refused_is_told_so_that_people_can_read_it() -> None:
     put("o", "out", at=time.time() - 57.4 * 365.2425 * 86400)
     found = ask(cue_of(runcue.newer(), outputs=File("o", max_age="24h")))
-    assert found.details == "its output File('o') is 57.4 years old, with max_age 24 h"
+    assert found.details == "its output File('o') is 57.4 years old, which is more than its max_age of 24 h"
     found = ask(cue_of(runcue.newer(), lambda work: None, outputs=File("o", validate=lambda path: False)))
     assert "is not valid: validate=" not in found.details
     assert "<lambda>" in found.details

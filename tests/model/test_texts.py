@@ -55,7 +55,7 @@ def test_of_many_the_first_are_named_and_the_rest_is_counted() -> None:
 def test_a_cycle_ends_with_its_first_one_however_long_it_is() -> None:
     assert around("ab", 2, "a") == "a waits for b waits for a"
     assert around("abcdefg", 7, "a") == (
-        "a waits for b waits for c waits for d waits for e waits for 2 more waits for a"
+        "a waits for b waits for c waits for d waits for e, and so on through 2 more, of which the last waits for a"
     )
 
 

@@ -373,7 +373,7 @@ def test_an_input_that_is_too_old_for_one_is_not_made_anew_by_a_maker_that_is_up
     cue.task("mix", outputs="dough")(lambda work: None)
     cue.task("bake", inputs=runcue.File("dough", max_age=60), outputs="bread")(lambda work: None)
     reason = cue.plan(["mix", "bake"]).blocked[0].reason
-    assert "with max_age 60 s, though mix #1, which makes it, is up to date" in reason
+    assert "which is more than its max_age of 60 s, though mix #1, which makes it, is up to date" in reason
 
 
 def test_several_outputs_are_told_together() -> None:

@@ -132,7 +132,7 @@ def _number(what: str) -> Callable[[str], int | None]:
         if _is_none(text):
             return None
         if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= sys.maxsize:
-            raise ValueError(f"{what} must be a whole number of at least 1, not {text!r} (or none)")
+            raise ValueError(f"{what} must be a whole number of at least 1, or none, not {text!r}")
         return int(text)
 
     return number
