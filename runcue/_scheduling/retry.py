@@ -133,8 +133,13 @@ class Retry:
     def _said(self) -> dict[str, Any]:
         """What is not as usual, by name."""
         usual = _times(3)
-        said = ((name, getattr(self, name)) for name in self.__slots__)
-        return {name: value for name, value in said if value != getattr(usual, name)}
+        said: dict[str, Any] = {}
+        for name in self.__slots__:
+            value, other = getattr(self, name), getattr(usual, name)
+            # What is called may be an object that does anything when it is compared.
+            if value is not other and not (isinstance(value, int | float) and value == other):
+                said[name] = value
+        return said
 
     def __setattr__(self, name: str, value: object) -> Never:
         """It is what it was made as: others may have it as well."""

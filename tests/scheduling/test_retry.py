@@ -84,6 +84,17 @@ def test_a_policy_is_a_value() -> None:
     assert repr(runcue.Retry()) == "Retry()"
     assert repr(runcue.Retry(5, wait_max="10s")) == "Retry(attempts=5, wait_max=10.0)"
     assert len(repr(runcue.Retry(on=(ValueError,) * 1000))) <= 200
+
+    class Odd:
+        def __call__(self, error: BaseException) -> bool:
+            return True
+
+        def __eq__(self, other: object) -> bool:
+            raise RuntimeError("not to be compared")
+
+        __hash__ = object.__hash__
+
+    assert "Odd" in repr(runcue.Retry(on=Odd()))
     with pytest.raises(AttributeError, match="cannot be changed"):
         retry.attempts = 3
     with pytest.raises(AttributeError, match="cannot be changed"):

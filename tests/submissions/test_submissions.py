@@ -91,7 +91,7 @@ def test_each_line_is_a_work() -> None:
     found = lines(
         '{"task": "summarize"}\n'
         '{"task": "extract_text", "params": {"page": 1}, "inputs": "a.png", "outputs": ["a.txt", "b.txt"], '
-        '"key": 7, "duplicate": "error", "force": true}\n',
+        '"key": 7, "duplicate": "error", "force": true, "retry": 3}\n',
     )
     options = {
         "inputs": "a.png",
@@ -99,6 +99,7 @@ def test_each_line_is_a_work() -> None:
         "key": 7,
         "duplicate": "error",
         "force": True,
+        "retry": 3,
     }
     assert found == [
         Submission("summarize", {}, {}, "work.jsonl:1"),
@@ -146,6 +147,10 @@ def test_only_a_line_feed_ends_a_line() -> None:
         ('{"task": "summarize", "outputs": ["a", 3]}', "'outputs' must be a path or a list of paths, not "),
         ('{"task": "summarize", "key": ["a"]}', "'key' must be text or a number, not [\"a\"]"),
         ('{"task": "summarize", "force": "no"}', "'force' must be true or false, not \"no\""),
+        ('{"task": "summarize", "retry": 0}', "'retry' must be a whole number of at least 1, or -1, not 0"),
+        ('{"task": "summarize", "retry": 2.5}', "'retry' must be a whole number of at least 1, or -1, not 2.5"),
+        ('{"task": "summarize", "retry": true}', "'retry' must be a whole number of at least 1, or -1, not true"),
+        ('{"task": "summarize", "retry": "3"}', "'retry' must be a whole number of at least 1, or -1, not \"3\""),
         ('{"task": "summarize", "duplicate": "skip"}', "'duplicate' must be \"join\" or \"error\", not \"skip\""),
         ('{"task": "summarize", "task": "summarize"}', "'task' is there twice"),
         ('{"task": "summarize", "params": {"a": 1, "a": 2}}', "'a' is there twice"),
