@@ -415,7 +415,7 @@ class Cue:
         if call is None:
             return self.priority
         self._callbacks.priority.use(call)
-        self._core.ordered = True
+        self._core.ordered, self._core.usual_priority = True, 0.0
         return call
 
     @overload
@@ -792,7 +792,7 @@ class Cue:
             duplicate: As for `task()`, for this work unit alone.
             force: Run it even if it is up to date.
             priority: How urgent it is, 0.0 to 1.0, whatever its task or `@cue.priority` says. One that joins another
-                work unit starts when that one does.
+                work unit lends it that, if it is more.
             timeout: As for `task()`, for this work unit alone; `math.inf`: no limit. Of one that joins another work
                 unit that one's counts.
             retry: As for `task()`, for this work unit alone; 1: there is one attempt. Of one that joins another work

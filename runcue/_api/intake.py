@@ -37,6 +37,7 @@ from runcue._registration.submission import checked
 from runcue._scheduling.appointments import Appointment, appointment_of
 from runcue._scheduling.core import Core
 from runcue._scheduling.later import add_later, join
+from runcue._scheduling.lending import lend
 
 __all__ = ["Intake"]
 
@@ -321,6 +322,8 @@ class Intake:
             self._core.join(work, leader, now)
         else:
             join(self._core, work, leader, later, now, self._turns.wall())
+        if leader is not None and self._core.ordered:
+            lend(self._core, leader, work)
 
     def _tell_no_key(self, work: Work, overrides: Overrides) -> None:
         """A function that is to give a key has not, and has not raised either."""

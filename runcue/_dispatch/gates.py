@@ -24,6 +24,7 @@ from runcue._dispatch.turns import Turns
 from runcue._model.phases import FAILED, NEW, READY, SETTLED, SKIPPED
 from runcue._model.work import Task, Work
 from runcue._scheduling.core import Core
+from runcue._scheduling.lending import lend_all
 from runcue._scheduling.priority_queue import order_key
 from runcue._scheduling.recheck_pass import ASKED, HIT, LATER, MISS
 from runcue._scheduling.rechecking import Rechecker
@@ -406,7 +407,11 @@ class Gates:
                 self._settlement.cancel_in_hand(work)
                 return
             key = order_key(work._submitted_at, priority, core.head_start)
-        core.enqueue(work, key, self._gate.at, found=found)
+            core.enqueue(work, key, self._gate.at, found=found)
+            if work._declared is not None and work._declared.followers is not None:
+                lend_all(core, work, work._declared.followers)
+        else:
+            core.enqueue(work, key, self._gate.at, found=found)
         work._approved_in = core.generation
 
     def ask_for_skip(self, work: Work) -> bool:

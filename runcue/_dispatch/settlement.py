@@ -28,6 +28,7 @@ from runcue._model.kept_errors import kept
 from runcue._model.phases import CANCELLED, COMPLETED, FAILED, JOINED, RUNNING, SETTLED
 from runcue._model.work import Work
 from runcue._scheduling.core import Core
+from runcue._scheduling.lending import take_along
 
 __all__ = ["Settlement", "ran_for"]
 
@@ -220,7 +221,10 @@ class Settlement:
         """Settle a work unit out of its queue, and cancel what runs of it in the loop."""
         runner = work._runner
         now = self._turns.now()
+        leader = work._declared.leader if work._declared is not None else None
         self._core.withdraw(work)
+        if leader is not None and self._core.ordered:
+            take_along(self._core, leader, work)
         self.settle(work, outcome, now, value, ran_for(work, now))
         if runner is not None and not runner.cancelling():  # or it has timed out, and is at its clean-up
             runner.cancel()

@@ -26,15 +26,17 @@ class Followers(OrderedDict[Any, None]):
         leader: The one that runs, or will.
         run: The work unit for which the handler was started that runs for the leader, if that is another one.
         ahead: How many of them were submitted for an instant that has not come yet.
+        own_key: By what the leader has its place in line without what they lend it; None as long as that is the same.
     """
 
-    __slots__ = ("ahead", "leader", "run")
+    __slots__ = ("ahead", "leader", "own_key", "run")
 
     def __init__(self, leader: Any) -> None:
         super().__init__()
         self.leader = leader
         self.run: Any = None
         self.ahead = 0
+        self.own_key: float | None = None
 
 
 class Declaration:

@@ -60,7 +60,7 @@ def succeed(leader: Work, producers: Producers) -> Work | None:
     assert own is not None
     left.left, left.followers = followers, None
     own.joined, own.followers = None, followers
-    followers.leader = successor
+    followers.leader, followers.own_key = successor, None
     own.forced = left.forced
     own.key = left.key  # it may have joined by what it makes, without a key
     for artifact in left.makes:

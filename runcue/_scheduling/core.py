@@ -35,6 +35,7 @@ from runcue._model.phases import (
     SKIPPED,
     WorkState,
 )
+from runcue._model.priority import DEFAULT_PRIORITY
 from runcue._model.work import Task, Work
 from runcue._scheduling.ageing import AgeLine, Stall
 from runcue._scheduling.appointments import Appointments
@@ -87,8 +88,9 @@ class Core:
         self.services: dict[str, Service] = {}
         self.tasks: dict[str, Task] = {}
         self.all_tasks: list[Task] = []
-        # Whether there are priorities, so that nothing starts before its contenders were asked; what 1.0 is worth.
-        self.ordered, self.head_start = False, head_start
+        # Whether there are priorities, so that nothing starts before its contenders were asked; what 1.0 is worth; and
+        # what counts without one, 0.0 if a callback says that of each.
+        self.ordered, self.head_start, self.usual_priority = False, head_start, DEFAULT_PRIORITY
 
         # Every work unit that is still known: all that have not settled, and the last of those that have.
         self.history = History(keep)
@@ -373,13 +375,7 @@ class Core:
         return work._phase == DELAYED and work not in self.delayed
 
     def join(self, work: Work, leader: Work, now: float) -> None:
-        """Take in a new work unit that wants what another is about to make.
-
-        Args:
-            work: New, with a declaration.
-            leader: Pending or running, with a declaration.
-            now: Monotonic.
-        """
+        """Take in a new work unit that wants what another is about to make; both have a declaration."""
         follow(work, leader)
         self.add(work, now)
 

@@ -71,11 +71,13 @@ class PriorityQueue:
     longer READY is passed over when it is met, and counted as a tombstone so that these never outnumber the others.
     """
 
-    __slots__ = ("_heap", "_line", "tombstones")
+    __slots__ = ("_heap", "_line", "_moved", "tombstones")
 
     def __init__(self) -> None:
         self._line: deque[Work] = deque()
         self._heap: list[tuple[float, int, Work]] = []
+        # Whether the line may be out of order, because the key of one that stands in it has changed.
+        self._moved = False
         self.tombstones = 0
 
     def __len__(self) -> int:
@@ -87,14 +89,32 @@ class PriorityQueue:
     def push(self, work: Work) -> None:
         """Add a work unit at its place."""
         line = self._line
+        if work._declared is not None and work._declared.followers is not None:
+            # Its place may change, in which a line would be out of order.
+            heappush(self._heap, (work._order_key, work._seq, work))
+            return
         if line:
             last = line[-1]
-            if work._order_key < last._order_key or (
-                work._order_key == last._order_key and work._seq < last._seq
+            if (
+                self._moved
+                or work._order_key < last._order_key
+                or (work._order_key == last._order_key and work._seq < last._seq)
             ):
                 heappush(self._heap, (work._order_key, work._seq, work))
                 return
+        else:
+            self._moved = False
         line.append(work)
+
+    def move(self, work: Work) -> None:
+        """Give a work unit that is in here, and whose key has changed, its new place; the old one is a tombstone.
+
+        What it has in the line is the place that it has by itself, and that is never before this one.
+        """
+        self._moved = True
+        heappush(self._heap, (work._order_key, work._seq, work))
+        self.tombstones += 1
+        self._tidy()
 
     def peek(self) -> Work | None:
         """The first work unit that is still READY, None if there is none."""
@@ -103,7 +123,7 @@ class PriorityQueue:
         while line and line[0]._phase != READY:
             line.popleft()
             self.tombstones -= 1
-        while heap and heap[0][2]._phase != READY:
+        while heap and (heap[0][2]._phase != READY or heap[0][0] != heap[0][2]._order_key):
             heappop(heap)
             self.tombstones -= 1
         if not heap:
@@ -132,7 +152,7 @@ class PriorityQueue:
 
     def works(self) -> list[Work]:
         """All that are in here, in no particular order."""
-        return [work for work in self.entries() if work._phase == READY]
+        return list(dict.fromkeys(work for work in self.entries() if work._phase == READY))
 
     def entries(self) -> Iterator[Work]:
         """The same one by one, tombstones as well."""
@@ -165,21 +185,32 @@ class PriorityQueue:
                 continue
             if len(ways) > 2 * most:
                 return number, False
-            number += heap[at][2]._phase == READY
+            key, _, work = heap[at]
+            number += work._phase == READY and key == work._order_key
             ways += (2 * at + 1, 2 * at + 2)
         return number, is_exact
 
     def discard_later(self) -> None:
         """Note that one work in here has left its place in another way (it was cancelled, or timed out)."""
         self.tombstones += 1
+        if self._tidy():
+            self.tombstones = 1  # the one that is about to leave is still READY
+
+    def _tidy(self) -> bool:
+        """Remove tombstones, if they are more than the others. Returns whether they are gone."""
         if self.tombstones > 64 and self.tombstones * 2 > len(self._line) + len(self._heap):
             # A work unit that left and came back has two places. Kept twice, one of them would be a tombstone in
             # the end without having been counted, and a backlog remain where there is none.
-            line = dict.fromkeys(work for work in self._line if work._phase == READY)
             heap = {
-                entry[2]: entry for entry in self._heap if entry[2]._phase == READY and entry[2] not in line
+                work: entry
+                for entry in self._heap
+                if (work := entry[2])._phase == READY and entry[0] == work._order_key
             }
-            self._line = deque(line)
+            self._line = deque(
+                dict.fromkeys(work for work in self._line if work._phase == READY and work not in heap)
+            )
             self._heap = list(heap.values())
             heapify(self._heap)
-            self.tombstones = 1  # the one that is about to leave is still READY
+            self.tombstones = 0
+            return True
+        return False

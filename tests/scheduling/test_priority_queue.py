@@ -6,7 +6,8 @@ import random
 
 import pytest
 
-from runcue._model.phases import NEW, READY, SETTLED
+from runcue._model.declaration import Declaration, Followers
+from runcue._model.phases import NEW, READY, RUNNING, SETTLED
 from runcue._model.work import Work
 from runcue._scheduling.priority_queue import PriorityQueue, place_of
 
@@ -140,3 +141,48 @@ def test_those_before_a_place_are_counted_without_going_through_all_and_never_to
         number, is_exact = order.count_before(place_of(one), most)
         assert number == before if is_exact else number <= before
         assert is_exact or most < 1000
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_those_whose_places_change_are_where_their_keys_say(seed: int) -> None:
+    luck, queue = random.Random(seed), PriorityQueue()
+    own: dict[Work, float] = {}
+
+    def add(number: int) -> None:
+        work = Work(str(number), "t")
+        work._seq, work._phase = number, READY
+        work._order_key = own[work] = float(number if luck.random() < 0.7 else luck.randrange(200))
+        if luck.random() < 0.3:
+            lead(work)
+        queue.push(work)
+
+    def lead(work: Work) -> None:
+        work._declared = Declaration()
+        work._declared.followers = Followers(work)
+
+    def move(work: Work) -> None:
+        if work._declared is None:
+            lead(work)
+        key = own[work] - luck.choice([0, luck.randrange(60)])
+        if key != work._order_key:
+            work._order_key = key
+            queue.move(work)
+
+    for number in range(1, 400):
+        what = luck.random()
+        if what < 0.4 or not own:
+            add(number)
+        elif what < 0.7:
+            move(luck.choice(list(own)))
+        elif what < 0.9:
+            work = queue.peek()
+            assert work is min(own, key=place_of)
+            queue.drop(work)
+            work._phase = RUNNING
+            del own[work]
+        else:
+            work = luck.choice(list(own))
+            queue.discard_later()
+            work._phase = SETTLED
+            del own[work]
+        assert (len(queue), set(queue.works())) == (len(own), set(own))
