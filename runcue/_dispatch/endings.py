@@ -267,7 +267,8 @@ class Endings:
             or now <= attempts.began + policy.timeout
         ):
             return False
-        self._settlement.settle(work, FAILED, now, attempts.ended[-1].error)
+        last = attempts.ended[-1]
+        self._settlement.settle(work, FAILED, now, last.error, last.duration)
         return True
 
     def refused(self, work: Work, error: LimitError, now: float) -> None:

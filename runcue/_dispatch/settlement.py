@@ -226,7 +226,9 @@ class Settlement:
         if leader is not None and self._core.ordered:
             take_along(self._core, leader, work)
         self.settle(work, outcome, now, value, ran_for(work, now))
-        if runner is not None and not runner.cancelling():  # or it has timed out, and is at its clean-up
+        attempts = work._attempts
+        # One whose attempt has timed out was cancelled then, and is at its clean-up.
+        if runner is not None and (attempts is None or attempts.overrun is None):
             runner.cancel()
 
     def let_handler_know(self, work: Work) -> None:

@@ -313,3 +313,33 @@ def test_ends_that_come_of_an_end_are_heard_of_after_it_however_many(end: str) -
             assert all(handle.state is runcue.WorkState.CANCELLED for handle in handles[1:])
 
     run(main)
+
+
+@pytest.mark.rule(17)
+def test_a_handler_that_has_survived_a_cancellation_of_its_own_is_cancelled_with_its_work_unit() -> None:
+    cue = runcue.Cue()
+    heard = []
+
+    @cue.task("survivor")
+    async def survivor(work: runcue.Work) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        try:
+            await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            pass  # without uncancel(): it counts as being cancelled from here on
+        try:
+            await asyncio.sleep(100)
+        finally:
+            heard.append(work.cancelled)
+
+    async def main() -> None:
+        async with cue:
+            handle = await cue.submit("survivor")
+            await asyncio.sleep(1)
+            assert handle.cancel()
+            await asyncio.sleep(1)
+            assert heard == [True]
+
+    run(main)
