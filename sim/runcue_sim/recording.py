@@ -150,6 +150,14 @@ class Recording(runcue.Observer):
         """See `runcue.Observer.started`."""
         self._started[work.id] = _now()
 
+    def resumed(self, work: runcue.Work) -> None:
+        """See `runcue.Observer.resumed`."""
+        self._started[work.id] = _now()
+
+    def put_back(self, work: runcue.Work, reason: str, delay: float | None) -> None:
+        """See `runcue.Observer.put_back`. Of several attempts the last one is recorded."""
+        self._started.pop(work.id, None)
+
     def settled(self, work: runcue.Work, duration: float) -> None:
         """See `runcue.Observer.settled`."""
         self._ended = _now()

@@ -13,6 +13,7 @@ import runcue
 from runcue._callbacks.declared_gate import DeclaredGate
 from runcue._callbacks.gate import Gate
 from runcue._callbacks.listeners import Listeners
+from runcue._callbacks.retrying import Retrying
 from runcue._callbacks.verdicts import RUN, GateVerdict
 from runcue._dispatch.awaited_gates import AwaitedGate, AwaitedGates
 from runcue._dispatch.dispatcher import Dispatcher
@@ -23,8 +24,11 @@ from runcue._dispatch.turns import Turns
 from runcue._freshness.newer import Newer
 from runcue._lifecycle.stopping import Stopping
 from runcue._limits.sliding_window import SlidingWindow
-from runcue._model.phases import READY
+from runcue._model.attempts import Again, Overrun
+from runcue._model.phases import DELAYED, FAILED, READY, SETTLED
+from runcue._scheduling.attempts import FailedAttempt, Settle
 from runcue._scheduling.core import Core
+from runcue._scheduling.deadlines import Deadlines
 from runcue._scheduling.dependencies import Dependencies
 from runcue._scheduling.holds import Holds
 from runcue._scheduling.rechecking import Rechecker
@@ -350,7 +354,8 @@ def slot_is_given_back_before_the_thread_is_through(patch: pytest.MonkeyPatch) -
 
     def hasty(self: Endings, work: runcue.Work, now: float) -> None:
         timed_out(self, work, now)
-        self._in_flight.release(work, now)
+        if work._phase == SETTLED:
+            self._in_flight.release(work, now)
 
     patch.setattr(Endings, "timed_out", hasty)
 
@@ -364,6 +369,131 @@ def callback_never_returns(patch: pytest.MonkeyPatch) -> None:
         return spend(self, until)
 
     patch.setattr(Rechecker, "follow_settlements", endless)
+
+
+def _again(patch: pytest.MonkeyPatch, change: Callable[[Again, float], Again]) -> None:
+    """Puts work units back in another way than was decided and told."""
+    put_back = Core.put_back
+
+    def otherwise(self: Core, work: runcue.Work, again: Again, now: float) -> None:
+        put_back(self, work, change(again, now), now)
+
+    patch.setattr(Core, "put_back", otherwise)
+
+
+def next_attempt_comes_too_early(patch: pytest.MonkeyPatch) -> None:
+    _again(patch, lambda again, now: again._replace(at=now + 0.9 * (again.at - now)))
+
+
+def failed_attempts_are_not_counted(patch: pytest.MonkeyPatch) -> None:
+    _again(patch, lambda again, now: again._replace(counts=False))
+
+
+def who_comes_back_is_lost(patch: pytest.MonkeyPatch) -> None:
+    pop_due, count = Deadlines.pop_due, itertools.count(1)
+
+    def lossy(self: Deadlines[Any], now: float) -> Any:
+        key = pop_due(self, now)
+        if isinstance(key, runcue.Work) and key._phase == DELAYED and next(count) % 3 == 0:
+            return pop_due(self, now)
+        return key
+
+    patch.setattr(Deadlines, "pop_due", lossy)
+
+
+def slot_is_held_between_attempts(patch: pytest.MonkeyPatch) -> None:
+    put_back, take_back = Core.put_back, Core.take_back
+    held: dict[Core, list[Any]] = {}
+
+    def greedy(self: Core, work: runcue.Work, again: Again, now: float) -> None:
+        put_back(self, work, again, now)
+        for service in work._task.run_queue.services:
+            service.acquire_slot()
+            held.setdefault(self, []).append(service)
+
+    def generous(self: Core, now: float) -> None:
+        for service in held.pop(self, ()):
+            service.release_slot()
+        take_back(self, now)
+
+    patch.setattr(Core, "put_back", greedy)
+    patch.setattr(Core, "take_back", generous)
+
+
+def last_attempt_is_not_the_last(patch: pytest.MonkeyPatch) -> None:
+    decide = Retrying.decide
+
+    def patient(self: Retrying, ended: FailedAttempt) -> Settle | Again:
+        decision = decide(self, ended)
+        return Again(ended.now) if isinstance(decision, Settle) and ended.work.attempt > 1 else decision
+
+    patch.setattr(Retrying, "decide", patient)
+
+
+def _decide_otherwise(patch: pytest.MonkeyPatch, settles: Callable[[FailedAttempt], bool]) -> None:
+    decide = Retrying.decide
+
+    def hasty(self: Retrying, ended: FailedAttempt) -> Settle | Again:
+        decision = decide(self, ended)
+        if isinstance(decision, Again) and decision.counts and settles(ended):
+            return Settle(FAILED, ended.error)
+        return decision
+
+    patch.setattr(Retrying, "decide", hasty)
+
+
+def _later(patch: pytest.MonkeyPatch, change: Callable[[Again, FailedAttempt], Settle | Again]) -> None:
+    decide = Retrying.decide
+
+    def otherwise(self: Retrying, ended: FailedAttempt) -> Settle | Again:
+        decision = decide(self, ended)
+        if isinstance(decision, Again) and decision.reason == "later":
+            return change(decision, ended)
+        return decision
+
+    patch.setattr(Retrying, "decide", otherwise)
+
+
+def later_counts_as_an_attempt(patch: pytest.MonkeyPatch) -> None:
+    _later(patch, lambda again, ended: again._replace(counts=True, reason="failed"))
+
+
+def later_is_at_once(patch: pytest.MonkeyPatch) -> None:
+    _later(patch, lambda again, ended: again._replace(at=ended.now))
+
+
+def later_is_a_failure(patch: pytest.MonkeyPatch) -> None:
+    _later(patch, lambda again, ended: Settle(FAILED, ended.error))
+
+
+def who_goes_on_later_is_heard_to_begin_anew(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Again, "resumes", False)
+
+
+def timeout_that_is_not_the_last_attempt_is_final(patch: pytest.MonkeyPatch) -> None:
+    _decide_otherwise(patch, lambda ended: isinstance(ended.error, runcue.WorkTimeout))
+
+
+def handler_whose_time_is_over_is_waited_for_without_end(patch: pytest.MonkeyPatch) -> None:
+    await_return = Endings._await_return
+    patch.setattr(
+        Endings,
+        "_await_return",
+        lambda self, work, overrun, until: await_return(self, work, overrun, until + 1000),
+    )
+
+
+def next_attempt_does_not_wait_for_the_handler_whose_time_is_over(patch: pytest.MonkeyPatch) -> None:
+    def hasty(self: Endings, work: runcue.Work, overrun: Overrun, until: float) -> None:
+        now = self._turns.now()
+        self._in_flight.release(work, now)
+        self._put_back(work, overrun.again, overrun.error, now, 0.0)
+
+    patch.setattr(Endings, "_await_return", hasty)
+
+
+def timeout_of_a_submission_is_ignored(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(runcue.Work, "_timeout", property(lambda work: work._task._timeout))
 
 
 PLANTS: dict[Plant, set[str]] = {
@@ -390,6 +520,19 @@ PLANTS: dict[Plant, set[str]] = {
     loop_spins: {"ends"},
     timer_comes_again_for_ever: {"ends"},
     callback_never_returns: {"ends"},
+    next_attempt_comes_too_early: {"early"},
+    failed_attempts_are_not_counted: {"attempts"},
+    who_comes_back_is_lost: {"prompt", "drained"},
+    slot_is_held_between_attempts: {"prompt", "slots"},
+    last_attempt_is_not_the_last: {"attempts", "timeout"},
+    later_counts_as_an_attempt: {"attempts"},
+    later_is_at_once: {"attempts"},
+    later_is_a_failure: {"cause"},
+    who_goes_on_later_is_heard_to_begin_anew: {"attempts"},
+    timeout_that_is_not_the_last_attempt_is_final: {"attempts"},
+    handler_whose_time_is_over_is_waited_for_without_end: {"timeout"},
+    next_attempt_does_not_wait_for_the_handler_whose_time_is_over: {"once"},
+    timeout_of_a_submission_is_ignored: {"timeout"},
 }
 
 

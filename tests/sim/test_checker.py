@@ -9,8 +9,10 @@ import pytest
 import runcue
 from runcue.testing import run
 from runcue_sim._chaos.checker import Checker
-from runcue_sim._chaos.faults import Injected
+from runcue_sim._chaos.faults import Injected, Wish
+from runcue_sim._chaos.hearing import listen
 from runcue_sim._chaos.invariants import INVARIANTS, Duty, Limits, duties_of, limits_of
+from runcue_sim._chaos.policies import Policy
 
 # "make x" proves x/made; "read x" needs that and proves x/read; "opaque x" does so too, but declares nothing.
 # Others need nothing, and prove what they are called.
@@ -81,11 +83,31 @@ class Story:
         else:
             known.add(value[0])
 
+    def wish(self, wish: dict[str, Any]) -> None:
+        """What the next submissions say."""
+        self.injected.wish = Wish(**wish)
+
+    def wish_for(self, seconds: float, attempts: int = 2) -> None:
+        self.wish({"policy": Policy("Retry", attempts, seconds, 60.0, is_exit_final=True)})
+
+    def goes_back(self, now: float, id: str, delay: float, error: BaseException | None = None) -> None:
+        """An attempt is over, and its handler has returned."""
+        self.checker.left(id)
+        if error is None:
+            self.injected.later[id] = delay
+            self.checker.put_back(now, id, "later", delay)
+        else:
+            self.checker.attempt_failed(id, error)
+            self.checker.put_back(now, id, "failed", delay)
+
     def awaiting(self, service: str) -> None:
         self.injected.asking[service] += 1
 
-    def end(self, now: float, counts: dict[str, int] | None = None) -> None:
-        self.checker.ended(now, counts or {})
+    def end(self, now: float, counts: dict[str, int] | None = None, left: list[str] | None = None) -> None:
+        self.checker.ended(now, counts or {}, left or ())
+
+    def start_as(self, now: float, id: str, resumes: bool) -> None:
+        self.checker.started(now, id, resumes=resumes)
 
     def finish(self, *everything: str) -> None:
         self.checker.finished(everything, self.made)
@@ -104,7 +126,76 @@ MADE_A = ("completed", 1.0, "1")
 ERROR = ValueError("on its own account")
 LATE = runcue.WorkTimeout("late")
 
+RETRIED = [
+    ("wish_for", 5.0),
+    *submitted("make a"),
+    ("started", 0.0, "1"),
+    ("goes_back", 1.0, "1", 5.0, ERROR),
+]
+LATER = [*submitted("make a"), ("started", 0.0, "1"), ("goes_back", 1.0, "1", 5.0)]
+DELAYED = [("wish", {"delay": 5.0}), *submitted("make a")]
+
 BROKEN: dict[str, tuple[str, list[Step]]] = {
+    "an attempt before its time": ("early", [*RETRIED, ("started", 5.9, "1")]),
+    "a start again of what asked for later, before its time": ("early", [*LATER, ("started", 5.9, "1")]),
+    "a start of what is for later, before its time": ("early", [*DELAYED, ("started", 4.9, "1")]),
+    "an attempt that does not come when it could": ("prompt", [*RETRIED, ("look", 5.9), ("look", 6.0)]),
+    "what is for later does not come when it could": ("prompt", [*DELAYED, ("look", 4.9), ("look", 5.0)]),
+    "a second start of an attempt": ("once", [*RETRIED, ("started", 6.0, "1"), ("started", 6.0, "1")]),
+    "an attempt while the handler of the last is at work": (
+        "once",
+        [*RETRIED[:-1], ("attempt_failed", "1", ERROR), ("put_back", 1.0, "1", "failed", 5.0)],
+    ),
+    "an attempt after another time than was asked for": (
+        "attempts",
+        [*RETRIED[:-1], ("goes_back", 1.0, "1", 4.0, ERROR)],
+    ),
+    "an attempt after the last": (
+        "attempts",
+        [*RETRIED, ("started", 6.0, "1"), ("goes_back", 7.0, "1", 10.0, ERROR)],
+    ),
+    "an attempt that nobody asked for": (
+        "attempts",
+        [*submitted("make a"), ("started", 0.0, "1"), ("goes_back", 1.0, "1", 5.0, ERROR)],
+    ),
+    "an attempt with the number of the last": ("attempts", [*RETRIED, ("started", 6.0, "1", 1)]),
+    "a start again that is told to be a new attempt": (
+        "attempts",
+        [*LATER, ("start_as", 6.0, "1", False)],
+    ),
+    "a failure with an attempt to come": (
+        "attempts",
+        [*RETRIED[:-1], ("left", "1"), ("fail", 1.0, "1", ERROR, True)],
+    ),
+    "a later that no handler has asked for": (
+        "attempts",
+        [*submitted("make a"), ("started", 0.0, "1"), ("left", "1"), ("put_back", 1.0, "1", "later", 5.0)],
+    ),
+    "a drain that leaves what is for later": ("drained", [*DELAYED, ("drained", 1.0)]),
+    "a drain that leaves what waits for its next attempt": ("drained", [*RETRIED, ("drained", 2.0)]),
+    "a stop that cancels what waits for its next attempt": (
+        "cause",
+        [*RETRIED, ("cancelled", 2.0, "1")],
+    ),
+    "a handler that is waited for longer than as much time again": (
+        "timeout",
+        [
+            ("wish_for", 5.0),
+            *submitted("slow a"),
+            ("started", 0.0, "1"),
+            ("look", 2.0),
+            ("look", 3.9),
+            ("look", 4.0),
+        ],
+    ),
+    "a timeout of a submission that does not strike": (
+        "timeout",
+        [("wish", {"timeout": 1.0}), *submitted("slow a"), ("started", 0.0, "1"), ("look", 1.0)],
+    ),
+    "a stop that leaves what has an end": (
+        "once",
+        [*RETRIED, ("stopping",), ("end", 2.0, {}, ["1"])],
+    ),
     "a start too early by the rate": ("rate", [*MAKE_4, *THREE_RUN, ("started", 0.9, "4")]),
     "a start too early after handlers that were entered late": (
         "rate",
@@ -316,6 +407,64 @@ BROKEN: dict[str, tuple[str, list[Step]]] = {
 }
 
 KEPT: dict[str, list[Step]] = {
+    "attempts in their time": [
+        *RETRIED,
+        ("look", 5.9),
+        ("started", 6.0, "1", 2),
+        ("left", "1"),
+        ("completed", 7.0, "1"),
+        ("end", 7.0, {"completed": 1}),
+    ],
+    "a failure with the last attempt": [
+        *RETRIED,
+        ("started", 6.0, "1", 2),
+        ("left", "1"),
+        ("fail", 7.0, "1", ERROR, True),
+    ],
+    "a skip in place of the next attempt": [
+        *RETRIED,
+        ("there", 2.0, "a/made"),
+        ("skipped", 6.0, "1"),
+    ],
+    "a slot that is free between attempts": [
+        ("wish_for", 5.0),
+        *submitted("lone a"),
+        ("started", 0.0, "1"),
+        ("goes_back", 1.0, "1", 5.0, ERROR),
+        ("wish", {}),
+        ("submitted", 1.0, "2", "lone", "b"),
+        ("started", 1.0, "2"),
+    ],
+    "a start again with the same attempt": [*LATER, ("start_as", 6.0, "1", True)],
+    "what is for later holds up nobody who came before": [
+        A_IS_MADE,
+        *submitted("read a"),
+        ("wish", {"delay": 5.0}),
+        ("submitted", 0.0, "2", "make", "a"),
+        ("started", 0.0, "1"),
+    ],
+    "who joins what is for later lends it an earlier instant": [
+        *DELAYED,
+        ("wish", {}),
+        ("submitted", 1.0, "2", "make", "a"),
+        ("started", 1.0, "1"),
+    ],
+    "who joins what waits for its next attempt does not": [
+        *RETRIED,
+        ("wish", {}),
+        ("submitted", 2.0, "2", "make", "a"),
+        ("look", 2.0),
+    ],
+    "a handler that has as much time again to return": [
+        ("wish_for", 5.0),
+        *submitted("slow a"),
+        ("started", 0.0, "1"),
+        ("look", 2.0),
+        ("look", 3.9),
+        ("goes_back", 3.9, "1", 3.1, LATE),
+        ("started", 7.0, "1", 2),
+    ],
+    "a stop that leaves what has no end": [*LATER, ("stopping",), ("end", 2.0, {}, ["1"])],
     "starts as the rate allows": [*MAKE_4, *THREE_RUN, ("started", 1.0, "4")],
     "starts as slots get free": [
         *MAKE_4[:3],
@@ -617,7 +766,7 @@ def test_a_real_cue_tells_the_checker_everything() -> None:
             setattr(
                 checker, name, lambda now, one, *rest, name=name, **more: heard.append(f"{name} {one[-1]}")
             )
-        checker.listen(cue, lambda: 0.0, lambda error: True)
+        listen(checker, cue, lambda: 0.0, lambda error: True)
         async with cue:
             for item in ("good", "bad", "done", "blocked"):
                 await cue.submit("free", params={"item": item})

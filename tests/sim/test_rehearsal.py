@@ -1,5 +1,6 @@
 """`runcue-sim app.py:cue,submit`: what is told of a user's own pipeline is so."""
 
+import asyncio
 import json
 import sys
 import textwrap
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 
+import runcue
 from runcue_sim._commands.main import main
 
 
@@ -359,3 +361,89 @@ def test_what_can_never_run_is_told_of_a_run_that_was_cut_short_too(sim: Any) ->
     assert facts["works"]["completed"] == 2
     assert [(group["task"], group["count"]) for group in facts["blocked"]] == [("never", 1)]
     assert "Ended by --duration after 2.50 s, 4 unfinished" in text
+
+
+RETRIED = 'uses="api", timeout=30, retry=runcue.Retry(4, wait_initial="5s", wait_jitter=0)'
+
+
+def test_attempts_are_counted_and_each_has_luck_of_its_own(sim: Any) -> None:
+    more = program('cue.service("api", concurrent=2)', RETRIED, 50)
+    facts, text = sim(more, "--latency", "2s", "--error-rate", "0.5")
+    works = facts["works"]
+    assert works["completed"] + works["failed"] == 50
+    assert 0 < works["failed"] < 10, "about one in sixteen has no luck four times"
+    assert 20 < works["retries"] < 80
+    assert f"of 50 work units, tried again {works['retries']} times" in " ".join(text.split())
+    assert "RETRIES" in text
+    [task] = facts["tasks"]
+    assert task["retries"] == works["retries"]
+    assert task["median"] == 2.0, "a waiting time is no time of a handler"
+    # Each attempt has a slot for 2 s, and holds none while it waits.
+    attempts = 50 + works["retries"]
+    assert facts["services"][0]["mean_in_use"] * facts["makespan"] == pytest.approx(2.0 * attempts)
+    assert sum(one["share"] for one in facts["binds"]) == pytest.approx(1.0)
+
+
+def test_the_waits_between_attempts_bind_where_nothing_else_does(sim: Any) -> None:
+    facts, text = sim(program('cue.service("api")', RETRIED, 1), "--latency", "1s", "--error-rate", "1")
+    assert facts["works"]["retries"] == 3
+    assert facts["makespan"] == 4 * 1 + 5 + 10 + 20
+    assert [(one["kind"], one["seconds"]) for one in facts["binds"]] == [
+        ("retry", 35.0),
+        ("attempts", 3.0),
+        ("running", 1.0),
+    ]
+    assert "the waits of t for its next attempt" in text
+    assert "its next attempt" in facts["waits"][0]["reasons"]
+
+
+def test_equal_seeds_draw_equal_jitter(sim: Any) -> None:
+    more = program('cue.service("api")', 'uses="api", retry=3', 20)
+    first, _ = sim(more, "--latency", "1s", "--error-rate", "0.5")
+    again, _ = sim(more, "--latency", "1s", "--error-rate", "0.5")
+    assert first["makespan"] == again["makespan"]
+
+
+def test_what_is_written_down_may_say_how_often_it_is_tried(sim: Any, folder: Path) -> None:
+    (folder / "work.jsonl").write_text('{"task": "t", "retry": 3}\n{"task": "t", "retry": 1}\n')
+    text = program('cue.service("api")', 'uses="api"', 0)
+    (folder / "app.py").write_text("import runcue\n" + text)
+    arguments = [
+        "app.py:cue",
+        "--submit",
+        "work.jsonl",
+        "--error-rate",
+        "1",
+        "--latency",
+        "1s",
+        "--seed",
+        "1",
+    ]
+    assert main([*arguments, "--json", "out.json"]) == 0
+    assert json.loads((folder / "out.json").read_text())["works"]["retries"] == 2
+
+
+def test_a_real_run_that_was_tried_again_is_recorded_by_its_last_attempt() -> None:
+    from runcue.testing import run
+    from runcue_sim import Recording
+
+    cue = runcue.Cue()
+    later = [True]
+
+    @cue.task("t", retry=runcue.Retry(3, wait_initial=60, wait_jitter=0))
+    async def t(work: runcue.Work) -> None:
+        await asyncio.sleep(work.attempt)
+        if work.attempt == 1:
+            raise ConnectionError
+        if later:
+            later.pop()
+            raise runcue.RetryLater(600)
+
+    recording = Recording(cue)
+
+    async def main() -> None:
+        async with cue:
+            await cue.submit("t")
+
+    run(main)
+    assert recording.run.tasks["t"].durations == [2.0]

@@ -1,7 +1,7 @@
 """Judging a run from outside: by what was heard and by what exists, not by what the cue says of itself.
 
 Lives here: `Checker`, which is told of everything that happens in one life of a process and finds what must not be.
-`listen` has a cue tell it; a test can tell it anything.
+`hearing` has a cue tell it; a test can tell it anything.
 
 That no wake-up is forgotten is judged whenever time is about to pass: by then, all that could start at this instant
 must have started. So a work that starts late is found at the moment at which it should have, without any tolerance.
@@ -11,15 +11,15 @@ Must not know: how work units come to be, which faults there are beyond `Injecte
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from math import inf
 from typing import Final
 
 import runcue
+from runcue_sim._chaos import attempts
 from runcue_sim._chaos.faults import Injected
 from runcue_sim._chaos.invariants import Duty, Limits, Violation, is_over
 from runcue_sim._chaos.observations import Observations, ObservedWork
-from runcue_sim._records.ledger import item_of, outcome_of
 from runcue_sim._text.figures import counted
 
 QUIET: Final = 0.05
@@ -58,7 +58,6 @@ class Checker:
         self.on_violation: Callable[[], object] = lambda: None
         self.on_event: Callable[[], object] = lambda: None
         self.open = True
-        self._has_timeouts = any(duty.timeout is not None for duty in tasks.values())
         self._injected = Injected() if injected is None else injected
         self.observed = Observations(services, tasks, needs, proves, made, self._injected)
         # Submitted up to date since time has passed.
@@ -69,6 +68,7 @@ class Checker:
         self._torn = False
         self._quiet_until = -inf
         self._stopping = False
+        self._came_before = 0
         self._rest_is_checked = False
 
     def report(self, invariant: str, text: str, *works: ObservedWork, names: Iterable[str] = ()) -> None:
@@ -86,18 +86,6 @@ class Checker:
         if self.open:
             self.on_event()
 
-    def listen(
-        self, cue: runcue.Cue, clock: Callable[[], float], is_expected: Callable[[BaseException], bool]
-    ) -> None:
-        """Have a cue tell what becomes of its work units. Nobody who takes their time may hear of them before.
-
-        Args:
-            cue: Described.
-            clock: Seconds of the loop.
-            is_expected: Whether a failure was asked for.
-        """
-        cue.observe(_Ear(self, clock, is_expected))
-
     def submitted(self, now: float, id: str, task: str, item: str) -> None:
         """A work was submitted."""
         if not self.open:
@@ -110,18 +98,55 @@ class Checker:
             self._new.append(work)
         self._event()
 
-    def started(self, now: float, id: str) -> None:
-        """A handler is about to be entered."""
+    def started(
+        self, now: float, id: str, attempt: int | None = None, *, resumes: bool | None = None
+    ) -> None:
+        """A handler is about to be entered.
+
+        Args:
+            now: The instant.
+            id: Of the work.
+            attempt: The number of the attempt; None: not known.
+            resumes: Whether it was said that the attempt is the same as before; None: not known.
+        """
         work = self._find(id, "started")
-        if work is None:
-            return
-        if work.started is not None or work.ended:
-            was = work.ended or "started"
-            self.report("once", f"{work} starts at {now:g} although it has {was} before", work)
+        if work is None or self._objects(attempts.of_start(now, work, attempt, resumes=resumes), work):
             return
         self._check_limits(now, work)
         self._check_start(now, work)
         self.observed.start(now, work)
+        self._event()
+
+    def _objects(self, objection: attempts.Objection, work: ObservedWork) -> bool:
+        if objection is not None:
+            self.report(*objection, work)
+        return objection is not None
+
+    def attempt_failed(self, id: str, error: BaseException) -> None:
+        """An attempt has failed, and another one is to follow."""
+        work = self._find(id, "failed in an attempt")
+        if work is not None:
+            work.error = error
+
+    def put_back(self, now: float, id: str, reason: str, delay: float) -> None:
+        """An attempt is over, and its work unit waits for an instant.
+
+        Args:
+            now: The instant.
+            id: Of the work.
+            reason: Why, as it was told.
+            delay: Seconds, as they were told.
+        """
+        work = self._find(id, "been put back")
+        if work is None or self._objects(attempts.of_repetition(now, self.observed, work, reason), work):
+            return
+        start = self.observed.running.get(id)
+        objection, at, slack = attempts.of_wait(now, self.observed, work, start, reason, delay)
+        if self._objects(objection, work):
+            return
+        work.attempt += reason != "later"
+        work.waits_without_end = reason == "later"
+        self.observed.put_back(now, work, at, slack)
         self._event()
 
     def entered(self, now: float, id: str) -> None:
@@ -171,7 +196,9 @@ class Checker:
         work = self._settled(now, id, "failed")
         if work is None:
             return
-        limit = work.duty.timeout
+        limit = work.timeout
+        if self._objects(attempts.of_end(now, work, running, error), work):
+            return
         if isinstance(error, runcue.WorkTimeout) and limit is not None:
             if running is not None and now < running.at + limit:
                 ran = now - running.at
@@ -276,6 +303,7 @@ class Checker:
         if not self.open:
             return
         self._looked_at, self._settled_then = now, self._injected.settlements
+        self.observed.come_due(now)
         self._check_running(now)
         if self._torn:
             self._torn = False
@@ -296,12 +324,8 @@ class Checker:
         return self._can_run(work) and not any(name in self.observed.untold for name in work.needs)
 
     def _check_running(self, now: float) -> None:
-        for start in self.observed.running.values() if self._has_timeouts else ():
-            work = start.work
-            limit = work.duty.timeout
-            if limit is not None and now >= start.at + limit:
-                ran = now - start.at
-                self.report("timeout", f"{work} still runs after {ran:g} s, its timeout is {limit:g} s", work)
+        for start in self.observed.running.values():
+            if self._objects(attempts.of_running(now, start), start.work):
                 return
 
     def _check_new(self, now: float) -> None:
@@ -347,14 +371,20 @@ class Checker:
     def drained(self, now: float) -> None:
         """A drain has ended: what is pending now cannot run."""
         self._check_rest(now, "a drain ends and leaves")
+        for work in self.observed.waiting_for_instants():
+            if not self.observed.waits_for_others(work):
+                text = f"a drain ends at {now:g} and leaves {work}, which is to start at {work.surely:g}"
+                self.report("drained", text, work)
 
     def stopping(self) -> None:
         """The cue is being stopped: work units that cannot run will be cancelled."""
         self._stopping = True
+        self._came_before = len(self.observed.works)
 
     def _check_rest(self, now: float, what: str) -> None:
         self._rest_is_checked = self._stopping
         observed, injected = self.observed, self._injected
+        observed.come_due(now)
         # Whatever has come, settled or changed since time last passed may have done so when all had been asked.
         for one in list(observed.pending.values()):
             if (
@@ -369,15 +399,20 @@ class Checker:
                 self.report("drained", f"{what} {one} at {now:g}, which is {state}", one)
                 return
 
-    def ended(self, now: float, counts: Mapping[str, int]) -> None:
+    def ended(self, now: float, counts: Mapping[str, int], left: Collection[str] = ()) -> None:
         """The cue has stopped.
 
         Args:
             now: The instant.
             counts: What its summary says of how work units ended.
+            left: The ids of those that it says are left.
         """
         for work in self.observed.works.values():
-            if not work.ended:
+            if work.id in left:
+                if work.ended or not self._may_be_left(work):
+                    self.report("once", f"{work} is left when the cue has stopped at {now:g}", work)
+                    return
+            elif not work.ended:
                 self.report("once", f"{work} has not settled when the cue has stopped at {now:g}", work)
                 return
         for how in ("completed", "skipped", "failed", "cancelled"):
@@ -385,6 +420,10 @@ class Checker:
             if said != heard:
                 self.report("once", f"the summary counts {said} {how}, and {heard} were heard of")
                 return
+
+    def _may_be_left(self, work: ObservedWork) -> bool:
+        """Whether a stop leaves it: what waits for an instant, and has no end or came during the stop."""
+        return work.waits_without_end or (work.ahead and work.number > self._came_before)
 
     def finished(self, everything: Iterable[str], made: Mapping[str, int]) -> None:
         """The last life has ended, in which nothing went wrong: all must be there.
@@ -399,31 +438,3 @@ class Checker:
             more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
             text = f"after the last life there is no {', '.join(missing[:3])}{more}"
             self.report("lost", text, *concerned, names=missing)
-
-
-class _Ear(runcue.Observer):
-    """Tells a checker what a cue does."""
-
-    def __init__(
-        self,
-        checker: Checker,
-        clock: Callable[[], float],
-        is_expected: Callable[[BaseException], bool],
-    ) -> None:
-        self._checker = checker
-        self._clock = clock
-        self._is_expected = is_expected
-
-    def submitted(self, work: runcue.Work) -> None:
-        self._checker.submitted(self._clock(), work.id, work.task, item_of(work))
-
-    def started(self, work: runcue.Work) -> None:
-        self._checker.started(self._clock(), work.id)
-
-    def settled(self, work: runcue.Work, duration: float) -> None:
-        now, error, checker = self._clock(), work.exception, self._checker
-        if error is not None and not work.skipped:
-            checker.failed(now, work.id, error, expected=self._is_expected(error))
-            return
-        ends = {"completed": checker.completed, "skipped": checker.skipped, "cancelled": checker.cancelled}
-        ends[outcome_of(work)](now, work.id)

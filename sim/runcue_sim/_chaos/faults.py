@@ -13,11 +13,15 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
+from runcue_sim._chaos.policies import FORMS, Policy
 from runcue_sim._workload.luck import Luck
 
 KINDS: Final = {
     "hang": "handlers hang, or take their time when they are cancelled",
     "raise": "handlers raise",
+    "retry": "what fails is tried again, as its submission says in one of several ways",
+    "later": "handlers ask to be called again later",
+    "timeout": "submissions bring a time-out of their own, which handlers may well reach",
     "cancel": "work units are cancelled, pending or running",
     "again": "work units are submitted a second time",
     "tear": "somebody cancels the asyncio tasks of handlers",
@@ -38,6 +42,7 @@ KINDS: Final = {
 BLOCK: Final = 0.2
 """Seconds for which a callback blocks."""
 
+_WAYS_TO_RAISE: Final = ("error", "error", "error", "give up", "exit", "cancelled")
 _HANG: Final = 1000.0
 _FOR_EVER: Final = 1 << 30
 
@@ -46,10 +51,10 @@ class Blow(NamedTuple):
     """What strikes a handler.
 
     Attributes:
-        kind: "hang", "raise" or "tear".
+        kind: "hang", "raise", "later" or "tear".
         after: Seconds after it was entered.
-        seconds: How long it hangs.
-        how: Of "raise": "error", "exit" or "cancelled".
+        seconds: How long it hangs, or later it wants to be called again.
+        how: Of "raise": "error", "give up", "exit" or "cancelled".
     """
 
     kind: str
@@ -72,6 +77,25 @@ class Change(NamedTuple):
     after: float
     told: bool
     again: float | None
+
+
+class Wish(NamedTuple):
+    """What a submission says of when its work unit runs, and for how long.
+
+    Attributes:
+        policy: Of its retries, None for one attempt.
+        timeout: Of each attempt, None for that of its task.
+        delay: Seconds until it may start.
+        by_wall: Whether that is said as an instant of the wall clock.
+    """
+
+    policy: Policy | None = None
+    timeout: float | None = None
+    delay: float = 0.0
+    by_wall: bool = False
+
+
+NO_WISH: Final = Wish()
 
 
 class Manner(NamedTuple):
@@ -124,23 +148,51 @@ class Faults:
             return self.pace * (1 + int((roll - 0.2) * 20))
         return self.pace * 40 * (roll - 0.5) ** 2
 
-    def blow(self, task: str, item: str, nth: int) -> Blow | None:
+    def blow(self, task: str, item: str, nth: int, entry: int = 1) -> Blow | None:
         """What strikes a handler, None if nothing does.
 
         Args:
             task: The work's task.
             item: What it is about.
-            nth: Which run of the same it is.
+            nth: Which submission of the same it is.
+            entry: How many times its handler was entered, with this one.
         """
-        for kind in ("hang", "raise", "tear"):
+        again = () if entry == 1 else (entry,)
+        for kind in ("hang", "raise", "later", "tear"):
             if kind in self.kinds:
-                roll, when, how, _ = self._four(kind, task, item, nth)
+                roll, when, how, length = self._four(kind, task, item, nth, *again)
                 if roll < self.share:
                     after = min(self._after(when), self.pace)
                     if kind == "hang":
                         return Blow(kind, after, _HANG)
-                    return Blow(kind, after, how=("error", "error", "exit", "cancelled")[int(how * 4)])
+                    return Blow(
+                        kind, after, self._after(length), _WAYS_TO_RAISE[int(how * len(_WAYS_TO_RAISE))]
+                    )
         return None
+
+    def wish(self, task: str, item: str, nth: int) -> Wish:
+        """What a submission says of when its work unit runs."""
+        policy, timeout, delay, by_wall = None, None, 0.0, False
+        if "retry" in self.kinds:
+            # By task: those who join each other must not differ in it.
+            attempts, initial, form, skipped = self._four("retry", task)
+            if attempts < 0.9:
+                policy = Policy(
+                    FORMS[int(form * len(FORMS))],
+                    attempts=2 + int(attempts * 4),
+                    initial=self._after(initial),
+                    maximum=self.pace * 4,
+                    is_exit_final=skipped < 0.5,
+                )
+        if "timeout" in self.kinds:
+            roll, length, _, _ = self._four("timeout", task, item, nth)
+            if roll < 2 * self.share:
+                timeout = max(self.pace, 0.001) * (0.5 + int(length * 6) / 2)
+        if "delay" in self.kinds:
+            roll, length, how, _ = self._four("delay", task, item, nth)
+            if roll < 2 * self.share:
+                delay, by_wall = self._after(length), how < 0.4
+        return Wish(policy, timeout, delay, by_wall)
 
     def lingering(self, task: str, item: str, nth: int) -> float | None:
         """What a handler does when it is cancelled: seconds of clean-up, or None to go on as if nothing was."""
@@ -268,6 +320,8 @@ class Injected:
         asked_at: `changes` when is_ready was asked last, of work units whose is_stale is awaited after that.
         cancelled: Work units that were given to `cue.cancel`.
         torn: Work units whose handler's asyncio task was cancelled.
+        wish: What the submission that is being made says.
+        later: In how many seconds a handler has asked to be called again, by its work unit.
         settlements: How many work units have settled; counted by whoever watches.
         changes: How many times an artifact has changed; likewise.
     """
@@ -281,5 +335,7 @@ class Injected:
     asked_at: dict[str, int] = field(default_factory=dict)
     cancelled: set[str] = field(default_factory=set)
     torn: set[str] = field(default_factory=set)
+    wish: Wish = NO_WISH
+    later: dict[str, float] = field(default_factory=dict)
     settlements: int = 0
     changes: int = 0

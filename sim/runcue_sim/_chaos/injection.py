@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import runcue
-from runcue_sim._chaos.faults import BLOCK, Blow, Change, Faults, Injected, Manner
+from runcue_sim._chaos.faults import BLOCK, NO_WISH, Blow, Change, Faults, Injected, Manner, Wish
 from runcue_sim._engine.clocks import wall_clock
 from runcue_sim._engine.world import World
 from runcue_sim._pipelines.scenarios import Scenario, Settings, Stage
@@ -40,7 +40,8 @@ class _OwnCancelledError(asyncio.CancelledError):
 def is_injected(error: BaseException) -> bool:
     """Whether a work failed because a fault made it."""
     cause = error.__cause__ if isinstance(error, runcue.HandlerExited) else error
-    return isinstance(cause, (InjectedError, ConnectionError, SystemExit, asyncio.CancelledError))
+    injected = (InjectedError, runcue.GiveUp, ConnectionError, SystemExit, asyncio.CancelledError)
+    return isinstance(cause, injected)
 
 
 class FaultyStage(Stage):
@@ -70,6 +71,8 @@ class FaultyStage(Stage):
         self._submitted: Counter[tuple[str, str]] = Counter()
         self._asked: Counter[tuple[str, str]] = Counter()
         self._inside: set[str] = set()
+        # How often a handler was entered for the same work unit.
+        self._entries: Counter[str] = Counter()
         self._blows: dict[str, Blow] = {}
         self._depths: Counter[str] = Counter()
         self.on_asking = self._awaiting
@@ -134,8 +137,9 @@ class FaultyStage(Stage):
     async def perform(self, work: runcue.Work, item: str, round_: int = 0) -> None:
         """See `Stage.perform`. It may also hang, raise something else, or go on after it was cancelled."""
         self._inside.add(work.id)
+        self._entries[work.id] += 1
         try:
-            await self._go_through(work, item, round_, self.faults.blow(*self._key(work)))
+            await self._go_through(work, item, round_, self._blow(work))
         except _OwnCancelledError:
             raise
         except asyncio.CancelledError:
@@ -153,14 +157,18 @@ class FaultyStage(Stage):
     def begin(self, work: runcue.Work, item: str) -> float:
         """See `Stage.begin`. It may hang, and it can be cancelled by nobody."""
         seconds = super().begin(work, item)
-        blow = self.faults.blow(*self._key(work))
+        self._entries[work.id] += 1
+        blow = self._blow(work)
         if blow is not None and blow.kind == "hang":
             self._tell("hang", f"hangs for {blow.seconds:g} s", work)
             return blow.after + blow.seconds
-        if blow is not None and blow.kind == "raise":
+        if blow is not None and blow.kind in ("raise", "later"):
             self._blows[work.id] = blow
             return blow.after
         return seconds
+
+    def _blow(self, work: runcue.Work) -> Blow | None:
+        return self.faults.blow(*self._key(work), self._entries[work.id])
 
     def end(self, work: runcue.Work, item: str) -> None:
         """See `Stage.end`. It may also raise something else."""
@@ -180,7 +188,7 @@ class FaultyStage(Stage):
             if blow.kind == "hang":
                 self._tell("hang", f"hangs for {blow.seconds:g} s", work)
                 await asyncio.sleep(blow.seconds)
-            elif blow.kind == "raise":
+            elif blow.kind in ("raise", "later"):
                 self._raise(blow, work)
         await super().perform(work, item, round_)
         self._need_services(work)
@@ -195,7 +203,13 @@ class FaultyStage(Stage):
                 raise ConnectionError(f"{service} is away")
 
     def _raise(self, blow: Blow, work: runcue.Work) -> None:
+        if blow.kind == "later":
+            self._tell("later", f"wants to be called again in {blow.seconds:g} s", work)
+            self.injected.later[work.id] = blow.seconds
+            raise runcue.RetryLater(blow.seconds)
         self._tell("raise", f"raises ({blow.how})", work)
+        if blow.how == "give up":
+            raise runcue.GiveUp(f"injected into {item_of(work)}")
         if blow.how == "exit":
             raise SystemExit(3)
         if blow.how == "cancelled":
@@ -215,12 +229,25 @@ class FaultyStage(Stage):
             self.injected.torn.add(work.id)
             task.cancel()
 
-    async def submit(self, task: str, item: str) -> runcue.Work:
+    async def submit(self, task: str, item: str, **options: Any) -> runcue.Work:
         """See `Stage.submit`. The work may be cancelled or submitted again later, by whoever has submitted it."""
-        work = await super().submit(task, item)
-        what = work.task, item_of(work)
+        what = task, item
+        wish = self.injected.wish = self.faults.wish(task, item, self._submitted[what])
+        options.update(self._options(wish))
+        try:
+            work = await super().submit(task, item, **options)
+        finally:
+            self.injected.wish = NO_WISH
         self._numbers[work.id] = self._submitted[what]
         self._submitted[what] += 1
+        if wish.policy is not None:
+            self.injected.counts["retry"] += self._active
+        if wish.timeout is not None:
+            self._tell("timeout", f"has a timeout of {wish.timeout:g} s", work)
+        if wish.delay:
+            self._tell(
+                "delay", f"is for {'the instant ' if wish.by_wall else ''}{wish.delay:g} s later", work
+            )
         seconds = self.faults.cancels(*self._key(work))
         if seconds is not None:
             self._later(seconds, self._do, self._cancel, work)
@@ -228,6 +255,20 @@ class FaultyStage(Stage):
         if seconds is not None:
             self._later(seconds, self._do, self._submit_again, work)
         return work
+
+    @staticmethod
+    def _options(wish: Wish) -> dict[str, Any]:
+        """What is said to `cue.submit`, of all that can be left out only what is wished for."""
+        options: dict[str, Any] = {}
+        if wish.policy is not None:
+            options["retry"] = wish.policy.option()
+        if wish.timeout is not None:
+            options["timeout"] = wish.timeout
+        if wish.delay and wish.by_wall:
+            options["run_at"] = wall_clock() + wish.delay
+        elif wish.delay:
+            options["delay"] = wish.delay
+        return options
 
     async def _cancel(self, work: runcue.Work) -> None:
         if work.state in (runcue.WorkState.PENDING, runcue.WorkState.RUNNING):

@@ -11,9 +11,18 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from heapq import heappop, heappush
+from math import inf
+from typing import Final
 
-from runcue_sim._chaos.faults import Injected
+from runcue_sim._chaos.faults import NO_WISH, Injected, Wish
 from runcue_sim._chaos.invariants import STARVED_AFTER, Duty, Limits, is_over
+
+ROUNDING: Final = 1e-9
+"""Seconds by which two ways to the same instant may differ."""
+
+BY_WALL: Final = 1e-3
+"""The same where one of them leads over the wall clock, whose seconds have fewer digits to spare."""
 
 
 @dataclass(slots=True, eq=False)
@@ -29,9 +38,18 @@ class ObservedWork:
         needs: The artifacts without which it may not run.
         proves: Those that it makes.
         declared: Whether runcue knows of these.
-        started: When it was heard to start, None if it was not.
+        started: When its attempt was heard to start, None if it waits for one.
         ended: How it ended, empty if it has not.
         left: Whether its handler has come to its end.
+        wish: What its submission says of when it runs.
+        number: Its place in the order of submission.
+        attempt: The number of the attempt that it is in or waits for.
+        tried: How many attempts have started.
+        may_start: The instant before which it must not.
+        surely: The instant from which on it must, unless something is in its way.
+        ahead: Whether that instant has not come, and comes from its submission.
+        error: Why its attempt failed.
+        waits_without_end: Whether its handler has asked to be called again later, as often as it likes.
         joinable: Whether another one made the same when it was submitted.
         versions: If it was up to date when it was submitted: of what it needs and proves, as of then.
     """
@@ -46,12 +64,30 @@ class ObservedWork:
     started: float | None = None
     ended: str = ""
     left: bool = False
+    wish: Wish = NO_WISH
+    number: int = 0
+    attempt: int = 1
+    tried: int = 0
+    may_start: float = -inf
+    surely: float = -inf
+    ahead: bool = False
+    error: BaseException | None = None
+    waits_without_end: bool = False
     joinable: bool = False
     versions: list[int | None] | None = None
     declared: bool = field(init=False)
 
     def __post_init__(self) -> None:
         self.declared = self.duty.declared and bool(self.proves)
+
+    @property
+    def timeout(self) -> float | None:
+        """Seconds that an attempt of it may take."""
+        return self.duty.timeout if self.wish.timeout is None else self.wish.timeout
+
+    def waits_until(self, at: float, slack: float = 0.0) -> None:
+        """It must not start before an instant, which is known but for so many seconds."""
+        self.may_start, self.surely = at - max(slack, ROUNDING), at + slack
 
     def __str__(self) -> str:
         return f"{self.task} {self.id} ({self.item})"
@@ -64,10 +100,12 @@ class Start:
     Attributes:
         work: Whose.
         at: When its handler was entered; until that is known, when it was about to be.
+        over: When it was first seen that its time is over, while it runs on.
     """
 
     work: ObservedWork
     at: float
+    over: float = inf
 
 
 class Observations:
@@ -83,7 +121,7 @@ class Observations:
 
     Attributes:
         works: All work units, by id.
-        pending: Those that have neither started nor ended.
+        pending: Those that have neither started nor ended, and whose instant has come.
         there: Those of the pending ones for which all is there that they need, by their services.
         running: Those that have started and not ended.
         inside: By service, the work units whose handlers have not come to their end, whatever became of the work units.
@@ -119,8 +157,11 @@ class Observations:
         }
         self.untold: dict[str, float] = {}
         self.counts: Counter[str] = Counter()
+        # Those whose instant has not come, by that, and with a number, so that they need not be compared.
+        self._later: list[tuple[float, int, ObservedWork]] = []
         # Pending work units by what they need.
         self._needed: dict[str, dict[str, ObservedWork]] = {}
+        self._number = 0
         # Of work units that declare what they prove: the unsettled ones by artifact, first submitted first; and what is
         # being made at this moment.
         self._makers: dict[str, dict[str, None]] = {}
@@ -131,24 +172,70 @@ class Observations:
     def submit(self, now: float, id: str, task: str, item: str) -> ObservedWork:
         """A work was submitted."""
         duty, needs, proves = self._tasks[task], self._needs(task, item), self._proves(task, item)
-        work = ObservedWork(now, id, task, item, duty, needs, proves)
-        self.works[id] = self.pending[id] = work
+        work = ObservedWork(now, id, task, item, duty, needs, proves, wish=self.injected.wish)
+        self.works[id] = work
+        work.number = len(self.works)
+        if work.wish.delay:
+            work.waits_until(now + work.wish.delay, BY_WALL if work.wish.by_wall else 0.0)
         if work.declared:
             for name in work.proves:
                 makers = self._makers.setdefault(name, {})
                 work.joinable = work.joinable or bool(makers)
+                self._lend(work, makers)
                 makers[id] = None
-        for name in needs:
-            self._needed.setdefault(name, {})[id] = work
-        if self.is_there(work):
-            self.there[duty.services][id] = work
-            if self.is_up_to_date(work):
-                work.versions = self.versions(work)
+        work.ahead = work.surely > now
+        self._take_in(now, work)
+        if not work.ahead and self.is_there(work) and self.is_up_to_date(work):
+            work.versions = self.versions(work)
         return work
+
+    def _lend(self, work: ObservedWork, makers: Mapping[str, None]) -> None:
+        """Who joins one that is for later lends it an earlier instant."""
+        first = self.works[next(iter(makers))] if makers else None
+        if first is not None and first.ahead and work.surely < first.surely:
+            first.may_start, first.surely = work.may_start, max(work.surely, work.submitted)
+            self._wait(first)
+
+    def _wait(self, work: ObservedWork) -> None:
+        self._number += 1
+        heappush(self._later, (work.surely, self._number, work))
+
+    def _take_in(self, now: float, work: ObservedWork) -> None:
+        """It waits for its turn, or for its instant."""
+        if work.surely > now:
+            self._wait(work)
+            return
+        work.ahead = False
+        self.pending[work.id] = work
+        for name in work.needs:
+            self._needed.setdefault(name, {})[work.id] = work
+        if self.is_there(work):
+            self.there[work.duty.services][work.id] = work
+
+    def come_due(self, now: float) -> None:
+        """Instants have come."""
+        while self._later and self._later[0][0] <= now:
+            _, _, work = heappop(self._later)
+            if not work.ended and work.started is None and work.id not in self.pending and work.surely <= now:
+                self._take_in(now, work)
+
+    def waiting_for_instants(self) -> list[ObservedWork]:
+        """The work units whose instant has not come."""
+        return [work for _, _, work in self._later if not work.ended and work.id not in self.pending]
+
+    def put_back(self, now: float, work: ObservedWork, at: float, slack: float = 0.0) -> None:
+        """An attempt is over, and another one may start at an instant, or this one go on."""
+        self.running.pop(work.id, None)
+        work.started = None
+        work.waits_until(at, slack)
+        self._take_in(now, work)
 
     def start(self, now: float, work: ObservedWork) -> None:
         """A handler is about to be entered."""
         work.started = now
+        work.tried += 1
+        work.left = work.ahead = False
+        work.error = None
         self._is_pending_no_more(work)
         start = self.running[work.id] = Start(work, now)
         for name in work.duty.services:
@@ -177,8 +264,19 @@ class Observations:
                 self._is_told(work)
         work.left = True
 
+    def _hand_over(self, work: ObservedWork) -> None:
+        """One that waits for an instant is cancelled: who has joined it waits for that in its place."""
+        for one in map(self.works.__getitem__, self._makers[work.proves[0]]):
+            if one is not work and not one.ahead and one.started is None:
+                one.may_start, one.surely = min(one.may_start, work.may_start), max(one.surely, work.surely)
+                self._is_pending_no_more(one)
+                self._wait(one)
+                return
+
     def settle(self, work: ObservedWork, how: str) -> None:
         """A work has settled."""
+        if how == "cancelled" and work.declared and work.started is None and work.id not in self.pending:
+            self._hand_over(work)
         work.ended = how
         self.counts[how] += 1
         self._is_pending_no_more(work)
@@ -242,12 +340,16 @@ class Observations:
         if work.declared:
             for name in work.needs:
                 for maker in self._makers.get(name, ()):
-                    if maker != work.id:
+                    # What is for later holds up only those that come after it.
+                    if maker != work.id and not (self.works[maker].ahead and self._came_after(maker, work)):
                         return self.works[maker]
                 for late in self._late.values():
                     if name in late.proves:
                         return late
         return None
+
+    def _came_after(self, maker: str, work: ObservedWork) -> bool:
+        return self.works[maker].number > work.number
 
     def is_joined(self, work: ObservedWork) -> bool:
         """Whether somebody else makes the same, or is to: who came first."""

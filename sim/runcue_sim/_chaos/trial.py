@@ -24,6 +24,7 @@ from runcue.testing import NothingLeft
 from runcue_sim._chaos.checker import Checker
 from runcue_sim._chaos.faults import Faults
 from runcue_sim._chaos.harness import CriticalLog, EndlessError, HeardWorld, WatchDog, WatchedLoop
+from runcue_sim._chaos.hearing import listen
 from runcue_sim._chaos.injection import FaultyStage, is_injected
 from runcue_sim._chaos.invariants import Violation, duties_of, limits_of
 from runcue_sim._chaos.seeds import Outcome, Trial
@@ -208,7 +209,7 @@ class _Life:
         world.on_change = lambda name: checker.changed(clock(), name)
         world.on_touch = checker.told
         cue.observe(_Logger(self.trace))
-        checker.listen(cue, clock, _is_expected)
+        listen(checker, cue, clock, _is_expected)
         stage.inject_into(scenario)
         return checker
 
@@ -306,7 +307,7 @@ class _Life:
             self._stage.relent()
         checker.stopping()
         summary = await cue.stop()
-        checker.ended(self.loop.time(), summary.counts)
+        checker.ended(self.loop.time(), summary.counts, {work.id for work in getattr(summary, "left", ())})
 
     def _is_submitted(self, name: str) -> bool:
         return not any(f"_{number:03}" in name for number in self._trial.without)
@@ -337,6 +338,8 @@ class _Logger(runcue.Observer):
 
     def __init__(self, trace: Trace) -> None:
         self._trace = trace
+        # Why the last attempt has failed that another one follows.
+        self._error = ""
 
     def _add(self, event: str, work: runcue.Work, details: str = "") -> None:
         if self._trace:
@@ -347,6 +350,16 @@ class _Logger(runcue.Observer):
 
     def started(self, work: runcue.Work) -> None:
         self._add("started", work, item_of(work))
+
+    def resumed(self, work: runcue.Work) -> None:
+        self._add("resumed", work, item_of(work))
+
+    def attempt_failed(self, work: runcue.Work, error: BaseException, delay: float) -> None:
+        self._error = f"{error!r}"
+
+    def put_back(self, work: runcue.Work, reason: str, delay: float | None) -> None:
+        why = self._error if reason == "failed" else reason
+        self._add("put back", work, f"for {delay or 0.0:g} s: {why}")
 
     def settled(self, work: runcue.Work, duration: float) -> None:
         outcome = outcome_of(work)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Iterable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import runcue
 from runcue_sim._engine.clocks import RehearsalLoop, wall_clock
@@ -26,6 +26,9 @@ RECHECKED: Final = 5.0
 
 _FOR_EVER: Final = frozenset(("no producer", "cycle", "upstream failed"))
 """What `cue.why()` says of work units that more time would not help."""
+
+_AHEAD: Final = frozenset(("waiting for a retry", "waiting for its time"))
+"""What it says of those for which an instant will come."""
 
 _CUT_SHORT: Final = ("duration", "interrupt")
 """Ways to be cut in the midst of the work."""
@@ -203,8 +206,13 @@ async def _nothing_moves(run: Run) -> None:
         moves = ledger.moves
         await asyncio.sleep(REAL_PATIENCE)
         quiet = ledger.moves == moves and not ledger.running and ledger.pending
-        if quiet and all(one["reason"] == "not_ready" for one in run.cue.debug_blocked()):
+        if quiet and all(_is_stuck(run.cue, one) for one in run.cue.debug_blocked()):
             return
+
+
+def _is_stuck(cue: runcue.Cue, blocked: dict[str, Any]) -> bool:
+    """Whether it is not known that something will change for a work unit that is blocked."""
+    return blocked["reason"] == "not_ready" and cue.why(blocked["work"]).verdict not in _AHEAD
 
 
 def _look_at_blocked(run: Run, ending: Ending, verdicts_for: frozenset[str] | None = None) -> None:

@@ -9,6 +9,8 @@ Must not know: how programs are imported, how reads of the disk are noticed.
 from __future__ import annotations
 
 import contextlib
+import random
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from types import CodeType
 from typing import Any, Final
@@ -61,6 +63,8 @@ def prepare_program(options: PipelineOptions, target: str, seed: int, trace: Tra
     callers = [(f"the handler of {task.name}", task.handler) for task in cue.tasks()]
     if submissions is None and submit_rate is not None:
         raise BadUsage(f"--submit-rate is for work units of --submit; {app.name} submits as it likes")
+    # The jitter of retries is luck as well, and equal seeds are to print equal text.
+    random.seed(seed)
     with OutsideReads(cue) as outside:
         stand_in = _StandIn(model)
         overlay = rehearse(
@@ -89,18 +93,25 @@ class _StandIn(runcue.Observer):
 
     def __init__(self, model: Model) -> None:
         self._model = model
-        self._numbers: dict[str, int] = {}
+        self._numbers: Counter[str] = Counter()
+        # Which of its task a work unit is, by the order of submission: that in which they run depends on limits.
+        self._places: dict[str, int] = {}
         self._draws: dict[str, Draw] = {}
 
     def submitted(self, work: runcue.Work) -> None:
-        """Decide what becomes of it: by number of submission, for the order in which they run depends on limits."""
-        nth = self._numbers.get(work.task, 0)
-        self._numbers[work.task] = nth + 1
-        self._draws[work.id] = self._model.draw(work.task, work.id, nth)
+        """Note its number."""
+        self._places[work.id] = self._numbers[work.task]
+        self._numbers[work.task] += 1
+
+    def settled(self, work: runcue.Work, duration: float) -> None:
+        """It needs no more luck."""
+        self._places.pop(work.id, None)
 
     def duration(self, work: runcue.Work) -> float:
-        """Seconds for which it runs."""
-        return self._draws[work.id].seconds
+        """Seconds for which it runs. Each attempt has luck of its own."""
+        place = self._places.get(work.id, 0)
+        draw = self._draws[work.id] = self._model.draw(work.task, work.id, place, attempt=work.attempt)
+        return draw.seconds
 
     def outcome(self, work: runcue.Work) -> None:
         """Fail if the model says so."""

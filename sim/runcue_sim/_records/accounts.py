@@ -34,12 +34,15 @@ class Record:
         services: Names of its services.
         submitted: When it was submitted.
         ready: When all it needs was there; None before it started.
-        started: When its handler was entered, None if it never was.
+        started: When its handler was entered last, None if it never was.
         ended: When it settled, None if it never did.
         outcome: "completed", "failed", "skipped", "cancelled", or "" for none.
         on_purpose: Whether it failed because that was asked for.
         rate: Seconds it was ready and waited for the rate of a service.
         slots: Seconds it was ready and waited for a slot.
+        tried: Seconds that attempts took which were not the last.
+        delayed: Seconds between the end of such an attempt and the instant of the next one.
+        retries: How many such attempts there were.
         bound_by: The service that these are about, empty if there is none.
     """
 
@@ -51,6 +54,9 @@ class Record:
     on_purpose = False
     rate = 0.0
     slots = 0.0
+    tried = 0.0
+    delayed = 0.0
+    retries = 0
     bound_by = ""
 
     def __init__(self, id: str, task: str, item: str, services: tuple[str, ...], submitted: float) -> None:
@@ -59,6 +65,13 @@ class Record:
         self.item = item
         self.services = services
         self.submitted = submitted
+
+    def wait(self, rate: float, slots: float, service: str) -> None:
+        """An attempt has waited so long, and longest for that service."""
+        if rate + slots > self.rate + self.slots:
+            self.bound_by = service
+        self.rate += rate
+        self.slots += slots
 
     @property
     def gate(self) -> float:
@@ -70,7 +83,8 @@ class Record:
         """Seconds it was ready and waited for neither rate nor slots: others were before it."""
         if self.started is None or self.ready is None:
             return 0.0
-        return max(0.0, self.started - self.ready - self.rate - self.slots)
+        known = self.rate + self.slots + self.tried + self.delayed
+        return max(0.0, self.started - self.ready - known)
 
 
 class ServiceAccount:
@@ -172,10 +186,14 @@ class ServiceAccount:
         self.in_use += change
         self.most = max(self.most, self.in_use)
 
-    def end(self, now: float, *, completed: bool) -> None:
-        """A work that had started has settled."""
+    def leave(self, now: float) -> None:
+        """An attempt is over, and its work unit has not settled."""
         self.advance(now)
         self.in_use -= 1
+
+    def end(self, now: float, *, completed: bool) -> None:
+        """A work that had started has settled."""
+        self.leave(now)
         if completed:
             self.done += 1
         else:
@@ -218,14 +236,15 @@ class TaskAccount:
         submitted: How many of its work units were submitted.
         done: How many completed.
         failed: How many failed.
+        retries: How many attempts were not the last.
         skipped: How many were up to date.
         durations: Seconds of each completed run.
         unproved: How many completed and declare nothing that would prove it.
     """
 
-    __slots__ = ("done", "durations", "failed", "name", "skipped", "submitted", "unproved")
+    __slots__ = ("done", "durations", "failed", "name", "retries", "skipped", "submitted", "unproved")
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.submitted = self.done = self.failed = self.skipped = self.unproved = 0
+        self.submitted = self.done = self.failed = self.retries = self.skipped = self.unproved = 0
         self.durations: list[float] = []

@@ -20,7 +20,7 @@ class Stretch(NamedTuple):
     """A share of the way from the beginning of a run to its end.
 
     Attributes:
-        kind: "rate", "slots", "running", "gate", "order", "submission" or "timeout".
+        kind: "rate", "slots", "running", "gate", "order", "attempts", "retry", "submission" or "timeout".
         name: The service, or the task.
         seconds: How long it was, in all.
     """
@@ -42,6 +42,8 @@ class Stretch(NamedTuple):
             "running": f"the handler of {self.name}",
             "gate": f"is_ready of {self.name}",
             "order": f"work units before {self.name}",
+            "attempts": f"attempts of {self.name} that were tried again",
+            "retry": f"the waits of {self.name} for its next attempt",
             "timeout": "the time-out of what was blocked",
         }.get(self.kind, "the pace of submission")
 
@@ -76,6 +78,8 @@ def _step_back(ledger: Ledger, record: Record, walk: _Walk) -> Record | None:
     walk("rate", record.bound_by, record.rate)
     walk("slots", record.bound_by, record.slots)
     walk("order", record.task, record.other)
+    walk("attempts", record.task, record.tried)
+    walk("retry", record.task, record.delayed)
     before = ledger.ended_at(record.ready)
     if (
         before is not None

@@ -17,6 +17,8 @@ from runcue_sim._text.figures import plain
 SIGNS: Final = {
     "queued": "+",
     "started": "▶",
+    "put back": "↩",
+    "resumed": "▷",
     "completed": "✓",
     "failed": "✗",
     "skipped": "↷",

@@ -15,7 +15,7 @@ from typing import Final
 import runcue
 from runcue_sim._records.accounts import THREADS, Record, ServiceAccount, TaskAccount
 from runcue_sim._records.event_log import Trace
-from runcue_sim._text.figures import plain, shortened
+from runcue_sim._text.figures import plain, seconds_in_words, shortened
 
 _SAME_INSTANT: Final = 0.005
 """On a real clock the end of one work and the start of the next are this near, at the most."""
@@ -33,6 +33,7 @@ class Ledger:
     Attributes:
         submitted: How many work units were submitted; likewise `running`, `completed`, `failed`, `skipped`,
             `cancelled`.
+        retries: How many attempts were not the last of their work unit.
         failed_on_purpose: How many of the failed ones were asked for, or could not run because of those.
         excused: The ids of work units whose failure is the consequence of one that was asked for.
         services: By name.
@@ -67,7 +68,9 @@ class Ledger:
         self._ends: list[float] = []
         self._enders: list[Record] = []
         self.submitted = self.running = self.completed = self.failed = self.skipped = self.cancelled = 0
-        self.failed_on_purpose = 0
+        self.failed_on_purpose = self.retries = 0
+        # When those may go on that were put back, and those that have an instant ahead.
+        self._again_at: dict[str, float] = {}
         self.excused: set[str] = set()
         self.began = self.ended = 0.0
         self.open = True
@@ -85,7 +88,13 @@ class Ledger:
     def moves(self) -> int:
         """How many events there were; whether it has grown tells whether anything moves."""
         return (
-            self.submitted + self.running + 2 * len(self._ends) + self.skipped + self.cancelled + self.failed
+            self.submitted
+            + self.running
+            + 2 * len(self._ends)
+            + self.skipped
+            + self.cancelled
+            + self.failed
+            + 2 * self.retries
         )
 
     @property
@@ -144,7 +153,7 @@ class Ledger:
         if self._takers:
             self._trace.add(work.created_at, "queued", work.task, work.id, item)
 
-    def start(self, work: runcue.Work) -> None:
+    def start(self, work: runcue.Work, event: str = "started") -> None:
         """The handler of a work is about to be entered."""
         record = self._of.get(work.id)
         if record is None or not self.open:
@@ -152,21 +161,50 @@ class Ledger:
         now = self._time()
         self.running += 1
         record.started = now
-        ready = record.submitted
-        if self._ready_at:
-            ready = max(ready, self._ready_at.get(work.id, 0.0))
-        for artifact in work.inputs:
-            ready = max(ready, self._made.get(artifact, 0.0))
-        record.ready = ready = min(now, ready)
+        ready = self._again_at.pop(work.id, None)
+        if ready is None:
+            ready = record.submitted
+            if self._ready_at:
+                ready = max(ready, self._ready_at.get(work.id, 0.0))
+            for artifact in work.inputs:
+                ready = max(ready, self._made.get(artifact, 0.0))
+            record.ready = min(now, ready)
+        ready = min(now, ready)
+        longest = 0.0, 0.0, ""
         for service in self._uses[work.task]:
             service.start(now)
             if ready < now:
                 rate, slots = service.waited(ready)
-                if rate + slots > record.rate + record.slots:
-                    record.rate, record.slots, record.bound_by = rate, slots, service.name
+                # There is no reading of the instant of a next attempt: that before it tells too much.
+                rate = min(rate, now - ready)
+                slots = min(slots, now - ready - rate)
+                if rate + slots > longest[0] + longest[1]:
+                    longest = rate, slots, service.name
+        record.wait(*longest)
         if self._takers:
             waited = f"waited {now - record.submitted:.1f}s" if now - record.submitted >= 0.05 else ""
-            self._trace.add(work.started_at or 0.0, "started", work.task, work.id, _with(record.item, waited))
+            self._trace.add(work.started_at or 0.0, event, work.task, work.id, _with(record.item, waited))
+
+    def put_back(self, work: runcue.Work, reason: str, delay: float) -> None:
+        """An attempt is over, and its work unit goes on after so many seconds."""
+        record = self._of.get(work.id)
+        if record is None or not self.open:
+            return
+        now = self._time()
+        self.running -= 1
+        self.retries += 1
+        record.retries += 1
+        self.tasks[work.task].retries += 1
+        record.tried += now - (now if record.started is None else record.started)
+        record.delayed += delay
+        self._again_at[work.id] = now + delay
+        for service in self._uses[work.task]:
+            service.leave(now)
+        if self._takers:
+            why = str(work.attempts[-1].error) if reason == "failed" else reason
+            details = f"for {seconds_in_words(delay)}: {why}"
+            at = (work.started_at or 0.0) + now - (now if record.started is None else record.started)
+            self._trace.add(at, "put back", work.task, work.id, _with(record.item, details))
 
     def end(self, work: runcue.Work, duration: float) -> None:
         """A work has settled; its handler has run for so long."""
@@ -198,9 +236,10 @@ class Ledger:
         if record.started is not None:
             self._ends.append(now)
             self._enders.append(record)
-            self.running -= 1
-            for service in self._uses[work.task]:
-                service.end(now, completed=outcome == "completed")
+            if self._again_at.pop(work.id, None) is None:  # else it ends while it waits for its next attempt
+                self.running -= 1
+                for service in self._uses[work.task]:
+                    service.end(now, completed=outcome == "completed")
         # Whatever this end makes ready begins to wait now, so there must be a reading to count from.
         for service in self._all:
             if service.at != now:
@@ -231,6 +270,12 @@ class _Bookkeeper(runcue.Observer):
 
     def started(self, work: runcue.Work) -> None:
         self._ledger.start(work)
+
+    def resumed(self, work: runcue.Work) -> None:
+        self._ledger.start(work, "resumed")
+
+    def put_back(self, work: runcue.Work, reason: str, delay: float | None) -> None:
+        self._ledger.put_back(work, reason, delay or 0.0)
 
     def settled(self, work: runcue.Work, duration: float) -> None:
         self._ledger.end(work, duration)

@@ -102,6 +102,7 @@ class Report:
                 "completed": ledger.completed,
                 "failed": ledger.failed,
                 "failed_on_purpose": ledger.failed_on_purpose,
+                "retries": ledger.retries,
                 "skipped": ledger.skipped,
                 "cancelled": ledger.cancelled,
                 "blocked": sum(group.count for group in ending.blocked if not group.given_up),
@@ -127,6 +128,7 @@ class Report:
                     "submitted": task.submitted,
                     "completed": task.done,
                     "failed": task.failed,
+                    "retries": task.retries,
                     "skipped": task.skipped,
                     **_spread(task.durations),
                 }
@@ -170,12 +172,15 @@ class Report:
                 for one in facts["services"]
             ),
         )
+        # A column for what few programs ask for.
+        retries = ("retries",) if facts["works"]["retries"] else ()
+        keys = ("submitted", "completed", "failed", *retries, "skipped")
         lines += table(
-            ("TASK", "SUBMITTED", "DONE", "FAILED", "SKIPPED", "MEDIAN", "P95"),
+            ("TASK", "SUBMITTED", "DONE", "FAILED", *map(str.upper, retries), "SKIPPED", "MEDIAN", "P95"),
             (
                 (
                     one["name"],
-                    *(str(one[key]) for key in ("submitted", "completed", "failed", "skipped")),
+                    *(str(one[key]) for key in keys),
                     *("-" if one[key] is None else seconds_in_words(one[key]) for key in ("median", "p95")),
                 )
                 for one in facts["tasks"]
@@ -213,8 +218,9 @@ class Report:
             parts.append(f"{works['blocked']} blocked")
         clock = "virtual time" if facts["clock"] == "virtual" else "real time"
         submitted = counted(works["submitted"], "work unit")
+        again = f", tried again {counted(works['retries'], 'time')}" if works["retries"] else ""
         ends, took = (
-            f"{', '.join(parts)} of {submitted}",
+            f"{', '.join(parts)} of {submitted}{again}",
             f"in {seconds_in_words(facts['makespan'])} of {clock}",
         )
         yield from [f"{ends} {took}"] if len(f"{ends} {took}") <= WIDTH else [*wrapped(ends), took]
@@ -290,6 +296,8 @@ def _wait(record: Record) -> dict[str, Any]:
         f"slots of {record.bound_by}": record.slots,
         "what it needs": record.gate,
         "work units before it": record.other,
+        "its next attempt": record.delayed,
+        "attempts before it": record.tried,
     }
     reasons = {what: seconds for what, seconds in reasons.items() if seconds > 1e-6}
     ordered = sorted(reasons.items(), key=lambda pair: -pair[1])

@@ -178,7 +178,7 @@ class Model:
     outliers: float = 0.0
     outlier_mult: float = 5.0
 
-    def draw(self, task: str, item: str, nth: int = 0, round_: int = 0) -> Draw:
+    def draw(self, task: str, item: str, nth: int = 0, round_: int = 0, attempt: int = 1) -> Draw:
         """What becomes of one attempt.
 
         Args:
@@ -186,8 +186,10 @@ class Model:
             item: What tells the work from others of its task.
             nth: The how many-th of its task it is, from 0.
             round_: Which time the same is done.
+            attempt: The number of the attempt, from 1; each has luck of its own.
         """
-        length, spread, outlier, error = self.luck.four(task, item, round_)
+        names = (task, item, round_) if attempt == 1 else (task, item, round_, attempt)
+        length, spread, outlier, error = self.luck.four(*names)
         own = self.latencies.get(task)
         latency = self.latency if own is None else own
         seconds = latency.seconds(length, nth)

@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import runcue
 from runcue_sim._engine.clocks import paced, wall_clock
@@ -81,9 +81,9 @@ class Stage:
         # Of plain handlers that are at work.
         self._draws: dict[str, Draw] = {}
 
-    async def submit(self, task: str, item: str) -> runcue.Work:
-        """Submit one work. Returns it."""
-        handle = await self.cue.submit(task, params={"item": item})
+    async def submit(self, task: str, item: str, **options: Any) -> runcue.Work:
+        """Submit one work, with options of `Cue.submit`. Returns it."""
+        handle = await self.cue.submit(task, params={"item": item}, **options)
         return handle.work
 
     async def perform(self, work: runcue.Work, item: str, round_: int = 0) -> None:
@@ -117,7 +117,7 @@ class Stage:
     def _draw(self, work: runcue.Work, item: str, round_: int) -> Draw:
         nth = self.numbers.get(work.task, 0)
         self.numbers[work.task] = nth + 1
-        return self.model.draw(work.task, item, nth, round_)
+        return self.model.draw(work.task, item, nth, round_, work.attempt)
 
     @staticmethod
     def _fail_if(draw: Draw, item: str) -> None:
