@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import runcue
+from runcue._api import intake
 from runcue._callbacks.declared_gate import DeclaredGate
 from runcue._callbacks.gate import Gate
 from runcue._callbacks.listeners import Listeners
@@ -25,7 +26,9 @@ from runcue._freshness.newer import Newer
 from runcue._lifecycle.stopping import Stopping
 from runcue._limits.sliding_window import SlidingWindow
 from runcue._model.attempts import Again, Overrun
-from runcue._model.phases import DELAYED, FAILED, READY, SETTLED
+from runcue._model.phases import DELAYED, READY, SETTLED
+from runcue._scheduling import later
+from runcue._scheduling.appointments import Appointment, Appointments
 from runcue._scheduling.attempts import FailedAttempt, Settle
 from runcue._scheduling.core import Core
 from runcue._scheduling.deadlines import Deadlines
@@ -385,10 +388,6 @@ def next_attempt_comes_too_early(patch: pytest.MonkeyPatch) -> None:
     _again(patch, lambda again, now: again._replace(at=now + 0.9 * (again.at - now)))
 
 
-def failed_attempts_are_not_counted(patch: pytest.MonkeyPatch) -> None:
-    _again(patch, lambda again, now: again._replace(counts=False))
-
-
 def who_comes_back_is_lost(patch: pytest.MonkeyPatch) -> None:
     pop_due, count = Deadlines.pop_due, itertools.count(1)
 
@@ -411,35 +410,14 @@ def slot_is_held_between_attempts(patch: pytest.MonkeyPatch) -> None:
             service.acquire_slot()
             held.setdefault(self, []).append(service)
 
-    def generous(self: Core, now: float) -> None:
-        for service in held.pop(self, ()):
+    def generous(self: Core, now: float, most: int) -> int:
+        kept = take_back(self, now, most)
+        for service in held.pop(self, ()) if kept else ():
             service.release_slot()
-        take_back(self, now)
+        return kept
 
     patch.setattr(Core, "put_back", greedy)
     patch.setattr(Core, "take_back", generous)
-
-
-def last_attempt_is_not_the_last(patch: pytest.MonkeyPatch) -> None:
-    decide = Retrying.decide
-
-    def patient(self: Retrying, ended: FailedAttempt) -> Settle | Again:
-        decision = decide(self, ended)
-        return Again(ended.now) if isinstance(decision, Settle) and ended.work.attempt > 1 else decision
-
-    patch.setattr(Retrying, "decide", patient)
-
-
-def _decide_otherwise(patch: pytest.MonkeyPatch, settles: Callable[[FailedAttempt], bool]) -> None:
-    decide = Retrying.decide
-
-    def hasty(self: Retrying, ended: FailedAttempt) -> Settle | Again:
-        decision = decide(self, ended)
-        if isinstance(decision, Again) and decision.counts and settles(ended):
-            return Settle(FAILED, ended.error)
-        return decision
-
-    patch.setattr(Retrying, "decide", hasty)
 
 
 def _later(patch: pytest.MonkeyPatch, change: Callable[[Again, FailedAttempt], Settle | Again]) -> None:
@@ -462,16 +440,8 @@ def later_is_at_once(patch: pytest.MonkeyPatch) -> None:
     _later(patch, lambda again, ended: again._replace(at=ended.now))
 
 
-def later_is_a_failure(patch: pytest.MonkeyPatch) -> None:
-    _later(patch, lambda again, ended: Settle(FAILED, ended.error))
-
-
 def who_goes_on_later_is_heard_to_begin_anew(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Again, "resumes", False)
-
-
-def timeout_that_is_not_the_last_attempt_is_final(patch: pytest.MonkeyPatch) -> None:
-    _decide_otherwise(patch, lambda ended: isinstance(ended.error, runcue.WorkTimeout))
 
 
 def handler_whose_time_is_over_is_waited_for_without_end(patch: pytest.MonkeyPatch) -> None:
@@ -496,6 +466,37 @@ def timeout_of_a_submission_is_ignored(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(runcue.Work, "_timeout", property(lambda work: work._task._timeout))
 
 
+def delay_is_too_short(patch: pytest.MonkeyPatch) -> None:
+    set_one = Appointments.set
+
+    def hasty(self: Appointments, work: runcue.Work, appointment: Appointment) -> None:
+        delay = 0.0 if work._overrides is None else work._overrides.delay or 0.0
+        set_one(self, work, appointment._replace(at=appointment.at - 0.1 * delay))
+
+    patch.setattr(Appointments, "set", hasty)
+
+
+def who_is_for_later_is_lost(patch: pytest.MonkeyPatch) -> None:
+    pop_due, count = Appointments.pop_due, itertools.count(1)
+
+    def lossy(self: Appointments, now: float, wall: float) -> Any:
+        work = pop_due(self, now, wall)
+        return pop_due(self, now, wall) if work is not None and next(count) % 3 == 0 else work
+
+    patch.setattr(Appointments, "pop_due", lossy)
+
+
+def who_joins_what_is_for_later_waits_for_its_instant(patch: pytest.MonkeyPatch) -> None:
+    def join(core: Core, work: runcue.Work, leader: runcue.Work, *rest: Any) -> None:
+        if core.waits_for_appointment(leader):
+            core.join(work, leader, rest[1])
+        else:
+            join_at_once(core, work, leader, *rest)
+
+    join_at_once = later.join
+    patch.setattr(intake, "join", join)
+
+
 PLANTS: dict[Plant, set[str]] = {
     rate_allows_one_too_many: {"rate"},
     token_is_stamped_too_early: {"rate"},
@@ -509,11 +510,11 @@ PLANTS: dict[Plant, set[str]] = {
     work_that_is_up_to_date_runs: {"twice"},
     input_that_is_being_made_is_not_waited_for: {"ready"},
     work_is_lost_on_submission: {"prompt", "skipped", "once"},
-    who_has_joined_is_forgotten: {"ready", "drained", "once"},
+    who_has_joined_is_forgotten: {"ready", "drained", "once", "prompt"},
     what_is_older_than_its_inputs_counts_as_up_to_date: {"unproved"},
     raising_is_stale_counts_as_up_to_date: {"unproved"},
     timeout_never_strikes: {"timeout"},
-    drain_ends_too_early: {"lost", "drained"},
+    drain_ends_too_early: {"lost", "drained", "once", "cause"},
     scheduler_fails: {"sound"},
     callback_of_the_loop_raises: {"sound"},
     drain_raises: {"sound"},
@@ -521,18 +522,17 @@ PLANTS: dict[Plant, set[str]] = {
     timer_comes_again_for_ever: {"ends"},
     callback_never_returns: {"ends"},
     next_attempt_comes_too_early: {"early"},
-    failed_attempts_are_not_counted: {"attempts"},
     who_comes_back_is_lost: {"prompt", "drained"},
     slot_is_held_between_attempts: {"prompt", "slots"},
-    last_attempt_is_not_the_last: {"attempts", "timeout"},
     later_counts_as_an_attempt: {"attempts"},
     later_is_at_once: {"attempts"},
-    later_is_a_failure: {"cause"},
     who_goes_on_later_is_heard_to_begin_anew: {"attempts"},
-    timeout_that_is_not_the_last_attempt_is_final: {"attempts"},
     handler_whose_time_is_over_is_waited_for_without_end: {"timeout"},
     next_attempt_does_not_wait_for_the_handler_whose_time_is_over: {"once"},
     timeout_of_a_submission_is_ignored: {"timeout"},
+    delay_is_too_short: {"early"},
+    who_is_for_later_is_lost: {"drained", "prompt", "once"},
+    who_joins_what_is_for_later_waits_for_its_instant: {"prompt"},
 }
 
 

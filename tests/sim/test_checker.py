@@ -171,6 +171,14 @@ BROKEN: dict[str, tuple[str, list[Step]]] = {
         "attempts",
         [*submitted("make a"), ("started", 0.0, "1"), ("left", "1"), ("put_back", 1.0, "1", "later", 5.0)],
     ),
+    "a stop that cancels what was submitted for later before it": (
+        "cause",
+        [*DELAYED, ("stopping",), ("cancelled", 1.0, "1")],
+    ),
+    "a stop that does not list what it leaves": (
+        "once",
+        [*LATER, ("stopping",), ("cancelled", 2.0, "1"), ("end", 2.0, {"cancelled": 1})],
+    ),
     "a drain that leaves what is for later": ("drained", [*DELAYED, ("drained", 1.0)]),
     "a drain that leaves what waits for its next attempt": ("drained", [*RETRIED, ("drained", 2.0)]),
     "a stop that cancels what waits for its next attempt": (
@@ -464,7 +472,28 @@ KEPT: dict[str, list[Step]] = {
         ("goes_back", 3.9, "1", 3.1, LATE),
         ("started", 7.0, "1", 2),
     ],
-    "a stop that leaves what has no end": [*LATER, ("stopping",), ("end", 2.0, {}, ["1"])],
+    "a stop that leaves what has no end": [
+        *LATER,
+        ("stopping",),
+        ("cancelled", 2.0, "1"),
+        ("end", 2.0, {"cancelled": 1}, ["1"]),
+    ],
+    "a stop that leaves what was submitted for later during it": [
+        ("stopping",),
+        *DELAYED,
+        ("cancelled", 0.0, "1"),
+        ("end", 2.0, {"cancelled": 1}, ["1"]),
+    ],
+    "who had wanted it earlier leaves": [
+        ("wish", {"delay": 5.0}),
+        *submitted("make a"),
+        ("wish", {}),
+        ("submitted", 1.0, "2", "make", "a"),
+        ("excuse", "cancelled", "2"),
+        ("cancelled", 1.0, "2"),
+        ("look", 4.9),
+        ("started", 5.0, "1"),
+    ],
     "starts as the rate allows": [*MAKE_4, *THREE_RUN, ("started", 1.0, "4")],
     "starts as slots get free": [
         *MAKE_4[:3],

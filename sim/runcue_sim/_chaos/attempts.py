@@ -25,7 +25,7 @@ def of_start(now: float, work: ObservedWork, attempt: int | None, *, resumes: bo
         return "early", f"{work} starts at {now:g}, {work.may_start - now:.3g} s before its time"
     if attempt is not None and not work.joinable and attempt != work.attempt:
         return "attempts", f"{work} starts with attempt {attempt} at {now:g}; it is attempt {work.attempt}"
-    if resumes is not None and not work.joinable and resumes != work.waits_without_end:
+    if resumes is not None and not work.joinable and resumes != work.is_resumed:
         said = "the same attempt as before" if resumes else "a new attempt"
         return "attempts", f"{work} starts at {now:g} with what is said to be {said}, and is not"
     return None

@@ -145,7 +145,7 @@ class Checker:
         if self._objects(objection, work):
             return
         work.attempt += reason != "later"
-        work.waits_without_end = reason == "later"
+        work.is_resumed = reason == "later"
         self.observed.put_back(now, work, at, slack)
         self._event()
 
@@ -208,7 +208,7 @@ class Checker:
 
     def cancelled(self, now: float, id: str) -> None:
         """A work was cancelled."""
-        excused = self._is_cancelled_by_fault(id)
+        excused = self._is_cancelled_by_fault(id) or self._is_left(id)
         if self._stopping and not self._rest_is_checked and not excused:
             # The first that a stop gives up. Those that wait for it must be judged before it has settled.
             self._check_rest(now, "stop() cancels")
@@ -216,7 +216,7 @@ class Checker:
         if work is None:
             return
         self._torn = self._torn or self._is_torn(work)
-        if not self._stopping and not excused:
+        if not excused and (not self._stopping or (work.may_start > now and not work.joinable)):
             self.report("cause", f"{work} is cancelled at {now:g}, and nobody has asked for that", work)
 
     def changed(self, now: float, name: str) -> None:
@@ -242,7 +242,7 @@ class Checker:
         if work.ended:
             self.report("once", f"{work} has {how} at {now:g} although it has {work.ended} before", work)
             return None
-        self.observed.settle(work, how)
+        self.observed.settle(now, work, how)
         self._event()
         return work
 
@@ -371,7 +371,7 @@ class Checker:
     def drained(self, now: float) -> None:
         """A drain has ended: what is pending now cannot run."""
         self._check_rest(now, "a drain ends and leaves")
-        for work in self.observed.waiting_for_instants():
+        for work in self.observed.waiting_for_instants(now):
             if not self.observed.waits_for_others(work):
                 text = f"a drain ends at {now:g} and leaves {work}, which is to start at {work.surely:g}"
                 self.report("drained", text, work)
@@ -408,11 +408,11 @@ class Checker:
             left: The ids of those that it says are left.
         """
         for work in self.observed.works.values():
-            if work.id in left:
-                if work.ended or not self._may_be_left(work):
-                    self.report("once", f"{work} is left when the cue has stopped at {now:g}", work)
-                    return
-            elif not work.ended:
+            if (work.id in left) is not work.is_left:
+                text = f"{work} is {'not ' * work.is_left}listed as left when the cue has stopped at {now:g}"
+                self.report("once", text, work)
+                return
+            if not work.ended:
                 self.report("once", f"{work} has not settled when the cue has stopped at {now:g}", work)
                 return
         for how in ("completed", "skipped", "failed", "cancelled"):
@@ -421,9 +421,14 @@ class Checker:
                 self.report("once", f"the summary counts {said} {how}, and {heard} were heard of")
                 return
 
-    def _may_be_left(self, work: ObservedWork) -> bool:
-        """Whether a stop leaves it: what waits for an instant, and has no end or came during the stop."""
-        return work.waits_without_end or (work.ahead and work.number > self._came_before)
+    def _is_left(self, id: str) -> bool:
+        """Whether a stop leaves a work unit: it waits for an instant, and has no end or came during the stop."""
+        work = self.observed.works.get(id)
+        if work is None or not self._stopping or work.ended or work.started is not None:
+            return False
+        came_late = work.number > self._came_before and self.observed.is_ahead(work)
+        work.is_left = came_late or self.observed.waits_without_end(work)
+        return work.is_left
 
     def finished(self, everything: Iterable[str], made: Mapping[str, int]) -> None:
         """The last life has ended, in which nothing went wrong: all must be there.

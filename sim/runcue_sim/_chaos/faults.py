@@ -26,6 +26,7 @@ KINDS: Final = {
     "again": "work units are submitted a second time",
     "tear": "somebody cancels the asyncio tasks of handlers",
     "outage": "services are away for a while",
+    "delay": "work units are submitted for later",
     "gate-raise": "is_ready and is_stale raise",
     "gate-block": "is_ready and is_stale block the event loop",
     "gate-await": "is_ready and is_stale are async, and some take their time",

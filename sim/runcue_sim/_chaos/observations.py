@@ -49,8 +49,10 @@ class ObservedWork:
         surely: The instant from which on it must, unless something is in its way.
         ahead: Whether that instant has not come, and comes from its submission.
         error: Why its attempt failed.
-        waits_without_end: Whether its handler has asked to be called again later, as often as it likes.
+        is_resumed: Whether it goes on with the same attempt, since its handler has asked to be called again later.
+        is_left: Whether a stop has left it, since it could run some time.
         joinable: Whether another one made the same when it was submitted.
+        leader: The one that it has joined, as far as can be told.
         versions: If it was up to date when it was submitted: of what it needs and proves, as of then.
     """
 
@@ -72,13 +74,20 @@ class ObservedWork:
     surely: float = -inf
     ahead: bool = False
     error: BaseException | None = None
-    waits_without_end: bool = False
+    is_resumed: bool = False
+    is_left: bool = False
     joinable: bool = False
+    leader: ObservedWork | None = None
     versions: list[int | None] | None = None
     declared: bool = field(init=False)
+    # The instants of its submission, whatever others lend it.
+    own: tuple[float, float] = field(init=False)
 
     def __post_init__(self) -> None:
         self.declared = self.duty.declared and bool(self.proves)
+        if self.wish.delay:
+            self.waits_until(self.submitted + self.wish.delay, BY_WALL if self.wish.by_wall else 0.0)
+        self.own = self.may_start, self.surely
 
     @property
     def timeout(self) -> float | None:
@@ -175,26 +184,50 @@ class Observations:
         work = ObservedWork(now, id, task, item, duty, needs, proves, wish=self.injected.wish)
         self.works[id] = work
         work.number = len(self.works)
-        if work.wish.delay:
-            work.waits_until(now + work.wish.delay, BY_WALL if work.wish.by_wall else 0.0)
+        work.ahead = work.surely > now
         if work.declared:
             for name in work.proves:
                 makers = self._makers.setdefault(name, {})
                 work.joinable = work.joinable or bool(makers)
-                self._lend(work, makers)
+                first = self.works[next(iter(makers))] if makers else None
+                # What is for later joins nobody who runs.
+                if first is not None and not (work.ahead and first.started is not None):
+                    work.leader = first.leader or first
                 makers[id] = None
-        work.ahead = work.surely > now
         self._take_in(now, work)
+        if work.leader is not None:
+            self._lend(now, work.leader)
         if not work.ahead and self.is_there(work) and self.is_up_to_date(work):
             work.versions = self.versions(work)
         return work
 
-    def _lend(self, work: ObservedWork, makers: Mapping[str, None]) -> None:
-        """Who joins one that is for later lends it an earlier instant."""
-        first = self.works[next(iter(makers))] if makers else None
-        if first is not None and first.ahead and work.surely < first.surely:
-            first.may_start, first.surely = work.may_start, max(work.surely, work.submitted)
-            self._wait(first)
+    def _followers_of(self, leader: ObservedWork) -> list[ObservedWork]:
+        same = map(self.works.__getitem__, self._makers[leader.proves[0]])
+        return [one for one in same if one.leader is leader]
+
+    def _lend(self, now: float, leader: ObservedWork) -> None:
+        """Of one that has not started yet the earliest instant counts of those who have joined it, while they stay."""
+        if leader.tried or leader.ended:
+            return
+        owns = [leader.own, *(one.own for one in self._followers_of(leader))]
+        leader.may_start, leader.surely = (min(instants) for instants in zip(*owns, strict=True))
+        leader.ahead = leader.surely > now
+        self._is_pending_no_more(leader)
+        self._take_in(now, leader)
+
+    def _succeed(self, now: float, leader: ObservedWork) -> None:
+        """One that others have joined is cancelled: the first of them takes its place, and its instant if it waits."""
+        followers = self._followers_of(leader)
+        if not followers:
+            return
+        first, *others = followers
+        waits = leader.started is None and leader.id not in self.pending
+        first.leader = None
+        for one in others:
+            one.leader = first
+        if waits:
+            first.own = min(first.own[0], leader.may_start), max(first.own[1], leader.surely)
+        self._lend(now, first)
 
     def _wait(self, work: ObservedWork) -> None:
         self._number += 1
@@ -219,9 +252,9 @@ class Observations:
             if not work.ended and work.started is None and work.id not in self.pending and work.surely <= now:
                 self._take_in(now, work)
 
-    def waiting_for_instants(self) -> list[ObservedWork]:
+    def waiting_for_instants(self, now: float) -> list[ObservedWork]:
         """The work units whose instant has not come."""
-        return [work for _, _, work in self._later if not work.ended and work.id not in self.pending]
+        return [work for _, _, work in self._later if not work.ended and work.may_start > now]
 
     def put_back(self, now: float, work: ObservedWork, at: float, slack: float = 0.0) -> None:
         """An attempt is over, and another one may start at an instant, or this one go on."""
@@ -264,19 +297,10 @@ class Observations:
                 self._is_told(work)
         work.left = True
 
-    def _hand_over(self, work: ObservedWork) -> None:
-        """One that waits for an instant is cancelled: who has joined it waits for that in its place."""
-        for one in map(self.works.__getitem__, self._makers[work.proves[0]]):
-            if one is not work and not one.ahead and one.started is None:
-                one.may_start, one.surely = min(one.may_start, work.may_start), max(one.surely, work.surely)
-                self._is_pending_no_more(one)
-                self._wait(one)
-                return
-
-    def settle(self, work: ObservedWork, how: str) -> None:
+    def settle(self, now: float, work: ObservedWork, how: str) -> None:
         """A work has settled."""
-        if how == "cancelled" and work.declared and work.started is None and work.id not in self.pending:
-            self._hand_over(work)
+        if how == "cancelled" and work.declared:
+            self._succeed(now, work)
         work.ended = how
         self.counts[how] += 1
         self._is_pending_no_more(work)
@@ -289,6 +313,8 @@ class Observations:
                 self._late[work.id] = work  # and goes on making what it makes
             else:
                 self._is_told(work)
+            if how == "cancelled" and work.leader is not None:
+                self._lend(now, work.leader)
 
     def _is_told(self, work: ObservedWork) -> None:
         """What a maker leaves behind is looked at by itself, as soon as nobody makes it any more."""
@@ -356,6 +382,15 @@ class Observations:
         if not work.declared:
             return False
         return self._making[work.proves] > 0 or next(iter(self._makers[work.proves[0]])) != work.id
+
+    def is_ahead(self, work: ObservedWork) -> bool:
+        """Whether it is for later, or has joined what is."""
+        return (work.leader or work).ahead
+
+    def waits_without_end(self, work: ObservedWork) -> bool:
+        """Whether a handler has asked to be called again later, as often as it likes; or that of one it has joined."""
+        leader = work.leader or work
+        return leader.is_resumed and leader.started is None
 
     def waits_for_others(self, work: ObservedWork) -> bool:
         """Whether a pending work may not run before another one has settled."""

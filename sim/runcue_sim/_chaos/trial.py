@@ -307,7 +307,7 @@ class _Life:
             self._stage.relent()
         checker.stopping()
         summary = await cue.stop()
-        checker.ended(self.loop.time(), summary.counts, {work.id for work in getattr(summary, "left", ())})
+        checker.ended(self.loop.time(), summary.counts, {work.id for work in summary.left})
 
     def _is_submitted(self, name: str) -> bool:
         return not any(f"_{number:03}" in name for number in self._trial.without)
