@@ -35,8 +35,13 @@ def test_a_program_of_the_page_runs_as_written_and_prints_what_is_said(
     program = tmp_path / "block.py"
     program.write_text("\n" * block.line + block.body, encoding="utf-8")
     runpy.run_path(str(program), run_name="__main__")
-    printed = capsys.readouterr().out
-    assert printed == SAID.get(block, printed)
+    printed = without_the_hour(capsys.readouterr().out)
+    assert printed == without_the_hour(SAID.get(block, printed))
+
+
+def without_the_hour(text: str) -> str:
+    """What is printed without the time of day, which depends on where the machine stands."""
+    return re.sub(r"\bat \d\d:\d\d:\d\d\b", "at some time", text)
 
 
 def test_no_block_escapes_by_its_name_and_nearly_all_say_what_they_print() -> None:
