@@ -21,7 +21,7 @@ from runcue_sim._chaos.invariants import STARVED_AFTER, Duty, Limits, is_over
 ROUNDING: Final = 1e-9
 """Seconds by which two ways to the same instant may differ."""
 
-BY_WALL: Final = 1e-3
+BY_WALL: Final = 1e-6
 """The same where one of them leads over the wall clock, whose seconds have fewer digits to spare."""
 
 
