@@ -39,7 +39,13 @@ def knot_in_words(knot: Knot, now: float, wall: float) -> str:
 
 def knot_in_short(knot: Knot) -> str:
     """Who waits for what, as what follows the reason of one that cannot run because of that."""
-    return f"{listed(_waits_of(knot), 3, '; ')} ({'deadlock' if knot.is_proven else 'it ends by itself'})"
+    if knot.is_proven:
+        what = "deadlock"
+    elif knot.until < inf:
+        what = "it ends by itself"
+    else:
+        what = f"for ever, unless {knot.by} lets it go on"
+    return f"{listed(_waits_of(knot), 3, '; ')} ({what})"
 
 
 def _waits_of(knot: Knot) -> list[str]:
@@ -118,6 +124,6 @@ def _tied_until(knot: Knot, now: float, wall: float) -> str:
     names = [waiter.name for waiter in knot.waits]
     who = f"{names[0]} waits for itself" if len(names) == 1 else f"{listed(names, 3)} wait for each other"
     if knot.until == inf:
-        return f"{who} until {knot.by} lets it go on"
+        return f"{who} until {knot.by} lets it go on, or for ever"
     seconds = max(0.0, knot.until - now)
     return f"{who} until {clock_in_words(wall + seconds, wall)} (in {seconds_in_words(round(seconds, 1))})"

@@ -398,6 +398,43 @@ async def test_a_wait_with_an_end_of_its_own_is_told_with_it_and_not_ended_befor
     await cue.stop()
 
 
+class Client:
+    """Keeps a connection alive, for as long as there is an event loop."""
+
+    def __init__(self) -> None:
+        self.pinging = asyncio.create_task(self.ping())
+
+    async def ping(self) -> None:
+        while True:
+            await asyncio.sleep(0.5)
+
+
+@pytest.mark.rule(36)
+@virtual
+async def test_where_a_task_that_never_ends_might_end_the_wait_it_is_told_that_it_may_be_for_ever(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def with_a_client(handle: runcue.WorkHandle) -> None:
+        client = Client()
+        try:
+            await handle.result()
+        finally:
+            client.pinging.cancel()
+
+    cue = one_slot(with_a_client, pending_warn_after=3)
+    ear = Ear(cue)
+    cue.start()
+    parent = await cue.submit("parent")
+    await for_seconds(4)
+    [first] = ear.heard
+    assert (first.kind, first.works) == ("self_wait", (parent.work,))
+    assert "parent 1 waits for itself until the task Client.ping lets it go on, or for ever: " in first.text
+    assert "parent 1 waits for child 2 (for ever, unless the task Client.ping lets it go on)" in caplog.text
+    summary = await cue.drain(timeout=1)
+    assert summary.deadlocked == []
+    await cue.stop(drain=False, timeout=0)
+
+
 async def within_a_moment(handle: runcue.WorkHandle) -> None:
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(handle.result(), 0.1)
