@@ -9,7 +9,7 @@ Must not know: who asks, where a work unit is put by its verdict.
 from __future__ import annotations
 
 from enum import Enum, auto
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 from runcue._model.awaitables import discard
 
@@ -20,10 +20,27 @@ __all__ = [
     "STAYS_PENDING",
     "AwaitableAnswer",
     "GateVerdict",
+    "OpenQuestion",
     "Question",
 ]
 
 Question = Literal["ready", "stale", "content"]
+
+
+class OpenQuestion(NamedTuple):
+    """A question about a work unit whose answer is awaited.
+
+    Attributes:
+        question: Which.
+        since: When it was asked, monotonic.
+        until: When that counts as raising; inf: never.
+    """
+
+    question: Question
+    since: float
+    until: float
+
+
 """The two questions of a gate, by the callbacks that are asked; and what is in files that look different."""
 
 

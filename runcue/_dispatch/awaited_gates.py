@@ -19,7 +19,14 @@ from runcue._artifacts.places import next_pass
 from runcue._artifacts.reads import READS
 from runcue._callbacks.callbacks import Callbacks
 from runcue._callbacks.door import AWAIT
-from runcue._callbacks.verdicts import RUN, STAYS_PENDING, AwaitableAnswer, GateVerdict, Question
+from runcue._callbacks.verdicts import (
+    RUN,
+    STAYS_PENDING,
+    AwaitableAnswer,
+    GateVerdict,
+    OpenQuestion,
+    Question,
+)
 from runcue._dispatch.closed_loops import dismiss, is_being_closed
 from runcue._dispatch.off_loop import NO_THREAD, off_loop
 from runcue._dispatch.settlement import Settlement
@@ -148,12 +155,12 @@ class AwaitedGates:
         """The work units whose gates hold a slot meanwhile."""
         return [awaited.work for awaited in self._awaited if awaited.holds]
 
-    def question_of(self, work: Work) -> tuple[Question, float, float] | None:
-        """Which question about a work unit is open, since when, and when that counts as raising (inf: never)."""
+    def question_of(self, work: Work) -> OpenQuestion | None:
+        """The question about a work unit that is open."""
         for awaited in self._awaited:
             if awaited.work is work:
                 limit = inf if awaited.question == "content" else GATE_LIMIT
-                return awaited.question, awaited.since, awaited.since + limit
+                return OpenQuestion(awaited.question, awaited.since, awaited.since + limit)
         return None
 
     def read(self) -> list[Hashable]:

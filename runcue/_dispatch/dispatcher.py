@@ -24,7 +24,7 @@ from typing import Protocol
 from runcue._artifacts.reads import READS
 from runcue._callbacks.callbacks import Callbacks
 from runcue._callbacks.listeners import Line, Listeners
-from runcue._callbacks.verdicts import Question
+from runcue._callbacks.verdicts import OpenQuestion
 from runcue._dispatch.change_inbox import ChangeInbox
 from runcue._dispatch.clock import clock_of
 from runcue._dispatch.closed_loops import dismiss
@@ -332,8 +332,8 @@ class Dispatcher:
         """The work units whose ends the handler of a running one awaits."""
         return self.waiting.awaited_by(work)
 
-    def question_of(self, work: Work) -> tuple[Question, float, float] | None:
-        """Which question about a work unit is awaited, since when and until when at most."""
+    def question_of(self, work: Work) -> OpenQuestion | None:
+        """The question about a work unit whose answer is awaited."""
         return self.gates.awaited.question_of(work)
 
     def where_it_is(self, work: Work) -> str:

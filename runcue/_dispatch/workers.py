@@ -20,7 +20,7 @@ from types import CoroutineType
 from typing import Any, Final
 
 from runcue._callbacks.callbacks import Callbacks
-from runcue._callbacks.door import BLOCKS_AFTER, Door
+from runcue._callbacks.door import BLOCKS_AFTER
 from runcue._callbacks.forks import FORKS, leave, leave_suspended
 from runcue._callbacks.listeners import Listeners
 from runcue._callbacks.verdicts import RUN, STAYS_PENDING
@@ -35,7 +35,7 @@ from runcue._dispatch.refusals import Refusals
 from runcue._dispatch.settlement import Settlement
 from runcue._dispatch.timers import Timers
 from runcue._dispatch.turns import Turns
-from runcue._handlers.coroutines import follow, resume
+from runcue._handlers.coroutines import begin_to_follow, follow, resume
 from runcue._handlers.outputs import commit_due, mark, owner_of
 from runcue._model.awaitables import is_awaitable
 from runcue._model.events import Event
@@ -311,6 +311,7 @@ class Workers:
             steps = context.run(work._task.handler, work)
             if type(steps) is not CoroutineType:
                 steps = steps.__await__()
+            # Not a named tuple: to make one would cost a hundredth of what a handler takes that suspends.
             rest = steps, context.run(steps.send, None)
             if FORKS.number != forks:
                 leave_suspended(f"The handler of {name_of(work)}")
@@ -319,7 +320,7 @@ class Workers:
                 leave(None)
             value = stop.value
             if value is not None and is_awaitable(value):
-                rest, value, error = _begin_to_follow(work, value, context, self._door)
+                rest, value, error = begin_to_follow(work, value, context, self._door)
             # One that declares nothing may have written all the same.
             if work._declared is not None and rest is None and error is None and (due := commit_due(work)):
                 left = self._turns.now()
@@ -431,20 +432,3 @@ class Workers:
         self._endings.of_awaitable(work, value, error, cancelled=cancelled, began=began)
         if type(error) is KeyboardInterrupt:
             self._turns.interrupt(error)
-
-
-def _begin_to_follow(
-    work: Work, value: Any, context: Context, door: Door
-) -> tuple[tuple[Any, Any] | None, Any, BaseException | None]:
-    """Take the first step of what a handler has returned to be awaited.
-
-    Returns:
-        What `_finish` goes on with, None if that was all; what it gave; and what it raised.
-    """
-    steps = follow(value, None, work, door)
-    try:
-        return (steps, context.run(steps.send, None)), None, None
-    except StopIteration as stop:
-        return None, stop.value, None
-    except BaseException as error:
-        return None, None, error

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Protocol
 
+from runcue._callbacks.verdicts import OpenQuestion
 from runcue._model.work import Work
 from runcue._scheduling.knots import Knot
 
@@ -29,8 +30,8 @@ class Activity(Protocol):
     def where_it_is(self, work: Work) -> str:
         """Where the handler of one that runs is at this moment; "" if that is not known."""
 
-    def question_of(self, work: Work) -> tuple[str, float, float] | None:
-        """Which question about a work unit is awaited ("ready", "stale", "content"), since when, until when at most."""
+    def question_of(self, work: Work) -> OpenQuestion | None:
+        """The question about a work unit whose answer is awaited."""
 
     def is_idle(self) -> bool:
         """Whether nothing runs, is asked or is timed: then nothing that is pending will make anything."""

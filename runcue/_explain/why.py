@@ -143,9 +143,8 @@ class Explainer:
     def _explain_checking(self, reason: Reason) -> Reason:
         work = reason.work
         if (asked := self._activity.question_of(work)) is not None:
-            question, since, until = asked
-            gate = {"ready": work._task.is_ready, "stale": work._task.is_stale}.get(question)
-            reason = reason._replace(subject=gate, since=since, until=until, said=question)
+            gate = {"ready": work._task.is_ready, "stale": work._task.is_stale}.get(asked.question)
+            reason = reason._replace(subject=gate, since=asked.since, until=asked.until, said=asked.question)
         awaited = tuple(self._activity.awaited_by(work))
         for knot in self._activity.knots(awaited) if awaited else ():
             return reason._replace(others=awaited, knot=knot)

@@ -13,7 +13,7 @@ import asyncio
 from collections.abc import Callable, Generator
 from contextvars import Context
 from types import GeneratorType, coroutine
-from typing import Any
+from typing import Any, NamedTuple
 
 from runcue._callbacks.door import BLOCKS_AFTER, Door
 from runcue._callbacks.forks import FORKS, leave, leave_suspended
@@ -21,7 +21,7 @@ from runcue._model.awaitables import is_awaitable
 from runcue._model.texts import describe, name_of
 from runcue._model.work import Work
 
-__all__ = ["driven_by", "follow", "resume", "watched"]
+__all__ = ["FirstStep", "begin_to_follow", "driven_by", "follow", "resume", "watched"]
 
 Blocked = Callable[[float, float], None]
 """Takes from when and until when a step has kept the event loop."""
@@ -101,6 +101,38 @@ def follow(
     while is_awaitable(value):
         value = yield from _drive(value, run if stepped is None else step, door.now, blocked)
     return value
+
+
+class FirstStep(NamedTuple):
+    """What came of the first step of what is to be awaited.
+
+    Attributes:
+        rest: The coroutine, and what it has yielded; None if that was all of it.
+        value: What it gave.
+        error: What it raised.
+    """
+
+    rest: tuple[Any, Any] | None = None
+    value: Any = None
+    error: BaseException | None = None
+
+
+def begin_to_follow(work: Work, value: Any, context: Context, door: Door) -> FirstStep:
+    """Take the first step of what a handler has returned to be awaited.
+
+    Args:
+        work: The work unit whose handler it was.
+        value: What it has returned.
+        context: The contextvars of its steps.
+        door: Hears of steps that keep the event loop.
+    """
+    steps = follow(value, None, work, door)
+    try:
+        return FirstStep((steps, context.run(steps.send, None)))
+    except StopIteration as stop:
+        return FirstStep(value=stop.value)
+    except BaseException as error:
+        return FirstStep(error=error)
 
 
 @coroutine
