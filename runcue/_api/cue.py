@@ -1047,6 +1047,7 @@ class Cue:
             self._registry,
             self._dispatcher.flags,
             submissions,
+            now=self._dispatcher.turns.now(),
             wall=self._dispatcher.turns.wall(),
             prioritised=self._core.ordered,
         )

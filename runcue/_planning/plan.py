@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final
 
+from runcue._explain.time_words import clock_in_words
 from runcue._explain.why_stale import what_differs
 from runcue._model.texts import error_words, how_many, name_of, seconds_in_words, shortened, words_of
 from runcue._model.work import Work
@@ -74,6 +75,8 @@ class PlannedWork:
             or not at all.
         unsure: Why it cannot be foretold whether it runs, None if it can: a callback does not say yes now, or would
             have to be asked at another time. Such a work unit is where it would be if the callback said yes.
+        not_before: Before when it does not start, in seconds since the epoch: it is for later, waits for its next
+            attempt, or for who makes its inputs and does. None if nothing of the kind keeps it.
     """
 
     _work: Work
@@ -82,6 +85,8 @@ class PlannedWork:
     may: bool = False
     unsure: str | None = None
     _known: Iterable[Work] = ()
+    not_before: float | None = None
+    _wall: float = 0.0
 
     @property
     def id(self) -> str:
@@ -127,7 +132,16 @@ class PlannedWork:
         )
 
     def __str__(self) -> str:
-        return shortened(f"{name_of(self._work)}: {self.reason}{f' ({self.unsure})' if self.unsure else ''}")
+        unsure = f" ({self.unsure})" if self.unsure else ""
+        return shortened(f"{name_of(self._work)}: {self.reason}{self._later}{unsure}")
+
+    @property
+    def _later(self) -> str:
+        """When it is for, as the end of a sentence."""
+        if self.not_before is None:
+            return ""
+        span = seconds_in_words(round(max(0.0, self.not_before - self._wall), 1))
+        return f"; not before {clock_in_words(self.not_before, self._wall)}, in {span}"
 
     def __repr__(self) -> str:
         return f"<PlannedWork {self}>"
@@ -188,7 +202,8 @@ class Plan:
 
     Attributes:
         runs: What would run, in the order in which it could start one at a time: what makes an artifact before what
-            needs it, otherwise in the order of submission. Priorities are not asked for, and may change that.
+            needs it, what is for later after what is not, otherwise in the order of submission. Priorities are not
+            asked for, and may change that.
         up_to_date: What would be skipped.
         blocked: What could never run as things are; the work units of cycles too.
         cycles: Cycles of work units that wait for each other.
@@ -311,7 +326,7 @@ def _table(
     width = max(map(len, names))
     for number, (work, name) in enumerate(zip(shown, names, strict=True), 1):
         begin = f"{number:4}  " if numbered else "  "
-        reason = work.reason if words is None else words(work)
+        reason = f"{work.reason}{work._later}" if words is None else words(work)
         yield from _wrapped(f"{begin}{name:{width}}  ", reason)
     if len(works) > _SHOWN:
         tasks = Counter(work.task for work in works[_SHOWN:]).most_common()

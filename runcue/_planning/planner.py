@@ -26,6 +26,7 @@ from runcue._model.phases import JOINED, RUNNING, SETTLED
 from runcue._model.texts import words_of
 from runcue._model.work import Work
 from runcue._planning.forecast import Because, Forecaster, Verdict
+from runcue._planning.instants import Instants
 from runcue._planning.plan import Cycle, Plan, PlannedWork, ServiceTime
 from runcue._registration.duplicates import leader_for
 from runcue._registration.registry import Registry
@@ -57,6 +58,7 @@ def make_plan(
     flags: Mapping[Hashable, list[int]],
     submissions: Iterable[Any] | None,
     *,
+    now: float,
     wall: float,
     prioritised: bool,
 ) -> Plan:
@@ -67,10 +69,12 @@ def make_plan(
         registry: To look up tasks and what work units declare.
         flags: The cells of the flags of the cue.
         submissions: As the user gives them.
-        wall: Seconds since the epoch.
+        now: Monotonic.
+        wall: The same instant in seconds since the epoch.
         prioritised: Whether there are priorities.
     """
-    planner = _Planner(core, registry, StandInFlags(flags), wall, prioritised=prioritised)
+    instants = Instants(now, wall)
+    planner = _Planner(core, registry, StandInFlags(flags), wall, instants, prioritised=prioritised)
     return planner.flags.context().run(planner.plan, _several(submissions))
 
 
@@ -94,12 +98,20 @@ class _Planner:
     """One plan in the making."""
 
     def __init__(
-        self, core: Core, registry: Registry, flags: StandInFlags, wall: float, *, prioritised: bool
+        self,
+        core: Core,
+        registry: Registry,
+        flags: StandInFlags,
+        wall: float,
+        instants: Instants,
+        *,
+        prioritised: bool,
     ) -> None:
         self.flags = flags
         self._core = core
         self._registry = registry
         self._wall = wall
+        self._instants = instants
         self._prioritised = prioritised
         self._dependencies = Dependencies()
         # The same of those whose fate is not known yet, and who of them waits for the makers of what is in a folder.
@@ -140,7 +152,7 @@ class _Planner:
         binding = max(services, key=lambda name: services[name].seconds or 0.0, default=None)
         seconds = 0.0 if binding is None else services[binding].seconds or 0.0
         return Plan(
-            runs=tuple(self._runs),
+            runs=tuple(self._instants.in_order(self._runs, self._makers_for)),
             up_to_date=tuple(self._up_to_date),
             blocked=tuple(planned for _, planned in self._blocked),
             cycles=(*self._cycles, *cycles),
@@ -169,6 +181,7 @@ class _Planner:
                     self._joined.append(PlannedWork(twin, ("joins", None, None, leader)))
                 continue
             twins[work] = twin = self._twin_of(work)
+            self._instants.note_known(twin, work)
             self._add(twin, None)
             if phase == RUNNING:
                 self._fates[twin._seq] = _CHANGES
@@ -193,7 +206,7 @@ class _Planner:
         self._works.append(work)
         self._numbers.append(number)
         self._fates.append(_OPEN)
-        if work._declared is not None:
+        if work._declared is not None and not self._instants.stands_aside(work, self._dependencies):
             self._dependencies.enter(work, work._declared)
 
     def _take_in(self, submission: Any, number: int) -> None:
@@ -203,10 +216,11 @@ class _Planner:
             task, params, options, where = read(submission)
             overrides = Overrides(**options) if options else NO_OVERRIDES
             work = self._work_for(task, params, overrides, number)
+            later = work._overrides is not None and self._instants.note(work, work._overrides)
         except RuncueError as error:
             raise type(error)(f"{where or f'Submission {number} of plan()'}: {error}") from error
         try:
-            leader = leader_for(work, overrides.duplicate, self._dependencies)
+            leader = leader_for(work, overrides.duplicate, self._dependencies, later=later)
         except DuplicateWork as error:
             self._problems.append(f"submission {number}: {error}")
             return
@@ -216,6 +230,7 @@ class _Planner:
         own, theirs = work._declared, leader._declared
         if own is not None and theirs is not None and own.forced:
             theirs.forced = True
+        self._instants.lend(leader, work)
         self._joined.append(PlannedWork(work, ("joins", None, None, leader), number))
 
     def _work_for(self, given: Any, params: Any, overrides: Overrides, number: int) -> Work:
@@ -350,8 +365,13 @@ class _Planner:
             around = () if self._dependencies.folders is None else self._dependencies.above(one)
             for key in (one._key, *around):
                 producer = producer_of.get(key)
-                if producer is not None and producer is not work:
+                if producer not in (None, work) and self._instants.holds_up(producer, work, one):
                     yield producer
+
+    def _makers_for(self, work: Work) -> Iterator[Work]:
+        """Who makes what a work unit needs and waits for."""
+        for artifact in work.inputs:
+            yield from self._producers_of(artifact, work)
 
     def _cycle(self, cycle: list[int], planned: Mapping[int, PlannedWork]) -> Cycle:
         first = cycle.index(min(cycle))
