@@ -97,10 +97,11 @@ def never_returns(call: Callable[..., Any]) -> bool:
         step for step in dis.get_instructions(code) if step.opname not in ("CACHE", "NOP", "EXTENDED_ARG")
     ]
     ends = [number for number, step in enumerate(steps) if step.opname in ("RETURN_VALUE", "RETURN_CONST")]
-    # Where a jump leads to the `return` itself, its value comes from elsewhere: `return x if y else None`.
+    # Where a jump leads to the `return` itself, its value comes from elsewhere: `return x if y else None`. From Python
+    # 3.12 on a constant is part of the `return`.
     return (
         bool(ends)
-        and not any(steps[end].is_jump_target for end in ends)
+        and not any(steps[end].is_jump_target for end in ends if steps[end].opname == "RETURN_VALUE")
         and all(
             step.opname in ("LOAD_CONST", "RETURN_CONST") and step.argval is None
             for step in (steps[end if steps[end].opname == "RETURN_CONST" else end - 1] for end in ends)

@@ -382,6 +382,9 @@ def test_a_cue_that_is_started_lets_go_of_others_whose_loops_were_only_closed() 
 
 
 def test_a_cue_that_is_stopped_or_holds_nothing_makes_no_warning(recwarn: pytest.WarningsRecorder) -> None:
+    gc.collect()
+    recwarn.clear()  # of a cue that another test has left
+
     async def main() -> None:
         async with a_cue() as cue:
             await cue.submit("quick")
