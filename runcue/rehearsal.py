@@ -27,7 +27,7 @@ from runcue._model.work import Task, Work
 from runcue._scheduling.core import Core
 from runcue.testing import FakeExecutor
 
-__all__ = ["Overlay", "StandIn", "rehearse", "set_limits"]
+__all__ = ["Overlay", "StandIn", "not_before", "rehearse", "set_limits"]
 
 _GONE: Final = 0
 
@@ -325,6 +325,19 @@ def _untouched(cue: Cue, call: str) -> Core:
     if cue._intake.loop is not None or core.submitted:
         raise UsageError("A cue can be rehearsed only before it is started and given work units.")
     return core
+
+
+def not_before(work: Work) -> float | None:
+    """Before when a work unit does not start: it is for later, or waits for its next attempt.
+
+    Args:
+        work: Pending.
+
+    Returns:
+        Seconds of the event loop's clock, as far as is known; None if it may start at once.
+    """
+    attempts = work._attempts
+    return None if attempts is None else attempts.again.at
 
 
 def set_limits(cue: Cue, limits: Mapping[str, Mapping[str, Any]]) -> None:

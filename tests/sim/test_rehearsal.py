@@ -4,6 +4,7 @@ import asyncio
 import json
 import sys
 import textwrap
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -421,6 +422,55 @@ def test_what_is_written_down_may_say_how_often_it_is_tried(sim: Any, folder: Pa
     ]
     assert main([*arguments, "--json", "out.json"]) == 0
     assert json.loads((folder / "out.json").read_text())["works"]["retries"] == 2
+
+
+def test_what_is_for_later_takes_no_slot_and_its_instant_binds(sim: Any, folder: Path) -> None:
+    (folder / "work.jsonl").write_text(
+        '{"task": "t", "delay": "5 min"}\n{"task": "t"}\n'
+        f'{{"task": "t", "run_at": {time.time() + 3600}}}\n'
+    )
+    text = program('cue.service("api", concurrent=1)', 'uses="api"', 0)
+    (folder / "app.py").write_text("import runcue\n" + text)
+    assert (
+        main(
+            [
+                "app.py:cue",
+                "--submit",
+                "work.jsonl",
+                "--latency",
+                "1s",
+                "--seed",
+                "1",
+                "--jitter",
+                "0",
+                "--json",
+                "o",
+            ]
+        )
+        == 0
+    )
+    facts = json.loads((folder / "o").read_text())
+    assert facts["makespan"] == pytest.approx(3601, abs=60), (
+        "an hour from now, though the virtual clock is elsewhere"
+    )
+    assert facts["services"][0]["mean_in_use"] * facts["makespan"] == pytest.approx(3.0)
+    assert [one["kind"] for one in facts["binds"]] == ["delay", "running"]
+    assert {*facts["waits"][0]["reasons"]} == {"the instant that it is for"}
+
+
+def test_a_submitter_that_waits_for_what_is_for_later_does_not_wait_in_vain(sim: Any) -> None:
+    facts, _ = sim(
+        """
+        cue = runcue.Cue()
+        @cue.task("t")
+        async def t(work): ...
+        async def submit():
+            await (await cue.submit("t", delay="1h")).result()
+        """,
+        "--latency",
+        "1s",
+    )
+    assert (facts["works"]["completed"], facts["makespan"], facts["cut"]) == (1, 3601.0, "")
 
 
 def test_a_real_run_that_was_tried_again_is_recorded_by_its_last_attempt() -> None:

@@ -8,6 +8,7 @@ Must not know: how a cue is rehearsed.
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import IO
 
 import runcue
 from runcue.submissions import Submission, read_lines
-from runcue_sim._engine.clocks import paced
+from runcue_sim._engine.clocks import paced, wall_clock
 from runcue_sim._text.error_origin import one_line
 from runcue_sim._text.usage import BadUsage, nearest
 
@@ -68,8 +69,13 @@ async def submit(cue: runcue.Cue, submissions: Iterable[Submission], rate: float
     Raises:
         BadUsage: The cue takes one of them not.
     """
+    # An instant is as far ahead as it is now, wherever a virtual clock begins.
+    shift = wall_clock() - time.time()
     async for one in paced(submissions, rate):
+        options = dict(one.options)
+        if isinstance(run_at := options.get("run_at"), int | float):
+            options["run_at"] = run_at + shift
         try:
-            await cue.submit(one.task, params=one.params, **one.options)
+            await cue.submit(one.task, params=one.params, **options)
         except runcue.RuncueError as error:
             raise BadUsage(f"{one.where}: {one_line(str(error))}") from error

@@ -40,6 +40,7 @@ class Record:
         on_purpose: Whether it failed because that was asked for.
         rate: Seconds it was ready and waited for the rate of a service.
         slots: Seconds it was ready and waited for a slot.
+        ahead: Seconds from its submission until the instant that it was submitted for.
         tried: Seconds that attempts took which were not the last.
         delayed: Seconds between the end of such an attempt and the instant of the next one.
         retries: How many such attempts there were.
@@ -54,6 +55,7 @@ class Record:
     on_purpose = False
     rate = 0.0
     slots = 0.0
+    ahead = 0.0
     tried = 0.0
     delayed = 0.0
     retries = 0
@@ -75,8 +77,8 @@ class Record:
 
     @property
     def gate(self) -> float:
-        """Seconds until what it needs was there."""
-        return 0.0 if self.ready is None else self.ready - self.submitted
+        """Seconds until what it needs was there, from when it was to start."""
+        return 0.0 if self.ready is None else max(0.0, self.ready - self.submitted - self.ahead)
 
     @property
     def other(self) -> float:

@@ -20,7 +20,8 @@ class Stretch(NamedTuple):
     """A share of the way from the beginning of a run to its end.
 
     Attributes:
-        kind: "rate", "slots", "running", "gate", "order", "attempts", "retry", "submission" or "timeout".
+        kind: "rate", "slots", "running", "gate", "order", "attempts", "retry", "delay", "submission" or
+            "timeout".
         name: The service, or the task.
         seconds: How long it was, in all.
     """
@@ -42,6 +43,7 @@ class Stretch(NamedTuple):
             "running": f"the handler of {self.name}",
             "gate": f"is_ready of {self.name}",
             "order": f"work units before {self.name}",
+            "delay": f"the instant that {self.name} was submitted for",
             "attempts": f"attempts of {self.name} that were tried again",
             "retry": f"the waits of {self.name} for its next attempt",
             "timeout": "the time-out of what was blocked",
@@ -80,7 +82,9 @@ def _step_back(ledger: Ledger, record: Record, walk: _Walk) -> Record | None:
     walk("order", record.task, record.other)
     walk("attempts", record.task, record.tried)
     walk("retry", record.task, record.delayed)
-    before = ledger.ended_at(record.ready)
+    # What had to wait for its own instant was not let go by whoever ended then.
+    was_due = record.ahead > 0 and not record.gate
+    before = None if was_due else ledger.ended_at(record.ready)
     if (
         before is not None
         and before is not record
@@ -89,6 +93,7 @@ def _step_back(ledger: Ledger, record: Record, walk: _Walk) -> Record | None:
     ):
         return before
     walk("gate", record.task, record.gate)
+    walk("delay", record.task, record.ahead)
     parent = ledger.ended_at(record.submitted)
     if parent is not None and parent is not record and parent.started is not None:
         return parent

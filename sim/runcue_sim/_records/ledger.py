@@ -13,6 +13,7 @@ from collections.abc import Callable, Hashable, Mapping
 from typing import Final
 
 import runcue
+from runcue.rehearsal import not_before
 from runcue_sim._records.accounts import THREADS, Record, ServiceAccount, TaskAccount
 from runcue_sim._records.event_log import Trace
 from runcue_sim._text.figures import plain, seconds_in_words, shortened
@@ -144,6 +145,8 @@ class Ledger:
         item = item_of(work)
         uses = self._uses[work.task]
         record = Record(work.id, work.task, item, tuple(service.name for service in uses), now)
+        if (instant := not_before(work)) is not None:
+            record.ahead = max(0.0, instant - now)
         self.records.append(record)
         self._of[work.id] = record
         self.submitted += 1
@@ -163,7 +166,7 @@ class Ledger:
         record.started = now
         ready = self._again_at.pop(work.id, None)
         if ready is None:
-            ready = record.submitted
+            ready = record.submitted + record.ahead
             if self._ready_at:
                 ready = max(ready, self._ready_at.get(work.id, 0.0))
             for artifact in work.inputs:

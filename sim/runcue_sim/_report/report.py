@@ -296,6 +296,7 @@ def _wait(record: Record) -> dict[str, Any]:
         f"slots of {record.bound_by}": record.slots,
         "what it needs": record.gate,
         "work units before it": record.other,
+        "the instant that it is for": record.ahead,
         "its next attempt": record.delayed,
         "attempts before it": record.tried,
     }
