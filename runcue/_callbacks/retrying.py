@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from runcue._callbacks.door import BE_QUICK, BLOCKS_AFTER, Door
 from runcue._callbacks.failures import Failures
+from runcue._callbacks.forks import FORKS, leave
 from runcue._model.attempts import Again, GiveUp, RetryLater
 from runcue._model.awaitables import discard, is_awaitable
 from runcue._model.callables import located
@@ -107,9 +108,14 @@ class Retrying:
         self, option: str, call: Callable[..., Any], work: Work, error: BaseException, *args: Any
     ) -> Any:
         began = self._failures.now()
+        forks = FORKS.number
         try:
             answer = call(*args)
+            if FORKS.number != forks:
+                leave(None)
         except BaseException as raised:
+            if FORKS.number != forks:
+                leave(raised)
             self._failures.pass_on(raised)
             raise _raising(option, call, work, error, raised) from raised
         if (ended := self._failures.now()) - began > BLOCKS_AFTER:

@@ -379,6 +379,7 @@ CALLBACKS = """
         "valid() of an output": in_artifact("valid", True, "outputs"),
         "valid() of an output after its handler": in_artifact("valid", True, "outputs"),
         "executor": in_executor,
+        "retry=": lambda cue, way: {"retry": lambda attempt, error, elapsed: fork(None, way)},
     }
 
     async def main():
@@ -387,7 +388,7 @@ CALLBACKS = """
                 cue = runcue.Cue()
                 forks.append(name)
                 codes.clear()
-                cue.task("t", **put(cue, way))(handler)
+                cue.task("t", **put(cue, way))(fails if name == "retry=" else handler)
                 async with cue:
                     work = await (await cue.submit("t", force="handler" in name)).wait()
                 assert not forks, name
@@ -397,6 +398,10 @@ CALLBACKS = """
 
     def handler(work):
         print("run", flush=True)
+
+    def fails(work):
+        print("run", flush=True)
+        raise ValueError("as planned")
 
     forks, codes = [], []
     if {uvloop}:
@@ -413,7 +418,7 @@ def test_so_does_a_child_of_any_callback_and_nothing_is_done_twice(loop: str) ->
     told = run(CALLBACKS.replace("{uvloop}", str(loop == "uvloop")), loop)
     assert told[-1] == "end"
     ended = [line for line in told if line.endswith("]")]
-    assert len(ended) == 23 * 3
+    assert len(ended) == 24 * 3
     for line in ended:
         way, code = line.split()[-2:]
         assert code == {"returns": "[0]", "raises": "[1]", "exits": "[3]"}[way], line
