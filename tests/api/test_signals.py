@@ -141,8 +141,7 @@ MUST_COMPLETE = """
 
 
 @pytest.mark.rule(23, 39)
-@LOOPS
-@pytest.mark.parametrize("hangs", [False, True])
+@pytest.mark.parametrize(("loop", "hangs"), [("asyncio", False), ("uvloop", True)])
 def test_what_must_complete_runs_after_the_first_signal_and_is_cut_by_the_second(
     hangs: bool, loop: str
 ) -> None:
