@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -34,10 +35,10 @@ def test_a_checkpoint_leads_out_of_a_handler_that_nobody_waits_for(
 
         @cue.task("t", uses="one", outputs=File(tmp_path / "out"))
         def t(work: runcue.Work) -> None:
-            with work.write(work.outputs[0]) as file:
-                file.write("half")
-            work.checkpoint()
             entered.set()
+            with suppress(runcue.UsageError):  # on a slow machine it is over by now
+                with work.write(work.outputs[0]) as file:
+                    file.write("half")
             try:
                 while True:
                     work.checkpoint()
