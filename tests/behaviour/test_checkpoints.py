@@ -36,9 +36,9 @@ def test_a_checkpoint_leads_out_of_a_handler_that_nobody_waits_for(
         @cue.task("t", uses="one", outputs=File(tmp_path / "out"))
         def t(work: runcue.Work) -> None:
             entered.set()
-            with suppress(runcue.UsageError):  # on a slow machine it is over by now
-                with work.write(work.outputs[0]) as file:
-                    file.write("half")
+            # On a slow machine it is over by now.
+            with suppress(runcue.UsageError), work.write(work.outputs[0]) as file:
+                file.write("half")
             try:
                 while True:
                     work.checkpoint()
