@@ -39,6 +39,7 @@ from benchmarks.rates import p7  # noqa: E402
 from benchmarks.simulator import s1, s2  # noqa: E402
 from benchmarks.throughput import p1, p6  # noqa: E402
 from benchmarks.up_to_date import a4, a6  # noqa: E402
+from benchmarks.waiting import p9  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "out" / "results.json"
 PAGE = ROOT / "docs" / "benchmarks.md"
@@ -55,6 +56,7 @@ BENCHMARKS: dict[str, Callable[..., list[Figure]]] = {
     "P6": p6,
     "P7": p7,
     "P8": p8,
+    "P9": p9,
     "A1": a1,
     "A2": a2,
     "A3": a3,

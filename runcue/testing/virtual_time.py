@@ -102,7 +102,8 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     """An event loop in which time passes only when everything waits, and then jumps to the next timer.
 
     `asyncio.sleep`, time-outs and runcue's limits all live in its time. Time starts at 0.0 and stands still while code
-    runs, and while a sync handler is in its thread. Real sockets need `hold()` around the wait for them.
+    runs, and while a sync handler is in its thread. The wall clock of a cue, by which `run_at=` goes, starts with it at
+    2024-01-01 00:00:00 UTC. Real sockets need `hold()` around the wait for them.
 
     asyncio leaves some things open: which of the timers that are due at one instant comes first, and what happens
     between two of them; which of the sockets that are ready is served first; which of several threads is heard first by

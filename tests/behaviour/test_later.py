@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from math import inf, nan
@@ -15,6 +16,7 @@ import runcue
 from runcue import Flag, WorkState
 from runcue.testing import FakeExecutor, Recorder
 from runcue.testing.virtual_time import EPOCH
+from tests.support.loops import each_loop, run_on
 from tests.support.virtual_time import now, there, virtual
 
 TOMORROW = 86_400.0
@@ -309,6 +311,31 @@ async def test_a_delay_does_not_mind_the_wall_clock() -> None:
             clock.ahead = step
             await asyncio.sleep(20)
     assert log == [("1", 100.0)]
+
+
+@pytest.mark.rule(40)
+@each_loop
+def test_in_real_time_nothing_begins_too_early_whatever_the_loop(loop: str) -> None:
+    began: dict[str, tuple[float, float]] = {}
+
+    async def main() -> None:
+        cue = runcue.Cue()
+
+        @cue.task("t")
+        async def t(work: runcue.Work) -> None:
+            began[work.params["by"]] = time.monotonic(), time.time()
+
+        async with cue:
+            start, wall = time.monotonic(), time.time()
+            await cue.submit("t", {"by": "delay"}, delay=0.05)
+            await cue.submit("t", {"by": "run_at"}, run_at=wall + 0.1)
+            thread = asyncio.to_thread(cue.submit_threadsafe, "t", {"by": "thread"}, delay=0.02)
+            await thread
+        assert began["delay"][0] >= start + 0.05
+        assert began["run_at"][1] >= wall + 0.1
+        assert began["thread"][0] >= start + 0.02
+
+    run_on(loop, main)
 
 
 # --- many
