@@ -36,6 +36,8 @@ from runcue._model.phases import (
 )
 from runcue._model.rate import parse_rate
 from runcue._model.work import Task, Work
+from runcue._scheduling import later
+from runcue._scheduling.appointments import Appointment
 from runcue._scheduling.core import Core
 from runcue._scheduling.priority_queue import PriorityQueue
 from runcue._scheduling.run_queue import RunQueue
@@ -48,6 +50,7 @@ from tests.support.worlds import Tally
 KEEP = 5
 TIMEOUT = 10.0
 WARN_AFTER = 5.0
+WALL = 1_700_000_000.0
 USES = ((), ("a",), ("b",), ("a", "b"))
 picks = st.integers(0, 10_000)
 keys = st.floats(-60, 60).map(lambda value: round(value, 1))
@@ -92,6 +95,7 @@ class CoreMachine(RuleBasedStateMachine):
         self.settled = 0
         self.instants: dict[Work, float] = {}  # of the next attempts of those that were put back
         self.attempts: Counter[Work] = Counter()
+        self.for_later: set[Work] = set()  # those whose first instant has not come
         self.outcomes: Counter[int] = Counter()
         self.warned: set[tuple[Work, float]] = set()
 
@@ -150,6 +154,18 @@ class CoreMachine(RuleBasedStateMachine):
             work._task = task
             self.core.add(work, self.now)
             self.works.append(work)
+
+    @rule(number=picks, delay=st.sampled_from((0.1, 0.5, 3.0, 20.0)), by_wall=st.booleans())
+    def add_for_later(self, number: int, delay: float, by_wall: bool) -> None:
+        task = self.core.all_tasks[number % len(self.core.all_tasks)]
+        work = Work(str(len(self.works)), task.name, {"tenant": len(self.works) % 3})
+        work._task = task
+        at = self.now + delay
+        appointment = Appointment(at + WALL if by_wall else at, by_wall=by_wall)
+        later.add_later(self.core, work, appointment, self.now, self.now + WALL)
+        self.works.append(work)
+        self.instants[work] = at
+        self.for_later.add(work)
 
     def first_among(self, run_queue: RunQueue) -> Work | None:
         """What a run queue and those that share a service with it have to start first."""
@@ -294,9 +310,22 @@ class CoreMachine(RuleBasedStateMachine):
 
     @rule()
     def instants_come(self) -> None:
-        due = [work for work in self.of(DELAYED) if self.instants[work] <= self.now]
+        waiting = self.of(DELAYED)
+        fresh = [work for work in waiting if work in self.for_later]
+        later.keep(self.core, self.now, self.now + WALL, 1_000_000)
+        for work in fresh:
+            assert (work._phase == NEW) == (self.instants[work] <= self.now), "at its instant, and not before"
+            if work._phase == NEW:
+                self.for_later.discard(work)
+                assert work._order_key == self.now, "as if it was submitted then"
+                self.instants[work] = self.now
+        due = [
+            work
+            for work in self.of(DELAYED)
+            if work not in self.for_later and self.instants[work] <= self.now
+        ]
         keys = {work: (work._order_key, work._seq) for work in due}
-        self.core.take_back(self.now)
+        self.core.take_back(self.now, 1_000_000)
         assert {work for work in due if work._phase == NEW} == set(due)
         assert keys == {work: (work._order_key, work._seq) for work in due}, "each has the place that it had"
 
@@ -324,7 +353,7 @@ class CoreMachine(RuleBasedStateMachine):
     def time_out(self) -> None:
         if self.hand or self.of(CHECKING):
             return
-        pending = self.of(NEW, READY, NOT_READY, DELAYED)
+        pending = [work for work in self.of(NEW, READY, NOT_READY, DELAYED) if work not in self.for_later]
         due = {work for work in pending if self.since(work) + TIMEOUT <= self.now}
         line = self.core.timeouts
         assert line is not None
@@ -433,7 +462,9 @@ class CoreMachine(RuleBasedStateMachine):
     def the_oldest_pending_work_times_out_next(self) -> None:
         if not self.works or self.hand:
             return
-        since = [self.since(work) for work in self.works if work._phase < RUNNING]
+        since = [
+            self.since(work) for work in self.works if work._phase < RUNNING and work not in self.for_later
+        ]
         # One that was popped as overdue is settled at once, so all that are pending are in line.
         line = self.core.timeouts
         assert line is not None
@@ -443,9 +474,14 @@ class CoreMachine(RuleBasedStateMachine):
     def the_first_instant_is_known_and_those_who_wait_for_theirs_are_at_their_next_attempt(self) -> None:
         if not self.works:
             return
-        delayed = self.of(DELAYED)
+        delayed = [work for work in self.of(DELAYED) if work not in self.for_later]
         assert self.core.delayed.next() == min((self.instants[work] for work in delayed), default=inf)
         assert len(self.core.delayed) == len(delayed)
+        ahead = {work for work in self.for_later if work._phase == DELAYED}
+        appointments = self.core.appointments
+        assert appointments.works == ahead
+        first = min((self.instants[work] for work in ahead), default=inf)
+        assert appointments.next(self.now, self.now + WALL) == pytest.approx(first, abs=1e-6)
         assert all(work.attempt == 1 + self.attempts[work] for work in self.works)
 
     def teardown(self) -> None:

@@ -256,11 +256,11 @@ class Attempts(Body):
         handle = self.handles[act.number % len(self.handles)]
         if act.what == "cancel":
             await self.the_cue.cancel(handle)
-        elif (
-            handle.work.state in (runcue.WorkState.FAILED, runcue.WorkState.CANCELLED)
-            and handle.work.params["number"]
-            not in self.book.inside  # it has timed out, and its handler goes on
-        ):
+            return
+        number = handle.work.params["number"]
+        same = [one.work.state.name for one in self.handles if one.work.params["number"] == number]
+        # Two that have nothing to do with each other must not write in one place of the book.
+        if number not in self.book.inside and {*same} <= {"FAILED", "CANCELLED"}:
             again = await self.the_cue.retry(handle)
             assert again.work.retry_of == handle
             assert again != handle
