@@ -144,9 +144,10 @@ class Turns:
         self.may_start = False
 
     def reopen(self) -> None:
-        """Something may start after all."""
-        self.closed = False
-        self.may_start = True
+        """Something may start after all, if that was closed; what is held back stays so."""
+        if self.closed:
+            self.closed = False
+            self.may_start = True
 
     def wake(self) -> None:
         """Something happened: look at everything, once, in the next turn.

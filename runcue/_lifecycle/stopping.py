@@ -299,7 +299,7 @@ class Stopping:
             self._task = call_inside(self._dispatcher, create_task, self._stop())
             self._dispatcher.waiting.resting.add(self._task)
             self._task.add_done_callback(self._dispatcher.waiting.resting.discard)
-        self.escalate(level)
+        call_inside(self._dispatcher, self.escalate, level)
 
     def interrupt(self, *, kill: bool) -> None:
         """Begin to stop, without waiting: finish what is running, or cancel that too."""

@@ -379,6 +379,25 @@ async def test_work_from_inside_that_must_complete_is_taken_while_a_stop_cuts_al
     assert summary.counts == {"completed": 2, "skipped": 0, "failed": 0, "cancelled": 0}
 
 
+@pytest.mark.parametrize("stop", [{"drain": False}, {"timeout": 5}])
+@virtual
+async def test_who_hears_of_a_cancellation_may_submit_what_must_complete(stop: dict[str, Any]) -> None:
+    cue, ended = described()
+    spawned: list[asyncio.Task[Any]] = []
+
+    @cue.on_cancel(task="t")
+    def heard(work: runcue.Work) -> None:
+        what = cue.submit("t", {"name": f"after {work.params['name']}"}, must_complete=True)
+        spawned.append(asyncio.create_task(what))
+
+    cue.start()
+    await cue.submit("t", {"name": "must"}, must_complete=True)
+    await cue.submit("t", {"name": "other"})
+    await asyncio.sleep(1)
+    await cue.stop(**stop)
+    assert ended == [("must", 10), ("after other", 20)]
+
+
 @virtual
 async def test_who_submits_what_must_complete_whenever_such_is_cancelled_does_not_go_on_for_ever() -> None:
     cue, _ = described(must_complete=True)
