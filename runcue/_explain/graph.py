@@ -15,8 +15,10 @@ from typing import Any, Final
 from runcue._artifacts.artifact import is_valid
 from runcue._artifacts.file import File
 from runcue._artifacts.flag import Flag, StandInFlags
+from runcue._explain.attempt_words import attempt_of
 from runcue._model.checks import is_one_of, positive_int
 from runcue._model.errors import ConfigurationError
+from runcue._model.phases import DELAYED
 from runcue._model.texts import how_many, title_of, words_of
 from runcue._model.work import Work
 from runcue._scheduling.core import Core
@@ -214,7 +216,7 @@ def _draw_works(picture: _Picture, core: Core) -> None:
         if work not in chosen:
             continue
         state = _state_of(work)
-        label = [_shortened(work.task, _NAME - 12) + f" {work.id}", *_params_of(work), state]
+        label = [_shortened(work.task, _NAME - 12) + f" {work.id}", *_params_of(work), _told(work, state)]
         picture.node(work, "w", label, state)
         declared = work._declared
         if declared is not None and declared.leader is not None:
@@ -228,6 +230,13 @@ def _draw_works(picture: _Picture, core: Core) -> None:
         alone = len(artifacts) <= _TOGETHER
         groups += [(ends, [artifact]) for artifact in artifacts] if alone else [(ends, artifacts)]
     _draw_groups(picture, groups, len(keys))
+
+
+def _told(work: Work, state: str) -> str:
+    """A state, with which attempt that is about if it is not the first, or that it is for later."""
+    if work._phase == DELAYED and work._attempts is not None and work._attempts.again.reason == "delayed":
+        return f"{state}, for later"
+    return f"{state}, {attempt_of(work)}" if work.attempt > 1 else state
 
 
 def _draw_groups(picture: _Picture, groups: list[tuple[Ends, list[Any]]], known: int) -> None:

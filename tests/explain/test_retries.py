@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
+
+import pytest
 
 import runcue
 from runcue import Flag
@@ -187,3 +190,68 @@ async def test_a_handler_that_has_run_out_of_time_and_has_not_returned_is_what_i
             "attempt 2 of 5 in 4.5 s, after WorkTimeout: The handler of 'call'"
         )
         await cue.cancel(handle)
+
+
+@virtual
+async def test_what_is_for_later_is_told_with_its_time_and_is_not_stuck(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    cue = runcue.Cue(id_prefix="", stall_timeout=30)
+    made = Flag("made")
+    cue.task("maker", outputs=made)(lambda work: made.set())
+    cue.task("reader", inputs=made)(lambda work: None)
+    async with cue:
+        reader = await cue.submit("reader")
+        handle = await cue.submit("maker", delay="3h")
+        await asyncio.sleep(60)
+        why = cue.why(handle)
+        assert (why.verdict, why.eta) == ("waiting for its time", 10740.0)
+        assert re.fullmatch(r"it is for later, at \d\d:\d\d:\d\d, in 2.98 h", why.details)
+        assert (why.next_token_at, why.next_step) == (None, "")
+        root = cue.why(reader).root
+        assert root is not None
+        assert (root.work, root.verdict) == (handle.work, "waiting for its time")
+        assert {one["work"] for one in cue.debug_blocked()} == {handle.work, reader.work}
+        [group] = cue.why().groups
+        assert (group.verdict, group.count) == ("waiting for its time", 2)
+        assert str(group).startswith("2 work units wait for the time of maker 2: it is for later, at ")
+        await reader.wait()
+        assert reader.work.state is runcue.WorkState.COMPLETED
+    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == []
+
+
+@virtual
+async def test_many_that_are_for_later_are_one_line() -> None:
+    cue = runcue.Cue(id_prefix="")
+    cue.task("mail")(lambda work: None)
+    async with cue:
+        for n in range(5):
+            await cue.submit("mail", {"n": n}, delay=60 * (n + 1))
+        assert str(cue.why()) == "5 mail wait for their time, the first in 60 s, the last in 5 min"
+
+
+@virtual
+async def test_who_has_joined_what_is_for_later_waits_for_its_time() -> None:
+    cue = runcue.Cue(id_prefix="")
+    cue.task("mail", key="same")(lambda work: None)
+    async with cue:
+        await cue.submit("mail", delay=60)
+        follower = await cue.submit("mail", delay=90)
+        await asyncio.sleep(1)
+        why = cue.why(follower)
+        assert (why.verdict, why.eta) == ("waiting for its time", 59.0)
+
+
+@virtual
+async def test_a_graph_of_work_units_says_which_attempt_and_what_is_for_later() -> None:
+    cue = runcue.Cue(id_prefix="")
+    failing(cue)
+    cue.task("mail")(lambda work: None)
+    async with cue:
+        handles = [await cue.submit("call"), await cue.submit("mail", delay=60)]
+        await asyncio.sleep(8)
+        text = cue.graph("works")
+        assert "pending#44; attempt 3 of 5" in text
+        assert "pending#44; for later" in text
+        for handle in handles:
+            await cue.cancel(handle)

@@ -64,6 +64,7 @@ WHY = {
         "call 1: waiting for a retry, for 1 s",
         "attempt 2 of 5 in 11 s, after TimeoutError: the service did not answer",
     ],
+    "is for later": ["mail 1: waiting for its time", r"it is for later, at \d\d:\d\d:\d\d, in "],
     "async gate hangs": [
         r"being asked, for 1\.6 s",
         rf"its is_ready \S*there_is_a_loaf {HERE} has been awaited for 1\.6 s; after 30 s, in 28\.4 s",

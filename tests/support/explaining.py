@@ -117,6 +117,7 @@ SECTIONS: Final = [
         ("waits for its next attempt",),
         "A handler has raised, and its task has a `retry=`.",
     ),
+    Section("It is for later", ("is for later",), 'It was submitted with `delay="2h"`.'),
     Section("An async gate hangs", ("async gate hangs",), "An async `is_ready` awaits what never comes."),
     Section(
         "Of several services some are full",

@@ -227,6 +227,14 @@ async def waits_for_its_next_attempt() -> Planted:
     return Planted(cue, handle)
 
 
+async def is_for_later() -> Planted:
+    cue = cue_with()
+    cue.task("mail")(forever)
+    handle = await cue.submit("mail", delay="2h")
+    cue.start()
+    return Planted(cue, handle)
+
+
 async def async_gate_hangs() -> Planted:
     cue = cue_with()
     cue.task("slice")(forever)
@@ -381,6 +389,7 @@ SITUATIONS: Final[dict[str, Plant]] = {
     "is_ready False for ever, opaque": is_ready_says_no_and_not_why,
     "is_ready False with a reason": is_ready_says_no_with_its_reason,
     "waits for its next attempt": waits_for_its_next_attempt,
+    "is for later": is_for_later,
     "async gate hangs": async_gate_hangs,
     "several services, one of them full": one_of_several_services_is_full,
     "handler awaits a work unit that needs its slot": handler_awaits_what_needs_its_slot,

@@ -52,7 +52,8 @@ class ObservedWork:
         is_resumed: Whether it goes on with the same attempt, since its handler has asked to be called again later.
         is_left: Whether a stop has left it, since it could run some time.
         joinable: Whether another one made the same when it was submitted.
-        leader: The one that it has joined, as far as can be told.
+        leader: The one that it has joined, as far as can be told, or that is in the place of that by now.
+        joined: The one that it has joined.
         versions: If it was up to date when it was submitted: of what it needs and proves, as of then.
     """
 
@@ -78,6 +79,7 @@ class ObservedWork:
     is_left: bool = False
     joinable: bool = False
     leader: ObservedWork | None = None
+    joined: ObservedWork | None = None
     versions: list[int | None] | None = None
     declared: bool = field(init=False)
     # The instants of its submission, whatever others lend it.
@@ -171,6 +173,7 @@ class Observations:
         # Pending work units by what they need.
         self._needed: dict[str, dict[str, ObservedWork]] = {}
         self._number = 0
+        self._now = -inf
         # Of work units that declare what they prove: the unsettled ones by artifact, first submitted first; and what is
         # being made at this moment.
         self._makers: dict[str, dict[str, None]] = {}
@@ -192,7 +195,7 @@ class Observations:
                 first = self.works[next(iter(makers))] if makers else None
                 # What is for later joins nobody who runs.
                 if first is not None and not (work.ahead and first.started is not None):
-                    work.leader = first.leader or first
+                    work.leader = work.joined = first.leader or first
                 makers[id] = None
         self._take_in(now, work)
         if work.leader is not None:
@@ -247,6 +250,7 @@ class Observations:
 
     def come_due(self, now: float) -> None:
         """Instants have come."""
+        self._now = now
         while self._later and self._later[0][0] <= now:
             _, _, work = heappop(self._later)
             if not work.ended and work.started is None and work.id not in self.pending and work.surely <= now:
@@ -367,15 +371,17 @@ class Observations:
             for name in work.needs:
                 for maker in self._makers.get(name, ()):
                     # What is for later holds up only those that come after it.
-                    if maker != work.id and not (self.works[maker].ahead and self._came_after(maker, work)):
+                    if maker != work.id and not self._comes_after(maker, work):
                         return self.works[maker]
                 for late in self._late.values():
                     if name in late.proves:
                         return late
         return None
 
-    def _came_after(self, maker: str, work: ObservedWork) -> bool:
-        return self.works[maker].number > work.number
+    def _comes_after(self, maker: str, work: ObservedWork) -> bool:
+        """Whether a maker is for later, for sure, and was submitted after a work unit."""
+        one = self.works[maker]
+        return one.ahead and one.may_start > self._now and one.number > work.number
 
     def is_joined(self, work: ObservedWork) -> bool:
         """Whether somebody else makes the same, or is to: who came first."""
@@ -389,8 +395,8 @@ class Observations:
 
     def waits_without_end(self, work: ObservedWork) -> bool:
         """Whether a handler has asked to be called again later, as often as it likes; or that of one it has joined."""
-        leader = work.leader or work
-        return leader.is_resumed and leader.started is None
+        runs_for_it = filter(None, (work, work.leader, work.joined))
+        return any(one.is_resumed and one.started is None for one in runs_for_it)
 
     def waits_for_others(self, work: ObservedWork) -> bool:
         """Whether a pending work may not run before another one has settled."""
