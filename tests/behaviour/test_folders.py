@@ -226,7 +226,7 @@ async def test_makers_of_a_folder_and_of_what_is_in_it_never_run_at_once(
         await asyncio.sleep(0.5)
         text = str(cue.why(handles[1]))
         assert f"{names[0]} 1 is making" in text
-        assert "one is made at a time (running)" in text
+        assert "a folder and what is in it are never made at the same time (running)" in text
     assert kitchen.order == names, "whichever is ready first goes first"
     assert not kitchen.beside
 
