@@ -280,7 +280,7 @@ class AwaitedGates:
                 self._places.place(work, verdict)
                 if verdict in STAYS_PENDING:
                     self._ask_again_if_outdated(awaited)
-            elif not awaited.starts:
+            elif not awaited.starts or work in self._core.appointments.recalls:
                 self._places.enqueue(work)
             else:
                 has_room = work._task.run_queue.has_room(self._turns.now(), work)

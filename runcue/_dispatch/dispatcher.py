@@ -353,7 +353,7 @@ class Dispatcher:
     def can_start(self) -> bool:
         """Whether something will be able to start by itself: now, when its limits allow it, or at its instant."""
         now = self.turns.now()
-        return self.core.count[DELAYED] > 0 or any(
+        return self.core.count[DELAYED] > len(self.core.appointments.aside) or any(
             run_queue.backlog() and run_queue.can_come(now) for run_queue in self.core.run_queues.values()
         )
 

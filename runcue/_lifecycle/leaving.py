@@ -15,7 +15,7 @@ from collections.abc import Iterable
 
 from runcue._callbacks.warning_log import WarningLog
 from runcue._dispatch.dispatcher import Dispatcher
-from runcue._explain.answers import blocked
+from runcue._explain.answers import Blocked, blocked
 from runcue._explain.likeness import grouped
 from runcue._explain.reasons import Reason
 from runcue._explain.why import Explainer
@@ -48,7 +48,7 @@ class Leaving:
         self._explainer = explainer
         self._log = log
         self.works: list[Work] = []
-        # Those of which nobody has said that they are to be left.
+        # Those of which nobody has said that they are to be left, and for what they have waited.
         self._untold: list[tuple[Work, str]] = []
         # Submitted for later since the cue is stopping, and not looked at yet.
         self._submitted: list[Work] = []
@@ -59,20 +59,27 @@ class Leaving:
         self._core.came_back = None
 
     def submitted(self, work: Work) -> None:
-        """A work unit was submitted for later while the cue is stopping: in the next turn it is left."""
+        """A work unit was submitted for later while the cue is stopping."""
         self._submitted.append(work)
         self._dispatcher.turns.wake()
 
     def look(self) -> None:
-        """Leave what has come to be left since the last look."""
-        came_back = self._core.came_back
-        if self._submitted or came_back:
-            works, self._submitted = self._submitted, []
-            self._leave([work for work in works if self._is_for_later(work)])
-            if came_back:
-                works = came_back.copy()
-                came_back.clear()
-                self._leave([work for work in works if self._is_endless(work)])
+        """Wait no more for what has come to be left since the last look.
+
+        It is cancelled with all that is left in the end: whoever hears of a cancellation and submits it again would be
+        heard for ever.
+        """
+        core = self._core
+        works, self._submitted = self._submitted, []
+        for work in works:
+            if core.waits_for_appointment(work):
+                core.appointments.set_aside(work)
+        if core.came_back:
+            for work in core.came_back:
+                if work in core.delayed and self._is_endless(work):
+                    core.delayed.clear(work)
+                    core.appointments.set_aside(work)
+            core.came_back.clear()
 
     def leave_endless(self) -> None:
         """Leave what is tried again without end, now and from now on."""
@@ -90,11 +97,12 @@ class Leaving:
         core = self._core
         return [work for work in core.history if work._phase != SETTLED] if core.unsettled else []
 
-    def takes(self, work: Work) -> bool:
+    def takes(self, reason: Blocked) -> bool:
         """Take note of a pending work unit that is about to be given up, if it is one that could run some time."""
-        if not (self._is_for_later(work) or self._is_endless(work)):
+        if not (self._is_for_later(reason.work) or self._is_endless(reason.work)):
             return False
-        self.works.append(work)
+        self.works.append(reason.work)
+        self._untold.append((reason.work, reason.details))
         return True
 
     def _is_for_later(self, work: Work) -> bool:

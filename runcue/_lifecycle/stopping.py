@@ -372,7 +372,8 @@ class Stopping:
                     self.escalate(KILL)
             if self._stuck:
                 self._tell_blocked(self._stuck)
-            self.leaving.tell()
+            if self.level == DRAIN:
+                self.leaving.tell()
             self._diagnostics.tell_other_stamps()
             self.last = self.summary(self._given_up, list(self.leaving.works))
             remove_orphans(core.history.line)
@@ -402,14 +403,14 @@ class Stopping:
         self._dispatcher.rechecker.want_all()
 
     def _cancel_pending(self, spared: Collection[Work] = ()) -> list[Blocked]:
-        """Cancel what is pending. Returns why each of them did not run."""
+        """Cancel what is pending. Returns why those of them did not run that could not."""
         # All of them before the first is cancelled: that may free a slot.
         reasons = [reason for reason in self.reasons() if reason.work not in spared]
+        given_up = [reason for reason in reasons if not self.leaving.takes(reason)]
+        self._given_up += given_up
         for reason in reasons:
-            if not self.leaving.takes(reason.work):
-                self._given_up.append(reason)
             self._dispatcher.settlement.cancel(reason.work, BY_STOP)
-        return reasons
+        return given_up
 
     def _tell_blocked(self, blocked: list[Blocked]) -> None:
         works = how_many(len(blocked), "work unit", "work units")

@@ -58,13 +58,15 @@ class Appointments:
         works: Whose they are: of work units that wait for them, of those that have joined others, and of those that go
             on already because somebody who has joined them wants them earlier.
         recalls: Of those, whoever may have to wait after all: somebody who has wanted them earlier has left.
+        aside: Of those, whoever is not waited for any more: nothing lets them go on but somebody who joins them.
     """
 
-    __slots__ = ("_dated", "_timed", "recalls", "works")
+    __slots__ = ("_dated", "_timed", "aside", "recalls", "works")
 
     def __init__(self) -> None:
         self.works: set[Work] = set()
         self.recalls: dict[Work, None] = {}
+        self.aside: set[Work] = set()
         self._timed: Deadlines[Work] = Deadlines()
         self._dated: Deadlines[Work] = Deadlines()
 
@@ -82,8 +84,15 @@ class Appointments:
         """Let a work unit have none. Harmless if it has none."""
         if work in self.works:
             self.works.discard(work)
+            self.aside.discard(work)
             self._timed.clear(work)
             self._dated.clear(work)
+
+    def set_aside(self, work: Work) -> None:
+        """Do not wait for a work unit any more that waits for an instant."""
+        self.clear(work)
+        self.works.add(work)
+        self.aside.add(work)
 
     def when(self, work: Work, now: float, wall: float) -> float:
         """When the first one of a work unit will come by the monotonic clock, inf if it has none."""
@@ -123,6 +132,9 @@ class Appointments:
             followers.ahead -= successor in self.works
         if not waits:
             self.recalls[successor] = None
+            return
+        if leader in self.aside:
+            self.set_aside(successor)
             return
         for line in (self._timed, self._dated):
             line.set(successor, min(line.when(successor), line.when(leader)))

@@ -84,6 +84,8 @@ def call_in(core: Core, work: Work, now: float) -> None:
     if not core.waits_for_appointment(work):
         return
     core.move(work, NEW)
+    if work in core.appointments.aside:
+        core.appointments.clear(work)
     _count_from(core, work, now)
     declared = work._declared
     if declared is not None and declared.fault is None:

@@ -894,3 +894,60 @@ async def test_all_who_were_submitted_for_later_and_have_joined_are_left_by_a_st
     summary = await cue.stop(delayed="cancel")
     assert summary.left == [handle.work for handle in handles]
     assert now() == 0.0
+
+
+@pytest.mark.rule(23, 40)
+@virtual
+async def test_who_submits_again_whatever_a_stop_has_left_keeps_no_stop_from_ending() -> None:
+    cue = cue_of()
+    noting(cue)
+
+    @cue.on_cancel
+    async def again(work: runcue.Work) -> None:
+        await cue.submit("t", delay=TOMORROW)
+
+    for delayed in ("cancel", "wait"):
+        cue.start()
+        await cue.submit("t", delay=60 if delayed == "wait" else TOMORROW)
+        ending = asyncio.create_task(cue.stop(delayed=delayed))  # type: ignore[arg-type]
+        await asyncio.sleep(1)
+        if delayed == "wait":
+            for work in await cue.list(state=WorkState.PENDING):
+                await cue.cancel(work)
+        summary = await ending
+        assert now() <= 100
+        assert len(summary.left) <= 2
+
+
+@pytest.mark.rule(28, 40)
+@virtual
+async def test_who_leaves_while_an_async_gate_is_asked_takes_the_instant_along_too() -> None:
+    cue = cue_of()
+    log = joining(cue)
+
+    @cue.is_ready
+    async def slowly(work: runcue.Work) -> bool:
+        await asyncio.sleep(2)
+        return True
+
+    async with cue:
+        await cue.submit("t", delay=60)
+        await asyncio.sleep(1)
+        at_once = await cue.submit("t")
+        await asyncio.sleep(1)
+        await cue.cancel(at_once)
+    assert log == [("1", 62.0)]
+
+
+@pytest.mark.rule(39, 40)
+@virtual
+async def test_what_must_complete_is_waited_for_until_its_instant_unless_the_stop_says_otherwise() -> None:
+    cue = cue_of()
+    log = noting(cue, must_complete=True)
+    for delayed, completed in (("wait", 1), ("cancel", 0)):
+        cue.start()
+        await cue.submit("t", delay=50)
+        summary = await cue.stop(drain=False, delayed=delayed)  # type: ignore[arg-type]
+        assert summary.counts["completed"] == completed
+    assert log == [("1", 50.0)]
+    assert now() == 50.0
