@@ -78,7 +78,8 @@ class Inquiry:
         ]
         if not self._intake.is_open:
             reasons = [(work, reason or Reason(work, "not started")) for work, reason in reasons]
-        return [blocked(reason, now, wall).as_dict() for _, reason in reasons if reason is not None]
+        told = blocked((reason for _, reason in reasons if reason is not None), now, wall)
+        return [one.as_dict() for one in told]
 
     def why(self, work_id: str | Work) -> Why:
         """See `Cue.why`."""

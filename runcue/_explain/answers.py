@@ -8,6 +8,7 @@ Must not know: how an answer is found.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from math import inf
 from typing import Any, Final, NamedTuple
@@ -16,6 +17,7 @@ from runcue._artifacts.artifact import Artifact
 from runcue._explain.missing import Missing
 from runcue._explain.next_steps import next_step
 from runcue._explain.reasons import Reason, ReasonName, Verdict
+from runcue._explain.told import Told, once
 from runcue._explain.turn import Turn
 from runcue._explain.turn_words import turn_in_words
 from runcue._explain.wording import around_works, details_of, in_short
@@ -146,20 +148,52 @@ class Blocked(NamedTuple):
         work: The work unit.
         name: The kind of reason.
         details: One line for a person.
+        step: What to do about it, as a sentence; "" if there is nothing to be done.
     """
 
     work: Work
     name: ReasonName
     details: str
+    step: str
 
     def as_dict(self) -> dict[str, Any]:
         """The form that `debug_blocked()` returns."""
-        return {"work": self.work, "reason": self.name, "details": shortened(self.details)}
+        return {
+            "work": self.work,
+            "reason": self.name,
+            "details": shortened(self.details),
+            "next_step": self.step,
+        }
 
 
-def blocked(reason: Reason, now: float, wall: float) -> Blocked:
-    """A reason of a pending work unit as `debug_blocked()` and `Summary.blocked` give it."""
-    return Blocked(reason.work, reason.name, in_short(reason, now, wall))
+def blocked(reasons: Iterable[Reason], now: float, wall: float) -> list[Blocked]:
+    """The reasons of pending work units as `debug_blocked()` and `Summary.blocked` give them.
+
+    Args:
+        reasons: The reasons.
+        now: Monotonic.
+        wall: The same instant in seconds since the epoch.
+    """
+    told: Told = {}
+    steps: Told = {}
+    return [
+        Blocked(
+            reason.work,
+            reason.name,
+            in_short(reason, now, wall, told),
+            _step_of(reason, steps),
+        )
+        for reason in reasons
+    ]
+
+
+def _step_of(reason: Reason, steps: Told) -> str:
+    """What to do about a reason, or the root of it: the same for all who share that."""
+    if reason.root is not None:
+        return once(steps, reason.root, lambda: next_step(reason.deepest))
+    if reason.kind == "said no" and reason.said and not reason.said.startswith("it "):
+        return once(steps, reason.subject, lambda: next_step(reason))
+    return once(steps, reason.lacks, lambda: next_step(reason)) if reason.lacks else next_step(reason)
 
 
 def why_of(reason: Reason, now: float, wall: float) -> Why:

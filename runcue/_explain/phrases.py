@@ -12,6 +12,7 @@ from runcue._explain.attempt_words import ended_with, not_before, with_attempt
 from runcue._explain.reasons import Kind, Reason
 from runcue._explain.slot_words import holder_in_words, slots_in_words
 from runcue._explain.time_words import about_in_words, duration_in_words
+from runcue._explain.told import Told, once
 from runcue._model.callables import by_whom, located
 from runcue._model.phases import RUNNING, SETTLED
 from runcue._model.texts import listed, name_of, seconds_in_words, shortened, words_of
@@ -20,31 +21,33 @@ from runcue._model.work import Work
 __all__ = ["ENDINGS", "phrase_of", "phrases_of"]
 
 
-def phrases_of(reason: Reason, now: float, wall: float) -> str:
+def phrases_of(reason: Reason, now: float, wall: float, told: Told | None = None) -> str:
     """What a reason is called, and what else is in the way of its work unit at the same time.
 
     Args:
         reason: The reason.
         now: Monotonic.
         wall: The same instant in seconds since the epoch.
+        told: What was told of others.
     """
+    text = phrase_of(reason, now, wall, told)
     if reason.kind in ENDINGS:
-        return phrase_of(reason, now, wall)
-    found = [phrase_of(one, now, wall) for one in (reason, *reason.beside)]
-    if reason.kind != "delayed" and (attempt := with_attempt(reason.work)):
-        found.append(attempt)
-    return "; ".join(found)
+        return text
+    for one in reason.beside:
+        text += f"; {phrase_of(one, now, wall)}"
+    attempt = "" if reason.kind == "delayed" else with_attempt(reason.work)
+    return f"{text}; {attempt}" if attempt else text
 
 
-def phrase_of(reason: Reason, now: float, wall: float) -> str:
+def phrase_of(reason: Reason, now: float, wall: float, told: Told | None = None) -> str:
     """What a kind of reason is called."""
     kind, work = reason.kind, reason.work
     if kind in _BY_LIMITS:
         return _full(reason, wall)
     if kind == "said no":
-        return _said_no(reason)
+        return _said_no(reason, told)
     if kind == "raised":
-        return f"is_ready raised {reason.said}{_in_callback(reason, ', in')}"
+        return f"is_ready raised {reason.said}{_in_callback(reason, ', in', told)}"
     if kind == "input":
         return f"input {words_of(reason.subject)} {reason.said}"
     if kind == "being made":
@@ -79,18 +82,19 @@ def _full(reason: Reason, wall: float) -> str:
     return "; ".join([details, *slots_in_words(reason.holding)]) if reason.holding else details
 
 
-def _said_no(reason: Reason) -> str:
+def _said_no(reason: Reason, told: Told | None) -> str:
     said = reason.said
     if said.startswith("it ") and reason.subject is not None:
         return f"is_ready {located(reason.subject)} {said.removeprefix('it ')}; that is no answer, and counts as no"
     if said:
-        return f"is_ready said no: {said}{_in_callback(reason, ', by')}"
-    who = "" if reason.subject is None else f": {located(reason.subject)} returned False"
+        return f"is_ready said no: {said}{_in_callback(reason, ', by', told)}"
+    who = f"{_in_callback(reason, ':', told)} returned False" if reason.subject is not None else ""
     return f"is_ready said no for params {words_of(reason.work.params)}{who}"
 
 
-def _in_callback(reason: Reason, before: str) -> str:
-    return "" if reason.subject is None else f"{before} {located(reason.subject)}"
+def _in_callback(reason: Reason, before: str, told: Told | None) -> str:
+    call = reason.subject
+    return "" if call is None else f"{before} {once(told, call, lambda: located(call))}"
 
 
 def _asked(reason: Reason, now: float) -> str:

@@ -9,7 +9,7 @@ change anything.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from math import inf
 from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple
@@ -352,13 +352,21 @@ def reason_of(work: Work, now: float, began: float = -inf) -> Reason | None:
     return _held_up_by_limits(work, now, since)
 
 
-def reasons_of(works: Iterable[Work], now: float) -> Iterator[tuple[Work, Reason | None]]:
-    """The reasons of many, as `reason_of` gives each: what keeps one in a line from starting keeps all of them."""
+def reasons_of(
+    works: Iterable[Work], now: float, by_itself: Callable[[Work, float], Reason | None] = reason_of
+) -> Iterator[tuple[Work, Reason | None]]:
+    """The reasons of many: what keeps one in a line from starting keeps all of them.
+
+    Args:
+        works: Pending work units.
+        now: Monotonic.
+        by_itself: Gives the reason of one that stands in no line.
+    """
     lines: dict[RunQueue, Reason | None] = {}
     for work in works:
         run_queue = work._task.run_queue if work._phase in (NEW, READY) else None
         if run_queue is None or run_queue.peek(ordered=False) is work:
-            yield work, reason_of(work, now)
+            yield work, by_itself(work, now)
         elif run_queue not in lines:
             lines[run_queue] = reason_of(work, now)
             yield work, lines[run_queue]

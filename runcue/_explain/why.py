@@ -8,11 +8,12 @@ Must not know: how a reason is put in words, how to change anything.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from itertools import islice
 from math import inf
 from typing import Any, Final
 
+from runcue._artifacts.declared import question_of
 from runcue._artifacts.watched_folders import WatchedFolders
 from runcue._explain.activity import Activity
 from runcue._explain.answers import Why, why_of
@@ -24,7 +25,7 @@ from runcue._explain.neighbours import Neighbours
 from runcue._explain.reasons import Kind, Reason, reason_of, reasons_of, since_of, unready
 from runcue._explain.settled import explain_settled
 from runcue._explain.turn import Turn, turn_of
-from runcue._explain.waits import Waits
+from runcue._explain.waits import Lost, Waits
 from runcue._handlers.outputs import run_of
 from runcue._model.phases import CHECKING, HELD, JOINED, NEW, NOT_READY, RUNNING, SETTLED
 from runcue._model.work import Work
@@ -37,6 +38,10 @@ __all__ = ["Explainer"]
 # So many work units are explained to the root when all are asked for, over so many links together.
 _LOOKED_INTO: Final = 1000
 _FOLLOWED: Final = 20_000
+_SHARING: Final = 4_000
+# For so many missing files it is then looked what may be meant, and so many artifacts are asked whether they are valid.
+_PLACED: Final = 100
+_LOOKS: Final = 10_000
 
 # Those who wait for their turn, and nothing else.
 _IN_LINE: Final = frozenset(("slots", "rate", "limit", "clear"))
@@ -203,7 +208,7 @@ class Explainer:
         return reason._replace(kind=kind, lacks=lacks)
 
     def _reason(
-        self, work: Work, now: float, wall: float, waits: Waits | None, tied: Mapping[Work, Knot]
+        self, work: Work, now: float, wall: float, waits: Waits, tied: Mapping[Work, Knot]
     ) -> Reason | None:
         """Why a pending work unit does not run; None if nothing is in its way.
 
@@ -211,12 +216,12 @@ class Explainer:
             work: The work.
             now: Monotonic.
             wall: The same instant in seconds since the epoch.
-            waits: What waits for what, to be followed to the root; None: it is not.
+            waits: What waits for what, to be followed to the root.
             tied: Those who wait for each other.
         """
         reason = reason_of(work, now, self._activity.began)
-        if waits is None or reason is None:
-            return reason
+        if reason is None:
+            return None
         if (knot := tied.get(work)) is not None:
             return reason._replace(knot=knot)
         if work._phase in (NOT_READY, HELD, JOINED):
@@ -224,7 +229,11 @@ class Explainer:
         return self._explain_checking(reason) if work._phase == CHECKING else reason
 
     def reasons(self, works: Iterable[Work], now: float, wall: float) -> Iterator[tuple[Work, Reason | None]]:
-        """The reasons of many: the first thousand are followed to the root, unless the way there is very long.
+        """The reasons of many, each with the root of it.
+
+        The first thousand are looked at one by one, unless the way to their roots is very long. Of the next four
+        thousand that stand in no line is told what they wait for in the end, which is looked at once for all who do,
+        as far as these are not more than a thousand roots. Of others it is told what was found when they were asked.
 
         Args:
             works: Pending work units.
@@ -238,6 +247,82 @@ class Explainer:
         tied = dict[Work, Knot]()
         for knot in self._activity.knots(first):
             tied |= dict.fromkeys(knot.works, knot)
+        neighbours = Neighbours(self._core, _PLACED)
+        shared = _Shared(self, self.waits(_LOOKS), neighbours, now, wall)
         for work in first:
-            yield work, self._reason(work, now, wall, waits if self._followed < _FOLLOWED else None, tied)
-        yield from reasons_of(line, now)
+            if self._followed < _FOLLOWED:
+                reason = self._reason(work, now, wall, waits, tied)
+                yield work, reason and neighbours.told(reason)
+            else:
+                yield work, shared.reason(work, now)
+        yield from reasons_of(line, now, shared.reason)
+
+
+class _Shared:
+    """What very many work units wait for in the end, looked at once for all who do."""
+
+    def __init__(
+        self, explainer: Explainer, waits: Waits, neighbours: Neighbours, now: float, wall: float
+    ) -> None:
+        self._explainer = explainer
+        self._waits = waits
+        self._neighbours = neighbours
+        self._now = now
+        self._wall = wall
+        # The root of each that was met on the way, and what is missing to those who lack the same.
+        self._roots: dict[Work, Reason | None] = {}
+        self._lost: dict[Hashable, Reason] = {}
+        self._left = _LOOKED_INTO
+        self._told = 0
+
+    def reason(self, work: Work, now: float) -> Reason | None:
+        """Why a work unit that stands in no line does not run, with the root of it, if that is known.
+
+        Args:
+            work: A pending work.
+            now: Monotonic.
+        """
+        if self._told >= _SHARING:
+            return reason_of(work, now)
+        self._told += 1
+        step = self._waits.next_work(work) or self._waits.next_of(work)
+        if isinstance(step, Lost):
+            lost = self._reason_of_lost(work, step)
+            return reason_of(work, now) if lost is None else lost.shared_by(work, since_of(work))
+        reason = reason_of(work, now)
+        if step is None or reason is None:
+            return reason
+        root = self._roots[step] if step in self._roots else self._root_of(step)
+        self._roots[work] = root
+        return reason if root is None else reason._replace(root=root)
+
+    def _root_of(self, work: Work) -> Reason | None:
+        way: dict[Work, None] = {}
+        one: Work | None = work
+        while one is not None and one not in self._roots and one not in way:
+            way[one] = None
+            one = self._waits.next_work(one)
+        end = one or next(reversed(way))
+        if end not in self._roots:
+            step = self._waits.next_of(end)
+            lost = self._reason_of_lost(end, step) if isinstance(step, Lost) else None
+            self._roots[end] = self._look_at(end) if lost is None else lost
+        root = self._roots[end]
+        self._roots |= dict.fromkeys(way, root)
+        return root
+
+    def _reason_of_lost(self, work: Work, lost: Lost) -> Reason | None:
+        """The reason of all who lack the same artifact."""
+        key = question_of(lost.artifact)
+        known = self._lost.get(key)
+        if known is None and (known := self._look_at(work)) is not None:
+            lacks = tuple(one for one in known.lacks if one.artifact is lost.artifact)
+            known = self._lost[key] = known._replace(lacks=lacks or known.lacks)
+        return known
+
+    def _look_at(self, work: Work) -> Reason | None:
+        if self._left <= 0:
+            return None
+        self._left -= 1
+        reason = self._explainer.explain(work, self._now, self._wall, self._waits)
+        return self._neighbours.told(reason._replace(root=None, chain=()))

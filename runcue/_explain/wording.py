@@ -13,19 +13,21 @@ from typing import Final
 from runcue._explain.knot_words import knot_in_short, knot_in_words
 from runcue._explain.phrases import phrase_of, phrases_of
 from runcue._explain.reasons import Reason
+from runcue._explain.told import Told, once
 from runcue._model.texts import SHOWN, around, how_many, name_of
 from runcue._model.work import Work
 
 __all__ = ["around_works", "details_of", "in_short"]
 
 
-def details_of(reason: Reason, now: float, wall: float) -> str:
+def details_of(reason: Reason, now: float, wall: float, told: Told | None = None) -> str:
     """A reason in a line, as `why()` gives it.
 
     Args:
         reason: The reason.
         now: Monotonic.
         wall: The same instant in seconds since the epoch.
+        told: What was told of others.
     """
     if reason.knot is not None:
         return knot_in_words(reason.knot, now, wall)
@@ -38,30 +40,38 @@ def details_of(reason: Reason, now: float, wall: float) -> str:
         )
     if reason.lacks:
         return _lacks(reason)
-    return phrases_of(reason, now, wall)
+    return phrases_of(reason, now, wall, told)
 
 
-def in_short(reason: Reason | None, now: float, wall: float) -> str:
+def in_short(reason: Reason | None, now: float, wall: float, told: Told | None = None) -> str:
     """A reason with the root of it in a line, for those who are told of many.
 
     Args:
         reason: The reason; None if nothing is known to be in the way.
         now: Monotonic.
         wall: The same instant in seconds since the epoch.
+        told: What was told of others, which may have the same root or lack the same.
     """
     if reason is None:
         return "it was about to be asked"
+    if reason.kind == "said no" and reason.root is None and reason.work._attempts is None:
+        return phrase_of(reason, now, wall, told)  # there may be very many
     if reason.knot is not None and reason.root is None:
         return f"{phrase_of(reason, now, wall)}; {knot_in_short(reason.knot)}"
-    details = details_of(reason, now, wall)
+    if reason.lacks and told is not None and not reason.cycle:
+        details = once(told, reason.lacks, lambda: details_of(reason, now, wall))
+    else:
+        details = details_of(reason, now, wall, told)
     if reason.verdict in _SAY_MORE:
         details = f"{reason.verdict}: {details}"
     if reason.root is not None:
         root = reason.root
         between = len(reason.chain) - 2
         through = f" (through {how_many(between, 'other', 'others')})" if between > 0 else ""
-        what = details_of(root, now, wall)
-        details += f"; in the end{through} because of {name_of(root.work)} ({root.verdict}): {what}"
+        what = once(
+            told, root, lambda: f"{name_of(root.work)} ({root.verdict}): {details_of(root, now, wall)}"
+        )
+        details += f"; in the end{through} because of {what}"
     return details
 
 

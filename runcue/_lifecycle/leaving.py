@@ -15,10 +15,11 @@ from collections.abc import Iterable
 
 from runcue._callbacks.warning_log import WarningLog
 from runcue._dispatch.dispatcher import Dispatcher
-from runcue._explain.answers import Blocked, blocked
+from runcue._explain.answers import Blocked
 from runcue._explain.likeness import grouped
 from runcue._explain.reasons import Reason
 from runcue._explain.why import Explainer
+from runcue._explain.wording import in_short
 from runcue._lifecycle.cancellation import BY_STOP
 from runcue._model.phases import RUNNING, SETTLED
 from runcue._model.texts import how_many
@@ -122,7 +123,7 @@ class Leaving:
                 continue  # by a listener that has heard of the one before
             self.works.append(work)
             if not told:
-                details = blocked(reason or Reason(work, "not asked"), now, wall).details
+                details = in_short(reason or Reason(work, "not asked"), now, wall)
                 self._untold.append((work, details))
             self._dispatcher.settlement.cancel(work, BY_STOP)
 

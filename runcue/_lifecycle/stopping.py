@@ -245,7 +245,7 @@ class Stopping:
         now = self._dispatcher.turns.now()
         wall = now + self._dispatcher.turns.skew
         found = self._explainer.reasons(self._core.pending_works(), now, wall)
-        return [blocked(reason or Reason(work, "not asked"), now, wall) for work, reason in found]
+        return blocked((reason or Reason(work, "not asked") for work, reason in found), now, wall)
 
     def summary(self, blocked: list[Blocked], left: list[Work]) -> Summary:
         """What became of the work units since the start."""

@@ -119,3 +119,46 @@ async def test_why_of_one_that_runs_goes_on_to_what_it_awaits() -> None:
     assert (why.root.verdict, why.root.work.task) == ("waiting for rate", "ask")
     assert "api: 1/min is used up" in str(why)
     await cue.stop(drain=False, timeout=0)
+
+
+@virtual
+async def test_debug_blocked_gives_the_root_and_the_next_step_of_the_first_and_of_those_that_share_it() -> (
+    None
+):
+    cue = runcue.Cue(id_prefix="")
+    made = [Flag(f"made {number}") for number in range(3001)]
+    cue.task(
+        "step", inputs=lambda work: made[work.params["n"]], outputs=lambda work: made[work.params["n"] + 1]
+    )(nothing)
+    cue.service("api", rate="1/min")
+    cue.task("ask", uses="api")(nothing)
+    cue.task("read", inputs="/no/such/folder/page")(nothing)
+    cue.is_ready(task="wait")(lambda work: (False, "the office is closed"))
+    cue.task("wait")(nothing)
+    cue.start()
+    for task in ("wait", "ask", "ask", "read"):
+        await cue.submit(task)
+    for number in range(3000):
+        await cue.submit("step", params={"n": number})
+    for task in ("read", "wait"):
+        await cue.submit(task)
+    await asyncio.sleep(1)
+    found = {entry["work"].id: entry for entry in cue.debug_blocked()}
+    make = (
+        "If it comes from outside, say so by cue.watch(folder) or cue.nudge(path); else submit what makes it"
+    )
+    for number in ("6", "500", "2000", "3004"):
+        assert "in the end" in found[number]["details"]
+        assert (
+            "because of step 5 (waiting for an artifact): Flag('made 0') is not set"
+            in found[number]["details"]
+        )
+        assert found[number]["next_step"] == make
+    for number in ("4", "3005"):
+        assert "(the folder '/no' is missing)" in found[number]["details"]
+        assert found[number]["next_step"] == "Correct the path, or submit what makes it"
+    for number in ("1", "3006"):
+        assert "the office is closed, by " in found[number]["details"]
+        assert found[number]["next_step"].startswith("When that has come, cue.nudge()")
+    assert found["3"]["next_step"].startswith("Wait; where the provider allows it, a higher rate=")
+    await cue.stop(drain=False)
