@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Hashable
 from contextvars import Context
+from functools import partial
 from math import inf
 from typing import Any, Final, Protocol
 
@@ -225,6 +226,11 @@ class AwaitedGates:
         """The loop has ended: no gate that is being awaited will ever answer."""
         for awaited in list(self._awaited):
             self._drop(awaited)
+        for task, answer in self._tasks.items():
+            if not task.get_loop().is_closed():
+                # It has only just begun, or it would have been cancelled with all others.
+                task.cancel()
+                task.add_done_callback(partial(_discard, answer))
         self._tasks.clear()
 
     def _drop(self, awaited: AwaitedGate) -> None:
@@ -240,6 +246,8 @@ class AwaitedGates:
 
     def _give_back(self, awaited: AwaitedGate, *, hit: bool) -> None:
         """Give back what was held for a gate."""
+        if awaited not in self._awaited:
+            return  # when its loop had ended, which has gone on for a moment
         self._awaited.discard(awaited)
         self._core.wakeups.readings.discard(awaited)
         if awaited.holds:
@@ -364,3 +372,7 @@ class AwaitedGates:
             if type(error) is GeneratorExit and is_being_closed(me):
                 raise
             return None, error
+
+
+def _discard(answer: AwaitableAnswer, task: asyncio.Task[None]) -> None:
+    answer.discard()

@@ -408,6 +408,57 @@ def test_tasks_of_handlers_that_began_as_the_loop_ended_are_ended_with_it(
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
+@LOOPS
+def test_a_gate_that_is_asked_while_the_loop_ends_gives_its_slot_back_once(
+    loop: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    cue = runcue.Cue()
+    cue.service("one", concurrent=1)
+    asked: list[str] = []
+    running: list[int] = []
+
+    @cue.task("ends slowly")
+    async def ends_slowly(work: runcue.Work) -> None:
+        try:
+            await asyncio.sleep(30)
+        finally:
+            await asyncio.sleep(0.15)  # meanwhile those that are not ready are asked again
+
+    @cue.task("t", uses="one")
+    async def t(work: runcue.Work) -> None:
+        running.append(running.pop() + 1 if running else 1)
+        assert running == [1]
+        await asyncio.sleep(0)
+        running.clear()
+
+    @cue.is_ready(task="t")
+    async def is_ready(work: runcue.Work) -> bool:
+        asked.append(work.id)
+        if len(asked) == 1:
+            return False
+        while len(asked) == 2 and cue._dispatcher.turns.loop is not None:
+            await asyncio.sleep(0)
+        return True
+
+    async def main() -> None:
+        cue.start()
+        await cue.submit("ends slowly")
+        await cue.submit("t")
+        await asyncio.sleep(0.01)
+
+    async def again() -> None:
+        async with cue:
+            handles = [await cue.submit("t") for _ in range(3)]
+            await asyncio.wait_for(asyncio.gather(*handles), 10)
+            await asyncio.wait_for(cue.drain(), 10)
+
+    run(main, loop)
+    assert len(asked) == 2
+    run(again, loop)
+    gc.collect()
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
 BEGINS_AND_CLOSES = """
     import asyncio, gc, sys
     import runcue
