@@ -120,3 +120,41 @@ def test_it_goes_with_a_cue_that_nobody_has_stopped(loop: str) -> None:
         run_on(loop, lambda: serve(2000))
     gc.collect()
     assert timers() == before
+
+
+def test_it_goes_with_a_loop_that_was_closed_before_it() -> None:
+    loop = asyncio.new_event_loop()
+    before = timers()
+    timer = ExactTimer(loop)
+    assert timers() == before + 1
+    loop.close()
+    del timer, loop
+    gc.collect()
+    assert timers() == before
+
+
+def test_where_the_loop_cannot_wait_for_files_nothing_is_left_open() -> None:
+    class Proactor(asyncio.SelectorEventLoop):
+        def add_reader(self, *args: object) -> None:
+            raise NotImplementedError
+
+    loop = Proactor()
+    before = timers()
+    with pytest.raises(NotImplementedError):
+        ExactTimer(loop)
+    assert timers() == before
+    loop.close()
+
+
+def test_a_timer_that_cannot_be_had_is_an_error_of_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Libc:
+        timerfd_settime = None
+
+        def timerfd_create(self, clock: int, flags: int) -> int:
+            return -1
+
+    monkeypatch.setattr(exact_timer, "_libc", Libc)
+    loop = asyncio.new_event_loop()
+    with pytest.raises(OSError, match="timerfd"):
+        ExactTimer(loop)
+    loop.close()
