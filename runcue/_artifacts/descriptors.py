@@ -101,7 +101,7 @@ def patiently(opens: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
 
 def refill() -> None:
     """Something was closed: have a reserve again, if it was used."""
-    if _reserve.is_gone:
+    if _reserve.descriptor is None:
         _reserve.hold()
 
 
@@ -111,7 +111,16 @@ def with_descriptor(path: str | os.PathLike[str], flags: int, use: Callable[[int
     Raises:
         OSError: As of all that.
     """
-    return patiently(_open_and_use, path, flags, use)
+    # As `patiently` does, without its call: this is done once for each stamp of a big tree.
+    try:
+        result = _open_and_use(path, flags, use)
+    except OSError as error:
+        if not is_shortage(error):
+            raise
+        return patiently(_open_and_use, path, flags, use)
+    if _reserve.descriptor is None:
+        _reserve.hold()
+    return result
 
 
 def _open_and_use(path: str | os.PathLike[str], flags: int, use: Callable[[int], T]) -> T:
@@ -141,19 +150,15 @@ class _Reserve:
     """
 
     def __init__(self) -> None:
-        self._descriptor: int | None = None
+        self.descriptor: int | None = None
         self._identity: tuple[int, int] | None = None
         self._told = False
         self.hold()
 
-    @property
-    def is_gone(self) -> bool:
-        return self._descriptor is None
-
     def hold(self) -> None:
         with suppress(OSError):
-            self._descriptor = os.open(__file__, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
-            status = os.fstat(self._descriptor)
+            self.descriptor = os.open(__file__, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+            status = os.fstat(self.descriptor)
             self._identity = status.st_dev, status.st_ino
 
     def tell(self, error: OSError) -> None:
@@ -170,7 +175,7 @@ class _Reserve:
                     hearer.hear_of_shortage(text)
 
     def __enter__(self) -> None:
-        descriptor, self._descriptor = self._descriptor, None
+        descriptor, self.descriptor = self.descriptor, None
         if descriptor is not None:
             with suppress(OSError):
                 status = os.fstat(descriptor)

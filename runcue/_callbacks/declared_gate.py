@@ -251,10 +251,12 @@ class DeclaredGate:
         if declared.fault is not None:
             return GateVerdict.INVALID
         inputs, producers = declared.inputs, self._holds.producers
-        asks = producers.folders is not None or producers.running or producers.later or declared._needs
+        asks = producers.folders is not None or producers.running or declared._needs is not None
+        producer_of, places = producers.producer_of, producers.places
         for artifact in inputs:
-            # Who reads only what lies nowhere, and is made by nobody, is seen without a call.
-            if asks or artifact._place is not None or artifact._key in producers.producer_of:
+            # What nobody makes, and lies in a known place in which nothing is related to it, is seen without a call.
+            key = artifact._key
+            if asks or key in producer_of or artifact._place not in places or key in producers.known_folders:
                 asks = True
                 break
         if asks and (hold := self._holds.hold_of(work, declared)) is not None:
@@ -365,6 +367,8 @@ class DeclaredGate:
                 if FORKS.number != forks:
                     leave(None)
                 output = outputs[len(was)]
+                if not was:
+                    declared.was = ()  # no list for each that has made nothing yet
                 declared.stale = (
                     ("missing", output, None)
                     if type(output) is Flag

@@ -91,7 +91,20 @@ class Gate:
         """
         self.asking = True
         try:
-            verdict = self._ask(work, began)
+            if self.reads:
+                self.reads.clear()
+            is_ready, declared = work._task.is_ready, work._declared
+            verdict: GateVerdict | AwaitableAnswer = RUN
+            if declared is not None:
+                verdict = self._declared_gate.ask_inputs(work, declared)
+                if verdict is not RUN or is_ready is not None or not declared.outputs:
+                    began = self._after_artifacts(work, began)
+            if verdict is RUN:
+                if is_ready is None:
+                    self.at = began
+                    verdict = self._ask_stale(work)
+                else:
+                    verdict = self._ask_ready(work, is_ready, began)
         finally:
             self.asking = False
         return self._unless_cancelled(work, verdict) if self.cancelled else verdict
@@ -105,21 +118,9 @@ class Gate:
             verdict.discard()
         return GateVerdict.CANCELLED
 
-    def _ask(self, work: Work, began: float) -> GateVerdict | AwaitableAnswer:
-        task = work._task
-        if self.reads:
-            self.reads.clear()
-        is_ready = task.is_ready
-        declared = work._declared
-        if declared is not None:
-            verdict = self._declared_gate.ask_inputs(work, declared)
-            if verdict is not RUN or is_ready is not None or not declared.outputs:
-                began = self._after_artifacts(work, began)
-            if verdict is not RUN:
-                return verdict
-        if is_ready is None:
-            self.at = began
-            return self._ask_stale(work)
+    def _ask_ready(
+        self, work: Work, is_ready: Callable[[Work], Any], began: float
+    ) -> GateVerdict | AwaitableAnswer:
         forks = FORKS.number
         try:
             answer = is_ready(work)
@@ -134,7 +135,8 @@ class Gate:
         if ended - began > BLOCKS_AFTER:
             self._door.blocked(f"is_ready callback {located(is_ready)}", began, ended, MAKE_ASYNC)
         if answer is True:
-            return RUN if task.is_stale is None and declared is None else self._ask_stale(work)
+            plain = work._declared is None and work._task.is_stale is None
+            return RUN if plain else self._ask_stale(work)
         if answer is False:
             work._not_ready_reason = None
             return NOT_READY

@@ -149,7 +149,7 @@ class Endings:
             final: Whether there is no other attempt in any case: it could not be handed on, and may begin nevertheless.
         """
         work = run
-        if run._declared is not None:
+        if run._declared is not None and run._declared.left is not None:
             work = owner_of(run)
         if work._attempts is not None and (overrun := _overrun_of(work)) is not None:
             rollback(run, returned=True)

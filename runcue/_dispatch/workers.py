@@ -321,8 +321,14 @@ class Workers:
             value = stop.value
             if value is not None and is_awaitable(value):
                 rest, value, error = begin_to_follow(work, value, context, self._door)
-            # One that declares nothing may have written all the same.
-            if work._declared is not None and rest is None and error is None and (due := commit_due(work)):
+            # One that has declared nothing may have written all the same.
+            if (
+                (declared := work._declared) is not None
+                and (declared.files or declared.transaction is not None)
+                and rest is None
+                and error is None
+                and (due := commit_due(work))
+            ):
                 left = self._turns.now()
                 rest, error = commit_at_once(work, value, due, self._door)
         except BaseException as raised:

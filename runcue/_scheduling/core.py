@@ -44,7 +44,7 @@ from runcue._scheduling.coalescing import all_that_come_again, follow, part, suc
 from runcue._scheduling.deadlines import Deadlines
 from runcue._scheduling.dependencies import Dependencies
 from runcue._scheduling.history import History
-from runcue._scheduling.holds import Hold, Holds
+from runcue._scheduling.holds import FEW, PRODUCER, Hold, Holds
 from runcue._scheduling.run_queue import RunQueue
 from runcue._scheduling.run_queues import RunQueues
 from runcue._scheduling.transitions import ALLOWED
@@ -311,11 +311,16 @@ class Core:
         is_plain = dependencies.folders is None and not (dependencies.running or dependencies.later)
         if is_plain and declared._needs is None:
             # Whoever makes an input itself is seen without a call. Folders are learned of when it is asked.
-            for artifact in declared.inputs:
-                if artifact._key in dependencies.producer_of:
-                    break
-            else:
+            inputs, producer_of, found = declared.inputs, dependencies.producer_of, None
+            for artifact in inputs:
+                if artifact._key in producer_of:
+                    found = artifact
+            if found is None:
                 return False
+            # With a few inputs it makes no difference which is waited for first: each look is at all of them anyway.
+            if len(inputs) <= FEW and (maker := producer_of[found._key]) is not work:
+                self.hold(work, now, Hold(maker, found, found._key, PRODUCER))
+                return True
         if (hold := self.holds.hold_of(work, declared)) is not None:
             self.hold(work, now, hold)
         return hold is not None
@@ -404,12 +409,9 @@ class Core:
         return successor
 
     def put_back(self, work: Work, again: Again, now: float) -> None:
-        """Let a running work unit wait for its next attempt. The slots of the last one have been given back.
+        """Let a running work unit, whose handler has come to its end, wait for its next attempt.
 
-        Args:
-            work: Its handler has come to its end.
-            again: What was decided.
-            now: Monotonic.
+        The slots of the last one have been given back.
         """
         assert again.at < inf, "it would never come back"
         if work._phase != RUNNING:

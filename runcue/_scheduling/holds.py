@@ -35,11 +35,14 @@ from runcue._scheduling.dependencies import Dependencies
 from runcue._scheduling.folders import Folder, Folders, folders_above
 from runcue._scheduling.producers import key_itself
 
-__all__ = ["Hold", "Holds", "Relation"]
+__all__ = ["FEW", "PRODUCER", "Hold", "Holds", "Relation"]
 
 _EFFORT: Final = 500
 """So many work units are looked through for one that another depends on. What is missed is found when all stands still.
 """
+
+FEW: Final = 4
+"""Of so many inputs whichever is being made is waited for; of more the one that is likely to be made last."""
 
 _TRIED: Final = 16
 """So many makers that are bound to a folder are tried for one that holds up a reader."""
@@ -57,7 +60,7 @@ class Relation(Enum):
 
 
 # Nearly all holds are of this kind, and to look up a member of an enum takes 40 ns each time (Python 3.11).
-_PRODUCER: Final = Relation.PRODUCER
+PRODUCER: Final = Relation.PRODUCER
 _BY_RUNNING: Final = (Relation.OVERLAP, Relation.UNRETURNED)
 
 
@@ -103,7 +106,7 @@ class Hold:
     @property
     def gives_way(self) -> bool:
         """Whether it ends when the holder turns out to depend on the held one."""
-        if self.relation is _PRODUCER:
+        if self.relation is PRODUCER:
             return False
         if self.relation is Relation.INSIDE:
             return True
@@ -165,7 +168,7 @@ class Holds:
                     if key in producers.known_folders:
                         producers.begin_with_folders()
             if last is not None:
-                return Hold(last, over, inputs[at]._key, _PRODUCER, at)
+                return Hold(last, over, inputs[at]._key, PRODUCER, at)
         hold = None
         if producers.running or producers.folders is not None:
             hold = self._hold_beside(work, declared)
@@ -184,7 +187,7 @@ class Holds:
             for made in (artifact._key, *appointed.above(artifact)):
                 one = appointed.producer_of.get(made)
                 if one is not None and self._is_before(one, work):
-                    relation = _PRODUCER if made == artifact._key else Relation.AROUND
+                    relation = PRODUCER if made == artifact._key else Relation.AROUND
                     return Hold(one, artifact, made, relation, index)
             for maker in self._appointed_in(artifact):
                 if self._is_before(maker, work) and not self._leads(maker, to=work):
@@ -219,7 +222,7 @@ class Holds:
     def holder_of(self, hold: Hold) -> Work | None:
         """Who holds by now: another one may have taken its place, or nobody, which is not noted yet."""
         producers = self.producers
-        if hold.relation is not _PRODUCER and hold.relation in _BY_RUNNING:
+        if hold.relation is not PRODUCER and hold.relation in _BY_RUNNING:
             return producers.running.get(hold.made)
         if hold.relation is Relation.SAME:
             return None if hold.holder._phase == SETTLED else hold.holder
@@ -233,7 +236,7 @@ class Holds:
             artifact = inputs[index]
             producer = producer_of.get(artifact._key)
             if producer is not None and producer is not work:
-                return Hold(producer, artifact, artifact._key, _PRODUCER, index % len(inputs))
+                return Hold(producer, artifact, artifact._key, PRODUCER, index % len(inputs))
             index -= 1  # before the first comes the last
         return None
 

@@ -71,7 +71,10 @@ class Wakeups:
         Returns:
             Whether there are any.
         """
-        there = self._dependencies.subscribers.get(key)
+        dependencies = self._dependencies
+        if not settled and not dependencies.subscribed:
+            return False  # all who wait are held
+        there = dependencies.subscribers.get(key)
         if there is None:
             return False
         if not isinstance(there, dict):
@@ -80,12 +83,6 @@ class Wakeups:
                 self.add(there)
                 return True
             return False
-        if not settled:
-            for work in there:
-                if work._phase == NOT_READY:
-                    break
-            else:
-                return False  # all are held
         found = False
         # In the order of submission, which is not the one in which they have come to wait: where a turn ends before all
         # of them are asked, those that are may start.

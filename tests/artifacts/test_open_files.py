@@ -241,8 +241,8 @@ def test_a_file_that_holds_no_descriptor_keeps_the_bits_of_its_target_and_is_flu
 
 def test_the_reserve_is_not_taken_for_a_descriptor_of_somebody_else(tmp_path: Path) -> None:
     theirs = os.open(tmp_path, os.O_RDONLY)
-    mine = descriptors._reserve._descriptor
-    descriptors._reserve._descriptor = theirs  # the program has closed all and opened others
+    mine = descriptors._reserve.descriptor
+    descriptors._reserve.descriptor = theirs  # the program has closed all and opened others
     try:
         with descriptors._reserve:
             os.fstat(theirs)
