@@ -12,6 +12,7 @@ Must not know: when a cue has come to rest, why it stops.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from runcue._callbacks.warning_log import WarningLog
 from runcue._dispatch.dispatcher import Dispatcher
@@ -28,6 +29,8 @@ from runcue._scheduling.core import Core
 from runcue._scheduling.retry import is_endless
 
 __all__ = ["Leaving"]
+
+_ROUNDS: Final = 100
 
 
 class Leaving:
@@ -51,12 +54,14 @@ class Leaving:
         self.works: list[Work] = []
         # Those of which nobody has said that they are to be left, and for what they have waited.
         self._untold: list[tuple[Work, str]] = []
-        # Submitted for later since the cue is stopping, and not looked at yet.
+        # Submitted for later since the cue is stopping, and not looked at yet; how often some have been left.
         self._submitted: list[Work] = []
+        self._rounds = 0
 
     def begin(self) -> None:
         """The cue was started."""
         self.works, self._untold, self._submitted = [], [], []
+        self._rounds = 0
         self._core.came_back = None
 
     def submitted(self, work: Work) -> None:
@@ -65,22 +70,27 @@ class Leaving:
         self._dispatcher.turns.wake()
 
     def look(self) -> None:
-        """Wait no more for what has come to be left since the last look.
+        """Leave what has come to be left since the last look.
 
-        It is cancelled with all that is left in the end: whoever hears of a cancellation and submits it again would be
-        heard for ever.
+        It is cancelled at once; but whoever hears of a cancellation and submits it again could go on so for ever. After
+        some rounds it is merely waited for no more, and cancelled with all that is left in the end.
         """
         core = self._core
         works, self._submitted = self._submitted, []
-        for work in works:
-            if core.waits_for_appointment(work):
-                core.appointments.set_aside(work)
+        left = [work for work in works if self._is_for_later(work)]
         if core.came_back:
-            for work in core.came_back:
-                if work in core.delayed and self._is_endless(work):
-                    core.delayed.clear(work)
-                    core.appointments.set_aside(work)
+            left += [work for work in core.came_back if work in core.delayed and self._is_endless(work)]
             core.came_back.clear()
+        if not left:
+            return
+        self._rounds += 1
+        if self._rounds <= _ROUNDS:
+            self._leave(left)
+            return
+        for work in left:
+            if core.waits_for_appointment(work) or work in core.delayed:
+                core.delayed.clear(work)
+                core.appointments.set_aside(work)
 
     def leave_endless(self) -> None:
         """Leave what is tried again without end, now and from now on."""
