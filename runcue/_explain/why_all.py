@@ -175,7 +175,7 @@ def _details(crowd: Crowd, now: float, wall: float) -> str:
 _LACKING: Final = ("no producer", "input")
 _TOLD_WHOLE: Final = ("said no", "raised", "gate", "reading", "cycle", "deadlock", "self")
 # Crowds that were put together name what they are about.
-_NAMED: Final = ("lost", "upstream")
+_NAMED: Final = ("lost", "upstream", "delayed", "later")
 
 
 def _lack_of(crowd: Crowd) -> Missing | None:
@@ -233,7 +233,9 @@ def _instants(crowd: Crowd, now: float, wall: float) -> str:
         return f"the {'time' if later else 'next attempt'} of {name_of(work)}: {until}"
     what = "their time" if later else "their next attempts"
     first, last = (duration_in_words(max(0.0, one - now)) for one in crowd.instants)
-    return f"{what}, the first in {first}, the last in {last}{'' if later else after_what(work)}"
+    # Of several tasks each has failed in its own way.
+    after = "" if later or crowd.several > 1 else after_what(work)
+    return f"{what}, the first in {first}, the last in {last}{after}"
 
 
 def _done(crowd: Crowd) -> str:

@@ -255,3 +255,18 @@ async def test_a_graph_of_work_units_says_which_attempt_and_what_is_for_later() 
         assert "pending#44; for later" in text
         for handle in handles:
             await cue.cancel(handle)
+
+
+@virtual
+async def test_those_of_several_tasks_are_one_line_if_there_are_many_kinds() -> None:
+    cue = runcue.Cue(id_prefix="")
+    for n in range(8):
+        cue.task(f"call {n}", retry=RETRY)(lambda work: 1 / 0)
+    async with cue:
+        handles = [await cue.submit(task.name) for task in cue.tasks()]
+        await asyncio.sleep(1)
+        assert (
+            str(cue.why()) == "8 work units wait for their next attempts, the first in 5 s, the last in 5 s"
+        )
+        for handle in handles:
+            await cue.cancel(handle)
