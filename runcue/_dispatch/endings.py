@@ -306,7 +306,9 @@ class Endings:
                 return
             error = decision.value
         self._settlement.let_handler_know(work)
-        self._settlement.settle(work, FAILED, now, error, limit if overrun is None else ran_for(work, now))
+        # Of what runs elsewhere it may not be known yet when it was entered.
+        duration = limit if overrun is None else max(2 * limit, ran_for(work, now))
+        self._settlement.settle(work, FAILED, now, error, duration)
         if work._runner is not None and overrun is None:
             work._runner.cancel()
 

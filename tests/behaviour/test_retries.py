@@ -870,3 +870,15 @@ def test_what_is_returned_in_place_of_being_raised_is_told(
     [said] = [record.getMessage() for record in caplog.records if "returned" in record.getMessage()]
     assert "Write `raise` in place of `return`" in said
     assert "test_retries.py" in said
+
+
+@virtual
+async def test_an_attempt_whose_handler_has_not_returned_in_twice_its_time_has_taken_that() -> None:
+    cue = runcue.Cue(run_in=FakeExecutor(100.0))
+    cue.on_failure(lambda work, error: None)
+    cue.task("t", timeout=5, retry=2)(lambda work: None)
+    async with cue:
+        handle = await cue.submit("t")
+        await handle.wait()
+        [attempt] = handle.work.attempts
+        assert attempt.duration == 10.0
