@@ -201,8 +201,16 @@ def _none_started(because: str, *, but: runcue.Cue | None = None) -> contextlib.
 def _only_submitting(cue: runcue.Cue) -> Iterator[None]:
     """A submitter may be a whole `main()`: in a rehearsal it drains instead of stopping, and nobody listens."""
 
-    async def stop(*, drain: bool = True, timeout: float | None = None) -> runcue.Summary | None:
+    async def stop(*, drain: bool = True, **options: Any) -> runcue.Summary | None:
         return await cue.drain() if drain else None
+
+    leave = runcue.Cue.__aexit__
+
+    async def drain_on_leaving(of: runcue.Cue, kind: type[BaseException] | None, *error: Any) -> None:
+        if of is not cue:
+            await leave(of, kind, *error)
+        elif kind is None:
+            await cue.drain()
 
     def task(name: str, **options: Any) -> NoReturn:
         raise Refused(f"task {name!r} is registered by the submitter; register it where the cue is made")
@@ -212,7 +220,10 @@ def _only_submitting(cue: runcue.Cue) -> Iterator[None]:
     for name, call in instead.items():
         setattr(cue, name, call)
     try:
-        with _none_started("the submitter starts another cue than the one that is rehearsed", but=cue):
+        with (
+            _none_started("the submitter starts another cue than the one that is rehearsed", but=cue),
+            _replaced(runcue.Cue, "__aexit__", drain_on_leaving),
+        ):
             yield
     finally:
         for name in instead:
