@@ -21,6 +21,7 @@ from runcue._explain.told import Told, once
 from runcue._explain.turn import Turn
 from runcue._explain.turn_words import turn_in_words
 from runcue._explain.wording import around_works, details_of, in_short
+from runcue._model.phases import SETTLED
 from runcue._model.texts import (
     LONGEST_REPR,
     SHOWN,
@@ -79,9 +80,9 @@ class Why:
 
     def __str__(self) -> str:
         asked = f", found not ready {how_many(self.asked, 'time', 'times')}" if self.asked else ""
-        lines = [
-            f"{name_of(self.work)}: {self.verdict}, for {seconds_in_words(round(self.seconds, 1))}{asked}"
-        ]
+        span = seconds_in_words(round(self.seconds, 1))
+        since = f" {span} ago" if self.work._phase == SETTLED else f", for {span}{asked}"
+        lines = [f"{name_of(self.work)}: {self.verdict}{since}"]
         if not self.missing:
             lines.append(f"  {self.details}")
         lines += [f"  {one}" for one in self.missing[:SHOWN]]
