@@ -55,7 +55,7 @@ def test_it_does_not_flicker_and_ctrl_c_leaves_the_terminal_clean() -> None:
         after = there.bytes
         assert there.has_echo
     screen, _, rest = after.rpartition(b"\x1b[0m\x1b[?25h")
-    assert b"ETA" in screen
+    assert b"pipeline: count 60" in screen  # as it was in the end
     assert b"runcue-sim pipeline" in rest  # the summary
     assert b"\x1b" not in rest
     assert b"Traceback" not in rest
