@@ -518,7 +518,8 @@ def test_who_reads_a_folder_waits_while_something_in_it_is_half_made_and_who_fil
             reads = await cue.submit("read")
             await cue.drain()
             assert reads.work.state is PENDING
-            assert f"File('{Path.cwd()}/dir/f').touch()" in str(cue.why(reads))
+            # Not in the whole answer, whose lines have an end, however long the path of this folder is.
+            assert f"File('{Path.cwd()}/dir/f').touch()" in cue.why(reads).missing[0].problem
             fails = False
             if remedy == "touch":
                 File("dir/f").touch()
