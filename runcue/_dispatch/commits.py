@@ -54,5 +54,6 @@ async def _commit_in_thread(work: Work, value: Any, door: Door) -> Any:
     def blocked(began: float, ended: float) -> None:
         door.blocked(f"Publishing what task {work.task!r} has made", began, ended, NO_THREAD, work)
 
-    await off_loop(partial(commit, work), blocked)
+    # To the end: who is cancelled meanwhile may be tried again, and what an attempt has written has but one place.
+    await off_loop(partial(commit, work), blocked, to_the_end=True)
     return value

@@ -29,12 +29,13 @@ _PAUSE: Final = 0.2
 """Seconds between two tries to start a thread: nobody tells when it can be done. A plain handler is over by then."""
 
 
-async def off_loop(call: Callable[[], object], blocked: Blocked) -> None:
+async def off_loop(call: Callable[[], object], blocked: Blocked, *, to_the_end: bool = False) -> None:
     """Call something in a thread. It goes on there if whoever awaits it is cancelled.
 
     Args:
         call: What is called.
         blocked: Told where there was no thread, and it has kept the event loop.
+        to_the_end: Whether who is cancelled is so only when it has ended. Who is cancelled twice waits no longer.
 
     Raises:
         BaseException: What it raised.
@@ -75,6 +76,11 @@ async def off_loop(call: Callable[[], object], blocked: Blocked) -> None:
             if (ended := clock.monotonic()) - began > BLOCKS_AFTER:
                 blocked(began, ended)
         return
-    error = await done
+    try:
+        error = await (asyncio.shield(done) if to_the_end else done)
+    except asyncio.CancelledError:
+        if to_the_end:
+            await done
+        raise
     if error is not None:
         raise error

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -155,3 +157,74 @@ async def test_a_kill_between_two_attempts_leaves_no_proof(tmp_path: Path, next_
         assert not (await (await cue.submit("t")).wait()).skipped
         assert (await (await cue.submit("t")).wait()).skipped
     assert out.read_text() == "whole"
+
+
+class SlowDisk:
+    """The first flush takes until it is let go on."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.entered, self.go_on = threading.Event(), threading.Event()
+        self._flush = os.fsync
+        monkeypatch.setattr(os, "fsync", self)
+
+    def __call__(self, descriptor: int) -> None:
+        if not self.entered.is_set():
+            self.entered.set()
+            assert self.go_on.wait(30)
+        self._flush(descriptor)
+
+
+@pytest.mark.rule(25, 30)
+async def test_the_next_attempt_waits_for_the_disk_that_the_last_one_has_timed_out_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = SlowDisk(monkeypatch)
+    cue = runcue.Cue()
+    attempts = []
+    retry = runcue.Retry(2, wait_initial=0, wait_jitter=0)
+
+    @cue.task("t", outputs=tmp_path / "out", timeout=1, retry=retry)
+    async def t(work: runcue.Work) -> None:
+        attempts.append(work.attempt)
+        with work.write(work.outputs[0]) as file:
+            file.write(f"attempt {work.attempt}")
+
+    async with cue:
+        handle = await cue.submit("t")
+        while not handle.work.cancelled:  # its time is over
+            await asyncio.sleep(0.01)
+        assert disk.entered.is_set()
+        assert attempts == [1]
+        disk.go_on.set()
+        assert (await handle.wait()).attempt == 2
+    assert handle.work.exception is None
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["out"]  # noqa: ASYNC240
+    assert (tmp_path / "out").read_text() == "attempt 2"
+
+
+@pytest.mark.rule(17, 28)
+async def test_who_is_cancelled_while_the_disk_is_waited_for_holds_its_slot_until_that_is_through(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = SlowDisk(monkeypatch)
+    cue = runcue.Cue()
+    cue.service("disk", concurrent=1)
+
+    @cue.task("t", uses="disk", outputs=tmp_path / "out")
+    async def t(work: runcue.Work) -> None:
+        with work.write(work.outputs[0]) as file:
+            file.write("whole")
+
+    async with cue:
+        first = await cue.submit("t")
+        while not disk.entered.is_set():
+            await asyncio.sleep(0.001)
+        assert first.cancel()
+        assert first.done()
+        again = await cue.submit("t")
+        await asyncio.sleep(0.05)
+        assert (cue.services()[0].in_use, again.state) == (1, runcue.WorkState.PENDING)
+        assert not (tmp_path / "out").exists()
+        disk.go_on.set()
+        assert (await again.wait()).exception is None
+    assert (tmp_path / "out").read_text() == "whole"
