@@ -172,7 +172,7 @@ class Intake:
         """The cue's loop has ended without `stop()`."""
         self.loop = None
         self._inbox.refuse()
-        self._stopping.level = None
+        self._stopping.let_go()
         self._dispatcher.abandon()
         self._turns.has_ended = True
 

@@ -191,12 +191,12 @@ class Dispatcher:
         """Settle what ran in a loop that has ended without `stop()`, so that nothing stays RUNNING for ever."""
         self.turns.loop = None  # there is nothing left to wake
         self.dismiss()
+        self.waiting.abandon()
         self.workers.abandon()
         for run in list(self.in_flight.works):
             self.endings.abandon(run)
         self.gates.abandon()
         self.lines.abandon()
-        self.waiting.abandon()
         self.standstill.abandon()
         self.detach()
 

@@ -15,7 +15,7 @@ from typing import Any
 from runcue._dispatch.in_flight import InFlight
 from runcue._dispatch.suspension import Suspension, read
 from runcue._dispatch.turns import Turns
-from runcue._handlers.outputs import run_of
+from runcue._handlers.outputs import owner_of, run_of
 from runcue._handlers.thread_runs import ThreadRun
 from runcue._model.current import CURRENT
 from runcue._model.phases import CHECKING, SETTLED
@@ -134,6 +134,11 @@ class Waiting:
 
     def abandon(self) -> None:
         """The loop has ended, and all who waited in it."""
+        for work in [*self._core.pending_works(), *map(owner_of, self._in_flight.works)]:
+            waiters = work._waiters or {}
+            for waiter in list(waiters):
+                if waiter.get_loop().is_closed():
+                    del waiters[waiter]
         self.awaited.clear()
         self.threads.clear()
 

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from runcue._callbacks.warning_log import WarningLog
+from runcue._dispatch.closed_loops import dismiss, is_being_closed
 from runcue._dispatch.dispatcher import Dispatcher
 from runcue._dispatch.timers import Alarm
 from runcue._explain.answers import Blocked, blocked
@@ -130,6 +131,14 @@ class Stopping:
         self.leaving.begin()
         self._cancellation.begin()
         self._sparing.begin()
+
+    def let_go(self) -> None:
+        """The loop has ended without this: whoever waited for a drain or a stop has ended with it."""
+        self.level = None
+        self._waiters.clear()
+        task, self._task = self._task, None
+        if task is not None:
+            dismiss(task)
 
     def check_outside(self, call: str) -> None:
         """Refuse calls that would wait for their own caller.
@@ -347,6 +356,8 @@ class Stopping:
 
     async def _stop(self) -> Summary:
         dispatcher, core = self._dispatcher, self._core
+        me = asyncio.current_task()
+        assert me is not None
         asked = False
         try:
             while True:
@@ -384,15 +395,23 @@ class Stopping:
                 self._leftovers.tell(CUT_OFF)
             raise
         finally:
-            self.shut = True
-            if dispatcher.turns.failure is None:
-                # Something is left only if this task itself was cancelled, as asyncio.run() does at its end.
-                self._cancel_pending()
-                dispatcher.abandon()
-            else:
-                dispatcher.detach()
-            dispatcher.callbacks.unheard.tell_rest()
-            self._stopped()
+            if not is_being_closed(
+                me
+            ):  # else its loop was closed, and the cue may be started in another one by now
+                self._end()
+
+    def _end(self) -> None:
+        """The stop has come to its end, or was cut off."""
+        dispatcher = self._dispatcher
+        self.shut = True
+        if dispatcher.turns.failure is None:
+            # Something is left only if the task of the stop itself was cancelled, as asyncio.run() does at its end.
+            self._cancel_pending()
+            dispatcher.abandon()
+        else:
+            dispatcher.detach()
+        dispatcher.callbacks.unheard.tell_rest()
+        self._stopped()
 
     def _ask_once_more(self) -> None:
         """Before work units are given up: what is up to date by now is skipped, what became ready runs."""

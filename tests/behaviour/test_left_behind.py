@@ -459,6 +459,47 @@ def test_a_gate_that_is_asked_while_the_loop_ends_gives_its_slot_back_once(
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
+@LOOPS
+@pytest.mark.parametrize("waits", ["a handle", "drain()", "stop()"])
+def test_who_waited_in_a_loop_that_was_closed_disturbs_nobody_in_the_next(
+    waits: str, loop: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    cue = runcue.Cue()
+    cue.service("one", concurrent=1)
+    first: list[bool] = [True]
+    waiting: list[asyncio.Task[Any]] = []
+    handles: list[runcue.WorkHandle] = []
+
+    @cue.task("t", uses="one")
+    async def t(work: runcue.Work) -> str:
+        await asyncio.sleep(30 if first else 0)
+        return work.id
+
+    async def main() -> None:
+        cue.start()
+        handles.extend([await cue.submit("t") for _ in range(3)])
+        await asyncio.sleep(0.01)
+        call = {"a handle": handles[2].result, "drain()": cue.drain, "stop()": cue.stop}[waits]
+        waiting.append(asyncio.create_task(call()))
+        waiting[0]._log_destroy_pending = False  # type: ignore[attr-defined]  # it is the program's own
+        await asyncio.sleep(0.01)
+
+    async def again() -> None:
+        first.clear()
+        cue.start()
+        waiting.clear()
+        gc.collect()  # the coroutine of who waited is closed, while the cue runs
+        handles.append(await cue.submit("t"))
+        assert await asyncio.wait_for(asyncio.gather(*handles[1:]), 10) == handles[1:]
+        await asyncio.wait_for(cue.drain(), 10)
+        await asyncio.wait_for(cue.stop(), 10)
+
+    run(main, loop, "close()")
+    run(again, loop)
+    assert [handle.state.name for handle in handles] == ["CANCELLED", *["COMPLETED"] * 3]
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
 BEGINS_AND_CLOSES = """
     import asyncio, gc, sys
     import runcue
