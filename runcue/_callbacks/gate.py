@@ -99,12 +99,12 @@ class Gate:
                 verdict = self._declared_gate.ask_inputs(work, declared)
                 if verdict is not RUN or is_ready is not None or not declared.outputs:
                     began = self._after_artifacts(work, began)
-            if verdict is RUN:
-                if is_ready is None:
+            if is_ready is None:
+                if verdict is RUN:
                     self.at = began
                     verdict = self._ask_stale(work)
-                else:
-                    verdict = self._ask_ready(work, is_ready, began)
+            elif declared is None or verdict is RUN:
+                verdict = self._ask_ready(work, is_ready, began)
         finally:
             self.asking = False
         return self._unless_cancelled(work, verdict) if self.cancelled else verdict
