@@ -512,3 +512,27 @@ def test_services_tell_what_their_limits_allow_now() -> None:
         await cue.stop()
 
     run(main)
+
+
+def test_a_rehearsal_counts_attempts_and_waits_between_them() -> None:
+    cue = runcue.Cue()
+
+    @cue.task("ask", retry=runcue.Retry(3, wait_initial=10, wait_jitter=0))
+    async def ask(work: runcue.Work) -> None:
+        raise RuntimeError("this would cost money")
+
+    def outcome(work: runcue.Work) -> str:
+        if work.attempt < 3:
+            raise ConnectionError("on purpose")
+        return "answered"
+
+    rehearse(cue, lambda work: 2.0, outcome)
+
+    async def main() -> float:
+        async with cue:
+            handle = await cue.submit("ask", delay=60)
+            assert await handle.result() == "answered"
+            assert [attempt.duration for attempt in handle.work.attempts] == [2.0, 2.0, 2.0]
+            return asyncio.get_running_loop().time()
+
+    assert run(main) == 60 + 2 + 10 + 2 + 20 + 2
