@@ -192,6 +192,8 @@ def _step_of(reason: Reason, steps: Told) -> str:
     """What to do about a reason, or the root of it: the same for all who share that."""
     if reason.root is not None:
         return once(steps, reason.root, lambda: next_step(reason.deepest))
+    if reason.kind == "being made" and not reason.lacks:
+        return ""  # there may be very many
     if reason.kind == "said no" and reason.said and not reason.said.startswith("it "):
         return once(steps, reason.subject, lambda: next_step(reason))
     return once(steps, reason.lacks, lambda: next_step(reason)) if reason.lacks else next_step(reason)

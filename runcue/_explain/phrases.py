@@ -35,7 +35,9 @@ def phrases_of(reason: Reason, now: float, wall: float, told: Told | None = None
         return text
     for one in reason.beside:
         text += f"; {phrase_of(one, now, wall)}"
-    attempt = "" if reason.kind == "delayed" else with_attempt(reason.work)
+    if reason.kind == "delayed" or reason.work._attempts is None:
+        return text
+    attempt = with_attempt(reason.work)
     return f"{text}; {attempt}" if attempt else text
 
 
