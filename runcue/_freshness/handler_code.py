@@ -218,7 +218,9 @@ def _source_of(function: FunctionType) -> str:
     """
     code = function.__code__
     linecache.checkcache(code.co_filename)
-    lines = linecache.getlines(code.co_filename, function.__globals__)
+    # All that exec() and -c run has one name; from Python 3.13 on the text of -c is found by it, whoever asks.
+    is_nameless = code.co_filename == "<string>"
+    lines = [] if is_nameless else linecache.getlines(code.co_filename, function.__globals__)
     if not lines:
         raise _NoSource(f"there is no file {code.co_filename!r} to read it from (was it made by exec()?)")
     form = code.co_argcount, code.co_kwonlyargcount, *(bool(code.co_flags & one) for one in _MORE)

@@ -17,6 +17,7 @@ import pytest
 
 import runcue
 from runcue._freshness.handler_code import digests_of_code
+from tests.support.programs import run_python
 
 BAKE = """
 def bake(work):
@@ -250,6 +251,20 @@ def test_what_cannot_be_told_is_an_error_when_the_task_is_registered(handler: An
     assert all(word in text for word in [*words, "without code=True" if "late" not in text else "'bake'"])
     assert len(text) < 500
     assert cue.tasks() == []
+
+
+def test_what_exec_has_made_is_never_taken_for_what_stands_in_the_command_line() -> None:
+    program = """
+import runcue
+def bake(work): return 3
+names = {}
+exec("\\n" * 2 + "def bake(work): return 1", names)
+try:
+    runcue.Cue().task("bake", outputs="bread", fresh=runcue.digest(code=True))(names["bake"])
+except runcue.ConfigurationError as error:
+    print(error)
+"""
+    assert "was it made by exec()?" in run_python("-c", program).stdout
 
 
 def test_two_lambdas_of_one_line_that_say_the_same_are_no_riddle(load: Callable[[str], ModuleType]) -> None:
