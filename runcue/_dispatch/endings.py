@@ -31,7 +31,7 @@ from runcue._model.texts import error_words
 from runcue._model.work import Work
 from runcue._scheduling.attempts import FailedAttempt, Settle
 from runcue._scheduling.core import Core
-from runcue._scheduling.essential import must_complete
+from runcue._scheduling.essential import essential_works, must_complete
 from runcue._scheduling.retry import Retry, policy_of
 
 __all__ = ["Endings"]
@@ -74,6 +74,8 @@ class Endings:
         self._door = callbacks.door
         self._proof_news = ProofNews(callbacks)
         self.spared: dict[Work, None] | None = None
+        # How many had been submitted when that was found last.
+        self._submitted = -1
         # Those whose handlers a stranger has cancelled just now: most likely the loop ends.
         self.cut_off: list[Work] = []
         self._end_of_hold_back = Alarm(timers, self._hold_back_no_longer)
@@ -245,7 +247,24 @@ class Endings:
     def _is_over_for(self, work: Work) -> bool:
         """Whether there is no more time for another attempt of a work unit."""
         spared = self.spared
-        return self._turns.closed or not (spared is None or work in spared or must_complete(work))
+        if self._turns.closed:
+            return True
+        if spared is None or work in spared or must_complete(work):
+            return False
+        if not self._is_any_essential(spared):
+            return True
+        # What must complete may have come to need it since the stop began.
+        spared |= essential_works(self._core)
+        return work not in spared
+
+    def _is_any_essential(self, spared: dict[Work, None]) -> bool:
+        """Whether something that must complete may be left, or may have come: else nobody needs anything."""
+        if self._core.submitted != self._submitted:
+            self._submitted = self._core.submitted
+            spared |= essential_works(self._core)
+        while spared and (first := next(iter(spared)))._phase == SETTLED:
+            del spared[first]
+        return bool(spared)
 
     def is_too_late(self, work: Work, now: float) -> bool:
         """Whether the turn of a work unit has come later than its policy allows, after an attempt that has failed.

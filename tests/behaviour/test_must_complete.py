@@ -96,6 +96,64 @@ async def test_who_makes_what_it_needs_is_run_as_well_and_who_makes_that() -> No
     assert summary.counts["cancelled"] == 2
 
 
+@pytest.mark.parametrize("ending", ["fails", "times out"])
+@pytest.mark.parametrize("need", ["made", "awaited"])
+@virtual
+async def test_what_it_has_come_to_need_since_the_stop_is_tried_again(need: str, ending: str) -> None:
+    cue = runcue.Cue()
+
+    retry = runcue.Retry(2, wait_initial=1, wait_jitter=0)
+
+    @cue.task("needed", outputs=Flag("made"), timeout=8, retry=retry)
+    async def needed(work: runcue.Work) -> str:
+        begun.append(now())
+        await asyncio.sleep(5)
+        if len(begun) == 1 and ending == "times out":
+            await asyncio.sleep(100)
+        if len(begun) == 1:
+            raise ValueError("once")
+        Flag("made").set()
+        return "made"
+
+    @cue.task("must", must_complete=True)
+    async def must(work: runcue.Work) -> str:
+        await asyncio.sleep(2)
+        if need == "awaited":
+            return str(await first)
+        await cue.submit("reader", inputs=Flag("made"), must_complete=True)
+        return "made"
+
+    cue.task("reader")(lambda work: None)
+    begun: list[float] = []
+    cue.start()
+    first = await cue.submit("needed")
+    bill = await cue.submit("must")
+    await asyncio.sleep(1)
+    summary = await cue.stop(drain=False)
+    assert begun == [0, 9 if ending == "times out" else 6]
+    assert states(first, bill) == ["completed"] * 2
+    assert (summary.counts["failed"], summary.counts["cancelled"]) == (0, 0)
+
+
+@virtual
+async def test_what_nothing_needs_is_not_tried_again_while_what_must_complete_goes_on() -> None:
+    cue, _ = described()
+
+    @cue.task("not needed", retry=runcue.Retry(2, wait_initial=1, wait_jitter=0))
+    async def not_needed(work: runcue.Work) -> None:
+        await asyncio.sleep(5)
+        raise ValueError("again and again")
+
+    cue.on_failure(lambda work, error: None)
+    cue.start()
+    other = await cue.submit("not needed")
+    must = await cue.submit("t", {"name": ""}, must_complete=True)
+    await asyncio.sleep(1)
+    await cue.stop(drain=False)
+    assert states(other, must) == ["failed", "completed"]
+    assert len(other.work.attempts) == 1
+
+
 @virtual
 async def test_who_makes_something_in_a_folder_that_it_needs_is_run_as_well(tmp_path: Any) -> None:
     cue = runcue.Cue()
