@@ -401,7 +401,6 @@ class Core:
         elif leader._phase == DELAYED:
             self.move(successor, DELAYED)
             successor._phase_since = leader._phase_since
-            successor._attempts = leader._attempts
             self.delayed.set(successor, self.delayed.when(leader))
         else:
             self.move(successor, NEW)

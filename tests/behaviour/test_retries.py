@@ -743,6 +743,21 @@ async def test_those_who_have_joined_share_the_attempts_of_their_leader() -> Non
 
 @pytest.mark.rule(25, 28)
 @virtual
+async def test_the_attempts_of_one_that_was_cancelled_between_two_of_them_are_those_until_then() -> None:
+    cue = runcue.Cue()
+    cue.task("t", key=lambda work: "one", retry=runcue.Retry(4, **CALM))(failing(3)[0])
+    async with cue:
+        leader, successor, last, gone = [await cue.submit("t") for _ in range(4)]
+        await asyncio.sleep(0.5)
+        await cue.cancel(leader)
+        await cue.cancel(gone)
+        assert await successor == 4
+    numbers = [[one.number for one in handle.work.attempts] for handle in (leader, successor, last, gone)]
+    assert numbers == [[1], [1, 2, 3, 4], [1, 2, 3, 4], [1]]
+
+
+@pytest.mark.rule(25, 28)
+@virtual
 async def test_what_somebody_else_has_made_between_two_attempts_is_not_made_again() -> None:
     cue = runcue.Cue()
     made = runcue.Flag("made")
