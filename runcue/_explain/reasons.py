@@ -25,6 +25,7 @@ from runcue._model.phases import CHECKING, DELAYED, HELD, JOINED, NEW, NOT_READY
 from runcue._model.texts import error_words, name_of, problem_of
 from runcue._model.work import Work
 from runcue._scheduling.ageing import pending_since
+from runcue._scheduling.appointments import begins_at
 from runcue._scheduling.holds import Hold, Relation
 from runcue._scheduling.knots import Knot
 from runcue._scheduling.run_queue import RunQueue
@@ -348,7 +349,7 @@ def reason_of(work: Work, now: float, began: float = -inf) -> Reason | None:
         attempts = work._attempts
         assert attempts is not None
         kind: Kind = "later" if attempts.again.reason == "delayed" else "delayed"
-        return Reason(work, kind, None, since, pending_since(work), {"attempt": work.attempt})
+        return Reason(work, kind, None, since, begins_at(work), {"attempt": work.attempt})
     return _held_up_by_limits(work, now, since)
 
 

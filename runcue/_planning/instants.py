@@ -16,8 +16,7 @@ from runcue._model.overrides import Overrides
 from runcue._model.phases import DELAYED, RUNNING
 from runcue._model.work import Work
 from runcue._planning.plan import PlannedWork
-from runcue._scheduling.ageing import pending_since
-from runcue._scheduling.appointments import appointment_of
+from runcue._scheduling.appointments import appointment_of, begins_at
 from runcue._scheduling.dependencies import Dependencies
 
 __all__ = ["Instants"]
@@ -47,7 +46,7 @@ class Instants:
         """
         attempts = work._attempts
         if work._phase == DELAYED and attempts is not None:
-            self._of[twin] = pending_since(work) + self._wall - self._now
+            self._of[twin] = begins_at(work) + self._wall - self._now
             if attempts.again.reason == "delayed":
                 self._later.add(twin)
 

@@ -4,7 +4,7 @@ A delay counts by the monotonic clock, as intervals do; a date by the wall clock
 computer sleeps. Whoever has joined another work unit has an instant of its own, at which that one may begin; so the
 first of all instants counts, as long as who has it stays.
 
-Lives here: `Appointment`, and `Appointments`, one heap for each of the two clocks.
+Lives here: `Appointment`; `Appointments`, one heap for each of the two clocks; and `begins_at`, which is told of them.
 
 Must not know: clocks (what they show is an argument), phases, how a work unit gets in line.
 """
@@ -13,11 +13,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from runcue._model.attempts import Attempts
 from runcue._model.overrides import Overrides
 from runcue._model.work import Work
 from runcue._scheduling.deadlines import Deadlines
 
-__all__ = ["Appointment", "Appointments", "appointment_of", "wanted_at_once"]
+__all__ = ["Appointment", "Appointments", "appointment_of", "begins_at", "wanted_at_once"]
 
 
 class Appointment(NamedTuple):
@@ -145,3 +146,20 @@ def wanted_at_once(work: Work) -> bool:
     """Whether somebody who has joined a work unit has no instant ahead."""
     followers = work._declared.followers if work._declared is not None else None
     return followers is not None and len(followers) > followers.ahead
+
+
+def begins_at(work: Work) -> float:
+    """When a work unit that waits for an instant may go on at the earliest, as far as is known; monotonic.
+
+    Before its first attempt that is the first of its own instant and of those that are lent it.
+    """
+    attempts = work._attempts
+    assert attempts is not None
+    first = attempts.again
+    followers = work._declared.followers if work._declared is not None else None
+    if first.reason == "delayed" and followers is not None:
+        for one in followers:
+            lent: Attempts | None = one._attempts
+            if lent is not None and lent.again.reason == "delayed":
+                first = min(first, lent.again)
+    return first.at

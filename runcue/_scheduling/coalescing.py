@@ -69,7 +69,11 @@ def succeed(leader: Work, producers: Producers) -> Work | None:
     producers.enter(successor, own)
     successor.attempt = leader.attempt
     if leader._attempts is not None:
-        successor._attempts, leader._attempts = leader._attempts, leader._attempts.parted()
+        earlier, theirs = successor._attempts, leader._attempts
+        successor._attempts, leader._attempts = theirs, theirs.parted()
+        if earlier is not None and earlier.again.reason == theirs.again.reason == "delayed":
+            # It keeps the instant that it has lent, and has that of the other one besides.
+            theirs.again = min(theirs.again, earlier.again)
     return successor
 
 

@@ -849,6 +849,33 @@ async def test_who_was_submitted_for_later_and_is_left_alone_waits_for_its_own_i
 
 
 @pytest.mark.rule(28, 40)
+@pytest.mark.parametrize("when", [lambda after: {"delay": after}, lambda after: {"run_at": EPOCH + after}])
+@virtual
+async def test_all_that_is_told_of_an_instant_is_about_the_first_of_all_who_have_joined(when: Any) -> None:
+    cue = cue_of()
+    log = noting(cue, key=lambda work: "one")
+
+    def told() -> set[float | None]:
+        """Every instant that the cue names at present, in seconds on the virtual clock."""
+        found = {cue.why(one).eta for one in handles if one.state is WorkState.PENDING}
+        found.add(cue.plan([]).runs[0].not_before - EPOCH)  # type: ignore[operator]
+        words = [str(cue.why()), str(cue.plan([])), *(one["details"] for one in cue.debug_blocked())]
+        found.update(float(text.rsplit("00:0", 1)[1][0]) * 60 for text in words if "00:0" in text)
+        return found
+
+    async with cue:
+        handles = [await cue.submit("t", **how) for how in (when(420), when(180), when(120), {"delay": 300})]
+        assert told() == {120}
+        await cue.cancel(handles[2])
+        assert told() == {180}, "whoever has lent the first has left"
+        await cue.cancel(handles[0])
+        assert told() == {180}, "the next one has taken its place, and waits for its own"
+        await cue.cancel(handles[1])
+        assert told() == {180}, "and so does the one after it, that has taken the instant over"
+    assert [at for _, at in log] == [180]
+
+
+@pytest.mark.rule(28, 40)
 @virtual
 async def test_nobody_lends_an_instant_to_what_waits_for_its_next_attempt() -> None:
     cue = cue_of()
