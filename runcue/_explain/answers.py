@@ -76,7 +76,7 @@ class Why:
     turn: Turn | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "details", shortened(self.details))
+        object.__setattr__(self, "details", shortened(self.details, _LONGEST))
 
     def __str__(self) -> str:
         asked = f", found not ready {how_many(self.asked, 'time', 'times')}" if self.asked else ""
@@ -98,7 +98,7 @@ class Why:
             lines += [f"  {line}" for line in str(self.root).splitlines()]
         elif self.next_step:
             lines.append(f"  {self.next_step}.")
-        return "\n".join(map(shortened, lines))
+        return "\n".join(shortened(line, _LONGEST) for line in lines)
 
     def __repr__(self) -> str:
         return in_one_line(f"<Why {name_of(self.work)}: {self.verdict}: {self.details}>", LONGEST_REPR)
@@ -162,7 +162,7 @@ class Blocked(NamedTuple):
         return {
             "work": self.work,
             "reason": self.name,
-            "details": shortened(self.details),
+            "details": shortened(self.details, _LONGEST),
             "next_step": self.step,
         }
 
@@ -229,6 +229,10 @@ def why_of(reason: Reason, now: float, wall: float) -> Why:
         root.turn,
     )
 
+
+# Characters of a line of an answer: one of the log has fewer, but here somebody has asked, and each part answers
+# something. Two places in the source, which may lie deep, are half of it.
+_LONGEST: Final = 700
 
 # With an instant at which it will be over, of its own or that of a service; and with work units that have the slots.
 _INSTANTS: Final = frozenset(("waiting for a retry", "waiting for its time"))
