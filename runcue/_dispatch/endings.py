@@ -18,7 +18,7 @@ from runcue._callbacks.listeners import Listeners
 from runcue._dispatch.in_flight import InFlight
 from runcue._dispatch.outside_tasks import outside_tasks
 from runcue._dispatch.proof_news import ProofNews
-from runcue._dispatch.settlement import Settlement, ran_for
+from runcue._dispatch.settlement import Settlement
 from runcue._dispatch.timers import Alarm, Timers
 from runcue._dispatch.turns import HOLD_BACK, Turns
 from runcue._handlers.outputs import owner_of, prove, rollback, run_of
@@ -121,7 +121,7 @@ class Endings:
             # Somebody cancelled the asyncio task itself, as asyncio.run() does with all of them at its end.
             work.cancelled = True
             by = "whoever has cancelled the asyncio task that it ran in"
-            self._settlement.settle(work, CANCELLED, now, by, ran_for(work, now))
+            self._settlement.settle(work, CANCELLED, now, by, self._settlement.ran_for(work, now))
             self.note_cut_off(work)
 
     def note_cut_off(self, work: Work) -> None:
@@ -326,7 +326,7 @@ class Endings:
             error = decision.value
         self._settlement.let_handler_know(work)
         # Of what runs elsewhere it may not be known yet when it was entered.
-        duration = limit if overrun is None else max(2 * limit, ran_for(work, now))
+        duration = limit if overrun is None else max(2 * limit, self._settlement.ran_for(work, now))
         self._settlement.settle(work, FAILED, now, error, duration)
         if work._runner is not None and overrun is None:
             work._runner.cancel()
@@ -369,7 +369,9 @@ class Endings:
         work = owner_of(run)
         if work._phase != SETTLED:
             self._settlement.let_handler_know(work)
-            self._settlement.settle(work, CANCELLED, now, "the end of its event loop", ran_for(work, now))
+            self._settlement.settle(
+                work, CANCELLED, now, "the end of its event loop", self._settlement.ran_for(work, now)
+            )
         runner = run._runner
         self._in_flight.abandon(run, now)
         if runner is not None and not runner.get_loop().is_closed():

@@ -20,7 +20,7 @@ from runcue._dispatch.outside_tasks import outside_tasks
 from runcue._dispatch.timers import Alarm, Timers
 from runcue._dispatch.turns import Turns
 from runcue._handlers.outputs import rollback, run_of
-from runcue._model.attempts import Attempt
+from runcue._model.attempts import Attempt, Attempts
 from runcue._model.callables import caller
 from runcue._model.declaration import Declaration
 from runcue._model.events import Event
@@ -30,7 +30,7 @@ from runcue._model.work import Work
 from runcue._scheduling.core import Core
 from runcue._scheduling.lending import take_along
 
-__all__ = ["Settlement", "ran_for"]
+__all__ = ["Settlement"]
 
 
 class Settlement:
@@ -96,8 +96,7 @@ class Settlement:
             # Those who listen now get the original; what is kept must not keep alive what is in its frames.
             lasting, original = kept(value), value
         if work._attempts is not None and work._phase == RUNNING:
-            error = lasting if outcome == FAILED else None
-            work._attempts.note(Attempt(work.attempt, work.started_at or 0.0, duration, error))
+            _note_last(work, work._attempts, lasting if outcome == FAILED else None, duration)
         self._core.settle(work, outcome, lasting, now, now + self._turns.skew)
         gate = self._gate
         gate.at = now
@@ -200,11 +199,12 @@ class Settlement:
     def _cancel(self, work: Work, by: Any) -> None:
         limit = self._timers.active.when(work)
         now = self._turns.now()
+        lasted = self.ran_for(work, now)  # before the handler belongs to somebody else
         successor = None if work._declared is None else self._core.successor_of(work)
         if successor is not None and work._phase == RUNNING:
             # The handler does not learn of it: it runs for somebody else from here on.
             self._timers.active.set(successor, limit)
-            self.settle(work, CANCELLED, now, by, ran_for(work, now))
+            self.settle(work, CANCELLED, now, by, lasted)
         else:
             self.let_handler_know(work)
             self.withdraw(work, CANCELLED, by)
@@ -225,7 +225,7 @@ class Settlement:
         self._core.withdraw(work)
         if leader is not None and self._core.ordered:
             take_along(self._core, leader, work)
-        self.settle(work, outcome, now, value, ran_for(work, now))
+        self.settle(work, outcome, now, value, self.ran_for(work, now))
         attempts = work._attempts
         # One whose attempt has timed out was cancelled then, and is at its clean-up.
         if runner is not None and (attempts is None or attempts.overrun is None):
@@ -244,9 +244,19 @@ class Settlement:
                 run.cancelled = True
                 rollback(run)
 
+    def ran_for(self, work: Work, now: float) -> float:
+        """Seconds for which the handler of a work unit has run so far; 0.0 if it was not entered."""
+        if work._phase != RUNNING:
+            return 0.0
+        if work._entered_at != NOT_ENTERED:
+            return now - work._entered_at
+        # What runs elsewhere need not tell before its end when it was entered; then its start counts.
+        if work.started_at is None or run_of(work) not in self._in_flight.works:
+            return 0.0
+        return max(0.0, now + self._turns.skew - work.started_at)
 
-def ran_for(work: Work, now: float) -> float:
-    """Seconds for which the handler of a work unit has run so far; 0.0 if it was not entered, as far as is known."""
-    if work._phase != RUNNING or work._entered_at == NOT_ENTERED:
-        return 0.0
-    return now - work._entered_at
+
+def _note_last(work: Work, attempts: Attempts, error: BaseException | None, duration: float) -> None:
+    if error is None and attempts.overrun is not None:
+        error = kept(attempts.overrun.error)  # it had timed out before it was cancelled
+    attempts.note(Attempt(work.attempt, work.started_at or 0.0, duration, error))

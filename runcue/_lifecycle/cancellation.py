@@ -12,7 +12,6 @@ from typing import Final
 
 from runcue._callbacks.warning_log import WarningLog
 from runcue._dispatch.dispatcher import Dispatcher
-from runcue._dispatch.settlement import ran_for
 from runcue._dispatch.timers import Alarm
 from runcue._explain.likeness import grouped
 from runcue._handlers.outputs import owner_of, rollback
@@ -79,7 +78,8 @@ class Cancellation:
                 owner.cancelled = True
                 self._core.dependencies.outlive(owner)
                 now = dispatcher.turns.now()
-                dispatcher.settlement.settle(owner, CANCELLED, now, BY_STOP, ran_for(owner, now))
+                settlement = dispatcher.settlement
+                settlement.settle(owner, CANCELLED, now, BY_STOP, settlement.ran_for(owner, now))
             if work._runner is not None:
                 self._cancelled.add(work)
                 work._runner.cancel()

@@ -52,7 +52,7 @@ class Attempt(NamedTuple):
         number: From 1.
         started_at: Wall-clock time of its start, seconds since the epoch.
         duration: Seconds that its handler ran.
-        error: Why it failed, as it is kept; None if it succeeded or was cancelled.
+        error: Why it failed, as it is kept; None if it succeeded, or was cancelled before its time was over.
     """
 
     number: int
@@ -100,7 +100,7 @@ class Attempts:
     def parted(self) -> Attempts:
         """The same for one that goes its own way from here on."""
         own = Attempts(self.again)
-        own.began, own.ended = self.began, self.ended.copy()
+        own.overrun, own.began, own.ended = self.overrun, self.began, self.ended.copy()
         return own
 
 

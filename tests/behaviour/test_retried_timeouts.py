@@ -205,6 +205,46 @@ async def test_one_that_is_cancelled_while_its_handler_is_waited_for_settles_at_
         assert recorder.of(handles[1]) == ["put_back", "start", "complete"]
 
 
+@pytest.mark.rule(25)
+@pytest.mark.parametrize("how", ["cancel", "follower", "stop"])
+@pytest.mark.parametrize("kind", ["sync", "async"])
+@virtual
+async def test_an_attempt_that_is_cancelled_has_taken_as_long_as_it_ran_and_failed_if_it_had_timed_out(
+    kind: str, how: str
+) -> None:
+    cue = runcue.Cue(run_in=FakeExecutor(lambda work: 8.0))
+    ends: dict[str, float] = {}
+
+    class Ear(runcue.Observer):
+        def settled(self, work: runcue.Work, duration: float) -> None:
+            ends.setdefault(work.task, duration)
+
+    async def slow(work: runcue.Work) -> None:
+        try:
+            await asyncio.sleep(100)
+        finally:
+            await asyncio.sleep(3)
+
+    handler = slow if kind == "async" else lambda work: None
+    cue.observe(Ear())
+    cue.task("t", key="t")(handler)
+    cue.task("late", key="late", timeout=5, retry=SOON)(handler)
+    cue.start()
+    handles = [await cue.submit(name) for name in ("t", "late")]
+    if how == "follower":
+        for name in ("t", "late"):
+            await cue.submit(name)
+    await asyncio.sleep(6)
+    if how != "stop":
+        for handle in handles:
+            await cue.cancel(handle)
+    await cue.stop(timeout=0)
+    assert ends == pytest.approx({"t": 6.0, "late": 6.0})
+    attempts = [one for handle in handles for one in handle.work.attempts]
+    assert [one.duration for one in attempts] == pytest.approx([6.0, 6.0])
+    assert [type(one.error) for one in attempts] == [type(None), runcue.WorkTimeout]
+
+
 @pytest.mark.rule(23, 25)
 @pytest.mark.parametrize("how", ["drain", "finish", "kill"])
 @pytest.mark.parametrize("kind", ["sync", "async"])
