@@ -331,7 +331,14 @@ class Observer:
         """
 
     def resumed(self, work: Work) -> Awaitable[object] | None:
-        """Called in place of `started` when an attempt goes on that was heard of before it was put back."""
+        """Called in place of `started` when an attempt goes on that was heard of before it was put back.
+
+        It may have been heard of with another work unit: who takes the place of one that is cancelled goes on with its
+        attempt, and that has been started, as the one that was cancelled.
+
+        Args:
+            work: The work unit, still unsettled; `started_at` is the instant at which it goes on.
+        """
 
     def settled(self, work: Work, duration: float) -> Awaitable[object] | None:
         """Called once for each work unit, when it has completed, failed, been skipped or cancelled.

@@ -50,8 +50,9 @@ class Attempt(NamedTuple):
 
     Attributes:
         number: From 1.
-        started_at: Wall-clock time of its start, seconds since the epoch.
-        duration: Seconds that its handler ran.
+        started_at: Wall-clock time at which its handler was started, seconds since the epoch; if `RetryLater` had put
+            it back, the last time: when it went on.
+        duration: Seconds that its handler ran from then on.
         error: Why it failed, as it is kept; None if it succeeded, or was cancelled before its time was over.
     """
 

@@ -47,7 +47,7 @@ class Work:
         params: What was submitted, taken over at that time. A new dict; its values are the caller's objects.
         attempt: The number of the attempt that runs, or will next: 1 for the first.
         created_at: Wall-clock time of the submission, seconds since the epoch.
-        started_at: The same for the start, of the last attempt if there are several; None before the first.
+        started_at: The same for the last call of its handler, if there are several; None before the first.
         completed_at: The same for the moment it settled, None before it.
         cancelled: Tells a running handler that nobody waits for it any more: its work was cancelled or timed out.
             A sync handler that runs for long should look at it now and then, since a thread cannot be interrupted, or

@@ -758,6 +758,35 @@ async def test_the_attempts_of_one_that_was_cancelled_between_two_of_them_are_th
 
 @pytest.mark.rule(25, 28)
 @virtual
+async def test_who_takes_the_place_of_one_that_has_asked_for_later_goes_on_with_the_attempt_that_was_started() -> (
+    None
+):
+    cue = runcue.Cue()
+    cue.task("t", key="same")(failing(1, error=lambda number: runcue.RetryLater(10))[0])
+    heard = []
+
+    class Names(runcue.Observer):
+        def started(self, work: runcue.Work) -> None:
+            heard.append(("started", work.id))
+
+        def resumed(self, work: runcue.Work) -> None:
+            heard.append(("resumed", work.id))
+
+    cue.observe(Names())
+    async with cue:
+        leader, successor = [await cue.submit("t") for _ in range(2)]
+        began = successor.work.created_at
+        await asyncio.sleep(5)
+        await cue.cancel(leader)
+        assert await successor == 1
+    assert heard == [("started", leader), ("resumed", successor)]
+    assert leader.work.attempts == ()
+    (attempt,) = successor.work.attempts
+    assert (attempt.started_at - began, attempt.duration) == (10.0, 0.0), "of the last call"
+
+
+@pytest.mark.rule(25, 28)
+@virtual
 async def test_what_somebody_else_has_made_between_two_attempts_is_not_made_again() -> None:
     cue = runcue.Cue()
     made = runcue.Flag("made")
