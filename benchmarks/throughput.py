@@ -13,6 +13,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
 from functools import partial
+from typing import Any
 
 import runcue
 from benchmarks.measuring import Figure, compare, compared, timed
@@ -39,11 +40,12 @@ class Counter:
         await asyncio.sleep(0)
 
 
-async def through_cue(works: int, *, suspends: bool) -> float:
+async def through_cue(works: int, *, suspends: bool, insured: bool = False) -> float:
     counter = Counter()
     cue = runcue.Cue()
     cue.service("service", concurrent=LIMIT)
-    cue.task("count", uses="service")(counter.suspending if suspends else counter.at_once)
+    options: Any = {"retry": 3, "timeout": 30} if insured else {}
+    cue.task("count", uses="service", **options)(counter.suspending if suspends else counter.at_once)
     cue.is_ready(lambda work: True)
     cue.is_stale(lambda work: True)
     cue.on_start(lambda work: None)
@@ -107,6 +109,12 @@ def p1(*, quick: bool) -> list[Figure]:
             figures.append(
                 compared("P1", name, reach, found, scale=1e6 / works, each="µs per work", beside=beside)
             )
+        insured = partial(timed, partial(through_cue, works, suspends=suspends, insured=True))
+        found = compare(ours, insured)
+        name = f"{works:,} async work units, {label}, retry=3 and timeout=, nothing failing"
+        figures.append(
+            compared("P1", name, 1.3, found, scale=1e6 / works, each="µs per work", beside="the same without")
+        )
     return figures
 
 
