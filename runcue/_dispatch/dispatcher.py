@@ -44,7 +44,7 @@ from runcue._dispatch.waiting import Waiting
 from runcue._dispatch.whereabouts import where_it_is
 from runcue._dispatch.workers import Workers
 from runcue._model.current import CURRENT
-from runcue._model.phases import DELAYED, NEW, NOT_READY
+from runcue._model.phases import DELAYED, NEW, NOT_READY, RUNNING
 from runcue._model.work import Work
 from runcue._scheduling.core import Core
 from runcue._scheduling.deadlines import Deadlines
@@ -101,7 +101,7 @@ class Dispatcher:
         self.hand_off = HandOff(core, callbacks, listeners, turns, timers, in_flight, endings, self.inside)
         self.gates = Gates(core, callbacks, settlement, turns, self, asking)
         self.rechecker = self.gates.rechecker
-        self.refusals = Refusals(turns, timers, self.gates, settlement)
+        self.refusals = Refusals(turns, timers, self.gates, settlement, endings)
         self.standstill = Standstill(
             core, self.waiting, in_flight, self.gates.awaited, self.lines, turns, timers
         )
@@ -299,7 +299,10 @@ class Dispatcher:
                 if isinstance(key, Alarm):
                     key.ring(now)
                 elif isinstance(key, Work):
-                    self.endings.timed_out(key, now)
+                    if key._phase < RUNNING:
+                        self.refusals.note_late(key)
+                    else:
+                        self.endings.timed_out(key, now)
                 # Else a run queue: that its limits may have room again is seen by the look.
             self.turns.wake()  # it arms the timers again, too
         except BaseException as error:

@@ -32,7 +32,7 @@ from runcue._model.work import Work
 from runcue._scheduling.attempts import FailedAttempt, Settle
 from runcue._scheduling.core import Core
 from runcue._scheduling.essential import essential_works, must_complete
-from runcue._scheduling.retry import Retry, policy_of
+from runcue._scheduling.retry import latest_start
 
 __all__ = ["Endings"]
 
@@ -226,13 +226,14 @@ class Endings:
         """Let a work unit wait for its next attempt, and tell so."""
         ended = Attempt(work.attempt, work.started_at or 0.0, duration, kept(error)) if again.counts else None
         self._core.put_back(work, again, now)
-        self._timers.active.clear(work)
         work.cancelled = False  # as it is if it has timed out
         attempts = work._attempts
         assert attempts is not None
         attempts.overrun = None
         if attempts.began is None:
             attempts.began = now - duration
+        # Not that of the handler any more.
+        self._timers.active.set(work, latest_start(work))
         delay = max(0.0, again.at - now)
         hears = self._listeners.of
         if ended is not None:
@@ -275,20 +276,17 @@ class Endings:
             work: In hand, with attempts.
             now: Monotonic.
         """
-        attempts = work._attempts
-        assert attempts is not None
-        policy = policy_of(work)
-        if (
-            attempts.again.reason != "failed"
-            or not isinstance(policy, Retry)
-            or policy.timeout is None
-            or attempts.began is None
-            or now <= attempts.began + policy.timeout
-        ):
+        self._timers.active.clear(work)
+        if now <= latest_start(work):
             return False
-        last = attempts.ended[-1]
+        last = _count_last(work)
         self._settlement.settle(work, FAILED, now, last.error, last.duration)
         return True
+
+    def give_up_late(self, work: Work) -> None:
+        """The turn of a pending work unit can no longer come early enough: it fails likewise."""
+        last = _count_last(work)
+        self._settlement.withdraw(work, FAILED, last.error, last.duration)
 
     def refused(self, work: Work, error: LimitError, now: float) -> None:
         """A limit has raised as an attempt was about to begin: so there was none, and nothing is decided about it."""
@@ -387,6 +385,16 @@ class Endings:
     def _hold_back_no_longer(self, now: float) -> None:
         self.cut_off.clear()
         self._turns.may_start = not self._turns.closed
+
+
+def _count_last(work: Work) -> Attempt:
+    """The last attempt of a work unit, after which another one was to come, and will not."""
+    assert work._attempts is not None
+    last = work._attempts.ended[-1]
+    followers = None if work._declared is None else work._declared.followers
+    for one in (work, *(followers or ())):
+        one.attempt = last.number
+    return last
 
 
 def _overrun_of(work: Work) -> Overrun | None:

@@ -1,5 +1,8 @@
 """What it means that a limit has said no: when to come back, and for whom nobody will.
 
+And what fails because of that: those that a limit could not be asked about, and those whose policy lets no other
+attempt begin as late as this.
+
 Lives here: `Refusals`. A limit is asked by whoever is about to start something, and that answer decides: asked again,
 one that reads a clock may say yes by now, and then there would be neither a start nor a timer. One that contradicts
 itself all the same makes nobody spin: who was called in vain comes back a little later, and then its first answer
@@ -11,8 +14,9 @@ Must not know: how limits are kept, how anything is started.
 from __future__ import annotations
 
 from collections import deque
-from math import inf
+from math import inf, nextafter
 
+from runcue._dispatch.endings import Endings
 from runcue._dispatch.gates import Gates
 from runcue._dispatch.settlement import Settlement
 from runcue._dispatch.timers import Timers
@@ -21,6 +25,7 @@ from runcue._limits.guarded import LOOK_AGAIN
 from runcue._model.errors import LimitError
 from runcue._model.phases import FAILED, RUNNING
 from runcue._model.work import Work
+from runcue._scheduling.retry import latest_start
 from runcue._scheduling.run_queue import UNASKED, RunQueue
 
 __all__ = ["Refusals"]
@@ -34,17 +39,22 @@ class Refusals:
         timers: Where run queues without room wait.
         gates: Ask work units that nobody will start so soon.
         settlement: Settles those that a limit could not be asked about.
+        endings: Settles those of which no other attempt may begin.
 
     Attributes:
-        errors: Work units that are to fail, because a limit could not be asked about them, and the errors.
+        errors: Work units that are to fail, because a limit could not be asked about them, and the errors; None: it is
+            too late for another attempt.
     """
 
-    def __init__(self, turns: Turns, timers: Timers, gates: Gates, settlement: Settlement) -> None:
+    def __init__(
+        self, turns: Turns, timers: Timers, gates: Gates, settlement: Settlement, endings: Endings
+    ) -> None:
         self._turns = turns
         self._timers = timers
         self._gates = gates
         self._settlement = settlement
-        self.errors: deque[tuple[Work, LimitError]] = deque()
+        self._endings = endings
+        self.errors: deque[tuple[Work, LimitError | None]] = deque()
 
     def note(self, run_queue: RunQueue, now: float, until: float) -> bool:
         """If a limit is what keeps this run queue from starting, come back when it may no longer.
@@ -96,12 +106,33 @@ class Refusals:
         self.errors.append((work, error))
         self._turns.wake()
 
+    def note_late(self, work: Work) -> None:
+        """The last instant has come in which another attempt of a pending work unit may begin."""
+        self.errors.append((work, None))
+        self._turns.wake()
+
     def settle_errors(self) -> bool:
-        """Fail the work units that a limit could not be asked about. Returns whether there were any."""
+        """Fail the work units of which that was noted. Returns whether there were any."""
         errors = self.errors
-        found = bool(errors)
-        while errors:
+        for _ in range(number := len(errors)):
             work, error = errors.popleft()
-            if work._phase < RUNNING:
+            if work._phase >= RUNNING:
+                continue
+            if error is not None:
                 self._settlement.withdraw(work, FAILED, error)
-        return found
+            elif not self._may_begin(work):
+                self._endings.give_up_late(work)
+        return number > 0
+
+    def _may_begin(self, work: Work) -> bool:
+        """Whether another attempt of a pending work unit may begin all the same, as it would in this very instant."""
+        now, latest = self._turns.now(), latest_start(work)
+        if now < latest:
+            self._timers.active.set(work, latest)
+        elif now == latest and work._task.run_queue.starting:
+            self.errors.append((work, None))  # those who are about to come may begin it
+        elif now == latest and (asked := self._gates.awaited.question_of(work)) and asked.since == now:
+            self._timers.active.set(work, nextafter(now, inf))
+        else:
+            return False
+        return True

@@ -29,6 +29,7 @@ from runcue._model.phases import CANCELLED, COMPLETED, FAILED, JOINED, RUNNING, 
 from runcue._model.work import Work
 from runcue._scheduling.core import Core
 from runcue._scheduling.lending import take_along
+from runcue._scheduling.retry import latest_start
 
 __all__ = ["Settlement"]
 
@@ -95,8 +96,8 @@ class Settlement:
         elif lasting is None:
             # Those who listen now get the original; what is kept must not keep alive what is in its frames.
             lasting, original = kept(value), value
-        if work._attempts is not None and work._phase == RUNNING:
-            _note_last(work, work._attempts, lasting if outcome == FAILED else None, duration)
+        if work._attempts is not None:
+            self._end_attempts(work, work._attempts, lasting if outcome == FAILED else None, duration)
         self._core.settle(work, outcome, lasting, now, now + self._turns.skew)
         gate = self._gate
         gate.at = now
@@ -138,6 +139,17 @@ class Settlement:
                     original = None
         if work._declared is not None and (work._declared.followers is not None or len(HEARERS) > 1):
             self._tell_others(work._declared, outcome, now, value, duration, lasting)
+
+    def _end_attempts(
+        self, work: Work, attempts: Attempts, error: BaseException | None, duration: float
+    ) -> None:
+        """A work unit with attempts is about to settle."""
+        if work._phase == RUNNING:
+            if error is None and attempts.overrun is not None:
+                error = kept(attempts.overrun.error)  # it had timed out before it was cancelled
+            attempts.note(Attempt(work.attempt, work.started_at or 0.0, duration, error))
+        else:
+            self._timers.active.clear(work)  # where the last instant for another one may be waited for
 
     def _tell_unheard(self, now: float) -> None:
         self._time_to_tell.set(self._unheard.tell_due(now))
@@ -191,7 +203,7 @@ class Settlement:
         """Cancel a work unit in hand, which stands in no line, because its own gate has."""
         by = self._gate.cancelled.pop(work)
         if work._declared is not None:
-            self._core.successor_of(work)
+            self._successor_of(work)
         work.cancelled = True
         self.settle(work, CANCELLED, self._gate.at, by)
         self._turns.wake()
@@ -200,7 +212,7 @@ class Settlement:
         limit = self._timers.active.when(work)
         now = self._turns.now()
         lasted = self.ran_for(work, now)  # before the handler belongs to somebody else
-        successor = None if work._declared is None else self._core.successor_of(work)
+        successor = None if work._declared is None else self._successor_of(work)
         if successor is not None and work._phase == RUNNING:
             # The handler does not learn of it: it runs for somebody else from here on.
             self._timers.active.set(successor, limit)
@@ -214,18 +226,32 @@ class Settlement:
         if work._phase == SETTLED:  # by somebody who was asked why it waits
             return
         if work._declared is not None:
-            self._core.successor_of(work)
+            self._successor_of(work)
         self.withdraw(work, FAILED, error)
 
-    def withdraw(self, work: Work, outcome: int, value: Any = None) -> None:
-        """Settle a work unit out of its queue, and cancel what runs of it in the loop."""
+    def _successor_of(self, work: Work) -> Work | None:
+        """See `Core.successor_of`."""
+        successor = self._core.successor_of(work)
+        if successor is not None and successor._attempts is not None and successor._phase != RUNNING:
+            self._timers.active.set(successor, latest_start(successor))
+        return successor
+
+    def withdraw(self, work: Work, outcome: int, value: Any = None, duration: float | None = None) -> None:
+        """Settle a work unit out of its queue, and cancel what runs of it in the loop.
+
+        Args:
+            work: Not settled yet.
+            outcome: As of `settle`.
+            value: Likewise.
+            duration: Seconds that its last handler took; by default for how long one has run so far.
+        """
         runner = work._runner
         now = self._turns.now()
         leader = work._declared.leader if work._declared is not None else None
         self._core.withdraw(work)
         if leader is not None and self._core.ordered:
             take_along(self._core, leader, work)
-        self.settle(work, outcome, now, value, self.ran_for(work, now))
+        self.settle(work, outcome, now, value, self.ran_for(work, now) if duration is None else duration)
         attempts = work._attempts
         # One whose attempt has timed out was cancelled then, and is at its clean-up.
         if runner is not None and (attempts is None or attempts.overrun is None):
@@ -254,9 +280,3 @@ class Settlement:
         if work.started_at is None or run_of(work) not in self._in_flight.works:
             return 0.0
         return max(0.0, now + self._turns.skew - work.started_at)
-
-
-def _note_last(work: Work, attempts: Attempts, error: BaseException | None, duration: float) -> None:
-    if error is None and attempts.overrun is not None:
-        error = kept(attempts.overrun.error)  # it had timed out before it was cancelled
-    attempts.note(Attempt(work.attempt, work.started_at or 0.0, duration, error))

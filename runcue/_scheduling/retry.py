@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache, partial
+from math import inf
 from typing import TYPE_CHECKING, Any, Never, TypeAlias
 
 from runcue._model.callables import located
@@ -23,7 +24,7 @@ from runcue._model.work import Work
 if TYPE_CHECKING:
     from datetime import timedelta
 
-__all__ = ["Backoff", "On", "Policy", "Retry", "checked_retry", "is_endless", "policy_of"]
+__all__ = ["Backoff", "On", "Policy", "Retry", "checked_retry", "is_endless", "latest_start", "policy_of"]
 
 On: TypeAlias = "type[BaseException] | tuple[type[BaseException], ...] | Callable[[Any], object]"
 """What `on=` takes; of types it may be a list as well."""
@@ -52,7 +53,8 @@ class Retry:
         wait_max: No wait is longer, but for what `wait_from` says.
         wait_jitter: Up to so much is added, so that those which have failed together do not come back together.
         wait_exp_base: By this each wait is longer than the one before it.
-        timeout: No attempt is begun that would begin later than so long after the start of the first one. None: any.
+        timeout: No attempt is begun that would begin later than so long after the start of the first one: one that
+            waits for its turn until then comes no more, and the work unit fails with the last error. None: any.
         wait_from: A plain function of the error that says how many seconds to wait, such as what a server has said in
             a header; None for what the formula says.
 
@@ -174,6 +176,16 @@ def policy_of(work: Work) -> Policy | None:
         return _times(said) if isinstance(said, int) else said
     usual: Policy | None = work._task.retry
     return usual
+
+
+def latest_start(work: Work) -> float:
+    """The instant after which no other attempt of a work unit begins, monotonic; inf if it is not bounded."""
+    attempts = work._attempts
+    if attempts is None or attempts.began is None or attempts.again.reason != "failed":
+        return inf
+    policy = policy_of(work)
+    timeout = policy.timeout if isinstance(policy, Retry) else None
+    return inf if timeout is None else attempts.began + timeout
 
 
 def is_endless(work: Work) -> bool:
