@@ -22,6 +22,7 @@ from runcue._model.phases import DELAYED
 from runcue._model.texts import how_many, listed, name_of, seconds_in_words
 from runcue._model.work import Work
 from runcue._scheduling.core import Core
+from runcue._scheduling.retry import Retry, is_endless, policy_of
 
 __all__ = ["DrainNews"]
 
@@ -76,13 +77,15 @@ class DrainNews:
 
     def _tell_of_instants(self, now: float) -> None:
         number, until = self._core.count[DELAYED], self._dispatcher.delays.next()
+        again = self._core.delayed.first()
         self._log.tell(
             "draining",
-            (),
-            "Draining: %s, %sfor %s%s",
+            () if again is None else (again,),
+            "Draining: %s, %sfor %s%s%s",
             how_many(number, "work unit waits for its instant", "work units wait for their instants"),
             "the first of them " if number > 1 else "",
             seconds_in_words(max(0.0, until - now)),
+            "" if again is None else _of_retry(again),
             '; stop(delayed="cancel") would not wait' if self._core.appointments.works else "",
             level=self._level(until, now),
         )
@@ -128,3 +131,13 @@ class DrainNews:
         busy = [*map(name_of, (*in_flight.works, *in_flight.late))]
         busy += [f"the gate of {name_of(work)}" for work in self._dispatcher.gates.awaited.works()]
         return busy + [f"the {name}" for name in self._dispatcher.lines.names()]
+
+
+def _of_retry(work: Work) -> str:
+    """Who comes back next, and the way out if nothing says that this has an end."""
+    attempts = work._attempts
+    has_failed = attempts is not None and attempts.again.reason == "failed"
+    what = f"is tried again, in attempt {work.attempt}" if has_failed else "has asked for later"
+    may_be_endless = is_endless(work) or not isinstance(policy_of(work), Retry)
+    way_out = "; if that has no end, cancel() ends it" if may_be_endless else ""
+    return f"; {name_of(work)} {what}{way_out}"

@@ -13,7 +13,7 @@ import pytest
 
 import runcue
 from runcue.testing import FakeExecutor, Recorder, run
-from tests.support.virtual_time import now
+from tests.support.virtual_time import now, virtual
 
 UNSETTLED = (runcue.WorkState.PENDING, runcue.WorkState.RUNNING)
 
@@ -118,6 +118,36 @@ def test_while_stopping_work_from_outside_is_refused(drain: bool) -> None:
 
 
 @pytest.mark.rule(23)
+@pytest.mark.rule(23, 25)
+@pytest.mark.parametrize("policy", ["function", "endless", "later", "bounded"])
+@virtual
+async def test_a_drain_that_waits_for_a_retry_names_the_work_unit_and_the_way_out(
+    policy: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "runcue")
+    cue = runcue.Cue()
+    retries: dict[str, Any] = {
+        "function": lambda attempt, error, elapsed: 20,
+        "endless": runcue.Retry(-1, wait_initial=20, wait_jitter=0),
+        "bounded": runcue.Retry(3, wait_initial=20, wait_jitter=0),
+    }
+
+    @cue.task("t", retry=retries.get(policy))
+    async def t(work: runcue.Work) -> None:
+        raise runcue.RetryLater(20) if policy == "later" else ValueError("no")
+
+    cue.on_failure(lambda work, error: None)
+    async with cue:
+        handle = await cue.submit("t")
+        await cue.drain(timeout=6)
+        await cue.cancel(handle)
+    what = "has asked for later" if policy == "later" else "is tried again, in attempt 2"
+    way_out = "" if policy == "bounded" else "; if that has no end, cancel() ends it"
+    [news] = [record.getMessage() for record in caplog.records if "Draining" in record.getMessage()]
+    assert news.startswith("Draining: 1 work unit waits for its instant, for 1")
+    assert news.endswith(f" s; t {handle} {what}{way_out}")
+
+
 def test_while_draining_work_from_inside_is_accepted_and_run() -> None:
     async def main() -> None:
         cue = runcue.Cue()
