@@ -285,6 +285,7 @@ class Stopping:
             patient: Wait for what is tried again without end, too.
         """
         self.check_outside("stop()")
+        before = self.level
         self.begin_to_stop(DRAIN if drain else FINISH)
         if delayed == "cancel":
             self.leaving.leave_for_later()
@@ -296,6 +297,7 @@ class Stopping:
             else:
                 self._end_of_time.set(min(self._end_of_time.when, self._dispatcher.turns.now() + timeout))
                 self._dispatcher.turns.wake()
+        self._tell_spared(before)
         return await self.stopped()
 
     def begin_to_stop(self, level: int) -> None:
@@ -312,8 +314,15 @@ class Stopping:
 
     def interrupt(self, *, kill: bool) -> None:
         """Begin to stop, without waiting: finish what is running, or cancel that too."""
+        before = self.level
         self.begin_to_stop(KILL if kill else FINISH)
         self.leaving.leave_endless()
+        self._tell_spared(before)
+
+    def _tell_spared(self, before: int | None) -> None:
+        """Say what still runs if it was not stopped so before: some of what was spared may have been left since."""
+        if self.level == FINISH and before != FINISH:
+            self._sparing.tell(is_late=False)
 
     async def stopped(self) -> Summary:
         """Wait for the end of a stop that was begun."""
@@ -330,11 +339,11 @@ class Stopping:
             self.shut = True
             has_ended = self._dispatcher.turns.failure is not None or bool(self._stuck)
             spared = self._sparing.spare(nothing=level == KILL or has_ended)
-            if spared:
-                self._sparing.tell(is_late=level == CUT)
-            else:
+            if not spared:
                 self.level = FINISH if level == FINISH else KILL
                 self._dispatcher.turns.close()
+            elif level == CUT:
+                self._sparing.tell(is_late=True)
             self._cancel_pending(spared)
         self._dispatcher.rechecker.changed()
         if level >= CUT:
@@ -395,9 +404,8 @@ class Stopping:
                 self._leftovers.tell(CUT_OFF)
             raise
         finally:
-            if not is_being_closed(
-                me
-            ):  # else its loop was closed, and the cue may be started in another one by now
+            # Else its loop was closed, and the cue may be started in another one by now.
+            if not is_being_closed(me):
                 self._end()
 
     def _end(self) -> None:
@@ -432,12 +440,11 @@ class Stopping:
         return given_up
 
     def _tell_blocked(self, blocked: list[Blocked]) -> None:
-        works = how_many(len(blocked), "work unit", "work units")
         reasons = grouped((one.work, one.details) for one in blocked)
         self._log.tell(
             "cancelled",
             (one.work for one in blocked),
             "stop() cancelled %s that could not run: %s",
-            works,
+            how_many(len(blocked), "work unit", "work units"),
             reasons,
         )

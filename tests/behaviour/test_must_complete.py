@@ -71,6 +71,19 @@ async def test_a_stop_without_a_drain_still_runs_what_must_complete(of_task: boo
     assert told.told == [(text, tuple(one.work for one in must))]
 
 
+@pytest.mark.parametrize("options", [{"delayed": "cancel"}, {"timeout": 0}])
+@virtual
+async def test_what_is_left_by_the_same_stop_is_not_told_to_run_still(options: dict[str, Any]) -> None:
+    cue, _ = described(must_complete=True)
+    told = Told()
+    cue.observe(told)
+    cue.start()
+    handle = await cue.submit("t", {"name": "later"}, delay=100)
+    await cue.stop(drain=False, **options)
+    assert states(handle) == ["cancelled"]
+    assert told.told == []
+
+
 @virtual
 async def test_a_submission_may_do_without_what_its_task_says() -> None:
     cue, _ = described(must_complete=True)
