@@ -71,5 +71,14 @@ def with_attempt(work: Work) -> str:
 
 
 def ended_with(work: Work) -> str:
-    """Which attempt of a settled work unit was the last; "" if it had but one."""
-    return f"that was {attempt_of(work)}" if work.attempt > 1 else ""
+    """Which attempt of a settled work unit was the last, or did not begin any more; "" if it had but one."""
+    attempts: Attempts | None = work._attempts
+    if work.attempt <= 1 or attempts is None or not attempts.ended:
+        return ""
+    last = attempts.ended[-1].number
+    if last == work.attempt or attempts.again.resumes:
+        return f"that was {attempt_of(work)}"
+    if work._declared is not None and work._declared.leader is not None and work.started_at is None:
+        # It had joined another one, which may have been in that attempt.
+        return f"that was after {attempt_of(work, last - work.attempt)}"
+    return f"that was before {attempt_of(work)}"

@@ -111,7 +111,8 @@ def _how(hold: Hold) -> str:
     if hold.relation is Relation.OVERLAP:
         return f"is making {made}, and a folder and what is in it are never made at the same time"
     if hold.relation is Relation.SAME:
-        return "makes the very same, and one is made at a time"
+        same = "has the same key" if hold.artifact is None else "makes the very same"
+        return f"{same}, and one runs at a time"
     if hold.relation is Relation.UNRETURNED:
         settled = OUTCOMES[hold.holder._outcome]
         been = "been " if settled == "cancelled" else ""

@@ -45,7 +45,9 @@ class Missing:
             who = f"{name_of(self.maker)}, which was to make it, {ended}{error}"
         else:
             who = f"{name_of(self.maker)} {self.how or 'makes it'} ({self.state})"
-        what = "its key" if self.artifact is None else words_of(self.artifact)
+        if self.artifact is None:
+            return shortened(who)
+        what = words_of(self.artifact)
         return shortened(f"{what} {self.problem}; {who}" if self.problem else f"its output {what}: {who}")
 
     def __repr__(self) -> str:

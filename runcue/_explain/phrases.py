@@ -55,8 +55,10 @@ def phrase_of(reason: Reason, now: float, wall: float, told: Told | None = None)
     if kind == "being made":
         return f"input {words_of(reason.subject)} is being made by {name_of(reason.others[0])}"
     if kind == "unreturned":
-        what = "its key" if reason.subject is None else words_of(reason.subject)
-        return f"output {what} cannot be made before the handler of {name_of(reason.others[0])} has returned"
+        until = f"before the handler of {name_of(reason.others[0])} has returned"
+        if reason.subject is None:
+            return f"one of its key cannot run {until}"
+        return f"output {words_of(reason.subject)} cannot be made {until}"
     if kind == "joined":
         whom = f"{name_of(reason.others[0])}, which" if reason.others else "another work unit that"
         return f"it settles with {whom} makes the same"

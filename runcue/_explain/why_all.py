@@ -207,7 +207,9 @@ def _heads(crowd: Crowd, now: float, wall: float) -> str:
         makers = f"{crowd.running:,} {shortened(reason.work.task, 80)}"
         return f"{waits} for what {makers} make, of which {name_of(reason.work)} has run longest, for {span}"
     if kind == "unreturned":
-        return f"{waits} until the handler of {name_of(reason.others[0])} has returned, which was given up"
+        maker = reason.others[0]
+        given_up = ", which was given up" if maker._phase == SETTLED else ""
+        return f"{waits} until the handler of {name_of(maker)} has returned{given_up}"
     if kind in ("delayed", "later"):
         return f"{waits} for {_instants(crowd, now, wall)}"
     if kind == "cycle":

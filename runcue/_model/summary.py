@@ -39,6 +39,7 @@ class Summary:
     __slots__ = (
         "_because",
         "_given_up",
+        "_tried",
         "abandoned",
         "blocked",
         "counts",
@@ -71,7 +72,9 @@ class Summary:
         self.downstream = downstream
         self._because = because
         # After a stop those that could not run have been cancelled, and are counted there.
-        self._given_up = sum(entry["work"].state is WorkState.CANCELLED for entry in blocked)
+        given_up = [entry["work"] for entry in blocked if entry["work"].state is WorkState.CANCELLED]
+        self._given_up = len(given_up)
+        self._tried = sum(bool(work.attempts) or work.started_at is not None for work in given_up)
 
     @property
     def ok(self) -> bool:
@@ -101,9 +104,12 @@ class Summary:
             return f" ({also}{self.downstream:,} not run because of {names}{others})"
         if what == "cancelled":
             left = sum(work.state is WorkState.CANCELLED for work in self.left)
-            they = "it" if self._given_up == 1 else "they"
+            new = self._given_up - self._tried
+            they = "it" if new == 1 else "they"
+            attempts = "its next attempt" if self._tried == 1 else "their next attempts"
             kinds = (
-                (self._given_up, f" before {they} could start", f"before {they} could start"),
+                (new, f" before {they} could start", f"before {they} could start"),
+                (self._tried, f" before {attempts}", f"before {attempts}"),
                 (left, " and left for later", "left for later"),
             )
             return "".join(

@@ -270,3 +270,77 @@ async def test_those_of_several_tasks_are_one_line_if_there_are_many_kinds() -> 
         )
         for handle in handles:
             await cue.cancel(handle)
+
+
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        ("cancelled", "; that was before attempt 2 of 5"),
+        ("skipped", "; that was before attempt 2 of 5"),
+        ("put back", "; that was attempt 2 of 5"),
+        ("joined", "; that was after attempt 1 of 5"),
+    ],
+)
+@virtual
+async def test_an_attempt_that_did_not_begin_is_not_told_to_have_been_the_last(how: str, words: str) -> None:
+    cue = runcue.Cue(id_prefix="")
+    made = Flag("made")
+
+    @cue.task("call", outputs=made, retry=RETRY)
+    async def call(work: runcue.Work) -> None:
+        if work.attempt == 1:
+            raise NoAnswerError("no answer")
+        raise runcue.RetryLater("1h")
+
+    async with cue:
+        handle = await cue.submit("call")
+        other = await cue.submit("call")
+        await asyncio.sleep(8 if how == "put back" else 2)
+        if how == "skipped":
+            made.set()
+        else:
+            await cue.cancel(other if how == "joined" else handle)
+        if how == "joined":
+            handle, other = other, handle
+        await handle.wait()
+        assert cue.why(handle).details.endswith(words)
+        await cue.cancel(other)
+
+
+@virtual
+async def test_who_is_kept_off_by_its_key_alone_is_told_so() -> None:
+    cue = runcue.Cue(id_prefix="")
+
+    @cue.task("x", key="k")
+    async def x(work: runcue.Work) -> None:
+        await asyncio.sleep(10)
+
+    async with cue:
+        await cue.submit("x")
+        await asyncio.sleep(1)
+        handle = await cue.submit("x", delay=3)
+        await asyncio.sleep(4)
+        why = cue.why(handle)
+        assert "\n  x 1 has the same key, and one runs at a time (running)\n" in str(why)
+        assert "given up" not in str(cue.why())
+
+
+@virtual
+async def test_a_summary_tells_those_that_never_started_from_those_between_two_attempts() -> None:
+    cue = runcue.Cue(id_prefix="")
+    failing(cue)
+    cue.service("api", concurrent=1)
+
+    @cue.task("other", uses="api")
+    async def other(work: runcue.Work) -> None:
+        await asyncio.sleep(10)
+
+    await cue.__aenter__()
+    for _ in range(2):
+        await cue.submit("call")
+        await cue.submit("other")
+    await asyncio.sleep(1)
+    summary = await cue.stop(drain=False)
+    assert str(summary) == (
+        "1 completed, 3 cancelled, 1 of them before it could start, 2 of them before their next attempts in 10.00 s"
+    )
