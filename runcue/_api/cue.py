@@ -1008,10 +1008,10 @@ class Cue:
         """Why work units are pending, oldest first.
 
         Returns:
-            One dict per blocked work: "work" (the Work), "reason" ("not_ready", "service_full" or "unknown_task"),
-            "details" (one line for a person, with the root of it) and "next_step" (what to do about that; "" if there
-            is nothing to be done). Work units that are about to start are not in it. Of the first thousand all is
-            looked at; what very many have in common, `print(cue.why())` says.
+            One dict per blocked work: "work" (the Work), "reason" ("not_ready", "service_full", "delayed" or
+            "unknown_task"), "details" (one line for a person, with the root of it) and "next_step" (what to do about
+            that; "" if there is nothing to be done). Work units that are about to start are not in it.
+            Of the first thousand all is looked at; what very many have in common, `print(cue.why())` says.
         """
         return self._inquiry.blocked()
 

@@ -68,8 +68,9 @@ Verdict = Literal[
 ]
 """What `why()` can say. "not ready" is the word of an opaque is_ready that looked at no artifact."""
 
-ReasonName = Literal["not_ready", "service_full", "unknown_task"]
-"""What `debug_blocked()` can say. "unknown_task" is for work units that were restored without their task."""
+ReasonName = Literal["not_ready", "service_full", "delayed", "unknown_task"]
+"""What `debug_blocked()` can say. "delayed" is for what must not start before an instant,
+"unknown_task" for work units that were restored without their task."""
 
 Kind = Literal[
     "slots",
@@ -229,6 +230,8 @@ class Reason(NamedTuple):
     @property
     def name(self) -> ReasonName:
         """What `debug_blocked()` calls it."""
+        if self.kind in ("delayed", "later"):
+            return "delayed"
         return "service_full" if self.kind in _BY_LIMITS else "not_ready"
 
     @property

@@ -150,7 +150,8 @@ def _one_step(crowd: Crowd) -> str:
         one.usual is None and one.oldest._phase != SETTLED for one in reason.holding
     ):
         reason = reason._replace(holding=())
-    return next_step(reason)
+    # Of very many that wait for their instants none is to be hurried.
+    return "" if reason.kind in ("delayed", "later") else next_step(reason)
 
 
 def _details(crowd: Crowd, now: float, wall: float) -> str:

@@ -14,6 +14,9 @@ from tests.support.virtual_time import virtual
 RETRY = runcue.Retry(attempts=5, wait_initial="6s", wait_jitter=0)
 
 
+STEP = "Wait; cue.cancel() and then cue.retry() have it tried at once, as a new work unit"
+
+
 class NoAnswerError(Exception):
     pass
 
@@ -38,10 +41,11 @@ async def test_which_attempt_comes_of_how_many_when_and_after_what() -> None:
         why = cue.why(handle)
         assert (why.verdict, why.details, why.eta, why.seconds) == ("waiting for a retry", words, 10.0, 2.0)
         assert why.next_token_at is None
-        assert str(why) == f"call 1: waiting for a retry, for 2 s\n  {words}"
+        assert str(why) == f"call 1: waiting for a retry, for 2 s\n  {words}\n  {STEP}."
         assert str(cue.why()) == f"call 1 waits for its next attempt: {words}"
         [blocked] = cue.debug_blocked()
-        assert (blocked["work"], blocked["reason"], blocked["details"]) == (handle.work, "not_ready", words)
+        assert (blocked["work"], blocked["reason"], blocked["details"]) == (handle.work, "delayed", words)
+        assert blocked["next_step"] == STEP
         await cue.cancel(handle)
 
 
@@ -207,7 +211,7 @@ async def test_what_is_for_later_is_told_with_its_time_and_is_not_stuck(
         why = cue.why(handle)
         assert (why.verdict, why.eta) == ("waiting for its time", 10740.0)
         assert re.fullmatch(r"it is for later, at \d\d:\d\d:\d\d, in 2.98 h", why.details)
-        assert (why.next_token_at, why.next_step) == (None, "")
+        assert (why.next_token_at, why.next_step) == (None, STEP.replace("have it tried", "run it"))
         root = cue.why(reader).root
         assert root is not None
         assert (root.work, root.verdict) == (handle.work, "waiting for its time")
