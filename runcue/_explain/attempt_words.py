@@ -56,8 +56,9 @@ def not_before(work: Work, until: float, now: float, wall: float) -> str:
     at = f"at {clock_in_words(wall + seconds, wall)}, {when}"
     if reason == "delayed":
         return f"it is for later, {at}"
-    asked = "its handler has asked for that, by RetryLater" if reason == "later" else reason
-    return f"{attempt_of(work)} goes on {at}; {asked}"
+    if reason == "later":
+        return f"its handler has put it back by RetryLater; it goes on {at}"
+    return f"{attempt_of(work)} goes on {at}; {reason}"
 
 
 def with_attempt(work: Work) -> str:

@@ -77,8 +77,8 @@ async def test_who_has_asked_to_be_called_again_is_told_to_have_done_so() -> Non
         why = cue.why(handle)
         assert why.verdict == "waiting for a retry"
         begin, _, end = why.details.partition(", in ")
-        assert begin.startswith("attempt 1 goes on at ")
-        assert end == "3 h; its handler has asked for that, by RetryLater"
+        assert begin.startswith("its handler has put it back by RetryLater; it goes on at ")
+        assert end == "3 h"
         await cue.cancel(handle)
 
 
