@@ -182,6 +182,15 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     gc.freeze()
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
+    """What a file of tests has left is collected before the next one begins, and what is held stays to the end."""
+    yield
+    if nextitem is None or nextitem.path != item.path:
+        gc.collect()
+        gc.freeze()
+
+
 def pytest_configure(config: pytest.Config) -> None:
     # Whoever was started by a shell in the background is not interrupted, and nor are the programs that it starts.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
