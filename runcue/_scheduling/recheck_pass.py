@@ -23,6 +23,7 @@ from typing import Final
 
 from runcue._model.phases import NOT_READY
 from runcue._model.work import Task, Work
+from runcue._scheduling.run_queue import RunQueue
 
 __all__ = ["ASKED", "HIT", "LATER", "MISS", "PassState", "RecheckPass", "SubscriberLine"]
 
@@ -57,27 +58,68 @@ class _Portion(Enum):
 
 
 class SubscriberLine:
-    """The work units that wait for artifacts, as a line that is walked through once."""
+    """The work units that wait for artifacts, as a line that is walked through once.
+
+    Whoever can be asked only where a slot is free steps aside, with those behind it that need the same slots, and lets
+    the others pass: here work units of all tasks stand in one line.
+    """
 
     def __init__(self, subscribers: list[Work | dict[Work, None]]) -> None:
         self._groups = iter(subscribers)
         self._group: list[Work] = []
+        # Those who have stepped aside; and for which slots one was found in vain in this turn of the line.
+        self._aside: dict[RunQueue, list[Work]] = {}
+        self._in_vain: set[RunQueue] = set()
+
+    def begin_turn(self) -> None:
+        """Slots may have become free since the last turn."""
+        self._in_vain.clear()
 
     def take_waiting(self, number: int) -> Work | None:
-        """The next that was not asked in the pass of this number, None at the end."""
+        """The next that was not asked in the pass of this number, None if there is none that can be asked now."""
+        if self._aside:
+            work = self._from_aside(number)
+            if work is not None:
+                return work
         while True:
             while self._group:
                 work = self._group.pop()
-                if work._phase == NOT_READY and work._awaited is not None and work._recheck_pass != number:
+                if not _is_open(work, number):
+                    continue
+                aside = self._aside.get(work._task.run_queue)
+                if aside is None:
                     return work
+                aside.append(work)
             group = next(self._groups, None)
             if group is None:
                 return None
             self._group = list(group) if isinstance(group, dict) else [group]
 
-    def put_back(self, work: Work) -> None:
-        """Let it be the next again."""
-        self._group.append(work)
+    def _from_aside(self, number: int) -> Work | None:
+        for run_queue in [one for one in self._aside if one not in self._in_vain]:
+            works = self._aside[run_queue]
+            while works:
+                work = works.pop()
+                if _is_open(work, number):
+                    return work
+            del self._aside[run_queue]
+        return None
+
+    def step_aside(self, work: Work) -> None:
+        """It cannot be asked before a slot is free."""
+        run_queue = work._task.run_queue
+        self._aside.setdefault(run_queue, []).append(work)
+        self._in_vain.add(run_queue)
+
+    @property
+    def waits_for_slots(self) -> bool:
+        """Whether some have stepped aside."""
+        return bool(self._aside)
+
+
+def _is_open(work: Work, number: int) -> bool:
+    """Whether a work unit still waits for an artifact and was not asked in the pass of this number."""
+    return work._phase == NOT_READY and work._awaited is not None and work._recheck_pass != number
 
 
 class RecheckPass:
@@ -154,10 +196,14 @@ class RecheckPass:
         portion = _TO_THE_END if self.full else self._portion
         end = _Portion.ASKED
         hit: Work | None = None
+        subscribers = line if isinstance(line, SubscriberLine) else None
+        if subscribers is not None:
+            subscribers.begin_turn()
         while portion > 0:
             work = line.take_waiting(number)
             if work is None:
-                end = _Portion.THROUGH
+                without_slot = subscribers is not None and subscribers.waits_for_slots
+                end = _Portion.NO_SLOT if without_slot else _Portion.THROUGH
                 break
             work._recheck_pass = number
             answer = check(work)
@@ -166,10 +212,10 @@ class RecheckPass:
                 self.hits += 1  # where one is ready there are more: hits do not count against the portion
             elif answer == LATER:
                 work._recheck_pass = 0
-                if isinstance(line, SubscriberLine):
-                    line.put_back(work)
-                end = _Portion.NO_SLOT
-                break
+                if subscribers is None:
+                    end = _Portion.NO_SLOT
+                    break
+                subscribers.step_aside(work)
             else:
                 portion -= 1
                 if self.hits and not self.full:

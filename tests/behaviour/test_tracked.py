@@ -393,3 +393,42 @@ def test_very_many_work_units_whose_gates_wait_for_a_slot_cost_nothing_meanwhile
         return computed
 
     assert asyncio.run(main()) < 0.3
+
+
+def test_whose_gate_finds_no_free_slot_holds_up_no_gate_of_another_service_when_all_are_asked_again() -> None:
+    started: list[str] = []
+    there = {"holds"}
+
+    async def main() -> None:
+        cue = runcue.Cue(recheck=False)
+        cue.service("full", concurrent=1)
+        cue.service("free", concurrent=1)
+
+        async def note(work: runcue.Work) -> None:
+            started.append(work.task)
+
+        cue.task("a", uses="full")(note)
+        cue.task("b", uses="free")(note)
+
+        @cue.task("holds", uses="full")
+        async def holds(work: runcue.Work) -> None:
+            await asyncio.sleep(1000)
+
+        @cue.is_ready
+        async def is_ready(work: runcue.Work) -> bool:
+            await asyncio.sleep(0.1)
+            return Row(there, work.task).valid()
+
+        cue.start()
+        for task in ("a", "b", "a", "b"):
+            await cue.submit(task)
+        await asyncio.sleep(5)
+        await cue.submit("holds")
+        await asyncio.sleep(1)
+        there.update("ab")
+        cue.nudge()
+        await asyncio.sleep(1)
+        assert started == ["b", "b"]
+        await cue.stop(drain=False, timeout=1)
+
+    run(main)

@@ -340,12 +340,21 @@ class Chaos(Body):
             self.check(summary, 0)
             await self.check_waiters()
             await asyncio.sleep(300)  # what was abandoned ends
+            self.forget_uncalled()
             if plan.again:
                 await self.start_again(cue)
                 await asyncio.sleep(300)
         finally:
             for waiter in self.waiters:
                 waiter.cancel()
+
+    def forget_uncalled(self) -> None:
+        """A `FakeExecutor` calls at the end of a handler's time: whoever was given up before is never called."""
+        if not self.late:
+            for number, task in list(self.book.inside.items()):
+                if not self.book.tasks[task].is_async:
+                    del self.book.inside[number]
+                    self.book.release(task)
 
     def async_handler(self) -> Any:
         async def handler(work: runcue.Work) -> Any:
