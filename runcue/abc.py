@@ -325,8 +325,8 @@ class Observer:
 
         Args:
             work: The work unit, still unsettled.
-            reason: "failed": its attempt has; "later": its handler has asked for that, by `RetryLater`. There may be
-                others in later versions.
+            reason: "failed": its attempt has; "postponed": its handler has raised `RetryLater`. There may be others
+                in later versions.
             delay: Seconds until it may go on; None if nobody knows.
         """
 

@@ -1008,7 +1008,7 @@ class Cue:
         """Why work units are pending, oldest first.
 
         Returns:
-            One dict per blocked work: "work" (the Work), "reason" ("not_ready", "service_full", "delayed" or
+            One dict per blocked work: "work" (the Work), "reason" ("not_ready", "service_full", "not_due" or
             "unknown_task"), "details" (one line for a person, with the root of it) and "next_step" (what to do about
             that; "" if there is nothing to be done). Work units that are about to start are not in it.
             Of the first thousand all is looked at; what very many have in common, `print(cue.why())` says.

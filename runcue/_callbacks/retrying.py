@@ -51,7 +51,7 @@ class Retrying:
         work, error = ended.work, ended.error
         said = _said_by(error)
         if isinstance(said, RetryLater):
-            return Again(ended.now + said.delay, counts=False, reason="later")
+            return Again(ended.now + said.delay, counts=False, reason="postponed")
         policy = policy_of(work)
         if policy is None or said is not None:
             return Settle(FAILED, error)

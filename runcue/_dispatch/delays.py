@@ -78,7 +78,7 @@ class Delays:
     def next(self) -> float:
         """When the first of the instants will come, as far as is known; inf if there is none."""
         now = self._turns.now()
-        return min(self._core.delayed.next(), self._core.appointments.next(now, self._turns.wall()))
+        return min(self._core.returning.next(), self._core.appointments.next(now, self._turns.wall()))
 
     def arm(self) -> None:
         """Set the alarms that follow from the state."""

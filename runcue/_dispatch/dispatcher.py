@@ -44,7 +44,7 @@ from runcue._dispatch.waiting import Waiting
 from runcue._dispatch.whereabouts import where_it_is
 from runcue._dispatch.workers import Workers
 from runcue._model.current import CURRENT
-from runcue._model.phases import DELAYED, NEW, NOT_READY, RUNNING
+from runcue._model.phases import NEW, NOT_DUE, NOT_READY, RUNNING
 from runcue._model.work import Work
 from runcue._scheduling.core import Core
 from runcue._scheduling.deadlines import Deadlines
@@ -233,7 +233,7 @@ class Dispatcher:
             now = self.callbacks.gate.at = turns.now()
             until = turns.slice(now)
             self.gates.follow_turned_links()
-            late = (core.count[DELAYED] or core.appointments.works) and self.delays.take_back(until)
+            late = (core.count[NOT_DUE] or core.appointments.works) and self.delays.take_back(until)
             again = bool(core.wakeups.settled_causes) and not self.rechecker.follow_settlements(until)
             if core.wakeups.queue or self.gates.put_off:
                 again |= self.gates.check_woken(until)
@@ -287,7 +287,7 @@ class Dispatcher:
             self.rechecker.nothing_waits()
             self._recheck_alarm.clear()
             self._rechecks_ahead = self.rechecker.asking > 0
-        if self.core.count[DELAYED] or self.core.appointments.works or self.delays.ahead:
+        if self.core.count[NOT_DUE] or self.core.appointments.works or self.delays.ahead:
             self.delays.arm()
         self.timers.arm()
 
@@ -356,7 +356,7 @@ class Dispatcher:
     def can_start(self) -> bool:
         """Whether something will be able to start by itself: now, when its limits allow it, or at its instant."""
         now = self.turns.now()
-        return self.core.count[DELAYED] > len(self.core.appointments.aside) or any(
+        return self.core.count[NOT_DUE] > len(self.core.appointments.aside) or any(
             run_queue.backlog() and run_queue.can_come(now) for run_queue in self.core.run_queues.values()
         )
 

@@ -26,7 +26,7 @@ from runcue._model.attempts import Again, Attempt, Attempts, Overrun
 from runcue._model.errors import HandlerExited, LimitError, WorkTimeout, is_a
 from runcue._model.events import Event
 from runcue._model.kept_errors import kept
-from runcue._model.phases import CANCELLED, COMPLETED, DELAYED, FAILED, RUNNING, SETTLED
+from runcue._model.phases import CANCELLED, COMPLETED, FAILED, NOT_DUE, RUNNING, SETTLED
 from runcue._model.texts import error_words
 from runcue._model.work import Work
 from runcue._scheduling.attempts import FailedAttempt, Settle
@@ -240,7 +240,7 @@ class Endings:
             attempts.note(ended)
             now = self._listeners.emit(hears[Event.RETRY].each, now, work, (work, error, delay))
         # Who has heard of the failure may have cancelled it.
-        if hears[Event.PUT_BACK] and work._phase == DELAYED:
+        if hears[Event.PUT_BACK] and work._phase == NOT_DUE:
             now = self._listeners.emit(hears[Event.PUT_BACK].each, now, work, (work, again.reason, delay))
         self._gate.at = now
         self._turns.wake()

@@ -50,15 +50,12 @@ def not_before(work: Work, until: float, now: float, wall: float) -> str:
     assert attempts is not None
     seconds = max(0.0, until - now)
     when = f"in {duration_in_words(seconds)}"
-    reason = attempts.again.reason
-    if reason == "failed":
+    if attempts.again.after_failure:
         return f"{attempt_of(work)} {when}{after_what(work)}"
     at = f"at {clock_in_words(wall + seconds, wall)}, {when}"
-    if reason == "delayed":
-        return f"it is for later, {at}"
-    if reason == "later":
-        return f"its handler has put it back by RetryLater; it goes on {at}"
-    return f"{attempt_of(work)} goes on {at}; {reason}"
+    if attempts.again.is_postponed:
+        return f"its handler has postponed it by RetryLater; it goes on {at}"
+    return f"it is for later, {at}"
 
 
 def with_attempt(work: Work) -> str:
@@ -77,7 +74,7 @@ def ended_with(work: Work) -> str:
     if work.attempt <= 1 or attempts is None or not attempts.ended:
         return ""
     last = attempts.ended[-1].number
-    if last == work.attempt or attempts.again.resumes:
+    if last == work.attempt or attempts.again.is_postponed:
         return f"that was {attempt_of(work)}"
     if work._declared is not None and work._declared.leader is not None and work.started_at is None:
         # It had joined another one, which may have been in that attempt.

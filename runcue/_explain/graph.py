@@ -18,7 +18,7 @@ from runcue._artifacts.flag import Flag, StandInFlags
 from runcue._explain.attempt_words import attempt_of
 from runcue._model.checks import is_one_of, positive_int
 from runcue._model.errors import ConfigurationError
-from runcue._model.phases import DELAYED
+from runcue._model.phases import NOT_DUE
 from runcue._model.texts import how_many, title_of, words_of
 from runcue._model.work import Work
 from runcue._scheduling.core import Core
@@ -234,7 +234,7 @@ def _draw_works(picture: _Picture, core: Core) -> None:
 
 def _told(work: Work, state: str) -> str:
     """A state, with which attempt that is about if it is not the first, or that it is for later."""
-    if work._phase == DELAYED and work._attempts is not None and work._attempts.again.reason == "delayed":
+    if work._phase == NOT_DUE and work._attempts is not None and work._attempts.again.is_delayed:
         return f"{state}, for later"
     return f"{state}, {attempt_of(work)}" if work.attempt > 1 else state
 

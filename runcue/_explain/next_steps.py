@@ -113,8 +113,9 @@ _NEXT_STEPS: Final[dict[Kind, str]] = {
     "no producer": (
         "Submit the work unit that makes it; if it comes from outside, say so by cue.watch(folder) or cue.nudge(path)"
     ),
-    "delayed": "Wait; cue.cancel() and then cue.retry() have it tried at once, as a new work unit",
-    "later": "Wait; cue.cancel() and then cue.retry() run it at once, as a new work unit",
+    "retry": "Wait; cue.cancel() and then cue.retry() have it tried at once, as a new work unit",
+    "postponed": "Wait; cue.cancel() and then cue.retry() call its handler at once, as a new work unit",
+    "delayed": "Wait; cue.cancel() and then cue.retry() run it at once, as a new work unit",
     "unreturned": "Wait until it has returned; if it hangs, give what it waits for a time-out",
     "not started": "Call start(), or use `async with cue`",
 }

@@ -35,7 +35,7 @@ def phrases_of(reason: Reason, now: float, wall: float, told: Told | None = None
         return text
     for one in reason.beside:
         text += f"; {phrase_of(one, now, wall)}"
-    if reason.kind == "delayed" or reason.work._attempts is None:
+    if reason.kind == "retry" or reason.work._attempts is None:
         return text
     attempt = with_attempt(reason.work)
     return f"{text}; {attempt}" if attempt else text
@@ -66,7 +66,7 @@ def phrase_of(reason: Reason, now: float, wall: float, told: Told | None = None)
         return f"a slot is left free for {name_of(reason.others[0])}, which needs several and has waited for long"
     if kind in ("gate", "reading"):
         return _asked(reason, now)
-    if kind in ("delayed", "later"):
+    if reason.name == "not_due":
         return not_before(work, reason.until, now, wall)
     if kind == "running":
         return _running(reason)

@@ -21,7 +21,7 @@ from runcue._explain.missing import Missing
 from runcue._explain.turn import Turn
 from runcue._limits.service import Refusal
 from runcue._model.callables import located
-from runcue._model.phases import CHECKING, DELAYED, HELD, JOINED, NEW, NOT_READY, READY
+from runcue._model.phases import CHECKING, HELD, JOINED, NEW, NOT_DUE, NOT_READY, READY
 from runcue._model.texts import error_words, name_of, problem_of
 from runcue._model.work import Work
 from runcue._scheduling.ageing import pending_since
@@ -68,8 +68,8 @@ Verdict = Literal[
 ]
 """What `why()` can say. "not ready" is the word of an opaque is_ready that looked at no artifact."""
 
-ReasonName = Literal["not_ready", "service_full", "delayed", "unknown_task"]
-"""What `debug_blocked()` can say. "delayed" is for what must not start before an instant,
+ReasonName = Literal["not_ready", "service_full", "not_due", "unknown_task"]
+"""What `debug_blocked()` can say. "not_due" is for what must not start before an instant,
 "unknown_task" for work units that were restored without their task."""
 
 Kind = Literal[
@@ -86,8 +86,9 @@ Kind = Literal[
     "joined",
     "gate",
     "reading",
+    "retry",
+    "postponed",
     "delayed",
-    "later",
     "no producer",
     "upstream",
     "cycle",
@@ -104,10 +105,10 @@ Kind = Literal[
 ]
 """What can be the reason. In their order: no slot, token or room by a limit; no thread; slots that are left free for
 another one; what is_ready said, or that it raised; an input that is not valid; one that is about to be made; an output
-whose last handler has not returned; another one makes the same; a gate is awaited, or files are read; the next attempt
-is not due, or what was submitted for later is not; nobody makes an input; who was to make it did not; those who wait
-for each other: for inputs, until an instant, for ever; nobody has asked yet; the cue is not started; nothing is in the
-way; how it goes, or has gone."""
+whose last handler has not returned; another one makes the same; a gate is awaited, or files are read; its instant is
+not due: of the attempt after one that has failed, of what its handler has postponed, of what was submitted for later;
+nobody makes an input; who was to make it did not; those who wait for each other: for inputs, until an instant, for
+ever; nobody has asked yet; the cue is not started; nothing is in the way; how it goes, or has gone."""
 
 Step = Literal[
     "wait",
@@ -138,8 +139,9 @@ _VERDICTS: Final[Mapping[Kind, Verdict]] = {
     "joined": "not ready",
     "gate": "being asked",
     "reading": "being asked",
-    "delayed": "waiting for a retry",
-    "later": "waiting for its time",
+    "retry": "waiting for a retry",
+    "postponed": "waiting for its time",
+    "delayed": "waiting for its time",
     "no producer": "no producer",
     "upstream": "upstream failed",
     "cycle": "cycle",
@@ -178,6 +180,12 @@ _STEPS: Final[Mapping[Kind, Step]] = {
 }
 
 _BY_LIMITS: Final = frozenset(("slots", "rate", "limit", "no thread", "left free"))
+_NOT_DUE: Final = frozenset(("retry", "postponed", "delayed"))
+_KINDS_OF_WAIT: Final[Mapping[str, Kind]] = {
+    "failed": "retry",
+    "postponed": "postponed",
+    "delayed": "delayed",
+}
 _NO_NUMBERS: Final[Mapping[str, float]] = MappingProxyType({})
 
 
@@ -230,8 +238,8 @@ class Reason(NamedTuple):
     @property
     def name(self) -> ReasonName:
         """What `debug_blocked()` calls it."""
-        if self.kind in ("delayed", "later"):
-            return "delayed"
+        if self.kind in _NOT_DUE:
+            return "not_due"
         return "service_full" if self.kind in _BY_LIMITS else "not_ready"
 
     @property
@@ -348,11 +356,17 @@ def reason_of(work: Work, now: float, began: float = -inf) -> Reason | None:
         if declared is not None and declared.comparison is not None and declared.comparison.unread:
             return Reason(work, "reading", None, since)
         return Reason(work, "gate", None, since)
-    if phase == DELAYED:
+    if phase == NOT_DUE:
         attempts = work._attempts
         assert attempts is not None
-        kind: Kind = "later" if attempts.again.reason == "delayed" else "delayed"
-        return Reason(work, kind, None, since, begins_at(work), {"attempt": work.attempt})
+        return Reason(
+            work,
+            _KINDS_OF_WAIT[attempts.again.reason],
+            None,
+            since,
+            begins_at(work),
+            {"attempt": work.attempt},
+        )
     return _held_up_by_limits(work, now, since)
 
 

@@ -28,7 +28,7 @@ from runcue._explain.turn import turn_of
 from runcue._explain.waits import Lost
 from runcue._explain.why import Explainer
 from runcue._limits.service import Service
-from runcue._model.phases import CHECKING, DELAYED, HELD, JOINED, NEW, READY, RUNNING, SETTLED
+from runcue._model.phases import CHECKING, HELD, JOINED, NEW, NOT_DUE, READY, RUNNING, SETTLED
 from runcue._model.texts import SHOWN
 from runcue._model.work import Work
 from runcue._scheduling.core import Core
@@ -328,7 +328,7 @@ class Roots:
             return self._lines.get(work._task.run_queue) or self._line_of(work)
         if phase == CHECKING:
             return self._crowd(("gate", work.task), work)
-        if phase == DELAYED:
+        if phase == NOT_DUE:
             return self._crowd_of_instant(work)
         return self._crowd(("not asked",), work) if phase in (HELD, JOINED) else self._crowd_of_said(work)
 

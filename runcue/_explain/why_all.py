@@ -151,7 +151,7 @@ def _one_step(crowd: Crowd) -> str:
     ):
         reason = reason._replace(holding=())
     # Of very many that wait for their instants none is to be hurried.
-    return "" if reason.kind in ("delayed", "later") else next_step(reason)
+    return "" if reason.name == "not_due" else next_step(reason)
 
 
 def _details(crowd: Crowd, now: float, wall: float) -> str:
@@ -176,7 +176,7 @@ def _details(crowd: Crowd, now: float, wall: float) -> str:
 _LACKING: Final = ("no producer", "input")
 _TOLD_WHOLE: Final = ("said no", "raised", "gate", "reading", "cycle", "deadlock", "self")
 # Crowds that were put together name what they are about.
-_NAMED: Final = ("lost", "upstream", "delayed", "later")
+_NAMED: Final = ("lost", "upstream", "retry", "postponed", "delayed")
 
 
 def _lack_of(crowd: Crowd) -> Missing | None:
@@ -211,7 +211,7 @@ def _heads(crowd: Crowd, now: float, wall: float) -> str:
         maker = reason.others[0]
         given_up = ", which was given up" if maker._phase == SETTLED else ""
         return f"{waits} until the handler of {name_of(maker)} has returned{given_up}"
-    if kind in ("delayed", "later"):
+    if reason.name == "not_due":
         return f"{waits} for {_instants(crowd, now, wall)}"
     if kind == "cycle":
         return f"{waits} in a cycle, and can never run"
@@ -228,16 +228,16 @@ def _heads(crowd: Crowd, now: float, wall: float) -> str:
 def _instants(crowd: Crowd, now: float, wall: float) -> str:
     """What those wait for that must not start yet, or for whose makers that is so."""
     reason, work = crowd.reason, crowd.reason.work
-    later = reason.kind == "later"
+    tried = reason.kind == "retry"
     if crowd.first <= 1:
         until = not_before(work, reason.until, now, wall)
         if crowd.count == crowd.first:
-            return f"{'its time' if later else 'its next attempt'}: {until}"
-        return f"the {'time' if later else 'next attempt'} of {name_of(work)}: {until}"
-    what = "their time" if later else "their next attempts"
+            return f"{'its next attempt' if tried else 'its time'}: {until}"
+        return f"the {'next attempt' if tried else 'time'} of {name_of(work)}: {until}"
+    what = "their next attempts" if tried else "their time"
     first, last = (duration_in_words(max(0.0, one - now)) for one in crowd.instants)
     # Of several tasks each has failed in its own way.
-    after = "" if later or crowd.several > 1 else after_what(work)
+    after = after_what(work) if tried and crowd.several == 1 else ""
     return f"{what}, the first in {first}, the last in {last}{after}"
 
 

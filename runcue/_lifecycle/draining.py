@@ -18,7 +18,7 @@ from runcue._dispatch.dispatcher import Dispatcher
 from runcue._dispatch.timers import Alarm
 from runcue._explain.outlook import done_by_limits
 from runcue._limits.service import Service
-from runcue._model.phases import DELAYED
+from runcue._model.phases import NOT_DUE
 from runcue._model.texts import how_many, listed, name_of, seconds_in_words
 from runcue._model.work import Work
 from runcue._scheduling.core import Core
@@ -71,13 +71,13 @@ class DrainNews:
                 # No warning: a handler may well take that long.
                 span = seconds_in_words(round(still))
                 logger.info("Draining: for %s it has waited for the end of %s", span, listed(busy))
-            elif self._core.count[DELAYED]:
+            elif self._core.count[NOT_DUE]:
                 self._tell_of_instants(now)
         self._time_to_tell.set(now + TELL_AGAIN_AFTER)
 
     def _tell_of_instants(self, now: float) -> None:
-        number, until = self._core.count[DELAYED], self._dispatcher.delays.next()
-        again = self._core.delayed.first()
+        number, until = self._core.count[NOT_DUE], self._dispatcher.delays.next()
+        again = self._core.returning.first()
         self._log.tell(
             "draining",
             () if again is None else (again,),
@@ -136,8 +136,8 @@ class DrainNews:
 def _of_retry(work: Work) -> str:
     """Who comes back next, and the way out if nothing says that this has an end."""
     attempts = work._attempts
-    has_failed = attempts is not None and attempts.again.reason == "failed"
-    what = f"is tried again, in attempt {work.attempt}" if has_failed else "has asked for later"
+    has_failed = attempts is not None and attempts.again.after_failure
+    what = f"is tried again, in attempt {work.attempt}" if has_failed else "was postponed by its handler"
     may_be_endless = is_endless(work) or not isinstance(policy_of(work), Retry)
     way_out = "; if that has no end, cancel() ends it" if may_be_endless else ""
     return f"; {name_of(work)} {what}{way_out}"

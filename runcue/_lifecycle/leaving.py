@@ -79,7 +79,7 @@ class Leaving:
         works, self._submitted = self._submitted, []
         left = [work for work in works if self._is_for_later(work)]
         if core.came_back:
-            left += [work for work in core.came_back if work in core.delayed and self._is_endless(work)]
+            left += [work for work in core.came_back if work in core.returning and self._is_endless(work)]
             core.came_back.clear()
         if not left:
             return
@@ -88,8 +88,8 @@ class Leaving:
             self._leave(left)
             return
         for work in left:
-            if core.waits_for_appointment(work) or work in core.delayed:
-                core.delayed.clear(work)
+            if core.waits_for_appointment(work) or work in core.returning:
+                core.returning.clear(work)
                 core.appointments.set_aside(work)
 
     def leave_endless(self) -> None:
@@ -122,7 +122,7 @@ class Leaving:
     def _is_endless(self, work: Work) -> bool:
         """Whether a work unit is to be tried again, as it was before, and nobody says that this has an end."""
         one = _runs_for(work)
-        tried = one._attempts is not None and one._attempts.again.reason != "delayed"
+        tried = one._attempts is not None and not one._attempts.again.is_delayed
         return tried and one._phase < RUNNING and is_endless(one)
 
     def _leave(self, works: Iterable[Work], *, told: bool = False) -> None:

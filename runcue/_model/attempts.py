@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Again", "Attempt", "Attempts", "GiveUp", "Overrun", "Reason", "RetryLater"]
 
-Reason: TypeAlias = Literal["failed", "later", "delayed", "throttled"]
-"""Why a work unit may not begin before its instant: an attempt has failed, its handler has asked for later, it was
-submitted so, or its service is to be left alone."""
+Reason: TypeAlias = Literal["failed", "postponed", "delayed"]
+"""Why a work unit may not begin or go on before its instant: an attempt has failed, its handler has postponed it by
+`RetryLater`, or it was submitted so. Nobody compares these words: `Again` answers."""
 
 _MOST: Final = 100
 
@@ -40,9 +40,19 @@ class Again(NamedTuple):
     reason: Reason = "failed"
 
     @property
-    def resumes(self) -> bool:
-        """Whether what begins then is the same attempt, of which the start was heard."""
-        return self.reason in ("later", "throttled")
+    def after_failure(self) -> bool:
+        """Whether an attempt has failed, so that what begins then is another one."""
+        return self.reason == "failed"
+
+    @property
+    def is_postponed(self) -> bool:
+        """Whether its handler has asked for that: what goes on then is the same attempt, whose start was heard."""
+        return self.reason == "postponed"
+
+    @property
+    def is_delayed(self) -> bool:
+        """Whether it was submitted so, and what begins then is its first attempt."""
+        return self.reason == "delayed"
 
 
 class Attempt(NamedTuple):

@@ -36,13 +36,13 @@ HELD: Final = 4
 """Pending, another work unit makes one of its inputs; not asked before that has settled."""
 JOINED: Final = 5
 """Settles with another work unit that makes the same; never asked, never started."""
-DELAYED: Final = 6
-"""Pending, an attempt has ended and the next one may not begin before its instant; holds nothing, asked by nobody."""
+NOT_DUE: Final = 6
+"""Pending, may not begin or go on before an instant: it is delayed, or was put back; holds nothing, asked by nobody."""
 RUNNING: Final = 7
 """The handler runs."""
 SETTLED: Final = 8
 """Completed, failed, skipped or cancelled."""
-PHASES: Final = ("new", "ready", "not_ready", "checking", "held", "joined", "delayed", "running", "settled")
+PHASES: Final = ("new", "ready", "not_ready", "checking", "held", "joined", "not_due", "running", "settled")
 """Their names. What comes before RUNNING is pending."""
 
 

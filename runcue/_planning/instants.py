@@ -13,7 +13,7 @@ from typing import Any
 
 from runcue._explain.reasons import problem_now
 from runcue._model.overrides import Overrides
-from runcue._model.phases import DELAYED, RUNNING
+from runcue._model.phases import NOT_DUE, RUNNING
 from runcue._model.work import Work
 from runcue._planning.plan import PlannedWork
 from runcue._scheduling.appointments import appointment_of, begins_at
@@ -45,9 +45,9 @@ class Instants:
             work: The work unit.
         """
         attempts = work._attempts
-        if work._phase == DELAYED and attempts is not None:
+        if work._phase == NOT_DUE and attempts is not None:
             self._of[twin] = begins_at(work) + self._wall - self._now
-            if attempts.again.reason == "delayed":
+            if attempts.again.is_delayed:
                 self._later.add(twin)
 
     def note(self, work: Work, overrides: Overrides) -> bool:

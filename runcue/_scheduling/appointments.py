@@ -157,9 +157,9 @@ def begins_at(work: Work) -> float:
     assert attempts is not None
     first = attempts.again
     followers = work._declared.followers if work._declared is not None else None
-    if first.reason == "delayed" and followers is not None:
+    if first.is_delayed and followers is not None:
         for one in followers:
             lent: Attempts | None = one._attempts
-            if lent is not None and lent.again.reason == "delayed":
+            if lent is not None and lent.again.is_delayed:
                 first = min(first, lent.again)
     return first.at

@@ -71,7 +71,7 @@ def succeed(leader: Work, producers: Producers) -> Work | None:
     if leader._attempts is not None:
         earlier, theirs = successor._attempts, leader._attempts
         successor._attempts, leader._attempts = theirs, theirs.parted()
-        if earlier is not None and earlier.again.reason == theirs.again.reason == "delayed":
+        if earlier is not None and earlier.again.is_delayed and theirs.again.is_delayed:
             # It keeps the instant that it has lent, and has that of the other one besides.
             theirs.again = min(theirs.again, earlier.again)
     return successor

@@ -21,11 +21,11 @@ from runcue._model.declaration import Declaration
 from runcue._model.errors import InvalidTransition, LimitError
 from runcue._model.phases import (
     CHECKING,
-    DELAYED,
     FAILED,
     HELD,
     JOINED,
     NEW,
+    NOT_DUE,
     NOT_READY,
     OUTCOMES,
     PHASES,
@@ -100,7 +100,7 @@ class Core:
         self.dependencies = Dependencies()
         self.holds = Holds(self.dependencies)
         # ...or for the instant of their next attempt, or, before the first one, for that of their submission.
-        self.delayed: Deadlines[Work] = Deadlines()
+        self.returning: Deadlines[Work] = Deadlines()
         self.appointments = Appointments()
         # Those that were put back, for who wants to hear of them; None: nobody does.
         self.came_back: list[Work] | None = None
@@ -368,8 +368,8 @@ class Core:
             self.unsubscribe(work)
         elif work._phase == JOINED:
             part(work)
-        elif work._phase == DELAYED:
-            self.delayed.clear(work)
+        elif work._phase == NOT_DUE:
+            self.returning.clear(work)
         elif work._phase == NOT_READY:
             work._task.discard_waiting_later(work)
         if self.appointments.works:
@@ -377,7 +377,7 @@ class Core:
 
     def waits_for_appointment(self, work: Work) -> bool:
         """Whether a work unit has not begun because the instant that it was submitted for is ahead."""
-        return work._phase == DELAYED and work not in self.delayed
+        return work._phase == NOT_DUE and work not in self.returning
 
     def join(self, work: Work, leader: Work, now: float) -> None:
         """Take in a new work unit that wants what another is about to make; both have a declaration."""
@@ -398,10 +398,10 @@ class Core:
         if leader._phase == RUNNING:
             self.move(successor, RUNNING)
             take_over_handler(leader, successor, self.dependencies)
-        elif leader._phase == DELAYED:
-            self.move(successor, DELAYED)
+        elif leader._phase == NOT_DUE:
+            self.move(successor, NOT_DUE)
             successor._phase_since = leader._phase_since
-            self.delayed.set(successor, self.delayed.when(leader))
+            self.returning.set(successor, self.returning.when(leader))
         else:
             self.move(successor, NEW)
             successor._task.run_queue.new.appendleft(successor)
@@ -415,12 +415,12 @@ class Core:
         assert again.at < inf, "it would never come back"
         if work._phase != RUNNING:
             raise InvalidTransition(f"{work!r} does not run, and cannot be put back.")
-        self.move(work, DELAYED)
+        self.move(work, NOT_DUE)
         work._phase_since = self.progressed_at = now
         work.attempt += again.counts
         work._not_ready_reason = work._runner = None
         self.generation += 1  # whatever the gate said was about the attempt that has ended
-        self.delayed.set(work, again.at)
+        self.returning.set(work, again.at)
         if self.came_back is not None:
             self.came_back.append(work)
         declared = work._declared
@@ -439,7 +439,7 @@ class Core:
         all that came since, for each attempt anew. What that costs the others is bounded by the delay.
         """
         taken = 0
-        while taken < most and (work := self.delayed.pop_due(now)) is not None:
+        while taken < most and (work := self.returning.pop_due(now)) is not None:
             taken += 1
             self.move(work, NEW)
             if (declared := work._declared) is None or not self.hold_if_being_made(work, declared, now):

@@ -29,7 +29,7 @@ from math import inf
 from typing import Any, Final
 
 from runcue._model.declaration import Declaration
-from runcue._model.phases import DELAYED, RUNNING, SETTLED
+from runcue._model.phases import NOT_DUE, RUNNING, SETTLED
 from runcue._model.work import Work
 from runcue._scheduling.dependencies import Dependencies
 from runcue._scheduling.folders import Folder, Folders, folders_above
@@ -217,7 +217,7 @@ class Holds:
     @staticmethod
     def _is_before(maker: Work, work: Work) -> bool:
         """Whether a maker that was submitted for later holds up a work unit: before its instant only those after it."""
-        return maker is not work and (maker._phase != DELAYED or maker._seq < work._seq)
+        return maker is not work and (maker._phase != NOT_DUE or maker._seq < work._seq)
 
     def holder_of(self, hold: Hold) -> Work | None:
         """Who holds by now: another one may have taken its place, or nobody, which is not noted yet."""

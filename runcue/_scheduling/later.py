@@ -12,7 +12,7 @@ Must not know: clocks, timers, what users call a thing.
 from __future__ import annotations
 
 from runcue._model.attempts import Again, Attempts
-from runcue._model.phases import CHECKING, DELAYED, HELD, JOINED, NEW, NOT_READY, READY
+from runcue._model.phases import CHECKING, HELD, JOINED, NEW, NOT_DUE, NOT_READY, READY
 from runcue._model.work import Work
 from runcue._scheduling.appointments import Appointment, wanted_at_once
 from runcue._scheduling.coalescing import follow
@@ -36,7 +36,7 @@ def add_later(core: Core, work: Work, appointment: Appointment, now: float, wall
     work._submitted_at = work._order_key = work._phase_since = now
     core.history.works[work.id] = work
     core.count[NEW] += 1
-    core.move(work, DELAYED)
+    core.move(work, NOT_DUE)
     _wait_for(core, work, appointment, now, wall)
     declared = work._declared
     if declared is not None:
@@ -100,7 +100,7 @@ def _count_from(core: Core, work: Work, now: float) -> None:
     if len(core.appointments.works) + 1 >= core.unsettled:
         core.progressed_at = now  # a cue that had nothing to do was not stalled
     work._submitted_at = work._order_key = work._phase_since = now
-    if work._attempts is not None and work._attempts.again.reason == "delayed":
+    if work._attempts is not None and work._attempts.again.is_delayed:
         work._attempts.again = _until(now)
     core.age(work)
 
@@ -133,7 +133,7 @@ def expect_anew(core: Core, now: float, wall: float) -> None:
     """The wall clock was set: note when the instants that are dates will come by now."""
     for work in core.appointments.works:
         again = None if work._attempts is None else work._attempts.again
-        if again is not None and again.reason == "delayed" and work._phase in (DELAYED, JOINED):
+        if again is not None and again.is_delayed and work._phase in (NOT_DUE, JOINED):
             work._attempts.again = _until(core.appointments.when(work, now, wall))  # type: ignore[union-attr]
 
 
@@ -158,9 +158,7 @@ def recall(core: Core, now: float, wall: float) -> None:
 def _is_in_first_line(work: Work) -> bool:
     """Whether a work unit waits for its first attempt, and for something else than its instant."""
     again = None if work._attempts is None else work._attempts.again
-    return work._phase in (NEW, READY, NOT_READY, CHECKING, HELD) and (
-        again is None or again.reason == "delayed"
-    )
+    return work._phase in (NEW, READY, NOT_READY, CHECKING, HELD) and (again is None or again.is_delayed)
 
 
 def _send_back(core: Core, work: Work, now: float, wall: float) -> None:
@@ -171,7 +169,7 @@ def _send_back(core: Core, work: Work, now: float, wall: float) -> None:
         core.unsubscribe(work)
     elif work._phase == NOT_READY:
         work._task.waiting.remove(work)
-    core.move(work, DELAYED)
+    core.move(work, NOT_DUE)
     work._phase_since = now
     work._not_ready_reason = None
     expected = core.appointments.when(work, now, wall)

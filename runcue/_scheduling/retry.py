@@ -181,7 +181,7 @@ def policy_of(work: Work) -> Policy | None:
 def latest_start(work: Work) -> float:
     """The instant after which no other attempt of a work unit begins, monotonic; inf if it is not bounded."""
     attempts = work._attempts
-    if attempts is None or attempts.began is None or attempts.again.reason != "failed":
+    if attempts is None or attempts.began is None or not attempts.again.after_failure:
         return inf
     policy = policy_of(work)
     timeout = policy.timeout if isinstance(policy, Retry) else None
@@ -189,11 +189,11 @@ def latest_start(work: Work) -> float:
 
 
 def is_endless(work: Work) -> bool:
-    """Whether a work unit that was put back may do so without end: its handler asks for later, or no policy ends it.
+    """Whether a work unit that was put back may do so without end: its handler has postponed it, or no policy ends it.
 
     A function is taken to give None some time.
     """
-    if work._attempts is not None and work._attempts.again.reason == "later":
+    if work._attempts is not None and work._attempts.again.is_postponed:
         return True
     policy = policy_of(work)
     return isinstance(policy, Retry) and not policy.ends

@@ -12,10 +12,10 @@ from typing import Final
 
 from runcue._model.phases import (
     CHECKING,
-    DELAYED,
     HELD,
     JOINED,
     NEW,
+    NOT_DUE,
     NOT_READY,
     READY,
     RUNNING,
@@ -26,17 +26,17 @@ __all__ = ["ALLOWED", "TRANSITIONS"]
 
 TRANSITIONS: Final[dict[int, set[int]]] = {
     # Whoever was let begin early waits for its instant again when the one has left who wanted it: so do the next three.
-    NEW: {READY, NOT_READY, CHECKING, HELD, JOINED, DELAYED, RUNNING, SETTLED},
+    NEW: {READY, NOT_READY, CHECKING, HELD, JOINED, NOT_DUE, RUNNING, SETTLED},
     # Asked again immediately before the start, it may turn out not to be ready after all.
-    READY: {NOT_READY, CHECKING, HELD, DELAYED, RUNNING, SETTLED},
-    NOT_READY: {READY, CHECKING, HELD, DELAYED, SETTLED},
+    READY: {NOT_READY, CHECKING, HELD, NOT_DUE, RUNNING, SETTLED},
+    NOT_READY: {READY, CHECKING, HELD, NOT_DUE, SETTLED},
     CHECKING: {READY, NOT_READY, HELD, RUNNING, SETTLED},
-    HELD: {READY, NOT_READY, CHECKING, DELAYED, SETTLED},
+    HELD: {READY, NOT_READY, CHECKING, NOT_DUE, SETTLED},
     # It takes the place of one that was cancelled: in line, before its instant, or in its handler.
-    JOINED: {NEW, DELAYED, RUNNING, SETTLED},
-    DELAYED: {NEW, SETTLED},
+    JOINED: {NEW, NOT_DUE, RUNNING, SETTLED},
+    NOT_DUE: {NEW, SETTLED},
     # An attempt ends for good, or in "again at this instant".
-    RUNNING: {DELAYED, SETTLED},
+    RUNNING: {NOT_DUE, SETTLED},
     SETTLED: set(),
 }
 """Which phases may follow each. A pair that is not listed raises and changes nothing."""

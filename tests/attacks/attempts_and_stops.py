@@ -213,7 +213,7 @@ class Life:
             if len(starts) > len(set(starts)):
                 self.wrong.append(f"{handle}: {heard}")
         core = self.cue._core
-        if core.unsettled or len(core.delayed) or core.appointments.works:
+        if core.unsettled or len(core.returning) or core.appointments.works:
             self.wrong.append(f"left: {core.count}")
         if not summary.abandoned and not self.cue._dispatcher.in_flight.late:
             held = [service.name for service in core.services.values() if service.active]

@@ -497,9 +497,9 @@ async def test_later_is_no_attempt_needs_no_retry_and_holds_no_slot(kind: str) -
     assert retries == []
     assert ear.heard == [
         (0.0, "started", 1),
-        (took, "put back", "later", 10.0),
+        (took, "put back", "postponed", 10.0),
         (again, "resumed", 1),
-        (again + took, "put back", "later", 10.0),
+        (again + took, "put back", "postponed", 10.0),
         (2 * again, "resumed", 1),
         (2 * again + took, "completed", took),
     ]

@@ -141,7 +141,7 @@ async def test_a_drain_that_waits_for_a_retry_names_the_work_unit_and_the_way_ou
         handle = await cue.submit("t")
         await cue.drain(timeout=6)
         await cue.cancel(handle)
-    what = "has asked for later" if policy == "later" else "is tried again, in attempt 2"
+    what = "was postponed by its handler" if policy == "later" else "is tried again, in attempt 2"
     way_out = "" if policy == "bounded" else "; if that has no end, cancel() ends it"
     [news] = [record.getMessage() for record in caplog.records if "Draining" in record.getMessage()]
     assert news.startswith("Draining: 1 work unit waits for its instant, for 1")

@@ -456,7 +456,7 @@ def test_each_kind_of_reason_has_a_verdict_and_a_next_step() -> None:
     for kind in Kind.__args__:  # type: ignore[attr-defined]
         reason = Reason(work, kind)
         assert reason.verdict
-        assert reason.name in ("not_ready", "service_full", "delayed")
+        assert reason.name in ("not_ready", "service_full", "not_due")
         assert reason.step
 
 

@@ -44,7 +44,7 @@ async def test_which_attempt_comes_of_how_many_when_and_after_what() -> None:
         assert str(why) == f"call 1: waiting for a retry, for 2 s\n  {words}\n  {STEP}."
         assert str(cue.why()) == f"call 1 waits for its next attempt: {words}"
         [blocked] = cue.debug_blocked()
-        assert (blocked["work"], blocked["reason"], blocked["details"]) == (handle.work, "delayed", words)
+        assert (blocked["work"], blocked["reason"], blocked["details"]) == (handle.work, "not_due", words)
         assert blocked["next_step"] == STEP
         await cue.cancel(handle)
 
@@ -75,10 +75,17 @@ async def test_who_has_asked_to_be_called_again_is_told_to_have_done_so() -> Non
         handle = await cue.submit("report")
         await asyncio.sleep(1)
         why = cue.why(handle)
-        assert why.verdict == "waiting for a retry"
+        assert why.verdict == "waiting for its time"
         begin, _, end = why.details.partition(", in ")
-        assert begin.startswith("its handler has put it back by RetryLater; it goes on at ")
+        assert begin.startswith("its handler has postponed it by RetryLater; it goes on at ")
         assert end == "3 h"
+        assert (
+            why.next_step
+            == "Wait; cue.cancel() and then cue.retry() call its handler at once, as a new work unit"
+        )
+        [group] = cue.why().groups
+        assert (group.verdict, group.details) == (why.verdict, f"waits for its time: {why.details}")
+        assert [one["reason"] for one in cue.debug_blocked()] == ["not_due"]
         await cue.cancel(handle)
 
 

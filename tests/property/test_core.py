@@ -24,9 +24,9 @@ from runcue._model.phases import (
     CANCELLED,
     CHECKING,
     COMPLETED,
-    DELAYED,
     FAILED,
     NEW,
+    NOT_DUE,
     NOT_READY,
     OUTCOMES,
     READY,
@@ -310,7 +310,7 @@ class CoreMachine(RuleBasedStateMachine):
 
     @rule()
     def instants_come(self) -> None:
-        waiting = self.of(DELAYED)
+        waiting = self.of(NOT_DUE)
         fresh = [work for work in waiting if work in self.for_later]
         later.keep(self.core, self.now, self.now + WALL, 1_000_000)
         for work in fresh:
@@ -321,7 +321,7 @@ class CoreMachine(RuleBasedStateMachine):
                 self.instants[work] = self.now
         due = [
             work
-            for work in self.of(DELAYED)
+            for work in self.of(NOT_DUE)
             if work not in self.for_later and self.instants[work] <= self.now
         ]
         keys = {work: (work._order_key, work._seq) for work in due}
@@ -334,10 +334,10 @@ class CoreMachine(RuleBasedStateMachine):
     def up_to_date(self, number: int) -> None:
         self.settle(self.hand.pop(number % len(self.hand)), SKIPPED)
 
-    @precondition(lambda self: self.of(NEW, READY, NOT_READY, DELAYED))
+    @precondition(lambda self: self.of(NEW, READY, NOT_READY, NOT_DUE))
     @rule(number=picks, outcome=st.sampled_from((CANCELLED, FAILED, SKIPPED)))
     def withdraw(self, number: int, outcome: int) -> None:
-        work = self.pick(self.of(NEW, READY, NOT_READY, DELAYED), number)
+        work = self.pick(self.of(NEW, READY, NOT_READY, NOT_DUE), number)
         self.core.withdraw(work)
         self.settle(work, outcome)
 
@@ -353,7 +353,7 @@ class CoreMachine(RuleBasedStateMachine):
     def time_out(self) -> None:
         if self.hand or self.of(CHECKING):
             return
-        pending = [work for work in self.of(NEW, READY, NOT_READY, DELAYED) if work not in self.for_later]
+        pending = [work for work in self.of(NEW, READY, NOT_READY, NOT_DUE) if work not in self.for_later]
         due = {work for work in pending if self.since(work) + TIMEOUT <= self.now}
         line = self.core.timeouts
         assert line is not None
@@ -394,7 +394,7 @@ class CoreMachine(RuleBasedStateMachine):
         core = self.core
         phases = Counter(work._phase for work in self.works)
         assert core.count == [phases[phase] for phase in range(SETTLED + 1)]
-        assert core.pending() == sum(phases[phase] for phase in (NEW, READY, NOT_READY, CHECKING, DELAYED))
+        assert core.pending() == sum(phases[phase] for phase in (NEW, READY, NOT_READY, CHECKING, NOT_DUE))
         assert core.unsettled == core.pending() + phases[RUNNING]
         assert core.settlements == phases[SETTLED] == self.settled
         assert core.totals == [self.outcomes[outcome] for outcome in range(len(OUTCOMES))]
@@ -474,10 +474,10 @@ class CoreMachine(RuleBasedStateMachine):
     def the_first_instant_is_known_and_those_who_wait_for_theirs_are_at_their_next_attempt(self) -> None:
         if not self.works:
             return
-        delayed = [work for work in self.of(DELAYED) if work not in self.for_later]
-        assert self.core.delayed.next() == min((self.instants[work] for work in delayed), default=inf)
-        assert len(self.core.delayed) == len(delayed)
-        ahead = {work for work in self.for_later if work._phase == DELAYED}
+        delayed = [work for work in self.of(NOT_DUE) if work not in self.for_later]
+        assert self.core.returning.next() == min((self.instants[work] for work in delayed), default=inf)
+        assert len(self.core.returning) == len(delayed)
+        ahead = {work for work in self.for_later if work._phase == NOT_DUE}
         appointments = self.core.appointments
         assert appointments.works == ahead
         first = min((self.instants[work] for work in ahead), default=inf)

@@ -189,7 +189,7 @@ class Attempts(Body):
         assert work.state is runcue.WorkState.PENDING
         error = self.errors.pop(work.id, None)
         expected: float | None = None
-        if reason == "later":
+        if reason == "postponed":
             expected = self.asked_for_later.pop(work.id, None)
         elif error is None:
             self.wrong.append(f"{work!r} goes back, and no attempt has failed")

@@ -13,11 +13,11 @@ from runcue._model.declaration import Declaration
 from runcue._model.errors import InvalidTransition
 from runcue._model.phases import (
     CANCELLED,
-    DELAYED,
     FAILED,
     HELD,
     JOINED,
     NEW,
+    NOT_DUE,
     PHASES,
     RUNNING,
     SETTLED,
@@ -54,7 +54,7 @@ def test_who_decides_is_given_to_the_core_and_told_what_has_ended() -> None:
         decision = world.core.decide(FailedAttempt(work, ValueError(f"at {now:g}"), now + 1.0, 1.0))
         if isinstance(decision, Again):
             world.core.put_back(work, decision, now + 1.0)
-            now = world.core.delayed.next()
+            now = world.core.returning.next()
             world.core.take_back(now)
         else:
             world.core.settle(work, decision.outcome, decision.value, now, now)
@@ -76,7 +76,7 @@ def test_a_work_that_is_put_back_is_pending_holds_nothing_and_is_counted_once() 
     slots = world.core.services["api"].active
     assert (slots, window.reserved, len(window.recent_starts)) == (0, 0, 1)
     assert work.state is WorkState.PENDING
-    assert {PHASES[phase]: count for phase, count in enumerate(world.core.count) if count} == {"delayed": 1}
+    assert {PHASES[phase]: count for phase, count in enumerate(world.core.count) if count} == {"not_due": 1}
     assert (world.core.pending(), world.core.unsettled, world.core.settlements) == (1, 1, 0)
     assert list(world.core.pending_works()) == [work]
     assert task.run_queue.backlog() == 0
@@ -100,14 +100,14 @@ def test_it_comes_back_new_when_its_instant_has_come_and_not_before() -> None:
     world = CoreWorld()
     work = world.add(world.task())
     world.start(work)
-    assert world.core.delayed.next() == inf
+    assert world.core.returning.next() == inf
     world.put_back(work, at=30.0)
-    assert world.core.delayed.next() == 30.0
+    assert world.core.returning.next() == 30.0
     world.core.take_back(29.999)
-    assert work._phase == DELAYED
+    assert work._phase == NOT_DUE
     world.core.take_back(30.0)
     assert work._phase == NEW, "nobody has asked about its next attempt"
-    assert world.core.delayed.next() == inf
+    assert world.core.returning.next() == inf
     assert world.select(work._task.run_queue, 30.0) is work
 
 
@@ -118,7 +118,7 @@ def test_instants_come_in_their_order_whoever_was_put_back_first() -> None:
         world.start(work)
         world.put_back(work, at)
     back = []
-    while (instant := world.core.delayed.next()) != inf:
+    while (instant := world.core.returning.next()) != inf:
         world.core.take_back(instant)
         back.append((instant, world.select(works[0]._task.run_queue)))
     assert back == [(10.0, works[1]), (20.0, works[3]), (30.0, works[2]), (40.0, works[4]), (50.0, works[0])]
@@ -180,7 +180,7 @@ def test_it_can_be_withdrawn_before_its_instant_and_never_comes_back_then(outcom
     world.put_back(work, at=30.0)
     world.core.withdraw(work)
     world.core.settle(work, outcome, None, 1.0, 1.0)
-    assert world.core.delayed.next() == inf
+    assert world.core.returning.next() == inf
     world.core.take_back(100.0)
     assert work._phase == SETTLED
     assert world.core.unsettled == world.core.pending() == 0
@@ -281,13 +281,13 @@ def test_a_successor_takes_over_the_attempts_and_the_instant() -> None:
     assert world.core.successor_of(leader) is follower
     world.cancel(leader)
 
-    assert (follower._phase, follower.attempt) == (DELAYED, 2)
-    assert world.core.delayed.next() == 30.0
+    assert (follower._phase, follower.attempt) == (NOT_DUE, 2)
+    assert world.core.returning.next() == 30.0
     assert other._declared is not None
     assert other._declared.leader is follower
     world.core.take_back(30.0)
     assert world.select(follower._task.run_queue, 30.0) is follower
-    assert world.core.delayed.next() == inf
+    assert world.core.returning.next() == inf
 
 
 @pytest.mark.rule(20)
@@ -370,5 +370,5 @@ def test_ages_are_not_kept_of_work_units_that_were_put_back_and_have_settled() -
         world.put_back(work, at=1.0)
         world.cancel(work)
     assert len(timeouts) <= 64 + 2
-    assert len(world.core.delayed) == 0
-    assert len(world.core.delayed._heap) <= 64
+    assert len(world.core.returning) == 0
+    assert len(world.core.returning._heap) <= 64

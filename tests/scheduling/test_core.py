@@ -11,9 +11,9 @@ from runcue._model.phases import (
     CANCELLED,
     CHECKING,
     COMPLETED,
-    DELAYED,
     FAILED,
     NEW,
+    NOT_DUE,
     NOT_READY,
     READY,
     RUNNING,
@@ -43,7 +43,7 @@ def test_a_settled_work_cannot_be_settled_again_and_keeps_its_outcome(outcome: i
 
 
 def test_states_are_what_users_see_of_phases() -> None:
-    for phase in (NEW, READY, NOT_READY, CHECKING, DELAYED):
+    for phase in (NEW, READY, NOT_READY, CHECKING, NOT_DUE):
         assert in_phase(phase)[1].state is WorkState.PENDING
     assert in_phase(RUNNING)[1].state is WorkState.RUNNING
     seen = {}

@@ -26,7 +26,7 @@ from runcue._freshness.newer import Newer
 from runcue._lifecycle.stopping import Stopping
 from runcue._limits.sliding_window import SlidingWindow
 from runcue._model.attempts import Again, Overrun
-from runcue._model.phases import DELAYED, READY, SETTLED
+from runcue._model.phases import NOT_DUE, READY, SETTLED
 from runcue._scheduling import later
 from runcue._scheduling.appointments import Appointment, Appointments
 from runcue._scheduling.attempts import FailedAttempt, Settle
@@ -393,7 +393,7 @@ def who_comes_back_is_lost(patch: pytest.MonkeyPatch) -> None:
 
     def lossy(self: Deadlines[Any], now: float) -> Any:
         key = pop_due(self, now)
-        if isinstance(key, runcue.Work) and key._phase == DELAYED and next(count) % 3 == 0:
+        if isinstance(key, runcue.Work) and key._phase == NOT_DUE and next(count) % 3 == 0:
             return pop_due(self, now)
         return key
 
@@ -425,7 +425,7 @@ def _later(patch: pytest.MonkeyPatch, change: Callable[[Again, FailedAttempt], S
 
     def otherwise(self: Retrying, ended: FailedAttempt) -> Settle | Again:
         decision = decide(self, ended)
-        if isinstance(decision, Again) and decision.reason == "later":
+        if isinstance(decision, Again) and decision.is_postponed:
             return change(decision, ended)
         return decision
 
@@ -441,7 +441,7 @@ def later_is_at_once(patch: pytest.MonkeyPatch) -> None:
 
 
 def who_goes_on_later_is_heard_to_begin_anew(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Again, "resumes", False)
+    patch.setattr(Again, "is_postponed", False)
 
 
 def handler_whose_time_is_over_is_waited_for_without_end(patch: pytest.MonkeyPatch) -> None:

@@ -95,7 +95,7 @@ class Story:
         self.checker.left(id)
         if error is None:
             self.injected.later[id] = delay
-            self.checker.put_back(now, id, "later", delay)
+            self.checker.put_back(now, id, "postponed", delay)
         else:
             self.checker.attempt_failed(id, error)
             self.checker.put_back(now, id, "failed", delay)
@@ -169,7 +169,12 @@ BROKEN: dict[str, tuple[str, list[Step]]] = {
     ),
     "a later that no handler has asked for": (
         "attempts",
-        [*submitted("make a"), ("started", 0.0, "1"), ("left", "1"), ("put_back", 1.0, "1", "later", 5.0)],
+        [
+            *submitted("make a"),
+            ("started", 0.0, "1"),
+            ("left", "1"),
+            ("put_back", 1.0, "1", "postponed", 5.0),
+        ],
     ),
     "a stop that cancels what was submitted for later before it": (
         "cause",

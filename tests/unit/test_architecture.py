@@ -133,6 +133,14 @@ def test_a_module_opens_with_its_charter(file: Path) -> None:
     assert ast.get_docstring(ast.parse(file.read_text(encoding="utf-8")))
 
 
+@each_file
+def test_why_a_work_unit_comes_again_is_asked_by_questions_and_its_words_are_compared_nowhere_else(
+    file: Path,
+) -> None:
+    compared = re.findall(r".*\bagain\.reason (?:==|!=|in|not in)\b.*", file.read_text(encoding="utf-8"))
+    assert not compared, "`Again` has a question for that"
+
+
 def test_the_map_names_the_rooms_in_their_order_and_files_that_are_there() -> None:
     text = (PACKAGE.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
     table = text[text.index("| package |") : text.index("decide and touch nothing")]

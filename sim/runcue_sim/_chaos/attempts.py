@@ -60,7 +60,7 @@ def of_repetition(now: float, observed: Observations, work: ObservedWork, reason
         return "attempts", f"{work} is put back at {now:g}, and does not run"
     if not work.left:
         return "once", f"{work} is put back at {now:g} while its handler is at work"
-    if reason == "later":
+    if reason == "postponed":
         if work.id not in observed.injected.later:
             return (
                 "attempts",
@@ -93,13 +93,13 @@ def of_wait(
         What is wrong with that; the instant, and how exactly it is known.
     """
     policy, seconds = work.wish.policy, None
-    if reason == "later":
+    if reason == "postponed":
         seconds = observed.injected.later.pop(work.id, None)
     elif policy is not None and work.error is not None and not work.joinable:
         seconds = policy.after(work.attempt, work.error)
     if seconds is None:
         return None, now + delay, BY_WALL
-    if isinstance(work.error, runcue.WorkTimeout) and reason != "later":
+    if isinstance(work.error, runcue.WorkTimeout) and reason != "postponed":
         # It counts from the instant at which that was noticed, however late that was; now its handler has returned.
         last = now if start is None else min(now, start.over)
         first = last if start is None or work.timeout is None else min(last, start.at + work.timeout)

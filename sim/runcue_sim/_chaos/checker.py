@@ -144,8 +144,8 @@ class Checker:
         objection, at, slack = attempts.of_wait(now, self.observed, work, start, reason, delay)
         if self._objects(objection, work):
             return
-        work.attempt += reason != "later"
-        work.is_resumed = reason == "later"
+        work.attempt += reason != "postponed"
+        work.is_resumed = reason == "postponed"
         self.observed.put_back(now, work, at, slack)
         self._event()
 

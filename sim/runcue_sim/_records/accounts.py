@@ -42,7 +42,7 @@ class Record:
         slots: Seconds it was ready and waited for a slot.
         ahead: Seconds from its submission until the instant that it was submitted for.
         tried: Seconds that attempts took which were not the last.
-        delayed: Seconds between the end of such an attempt and the instant of the next one.
+        put_back: Seconds between the end of such an attempt and the instant of the next one.
         retries: How many such attempts there were.
         bound_by: The service that these are about, empty if there is none.
     """
@@ -57,7 +57,7 @@ class Record:
     slots = 0.0
     ahead = 0.0
     tried = 0.0
-    delayed = 0.0
+    put_back = 0.0
     retries = 0
     bound_by = ""
 
@@ -85,7 +85,7 @@ class Record:
         """Seconds it was ready and waited for neither rate nor slots: others were before it."""
         if self.started is None or self.ready is None:
             return 0.0
-        known = self.rate + self.slots + self.tried + self.delayed
+        known = self.rate + self.slots + self.tried + self.put_back
         return max(0.0, self.started - self.ready - known)
 
 

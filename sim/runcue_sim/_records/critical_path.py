@@ -81,7 +81,7 @@ def _step_back(ledger: Ledger, record: Record, walk: _Walk) -> Record | None:
     walk("slots", record.bound_by, record.slots)
     walk("order", record.task, record.other)
     walk("attempts", record.task, record.tried)
-    walk("retry", record.task, record.delayed)
+    walk("retry", record.task, record.put_back)
     # What had to wait for its own instant was not let go by whoever ended then.
     was_due = record.ahead > 0 and not record.gate
     before = None if was_due else ledger.ended_at(record.ready)

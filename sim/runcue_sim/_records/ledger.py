@@ -199,7 +199,7 @@ class Ledger:
         record.retries += 1
         self.tasks[work.task].retries += 1
         record.tried += now - (now if record.started is None else record.started)
-        record.delayed += delay
+        record.put_back += delay
         self._again_at[work.id] = now + delay
         for service in self._uses[work.task]:
             service.leave(now)

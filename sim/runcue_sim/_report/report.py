@@ -297,7 +297,7 @@ def _wait(record: Record) -> dict[str, Any]:
         "what it needs": record.gate,
         "work units before it": record.other,
         "the instant that it is for": record.ahead,
-        "its next attempt": record.delayed,
+        "its next attempt": record.put_back,
         "attempts before it": record.tried,
     }
     reasons = {what: seconds for what, seconds in reasons.items() if seconds > 1e-6}
