@@ -50,7 +50,8 @@ from runcue._model.errors import (
 from runcue._model.phases import WorkState
 from runcue._model.priority import PriorityContext
 from runcue._model.summary import Summary
-from runcue._model.work import Task, Work
+from runcue._model.task import Task
+from runcue._model.work import Work
 from runcue._scheduling.retry import Retry
 from runcue.abc import Observer
 

@@ -22,8 +22,9 @@ from runcue._freshness.newer import Verdict
 from runcue._model.checks import check_callback, check_text, seconds_or_none
 from runcue._model.declaration import Declaration
 from runcue._model.errors import ConfigurationError, UsageError
+from runcue._model.task import Task
 from runcue._model.texts import words_of
-from runcue._model.work import Task, Work
+from runcue._model.work import Work
 from runcue._scheduling.core import Core
 from runcue.testing import FakeExecutor
 

@@ -46,8 +46,9 @@ from runcue._model.phases import OUTCOMES, SETTLED, WorkState
 from runcue._model.priority import STRICT, PriorityContext
 from runcue._model.rate import parse_duration
 from runcue._model.summary import Summary
+from runcue._model.task import Task
 from runcue._model.texts import how_many, words_of
-from runcue._model.work import Task, Work
+from runcue._model.work import Work
 from runcue._registration.declarations import without_return
 from runcue._registration.executors import RunIn, check_run_in
 from runcue._registration.submission import take_over

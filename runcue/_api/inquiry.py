@@ -30,8 +30,9 @@ from runcue._explain.why_all import WhyAll, why_all_of
 from runcue._explain.why_stale import why_stale
 from runcue._model.errors import ConfigurationError, UnknownWork, UsageError
 from runcue._model.phases import COMPLETED, JOINED, NEW, RUNNING, SETTLED, SKIPPED, WorkState
+from runcue._model.task import Task
 from runcue._model.texts import name_of, words_of
-from runcue._model.work import Task, Work
+from runcue._model.work import Work
 from runcue._scheduling.core import Core
 
 __all__ = ["Inquiry"]

@@ -25,7 +25,8 @@ from runcue._callbacks.verdicts import NOT_READY, RUN, SKIP, AwaitableAnswer, Ga
 from runcue._model.awaitables import is_awaitable
 from runcue._model.callables import located
 from runcue._model.kept_errors import kept
-from runcue._model.work import Task, Work
+from runcue._model.task import Task
+from runcue._model.work import Work
 
 __all__ = ["Batch", "Gate"]
 

@@ -22,7 +22,8 @@ from runcue._dispatch.relocation import relocate
 from runcue._dispatch.settlement import Settlement
 from runcue._dispatch.turns import Turns
 from runcue._model.phases import FAILED, NEW, READY, SETTLED, SKIPPED
-from runcue._model.work import Task, Work
+from runcue._model.task import Task
+from runcue._model.work import Work
 from runcue._scheduling.core import Core
 from runcue._scheduling.lending import lend_all
 from runcue._scheduling.priority_queue import order_key

@@ -1,14 +1,13 @@
-"""The nouns: a work unit (one request), its states and phases, and a task (a registered handler).
+"""The noun: a work unit, one request to run a task with some params.
 
-Lives here: what a work unit and a task carry. All state is changed by the core (`_scheduling.core`), by its one
-setter; users read. Artifacts are carried, not understood: here they are objects with a key.
+Lives here: what a work unit carries. All state is changed by the core (`_scheduling.core`), by its one setter; users
+read. Artifacts are carried, not understood: here they are objects with a key.
 
 Must not know: limits, order, time, event loops.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from math import inf
@@ -24,16 +23,16 @@ from runcue._model.phases import (
     FAILED,
     JOINED,
     NEW,
-    NOT_READY,
     RUNNING,
     SETTLED,
     SKIPPED,
     STATES,
     WorkState,
 )
+from runcue._model.task import Task
 from runcue._model.texts import name_of, shortened, words_of
 
-__all__ = ["Task", "Work"]
+__all__ = ["Work"]
 
 
 class Work:
@@ -300,151 +299,3 @@ class Work:
     def __repr__(self) -> str:
         state = "skipped" if self.skipped else self.state.value
         return f"<Work {shortened(self.id, 80)} {shortened(self.task, 80)} {state}>"
-
-
-class Task:
-    """A registered handler and what the scheduler keeps per task.
-
-    Attributes:
-        name: Unique within its cue.
-        handler: The user's function, as given.
-        services: Names of the services it uses, may be empty.
-        timeout: Seconds a run may take, None for no limit.
-        timed: Whether a run may have a limit: by its task, or by some submission.
-        executor: Runs the handler; None: the event loop does.
-        inputs: What its work units need, as declared: artifacts, a callable that gives them, or None.
-        outputs: What proves them, likewise.
-        fresh: The policy that says when outputs are out of date.
-        priority: How urgent its work units are: a number, a callable that gives one for a work unit, or None.
-        retry: How often they are tried again: a `runcue.Retry`, a function, or None for one attempt.
-        must_complete: Whether a stop runs its work units whatever it cuts off.
-    """
-
-    __slots__ = (
-        "_timeout",
-        "code",
-        "declares",
-        "declares_per_work",
-        "dispatcher",
-        "duplicate",
-        "executor",
-        "fresh",
-        "gate_is_async",
-        "gated",
-        "handler",
-        "inputs",
-        "is_ready",
-        "is_stale",
-        "key",
-        "learned_dependents",
-        "must_complete",
-        "name",
-        "outputs",
-        "priority",
-        "retry",
-        "run_queue",
-        "services",
-        "submitter",
-        "timed",
-        "waiting",
-        "waiting_tombstones",
-        "writer",
-    )
-
-    def __init__(
-        self,
-        name: str,
-        handler: Callable[[Work], Any],
-        services: tuple[str, ...],
-        timeout: float | None,
-        executor: Any,
-    ) -> None:
-        self.name = name
-        self.handler = handler
-        self.services = services
-        self.timed = False
-        self.timeout = timeout
-        self.executor = executor
-        self.is_ready: Callable[[Work], Any] | None = None
-        self.is_stale: Callable[[Work], Any] | None = None
-        self.gated = False
-        # Learned by looking at what the gate returned, never assumed for good.
-        self.gate_is_async = False
-        self.waiting: deque[Work] = deque()
-        self.waiting_tombstones = 0
-        # Tasks whose waiting work units became ready after a settlement of this one, with the fruitless rechecks since.
-        self.learned_dependents: dict[Task, int] = {}
-        self.run_queue: Any = None
-        # What its work units declare: artifacts, or a callable that gives them for a work unit; None if nothing.
-        self.inputs: Any = None
-        self.outputs: Any = None
-        self.fresh: Any = None
-        # The digests of its handler's code, by part; None where they do not count.
-        self.code: dict[str, str] | None = None
-        self.key: Any = None
-        self.duplicate = "join"
-        self.priority: float | Callable[[Work], Any] | None = None
-        # As `_scheduling.retry` has it; None: there is one attempt.
-        self.retry: Any = None
-        self.must_complete = False
-        self.declares = False
-        # Whether some of its work units declare what the task does not.
-        self.declares_per_work = False
-        # Those of the shell that a work unit has to be able to reach.
-        self.dispatcher: Any = None
-        self.writer: Any = None
-        self.submitter: Callable[..., str] = _no_submitter
-
-    @property
-    def timeout(self) -> float | None:
-        """Seconds a run may take if its submission says nothing else, None for no limit."""
-        return self._timeout
-
-    @timeout.setter
-    def timeout(self, seconds: float | None) -> None:
-        self._timeout = seconds
-        self.timed |= seconds is not None
-
-    @property
-    def is_async(self) -> bool:
-        """Whether the handler runs in the event loop rather than in a thread."""
-        return self.executor is None
-
-    @property
-    def service(self) -> str | None:
-        """The first of its services, None when it uses none."""
-        return self.services[0] if self.services else None
-
-    def take_waiting(self, number: int = -1) -> Work | None:
-        """Take out the work unit that has waited unasked for longest.
-
-        Args:
-            number: Of a pass over waiting work units.
-
-        Returns:
-            None if there is none, or if the next one was asked in that pass; then it stays.
-        """
-        waiting = self.waiting
-        while waiting:
-            work = waiting.popleft()
-            if work._phase == NOT_READY:
-                if work._recheck_pass != number:
-                    return work
-                waiting.appendleft(work)
-                return None
-            self.waiting_tombstones -= 1
-        return None
-
-    def discard_waiting_later(self, work: Work) -> None:
-        """Note that a waiting work unit is about to be settled: it stays in the line, a tombstone, till it surfaces."""
-        self.waiting_tombstones += 1
-        if self.waiting_tombstones > 64 and self.waiting_tombstones * 2 > len(self.waiting):
-            self.waiting = deque(one for one in self.waiting if one._phase == NOT_READY and one is not work)
-            self.waiting_tombstones = 0
-
-    def __repr__(self) -> str:
-        return f"<Task {shortened(self.name, 80)}>"
-
-
-def _no_submitter(task: Any, params: Mapping[str, Any] | None, **options: Any) -> str:
-    raise RuntimeError("This task belongs to no cue.")

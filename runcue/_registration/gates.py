@@ -12,7 +12,8 @@ from typing import Any
 
 from runcue._callbacks.verdicts import Question
 from runcue._model.checks import check_callback, check_name, is_async
-from runcue._model.work import Task, Work
+from runcue._model.task import Task
+from runcue._model.work import Work
 
 __all__ = ["GateRegistry"]
 

@@ -20,8 +20,9 @@ from runcue._model.declaration import Declaration
 from runcue._model.errors import ConfigurationError, DuplicateTask, UnknownService, UnknownTask
 from runcue._model.origin import Origin
 from runcue._model.overrides import DEFAULT, Overrides
+from runcue._model.task import Task
 from runcue._model.texts import describe, words_of
-from runcue._model.work import Task, Work
+from runcue._model.work import Work
 from runcue._registration.declarations import (
     check_artifacts,
     check_duplicate,

@@ -36,7 +36,8 @@ from runcue._model.phases import (
     WorkState,
 )
 from runcue._model.priority import DEFAULT_PRIORITY
-from runcue._model.work import Task, Work
+from runcue._model.task import Task
+from runcue._model.work import Work
 from runcue._scheduling.ageing import AgeLine, Stall
 from runcue._scheduling.appointments import Appointments
 from runcue._scheduling.attempts import Decide, settle_failed

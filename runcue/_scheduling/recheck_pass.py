@@ -22,7 +22,8 @@ from enum import Enum
 from typing import Final
 
 from runcue._model.phases import NOT_READY
-from runcue._model.work import Task, Work
+from runcue._model.task import Task
+from runcue._model.work import Work
 from runcue._scheduling.run_queue import RunQueue
 
 __all__ = ["ASKED", "HIT", "LATER", "MISS", "PassState", "RecheckPass", "SubscriberLine"]

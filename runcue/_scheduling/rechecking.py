@@ -25,7 +25,8 @@ from math import inf
 from typing import Final
 
 from runcue._model.phases import NOT_READY
-from runcue._model.work import Task, Work
+from runcue._model.task import Task
+from runcue._model.work import Work
 from runcue._scheduling.core import Core
 from runcue._scheduling.recheck_pass import HIT, LATER, PassState, RecheckPass, SubscriberLine
 

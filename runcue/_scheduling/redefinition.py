@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections import deque
 
 from runcue._model.phases import CHECKING, RUNNING
-from runcue._model.work import Task, Work
+from runcue._model.task import Task
+from runcue._model.work import Work
 from runcue._scheduling.core import Core
 
 __all__ = ["hand_over"]

@@ -15,7 +15,8 @@ from typing import Any, Final
 
 from runcue._model.declaration import Declaration
 from runcue._model.phases import FAILED, HELD, NOT_READY, RUNNING, SKIPPED
-from runcue._model.work import Task, Work
+from runcue._model.task import Task
+from runcue._model.work import Work
 from runcue._scheduling.dependencies import Dependencies
 
 __all__ = ["Reading", "Wakeups"]

@@ -35,7 +35,8 @@ from runcue._model.phases import (
     SKIPPED,
 )
 from runcue._model.rate import parse_rate
-from runcue._model.work import Task, Work
+from runcue._model.task import Task
+from runcue._model.work import Work
 from runcue._scheduling import later
 from runcue._scheduling.appointments import Appointment
 from runcue._scheduling.core import Core

@@ -28,7 +28,8 @@ from runcue._callbacks.warning_log import WarningLog
 from runcue._model.awaitables import is_awaitable
 from runcue._model.declaration import Declaration
 from runcue._model.phases import NEW
-from runcue._model.work import Task, Work
+from runcue._model.task import Task
+from runcue._model.work import Work
 from runcue._scheduling.dependencies import Dependencies
 from runcue._scheduling.holds import Holds
 from tests.support.worlds import Tally

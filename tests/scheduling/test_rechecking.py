@@ -7,7 +7,8 @@ from math import inf
 import pytest
 
 from runcue._model.phases import CANCELLED, COMPLETED, RUNNING, SKIPPED
-from runcue._model.work import Task, Work
+from runcue._model.task import Task
+from runcue._model.work import Work
 from runcue._registration.registry import Registry
 from runcue._scheduling.core import Core
 from runcue._scheduling.recheck_pass import ASKED, HIT, LATER, MISS

@@ -20,7 +20,8 @@ from runcue._model.phases import (
     RUNNING,
     SETTLED,
 )
-from runcue._model.work import Task, Work
+from runcue._model.task import Task
+from runcue._model.work import Work
 from runcue._registration.registry import Registry
 from runcue._scheduling.core import Core
 from runcue._scheduling.run_queue import RunQueue
