@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Hashable, Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from runcue._api.cue import Cue
 from runcue._artifacts.artifact import Artifact, key_of
@@ -19,14 +19,18 @@ from runcue._artifacts.changes import changed
 from runcue._artifacts.file import File
 from runcue._artifacts.reads import OVERLAY, READS
 from runcue._freshness.newer import Verdict
-from runcue._model.checks import check_callback, check_text, seconds_or_none
+from runcue._model.checks import check_callback, check_text
 from runcue._model.declaration import Declaration
 from runcue._model.errors import ConfigurationError, UsageError
+from runcue._model.rate import duration_or_none
 from runcue._model.task import Task
 from runcue._model.texts import words_of
 from runcue._model.work import Work
 from runcue._scheduling.core import Core
 from runcue.testing import FakeExecutor
+
+if TYPE_CHECKING:
+    from datetime import timedelta
 
 __all__ = ["Overlay", "StandIn", "not_before", "rehearse", "set_limits"]
 
@@ -257,7 +261,7 @@ def rehearse(
     outcome: Callable[[Work], Any] | None = None,
     *,
     id_prefix: str | None = None,
-    stall_timeout: float | None = None,
+    stall_timeout: float | str | timedelta | None = None,
 ) -> Overlay:
     """Turn a cue into one that only rehearses. There is no way back: make the real one anew.
 
@@ -304,7 +308,7 @@ def rehearse(
         check_callback(outcome, "The outcome of rehearse()", ("work",))
     timeout = core.stall.timeout
     if stall_timeout is not None:
-        timeout = seconds_or_none(stall_timeout, "stall_timeout of rehearse()")
+        timeout = duration_or_none(stall_timeout, "stall_timeout of rehearse()")
     if id_prefix is not None:
         cue._intake.prefix = check_text(id_prefix, "id_prefix of rehearse()")
     core.stall.timeout = timeout

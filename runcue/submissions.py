@@ -10,11 +10,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from difflib import get_close_matches
-from math import inf
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 from runcue._model.checks import check_text
 from runcue._model.errors import ConfigurationError
+from runcue._model.rate import parse_duration
 from runcue._model.texts import words_of
 
 __all__ = ["Submission", "Written", "read", "read_lines"]
@@ -103,9 +104,9 @@ def read_lines(lines: Iterable[bytes], name: str) -> Iterator[Submission]:
 
     Each has the field "task", the name of a task, and as needed "params" (an object), "inputs" and "outputs" (a path or
     a list of paths), "key" (text or a number), "duplicate" ("join" or "error"), "force" (true or false), "priority" (a
-    number from 0 to 1), "timeout" (seconds), "retry" (how many attempts there are in all, -1 for no end of them),
-    "must_complete" (true or false), "delay" (seconds, or text such as "5 min") and "run_at" (a Unix timestamp). What is
-    null is as good as not there.
+    number from 0 to 1), "timeout" (seconds, or text such as "30s"), "retry" (how many attempts there are in all, -1 for
+    no end of them), "must_complete" (true or false), "delay" (seconds, or text such as "5 min") and "run_at" (a Unix
+    timestamp). What is null is as good as not there.
 
     Args:
         lines: As a file that was opened with "rb" gives them.
@@ -237,14 +238,19 @@ def _is_priority(value: Any) -> bool:
     return _is_number(value) and 0 <= value <= 1
 
 
-def _are_seconds(value: Any) -> bool:
-    return _is_number(value) and 0 < value < inf
+def _lasts(value: object, *, zero: bool = False) -> bool:
+    try:
+        parse_duration(value, "", zero=zero)
+    except ConfigurationError:
+        return False
+    return True
 
 
 def _are_attempts(value: Any) -> bool:
     return type(value) is int and (value >= 1 or value == -1)
 
 
+_SPANS: Final = 'text such as "30s" or "5 min"'
 _JSON: Final = {
     "task": _Field(_is_text, "text"),
     "params": _Field(lambda value: isinstance(value, dict), "an object"),
@@ -254,9 +260,9 @@ _JSON: Final = {
     "duplicate": _Field(lambda value: value in ("join", "error"), '"join" or "error"'),
     "force": _Field(lambda value: isinstance(value, bool), "true or false"),
     "priority": _Field(_is_priority, "a number from 0 to 1"),
-    "timeout": _Field(_are_seconds, "a positive number of seconds"),
+    "timeout": _Field(_lasts, f"a positive number of seconds, or {_SPANS}"),
     "retry": _Field(_are_attempts, "a whole number of at least 1, or -1"),
     "must_complete": _Field(lambda value: isinstance(value, bool), "true or false"),
-    "delay": _Field(lambda value: _is_number(value) or _is_text(value), "a number of seconds, or text"),
+    "delay": _Field(partial(_lasts, zero=True), f"a number of seconds of at least 0, or {_SPANS}"),
     "run_at": _Field(_is_number, "a Unix timestamp"),
 }

@@ -19,7 +19,7 @@ from contextvars import Context, copy_context
 from functools import partial
 from inspect import isawaitable
 from types import TracebackType
-from typing import Any, Literal, NoReturn, Self, overload
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, overload
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
@@ -36,6 +36,9 @@ from runcue._model.phases import WorkState
 from runcue._model.summary import Summary
 from runcue._model.texts import words_of
 from runcue._model.work import Work
+
+if TYPE_CHECKING:
+    from datetime import timedelta
 
 __all__ = ["Blocking", "blocking"]
 
@@ -184,7 +187,7 @@ class Blocking:
         handle: WorkHandle = self._call(partial(self.cue.retry, work_id))
         return handle
 
-    def drain(self, *, timeout: float | None = None) -> Summary:
+    def drain(self, *, timeout: float | str | timedelta | None = None) -> Summary:
         """See `Cue.drain`."""
         summary: Summary = self._call(partial(self.cue.drain, timeout=timeout))
         return summary
@@ -193,7 +196,7 @@ class Blocking:
         self,
         *,
         drain: bool = True,
-        timeout: float | None = None,
+        timeout: float | str | timedelta | None = None,
         delayed: Literal["wait", "cancel"] = "wait",
     ) -> Summary:
         """See `Cue.stop`."""

@@ -13,9 +13,8 @@ import contextvars
 import os
 import weakref
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from operator import is_not
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Literal, Never, NoReturn, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, Never, NoReturn, Self, TypeVar, overload
 
 from runcue._api.handle import WorkHandle
 from runcue._artifacts.artifact import Artifact, key_of
@@ -29,29 +28,27 @@ from runcue._model.checks import (
     check_text,
     is_one_of,
     nearest,
-    number_of,
     positive_int,
     refuse_options,
     says_how_to_await,
     says_what_it_takes,
-    seconds_or_none,
     whole_number,
     yes_or_no,
 )
 from runcue._model.current import call_inside
 from runcue._model.errors import ConfigurationError, InvalidParams, UsageError
 from runcue._model.events import Event
-from runcue._model.overrides import DEFAULT, NO_OVERRIDES, Overrides
+from runcue._model.overrides import DEFAULT, NO_OVERRIDES, OPTIONS, Overrides
 from runcue._model.phases import OUTCOMES, SETTLED, WorkState
 from runcue._model.priority import STRICT, PriorityContext
-from runcue._model.rate import parse_duration
+from runcue._model.rate import duration_or_none, parse_duration
 from runcue._model.summary import Summary
 from runcue._model.task import Task
 from runcue._model.texts import how_many, words_of
 from runcue._model.work import Work
 from runcue._registration.declarations import without_return
 from runcue._registration.executors import RunIn, check_run_in
-from runcue._registration.submission import take_over
+from runcue._registration.submission import overrides_of, take_over
 from runcue._registration.tasks import TaskDescription, check_handler, code_of, name_from
 from runcue.abc import Executor, Freshness, Limit, Observer
 
@@ -86,9 +83,6 @@ _copy_context = contextvars.copy_context
 
 _started: weakref.WeakSet[Cue] = weakref.WeakSet()
 
-# What a submission may say of its work unit.
-_OPTIONS: Final = Overrides._fields[: Overrides._fields.index("retry_of")]
-
 
 class Cue:
     """Decides when work runs; your code decides what it does.
@@ -97,11 +91,12 @@ class Cue:
     asks `is_ready` (are the inputs valid?) and `is_stale` (is the output missing or old?).
 
     Args:
-        pending_warn_after: Warn about a work unit that has been pending for so many seconds. None: never.
-        pending_timeout: Fail it after so many, with `PendingTimeout`. For pipelines in which no work unit should wait
+        pending_warn_after: Warn about a work unit that has been pending for so long: seconds, a timedelta, or text such
+            as "30s" or "5 min", as for all time-outs. None: never.
+        pending_timeout: Fail it after so long, with `PendingTimeout`. For pipelines in which no work unit should wait
             long.
-        stall_warn_after: Warn when nothing started or settled for so many seconds.
-        stall_timeout: Fail all pending work units with `StallTimeout` when nothing did for so many seconds, nothing is
+        stall_warn_after: Warn when nothing started or settled for so long.
+        stall_timeout: Fail all pending work units with `StallTimeout` when nothing did for so long, nothing is
             running and no instant is known at which that would change. For batches whose queue is long.
         head_start: What a priority of 1.0 is worth against 0.0: so long a wait makes up for it. Seconds, a timedelta,
             or text such as "60s". None: nothing does, the more urgent one comes first however long others wait.
@@ -134,10 +129,10 @@ class Cue:
     def __init__(
         self,
         *,
-        pending_warn_after: float | None = None,
-        pending_timeout: float | None = None,
-        stall_warn_after: float | None = None,
-        stall_timeout: float | None = None,
+        pending_warn_after: float | str | timedelta | None = None,
+        pending_timeout: float | str | timedelta | None = None,
+        stall_warn_after: float | str | timedelta | None = None,
+        stall_timeout: float | str | timedelta | None = None,
         head_start: float | str | timedelta | None = 60.0,
         keep: int = 10_000,
         max_threads: int = 64,
@@ -156,10 +151,10 @@ class Cue:
             keep=whole_number(keep, "keep", 0),
             max_threads=positive_int(max_threads, "max_threads"),
             head_start=STRICT if head_start is None else parse_duration(head_start, "head_start"),
-            pending_warn_after=seconds_or_none(pending_warn_after, "pending_warn_after"),
-            pending_timeout=seconds_or_none(pending_timeout, "pending_timeout"),
-            stall_warn_after=seconds_or_none(stall_warn_after, "stall_warn_after"),
-            stall_timeout=seconds_or_none(stall_timeout, "stall_timeout"),
+            pending_warn_after=duration_or_none(pending_warn_after, "pending_warn_after"),
+            pending_timeout=duration_or_none(pending_timeout, "pending_timeout"),
+            stall_warn_after=duration_or_none(stall_warn_after, "stall_warn_after"),
+            stall_timeout=duration_or_none(stall_timeout, "stall_timeout"),
         )
         engine = Engine(self._core, self._ended, run_in, recheck=recheck, id_prefix=id_prefix)
         self._warnings = engine.warnings
@@ -217,7 +212,7 @@ class Cue:
         name: str = ...,
         *,
         uses: str | builtins.list[str] | tuple[str, ...] | None = None,
-        timeout: float | None = None,
+        timeout: float | str | timedelta | None = None,
         inputs: Artifacts = None,
         outputs: Artifacts = None,
         fresh: Freshness | None = DEFAULT,
@@ -234,7 +229,7 @@ class Cue:
         name: Any = DEFAULT,
         *,
         uses: str | builtins.list[str] | tuple[str, ...] | None = None,
-        timeout: float | None = None,
+        timeout: float | str | timedelta | None = None,
         inputs: Artifacts = None,
         outputs: Artifacts = None,
         fresh: Freshness | None = DEFAULT,
@@ -252,8 +247,8 @@ class Cue:
         Args:
             name: What `submit()` calls it. Without one, as in a bare `@cue.task`, it is the name of the function.
             uses: One service or several; of several, all limits are taken in one step or none.
-            timeout: Seconds a run may take before its work fails with `WorkTimeout`. Async handlers are cancelled; a
-                thread cannot be, its slot stays taken until it returns.
+            timeout: How long a run may take before its work fails with `WorkTimeout`: seconds, a timedelta, or text
+                such as "30s". Async handlers are cancelled; a thread cannot be, its slot stays taken until it returns.
             inputs: The artifacts its work units need: one or several, or a function of the work that gives them; text
                 and paths mean files. A work unit is ready when all of them are valid and nobody is about to make them
                 anew.
@@ -613,7 +608,7 @@ class Cue:
         self,
         *misplaced: Never,
         drain: bool = True,
-        timeout: float | None = None,
+        timeout: float | str | timedelta | None = None,
         delayed: Literal["wait", "cancel"] = "wait",
         **unknown: Never,
     ) -> Summary:
@@ -628,7 +623,7 @@ class Cue:
             *misplaced: None: the options are given by name.
             drain: False: start nothing more, cancel what is pending, wait for what is running. What must complete
                 (`task(must_complete=True)`) runs all the same, with what it needs.
-            timeout: After so many seconds cancel what is running too. Threads cannot be ended; those that are still
+            timeout: After so long cancel what is running too. Threads cannot be ended; those that are still
                 running are listed in `summary.abandoned`, and their work units are cancelled. What must complete is
                 waited for, and the log says so; not with a time-out of 0.
             delayed: "cancel": do not wait for what was submitted for later (`delay=`, `run_at=`) and has not begun. A
@@ -646,7 +641,7 @@ class Cue:
         if misplaced or unknown:
             refuse_options(Cue.stop, unknown)
         drain = yes_or_no(drain, "drain of stop()")
-        timeout = _patience(timeout, "timeout of stop()")
+        timeout = duration_or_none(timeout, "timeout of stop()", zero=True)
         if not is_one_of(delayed, ("wait", "cancel")):
             raise ConfigurationError(
                 f'delayed of stop() must be "wait" or "cancel", not {words_of(delayed)}.'
@@ -669,14 +664,16 @@ class Cue:
         return await self._stopping.stop(drain=drain, timeout=timeout, **options)
 
     @says_how_to_await("`await cue.drain()`")
-    async def drain(self, *misplaced: Never, timeout: float | None = None, **unknown: Never) -> Summary:
+    async def drain(
+        self, *misplaced: Never, timeout: float | str | timedelta | None = None, **unknown: Never
+    ) -> Summary:
         """Wait until nothing that is pending can still run.
 
         The cue stays open. Work units that are not ready stay pending and are listed in `summary.blocked`.
 
         Args:
             *misplaced: None: the options are given by name.
-            timeout: Wait no longer than so many seconds. Nothing is cancelled: what has not settled by then goes on,
+            timeout: Wait no longer than that. Nothing is cancelled: what has not settled by then goes on,
                 and is listed in `summary.left`.
             **unknown: None: an option that is misspelt is told.
 
@@ -687,7 +684,7 @@ class Cue:
         if misplaced or unknown:
             refuse_options(Cue.drain, unknown)
         self._intake.check_loop("drain()")
-        timeout = _patience(timeout, "timeout of drain()")
+        timeout = duration_or_none(timeout, "timeout of drain()", zero=True)
         if not self._intake.is_open:
             raise UsageError("drain() needs a started cue: call start() first.")
         return await self._stopping.drain(timeout)
@@ -773,7 +770,7 @@ class Cue:
         duplicate: Literal["join", "error"] | None = None,
         force: bool = False,
         priority: float | None = None,
-        timeout: float | None = None,
+        timeout: float | str | timedelta | None = None,
         retry: int | Policy | None = None,
         must_complete: bool | None = None,
         delay: float | str | timedelta | None = None,
@@ -842,7 +839,7 @@ class Cue:
         duplicate: Literal["join", "error"] | None = None,
         force: bool = False,
         priority: float | None = None,
-        timeout: float | None = None,
+        timeout: float | str | timedelta | None = None,
         retry: int | Policy | None = None,
         must_complete: bool | None = None,
         delay: float | str | timedelta | None = None,
@@ -1134,11 +1131,6 @@ class Cue:
         self._intake.end()
 
 
-def _patience(timeout: object, what: str) -> float | None:
-    """Seconds that are waited at the most, None for no limit; there may be none at all."""
-    return 0.0 if number_of(timeout) == 0 else seconds_or_none(timeout, what)
-
-
 def _check_is_no_name(callback: object) -> None:
     if isinstance(callback, str):
         raise ConfigurationError(
@@ -1147,15 +1139,12 @@ def _check_is_no_name(callback: object) -> None:
         )
 
 
-def _what_is_said(
-    params: object, misplaced: tuple[object, ...], options: Mapping[str, Any]
-) -> Overrides | None:
+def _what_is_said(params: object, misplaced: tuple[object, ...], options: dict[str, Any]) -> Overrides | None:
     """What a submission says of its work unit by its options, None if nothing but what is usual."""
-    unknown = {name: value for name, value in options.items() if name not in _OPTIONS}
-    if unknown or misplaced:
+    if misplaced or not options.keys() <= OPTIONS.keys():
+        unknown = {name: value for name, value in options.items() if name not in OPTIONS}
         _refuse_to_submit(params, misplaced, unknown)
-    said = Overrides(**options)
-    return said if any(map(is_not, said, NO_OVERRIDES)) else None
+    return overrides_of(options)
 
 
 def _refuse_to_submit(
@@ -1167,7 +1156,7 @@ def _refuse_to_submit(
         raise InvalidParams(
             f'submit() takes params as one mapping, such as {{"page": 1}}, and not as several values: {values}.'
         )
-    if all(nearest(option, ("params", *_OPTIONS)) for option in options):
+    if all(nearest(option, ("params", *OPTIONS)) for option in options):
         refuse_options(Cue.submit, options, InvalidParams)
     written = ", ".join(f"{name!r}: {words_of(value)}" for name, value in options.items())
     raise InvalidParams(

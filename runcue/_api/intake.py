@@ -34,7 +34,6 @@ from runcue._model.work import Work
 from runcue._registration.declarations import functions_of, is_given_by_value
 from runcue._registration.duplicates import leader_for
 from runcue._registration.registry import Registry
-from runcue._registration.submission import checked
 from runcue._scheduling.appointments import Appointment, appointment_of
 from runcue._scheduling.core import Core
 from runcue._scheduling.later import add_later, join
@@ -273,7 +272,7 @@ class Intake:
 
     def _add_overriding(self, work: Work, now: float, overrides: Overrides) -> None:
         """Take in one whose submission says something in place of its task."""
-        work._overrides = overrides = checked(overrides)
+        work._overrides = overrides
         self._core.ordered |= overrides.priority is not None
         work._task.timed |= overrides.timeout is not None
         later = None

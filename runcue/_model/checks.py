@@ -12,7 +12,6 @@ import inspect
 import operator
 from collections.abc import Callable, Iterable
 from functools import partial, wraps
-from math import inf
 from typing import Any, Final, NoReturn, TypeVar
 
 from runcue._model.errors import ConfigurationError
@@ -36,7 +35,6 @@ __all__ = [
     "refuse_options",
     "says_how_to_await",
     "says_what_it_takes",
-    "seconds_or_none",
     "unfit_form",
     "whole_number",
     "yes_or_no",
@@ -100,22 +98,6 @@ def whole_number(value: object, what: str, least: int) -> int:
 def positive_int(value: object, what: str) -> int:
     """Check a whole number of at least 1; see `whole_number`."""
     return whole_number(value, what, 1)
-
-
-def seconds_or_none(value: object, what: str) -> float | None:
-    """Check a positive number of seconds, or None.
-
-    Raises:
-        ConfigurationError: It is something else.
-    """
-    if value is None:
-        return None
-    seconds = number_of(value)
-    if seconds is None or not 0 < seconds < inf:
-        raise ConfigurationError(
-            f"{what} must be a positive number of seconds or None, not {words_of(value)}."
-        )
-    return seconds
 
 
 def number_of(value: object) -> float | None:

@@ -1,22 +1,28 @@
 """What a submission says of its one work unit, in place of what its task says of all.
 
-Lives here: `Overrides`.
+Lives here: `Overrides`, and the options of a submission.
 
-Must not know: tasks, what becomes of it.
+Must not know: tasks, what becomes of it, how options are checked.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from collections.abc import Mapping
+from typing import Any, Final
 
-__all__ = ["DEFAULT", "NO_OVERRIDES", "Overrides"]
+__all__ = ["DEFAULT", "NO_OVERRIDES", "OPTIONS", "Overrides"]
 
 DEFAULT: Any = object()
 """Stands for "as usual" where None has a meaning of its own."""
 
 
-class Overrides(NamedTuple):
+class Overrides:
     """What a submission declares for its work unit alone.
+
+    Never changed: a work unit and the one that does it once more may have the same.
+
+    Args:
+        said: What is not as usual, checked, by the names of the attributes. It is not copied.
 
     Attributes:
         inputs: As given; None for the task's.
@@ -33,9 +39,11 @@ class Overrides(NamedTuple):
         delay: Seconds before which it may not begin; None for none.
         run_at: The instant before which it may not begin, in seconds since the epoch; None for none.
         retry_of: The id of the work unit that it does once more, None if none. That is for `Cue.retry` alone to say.
+        declares: Whether it says anything of artifacts, and not only how its work unit runs.
     """
 
-    # A named tuple, since one is made for each such submission: half the price of a frozen dataclass.
+    # What is usual stands here, and the options of the call are the dict of the instance: one is made for each such
+    # submission, and a tuple of all fields, most of them as usual, took four times as long.
     inputs: object = None
     outputs: object = None
     fresh: object = DEFAULT
@@ -46,18 +54,13 @@ class Overrides(NamedTuple):
     timeout: float | None = None
     retry: Any = None
     must_complete: bool | None = None
-    delay: Any = None
-    run_at: Any = None
+    delay: float | None = None
+    run_at: float | None = None
     retry_of: str | None = None
+    declares: bool = False
 
-    @property
-    def declares(self) -> bool:
-        """Whether it says anything of artifacts, and not only how its work unit runs."""
-        return not (
-            self.inputs is self.outputs is self.key is self.duplicate is None
-            and self.fresh is DEFAULT
-            and self.force is False
-        )
+    def __init__(self, said: dict[str, Any]) -> None:
+        self.__dict__ = said
 
     def once_more(self, work_id: str, **declared: Any) -> Overrides:
         """The same for a work unit that does once more what another was to do.
@@ -66,7 +69,17 @@ class Overrides(NamedTuple):
             work_id: Of that one.
             **declared: What it has declared by values, which may have been such as are gone through once.
         """
-        return self._replace(retry_of=work_id, delay=None, run_at=None, **declared)
+        said = {**self.__dict__, **declared, "retry_of": work_id}
+        said.pop("delay", None)
+        said.pop("run_at", None)
+        return Overrides(said)
 
 
-NO_OVERRIDES: Final = Overrides()
+NO_OVERRIDES: Final = Overrides({})
+
+OPTIONS: Final[Mapping[str, Any]] = {
+    name: getattr(Overrides, name)
+    for name in Overrides.__annotations__
+    if name not in ("retry_of", "declares")
+}
+"""What a submission may say, with what is usual."""

@@ -16,7 +16,7 @@ from runcue._model.checks import number_of
 from runcue._model.errors import ConfigurationError
 from runcue._model.texts import shortened, words_of
 
-__all__ = ["FORMS", "Rate", "parse_duration", "parse_rate"]
+__all__ = ["FORMS", "Rate", "duration_or_none", "parse_duration", "parse_rate"]
 
 FORMS = '"60/min", "10/sec", "1.5/sec", "1000/hour", "5000/day", "100/15min"'
 
@@ -100,13 +100,19 @@ def parse_rate(value: object) -> Rate:
     return Rate(count, period, shortened(match[0].strip(), 80))
 
 
-def parse_duration(value: object, what: str, *, zero: bool = False) -> float:
+def duration_or_none(value: object, what: str, *, zero: bool = False) -> float | None:
+    """Read a length of time that need not be given; see `parse_duration`."""
+    return None if value is None else _duration(value, what, " or None", zero=zero)
+
+
+def parse_duration(value: object, what: str, *, zero: bool = False, endless: bool = False) -> float:
     """Read a length of time.
 
     Args:
-        value: A number of seconds, a timedelta, or text such as "24h", "90 min", "1.5 days".
+        value: A number of seconds, a timedelta, or text such as "30s", "90 min", "1.5 days".
         what: What it is for, for the message.
         zero: Whether none at all is one, too.
+        endless: Whether `math.inf` is one, too: no limit.
 
     Returns:
         Seconds, more than zero.
@@ -114,6 +120,10 @@ def parse_duration(value: object, what: str, *, zero: bool = False) -> float:
     Raises:
         ConfigurationError: Anything else, with the value and the accepted forms in the text.
     """
+    return _duration(value, what, "", zero=zero, endless=endless)
+
+
+def _duration(value: object, what: str, end: str, *, zero: bool, endless: bool = False) -> float:
     seconds: float | None = None
     # A timedelta has it; to import datetime for this would cost every program time.
     if hasattr(type(value), "total_seconds"):
@@ -127,9 +137,9 @@ def parse_duration(value: object, what: str, *, zero: bool = False) -> float:
         seconds = None if match is None or unit is None else float(match[1]) * unit
     else:
         seconds = number_of(value)
-    if seconds is None or not 0 <= seconds < inf or (seconds == 0 and not zero):
+    if seconds is None or not (seconds > 0 or (zero and seconds == 0)) or (seconds == inf and not endless):
         number = "number of seconds of at least 0" if zero else "positive number of seconds"
-        raise ConfigurationError(
-            f'{what} must be a {number}, a timedelta or text like "24h", "90 min", "1.5 days", not {words_of(value)}.'
-        )
+        number += " (math.inf: no limit)" if endless else ""
+        forms = f'a {number}, a timedelta{"," if end else " or"} text like "30s", "5 min", "24h"{end}'
+        raise ConfigurationError(f"{what} must be {forms}, not {words_of(value)}.")
     return seconds

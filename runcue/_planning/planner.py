@@ -30,7 +30,7 @@ from runcue._planning.instants import Instants
 from runcue._planning.plan import Cycle, Plan, PlannedWork, ServiceTime
 from runcue._registration.duplicates import leader_for
 from runcue._registration.registry import Registry
-from runcue._registration.submission import checked, take_over
+from runcue._registration.submission import overrides_of, take_over
 from runcue._scheduling.core import Core
 from runcue._scheduling.cycles import find_cycles
 from runcue._scheduling.dependencies import Dependencies
@@ -214,7 +214,7 @@ class _Planner:
         where = ""
         try:
             task, params, options, where = read(submission)
-            overrides = Overrides(**options) if options else NO_OVERRIDES
+            overrides = overrides_of(dict(options)) or NO_OVERRIDES
             work = self._work_for(task, params, overrides, number)
             later = work._overrides is not None and self._instants.note(work, work._overrides)
         except RuncueError as error:
@@ -238,7 +238,7 @@ class _Planner:
         work = Work(f"#{number}", task.name, take_over(params), self._wall)
         work._task = task
         if overrides is not NO_OVERRIDES:
-            work._overrides = overrides = checked(overrides)
+            work._overrides = overrides
             self._prioritised |= overrides.priority is not None
         if task.declares or overrides.declares:
             self._registry.declare(work, self.flags, overrides)

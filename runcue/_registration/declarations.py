@@ -141,7 +141,8 @@ def declare(work: Work, cells: dict[Hashable, list[int]], overrides: Overrides) 
     Raises:
         ConfigurationError: A value given to `submit()` cannot work.
     """
-    inputs, outputs, fresh, key, duplicate, force = overrides[:6]
+    inputs, outputs, fresh, key = overrides.inputs, overrides.outputs, overrides.fresh, overrides.key
+    duplicate, force = overrides.duplicate, overrides.force
     if duplicate is not None:
         check_duplicate(duplicate)
     task = work._task

@@ -15,11 +15,12 @@ from runcue._callbacks.verdicts import Question
 from runcue._callbacks.warning_log import WarningLog
 from runcue._limits.service import Service
 from runcue._model.callables import located
-from runcue._model.checks import NOTHING, nearest, seconds_or_none, yes_or_no
+from runcue._model.checks import NOTHING, nearest, yes_or_no
 from runcue._model.declaration import Declaration
 from runcue._model.errors import ConfigurationError, DuplicateTask, UnknownService, UnknownTask
 from runcue._model.origin import Origin
 from runcue._model.overrides import DEFAULT, Overrides
+from runcue._model.rate import duration_or_none
 from runcue._model.task import Task
 from runcue._model.texts import describe, words_of
 from runcue._model.work import Work
@@ -111,7 +112,7 @@ class Registry:
         return TaskDescription(
             name or "",
             self._services(what, uses),
-            seconds_or_none(timeout, f"timeout of {what}"),
+            duration_or_none(timeout, f"timeout of {what}"),
             check_artifacts(inputs, f"inputs of {what}"),
             check_artifacts(outputs, f"outputs of {what}"),
             check_fresh(fresh, f"fresh of {what}"),

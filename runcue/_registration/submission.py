@@ -7,19 +7,19 @@ Must not know: tasks, what becomes of it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import inf
 from typing import Any, Final
 
 from runcue._model.checks import number_of, yes_or_no
 from runcue._model.errors import ConfigurationError, InvalidParams
-from runcue._model.overrides import Overrides
+from runcue._model.overrides import OPTIONS, Overrides
 from runcue._model.priority import priority_of
 from runcue._model.rate import parse_duration
 from runcue._model.texts import error_words, words_of
 from runcue._scheduling.retry import checked_retry
 
-__all__ = ["checked", "take_over"]
+__all__ = ["overrides_of", "take_over"]
 
 _MANY: Final = 1_000_000_000
 
@@ -45,35 +45,34 @@ def take_over(params: object) -> dict[str, Any]:
         raise InvalidParams(f"params must be a mapping that can be copied: {error_words(error)}.") from error
 
 
-def checked(overrides: Overrides) -> Overrides:
-    """What a submission says of how its work unit runs, checked; what it declares is checked where it is declared.
+def overrides_of(said: dict[str, Any]) -> Overrides | None:
+    """What a submission says by its options, checked; what it declares is checked where it is declared.
+
+    Args:
+        said: The options by name, each of them one of `OPTIONS`. They belong to what is returned.
+
+    Returns:
+        None if all of that is usual.
 
     Raises:
         ConfigurationError: A value cannot work.
     """
-    said: dict[str, Any] = {}
-    if overrides.priority is not None:
-        said["priority"] = priority_of(overrides.priority, "priority")
-    if overrides.timeout is not None and not _is_plain(overrides.timeout):
-        said["timeout"] = _timeout_of(overrides.timeout)
-    if overrides.retry is not None and not _is_plain(overrides.retry):
-        said["retry"] = checked_retry(overrides.retry, "retry")
-    if overrides.must_complete is not None:
-        said["must_complete"] = yes_or_no(overrides.must_complete, "must_complete")
-    if overrides.delay is not None and not _is_plain(overrides.delay):
-        said["delay"] = parse_duration(overrides.delay, "delay", zero=True)
-    if overrides.run_at is not None:
-        if overrides.delay is not None:
-            raise ConfigurationError(
-                "delay and run_at both say when the work unit may begin; give one of them."
-            )
-        said["run_at"] = _instant_of(overrides.run_at)
-    return overrides._replace(**said) if said else overrides
-
-
-def _is_plain(value: Any) -> bool:
-    """Whether it is a number of seconds or attempts that needs no more than to be kept: most are."""
-    return type(value) is int and 0 < value < _MANY
+    is_usual, declares = True, False
+    for name, value in said.items():
+        if value is not OPTIONS[name]:
+            is_usual = False
+            check = _CHECKS.get(name)
+            if check is None:
+                declares = True
+            else:
+                said[name] = check(value)
+    if is_usual:
+        return None
+    if declares:
+        said["declares"] = True
+    if "run_at" in said and not (said["run_at"] is None or said.get("delay") is None):
+        raise ConfigurationError("delay and run_at both say when the work unit may begin; give one of them.")
+    return Overrides(said)
 
 
 def _instant_of(value: Any) -> float:
@@ -105,10 +104,22 @@ def _instant_of(value: Any) -> float:
     return instant
 
 
-def _timeout_of(value: object) -> float:
-    seconds = number_of(value)
-    if seconds is None or not seconds > 0:
-        raise ConfigurationError(
-            f"timeout must be a positive number of seconds (math.inf: no limit), not {words_of(value)}."
-        )
-    return seconds
+def _timeout_of(value: Any) -> float:
+    # A number of seconds that needs no more than to be kept: most are.
+    if type(value) is int and 0 < value < _MANY:
+        return value
+    return parse_duration(value, "timeout", endless=True)
+
+
+def _retry_of(value: Any) -> Any:
+    return value if type(value) is int and 0 < value < _MANY else checked_retry(value, "retry")
+
+
+_CHECKS: Final[Mapping[str, Callable[[Any], Any]]] = {
+    "priority": lambda value: priority_of(value, "priority"),
+    "timeout": _timeout_of,
+    "retry": _retry_of,
+    "must_complete": lambda value: yes_or_no(value, "must_complete"),
+    "delay": lambda value: parse_duration(value, "delay", zero=True),
+    "run_at": _instant_of,
+}

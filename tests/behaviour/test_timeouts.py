@@ -594,11 +594,12 @@ def test_of_work_units_that_have_joined_the_time_out_of_the_one_that_runs_counts
 
 
 def test_a_time_out_can_be_written_down() -> None:
-    line = b'{"task": "t", "timeout": 2.5}'
-    assert next(runcue.submissions.read_lines([line], "work.jsonl")).options == {"timeout": 2.5}
-    for value in ("0", "-1", "true", '"5s"', "[]"):
+    for value, written in ((2.5, "2.5"), ("30s", '"30s"'), ("5 min", '"5 min"')):
+        line = b'{"task": "t", "timeout": %s}' % written.encode()
+        assert next(runcue.submissions.read_lines([line], "work.jsonl")).options == {"timeout": value}
+    for value in ("0", "-1", "true", '"5"', '"5 parsecs"', "[]"):
         with pytest.raises(
-            runcue.ConfigurationError, match="'timeout' must be a positive number of seconds, not"
+            runcue.ConfigurationError, match="'timeout' must be a positive number of seconds, or text"
         ):
             next(
                 runcue.submissions.read_lines(

@@ -113,8 +113,8 @@ def test_a_task_uses_none_one_or_several_services_each_once(cue: runcue.Cue, use
     assert task.service == (task.services[0] if task.services else None)
 
 
-@pytest.mark.parametrize("timeout", [0, -1, "5", True, float("nan"), float("inf")])
-def test_a_timeout_is_a_positive_number_of_seconds(cue: runcue.Cue, timeout: Any) -> None:
+@pytest.mark.parametrize("timeout", [0, -1, "5", "-5s", True, float("nan"), float("inf")])
+def test_a_timeout_is_a_positive_length_of_time(cue: runcue.Cue, timeout: Any) -> None:
     with pytest.raises(runcue.ConfigurationError, match="positive number of seconds"):
         cue.task("task", timeout=timeout)
 
