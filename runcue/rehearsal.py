@@ -223,7 +223,7 @@ class _Cast:
         self._outcome = outcome
 
     def replace_handler(self, task: Task) -> None:
-        task.handler = self._go_through if task.is_async else self._end
+        task.call = self._go_through if task.is_async else self._end
 
     def lay_over(self, declared: Declaration) -> None:
         overlay = self._overlay

@@ -57,6 +57,7 @@ RULES = {
     38: "once more is a new work unit, and the old one stays what it was",
     39: "stops still run what must complete",
     40: "what is submitted for later begins no earlier, and holds up nobody before",
+    43: "plain functions get their params by name, defaults from the submission on; load= reads back what is there",
 }
 
 RULES_OF_IT = "rules"  # the property of a test, which comes with its report, out of another process as well

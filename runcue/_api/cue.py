@@ -48,7 +48,7 @@ from runcue._model.texts import how_many, words_of
 from runcue._model.work import Work
 from runcue._registration.declarations import without_return
 from runcue._registration.executors import RunIn, check_run_in
-from runcue._registration.submission import overrides_of, take_over
+from runcue._registration.submission import overrides_of, params_for, params_of_call, take_over
 from runcue._registration.tasks import TaskDescription, check_handler, code_of, name_from
 from runcue.abc import Executor, Freshness, Limit, Observer
 
@@ -156,7 +156,7 @@ class Cue:
             stall_warn_after=duration_or_none(stall_warn_after, "stall_warn_after"),
             stall_timeout=duration_or_none(stall_timeout, "stall_timeout"),
         )
-        engine = Engine(self._core, self._ended, run_in, recheck=recheck, id_prefix=id_prefix)
+        engine = Engine(self._core, self._ended, self.task, run_in, recheck=recheck, id_prefix=id_prefix)
         self._warnings = engine.warnings
         self._callbacks = engine.callbacks
         self._services = engine.services
@@ -283,8 +283,8 @@ class Cue:
 
         def register(handler: F) -> F:
             own = described if described.name else described._replace(name=name_from(handler))
-            check_handler(own.name, handler)
-            own = own._replace(code=code_of(handler, own.name, own.fresh))
+            parameters = check_handler(own.name, handler)
+            own = own._replace(code=code_of(handler, own.name, own.fresh), parameters=parameters)
             origin = self._registry.check_unique(own.name, handler)
             self._intake.in_loop(lambda: self._enter(own, handler, origin, run_in))
             return handler
@@ -752,6 +752,8 @@ class Cue:
         if self._stopping.level is not None or self._dispatcher.turns.failure is not None:
             intake.check_open(_copy_context(), known, None if said is None else said.must_complete)
         taken = dict(params) if type(params) is dict else {} if params is None else take_over(params)
+        if known.parameters is not None:
+            taken = known.parameters.fill(taken)
         if said is None and known.declares:
             said = NO_OVERRIDES
         return intake.admit(known, taken, _copy_context(), said)
@@ -816,12 +818,38 @@ class Cue:
         """
         raise AssertionError
 
+    @says_how_to_await("`await cue.call(...)`")
+    async def call(self, function: Callable[..., Any] = NOTHING, /, *args: Any, **kwargs: Any) -> WorkHandle:
+        """Submit a call: the params are the values that the function is called with, its work unit apart.
+
+        They are bound as Python binds them, with the defaults put in. A function that is no handler of a task yet is
+        registered as one, under its own name, as a bare `@cue.task` does. Options go with
+        `submit(function, params=..., ...)`.
+
+        Args:
+            function: The handler of a task, or what is to be one.
+            *args: What it is called with.
+            **kwargs: Likewise, by name.
+
+        Returns:
+            As for `submit()`; to await it gives what the function returns.
+
+        Raises:
+            InvalidParams: The function cannot be called so.
+            ConfigurationError: It can be no handler, or takes one value alone and does not say whether that is its work
+                unit: annotate it, or call it work.
+            DuplicateTask: Another function is registered under that name.
+            DuplicateWork, CueStopped, WrongLoop, CueFailed: As for `submit()`.
+        """
+        known = self._registry.task_for_call(function)
+        return await self._submit(known.name, params_of_call(known, args, kwargs))
+
     def _submit_threadsafe(
         self, task: Any = NOTHING, params: Any = None, *misplaced: object, **options: Any
     ) -> WorkHandle:
         said = _what_is_said(params, misplaced, options)
         known = self._registry.find(task)
-        taken = take_over(params)
+        taken = params_for(known, params)
         if said is None and known.declares:
             said = NO_OVERRIDES
         return self._intake.admit_threadsafe(known, taken, _copy_context(), said)

@@ -9,6 +9,7 @@ Must not know: what any part does.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from runcue._api.inbox import Inbox
 from runcue._api.inquiry import Inquiry
@@ -40,6 +41,7 @@ class Engine:
     Args:
         core: Its state, made with its options.
         ended: Called when a stop is complete.
+        register: Registers a function as a task of its own name.
         run_in: As for `Cue`.
         recheck: As for `Cue`.
         id_prefix: As for `Cue`.
@@ -49,6 +51,7 @@ class Engine:
         self,
         core: Core,
         ended: Callable[[], None],
+        register: Callable[[Any], object],
         run_in: RunIn | None,
         *,
         recheck: bool,
@@ -58,7 +61,7 @@ class Engine:
         self.callbacks = Callbacks(core.holds, self.warnings)
         # The core is there before anybody can be asked.
         core.decide = self.callbacks.retrying.decide
-        self.registry = Registry(core)
+        self.registry = Registry(core, register)
         self.executors = Executors(run_in, core.threads)
         self.dispatcher = dispatcher = Dispatcher(core, self.callbacks, recheck=recheck)
         self.services = Services(

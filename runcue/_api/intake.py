@@ -34,6 +34,7 @@ from runcue._model.work import Work
 from runcue._registration.declarations import functions_of, is_given_by_value
 from runcue._registration.duplicates import leader_for
 from runcue._registration.registry import Registry
+from runcue._registration.submission import params_for
 from runcue._scheduling.appointments import Appointment, appointment_of
 from runcue._scheduling.core import Core
 from runcue._scheduling.later import add_later, join
@@ -268,7 +269,8 @@ class Intake:
         names = ("inputs", "outputs") if work._declared is not None else ()
         declared = {name: getattr(work, name) for name in names if is_given_by_value(getattr(given, name))}
         overrides = given.once_more(work.id, **declared)
-        return self.admit(task, dict(work.params), context, overrides)
+        # It may have been defined anew.
+        return self.admit(task, params_for(task, work.params), context, overrides)
 
     def _add_overriding(self, work: Work, now: float, overrides: Overrides) -> None:
         """Take in one whose submission says something in place of its task."""

@@ -247,7 +247,7 @@ class HandOff:
         known = self._gives_awaitable.get(work.task)
         if known is None:
             # By its definition for now: an async def behind a decorator that is none.
-            known = self._gives_awaitable[work.task] = is_async(unwrap(work._task.handler))
+            known = self._gives_awaitable[work.task] = is_async(unwrap(work._task.call))
         return known
 
     def _count_from(self, work: Work, entered: float) -> None:

@@ -308,7 +308,7 @@ class Workers:
                 self._begin_elsewhere(work)
                 return _BREAK_OFF
             # The first step, taken by hand: StopIteration says that there was no other.
-            steps = context.run(work._task.handler, work)
+            steps = context.run(work._task.call, work)
             if type(steps) is not CoroutineType:
                 steps = steps.__await__()
             # Not a named tuple: to make one would cost a hundredth of what a handler takes that suspends.

@@ -120,7 +120,7 @@ def run_handler(work: Work) -> Any:
     """
     forks = FORKS.number
     try:
-        value = work._task.handler(work)
+        value = work._task.call(work)
         if FORKS.number != forks:
             leave(None)
         if work._declared is not None and not is_awaitable(value):

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from runcue._model.texts import words_of
 
-__all__ = ["at_line", "by_whom", "caller", "is_of_runcue", "is_own", "located"]
+__all__ = ["at_line", "by_whom", "caller", "inmost", "is_of_runcue", "is_own", "located"]
 
 # So many layers (partial objects, decorators, methods) are looked through.
 _DEEPEST: Final = 20
@@ -32,21 +32,30 @@ def located(call: Any, name: str = "") -> str:
         call: The function, or what is called like one.
         name: What it is called where its own name would not do.
     """
-    inmost = call
-    code: CodeType | None = None
+    inner = inmost(call)
     try:
-        for _ in range(_DEEPEST):
-            code = getattr(inmost, "__code__", None)
-            inner = _inside(inmost)
-            if inner is None:
-                break
-            inmost = inner
+        code: CodeType | None = getattr(inner, "__code__", None)
     except KeyboardInterrupt:
         raise
     except BaseException:
         code = None
-    words = _short(name or _name_of(inmost))
+    words = _short(name or _name_of(inner))
     return f"{words} ({_short(code.co_filename)}:{code.co_firstlineno})" if type(code) is CodeType else words
+
+
+def inmost(call: Any) -> Any:
+    """The function that a `functools.partial`, a method, a decorated function or an object is a shell of."""
+    try:
+        for _ in range(_DEEPEST):
+            inner = _inside(call)
+            if inner is None:
+                break
+            call = inner
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # noqa: S110 - it does not let itself be asked
+        pass
+    return call
 
 
 def at_line(code: CodeType, line: int) -> str:

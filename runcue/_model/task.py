@@ -23,6 +23,8 @@ class Task:
     Attributes:
         name: Unique within its cue.
         handler: The user's function, as given.
+        parameters: What that takes beside the work or in place of it; None: the work alone.
+        call: What is called with the work: the handler itself, or what fills in its parameters.
         services: Names of the services it uses, may be empty.
         timeout: Seconds a run may take, None for no limit.
         timed: Whether a run may have a limit: by its task, or by some submission.
@@ -37,6 +39,7 @@ class Task:
 
     __slots__ = (
         "_timeout",
+        "call",
         "code",
         "declares",
         "declares_per_work",
@@ -55,6 +58,7 @@ class Task:
         "must_complete",
         "name",
         "outputs",
+        "parameters",
         "priority",
         "retry",
         "run_queue",
@@ -69,13 +73,16 @@ class Task:
     def __init__(
         self,
         name: str,
-        handler: Callable[[Any], Any],
+        handler: Callable[..., Any],
         services: tuple[str, ...],
         timeout: float | None,
         executor: Any,
     ) -> None:
         self.name = name
         self.handler = handler
+        self.call: Callable[[Any], Any] = handler
+        # As `_handlers.parameters` has them.
+        self.parameters: Any = None
         self.services = services
         self.timed = False
         self.timeout = timeout

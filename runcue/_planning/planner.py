@@ -30,7 +30,7 @@ from runcue._planning.instants import Instants
 from runcue._planning.plan import Cycle, Plan, PlannedWork, ServiceTime
 from runcue._registration.duplicates import leader_for
 from runcue._registration.registry import Registry
-from runcue._registration.submission import overrides_of, take_over
+from runcue._registration.submission import overrides_of, params_for
 from runcue._scheduling.core import Core
 from runcue._scheduling.cycles import find_cycles
 from runcue._scheduling.dependencies import Dependencies
@@ -235,7 +235,7 @@ class _Planner:
 
     def _work_for(self, given: Any, params: Any, overrides: Overrides, number: int) -> Work:
         task = self._registry.find(given)
-        work = Work(f"#{number}", task.name, take_over(params), self._wall)
+        work = Work(f"#{number}", task.name, params_for(task, params), self._wall)
         work._task = task
         if overrides is not NO_OVERRIDES:
             work._overrides = overrides

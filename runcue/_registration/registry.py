@@ -32,7 +32,7 @@ from runcue._registration.declarations import (
     declare,
 )
 from runcue._registration.gates import GateRegistry
-from runcue._registration.tasks import TaskDescription, check_priority, code_of, same_source
+from runcue._registration.tasks import TaskDescription, check_priority, code_of, name_from, same_source
 from runcue._scheduling.core import Core
 from runcue._scheduling.redefinition import hand_over
 from runcue._scheduling.retry import checked_retry
@@ -56,10 +56,12 @@ class Registry:
 
     Args:
         core: Gets services and tasks.
+        register: Registers a function under its own name, as a bare `@cue.task` does.
     """
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: Core, register: Callable[[Any], object] | None = None) -> None:
         self._core = core
+        self._register = register
         self._gates = GateRegistry()
         self._names: dict[Callable[..., Any], str] = {}
         # What was told to be for a task that does not exist: decorator and name of the task.
@@ -168,6 +170,8 @@ class Registry:
         task.inputs, task.outputs = described.inputs, described.outputs
         task.fresh, task.key, task.duplicate = described.fresh, described.key, described.duplicate
         task.code = described.code
+        if described.parameters is not None:
+            task.parameters, task.call = described.parameters, described.parameters.call_with(handler)
         task.declares = not (task.inputs is task.outputs is task.key is None)
         task.priority, task.retry = described.priority, described.retry
         task.must_complete = described.must_complete
@@ -180,7 +184,10 @@ class Registry:
         self._core.all_tasks.append(task)
         self._origins[name] = origin
         if former is not None:
-            hand_over(self._core, former, task)
+            moved = hand_over(self._core, former, task)
+            if task.parameters is not None:
+                task.parameters.adapt(moved, former.parameters)
+                task.call = task.parameters.checked(task.call)
         try:
             self._names[handler] = name
         except Exception:  # noqa: S110 - an unhashable callable can only be named by its name
@@ -258,14 +265,47 @@ class Registry:
             raise ConfigurationError(
                 'submit() needs the name of a task or its handler first, such as submit("resize", params={"page": 1}).'
             )
-        for handler in _unwrapped(task):
+        if (found := self._task_of(task)) is not None:
+            return found
+        hint = " cue.call() registers a function by itself; submit() does not." if callable(task) else ""
+        raise UnknownTask(
+            f"Unknown task: {words_of(task)} is neither the name of a registered task nor its handler.{hint}"
+        )
+
+    def task_for_call(self, function: object) -> Task:
+        """The task of a function that is called with values, which is registered if it is not yet; or of that name.
+
+        Raises:
+            UnknownTask: There is no task of that name.
+            ConfigurationError: It can be no handler, or does not tell what it takes.
+        """
+        if not callable(function):
+            if isinstance(function, str):
+                return self.find(function)
+            raise ConfigurationError(
+                f'call() needs a function first, such as cue.call(fetch, "https://..."), not {words_of(function)}.'
+            )
+        task = self._task_of(function)
+        if task is not None and task.parameters is not None:
+            return task
+        from runcue._handlers.parameters import check_annotated  # noqa: PLC0415 - few are of that kind
+
+        check_annotated(function)
+        if task is None:
+            assert self._register is not None
+            self._register(function)
+            # By its name, too: what cannot be hashed is known by that alone.
+            task = self._task_of(function) or self._core.tasks[name_from(function)]
+        return task
+
+    def _task_of(self, call: object) -> Task | None:
+        """The task whose handler that is, or a decorated form of it; None if there is none."""
+        for handler in _unwrapped(call):
             try:
                 return self._core.tasks[self._names[handler]]
             except Exception:  # noqa: S112 - it is unhashable, or nobody's
                 continue
-        raise UnknownTask(
-            f"Unknown task: {words_of(task)} is neither the name of a registered task nor its handler."
-        )
+        return None
 
 
 def _unwrapped(call: Any) -> Iterator[Any]:

@@ -1,8 +1,8 @@
 """What a submission says of its one work unit.
 
-Lives here: taking its params over, and checking what it says in place of its task.
+Lives here: taking its params over, or finding them out of a call, and checking what it says in place of its task.
 
-Must not know: tasks, what becomes of it.
+Must not know: which tasks there are, what becomes of it.
 """
 
 from __future__ import annotations
@@ -11,15 +11,17 @@ from collections.abc import Callable, Mapping
 from math import inf
 from typing import Any, Final
 
+from runcue._model.callables import located
 from runcue._model.checks import number_of, yes_or_no
 from runcue._model.errors import ConfigurationError, InvalidParams
 from runcue._model.overrides import OPTIONS, Overrides
 from runcue._model.priority import priority_of
 from runcue._model.rate import parse_duration
+from runcue._model.task import Task
 from runcue._model.texts import error_words, words_of
 from runcue._scheduling.retry import checked_retry
 
-__all__ = ["overrides_of", "take_over"]
+__all__ = ["overrides_of", "params_for", "params_of_call", "take_over"]
 
 _MANY: Final = 1_000_000_000
 
@@ -43,6 +45,35 @@ def take_over(params: object) -> dict[str, Any]:
         return dict(params)
     except Exception as error:
         raise InvalidParams(f"params must be a mapping that can be copied: {error_words(error)}.") from error
+
+
+def params_for(task: Task, params: object) -> dict[str, Any]:
+    """The params of a work unit: those of its submission, and the defaults of its handler.
+
+    Raises:
+        InvalidParams: They are no mapping, or not such as its handler takes.
+    """
+    taken = take_over(params)
+    if task.parameters is not None:
+        taken = task.parameters.fill(taken)
+    return taken
+
+
+def params_of_call(task: Task, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """The params of a work unit that is a call of its handler with these values, its work unit apart.
+
+    Raises:
+        InvalidParams: It cannot be called so.
+    """
+    if task.parameters is not None:
+        params: dict[str, Any] = task.parameters.bind(args, kwargs)
+        return params
+    if args or kwargs:
+        raise InvalidParams(
+            f"{located(task.handler)} takes its work unit alone, and no values: name them as parameters of it, or "
+            f"write submit({task.name!r}, params={{...}}), which it finds in work.params."
+        )
+    return {}
 
 
 def overrides_of(said: dict[str, Any]) -> Overrides | None:

@@ -8,14 +8,17 @@ Must not know: which tasks and services there are, how anything runs.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from runcue._model.callables import located
-from runcue._model.checks import check_callback, hint_of, is_async, is_generator, unfit_form
+from runcue._model.checks import check_callback, is_async, is_generator
 from runcue._model.errors import ConfigurationError
 from runcue._model.priority import priority_of
 from runcue._model.texts import describe, words_of
 from runcue._scheduling.retry import Policy
+
+if TYPE_CHECKING:
+    from runcue._handlers.parameters import Parameters
 
 __all__ = ["TaskDescription", "check_handler", "check_priority", "code_of", "name_from", "same_source"]
 
@@ -36,6 +39,7 @@ class TaskDescription(NamedTuple):
         retry: How often they are tried again: None, a `Retry`, or a function.
         must_complete: Whether a stop runs them whatever it cuts off.
         code: The digests of its handler's code, by part; None where they do not count.
+        parameters: What its handler takes beside the work or in place of it; None: the work alone.
     """
 
     name: str
@@ -50,6 +54,7 @@ class TaskDescription(NamedTuple):
     retry: Policy | None
     must_complete: bool
     code: dict[str, str] | None = None
+    parameters: Parameters | None = None
 
 
 def check_priority(value: object, what: str) -> float | Callable[[Any], Any] | None:
@@ -106,8 +111,11 @@ def code_of(handler: Callable[..., Any], name: str, fresh: Any) -> dict[str, str
     return digests_of_code(handler, f"the handler of task {name!r}")
 
 
-def check_handler(name: str, handler: object) -> None:
-    """Check that a handler can be called with a work and gives one result.
+def check_handler(name: str, handler: object) -> Parameters | None:
+    """Check that a handler can be called with a work or with params, and gives one result.
+
+    Returns:
+        What it takes beside the work or in place of it; None: the work alone.
 
     Raises:
         ConfigurationError: It cannot.
@@ -119,11 +127,9 @@ def check_handler(name: str, handler: object) -> None:
             f"The handler of task {name!r}, {describe(handler)}, must not be a generator: nothing of it would "
             "run. Write `return` in place of `yield`."
         )
-    if (form := unfit_form(handler, 1)) is not None:
-        raise ConfigurationError(
-            f"The handler of task {name!r}, {describe(handler)}{form}, must take exactly one argument: the work. "
-            f"{hint_of(form, 'cue.task(...)', 'What it was submitted with is in work.params.')}"
-        )
+    from runcue._handlers.parameters import parameters_of  # noqa: PLC0415 - who only imports runcue needs none
+
+    return parameters_of(handler, f"The handler of task {name!r}")
 
 
 def same_source(one: Callable[..., Any], other: Callable[..., Any]) -> bool:

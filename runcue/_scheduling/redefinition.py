@@ -17,7 +17,7 @@ from runcue._scheduling.core import Core
 __all__ = ["hand_over"]
 
 
-def hand_over(core: Core, former: Task, task: Task) -> None:
+def hand_over(core: Core, former: Task, task: Task) -> dict[Work, None]:
     """Let the pending work units of a task be those of what has taken its place, with its handler and services.
 
     What they declare stays what it was when they were submitted. A handler that runs comes to its end; so does, for a
@@ -27,6 +27,9 @@ def hand_over(core: Core, former: Task, task: Task) -> None:
         core: The state.
         former: Not used for new work units any more.
         task: In its place from now on; it has its run queue.
+
+    Returns:
+        The work units that are its by that, as the keys of a dict.
     """
     same = former.run_queue is task.run_queue
     moved: dict[Work, None] = {}
@@ -52,3 +55,4 @@ def hand_over(core: Core, former: Task, task: Task) -> None:
     if not left:
         core.all_tasks.remove(former)
     core.generation += 1  # whatever the gate said was about the task as it was
+    return moved

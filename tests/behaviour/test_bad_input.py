@@ -174,13 +174,13 @@ def test_the_same_function_defined_again_replaces_itself() -> None:
     run(main)
 
 
-def no_argument() -> None: ...
+def work_last(more: int, work: runcue.Work) -> None: ...
 
 
-def two_arguments(work: runcue.Work, more: int) -> None: ...
+def values_beside_work(work: runcue.Work, *more: int) -> None: ...
 
 
-def keyword_only(*, work: runcue.Work) -> None: ...
+def positional_only(more: int, /) -> None: ...
 
 
 def generator(work: runcue.Work) -> Any:
@@ -193,7 +193,7 @@ async def async_generator(work: runcue.Work) -> Any:
 
 @pytest.mark.parametrize(
     "handler",
-    [no_argument, two_arguments, keyword_only, generator, async_generator, lambda: None, "text", None, 5],
+    [work_last, values_beside_work, positional_only, generator, async_generator, "text", None, 5],
 )
 def test_a_handler_that_cannot_be_called_with_a_work_is_refused(handler: Any) -> None:
     cue = runcue.Cue()

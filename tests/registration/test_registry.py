@@ -119,9 +119,9 @@ def test_a_timeout_is_a_positive_length_of_time(cue: runcue.Cue, timeout: Any) -
         cue.task("task", timeout=timeout)
 
 
-async def no_argument() -> None: ...
-async def two_arguments(work: runcue.Work, more: int) -> None: ...
-async def named_only(*, work: runcue.Work) -> None: ...
+async def work_last(more: int, work: runcue.Work) -> None: ...
+async def positional_only(work: runcue.Work, more: int, /) -> None: ...
+async def anything(*args: Any, **more: Any) -> None: ...
 async def generator(work: runcue.Work) -> Any:
     yield 1
 
@@ -130,12 +130,13 @@ def plain_generator(work: runcue.Work) -> Any:
     yield 1
 
 
+async def two_arguments(work: runcue.Work, more: int) -> None: ...
 async def optional(work: runcue.Work, more: int = 1) -> None: ...
-async def anything(*args: Any, **more: Any) -> None: ...
+async def values(*args: Any) -> None: ...
 
 
 @pytest.mark.parametrize(
-    "handler", [no_argument, two_arguments, named_only, generator, plain_generator, None, "name", 5]
+    "handler", [work_last, positional_only, anything, generator, plain_generator, None, "name", 5]
 )
 def test_a_handler_that_cannot_be_called_with_the_work_is_refused_where_it_is_registered(
     cue: runcue.Cue, handler: Any
@@ -149,7 +150,7 @@ def test_a_handler_that_cannot_be_called_with_the_work_is_refused_where_it_is_re
     ("handler", "is_async"),
     [
         (optional, True),
-        (anything, True),
+        (values, True),
         (Handler(), True),
         (Handler().method, True),
         (functools.partial(two_arguments, more=1), True),

@@ -1,0 +1,121 @@
+"""Signatures of users' functions, read whatever these are: what is called how, and which parameter means the work.
+
+Lives here: reading. What an annotation says is found out even where Python cannot resolve it.
+
+Must not know: what a function is for, what it will be called with.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+from collections.abc import Mapping
+from types import CellType, FunctionType, UnionType
+from typing import Any, Final, Union, get_args, get_origin
+
+from runcue._model.callables import inmost
+from runcue._model.texts import describe, in_one_line
+from runcue._model.work import Work
+
+__all__ = ["Names", "called", "form_of", "signature_of"]
+
+_WORK: Final = ("Work", "WorkUnit")
+"""What an annotation that cannot be resolved ends with, if it means the work."""
+
+_LONGEST: Final = 200
+
+_MISSING: Final = object()
+
+
+def signature_of(call: Any) -> inspect.Signature | None:
+    """The signature of a function, None if it does not tell."""
+    try:
+        if sys.version_info >= (3, 14):
+            from annotationlib import Format  # noqa: PLC0415 - there is none before
+
+            # What is imported for type checkers alone would raise there.
+            return inspect.signature(call, annotation_format=Format.FORWARDREF)
+        return inspect.signature(call)
+    except Exception:  # a builtin, say; calling it will tell
+        return None
+
+
+def called(call: Any) -> str:
+    """The name of a function, as it stands in a line that calls it."""
+    return describe(call).rpartition("<locals>.")[2]
+
+
+def form_of(signature: inspect.Signature) -> str:
+    """What a function takes, in a line: "(url: str, page: int = 1)"."""
+    takes = [
+        one.replace(annotation=_AsWritten(one.annotation)) if isinstance(one.annotation, str) else one
+        for one in signature.parameters.values()
+    ]
+    try:
+        return in_one_line(
+            str(signature.replace(parameters=takes, return_annotation=signature.empty)), _LONGEST
+        )
+    except Exception:  # out of the repr of a default
+        return "(...)"
+
+
+class _AsWritten:
+    """An annotation that is kept as text, shown as it stands in the source."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __repr__(self) -> str:
+        return self._text
+
+
+class Names:
+    """The names that a function sees where it was written.
+
+    Args:
+        call: The function, or what is called like one.
+    """
+
+    def __init__(self, call: Any) -> None:
+        inner = inmost(call)
+        function = inner if isinstance(inner, FunctionType) else getattr(inner, "__init__", None)
+        self._spaces: list[Mapping[str, Any]] = []
+        if isinstance(function, FunctionType):
+            cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=False)
+            self._spaces = [dict(cells), function.__globals__]
+
+    def mean_work(self, annotation: Any) -> bool:
+        """Whether an annotation is that of a work unit. What cannot be resolved counts by its last word."""
+        text = annotation if isinstance(annotation, str) else getattr(annotation, "__forward_arg__", None)
+        if not isinstance(text, str):
+            return _is_work(annotation)
+        words = [
+            word
+            for word in re.findall(r"[\w.]+", text)
+            if word.rpartition(".")[2] not in ("None", "Optional")
+        ]
+        if len(words) != 1:
+            return False
+        found = self._find(words[0].split("."))
+        return words[0].rpartition(".")[2] in _WORK if found is _MISSING else _is_work(found)
+
+    def _find(self, path: list[str]) -> Any:
+        space = next((space for space in self._spaces if path[0] in space), {})
+        try:
+            found = space[path[0]]
+            if isinstance(found, CellType):
+                found = found.cell_contents
+            for name in path[1:]:
+                found = getattr(found, name)
+        except Exception:  # it is not there yet, or for type checkers alone
+            return _MISSING
+        return found
+
+
+def _is_work(annotation: Any) -> bool:
+    if annotation is Work:
+        return True
+    if hasattr(annotation, "__metadata__"):  # Annotated[Work, ...]
+        return _is_work(annotation.__origin__)
+    return get_origin(annotation) in (Union, UnionType) and any(map(_is_work, get_args(annotation)))
