@@ -206,7 +206,7 @@ async def run_pipeline(pages: int, port: int) -> int:
     watcher.cancel()
 
     print(await asyncio.to_thread(scrape, url))
-    print(f"the cue's own summary: {summary}")
+    print(f"the cue's own summary:\n{summary}")
     server.shutdown()
     server.server_close()
     thread.join()

@@ -39,7 +39,7 @@ from runcue._model.current import call_inside
 from runcue._model.errors import ConfigurationError, InvalidParams, UsageError
 from runcue._model.events import Event
 from runcue._model.overrides import DEFAULT, NO_OVERRIDES, OPTIONS, Overrides
-from runcue._model.phases import OUTCOMES, SETTLED, WorkState
+from runcue._model.phases import SETTLED, WorkState
 from runcue._model.priority import STRICT, PriorityContext
 from runcue._model.rate import duration_or_none, parse_duration
 from runcue._model.summary import Summary
@@ -694,9 +694,7 @@ class Cue:
         core = self._core
         services, tasks = len(core.services), len(core.tasks)
         described = f"{how_many(services, 'service', 'services')}, {how_many(tasks, 'task', 'tasks')}"
-        numbers = dict(zip(("pending", "running"), self._inquiry.numbers(), strict=True))
-        numbers |= dict(zip(OUTCOMES, core.totals, strict=True))
-        held = ", ".join(f"{number:,} {what}" for what, number in numbers.items() if number)
+        held = ", ".join(f"{number:,} {what}" for what, number in self.counts().items() if number)
         return f"<Cue {self._state()}: {described}; {held or 'no work yet'}>"
 
     def _state(self) -> str:
@@ -949,6 +947,34 @@ class Cue:
         if task is not None:
             task = self._registry.find(task if callable(task) else check_name(task, "task")).name
         return self._inquiry.known_works(state, task, limit, after)
+
+    @overload
+    def counts(self, *, by: None = None) -> dict[str, int]: ...
+    @overload
+    def counts(self, *, by: Literal["task"]) -> dict[str, dict[str, int]]: ...
+    @says_what_it_takes
+    def counts(self, *, by: Literal["task"] | None = None) -> dict[str, Any]:
+        """How many work units are pending and running, and how many have completed, failed and so on since `start()`.
+
+        It goes through none of them, so it may be asked as often as one likes; before the start and after a stop, too.
+
+        Args:
+            by: "task": such a dict for each task.
+
+        Returns:
+            Numbers under the keys "pending", "running", "completed" (a handler returned), "skipped", "failed" and
+            "cancelled". Who has joined a work unit that runs counts as running.
+
+        Raises:
+            ConfigurationError: `by` is something else.
+
+        Example:
+            >>> import runcue
+            >>> cue = runcue.Cue()
+            >>> cue.counts()
+            {'pending': 0, 'running': 0, 'completed': 0, 'skipped': 0, 'failed': 0, 'cancelled': 0}
+        """
+        return self._inquiry.counts(by)
 
     @says_how_to_await("`await cue.cancel(...)`")
     async def cancel(self, work_id: str | Work = NOTHING, *misplaced: Never, **unknown: Never) -> bool:

@@ -28,12 +28,14 @@ from runcue._explain.up_to_date import left_by
 from runcue._explain.why import Explainer
 from runcue._explain.why_all import WhyAll, why_all_of
 from runcue._explain.why_stale import why_stale
+from runcue._model.checks import is_one_of
 from runcue._model.errors import ConfigurationError, UnknownWork, UsageError
-from runcue._model.phases import COMPLETED, JOINED, NEW, RUNNING, SETTLED, SKIPPED, WorkState
+from runcue._model.phases import COMPLETED, NEW, RUNNING, SETTLED, SKIPPED, WorkState
 from runcue._model.task import Task
 from runcue._model.texts import name_of, words_of
 from runcue._model.work import Work
 from runcue._scheduling.core import Core
+from runcue._scheduling.numbers import counts, counts_by_task
 
 __all__ = ["Inquiry"]
 
@@ -98,7 +100,7 @@ class Inquiry:
         now = self._turns.now()
         wall = now + self._turns.skew
         pending = list(self._core.pending_works())
-        _, running = self.numbers()
+        running = counts(self._core)["running"]
         if pending and not self._intake.is_open:
             crowds = [not_started(pending)]
         else:
@@ -107,12 +109,13 @@ class Inquiry:
             crowds = Roots(self._core, self._explainer, self._dispatcher, now, wall).crowds(pending)
         return why_all_of(crowds, running, now, wall)
 
-    def numbers(self) -> tuple[int, int]:
-        """How many work units are pending, and how many run: by their states, so who has joined one that runs, runs."""
-        core = self._core
-        joined = (work for work in core.history if work._phase == JOINED) if core.count[JOINED] else ()
-        along = sum(work.state is WorkState.RUNNING for work in joined)
-        return core.pending() - along, core.count[RUNNING] + along
+    def counts(self, by: object) -> dict[str, Any]:
+        """See `Cue.counts`."""
+        if by is None:
+            return counts(self._core)
+        if is_one_of(by, ("task",)):
+            return counts_by_task(self._core)
+        raise ConfigurationError(f'by of counts() must be "task" or None, not {words_of(by)}.')
 
     def why_stale(self, work_id: str | Work) -> WhyStale:
         """See `Cue.why_stale`."""

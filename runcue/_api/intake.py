@@ -36,6 +36,7 @@ from runcue._registration.duplicates import leader_for
 from runcue._registration.registry import Registry
 from runcue._registration.submission import params_for
 from runcue._scheduling.appointments import Appointment, appointment_of
+from runcue._scheduling.coalescing import follow
 from runcue._scheduling.core import Core
 from runcue._scheduling.later import add_later, join
 from runcue._scheduling.lending import lend
@@ -321,7 +322,8 @@ class Intake:
         if leader is None:
             self._add(work, now, later)
         elif later is None and not dependencies.later:
-            self._core.join(work, leader, now)
+            follow(work, leader)
+            self._core.add(work, now)
         else:
             join(self._core, work, leader, later, now, self._turns.wall())
         if leader is not None and self._core.ordered:

@@ -30,6 +30,7 @@ from runcue._model.work import Work
 from runcue._scheduling.core import Core
 from runcue._scheduling.lending import take_along
 from runcue._scheduling.retry import latest_start
+from runcue._scheduling.succession import successor_of
 
 __all__ = ["Settlement"]
 
@@ -98,7 +99,7 @@ class Settlement:
             lasting, original = kept(value), value
         if work._attempts is not None:
             self._end_attempts(work, work._attempts, lasting if outcome == FAILED else None, duration)
-        self._core.settle(work, outcome, lasting, now, now + self._turns.skew)
+        self._core.settle(work, outcome, lasting, now, now + self._turns.skew, duration)
         gate = self._gate
         gate.at = now
         if work._task.timed:
@@ -230,8 +231,8 @@ class Settlement:
         self.withdraw(work, FAILED, error)
 
     def _successor_of(self, work: Work) -> Work | None:
-        """See `Core.successor_of`."""
-        successor = self._core.successor_of(work)
+        """See `succession.successor_of`."""
+        successor = successor_of(self._core, work)
         if successor is not None and successor._attempts is not None and successor._phase != RUNNING:
             self._timers.active.set(successor, latest_start(successor))
         return successor

@@ -34,11 +34,12 @@ from runcue._lifecycle.leftovers import CUT_OFF, Leftovers
 from runcue._lifecycle.sparing import Sparing
 from runcue._model.current import CURRENT, call_inside
 from runcue._model.errors import UsageError
-from runcue._model.phases import FAILED, NOT_READY, OUTCOMES, READY, SKIPPED
+from runcue._model.phases import NOT_READY, READY, SKIPPED
 from runcue._model.summary import Summary
 from runcue._model.texts import how_many
 from runcue._model.work import Work
 from runcue._scheduling.core import Core
+from runcue._scheduling.numbers import numbers
 
 __all__ = ["Stopping"]
 
@@ -121,7 +122,8 @@ class Stopping:
         """The cue was started."""
         self._began = self._dispatcher.turns.now()
         self._former = {work.id for work in self._core.history.line}
-        self._core.totals[:] = [0] * len(OUTCOMES)
+        for task in self._core.all_tasks:
+            task.begin()
         self._core.dependencies.begin()
         self.level = None
         self.shut = False
@@ -258,12 +260,9 @@ class Stopping:
 
     def summary(self, blocked: list[Blocked], left: list[Work]) -> Summary:
         """What became of the work units since the start."""
-        totals, line = self._core.totals, self._core.history.line
         dependencies = self._core.dependencies
-        failed = [one for one in line if one._outcome == FAILED] if totals[FAILED] else []
         return Summary(
-            counts=dict(zip(OUTCOMES, totals, strict=True)),
-            failed=[work for work in failed if work.id not in self._former],
+            **numbers(self._core, self._former),
             blocked=[one.as_dict() for one in blocked],
             duration=0.0 if self._began is None else self._dispatcher.turns.now() - self._began,
             left=left,

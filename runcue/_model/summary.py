@@ -1,28 +1,58 @@
-"""What became of the work units of a cue, in numbers: what `drain()` and `stop()` return.
+"""What became of work units, in numbers: what `drain()` and `stop()` return, and what a group has.
 
 Must not know: how it is counted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
+from runcue._model.errors import PendingTimeout, RuncueError, StallTimeout, WorkTimeout, is_a
 from runcue._model.phases import WorkState
-from runcue._model.texts import name_of
+from runcue._model.texts import how_many, listed, name_of
 from runcue._model.work import Work
 
-__all__ = ["Summary"]
+__all__ = ["Durations", "Summary"]
 
 _UNSETTLED: Final = (WorkState.PENDING, WorkState.RUNNING)
 
 
+class Durations(NamedTuple):
+    """For how long the handlers of a task took that have succeeded, each in its last attempt.
+
+    Attributes:
+        count: How many. A work unit that has joined another one had no handler of its own.
+        total: Seconds in all.
+        least: The fewest seconds.
+        median: Half of them took no longer. Of the last thousand alone, and only of those that the cue still knows
+            (`Cue(keep=)`); None if it knows none. All else is of all of them.
+        most: The most seconds.
+    """
+
+    count: int  # type: ignore[assignment]  # nobody counts what is in it
+    total: float
+    least: float
+    median: float | None
+    most: float
+
+
 class Summary:
-    """What became of the work units of a cue since it was started.
+    """What became of the work units of a cue since it was started, or of those of a group. `print()` it.
+
+    In a line it says how many ended how. Under that, where there are several tasks or failures, it has a row for each
+    task and a line for each kind of failure.
 
     Attributes:
         counts: How many work units ended how: keys "completed" (a handler returned), "skipped", "failed", "cancelled".
+        by_task: The same for each task, with those that are "pending" and "running".
         failed: The failed work units, oldest first, as far as the cue still keeps them (`Cue(keep=)`).
+        cancelled: The cancelled ones, likewise.
+        timed_out: Those of the failed whose time was over: `WorkTimeout`, `PendingTimeout`, `StallTimeout`.
+        durations: For how long handlers took, by task, as `Durations`: count, total, least, median and most. A task of
+            which none has succeeded is not in it.
+        values: Of a group, what `result()` of each of its work units gives, in the order of their submission; None
+            where that is nothing, or raises. Of a cue there are none: it does not keep them.
         blocked: Work units that could not run, as `debug_blocked()` describes them. After `drain()` they are still
             pending; after `stop()` they have been cancelled.
         left: Work units without an end. After `drain()` those that have not settled, be they blocked or, where its time
@@ -42,12 +72,17 @@ class Summary:
         "_tried",
         "abandoned",
         "blocked",
+        "by_task",
+        "cancelled",
         "counts",
         "deadlocked",
         "downstream",
         "duration",
+        "durations",
         "failed",
         "left",
+        "timed_out",
+        "values",
     )
 
     def __init__(
@@ -61,9 +96,19 @@ class Summary:
         deadlocked: list[Work] | None = None,
         downstream: int = 0,
         because: Sequence[Work] = (),
+        *,
+        cancelled: list[Work] | None = None,
+        by_task: Mapping[str, dict[str, int]] | None = None,
+        durations: Mapping[str, Durations] | None = None,
+        values: list[Any] | None = None,
     ) -> None:
         self.counts = counts
+        self.by_task = dict(by_task or {})
         self.failed = failed
+        self.cancelled = cancelled or []
+        self.timed_out = [work for work in failed if _is_time_out(work.exception)]
+        self.durations = dict(durations or {})
+        self.values = values or []
         self.blocked = blocked
         self.duration = duration
         self.left = left or []
@@ -81,7 +126,48 @@ class Summary:
         """Whether everything was completed or skipped."""
         return not (self.counts["failed"] or self.counts["cancelled"] or self.blocked or self.left)
 
+    def raise_for_errors(self) -> None:
+        """Raise what the handlers of the failed work units have raised, and their time-outs, as one group; or nothing.
+
+        Who is cancelled has not failed.
+
+        Raises:
+            ExceptionGroup: Of copies, oldest first, each with the traceback that leads to the line in the handler, as
+                `result()` raises them. Of those that are not kept any more (`Cue(keep=)`) is told how many they are.
+        """
+        number = self.counts["failed"]
+        if not number:
+            return
+        from runcue._model.kept_errors import raised_again  # noqa: PLC0415 - it comes with the first cue
+
+        errors: list[Exception] = []
+        for work in self.failed:
+            error = work.exception
+            if error is not None:
+                _hear(work)
+                copy = raised_again(error)
+                assert isinstance(copy, Exception)  # what is none was wrapped
+                errors.append(copy)
+        tasks = {name: counts["failed"] for name, counts in self.by_task.items() if counts["failed"]}
+        whole = sum(self.counts.values())
+        which = (
+            f": {listed((f'{count:,} {name}' for name, count in tasks.items()))}" if len(tasks) > 1 else ""
+        )
+        if len(errors) < number:
+            errors.append(
+                RuncueError(f"{number - len(errors):,} more have failed that are not kept, see Cue(keep=).")
+            )
+        raise ExceptionGroup(
+            f"{number:,} of {how_many(whole, 'work unit', 'work units')} failed{which}", errors
+        )
+
     def __str__(self) -> str:
+        from runcue._model.summary_table import table_of  # noqa: PLC0415 - where it is shown
+
+        table = table_of(self.by_task, self.durations, self.failed)
+        return "\n".join([self._line(), "", *table] if table else [self._line()])
+
+    def _line(self) -> str:
         counts = {what: number for what, number in self.counts.items() if number}
         parts = [f"{number:,} {what}{self._more(what, number)}" for what, number in counts.items()] or [
             "nothing ran"
@@ -120,4 +206,17 @@ class Summary:
         return ""
 
     def __repr__(self) -> str:
-        return f"<Summary {self}>"
+        return f"<Summary {self._line()}>"
+
+
+def _is_time_out(error: BaseException | None) -> bool:
+    return error is not None and any(
+        is_a(error, kind) for kind in (WorkTimeout, PendingTimeout, StallTimeout)
+    )
+
+
+def _hear(work: Work) -> None:
+    """The failure is in somebody's hands, as if its handle had been asked."""
+    task = getattr(work, "_task", None)  # one that could not be submitted may have none
+    if task is not None and task.dispatcher is not None:
+        task.dispatcher.callbacks.unheard.heard(work._value)

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
+from math import inf
 from typing import Any
 
-from runcue._model.phases import NOT_READY
+from runcue._model.phases import NOT_READY, OUTCOMES
 from runcue._model.texts import shortened
 
 __all__ = ["Task"]
@@ -35,6 +36,9 @@ class Task:
         priority: How urgent its work units are: a number, a callable that gives one for a work unit, or None.
         retry: How often they are tried again: a `runcue.Retry`, a function, or None for one attempt.
         must_complete: Whether a stop runs its work units whatever it cuts off.
+
+    Of its work units there are kept: how many are unsettled, and of these are running; of those that have settled since
+    the start, how many ended how, and for how long their handlers took that have succeeded.
     """
 
     __slots__ = (
@@ -45,6 +49,7 @@ class Task:
         "declares_per_work",
         "dispatcher",
         "duplicate",
+        "ended",
         "executor",
         "fresh",
         "gate_is_async",
@@ -55,6 +60,7 @@ class Task:
         "is_stale",
         "key",
         "learned_dependents",
+        "longest",
         "must_complete",
         "name",
         "outputs",
@@ -62,9 +68,14 @@ class Task:
         "priority",
         "retry",
         "run_queue",
+        "running",
+        "seconds",
         "services",
+        "shared",
+        "shortest",
         "submitter",
         "timed",
+        "unsettled",
         "waiting",
         "waiting_tombstones",
         "writer",
@@ -97,6 +108,9 @@ class Task:
         # Tasks whose waiting work units became ready after a settlement of this one, with the fruitless rechecks since.
         self.learned_dependents: dict[Task, int] = {}
         self.run_queue: Any = None
+        # How many of its work units are pending or running, and how many run.
+        self.unsettled = self.running = 0
+        self.begin()
         # What its work units declare: artifacts, or a callable that gives them for a work unit; None if nothing.
         self.inputs: Any = None
         self.outputs: Any = None
@@ -116,6 +130,22 @@ class Task:
         self.dispatcher: Any = None
         self.writer: Any = None
         self.submitter: Callable[..., str] = _no_submitter
+
+    def begin(self) -> None:
+        """The cue is started: what ends is counted from here."""
+        # By outcome, and how many of the completed had joined another one, so that no handler ran for them.
+        self.ended, self.shared = [0] * len(OUTCOMES), 0
+        # Of the handlers that have succeeded: seconds in all, the fewest and the most.
+        self.seconds, self.shortest, self.longest = 0.0, inf, 0.0
+
+    def add(self, former: Task) -> None:
+        """Count what was counted of a task in whose place this one is."""
+        self.unsettled += former.unsettled
+        self.ended = [own + theirs for own, theirs in zip(self.ended, former.ended, strict=True)]
+        self.shared += former.shared
+        self.seconds += former.seconds
+        self.shortest = min(self.shortest, former.shortest)
+        self.longest = max(self.longest, former.longest)
 
     @property
     def timeout(self) -> float | None:

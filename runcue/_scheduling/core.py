@@ -2,9 +2,9 @@
 
 Lives here: the one setter of a work unit's phase, and what happens to a work unit on its way from `add` to `settle`:
 each step moves it in every index that knows it. What can be decided apart from that has its own module: which phase may
-follow (`transitions`), which work unit starts next (`selection`), who settles with whom (`coalescing`), who has waited
-for too long (`ageing`), who is to be asked again (`wakeups`), whether there is another attempt (`attempts`). `now` is
-always an argument.
+follow (`transitions`), which work unit starts next (`selection`), who settles with whom (`coalescing`) and who takes
+whose place (`succession`), who has waited for too long (`ageing`), who is to be asked again (`wakeups`), whether there
+is another attempt (`attempts`). `now` is always an argument.
 
 Must not know: event loops, threads, callbacks, clocks, loggers.
 """
@@ -14,20 +14,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import inf
 from typing import Any, Final
+from weakref import WeakValueDictionary
 
 from runcue._limits.service import Service
 from runcue._model.attempts import Again
-from runcue._model.declaration import Declaration
+from runcue._model.declaration import Declaration, Followers
 from runcue._model.errors import InvalidTransition, LimitError
 from runcue._model.phases import (
     CHECKING,
+    COMPLETED,
     FAILED,
     HELD,
     JOINED,
     NEW,
     NOT_DUE,
     NOT_READY,
-    OUTCOMES,
     PHASES,
     READY,
     RUNNING,
@@ -41,7 +42,7 @@ from runcue._model.work import Work
 from runcue._scheduling.ageing import AgeLine, Stall
 from runcue._scheduling.appointments import Appointments
 from runcue._scheduling.attempts import Decide, settle_failed
-from runcue._scheduling.coalescing import all_that_come_again, follow, part, succeed, take_over_handler
+from runcue._scheduling.coalescing import all_that_come_again, part
 from runcue._scheduling.deadlines import Deadlines
 from runcue._scheduling.dependencies import Dependencies
 from runcue._scheduling.history import History
@@ -110,16 +111,16 @@ class Core:
         # Sync handlers without any other bound share the threads; being out of threads is being out of slots.
         self.threads = Service("threads", concurrent=max_threads)
 
-        # How many work units are in each phase; kept by the one setter, so nobody has to go and look.
-        self.count = [0] * len(PHASES)
-        # How many are pending or running, and how many of those declare what they make.
-        self.unsettled = self.proving = 0
-        # How many have ended, ever, and by outcome since the start.
-        self.settlements, self.totals = 0, [0] * len(OUTCOMES)
+        # How many work units are in each of the pending phases; kept by the one setter, so nobody has to go and look.
+        # How many run, and how many have ended how, their tasks know: some want it by task, and it is as cheap.
+        self.count = [0] * RUNNING
+        # Those who have joined another one, as long as anybody knows them, for who counts by states.
+        self.crowds = WeakValueDictionary[int, Followers]()
+        # How many were ever submitted (each bears its number, and by that is the order among equals), how many have
+        # ended, and how many of the others declare what they make.
+        self.submitted = self.settlements = self.proving = 0
         # Advances when something settles and whenever the loop has turned: a yes of a gate holds for one.
         self.generation = 0
-        # How many were ever submitted; each bears its number, and by that is the order among equals.
-        self.submitted = 0
         self.decide = decide
         # Pending work units by age, for those who fail or warn about what is pending for too long; None if nobody does.
         self.timeouts = None if pending_timeout is None else AgeLine(pending_timeout, self.pending)
@@ -130,9 +131,14 @@ class Core:
         self.progressed_at = 0.0
         self.stall = Stall(stall_timeout, stall_warn_after)
 
+    @property
+    def unsettled(self) -> int:
+        """How many work units are pending or running."""
+        return self.submitted - self.settlements
+
     def pending(self) -> int:
         """How many work units are pending."""
-        return sum(self.count[:RUNNING])
+        return sum(self.count)
 
     def pending_works(self) -> Iterator[Work]:
         """All pending work units, in submission order; not those that have joined one that runs."""
@@ -156,13 +162,23 @@ class Core:
         if not ALLOWED[old] >> phase & 1:
             raise InvalidTransition(f"{work!r} cannot go from {PHASES[old]} to {PHASES[phase]}.")
         work._phase = phase
-        count = self.count
-        count[old] -= 1
-        count[phase] += 1
+        task = work._task
+        if old == RUNNING:
+            task.running -= 1
+        else:
+            self.count[old] -= 1
+        if phase == RUNNING:
+            task.running += 1
+        elif phase != SETTLED:
+            self.count[phase] += 1
+        else:
+            task.unsettled -= 1
+            self.settlements += 1
 
     def start(self, work: Work, now: float, wall: float) -> LimitError | None:
         """Let a work unit in hand run, all that its limits take taken; or change nothing and say what one raised."""
-        run_queue: RunQueue = work._task.run_queue
+        task = work._task
+        run_queue: RunQueue = task.run_queue
         if run_queue.sole_slots is not None:
             run_queue.sole_slots.active += 1
         elif (error := run_queue.acquire(now, work)) is not None:
@@ -170,9 +186,8 @@ class Core:
         phase = work._phase
         if not ALLOWED[phase] & _TO_RUNNING:
             self.move(work, RUNNING)  # raises
-        count = self.count
-        count[phase] -= 1
-        count[RUNNING] += 1
+        self.count[phase] -= 1
+        task.running += 1
         work._phase = RUNNING
         if work._declared is not None and self.dependencies.folders is not None:
             self.dependencies.note_start(work, work._declared)
@@ -181,7 +196,9 @@ class Core:
         self.progressed_at = now
         return None
 
-    def settle(self, work: Work, outcome: int, value: Any, now: float, wall: float) -> None:
+    def settle(
+        self, work: Work, outcome: int, value: Any, now: float, wall: float, duration: float = 0.0
+    ) -> None:
         """Settle a work unit: its last transition.
 
         Args:
@@ -190,28 +207,36 @@ class Core:
             value: The result or the error.
             now: Monotonic.
             wall: Seconds since the epoch.
+            duration: How long its handler took.
         """
         task = work._task
         phase = work._phase
-        if work._awaited is not None:
-            self.unsubscribe(work)
-        elif phase == NOT_READY and outcome == SKIPPED:
-            self.wakeups.learn(task)
-        if not ALLOWED[phase] & _TO_SETTLED:
-            self.move(work, SETTLED)  # raises
-        count = self.count
-        count[phase] -= 1
-        count[SETTLED] += 1
+        if phase == RUNNING:
+            task.running -= 1
+            if outcome == COMPLETED:
+                task.seconds += duration
+                task.shortest = min(task.shortest, duration)
+                task.longest = max(task.longest, duration)
+        else:
+            if work._awaited is not None:
+                self.unsubscribe(work)
+            elif phase == NOT_READY and outcome == SKIPPED:
+                self.wakeups.learn(task)
+            elif outcome == COMPLETED:
+                task.shared += 1
+            if not ALLOWED[phase] & _TO_SETTLED:
+                self.move(work, SETTLED)  # raises
+            self.count[phase] -= 1
         work._phase = SETTLED
         work._outcome = outcome
         work._value = value
         work.completed_at = wall
         work._context = None
-        self.unsettled -= 1
+        task.unsettled -= 1
+        task.ended[outcome] += 1
         self.settlements += 1
         self.generation += 1
         self.progressed_at = now
-        self.totals[outcome] += 1
         wakeups = self.wakeups
         wakeups.last_settled = task
         if task.learned_dependents:
@@ -241,18 +266,20 @@ class Core:
 
     def add(self, work: Work, now: float) -> None:
         """Take a new work in, NEW, or JOINED if it has a leader."""
-        if not self.unsettled:
+        if self.submitted == self.settlements:
             # A cue that had nothing to do was not stalled.
             self.progressed_at = now
-        self.unsettled += 1
+        task = work._task
+        task.unsettled += 1
         self.submitted = work._seq = self.submitted + 1
         work._submitted_at = work._order_key = now
         self.history.works[work.id] = work
         self.count[NEW] += 1
         declared = work._declared
         if declared is None:
-            work._task.run_queue.new.append(work)
+            task.run_queue.new.append(work)
         elif declared.joined is not None:
+            self.crowds[id(declared.joined)] = declared.joined
             self.proving += bool(declared.outputs)
             self.move(work, JOINED)
         else:
@@ -262,7 +289,7 @@ class Core:
                 if declared.outputs:
                     self.generation += 1  # whoever was approved before may have to wait for it
             if not self.hold_if_being_made(work, declared, now):
-                work._task.run_queue.new.append(work)
+                task.run_queue.new.append(work)
         if self._ages:
             self.age(work)
 
@@ -379,34 +406,6 @@ class Core:
     def waits_for_appointment(self, work: Work) -> bool:
         """Whether a work unit has not begun because the instant that it was submitted for is ahead."""
         return work._phase == NOT_DUE and work not in self.returning
-
-    def join(self, work: Work, leader: Work, now: float) -> None:
-        """Take in a new work unit that wants what another is about to make; both have a declaration."""
-        follow(work, leader)
-        self.add(work, now)
-
-    def successor_of(self, leader: Work) -> Work | None:
-        """Before a work unit that others have joined is withdrawn: let the first of them, if any, take its place.
-
-        It takes over the handler that runs, or the instant that is waited for; else the place in line, unasked.
-        """
-        successor = succeed(leader, self.dependencies.among(leader))
-        if successor is None:
-            return None
-        self.dependencies.replace(leader, successor)
-        if self.appointments.works:
-            self.appointments.hand_over(leader, successor, waits=self.waits_for_appointment(leader))
-        if leader._phase == RUNNING:
-            self.move(successor, RUNNING)
-            take_over_handler(leader, successor, self.dependencies)
-        elif leader._phase == NOT_DUE:
-            self.move(successor, NOT_DUE)
-            successor._phase_since = leader._phase_since
-            self.returning.set(successor, self.returning.when(leader))
-        else:
-            self.move(successor, NEW)
-            successor._task.run_queue.new.appendleft(successor)
-        return successor
 
     def put_back(self, work: Work, again: Again, now: float) -> None:
         """Let a running work unit, whose handler has come to its end, wait for its next attempt.

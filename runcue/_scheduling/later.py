@@ -31,7 +31,7 @@ def add_later(core: Core, work: Work, appointment: Appointment, now: float, wall
         now: Monotonic.
         wall: Seconds since the epoch.
     """
-    core.unsettled += 1
+    work._task.unsettled += 1
     core.submitted = work._seq = core.submitted + 1
     work._submitted_at = work._order_key = work._phase_since = now
     core.history.works[work.id] = work
@@ -57,7 +57,7 @@ def _until(instant: float) -> Again:
 def join(
     core: Core, work: Work, leader: Work, appointment: Appointment | None, now: float, wall: float
 ) -> None:
-    """Take in a new work unit that wants what another is about to make, at once or later; see `Core.join`.
+    """Take in a new work unit that wants what another is about to make, at once or later.
 
     Args:
         core: The state.
@@ -69,7 +69,8 @@ def join(
     """
     if appointment is None:
         call_in(core, leader, now)
-        core.join(work, leader, now)
+        follow(work, leader)
+        core.add(work, now)
         return
     follow(work, leader)
     assert work._declared is not None

@@ -54,5 +54,6 @@ def hand_over(core: Core, former: Task, task: Task) -> dict[Work, None]:
         former.run_queue.hand_over(moved, task.run_queue)
     if not left:
         core.all_tasks.remove(former)
+        task.add(former)
     core.generation += 1  # whatever the gate said was about the task as it was
     return moved

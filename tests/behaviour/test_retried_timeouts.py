@@ -276,7 +276,7 @@ async def test_a_stop_while_a_handler_is_waited_for(how: str, kind: str) -> None
     else:
         await cue.stop(drain=False, timeout=0)
         assert handle.state is runcue.WorkState.CANCELLED
-    assert cue._core.count[7] == 0, "nothing is left running"
+    assert cue.counts()["running"] == 0, "nothing is left running"
 
 
 @pytest.mark.rule(25)

@@ -486,7 +486,9 @@ def test_what_cannot_run_is_cancelled_counted_listed_and_logged_as_one_warning(
         assert [blocked["work"].id for blocked in summary.blocked] == handles
         assert "page 7 is missing" in summary.blocked[7]["details"]
         assert not summary.ok
-        assert str(summary) == "1 completed, 8 cancelled before they could start in 0.00 s"
+        line = "1 completed, 8 cancelled before they could start in 0.00 s"
+        assert repr(summary) == f"<Summary {line}>"
+        assert str(summary).splitlines()[0] == line
         for handle in handles:
             with pytest.raises(runcue.WorkCancelled):
                 await handle.result()

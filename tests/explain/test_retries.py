@@ -352,6 +352,6 @@ async def test_a_summary_tells_those_that_never_started_from_those_between_two_a
         await cue.submit("other")
     await asyncio.sleep(1)
     summary = await cue.stop(drain=False)
-    assert str(summary) == (
+    assert str(summary).splitlines()[0] == (
         "1 completed, 3 cancelled, 1 of them before it could start, 2 of them before their next attempts in 10.00 s"
     )

@@ -21,6 +21,7 @@ import runcue
 from runcue import Flag
 from runcue.abc import Limit
 from runcue.testing import FakeExecutor
+from tests.support.cores import by_phase
 from tests.support.worlds import orders, silence, virtually
 
 TASKS = 6
@@ -176,7 +177,7 @@ class Life:
         ends, core, dispatcher = self.book.ends, self.cue._core, self.cue._dispatcher
         assert all(ends[handle] == 1 for handle in self.handles)
         assert not core.unsettled
-        assert not any(core.count[:-1])
+        assert not any(by_phase(core)[:-1])
         for run_queue in core.run_queues.values():
             assert not run_queue.backlog()
             assert not run_queue.asking

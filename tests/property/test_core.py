@@ -33,6 +33,7 @@ from runcue._model.phases import (
     RUNNING,
     SETTLED,
     SKIPPED,
+    WorkState,
 )
 from runcue._model.rate import parse_rate
 from runcue._model.task import Task
@@ -40,12 +41,14 @@ from runcue._model.work import Work
 from runcue._scheduling import later
 from runcue._scheduling.appointments import Appointment
 from runcue._scheduling.core import Core
+from runcue._scheduling.numbers import counts, counts_by_task, totals
 from runcue._scheduling.priority_queue import PriorityQueue
 from runcue._scheduling.run_queue import RunQueue
 from runcue._scheduling.selection import select
 from runcue._scheduling.transitions import TRANSITIONS
 from runcue.abc import Limit
 from runcue.testing import FakeExecutor
+from tests.support.cores import by_phase
 from tests.support.worlds import Tally
 
 KEEP = 5
@@ -383,10 +386,10 @@ class CoreMachine(RuleBasedStateMachine):
         work = self.pick(self.of(RUNNING, SETTLED), number)
         if phase in TRANSITIONS[work._phase]:
             return
-        before = (work._phase, list(self.core.count))
+        before = (work._phase, by_phase(self.core))
         with pytest.raises(InvalidTransition):
             self.core.move(work, phase)
-        assert before == (work._phase, self.core.count)
+        assert before == (work._phase, by_phase(self.core))
 
     @invariant()
     def counts_agree_with_a_recount(self) -> None:
@@ -394,11 +397,20 @@ class CoreMachine(RuleBasedStateMachine):
             return
         core = self.core
         phases = Counter(work._phase for work in self.works)
-        assert core.count == [phases[phase] for phase in range(SETTLED + 1)]
+        assert by_phase(core) == [phases[phase] for phase in range(SETTLED + 1)]
         assert core.pending() == sum(phases[phase] for phase in (NEW, READY, NOT_READY, CHECKING, NOT_DUE))
         assert core.unsettled == core.pending() + phases[RUNNING]
         assert core.settlements == phases[SETTLED] == self.settled
-        assert core.totals == [self.outcomes[outcome] for outcome in range(len(OUTCOMES))]
+        ended = [self.outcomes[outcome] for outcome in range(len(OUTCOMES))]
+        assert list(totals(core).values()) == ended
+        assert list(counts(core).values()) == [core.pending(), phases[RUNNING], *ended]
+        by_task = [list(numbers.values()) for numbers in counts_by_task(core).values()]
+        assert [sum(column) for column in zip(*by_task, strict=True)] == list(counts(core).values())
+        for task in core.tasks.values():
+            states = Counter(work.state for work in self.works if work.task == task.name)
+            own = counts_by_task(core)[task.name]
+            assert own["pending"] == states[WorkState.PENDING]
+            assert own["running"] == states[WorkState.RUNNING]
         pending = [work for work in self.works if work._phase < RUNNING]
         assert list(core.pending_works()) == pending
 

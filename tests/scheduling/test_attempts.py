@@ -27,8 +27,11 @@ from runcue._model.phases import (
 from runcue._model.rate import parse_rate
 from runcue._model.work import Work
 from runcue._scheduling.attempts import FailedAttempt, Settle
+from runcue._scheduling.coalescing import follow
 from runcue._scheduling.core import Core
-from tests.support.cores import CoreWorld, in_phase
+from runcue._scheduling.numbers import totals
+from runcue._scheduling.succession import successor_of
+from tests.support.cores import CoreWorld, by_phase, in_phase
 from tests.support.things import Thing
 
 
@@ -60,7 +63,7 @@ def test_who_decides_is_given_to_the_core_and_told_what_has_ended() -> None:
             world.core.settle(work, decision.outcome, decision.value, now, now)
     assert told == [(1, "at 0", 1.0, 1.0), (2, "at 6", 7.0, 1.0), (3, "at 12", 13.0, 1.0)]
     assert (work.state, str(work.exception)) == (WorkState.FAILED, "at 12")
-    assert world.core.totals[FAILED] == world.core.settlements == 1, "three attempts, one outcome"
+    assert totals(world.core)["failed"] == world.core.settlements == 1, "three attempts, one outcome"
 
 
 def test_a_work_that_is_put_back_is_pending_holds_nothing_and_is_counted_once() -> None:
@@ -76,7 +79,9 @@ def test_a_work_that_is_put_back_is_pending_holds_nothing_and_is_counted_once() 
     slots = world.core.services["api"].active
     assert (slots, window.reserved, len(window.recent_starts)) == (0, 0, 1)
     assert work.state is WorkState.PENDING
-    assert {PHASES[phase]: count for phase, count in enumerate(world.core.count) if count} == {"not_due": 1}
+    assert {PHASES[phase]: count for phase, count in enumerate(by_phase(world.core)) if count} == {
+        "not_due": 1
+    }
     assert (world.core.pending(), world.core.unsettled, world.core.settlements) == (1, 1, 0)
     assert list(world.core.pending_works()) == [work]
     assert task.run_queue.backlog() == 0
@@ -251,7 +256,8 @@ def test_what_an_attempt_had_committed_is_open_again() -> None:
 
 def joined(world: CoreWorld, leader: Work, now: float = 0.0) -> Work:
     follower = declared(world, makes=(Thing("out"),))
-    world.core.join(follower, leader, now)
+    follow(follower, leader)
+    world.core.add(follower, now)
     return follower
 
 
@@ -278,7 +284,7 @@ def test_a_successor_takes_over_the_attempts_and_the_instant() -> None:
     world.start(leader)
     world.put_back(leader, at=30.0)
 
-    assert world.core.successor_of(leader) is follower
+    assert successor_of(world.core, leader) is follower
     world.cancel(leader)
 
     assert (follower._phase, follower.attempt) == (NOT_DUE, 2)

@@ -7,6 +7,8 @@ import pytest
 from runcue._model.declaration import Declaration
 from runcue._model.phases import CANCELLED, COMPLETED, JOINED, NEW, RUNNING, SETTLED
 from runcue._model.work import Work
+from runcue._scheduling.coalescing import follow
+from runcue._scheduling.succession import successor_of
 from tests.support.cores import CoreWorld
 from tests.support.things import Thing
 
@@ -23,7 +25,8 @@ class Joined(CoreWorld):
         self.core.add(self.leader, 0.0)
         self.followers = [self.declared() for _ in range(3)]
         for follower in self.followers:
-            self.core.join(follower, self.leader, 0.0)
+            follow(follower, self.leader)
+            self.core.add(follower, 0.0)
 
     def declared(self) -> Work:
         work = self.new_work(self.task())
@@ -55,7 +58,8 @@ def test_who_is_forced_has_its_leader_run() -> None:
     assert world.leader._declared is not None
     forced._declared.forced = True
     assert not world.leader._declared.forced
-    world.core.join(forced, world.leader, 0.0)
+    follow(forced, world.leader)
+    world.core.add(forced, 0.0)
     assert world.leader._declared.forced
 
 
@@ -68,11 +72,11 @@ def test_a_follower_that_is_withdrawn_parts_and_nothing_else_changes() -> None:
 
 def test_without_followers_there_is_no_successor() -> None:
     world = CoreWorld()
-    assert world.core.successor_of(world.add(world.task())) is None
+    assert successor_of(world.core, world.add(world.task())) is None
     joined = Joined()
     for follower in joined.followers:
         joined.cancel(follower)
-    assert joined.core.successor_of(joined.leader) is None
+    assert successor_of(joined.core, joined.leader) is None
 
 
 def test_the_first_follower_of_a_pending_leader_takes_its_place_in_line_and_leads_the_others() -> None:
@@ -80,7 +84,7 @@ def test_the_first_follower_of_a_pending_leader_takes_its_place_in_line_and_lead
     later = world.add(world.task())
     first, *others = world.followers
 
-    assert world.core.successor_of(world.leader) is first
+    assert successor_of(world.core, world.leader) is first
     world.cancel(world.leader)
 
     assert world.leader_of(first) is None
@@ -98,7 +102,7 @@ def test_the_successor_of_a_running_leader_owns_the_handler_that_runs() -> None:
     world.leader._entered_at, world.leader._runner = 8.0, object()
     first = world.followers[0]
 
-    assert world.core.successor_of(world.leader) is first
+    assert successor_of(world.core, world.leader) is first
     world.core.settle(world.leader, CANCELLED, None, 9.0, 9.0)
 
     assert (first._phase, world.leader._phase) == (RUNNING, SETTLED)

@@ -21,6 +21,7 @@ from runcue._model.phases import (
     WorkState,
 )
 from runcue._model.rate import parse_rate
+from runcue._scheduling.numbers import totals
 from tests.support.cores import WAY_TO, CoreWorld, in_phase
 
 
@@ -30,7 +31,7 @@ def test_a_settled_work_cannot_be_settled_again_and_keeps_its_outcome(outcome: i
     world = CoreWorld()
     work = world.add(world.task())
     world.settle(work, outcome, value="first")
-    state, totals, settlements = work.state, list(world.core.totals), world.core.settlements
+    state, before, settlements = work.state, totals(world.core), world.core.settlements
 
     for again in (COMPLETED, SKIPPED, FAILED, CANCELLED):
         with pytest.raises(InvalidTransition):
@@ -38,7 +39,7 @@ def test_a_settled_work_cannot_be_settled_again_and_keeps_its_outcome(outcome: i
 
     assert work.state is state
     assert work._value == "first"
-    assert (world.core.totals, world.core.settlements) == (totals, settlements)
+    assert (totals(world.core), world.core.settlements) == (before, settlements)
     assert world.core.unsettled == 0
 
 

@@ -13,7 +13,7 @@ from runcue._model.phases import (
     PHASES,
 )
 from runcue._scheduling.transitions import ALLOWED, TRANSITIONS
-from tests.support.cores import in_phase
+from tests.support.cores import by_phase, in_phase
 
 # Written a second time, so that nobody changes the table without meaning it.
 EXPECTED = {
@@ -56,27 +56,28 @@ def test_the_bits_say_what_the_table_says() -> None:
 def test_a_listed_transition_changes_the_phase_and_both_counts(pair: tuple[int, int]) -> None:
     old, new = pair
     world, work = in_phase(old)
-    before = list(world.core.count)
+    before = by_phase(world.core)
 
     world.core.move(work, new)
 
     assert work._phase == new
-    assert world.core.count[old] == before[old] - 1
-    assert world.core.count[new] == before[new] + 1
-    assert sum(world.core.count) == 1
+    after = by_phase(world.core)
+    assert after[old] == before[old] - 1
+    assert after[new] == before[new] + 1
+    assert sum(after) == 1
 
 
 @pytest.mark.parametrize("pair", UNLISTED, ids=name)
 def test_an_unlisted_pair_raises_and_changes_nothing(pair: tuple[int, int]) -> None:
     old, new = pair
     world, work = in_phase(old)
-    before = list(world.core.count)
+    before = by_phase(world.core)
 
     with pytest.raises(InvalidTransition, match=f"{PHASES[old]} to {PHASES[new]}"):
         world.core.move(work, new)
 
     assert work._phase == old
-    assert world.core.count == before
+    assert by_phase(world.core) == before
 
 
 def writers(file: Path) -> Iterator[str]:

@@ -30,6 +30,7 @@ from runcue._model.phases import NOT_DUE, READY, SETTLED
 from runcue._scheduling import later
 from runcue._scheduling.appointments import Appointment, Appointments
 from runcue._scheduling.attempts import FailedAttempt, Settle
+from runcue._scheduling.coalescing import follow
 from runcue._scheduling.core import Core
 from runcue._scheduling.deadlines import Deadlines
 from runcue._scheduling.dependencies import Dependencies
@@ -489,7 +490,8 @@ def who_is_for_later_is_lost(patch: pytest.MonkeyPatch) -> None:
 def who_joins_what_is_for_later_waits_for_its_instant(patch: pytest.MonkeyPatch) -> None:
     def join(core: Core, work: runcue.Work, leader: runcue.Work, *rest: Any) -> None:
         if core.waits_for_appointment(leader):
-            core.join(work, leader, rest[1])
+            follow(work, leader)
+            core.add(work, rest[1])
         else:
             join_at_once(core, work, leader, *rest)
 

@@ -41,6 +41,11 @@ WAY_TO: dict[int, list[int]] = {
 """How a new work gets into a phase."""
 
 
+def by_phase(core: Core) -> list[int]:
+    """Returns how many work units are in each phase."""
+    return [*core.count, sum(task.running for task in core.all_tasks), core.settlements]
+
+
 class CoreWorld:
     """A core, and what a shell does with it.
 

@@ -1,0 +1,120 @@
+"""How many work units of a cue there are, by state and by task, and for how long the handlers of each task took.
+
+Lives here: putting together what the core and its tasks count. Work units are not gone through for it: who asks now and
+then, as whoever shows progress does, is to cost nothing that grows with them. Only medians are read off those that are
+still known.
+
+Must not know: who wants to know, words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any, Final
+
+from runcue._model.phases import CANCELLED, COMPLETED, FAILED, OUTCOMES, RUNNING
+from runcue._model.summary import Durations
+from runcue._scheduling.core import Core
+
+__all__ = ["counts", "counts_by_task", "numbers", "totals"]
+
+MEDIAN_OF: Final = 1000
+"""A median is that of so many, the last ones: it is told at each drain, however many there were."""
+
+_COUNTED: Final = ("pending", "running", *OUTCOMES)
+
+
+def totals(core: Core) -> dict[str, int]:
+    """How many work units have ended since the start, by outcome."""
+    ended = [task.ended for task in core.all_tasks]
+    return {name: sum(each[outcome] for each in ended) for outcome, name in enumerate(OUTCOMES)}
+
+
+def counts(core: Core) -> dict[str, int]:
+    """How many work units there are in each state: pending and running ones, and those that ended since the start.
+
+    By their states: who has joined one that runs, runs.
+    """
+    along = sum(_along(core).values())
+    running = along + sum(task.running for task in core.all_tasks)
+    return {"pending": core.unsettled - running, "running": running, **totals(core)}
+
+
+def counts_by_task(core: Core) -> dict[str, dict[str, int]]:
+    """The same for each task."""
+    along = _along(core)
+    found = {name: [0] * len(_COUNTED) for name in core.tasks}
+    # Of one that was defined anew work units may have been counted under either.
+    for task in core.all_tasks:
+        running = task.running
+        own = (task.unsettled - running, running, *task.ended)
+        found[task.name] = [number + more for number, more in zip(found[task.name], own, strict=True)]
+    for name, number in along.items():
+        found[name][0] -= number
+        found[name][1] += number
+    return {name: dict(zip(_COUNTED, numbers, strict=True)) for name, numbers in found.items()}
+
+
+def _along(core: Core) -> dict[str, int]:
+    """How many have joined one that runs, by task."""
+    found: dict[str, int] = {}
+    for crowd in list(core.crowds.values()):
+        if crowd.leader._phase == RUNNING:
+            name = crowd.leader.task
+            found[name] = found.get(name, 0) + len(crowd)
+    return found
+
+
+def numbers(core: Core, former: Collection[str]) -> dict[str, Any]:
+    """What a `Summary` has of it: all that is counted, and which work units have failed or were cancelled.
+
+    Args:
+        core: The state.
+        former: The ids of work units that had settled before the start.
+    """
+    ended = totals(core)
+    # Most often there is none, and who drains after each work unit is not to go through all that are kept.
+    vain = ended["failed"] or ended["cancelled"]
+    settled = [work for work in core.history.line if work.id not in former] if vain else []
+    return {
+        "counts": ended,
+        "by_task": counts_by_task(core),
+        "durations": _durations_by_task(core, former),
+        "failed": [work for work in settled if work._outcome == FAILED],
+        "cancelled": [work for work in settled if work._outcome == CANCELLED],
+    }
+
+
+def _durations_by_task(core: Core, former: Collection[str]) -> dict[str, Durations]:
+    """For how long the handlers of each task took that have succeeded since the start, as far as any has."""
+    found: dict[str, Durations] = {}
+    for task in core.all_tasks:
+        count, total = task.ended[COMPLETED] - task.shared, task.seconds
+        least, most = task.shortest, task.longest
+        if (other := found.get(task.name)) is not None:  # of one that was defined anew some ran under either
+            count, total = count + other.count, total + other.total
+            least, most = min(least, other.least), max(most, other.most)
+        if count:
+            found[task.name] = Durations(count, total, least, None, most)
+    last = _last_durations(core, former, {name: min(one.count, MEDIAN_OF) for name, one in found.items()})
+    for name, some in last.items():
+        one = found[name]
+        # They are dated by the wall clock, which may have been set meanwhile.
+        median = min(max(sorted(some)[len(some) // 2], one.least), one.most)
+        found[name] = one._replace(median=median)
+    return found
+
+
+def _last_durations(core: Core, former: Collection[str], wanted: dict[str, int]) -> dict[str, list[float]]:
+    """How long the last ones took that have succeeded and are still known, at most so many of each task."""
+    found: dict[str, list[float]] = {}
+    missing = sum(wanted.values())
+    for work in reversed(core.history.line):
+        if not missing or work.id in former:
+            break
+        if work._outcome == COMPLETED and work.started_at is not None and work.completed_at is not None:
+            some = found.setdefault(work.task, [])
+            if len(some) < wanted.get(work.task, 0):
+                some.append(max(0.0, work.completed_at - work.started_at))
+                missing -= 1
+    return {name: some for name, some in found.items() if some}
