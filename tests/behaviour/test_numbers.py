@@ -336,7 +336,7 @@ async def test_a_summary_prints_as_a_table_where_a_line_does_not_say_it_all() ->
         "task                                completed  failed  left  median  most  total",
         "fetch                                       3       2     -     1 s   2 s    3 s",
     ]
-    assert lines[4].startswith("a-name-that-is-long ... ty-columns")
+    assert lines[4].startswith("a-name-that-is-longe ... y-columns ")
     assert lines[4].endswith("   1,234       -     1     0 s   0 s    0 s")
     assert max(map(len, lines)) <= 80
     await cue.stop(drain=False)
