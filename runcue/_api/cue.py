@@ -38,7 +38,7 @@ from runcue._model.checks import (
 from runcue._model.current import call_inside
 from runcue._model.errors import ConfigurationError, InvalidParams, UsageError
 from runcue._model.events import Event
-from runcue._model.overrides import DEFAULT, NO_OVERRIDES, OPTIONS, Overrides
+from runcue._model.overrides import DEFAULT, NO_OVERRIDES, OPTIONS
 from runcue._model.phases import SETTLED, WorkState
 from runcue._model.priority import STRICT, PriorityContext
 from runcue._model.rate import duration_or_none, parse_duration
@@ -738,7 +738,11 @@ class Cue:
     async def _submit(
         self, task: Any = NOTHING, params: Any = None, *misplaced: object, **options: Any
     ) -> WorkHandle:
-        said = _what_is_said(params, misplaced, options) if options or misplaced else None
+        said = None
+        if options or misplaced:
+            if misplaced or not options.keys() <= OPTIONS.keys():
+                _refuse_to_submit(params, misplaced, options)
+            said = overrides_of(options)
         known = self._core.tasks.get(task) if type(task) is str else None
         if known is None:
             known = self._registry.find(task)
@@ -845,7 +849,9 @@ class Cue:
     def _submit_threadsafe(
         self, task: Any = NOTHING, params: Any = None, *misplaced: object, **options: Any
     ) -> WorkHandle:
-        said = _what_is_said(params, misplaced, options)
+        if misplaced or not options.keys() <= OPTIONS.keys():
+            _refuse_to_submit(params, misplaced, options)
+        said = overrides_of(options)
         known = self._registry.find(task)
         taken = params_for(known, params)
         if said is None and known.declares:
@@ -1193,14 +1199,6 @@ def _check_is_no_name(callback: object) -> None:
         )
 
 
-def _what_is_said(params: object, misplaced: tuple[object, ...], options: dict[str, Any]) -> Overrides | None:
-    """What a submission says of its work unit by its options, None if nothing but what is usual."""
-    if misplaced or not options.keys() <= OPTIONS.keys():
-        unknown = {name: value for name, value in options.items() if name not in OPTIONS}
-        _refuse_to_submit(params, misplaced, unknown)
-    return overrides_of(options)
-
-
 def _refuse_to_submit(
     params: object, misplaced: tuple[object, ...], options: Mapping[str, object]
 ) -> NoReturn:
@@ -1210,6 +1208,7 @@ def _refuse_to_submit(
         raise InvalidParams(
             f'submit() takes params as one mapping, such as {{"page": 1}}, and not as several values: {values}.'
         )
+    options = {name: value for name, value in options.items() if name not in OPTIONS}
     if all(nearest(option, ("params", *OPTIONS)) for option in options):
         refuse_options(Cue.submit, options, InvalidParams)
     written = ", ".join(f"{name!r}: {words_of(value)}" for name, value in options.items())

@@ -276,15 +276,17 @@ class Intake:
     def _add_overriding(self, work: Work, now: float, overrides: Overrides) -> None:
         """Take in one whose submission says something in place of its task."""
         work._overrides = overrides
-        self._core.ordered |= overrides.priority is not None
-        work._task.timed |= overrides.timeout is not None
-        later = None
-        if overrides.delay is not None or overrides.run_at is not None:
-            later = appointment_of(overrides, now, self._turns.wall())
-        if work._task.declares or overrides.declares:
+        if overrides.priority is not None:
+            self._core.ordered = True
+        if overrides.timeout is not None:
+            work._task.timed = True
+        later = appointment_of(overrides, now, self._turns.wall()) if overrides.waits else None
+        if overrides.declares or work._task.declares:
             outside_tasks(self._turns.loop, self._add_declared, work, now, overrides, later)
+        elif later is None:
+            self._core.add(work, now)
         else:
-            self._add(work, now, later)
+            add_later(self._core, work, later, now, self._turns.wall())
         if later is not None and self._stopping.level is not None:
             self._stopping.leaving.submitted(work)
 

@@ -40,6 +40,7 @@ class Overrides:
         run_at: The instant before which it may not begin, in seconds since the epoch; None for none.
         retry_of: The id of the work unit that it does once more, None if none. That is for `Cue.retry` alone to say.
         declares: Whether it says anything of artifacts, and not only how its work unit runs.
+        waits: Whether it says when its work unit may begin.
     """
 
     # What is usual stands here, and the options of the call are the dict of the instance: one is made for each such
@@ -58,6 +59,7 @@ class Overrides:
     run_at: float | None = None
     retry_of: str | None = None
     declares: bool = False
+    waits: bool = False
 
     def __init__(self, said: dict[str, Any]) -> None:
         self.__dict__ = said
@@ -70,9 +72,9 @@ class Overrides:
             **declared: What it has declared by values, which may have been such as are gone through once.
         """
         said = {**self.__dict__, **declared, "retry_of": work_id}
-        said.pop("delay", None)
-        said.pop("run_at", None)
-        return Overrides(said)
+        return Overrides(
+            {name: value for name, value in said.items() if name not in ("delay", "run_at", "waits")}
+        )
 
 
 NO_OVERRIDES: Final = Overrides({})
@@ -80,6 +82,6 @@ NO_OVERRIDES: Final = Overrides({})
 OPTIONS: Final[Mapping[str, Any]] = {
     name: getattr(Overrides, name)
     for name in Overrides.__annotations__
-    if name not in ("retry_of", "declares")
+    if name not in ("retry_of", "declares", "waits")
 }
 """What a submission may say, with what is usual."""

@@ -23,7 +23,11 @@ from runcue._scheduling.retry import checked_retry
 
 __all__ = ["overrides_of", "params_for", "params_of_call", "take_over"]
 
+_new = Overrides.__new__
+
 _MANY: Final = 1_000_000_000
+_COUNTS: Final = frozenset(("timeout", "retry", "delay"))
+"""What may be a whole number of seconds or attempts, which needs no more than to be kept: most are."""
 
 _LAST: Final = 253_402_300_800.0
 """The end of the year 9999. What is later is meant otherwise, and no date could say it."""
@@ -92,18 +96,24 @@ def overrides_of(said: dict[str, Any]) -> Overrides | None:
     for name, value in said.items():
         if value is not OPTIONS[name]:
             is_usual = False
-            check = _CHECKS.get(name)
-            if check is None:
+            if name not in _CHECKS:
                 declares = True
-            else:
-                said[name] = check(value)
+            elif not (type(value) is int and 0 < value < _MANY and name in _COUNTS):
+                said[name] = _CHECKS[name](value)
     if is_usual:
         return None
     if declares:
         said["declares"] = True
-    if "run_at" in said and not (said["run_at"] is None or said.get("delay") is None):
-        raise ConfigurationError("delay and run_at both say when the work unit may begin; give one of them.")
-    return Overrides(said)
+    if "delay" in said or "run_at" in said:
+        if not (said.get("run_at") is None or said.get("delay") is None):
+            raise ConfigurationError(
+                "delay and run_at both say when the work unit may begin; give one of them."
+            )
+        said["waits"] = True
+    # Not through its __init__, which would cost a twentieth of a whole submission.
+    overrides = _new(Overrides)
+    overrides.__dict__ = said
+    return overrides
 
 
 def _instant_of(value: Any) -> float:
@@ -135,21 +145,10 @@ def _instant_of(value: Any) -> float:
     return instant
 
 
-def _timeout_of(value: Any) -> float:
-    # A number of seconds that needs no more than to be kept: most are.
-    if type(value) is int and 0 < value < _MANY:
-        return value
-    return parse_duration(value, "timeout", endless=True)
-
-
-def _retry_of(value: Any) -> Any:
-    return value if type(value) is int and 0 < value < _MANY else checked_retry(value, "retry")
-
-
 _CHECKS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "priority": lambda value: priority_of(value, "priority"),
-    "timeout": _timeout_of,
-    "retry": _retry_of,
+    "timeout": lambda value: parse_duration(value, "timeout", endless=True),
+    "retry": lambda value: checked_retry(value, "retry"),
     "must_complete": lambda value: yes_or_no(value, "must_complete"),
     "delay": lambda value: parse_duration(value, "delay", zero=True),
     "run_at": _instant_of,
