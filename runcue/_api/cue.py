@@ -49,7 +49,7 @@ from runcue._model.work import Work
 from runcue._registration.declarations import without_return
 from runcue._registration.executors import RunIn, check_run_in
 from runcue._registration.submission import overrides_of, params_for, params_of_call, take_over
-from runcue._registration.tasks import TaskDescription, check_handler, code_of, name_from
+from runcue._registration.tasks import TaskDescription, with_handler
 from runcue.abc import Executor, Freshness, Limit, Observer
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ P = TypeVar("P", bound=Callable[[PriorityContext], float])
 
 OneArtifact = str | os.PathLike[str] | Artifact
 Artifacts = (
-    OneArtifact | Iterable[OneArtifact] | Callable[[Work], OneArtifact | Iterable[OneArtifact] | None] | None
+    OneArtifact | Iterable[OneArtifact] | Callable[..., OneArtifact | Iterable[OneArtifact] | None] | None
 )
 """What `inputs=` and `outputs=` take."""
 
@@ -216,9 +216,9 @@ class Cue:
         inputs: Artifacts = None,
         outputs: Artifacts = None,
         fresh: Freshness | None = DEFAULT,
-        key: Hashable | Callable[[Work], Hashable] = None,
+        key: Hashable | Callable[..., Hashable] = None,
         duplicate: Literal["join", "error"] = "join",
-        priority: float | Callable[[Work], float] | None = None,
+        priority: float | Callable[..., float] | None = None,
         retry: int | Policy | None = None,
         must_complete: bool = False,
         run_in: RunIn | None = None,
@@ -233,9 +233,9 @@ class Cue:
         inputs: Artifacts = None,
         outputs: Artifacts = None,
         fresh: Freshness | None = DEFAULT,
-        key: Hashable | Callable[[Work], Hashable] = None,
+        key: Hashable | Callable[..., Hashable] = None,
         duplicate: Literal["join", "error"] = "join",
-        priority: float | Callable[[Work], float] | None = None,
+        priority: float | Callable[..., float] | None = None,
         retry: int | Policy | None = None,
         must_complete: bool = False,
         run_in: RunIn | None = None,
@@ -244,24 +244,30 @@ class Cue:
 
         A plain function runs in a thread, an `async def` on the event loop; `run_in=` says otherwise.
 
+        A handler that takes one parameter, called `work`, annotated `runcue.Work` or not annotated, gets the work. Of
+        several the first may be the work, by that name or annotation; all others are filled in from params by their
+        names, and `**params` takes the rest. Functions that are given as options get what they name: `work`, or a
+        param; a single other parameter is the work.
+
         Args:
             name: What `submit()` calls it. Without one, as in a bare `@cue.task`, it is the name of the function.
             uses: One service or several; of several, all limits are taken in one step or none.
             timeout: How long a run may take before its work fails with `WorkTimeout`: seconds, a timedelta, or text
                 such as "30s". Async handlers are cancelled; a thread cannot be, its slot stays taken until it returns.
-            inputs: The artifacts its work units need: one or several, or a function of the work that gives them; text
-                and paths mean files. A work unit is ready when all of them are valid and nobody is about to make them
-                anew.
+            inputs: The artifacts its work units need: one or several, or a function of the work, or of params, that
+                gives them; text and paths mean files. A work unit is ready when all of them are valid and nobody is
+                about to make them anew.
             outputs: The artifacts that prove its work units, likewise. A work unit is stale when one of them is
                 missing, not valid or out of date; a handler that returns without them fails with `MissingOutput`.
                 Where is_ready or is_stale exist for the task, they must say yes as well.
             fresh: When outputs are out of date: `newer()` (by time, the default), `digest()` (by content), or None
                 (never, as long as they are valid).
-            key: What makes two work units the same instead of their outputs; a value, or a function of the work.
+            key: What makes two work units the same instead of their outputs; a value, or a function of the work or
+                of params.
             duplicate: What becomes of a work unit while another pending or running one makes the same: "join" lets it
                 settle with that one, "error" refuses it. With other params it is always refused.
             priority: How urgent its work units are, 0.0 to 1.0, instead of what `@cue.priority` says; or a plain
-                function of the work that says it, which is asked once, when the work is ready.
+                function of the work or of params that says it, which is asked once, when the work is ready.
             retry: How often a work unit is tried again that fails or times out: how many attempts there are in all (-1:
                 no end of them), a `Retry`, which says more, or a plain function of (attempt, error, elapsed) that gives
                 the seconds to the next attempt, None for none. Meanwhile the work unit holds no slot.
@@ -282,9 +288,7 @@ class Cue:
         """
 
         def register(handler: F) -> F:
-            own = described if described.name else described._replace(name=name_from(handler))
-            parameters = check_handler(own.name, handler)
-            own = own._replace(code=code_of(handler, own.name, own.fresh), parameters=parameters)
+            own = with_handler(described, handler)
             origin = self._registry.check_unique(own.name, handler)
             self._intake.in_loop(lambda: self._enter(own, handler, origin, run_in))
             return handler

@@ -297,13 +297,15 @@ def unfit_form(call: Any, number: int) -> str | None:
     return None
 
 
-def check_callback(call: object, what: str, takes: tuple[str, ...], *, may_yield: bool = False) -> None:
+def check_callback(
+    call: object, what: str, takes: tuple[str, ...] | None, *, may_yield: bool = False
+) -> None:
     """Check that a callback can be called with so many arguments, and gives one result.
 
     Args:
         call: The callback.
         what: What it is called in messages.
-        takes: The names of what it will be given.
+        takes: The names of what it will be given; None: it is given what it names itself.
         may_yield: Whether it may be a generator function: what it yields is gone through.
 
     Raises:
@@ -316,7 +318,7 @@ def check_callback(call: object, what: str, takes: tuple[str, ...], *, may_yield
             f"{what} {describe(call)} must not be a generator: nothing of it would run. Write `return` in place of "
             "`yield`."
         )
-    if (form := unfit_form(call, len(takes))) is not None:
+    if takes is not None and (form := unfit_form(call, len(takes))) is not None:
         hint = hint_of(form, "this call")
         text = f"{what} {describe(call)}{form} must take ({', '.join(takes)})."
         raise ConfigurationError(f"{text} {hint}" if hint else text)

@@ -23,15 +23,16 @@ from runcue._callbacks.forks import FORKS, leave
 from runcue._freshness.newer import newer
 from runcue._model.awaitables import discard, is_awaitable
 from runcue._model.callables import located
-from runcue._model.checks import check_callback, has_methods, is_async, is_kind, is_one_of, yes_or_no
+from runcue._model.checks import has_methods, is_async, is_kind, is_one_of, yes_or_no
 from runcue._model.declaration import Declaration
-from runcue._model.errors import ArtifactError, ConfigurationError, RuncueError
+from runcue._model.errors import ArtifactError, ConfigurationError, InvalidParams, RuncueError
 from runcue._model.kept_errors import kept
 from runcue._model.no_answers import mistake_in, never_returns, short
 from runcue._model.overrides import DEFAULT, Overrides
+from runcue._model.task import Task
 from runcue._model.texts import error_words, words_of
 from runcue._model.work import Work
-from runcue._registration.tasks import TaskDescription
+from runcue._registration.tasks import TaskDescription, by_names, check_function
 
 __all__ = [
     "check_artifacts",
@@ -60,7 +61,7 @@ def check_artifacts(value: object, what: str) -> Any:
     if value is None:
         return None
     if callable(value) and not isinstance(value, Artifact):
-        check_callback(value, what, ("work",), may_yield=True)
+        check_function(value, what, may_yield=True)
         _check_plain(value, what)
         return value
     try:
@@ -78,7 +79,7 @@ def check_key(value: Any, what: str) -> Any:
     if value is None:
         return None
     if callable(value):
-        check_callback(value, what, ("work",))
+        check_function(value, what)
         _check_plain(value, what)
     elif is_awaitable(value):
         discard(value)
@@ -151,10 +152,10 @@ def declare(work: Work, cells: dict[Hashable, list[int]], overrides: Overrides) 
         declared.forced = True
     if fresh is not DEFAULT:
         declared.fresh = check_fresh(fresh, "fresh")
-    what = task.inputs if inputs is None else check_artifacts(inputs, "inputs")
+    what = task.inputs if inputs is None else _given(task, "inputs", check_artifacts(inputs, "inputs"))
     if what is not None:
         declared.inputs = _artifacts(work, declared, "inputs", what, cells, inputs is None)
-    what = task.outputs if outputs is None else check_artifacts(outputs, "outputs")
+    what = task.outputs if outputs is None else _given(task, "outputs", check_artifacts(outputs, "outputs"))
     if what is not None:
         found = _artifacts(work, declared, "outputs", what, cells, outputs is None)
         declared.outputs = found
@@ -169,9 +170,14 @@ def declare(work: Work, cells: dict[Hashable, list[int]], overrides: Overrides) 
             declared.whole = bool(getattr(declared.fresh, "wants_status", False))
     if key is not None or task.key is not None:
         if key is not None:
-            key = check_key(key, "key")
+            key = _given(task, "key", check_key(key, "key"))
         declared.key = _key(work, declared, task.key if key is None else key)
     return declared
+
+
+def _given(task: Task, name: str, value: Any) -> Any:
+    """What a submission declares: of a function, one of the work."""
+    return by_names(value, f"{name} of a submission of task {task.name!r}", task.parameters)
 
 
 def is_given_by_value(artifacts: object) -> bool:
@@ -199,9 +205,13 @@ def without_return(task: TaskDescription) -> Iterator[tuple[str, str]]:
     Yields:
         What each was to say, and which function it is, with its place in the source.
     """
+    from runcue._handlers.named_functions import NamedFunction  # noqa: PLC0415 - who only imports runcue needs none
+
     for name in ("inputs", "outputs"):
         value = getattr(task, name)
-        if callable(value) and never_returns(value):
+        if callable(value) and never_returns(
+            value.__wrapped__ if isinstance(value, NamedFunction) else value
+        ):
             yield name, f"{name}= {located(value)}"
 
 
@@ -235,7 +245,7 @@ def _artifacts(
             if (found := _plain_ones(given, cells)) is not None:
                 return found
             what = _checked(as_artifacts(given, "they"))
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, InvalidParams):  # it lacks a param
             raise
         except BaseException as error:
             if FORKS.number != forks:
@@ -275,7 +285,7 @@ def _key(work: Work, declared: Declaration, key: Any) -> Hashable:
             answer = _answered_at_once(given)
             if answer is None:
                 return None
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, InvalidParams):  # it lacks a param
             raise
         except BaseException as error:
             if FORKS.number != forks:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from runcue._artifacts.artifact import Artifact
 from runcue._model.callables import located
 from runcue._model.checks import check_callback, is_async, is_generator
 from runcue._model.errors import ConfigurationError
@@ -20,7 +21,16 @@ from runcue._scheduling.retry import Policy
 if TYPE_CHECKING:
     from runcue._handlers.parameters import Parameters
 
-__all__ = ["TaskDescription", "check_handler", "check_priority", "code_of", "name_from", "same_source"]
+__all__ = [
+    "TaskDescription",
+    "by_names",
+    "check_function",
+    "check_priority",
+    "code_of",
+    "name_from",
+    "same_source",
+    "with_handler",
+]
 
 
 class TaskDescription(NamedTuple):
@@ -67,13 +77,62 @@ def check_priority(value: object, what: str) -> float | Callable[[Any], Any] | N
         return None
     if not callable(value):
         return priority_of(value, what, "a number from 0.0 to 1.0, or a function of the work that gives one")
-    check_callback(value, what, ("work",))
+    check_function(value, what)
     if is_async(value):
         raise ConfigurationError(
             f"{what} must be given by a plain function, not by the `async def` {located(value)}: order is decided in "
             "one step."
         )
     return value
+
+
+def check_function(value: object, what: str, *, may_yield: bool = False) -> None:
+    """Check a function that says something of each work unit, which it or its params are given to by their names.
+
+    Args:
+        value: The function.
+        what: What it is called in messages.
+        may_yield: Whether it may be a generator function: what it yields is gone through.
+
+    Raises:
+        ConfigurationError: It is not callable, takes nothing, or is a generator function.
+    """
+    check_callback(value, what, None, may_yield=may_yield)
+    by_names(value, what, None)
+
+
+def by_names(value: Any, what: str, parameters: Parameters | None) -> Any:
+    """A function of the work in the place of one that names what it is given; what is none stays as it is.
+
+    Args:
+        value: What a user has given: a function, or anything else.
+        what: What it is called in messages.
+        parameters: What the handler takes.
+
+    Raises:
+        ConfigurationError: It names what the handler does not take.
+    """
+    if not callable(value) or isinstance(value, Artifact):
+        return value
+    from runcue._handlers.named_functions import named  # noqa: PLC0415 - who only imports runcue needs none
+
+    return named(value, what, parameters)
+
+
+def with_handler(described: TaskDescription, handler: Callable[..., Any]) -> TaskDescription:
+    """The description of a task whose handler is known.
+
+    Raises:
+        ConfigurationError: It can be no handler, or not one of such a task.
+    """
+    name = described.name or name_from(handler)
+    parameters = _check_handler(name, handler)
+    functions = {
+        what: by_names(getattr(described, what), f"{what} of task {name!r}", parameters)
+        for what in ("inputs", "outputs", "key", "priority")
+    }
+    code = code_of(handler, name, described.fresh)
+    return described._replace(name=name, parameters=parameters, code=code, **functions)
 
 
 def name_from(handler: object) -> str:
@@ -111,7 +170,7 @@ def code_of(handler: Callable[..., Any], name: str, fresh: Any) -> dict[str, str
     return digests_of_code(handler, f"the handler of task {name!r}")
 
 
-def check_handler(name: str, handler: object) -> Parameters | None:
+def _check_handler(name: str, handler: object) -> Parameters | None:
     """Check that a handler can be called with a work or with params, and gives one result.
 
     Returns:

@@ -287,7 +287,7 @@ def test_what_is_no_span_of_time_is_no_head_start(value: Any) -> None:
     ("function", "told"),
     [
         (lambda: 0.5, r"must take \(work\)"),
-        (lambda work, more: 0.5, r"must take \(work\)"),
+        (lambda self, work: 0.5, r"must take \(work\).* A method belongs to an object"),
         (asyncio.sleep, "plain function"),
     ],
 )

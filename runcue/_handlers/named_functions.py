@@ -1,0 +1,131 @@
+"""Functions that say something of a work unit (its outputs, its key, its priority) and are given what they name.
+
+Lives here: `named`, which makes a function of the work of each; a user writes one of the work, or of the params that it
+needs.
+
+Must not know: what it says, when it is asked.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, Final
+
+from runcue._handlers.parameters import Parameters
+from runcue._handlers.signatures import called, form_of, signature_of
+from runcue._model.callables import located
+from runcue._model.checks import hint_of, nearest
+from runcue._model.errors import ConfigurationError, InvalidParams
+from runcue._model.texts import words_of
+from runcue._model.work import Work
+
+__all__ = ["NamedFunction", "named"]
+
+_BY_PLACE: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+
+class NamedFunction:
+    """A function of the work that gives another one what that names.
+
+    Attributes:
+        __wrapped__: That one, as its user wrote it.
+    """
+
+    __slots__ = ("__wrapped__", "_by_place", "_names", "_other", "_required", "_rest", "_what")
+
+    def __init__(
+        self, function: Callable[..., Any], what: str, takes: list[inspect.Parameter], other: str | None
+    ) -> None:
+        self.__wrapped__ = function
+        self._what = what
+        self._other = other
+        named = [one for one in takes if one.kind is not one.VAR_KEYWORD]
+        self._rest = len(named) < len(takes)
+        self._names = tuple(one.name for one in named)
+        self._by_place = tuple(one.name for one in named if one.kind is one.POSITIONAL_ONLY)
+        self._required = frozenset(one.name for one in named if one.default is one.empty)
+
+    def __call__(self, work: Work) -> Any:
+        """Call it."""
+        params = work.params
+        given: dict[str, Any] = {}
+        for name in self._names:
+            if name == "work":
+                given[name] = work
+            elif name in params:
+                given[name] = params[name]
+            elif name == self._other:
+                given[name] = work
+            elif name in self._required:
+                raise InvalidParams(
+                    f"{self._what}, by {located(self.__wrapped__)}, needs the param {name!r} of a work unit with "
+                    f"params={words_of(params)}."
+                )
+        if self._rest:
+            given = {**params, **given}
+        by_place = [given.pop(name) for name in self._by_place if name in given]
+        return self.__wrapped__(*by_place, **given)
+
+
+class _OfOne(NamedFunction):
+    """The same for a function of one param that all its work units have, which is most frequent."""
+
+    __slots__ = ()
+
+    def __call__(self, work: Work) -> Any:
+        params = work.params
+        (name,) = self._names
+        return self.__wrapped__(params[name]) if name in params else super().__call__(work)
+
+
+def named(function: Callable[..., Any], what: str, parameters: Parameters | None) -> Callable[[Work], Any]:
+    """A function of the work, of one whose parameters say what it is given.
+
+    A parameter called `work` gets the work, one that is called as a param is, that param. Of the others those that have
+    a default keep it, and a single one gets the work.
+
+    Args:
+        function: The function, or what is called like one.
+        what: What it is called in messages, as in "outputs of task 'fetch'".
+        parameters: What the handler takes beside the work or in place of it; None: the work alone.
+
+    Raises:
+        ConfigurationError: It needs what there is not.
+    """
+    signature = signature_of(function)
+    if signature is None:
+        return function
+    takes = [one for one in signature.parameters.values() if one.kind is not one.VAR_POSITIONAL]
+    if not takes and signature.parameters:
+        return function  # it takes whatever it is given
+    form = form_of(signature)
+    words = f"{what}, by {called(function)}{form},"
+    if not takes:
+        raise ConfigurationError(
+            f"{words} must take (work), or params of it by their names; what is always the same is given as a value."
+        )
+    if hint := hint_of(form, "this call"):
+        raise ConfigurationError(f"{words} must take (work), or params of it by their names. {hint}")
+    first, by_place = takes[0], takes[0].kind in _BY_PLACE
+    if len(takes) == 1 and first.name == "work" and by_place:
+        return function
+    known = () if parameters is None else parameters.names
+    needed = [one.name for one in takes if one.default is one.empty and one.kind is not one.VAR_KEYWORD]
+    others = [name for name in needed if name != "work" and name not in known]
+    other = others[0] if others and not any(one.name == "work" for one in takes) else None
+    if parameters is not None and not (parameters.takes_work or parameters.takes_rest):
+        for name in others:
+            near = nearest(name, known)
+            if near or other is None or len(others) > 1:
+                hint = f"did you mean {near!r}?" if near else f"it takes {', '.join(known) or 'none'}."
+                raise ConfigurationError(
+                    f"{words} asks for {name!r}, which {parameters.words} has no parameter for; {hint}"
+                )
+        if other is not None and len(takes) == 1 and by_place:
+            return function
+    elif other is not None and len(others) > 1 and other != first.name:
+        other = None
+    if len(takes) == 1 and first.name in known and by_place:
+        return _OfOne(function, what, takes, None)
+    return NamedFunction(function, what, takes, other)
