@@ -34,6 +34,7 @@ from benchmarks.graphs import p4, p4b  # noqa: E402
 from benchmarks.importing import p8  # noqa: E402
 from benchmarks.measuring import Figure, Spread  # noqa: E402
 from benchmarks.outputs import a7  # noqa: E402
+from benchmarks.peers import h2  # noqa: E402
 from benchmarks.promptness import p5  # noqa: E402
 from benchmarks.rates import p7  # noqa: E402
 from benchmarks.simulator import s1, s2  # noqa: E402
@@ -68,6 +69,7 @@ BENCHMARKS: dict[str, Callable[..., list[Figure]]] = {
     "S1": s1,
     "S2": s2,
     "S3": s3,
+    "H2": h2,
 }
 
 
