@@ -12,9 +12,20 @@ import builtins
 import contextvars
 import os
 import weakref
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Never, NoReturn, Self, TypeVar, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    Literal,
+    Never,
+    NoReturn,
+    ParamSpec,
+    Self,
+    TypeVar,
+    overload,
+)
 
 from runcue._api.handle import WorkHandle
 from runcue._artifacts.artifact import Artifact, key_of
@@ -69,6 +80,8 @@ __all__ = ["Cue", "cues_in"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 P = TypeVar("P", bound=Callable[[PriorityContext], float])
+R = TypeVar("R")
+Q = ParamSpec("Q")
 
 OneArtifact = str | os.PathLike[str] | Artifact
 Artifacts = (
@@ -827,8 +840,25 @@ class Cue:
         """
         raise AssertionError
 
+    # Without the work and with it first, which is not given; of an `async def` what it returns is awaited.
+    @overload
+    async def call(
+        self, function: Callable[Q, Awaitable[R]], /, *args: Q.args, **kwargs: Q.kwargs
+    ) -> WorkHandle[R]: ...
+    @overload
+    async def call(
+        self, function: Callable[Concatenate[Work, Q], Awaitable[R]], /, *args: Q.args, **kwargs: Q.kwargs
+    ) -> WorkHandle[R]: ...
+    @overload
+    async def call(self, function: Callable[Q, R], /, *args: Q.args, **kwargs: Q.kwargs) -> WorkHandle[R]: ...
+    @overload
+    async def call(
+        self, function: Callable[Concatenate[Work, Q], R], /, *args: Q.args, **kwargs: Q.kwargs
+    ) -> WorkHandle[R]: ...
+    @overload
+    async def call(self, function: str, /, *args: Any, **kwargs: Any) -> WorkHandle: ...
     @says_how_to_await("`await cue.call(...)`")
-    async def call(self, function: Callable[..., Any] = NOTHING, /, *args: Any, **kwargs: Any) -> WorkHandle:
+    async def call(self, function: Any = NOTHING, /, *args: Any, **kwargs: Any) -> WorkHandle:
         """Submit a call: the params are the values that the function is called with, its work unit apart.
 
         They are bound as Python binds them, with the defaults put in. A function that is no handler of a task yet is
@@ -836,7 +866,7 @@ class Cue:
         `submit(function, params=..., ...)`.
 
         Args:
-            function: The handler of a task, or what is to be one.
+            function: The handler of a task, or what is to be one; or the name of a task.
             *args: What it is called with.
             **kwargs: Likewise, by name.
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Generator
-from typing import TYPE_CHECKING, Any, Never, Self
+from typing import TYPE_CHECKING, Any, Generic, Never, Self
 
 from runcue._model.callables import by_whom
 from runcue._model.checks import says_how_to_await, says_what_it_takes
@@ -21,8 +21,17 @@ from runcue._model.texts import name_of, shortened
 from runcue._model.work import Work
 
 if TYPE_CHECKING:
+    # Of a handle that nothing is known of the result is anything. Type checkers know this module, Python need not.
+    from typing_extensions import TypeVar
+
     # What runs work units comes with the first cue, not with `import runcue`.
     from runcue._dispatch.dispatcher import Dispatcher
+
+    R_co = TypeVar("R_co", covariant=True, default=Any)
+else:
+    from typing import TypeVar
+
+    R_co = TypeVar("R_co", covariant=True)
 
 __all__ = ["NotSettled", "WorkHandle"]
 
@@ -31,8 +40,8 @@ class NotSettled(UsageError, asyncio.InvalidStateError):
     """A work unit was asked how it has ended, and it has not."""
 
 
-class WorkHandle(str):
-    """The id of a submitted work, as a str, that can also be awaited.
+class WorkHandle(str, Generic[R_co]):
+    """The id of a submitted work, as a str, that can also be awaited: `WorkHandle[Page]` gives a `Page`.
 
     It compares, hashes and pickles as the plain id. It holds its own work: waiting succeeds however long ago the work
     settled, even when the cue has forgotten it.
@@ -62,11 +71,11 @@ class WorkHandle(str):
         state = "skipped" if work.skipped else work.state.value
         return f"<WorkHandle {shortened(work.id, 80)} {shortened(work.task, 80)} {state}>"
 
-    def __await__(self) -> Generator[Any, Any, Any]:
+    def __await__(self) -> Generator[Any, Any, R_co]:
         return self.result().__await__()
 
     @says_how_to_await("`await handle`")
-    async def result(self, *misplaced: Never, **unknown: Never) -> Any:
+    async def result(self, *misplaced: Never, **unknown: Never) -> R_co:
         """Wait for the work and take what its handler returned. To await the handle is the same.
 
         Args:
@@ -95,7 +104,8 @@ class WorkHandle(str):
         try:
             if error is not None:
                 raise error
-            return self.work.result
+            result: R_co = self.work.result
+            return result
         finally:
             del error  # its traceback leads to this frame: together they would live on
 
