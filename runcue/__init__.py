@@ -69,9 +69,11 @@ __all__ = [
     "File",
     "Flag",
     "GiveUp",
+    "Group",
     "HandlerExited",
     "InvalidParams",
     "LimitError",
+    "Map",
     "Missing",
     "MissingOutput",
     "NotSettled",
@@ -123,6 +125,8 @@ WorkUnit = Work
 
 if TYPE_CHECKING:
     from runcue._api.blocking import blocking
+    from runcue._api.group import Group
+    from runcue._api.many import Map
     from runcue._explain.answers import Why, WhyStale
     from runcue._explain.missing import Missing
     from runcue._explain.turn import Passing, Turn
@@ -135,6 +139,8 @@ if TYPE_CHECKING:
 # Needed by few, and dear: anyio alone takes longer to import than all of runcue.
 _LATE = {
     "Cycle": "_planning.plan",
+    "Group": "_api.group",
+    "Map": "_api.many",
     "Missing": "_explain.missing",
     "Passing": "_explain.turn",
     "Plan": "_planning.plan",

@@ -300,6 +300,15 @@ class Observer:
             cue: The `runcue.Cue`.
         """
 
+    def expected(self, task: str, number: int) -> Awaitable[object] | None:
+        """Called when a `map` begins that knows how many work units it will submit: for who shows how far things are.
+
+        Args:
+            task: The name of their task.
+            number: So many more of them will come. Less than 0: so many fewer than was said, as the map has ended
+                before, or some could not be submitted.
+        """
+
     def submitted(self, work: Work) -> Awaitable[object] | None:
         """Called inside of `submit()`, when the work unit is pending and has its id; nothing of it was asked yet.
 

@@ -57,6 +57,7 @@ RULES = {
     38: "once more is a new work unit, and the old one stays what it was",
     39: "stops still run what must complete",
     40: "what is submitted for later begins no earlier, and holds up nobody before",
+    41: "many at once: a map gives each item once, lazily; a group waits for all, and failures are raised as it says",
     43: "plain functions get their params by name, defaults from the submission on; load= reads back what is there",
 }
 

@@ -12,7 +12,7 @@ import builtins
 import contextvars
 import os
 import weakref
-from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import (
     TYPE_CHECKING,
@@ -67,6 +67,8 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     # Imported where they are used: few programs plan, draw or watch, and they would be a tenth of `import runcue`.
+    from runcue._api.group import Group
+    from runcue._api.many import Map
     from runcue._callbacks.verdicts import Question
     from runcue._explain.answers import Why, WhyStale
     from runcue._explain.why_all import WhyAll
@@ -796,7 +798,6 @@ class Cue:
         must_complete: bool | None = None,
         delay: float | str | timedelta | None = None,
         run_at: float | datetime | None = None,
-        metadata: Mapping[Any, Any] | None = None,
         **unknown: Never,
     ) -> WorkHandle:
         """Add a work unit to the pending set. Asks no gate and does not wait.
@@ -822,8 +823,6 @@ class Cue:
                 is asked nothing and holds nothing; its age and its place among others count from then.
             run_at: The same for an instant of the wall clock: a datetime with a time zone, or a Unix timestamp. One
                 that has passed is now.
-            metadata: What you want to know of it, a dict, copied: `work.metadata`, for whoever listens or observes, in
-                `why()`, and of log records the attribute `metadata`, by id. It decides nothing.
             **unknown: None: an option that is misspelt is told.
 
         Returns:
@@ -883,6 +882,89 @@ class Cue:
         known = self._registry.task_for_call(function)
         return await self._submit(known.name, params_of_call(known, args, kwargs))
 
+    @says_what_it_takes
+    def map(
+        self,
+        function: str | Callable[..., Any] = NOTHING,
+        /,
+        *iterables: Iterable[Any] | AsyncIterable[Any],
+        window: int = 200,
+        ordered: bool = False,
+        values: bool = False,
+    ) -> Map[Any]:
+        """Submit one work unit for each item of iterables, lazily, and give each when it has settled: `async for`.
+
+        Like the built-in `map`: one iterable for each parameter of a function, the shortest ends it. They may be async.
+        Items are pulled, in the event loop, as the work units that there are settle and are taken. What `submit()`
+        would raise for an item is given as a work unit that has failed. A function that is no handler of a task yet is
+        registered as one, as by `call()`.
+
+        Args:
+            function: The handler of a task, or what is to be one; or the name of a task.
+            *iterables: One for each parameter that is to be filled. For the name of a task, and for a handler that
+                takes its work unit alone, a single one of params, a mapping each.
+            window: How many have been submitted and not given yet at the most, in order, too.
+            ordered: Give them in the order of their items, instead of that in which they settle.
+            values: Give what the handlers have returned, instead of work units. The first failure then is raised and
+                ends it, and so does the cancellation of one.
+
+        Returns:
+            An async iterator, which is an async context manager as well: to leave it early write `async with
+            cue.map(...) as works:`, which cancels what is left at its end.
+
+        Raises:
+            ConfigurationError: A value cannot work; one of the iterables is none, or a single text; with `values=True`,
+                the task has `outputs=` and no `load=`.
+            InvalidParams: The function cannot be called with so many values.
+            UnknownTask: There is no task of that name.
+
+        Example:
+            >>> import runcue
+            >>> async def half(number: int) -> float:
+            ...     return number / 2
+            >>> async def main():
+            ...     async with runcue.Cue() as cue:
+            ...         return [value async for value in cue.map(half, range(4), ordered=True, values=True)]
+            >>> runcue.run(main)
+            [0.0, 0.5, 1.0, 1.5]
+        """
+        from runcue._api.many import Map  # noqa: PLC0415 - for those who use it
+
+        options = {"window": window, "ordered": ordered, "values": values}
+        return Map(self._intake, self._dispatcher, self._registry, function, iterables, **options)
+
+    @says_what_it_takes
+    def group(self, *, fail: Literal["all", "first", "never"] = "all") -> Group:
+        """Work units that are waited for together: `async with cue.group() as group:`.
+
+        What is submitted by `group.submit()` and `group.call()` has settled at the end of the `async with`. If its body
+        raises, what is left is cancelled.
+
+        Args:
+            fail: What failures do. "all": when all have settled, they are raised in an `ExceptionGroup`. "first": the
+                first one cancels the rest and is raised, by the next call of the group or at its end. "never": nothing;
+                `group.summary` tells of them.
+
+        Raises:
+            ConfigurationError: A value cannot work.
+
+        Example:
+            >>> import runcue
+            >>> async def half(number: int) -> float:
+            ...     return number / 2
+            >>> async def main():
+            ...     async with runcue.Cue() as cue:
+            ...         async with cue.group() as group:
+            ...             for number in range(4):
+            ...                 await group.call(half, number)
+            ...         return group.summary.counts["completed"]
+            >>> runcue.run(main)
+            4
+        """
+        from runcue._api.group import Group  # noqa: PLC0415 - for those who use it
+
+        return Group(self._intake, self._dispatcher, self._submit, self.call, fail)
+
     def _submit_threadsafe(
         self, task: Any = NOTHING, params: Any = None, *misplaced: object, **options: Any
     ) -> WorkHandle:
@@ -913,7 +995,6 @@ class Cue:
         must_complete: bool | None = None,
         delay: float | str | timedelta | None = None,
         run_at: float | datetime | None = None,
-        metadata: Mapping[Any, Any] | None = None,
         **unknown: Never,
     ) -> WorkHandle:
         """Submit from another thread than the event loop's. Returns when the work has been added.
@@ -934,7 +1015,6 @@ class Cue:
             must_complete: As for `submit()`.
             delay: As for `submit()`.
             run_at: As for `submit()`.
-            metadata: As for `submit()`.
             **unknown: None: an option that is misspelt is told.
 
         Raises:

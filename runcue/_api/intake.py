@@ -117,6 +117,11 @@ class Intake:
         """Whether the cue is started and not stopped."""
         return self.loop is not None and not self.stopped
 
+    @property
+    def is_closing(self) -> bool:
+        """Whether `check_open` has to be asked: the cue stops, has been stopped, or has failed."""
+        return self._stopping.level is not None or self._turns.failure is not None
+
     def prepare(self) -> None:
         """The cue is about to be started."""
         let_go_of_closed_loops()
@@ -256,6 +261,21 @@ class Intake:
         handle = _new_handle(WorkHandle, work.id)
         handle.work = work
         return handle
+
+    def refuse(self, task: Task, params: dict[str, Any], error: BaseException) -> Work:
+        """What stands for a work unit that cannot be taken in: it has failed by that, and the cue does not know it.
+
+        Args:
+            task: Its task.
+            params: Its own from now on.
+            error: Why, as it is kept.
+        """
+        self._number += 1
+        now = self._turns.now()
+        work = Work(f"{self.prefix}{self._number}", task.name, params, now + self._turns.skew)
+        work._task = task
+        work._refuse(error, now)
+        return work
 
     def admit_once_more(self, work: Work, context: Context) -> WorkHandle:
         """Take in a work unit that does once more what one that has ended in vain was to do. See `admit`.

@@ -285,6 +285,10 @@ class Listeners:
         finally:
             self._telling = False
 
+    def expected(self, now: float, task: str, number: int) -> None:
+        """So many more work units of a task will come than is known so far, or fewer."""
+        self.emit(self.of[Event.EXPECTED].each, now, None, (task, number))
+
     def emit(
         self,
         listeners: Iterable[Listener],

@@ -23,7 +23,7 @@ from collections.abc import Iterable
 from math import inf
 from typing import Any, Final, NamedTuple
 
-from runcue._callbacks.warning_log import WarningLog, extra_of
+from runcue._callbacks.warning_log import WarningLog
 from runcue._model.texts import SHOWN, clause_of, error_words, listed, printable, shortened
 from runcue._model.work import Work
 
@@ -85,6 +85,8 @@ class Unheard:
         # Ordered dicts: of a plain one the first key is found by passing over all that were deleted before it.
         self._untold: OrderedDict[int, _Failure] = OrderedDict()
         self._told: OrderedDict[int, _Failure] = OrderedDict()
+        # Those that somebody is about to take.
+        self._held: dict[int, _Failure] = {}
         # Keys of those that have not been told, of which somebody may have heard meanwhile: those whose second goes
         # on, oldest first, and those for which nobody came.
         self._recent: deque[tuple[int, float]] = deque()
@@ -103,19 +105,44 @@ class Unheard:
         """
         if self._at_the_end is None:
             # A cue that is never stopped ends when it is collected, or with the interpreter.
-            self._at_the_end = weakref.finalize(self, _tell_all, os.getpid(), self._told, self._untold)
-        if (key := id(error)) not in self._untold:
+            failures = self._told, self._untold, self._held
+            self._at_the_end = weakref.finalize(self, _tell_all, os.getpid(), *failures)
+        if (key := id(error)) not in self._untold and key not in self._held:
             kind = work.task, type(error), _line_of(error)
-            self._untold[key] = _Failure(error, work.id, kind, weakref.ref(work), now)
-            self._recent.append((key, now))
-            if len(self._untold) + len(self._told) > _MOST:
-                kind = next(iter((self._told or self._untold).values())).kind
-                self._tell_at_the_end(_take_out(self._told, kind), _take_out(self._untold, kind))
+            self._enter(_Failure(error, work.id, kind, weakref.ref(work), now))
+
+    def _enter(self, failure: _Failure) -> None:
+        self._untold[id(failure.error)] = failure
+        self._recent.append((id(failure.error), failure.at))
+        if len(self._untold) + len(self._told) > _MOST:
+            kind = next(iter((self._told or self._untold).values())).kind
+            self._tell_at_the_end(_take_out(self._told, kind), _take_out(self._untold, kind))
+
+    def hold(self, error: BaseException) -> None:
+        """Somebody is about to take a failure, however long that lasts: nothing is told of it until `let_go`."""
+        if (failure := self._untold.pop(id(error), None)) is not None:
+            self._held[id(error)] = failure
+
+    def let_go(self, errors: Iterable[BaseException], now: float) -> bool:
+        """Nobody is about to take these failures any more.
+
+        Args:
+            errors: As they are kept.
+            now: Monotonic.
+
+        Returns:
+            Whether there is one of which nobody has heard, for whom somebody may come now.
+        """
+        failures = [failure for error in errors if (failure := self._held.pop(id(error), None)) is not None]
+        for failure in failures:
+            self._enter(failure._replace(at=now))
+        return bool(failures)
 
     def heard(self, error: object) -> None:
         """Somebody has a failure in hand. Harmless if it was none, or was heard of before."""
-        if self._untold.pop(id(error), None) is None:
-            self._told.pop(id(error), None)
+        key = id(error)
+        if self._untold.pop(key, None) is None and self._told.pop(key, None) is None:
+            self._held.pop(key, None)
 
     def tell_due(self, now: float) -> float:
         """Tell of those for which nobody came in time. Returns when the next is due, inf if there is none."""
@@ -167,7 +194,7 @@ class Unheard:
         """
         self._log.tell(
             "failure",
-            _works_of(news or told),
+            _works_of(news),
             _AT_THE_END,
             *_words_of(told + news),
             level=logging.ERROR,
@@ -213,11 +240,13 @@ def _words_of(failures: list[_Failure]) -> tuple[str, str, str, str]:
     return first.id, first.kind[0], also, clause_of(error_words(first.error))
 
 
-def _tell_all(process: int, told: dict[int, _Failure], untold: dict[int, _Failure]) -> None:
+def _tell_all(
+    process: int, told: dict[int, _Failure], untold: dict[int, _Failure], held: dict[int, _Failure]
+) -> None:
     if os.getpid() != process:
         return  # a forked process ends; the cue is that of its parent
+    untold.update(held)
     for former, news in _by_kind(told, untold):
         # In the log alone: what observes a cue is gone with it.
         alike = former + news
-        extra = extra_of(_works_of(alike))
-        logger.error(_AT_THE_END, *_words_of(alike), exc_info=alike[0].error, extra=extra)
+        logger.error(_AT_THE_END, *_words_of(alike), exc_info=alike[0].error)

@@ -15,6 +15,7 @@ from runcue._callbacks.callbacks import Callbacks
 from runcue._callbacks.door import ODD_RESULTS
 from runcue._callbacks.listeners import Listener, Listeners
 from runcue._callbacks.unheard import TELL_AFTER
+from runcue._dispatch.batch import Batch
 from runcue._dispatch.in_flight import NOT_ENTERED, InFlight
 from runcue._dispatch.outside_tasks import outside_tasks
 from runcue._dispatch.timers import Alarm, Timers
@@ -128,13 +129,13 @@ class Settlement:
         if outcome == FAILED and not self._listeners.hears(Event.FAILURE, work):
             # Those who wait have not heard of it before they go on, which a time-out may keep them from.
             self._unheard.add(work, lasting, now)
-            if self._time_to_tell.when > now + TELL_AFTER:
-                self._time_to_tell.set(now + TELL_AFTER)
-                self._turns.wake()
+            self._tell_soon(now)
         if waiters:
             work._waiters = None
-            for waiter in waiters:
-                if not waiter.done():
+            for waiter, followed in waiters.items():
+                if followed is not None:
+                    waiter.settled(followed)
+                elif not waiter.done():
                     # For one of them alone: where several raise it, its traceback tells each of all others.
                     waiter.set_result(original)
                     original = None
@@ -151,6 +152,38 @@ class Settlement:
             attempts.note(Attempt(work.attempt, work.started_at or 0.0, duration, error))
         else:
             self._timers.active.clear(work)  # where the last instant for another one may be waited for
+
+    def refused(self, work: Work, now: float) -> None:
+        """A work unit has failed that was never taken in: nobody but who follows it can hear of that."""
+        self._unheard.add(work, work._value, now)
+        self._tell_soon(now)
+
+    def let_go(self, batch: Batch, by: Any) -> None:
+        """Nobody follows a batch any more: cancel what is left of it, and tell of failures that nobody has taken.
+
+        Args:
+            batch: That one.
+            by: As for `cancel`.
+        """
+        self.cancel_all(batch, by)
+        now = self._turns.now()
+        if batch.let_go(now):
+            self._tell_soon(now)
+
+    def cancel_all(self, batch: Batch, by: Any = None) -> None:
+        """Cancel what has not settled of a batch; see `cancel`."""
+        by = by or caller()
+        if self._turns.failure is not None:
+            return  # nothing settles any more
+        # Not those that listeners add meanwhile; and one of those that are left may be gone by then.
+        for work in list(batch.open):
+            self.cancel(work, by)
+
+    def _tell_soon(self, now: float) -> None:
+        """Of a failure that nobody has heard of, unless somebody comes."""
+        if self._time_to_tell.when > now + TELL_AFTER:
+            self._time_to_tell.set(now + TELL_AFTER)
+            self._turns.wake()
 
     def _tell_unheard(self, now: float) -> None:
         self._time_to_tell.set(self._unheard.tell_due(now))

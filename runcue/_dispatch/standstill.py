@@ -254,10 +254,8 @@ class Standstill:
     def _find(self, starts: Iterable[Work] | None) -> list[Knot]:
         survey = _Survey(self, self._waiting, self._in_flight, self._gates, self._lines, self._turns.now())
         whole = starts is None
-        begin: list[Waiter | Work] = list(self._waiting.awaited.values() if starts is None else starts)
-        begin = [
-            work for work in dict.fromkeys(begin) if not isinstance(work, Work) or work._phase != SETTLED
-        ]
+        some = self._waiting.awaited_works() if starts is None else dict.fromkeys(starts)
+        begin: list[Waiter | Work] = [work for work in some if work._phase != SETTLED]
         knots = find(self._core, survey, begin)
         if knots and whole:
             # Those who wait for them without holding anything that is wanted.

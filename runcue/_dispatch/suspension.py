@@ -77,7 +77,7 @@ def read(task: Any, steps: Any, end_of: Callable[[Any], Any], resting: Collectio
     Args:
         task: The task.
         steps: Its coroutine, or the part of it that matters.
-        end_of: What a suspended coroutine waits for that is known beyond asyncio; None if it does not know it.
+        end_of: Of a suspended coroutine what it waits for beyond what asyncio knows; None if that is not known.
         resting: Asyncio tasks that count neither as moving nor as waiting for anything.
     """
     try:
@@ -113,7 +113,9 @@ def _read(task: Any, steps: Any, end_of: Callable[[Any], Any], resting: Collecti
                 found.frames.extend(way)
                 end = end_of(way[-1])
                 if end is not None:
-                    found.ends.append(end)
+                    found.ends.extend(end.ends)
+                    line.extend(end.tasks - found.tasks)
+                    found.tasks.update(end.tasks)
                     continue
                 members = _members(way, on, found.timers)
                 if members is None:
@@ -161,8 +163,7 @@ def _is_wrapper(thing: Any) -> bool:
 
 def _code_of(coroutine: Any) -> Any:
     for name in ("cr_code", "gi_code", "ag_code"):
-        code = getattr(coroutine, name, None)
-        if code is not None:
+        if (code := getattr(coroutine, name, None)) is not None:
             return code
     return None
 
@@ -170,8 +171,7 @@ def _code_of(coroutine: Any) -> Any:
 def _locals_of(coroutine: Any) -> dict[str, Any]:
     """Of asyncio's own frames only: looking at a user's in this way would keep what they hold alive."""
     for name in ("cr_frame", "gi_frame", "ag_frame"):
-        frame = getattr(coroutine, name, None)
-        if frame is not None:
+        if (frame := getattr(coroutine, name, None)) is not None:
             there: dict[str, Any] = frame.f_locals
             return there
     return {}

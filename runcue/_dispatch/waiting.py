@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from runcue._dispatch.batch import Batch
 from runcue._dispatch.in_flight import InFlight
 from runcue._dispatch.suspension import Suspension, read
 from runcue._dispatch.turns import Turns
@@ -47,7 +48,7 @@ class Waiting:
         core.holds.awaited_by = self.awaited_by
         self._turns = turns
         self._in_flight = in_flight
-        self.awaited: dict[asyncio.Future[Any], Work] = {}
+        self.awaited: dict[asyncio.Future[Any], Work | Batch] = {}
         self.threads: dict[Work, asyncio.Task[Any]] = {}
         self.resting: set[asyncio.Task[Any] | None] = set()
 
@@ -73,9 +74,7 @@ class Waiting:
             work._waiters[future] = None
         inside: object = CURRENT.get()
         if inside is self._cue:
-            self.awaited[future] = work
-            self._core.wakeups.reconsider(held_by_running=True)
-            self._turns.wake()
+            self._note_wait(future, work)
         try:
             return await future
         finally:
@@ -83,6 +82,42 @@ class Waiting:
                 self._turns.wake()  # who has given up waiting goes on
             if work._waiters is not None:  # given up: somebody may ask like this for ever
                 work._waiters.pop(future, None)
+
+    def _note_wait(self, future: asyncio.Future[Any], awaited: Work | Batch) -> None:
+        """This cue's own code waits for something."""
+        self.awaited[future] = awaited
+        self._core.wakeups.reconsider(held_by_running=True)
+        self._turns.wake()
+
+    async def followed(self, batch: Batch, *, all_of_them: bool = False) -> None:
+        """Wait until the next work unit of a batch can be taken, or until something else lets all look who wait.
+
+        The names `self`, `batch` and `all_of_them` are read out of its frame, by `_end_of`. For a handler it is as for
+        `settled`.
+
+        Args:
+            batch: Some of it have not settled, or there is somebody who may bring others.
+            all_of_them: Until all of it have settled.
+
+        Raises:
+            CueFailed: The scheduler failed.
+        """
+        if self._turns.failure is not None:
+            raise self._turns.failed()
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        waiters = batch.stayers if all_of_them else batch.takers
+        waiters.append(future)
+        inside: object = CURRENT.get()
+        if inside is self._cue and batch.open:
+            self._note_wait(future, batch)
+        try:
+            await future
+        finally:
+            waiters.remove(future)
+            if self.awaited.pop(future, None) is not None:
+                self._turns.wake()
+        if self._turns.failure is not None:
+            raise self._turns.failed()
 
     def read(self, task: Any, steps: Any = None) -> Suspension:
         """What a suspended asyncio task waits for; at its ends are work units of this cue.
@@ -105,13 +140,27 @@ class Waiting:
         steps = self._in_flight.works.get(run)
         return self.read(run._runner, None if type(steps) is ThreadRun else steps)
 
-    def _end_of(self, coroutine: Any) -> Work | None:
-        """The work unit for which a suspended coroutine waits, if it is `settled` that is suspended."""
-        if getattr(coroutine, "cr_code", None) is not _SETTLED:
+    def _end_of(self, coroutine: Any) -> Suspension | None:
+        """For what a suspended coroutine waits, if it is `settled` or `followed` that is suspended."""
+        code = getattr(coroutine, "cr_code", None)
+        if code is not _SETTLED and code is not _FOLLOWED:
             return None
         there = coroutine.cr_frame.f_locals
-        work: Work | None = there["work"] if there["self"] is self else None
-        return work
+        if there["self"] is not self:
+            return None
+        if code is _SETTLED:
+            return Suspension([there["work"]], None, set(), [], [])
+        batch: Batch = there["batch"]
+        works = batch.awaited(all_of_them=there["all_of_them"])
+        return Suspension(works, None, set() if batch.feeder is None else {batch.feeder}, [], [])
+
+    def awaited_works(self) -> list[Work]:
+        """The work units that this cue's own code waits for; of a batch the first of them."""
+        works = (
+            next(iter(one.awaited(all_of_them=False)), None) if isinstance(one, Batch) else one
+            for one in self.awaited.values()
+        )
+        return list(dict.fromkeys(work for work in works if work is not None and work._phase != SETTLED))
 
     def awaited_by(self, work: Work) -> Iterator[Work]:
         """The work units of this cue whose ends the handler of a running one awaits, or the gate of one being asked."""
@@ -127,8 +176,10 @@ class Waiting:
     def fail(self, works: Iterable[Work]) -> None:
         """The scheduler has failed: whoever waits for one of these gets `CueFailed`."""
         for work in works:
-            for waiter in work._waiters or ():
-                if not waiter.done():
+            for waiter, followed in (work._waiters or {}).items():
+                if followed is not None:
+                    waiter.wake()
+                elif not waiter.done():
                     waiter.set_exception(self._turns.failed())
             work._waiters = None
 
@@ -136,11 +187,12 @@ class Waiting:
         """The loop has ended, and all who waited in it."""
         for work in [*self._core.pending_works(), *map(owner_of, self._in_flight.works)]:
             waiters = work._waiters or {}
-            for waiter in list(waiters):
-                if waiter.get_loop().is_closed():
+            for waiter, followed in list(waiters.items()):
+                if followed is not None or waiter.get_loop().is_closed():
                     del waiters[waiter]
         self.awaited.clear()
         self.threads.clear()
 
 
 _SETTLED = Waiting.settled.__code__
+_FOLLOWED = Waiting.followed.__code__

@@ -93,7 +93,7 @@ class Deadlocks:
         began = turns.now()
         standstill.untie()
         if not self._left:
-            self._left = list(dict.fromkeys(awaited.values()))
+            self._left = self._dispatcher.waiting.awaited_works()
         while self._left:
             some, self._left = self._left[:_AT_ONCE], self._left[_AT_ONCE:]
             if standstill.find(some):

@@ -42,6 +42,8 @@ class Event(IntEnum):
     """(work, seconds): pending for longer than pending_warn_after."""
     STALL_WARNING = 10
     """(seconds_since_progress, pending_count): nothing moved for stall_warn_after."""
+    EXPECTED = 11
+    """(task, number): so many more work units of a task will be submitted; fewer, if that is less than 0."""
 
 
 HEARS: Final = {
@@ -56,10 +58,12 @@ HEARS: Final = {
     Event.CANCEL: ("work",),
     Event.PENDING_WARNING: ("work", "seconds"),
     Event.STALL_WARNING: ("seconds_since_progress", "pending_count"),
+    Event.EXPECTED: ("task", "number"),
 }
 """What a listener is given."""
 
 OBSERVED: Final = {
+    "expected": (Event.EXPECTED,),
     "submitted": (Event.SUBMIT,),
     "started": (Event.START,),
     "attempt_failed": (Event.RETRY,),

@@ -90,9 +90,9 @@ class Work:
     # As of the submission; never run in, but copied for the run. Gone when the work has settled.
     _context: Any
     # Things of the event loop that are merely carried here: the asyncio task that runs the work, the futures of those
-    # who wait for it.
+    # who wait for it, and batches that it is in, with itself.
     _runner: Any
-    _waiters: dict[Any, None] | None
+    _waiters: dict[Any, Work | None] | None
     _order_key: float
     _seq: int
     _submitted_at: float
@@ -179,16 +179,6 @@ class Work:
         the copy that `WorkHandle.exception()` gives: who raises this one adds his own frames to what is kept.
         """
         return self._value if self._phase == SETTLED and self._outcome == FAILED else None
-
-    @property
-    def metadata(self) -> dict[Any, Any]:
-        """What `submit(metadata=)` has said of it, a copy made at that time; empty if nothing.
-
-        It says nothing to runcue, and decides nothing: it is there for whoever reads logs, listens or observes. With
-        `Cue.retry` it goes to the new work unit; those that have joined each other have each their own.
-        """
-        given = None if self._overrides is None else self._overrides.metadata
-        return {} if given is None else given
 
     @property
     def retry_of(self) -> str | None:
@@ -305,6 +295,17 @@ class Work:
         if self._phase == RUNNING:
             twin._phase = RUNNING
         return twin
+
+    def _refuse(self, error: BaseException, now: float) -> None:
+        """Let it have failed without ever having been pending: it was not taken in.
+
+        Args:
+            error: Why, as it is kept.
+            now: Monotonic.
+        """
+        self._phase, self._outcome, self._value = SETTLED, FAILED, error
+        self._submitted_at = now
+        self.completed_at = self.created_at
 
     def __repr__(self) -> str:
         state = "skipped" if self.skipped else self.state.value

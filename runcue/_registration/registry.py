@@ -70,6 +70,11 @@ class Registry:
         self._origins: dict[str, Origin] = {}
         self._understudy: Understudy | None = None
 
+    @property
+    def tasks(self) -> Mapping[str, Task]:
+        """All tasks by name."""
+        return self._core.tasks
+
     def rehearse(self, understudy: Understudy) -> None:
         """Put an understudy in the place of all that is and will be described."""
         self._understudy = understudy

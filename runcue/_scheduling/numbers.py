@@ -12,11 +12,12 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any, Final
 
-from runcue._model.phases import CANCELLED, COMPLETED, FAILED, OUTCOMES, RUNNING
+from runcue._model.phases import CANCELLED, COMPLETED, FAILED, OUTCOMES, RUNNING, SETTLED, WorkState
 from runcue._model.summary import Durations
+from runcue._model.work import Work
 from runcue._scheduling.core import Core
 
-__all__ = ["counts", "counts_by_task", "numbers", "totals"]
+__all__ = ["counts", "counts_by_task", "numbers", "numbers_of", "totals"]
 
 MEDIAN_OF: Final = 1000
 """A median is that of so many, the last ones: it is told at each drain, however many there were."""
@@ -82,6 +83,39 @@ def numbers(core: Core, former: Collection[str]) -> dict[str, Any]:
         "durations": _durations_by_task(core, former),
         "failed": [work for work in settled if work._outcome == FAILED],
         "cancelled": [work for work in settled if work._outcome == CANCELLED],
+    }
+
+
+def numbers_of(works: Collection[Work]) -> dict[str, Any]:
+    """The same of some work units that somebody has kept, all of them. These are gone through.
+
+    Args:
+        works: In the order of their submission.
+    """
+    ended = dict.fromkeys(OUTCOMES, 0)
+    by_task: dict[str, dict[str, int]] = {}
+    took: dict[str, list[float]] = {}
+    for work in works:
+        counted = by_task.get(work.task)
+        if counted is None:
+            counted = by_task[work.task] = dict.fromkeys(_COUNTED, 0)
+        if work._phase != SETTLED:
+            counted["running" if work.state is WorkState.RUNNING else "pending"] += 1
+            continue
+        outcome = OUTCOMES[work._outcome]
+        ended[outcome] += 1
+        counted[outcome] += 1
+        if work._outcome == COMPLETED and work.started_at is not None and work.completed_at is not None:
+            took.setdefault(work.task, []).append(max(0.0, work.completed_at - work.started_at))
+    return {
+        "counts": ended,
+        "by_task": by_task,
+        "durations": {
+            task: Durations(len(some), sum(some), min(some), sorted(some)[len(some) // 2], max(some))
+            for task, some in took.items()
+        },
+        "failed": [work for work in works if work._phase == SETTLED and work._outcome == FAILED],
+        "cancelled": [work for work in works if work._phase == SETTLED and work._outcome == CANCELLED],
     }
 
 

@@ -81,6 +81,8 @@ class Tally(runcue.Observer):
     def __init__(self, title: str, total: int | None, notes: Callable[[], Iterable[str]] | None) -> None:
         self._title = title
         self._total = total
+        # How many there will be by what was said of those that are to come; 0: nothing was.
+        self._expected = 0
         self._notes = notes
         self._cue: runcue.Cue
         self.loop: asyncio.AbstractEventLoop | None = None
@@ -101,6 +103,12 @@ class Tally(runcue.Observer):
         self._cue = cue
         with contextlib.suppress(RuntimeError):
             self._find_loop()
+
+    def expected(self, task: str, number: int) -> None:
+        """So many more are to come, or fewer, than are known so far."""
+        if self.is_lost:
+            self._find_loop()
+        self._expected = max(self._expected, self._known()) + number
 
     def submitted(self, work: runcue.Work) -> None:
         """Count it."""
@@ -140,6 +148,14 @@ class Tally(runcue.Observer):
             tally.ended[_SKIPPED if work.skipped else _DONE] += 1
         else:
             tally.ended[_FAILED if state is runcue.WorkState.FAILED else _CANCELLED] += 1
+
+    def _known(self) -> int:
+        """How many work units there are, or were."""
+        return sum(len(one.pending) + len(one.running) + sum(one.ended) for one in self._tasks.values())
+
+    def _foreseen(self) -> int | None:
+        """How many work units there will be, None if nobody knows."""
+        return self._expected or None if self._total is None else self._total
 
     def _find_loop(self) -> None:
         """Learn in which event loop the cue is, and what was submitted before anybody watched.
@@ -194,14 +210,14 @@ class Tally(runcue.Observer):
         )
         whole = snapshot.whole
         there = (whole.pending, whole.running, whole.settled)
-        known = sum(there)
+        known, total = sum(there), self._foreseen()
         if known != sum(self._there):
             self._known_since = now
         if there != self._there:
             self._there, self._there_since = there, now
         return replace(
             snapshot,
-            total=max(known, self._total or 0),
+            total=max(known, total or 0),
             eta=self._steady.follow(self._estimate(snapshot, clock.time(), now), elapsed),
             mean_pace=whole.settled / elapsed if elapsed > 0 else 0.0,
         )
@@ -231,7 +247,8 @@ class Tally(runcue.Observer):
         """How long the rest takes, from all that is known."""
         pending, running, _ = self._there
         known = sum(self._there)
-        unsubmitted = max(0, (self._total or 0) - known)
+        total = self._foreseen()
+        unsubmitted = max(0, (total or 0) - known)
         # With a single task there is no doubt of which task the others will be.
         certain = unsubmitted if len(self._tasks) == 1 else 0
         if unsubmitted and not certain and not pending and not running:
@@ -254,7 +271,7 @@ class Tally(runcue.Observer):
             starts, bucket = self._starts.get(one.name, ()), one.burst is not None or bool(one.limits)
             limits[one.name] = Limit(one.name, one.concurrent, *rate, starts, wall, bucket)
         is_still = pending and not running and not unsubmitted and now - self._there_since >= _STILL
-        comes_more = now - self._known_since < _COMING and (self._total is None or known > self._total)
+        comes_more = now - self._known_since < _COMING and (total is None or known > total)
         return estimate(
             left,
             limits,

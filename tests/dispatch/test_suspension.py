@@ -23,11 +23,10 @@ class Ends:
         future = self.futures[name] = asyncio.get_running_loop().create_future()
         await future
 
-    def name_of(self, coroutine: Any) -> str | None:
+    def of(self, coroutine: Any) -> Suspension | None:
         if getattr(coroutine, "cr_code", None) is not Ends.end.__code__:
             return None
-        name: str = coroutine.cr_frame.f_locals["name"]
-        return name
+        return Suspension([coroutine.cr_frame.f_locals["name"]], None, set(), [], [])
 
 
 async def read_of(wait: Callable[[Ends], Coroutine[Any, Any, Any]]) -> Suspension:
@@ -35,7 +34,7 @@ async def read_of(wait: Callable[[Ends], Coroutine[Any, Any, Any]]) -> Suspensio
     task = asyncio.create_task(wait(ends))
     for _ in range(5):
         await asyncio.sleep(0)
-    found = read(task, task.get_coro(), ends.name_of)
+    found = read(task, task.get_coro(), ends.of)
     task.cancel()
     await asyncio.wait([task])
     return found
@@ -151,13 +150,13 @@ def test_a_task_that_is_about_to_take_a_step_moves() -> None:
     async def main() -> None:
         ends = Ends()
         task = asyncio.create_task(ends.end("a"))
-        assert read(task, task.get_coro(), ends.name_of).moving is MOVING
+        assert read(task, task.get_coro(), ends.of).moving is MOVING
         await asyncio.sleep(0)
-        assert read(task, task.get_coro(), ends.name_of).moving is None
+        assert read(task, task.get_coro(), ends.of).moving is None
         ends.futures["a"].set_result(None)
-        assert read(task, task.get_coro(), ends.name_of).moving is MOVING
+        assert read(task, task.get_coro(), ends.of).moving is MOVING
         await task
-        assert read(task, task.get_coro(), ends.name_of).moving is MOVING
+        assert read(task, task.get_coro(), ends.of).moving is MOVING
 
     asyncio.run(main())
 
@@ -193,7 +192,7 @@ def test_what_has_ended_and_is_not_known_to_have_is_on_its_way(how: str) -> None
         seen = []
 
         def look() -> None:
-            seen.append(read(task, task.get_coro(), ends.name_of).moving)
+            seen.append(read(task, task.get_coro(), ends.of).moving)
 
         for _ in range(5):
             await asyncio.sleep(0)
@@ -245,7 +244,7 @@ def test_what_is_beside_a_wait_is_found_where_frames_hold_it() -> None:
             ends = Ends()
             task = asyncio.create_task(waits(ends, [deadline]))
             await asyncio.sleep(0)
-            found = read(task, task.get_coro(), ends.name_of)
+            found = read(task, task.get_coro(), ends.of)
             when, tasks, _ = beside(found, loop.time())
             assert when == pytest.approx(until + loop.time(), abs=1) or when == until
             assert [one.get_coro().__qualname__ for one in tasks] == ["sleep"]
@@ -296,7 +295,7 @@ def test_what_frames_hold_may_be_anything() -> None:
             ends = Ends()
             task = asyncio.create_task(waits(ends, held))
             await asyncio.sleep(0)
-            found = read(task, task.get_coro(), ends.name_of)
+            found = read(task, task.get_coro(), ends.of)
             assert (found.ends, found.moving) == (["a"], None)
             until, tasks, _ = beside(found, 0.0)
             assert (until < float("inf"), tasks) == (ends_by_itself, [])
@@ -319,7 +318,7 @@ def test_a_future_of_somebodys_own_moves() -> None:
         future: Any = Future()
         task = asyncio.create_task(waits(future))
         await asyncio.sleep(0)
-        assert read(task, task.get_coro(), Ends().name_of).moving is MOVING
+        assert read(task, task.get_coro(), Ends().of).moving is MOVING
         future.set_result(None)
         await task
 

@@ -1,0 +1,338 @@
+"""What `map` is given, turned into work units one after the other.
+
+Lives here: checking what is to be gone through, pulling the next items out of it, plain or async, and submitting them.
+What `submit()` would refuse becomes a work unit that has failed.
+
+Must not know: who takes the work units, and when.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import operator
+from collections.abc import Generator, Iterator, Mapping
+from math import inf
+from typing import Any, Final
+
+from runcue._api.intake import Intake
+from runcue._dispatch.batch import Batch
+from runcue._dispatch.dispatcher import Dispatcher
+from runcue._dispatch.outside_tasks import outside_tasks
+from runcue._model.awaitables import discard, is_awaitable
+from runcue._model.checks import is_async, is_generator
+from runcue._model.current import call_inside
+from runcue._model.errors import ConfigurationError, CueFailed, RuncueError, UsageError
+from runcue._model.events import Event
+from runcue._model.kept_errors import kept
+from runcue._model.overrides import NO_OVERRIDES
+from runcue._model.task import Task
+from runcue._model.texts import words_of
+from runcue._registration.submission import take_over
+
+__all__ = ["Feed"]
+
+SLICE: Final = 0.002
+"""Seconds for which items are pulled before everything else in the event loop gets its turn."""
+
+_TEXTS: Final = (str, bytes, bytearray, memoryview)
+
+
+class Feed:
+    """The items of iterables, each of which becomes a work unit.
+
+    Args:
+        intake: Takes them in.
+        dispatcher: Of the same cue.
+        tasks: By name, as they are by now: a function may be defined anew.
+        name: Of which task they are.
+        names: The parameters that the iterables are for, one each; None: there is one iterable, of params.
+        given: The iterables.
+        batch: Where the work units go.
+        window: How many of these are not taken yet at the most.
+
+    Attributes:
+        is_async: Whether items have to be waited for: an asyncio task pulls them.
+        has_more: Whether there may be more of them.
+        in_hand: How many were taken by who has not asked for the next one yet.
+        now: When the last one was submitted; monotonic.
+        error: Why there are no more, if it is not that they have come to an end.
+    """
+
+    def __init__(
+        self,
+        intake: Intake,
+        dispatcher: Dispatcher,
+        tasks: Mapping[str, Task],
+        name: str,
+        names: tuple[str, ...] | None,
+        given: tuple[Any, ...],
+        batch: Batch,
+        window: int,
+    ) -> None:
+        self._intake = intake
+        self._dispatcher = dispatcher
+        self._turns = dispatcher.turns
+        self._tasks = tasks
+        self._name = name
+        self._names = names
+        self._batch = batch
+        self._window = window
+        of = ("params",) if names is None else tuple(f"values of {name!r}" for name in names)
+        self._sources = sources = tuple(map(Source, given, of))
+        self.is_async = any(one.is_async for one in sources)
+        self._is_single = len(sources) == 1
+        plain: Any = () if self.is_async else (one.items for one in sources)
+        self._plain: Iterator[Any] = sources[0].items if self._is_single else zip(*plain, strict=False)
+        # How many there will be, None if nobody knows; and how many were submitted.
+        self._expected = min((one.length for one in sources if one.length is not None), default=None)
+        self._submitted = 0
+        self._begun = self._pulls = False
+        self.now = 0.0
+        self.in_hand = 0
+        self._room: asyncio.Future[None] | None = None
+        self._puller: asyncio.Task[None] | None = None
+        self.has_more = True
+        self.error: BaseException | None = None
+
+    def begin(self) -> None:
+        """The first item is wanted."""
+        self._begun = True
+        if self._expected:
+            self._tell_expected(self._expected)
+        if self.is_async:
+            self._puller = self._batch.feeder = asyncio.create_task(self._pull(), name="runcue map")
+
+    def fill(self) -> bool:
+        """Pull items and submit them, until as many are there as may be. For those that have not to be waited for.
+
+        Returns:
+            Whether something else has to get its turn before that.
+        """
+        items, until = self._plain, inf
+        for _ in range(self._window - len(self._batch)):
+            if self.now > until:
+                return True
+            try:
+                item = next(items)
+            except StopIteration:
+                self._end()
+                break
+            except Exception as error:
+                self._end(error)
+                break
+            if not self._submit(item):
+                break
+            if until == inf:
+                until = self.now + SLICE
+        return False
+
+    def go_on(self) -> None:
+        """The next work unit is asked for, so that the last one is in nobody's hands. For items that are waited for."""
+        self.in_hand = 0
+        room = self._room
+        if room is not None and not room.done() and len(self._batch) < self._window:
+            room.set_result(None)
+            self._batch.feeder = self._puller
+
+    async def close(self) -> None:
+        """Pull no more, and close the generators that items come from. What these raise then is raised."""
+        self._end()
+        puller = self._puller
+        if puller is None:
+            await self._close_sources()
+        elif puller is not asyncio.current_task():
+            if self._pulls:
+                puller.cancel()
+            await asyncio.wait([puller])
+            self.raise_error()
+
+    def let_go(self) -> None:
+        """The same for one that nobody is there to wait for."""
+        self._end()
+        if self._puller is not None and self._pulls:
+            self._puller.cancel()
+
+    def raise_error(self) -> None:
+        """Raise the error, once, if there is one."""
+        error, self.error = self.error, None
+        try:
+            if error is not None:
+                raise error
+        finally:
+            del error  # its traceback leads to this frame: together they would live on
+
+    async def _pull(self) -> None:
+        """Pull items as `fill` does, where they have to be waited for. In an asyncio task of its own."""
+        batch = self._batch
+        until = self._turns.now() + SLICE
+        self._pulls = True
+        try:
+            while self.has_more:
+                if len(batch) + self.in_hand >= self._window:
+                    batch.feeder = None
+                    self._room = asyncio.get_running_loop().create_future()
+                    await self._room
+                    until = self._turns.now() + SLICE
+                item = await self._next()
+                if not self._submit(item):
+                    break
+                if len(batch.open) <= 1:
+                    batch.wake()  # until now there was nothing to wait for but this task
+                if self.now > until:
+                    await asyncio.sleep(0)
+                    until = self._turns.now() + SLICE
+        except StopAsyncIteration:
+            self._end()
+        except BaseException as error:
+            self._end(error)
+            if not isinstance(error, Exception | asyncio.CancelledError):
+                raise
+        finally:
+            self._pulls = False
+            try:
+                await self._close_sources()
+            except Exception as error:
+                self.error = self.error or error
+            finally:
+                batch.feeder = None
+                batch.wake()
+
+    async def _next(self) -> Any:
+        if self._is_single:
+            return await anext(self._sources[0].items)
+        item = []
+        for source in self._sources:
+            if source.is_async:
+                item.append(await anext(source.items))
+            else:
+                try:
+                    item.append(next(source.items))
+                except StopIteration:
+                    raise StopAsyncIteration from None
+        return item
+
+    async def _close_sources(self) -> None:
+        errors = []
+        for source in self._sources:
+            try:
+                await source.close()
+            except Exception as error:
+                errors.append(error)
+        if errors:
+            raise errors[0]
+
+    def _submit(self, item: Any) -> bool:
+        """Submit one item. Returns whether the next one may be pulled."""
+        task = self._tasks[self._name]
+        intake = self._intake
+        context = contextvars.copy_context()
+        params: Any = None
+        try:
+            if intake.is_closing:
+                intake.check_open(context, task, None)
+            if self._names is None:
+                params = dict(item) if type(item) is dict else take_over(item)
+            elif self._is_single:
+                params = {self._names[0]: item}
+            else:
+                params = dict(zip(self._names, item, strict=True))
+            if task.parameters is not None:
+                params = task.parameters.fill(params)
+            work = intake.admit(task, params, context, NO_OVERRIDES if task.declares else None).work
+        except (UsageError, CueFailed) as error:
+            self._end(error)
+            return False
+        except RuncueError as error:
+            work = intake.refuse(task, params or {}, kept(error))
+            self._dispatcher.settlement.refused(work, work._submitted_at)
+        else:
+            self._submitted += 1
+        self.now = work._submitted_at
+        self._batch.add(work)
+        return True
+
+    def _end(self, error: BaseException | None = None) -> None:
+        """There are no more items."""
+        if not self.has_more:
+            return
+        self.has_more = False
+        self.error = error
+        if self._expected is not None and self._begun and self._expected != self._submitted:
+            self._tell_expected(self._submitted - self._expected)
+
+    def _tell_expected(self, number: int) -> None:
+        """Tell observers that so many more are to be expected, or fewer than they were told."""
+        listeners = self._dispatcher.listeners
+        if listeners.of[Event.EXPECTED]:
+            heard = self._turns.now(), self._name, number
+            call_inside(self._dispatcher, outside_tasks, self._turns.loop, listeners.expected, *heard)
+
+
+class Source:
+    """One of the iterables, as it is gone through.
+
+    Args:
+        given: The iterable, plain or async.
+        of: What it is to give, for messages.
+
+    Raises:
+        ConfigurationError: It is none, or one that is most likely meant otherwise.
+
+    Attributes:
+        items: Its iterator.
+        is_async: Whether its items are awaited.
+        length: How many they are; None if it does not tell.
+    """
+
+    __slots__ = ("is_async", "items", "length")
+
+    def __init__(self, given: Any, of: str) -> None:
+        kind = type(given)
+        if issubclass(kind, _TEXTS):
+            raise ConfigurationError(
+                f"map() goes through an iterable of {of}, and {words_of(given)} is a single text: of one alone write a "
+                "list, [...]."
+            )
+        if issubclass(kind, Mapping):
+            raise ConfigurationError(
+                f"map() goes through an iterable of {of}, and {words_of(given)} is a single mapping: write [...] "
+                "around it, or which part of it is meant: list(it), or its .values() or .items()."
+            )
+        # Of what is both, such as a stream: nothing is to keep the event loop waiting.
+        self.is_async = hasattr(kind, "__aiter__")
+        try:
+            self.items: Any = aiter(given) if self.is_async else iter(given)
+        except TypeError as error:
+            if hasattr(kind, "__iter__") or self.is_async:
+                raise  # out of what it does itself
+            raise ConfigurationError(
+                f"map() goes through an iterable of {of}, and {words_of(given)} is not iterable{_hint_of(given)}."
+            ) from error
+        self.length = _length_of(given)
+
+    async def close(self) -> None:
+        """Close it if it is a generator, or likewise: not a file, which is an iterator of its lines as well."""
+        if self.is_async:
+            if hasattr(type(self.items), "aclose"):
+                await self.items.aclose()
+        elif isinstance(self.items, Generator):
+            self.items.close()
+
+
+def _length_of(given: Any) -> int | None:
+    try:
+        length = operator.length_hint(given, -1)
+    except Exception:  # it need not tell
+        return None
+    return None if length < 0 else length
+
+
+def _hint_of(given: Any) -> str:
+    """What was most likely forgotten where something cannot be gone through."""
+    if is_generator(given) or is_async(given):
+        return ", but a function: call it"
+    if is_awaitable(given):
+        discard(given)
+        return ": await it first"
+    return f"; range({given}), perhaps" if type(given) is int else ""

@@ -1,0 +1,298 @@
+"""One call for each item of iterables, as many at a time as a window allows: `cue.map()`.
+
+Lives here: `Map`, which is what it gives.
+
+Must not know: how items are pulled and submitted (that is `feed`), how work units run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from types import TracebackType
+from typing import Any, Final, Generic, NoReturn, Self, TypeVar
+
+from runcue._api.feed import Feed
+from runcue._api.handle import WorkHandle
+from runcue._api.intake import Intake
+from runcue._dispatch.batch import Batch
+from runcue._dispatch.dispatcher import Dispatcher
+from runcue._model.checks import NOTHING, positive_int, yes_or_no
+from runcue._model.current import call_inside
+from runcue._model.errors import ConfigurationError, InvalidParams, UsageError, WrongLoop
+from runcue._model.phases import COMPLETED
+from runcue._model.task import Task
+from runcue._model.texts import shortened, words_of
+from runcue._model.work import Work
+from runcue._registration.registry import Registry
+
+__all__ = ["Map"]
+
+T_co = TypeVar("T_co", covariant=True)
+
+_running_loop_if_any = asyncio._get_running_loop
+
+_BY: Final = "the end of its map"
+"""Who cancels what is left when a map is closed."""
+
+_PATIENCE: Final = 0.01
+"""Seconds without a turn of the event loop after which it gets one: who takes what is there need not wait for any."""
+
+
+class Map(Generic[T_co]):
+    """What `cue.map()` gives: an async iterator of work units that have settled, or of their values.
+
+    Nothing is submitted before it is gone through. To leave it early, use it in an `async with`: at its end nothing is
+    left of it. Without one, a `break` or an exception ends it when it is collected, which may be later.
+
+    Example:
+        async with cue.map(fetch, urls) as pages:
+            async for work in pages:
+                if work.error is None:
+                    break
+    """
+
+    def __init__(
+        self,
+        intake: Intake,
+        dispatcher: Dispatcher,
+        registry: Registry,
+        function: Any,
+        iterables: tuple[Any, ...],
+        *,
+        window: object,
+        ordered: object,
+        values: object,
+    ) -> None:
+        # The loop in which it was begun.
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._is_over = self._is_closed = False
+        known, names = _what_is_called(registry, function, iterables)
+        self._window = positive_int(window, "window of map()")
+        in_order = yes_or_no(ordered, "ordered of map()")
+        self._gives_values = yes_or_no(values, "values of map()")
+        if self._gives_values and known.outputs is not None and getattr(known, "load", None) is None:
+            raise ConfigurationError(
+                f"map(values=True) of task {known.name!r}, which has outputs= and no load=: of a work unit that is "
+                "skipped, being up to date, there is no value. Give the task load=, a function that reads it, or leave "
+                "values=True out and look at each work unit."
+            )
+        self._task = known.name
+        self._dispatcher = dispatcher
+        self._turns = dispatcher.turns
+        self._intake = intake
+        self._batch = batch = Batch(dispatcher.callbacks.unheard, in_order=in_order)
+        self._feed = Feed(
+            intake, dispatcher, registry.tasks, known.name, names, iterables, batch, self._window
+        )
+        self._until = 0.0
+        self._is_busy = False
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> T_co:
+        """The next work unit that has settled, or its value.
+
+        Raises:
+            StopAsyncIteration: There are no more.
+            Exception: With `values=True` what a handler has raised, or its time-out; what an iterable has raised, after
+                all that it had given before.
+            WorkCancelled: With `values=True`, one was cancelled.
+            CueStopped: The cue was stopped before all items were submitted; after those that were.
+            CueFailed: The scheduler failed.
+            UsageError: It was closed, or another asyncio task is waiting for the next one.
+            WrongLoop: In another event loop than its cue's, or than that in which it was begun.
+        """
+        feed, batch = self._feed, self._batch
+        if self._is_over or self._is_busy or self._loop is not _running_loop_if_any():
+            self._check()
+        self._is_busy = True
+        if feed.is_async:
+            feed.go_on()
+        try:
+            while True:
+                # First, so that there are never more than the window allows: what was given last counts until now.
+                rests = feed.has_more and not feed.is_async and feed.fill()
+                if rests or feed.now > self._until:
+                    await asyncio.sleep(0)
+                    self._until = self._turns.now() + _PATIENCE
+                work = batch.next()
+                if work is not None:
+                    value: Any = work
+                    if self._gives_values:
+                        value = work._value if work._outcome == COMPLETED else await self._value_of(work)
+                    batch.take()
+                    feed.in_hand = 1
+                    return value  # type: ignore[no-any-return]
+                if not rests:
+                    if not batch.open and not feed.has_more and batch.feeder is None:
+                        break
+                    await self._wait()
+            self._is_over = True
+            await feed.close()
+            feed.raise_error()
+            raise StopAsyncIteration
+        finally:
+            self._is_busy = False
+
+    async def _wait(self) -> None:
+        if self._turns.loop is None and self._batch.open:
+            first = next(iter(self._batch.open))
+            text = "Work %s of a map is waited for, but its cue is not started: call start(), or use `async with cue`."
+            self._dispatcher.callbacks.failures.log.tell("not_started", (first,), text, first.id)
+        await self._dispatcher.waiting.followed(self._batch)
+        if self._is_closed:
+            self._check()
+        self._until = self._turns.now() + _PATIENCE
+
+    async def _value_of(self, work: Work) -> Any:
+        """The value of one that has not simply completed. What it raises ends the map."""
+        try:
+            return await value_of(work)
+        except asyncio.CancelledError:
+            raise
+        except BaseException:
+            self._is_over = True
+            self._batch.take()
+            self._let_go()
+            await self._feed.close()
+            raise
+
+    def _check(self) -> None:
+        """Begin, or say why the next one is not to be had."""
+        if self._is_closed:
+            raise UsageError(
+                f"{self!r} is closed: what is left of it was cancelled. Go through it before that."
+            )
+        if self._is_over:
+            raise StopAsyncIteration
+        if self._is_busy:
+            raise UsageError(
+                f"{self!r} is gone through in another asyncio task, which waits for the next one. Each work unit is "
+                "given once: let one task take them all, or give each task a map of its own."
+            )
+        self._intake.check_loop("map()")
+        loop = asyncio.get_running_loop()
+        if self._loop is not None:
+            raise WrongLoop(
+                f"{self!r} was begun in another event loop: go through it there, or make another one here."
+            )
+        if self._intake.loop is None:
+            self._intake.meet(loop)
+        self._loop = loop
+        self._until = self._turns.now() + _PATIENCE
+        self._feed.begin()
+
+    def _let_go(self) -> None:
+        call_inside(self._dispatcher, self._dispatcher.settlement.let_go, self._batch, _BY)
+
+    async def aclose(self) -> None:
+        """Cancel what is left of it, and close the generators that it goes through. Again, it does nothing.
+
+        Raises:
+            WrongLoop: In another event loop than that in which it was begun.
+            Exception: What one of the generators raises as it is closed.
+        """
+        if self._is_closed:
+            return
+        if self._loop is not None and self._loop is not _running_loop_if_any():
+            raise WrongLoop(f"{self!r} was begun in another event loop: close it there.")
+        self._is_closed = True
+        if not self._is_over:
+            self._is_over = True
+            self._let_go()
+            self._batch.wake()
+            await self._feed.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close it."""
+        await self.aclose()
+
+    def __del__(self) -> None:
+        # Whoever has left it by a bare `break` does not wait for it. It may be in any thread that it is collected in.
+        if self._loop is not None and not self._is_over:
+            try:
+                self._loop.call_soon_threadsafe(_let_go, self._dispatcher, self._batch, self._feed)
+            except RuntimeError:
+                pass  # the loop was closed, and nothing goes on in it
+
+    def __iter__(self) -> NoReturn:
+        """Say what to write instead."""
+        raise UsageError(
+            "A map is gone through by `async for`, inside an async function; where nothing is async, as `with "
+            "runcue.blocking(cue) as b:`, by b.map(...)."
+        )
+
+    def __await__(self) -> NoReturn:
+        """Say what to write instead."""
+        raise UsageError(
+            "A map is not awaited: go through it by `async for`, such as `[work async for work in cue.map(...)]`."
+        )
+
+    def __enter__(self) -> NoReturn:
+        """Say what to write instead."""
+        raise UsageError("A map is used as `async with cue.map(...) as works:`, inside an async function.")
+
+    def __exit__(self, *error: object) -> None:
+        """There is no getting here: `with` asks for it before it enters."""
+
+    def __repr__(self) -> str:
+        return f"<Map of task {shortened(self._task, 80)!r}>"
+
+
+Map.__module__ = "runcue"
+
+
+def _let_go(dispatcher: Dispatcher, batch: Batch, feed: Feed) -> None:
+    """Nobody has a map any more."""
+    call_inside(dispatcher, dispatcher.settlement.let_go, batch, _BY)
+    feed.let_go()
+
+
+def _what_is_called(
+    registry: Registry, called: Any, iterables: tuple[Any, ...]
+) -> tuple[Task, tuple[str, ...] | None]:
+    """The task, and which of its handler's parameters the iterables are for; None: one is of params.
+
+    Raises:
+        ConfigurationError: Such a function cannot be called so.
+        UnknownTask: There is no task of that name.
+    """
+    if not isinstance(called, str) and not callable(called):
+        what = "" if called is NOTHING else f", not {words_of(called)}"
+        raise ConfigurationError(
+            "map() takes a function, or the name of a task, and then an iterable for each of its parameters, such as "
+            f"map(fetch, urls){what}."
+        )
+    task = registry.find(called) if isinstance(called, str) else registry.task_for_call(called)
+    by_params = isinstance(called, str) or task.parameters is None
+    if not iterables:
+        of = "params" if by_params else "each of its parameters"
+        raise InvalidParams(f"map() takes an iterable for {of} after {words_of(called)}, and was given none.")
+    if not by_params:
+        try:
+            task.parameters.bind(iterables, {})
+        except InvalidParams as error:
+            raise InvalidParams(f"map() takes one iterable for each parameter: {error}") from None
+        return task, task.parameters.names[: len(iterables)]
+    if len(iterables) > 1:
+        which = (
+            f"of the task of that name, {called!r},"
+            if isinstance(called, str)
+            else f"as {words_of(called)} takes its work unit alone"
+        )
+        raise InvalidParams(
+            f"map() takes a single iterable {which}: of params, a mapping for each work unit, not {len(iterables)}."
+        )
+    return task, None
+
+
+async def value_of(work: Work) -> Any:
+    handle = str.__new__(WorkHandle, work.id)
+    handle.work = work
+    return await handle.result()
