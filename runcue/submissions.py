@@ -38,6 +38,7 @@ _FIELDS: Final = (
     "must_complete",
     "delay",
     "run_at",
+    "metadata",
 )
 
 
@@ -105,8 +106,8 @@ def read_lines(lines: Iterable[bytes], name: str) -> Iterator[Submission]:
     Each has the field "task", the name of a task, and as needed "params" (an object), "inputs" and "outputs" (a path or
     a list of paths), "key" (text or a number), "duplicate" ("join" or "error"), "force" (true or false), "priority" (a
     number from 0 to 1), "timeout" (seconds, or text such as "30s"), "retry" (how many attempts there are in all, -1 for
-    no end of them), "must_complete" (true or false), "delay" (seconds, or text such as "5 min") and "run_at" (a Unix
-    timestamp). What is null is as good as not there.
+    no end of them), "must_complete" (true or false), "delay" (seconds, or text such as "5 min"), "run_at" (a Unix
+    timestamp) and "metadata" (an object). What is null is as good as not there.
 
     Args:
         lines: As a file that was opened with "rb" gives them.
@@ -265,4 +266,5 @@ _JSON: Final = {
     "must_complete": _Field(lambda value: isinstance(value, bool), "true or false"),
     "delay": _Field(partial(_lasts, zero=True), f"a number of seconds of at least 0, or {_SPANS}"),
     "run_at": _Field(_is_number, "a Unix timestamp"),
+    "metadata": _Field(lambda value: isinstance(value, dict), "an object"),
 }

@@ -798,6 +798,7 @@ class Cue:
         must_complete: bool | None = None,
         delay: float | str | timedelta | None = None,
         run_at: float | datetime | None = None,
+        metadata: Mapping[Any, Any] | None = None,
         **unknown: Never,
     ) -> WorkHandle:
         """Add a work unit to the pending set. Asks no gate and does not wait.
@@ -823,6 +824,8 @@ class Cue:
                 is asked nothing and holds nothing; its age and its place among others count from then.
             run_at: The same for an instant of the wall clock: a datetime with a time zone, or a Unix timestamp. One
                 that has passed is now.
+            metadata: What you want to know of it, a dict, copied: `work.metadata`, for whoever listens or observes, in
+                `why()`, and of log records the attribute `metadata`, by id. It decides nothing.
             **unknown: None: an option that is misspelt is told.
 
         Returns:
@@ -995,6 +998,7 @@ class Cue:
         must_complete: bool | None = None,
         delay: float | str | timedelta | None = None,
         run_at: float | datetime | None = None,
+        metadata: Mapping[Any, Any] | None = None,
         **unknown: Never,
     ) -> WorkHandle:
         """Submit from another thread than the event loop's. Returns when the work has been added.
@@ -1015,6 +1019,7 @@ class Cue:
             must_complete: As for `submit()`.
             delay: As for `submit()`.
             run_at: As for `submit()`.
+            metadata: As for `submit()`.
             **unknown: None: an option that is misspelt is told.
 
         Raises:

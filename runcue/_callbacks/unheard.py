@@ -23,7 +23,7 @@ from collections.abc import Iterable
 from math import inf
 from typing import Any, Final, NamedTuple
 
-from runcue._callbacks.warning_log import WarningLog
+from runcue._callbacks.warning_log import WarningLog, extra_of
 from runcue._model.texts import SHOWN, clause_of, error_words, listed, printable, shortened
 from runcue._model.work import Work
 
@@ -194,7 +194,7 @@ class Unheard:
         """
         self._log.tell(
             "failure",
-            _works_of(news),
+            _works_of(news or told),
             _AT_THE_END,
             *_words_of(told + news),
             level=logging.ERROR,
@@ -249,4 +249,5 @@ def _tell_all(
     for former, news in _by_kind(told, untold):
         # In the log alone: what observes a cue is gone with it.
         alike = former + news
-        logger.error(_AT_THE_END, *_words_of(alike), exc_info=alike[0].error)
+        extra = extra_of(_works_of(alike))
+        logger.error(_AT_THE_END, *_words_of(alike), exc_info=alike[0].error, extra=extra)

@@ -10,18 +10,28 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Iterable
+from itertools import islice
 from typing import Any, Final
 
 from runcue._model.texts import LONGEST, error_words, shortened
 from runcue._model.work import Work
 from runcue.abc import CueWarning, WarningKind
 
-__all__ = ["WarningLog"]
+__all__ = ["WarningLog", "extra_of"]
 
 logger = logging.getLogger("runcue")
 
+_MOST: Final = 100
+"""A record of the log has the metadata of so many work units at the most."""
+
 # As it is in every exception, whatever its class defines under this name.
 _TRACEBACK: Final[Any] = vars(BaseException)["__traceback__"]
+
+
+def extra_of(works: Iterable[Work]) -> dict[str, object] | None:
+    """What a record of the log has beside its text: the metadata of the work units that it is about, by id."""
+    told = {work.id: work.metadata for work in islice((work for work in works if work.metadata), _MOST)}
+    return {"metadata": told} if told else None
 
 
 class WarningLog:
@@ -57,17 +67,18 @@ class WarningLog:
             logged: Whether the log is to have it.
             observed: Whether observers are to hear of it.
         """
+        works = tuple(works)
         if len(text := message % args) > LONGEST:
             message, args = "%s", (shortened(text),)
         if logged:
             told = None if error is None else (type(error), error, _TRACEBACK.__get__(error))
             try:
-                logger.log(level, message, *args, exc_info=told, stacklevel=2)
+                logger.log(level, message, *args, exc_info=told, extra=extra_of(works), stacklevel=2)
             except Exception as trouble:
                 # Handlers and filters of the log are the user's, and so is the error that they show.
                 if sys.stderr is not None:
                     sys.stderr.write(f"runcue could not log ({error_words(trouble)}): {message % args}\n")
         if observed and self.hearers:
-            warning = CueWarning(kind, message % args, tuple(works))
+            warning = CueWarning(kind, message % args, works)
             for hear in tuple(self.hearers):
                 hear(warning)

@@ -30,6 +30,7 @@ from runcue._model.texts import (
     name_of,
     seconds_in_words,
     shortened,
+    words_of,
 )
 from runcue._model.work import Work
 
@@ -88,6 +89,8 @@ class Why:
         lines += [f"  {one}" for one in self.missing[:SHOWN]]
         if len(self.missing) > SHOWN:
             lines.append(f"  and {len(self.missing) - SHOWN} more")
+        if self.work.metadata:
+            lines.append(f"  metadata {in_one_line(words_of(self.work.metadata), _LONGEST_METADATA)}")
         if self.cycle:
             lines.append(f"  a cycle: {around_works(self.cycle)}")
         between = len(self.chain) - 2
@@ -232,6 +235,7 @@ def why_of(reason: Reason, now: float, wall: float) -> Why:
 
 # Characters of a line of an answer: one of the log has fewer, but here somebody has asked, and each part answers
 # something. Two places in the source, which may lie deep, are half of it.
+_LONGEST_METADATA: Final = 100
 _LONGEST: Final = 700
 
 # With an instant at which it will be over, of its own or that of a service; and with work units that have the slots.

@@ -38,6 +38,7 @@ class Overrides:
         must_complete: Whether a stop runs it whatever it cuts off; None for what its task says.
         delay: Seconds before which it may not begin; None for none.
         run_at: The instant before which it may not begin, in seconds since the epoch; None for none.
+        metadata: What the user wants to know of it; None for nothing.
         retry_of: The id of the work unit that it does once more, None if none. That is for `Cue.retry` alone to say.
         declares: Whether it says anything of artifacts, and not only how its work unit runs.
         waits: Whether it says when its work unit may begin.
@@ -57,6 +58,7 @@ class Overrides:
     must_complete: bool | None = None
     delay: float | None = None
     run_at: float | None = None
+    metadata: dict[Any, Any] | None = None
     retry_of: str | None = None
     declares: bool = False
     waits: bool = False
@@ -72,6 +74,8 @@ class Overrides:
             **declared: What it has declared by values, which may have been such as are gone through once.
         """
         said = {**self.__dict__, **declared, "retry_of": work_id}
+        if self.metadata is not None:
+            said["metadata"] = dict(self.metadata)
         return Overrides(
             {name: value for name, value in said.items() if name not in ("delay", "run_at", "waits")}
         )

@@ -181,6 +181,16 @@ class Work:
         return self._value if self._phase == SETTLED and self._outcome == FAILED else None
 
     @property
+    def metadata(self) -> dict[Any, Any]:
+        """What `submit(metadata=)` has said of it, a copy made at that time; empty if nothing.
+
+        It says nothing to runcue, and decides nothing: it is there for whoever reads logs, listens or observes. With
+        `Cue.retry` it goes to the new work unit; those that have joined each other have each their own.
+        """
+        given = None if self._overrides is None else self._overrides.metadata
+        return {} if given is None else given
+
+    @property
     def retry_of(self) -> str | None:
         """The id of the work unit that this one does once more, None if it was not made by `Cue.retry`."""
         return None if self._overrides is None else self._overrides.retry_of

@@ -145,6 +145,19 @@ def _instant_of(value: Any) -> float:
     return instant
 
 
+def _metadata_of(value: Any) -> dict[Any, Any]:
+    if isinstance(value, Mapping):
+        try:
+            return dict(value)
+        except Exception as error:
+            raise ConfigurationError(
+                f"metadata must be a dict that can be copied: {error_words(error)}."
+            ) from error
+    raise ConfigurationError(
+        f'metadata must be a dict, such as {{"user": "anna"}}, not {type(value).__name__}: {words_of(value)}.'
+    )
+
+
 _CHECKS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "priority": lambda value: priority_of(value, "priority"),
     "timeout": lambda value: parse_duration(value, "timeout", endless=True),
@@ -152,4 +165,5 @@ _CHECKS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "must_complete": lambda value: yes_or_no(value, "must_complete"),
     "delay": lambda value: parse_duration(value, "delay", zero=True),
     "run_at": _instant_of,
+    "metadata": _metadata_of,
 }
