@@ -16,8 +16,10 @@ from typing import Final
 from runcue._callbacks.warning_log import WarningLog
 from runcue._dispatch.dispatcher import Dispatcher
 from runcue._dispatch.timers import Alarm
+from runcue._explain.attempt_words import attempt_of
 from runcue._explain.outlook import done_by_limits
 from runcue._limits.service import Service
+from runcue._model.attempts import Attempts
 from runcue._model.phases import NOT_DUE
 from runcue._model.texts import how_many, listed, name_of, seconds_in_words
 from runcue._model.work import Work
@@ -30,6 +32,8 @@ logger = logging.getLogger("runcue")
 
 TELL_AFTER: Final = 5.0
 TELL_AGAIN_AFTER: Final = 60.0
+
+_NOW: Final = 0.001
 
 
 class DrainNews:
@@ -76,19 +80,38 @@ class DrainNews:
         self._time_to_tell.set(now + TELL_AGAIN_AFTER)
 
     def _tell_of_instants(self, now: float) -> None:
-        number, until = self._core.count[NOT_DUE], self._dispatcher.delays.next()
-        again = self._core.returning.first()
-        self._log.tell(
-            "draining",
-            () if again is None else (again,),
-            "Draining: %s, %sfor %s%s%s",
-            how_many(number, "work unit waits for its instant", "work units wait for their instants"),
-            "the first of them " if number > 1 else "",
-            seconds_in_words(max(0.0, until - now)),
-            "" if again is None else _of_retry(again),
-            '; stop(delayed="cancel") would not wait' if self._core.appointments.works else "",
-            level=self._level(until, now),
-        )
+        """Tell of those that are not due, of each kind by itself: the way out of one is none of another."""
+        core = self._core
+        retries: list[Work] = []
+        postponed: list[Work] = []
+        for work in core.returning:
+            attempts: Attempts | None = work._attempts
+            is_postponed = attempts is not None and attempts.again.is_postponed
+            (postponed if is_postponed else retries).append(work)
+        firsts, told = [], []
+        for works, one, many in (
+            (retries, "work unit waits for its next attempt", "work units wait for their next attempts"),
+            (
+                postponed,
+                "work unit was postponed by its handler",
+                "work units were postponed by their handlers",
+            ),
+        ):
+            if works:
+                first = min(works, key=core.returning.when)
+                firsts.append(first)
+                which = name_of(first) if works is postponed else f"{name_of(first)}, {attempt_of(first)}"
+                when = _for_how_long(len(works), core.returning.when(first) - now)
+                told.append(f"{how_many(len(works), one, many)}{when} ({which}{_way_out(first)})")
+        if delayed := core.count[NOT_DUE] - len(core.returning) - len(core.appointments.aside):
+            until = core.appointments.next(now, self._dispatcher.turns.wall())
+            waiting = how_many(delayed, "work unit waits for its time", "work units wait for their time")
+            whom = "it" if delayed == 1 else "them"
+            told.append(
+                f'{waiting}{_for_how_long(delayed, until - now)} (stop(delayed="cancel") would not wait for {whom})'
+            )
+        until = self._dispatcher.delays.next()
+        self._log.tell("draining", firsts, "Draining: %s", "; ".join(told), level=self._level(until, now))
 
     def _level(self, until: float, now: float) -> int:
         """How urgent it is that nothing can start before an instant: it is warned of once if that is a minute away."""
@@ -133,11 +156,19 @@ class DrainNews:
         return busy + [f"the {name}" for name in self._dispatcher.lines.names()]
 
 
-def _of_retry(work: Work) -> str:
-    """Who comes back next, and the way out if nothing says that this has an end."""
-    attempts = work._attempts
-    has_failed = attempts is not None and attempts.again.after_failure
-    what = f"is tried again, in attempt {work.attempt}" if has_failed else "was postponed by its handler"
+def _for_how_long(number: int, seconds: float) -> str:
+    """Until when so many wait, of which the first is due in so many seconds."""
+    is_now = seconds < _NOW
+    if number == 1:
+        return "" if is_now else f", for another {seconds_in_words(seconds)}"
+    return (
+        ", of which the first goes on now"
+        if is_now
+        else f", the first for another {seconds_in_words(seconds)}"
+    )
+
+
+def _way_out(work: Work) -> str:
+    """What to do if nothing says that what a work unit goes on with has an end."""
     may_be_endless = is_endless(work) or not isinstance(policy_of(work), Retry)
-    way_out = "; if that has no end, cancel() ends it" if may_be_endless else ""
-    return f"; {name_of(work)} {what}{way_out}"
+    return "; if that has no end, cancel() ends it" if may_be_endless else ""

@@ -8,7 +8,7 @@ Must not know: what is due, or the clock.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from heapq import heapify, heappop, heappush
 from math import inf
 from typing import Generic, TypeVar
@@ -38,6 +38,10 @@ class Deadlines(Generic[Key]):
 
     def __contains__(self, key: Key) -> bool:
         return key in self._living
+
+    def __iter__(self) -> Iterator[Key]:
+        """The keys, in no order."""
+        return iter(self._living)
 
     def set(self, key: Key, when: float) -> None:
         """Let a key fall due at an instant, instead of any earlier setting. At inf it is cleared."""

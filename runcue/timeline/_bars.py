@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args
 
 import runcue
 
-Outcome = Literal["completed", "failed", "cancelled", "skipped", "running", "retried"]
+Outcome = Literal["completed", "failed", "cancelled", "skipped", "running", "retried", "postponed"]
 
 NO_SERVICE = "no service"
 # Seconds; what is further away is no instant.
@@ -27,8 +27,8 @@ class Bar:
     """One work unit on the timeline.
 
     A work unit that never ran (it was skipped, or cancelled while pending) has `start` equal to `end`, the instant at
-    which it was settled, and is drawn as a mark beside the bars. One that was tried again has a bar for each
-    time that it ran: between them it waited.
+    which it was settled, and is drawn as a mark beside the bars. One that was put back has a bar for each time
+    that it ran: between them it waited.
 
     Args:
         work_id: Shown in the tooltip.
@@ -36,7 +36,8 @@ class Bar:
         services: The services the work held. It is drawn once for each; none is a row of its own.
         start: When the handler was entered, in seconds on any clock.
         end: When the work was settled, or put back, on the same clock. An end before the start counts as equal to it.
-        outcome: How it ended, or "running"; "retried" if it was put back, and runs again later.
+        outcome: How it ended, or "running"; "retried" if that was an attempt that has failed and another one follows,
+            "postponed" if its handler has raised `RetryLater`.
         label: A few characters for inside the bar, left out where they do not fit.
 
     Raises:
@@ -81,7 +82,7 @@ class Bar:
     @property
     def ran(self) -> bool:
         """Whether a handler was entered, as far as two stamps can tell."""
-        return self.outcome in ("completed", "running", "retried") or self.duration > 0
+        return self.outcome in ("completed", "running", "retried", "postponed") or self.duration > 0
 
 
 def check_text(value: object, what: str) -> str:

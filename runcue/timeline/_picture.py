@@ -17,7 +17,15 @@ import runcue
 from runcue.timeline._bars import Bar, Group, Outcome, check_text, grouped, in_words, load
 from runcue.timeline._scale import duration_text, tick_step, tick_text
 
-_OUTCOMES: tuple[Outcome, ...] = ("completed", "running", "skipped", "failed", "cancelled", "retried")
+_OUTCOMES: tuple[Outcome, ...] = (
+    "completed",
+    "running",
+    "skipped",
+    "failed",
+    "cancelled",
+    "retried",
+    "postponed",
+)
 
 # No red among them, nor among the colours made up beyond them: red is for failures.
 _PALETTE = ("#4c78d8", "#2fa58e", "#e8a33d", "#8e6bc9", "#3aa6cf", "#d77fb3", "#86a83c", "#6b7a99", "#c98a5b")
@@ -51,6 +59,7 @@ text {{ font-family: ui-sans-serif, system-ui, -apple-system, "Segoe UI", Roboto
 .failed {{ fill: none; stroke: {_RED}; stroke-width: 1.5 }}
 .cap {{ fill: {_RED} }}
 .retried {{ fill: none; stroke: {_RED}; stroke-width: 1.5; stroke-dasharray: 3 2 }}
+.postponed {{ fill: none; stroke: {_FAINT_INK}; stroke-width: 1.5; stroke-dasharray: 3 2 }}
 .cancelled {{ fill: url(#hatch) }}
 .running {{ fill: url(#fade) }}
 .skipped {{ fill: #ffffff; stroke: #8793a6; stroke-width: 1.5 }}
@@ -183,6 +192,7 @@ class _Picture:
         ends = {
             "failed": "failed",
             "retried": "tried again",
+            "postponed": "postponed",
             "cancelled": "cancelled",
             "running": "still running",
         }
@@ -219,7 +229,7 @@ class _Picture:
         for lane in group.lanes:
             for bar in lane:
                 # Where bars are thinner than a pixel the last one drawn wins, and a failure must not be lost.
-                layer = self._over if bar.outcome in ("completed", "running") else notable
+                layer = self._over if bar.outcome in ("completed", "running", "postponed") else notable
                 layer.append(self._bar(bar, y + gap / 2, self._pitch - gap))
             y += self._pitch
         self._over.extend(notable)
@@ -236,7 +246,7 @@ class _Picture:
         text = bar.label or bar.task
         if height < 12 or width < _width(text, 10) + 4:
             return shape
-        plain = bar.outcome in ("completed", "failed", "retried")
+        plain = bar.outcome in ("completed", "failed", "retried", "postponed")
         ink = _ink_on(self._colours[bar.task]) if plain else _INK
         middle = f'x="{_number(x + width / 2)}" y="{_number(y + height / 2 + 3.5)}"'
         return f'{shape}<text class="inside" {middle} style="fill: {ink}">{_text(text)}</text>'

@@ -83,7 +83,7 @@ class Timeline(Observer):
     def bars(self) -> list[Bar]:
         """What has run, and the settled work units, in the order of their ends; then what runs now, up to this instant.
 
-        A work unit that was tried again has a bar for each time that it ran.
+        A work unit that was put back has a bar for each time that it ran.
         """
         now = time.time()
         return [*self._settled, *(self._bar(work, "running", now) for work in self._running.values())]
@@ -124,7 +124,9 @@ class Timeline(Observer):
         self._running.pop(work.id, None)
         self._waiting.add(work.id)
         clock = getattr(asyncio.get_running_loop(), "runcue_clock", time)
-        self._settled.append(self._bar(work, "retried", clock.time()))
+        # Only an attempt that has failed is one that is tried again.
+        outcome: Outcome = "retried" if reason == "failed" else "postponed"
+        self._settled.append(self._bar(work, outcome, clock.time()))
 
     def settled(self, work: Work, duration: float) -> None:
         """See `runcue.Observer.settled`."""
@@ -135,7 +137,7 @@ class Timeline(Observer):
 
     def _bar(self, work: Work, outcome: Outcome, now: float) -> Bar:
         end = now if work.completed_at is None else work.completed_at
-        waited = outcome != "retried" and work.id in self._waiting
+        waited = outcome not in ("retried", "postponed") and work.id in self._waiting
         start = end if work.started_at is None or waited else work.started_at
         label = "" if self._label is None else str(self._label(work))
         task = self._cue.get_task(work.task)

@@ -603,8 +603,8 @@ async def test_a_drain_that_waits_for_an_instant_says_so(caplog: pytest.LogCaptu
             for seconds in (6, 70, 3600, TOMORROW + 70):
                 asyncio.get_running_loop().call_later(seconds, print)
     assert caplog.messages[0] == (
-        'Draining: 2 work units wait for their instants, the first of them for 24 h; stop(delayed="cancel") would not '
-        "wait"
+        'Draining: 2 work units wait for their time, the first for another 24 h (stop(delayed="cancel") would not wait '
+        "for them)"
     )
     assert [record.levelname for record in caplog.records].count("WARNING") == 2, "of each instant once"
 

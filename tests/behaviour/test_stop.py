@@ -141,11 +141,54 @@ async def test_a_drain_that_waits_for_a_retry_names_the_work_unit_and_the_way_ou
         handle = await cue.submit("t")
         await cue.drain(timeout=6)
         await cue.cancel(handle)
-    what = "was postponed by its handler" if policy == "later" else "is tried again, in attempt 2"
+    what = "was postponed by its handler" if policy == "later" else "waits for its next attempt"
+    which = {"later": "", "bounded": ", attempt 2 of 3"}.get(policy, ", attempt 2")
     way_out = "" if policy == "bounded" else "; if that has no end, cancel() ends it"
     [news] = [record.getMessage() for record in caplog.records if "Draining" in record.getMessage()]
-    assert news.startswith("Draining: 1 work unit waits for its instant, for 1")
-    assert news.endswith(f" s; t {handle} {what}{way_out}")
+    assert news.startswith(f"Draining: 1 work unit {what}, for another 1")
+    assert news.endswith(f" s (t {handle}{which}{way_out})")
+
+
+@pytest.mark.rule(23, 25, 40)
+@virtual
+async def test_a_drain_tells_each_kind_that_is_not_due_by_itself(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "runcue")
+    cue = runcue.Cue(id_prefix="")
+
+    @cue.task("call", retry=runcue.Retry(2, wait_initial=300, wait_max=300, wait_jitter=0))
+    async def call(work: runcue.Work) -> None:
+        if work.attempt == 1:
+            raise TimeoutError
+
+    waits = [True, True]
+
+    @cue.task("poll")
+    async def poll(work: runcue.Work) -> None:
+        if waits:
+            waits.pop()
+            raise runcue.RetryLater(100)
+
+    cue.task("rest")(lambda work: None)
+    async with cue:
+        for task in ("call", "poll", "poll"):
+            await cue.submit(task)
+        await cue.submit("rest", delay="20 min")
+        await cue.submit("rest", delay="3h")
+        asyncio.get_running_loop().call_later(6, print)
+    news = [record.getMessage() for record in caplog.records if "Draining" in record.getMessage()]
+    retry = "Draining: 1 work unit waits for its next attempt, for another {} (call 1, attempt 2 of 2)"
+    assert news[0] == (
+        f"{retry.format('4.9 min')}; 2 work units were postponed by their handlers, the first for another 94 s "
+        "(poll 2; if that has no end, cancel() ends it); 2 work units wait for their time, the first for another 19.9 "
+        'min (stop(delayed="cancel") would not wait for them)'
+    )
+    assert news[1].startswith(
+        f"{retry.format('3.33 min')}; 2 work units were postponed by their handlers, of which the first goes on now "
+    )
+    assert news[-1] == (
+        'Draining: 1 work unit waits for its time (stop(delayed="cancel") would not wait for it)'
+    ), "its instant has come"
+    assert not any("0 s" in one for one in news)
 
 
 def test_while_draining_work_from_inside_is_accepted_and_run() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 
 import runcue
@@ -96,7 +97,7 @@ async def test_between_two_attempts_nothing_is_drawn_and_each_is_a_bar() -> None
     began = timeline.bars[0].start
     assert [(bar.task, bar.outcome, bar.start - began, bar.end - began) for bar in timeline.bars] == [
         ("call", "retried", 0.0, 2.0),
-        ("later", "retried", 30.0, 31.0),
+        ("later", "postponed", 30.0, 31.0),
         ("call", "retried", 62.0, 64.0),
         ("call", "completed", 124.0, 126.0),
         ("later", "completed", 631.0, 632.0),
@@ -104,6 +105,8 @@ async def test_between_two_attempts_nothing_is_drawn_and_each_is_a_bar() -> None
     svg = timeline.svg()
     assert "2 work units" in svg, "though there are five bars"
     assert "tried again" in svg
+    [postponed] = re.findall(r"<g><title>later[^<]*</title>.*?</g>", svg)
+    assert 'class="postponed"' in postponed, "and is not red"
     assert "call (1)" in svg
 
 

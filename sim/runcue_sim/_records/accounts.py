@@ -43,7 +43,7 @@ class Record:
         ahead: Seconds from its submission until the instant that it was submitted for.
         tried: Seconds that attempts took which were not the last.
         put_back: Seconds between the end of such an attempt and the instant of the next one.
-        retries: How many such attempts there were.
+        retries: How many of them have failed.
         bound_by: The service that these are about, empty if there is none.
     """
 

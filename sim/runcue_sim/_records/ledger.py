@@ -69,7 +69,7 @@ class Ledger:
         self._ends: list[float] = []
         self._enders: list[Record] = []
         self.submitted = self.running = self.completed = self.failed = self.skipped = self.cancelled = 0
-        self.failed_on_purpose = self.retries = 0
+        self.failed_on_purpose = self.retries = self._returns = 0
         # When those may go on that were put back, and those that have an instant ahead.
         self._again_at: dict[str, float] = {}
         self.excused: set[str] = set()
@@ -95,7 +95,7 @@ class Ledger:
             + self.skipped
             + self.cancelled
             + self.failed
-            + 2 * self.retries
+            + 2 * self._returns
         )
 
     @property
@@ -195,9 +195,11 @@ class Ledger:
             return
         now = self._time()
         self.running -= 1
-        self.retries += 1
-        record.retries += 1
-        self.tasks[work.task].retries += 1
+        self._returns += 1
+        if reason == "failed":
+            self.retries += 1
+            record.retries += 1
+            self.tasks[work.task].retries += 1
         record.tried += now - (now if record.started is None else record.started)
         record.put_back += delay
         self._again_at[work.id] = now + delay
