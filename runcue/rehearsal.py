@@ -320,6 +320,7 @@ def rehearse(
     # Gates ask through the overlay, in whatever context they are asked.
     dispatcher.asking.run(OVERLAY.set, overlay)
     cue._watched.clear()
+    cue._drops.rehearse()
     return overlay
 
 

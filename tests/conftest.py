@@ -59,6 +59,7 @@ RULES = {
     40: "what is submitted for later begins no earlier, and holds up nobody before",
     41: "many at once: a map gives each item once, lazily; a group waits for all, and failures are raised as it says",
     43: "plain functions get their params by name, defaults from the submission on; load= reads back what is there",
+    44: "the files of an inbox are submitted as they come, once they are complete",
 }
 
 RULES_OF_IT = "rules"  # the property of a test, which comes with its report, out of another process as well

@@ -180,6 +180,7 @@ class Cue:
         self._dispatcher = engine.dispatcher
         self._listeners = engine.dispatcher.listeners
         self._watched = engine.watched
+        self._drops = engine.drops
         self._stopping = engine.stopping
         self._lifecycle = engine.lifecycle
         self._intake = engine.intake
@@ -620,6 +621,7 @@ class Cue:
             raise
         self._intake.begin(loop)
         self._lifecycle.begin()
+        self._drops.start(self._intake, self._stopping)
         _started.add(self)
 
     @says_how_to_await("`await cue.stop()`")
@@ -1169,8 +1171,20 @@ class Cue:
         self._dispatcher.changes.nudge(keys)
 
     @says_what_it_takes
-    def watch(self, folder: str | bytes | os.PathLike[str], *, recursive: bool = True) -> None:
+    def watch(
+        self,
+        folder: str | bytes | os.PathLike[str],
+        *,
+        recursive: bool = True,
+        submit: str | Callable[..., Any] | None = None,
+        pattern: str | None = None,
+    ) -> None:
         """Notice changes that others make to files in a folder, and wake the work units that wait for these files.
+
+        With `submit=` the folder is an inbox: each file in it is submitted to that task as the param `path`, at the
+        start, and then each that is new or has changed, once it has looked the same for a second. Its path begins as
+        the folder is given here. What the task has made is not submitted to it, nor is anything of runcue's own. While
+        a work unit is on its way with a file, other changes of that file wait for its end.
 
         It takes the package watchfiles: `pip install runcue[watch]`. The operating system tells of changes within some
         30 ms; where it cannot, that is logged once, and the folder is looked through about three times a second, less
@@ -1179,11 +1193,27 @@ class Cue:
         Args:
             folder: It must exist.
             recursive: Also what is in its folders.
+            submit: The name of a task, its handler, or a function that is registered by that, such as
+                `def convert(path: str)`.
+            pattern: Submit only files whose names match this, such as "*.pdf".
 
         Raises:
-            ConfigurationError: It is no folder, its name is no UTF-8, or watchfiles is not installed.
+            ConfigurationError: It is no folder, its name is no UTF-8, watchfiles is not installed, or another value
+                cannot work.
+            UnknownTask: The task is not registered.
+            InvalidParams: Its handler does not take `path`, or not that alone.
         """
-        self._watched.add(path_text(folder, "watch()"), recursive=yes_or_no(recursive, "recursive"))
+        folder, recursive = path_text(folder, "watch()"), yes_or_no(recursive, "recursive")
+        if submit is None and pattern is None:
+            self._watched.add(folder, recursive=recursive)
+            return
+        from runcue._registration.feeding import check_fed, check_pattern, task_fed  # noqa: PLC0415 - few do
+
+        pattern = check_pattern(pattern, submits=submit is not None)
+        check_fed(self._registry, submit)
+        self._watched.add(folder, recursive=recursive, as_spelled=True)
+        task = task_fed(self._registry, submit)
+        self._intake.in_loop(lambda: self._drops.add(folder, task, pattern, recursive=recursive))
 
     @says_what_it_takes
     def debug_blocked(self) -> builtins.list[dict[str, Any]]:
@@ -1312,6 +1342,7 @@ class Cue:
         """A stop is complete."""
         _started.discard(self)
         self._watched.stop()
+        self._drops.stop()
         self._intake.end()
 
 

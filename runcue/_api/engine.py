@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from runcue._api.drop_folders import DropFolders
 from runcue._api.inbox import Inbox
 from runcue._api.inquiry import Inquiry
 from runcue._api.intake import Intake
@@ -67,7 +68,8 @@ class Engine:
         self.services = Services(
             core, self.callbacks.door.ask, dispatcher.refusals.note_error, self.callbacks.failures.raised
         )
-        self.watched = WatchedFolders(dispatcher.changes.hear_outside)
+        self.drops = drops = DropFolders(core, self.registry, dispatcher, self.warnings)
+        self.watched = WatchedFolders(dispatcher.changes.hear_outside, drops.hear)
         explainer = Explainer(core, dispatcher, self.watched)
         overdue = Overdue(core, dispatcher, explainer, dispatcher.listeners, self.warnings)
         diagnostics = Diagnostics(core, dispatcher, explainer, self.watched, self.warnings)
@@ -83,11 +85,11 @@ class Engine:
             deadlocks,
             leaving,
             leftovers,
-            inbox,
+            lambda: bool(inbox) or drops.awaited(),
             self.warnings,
             ended,
         )
-        self.lifecycle = Lifecycle(overdue, diagnostics, deadlocks, leftovers, self.stopping)
+        self.lifecycle = Lifecycle(overdue, diagnostics, deadlocks, leftovers, self.stopping, drops)
         self.intake = Intake(
             core,
             self.registry,

@@ -66,6 +66,7 @@ class Intake:
         loop: The event loop that the cue belongs to; None before it is started, and when that loop has ended.
         thread: The ident of its thread.
         stopped: Whether the cue was stopped since.
+        declared_to: Told of work units that declare something; None: nobody is.
         prefix: The first part of the ids.
     """
 
@@ -90,6 +91,7 @@ class Intake:
             _with_random_ids.add(self)
         self._number = 0
         self._is_loaded = False
+        self.declared_to: Callable[[Work], None] | None = None
         self._core = core
         self._registry = registry
         self._dispatcher = dispatcher
@@ -327,6 +329,8 @@ class Intake:
             self._dispatcher.callbacks.door.blocked(what, now, ended, BE_QUICK, work)
         if declared.files and not self._is_loaded:
             self._load()
+        if self.declared_to is not None:
+            self.declared_to(work)
         work._task.declares_per_work = work._task.gated = True
         dependencies = self._core.dependencies
         producer_of = dependencies.producer_of

@@ -26,22 +26,30 @@ class WatchedFolders:
     """Those of one cue. True if there are any.
 
     Args:
-        hear: Takes what changes; see `Watcher`.
+        *hearers: Take what changes; see `Watcher`.
 
     Attributes:
         watchers: One for each, in the order in which they came.
     """
 
-    def __init__(self, hear: Callable[[Iterable[str], Iterable[str]], float]) -> None:
-        self._hear = hear
+    def __init__(self, *hearers: Callable[[Iterable[str], Iterable[str]], float]) -> None:
+        self._hearers = hearers
         self._is_over: Callable[[], bool] | None = None
         self.watchers: list[Watcher] = []
 
     def __bool__(self) -> bool:
         return bool(self.watchers)
 
-    def add(self, folder: str, *, recursive: bool) -> None:
+    def _hear(self, paths: Iterable[str], folders: Iterable[str]) -> float:
+        return max(hear(paths, folders) for hear in self._hearers)
+
+    def add(self, folder: str, *, recursive: bool, as_spelled: bool = False) -> None:
         """Watch one more, unless it is watched already.
+
+        Args:
+            folder: Which one.
+            recursive: Also the folders in it.
+            as_spelled: What changes is to be told as below this very spelling.
 
         Raises:
             ConfigurationError: It is no folder, its name is no UTF-8, or watchfiles is not installed.
@@ -55,8 +63,10 @@ class WatchedFolders:
             ) from error
         watcher = Watcher(folder, self._hear, recursive=recursive)
         real = place_of(watcher.folder).path
-        if any(place_of(one.folder).path == real for one in self.watchers):
-            return
+        for one in self.watchers:
+            covers = one.folder == watcher.folder if as_spelled else place_of(one.folder).path == real
+            if covers and one.recursive >= recursive:
+                return
         if not os.path.isdir(watcher.folder):
             raise ConfigurationError(f"watch() needs a folder that exists, not {watcher.folder!r}.")
         if self._is_over is not None:

@@ -88,6 +88,10 @@ class Watcher:
             depth. It is called in the watcher's thread, and returns for how many seconds it wants no more folders.
         recursive: Also watch the folders in it, at any depth.
 
+    Attributes:
+        folder: The folder, absolute.
+        recursive: As given.
+
     Raises:
         ConfigurationError: Its name is one that watchfiles cannot take.
     """
@@ -103,7 +107,7 @@ class Watcher:
                 f"watch() cannot watch {self.folder!r}, because its name is no UTF-8: watch the folder above it."
             ) from None
         self._changed = changed
-        self._recursive = recursive
+        self.recursive = recursive
         self._prefix = os.path.join(self.folder, "")
         self._real_prefix = os.path.join(os.path.realpath(self.folder), "")
         self._thread: threading.Thread | None = None
@@ -129,7 +133,7 @@ class Watcher:
 
     def another(self) -> Watcher:
         """A new one for the same folder."""
-        return Watcher(self.folder, self._changed, recursive=self._recursive)
+        return Watcher(self.folder, self._changed, recursive=self.recursive)
 
     def start(self, is_over: Callable[[], bool]) -> None:
         """Begin to watch. Returns at once; what changes from now on is told, at the latest when the watch is set.
@@ -168,7 +172,7 @@ class Watcher:
         if path == folder:
             return True
         return (
-            path.startswith(os.path.join(folder, "")) if self._recursive else os.path.dirname(path) == folder
+            path.startswith(os.path.join(folder, "")) if self.recursive else os.path.dirname(path) == folder
         )
 
     def _run(self) -> None:
@@ -205,7 +209,7 @@ class Watcher:
             step=_STEP_MS,
             rust_timeout=0,
             stop_event=_EachStep(self._step),
-            recursive=self._recursive,
+            recursive=self.recursive,
             # Not False, which would overrule WATCHFILES_FORCE_POLLING, the switch for network shares.
             force_polling=True if self._polling else None,
             poll_delay_ms=round(self._interval * 1000),

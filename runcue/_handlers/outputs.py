@@ -224,6 +224,7 @@ def commit(work: Work, *, patient: bool = True) -> bool:
         path, key, place = locate(path)
         if key not in own:  # what is declared is proof when all of it is there
             vouch_for(key, place, path=path)
+            declared.published += (path,)
         file_changed(key)
     return True
 

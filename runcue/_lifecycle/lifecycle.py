@@ -5,13 +5,25 @@ Must not know: what any of them does.
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from runcue._lifecycle.deadlocks import Deadlocks
 from runcue._lifecycle.diagnostics import Diagnostics
 from runcue._lifecycle.leftovers import Leftovers
 from runcue._lifecycle.overdue import Overdue
 from runcue._lifecycle.stopping import Stopping
 
-__all__ = ["Lifecycle"]
+__all__ = ["Arriving", "Lifecycle"]
+
+
+class Arriving(Protocol):
+    """What comes from outside by itself and is submitted then. True if something may."""
+
+    def __bool__(self) -> bool:
+        """See there."""
+
+    def look(self) -> None:
+        """Everything was looked at: see what has come."""
 
 
 class Lifecycle:
@@ -24,6 +36,7 @@ class Lifecycle:
         deadlocks: Deadlocks,
         leftovers: Leftovers,
         stopping: Stopping,
+        arriving: Arriving,
     ) -> None:
         self._overdue = overdue
         self._diagnostics = diagnostics
@@ -31,6 +44,7 @@ class Lifecycle:
         self._awaited = deadlocks.awaited
         self._leftovers = leftovers
         self._stopping = stopping
+        self._arriving = arriving
 
     def begin(self) -> None:
         """The cue was started."""
@@ -45,6 +59,8 @@ class Lifecycle:
         self._diagnostics.set_alarms()
         if self._awaited:
             self._deadlocks.set_alarms()
+        if self._arriving:
+            self._arriving.look()
 
     def after_look(self) -> None:
         """See whether the cue has come to rest."""

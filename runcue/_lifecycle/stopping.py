@@ -12,7 +12,7 @@ Must not know: how work units run.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterator, Sized
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Final
 
@@ -68,7 +68,7 @@ class Stopping:
         deadlocks: Told likewise: whoever waits then waits in vain.
         leaving: What a stop leaves although it could run some time.
         leftovers: Told when a stop is cut off by the end of the loop.
-        inbox: Submissions of other threads on their way.
+        coming: Whether submissions are on their way in: by other threads, or of files that have come.
         log: Where what goes wrong is told.
         stopped: Called when a stop is complete.
 
@@ -88,7 +88,7 @@ class Stopping:
         deadlocks: Deadlocks,
         leaving: Leaving,
         leftovers: Leftovers,
-        inbox: Sized,
+        coming: Callable[[], bool],
         log: WarningLog,
         stopped: Callable[[], None],
     ) -> None:
@@ -101,7 +101,7 @@ class Stopping:
         self._deadlocks = deadlocks
         self.leaving = leaving
         self._leftovers = leftovers
-        self._inbox = inbox
+        self._coming = coming
         self._log = log
         self._news = DrainNews(core, dispatcher, log)
         self._stopped = stopped
@@ -172,7 +172,7 @@ class Stopping:
             in_flight = dispatcher.in_flight.works or dispatcher.gates.awaited or dispatcher.lines
             return self._cancellation.is_over or not in_flight
         is_closed = dispatcher.turns.closed
-        if dispatcher.gates.awaited or self._inbox or (self._core.wakeups.queue and not is_closed):
+        if dispatcher.gates.awaited or self._coming() or (self._core.wakeups.queue and not is_closed):
             return False
         if dispatcher.waiting.awaited and not is_closed and dispatcher.can_start():
             return False  # which is soon asked, unlike all those who wait

@@ -64,7 +64,7 @@ class Declaration:
             skipped downstream of a failure: who failed, and the input that was not made anew for that, itself or not.
         token: What the policy noted when the handler was about to start.
         provenance: What the outputs are made from, as of the same moment; None if their dates need not tell.
-        published: The paths of what the transaction has put in place.
+        published: The paths of what the transaction has put in place; when that is done, of what was not declared.
         input_changed: An input that changed while the handler ran, and whether it is a folder in which others make
             something, too; False if none did.
         comparison: What was read for the next asking, or is to be noted if it is skipped; None if nothing.
@@ -102,7 +102,7 @@ class Declaration:
     evidence: Any = None
     token: Any = None
     provenance: Any = None
-    published: Sequence[str] = ()
+    published: tuple[str, ...] = ()
     input_changed: Any = False
     comparison: Any = None
     transaction: Any = None

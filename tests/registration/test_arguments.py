@@ -209,6 +209,11 @@ CALLS: dict[str, tuple[Call, set[str]]] = {
     "nudge": (lambda cue, value: cue.nudge(value), PATHS | NONE),
     "watch": (lambda cue, value: cue.watch(value), set()),
     "watch(recursive)": (option("watch", "recursive", "."), BOOLS),
+    "watch(submit)": (lambda cue, value: cue.watch(".", submit=value), NONE),
+    "watch(pattern)": (
+        lambda cue, value: cue.watch(".", submit="task", pattern=value),
+        (NONE | TEXTS) - {"NUL"},
+    ),
     "plan": (lambda cue, value: cue.plan(value), {"None", "list", "no bytes"}),
     "plan([...])": (lambda cue, value: cue.plan([value]), set()),
     "plan([(task, ...)])": (lambda cue, value: cue.plan([("task", value)]), {"None", "dict"}),

@@ -1,0 +1,200 @@
+"""The files of watched folders that are for one task, and what is known of them: its in-tray.
+
+Lives here: `Tray`; and `EndHearer`, by which it is heard that a work unit has settled.
+
+Must not know: how files are looked for, how and when they are submitted.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from os import sep
+from os.path import lexists
+from typing import Any, Final
+
+from runcue._artifacts.arrivals import Arrivals
+from runcue._artifacts.descent import Descent
+from runcue._artifacts.drop_folder import DropFolder
+from runcue._artifacts.file import File
+from runcue._artifacts.places import place_of, resolve
+from runcue._model.phases import JOINED, RUNNING, SETTLED
+from runcue._model.texts import words_of
+from runcue._model.work import Work
+
+__all__ = ["EndHearer", "Tray"]
+
+_SUSPICIOUS: Final = 3
+"""So often, one time after the other, a file must change, or be named after one that was submitted, to be taken for of
+its own task's making."""
+
+
+class Tray:
+    """The files for one task.
+
+    Args:
+        task: Its name: a redefinition takes its place.
+        producers: Who is about to make something, by its key.
+
+    Attributes:
+        task: The name of the task.
+        folders: Where the files come from.
+        arrivals: Those that are there.
+        rested: Those of them that are to be submitted.
+    """
+
+    def __init__(self, task: str, producers: Mapping[Any, Work]) -> None:
+        self.task = task
+        self.folders: list[DropFolder] = []
+        self.arrivals = Arrivals()
+        self.rested: OrderedDict[str, DropFolder] = OrderedDict()
+        self._producers = producers
+        # With which files a work unit is on its way.
+        self._busy: dict[str, Work] = {}
+        # What work units of the task make in these folders, by keys; not what one makes of its own file in its place.
+        self._made: set[str] = set()
+        # How often a file has changed while its work unit was on its way, time and again; and whether a task that does
+        # not say what it makes is given that.
+        self._restless: dict[str, int] = {}
+        self._descent = Descent()
+
+    def begin(self) -> None:
+        """Everything that is there is new, but for what is on its way since an earlier start."""
+        self.arrivals.forget_all()
+        self.rested.clear()
+        self._restless.clear()
+        self._busy = {path: work for path, work in self._busy.items() if work._phase != SETTLED}
+
+    def leave(self) -> None:
+        """Nothing that has come is to be submitted any more."""
+        self.arrivals.leave()
+        self.rested.clear()
+
+    def holding(self, path: str) -> DropFolder | None:
+        """The first of the folders of which a file is."""
+        return next((one for one in self.folders if one.holds(path)), None)
+
+    def note(self, drop: DropFolder, path: str, now: float, old_if_before: float) -> bool:
+        """A file may have come, changed or gone.
+
+        Args:
+            drop: Where it is.
+            path: Its absolute path.
+            now: The instant.
+            old_if_before: See `Arrivals.note`.
+
+        Returns:
+            Whether it has rested.
+        """
+        if (work := self._busy.get(path)) is not None:
+            if work._phase < RUNNING and work._phase != JOINED:
+                self.arrivals.renew(path)  # its handler will see it as it is
+            return False
+        if self.makes(path):
+            key = resolve(path)
+            if key in self._made and not lexists(path) and key not in self._producers:
+                self._made.discard(key)  # another file of that name may be somebody else's
+            self.arrivals.forget(path)
+            return False
+        return self.arrivals.note(path, now, old_if_before=old_if_before)
+
+    def makes(self, path: str) -> bool:
+        """Whether the task makes a file, or a folder that it is in, as far as is known."""
+        if self._made:
+            key = resolve(path)
+            while key:
+                if key in self._made:
+                    return True
+                key = key.rpartition(sep)[0]
+        return False
+
+    def note_declared(self, work: Work) -> None:
+        """A work unit of the task says what it makes, whoever submits it."""
+        if work._declared is not None:
+            for artifact in work._declared.makes:
+                if isinstance(artifact, File):
+                    self._note_made(artifact._key, work)
+
+    def _note_made(self, key: str, work: Work) -> None:
+        roots = (place_of(drop.path).path for drop in self.folders)
+        if any(key.startswith(f"{root}{sep}") for root in roots):
+            path = work.params.get("path")
+            if not (isinstance(path, str) and resolve(path) == key):
+                self._made.add(key)
+
+    def submitted(self, path: str, work: Work) -> str | None:
+        """A work unit is on its way with a file. Returns what looks as if its task were given what it makes."""
+        self._busy[path] = work
+        if work._task.outputs is None and self._descent.note(path) == _SUSPICIOUS:
+            return f"{words_of(work.params['path'])} is named after one that is named after another one"
+        return None
+
+    def settled(self, path: str, work: Work, now: float | None) -> str | None:
+        """A work unit has settled: its file may have changed meanwhile.
+
+        Args:
+            path: Of the file.
+            work: The work unit.
+            now: The instant; None: no file is looked at any more.
+
+        Returns:
+            What looks as if its task were given what it makes, None if nothing does.
+        """
+        if self._busy.get(path) is not work:
+            return None
+        del self._busy[path]
+        declared = work._declared
+        if declared is not None:
+            for one in declared.published:
+                self._note_made(resolve(one), work)
+            if declared.makes or declared.published:
+                own = resolve(path)
+                if own in map(resolve, declared.published) or any(one._key == own for one in declared.makes):
+                    self.arrivals.renew(path)
+        if now is None or (drop := self.holding(path)) is None:
+            return None
+        self.note(drop, path, now, 0.0)
+        if not self.arrivals.rests(path):
+            self._restless.pop(path, None)
+            return None
+        times = self._restless[path] = self._restless.get(path, 0) + 1
+        if times == _SUSPICIOUS:
+            return f"{words_of(work.params['path'])} has changed each time while it was worked on"
+        return None
+
+    def forget_in(self, gone: set[str]) -> None:
+        """Forget what was in folders that are gone."""
+        for path in self.arrivals.paths():
+            folder = path
+            while folder := folder.rpartition(sep)[0]:
+                if folder in gone:
+                    self.arrivals.forget(path)
+                    break
+
+
+class EndHearer:
+    """Stands where somebody waits for a work unit, and only hears of its end: the failure is in nobody's hands."""
+
+    __slots__ = ("_hear",)
+
+    def __init__(self, hear: Callable[[], None]) -> None:
+        self._hear = hear
+
+    def done(self) -> bool:
+        """It never gives up."""
+        return False
+
+    def set_result(self, error: object) -> None:
+        """The work unit has settled."""
+        self._hear()
+
+    def set_exception(self, error: object) -> None:
+        """The scheduler has failed: nothing is submitted any more."""
+
+    def get_loop(self) -> EndHearer:
+        """It waits in no event loop."""
+        return self
+
+    def is_closed(self) -> bool:
+        """So none of its own can end."""
+        return False
