@@ -20,7 +20,7 @@ from contextvars import Context
 from math import inf
 from typing import TYPE_CHECKING, Final
 
-from runcue._api.tray import EndHearer, Tray
+from runcue._api.tray import Tray
 from runcue._artifacts.arrivals import REST
 from runcue._artifacts.drop_folder import DropFolder
 from runcue._artifacts.places import place_of
@@ -310,8 +310,7 @@ class DropFolders:
         said = NO_OVERRIDES if task.declares else None
         params = params_for(task, {"path": drop.called(path)})
         work = self._intake.admit(task, params, Context(), said).work
-        work._waiters = {EndHearer(lambda: self._settled(tray, path, work)): None}
-        self._tell_own(tray, tray.submitted(path, work))
+        self._tell_own(tray, tray.submitted(path, work, self._settled))
 
     def _settled(self, tray: Tray, path: str, work: Work) -> None:
         """A work unit of ours has settled. Whoever has settled it wakes the turns."""

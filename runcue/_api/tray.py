@@ -1,6 +1,6 @@
 """The files of watched folders that are for one task, and what is known of them: its in-tray.
 
-Lives here: `Tray`; and `EndHearer`, by which it is heard that a work unit has settled.
+Lives here: `Tray`; and `_Taken`, a file with which a work unit is on its way.
 
 Must not know: how files are looked for, how and when they are submitted.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from functools import partial
 from os import sep
 from os.path import lexists
 from typing import Any, Final
@@ -22,7 +23,7 @@ from runcue._model.phases import JOINED, RUNNING, SETTLED
 from runcue._model.texts import words_of
 from runcue._model.work import Work
 
-__all__ = ["EndHearer", "Tray"]
+__all__ = ["Tray"]
 
 _SUSPICIOUS: Final = 3
 """So often, one time after the other, a file must change, or be named after one that was submitted, to be taken for of
@@ -50,7 +51,7 @@ class Tray:
         self.rested: OrderedDict[str, DropFolder] = OrderedDict()
         self._producers = producers
         # With which files a work unit is on its way.
-        self._busy: dict[str, Work] = {}
+        self._busy: dict[str, _Taken] = {}
         # What work units of the task make in these folders, by keys; not what one makes of its own file in its place.
         self._made: set[str] = set()
         # How often a file has changed while its work unit was on its way, time and again; and whether a task that does
@@ -63,7 +64,7 @@ class Tray:
         self.arrivals.forget_all()
         self.rested.clear()
         self._restless.clear()
-        self._busy = {path: work for path, work in self._busy.items() if work._phase != SETTLED}
+        self._busy = {path: taken for path, taken in self._busy.items() if taken.follow()}
 
     def leave(self) -> None:
         """Nothing that has come is to be submitted any more."""
@@ -86,7 +87,8 @@ class Tray:
         Returns:
             Whether it has rested.
         """
-        if (work := self._busy.get(path)) is not None:
+        if (taken := self._busy.get(path)) is not None:
+            work = taken.work
             if work._phase < RUNNING and work._phase != JOINED:
                 self.arrivals.renew(path)  # its handler will see it as it is
             return False
@@ -122,9 +124,20 @@ class Tray:
             if not (isinstance(path, str) and resolve(path) == key):
                 self._made.add(key)
 
-    def submitted(self, path: str, work: Work) -> str | None:
-        """A work unit is on its way with a file. Returns what looks as if its task were given what it makes."""
-        self._busy[path] = work
+    def submitted(self, path: str, work: Work, settled: Callable[[Tray, str, Work], None]) -> str | None:
+        """A work unit is on its way with a file.
+
+        Args:
+            path: The absolute path of the file.
+            work: The work unit.
+            settled: Called with this tray, the path and the work unit when that has settled.
+
+        Returns:
+            What looks as if its task were given what it makes, None if nothing does.
+        """
+        taken = _Taken(path, work, partial(settled, self))
+        if taken.follow():
+            self._busy[path] = taken
         if work._task.outputs is None and self._descent.note(path) == _SUSPICIOUS:
             return f"{words_of(work.params['path'])} is named after one that is named after another one"
         return None
@@ -140,9 +153,7 @@ class Tray:
         Returns:
             What looks as if its task were given what it makes, None if nothing does.
         """
-        if self._busy.get(path) is not work:
-            return None
-        del self._busy[path]
+        self._busy.pop(path, None)
         declared = work._declared
         if declared is not None:
             for one in declared.published:
@@ -172,29 +183,36 @@ class Tray:
                     break
 
 
-class EndHearer:
-    """Stands where somebody waits for a work unit, and only hears of its end: the failure is in nobody's hands."""
+class _Taken:
+    """A file with which a work unit is on its way.
 
-    __slots__ = ("_hear",)
+    It stands where somebody waits for that, and only hears of its end: a failure is in nobody's hands by that.
 
-    def __init__(self, hear: Callable[[], None]) -> None:
-        self._hear = hear
+    Attributes:
+        work: The work unit.
+    """
 
-    def done(self) -> bool:
-        """It never gives up."""
-        return False
+    __slots__ = ("_path", "_settled", "work")
 
-    def set_result(self, error: object) -> None:
-        """The work unit has settled."""
-        self._hear()
+    def __init__(self, path: str, work: Work, settled: Callable[[str, Work], None]) -> None:
+        self._path = path
+        self._settled = settled
+        self.work = work
 
-    def set_exception(self, error: object) -> None:
+    def follow(self) -> bool:
+        """Hear of its end from now on. Returns whether it is still to come."""
+        work = self.work
+        if work._phase == SETTLED:
+            return False
+        if work._waiters is None:
+            work._waiters = {self: work}
+        else:
+            work._waiters[self] = work
+        return True
+
+    def settled(self, work: Work) -> None:
+        """It has settled."""
+        self._settled(self._path, work)
+
+    def wake(self) -> None:
         """The scheduler has failed: nothing is submitted any more."""
-
-    def get_loop(self) -> EndHearer:
-        """It waits in no event loop."""
-        return self
-
-    def is_closed(self) -> bool:
-        """So none of its own can end."""
-        return False

@@ -14,7 +14,7 @@ from runcue._model.errors import ConfigurationError, InvalidParams, UnknownTask
 from runcue._model.task import Task
 from runcue._model.texts import words_of
 from runcue._registration.registry import Registry
-from runcue._registration.tasks import check_handler, name_from
+from runcue._registration.tasks import name_from, with_handler
 
 __all__ = ["check_fed", "check_pattern", "task_fed"]
 
@@ -38,7 +38,7 @@ def check_fed(registry: Registry, submit: Any) -> None:
         if isinstance(submit, str):
             raise
         name = name_from(submit)
-        parameters, handler = check_handler(name, submit), submit
+        parameters, handler = with_handler(registry.describe_task(name), submit).parameters, submit
         registry.check_unique(name, submit)
         if parameters is None:
             check_annotated(submit)
