@@ -224,6 +224,7 @@ class _Cast:
 
     def replace_handler(self, task: Task) -> None:
         task.call = self._go_through if task.is_async else self._end
+        task.load = None
 
     def lay_over(self, declared: Declaration) -> None:
         overlay = self._overlay

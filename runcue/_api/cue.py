@@ -237,6 +237,7 @@ class Cue:
         priority: float | Callable[..., float] | None = None,
         retry: int | Policy | None = None,
         must_complete: bool = False,
+        load: Callable[..., Any] | None = None,
         run_in: RunIn | None = None,
     ) -> Callable[[F], F]: ...
     @says_what_it_takes
@@ -254,6 +255,7 @@ class Cue:
         priority: float | Callable[..., float] | None = None,
         retry: int | Policy | None = None,
         must_complete: bool = False,
+        load: Callable[..., Any] | None = None,
         run_in: RunIn | None = None,
     ) -> Any:
         """Register a handler under a name, as a decorator.
@@ -289,6 +291,10 @@ class Cue:
                 the seconds to the next attempt, None for none. Meanwhile the work unit holds no slot.
             must_complete: Whether `stop(drain=False)`, and so the first Ctrl-C, still runs its work units and what
                 makes their inputs, and `stop(timeout=)` waits for them. `stop(timeout=0)` and a second Ctrl-C do not.
+            load: A function of the work or of params, plain or async, that reads the value of a work unit back that
+                was skipped, for whoever asks for its result. Without one that is None. It is called when the value is
+                first asked for, a plain one in a thread; what it raises is raised there, and the work unit stays
+                skipped.
             run_in: Where the handler runs: "thread" for a thread of the cue's own, or an executor
                 (`runcue.abc.Executor`). An `async def` runs on the event loop, which "loop" says; of a plain function,
                 `Cue(run_in=)` says what is usual.
@@ -322,6 +328,7 @@ class Cue:
             priority=priority,
             retry=retry,
             must_complete=must_complete,
+            load=load,
         )
         which = f"task {described.name!r}" if described.name else "a task"
         check_run_in(run_in, f"run_in of {which}", loop=True)

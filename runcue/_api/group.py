@@ -16,6 +16,7 @@ from runcue._api.handle import WorkHandle
 from runcue._api.intake import Intake
 from runcue._dispatch.batch import Batch
 from runcue._dispatch.dispatcher import Dispatcher
+from runcue._dispatch.loading import load_all
 from runcue._model.callables import caller
 from runcue._model.checks import NOTHING, is_one_of, says_how_to_await, says_what_it_takes
 from runcue._model.current import call_inside
@@ -98,7 +99,14 @@ class Group:
             if kind is None:
                 while self._batch.open:
                     await self._wait(all_of_them=True)
+                errors = await load_all(self._works)
                 self._raise_failures()
+                if errors and self._fail != "never":
+                    raise (
+                        errors[0]
+                        if self._fail == "first"
+                        else ExceptionGroup("values of what was skipped could not be read", errors)
+                    )
             elif self._first is not None and issubclass(kind, WorkCancelled):
                 # What the body has waited for was cancelled by this group itself.
                 self._raise_first()

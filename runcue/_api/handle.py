@@ -83,7 +83,7 @@ class WorkHandle(str, Generic[R_co]):
             **unknown: None: likewise.
 
         Returns:
-            The handler's return value; None for a skipped work.
+            The handler's return value; for a skipped work what `load=` of its task reads, None without that.
 
         Raises:
             UsageError: It was given something.
@@ -104,7 +104,13 @@ class WorkHandle(str, Generic[R_co]):
         try:
             if error is not None:
                 raise error
-            result: R_co = self.work.result
+            work = self.work
+            if work._task.load is not None and work.skipped:
+                from runcue._dispatch.loading import value_of  # noqa: PLC0415 - few tasks can
+
+                loaded: R_co = await value_of(work)
+                return loaded
+            result: R_co = work.result
             return result
         finally:
             del error  # its traceback leads to this frame: together they would live on

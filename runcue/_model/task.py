@@ -60,6 +60,7 @@ class Task:
         "is_stale",
         "key",
         "learned_dependents",
+        "load",
         "longest",
         "must_complete",
         "name",
@@ -118,6 +119,8 @@ class Task:
         # The digests of its handler's code, by part; None where they do not count.
         self.code: dict[str, str] | None = None
         self.key: Any = None
+        # Reads the value of one that was skipped, None if nothing does.
+        self.load: Callable[[Any], Any] | None = None
         self.duplicate = "join"
         self.priority: float | Callable[[Any], Any] | None = None
         # As `_scheduling.retry` has it; None: there is one attempt.

@@ -32,7 +32,7 @@ from runcue._model.phases import (
 from runcue._model.task import Task
 from runcue._model.texts import name_of, shortened, words_of
 
-__all__ = ["Work"]
+__all__ = ["Loaded", "Work"]
 
 
 class Work:
@@ -118,7 +118,7 @@ class Work:
     _awaited: tuple[Any, ...] | None
 
     # Set when it settles: how, and the handler's result, the error as it is kept, or who has cancelled it: a phrase, or
-    # the code and the line.
+    # the code and the line. Of one that was skipped what was `Loaded`, None before that.
     _outcome: int
     _value: Any
 
@@ -168,8 +168,12 @@ class Work:
 
     @property
     def result(self) -> Any:
-        """What the handler returned, None before that."""
-        return self._value if self._phase == SETTLED and self._outcome == COMPLETED else None
+        """What the handler returned, None before that; of a skipped one what `load=` has read, None before that."""
+        if self._phase != SETTLED:
+            return None
+        if self._outcome == SKIPPED and self._value is not None:
+            return self._value.value
+        return self._value if self._outcome == COMPLETED else None
 
     @property
     def exception(self) -> BaseException | None:
@@ -320,3 +324,18 @@ class Work:
     def __repr__(self) -> str:
         state = "skipped" if self.skipped else self.state.value
         return f"<Work {shortened(self.id, 80)} {shortened(self.task, 80)} {state}>"
+
+
+class Loaded:
+    """The value of a work unit that was skipped, as it is read back.
+
+    Attributes:
+        reading: The asyncio task that reads it; None when it is there.
+        value: What was read.
+    """
+
+    __slots__ = ("reading", "value")
+
+    def __init__(self) -> None:
+        self.reading: Any = None
+        self.value: Any = None

@@ -32,7 +32,14 @@ from runcue._registration.declarations import (
     declare,
 )
 from runcue._registration.gates import GateRegistry
-from runcue._registration.tasks import TaskDescription, check_priority, code_of, name_from, same_source
+from runcue._registration.tasks import (
+    TaskDescription,
+    check_load,
+    check_priority,
+    code_of,
+    name_from,
+    same_source,
+)
 from runcue._scheduling.core import Core
 from runcue._scheduling.redefinition import hand_over
 from runcue._scheduling.retry import checked_retry
@@ -95,6 +102,7 @@ class Registry:
         priority: object = None,
         retry: object = None,
         must_complete: object = False,
+        load: object = None,
     ) -> TaskDescription:
         """Check what describes a task besides its handler; see `Cue.task` for the values.
 
@@ -110,6 +118,7 @@ class Registry:
             priority: Likewise.
             retry: Likewise.
             must_complete: Likewise.
+            load: Likewise.
 
         Raises:
             ConfigurationError: A value cannot work.
@@ -128,6 +137,7 @@ class Registry:
             check_priority(priority, f"priority of {what}"),
             checked_retry(retry, f"retry of {what}"),
             yes_or_no(must_complete, f"must_complete of {what}"),
+            check_load(load, f"load of {what}"),
         )
 
     def check_unique(self, name: str, handler: Callable[..., Any]) -> Origin:
@@ -179,7 +189,7 @@ class Registry:
             task.parameters, task.call = described.parameters, described.parameters.call_with(handler)
         task.declares = not (task.inputs is task.outputs is task.key is None)
         task.priority, task.retry = described.priority, described.retry
-        task.must_complete = described.must_complete
+        task.must_complete, task.load = described.must_complete, described.load
         self._core.ordered |= task.priority is not None
         if self._understudy is not None:
             self._understudy.replace_handler(task)

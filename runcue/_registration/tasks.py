@@ -25,6 +25,7 @@ __all__ = [
     "TaskDescription",
     "by_names",
     "check_function",
+    "check_load",
     "check_priority",
     "code_of",
     "name_from",
@@ -48,6 +49,7 @@ class TaskDescription(NamedTuple):
         priority: How urgent they are: None, a number, or a callable that gives it.
         retry: How often they are tried again: None, a `Retry`, or a function.
         must_complete: Whether a stop runs them whatever it cuts off.
+        load: Reads the value of one that was skipped; None: nothing does.
         code: The digests of its handler's code, by part; None where they do not count.
         parameters: What its handler takes beside the work or in place of it; None: the work alone.
     """
@@ -63,6 +65,7 @@ class TaskDescription(NamedTuple):
     priority: float | Callable[[Any], Any] | None
     retry: Policy | None
     must_complete: bool
+    load: Callable[..., Any] | None
     code: dict[str, str] | None = None
     parameters: Parameters | None = None
 
@@ -119,6 +122,17 @@ def by_names(value: Any, what: str, parameters: Parameters | None) -> Any:
     return named(value, what, parameters)
 
 
+def check_load(value: Any, what: str) -> Callable[..., Any] | None:
+    """Check a function that reads the value of a work unit that was skipped, plain or async.
+
+    Raises:
+        ConfigurationError: It cannot.
+    """
+    if value is not None:
+        check_function(value, what)
+    return value  # type: ignore[no-any-return]
+
+
 def with_handler(described: TaskDescription, handler: Callable[..., Any]) -> TaskDescription:
     """The description of a task whose handler is known.
 
@@ -129,7 +143,7 @@ def with_handler(described: TaskDescription, handler: Callable[..., Any]) -> Tas
     parameters = _check_handler(name, handler)
     functions = {
         what: by_names(getattr(described, what), f"{what} of task {name!r}", parameters)
-        for what in ("inputs", "outputs", "key", "priority")
+        for what in ("inputs", "outputs", "key", "priority", "load")
     }
     code = code_of(handler, name, described.fresh)
     return described._replace(name=name, parameters=parameters, code=code, **functions)

@@ -1,0 +1,302 @@
+"""load=: the value of a work unit that was skipped is read back from what is there, when it is asked for."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import runcue
+from runcue.testing import run
+from tests.support.loops import each_loop, run_on
+from tests.support.virtual_time import virtual
+
+pytestmark = pytest.mark.rule(43)
+
+
+class Shop:
+    """A cue with a task whose outputs are there already, and how often its values were read."""
+
+    def __init__(self, load: Any = None) -> None:
+        self.cue = runcue.Cue()
+        self.made: list[int] = []
+        self.read: list[int] = []
+        flags = [runcue.Flag(f"{number}") for number in range(5)]
+        for flag in flags:
+            flag.share(self.cue._dispatcher.flags)
+            flag.set()
+
+        def number_of(number: int) -> int:
+            self.read.append(number)
+            return 10 * number
+
+        @self.cue.task(outputs=lambda number: flags[number], load=load or number_of)
+        async def make(work: runcue.Work, number: int) -> int:
+            self.made.append(number)
+            work.outputs[0].set()
+            return 10 * number
+
+        self.make = make
+
+
+@each_loop
+def test_the_value_of_what_was_skipped_is_read_once_when_it_is_first_asked_for(loop: str) -> None:
+    async def main() -> None:
+        shop = Shop()
+        async with shop.cue as cue:
+            handle = await cue.call(shop.make, 3)
+            work = await handle.wait()
+            assert (work.skipped, work.result, shop.read, shop.made) == (True, None, [], [])
+            assert await asyncio.gather(handle, handle.result(), handle) == [30, 30, 30]
+            assert await handle == 30
+            assert (shop.read, work.result, work.state) == ([3], 30, runcue.WorkState.COMPLETED)
+            assert work.skipped
+            forced = await cue.submit(shop.make, {"number": 2}, force=True)
+            assert await forced == 20
+            assert (shop.read, shop.made) == ([3], [2])
+        assert await handle == 30
+
+    run_on(loop, main)
+
+
+def test_a_plain_function_reads_in_a_thread_and_an_async_one_in_the_loop() -> None:
+    where: list[Any] = []
+    asks = contextvars.ContextVar("asks", default="nobody")
+
+    def plain(number: int, work: runcue.Work) -> Any:
+        where.append((threading.current_thread() is threading.main_thread(), asks.get(), work.task))
+        return number
+
+    async def asynchronous(number: int) -> int:
+        await asyncio.sleep(1)
+        return number + 1
+
+    def gives_a_coroutine(number: int) -> Any:
+        return asynchronous(number + 1)
+
+    class Object:
+        async def __call__(self, number: int) -> int:
+            return number + 3
+
+    async def main() -> None:
+        asks.set("me")
+        values = []
+        for load in (plain, asynchronous, gives_a_coroutine, Object()):
+            shop = Shop(load)
+            async with shop.cue as cue:
+                values.append(await (await cue.call(shop.make, 1)))
+        assert values == [1, 2, 3, 4]
+        assert where == [(False, "me", "make")]
+
+    run(main)
+
+
+@virtual
+async def test_what_it_raises_is_raised_to_all_who_ask_and_who_asks_later_has_it_read_anew() -> None:
+    tries: list[int] = []
+
+    def load(number: int) -> int:
+        tries.append(number)
+        if len(tries) == 1:
+            raise OSError("no such page")
+        return number
+
+    shop = Shop(load)
+    async with shop.cue as cue:
+        handle = await cue.call(shop.make, 3)
+        asked = await asyncio.gather(handle, handle.result(), return_exceptions=True)
+        assert [str(error) for error in asked] == ["no such page"] * 2
+        assert asked[0] is not asked[1]
+        assert isinstance(asked[0], OSError)
+        trace = asked[0].__traceback__
+        while trace is not None and trace.tb_next is not None:
+            trace = trace.tb_next
+        assert trace is not None
+        assert trace.tb_frame.f_code.co_name == "load"
+        assert (handle.work.skipped, handle.exception(), handle.work.error) == (True, None, None)
+        assert await handle == 3
+        assert tries == [3, 3]
+
+
+@pytest.mark.parametrize("kind", [SystemExit, asyncio.CancelledError, GeneratorExit, BaseException])
+@pytest.mark.parametrize("plain", [True, False])
+def test_what_is_no_exception_ends_nobody_who_asks(kind: type[BaseException], plain: bool) -> None:
+    def load(number: int) -> int:
+        raise kind
+
+    async def in_the_loop(number: int) -> int:
+        raise kind
+
+    async def main() -> None:
+        shop = Shop(load if plain else in_the_loop)
+        async with shop.cue as cue:
+            handle = await cue.call(shop.make, 3)
+            with pytest.raises(
+                runcue.HandlerExited, match=rf"load= of task 'make', .*, ended with {kind.__name__}"
+            ):
+                await handle
+
+    run(main)
+
+
+@virtual
+async def test_who_gives_up_waiting_does_not_take_it_from_the_others() -> None:
+    async def load(number: int) -> int:
+        await asyncio.sleep(10)
+        return number
+
+    shop = Shop(load)
+    async with shop.cue as cue:
+        handle = await cue.call(shop.make, 3)
+        await handle.wait()
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(handle.result(), 5)
+        began = asyncio.get_running_loop().time()
+        assert await handle == 3
+        assert asyncio.get_running_loop().time() - began == 5
+
+
+def test_in_another_event_loop_it_is_read_there() -> None:
+    shop = Shop()
+
+    async def main() -> runcue.WorkHandle:
+        async with shop.cue as cue:
+            handle = await cue.call(shop.make, 3)
+            await handle.wait()
+            return handle
+
+    handle = run(main)
+    assert asyncio.run(handle.result()) == 30
+    assert asyncio.run(handle.result()) == 30
+    assert shop.read == [3]
+
+
+@virtual
+async def test_a_handler_may_wait_for_it() -> None:
+    async def load(number: int) -> int:
+        await asyncio.sleep(100)
+        return number
+
+    shop = Shop(load)
+    cue = shop.cue
+
+    @cue.task
+    async def total() -> int:
+        return sum([await (await cue.call(shop.make, number)) for number in range(3)])
+
+    async with cue:
+        handle = await cue.call(total)
+        summary = await cue.drain()
+        assert (await handle, summary.deadlocked) == (3, [])
+
+
+@virtual
+async def test_maps_and_groups_read_it_too() -> None:
+    shop = Shop()
+    async with shop.cue as cue:
+        assert [value async for value in cue.map(shop.make, range(4), values=True, ordered=True)] == [
+            0,
+            10,
+            20,
+            30,
+        ]
+        async with cue.group() as group:
+            for number in range(3):
+                await group.call(shop.make, number)
+        assert group.summary.values == [0, 10, 20]
+    assert shop.made == []
+
+
+@virtual
+async def test_a_group_raises_what_could_not_be_read_as_it_raises_failures() -> None:
+    def load(number: int) -> int:
+        if number > 1:
+            raise OSError(f"no page {number}")
+        return number
+
+    shop = Shop(load)
+
+    async def all_of_them(**options: Any) -> runcue.Summary:
+        async with shop.cue.group(**options) as group:
+            for number in range(4):
+                await group.call(shop.make, number)
+        return group.summary
+
+    async with shop.cue:
+        with pytest.raises(ExceptionGroup, match="values of what was skipped could not be read") as told:
+            await all_of_them()
+        assert [str(error) for error in told.value.exceptions] == ["no page 2", "no page 3"]
+        with pytest.raises(OSError, match="no page 2"):
+            await all_of_them(fail="first")
+        summary = await all_of_them(fail="never")
+        assert (summary.values, summary.counts["skipped"]) == ([0, 1, None, None], 4)
+
+
+def test_without_it_the_value_is_none_and_what_ran_has_its_own() -> None:
+    async def main() -> None:
+        cue = runcue.Cue()
+
+        @cue.task
+        def make(number: int) -> int:
+            return number
+
+        cue.is_stale(lambda work: work.params["number"] > 1)
+        async with cue:
+            assert [await (await cue.call(make, number)) for number in range(4)] == [None, None, 2, 3]
+
+    run(main)
+
+
+@pytest.mark.parametrize(
+    ("load", "text"),
+    [
+        (5, "load of task 'make' must be callable, not 5"),
+        (lambda: 1, r"load of task 'make', by .*, must take \(work\)"),
+        (lambda nubmer: 1, "load of task 'make', by .* asks for 'nubmer', .* did you mean 'number'"),
+    ],
+)
+def test_what_cannot_read_it_is_refused(load: Any, text: str) -> None:
+    cue = runcue.Cue()
+
+    def make(number: int) -> None: ...
+
+    with pytest.raises(runcue.ConfigurationError, match=text):
+        cue.task("make", load=load)(make)
+    with pytest.raises(runcue.InvalidParams, match="no option load="):
+        asyncio.run(cue.submit("make", load=print))
+
+
+def test_a_function_that_yields_is_none() -> None:
+    def load(number: int) -> Any:
+        yield number
+
+    with pytest.raises(runcue.ConfigurationError, match="must not be a generator"):
+        runcue.Cue().task("make", load=load)
+
+
+def test_files_of_an_earlier_run_are_read_back(tmp_path: Path) -> None:
+    def program() -> tuple[int, list[bool]]:
+        cue = runcue.Cue()
+
+        @cue.task(
+            outputs=lambda number: tmp_path / f"{number}.txt",
+            load=lambda work: int(work.outputs[0].path.read_text()),
+        )
+        def square(work: runcue.Work, number: int) -> int:
+            with work.write(work.outputs[0]) as file:
+                file.write(str(number**2))
+            return number**2
+
+        async def main() -> tuple[int, list[bool]]:
+            async with cue:
+                handles = [await cue.call(square, number) for number in range(5)]
+                return sum([await handle for handle in handles]), [handle.work.skipped for handle in handles]
+
+        return asyncio.run(main())
+
+    assert program() == (30, [False] * 5)
+    assert program() == (30, [True] * 5)
