@@ -32,6 +32,7 @@ from benchmarks.edges import a8  # noqa: E402
 from benchmarks.fidelity import s3  # noqa: E402
 from benchmarks.graphs import p4, p4b  # noqa: E402
 from benchmarks.importing import p8  # noqa: E402
+from benchmarks.many import h4  # noqa: E402
 from benchmarks.measuring import Figure, Spread  # noqa: E402
 from benchmarks.outputs import a7  # noqa: E402
 from benchmarks.peers import h2  # noqa: E402
@@ -70,6 +71,7 @@ BENCHMARKS: dict[str, Callable[..., list[Figure]]] = {
     "S2": s2,
     "S3": s3,
     "H2": h2,
+    "H4": h4,
 }
 
 

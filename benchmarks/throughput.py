@@ -30,11 +30,11 @@ class Counter:
     def __init__(self) -> None:
         self.count = 0
 
-    async def at_once(self, what: object) -> None:
+    async def at_once(self, work: object) -> None:
         """Returns without suspending."""
         self.count += 1
 
-    async def suspending(self, what: object) -> None:
+    async def suspending(self, work: object) -> None:
         """Suspends once."""
         self.count += 1
         await asyncio.sleep(0)

@@ -91,6 +91,9 @@ Artifacts = (
 )
 """What `inputs=` and `outputs=` take."""
 
+AnyIterable = Iterable[Any] | AsyncIterable[Any]
+"""What `map` goes through."""
+
 # Names of this module's own: submit() is short enough to feel each look-up.
 _running_loop = asyncio.get_running_loop
 _running_loop_if_any = asyncio._get_running_loop
@@ -894,12 +897,52 @@ class Cue:
         known = self._registry.task_for_call(function)
         return await self._submit(known.name, params_of_call(known, args, kwargs))
 
+    @overload
+    def map(
+        self,
+        function: str | Callable[..., Any],
+        /,
+        *iterables: AnyIterable,
+        window: int = ...,
+        ordered: bool = ...,
+        values: Literal[False] = ...,
+    ) -> Map[Work]: ...
+    @overload
+    def map(
+        self,
+        function: Callable[..., Awaitable[R]],
+        /,
+        *iterables: AnyIterable,
+        window: int = ...,
+        ordered: bool = ...,
+        values: Literal[True],
+    ) -> Map[R]: ...
+    @overload
+    def map(
+        self,
+        function: Callable[..., R],
+        /,
+        *iterables: AnyIterable,
+        window: int = ...,
+        ordered: bool = ...,
+        values: Literal[True],
+    ) -> Map[R]: ...
+    @overload
+    def map(
+        self,
+        function: str | Callable[..., Any],
+        /,
+        *iterables: AnyIterable,
+        window: int = ...,
+        ordered: bool = ...,
+        values: bool,
+    ) -> Map[Any]: ...
     @says_what_it_takes
     def map(
         self,
-        function: str | Callable[..., Any] = NOTHING,
+        function: Any = NOTHING,
         /,
-        *iterables: Iterable[Any] | AsyncIterable[Any],
+        *iterables: AnyIterable,
         window: int = 200,
         ordered: bool = False,
         values: bool = False,

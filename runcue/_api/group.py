@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from types import TracebackType
-from typing import Any, Final, NoReturn, Self
+from typing import Any, Concatenate, Final, NoReturn, ParamSpec, Self, TypeVar, overload
 
 from runcue._api.handle import WorkHandle
 from runcue._api.intake import Intake
@@ -29,6 +29,9 @@ from runcue._model.work import Work
 from runcue._scheduling.numbers import numbers_of
 
 __all__ = ["Group"]
+
+R = TypeVar("R")
+Q = ParamSpec("Q")
 
 _FAIL: Final = ("all", "first", "never")
 
@@ -138,8 +141,24 @@ class Group:
         self._check("submit()")
         return self._add(await self._submit(task, params, *misplaced, **options))
 
+    @overload
+    async def call(
+        self, function: Callable[Q, Awaitable[R]], /, *args: Q.args, **kwargs: Q.kwargs
+    ) -> WorkHandle[R]: ...
+    @overload
+    async def call(
+        self, function: Callable[Concatenate[Work, Q], Awaitable[R]], /, *args: Q.args, **kwargs: Q.kwargs
+    ) -> WorkHandle[R]: ...
+    @overload
+    async def call(self, function: Callable[Q, R], /, *args: Q.args, **kwargs: Q.kwargs) -> WorkHandle[R]: ...
+    @overload
+    async def call(
+        self, function: Callable[Concatenate[Work, Q], R], /, *args: Q.args, **kwargs: Q.kwargs
+    ) -> WorkHandle[R]: ...
+    @overload
+    async def call(self, function: str, /, *args: Any, **kwargs: Any) -> WorkHandle: ...
     @says_how_to_await("`await group.call(...)`")
-    async def call(self, function: Callable[..., Any] = NOTHING, /, *args: Any, **kwargs: Any) -> WorkHandle:
+    async def call(self, function: Any = NOTHING, /, *args: Any, **kwargs: Any) -> WorkHandle:
         """Submit a call that belongs to this group. See `Cue.call`; it raises as `submit` does, too."""
         self._check("call()")
         return self._add(await self._call(function, *args, **kwargs))

@@ -19,7 +19,7 @@ from runcue._dispatch.dispatcher import Dispatcher
 from runcue._model.checks import NOTHING, positive_int, yes_or_no
 from runcue._model.current import call_inside
 from runcue._model.errors import ConfigurationError, InvalidParams, UsageError, WrongLoop
-from runcue._model.phases import COMPLETED
+from runcue._model.phases import COMPLETED, SETTLED
 from runcue._model.task import Task
 from runcue._model.texts import shortened, words_of
 from runcue._model.work import Work
@@ -116,8 +116,8 @@ class Map(Generic[T_co]):
                 if rests or feed.now > self._until:
                     await asyncio.sleep(0)
                     self._until = self._turns.now() + _PATIENCE
-                work = batch.next()
-                if work is not None:
+                line = batch.line
+                if line and (work := line[0])._phase == SETTLED:
                     value: Any = work
                     if self._gives_values:
                         value = work._value if work._outcome == COMPLETED else await self._value_of(work)

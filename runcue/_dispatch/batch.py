@@ -61,25 +61,20 @@ class Batch:
 
     def add(self, work: Work) -> None:
         """Follow one more work unit."""
-        if work._phase == SETTLED:  # by who has heard of its submission, or because it was refused
-            if self.in_order:
-                self.line.append(work)
-            self._take_note(work)
-            return
-        self.open[work] = None
         if self.in_order:
             self.line.append(work)
+        if work._phase == SETTLED:  # by who has heard of its submission, or because it was refused
+            self.settled(work)
+            return
+        self.open[work] = None
         if work._waiters is None:
             work._waiters = {self: work}
         else:
             work._waiters[self] = work
 
     def settled(self, work: Work) -> None:
-        """One of them has settled. Called by `Settlement` alone."""
+        """One of them has settled. Called by `Settlement`."""
         self.open.pop(work, None)
-        self._take_note(work)
-
-    def _take_note(self, work: Work) -> None:
         if not self.in_order:
             self.line.append(work)
         if work._outcome == FAILED:
@@ -92,13 +87,8 @@ class Batch:
         if self.stayers and not self.open:
             self._wake(self.stayers)
 
-    def next(self) -> Work | None:
-        """The one that is to be taken next, None if it has not settled."""
-        line = self.line
-        return line[0] if line and line[0]._phase == SETTLED else None
-
     def take(self) -> Work:
-        """Take the next one, which has settled. That it has failed is heard of."""
+        """Take the first in line, which has settled. That it has failed is heard of."""
         work = self.line.popleft()
         if work._outcome == FAILED:
             self._unheard.heard(work._value)
@@ -134,3 +124,4 @@ class Batch:
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)
+        waiters.clear()

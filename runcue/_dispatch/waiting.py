@@ -113,7 +113,8 @@ class Waiting:
         try:
             await future
         finally:
-            waiters.remove(future)
+            if future in waiters:  # given up
+                waiters.remove(future)
             if self.awaited.pop(future, None) is not None:
                 self._turns.wake()
         if self._turns.failure is not None:

@@ -738,3 +738,69 @@ def test_many_threads_and_a_slow_taker_lose_nothing(loop: str) -> None:
             assert sorted(got) == list(range(300))
 
     run_on(loop, main)
+
+
+async def fetch(url: str, page: int = 1, *, tags: list[str] = []) -> str:  # noqa: B006 - a new one for each
+    tags.append(url)
+    return f"{url}/{page} {len(tags)}"
+
+
+@pytest.mark.rule(41, 43)
+@virtual
+async def test_each_parameter_of_a_function_has_an_iterable_and_the_shortest_ends_it() -> None:
+    async def pages() -> AsyncIterator[int]:
+        for number in range(7, 10):
+            await asyncio.sleep(1)
+            yield number
+
+    async with cue_of() as cue:
+        got = [value async for value in cue.map(fetch, ["a", "b"], ordered=True, values=True)]
+        assert got == ["a/1 1", "b/1 1"]
+        assert [work.params async for work in cue.map(fetch, ["ab"], [4, 5, 6])] == [
+            {"url": "ab", "page": 4, "tags": ["ab"]}
+        ]
+        for urls in (["a", "b"], iter(["a", "b", "c", "d"]), (one for one in "abc")):
+            values = cue.map(fetch, urls, pages(), ordered=True, values=True)
+            assert [value async for value in values] == ["a/7 1", "b/8 1", "c/9 1"][
+                : 2 if type(urls) is list else 3
+            ]
+        by_name = cue.map("fetch", [{"url": "a", "page": 3}, {"page": 3}])
+        assert sorted([str(work.result) async for work in by_name]) == ["None", "a/3 1"]
+
+
+@pytest.mark.rule(41, 43)
+@virtual
+async def test_iterables_that_a_function_has_no_parameters_for_are_refused() -> None:
+    async def none() -> None: ...
+
+    async def unknown(what): ...  # type: ignore[no-untyped-def]
+
+    async with cue_of() as cue:
+        for function, iterables, match in (
+            (fetch, [[], [], []], "takes 2 values by place, not 3"),
+            (none, [[]], "takes 0 values"),
+            (none, [], "an iterable for each of its parameters"),
+            (unknown, [[]], "annotate what"),
+            (fetch, [], "was given none"),
+            (fetch, [[], 2], r"values of 'page', and 2 is not iterable; range\(2\), perhaps"),
+            (fetch, ["ab"], "of values of 'url'"),
+        ):
+            with pytest.raises(runcue.ConfigurationError, match=match):
+                cue.map(function, *iterables)
+        with pytest.raises(runcue.ConfigurationError, match="has no option url="):
+            cue.map(fetch, url=["a"])  # type: ignore[call-overload]
+        assert await cue.list() == []
+
+
+@pytest.mark.rule(41)
+@virtual
+async def test_a_function_that_is_defined_anew_meanwhile_is_called_from_then_on() -> None:
+    source: dict[str, Any] = {"__name__": "notebook"}
+    async with cue_of() as cue:
+        for value in (1, 2):
+            exec(f"async def again(number: int) -> int:\n    return {value}", source)  # noqa: S102
+            cue.task(source["again"])
+            if value == 1:
+                works = cue.map(source["again"], range(4), window=1, values=True)
+                assert [await anext(works), await anext(works)] == [1, 1]
+        assert [value async for value in works] == [2, 2]
