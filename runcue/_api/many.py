@@ -70,7 +70,7 @@ class Map(Generic[T_co]):
         self._window = positive_int(window, "window of map()")
         in_order = yes_or_no(ordered, "ordered of map()")
         self._gives_values = yes_or_no(values, "values of map()")
-        if self._gives_values and known.outputs is not None and getattr(known, "load", None) is None:
+        if self._gives_values and known.outputs is not None and known.load is None:
             raise ConfigurationError(
                 f"map(values=True) of task {known.name!r}, which has outputs= and no load=: of a work unit that is "
                 "skipped, being up to date, there is no value. Give the task load=, a function that reads it, or leave "
@@ -147,8 +147,10 @@ class Map(Generic[T_co]):
 
     async def _value_of(self, work: Work) -> Any:
         """The value of one that has not simply completed. What it raises ends the map."""
+        handle: WorkHandle = str.__new__(WorkHandle, work.id)
+        handle.work = work
         try:
-            return await value_of(work)
+            return await handle.result()
         except asyncio.CancelledError:
             raise
         except BaseException:
@@ -290,9 +292,3 @@ def _what_is_called(
             f"map() takes a single iterable {which}: of params, a mapping for each work unit, not {len(iterables)}."
         )
     return task, None
-
-
-async def value_of(work: Work) -> Any:
-    handle = str.__new__(WorkHandle, work.id)
-    handle.work = work
-    return await handle.result()

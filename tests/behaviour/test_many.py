@@ -6,6 +6,7 @@ import asyncio
 import gc
 import traceback
 from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -804,3 +805,62 @@ async def test_a_function_that_is_defined_anew_meanwhile_is_called_from_then_on(
                 works = cue.map(source["again"], range(4), window=1, values=True)
                 assert [await anext(works), await anext(works)] == [1, 1]
         assert [value async for value in works] == [2, 2]
+
+
+@pytest.mark.rule(41, 43)
+@pytest.mark.parametrize("ordered", [False, True])
+@each_loop
+def test_values_of_what_is_skipped_are_read_before_they_are_given(
+    loop: str, ordered: bool, tmp_path: Path
+) -> None:
+    def read(work: runcue.Work) -> str:
+        if work.params["name"] == "bad":
+            raise LookupError("cannot be read")
+        return (tmp_path / work.params["name"]).read_text()
+
+    async def main() -> None:
+        async with cue_of() as cue:
+
+            @cue.task(outputs=lambda name: tmp_path / name, load=read)
+            def write(name: str) -> str:
+                (tmp_path / name).write_text(name.upper())
+                return "written"
+
+            assert [value async for value in cue.map(write, ["a", "bad"], values=True)] == ["written"] * 2
+            values = cue.map(write, ["a", "new", "bad", "b"], window=3, ordered=ordered, values=True)
+            got: list[str] = []
+            with pytest.raises(LookupError, match="cannot be read"):
+                await take_all(values, got)
+            assert set(got) <= {"A", "written"}
+            assert got[:2] == ["A", "written"] or not ordered
+            works = [work async for work in cue.map(write, ["a", "bad"])]
+            assert all(work.skipped for work in works)
+
+    run_on(loop, main)
+
+
+@pytest.mark.rule(41)
+@virtual
+async def test_values_that_could_be_none_because_of_outputs_are_refused() -> None:
+    async with cue_of() as cue:
+        cue.task("nap", outputs=lambda work: Flag("x"))(napping)
+        with pytest.raises(runcue.ConfigurationError, match="has outputs= and no load="):
+            cue.map("nap", [], values=True)
+        cue.map("nap", [])
+
+
+@pytest.mark.rule(41)
+@virtual
+async def test_a_step_that_is_given_up_while_a_value_is_read_loses_nothing() -> None:
+    async with cue_of() as cue:
+
+        async def read(work: runcue.Work) -> str:
+            await asyncio.sleep(2)
+            return "read"
+
+        cue.task("t", outputs=lambda work: Flag(f"{work.params['n']}"), load=read)(lambda work: None)
+        cue.is_stale(lambda work: False)
+        values = cue.map("t", params(1, 2), values=True)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(anext(values), 1)
+        assert [value async for value in values] == ["read", "read"]
