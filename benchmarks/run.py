@@ -39,7 +39,7 @@ from benchmarks.peers import h2  # noqa: E402
 from benchmarks.promptness import p5  # noqa: E402
 from benchmarks.rates import p7  # noqa: E402
 from benchmarks.simulator import s1, s2  # noqa: E402
-from benchmarks.throughput import p1, p6  # noqa: E402
+from benchmarks.throughput import h1, p1, p6  # noqa: E402
 from benchmarks.up_to_date import a4, a6  # noqa: E402
 from benchmarks.waiting import p9  # noqa: E402
 
@@ -70,6 +70,7 @@ BENCHMARKS: dict[str, Callable[..., list[Figure]]] = {
     "S1": s1,
     "S2": s2,
     "S3": s3,
+    "H1": h1,
     "H2": h2,
     "H4": h4,
 }

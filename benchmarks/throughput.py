@@ -1,4 +1,4 @@
-"""P1 and P6: how many work units per second go through a cue, async and sync.
+"""P1, P6 and H1: how many work units per second go through a cue, async and sync.
 
 Lives here: no-op handlers through runcue and by hand. What is timed starts before the first submission and ends when
 the last work unit has ended, on both sides.
@@ -18,7 +18,7 @@ from typing import Any
 import runcue
 from benchmarks.measuring import Figure, compare, compared, timed
 
-__all__ = ["p1", "p6"]
+__all__ = ["h1", "p1", "p6"]
 
 LIMIT = 100
 THREADS = 32
@@ -38,6 +38,10 @@ class Counter:
         """Suspends once."""
         self.count += 1
         await asyncio.sleep(0)
+
+    async def plain(self, url: str, page: int = 1) -> None:
+        """Takes params by name, one of them by default, and returns without suspending."""
+        self.count += 1
 
 
 async def through_cue(works: int, *, suspends: bool, insured: bool = False) -> float:
@@ -116,6 +120,41 @@ def p1(*, quick: bool) -> list[Figure]:
             compared("P1", name, 1.3, found, scale=1e6 / works, each="µs per work", beside="the same without")
         )
     return figures
+
+
+async def plain_through_cue(works: int, *, plain: bool) -> float:
+    counter = Counter()
+    cue = runcue.Cue()
+    cue.service("service", concurrent=LIMIT)
+    cue.task("count", uses="service")(counter.plain if plain else counter.at_once)
+    cue.is_ready(lambda work: True)
+    cue.is_stale(lambda work: True)
+    cue.on_start(lambda work: None)
+    cue.on_complete(lambda work, result, duration: None)
+    params = {"url": "https://..."}
+    began = time.perf_counter()
+    async with cue:
+        for _ in range(works):
+            await cue.submit("count", params)
+    took = time.perf_counter() - began
+    assert counter.count == works
+    return took
+
+
+def h1(*, quick: bool) -> list[Figure]:
+    works = 5_000 if quick else 100_000
+    beside, ours = (partial(timed, partial(plain_through_cue, works, plain=plain)) for plain in (False, True))
+    return [
+        compared(
+            "H1",
+            f"{works:,} async work units, params by name, one by default",
+            1.25,
+            compare(beside, ours),
+            scale=1e6 / works,
+            each="µs per work",
+            beside="a handler of the work",
+        )
+    ]
 
 
 async def sync_through_cue(works: int) -> float:

@@ -26,6 +26,8 @@ _LONGEST: Final = 200
 
 _MISSING: Final = object()
 
+_ANYTHING: Final = ("Any", "object", "typing.Any")
+
 _CONTAINERS: Final = (list, dict, set, bytearray)
 
 
@@ -280,7 +282,8 @@ def parameters_of(handler: Callable[..., Any], what: str = "The handler") -> Par
         )
     if work is not None and not named and not takes_rest and work.kind is not work.KEYWORD_ONLY:
         return None
-    first = named[0].name if work is None and len(takes) > 1 and _is_bare(named[0]) else None
+    # Of what may take anything it may be the work that was meant.
+    first = named[0].name if work is None and named and _may_be_work(named[0]) else None
     return Parameters(f"{called(handler)}{form}", work, named, takes_rest=takes_rest, first=first)
 
 
@@ -306,6 +309,12 @@ def check_annotated(handler: Callable[..., Any]) -> None:
 def _is_bare(one: inspect.Parameter) -> bool:
     """Whether a parameter says nothing of what it takes."""
     return one.annotation is one.empty and one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)
+
+
+def _may_be_work(one: inspect.Parameter) -> bool:
+    """Whether nothing is against it that what a parameter takes was meant to be the work."""
+    said = one.annotation
+    return _is_bare(one) or said is Any or said is object or (isinstance(said, str) and said in _ANYTHING)
 
 
 def _of_star(takes: list[inspect.Parameter], named: list[inspect.Parameter]) -> str:

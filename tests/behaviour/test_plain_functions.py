@@ -26,6 +26,10 @@ pytestmark = pytest.mark.rule(43)
 Unit = runcue.Work
 
 
+def of_anything(it: object) -> object:
+    return it
+
+
 async def fetch(url: str, page: int = 1) -> tuple[str, int]:
     await asyncio.sleep(0)
     return url, page
@@ -231,6 +235,11 @@ MISFITS: dict[str, tuple[Any, Any, str]] = {
     "beside the work": (first_by_annotation, {"more": 1}, "'url' is missing"),
     "no text as a name": (rest, {"url": "a", 5: 1}, "it has no parameter 5"),
     "the work itself": (work_and_rest, {"work": 1}, "'work' is its work unit, and can be no param"),
+    "one that may be anything": (
+        of_anything,
+        {"url": "a"},
+        "'it' is missing .*; a first parameter gets the work",
+    ),
     "the first of several": (
         lambda it, url: None,
         {"url": "a"},

@@ -285,11 +285,20 @@ def test_a_method_in_the_body_of_its_class_says_how_it_is_registered() -> None:
                 def write(self, work: runcue.Work) -> None: ...
 
 
-def test_a_handler_with_params_of_its_own_says_where_they_are() -> None:
+def test_params_of_a_handler_that_are_given_as_options_are_told_where_they_go() -> None:
     def handler(page: int, size: int) -> None: ...
 
-    with pytest.raises(runcue.ConfigurationError, match=r"What it was submitted with is in work\.params\."):
-        runcue.Cue().task("t")(handler)
+    async def main() -> None:
+        cue = runcue.Cue()
+        cue.task("t")(handler)
+        with pytest.raises(runcue.InvalidParams, match="params are given as one mapping"):
+            await cue.submit("t", page=1, size=2)  # type: ignore[call-arg]
+        with pytest.raises(
+            runcue.InvalidParams, match=r"handler\(page: int, size: int\) cannot .* 'size' is missing"
+        ):
+            await cue.submit("t", {"page": 1})
+
+    run(main)
 
 
 def test_a_type_error_inside_of_a_call_stays_what_it_is() -> None:

@@ -338,8 +338,9 @@ def test_a_task_that_is_defined_anew_counts_by_its_new_source() -> None:
 
     def define(value: int) -> None:
         @cue.task("t", inputs="i", outputs="o", fresh=runcue.digest(code=True))
-        def t(work: runcue.Work, value: int = value) -> None:
+        def t(work: runcue.Work) -> int:
             copy(work)
+            return value
 
     verdicts = []
     for value in (1, 1, 2, 2):
