@@ -114,7 +114,7 @@ def named(function: Callable[..., Any], what: str, parameters: Parameters | None
     needed = [one.name for one in takes if one.default is one.empty and one.kind is not one.VAR_KEYWORD]
     others = [name for name in needed if name != "work" and name not in known]
     other = others[0] if others and not any(one.name == "work" for one in takes) else None
-    if parameters is not None and not (parameters.takes_work or parameters.takes_rest):
+    if parameters is not None and not parameters.takes_rest:
         for name in others:
             near = nearest(name, known)
             if near or other is None or len(others) > 1:
@@ -122,7 +122,8 @@ def named(function: Callable[..., Any], what: str, parameters: Parameters | None
                 raise ConfigurationError(
                     f"{words} asks for {name!r}, which {parameters.words} has no parameter for; {hint}"
                 )
-        if other is not None and len(takes) == 1 and by_place:
+        # To a handler that takes the work there may be params that it does not name.
+        if other is not None and len(takes) == 1 and by_place and not parameters.takes_work:
             return function
     elif other is not None and len(others) > 1 and other != first.name:
         other = None

@@ -135,6 +135,8 @@ REFUSED: dict[str, tuple[Any, Any, str]] = {
     "a misspelt one alone": (fetch, lambda ulr: 1, "did you mean 'url'\\?"),
     "two others": (fetch, lambda it, size: 1, r"asks for 'it', .* no parameter for; it takes url, page\."),
     "another beside the work": (fetch, lambda work, size: 1, "asks for 'size'"),
+    "of one that takes the work, a misspelt one": (with_work, lambda url, pgae: 1, "did you mean 'page'"),
+    "of one that takes the work, two": (with_work, lambda work, size: 1, "asks for 'size'"),
     "nothing": (fetch, lambda: 1, r"must take \(work\), or params of it by their names"),
     "a method without its object": (fetch, Key.of_page, "A method belongs to an object"),
 }
