@@ -19,7 +19,7 @@ from runcue._artifacts.changes import changed
 from runcue._artifacts.file import File
 from runcue._artifacts.reads import OVERLAY, READS
 from runcue._freshness.newer import Verdict
-from runcue._model.checks import check_callback, check_text
+from runcue._model.checks import check_callback, check_text, says_what_it_takes
 from runcue._model.declaration import Declaration
 from runcue._model.errors import ConfigurationError, UsageError
 from runcue._model.rate import duration_or_none
@@ -256,6 +256,7 @@ def _real(artifact: Artifact) -> Artifact:
     return artifact._real if type(artifact) is StandIn else artifact
 
 
+@says_what_it_takes
 def rehearse(
     cue: Cue,
     duration: Callable[[Work], float],
@@ -334,6 +335,7 @@ def _untouched(cue: Cue, call: str) -> Core:
     return core
 
 
+@says_what_it_takes
 def not_before(work: Work) -> float | None:
     """Before when a work unit does not start: it is for later, or waits for its next attempt.
 
@@ -347,6 +349,7 @@ def not_before(work: Work) -> float | None:
     return None if attempts is None else attempts.again.at
 
 
+@says_what_it_takes
 def set_limits(cue: Cue, limits: Mapping[str, Mapping[str, Any]]) -> None:
     """Give services other limits, to see what would change. What is not named stays: `limits=` of `Cue.service` always.
 

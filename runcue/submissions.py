@@ -13,7 +13,7 @@ from difflib import get_close_matches
 from functools import partial
 from typing import Any, Final, NamedTuple
 
-from runcue._model.checks import check_text
+from runcue._model.checks import check_text, says_what_it_takes
 from runcue._model.errors import ConfigurationError
 from runcue._model.rate import parse_duration
 from runcue._model.texts import words_of
@@ -66,6 +66,7 @@ Written = Submission | str | Callable[..., Any] | tuple[Any, ...] | list[Any] | 
 """The forms in Python: a task, (task, params), or a mapping with the key "task" and others as they are needed."""
 
 
+@says_what_it_takes
 def read(written: Written) -> Submission:
     """Read a submission that is written in Python.
 
@@ -100,6 +101,7 @@ def read(written: Written) -> Submission:
     return Submission(*written)
 
 
+@says_what_it_takes
 def read_lines(lines: Iterable[bytes], name: str) -> Iterator[Submission]:
     """Read submissions that are written in a file, one JSON object a line. Empty lines are passed over.
 

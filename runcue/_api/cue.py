@@ -1080,9 +1080,11 @@ class Cue:
         """
         raise AssertionError
 
-    def _submit_from_handler(self, task: Any, params: Mapping[str, Any] | None, **options: Any) -> str:
+    def _submit_from_handler(
+        self, task: Any, params: Mapping[str, Any] | None, *misplaced: Never, **options: Any
+    ) -> str:
         self._intake.check_thread()
-        return self.submit_threadsafe(task, params=params, **options)
+        return self.submit_threadsafe(task, params, *misplaced, **options)
 
     @says_how_to_await("`await cue.get(...)`")
     async def get(self, work_id: str | Work = NOTHING, *misplaced: Never, **unknown: Never) -> Work | None:

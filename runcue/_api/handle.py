@@ -145,6 +145,7 @@ class WorkHandle(str, Generic[R_co]):
         self._check_process("state")
         return self.work.state
 
+    @says_what_it_takes
     def done(self) -> bool:
         """Whether the work has settled, so that `result()` has not to wait. Also if the scheduler has failed.
 
@@ -154,6 +155,7 @@ class WorkHandle(str, Generic[R_co]):
         self._check_process("done()")
         return self.work._phase == SETTLED or self._dispatcher.turns.failure is not None
 
+    @says_what_it_takes
     def exception(self) -> BaseException | None:
         """What `result()` would raise because the work has failed: what its handler raised, or a time-out.
 

@@ -44,6 +44,7 @@ from runcue._scheduling.lending import lend
 __all__ = ["Intake"]
 
 _new_handle = str.__new__
+_new_work = Work.__new__
 
 # No cue will ever have given so many ids, and Python does not read numbers of any length.
 _MOST_DIGITS: Final = 20
@@ -238,7 +239,8 @@ class Intake:
         dispatcher = self._dispatcher
         turns = self._turns
         now = turns.now()
-        work = Work(f"{self.prefix}{number}", task.name, params, now + turns.skew)
+        work = _new_work(Work)
+        work._begin(f"{self.prefix}{number}", task.name, params, now + turns.skew)
         work._task = task
         if context:
             context.run(CURRENT.set, dispatcher)

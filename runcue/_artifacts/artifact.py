@@ -24,6 +24,7 @@ from runcue._artifacts.changes import changed
 from runcue._artifacts.reads import OVERLAY, READS
 from runcue._model.awaitables import discard, is_awaitable
 from runcue._model.callables import located
+from runcue._model.checks import says_what_it_takes
 from runcue._model.errors import ArtifactError, ConfigurationError
 from runcue._model.no_answers import is_reason, mistake_in, never_returns, short
 from runcue._model.texts import error_words, shortened, words_of
@@ -123,6 +124,7 @@ class Artifact:
         """What is wrong with it, as the end of a sentence that begins with its name."""
         return f"is not valid: {located(type(self).valid)} said no"
 
+    @says_what_it_takes
     def touch(self) -> None:
         """Say that it has changed: work units that looked at it are asked again."""
         changed(key_of(self))

@@ -23,7 +23,7 @@ from runcue._artifacts.marks import Doubt, doubt_of, vouch_for
 from runcue._artifacts.places import PASS, SEEN, Place, leads, locate, next_pass, path_text
 from runcue._artifacts.reads import OVERLAY, READS
 from runcue._model.callables import located
-from runcue._model.checks import NOTHING, check_callback, is_async, refuse_options
+from runcue._model.checks import NOTHING, check_callback, is_async, refuse_options, says_what_it_takes
 from runcue._model.errors import ConfigurationError
 from runcue._model.rate import parse_duration
 from runcue._model.texts import seconds_in_words, words_of
@@ -203,6 +203,7 @@ class File(Artifact):
             return f"is not valid: {located(type(self).valid)} said no"
         return "is there now" if self.validate is None else f"is not valid: {located(self.validate)} said no"
 
+    @says_what_it_takes
     def touch(self) -> None:
         """Date it now, make it (empty) if it is missing, and tell the work units that looked at it.
 

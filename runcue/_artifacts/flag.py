@@ -17,7 +17,7 @@ from typing import Never
 from runcue._artifacts.artifact import Artifact
 from runcue._artifacts.changes import changed
 from runcue._artifacts.reads import OVERLAY, READS
-from runcue._model.checks import check_name, refuse_options
+from runcue._model.checks import check_name, refuse_options, says_what_it_takes
 from runcue._model.current import CURRENT
 from runcue._model.errors import ConfigurationError
 from runcue._model.texts import shortened, words_of
@@ -112,9 +112,9 @@ class Flag(Artifact):
         """Its version if it is set."""
         return (self._cell if self._home is not None else self._own())[0] or None
 
-    def set(self, *misplaced: Never) -> None:
+    def set(self, *misplaced: Never, **unknown: Never) -> None:
         """Set it, or set it anew: work units that wait for it are asked again, what was made from it is out of date."""
-        if misplaced:
+        if misplaced or unknown:
             raise ConfigurationError("Flag.set() takes no value: a flag is set, or unset by clear().")
         global _last_set  # noqa: PLW0603 - strictly increasing, so that what is made from a flag is newer than it
         # Two threads at once may take the same number; that makes neither newer, so at worst something runs again.
@@ -122,11 +122,13 @@ class Flag(Artifact):
         (self._cell if self._home is not None else self._own())[0] = stamp
         changed(self._key)
 
+    @says_what_it_takes
     def clear(self) -> None:
         """Unset it."""
         self._own()[0] = 0
         changed(self._key)
 
+    @says_what_it_takes
     def touch(self) -> None:
         """The same as `set()`."""
         self.set()

@@ -23,7 +23,7 @@ from runcue._artifacts.descriptors import with_descriptor
 from runcue._artifacts.staged_file import StagedFile, absolute_target, refusal
 from runcue._artifacts.temp_files import OPEN_FLAGS
 from runcue._model.errors import ConfigurationError, PublishError, UsageError
-from runcue._model.texts import words_of
+from runcue._model.texts import message_of, words_of
 
 __all__ = ["OutputTransaction", "atomic_write"]
 
@@ -207,7 +207,7 @@ def atomic_write(
         raise refusal(absolute_target(path), error) from error
     except UnicodeEncodeError as error:
         raise ConfigurationError(
-            f"What was given for {words_of(path)} cannot be written: {words_of(error)}. "
+            f"What was given for {words_of(path)} cannot be written: {message_of(error)}. "
             "Give bytes, or another encoding."
         ) from error
     finally:

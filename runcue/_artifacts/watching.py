@@ -53,7 +53,7 @@ from watchfiles import Change, watch
 from runcue._artifacts.folder_marks import named_by
 from runcue._artifacts.places import absolute, place_of
 from runcue._model.errors import ConfigurationError, UsageError
-from runcue._model.texts import LONGEST_PATH, title_of, words_of
+from runcue._model.texts import LONGEST_PATH, message_of, title_of
 
 __all__ = ["Watcher"]
 
@@ -279,7 +279,7 @@ class Watcher:
     def _broke_off(self, error: Exception) -> float:
         """What to do after an error of watchfiles. Returns the seconds until the next watch, which tells everything."""
         now = time.monotonic()
-        armed_at, why = self._armed_at, words_of(error)
+        armed_at, why = self._armed_at, message_of(error)
         if armed_at is None:
             self._changed((), (self.folder,))  # perhaps the next one fails as well
         if (self._polling or armed_at is not None) and not self._complained:

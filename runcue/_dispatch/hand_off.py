@@ -36,7 +36,7 @@ from runcue._model.current import CURRENT, call_inside
 from runcue._model.errors import UsageError, is_a
 from runcue._model.events import Event
 from runcue._model.phases import SETTLED
-from runcue._model.texts import words_of
+from runcue._model.texts import message_of, words_of
 from runcue._model.work import Work
 from runcue._scheduling.core import Core
 from runcue._scheduling.run_queue import RunQueue
@@ -233,7 +233,7 @@ class HandOff:
                 (),
                 "No more threads can be started (%s; there are %d): plain handlers run on those, the others wait, and "
                 "to start another is tried again and again. Fewer slots need fewer threads. This is told once",
-                words_of(why),
+                message_of(why),
                 executor.threads,
             )
 

@@ -23,7 +23,7 @@ from runcue._explain.up_to_date import LEFT, left_by, said_by, why_skipped
 from runcue._model.declaration import Declaration
 from runcue._model.errors import ArtifactError
 from runcue._model.phases import CANCELLED, FAILED, RUNNING, SETTLED
-from runcue._model.texts import SHOWN, how_many, listed, name_of, shortened, words_of
+from runcue._model.texts import SHOWN, how_many, listed, message_of, name_of, shortened, words_of
 from runcue._model.work import Work
 
 __all__ = ["what_differs", "why_stale"]
@@ -65,7 +65,7 @@ def why_stale(work: Work, awaited: Work | None, known: Iterable[Work] = ()) -> W
         verdict = "up to date" if left_by(work) is None else LEFT
         return WhyStale(work, False, verdict, None, None, details, not_compared=left_out)
     if declared is not None and declared.fault is not None:
-        return WhyStale(work, None, "fault", None, None, words_of(declared.fault))
+        return WhyStale(work, None, "fault", None, None, message_of(declared.fault))
     found = None if declared is None else declared.stale
     if declared is not None and found is not None:
         verdict, artifact, other = found

@@ -28,7 +28,7 @@ from runcue._freshness.versions import version_of
 from runcue._model.checks import says_what_it_takes
 from runcue._model.declaration import Declaration
 from runcue._model.errors import ArtifactError, ConfigurationError
-from runcue._model.texts import LONGEST_PATH, name_of, title_of, words_of
+from runcue._model.texts import LONGEST_PATH, message_of, name_of, title_of, words_of
 from runcue._model.work import Work
 
 __all__ = ["Digest", "digest"]
@@ -160,7 +160,7 @@ class Digest:
             params = digest_of_params(work.params) if self.params else None
             declared.token = _noted(declared, params, work._task.code if self.code else None)
         except (ArtifactError, OSError) as error:
-            declared.token = words_of(error)
+            declared.token = message_of(error)
 
     def finished(self, work: Work) -> None:
         """Stamp the outputs, unless an input has changed since the start."""
@@ -177,7 +177,7 @@ class Digest:
         try:
             problem = noted if isinstance(noted, str) else _record(declared, output, files, noted)
         except OSError as error:
-            problem = words_of(error)
+            problem = message_of(error)
         if problem is not None:
             remove_stamp(output._key)
         if problem:

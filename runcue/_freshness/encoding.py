@@ -27,7 +27,7 @@ from typing import Any, Final
 from runcue._artifacts.artifact import Artifact, attributes_of, identity_of
 from runcue._artifacts.file import File
 from runcue._model.errors import ArtifactError
-from runcue._model.texts import words_of
+from runcue._model.texts import message_of, words_of
 
 __all__ = ["digest_of_params", "digest_of_text", "digest_of_value", "is_found_by_name"]
 
@@ -103,7 +103,7 @@ def _exactly(value: object, what: str, remedy: str) -> bytes:
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # out of what a user's class does when it is asked how to be made again
-        problem = words_of(error)
+        problem = message_of(error)
     raise ArtifactError(f"{what}{encoder.way()} cannot be part of a digest: {problem}. {remedy}")
 
 

@@ -28,7 +28,7 @@ from runcue._artifacts.file_names import fitted
 from runcue._artifacts.publication import atomic_write
 from runcue._artifacts.temp_files import PREFIX
 from runcue._freshness.content import CHUNK, OPEN_TO_READ
-from runcue._model.texts import LONGEST_PATH, title_of, words_of
+from runcue._model.texts import LONGEST_PATH, message_of, title_of
 
 __all__ = [
     "NO_STAMP",
@@ -95,7 +95,7 @@ def read_stamp(path: str) -> dict[str, Any] | str:
     except (FileNotFoundError, NotADirectoryError):
         return NO_STAMP
     except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
-        return unreadable(path, words_of(error))
+        return unreadable(path, message_of(error))
     return stamp  # type: ignore[no-any-return]
 
 

@@ -16,7 +16,7 @@ from typing import Any, Final, TypeAlias
 from runcue._model.awaitables import discard, is_awaitable
 from runcue._model.errors import LimitError, is_a
 from runcue._model.no_answers import is_reason, mistake_in, short
-from runcue._model.texts import shortened, words_of
+from runcue._model.texts import message_of, shortened
 from runcue._model.work import Work
 from runcue.abc import Limit
 
@@ -121,7 +121,7 @@ class GuardedLimit:
             asked = "next_room"
             return self.describe(now, work), _instant(self._asked(self.own.next_room, now, work), now)
         except BaseException as error:
-            return words_of(self._error(asked, error)), now
+            return message_of(self._error(asked, error)), now
 
     def _asked(self, method: Callable[..., Any], *args: Any) -> Any:
         """What a method answers, unless nothing of that has run."""
@@ -138,7 +138,7 @@ class GuardedLimit:
     def _error(self, method: str, error: BaseException) -> LimitError:
         if is_a(error, KeyboardInterrupt):
             self._tell(method, error, None)
-        made = LimitError(f"{method}() of {self.name} raised {type(error).__name__}: {words_of(error)}")
+        made = LimitError(f"{method}() of {self.name} raised {type(error).__name__}: {message_of(error)}")
         made.__cause__ = error
         return made
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+from runcue._model.checks import says_what_it_takes
 from runcue._model.errors import PendingTimeout, RuncueError, StallTimeout, WorkTimeout, is_a
 from runcue._model.phases import WorkState
 from runcue._model.texts import how_many, listed, name_of
@@ -126,6 +127,7 @@ class Summary:
         """Whether everything was completed or skipped."""
         return not (self.counts["failed"] or self.counts["cancelled"] or self.blocked or self.left)
 
+    @says_what_it_takes
     def raise_for_errors(self) -> None:
         """Raise what the handlers of the failed work units have raised, and their time-outs, as one group; or nothing.
 

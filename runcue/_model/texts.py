@@ -27,6 +27,7 @@ __all__ = [
     "how_many",
     "in_one_line",
     "listed",
+    "message_of",
     "name_of",
     "printable",
     "problem_of",
@@ -135,25 +136,31 @@ def around(names: Iterable[str], length: int, first: str) -> str:
 
 def error_words(error: BaseException) -> str:
     """An exception in a line: its type and what it says."""
-    name, words = type(error).__name__, words_of(error)
+    name, words = type(error).__name__, message_of(error)
     return words if words == name else f"{name}: {words}"
 
 
-def words_of(thing: object) -> str:
-    """What an exception or a value says of itself, whatever its own `__str__` or `__repr__` does.
-
-    Args:
-        thing: An exception, for its message; or a value, for its repr.
+def message_of(error: BaseException) -> str:
+    """What an exception says, whatever its `__str__` does.
 
     Returns:
         A few hundred characters at most; the name of its type where it says nothing or raises.
     """
-    # Not isinstance(): a proxy may raise when it is asked for its class.
-    is_error = issubclass(type(thing), BaseException)
     try:
-        if is_error:
-            words = str.__str__(str(thing))
-        elif type(thing) is dict:
+        words = str.__str__(str(error))
+    except BaseException:
+        words = ""
+    return shortened(words, _LONGEST_ERROR) or type(error).__name__
+
+
+def words_of(thing: object) -> str:
+    """What a value is by its repr, whatever that does; of an exception as well, which is given where none is meant.
+
+    Returns:
+        A few hundred characters at most; the name of its type where it says nothing or raises.
+    """
+    try:
+        if type(thing) is dict:
             # The values of params are the caller's objects: if one raises, the others are told all the same.
             shown = [f"{_repr_of(key)}: {_repr_of(value)}" for key, value in islice(thing.items(), _MOST)]
             words = f"{{{', '.join(shown)}}}"
@@ -161,8 +168,7 @@ def words_of(thing: object) -> str:
             words = _repr_of(thing)
     except BaseException:
         words = ""
-    most = _LONGEST_ERROR if is_error else _LONGEST_VALUE
-    return shortened(words, most) or type(thing).__name__
+    return shortened(words, _LONGEST_VALUE) or type(thing).__name__
 
 
 def _repr_of(thing: Any) -> str:

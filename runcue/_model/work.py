@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from math import inf
-from typing import IO, Any
+from typing import IO, Any, Never
 
 from runcue._model.attempts import Attempt, Attempts
 from runcue._model.checks import NOTHING, says_what_it_takes
@@ -19,6 +19,7 @@ from runcue._model.declaration import Declaration
 from runcue._model.errors import WorkCancelled
 from runcue._model.overrides import Overrides
 from runcue._model.phases import (
+    CANCELLED,
     COMPLETED,
     FAILED,
     JOINED,
@@ -30,7 +31,7 @@ from runcue._model.phases import (
     WorkState,
 )
 from runcue._model.task import Task
-from runcue._model.texts import name_of, shortened, words_of
+from runcue._model.texts import message_of, name_of, shortened
 
 __all__ = ["Loaded", "Work"]
 
@@ -122,12 +123,17 @@ class Work:
     _outcome: int
     _value: Any
 
+    @says_what_it_takes
     def __init__(
         self, id: str, task: str, params: dict[str, Any] | None = None, created_at: float = 0.0
     ) -> None:
+        self._begin(id, task, {} if params is None else params, created_at)
+
+    def _begin(self, id: str, task: str, params: dict[str, Any], created_at: float) -> None:
+        """What makes it one: called by itself where very many are made."""
         self.id = id
         self.task = task
-        self.params = {} if params is None else params
+        self.params = params
         self.created_at = created_at
         self.attempt = 1
         self.cancelled = self._wakeup_queued = False
@@ -203,7 +209,7 @@ class Work:
     def error(self) -> str | None:
         """The exception as text, None unless the work failed."""
         exception = self.exception
-        return None if exception is None else words_of(exception)
+        return None if exception is None else message_of(exception)
 
     @property
     def attempts(self) -> tuple[Attempt, ...]:
@@ -216,6 +222,10 @@ class Work:
         if attempts is not None:
             return tuple(attempts.ended)
         started, completed = self.started_at, self.completed_at
+        if started is None and self._phase == SETTLED and self._outcome != CANCELLED:
+            leader = None if self._declared is None else self._declared.leader
+            if leader is not None:
+                return tuple(leader.attempts)
         if started is None or completed is None:
             return ()
         return (Attempt(self.attempt, started, max(0.0, completed - started), self.exception),)
@@ -265,6 +275,7 @@ class Work:
         self,
         task: str | Callable[..., Any] = NOTHING,
         params: Mapping[str, Any] | None = None,
+        *misplaced: Never,
         **options: Any,
     ) -> str:
         """Submit more work from inside a sync handler.
@@ -272,6 +283,7 @@ class Work:
         Args:
             task: The name of a task, or its handler.
             params: As for `Cue.submit`.
+            *misplaced: As for `Cue.submit`.
             **options: The others that `Cue.submit` takes.
 
         Returns:
@@ -280,8 +292,9 @@ class Work:
         Raises:
             UsageError: Called in the event loop: there it is `await cue.submit(...)`.
         """
-        return self._task.submitter(task, params, **options)
+        return self._task.submitter(task, params, *misplaced, **options)
 
+    @says_what_it_takes
     def checkpoint(self) -> None:
         """Raise if nobody waits for this handler any more; otherwise do nothing.
 

@@ -30,7 +30,7 @@ from runcue._model.kept_errors import kept
 from runcue._model.no_answers import mistake_in, never_returns, short
 from runcue._model.overrides import DEFAULT, Overrides
 from runcue._model.task import Task
-from runcue._model.texts import error_words, words_of
+from runcue._model.texts import error_words, message_of, words_of
 from runcue._model.work import Work
 from runcue._registration.tasks import TaskDescription, by_names, check_function
 
@@ -372,7 +372,7 @@ def _fault_of(work: Work, name: str, function: Any, error: BaseException, given:
     params = f"(params {words_of(work.params)})"
     if given is not _RAISED and isinstance(error, RuncueError):
         # Nobody has raised anything there: what was returned is no good, and the traceback would be runcue's.
-        return ArtifactError(f"{whose}, by {located(function)}: {words_of(error)} {params}")
+        return ArtifactError(f"{whose}, by {located(function)}: {message_of(error)} {params}")
     fault = ArtifactError(f"{whose} raised {error_words(error)} in {located(function)} {params}")
     fault.__cause__ = kept(error)  # it is kept with the work unit, and who has submitted that still runs
     return fault

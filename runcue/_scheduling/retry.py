@@ -220,7 +220,11 @@ def checked_retry(value: object, what: str) -> Policy | None:
     if number is not None and (number > 0 or number == -1):
         return _times(int(number))
     if isinstance(value, type) or not callable(value):
-        hint = " Did you mean runcue.Retry(on=...)?" if _is_error(value) else ""
+        hint = (
+            " Did you mean runcue.Retry(on=...)?"
+            if _is_error(value) or isinstance(value, BaseException)
+            else ""
+        )
         raise ConfigurationError(
             f"{what} must be how many attempts there are in all (a whole number from 1, or -1 for no end of them), a "
             f"runcue.Retry, or a function of (attempt, error, elapsed), not {words_of(value)}.{hint}"
@@ -256,9 +260,10 @@ def _on(value: Any) -> On:
     if isinstance(value, (tuple, list, set, frozenset)) and value and all(map(_is_error, value)):
         return tuple(value)
     if isinstance(value, type) or not callable(value):
+        hint = f" Write on={type(value).__name__}." if isinstance(value, BaseException) else ""
         raise ConfigurationError(
             "on of Retry must be a type of exceptions, several of them, or a function of the error, "
-            f"not {words_of(value)}."
+            f"not {words_of(value)}.{hint}"
         )
     checked: Callable[[Any], object] = _function(value, "on of Retry", ("error",))
     return checked

@@ -11,7 +11,7 @@ from contextvars import Context
 from math import inf
 from typing import Any
 
-from runcue._model.checks import check_callback, number_of
+from runcue._model.checks import check_callback, number_of, says_what_it_takes
 from runcue._model.errors import ConfigurationError
 from runcue._model.texts import words_of
 from runcue._model.work import Work
@@ -29,6 +29,7 @@ class FakeExecutor:
         ConfigurationError: It is neither.
     """
 
+    @says_what_it_takes
     def __init__(self, duration: float | Callable[[Work], float] = 0.0) -> None:
         if callable(duration):
             check_callback(duration, "The duration of FakeExecutor()", ("work",))

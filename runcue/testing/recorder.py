@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from runcue._api.cue import Cue
+from runcue._model.checks import says_what_it_takes
 from runcue._model.errors import ConfigurationError
 from runcue._model.phases import WorkState
 from runcue._model.texts import words_of
@@ -77,14 +78,17 @@ class Recorder(Observer):
     def _note(self, event: str, work: Work, value: Any = None) -> None:
         self.events.append(Heard(event, work, asyncio.get_running_loop().time(), value))
 
+    @says_what_it_takes
     def of(self, work_id: str) -> list[str]:
         """The names of the events of one work unit, in order."""
         return [heard.event for heard in self.events if heard.work.id == work_id]
 
+    @says_what_it_takes
     def times(self, event: str) -> list[float]:
         """When an event was heard, for all work units."""
         return [heard.time for heard in self.events if heard.event == event]
 
+    @says_what_it_takes
     def counts(self) -> Mapping[str, int]:
         """How often each event was heard."""
         found: dict[str, int] = {}

@@ -19,7 +19,7 @@ from contextvars import Context
 from typing import Any, TypeVar
 
 from runcue._api.run import check_main
-from runcue._model.checks import number_of
+from runcue._model.checks import number_of, says_what_it_takes
 from runcue._model.errors import ConfigurationError, RuncueError, UsageError
 from runcue._model.texts import describe, words_of
 from runcue.abc import Clock, TimerHandle
@@ -354,6 +354,7 @@ def _shuffled_numbers(luck: random.Random) -> Iterator[int]:
         yield (luck.getrandbits(32) << 64) + count
 
 
+@says_what_it_takes
 def run(
     main: Callable[[], Coroutine[Any, Any, T]] | Coroutine[Any, Any, T], *, order: int | None = None
 ) -> T:

@@ -88,27 +88,45 @@ class Timeline(Observer):
         now = time.time()
         return [*self._settled, *(self._bar(work, "running", now) for work in self._running.values())]
 
-    def svg(self, *, title: str = "Timeline") -> str:
+    def svg(self, *misplaced: Never, title: str = "Timeline", **unknown: Never) -> str:
         """Draw what was recorded so far.
 
         Args:
+            *misplaced: None: the title is given by name.
             title: The picture's heading.
+            **unknown: None: an option that is misspelt is told.
 
         Returns:
             An SVG document.
         """
+        if misplaced or unknown:
+            given = f", and has no option {next(iter(unknown))}=" if unknown else ""
+            raise runcue.ConfigurationError(f"Timeline.svg() takes the option title= by keyword{given}.")
         return draw(self.bars, title=title)
 
-    def write_svg(self, path: str | os.PathLike[str], *, title: str = "Timeline") -> None:
+    def write_svg(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *misplaced: Never,
+        title: str = "Timeline",
+        **unknown: Never,
+    ) -> None:
         """Draw into a file, which appears whole or not at all.
 
         Args:
             path: The file to write.
+            *misplaced: None: the title is given by name.
             title: The picture's heading.
+            **unknown: None: an option that is misspelt is told.
 
         Raises:
             OSError: The file cannot be written.
         """
+        if path is None or misplaced or unknown:
+            given = f", and has no option {next(iter(unknown))}=" if unknown else ""
+            raise runcue.ConfigurationError(
+                f"Timeline.write_svg() takes the path of a file, and the option title= by keyword{given}."
+            )
         # A picture that is lost in a power cut can be drawn again.
         runcue.atomic_write(path, self.svg(title=title), durable=False)
 

@@ -741,6 +741,35 @@ async def test_those_who_have_joined_share_the_attempts_of_their_leader() -> Non
     assert [handle.work.attempt for handle in (leader, gone, follower, late)] == [2, 2, 3, 3]
 
 
+@pytest.mark.rule(28)
+@pytest.mark.parametrize("fails", [False, True])
+@virtual
+async def test_those_who_have_joined_share_the_one_attempt_of_their_leader(fails: bool) -> None:
+    cue = runcue.Cue()
+    cue.on_failure(lambda work, error: None)
+
+    @cue.task("t", key="same")
+    async def t(work: runcue.Work) -> None:
+        await asyncio.sleep(1)
+        if fails:
+            raise ValueError("no")
+
+    async with cue:
+        leader, gone, follower = [await cue.submit("t") for _ in range(3)]
+        await asyncio.sleep(0.5)
+        assert follower.work.attempts == ()
+        await cue.cancel(gone)
+        await follower.wait()
+    [attempt] = leader.work.attempts
+    assert (attempt.number, attempt.duration, repr(attempt.error)) == (
+        1,
+        1.0,
+        "ValueError('no')" if fails else "None",
+    )
+    assert follower.work.attempts == (attempt,)
+    assert gone.work.attempts == (), "it has left before"
+
+
 @pytest.mark.rule(25, 28)
 @virtual
 async def test_the_attempts_of_one_that_was_cancelled_between_two_of_them_are_those_until_then() -> None:

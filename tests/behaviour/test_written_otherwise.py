@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import runcue
-from runcue import testing
+from runcue import submissions, testing
 from runcue._model.checks import says_what_it_takes
 from runcue.testing import Recorder, run
 from runcue.timeline import Timeline
@@ -229,6 +229,33 @@ REFUSED: dict[str, tuple[Callable[[runcue.Cue], Any], str]] = {
         lambda cue: Timeline(cue, lable=str),
         "label= and keep= by keyword, and has no option lable=",
     ),
+    "Timeline.svg(x=)": (
+        lambda cue: Timeline(cue).svg(x=1),
+        r"svg\(\) takes the option title= .* no option x=",
+    ),
+    "write_svg()": (lambda cue: Timeline(cue).write_svg(), r"write_svg\(\) takes the path of a file, and"),
+    "write_svg(a, b)": (
+        lambda cue: Timeline(cue).write_svg("a", "b"),
+        r"takes the path of a file, and the option",
+    ),
+    "touch(x)": (lambda cue: runcue.File("a").touch("x"), r"touch\(\) takes no arguments"),
+    "Flag.touch(x)": (lambda cue: runcue.Flag("a").touch(1), r"touch\(\) takes no arguments"),
+    "Flag.clear(x)": (lambda cue: runcue.Flag("a").clear(1), r"clear\(\) takes no arguments"),
+    "set(value=)": (
+        lambda cue: runcue.Flag("a").set(value=1),
+        "takes no value: a flag is set, or unset by clear",
+    ),
+    "Work()": (lambda cue: runcue.Work(), r"Work\(\) takes 4 arguments, id, task, params, created_at\."),
+    "checkpoint(x)": (lambda cue: a_work().checkpoint("x"), r"checkpoint\(\) takes no arguments"),
+    "Recorder.of()": (lambda cue: Recorder(cue).of(), r"of\(\) takes"),
+    "testing.run()": (lambda cue: run(), r"run\(\) takes one argument, main, and options by keyword: order="),
+    "read()": (lambda cue: submissions.read(), r"read\(\) takes one argument, written"),
+    "Retry(on=an error)": (
+        lambda cue: runcue.Retry(on=ValueError("x")),
+        r"on of Retry must be .*, not ValueError\('x'\)\. Write on=ValueError\.",
+    ),
+    "retry=an error": (lambda cue: cue.task("u", retry=KeyError("x")), r"not KeyError\('x'\)\. Did you mean"),
+    "timeout=an error": (lambda cue: cue.task("u", timeout=KeyError("x")), r"not KeyError\('x'\)\."),
     "progress()": (lambda cue: runcue.progress(), "shows a runcue.Cue, not None"),
     "progress(titel=)": (lambda cue: runcue.progress(cue, titel="t"), "title=, .* and has no option titel="),
     "run()": (lambda cue: runcue.run(), r"run\(\) takes one argument, main, and options by keyword: debug="),

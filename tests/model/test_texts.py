@@ -18,6 +18,7 @@ from runcue._model.texts import (
     describe,
     error_words,
     listed,
+    message_of,
     problem_of,
     seconds_in_words,
     shortened,
@@ -67,7 +68,8 @@ class Mute(Exception):
 def test_an_exception_is_told_with_its_type_and_once_without_words() -> None:
     assert error_words(KeyError("flour")) == "KeyError: 'flour'"
     assert error_words(KeyError()) == "KeyError"
-    assert error_words(Mute()) == words_of(Mute()) == "Mute"
+    assert error_words(Mute()) == message_of(Mute()) == "Mute"
+    assert (message_of(KeyError("flour")), words_of(KeyError("flour"))) == ("'flour'", "KeyError('flour')")
     assert len(error_words(ValueError("x" * 10_000))) < 600
 
 
