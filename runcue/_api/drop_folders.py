@@ -20,9 +20,6 @@ from contextvars import Context
 from math import inf
 from typing import TYPE_CHECKING, Final
 
-from runcue._api.tray import Tray
-from runcue._artifacts.arrivals import REST
-from runcue._artifacts.drop_folder import DropFolder
 from runcue._artifacts.places import place_of
 from runcue._callbacks.warning_log import WarningLog
 from runcue._dispatch.dispatcher import Dispatcher
@@ -37,6 +34,10 @@ from runcue._scheduling.core import Core
 
 if TYPE_CHECKING:
     from runcue._api.intake import Intake
+
+    # It comes with the first folder: few cues have any.
+    from runcue._api.tray import Tray
+    from runcue._artifacts.drop_folder import DropFolder
     from runcue._lifecycle.stopping import Stopping
 
 __all__ = ["DropFolders"]
@@ -51,13 +52,16 @@ _PAUSE: Final = 50
 
 
 class DropFolders:
-    """Those of one cue. True if there are any.
+    """Those of one cue.
 
     Args:
         core: Its tasks, and who makes what.
         registry: Says what work units declare.
         dispatcher: Is woken.
         log: Where it is told what could not be submitted.
+
+    Attributes:
+        trays: What is known of the files of each task, by its name; empty as long as there are no folders.
     """
 
     def __init__(self, core: Core, registry: Registry, dispatcher: Dispatcher, log: WarningLog) -> None:
@@ -66,7 +70,7 @@ class DropFolders:
         self._dispatcher = dispatcher
         self._turns = dispatcher.turns
         self._log = log
-        self._trays: dict[str, Tray] = {}
+        self.trays: dict[str, Tray] = {}
         self._is_rehearsed = False
         # Of which tasks it was told that they seem to be given what they make.
         self._told_own: set[str] = set()
@@ -83,9 +87,6 @@ class DropFolders:
         self._look_alarm = Alarm(dispatcher.timers, lambda now: None)
         self._net_alarm = Alarm(dispatcher.timers, self._look_for_untold, passive=True)
 
-    def __bool__(self) -> bool:
-        return bool(self._trays)
-
     def add(self, folder: str, task: Task, pattern: str | None, *, recursive: bool) -> None:
         """Submit the files of one more folder, unless that is done already.
 
@@ -97,10 +98,13 @@ class DropFolders:
         """
         if self._is_rehearsed:
             return
+        from runcue._api.tray import Tray  # noqa: PLC0415 - it comes with the first folder
+        from runcue._artifacts.drop_folder import DropFolder  # noqa: PLC0415
+
         drop = DropFolder(folder, pattern, recursive=recursive)
-        tray = self._trays.get(task.name)
+        tray = self.trays.get(task.name)
         if tray is None:
-            tray = self._trays[task.name] = Tray(task.name, self._core.dependencies.producer_of)
+            tray = self.trays[task.name] = Tray(task.name, self._core.dependencies.producer_of)
         known = ((one.path, one.pattern, one.recursive) for one in tray.folders)
         if (drop.path, pattern, recursive) not in known:
             tray.folders.append(drop)
@@ -110,7 +114,7 @@ class DropFolders:
     def rehearse(self) -> None:
         """Submit nothing: neither out of those that there are nor out of those that come."""
         self._is_rehearsed = True
-        self._trays.clear()
+        self.trays.clear()
 
     def start(self, intake: Intake, stopping: Stopping) -> None:
         """Submit from now on, and first what is there.
@@ -122,7 +126,7 @@ class DropFolders:
         self._leave()  # what a loop has left that ended without a stop
         self._are_told = False
         self._intake, self._stopping = intake, stopping
-        for tray in self._trays.values():
+        for tray in self.trays.values():
             tray.begin()
             for drop in tray.folders:
                 self._begin(tray, drop)
@@ -131,7 +135,7 @@ class DropFolders:
         assert self._intake is not None
         self._intake.declared_to = self._note_declared
         # By the wall clock of the files, whatever time it is for the cue.
-        self._walks.append((tray, drop, drop.files(drop.path), time.time() - REST))
+        self._walks.append((tray, drop, drop.files(drop.path), time.time() - tray.rest))
         self._net_alarm.set(self._turns.now() + _NET)
         self._turns.wake()
 
@@ -146,7 +150,7 @@ class DropFolders:
         self._news.clear()
         self._paths.clear()
         self._walks.clear()
-        for tray in self._trays.values():
+        for tray in self.trays.values():
             tray.leave()
 
     @property
@@ -164,18 +168,18 @@ class DropFolders:
     def awaited(self) -> bool:
         """Whether something was seen that is going to be submitted by itself. A file that goes on growing is not."""
         return (
-            bool(self._trays)
+            bool(self.trays)
             and self._submits
             and (
                 bool(self._news or self._paths or self._walks)
-                or any(tray.rested or tray.arrivals.expects() for tray in self._trays.values())
+                or any(tray.rested or tray.arrivals.expects() for tray in self.trays.values())
             )
         )
 
     def hear(self, paths: Iterable[str], folders: Iterable[str]) -> float:
         """Files were changed by somebody. Called in a watcher's thread; see `Watcher`."""
         loop = self._turns.loop
-        if self._trays and self._takes and loop is not None:
+        if self.trays and self._takes and loop is not None:
             self._news.append((list(paths), list(folders)))
             if not self._are_told:
                 self._are_told = True
@@ -196,7 +200,7 @@ class DropFolders:
 
     def _look_through(self, folder: str) -> None:
         """Anything may have changed in a folder."""
-        for tray in self._trays.values():
+        for tray in self.trays.values():
             for drop in tray.folders:
                 if (where := drop.reaches(folder)) is not None:
                     self._walks.append((tray, drop, drop.files(where), -inf))
@@ -206,7 +210,7 @@ class DropFolders:
         """What nobody tells (the system's queue ran over, or another machine did it) shows by the dates of folders."""
         began = time.perf_counter()
         if self._takes:
-            for tray in self._trays.values():
+            for tray in self.trays.values():
                 for drop in tray.folders:
                     for folder in drop.changed():
                         self._walks.append((tray, drop, drop.files(folder), -inf))
@@ -217,7 +221,7 @@ class DropFolders:
         if not self._submits:
             self._leave()
         now = self._turns.now()
-        trays = self._trays.values()
+        trays = self.trays.values()
         if (
             self._paths
             or self._walks
@@ -239,7 +243,7 @@ class DropFolders:
         """All that is to be done, file by file, as far as it is asked for."""
         while self._paths:
             path, _ = self._paths.popitem(last=False)
-            for tray in self._trays.values():
+            for tray in self.trays.values():
                 if (drop := tray.holding(path)) is not None and tray.note(drop, path, now, -inf):
                     self._has_rested(tray, path)
             yield
@@ -253,13 +257,13 @@ class DropFolders:
         if self._maybe_gone:
             gone = {folder for folder in self._maybe_gone if place_of(folder).identity is None}
             self._maybe_gone.clear()
-            for tray in self._trays.values() if gone else ():
+            for tray in self.trays.values() if gone else ():
                 tray.forget_in(gone)
-        for tray in self._trays.values():
+        for tray in self.trays.values():
             for path in tray.arrivals.rested(now):
                 self._has_rested(tray, path)
                 yield
-        for tray in self._trays.values():
+        for tray in self.trays.values():
             # Not before: one of them may be what the work unit of another one makes.
             yield from self._submit_rested(tray)
 
@@ -280,7 +284,7 @@ class DropFolders:
 
     def _note_declared(self, work: Work) -> None:
         """A work unit says what it makes, whoever submits it."""
-        if (tray := self._trays.get(work.task)) is not None:
+        if (tray := self.trays.get(work.task)) is not None:
             tray.note_declared(work)
 
     def _submit_rested(self, tray: Tray) -> Iterator[None]:

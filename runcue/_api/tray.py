@@ -14,7 +14,7 @@ from os import sep
 from os.path import lexists
 from typing import Any, Final
 
-from runcue._artifacts.arrivals import Arrivals
+from runcue._artifacts.arrivals import REST, Arrivals
 from runcue._artifacts.descent import Descent
 from runcue._artifacts.drop_folder import DropFolder
 from runcue._artifacts.file import File
@@ -42,7 +42,10 @@ class Tray:
         folders: Where the files come from.
         arrivals: Those that are there.
         rested: Those of them that are to be submitted.
+        rest: Seconds for which a file must look the same.
     """
+
+    rest = REST
 
     def __init__(self, task: str, producers: Mapping[Any, Work]) -> None:
         self.task = task

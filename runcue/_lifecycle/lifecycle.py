@@ -5,7 +5,7 @@ Must not know: what any of them does.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 from runcue._lifecycle.deadlocks import Deadlocks
 from runcue._lifecycle.diagnostics import Diagnostics
@@ -17,10 +17,13 @@ __all__ = ["Arriving", "Lifecycle"]
 
 
 class Arriving(Protocol):
-    """What comes from outside by itself and is submitted then. True if something may."""
+    """What comes from outside by itself and is submitted then.
 
-    def __bool__(self) -> bool:
-        """See there."""
+    Attributes:
+        trays: Empty as long as nothing can come.
+    """
+
+    trays: dict[str, Any]
 
     def look(self) -> None:
         """Everything was looked at: see what has come."""
@@ -45,6 +48,7 @@ class Lifecycle:
         self._leftovers = leftovers
         self._stopping = stopping
         self._arriving = arriving
+        self._trays = arriving.trays
 
     def begin(self) -> None:
         """The cue was started."""
@@ -59,7 +63,7 @@ class Lifecycle:
         self._diagnostics.set_alarms()
         if self._awaited:
             self._deadlocks.set_alarms()
-        if self._arriving:
+        if self._trays:
             self._arriving.look()
 
     def after_look(self) -> None:

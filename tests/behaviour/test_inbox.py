@@ -791,7 +791,7 @@ def test_a_mistake_is_told_in_its_line_and_nothing_is_watched(mistake: str, inbo
     with pytest.raises(runcue.RuncueError, match=words) as caught:
         cue.watch(inbox, **options)
     assert isinstance(caught.value, ValueError)
-    assert not cue._drops
+    assert not cue._drops.trays
     assert not cue._watched
     assert [task.name for task in cue.tasks()] == ["convert", "untold"]
 
@@ -820,7 +820,7 @@ def test_a_folder_that_is_not_there_is_refused_like_any_other(inbox: Path) -> No
     cue.task("convert")(convert)
     with pytest.raises(runcue.ConfigurationError, match="folder that exists"):
         cue.watch(inbox / "nowhere", submit=convert)
-    assert not cue._drops
+    assert not cue._drops.trays
 
 
 # With real watchers, in real time.
