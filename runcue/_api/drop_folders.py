@@ -20,7 +20,6 @@ from contextvars import Context
 from math import inf
 from typing import TYPE_CHECKING, Final
 
-from runcue._artifacts.places import place_of
 from runcue._callbacks.warning_log import WarningLog
 from runcue._dispatch.dispatcher import Dispatcher
 from runcue._dispatch.timers import Alarm
@@ -49,6 +48,29 @@ _NET: Final = 2.0
 """Seconds after which it is looked, at the earliest, whether something has come that nobody has told."""
 _PAUSE: Final = 50
 """That takes at most a fiftieth of one core."""
+
+
+class _Walk:
+    """A folder that is being looked through.
+
+    Attributes:
+        tray: For whose files.
+        drop: Which watched folder it is in, or is.
+        folder: Its path.
+        old_if_before: A file in there has rested that was changed before this instant of the wall clock.
+        was_there: Whether it was a folder when it was looked through last.
+        files: What is found in there.
+    """
+
+    __slots__ = ("drop", "files", "folder", "old_if_before", "tray", "was_there")
+
+    def __init__(self, tray: Tray, drop: DropFolder, folder: str, old_if_before: float = -inf) -> None:
+        self.tray = tray
+        self.drop = drop
+        self.folder = folder
+        self.old_if_before = old_if_before
+        self.was_there = folder in drop.dates
+        self.files = drop.files(folder)
 
 
 class DropFolders:
@@ -80,10 +102,9 @@ class DropFolders:
         # What watchers have told, in their threads, and whether the loop will take it.
         self._news: deque[tuple[list[str], list[str]]] = deque()
         self._are_told = False
-        # What is to be looked at; and what is to be looked through, where a file has rested that is older than this.
+        # What is to be looked at, and what is to be looked through.
         self._paths: OrderedDict[str, None] = OrderedDict()
-        self._walks: deque[tuple[Tray, DropFolder, Iterator[str], float]] = deque()
-        self._maybe_gone: set[str] = set()
+        self._walks: deque[_Walk] = deque()
         self._look_alarm = Alarm(dispatcher.timers, lambda now: None)
         self._net_alarm = Alarm(dispatcher.timers, self._look_for_untold, passive=True)
 
@@ -135,7 +156,7 @@ class DropFolders:
         assert self._intake is not None
         self._intake.declared_to = self._note_declared
         # By the wall clock of the files, whatever time it is for the cue.
-        self._walks.append((tray, drop, drop.files(drop.path), time.time() - tray.rest))
+        self._walks.append(_Walk(tray, drop, drop.path, time.time() - tray.rest))
         self._net_alarm.set(self._turns.now() + _NET)
         self._turns.wake()
 
@@ -203,8 +224,7 @@ class DropFolders:
         for tray in self.trays.values():
             for drop in tray.folders:
                 if (where := drop.reaches(folder)) is not None:
-                    self._walks.append((tray, drop, drop.files(where), -inf))
-                    self._maybe_gone.add(where)
+                    self._walks.append(_Walk(tray, drop, where))
 
     def _look_for_untold(self, now: float) -> None:
         """What nobody tells (the system's queue ran over, or another machine did it) shows by the dates of folders."""
@@ -213,7 +233,7 @@ class DropFolders:
             for tray in self.trays.values():
                 for drop in tray.folders:
                     for folder in drop.changed():
-                        self._walks.append((tray, drop, drop.files(folder), -inf))
+                        self._walks.append(_Walk(tray, drop, folder))
             self._net_alarm.set(now + max(_NET, _PAUSE * (time.perf_counter() - began)))
 
     def look(self) -> None:
@@ -222,12 +242,7 @@ class DropFolders:
             self._leave()
         now = self._turns.now()
         trays = self.trays.values()
-        if (
-            self._paths
-            or self._walks
-            or self._maybe_gone
-            or any(tray.rested or tray.arrivals.next() <= now for tray in trays)
-        ):
+        if self._paths or self._walks or any(tray.rested or tray.arrivals.next() <= now for tray in trays):
             # Of whatever is called in there, nothing belongs to a gate.
             Context().run(self._advance, now)
             self._turns.wake()  # for what is left, and for who waits until nothing is
@@ -248,17 +263,15 @@ class DropFolders:
                     self._has_rested(tray, path)
             yield
         while self._walks:
-            tray, drop, files, old_if_before = self._walks[0]
-            for path in files:
-                if tray.note(drop, path, now, old_if_before):
-                    self._has_rested(tray, path)
+            walk = self._walks[0]
+            for path in walk.files:
+                if walk.tray.note(walk.drop, path, now, walk.old_if_before):
+                    self._has_rested(walk.tray, path)
                 yield
             self._walks.popleft()
-        if self._maybe_gone:
-            gone = {folder for folder in self._maybe_gone if place_of(folder).identity is None}
-            self._maybe_gone.clear()
-            for tray in self.trays.values() if gone else ():
-                tray.forget_in(gone)
+            if walk.was_there and walk.folder not in walk.drop.dates:
+                walk.tray.forget_in(walk.drop, walk.folder)
+            yield
         for tray in self.trays.values():
             for path in tray.arrivals.rested(now):
                 self._has_rested(tray, path)

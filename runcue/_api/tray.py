@@ -176,14 +176,13 @@ class Tray:
             return f"{words_of(work.params['path'])} has changed each time while it was worked on"
         return None
 
-    def forget_in(self, gone: set[str]) -> None:
-        """Forget what was in folders that are gone."""
-        for path in self.arrivals.paths():
-            folder = path
-            while folder := folder.rpartition(sep)[0]:
-                if folder in gone:
-                    self.arrivals.forget(path)
-                    break
+    def forget_in(self, drop: DropFolder, gone: str) -> None:
+        """Forget what was in a folder that is gone."""
+        inside = f"{gone}{sep}"
+        for folder in [one for one in drop.dates if one.startswith(inside)]:
+            del drop.dates[folder]
+        for path in [one for one in self.arrivals.paths() if one.startswith(inside)]:
+            self.arrivals.forget(path)
 
 
 class _Taken:
