@@ -41,13 +41,10 @@ def inbox_cue(inbox: Path, out: Path) -> runcue.Cue:
     cue = runcue.Cue()
     cue.service("converter", concurrent=4)
 
-    def text_of(work: runcue.Work) -> Path:
-        return Path(work.params["path"])
+    def page_of(path: str) -> Path:
+        return (out / Path(path).relative_to(inbox)).with_suffix(".html")
 
-    def page_of(work: runcue.Work) -> Path:
-        return (out / text_of(work).relative_to(inbox)).with_suffix(".html")
-
-    @cue.task(uses="converter", inputs=text_of, outputs=page_of)
+    @cue.task(uses="converter", inputs=lambda path: path, outputs=page_of)
     def convert(work: runcue.Work, path: str) -> None:
         text = Path(path).read_text(encoding="utf-8")
         with work.write(work.outputs[0]) as page:

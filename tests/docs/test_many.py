@@ -31,5 +31,29 @@ def test_a_program_of_the_page_runs_as_written_and_prints_what_is_said(
     assert printed == SAID.get(block, printed)
 
 
+def test_the_bar_of_tqdm_is_as_long_as_what_is_expected_and_full_in_the_end(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [block] = [block for block in PYTHON if "tqdm" in block.body]
+    monkeypatch.setattr(runcue, "run", lambda main: None)
+    program = tmp_path / "block.py"
+    program.write_text(block.body, encoding="utf-8")
+    names = runpy.run_path(str(program))
+    cue, bar = names["cue"], names["Bar"]()
+
+    async def main() -> None:
+        cue.observe(bar)
+        async with cue:
+            await cue.submit("fetch", params={"page": 1})
+            async with cue.map("fetch", [{"page": 2}, {"page": 3}]) as pages:
+                totals = [bar.bar.total async for _ in pages]
+        assert totals == [3, 3]
+
+    run(main)
+    assert (bar.bar.n, bar.bar.total) == (3, 3)
+    bar.bar.close()
+    assert "3/3" in capsys.readouterr().err
+
+
 def test_no_block_escapes_by_its_name() -> None:
     assert {block.language for block in BLOCKS} <= LANGUAGES
