@@ -15,6 +15,7 @@ from runcue._model.declaration import Declaration
 from runcue._model.phases import JOINED, RUNNING
 from runcue._model.work import Work
 from runcue._scheduling.core import Core
+from runcue._scheduling.holds import Hold
 
 __all__ = ["relocate"]
 
@@ -33,7 +34,7 @@ def relocate(core: Core) -> None:
             _change_outputs(core, work, declared)
         if any(map(_has_moved, declared.inputs)):
             declared.inputs = declared.needs = tuple(map(_as_of_now, declared.inputs))
-            if declared.hold is not None:
+            if isinstance(declared.hold, Hold):
                 declared.hold.place = 0
             if work._awaited is not None:
                 core.wakeups.add(work)

@@ -16,7 +16,7 @@ from typing import Any, Final, Literal, NamedTuple
 from runcue._explain.reasons import problem_now
 from runcue._model.work import Work
 from runcue._scheduling.core import Core
-from runcue._scheduling.holds import Hold, Relation
+from runcue._scheduling.holds import Relation, held_by
 
 __all__ = ["Cut", "cut_of", "waited_for"]
 
@@ -41,7 +41,7 @@ class Cut(NamedTuple):
 
 def waited_for(core: Core, work: Work, following: Work) -> Any:
     """The artifact for which a work unit waits for another; None if it is not known."""
-    hold: Hold | None = None if work._declared is None else work._declared.hold
+    hold = held_by(work)
     if hold is not None:
         return hold.artifact
     return next((one for one in work._awaited or () if core.dependencies.maker_of(one) is following), None)
@@ -60,7 +60,7 @@ def cut_of(core: Core, cycle: tuple[Work, ...]) -> Cut:
         if artifact is not None and problem_now(artifact) is None:
             return Cut(work, artifact, maker, "it is there")
     for work, maker in links:
-        hold: Hold | None = None if work._declared is None else work._declared.hold
+        hold = held_by(work)
         if hold is not None and hold.relation in (Relation.AROUND, Relation.INSIDE):
             return Cut(work, hold.artifact, maker, "of a folder")
     work, maker = min(links, key=lambda link: link[0]._seq)

@@ -21,7 +21,7 @@ from runcue._model.phases import HELD, OUTCOMES, RUNNING
 from runcue._model.texts import words_of
 from runcue._model.work import Work
 from runcue._scheduling.core import Core
-from runcue._scheduling.holds import Hold, Relation
+from runcue._scheduling.holds import Hold, Relation, held_by
 
 __all__ = ["Lacks", "needs_all"]
 
@@ -43,7 +43,7 @@ class Lacks:
     def of(self, work: Work) -> list[Missing]:
         """The artifacts that keep a work from being ready, those that nobody makes first."""
         declared = work._declared
-        hold: Hold | None = declared.hold if declared is not None and work._phase == HELD else None
+        hold = held_by(work) if work._phase == HELD else None
         if hold is not None and self._core.holds.holder_of(hold) in (None, work):
             hold = None
         # One that is held waits for its hold.

@@ -26,7 +26,7 @@ from runcue._model.texts import error_words, name_of, problem_of
 from runcue._model.work import Work
 from runcue._scheduling.ageing import pending_since
 from runcue._scheduling.appointments import begins_at
-from runcue._scheduling.holds import Hold, Relation
+from runcue._scheduling.holds import Relation, held_by
 from runcue._scheduling.knots import Knot
 from runcue._scheduling.run_queue import RunQueue
 
@@ -342,8 +342,8 @@ def reason_of(work: Work, now: float, began: float = -inf) -> Reason | None:
     if phase == NOT_READY:
         return unready(work, since)
     if phase == HELD:
-        assert work._declared is not None
-        hold: Hold = work._declared.hold
+        hold = held_by(work)
+        assert hold is not None
         late = hold.relation in (Relation.OVERLAP, Relation.UNRETURNED, Relation.SAME)
         return Reason(
             work, "unreturned" if late else "being made", hold.artifact, since, others=(hold.holder,)

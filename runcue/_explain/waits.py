@@ -55,15 +55,28 @@ class Waits:
     def next_work(self, work: Work) -> Work | None:
         """The work unit that another one waits for; None if the way ends there, or goes round from there."""
         declared = work._declared
-        if work._phase == HELD and declared is not None and len(declared.inputs) == 1:
+        if work._phase == HELD and declared is not None:
             # In a short way: of these there may be thousands in a row.
-            holder = self._holds.holder_of(declared.hold)
-            if holder is not None and holder is not work:
+            holder = self._holds.holder_for(work)
+            if (
+                holder is not None
+                and holder is not work
+                and (len(declared.inputs) == 1 or not self._may_lack(declared.inputs))
+            ):
                 return holder
         following = self.next_of(work)
         if not isinstance(following, Work):
             return None
         return None if work._phase == RUNNING and self._activity.knots((work,)) else following
+
+    def _may_lack(self, artifacts: tuple[Any, ...]) -> bool:
+        """Whether one of some artifacts that is not being made may be missing: it has to be asked."""
+        producer_of, missing = self._dependencies.producer_of, self._missing
+        unknown = len(missing) < self._looks
+        for artifact in artifacts:
+            if artifact._key not in producer_of and missing.get(question_of(artifact), unknown):
+                return True
+        return False
 
     def next_of(self, work: Work) -> Work | Lost | None:
         """What a work unit waits for; None if it is itself where the way ends.."""
@@ -83,8 +96,7 @@ class Waits:
         """The work unit whose end another one has to wait for, whatever else it lacks; None if there is none."""
         phase = work._phase
         if phase == HELD:
-            assert work._declared is not None
-            holder = self._holds.holder_of(work._declared.hold)
+            holder = self._holds.holder_for(work)
             return None if holder is work else holder
         if phase == JOINED:
             return work._declared.leader if work._declared is not None else None

@@ -71,7 +71,8 @@ class Declaration:
         committed: Whether what was written has been published, and the policy told.
         transaction, marks: What its handler has written and not published yet, and the marks of what it makes.
         seen: How much this process had made in folders when the handler was about to start.
-        hold: Whom it waits for now, and over what; see `_scheduling.holds`.
+        hold: Whom it waits for now: who makes the artifact that it awaits, with few inputs and nothing else to be said;
+            else a `Hold`. None: nobody. See `_scheduling.holds.held_by`.
         waits_for_folders: Whether it waits for the makers of what is in the folders that it reads.
         unreturned: Whether it has settled while its handler went on, and that has not returned yet.
         rehearsed: In a cue that is rehearsed, what was really declared of freshness.

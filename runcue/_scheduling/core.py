@@ -46,7 +46,7 @@ from runcue._scheduling.coalescing import all_that_come_again, part
 from runcue._scheduling.deadlines import Deadlines
 from runcue._scheduling.dependencies import Dependencies
 from runcue._scheduling.history import History
-from runcue._scheduling.holds import FEW, PRODUCER, Hold, Holds
+from runcue._scheduling.holds import FEW, Hold, Holds
 from runcue._scheduling.run_queue import RunQueue
 from runcue._scheduling.run_queues import RunQueues
 from runcue._scheduling.transitions import ALLOWED
@@ -320,18 +320,20 @@ class Core:
 
     def hold(self, work: Work, now: float, hold: Hold) -> None:
         """Let a work unit in hand wait until another one has settled."""
-        work._not_ready_reason = hold.artifact
+        self._hold(work, now, hold.artifact, hold, hold)
+        if self.dependencies.folders is not None and hold.gives_way:
+            self.dependencies.giving_way[work] = None
+
+    def _hold(self, work: Work, now: float, artifact: Any, by: Work | Hold, over: Any) -> None:
+        """The same. `by` is what `Declaration.hold` says, `over` what is awaited: the artifact, or the hold."""
+        work._not_ready_reason = artifact
         if work._awaited is not None:
             self.unsubscribe(work)
         if work._phase != HELD:
             self.move(work, HELD)
             work._phase_since = now
-        assert work._declared is not None
-        work._declared.hold = hold
-        dependencies = self.dependencies
-        dependencies.subscribe(work, (hold,))
-        if dependencies.folders is not None and hold.gives_way:
-            dependencies.giving_way[work] = None
+        work._declared.hold = by  # type: ignore[union-attr]
+        self.dependencies.subscribe(work, (over,))
 
     def hold_if_being_made(self, work: Work, declared: Declaration, now: float) -> bool:
         """Hold a work unit in hand if it has to wait for another."""
@@ -347,7 +349,7 @@ class Core:
                 return False
             # With a few inputs it makes no difference which is waited for first: each look is at all of them anyway.
             if len(inputs) <= FEW and (maker := producer_of[found._key]) is not work:
-                self.hold(work, now, Hold(maker, found, found._key, PRODUCER))
+                self._hold(work, now, found, maker, found)
                 return True
         if (hold := self.holds.hold_of(work, declared)) is not None:
             self.hold(work, now, hold)

@@ -14,7 +14,7 @@ How folders are related to what is in them:
 Declared inputs that need each other are a mistake, as without folders. What follows from 2 and 3 alone is no mistake of
 anybody's: nobody is held up by a work unit that depends on the held one itself.
 
-Lives here: `Hold`, `Relation`, and `Holds`, which finds the one and follows what depends on what.
+Lives here: `Hold`, `Relation`, `held_by`, and `Holds`, which finds the one and follows what depends on what.
 
 Must not know: phases' indexes, who is woken when; what an artifact is, time, event loops.
 """
@@ -35,7 +35,7 @@ from runcue._scheduling.dependencies import Dependencies
 from runcue._scheduling.folders import Folder, Folders, folders_above
 from runcue._scheduling.producers import key_itself
 
-__all__ = ["FEW", "PRODUCER", "Hold", "Holds", "Relation"]
+__all__ = ["FEW", "Hold", "Holds", "Relation", "held_by"]
 
 _EFFORT: Final = 500
 """So many work units are looked through for one that another depends on. What is missed is found when all stands still.
@@ -67,7 +67,7 @@ _BY_RUNNING: Final = (Relation.OVERLAP, Relation.UNRETURNED)
 class Hold:
     """Whom a work unit has to wait for.
 
-    Not a tuple: one is made for nearly each work unit that waits for another, which takes half as long like this.
+    Not a tuple: one is made for nearly each work unit with many inputs that waits, which takes half as long like this.
 
     Args:
         maker: That one, or one that was cancelled since and whose place another one has taken.
@@ -113,6 +113,15 @@ class Hold:
         return self.relation in (Relation.AROUND, Relation.OVERLAP) and self.holder._phase == RUNNING
 
 
+def held_by(work: Work) -> Hold | None:
+    """Whom a work unit waits for now, and over what; None if it is not held."""
+    hold = None if work._declared is None else work._declared.hold
+    if hold is None or type(hold) is Hold or work._awaited is None:
+        return hold
+    artifact = work._awaited[0]
+    return Hold(hold, artifact, artifact._key, PRODUCER)
+
+
 def _nobody(work: Work) -> Iterable[Work]:
     return ()
 
@@ -150,8 +159,10 @@ class Holds:
         inputs = declared.inputs if declared._needs is None else declared._needs
         last: Work | None = None
         over, at = None, -1
-        if declared.hold is not None:
-            if (hold := self._go_round(work, inputs, declared.hold.place)) is not None:
+        before = declared.hold
+        if before is not None:
+            place = before.place if type(before) is Hold else 0
+            if (hold := self._go_round(work, inputs, place)) is not None:
                 return hold
         else:
             producer_of = producers.producer_of
@@ -219,6 +230,16 @@ class Holds:
         """Whether a maker that was submitted for later holds up a work unit: before its instant only those after it."""
         return maker is not work and (maker._phase != NOT_DUE or maker._seq < work._seq)
 
+    def holder_for(self, work: Work) -> Work | None:
+        """Who holds a held work unit by now; None if nobody does, which is not noted yet."""
+        declared = work._declared
+        if declared is None or type(declared.hold) is Hold or work._awaited is None:
+            return None if declared is None or declared.hold is None else self.holder_of(declared.hold)
+        # Without another call: of these there may be thousands in a row.
+        producers, key = self.producers, work._awaited[0]._key
+        maker = producers.producer_of.get(key)
+        return producers.appointed.producer_of.get(key) if maker is None and producers.later else maker
+
     def holder_of(self, hold: Hold) -> Work | None:
         """Who holds by now: another one may have taken its place, or nobody, which is not noted yet."""
         producers = self.producers
@@ -243,7 +264,7 @@ class Holds:
     def _hold_beside(self, work: Work, declared: Declaration) -> Hold | None:
         """The same where nobody makes the inputs themselves."""
         inputs, producers = declared.needs, self.producers
-        index = declared.hold.place if declared.hold is not None else -1
+        index = declared.hold.place if type(declared.hold) is Hold else -1
         for _ in inputs if producers.folders is not None else ():
             artifact = inputs[index]
             for folder in producers.above(artifact):

@@ -26,6 +26,7 @@ from runcue._model.phases import CHECKING, HELD, JOINED, NEW, READY, RUNNING
 from runcue._model.texts import name_of
 from runcue._model.work import Work
 from runcue._scheduling.core import Core
+from runcue._scheduling.holds import held_by
 
 __all__ = ["Knot", "Situation", "Wait", "Waiter", "find"]
 
@@ -173,10 +174,10 @@ def _needed_by_work(core: Core, situation: Situation, work: Work) -> Sequence[No
         return None if runner is None else (runner,)
     if phase == JOINED:
         return None if declared is None or declared.leader is None else (declared.leader,)
-    if phase == HELD and declared is not None and declared.hold is not None:
-        holder = core.holds.holder_of(declared.hold)
+    if phase == HELD and (hold := held_by(work)) is not None:
+        holder = core.holds.holder_of(hold)
         # One that gives way may do so yet, when nothing else can move.
-        return None if holder is None or declared.hold.gives_way else (holder,)
+        return None if holder is None or hold.gives_way else (holder,)
     task = work._task
     if phase == READY or (phase == NEW and (not task.gated or task.gate_is_async)):
         run_queue = task.run_queue
