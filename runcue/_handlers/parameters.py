@@ -229,8 +229,9 @@ class Parameters:
             said.append(f"it has no parameter {listed(map(words_of, unknown))}")
         hint = "."
         others = missing or [name for name in self.names if name not in params]
-        if near := [one for name in unknown if (one := nearest(name, others))]:
-            hint = f"; did you mean {near[0]!r}?"
+        odd = unknown or [name for name in params if name not in self._names]
+        if near := [(one, name) for name in odd if (one := nearest(name, others))]:
+            hint = f"; did you mean {near[0][0]!r}" + ("?" if unknown else f" by {near[0][1]!r}?")
         elif missing and missing[0] == self._first:
             hint = "; a first parameter gets the work unit if it is called work."
         return " and ".join(said) + hint

@@ -17,7 +17,7 @@ from inspect import unwrap
 from types import BuiltinMethodType, CodeType, FunctionType, MethodType
 from typing import Any, Final
 
-__all__ = ["Origin"]
+__all__ = ["Origin", "is_bound_otherwise"]
 
 # Of these, and of paths, another value makes a function that holds it another one.
 _PLAIN: Final = (str, bytes, int, float, complex, type(None), os.PathLike)
@@ -128,6 +128,26 @@ class Origin:
         return any(value is thing for name, value in [*self._names.items()] if not name.startswith("_"))
 
 
+def is_bound_otherwise(one: Any, other: Any) -> bool:
+    """Whether two functions are the same but for the objects that they belong to, or what their closures hold.
+
+    What each is a decorated form of counts as the function itself, and a function in a closure as what it is called.
+    """
+    one, other = _innermost(one), _innermost(other)
+    if one is other:
+        return False
+    if isinstance(one, MethodType) and isinstance(other, MethodType):
+        return one.__self__ is not other.__self__
+    if not (isinstance(one, FunctionType) and isinstance(other, FunctionType)):
+        return False
+    held, now = dict(_cells(one)), dict(_cells(other))
+    return any(
+        value is not now.get(name, value)
+        and not (callable(value) or (isinstance(value, _PLAIN) and value == now[name]))
+        for name, value in held.items()
+    )
+
+
 def _cell() -> tuple[int | None, Mapping[str, Any] | None]:
     """The number of the cell that is being executed, and its names; None outside of IPython."""
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
@@ -177,12 +197,16 @@ def _held(function: FunctionType) -> dict[str, Any]:
     return dict(_each_held(function))
 
 
-def _each_held(function: FunctionType) -> Iterator[tuple[str, Any]]:
+def _cells(function: FunctionType) -> Iterator[tuple[str, Any]]:
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
         try:
             yield name, cell.cell_contents
         except ValueError:
             continue  # it is not set yet
+
+
+def _each_held(function: FunctionType) -> Iterator[tuple[str, Any]]:
+    yield from _cells(function)
     for number, value in enumerate(function.__defaults__ or ()):
         yield f"default {number}", value
     for name, value in (function.__kwdefaults__ or {}).items():

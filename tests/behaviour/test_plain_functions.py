@@ -232,7 +232,12 @@ MISFITS: dict[str, tuple[Any, Any, str]] = {
         {"url": "a"},
         r"nothing\(\) cannot be called with params=.*: it has no parameter",
     ),
-    "beside the work": (first_by_annotation, {"more": 1}, "'url' is missing"),
+    "beside the work": (first_by_annotation, {"more": 1}, r"'url' is missing\."),
+    "misspelt beside the work": (
+        first_by_annotation,
+        {"ulr": 1},
+        "'url' is missing; did you mean 'url' by 'ulr'\\?",
+    ),
     "no text as a name": (rest, {"url": "a", 5: 1}, "it has no parameter 5"),
     "the work itself": (work_and_rest, {"work": 1}, "'work' is its work unit, and can be no param"),
     "one that may be anything": (
@@ -410,6 +415,41 @@ def test_a_call_of_what_takes_one_value_and_does_not_say_which_is_refused() -> N
                 await cue.submit(plain, {"url": "a"})
 
     run(main)
+
+
+@virtual
+async def test_one_function_bound_to_several_objects_is_not_taken_for_one() -> None:
+    class Client:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        async def get(self, page: int) -> tuple[str, int]:
+            await asyncio.sleep(1)
+            return self.name, page
+
+    def bound_to(value: Any) -> Any:
+        async def get(page: int) -> Any:
+            await asyncio.sleep(1)
+            return value, page
+
+        return get
+
+    for one, other in ((Client("a").get, Client("b").get), (bound_to("a"), bound_to("b"))):
+        async with runcue.Cue() as cue:
+            first = await cue.call(one, 1)
+            with pytest.raises(
+                runcue.DuplicateTask, match=r"Task 'get' has work units .* Give each a task of its own"
+            ):
+                await cue.call(other, 1)
+            again = await cue.call(one, 2)
+            assert (await first, await again) == (("a", 1), ("a", 2))
+            # Nobody waits for the former one any more.
+            assert await (await cue.call(other, 3)) == ("b", 3)
+            assert await (await cue.call(one, 4)) == ("a", 4)
+    async with runcue.Cue() as cue:
+        # What holds the same is the same.
+        handles = [await cue.call(bound_to("c"), number) for number in range(3)]
+        assert [await handle for handle in handles] == [("c", 0), ("c", 1), ("c", 2)]
 
 
 class Cells:
