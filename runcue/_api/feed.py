@@ -56,7 +56,6 @@ class Feed:
         has_more: Whether there may be more of them.
         in_hand: How many were taken by who has not asked for the next one yet.
         now: When the last one was submitted; monotonic.
-        error: Why there are no more, if it is not that they have come to an end.
     """
 
     def __init__(
@@ -93,7 +92,8 @@ class Feed:
         self._room: asyncio.Future[None] | None = None
         self._puller: asyncio.Task[None] | None = None
         self.has_more = True
-        self.error: BaseException | None = None
+        # Why there are no more, if it is not that they have come to an end.
+        self._error: BaseException | None = None
 
     def begin(self) -> None:
         """The first item is wanted."""
@@ -138,6 +138,11 @@ class Feed:
     async def close(self) -> None:
         """Pull no more, and close the generators that items come from. What these raise then is raised."""
         self._end()
+        self._error = None  # of an item that nobody asks for any more
+        await self.finish()
+
+    async def finish(self) -> None:
+        """All that was pulled was taken: close the generators, and raise what has ended it, if that was an error."""
         puller = self._puller
         if puller is None:
             await self._close_sources()
@@ -145,22 +150,18 @@ class Feed:
             if self._pulls:
                 puller.cancel()
             await asyncio.wait([puller])
-            self.raise_error()
+        error, self._error = self._error, None
+        try:
+            if error is not None:
+                raise error
+        finally:
+            del error  # its traceback leads to this frame: together they would live on
 
     def let_go(self) -> None:
         """The same for one that nobody is there to wait for."""
         self._end()
         if self._puller is not None and self._pulls:
             self._puller.cancel()
-
-    def raise_error(self) -> None:
-        """Raise the error, once, if there is one."""
-        error, self.error = self.error, None
-        try:
-            if error is not None:
-                raise error
-        finally:
-            del error  # its traceback leads to this frame: together they would live on
 
     async def _pull(self) -> None:
         """Pull items as `fill` does, where they have to be waited for. In an asyncio task of its own."""
@@ -192,8 +193,6 @@ class Feed:
             self._pulls = False
             try:
                 await self._close_sources()
-            except Exception as error:
-                self.error = self.error or error
             finally:
                 batch.feeder = None
                 batch.wake()
@@ -213,14 +212,11 @@ class Feed:
         return item
 
     async def _close_sources(self) -> None:
-        errors = []
         for source in self._sources:
             try:
                 await source.close()
             except Exception as error:
-                errors.append(error)
-        if errors:
-            raise errors[0]
+                self._error = self._error or error
 
     def _submit(self, item: Any) -> bool:
         """Submit one item. Returns whether the next one may be pulled."""
@@ -257,7 +253,7 @@ class Feed:
         if not self.has_more:
             return
         self.has_more = False
-        self.error = error
+        self._error = error
         if self._expected is not None and self._begun and self._expected != self._submitted:
             self._tell_expected(self._submitted - self._expected)
 

@@ -129,8 +129,7 @@ class Map(Generic[T_co]):
                         break
                     await self._wait()
             self._is_over = True
-            await feed.close()
-            feed.raise_error()
+            await feed.finish()
             raise StopAsyncIteration
         finally:
             self._is_busy = False

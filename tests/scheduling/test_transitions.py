@@ -105,7 +105,7 @@ def test_nobody_but_the_setter_and_the_three_beside_it_writes_a_phase() -> None:
         ("_scheduling/core.py", "start"),
         ("_scheduling/core.py", "settle"),
         ("_scheduling/core.py", "wait_all"),
-        ("_model/work.py", "__init__"),  # born NEW
+        ("_model/work.py", "_begin"),  # born NEW
         ("_model/work.py", "_refuse"),  # was never taken in
         ("_model/work.py", "_stand_in"),  # has no cue, and so no core
     }
