@@ -60,9 +60,10 @@ class _Walk:
         old_if_before: A file in there has rested that was changed before this instant of the wall clock.
         was_there: Whether it was a folder when it was looked through last.
         files: What is found in there.
+        found: What was found so far.
     """
 
-    __slots__ = ("drop", "files", "folder", "old_if_before", "tray", "was_there")
+    __slots__ = ("drop", "files", "folder", "found", "old_if_before", "tray", "was_there")
 
     def __init__(self, tray: Tray, drop: DropFolder, folder: str, old_if_before: float = -inf) -> None:
         self.tray = tray
@@ -71,6 +72,7 @@ class _Walk:
         self.old_if_before = old_if_before
         self.was_there = folder in drop.dates
         self.files = drop.files(folder)
+        self.found: set[str] = set()
 
 
 class DropFolders:
@@ -265,12 +267,13 @@ class DropFolders:
         while self._walks:
             walk = self._walks[0]
             for path in walk.files:
+                walk.found.add(path)
                 if walk.tray.note(walk.drop, path, now, walk.old_if_before):
                     self._has_rested(walk.tray, path)
                 yield
             self._walks.popleft()
-            if walk.was_there and walk.folder not in walk.drop.dates:
-                walk.tray.forget_in(walk.drop, walk.folder)
+            if walk.was_there and (walk.folder == walk.drop.path or walk.folder not in walk.drop.dates):
+                walk.tray.forget_in(walk.drop, walk.folder, but=walk.found)
             yield
         for tray in self.trays.values():
             for path in tray.arrivals.rested(now):

@@ -8,7 +8,7 @@ Must not know: how files are looked for, how and when they are submitted.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from functools import partial
 from os import sep
 from os.path import lexists
@@ -176,13 +176,21 @@ class Tray:
             return f"{words_of(work.params['path'])} has changed each time while it was worked on"
         return None
 
-    def forget_in(self, drop: DropFolder, gone: str) -> None:
-        """Forget what was in a folder that is gone."""
-        inside = f"{gone}{sep}"
-        for folder in [one for one in drop.dates if one.startswith(inside)]:
-            del drop.dates[folder]
-        for path in [one for one in self.arrivals.paths() if one.startswith(inside)]:
-            self.arrivals.forget(path)
+    def forget_in(self, drop: DropFolder, folder: str, but: Container[str]) -> None:
+        """Forget what is not in a folder any more, or, where that is gone itself, what was.
+
+        Args:
+            drop: Where the folder is, or which one it is.
+            folder: Its path.
+            but: What is there.
+        """
+        inside = f"{folder}{sep}"
+        if folder not in drop.dates:
+            for one in [one for one in drop.dates if one.startswith(inside)]:
+                del drop.dates[one]
+        for path in [one for one in self.arrivals.paths() if one.startswith(inside) and one not in but]:
+            if drop.holds(path):
+                self.arrivals.forget(path)
 
 
 class _Taken:

@@ -558,6 +558,24 @@ def test_a_folder_that_vanishes_and_comes_back_is_gone_through_anew(inbox: Path,
     run(main)
 
 
+def test_what_is_not_in_a_folder_that_came_in_its_place_is_forgotten(inbox: Path, all_is_old: None) -> None:
+    old(inbox / "a", inbox / "b")
+
+    async def main() -> None:
+        converter = Converter(inbox)
+        async with converter.cue:
+            await converter.cue.drain()
+            inbox.rename(inbox.parent / "away")
+            old(inbox / "b")
+            tell(converter.cue, folders=(inbox,))
+            await asyncio.sleep(5)
+            (inbox.parent / "away" / "a").rename(inbox / "a")
+            tell(converter.cue, inbox / "a")
+        assert converter.names == ["a", "b", "b", "a"]
+
+    run(main)
+
+
 def test_what_nobody_tells_is_seen_by_the_date_of_its_folder(inbox: Path) -> None:
     (inbox / "deep").mkdir()
 
