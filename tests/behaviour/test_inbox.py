@@ -23,6 +23,7 @@ import pytest
 import runcue
 from runcue.rehearsal import rehearse
 from runcue.testing import VirtualTimeLoop
+from tests.support.loops import LOOPS, run_on
 
 watching = pytest.importorskip(
     "runcue._artifacts.watching",
@@ -854,9 +855,13 @@ def no_thread_is_left() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("no_thread_is_left")
-@pytest.mark.parametrize("polling", [False, True], ids=["the system tells", "it looks itself"])
+@pytest.mark.parametrize(
+    ("loop", "polling"),
+    [*((loop, False) for loop in LOOPS), ("asyncio", True)],
+    ids=lambda value: value if isinstance(value, str) else "it looks itself" if value else "the system tells",
+)
 def test_files_of_other_processes_are_submitted_as_they_come(
-    polling: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    loop: str, polling: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("runcue._artifacts.arrivals.REST", 0.1)
     if polling:
@@ -888,4 +893,4 @@ def test_files_of_other_processes_are_submitted_as_they_come(
             await asyncio.wait_for(done.wait(), 30)
         assert seen == {"x", *(f"new/{n}" for n in range(500))}
 
-    asyncio.run(main())
+    run_on(loop, main)
