@@ -62,6 +62,7 @@ __all__ = [
     "ConfigurationError",
     "Cue",
     "CueFailed",
+    "CueFull",
     "CueStopped",
     "Cycle",
     "DuplicateTask",
@@ -132,12 +133,14 @@ if TYPE_CHECKING:
     from runcue._explain.turn import Passing, Turn
     from runcue._explain.why_all import WhyAll, WhyGroup
     from runcue._freshness.digest import digest
+    from runcue._lifecycle.room import CueFull
     from runcue._limits.service import ServiceStatus
     from runcue._planning.plan import Cycle, Plan, PlannedWork, ServiceTime
     from runcue.console import progress
 
 # Needed by few, and dear: anyio alone takes longer to import than all of runcue.
 _LATE = {
+    "CueFull": "_lifecycle.room",
     "Cycle": "_planning.plan",
     "Group": "_api.group",
     "Map": "_api.many",

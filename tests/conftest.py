@@ -58,6 +58,7 @@ RULES = {
     39: "stops still run what must complete",
     40: "what is submitted for later begins no earlier, and holds up nobody before",
     41: "many at once: a map gives each item once, lazily; a group waits for all, and failures are raised as it says",
+    42: "not too many at once: who submits waits for room, first come first served, and nobody of the cue's own does",
     43: "plain functions get their params by name, defaults from the submission on; load= reads back what is there",
     44: "the files of an inbox are submitted as they come, once they are complete",
 }

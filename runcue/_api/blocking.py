@@ -25,7 +25,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from runcue._api.cue import Cue
 from runcue._api.handle import WorkHandle
-from runcue._api.inbox import Inbox, too_late
+from runcue._dispatch.inbox import Inbox, too_late
 from runcue._explain.answers import Why
 from runcue._explain.why_all import WhyAll
 from runcue._handlers.thread_runs import run_here

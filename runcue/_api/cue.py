@@ -122,6 +122,9 @@ class Cue:
         max_threads: How many sync handlers may run at once where no service limits them.
         recheck: Look now and then whether work units that were not ready have become so by something outside this cue.
         id_prefix: Fixes the first part of the ids, for logs that must be equal from run to run.
+        max_pending: So many work units may be pending; who submits more waits until one of them starts or ends. What
+            handlers and listeners submit does not wait, and what is submitted for later counts from its instant on.
+            None: any number may be.
         run_in: Where plain functions run for whose task nothing else is said: "thread", which is usual, for daemon
             threads of the cue's own, or an executor (`runcue.abc.Executor`).
 
@@ -156,11 +159,14 @@ class Cue:
         max_threads: int = 64,
         recheck: bool = True,
         id_prefix: str | None = None,
+        max_pending: int | None = None,
         run_in: Literal["thread"] | Executor | None = None,
     ) -> None:
         recheck = yes_or_no(recheck, "recheck")
         if id_prefix is not None:
             id_prefix = check_text(id_prefix, "id_prefix")
+        if max_pending is not None:
+            max_pending = positive_int(max_pending, "max_pending")
         # What only a cue needs comes with the first one, not with `import runcue`.
         from runcue._api.engine import Engine  # noqa: PLC0415
         from runcue._scheduling.core import Core  # noqa: PLC0415
@@ -174,7 +180,15 @@ class Cue:
             stall_warn_after=duration_or_none(stall_warn_after, "stall_warn_after"),
             stall_timeout=duration_or_none(stall_timeout, "stall_timeout"),
         )
-        engine = Engine(self._core, self._ended, self.task, run_in, recheck=recheck, id_prefix=id_prefix)
+        engine = Engine(
+            self._core,
+            self._ended,
+            self.task,
+            run_in,
+            recheck=recheck,
+            id_prefix=id_prefix,
+            max_pending=max_pending,
+        )
         self._warnings = engine.warnings
         self._callbacks = engine.callbacks
         self._services = engine.services
@@ -187,6 +201,7 @@ class Cue:
         self._stopping = engine.stopping
         self._lifecycle = engine.lifecycle
         self._intake = engine.intake
+        self._entrance = engine.entrance
         self._inquiry = engine.inquiry
 
     @says_what_it_takes
@@ -726,7 +741,10 @@ class Cue:
         services, tasks = len(core.services), len(core.tasks)
         described = f"{how_many(services, 'service', 'services')}, {how_many(tasks, 'task', 'tasks')}"
         held = ", ".join(f"{number:,} {what}" for what, number in self.counts().items() if number)
-        return f"<Cue {self._state()}: {described}; {held or 'no work yet'}>"
+        submissions = self._inquiry.waiting_for_room()
+        waits = how_many(submissions, "submission waits", "submissions wait")
+        also = f"; {waits} for room" if submissions else ""
+        return f"<Cue {self._state()}: {described}; {held or 'no work yet'}{also}>"
 
     def _state(self) -> str:
         if self._dispatcher.turns.failure is not None:
@@ -789,6 +807,8 @@ class Cue:
             taken = known.parameters.fill(taken)
         if said is None and known.declares:
             said = NO_OVERRIDES
+        if intake.room is not None:
+            known, taken = await self._entrance.make_room(known, taken, said)
         return intake.admit(known, taken, _copy_context(), said)
 
     @says_how_to_await("`await cue.submit(...)`, in a plain handler `work.submit(...)`")
@@ -811,9 +831,10 @@ class Cue:
         delay: float | str | timedelta | None = None,
         run_at: float | datetime | None = None,
         metadata: Mapping[Any, Any] | None = None,
+        wait: bool = True,
         **unknown: Never,
     ) -> WorkHandle:
-        """Add a work unit to the pending set. Asks no gate and does not wait.
+        """Add a work unit to the pending set. Asks no gate, and waits for nothing but room (`Cue(max_pending=)`).
 
         Args:
             task: The name of a registered task, or its handler.
@@ -838,6 +859,7 @@ class Cue:
                 that has passed is now.
             metadata: What you want to know of it, a dict, copied: `work.metadata`, for whoever listens or observes, in
                 `why()`, and of log records the attribute `metadata`, by id. It decides nothing.
+            wait: Whether to wait for room where `Cue(max_pending=)` work units are pending. False: `CueFull`.
             **unknown: None: an option that is misspelt is told.
 
         Returns:
@@ -849,6 +871,8 @@ class Cue:
             ConfigurationError: Another value cannot work.
             DuplicateWork: Another pending or running work unit makes the same and cannot be joined.
             CueStopped: The cue has been stopped, or is stopping and this is not a handler or listener of it.
+            CueFull: There is no room, and it is not to wait (also an `asyncio.QueueFull`).
+            UsageError: It would have to wait for room, and the cue is not started.
             WrongLoop: Called in another event loop than the one the cue was started in.
             CueFailed: The scheduler failed.
         """
@@ -1023,6 +1047,11 @@ class Cue:
     def _submit_threadsafe(
         self, task: Any = NOTHING, params: Any = None, *misplaced: object, **options: Any
     ) -> WorkHandle:
+        return self._submit_elsewhere(task, params, misplaced, options, inside=False)
+
+    def _submit_elsewhere(
+        self, task: Any, params: Any, misplaced: tuple[object, ...], options: dict[str, Any], *, inside: bool
+    ) -> WorkHandle:
         if misplaced or not options.keys() <= OPTIONS.keys():
             _refuse_to_submit(params, misplaced, options)
         said = overrides_of(options)
@@ -1030,7 +1059,7 @@ class Cue:
         taken = params_for(known, params)
         if said is None and known.declares:
             said = NO_OVERRIDES
-        return self._intake.admit_threadsafe(known, taken, _copy_context(), said)
+        return self._entrance.admit_threadsafe(known, taken, _copy_context(), said, inside=inside)
 
     @carried_out_by(_submit_threadsafe)
     def submit_threadsafe(
@@ -1051,6 +1080,7 @@ class Cue:
         delay: float | str | timedelta | None = None,
         run_at: float | datetime | None = None,
         metadata: Mapping[Any, Any] | None = None,
+        wait: bool = True,
         **unknown: Never,
     ) -> WorkHandle:
         """Submit from another thread than the event loop's. Returns when the work has been added.
@@ -1072,6 +1102,7 @@ class Cue:
             delay: As for `submit()`.
             run_at: As for `submit()`.
             metadata: As for `submit()`.
+            wait: As for `submit()`; it is this thread that waits. `work.submit()` does not wait.
             **unknown: None: an option that is misspelt is told.
 
         Raises:
@@ -1084,7 +1115,7 @@ class Cue:
         self, task: Any, params: Mapping[str, Any] | None, *misplaced: Never, **options: Any
     ) -> str:
         self._intake.check_thread()
-        return self.submit_threadsafe(task, params, *misplaced, **options)
+        return self._submit_elsewhere(task, params, misplaced, options, inside=True)
 
     @says_how_to_await("`await cue.get(...)`")
     async def get(self, work_id: str | Work = NOTHING, *misplaced: Never, **unknown: Never) -> Work | None:
@@ -1200,7 +1231,10 @@ class Cue:
         if misplaced or unknown:
             refuse_options(Cue.retry, unknown)
         self._intake.check_loop("retry()")
-        return self._intake.admit_once_more(self._inquiry.ended_in_vain(work_id), _copy_context())
+        work, intake = self._inquiry.ended_in_vain(work_id), self._intake
+        if intake.room is not None:
+            await self._entrance.make_room(self._registry.find(work.task), {}, None)
+        return intake.admit_once_more(work, _copy_context())
 
     @says_what_it_takes
     def nudge(self, what: str | bytes | os.PathLike[str] | Artifact | None = None) -> None:

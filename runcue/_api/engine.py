@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from runcue._api.drop_folders import DropFolders
-from runcue._api.inbox import Inbox
+from runcue._api.entrance import Entrance
 from runcue._api.inquiry import Inquiry
 from runcue._api.intake import Intake
 from runcue._artifacts.watched_folders import WatchedFolders
@@ -26,6 +26,7 @@ from runcue._lifecycle.leaving import Leaving
 from runcue._lifecycle.leftovers import Leftovers
 from runcue._lifecycle.lifecycle import Lifecycle
 from runcue._lifecycle.overdue import Overdue
+from runcue._lifecycle.room import Room
 from runcue._lifecycle.stopping import Stopping
 from runcue._lifecycle.unstopped import Unstopped
 from runcue._registration.executors import Executors, RunIn
@@ -46,6 +47,7 @@ class Engine:
         run_in: As for `Cue`.
         recheck: As for `Cue`.
         id_prefix: As for `Cue`.
+        max_pending: As for `Cue`.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class Engine:
         *,
         recheck: bool,
         id_prefix: str | None,
+        max_pending: int | None,
     ) -> None:
         self.warnings = WarningLog()
         self.callbacks = Callbacks(core.holds, self.warnings)
@@ -74,7 +77,7 @@ class Engine:
         overdue = Overdue(core, dispatcher, explainer, dispatcher.listeners, self.warnings)
         diagnostics = Diagnostics(core, dispatcher, explainer, self.watched, self.warnings)
         deadlocks = Deadlocks(dispatcher, self.warnings)
-        inbox = Inbox(dispatcher.turns.wake)
+        room = None if max_pending is None else Room(max_pending, core, dispatcher, self.warnings)
         leftovers = Leftovers(core, dispatcher, self.warnings)
         leaving = Leaving(core, dispatcher, explainer, self.warnings)
         self.stopping = Stopping(
@@ -85,19 +88,20 @@ class Engine:
             deadlocks,
             leaving,
             leftovers,
-            lambda: bool(inbox) or drops.awaited(),
+            lambda: bool(dispatcher.inbox) or drops.awaited() or (room is not None and room.waiting > 0),
             self.warnings,
             ended,
         )
-        self.lifecycle = Lifecycle(overdue, diagnostics, deadlocks, leftovers, self.stopping, drops)
+        self.lifecycle = Lifecycle(room, overdue, diagnostics, deadlocks, leftovers, self.stopping, drops)
         self.intake = Intake(
             core,
             self.registry,
             dispatcher,
             dispatcher.listeners,
             self.stopping,
-            inbox,
+            room,
             Unstopped(dispatcher.turns, leftovers, dispatcher.dismiss),
             id_prefix,
         )
+        self.entrance = Entrance(self.intake)
         self.inquiry = Inquiry(core, self.callbacks, dispatcher, explainer, self.intake)

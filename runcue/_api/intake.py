@@ -16,13 +16,14 @@ from contextvars import Context
 from typing import Any, Final
 
 from runcue._api.handle import WorkHandle
-from runcue._api.inbox import Inbox, too_late
 from runcue._artifacts.reads import READS
 from runcue._callbacks.door import BE_QUICK, BLOCKS_AFTER
 from runcue._callbacks.listeners import Listeners
 from runcue._dispatch.dispatcher import Dispatcher
+from runcue._dispatch.inbox import too_late
 from runcue._dispatch.outside_tasks import outside_tasks
 from runcue._handlers.outputs import load_for_files
+from runcue._lifecycle.room import Room
 from runcue._lifecycle.stopping import Stopping
 from runcue._lifecycle.unstopped import Unstopped, let_go_of_closed_loops
 from runcue._model.current import CURRENT
@@ -59,7 +60,7 @@ class Intake:
         dispatcher: Is woken.
         listeners: Hear of submissions.
         stopping: Says whether work is still taken.
-        inbox: What other threads submit, on its way.
+        room: Who submits more than may be pending waits here; None: any number may be.
         unstopped: Hears when a loop ends in which the cue has not been stopped.
         id_prefix: The first part of the ids; None for a random one.
 
@@ -69,6 +70,8 @@ class Intake:
         stopped: Whether the cue was stopped since.
         declared_to: Told of work units that declare something; None: nobody is.
         prefix: The first part of the ids.
+        room: As given.
+        inbox: What other threads submit, on its way.
     """
 
     def __init__(
@@ -78,7 +81,7 @@ class Intake:
         dispatcher: Dispatcher,
         listeners: Listeners,
         stopping: Stopping,
-        inbox: Inbox,
+        room: Room | None,
         unstopped: Unstopped,
         id_prefix: str | None,
     ) -> None:
@@ -100,7 +103,8 @@ class Intake:
         self._listeners = listeners
         self._on_submit = listeners.of[Event.SUBMIT]
         self._stopping = stopping
-        self._inbox = inbox
+        self.room = room
+        self.inbox = dispatcher.inbox
         self._unstopped = unstopped
 
     def draw_prefix(self) -> None:
@@ -136,7 +140,7 @@ class Intake:
         self.loop = loop
         self.thread = threading.get_ident()
         self.stopped = False
-        self._inbox.begin(loop)
+        self.inbox.begin(loop)
         self._unstopped.expect(loop, self._let_go)
 
     def _load(self) -> None:
@@ -152,7 +156,7 @@ class Intake:
         """The cue was stopped: whoever is on the way in is told so."""
         self.stopped = True
         self._unstopped.expect_no_more()
-        self._inbox.end()
+        self.inbox.end()
 
     def check_loop(self, call: str) -> None:
         """Check that a call comes in the cue's own event loop.
@@ -181,7 +185,9 @@ class Intake:
     def _let_go(self) -> None:
         """The cue's loop has ended without `stop()`."""
         self.loop = None
-        self._inbox.refuse()
+        self.inbox.refuse()
+        if self.room is not None:
+            self.room.let_go()
         self._stopping.let_go()
         self._dispatcher.abandon()
         self._turns.has_ended = True
@@ -200,6 +206,37 @@ class Intake:
                 "work.submit() is for sync handlers; in the event loop it is `await cue.submit(...)`."
             )
 
+    def check_other_thread(self) -> None:
+        """Check that another thread can submit.
+
+        Raises:
+            UsageError: The cue is not started, or this is the event loop's own thread.
+            CueStopped: The cue has been stopped, or its loop has ended.
+        """
+        loop = self.loop
+        if loop is None and not self.inbox.began:
+            raise UsageError("submit_threadsafe() needs a started cue: call start() in its event loop first.")
+        self._turns.check_process("submit_threadsafe()")
+        if self.stopped or loop is None or loop.is_closed():
+            raise too_late()
+        if threading.get_ident() == self.thread:
+            raise UsageError(
+                "submit_threadsafe() in the event loop's own thread: there it is `await cue.submit(...)`."
+            )
+
+    def is_inside(self, context: Context) -> bool:
+        """Whether what comes in this context comes from this cue's own code."""
+        return context.get(CURRENT) is self._dispatcher
+
+    def task_now(self, task: Task) -> Task:
+        """A task as it is defined by now."""
+        return self._core.tasks[task.name]
+
+    def soon(self, call: Callable[[], None]) -> None:
+        """Make a call in the next turn of the event loop, in no context but that of this cue's own code."""
+        assert self.loop is not None
+        self.loop.call_soon(call, context=self._dispatcher.inside.copy())
+
     def check_open(self, context: Context, task: Task, must_complete: object) -> None:
         """Check that work is taken from whoever submits in this context.
 
@@ -216,7 +253,7 @@ class Intake:
             raise self._turns.failed()
         if self._stopping.level is None:
             return
-        inside = context.get(CURRENT) is self._dispatcher and not self.stopped
+        inside = self.is_inside(context) and not self.stopped
         is_essential = task.must_complete if must_complete is None else must_complete is True
         if not inside or not self._stopping.takes(is_essential=is_essential):
             raise CueStopped("This cue has been stopped and takes no more work; call start() to begin again.")
@@ -374,33 +411,7 @@ class Intake:
         if loop is None or self.stopped or loop.is_closed() or threading.get_ident() == self.thread:
             change()
         else:
-            self._inbox.call(change)
-
-    def admit_threadsafe(
-        self, task: Task, params: dict[str, Any], context: Context, overrides: Overrides | None
-    ) -> WorkHandle:
-        """Take a work unit in that another thread submits, which waits until it was added. See `admit`.
-
-        Raises:
-            UsageError: The cue is not started, or this is the event loop's own thread.
-            CueStopped: The cue has been stopped, or its loop has ended.
-        """
-        loop = self.loop
-        if loop is None and not self._inbox.began:
-            raise UsageError("submit_threadsafe() needs a started cue: call start() in its event loop first.")
-        self._turns.check_process("submit_threadsafe()")
-        if self.stopped or loop is None or loop.is_closed():
-            raise too_late()
-        if threading.get_ident() == self.thread:
-            raise UsageError(
-                "submit_threadsafe() in the event loop's own thread: there it is `await cue.submit(...)`."
-            )
-
-        def take() -> WorkHandle:
-            self.check_open(context, task, None if overrides is None else overrides.must_complete)
-            return self.admit(task, params, context, overrides)
-
-        return self._inbox.call(take)
+            self.inbox.call(change)
 
 
 _with_random_ids: weakref.WeakSet[Intake] = weakref.WeakSet()

@@ -8,7 +8,7 @@ are the only owners of asyncio tasks and timers:
   means that a limit has said no;
 - `in_flight`, `endings`, `settlement`: what runs, what its end means, who is told;
 - `waiting`: who waits for work units; `standstill`: whether anything goes on, and who waits for each other;
-- `listening`: async listeners; `change_inbox`: what others have changed.
+- `listening`: async listeners; `inbox`: calls of other threads; `change_inbox`: what others have changed.
 
 Must not know: how limits are kept, in which order work units come, how callbacks fail, when a cue may stop.
 """
@@ -33,6 +33,7 @@ from runcue._dispatch.endings import Endings
 from runcue._dispatch.gates import Gates
 from runcue._dispatch.hand_off import HandOff
 from runcue._dispatch.in_flight import InFlight
+from runcue._dispatch.inbox import Inbox
 from runcue._dispatch.listening import Lines
 from runcue._dispatch.refusals import Refusals
 from runcue._dispatch.settlement import Settlement
@@ -92,6 +93,7 @@ class Dispatcher:
         self.lines = Lines(callbacks, self.inside, self._listened)
         self.listeners = listeners = Listeners(callbacks.failures, callbacks.door, self.lines.defer)
         self.turns = turns = Turns(self, asking)
+        self.inbox = Inbox(turns.wake)
         callbacks.failures.hand_interrupts_to(turns.interrupt)
         self.timers = timers = Timers(self._due, asking)
         self.in_flight = in_flight = InFlight(core.wakeups, turns)
@@ -355,8 +357,12 @@ class Dispatcher:
 
     def can_start(self) -> bool:
         """Whether something will be able to start by itself: now, when its limits allow it, or at its instant."""
+        return self.core.count[NOT_DUE] > len(self.core.appointments.aside) or self.can_go_on()
+
+    def can_go_on(self) -> bool:
+        """Whether something of what is due, or was begun, will be able to start by itself."""
         now = self.turns.now()
-        return self.core.count[NOT_DUE] > len(self.core.appointments.aside) or any(
+        return bool(len(self.core.returning)) or any(
             run_queue.backlog() and run_queue.can_come(now) for run_queue in self.core.run_queues.values()
         )
 

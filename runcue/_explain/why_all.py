@@ -87,11 +87,13 @@ class WhyAll:
         groups: The groups, the largest first.
         count: How many work units wait.
         running: How many run.
+        submissions: How many submissions wait for room (`Cue(max_pending=)`).
     """
 
     groups: tuple[WhyGroup, ...]
     count: int
     running: int
+    submissions: int = 0
 
     def __str__(self) -> str:
         if not self.groups:
@@ -101,6 +103,8 @@ class WhyAll:
         if left := self.groups[len(shown) :]:
             works = how_many(sum(group.count for group in left), "other", "others")
             lines.append(f"{works} for {len(left)} other reasons")
+        if self.submissions:
+            lines.append(f"{how_many(self.submissions, 'submission waits', 'submissions wait')} for room")
         return "\n".join(lines)
 
     def __repr__(self) -> str:
@@ -111,17 +115,18 @@ class WhyAll:
         return f"<WhyAll {told or 'nothing waits'}>"
 
 
-def why_all_of(crowds: Sequence[Crowd], running: int, now: float, wall: float) -> WhyAll:
+def why_all_of(crowds: Sequence[Crowd], running: int, submissions: int, now: float, wall: float) -> WhyAll:
     """The answer that crowds make.
 
     Args:
         crowds: Those who wait for the same, the largest first.
         running: How many work units run.
+        submissions: How many submissions wait for room.
         now: Monotonic.
         wall: The same instant in seconds since the epoch.
     """
     groups = tuple(_group_of(crowd, now, wall) for crowd in crowds)
-    return WhyAll(groups, sum(group.count for group in groups), running)
+    return WhyAll(groups, sum(group.count for group in groups), running, submissions)
 
 
 def _group_of(crowd: Crowd, now: float, wall: float) -> WhyGroup:

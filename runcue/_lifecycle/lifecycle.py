@@ -11,6 +11,7 @@ from runcue._lifecycle.deadlocks import Deadlocks
 from runcue._lifecycle.diagnostics import Diagnostics
 from runcue._lifecycle.leftovers import Leftovers
 from runcue._lifecycle.overdue import Overdue
+from runcue._lifecycle.room import Room
 from runcue._lifecycle.stopping import Stopping
 
 __all__ = ["Arriving", "Lifecycle"]
@@ -34,6 +35,7 @@ class Lifecycle:
 
     def __init__(
         self,
+        room: Room | None,
         overdue: Overdue,
         diagnostics: Diagnostics,
         deadlocks: Deadlocks,
@@ -41,6 +43,7 @@ class Lifecycle:
         stopping: Stopping,
         arriving: Arriving,
     ) -> None:
+        self._room = room
         self._overdue = overdue
         self._diagnostics = diagnostics
         self._deadlocks = deadlocks
@@ -56,6 +59,8 @@ class Lifecycle:
         self._diagnostics.begin()
         self._deadlocks.begin()
         self._leftovers.begin()
+        if self._room is not None:
+            self._room.begin()
 
     def before_timers(self) -> None:
         """Set the alarms that follow from the state."""
@@ -63,9 +68,13 @@ class Lifecycle:
         self._diagnostics.set_alarms()
         if self._awaited:
             self._deadlocks.set_alarms()
+        if self._room is not None:
+            self._room.look(is_closing=self._stopping.level is not None)
         if self._trays:
             self._arriving.look()
 
     def after_look(self) -> None:
         """See whether the cue has come to rest."""
+        if self._room is not None:
+            self._room.look_for_standstill()
         self._stopping.look()

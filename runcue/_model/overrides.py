@@ -39,6 +39,7 @@ class Overrides:
         delay: Seconds before which it may not begin; None for none.
         run_at: The instant before which it may not begin, in seconds since the epoch; None for none.
         metadata: What the user wants to know of it; None for nothing.
+        wait: Whether whoever submits it waits for room.
         retry_of: The id of the work unit that it does once more, None if none. That is for `Cue.retry` alone to say.
         declares: Whether it says anything of artifacts, and not only how its work unit runs.
         waits: Whether it says when its work unit may begin.
@@ -59,6 +60,7 @@ class Overrides:
     delay: float | None = None
     run_at: float | None = None
     metadata: dict[Any, Any] | None = None
+    wait: bool = True
     retry_of: str | None = None
     declares: bool = False
     waits: bool = False
@@ -77,7 +79,7 @@ class Overrides:
         if self.metadata is not None:
             said["metadata"] = dict(self.metadata)
         return Overrides(
-            {name: value for name, value in said.items() if name not in ("delay", "run_at", "waits")}
+            {name: value for name, value in said.items() if name not in ("delay", "run_at", "waits", "wait")}
         )
 
 

@@ -166,4 +166,5 @@ _CHECKS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "delay": lambda value: parse_duration(value, "delay", zero=True),
     "run_at": _instant_of,
     "metadata": _metadata_of,
+    "wait": lambda value: yes_or_no(value, "wait"),
 }

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from runcue._model.errors import CueStopped
 
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 __all__ = ["Inbox"]
 
 T = TypeVar("T")
+
+_LOOK_EVERY: Final = 1.0
+"""Seconds after which a thread that waits for long looks whether the loop is still there."""
 
 
 class Inbox:
@@ -73,6 +76,27 @@ class Inbox:
         call = _Call(function)
         line.add(call)
         return call.outcome.result()
+
+    def post(self, function: Callable[[], object]) -> None:
+        """Call a function in the loop, if there is time for it, and wait for nothing. In another thread."""
+        if self._line is not None:
+            self._line.add(_Call(function))
+
+    def wait_for(self, outcome: Future[T]) -> T:
+        """Wait for what comes of a call that goes on in the loop. In another thread.
+
+        Raises:
+            CueStopped: The loop was closed meanwhile.
+        """
+        from concurrent.futures import wait  # noqa: PLC0415 - asyncio has it by now; its import costs time
+
+        line = self._line
+        # A loop that is merely closed tells nobody. What is on its way into it is dropped, and tells by that; here
+        # nothing is on its way.
+        while not wait((outcome,), _LOOK_EVERY).done:
+            if line is None or line.is_closed():
+                raise too_late()
+        return outcome.result()
 
 
 class _Call(Generic[T]):
@@ -126,6 +150,10 @@ class _Line:
                 self.is_over = True
         if self.is_over or self._loop.is_closed():
             self.refuse()
+
+    def is_closed(self) -> bool:
+        """Whether the loop was closed."""
+        return self._loop.is_closed()
 
     def receive(self) -> None:
         """Make the calls that are there. In the loop."""

@@ -1,0 +1,235 @@
+"""How many work units may be pending: who submits more waits for room.
+
+How this goes about it: whoever finds no room stands in line with a `Ticket`. When work units have left the pending ones
+tickets are let in, first come first, one for each place; who was let in submits in the next step of the event loop, and
+gives the ticket back with that. A place that somebody has been let in to is taken until then.
+
+Nobody of the cue's own waits: a handler that waited for room would keep the slot that makes it. And where nothing that
+is pending can move, as where all of it waits for what the next one in line would make, room never comes by itself: then
+the first in line is let in although there is none.
+
+Lives here: `Room`, and the error of who does not want to wait.
+
+Must not know: what is submitted, who waits and how.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable
+
+from runcue._callbacks.warning_log import WarningLog
+from runcue._dispatch.dispatcher import Dispatcher
+from runcue._dispatch.inbox import too_late
+from runcue._model.errors import CueStopped, RuncueError
+from runcue._model.phases import JOINED, RUNNING
+from runcue._model.texts import how_many, shortened
+from runcue._scheduling.core import Core
+
+__all__ = ["CueFull", "Room", "Ticket"]
+
+
+class CueFull(RuncueError, asyncio.QueueFull):
+    """As many work units are pending as `Cue(max_pending=)` allows, and this submission was not to wait."""
+
+    __module__ = "runcue"
+
+
+class Ticket:
+    """The place in line of somebody who waits for room.
+
+    Args:
+        room: For that one.
+        task: The name of the task of the work unit.
+        let_in: Called when there is room for it, which is kept until it is given back, or with an error when there
+            will be none.
+    """
+
+    __slots__ = ("_room", "let_in", "task")
+
+    def __init__(self, room: Room, task: str, let_in: Callable[[BaseException | None], None]) -> None:
+        self._room = room
+        self.task = task
+        self.let_in = let_in
+
+    def give_back(self) -> None:
+        """Take the room with the next step, which is to be now, or wait no longer."""
+        self._room.leave(self)
+
+
+class Room:
+    """Room for the pending work units of one cue.
+
+    Args:
+        most: So many at the most.
+        core: Knows how many there are.
+        dispatcher: Says whether any of them can move.
+        log: Where it is told that none can.
+    """
+
+    def __init__(self, most: int, core: Core, dispatcher: Dispatcher, log: WarningLog) -> None:
+        self.most = most
+        self._core = core
+        self._dispatcher = dispatcher
+        self._inbox = dispatcher.inbox
+        self._log = log
+        # An ordered dict: anybody may leave, and of a plain one the first key is found by passing over all that left.
+        self._line: OrderedDict[Ticket, None] = OrderedDict()
+        # Those who were let in and have not come in yet.
+        self._let_in: dict[Ticket, None] = {}
+        self._told = False
+
+    @property
+    def waiting(self) -> int:
+        """How many wait for room, or have just got it."""
+        return len(self._line) + len(self._let_in)
+
+    def begin(self) -> None:
+        """The cue was started."""
+        self._told = False
+
+    def pending(self) -> int:
+        """How many work units count: by their states, and not before the instant that they were submitted for."""
+        core = self._core
+        later = core.appointments.works
+        number = core.pending() - len(later)
+        if core.count[JOINED]:
+            for crowd in list(core.crowds.values()):
+                if crowd.leader._phase == RUNNING:  # so these run as well
+                    number -= sum(work not in later for work in crowd) if later else len(crowd)
+        return number
+
+    def is_free(self) -> bool:
+        """Whether one more may come in now, before nobody who waits."""
+        return not self._line and self.pending() + len(self._let_in) < self.most
+
+    def full(self) -> CueFull:
+        """The error of somebody who does not want to wait."""
+        return CueFull(
+            f"No room: {self._words()}. By wait=True, as is usual, submit() waits until one of them starts or ends."
+        )
+
+    def never(self) -> str:
+        """That nobody makes room, in words."""
+        return (
+            f"submit() would wait for room ({self._words()}), and a cue that is not started makes none: call start() "
+            "before it, or use `async with cue`."
+        )
+
+    def _words(self) -> str:
+        are = how_many(self.pending(), "work unit is pending", "work units are pending")
+        also = f" and {self.waiting:,} wait to be" if self.waiting else ""
+        return f"{are}{also}, max_pending={self.most}"
+
+    def stand_in_line(self, task: str, let_in: Callable[[BaseException | None], None]) -> Ticket:
+        """Wait for room, behind all who do.
+
+        Args:
+            task: The name of the task of the work unit.
+            let_in: Called when there is room, with None, or with the error if there will be none any more.
+        """
+        ticket = Ticket(self, task, let_in)
+        self._line[ticket] = None
+        self._dispatcher.turns.wake()  # to see whether anything can move
+        return ticket
+
+    async def enter(self, task: str) -> None:
+        """Wait until there is room. The work unit is to be submitted in the very next step.
+
+        Args:
+            task: The name of its task.
+
+        Raises:
+            CueStopped: The cue is stopped.
+            CueFailed: The scheduler failed.
+        """
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def let_in(error: BaseException | None) -> None:
+            # Whoever waits is being cancelled, or has ended with the loop.
+            if future.done() or future.get_loop().is_closed():
+                return
+            if error is None:
+                future.set_result(None)
+            else:
+                future.set_exception(error)
+
+        ticket = self.stand_in_line(task, let_in)
+        try:
+            await future
+        finally:
+            ticket.give_back()
+
+    def leave(self, ticket: Ticket) -> None:
+        """Somebody who was let in comes in now, or somebody waits no longer."""
+        self._let_in.pop(ticket, None)
+        self._line.pop(ticket, None)
+        self._dispatcher.turns.wake()  # who is behind may come in, if this one does not
+
+    def look(self, *, is_closing: bool) -> None:
+        """Something may have started or ended: let in as many as there is room for.
+
+        Args:
+            is_closing: Whether the cue is being stopped, which takes nothing from outside.
+        """
+        if is_closing:
+            self.refuse(self._stopped)
+        while self._line and self.pending() + len(self._let_in) < self.most:
+            self._let_first_in()
+
+    def look_for_standstill(self) -> None:
+        """All was looked at: if nothing can move that is pending, the first in line is let in all the same."""
+        if self._dispatcher.turns.failure is not None:
+            self.refuse(self._dispatcher.turns.failed)
+        elif self._line and not self._let_in and self._stands_still():
+            self._tell(next(iter(self._line)))
+            self._let_first_in()
+
+    def _stands_still(self) -> bool:
+        dispatcher = self._dispatcher
+        if dispatcher.gates.awaited or self._inbox or self._core.wakeups.queue:
+            return False
+        if dispatcher.active() or dispatcher.standstill.listening():
+            dispatcher.standstill.watch()  # it is told when that changes
+            return False
+        return not dispatcher.can_go_on() and dispatcher.rechecker.exhausted
+
+    def _let_first_in(self) -> None:
+        ticket, _ = self._line.popitem(last=False)
+        self._let_in[ticket] = None
+        ticket.let_in(None)
+
+    def let_go(self) -> None:
+        """The loop has ended: who was let in will not come in any more."""
+        self._let_in.clear()
+        self.refuse(too_late)
+
+    def refuse(self, error: Callable[[], BaseException]) -> None:
+        """Nobody comes in any more.
+
+        Args:
+            error: Gives the error for each.
+        """
+        while self._line:
+            ticket, _ = self._line.popitem(last=False)
+            ticket.let_in(error())
+
+    def _stopped(self) -> CueStopped:
+        return CueStopped(
+            f"This cue was stopped while submit() waited for room (max_pending={self.most}), and nothing was "
+            "submitted. Call start() to begin again."
+        )
+
+    def _tell(self, ticket: Ticket) -> None:
+        if not self._told:
+            self._told = True
+            self._log.tell(
+                "full",
+                (),
+                "Nothing that is pending can move, and whoever submits more waits for room (%s). So %s is taken in all "
+                "the same: it may make what the others wait for. Submit first what others need, or let more be "
+                "pending. This is told once, and goes on as long as nothing else can move",
+                self._words(),
+                shortened(ticket.task, 80),
+            )
