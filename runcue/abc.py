@@ -245,8 +245,8 @@ class CueWarning(NamedTuple):
             "must_complete": what a stop does not cut off. "unknown_task": a gate or listener for a task that does not
             exist. "not_started": a work unit is waited for, and its cue is not started. "left": the event loop has
             ended, and there are work units that nobody will run. "shortage": no more threads can be started, or no more
-            files be opened. "inbox": files of a watched folder that could not be submitted, or seem to be submitted again
-            and again. "full": nothing that is pending can move, so that one comes in above `Cue(max_pending=)`.
+            files be opened. "inbox": files of a watched folder that could not be submitted, or seem to be submitted
+            again and again. "full": nothing that is pending can move, so that one comes in above `Cue(max_pending=)`.
             There may be others in later versions.
         text: For people, as the log has it.
         works: The work units that it is about, as far as it is about some.

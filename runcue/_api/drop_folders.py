@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     # It comes with the first folder: few cues have any.
     from runcue._api.tray import Tray
     from runcue._artifacts.drop_folder import DropFolder
+    from runcue._lifecycle.room import Ticket
     from runcue._lifecycle.stopping import Stopping
 
 __all__ = ["DropFolders"]
@@ -107,6 +108,9 @@ class DropFolders:
         # What is to be looked at, and what is to be looked through.
         self._paths: OrderedDict[str, None] = OrderedDict()
         self._walks: deque[_Walk] = deque()
+        # Where as many work units are pending as may be: the place in line for the next one, and whether that has come.
+        self._ticket: Ticket | None = None
+        self._is_let_in = False
         self._look_alarm = Alarm(dispatcher.timers, lambda now: None)
         self._net_alarm = Alarm(dispatcher.timers, self._look_for_untold, passive=True)
 
@@ -170,6 +174,7 @@ class DropFolders:
 
     def _leave(self) -> None:
         """Submit nothing of what was seen."""
+        self._leave_line()
         self._news.clear()
         self._paths.clear()
         self._walks.clear()
@@ -244,7 +249,11 @@ class DropFolders:
             self._leave()
         now = self._turns.now()
         trays = self.trays.values()
-        if self._paths or self._walks or any(tray.rested or tray.arrivals.next() <= now for tray in trays):
+        if (
+            self._paths
+            or self._walks
+            or any((tray.rested and not self._waits) or tray.arrivals.next() <= now for tray in trays)
+        ):
             # Of whatever is called in there, nothing belongs to a gate.
             Context().run(self._advance, now)
             self._turns.wake()  # for what is left, and for who waits until nothing is
@@ -303,10 +312,43 @@ class DropFolders:
         if (tray := self.trays.get(work.task)) is not None:
             tray.note_declared(work)
 
+    @property
+    def _waits(self) -> bool:
+        """Whether what has rested waits for room."""
+        return self._ticket is not None and not self._is_let_in
+
+    def _has_room(self, tray: Tray) -> bool:
+        """Whether one more may be submitted; if not, it stands in line for that."""
+        assert self._intake is not None
+        room = self._intake.room
+        if room is None:
+            return True
+        if self._ticket is not None:
+            if self._waits:
+                return False
+            self._leave_line()
+            return True
+        # What was seen before a stop is submitted all the same, when nobody is let in any more.
+        if room.is_free() or self._intake.is_closing:
+            return True
+        self._ticket = room.stand_in_line(tray.task, self._let_in)
+        return False
+
+    def _let_in(self, error: BaseException | None) -> None:
+        self._is_let_in = True
+        if error is not None:
+            self._leave_line()
+        self._turns.wake()
+
+    def _leave_line(self) -> None:
+        ticket, self._ticket, self._is_let_in = self._ticket, None, False
+        if ticket is not None:
+            ticket.give_back()
+
     def _submit_rested(self, tray: Tray) -> Iterator[None]:
         refused: dict[str, Exception] = {}
         try:
-            while tray.rested:
+            while tray.rested and self._has_room(tray):
                 path, drop = tray.rested.popitem(last=False)
                 try:
                     self._submit(tray, drop, path)

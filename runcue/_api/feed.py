@@ -15,10 +15,12 @@ from collections.abc import Generator, Iterator, Mapping
 from math import inf
 from typing import Any, Final
 
+from runcue._api.entrance import Entrance
 from runcue._api.intake import Intake
 from runcue._dispatch.batch import Batch
 from runcue._dispatch.dispatcher import Dispatcher
 from runcue._dispatch.outside_tasks import outside_tasks
+from runcue._lifecycle.room import Room, Ticket
 from runcue._model.awaitables import discard, is_awaitable
 from runcue._model.checks import is_async, is_generator
 from runcue._model.current import call_inside
@@ -91,6 +93,10 @@ class Feed:
         self.in_hand = 0
         self._room: asyncio.Future[None] | None = None
         self._puller: asyncio.Task[None] | None = None
+        # Where as many are pending as may be: the place in line for room, and whether that has come.
+        self._entrance = Entrance(intake)
+        self._ticket: Ticket | None = None
+        self._is_let_in = False
         self.has_more = True
         # Why there are no more, if it is not that they have come to an end.
         self._error: BaseException | None = None
@@ -113,6 +119,8 @@ class Feed:
         for _ in range(self._window - len(self._batch)):
             if self.now > until:
                 return True
+            if self._intake.room is not None and not self._has_room(self._intake.room):
+                break
             try:
                 item = next(items)
             except StopIteration:
@@ -126,6 +134,45 @@ class Feed:
             if until == inf:
                 until = self.now + SLICE
         return False
+
+    def _has_room(self, room: Room) -> bool:
+        """Whether one more may be submitted now. If not, it stands in line for that, and what settles is given on."""
+        if self._ticket is not None:
+            if not self._is_let_in:
+                return False
+            self._leave_line()
+            return True
+        try:
+            if not self._has_to_wait(room):
+                return True
+        except UsageError as error:
+            self._end(error)
+        else:
+            self._ticket = room.stand_in_line(self._name, self._let_in)
+        return False
+
+    def _has_to_wait(self, room: Room) -> bool:
+        if not self._entrance.has_to_wait(contextvars.copy_context(), None):
+            return False
+        if self._intake.loop is None and not self._batch.open:  # else these are waited for
+            raise UsageError(room.never())
+        return True
+
+    def _let_in(self, error: BaseException | None) -> None:
+        if error is not None:
+            self._ticket = None
+            self._end(error)
+        elif self._batch.takers:
+            self._is_let_in = True
+        else:
+            # Whoever goes through it is at something else, and is not to keep the place meanwhile.
+            self._leave_line()
+        self._batch.wake()
+
+    def _leave_line(self) -> None:
+        ticket, self._ticket, self._is_let_in = self._ticket, None, False
+        if ticket is not None:
+            ticket.give_back()
 
     def go_on(self) -> None:
         """The next work unit is asked for, so that the last one is in nobody's hands. For items that are waited for."""
@@ -176,6 +223,9 @@ class Feed:
                     await self._room
                     until = self._turns.now() + SLICE
                 item = await self._next()
+                room = self._intake.room
+                if room is not None and self._has_to_wait(room):
+                    await room.enter(self._name)
                 if not self._submit(item):
                     break
                 if len(batch.open) <= 1:
@@ -254,6 +304,7 @@ class Feed:
             return
         self.has_more = False
         self._error = error
+        self._leave_line()
         if self._expected is not None and self._begun and self._expected != self._submitted:
             self._tell_expected(self._submitted - self._expected)
 

@@ -119,7 +119,8 @@ class Room:
 
     def _words(self) -> str:
         are = how_many(self.pending(), "work unit is pending", "work units are pending")
-        also = f" and {self.waiting:,} wait to be" if self.waiting else ""
+        waits = how_many(self.waiting, "submission waits", "submissions wait")
+        also = f", {waits}" if self.waiting else ""
         return f"{are}{also}, max_pending={self.most}"
 
     def stand_in_line(self, task: str, let_in: Callable[[BaseException | None], None]) -> Ticket:

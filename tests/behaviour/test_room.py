@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -330,7 +332,8 @@ async def test_where_nothing_that_is_pending_can_move_the_first_that_waits_comes
     assert summary.counts["completed"] == 8
     [told] = [one for one in warnings if one.kind == "full"]
     assert told.text.startswith(
-        "Nothing that is pending can move, and whoever submits more waits for room (3 work units are pending and 1 wait"
+        "Nothing that is pending can move, and whoever submits more waits for room "
+        "(3 work units are pending, 1 submission waits, max_pending=3)."
     )
     assert "So make is taken in all the same" in told.text
     assert [record.getMessage() for record in caplog.records if "waits for room" in record.getMessage()] == [
@@ -649,3 +652,120 @@ def test_plain_handlers_wait_for_nothing_nor_do_threads_of_theirs() -> None:
     with runcue.blocking(cue) as b:
         b.result(b.submit("parent"))
         assert b.drain().by_task["child"]["completed"] == 7
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["plain", "async"])
+@pytest.mark.parametrize("ordered", [False, True], ids=["unordered", "ordered"])
+def test_a_map_waits_for_room_and_goes_on_to_give_what_has_settled(*, is_async: bool, ordered: bool) -> None:
+    @virtual
+    async def main() -> None:
+        cue = runcue.Cue(max_pending=2)
+        cue.service("api", concurrent=2)
+        most = 0
+
+        @cue.task(uses="api")
+        async def double(number: int) -> int:
+            nonlocal most
+            most = max(most, cue.counts()["pending"])
+            await asyncio.sleep(1)
+            return 2 * number
+
+        async def numbers() -> Any:
+            for number in range(10):
+                yield number
+
+        cue.start()
+        given = numbers() if is_async else range(10)
+        works = cue.map(double, given, window=100, ordered=ordered)
+        got = [(work.result, now()) async for work in works]
+        assert sorted(value for value, _ in got) == [2 * number for number in range(10)]
+        assert [at for _, at in got] == [float(1 + number // 2) for number in range(10)]
+        assert most <= 2
+        await cue.stop()
+
+    main()
+
+
+@virtual
+async def test_who_goes_through_a_map_and_is_at_something_else_keeps_no_room() -> None:
+    cue = one_at_a_time(1)
+    cue.start()
+    async with cue.map("t", [{}] * 10, window=10) as works:
+        async for _ in works:
+            waits = asyncio.create_task(cue.submit("t"))
+            await asyncio.sleep(5)
+            assert waits.done()
+            break
+    assert cue._intake.room is not None
+    assert not cue._intake.room.waiting
+    await cue.stop()
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["plain", "async"])
+def test_a_map_that_waits_for_room_ends_with_its_cue_and_needs_a_started_one(*, is_async: bool) -> None:
+    @virtual
+    async def main() -> None:
+        async def params() -> Any:
+            for number in range(10):
+                yield {"seconds": 100 * number + 1}
+
+        cue = one_at_a_time(1)
+        own = asyncio.create_task(anext(cue.map("t", params() if is_async else [{}] * 10)))
+        await asyncio.sleep(1)
+        with pytest.raises(runcue.UsageError, match="a cue that is not started makes none"):
+            await anext(cue.map("t", params() if is_async else [{}] * 10))
+        cue.start()
+        await own
+        got: list[str] = []
+
+        async def go_through() -> None:
+            async for work in cue.map("t", params() if is_async else [{"seconds": 100}] * 10):
+                got.append(work.state.value)  # noqa: PERF401 - it ends by an error
+
+        task = asyncio.create_task(go_through())
+        await asyncio.sleep(0.5)
+        await cue.stop(drain=False, timeout=0)
+        with pytest.raises(runcue.CueStopped):
+            await task
+        assert set(got) == {"cancelled"}
+
+    main()
+
+
+def test_the_files_of_a_watched_folder_wait_for_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    watching = pytest.importorskip("runcue._artifacts.watching", reason="watchfiles is not installed")
+    monkeypatch.setattr(watching.Watcher, "start", lambda watcher, is_over: None)
+    real = time.time
+    monkeypatch.setattr("runcue._api.drop_folders.time.time", lambda: real() + 3600)
+    for number in range(10):
+        (tmp_path / str(number)).write_text("text")
+
+    @virtual
+    async def main() -> None:
+        cue = runcue.Cue(max_pending=2)
+        cue.service("one", concurrent=1)
+        most, seen = 0, []
+
+        @cue.task(uses="one")
+        async def convert(work: runcue.Work) -> None:
+            nonlocal most
+            most = max(most, cue.counts()["pending"])
+            seen.append((Path(work.params["path"]).name, now()))
+            await asyncio.sleep(1)
+
+        cue.watch(tmp_path, submit=convert)
+        cue.start()
+        await asyncio.sleep(2.5)
+        assert cue.counts() | {"skipped": 0} == {
+            **dict.fromkeys(cue.counts(), 0),
+            "pending": 2,
+            "running": 1,
+            "completed": 2,
+        }
+        await cue.drain()
+        assert seen == [(str(number), float(number)) for number in range(10)]
+        assert most <= 2
+        (tmp_path / "11").write_text("text")
+        await cue.stop()
+
+    main()
