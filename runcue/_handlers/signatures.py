@@ -11,6 +11,7 @@ import inspect
 import re
 import sys
 from collections.abc import Mapping
+from functools import partial
 from types import CellType, FunctionType, UnionType
 from typing import Any, Final, Union, get_args, get_origin
 
@@ -22,6 +23,9 @@ __all__ = ["Names", "called", "form_of", "signature_of"]
 
 _WORK: Final = ("Work", "WorkUnit")
 """What an annotation that cannot be resolved ends with, if it means the work."""
+
+# What stands before the type that is annotated, and after it.
+_ANNOTATED: Final = re.compile(r"^([\w.]+\.)?Annotated\[|(?<=\w),.*\]$", re.DOTALL)
 
 _LONGEST: Final = 200
 
@@ -43,7 +47,7 @@ def signature_of(call: Any) -> inspect.Signature | None:
 
 def called(call: Any) -> str:
     """The name of a function, as it stands in a line that calls it."""
-    return describe(call).rpartition("<locals>.")[2]
+    return describe(inmost(call) if isinstance(call, partial) else call).rpartition("<locals>.")[2]
 
 
 def form_of(signature: inspect.Signature) -> str:
@@ -90,6 +94,7 @@ class Names:
         text = annotation if isinstance(annotation, str) else getattr(annotation, "__forward_arg__", None)
         if not isinstance(text, str):
             return _is_work(annotation)
+        text = _ANNOTATED.sub("", text)
         words = [
             word
             for word in re.findall(r"[\w.]+", text)

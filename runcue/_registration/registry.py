@@ -335,10 +335,14 @@ class Registry:
 
     def _task_of(self, call: object) -> Task | None:
         """The task whose handler that is, or a decorated form of it; None if there is none."""
+        try:
+            return self._core.tasks[self._names[call]]  # type: ignore[index]
+        except Exception:  # noqa: S110 - it is unhashable, or nobody's
+            pass
         for handler in _unwrapped(call):
             try:
                 return self._core.tasks[self._names[handler]]
-            except Exception:  # noqa: S112 - it is unhashable, or nobody's
+            except Exception:  # noqa: S112 - the same
                 continue
         return None
 

@@ -6,7 +6,7 @@ import asyncio
 import functools
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from unittest import mock
 
 import pytest
@@ -53,6 +53,10 @@ def first_by_its_last_word(it: Work, url: str) -> tuple[str, str]:
 
 def first_by_a_dotted_word(it: elsewhere_too.WorkUnit | None, page: Page) -> tuple[str, Page]:  # type: ignore[name-defined]
     return it.task, page  # type: ignore[union-attr]
+
+
+def first_by_what_says_more(it: Annotated[Work, "the first, of two"], url: str) -> tuple[str, str]:
+    return it.task, url
 
 
 def rest(url: str, **params: Any) -> tuple[str, dict[str, Any]]:
@@ -102,6 +106,7 @@ FILLED: dict[str, tuple[Any, dict[str, Any], Any]] = {
     "the work first, by annotation": (first_by_annotation, {"url": "a"}, ("t", "a")),
     "by the last word": (first_by_its_last_word, {"url": "a"}, ("t", "a")),
     "by the last word, dotted": (first_by_a_dotted_word, {"page": "p"}, ("t", "p")),
+    "by an annotation that says more": (first_by_what_says_more, {"url": "a"}, ("t", "a")),
     "the rest": (rest, {"url": "a", "b": 1, "c": 2}, ("a", {"b": 1, "c": 2})),
     "the work and the rest": (work_and_rest, {"b": 1}, ("t", {"b": 1})),
     "nothing": (nothing, {}, "nothing"),
