@@ -31,6 +31,14 @@ from runcue._scheduling.retry import is_endless
 __all__ = ["Leaving"]
 
 _ROUNDS: Final = 100
+"""So often some are cancelled at once.
+
+A number, since nothing else tells who would go on for ever: a listener that submits again what it hears the end of may
+do so by way of other work units, whose handlers do end; and a handler that waits for one after the other, each for
+later, may mean to wait for three of them or for all that will ever be. To let only the first of each be cancelled at
+once was tried: the handler of three is then taken for a deadlock at its second. It need not be exact. Whoever comes
+after is in `left` and is cancelled all the same, in the end, and only who waits for it has to wait until then.
+"""
 
 
 class Leaving:

@@ -17,6 +17,7 @@ import pytest
 
 import runcue
 from runcue import Flag
+from runcue._artifacts import dating
 from runcue._artifacts.dating import Dating, MustWait
 from runcue._artifacts.publication import OutputTransaction, atomic_write
 from runcue._freshness import provenance
@@ -412,41 +413,46 @@ class TestWaitingForTheClock:
     @pytest.mark.parametrize("loop", LOOPS)
     @pytest.mark.parametrize("way", ["write", "open"])
     def test_does_not_keep_the_event_loop(
-        self, tmp_path: Path, stopped: StoppedClock, way: str, loop: Any
+        self, tmp_path: Path, stopped: StoppedClock, way: str, loop: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        monkeypatch.setattr(dating, "_LONGEST", 5.0)  # it ends by a turn of the loop, however slow that is
         source = old(tmp_path / "i", at=stopped.at)
         target = tmp_path / "o"
         cue = runcue.Cue()
-        cue.task("late")(lambda work: time.sleep(0.03) or setattr(stopped, "stands", False))
+        waits: list[bool] = []
 
         @cue.task("t", inputs=source, outputs=target)
         async def t(work: runcue.Work) -> None:
             put(work, target, "x", way)
             if way == "open":
                 os.utime(target)
+            waits.append(True)
 
         async def main() -> None:
             async with cue:
-                await cue.submit("late")
                 work = await cue.submit("t")
                 turns = 0
                 while work.work.state is not runcue.WorkState.COMPLETED:
                     await asyncio.sleep(0.001)
-                    turns += 1
+                    turns += bool(waits)
+                    stopped.stands = turns < 6
                 assert turns > 5
                 assert mtime(target) > stopped.at + 1
 
         run(main, loop)
 
-    def test_lets_others_publish_meanwhile(self, tmp_path: Path, stopped: StoppedClock) -> None:
+    def test_lets_others_publish_meanwhile(
+        self, tmp_path: Path, stopped: StoppedClock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(dating, "_LONGEST", 5.0)
         old(tmp_path / "tied", at=stopped.at)
         waits = threading.Thread(target=atomic_write, args=(tmp_path / "tied", "x"))
         waits.start()
-        ended = []
-        while waits.is_alive():
-            atomic_write(tmp_path / f"{len(ended)}", "x", durable=False)
-            ended.append(waits.is_alive())
-        assert sum(ended) > 3
+        for number in range(4):
+            atomic_write(tmp_path / f"{number}", "x", durable=False)
+            assert waits.is_alive()
+        stopped.stands = False
+        waits.join()
 
     def test_is_ended_by_a_discard(self, tmp_path: Path, stopped: StoppedClock) -> None:
         old(tmp_path / "o", at=stopped.at)
