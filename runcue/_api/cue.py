@@ -707,6 +707,7 @@ class Cue:
         if self._intake.stopped:
             return self._stopping.last or self._stopping.summary([], [])
         self._registry.warn_of_unknown_tasks(self._warnings, self._listeners.bound())
+        self._drops.look_through()
         return await self._stopping.stop(drain=drain, timeout=timeout, **options)
 
     @says_how_to_await("`await cue.drain()`")
@@ -733,6 +734,7 @@ class Cue:
         timeout = duration_or_none(timeout, "timeout of drain()", zero=True)
         if not self._intake.is_open:
             raise UsageError("drain() needs a started cue: call start() first.")
+        self._drops.look_through()
         return await self._stopping.drain(timeout)
 
     def __repr__(self) -> str:

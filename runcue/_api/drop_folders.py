@@ -226,6 +226,12 @@ class DropFolders:
                 self._look_through(folder)
         self._turns.wake()
 
+    def look_through(self) -> None:
+        """Look what is there by now: a drain or a stop is about to begin, and watchers tell a moment late."""
+        for tray in self.trays.values() if self._takes else ():
+            for drop in tray.folders:
+                self._walks.append(_Walk(tray, drop, drop.path))
+
     def _look_through(self, folder: str) -> None:
         """Anything may have changed in a folder."""
         for tray in self.trays.values():

@@ -604,15 +604,29 @@ def test_a_drain_waits_for_what_rests_and_not_for_what_goes_on_growing(inbox: Pa
             assert now() == 0.0
             for name in ("a", "growing"):
                 (inbox / name).write_text("x")
-            tell(converter.cue, inbox / "a", inbox / "growing")
-            await asyncio.sleep(0.5)
-            (inbox / "growing").write_text("xx")
-            tell(converter.cue, inbox / "growing")
-            await asyncio.sleep(0)
-            await converter.cue.drain()
+            drain = asyncio.ensure_future(converter.cue.drain())
+            for size in range(2, 6):
+                await asyncio.sleep(0.5)
+                (inbox / "growing").write_text("x" * size)
+                tell(converter.cue, inbox / "growing")
+            assert drain.done()
             assert converter.seen == [(1.0, "a")]
-            assert now() == 1.0
-        assert converter.names == ["a"]
+            assert now() == 2.0
+        assert (converter.names, now()) == (["a"], 2.0)
+
+    run(main)
+
+
+def test_what_is_there_when_a_drain_or_a_stop_begins_need_not_be_told(inbox: Path) -> None:
+    async def main() -> None:
+        converter = Converter(inbox)
+        async with converter.cue:
+            await asyncio.sleep(10)
+            (inbox / "a").write_text("x")
+            await converter.cue.drain()
+            (inbox / "a").write_text("xx")
+            (inbox / "b").write_text("x")
+        assert converter.seen == [(11.0, "a"), (12.0, "a"), (12.0, "b")]
 
     run(main)
 
