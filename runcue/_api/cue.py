@@ -869,7 +869,7 @@ class Cue:
 
         Raises:
             UnknownTask: The task is not registered (also a ValueError).
-            InvalidParams: params is no mapping, or there is no such option.
+            InvalidParams: params is no mapping or not what the handler takes, or there is no such option.
             ConfigurationError: Another value cannot work.
             DuplicateWork: Another pending or running work unit makes the same and cannot be joined.
             CueStopped: The cue has been stopped, or is stopping and this is not a handler or listener of it.
@@ -897,7 +897,7 @@ class Cue:
     ) -> WorkHandle[R]: ...
     @overload
     async def call(self, function: str, /, *args: Any, **kwargs: Any) -> WorkHandle: ...
-    @says_how_to_await("`await cue.call(...)`")
+    @says_how_to_await("`await cue.call(...)`, in a plain handler `work.submit(...)`")
     async def call(self, function: Any = NOTHING, /, *args: Any, **kwargs: Any) -> WorkHandle:
         """Submit a call: the params are the values that the function is called with, its work unit apart.
 

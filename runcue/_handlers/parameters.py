@@ -211,12 +211,14 @@ class Parameters:
 
     def _can_take(self, params: Mapping[str, Any]) -> bool:
         """Whether all other params can be given by name."""
-        return all(type(name) is str for name in params) and not (self.takes_work and self._first in params)
+        return all(isinstance(name, str) for name in params) and not (
+            self.takes_work and self._first in params
+        )
 
     def _misfit(self, params: Mapping[Any, Any], *, closed: bool) -> str:
         """What is wrong with params, which may hold no others if that is closed."""
         if self.takes_rest:
-            unknown = [name for name in params if type(name) is not str]
+            unknown = [name for name in params if not isinstance(name, str)]
             if self.takes_work and self._first in params:
                 return f"{self._first!r} is its work unit, and can be no param."
         else:
@@ -275,7 +277,10 @@ def parameters_of(handler: Callable[..., Any], what: str = "The handler") -> Par
                 f"{whose} must take the work once, not as {work.name!r} and as {late[0]!r}."
             )
         order = ", ".join([late[0], *(one.name for one in named if one.name != late[0])])
-        raise ConfigurationError(f"{whose} must take the work first: write {called(handler)}({order}).")
+        raise ConfigurationError(
+            f"{whose} must take the work first: write {called(handler)}({order}). If it is a param, call it "
+            "otherwise."
+        )
     if fixed := [one.name for one in named if one.kind is one.POSITIONAL_ONLY]:
         raise ConfigurationError(
             f"{whose} must not have {listed(map(repr, fixed))} as positional-only: params are given by name. Leave "

@@ -69,7 +69,7 @@ class DuplicateWork(ConfigurationError):
 
 
 class InvalidParams(ConfigurationError, TypeError):
-    """The params of a submission are not a mapping, or were not given as one."""
+    """The params of a submission are not a mapping, were not given as one, or are not what the handler takes."""
 
 
 class UnknownTask(RuncueError, LookupError, ValueError):

@@ -44,7 +44,8 @@ class Work:
     Attributes:
         id: Unique within the process, short, as text.
         task: The name of its task.
-        params: What was submitted, taken over at that time. A new dict; its values are the caller's objects.
+        params: What was submitted, taken over at that time, and the defaults of its handler. A new dict; its values are
+            the caller's objects.
         attempt: The number of the attempt that runs, or will next: 1 for the first.
         created_at: Wall-clock time of the submission, seconds since the epoch.
         started_at: The same for the last call of its handler, if there are several; None before the first.

@@ -6,6 +6,7 @@ import asyncio
 import functools
 import threading
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from unittest import mock
 
@@ -310,6 +311,29 @@ async def test_a_default_is_there_from_the_submission_on_in_the_order_of_the_sig
         assert other.work._declared.leader is one.work
         with pytest.raises(runcue.DuplicateWork, match="'page': 2"):
             await cue.submit("t", {"url": "a", "page": 2})
+
+
+def test_digests_see_defaults(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with runcue.Cue() as cue:
+
+            @cue.task(outputs=lambda name: tmp_path / name, fresh=runcue.digest())
+            def write(work: runcue.Work, name: str, size: int = 3, tags: list[str] = []) -> None:  # noqa: B006
+                with work.write(work.outputs[0]) as file:
+                    file.write(name * size)
+
+            async def runs(*args: Any, **kwargs: Any) -> bool:
+                return not (await (await cue.call(write, *args, **kwargs)).wait()).skipped
+
+            assert await runs("a")
+            assert not await runs("a", 3, tags=[])
+            assert await runs("a", 4)
+            handle = await cue.submit(write, {"name": "a"})
+            assert await handle is None
+            assert cue.why_stale(handle).verdict == "params"
+            assert "size" in str(cue.why_stale(handle))
+
+    run(main)
 
 
 def test_a_default_that_can_be_changed_is_another_one_for_each_work_unit() -> None:

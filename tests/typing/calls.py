@@ -3,6 +3,7 @@
 `.ci/run` checks this file twice, as it does `api.py`.
 """
 
+import asyncio
 import functools
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -82,6 +83,10 @@ async def gives_back_what_the_function_returns() -> None:
     assert_type(await (await cue.call(Shelf().put, "a")), Page)
     assert_type(await (await cue.call(Shelf().find, "a")), Page)
     assert_type(await (await cue.call(functools.partial(fetch, page=2), "a")), Page)
+    # A handle is awaited as a future is.
+    pages = await asyncio.gather(await cue.call(fetch, "a"), await cue.call(convert, "b"))
+    assert_type(pages, tuple[Page, bytes])
+    assert_type(await asyncio.wait_for(handle.result(), 5), Page)
     # Of a task by its name nothing is known.
     assert_type(await cue.call("fetch", "a", page=2), runcue.WorkHandle[Any])
 
