@@ -107,7 +107,9 @@ class Feed:
         if self._expected:
             self._tell_expected(self._expected)
         if self.is_async:
-            self._puller = self._batch.feeder = asyncio.create_task(self._pull(), name="runcue map")
+            # Not through the loop's task factory: an eager one would be through with it before it is known.
+            loop = asyncio.get_running_loop()
+            self._puller = self._batch.feeder = asyncio.Task(self._pull(), loop=loop, name="runcue map")
 
     def fill(self) -> bool:
         """Pull items and submit them, until as many are there as may be. For those that have not to be waited for.

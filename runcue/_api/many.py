@@ -19,7 +19,7 @@ from runcue._dispatch.dispatcher import Dispatcher
 from runcue._model.checks import NOTHING, positive_int, yes_or_no
 from runcue._model.current import call_inside
 from runcue._model.errors import ConfigurationError, InvalidParams, UsageError, WrongLoop
-from runcue._model.phases import COMPLETED, SETTLED
+from runcue._model.phases import CANCELLED, COMPLETED, SETTLED
 from runcue._model.task import Task
 from runcue._model.texts import shortened, words_of
 from runcue._model.work import Work
@@ -85,6 +85,8 @@ class Map(Generic[T_co]):
             intake, dispatcher, registry.tasks, known.name, names, iterables, batch, self._window
         )
         self._until = 0.0
+        # Those that a stop has cancelled while others still run.
+        self._put_off: list[Work] = []
         self._is_busy = False
 
     def __aiter__(self) -> Self:
@@ -120,6 +122,9 @@ class Map(Generic[T_co]):
                 if line and (work := line[0])._phase == SETTLED:
                     value: Any = work
                     if self._gives_values:
+                        if work._outcome == CANCELLED and self._can_wait(work):
+                            self._put_off.append(batch.take())
+                            continue
                         value = work._value if work._outcome == COMPLETED else await self._value_of(work)
                     batch.take()
                     feed.in_hand = 1
@@ -128,11 +133,18 @@ class Map(Generic[T_co]):
                     if not batch.open and not feed.has_more and batch.feeder is None:
                         break
                     await self._wait()
+            if self._put_off:
+                batch.line.append(self._put_off[0])
+                await self._value_of(self._put_off[0])
             self._is_over = True
             await feed.finish()
             raise StopAsyncIteration
         finally:
             self._is_busy = False
+
+    def _can_wait(self, work: Work) -> bool:
+        """Whether what still runs comes before the error of a cancelled one: a stop has cancelled it, and finishes that."""
+        return self._intake.is_closing and not self._batch.in_order and work not in self._put_off
 
     async def _wait(self) -> None:
         if self._turns.loop is None and self._batch.open:

@@ -168,7 +168,10 @@ class Settlement:
         self.cancel_all(batch, by)
         now = self._turns.now()
         if batch.let_go(now):
-            self._tell_soon(now)
+            if self._turns.loop is None:
+                self._unheard.tell_rest()  # the cue has ended before this
+            else:
+                self._tell_soon(now)
 
     def cancel_all(self, batch: Batch, by: Any = None) -> None:
         """Cancel what has not settled of a batch; see `cancel`."""

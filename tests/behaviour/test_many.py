@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sys
 import traceback
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -864,3 +865,46 @@ async def test_a_step_that_is_given_up_while_a_value_is_read_loses_nothing() -> 
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(anext(values), 1)
         assert [value async for value in values] == ["read", "read"]
+
+
+@pytest.mark.rule(41, 23)
+@both_orders
+@virtual
+async def test_what_a_stop_finishes_is_given_before_the_error_of_what_it_has_cancelled(ordered: bool) -> None:
+    cue = cue_of()
+    cue.service("two", concurrent=2)
+    cue.task("nap", uses="two")(napping)
+    cue.start()
+    got: list[Any] = []
+    values = cue.map("nap", params(*[2] * 100), window=9, ordered=ordered, values=True)
+    task = asyncio.create_task(take_all(values, got))
+    await asyncio.sleep(1)
+    summary = await cue.stop(drain=False)
+    with pytest.raises(runcue.WorkCancelled, match=r"by stop\(\)"):
+        await task
+    assert got == [2, 2]
+    assert summary.counts["completed"] == 2
+    assert [value async for value in values] == []
+
+
+@pytest.mark.rule(41)
+@both_kinds
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="there are no eager tasks")
+def test_eager_tasks_make_no_difference(kind: str) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined]
+        source = Source(0, 0, 0)
+
+        async def at_once() -> AsyncIterator[Any]:
+            for one in source.plain():
+                yield one
+
+        async with cue_of() as cue:
+            cue.task("nap")(napping)
+            items: Any = source.plain() if kind == "plain" else at_once()
+            assert len([work async for work in cue.map("nap", items)]) == 3
+            async with cue.group() as group:
+                await group.submit("nap", {"n": 0})
+
+    asyncio.run(main())
