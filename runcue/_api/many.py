@@ -143,7 +143,7 @@ class Map(Generic[T_co]):
             self._is_busy = False
 
     def _can_wait(self, work: Work) -> bool:
-        """Whether what still runs comes before the error of a cancelled one: a stop has cancelled it, and finishes that."""
+        """Whether what still runs comes before the error of a cancelled one: a stop has done that, and finishes it."""
         return self._intake.is_closing and not self._batch.in_order and work not in self._put_off
 
     async def _wait(self) -> None:
