@@ -98,6 +98,7 @@ AnyIterable = Iterable[Any] | AsyncIterable[Any]
 _running_loop = asyncio.get_running_loop
 _running_loop_if_any = asyncio._get_running_loop
 _copy_context = contextvars.copy_context
+_new_handle = str.__new__
 
 _started: weakref.WeakSet[Cue] = weakref.WeakSet()
 
@@ -811,7 +812,11 @@ class Cue:
             said = NO_OVERRIDES
         if intake.room is not None:
             known, taken = await self._entrance.make_room(known, taken, said)
-        return intake.admit(known, taken, _copy_context(), said)
+        work = intake.admit(known, taken, _copy_context(), said)
+        # As handle_of() does it, which would cost a call.
+        handle: WorkHandle = _new_handle(WorkHandle, work.id)
+        handle.work = work
+        return handle
 
     @says_how_to_await("`await cue.submit(...)`, in a plain handler `work.submit(...)`")
     @carried_out_by(_submit)

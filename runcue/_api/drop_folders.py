@@ -377,7 +377,7 @@ class DropFolders:
         task = self._core.tasks[tray.task]
         said = NO_OVERRIDES if task.declares else None
         params = params_for(task, {"path": drop.called(path)})
-        work = self._intake.admit(task, params, Context(), said).work
+        work = self._intake.admit(task, params, Context(), said)
         self._tell_own(tray, tray.submitted(path, work, self._settled))
 
     def _settled(self, tray: Tray, path: str, work: Work) -> None:

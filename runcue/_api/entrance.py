@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from contextvars import Context, copy_context
 from typing import Any
 
-from runcue._api.handle import WorkHandle
+from runcue._api.handle import WorkHandle, handle_of
 from runcue._api.intake import Intake
 from runcue._lifecycle.room import Room
 from runcue._model.errors import UsageError
@@ -116,14 +116,14 @@ class Entrance:
 
         def take() -> WorkHandle:
             self._intake.check_open(context, task, None if overrides is None else overrides.must_complete)
-            return self._intake.admit(*self._as_of_now(task, params), context, overrides)
+            return handle_of(self._intake.admit(*self._as_of_now(task, params), context, overrides))
 
         def take_or_wait() -> WorkHandle | _Admission:
             self._intake.check_open(context, task, None if overrides is None else overrides.must_complete)
             if self.has_to_wait(context, overrides) and not inside:
                 assert self._intake.room is not None
                 return _Admission(self._intake, self._intake.room, task.name, take)
-            return self._intake.admit(task, params, context, overrides)
+            return handle_of(self._intake.admit(task, params, context, overrides))
 
         taken = self._intake.inbox.call(take_or_wait)
         return taken if isinstance(taken, WorkHandle) else taken.wait()

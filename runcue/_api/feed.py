@@ -47,7 +47,7 @@ class Feed:
         intake: Takes them in.
         dispatcher: Of the same cue.
         tasks: By name, as they are by now: a function may be defined anew.
-        name: Of which task they are.
+        known: Of which task they are, by its name.
         names: The parameters that the iterables are for, one each; None: there is one iterable, of params.
         given: The iterables.
         batch: Where the work units go.
@@ -56,6 +56,7 @@ class Feed:
     Attributes:
         is_async: Whether items have to be waited for: an asyncio task pulls them.
         has_more: Whether there may be more of them.
+        spare: How many may be taken before others have to be pulled.
         in_hand: How many were taken by who has not asked for the next one yet.
         now: When the last one was submitted; monotonic.
     """
@@ -65,7 +66,7 @@ class Feed:
         intake: Intake,
         dispatcher: Dispatcher,
         tasks: Mapping[str, Task],
-        name: str,
+        known: Task,
         names: tuple[str, ...] | None,
         given: tuple[Any, ...],
         batch: Batch,
@@ -75,7 +76,7 @@ class Feed:
         self._dispatcher = dispatcher
         self._turns = dispatcher.turns
         self._tasks = tasks
-        self._name = name
+        self._name = known.name
         self._names = names
         self._batch = batch
         self._window = window
@@ -91,6 +92,13 @@ class Feed:
         self._begun = self._pulls = False
         self.now = 0.0
         self.in_hand = 0
+        self.spare = 0
+        # To begin anew for each would cost as much as to submit it.
+        self._lot = 1 + window // 16
+        # Where there is a value for each parameter, nothing is to be filled in.
+        self._filled = (
+            known.parameters if known.parameters is not None and names == known.parameters.names else None
+        )
         self._room: asyncio.Future[None] | None = None
         self._puller: asyncio.Task[None] | None = None
         # Where as many are pending as may be: the place in line for room, and whether that has come.
@@ -135,6 +143,8 @@ class Feed:
                 break
             if until == inf:
                 until = self.now + SLICE
+        else:
+            self.spare = self._lot
         return False
 
     def _has_room(self, room: Room) -> bool:
@@ -285,9 +295,9 @@ class Feed:
                 params = {self._names[0]: item}
             else:
                 params = dict(zip(self._names, item, strict=True))
-            if task.parameters is not None:
+            if task.parameters is not self._filled and task.parameters is not None:
                 params = task.parameters.fill(params)
-            work = intake.admit(task, params, context, NO_OVERRIDES if task.declares else None).work
+            work = intake.admit(task, params, context, NO_OVERRIDES if task.declares else None)
         except (UsageError, CueFailed) as error:
             self._end(error)
             return False

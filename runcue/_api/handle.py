@@ -33,7 +33,7 @@ else:
 
     R_co = TypeVar("R_co", covariant=True)
 
-__all__ = ["NotSettled", "WorkHandle"]
+__all__ = ["NotSettled", "WorkHandle", "handle_of"]
 
 
 class NotSettled(UsageError, asyncio.InvalidStateError):
@@ -268,3 +268,11 @@ def _takes_nothing(call: str, waits: str) -> UsageError:
     return UsageError(
         f"{call} takes nothing; to wait no longer than 5 s, say, write `await asyncio.wait_for({waits}, 5)`."
     )
+
+
+def handle_of(work: Work) -> WorkHandle:
+    """The handle of a work unit."""
+    # Not through its own __new__, which is for those who try to make one by themselves.
+    handle: WorkHandle = str.__new__(WorkHandle, work.id)
+    handle.work = work
+    return handle

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextvars import Context
 from typing import Any, Final
 
-from runcue._api.handle import WorkHandle
+from runcue._api.handle import WorkHandle, handle_of
 from runcue._artifacts.reads import READS
 from runcue._callbacks.door import BE_QUICK, BLOCKS_AFTER
 from runcue._callbacks.listeners import Listeners
@@ -44,7 +44,6 @@ from runcue._scheduling.lending import lend
 
 __all__ = ["Intake"]
 
-_new_handle = str.__new__
 _new_work = Work.__new__
 
 # No cue will ever have given so many ids, and Python does not read numbers of any length.
@@ -260,7 +259,7 @@ class Intake:
 
     def admit(
         self, task: Task, params: dict[str, Any], context: Context, overrides: Overrides | None
-    ) -> WorkHandle:
+    ) -> Work:
         """Take a work unit in. In the event loop.
 
         Args:
@@ -298,10 +297,7 @@ class Intake:
             turns.wake()
         if self._on_submit:
             outside_tasks(turns.loop, self._listeners.submitted, now, work, work._context.copy())
-        # Not through a __new__ of its own, which would cost a tenth of the whole submission.
-        handle = _new_handle(WorkHandle, work.id)
-        handle.work = work
-        return handle
+        return work
 
     def refuse(self, task: Task, params: dict[str, Any], error: BaseException) -> Work:
         """What stands for a work unit that cannot be taken in: it has failed by that, and the cue does not know it.
@@ -332,7 +328,7 @@ class Intake:
         declared = {name: getattr(work, name) for name in names if is_given_by_value(getattr(given, name))}
         overrides = given.once_more(work.id, **declared)
         # It may have been defined anew.
-        return self.admit(task, params_for(task, work.params), context, overrides)
+        return handle_of(self.admit(task, params_for(task, work.params), context, overrides))
 
     def _add_overriding(self, work: Work, now: float, overrides: Overrides) -> None:
         """Take in one whose submission says something in place of its task."""

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Final, Generic, NoReturn, Self, TypeVar
 
 from runcue._api.feed import Feed
-from runcue._api.handle import WorkHandle
+from runcue._api.handle import handle_of
 from runcue._api.intake import Intake
 from runcue._dispatch.batch import Batch
 from runcue._dispatch.dispatcher import Dispatcher
@@ -81,9 +81,7 @@ class Map(Generic[T_co]):
         self._turns = dispatcher.turns
         self._intake = intake
         self._batch = batch = Batch(dispatcher.callbacks.unheard, in_order=in_order)
-        self._feed = Feed(
-            intake, dispatcher, registry.tasks, known.name, names, iterables, batch, self._window
-        )
+        self._feed = Feed(intake, dispatcher, registry.tasks, known, names, iterables, batch, self._window)
         self._until = 0.0
         # Those that a stop has cancelled while others still run.
         self._put_off: list[Work] = []
@@ -114,7 +112,7 @@ class Map(Generic[T_co]):
         try:
             while True:
                 # First, so that there are never more than the window allows: what was given last counts until now.
-                rests = feed.has_more and not feed.is_async and feed.fill()
+                rests = feed.spare <= 0 and feed.has_more and not feed.is_async and feed.fill()
                 if rests or feed.now > self._until:
                     await asyncio.sleep(0)
                     self._until = self._turns.now() + _PATIENCE
@@ -128,6 +126,7 @@ class Map(Generic[T_co]):
                         value = work._value if work._outcome == COMPLETED else await self._value_of(work)
                     batch.take()
                     feed.in_hand = 1
+                    feed.spare -= 1
                     return value  # type: ignore[no-any-return]
                 if not rests:
                     if not batch.open and not feed.has_more and batch.feeder is None:
@@ -158,10 +157,8 @@ class Map(Generic[T_co]):
 
     async def _value_of(self, work: Work) -> Any:
         """The value of one that has not simply completed. What it raises ends the map."""
-        handle: WorkHandle = str.__new__(WorkHandle, work.id)
-        handle.work = work
         try:
-            return await handle.result()
+            return await handle_of(work).result()
         except asyncio.CancelledError:
             raise
         except BaseException:
