@@ -29,7 +29,7 @@ from runcue._model.events import Event
 from runcue._model.kept_errors import kept
 from runcue._model.overrides import NO_OVERRIDES
 from runcue._model.task import Task
-from runcue._model.texts import words_of
+from runcue._model.texts import error_words, words_of
 from runcue._registration.submission import take_over
 
 __all__ = ["Feed"]
@@ -363,10 +363,11 @@ class Source:
         try:
             self.items: Any = aiter(given) if self.is_async else iter(given)
         except TypeError as error:
+            why = _hint_of(given)
             if hasattr(kind, "__iter__") or self.is_async:
-                raise  # out of what it does itself
+                why = f": {error_words(error)}"
             raise ConfigurationError(
-                f"map() goes through an iterable of {of}, and {words_of(given)} is not iterable{_hint_of(given)}."
+                f"map() goes through an iterable of {of}, and {words_of(given)} is not iterable{why}."
             ) from error
         self.length = _length_of(given)
 

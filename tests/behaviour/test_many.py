@@ -596,6 +596,7 @@ def _refused() -> Iterator[Any]:
     yield "nothing", lambda cue: cue.map("nap"), "was given none"
     yield "several", lambda cue: cue.map("nap", [], []), "single iterable"
     yield "several", lambda cue: cue.map(napping, [], []), "single iterable"
+    yield "odd", lambda cue: cue.map("nap", type("Odd", (), {"__iter__": lambda self: 3})()), "non-iterator"
     yield "function", lambda cue: cue.map("nap", pages), "call it"
     yield "coroutine", lambda cue: cue.map("nap", listing()), "await it"
     yield "no function", lambda cue: cue.map(), "takes a function"

@@ -537,3 +537,56 @@ def test_who_waits_for_its_next_attempt_is_not_counted_as_running_and_the_time_l
             assert counts(look(tally)) == {"call": (0, 0, 2, 0, 0, 0), "report": (0, 0, 1, 0, 0, 0)}
 
     run(main)
+
+
+def test_what_maps_will_submit_counts_to_the_whole_from_their_beginning() -> None:
+    cue = runcue.Cue(id_prefix="")
+
+    async def nap(number: int) -> None:
+        await asyncio.sleep(1)
+
+    async def main() -> list[int]:
+        tally = watched(cue)
+        totals = []
+        async with cue:
+            for number in range(5):
+                await cue.call(nap, number)
+            async with cue.map(nap, range(100), window=10) as naps:
+                async for _ in naps:
+                    totals.append(look(tally).total)
+                    if len(totals) == 3:
+                        break
+            totals.append(look(tally).total)
+            totals += [look(tally).total async for _ in cue.map(nap, range(20), window=10)]
+            await cue.call(nap, 1)
+            totals.append(look(tally).total)
+        return totals
+
+    totals = run(main)
+    # 5, and the 12 that were submitted before the first map was left: the last one given was in hand.
+    assert totals[:4] == [105, 105, 105, 17]
+    assert totals[4:-1] == [37] * 20
+    assert totals[-1] == 38
+
+
+def test_how_long_a_map_takes_is_told_from_how_many_work_units_will_come() -> None:
+    cue = runcue.Cue()
+    cue.service("one", concurrent=1)
+
+    @cue.task(uses="one")
+    async def nap(number: int) -> None:
+        await asyncio.sleep(1)
+
+    async def main() -> tuple[int, Eta]:
+        tally = watched(cue)
+        async with cue, cue.map(nap, range(100), window=5) as naps:
+            async for work in naps:
+                if work.params["number"] == 19:
+                    snapshot = look(tally)
+                    return snapshot.total, snapshot.eta
+        raise AssertionError
+
+    total, eta = run(main)
+    assert total == 100
+    assert eta.seconds is not None
+    assert 75 <= eta.seconds <= 85
