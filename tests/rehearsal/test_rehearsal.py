@@ -536,3 +536,26 @@ def test_a_rehearsal_counts_attempts_and_waits_between_them() -> None:
             return asyncio.get_running_loop().time()
 
     assert run(main) == 60 + 2 + 10 + 2 + 20 + 2
+
+
+def test_plain_functions_are_not_called_either_nor_is_what_would_read_their_values() -> None:
+    async def fetch(url: str, page: int = 1) -> None:
+        forbidden()
+
+    def convert(url: str) -> None:
+        forbidden()
+
+    def describe(cue: runcue.Cue) -> None:
+        cue.task(outputs=lambda page: Flag(f"{page}"), load=forbidden)(fetch)
+        cue.task(convert)
+
+    async def submit(cue: runcue.Cue) -> None:
+        handles = [await cue.call(fetch, "a"), await cue.call(convert, "b")]
+        assert [await handle for handle in handles] == [{"url": "a", "page": 1}, {"url": "b"}]
+        again = await cue.call(fetch, "a")
+        assert (await again, again.work.skipped) == (None, True)
+        with pytest.raises(runcue.InvalidParams, match="'url' is missing"):
+            await cue.call(fetch)
+
+    _, summary, took = go(describe, submit, outcome=lambda work: work.params)
+    assert (summary.counts["completed"], summary.counts["skipped"], took) == (2, 1, 1.0)

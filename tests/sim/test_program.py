@@ -34,6 +34,18 @@ if __name__ == "__main__":
 """
 
 
+PLAIN = """
+@cue.task(outputs=lambda url: runcue.Flag(url), load=lambda url: url)
+def fetch(work, url: str, page: int = 1): ...
+
+def log(text: str): ...
+
+async def call():
+    await cue.call(fetch, "a")
+    await cue.call(log, "b")
+"""
+
+
 def write(path: Path, text: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(textwrap.dedent(text).lstrip("\n"), encoding="utf-8")
@@ -64,6 +76,13 @@ def test_a_file_gives_its_cue_and_its_submitter(folder: Path) -> None:
     app = load("app.py:cue,submit")
     assert [task.name for task in app.cue.tasks()] == ["ask"]
     assert submitted(app) == [f"ask {{'number': {number}}}" for number in range(3)]
+
+
+def test_a_program_may_be_made_of_plain_functions(folder: Path) -> None:
+    write(folder / "app.py", APP + PLAIN)
+    app = load("app.py:cue,call")
+    assert [task.name for task in app.cue.tasks()] == ["ask", "fetch"]
+    assert submitted(app) == ["fetch {'url': 'a', 'page': 1}", "log {'text': 'b'}"]
 
 
 def test_without_a_submitter_there_is_none(folder: Path) -> None:
