@@ -12,7 +12,7 @@ from runcue._handlers.parameters import check_annotated
 from runcue._handlers.signatures import signature_of
 from runcue._model.errors import ConfigurationError, InvalidParams, UnknownTask
 from runcue._model.task import Task
-from runcue._model.texts import words_of
+from runcue._model.texts import message_of, words_of
 from runcue._registration.registry import Registry
 from runcue._registration.tasks import name_from, with_handler
 
@@ -48,7 +48,7 @@ def check_fed(registry: Registry, submit: Any) -> None:
         try:
             parameters.fill({"path": "a/file"})
         except InvalidParams as error:
-            raise InvalidParams(f"watch() submits path= and nothing else: {words_of(error)}") from None
+            raise InvalidParams(f"watch() submits path= and nothing else: {message_of(error)}") from None
     elif (signature := signature_of(handler)) is not None and "path" in signature.parameters:
         check_annotated(handler)  # it would get the work unit
 

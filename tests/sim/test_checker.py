@@ -94,7 +94,7 @@ class Story:
         """An attempt is over, and its handler has returned."""
         self.checker.left(id)
         if error is None:
-            self.injected.later[id] = delay
+            self.injected.postponed[id] = delay
             self.checker.put_back(now, id, "postponed", delay)
         else:
             self.checker.attempt_failed(id, error)
@@ -476,6 +476,15 @@ KEPT: dict[str, list[Step]] = {
         ("look", 3.9),
         ("goes_back", 3.9, "1", 3.1, LATE),
         ("started", 7.0, "1", 2),
+    ],
+    "who has joined fails by the time-out of the other one": [
+        ("wish", {"timeout": 2.0}),
+        *submitted("make a"),
+        ("started", 0.0, "1"),
+        ("wish", {}),
+        ("submitted", 1.0, "2", "make", "a"),
+        ("fail", 2.0, "1", LATE, False),
+        ("fail", 2.0, "2", LATE, False),
     ],
     "a stop that leaves what has no end": [
         *LATER,

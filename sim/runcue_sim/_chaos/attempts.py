@@ -61,10 +61,10 @@ def of_repetition(now: float, observed: Observations, work: ObservedWork, reason
     if not work.left:
         return "once", f"{work} is put back at {now:g} while its handler is at work"
     if reason == "postponed":
-        if work.id not in observed.injected.later:
+        if work.id not in observed.injected.postponed:
             return (
                 "attempts",
-                f"{work} is put back for later at {now:g}, and its handler did not ask for that",
+                f"{work} is postponed at {now:g}, and its handler did not ask for that",
             )
     elif work.error is None:
         return "attempts", f"{work} is put back at {now:g}, and no attempt of it was heard to fail"
@@ -94,7 +94,7 @@ def of_wait(
     """
     policy, seconds = work.wish.policy, None
     if reason == "postponed":
-        seconds = observed.injected.later.pop(work.id, None)
+        seconds = observed.injected.postponed.pop(work.id, None)
     elif policy is not None and work.error is not None and not work.joinable:
         seconds = policy.after(work.attempt, work.error)
     if seconds is None:
@@ -112,6 +112,12 @@ def _of_delay(work: ObservedWork, told: float, early: float, late: float) -> Obj
     if early - ROUNDING <= told <= late + ROUNDING:
         return None
     return "attempts", f"{work} is to start in {told:g} s, and was to in {late:g} s"
+
+
+def is_of_joined(work: ObservedWork, error: BaseException) -> bool:
+    """Whether a time-out is that of the work unit that another one, which has none, has joined."""
+    joined = work.joined
+    return isinstance(error, runcue.WorkTimeout) and joined is not None and joined.timeout is not None
 
 
 def of_running(now: float, start: Start) -> Objection:

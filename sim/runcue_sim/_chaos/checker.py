@@ -203,7 +203,7 @@ class Checker:
             if running is not None and now < running.at + limit:
                 ran = now - running.at
                 self.report("timeout", f"{work} fails by its timeout of {limit:g} s after {ran:g} s", work)
-        elif not expected:
+        elif not expected and not attempts.is_of_joined(work, error):
             self.report("cause", f"{work} fails: {type(error).__name__}: {error}", work)
 
     def cancelled(self, now: float, id: str) -> None:

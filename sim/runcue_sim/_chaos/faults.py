@@ -20,7 +20,7 @@ KINDS: Final = {
     "hang": "handlers hang, or take their time when they are cancelled",
     "raise": "handlers raise",
     "retry": "what fails is tried again, as its submission says in one of several ways",
-    "later": "handlers ask to be called again later",
+    "postpone": "handlers ask by RetryLater to be called again",
     "timeout": "submissions bring a time-out of their own, which handlers may well reach",
     "cancel": "work units are cancelled, pending or running",
     "again": "work units are submitted a second time",
@@ -52,9 +52,9 @@ class Blow(NamedTuple):
     """What strikes a handler.
 
     Attributes:
-        kind: "hang", "raise", "later" or "tear".
+        kind: "hang", "raise", "postpone" or "tear".
         after: Seconds after it was entered.
-        seconds: How long it hangs, or later it wants to be called again.
+        seconds: How long it hangs, or until it wants to be called again.
         how: Of "raise": "error", "give up", "exit" or "cancelled".
     """
 
@@ -159,7 +159,7 @@ class Faults:
             entry: How many times its handler was entered, with this one.
         """
         again = () if entry == 1 else (entry,)
-        for kind in ("hang", "raise", "later", "tear"):
+        for kind in ("hang", "raise", "postpone", "tear"):
             if kind in self.kinds:
                 roll, when, how, length = self._four(kind, task, item, nth, *again)
                 if roll < self.share:
@@ -322,7 +322,7 @@ class Injected:
         cancelled: Work units that were given to `cue.cancel`.
         torn: Work units whose handler's asyncio task was cancelled.
         wish: What the submission that is being made says.
-        later: In how many seconds a handler has asked to be called again, by its work unit.
+        postponed: In how many seconds a handler has asked to be called again, by its work unit.
         settlements: How many work units have settled; counted by whoever watches.
         changes: How many times an artifact has changed; likewise.
     """
@@ -337,6 +337,6 @@ class Injected:
     cancelled: set[str] = field(default_factory=set)
     torn: set[str] = field(default_factory=set)
     wish: Wish = NO_WISH
-    later: dict[str, float] = field(default_factory=dict)
+    postponed: dict[str, float] = field(default_factory=dict)
     settlements: int = 0
     changes: int = 0

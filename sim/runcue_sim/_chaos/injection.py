@@ -162,7 +162,7 @@ class FaultyStage(Stage):
         if blow is not None and blow.kind == "hang":
             self._tell("hang", f"hangs for {blow.seconds:g} s", work)
             return blow.after + blow.seconds
-        if blow is not None and blow.kind in ("raise", "later"):
+        if blow is not None and blow.kind in ("raise", "postpone"):
             self._blows[work.id] = blow
             return blow.after
         return seconds
@@ -188,7 +188,7 @@ class FaultyStage(Stage):
             if blow.kind == "hang":
                 self._tell("hang", f"hangs for {blow.seconds:g} s", work)
                 await asyncio.sleep(blow.seconds)
-            elif blow.kind in ("raise", "later"):
+            elif blow.kind in ("raise", "postpone"):
                 self._raise(blow, work)
         await super().perform(work, item, round_)
         self._need_services(work)
@@ -203,9 +203,9 @@ class FaultyStage(Stage):
                 raise ConnectionError(f"{service} is away")
 
     def _raise(self, blow: Blow, work: runcue.Work) -> None:
-        if blow.kind == "later":
-            self._tell("later", f"wants to be called again in {blow.seconds:g} s", work)
-            self.injected.later[work.id] = blow.seconds
+        if blow.kind == "postpone":
+            self._tell("postpone", f"wants to be called again in {blow.seconds:g} s", work)
+            self.injected.postponed[work.id] = blow.seconds
             raise runcue.RetryLater(blow.seconds)
         self._tell("raise", f"raises ({blow.how})", work)
         if blow.how == "give up":
