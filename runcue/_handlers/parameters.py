@@ -124,6 +124,8 @@ class Parameters:
             InvalidParams: It cannot be called so.
         """
         params = dict(zip(self.names, args, strict=False))
+        if not kwargs and len(args) == len(self.names) == self._by_place:
+            return params
         if len(args) <= self._by_place and params.keys().isdisjoint(kwargs):
             params.update(kwargs)
             if self.takes_rest or self._names >= params.keys():

@@ -70,7 +70,16 @@ def params_of_call(task: Task, args: tuple[Any, ...], kwargs: Mapping[str, Any])
         InvalidParams: It cannot be called so.
     """
     if task.parameters is not None:
-        params: dict[str, Any] = task.parameters.bind(args, kwargs)
+        try:
+            params: dict[str, Any] = task.parameters.bind(args, kwargs)
+        except InvalidParams as error:
+            meant = [name for name in kwargs if name in OPTIONS and name not in task.parameters.names]
+            if not meant:
+                raise
+            raise InvalidParams(
+                f"{error} If {meant[0]} is meant as an option: these go with "
+                f"submit({words_of(task.name)}, params={{...}}, {meant[0]}=...)."
+            ) from None
         return params
     if args or kwargs:
         raise InvalidParams(

@@ -403,6 +403,12 @@ CALLS: dict[str, tuple[Any, tuple[Any, ...], dict[str, Any], str]] = {
     "missing": (fetch, (), {"page": 1}, r"cannot be called with \(page=1\): 'url' is missing\."),
     "given twice": (fetch, ("a",), {"url": "b"}, r"\('a', url='b'\): 'url' is given twice\."),
     "misspelt": (fetch, ("a",), {"pages": 2}, "it has no parameter 'pages'; did you mean 'page'"),
+    "an option": (
+        fetch,
+        ("a",),
+        {"timeout": 2},
+        r"'timeout'\. If timeout is meant as an option: .* submit\('fetch', params=",
+    ),
     "beside the work": (first_by_annotation, ("a",), {"more": 2}, "it has no parameter 'more'"),
     "the work": (first_by_name, ("a",), {"work": 2}, "it has no parameter 'work'"),
     "to what takes the work alone": (annotated, ("a",), {}, "takes its work unit alone, and no values"),
