@@ -152,7 +152,7 @@ class Feed:
         if self._ticket is not None:
             if not self._is_let_in:
                 return False
-            self._leave_line()
+            self.leave_line()
             return True
         try:
             if not self._has_to_wait(room):
@@ -178,10 +178,11 @@ class Feed:
             self._is_let_in = True
         else:
             # Whoever goes through it is at something else, and is not to keep the place meanwhile.
-            self._leave_line()
+            self.leave_line()
         self._batch.wake()
 
-    def _leave_line(self) -> None:
+    def leave_line(self) -> None:
+        """Wait for room no longer, or take it with the next step, which is to be now."""
         ticket, self._ticket, self._is_let_in = self._ticket, None, False
         if ticket is not None:
             ticket.give_back()
@@ -316,7 +317,7 @@ class Feed:
             return
         self.has_more = False
         self._error = error
-        self._leave_line()
+        self.leave_line()
         if self._expected is not None and self._begun and self._expected != self._submitted:
             self._tell_expected(self._submitted - self._expected)
 

@@ -129,6 +129,9 @@ class Map(Generic[T_co]):
                     feed.spare -= 1
                     return value  # type: ignore[no-any-return]
                 if not rests:
+                    if feed.spare > 0 and len(batch) < self._window:
+                        feed.spare = 0  # before it is waited, as many are there as may be
+                        continue
                     if not batch.open and not feed.has_more and batch.feeder is None:
                         break
                     await self._wait()
@@ -150,7 +153,11 @@ class Map(Generic[T_co]):
             first = next(iter(self._batch.open))
             text = "Work %s of a map is waited for, but its cue is not started: call start(), or use `async with cue`."
             self._dispatcher.callbacks.failures.log.tell("not_started", (first,), text, first.id)
-        await self._dispatcher.waiting.followed(self._batch)
+        try:
+            await self._dispatcher.waiting.followed(self._batch)
+        except asyncio.CancelledError:
+            self._feed.leave_line()  # whoever gives up waiting keeps no room
+            raise
         if self._is_closed:
             self._check()
         self._until = self._turns.now() + _PATIENCE

@@ -909,3 +909,42 @@ def test_eager_tasks_make_no_difference(kind: str) -> None:
                 await group.submit("nap", {"n": 0})
 
     asyncio.run(main())
+
+
+@pytest.mark.rule(41)
+@both_kinds
+@virtual
+async def test_while_the_next_one_is_waited_for_as_many_run_as_the_window_allows(kind: str) -> None:
+    async with cue_of() as cue:
+        cue.task("nap")(napping)
+        running: list[int] = []
+
+        async def counts() -> None:
+            await asyncio.sleep(0.5)
+            while True:
+                running.append(cue.counts()["running"])
+                await asyncio.sleep(1)
+
+        task = asyncio.create_task(counts())
+        source = Source(*[1 + number % 3 for number in range(200)])
+        async for _ in cue.map("nap", source.given(kind), window=50):
+            pass
+        task.cancel()
+        assert running[:4] == [50] * 4
+
+
+@pytest.mark.rule(41, 42)
+@virtual
+async def test_who_gives_up_a_step_of_a_map_keeps_no_room_for_it() -> None:
+    async with cue_of(max_pending=1) as cue:
+        cue.service("one", concurrent=1)
+        cue.task("nap", uses="one")(napping)
+        works = cue.map("nap", params(1, 1, 1, 1, 1))
+        for pause in (0.2, 0.3, 0.5, 0.0):
+            step = asyncio.create_task(anext(works))
+            await asyncio.sleep(pause)
+            step.cancel()
+            await asyncio.wait([step])
+        async with asyncio.timeout(3):
+            await cue.submit("nap", {"n": 0})
+        assert len([work async for work in works]) >= 4
