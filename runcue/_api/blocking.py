@@ -13,11 +13,8 @@ import asyncio
 import builtins
 import threading
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
 from contextlib import AbstractContextManager
-from contextvars import Context, copy_context
 from functools import partial
-from inspect import isawaitable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, overload
 
@@ -25,10 +22,9 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from runcue._api.cue import Cue
 from runcue._api.handle import WorkHandle
-from runcue._dispatch.inbox import Inbox, too_late
+from runcue._dispatch.inbox import Inbox
 from runcue._explain.answers import Why
 from runcue._explain.why_all import WhyAll
-from runcue._handlers.thread_runs import run_here
 from runcue._model.checks import says_what_it_takes
 from runcue._model.errors import ConfigurationError, UsageError
 from runcue._model.overrides import DEFAULT
@@ -53,8 +49,6 @@ class Blocking:
         self._context: AbstractContextManager[BlockingPortal] | None = None
         self._inbox: Inbox | None = None
         self._thread = 0
-        # Held, since the loop holds its tasks weakly.
-        self._tasks: set[asyncio.Task[Any]] = set()
 
     def __enter__(self) -> Self:
         if self._context is not None:
@@ -108,32 +102,7 @@ class Blocking:
                 "A call of runcue.blocking() in the event loop's own thread would wait for itself; there it is `await "
                 "cue.submit(...)`, and likewise."
             )
-        outcome: Future[Any] = Future()
-        inbox.call(partial(self._carry_out, function, copy_context(), outcome, run_here()))
-        return outcome.result()
-
-    def _carry_out(
-        self, function: Callable[[], Any], context: Context, outcome: Future[Any], caller: Work | None
-    ) -> None:
-        """Make a call, for a handler that is blocked by it if one has made it. In the loop."""
-        waiting = self.cue._dispatcher.waiting
-
-        def done(task: asyncio.Task[Any]) -> None:
-            self._tasks.discard(task)
-            if caller is not None:
-                waiting.threads.pop(caller, None)
-            if task.cancelled():  # with the loop
-                outcome.set_exception(too_late())
-            elif (error := task.exception()) is not None:
-                outcome.set_exception(error)
-            else:
-                outcome.set_result(task.result())
-
-        task = asyncio.get_running_loop().create_task(_result_of(function), context=context)
-        self._tasks.add(task)
-        if caller is not None:
-            waiting.threads[caller] = task
-        task.add_done_callback(done)
+        return self.cue._dispatcher.calls.make(inbox, function)
 
     def submit(
         self, task: str | Callable[..., Any], params: Mapping[str, Any] | None = None, **options: Any
@@ -211,11 +180,6 @@ def _checked(handle: WorkHandle) -> WorkHandle:
             f"It takes a handle, as submit() gives it, not {words_of(handle)}; of an id, use get(id)."
         )
     return handle
-
-
-async def _result_of(function: Callable[[], Any]) -> Any:
-    outcome = function()
-    return await outcome if isawaitable(outcome) else outcome
 
 
 def _nothing() -> None: ...

@@ -148,7 +148,8 @@ class _Admission:
     def wait(self) -> WorkHandle:
         """Wait for the handle. In that thread."""
         try:
-            return self._intake.inbox.wait_for(self._outcome)
+            self._intake.inbox.wait_for(self._outcome)
+            return self._outcome.result()
         except BaseException:
             if not self._outcome.done():
                 self._outcome.cancel()

@@ -21,6 +21,8 @@ from runcue._model.texts import name_of, shortened
 from runcue._model.work import Work
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     # Of a handle that nothing is known of the result is anything. Type checkers know this module, Python need not.
     from typing_extensions import TypeVar
 
@@ -134,6 +136,31 @@ class WorkHandle(str, Generic[R_co]):
         await self._settled()
         self._hear()
         return self.work
+
+    @says_what_it_takes
+    def result_sync(self, *, timeout: float | str | timedelta | None = None) -> R_co:
+        """The same as `await handle` where nothing can be awaited: in a plain handler, or in another thread.
+
+        The thread is blocked meanwhile, and a plain handler keeps its slot. If the work unit needs that slot itself,
+        that is a deadlock, which is told within a second.
+
+        Args:
+            timeout: Wait no longer than so many seconds, a timedelta, or text such as "5s"; 0: not at all.
+
+        Returns:
+            As for `result()`.
+
+        Raises:
+            TimeoutError: It has not ended by then. It goes on all the same.
+            UsageError: Called in the event loop's own thread, where it is `await handle`; or the cue is not started.
+            CueStopped: The event loop of the cue has ended meanwhile.
+            WrongLoop: That had ended before, or this is a forked process.
+            Exception: As for `result()`.
+        """
+        from runcue._api.handle_sync import result_sync  # noqa: PLC0415 - for those who use it
+
+        result: R_co = result_sync(self.work, timeout, self.result, self.exception)
+        return result
 
     @property
     def state(self) -> WorkState:

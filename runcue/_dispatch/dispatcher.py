@@ -8,7 +8,8 @@ are the only owners of asyncio tasks and timers:
   means that a limit has said no;
 - `in_flight`, `endings`, `settlement`: what runs, what its end means, who is told;
 - `waiting`: who waits for work units; `standstill`: whether anything goes on, and who waits for each other;
-- `listening`: async listeners; `inbox`: calls of other threads; `change_inbox`: what others have changed.
+- `listening`: async listeners; `inbox`, `thread_calls`: calls of other threads;
+- `change_inbox`: what others have changed.
 
 Must not know: how limits are kept, in which order work units come, how callbacks fail, when a cue may stop.
 """
@@ -39,6 +40,7 @@ from runcue._dispatch.refusals import Refusals
 from runcue._dispatch.settlement import Settlement
 from runcue._dispatch.shortage_news import ShortageNews
 from runcue._dispatch.standstill import Standstill
+from runcue._dispatch.thread_calls import ThreadCalls
 from runcue._dispatch.timers import Alarm, Timers
 from runcue._dispatch.turns import Turns
 from runcue._dispatch.waiting import Waiting
@@ -98,6 +100,7 @@ class Dispatcher:
         self.timers = timers = Timers(self._due, asking)
         self.in_flight = in_flight = InFlight(core.wakeups, turns)
         self.waiting = Waiting(self, core, turns, in_flight)
+        self.calls = ThreadCalls(self.waiting)
         self.settlement = settlement = Settlement(core, callbacks, listeners, turns, timers, in_flight)
         self.endings = endings = Endings(core, turns, timers, in_flight, settlement, listeners, callbacks)
         self.hand_off = HandOff(core, callbacks, listeners, turns, timers, in_flight, endings, self.inside)

@@ -12,14 +12,16 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, Generic, TypeVar
+from math import inf
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from runcue._model.errors import CueStopped
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-__all__ = ["Inbox"]
+__all__ = ["Call", "Inbox", "too_late"]
 
 T = TypeVar("T")
 
@@ -70,36 +72,53 @@ class Inbox:
         Raises:
             CueStopped: The loop has ended, or the cue was stopped meanwhile.
         """
-        line = self._line
-        if line is None:
-            raise too_late()
-        call = _Call(function)
-        line.add(call)
+        call = Call(function)
+        self.add(call)
         return call.outcome.result()
+
+    def add(self, call: Call[Any]) -> None:
+        """Have a call made, which tells by its outcome what comes of it. In another thread.
+
+        Raises:
+            CueStopped: There is no loop.
+        """
+        if self._line is None:
+            raise too_late()
+        self._line.add(call)
 
     def post(self, function: Callable[[], object]) -> None:
         """Call a function in the loop, if there is time for it, and wait for nothing. In another thread."""
         if self._line is not None:
-            self._line.add(_Call(function))
+            self._line.add(Call(function))
 
-    def wait_for(self, outcome: Future[T]) -> T:
-        """Wait for what comes of a call that goes on in the loop. In another thread.
+    def wait_for(self, outcome: Future[Any], patience: float | None = None) -> bool:
+        """Wait until something that goes on in the loop has come to its end. In another thread.
+
+        Args:
+            outcome: Of that.
+            patience: So many seconds at the most; None for no limit.
+
+        Returns:
+            Whether it has.
 
         Raises:
             CueStopped: The loop was closed meanwhile.
         """
         from concurrent.futures import wait  # noqa: PLC0415 - asyncio has it by now; its import costs time
 
-        line = self._line
+        line, began = self._line, monotonic()
+        left = inf if patience is None else patience
         # A loop that is merely closed tells nobody. What is on its way into it is dropped, and tells by that; here
         # nothing is on its way.
-        while not wait((outcome,), _LOOK_EVERY).done:
+        while not wait((outcome,), min(left, _LOOK_EVERY)).done:
             if line is None or line.is_closed():
                 raise too_late()
-        return outcome.result()
+            if patience is not None and (left := began + patience - monotonic()) <= 0:
+                return False
+        return True
 
 
-class _Call(Generic[T]):
+class Call(Generic[T]):
     """One call, and what comes of it."""
 
     __slots__ = ("function", "outcome")
@@ -132,14 +151,14 @@ class _Line:
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, taken: Callable[[], None]) -> None:
-        self.calls: deque[_Call[object]] = deque()
+        self.calls: deque[Call[object]] = deque()
         self.is_over = False
         self._loop = loop
         self._taken = taken
         # However many calls there are, one callback of the loop makes them.
         self._told = False
 
-    def add(self, call: _Call[T]) -> None:
+    def add(self, call: Call[T]) -> None:
         """Add a call. In another thread."""
         self.calls.append(call)  # type: ignore[arg-type]
         if not self._told:
@@ -172,7 +191,7 @@ class _Line:
         while (call := self._next()) is not None:
             call.outcome.set_exception(too_late())
 
-    def _next(self) -> _Call[object] | None:
+    def _next(self) -> Call[object] | None:
         try:
             return self.calls.popleft()
         except IndexError:  # perhaps another thread was quicker

@@ -1,0 +1,86 @@
+"""Waiting for a work unit where nothing can be awaited: `handle.result_sync()`.
+
+Must not know: how work units run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from runcue._dispatch.dispatcher import Dispatcher
+from runcue._model.errors import UsageError, WrongLoop
+from runcue._model.phases import SETTLED
+from runcue._model.rate import duration_or_none
+from runcue._model.texts import name_of
+from runcue._model.work import Work
+
+__all__ = ["result_sync"]
+
+
+def result_sync(
+    work: Work,
+    timeout: object,
+    result: Callable[[], Coroutine[Any, Any, Any]],
+    exception: Callable[[], BaseException | None],
+) -> Any:
+    """See `WorkHandle.result_sync`.
+
+    Args:
+        work: The work unit.
+        timeout: As there.
+        result: Of its handle.
+        exception: Likewise.
+    """
+    patience = duration_or_none(timeout, "timeout of result_sync()", zero=True)
+    dispatcher: Dispatcher = work._task.dispatcher
+    turns = dispatcher.turns
+    loop = turns.loop
+    is_alive = loop is not None and not loop.is_closed()
+    if is_alive and asyncio._get_running_loop() is loop:
+        raise UsageError(
+            f"result_sync() of {name_of(work)} in the event loop's own thread would keep the loop from running it; "
+            "there it is `await handle`."
+        )
+    is_loaded = work._phase == SETTLED and work.skipped and work._task.load is not None
+    if work._phase == SETTLED and not (is_loaded and is_alive):
+        if is_loaded:  # read here, as the loop has ended
+            return asyncio.run(result())
+        if (error := exception()) is not None:
+            try:
+                raise error
+            finally:
+                del error  # its traceback leads to this frame: together they would live on
+        return work.result
+    turns.check_process(f"result_sync() of {name_of(work)}")
+    if turns.failure is not None:
+        raise turns.failed()
+    if not is_alive:
+        raise _never(work, has_ended=loop is not None or turns.has_ended)
+    if threading.get_ident() == turns.thread:
+        raise UsageError(
+            f"result_sync() of {name_of(work)} in the thread of its event loop, which does not run meanwhile: let it "
+            "run, by `loop.run_until_complete(handle.result())`."
+        )
+
+    def late() -> TimeoutError:
+        return TimeoutError(
+            f"{name_of(work)} has not ended within {patience:g} s (result_sync(timeout=)): it is {work.state.value}; "
+            "print(cue.why(handle)) says why."
+        )
+
+    return dispatcher.calls.make(dispatcher.inbox, result, patience, late)
+
+
+def _never(work: Work, *, has_ended: bool) -> UsageError:
+    if has_ended:
+        return WrongLoop(
+            f"Work {work.id} belongs to a cue whose event loop has ended; start() that cue in another one, and what is "
+            "pending will run."
+        )
+    return UsageError(
+        f"result_sync() of {name_of(work)}, whose cue is not started, would wait for ever: call start() before it, or "
+        "use `async with cue` or runcue.blocking(cue)."
+    )
