@@ -97,8 +97,6 @@ class DropFolders:
         self._log = log
         self.trays: dict[str, Tray] = {}
         self._is_rehearsed = False
-        # Of which tasks it was told that they seem to be given what they make.
-        self._told_own: set[str] = set()
         # Who takes the work units in, and until when: None while nothing is submitted.
         self._intake: Intake | None = None
         self._stopping: Stopping | None = None
@@ -378,21 +376,12 @@ class DropFolders:
         said = NO_OVERRIDES if task.declares else None
         params = params_for(task, {"path": drop.called(path)})
         work = self._intake.admit(task, params, Context(), said)
-        self._tell_own(tray, tray.submitted(path, work, self._settled))
+        self._warn(tray.submitted(path, work, self._settled))
 
     def _settled(self, tray: Tray, path: str, work: Work) -> None:
         """A work unit of ours has settled. Whoever has settled it wakes the turns."""
-        self._tell_own(tray, tray.settled(path, work, self._turns.now() if self._takes else None))
+        self._warn(tray.settled(path, work, self._turns.now() if self._takes else None))
 
-    def _tell_own(self, tray: Tray, sign: str | None) -> None:
-        """A task seems to be given what it makes, which has no end."""
-        if sign is not None and tray.task not in self._told_own:
-            self._told_own.add(tray.task)
-            self._log.tell(
-                "inbox",
-                (),
-                "Task %r seems to be given files that it makes itself, again and again: %s. Say by outputs= what it "
-                "makes, or let it write elsewhere, or give watch() a pattern= that these do not match",
-                tray.task,
-                sign,
-            )
+    def _warn(self, warning: str | None) -> None:
+        if warning is not None:
+            self._log.tell("inbox", (), "%s", warning)

@@ -8,8 +8,9 @@ Must not know: how files are looked for, how and when they are submitted.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from functools import partial
+from math import inf
 from os import sep
 from os.path import lexists
 from typing import Any, Final
@@ -19,7 +20,7 @@ from runcue._artifacts.descent import Descent
 from runcue._artifacts.drop_folder import DropFolder
 from runcue._artifacts.file import File
 from runcue._artifacts.places import place_of, resolve
-from runcue._model.phases import JOINED, RUNNING, SETTLED
+from runcue._model.phases import COMPLETED, JOINED, RUNNING, SETTLED
 from runcue._model.texts import words_of
 from runcue._model.work import Work
 
@@ -61,6 +62,8 @@ class Tray:
         # not say what it makes is given that.
         self._restless: dict[str, int] = {}
         self._descent = Descent()
+        # What was warned of.
+        self._told: set[str] = set()
 
     def begin(self) -> None:
         """Everything that is there is new, but for what is on its way since an earlier start."""
@@ -121,11 +124,16 @@ class Tray:
                     self._note_made(artifact._key, work)
 
     def _note_made(self, key: str, work: Work) -> None:
-        roots = (place_of(drop.path).path for drop in self.folders)
-        if any(key.startswith(f"{root}{sep}") for root in roots):
-            path = work.params.get("path")
-            if not (isinstance(path, str) and resolve(path) == key):
-                self._made.add(key)
+        path = work.params.get("path")
+        if next(self._inside(key), None) is not None and not (isinstance(path, str) and resolve(path) == key):
+            self._made.add(key)
+
+    def _inside(self, key: str) -> Iterator[tuple[DropFolder, str]]:
+        """The folders that something is in, each with its path as seen from there."""
+        for drop in self.folders:
+            root = place_of(drop.path).path
+            if key.startswith(f"{root}{sep}"):
+                yield drop, f"{drop.path}{key[len(root) :]}"
 
     def submitted(self, path: str, work: Work, settled: Callable[[Tray, str, Work], None]) -> str | None:
         """A work unit is on its way with a file.
@@ -136,14 +144,28 @@ class Tray:
             settled: Called with this tray, the path and the work unit when that has settled.
 
         Returns:
-            What looks as if its task were given what it makes, None if nothing does.
+            What is to be warned of: that its task seems to be given what it makes, which has no end. None: nothing is.
         """
         taken = _Taken(path, work, partial(settled, self))
         if taken.follow():
             self._busy[path] = taken
         if work._task.outputs is None and self._descent.note(path) == _SUSPICIOUS:
-            return f"{words_of(work.params['path'])} is named after one that is named after another one"
+            return self._seems_own(work, "is named after one that is named after another one")
         return None
+
+    def _seems_own(self, work: Work, sign: str) -> str | None:
+        return self._once(
+            f"Task {self.task!r} seems to be given files that it makes itself, again and again: "
+            f"{words_of(work.params['path'])} {sign}. Say by outputs= what it makes, or let it write elsewhere, or "
+            "give watch() a pattern= that these do not match",
+            sign,
+        )
+
+    def _once(self, warning: str, of: str) -> str | None:
+        if of in self._told:
+            return None
+        self._told.add(of)
+        return warning
 
     def settled(self, path: str, work: Work, now: float | None) -> str | None:
         """A work unit has settled: its file may have changed meanwhile.
@@ -154,26 +176,43 @@ class Tray:
             now: The instant; None: no file is looked at any more.
 
         Returns:
-            What looks as if its task were given what it makes, None if nothing does.
+            What is to be warned of, as of `submitted`; or that what was made will not be known any more. None: nothing.
         """
         self._busy.pop(path, None)
         declared = work._declared
-        if declared is not None:
-            for one in declared.published:
-                self._note_made(resolve(one), work)
-            if declared.makes or declared.published:
-                own = resolve(path)
-                if own in map(resolve, declared.published) or any(one._key == own for one in declared.makes):
-                    self.arrivals.renew(path)
+        if declared is not None and (declared.makes or declared.published):
+            made = [one._key for one in declared.makes if isinstance(one, File)]
+            for one in map(resolve, declared.published):
+                self._note_made(one, work)
+                made.append(one)
+            if resolve(path) in made:
+                self.arrivals.renew(path)
+            elif work._outcome == COMPLETED and not lexists(path):
+                self.arrivals.forget(path)
+                return self._cannot_be_known(work, made)
         if now is None or (drop := self.holding(path)) is None:
             return None
-        self.note(drop, path, now, 0.0)
+        self.note(drop, path, now, -inf)
         if not self.arrivals.rests(path):
             self._restless.pop(path, None)
             return None
         times = self._restless[path] = self._restless.get(path, 0) + 1
         if times == _SUSPICIOUS:
-            return f"{words_of(work.params['path'])} has changed each time while it was worked on"
+            return self._seems_own(work, "has changed each time while it was worked on")
+        return None
+
+    def _cannot_be_known(self, work: Work, made: list[str]) -> str | None:
+        """What to warn of if something was made in the folders, and the file of which it was made is gone."""
+        for key in made:
+            for drop, path in self._inside(key):
+                if drop.holds(path):
+                    return self._once(
+                        f"{words_of(drop.called(path))} lies where task {self.task!r} is given files from, and "
+                        f"{words_of(work.params['path'])}, of which it was made, is gone: in a later process it will "
+                        "be taken for a new file. Let the task write elsewhere, or give watch() a pattern= that what "
+                        "it makes does not match",
+                        "gone",
+                    )
         return None
 
     def forget_in(self, drop: DropFolder, folder: str, but: Container[str]) -> None:

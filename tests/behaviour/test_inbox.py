@@ -494,6 +494,33 @@ def test_a_task_that_seems_to_be_given_what_it_makes_is_told_once(
     run(lambda: main(lambda path: path.write_text(path.read_text() + "more")))
 
 
+def test_what_is_made_in_an_inbox_of_what_is_gone_then_is_told_once_with_the_remedy(
+    inbox: Path, all_is_old: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    old(inbox / "a", inbox / "b")
+
+    async def main() -> None:
+        converter = Converter(inbox, outputs=lambda work: work.params["path"] + ".out")
+
+        async def consume(work: runcue.Work) -> None:
+            path = Path(work.params["path"])
+            path.rename(f"{path}.out")
+
+        converter.does = consume
+        async with converter.cue:
+            await converter.cue.drain()
+            tell(converter.cue, folders=(inbox,))
+        assert converter.names == ["a", "b"]
+
+    run(main)
+    [told] = [record.getMessage() for record in caplog.records]
+    assert (
+        f"{str(inbox / 'a.out')!r} lies where task 'convert' is given files from, and {str(inbox / 'a')!r}"
+        in told
+    )
+    assert "pattern=" in told
+
+
 @on_linux
 def test_names_that_are_no_text_or_have_line_breaks_are_submitted_as_they_are(
     inbox: Path, all_is_old: None
