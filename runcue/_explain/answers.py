@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 from runcue._artifacts.artifact import Artifact
 from runcue._explain.missing import Missing
 from runcue._explain.next_steps import next_step
-from runcue._explain.reasons import Reason, ReasonName, Verdict
+from runcue._explain.reasons import BY_LIMITS, Reason, ReasonName, Verdict
 from runcue._explain.told import Told, once
 from runcue._explain.turn import Turn
 from runcue._explain.turn_words import turn_in_words
@@ -180,15 +180,20 @@ def blocked(reasons: Iterable[Reason], now: float, wall: float) -> list[Blocked]
     """
     told: Told = {}
     steps: Told = {}
-    return [
-        Blocked(
-            reason.work,
-            reason.name,
-            in_short(reason, now, wall, told),
-            _step_of(reason, steps),
-        )
-        for reason in reasons
-    ]
+    found: list[Blocked] = []
+    # One that keeps a whole line from starting, and what is told of it.
+    first: Reason | None = None
+    words: tuple[ReasonName, str, str] | None = None
+    for reason in reasons:
+        in_line = reason.kind in BY_LIMITS and reason.work._attempts is None
+        if in_line and words is not None and first is not None and reason.is_shared_with(first):
+            found.append(Blocked(reason.work, *words))
+            continue
+        one = Blocked(reason.work, reason.name, in_short(reason, now, wall, told), _step_of(reason, steps))
+        found.append(one)
+        if in_line:
+            first, words = reason, one[1:]
+    return found
 
 
 def _step_of(reason: Reason, steps: Told) -> str:
@@ -197,8 +202,6 @@ def _step_of(reason: Reason, steps: Told) -> str:
         return once(steps, reason.root, lambda: next_step(reason.deepest))
     if reason.kind == "being made" and not reason.lacks:
         return ""  # there may be very many
-    if reason.kind == "said no" and reason.said and not reason.said.startswith("it "):
-        return once(steps, reason.subject, lambda: next_step(reason))
     return once(steps, reason.lacks, lambda: next_step(reason)) if reason.lacks else next_step(reason)
 
 

@@ -27,15 +27,10 @@ _CORRECT_SOME: Final = (
 def next_step(reason: Reason) -> str:
     """What to do about a reason, as a sentence; "" if there is nothing to be done."""
     kind = reason.kind
+    if kind == "said no":
+        return _step_for_no(reason.said)
     if kind in ("slots", "self") and reason.holding:
         return _step_for_slots(reason)
-    if kind == "said no" and reason.said.startswith("it "):
-        return 'Let it return True, or False, or (False, "reason")'
-    if kind == "said no" and not reason.said:
-        return (
-            'Let it say why not, by `return False, "reason"`; if it waits for files, let it look by runcue.exists(), '
-            "so that runcue knows which"
-        )
     if kind == "input" and not reason.lacks:
         return "cue.nudge() has it asked at once; else it is asked again now and then"
     if kind in ("input", "no producer"):
@@ -128,6 +123,18 @@ def _is_late(reason: Reason) -> bool:
 
 
 _MUCH_LONGER: Final = 5.0
+
+
+def _step_for_no(said: str) -> str:
+    if said.startswith("it "):
+        return 'Let it return True, or False, or (False, "reason")'
+    return _NEXT_STEPS["said no"] if said else _SAY_WHY
+
+
+_SAY_WHY: Final = (
+    'Let it say why not, by `return False, "reason"`; if it waits for files, let it look by runcue.exists(), so that '
+    "runcue knows which"
+)
 
 
 def _step_for_slots(reason: Reason) -> str:

@@ -18,7 +18,7 @@ from runcue._model.phases import RUNNING, SETTLED
 from runcue._model.texts import listed, name_of, seconds_in_words, shortened, words_of
 from runcue._model.work import Work
 
-__all__ = ["ENDINGS", "phrase_of", "phrases_of"]
+__all__ = ["ENDINGS", "phrase_of", "phrases_of", "said_no"]
 
 
 def phrases_of(reason: Reason, now: float, wall: float, told: Told | None = None) -> str:
@@ -47,9 +47,11 @@ def phrase_of(reason: Reason, now: float, wall: float, told: Told | None = None)
     if kind in _BY_LIMITS:
         return _full(reason, wall)
     if kind == "said no":
-        return _said_no(reason, told)
+        return said_no(reason, told)
     if kind == "raised":
-        return f"is_ready raised {reason.said}{_in_callback(reason, ', in', told)}"
+        call = reason.subject
+        where = "" if call is None else once(told, call, lambda: located(call))
+        return f"is_ready raised {reason.said}{where and f', in {where}'}"
     if kind == "input":
         return f"input {words_of(reason.subject)} {reason.said}"
     if kind == "being made":
@@ -86,19 +88,17 @@ def _full(reason: Reason, wall: float) -> str:
     return "; ".join([details, *slots_in_words(reason.holding)]) if reason.holding else details
 
 
-def _said_no(reason: Reason, told: Told | None) -> str:
+def said_no(reason: Reason, told: Told | None) -> str:
+    """What is_ready has said: very many may be told of this."""
     said = reason.said
     if said.startswith("it ") and reason.subject is not None:
         return f"is_ready {located(reason.subject)} {said.removeprefix('it ')}; that is no answer, and counts as no"
-    if said:
-        return f"is_ready said no: {said}{_in_callback(reason, ', by', told)}"
-    who = f"{_in_callback(reason, ':', told)} returned False" if reason.subject is not None else ""
-    return f"is_ready said no for params {words_of(reason.work.params)}{who}"
-
-
-def _in_callback(reason: Reason, before: str, told: Told | None) -> str:
     call = reason.subject
-    return "" if call is None else f"{before} {once(told, call, lambda: located(call))}"
+    where = "" if call is None else once(told, call, lambda: located(call))
+    if said:
+        return f"is_ready said no: {said}{where and f', by {where}'}"
+    who = where and f": {where} returned False"
+    return f"is_ready said no for params {words_of(reason.work.params)}{who}"
 
 
 def _asked(reason: Reason, now: float) -> str:

@@ -31,6 +31,7 @@ from runcue._scheduling.knots import Knot
 from runcue._scheduling.run_queue import RunQueue
 
 __all__ = [
+    "BY_LIMITS",
     "RAISED",
     "Kind",
     "Reason",
@@ -179,7 +180,7 @@ _STEPS: Final[Mapping[Kind, Step]] = {
     "cancelled": "nothing",
 }
 
-_BY_LIMITS: Final = frozenset(("slots", "rate", "limit", "no thread", "left free"))
+BY_LIMITS: Final = frozenset(("slots", "rate", "limit", "no thread", "left free"))
 _NOT_DUE: Final = frozenset(("retry", "postponed", "delayed"))
 _KINDS_OF_WAIT: Final[Mapping[str, Kind]] = {
     "failed": "retry",
@@ -199,7 +200,7 @@ class Reason(NamedTuple):
             of a cycle to be cut; None if it is about the work unit alone.
         since: When it began, monotonic.
         until: When it will be over, monotonic; inf if that is not known.
-        numbers: What is counted or measured, by name: "slots", "attempt", "times" (it was found not ready), "usual"
+        numbers: What is counted or measured, by name: "slots", "attempt", "usual"
             (seconds that its task takes).
         said: What a callback, a limit or an error says, as a phrase; of a handler where it is.
         others: The work units on which it hangs: those that hold the slots, or the one that makes the artifact.
@@ -240,7 +241,7 @@ class Reason(NamedTuple):
         """What `debug_blocked()` calls it."""
         if self.kind in _NOT_DUE:
             return "not_due"
-        return "service_full" if self.kind in _BY_LIMITS else "not_ready"
+        return "service_full" if self.kind in BY_LIMITS else "not_ready"
 
     @property
     def step(self) -> Step:
@@ -250,6 +251,10 @@ class Reason(NamedTuple):
     def shared_by(self, work: Work, since: float) -> Reason:
         """The same of another work unit, of which only that differs since when it is so."""
         return Reason._make((work, *self[1:3], since, *self[4:]))
+
+    def is_shared_with(self, other: Reason) -> bool:
+        """Whether it is that of another one in the same line: only that differs since when it is so."""
+        return self[4:] == other[4:] and self[1:3] == other[1:3]
 
     @property
     def deepest(self) -> Reason:
@@ -318,12 +323,11 @@ def since_of(work: Work, began: float = -inf) -> float:
 def unready(work: Work, since: float = -inf) -> Reason:
     """What was said when a work unit was found not ready."""
     answer = work._not_ready_reason
-    numbers = {"times": work._refusals}
     if isinstance(answer, BaseException):
-        return Reason(work, "raised", work._task.is_ready, since, inf, numbers, error_words(answer))
+        return Reason(work, "raised", work._task.is_ready, since, said=error_words(answer))
     if isinstance(answer, str) or answer is None:
-        return Reason(work, "said no", work._task.is_ready, since, inf, numbers, answer or "")
-    return Reason(work, "input", answer, since, inf, numbers, problem_of(answer))
+        return Reason(work, "said no", work._task.is_ready, since, inf, _NO_NUMBERS, answer or "")
+    return Reason(work, "input", answer, since, said=problem_of(answer))
 
 
 def reason_of(work: Work, now: float, began: float = -inf) -> Reason | None:

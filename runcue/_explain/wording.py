@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Final
 
 from runcue._explain.knot_words import knot_in_short, knot_in_words
-from runcue._explain.phrases import phrase_of, phrases_of
+from runcue._explain.phrases import phrase_of, phrases_of, said_no
 from runcue._explain.reasons import Reason
 from runcue._explain.told import Told, once
 from runcue._model.texts import SHOWN, around, how_many, name_of
@@ -55,7 +55,7 @@ def in_short(reason: Reason | None, now: float, wall: float, told: Told | None =
     if reason is None:
         return "it was about to be asked"
     if reason.kind == "said no" and reason.root is None and reason.work._attempts is None:
-        return phrase_of(reason, now, wall, told)  # there may be very many
+        return said_no(reason, told)
     if reason.knot is not None and reason.root is None:
         return f"{phrase_of(reason, now, wall)}; {knot_in_short(reason.knot)}"
     if reason.lacks and told is not None and not reason.cycle:
