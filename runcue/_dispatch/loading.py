@@ -16,6 +16,7 @@ from inspect import unwrap
 from typing import Any, Final
 
 from runcue._artifacts.reads import READS
+from runcue._callbacks.forks import FORKS, leave
 from runcue._dispatch.off_loop import NO_THREAD, off_loop
 from runcue._model.awaitables import is_awaitable
 from runcue._model.callables import located
@@ -110,9 +111,20 @@ async def _in_thread(work: Work, load: Callable[[Work], Any]) -> Any:
     values: list[Any] = []
     context = copy_context()
 
+    def read() -> None:
+        forks = FORKS.number
+        try:
+            values.append(context.run(load, work))
+        except BaseException as error:
+            if FORKS.number != forks:
+                leave(error)
+            raise
+        if FORKS.number != forks:
+            leave(None)
+
     def blocked(began: float, ended: float) -> None:
         what = f"load= of task {work.task!r}, {located(load)},"
         work._task.dispatcher.callbacks.door.blocked(what, began, ended, NO_THREAD, work)
 
-    await off_loop(lambda: values.append(context.run(load, work)), blocked)
+    await off_loop(read, blocked)
     return values[0]

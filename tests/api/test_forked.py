@@ -229,6 +229,22 @@ def test_a_child_that_comes_out_of_the_handler_ends_and_leaves_its_parents_files
     assert (tmp_path / "o").read_text() == "whole"
 
 
+def test_a_child_that_comes_out_of_what_reads_a_value_back_ends() -> None:
+    source = """
+        cue = runcue.Cue()
+        cue.is_stale(lambda work: False)
+        def load(work):
+            child = os.fork()
+            return child and os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        cue.task("t", load=load)(lambda work: None)
+        async def main():
+            async with cue:
+                print(await (await cue.submit("t")))
+        asyncio.run(main())
+    """
+    assert run(source) == ["0"]
+
+
 ASYNC = """
     cue = runcue.Cue()
     beside = []
