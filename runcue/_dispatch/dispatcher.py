@@ -59,6 +59,9 @@ __all__ = ["Dispatcher", "Lifecycle"]
 class Lifecycle(Protocol):
     """What goes on around the dispatch: time-outs and warnings, and the end of it all."""
 
+    def before_returns(self) -> None:
+        """Work units were put back while the cue stops, and their instants may have come."""
+
     def before_timers(self) -> None:
         """The timers are about to be armed: set the alarms that follow from the state."""
 
@@ -238,7 +241,7 @@ class Dispatcher:
             now = self.callbacks.gate.at = turns.now()
             until = turns.slice(now)
             self.gates.follow_turned_links()
-            late = (core.count[NOT_DUE] or core.appointments.works) and self.delays.take_back(until)
+            late = (core.count[NOT_DUE] or core.appointments.works) and self._take_back(until)
             again = bool(core.wakeups.settled_causes) and not self.rechecker.follow_settlements(until)
             if core.wakeups.queue or self.gates.put_off:
                 again |= self.gates.check_woken(until)
@@ -275,6 +278,11 @@ class Dispatcher:
             self._arm()
         except BaseException as error:
             turns.fail(error)
+
+    def _take_back(self, until: float) -> bool:
+        if self.core.came_back and self._lifecycle is not None:
+            self._lifecycle.before_returns()
+        return self.delays.take_back(until)
 
     def _arm(self) -> None:
         if self._lifecycle is not None:

@@ -205,13 +205,11 @@ class Endings:
             self._core.wakeups.returned(work)
         elif isinstance(decision, Settle):
             self._settlement.settle(work, decision.outcome, now, decision.value, duration)
-        elif not self._is_over_for(work):
+        elif decision.is_postponed or not self._is_over_for(work):
+            # What is postponed while its cue stops has no end, and is left.
             self._put_back(work, decision, error, now, duration)
-        # There is no more time for it.
-        elif decision.counts:
-            self._settlement.settle(work, FAILED, now, error, duration)
         else:
-            self._settlement.settle(work, CANCELLED, now, "stop()", duration)
+            self._settlement.settle(work, FAILED, now, error, duration)
 
     def _decide(
         self, work: Work, error: BaseException, now: float, duration: float
@@ -315,7 +313,8 @@ class Endings:
                 f"The handler of {work.task!r} ran for longer than its timeout of {limit:g} s.{place}"
             )
         if overrun is None and not self._is_over_for(work):
-            work, decision = self._decide(work, error, now, limit)
+            # It may have been noticed late.
+            work, decision = self._decide(work, error, now, max(limit, self._settlement.ran_for(work, now)))
             if work._phase == SETTLED:  # whoever was asked has cancelled it
                 return
             if isinstance(decision, Again):

@@ -87,7 +87,9 @@ class Leaving:
         works, self._submitted = self._submitted, []
         left = [work for work in works if self._is_for_later(work)]
         if core.came_back:
-            left += [work for work in core.came_back if work in core.returning and self._is_endless(work)]
+            for work in filter(self._is_endless, core.came_back):
+                # With it those who have joined it, be it only since: else the first of them would take its place.
+                left += (work, *_followers_of(work))
             core.came_back.clear()
         if not left:
             return
@@ -158,6 +160,11 @@ class Leaving:
                 ),
                 grouped(untold),
             )
+
+
+def _followers_of(work: Work) -> Iterable[Work]:
+    followers = None if work._declared is None else work._declared.followers
+    return followers or ()
 
 
 def _runs_for(work: Work) -> Work:

@@ -62,6 +62,10 @@ class Lifecycle:
         if self._room is not None:
             self._room.begin()
 
+    def before_returns(self) -> None:
+        """Leave those of them that have no end, before they are tried once more."""
+        self._stopping.leaving.look()
+
     def before_timers(self) -> None:
         """Set the alarms that follow from the state."""
         self._overdue.set_alarms()

@@ -285,17 +285,17 @@ class Stopping:
         """
         self.check_outside("stop()")
         before = self.level
+        until = None if timeout is None else self._dispatcher.turns.now() + timeout
         self.begin_to_stop(DRAIN if drain else FINISH)
         if delayed == "cancel":
             self.leaving.leave_for_later()
         if not patient:
             self.leaving.leave_endless()
-        if timeout is not None:
-            if timeout <= 0:
-                self.escalate(KILL)
-            else:
-                self._end_of_time.set(min(self._end_of_time.when, self._dispatcher.turns.now() + timeout))
-                self._dispatcher.turns.wake()
+        if timeout is not None and timeout <= 0:
+            self.escalate(KILL)
+        elif until is not None:
+            self._end_of_time.set(min(self._end_of_time.when, until))
+            self._dispatcher.turns.wake()
         self._tell_spared(before)
         return await self.stopped()
 

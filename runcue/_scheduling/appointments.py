@@ -85,6 +85,7 @@ class Appointments:
         """Let a work unit have none. Harmless if it has none."""
         if work in self.works:
             self.works.discard(work)
+            self.recalls.pop(work, None)
             self.aside.discard(work)
             self._timed.clear(work)
             self._dated.clear(work)
@@ -117,8 +118,12 @@ class Appointments:
         joined = work._declared.joined if work._declared is not None else None
         if joined is not None:
             joined.ahead -= work in self.works
-            self.recalls[joined.leader] = None
+            self._recall(joined.leader)
         self.clear(work)
+
+    def _recall(self, work: Work) -> None:
+        if work in self.works:  # nobody looks after the others
+            self.recalls[work] = None
 
     def hand_over(self, leader: Work, successor: Work, *, waits: bool) -> None:
         """A work unit that others have joined is about to be withdrawn, and the first of them takes its place.
@@ -132,7 +137,7 @@ class Appointments:
         if followers is not None:
             followers.ahead -= successor in self.works
         if not waits:
-            self.recalls[successor] = None
+            self._recall(successor)
             return
         if leader in self.aside:
             self.set_aside(successor)

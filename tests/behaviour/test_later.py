@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from math import inf, nan
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -979,3 +980,62 @@ async def test_what_must_complete_is_waited_for_until_its_instant_unless_the_sto
         assert summary.counts["completed"] == completed
     assert log == [("1", 50.0)]
     assert now() == 50.0
+
+
+@pytest.mark.rule(28)
+@pytest.mark.parametrize("gone", ["follower", "leader"])
+@virtual
+async def test_who_joins_for_later_and_leaves_keeps_no_other_from_its_start(gone: str) -> None:
+    cue = runcue.Cue()
+    asked: list[float] = []
+
+    @cue.task("t", outputs=Flag("made"))
+    async def t(work: runcue.Work) -> None:
+        work.outputs[0].set()
+
+    @cue.is_ready(task="t")
+    async def ready(work: runcue.Work) -> bool:
+        asked.append(now())
+        await asyncio.sleep(0.3)
+        return True
+
+    cue.start()
+    first = await cue.submit("t")
+    await asyncio.sleep(0.1)
+    followers = [await cue.submit("t", delay=60 if gone == "follower" else None) for _ in range(2)]
+    (first if gone == "leader" else followers[0]).cancel()
+    followers[1].cancel()
+    async with asyncio.timeout(10):
+        await cue.stop()
+    assert len(asked) <= 3
+    assert now() <= 1
+
+
+@pytest.mark.rule(27, 28)
+@pytest.mark.parametrize("gone", [False, True])
+@virtual
+async def test_who_takes_the_place_of_a_reader_waits_for_who_makes_its_input_later_as_well(
+    gone: bool, tmp_path: Path
+) -> None:
+    cue = cue_of()
+    begun: list[tuple[str, float]] = []
+    made, other, read = (tmp_path / name for name in ("made", "other", "read"))
+    made.write_text("old")
+    other.write_text("old")
+
+    @cue.task("write")
+    async def write(work: runcue.Work) -> None:
+        begun.append((work.id, now()))
+        work.outputs[0].path.write_text("new")
+
+    cue.start()
+    # All that is about files is known by now.
+    await cue.submit("write", inputs=made, outputs=other, force=True)
+    await cue.submit("write", outputs=made, force=True, delay=10)
+    readers = [await cue.submit("write", inputs=made, outputs=read, force=True) for _ in range(3)]
+    await asyncio.sleep(1)
+    if gone:
+        readers[0].cancel()
+    await asyncio.sleep(20)
+    assert begun == [("1", 0.0), ("2", 10.0), (readers[gone], 10.0)]
+    await cue.stop()

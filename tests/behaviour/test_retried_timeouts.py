@@ -363,3 +363,26 @@ def test_real_threads_are_waited_for_and_told_by_cancelled(loop: str) -> None:
     else:
         assert asyncio.run(main()) == 3
     assert log == [(1, False), (2, False), (3, False)]
+
+
+@pytest.mark.rule(25)
+@virtual
+async def test_the_time_since_the_first_start_counts_however_late_a_time_out_is_noticed() -> None:
+    cue = runcue.Cue()
+    loop: Any = asyncio.get_running_loop()
+    asked: list[float] = []
+
+    def policy(attempt: int, error: BaseException, elapsed: float) -> float | None:
+        asked.append(elapsed)
+        return None if attempt == 2 else 1
+
+    @cue.task("t", timeout=5, retry=policy)
+    async def t(work: runcue.Work) -> None:
+        await asyncio.sleep(100)
+
+    cue.on_failure(lambda work, error: None)
+    async with cue:
+        await cue.submit("t")
+        await asyncio.sleep(4)
+        loop.reach(8)  # a callback that blocks the loop
+    assert asked == [8, 14]

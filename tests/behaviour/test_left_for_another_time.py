@@ -1,0 +1,110 @@
+"""What a stop leaves that has no end: it is listed, and not tried once more, however soon it is to be."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+import runcue
+from runcue import Flag
+from tests.support.virtual_time import now, virtual
+
+pytestmark = pytest.mark.rule(23)
+
+ENDLESS = runcue.Retry(-1, wait_initial=0, wait_jitter=0)
+STOPS: list[dict[str, Any]] = [{}, {"drain": False}, {"timeout": 30}, {"delayed": "cancel"}]
+
+
+def described(error: BaseException, **options: Any) -> tuple[runcue.Cue, list[float]]:
+    """A cue with a task "t" that takes a second and raises, and when it was begun."""
+    cue = runcue.Cue()
+    begun: list[float] = []
+    cue.service("one", concurrent=1)
+
+    @cue.task("t", uses="one", **options)
+    async def t(work: runcue.Work) -> None:
+        begun.append(now())
+        await asyncio.sleep(1)
+        raise error
+
+    cue.on_failure(lambda work, error: None)
+    return cue, begun
+
+
+@pytest.mark.parametrize("stop", STOPS, ids=str)
+@pytest.mark.parametrize("wait", [0, 0.5])
+@virtual
+async def test_who_asks_for_later_while_the_cue_stops_is_left_and_not_called_once_more(
+    stop: dict[str, Any], wait: float
+) -> None:
+    cue, begun = described(runcue.RetryLater(wait))
+    cue.start()
+    handle = await cue.submit("t")
+    await asyncio.sleep(0.5)
+    summary = await cue.stop(**stop)
+    assert (begun, now()) == ([0], 1)
+    assert summary.left == [handle.work]
+    assert (summary.counts["cancelled"], summary.blocked) == (1, [])
+
+
+@virtual
+async def test_what_fails_for_ever_and_at_once_is_left_and_not_tried_once_more() -> None:
+    cue, begun = described(ValueError("always"), retry=ENDLESS)
+    cue.start()
+    handle = await cue.submit("t")
+    await asyncio.sleep(2.5)
+    summary = await cue.stop()
+    assert (begun, now()) == ([0, 1, 2], 3)
+    assert summary.left == [handle.work]
+
+
+@pytest.mark.rule(28)
+@pytest.mark.parametrize("stop", STOPS, ids=str)
+@pytest.mark.parametrize("wait", [0, 0.5])
+@virtual
+async def test_who_has_joined_what_is_left_is_left_with_it(stop: dict[str, Any], wait: float) -> None:
+    cue, begun = described(runcue.RetryLater(wait), outputs=Flag("made"))
+    cue.start()
+    handles = [await cue.submit("t") for _ in range(3)]
+    await asyncio.sleep(0.5)
+    summary = await cue.stop(**stop)
+    assert (begun, now()) == ([0], 1)
+    assert sorted(summary.left, key=str) == sorted((one.work for one in handles), key=str)
+
+
+@pytest.mark.rule(28)
+@virtual
+async def test_who_joins_what_comes_back_in_the_very_instant_is_left_with_it() -> None:
+    cue, begun = described(runcue.RetryLater(0.5), outputs=Flag("made"))
+    joined: list[runcue.WorkHandle] = []
+
+    class Eager(runcue.Observer):
+        def put_back(self, work: runcue.Work, reason: str, delay: float | None) -> None:
+            asyncio.get_running_loop().create_task(self.join())
+
+        async def join(self) -> None:
+            joined.append(await cue.submit("t"))
+
+    cue.observe(Eager())
+    cue.start()
+    handle = await cue.submit("t")
+    await asyncio.sleep(0.5)
+    summary = await cue.stop()
+    assert (begun, now()) == ([0], 1)
+    assert summary.left == [handle.work, *(one.work for one in joined)]
+
+
+@pytest.mark.rule(39)
+@virtual
+async def test_who_must_complete_and_asks_for_later_is_left_and_what_needs_it_is_given_up() -> None:
+    cue, begun = described(runcue.RetryLater(0), outputs=Flag("made"), must_complete=True)
+    cue.task("reader", inputs=Flag("made"), must_complete=True)(lambda work: None)
+    cue.start()
+    maker, reader = await cue.submit("t"), await cue.submit("reader")
+    await asyncio.sleep(0.5)
+    summary = await cue.stop(drain=False)
+    assert (begun, now()) == ([0], 1)
+    assert summary.left == [maker.work]
+    assert [one["work"] for one in summary.blocked] == [reader.work]
