@@ -512,7 +512,7 @@ PLANTS: dict[Plant, set[str]] = {
     work_that_is_up_to_date_runs: {"twice"},
     input_that_is_being_made_is_not_waited_for: {"ready"},
     work_is_lost_on_submission: {"prompt", "skipped", "once"},
-    who_has_joined_is_forgotten: {"ready", "drained", "once", "prompt"},
+    who_has_joined_is_forgotten: {"ready", "drained", "once", "prompt", "ends"},
     what_is_older_than_its_inputs_counts_as_up_to_date: {"unproved"},
     raising_is_stale_counts_as_up_to_date: {"unproved"},
     timeout_never_strikes: {"timeout"},

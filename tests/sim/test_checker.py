@@ -9,10 +9,11 @@ import pytest
 import runcue
 from runcue.testing import run
 from runcue_sim._chaos.checker import Checker
-from runcue_sim._chaos.faults import Injected, Wish
+from runcue_sim._chaos.faults import Injected, StopCall
 from runcue_sim._chaos.hearing import listen
 from runcue_sim._chaos.invariants import INVARIANTS, Duty, Limits, duties_of, limits_of
 from runcue_sim._chaos.policies import Policy
+from runcue_sim._chaos.wishes import Wish
 
 # "make x" proves x/made; "read x" needs that and proves x/read; "opaque x" does so too, but declares nothing.
 # Others need nothing, and prove what they are called.
@@ -50,7 +51,8 @@ class Story:
 
     def found(self, steps: list[Step]) -> str | None:
         for name, *args in steps:
-            (getattr(self, name, None) or getattr(self.checker, name))(*args)
+            how = args.pop() if name == "stop" else {}
+            (getattr(self, name, None) or getattr(self.checker, name))(*args, **how)
         violation = self.checker.violation
         return None if violation is None else violation.invariant
 
@@ -103,6 +105,9 @@ class Story:
     def awaiting(self, service: str) -> None:
         self.injected.asking[service] += 1
 
+    def stop(self, now: float, **how: Any) -> None:
+        self.checker.stopping(now, StopCall(0.0, **how))
+
     def end(self, now: float, counts: dict[str, int] | None = None, left: list[str] | None = None) -> None:
         self.checker.ended(now, counts or {}, left or ())
 
@@ -134,6 +139,25 @@ RETRIED = [
 ]
 LATER = [*submitted("make a"), ("started", 0.0, "1"), ("goes_back", 1.0, "1", 5.0)]
 DELAYED = [("wish", {"delay": 5.0}), *submitted("make a")]
+MUST = {"must_complete": True}
+FINISH = {"drain": False}
+# Who makes something, and who needs that, and must complete.
+NEEDED = [*submitted("make a"), ("wish", MUST), ("submitted", 0.0, "2", "read", "a")]
+ENDLESS = [
+    ("wish", {"policy": Policy("Retry", -1, 5.0, 60.0, is_exit_final=True)}),
+    *submitted("make a"),
+    ("started", 0.0, "1"),
+    ("goes_back", 1.0, "1", 5.0, ERROR),
+]
+BOUNDED = [
+    ("wish", {"policy": Policy("Retry", 3, 2.0, 60.0, is_exit_final=True, timeout=4.0)}),
+    *submitted("make a"),
+    ("started", 0.0, "1"),
+    ("goes_back", 1.0, "1", 2.0, ERROR),
+]
+# One that waits for its next attempt, and another one that has joined it.
+FOLLOWED = [*RETRIED[:2], ("submitted", 0.0, "2", "make", "a"), *RETRIED[2:]]
+LEADER_LEAVES = [("excuse", "cancelled", "1"), ("cancelled", 2.0, "1")]
 
 BROKEN: dict[str, tuple[str, list[Step]]] = {
     "an attempt before its time": ("early", [*RETRIED, ("started", 5.9, "1")]),
@@ -178,11 +202,11 @@ BROKEN: dict[str, tuple[str, list[Step]]] = {
     ),
     "a stop that cancels what was submitted for later before it": (
         "cause",
-        [*DELAYED, ("stopping",), ("cancelled", 1.0, "1")],
+        [*DELAYED, ("stopping", 0.0), ("cancelled", 1.0, "1")],
     ),
     "a stop that does not list what it leaves": (
-        "once",
-        [*LATER, ("stopping",), ("cancelled", 2.0, "1"), ("end", 2.0, {"cancelled": 1})],
+        "left",
+        [*LATER, ("stopping", 0.0), ("cancelled", 2.0, "1"), ("end", 2.0, {"cancelled": 1})],
     ),
     "a drain that leaves what is for later": ("drained", [*DELAYED, ("drained", 1.0)]),
     "a drain that leaves what waits for its next attempt": ("drained", [*RETRIED, ("drained", 2.0)]),
@@ -206,8 +230,124 @@ BROKEN: dict[str, tuple[str, list[Step]]] = {
         [("wish", {"timeout": 1.0}), *submitted("slow a"), ("started", 0.0, "1"), ("look", 1.0)],
     ),
     "a stop that leaves what has an end": (
-        "once",
-        [*RETRIED, ("stopping",), ("end", 2.0, {}, ["1"])],
+        "left",
+        [*RETRIED, ("stopping", 0.0), ("end", 2.0, {}, ["1"])],
+    ),
+    "a start after a stop that lets nothing more start": (
+        "stopped",
+        [*submitted("make a"), ("stop", 0.0, FINISH), ("started", 0.0, "1")],
+    ),
+    "what waits is not cancelled when the time of a stop is over": (
+        "stopped",
+        [
+            *submitted("lone a", "lone b"),
+            ("started", 0.0, "1"),
+            ("stop", 0.0, {"timeout": 1.0}),
+            ("cancelled", 1.0, "1"),
+            ("look", 1.0),
+            ("look", 1.1),
+        ],
+    ),
+    "what runs is cancelled by a stop that lets it go on": (
+        "stopped",
+        [*submitted("make a"), ("started", 0.0, "1"), ("stop", 0.5, FINISH), ("cancelled", 0.5, "1")],
+    ),
+    "what waits is not cancelled by a stop that lets nothing more start": (
+        "stopped",
+        [*submitted("read a"), ("stop", 0.5, FINISH), ("look", 0.5)],
+    ),
+    "what runs is not cancelled when the time of a stop is over": (
+        "stopped",
+        [
+            *submitted("make a"),
+            ("started", 0.0, "1"),
+            ("stop", 0.5, {"timeout": 1.0}),
+            ("look", 1.5),
+            ("look", 1.6),
+        ],
+    ),
+    "what must complete is cut off while it runs": (
+        "stopped",
+        [
+            ("wish", MUST),
+            *submitted("make a"),
+            ("started", 0.0, "1"),
+            ("stop", 0.5, {"timeout": 1.0}),
+            ("cancelled", 1.5, "1"),
+        ],
+    ),
+    "what must complete is cancelled though it could run": (
+        "drained",
+        [
+            ("wish", MUST),
+            *submitted("make a", "make b", "make c"),
+            ("started", 0.0, "1"),
+            ("started", 0.0, "2"),
+            ("look", 0.0),
+            ("stop", 0.5, FINISH),
+            ("look", 0.5),
+            ("cancelled", 1.0, "3"),
+        ],
+    ),
+    "who makes what that needs is cancelled though it could run": (
+        "drained",
+        [
+            *NEEDED,
+            ("awaiting", "api"),
+            ("awaiting", "api"),
+            ("look", 0.0),
+            ("stop", 0.0, FINISH),
+            ("cancelled", 0.5, "1"),
+        ],
+    ),
+    "what need not complete is tried again after a stop that lets nothing more start": (
+        "stopped",
+        [*RETRIED[:-1], ("stop", 0.5, FINISH), ("goes_back", 1.0, "1", 5.0, ERROR)],
+    ),
+    "a stop that waits for nothing takes too long": (
+        "stopped",
+        [
+            *submitted("make a"),
+            ("started", 0.0, "1"),
+            ("stop", 0.5, {"timeout": 0.0}),
+            ("cancelled", 0.5, "1"),
+            ("end", 1.6, {"cancelled": 1}),
+        ],
+    ),
+    "what is tried without end is tried again while the cue stops": (
+        "left",
+        [*ENDLESS, ("stopping", 2.0), ("started", 6.0, "1")],
+    ),
+    "what is tried without end is not listed": (
+        "left",
+        [*ENDLESS, ("stopping", 2.0), ("cancelled", 2.0, "1"), ("end", 2.0, {"cancelled": 1})],
+    ),
+    "what is for later is not listed although whoever stops does not wait for it": (
+        "left",
+        [
+            *DELAYED,
+            ("stop", 1.0, {"delayed": "cancel"}),
+            ("cancelled", 1.0, "1"),
+            ("end", 1.0, {"cancelled": 1}),
+        ],
+    ),
+    "an attempt after the time for all of them": ("attempts", [*BOUNDED, ("started", 4.1, "1")]),
+    "an attempt that cannot come in time any more is waited for": (
+        "attempts",
+        [*BOUNDED, ("awaiting", "api"), ("awaiting", "api"), ("look", 3.9), ("look", 4.0)],
+    ),
+    "a failure of what does not run": ("cause", [*BOUNDED, ("fail", 3.9, "1", ERROR, True)]),
+    "a successor that begins before the instant of the one in whose place it is": (
+        "early",
+        [*FOLLOWED, *LEADER_LEAVES, ("started", 5.9, "2")],
+    ),
+    "a successor that does not begin when the one in whose place it is would have": (
+        "prompt",
+        [*FOLLOWED, *LEADER_LEAVES, ("look", 5.9), ("look", 6.0)],
+    ),
+    "a successor that begins with the first attempt": (
+        "attempts",
+        [*FOLLOWED, *LEADER_LEAVES, ("started", 6.0, "2", 1)],
     ),
     "a start too early by the rate": ("rate", [*MAKE_4, *THREE_RUN, ("started", 0.9, "4")]),
     "a start too early after handlers that were entered late": (
@@ -409,7 +549,7 @@ BROKEN: dict[str, tuple[str, list[Step]]] = {
             *submitted("read a"),
             ("make", 0.5, "a/made"),
             ("look", 0.5),
-            ("stopping",),
+            ("stopping", 0.0),
             ("cancelled", 1.0, "1"),
         ],
     ),
@@ -488,12 +628,12 @@ KEPT: dict[str, list[Step]] = {
     ],
     "a stop that leaves what has no end": [
         *LATER,
-        ("stopping",),
+        ("stopping", 0.0),
         ("cancelled", 2.0, "1"),
         ("end", 2.0, {"cancelled": 1}, ["1"]),
     ],
     "a stop that leaves what was submitted for later during it": [
-        ("stopping",),
+        ("stopping", 0.0),
         *DELAYED,
         ("cancelled", 0.0, "1"),
         ("end", 2.0, {"cancelled": 1}, ["1"]),
@@ -507,6 +647,72 @@ KEPT: dict[str, list[Step]] = {
         ("cancelled", 1.0, "2"),
         ("look", 4.9),
         ("started", 5.0, "1"),
+    ],
+    "a stop that lets what runs go on, and cancels the rest": [
+        *submitted("make a", "make b"),
+        ("started", 0.0, "1"),
+        ("stop", 0.0, FINISH),
+        ("cancelled", 0.0, "2"),
+        ("look", 0.0),
+        ("left", "1"),
+        ("fail", 1.0, "1", runcue.CueStopped("by a submission from inside"), False),
+        ("end", 1.0, {"cancelled": 1, "failed": 1}),
+    ],
+    "a stop that runs what must complete and who makes what it needs": [
+        *NEEDED,
+        ("stop", 0.0, FINISH),
+        ("started", 0.0, "1"),
+        ("look", 0.0),
+        ("there", 1.0, "a/made"),
+        ("left", "1"),
+        MADE_A,
+        ("started", 1.0, "2"),
+        ("look", 1.0),
+    ],
+    "a stop whose time is over, and that waits for what must complete": [
+        *submitted("make a"),
+        ("wish", MUST),
+        ("submitted", 0.0, "2", "make", "b"),
+        ("started", 0.0, "1"),
+        ("started", 0.0, "2"),
+        ("stop", 0.5, {"timeout": 1.0}),
+        ("cancelled", 1.5, "1"),
+        ("look", 1.5),
+        ("left", "2"),
+        ("completed", 9.0, "2"),
+        ("end", 9.0, {"cancelled": 1, "completed": 1}),
+    ],
+    "a failure that is not tried again after a stop that lets nothing more start": [
+        *RETRIED[:-1],
+        ("stop", 0.5, FINISH),
+        ("left", "1"),
+        ("fail", 1.0, "1", ERROR, True),
+    ],
+    "what is tried without end is left": [
+        *ENDLESS,
+        ("stopping", 2.0),
+        ("cancelled", 2.0, "1"),
+        ("end", 2.0, {"cancelled": 1}, ["1"]),
+    ],
+    "what is for later is left by who does not wait for it": [
+        *DELAYED,
+        ("stop", 1.0, {"delayed": "cancel"}),
+        ("cancelled", 1.0, "1"),
+        ("end", 1.0, {"cancelled": 1}, ["1"]),
+    ],
+    "an attempt that cannot come in time any more fails": [
+        *BOUNDED,
+        ("awaiting", "api"),
+        ("awaiting", "api"),
+        ("look", 3.9),
+        ("fail", 4.0, "1", ERROR, True),
+        ("look", 4.0),
+    ],
+    "a successor that goes on where the one in whose place it is had been": [
+        *FOLLOWED,
+        *LEADER_LEAVES,
+        ("look", 5.9),
+        ("started", 6.0, "2", 2),
     ],
     "starts as the rate allows": [*MAKE_4, *THREE_RUN, ("started", 1.0, "4")],
     "starts as slots get free": [
@@ -710,7 +916,7 @@ KEPT: dict[str, list[Step]] = {
         *submitted("make a", "read a"),
         ("excuse", "raised", "1", 0),
         ("there", 0.5, "a/made"),
-        ("stopping",),
+        ("stopping", 0.0),
         ("cancelled", 1.0, "1"),
         ("cancelled", 1.0, "2"),
         ("end", 1.0, {"cancelled": 2}),

@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import TypeAlias
 
 import runcue
-from runcue_sim._chaos.observations import BY_WALL, ROUNDING, Observations, ObservedWork, Start
+from runcue_sim._chaos.observations import Observations
+from runcue_sim._chaos.observed_work import BY_WALL, ROUNDING, ObservedWork, Start
 
 Objection: TypeAlias = tuple[str, str] | None
 """The name of a promise, and how it was broken."""
@@ -23,9 +24,15 @@ def of_start(now: float, work: ObservedWork, attempt: int | None, *, resumes: bo
         return "once", f"{work} starts at {now:g} although it has {was} before"
     if now < work.may_start:
         return "early", f"{work} starts at {now:g}, {work.may_start - now:.3g} s before its time"
-    if attempt is not None and not work.joinable and attempt != work.attempt:
+    if work.is_sure and now > work.latest + ROUNDING:
+        late = now - work.latest
+        return (
+            "attempts",
+            f"{work} starts at {now:g}, {late:.3g} s after its policy allows no further attempt",
+        )
+    if attempt is not None and work.is_sure and attempt != work.attempt:
         return "attempts", f"{work} starts with attempt {attempt} at {now:g}; it is attempt {work.attempt}"
-    if resumes is not None and not work.joinable and resumes != work.is_resumed:
+    if resumes is not None and work.is_sure and resumes != work.is_resumed:
         said = "the same attempt as before" if resumes else "a new attempt"
         return "attempts", f"{work} starts at {now:g} with what is said to be {said}, and is not"
     return None
@@ -34,13 +41,23 @@ def of_start(now: float, work: ObservedWork, attempt: int | None, *, resumes: bo
 def of_end(now: float, work: ObservedWork, start: Start | None, error: BaseException) -> Objection:
     """A work unit has failed: whether its policy allows that."""
     policy = work.wish.policy
-    if policy is None or work.joinable or start is None:
+    if not work.is_sure:
         return None
-    seconds = policy.after(work.attempt, error)
-    if seconds is None or _has_outlasted(now, work, start, error):
+    if start is None:
+        if now >= work.latest - ROUNDING:
+            return None
+        return "cause", f"{work} fails at {now:g}, and does not run: {type(error).__name__}: {error}"
+    seconds = None if policy is None else policy.after(work.attempt, error, _elapsed(now, work, start))
+    if policy is None or seconds is None or _has_outlasted(now, work, start, error):
         return None
-    last = f"attempt {work.attempt} of {policy.attempts}"
+    last = f"attempt {work.attempt}" + (f" of {policy.attempts}" if policy.attempts > 0 else "")
     return "attempts", f"{work} fails for good at {now:g} with {last}, and was to try again in {seconds:g} s"
+
+
+def _elapsed(now: float, work: ObservedWork, start: Start | None) -> float:
+    """Seconds since the first attempt of a work unit began."""
+    began = work.began if work.began is not None else now if start is None else start.at
+    return now - began
 
 
 def _has_outlasted(now: float, work: ObservedWork, start: Start, error: BaseException) -> bool:
@@ -50,11 +67,13 @@ def _has_outlasted(now: float, work: ObservedWork, start: Start, error: BaseExce
     return timed_out and not work.left and now >= start.at + 2 * (limit or 0.0) - ROUNDING
 
 
-def of_repetition(now: float, observed: Observations, work: ObservedWork, reason: str) -> Objection:
+def of_repetition(
+    now: float, observed: Observations, work: ObservedWork, start: Start | None, reason: str
+) -> Objection:
     """A work unit is put back: whether somebody has asked for that."""
     if work.ended:
         return "once", f"{work} is put back at {now:g} although it has {work.ended} before"
-    if work.joinable:
+    if not work.is_sure:
         return None  # the handler and the error may be those of another one, in whose place it is
     if work.started is None:
         return "attempts", f"{work} is put back at {now:g}, and does not run"
@@ -68,12 +87,22 @@ def of_repetition(now: float, observed: Observations, work: ObservedWork, reason
             )
     elif work.error is None:
         return "attempts", f"{work} is put back at {now:g}, and no attempt of it was heard to fail"
-    elif work.wish.policy is None or work.wish.policy.after(work.attempt, work.error) is None:
+    elif _wait(now, work, start) is None:
         return (
             "attempts",
             f"{work} is tried again after attempt {work.attempt} at {now:g}, which was its last",
         )
     return None
+
+
+def _wait(now: float, work: ObservedWork, start: Start | None) -> float | None:
+    """Seconds that an attempt of a work unit is followed after by the next one; None: it was the last."""
+    policy, error = work.wish.policy, work.error
+    if policy is None or error is None:
+        return None
+    if isinstance(error, runcue.WorkTimeout) and start is not None:
+        now = min(now, start.over)  # it was decided then, and its handler has returned since
+    return policy.after(work.attempt, error, _elapsed(now, work, start))
 
 
 def of_wait(
@@ -92,11 +121,11 @@ def of_wait(
     Returns:
         What is wrong with that; the instant, and how exactly it is known.
     """
-    policy, seconds = work.wish.policy, None
+    seconds = None
     if reason == "postponed":
         seconds = observed.injected.postponed.pop(work.id, None)
-    elif policy is not None and work.error is not None and not work.joinable:
-        seconds = policy.after(work.attempt, work.error)
+    elif work.is_sure:
+        seconds = _wait(now, work, start)
     if seconds is None:
         return None, now + delay, BY_WALL
     if isinstance(work.error, runcue.WorkTimeout) and reason != "postponed":
@@ -114,12 +143,6 @@ def _of_delay(work: ObservedWork, told: float, early: float, late: float) -> Obj
     return "attempts", f"{work} is to start in {told:g} s, and was to in {late:g} s"
 
 
-def is_of_joined(work: ObservedWork, error: BaseException) -> bool:
-    """Whether a time-out is that of the work unit that another one, which has none, has joined."""
-    joined = work.joined
-    return isinstance(error, runcue.WorkTimeout) and joined is not None and joined.timeout is not None
-
-
 def of_running(now: float, start: Start) -> Objection:
     """Whether a handler has had its time."""
     work = start.work
@@ -128,7 +151,22 @@ def of_running(now: float, start: Start) -> Objection:
         return None
     start.over = min(start.over, now)
     late = runcue.WorkTimeout("")
-    if policy is not None and policy.after(work.attempt, late) is not None and now < start.over + limit:
+    elapsed = _elapsed(start.over, work, start)
+    if (
+        policy is not None
+        and policy.after(work.attempt, late, elapsed) is not None
+        and now < start.over + limit
+    ):
         return None  # it has as much time again to return
     ran = now - start.at
     return "timeout", f"{work} still runs after {ran:g} s, its timeout is {limit:g} s"
+
+
+def of_waiting(now: float, work: ObservedWork) -> Objection:
+    """Whether the next attempt of a work unit that waits for it can still begin in time."""
+    if now < work.latest:
+        return None
+    return (
+        "attempts",
+        f"{work} still waits at {now:g}, and its policy allows no attempt after {work.latest:g}",
+    )

@@ -16,11 +16,15 @@ from math import inf
 from typing import Final
 
 import runcue
-from runcue_sim._chaos import attempts
-from runcue_sim._chaos.faults import Injected
-from runcue_sim._chaos.invariants import Duty, Limits, Violation, is_over
-from runcue_sim._chaos.observations import Observations, ObservedWork
-from runcue_sim._text.figures import counted
+from runcue_sim._chaos import attempts, starts
+from runcue_sim._chaos.faults import Injected, StopCall
+from runcue_sim._chaos.invariants import Duty, Limits, Violation
+from runcue_sim._chaos.observations import Observations
+from runcue_sim._chaos.observed_work import ObservedWork, broken
+from runcue_sim._chaos.stops import Stops
+
+NO_HURRY: Final = StopCall(after=0.0)
+"""A stop that waits for all that can run."""
 
 QUIET: Final = 0.05
 """Seconds without starts after a stranger has cancelled a handler's asyncio task: runcue expects the loop to end."""
@@ -67,20 +71,19 @@ class Checker:
         self._settled_then = 0
         self._torn = False
         self._quiet_until = -inf
-        self._stopping = False
-        self._came_before = 0
+        self._stops = Stops(self.observed)
         self._rest_is_checked = False
 
     def report(self, invariant: str, text: str, *works: ObservedWork, names: Iterable[str] = ()) -> None:
         """Note a violation; only the first counts."""
-        if not self.open:
-            return
-        concerned = dict.fromkeys(names)
-        for one in works:
-            concerned.update(dict.fromkeys((*one.needs, *one.proves)))
-        self.violation = Violation(invariant, text, tuple(one.id for one in works), tuple(concerned))
-        self.open = False
-        self.on_violation()
+        self._finds(broken(invariant, text, *works, names=names))
+
+    def _finds(self, violation: Violation | None) -> bool:
+        if violation is not None and self.open:
+            self.violation = violation
+            self.open = False
+            self.on_violation()
+        return violation is not None
 
     def _event(self) -> None:
         if self.open:
@@ -96,6 +99,7 @@ class Checker:
         work = self.observed.submit(now, id, task, item)
         if work.versions is not None:
             self._new.append(work)
+        self._stops.look_for_essential(now)
         self._event()
 
     def started(
@@ -112,9 +116,15 @@ class Checker:
         work = self._find(id, "started")
         if work is None or self._objects(attempts.of_start(now, work, attempt, resumes=resumes), work):
             return
-        self._check_limits(now, work)
-        self._check_start(now, work)
-        self.observed.start(now, work)
+        observed = self.observed
+        self._stops.give_up(now)
+        if (
+            self._objects(self._stops.of_start(now, work), work)
+            or self._finds(starts.within_limits(now, observed, work))
+            or self._finds(starts.with_reason(now, observed, work))
+        ):
+            return
+        observed.start(now, work)
         self._event()
 
     def _objects(self, objection: attempts.Objection, work: ObservedWork) -> bool:
@@ -138,15 +148,17 @@ class Checker:
             delay: Seconds, as they were told.
         """
         work = self._find(id, "been put back")
-        if work is None or self._objects(attempts.of_repetition(now, self.observed, work, reason), work):
-            return
         start = self.observed.running.get(id)
+        if (
+            work is None
+            or self._objects(attempts.of_repetition(now, self.observed, work, start, reason), work)
+            or self._objects(self._stops.of_repetition(now, work, reason), work)
+        ):
+            return
         objection, at, slack = attempts.of_wait(now, self.observed, work, start, reason, delay)
         if self._objects(objection, work):
             return
-        work.attempt += reason != "postponed"
-        work.is_resumed = reason == "postponed"
-        self.observed.put_back(now, work, at, slack)
+        self.observed.put_back(now, work, at, slack, counts=reason != "postponed")
         self._event()
 
     def entered(self, now: float, id: str) -> None:
@@ -192,32 +204,50 @@ class Checker:
             error: Why.
             expected: Whether somebody asked for such failures.
         """
-        running = self.observed.running.get(id)
-        work = self._settled(now, id, "failed")
+        work = self._find(id, "failed")
         if work is None:
             return
-        limit = work.timeout
-        if self._objects(attempts.of_end(now, work, running, error), work):
+        running, limit, cuts_off = self.observed.running.get(id), work.timeout, self._stops.cuts_off(now)
+        # What a stop cuts off is not tried again.
+        must_go_on = self._must_go_on(now, id)
+        objection = attempts.of_end(now, work, running, error) if must_go_on else None
+        if self._settled(now, id, "failed") is None or self._objects(objection, work):
             return
-        if isinstance(error, runcue.WorkTimeout) and limit is not None:
-            if running is not None and now < running.at + limit:
+        if isinstance(error, runcue.WorkTimeout) and self.observed.may_time_out(work):
+            if limit is not None and running is not None and now < running.at + limit:
                 ran = now - running.at
                 self.report("timeout", f"{work} fails by its timeout of {limit:g} s after {ran:g} s", work)
-        elif not expected and not attempts.is_of_joined(work, error):
+        elif not expected and not (cuts_off and isinstance(error, runcue.CueStopped)):
             self.report("cause", f"{work} fails: {type(error).__name__}: {error}", work)
 
     def cancelled(self, now: float, id: str) -> None:
         """A work was cancelled."""
-        excused = self._is_cancelled_by_fault(id) or self._is_left(id)
-        if self._stopping and not self._rest_is_checked and not excused:
-            # The first that a stop gives up. Those that wait for it must be judged before it has settled.
-            self._check_rest(now, "stop() cancels")
+        known, must_go_on = self.observed.works.get(id), self._must_go_on(now, id)
+        excused = self._is_cancelled_by_fault(id)
+        if known is not None:
+            known.is_left = self._stops.is_left(now, known)
+            if excused and known.is_left:
+                known.is_left = None  # it may have been either
+            excused = excused or known.is_left is not False
+        if known is not None and self._stops.begun and not excused:
+            if self._objects(self._stops.of_cancellation(now, known), known):
+                return
+            if must_go_on and not self._rest_is_checked:
+                # The first that a stop gives up. Those that wait for it must be judged before it has settled.
+                self._rest_is_checked = True
+                self._check_rest(now, "stop() cancels")
         work = self._settled(now, id, "cancelled")
         if work is None:
             return
         self._torn = self._torn or self._is_torn(work)
-        if not excused and (not self._stopping or (work.may_start > now and not work.joinable)):
+        is_early = must_go_on and work.may_start > now and not work.joinable
+        if not excused and (not self._stops.begun or is_early):
             self.report("cause", f"{work} is cancelled at {now:g}, and nobody has asked for that", work)
+
+    def _must_go_on(self, now: float, id: str) -> bool:
+        """Whether no stop may cut a work unit off."""
+        work = self.observed.works.get(id)
+        return work is not None and not work.ended and self._stops.must_go_on(now, work)
 
     def changed(self, now: float, name: str) -> None:
         """An artifact was made or has vanished."""
@@ -242,6 +272,7 @@ class Checker:
         if work.ended:
             self.report("once", f"{work} has {how} at {now:g} although it has {work.ended} before", work)
             return None
+        self._stops.look_for_essential(now)  # as long as it is needed
         self.observed.settle(now, work, how)
         self._event()
         return work
@@ -258,46 +289,6 @@ class Checker:
         torn, works = self._injected.torn, self.observed.works
         return work.id in torn or (work.joinable and any(works[one].proves == work.proves for one in torn))
 
-    def _check_limits(self, now: float, work: ObservedWork) -> None:
-        for name in work.duty.services:
-            concurrent, count, period = self.observed.limits[name]
-            busy = self.observed.busy(name)
-            if concurrent is not None and busy >= concurrent:
-                self.report(
-                    "slots",
-                    f"{work} starts at {now:g}, and then {busy + 1} are at work in {name}, which has "
-                    f"{counted(concurrent, 'slot')}",
-                    work,
-                    *(self.observed.works[one] for one in self.observed.inside[name]),
-                )
-            starts = self.observed.starts[name]
-            if count is not None and len(starts) == count and not is_over(starts[0].at, period, now):
-                text = (
-                    f"{work} starts at {now:g}, {now - starts[0].at:g} s after {starts[0].work}; so there are "
-                    f"{count + 1} starts in less than {period:g} s in {name}, which allows {count}"
-                )
-                self.report("rate", text, work, *(start.work for start in starts))
-
-    def _check_start(self, now: float, work: ObservedWork) -> None:
-        injected = self._injected
-        # An is_stale that was awaited leaves room for changes after is_ready has answered.
-        if injected.asked_at.get(work.id, injected.changes) != injected.changes:
-            return
-        missing = self.observed.missing(work)
-        maker = self.observed.maker_of_needs(work)
-        if missing:
-            self.report("ready", f"{work} starts at {now:g} without {', '.join(missing)}", work)
-        elif maker is not None:
-            self.report(
-                "ready", f"{work} starts at {now:g} before {maker}, which makes what it needs", work, maker
-            )
-        elif self.observed.is_up_to_date(work) and not self._seems_stale(work):
-            self.report("twice", f"{work} starts at {now:g} although {', '.join(work.proves)} is there", work)
-
-    def _seems_stale(self, work: ObservedWork) -> bool:
-        """Whether its is_stale raised when it was asked last, which counts as stale. What is declared comes first."""
-        return not work.declared and work.id in self._injected.stale_raised
-
     def look(self, now: float) -> None:
         """Time is about to pass: everything that could happen at this instant must have happened."""
         if not self.open:
@@ -305,6 +296,8 @@ class Checker:
         self._looked_at, self._settled_then = now, self._injected.settlements
         self.observed.come_due(now)
         self._check_running(now)
+        if (late := self._stops.look(now)) is not None:
+            self.report(*late)
         if self._torn:
             self._torn = False
             self._quiet_until = now + QUIET
@@ -312,61 +305,22 @@ class Checker:
             return
         if self._new:
             self._check_new(now)
-        for services, works in self.observed.there.items():
-            if works and all(self.observed.has_room(name, now) for name in services):
-                late = next(filter(self._should_run, works.values()), None)
-                if late is not None and not self.observed.gives_way(late, now):
-                    self._report_late(now, late)
-                    return
-
-    def _should_run(self, work: ObservedWork) -> bool:
-        """Whether a pending work for which there is room is to run, as far as the cue can know."""
-        return self._can_run(work) and not any(name in self.observed.untold for name in work.needs)
+        self._finds(starts.overdue(now, self.observed))
 
     def _check_running(self, now: float) -> None:
         for start in self.observed.running.values():
             if self._objects(attempts.of_running(now, start), start.work):
                 return
+        for work in list(self.observed.bounded.values()):
+            if self._objects(attempts.of_waiting(now, work), work):
+                return
 
     def _check_new(self, now: float) -> None:
         new, self._new = self._new, []
         for work in new:
-            if (
-                not work.ended
-                and work.started is None
-                and self._can_run(work)
-                and not self._seems_stale(work)
-                and work.task not in self._injected.async_gates  # which are asked only while a slot is free
-                and work.versions == self.observed.versions(work)
-            ):
+            if starts.should_be_skipped(self.observed, work):
                 text = f"{work} is still pending at {now:g}, and was up to date when it came"
                 self.report("skipped", text, work)
-
-    def _can_run(self, work: ObservedWork) -> bool:
-        """Whether nothing but limits can keep a pending work from its start."""
-        injected = self._injected
-        return (
-            self.observed.is_there(work)
-            and work.id not in injected.awaited
-            and work.id not in injected.raised
-            and not self.observed.waits_for_others(work)
-        )
-
-    def _report_late(self, now: float, work: ObservedWork) -> None:
-        state = []
-        for name in work.duty.services:
-            concurrent, count, period = self.observed.limits[name]
-            if concurrent is not None:
-                slots = counted(concurrent, "slot")
-                state.append(f"{self.observed.busy(name)} of {slots} of {name} taken")
-            if count is not None:
-                used = self.observed.tokens(name, now)
-                state.append(f"{used} of {count} starts in {period:g} s used")
-        if work.needs:
-            state.append(f"{', '.join(work.needs)} there")
-        self.report(
-            "prompt", f"{work} could start at {now:g} and does not: {', '.join(state) or 'no limits'}", work
-        )
 
     def drained(self, now: float) -> None:
         """A drain has ended: what is pending now cannot run."""
@@ -376,13 +330,14 @@ class Checker:
                 text = f"a drain ends at {now:g} and leaves {work}, which is to start at {work.surely:g}"
                 self.report("drained", text, work)
 
-    def stopping(self) -> None:
-        """The cue is being stopped: work units that cannot run will be cancelled."""
-        self._stopping = True
-        self._came_before = len(self.observed.works)
+    def stopping(self, now: float, call: StopCall = NO_HURRY) -> None:
+        """The cue is about to be stopped, or to be stopped in another way."""
+        self._rest_is_checked = False
+        self._stops.called(
+            now, drain=call.drain, timeout=call.timeout, leaves_delayed=call.delayed == "cancel"
+        )
 
     def _check_rest(self, now: float, what: str) -> None:
-        self._rest_is_checked = self._stopping
         observed, injected = self.observed, self._injected
         observed.come_due(now)
         # Whatever has come, settled or changed since time last passed may have done so when all had been asked.
@@ -408,9 +363,9 @@ class Checker:
             left: The ids of those that it says are left.
         """
         for work in self.observed.works.values():
-            if (work.id in left) is not work.is_left:
+            if work.is_left not in (work.id in left, None):
                 text = f"{work} is {'not ' * work.is_left}listed as left when the cue has stopped at {now:g}"
-                self.report("once", text, work)
+                self.report("left", text, work)
                 return
             if not work.ended:
                 self.report("once", f"{work} has not settled when the cue has stopped at {now:g}", work)
@@ -420,15 +375,10 @@ class Checker:
             if said != heard:
                 self.report("once", f"the summary counts {said} {how}, and {heard} were heard of")
                 return
-
-    def _is_left(self, id: str) -> bool:
-        """Whether a stop leaves a work unit: it waits for an instant, and has no end or came during the stop."""
-        work = self.observed.works.get(id)
-        if work is None or not self._stopping or work.ended or work.started is not None:
-            return False
-        came_late = work.number > self._came_before and self.observed.is_ahead(work)
-        work.is_left = came_late or self.observed.waits_without_end(work)
-        return work.is_left
+        # Callbacks that block the loop may keep it from ending in time.
+        late = None if self._injected.blocks else self._stops.of_end(now)
+        if late is not None:
+            self.report(*late)
 
     def finished(self, everything: Iterable[str], made: Mapping[str, int]) -> None:
         """The last life has ended, in which nothing went wrong: all must be there.

@@ -11,17 +11,20 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
+import runcue
 from runcue_sim._chaos.policies import FORMS, Policy
+from runcue_sim._chaos.wishes import NO_WISH, Wish
 from runcue_sim._workload.luck import Luck
 
 KINDS: Final = {
     "hang": "handlers hang, or take their time when they are cancelled",
     "raise": "handlers raise",
-    "retry": "what fails is tried again, as its submission says in one of several ways",
+    "retry": "what fails is tried again, as its task or its submission says in one of several ways",
     "postpone": "handlers ask by RetryLater to be called again",
     "timeout": "submissions bring a time-out of their own, which handlers may well reach",
+    "must": "work units must complete, as their task or their submission says",
     "cancel": "work units are cancelled, pending or running",
     "again": "work units are submitted a second time",
     "tear": "somebody cancels the asyncio tasks of handlers",
@@ -36,6 +39,7 @@ KINDS: Final = {
     "vanish": "artifacts vanish",
     "renew": "artifacts are made anew by somebody else",
     "untold": "some of these changes nobody tells of",
+    "stop": "the cue is stopped before all is done, in ways that cut more and more off",
     "death": "the process dies, and everything is submitted again",
 }
 """Each with what it means."""
@@ -46,6 +50,7 @@ BLOCK: Final = 0.2
 _WAYS_TO_RAISE: Final = ("error", "error", "error", "give up", "exit", "cancelled")
 _HANG: Final = 1000.0
 _FOR_EVER: Final = 1 << 30
+_UNHEEDED: Final = runcue.Retry(9, wait_initial=0)
 
 
 class Blow(NamedTuple):
@@ -80,23 +85,20 @@ class Change(NamedTuple):
     again: float | None
 
 
-class Wish(NamedTuple):
-    """What a submission says of when its work unit runs, and for how long.
+class StopCall(NamedTuple):
+    """A call of `cue.stop`.
 
     Attributes:
-        policy: Of its retries, None for one attempt.
-        timeout: Of each attempt, None for that of its task.
-        delay: Seconds until it may start.
-        by_wall: Whether that is said as an instant of the wall clock.
+        after: Seconds since the one before, or since the life began.
+        drain: As there.
+        timeout: As there.
+        delayed: As there.
     """
 
-    policy: Policy | None = None
+    after: float
+    drain: bool = True
     timeout: float | None = None
-    delay: float = 0.0
-    by_wall: bool = False
-
-
-NO_WISH: Final = Wish()
+    delayed: Literal["wait", "cancel"] = "wait"
 
 
 class Manner(NamedTuple):
@@ -171,20 +173,49 @@ class Faults:
                     )
         return None
 
+    def policy(self, task: str) -> Policy | None:
+        """The retries of all work units of a task: those who join each other must not differ in them."""
+        if "retry" not in self.kinds:
+            return None
+        attempts, initial, form, skipped = self._four("retry", task)
+        if attempts >= 0.9:
+            return None
+        policy = Policy(
+            FORMS[int(form * len(FORMS))],
+            attempts=2 + int(attempts * 4),
+            initial=self._after(initial),
+            maximum=self.pace * 4,
+            is_exit_final=skipped < 0.5,
+        )
+        endless, bounded, length, _ = self._four("retry without end", task)
+        if policy.form == "function":
+            return policy
+        if bounded < 0.4:
+            policy = policy._replace(timeout=self.pace * 20 * length)
+        if endless < 0.3:
+            # Else the time in which a service is away would never pass.
+            policy = policy._replace(attempts=-1, initial=max(policy.initial, self.pace))
+        return policy
+
+    def says(self, task: str) -> dict[str, Any]:
+        """The options that a task says itself."""
+        retried, must, decoy, _ = self._four("task", task)
+        policy = self.policy(task)
+        said: dict[str, Any] = {}
+        if policy is not None and (retried < 0.4 or decoy < 0.2):
+            # Where its submissions say something else, that of the task counts for nothing.
+            said["retry"] = policy.option() if retried < 0.4 else _UNHEEDED
+        if "must" in self.kinds and must < 0.3:
+            said["must_complete"] = True
+        return said
+
     def wish(self, task: str, item: str, nth: int) -> Wish:
-        """What a submission says of when its work unit runs."""
-        policy, timeout, delay, by_wall = None, None, 0.0, False
-        if "retry" in self.kinds:
-            # By task: those who join each other must not differ in it.
-            attempts, initial, form, skipped = self._four("retry", task)
-            if attempts < 0.9:
-                policy = Policy(
-                    FORMS[int(form * len(FORMS))],
-                    attempts=2 + int(attempts * 4),
-                    initial=self._after(initial),
-                    maximum=self.pace * 4,
-                    is_exit_final=skipped < 0.5,
-                )
+        """What is wished for the work unit of a submission."""
+        timeout, delay, by_wall = None, 0.0, False
+        policy, said = self.policy(task), self.says(task)
+        must, of_task = said.get("must_complete", False), set()
+        if said.get("retry", _UNHEEDED) is not _UNHEEDED:
+            of_task.add("retry")
         if "timeout" in self.kinds:
             roll, length, _, _ = self._four("timeout", task, item, nth)
             if roll < 2 * self.share:
@@ -193,7 +224,30 @@ class Faults:
             roll, length, how, _ = self._four("delay", task, item, nth)
             if roll < 2 * self.share:
                 delay, by_wall = self._after(length), how < 0.4
-        return Wish(policy, timeout, delay, by_wall)
+        roll = self._four("must", task, item, nth)[0] if "must" in self.kinds else 1.0
+        if roll < 2 * self.share:
+            must = not must
+        else:
+            of_task.add("must_complete")
+        return Wish(policy, timeout, delay, by_wall, must, frozenset(of_task))
+
+    def stops(self) -> tuple[StopCall, ...]:
+        """How a life is stopped before all is done; empty if it is not."""
+        number, spread, _, _ = self._four("stops")
+        if "stop" not in self.kinds or number < 0.3:
+            return ()
+        calls = []
+        for nth in range(1 + int((number - 0.3) * 4)):
+            when, how, length, delayed = self._four("stop", nth)
+            calls.append(
+                StopCall(
+                    after=self._after(when) * (1 if nth or spread < 0.5 else 5),
+                    drain=how < 0.4,
+                    timeout=0.0 if how >= 0.9 else self._after(length) if how < 0.2 or how >= 0.7 else None,
+                    delayed="cancel" if delayed < 0.3 else "wait",
+                )
+            )
+        return tuple(calls)
 
     def lingering(self, task: str, item: str, nth: int) -> float | None:
         """What a handler does when it is cancelled: seconds of clean-up, or None to go on as if nothing was."""
@@ -210,6 +264,13 @@ class Faults:
             return None
         roll, when, _, _ = self._four("cancel", task, item, nth)
         return self._after(when) if roll < self.share else None
+
+    def leaves(self, task: str, item: str, nth: int) -> float | None:
+        """Seconds from its submission until the one before it that is about the same is cancelled, None for never."""
+        if "cancel" not in self.kinds or not nth:
+            return None
+        roll, when, _, _ = self._four("leave", task, item, nth)
+        return self._after(when) if roll < 0.5 else None
 
     def again(self, task: str, item: str, nth: int) -> float | None:
         """Seconds from its submission until a work is submitted a second time, None for never."""
@@ -340,3 +401,8 @@ class Injected:
     postponed: dict[str, float] = field(default_factory=dict)
     settlements: int = 0
     changes: int = 0
+
+    @property
+    def blocks(self) -> bool:
+        """Whether callbacks have blocked the event loop."""
+        return any(self.counts[kind] for kind in ("gate-block", "listener-block", "priority"))

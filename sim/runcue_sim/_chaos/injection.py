@@ -18,7 +18,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import runcue
-from runcue_sim._chaos.faults import BLOCK, NO_WISH, Blow, Change, Faults, Injected, Manner, Wish
+from runcue_sim._chaos.faults import BLOCK, Blow, Change, Faults, Injected, Manner, StopCall
+from runcue_sim._chaos.wishes import NO_WISH
 from runcue_sim._engine.clocks import wall_clock
 from runcue_sim._engine.world import World
 from runcue_sim._pipelines.scenarios import Scenario, Settings, Stage
@@ -69,6 +70,8 @@ class FaultyStage(Stage):
         self._began: float | None = None
         self._numbers: dict[str, int] = {}
         self._submitted: Counter[tuple[str, str]] = Counter()
+        # The last work unit of each submission, that those who come after it may have joined.
+        self._latest: dict[tuple[str, str], runcue.Work] = {}
         self._asked: Counter[tuple[str, str]] = Counter()
         self._inside: set[str] = set()
         # How often a handler was entered for the same work unit.
@@ -94,6 +97,9 @@ class FaultyStage(Stage):
         self._services = {task.name: task.services for task in cue.tasks()}
         self._look_early = {task.name for task in cue.tasks() if inspect.iscoroutinefunction(task.is_ready)}
         self.injected.async_gates |= self._look_early
+        for task in cue.tasks():
+            said = self.faults.says(task.name)
+            task.retry, task.must_complete = said.get("retry"), said.get("must_complete", False)
         if kinds & {"gate-raise", "gate-block", "gate-await"}:
             for task in cue.tasks():
                 ready, stale = task.is_ready, task.is_stale
@@ -233,7 +239,7 @@ class FaultyStage(Stage):
         """See `Stage.submit`. The work may be cancelled or submitted again later, by whoever has submitted it."""
         what = task, item
         wish = self.injected.wish = self.faults.wish(task, item, self._submitted[what])
-        options.update(self._options(wish))
+        options.update(wish.options(wall_clock()))
         try:
             work = await super().submit(task, item, **options)
         finally:
@@ -242,6 +248,8 @@ class FaultyStage(Stage):
         self._submitted[what] += 1
         if wish.policy is not None:
             self.injected.counts["retry"] += self._active
+        if wish.must_complete:
+            self.injected.counts["must"] += self._active
         if wish.timeout is not None:
             self._tell("timeout", f"has a timeout of {wish.timeout:g} s", work)
         if wish.delay:
@@ -251,24 +259,23 @@ class FaultyStage(Stage):
         seconds = self.faults.cancels(*self._key(work))
         if seconds is not None:
             self._later(seconds, self._do, self._cancel, work)
+        seconds, before = self.faults.leaves(*self._key(work)), self._latest.get(what)
+        if seconds is not None and before is not None:
+            self._later(seconds, self._do, self._cancel, before)
+        self._latest[what] = work
         seconds = self.faults.again(*self._key(work))
         if seconds is not None:
             self._later(seconds, self._do, self._submit_again, work)
         return work
 
-    @staticmethod
-    def _options(wish: Wish) -> dict[str, Any]:
-        """What is said to `cue.submit`, of all that can be left out only what is wished for."""
-        options: dict[str, Any] = {}
-        if wish.policy is not None:
-            options["retry"] = wish.policy.option()
-        if wish.timeout is not None:
-            options["timeout"] = wish.timeout
-        if wish.delay and wish.by_wall:
-            options["run_at"] = wall_clock() + wish.delay
-        elif wish.delay:
-            options["delay"] = wish.delay
-        return options
+    def stopped(self, call: StopCall) -> None:
+        """Tell that the cue is stopped before all is done."""
+        said = [
+            *([] if call.drain else ["drain=False"]),
+            *([] if call.timeout is None else [f"timeout={call.timeout:g}"]),
+            *([] if call.delayed == "wait" else ['delayed="cancel"']),
+        ]
+        self._tell("stop", f"stop({', '.join(said)})")
 
     async def _cancel(self, work: runcue.Work) -> None:
         if work.state in (runcue.WorkState.PENDING, runcue.WorkState.RUNNING):

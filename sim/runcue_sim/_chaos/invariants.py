@@ -26,6 +26,8 @@ INVARIANTS: Final = {
     "unproved": "nothing is skipped but what is up to date",
     "skipped": "what is up to date is skipped as soon as it is submitted",
     "timeout": "a handler that runs for longer than its timeout has failed at that instant, and not before",
+    "stopped": "a stop cuts off what it has to, and nothing else",
+    "left": "a stop lists what it leaves that could run some time, and does not try it again",
     "drained": "a drain leaves only what cannot run",
     "lost": "after a death, submitting everything again makes everything",
     "ends": "every run ends",
@@ -76,11 +78,14 @@ class Duty(NamedTuple):
         declared: Whether its work units declare what they need and prove: then age counts, and who makes the same is
             joined.
         timeout: Seconds that a run may take, None for any number.
+        is_plain: Whether its handlers are plain functions. What stands in for their threads calls them at the end of
+            their time, and not at all if they were given up before.
     """
 
     services: tuple[str, ...] = ()
     declared: bool = True
     timeout: float | None = None
+    is_plain: bool = False
 
 
 def limits_of(cue: runcue.Cue) -> dict[str, Limits]:
@@ -91,7 +96,12 @@ def limits_of(cue: runcue.Cue) -> dict[str, Limits]:
 def duties_of(cue: runcue.Cue) -> dict[str, Duty]:
     """What is known of the tasks of a described cue."""
     return {
-        task.name: Duty(task.services, task.inputs is not None or task.outputs is not None, task.timeout)
+        task.name: Duty(
+            task.services,
+            declared=task.inputs is not None or task.outputs is not None,
+            timeout=task.timeout,
+            is_plain=task.executor is not None,
+        )
         for task in cue.tasks()
     }
 

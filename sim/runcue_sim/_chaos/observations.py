@@ -1,7 +1,7 @@
 """What was seen of one life so far, as nobody but an onlooker knows it.
 
-Lives here: `ObservedWork`, one of them; `Start`, its start; `Observations`, all of them, who is at work, what is there,
-and the questions that can be answered from that. Nothing in here comes from the inside of a cue.
+Lives here: `Observations`: all work units, who is at work, what is there, and the questions that can be answered from
+that. Nothing in here comes from the inside of a cue.
 
 Must not know: what is promised.
 """
@@ -9,114 +9,13 @@ Must not know: what is promised.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
 from heapq import heappop, heappush
 from math import inf
-from typing import Final
 
-from runcue_sim._chaos.faults import NO_WISH, Injected, Wish
+from runcue_sim._chaos.faults import Injected
 from runcue_sim._chaos.invariants import STARVED_AFTER, Duty, Limits, is_over
-
-ROUNDING: Final = 1e-9
-"""Seconds by which two ways to the same instant may differ."""
-
-BY_WALL: Final = 1e-6
-"""The same where one of them leads over the wall clock, whose seconds have fewer digits to spare."""
-
-
-@dataclass(slots=True, eq=False)
-class ObservedWork:
-    """One work.
-
-    Attributes:
-        submitted: When it was.
-        id: Its id.
-        task: The name of its task.
-        item: What it is about.
-        duty: What is known of its task.
-        needs: The artifacts without which it may not run.
-        proves: Those that it makes.
-        declared: Whether runcue knows of these.
-        started: When its attempt was heard to start, None if it waits for one.
-        ended: How it ended, empty if it has not.
-        left: Whether its handler has come to its end.
-        wish: What its submission says of when it runs.
-        number: Its place in the order of submission.
-        attempt: The number of the attempt that it is in or waits for.
-        tried: How many attempts have started.
-        may_start: The instant before which it must not.
-        surely: The instant from which on it must, unless something is in its way.
-        ahead: Whether that instant has not come, and comes from its submission.
-        error: Why its attempt failed.
-        is_resumed: Whether it goes on with the same attempt, since its handler has asked to be called again later.
-        is_left: Whether a stop has left it, since it could run some time.
-        joinable: Whether another one made the same when it was submitted.
-        leader: The one that it has joined, as far as can be told, or that is in the place of that by now.
-        joined: The one that it has joined.
-        versions: If it was up to date when it was submitted: of what it needs and proves, as of then.
-    """
-
-    submitted: float
-    id: str
-    task: str
-    item: str
-    duty: Duty
-    needs: tuple[str, ...]
-    proves: tuple[str, ...]
-    started: float | None = None
-    ended: str = ""
-    left: bool = False
-    wish: Wish = NO_WISH
-    number: int = 0
-    attempt: int = 1
-    tried: int = 0
-    may_start: float = -inf
-    surely: float = -inf
-    ahead: bool = False
-    error: BaseException | None = None
-    is_resumed: bool = False
-    is_left: bool = False
-    joinable: bool = False
-    leader: ObservedWork | None = None
-    joined: ObservedWork | None = None
-    versions: list[int | None] | None = None
-    declared: bool = field(init=False)
-    # The instants of its submission, whatever others lend it.
-    own: tuple[float, float] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.declared = self.duty.declared and bool(self.proves)
-        if self.wish.delay:
-            self.waits_until(self.submitted + self.wish.delay, BY_WALL if self.wish.by_wall else 0.0)
-        self.own = self.may_start, self.surely
-
-    @property
-    def timeout(self) -> float | None:
-        """Seconds that an attempt of it may take."""
-        return self.duty.timeout if self.wish.timeout is None else self.wish.timeout
-
-    def waits_until(self, at: float, slack: float = 0.0) -> None:
-        """It must not start before an instant, which is known but for so many seconds."""
-        self.may_start, self.surely = at - max(slack, ROUNDING), at + slack
-
-    def __str__(self) -> str:
-        return f"{self.task} {self.id} ({self.item})"
-
-
-@dataclass(slots=True, eq=False)
-class Start:
-    """A start.
-
-    Attributes:
-        work: Whose.
-        at: When its handler was entered; until that is known, when it was about to be.
-        over: When it was first seen that its time is over, while it runs on.
-    """
-
-    work: ObservedWork
-    at: float
-    over: float = inf
+from runcue_sim._chaos.observed_work import ObservedWork, Start
 
 
 class Observations:
@@ -135,6 +34,7 @@ class Observations:
         pending: Those that have neither started nor ended, and whose instant has come.
         there: Those of the pending ones for which all is there that they need, by their services.
         running: Those that have started and not ended.
+        bounded: Those that wait for a further attempt which must not begin after an instant.
         inside: By service, the work units whose handlers have not come to their end, whatever became of the work units.
         starts: By service, the last ones, as many as its rate allows in one period.
         untold: Artifacts that have changed without anybody telling, with the instant.
@@ -162,6 +62,7 @@ class Observations:
             duty.services: {} for duty in tasks.values()
         }
         self.running: dict[str, Start] = {}
+        self.bounded: dict[str, ObservedWork] = {}
         self.inside: dict[str, dict[str, None]] = {name: {} for name in services}
         self.starts: dict[str, deque[Start]] = {
             name: deque(maxlen=limits.starts or 1) for name, limits in services.items()
@@ -195,7 +96,7 @@ class Observations:
                 first = self.works[next(iter(makers))] if makers else None
                 # What is for later joins nobody who runs.
                 if first is not None and not (work.ahead and first.started is not None):
-                    work.leader = work.joined = first.leader or first
+                    self._join(work, first.leader or first)
                 makers[id] = None
         self._take_in(now, work)
         if work.leader is not None:
@@ -203,6 +104,12 @@ class Observations:
         if not work.ahead and self.is_there(work) and self.is_up_to_date(work):
             work.versions = self.versions(work)
         return work
+
+    @staticmethod
+    def _join(work: ObservedWork, leader: ObservedWork) -> None:
+        work.leader = work.joined = leader
+        work.attempt, work.is_resumed = leader.attempt, leader.is_resumed
+        work.is_sure = False
 
     def _followers_of(self, leader: ObservedWork) -> list[ObservedWork]:
         same = map(self.works.__getitem__, self._makers[leader.proves[0]])
@@ -214,6 +121,8 @@ class Observations:
             return
         owns = [leader.own, *(one.own for one in self._followers_of(leader))]
         leader.may_start, leader.surely = (min(instants) for instants in zip(*owns, strict=True))
+        if not leader.ahead and leader.surely > now:
+            leader.left_alone = now
         leader.ahead = leader.surely > now
         self._is_pending_no_more(leader)
         self._take_in(now, leader)
@@ -228,6 +137,15 @@ class Observations:
         first.leader = None
         for one in others:
             one.leader = first
+        first.is_sure = leader.is_sure and leader.started is None
+        first.attempt, first.is_resumed, first.tried = leader.attempt, leader.is_resumed, leader.tried
+        first.began, first.left_alone = leader.began, now
+        self._bound(first, leader.latest)
+        if waits and first.tried:
+            first.may_start, first.surely = leader.may_start, leader.surely
+            self._is_pending_no_more(first)
+            self._take_in(now, first)
+            return
         if waits:
             first.own = min(first.own[0], leader.may_start), max(first.own[1], leader.surely)
         self._lend(now, first)
@@ -260,9 +178,27 @@ class Observations:
         """The work units whose instant has not come."""
         return [work for _, _, work in self._later if not work.ended and work.may_start > now]
 
-    def put_back(self, now: float, work: ObservedWork, at: float, slack: float = 0.0) -> None:
-        """An attempt is over, and another one may start at an instant, or this one go on."""
-        self.running.pop(work.id, None)
+    def _bound(self, work: ObservedWork, latest: float) -> None:
+        """No further attempt of it is to begin after an instant."""
+        work.latest = latest
+        if latest < inf and work.is_sure:
+            self.bounded[work.id] = work
+
+    def put_back(
+        self, now: float, work: ObservedWork, at: float, slack: float = 0.0, *, counts: bool = True
+    ) -> None:
+        """An attempt is over, and another one may start at an instant; or this one go on, where it does not count."""
+        start, policy = self.running.pop(work.id, None), work.wish.policy
+        if work.began is None and start is not None:
+            work.began = start.at
+        work.attempt += counts
+        work.is_resumed = not counts
+        timeout = None if policy is None else policy.timeout
+        if counts and timeout is not None and work.began is not None:
+            self._bound(work, work.began + timeout)
+        for one in self._followers_of(work) if work.declared else ():
+            one.attempt, one.is_resumed = work.attempt, work.is_resumed
+        self._is_pending_no_more(work)  # as it is if it ran in the place of another one
         work.started = None
         work.waits_until(at, slack)
         self._take_in(now, work)
@@ -273,6 +209,7 @@ class Observations:
         work.tried += 1
         work.left = work.ahead = False
         work.error = None
+        self._is_unbound(work)
         self._is_pending_no_more(work)
         start = self.running[work.id] = Start(work, now)
         for name in work.duty.services:
@@ -290,7 +227,7 @@ class Observations:
     def leave(self, id: str) -> None:
         """A handler has come to its end."""
         work = self.works.get(id)
-        if work is None or work.started is None:
+        if work is None or work.started is None or work.left:
             return
         for name in work.duty.services:
             self.inside[name].pop(id, None)
@@ -307,6 +244,7 @@ class Observations:
             self._succeed(now, work)
         work.ended = how
         self.counts[how] += 1
+        self._is_unbound(work)
         self._is_pending_no_more(work)
         self.running.pop(work.id, None)
         self.injected.settlements += 1
@@ -336,6 +274,10 @@ class Observations:
                 there[work.id] = work
             else:
                 there.pop(work.id, None)
+
+    def _is_unbound(self, work: ObservedWork) -> None:
+        work.latest = inf
+        self.bounded.pop(work.id, None)
 
     def _is_pending_no_more(self, work: ObservedWork) -> None:
         if self.pending.pop(work.id, None) is not None:
@@ -394,9 +336,39 @@ class Observations:
         return (work.leader or work).ahead
 
     def waits_without_end(self, work: ObservedWork) -> bool:
-        """Whether a handler has asked to be called again later, as often as it likes; or that of one it has joined."""
+        """Whether it is tried again, as often as need be, by nobody's account with an end; or one it has joined."""
         runs_for_it = filter(None, (work, work.leader, work.joined))
-        return any(one.is_resumed and one.started is None for one in runs_for_it)
+        return any(one.is_tried_without_end for one in runs_for_it)
+
+    def may_time_out(self, work: ObservedWork) -> bool:
+        """Whether an attempt of it has a limit; of one that has joined another one it may be that of any of them."""
+        if work.timeout is not None or work.is_sure:
+            return work.timeout is not None
+        return any(one.timeout is not None for one in self.works.values() if one.proves == work.proves)
+
+    def needed_by(self, work: ObservedWork, *, surely: bool) -> Iterator[ObservedWork]:
+        """The work units that one needs to complete.
+
+        Args:
+            work: Not ended.
+            surely: Only those that it needs in any case.
+        """
+        if surely and work.started is not None:
+            return
+        if work.leader is not None:
+            yield work.leader
+            if surely:
+                return
+        for name in work.needs if work.declared else ():
+            makers = [self.works[one] for one in self._makers.get(name, ()) if one != work.id]
+            if surely:
+                # What is for later holds up only those that come after it.
+                makers = [one for one in makers[:1] if not (one.ahead and one.number > work.number)]
+            yield from makers
+
+    def unsettled(self) -> list[ObservedWork]:
+        """All that have not ended, first submitted first."""
+        return [work for work in self.works.values() if not work.ended]
 
     def waits_for_others(self, work: ObservedWork) -> bool:
         """Whether a pending work may not run before another one has settled."""

@@ -1,4 +1,4 @@
-"""Retries as a submission may ask for them, and what follows from that by arithmetic of its own.
+"""Retries as a task or a submission may ask for them, and what follows from that by arithmetic of its own.
 
 Lives here: `Policy`, which says so in one of the forms that `retry=` takes.
 
@@ -16,14 +16,15 @@ FORMS: Final = ("Retry", "function", "error")
 
 
 class Policy(NamedTuple):
-    """The retries of one submission.
+    """The retries of work units.
 
     Attributes:
         form: One of `FORMS`.
-        attempts: In all.
+        attempts: In all; -1 for no end of them, which a function cannot say.
         initial: Seconds before the second one.
         maximum: Before any.
         is_exit_final: Whether a handler that leaves by something like SystemExit is not tried again.
+        timeout: Seconds after the first start in which another one may begin, None for any number; likewise.
     """
 
     form: str
@@ -31,30 +32,46 @@ class Policy(NamedTuple):
     initial: float
     maximum: float
     is_exit_final: bool
+    timeout: float | None = None
+
+    @property
+    def ends(self) -> bool:
+        """Whether there is a last attempt, whatever becomes of them."""
+        return self.attempts >= 0 or self.timeout is not None
 
     def option(self) -> Any:
         """It as `retry=` takes it."""
         if self.form == "function":
-            return lambda attempt, error, elapsed: self.after(attempt, error)
+            return self.after
         return runcue.Retry(
             attempts=self.attempts,
             on=self._is_worth_it,
             wait_initial=self.initial,
             wait_max=self.maximum,
             wait_jitter=0,  # it would be luck that no seed repeats
+            timeout=self.timeout,
             wait_from=self._by_error if self.form == "error" else None,
         )
 
-    def after(self, attempt: int, error: BaseException) -> float | None:
-        """Seconds between the end of an attempt that has failed and the next one; None if it was the last."""
+    def after(self, attempt: int, error: BaseException, elapsed: float) -> float | None:
+        """Seconds between the end of an attempt that has failed and the next one; None if it was the last.
+
+        Args:
+            attempt: Its number.
+            error: Why.
+            elapsed: Seconds since the first one began.
+        """
         if isinstance(error, runcue.HandlerExited) and error.__cause__ is not None:
             error = error.__cause__  # what the handler has raised itself
-        if attempt >= self.attempts or isinstance(error, runcue.GiveUp) or not self._is_worth_it(error):
+        if 0 <= self.attempts <= attempt or isinstance(error, runcue.GiveUp) or not self._is_worth_it(error):
             return None
         own = self._by_error(error) if self.form == "error" else None
-        return min(self.maximum, self.initial * 2.0 ** (attempt - 1)) if own is None else own
+        wait = min(self.maximum, self.initial * 2.0 ** min(attempt - 1, 99)) if own is None else own
+        return None if self.timeout is not None and elapsed + wait > self.timeout else wait
 
     def _is_worth_it(self, error: BaseException) -> bool:
+        if not self.ends and isinstance(error, runcue.WorkTimeout):
+            return False  # it may take as long each time
         return isinstance(error, Exception) or not self.is_exit_final
 
     def _by_error(self, error: BaseException) -> float | None:

@@ -21,8 +21,8 @@ from typing import Any, Final, TypeVar
 
 import runcue
 from runcue.testing import NothingLeft
-from runcue_sim._chaos.checker import Checker
-from runcue_sim._chaos.faults import Faults
+from runcue_sim._chaos.checker import NO_HURRY, Checker
+from runcue_sim._chaos.faults import Faults, StopCall
 from runcue_sim._chaos.harness import CriticalLog, EndlessError, HeardWorld, WatchDog, WatchedLoop
 from runcue_sim._chaos.hearing import listen
 from runcue_sim._chaos.injection import FaultyStage, is_injected
@@ -300,21 +300,43 @@ class _Life:
     async def _main(self) -> None:
         cue, checker = self.cue, self._checker
         cue.start()
-        await self._scenario.submit()
-        if self._trial.drains:
-            await cue.drain()
-            checker.drained(self.loop.time())
-            self._stage.relent()
-        checker.stopping()
-        summary = await cue.stop()
+        if calls := self._stage.faults.stops():
+            summary = await self._stop_early(calls)
+        else:
+            await self._scenario.submit()
+            if self._trial.drains:
+                await cue.drain()
+                checker.drained(self.loop.time())
+                self._stage.relent()
+            summary = await self._stop(NO_HURRY)
         checker.ended(self.loop.time(), summary.counts, {work.id for work in summary.left})
+
+    async def _stop(self, call: StopCall) -> runcue.Summary:
+        self._checker.stopping(self.loop.time(), call)
+        return await self.cue.stop(drain=call.drain, timeout=call.timeout, delayed=call.delayed)
+
+    async def _stop_early(self, calls: Iterable[StopCall]) -> runcue.Summary:
+        """Stop in the middle of things, and more than once."""
+        submitting = self.loop.create_task(self._scenario.submit())
+        stopping: list[asyncio.Task[runcue.Summary]] = []
+        for call in calls:
+            if not stopping:
+                await asyncio.sleep(call.after)
+                # Whoever ends a program has nothing more to submit.
+                submitting.cancel()
+                await asyncio.wait([submitting])
+            elif (await asyncio.wait(stopping[:1], timeout=call.after))[0]:
+                break
+            self._stage.stopped(call)
+            stopping.append(self.loop.create_task(self._stop(call)))
+        return (await asyncio.gather(*stopping))[0]
 
     def _is_submitted(self, name: str) -> bool:
         return not any(f"_{number:03}" in name for number in self._trial.without)
 
     def _clear_away(self, main: asyncio.Task[None]) -> None:
         loop = self.loop
-        for leave in (self._stop, self._cancel_all, loop.shutdown_asyncgens):
+        for leave in (self._kill, self._cancel_all, loop.shutdown_asyncgens):
             # What is broken or endless may be so here once more, and nobody wants to know.
             self._events = 0
             with suppress(Exception, asyncio.CancelledError, EndlessError):
@@ -323,7 +345,7 @@ class _Life:
         if main.done() and not main.cancelled():
             main.exception()  # somebody has looked at it now
 
-    async def _stop(self) -> None:
+    async def _kill(self) -> None:
         await self.cue.stop(drain=False, timeout=0)
 
     async def _cancel_all(self) -> None:

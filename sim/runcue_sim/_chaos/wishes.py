@@ -1,0 +1,52 @@
+"""What a submission says of when its work unit runs, how long and how often, and what its task says in its place.
+
+Lives here: `Wish`.
+
+Must not know: who submits, what becomes of it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple
+
+from runcue_sim._chaos.policies import Policy
+
+
+class Wish(NamedTuple):
+    """What is wished for one work unit, whoever says it.
+
+    Attributes:
+        policy: Of its retries, None for one attempt.
+        timeout: Of each attempt, None for that of its task.
+        delay: Seconds until it may start.
+        by_wall: Whether that is said as an instant of the wall clock.
+        must_complete: Whether it must complete.
+        of_task: The options that its task has said, and its submission does not.
+    """
+
+    policy: Policy | None = None
+    timeout: float | None = None
+    delay: float = 0.0
+    by_wall: bool = False
+    must_complete: bool = False
+    of_task: frozenset[str] = frozenset({"must_complete"})
+
+    def options(self, wall: float) -> dict[str, Any]:
+        """What is said to `cue.submit`, of all that can be left out only what is wished for.
+
+        Args:
+            wall: Seconds since the epoch.
+        """
+        options: dict[str, Any] = {"must_complete": self.must_complete}
+        if self.policy is not None:
+            options["retry"] = self.policy.option()
+        if self.timeout is not None:
+            options["timeout"] = self.timeout
+        if self.delay and self.by_wall:
+            options["run_at"] = wall + self.delay
+        elif self.delay:
+            options["delay"] = self.delay
+        return {name: value for name, value in options.items() if name not in self.of_task}
+
+
+NO_WISH: Final = Wish()
