@@ -20,6 +20,7 @@ from runcue._artifacts.descent import Descent
 from runcue._artifacts.drop_folder import DropFolder
 from runcue._artifacts.file import File
 from runcue._artifacts.places import place_of, resolve
+from runcue._model.errors import ConfigurationError
 from runcue._model.phases import COMPLETED, JOINED, RUNNING, SETTLED
 from runcue._model.texts import words_of
 from runcue._model.work import Work
@@ -124,8 +125,13 @@ class Tray:
                     self._note_made(artifact._key, work)
 
     def _note_made(self, key: str, work: Work) -> None:
-        path = work.params.get("path")
-        if next(self._inside(key), None) is not None and not (isinstance(path, str) and resolve(path) == key):
+        if next(self._inside(key), None) is None:
+            return
+        try:
+            own = resolve(work.params["path"])
+        except (LookupError, ConfigurationError):
+            own = ""  # whoever has submitted it means something else by that
+        if own != key:
             self._made.add(key)
 
     def _inside(self, key: str) -> Iterator[tuple[DropFolder, str]]:

@@ -423,6 +423,9 @@ def test_what_others_have_its_task_make_is_not_submitted_to_it_either(inbox: Pat
         async with converter.cue:
             await converter.cue.submit("convert", params={"path": str(inbox.parent / "elsewhere")})
             await converter.cue.drain()
+            for odd in ("", "\0", 5, None):
+                await converter.cue.submit("convert", params={"path": odd})
+                await converter.cue.drain()
             tell(converter.cue, inbox / "out.html")
             await asyncio.sleep(3)
             assert len(converter.names) == 1
@@ -433,7 +436,14 @@ def test_what_others_have_its_task_make_is_not_submitted_to_it_either(inbox: Pat
             tell(converter.cue, inbox / "out.html")
             await asyncio.sleep(3)
         works = await converter.cue.list()
-        assert [os.path.relpath(work.params["path"], inbox) for work in works] == ["../elsewhere", "out.html"]
+        assert converter.names == ["../elsewhere"]
+        assert [work.params.get("path") for work in works][1:] == [
+            "",
+            "\0",
+            5,
+            None,
+            str(inbox / "out.html"),
+        ]
 
     run(main)
 

@@ -243,6 +243,9 @@ class Watcher(runcue.Observer):
             assert_type(warning.works, tuple[runcue.Work, ...])
 
 
+cue.watch("inbox")
+cue.watch("inbox", submit="resize", pattern="*.pdf", recursive=False)
+cue.watch(b"inbox", submit=print)
 stop_watching = cue.observe(Watcher())
 with runcue.progress(cue, title="Naps", total=7, notes=lambda: ["careful"], file=sys.stderr):
     pass
