@@ -438,3 +438,5 @@ class Workers:
         self._endings.of_awaitable(work, value, error, cancelled=cancelled, began=began)
         if type(error) is KeyboardInterrupt:
             self._turns.interrupt(error)
+        # Its traceback leads to this frame, and to all that the handler had: together they would live on.
+        error = None

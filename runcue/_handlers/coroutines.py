@@ -67,6 +67,7 @@ def resume(steps: Any, yielded: Any, context: Context, work: Work, door: Door) -
             if FORKS.number != forks:
                 leave(error)
             door.left_by_handler(work, began)
+            thrown = None  # most likely that very one, whose traceback leads to this frame
             raise
         door.left_by_handler(work, began)
         if FORKS.number != forks:

@@ -948,3 +948,34 @@ async def test_who_gives_up_a_step_of_a_map_keeps_no_room_for_it() -> None:
         async with asyncio.timeout(3):
             await cue.submit("nap", {"n": 0})
         assert len([work async for work in works]) >= 4
+
+
+@pytest.mark.rule(41)
+@pytest.mark.parametrize("end", ["raises", "returns", "is cancelled", "times out"])
+@virtual
+async def test_a_handler_that_ends_in_any_way_leaves_nothing_of_its_maps(end: str) -> None:
+    gc.disable()  # it is not the collector that has to come
+    try:
+        async with cue_of() as cue:
+            cue.on_failure(lambda work, error: None)
+            cue.task("nap")(napping)
+
+            @cue.task("parent", timeout=3 if end == "times out" else None)
+            async def parent(work: runcue.Work) -> None:
+                async for _ in cue.map("nap", params(1, 20, 30)):
+                    if end == "raises":
+                        raise ValueError
+                    if end == "returns":
+                        return
+
+            handle = await cue.submit("parent")
+            await asyncio.sleep(5)
+            handle.cancel()
+            await asyncio.sleep(0.1)
+            assert [work.state.value for work in await cue.list(task="nap")] == [
+                "completed",
+                "cancelled",
+                "cancelled",
+            ]
+    finally:
+        gc.enable()
