@@ -155,9 +155,7 @@ class Leaving:
                 "cancelled",
                 (work for work, _ in untold),
                 "stop() cancelled %s, to be submitted again: %s",
-                how_many(
-                    len(untold), "work unit that was left for later", "work units that were left for later"
-                ),
+                how_many(len(untold), "work unit before it was due", "work units before they were due"),
                 grouped(untold),
             )
 

@@ -195,10 +195,11 @@ class Summary:
             new = self._given_up - self._tried
             they = "it" if new == 1 else "they"
             attempts = "its next attempt" if self._tried == 1 else "their next attempts"
+            due = "it was due" if left == 1 else "they were due"
             kinds = (
                 (new, f" before {they} could start", f"before {they} could start"),
                 (self._tried, f" before {attempts}", f"before {attempts}"),
-                (left, " and left for later", "left for later"),
+                (left, f" before {due}", f"before {due}"),
             )
             return "".join(
                 all_of_them if count == number else f", {count:,} of them {some}"

@@ -420,7 +420,7 @@ async def test_a_stop_need_not_wait_for_it(caplog: pytest.LogCaptureFixture) -> 
     assert summary.blocked == []
     assert summary.counts == {"completed": 1, "skipped": 0, "failed": 0, "cancelled": 2}
     assert not summary.ok
-    assert str(summary) == "1 completed, 2 cancelled and left for later in 5.00 s"
+    assert str(summary) == "1 completed, 2 cancelled before they were due in 5.00 s"
     assert [recorder.of(handle) for handle in waiting] == [["cancel"], ["cancel"]]
     with pytest.raises(runcue.WorkCancelled):
         await waiting[0].result()
@@ -487,7 +487,7 @@ async def test_what_is_submitted_for_later_while_a_cue_ends_is_left_and_said(
     assert [handle.state for handle in handles] == [WorkState.CANCELLED] * 2
     assert summary.counts["completed"] == 1
     [said] = [record.getMessage() for record in caplog.records]
-    assert said.startswith("stop() cancelled 2 work units that were left for later, to be submitted again: ")
+    assert said.startswith("stop() cancelled 2 work units before they were due, to be submitted again: ")
 
 
 @pytest.mark.rule(23)
