@@ -17,7 +17,7 @@ from inspect import unwrap
 from types import BuiltinMethodType, CodeType, FunctionType, MethodType
 from typing import Any, Final
 
-__all__ = ["Origin", "is_bound_otherwise"]
+__all__ = ["Origin", "is_bound_otherwise", "is_made_again"]
 
 # Of these, and of paths, another value makes a function that holds it another one.
 _PLAIN: Final = (str, bytes, int, float, complex, type(None), os.PathLike)
@@ -129,23 +129,31 @@ class Origin:
 
 
 def is_bound_otherwise(one: Any, other: Any) -> bool:
-    """Whether two functions are the same but for the objects that they belong to, or what their closures hold.
-
-    What each is a decorated form of counts as the function itself, and a function in a closure as what it is called.
-    """
+    """Whether two functions are the same but for the objects that they belong to, or what their closures hold."""
     one, other = _innermost(one), _innermost(other)
-    if one is other:
-        return False
     if isinstance(one, MethodType) and isinstance(other, MethodType):
         return one.__self__ is not other.__self__
-    if not (isinstance(one, FunctionType) and isinstance(other, FunctionType)):
+    if one is other or not (isinstance(one, FunctionType) and isinstance(other, FunctionType)):
         return False
     held, now = dict(_cells(one)), dict(_cells(other))
-    return any(
-        value is not now.get(name, value)
-        and not (callable(value) or (isinstance(value, _PLAIN) and value == now[name]))
-        for name, value in held.items()
-    )
+    return any(name in now and not is_made_again(value, now[name]) for name, value in held.items())
+
+
+def is_made_again(one: Any, other: Any, depth: int = 0) -> bool:
+    """Whether two functions are of the same lines of code and hold the same: either does what the other does."""
+    # One that calls itself holds itself.
+    if one is other or depth > _DEEPEST:
+        return True
+    if isinstance(one, FunctionType) and isinstance(other, FunctionType):
+        held, now = _held(one), _held(other)
+        return (
+            one.__code__ is other.__code__
+            and held.keys() == now.keys()
+            and all(is_made_again(value, now[name], depth + 1) for name, value in held.items())
+        )
+    if isinstance(one, MethodType) and isinstance(other, MethodType):
+        return one.__self__ is other.__self__ and is_made_again(one.__func__, other.__func__, depth)
+    return type(one) is type(other) and isinstance(one, _PLAIN) and bool(one == other)
 
 
 def _cell() -> tuple[int | None, Mapping[str, Any] | None]:

@@ -18,7 +18,7 @@ from runcue._model.callables import located
 from runcue._model.checks import NOTHING, nearest, yes_or_no
 from runcue._model.declaration import Declaration
 from runcue._model.errors import ConfigurationError, DuplicateTask, UnknownService, UnknownTask
-from runcue._model.origin import Origin, is_bound_otherwise
+from runcue._model.origin import Origin, is_bound_otherwise, is_made_again
 from runcue._model.overrides import DEFAULT, Overrides
 from runcue._model.phases import SETTLED
 from runcue._model.rate import duration_or_none
@@ -309,29 +309,28 @@ class Registry:
         from runcue._handlers.parameters import check_annotated  # noqa: PLC0415 - few are of that kind
 
         check_annotated(function)
-        if task is None:
-            self._check_free(function)
-            assert self._register is not None
-            self._register(function)
-            # By its name, too: what cannot be hashed is known by that alone.
-            task = self._task_of(function) or self._core.tasks[name_from(function)]
-        return task
+        return self._enter(function, name_from(function)) if task is None else task
 
-    def _check_free(self, function: Callable[..., Any]) -> None:
-        """Check that nobody waits for what a function would take the place of: the same, but bound to something else.
+    def _enter(self, function: Callable[..., Any], name: str) -> Task:
+        """The task of a function that is not known, registered under its own name.
 
         Raises:
-            DuplicateTask: Somebody does.
+            DuplicateTask: Another one is, or the same as it is bound to something else, and somebody waits for that.
         """
-        known = self._core.tasks.get(name := name_from(function))
-        if known is None or not is_bound_otherwise(known.handler, function):
-            return
-        if any(work._task is known and work._phase < SETTLED for work in self._core.history):
+        known = self._core.tasks.get(name)
+        # Made in another function, which is called again and again.
+        if known is not None and is_made_again(known.handler, function):
+            return known
+        is_other = known is not None and is_bound_otherwise(known.handler, function)
+        if is_other and any(work._task is known and work._phase < SETTLED for work in self._core.history):
             raise DuplicateTask(
-                f"Task {name!r} has work units that have not settled, of {located(known.handler)} as it is bound to "
+                f"Task {name!r} has work units that have not settled, of {located(function)} as it is bound to "
                 'another object or other values. Give each a task of its own, by cue.task("name")(...), or give what '
                 "they differ in as params."
             )
+        assert self._register is not None
+        self._register(function)
+        return self._core.tasks[name]
 
     def _task_of(self, call: object) -> Task | None:
         """The task whose handler that is, or a decorated form of it; None if there is none."""

@@ -482,9 +482,31 @@ async def test_one_function_bound_to_several_objects_is_not_taken_for_one() -> N
             assert await (await cue.call(other, 3)) == ("b", 3)
             assert await (await cue.call(one, 4)) == ("a", 4)
     async with runcue.Cue() as cue:
-        # What holds the same is the same.
+        # What holds the same is the same, and is registered once.
         handles = [await cue.call(bound_to("c"), number) for number in range(3)]
         assert [await handle for handle in handles] == [("c", 0), ("c", 1), ("c", 2)]
+        assert len({id(handle.work._task) for handle in handles}) == 1
+    async with runcue.Cue() as cue:
+        # A function in a closure is looked into.
+        first = await cue.call(bound_to(bound_to("a")), 1)
+        await cue.call(bound_to(bound_to("a")), 2)
+        with pytest.raises(runcue.DuplicateTask):
+            await cue.call(bound_to(bound_to("b")), 1)
+        assert (await (await first)[0](5)) == ("a", 5)
+
+
+@virtual
+async def test_a_function_that_calls_itself_may_be_made_again_and_again() -> None:
+    async with runcue.Cue() as cue:
+
+        async def count(start: int) -> int:
+            async def down(number: int) -> int:
+                return 1 + await (await cue.call(down, number - 1)) if number else start
+
+            return await (await cue.call(down, 3))
+
+        assert await asyncio.gather(count(0), count(0)) == [3, 3]
+        assert await count(1) == 4
 
 
 class Cells:
