@@ -264,10 +264,14 @@ class DropFolders:
         self._look_alarm.set(min(tray.arrivals.next() for tray in trays))
 
     def _advance(self, now: float) -> None:
-        with closing(self._steps(now)) as steps:
-            for number, _ in enumerate(steps, 1):
-                if number % _STEP == 0 and self._turns.now() > now + _SLICE:
-                    break
+        try:
+            with closing(self._steps(now)) as steps:
+                for number, _ in enumerate(steps, 1):
+                    if number % _STEP == 0 and self._turns.now() > now + _SLICE:
+                        break
+        except KeyboardInterrupt as error:
+            # Out of a function that says what a task makes: that is no failure of the scheduler.
+            self._turns.interrupt(error)
 
     def _steps(self, now: float) -> Generator[None, None, None]:
         """All that is to be done, file by file, as far as it is asked for."""

@@ -821,6 +821,23 @@ def test_one_that_may_not_be_read_is_told_and_submitted_when_it_may(
     )
 
 
+def test_an_interrupt_out_of_a_function_that_is_asked_for_a_file_ends_the_program_and_is_no_failure(
+    inbox: Path, all_is_old: None
+) -> None:
+    old(inbox / "a")
+
+    def interrupted(work: runcue.Work) -> str:
+        raise KeyboardInterrupt
+
+    async def main() -> None:
+        converter = Converter(inbox, outputs=interrupted)
+        async with converter.cue:
+            await asyncio.sleep(3)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(main)
+
+
 def convert(work: runcue.Work) -> None: ...
 
 
