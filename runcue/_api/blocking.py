@@ -12,20 +12,20 @@ from __future__ import annotations
 import asyncio
 import builtins
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import AbstractContextManager
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Literal, NoReturn, ParamSpec, Self, TypeVar, overload
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
-from runcue._api.cue import Cue
+from runcue._api.cue import AnyIterable, Cue
 from runcue._api.handle import WorkHandle
 from runcue._dispatch.inbox import Inbox
 from runcue._explain.answers import Why
 from runcue._explain.why_all import WhyAll
-from runcue._model.checks import says_what_it_takes
+from runcue._model.checks import NOTHING, says_what_it_takes
 from runcue._model.errors import ConfigurationError, UsageError
 from runcue._model.overrides import DEFAULT
 from runcue._model.phases import WorkState
@@ -37,6 +37,9 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
 __all__ = ["Blocking", "blocking"]
+
+R = TypeVar("R")
+Q = ParamSpec("Q")
 
 
 class Blocking:
@@ -93,6 +96,10 @@ class Blocking:
             context.__exit__(None, None, None)
 
     def _call(self, function: Callable[[], Any]) -> Any:
+        return self.cue._dispatcher.calls.make(self._check(), function)
+
+    def _check(self) -> Inbox:
+        """Check that a call can be made here and now. Returns the way into the loop."""
         inbox = self._inbox
         if inbox is None:
             raise UsageError("runcue.blocking() is usable only inside its `with` block.")
@@ -102,7 +109,7 @@ class Blocking:
                 "A call of runcue.blocking() in the event loop's own thread would wait for itself; there it is `await "
                 "cue.submit(...)`, and likewise."
             )
-        return self.cue._dispatcher.calls.make(inbox, function)
+        return inbox
 
     def submit(
         self, task: str | Callable[..., Any], params: Mapping[str, Any] | None = None, **options: Any
@@ -110,6 +117,90 @@ class Blocking:
         """See `Cue.submit`, whose other options it takes, too."""
         handle: WorkHandle = self._call(partial(self.cue.submit, task, params=params, **options))
         return handle
+
+    # Without the work and with it first, which is not given; of an `async def` what it returns is awaited.
+    @overload
+    def call(
+        self, function: Callable[Q, Awaitable[R]], /, *args: Q.args, **kwargs: Q.kwargs
+    ) -> WorkHandle[R]: ...
+    @overload
+    def call(
+        self, function: Callable[Concatenate[Work, Q], Awaitable[R]], /, *args: Q.args, **kwargs: Q.kwargs
+    ) -> WorkHandle[R]: ...
+    @overload
+    def call(self, function: Callable[Q, R], /, *args: Q.args, **kwargs: Q.kwargs) -> WorkHandle[R]: ...
+    @overload
+    def call(
+        self, function: Callable[Concatenate[Work, Q], R], /, *args: Q.args, **kwargs: Q.kwargs
+    ) -> WorkHandle[R]: ...
+    @overload
+    def call(self, function: str, /, *args: Any, **kwargs: Any) -> WorkHandle: ...
+    def call(self, function: Any = NOTHING, /, *args: Any, **kwargs: Any) -> WorkHandle:
+        """See `Cue.call`; `result()` of this, or `handle.result_sync()`, is what the function returns."""
+        handle: WorkHandle = self._call(partial(self.cue.call, function, *args, **kwargs))
+        return handle
+
+    @overload
+    def map(
+        self,
+        function: str | Callable[..., Any],
+        /,
+        *iterables: AnyIterable,
+        window: int = ...,
+        ordered: bool = ...,
+        values: Literal[False] = ...,
+    ) -> Generator[Work, None, None]: ...
+    @overload
+    def map(
+        self,
+        function: Callable[..., Awaitable[R]],
+        /,
+        *iterables: AnyIterable,
+        window: int = ...,
+        ordered: bool = ...,
+        values: Literal[True],
+    ) -> Generator[R, None, None]: ...
+    @overload
+    def map(
+        self,
+        function: Callable[..., R],
+        /,
+        *iterables: AnyIterable,
+        window: int = ...,
+        ordered: bool = ...,
+        values: Literal[True],
+    ) -> Generator[R, None, None]: ...
+    @overload
+    def map(
+        self,
+        function: str | Callable[..., Any],
+        /,
+        *iterables: AnyIterable,
+        window: int = ...,
+        ordered: bool = ...,
+        values: bool,
+    ) -> Generator[Any, None, None]: ...
+    @says_what_it_takes
+    def map(
+        self,
+        function: Any = NOTHING,
+        /,
+        *iterables: AnyIterable,
+        window: int = 200,
+        ordered: bool = False,
+        values: bool = False,
+    ) -> Generator[Any, None, None]:
+        """See `Cue.map`, of which this is the plain generator: `for work in b.map(fetch, urls): ...`.
+
+        Plain iterables are gone through in the thread that goes through it, async ones in the event loop's. A `break`
+        ends it at once, and what is left is cancelled.
+        """
+        self._check()
+        from runcue._api.blocking_map import go_through  # noqa: PLC0415 - for those who use it
+
+        make = partial(self.cue.map, function, window=window, ordered=ordered, values=values)
+        # Checked now, not when it is gone through: the mistake is in this line.
+        return go_through(self._call, make(*iterables), make, window)
 
     def result(self, handle: WorkHandle) -> Any:
         """Wait for a work unit and take its result; see `WorkHandle.result`."""

@@ -328,6 +328,38 @@ def without_await() -> None:
         handle = b.submit("extract_text", params={"page": 1})
         b.result(handle)
 
+        async def page_of(url: str, number: int = 1) -> float:
+            return number / 2
+
+        def title_of(work: runcue.Work, url: str) -> str:
+            return url
+
+        assert_type(b.call(page_of, "url", number=2), runcue.WorkHandle[float])
+        assert_type(b.call(page_of, "url").result_sync(timeout="5s"), float)
+        assert_type(b.call(title_of, "url").result_sync(), str)
+        b.call(page_of, 3)  # type: ignore[call-overload]
+        for work in b.map(page_of, ["url"]):
+            assert_type(work, runcue.Work)
+        for value in b.map(page_of, ["url"], values=True):
+            assert_type(value, float)
+        for title in b.map(title_of, ["url"], values=True, ordered=True):
+            assert_type(title, str)
+
+
+def numbers() -> None:
+    assert_type(cue.counts(), dict[str, int])
+    assert_type(cue.counts(by="task"), dict[str, dict[str, int]])
+    runcue.Cue(max_pending=10)
+
+
+async def told(handle: runcue.WorkHandle, summary: runcue.Summary) -> None:
+    assert_type(await cue.submit("extract_text", metadata={"user": "anna"}, wait=False), runcue.WorkHandle)
+    assert_type(handle.work.metadata, dict[Any, Any])
+    assert_type(summary.by_task, dict[str, dict[str, int]])
+    assert_type(summary.durations["extract_text"].median, float | None)
+    assert_type(summary.timed_out, list[runcue.Work])
+    summary.raise_for_errors()
+
 
 assert_type(runcue.run(main), int)
 assert_type(runcue.WorkUnit("id", "task"), runcue.Work)
