@@ -89,7 +89,7 @@ class Feed:
         # How many there will be, None if nobody knows; and how many were submitted.
         self._expected = min((one.length for one in sources if one.length is not None), default=None)
         self._submitted = 0
-        self._begun = self._pulls = False
+        self._begun = self._pulls = self._is_exhausted = self._is_closed = False
         self.now = 0.0
         self.in_hand = 0
         self.spare = 0
@@ -134,7 +134,7 @@ class Feed:
             try:
                 item = next(items)
             except StopIteration:
-                self._end()
+                self._exhaust()
                 break
             except Exception as error:
                 self._end(error)
@@ -197,19 +197,18 @@ class Feed:
 
     async def close(self) -> None:
         """Pull no more, and close the generators that items come from. What these raise then is raised."""
+        self._is_closed = True
         self._end()
         self._error = None  # of an item that nobody asks for any more
-        await self.finish()
-
-    async def finish(self) -> None:
-        """All that was pulled was taken: close the generators, and raise what has ended it, if that was an error."""
-        puller = self._puller
-        if puller is None:
+        if self._puller is None or not self._pulls:
             await self._close_sources()
-        elif puller is not asyncio.current_task():
-            if self._pulls:
-                puller.cancel()
-            await asyncio.wait([puller])
+        elif self._puller is not asyncio.current_task():
+            self._puller.cancel()
+            await asyncio.wait([self._puller])
+        self.finish()
+
+    def finish(self) -> None:
+        """All that was pulled was taken: raise what has ended it, if that was an error."""
         error, self._error = self._error, None
         try:
             if error is not None:
@@ -218,7 +217,8 @@ class Feed:
             del error  # its traceback leads to this frame: together they would live on
 
     def let_go(self) -> None:
-        """The same for one that nobody is there to wait for."""
+        """Close it, where nobody is there to wait for that."""
+        self._is_closed = True
         self._end()
         if self._puller is not None and self._pulls:
             self._puller.cancel()
@@ -247,7 +247,7 @@ class Feed:
                     await asyncio.sleep(0)
                     until = self._turns.now() + SLICE
         except StopAsyncIteration:
-            self._end()
+            self._exhaust()
         except BaseException as error:
             self._end(error)
             if not isinstance(error, Exception | asyncio.CancelledError):
@@ -255,7 +255,8 @@ class Feed:
         finally:
             self._pulls = False
             try:
-                await self._close_sources()
+                if self._is_closed:
+                    await self._close_sources()  # in the task in which they were gone through
             finally:
                 batch.feeder = None
                 batch.wake()
@@ -275,6 +276,8 @@ class Feed:
         return item
 
     async def _close_sources(self) -> None:
+        if self._is_exhausted:
+            return  # one that is longer than the others may be gone through further, as after the built-in map
         for source in self._sources:
             try:
                 await source.close()
@@ -310,6 +313,10 @@ class Feed:
         self.now = work._submitted_at
         self._batch.add(work)
         return True
+
+    def _exhaust(self) -> None:
+        self._is_exhausted = True
+        self._end()
 
     def _end(self, error: BaseException | None = None) -> None:
         """There are no more items."""

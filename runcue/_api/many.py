@@ -139,7 +139,7 @@ class Map(Generic[T_co]):
                 batch.line.append(self._put_off[0])
                 await self._value_of(self._put_off[0])
             self._is_over = True
-            await feed.finish()
+            feed.finish()
             raise StopAsyncIteration
         finally:
             self._is_busy = False
@@ -219,7 +219,7 @@ class Map(Generic[T_co]):
             self._is_over = True
             self._let_go()
             self._batch.wake()
-            await self._feed.close()
+        await self._feed.close()
 
     async def __aenter__(self) -> Self:
         return self

@@ -979,3 +979,20 @@ async def test_a_handler_that_ends_in_any_way_leaves_nothing_of_its_maps(end: st
             ]
     finally:
         gc.enable()
+
+
+@pytest.mark.rule(41, 43)
+@both_kinds
+@virtual
+async def test_what_is_longer_than_another_iterable_can_be_gone_through_further(kind: str) -> None:
+    async def numbers() -> AsyncIterator[int]:
+        for number in range(8):
+            yield number
+
+    async with cue_of() as cue:
+        longer: Any = numbers() if kind == "async" else (number for number in range(8))
+        got = []
+        for _ in range(3):
+            async with cue.map(fetch, ["a", "b"], longer, ordered=True) as works:
+                got.append([work.params["page"] async for work in works])
+        assert got == [[0, 1], [2, 3], [4, 5]]
