@@ -69,6 +69,8 @@ async def load_all(works: Iterable[Work]) -> list[Exception]:
         What was raised, in their order.
     """
     found = [work for work in works if work._task.load is not None and work.skipped]
+    if not found:
+        return []
     skipped = iter(found)
     raised: dict[int, Exception] = {}
 
