@@ -12,6 +12,7 @@ import dis
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Future
 from functools import partial
+from inspect import CO_GENERATOR
 from types import (
     AsyncGeneratorType,
     BuiltinFunctionType,
@@ -83,7 +84,7 @@ def has_truth(kind: type) -> bool:
 def never_returns(call: Callable[..., Any]) -> bool:
     """Whether it is certain that a function, when it ends, gives nothing: no `return` in it has a value.
 
-    A lambda that gives None says so itself.
+    A lambda that gives None says so itself, and what a generator function yields is what it gives.
     """
     inmost: Any = call
     while isinstance(inmost, (partial, MethodType)):
@@ -91,7 +92,7 @@ def never_returns(call: Callable[..., Any]) -> bool:
     if not isinstance(inmost, FunctionType):
         inmost = getattr(type(inmost), "__call__", None)  # noqa: B004 - an object that is called
     code = getattr(inmost, "__code__", None)
-    if type(code) is not CodeType or code.co_name == "<lambda>":
+    if type(code) is not CodeType or code.co_name == "<lambda>" or code.co_flags & CO_GENERATOR:
         return False
     steps = [
         step for step in dis.get_instructions(code) if step.opname not in ("CACHE", "NOP", "EXTENDED_ARG")

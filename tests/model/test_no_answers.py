@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from runcue._model.no_answers import never_returns
 
 
@@ -26,6 +28,9 @@ def test_a_function_gives_nothing_only_if_no_way_through_it_gives_something() ->
             return
         str(work)
 
-    giving = (one_or_nothing, nothing_or_one, early, lambda work: None)
-    assert [never_returns(call) for call in giving] == [False] * 4
+    def one_after_the_other(work: object) -> Iterator[int]:
+        yield 600
+
+    giving = (one_or_nothing, nothing_or_one, early, lambda work: None, one_after_the_other)
+    assert [never_returns(call) for call in giving] == [False] * 5
     assert [never_returns(call) for call in (passes, leaves)] == [True, True]
