@@ -183,7 +183,7 @@ class Room:
         """All was looked at: if nothing can move that is pending, the first in line is let in all the same."""
         if self._dispatcher.turns.failure is not None:
             self.refuse(self._dispatcher.turns.failed)
-        elif self._line and not self._let_in and self._stands_still():
+        elif self._line and not self._let_in and self.pending() >= self.most and self._stands_still():
             self._tell(next(iter(self._line)))
             self._let_first_in()
 

@@ -342,6 +342,23 @@ async def test_where_nothing_that_is_pending_can_move_the_first_that_waits_comes
 
 
 @virtual
+async def test_where_all_that_was_pending_is_through_in_one_turn_nothing_is_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    cue = runcue.Cue(max_pending=3)
+
+    @cue.task("t")
+    async def t(work: runcue.Work) -> None: ...
+
+    with caplog.at_level(logging.WARNING, "runcue"):
+        async with cue:
+            for _ in range(50):
+                await cue.submit("t")
+    assert cue.counts()["completed"] == 50
+    assert not caplog.records
+
+
+@virtual
 async def test_while_something_that_is_pending_can_move_nobody_comes_in() -> None:
     cue = runcue.Cue(max_pending=2)
     cue.service("slow", rate="1/min")
