@@ -53,26 +53,25 @@ class Entrance:
             UsageError: It would have to wait, and the cue is not started.
             CueStopped, CueFailed: That came while it waited.
         """
-        context = copy_context()
-        if not self.has_to_wait(context, overrides):
+        if not self.has_to_wait(overrides, inside=self._intake.is_inside()):
             return task, params
         room = self._intake.room
         assert room is not None
         if self._intake.loop is None:
             raise UsageError(room.never())
         await room.enter(task.name)
-        self._intake.check_open(context, task, None if overrides is None else overrides.must_complete)
+        self._intake.check_open(copy_context(), task, None if overrides is None else overrides.must_complete)
         return self._as_of_now(task, params)
 
-    def has_to_wait(self, context: Context, overrides: Overrides | None) -> bool:
+    def has_to_wait(self, overrides: Overrides | None, *, inside: bool) -> bool:
         """Whether there is no room for a work unit, and whoever submits it has to wait for it.
 
         What is submitted for later does not count yet. What is submitted from inside does, but waits for nothing: it
         would keep what it holds while it waits.
 
         Args:
-            context: In which it is submitted.
             overrides: What is declared for it, None if nothing.
+            inside: Whether it is submitted from inside.
 
         Raises:
             CueFull: There is no room, and it is not to wait.
@@ -82,7 +81,7 @@ class Entrance:
             return False
         if overrides is not None and not overrides.wait:
             raise room.full()
-        return not self._intake.is_inside(context)
+        return not inside
 
     def _as_of_now(self, task: Task, params: dict[str, Any]) -> tuple[Task, dict[str, Any]]:
         """A task that may have been defined anew while somebody waited."""
@@ -120,7 +119,7 @@ class Entrance:
 
         def take_or_wait() -> WorkHandle | _Admission:
             self._intake.check_open(context, task, None if overrides is None else overrides.must_complete)
-            if self.has_to_wait(context, overrides) and not inside:
+            if self.has_to_wait(overrides, inside=inside or self._intake.is_inside(context)):
                 assert self._intake.room is not None
                 return _Admission(self._intake, self._intake.room, task.name, take)
             return handle_of(self._intake.admit(task, params, context, overrides))

@@ -164,7 +164,7 @@ class Feed:
         return False
 
     def _has_to_wait(self, room: Room) -> bool:
-        if not self._entrance.has_to_wait(contextvars.copy_context(), None):
+        if not self._entrance.has_to_wait(None, inside=self._intake.is_inside()):
             return False
         if self._intake.loop is None and not self._batch.open:  # else these are waited for
             raise UsageError(room.never())

@@ -223,9 +223,10 @@ class Intake:
                 "submit_threadsafe() in the event loop's own thread: there it is `await cue.submit(...)`."
             )
 
-    def is_inside(self, context: Context) -> bool:
-        """Whether what comes in this context comes from this cue's own code."""
-        return context.get(CURRENT) is self._dispatcher
+    def is_inside(self, context: Context | None = None) -> bool:
+        """Whether what comes in a context, by default in that of here, comes from this cue's own code."""
+        current = CURRENT.get() if context is None else context.get(CURRENT)
+        return current is self._dispatcher
 
     def task_now(self, task: Task) -> Task:
         """A task as it is defined by now."""

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Final
+from unicodedata import combining, east_asian_width
 
-from runcue._model.texts import error_words, in_one_line, name_of, printable, seconds_in_words, shortened
+from runcue._model.texts import error_words, name_of, printable, seconds_in_words
 from runcue._model.work import Work
 
 __all__ = ["table_of"]
@@ -72,12 +73,12 @@ def _laid_out(rows: Mapping[str, Mapping[str, str]]) -> list[str]:
     # What is known of times gives way to the names of the tasks.
     while (room := _WIDTH - sum(len(_GAP) + widths[name] for name in columns)) < _NARROWEST:
         columns.pop()
-    names = {name: shortened(printable(name), room) for name in shown}
-    first = max(len("task"), *map(len, names.values()))
+    names = {name: _cut(_in_letters(name), room) for name in shown}
+    first = max(len("task"), *map(_width_of, names.values()))
     lines = [[f"{'task':<{first}}", *(f"{name:>{widths[name]}}" for name in columns)]]
     for name, cells in shown.items():
         row = [f"{cells.get(column, '-'):>{widths[column]}}" for column in columns]
-        lines.append([f"{names[name]:<{first}}", *row])
+        lines.append([names[name] + " " * (first - _width_of(names[name])), *row])
     told = [_GAP.join(line).rstrip() for line in lines]
     return [*told, f"and {len(rows) - _ROWS} more tasks"] if len(rows) > _ROWS else told
 
@@ -91,8 +92,42 @@ def _failures(failed: Sequence[Work]) -> list[str]:
     for alike in list(kinds.values())[:_KINDS]:
         first, error = alike[0], alike[0].exception
         more = f" and {len(alike) - 1:,} more" if len(alike) > 1 else ""
-        why = "" if error is None else in_one_line(error_words(error), _WIDTH)
-        line = f"{shortened(name_of(first), 40)}{more} failed: {why}"
-        lines.append(line if len(line) <= _WIDTH else f"{line[: _WIDTH - 3]}...")
+        why = "" if error is None else " ".join(error_words(error).split())
+        line = f"{_cut(_in_letters(name_of(first)), 40)}{more} failed: {_in_letters(why)}"
+        lines.append(line if _width_of(line) <= _WIDTH else f"{_begin_of(line, _WIDTH - 3)}...")
     left = sum(map(len, list(kinds.values())[_KINDS:]))
     return [*lines, f"and {left:,} more failed"] if left else lines
+
+
+def _in_letters(text: str) -> str:
+    """A text without what moves the cursor."""
+    if text.isprintable():
+        return text
+    return printable("".join(one if one.isprintable() else f"{one!r}"[1:-1] for one in text))
+
+
+def _width_of(text: str) -> int:
+    """How many columns a text takes: some letters take two."""
+    return len(text) if text.isascii() else sum(map(_columns, text))
+
+
+def _columns(letter: str) -> int:
+    return 0 if combining(letter) else 2 if east_asian_width(letter) in "WF" else 1
+
+
+def _begin_of(text: str, width: int) -> str:
+    """As much of a text as there is room for."""
+    taken = 0
+    for place, letter in enumerate(text):
+        taken += _columns(letter)
+        if taken > width:
+            return text[:place]
+    return text
+
+
+def _cut(text: str, width: int) -> str:
+    """A text without its middle, if it is too wide."""
+    if _width_of(text) <= width:
+        return text
+    end = _begin_of(text[::-1], (width - 5) // 3)[::-1]
+    return f"{_begin_of(text, width - 5 - _width_of(end))} ... {end}"

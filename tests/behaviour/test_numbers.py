@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import unicodedata
 from typing import Any
 
 import pytest
@@ -340,6 +341,35 @@ async def test_a_summary_prints_as_a_table_where_a_line_does_not_say_it_all() ->
     assert lines[4].endswith("   1,234       -     1     0 s   0 s    0 s")
     assert max(map(len, lines)) <= 80
     await cue.stop(drain=False)
+
+
+@virtual
+async def test_a_table_is_straight_whatever_tasks_are_called() -> None:
+    cue = runcue.Cue(id_prefix="")
+    cue.on_failure(lambda work, error: None)
+    for name in (
+        "fetch",
+        "日本語のタスク",
+        "日本語のタスク名前が長い場合は真ん中が省かれる",
+        "tab\tname",
+        "\udcff",
+    ):
+
+        @cue.task(name)
+        async def fails(work: runcue.Work) -> None:
+            raise KeyError("\x1b[31m日本語 " * 30)
+
+        await cue.submit(name)
+    cue.start()
+    lines = str(await cue.stop()).splitlines()
+    ends = {_columns(line) for line in lines[2:8]}
+    assert len(ends) == 1, "each row ends where the others do"
+    assert max(map(_columns, lines)) <= 80
+    assert all(line.isprintable() for line in lines)
+
+
+def _columns(line: str) -> int:
+    return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in line)
 
 
 @virtual

@@ -575,6 +575,36 @@ def test_there_are_never_more_and_each_comes_in_as_soon_as_there_is_room(
 
 
 @each_loop
+def test_on_any_loop_who_waits_comes_in_in_order_and_who_gives_up_holds_up_nobody(loop: str) -> None:
+    async def main() -> None:
+        cue = runcue.Cue(max_pending=1)
+        cue.service("one", concurrent=1)
+        go = asyncio.Event()
+
+        @cue.task("t", uses="one")
+        async def t(work: runcue.Work) -> None:
+            await go.wait()
+
+        async with cue:
+            for _ in range(2):
+                await cue.submit("t")
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(cue.submit("t", {"n": -1}), 0.02)
+            waits = [asyncio.create_task(cue.submit("t", {"n": number})) for number in range(30)]
+            await asyncio.sleep(0.01)
+            for task in waits[::3]:
+                task.cancel()
+            await asyncio.sleep(0)
+            assert not any(task.done() for task in waits[1::3])
+            go.set()
+            await asyncio.wait(waits)
+        works = [work.params["n"] for work in await cue.list() if work.params]
+        assert works == [number for number in range(30) if number % 3]
+
+    run_on(loop, main)
+
+
+@each_loop
 def test_threads_wait_as_well_in_their_order(loop: str) -> None:
     cue = runcue.Cue(max_pending=1)
     cue.service("one", concurrent=1)
