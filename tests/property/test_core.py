@@ -18,8 +18,9 @@ from hypothesis.stateful import (
 
 from runcue._limits.service import UNBOUNDED, Service
 from runcue._limits.sliding_window import SlidingWindow
-from runcue._model.attempts import Again
+from runcue._model.attempts import Again, Attempt
 from runcue._model.errors import InvalidTransition
+from runcue._model.overrides import Overrides
 from runcue._model.phases import (
     CANCELLED,
     CHECKING,
@@ -41,6 +42,7 @@ from runcue._model.work import Work
 from runcue._scheduling import later
 from runcue._scheduling.appointments import Appointment
 from runcue._scheduling.core import Core
+from runcue._scheduling.essential import essential_works
 from runcue._scheduling.numbers import counts, counts_by_task, totals
 from runcue._scheduling.priority_queue import PriorityQueue
 from runcue._scheduling.run_queue import RunQueue
@@ -102,6 +104,9 @@ class CoreMachine(RuleBasedStateMachine):
         self.for_later: set[Work] = set()  # those whose first instant has not come
         self.outcomes: Counter[int] = Counter()
         self.warned: set[tuple[Work, float]] = set()
+        self.must_complete: set[Work] = set()
+        self.awaits: dict[Work, Work] = {}  # whom the handlers of running ones await
+        self.ended: dict[Work, tuple[int, tuple[Attempt, ...]]] = {}
 
     @initialize(
         slots=st.tuples(st.integers(1, 3), st.integers(1, 3) | st.just(UNBOUNDED)),
@@ -109,14 +114,22 @@ class CoreMachine(RuleBasedStateMachine):
         together=st.sampled_from((0, 1, 2)),
         ordered=st.booleans(),
         max_threads=st.integers(1, 3),
+        essential=st.integers(0, 15),
     )
     def describe(
-        self, slots: tuple[int, int], rate: str | None, together: int, ordered: bool, max_threads: int
+        self,
+        slots: tuple[int, int],
+        rate: str | None,
+        together: int,
+        ordered: bool,
+        max_threads: int,
+        essential: int,
     ) -> None:
         core = self.core = Core(
             keep=KEEP, max_threads=max_threads, pending_timeout=TIMEOUT, pending_warn_after=WARN_AFTER
         )
         self.executor = FakeExecutor()
+        core.holds.awaited_by = lambda work: [self.awaits[work]] if work in self.awaits else []
         core.ordered = ordered
         self.window = SlidingWindow(parse_rate(rate)) if rate else None
         self.tenants = Tenants(together) if together else None
@@ -126,6 +139,7 @@ class CoreMachine(RuleBasedStateMachine):
         for number, uses in enumerate(USES * 2):
             executor = None if number < len(USES) else self.executor
             task = Task(str(number), print, uses, None, executor)
+            task.must_complete = number == essential
             slots = None if executor is None else core.threads
             task.run_queue = core.run_queues.find(uses, core.services, executor, slots)
             core.tasks[task.name] = task
@@ -143,6 +157,8 @@ class CoreMachine(RuleBasedStateMachine):
 
     def settle(self, work: Work, outcome: int) -> None:
         self.core.settle(work, outcome, None, self.now, self.now)
+        self.awaits.pop(work, None)
+        self.ended[work] = (work.attempt, work.attempts)
         self.settled += 1
         self.outcomes[outcome] += 1
 
@@ -150,24 +166,35 @@ class CoreMachine(RuleBasedStateMachine):
     def time_passes(self, passed: float) -> None:
         self.now += passed
 
-    @rule(number=picks, several=st.sampled_from((1, 1, 2, 10)))
-    def add(self, number: int, several: int) -> None:
-        task = self.core.all_tasks[number % len(self.core.all_tasks)]
-        for _ in range(several):
-            work = Work(str(len(self.works)), task.name, {"tenant": len(self.works) % 3})
-            work._task = task
-            self.core.add(work, self.now)
-            self.works.append(work)
-
-    @rule(number=picks, delay=st.sampled_from((0.1, 0.5, 3.0, 20.0)), by_wall=st.booleans())
-    def add_for_later(self, number: int, delay: float, by_wall: bool) -> None:
+    def new_work(self, number: int, said: bool | None) -> Work:
         task = self.core.all_tasks[number % len(self.core.all_tasks)]
         work = Work(str(len(self.works)), task.name, {"tenant": len(self.works) % 3})
         work._task = task
+        if said is not None:
+            work._overrides = Overrides({"must_complete": said})
+        if task.must_complete if said is None else said:
+            self.must_complete.add(work)
+        self.works.append(work)
+        return work
+
+    @rule(
+        number=picks, several=st.sampled_from((1, 1, 2, 10)), said=st.sampled_from((None, None, True, False))
+    )
+    def add(self, number: int, several: int, said: bool | None) -> None:
+        for _ in range(several):
+            self.core.add(self.new_work(number, said), self.now)
+
+    @rule(
+        number=picks,
+        delay=st.sampled_from((0.1, 0.5, 3.0, 20.0)),
+        by_wall=st.booleans(),
+        said=st.sampled_from((None, None, True, False)),
+    )
+    def add_for_later(self, number: int, delay: float, by_wall: bool, said: bool | None) -> None:
+        work = self.new_work(number, said)
         at = self.now + delay
         appointment = Appointment(at + WALL if by_wall else at, by_wall=by_wall)
         later.add_later(self.core, work, appointment, self.now, self.now + WALL)
-        self.works.append(work)
         self.instants[work] = at
         self.for_later.add(work)
 
@@ -309,8 +336,14 @@ class CoreMachine(RuleBasedStateMachine):
             return
         work._task.run_queue.release(self.now, work)
         self.core.put_back(work, Again(self.now + delay, counts=counts), self.now)
+        self.awaits.pop(work, None)
         self.instants[work] = self.now + delay
         self.attempts[work] += counts
+
+    @precondition(lambda self: self.of(RUNNING))
+    @rule(number=picks, other=picks)
+    def awaits_another(self, number: int, other: int) -> None:
+        self.awaits[self.pick(self.of(RUNNING), number)] = self.pick(self.works, other)
 
     @rule()
     def instants_come(self) -> None:
@@ -497,6 +530,23 @@ class CoreMachine(RuleBasedStateMachine):
         assert appointments.next(self.now, self.now + WALL) == pytest.approx(first, abs=1e-6)
         assert all(work.attempt == 1 + self.attempts[work] for work in self.works)
 
+    @invariant()
+    def what_must_complete_is_known_with_all_that_its_handlers_await(self) -> None:
+        if not self.works:
+            return
+        line = [work for work in self.must_complete if work._phase != SETTLED]
+        expected: set[Work] = set()
+        while line:
+            expected.add(work := line.pop())
+            awaited = self.awaits.get(work) if work._phase == RUNNING else None
+            if awaited is not None and awaited._phase != SETTLED and awaited not in expected:
+                line.append(awaited)
+        assert {*essential_works(self.core)} == expected
+
+    @invariant()
+    def nothing_is_added_to_what_has_settled(self) -> None:
+        assert self.ended == {work: (work.attempt, work.attempts) for work in self.ended}
+
     def teardown(self) -> None:
         if not self.works:
             return
@@ -508,7 +558,7 @@ class CoreMachine(RuleBasedStateMachine):
             assert popped == sorted(popped)
 
 
-@pytest.mark.rule(6, 16, 18)
+@pytest.mark.rule(6, 16, 18, 39)
 def test_the_books_of_the_core_agree_after_any_stimuli() -> None:
     run_state_machine_as_test(CoreMachine)
 

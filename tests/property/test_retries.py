@@ -31,11 +31,12 @@ BETWEEN = 0.0137  # an instant at which nothing else happens
 
 
 class Step(NamedTuple):
-    """What a handler does when it is entered once more."""
+    """What a handler does when it is entered once more; one that is async may await an earlier work unit."""
 
     lasts: float
     ending: str
     later: float
+    awaits: int | None = None
 
 
 class Policy(NamedTuple):
@@ -66,6 +67,7 @@ class Job(NamedTuple):
     policy: Policy
     timeout: float | None
     is_keyed: bool
+    must_complete: bool | None
 
 
 class Act(NamedTuple):
@@ -78,7 +80,11 @@ class Act(NamedTuple):
 
 ENDINGS = ("return", "raise", "raise", "key error", "later", "give up", "exit")
 steps = st.builds(
-    Step, lasts=seconds, ending=st.sampled_from(ENDINGS), later=st.sampled_from((0.0, 0.1, 1.0, 7.0))
+    Step,
+    lasts=seconds,
+    ending=st.sampled_from(ENDINGS),
+    later=st.sampled_from((0.0, 0.1, 1.0, 7.0)),
+    awaits=st.none() | st.none() | st.integers(0, 9),
 )
 policies = st.builds(
     Policy,
@@ -94,6 +100,7 @@ jobs = st.builds(
     policy=policies,
     timeout=st.sampled_from((None, None, 0.5, 3.0)),
     is_keyed=st.booleans(),
+    must_complete=st.sampled_from((None, None, None, True, False)),
 )
 acts = st.builds(
     Act,
@@ -110,7 +117,11 @@ class World(NamedTuple):
     tasks: list[TaskPlan]
     jobs: list[Job]
     acts: list[Act]
+    essential: frozenset[int]  # tasks whose work units must complete
     stop: str
+
+
+STOPS = ("drain", "stop", "stop", "stop, delayed cancelled", "in 1", "at once", "at once, in 1")
 
 
 @st.composite
@@ -121,7 +132,8 @@ def worlds(draw: st.DrawFn) -> World:
         draw(st.lists(tasks(len(some)), min_size=1, max_size=3)),
         draw(st.lists(jobs, min_size=1, max_size=4)),
         draw(st.lists(acts, min_size=1, max_size=10)),
-        draw(st.sampled_from(("drain", "stop", "stop", "stop, delayed cancelled", "in 1"))),
+        draw(st.frozensets(st.integers(0, 2), max_size=1)),
+        draw(st.sampled_from(STOPS)),
     )
 
 
@@ -140,6 +152,13 @@ class Attempts(Body):
         self.asked_for_later: dict[str, float] = {}
         self.errors: dict[str, BaseException] = {}
         self.ends: Counter[str] = Counter()
+        self.attempts: dict[str, tuple[Any, ...]] = {}
+        # Whom a handler awaits at this moment; who was given up by somebody who asked for that; since when nothing
+        # starts but what must complete and what that needs; and what was told of when it is due.
+        self.awaited: dict[str, runcue.WorkHandle] = {}
+        self.given_up: set[str] = set()
+        self.is_cut_off = False
+        self.due: dict[str, float] = {}
 
     def job(self, work: runcue.Work) -> Job:
         return self.plan.jobs[work.params["job"]]
@@ -172,10 +191,50 @@ class Attempts(Body):
                 raise SystemExit(3)
         return work.params["number"]
 
+    async def steps(self, work: runcue.Work) -> Any:
+        self._enter(work)
+        try:
+            for pause in self.pauses(work):
+                await asyncio.sleep(pause)
+            earlier = self.handles[: work.params["place"]]
+            awaits = self.step(work).awaits
+            if awaits is not None and earlier:
+                self.awaited[work.id] = earlier[awaits % len(earlier)]
+                await self.awaited[work.id].wait()
+            return self.finish(work)
+        finally:
+            self.awaited.pop(work.id, None)
+            self.book.leave(work)
+
     def now(self) -> float:
         return asyncio.get_running_loop().time()
 
+    def must_complete(self, work: runcue.Work) -> bool:
+        said = self.job(work).must_complete
+        return int(work.task) in self.plan.essential if said is None else said
+
+    def is_needed(self, work: runcue.Work) -> bool:
+        """Whether it, or one that has the same key, must complete or is awaited by one that is needed."""
+        number = work.params["number"]
+        line = {one.work.params["number"] for one in self.handles if self.must_complete(one.work)}
+        needed: set[Any] = set()
+        while line:
+            needed.add(one := line.pop())
+            for handle in self.handles:
+                if handle.work.params["number"] == one and (awaited := self.awaited.get(handle)) is not None:
+                    line |= {awaited.work.params["number"]} - needed
+        return number in needed
+
     def begins(self, work: runcue.Work) -> None:
+        if self.is_cut_off and not self.is_needed(work):
+            self.wrong.append(f"{work!r} starts, and the cue was told to start nothing more")
+        due = self.due.pop(work.id, None)
+        if due is not None and self.now() < due - ROUNDING:
+            self.wrong.append(f"{work!r} starts at {self.now()}, and was said to be due at {due}")
+        if due is not None and not self.book.tasks[int(work.task)].uses and self.now() > due + ROUNDING:
+            self.wrong.append(
+                f"{work!r}, which no limit holds up, starts {self.now() - due} s after it was due"
+            )
         early = self.may_start.get(work.id, -inf) - self.now()
         if early > ROUNDING:
             self.wrong.append(f"{work!r} starts {early} s before its time")
@@ -209,6 +268,7 @@ class Attempts(Body):
 
     def settles(self, work: runcue.Work) -> None:
         self.ends[work.id] += 1
+        self.attempts[work.id] = work.attempts
         error = work.exception
         policy = self.job(work).policy
         # Of those who have joined another one the attempts are that one's.
@@ -236,8 +296,11 @@ class Attempts(Body):
             options["delay"] = ahead
         if job.is_keyed:
             options["key"] = number
+        if job.must_complete is not None:
+            options["must_complete"] = job.must_complete
         task = str(job.task % len(self.plan.tasks))
-        handle = await self.the_cue.submit(task, {"number": number, "job": place}, **options)
+        params = {"number": number, "job": place, "place": number if job.is_keyed else len(self.handles)}
+        handle = await self.the_cue.submit(task, params, **options)
         if ahead and not job.is_keyed:
             self.may_start[handle] = self.now() + ahead
         self.handles.append(handle)
@@ -255,6 +318,7 @@ class Attempts(Body):
             return
         handle = self.handles[act.number % len(self.handles)]
         if act.what == "cancel":
+            self.given_up.add(handle)
             await self.the_cue.cancel(handle)
             return
         number = handle.work.params["number"]
@@ -271,11 +335,25 @@ class Attempts(Body):
         for pause in [BETWEEN, *[1.0] * 40]:
             await asyncio.sleep(pause)
             self.check_slots()
+            self.check_what_is_told()
 
     def check_slots(self) -> None:
         in_use = [service.in_use for service in self.the_cue.services()]
         if in_use != self.book.held:
             self.wrong.append(f"{in_use} slots are in use, and {self.book.held} handlers at work")
+
+    def check_what_is_told(self) -> None:
+        """What waits for an instant is told to be due then, whatever else it may have to wait for afterwards."""
+        for handle in self.handles:
+            work = handle.work
+            waits = work.state is runcue.WorkState.PENDING and not self.job(work).is_keyed
+            may_start = self.may_start.get(handle, -inf)
+            if waits and may_start > self.now() + ROUNDING:
+                eta = self.the_cue.why(handle).eta
+                if eta is None or abs(self.now() + eta - may_start) > ROUNDING:
+                    self.wrong.append(f"{work!r} may start at {may_start}, and is told to in {eta} s")
+                else:
+                    self.due[handle] = self.now() + eta
 
     async def run(self) -> None:
         cue = self.the_cue = self.cue(recheck=False)
@@ -298,13 +376,15 @@ class Attempts(Body):
                 world.settles(work)
 
         cue.observe(Ear())
+        for task in cue.tasks():
+            task.must_complete = int(task.name) in self.plan.essential
         onlooker = asyncio.create_task(self.look_on())
         cue.start()
         for act in self.plan.acts:
             await self.act(act)
         if self.plan.stop == "drain":
-            await cue.drain()
-            assert all(
+            drained = await cue.drain()
+            assert drained.deadlocked or all(
                 handle.work.state.name in ("COMPLETED", "FAILED", "CANCELLED") for handle in self.handles
             )
         summary = await self.stop()
@@ -314,6 +394,10 @@ class Attempts(Body):
         for handle in self.handles:
             assert handle.work.state.name in ("COMPLETED", "FAILED", "CANCELLED"), repr(handle.work)
             assert self.ends[handle] == 1, f"{handle.work!r} has ended {self.ends[handle]} times"
+            assert handle.work.attempts == self.attempts[handle], "nothing is added after the end"
+            if self.must_complete(handle.work) and not summary.deadlocked:
+                is_given_up = handle in self.given_up or handle.work in summary.left
+                assert is_given_up or handle.work.state is not runcue.WorkState.CANCELLED, repr(handle.work)
         assert all(work.state is runcue.WorkState.CANCELLED for work in summary.left)
         assert summary.left == [] or self.plan.stop != "drain"
 
@@ -321,6 +405,9 @@ class Attempts(Body):
         match self.plan.stop:
             case "in 1":
                 return await self.the_cue.stop(timeout=1)
+            case "at once" | "at once, in 1":
+                self.is_cut_off = True
+                return await self.the_cue.stop(drain=False, timeout=1 if "in 1" in self.plan.stop else None)
             case "stop, delayed cancelled":
                 return await self.the_cue.stop(delayed="cancel")
         return await self.the_cue.stop()
@@ -330,7 +417,7 @@ class Attempts(Body):
 _EXAMPLES = settings().max_examples if settings().max_examples > 1000 else 60
 
 
-@pytest.mark.rule(10, 16, 25, 40)
+@pytest.mark.rule(10, 16, 25, 39, 40)
 @settings(max_examples=_EXAMPLES)
 @given(worlds(), orders)
 def test_whatever_attempts_do_each_work_settles_once_in_its_time_and_holds_nothing_meanwhile(

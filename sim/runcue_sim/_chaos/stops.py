@@ -159,9 +159,14 @@ class Stops:
         self._looked_at = now
         self.look_for_essential(now)
         level = self._level()
-        if level < _FINISH:
+        if not self.begun:
             return None
         for work in self._observed.unsettled():
+            # What must complete is waited for, be it for later, after a stop that lets nothing else start.
+            if self.is_left(now, work, cuts_off=False):
+                return "left", f"{work} still waits at {now:g}, and is what a stop leaves"
+            if level < _FINISH:
+                continue
             runs = work.started is not None or self._is_carried(work)
             if not (runs and level < _CUT) and not self._may_go_on(now, work):
                 state = "runs" if runs else "waits"
@@ -176,8 +181,13 @@ class Stops:
         ran = (work.leader, work.joined)
         return any(one is not None and one.started is not None and not one.left for one in ran)
 
-    def is_left(self, now: float, work: ObservedWork) -> bool | None:
+    def is_left(self, now: float, work: ObservedWork, *, cuts_off: bool = True) -> bool | None:
         """Whether a stop leaves a work unit that is cancelled: it could run some time, and there is no end of that.
+
+        Args:
+            now: The instant.
+            work: Any.
+            cuts_off: Whether what waits is cut off, if the stop is one that cuts off.
 
         Returns:
             None if it may or may not: its instant has just come, or it was not its own when all was looked at.
@@ -188,7 +198,7 @@ class Stops:
         if observed.waits_without_end(work):
             return True
         came_late = work.number > self._came_before
-        if not (came_late or self._leaves_delayed or self._latest_level(now) >= _FINISH):
+        if not (came_late or self._leaves_delayed or (cuts_off and self._latest_level(now) >= _FINISH)):
             return False
         if work.started is not None or not observed.is_ahead(work):
             return False
