@@ -19,7 +19,7 @@ from time import monotonic
 from typing import Final, Protocol
 
 from runcue._artifacts.descriptors import is_shortage, patiently
-from runcue._artifacts.file_names import LONGEST_NAME, fitted
+from runcue._artifacts.file_names import fitted
 from runcue._artifacts.looks import is_recent
 from runcue._artifacts.places import PASS, Place, place_of
 
@@ -135,6 +135,20 @@ class FolderMarks:
     def name_for(self, key: str) -> str:
         """The name that the mark of something has in here."""
         return _quoted(key[len(self.base) :])
+
+    def may_be_in(self, base: str, name: str) -> bool:
+        """Whether the mark of this name is for something in a folder below, as far as can be told by it.
+
+        Args:
+            base: The folder, with a slash at its end.
+            name: Of a mark in here.
+        """
+        start = _quoted_text(base[len(self.base) :])
+        if not is_shortened(name):
+            return name.startswith(start)
+        # What is no text is left out of what is left of a name.
+        start, stem = os.fsencode(start).decode(errors="ignore"), name.partition(_CUT)[0]
+        return stem.startswith(start) or start.startswith(stem)
 
     def set_free(self, name: str) -> None:
         """Make an end of a mark, but keep its file for the next one.
@@ -284,10 +298,8 @@ def marks_within(place: Place) -> Iterator[tuple[FolderMarks, str]]:
     while above is not None:
         names = _NONE if above.names is _ANY else above.names
         if names or above.own:
-            start = _quoted_text(folder.base[len(above.base) :])
             for name in {*above.own, *names}:
-                stem = name.partition(_CUT)[0] if is_shortened(name) else name
-                if stem.startswith(start) or (stem is not name and start.startswith(stem)):
+                if above.may_be_in(folder.base, name):
                     yield above, name
         above = above.above
     if folder.base not in _looked_through:
@@ -375,9 +387,11 @@ def is_unmarked(place: Place) -> bool:
     above = marks.above
     while above is not None:
         names = [*list(above.own), *(_NONE if above.names is _ANY else above.names)]
+        # Only by those of what is in here: what was left in the root of a project, for a folder that it lacked, must
+        # not make each look in all the others slow.
         if names and (
             any(above.name_for(one) in names for one in _folders(folder, above.base))
-            or any(_SLASH in name or len(name) * 2 > LONGEST_NAME for name in names)
+            or any(above.may_be_in(marks.base, name) for name in names)
         ):
             return False
         above = above.above

@@ -18,7 +18,7 @@ from runcue import File
 from runcue._artifacts import run_marks
 from runcue._artifacts.folder_marks import marks_of, named_by
 from runcue._artifacts.marks import doubt_of
-from runcue._artifacts.places import next_pass, place_of
+from runcue._artifacts.places import PASS, next_pass, place_of
 from runcue._artifacts.run_marks import RunMarks, outdate
 from runcue._model.errors import PublishError
 
@@ -184,6 +184,30 @@ def test_where_folders_are_missing_none_is_made_and_the_mark_is_further_up(path:
     begin(path).succeed([File(path)])
     assert kind_of(path) is None
     assert marks_below() == []
+
+
+def test_what_is_left_for_a_missing_folder_puts_nothing_else_in_doubt_and_makes_no_other_look_slow() -> None:
+    make("there/o")
+    end_in_vain(begin("new/deep/o", "ther/o", "there%2Fo"))
+    assert kind_of("there/o") is None
+    place = place_of(str(Path("there").absolute()))
+    assert place.unmarked == PASS.epoch
+    end_in_vain(begin("there/below/o"))
+    make("there/below/o")
+    assert kind_of("there/below/o") == "unproven"
+    assert kind_of("there/o") is None
+
+
+@pytest.mark.parametrize("folder", ["new", "n\udcff", "n" * 100, "ä" * 50 + "\udcff"])
+@pytest.mark.parametrize("name", ["o" * 200, "\udcff" * 60 + "o" * 100, "ä" * 110])
+def test_a_mark_further_up_whose_name_was_shortened_counts_below(folder: str, name: str) -> None:
+    end_in_vain(begin(f"{folder}/{name}"))
+    Path(folder).mkdir()
+    Path(folder, name).write_text("half", encoding="utf-8")
+    assert kind_of(f"{folder}/{name}") == "unproven"
+    next_pass()
+    there = File(folder)
+    assert doubt_of(there._key, there._place, Path(folder).stat(), path=there._path) is not None
 
 
 def test_a_folder_is_in_doubt_with_all_that_is_in_it_but_for_what_was_made_since() -> None:
