@@ -47,8 +47,6 @@ def test_a_program_of_the_page_runs_as_written_and_prints_what_is_said(
         assert re.match(r"# (Not run by the tests|Run by the tests on Python 3.13)\b", first), missing(block)
         return
     assert "Not run by the tests" not in block.body
-    if re.search(r"\bb\.(map|call)\(", block.body) and not hasattr(runcue.blocking(runcue.Cue()), "map"):
-        pytest.skip("not built yet")
     monkeypatch.setattr(runcue, "run", run)
     monkeypatch.chdir(tmp_path)
     program = tmp_path / "block.py"

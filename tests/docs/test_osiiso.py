@@ -737,8 +737,6 @@ def double(number: int) -> int:
 @row("Groups", "`iter_completed(handles, timeout=5)`")
 @row("Errors and helpers", "`tmap(resize, paths)`")
 def no_event_loop_of_ones_own() -> None:
-    if not hasattr(runcue.blocking(runcue.Cue()), "map"):
-        pytest.skip("not built yet")
     cue = new_cue(double)
     with runcue.blocking(cue) as b:
         assert list(b.map(double, range(3), ordered=True, values=True)) == [0, 2, 4]
