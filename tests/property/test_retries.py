@@ -278,6 +278,7 @@ class Attempts(Body):
             is_last = isinstance(raised, (runcue.GiveUp, runcue.WorkTimeout)) or (
                 policy.form != "function" and not isinstance(raised, Exception)
             )
+            is_last = is_last or (self.is_cut_off and not self.is_needed(work))
             if not is_last and policy.after(work.attempt, raised) is not None:
                 self.wrong.append(f"{work!r} fails in attempt {work.attempt} of {policy.attempts}: {error!r}")
 

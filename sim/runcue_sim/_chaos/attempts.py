@@ -100,8 +100,9 @@ def _wait(now: float, work: ObservedWork, start: Start | None) -> float | None:
     policy, error = work.wish.policy, work.error
     if policy is None or error is None:
         return None
-    if isinstance(error, runcue.WorkTimeout) and start is not None:
-        now = min(now, start.over)  # it was decided then, and its handler has returned since
+    if isinstance(error, runcue.WorkTimeout) and start is not None and work.timeout is not None:
+        # It was decided when that was noticed, at the earliest, and the handler has returned since.
+        now = min(now, start.at + work.timeout)
     return policy.after(work.attempt, error, _elapsed(now, work, start))
 
 
