@@ -141,6 +141,9 @@ class Attempts(Body):
     """Carries out a `World`, and keeps its own account of attempts."""
 
     def __init__(self, plan: World) -> None:
+        if "in 1" in plan.stop and (plan.essential or any(job.must_complete for job in plan.jobs)):
+            # What stands in for threads has no handlers that go on once they are given up.
+            plan = plan._replace(tasks=[task._replace(is_async=True) for task in plan.tasks])
         super().__init__(Book(plan.services, plan.tasks), late=False)
         self.plan = plan
         self.handles: list[runcue.WorkHandle] = []

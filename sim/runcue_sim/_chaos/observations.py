@@ -307,23 +307,35 @@ class Observations:
         """Those of all that it needs and proves."""
         return [self._made.get(name) for name in (*work.needs, *work.proves)]
 
-    def maker_of_needs(self, work: ObservedWork) -> ObservedWork | None:
-        """Another work that is about to make anew what a work needs."""
+    def maker_of_needs(self, work: ObservedWork, *, surely: bool = False) -> ObservedWork | None:
+        """Another work that is about to make anew what a work needs.
+
+        Args:
+            work: Which needs it.
+            surely: Leave out who has taken the place of one that came before it, and came after it itself.
+        """
         if work.declared:
             for name in work.needs:
                 for maker in self._makers.get(name, ()):
                     # What is for later holds up only those that come after it.
-                    if maker != work.id and not self._comes_after(maker, work):
-                        return self.works[maker]
+                    one = self.works[maker]
+                    if maker != work.id and not (
+                        self._comes_after(one, work) and (surely or not self._has_taken_a_place(one))
+                    ):
+                        return one
                 for late in self._late.values():
                     if name in late.proves:
                         return late
         return None
 
-    def _comes_after(self, maker: str, work: ObservedWork) -> bool:
+    def _comes_after(self, maker: ObservedWork, work: ObservedWork) -> bool:
         """Whether a maker is for later, for sure, and was submitted after a work unit."""
-        one = self.works[maker]
-        return one.ahead and one.may_start > self._now and one.number > work.number
+        return maker.ahead and maker.may_start > self._now and maker.number > work.number
+
+    @staticmethod
+    def _has_taken_a_place(work: ObservedWork) -> bool:
+        """Whether it is in the place of one that it had joined."""
+        return work.joined is not None and work.leader is None
 
     def is_joined(self, work: ObservedWork) -> bool:
         """Whether somebody else makes the same, or is to: who came first."""

@@ -43,7 +43,7 @@ def with_reason(now: float, observed: Observations, work: ObservedWork) -> Viola
     if injected.asked_at.get(work.id, injected.changes) != injected.changes:
         return None
     missing = observed.missing(work)
-    maker = observed.maker_of_needs(work)
+    maker = observed.maker_of_needs(work, surely=True)
     if missing:
         return broken("ready", f"{work} starts at {now:g} without {', '.join(missing)}", work)
     if maker is not None:
