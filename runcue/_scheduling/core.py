@@ -413,10 +413,7 @@ class Core:
         return work._phase == NOT_DUE and work not in self.returning
 
     def put_back(self, work: Work, again: Again, now: float) -> None:
-        """Let a running work unit, whose handler has come to its end, wait for its next attempt.
-
-        The slots of the last one have been given back.
-        """
+        """Let a running work unit, whose handler has ended and whose slots are free, wait for its next attempt."""
         assert again.at < inf, "it would never come back"
         if work._phase != RUNNING:
             raise InvalidTransition(f"{work!r} does not run, and cannot be put back.")
