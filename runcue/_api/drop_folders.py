@@ -59,20 +59,24 @@ class _Walk:
         drop: Which watched folder it is in, or is.
         folder: Its path.
         old_if_before: A file in there has rested that was changed before this instant of the wall clock.
+        whole: Also through the folders in there that were looked through before.
         was_there: Whether it was a folder when it was looked through last.
         files: What is found in there.
         found: What was found so far.
     """
 
-    __slots__ = ("drop", "files", "folder", "found", "old_if_before", "tray", "was_there")
+    __slots__ = ("drop", "files", "folder", "found", "old_if_before", "tray", "was_there", "whole")
 
-    def __init__(self, tray: Tray, drop: DropFolder, folder: str, old_if_before: float = -inf) -> None:
+    def __init__(
+        self, tray: Tray, drop: DropFolder, folder: str, *, old_if_before: float = -inf, whole: bool = True
+    ) -> None:
         self.tray = tray
         self.drop = drop
         self.folder = folder
         self.old_if_before = old_if_before
+        self.whole = whole
         self.was_there = folder in drop.dates
-        self.files = drop.files(folder)
+        self.files = drop.files(folder, whole=whole)
         self.found: set[str] = set()
 
 
@@ -160,7 +164,7 @@ class DropFolders:
         assert self._intake is not None
         self._intake.declared_to = self._note_declared
         # By the wall clock of the files, whatever time it is for the cue.
-        self._walks.append(_Walk(tray, drop, drop.path, time.time() - tray.rest))
+        self._walks.append(_Walk(tray, drop, drop.path, old_if_before=time.time() - tray.rest))
         self._net_alarm.set(self._turns.now() + _NET)
         self._turns.wake()
 
@@ -244,7 +248,7 @@ class DropFolders:
             for tray in self.trays.values():
                 for drop in tray.folders:
                     for folder in drop.changed():
-                        self._walks.append(_Walk(tray, drop, folder))
+                        self._walks.append(_Walk(tray, drop, folder, whole=False))
             self._net_alarm.set(now + max(_NET, _PAUSE * (time.perf_counter() - began)))
 
     def look(self) -> None:
@@ -289,7 +293,8 @@ class DropFolders:
                     self._has_rested(walk.tray, path)
                 yield
             self._walks.popleft()
-            if walk.was_there and (walk.folder == walk.drop.path or walk.folder not in walk.drop.dates):
+            is_gone = walk.was_there and walk.folder not in walk.drop.dates
+            if is_gone or (walk.whole and walk.folder == walk.drop.path):
                 walk.tray.forget_in(walk.drop, walk.folder, but=walk.found)
             yield
         for tray in self.trays.values():

@@ -31,7 +31,6 @@ class _Look(NamedTuple):
     inode: int
     size: int
     mtime_ns: int
-    readable: bool
 
 
 class _Resting(NamedTuple):
@@ -48,6 +47,8 @@ class Arrivals:
         # In the order of their instants: each rests for as long as any other, from when it was last seen to be new.
         self._resting: OrderedDict[str, _Resting] = OrderedDict()
         self._passed: dict[str, _Look] = {}
+        # Those of them that may not be read: if they may, that is a change.
+        self._unreadable: set[str] = set()
 
     def note(self, path: str, now: float, *, old_if_before: float = -inf) -> bool:
         """A file may have come, changed or gone.
@@ -63,7 +64,7 @@ class Arrivals:
         look, changed = _look_at(path)
         if look is None:
             self.forget(path)
-        elif self._passed.get(path) == look:
+        elif self._passed.get(path) == look and not (path in self._unreadable and os.access(path, os.R_OK)):
             self._resting.pop(path, None)
         else:
             rests = self._resting.get(path)
@@ -81,6 +82,10 @@ class Arrivals:
     def _pass_on(self, path: str, look: _Look) -> None:
         self._resting.pop(path, None)
         self._passed[path] = look
+        if os.access(path, os.R_OK):
+            self._unreadable.discard(path)
+        else:
+            self._unreadable.add(path)
 
     def rested(self, now: float) -> Iterator[str]:
         """Pass on those that have rested. Each is looked at again; what has changed rests once more."""
@@ -113,7 +118,7 @@ class Arrivals:
 
     def is_readable(self, path: str) -> bool:
         """Whether one that was passed on could be read then."""
-        return path in self._passed and self._passed[path].readable
+        return path not in self._unreadable
 
     def renew(self, path: str) -> None:
         """What is there now is what was passed on: nobody has begun with it, or it was changed by who was to."""
@@ -131,11 +136,13 @@ class Arrivals:
         """It is gone. Another file of its name is a new one, and so is the same when it comes back."""
         self._resting.pop(path, None)
         self._passed.pop(path, None)
+        self._unreadable.discard(path)
 
     def forget_all(self) -> None:
         """Begin anew."""
         self._resting.clear()
         self._passed.clear()
+        self._unreadable.clear()
 
     def paths(self) -> list[str]:
         """All that are known."""
@@ -150,5 +157,5 @@ def _look_at(path: str) -> tuple[_Look | None, float]:
         return None, inf
     if not S_ISREG(status.st_mode):
         return None, inf
-    look = _Look(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, os.access(path, os.R_OK))
+    look = _Look(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
     return look, max(status.st_mtime, status.st_ctime)

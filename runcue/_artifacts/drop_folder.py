@@ -71,13 +71,14 @@ class DropFolder:
             return self.path
         return folder if self.recursive and folder.startswith(self._prefix) else None
 
-    def files(self, folder: str) -> Iterator[str]:
+    def files(self, folder: str, *, whole: bool = True) -> Iterator[str]:
         """The absolute paths of the files in a folder of it that are meant, at any depth if that is wanted.
 
         What is looked through is lazy: names may come and go meanwhile.
 
         Args:
             folder: Its own path, or that of a folder in it.
+            whole: Also of folders in there that were looked through before.
         """
         seen: set[tuple[int, int]] = set()
         links: list[str] = []
@@ -85,7 +86,8 @@ class DropFolder:
         while folders or links:
             # Links last: what can be reached without one is called so.
             one = folders.pop() if folders else links.pop()
-            yield from self._files(one, seen, folders, links)
+            if whole or one is folder or one not in self.dates:
+                yield from self._files(one, seen, folders, links)
 
     def _files(
         self, folder: str, seen: set[tuple[int, int]], folders: list[str], links: list[str]

@@ -108,3 +108,13 @@ def test_what_is_told_of_a_folder_reaches_what_is_in_it(
     folder: str, recursive: bool, where: str | None
 ) -> None:
     assert DropFolder("/x/in", None, recursive=recursive).reaches(folder) == where
+
+
+def test_one_folder_alone_is_looked_through_with_those_in_it_that_are_new(tmp_path: Path) -> None:
+    made(tmp_path, "a", "known/b")
+    drop = DropFolder(str(tmp_path), None, recursive=True)
+    list(drop.files(drop.path))
+    made(tmp_path, "c", "known/d", "new/er/e")
+    found = [os.path.relpath(path, tmp_path) for path in drop.files(drop.path, whole=False)]
+    assert found == ["a", "c", "new/er/e"]
+    assert len(list(drop.files(drop.path))) == 5
