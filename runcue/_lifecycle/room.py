@@ -95,7 +95,7 @@ class Room:
         later = core.appointments.works
         number = core.pending() - len(later)
         if core.count[JOINED]:
-            for crowd in list(core.crowds.values()):
+            for crowd in core.crowds.values():
                 if crowd.leader._phase == RUNNING:  # so these run as well
                     number -= sum(work not in later for work in crowd) if later else len(crowd)
         return number

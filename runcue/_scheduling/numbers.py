@@ -59,8 +59,9 @@ def counts_by_task(core: Core) -> dict[str, dict[str, int]]:
 def _along(core: Core) -> dict[str, int]:
     """How many have joined one that runs, by task."""
     found: dict[str, int] = {}
-    for crowd in list(core.crowds.values()):
-        if crowd.leader._phase == RUNNING:
+    for known in core.crowds.valuerefs():  # a list of its own: another thread may ask, which shows progress
+        crowd = known()
+        if crowd is not None and crowd.leader._phase == RUNNING:
             name = crowd.leader.task
             found[name] = found.get(name, 0) + len(crowd)
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 import unicodedata
 from typing import Any
 
@@ -121,6 +122,35 @@ async def test_counts_work_before_the_start_and_after_the_stop() -> None:
     async with cue:
         pass
     assert cue.counts(by="task") == {"a": NOTHING | {"completed": 1}, "b": NOTHING}
+
+
+def test_another_thread_may_ask_while_work_runs() -> None:
+    cue = runcue.Cue()
+
+    @cue.task("t", key=lambda work: work.params["n"] // 3)
+    async def t(work: runcue.Work) -> None:
+        await asyncio.sleep(0)
+
+    seen: list[int] = []
+
+    def show() -> None:
+        for _ in range(100):
+            time.sleep(0.001)
+            seen.append(sum(cue.counts().values()))
+            assert list(cue.counts(by="task")) == ["t"]
+
+    async def main() -> None:
+        async with cue:
+            shown = asyncio.create_task(asyncio.to_thread(show))
+            n = 0
+            while not shown.done():
+                n += 1
+                await cue.submit("t", {"n": n})
+                await asyncio.sleep(0.0001)
+            await shown
+
+    asyncio.run(main())
+    assert len(seen) == 100
 
 
 @virtual
