@@ -116,8 +116,7 @@ class Core:
         self.count = [0] * RUNNING
         # Those who have joined another one, as long as anybody knows them, for who counts by states.
         self.crowds = WeakValueDictionary[int, Followers]()
-        # How many were ever submitted (each bears its number, and by that is the order among equals), how many have
-        # ended, and how many of the others declare what they make.
+        # How many were ever submitted (each bears its number, for the order), have ended, and will make something yet.
         self.submitted = self.settlements = self.proving = 0
         # Advances when something settles and whenever the loop has turned: a yes of a gate holds for one.
         self.generation = 0
@@ -126,8 +125,7 @@ class Core:
         self.timeouts = None if pending_timeout is None else AgeLine(pending_timeout, self.pending)
         self.warnings = None if pending_warn_after is None else AgeLine(pending_warn_after, self.pending)
         self._ages = tuple(line for line in (self.timeouts, self.warnings) if line is not None)
-        # The last start, settlement or end of an attempt, or the first submission after a time with nothing to do;
-        # a stall counts from here.
+        # The last start, settlement or end of an attempt, or first submission after a pause: a stall counts from here.
         self.progressed_at = 0.0
         self.stall = Stall(stall_timeout, stall_warn_after)
 
