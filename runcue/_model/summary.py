@@ -26,7 +26,7 @@ class Durations(NamedTuple):
         count: How many. A work unit that has joined another one had no handler of its own.
         total: Seconds in all.
         least: The fewest seconds.
-        median: Half of them took no longer. Of the last thousand alone, and only of those that the cue still knows
+        median: Half of them took no longer. Of the last hundred alone, and only of those that the cue still knows
             (`Cue(keep=)`); None if it knows none. All else is of all of them.
         most: The most seconds.
     """

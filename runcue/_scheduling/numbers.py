@@ -19,8 +19,9 @@ from runcue._scheduling.core import Core
 
 __all__ = ["counts", "counts_by_task", "numbers", "numbers_of", "totals"]
 
-MEDIAN_OF: Final = 1000
-"""A median is that of so many, the last ones: it is told at each drain, however many there were."""
+MEDIAN_OF: Final = 100
+"""A median is that of so many, the last ones: it is told at each drain, however many there were, and again by stop().
+With 1,000 of each of 20 tasks that was 6 % of what 20,000 work units cost that do nothing."""
 
 _COUNTED: Final = ("pending", "running", *OUTCOMES)
 
@@ -142,14 +143,19 @@ def _durations_by_task(core: Core, former: Collection[str]) -> dict[str, Duratio
 
 def _last_durations(core: Core, former: Collection[str], wanted: dict[str, int]) -> dict[str, list[float]]:
     """How long the last ones took that have succeeded and are still known, at most so many of each task."""
-    found: dict[str, list[float]] = {}
-    missing = sum(wanted.values())
+    found: dict[str, list[float]] = {name: [] for name, number in wanted.items() if number}
+    # Those of which some are lacking: where tasks follow each other, most are gone past for the first of them.
+    lacking = dict(found)
     for work in reversed(core.history.line):
-        if not missing or work.id in former:
+        some = lacking.get(work.task)
+        if some is None:
+            continue
+        if work.id in former:
             break
         if work._outcome == COMPLETED and work.started_at is not None and work.completed_at is not None:
-            some = found.setdefault(work.task, [])
-            if len(some) < wanted.get(work.task, 0):
-                some.append(max(0.0, work.completed_at - work.started_at))
-                missing -= 1
+            some.append(max(0.0, work.completed_at - work.started_at))
+            if len(some) == wanted[work.task]:
+                del lacking[work.task]
+                if not lacking:
+                    break
     return {name: some for name, some in found.items() if some}
