@@ -5,7 +5,7 @@ Must not know: how it is counted.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from runcue._model.checks import says_what_it_takes
@@ -50,8 +50,6 @@ class Summary:
         failed: The failed work units, oldest first, as far as the cue still keeps them (`Cue(keep=)`).
         cancelled: The cancelled ones, likewise.
         timed_out: Those of the failed whose time was over: `WorkTimeout`, `PendingTimeout`, `StallTimeout`.
-        durations: For how long handlers took, by task, as `Durations`: count, total, least, median and most. A task of
-            which none has succeeded is not in it.
         values: Of a group, what `result()` of each of its work units gives, in the order of their submission; None
             where that is nothing, or raises. Of a cue there are none: it does not keep them.
         blocked: Work units that could not run, as `debug_blocked()` describes them. After `drain()` they are still
@@ -69,6 +67,7 @@ class Summary:
 
     __slots__ = (
         "_because",
+        "_durations",
         "_given_up",
         "_tried",
         "abandoned",
@@ -79,7 +78,6 @@ class Summary:
         "deadlocked",
         "downstream",
         "duration",
-        "durations",
         "failed",
         "left",
         "timed_out",
@@ -100,7 +98,7 @@ class Summary:
         *,
         cancelled: list[Work] | None = None,
         by_task: Mapping[str, dict[str, int]] | None = None,
-        durations: Mapping[str, Durations] | None = None,
+        durations: Callable[[], dict[str, Durations]] = dict,
         values: list[Any] | None = None,
     ) -> None:
         self.counts = counts
@@ -108,7 +106,8 @@ class Summary:
         self.failed = failed
         self.cancelled = cancelled or []
         self.timed_out = [work for work in failed if _is_time_out(work.exception)]
-        self.durations = dict(durations or {})
+        # To be found out when somebody asks, or what was found.
+        self._durations: Callable[[], dict[str, Durations]] | dict[str, Durations] = durations
         self.values = values or []
         self.blocked = blocked
         self.duration = duration
@@ -121,6 +120,16 @@ class Summary:
         given_up = [entry["work"] for entry in blocked if entry["work"].state is WorkState.CANCELLED]
         self._given_up = len(given_up)
         self._tried = sum(bool(work.attempts) or work.started_at is not None for work in given_up)
+
+    @property
+    def durations(self) -> dict[str, Durations]:
+        """For how long handlers took, by task, as `Durations`: count, total, least, median and most.
+
+        A task of which none has succeeded is not in it.
+        """
+        if not isinstance(self._durations, dict):
+            self._durations = self._durations()
+        return self._durations
 
     @property
     def ok(self) -> bool:

@@ -9,7 +9,9 @@ Must not know: who wants to know, words.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
+from itertools import islice
 from typing import Any, Final
 
 from runcue._model.phases import CANCELLED, COMPLETED, FAILED, OUTCOMES, RUNNING, SETTLED, WorkState
@@ -20,8 +22,10 @@ from runcue._scheduling.core import Core
 __all__ = ["counts", "counts_by_task", "numbers", "numbers_of", "totals"]
 
 MEDIAN_OF: Final = 100
-"""A median is that of so many, the last ones: it is told at each drain, however many there were, and again by stop().
-With 1,000 of each of 20 tasks that was 6 % of what 20,000 work units cost that do nothing."""
+"""A median is that of so many of a task, the last ones."""
+
+_LOOKED_THROUGH: Final = 10_000
+"""Work units, the last ones of all tasks, among which those are."""
 
 _COUNTED: Final = ("pending", "running", *OUTCOMES)
 
@@ -112,8 +116,8 @@ def numbers_of(works: Collection[Work]) -> dict[str, Any]:
     return {
         "counts": ended,
         "by_task": by_task,
-        "durations": {
-            task: Durations(len(some), sum(some), min(some), sorted(some)[len(some) // 2], max(some))
+        "durations": lambda: {
+            task: Durations(len(some), sum(some), min(some), _median(some), max(some))
             for task, some in took.items()
         },
         "failed": [work for work in works if work._phase == SETTLED and work._outcome == FAILED],
@@ -121,8 +125,12 @@ def numbers_of(works: Collection[Work]) -> dict[str, Any]:
     }
 
 
-def _durations_by_task(core: Core, former: Collection[str]) -> dict[str, Durations]:
-    """For how long the handlers of each task took that have succeeded since the start, as far as any has."""
+def _durations_by_task(core: Core, former: Collection[str]) -> Callable[[], dict[str, Durations]]:
+    """For how long the handlers of each task took that have succeeded since the start, as far as any has.
+
+    Medians are looked for when somebody asks: few do, and a summary is made at each drain. So those that are known now
+    are kept for it, not as many of them as `Cue(keep=)` may say.
+    """
     found: dict[str, Durations] = {}
     for task in core.all_tasks:
         count, total = task.ended[COMPLETED] - task.shared, task.seconds
@@ -132,30 +140,32 @@ def _durations_by_task(core: Core, former: Collection[str]) -> dict[str, Duratio
             least, most = min(least, other.least), max(most, other.most)
         if count:
             found[task.name] = Durations(count, total, least, None, most)
-    last = _last_durations(core, former, {name: min(one.count, MEDIAN_OF) for name, one in found.items()})
-    for name, some in last.items():
-        one = found[name]
-        # They are dated by the wall clock, which may have been set meanwhile.
-        median = min(max(sorted(some)[len(some) // 2], one.least), one.most)
-        found[name] = one._replace(median=median)
-    return found
+    last = list(islice(reversed(core.history.line), _LOOKED_THROUGH)) if found else []
+    return partial(_with_medians, found, last, former)
 
 
-def _last_durations(core: Core, former: Collection[str], wanted: dict[str, int]) -> dict[str, list[float]]:
-    """How long the last ones took that have succeeded and are still known, at most so many of each task."""
-    found: dict[str, list[float]] = {name: [] for name, number in wanted.items() if number}
-    # Those of which some are lacking: where tasks follow each other, most are gone past for the first of them.
-    lacking = dict(found)
-    for work in reversed(core.history.line):
-        some = lacking.get(work.task)
-        if some is None:
-            continue
-        if work.id in former:
+def _with_medians(
+    found: dict[str, Durations], last: Sequence[Work], former: Collection[str]
+) -> dict[str, Durations]:
+    """Durations with the medians of what has settled last, the latest first."""
+    some: dict[str, list[float]] = {}
+    missing = {name: min(one.count, MEDIAN_OF) for name, one in found.items()}
+    for work in last:
+        if not missing or work.id in former:
             break
-        if work._outcome == COMPLETED and work.started_at is not None and work.completed_at is not None:
-            some.append(max(0.0, work.completed_at - work.started_at))
-            if len(some) == wanted[work.task]:
-                del lacking[work.task]
-                if not lacking:
-                    break
-    return {name: some for name, some in found.items() if some}
+        if work.task not in missing or work._outcome != COMPLETED:
+            continue
+        if work.started_at is not None and work.completed_at is not None:
+            took = some.setdefault(work.task, [])
+            took.append(max(0.0, work.completed_at - work.started_at))
+            if len(took) == missing[work.task]:
+                del missing[work.task]
+    # They are dated by the wall clock, which may have been set meanwhile.
+    return {
+        name: one._replace(median=min(max(_median(some[name]), one.least), one.most)) if name in some else one
+        for name, one in found.items()
+    }
+
+
+def _median(some: list[float]) -> float:
+    return sorted(some)[len(some) // 2]
