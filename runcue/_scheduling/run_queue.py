@@ -121,9 +121,16 @@ class RunQueue:
         """
         if self.sole_slots is not None:
             return self.sole_slots.active < self.sole_slots.concurrent
-        return self.may_have_room(now) and (
-            not self._others or self._others_have_room(now, work or self.peek(ordered))
-        )
+        if not self._others or work is not None:
+            return self.may_have_room(now) and (not self._others or self._others_have_room(now, work))
+        if not self.may_have_room(now):
+            return False
+        head = self.peek(ordered)
+        while self._others_have_room(now, head):
+            if (first := self.peek(ordered)) is head:
+                return True
+            head = first  # who was asked has cancelled it, or who had lent it its place
+        return False
 
     def expects_room(self, now: float) -> bool:
         """The same, as far as it is known: limits of the user's own are asked by who starts work units alone."""

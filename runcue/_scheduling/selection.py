@@ -58,22 +58,27 @@ def select(run_queue: RunQueue, now: float, ordered: bool) -> Work | None:
                 return work
             run_queue.new_tombstones -= 1
         return None
-    # Each is asked once: a limit that contradicted itself in here would be no ground to decide on.
-    rooms: dict[RunQueue, bool] = {}
+    # About each first in line the limits are asked once: if they contradicted themselves in here, that would be no
+    # ground to decide on. But who is asked may cancel some, and then others are first.
+    rooms: dict[RunQueue, tuple[Work, bool]] = {}
     # Those that leave what they would take to a starved one; that need not hold the others up.
     waiving: set[RunQueue] = set()
     best = _first_among(run_queue, now, ordered, rooms, waiving)
     while best is not None:
         # A contender has contenders of its own, which may have older claims on what it would take.
         older = _first_among(best, now, ordered, rooms, waiving)
-        if older is best:
+        if older is best and best.peek(ordered) is rooms[best][0]:
             break
         best = older or _first_among(run_queue, now, ordered, rooms, waiving)
     return None if best is None else best.pop(ordered)
 
 
 def _first_among(
-    run_queue: RunQueue, now: float, ordered: bool, rooms: dict[RunQueue, bool], waiving: set[RunQueue]
+    run_queue: RunQueue,
+    now: float,
+    ordered: bool,
+    rooms: dict[RunQueue, tuple[Work, bool]],
+    waiving: set[RunQueue],
 ) -> RunQueue | None:
     """Which of a run queue and its contenders has the first work unit that may start."""
     startable: list[tuple[float, int, RunQueue]] = []
@@ -83,11 +88,11 @@ def _first_among(
         head = one.peek(ordered)
         if head is None or one.short_until > now:
             continue
-        room = rooms.get(one)
-        if room is None:
+        asked = rooms.get(one)
+        if asked is None or asked[0] is not head:
             one.refusal = None
-            room = rooms[one] = one.has_room(now, head)
-        if room:
+            asked = rooms[one] = head, one.has_room(now, head)
+        if asked[1]:
             if one not in waiving:
                 startable.append((head._order_key, head._seq, one))
         elif (

@@ -12,7 +12,7 @@ import pytest
 import runcue
 from runcue.abc import Limit
 from runcue.testing import Recorder
-from tests.support.virtual_time import virtual
+from tests.support.virtual_time import now, virtual
 
 pytestmark = [pytest.mark.rule(17), pytest.mark.rule(28)]
 
@@ -171,3 +171,54 @@ async def test_who_is_asked_may_cancel_who_has_lent_something(loan: str, whom: s
         scene = Scene(place, loan, whom, nth=nth, runs_in=runs_in)
         await scene.play()
         assert scene.has_cancelled or nth > 1, place
+
+
+@pytest.mark.rule(7)
+@pytest.mark.parametrize("gate", [False, True])
+@pytest.mark.parametrize("several", [False, True])
+@pytest.mark.parametrize("nth", [1, 2, 3])
+@pytest.mark.parametrize("whom", [(0,), (1,), (0, 1)])
+@virtual
+async def test_what_starts_is_what_a_limit_was_asked_about_whoever_it_cancels_then(
+    whom: tuple[int, ...], nth: int, several: bool, gate: bool
+) -> None:
+    cue = runcue.Cue()
+    joined: list[runcue.WorkHandle] = []
+    asked: list[str] = []
+    allowed: dict[str, bool] = {}
+    wrong: list[tuple[str, float]] = []
+
+    class Choosy(Limit):
+        def room(self, at: float, work: runcue.Work, /) -> bool:
+            key = work.params["key"]
+            asked.append(key)
+            if key == "joined" and asked.count(key) == nth:
+                for place in whom:
+                    joined[place].cancel()
+            allowed[work.id] = key != "later" or now() >= 5
+            return allowed[work.id]
+
+        def next_room(self, at: float, work: runcue.Work, /) -> float:
+            return at + 0.5
+
+        def acquire(self, at: float, work: runcue.Work, /) -> None:
+            if not allowed.get(work.id):
+                wrong.append((work.params["key"], now()))
+
+    cue.service("one", concurrent=1, limits=[Choosy()])
+    cue.service("two", concurrent=2)
+
+    async def handler(work: runcue.Work) -> None:
+        await asyncio.sleep(1)
+
+    for name, uses in (("t", ["one", "two"] if several else ["one"]), ("u", ["one"])):
+        cue.task(name, uses=uses, key=lambda work: work.params["key"])(handler)
+    if gate:
+        cue.is_ready(lambda work: True)
+    cue.start()
+    joined += [await cue.submit("t", {"key": "joined"}, priority=number) for number in (0.1, 1.0)]
+    for task, key in (("u", "later"), ("t", "other")):
+        await cue.submit(task, {"key": key}, priority=0.5)
+    summary = await cue.stop()
+    assert wrong == []
+    assert summary.counts["completed"] >= 2
