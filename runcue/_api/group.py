@@ -100,9 +100,7 @@ class Group:
         """Wait until all have settled, and raise failures as `fail=` says; after an exception cancel what is left."""
         try:
             if kind is None:
-                while self._batch.open:
-                    await self._wait(all_of_them=True)
-                errors = await load_all(self._works)
+                errors = await self._come_to_its_end()
                 self._raise_failures()
                 if errors and self._fail != "never":
                     raise (
@@ -117,6 +115,15 @@ class Group:
             self._state = "closed"
             self._ended = self._turns.now()
             call_inside(self._dispatcher, self._dispatcher.settlement.let_go, self._batch, _BY)
+
+    async def _come_to_its_end(self) -> list[Exception]:
+        """Wait until all have settled, and have values read that were skipped. Returns what that has raised."""
+        while True:
+            while self._batch.open:
+                await self._wait(all_of_them=True)
+            errors = await load_all(self._works)
+            if not self._batch.open:  # else somebody has added some meanwhile
+                return errors
 
     @says_how_to_await("`await group.submit(...)`")
     async def submit(
@@ -184,14 +191,13 @@ class Group:
     async def _settled(self) -> AsyncIterator[Work]:
         batch = self._batch
         batch.hold()
-        while True:
-            while batch.line:
-                if self._first is not None:
-                    self._raise_first()
+        while batch.line or batch.open:
+            if self._first is not None:
+                self._raise_first()
+            if batch.line:
                 yield batch.take()
-            if not batch.open:
-                return
-            await self._wait()
+            else:
+                await self._wait()
 
     @says_what_it_takes
     def cancel(self) -> None:

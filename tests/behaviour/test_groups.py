@@ -443,3 +443,29 @@ async def test_work_units_that_others_cancel_are_no_failures() -> None:
             assert handles[0].cancel()
         assert group.summary.counts["cancelled"] == 1
         assert handles[0].work.state is WorkState.CANCELLED
+
+
+@pytest.mark.rule(41, 43)
+@virtual
+async def test_what_is_added_while_values_are_read_at_the_end_of_a_group_is_waited_for_as_well() -> None:
+    async with cue_of() as cue:
+
+        async def read(work: runcue.Work) -> str:
+            await asyncio.sleep(2)
+            return "read"
+
+        cue.task("old", outputs=lambda work: runcue.Flag("old"), load=read)(lambda work: None)
+        cue.is_stale(task="old")(lambda work: False)
+        handles = []
+
+        async def adds() -> None:
+            await asyncio.sleep(1)
+            handles.extend(await naps(group, 5))
+
+        async with cue.group() as group:
+            await group.submit("old")
+            task = asyncio.create_task(adds())
+        await task
+        assert states(handles) == ["completed"]
+        assert group.summary.values == ["read", 5]
+        assert now() == 6
