@@ -2,8 +2,8 @@
 
 Two threads take part: that of who goes through it, where plain iterables are gone through as well (a database's cursor,
 say, belongs to one thread), and that of the event loop, where the map itself is. With each step into the loop go as
-many items as the window has room for, and one work unit that has settled comes back. So there is one change of threads
-for each, and the loop never waits for an iterable that takes its time.
+many items as the window has room for, and what has settled comes back. So there is one change of threads for many, and
+the loop never waits for an iterable that takes its time, nor for who takes time over each work unit.
 
 Lives here: `go_through`.
 
@@ -27,10 +27,11 @@ __all__ = ["go_through"]
 _SLICE: Final = 0.002
 """Seconds for which items are pulled before it is seen what has settled meanwhile."""
 
-_NONE: Final[Any] = object()
-"""In the place of a work unit: none has settled yet."""
+_AT_ONCE: Final = 64
+"""So many work units come back at once at the most."""
+
 _END: Final[Any] = object()
-"""Likewise: there are no more."""
+"""In the place of a work unit: there are no more."""
 
 _Call = Callable[[Callable[[], Any]], Any]
 """Calls something in the event loop, and waits for it."""
@@ -56,6 +57,7 @@ def go_through(
         steps = _Steps(make(*hand.sources), hand)
         items = hand.items
     given = taken = 0
+    ready: deque[Any] = deque()
     has_ended = steps.hand is None
     error: Exception | None = None
     try:
@@ -72,13 +74,16 @@ def go_through(
                 if time.monotonic() > until:
                     break
             given += len(lot)
-            waits = has_ended or given - taken >= window
-            found = call(partial(steps.take, lot, has_ended=has_ended, error=error, waits=waits))
-            if found is _END:
-                return
-            if found is not _NONE:
+            waits = not ready and (has_ended or given - taken >= window)
+            ready += call(partial(steps.take, lot, has_ended=has_ended, error=error, waits=waits))
+            until = time.monotonic() + _SLICE
+            while ready:
+                if ready[0] is _END:
+                    return
                 taken += 1
-                yield found
+                yield ready.popleft()
+                if time.monotonic() > until:
+                    break  # there is room for others meanwhile
     finally:
         del error  # its traceback leads to this frame: together they would live on
         try:
@@ -163,10 +168,12 @@ class _Steps:
         self.hand = hand
         self._works = works
         self._next: asyncio.Task[Any] | None = None
+        # What ends it, to be raised after all that came before it.
+        self._error: BaseException | None = None
 
     async def take(
         self, lot: list[tuple[Any, ...]], *, has_ended: bool, error: Exception | None, waits: bool
-    ) -> Any:
+    ) -> list[Any]:
         """Give more items, and take what the map gives.
 
         Args:
@@ -174,7 +181,12 @@ class _Steps:
             has_ended: Whether there are no more.
             error: Why, if it is an error.
             waits: Whether to wait until there is something.
+
+        Returns:
+            What has settled, in its order.
         """
+        if self._error is not None:
+            raise self._error
         if self.hand is not None:
             self.hand.give(lot, has_ended=has_ended, error=error)
         task = self._next
@@ -186,9 +198,15 @@ class _Steps:
             for _ in range(2):
                 await asyncio.sleep(0)
             if not task.done():
-                return _NONE
+                return []
         self._next = None
-        return task.result()
+        found = [task.result()]
+        try:
+            while self._works.has_settled and len(found) < _AT_ONCE:
+                found.append(await _next_of(self._works))
+        except Exception as raised:
+            self._error = raised
+        return found
 
     async def close(self) -> None:
         """It is left."""

@@ -144,6 +144,12 @@ class Map(Generic[T_co]):
         finally:
             self._is_busy = False
 
+    @property
+    def has_settled(self) -> bool:
+        """Whether the next one need not be waited for."""
+        line = self._batch.line
+        return bool(line) and line[0]._phase == SETTLED and not self._is_over
+
     def _can_wait(self, work: Work) -> bool:
         """Whether what still runs comes before the error of a cancelled one: a stop has done that, and finishes it."""
         return self._intake.is_closing and not self._batch.in_order and work not in self._put_off

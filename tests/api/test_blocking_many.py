@@ -113,6 +113,17 @@ def test_what_an_iterable_raises_is_raised_after_all_that_it_had_given() -> None
         assert any(entry.name == "breaks" for entry in raised.traceback)
 
 
+def test_who_takes_time_over_each_keeps_the_window_full_meanwhile() -> None:
+    cue = cue_with_tasks()
+    with runcue.blocking(cue) as b:
+        most = 0
+        for given, _ in enumerate(b.map(double, range(40), window=4)):
+            time.sleep(0.005)
+            assert cue.counts()["completed"] <= given + 1 + 4
+            most = max(most, cue.counts()["completed"] - given - 1)
+        assert most >= 1, "others have settled while this one was looked at"
+
+
 def test_async_iterables_are_gone_through_in_the_loop() -> None:
     async def numbers() -> Any:
         for number in range(20):
@@ -182,7 +193,7 @@ def test_outside_of_its_with_a_map_is_an_error_and_one_that_was_begun_ends_there
         works = b.map(double, range(10), window=2)
         next(works)
     with pytest.raises(runcue.UsageError, match="only inside its `with` block"):
-        next(works)
+        list(works)
 
 
 def test_a_map_waits_for_room() -> None:
