@@ -66,10 +66,11 @@ class Map(Generic[T_co]):
         # The loop in which it was begun.
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_over = self._is_closed = False
-        known, names = _what_is_called(registry, function, iterables)
         self._window = positive_int(window, "window of map()")
         in_order = yes_or_no(ordered, "ordered of map()")
         self._gives_values = yes_or_no(values, "values of map()")
+        # The function may be registered by this: after what can be refused without that.
+        known, names = _what_is_called(registry, function, iterables)
         if self._gives_values and known.outputs is not None and known.load is None:
             raise ConfigurationError(
                 f"map(values=True) of task {known.name!r}, which has outputs= and no load=: of a work unit that is "
@@ -115,6 +116,8 @@ class Map(Generic[T_co]):
                 rests = feed.spare <= 0 and feed.has_more and not feed.is_async and feed.fill()
                 if rests or feed.now > self._until:
                     await asyncio.sleep(0)
+                    if self._is_closed:
+                        self._check()
                     self._until = self._turns.now() + _PATIENCE
                 line = batch.line
                 if line and (work := line[0])._phase == SETTLED:

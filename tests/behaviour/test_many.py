@@ -996,3 +996,24 @@ async def test_what_is_longer_than_another_iterable_can_be_gone_through_further(
             async with cue.map(fetch, ["a", "b"], longer, ordered=True) as works:
                 got.append([work.params["page"] async for work in works])
         assert got == [[0, 1], [2, 3], [4, 5]]
+
+
+@pytest.mark.rule(41)
+@virtual
+async def test_a_map_that_is_closed_while_it_submits_gives_nothing_more() -> None:
+    async with cue_of() as cue:
+        cue.task("nap")(napping)
+
+        def slow() -> Iterator[Any]:
+            while True:
+                asyncio.get_running_loop().reach(now() + 0.005)  # type: ignore[attr-defined]
+                yield {"n": 5}
+
+        works = cue.map("nap", slow(), window=1000)
+        step = asyncio.create_task(anext(works))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        await works.aclose()
+        with pytest.raises(runcue.UsageError, match="is closed"):
+            await step
+        assert cue.counts()["running"] == cue.counts()["pending"] == 0
