@@ -86,6 +86,7 @@ def test_iterables_are_pulled_lazily_in_the_thread_that_goes_through_them() -> N
             given += 1
             assert pulled <= given - 1 + 7, "what was given last counts until the next one is asked for"
         assert given == 100
+    connection.close()
 
 
 def test_an_iterable_that_is_slow_keeps_neither_the_loop_nor_what_has_settled() -> None:
