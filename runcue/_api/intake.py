@@ -188,6 +188,7 @@ class Intake:
         if self.room is not None:
             self.room.let_go()
         self._stopping.let_go()
+        self._dispatcher.calls.abandon()
         self._dispatcher.abandon()
         self._turns.has_ended = True
 

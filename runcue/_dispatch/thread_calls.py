@@ -68,6 +68,14 @@ class ThreadCalls:
             raise
         return call.outcome.result()
 
+    def abandon(self) -> None:
+        """The loop ends: nobody waits any more for what goes on in it."""
+        for task in list(self.tasks):
+            # Should the loop be closed before it has its turn, that is no mistake of the program's.
+            task._log_destroy_pending = False  # type: ignore[attr-defined]
+            if not task.get_loop().is_closed():
+                task.cancel()
+
 
 class _Until:
     """Until when somebody waits, by the time of the loop: it is read off the frame that holds it."""

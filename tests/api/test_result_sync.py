@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import threading
 import time
@@ -174,10 +175,10 @@ def test_of_a_cue_that_is_not_started_or_whose_loop_has_ended_it_is_an_error() -
         pending.result_sync(timeout=5)
 
 
-@pytest.mark.parametrize("how", ["stop", "end", "close"])
+@pytest.mark.parametrize("how", ["stop", "end", "close", "close in order"])
 @each_loop
 def test_whoever_waits_while_the_loop_ends_is_told_so(
-    loop: str, how: str, monkeypatch: pytest.MonkeyPatch
+    loop: str, how: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("runcue._dispatch.inbox._LOOK_EVERY", 0.05)
     said: list[BaseException] = []
@@ -200,9 +201,12 @@ def test_whoever_waits_while_the_loop_ends_is_told_so(
         if how == "stop":
             await cue.stop(drain=False, timeout=0)
 
-    if how == "close":
+    if how.startswith("close"):
         own = LOOPS[loop]()
         own.run_until_complete(main())
+        if how == "close in order":
+            with pytest.warns(ResourceWarning):
+                own.run_until_complete(own.shutdown_asyncgens())
         own.close()
     else:
         with pytest.warns(ResourceWarning) if how == "end" else contextlib.nullcontext():
@@ -213,6 +217,8 @@ def test_whoever_waits_while_the_loop_ends_is_told_so(
     if how == "close":
         with pytest.warns(ResourceWarning):
             cue._intake._unstopped.look()
+    gc.collect()
+    assert "was destroyed" not in caplog.text
 
 
 @each_loop
