@@ -162,6 +162,8 @@ class Attempts(Body):
         self.given_up: set[str] = set()
         self.is_cut_off = False
         self.due: dict[str, float] = {}
+        # When it was said to be somebody's turn at the earliest, by those that are sure of it.
+        self.turns: dict[str, float] = {}
 
     def job(self, work: runcue.Work) -> Job:
         return self.plan.jobs[work.params["job"]]
@@ -231,6 +233,10 @@ class Attempts(Body):
     def begins(self, work: runcue.Work) -> None:
         if self.is_cut_off and not self.is_needed(work):
             self.wrong.append(f"{work!r} starts, and the cue was told to start nothing more")
+        # Who is cancelled, or ends by a time-out, makes room for others that nobody can have foreseen.
+        turn = self.turns.pop(work.id, -inf)
+        if self.now() < turn - ROUNDING and not any(act.what == "cancel" for act in self.plan.acts):
+            self.wrong.append(f"{work!r} starts at {self.now()}, and its turn was said to come at {turn}")
         due = self.due.pop(work.id, None)
         if due is not None and self.now() < due - ROUNDING:
             self.wrong.append(f"{work!r} starts at {self.now()}, and was said to be due at {due}")
@@ -358,6 +364,11 @@ class Attempts(Body):
                     self.wrong.append(f"{work!r} may start at {may_start}, and is told to in {eta} s")
                 else:
                     self.due[handle] = self.now() + eta
+            elif waits:
+                why = self.the_cue.why(handle)
+                turn = why.turn
+                if turn is not None and why.eta is not None and not (turn.about or turn.at_least):
+                    self.turns[handle] = max(self.now() + why.eta, self.turns.get(handle, -inf))
 
     async def run(self) -> None:
         cue = self.the_cue = self.cue(recheck=False)
