@@ -62,19 +62,23 @@ class Leaving:
         self.works: list[Work] = []
         # Those of which nobody has said that they are to be left, and for what they have waited.
         self._untold: list[tuple[Work, str]] = []
-        # Submitted for later since the cue is stopping, and not looked at yet; how often some have been left.
+        # Submitted for later since the cue is stopping: those that were not looked at yet, and all of them; whether all
+        # others that are for later are left as well; how often some have been left.
         self._submitted: list[Work] = []
+        self._late: set[Work] = set()
+        self._leaves_later = False
         self._rounds = 0
 
     def begin(self) -> None:
         """The cue was started."""
         self.works, self._untold, self._submitted = [], [], []
-        self._rounds = 0
+        self._rounds, self._late, self._leaves_later = 0, set(), False
         self._core.came_back = None
 
     def submitted(self, work: Work) -> None:
         """A work unit was submitted for later while the cue is stopping."""
         self._submitted.append(work)
+        self._late.add(work)
         self._dispatcher.turns.wake()
 
     def look(self) -> None:
@@ -90,6 +94,12 @@ class Leaving:
             for work in filter(self._is_endless, core.came_back):
                 # With it those who have joined it, be it only since: else the first of them would take its place.
                 left += (work, *_followers_of(work))
+            # Those that wait for their instants again, as somebody has left who had wanted them earlier.
+            left += [
+                work
+                for work in core.came_back
+                if (self._leaves_later or work in self._late) and self._is_for_later(work)
+            ]
             core.came_back.clear()
         if not left:
             return
@@ -110,6 +120,7 @@ class Leaving:
 
     def leave_for_later(self) -> None:
         """Leave what was submitted for later, as whoever stops has asked for."""
+        self._leaves_later = True
         if self._core.appointments.works:
             self._leave([work for work in self._core.pending_works() if self._is_for_later(work)], told=True)
 

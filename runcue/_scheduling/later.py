@@ -164,6 +164,8 @@ def _is_in_first_line(work: Work) -> bool:
 
 def _send_back(core: Core, work: Work, now: float, wall: float) -> None:
     declared = work._declared
+    if core.came_back is not None:
+        core.came_back.append(work)
     if work._phase in (NEW, READY):
         work._task.run_queue.take_out(work)
     elif work._awaited is not None:

@@ -108,3 +108,40 @@ async def test_who_must_complete_and_asks_for_later_is_left_and_what_needs_it_is
     assert (begun, now()) == ([0], 1)
     assert summary.left == [maker.work]
     assert [one["work"] for one in summary.blocked] == [reader.work]
+
+
+@pytest.mark.rule(40)
+@pytest.mark.parametrize("came", ["before", "during"])
+@virtual
+async def test_what_waits_for_its_instant_again_while_the_cue_stops_is_left(came: str) -> None:
+    cue, begun = described(ValueError("never"), outputs=Flag("made"))
+    cue.task("first", uses="one")(first := Long(cue))
+    cue.start()
+    await cue.submit("first")
+    at_once = await cue.submit("t")
+    if came == "before":
+        first.submitted.append(await cue.submit("t", delay=60))
+    else:
+        first.submits = True
+    await asyncio.sleep(0.5)
+    stop = asyncio.create_task(cue.stop(delayed="cancel" if came == "before" else "wait"))
+    await asyncio.sleep(1)
+    at_once.cancel()
+    summary = await stop
+    assert (begun, now()) == ([], 2)
+    assert summary.left == [one.work for one in first.submitted]
+
+
+class Long:
+    """A handler that takes two seconds, and may submit "t" for later after one of them."""
+
+    def __init__(self, cue: runcue.Cue) -> None:
+        self._cue = cue
+        self.submits = False
+        self.submitted: list[runcue.WorkHandle] = []
+
+    async def __call__(self, work: runcue.Work) -> None:
+        await asyncio.sleep(1)
+        if self.submits:
+            self.submitted.append(await self._cue.submit("t", delay=60))
+        await asyncio.sleep(1)

@@ -349,8 +349,9 @@ class Observations:
 
     def waits_without_end(self, work: ObservedWork) -> bool:
         """Whether it is tried again, as often as need be, by nobody's account with an end; or one it has joined."""
-        runs_for_it = filter(None, (work, work.leader, work.joined))
-        return any(one.is_tried_without_end for one in runs_for_it)
+        one = work.leader or work
+        is_at_work = one.declared and self._making[one.proves] > 0  # be it by the handler of another one
+        return one.is_tried_without_end and not is_at_work
 
     def may_time_out(self, work: ObservedWork) -> bool:
         """Whether an attempt of it has a limit; of one that has joined another one it may be that of any of them."""

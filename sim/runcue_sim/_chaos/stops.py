@@ -163,7 +163,8 @@ class Stops:
             return None
         for work in self._observed.unsettled():
             # What must complete is waited for, be it for later, after a stop that lets nothing else start.
-            if self.is_left(now, work, cuts_off=False):
+            is_asked = work.id in self._observed.injected.awaited
+            if not is_asked and self.is_left(now, work, cuts_off=False):
                 return "left", f"{work} still waits at {now:g}, and is what a stop leaves"
             if level < _FINISH:
                 continue
