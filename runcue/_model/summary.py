@@ -42,7 +42,7 @@ class Summary:
     """What became of the work units of a cue since it was started, or of those of a group. `print()` it.
 
     In a line it says how many ended how. Under that, where there are several tasks or failures, it has a row for each
-    task and a line for each kind of failure.
+    task, and of each kind of failure how many they are and some of them, with their params.
 
     Attributes:
         counts: How many work units ended how: keys "completed" (a handler returned), "skipped", "failed", "cancelled".

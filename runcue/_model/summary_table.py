@@ -1,29 +1,47 @@
 """What became of the work units of a cue, as a table: the lines under the first one of a `Summary`.
 
-Lives here: a row for each task, and what its failures have in common. It is 80 columns wide at the most, wherever it is
-printed: what looks well in a terminal is not to break in a log.
+Lives here: a row for each task, what its failures have in common, and which they are. Nothing is wider than the
+terminal. Where there is none, in a log or a pipe, rows are 80 columns wide at the most, and of failures all is said.
 
 Must not know: how it is counted.
 """
 
 from __future__ import annotations
 
+import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Final
 from unicodedata import combining, east_asian_width
 
-from runcue._model.texts import error_words, name_of, printable, seconds_in_words
+from runcue._model.texts import (
+    LONGEST,
+    error_words,
+    how_many,
+    message_of,
+    printable,
+    seconds_in_words,
+    short_params,
+    shortened,
+)
 from runcue._model.work import Work
 
 __all__ = ["table_of"]
 
 _WIDTH: Final = 80
+"""So wide are rows where there is no terminal."""
+_NARROW: Final = 40
+"""A terminal that says that it is narrower is not believed."""
 _NARROWEST: Final = 20
+"""So much of that is left for the names of tasks."""
 _GAP: Final = "  "
 
 _ROWS: Final = 30
 _KINDS: Final = 8
-"""So many tasks have a row, and so many kinds of failures a line; the rest is counted."""
+_OF_A_KIND: Final = 3
+"""So many tasks have a row, so many kinds of failures a line, and so many of each one under it; the rest is counted."""
+
+_LONGEST_ID: Final = 40
 
 _NUMBERS: Final = ("completed", "skipped", "failed", "cancelled")
 _TIMES: Final = ("median", "most", "total")
@@ -45,7 +63,16 @@ def table_of(
     rows = {name: cells for name, cells in rows.items() if cells}
     if len(rows) < 2 and not failed:
         return []
-    return [*_laid_out(rows), *_failures(failed)]
+    width = _terminal()
+    return [*_laid_out(rows, width or _WIDTH), *_failures(failed, width or LONGEST)]
+
+
+def _terminal() -> int:
+    """How many columns the terminal has that is printed to; 0 if there is none."""
+    try:
+        return max(shutil.get_terminal_size().columns, _NARROW) if sys.stdout.isatty() else 0
+    except Exception:  # what stands in the place of the stream may be anything
+        return 0
 
 
 def _cells(
@@ -62,7 +89,7 @@ def _cells(
     return cells
 
 
-def _laid_out(rows: Mapping[str, Mapping[str, str]]) -> list[str]:
+def _laid_out(rows: Mapping[str, Mapping[str, str]], width: int) -> list[str]:
     shown = dict(list(rows.items())[:_ROWS])
     columns = [
         name for name in (*_NUMBERS, "left", *_TIMES) if any(name in cells for cells in shown.values())
@@ -71,7 +98,7 @@ def _laid_out(rows: Mapping[str, Mapping[str, str]]) -> list[str]:
         name: max(len(name), *(len(cells.get(name, "")) for cells in shown.values())) for name in columns
     }
     # What is known of times gives way to the names of the tasks.
-    while (room := _WIDTH - sum(len(_GAP) + widths[name] for name in columns)) < _NARROWEST:
+    while (room := width - sum(len(_GAP) + widths[name] for name in columns)) < _NARROWEST:
         columns.pop()
     names = {name: _cut(_in_letters(name), room) for name in shown}
     first = max(len("task"), *map(_width_of, names.values()))
@@ -83,20 +110,46 @@ def _laid_out(rows: Mapping[str, Mapping[str, str]]) -> list[str]:
     return [*told, f"and {len(rows) - _ROWS} more tasks"] if len(rows) > _ROWS else told
 
 
-def _failures(failed: Sequence[Work]) -> list[str]:
-    """What failed and why, those of one task together that have failed with the same kind of error."""
+def _failures(failed: Sequence[Work], width: int) -> list[str]:
+    """What failed and why, those of one task together that have failed with the same kind of error, and which."""
     kinds: dict[tuple[str, type], list[Work]] = {}
     for work in failed:
         kinds.setdefault((work.task, type(work.exception)), []).append(work)
     lines = [""] if kinds else []
-    for alike in list(kinds.values())[:_KINDS]:
-        first, error = alike[0], alike[0].exception
-        more = f" and {len(alike) - 1:,} more" if len(alike) > 1 else ""
-        why = "" if error is None else " ".join(error_words(error).split())
-        line = f"{_cut(_in_letters(name_of(first)), 40)}{more} failed: {_in_letters(why)}"
-        lines.append(line if _width_of(line) <= _WIDTH else f"{_begin_of(line, _WIDTH - 3)}...")
+    for (task, kind), alike in list(kinds.items())[:_KINDS]:
+        shown = alike[:_OF_A_KIND]
+        whys = {"" if work.exception is None else error_words(work.exception) for work in shown}
+        # What is said of all of them is said once.
+        why = whys.pop() if len(whys) == 1 else ""
+        lines.append(
+            _ended(f"{len(alike):,} of {_cut(_in_letters(task), 40)} failed: {why or kind.__name__}", width)
+        )
+        lines += [_ended(f"  {_which(work, width)}{'' if why else _says(work)}", width) for work in shown]
+        if left := len(alike) - len(shown):
+            lines.append(f"  and {left:,} more")
     left = sum(map(len, list(kinds.values())[_KINDS:]))
     return [*lines, f"and {left:,} more failed"] if left else lines
+
+
+def _which(work: Work, width: int) -> str:
+    """The id of a work unit, its params in short, and how often it was tried."""
+    attempts = work.attempts
+    number = attempts[-1].number if attempts else 1
+    tried = f", {how_many(number, 'attempt', 'attempts')}" if number > 1 else ""
+    name = shortened(work.id, _LONGEST_ID)
+    # What it said itself is to have room, too.
+    params = _cut(_in_letters(short_params(work.params)), max(width - len(name) - len(tried) - 3, _NARROWEST))
+    return f"{name}{params and ' '}{params}{tried}"
+
+
+def _says(work: Work) -> str:
+    return "" if work.exception is None else f": {message_of(work.exception)}"
+
+
+def _ended(line: str, width: int) -> str:
+    """A text in one line that ends where there is no more room."""
+    line = _in_letters(" ".join(line.rstrip().splitlines()))
+    return line if _width_of(line) <= width else f"{_begin_of(line, width - 3)}..."
 
 
 def _in_letters(text: str) -> str:

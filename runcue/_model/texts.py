@@ -32,6 +32,7 @@ __all__ = [
     "printable",
     "problem_of",
     "seconds_in_words",
+    "short_params",
     "shortened",
     "title_of",
     "used_up",
@@ -51,6 +52,8 @@ _LONGEST_NAME: Final = 80
 
 LONGEST_REPR: Final = 200
 """So many characters has a repr."""
+
+_LONGEST_PARAMS: Final = 120
 # So many params are looked at.
 _MOST: Final = 100
 
@@ -91,6 +94,11 @@ def clause_of(text: str) -> str:
 def name_of(work: _Named) -> str:
     """What a work unit is called in messages: its task and its id."""
     return f"{printable(shortened(work.task, _LONGEST_NAME))} {printable(shortened(work.id, _LONGEST_NAME))}"
+
+
+def short_params(params: dict[str, Any]) -> str:
+    """The params of a work unit where they tell which one it is: `{'page': 7}`; "" if it has none."""
+    return printable(in_one_line(words_of(params), _LONGEST_PARAMS)) if params else ""
 
 
 def printable(text: str) -> str:

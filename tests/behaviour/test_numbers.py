@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import logging
+import sys
 import time
 import unicodedata
 from typing import Any
@@ -15,6 +17,8 @@ from hypothesis import strategies as st
 import runcue
 from runcue._model.summary import Durations
 from tests.support.virtual_time import virtual
+
+WORDS = "and of many, many words " * 8
 
 NOTHING = {"pending": 0, "running": 0, "completed": 0, "skipped": 0, "failed": 0, "cancelled": 0}
 
@@ -342,7 +346,7 @@ async def test_a_summary_prints_as_a_table_where_a_line_does_not_say_it_all() ->
     async def fetch(work: runcue.Work) -> None:
         await asyncio.sleep(work.params["n"])
         if work.params["n"] > 2:
-            raise ValueError("a page\nof two lines, " + "and of many, many words " * 9)
+            raise ValueError("a page\nof two lines, and of many, many words " + WORDS)
 
     @cue.task("a-name-that-is-longer-than-anybody-would-like-to-read-in-a-table-of-eighty-columns")
     async def parse(work: runcue.Work) -> None: ...
@@ -357,7 +361,9 @@ async def test_a_summary_prints_as_a_table_where_a_line_does_not_say_it_all() ->
         "task   completed  failed  median  most  total",
         "fetch          3       2     1 s   2 s    3 s",
         "",
-        "fetch 4 and 1 more failed: ValueError: a page of two lines, and of many, many...",
+        "2 of fetch failed: ValueError: a page of two lines, and of many, many words " + WORDS.strip(),
+        "  4 {'n': 3}",
+        "  5 {'n': 4}",
     ]
     for _ in range(1234):
         await cue.submit(parse)
@@ -369,8 +375,77 @@ async def test_a_summary_prints_as_a_table_where_a_line_does_not_say_it_all() ->
     ]
     assert lines[4].startswith("a-name-that-is-longe ... y-columns ")
     assert lines[4].endswith("   1,234       -     1     0 s   0 s    0 s")
-    assert max(map(len, lines)) <= 80
+    assert max(map(len, lines[:5])) <= 80
     await cue.stop(drain=False)
+
+
+class Terminal(io.StringIO):
+    """A stream that says that it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@virtual
+async def test_of_each_kind_of_failure_a_table_names_some_with_their_params_and_attempts() -> None:
+    cue = runcue.Cue(id_prefix="")
+    cue.on_failure(lambda work, error: None)
+
+    @cue.task(retry=runcue.Retry(attempts=3, on=LookupError, wait_jitter=0))
+    async def fetch(page: int) -> None:
+        raise LookupError(f"404 for {page}")
+
+    @cue.task
+    async def parse(path: str = "here", text: str = "words " * 99) -> None:
+        raise ValueError("no text\n")
+
+    @cue.task("plain")
+    async def plain(work: runcue.Work) -> None:
+        raise KeyError("k")
+
+    cue.start()
+    for page in range(1, 5):
+        await cue.submit(fetch, {"page": page})
+    await cue.submit(parse)
+    await cue.submit(plain)
+    summary = await cue.stop()
+    assert str(summary).split("\n\n")[2].splitlines() == [
+        "1 of parse failed: ValueError: no text",
+        (
+            "  5 {'path': 'here', 'text': 'words words words words words words words words wor ... "
+            "words words words words words words '}"
+        ),
+        "1 of plain failed: KeyError: 'k'",
+        "  6",
+        "4 of fetch failed: LookupError",
+        *(f"  {page} {{'page': {page}}}, 3 attempts: 404 for {page}" for page in (1, 2, 3)),
+        "  and 1 more",
+    ]
+
+
+@pytest.mark.parametrize("columns", [60, 80, 100])
+def test_a_table_is_as_wide_as_the_terminal(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    monkeypatch.setenv("COLUMNS", str(columns))
+
+    @virtual
+    async def main() -> None:
+        cue = runcue.Cue(id_prefix="")
+        cue.on_failure(lambda work, error: None)
+
+        @cue.task("a-name-that-is-longer-than-anybody-would-like-to-read-in-a-table-in-a-terminal-with-" * 2)
+        async def fails(path: str, *, why: str) -> None:
+            raise OSError(why)
+
+        cue.start()
+        for why in "ab":
+            await cue.submit(fails, {"path": "/home/of/somebody/" * 9, "why": why * 200})
+        lines.extend(str(await cue.stop()).splitlines())
+
+    lines: list[str] = []
+    main()
+    assert max(map(len, lines)) == columns
+    assert all(line.endswith("...") for line in lines[-2:])
 
 
 @virtual
@@ -394,7 +469,7 @@ async def test_a_table_is_straight_whatever_tasks_are_called() -> None:
     lines = str(await cue.stop()).splitlines()
     ends = {_columns(line) for line in lines[2:8]}
     assert len(ends) == 1, "each row ends where the others do"
-    assert max(map(_columns, lines)) <= 80
+    assert max(map(_columns, lines[2:8])) <= 80
     assert all(line.isprintable() for line in lines)
 
 

@@ -74,7 +74,8 @@ async def test_what_is_downstream_of_a_failure_is_told_apart_from_what_is_up_to_
         "read          4       -",
         "bind          4       -",
         "",
-        f"render {failed} failed: ValueError: no ink",
+        "1 of render failed: ValueError: no ink",
+        f"  {failed} {{'page': 3, 'fails': True}}",
     ]
     assert repr(summary) == f"<Summary {line}>"
 
