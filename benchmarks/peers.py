@@ -2,7 +2,7 @@
 
 Lives here: the same calls with the same limit through a cue, osiiso, aiometer and a TaskGroup with a semaphore; and in
 threads through a cue, osiiso, a ThreadPoolExecutor whose threads are there already, and joblib. All of them give the
-value of each call.
+value of each call, all but aiometer in their order.
 
 Must not know: how figures are shown.
 """
@@ -78,8 +78,7 @@ async def by_runcue(function: Function, calls: int, limit: int = LIMIT) -> list[
     cue.service("service", concurrent=limit)
     cue.task(uses="service")(function)
     async with cue:
-        handles = [await cue.call(function, number) for number in range(calls)]
-        return [await handle for handle in handles]
+        return [value async for value in cue.map(function, range(calls), ordered=True, values=True)]
 
 
 async def by_task_group(function: Function, calls: int) -> list[int]:
