@@ -257,7 +257,11 @@ class Intake:
         inside = self.is_inside(context) and not self.stopped
         is_essential = task.must_complete if must_complete is None else must_complete is True
         if not inside or not self._stopping.takes(is_essential=is_essential):
-            raise CueStopped("This cue has been stopped and takes no more work; call start() to begin again.")
+            raise CueStopped(
+                "This cue has been stopped and takes no more work; call start() to begin again."
+                if self.stopped
+                else "This cue is being stopped and takes no more work."
+            )
 
     def admit(
         self, task: Task, params: dict[str, Any], context: Context, overrides: Overrides | None

@@ -21,7 +21,7 @@ from typing import Any, Final, TypeVar
 
 from runcue._api.cue import cues_in
 from runcue._model.checks import says_what_it_takes, unfit_form
-from runcue._model.errors import RuncueError, UsageError
+from runcue._model.errors import CueStopped, RuncueError, UsageError, WorkCancelled
 from runcue._model.texts import describe, how_many, words_of
 
 __all__ = ["run"]
@@ -87,7 +87,7 @@ def run(
                     raise interrupt.end() from error
                 raise
         if interrupt.first is not None:
-            raise interrupt.end()  # it came when the loop had nothing more to do
+            raise interrupt.end()
         return result
 
 
@@ -138,21 +138,21 @@ async def _supervise(main: Any, interrupt: _Interrupt) -> Any:
             task.cancel()
             raise
     except BaseException as error:
-        if interrupt.strikes and _is_by_interrupt(error):
+        if not interrupt.strikes or not _is_made_of(error, (RuncueError, asyncio.CancelledError)):
+            raise
+        # What is taken no more, and what was cancelled, is no news. The end of the run is raised outside of the loop.
+        if not _is_made_of(error, (CueStopped, WorkCancelled, asyncio.CancelledError)):
             raise interrupt.end() from error
-        raise
     finally:
         await interrupt.finish()
-    if interrupt.strikes:
-        raise interrupt.end()
     return result
 
 
-def _is_by_interrupt(error: BaseException) -> bool:
-    """Whether this is what main stumbles over when everything is cancelled, alone or out of a task group."""
+def _is_made_of(error: BaseException, kinds: tuple[type[BaseException], ...]) -> bool:
+    """Whether an error is of one of these kinds, or a group of such."""
     if isinstance(error, BaseExceptionGroup):
-        return all(map(_is_by_interrupt, error.exceptions))
-    return isinstance(error, (RuncueError, asyncio.CancelledError))
+        return all(_is_made_of(one, kinds) for one in error.exceptions)
+    return isinstance(error, kinds)
 
 
 class _Interrupt:

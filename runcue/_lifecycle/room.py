@@ -218,8 +218,8 @@ class Room:
 
     def _stopped(self) -> CueStopped:
         return CueStopped(
-            f"This cue was stopped while submit() waited for room (max_pending={self.most}), and nothing was "
-            "submitted. Call start() to begin again."
+            f"This cue is being stopped while submit() waits for room (max_pending={self.most}), and nothing was "
+            "submitted."
         )
 
     def _tell(self, ticket: Ticket) -> None:

@@ -287,6 +287,42 @@ def test_a_second_ctrl_c_cancels_what_runs(loop: str) -> None:
         assert "KeyboardInterrupt" in said
 
 
+NAP = "async def nap(n: float) -> float:\n    await asyncio.sleep(n)\n    return n"
+
+GOES_ON: dict[str, str] = {
+    "a map": "async for work in cue.map(nap, [0.01] * 1000, window=3): pass",
+    "submissions": "while True:\n    await (await cue.call(nap, 0.01)).wait()",
+    "results": "await asyncio.gather(*[await cue.call(nap, 0.01) for _ in range(1000)])",
+    "a group": "async with cue.group() as group:\n    for _ in range(1000):\n        await group.call(nap, 0.01)",
+    "room": "for _ in range(1000):\n    await full.call(nap, 0.01)",
+}
+
+
+@posix
+@pytest.mark.parametrize("what", GOES_ON)
+def test_what_ctrl_c_leads_to_in_main_is_not_told_as_an_error(what: str) -> None:
+    cue, full = runcue.Cue(), runcue.Cue(max_pending=2)
+    space: dict[str, Any] = {"asyncio": asyncio, "cue": cue, "full": full}
+    for one in (cue, full):
+        one.service("three", concurrent=3)
+    main = f"async def main():\n    async with cue, full:\n{textwrap.indent(GOES_ON[what], ' ' * 8)}"
+    exec(f"{NAP}\n{main}", space)  # noqa: S102 - as a user would write it
+    for one in (cue, full):
+        one.task(uses="three")(space["nap"])
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        threading.Timer(0.06, os.kill, (os.getpid(), signal.SIGINT)).start()
+        with pytest.raises(KeyboardInterrupt) as raised:
+            runcue.run(space["main"])
+    finally:
+        signal.signal(signal.SIGINT, before)
+    # So a program that lets it through shows a few lines, of which none is about what runcue is inside.
+    assert raised.value.__cause__ is raised.value.__context__ is None
+    assert [entry.name for entry in raised.traceback if entry.path.parent.name == "_api"] == ["run"]
+    assert max(cue.counts()["completed"], full.counts()["completed"]) < 1000
+    assert not any(one.counts()["pending"] or one.counts()["running"] for one in (cue, full))
+
+
 @posix
 def test_ctrl_c_pressed_many_times_ends_the_program_all_the_same() -> None:
     with Program(PROGRAM.format(ends=False), "asyncio") as program:
