@@ -52,8 +52,10 @@ def until(process: subprocess.Popen[str], line: str) -> None:
 
 
 def end(process: subprocess.Popen[str]) -> tuple[int, str]:
-    said, _ = process.communicate(timeout=SECONDS)
-    return process.returncode, said
+    # Not by communicate(), which passes over what `until` has read ahead.
+    assert process.stdout is not None
+    said = process.stdout.read()
+    return process.wait(timeout=SECONDS), said
 
 
 TWO_RUN_AND_ONE_WAITS = """
