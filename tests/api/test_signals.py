@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -54,8 +55,11 @@ def until(process: subprocess.Popen[str], line: str) -> None:
 def end(process: subprocess.Popen[str]) -> tuple[int, str]:
     # Not by communicate(), which passes over what `until` has read ahead.
     assert process.stdout is not None
+    too_late = threading.Timer(SECONDS, process.kill)
+    too_late.start()
     said = process.stdout.read()
-    return process.wait(timeout=SECONDS), said
+    too_late.cancel()
+    return process.wait(), said
 
 
 TWO_RUN_AND_ONE_WAITS = """

@@ -424,7 +424,7 @@ async def test_stop_ends_a_wait_and_a_drain_waits_for_it() -> None:
     summary = await cue.stop()
     assert summary.counts["completed"] == 7
     for task in refused:
-        with pytest.raises(runcue.CueStopped, match="stopped while submit\\(\\) waited for room"):
+        with pytest.raises(runcue.CueStopped, match="being stopped while submit\\(\\) waits for room"):
             await task
 
 
