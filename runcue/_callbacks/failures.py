@@ -17,6 +17,7 @@ from typing import Final
 
 from runcue._callbacks.warning_log import WarningLog
 from runcue._model.errors import is_a
+from runcue._model.texts import which_of
 from runcue._model.work import Work
 
 __all__ = ["REPEAT_AFTER", "Failures"]
@@ -53,7 +54,7 @@ class Failures:
             observed: Whether observers are to hear of it, or only the log.
         """
         if self._is_news(name, type(error)):
-            about = "" if work is None else f" (work {work.id} of task {work.task})"
+            about = "" if work is None else f" (work {which_of(work)})"
             self.log.tell(
                 "raised",
                 () if work is None else (work,),

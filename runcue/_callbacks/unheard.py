@@ -24,7 +24,7 @@ from math import inf
 from typing import Any, Final, NamedTuple
 
 from runcue._callbacks.warning_log import WarningLog, extra_of
-from runcue._model.texts import SHOWN, clause_of, error_words, listed, printable, shortened
+from runcue._model.texts import SHOWN, clause_of, error_words, listed, printable, short_params, shortened
 from runcue._model.work import Work
 
 __all__ = ["TELL_AFTER", "Unheard"]
@@ -42,13 +42,16 @@ _MOST: Final = 10_000
 """So many failures are kept for whoever may come; of more, the oldest are told at once."""
 
 _IN_TIME: Final = (
-    "Work %s of task %s failed%s: %s. Your program has not taken notice: await its handle, or listen with "
+    "Work %s of task %s%s failed%s: %s. Your program has not taken notice: await its handle, or listen with "
     "@cue.on_failure"
 )
-_AT_THE_END: Final = "Work %s of task %s failed%s, and your program has not asked why: %s"
+_AT_THE_END: Final = "Work %s of task %s%s failed%s, and your program has not asked why: %s"
 
 # As it is in every exception, whatever its class defines under this name.
 _TRACEBACK: Final[Any] = vars(BaseException)["__traceback__"]
+
+_LONGEST_OTHERS: Final = 150
+"""So many characters of the params of others are told at most, beside their ids."""
 
 _Kind = tuple[str, type[BaseException], tuple[str, int]]
 """What failures have in common that are told together: their task, what was raised, and the line of the handler."""
@@ -230,14 +233,26 @@ def _works_of(failures: Iterable[_Failure]) -> list[Work]:
     return [work for failure in failures if (work := failure.work()) is not None]
 
 
-def _words_of(failures: list[_Failure]) -> tuple[str, str, str, str]:
-    """The id and the task of the first, which others there are, and what the first raised."""
+def _words_of(failures: list[_Failure]) -> tuple[str, str, str, str, str]:
+    """The id, the task and the params of the first, which others there are, and what the first raised."""
     first, *others = failures
     also = ""
     if others:
-        ids = listed((printable(shortened(one.id, 80)) for one in others), SHOWN)
-        also = f" (and {len(others)} more like it: {ids})"
-    return first.id, first.kind[0], also, clause_of(error_words(first.error))
+        ids = [printable(shortened(one.id, 80)) for one in others]
+        room = _LONGEST_OTHERS
+        for place, one in enumerate(others[:SHOWN]):
+            params = _params_of(one)
+            if (room := room - len(params)) < 0:
+                break
+            ids[place] += params
+        also = f" (and {len(others)} more like it: {listed(ids, SHOWN)})"
+    return first.id, first.kind[0], _params_of(first), also, clause_of(error_words(first.error))
+
+
+def _params_of(failure: _Failure) -> str:
+    """The params of one that is not forgotten yet, with the space before them."""
+    work = failure.work()
+    return f" {short_params(work.params)}" if work is not None and work.params else ""
 
 
 def _tell_all(

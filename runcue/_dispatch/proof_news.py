@@ -16,7 +16,7 @@ from runcue._callbacks.lasting_proof import Finding, LastingProof
 from runcue._explain.still_stale import why_out_of_date, why_still_stale
 from runcue._freshness.folder_news import FOLDER_NEWS
 from runcue._model.declaration import Declaration
-from runcue._model.texts import listed, title_of
+from runcue._model.texts import listed, title_of, which_of
 from runcue._model.work import Work
 
 __all__ = ["ProofNews"]
@@ -65,10 +65,9 @@ class ProofNews:
             self._log.tell(
                 "outdated",
                 (work,),
-                "Work %s of task %s reads the folder %s and makes something in it, as others do: each makes the others "
+                "Work %s reads the folder %s and makes something in it, as others do: each makes the others "
                 "out of date. As inputs name the files that are read, in place of the folder",
-                work.id,
-                work.task,
+                which_of(work),
                 folder,
             )
 
@@ -84,9 +83,8 @@ class ProofNews:
             self._log.tell(
                 "still_stale",
                 (work,),
-                "Work %s of task %s has succeeded, and will run again each time that it is submitted: %s",
-                work.id,
-                work.task,
+                "Work %s has succeeded, and will run again each time that it is submitted: %s",
+                which_of(work),
                 why_still_stale(finding),
             )
             return
@@ -112,10 +110,9 @@ class ProofNews:
         self._log.tell(
             "still_stale",
             (work,),
-            "%s stays out of date after work %s of task %s: %s",
+            "%s stays out of date after work %s: %s",
             listed(map(title_of, declared.outputs)),
-            work.id,
-            work.task,
+            which_of(work),
             why_out_of_date(declared, artifact),
         )
 
@@ -138,8 +135,7 @@ class ProofNews:
         self._log.tell(
             "outdated",
             (work,),
-            "Work %s of task %s had to run because %s",
-            work.id,
-            work.task,
+            "Work %s had to run because %s",
+            which_of(work),
             why_still_stale(finding),
         )

@@ -28,7 +28,7 @@ from runcue._freshness.versions import version_of
 from runcue._model.checks import says_what_it_takes
 from runcue._model.declaration import Declaration
 from runcue._model.errors import ArtifactError, ConfigurationError
-from runcue._model.texts import LONGEST_PATH, message_of, name_of, title_of, words_of
+from runcue._model.texts import LONGEST_PATH, message_of, title_of, which_of, words_of
 from runcue._model.work import Work
 
 __all__ = ["Digest", "digest"]
@@ -182,7 +182,10 @@ class Digest:
             remove_stamp(output._key)
         if problem:
             logger.warning(
-                "%s stays out of date after %s: %s", title_of(output, LONGEST_PATH), name_of(work), problem
+                "%s stays out of date after work %s: %s",
+                title_of(output, LONGEST_PATH),
+                which_of(work),
+                problem,
             )
 
     def __repr__(self) -> str:

@@ -3,7 +3,7 @@
 Lives here: quoting what users' objects say of themselves, whatever they do when they are asked, and the small phrases
 that several messages share.
 
-Must not know: anything of runcue, but that a work unit has a task and an id.
+Must not know: anything of runcue, but that a work unit has a task, an id and params.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ __all__ = [
     "shortened",
     "title_of",
     "used_up",
+    "which_of",
     "words_of",
 ]
 
@@ -68,6 +69,11 @@ class _Named(Protocol):
     def id(self) -> str: ...
 
 
+class _Submitted(_Named, Protocol):
+    @property
+    def params(self) -> dict[str, Any]: ...
+
+
 def shortened(text: str, most: int = LONGEST) -> str:
     """A text without its middle, if it is too long: how it begins and how it ends is what helps.
 
@@ -94,6 +100,13 @@ def clause_of(text: str) -> str:
 def name_of(work: _Named) -> str:
     """What a work unit is called in messages: its task and its id."""
     return f"{printable(shortened(work.task, _LONGEST_NAME))} {printable(shortened(work.id, _LONGEST_NAME))}"
+
+
+def which_of(work: _Submitted) -> str:
+    """Which work unit it is, after the word "work": "3 of task fetch {'page': 7}"."""
+    name, task = (printable(shortened(one, _LONGEST_NAME)) for one in (work.id, work.task))
+    params = short_params(work.params)
+    return f"{name} of task {task}{params and ' '}{params}"
 
 
 def short_params(params: dict[str, Any]) -> str:

@@ -380,9 +380,9 @@ def test_six_failures_of_one_kind_are_told_as_one_and_what_is_of_another_kind_is
     at_the_end = [record for record in caplog.records if record.exc_info]
     assert len(at_the_end) == 3
     assert [record.getMessage().split(", and your")[0] for record in at_the_end] == [
-        "Work 1 of task convert failed (and 2 more like it: 2, 6)",
-        "Work 4 of task convert failed",
-        "Work 5 of task convert failed",
+        "Work 1 of task convert {'page': 1} failed (and 2 more like it: 2 {'page': 2}, 6 {'page': 6})",
+        "Work 4 of task convert {'page': 4} failed",
+        "Work 5 of task convert {'page': 5} failed",
     ]
     assert "page-1.pdf" in at_the_end[0].getMessage()
     assert sum(len(logging.Formatter().format(record).splitlines()) for record in at_the_end) <= 15
@@ -390,6 +390,33 @@ def test_six_failures_of_one_kind_are_told_as_one_and_what_is_of_another_kind_is
     # Each of them is heard of by observers once.
     assert sorted(one for works in heard for one in works) == ["1", "2", "4", "5", "6"]
     assert len(heard) == (3 if lasts < 1 else 4)
+
+
+@pytest.mark.rule(15)
+def test_lines_about_a_work_unit_tell_its_params_in_short(caplog: pytest.LogCaptureFixture) -> None:
+    class Shy:
+        def __repr__(self) -> str:
+            raise RuntimeError("nobody is to look")
+
+    def converts(work: runcue.Work) -> None:
+        raise ValueError("the end is not the beginning, " * 30)
+
+    async def main() -> None:
+        cue = runcue.Cue(id_prefix="")
+        cue.task("convert")(converts)
+        cue.on_start(converts)
+        async with cue:
+            for page in ("in/a.txt", "in/b.txt", f"in/{'folder/' * 99}c.txt", "words " * 9999, Shy()):
+                await cue.submit("convert", params={"page": page})
+
+    run(main)
+    raised, failed = caplog.messages
+    assert raised.endswith("converts raised ValueError (work 1 of task convert {'page': 'in/a.txt'})")
+    which = (
+        "Work 1 of task convert {'page': 'in/a.txt'} failed (and 4 more like it: 2 {'page': 'in/b.txt'}, 3 {"
+    )
+    assert failed.startswith(which)
+    assert all(len(line) <= 500 for line in caplog.messages)
 
 
 @pytest.mark.rule(23)

@@ -149,13 +149,13 @@ async def test_records_of_the_log_have_the_metadata_of_the_work_units_that_they_
         await cue.submit("t", {"ready": True}, metadata={"user": "bert"})
         await asyncio.sleep(2)
         await cue.stop()
-    told = {record.getMessage()[:24]: getattr(record, "metadata", None) for record in caplog.records}
+    told = {record.getMessage()[:40]: getattr(record, "metadata", None) for record in caplog.records}
     assert told == {
-        "2 work units are pending": {"1": {"user": "anna"}},
-        "Stuck: t 1: is_ready sai": {"1": {"user": "anna"}},
-        "Work 3 of task t failed:": {"3": {"user": "bert"}},
-        "stop() cancelled 2 work ": {"1": {"user": "anna"}},
-        "Work 3 of task t failed,": {"3": {"user": "bert"}},
+        "2 work units are pending for more than 1": {"1": {"user": "anna"}},
+        "Stuck: t 1: is_ready said no for params ": {"1": {"user": "anna"}},
+        "Work 3 of task t {'ready': True} failed:": {"3": {"user": "bert"}},
+        "stop() cancelled 2 work units that could": {"1": {"user": "anna"}},
+        "Work 3 of task t {'ready': True} failed,": {"3": {"user": "bert"}},
     }
 
 

@@ -532,10 +532,10 @@ async def test_what_it_raises_when_told_is_logged_once_a_minute_and_disturbs_not
     assert all(work.work.state is runcue.WorkState.COMPLETED for work in works)
     assert not tenants.inside
     logged = [message for message in caplog.messages if "boom" not in message]
-    about = [
-        f"{method}() of limit {Books.__qualname__} of service 'llm' raised ValueError (work {{}} of task ask)"
-    ]
-    assert logged[0] == about[0].format(works[0])
+    about = f"work {works[0]} of task ask {{'tenant': 'a'}}"
+    assert (
+        logged[0] == f"{method}() of limit {Books.__qualname__} of service 'llm' raised ValueError ({about})"
+    )
     assert len(logged) == 2, "the run takes a minute and a half"
 
 
