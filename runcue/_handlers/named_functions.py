@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from os import PathLike
+from types import GeneratorType
 from typing import Any, Final
 
 from runcue._handlers.parameters import Parameters
@@ -17,10 +19,15 @@ from runcue._handlers.signatures import called, form_of, signature_of
 from runcue._model.callables import located
 from runcue._model.checks import hint_of, nearest
 from runcue._model.errors import ConfigurationError, InvalidParams
-from runcue._model.texts import words_of
+from runcue._model.texts import shortened, words_of
 from runcue._model.work import Work
 
 __all__ = ["NamedFunction", "named"]
+
+_SEVERAL: Final = (list, tuple, set, frozenset)
+
+_SHOWN: Final = "<Work "
+"""How the repr of a work unit begins."""
 
 _BY_PLACE: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
@@ -47,16 +54,21 @@ class NamedFunction:
         self._required = frozenset(one.name for one in named if one.default is one.empty)
 
     def __call__(self, work: Work) -> Any:
-        """Call it."""
+        """Call it.
+
+        Raises:
+            InvalidParams: It needs a param that there is not, or shows the work unit where a param was meant.
+        """
         params = work.params
         given: dict[str, Any] = {}
+        as_work: str | None = None
         for name in self._names:
             if name == "work":
                 given[name] = work
             elif name in params:
                 given[name] = params[name]
             elif name == self._other:
-                given[name] = work
+                given[name], as_work = work, name
             elif name in self._required:
                 raise InvalidParams(
                     f"{self._what}, by {located(self.__wrapped__)}, needs the param {name!r} of a work unit with "
@@ -65,7 +77,38 @@ class NamedFunction:
         if self._rest:
             given = {**params, **given}
         by_place = [given.pop(name) for name in self._by_place if name in given]
-        return self.__wrapped__(*by_place, **given)
+        answer = self.__wrapped__(*by_place, **given)
+        return answer if as_work is None else self._without_work(answer, work, as_work)
+
+    def _without_work(self, answer: Any, work: Work, name: str) -> Any:
+        """What it has returned, unless the work unit was formatted into that: then a param was meant.
+
+        Args:
+            answer: That.
+            work: The work unit.
+            name: As what it was given.
+        """
+        if isinstance(answer, GeneratorType):
+            return (self._without_work(one, work, name) for one in answer)
+        for one in answer if type(answer) in _SEVERAL else (answer,):
+            text = one if isinstance(one, str) else str(one) if isinstance(one, PathLike) else ""
+            if _SHOWN in text and repr(work) in text:
+                params = ", ".join(map(str, work.params))
+                raise InvalidParams(
+                    f"{self._what}, by {located(self.__wrapped__)}, is given the work unit as {name!r}, since there is "
+                    f"no such param ({shortened(params, 100) or 'it has none'}), and has put it into "
+                    f"{words_of(one)}. Name the param that is meant, or take {name}.params[...]."
+                )
+        return answer
+
+
+class _OfWork(NamedFunction):
+    """The same for a function of the work, by another name."""
+
+    __slots__ = ()
+
+    def __call__(self, work: Work) -> Any:
+        return self._without_work(self.__wrapped__(work), work, self._names[0])
 
 
 class _OfOne(NamedFunction):
@@ -124,7 +167,7 @@ def named(function: Callable[..., Any], what: str, parameters: Parameters | None
                 )
         # To a handler that takes the work there may be params that it does not name.
         if other is not None and len(takes) == 1 and by_place and not parameters.takes_work:
-            return function
+            return _OfWork(function, what, takes, other)
     elif other is not None and len(others) > 1 and other != first.name:
         other = None
     if len(takes) == 1 and first.name in known and by_place:

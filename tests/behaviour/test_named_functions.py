@@ -177,6 +177,46 @@ async def test_a_param_that_this_work_unit_lacks_is_refused_at_submission() -> N
         assert await cue.list() == []
 
 
+SHOWN: dict[str, Any] = {
+    "a text": lambda page: f"out/{page}.html",
+    "a path": lambda page: Path("out", f"{page}.html"),
+    "a file": lambda page: runcue.File(f"out/{page}.html"),
+    "one of several": lambda page: ["a", f"out/{page}.html"],
+    "by keyword": lambda *, page: f"out/{page}.html",
+    "beside a param": lambda page, name: f"out/{name}-{page}.html",
+    "one that yields": lambda page: (f"out/{one}.html" for one in (page,)),
+}
+
+
+@virtual
+@pytest.mark.parametrize("function", SHOWN.values(), ids=SHOWN.keys())
+@pytest.mark.parametrize("handler", [lambda name: None, lambda work, name: None, lambda work: None])
+async def test_a_work_unit_that_was_formatted_into_a_path_was_meant_to_be_a_param(
+    handler: Any, function: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    async with runcue.Cue() as cue:
+        plain = {"name": str} if handler.__code__.co_varnames[0] == "name" else {}
+        handler.__annotations__.update(plain)
+        cue.task("t", outputs=function)(handler)
+        text = (
+            r"of task 't', by .*<lambda> \(.*named_functions.py:\d+\), is given the work unit as 'page', since there is no "
+            r"such param \(name\), .*<Work .*Name the param that is meant, or take page\.params\[\.\.\.\]\."
+        )
+        with pytest.raises(runcue.InvalidParams, match=text):
+            await cue.submit("t", {"name": "a"})
+        assert await cue.list() == []
+
+
+@virtual
+async def test_a_function_of_the_work_by_another_name_may_put_anything_of_it_into_a_path() -> None:
+    async with runcue.Cue() as cue:
+        cue.task("t", key=lambda it: f"<Work {it.id}> {it.params}")(fetch)
+        handle = await cue.submit("t", {"url": "a"})
+        assert handle.work._declared is not None
+        assert handle.work._declared.key == f"<Work {handle}> {handle.work.params}"
+
+
 @virtual
 async def test_what_it_raises_is_told_with_its_own_name() -> None:
     async with runcue.Cue() as cue:
