@@ -18,6 +18,7 @@ from runcue._model.errors import DuplicateWork
 from runcue._model.phases import RUNNING, SETTLED
 from runcue._model.texts import name_of, words_of
 from runcue._model.work import Work
+from runcue._registration.tasks import hint_of_braces
 from runcue._scheduling.dependencies import Dependencies
 
 __all__ = ["leader_for"]
@@ -41,7 +42,7 @@ def leader_for(
     declared = work._declared
     if declared is None or declared.fault is not None:
         return None
-    leader = None
+    leader = shared = None
     same = ""
     if declared.key is not None:
         leader = dependencies.keyed_by(declared.key, later=later)
@@ -54,6 +55,7 @@ def leader_for(
                 # not run at once is enough.
                 continue
             same = f"output {words_of(artifact)}"
+            shared = artifact
             if leader is not None or declared.key is not None:
                 raise DuplicateWork(_collision(work, other, same, "by another key"))
             leader = other
@@ -71,7 +73,8 @@ def leader_for(
     elif not _are_same(theirs.inputs, declared.inputs) and _paths(theirs.inputs) != _paths(declared.inputs):
         difference = "with other inputs"
     if difference or (duplicate or work._task.duplicate) == "error":
-        raise DuplicateWork(_collision(work, leader, same, difference))
+        braces = "" if shared is None else hint_of_braces(shared, work.params, "outputs")
+        raise DuplicateWork(_collision(work, leader, same, difference, braces))
     return leader
 
 
@@ -106,9 +109,9 @@ def _equal(one: Any, other: Any) -> bool:
         return False
 
 
-def _collision(work: Work, other: Work, same: str, difference: str) -> str:
+def _collision(work: Work, other: Work, same: str, difference: str, braces: str = "") -> str:
     state = "running" if other._phase >= RUNNING else "pending"
-    hint = (
+    hint = braces or (
         "One artifact has one producer at a time: wait for it, or give this work unit another output."
         if difference
         else 'Submit it with duplicate="join" to share its outcome.'

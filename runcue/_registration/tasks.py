@@ -7,10 +7,11 @@ Must not know: which tasks and services there are, how anything runs.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from runcue._artifacts.artifact import Artifact
+from runcue._artifacts.file import File
 from runcue._model.callables import located
 from runcue._model.checks import check_callback, is_async, is_generator
 from runcue._model.errors import ConfigurationError
@@ -28,6 +29,7 @@ __all__ = [
     "check_load",
     "check_priority",
     "code_of",
+    "hint_of_braces",
     "name_from",
     "same_source",
     "with_handler",
@@ -141,12 +143,39 @@ def with_handler(described: TaskDescription, handler: Callable[..., Any]) -> Tas
     """
     name = described.name or name_from(handler)
     parameters = _check_handler(name, handler)
+    names = () if parameters is None else parameters.names
+    for what in ("inputs", "outputs"):
+        artifacts = getattr(described, what)
+        for artifact in artifacts if type(artifacts) is tuple else ():
+            if hint := hint_of_braces(artifact, names, what):
+                raise ConfigurationError(f"{what} of task {name!r}: {hint[0].lower()}{hint[1:]}")
     functions = {
         what: by_names(getattr(described, what), f"{what} of task {name!r}", parameters)
         for what in ("inputs", "outputs", "key", "priority", "load")
     }
     code = code_of(handler, name, described.fresh)
     return described._replace(name=name, parameters=parameters, code=code, **functions)
+
+
+def hint_of_braces(artifact: Artifact, params: Collection[str], what: str) -> str:
+    """What to write in place of a path that names a param in braces, as a format string does; "" if it names none.
+
+    Args:
+        artifact: As it was given.
+        params: The names of the params that there are.
+        what: What it was given as, "inputs" or "outputs".
+    """
+    if not isinstance(artifact, File) or "{" not in (path := artifact._given):
+        return ""
+    import re  # noqa: PLC0415 - there are nearly never braces
+
+    named = [name for name in dict.fromkeys(re.findall(r"\{([^\W\d]\w*)[^{}]*\}", path)) if name in params]
+    if not named:
+        return ""
+    return (
+        f"Is '{{{named[0]}}}' in {words_of(path)} meant to be a param? A path is taken as it "
+        f"is: write {what}=lambda {', '.join(named)}: f{words_of(path)}."
+    )
 
 
 def name_from(handler: object) -> str:

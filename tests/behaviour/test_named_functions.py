@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from pathlib import Path
 from typing import Any
 
@@ -200,8 +201,8 @@ async def test_a_work_unit_that_was_formatted_into_a_path_was_meant_to_be_a_para
         handler.__annotations__.update(plain)
         cue.task("t", outputs=function)(handler)
         text = (
-            r"of task 't', by .*<lambda> \(.*named_functions.py:\d+\), is given the work unit as 'page', since there is no "
-            r"such param \(name\), .*<Work .*Name the param that is meant, or take page\.params\[\.\.\.\]\."
+            r"of task 't', by .*<lambda> \(.*named_functions.py:\d+\), is given the work unit as 'page', since there "
+            r"is no such param \(name\), .*<Work .*Name the param that is meant, or take page\.params\[\.\.\.\]\."
         )
         with pytest.raises(runcue.InvalidParams, match=text):
             await cue.submit("t", {"name": "a"})
@@ -237,3 +238,39 @@ def test_a_function_of_the_work_is_asked_as_it_is() -> None:
     task = cue.get_task("t")
     assert task is not None
     assert task.outputs is outputs
+
+
+BRACES = (
+    "is '{n}' in 'out/{n:03}.txt' meant to be a param? A path is taken as it is: write outputs=lambda n: "
+    "f'out/{n:03}.txt'."
+)
+
+
+@pytest.mark.parametrize(
+    "given", ["out/{n:03}.txt", Path("out/{n:03}.txt"), ["a", runcue.File("out/{n:03}.txt")]]
+)
+def test_a_path_that_names_a_param_in_braces_is_refused_with_what_to_write(given: Any) -> None:
+    cue = runcue.Cue()
+
+    def plain(n: int) -> None: ...
+
+    def with_work(work: runcue.Work, n: int) -> None: ...
+
+    for handler in (plain, with_work):
+        with pytest.raises(runcue.ConfigurationError, match=f"^outputs of task 't': {re.escape(BRACES)}$"):
+            cue.task("t", outputs=given)(handler)
+        with pytest.raises(runcue.ConfigurationError, match=r"write inputs=lambda n: f'{n}/{n}'"):
+            cue.task("t", inputs="{n}/{n}")(handler)
+    cue.task("t", outputs="out/{N}{}{m}.txt")(plain)
+
+
+@virtual
+async def test_where_the_params_are_not_known_the_second_one_is_told_what_to_write(tmp_path: Path) -> None:
+    async with runcue.Cue() as cue:
+        cue.task("t", outputs=tmp_path / "{n}.txt")(lambda work: Path(work.outputs[0]).touch())
+        first = await cue.submit("t", {"n": 1})
+        with pytest.raises(
+            runcue.DuplicateWork, match=r"with other params by .* Is '{n}' in .* meant to be a param\?"
+        ):
+            await cue.submit("t", {"n": 2})
+        await first
