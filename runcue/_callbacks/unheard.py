@@ -42,8 +42,8 @@ _MOST: Final = 10_000
 """So many failures are kept for whoever may come; of more, the oldest are told at once."""
 
 _IN_TIME: Final = (
-    "Work %s of task %s%s failed%s: %s. Your program has not taken notice: await its handle, or listen with "
-    "@cue.on_failure"
+    "Work %s of task %s%s failed%s: %s. Your program has not taken notice so far: await its handle, listen with "
+    "@cue.on_failure, or go through `summary.failed` after a drain"
 )
 _AT_THE_END: Final = "Work %s of task %s%s failed%s, and your program has not asked why: %s"
 
@@ -213,7 +213,8 @@ def _line_of(error: BaseException) -> tuple[str, int]:
 
 
 def _take_out(failures: dict[int, _Failure], kind: _Kind) -> list[_Failure]:
-    keys = [key for key, failure in failures.items() if failure.kind == kind]
+    # A list: in another thread somebody may just hear of one.
+    keys = [key for key, failure in list(failures.items()) if failure.kind == kind]
     return list(map(failures.pop, keys))
 
 
@@ -223,7 +224,7 @@ def _by_kind(
     """All failures by what they have in common, those that were told and the others; nothing of them is left."""
     kinds: dict[_Kind, tuple[list[_Failure], list[_Failure]]] = {}
     for which, failures in enumerate((told, untold)):
-        for failure in failures.values():
+        for failure in list(failures.values()):
             kinds.setdefault(failure.kind, ([], []))[which].append(failure)
         failures.clear()
     return list(kinds.values())

@@ -5,7 +5,7 @@ Must not know: how it is counted.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from runcue._model.checks import says_what_it_takes
@@ -47,7 +47,8 @@ class Summary:
     Attributes:
         counts: How many work units ended how: keys "completed" (a handler returned), "skipped", "failed", "cancelled".
         by_task: The same for each task, with those that are "pending" and "running".
-        failed: The failed work units, oldest first, as far as the cue still keeps them (`Cue(keep=)`).
+        failed: The failed work units, oldest first, as far as the cue still keeps them (`Cue(keep=)`). Those that you
+            go through, or take out of it, count as heard of: they are not in the log any more.
         cancelled: The cancelled ones, likewise.
         timed_out: Those of the failed whose time was over: `WorkTimeout`, `PendingTimeout`, `StallTimeout`.
         values: Of a group, what `result()` of each of its work units gives, in the order of their submission; None
@@ -68,6 +69,7 @@ class Summary:
     __slots__ = (
         "_because",
         "_durations",
+        "_failed",
         "_given_up",
         "_tried",
         "abandoned",
@@ -103,9 +105,10 @@ class Summary:
     ) -> None:
         self.counts = counts
         self.by_task = dict(by_task or {})
-        self.failed = failed
+        self._failed = failed
+        self.failed: list[Work] = _Failures(failed)
         self.cancelled = cancelled or []
-        self.timed_out = [work for work in failed if _is_time_out(work.exception)]
+        self.timed_out: list[Work] = _Failures(work for work in failed if _is_time_out(work.exception))
         # To be found out when somebody asks, or what was found.
         self._durations: Callable[[], dict[str, Durations]] | dict[str, Durations] = durations
         self.values = values or []
@@ -155,7 +158,6 @@ class Summary:
         for work in self.failed:
             error = work.exception
             if error is not None:
-                _hear(work)
                 copy = raised_again(error)
                 assert isinstance(copy, Exception)  # what is none was wrapped
                 errors.append(copy)
@@ -175,7 +177,7 @@ class Summary:
     def __str__(self) -> str:
         from runcue._model.summary_table import table_of  # noqa: PLC0415 - where it is shown
 
-        table = table_of(self.by_task, self.durations, self.failed)
+        table = table_of(self.by_task, self.durations, self._failed)
         return "\n".join([self._line(), "", *table] if table else [self._line()])
 
     def _line(self) -> str:
@@ -219,6 +221,23 @@ class Summary:
 
     def __repr__(self) -> str:
         return f"<Summary {self._line()}>"
+
+
+class _Failures(list[Work]):
+    """Failed work units; who takes one of them has heard of its failure. Who merely counts them has not."""
+
+    __slots__ = ()
+
+    def __iter__(self) -> Iterator[Work]:
+        for work in super().__iter__():
+            _hear(work)
+            yield work
+
+    def __getitem__(self, place: Any) -> Any:
+        taken = super().__getitem__(place)
+        for work in taken if isinstance(place, slice) else (taken,):
+            _hear(work)
+        return taken
 
 
 def _is_time_out(error: BaseException | None) -> bool:
