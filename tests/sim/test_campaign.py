@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
@@ -512,7 +512,7 @@ PLANTS: dict[Plant, set[str]] = {
     work_that_is_up_to_date_runs: {"twice"},
     input_that_is_being_made_is_not_waited_for: {"ready"},
     work_is_lost_on_submission: {"prompt", "skipped", "once"},
-    who_has_joined_is_forgotten: {"ready", "drained", "once", "prompt", "ends"},
+    who_has_joined_is_forgotten: {"ready", "drained", "once", "prompt"},
     what_is_older_than_its_inputs_counts_as_up_to_date: {"unproved"},
     raising_is_stale_counts_as_up_to_date: {"unproved"},
     timeout_never_strikes: {"timeout"},
@@ -562,7 +562,12 @@ def _time_to_shrink(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("plant", PLANTS | OF_SERVICES, ids=lambda plant: plant.__name__)
 def test_a_planted_mistake_is_found_and_shown(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
     plant(monkeypatch)
-    seeds, scenarios = (range(1000), ["services"]) if plant in OF_SERVICES else (SEEDS, OTHERS)
+    seeds: Iterable[int] = SEEDS
+    seeds, scenarios = (range(1000), ["services"]) if plant in OF_SERVICES else (seeds, OTHERS)
+    if (
+        plant is who_has_joined_is_forgotten
+    ):  # no stop that cuts off would ever end, and that would be found first
+        seeds = [seed for seed in seeds if not any("stop" in trial_of(seed, one).kinds for one in scenarios)]
     report = check(seeds, scenarios, enough=1, patience=0.15 if plant is callback_never_returns else 5.0)
     assert not report.ok
     [found] = report.found
