@@ -8,6 +8,7 @@ Must not know: how items are pulled and submitted (that is `feed`), how work uni
 from __future__ import annotations
 
 import asyncio
+from itertools import islice
 from types import TracebackType
 from typing import Any, Final, Generic, NoReturn, Self, TypeVar
 
@@ -22,7 +23,7 @@ from runcue._model.errors import ConfigurationError, InvalidParams, UsageError, 
 from runcue._model.phases import CANCELLED, COMPLETED, SETTLED
 from runcue._model.task import Task
 from runcue._model.texts import shortened, words_of
-from runcue._model.work import Work
+from runcue._model.work import Loaded, Work
 from runcue._registration.registry import Registry
 
 __all__ = ["Map"]
@@ -86,6 +87,8 @@ class Map(Generic[T_co]):
         self._until = 0.0
         # Those that a stop has cancelled while others still run.
         self._put_off: list[Work] = []
+        # Values of skipped ones that are read before their turn.
+        self._ahead: dict[Work, Loaded] = {}
         self._is_busy = False
 
     def __aiter__(self) -> Self:
@@ -174,6 +177,13 @@ class Map(Generic[T_co]):
     async def _value_of(self, work: Work) -> Any:
         """The value of one that has not simply completed. What it raises ends the map."""
         try:
+            if work.skipped and work._task.load is not None:
+                from runcue._dispatch.loading import AT_ONCE, begin, value_in  # noqa: PLC0415 - few tasks can
+
+                for one in islice(self._batch.line, AT_ONCE):
+                    if one.skipped and one._task.load is not None and one not in self._ahead:
+                        self._ahead[one] = begin(one)
+                return await value_in(self._ahead.pop(work))
             return await handle_of(work).result()
         except asyncio.CancelledError:
             raise

@@ -83,6 +83,7 @@ class Dispatcher:
         listeners: Who hears of events.
         flags: The cells of the flags that this cue has met, by key.
         began: When it was started last.
+        readers: What bounds how many values are read in threads at once, and in which loop; None before the first.
     """
 
     def __init__(self, core: Core, callbacks: Callbacks, *, recheck: bool) -> None:
@@ -90,6 +91,7 @@ class Dispatcher:
         self.callbacks = callbacks
         self.flags: dict[Hashable, list[int]] = {}
         self.began = -inf
+        self.readers: tuple[asyncio.AbstractEventLoop, asyncio.Semaphore] | None = None
         self.inside = contextvars.Context()
         self.inside.run(CURRENT.set, self)
         # Where gates are asked, artifacts write down that they were; in handlers they do not.

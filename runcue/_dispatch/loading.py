@@ -2,7 +2,7 @@
 
 Lives here: `value_of`. A value is read when it is first asked for, once, however many ask at the same time, and kept
 with the work unit. What the function raises is raised to those who ask; the work unit stays skipped, and who asks later
-has it read anew.
+has it read anew. Plain functions read in threads, of which a cue has few at once.
 
 Must not know: who asks, what was read.
 """
@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
-from contextvars import copy_context
+from contextvars import ContextVar, copy_context
 from inspect import unwrap
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from runcue._artifacts.reads import READS
 from runcue._callbacks.forks import FORKS, leave
@@ -21,15 +21,21 @@ from runcue._dispatch.off_loop import NO_THREAD, off_loop
 from runcue._model.awaitables import is_awaitable
 from runcue._model.callables import located
 from runcue._model.checks import is_async
-from runcue._model.errors import HandlerExited
+from runcue._model.errors import HandlerExited, UsageError
 from runcue._model.kept_errors import kept, raised_again
-from runcue._model.texts import error_words
+from runcue._model.texts import error_words, name_of
 from runcue._model.work import Loaded, Work
 
-__all__ = ["load_all", "value_of"]
+if TYPE_CHECKING:
+    from runcue._dispatch.dispatcher import Dispatcher
 
-_AT_ONCE: Final = 16
-"""So many values are read at once, where all of several are wanted."""
+__all__ = ["AT_ONCE", "begin", "load_all", "value_in", "value_of"]
+
+AT_ONCE: Final = 16
+"""So many values are read at once, where all of several are wanted; and so many plain functions read at once."""
+
+# What is being read where this is seen: who asks for another value meanwhile gets it in any case, as nothing else ends.
+_AROUND: ContextVar[tuple[Loaded, ...]] = ContextVar("values that are being read", default=())
 
 
 async def value_of(work: Work) -> Any:
@@ -42,15 +48,42 @@ async def value_of(work: Work) -> Any:
         Exception: What `load=` of its task has raised.
         HandlerExited: It has raised something that is no `Exception`.
     """
-    load = work._task.load
-    if load is None or not work.skipped:
+    if work._task.load is None or not work.skipped:
         return work.result
+    return await value_in(begin(work))
+
+
+def begin(work: Work) -> Loaded:
+    """Have the value of a work unit read, unless it is there or is being read.
+
+    Args:
+        work: Skipped; its task has `load=`.
+
+    Raises:
+        UsageError: By what reads it.
+    """
+    load = work._task.load
+    assert load is not None
     loaded: Loaded | None = work._value
     loop = asyncio.get_running_loop()
     if loaded is None or (loaded.reading is not None and loaded.reading.get_loop() is not loop):
         loaded = work._value = Loaded()
         # Not through the loop's task factory: an eager one would call the function before this is known.
         loaded.reading = asyncio.Task(_read(work, load, loaded), loop=loop, name="runcue")
+    elif loaded.reading is not None and loaded in _AROUND.get():
+        raise UsageError(
+            f"load= of task {work.task!r}, {located(load)}, asks for the value of {name_of(work)}, which it is to read "
+            "itself: read it from work.outputs."
+        )
+    return loaded
+
+
+async def value_in(loaded: Loaded) -> Any:
+    """What is read, when it is there.
+
+    Raises:
+        Exception: What was raised instead; see `value_of`.
+    """
     if loaded.reading is not None:
         # Who gives up waiting does not take it from the others.
         error = await asyncio.shield(loaded.reading)
@@ -81,17 +114,25 @@ async def load_all(works: Iterable[Work]) -> list[Exception]:
             except Exception as error:
                 raised[work._seq] = error
 
-    await asyncio.gather(*(read_some() for _ in found[:_AT_ONCE]))
+    await asyncio.gather(*(read_some() for _ in found[:AT_ONCE]))
     return [raised[place] for place in sorted(raised)]
 
 
 async def _read(work: Work, load: Callable[[Work], Any], loaded: Loaded) -> BaseException | None:
     """Read a value. Returns what was raised instead."""
     READS.set(None)  # whoever asks may be a gate, whose reads are its own
+    around = _AROUND.get()
+    _AROUND.set((*around, loaded))
     me = asyncio.current_task()
     error: BaseException | None = None
     try:
-        value = load(work) if is_async(unwrap(load)) else await _in_thread(work, load)
+        if is_async(unwrap(load)):
+            value = load(work)
+        elif around:
+            value = await _in_thread(work, load)
+        else:
+            async with _room(work._task.dispatcher):
+                value = await _in_thread(work, load)
         loaded.value = await value if is_awaitable(value) else value
         loaded.reading = None
     except BaseException as raised:
@@ -107,6 +148,15 @@ async def _read(work: Work, load: Callable[[Work], Any], loaded: Loaded) -> Base
             error.__cause__ = raised
         error = kept(error)
     return error
+
+
+def _room(dispatcher: Dispatcher) -> asyncio.Semaphore:
+    """What bounds how many threads read at once for a cue in this event loop."""
+    loop = asyncio.get_running_loop()
+    if dispatcher.readers is None or dispatcher.readers[0] is not loop:
+        number = min(AT_ONCE, dispatcher.core.threads.concurrent or AT_ONCE)
+        dispatcher.readers = loop, asyncio.Semaphore(number)
+    return dispatcher.readers[1]
 
 
 async def _in_thread(work: Work, load: Callable[[Work], Any]) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -300,3 +301,116 @@ def test_files_of_an_earlier_run_are_read_back(tmp_path: Path) -> None:
 
     assert program() == (30, [False] * 5)
     assert program() == (30, [True] * 5)
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+@virtual
+async def test_a_map_reads_sixteen_values_at_once(ordered: bool) -> None:
+    now: list[int] = []
+    most: list[int] = []
+
+    async def load(number: int) -> int:
+        now.append(number)
+        most.append(len(now))
+        await asyncio.sleep(1)
+        now.remove(number)
+        return number
+
+    cue = runcue.Cue()
+
+    @cue.task(load=load)
+    async def make(number: int) -> int:
+        return 0
+
+    cue.is_stale(lambda work: False)
+    async with cue:
+        began = asyncio.get_running_loop().time()
+        values = [value async for value in cue.map(make, range(40), values=True, ordered=ordered)]
+        assert sorted(values) == [*range(40)]
+        assert values == sorted(values) or not ordered
+        assert asyncio.get_running_loop().time() - began == 3
+        assert max(most) == 16
+        async with cue.map(make, range(40), values=True, window=5) as few:
+            most.clear()
+            assert await anext(few) in range(5)
+            assert max(most) == 5
+
+
+@virtual
+async def test_what_a_map_has_read_before_its_turn_is_raised_in_its_turn_and_read_once() -> None:
+    read: list[int] = []
+
+    async def load(number: int) -> int:
+        read.append(number)
+        if number == 2:
+            raise OSError("no page 2")
+        return number
+
+    shop = Shop(load)
+    async with shop.cue as cue:
+        values = cue.map(shop.make, range(4), values=True, ordered=True)
+        assert [await anext(values), await anext(values)] == [0, 1]
+        await asyncio.sleep(1)
+        with pytest.raises(OSError, match="no page 2"):
+            await anext(values)
+        assert sorted(read) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(("max_threads", "most"), [(64, 16), (3, 3)])
+def test_so_many_plain_functions_read_at_once_however_many_ask(max_threads: int, most: int) -> None:
+    alive: list[int] = []
+
+    def load(number: int) -> int:
+        alive.append(threading.active_count())
+        time.sleep(0.005)
+        return number
+
+    async def main() -> None:
+        cue = runcue.Cue(max_threads=max_threads)
+        make = cue.task("make", load=load)(lambda number, why=None: None)
+        cue.is_stale(lambda work: False)
+        async with cue:
+            handles = [await cue.submit(make, {"number": number}) for number in range(60)]
+            await cue.drain()
+            before = threading.active_count()
+            assert await asyncio.gather(*handles) == [*range(60)]
+            assert max(alive) <= before + most
+
+    run(main)
+
+
+def test_a_value_that_another_one_is_read_by_needs_no_thread_of_the_few() -> None:
+    async def main() -> None:
+        cue = runcue.Cue(max_threads=1)
+        inner = cue.task("inner", load=lambda number: number)(lambda number, why=None: None)
+        handles: list[runcue.WorkHandle] = []
+        cue.task("outer", load=lambda number: 1 + handles[number].result_sync(timeout=10))(inner)
+        cue.is_stale(lambda work: False)
+        async with cue:
+            handles += [await cue.submit("inner", {"number": number}) for number in range(3)]
+            asked = [await cue.submit("outer", {"number": number}) for number in range(3)]
+            assert await asyncio.gather(*asked) == [1, 2, 3]
+
+    run(main)
+
+
+@pytest.mark.parametrize("plain", [True, False])
+def test_one_that_asks_for_the_value_that_it_is_to_read_is_told(plain: bool) -> None:
+    handles: list[runcue.WorkHandle] = []
+
+    def in_a_thread(work: runcue.Work) -> Any:
+        return handles[0].result_sync(timeout=10)
+
+    async def in_the_loop(work: runcue.Work) -> Any:
+        return (await asyncio.gather(*handles))[0]
+
+    async def main() -> None:
+        shop = Shop(in_a_thread if plain else in_the_loop)
+        async with shop.cue as cue:
+            handles.append(await cue.call(shop.make, 3))
+            with pytest.raises(
+                runcue.UsageError, match=r"asks for the value of .*, which it is to read itself"
+            ):
+                await handles[0]
+
+    run(main)
