@@ -24,8 +24,9 @@ from runcue._callbacks.pauses import (
     watch_collector,
 )
 from runcue._model.attempts import GiveUp, RetryLater
-from runcue._model.callables import located
+from runcue._model.callables import is_runcues, located
 from runcue._model.no_answers import NEVER_RUN
+from runcue._model.phases import COMPLETED, FAILED
 from runcue._model.work import Work
 from runcue.abc import WarningKind
 
@@ -101,7 +102,7 @@ class Door:
             return answer
         finally:
             if (ended := self.now()) - began > BLOCKS_AFTER:
-                self.blocked(f"{what} {located(call)}", began, ended, BE_QUICK)
+                self.blocked(f"{what} {located(call)}", began, ended, BE_QUICK, told=not is_runcues(call))
 
     def blocked(
         self,
@@ -112,6 +113,7 @@ class Door:
         work: Work | None = None,
         *,
         observed: bool = True,
+        told: bool = True,
     ) -> None:
         """User code has kept the event loop for more than `BLOCKS_AFTER`: tell it once, if that was its own doing.
 
@@ -122,6 +124,7 @@ class Door:
             advice: What to do about it.
             work: About which work unit it is, if about one.
             observed: Whether observers are to hear of it, or only the log.
+            told: Whether it is to be told at all: what is runcue's own is nothing that its user could mend.
         """
         is_real = self.now is time.monotonic
         innocent = [*self._blocked, *collector_pauses()] if is_real else self._blocked
@@ -129,7 +132,7 @@ class Door:
         if seconds <= BLOCKS_AFTER:
             return
         self._blocked.append((began, ended))
-        if ("blocked", what) in self._told:
+        if not told or ("blocked", what) in self._told:
             return
         # A sleep keeps the loop as a computation does, so that the processor's time tells nothing. But if other threads
         # keep the interpreter busy, to be interrupted a few times may be all that there was to it.
@@ -152,6 +155,10 @@ class Door:
         else:
             what = f"What the handler of task {task.name!r}, {located(task.handler)}, returned to be awaited"
             advice = "do that part in the handler itself, which runs elsewhere, or await what it waits for"
+        if not (task.ended[COMPLETED] or task.ended[FAILED]):
+            advice += (
+                ". This was its first run: if it imports something then, import that at the top of the file"
+            )
         self.blocked(what, began, ended, advice, work)
 
     def left_by_handler(self, work: Work, began: float) -> None:

@@ -20,7 +20,7 @@ from runcue._callbacks.door import BLOCKS_AFTER, MAKE_ASYNC, Door
 from runcue._callbacks.failures import Failures
 from runcue._callbacks.forks import FORKS, leave
 from runcue._model.awaitables import is_awaitable
-from runcue._model.callables import located
+from runcue._model.callables import is_runcues, located
 from runcue._model.checks import check_callback, check_text
 from runcue._model.errors import ConfigurationError
 from runcue._model.events import HEARS, OBSERVED, Event
@@ -63,11 +63,23 @@ class Listener:
         observes: Whether it is a method of an observer.
         origin: Where it comes from; None for a method of an observer.
         plain: Whether neither holds: it hears what listeners hear, of all work units.
+        is_runcues: Whether it is runcue's own, of `runcue.progress()`, say: then nobody is told that it is slow.
         is_warned: Whether it hears of warnings. What it does wrong itself is only logged: told to observers, it could
             bring about the next without end.
     """
 
-    __slots__ = ("call", "is_warned", "line", "name", "observes", "origin", "place", "plain", "task")
+    __slots__ = (
+        "call",
+        "is_runcues",
+        "is_warned",
+        "line",
+        "name",
+        "observes",
+        "origin",
+        "place",
+        "plain",
+        "task",
+    )
 
     def __init__(
         self,
@@ -90,10 +102,12 @@ class Listener:
         self.observes = observes
         self.plain = task is None and not observes
         self.is_warned = is_warned
+        self.is_runcues = is_runcues(call)
 
     def become(self, other: Listener) -> None:
         """Call another function from now on, for the same events."""
         self.call, self.name, self.place, self.origin = other.call, other.name, other.place, other.origin
+        self.is_runcues = other.is_runcues
 
 
 class Audience(list[Listener]):
@@ -332,7 +346,13 @@ class Listeners:
             ended = now()
             if ended - began > BLOCKS_AFTER:
                 self._door.blocked(
-                    listener.place, began, ended, MAKE_ASYNC, work, observed=not listener.is_warned
+                    listener.place,
+                    began,
+                    ended,
+                    MAKE_ASYNC,
+                    work,
+                    observed=not listener.is_warned,
+                    told=not listener.is_runcues,
                 )
             began = ended
         return began

@@ -163,7 +163,8 @@ class Lines:
         door, observed = self._door, not listener.is_warned
 
         def blocked(began: float, ended: float) -> None:
-            door.blocked(listener.place, began, ended, AWAIT, work, observed=observed)
+            told = not listener.is_runcues
+            door.blocked(listener.place, began, ended, AWAIT, work, observed=observed, told=told)
 
         def cancelled() -> None:
             door.cancelled(listener.place, work, observed=observed)

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from runcue._model.texts import words_of
 
-__all__ = ["at_line", "by_whom", "caller", "inmost", "is_of_runcue", "is_own", "located"]
+__all__ = ["at_line", "by_whom", "caller", "inmost", "is_of_runcue", "is_own", "is_runcues", "located"]
 
 # So many layers (partial objects, decorators, methods) are looked through.
 _DEEPEST: Final = 20
@@ -33,14 +33,9 @@ def located(call: Any, name: str = "") -> str:
         name: What it is called where its own name would not do.
     """
     inner = inmost(call)
-    try:
-        code: CodeType | None = getattr(inner, "__code__", None)
-    except KeyboardInterrupt:
-        raise
-    except BaseException:
-        code = None
+    code = _code_of(inner)
     words = _short(name or _name_of(inner))
-    return f"{words} ({_short(code.co_filename)}:{code.co_firstlineno})" if type(code) is CodeType else words
+    return words if code is None else f"{words} ({_short(code.co_filename)}:{code.co_firstlineno})"
 
 
 def inmost(call: Any) -> Any:
@@ -87,6 +82,12 @@ def is_of_runcue(code: CodeType) -> bool:
     return code.co_filename.startswith(_RUNCUE)
 
 
+def is_runcues(call: Any) -> bool:
+    """Whether a function, or what is called like one, is runcue's own."""
+    code = _code_of(inmost(call))
+    return code is not None and is_of_runcue(code)
+
+
 def is_own(code: CodeType) -> bool:
     """Whether code is of the program itself, and of no library."""
     name = code.co_filename
@@ -105,6 +106,16 @@ def _inside(call: Any) -> Any:
         return None
     inner = getattr(type(call), "__call__", None)  # noqa: B004 - an object that is called
     return inner if hasattr(inner, "__code__") else None
+
+
+def _code_of(call: Any) -> CodeType | None:
+    try:
+        code = getattr(call, "__code__", None)
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        return None
+    return code if type(code) is CodeType else None
 
 
 def _name_of(call: Any) -> str:

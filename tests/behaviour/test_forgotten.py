@@ -366,7 +366,52 @@ def test_an_async_handler_that_keeps_the_loop_is_told_of_once_with_the_remedy(
     assert "fetches_wrongly (" in line
     assert HERE in line
     assert "make it a plain `def`" in line
+    assert line.endswith(
+        "This was its first run: if it imports something then, import that at the top of the file"
+    )
     assert milliseconds(line) >= SLEEP * 1000
+
+
+@pytest.mark.rule(15)
+@virtual
+async def test_of_a_later_run_it_is_not_said_that_it_may_be_an_import(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with runcue.Cue() as cue:
+
+        @cue.task("fetch")
+        async def fetch(work: runcue.Work) -> None:
+            loop: Any = asyncio.get_running_loop()
+            loop.reach(loop.time() + work.params["lasts"])
+
+        for lasts in (0, 1):
+            await (await cue.submit("fetch", {"lasts": lasts}))
+    [line] = said(caplog, "blocked the event loop")
+    assert line.endswith("or await what it waits for")
+
+
+@pytest.mark.rule(15)
+@virtual
+async def test_what_is_runcues_own_is_not_blamed_and_nobody_else_for_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    source = """
+class Slow(runcue.Observer):
+    def started(self, work):
+        loop = asyncio.get_running_loop()
+        loop.reach(loop.time() + 1)
+
+    async def settled(self, work, duration):
+        self.started(work)
+"""
+    names: dict[str, Any] = {"runcue": runcue, "asyncio": asyncio}
+    exec(compile(source, str(Path(runcue.__file__).parent / "slow.py"), "exec"), names)  # noqa: S102 - as if it were in runcue
+    cue = runcue.Cue()
+    cue.observe(names["Slow"]())
+    async with cue:
+        cue.task("t")(lambda work: None)
+        await cue.submit("t")
+    assert not said(caplog, "blocked the event loop")
 
 
 @pytest.mark.rule(15)
