@@ -49,7 +49,7 @@ from runcue._model.errors import (
 )
 from runcue._model.phases import WorkState
 from runcue._model.priority import PriorityContext
-from runcue._model.summary import Summary
+from runcue._model.summary import Durations, Summary
 from runcue._model.task import Task
 from runcue._model.work import Work
 from runcue._scheduling.retry import Retry
@@ -59,6 +59,7 @@ __all__ = [
     "Artifact",
     "ArtifactError",
     "Attempt",
+    "Blocking",
     "ConfigurationError",
     "Cue",
     "CueFailed",
@@ -67,6 +68,7 @@ __all__ = [
     "Cycle",
     "DuplicateTask",
     "DuplicateWork",
+    "Durations",
     "File",
     "Flag",
     "GiveUp",
@@ -125,7 +127,7 @@ WorkUnit = Work
 """The former name of `Work`."""
 
 if TYPE_CHECKING:
-    from runcue._api.blocking import blocking
+    from runcue._api.blocking import Blocking, blocking
     from runcue._api.group import Group
     from runcue._api.many import Map
     from runcue._explain.answers import Why, WhyStale
@@ -140,6 +142,7 @@ if TYPE_CHECKING:
 
 # Needed by few, and dear: anyio alone takes longer to import than all of runcue.
 _LATE = {
+    "Blocking": "_api.blocking",
     "CueFull": "_lifecycle.room",
     "Cycle": "_planning.plan",
     "Group": "_api.group",
@@ -161,13 +164,15 @@ _LATE = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    room = _LATE.get(name)
-    if room is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = getattr(import_module(f"{__name__}.{room}"), name)
-    globals()[name] = found
-    return found
+if not TYPE_CHECKING:  # to a type checker there would be whatever it is asked for
+
+    def __getattr__(name: str) -> Any:
+        room = _LATE.get(name)
+        if room is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        found = getattr(import_module(f"{__name__}.{room}"), name)
+        globals()[name] = found
+        return found
 
 
 def __dir__() -> list[str]:

@@ -265,6 +265,9 @@ class Blocking:
         return summary
 
 
+Blocking.__module__ = "runcue"
+
+
 def _checked(handle: WorkHandle) -> WorkHandle:
     if not isinstance(handle, WorkHandle):
         raise UsageError(

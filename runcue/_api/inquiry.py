@@ -216,10 +216,13 @@ class Inquiry:
     def _place_after(self, one: Any, works: Sequence[Work]) -> int:
         """Where in the order of submission those begin that were submitted after one, which may be long forgotten."""
         found = self.known(one) or self._forgotten(one)
-        if found is not None:
-            return bisect_right(works, found._seq, key=lambda work: work._seq)
         number_in = self._intake.number_in
-        number = None if isinstance(one, (WorkHandle, Work)) else number_in(str.__str__(one))
+        if found is None:
+            number = None if isinstance(one, (WorkHandle, Work)) else number_in(str.__str__(one))
+        elif hasattr(found, "_seq"):
+            return bisect_right(works, found._seq, key=lambda work: work._seq)
+        else:  # of a map or a group, and could not be submitted: it has an id, but no place among the others
+            number = number_in(found.id)
         if number is None:
             raise UnknownWork(f"after={words_of(one)} of list() is no work unit of this cue.")
         return bisect_right(works, number, key=lambda work: number_in(work.id) or 0)

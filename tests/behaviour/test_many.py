@@ -1017,3 +1017,14 @@ async def test_a_map_that_is_closed_while_it_submits_gives_nothing_more() -> Non
         with pytest.raises(runcue.UsageError, match="is closed"):
             await step
         assert cue.counts()["running"] == cue.counts()["pending"] == 0
+
+
+@virtual
+async def test_what_could_not_be_submitted_has_a_place_in_lists_all_the_same() -> None:
+    async with cue_of() as cue:
+        cue.task("nap")(napping)
+        before = await cue.submit("nap", {"n": 1})
+        [refused] = [work async for work in cue.map("nap", [{"n": 2}, 3]) if work.error is not None]
+        after = await cue.submit("nap", {"n": 4})
+        assert before not in await cue.list(after=refused)
+        assert [work.id for work in await cue.list(after=refused)] == [after]

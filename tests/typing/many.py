@@ -72,3 +72,9 @@ class Bar(runcue.Observer):
 
 
 cue.observe(Bar())
+
+with runcue.blocking(cue) as calls:
+    assert_type(calls, runcue.Blocking)
+    assert_type(calls.drain().durations, dict[str, runcue.Durations])
+
+print(runcue.Nonsense)  # type: ignore[attr-defined]
