@@ -202,7 +202,7 @@ class _Steps:
         self._next = None
         found = [task.result()]
         try:
-            while self._works.has_settled and len(found) < _AT_ONCE:
+            while self._works._has_settled and len(found) < _AT_ONCE:
                 found.append(await _next_of(self._works))
         except Exception as raised:
             self._error = raised

@@ -926,7 +926,10 @@ class Cue:
             DuplicateWork, CueStopped, WrongLoop, CueFailed: As for `submit()`.
         """
         known = self._registry.task_for_call(function)
-        return await self._submit(known.name, params_of_call(known, args, kwargs))
+        params = params_of_call(known, args, kwargs)
+        if known.run_queue is None:
+            known = self._registry.enter(known)
+        return await self._submit(known.name, params)
 
     @overload
     def map(

@@ -96,9 +96,7 @@ class Feed:
         # To begin anew for each would cost as much as to submit it.
         self._lot = 1 + window // 16
         # Where there is a value for each parameter, nothing is to be filled in.
-        self._filled = (
-            known.parameters if known.parameters is not None and names == known.parameters.names else None
-        )
+        self._filled: Any = None
         self._room: asyncio.Future[None] | None = None
         self._puller: asyncio.Task[None] | None = None
         # Where as many are pending as may be: the place in line for room, and whether that has come.
@@ -112,6 +110,9 @@ class Feed:
     def begin(self) -> None:
         """The first item is wanted."""
         self._begun = True
+        parameters = self._tasks[self._name].parameters
+        if parameters is not None and self._names == parameters.names:
+            self._filled = parameters
         if self._expected:
             self._tell_expected(self._expected)
         if self.is_async:
@@ -154,21 +155,13 @@ class Feed:
                 return False
             self.leave_line()
             return True
-        try:
-            if not self._has_to_wait(room):
-                return True
-        except UsageError as error:
-            self._end(error)
-        else:
-            self._ticket = room.stand_in_line(self._name, self._let_in)
+        if not self._has_to_wait():
+            return True
+        self._ticket = room.stand_in_line(self._name, self._let_in)
         return False
 
-    def _has_to_wait(self, room: Room) -> bool:
-        if not self._entrance.has_to_wait(None, inside=self._intake.is_inside()):
-            return False
-        if self._intake.loop is None and not self._batch.open:  # else these are waited for
-            raise UsageError(room.never())
-        return True
+    def _has_to_wait(self) -> bool:
+        return self._entrance.has_to_wait(None, inside=self._intake.is_inside())
 
     def _let_in(self, error: BaseException | None) -> None:
         if error is not None:
@@ -237,7 +230,7 @@ class Feed:
                     until = self._turns.now() + SLICE
                 item = await self._next()
                 room = self._intake.room
-                if room is not None and self._has_to_wait(room):
+                if room is not None and self._has_to_wait():
                     await room.enter(self._name)
                 if not self._submit(item):
                     break

@@ -253,12 +253,9 @@ class Group:
 
     async def _wait(self, *, all_of_them: bool = False) -> None:
         if self._turns.loop is None:
-            first = next(iter(self._batch.open))
-            self._dispatcher.callbacks.failures.log.tell(
-                "not_started",
-                (first,),
-                "Work %s of a group is waited for, but its cue is not started: call start(), or use `async with cue`.",
-                first.id,
+            raise UsageError(
+                "A group would wait for ever, as its cue is not started: call start() before it, or use `async with "
+                "cue`. What is left of it was cancelled."
             )
         await self._dispatcher.waiting.followed(self._batch, all_of_them=all_of_them)
 

@@ -70,7 +70,6 @@ class Map(Generic[T_co]):
         self._window = positive_int(window, "window of map()")
         in_order = yes_or_no(ordered, "ordered of map()")
         self._gives_values = yes_or_no(values, "values of map()")
-        # The function may be registered by this: after what can be refused without that.
         known, names = _what_is_called(registry, function, iterables)
         if self._gives_values and known.outputs is not None and known.load is None:
             raise ConfigurationError(
@@ -84,6 +83,7 @@ class Map(Generic[T_co]):
         self._intake = intake
         self._batch = batch = Batch(dispatcher.callbacks.unheard, in_order=in_order)
         self._feed = Feed(intake, dispatcher, registry.tasks, known, names, iterables, batch, self._window)
+        registry.enter(known)  # a function that was not registered is so after all that can be refused
         self._until = 0.0
         # Those that a stop has cancelled while others still run.
         self._put_off: list[Work] = []
@@ -104,7 +104,7 @@ class Map(Generic[T_co]):
             WorkCancelled: With `values=True`, one was cancelled.
             CueStopped: The cue was stopped before all items were submitted; after those that were.
             CueFailed: The scheduler failed.
-            UsageError: It was closed, or another asyncio task is waiting for the next one.
+            UsageError: The cue is not started; the map was closed; another asyncio task is waiting for the next one.
             WrongLoop: In another event loop than its cue's, or than that in which it was begun.
         """
         feed, batch = self._feed, self._batch
@@ -151,7 +151,7 @@ class Map(Generic[T_co]):
             self._is_busy = False
 
     @property
-    def has_settled(self) -> bool:
+    def _has_settled(self) -> bool:
         """Whether the next one need not be waited for."""
         line = self._batch.line
         return bool(line) and line[0]._phase == SETTLED and not self._is_over
@@ -161,10 +161,6 @@ class Map(Generic[T_co]):
         return self._intake.is_closing and not self._batch.in_order and work not in self._put_off
 
     async def _wait(self) -> None:
-        if self._turns.loop is None and self._batch.open:
-            first = next(iter(self._batch.open))
-            text = "Work %s of a map is waited for, but its cue is not started: call start(), or use `async with cue`."
-            self._dispatcher.callbacks.failures.log.tell("not_started", (first,), text, first.id)
         try:
             await self._dispatcher.waiting.followed(self._batch)
         except asyncio.CancelledError:
@@ -214,7 +210,10 @@ class Map(Generic[T_co]):
                 f"{self!r} was begun in another event loop: go through it there, or make another one here."
             )
         if self._intake.loop is None:
-            self._intake.meet(loop)
+            raise UsageError(
+                f"{self!r} would wait for ever, as its cue is not started: call start() before it, or use `async with "
+                "cue`. Nothing was submitted."
+            )
         self._loop = loop
         self._until = self._turns.now() + _PATIENCE
         self._feed.begin()

@@ -58,7 +58,7 @@ def task_fed(registry: Registry, submit: Any) -> Task:
     try:
         return registry.find(submit)
     except UnknownTask:
-        return registry.task_for_call(submit)
+        return registry.enter(registry.task_for_call(submit))
 
 
 def check_pattern(pattern: Any, *, submits: bool) -> str | None:

@@ -40,6 +40,7 @@ from runcue._registration.tasks import (
     code_of,
     name_from,
     same_source,
+    with_handler,
 )
 from runcue._scheduling.core import Core
 from runcue._scheduling.redefinition import hand_over
@@ -289,10 +290,15 @@ class Registry:
         )
 
     def task_for_call(self, function: object) -> Task:
-        """The task of a function that is called with values, which is registered if it is not yet; or of that name.
+        """The task of a function that is called with values, or of that name.
+
+        Of a function that is not registered yet it is a draft, with what is called and what that takes alone: nothing
+        is registered before the call was checked. See `enter`.
 
         Raises:
             UnknownTask: There is no task of that name.
+            DuplicateTask: The same function, as it is bound to something else, is registered, and somebody waits for
+                that.
             ConfigurationError: It can be no handler, or does not tell what it takes.
         """
         if not callable(function):
@@ -309,14 +315,21 @@ class Registry:
         from runcue._handlers.parameters import check_annotated  # noqa: PLC0415 - few are of that kind
 
         check_annotated(function)
-        return self._enter(function, name_from(function)) if task is None else task
+        return self._draft(function, name_from(function)) if task is None else task
 
-    def _enter(self, function: Callable[..., Any], name: str) -> Task:
-        """The task of a function that is not known, registered under its own name.
+    def enter(self, task: Task) -> Task:
+        """A task that `task_for_call` has given, registered under the name of its function if it is a draft.
 
         Raises:
-            DuplicateTask: Another one is, or the same as it is bound to something else, and somebody waits for that.
+            DuplicateTask: Another function is.
         """
+        if task.run_queue is not None:
+            return task
+        assert self._register is not None
+        self._register(task.handler)
+        return self._core.tasks[task.name]
+
+    def _draft(self, function: Callable[..., Any], name: str) -> Task:
         known = self._core.tasks.get(name)
         # Made in another function, which is called again and again.
         if known is not None and is_made_again(known.handler, function):
@@ -328,9 +341,9 @@ class Registry:
                 'another object or other values. Give each a task of its own, by cue.task("name")(...), or give what '
                 "they differ in as params."
             )
-        assert self._register is not None
-        self._register(function)
-        return self._core.tasks[name]
+        draft = Task(name, function, (), None, None)
+        draft.parameters = with_handler(self.describe_task(name), function).parameters
+        return draft
 
     def _task_of(self, call: object) -> Task | None:
         """The task whose handler that is, or a decorated form of it; None if there is none."""

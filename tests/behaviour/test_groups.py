@@ -469,3 +469,19 @@ async def test_what_is_added_while_values_are_read_at_the_end_of_a_group_is_wait
         assert states(handles) == ["completed"]
         assert group.summary.values == ["read", 5]
         assert now() == 6
+
+
+@virtual
+@pytest.mark.parametrize("how", ["at its end", "as they settle"])
+async def test_a_group_that_would_wait_for_a_cue_that_is_not_started_is_refused(how: str) -> None:
+    cue = cue_of()
+
+    async def wait() -> None:
+        async with cue.group() as group:
+            await naps(group, 1)
+            if how == "as they settle":
+                [work async for work in group.as_completed()]
+
+    with pytest.raises(runcue.UsageError, match=r"not started: call start\(\) .* was cancelled"):
+        await wait()
+    assert [work.state.value for work in await cue.list()] == ["cancelled"]

@@ -622,6 +622,30 @@ async def test_what_a_map_cannot_do_is_refused_in_that_line(
 
 @pytest.mark.rule(41)
 @virtual
+async def test_a_function_is_registered_after_all_that_can_be_refused() -> None:
+    async def fetch(url: str) -> str:
+        return url
+
+    async with cue_of() as cue:
+        for call in (
+            lambda: cue.map(fetch, 3),
+            lambda: cue.map(fetch, "abc"),
+            lambda: cue.map(fetch),
+            lambda: cue.map(fetch, [1], [2]),
+            lambda: cue.map(fetch, [1], window=0),
+        ):
+            with pytest.raises(runcue.RuncueError):
+                call()
+        for args, kwargs in (((), {}), ((1, 2), {}), ((1,), {"page": 2})):
+            with pytest.raises(runcue.InvalidParams):
+                await cue.call(fetch, *args, **kwargs)  # type: ignore[call-overload]
+        assert cue.tasks() == []
+        cue.map(fetch, ["a"])
+        assert [task.name for task in cue.tasks()] == ["fetch"]
+
+
+@pytest.mark.rule(41)
+@virtual
 async def test_a_map_is_not_awaited() -> None:
     async with cue_of() as cue:
         cue.task("nap")(napping)
@@ -702,20 +726,22 @@ async def _raised_by(awaitable: Any) -> BaseException | None:
 
 @pytest.mark.rule(41)
 @virtual
-async def test_a_cue_that_is_not_started_is_told_of_and_waited_for(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("kind", ["plain", "async"])
+async def test_a_map_of_a_cue_that_is_not_started_is_refused_before_anything_is_pulled(kind: str) -> None:
     cue = cue_of()
     cue.task("nap")(napping)
+    given = iter(params(1, 1))
 
-    async def starts() -> None:
-        await asyncio.sleep(1)
-        cue.start()
+    async def one_by_one() -> AsyncIterator[Any]:
+        for one in given:
+            yield one
 
-    task = asyncio.create_task(starts())
-    assert len([work async for work in cue.map("nap", params(1, 1))]) == 2
-    assert now() == 2
-    assert "its cue is not started" in caplog.messages[0]
-    await task
-    await cue.stop()
+    works = cue.map("nap", given if kind == "plain" else one_by_one())
+    with pytest.raises(runcue.UsageError, match=r"not started: call start\(\) .* Nothing was submitted"):
+        await anext(works)
+    assert await cue.list() == []
+    async with cue:
+        assert len([work async for work in works]) == 2
 
 
 @pytest.mark.rule(41)
