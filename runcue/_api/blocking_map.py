@@ -19,6 +19,7 @@ from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from typing import Any, Final
 
+from runcue._api.feed import ITERABLE, no_end
 from runcue._api.many import Map
 from runcue._model.errors import UsageError
 
@@ -70,7 +71,7 @@ def go_through(
                 except StopIteration:
                     has_ended = True
                 except Exception as raised:
-                    has_ended, error = True, raised
+                    has_ended, error = True, no_end(raised, ITERABLE)
                 if time.monotonic() > until:
                     break
             given += len(lot)

@@ -13,7 +13,7 @@ import contextvars
 import operator
 from collections.abc import Generator, Iterator, Mapping
 from math import inf
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from runcue._api.entrance import Entrance
 from runcue._api.intake import Intake
@@ -32,10 +32,14 @@ from runcue._model.task import Task
 from runcue._model.texts import error_words, words_of
 from runcue._registration.submission import take_over
 
-__all__ = ["Feed"]
+__all__ = ["ITERABLE", "Feed", "no_end"]
 
 SLICE: Final = 0.002
 """Seconds for which items are pulled before everything else in the event loop gets its turn."""
+
+ITERABLE: Final = "An iterable that map() goes through"
+
+T = TypeVar("T", bound=BaseException)
 
 _TEXTS: Final = (str, bytes, bytearray, memoryview)
 
@@ -205,7 +209,7 @@ class Feed:
         error, self._error = self._error, None
         try:
             if error is not None:
-                raise error
+                raise no_end(error, ITERABLE)
         finally:
             del error  # its traceback leads to this frame: together they would live on
 
@@ -228,7 +232,11 @@ class Feed:
                     self._room = asyncio.get_running_loop().create_future()
                     await self._room
                     until = self._turns.now() + SLICE
-                item = await self._next()
+                try:
+                    item = await self._next()
+                except StopAsyncIteration:
+                    self._exhaust()
+                    break
                 room = self._intake.room
                 if room is not None and self._has_to_wait():
                     await room.enter(self._name)
@@ -239,8 +247,6 @@ class Feed:
                 if self.now > until:
                     await asyncio.sleep(0)
                     until = self._turns.now() + SLICE
-        except StopAsyncIteration:
-            self._exhaust()
         except BaseException as error:
             self._end(error)
             if not isinstance(error, Exception | asyncio.CancelledError):
@@ -266,6 +272,8 @@ class Feed:
                     item.append(next(source.items))
                 except StopIteration:
                     raise StopAsyncIteration from None
+                except StopAsyncIteration as error:
+                    raise no_end(error, ITERABLE) from error
         return item
 
     async def _close_sources(self) -> None:
@@ -379,6 +387,22 @@ class Source:
                 await self.items.aclose()
         elif isinstance(self.items, Generator):
             self.items.close()
+
+
+def no_end(error: T, by: str) -> T | RuntimeError:
+    """An error as it is raised where a StopAsyncIteration would seem to be the end of a map.
+
+    Args:
+        error: The error.
+        by: Whose it is, for the message.
+    """
+    if not isinstance(error, StopAsyncIteration):
+        return error
+    raised = RuntimeError(
+        f"{by} raised StopAsyncIteration, by which an async iterator says that it has ended"
+    )
+    raised.__cause__ = error
+    return raised
 
 
 def _length_of(given: Any) -> int | None:

@@ -12,7 +12,7 @@ from itertools import islice
 from types import TracebackType
 from typing import Any, Final, Generic, NoReturn, Self, TypeVar
 
-from runcue._api.feed import Feed
+from runcue._api.feed import Feed, no_end
 from runcue._api.handle import handle_of
 from runcue._api.intake import Intake
 from runcue._dispatch.batch import Batch
@@ -22,7 +22,7 @@ from runcue._model.current import call_inside
 from runcue._model.errors import ConfigurationError, InvalidParams, UsageError, WrongLoop
 from runcue._model.phases import CANCELLED, COMPLETED, SETTLED
 from runcue._model.task import Task
-from runcue._model.texts import shortened, words_of
+from runcue._model.texts import name_of, shortened, words_of
 from runcue._model.work import Loaded, Work
 from runcue._registration.registry import Registry
 
@@ -183,11 +183,13 @@ class Map(Generic[T_co]):
             return await handle_of(work).result()
         except asyncio.CancelledError:
             raise
-        except BaseException:
+        except BaseException as error:
             self._is_over = True
             self._batch.take()
             self._let_go()
             await self._feed.close()
+            if isinstance(error, StopAsyncIteration):
+                raise no_end(error, name_of(work)) from error
             raise
 
     def _check(self) -> None:
