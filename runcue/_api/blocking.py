@@ -1,8 +1,7 @@
 """`runcue.blocking(cue)`: the same calls without await, for programs that are not async.
 
-Lives here: `Blocking`, with an event loop in a thread of its own, which anyio's blocking portal runs. Calls do not go
-through the portal, but through the inbox: whoever calls while the loop ends is told so, where a portal lets them wait
-for ever.
+Lives here: `Blocking`, with an event loop in a thread of its own. Calls go through an inbox: whoever calls while the
+loop ends is told so. What Ctrl-C does to it is in `interruption`.
 
 Must not know: anything but the public calls of a cue.
 """
@@ -13,20 +12,31 @@ import asyncio
 import builtins
 import threading
 from collections.abc import Awaitable, Callable, Generator, Mapping
-from contextlib import AbstractContextManager
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Concatenate, Literal, NoReturn, ParamSpec, Self, TypeVar, overload
-
-from anyio.from_thread import BlockingPortal, start_blocking_portal
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    Final,
+    Literal,
+    NoReturn,
+    ParamSpec,
+    Self,
+    TypeVar,
+    overload,
+)
 
 from runcue._api.cue import AnyIterable, Cue
 from runcue._api.handle import WorkHandle
+from runcue._api.interruption import Interruption
+from runcue._api.loop_thread import LoopThread
 from runcue._dispatch.inbox import Inbox
+from runcue._dispatch.interruptions import interruptions_here
 from runcue._explain.answers import Why
 from runcue._explain.why_all import WhyAll
 from runcue._model.checks import NOTHING, says_what_it_takes
-from runcue._model.errors import ConfigurationError, UsageError
+from runcue._model.errors import ConfigurationError, RuncueError, UsageError
 from runcue._model.overrides import DEFAULT
 from runcue._model.phases import WorkState
 from runcue._model.summary import Summary
@@ -49,27 +59,45 @@ class Blocking:
         if not isinstance(cue, Cue):
             raise ConfigurationError(f"runcue.blocking() takes a Cue, not {words_of(cue)}.")
         self.cue = cue
-        self._context: AbstractContextManager[BlockingPortal] | None = None
+        self._loop_thread: LoopThread | None = None
+        self._interruption = Interruption(cue, _END)
+        self._guard = interruptions_here()
         self._inbox: Inbox | None = None
         self._thread = 0
 
     def __enter__(self) -> Self:
-        if self._context is not None:
+        if self._loop_thread is not None:
             raise UsageError("This runcue.blocking() is in use already; each `with` needs one of its own.")
-        self._context = start_blocking_portal("asyncio")
-        portal = self._context.__enter__()
+        guard = self._guard = interruptions_here()
+        # No `with`: after its end Ctrl-C could be raised before this function has returned, and nobody would leave.
+        guard.depth += 1
+        guard.leaving += 1
         try:
-            portal.call(self._begin)
+            self._interruption = Interruption(self.cue, _END)
+            self._interruption.begin()
+            self._loop_thread = LoopThread(self._begin)
+            self._loop_thread.start()
         except BaseException:
             self._leave()
+            guard.leaving -= 1
+            guard.depth -= 1
+            if guard.is_held:
+                guard.is_held = False
+                raise KeyboardInterrupt from None
             raise
+        guard.leaving -= 1
+        guard.depth -= 1
+        if guard.is_held:  # nothing is called between this look and the end: it cannot come there
+            self.__exit__(KeyboardInterrupt, None, None)
         return self
 
     def _begin(self) -> None:
         self.cue.start()
         self._thread = threading.get_ident()
+        loop = asyncio.get_running_loop()
         self._inbox = Inbox(_nothing)
-        self._inbox.begin(asyncio.get_running_loop())
+        self._inbox.begin(loop)
+        self._interruption.loop = loop
 
     async def __aenter__(self) -> NoReturn:
         """Say what to write instead."""
@@ -84,16 +112,40 @@ class Blocking:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Drain and stop on a clean exit; cancel everything on an exception."""
-        try:
-            self._call(partial(self.cue.__aexit__, kind, error, traceback))
-        finally:
-            self._leave()
+        """Drain and stop on a clean exit; cancel everything on an exception; finish what is running on Ctrl-C."""
+        guard = self._guard
+        with guard:
+            guard.leaving += 1
+            try:
+                self._call(partial(self._end, kind, error, traceback))
+            finally:
+                guard.leaving -= 1
+                is_interrupted = self._interruption.strikes > 0
+                self._leave()
+        if is_interrupted and isinstance(error, RuncueError):
+            raise KeyboardInterrupt from error  # over which the program has stumbled while it ends
+
+    async def _end(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """The end, in the loop."""
+        is_interrupted = kind is not None and issubclass(kind, KeyboardInterrupt)
+        if self._interruption.strikes and isinstance(error, RuncueError):
+            is_interrupted = True
+        if not is_interrupted:
+            await self.cue.__aexit__(kind, error, traceback)
+        elif self.cue._intake.is_open:
+            if not self.cue._intake.is_shut:
+                self._interruption.strike()
+            await self.cue._until_stopped()
 
     def _leave(self) -> None:
-        context, self._context, self._inbox = self._context, None, None
-        if context is not None:
-            context.__exit__(None, None, None)
+        thread, self._loop_thread, self._inbox = self._loop_thread, None, None
+        try:
+            if thread is not None:
+                thread.end(waits=not self._interruption.is_in_vain)
+        finally:
+            self._interruption.end()
 
     def _call(self, function: Callable[[], Any]) -> Any:
         return self.cue._dispatcher.calls.make(self._check(), function)
@@ -266,6 +318,7 @@ class Blocking:
 
 
 Blocking.__module__ = "runcue"
+_END: Final = Blocking.__exit__.__code__
 
 
 def _checked(handle: WorkHandle) -> WorkHandle:

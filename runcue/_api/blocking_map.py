@@ -211,11 +211,13 @@ class _Steps:
 
     async def close(self) -> None:
         """It is left."""
-        if self._next is not None:
-            self._next.cancel()
-            await asyncio.wait([self._next])
-            if not self._next.cancelled():
-                self._next.exception()  # which nobody wants any more
+        # Held here: whoever was broken off while taking may have it taken out meanwhile.
+        task = self._next
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])
+            if not task.cancelled():
+                task.exception()  # which nobody wants any more
         await self._works.aclose()
 
 

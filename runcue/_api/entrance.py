@@ -7,6 +7,7 @@ Must not know: what room is (that is `_lifecycle.room`), how a work unit is take
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextvars import Context, copy_context
@@ -14,6 +15,7 @@ from typing import Any
 
 from runcue._api.handle import WorkHandle, handle_of
 from runcue._api.intake import Intake
+from runcue._dispatch.interruptions import INTERRUPTIONS
 from runcue._lifecycle.room import Room
 from runcue._model.errors import UsageError
 from runcue._model.overrides import Overrides
@@ -125,7 +127,12 @@ class Entrance:
             return handle_of(self._intake.admit(task, params, context, overrides))
 
         taken = self._intake.inbox.call(take_or_wait)
-        return taken if isinstance(taken, WorkHandle) else taken.wait()
+        if isinstance(taken, WorkHandle):
+            return taken
+        if threading.get_ident() != INTERRUPTIONS.thread:
+            return taken.wait()
+        with INTERRUPTIONS:
+            return taken.wait()
 
 
 class _Admission:

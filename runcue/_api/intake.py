@@ -128,6 +128,11 @@ class Intake:
         """Whether `check_open` has to be asked: the cue stops, has been stopped, or has failed."""
         return self._stopping.level is not None or self._turns.failure is not None
 
+    @property
+    def is_shut(self) -> bool:
+        """Whether the cue is being stopped, and starts nothing more."""
+        return self._stopping.shut
+
     def prepare(self) -> None:
         """The cue is about to be started."""
         let_go_of_closed_loops()

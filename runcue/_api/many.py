@@ -221,7 +221,7 @@ class Map(Generic[T_co]):
         self._feed.begin()
 
     def _let_go(self) -> None:
-        call_inside(self._dispatcher, self._dispatcher.settlement.let_go, self._batch, _BY)
+        _let_go(self._intake, self._dispatcher, self._batch)
 
     async def aclose(self) -> None:
         """Cancel what is left of it, and close the generators that it goes through. Again, it does nothing.
@@ -254,7 +254,9 @@ class Map(Generic[T_co]):
         # Whoever has left it by a bare `break` does not wait for it. It may be in any thread that it is collected in.
         if self._loop is not None and not self._is_over:
             try:
-                self._loop.call_soon_threadsafe(_let_go, self._dispatcher, self._batch, self._feed)
+                self._loop.call_soon_threadsafe(
+                    _abandon, self._intake, self._dispatcher, self._batch, self._feed
+                )
             except RuntimeError:
                 pass  # the loop was closed, and nothing goes on in it
 
@@ -285,9 +287,15 @@ class Map(Generic[T_co]):
 Map.__module__ = "runcue"
 
 
-def _let_go(dispatcher: Dispatcher, batch: Batch, feed: Feed) -> None:
+def _let_go(intake: Intake, dispatcher: Dispatcher, batch: Batch) -> None:
+    """Cancel what is left, unless a stop has done so already and finishes what runs."""
+    by = None if intake.is_shut else _BY
+    call_inside(dispatcher, dispatcher.settlement.let_go, batch, by)
+
+
+def _abandon(intake: Intake, dispatcher: Dispatcher, batch: Batch, feed: Feed) -> None:
     """Nobody has a map any more."""
-    call_inside(dispatcher, dispatcher.settlement.let_go, batch, _BY)
+    _let_go(intake, dispatcher, batch)
     feed.let_go()
 
 

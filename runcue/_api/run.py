@@ -16,7 +16,7 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from typing import Any, Final, TypeVar
 
 from runcue._api.cue import cues_in
@@ -24,7 +24,7 @@ from runcue._model.checks import says_what_it_takes, unfit_form
 from runcue._model.errors import CueStopped, RuncueError, UsageError, WorkCancelled
 from runcue._model.texts import describe, how_many, words_of
 
-__all__ = ["run"]
+__all__ = ["finish", "listening", "run"]
 
 logger = logging.getLogger("runcue")
 
@@ -78,7 +78,7 @@ def run(
     check_main(main, "runcue.run()")
     with asyncio.Runner(debug=debug, loop_factory=_loop_factory()) as runner:
         interrupt = _Interrupt(runner.get_loop())
-        with _listening(interrupt.signalled):
+        with listening(interrupt.signalled):
             try:
                 result: T = runner.run(_supervise(main, interrupt))
             except KeyboardInterrupt as error:
@@ -194,17 +194,7 @@ class _Interrupt:
         self.strikes += 1
         cues = cues_in(self._loop)
         if self.strikes == 1 and cues:
-            running = how_many(
-                sum(len(cue._dispatcher.in_flight.works) for cue in cues),
-                "running work unit",
-                "running work units",
-            )
-            for cue in cues:
-                cue._interrupt(kill=False)
-            if left := sum(cue._core.pending() for cue in cues):  # nothing else is pending any more
-                running += (
-                    f" and {left:,} that must complete or {'is' if left == 1 else 'are'} needed for that"
-                )
+            running = finish(cues)
             if self.first == signal.SIGTERM:
                 logger.warning("Terminated: finishing %s. A second SIGTERM cancels them.", running)
             else:
@@ -229,16 +219,35 @@ class _Interrupt:
             await self._ending
 
 
+def finish(cues: list[Any]) -> str:
+    """Let cues finish what is running, and start nothing more, without waiting. Returns what that is."""
+    running = how_many(
+        sum(len(cue._dispatcher.in_flight.works) for cue in cues), "running work unit", "running work units"
+    )
+    for cue in cues:
+        cue._interrupt(kill=False)
+    if left := sum(cue._core.pending() for cue in cues):  # nothing else is pending any more
+        running += f" and {left:,} that must complete or {'is' if left == 1 else 'are'} needed for that"
+    return running
+
+
 # The handlers that are set, by signal: empty but while `run()` is in its loop.
-_taken: dict[int, Callable[[int, object], None]] = {}
+_taken: dict[int, Callable[[int, Any], None]] = {}
 
 
 @contextlib.contextmanager
-def _listening(signalled: Callable[[int, object], None]) -> Iterator[None]:
-    """Take Ctrl-C and SIGTERM over, where nobody else has: a program's own handler and SIG_IGN (nohup) stay."""
+def listening(
+    signalled: Callable[[int, Any], None], numbers: Iterable[int] = tuple(_DEFAULTS)
+) -> Iterator[None]:
+    """Take Ctrl-C and SIGTERM over, where nobody else has: a program's own handler and SIG_IGN (nohup) stay.
+
+    Args:
+        signalled: The signal handler.
+        numbers: Of these alone.
+    """
     before: dict[int, Any] = {}
     if threading.current_thread() is threading.main_thread():
-        before = {number: signal.getsignal(number) for number in _DEFAULTS}
+        before = {number: signal.getsignal(number) for number in numbers}
         before = {number: was for number, was in before.items() if _is_nobodys(number, was)}
     for number in before:
         # A plain handler, not loop.add_signal_handler: it runs on Windows, too, and while the loop is busy.

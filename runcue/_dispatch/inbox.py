@@ -13,9 +13,11 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from math import inf
+from threading import get_ident
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
+from runcue._dispatch.interruptions import INTERRUPTIONS
 from runcue._model.errors import CueStopped
 
 if TYPE_CHECKING:
@@ -73,8 +75,12 @@ class Inbox:
             CueStopped: The loop has ended, or the cue was stopped meanwhile.
         """
         call = Call(function)
-        self.add(call)
-        return call.outcome.result()
+        if get_ident() != INTERRUPTIONS.thread:
+            self.add(call)
+            return call.outcome.result()
+        with INTERRUPTIONS:
+            self.add(call)
+            return call.outcome.result()
 
     def add(self, call: Call[Any]) -> None:
         """Have a call made, which tells by its outcome what comes of it. In another thread.

@@ -163,9 +163,10 @@ class Settlement:
 
         Args:
             batch: That one.
-            by: As for `cancel`.
+            by: As for `cancel`; None: nothing is cancelled.
         """
-        self.cancel_all(batch, by)
+        if by is not None:
+            self.cancel_all(batch, by)
         now = self._turns.now()
         if batch.let_go(now):
             if self._turns.loop is None:

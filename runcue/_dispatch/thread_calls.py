@@ -13,10 +13,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextvars import Context, copy_context
+from functools import partial
 from inspect import isawaitable
+from threading import get_ident
 from typing import Any
 
 from runcue._dispatch.inbox import Call, Inbox, too_late
+from runcue._dispatch.interruptions import INTERRUPTIONS
 from runcue._dispatch.waiting import Waiting
 from runcue._handlers.thread_runs import run_here
 from runcue._model.work import Work
@@ -58,6 +61,19 @@ class ThreadCalls:
             Exception: What the function raises.
         """
         call = _ThreadCall(self, self._waiting, function, patience)
+        if get_ident() != INTERRUPTIONS.thread:
+            return self._outcome_of(inbox, call, patience, late)
+        calls = INTERRUPTIONS.calls
+        with INTERRUPTIONS:
+            calls.append(partial(inbox.post, call.cancel))
+            try:
+                return self._outcome_of(inbox, call, patience, late)
+            finally:
+                calls.pop()
+
+    def _outcome_of(
+        self, inbox: Inbox, call: _ThreadCall, patience: float | None, late: Callable[[], BaseException]
+    ) -> Any:
         inbox.add(call)
         try:
             if not inbox.wait_for(call.outcome, patience):
