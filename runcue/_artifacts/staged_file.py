@@ -323,10 +323,15 @@ class StagedFile:
 
     def _finished(self) -> Path:
         """The temp file, once all of it is written."""
+        if not self._entered:
+            raise ConfigurationError(
+                f"{words_of(self.target)} cannot be published: nothing has written it, since write() opens no file by "
+                f"itself: write `with {self._as} as file: file.write(...)`."
+            )
         if self._file is not None or self._temp is None:
             raise ConfigurationError(
-                f"{self.target!r} cannot be published: the with statement that writes it is "
-                f"{'still open' if self._entered else 'not entered'}. Let it end before the work does."
+                f"{words_of(self.target)} cannot be published: the with statement that writes it is still open. Let it "
+                "end before the work does."
             )
         return self._temp
 

@@ -237,7 +237,10 @@ def _misfit(call: Callable[..., Any], options: Iterable[str]) -> str:
             also = f"; it has no option {option}="
             near = nearest(option, [*named, *(one.name for one in plain)])
             if near or named:
-                hint = f"did you mean {near}=?" if near else f"there is {rest}."
+                every = [one.name for one in plain if one.default is not one.empty] + named
+                hint = (
+                    f"did you mean {near}=?" if near else f"there is {', '.join(f'{one}=' for one in every)}."
+                )
                 return f"{name}() has no option {option}=; {hint}"
     if not plain:
         return f"{name}() takes {'options by keyword alone: ' + rest if named else 'no arguments'}{also}."

@@ -533,11 +533,15 @@ def test_a_file_still_open_is_an_error_and_nothing_is_published(tmp_path: Path) 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_with_that_was_forgotten_is_an_error(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["report.txt", "what was meant as its content " * 99])
+def test_a_with_that_was_forgotten_is_an_error_that_says_what_to_write(tmp_path: Path, name: str) -> None:
     publication = OutputTransaction()
-    publication.open(str(tmp_path / "report.txt"))
-    with pytest.raises(ConfigurationError, match="not entered"):
+    publication.open(str(tmp_path / name))
+    with pytest.raises(
+        ConfigurationError, match=r"write `with work.write\('.*'\) as file: file.write"
+    ) as raised:
         publication.publish()
+    assert len(str(raised.value)) <= 600
 
 
 def remove_a_temp_file(folder: Path) -> None:

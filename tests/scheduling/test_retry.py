@@ -155,7 +155,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "wait_from async": ({"wait_from": asks}, "wait_from of Retry must be a plain function"),
     "wait_from nothing": ({"wait_from": forgets}, "returns nothing"),
     "misspelt": ({"attemps": 3}, r"Retry\(\) has no option attemps=; did you mean attempts=\?"),
-    "tenacity's": ({"stop": 3}, r"Retry\(\) has no option stop=; there is"),
+    "tenacity's": ({"stop": 3}, r"Retry\(\) has no option stop=; there is attempts=, on=, "),
 }
 
 
