@@ -11,11 +11,12 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from runcue._dispatch.dispatcher import Dispatcher
+from runcue._model.callables import located
 from runcue._model.errors import UsageError, WrongLoop
 from runcue._model.phases import SETTLED
 from runcue._model.rate import duration_or_none
 from runcue._model.texts import name_of
-from runcue._model.work import Work
+from runcue._model.work import Loaded, Work
 
 __all__ = ["result_sync"]
 
@@ -44,9 +45,10 @@ def result_sync(
             f"result_sync() of {name_of(work)} in the event loop's own thread would keep the loop from running it; "
             "there it is `await handle`."
         )
-    is_loaded = work._phase == SETTLED and work.skipped and work._task.load is not None
-    if work._phase == SETTLED and not (is_loaded and is_alive):
-        if is_loaded:  # read here, as the loop has ended
+    is_skipped = work._phase == SETTLED and work.skipped
+    has_to_be_read = is_skipped and work._task.load is not None and not _is_there(work._value)
+    if work._phase == SETTLED and not (has_to_be_read and is_alive):
+        if has_to_be_read:  # read here, as the loop has ended
             return asyncio.run(result())
         if (error := exception()) is not None:
             try:
@@ -66,12 +68,23 @@ def result_sync(
         )
 
     def late() -> TimeoutError:
+        if work._phase == SETTLED:
+            return TimeoutError(
+                f"The value of {name_of(work)}, which was skipped, was not read back within {patience:g} s "
+                f"(result_sync(timeout=)) by load= of its task, {located(work._task.load)}: give it more time, or ask "
+                "again."
+            )
         return TimeoutError(
             f"{name_of(work)} has not ended within {patience:g} s (result_sync(timeout=)): it is {work.state.value}; "
             "print(cue.why(handle)) says why."
         )
 
     return dispatcher.calls.make(dispatcher.inbox, result, patience, late)
+
+
+def _is_there(loaded: Loaded | None) -> bool:
+    """Whether the value of a skipped work unit was read."""
+    return loaded is not None and loaded.reading is None
 
 
 def _never(work: Work, *, has_ended: bool) -> UsageError:

@@ -358,11 +358,14 @@ async def test_what_a_map_has_read_before_its_turn_is_raised_in_its_turn_and_rea
 
 @pytest.mark.parametrize(("max_threads", "most"), [(64, 16), (3, 3)])
 def test_so_many_plain_functions_read_at_once_however_many_ask(max_threads: int, most: int) -> None:
-    alive: list[int] = []
+    reading: list[int] = []
+    counts: list[int] = []
 
     def load(number: int) -> int:
-        alive.append(threading.active_count())
+        reading.append(number)
+        counts.append(len(reading))
         time.sleep(0.005)
+        reading.remove(number)
         return number
 
     async def main() -> None:
@@ -372,9 +375,8 @@ def test_so_many_plain_functions_read_at_once_however_many_ask(max_threads: int,
         async with cue:
             handles = [await cue.submit(make, {"number": number}) for number in range(60)]
             await cue.drain()
-            before = threading.active_count()
             assert await asyncio.gather(*handles) == [*range(60)]
-            assert max(alive) <= before + most
+            assert 1 < max(counts) <= most
 
     run(main)
 
@@ -412,5 +414,30 @@ def test_one_that_asks_for_the_value_that_it_is_to_read_is_told(plain: bool) -> 
                 runcue.UsageError, match=r"asks for the value of .*, which it is to read itself"
             ):
                 await handles[0]
+
+    run(main)
+
+
+def test_result_sync_says_that_the_value_is_being_read_and_gives_it_at_once_when_it_is_there() -> None:
+    may_go_on = threading.Event()
+
+    def load(number: int) -> int:
+        may_go_on.wait(10)
+        return number
+
+    async def main() -> None:
+        shop = Shop(load)
+        async with shop.cue as cue:
+            handle = await cue.call(shop.make, 3)
+            await handle.wait()
+            for patience in (0, 0.01):
+                with pytest.raises(
+                    TimeoutError, match=r"The value of make .*, was not read back within .*load \("
+                ) as told:
+                    await asyncio.to_thread(handle.result_sync, timeout=patience)
+                assert "has not ended" not in str(told.value)
+            may_go_on.set()
+            assert await handle == 3
+            assert await asyncio.to_thread(handle.result_sync, timeout=0) == 3
 
     run(main)
