@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from runcue._callbacks.verdicts import Question
 from runcue._callbacks.warning_log import WarningLog
 from runcue._limits.service import Service
-from runcue._model.callables import located
+from runcue._model.callables import inmost, located
 from runcue._model.checks import NOTHING, nearest, yes_or_no
 from runcue._model.declaration import Declaration
 from runcue._model.errors import ConfigurationError, DuplicateTask, UnknownService, UnknownTask
@@ -155,8 +155,11 @@ class Registry:
         if known is None or same_source(known.call, handler) or origin.is_anew(known):
             return origin
         ours, theirs = located(handler), located(known.call)
-        is_lambda = describe(handler) == describe(known.call)
-        hint = " A lambda that has changed is another one: use def." if is_lambda else ""
+        hint = ""
+        if inmost(handler) is inmost(known.call):
+            hint = " They are one function, decorated or bound otherwise: give the one that is registered."
+        elif describe(handler) == describe(known.call):
+            hint = " A lambda that has changed is another one: use def."
         raise DuplicateTask(
             f"Task {name!r} is already registered with {theirs}; {ours} needs another name.{hint}"
         )
