@@ -7,8 +7,8 @@ Must not know: what a function is for, what it will be called with.
 
 from __future__ import annotations
 
+import ast
 import inspect
-import re
 import sys
 from collections.abc import Mapping
 from functools import partial
@@ -23,9 +23,6 @@ __all__ = ["Names", "called", "form_of", "signature_of"]
 
 _WORK: Final = ("Work", "WorkUnit")
 """What an annotation that cannot be resolved ends with, if it means the work."""
-
-# What stands before the type that is annotated, and after it.
-_ANNOTATED: Final = re.compile(r"^([\w.]+\.)?Annotated\[|(?<=\w),.*\]$", re.DOTALL)
 
 _LONGEST: Final = 200
 
@@ -90,20 +87,42 @@ class Names:
             self._spaces = [dict(cells), function.__globals__]
 
     def mean_work(self, annotation: Any) -> bool:
-        """Whether an annotation is that of a work unit. What cannot be resolved counts by its last word."""
+        """Whether an annotation is that of a work unit, or of that among others (`Work | None`).
+
+        What cannot be resolved counts by its last word.
+        """
         text = annotation if isinstance(annotation, str) else getattr(annotation, "__forward_arg__", None)
-        if not isinstance(text, str):
-            return _is_work(annotation)
-        text = _ANNOTATED.sub("", text)
-        words = [
-            word
-            for word in re.findall(r"[\w.]+", text)
-            if word.rpartition(".")[2] not in ("None", "Optional")
-        ]
-        if len(words) != 1:
-            return False
-        found = self._find(words[0].split("."))
-        return words[0].rpartition(".")[2] in _WORK if found is _MISSING else _is_work(found)
+        if isinstance(text, str):
+            try:
+                return self._means_work(ast.parse(text.strip(), mode="eval").body)
+            except (SyntaxError, ValueError, RecursionError, MemoryError):
+                return False
+        if annotation is Work:
+            return True
+        if hasattr(annotation, "__metadata__"):  # Annotated[Work, ...]
+            return self.mean_work(annotation.__origin__)
+        return get_origin(annotation) in (Union, UnionType) and any(map(self.mean_work, get_args(annotation)))
+
+    def _means_work(self, said: ast.expr) -> bool:
+        """The same for an annotation as it stands in the source."""
+        match said:
+            case ast.Constant(value=str(text)):
+                return self.mean_work(text)
+            case ast.BinOp(left=left, op=ast.BitOr(), right=right):
+                return self._means_work(left) or self._means_work(right)
+            case ast.Subscript(value=ast.Name() | ast.Attribute() as of, slice=inside):
+                inner = inside.elts if isinstance(inside, ast.Tuple) else [inside]
+                which = ast.unparse(of).rpartition(".")[2]
+                if which == "Annotated":
+                    return self._means_work(inner[0])
+                return which in ("Optional", "Union") and any(map(self._means_work, inner))
+            case ast.Name() | ast.Attribute():
+                words = ast.unparse(said).split(".")
+                found = self._find(words)
+                return (
+                    words[-1] in _WORK if found is _MISSING else found is not None and self.mean_work(found)
+                )
+        return False
 
     def _find(self, path: list[str]) -> Any:
         space = next((space for space in self._spaces if path[0] in space), {})
@@ -116,11 +135,3 @@ class Names:
         except Exception:  # it is not there yet, or for type checkers alone
             return _MISSING
         return found
-
-
-def _is_work(annotation: Any) -> bool:
-    if annotation is Work:
-        return True
-    if hasattr(annotation, "__metadata__"):  # Annotated[Work, ...]
-        return _is_work(annotation.__origin__)
-    return get_origin(annotation) in (Union, UnionType) and any(map(_is_work, get_args(annotation)))
