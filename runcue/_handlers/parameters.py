@@ -9,7 +9,9 @@ Must not know: tasks, what params mean, where a handler runs.
 from __future__ import annotations
 
 import inspect
+from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping
+from copy import copy
 from functools import partial
 from typing import Any, Final
 
@@ -28,7 +30,8 @@ _MISSING: Final = object()
 
 _ANYTHING: Final = ("Any", "object", "typing.Any")
 
-_CONTAINERS: Final = (list, dict, set, bytearray)
+_CONTAINERS: Final = (list, dict, set, bytearray, deque, defaultdict, OrderedDict, Counter)
+"""What is copied where it is a default. What a class of the user's is like, a copy of it may not be."""
 
 
 class Parameters:
@@ -110,7 +113,7 @@ class Parameters:
             raise InvalidParams(f"{self.words} cannot be called with params={words_of(params)}: {wrong}")
         for name in self._mutable:
             if name not in params:
-                filled[name] = _copied(filled[name])
+                filled[name] = _copied(filled[name], {})
         return filled
 
     def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
@@ -340,14 +343,27 @@ def _of_star(takes: list[inspect.Parameter], named: list[inspect.Parameter]) -> 
 
 
 def _is_changeable(value: Any) -> bool:
-    return isinstance(value, _CONTAINERS) or (type(value) is tuple and any(map(_is_changeable, value)))
+    return type(value) in _CONTAINERS or (type(value) is tuple and any(map(_is_changeable, value)))
 
 
-def _copied(value: Any) -> Any:
-    """A container with the same in it, and what is in it that is one likewise."""
+def _copied(value: Any, known: dict[int, Any]) -> Any:
+    """A container with the same in it, and what is in it that is one likewise.
+
+    Args:
+        value: Anything.
+        known: What was copied already, by its id: a container may hold itself.
+    """
     kind = type(value)
-    if kind is dict:
-        return {key: _copied(one) for key, one in value.items()}
-    if kind is list or kind is tuple or kind is set:
-        return kind(map(_copied, value))
-    return value.copy() if isinstance(value, _CONTAINERS) else value
+    if kind is tuple:
+        return tuple(_copied(one, known) for one in value)
+    if kind not in _CONTAINERS:
+        return value
+    if id(value) not in known:
+        known[id(value)] = new = copy(value)
+        if isinstance(value, dict):
+            for key, one in value.items():
+                new[key] = _copied(one, known)
+        elif isinstance(value, (list, deque)):
+            new.clear()
+            new.extend(_copied(one, known) for one in value)
+    return known[id(value)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import threading
+from collections import Counter, defaultdict, deque
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -563,3 +564,112 @@ def test_a_generator_of_params_is_refused_as_ever() -> None:
 
     with pytest.raises(runcue.ConfigurationError, match="must not be a generator"):
         runcue.Cue().task(pages)
+
+
+SOME = deque([1], maxlen=9)
+LISTS: defaultdict[str, list[int]] = defaultdict(list, x=[1])
+COUNTS = Counter("aa")
+ITSELF: list[Any] = [1]
+ITSELF.append(ITSELF)
+TWO = [1], bytearray(b"1")
+OWN = type("OWN", (dict,), {"auth": lambda self: self["a"]})(a=1)
+
+
+def of_changeable_defaults(
+    number: int,
+    some: deque[int] = SOME,
+    lists: defaultdict[str, list[int]] = LISTS,
+    counts: Counter[str] = COUNTS,
+    itself: list[Any] = ITSELF,
+    two: Any = TWO,
+    own: Any = OWN,
+) -> Any:
+    some.append(2)
+    lists["x"].append(2)
+    lists["y"].append(2)
+    counts["a"] += 1
+    itself.append(2)
+    two[0].append(2)
+    return some, lists, counts, itself, two, own
+
+
+def test_a_container_among_the_defaults_is_a_new_one_for_each_work_unit_and_one_of_a_users_class_is_not() -> (
+    None
+):
+    async def main() -> None:
+        cue = runcue.Cue()
+        async with cue:
+            for number in range(2):
+                some, lists, counts, itself, two, own = await (await cue.call(of_changeable_defaults, number))
+                assert (some, some.maxlen, lists, counts) == (
+                    deque([1, 2]),
+                    9,
+                    {"x": [1, 2], "y": [2]},
+                    {"a": 3},
+                )
+                assert (itself[0], itself[1] is itself, itself[2:]) == (1, True, [2])
+                assert two == ([1, 2], b"1")
+                assert own.auth() == 1
+        assert len(ITSELF) == 2
+
+    run(main)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Union[runcue.Work, None]",
+        "Optional[runcue.Work]",
+        "'runcue.Work'",
+        "Optional['runcue.Work']",
+        "Union[str, 'Unknown.Work']",
+        "Annotated['runcue.Work', [1, 2]]",
+        "runcue.Work | str",
+        "Union[None, Annotated[runcue.Work, 'it']]",
+    ],
+)
+def test_what_means_the_work_unit_does_so_as_text_too(said: str) -> None:
+    for first in ("", "from __future__ import annotations\n"):
+        names: dict[str, Any] = {}
+        head = f"{first}import runcue\nfrom typing import Annotated, Optional, Union\n"
+        exec(f"{head}def f(it: {said}, x: int): return it.task, x", names)  # noqa: S102 - it is a matter of texts
+
+        async def main(call: Any = names["f"]) -> Any:
+            async with runcue.Cue() as cue:
+                return await (await cue.call(call, 3))
+
+        assert run(main) == ("f", 3)
+
+
+@pytest.mark.parametrize("said", ["list[runcue.Work]", "dict[str, runcue.Work]", "type[Work]", "Work[", ""])
+def test_an_annotation_with_the_work_unit_inside_means_a_param(said: str) -> None:
+    def f(it: Any, x: int) -> Any:
+        return it, x
+
+    f.__annotations__["it"] = said
+
+    async def main() -> Any:
+        async with runcue.Cue() as cue:
+            return await (await cue.call(f, [], 3))
+
+    assert run(main) == ([], 3)
+
+
+def test_a_function_whose_decorated_form_is_registered_is_told_so() -> None:
+    def loud(function: Any) -> Any:
+        @functools.wraps(function)
+        def inner(*args: Any, **kwargs: Any) -> Any:
+            return function(*args, **kwargs)
+
+        return inner
+
+    def double(number: int) -> int:
+        return 2 * number
+
+    async def main() -> None:
+        cue = runcue.Cue()
+        cue.task(loud(double))
+        with pytest.raises(runcue.DuplicateTask, match="They are one function, decorated or bound otherwise"):
+            await cue.call(double, 1)
+
+    run(main)
