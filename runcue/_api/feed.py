@@ -13,6 +13,7 @@ import contextvars
 import operator
 from collections.abc import Generator, Iterator, Mapping
 from math import inf
+from types import NoneType
 from typing import Any, Final, TypeVar
 
 from runcue._api.entrance import Entrance
@@ -22,9 +23,10 @@ from runcue._dispatch.dispatcher import Dispatcher
 from runcue._dispatch.outside_tasks import outside_tasks
 from runcue._lifecycle.room import Room, Ticket
 from runcue._model.awaitables import discard, is_awaitable
+from runcue._model.callables import located
 from runcue._model.checks import is_async, is_generator
 from runcue._model.current import call_inside
-from runcue._model.errors import ConfigurationError, CueFailed, RuncueError, UsageError
+from runcue._model.errors import ConfigurationError, CueFailed, InvalidParams, RuncueError, UsageError
 from runcue._model.events import Event
 from runcue._model.kept_errors import kept
 from runcue._model.overrides import NO_OVERRIDES
@@ -93,7 +95,7 @@ class Feed:
         # How many there will be, None if nobody knows; and how many were submitted.
         self._expected = min((one.length for one in sources if one.length is not None), default=None)
         self._submitted = 0
-        self._begun = self._pulls = self._is_exhausted = self._is_closed = False
+        self._begun = self._has_refused = self._pulls = self._is_exhausted = self._is_closed = False
         self.now = 0.0
         self.in_hand = 0
         self.spare = 0
@@ -295,6 +297,13 @@ class Feed:
             if intake.is_closing:
                 intake.check_open(context, task, None)
             if self._names is None:
+                if (
+                    type(item) is not dict
+                    and not (self._submitted or self._has_refused)
+                    and not isinstance(item, Mapping | NoneType)
+                ):
+                    self._end(self._no_params(item, task))
+                    return False
                 params = dict(item) if type(item) is dict else take_over(item)
             elif self._is_single:
                 params = {self._names[0]: item}
@@ -307,6 +316,7 @@ class Feed:
             self._end(error)
             return False
         except RuncueError as error:
+            self._has_refused = True
             work = intake.refuse(task, params or {}, kept(error))
             self._dispatcher.settlement.refused(work, work._submitted_at)
         else:
@@ -314,6 +324,21 @@ class Feed:
         self.now = work._submitted_at
         self._batch.add(work)
         return True
+
+    def _no_params(self, item: Any, task: Task) -> InvalidParams:
+        """The error of a map whose first item is none of params: the others will be no better."""
+        takes = () if task.parameters is None else task.parameters.names
+        name = words_of(takes[0] if takes else "page")
+        instead = (
+            f"give it {located(task.handler)} itself, map(function, ...), with an iterable for each of its parameters, "
+            f"or {{{name}: value}} for each value"
+            if takes
+            else f"write {{{name}: value}} for each value, or name what the function takes, as parameters of it"
+        )
+        return InvalidParams(
+            f"map() of task {self._name!r} goes through an iterable of params, a mapping for each work unit, and its "
+            f"first item is {words_of(item)}: {instead}. Nothing was submitted."
+        )
 
     def _exhaust(self) -> None:
         self._is_exhausted = True

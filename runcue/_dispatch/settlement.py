@@ -46,6 +46,9 @@ class Settlement:
         turns: The turns of the loop.
         timers: Where handlers' time-outs wait.
         in_flight: Handlers in flight.
+
+    Attributes:
+        refusals: How many were to be submitted since the start, and could not be: items of maps.
     """
 
     def __init__(
@@ -57,6 +60,7 @@ class Settlement:
         timers: Timers,
         in_flight: InFlight,
     ) -> None:
+        self.refusals = 0
         self._core = core
         self._door = callbacks.door
         self._gate = callbacks.gate
@@ -155,6 +159,7 @@ class Settlement:
 
     def refused(self, work: Work, now: float) -> None:
         """A work unit has failed that was never taken in: nobody but who follows it can hear of that."""
+        self.refusals += 1
         self._unheard.add(work, work._value, now)
         self._tell_soon(now)
 

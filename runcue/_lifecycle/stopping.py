@@ -125,8 +125,8 @@ class Stopping:
         for task in self._core.all_tasks:
             task.begin()
         self._core.dependencies.begin()
-        self.level = None
-        self.shut = False
+        self._dispatcher.settlement.refusals = 0
+        self.level, self.shut = None, False
         self._task = None
         self._given_up = []
         self._stuck = []
@@ -270,6 +270,7 @@ class Stopping:
             deadlocked=list(self._deadlocks.works),
             downstream=dependencies.passed_over,
             because=tuple(dependencies.passed_over_for),
+            refused=self._dispatcher.settlement.refusals,
         )
 
     async def stop(

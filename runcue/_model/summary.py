@@ -63,6 +63,8 @@ class Summary:
         deadlocked: Work units whose handlers wait for another work unit of the same cue that could never run.
         downstream: How many of the skipped are downstream of a failure: they were left as they are, because an artifact
             that they are made from was to be made anew, and was not. The other skipped ones are up to date.
+        refused: How many items of maps could not be submitted. Their work units failed without having been among those
+            of the cue, so that they are in none of the other numbers.
         duration: Seconds since the start.
     """
 
@@ -82,6 +84,7 @@ class Summary:
         "duration",
         "failed",
         "left",
+        "refused",
         "timed_out",
         "values",
     )
@@ -102,8 +105,10 @@ class Summary:
         by_task: Mapping[str, dict[str, int]] | None = None,
         durations: Callable[[], dict[str, Durations]] = dict,
         values: list[Any] | None = None,
+        refused: int = 0,
     ) -> None:
         self.counts = counts
+        self.refused = refused
         self.by_task = dict(by_task or {})
         self._failed = failed
         self.failed: list[Work] = _Failures(failed)
@@ -137,7 +142,9 @@ class Summary:
     @property
     def ok(self) -> bool:
         """Whether everything was completed or skipped."""
-        return not (self.counts["failed"] or self.counts["cancelled"] or self.blocked or self.left)
+        return not (
+            self.counts["failed"] or self.counts["cancelled"] or self.blocked or self.left or self.refused
+        )
 
     @says_what_it_takes
     def raise_for_errors(self) -> None:
@@ -191,6 +198,8 @@ class Summary:
         goes_on = sum(work not in blocked and work.state in _UNSETTLED for work in self.left)
         if goes_on:
             parts.append(f"{goes_on:,} not settled yet")
+        if self.refused:
+            parts.append(f"{how_many(self.refused, 'item', 'items')} of maps could not be submitted")
         return f"{', '.join(parts)} in {self.duration:.2f} s"
 
     def _more(self, what: str, number: int) -> str:

@@ -173,7 +173,49 @@ async def test_what_cannot_be_submitted_is_given_as_a_work_unit_that_has_failed(
         assert all(work.state is WorkState.FAILED and work.attempts == () for work in failed)
         assert len({work.id for work in works}) == 4
         assert [await cue.get(work.id) for work in failed] == [None, None]
-        assert (await cue.drain()).counts["failed"] == 2  # the others, which leave no output
+        summary = await cue.drain()
+        assert summary.counts["failed"] == 2  # the others, which leave no output
+        assert summary.refused == 2
+        assert "2 failed, 2 items of maps could not be submitted in" in repr(summary)
+
+
+def takes_two(n: int, m: int) -> int:
+    return n + m
+
+
+@pytest.mark.rule(41)
+@both_kinds
+@pytest.mark.parametrize("values", [False, True])
+@pytest.mark.parametrize(
+    ("handler", "text"),
+    [
+        (napping, r"map\(\) of task 'f' .* first item is 0: write {'page': value} for each value, or name"),
+        (
+            takes_two,
+            r"first item is 0: give it takes_two \(.*\) itself, map\(function, .*{'n': value} for each",
+        ),
+    ],
+)
+@virtual
+async def test_values_where_params_are_meant_are_refused_at_the_first_of_them(
+    handler: Any, text: str, values: bool, kind: str
+) -> None:
+    async with cue_of() as cue:
+        cue.task("f")(handler)
+        source = Source(0, 1, 2)
+        items = (one["n"] for one in source.plain())
+
+        async def one_by_one() -> AsyncIterator[Any]:
+            for one in items:
+                yield one
+
+        with pytest.raises(runcue.InvalidParams, match=text) as raised:
+            [work async for work in cue.map("f", items if kind == "plain" else one_by_one(), values=values)]
+        assert len(str(raised.value)) <= 500
+        assert source.pulled == 1
+        summary = await cue.drain()
+        assert summary.ok
+        assert str(summary).startswith("nothing ran in")
 
 
 @pytest.mark.rule(41)
@@ -422,8 +464,9 @@ async def test_what_a_map_gives_counts_as_heard_and_what_it_never_gave_is_told(
         [line] = caplog.messages
         assert "and 1 more like it" in line
         caplog.clear()
-        async with cue.map("nap", [1, 2], ordered=ordered) as works:
+        async with cue.map("nap", [{"n": 0}, 1, 2], ordered=ordered) as works:
             async for _ in works:
+                await asyncio.sleep(1)
                 break
         await asyncio.sleep(70)
         [line] = caplog.messages
@@ -565,7 +608,7 @@ async def test_observers_hear_how_many_are_to_be_expected() -> None:
             async for _ in works:
                 break
         assert observer.heard[1:] == [("nap", 10), ("nap", -7)]
-        [work async for work in cue.map("nap", [1, {"n": 1}])]
+        [work async for work in cue.map("nap", [{"n": 1}, 1])]
         assert observer.heard[3:] == [("nap", 2), ("nap", -1)]
 
 
