@@ -341,10 +341,10 @@ class DropFolders:
                 return False
             self._leave_line()
             return True
-        # What was seen before a stop is submitted all the same, when nobody is let in any more.
-        if room.is_free() or self._intake.is_closing:
+        if room.is_free():
             return True
-        self._ticket = room.stand_in_line(tray.task, self._let_in)
+        # What was seen before a stop is submitted all the same.
+        self._ticket = room.stand_in_line(tray.task, self._let_in, stays=True)
         return False
 
     def _let_in(self, error: BaseException | None) -> None:

@@ -44,14 +44,18 @@ class Ticket:
         task: The name of the task of the work unit.
         let_in: Called when there is room for it, which is kept until it is given back, or with an error when there
             will be none.
+        stays: Whether it is for what a stop takes all the same, since it came before that.
     """
 
-    __slots__ = ("_room", "let_in", "task")
+    __slots__ = ("_room", "let_in", "stays", "task")
 
-    def __init__(self, room: Room, task: str, let_in: Callable[[BaseException | None], None]) -> None:
+    def __init__(
+        self, room: Room, task: str, let_in: Callable[[BaseException | None], None], *, stays: bool
+    ) -> None:
         self._room = room
         self.task = task
         self.let_in = let_in
+        self.stays = stays
 
     def give_back(self) -> None:
         """Take the room with the next step, which is to be now, or wait no longer."""
@@ -123,14 +127,17 @@ class Room:
         also = f", {waits}" if self.waiting else ""
         return f"{are}{also}, max_pending={self.most}"
 
-    def stand_in_line(self, task: str, let_in: Callable[[BaseException | None], None]) -> Ticket:
+    def stand_in_line(
+        self, task: str, let_in: Callable[[BaseException | None], None], *, stays: bool = False
+    ) -> Ticket:
         """Wait for room, behind all who do.
 
         Args:
             task: The name of the task of the work unit.
             let_in: Called when there is room, with None, or with the error if there will be none any more.
+            stays: Also while the cue is being stopped.
         """
-        ticket = Ticket(self, task, let_in)
+        ticket = Ticket(self, task, let_in, stays=stays)
         self._line[ticket] = None
         self._dispatcher.turns.wake()  # to see whether anything can move
         return ticket
@@ -172,10 +179,13 @@ class Room:
         """Something may have started or ended: let in as many as there is room for.
 
         Args:
-            is_closing: Whether the cue is being stopped, which takes nothing from outside.
+            is_closing: Whether the cue is being stopped, which takes nothing from outside but what came before.
         """
         if is_closing:
-            self.refuse(self._stopped)
+            for ticket in [one for one in self._line if not one.stays]:
+                if ticket in self._line:
+                    del self._line[ticket]
+                    ticket.let_in(self._stopped())
         while self._line and self.pending() + len(self._let_in) < self.most:
             self._let_first_in()
 

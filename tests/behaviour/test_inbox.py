@@ -694,6 +694,52 @@ def test_a_stop_takes_what_has_come_before_and_nothing_that_comes_later(inbox: P
     run(main)
 
 
+def test_no_more_are_pending_than_may_be_when_the_cue_stops_either(inbox: Path, all_is_old: None) -> None:
+    old(*(inbox / str(number) for number in range(50)))
+
+    async def main() -> None:
+        cue = runcue.Cue(max_pending=4)
+        most = 0
+        done = 0
+
+        cue.service("slow", concurrent=2)
+
+        @cue.task(uses="slow")
+        async def slowly(path: str) -> None:
+            nonlocal most, done
+            most = max(most, cue.counts()["pending"])
+            await asyncio.sleep(1)
+            done += 1
+
+        cue.watch(inbox, submit=slowly)
+        async with cue:
+            pass
+        assert done == 50
+        assert 0 < most <= 4
+
+    run(main)
+
+
+def test_where_nothing_pending_can_move_a_stop_comes_to_its_end_all_the_same(
+    inbox: Path, all_is_old: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    old(*(inbox / str(number) for number in range(5)))
+
+    async def main() -> None:
+        cue = runcue.Cue(max_pending=2)
+        cue.task("wait", inputs=str(inbox.parent / "nobody makes it"))(convert)
+        cue.watch(inbox, submit="wait")
+        async with cue:
+            stop = asyncio.ensure_future(cue.stop())
+            await asyncio.sleep(0)
+            with pytest.raises(runcue.CueStopped):
+                await cue.submit("wait", {"path": "from outside"})
+            assert (await stop).counts["cancelled"] == 5
+
+    run(main)
+    assert sum("Nothing that is pending can move" in record.getMessage() for record in caplog.records) == 1
+
+
 def test_a_stop_without_a_drain_leaves_what_has_come(inbox: Path) -> None:
     async def main() -> None:
         converter = Converter(inbox)
