@@ -12,10 +12,16 @@ from inspect import CO_ITERABLE_COROUTINE
 from types import GeneratorType
 from typing import Any, Final, TypeGuard
 
-__all__ = ["discard", "is_awaitable"]
+__all__ = ["NotAwaited", "discard", "is_awaitable"]
 
 _VALUES: Final = frozenset((bool, bytes, dict, float, frozenset, int, list, set, str, tuple))
 """What handlers return most often: to ask a Protocol of the standard library takes a tenth of a whole call."""
+
+
+class NotAwaited:
+    """A value that says what to write instead where somebody awaits it. Who returns it has returned a value."""
+
+    __slots__ = ()
 
 
 def is_awaitable(value: object) -> TypeGuard[Awaitable[Any]]:
@@ -28,7 +34,7 @@ def is_awaitable(value: object) -> TypeGuard[Awaitable[Any]]:
         return False
     # Not isinstance(): a proxy may raise when it is asked for its class.
     if issubclass(kind, Awaitable):
-        return not issubclass(kind, str)
+        return not issubclass(kind, (str, NotAwaited))
     return kind is GeneratorType and bool(value.gi_code.co_flags & CO_ITERABLE_COROUTINE)  # type: ignore[attr-defined]
 
 

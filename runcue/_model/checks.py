@@ -237,7 +237,9 @@ def _misfit(call: Callable[..., Any], options: Iterable[str]) -> str:
             also = f"; it has no option {option}="
             near = nearest(option, [*named, *(one.name for one in plain)])
             if near or named:
-                every = [one.name for one in plain if one.default is not one.empty] + named
+                # What has no value of its own where it is left out is no option: what a decorator decorates, say.
+                also_named = [one for one in plain if isinstance(one.default, (int, float, str))]
+                every = [*(one.name for one in also_named), *named]
                 hint = (
                     f"did you mean {near}=?" if near else f"there is {', '.join(f'{one}=' for one in every)}."
                 )

@@ -11,12 +11,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from math import inf
-from typing import IO, Any, Never
+from typing import IO, TYPE_CHECKING, Any, Never, NoReturn
 
 from runcue._model.attempts import Attempt, Attempts
+from runcue._model.awaitables import NotAwaited
 from runcue._model.checks import NOTHING, says_what_it_takes
 from runcue._model.declaration import Declaration
-from runcue._model.errors import WorkCancelled
+from runcue._model.errors import UsageError, WorkCancelled
 from runcue._model.overrides import Overrides
 from runcue._model.phases import (
     CANCELLED,
@@ -36,7 +37,7 @@ from runcue._model.texts import message_of, name_of, shortened
 __all__ = ["Loaded", "Work"]
 
 
-class Work:
+class Work(NotAwaited):
     """One request: run this task with these params.
 
     Handlers and callbacks receive it; `get()` and `list()` return it. Read it, do not change it: the scheduler owns it.
@@ -313,6 +314,15 @@ class Work:
         if self.cancelled:
             raise WorkCancelled(
                 f"Nobody waits for {name_of(self)} any more: it was cancelled, has timed out or was given up by a stop."
+            )
+
+    if not TYPE_CHECKING:  # which says so, too
+
+        def __await__(self) -> NoReturn:
+            """Say what to write instead."""
+            raise UsageError(
+                f"A work unit is not awaited, its handle is: for {name_of(self)} write `await handle`, which submit() "
+                "gives; where it has settled, `work.result` is there."
             )
 
     def _stand_in(self) -> Work:

@@ -18,7 +18,7 @@ from contextvars import copy_context
 from dataclasses import replace
 from importlib.util import find_spec
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Never, Self, TextIO
+from typing import TYPE_CHECKING, Final, Never, NoReturn, Self, TextIO
 
 import runcue
 from runcue.console.snapshot import Snapshot
@@ -136,6 +136,15 @@ class progress:  # noqa: N801 - used like a function, as the classes of contextl
         )
         self._thread.start()
         return self
+
+    async def __aenter__(self) -> NoReturn:
+        """Say what to write instead."""
+        raise runcue.UsageError(
+            "progress() needs no waiting: write `with runcue.progress(cue):`, without async."
+        )
+
+    async def __aexit__(self, *error: object) -> None:
+        """There is no getting here."""
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

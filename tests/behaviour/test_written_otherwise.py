@@ -16,6 +16,7 @@ from runcue import submissions, testing
 from runcue._model.checks import says_what_it_takes
 from runcue.testing import Recorder, run
 from runcue.timeline import Timeline
+from tests.support.virtual_time import virtual
 
 pytestmark = pytest.mark.rule(34)
 
@@ -459,3 +460,21 @@ def test_one_file_may_be_written_again_once_it_was_written(tmp_path: Path) -> No
     with runcue.blocking(cue) as b:
         b.wait(b.submit("t"))
     assert (tmp_path / "o").read_text() == "third"
+
+
+@virtual
+async def test_who_awaits_a_work_unit_is_told_what_to_await_and_one_that_is_returned_is_a_value() -> None:
+    cue = runcue.Cue(id_prefix="")
+
+    @cue.task
+    async def returns(work: runcue.Work) -> runcue.Work:
+        return work
+
+    async with cue:
+        handle = await cue.submit(returns)
+        work = await handle
+        assert work is handle.work
+        with pytest.raises(runcue.UsageError, match="for returns 1 write `await handle`"):
+            await work
+        with pytest.raises(runcue.UsageError, match="A work unit is not awaited"):
+            await asyncio.gather(work)

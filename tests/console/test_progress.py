@@ -17,6 +17,7 @@ import runcue
 from runcue.console.views import Lines
 from runcue.testing import run
 from tests.support.programs import but_for_slowness, run_python
+from tests.support.virtual_time import virtual
 
 PAUSE = 0.05
 
@@ -465,3 +466,10 @@ print(json.dumps(notebook.cells[0].outputs))
     assert re.search(r"100%  done\n3 of 3 ", block["data"]["text/plain"])
     [printed] = [output for output in outputs if output["output_type"] == "stream"]
     assert printed["text"] == "printed in the middle\n"
+
+
+@virtual
+async def test_async_with_is_told_that_it_is_a_plain_with() -> None:
+    with pytest.raises(runcue.UsageError, match=r"write `with runcue.progress\(cue\):`, without async"):
+        async with runcue.progress(runcue.Cue()):  # type: ignore[attr-defined]
+            pass
