@@ -12,12 +12,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar, copy_context
-from inspect import unwrap
 from typing import TYPE_CHECKING, Any, Final
 
 from runcue._artifacts.reads import READS
 from runcue._callbacks.forks import FORKS, leave
 from runcue._dispatch.off_loop import NO_THREAD, off_loop
+from runcue._handlers.named_functions import NamedFunction
 from runcue._model.awaitables import is_awaitable
 from runcue._model.callables import located
 from runcue._model.checks import is_async
@@ -126,7 +126,7 @@ async def _read(work: Work, load: Callable[[Work], Any], loaded: Loaded) -> Base
     me = asyncio.current_task()
     error: BaseException | None = None
     try:
-        if is_async(unwrap(load)):
+        if is_async(load.__wrapped__ if isinstance(load, NamedFunction) else load):
             value = load(work)
         elif around:
             value = await _in_thread(work, load)

@@ -15,10 +15,11 @@ from types import GeneratorType
 from typing import Any, Final
 
 from runcue._handlers.parameters import Parameters
-from runcue._handlers.signatures import called, form_of, signature_of
+from runcue._handlers.signatures import called, form_of
 from runcue._model.callables import located
-from runcue._model.checks import hint_of, nearest
+from runcue._model.checks import nearest
 from runcue._model.errors import ConfigurationError, InvalidParams
+from runcue._model.signature import method_hint, signature_of
 from runcue._model.texts import shortened, words_of
 from runcue._model.work import Work
 
@@ -148,7 +149,7 @@ def named(function: Callable[..., Any], what: str, parameters: Parameters | None
         raise ConfigurationError(
             f"{words} must take (work), or params of it by their names; what is always the same is given as a value."
         )
-    if hint := hint_of(form, "this call"):
+    if hint := method_hint(signature, "this call"):
         raise ConfigurationError(f"{words} must take (work), or params of it by their names. {hint}")
     first, by_place = takes[0], takes[0].kind in _BY_PLACE
     if len(takes) == 1 and first.name == "work" and by_place:

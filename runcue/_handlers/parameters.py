@@ -15,10 +15,11 @@ from copy import copy
 from functools import partial
 from typing import Any, Final
 
-from runcue._handlers.signatures import Names, called, form_of, signature_of
+from runcue._handlers.signatures import Names, called, form_of
 from runcue._model.callables import inmost
-from runcue._model.checks import hint_of, nearest
+from runcue._model.checks import nearest
 from runcue._model.errors import ConfigurationError, InvalidParams
+from runcue._model.signature import method_hint, signature_of
 from runcue._model.texts import describe, how_many, listed, shortened, words_of
 from runcue._model.work import Work
 
@@ -274,8 +275,8 @@ def parameters_of(handler: Callable[..., Any], what: str = "The handler") -> Par
     work: inspect.Parameter | None = None
     if named and (is_work[0] or (len(takes) == 1 and _is_bare(named[0]))):
         work = named.pop(0)
-    if form.startswith(("(self, ", "(cls, ")) and not is_work[0]:
-        raise ConfigurationError(f"{whose} cannot be called: {hint_of(form, 'cue.task(...)')}")
+    if hint := method_hint(signature, "cue.task(...)"):
+        raise ConfigurationError(f"{whose} cannot be called: {hint}")
     if late := [one.name for one, it_is in zip(takes, is_work, strict=True) if it_is and one in named]:
         if work is not None:
             raise ConfigurationError(

@@ -1,4 +1,4 @@
-"""Signatures of users' functions, read whatever these are: what is called how, and which parameter means the work.
+"""Signatures of users' functions in words, and which of their parameters means the work.
 
 Lives here: reading. What an annotation says is found out even where Python cannot resolve it.
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ast
 import inspect
-import sys
 from collections.abc import Mapping
 from functools import partial
 from types import CellType, FunctionType, UnionType
@@ -19,7 +18,7 @@ from runcue._model.callables import inmost
 from runcue._model.texts import describe, in_one_line
 from runcue._model.work import Work
 
-__all__ = ["Names", "called", "form_of", "signature_of"]
+__all__ = ["Names", "called", "form_of"]
 
 _WORK: Final = ("Work", "WorkUnit")
 """What an annotation that cannot be resolved ends with, if it means the work."""
@@ -27,19 +26,6 @@ _WORK: Final = ("Work", "WorkUnit")
 _LONGEST: Final = 200
 
 _MISSING: Final = object()
-
-
-def signature_of(call: Any) -> inspect.Signature | None:
-    """The signature of a function, None if it does not tell."""
-    try:
-        if sys.version_info >= (3, 14):
-            from annotationlib import Format  # noqa: PLC0415 - there is none before
-
-            # What is imported for type checkers alone would raise there.
-            return inspect.signature(call, annotation_format=Format.FORWARDREF)
-        return inspect.signature(call)
-    except Exception:  # a builtin, say; calling it will tell
-        return None
 
 
 def called(call: Any) -> str:

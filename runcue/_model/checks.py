@@ -15,6 +15,7 @@ from functools import partial, wraps
 from typing import Any, Final, NoReturn, TypeVar
 
 from runcue._model.errors import ConfigurationError
+from runcue._model.signature import method_hint, signature_of
 from runcue._model.texts import describe, shortened, words_of
 
 __all__ = [
@@ -24,7 +25,6 @@ __all__ = [
     "check_name",
     "check_text",
     "has_methods",
-    "hint_of",
     "is_async",
     "is_generator",
     "is_kind",
@@ -288,9 +288,8 @@ def unfit_form(call: Any, number: int) -> str | None:
         call: The function.
         number: So many, without names.
     """
-    try:
-        signature = inspect.signature(call)
-    except Exception:  # a builtin, say; calling it will tell
+    signature = signature_of(call)
+    if signature is None:
         return None
     try:
         signature.bind(*range(number))
@@ -323,20 +322,9 @@ def check_callback(
             f"{what} {describe(call)} must not be a generator: nothing of it would run. Write `return` in place of "
             "`yield`."
         )
-    if takes is not None and (form := unfit_form(call, len(takes))) is not None:
-        hint = hint_of(form, "this call")
-        text = f"{what} {describe(call)}{form} must take ({', '.join(takes)})."
+    if takes is None:
+        return
+    form, hint = unfit_form(call, len(takes)), method_hint(signature_of(call), "this call")
+    if hint or form is not None:
+        text = f"{what} {describe(call)}{form or '(self)'} must take ({', '.join(takes)})."
         raise ConfigurationError(f"{text} {hint}" if hint else text)
-
-
-def hint_of(form: str, register: str, otherwise: str = "") -> str:
-    """What to do about a function of an unfit form, if that tells what was meant.
-
-    Args:
-        form: See `unfit_form`.
-        register: The call that registers it.
-        otherwise: What to say where it tells nothing.
-    """
-    if form.startswith(("(self, ", "(cls, ")):
-        return f"A method belongs to an object: make one, and give {register} its bound method."
-    return otherwise

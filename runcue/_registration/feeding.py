@@ -9,8 +9,8 @@ import os
 from typing import Any
 
 from runcue._handlers.parameters import check_annotated
-from runcue._handlers.signatures import signature_of
 from runcue._model.errors import ConfigurationError, InvalidParams, UnknownTask
+from runcue._model.signature import signature_of
 from runcue._model.task import Task
 from runcue._model.texts import message_of, words_of
 from runcue._registration.registry import Registry

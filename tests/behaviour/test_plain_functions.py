@@ -6,6 +6,7 @@ import asyncio
 import functools
 import threading
 from collections import Counter, defaultdict, deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -673,3 +674,110 @@ def test_a_function_whose_decorated_form_is_registered_is_told_so() -> None:
             await cue.call(double, 1)
 
     run(main)
+
+
+def decorated(inside: Callable[..., Any], function: Callable[..., Any]) -> Callable[..., Any]:
+    return functools.wraps(function)(inside)
+
+
+def of_a_url(url: str, page: int = 1) -> tuple[str, int]:
+    return url, page
+
+
+class Kept:
+    """A decorator that is a class."""
+
+    def __init__(self, function: Any) -> None:
+        functools.update_wrapper(self, function)
+        self._function = function
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._function(*args, **kwargs)
+
+
+class Pages:
+    def get(self, url: str, page: int = 1) -> tuple[str, int]:
+        return url, page
+
+    def _with_self(self, *args: Any, **kwargs: Any) -> Any:
+        return Pages.get(self, *args, **kwargs)
+
+    decorated = decorated(_with_self, get)
+
+
+DECORATED: dict[str, Any] = {
+    "takes the work": lambda work: of_a_url(work.params["url"]),
+    "takes the work and the rest": lambda work, **params: of_a_url(**params) if work.task else None,
+    "takes a param less": lambda url: of_a_url(url),
+    "hands all on": lambda *args, **kwargs: of_a_url(*args, **kwargs),
+    "hands all on by name": lambda **kwargs: of_a_url(**kwargs),
+    "has an option of its own": lambda *args, again=False, **kwargs: of_a_url(*args, **kwargs),
+    "names one of them": lambda url, *args, **kwargs: of_a_url(url, *args, **kwargs),
+}
+
+
+@pytest.mark.parametrize("what", DECORATED)
+def test_what_a_decorated_function_takes_itself_counts_unless_it_hands_all_on(what: str) -> None:
+    async def main() -> None:
+        inside = decorated(DECORATED[what], of_a_url)
+        async with runcue.Cue() as cue:
+            for number, handler in enumerate(
+                (inside, functools.partial(inside), functools.lru_cache(inside))
+            ):
+                if isinstance(handler, functools.partial) or "work" not in what or number == 0:
+                    cue.task(f"t{number}")(handler)
+                    assert await (await cue.submit(f"t{number}", {"url": "a"})) == ("a", 1)
+
+    run(main)
+
+
+@pytest.mark.parametrize("handler", [Kept(of_a_url), Pages().decorated, Kept(Kept(of_a_url)), Pages().get])
+def test_what_hands_all_on_has_the_params_and_defaults_of_what_is_in_it(handler: Any) -> None:
+    async def main() -> None:
+        async with runcue.Cue() as cue:
+            cue.task("t")(handler)
+            assert (await cue.submit("t", {"url": "a"})).work.params == {"url": "a", "page": 1}
+            with pytest.raises(runcue.InvalidParams, match="'url' is missing"):
+                await cue.submit("t", {"page": 1})
+
+    run(main)
+
+
+def test_a_decorated_function_of_the_work_does_for_what_is_asked_of_work_units_too() -> None:
+    def of_a_number(number: int, other: int) -> int:
+        return number + other
+
+    async def main() -> None:
+        asked: list[int] = []
+        cue = runcue.Cue()
+        by_work = decorated(lambda work: asked.append(work.params["number"]) or True, of_a_number)
+        cue.is_ready(by_work)
+
+        @cue.task(key=decorated(lambda work: f"key {work.params['number']}", of_a_number))
+        async def double(number: int) -> int:
+            return 2 * number
+
+        async with cue:
+            assert await (await cue.call(double, 3)) == 6
+            assert asked == [3]
+
+    run(main)
+
+
+def test_a_method_of_no_object_is_told_whatever_else_it_takes() -> None:
+    def alone(self):  # type: ignore[no-untyped-def]
+        return self
+
+    def with_another(self, url):  # type: ignore[no-untyped-def]
+        return url
+
+    def with_an_annotation(self, *, url: str = "a"):  # type: ignore[no-untyped-def]
+        return url
+
+    cue = runcue.Cue()
+    for method in (alone, with_another, with_an_annotation):
+        with pytest.raises(runcue.ConfigurationError, match="A method belongs to an object: make one"):
+            cue.task(method)
+    for register in (cue.is_ready, cue.on_submit, lambda of: cue.task("t", key=of)(of_a_url)):
+        with pytest.raises(runcue.ConfigurationError, match="A method belongs to an object: make one"):
+            register(alone)
