@@ -46,6 +46,8 @@ from runcue._model.work import Work
 if TYPE_CHECKING:
     from datetime import timedelta
 
+    from runcue._api.blocking_group import BlockingGroup
+
 __all__ = ["Blocking", "blocking"]
 
 R = TypeVar("R")
@@ -254,6 +256,13 @@ class Blocking:
         # Checked now, not when it is gone through: the mistake is in this line.
         return go_through(self._call, make(*iterables), make, window)
 
+    def group(self, *, fail: Literal["all", "first", "never"] = "all") -> BlockingGroup:
+        """See `Cue.group`: `with b.group() as group:`, and in it `group.call(...)`, all without `await`."""
+        self._check()
+        from runcue._api.blocking_group import BlockingGroup  # noqa: PLC0415 - for those who use it
+
+        return BlockingGroup(self.cue.group(fail=fail), self._call)
+
     def result(self, handle: WorkHandle) -> Any:
         """Wait for a work unit and take its result; see `WorkHandle.result`."""
         return self._call(_checked(handle).result)
@@ -280,6 +289,15 @@ class Blocking:
         call = partial(self.cue.list, state=state, task=task, limit=limit, after=after)
         works: builtins.list[Work] = self._call(call)
         return works
+
+    @overload
+    def counts(self, *, by: None = None) -> dict[str, int]: ...
+    @overload
+    def counts(self, *, by: Literal["task"]) -> dict[str, dict[str, int]]: ...
+    def counts(self, *, by: Literal["task"] | None = None) -> dict[str, Any]:
+        """See `Cue.counts`."""
+        counts: dict[str, Any] = self._call(partial(self.cue.counts, by=by))
+        return counts
 
     @overload
     def why(self) -> WhyAll: ...

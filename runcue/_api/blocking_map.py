@@ -5,7 +5,7 @@ say, belongs to one thread), and that of the event loop, where the map itself is
 many items as the window has room for, and what has settled comes back. So there is one change of threads for many, and
 the loop never waits for an iterable that takes its time, nor for who takes time over each work unit.
 
-Lives here: `go_through`.
+Lives here: `go_through`, and `next_of`.
 
 Must not know: how a map submits, and what it waits for.
 """
@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from functools import partial
 from typing import Any, Final
 
@@ -23,7 +23,7 @@ from runcue._api.feed import ITERABLE, no_end
 from runcue._api.many import Map
 from runcue._model.errors import UsageError
 
-__all__ = ["go_through"]
+__all__ = ["END", "go_through", "next_of"]
 
 _SLICE: Final = 0.002
 """Seconds for which items are pulled before it is seen what has settled meanwhile."""
@@ -31,7 +31,7 @@ _SLICE: Final = 0.002
 _AT_ONCE: Final = 64
 """So many work units come back at once at the most."""
 
-_END: Final[Any] = object()
+END: Final[Any] = object()
 """In the place of a work unit: there are no more."""
 
 _Call = Callable[[Callable[[], Any]], Any]
@@ -79,7 +79,7 @@ def go_through(
             ready += call(partial(steps.take, lot, has_ended=has_ended, error=error, waits=waits))
             until = time.monotonic() + _SLICE
             while ready:
-                if ready[0] is _END:
+                if ready[0] is END:
                     return
                 taken += 1
                 yield ready.popleft()
@@ -192,7 +192,7 @@ class _Steps:
             self.hand.give(lot, has_ended=has_ended, error=error)
         task = self._next
         if task is None:
-            task = self._next = asyncio.create_task(_next_of(self._works), name="runcue map")
+            task = self._next = asyncio.create_task(next_of(self._works), name="runcue map")
         if waits:
             await asyncio.wait([task])
         else:
@@ -204,7 +204,7 @@ class _Steps:
         found = [task.result()]
         try:
             while self._works._has_settled and len(found) < _AT_ONCE:
-                found.append(await _next_of(self._works))
+                found.append(await next_of(self._works))
         except Exception as raised:
             self._error = raised
         return found
@@ -221,8 +221,9 @@ class _Steps:
         await self._works.aclose()
 
 
-async def _next_of(works: Map[Any]) -> Any:
+async def next_of(works: AsyncIterator[Any]) -> Any:
+    """The next one, END if there is none."""
     try:
         return await anext(works)
     except StopAsyncIteration:
-        return _END
+        return END

@@ -650,7 +650,7 @@ class Cue:
         self._drops.start(self._intake, self._stopping)
         _started.add(self)
 
-    @says_how_to_await("`await cue.stop()`")
+    @says_how_to_await("`await cue.stop()`", "`b.stop()`")
     async def stop(
         self,
         *misplaced: Never,
@@ -711,7 +711,7 @@ class Cue:
         self._drops.look_through()
         return await self._stopping.stop(drain=drain, timeout=timeout, **options)
 
-    @says_how_to_await("`await cue.drain()`")
+    @says_how_to_await("`await cue.drain()`", "`b.drain()`")
     async def drain(
         self, *misplaced: Never, timeout: float | str | timedelta | None = None, **unknown: Never
     ) -> Summary:
@@ -818,7 +818,7 @@ class Cue:
         handle.work = work
         return handle
 
-    @says_how_to_await("`await cue.submit(...)`, in a plain handler `work.submit(...)`")
+    @says_how_to_await("`await cue.submit(...)`, in a plain handler `work.submit(...)`", "`b.submit(...)`")
     @carried_out_by(_submit)
     async def submit(
         self,
@@ -902,7 +902,7 @@ class Cue:
     ) -> WorkHandle[R]: ...
     @overload
     async def call(self, function: str, /, *args: Any, **kwargs: Any) -> WorkHandle: ...
-    @says_how_to_await("`await cue.call(...)`, in a plain handler `work.submit(...)`")
+    @says_how_to_await("`await cue.call(...)`, in a plain handler `work.submit(...)`", "`b.call(...)`")
     async def call(self, function: Any = NOTHING, /, *args: Any, **kwargs: Any) -> WorkHandle:
         """Submit a call: the params are the values that the function is called with, its work unit apart.
 
@@ -1127,7 +1127,7 @@ class Cue:
         self._intake.check_thread()
         return self._submit_elsewhere(task, params, misplaced, options, inside=True)
 
-    @says_how_to_await("`await cue.get(...)`")
+    @says_how_to_await("`await cue.get(...)`", "`b.get(...)`")
     async def get(self, work_id: str | Work = NOTHING, *misplaced: Never, **unknown: Never) -> Work | None:
         """The work of that id, None if the cue does not know it (any more)."""
         if misplaced or unknown:
@@ -1135,7 +1135,7 @@ class Cue:
         self._intake.check_loop("get()")
         return self._inquiry.known(work_id)
 
-    @says_how_to_await("`await cue.list(...)`")
+    @says_how_to_await("`await cue.list(...)`", "`b.list(...)`")
     async def list(
         self,
         *misplaced: Never,
@@ -1201,7 +1201,7 @@ class Cue:
         """
         return self._inquiry.counts(by)
 
-    @says_how_to_await("`await cue.cancel(...)`")
+    @says_how_to_await("`await cue.cancel(...)`", "`b.cancel(...)`")
     async def cancel(self, work_id: str | Work = NOTHING, *misplaced: Never, **unknown: Never) -> bool:
         """Cancel a pending or running work unit; it settles at once.
 
@@ -1218,7 +1218,7 @@ class Cue:
             return False
         return bool(call_inside(self._dispatcher, self._dispatcher.settlement.cancel, work))
 
-    @says_how_to_await("`await cue.retry(...)`")
+    @says_how_to_await("`await cue.retry(...)`", "`b.retry(...)`")
     async def retry(self, work_id: str | Work = NOTHING, *misplaced: Never, **unknown: Never) -> WorkHandle:
         """Submit once more what has failed or was cancelled: a new work unit with the same params and options.
 

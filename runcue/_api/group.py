@@ -20,7 +20,7 @@ from runcue._dispatch.loading import load_all
 from runcue._model.callables import caller
 from runcue._model.checks import NOTHING, is_one_of, says_how_to_await, says_what_it_takes
 from runcue._model.current import call_inside
-from runcue._model.errors import ConfigurationError, UsageError, WorkCancelled, WrongLoop
+from runcue._model.errors import ConfigurationError, CueStopped, UsageError, WorkCancelled, WrongLoop
 from runcue._model.kept_errors import raised_again
 from runcue._model.phases import SETTLED
 from runcue._model.summary import Summary
@@ -111,6 +111,10 @@ class Group:
             elif self._first is not None and issubclass(kind, WorkCancelled):
                 # What the body has waited for was cancelled by this group itself.
                 self._raise_first()
+            elif issubclass(kind, CueStopped | KeyboardInterrupt) and self._intake.is_shut:
+                # A stop has cancelled what was pending, and lets what runs finish.
+                while self._batch.open:
+                    await self._wait(all_of_them=True)
         finally:
             self._state = "closed"
             self._ended = self._turns.now()
@@ -283,7 +287,10 @@ class Group:
 
     def __enter__(self) -> NoReturn:
         """Say what to write instead."""
-        raise UsageError("A group is used as `async with cue.group() as group:`, inside an async function.")
+        raise UsageError(
+            "A group is used as `async with cue.group() as group:`, inside an async function; where nothing is async, "
+            "as `with b.group() as group:`, inside `with runcue.blocking(cue) as b:`."
+        )
 
     def __exit__(self, *error: object) -> None:
         """There is no getting here: `with` asks for it before it enters."""

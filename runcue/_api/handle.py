@@ -76,7 +76,7 @@ class WorkHandle(str, Generic[R_co]):
     def __await__(self) -> Generator[Any, Any, R_co]:
         return self.result().__await__()
 
-    @says_how_to_await("`await handle`")
+    @says_how_to_await("`await handle`, in other threads `handle.result_sync()`", "`b.result(handle)`")
     async def result(self, *misplaced: Never, **unknown: Never) -> R_co:
         """Wait for the work and take what its handler returned. To await the handle is the same.
 
@@ -117,7 +117,7 @@ class WorkHandle(str, Generic[R_co]):
         finally:
             del error  # its traceback leads to this frame: together they would live on
 
-    @says_how_to_await("`await handle.wait()`")
+    @says_how_to_await("`await handle.wait()`", "`b.wait(handle)`")
     async def wait(self, *misplaced: Never, **unknown: Never) -> Work:
         """Wait until the work has settled. A failure is in the work, it is not raised.
 

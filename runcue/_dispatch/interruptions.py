@@ -12,6 +12,7 @@ Must not know: what Ctrl-C does to a cue.
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Final
@@ -36,6 +37,8 @@ class Interruptions:
         self.is_held = False
         self.calls: list[Callable[[], None]] = []
         self.leaving = 0
+        # Those calls that Ctrl-C came in: the next one may be that of a `with` that is left by it.
+        self._interrupted: deque[Callable[[], None]] = deque()
 
     def __enter__(self) -> None:
         self.depth += 1
@@ -62,14 +65,20 @@ class Interruptions:
         # In the very first step of a call nothing has been done yet, and its end is sure to look.
         if self.depth or (frame is not None and frame.f_code is _BEGINNING):
             self.is_held = True
+            if not self.leaving:
+                self._interrupted.extend(self.calls)
             return True
         return False
 
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether a call need not even begin."""
+        return self.is_held and not self.leaving
+
     def end_calls(self) -> None:
-        """Bring the main thread back from the calls that it is in. In any thread."""
-        if not self.leaving:
-            for end in tuple(self.calls):
-                end()
+        """Bring the main thread back from the calls that Ctrl-C came in. In any other thread."""
+        while self._interrupted:
+            self._interrupted.popleft()()
 
 
 _BEGINNING: Final = Interruptions.__enter__.__code__

@@ -67,9 +67,11 @@ class ThreadCalls:
         with INTERRUPTIONS:
             calls.append(partial(inbox.post, call.cancel))
             try:
-                return self._outcome_of(inbox, call, patience, late)
+                if not INTERRUPTIONS.is_interrupted:
+                    return self._outcome_of(inbox, call, patience, late)
             finally:
                 calls.pop()
+        return None  # never: Ctrl-C is raised before
 
     def _outcome_of(
         self, inbox: Inbox, call: _ThreadCall, patience: float | None, late: Callable[[], BaseException]

@@ -170,7 +170,7 @@ NOTHING: Final[Any] = _Nothing()
 what it is nor what to write, and a wrapper would cost each work unit a call."""
 
 
-def says_how_to_await(form: str) -> Callable[[F], F]:
+def says_how_to_await(form: str, blocking: str = "") -> Callable[[F], F]:
     """Say what to write where a coroutine is made and not awaited.
 
     Python itself warns of that, with file and line, and calls the coroutine by the qualified name of its function. That
@@ -178,7 +178,10 @@ def says_how_to_await(form: str) -> Callable[[F], F]:
 
     Args:
         form: What to write.
+        blocking: What of a `runcue.blocking()`, if there is something.
     """
+    if blocking:
+        form += f"; inside `with runcue.blocking(cue) as b` {blocking}"
 
     def named(call: F) -> F:
         call.__qualname__ = f"{call.__qualname__} (write {form})"

@@ -274,3 +274,58 @@ def test_observers_hear_how_many_will_come() -> None:
         list(b.map("by_params", [{"n": 1}] * 3))
         list(b.map(add, [1, 2, 3], iter([1, 2])))
     assert heard[0] == ("by_params", 3)
+
+
+def test_a_group_has_settled_at_the_end_of_its_with() -> None:
+    cue = cue_with_tasks()
+    with runcue.blocking(cue) as b:
+        with b.group() as group:
+            handles = [group.call(double, number) for number in range(3)]
+            given = []
+            for work in group.as_completed():
+                given.append(work.result)
+                if len(given) == 3:
+                    handles.append(group.submit("by_params", {"n": 5}, priority=1.0))
+        assert sorted(given) == [0, 2, 4, 10]
+        assert group.summary.values == [handle.result_sync() for handle in handles] == [0, 2, 4, 10]
+        assert b.counts() == cue.counts()
+        assert b.counts(by="task")["by_params"]["completed"] == 1
+        with pytest.raises(ExceptionGroup) as raised, b.group() as group:
+            group.call(fails_at_three, 3)
+        assert [str(error) for error in raised.value.exceptions] == ["three"]
+        with pytest.raises(ValueError, match="three"), b.group(fail="first") as group:
+            group.call(fails_at_three, 3)
+        with pytest.raises(KeyError), b.group() as group:  # noqa: PT012 - what is raised comes out of the `with`
+            left = group.call(forever)
+            raise KeyError
+        assert left.work.state is runcue.WorkState.CANCELLED
+        with b.group() as group:
+            group.call(forever)
+            group.cancel()
+        assert group.summary.counts["cancelled"] == 1
+        with pytest.raises(runcue.UsageError, match=r"with b\.group\(\) as group"), cue.group():  # type: ignore[attr-defined]
+            pass
+        with pytest.raises(runcue.ConfigurationError, match="fail of group"):
+            b.group(fail="some")  # type: ignore[call-overload]
+    with pytest.raises(runcue.UsageError, match="only inside its `with`"):
+        b.group()
+
+
+async def forever() -> None:
+    await asyncio.sleep(1000)
+
+
+def test_a_forgotten_await_says_what_there_is_instead_in_sync_code() -> None:
+    cue = cue_with_tasks()
+    with runcue.blocking(cue) as b:
+        handle = b.call(double, 1)
+        for coroutine, instead in [
+            (
+                handle.result(),
+                "`handle.result_sync()`; inside `with runcue.blocking(cue) as b` `b.result(handle)`",
+            ),
+            (cue.submit("by_params", {"n": 1}), "inside `with runcue.blocking(cue) as b` `b.submit(...)`"),
+            (cue.drain(), "`b.drain()`"),
+        ]:
+            assert instead in coroutine.__qualname__
+            coroutine.close()

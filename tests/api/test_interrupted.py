@@ -84,6 +84,14 @@ with runcue.blocking(cue) as b:
         say("raised")
 """
 
+IN_A_GROUP = """
+with runcue.blocking(cue) as b, b.group() as group:
+    for n in range(10):
+        group.call(fetch, n)
+    for work in group.as_completed():
+        pass
+"""
+
 IN_A_RESULT = """
 with runcue.blocking(cue) as b:
     handles = [b.call(fetch, n) for n in range(10)]
@@ -108,7 +116,7 @@ with runcue.blocking(cue) as b:
 
 
 @pytest.mark.rule(23)
-@pytest.mark.parametrize("body", [IN_A_MAP, IN_A_RESULT, AT_THE_END, ITS_OWN_HANDLER])
+@pytest.mark.parametrize("body", [IN_A_MAP, IN_A_GROUP, IN_A_RESULT, AT_THE_END, ITS_OWN_HANDLER])
 def test_ctrl_c_finishes_what_runs_and_starts_nothing_more(body: str) -> None:
     source = f"""
 threading.Thread(target=finish, daemon=True).start()
