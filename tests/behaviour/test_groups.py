@@ -485,3 +485,31 @@ async def test_a_group_that_would_wait_for_a_cue_that_is_not_started_is_refused(
     with pytest.raises(runcue.UsageError, match=r"not started: call start\(\) .* was cancelled"):
         await wait()
     assert [work.state.value for work in await cue.list()] == ["cancelled"]
+
+
+@pytest.mark.rule(23, 41)
+@virtual
+@pytest.mark.parametrize("of", ["group", "map"])
+async def test_what_a_stop_lets_finish_finishes_though_the_body_is_left_by_the_error_of_that(of: str) -> None:
+    cue = cue_of()
+    cue.start()
+
+    async def body() -> None:
+        if of == "group":
+            async with cue.group() as group:
+                await naps(group, 5)
+                await asyncio.sleep(1)
+                await naps(group, 1)
+        else:
+            async with cue.map("nap", [{"n": 5}, {"n": -1}], window=2) as works:
+                async for _ in works:
+                    await cue.submit("nap", {"n": 1})
+
+    task = asyncio.create_task(body())
+    await asyncio.sleep(0.5)
+    summary = await cue.stop(drain=False)
+    with pytest.raises(runcue.CueStopped):
+        await task
+    assert now() == 5
+    assert summary.counts["completed"] == 1
+    assert summary.counts["cancelled"] == 0
