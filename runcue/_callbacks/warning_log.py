@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Any, Final
 
-from runcue._model.texts import LONGEST, error_words, shortened
+from runcue._model.texts import LONGEST, Entries, error_words, shortened
 from runcue._model.work import Work
 from runcue.abc import CueWarning, WarningKind
 
@@ -69,7 +69,12 @@ class WarningLog:
         """
         works = tuple(works)
         if len(text := message % args) > LONGEST:
-            message, args = "%s", (shortened(text),)
+            over = len(text) - LONGEST
+            args = tuple(
+                one.within(len(str(one)) - over) if isinstance(one, Entries) else one for one in args
+            )
+            if len(text := message % args) > LONGEST:
+                message, args = "%s", (shortened(text),)
         if logged:
             told = None if error is None else (type(error), error, _TRACEBACK.__get__(error))
             try:

@@ -84,6 +84,7 @@ class Dispatcher:
         flags: The cells of the flags that this cue has met, by key.
         began: When it was started last.
         readers: What bounds how many values are read in threads at once, and in which loop; None before the first.
+        rechecks: See above.
     """
 
     def __init__(self, core: Core, callbacks: Callbacks, *, recheck: bool) -> None:
@@ -131,7 +132,7 @@ class Dispatcher:
         )
         self.changes = ChangeInbox(core, self.gates, turns, asking, recheck=recheck)
         self._shortage_news = ShortageNews(callbacks.failures.log, turns, self.inside)
-        self._recheck = recheck
+        self.rechecks = recheck
         self._recheck_alarm = Alarm(timers, lambda now: self.rechecker.want_full(), passive=True)
         self._rechecks_ahead = False
         self.delays = Delays(core, turns, timers)
@@ -291,7 +292,7 @@ class Dispatcher:
             self._lifecycle.before_timers()
         if self.core.count[NOT_READY]:
             self._rechecks_ahead = True
-            if self._recheck:
+            if self.rechecks:
                 # Never later than it was set: but work units of which nothing is known may have come since.
                 due = self.turns.now() + self.rechecker.recheck_after()
                 if due < self._recheck_alarm.when:

@@ -20,9 +20,11 @@ class Activity(Protocol):
 
     Attributes:
         began: When that was started last, monotonic.
+        rechecks: Whether what waits for nothing in particular is asked again now and then.
     """
 
     began: float
+    rechecks: bool
 
     def holders(self) -> Iterable[Work]:
         """The work units that hold slots at this moment."""

@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 from runcue._artifacts.artifact import Artifact
 from runcue._explain.missing import Missing
 from runcue._explain.next_steps import next_step
-from runcue._explain.reasons import BY_LIMITS, Reason, ReasonName, Verdict
+from runcue._explain.reasons import BY_LIMITS, Reason, ReasonName, Verdict, in_print
 from runcue._explain.told import Told, once
 from runcue._explain.turn import Turn
 from runcue._explain.turn_words import turn_in_words
@@ -83,7 +83,7 @@ class Why:
         asked = f", found not ready {how_many(self.asked, 'time', 'times')}" if self.asked else ""
         span = seconds_in_words(round(self.seconds, 1))
         since = f" {span} ago" if self.work._phase == SETTLED else f", for {span}{asked}"
-        lines = [f"{name_of(self.work)}: {self.verdict}{since}"]
+        lines = [f"{name_of(self.work)}: {in_print(self.verdict)}{since}"]
         if not self.missing:
             lines.append(f"  {self.details}")
         lines += [f"  {one}" for one in self.missing[:SHOWN]]
@@ -104,7 +104,9 @@ class Why:
         return "\n".join(shortened(line, _LONGEST) for line in lines)
 
     def __repr__(self) -> str:
-        return in_one_line(f"<Why {name_of(self.work)}: {self.verdict}: {self.details}>", LONGEST_REPR)
+        return in_one_line(
+            f"<Why {name_of(self.work)}: {in_print(self.verdict)}: {self.details}>", LONGEST_REPR
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

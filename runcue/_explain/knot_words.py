@@ -12,7 +12,6 @@ from typing import Final
 from runcue._explain.phrases import phrases_of
 from runcue._explain.reasons import reason_of
 from runcue._explain.time_words import clock_in_words
-from runcue._limits.service import Service
 from runcue._model.phases import CHECKING, HELD, JOINED, RUNNING
 from runcue._model.texts import listed, name_of, seconds_in_words
 from runcue._model.work import Work
@@ -25,7 +24,7 @@ _BY_THEMSELVES: Final = (HELD, JOINED, CHECKING)
 
 
 def knot_in_words(knot: Knot, now: float, wall: float) -> str:
-    """What is wrong, who waits for what, who holds what that needs, and the way out.
+    """What is wrong, who waits for what, and who holds what that needs; what to do about it is told by `next_steps`.
 
     Args:
         knot: Those who wait for each other.
@@ -34,7 +33,7 @@ def knot_in_words(knot: Knot, now: float, wall: float) -> str:
     """
     what = "Deadlock" if knot.is_proven else _tied_until(knot, now, wall)
     links = [*_waits_of(knot), *_needs_of(knot, now, wall)]
-    return f"{what}: {listed(links, 6, '; ')}. {_way_out(knot)}"
+    return f"{what}: {listed(links, 6, '; ')}"
 
 
 def knot_in_short(knot: Knot) -> str:
@@ -93,30 +92,6 @@ def _need_of(work: Work, knot: Knot, now: float, wall: float) -> str:
     if reason is None:
         return "the end of one of those that wait"
     return f"something else first ({phrases_of(reason, now, wall)})"
-
-
-def _way_out(knot: Knot) -> str:
-    if knot.services:
-        names = listed(service.name for service in knot.services)
-        more = " and ".join(dict.fromkeys(map(_more, knot.services)))
-        return (
-            f"Give {names} more slots ({more}), or do not wait in a slot for what needs one: submit and return, or "
-            f"wait in a task that does not use {names}"
-        )
-    if any(work._phase == HELD for work in knot.works):
-        return "A handler that makes what another work unit needs must not wait for that one: submit it, and return"
-    if any(work._phase == JOINED for work in knot.works):
-        return (
-            "A work unit that makes the same has joined it, and settles with it: do not wait for that one, or give it "
-            "another key="
-        )
-    if any(work._phase == CHECKING for work in knot.works):
-        return "A gate must not wait for a work unit that waits for its answer: let it say no, and it is asked again"
-    return "One of them has to return without waiting for the others: submit and return"
-
-
-def _more(service: Service) -> str:
-    return "Cue(max_threads=)" if service.name == "threads" else "concurrent="
 
 
 def _tied_until(knot: Knot, now: float, wall: float) -> str:

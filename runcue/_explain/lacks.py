@@ -71,7 +71,10 @@ class Lacks:
             else:
                 producer = next(filter(None, map(dependencies.failure_of, names)), None)
                 state = "nobody" if producer is None else OUTCOMES[producer._outcome]
-            step = step_for(problem, self._watched.folder_of(artifact)) if producer is None else ""
+            step = ""
+            if producer is None:
+                folder, rechecks = self._watched.folder_of(artifact), self._activity.rechecks
+                step = step_for(artifact, problem, folder, rechecks=rechecks)
             found.append(Missing(artifact, problem, producer, state, step=step))
         return sorted(found, key=lambda one: one.state in ("pending", "running"))
 

@@ -6,13 +6,15 @@ Must not know: what they say.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
-from runcue._model.texts import SHOWN, listed, name_of
+from runcue._model.texts import SHOWN, Entries, listed, name_of
 from runcue._model.work import Work
 
-__all__ = ["grouped", "likeness"]
+__all__ = ["ALL", "grouped", "likeness"]
+
+ALL: Final = "cue.why() has all"
 
 _PARTICULAR: Final = re.compile(r"'[^']*'|\b\w*-?\d[\w.-]*")
 
@@ -22,24 +24,33 @@ def likeness(words: str) -> str:
     return _PARTICULAR.sub("...", words)
 
 
-def grouped(reasons: Iterable[tuple[Work, str]], limit: int = SHOWN) -> str:
+def grouped(
+    reasons: Iterable[tuple[Work, str]],
+    *,
+    in_full: Mapping[Work, str] | None = None,
+    see: str = ALL,
+    before: str = "",
+) -> Entries:
     """Reasons in one line, those of one task that are alike together.
 
     Args:
         reasons: Work units and why they do not run.
-        limit: At most so many groups in words.
+        in_full: What is told of some that are the first of their kind, in place of that.
+        see: Where all of them are to be found.
+        before: What comes before the first.
     """
     groups: dict[tuple[str, str], list[tuple[Work, str]]] = {}
     for work, words in reasons:
         groups.setdefault((work.task, likeness(words)), []).append((work, words))
     lines = []
-    for (task, _), alike in list(groups.items())[:limit]:
+    for (task, _), alike in list(groups.items())[:SHOWN]:
         first, words = alike[0]
+        such_as = "" if all(other == words for _, other in alike) else "such as "
+        words = words if in_full is None else in_full.get(first, words)
         if len(alike) == 1:
             lines.append(f"{name_of(first)}: {words}")
             continue
         ids = listed((work.id for work, _ in alike), 3)
-        such_as = "" if all(other == words for _, other in alike) else "such as "
         lines.append(f"{len(alike)} {task} ({ids}): {such_as}{words}")
-    left = sum(map(len, list(groups.values())[limit:]))
-    return "; ".join(lines) + (f"; and {left} more" if left else "")
+    counts = list(map(len, groups.values()))
+    return Entries(lines, counts[: len(lines)], sum(counts[len(lines) :]), see, before)

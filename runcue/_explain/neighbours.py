@@ -42,6 +42,15 @@ class Place(NamedTuple):
     def __str__(self) -> str:
         return "; ".join(filter(None, self))
 
+    @property
+    def clue(self) -> str:
+        """What of that tells most: what is there in its place, or that its folder is missing."""
+        return self.instead or self.folder
+
+    def step(self, otherwise: str) -> str:
+        """What to do about the file, where otherwise that would be done."""
+        return CORRECT if self.instead else otherwise or (CORRECT if self.folder else "")
+
 
 _NOWHERE: Final = Place("", "")
 
@@ -69,8 +78,7 @@ class Neighbours:
         lacks = list(reason.lacks)
         for number, lack in enumerate(lacks[:SHOWN]):
             if lack.state == "nobody" and any(place := self.place_of(lack.artifact, reason.work)):
-                step = CORRECT if place.instead else lack.step or (CORRECT if place.folder else "")
-                lacks[number] = replace(lack, problem=f"{lack.problem} ({place})", step=step)
+                lacks[number] = replace(lack, problem=f"{lack.problem} ({place})", step=place.step(lack.step))
         return reason._replace(lacks=tuple(lacks))
 
     def place_of(self, artifact: Any, work: Work) -> Place:

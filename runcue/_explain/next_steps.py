@@ -5,38 +5,59 @@ Must not know: how reasons are found.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Iterable, Sequence
+from math import inf
+from typing import Any, Final
 
+from runcue._artifacts.file import File
 from runcue._explain.cuts import Cut
+from runcue._explain.holders import Holding
 from runcue._explain.reasons import RAISED, Kind, Reason
-from runcue._model.phases import SETTLED
-from runcue._model.texts import listed, name_of, words_of
+from runcue._limits.service import Service
+from runcue._model.phases import CHECKING, HELD, JOINED, SETTLED
+from runcue._model.texts import listed, name_of, shortened, words_of
+from runcue._model.work import Work
+from runcue._scheduling.knots import Knot
 
-__all__ = ["CORRECT", "cut_in_words", "next_step", "step_for", "step_for_all", "step_for_stuck"]
+__all__ = [
+    "CORRECT",
+    "cut_in_words",
+    "next_step",
+    "step_for",
+    "step_for_all",
+    "step_for_stuck",
+    "way_out",
+]
 
 CORRECT: Final = "Correct the path, or submit what makes it"
 """What to do about a missing file in whose place another one is there, or whose folder is missing as well."""
 
-_CORRECT_SOME: Final = (
-    "Correct the path that is wrong, and submit what makes the others; if they come from outside, say so by "
-    "cue.watch(folder) or cue.nudge(path)"
-)
+_IS_WATCHED: Final = "is watched: it starts when the file"
+
+_LONGEST_NAME: Final = 60
 
 
-def next_step(reason: Reason) -> str:
-    """What to do about a reason, as a sentence; "" if there is nothing to be done."""
+def next_step(reason: Reason, who: str = "it") -> str:
+    """What to do about a reason, as a sentence; "" if there is nothing to be done.
+
+    Args:
+        reason: The reason.
+        who: What the work unit is called that others go before.
+    """
     kind = reason.kind
+    if reason.knot is not None:
+        return way_out(reason.knot)
     if kind == "said no":
         return _step_for_no(reason.said)
-    if kind in ("slots", "self") and reason.holding:
-        return _step_for_slots(reason)
+    if kind == "slots":
+        return _step_for_slots(reason, who)
+    if kind in ("rate", "limit") and reason.passing is not None:
+        return f"{_go_first(who)}{'; a higher rate= helps, too' if kind == 'rate' else ''}"
     if kind == "input" and not reason.lacks:
         return "cue.nudge() has it asked at once; else it is asked again now and then"
     if kind in ("input", "no producer"):
-        steps = [one.step for one in reason.lacks if one.state == "nobody"]
-        if any(steps):
-            return step_for_all(steps)
+        lacks = [(one.artifact, one.step) for one in reason.lacks if one.state == "nobody"]
+        return step_for_all(lacks) if lacks else _NEXT_STEPS.get(kind, "")
     if kind == "upstream":
         makers = [one.maker for one in reason.lacks if one.maker is not None and one.state in _LOST]
         mend = "Mend that, and submit" if any(one.state == "failed" for one in reason.lacks) else "Submit"
@@ -44,59 +65,111 @@ def next_step(reason: Reason) -> str:
     if kind == "cycle" and isinstance(reason.subject, Cut):
         return cut_in_words(reason.subject)
     if kind == "running" and _is_late(reason):
-        return _END_IT
+        return _end(reason.holding[0])
     return _NEXT_STEPS.get(kind, "")
 
 
-def step_for(problem: str, folder: str | None) -> str:
+def step_for(artifact: Any, problem: str, folder: str | None, *, rechecks: bool) -> str:
     """What to do about an artifact that nobody makes; "" if what is done about all such.
 
     Args:
+        artifact: The artifact.
         problem: What is wrong with it.
         folder: The watched one that it is in; None if it is in none.
+        rechecks: Whether it is looked for again now and then.
     """
     if problem.startswith(RAISED):
         return "Mend that function: while it raises, the work unit is not ready"
-    if folder is None:
-        return ""
-    then = "comes" if problem.startswith("is missing") else "is right"
-    return f"{words_of(folder)} is watched: it starts when the file {then}"
+    if folder is not None:
+        then = "comes" if problem.startswith("is missing") else "is right"
+        return f"{words_of(folder)} {_IS_WATCHED} {then}"
+    if isinstance(artifact, File):
+        if "its max_age of" in problem:
+            return "Have it made anew, or correct its max_age="
+        if problem.startswith("is not valid: "):
+            what = "validate=" if type(artifact).valid is File.valid else "valid()"
+            return f"Have it made anew, or correct its {what}"
+    if not rechecks:
+        return "Submit the work unit that makes it; if it comes from outside, say so by cue.nudge() when it is there"
+    return ""
 
 
-def step_for_all(steps: Sequence[str]) -> str:
-    """What to do about several artifacts that nobody makes.
+def step_for_all(lacks: Sequence[tuple[Any, str]]) -> str:
+    """What to do about artifacts that nobody makes.
 
     Args:
-        steps: What is to be done about each; "" if what is done about all such.
+        lacks: Each with what is to be done about it; "" if what is done about all such.
     """
-    if steps and steps[0] and len(set(steps)) == 1:
-        return _CORRECT_SOME if steps[0] == CORRECT and len(steps) > 1 else steps[0]
-    return _CORRECT_SOME if CORRECT in steps else _NEXT_STEPS["no producer"]
+    alike: dict[str, dict[str, Any]] = {}
+    for artifact, step in lacks:
+        if _IS_WATCHED in step and any(_IS_WATCHED not in one for _, one in lacks):
+            continue  # these come, the others are to be seen to
+        alike.setdefault(step, {})[shortened(words_of(artifact), _LONGEST_NAME)] = artifact
+    if len(alike) == 1:
+        [(step, named)] = alike.items()
+        artifacts = list(named.values())
+        if len(artifacts) == 1:
+            return step or f"Submit the work unit that makes it. {_from_outside(artifacts)}"
+        if step == CORRECT:
+            return "Correct these paths, or submit what makes them"
+        return step or f"Submit the work units that make them. {_from_outside(artifacts)}"
+    parts = []
+    for step in sorted(alike, key=lambda one: (not one, one != CORRECT)):
+        what = listed(alike[step], 2 if len(alike[step]) == 2 else 1)
+        if step == CORRECT:
+            parts.append(f"correct the path of {what}")
+        else:
+            parts.append(f"{what}: {_lowered(step)}" if step else f"submit what makes {what}")
+    text = "; ".join(parts)
+    text = text if text.startswith(("'", "File", "Flag")) else f"{text[0].upper()}{text[1:]}"
+    if "" not in alike:
+        return text
+    comes, are = _it_comes(len(alike[""]))
+    return f"{text}. If {comes} from outside, wait: {are} looked for again"
 
 
-def step_for_stuck(reasons: Sequence[Reason]) -> str:
+def _it_comes(number: int) -> tuple[str, str]:
+    return ("it comes", "it is") if number == 1 else ("they come", "they are")
+
+
+def _from_outside(artifacts: Sequence[Any]) -> str:
+    """What to do about artifacts that are not made by work units."""
+    comes, are = _it_comes(len(artifacts))
+    files = all(isinstance(one, File) for one in artifacts)
+    nudge = "cue.watch(folder) or cue.nudge(path)" if files else "cue.nudge()"
+    return f"If {comes} from outside, wait: {are} looked for again now and then, at once with {nudge}"
+
+
+def step_for_stuck(reasons: Sequence[Reason], *, rechecks: bool) -> str:
     """What to do about work units whose is_ready goes on saying no, or raises.
 
     Args:
         reasons: Of each task, why one of its work units is not ready.
+        rechecks: Whether they are asked again now and then.
     """
-    if all(reason.kind == "raised" for reason in reasons):
+    steps = {_step_for_one_stuck(reason, len(reasons) == 1, rechecks) for reason in reasons}
+    return steps.pop() if len(steps) == 1 else "cue.why() says what to do about each"
+
+
+def _step_for_one_stuck(reason: Reason, alone: bool, rechecks: bool) -> str:
+    if reason.kind == "raised":
         return _NEXT_STEPS["raised"]
-    waits = "it waits" if len(reasons) == 1 else "they wait"
+    if reason.said.startswith(_NO_ANSWER):
+        return _step_for_no(reason.said)
+    waits = "it waits" if alone else "one waits"
+    again = "is_ready is asked again now and then, and cue.nudge() has that done at once"
+    comes = again if rechecks else "say so by cue.nudge() when it is there"
     return (
-        f"If what {waits} for comes from outside, say so by cue.nudge() when it has come; if another work unit makes "
-        "it, declare it as inputs= and outputs=, and runcue says who is to make it"
+        f"If what {waits} for comes from outside, {comes}; if another work unit makes it, declare it as inputs= and "
+        "outputs=, and runcue says who is to make it"
     )
 
 
 _LOST: Final = ("failed", "cancelled")
-_END_IT: Final = (
-    "timeout= of the task gives up on a handler that takes too long; a thread cannot be ended by others, so give what "
-    "it waits for a time-out of its own"
-)
+_NO_ANSWER: Final = "it "
+"""How what is_ready has said begins if that is no answer."""
 
 _NEXT_STEPS: Final[dict[Kind, str]] = {
-    "slots": "Wait; more slots let more of them run at once (concurrent=, for threads Cue(max_threads=))",
     "rate": "Wait; where the provider allows it, a higher rate= lets them start sooner",
     "limit": "Wait; that limit is the program's own, and says when there is room again",
     "no thread": "Wait; to start another thread is tried again and again. Fewer slots need fewer threads",
@@ -104,10 +177,7 @@ _NEXT_STEPS: Final[dict[Kind, str]] = {
     "said no": "When that has come, cue.nudge() has it asked at once; else it is asked again now and then",
     "raised": "Mend that callback: while it raises, the work unit is not ready",
     "gate": "Give what it awaits a time-out of its own, by asyncio.timeout()",
-    "input": "If it comes from outside, say so by cue.watch(folder) or cue.nudge(path); else submit what makes it",
-    "no producer": (
-        "Submit the work unit that makes it; if it comes from outside, say so by cue.watch(folder) or cue.nudge(path)"
-    ),
+    "input": "If it comes from outside, wait: it is looked for again now and then; else submit what makes it",
     "retry": "Wait; cue.cancel() and then cue.retry() have it tried at once, as a new work unit",
     "postponed": "Wait; cue.cancel() and then cue.retry() call its handler at once, as a new work unit",
     "delayed": "Wait; cue.cancel() and then cue.retry() run it at once, as a new work unit",
@@ -126,7 +196,7 @@ _MUCH_LONGER: Final = 5.0
 
 
 def _step_for_no(said: str) -> str:
-    if said.startswith("it "):
+    if said.startswith(_NO_ANSWER):
         return 'Let it return True, or False, or (False, "reason")'
     return _NEXT_STEPS["said no"] if said else _SAY_WHY
 
@@ -137,12 +207,78 @@ _SAY_WHY: Final = (
 )
 
 
-def _step_for_slots(reason: Reason) -> str:
+def _go_first(who: str) -> str:
+    return f'Give {who} a higher priority=, or let waiting count: Cue(head_start="1 min")'
+
+
+def _step_for_slots(reason: Reason, who: str) -> str:
+    full = [one for one in (reason, *reason.beside) if one.kind == "slots"]
+    ways = listed(dict.fromkeys(_way_to_more(one.subject, (one.work,)) for one in full))
+    go_first = f"{_go_first(who)}; more slots help, too ({ways})"
+    wait = f"Wait; more slots let more of them run at once ({ways})"
+    if not reason.holding:
+        return wait if reason.passing is None else go_first
     holding = reason.holding[0]
-    oldest, usual = holding.oldest, holding.usual
-    if oldest._phase == SETTLED or (usual is not None and holding.seconds > _MUCH_LONGER * max(usual, 0.1)):
-        return _END_IT
-    return f"{_NEXT_STEPS['slots']}; {_END_IT}" if usual is None else _NEXT_STEPS["slots"]
+    usual = holding.usual
+    if holding.oldest._phase == SETTLED or (
+        usual is not None and holding.seconds > _MUCH_LONGER * max(usual, 0.1)
+    ):
+        return _end(holding)
+    if reason.passing is not None:
+        return go_first
+    return f"{wait}. If it hangs, {_lowered(_end(holding))}" if usual is None else wait
+
+
+def _way_to_more(service: Service, users: Iterable[Work]) -> str:
+    """The option by which a service has more slots. Those of threads and other executors are none of the user's."""
+    own = any(service.name in work._task.services for work in users)
+    return "concurrent=" if own else "Cue(max_threads=)"
+
+
+def _end(holding: Holding) -> str:
+    """How to be rid of a handler that takes too long."""
+    work = holding.oldest
+    if work._task.executor is None:
+        if work._phase == SETTLED:
+            return (
+                f"Let the handler of {name_of(work)} end when it is cancelled, and set a time-out on what it awaits "
+                "meanwhile"
+            )
+        if work._timeout < inf:
+            return f"Wait for the timeout={work._timeout:g} of {name_of(work)}, which ends it, or make that shorter"
+        return f"Give the task {shortened(work.task, _LONGEST_NAME)} a timeout=, which ends such a handler"
+    from runcue.executors.threads import ThreadExecutor  # noqa: PLC0415 - comes with the first cue
+
+    what = "a thread" if isinstance(work._task.executor, ThreadExecutor) else "what runs it"
+    return (
+        f"Set a time-out on the call inside {name_of(work)} that does not return (request, lock): {what} cannot be "
+        "ended"
+    )
+
+
+def _lowered(sentence: str) -> str:
+    return f"{sentence[0].lower()}{sentence[1:]}"
+
+
+def way_out(knot: Knot) -> str:
+    """What to do about those who wait for each other although some of them run."""
+    if knot.services:
+        names = listed(service.name for service in knot.services)
+        more = " and ".join(dict.fromkeys(_way_to_more(one, knot.works) for one in knot.services))
+        return (
+            f"Give {names} more slots ({more}), or do not wait in a slot for what needs one: submit and return, or "
+            f"wait in a task that does not use {names}"
+        )
+    if any(work._phase == HELD for work in knot.works):
+        return "A handler that makes what another work unit needs must not wait for that one: submit it, and return"
+    if any(work._phase == JOINED for work in knot.works):
+        return (
+            "A work unit that makes the same has joined it, and settles with it: do not wait for that one, or give it "
+            "another key="
+        )
+    if any(work._phase == CHECKING for work in knot.works):
+        return "A gate must not wait for a work unit that waits for its answer: let it say no, and it is asked again"
+    return "One of them has to return without waiting for the others: submit and return"
 
 
 def cut_in_words(cut: Cut) -> str:

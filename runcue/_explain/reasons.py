@@ -18,7 +18,7 @@ from runcue._artifacts.artifact import is_valid
 from runcue._artifacts.file import File
 from runcue._explain.holders import Holding
 from runcue._explain.missing import Missing
-from runcue._explain.turn import Turn
+from runcue._explain.turn import Passing, Turn
 from runcue._limits.service import Refusal
 from runcue._model.callables import located
 from runcue._model.phases import CHECKING, HELD, JOINED, NEW, NOT_DUE, NOT_READY, READY
@@ -38,6 +38,7 @@ __all__ = [
     "ReasonName",
     "Step",
     "Verdict",
+    "in_print",
     "problem_now",
     "reason_of",
     "reasons_of",
@@ -68,6 +69,14 @@ Verdict = Literal[
     "not ready",
 ]
 """What `why()` can say. "not ready" is the word of an opaque is_ready that looked at no artifact."""
+
+_SPOKEN: Final[Mapping[str, str]] = {"upstream failed": "input not made"}
+
+
+def in_print(verdict: Verdict) -> str:
+    """A verdict as texts have it: who was to make an input may have been cancelled as well."""
+    return _SPOKEN.get(verdict, verdict)
+
 
 ReasonName = Literal["not_ready", "service_full", "not_due", "unknown_task"]
 """What `debug_blocked()` can say. "not_due" is for what must not start before an instant,
@@ -212,6 +221,7 @@ class Reason(NamedTuple):
         knot: Those who wait for each other although some of them run.
         holding: Who has the slots that it, or others, need, for each service that is full.
         turn: Of one that stands in line: when it is its turn. None where only that is asked why nothing starts.
+        passing: Of one that stands in line: those that come later and go first, which has no end.
     """
 
     work: Work
@@ -230,6 +240,7 @@ class Reason(NamedTuple):
     knot: Knot | None = None
     holding: tuple[Holding, ...] = ()
     turn: Turn | None = None
+    passing: Passing | None = None
 
     @property
     def verdict(self) -> Verdict:

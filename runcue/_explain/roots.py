@@ -74,6 +74,7 @@ class Crowd:
         instants: The first and the last monotonic one for which those wait that have the reason themselves.
         done: In how many seconds all of these are done; None if that is not known.
         alone: The same if nobody who is yet to come passes them, where others do; None: nobody does.
+        passed: The last of them, if others that come later pass it.
     """
 
     __slots__ = (
@@ -85,6 +86,7 @@ class Crowd:
         "instants",
         "kind",
         "lines",
+        "passed",
         "reason",
         "root",
         "running",
@@ -105,6 +107,7 @@ class Crowd:
         self.lines: list[RunQueue] = []
         self.done: float | None = None
         self.alone: float | None = None
+        self.passed: Work | None = None
         self.instants = (inf, -inf)
 
     def add(self, work: Work, *, first: bool) -> None:
@@ -194,12 +197,17 @@ class Roots:
         else:
             done = done_by_limits(history, reason.subject, waiting, reason.until - self._now, self._now)
         crowd.done = done
-        if done is None or not self._core.ordered or not waiting:
+        if not self._core.ordered or not waiting:
             return
         last = max(waiting, key=place_of)
         turn = turn_of(self._core, last, self._now, self._wall, self._activity.holders())
         if turn is not None and turn.passing is not None and turn.passing.until > self._now:
             # As long as others go on to pass the last of them, as far as they do.
+            crowd.passed = last
+            if turn.passing.until == inf:
+                crowd.reason = reason._replace(passing=turn.passing)
+            if done is None:
+                return
             crowd.alone = done
             if turn.eta is None:
                 crowd.done = None

@@ -25,7 +25,7 @@ from runcue._scheduling.core import Core
 from runcue._scheduling.priority_queue import place_of
 from runcue._scheduling.run_queue import RunQueue
 
-__all__ = ["Passing", "Turn", "turn_of"]
+__all__ = ["Passing", "Turn", "passing_of", "turn_of"]
 
 _OVERDUE: Final = 3.0
 _OVERDUE_AT_LEAST: Final = 0.1
@@ -128,7 +128,7 @@ def turn_of(
     alone, passing = eta, None
     if core.ordered and work._phase == READY:
         passed = _passed_by(core, work, now, wall, holding)
-        passing = _passing(core, work, now, wall, passed, len(core.history.line) + len(holding))
+        passing = _passing(core, work, now, wall, passed, holding)
         if passing is not None and eta is not None and passing.until > now:
             later, _ = _slowest(ways, _SOME_MORE)
             leaving = 0.0 if later is None or later <= eta else _SOME_MORE / (later - eta)
@@ -137,6 +137,21 @@ def turn_of(
             if share:
                 eta, about = _with_passing(eta, share, passing.until - now), True
     return Turn(ahead + 1, eta, at_least, earliest, about, passing, alone)
+
+
+def passing_of(core: Core, work: Work, now: float, wall: float, holders: list[Work]) -> Passing | None:
+    """What passes a work unit; None if nobody has, or it does not stand in line.
+
+    Args:
+        core: The state.
+        work: The work unit.
+        now: Monotonic.
+        wall: The same instant in seconds since the epoch.
+        holders: The work units that hold slots.
+    """
+    if not core.ordered or work._phase != READY:
+        return None
+    return _passing(core, work, now, wall, _passed_by(core, work, now, wall, holders), holders)
 
 
 def _slowest(ways: Iterable[_Way], more: int = 0) -> tuple[float | None, bool]:
@@ -292,7 +307,7 @@ def _passed_by(core: Core, work: Work, now: float, wall: float, holders: list[Wo
 
 
 def _passing(
-    core: Core, work: Work, now: float, wall: float, passed: list[Work], known: int
+    core: Core, work: Work, now: float, wall: float, passed: list[Work], holders: list[Work]
 ) -> Passing | None:
     """What is told of those who have passed a work unit, and whether they are all; None if nobody has."""
     if not passed:
@@ -311,7 +326,7 @@ def _passing(
         every,
         inf if strict else work._order_key + worth,
         None if strict else core.head_start,
-        known > _LOOKED_AT,
+        len(core.history.line) + len(holders) > _LOOKED_AT,
     )
 
 

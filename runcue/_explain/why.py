@@ -24,14 +24,18 @@ from runcue._explain.lacks import Lacks, needs_all
 from runcue._explain.neighbours import Neighbours
 from runcue._explain.reasons import Kind, Reason, reason_of, reasons_of, since_of, unready
 from runcue._explain.settled import explain_settled
-from runcue._explain.turn import Turn, turn_of
+from runcue._explain.turn import Passing, Turn, passing_of, turn_of
 from runcue._explain.waits import Lost, Waits
 from runcue._handlers.outputs import run_of
-from runcue._model.phases import CHECKING, HELD, JOINED, NEW, NOT_READY, RUNNING, SETTLED
+from runcue._limits.service import Service
+from runcue._model.phases import CHECKING, HELD, JOINED, NEW, NOT_READY, READY, RUNNING, SETTLED
+from runcue._model.priority import STRICT
 from runcue._model.work import Work
 from runcue._scheduling.core import Core
 from runcue._scheduling.cycles import follow
 from runcue._scheduling.knots import Knot
+from runcue._scheduling.priority_queue import place_of
+from runcue._scheduling.run_queue import RunQueue
 
 __all__ = ["Explainer"]
 
@@ -42,6 +46,8 @@ _SHARING: Final = 4_000
 # For so many missing files it is then looked what may be meant, and so many artifacts are asked whether they are valid.
 _PLACED: Final = 100
 _LOOKS: Final = 10_000
+# Of so many it is looked what passes them.
+_PASSED: Final = 100
 
 # Those who wait for their turn, and nothing else.
 _IN_LINE: Final = frozenset(("slots", "rate", "limit", "clear"))
@@ -77,7 +83,7 @@ class Explainer:
         root = reason.deepest
         turn = self._turn_of(root, now, wall)
         if turn is not None:
-            root = root._replace(turn=turn)
+            root = root._replace(turn=turn, passing=_endless(turn.passing))
             reason = root if reason.root is None else reason._replace(root=root)
         return why_of(reason, now, wall)
 
@@ -208,7 +214,13 @@ class Explainer:
         return reason._replace(kind=kind, lacks=lacks)
 
     def _reason(
-        self, work: Work, now: float, wall: float, waits: Waits, tied: Mapping[Work, Knot]
+        self,
+        work: Work,
+        now: float,
+        wall: float,
+        waits: Waits,
+        tied: Mapping[Work, Knot],
+        known: dict[Service, Reason],
     ) -> Reason | None:
         """Why a pending work unit does not run; None if nothing is in its way.
 
@@ -218,6 +230,7 @@ class Explainer:
             wall: The same instant in seconds since the epoch.
             waits: What waits for what, to be followed to the root.
             tied: Those who wait for each other.
+            known: Who holds the slots of services, as far as that was looked at.
         """
         reason = reason_of(work, now, self._activity.began)
         if reason is None:
@@ -226,7 +239,19 @@ class Explainer:
             return reason._replace(knot=knot)
         if work._phase in (NOT_READY, HELD, JOINED):
             return self.explain(work, now, wall, waits)
+        if reason.kind == "slots":
+            return self._with_all_holders(reason, wall, known)
         return self._explain_checking(reason) if work._phase == CHECKING else reason
+
+    def _with_all_holders(self, reason: Reason, wall: float, known: dict[Service, Reason]) -> Reason:
+        """Who holds the slots of all full services, looked at once for each of them."""
+        alike = known.get(reason.subject)
+        if alike is None:
+            alike = known[reason.subject] = self._with_holders(reason, wall)
+        beside = tuple(
+            self._with_all_holders(one, wall, known) if one.kind == "slots" else one for one in reason.beside
+        )
+        return reason._replace(others=alike.others, holding=alike.holding, beside=beside)
 
     def reasons(self, works: Iterable[Work], now: float, wall: float) -> Iterator[tuple[Work, Reason | None]]:
         """The reasons of many, each with the root of it.
@@ -244,18 +269,52 @@ class Explainer:
         waits = self.waits()
         line = iter(works)
         first = list(islice(line, _LOOKED_INTO))
-        tied = dict[Work, Knot]()
+        tied, known = dict[Work, Knot](), dict[Service, Reason]()
         for knot in self._activity.knots(first):
             tied |= dict.fromkeys(knot.works, knot)
+        strict = None
+        if self._core.ordered and self._core.head_start == STRICT:
+            strict = _Passed(self._core, now, wall, list(self._activity.holders()))
         neighbours = Neighbours(self._core, _PLACED)
         shared = _Shared(self, self.waits(_LOOKS), neighbours, now, wall)
         for work in first:
             if self._followed < _FOLLOWED:
-                reason = self._reason(work, now, wall, waits, tied)
+                reason = self._reason(work, now, wall, waits, tied, known)
+                if strict is not None and reason is not None and reason.kind in _IN_LINE:
+                    reason = reason._replace(passing=strict.of(work))
                 yield work, reason and neighbours.told(reason)
             else:
                 yield work, shared.reason(work, now)
         yield from reasons_of(line, now, shared.reason)
+
+
+def _endless(passing: Passing | None) -> Passing | None:
+    return None if passing is None or passing.until < inf else passing
+
+
+class _Passed:
+    """Who is passed without end by those that come later, where only priorities count."""
+
+    def __init__(self, core: Core, now: float, wall: float, holders: list[Work]) -> None:
+        self._core = core
+        self._now = now
+        self._wall = wall
+        self._holders = holders
+        self._left = _PASSED
+        # Of each line the first that is known to be passed.
+        self._first: dict[RunQueue, tuple[Any, Passing]] = {}
+
+    def of(self, work: Work) -> Passing | None:
+        """What passes one; of very many: what passes one that stands before it."""
+        queue: RunQueue = work._task.run_queue
+        first = self._first.get(queue)
+        if self._left > 0:
+            self._left -= 1
+            passing = _endless(passing_of(self._core, work, self._now, self._wall, self._holders))
+            if passing is not None and (first is None or place_of(work) < first[0]):
+                self._first[queue] = place_of(work), passing
+            return passing
+        return first[1] if first is not None and work._phase == READY and place_of(work) >= first[0] else None
 
 
 class _Shared:

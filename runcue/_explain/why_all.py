@@ -14,12 +14,14 @@ from typing import Any, Final
 from runcue._explain.attempt_words import after_what, not_before
 from runcue._explain.missing import Missing
 from runcue._explain.next_steps import next_step, step_for_all
-from runcue._explain.reasons import Reason, Verdict
+from runcue._explain.reasons import Reason, Verdict, in_print
 from runcue._explain.roots import Crowd
 from runcue._explain.time_words import duration_in_words
 from runcue._explain.wording import details_of
 from runcue._model.phases import SETTLED, WorkState
 from runcue._model.texts import (
+    LONGEST,
+    Entries,
     clause_of,
     how_many,
     in_one_line,
@@ -32,6 +34,9 @@ from runcue._model.texts import (
 from runcue._model.work import Work
 
 __all__ = ["WhyAll", "WhyGroup", "why_all_of"]
+
+_WHO: Final = 40
+"""Characters, by and large, that who waits takes of a line."""
 
 _LINES: Final = 15
 """As many lines are printed at most."""
@@ -76,7 +81,7 @@ class WhyGroup:
         return in_one_line(f"{who} {self.details.removesuffix('.')}. {self.next_step}")
 
     def __repr__(self) -> str:
-        return f"<WhyGroup {self.count:,} {self.verdict}>"
+        return f"<WhyGroup {self.count:,} {in_print(self.verdict)}>"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -108,10 +113,10 @@ class WhyAll:
         return "\n".join(lines)
 
     def __repr__(self) -> str:
-        kinds: dict[str, int] = {}
+        kinds: dict[Verdict, int] = {}
         for group in self.groups:
             kinds[group.verdict] = kinds.get(group.verdict, 0) + group.count
-        told = ", ".join(f"{count:,} {verdict}" for verdict, count in kinds.items())
+        told = ", ".join(f"{count:,} {in_print(verdict)}" for verdict, count in kinds.items())
         return f"<WhyAll {told or 'nothing waits'}>"
 
 
@@ -130,17 +135,17 @@ def why_all_of(crowds: Sequence[Crowd], running: int, submissions: int, now: flo
 
 
 def _group_of(crowd: Crowd, now: float, wall: float) -> WhyGroup:
-    reason = crowd.reason
+    reason, step = crowd.reason, _one_step(crowd)
     return WhyGroup(
         reason.verdict,
         crowd.count,
         dict(crowd.tasks),
         tuple(crowd.examples),
         crowd.root,
-        shortened(_details(crowd, now, wall)),
+        shortened(_details(crowd, now, wall, LONGEST - _WHO - len(step))),
         reason.since + wall - now,
         crowd.done,
-        _one_step(crowd),
+        step,
     )
 
 
@@ -149,32 +154,40 @@ def _one_step(crowd: Crowd) -> str:
     reason = crowd.reason
     if reason.kind == "upstream" and crowd.several > 1:
         return "Mend what failed, and submit them again"
-    if reason.kind in _LACKING and (lack := _lack_of(crowd)) is not None and crowd.several > 1:
-        return step_for_all([lack.step, ""])
+    if reason.kind in _LACKING and crowd.several > 1 and (lacks := _lacks_of(crowd)):
+        # Of the others only their names are known.
+        lack = lacks[0]
+        others = [(one, "") for one in crowd.subjects if one is not lack.artifact]
+        return step_for_all([(lack.artifact, lack.step), *others])
     if reason.kind == "slots" and any(
         one.usual is None and one.oldest._phase != SETTLED for one in reason.holding
     ):
         reason = reason._replace(holding=())
     # Of very many that wait for their instants none is to be hurried.
-    return "" if reason.name == "not_due" else next_step(reason)
+    return (
+        ""
+        if reason.name == "not_due"
+        else next_step(reason, "it" if crowd.passed is None else name_of(crowd.passed))
+    )
 
 
-def _details(crowd: Crowd, now: float, wall: float) -> str:
-    """What a group waits for, as what follows who they are."""
+def _details(crowd: Crowd, now: float, wall: float, room: int) -> str:
+    """What a group waits for, as what follows who they are; in about so many characters."""
     text, more = _heads(crowd, now, wall), ""
     reason = crowd.reason
     if reason.kind in _TOLD_WHOLE:
         more = details_of(reason, now, wall).removeprefix("Deadlock: ")
-    elif reason.kind in _LACKING and (lack := _lack_of(crowd)) is not None:
-        more = f"{'it' if crowd.several == 1 else words_of(lack.artifact)} {lack.problem}"
+    lacks = _lacks_of(crowd) if reason.kind in _LACKING else []
     if crowd.several > 1 and crowd.kind not in _NAMED:
         text += f", and {crowd.several - 1:,} more like this"
     behind = crowd.count - crowd.first
     if behind and crowd.first:
-        text += (
-            f", {behind:,} of them because {'it waits' if behind == 1 else 'they wait'} for others of these"
-        )
+        text += f", {behind:,} of them through {'another' if behind == 1 else 'others'} of them"
     text += _done(crowd)
+    if lacks:
+        alone = len(lacks) == 1 and crowd.several == 1
+        told = [f"{'it' if alone else words_of(one.artifact)} {one.problem}" for one in lacks]
+        more = Entries(told, [1] * len(told)).within(room - len(text))
     return f"{text}: {more}" if more else text
 
 
@@ -184,10 +197,12 @@ _TOLD_WHOLE: Final = ("said no", "raised", "gate", "reading", "cycle", "deadlock
 _NAMED: Final = ("lost", "upstream", "retry", "postponed", "delayed")
 
 
-def _lack_of(crowd: Crowd) -> Missing | None:
-    """What is missing at the root of a crowd; of several that were put together, the first."""
+def _lacks_of(crowd: Crowd) -> list[Missing]:
+    """What is missing at the root of a crowd; of several that were put together, the first of it."""
     artifact = crowd.subjects[0]
-    return next((one for one in crowd.reason.lacks if one.artifact is artifact), None)
+    lacks = [one for one in crowd.reason.lacks if one.state == "nobody"]
+    lacks.sort(key=lambda one: one.artifact is not artifact)
+    return lacks if crowd.several == 1 else lacks[:1]
 
 
 def _heads(crowd: Crowd, now: float, wall: float) -> str:
@@ -201,7 +216,7 @@ def _heads(crowd: Crowd, now: float, wall: float) -> str:
         return f"{are} about to be asked again: {words_of(reason.subject)} {reason.said}"
     if kind in _LACKING:
         known = "" if kind == "no producer" else ", as far as is declared"
-        return f"{waits} for {_named(crowd, words_of)}, which nobody makes{known}"
+        return f"{waits} for {_lacking(crowd)}, which nobody makes{known}"
     if kind == "upstream":
         return f"{waits} for what {_lost(crowd)}"
     if kind in ("said no", "raised"):
@@ -249,8 +264,12 @@ def _instants(crowd: Crowd, now: float, wall: float) -> str:
 def _done(crowd: Crowd) -> str:
     """When those who stand in the line will be through."""
     done, alone = crowd.done, crowd.alone
+    if done is None and alone is None:
+        if crowd.passed is None:
+            return ""
+        return f", and others that come later go before {name_of(crowd.passed)}"
     if done is None:
-        return "" if alone is None else f", done in about {_span(alone)} if no more come that go first"
+        return f", done in about {_span(alone or 0.0)} if no more come that go first"
     if alone == done:
         return f", done in about {_span(done)} if no more come that go first"
     if alone is not None:
@@ -285,6 +304,13 @@ def _limit(reason: Reason, wall: float) -> str:
     if reason.kind == "limit":
         return f"a limit of {service.name} ({said})"
     return f"a thread ({reason.said})"
+
+
+def _lacking(crowd: Crowd) -> str:
+    """What is missing to a group: all of it where it is missing to one work unit."""
+    if crowd.several > 1 or crowd.first > 1:
+        return _named(crowd, words_of)
+    return listed((words_of(one.artifact) for one in _lacks_of(crowd)), 3) or _named(crowd, words_of)
 
 
 def _named(crowd: Crowd, name: Callable[[Any], str]) -> str:

@@ -12,7 +12,7 @@ from typing import Final
 
 from runcue._explain.knot_words import knot_in_short, knot_in_words
 from runcue._explain.phrases import phrase_of, phrases_of, said_no
-from runcue._explain.reasons import Reason
+from runcue._explain.reasons import Reason, in_print
 from runcue._explain.told import Told, once
 from runcue._model.texts import SHOWN, around, how_many, name_of
 from runcue._model.work import Work
@@ -63,13 +63,15 @@ def in_short(reason: Reason | None, now: float, wall: float, told: Told | None =
     else:
         details = details_of(reason, now, wall, told)
     if reason.verdict in _SAY_MORE:
-        details = f"{reason.verdict}: {details}"
+        details = f"{in_print(reason.verdict)}: {details}"
     if reason.root is not None:
         root = reason.root
         between = len(reason.chain) - 2
         through = f" (through {how_many(between, 'other', 'others')})" if between > 0 else ""
         what = once(
-            told, root, lambda: f"{name_of(root.work)} ({root.verdict}): {details_of(root, now, wall)}"
+            told,
+            root,
+            lambda: f"{name_of(root.work)} ({in_print(root.verdict)}): {details_of(root, now, wall)}",
         )
         details += f"; in the end{through} because of {what}"
     return details

@@ -109,5 +109,7 @@ class Cancellation:
         if works:
             self._dispatcher.turns.wake()
             kinds = ((work, "coroutine" if work._runner is not None else "thread") for work in works)
-            whose = grouped((work, f"the {kind} of its handler did not end in time") for work, kind in kinds)
+            whose = grouped(
+                ((work, f"the {kind} of its handler did not end in time") for work, kind in kinds), see=""
+            )
             self._log.tell("abandoned", works, "stop() abandoned %s", whose)

@@ -22,6 +22,7 @@ from runcue._dispatch.dispatcher import Dispatcher
 from runcue._dispatch.timers import Alarm
 from runcue._explain.answers import Blocked
 from runcue._explain.knot_words import knot_in_words
+from runcue._explain.next_steps import way_out
 from runcue._handlers.outputs import owner_of
 from runcue._model.texts import listed, name_of
 from runcue._model.work import Work
@@ -135,8 +136,9 @@ class Deadlocks:
         self._log.tell(
             "deadlock" if knot.is_proven else "self_wait",
             dict.fromkeys(waiter.work for waiter in knot.waits if waiter.work is not None),
-            "%s",
+            "%s. %s",
             knot_in_words(knot, now, now + self._dispatcher.turns.skew),
+            way_out(knot),
             level=logging.ERROR if knot.is_proven else logging.WARNING,
         )
 

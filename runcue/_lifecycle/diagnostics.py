@@ -28,12 +28,12 @@ from runcue._explain.cuts import cut_of, waited_for
 from runcue._explain.lacks import needs_all
 from runcue._explain.likeness import grouped
 from runcue._explain.neighbours import Neighbours
-from runcue._explain.next_steps import CORRECT, cut_in_words, step_for_all, step_for_stuck
+from runcue._explain.next_steps import cut_in_words, step_for, step_for_all, step_for_stuck
 from runcue._explain.reasons import Reason, problem_now, unready
 from runcue._explain.why import Explainer
 from runcue._explain.wording import details_of
 from runcue._model.phases import COMPLETED, HELD, NOT_READY, SKIPPED
-from runcue._model.texts import SHOWN, around, how_many, listed, name_of, problem_of, words_of
+from runcue._model.texts import LONGEST, SHOWN, around, how_many, listed, name_of, problem_of, words_of
 from runcue._model.work import Work
 from runcue._scheduling.core import Core
 from runcue._scheduling.cycles import follow
@@ -49,6 +49,9 @@ STUCK_AGAIN_AFTER: Final = 60.0
 """Seconds until other work units of the same task are told to be stuck."""
 
 _MANY: Final = 10_000
+
+_AROUND: Final = 85
+"""Characters around what nobody makes and what is to be done, by and large."""
 
 
 class Diagnostics:
@@ -183,8 +186,7 @@ class Diagnostics:
         return True
 
     def _tell_unmade(self, works: list[Work], now: float, grace: float, at_rest: bool) -> bool:
-        found: list[tuple[Work, str]] = []
-        lost: list[tuple[Any, Work]] = []
+        found: list[tuple[Work, list[Any]]] = []
         self._young = young = []
         for work in works:
             if work._phase != NOT_READY:
@@ -195,41 +197,54 @@ class Diagnostics:
             artifacts = work.inputs if needs_all(work) else work._awaited or ()
             if not needs_all(work) and any(map(self._core.dependencies.maker_of, artifacts)):
                 continue  # which may be enough for its is_ready
-            unmade = [
-                artifact
-                for artifact in artifacts
-                if self._is_unmade(work, artifact, at_rest)
-                and self._is_news(("unmade", question_of(artifact)))
-            ]
-            if unmade:
-                lost += [(artifact, work) for artifact in unmade]
-                found.append(
-                    (work, listed(f"{words_of(one)} {problem_now(one) or problem_of(one)}" for one in unmade))
-                )
+            unmade = [artifact for artifact in artifacts if self._is_unmade(work, artifact, at_rest)]
+            # Beside one that nobody was told of all are named that it lacks.
+            news = [artifact for artifact in unmade if self._is_news(("unmade", question_of(artifact)))]
+            if news:
+                found.append((work, unmade))
         if found:
-            self._log.tell(
-                "unmade",
-                (work for work, _ in found),
-                "No producer%s: %s%s. Nothing that is pending or running declares %s as an output. %s",
-                "" if at_rest else " so far",
-                grouped(found),
-                *self._where(lost),
-            )
+            self._tell_found_unmade(found, at_rest)
         return not young
 
-    def _where(self, lost: list[tuple[Any, Work]]) -> tuple[str, str, str]:
-        """Where missing files were looked for, and what may be meant by them: of several the first that is mistyped.
+    def _tell_found_unmade(self, found: list[tuple[Work, list[Any]]], at_rest: bool) -> None:
+        """Tell of what nobody makes, of those first of which it is known what may be meant.
 
-        Returns:
-            That; what they are called by then; what to do.
+        For one of them it is told where it was looked for, for the others what is there in their place.
         """
-        neighbours = Neighbours(self._core)
-        places = [(artifact, neighbours.place_of(artifact, work)) for artifact, work in lost[:SHOWN]]
-        artifact, place = next((one for one in places if any(one[1][1:])), places[0])
-        steps = [CORRECT if any(place[1:]) else "" for _, place in places]
-        alone = len(lost) == 1
-        where = f" ({'' if alone else f'{words_of(artifact)} '}{place})" if any(place) else ""
-        return where, "it" if alone else "them", step_for_all(steps)
+        neighbours = Neighbours(self._core, SHOWN)
+        found.sort(key=lambda one: not any(neighbours.place_of(each, one[0]).clue for each in one[1]))
+        plain: list[tuple[Work, str]] = []
+        clues: dict[Work, str] = {}
+        in_full: dict[Work, str] = {}
+        steps: list[tuple[Any, str]] = []
+        where_is_told = False
+        for work, unmade in found:
+            words, short, full = [], [], []
+            for artifact in unmade:
+                problem = problem_now(artifact) or problem_of(artifact)
+                place = neighbours.place_of(artifact, work)
+                what = f"{words_of(artifact)} {problem}"
+                words.append(what)
+                short.append(f"{what} ({place.clue})" if place.clue else what)
+                full.append(short[-1] if where_is_told or not any(place) else f"{what} ({place})")
+                where_is_told |= any(place)
+                step = step_for(artifact, problem, None, rechecks=self._dispatcher.rechecks)
+                steps.append((artifact, place.step(step)))
+            plain.append((work, listed(words)))
+            clues[work], in_full[work] = listed(short), listed(full)
+        step = step_for_all(steps)
+        told = grouped(plain, in_full=in_full)
+        if len(str(told)) + len(step) > LONGEST - _AROUND:
+            told = grouped(plain, in_full=clues)
+        self._log.tell(
+            "unmade",
+            (work for work, _ in found),
+            "No producer%s: %s. Nothing that is pending or running declares %s as an output. %s",
+            "" if at_rest else " so far",
+            told,
+            "it" if len(steps) == 1 else "them",
+            step,
+        )
 
     def _is_unmade(self, work: Work, artifact: Any, at_rest: bool) -> bool:
         dependencies = self._core.dependencies
@@ -304,10 +319,10 @@ class Diagnostics:
             self._log.tell(
                 "stuck",
                 (reason.work for reason in found),
-                "Stuck: %s. Nothing that runs or has a time can change that (%s not ready). %s",
+                "Stuck: %s. No work unit of this cue can change that (%s not ready). %s",
                 grouped((reason.work, details_of(reason, now, wall)) for reason in found),
                 how_many(waiting, "work unit is", "work units are"),
-                step_for_stuck(found),
+                step_for_stuck(found, rechecks=self._dispatcher.rechecks),
             )
         return whole
 
@@ -352,7 +367,7 @@ class Diagnostics:
                 "outdated",
                 (work for work, _ in found),
                 "Stale downstream: %s. What it was made from has been made anew since; submit %s again",
-                grouped(found),
+                grouped(found, see=""),
                 "it" if len(found) == 1 else "them",
             )
 

@@ -167,7 +167,7 @@ class Leaving:
                 (work for work, _ in untold),
                 "stop() cancelled %s, to be submitted again: %s",
                 how_many(len(untold), "work unit before it was due", "work units before they were due"),
-                grouped(untold),
+                grouped(untold, see="Summary.left has all"),
             )
 
 

@@ -166,7 +166,7 @@ class Overdue:
             if not self._log.hearers:
                 return
         running = listed(map(name_of, dispatcher.in_flight.works))
-        waits = grouped(self._whys(islice(core.pending_works(), _LOOKED_INTO), now))
+        waits = grouped(self._whys(islice(core.pending_works(), _LOOKED_INTO), now), before="; ")
         wall = now + dispatcher.turns.skew
         holding = wanted_slots(core, dispatcher.in_flight.works, wall, dispatcher.where_it_is)
         held = listed(slots_in_words(holding), 3, "; ")
@@ -178,6 +178,6 @@ class Overdue:
             how_many(core.pending(), "work unit is", "work units are"),
             f"running: {running}" if running else "and nothing runs",
             f"; {held}" if held else "",
-            f"; {waits}" if waits else "",
+            waits,
             logged=not audience,
         )

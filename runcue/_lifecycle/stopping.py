@@ -440,7 +440,7 @@ class Stopping:
         return given_up
 
     def _tell_blocked(self, blocked: list[Blocked]) -> None:
-        reasons = grouped((one.work, one.details) for one in blocked)
+        reasons = grouped(((one.work, one.details) for one in blocked), see="Summary.blocked has all")
         self._log.tell(
             "cancelled",
             (one.work for one in blocked),

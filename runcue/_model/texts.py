@@ -8,7 +8,7 @@ Must not know: anything of runcue, but that a work unit has a task, an id and pa
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from math import inf
 from typing import Any, Final, Protocol
@@ -20,6 +20,7 @@ __all__ = [
     "LONGEST_PATH",
     "LONGEST_REPR",
     "SHOWN",
+    "Entries",
     "around",
     "clause_of",
     "describe",
@@ -50,6 +51,8 @@ _LONGEST_ERROR: Final = 400
 _LONGEST_VALUE: Final = 200
 
 _LONGEST_NAME: Final = 80
+
+_LONGEST_WORD: Final = 16
 
 LONGEST_REPR: Final = 200
 """So many characters has a repr."""
@@ -84,7 +87,13 @@ def shortened(text: str, most: int = LONGEST) -> str:
     if len(text) <= most:
         return text
     ends = (most - 5) // 3
-    return f"{text[: most - 5 - ends]} ... {text[-ends:]}"
+    head, tail = text[: most - 5 - ends], text[-ends:]
+    # Whole words, unless they are long themselves.
+    if (cut := head.rfind(" ", -_LONGEST_WORD)) > 0:
+        head = head[:cut]
+    if (cut := tail.find(" ", 0, _LONGEST_WORD)) > 0:
+        tail = tail[cut + 1 :]
+    return f"{head} ... {tail}"
 
 
 def in_one_line(text: str, most: int = LONGEST) -> str:
@@ -130,6 +139,51 @@ def listed(words: Iterable[str], most: int = SHOWN, separator: str = ", ") -> st
     every = list(words)
     shown = separator.join(every[:most])
     return f"{shown} and {len(every) - most} more" if len(every) > most else shown
+
+
+class Entries:
+    """Several of something in a line, of which whole ones are left out where there is no room for all.
+
+    Args:
+        lines: Each in words.
+        counts: How many each of these stands for.
+        left: How many more there are.
+        see: Where all of them are to be found, as said in brackets if some are left out.
+        before: What comes before the first, if there is one.
+    """
+
+    def __init__(
+        self, lines: Sequence[str], counts: Sequence[int], left: int = 0, see: str = "", before: str = ""
+    ) -> None:
+        self._lines, self._counts, self._left, self._see, self._before = lines, counts, left, see, before
+
+    def within(self, room: float) -> str:
+        """As many of them as fit into so many characters, the first one at least in part."""
+        number = len(self._lines)
+        while True:
+            text = self._told(number)
+            if number <= 1 or len(text) <= room:
+                break
+            number -= 1
+        if len(text) <= room:
+            return text
+        lacking = len(text) - int(room)
+        first = shortened(self._lines[0], max(len(self._lines[0]) - lacking, _LEAST))
+        return self._told(1, first)
+
+    def _told(self, number: int, first: str | None = None) -> str:
+        lines = self._lines[:number] if first is None else (first,)
+        left = self._left + sum(self._counts[number:])
+        text = self._before + "; ".join(lines) if lines else ""
+        if not left:
+            return text
+        return f"{text}; and {left} more{self._see and f' ({self._see})'}"
+
+    def __str__(self) -> str:
+        return self.within(inf)
+
+
+_LEAST: Final = 80
 
 
 def seconds_in_words(seconds: float) -> str:

@@ -468,7 +468,7 @@ def test_what_cannot_run_because_of_six_failures_is_told_by_the_first_of_them(
     run(main)
     [line] = caplog.messages
     assert len(line) <= 600
-    assert line.startswith("stop() cancelled 1 work unit that could not run: join 7: upstream failed: ")
+    assert line.startswith("stop() cancelled 1 work unit that could not run: join 7: input not made: ")
     assert "page-0.png') is missing; convert 1, which was to make it, failed: Command '[" in line
     assert line.endswith("returned non-zero exit status 1; and 5 more artifacts are waited for")
 

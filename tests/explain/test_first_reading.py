@@ -57,9 +57,9 @@ async def test_who_is_stuck_is_told_what_to_do(caplog: pytest.LogCaptureFixture)
     await asyncio.sleep(1)
     [text] = [text for text in caplog.messages if text.startswith("Stuck: ")]
     assert text.endswith(
-        "Nothing that runs or has a time can change that (1 work unit is not ready). If what it waits for comes from "
-        "outside, say so by cue.nudge() when it has come; if another work unit makes it, declare it as inputs= and "
-        "outputs=, and runcue says who is to make it"
+        "No work unit of this cue can change that (1 work unit is not ready). If what it waits for comes from outside, "
+        "is_ready is asked again now and then, and cue.nudge() has that done at once; if another work unit makes it, "
+        "declare it as inputs= and outputs=, and runcue says who is to make it"
     )
     await cue.stop(drain=False)
 

@@ -53,7 +53,7 @@ def test_other_case_is_told_with_the_absolute_path_and_the_working_folder() -> N
     )
     assert why.verdict == "no producer"
     assert why.next_step == "Correct the path, or submit what makes it"
-    assert f"(File('page-1.png') {place})" in warning
+    assert f"File('page-1.png') is missing ({place}); make 2: File('never') is missing" in warning
     assert len(str(why)) < 500
 
 
@@ -105,22 +105,24 @@ def test_all_that_waits_and_the_warning_name_what_is_there_and_what_to_do() -> N
         "8 read wait for File('page-1.png'), File('far-away-a'), File('far-away-b') and 5 more, which"
         in several
     )
-    assert f"File('page-1.png') is missing ({place}). Correct the path that is wrong, and submit" in several
+    assert (
+        f"File('page-1.png') is missing ({place}). Correct the path of File('page-1.png'); submit" in several
+    )
 
 
 def test_a_warning_with_a_near_miss_says_to_correct_the_path() -> None:
     _, warning = read("page-1.png")
     assert "'Page-1.png' is there, beside it" in warning
     assert warning.endswith(
-        "Correct the path that is wrong, and submit what makes the others; if they come from outside, say so by "
-        "cue.watch(folder) or cue.nudge(path)"
+        "Correct the path of File('page-1.png'); submit what makes File('never'). If it comes from outside, wait: it "
+        "is looked for again"
     )
 
 
 def test_of_many_that_nobody_makes_the_warning_places_the_first() -> None:
     _, warning = read("page-1.png", others=tuple(f"other-{number}" for number in range(20)))
     assert warning.count("from the working folder") == 1
-    assert "(File('page-1.png') at '" in warning
+    assert "File('page-1.png') is missing (at '" in warning
     assert len(warning) < 600
 
 

@@ -151,7 +151,7 @@ async def test_those_who_wait_for_what_is_tried_again_are_led_to_it() -> None:
         assert why.root.details == "attempt 2 of 5 in 4 s, after NoAnswerError: no answer"
         assert str(cue.why()) == (
             "2 work units wait for the next attempt of maker 1: attempt 2 of 5 in 4 s, after NoAnswerError: no answer, "
-            "1 of them because it waits for others of these"
+            "1 of them through another of them"
         )
         await cue.cancel(handle)
 

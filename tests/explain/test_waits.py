@@ -145,7 +145,8 @@ async def test_debug_blocked_gives_the_root_and_the_next_step_of_the_first_and_o
     await asyncio.sleep(1)
     found = {entry["work"].id: entry for entry in cue.debug_blocked()}
     make = (
-        "If it comes from outside, say so by cue.watch(folder) or cue.nudge(path); else submit what makes it"
+        "Submit the work unit that makes it. If it comes from outside, wait: it is looked for again now and then, at "
+        "once with cue.nudge()"
     )
     for number in ("6", "500", "2000", "3004"):
         assert "in the end" in found[number]["details"]

@@ -151,7 +151,7 @@ async def test_those_far_behind_are_counted_with_the_root_of_their_chain() -> No
         assert group.root.params == {"n": 0}
         assert str(group).startswith(
             "105 work units wait for Flag('made 0'), which nobody makes, 104 of them "
-            "because they wait for others of these: it is not set. "
+            "through others of them: it is not set. "
         )
         await cue.stop(drain=False)
 
@@ -177,7 +177,7 @@ async def test_who_waits_for_who_stands_in_a_line_waits_for_what_that_line_waits
         [group] = cue.why().groups
         assert (group.verdict, group.count) == ("waiting for a slot", 5)
         assert f"a slot of api (the only one is in use by hold {holder}, the first for 0.2 s)" in str(group)
-        assert ", 4 of them because they wait for others of these" in str(group)
+        assert ", 4 of them through others of them" in str(group)
 
 
 @virtual
@@ -243,7 +243,7 @@ async def test_what_failed_is_the_root_of_all_that_come_after_it() -> None:
     assert (group.verdict, group.count) == ("upstream failed", 4)
     assert str(group) == (
         "4 work units wait for what make 1 was to make, which failed: no ink, 3 of them "
-        "because they wait for others of these. "
+        "through others of them. "
         "Mend that, and submit make 1 again"
     )
     await cue.stop()

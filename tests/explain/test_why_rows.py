@@ -19,13 +19,11 @@ FOLDER = "{folder}"
 DATE = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
 CLOCK = r"\d\d:\d\d:\d\d"
 UNMADE = "nothing that is pending or running declares it as an output"
-SUBMIT = r"Submit the work unit that makes it; if it comes from outside, say so by "
-SUBMIT = r"cue\.watch\(folder\) or cue\.nudge\(path\)"
-GIVE_UP = (
-    r"timeout= of the task gives up on a handler that takes too long; a thread cannot be ended by others, so give what "
-    r"it waits for a time-out of its own"
+SUBMIT = (
+    r"^  Submit the work unit that makes it\. If it comes from outside, wait: it is looked for again now and then, at "
+    r"once with cue\.watch\(folder\) or cue\.nudge\(path\)\.$"
 )
-MORE_SLOTS = r"Wait; more slots let more of them run at once \(concurrent=, for threads Cue\(max_threads=\)\)"
+MORE_SLOTS = r"^  Wait; more slots let more of them run at once \(concurrent=\)\."
 TWICE = r"found not ready \d times"
 
 # What print(cue.why(...)) has to say, as patterns: since when, the cause with its numbers, callbacks and places, until
@@ -48,12 +46,12 @@ WHY = {
         r"Cut first what hen 1 needs of egg 2: File\('egg'\) comes from a work unit that was submitted later\.",
     ],
     "upstream failed": [
-        rf"^slice 2: upstream failed, for 1 s, {TWICE}$",
+        rf"^slice 2: input not made, for 1 s, {TWICE}$",
         r"File\('loaf'\) is missing; bake 1, which was to make it, failed: the oven is cold",
         r"Mend that, and submit bake 1 again\.",
     ],
     "upstream cancelled": [
-        rf"^slice 2: upstream failed, for 1 s, {TWICE}$",
+        rf"^slice 2: input not made, for 1 s, {TWICE}$",
         rf"File\('loaf'\) is missing; bake 1, which was to make it, was cancelled by upstream_cancelled {HERE}",
         r"Submit bake 1 again\.",
     ],
@@ -73,7 +71,7 @@ WHY = {
             rf"and when its turn comes "
             "is not known"
         ),
-        GIVE_UP,
+        r"^  Give the task query a timeout=, which ends such a handler\.$",
     ],
     "slot held by a thread that hangs": [
         r"^query 2: waiting for a slot, for \d(\.\d)? s$",
@@ -83,7 +81,10 @@ WHY = {
             r"returned\); query 1 has run for \S+ s and holds the slot that query 2 needs; "
             rf"query 1 is at \S*query {HERE}; it is next in line, and when its turn comes is not known"
         ),
-        GIVE_UP,
+        (
+            r"^  Set a time-out on the call inside query 1 that does not return \(request, lock\): a thread cannot be "
+            r"ended\.$"
+        ),
     ],
     "is_ready raises": [
         r"^slice 1: not ready, for 1 s, found not ready \d times$",
@@ -126,7 +127,7 @@ WHY = {
             rf"forever {HERE}; "
         ),
         r"shop: 1/min is used up, next token in 59\.0 s; it is next in line, and when its turn comes is not known",
-        rf"{MORE_SLOTS}; {GIVE_UP}",
+        rf"{MORE_SLOTS} If it hangs, give the task roast a timeout=, which ends such a handler\.$",
     ],
     "handler awaits a work unit that needs its slot": [
         "^roast 2: deadlock, for 1 s$",
@@ -174,12 +175,12 @@ WHY = {
     "max_age is over": [
         rf"^bake 1: no producer, for 1 s, {TWICE}$",
         rf"File\('dough'\) is 3 days old, which is more than its max_age of 24 h; {UNMADE}$",
-        SUBMIT,
+        r"^  Have it made anew, or correct its max_age=\.$",
     ],
     "artifact there but not valid": [
         rf"^bake 1: no producer, for 1 s, {TWICE}$",
         rf"File\('dough'\) is not valid: \S*has_risen {HERE} said no; {UNMADE}$",
-        SUBMIT,
+        r"^  Have it made anew, or correct its validate=\.$",
     ],
     "path that nobody will ever make": [
         rf"^read 1: no producer, for 1 s, {TWICE}$",
