@@ -92,7 +92,9 @@ class Engine:
             self.warnings,
             ended,
         )
-        self.lifecycle = Lifecycle(room, overdue, diagnostics, deadlocks, leftovers, self.stopping, drops)
+        self.lifecycle = Lifecycle(
+            room, overdue, diagnostics, deadlocks, leftovers, self.stopping, drops, dispatcher.waiting
+        )
         self.intake = Intake(
             core,
             self.registry,

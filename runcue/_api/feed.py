@@ -26,7 +26,14 @@ from runcue._model.awaitables import discard, is_awaitable
 from runcue._model.callables import located
 from runcue._model.checks import is_async, is_generator
 from runcue._model.current import call_inside
-from runcue._model.errors import ConfigurationError, CueFailed, InvalidParams, RuncueError, UsageError
+from runcue._model.errors import (
+    ConfigurationError,
+    CueFailed,
+    CueStopped,
+    InvalidParams,
+    RuncueError,
+    UsageError,
+)
 from runcue._model.events import Event
 from runcue._model.kept_errors import kept
 from runcue._model.overrides import NO_OVERRIDES
@@ -194,6 +201,16 @@ class Feed:
             room.set_result(None)
             self._batch.feeder = self._puller
 
+    def look_whether_open(self) -> None:
+        """Wait for items no longer if none is taken any more, as the cue is being stopped."""
+        if self.has_more and self._intake.is_closing:
+            try:
+                self._intake.check_open(contextvars.copy_context(), self._tasks[self._name], None)
+            except (CueStopped, CueFailed) as error:
+                self._end(error)
+                if self._puller is not None:
+                    self._puller.cancel()
+
     async def close(self) -> None:
         """Pull no more, and close the generators that items come from. What these raise then is raised."""
         self._is_closed = True
@@ -238,6 +255,8 @@ class Feed:
                     item = await self._next()
                 except StopAsyncIteration:
                     self._exhaust()
+                    break
+                if not self.has_more:  # it has swallowed that it was cancelled
                     break
                 room = self._intake.room
                 if room is not None and self._has_to_wait():

@@ -161,6 +161,8 @@ class Map(Generic[T_co]):
         return self._intake.is_closing and not self._batch.in_order and work not in self._put_off
 
     async def _wait(self) -> None:
+        if not self._batch.open:
+            self._feed.look_whether_open()
         try:
             await self._dispatcher.waiting.followed(self._batch)
         except asyncio.CancelledError:

@@ -39,6 +39,7 @@ class Waiting:
         awaited: What this cue's own code waits for, by the futures of those waits. While it is empty, nobody has to ask
             what handlers wait for.
         threads: The asyncio tasks that sync handlers wait for, blocked in a call of runcue's own.
+        fed: The batches of which nothing is left to settle, and whose takers wait for what somebody may bring.
         resting: The asyncio tasks that wait for the cue to come to rest. They let nobody in it go on before it has.
     """
 
@@ -50,6 +51,7 @@ class Waiting:
         self._in_flight = in_flight
         self.awaited: dict[asyncio.Future[Any], Work | Batch] = {}
         self.threads: dict[Work, asyncio.Task[Any]] = {}
+        self.fed: set[Batch] = set()
         self.resting: set[asyncio.Task[Any] | None] = set()
 
     async def settled(self, work: Work) -> BaseException | None:
@@ -108,11 +110,14 @@ class Waiting:
         waiters = batch.stayers if all_of_them else batch.takers
         waiters.append(future)
         inside: object = CURRENT.get()
-        if inside is self._cue and batch.open:
+        if not batch.open:
+            self.fed.add(batch)
+        elif inside is self._cue:
             self._note_wait(future, batch)
         try:
             await future
         finally:
+            self.fed.discard(batch)
             if future in waiters:  # given up
                 waiters.remove(future)
             if self.awaited.pop(future, None) is not None:
@@ -174,8 +179,14 @@ class Waiting:
         if run in self._in_flight.works and (found := self.read_handler(run)) is not None:
             yield from found.ends
 
+    def wake_fed(self) -> None:
+        """Nothing may come in any more: whoever waits for what would is to look whether that is so."""
+        for batch in list(self.fed):
+            batch.wake()
+
     def fail(self, works: Iterable[Work]) -> None:
-        """The scheduler has failed: whoever waits for one of these gets `CueFailed`."""
+        """The scheduler has failed: whoever waits for one of these, or for others to come, gets `CueFailed`."""
+        self.wake_fed()
         for work in works:
             for waiter, followed in (work._waiters or {}).items():
                 if followed is not None:
@@ -192,6 +203,7 @@ class Waiting:
                 if followed is not None or waiter.get_loop().is_closed():
                     del waiters[waiter]
         self.awaited.clear()
+        self.fed.clear()
         self.threads.clear()
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+from runcue._dispatch.waiting import Waiting
 from runcue._lifecycle.deadlocks import Deadlocks
 from runcue._lifecycle.diagnostics import Diagnostics
 from runcue._lifecycle.leftovers import Leftovers
@@ -42,6 +43,7 @@ class Lifecycle:
         leftovers: Leftovers,
         stopping: Stopping,
         arriving: Arriving,
+        waiting: Waiting,
     ) -> None:
         self._room = room
         self._overdue = overdue
@@ -52,6 +54,7 @@ class Lifecycle:
         self._stopping = stopping
         self._arriving = arriving
         self._trays = arriving.trays
+        self._waiting = waiting
 
     def begin(self) -> None:
         """The cue was started."""
@@ -72,8 +75,11 @@ class Lifecycle:
         self._diagnostics.set_alarms()
         if self._awaited:
             self._deadlocks.set_alarms()
+        is_closing = self._stopping.level is not None
         if self._room is not None:
-            self._room.look(is_closing=self._stopping.level is not None)
+            self._room.look(is_closing=is_closing)
+        if is_closing:
+            self._waiting.wake_fed()
         if self._trays:
             self._arriving.look()
 

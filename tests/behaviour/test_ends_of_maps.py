@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any, Self
 
@@ -21,6 +22,10 @@ async def take_all(source: AsyncIterator[Any], given: list[Any]) -> None:
     """What comes before an error counts, too."""
     async for one in source:
         given.append(one)  # noqa: PERF401
+
+
+def plus_one(n: int) -> int:
+    return n + 1
 
 
 class EndsOddly:
@@ -90,3 +95,101 @@ def test_no_error_is_taken_for_the_end_of_a_map_of_a_program_without_a_loop() ->
             RuntimeError, match=r"^An iterable that map\(\) goes through raised StopAsyncIteration"
         ):
             list(b.map(first_line, EndsOddly()))
+
+
+@pytest.mark.parametrize("when", ["meanwhile", "before"])
+@pytest.mark.parametrize("ordered", [False, True])
+@each_loop
+def test_a_map_that_waits_for_an_item_ends_with_its_cue(loop: str, when: str, *, ordered: bool) -> None:
+    """Nobody may ever come with the next item."""
+    closed: list[str] = []
+
+    async def jobs() -> AsyncIterator[int]:
+        try:
+            yield 1
+            await asyncio.Event().wait()
+        finally:
+            closed.append("jobs")
+
+    async def main() -> None:
+        cue = cue_of()
+        cue.task(plus_one)
+        cue.start()
+        given: list[runcue.Work] = []
+        task = asyncio.create_task(take_all(works := cue.map(plus_one, jobs(), ordered=ordered), given))
+        while not given:
+            await asyncio.sleep(0.001)
+        if when == "before":
+            task.cancel()
+            await asyncio.wait([task])
+        await cue.stop()
+        with pytest.raises(runcue.CueStopped):
+            await asyncio.wait_for(task if when == "meanwhile" else anext(works), 5)
+        assert closed == ["jobs"]
+        assert cue.counts()["completed"] == 1
+        with pytest.raises(StopAsyncIteration):
+            await anext(works)
+
+    run_on(loop, main)
+
+
+@pytest.mark.rule(41, 23)
+@each_loop
+def test_a_map_of_a_handler_goes_on_to_wait_for_items_as_long_as_they_are_taken(loop: str) -> None:
+    async def main() -> None:
+        cue = cue_of()
+        go_on = asyncio.Event()
+
+        async def later() -> AsyncIterator[int]:
+            await go_on.wait()
+            yield 1
+
+        cue.task(plus_one)
+
+        @cue.task
+        async def handler() -> list[int]:
+            return [value async for value in cue.map(plus_one, later(), values=True)]
+
+        cue.start()
+        handle = await cue.call(handler)
+        await asyncio.sleep(0.01)
+        stop = asyncio.create_task(cue.stop())
+        await asyncio.sleep(0.01)
+        go_on.set()
+        await stop
+        assert await handle == [2]
+
+        cue.start()
+        go_on.clear()
+        handle = await cue.call(handler)
+        await asyncio.sleep(0.01)
+        await asyncio.wait_for(cue.stop(drain=False), 5)
+        with pytest.raises(runcue.CueStopped):
+            await handle
+
+    run_on(loop, main)
+
+
+@pytest.mark.rule(41, 19)
+@each_loop
+def test_a_map_that_waits_for_an_item_ends_with_the_scheduler(
+    loop: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def never() -> AsyncIterator[int]:
+        await asyncio.Event().wait()
+        yield 1
+
+    async def main() -> None:
+        cue = cue_of()
+        cue.task(plus_one)
+        cue.start()
+        task = asyncio.create_task(take_all(cue.map(plus_one, never()), []))
+        await asyncio.sleep(0.01)
+        cue._dispatcher.turns.fail(RuntimeError("on purpose"))
+        with pytest.raises(runcue.CueFailed):
+            await asyncio.wait_for(task, 5)
+        with pytest.raises(runcue.CueFailed):
+            await cue.stop(drain=False, timeout=0)
+
+    run_on(loop, main)
+    assert "has failed" in caplog.messages[0]
