@@ -19,8 +19,8 @@ from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from functools import partial
 from typing import Any, Final
 
-from runcue._api.feed import ITERABLE, no_end
 from runcue._api.many import Map
+from runcue._api.sources import ITERABLE, no_end
 from runcue._model.errors import UsageError
 
 __all__ = ["END", "go_through", "next_of"]

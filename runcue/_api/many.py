@@ -12,9 +12,10 @@ from itertools import islice
 from types import TracebackType
 from typing import Any, Final, Generic, NoReturn, Self, TypeVar
 
-from runcue._api.feed import Feed, no_end
+from runcue._api.feed import Feed
 from runcue._api.handle import handle_of
 from runcue._api.intake import Intake
+from runcue._api.sources import no_end
 from runcue._dispatch.batch import Batch
 from runcue._dispatch.dispatcher import Dispatcher
 from runcue._model.checks import NOTHING, positive_int, yes_or_no
