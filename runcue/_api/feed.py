@@ -236,7 +236,7 @@ class Feed:
         until = self._turns.now() + SLICE
         self._pulls = True
         try:
-            while self.has_more:
+            while True:
                 if len(batch) + self.in_hand >= self._window:
                     batch.feeder = None
                     self._room = asyncio.get_running_loop().create_future()

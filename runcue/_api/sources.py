@@ -1,7 +1,7 @@
 """What `map` can go through.
 
-Lives here: `Source`, one iterable as it is gone through, plain or async, checked when it is given; and what becomes of an
-error that would be taken for its end.
+Lives here: `Source`, one iterable as it is gone through, plain or async, checked when it is given; and what becomes of
+an error that would be taken for its end.
 
 Must not know: what becomes of the items.
 """
