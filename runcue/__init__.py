@@ -140,7 +140,7 @@ if TYPE_CHECKING:
     from runcue._planning.plan import Cycle, Plan, PlannedWork, ServiceTime
     from runcue.console import progress
 
-# Needed by few, and dear: anyio alone takes longer to import than all of runcue.
+# Needed by few, and dear to import.
 _LATE = {
     "Blocking": "_api.blocking",
     "CueFull": "_lifecycle.room",

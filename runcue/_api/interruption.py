@@ -2,9 +2,9 @@
 
 As with `runcue.run()`: the first one finishes what is running and starts nothing more, the second one cancels what is
 running. Unlike there, `KeyboardInterrupt` is raised at once where the program is, out of a call that waits as well, and
-it is the end of the `with` that waits; there, and while it begins, it is raised when that is done.
+it is the end of the `with` that waits. There, and while it begins, it is raised when that is done.
 
-Lives here: `Interruption`, that of one `with`; and `finish`, which both entries share.
+Lives here: `Interruption`, that of one `with`.
 
 Must not know: how a cue stops, or how calls get into the loop.
 """
@@ -81,8 +81,10 @@ class Interruption:
             if self.strikes > 1:
                 self._cue._interrupt(kill=True)
             elif not self._cue._intake.is_shut:
+                is_at_work = bool(self._cue._dispatcher.in_flight.works)
                 running = finish([self._cue])
-                logger.warning("Interrupted: finishing %s. Ctrl-C again cancels them.", running)
+                if is_at_work or self._cue._core.pending():
+                    logger.warning("Interrupted: finishing %s. Ctrl-C again cancels them.", running)
         INTERRUPTIONS.end_calls()
 
     def _signalled(self) -> None:
