@@ -8,8 +8,9 @@ Must not know: what a function is for, what it will be called with.
 from __future__ import annotations
 
 import ast
+import builtins
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from types import CellType, FunctionType, UnionType
 from typing import Any, Final, Union, get_args, get_origin
@@ -22,6 +23,17 @@ __all__ = ["Names", "called", "form_of"]
 
 _WORK: Final = ("Work", "WorkUnit")
 """What an annotation that cannot be resolved ends with, if it means the work."""
+
+_PATHS: Final = (
+    "Path",
+    "PurePath",
+    "PosixPath",
+    "PurePosixPath",
+    "WindowsPath",
+    "PureWindowsPath",
+    "PathLike",
+)
+"""Likewise, if it means a path that is no text."""
 
 _LONGEST: Final = 200
 
@@ -77,38 +89,58 @@ class Names:
 
         What cannot be resolved counts by its last word.
         """
+        return any(
+            kind is Work or (isinstance(kind, str) and kind in _WORK) for kind in self._kinds(annotation)
+        )
+
+    def take_text(self, annotation: Any) -> bool:
+        """Whether what is annotated so may be a text. What cannot be resolved may, unless it is called like a path."""
+        kinds = list(self._kinds(annotation))
+        return not kinds or any(map(_may_be_text, kinds))
+
+    def _kinds(self, annotation: Any) -> Iterator[Any]:
+        """Of what kind it may be: each type by itself, or what it is called where it cannot be resolved."""
         text = annotation if isinstance(annotation, str) else getattr(annotation, "__forward_arg__", None)
         if isinstance(text, str):
             try:
-                return self._means_work(ast.parse(text.strip(), mode="eval").body)
+                yield from self._kinds_in(ast.parse(text.strip(), mode="eval").body)
             except (SyntaxError, ValueError, RecursionError, MemoryError):
-                return False
-        if annotation is Work:
-            return True
-        if hasattr(annotation, "__metadata__"):  # Annotated[Work, ...]
-            return self.mean_work(annotation.__origin__)
-        return get_origin(annotation) in (Union, UnionType) and any(map(self.mean_work, get_args(annotation)))
+                return
+        elif hasattr(annotation, "__metadata__"):  # Annotated[Work, ...]
+            yield from self._kinds(annotation.__origin__)
+        elif (kind := get_origin(annotation)) in (Union, UnionType):
+            for one in get_args(annotation):
+                yield from self._kinds(one)
+        else:
+            yield annotation if kind is None else kind
 
-    def _means_work(self, said: ast.expr) -> bool:
+    def _kinds_in(self, said: ast.expr) -> Iterator[Any]:
         """The same for an annotation as it stands in the source."""
         match said:
+            case ast.Constant(value=None):
+                yield None
             case ast.Constant(value=str(text)):
-                return self.mean_work(text)
+                yield from self._kinds(text)
             case ast.BinOp(left=left, op=ast.BitOr(), right=right):
-                return self._means_work(left) or self._means_work(right)
+                yield from self._kinds_in(left)
+                yield from self._kinds_in(right)
             case ast.Subscript(value=ast.Name() | ast.Attribute() as of, slice=inside):
                 inner = inside.elts if isinstance(inside, ast.Tuple) else [inside]
                 which = ast.unparse(of).rpartition(".")[2]
                 if which == "Annotated":
-                    return self._means_work(inner[0])
-                return which in ("Optional", "Union") and any(map(self._means_work, inner))
+                    yield from self._kinds_in(inner[0])
+                elif which in ("Optional", "Union"):
+                    for one in inner:
+                        yield from self._kinds_in(one)
+                else:
+                    yield from self._kinds_in(of)
             case ast.Name() | ast.Attribute():
                 words = ast.unparse(said).split(".")
                 found = self._find(words)
-                return (
-                    words[-1] in _WORK if found is _MISSING else found is not None and self.mean_work(found)
-                )
-        return False
+                if found is not _MISSING:
+                    yield from self._kinds(found)
+                else:
+                    yield getattr(builtins, words[0], words[0]) if len(words) == 1 else words[-1]
 
     def _find(self, path: list[str]) -> Any:
         space = next((space for space in self._spaces if path[0] in space), {})
@@ -121,3 +153,14 @@ class Names:
         except Exception:  # it is not there yet, or for type checkers alone
             return _MISSING
         return found
+
+
+def _may_be_text(kind: Any) -> bool:
+    if isinstance(kind, str):
+        return kind not in _PATHS
+    if kind is None or not isinstance(kind, type) or kind is Any:
+        return kind is not None
+    try:
+        return issubclass(str, kind) or issubclass(kind, str)
+    except Exception:  # of a protocol, say
+        return True

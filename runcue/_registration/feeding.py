@@ -5,14 +5,18 @@ Must not know: folders, how files come.
 
 from __future__ import annotations
 
+import inspect
 import os
 from typing import Any
 
+from runcue._artifacts.temp_files import PREFIX
 from runcue._handlers.parameters import check_annotated
+from runcue._handlers.signatures import Names
+from runcue._model.callables import located
 from runcue._model.errors import ConfigurationError, InvalidParams, UnknownTask
 from runcue._model.signature import signature_of
 from runcue._model.task import Task
-from runcue._model.texts import message_of, words_of
+from runcue._model.texts import message_of, shortened, words_of
 from runcue._registration.registry import Registry
 from runcue._registration.tasks import name_from, with_handler
 
@@ -49,8 +53,28 @@ def check_fed(registry: Registry, submit: Any) -> None:
             parameters.fill({"path": "a/file"})
         except InvalidParams as error:
             raise InvalidParams(f"watch() submits path= and nothing else: {message_of(error)}") from None
+        _check_text(handler)
     elif (signature := signature_of(handler)) is not None and "path" in signature.parameters:
         check_annotated(handler)  # it would get the work unit
+
+
+def _check_text(handler: Any) -> None:
+    """Check that a handler can do with a path that is a text.
+
+    Raises:
+        InvalidParams: By its annotation it takes something else, and there is no decorator that may make that of it.
+    """
+    signature = None if hasattr(handler, "__wrapped__") else signature_of(handler)
+    path = None if signature is None else signature.parameters.get("path")
+    if path is None or path.annotation is path.empty or path.kind is path.VAR_KEYWORD:
+        return
+    if not Names(handler).take_text(path.annotation):
+        said = path.annotation
+        kind = said if isinstance(said, str) else inspect.formatannotation(said)
+        raise InvalidParams(
+            f"watch() submits path= as a text, and {located(handler)} takes it as {shortened(kind, 80)}: write "
+            "path: str, and Path(path) inside of it, say."
+        )
 
 
 def task_fed(registry: Registry, submit: Any) -> Task:
@@ -92,5 +116,10 @@ def check_pattern(pattern: Any, *, submits: bool) -> str | None:
         raise ConfigurationError(
             f"pattern of watch() is compared with the names of files, and no name matches {words_of(text)}: watch "
             'that folder, with "*.pdf", say. What is in its folders counts unless recursive=False.'
+        )
+    if text.startswith(PREFIX):
+        raise ConfigurationError(
+            f"pattern={words_of(text)} of watch() is for runcue's own: no file is submitted whose name begins with "
+            f"{PREFIX}."
         )
     return text

@@ -8,6 +8,7 @@ What watchers tell, in their threads, is told by the tests themselves here; one 
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import os
 import subprocess
@@ -899,6 +900,25 @@ def of_file(file: str) -> None: ...
 def of_page(path: str, page: int) -> None: ...
 
 
+def of_path(path: Path) -> None: ...
+
+
+def of_path_or_none(work: runcue.Work, path: Path | None = None) -> None: ...
+
+
+def of_like(path: os.PathLike[str]) -> None: ...
+
+
+def of_untold(path: for_checkers_alone.Path | None) -> None: ...  # type: ignore[name-defined]  # noqa: F821
+
+
+def of_bytes(path: bytes) -> None: ...
+
+
+class OfPath:
+    def __init__(self, path: Path) -> None: ...
+
+
 MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     "an unknown task": ({"submit": "convrt"}, "Did you mean 'convert'"),
     "a function without a name": ({"submit": lambda work: None}, "needs a name"),
@@ -906,6 +926,16 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     "a handler that gets the work as its path": ({"submit": "untold"}, "annotate path"),
     "a function that takes no path": ({"submit": of_file}, "'file' is missing .*no parameter 'path'"),
     "a function that takes more than a path": ({"submit": of_page}, "'page' is missing"),
+    "a function that takes a Path": (
+        {"submit": of_path},
+        r"of_path .*takes it as .*Path: write path: str, and Path",
+    ),
+    "one beside the work": ({"submit": of_path_or_none}, "write path: str"),
+    "what is like a path": ({"submit": of_like}, r"takes it as os.PathLike\[str\]: write path: str"),
+    "a path that only type checkers know": ({"submit": of_untold}, "write path: str"),
+    "a function that takes bytes": ({"submit": of_bytes}, "takes it as bytes: write path: str"),
+    "a class that takes a Path": ({"submit": OfPath}, "write path: str"),
+    "a pattern of runcue's own": ({"submit": "convert", "pattern": ".runcue-*"}, "runcue's own"),
     "no task at all": ({"submit": 5}, "submit of watch.. must be the name of a task or its handler, not 5"),
     "a pattern that is no text": ({"submit": "convert", "pattern": ["*.pdf"]}, "once for each"),
     "an empty pattern": ({"submit": "convert", "pattern": ""}, "is empty"),
@@ -927,6 +957,39 @@ def test_a_mistake_is_told_in_its_line_and_nothing_is_watched(mistake: str, inbo
     assert not cue._drops.trays
     assert not cue._watched
     assert [task.name for task in cue.tasks()] == ["convert", "untold"]
+
+
+def text_or_path(path: str | os.PathLike[str]) -> None: ...
+
+
+def text_or_path_as_written(path: Union[str, Path]) -> None: ...  # type: ignore[name-defined]  # noqa: F821
+
+
+def anything(path: Any) -> None: ...
+
+
+def texts(path: Sequence[str]) -> None: ...  # type: ignore[name-defined]  # noqa: F821
+
+
+def an_own_kind(path: InboxPath) -> None: ...  # type: ignore[name-defined]  # noqa: F821
+
+
+@functools.wraps(of_path)
+def made_a_path_of(**params: str) -> None:
+    of_path(Path(params["path"]))
+
+
+@pytest.mark.parametrize(
+    "function",
+    [text_or_path, text_or_path_as_written, anything, texts, an_own_kind, made_a_path_of],
+    ids=lambda function: function.__code__.co_name,
+)
+def test_whatever_may_be_a_text_by_its_annotation_takes_a_path(
+    function: Callable[..., None], inbox: Path
+) -> None:
+    cue = runcue.Cue()
+    cue.watch(inbox, submit=function)
+    assert len(cue.tasks()) == 1
 
 
 def test_a_plain_function_gets_the_path_and_becomes_a_task_by_that(inbox: Path, all_is_old: None) -> None:
