@@ -263,9 +263,10 @@ class Blocking:
 
         return BlockingGroup(self.cue.group(fail=fail), self._call)
 
-    def result(self, handle: WorkHandle) -> Any:
+    def result(self, handle: WorkHandle[R]) -> R:
         """Wait for a work unit and take its result; see `WorkHandle.result`."""
-        return self._call(_checked(handle).result)
+        result: R = self._call(_checked(handle).result)
+        return result
 
     def wait(self, handle: WorkHandle) -> Work:
         """Wait until a work unit has settled; see `WorkHandle.wait`."""

@@ -101,20 +101,12 @@ class Parameters:
         Raises:
             InvalidParams: One is missing, or there is no such parameter.
         """
-        given = params.keys()
-        if given == self._names:
+        if params.keys() == self._names:
             return params
-        filled = {**self._template, **params}
-        if (
-            not given >= self._required
-            or (self._closed and len(filled) > len(self.names))
-            or (self.takes_rest and not self._can_take(params))
-        ):
+        filled = self._filled(params, closed=self._closed)
+        if filled is None:
             wrong = self._misfit(params, closed=self._closed)
             raise InvalidParams(f"{self.words} cannot be called with params={words_of(params)}: {wrong}")
-        for name in self._mutable:
-            if name not in params:
-                filled[name] = _copied(filled[name], {})
         return filled
 
     def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
@@ -130,18 +122,17 @@ class Parameters:
         params = dict(zip(self.names, args, strict=False))
         if not kwargs and len(args) == len(self.names) == self._by_place:
             return params
-        if len(args) <= self._by_place and params.keys().isdisjoint(kwargs):
-            params.update(kwargs)
-            if self.takes_rest or self._names >= params.keys():
-                try:
-                    return self.fill(params)
-                except InvalidParams:
-                    pass
-            wrong = self._misfit(params, closed=not self.takes_rest)
-        elif len(args) > self._by_place:
+        if len(args) > self._by_place:
             wrong = f"it takes {how_many(self._by_place, 'value', 'values')} by place, not {len(args)}."
+        elif twice := [name for name in kwargs if name in params]:
+            wrong = f"{listed(map(repr, twice))} is given twice."
         else:
-            wrong = f"{listed(repr(name) for name in kwargs if name in params)} is given twice."
+            params.update(kwargs)
+            # What takes the work unit may be submitted with params that it has no parameter for; no call has these.
+            closed = not self.takes_rest
+            if (filled := self._filled(params, closed=closed)) is not None:
+                return filled
+            wrong = self._misfit(params, closed=closed)
         given = [*map(words_of, args), *(f"{name}={words_of(value)}" for name, value in kwargs.items())]
         values = shortened(", ".join(given), _LONGEST)
         raise InvalidParams(f"{self.words} cannot be called with ({values}): {wrong}")
@@ -215,6 +206,25 @@ class Parameters:
         with_checked_params.__wrapped__ = call  # type: ignore[attr-defined]
         return with_checked_params
 
+    def _filled(self, params: Mapping[str, Any], *, closed: bool) -> dict[str, Any] | None:
+        """Params with the defaults put in, None if they do not fit.
+
+        Args:
+            params: As given.
+            closed: Whether there may be no others than it has parameters for.
+        """
+        filled = {**self._template, **params}
+        if (
+            not params.keys() >= self._required
+            or (closed and len(filled) > len(self.names))
+            or (self.takes_rest and not self._can_take(params))
+        ):
+            return None
+        for name in self._mutable:
+            if name not in params:
+                filled[name] = _copied(filled[name], {})
+        return filled
+
     def _can_take(self, params: Mapping[str, Any]) -> bool:
         """Whether all other params can be given by name."""
         return all(isinstance(name, str) for name in params) and not (
@@ -222,7 +232,7 @@ class Parameters:
         )
 
     def _misfit(self, params: Mapping[Any, Any], *, closed: bool) -> str:
-        """What is wrong with params, which may hold no others if that is closed."""
+        """What is wrong with params that do not fit; see `_filled`."""
         if self.takes_rest:
             unknown = [name for name in params if not isinstance(name, str)]
             if self.takes_work and self._first in params:

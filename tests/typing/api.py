@@ -337,6 +337,7 @@ def without_await() -> None:
         assert_type(b.call(page_of, "url", number=2), runcue.WorkHandle[float])
         assert_type(b.call(page_of, "url").result_sync(timeout="5s"), float)
         assert_type(b.call(title_of, "url").result_sync(), str)
+        assert_type(b.result(b.call(page_of, "url")), float)
         b.call(page_of, 3)  # type: ignore[call-overload]
         for work in b.map(page_of, ["url"]):
             assert_type(work, runcue.Work)
