@@ -93,7 +93,8 @@ class Feed:
         # How many there will be, None if nobody knows; and how many were submitted.
         self._expected = min((one.length for one in sources if one.length is not None), default=None)
         self._submitted = 0
-        self._begun = self._has_refused = self._pulls = self._is_exhausted = self._is_closed = False
+        self._begun = self._has_refused = self._pulls = False
+        self._is_exhausted = self._is_closed = self._is_left = False
         self.now = 0.0
         self.in_hand = 0
         self.spare = 0
@@ -225,7 +226,7 @@ class Feed:
 
     def let_go(self) -> None:
         """Close it, where nobody is there to wait for that."""
-        self._is_closed = True
+        self._is_closed = self._is_left = True
         self._end()
         if self._puller is not None and self._pulls:
             self._puller.cancel()
@@ -260,6 +261,8 @@ class Feed:
                     await asyncio.sleep(0)
                     until = self._turns.now() + SLICE
         except BaseException as error:
+            if not self.has_more and isinstance(error, Exception):
+                self._error = error  # of a generator that is closed
             self._end(error)
             if not isinstance(error, Exception | asyncio.CancelledError):
                 raise
@@ -271,6 +274,8 @@ class Feed:
             finally:
                 batch.feeder = None
                 batch.wake()
+        if self._is_left:
+            self.finish()  # whoever hears of errors that nobody retrieves is to hear of it
 
     async def _next(self) -> Any:
         if self._is_single:

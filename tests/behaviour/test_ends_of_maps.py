@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 from typing import Any, Self
 
@@ -10,6 +11,7 @@ import pytest
 
 import runcue
 from tests.support.loops import each_loop, run_on
+from tests.support.virtual_time import virtual
 
 pytestmark = pytest.mark.rule(41)
 
@@ -193,3 +195,70 @@ def test_a_map_that_waits_for_an_item_ends_with_the_scheduler(
 
     run_on(loop, main)
     assert "has failed" in caplog.messages[0]
+
+
+@pytest.mark.parametrize("how", ["closed", "left", "stopped"])
+@pytest.mark.parametrize("waits", [True, False])
+@each_loop
+def test_what_a_generator_raises_as_it_is_closed_is_raised_or_told(
+    loop: str, how: str, *, waits: bool
+) -> None:
+    told: list[BaseException | None] = []
+
+    async def jobs() -> AsyncIterator[int]:
+        try:
+            yield 1
+            if waits:
+                await asyncio.Event().wait()
+            yield 2
+        finally:
+            raise ValueError("not closed")
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(
+            lambda loop, what: told.append(what.get("exception"))
+        )
+        cue = cue_of()
+        cue.task(plus_one)
+        async with cue:
+            works = cue.map(plus_one, jobs(), window=5 if waits else 1)
+            await anext(works)
+            await asyncio.sleep(0)
+            if how == "left":
+                del works
+                await asyncio.sleep(0.01)
+                gc.collect()
+                await asyncio.sleep(0.01)
+            elif how == "stopped":
+                await cue.stop()
+                with pytest.raises(ValueError if waits else runcue.CueStopped):
+                    await anext(works)
+                if not waits:
+                    with pytest.raises(ValueError, match="not closed"):
+                        await works.aclose()
+            else:
+                with pytest.raises(ValueError, match="not closed"):
+                    await works.aclose()
+                await works.aclose()
+
+    run_on(loop, main)
+    gc.collect()
+    assert [str(error) for error in told] == ["not closed"] * (how == "left")
+
+
+@pytest.mark.parametrize("ordered", [False, True])
+@virtual
+async def test_a_generator_that_does_not_let_itself_be_closed_adds_nothing(*, ordered: bool) -> None:
+    async def jobs() -> AsyncIterator[int]:
+        yield 1
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            yield 2
+
+    async with cue_of() as cue:
+        cue.task(plus_one)
+        async with cue.map(plus_one, jobs(), ordered=ordered) as works:
+            await anext(works)
+        assert cue.counts()["completed"] == 1
+        assert (await cue.drain()).counts["completed"] == 1
