@@ -49,6 +49,7 @@ def go_through(
         make: Makes another one, of other iterables.
         window: How many may be submitted and not given.
     """
+    checked._is_unused = False
     sources = checked._feed._sources
     if any(source.is_async for source in sources):
         steps = _Steps(checked, None)

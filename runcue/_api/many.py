@@ -8,6 +8,7 @@ Must not know: how items are pulled and submitted (that is `feed`), how work uni
 from __future__ import annotations
 
 import asyncio
+import warnings
 from itertools import islice
 from types import TracebackType
 from typing import Any, Final, Generic, NoReturn, Self, TypeVar
@@ -18,6 +19,7 @@ from runcue._api.intake import Intake
 from runcue._api.sources import no_end
 from runcue._dispatch.batch import Batch
 from runcue._dispatch.dispatcher import Dispatcher
+from runcue._model.callables import at_line, caller
 from runcue._model.checks import NOTHING, positive_int, yes_or_no
 from runcue._model.current import call_inside
 from runcue._model.errors import ConfigurationError, InvalidParams, UsageError, WrongLoop
@@ -53,6 +55,8 @@ class Map(Generic[T_co]):
                     break
     """
 
+    _is_unused = False
+
     def __init__(
         self,
         intake: Intake,
@@ -84,6 +88,9 @@ class Map(Generic[T_co]):
         self._intake = intake
         self._batch = batch = Batch(dispatcher.callbacks.unheard, in_order=in_order)
         self._feed = Feed(intake, dispatcher, registry.tasks, known, names, iterables, batch, self._window)
+        # Whoever leaves it so is told in which line it was made.
+        self._made_at = caller()
+        self._is_unused = True
         registry.enter(known)  # a function that was not registered is so after all that can be refused
         self._until = 0.0
         # Those that a stop has cancelled while others still run.
@@ -197,6 +204,7 @@ class Map(Generic[T_co]):
 
     def _check(self) -> None:
         """Begin, or say why the next one is not to be had."""
+        self._is_unused = False
         if self._is_closed:
             raise UsageError(
                 f"{self!r} is closed: what is left of it was cancelled. Go through it before that."
@@ -237,6 +245,7 @@ class Map(Generic[T_co]):
             return
         if self._loop is not None and self._loop is not _running_loop_if_any():
             raise WrongLoop(f"{self!r} was begun in another event loop: close it there.")
+        self._is_unused = False
         self._is_closed = True
         if not self._is_over:
             self._is_over = True
@@ -254,6 +263,14 @@ class Map(Generic[T_co]):
         await self.aclose()
 
     def __del__(self) -> None:
+        if self._is_unused:
+            # As Python itself warns of a coroutine that was never awaited. What collects it is mostly that very line.
+            at = "" if self._made_at is None else f", made in {at_line(*self._made_at)},"
+            text = (
+                f"{self!r}{at} was never gone through, so that nothing was submitted: write `async for work in "
+                "cue.map(...)`, with runcue.blocking() `for work in b.map(...)`."
+            )
+            warnings.warn(text, RuntimeWarning, stacklevel=2, source=self)
         # Whoever has left it by a bare `break` does not wait for it. It may be in any thread that it is collected in.
         if self._loop is not None and not self._is_over:
             try:
@@ -265,6 +282,7 @@ class Map(Generic[T_co]):
 
     def __iter__(self) -> NoReturn:
         """Say what to write instead."""
+        self._is_unused = False
         raise UsageError(
             "A map is gone through by `async for`, inside an async function; where nothing is async, as `with "
             "runcue.blocking(cue) as b:`, by b.map(...)."
@@ -272,12 +290,14 @@ class Map(Generic[T_co]):
 
     def __await__(self) -> NoReturn:
         """Say what to write instead."""
+        self._is_unused = False
         raise UsageError(
             "A map is not awaited: go through it by `async for`, such as `[work async for work in cue.map(...)]`."
         )
 
     def __enter__(self) -> NoReturn:
         """Say what to write instead."""
+        self._is_unused = False
         raise UsageError("A map is used as `async with cue.map(...) as works:`, inside an async function.")
 
     def __exit__(self, *error: object) -> None:

@@ -161,7 +161,8 @@ def test_who_leaves_it_cancels_what_is_left_at_once_and_closes_its_generators() 
         assert next(works).params == {"n": 0}
         works.close()
         assert cue.counts()["running"] == 0
-        b.map("slow", [{"n": 0}])  # nothing of it has begun
+        with pytest.warns(RuntimeWarning, match="never gone through"):
+            b.map("slow", [{"n": 0}])  # nothing of it has begun
         assert not cue._dispatcher.calls.tasks
         assert b.drain().ok is False
 

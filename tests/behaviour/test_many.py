@@ -6,6 +6,7 @@ import asyncio
 import gc
 import sys
 import traceback
+import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -129,7 +130,8 @@ async def test_nothing_is_pulled_or_submitted_before_it_is_gone_through() -> Non
         await asyncio.sleep(1)
         assert source.pulled == 0
         assert await cue.list() == []
-        del works
+        with pytest.warns(RuntimeWarning, match="never gone through"):
+            del works
         async with cue.map("nap", (one := source.plain())):
             pass
         assert await cue.list() == []
@@ -596,8 +598,9 @@ async def test_observers_hear_how_many_are_to_be_expected() -> None:
         observer = Expecting()
         cue.observe(observer)
         cue.task("nap")(napping)
-        cue.map("nap", params(1, 2))
+        unused = cue.map("nap", params(1, 2))
         assert observer.heard == []
+        await unused.aclose()
         assert len([work async for work in cue.map("nap", params(1, 2))]) == 2
         assert observer.heard == [("nap", 2)]
         [work async for work in cue.map("nap", iter(params(1, 2)))]
@@ -683,8 +686,27 @@ async def test_a_function_is_registered_after_all_that_can_be_refused() -> None:
             with pytest.raises(runcue.InvalidParams):
                 await cue.call(fetch, *args, **kwargs)  # type: ignore[call-overload]
         assert cue.tasks() == []
-        cue.map(fetch, ["a"])
+        await cue.map(fetch, ["a"]).aclose()
         assert [task.name for task in cue.tasks()] == ["fetch"]
+
+
+@pytest.mark.rule(41)
+def test_a_map_that_is_never_gone_through_is_told_with_the_line_that_made_it() -> None:
+    cue = cue_of()
+    cue.task("nap")(napping)
+    line = sys._getframe().f_lineno + 3
+    text = rf"'nap'>, made in .*\(.*test_many.py:{line}\), .* `async for"
+    with pytest.warns(RuntimeWarning, match=text) as told:
+        cue.map("nap", params(1))
+    assert [(one.filename, one.lineno) for one in told] == [(__file__, line)]
+    with warnings.catch_warnings(), runcue.blocking(cue) as b:
+        warnings.simplefilter("error")
+        list(b.map("nap", params(0)))
+        for args in (("nap", 3), ("napp", []), ("nap",)):
+            with pytest.raises(runcue.RuncueError):
+                cue.map(*args)
+        with pytest.warns(RuntimeWarning, match="for work in b.map"):
+            b.map("nap", params(1))
 
 
 @pytest.mark.rule(41)
@@ -917,7 +939,7 @@ async def test_values_that_could_be_none_because_of_outputs_are_refused() -> Non
         cue.task("nap", outputs=lambda work: Flag("x"))(napping)
         with pytest.raises(runcue.ConfigurationError, match="has outputs= and no load="):
             cue.map("nap", [], values=True)
-        cue.map("nap", [])
+        await cue.map("nap", []).aclose()
 
 
 @pytest.mark.rule(41)
