@@ -21,7 +21,7 @@ from runcue._model.callables import caller
 from runcue._model.checks import NOTHING, is_one_of, says_how_to_await, says_what_it_takes
 from runcue._model.current import call_inside
 from runcue._model.errors import ConfigurationError, CueStopped, UsageError, WorkCancelled, WrongLoop
-from runcue._model.kept_errors import raised_again
+from runcue._model.kept_errors import raised_again, say_whose
 from runcue._model.phases import SETTLED
 from runcue._model.summary import Summary
 from runcue._model.texts import how_many, name_of, words_of
@@ -276,7 +276,9 @@ class Group:
         assert self._first is not None
         # Whoever gets it has heard of it.
         self._dispatcher.callbacks.unheard.heard(self._first._value)
-        raise raised_again(self._first._value)
+        error = raised_again(self._first._value)
+        say_whose(error, self._first)
+        raise error
 
     def _raise_failures(self) -> None:
         """All have settled."""

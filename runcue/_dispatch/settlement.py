@@ -21,12 +21,14 @@ from runcue._dispatch.outside_tasks import outside_tasks
 from runcue._dispatch.timers import Alarm, Timers
 from runcue._dispatch.turns import Turns
 from runcue._handlers.outputs import rollback, run_of
+from runcue._handlers.parameters import hint_at_work
 from runcue._model.attempts import Attempt, Attempts
 from runcue._model.callables import caller
 from runcue._model.declaration import Declaration
 from runcue._model.events import Event
 from runcue._model.kept_errors import kept
 from runcue._model.phases import CANCELLED, COMPLETED, FAILED, JOINED, RUNNING, SETTLED
+from runcue._model.texts import message_of
 from runcue._model.work import Work
 from runcue._scheduling.core import Core
 from runcue._scheduling.lending import take_along
@@ -101,7 +103,7 @@ class Settlement:
                 self._door.returned_odd(work, value)
         elif lasting is None:
             # Those who listen now get the original; what is kept must not keep alive what is in its frames.
-            lasting, original = kept(value), value
+            lasting, original = kept(_hinted(work, value)), value
         if work._attempts is not None:
             self._end_attempts(work, work._attempts, lasting if outcome == FAILED else None, duration)
         self._core.settle(work, outcome, lasting, now, now + self._turns.skew, duration)
@@ -323,3 +325,10 @@ class Settlement:
         if work.started_at is None or run_of(work) not in self._in_flight.works:
             return 0.0
         return max(0.0, now + self._turns.skew - work.started_at)
+
+
+def _hinted(work: Work, error: BaseException) -> BaseException:
+    """What a handler has raised, with a note if it seems to have taken its work unit for a param."""
+    if work._task.parameters is None and "Work" in message_of(error):
+        hint_at_work(work._task.handler, error)
+    return error

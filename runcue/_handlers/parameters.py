@@ -19,11 +19,12 @@ from runcue._handlers.signatures import Names, called, form_of
 from runcue._model.callables import inmost
 from runcue._model.checks import nearest
 from runcue._model.errors import ConfigurationError, InvalidParams
+from runcue._model.kept_errors import add_note
 from runcue._model.signature import method_hint, signature_of
 from runcue._model.texts import describe, how_many, listed, shortened, words_of
 from runcue._model.work import Work
 
-__all__ = ["Parameters", "check_annotated", "parameters_of"]
+__all__ = ["Parameters", "check_annotated", "hint_at_work", "parameters_of"]
 
 _LONGEST: Final = 200
 
@@ -325,6 +326,26 @@ def check_annotated(handler: Callable[..., Any]) -> None:
             f"{called(handler)}{form_of(signature)} does not say whether {name!r} is its work unit or a param: "
             f"annotate {name}, as in {called(handler)}({name}: str), or call it work. If it is not yours, write a "
             "function around it."
+        )
+
+
+def hint_at_work(handler: Callable[..., Any], error: BaseException) -> None:
+    """Add to what a handler has raised about its work unit that it may have been meant to get a param.
+
+    Args:
+        handler: One that takes its work unit alone.
+        error: What it raised, which speaks of that.
+    """
+    try:
+        check_annotated(handler)
+    except ConfigurationError:
+        signature = signature_of(handler)
+        assert signature is not None
+        form, (name, *_) = form_of(signature), signature.parameters
+        add_note(
+            error,
+            f"{called(handler)}{form} got its work unit as {name!r}: if that is a param, annotate it, as in "
+            f"{called(handler)}({name}: str).",
         )
 
 

@@ -23,7 +23,10 @@ from itertools import islice
 from types import CodeType, FrameType, FunctionType, MemberDescriptorType, TracebackType
 from typing import Any, Final
 
-__all__ = ["kept", "raised_again"]
+from runcue._model.texts import which_of
+from runcue._model.work import Work
+
+__all__ = ["add_note", "kept", "raised_again", "say_whose"]
 
 _MOST: Final = 100
 """So many exceptions are followed that one leads to: a loop that fails and tries again can chain any number."""
@@ -61,6 +64,18 @@ def kept(error: BaseException) -> BaseException:
 def raised_again(error: BaseException) -> BaseException:
     """A copy of what `kept` gave, to be raised: with the same traceback, whoever has raised that one meanwhile."""
     return _Copies(_as_drawn).of(error)
+
+
+def say_whose(error: BaseException, work: Work) -> None:
+    """Add to an error that is raised among others, or far from its handler, which work unit it is of."""
+    add_note(error, f"Of work {which_of(work)}.")
+
+
+def add_note(error: BaseException, note: str) -> None:
+    """Add a note to an error, once, whatever its class does."""
+    notes = object.__getattribute__(error, "__dict__").setdefault("__notes__", [])
+    if type(notes) is list and note not in notes:
+        notes.append(note)
 
 
 class _Copies:

@@ -159,7 +159,7 @@ class Summary:
         number = self.counts["failed"]
         if not number:
             return
-        from runcue._model.kept_errors import raised_again  # noqa: PLC0415 - it comes with the first cue
+        from runcue._model.kept_errors import raised_again, say_whose  # noqa: PLC0415 - it comes with the first cue
 
         errors: list[Exception] = []
         for work in self.failed:
@@ -167,6 +167,7 @@ class Summary:
             if error is not None:
                 copy = raised_again(error)
                 assert isinstance(copy, Exception)  # what is none was wrapped
+                say_whose(copy, work)
                 errors.append(copy)
         tasks = {name: counts["failed"] for name, counts in self.by_task.items() if counts["failed"]}
         whole = sum(self.counts.values())

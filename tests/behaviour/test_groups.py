@@ -513,3 +513,23 @@ async def test_what_a_stop_lets_finish_finishes_though_the_body_is_left_by_the_e
     assert now() == 5
     assert summary.counts["completed"] == 1
     assert summary.counts["cancelled"] == 0
+
+
+@virtual
+async def test_each_failure_says_which_work_unit_it_is_of() -> None:
+    async with cue_of() as cue:
+        with pytest.raises(ExceptionGroup) as raised:
+            async with cue.group() as group:
+                first, second = await naps(group, -1, -2)
+        notes = [error.__notes__ for error in raised.value.exceptions]
+        assert notes == [
+            [f"Of work {one} of task {one.work.task} {one.work.params}."] for one in (first, second)
+        ]
+        with pytest.raises(ExceptionGroup) as again:
+            (await cue.drain()).raise_for_errors()
+        assert [error.__notes__ for error in again.value.exceptions] == notes
+        with pytest.raises(Trouble) as alone:
+            async with cue.group(fail="first") as group:
+                [third] = await naps(group, -3)
+        assert alone.value.__notes__ == [f"Of work {third} of task {third.work.task} {third.work.params}."]
+        assert not hasattr(third.work.exception, "__notes__")

@@ -781,3 +781,32 @@ def test_a_method_of_no_object_is_told_whatever_else_it_takes() -> None:
     for register in (cue.is_ready, cue.on_submit, lambda of: cue.task("t", key=of)(of_a_url)):
         with pytest.raises(runcue.ConfigurationError, match="A method belongs to an object: make one"):
             register(alone)
+
+
+@virtual
+async def test_who_takes_the_work_for_a_param_is_told_so_by_a_note() -> None:
+    def adds(n):  # type: ignore[no-untyped-def]
+        return n + 1
+
+    async def splits(n):  # type: ignore[no-untyped-def]
+        return n.split()
+
+    def opens(n):  # type: ignore[no-untyped-def]
+        return Path(f"no/{n}.txt").read_text()
+
+    def named(work):  # type: ignore[no-untyped-def]
+        return work + 1
+
+    def fails(n):  # type: ignore[no-untyped-def]
+        return n.params["n"] / 0
+
+    async with runcue.Cue() as cue:
+        for function in (adds, splits, opens, named, fails):
+            handle = await cue.submit(cue.task(function), {"n": 3})
+            error = (await handle.wait()).exception
+            name = function.__name__
+            told = (
+                f"{name}(n) got its work unit as 'n': if that is a param, annotate it, as in {name}(n: str)."
+            )
+            expected = [] if function in (named, fails) else [told]
+            assert getattr(error, "__notes__", []) == expected
