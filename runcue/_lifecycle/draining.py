@@ -1,7 +1,8 @@
 """What a drain that lasts says meanwhile: for what it waits, and until when as far as that is known.
 
 Lives here: `DrainNews`. A batch that goes on as it should is nothing to warn of, so that this is news and no warning;
-one that stands still for a minute or more is told as one, once.
+one that stands still for a minute or more is told as one, once, and so is one of a minute or more in which nothing
+starts for most of the time.
 
 Must not know: when a drain ends, how a cue stops.
 """
@@ -50,11 +51,13 @@ class DrainNews:
         self._dispatcher = dispatcher
         self._log = log
         self._time_to_tell = Alarm(dispatcher.timers, self._tell, passive=True)
-        # Until when nothing can start, of which was warned.
+        # Until when nothing can start, of which was warned, and whether that was in this drain.
         self._warned_of = -inf
+        self._has_warned = False
 
     def begin(self) -> None:
         """A drain begins."""
+        self._has_warned = False
         self._time_to_tell.set(self._dispatcher.turns.now() + TELL_AFTER)
 
     def end(self) -> None:
@@ -118,35 +121,28 @@ class DrainNews:
         if not (TELL_AGAIN_AFTER <= until - now < inf and until > self._warned_of):
             return logging.INFO
         self._warned_of = until
+        self._has_warned = True
         return logging.WARNING
 
     def _tell_of_limit(self, service: Service, first: Work, waiting: Sequence[Work], now: float) -> None:
         refusal = service.refusal_by_limits(now, first)
         details = f"{service.name}: the next one can start now" if refusal is None else refusal.details
         until = now if refusal is None else refusal.until
+        seconds = done_by_limits(self._core.history, service, waiting, until - now, now)
+        level = self._level(until, now)
+        # In most of that time nothing happens that could be seen.
+        is_slow = seconds is not None and seconds >= max(TELL_AGAIN_AFTER, TELL_AFTER * len(waiting))
+        if is_slow and not self._has_warned:
+            self._has_warned, level = True, logging.WARNING
         self._log.tell(
             "draining",
             (),
             "Draining: %s for %s; %s",
             how_many(len(waiting), "work unit waits", "work units wait"),
             details,
-            self._done_in(service, waiting, until - now),
-            level=self._level(until, now),
+            _done_in(len(waiting), seconds),
+            level=level,
         )
-
-    def _done_in(self, service: Service, waiting: Sequence[Work], pause: float) -> str:
-        """In what time all who wait for a service will be done, in words.
-
-        Args:
-            service: The service.
-            waiting: Those who wait.
-            pause: Seconds until the first of them can start.
-        """
-        seconds = done_by_limits(self._core.history, service, waiting, pause, self._dispatcher.turns.now())
-        if seconds is None:
-            return "until when is not known"
-        who = "it is" if len(waiting) == 1 else "all of them are"
-        return f"{who} done in {seconds_in_words(round(seconds))} at the earliest"
 
     def _busy(self) -> list[str]:
         """What goes on, by name."""
@@ -154,6 +150,14 @@ class DrainNews:
         busy = [*map(name_of, (*in_flight.works, *in_flight.late))]
         busy += [f"the gate of {name_of(work)}" for work in self._dispatcher.gates.awaited.works()]
         return busy + [f"the {name}" for name in self._dispatcher.lines.names()]
+
+
+def _done_in(number: int, seconds: float | None) -> str:
+    """In what time so many who wait for a service will be done, in words."""
+    if seconds is None:
+        return "until when is not known"
+    who = "it is" if number == 1 else "all of them are"
+    return f"{who} done in {seconds_in_words(round(seconds))} at the earliest"
 
 
 def _for_how_long(number: int, seconds: float) -> str:

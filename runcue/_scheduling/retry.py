@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import lru_cache, partial
 from math import inf
-from typing import TYPE_CHECKING, Any, Never, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Never, TypeAlias
 
 from runcue._model.callables import located
 from runcue._model.checks import check_callback, is_async, number_of, says_what_it_takes, whole_number
@@ -34,6 +34,9 @@ Backoff: TypeAlias = Callable[[int, Any, float], float | None]
 
 Policy: TypeAlias = "Retry | Backoff"
 
+_USUAL_MAX: Final = "60s"
+"""No wait between two attempts is longer, if nothing else is said."""
+
 
 class Retry:
     """How often the work units of a task, or one of them, are tried again, and after what time.
@@ -49,7 +52,7 @@ class Retry:
         on: Which errors are worth another attempt: a type of exceptions, several of them, or a plain function of the
             error. Of a group of exceptions all members must be of the types. A time-out is a `WorkTimeout`. Without
             regard to this, `GiveUp` fails at once, and `KeyboardInterrupt` too.
-        wait_initial: The wait after the first attempt, without the jitter.
+        wait_initial: The wait after the first attempt, without the jitter. One of more than 60 s needs a `wait_max`.
         wait_max: No wait is longer, but for what `wait_from` says.
         wait_jitter: Up to so much is added, so that those which have failed together do not come back together.
         wait_exp_base: By this each wait is longer than the one before it.
@@ -95,7 +98,7 @@ class Retry:
         *,
         on: On | list[type[BaseException]] = Exception,
         wait_initial: float | str | timedelta = "0.5s",
-        wait_max: float | str | timedelta = "60s",
+        wait_max: float | str | timedelta = _USUAL_MAX,
         wait_jitter: float | str | timedelta = "1s",
         wait_exp_base: float = 2,
         timeout: float | str | timedelta | None = None,
@@ -111,6 +114,12 @@ class Retry:
             "timeout": None if timeout is None else parse_duration(timeout, "timeout of Retry"),
             "wait_from": _function(wait_from, "wait_from of Retry", ("error",)),
         }
+        if wait_max is _USUAL_MAX and checked["wait_initial"] > checked["wait_max"]:
+            # Who gives the one may not know the other; who gives both has seen how they differ.
+            raise ConfigurationError(
+                f"wait_initial of Retry is {words_of(wait_initial)}, and no wait is longer than wait_max, which is "
+                f"{_USUAL_MAX} if nothing else is said: give wait_max=, too."
+            )
         for name, value in checked.items():
             object.__setattr__(self, name, value)
 

@@ -278,3 +278,20 @@ async def test_who_is_passed_without_end_is_told_to_be_more_urgent(limit: dict[s
     assert all(step.startswith("Wait") for step in waiting)
     assert f". Give low {low.work.id} a higher priority=" in str(cue.why())
     await cue.stop(drain=False, timeout=0)
+
+
+@virtual
+@pytest.mark.parametrize(("rate", "number", "told"), [("1/min", 20, 1), ("60/min", 200, 0)])
+async def test_a_drain_of_minutes_in_which_hardly_anything_starts_is_warned_of_once(
+    rate: str, number: int, told: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    cue = runcue.Cue(id_prefix="")
+    cue.service("api", rate=rate)
+    cue.task("ask", uses="api")(nothing)
+    async with cue:
+        for _ in range(number):
+            await cue.submit("ask")
+        await cue.drain()
+    warned = [text for text in caplog.messages if text.startswith("Draining: ")]
+    assert len(warned) == told
+    assert all("work units wait for api: " in text and "all of them are done in 1" in text for text in warned)

@@ -133,6 +133,10 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a wait that is no number": ({"wait_max": float("nan")}, "wait_max of Retry must .*, not nan"),
     "an endless wait": ({"wait_jitter": float("inf")}, "wait_jitter of Retry must .*, not inf"),
+    "a wait that would be cut": (
+        {"wait_initial": "10 min"},
+        "wait_initial of Retry is '10 min', .* than wait_max, which is 60s .*: give wait_max=, too",
+    ),
     "a wait in words": ({"wait_initial": "soon"}, "not 'soon'"),
     "a negative time as text": ({"wait_initial": "-5s"}, "not '-5s'"),
     "a negative timedelta": ({"wait_max": timedelta(seconds=-1)}, "wait_max of Retry must"),
