@@ -186,12 +186,20 @@ class Parameters:
             params = {
                 name: value
                 for name, value in work.params.items()
-                if former is None or name in self._names or former.defaults.get(name, _MISSING) is not value
+                if former is None or name in self._names or not former.is_default(name, value)
             }
             try:
                 work.params = self.fill(params)
             except InvalidParams:
                 pass  # it fails by that when its turn comes
+
+    def is_default(self, name: str, value: Any) -> bool:
+        """Whether a param has the value that it would have if it had been left out."""
+        default = self.defaults.get(name, _MISSING)
+        try:
+            return default is value or (name in self._mutable and bool(default == value))
+        except Exception:  # what is in it may not be compared
+            return False
 
     def checked(self, call: Callable[[Work], Any]) -> Callable[[Work], Any]:
         """What is called in the place of a handler that was defined anew: there may be params it does not take.

@@ -544,6 +544,21 @@ def test_who_is_defined_anew_with_other_parameters_carries_out_what_fits_and_fai
     run(main)
 
 
+def test_a_default_that_was_copied_goes_with_its_parameter_as_others_do() -> None:
+    async def main() -> None:
+        cells = Cells(cue := runcue.Cue())
+        cells.run("def get(url: str, tags: list = [[1]], page: int = 1): return url, tags, page")
+        usual = await cue.submit("get", {"url": "a"})
+        special = await cue.submit("get", {"url": "a", "tags": []})
+        cells.run("def get(url: str): return url")
+        async with cue:
+            assert await usual == "a"
+            with pytest.raises(runcue.InvalidParams, match="'tags'"):
+                await special
+
+    run(main)
+
+
 def test_what_took_the_work_and_now_takes_params_gets_those_of_pending_work_units() -> None:
     async def main() -> None:
         cells = Cells(cue := runcue.Cue())
