@@ -78,6 +78,10 @@ class Group:
         self._batch.is_heard = fail != "never"
         self._works: list[Work] = []
         self._first: Work | None = None
+        # The asyncio tasks that submit to it, where they may have to wait for room.
+        self._coming: set[asyncio.Task[Any] | None] = set()
+        # How often it was cancelled.
+        self._cancels = 0
         self._state = "new"
         self._began = self._ended = 0.0
 
@@ -119,14 +123,15 @@ class Group:
             self._state = "closed"
             self._ended = self._turns.now()
             call_inside(self._dispatcher, self._dispatcher.settlement.let_go, self._batch, _BY)
+            self._wait_no_longer(lambda: self._not_open("submit()"))
 
     async def _come_to_its_end(self) -> list[Exception]:
         """Wait until all have settled, and have values read that were skipped. Returns what that has raised."""
         while True:
-            while self._batch.open:
+            while self._batch.open or self._coming:
                 await self._wait(all_of_them=True)
             errors = await load_all(self._works)
-            if not self._batch.open:  # else somebody has added some meanwhile
+            if not self._batch.open and not self._coming:  # else somebody has added some meanwhile
                 return errors
 
     @says_how_to_await("`await group.submit(...)`")
@@ -150,7 +155,7 @@ class Group:
             Exception: With `fail="first"`, the first failure.
         """
         self._check("submit()")
-        return self._add(await self._submit(task, params, *misplaced, **options))
+        return await self._come_in(self._submit(task, params, *misplaced, **options))
 
     @overload
     async def call(
@@ -172,7 +177,7 @@ class Group:
     async def call(self, function: Any = NOTHING, /, *args: Any, **kwargs: Any) -> WorkHandle:
         """Submit a call that belongs to this group. See `Cue.call`; it raises as `submit` does, too."""
         self._check("call()")
-        return self._add(await self._call(function, *args, **kwargs))
+        return await self._come_in(self._call(function, *args, **kwargs))
 
     def as_completed(self) -> AsyncIterator[Work]:
         """The work units of the group as they settle, each once: those that have, and those that are added meanwhile.
@@ -195,7 +200,7 @@ class Group:
     async def _settled(self) -> AsyncIterator[Work]:
         batch = self._batch
         batch.hold()
-        while batch.line or batch.open:
+        while batch.line or batch.open or self._coming:
             if self._first is not None:
                 self._raise_first()
             if batch.line:
@@ -212,7 +217,9 @@ class Group:
             WrongLoop: In another thread or event loop than its own.
         """
         self._check("cancel()", is_raised=False)
+        self._cancels += 1
         self._cancel(caller())
+        self._wait_no_longer(None)
 
     @property
     def summary(self) -> Summary:
@@ -229,14 +236,7 @@ class Group:
     def _check(self, call: str, *, is_raised: bool = True) -> None:
         """Check that a call can be made here and now, and raise the first failure if that is to be raised."""
         if self._state != "open":
-            when = (
-                "before its `async with` has begun"
-                if self._state == "new"
-                else "after its `async with` has ended"
-            )
-            raise UsageError(
-                f"{call} of a group {when}: write `async with cue.group() as group:`, and call group.{call} inside."
-            )
+            raise self._not_open(call)
         if self._loop is not asyncio._get_running_loop():
             raise WrongLoop(
                 f"{call} of a group in another thread or event loop than that of its `async with`."
@@ -244,8 +244,33 @@ class Group:
         if is_raised and self._first is not None:
             self._raise_first()
 
+    def _not_open(self, call: str) -> UsageError:
+        when = (
+            "before its `async with` has begun"
+            if self._state == "new"
+            else "after its `async with` has ended"
+        )
+        return UsageError(
+            f"{call} of a group {when}: write `async with cue.group() as group:`, and call group.{call} inside."
+        )
+
+    async def _come_in(self, submission: Awaitable[WorkHandle]) -> WorkHandle:
+        """Submit a work unit, and let it belong to the group."""
+        if self._intake.room is None:
+            return self._add(await submission)
+        me, cancels = asyncio.current_task(), self._cancels
+        self._coming.add(me)
+        try:
+            handle = self._add(await submission)
+        finally:
+            self._coming.discard(me)
+            if not self._coming:
+                self._batch.wake()
+        if self._cancels != cancels:  # while it waited for room
+            handle.cancel()
+        return handle
+
     def _add(self, handle: WorkHandle) -> WorkHandle:
-        """Let a work unit belong to it that was submitted just now, which may have had to wait for that."""
         try:
             self._check("submit()")
         except BaseException:
@@ -254,6 +279,12 @@ class Group:
         self._works.append(handle.work)
         self._batch.add(handle.work)
         return handle
+
+    def _wait_no_longer(self, error: Callable[[], BaseException] | None) -> None:
+        """End the waiting for room of those who submit to it. See `Room.wait_no_longer`."""
+        if self._coming:
+            assert self._intake.room is not None
+            self._intake.room.wait_no_longer(self._coming, error)
 
     async def _wait(self, *, all_of_them: bool = False) -> None:
         if self._turns.loop is None:
@@ -271,14 +302,18 @@ class Group:
         if self._first is None:
             self._first = work
             self._cancel(f"the first failure of its group, that of {name_of(work)}")
+            self._wait_no_longer(self._first_error)
 
     def _raise_first(self) -> NoReturn:
+        raise self._first_error()
+
+    def _first_error(self) -> BaseException:
         assert self._first is not None
         # Whoever gets it has heard of it.
         self._dispatcher.callbacks.unheard.heard(self._first._value)
         error = raised_again(self._first._value)
         say_whose(error, self._first)
-        raise error
+        return error
 
     def _raise_failures(self) -> None:
         """All have settled."""

@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Container
+from typing import Any
 
 from runcue._callbacks.warning_log import WarningLog
 from runcue._dispatch.dispatcher import Dispatcher
@@ -45,9 +46,12 @@ class Ticket:
         let_in: Called when there is room for it, which is kept until it is given back, or with an error when there
             will be none.
         stays: Whether it is for what a stop takes all the same, since it came before that.
+
+    Attributes:
+        by: The asyncio task that waits, if it is one.
     """
 
-    __slots__ = ("_room", "let_in", "stays", "task")
+    __slots__ = ("_room", "by", "let_in", "stays", "task")
 
     def __init__(
         self, room: Room, task: str, let_in: Callable[[BaseException | None], None], *, stays: bool
@@ -56,6 +60,7 @@ class Ticket:
         self.task = task
         self.let_in = let_in
         self.stays = stays
+        self.by: asyncio.Task[Any] | None = None
 
     def give_back(self) -> None:
         """Take the room with the next step, which is to be now, or wait no longer."""
@@ -164,10 +169,24 @@ class Room:
                 future.set_exception(error)
 
         ticket = self.stand_in_line(task, let_in)
+        ticket.by = asyncio.current_task()
         try:
             await future
         finally:
             ticket.give_back()
+
+    def wait_no_longer(self, tasks: Container[Any], error: Callable[[], BaseException] | None) -> None:
+        """End the waiting of some.
+
+        Args:
+            tasks: The asyncio tasks that may wait.
+            error: Gives the error for each; None: they are to come in, although there is no room.
+        """
+        for ticket in [one for one in self._line if one.by in tasks]:
+            del self._line[ticket]
+            if error is None:
+                self._let_in[ticket] = None
+            ticket.let_in(error and error())
 
     def leave(self, ticket: Ticket) -> None:
         """Somebody who was let in comes in now, or somebody waits no longer."""

@@ -533,3 +533,108 @@ async def test_each_failure_says_which_work_unit_it_is_of() -> None:
                 [third] = await naps(group, -3)
         assert alone.value.__notes__ == [f"Of work {third} of task {third.work.task} {third.work.params}."]
         assert not hasattr(third.work.exception, "__notes__")
+
+
+async def full(cue: runcue.Cue, *, lasts: float) -> runcue.WorkHandle:
+    """Has one work unit run for so long, which is given, and one wait for its slot."""
+    cue.service("slot", concurrent=1)
+    nap = cue.task("slow", uses="slot")(slow)
+    running = await cue.call(nap, lasts)
+    await asyncio.sleep(0.001)
+    await cue.call(nap, 0)
+    return running
+
+
+async def slow(seconds: float) -> float:
+    await asyncio.sleep(seconds)
+    return seconds
+
+
+@pytest.mark.rule(41, 42)
+@each_loop
+def test_who_waits_for_room_hears_of_the_first_failure_at_once(loop: str) -> None:
+    async def main() -> None:
+        async with cue_of(max_pending=2) as cue:
+            running = await full(cue, lasts=30)
+            with pytest.raises(Trouble, match=r"no -0\.01"):  # noqa: PT012
+                async with cue.group(fail="first") as group:
+                    await group.submit("nap", {"n": -0.01})
+                    await asyncio.sleep(0.001)
+                    await cue.submit("slow", {"seconds": 0})
+                    await group.submit("slow", {"seconds": 0})
+            assert running.cancel()
+            assert len(group.summary.failed) == sum(group.summary.counts.values()) == 1
+            assert cue.counts(by="task")["slow"]["cancelled"] == 1  # the one that ran
+
+    run_on(loop, main)
+
+
+@pytest.mark.rule(41, 42)
+@each_loop
+def test_a_cancelled_group_cancels_what_waits_for_room_as_well(loop: str) -> None:
+    async def main() -> None:
+        async with cue_of(max_pending=1) as cue:
+            running = await full(cue, lasts=30)
+            async with cue.group() as group:
+                waiting = asyncio.create_task(group.submit("slow", {"seconds": 0}))
+                await asyncio.sleep(0.001)
+                assert not waiting.done()
+                group.cancel()
+                handle = await asyncio.wait_for(waiting, 5)
+                assert handle.state is WorkState.CANCELLED
+                assert running.cancel()
+                later = await group.submit("slow", {"seconds": 0})
+            assert later.state is WorkState.COMPLETED
+            assert (group.summary.cancelled, group.summary.counts["completed"]) == ([handle.work], 1)
+
+    run_on(loop, main)
+
+
+@pytest.mark.rule(41, 42)
+@pytest.mark.parametrize("by", ["end", "as_completed"])
+@each_loop
+def test_the_end_of_a_group_comes_after_what_waits_for_room(loop: str, by: str) -> None:
+    async def main() -> None:
+        async with cue_of(max_pending=1) as cue:
+            await full(cue, lasts=0.05)
+            async with cue.group() as group:
+                waiting = asyncio.create_task(group.submit("slow", {"seconds": 0.01}))
+                await asyncio.sleep(0.001)
+                if by == "as_completed":
+                    assert [work.result async for work in group.as_completed()] == [0.01]
+            assert group.summary.values == [0.01]
+            assert await (await waiting) == 0.01
+
+    run_on(loop, main)
+
+
+@pytest.mark.rule(41, 42)
+@pytest.mark.parametrize("how", ["stopped", "raised"])
+@each_loop
+def test_who_waits_for_room_to_submit_to_a_group_that_ends_otherwise_is_told_so(loop: str, how: str) -> None:
+    async def main() -> None:
+        cue = cue_of(max_pending=1)
+        cue.start()
+        await full(cue, lasts=0.05)
+        waiting: list[asyncio.Task[runcue.WorkHandle]] = []
+
+        async def leaves() -> None:
+            async with cue.group() as group:
+                waiting.append(asyncio.create_task(group.submit("slow", {"seconds": 0})))
+                await asyncio.sleep(0.001)
+                if how == "raised":
+                    raise Trouble
+
+        task = asyncio.create_task(leaves())
+        await asyncio.sleep(0.01)
+        stop = asyncio.create_task(cue.stop())
+        if how == "raised":
+            with pytest.raises(Trouble):
+                await task
+        await asyncio.wait_for(asyncio.wait([*waiting, task]), 5)
+        with pytest.raises(runcue.UsageError, match="has ended" if how == "raised" else "being stopped"):
+            await waiting[0]
+        summary = await stop
+        assert summary.counts == {"completed": 2, "skipped": 0, "failed": 0, "cancelled": 0}
+
+    run_on(loop, main)
