@@ -18,11 +18,15 @@ from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from contextvars import Context
 from math import inf
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from runcue._artifacts.file import File
+from runcue._artifacts.places import resolve
 from runcue._callbacks.warning_log import WarningLog
 from runcue._dispatch.dispatcher import Dispatcher
 from runcue._dispatch.timers import Alarm
+from runcue._model.declaration import Declaration
 from runcue._model.overrides import NO_OVERRIDES
 from runcue._model.task import Task
 from runcue._model.texts import error_words, listed, words_of
@@ -110,6 +114,8 @@ class DropFolders:
         # What is to be looked at, and what is to be looked through.
         self._paths: OrderedDict[str, None] = OrderedDict()
         self._walks: deque[_Walk] = deque()
+        # What was made while the cue stops: once each, or work units that make each other's files would never end.
+        self._made_last: set[str] = set()
         # Where as many work units are pending as may be: the place in line for the next one, and whether that has come.
         self._ticket: Ticket | None = None
         self._is_let_in = False
@@ -154,6 +160,7 @@ class DropFolders:
         """
         self._leave()  # what a loop has left that ended without a stop
         self._are_told = False
+        self._made_last.clear()
         self._intake, self._stopping = intake, stopping
         for tray in self.trays.values():
             tray.begin()
@@ -163,6 +170,7 @@ class DropFolders:
     def _begin(self, tray: Tray, drop: DropFolder) -> None:
         assert self._intake is not None
         self._intake.declared_to = self._note_declared
+        self._dispatcher.endings.made_to = self._has_made
         # By the wall clock of the files, whatever time it is for the cue.
         self._walks.append(_Walk(tray, drop, drop.path, old_if_before=time.time() - tray.rest))
         self._net_alarm.set(self._turns.now() + _NET)
@@ -324,6 +332,25 @@ class DropFolders:
         """A work unit says what it makes, whoever submits it."""
         if (tray := self.trays.get(work.task)) is not None:
             tray.note_declared(work)
+
+    def _has_made(self, work: Work, declared: Declaration) -> None:
+        """A work unit has succeeded: what it has made may be for another task, also while the cue stops."""
+        if (own := self.trays.get(work.task)) is not None:
+            self._warn(own.note_written(work, declared))
+        if not self._submits:
+            return
+        made = {one._key for one in declared.makes if isinstance(one, File)}
+        for key in made.union(map(resolve, declared.published)):
+            if not self._takes:
+                if key in self._made_last:
+                    continue
+                self._made_last.add(key)
+            for tray in self.trays.values():
+                for drop, path in tray.lying(key):
+                    if Path(path).is_dir():
+                        self._walks.append(_Walk(tray, drop, path))
+                    else:
+                        self._paths[path] = None
 
     @property
     def _waits(self) -> bool:

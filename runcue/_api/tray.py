@@ -20,6 +20,7 @@ from runcue._artifacts.descent import Descent
 from runcue._artifacts.drop_folder import DropFolder
 from runcue._artifacts.file import File
 from runcue._artifacts.places import place_of, resolve
+from runcue._model.declaration import Declaration
 from runcue._model.errors import ConfigurationError
 from runcue._model.phases import COMPLETED, JOINED, RUNNING, SETTLED
 from runcue._model.texts import words_of
@@ -134,6 +135,35 @@ class Tray:
         if own != key:
             self._made.add(key)
 
+    def note_written(self, work: Work, declared: Declaration) -> str | None:
+        """A work unit of the task has succeeded, and written what it has not declared.
+
+        Returns:
+            What is to be warned of: that this will not be known in a later process. None: nothing is.
+        """
+        source = work.params.get("path")
+        for key in map(resolve, declared.published):
+            self._note_made(key, work)
+            # What is made of a file that is gone then is told otherwise, with another remedy.
+            if key in self._made and isinstance(source, str) and lexists(source):
+                for drop, path in self._inside(key):
+                    if drop.holds(path):
+                        return self._once(
+                            f"{words_of(drop.called(path))} lies where task {self.task!r} is given files from, and "
+                            "was written by it without being declared: in a later process it will be taken for a new "
+                            "file. Say by outputs= what the task makes, or let it write elsewhere, or give watch() a "
+                            "pattern= that what it makes does not match",
+                            "undeclared",
+                        )
+        return None
+
+    def lying(self, key: str) -> Iterator[tuple[DropFolder, str]]:
+        """Where to look when something was made: itself, or, of a folder that one of the folders is in, all of that."""
+        yield from self._inside(key)
+        for drop in self.folders:
+            if f"{place_of(drop.path).path}{sep}".startswith(f"{key}{sep}"):
+                yield drop, drop.path
+
     def _inside(self, key: str) -> Iterator[tuple[DropFolder, str]]:
         """The folders that something is in, each with its path as seen from there."""
         for drop in self.folders:
@@ -188,9 +218,7 @@ class Tray:
         declared = work._declared
         if declared is not None and (declared.makes or declared.published):
             made = [one._key for one in declared.makes if isinstance(one, File)]
-            for one in map(resolve, declared.published):
-                self._note_made(one, work)
-                made.append(one)
+            made += map(resolve, declared.published)
             if resolve(path) in made:
                 self.arrivals.renew(path)
             elif work._outcome == COMPLETED and not lexists(path):

@@ -9,6 +9,7 @@ Must not know: how handlers are started or driven, who is told.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from runcue._callbacks.callbacks import Callbacks
@@ -23,6 +24,7 @@ from runcue._dispatch.timers import Alarm, Timers
 from runcue._dispatch.turns import HOLD_BACK, Turns
 from runcue._handlers.outputs import owner_of, prove, rollback, run_of
 from runcue._model.attempts import Again, Attempt, Attempts, Overrun
+from runcue._model.declaration import Declaration
 from runcue._model.errors import HandlerExited, LimitError, WorkTimeout, is_a
 from runcue._model.events import Event
 from runcue._model.kept_errors import kept
@@ -73,6 +75,8 @@ class Endings:
         self._gate = callbacks.gate
         self._door = callbacks.door
         self._proof_news = ProofNews(callbacks)
+        # Told of what work units have made, with what these have declared; None: nobody is.
+        self.made_to: Callable[[Work, Declaration], None] | None = None
         self.spared: dict[Work, None] | None = None
         # How many had been submitted when that was found last.
         self._submitted = -1
@@ -172,6 +176,8 @@ class Endings:
             news = self._proof_news
             if run._declared.files:
                 news.note_made(run._declared, work)
+            if self.made_to is not None:
+                self.made_to(work, run._declared)
             if run._declared.input_changed or work.task in news.told_of_change:
                 news.look_at_change(run._declared, work, now)
             if run._declared.outputs and work.task not in news.told:

@@ -11,6 +11,7 @@ import asyncio
 import functools
 import logging
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -379,6 +380,71 @@ def test_two_tasks_have_each_their_files_of_one_folder(inbox: Path, all_is_old: 
     run(main)
 
 
+def declared(cue: runcue.Cue, name: str, ending: str) -> None:
+    @cue.task(name, inputs=lambda path: path, outputs=lambda path: str(Path(path).with_suffix(ending)))
+    async def convert(work: runcue.Work, path: str) -> None:
+        with work.write(work.outputs[0]) as file:
+            file.write(Path(path).read_text() + ending)
+
+
+def undeclared(cue: runcue.Cue, name: str, ending: str) -> None:
+    @cue.task(name)
+    async def convert(work: runcue.Work, path: str) -> None:
+        with work.write(Path(path).with_suffix(ending)) as file:
+            file.write(Path(path).read_text() + ending)
+
+
+def in_a_folder(cue: runcue.Cue, name: str, ending: str) -> None:
+    @cue.task(name, outputs=lambda path: str(Path(path).with_suffix(".made")))
+    async def convert(work: runcue.Work, path: str) -> None:
+        folder = Path(work.outputs[0]._path)
+        folder.mkdir(exist_ok=True)
+        (folder / f"a{ending}").write_text(Path(path).read_text() + ending)
+
+
+@pytest.mark.parametrize("first", [declared, undeclared, in_a_folder], ids=lambda how: how.__name__)
+@pytest.mark.parametrize("how", ["a drain", "a stop"])
+def test_a_chain_of_tasks_is_done_by_one_drain_and_by_one_stop(
+    first: Callable[[runcue.Cue, str, str], None], how: str, inbox: Path, all_is_old: None
+) -> None:
+    old(inbox / "a.txt")
+
+    async def main() -> None:
+        cue = runcue.Cue()
+        first(cue, "one", ".md")
+        first(cue, "two", ".html")
+        declared(cue, "three", ".zip")
+        cue.watch(inbox, submit="one", pattern="*.txt")
+        cue.watch(inbox, submit="two", pattern="*.md")
+        cue.watch(inbox, submit="three", pattern="*.html")
+        cue.start()
+        await (cue.drain() if how == "a drain" else cue.stop())
+        [made] = inbox.rglob("*.zip")
+        assert made.read_text() == "text of a.txt.md.html.zip"
+        assert cue.counts()["completed"] == 3
+        await cue.stop()
+
+    run(main)
+
+
+def test_tasks_that_make_each_others_files_do_not_keep_a_stop_from_its_end(
+    inbox: Path, all_is_old: None
+) -> None:
+    old(inbox / "a.txt")
+
+    async def main() -> None:
+        cue = runcue.Cue()
+        undeclared(cue, "there", ".md")
+        undeclared(cue, "back", ".txt")
+        cue.watch(inbox, submit="there", pattern="*.txt")
+        cue.watch(inbox, submit="back", pattern="*.md")
+        async with cue:
+            pass
+        assert cue.counts()["completed"] == 3
+
+    run(main)
+
+
 OUT: dict[str, Callable[[runcue.Work], Any]] = {
     "beside it": lambda work: work.params["path"] + ".html",
     "sorted before it": lambda work: str(Path(work.params["path"]).with_name("0.html")),
@@ -470,6 +536,35 @@ def test_what_it_writes_through_its_work_is_known_without_being_declared(
         assert converter.names == ["a.txt"]
 
     run(main)
+
+
+@pytest.mark.parametrize("also", ["nothing else", "in its place", "elsewhere"])
+def test_what_it_writes_there_without_declaring_it_is_told_in_the_first_process_with_the_remedy(
+    also: str, inbox: Path, all_is_old: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    old(inbox / "a.txt", inbox / "b.txt")
+    writes = {"nothing else": "{}.out", "in its place": "{}", "elsewhere": "../{}"}[also]
+
+    async def main() -> None:
+        converter = Converter(inbox)
+
+        async def write(work: runcue.Work) -> None:
+            with work.write(inbox / writes.format(Path(work.params["path"]).name)) as file:
+                file.write("out")
+
+        converter.does = write
+        async with converter.cue:
+            pass
+        assert converter.names == ["a.txt", "b.txt"]
+
+    run(main)
+    told = [record.getMessage() for record in caplog.records]
+    if also == "nothing else":
+        [text] = told
+        assert re.search(r"[ab].txt.out' lies where task 'convert' is given files from", text)
+        assert "in a later process it will be taken for a new file. Say by outputs=" in text
+    else:
+        assert not told
 
 
 def test_a_task_that_seems_to_be_given_what_it_makes_is_told_once(
