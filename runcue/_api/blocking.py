@@ -1,6 +1,6 @@
 """`runcue.blocking(cue)`: the same calls without await, for programs that are not async.
 
-Lives here: `Blocking`, with an event loop in a thread of its own. Calls go through an inbox: whoever calls while the
+Lives here: `Blocking`, with an event loop in a thread of its own. Calls go by `LoopCalls`: whoever calls while the
 loop ends is told so. What Ctrl-C does to it is in `interruption`.
 
 Must not know: anything but the public calls of a cue.
@@ -31,8 +31,8 @@ from runcue._api.cue import AnyIterable, Cue
 from runcue._api.handle import WorkHandle
 from runcue._api.interruption import Interruption
 from runcue._api.loop_thread import LoopThread
-from runcue._dispatch.inbox import Inbox
 from runcue._dispatch.interruptions import interruptions_here
+from runcue._dispatch.loop_calls import LoopCalls
 from runcue._explain.answers import Why
 from runcue._explain.why_all import WhyAll
 from runcue._model.checks import NOTHING, says_what_it_takes
@@ -64,7 +64,7 @@ class Blocking:
         self._loop_thread: LoopThread | None = None
         self._interruption = Interruption(cue, _END)
         self._guard = interruptions_here()
-        self._inbox: Inbox | None = None
+        self._loop_calls: LoopCalls | None = None
         self._thread = 0
 
     def __enter__(self) -> Self:
@@ -97,8 +97,8 @@ class Blocking:
         self.cue.start()
         self._thread = threading.get_ident()
         loop = asyncio.get_running_loop()
-        self._inbox = Inbox(_nothing)
-        self._inbox.begin(loop)
+        self._loop_calls = LoopCalls(_nothing)
+        self._loop_calls.begin(loop)
         self._interruption.loop = loop
 
     async def __aenter__(self) -> NoReturn:
@@ -142,7 +142,7 @@ class Blocking:
             await self.cue._until_stopped()
 
     def _leave(self) -> None:
-        thread, self._loop_thread, self._inbox = self._loop_thread, None, None
+        thread, self._loop_thread, self._loop_calls = self._loop_thread, None, None
         try:
             if thread is not None:
                 thread.end(waits=not self._interruption.is_in_vain)
@@ -152,10 +152,10 @@ class Blocking:
     def _call(self, function: Callable[[], Any]) -> Any:
         return self.cue._dispatcher.calls.make(self._check(), function)
 
-    def _check(self) -> Inbox:
+    def _check(self) -> LoopCalls:
         """Check that a call can be made here and now. Returns the way into the loop."""
-        inbox = self._inbox
-        if inbox is None:
+        calls = self._loop_calls
+        if calls is None:
             raise UsageError("runcue.blocking() is usable only inside its `with` block.")
         self.cue._dispatcher.turns.check_process("runcue.blocking()")
         if threading.get_ident() == self._thread:
@@ -163,7 +163,7 @@ class Blocking:
                 "A call of runcue.blocking() in the event loop's own thread would wait for itself; there it is `await "
                 "cue.submit(...)`, and likewise."
             )
-        return inbox
+        return calls
 
     def submit(
         self, task: str | Callable[..., Any], params: Mapping[str, Any] | None = None, **options: Any

@@ -88,7 +88,7 @@ class Engine:
             deadlocks,
             leaving,
             leftovers,
-            lambda: bool(dispatcher.inbox) or drops.awaited() or (room is not None and room.waiting > 0),
+            lambda: bool(dispatcher.loop_calls) or drops.awaited() or (room is not None and room.waiting > 0),
             self.warnings,
             ended,
         )

@@ -126,7 +126,7 @@ class Entrance:
                 return _Admission(self._intake, self._intake.room, task.name, take)
             return handle_of(self._intake.admit(task, params, context, overrides))
 
-        taken = self._intake.inbox.call(take_or_wait)
+        taken = self._intake.loop_calls.call(take_or_wait)
         if isinstance(taken, WorkHandle):
             return taken
         if threading.get_ident() != INTERRUPTIONS.thread:
@@ -154,12 +154,12 @@ class _Admission:
     def wait(self) -> WorkHandle:
         """Wait for the handle. In that thread."""
         try:
-            self._intake.inbox.wait_for(self._outcome)
+            self._intake.loop_calls.wait_for(self._outcome)
             return self._outcome.result()
         except BaseException:
             if not self._outcome.done():
                 self._outcome.cancel()
-                self._intake.inbox.post(self._ticket.give_back)
+                self._intake.loop_calls.post(self._ticket.give_back)
             raise
 
     def _let_in(self, error: BaseException | None) -> None:

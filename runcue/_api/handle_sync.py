@@ -79,7 +79,7 @@ def result_sync(
             "print(cue.why(handle)) says why."
         )
 
-    return dispatcher.calls.make(dispatcher.inbox, result, patience, late)
+    return dispatcher.calls.make(dispatcher.loop_calls, result, patience, late)
 
 
 def _is_there(loaded: Loaded | None) -> bool:

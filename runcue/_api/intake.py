@@ -1,4 +1,4 @@
-"""How work units come in: admission, ids, checks of loop and thread, the inbox of other threads.
+"""How work units come in: admission, ids, checks of loop and thread, the calls of other threads.
 
 Lives here: `Intake`, which knows to which event loop and thread its cue belongs, and whether it takes work.
 
@@ -20,7 +20,7 @@ from runcue._artifacts.reads import READS
 from runcue._callbacks.door import BE_QUICK, BLOCKS_AFTER
 from runcue._callbacks.listeners import Listeners
 from runcue._dispatch.dispatcher import Dispatcher
-from runcue._dispatch.inbox import too_late
+from runcue._dispatch.loop_calls import too_late
 from runcue._dispatch.outside_tasks import outside_tasks
 from runcue._handlers.outputs import load_for_files
 from runcue._lifecycle.room import Room
@@ -70,7 +70,7 @@ class Intake:
         declared_to: Told of work units that declare something; None: nobody is.
         prefix: The first part of the ids.
         room: As given.
-        inbox: What other threads submit, on its way.
+        loop_calls: What other threads submit, on its way.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class Intake:
         self._on_submit = listeners.of[Event.SUBMIT]
         self._stopping = stopping
         self.room = room
-        self.inbox = dispatcher.inbox
+        self.loop_calls = dispatcher.loop_calls
         self._unstopped = unstopped
 
     def draw_prefix(self) -> None:
@@ -144,7 +144,7 @@ class Intake:
         self.loop = loop
         self.thread = threading.get_ident()
         self.stopped = False
-        self.inbox.begin(loop)
+        self.loop_calls.begin(loop)
         self._unstopped.expect(loop, self._let_go)
 
     def _load(self) -> None:
@@ -160,7 +160,7 @@ class Intake:
         """The cue was stopped: whoever is on the way in is told so."""
         self.stopped = True
         self._unstopped.expect_no_more()
-        self.inbox.end()
+        self.loop_calls.end()
 
     def check_loop(self, call: str) -> None:
         """Check that a call comes in the cue's own event loop.
@@ -189,7 +189,7 @@ class Intake:
     def _let_go(self) -> None:
         """The cue's loop has ended without `stop()`."""
         self.loop = None
-        self.inbox.refuse()
+        self.loop_calls.refuse()
         if self.room is not None:
             self.room.let_go()
         self._stopping.let_go()
@@ -219,7 +219,7 @@ class Intake:
             CueStopped: The cue has been stopped, or its loop has ended.
         """
         loop = self.loop
-        if loop is None and not self.inbox.began:
+        if loop is None and not self.loop_calls.began:
             raise UsageError("submit_threadsafe() needs a started cue: call start() in its event loop first.")
         self._turns.check_process("submit_threadsafe()")
         if self.stopped or loop is None or loop.is_closed():
@@ -418,7 +418,7 @@ class Intake:
         if loop is None or self.stopped or loop.is_closed() or threading.get_ident() == self.thread:
             change()
         else:
-            self.inbox.call(change)
+            self.loop_calls.call(change)
 
 
 _with_random_ids: weakref.WeakSet[Intake] = weakref.WeakSet()

@@ -8,7 +8,7 @@ are the only owners of asyncio tasks and timers:
   means that a limit has said no;
 - `in_flight`, `endings`, `settlement`: what runs, what its end means, who is told;
 - `waiting`: who waits for work units; `standstill`: whether anything goes on, and who waits for each other;
-- `listening`: async listeners; `inbox`, `thread_calls`: calls of other threads;
+- `listening`: async listeners; `loop_calls`, `thread_calls`: calls of other threads;
 - `change_inbox`: what others have changed.
 
 Must not know: how limits are kept, in which order work units come, how callbacks fail, when a cue may stop.
@@ -34,8 +34,8 @@ from runcue._dispatch.endings import Endings
 from runcue._dispatch.gates import Gates
 from runcue._dispatch.hand_off import HandOff
 from runcue._dispatch.in_flight import InFlight
-from runcue._dispatch.inbox import Inbox
 from runcue._dispatch.listening import Lines
+from runcue._dispatch.loop_calls import LoopCalls
 from runcue._dispatch.refusals import Refusals
 from runcue._dispatch.settlement import Settlement
 from runcue._dispatch.shortage_news import ShortageNews
@@ -101,7 +101,7 @@ class Dispatcher:
         self.lines = Lines(callbacks, self.inside, self._listened)
         self.listeners = listeners = Listeners(callbacks.failures, callbacks.door, self.lines.defer)
         self.turns = turns = Turns(self, asking)
-        self.inbox = Inbox(turns.wake)
+        self.loop_calls = LoopCalls(turns.wake)
         callbacks.failures.hand_interrupts_to(turns.interrupt)
         self.timers = timers = Timers(self._due, asking)
         self.in_flight = in_flight = InFlight(core.wakeups, turns)

@@ -1,6 +1,6 @@
 """Calls that other threads make in the event loop of a cue, and are blocked by until these have come to their end.
 
-They go through an inbox, which tells those who wait when the loop ends. A plain handler that is blocked by such a call
+They go by `LoopCalls`, which tell those who wait when the loop ends. A plain handler that is blocked by such a call
 counts as waiting for what the call waits for, so that a deadlock is seen.
 
 Lives here: `ThreadCalls`.
@@ -18,8 +18,8 @@ from inspect import isawaitable
 from threading import get_ident
 from typing import Any
 
-from runcue._dispatch.inbox import Call, Inbox, too_late
 from runcue._dispatch.interruptions import INTERRUPTIONS
+from runcue._dispatch.loop_calls import Call, LoopCalls, too_late
 from runcue._dispatch.waiting import Waiting
 from runcue._handlers.thread_runs import run_here
 from runcue._model.work import Work
@@ -41,7 +41,7 @@ class ThreadCalls:
 
     def make(
         self,
-        inbox: Inbox,
+        way: LoopCalls,
         function: Callable[[], Any],
         patience: float | None = None,
         late: Callable[[], BaseException] = TimeoutError,
@@ -51,7 +51,7 @@ class ThreadCalls:
         Whoever gives up waiting, because it lasts too long or by Ctrl-C, cancels the call.
 
         Args:
-            inbox: The way into the loop.
+            way: The way into the loop.
             function: Plain or async.
             patience: So many seconds are waited at the most; None for no limit.
             late: Gives the error that is raised then.
@@ -62,27 +62,27 @@ class ThreadCalls:
         """
         call = _ThreadCall(self, self._waiting, function, patience)
         if get_ident() != INTERRUPTIONS.thread:
-            return self._outcome_of(inbox, call, patience, late)
+            return self._outcome_of(way, call, patience, late)
         calls = INTERRUPTIONS.calls
         with INTERRUPTIONS:
-            calls.append(partial(inbox.post, call.cancel))
+            calls.append(partial(way.post, call.cancel))
             try:
                 if not INTERRUPTIONS.is_interrupted:
-                    return self._outcome_of(inbox, call, patience, late)
+                    return self._outcome_of(way, call, patience, late)
             finally:
                 calls.pop()
         return None  # never: Ctrl-C is raised before
 
     def _outcome_of(
-        self, inbox: Inbox, call: _ThreadCall, patience: float | None, late: Callable[[], BaseException]
+        self, way: LoopCalls, call: _ThreadCall, patience: float | None, late: Callable[[], BaseException]
     ) -> Any:
-        inbox.add(call)
+        way.add(call)
         try:
-            if not inbox.wait_for(call.outcome, patience):
+            if not way.wait_for(call.outcome, patience):
                 raise late()
         except BaseException:
             if not call.outcome.done():
-                inbox.post(call.cancel)
+                way.post(call.cancel)
             raise
         return call.outcome.result()
 

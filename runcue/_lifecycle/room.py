@@ -22,7 +22,7 @@ from typing import Any
 
 from runcue._callbacks.warning_log import WarningLog
 from runcue._dispatch.dispatcher import Dispatcher
-from runcue._dispatch.inbox import too_late
+from runcue._dispatch.loop_calls import too_late
 from runcue._model.errors import CueStopped, RuncueError
 from runcue._model.phases import JOINED, RUNNING
 from runcue._model.texts import how_many, shortened
@@ -81,7 +81,7 @@ class Room:
         self.most = most
         self._core = core
         self._dispatcher = dispatcher
-        self._inbox = dispatcher.inbox
+        self._loop_calls = dispatcher.loop_calls
         self._log = log
         # An ordered dict: anybody may leave, and of a plain one the first key is found by passing over all that left.
         self._line: OrderedDict[Ticket, None] = OrderedDict()
@@ -218,7 +218,7 @@ class Room:
 
     def _stands_still(self) -> bool:
         dispatcher = self._dispatcher
-        if dispatcher.gates.awaited or self._inbox or self._core.wakeups.queue:
+        if dispatcher.gates.awaited or self._loop_calls or self._core.wakeups.queue:
             return False
         if dispatcher.active() or dispatcher.standstill.listening():
             dispatcher.standstill.watch()  # it is told when that changes

@@ -279,10 +279,10 @@ def test_threads_that_call_while_the_block_ends_have_their_answer_or_are_told_so
 @pytest.mark.rule(24)
 def test_a_call_that_is_on_its_way_when_the_loop_ends_is_told_so() -> None:
     with runcue.blocking(cue_with_tasks()) as b:
-        inbox = b._inbox
-        assert inbox is not None
+        calls = b._loop_calls
+        assert calls is not None
     with pytest.raises(runcue.CueStopped, match="has ended"):
-        inbox.call(list)
+        calls.call(list)
 
 
 def test_a_call_in_the_event_loops_own_thread_says_what_to_write_there() -> None:

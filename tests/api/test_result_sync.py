@@ -180,7 +180,7 @@ def test_of_a_cue_that_is_not_started_or_whose_loop_has_ended_it_is_an_error() -
 def test_whoever_waits_while_the_loop_ends_is_told_so(
     loop: str, how: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("runcue._dispatch.inbox._LOOK_EVERY", 0.05)
+    monkeypatch.setattr("runcue._dispatch.loop_calls._LOOK_EVERY", 0.05)
     said: list[BaseException] = []
     cue = cue_with_tasks()
     thread: list[threading.Thread] = []

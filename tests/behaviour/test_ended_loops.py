@@ -70,7 +70,7 @@ def test_threads_whose_submissions_are_on_their_way_when_the_loop_ends_are_told_
     ended = new_loop(loop)
     ended.run_until_complete(start())
     threads = [Submitter(lambda: cue.submit_threadsafe("t")) for _ in range(5)]
-    wait_until(lambda: len(cue._intake.inbox) == 5)  # the loop has ended, and nobody knows it yet
+    wait_until(lambda: len(cue._intake.loop_calls) == 5)  # the loop has ended, and nobody knows it yet
     ended.close()
     for thread in threads:
         assert isinstance(thread.ended(), runcue.CueStopped)
@@ -115,7 +115,7 @@ def test_a_handler_in_a_thread_that_submits_when_its_loop_has_ended_is_told_so(l
     ended = new_loop(loop)
     ended.run_until_complete(start())
     go_on.set()
-    wait_until(lambda: len(cue._intake.inbox) == 1)
+    wait_until(lambda: len(cue._intake.loop_calls) == 1)
     ended.close()
     wait_until(lambda: bool(outcomes))
     assert isinstance(outcomes[0], runcue.CueStopped)
@@ -152,4 +152,4 @@ def test_threads_that_never_cease_to_submit_outlast_any_number_of_loops(loop: st
     is_over.set()
     for thread in threads:
         assert thread.ended() is None
-    assert not cue._intake.inbox
+    assert not cue._intake.loop_calls

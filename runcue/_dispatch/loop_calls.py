@@ -1,6 +1,6 @@
 """Calls that other threads have made in the event loop of a cue, and wait for.
 
-Lives here: `Inbox`. A loop may end with calls on their way, at any instant and without a word. Once it is closed it
+Lives here: `LoopCalls`. A loop may end with calls on their way, at any instant and without a word. Once it is closed it
 drops what it was given, so that is what a thread learns of it by: asking again and again whether the loop is still
 there would be the other way.
 
@@ -23,7 +23,7 @@ from runcue._model.errors import CueStopped
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-__all__ = ["Call", "Inbox", "too_late"]
+__all__ = ["Call", "LoopCalls", "too_late"]
 
 T = TypeVar("T")
 
@@ -31,7 +31,7 @@ _LOOK_EVERY: Final = 1.0
 """Seconds after which a thread that waits for long looks whether the loop is still there."""
 
 
-class Inbox:
+class LoopCalls:
     """The calls on their way into the loop of one cue.
 
     Args:
