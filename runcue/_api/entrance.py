@@ -79,7 +79,9 @@ class Entrance:
             CueFull: There is no room, and it is not to wait.
         """
         room = self._intake.room
-        if room is None or (overrides is not None and overrides.waits) or room.is_free():
+        if room is None or room.is_free():
+            return False
+        if overrides is not None and overrides.waits and self._intake.later(overrides) is not None:
             return False
         if overrides is not None and not overrides.wait:
             raise room.full()

@@ -348,7 +348,7 @@ class Intake:
             self._core.ordered = True
         if overrides.timeout is not None:
             work._task.timed = True
-        later = appointment_of(overrides, now, self._turns.wall()) if overrides.waits else None
+        later = self.later(overrides) if overrides.waits else None
         if overrides.declares or work._task.declares:
             outside_tasks(self._turns.loop, self._add_declared, work, now, overrides, later)
         elif later is None:
@@ -357,6 +357,10 @@ class Intake:
             add_later(self._core, work, later, now, self._turns.wall())
         if later is not None and self._stopping.level is not None:
             self._stopping.leaving.submitted(work)
+
+    def later(self, overrides: Overrides) -> Appointment | None:
+        """When what a submission declares lets its work unit begin; None if that is at once."""
+        return appointment_of(overrides, self._turns.now(), self._turns.wall())
 
     def _add(self, work: Work, now: float, later: Appointment | None) -> None:
         if later is None:

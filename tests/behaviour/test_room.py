@@ -6,6 +6,7 @@ import asyncio
 import logging
 import threading
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -263,6 +264,22 @@ async def test_what_is_submitted_for_later_counts_from_its_instant_on() -> None:
         await cue.submit("t", wait=False)
     await cue.submit("t", delay=1, wait=False)
     assert (await cue.stop()).counts["completed"] == 8
+
+
+@pytest.mark.parametrize(
+    "when", [{"delay": 0}, {"delay": timedelta(0)}, {"run_at": datetime(2001, 1, 1, tzinfo=UTC)}], ids=str
+)
+@virtual
+async def test_what_is_submitted_for_an_instant_that_is_not_ahead_counts_and_waits(
+    when: dict[str, Any],
+) -> None:
+    cue = one_at_a_time(2)
+    async with cue:
+        for _ in range(5):
+            await cue.submit("t", **when)
+            assert cue.counts()["pending"] <= 2
+        with pytest.raises(runcue.CueFull):
+            await cue.submit("t", wait=False, **when)
 
 
 @virtual
