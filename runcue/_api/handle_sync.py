@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
+from contextvars import copy_context
 from typing import Any
 
 from runcue._dispatch.dispatcher import Dispatcher
@@ -36,6 +38,19 @@ def result_sync(
         exception: Likewise.
     """
     patience = duration_or_none(timeout, "timeout of result_sync()", zero=True)
+
+    def late() -> TimeoutError:
+        if work._phase == SETTLED:
+            return TimeoutError(
+                f"The value of {name_of(work)}, which was skipped, was not read back within {patience:g} s "
+                f"(result_sync(timeout=)) by load= of its task, {located(work._task.load)}: give it more time, or ask "
+                "again."
+            )
+        return TimeoutError(
+            f"{name_of(work)} has not ended within {patience:g} s (result_sync(timeout=)): it is {work.state.value}; "
+            "print(cue.why(handle)) says why."
+        )
+
     dispatcher: Dispatcher = work._task.dispatcher
     turns = dispatcher.turns
     loop = turns.loop
@@ -49,7 +64,7 @@ def result_sync(
     has_to_be_read = is_skipped and work._task.load is not None and not _is_there(work._value)
     if work._phase == SETTLED and not (has_to_be_read and is_alive):
         if has_to_be_read:  # read here, as the loop has ended
-            return asyncio.run(result())
+            return _in_loop_of_its_own(result, patience, late)
         if (error := exception()) is not None:
             try:
                 raise error
@@ -67,24 +82,41 @@ def result_sync(
             "run, by `loop.run_until_complete(handle.result())`."
         )
 
-    def late() -> TimeoutError:
-        if work._phase == SETTLED:
-            return TimeoutError(
-                f"The value of {name_of(work)}, which was skipped, was not read back within {patience:g} s "
-                f"(result_sync(timeout=)) by load= of its task, {located(work._task.load)}: give it more time, or ask "
-                "again."
-            )
-        return TimeoutError(
-            f"{name_of(work)} has not ended within {patience:g} s (result_sync(timeout=)): it is {work.state.value}; "
-            "print(cue.why(handle)) says why."
-        )
-
     return dispatcher.calls.make(dispatcher.loop_calls, result, patience, late)
 
 
 def _is_there(loaded: Loaded | None) -> bool:
     """Whether the value of a skipped work unit was read."""
     return loaded is not None and loaded.reading is None
+
+
+def _in_loop_of_its_own(
+    result: Callable[[], Coroutine[Any, Any, Any]], patience: float | None, late: Callable[[], TimeoutError]
+) -> Any:
+    async def read() -> Any:
+        limit = asyncio.timeout(patience)
+        try:
+            async with limit:
+                return await result()
+        except TimeoutError:
+            if limit.expired():
+                raise late() from None
+            raise
+
+    if asyncio._get_running_loop() is None:
+        return asyncio.run(read())
+    # Another loop runs in this thread, as in a notebook.
+    outcome: Future[Any] = Future()
+    context = copy_context()
+
+    def in_thread() -> None:
+        try:
+            outcome.set_result(context.run(lambda: asyncio.run(read())))
+        except BaseException as error:
+            outcome.set_exception(error)
+
+    threading.Thread(target=in_thread, name="runcue", daemon=True).start()
+    return outcome.result()
 
 
 def _never(work: Work, *, has_ended: bool) -> UsageError:

@@ -441,3 +441,42 @@ def test_result_sync_says_that_the_value_is_being_read_and_gives_it_at_once_when
             assert await asyncio.to_thread(handle.result_sync, timeout=0) == 3
 
     run(main)
+
+
+@each_loop
+@pytest.mark.parametrize("kind", ["plain", "async"])
+def test_when_its_loop_has_ended_a_value_is_read_with_or_without_another_loop(loop: str, kind: str) -> None:
+    go_on = threading.Event()
+
+    def plain(number: int) -> int:
+        if number == 4:
+            go_on.wait(30)
+        if number == 3:
+            raise TimeoutError("its own")
+        return number
+
+    async def asynchronous(number: int) -> int:
+        if number == 4:
+            await asyncio.sleep(30)
+        return plain(number)
+
+    shop = Shop(plain if kind == "plain" else asynchronous)
+    with runcue.blocking(shop.cue) as b:
+        handles = [b.call(shop.make, number) for number in (1, 2, 3, 4)]
+        for handle in handles:
+            b.wait(handle)
+
+    async def notebook() -> None:
+        assert handles[0].result_sync() == 1
+        with pytest.raises(TimeoutError, match=r"was not read back within 0\.01 s"):
+            handles[3].result_sync(timeout=0.01)
+        with pytest.raises(TimeoutError, match=r"^its own$"):
+            handles[2].result_sync(timeout=10)
+
+    try:
+        run_on(loop, notebook)
+        assert handles[1].result_sync(timeout=10) == 2
+        with pytest.raises(TimeoutError, match=r"was not read back within 0\.01 s"):
+            handles[3].result_sync(timeout=0.01)
+    finally:
+        go_on.set()
