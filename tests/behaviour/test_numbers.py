@@ -131,7 +131,7 @@ async def test_counts_work_before_the_start_and_after_the_stop() -> None:
 def test_another_thread_may_ask_while_work_runs() -> None:
     cue = runcue.Cue()
 
-    @cue.task("t", key=lambda work: work.params["n"] // 3)
+    @cue.task("t", key=lambda work: work.params["n"])
     async def t(work: runcue.Work) -> None:
         await asyncio.sleep(0)
 
@@ -149,7 +149,7 @@ def test_another_thread_may_ask_while_work_runs() -> None:
             n = 0
             while not shown.done():
                 n += 1
-                await cue.submit("t", {"n": n})
+                await cue.submit("t", {"n": n // 3})
                 await asyncio.sleep(0.0001)
             await shown
 
@@ -412,8 +412,8 @@ async def test_of_each_kind_of_failure_a_table_names_some_with_their_params_and_
     assert str(summary).split("\n\n")[2].splitlines() == [
         "1 of parse failed: ValueError: no text",
         (
-            "  5 {'path': 'here', 'text': 'words words words words words words words words wor ... "
-            "words words words words words words '}"
+            "  5 {'path': 'here', 'text': 'words words words words words words words words ... "
+            "words words words words words '}"
         ),
         "1 of plain failed: KeyError: 'k'",
         "  6",
