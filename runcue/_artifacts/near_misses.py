@@ -167,7 +167,7 @@ def _difference(wanted: str, found: str) -> str:
     """What two names differ in that is easily overlooked."""
     if normalize("NFKC", wanted) == normalize("NFKC", found):
         return ", written with other characters that look alike"
-    return ", in other case" if _plain(wanted) == _plain(found) else ""
+    return ", with other capitals" if _plain(wanted) == _plain(found) else ""
 
 
 def _nearest(folder: str, name: str, most: int) -> str | None:

@@ -222,7 +222,9 @@ def why_of(reason: Reason, now: float, wall: float) -> Why:
     return Why(
         reason.work,
         root.verdict,
-        details if reason.turn is None else f"{details}; {turn_in_words(reason.turn, now, wall)}",
+        details
+        if reason.turn is None
+        else f"{details}; {turn_in_words(reason.work, reason.turn, now, wall)}",
         reason.since + wall - now,
         max(0.0, now - reason.since),
         reason.work._refusals,

@@ -60,13 +60,24 @@ def next_step(reason: Reason, who: str = "it") -> str:
         return step_for_all(lacks) if lacks else _NEXT_STEPS.get(kind, "")
     if kind == "upstream":
         makers = [one.maker for one in reason.lacks if one.maker is not None and one.state in _LOST]
-        mend = "Mend that, and submit" if any(one.state == "failed" for one in reason.lacks) else "Submit"
-        return f"{mend} {listed(dict.fromkeys(map(name_of, makers)), 3)} again" if makers else ""
+        return _step_for_makers(makers, any(one.state == "failed" for one in reason.lacks)) if makers else ""
     if kind == "cycle" and isinstance(reason.subject, Cut):
         return cut_in_words(reason.subject)
     if kind == "running" and _is_late(reason):
         return _end(reason.holding[0])
+    if reason.name == "not_due":
+        one = words_of(reason.work.id)
+        return f"Wait; cue.cancel({one}) and then cue.retry({one}) {_HURRIED[kind]}, as a new work unit"
     return _NEXT_STEPS.get(kind, "")
+
+
+def _step_for_makers(makers: Sequence[Work], failed: bool) -> str:
+    """What to do about those who were to make something, and did not."""
+    names = listed(dict.fromkeys(map(name_of, makers)), 3)
+    ids = {work.id for work in makers}
+    one = words_of(makers[0].id) if len(ids) == 1 else ""
+    have = "Mend that, then have" if failed else "Have"
+    return f"{have} {names} run again, by cue.retry({one}) or a new submit()"
 
 
 def step_for(artifact: Any, problem: str, folder: str | None, *, rechecks: bool) -> str:
@@ -169,6 +180,11 @@ _LOST: Final = ("failed", "cancelled")
 _NO_ANSWER: Final = "it "
 """How what is_ready has said begins if that is no answer."""
 
+_HURRIED: Final[dict[Kind, str]] = {
+    "retry": "have it tried at once",
+    "postponed": "call its handler at once",
+    "delayed": "run it at once",
+}
 _NEXT_STEPS: Final[dict[Kind, str]] = {
     "rate": "Wait; where the provider allows it, a higher rate= lets them start sooner",
     "limit": "Wait; that limit is the program's own, and says when there is room again",
@@ -178,9 +194,6 @@ _NEXT_STEPS: Final[dict[Kind, str]] = {
     "raised": "Mend that callback: while it raises, the work unit is not ready",
     "gate": "Give what it awaits a time-out of its own, by asyncio.timeout()",
     "input": "If it comes from outside, wait: it is looked for again now and then; else submit what makes it",
-    "retry": "Wait; cue.cancel() and then cue.retry() have it tried at once, as a new work unit",
-    "postponed": "Wait; cue.cancel() and then cue.retry() call its handler at once, as a new work unit",
-    "delayed": "Wait; cue.cancel() and then cue.retry() run it at once, as a new work unit",
     "unreturned": "Wait until it has returned; if it hangs, give what it waits for a time-out",
     "not started": "Call start(), or use `async with cue`",
 }
@@ -285,12 +298,13 @@ def cut_in_words(cut: Cut) -> str:
     """Which link of a cycle to cut first, and why, as a sentence."""
     if cut.work is cut.maker:
         return f"Take {words_of(cut.artifact)} out of its inputs or out of its outputs"
-    what = "its input" if cut.artifact is None else words_of(cut.artifact)
+    work, maker = name_of(cut.work), name_of(cut.maker)
+    what = "the input" if cut.artifact is None else f"the input {words_of(cut.artifact)}"
     why = {
-        "it is there": "is there already",
+        "it is there": "it is there already",
         "of a folder": (
-            "is waited for only because one of the two is a folder around the other; name the files themselves"
+            f"it waits for {maker} only because one of the two is a folder around the other; name the files themselves"
         ),
-        "of the order": "comes from a work unit that was submitted later",
+        "of the order": f"its maker, {maker}, was submitted later",
     }[cut.because]
-    return f"Cut first what {name_of(cut.work)} needs of {name_of(cut.maker)}: {what} {why}"
+    return f"To break it, begin with {what} of {work}: {why}"

@@ -114,8 +114,8 @@ def _asked(reason: Reason, now: float) -> str:
         limit = seconds_in_words(round(reason.until - reason.since, 1))
         left = seconds_in_words(round(max(0.0, reason.until - now), 1))
         text = (
-            f"its {name}{gate} has been awaited for {duration_in_words(now - reason.since)}; after {limit}, in {left}, "
-            f"it counts as raising, and the work unit as {then}"
+            f"its {name}{gate} has not answered for {duration_in_words(now - reason.since)}; after {limit}, which is "
+            f"in {left}, that counts as an error, and the work unit as {then}"
         )
     waits = f"; it waits for {listed(map(_with_state, reason.others))}" if reason.others else ""
     return text + waits

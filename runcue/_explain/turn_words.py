@@ -9,7 +9,8 @@ from typing import Final
 
 from runcue._explain.time_words import clock_in_words, duration_in_words
 from runcue._explain.turn import Passing, Turn
-from runcue._model.texts import how_many, listed, seconds_in_words
+from runcue._model.texts import listed, name_of, seconds_in_words
+from runcue._model.work import Work
 
 __all__ = ["turn_in_words"]
 
@@ -17,10 +18,11 @@ __all__ = ["turn_in_words"]
 _SHORT: Final = 0.05
 
 
-def turn_in_words(turn: Turn, now: float, wall: float) -> str:
+def turn_in_words(work: Work, turn: Turn, now: float, wall: float) -> str:
     """When it is the turn of a work unit, and what passes it.
 
     Args:
+        work: The work unit.
         turn: Its turn.
         now: Monotonic.
         wall: The same instant in seconds since the epoch.
@@ -41,15 +43,18 @@ def turn_in_words(turn: Turn, now: float, wall: float) -> str:
         if turn.alone != turn.eta and alone:
             at, alone = f"{at}; {alone}", ""
         when = f"its turn comes in {about}{duration_in_words(turn.eta)} ({at}){alone}{early}"
-    text = f"it is {place}, and {when}"
+    text = f"{name_of(work)} is {place}, and {when}"
     return text if turn.passing is None else f"{text}; {_passing_in_words(turn.passing, now, wall)}"
 
 
 def _passing_in_words(passing: Passing, now: float, wall: float) -> str:
     number, span = passing.number, duration_in_words(passing.seconds)
-    tasks = listed((f"{task} {count:,}" for task, count in passing.tasks.items()), 3)
+    if len(passing.tasks) == 1:
+        tasks = f"task {next(iter(passing.tasks))}"
+    else:
+        tasks = listed((f"{count:,} of task {task}" for task, count in passing.tasks.items()), 3)
     at_least = "at least " if passing.at_least else ""
-    what = how_many(number, "more urgent one", "more urgent ones")
+    what = f"{number:,} of higher priority"
     have = "has" if number == 1 else "have"
     text = f"{at_least}{what} that came later ({tasks}) {have} "
     text += "just passed it" if passing.seconds < _SHORT else f"passed it in the last {span}"
@@ -61,5 +66,5 @@ def _passing_in_words(passing: Passing, now: float, wall: float) -> str:
         return f"{text}, and for as long as such come they go first (head_start=None)"
     worth = f"(head_start={seconds_in_words(passing.head_start)})"
     if passing.until <= now:
-        return f"{text}; nobody who comes now can any more {worth}"
-    return f"{text}; nobody who comes after {clock_in_words(wall + passing.until - now, wall)} can {worth}"
+        return f"{text}; none that comes now can pass it {worth}"
+    return f"{text}; none that comes after {clock_in_words(wall + passing.until - now, wall)} can pass it {worth}"

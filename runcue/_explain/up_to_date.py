@@ -21,7 +21,7 @@ __all__ = ["LEFT", "left_by", "said_by", "why_skipped"]
 LEFT: Final = "left as it was"
 """What is said of one that was skipped downstream of a failure, in place of being up to date."""
 
-_FORCE: Final = "force=True runs it all the same"
+_FORCE: Final = "submit(force=True) runs it all the same"
 _CODE: Final = "the code of the handler"
 _DIGEST: Final = "fresh=runcue.digest() compares contents and params, digest(code=True) the code as well"
 

@@ -359,7 +359,7 @@ class Diagnostics:
                 continue
             if self._declared_gate.is_out_of_date(work) and self._is_news((work.id, producer.id)):
                 found.append(
-                    (work, f"{words_of(work.outputs[0])} was made from the {words_of(artifact)} before")
+                    (work, f"{words_of(work.outputs[0])} was made from an older {words_of(artifact)}")
                 )
         found += self._outdated_by_reads()
         if found:

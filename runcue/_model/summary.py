@@ -222,11 +222,10 @@ class Summary:
                 (self._tried, f" before {attempts}", f"before {attempts}"),
                 (left, f" before {due}", f"before {due}"),
             )
-            return "".join(
-                all_of_them if count == number else f", {count:,} of them {some}"
-                for count, all_of_them, some in kinds
-                if count
-            )
+            some_of_them = [f"{count:,} of them {some}" for count, _, some in kinds if 0 < count < number]
+            if some_of_them:
+                return f" ({', '.join(some_of_them)})"
+            return "".join(all_of_them for count, all_of_them, _ in kinds if count)
         return ""
 
     def __repr__(self) -> str:

@@ -29,6 +29,8 @@ _NO_WAIT: Final = frozenset(("about to start", "running", "completed", "skipped"
 _FOR_AN_INSTANT: Final = frozenset(("waiting for a retry", "waiting for its time"))
 # Their details do not say what the matter is.
 _UNTOLD: Final = frozenset(("no producer", "cycle", "upstream failed"))
+# As the other texts have it.
+_CALLED: Final[dict[str, str]] = {"upstream failed": "input not made"}
 _HOPELESS: Final = _UNTOLD | {"waiting for an artifact", "not ready"}
 # Ids of runcue and numbers: what else is alike in two texts is one reason.
 _NUMBERS: Final = re.compile(r"\b[0-9a-f]{6}-\d+|\d+")
@@ -112,7 +114,11 @@ class Waits:
             for_turn = why.verdict not in _HOPELESS
             self.hopeless &= not for_turn
             if why.verdict not in _NO_WAIT:
-                text = f"{why.verdict}: {why.details}" if why.verdict in _UNTOLD else why.details
+                text = (
+                    f"{_CALLED.get(why.verdict, why.verdict)}: {why.details}"
+                    if why.verdict in _UNTOLD
+                    else why.details
+                )
                 # What comes after the first clause tells more of each, and no longer what they have in common.
                 key = (_NUMBERS.sub("#", text.partition("; ")[0]), for_turn)
                 groups.setdefault(key, []).append(text)

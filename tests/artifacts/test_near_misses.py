@@ -48,8 +48,8 @@ def told(given: str, there: str) -> str:
 @pytest.mark.parametrize(
     ("given", "there", "difference"),
     [
-        ("page-1.png", "Page-1.png", ", in other case"),
-        ("IMAGES/front.PNG", "images/Front.png", ", in other case"),
+        ("page-1.png", "Page-1.png", ", with other capitals"),
+        ("IMAGES/front.PNG", "images/Front.png", ", with other capitals"),
         ("reprot.txt", "report.txt", ""),
         ("report.tx", "report.txt", ""),
         ("reports.txt ", "report.txt", ""),
@@ -107,7 +107,7 @@ def test_of_what_is_there_or_is_no_file_nothing_is_said(make: Callable[[str], ob
 
 def test_a_link_is_told_by_what_it_leads_to() -> None:
     Path("link").symlink_to("data/In.csv")
-    assert near_miss(File("link")) == "'in.csv' is there, beside it, in other case"
+    assert near_miss(File("link")) == "'in.csv' is there, beside it, with other capitals"
 
 
 def test_a_relative_path_is_told_with_the_folder_that_it_was_taken_from() -> None:

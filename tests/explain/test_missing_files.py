@@ -11,6 +11,8 @@ import pytest
 import runcue
 from runcue import testing
 
+CAPITALS = "'Page-1.png' is there, beside it, with other capitals"
+
 
 @pytest.fixture(autouse=True)
 def _in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,7 +49,7 @@ def read(given: Any, *, others: tuple[Any, ...] = (), made: Any = "made") -> tup
 
 def test_other_case_is_told_with_the_absolute_path_and_the_working_folder() -> None:
     why, warning = read("page-1.png")
-    place = f"at '{Path.cwd()}/page-1.png', from the working folder; 'Page-1.png' is there, beside it, in other case"
+    place = f"at '{Path.cwd()}/page-1.png', from the working folder; {CAPITALS}"
     assert str(why.missing[0]) == (
         f"File('page-1.png') is missing ({place}); nothing that is pending or running declares it as an output"
     )
@@ -85,7 +87,7 @@ def test_of_an_absolute_path_without_a_near_miss_it_is_told_if_its_folder_is_mis
 
 
 def test_all_that_waits_and_the_warning_name_what_is_there_and_what_to_do() -> None:
-    place = f"at '{Path.cwd()}/page-1.png', from the working folder; 'Page-1.png' is there, beside it, in other case"
+    place = f"at '{Path.cwd()}/page-1.png', from the working folder; {CAPITALS}"
 
     async def main() -> tuple[str, str]:
         cue = runcue.Cue(id_prefix="")
@@ -141,13 +143,13 @@ def test_a_handler_that_mistypes_its_output_is_told_what_it_has_left() -> None:
             await handle.wait()
             return str(handle.exception())
 
-    assert "is missing ('Result.txt' is there, beside it, in other case)" in testing.run(main)
+    assert "is missing ('Result.txt' is there, beside it, with other capitals)" in testing.run(main)
 
 
 def test_a_plan_names_what_is_there_in_place_of_an_input_that_nothing_makes() -> None:
     cue = runcue.Cue()
     cue.task("read", inputs="page-1.png", outputs="out")(lambda work: None)
     assert cue.plan(["read"]).blocked[0].reason == (
-        "input File('page-1.png') is missing ('Page-1.png' is there, beside it, in other case), and nothing planned "
-        "makes it"
+        "input File('page-1.png') is missing ('Page-1.png' is there, beside it, with other capitals), and nothing "
+        "planned makes it"
     )

@@ -105,7 +105,8 @@ async def test_a_gate_is_awaited_since_it_was_asked_and_not_since_it_was_not_rea
     why = cue.why(handle)
     assert why.seconds < 12.1
     assert re.search(
-        rf"its is_ready \S*answers {HERE} has been awaited for \d+(\.\d)? s; after 30 s, in ", why.details
+        rf"its is_ready \S*answers {HERE} has not answered for \d+(\.\d)? s; after 30 s, which is in ",
+        why.details,
     )
     assert cue.debug_blocked()[0]["details"] == why.details
     await end(cue)
@@ -126,7 +127,7 @@ async def test_of_a_stale_gate_that_hangs_it_is_said_which_one_it_is() -> None:
     await asyncio.sleep(3)
     details = cue.why(handle).details
     assert re.match(
-        rf"its is_stale \S*answers {HERE} has been awaited for 3 s; after 30 s, in 27 s, ", details
+        rf"its is_stale \S*answers {HERE} has not answered for 3 s; after 30 s, which is in 27 s, ", details
     )
     assert "as out of date" in details
     await end(cue)
@@ -307,9 +308,16 @@ async def test_of_a_cycle_the_link_is_cut_whose_artifact_is_there_already(
     await asyncio.sleep(1)
     for handle in handles:
         step = cue.why(handle).next_step
-        assert step == "Cut first what three 3 needs of two 2: File('b') is there already"
+        assert step == "To break it, begin with the input File('b') of three 3: it is there already"
     assert (
-        len([record for record in caplog.records if "File('b') is there already" in record.getMessage()]) == 1
+        len(
+            [
+                record
+                for record in caplog.records
+                if "File('b') of three 3: it is there already" in record.getMessage()
+            ]
+        )
+        == 1
     )
     await end(cue)
 
@@ -324,8 +332,8 @@ async def test_of_a_cycle_by_a_folder_it_is_said_that_files_can_be_named() -> No
     await asyncio.sleep(1)
     for handle in handles:
         assert cue.why(handle).next_step == (
-            "Cut first what list 2 needs of install 1: File('lib/x') is waited for only because one "
-            "of the two is a folder around the other; name the files themselves"
+            "To break it, begin with the input File('lib/x') of list 2: it waits for install 1 only because one of the "
+            "two is a folder around the other; name the files themselves"
         )
     await end(cue)
 

@@ -14,7 +14,7 @@ from tests.support.virtual_time import virtual
 RETRY = runcue.Retry(attempts=5, wait_initial="6s", wait_jitter=0)
 
 
-STEP = "Wait; cue.cancel() and then cue.retry() have it tried at once, as a new work unit"
+STEP = "Wait; cue.cancel('1') and then cue.retry('1') have it tried at once, as a new work unit"
 
 
 class NoAnswerError(Exception):
@@ -81,7 +81,7 @@ async def test_who_has_asked_to_be_called_again_is_told_to_have_done_so() -> Non
         assert end == "3 h"
         assert (
             why.next_step
-            == "Wait; cue.cancel() and then cue.retry() call its handler at once, as a new work unit"
+            == "Wait; cue.cancel('1') and then cue.retry('1') call its handler at once, as a new work unit"
         )
         [group] = cue.why().groups
         assert (group.verdict, group.details) == (why.verdict, f"waits for its time: {why.details}")
@@ -218,7 +218,10 @@ async def test_what_is_for_later_is_told_with_its_time_and_is_not_stuck(
         why = cue.why(handle)
         assert (why.verdict, why.eta) == ("waiting for its time", 10740.0)
         assert re.fullmatch(r"it is for later, at \d\d:\d\d:\d\d, in 2.98 h", why.details)
-        assert (why.next_token_at, why.next_step) == (None, STEP.replace("have it tried", "run it"))
+        assert (why.next_token_at, why.next_step) == (
+            None,
+            STEP.replace("have it tried", "run it").replace("'1'", "'2'"),
+        )
         root = cue.why(reader).root
         assert root is not None
         assert (root.work, root.verdict) == (handle.work, "waiting for its time")
@@ -353,5 +356,5 @@ async def test_a_summary_tells_those_that_never_started_from_those_between_two_a
     await asyncio.sleep(1)
     summary = await cue.stop(drain=False)
     assert str(summary).splitlines()[0] == (
-        "1 completed, 3 cancelled, 1 of them before it could start, 2 of them before their next attempts in 10.00 s"
+        "1 completed, 3 cancelled (1 of them before it could start, 2 of them before their next attempts) in 10.00 s"
     )

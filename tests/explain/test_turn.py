@@ -69,9 +69,15 @@ async def test_the_fourth_in_line_at_one_a_minute_is_told_three_minutes_and_the_
         assert fourth.next_token_at == pytest.approx(handles[0].work.created_at + 60, abs=0.01)
         assert fourth.turn is not None
         assert (fourth.turn.place, fourth.turn.at_least, fourth.turn.about) == (3, False, False)
-        assert "it is number 3 in line, and its turn comes in 3 min (at " in str(fourth)
-        assert "it is number 11 in line, and its turn comes in 11 min (at " in str(twelfth)
-        assert "it is next in line, and its turn comes in 60 s (at " in str(line.cue.why(handles[1]))
+        assert (
+            f"{fourth.work.task} {fourth.work.id} is number 3 in line, and its turn comes in 3 min (at "
+            in str(fourth)
+        )
+        assert (
+            f"{twelfth.work.task} {twelfth.work.id} is number 11 in line, and its turn comes in 11 min (at "
+            in str(twelfth)
+        )
+        assert " is next in line, and its turn comes in 60 s (at " in str(line.cue.why(handles[1]))
 
 
 @pytest.mark.parametrize(
@@ -108,7 +114,10 @@ async def test_by_slots_it_is_told_from_how_long_the_task_has_taken_before(slots
         await asyncio.sleep(lasts / 2)
         why = line.cue.why(handles[-1])
         assert why.eta is None, "none has ended yet"
-        assert f"it is number {20 - slots} in line, and when its turn comes is not known" in str(why)
+        assert (
+            f"{why.work.task} {why.work.id} is number {20 - slots} in line, and when its turn comes is not known"
+            in str(why)
+        )
         await asyncio.sleep(lasts)
         told = line.told(handles)
         why = line.cue.why(handles[-1])
@@ -244,9 +253,9 @@ async def test_a_starved_one_is_told_what_passes_it_how_fast_and_when_its_turn_c
     assert passing is not None
     assert passing.number in (int(asked_after), int(asked_after) + 1)
     assert set(passing.tasks) == {"ask", "look"}
-    assert f"{passing.number} more urgent ones that came later (look " in text
+    assert f"{passing.number} of higher priority that came later (" in text
     assert re.search(r", one every 1 s", text)
-    assert re.search(r"nobody who comes after \d\d:\d\d:\d\d can \(head_start=60 s\)", text)
+    assert re.search(r"none that comes after \d\d:\d\d:\d\d can pass it \(head_start=60 s\)", text)
     assert asked_at + (why.eta or 0) == pytest.approx(line.started[low], abs=3)
     # Wherever this file lies.
     assert max(map(len, text.replace(__file__, "test_turn.py").splitlines())) < 500
@@ -403,8 +412,8 @@ async def test_a_limit_of_the_users_own_tells_of_the_first_in_line_alone() -> No
         await asyncio.sleep(1)
         one, other = line.cue.why(first), line.cue.why(second)
         assert one.eta == other.eta == pytest.approx(100 - now())
-        assert "it is next in line, and its turn comes in 99 s (at " in str(one)
-        assert "it is number 2 in line" in str(other)
+        assert f"{one.work.task} {one.work.id} is next in line, and its turn comes in 99 s (at " in str(one)
+        assert f"{other.work.task} {other.work.id} is number 2 in line" in str(other)
         assert other.details.endswith(", at the earliest")
 
 

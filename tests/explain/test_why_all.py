@@ -244,7 +244,7 @@ async def test_what_failed_is_the_root_of_all_that_come_after_it() -> None:
     assert str(group) == (
         "4 work units wait for what make 1 was to make, which failed: no ink, 3 of them "
         "through others of them. "
-        "Mend that, and submit make 1 again"
+        "Mend that, then have make 1 run again, by cue.retry('1') or a new submit()"
     )
     await cue.stop()
 
@@ -479,7 +479,7 @@ async def test_a_group_is_one_line_whatever_its_texts_are() -> None:
     await asyncio.sleep(0.1)
     assert str(cue.why()) == (
         f"use it {user} waits for what make it {maker} was to make, which failed: first second. "
-        f"Mend that, and submit make it {maker} again"
+        f"Mend that, then have make it {maker} run again, by cue.retry('{maker}') or a new submit()"
     )
     assert "\n" not in repr(cue.why()) + repr(cue.why(user)) + repr(cue.why_stale(user))
     await cue.stop()

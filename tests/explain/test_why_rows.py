@@ -43,23 +43,23 @@ WHY = {
         "^egg 2: cycle, for 1 s$",
         r"File\('hen'\) is missing; hen 1 makes it \(pending\)",
         "a cycle: egg 2 waits for hen 1 waits for egg 2",
-        r"Cut first what hen 1 needs of egg 2: File\('egg'\) comes from a work unit that was submitted later\.",
+        r"To break it, begin with the input File\('egg'\) of hen 1: its maker, egg 2, was submitted later\.",
     ],
     "upstream failed": [
         rf"^slice 2: input not made, for 1 s, {TWICE}$",
         r"File\('loaf'\) is missing; bake 1, which was to make it, failed: the oven is cold",
-        r"Mend that, and submit bake 1 again\.",
+        r"Mend that, then have bake 1 run again, by cue\.retry\('1'\) or a new submit\(\)\.",
     ],
     "upstream cancelled": [
         rf"^slice 2: input not made, for 1 s, {TWICE}$",
         rf"File\('loaf'\) is missing; bake 1, which was to make it, was cancelled by upstream_cancelled {HERE}",
-        r"Submit bake 1 again\.",
+        r"^  Have bake 1 run again, by cue\.retry\('1'\) or a new submit\(\)\.$",
     ],
     "rate used up": [
         "^ask 5: waiting for rate, for 1 s$",
         (
-            r"openai: 1/min is used up, next token in 59\.0 s; it is number 4 in line, and its turn comes in 3\.98 min "
-            rf"\(at {CLOCK}\)"
+            r"openai: 1/min is used up, next token in 59\.0 s; ask 5 is number 4 in line, and its turn comes in 3\.98 "
+            rf"min \(at {CLOCK}\)"
         ),
         "Wait; where the provider allows it, a higher rate= lets them start sooner",
     ],
@@ -67,7 +67,7 @@ WHY = {
         r"^query 5: waiting for a slot, for 2\.5 s$",
         (
             r"db: the only slot is in use; query 4 has run for 2\.5 s and holds the slot that query 5 needs; "
-            rf"query usually takes about 0\.3 s; query 4 is at \S*query {HERE}; it is next in line, "
+            rf"query usually takes about 0\.3 s; query 4 is at \S*query {HERE}; query 5 is next in line, "
             rf"and when its turn comes "
             "is not known"
         ),
@@ -79,7 +79,7 @@ WHY = {
             r"db: the only slot is in use, held by query 1 \(timed out \S+ s ago, by "
             r"timeout=0\.05; its handler has not "
             r"returned\); query 1 has run for \S+ s and holds the slot that query 2 needs; "
-            rf"query 1 is at \S*query {HERE}; it is next in line, and when its turn comes is not known"
+            rf"query 1 is at \S*query {HERE}; query 2 is next in line, and when its turn comes is not known"
         ),
         (
             r"^  Set a time-out on the call inside query 1 that does not return \(request, lock\): a thread cannot be "
@@ -109,9 +109,9 @@ WHY = {
     "async gate hangs": [
         r"^slice 1: being asked, for 1\.6 s$",
         (
-            rf"its is_ready \S*there_is_a_loaf {HERE} has been awaited for 1\.6 s; after 30 s, in "
-            rf"28\.4 s, it counts as "
-            "raising, and the work unit as not ready"
+            rf"its is_ready \S*there_is_a_loaf {HERE} has not answered for 1\.6 s; after 30 s, which is in "
+            r"28\.4 s, that counts as an "
+            "error, and the work unit as not ready"
         ),
         r"Give what it awaits a time-out of its own, by asyncio\.timeout\(\)",
     ],
@@ -126,7 +126,7 @@ WHY = {
             rf"gas: the only slot is in use; fry 2 has run for 1 s and holds the slot that feast 4 needs; fry 2 is at "
             rf"forever {HERE}; "
         ),
-        r"shop: 1/min is used up, next token in 59\.0 s; it is next in line, and when its turn comes is not known",
+        r"shop: 1/min is used up, next token in 59\.0 s; feast 4 is next in line, and when its turn comes is not known",
         rf"{MORE_SLOTS} If it hangs, give the task roast a timeout=, which ends such a handler\.$",
     ],
     "handler awaits a work unit that needs its slot": [
@@ -146,14 +146,14 @@ WHY = {
         (
             r"oven: the only slot is in use; urgent 13 has run for 0\.5 s and holds the slot that "
             r"urgent 14 and 1 more need; "
-            rf"urgent usually takes about 0\.5 s; urgent 13 is at \S*urgent {HERE}; it is number 2 "
+            rf"urgent usually takes about 0\.5 s; urgent 13 is at \S*urgent {HERE}; patient 2 is number 2 "
             rf"in line, and its turn "
             rf"comes in about 54 s \(at {CLOCK}; 0\.5 s if no more come\)"
         ),
         (
-            r"11 more urgent ones that came later \(urgent 11\) have passed it in the last 5\.5 s, "
-            r"one every 0\.5 s; nobody who "
-            rf"comes after {CLOCK} can \(head_start=60 s\)"
+            r"11 of higher priority that came later \(task urgent\) have passed it in the last 5\.5 s, "
+            r"one every 0\.5 s; none that "
+            rf"comes after {CLOCK} can pass it \(head_start=60 s\)"
         ),
         MORE_SLOTS,
     ],
@@ -187,7 +187,7 @@ WHY = {
         (
             rf"File\('page-1\.png'\) is missing \(at '{FOLDER}/page-1\.png', from the working "
             rf"folder; 'Page-1\.png' is there, "
-            rf"beside it, in other case\); {UNMADE}$"
+            rf"beside it, with other capitals\); {UNMADE}$"
         ),
         r"Correct the path, or submit what makes it\.",
     ],
@@ -210,7 +210,7 @@ WHY = {
         (
             r"it was up to date: File\('loaf'\) is up to date with File\('dough'\), by newer\(\), "
             r"which compares neither params nor "
-            r"the code of the handler\. force=True runs it all the same; fresh=runcue\.digest\(\) "
+            r"the code of the handler\. submit\(force=True\) runs it all the same; fresh=runcue\.digest\(\) "
             r"compares contents and "
             r"params, digest\(code=True\) the code as well"
         ),
@@ -221,7 +221,7 @@ WHY = {
 TOLD = {
     "missing producer": "No producer: slice 1: ",
     "missing producer, of what is_ready looks at": "No producer: slice 1: ",
-    "dependency cycle": "Cycle: .* Cut first what hen 1 needs of egg 2",
+    "dependency cycle": "Cycle: .* To break it, begin with the input File\\('egg'\\) of hen 1",
     "is_ready raises": rf"Stuck: slice 1: is_ready raised KeyError: 'loaf', in \S*there_is_a_loaf {HERE}",
     "is_ready False for ever, opaque": rf"Stuck: slice 1: .*there_is_a_loaf {HERE} returned False",
     "is_ready False with a reason": "Stuck: slice 1: is_ready said no: the loaf is still hot",
@@ -229,7 +229,7 @@ TOLD = {
     "max_age is over": r"No producer: bake 1: .* is 3 days old",
     "artifact there but not valid": "No producer: bake 1: .* is not valid",
     "path that nobody will ever make": "No producer: read 1: ",
-    "stale downstream": r"Stale downstream: slice 2: File\('slices'\) was made from the File\('loaf'\) before",
+    "stale downstream": r"Stale downstream: slice 2: File\('slices'\) was made from an older File\('loaf'\)",
 }
 
 

@@ -355,15 +355,15 @@ def test_a_task_that_is_defined_anew_counts_by_its_new_source() -> None:
         (
             runcue.newer(),
             ("params", "code"),
-            "newer(), which compares neither params nor the code of the handler. force=True runs it all the same; f",
+            "newer(), which compares neither params nor the code of the handler. submit(force=True) runs it all the",
         ),
         (
             runcue.digest(),
             ("code",),
-            "digest(), which does not compare the code of the handler. force=True runs it all the same; digest(code",
+            "digest(), which does not compare the code of the handler. submit(force=True) runs it all the",
         ),
         (runcue.digest(params=False), ("params", "code"), "digest(code=True) compares both"),
-        (runcue.digest(code=True), ("what the handler calls",), "force=True runs it all the same"),
+        (runcue.digest(code=True), ("what the handler calls",), "submit(force=True) runs it all the same"),
         (runcue.digest(params=False, code=True), ("params", "what the handler calls"), "force=True"),
         (None, ("dates", "contents", "params", "code"), "fresh=runcue.digest()"),
     ],
@@ -394,7 +394,7 @@ def test_what_a_policy_of_the_users_own_does_not_compare_is_not_known() -> None:
     ask(cue)
     found = ask(cue)
     assert (found.details, found.not_compared) == (
-        "File('o') is up to date with File('i'), by always. force=True runs it all the same",
+        "File('o') is up to date with File('i'), by always. submit(force=True) runs it all the same",
         (),
     )
 
@@ -406,7 +406,7 @@ def test_an_is_stale_that_says_no_is_named_with_its_place_and_what_spoke_against
     assert found.details.startswith("the is_stale callback ")
     assert "test_why_stale.py:" in found.details
     assert found.details.endswith(
-        "said so, although its output File('o') was missing. force=True runs it all the same"
+        "said so, although its output File('o') was missing. submit(force=True) runs it all the same"
     )
 
 

@@ -172,4 +172,4 @@ async def test_what_was_cancelled_by_the_user_is_told_apart_from_what_a_stop_gav
     first = await cue.submit("t")
     await cue.submit("t")
     await cue.cancel(first)
-    assert str(await cue.stop()) == "2 cancelled, 1 of them before it could start in 0.00 s"
+    assert str(await cue.stop()) == "2 cancelled (1 of them before it could start) in 0.00 s"

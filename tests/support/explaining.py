@@ -39,10 +39,10 @@ _WIDTH: Final = 110
 _HEAD: Final = """\
 # Why is nothing happening?
 
-Ask the cue. `print(cue.why())` puts all that waits together by what it waits for in the end, a line each, with what to
-do about it. `print(cue.why(work_id))` follows one work unit down to the root: since when, until when, who has what it
-needs, which callback or path it is, by file and line. `print(cue.why_stale(work_id))` says why it ran, or did not have
-to. Much is told unasked, as one warning within a second.
+Ask the cue. `print(cue.why())` groups the waiting work units by their root cause, a line each, with what to do about
+it. `print(cue.why(work_id))` follows one work unit down to the root: since when, until when, who has what it needs,
+which callback or path it is, by file and line. `print(cue.why_stale(work_id))` says why it ran, or did not have to.
+Much is told unasked, as one warning within a second.
 
 Below are the situations in which people ask, each with what runcue says a second later. The page is made by running
 them; the code of each stands in [tests/support/situations.py](../tests/support/situations.py), by the name in brackets.
@@ -245,14 +245,17 @@ def _section(section: Section) -> Iterator[str]:
     yield f"## {section.title}"
     names = " and ".join(f"`{SITUATIONS[name].__name__}`" for name in section.names)
     yield textwrap.fill(f"{section.words} ({names})", 120)
+    before: list[str] = []
     for name in section.names:
         with _in_an_empty_folder() as folder:
             told, why, stale = _look(name, stale=section.stale)
-        if told:
-            yield "Told unasked:"
-            yield _block("\n".join(told), folder)
-        yield "`print(cue.why(work))`:"
-        yield _block(why, folder)
+        parts = ["Told unasked:", _block("\n".join(told), folder)] if told else []
+        parts += ["`print(cue.why(work))`:", _block(why, folder)]
+        if name is not section.names[0] and parts == before:
+            yield "The other one says the same."
+            continue
+        before = parts
+        yield from parts
         if stale:
             yield "`print(cue.why_stale(work))`:"
             yield _block(stale, folder)
