@@ -16,13 +16,13 @@ from runcue._api.handle import WorkHandle
 from runcue._api.intake import Intake
 from runcue._dispatch.batch import Batch
 from runcue._dispatch.dispatcher import Dispatcher
-from runcue._dispatch.loading import load_all
+from runcue._dispatch.loading import ReadAhead, load_all
 from runcue._model.callables import caller
 from runcue._model.checks import NOTHING, is_one_of, says_how_to_await, says_what_it_takes
 from runcue._model.current import call_inside
 from runcue._model.errors import ConfigurationError, CueStopped, UsageError, WorkCancelled, WrongLoop
 from runcue._model.kept_errors import raised_again, say_whose
-from runcue._model.phases import SETTLED
+from runcue._model.phases import SETTLED, SKIPPED
 from runcue._model.summary import Summary
 from runcue._model.texts import how_many, name_of, words_of
 from runcue._model.work import Work
@@ -80,6 +80,8 @@ class Group:
         self._first: Work | None = None
         # The asyncio tasks that submit to it, where they may have to wait for room.
         self._coming: set[asyncio.Task[Any] | None] = set()
+        # Values of skipped ones that are read before these are given.
+        self._ahead = ReadAhead()
         # How often it was cancelled.
         self._cancels = 0
         self._state = "new"
@@ -204,7 +206,14 @@ class Group:
             if self._first is not None:
                 self._raise_first()
             if batch.line:
-                yield batch.take()
+                work = batch.take()
+                if work._outcome == SKIPPED and work._task.load is not None:
+                    try:
+                        await self._ahead.read(work, batch.line)
+                    except BaseException:
+                        batch.line.appendleft(work)  # it was not given
+                        raise
+                yield work
             else:
                 await self._wait()
 

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import warnings
-from itertools import islice
 from types import TracebackType
-from typing import Any, Final, Generic, NoReturn, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, Self, TypeVar
 
 from runcue._api.feed import Feed
 from runcue._api.handle import handle_of
@@ -23,11 +22,14 @@ from runcue._model.callables import at_line, caller
 from runcue._model.checks import NOTHING, positive_int, yes_or_no
 from runcue._model.current import call_inside
 from runcue._model.errors import ConfigurationError, InvalidParams, UsageError, WrongLoop
-from runcue._model.phases import CANCELLED, COMPLETED, SETTLED
+from runcue._model.phases import CANCELLED, COMPLETED, SETTLED, SKIPPED
 from runcue._model.task import Task
 from runcue._model.texts import name_of, shortened, words_of
-from runcue._model.work import Loaded, Work
+from runcue._model.work import Work
 from runcue._registration.registry import Registry
+
+if TYPE_CHECKING:
+    from runcue._dispatch.loading import ReadAhead
 
 __all__ = ["Map"]
 
@@ -96,7 +98,7 @@ class Map(Generic[T_co]):
         # Those that a stop has cancelled while others still run.
         self._put_off: list[Work] = []
         # Values of skipped ones that are read before their turn.
-        self._ahead: dict[Work, Loaded] = {}
+        self._ahead: ReadAhead | None = None
         self._is_busy = False
 
     def __aiter__(self) -> Self:
@@ -138,6 +140,10 @@ class Map(Generic[T_co]):
                             self._put_off.append(batch.take())
                             continue
                         value = work._value if work._outcome == COMPLETED else await self._value_of(work)
+                    elif work._outcome == SKIPPED and work._task.load is not None:
+                        await self._read_ahead().read(work, line)
+                        if self._is_closed:
+                            self._check()
                     batch.take()
                     feed.in_hand = 1
                     feed.spare -= 1
@@ -180,16 +186,18 @@ class Map(Generic[T_co]):
             self._check()
         self._until = self._turns.now() + _PATIENCE
 
+    def _read_ahead(self) -> ReadAhead:
+        if self._ahead is None:
+            from runcue._dispatch.loading import ReadAhead  # noqa: PLC0415 - few tasks can
+
+            self._ahead = ReadAhead()
+        return self._ahead
+
     async def _value_of(self, work: Work) -> Any:
         """The value of one that has not simply completed. What it raises ends the map."""
         try:
             if work.skipped and work._task.load is not None:
-                from runcue._dispatch.loading import AT_ONCE, begin, value_in  # noqa: PLC0415 - few tasks can
-
-                for one in islice(self._batch.line, AT_ONCE):
-                    if one.skipped and one._task.load is not None and one not in self._ahead:
-                        self._ahead[one] = begin(one)
-                return await value_in(self._ahead.pop(work))
+                return await self._read_ahead().value_of(work, self._batch.line)
             return await handle_of(work).result()
         except asyncio.CancelledError:
             raise

@@ -44,7 +44,9 @@ class Failures:
         """Let something else have a KeyboardInterrupt that comes out of a callback; without, it is raised at once."""
         self._interrupt = interrupt
 
-    def raised(self, name: str, error: BaseException, work: Work | None, *, observed: bool = True) -> None:
+    def raised(
+        self, name: str, error: BaseException, work: Work | None, *, observed: bool = True, then: str = ""
+    ) -> None:
         """Tell of a callback that raised, once per minute for the same callback and type of exception.
 
         Args:
@@ -52,9 +54,10 @@ class Failures:
             error: What it raised.
             work: What it was about, if about one.
             observed: Whether observers are to hear of it, or only the log.
+            then: What becomes of the work unit, for the message.
         """
         if self._is_news(name, type(error)):
-            about = "" if work is None else f" (work {which_of(work)})"
+            about = "" if work is None else f" (work {which_of(work)}{then and ', '}{then})"
             self.log.tell(
                 "raised",
                 () if work is None else (work,),

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar, copy_context
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from runcue._artifacts.reads import READS
@@ -29,7 +30,7 @@ from runcue._model.work import Loaded, Work
 if TYPE_CHECKING:
     from runcue._dispatch.dispatcher import Dispatcher
 
-__all__ = ["AT_ONCE", "begin", "load_all", "value_in", "value_of"]
+__all__ = ["ReadAhead", "load_all", "value_of"]
 
 AT_ONCE: Final = 16
 """So many values are read at once, where all of several are wanted; and so many plain functions read at once."""
@@ -90,6 +91,46 @@ async def value_in(loaded: Loaded) -> Any:
         if error is not None:
             raise raised_again(error)
     return loaded.value
+
+
+class ReadAhead:
+    """Values of skipped work units that are given one after the other: several are read before their turn."""
+
+    __slots__ = ("_begun",)
+
+    def __init__(self) -> None:
+        self._begun: dict[Work, Loaded] = {}
+
+    async def value_of(self, work: Work, line: Iterable[Work]) -> Any:
+        """The value of the next one.
+
+        Args:
+            work: It was skipped, and its task has `load=`.
+            line: Those that may come next, in their order.
+
+        Raises:
+            Exception: As for `value_of`.
+        """
+        for one in (work, *islice(line, AT_ONCE)):
+            if one.skipped and one._task.load is not None and one not in self._begun:
+                self._begun[one] = begin(one)
+        try:
+            return await value_in(self._begun[work])
+        finally:
+            self._begun.pop(work, None)
+
+    async def read(self, work: Work, line: Iterable[Work]) -> None:
+        """Have the value of the next one there, if it can be read. If not, that is told. See `value_of`."""
+        try:
+            await self.value_of(work, line)
+        except Exception as error:
+            assert work._task.load is not None
+            work._task.dispatcher.callbacks.failures.raised(
+                f"load= of task {work.task!r}, {located(work._task.load)},",
+                error,
+                work,
+                then="which is given all the same, with the result None; to await its handle raises this",
+            )
 
 
 async def load_all(works: Iterable[Work]) -> list[Exception]:

@@ -57,7 +57,9 @@ class Verdict(NamedTuple):
 class _Quiet(Failures):
     """Asks without logging: what a question raises is part of the answer here."""
 
-    def raised(self, name: str, error: BaseException, work: Work | None, *, observed: bool = True) -> None:
+    def raised(
+        self, name: str, error: BaseException, work: Work | None, *, observed: bool = True, then: str = ""
+    ) -> None:
         if isinstance(error, KeyboardInterrupt):
             raise error
 

@@ -480,3 +480,96 @@ def test_when_its_loop_has_ended_a_value_is_read_with_or_without_another_loop(lo
             handles[3].result_sync(timeout=0.01)
     finally:
         go_on.set()
+
+
+@pytest.mark.rule(41)
+@pytest.mark.parametrize("given", ["map", "ordered", "as_completed"])
+@each_loop
+def test_work_units_that_were_skipped_are_given_with_their_values(loop: str, given: str) -> None:
+    """So the same loop goes on where a program was interrupted."""
+
+    async def main() -> None:
+        at_once = most = 0
+
+        async def load(number: int) -> int:
+            nonlocal at_once, most
+            at_once += 1
+            most = max(most, at_once)
+            await asyncio.sleep(0.01)
+            at_once -= 1
+            return 10 * number
+
+        shop = Shop(load)
+        async with shop.cue as cue:
+            if given == "as_completed":
+                async with cue.group() as group:
+                    for number in range(5):
+                        await group.call(shop.make, number)
+                    while group.summary.left:
+                        await asyncio.sleep(0)
+                    works = [(work.skipped, work.result) async for work in group.as_completed()]
+            else:
+                pages = cue.map(shop.make, range(5), ordered=given == "ordered")
+                works = [(work.skipped, work.result) async for work in pages]
+        assert sorted(works) == [(True, 10 * number) for number in range(5)]
+        assert most > 1
+        assert shop.made == []
+
+    run_on(loop, main)
+
+
+@pytest.mark.rule(41, 13)
+@pytest.mark.parametrize("given", ["map", "as_completed"])
+@each_loop
+def test_a_value_that_cannot_be_read_is_told_and_the_work_unit_is_given_all_the_same(
+    loop: str, given: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        read: list[int] = []
+
+        def load(number: int) -> int:
+            read.append(number)
+            if number == 2:
+                raise ValueError("torn")
+            return number
+
+        shop = Shop(load)
+        async with shop.cue as cue:
+            if given == "map":
+                works = [work async for work in cue.map(shop.make, range(4), ordered=True)]
+            else:
+                async with cue.group(fail="never") as group:
+                    for number in range(4):
+                        await group.call(shop.make, number)
+                    works = [work async for work in group.as_completed()]
+            assert [work.result for work in works] == [0, 1, None, 3]
+            assert set(read) == {0, 1, 2, 3}
+            assert all(work.skipped for work in works)
+            [told] = caplog.messages
+            assert told.startswith("load= of task 'make', ")
+            assert " raised ValueError (work " in told
+            assert "with the result None; to await its handle raises this)" in told
+            with pytest.raises(ValueError, match="torn"):
+                await (await cue.call(shop.make, 2))
+
+    run_on(loop, main)
+
+
+@virtual
+async def test_who_gives_up_a_step_while_a_value_is_read_has_lost_nothing() -> None:
+    async def load(number: int) -> int:
+        await asyncio.sleep(10)
+        return number
+
+    shop = Shop(load)
+    async with shop.cue as cue:
+        works = cue.map(shop.make, range(2))
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(anext(works), 1)
+        assert sorted([work.result async for work in works]) == [0, 1]
+        async with cue.group() as group:
+            await group.call(shop.make, 3)
+            await asyncio.sleep(0)
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(anext(group.as_completed()), 1)
+            assert [work.result async for work in group.as_completed()] == [3]
