@@ -27,7 +27,7 @@ from runcue._callbacks.warning_log import WarningLog
 from runcue._dispatch.dispatcher import Dispatcher
 from runcue._dispatch.timers import Alarm
 from runcue._model.declaration import Declaration
-from runcue._model.overrides import NO_OVERRIDES
+from runcue._model.overrides import NO_OVERRIDES, Overrides
 from runcue._model.task import Task
 from runcue._model.texts import error_words, listed, words_of
 from runcue._model.work import Work
@@ -49,6 +49,9 @@ __all__ = ["DropFolders"]
 _SLICE: Final = 0.002
 _STEP: Final = 16
 """So many files are looked at before the clock is."""
+# What a work unit declares apart from its outputs is of no interest before it is submitted.
+_WITHOUT_KEY: Final = Overrides({"key": ""})
+_OUTPUTS_ALONE: Final = Overrides({"key": "", "inputs": ()})
 _NET: Final = 2.0
 """Seconds after which it is looked, at the earliest, whether something has come that nobody has told."""
 _PAUSE: Final = 50
@@ -323,7 +326,10 @@ class DropFolders:
             try:
                 work = Work("", tray.task, params_for(task, {"path": drop.called(path)}))
                 work._task = task
-                self._registry.declare(work, self._dispatcher.flags, NO_OVERRIDES)
+                # It may look at the inputs only where it sees the work unit; nobody else is asked twice.
+                is_of_work = getattr(task.outputs, "sees_work", callable(task.outputs))
+                ahead = _WITHOUT_KEY if is_of_work else _OUTPUTS_ALONE
+                self._registry.declare(work, self._dispatcher.flags, ahead)
             except Exception:
                 return  # it will fail by that itself, and say so
             tray.note_declared(work)

@@ -54,6 +54,11 @@ class NamedFunction:
         self._by_place = tuple(one.name for one in named if one.kind is one.POSITIONAL_ONLY)
         self._required = frozenset(one.name for one in named if one.default is one.empty)
 
+    @property
+    def sees_work(self) -> bool:
+        """Whether it may be given the work unit, and not its params alone."""
+        return "work" in self._names or self._other is not None
+
     def __call__(self, work: Work) -> Any:
         """Call it.
 
@@ -107,6 +112,7 @@ class _OfWork(NamedFunction):
     """The same for a function of the work, by another name."""
 
     __slots__ = ()
+    sees_work = True
 
     def __call__(self, work: Work) -> Any:
         return self._without_work(self.__wrapped__(work), work, self._names[0])

@@ -479,6 +479,40 @@ def test_what_the_task_makes_is_not_submitted_to_it_nor_what_it_made_in_an_earli
     run(main)
 
 
+def test_only_outputs_are_asked_before_a_file_is_submitted_and_the_key_and_the_inputs_once(
+    inbox: Path, all_is_old: None
+) -> None:
+    old(inbox / "a")
+    asked: list[str] = []
+
+    def says(name: str, answer: Callable[[str], Any]) -> Callable[[str], Any]:
+        def function(path: str) -> Any:
+            asked.append(name)
+            return answer(path)
+
+        return function
+
+    def of_inputs(work: runcue.Work) -> str:
+        return str(work.inputs[0]._path) + ".out"
+
+    async def main(outputs: Any) -> list[str]:
+        asked.clear()
+        cue = runcue.Cue()
+        inputs, key = says("inputs", lambda path: path), says("key", os.path.basename)
+        cue.task("convert", inputs=inputs, key=key, outputs=outputs)(convert)
+        cue.watch(inbox, submit="convert", pattern="a")
+        async with cue:
+            pass
+        assert len(await cue.list()) == 1
+        return sorted(asked)
+
+    for outputs in ("out", None):
+        assert run(lambda outputs=outputs: main(outputs)) == ["inputs", "key"]
+    answers = ["inputs", "key", "outputs", "outputs"]
+    assert run(lambda: main(says("outputs", lambda path: f"{path}.out"))) == answers
+    assert run(lambda: main(of_inputs)) == ["inputs", "inputs", "key"]
+
+
 def test_what_others_have_its_task_make_is_not_submitted_to_it_either(inbox: Path) -> None:
     async def main() -> None:
         converter = Converter(inbox, outputs=lambda work: str(inbox / "out.html"))
