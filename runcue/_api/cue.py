@@ -1279,8 +1279,9 @@ class Cue:
 
         With `submit=` the folder is an inbox: each file in it is submitted to that task as the param `path`, at the
         start, and then each that is new or has changed, once it has looked the same for a second. Its path begins as
-        the folder is given here. What the task has made is not submitted to it, nor is anything of runcue's own. While
-        a work unit is on its way with a file, other changes of that file wait for its end.
+        the folder is given here. What the task declares as outputs or writes by `work.write()` is not submitted to it,
+        nor is anything of runcue's own; a later process knows only what is declared. While a work unit is on its way
+        with a file, other changes of that file wait for its end.
 
         It takes the package watchfiles: `pip install runcue[watch]`. The operating system tells of changes within some
         30 ms; where it cannot, that is logged once, and the folder is looked through about three times a second, less
@@ -1297,7 +1298,7 @@ class Cue:
             ConfigurationError: It is no folder, its name is no UTF-8, watchfiles is not installed, or another value
                 cannot work.
             UnknownTask: The task is not registered.
-            InvalidParams: Its handler does not take `path`, or not that alone.
+            InvalidParams: Its handler does not take `path`, or not that alone, or not as a text.
         """
         folder, recursive = path_text(folder, "watch()"), yes_or_no(recursive, "recursive")
         if submit is None and pattern is None:

@@ -327,8 +327,8 @@ class DropFolders:
                 work = Work("", tray.task, params_for(task, {"path": drop.called(path)}))
                 work._task = task
                 # It may look at the inputs only where it sees the work unit; nobody else is asked twice.
-                is_of_work = getattr(task.outputs, "sees_work", callable(task.outputs))
-                ahead = _WITHOUT_KEY if is_of_work else _OUTPUTS_ALONE
+                sees_work = getattr(task.outputs, "sees_work", lambda params: callable(task.outputs))
+                ahead = _WITHOUT_KEY if sees_work(work.params) else _OUTPUTS_ALONE
                 self._registry.declare(work, self._dispatcher.flags, ahead)
             except Exception:
                 return  # it will fail by that itself, and say so

@@ -9,7 +9,7 @@ Must not know: what it says, when it is asked.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from os import PathLike
 from types import GeneratorType
 from typing import Any, Final
@@ -54,10 +54,9 @@ class NamedFunction:
         self._by_place = tuple(one.name for one in named if one.kind is one.POSITIONAL_ONLY)
         self._required = frozenset(one.name for one in named if one.default is one.empty)
 
-    @property
-    def sees_work(self) -> bool:
-        """Whether it may be given the work unit, and not its params alone."""
-        return "work" in self._names or self._other is not None
+    def sees_work(self, params: Mapping[str, Any]) -> bool:
+        """Whether it is given the work unit that has these params, and not some of them alone."""
+        return "work" in self._names or (self._other is not None and self._other not in params)
 
     def __call__(self, work: Work) -> Any:
         """Call it.
@@ -112,7 +111,9 @@ class _OfWork(NamedFunction):
     """The same for a function of the work, by another name."""
 
     __slots__ = ()
-    sees_work = True
+
+    def sees_work(self, params: Mapping[str, Any]) -> bool:
+        return True
 
     def __call__(self, work: Work) -> Any:
         return self._without_work(self.__wrapped__(work), work, self._names[0])

@@ -499,14 +499,19 @@ def test_only_outputs_are_asked_before_a_file_is_submitted_and_the_key_and_the_i
         asked.clear()
         cue = runcue.Cue()
         inputs, key = says("inputs", lambda path: path), says("key", os.path.basename)
-        cue.task("convert", inputs=inputs, key=key, outputs=outputs)(convert)
-        cue.watch(inbox, submit="convert", pattern="a")
+
+        @cue.task("convert", inputs=inputs, key=key, outputs=outputs)
+        async def convert(work: runcue.Work) -> None:
+            for output in work.outputs:
+                Path(output._path).touch()
+
+        cue.watch(inbox, submit=convert, pattern="a")
         async with cue:
             pass
         assert len(await cue.list()) == 1
         return sorted(asked)
 
-    for outputs in ("out", None):
+    for outputs in (inbox / "out", None):
         assert run(lambda outputs=outputs: main(outputs)) == ["inputs", "key"]
     answers = ["inputs", "key", "outputs", "outputs"]
     assert run(lambda: main(says("outputs", lambda path: f"{path}.out"))) == answers
