@@ -152,6 +152,7 @@ class _Admission:
         self._take = take
         self._outcome: Future[WorkHandle] = Future()
         self._ticket = room.stand_in_line(task, self._let_in)
+        self._ticket.is_of_thread = True
 
     def wait(self) -> WorkHandle:
         """Wait for the handle. In that thread."""

@@ -107,7 +107,9 @@ class Inquiry:
             for work in islice((work for work in pending if work._phase == NEW and work._task.gated), _ASKED):
                 self._reason_of_new(work, now, None)
             crowds = Roots(self._core, self._explainer, self._dispatcher, now, wall).crowds(pending)
-        return why_all_of(crowds, running, self.waiting_for_room(), now, wall)
+        room = self._intake.room
+        threads = 0 if room is None else room.waiting_threads()
+        return why_all_of(crowds, running, self.waiting_for_room(), threads, now, wall)
 
     def waiting_for_room(self) -> int:
         """How many submissions wait for room."""

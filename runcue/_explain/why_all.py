@@ -93,12 +93,14 @@ class WhyAll:
         count: How many work units wait.
         running: How many run.
         submissions: How many submissions wait for room (`Cue(max_pending=)`).
+        threads: How many of these are other threads.
     """
 
     groups: tuple[WhyGroup, ...]
     count: int
     running: int
     submissions: int = 0
+    threads: int = 0
 
     def __str__(self) -> str:
         if not self.groups:
@@ -110,6 +112,11 @@ class WhyAll:
             lines.append(f"{works} for {len(left)} other reasons")
         if self.submissions:
             lines.append(f"{how_many(self.submissions, 'submission waits', 'submissions wait')} for room")
+            if self.running and self.threads:
+                lines[-1] += (
+                    f", {self.threads:,} of other threads: one that a running handler has started and waits for waits "
+                    "in vain, and is to submit by work.submit()"
+                )
         return "\n".join(lines)
 
     def __repr__(self) -> str:
@@ -120,18 +127,21 @@ class WhyAll:
         return f"<WhyAll {told or 'nothing waits'}>"
 
 
-def why_all_of(crowds: Sequence[Crowd], running: int, submissions: int, now: float, wall: float) -> WhyAll:
+def why_all_of(
+    crowds: Sequence[Crowd], running: int, submissions: int, threads: int, now: float, wall: float
+) -> WhyAll:
     """The answer that crowds make.
 
     Args:
         crowds: Those who wait for the same, the largest first.
         running: How many work units run.
         submissions: How many submissions wait for room.
+        threads: How many of these are other threads.
         now: Monotonic.
         wall: The same instant in seconds since the epoch.
     """
     groups = tuple(_group_of(crowd, now, wall) for crowd in crowds)
-    return WhyAll(groups, sum(group.count for group in groups), running, submissions)
+    return WhyAll(groups, sum(group.count for group in groups), running, submissions, threads)
 
 
 def _group_of(crowd: Crowd, now: float, wall: float) -> WhyGroup:

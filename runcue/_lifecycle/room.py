@@ -49,9 +49,10 @@ class Ticket:
 
     Attributes:
         by: The asyncio task that waits, if it is one.
+        is_of_thread: Whether it is another thread that waits.
     """
 
-    __slots__ = ("_room", "by", "let_in", "stays", "task")
+    __slots__ = ("_room", "by", "is_of_thread", "let_in", "stays", "task")
 
     def __init__(
         self, room: Room, task: str, let_in: Callable[[BaseException | None], None], *, stays: bool
@@ -61,6 +62,7 @@ class Ticket:
         self.let_in = let_in
         self.stays = stays
         self.by: asyncio.Task[Any] | None = None
+        self.is_of_thread = False
 
     def give_back(self) -> None:
         """Take the room with the next step, which is to be now, or wait no longer."""
@@ -93,6 +95,10 @@ class Room:
     def waiting(self) -> int:
         """How many wait for room, or have just got it."""
         return len(self._line) + len(self._let_in)
+
+    def waiting_threads(self) -> int:
+        """How many of these are other threads."""
+        return sum(ticket.is_of_thread for ticket in self._line)
 
     def begin(self) -> None:
         """The cue was started."""

@@ -831,3 +831,31 @@ def test_the_files_of_a_watched_folder_wait_for_room(tmp_path: Path, monkeypatch
         await cue.stop()
 
     main()
+
+
+@each_loop
+def test_a_thread_that_waits_for_room_while_something_runs_is_told_of_by_why(loop: str) -> None:
+    async def main() -> None:
+        cue = one_at_a_time(1)
+        cue.start()
+
+        def submits() -> None:
+            with pytest.raises(runcue.CueStopped):
+                [cue.submit_threadsafe("t", {"seconds": 0}) for _ in range(2)]
+
+        @cue.task(uses="one")
+        def spawns() -> None:
+            thread = threading.Thread(target=submits)
+            thread.start()
+            thread.join()
+
+        await cue.call(spawns)
+        while cue.counts()["pending"] < 1 or "waits for room" not in str(cue.why()):
+            await asyncio.sleep(0.001)
+        assert str(cue.why()).endswith(
+            "1 submission waits for room, 1 of other threads: one that a running handler has started and waits for "
+            "waits in vain, and is to submit by work.submit()"
+        )
+        await cue.stop(drain=False, timeout=0.1)
+
+    run_on(loop, main)
