@@ -14,6 +14,7 @@ from runcue._explain.knot_words import knot_in_short, knot_in_words
 from runcue._explain.phrases import phrase_of, phrases_of, said_no
 from runcue._explain.reasons import Reason, in_print
 from runcue._explain.told import Told, once
+from runcue._model.phases import SETTLED
 from runcue._model.texts import SHOWN, around, how_many, name_of
 from runcue._model.work import Work
 
@@ -58,6 +59,11 @@ def in_short(reason: Reason | None, now: float, wall: float, told: Told | None =
         return said_no(reason, told)
     if reason.knot is not None and reason.root is None:
         return f"{phrase_of(reason, now, wall)}; {knot_in_short(reason.knot)}"
+    if reason.holding:
+        # Of those who have the slots only such are named as should have none any more.
+        late = reason.others if any(one._phase == SETTLED for one in reason.others) else ()
+        beside = tuple(one._replace(holding=(), others=()) for one in reason.beside)
+        reason = reason._replace(holding=(), others=late, beside=beside)
     if reason.lacks and told is not None and not reason.cycle:
         details = once(told, reason.lacks, lambda: details_of(reason, now, wall))
     else:
