@@ -358,11 +358,12 @@ def _what_is_called(
         return task, task.parameters.names[: len(iterables)]
     if len(iterables) > 1:
         which = (
-            f"of the task of that name, {called!r},"
+            f"task {called!r}, which is given by its name"
             if isinstance(called, str)
-            else f"as {words_of(called)} takes its work unit alone"
+            else f"{words_of(called)}, which takes its work unit alone"
         )
         raise InvalidParams(
-            f"map() takes a single iterable {which}: of params, a mapping for each work unit, not {len(iterables)}."
+            f"map() takes a single iterable for {which}: one of params, a mapping for each work unit, not "
+            f"{len(iterables)} iterables."
         )
     return task, None

@@ -47,8 +47,9 @@ class Summary:
     Attributes:
         counts: How many work units ended how: keys "completed" (a handler returned), "skipped", "failed", "cancelled".
         by_task: The same for each task, with those that are "pending" and "running".
-        failed: The failed work units, oldest first, as far as the cue still keeps them (`Cue(keep=)`). Those that you
-            go through, or take out of it, count as heard of: they are not in the log any more.
+        failed: The failed work units as far as the cue still keeps them (`Cue(keep=)`), in the order in which they have
+            settled; of a group in that of their submission. Those that you go through, or take out of it, count as
+            heard of: they are not in the log any more.
         cancelled: The cancelled ones, likewise.
         timed_out: Those of the failed whose time was over: `WorkTimeout`, `PendingTimeout`, `StallTimeout`.
         values: Of a group, what `result()` of each of its work units gives, in the order of their submission; None
@@ -153,8 +154,8 @@ class Summary:
         Who is cancelled has not failed.
 
         Raises:
-            ExceptionGroup: Of copies, oldest first, each with the traceback that leads to the line in the handler, as
-                `result()` raises them. Of those that are not kept any more (`Cue(keep=)`) is told how many they are.
+            ExceptionGroup: Of copies in the order of `failed`, each with the traceback that leads to the line in the
+                handler, as `result()` raises them. Of those that are not kept any more (`Cue(keep=)`) is told how many they are.
         """
         number = self.counts["failed"]
         if not number:

@@ -640,8 +640,16 @@ def _refused() -> Iterator[Any]:
     yield "number", lambda cue: cue.map("nap", 3), r"range\(3\)"
     yield "none", lambda cue: cue.map("nap", None), "None is not iterable"
     yield "nothing", lambda cue: cue.map("nap"), "was given none"
-    yield "several", lambda cue: cue.map("nap", [], []), "single iterable"
-    yield "several", lambda cue: cue.map(napping, [], []), "single iterable"
+    yield (
+        "several",
+        lambda cue: cue.map("nap", [], []),
+        "single iterable for task 'nap', which is given by its name: one of ",
+    )
+    yield (
+        "several",
+        lambda cue: cue.map(napping, [], []),
+        "single iterable for .*napping.*, which takes its work unit",
+    )
     yield "odd", lambda cue: cue.map("nap", type("Odd", (), {"__iter__": lambda self: 3})()), "non-iterator"
     yield "function", lambda cue: cue.map("nap", pages), "call it"
     yield "coroutine", lambda cue: cue.map("nap", listing()), "await it"
