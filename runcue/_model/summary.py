@@ -155,7 +155,8 @@ class Summary:
 
         Raises:
             ExceptionGroup: Of copies in the order of `failed`, each with the traceback that leads to the line in the
-                handler, as `result()` raises them. Of those that are not kept any more (`Cue(keep=)`) is told how many they are.
+                handler, as `result()` raises them. Of those that are not kept any more (`Cue(keep=)`) is told how many
+                they are.
         """
         number = self.counts["failed"]
         if not number:

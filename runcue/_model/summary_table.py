@@ -183,4 +183,6 @@ def _cut(text: str, width: int) -> str:
     if _width_of(text) <= width:
         return text
     end = _begin_of(text[::-1], (width - 5) // 3)[::-1]
+    while end and combining(end[0]):  # an accent, whose letter has no room
+        end = end[1:]
     return f"{_begin_of(text, width - 5 - _width_of(end))} ... {end}"
