@@ -141,9 +141,7 @@ class Map(Generic[T_co]):
                             continue
                         value = work._value if work._outcome == COMPLETED else await self._value_of(work)
                     elif work._outcome == SKIPPED and work._task.load is not None:
-                        await self._read_ahead().read(work, line)
-                        if self._is_closed:
-                            self._check()
+                        await self._have_read(work)
                     batch.take()
                     feed.in_hand = 1
                     feed.spare -= 1
@@ -161,6 +159,10 @@ class Map(Generic[T_co]):
             self._is_over = True
             feed.finish()
             raise StopAsyncIteration
+        except SystemExit:  # of an iterable: nobody comes back for what is left
+            self._is_over = True
+            self._let_go()
+            raise
         finally:
             self._is_busy = False
 
@@ -185,6 +187,12 @@ class Map(Generic[T_co]):
         if self._is_closed:
             self._check()
         self._until = self._turns.now() + _PATIENCE
+
+    async def _have_read(self, work: Work) -> None:
+        """Have the value of a skipped one there before that is given."""
+        await self._read_ahead().read(work, self._batch.line)
+        if self._is_closed:
+            self._check()
 
     def _read_ahead(self) -> ReadAhead:
         if self._ahead is None:

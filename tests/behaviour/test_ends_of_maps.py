@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any, Self
 
 import pytest
@@ -262,3 +262,23 @@ async def test_a_generator_that_does_not_let_itself_be_closed_adds_nothing(*, or
             await anext(works)
         assert cue.counts()["completed"] == 1
         assert (await cue.drain()).counts["completed"] == 1
+
+
+@virtual
+async def test_a_program_that_an_iterable_ends_leaves_nothing_of_the_map() -> None:
+    def numbers() -> Iterator[int]:
+        yield 1
+        raise SystemExit(3)
+
+    async with cue_of() as cue:
+
+        @cue.task
+        async def nap(n: int) -> None:
+            await asyncio.sleep(60)
+
+        works = cue.map(nap, numbers())
+        with pytest.raises(SystemExit):
+            await anext(works)
+        assert cue.counts()["cancelled"] == 1
+        with pytest.raises(StopAsyncIteration):
+            await anext(works)
