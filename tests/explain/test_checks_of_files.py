@@ -106,4 +106,5 @@ async def test_checks_that_are_methods_of_one_thing_are_one_question() -> None:
     first, second = said.splitlines()
     assert first.startswith("2 work units wait for File('i'), which nobody makes")
     assert second.startswith("v 3 waits for File('i'), which nobody makes")
-    assert unasked.count("File('i') is not valid") == 2
+    # Where the checkout lies deep, the text has room for one of them.
+    assert unasked.count("File('i') is not valid") + unasked.count("and 1 more (cue.why() has all)") == 2

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -15,9 +17,12 @@ CAPITALS = "'Page-1.png' is there, beside it, with other capitals"
 
 
 @pytest.fixture(autouse=True)
-def _in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "Page-1.png").touch()
+def _in_a_folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    # One with a short path: of a long text the places go first.
+    with TemporaryDirectory() as folder:
+        monkeypatch.chdir(folder)
+        Path("Page-1.png").touch()
+        yield
 
 
 def read(given: Any, *, others: tuple[Any, ...] = (), made: Any = "made") -> tuple[runcue.Why, str]:
