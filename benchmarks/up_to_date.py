@@ -267,7 +267,7 @@ def against_tools(tree: Tree, *, rounds: int) -> list[Figure]:
     files = len(tree.names)
     program = Path(tree.root, "program.py")
     program.write_text(PROGRAM.replace("FILES", str(files)), encoding="utf-8")
-    ours = partial(whole_process, [sys.executable, str(program)], tree, f"{files} skipped in ")
+    ours = partial(whole_process, [sys.executable, str(program)], tree, f"{files:,} skipped in ")
     name = f"{files:,} files up to date, as a whole process"
     figures = []
     for tool in TOOLS:
