@@ -24,6 +24,7 @@ from typing import (
     ParamSpec,
     Self,
     TypeVar,
+    Unpack,
     overload,
 )
 
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from runcue._api.blocking_group import BlockingGroup
+    from runcue._api.submit_options import SubmitOptions
 
 __all__ = ["Blocking", "blocking"]
 
@@ -165,6 +167,25 @@ class Blocking:
             )
         return calls
 
+    # What the function returns is what the handle gives; of an `async def`, what that is awaited for.
+    @overload
+    def submit(
+        self,
+        task: Callable[..., Awaitable[R]],
+        params: Mapping[str, Any] | None = None,
+        **options: Unpack[SubmitOptions],
+    ) -> WorkHandle[R]: ...
+    @overload
+    def submit(
+        self,
+        task: Callable[..., R],
+        params: Mapping[str, Any] | None = None,
+        **options: Unpack[SubmitOptions],
+    ) -> WorkHandle[R]: ...
+    @overload
+    def submit(
+        self, task: str, params: Mapping[str, Any] | None = None, **options: Unpack[SubmitOptions]
+    ) -> WorkHandle: ...
     def submit(
         self, task: str | Callable[..., Any], params: Mapping[str, Any] | None = None, **options: Any
     ) -> WorkHandle:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from functools import partial
 from types import TracebackType
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar, Unpack, overload
 
 from runcue._api.blocking_map import END, next_of
 from runcue._api.group import Group
@@ -18,6 +18,9 @@ from runcue._api.handle import WorkHandle
 from runcue._model.checks import NOTHING
 from runcue._model.summary import Summary
 from runcue._model.work import Work
+
+if TYPE_CHECKING:
+    from runcue._api.submit_options import SubmitOptions
 
 __all__ = ["BlockingGroup"]
 
@@ -47,6 +50,25 @@ class BlockingGroup:
         """See `Group`."""
         self._in_loop(partial(self._group.__aexit__, kind, error, traceback))
 
+    # What the function returns is what the handle gives; of an `async def`, what that is awaited for.
+    @overload
+    def submit(
+        self,
+        task: Callable[..., Awaitable[R]],
+        params: Mapping[str, Any] | None = None,
+        **options: Unpack[SubmitOptions],
+    ) -> WorkHandle[R]: ...
+    @overload
+    def submit(
+        self,
+        task: Callable[..., R],
+        params: Mapping[str, Any] | None = None,
+        **options: Unpack[SubmitOptions],
+    ) -> WorkHandle[R]: ...
+    @overload
+    def submit(
+        self, task: str, params: Mapping[str, Any] | None = None, **options: Unpack[SubmitOptions]
+    ) -> WorkHandle: ...
     def submit(
         self, task: str | Callable[..., Any], params: Mapping[str, Any] | None = None, **options: Any
     ) -> WorkHandle:

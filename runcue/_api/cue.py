@@ -24,6 +24,7 @@ from typing import (
     ParamSpec,
     Self,
     TypeVar,
+    Unpack,
     overload,
 )
 
@@ -69,6 +70,7 @@ if TYPE_CHECKING:
     # Imported where they are used: few programs plan, draw or watch, and they would be a tenth of `import runcue`.
     from runcue._api.group import Group
     from runcue._api.many import Map
+    from runcue._api.submit_options import Artifacts, SubmitOptions
     from runcue._callbacks.verdicts import Question
     from runcue._explain.answers import Why, WhyStale
     from runcue._explain.why_all import WhyAll
@@ -84,12 +86,6 @@ F = TypeVar("F", bound=Callable[..., Any])
 P = TypeVar("P", bound=Callable[[PriorityContext], float])
 R = TypeVar("R")
 Q = ParamSpec("Q")
-
-OneArtifact = str | os.PathLike[str] | Artifact
-Artifacts = (
-    OneArtifact | Iterable[OneArtifact] | Callable[..., OneArtifact | Iterable[OneArtifact] | None] | None
-)
-"""What `inputs=` and `outputs=` take."""
 
 AnyIterable = Iterable[Any] | AsyncIterable[Any]
 """What `map` goes through."""
@@ -818,6 +814,25 @@ class Cue:
         handle.work = work
         return handle
 
+    # What the function returns is what the handle gives; of an `async def`, what that is awaited for.
+    @overload
+    async def submit(
+        self,
+        task: Callable[..., Awaitable[R]],
+        params: Mapping[str, Any] | None = None,
+        **options: Unpack[SubmitOptions],
+    ) -> WorkHandle[R]: ...
+    @overload
+    async def submit(
+        self,
+        task: Callable[..., R],
+        params: Mapping[str, Any] | None = None,
+        **options: Unpack[SubmitOptions],
+    ) -> WorkHandle[R]: ...
+    @overload
+    async def submit(
+        self, task: str, params: Mapping[str, Any] | None = None, **options: Unpack[SubmitOptions]
+    ) -> WorkHandle: ...
     @says_how_to_await("`await cue.submit(...)`, in a plain handler `work.submit(...)`", "`b.submit(...)`")
     @carried_out_by(_submit)
     async def submit(
@@ -1071,6 +1086,25 @@ class Cue:
             said = NO_OVERRIDES
         return self._entrance.admit_threadsafe(known, taken, _copy_context(), said, inside=inside)
 
+    # What the function returns is what the handle gives; of an `async def`, what that is awaited for.
+    @overload
+    def submit_threadsafe(
+        self,
+        task: Callable[..., Awaitable[R]],
+        params: Mapping[str, Any] | None = None,
+        **options: Unpack[SubmitOptions],
+    ) -> WorkHandle[R]: ...
+    @overload
+    def submit_threadsafe(
+        self,
+        task: Callable[..., R],
+        params: Mapping[str, Any] | None = None,
+        **options: Unpack[SubmitOptions],
+    ) -> WorkHandle[R]: ...
+    @overload
+    def submit_threadsafe(
+        self, task: str, params: Mapping[str, Any] | None = None, **options: Unpack[SubmitOptions]
+    ) -> WorkHandle: ...
     @carried_out_by(_submit_threadsafe)
     def submit_threadsafe(
         self,

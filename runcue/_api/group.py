@@ -10,7 +10,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from types import TracebackType
-from typing import Any, Concatenate, Final, NoReturn, ParamSpec, Self, TypeVar, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    Final,
+    NoReturn,
+    ParamSpec,
+    Self,
+    TypeVar,
+    Unpack,
+    overload,
+)
 
 from runcue._api.handle import WorkHandle
 from runcue._api.intake import Intake
@@ -27,6 +38,9 @@ from runcue._model.summary import Summary
 from runcue._model.texts import how_many, name_of, words_of
 from runcue._model.work import Work
 from runcue._scheduling.numbers import numbers_of
+
+if TYPE_CHECKING:
+    from runcue._api.submit_options import SubmitOptions
 
 __all__ = ["Group"]
 
@@ -136,6 +150,25 @@ class Group:
             if not self._batch.open and not self._coming:  # else somebody has added some meanwhile
                 return errors
 
+    # What the function returns is what the handle gives; of an `async def`, what that is awaited for.
+    @overload
+    async def submit(
+        self,
+        task: Callable[..., Awaitable[R]],
+        params: Mapping[str, Any] | None = None,
+        **options: Unpack[SubmitOptions],
+    ) -> WorkHandle[R]: ...
+    @overload
+    async def submit(
+        self,
+        task: Callable[..., R],
+        params: Mapping[str, Any] | None = None,
+        **options: Unpack[SubmitOptions],
+    ) -> WorkHandle[R]: ...
+    @overload
+    async def submit(
+        self, task: str, params: Mapping[str, Any] | None = None, **options: Unpack[SubmitOptions]
+    ) -> WorkHandle: ...
     @says_how_to_await("`await group.submit(...)`")
     async def submit(
         self,

@@ -91,6 +91,32 @@ async def gives_back_what_the_function_returns() -> None:
     assert_type(await cue.call("fetch", "a", page=2), runcue.WorkHandle[Any])
 
 
+async def options_go_with_submit_which_gives_back_the_same() -> None:
+    handle = await cue.submit(fetch, {"url": "a"}, priority=0.9, retry=3, timeout="5s")
+    assert_type(handle, runcue.WorkHandle[Page])
+    assert_type(await handle, Page)
+    assert_type(await (await cue.submit(convert, params={"url": "a"})), bytes)
+    assert_type(await (await cue.submit(shrink, {"url": "a"}, force=True, metadata={"user": "anna"})), str)
+    assert_type(cue.submit_threadsafe(fetch, {"url": "a"}, delay="1 min").result_sync(), Page)
+    with runcue.blocking(cue) as b:
+        assert_type(b.submit(convert, {"url": "a"}, wait=False).result_sync(), bytes)
+        assert_type(b.result(b.submit(fetch, {"url": "a"})), Page)
+        with b.group() as blocking_group:
+            assert_type(blocking_group.submit(fetch, {"url": "a"}, key="a"), runcue.WorkHandle[Page])
+    async with cue.group() as group:
+        assert_type(await group.submit(fetch, {"url": "a"}, priority=0.1), runcue.WorkHandle[Page])
+    # Of a task by its name nothing is known.
+    assert_type(await cue.submit("fetch", {"url": "a"}, run_at=0), runcue.WorkHandle[Any])
+    assert_type(await group.submit("fetch", {"url": "a"}), runcue.WorkHandle[Any])
+    either: str | Callable[..., Any] = fetch
+    assert_type(await cue.submit(either), runcue.WorkHandle[Any])
+    await cue.submit(fetch, {"url": "a"}, retyr=3)  # type: ignore[call-overload]
+    await cue.submit(fetch, {"url": "a"}, wait="no")  # type: ignore[call-overload]
+    await cue.submit(5)  # type: ignore[call-overload]
+    wrong: str = await handle  # type: ignore[assignment]
+    print(wrong)
+
+
 async def refuses_what_the_function_does_not_take() -> None:
     await cue.call(fetch)  # type: ignore[call-overload]
     await cue.call(fetch, 1)  # type: ignore[call-overload]
