@@ -15,23 +15,23 @@ from __future__ import annotations
 import time
 from collections import OrderedDict, deque
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from contextvars import Context
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from runcue._api.expected import Expected, expect
 from runcue._artifacts.file import File
 from runcue._artifacts.places import resolve
 from runcue._callbacks.warning_log import WarningLog
 from runcue._dispatch.dispatcher import Dispatcher
 from runcue._dispatch.timers import Alarm
 from runcue._model.declaration import Declaration
-from runcue._model.overrides import NO_OVERRIDES, Overrides
+from runcue._model.overrides import NO_OVERRIDES
 from runcue._model.task import Task
 from runcue._model.texts import error_words, listed, words_of
 from runcue._model.work import Work
-from runcue._registration.registry import Registry
 from runcue._registration.submission import params_for
 from runcue._scheduling.core import Core
 
@@ -49,9 +49,6 @@ __all__ = ["DropFolders"]
 _SLICE: Final = 0.002
 _STEP: Final = 16
 """So many files are looked at before the clock is."""
-# What a work unit declares apart from its outputs is of no interest before it is submitted.
-_WITHOUT_KEY: Final = Overrides({"key": ""})
-_OUTPUTS_ALONE: Final = Overrides({"key": "", "inputs": ()})
 _NET: Final = 2.0
 """Seconds after which it is looked, at the earliest, whether something has come that nobody has told."""
 _PAUSE: Final = 50
@@ -92,7 +89,6 @@ class DropFolders:
 
     Args:
         core: Its tasks, and who makes what.
-        registry: Says what work units declare.
         dispatcher: Is woken.
         log: Where it is told what could not be submitted.
 
@@ -100,9 +96,8 @@ class DropFolders:
         trays: What is known of the files of each task, by its name; empty as long as there are no folders.
     """
 
-    def __init__(self, core: Core, registry: Registry, dispatcher: Dispatcher, log: WarningLog) -> None:
+    def __init__(self, core: Core, dispatcher: Dispatcher, log: WarningLog) -> None:
         self._core = core
-        self._registry = registry
         self._dispatcher = dispatcher
         self._turns = dispatcher.turns
         self._log = log
@@ -319,20 +314,14 @@ class DropFolders:
     def _has_rested(self, tray: Tray, path: str) -> None:
         if (drop := tray.holding(path)) is None:
             return
-        tray.rested[path] = drop
-        task = self._core.tasks[tray.task]
+        expected, task = None, self._core.tasks[tray.task]
         if task.outputs is not None:
             # What its work unit would make is known before any is submitted.
-            try:
-                work = Work("", tray.task, params_for(task, {"path": drop.called(path)}))
-                work._task = task
-                # It may look at the inputs only where it sees the work unit; nobody else is asked twice.
-                sees_work = getattr(task.outputs, "sees_work", lambda params: callable(task.outputs))
-                ahead = _WITHOUT_KEY if sees_work(work.params) else _OUTPUTS_ALONE
-                self._registry.declare(work, self._dispatcher.flags, ahead)
-            except Exception:
-                return  # it will fail by that itself, and say so
-            tray.note_declared(work)
+            with suppress(Exception):  # it will fail by that itself, and say so
+                params = params_for(task, {"path": drop.called(path)})
+                expected = expect(task, params, self._dispatcher.flags)
+                tray.note_declared(expected)
+        tray.rested[path] = drop, expected
 
     def _note_declared(self, work: Work) -> None:
         """A work unit says what it makes, whoever submits it."""
@@ -395,9 +384,9 @@ class DropFolders:
         refused: dict[str, Exception] = {}
         try:
             while tray.rested and self._has_room(tray):
-                path, drop = tray.rested.popitem(last=False)
+                path, (drop, expected) = tray.rested.popitem(last=False)
                 try:
-                    self._submit(tray, drop, path)
+                    self._submit(tray, drop, path, expected)
                 except Exception as error:  # whatever it is: the next one may be better
                     refused[words_of(drop.called(path))] = error
                 yield
@@ -408,16 +397,17 @@ class DropFolders:
                 text = "Of a watched folder %s could not be submitted to task %r%s: %s"
                 self._log.tell("inbox", (), text, listed(refused), tray.task, some, first)
 
-    def _submit(self, tray: Tray, drop: DropFolder, path: str) -> None:
+    def _submit(self, tray: Tray, drop: DropFolder, path: str, expected: Expected | None) -> None:
         if tray.makes(path):
             return
         if not tray.arrivals.is_readable(path):
             raise PermissionError("it may not be read")
         assert self._intake is not None
         task = self._core.tasks[tray.task]
-        said = NO_OVERRIDES if task.declares else None
+        said = None if expected is None else expected.said(task)
         params = params_for(task, {"path": drop.called(path)})
-        work = self._intake.admit(task, params, Context(), said)
+        work = self._intake.admit(task, params, Context(), said or (NO_OVERRIDES if task.declares else None))
+        work._overrides = None  # these are the answers of its task: who does it once more asks anew
         self._warn(tray.submitted(path, work, self._settled))
 
     def _settled(self, tray: Tray, path: str, work: Work) -> None:

@@ -71,7 +71,7 @@ class Engine:
         self.services = Services(
             core, self.callbacks.door.ask, dispatcher.refusals.note_error, self.callbacks.failures.raised
         )
-        self.drops = drops = DropFolders(core, self.registry, dispatcher, self.warnings)
+        self.drops = drops = DropFolders(core, dispatcher, self.warnings)
         self.watched = WatchedFolders(dispatcher.changes.hear_outside, drops.hear)
         explainer = Explainer(core, dispatcher, self.watched)
         overdue = Overdue(core, dispatcher, explainer, dispatcher.listeners, self.warnings)

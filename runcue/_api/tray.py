@@ -15,6 +15,7 @@ from os import sep
 from os.path import lexists
 from typing import Any, Final
 
+from runcue._api.expected import Expected
 from runcue._artifacts.arrivals import REST, Arrivals
 from runcue._artifacts.descent import Descent
 from runcue._artifacts.drop_folder import DropFolder
@@ -44,7 +45,7 @@ class Tray:
         task: The name of the task.
         folders: Where the files come from.
         arrivals: Those that are there.
-        rested: Those of them that are to be submitted.
+        rested: Those of them that are to be submitted, with what their work units will declare.
         rest: Seconds for which a file must look the same.
     """
 
@@ -54,7 +55,7 @@ class Tray:
         self.task = task
         self.folders: list[DropFolder] = []
         self.arrivals = Arrivals()
-        self.rested: OrderedDict[str, DropFolder] = OrderedDict()
+        self.rested: OrderedDict[str, tuple[DropFolder, Expected | None]] = OrderedDict()
         self._producers = producers
         # With which files a work unit is on its way.
         self._busy: dict[str, _Taken] = {}

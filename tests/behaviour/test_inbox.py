@@ -479,7 +479,7 @@ def test_what_the_task_makes_is_not_submitted_to_it_nor_what_it_made_in_an_earli
     run(main)
 
 
-def test_only_outputs_are_asked_before_a_file_is_submitted_and_the_key_and_the_inputs_once(
+def test_functions_that_say_what_the_work_unit_of_a_file_declares_are_asked_once(
     inbox: Path, all_is_old: None
 ) -> None:
     old(inbox / "a")
@@ -493,7 +493,12 @@ def test_only_outputs_are_asked_before_a_file_is_submitted_and_the_key_and_the_i
         return function
 
     def of_inputs(work: runcue.Work) -> str:
+        asked.append("outputs")
         return str(work.inputs[0]._path) + ".out"
+
+    def of_id(work: runcue.Work) -> str:
+        asked.append("outputs")
+        return f"{work.params['path']}.{work.id}"
 
     async def main(outputs: Any) -> list[str]:
         asked.clear()
@@ -508,14 +513,17 @@ def test_only_outputs_are_asked_before_a_file_is_submitted_and_the_key_and_the_i
         cue.watch(inbox, submit=convert, pattern="a")
         async with cue:
             pass
-        assert len(await cue.list()) == 1
+        (done,) = await cue.list()
+        assert not any(output._path.endswith("a.") for output in done.outputs), "its id was known"
         return sorted(asked)
 
     for outputs in (inbox / "out", None):
         assert run(lambda outputs=outputs: main(outputs)) == ["inputs", "key"]
-    answers = ["inputs", "key", "outputs", "outputs"]
-    assert run(lambda: main(says("outputs", lambda path: f"{path}.out"))) == answers
-    assert run(lambda: main(of_inputs)) == ["inputs", "inputs", "key"]
+    once = ["inputs", "key", "outputs"]
+    assert run(lambda: main(says("outputs", lambda path: f"{path}.out"))) == once
+    assert run(lambda: main(of_inputs)) == once
+    # Before the submission there is no id: who looks at that is asked again.
+    assert run(lambda: main(of_id)) == ["inputs", "inputs", "key", "outputs", "outputs"]
 
 
 def test_what_others_have_its_task_make_is_not_submitted_to_it_either(inbox: Path) -> None:
