@@ -25,7 +25,7 @@ RULES = {
     5: "several services: all or none, in one step",
     6: "submission order, priority, ageing",
     7: "rates hold over every window; burst is the other promise",
-    8: "a token is stamped when the handler is entered",
+    8: "a start counts for the rate from when the handler is entered",
     9: "sync handlers have threads of their own, and the submitter's context",
     10: "a slot is held only while the handler runs",
     11: "more than a bucket can hold is refused at once",

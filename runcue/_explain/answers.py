@@ -52,7 +52,8 @@ class Why:
         held_by: For a slot: the work units that have it.
         eta: Seconds until its own turn comes, if it stands in line; for a retry, or what is for later, until it is due.
             None if that is not known.
-        next_token_at: For a rate: when the next token comes, for whoever is first in line; in seconds since the epoch.
+        next_token_at: For a rate: when it allows the next start, that of whoever is first in line; in seconds since the
+            epoch.
         chain: The work units that wait for each other, from this one to the root of it.
         root: Why the last of the chain does not run; None if that is this work.
         cycle: The work units that wait for each other in a cycle.

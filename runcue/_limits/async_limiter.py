@@ -45,7 +45,7 @@ class AsyncLimiterLimit:
             raise ConfigurationError(f"limiter must be an aiolimiter.AsyncLimiter, not {words_of(limiter)}.")
         if limiter.max_rate < 1:
             raise ConfigurationError(
-                f"A limiter of max_rate={limiter.max_rate!r} can never hold the one token that a start takes; "
+                f"A limiter of max_rate={limiter.max_rate!r} can never let anything start, as each start takes 1; "
                 "write the same rate as 1 per a longer time_period."
             )
         self._limiter = limiter

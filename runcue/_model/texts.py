@@ -294,8 +294,9 @@ def how_many(number: int, one: str, many: str) -> str:
 
 def used_up(rate: str, seconds: float) -> str:
     """That a rate allows no start now, and in how many seconds it will; inf: that depends on one on its way."""
-    until = "when a start is confirmed" if seconds == inf else f"in {seconds:.1f} s"
-    return f"{rate} is used up, next token {until}"
+    # Not of tokens: who reads this need not know of buckets, and what is called so may be what a language model counts.
+    until = "not known until those on their way have begun" if seconds == inf else f"in {seconds:.1f} s"
+    return f"{rate} is used up, next start {until}"
 
 
 def describe(call: object) -> str:

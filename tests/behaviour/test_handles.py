@@ -360,7 +360,7 @@ def test_debug_blocked_says_of_each_work_what_is_in_its_way() -> None:
         assert [entry["reason"] for entry in blocked] == ["service_full"] * 2 + ["not_ready"] * 2
         details = [entry["details"] for entry in blocked]
         assert details[0] == "ovens: the only slot is in use"
-        assert details[1] == "api: 1/hour is used up, next token in 3599.0 s"
+        assert details[1] == "api: 1/hour is used up, next start in 3599.0 s"
         assert "{'n': 7}" in details[2]
         assert "KeyError: 'key'" in details[3]
         await cue.stop(timeout=0)

@@ -90,7 +90,7 @@ def test_a_drain_that_stands_still_for_an_hour_warns_of_that_once(caplog: pytest
         run(main)
     warned = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert len(warned) == 2  # of each hour once
-    assert warned[0].startswith("Draining: 4 work units wait for llm: 2/hour is used up, next token in ")
+    assert warned[0].startswith("Draining: 4 work units wait for llm: 2/hour is used up, next start in ")
     assert warned[0].endswith("all of them are done in 120 min at the earliest")
     assert warned[1].startswith("Draining: 2 work units wait for llm: ")
 

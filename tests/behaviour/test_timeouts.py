@@ -687,7 +687,7 @@ def blocked_by(cue: runcue.Cue, what: str) -> str:
     cue.service("api", rate="1/hour")
     for name in ("t", "first"):
         cue.task(name, uses="api")(lambda work: None)
-    return "api: 1/hour is used up, next token in 3555.0 s"
+    return "api: 1/hour is used up, next start in 3555.0 s"
 
 
 @pytest.mark.rule(22)

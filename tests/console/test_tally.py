@@ -357,7 +357,7 @@ def test_what_waits_is_summed_up_by_what_differs_in_numbers_only() -> None:
         "File('/nowhere/#') is missing (the folder '/nowhere' is missing); nothing that is"
     )
     assert (call.number, call.task, call.for_turn) == (5, "call", True)
-    assert call.details.startswith("api: 3/day is used up, next token in")
+    assert call.details.startswith("api: 3/day is used up, next start in")
 
 
 def test_of_a_great_many_a_few_are_asked_about_and_the_number_is_about_right() -> None:

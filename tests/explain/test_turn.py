@@ -431,10 +431,10 @@ async def test_a_limiter_of_others_tells_when_if_they_leave_it_alone() -> None:
 @pytest.mark.parametrize(
     ("service", "told"),
     [
-        ({"rate": "2/min", "burst": 1}, "2/min, burst 1 is used up, next token in 30.0 s"),
-        ({"rate": "90 per 15 min", "burst": 1}, "90 per 15 min, burst 1 is used up, next token in 10.0 s"),
-        ({"rate": "2/min"}, "2/min is used up, next token in 60.0 s"),
-        ({"limiter": (2, 60)}, "its limiter (2 per 60 s) is used up, next token in 30.0 s"),
+        ({"rate": "2/min", "burst": 1}, "2/min, burst 1 is used up, next start in 30.0 s"),
+        ({"rate": "90 per 15 min", "burst": 1}, "90 per 15 min, burst 1 is used up, next start in 10.0 s"),
+        ({"rate": "2/min"}, "2/min is used up, next start in 60.0 s"),
+        ({"limiter": (2, 60)}, "its limiter (2 per 60 s) is used up, next start in 30.0 s"),
         ({"concurrent": 1}, "the only slot is in use"),
         ({"concurrent": 2}, "all 2 slots in use"),
     ],

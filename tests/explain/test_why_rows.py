@@ -58,7 +58,7 @@ WHY = {
     "rate used up": [
         "^ask 5: waiting for rate, for 1 s$",
         (
-            r"openai: 1/min is used up, next token in 59\.0 s; ask 5 is number 4 in line, and its turn comes in 3\.98 "
+            r"openai: 1/min is used up, next start in 59\.0 s; ask 5 is number 4 in line, and its turn comes in 3\.98 "
             rf"min \(at {CLOCK}\)"
         ),
         "Wait; where the provider allows it, a higher rate= lets them start sooner",
@@ -126,7 +126,7 @@ WHY = {
             rf"gas: the only slot is in use; fry 2 has run for 1 s and holds the slot that feast 4 needs; fry 2 is at "
             rf"forever {HERE}; "
         ),
-        r"shop: 1/min is used up, next token in 59\.0 s; feast 4 is next in line, and when its turn comes is not known",
+        r"shop: 1/min is used up, next start in 59\.0 s; feast 4 is next in line, and when its turn comes is not known",
         rf"{MORE_SLOTS} If it hangs, give the task roast a timeout=, which ends such a handler\.$",
     ],
     "handler awaits a work unit that needs its slot": [

@@ -101,7 +101,7 @@ def test_a_service_says_in_words_what_is_used_up() -> None:
     start(rate, 0.0)
     refusal = first_refusal(service, 15.0, WORK)
     assert refusal is not None
-    assert refusal.details == "api: 1/min is used up, next token in 45.0 s"
+    assert refusal.details == "api: 1/min is used up, next start in 45.0 s"
     service.acquire_slot()
     refusal = first_refusal(service, 15.0, WORK)
     assert refusal is not None

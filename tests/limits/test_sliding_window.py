@@ -122,9 +122,9 @@ def test_the_log_holds_no_more_than_one_window_of_starts() -> None:
 def test_it_says_in_words_what_is_used_up() -> None:
     api = window("1/min")
     api.acquire(0.0)
-    assert api.describe(0.0) == "1/min is used up, next token when a start is confirmed"
+    assert api.describe(0.0) == "1/min is used up, next start not known until those on their way have begun"
     api.entered(0.0, None, 0.0)
-    assert api.describe(15.0) == "1/min is used up, next token in 45.0 s"
+    assert api.describe(15.0) == "1/min is used up, next start in 45.0 s"
 
 
 def test_what_so_many_starts_take_at_the_least_counts_whole_periods() -> None:

@@ -111,7 +111,7 @@ def test_no_stretch_sees_more_than_the_burst_and_what_has_flowed_back(
 def test_it_says_in_words_what_is_used_up() -> None:
     bucket = TokenBucket(1, 0.5)
     start(bucket, 0.0)
-    assert bucket.describe(0.5) == "0.5/sec, burst 1 is used up, next token in 1.5 s"
+    assert bucket.describe(0.5) == "0.5/sec, burst 1 is used up, next start in 1.5 s"
 
 
 def test_what_so_many_starts_take_at_the_least_begins_after_the_burst() -> None:

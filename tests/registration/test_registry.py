@@ -55,7 +55,7 @@ def test_a_service_with_a_rate_that_is_none_is_a_value_error(cue: runcue.Cue, ra
 
 @pytest.mark.rule(11)
 async def test_a_limiter_too_small_for_a_single_token_is_refused_at_once(cue: runcue.Cue) -> None:
-    with pytest.raises(runcue.ConfigurationError, match="can never hold"):
+    with pytest.raises(runcue.ConfigurationError, match="can never let anything start"):
         cue.service("api", limiter=aiolimiter.AsyncLimiter(0.5, 1))
 
 
