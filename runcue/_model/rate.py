@@ -16,7 +16,7 @@ from runcue._model.checks import number_of
 from runcue._model.errors import ConfigurationError
 from runcue._model.texts import shortened, words_of
 
-__all__ = ["FORMS", "Rate", "duration_or_none", "parse_duration", "parse_rate"]
+__all__ = ["FORMS", "SECONDS", "Rate", "duration_or_none", "parse_duration", "parse_rate"]
 
 FORMS = '"60/min", "10/sec", "1.5/sec", "1000/hour", "5000/day", "100/15min"'
 
@@ -26,7 +26,7 @@ _UNITS = {
     3600.0: ("h", "hr", "hrs", "hour", "hours"),
     86400.0: ("d", "day", "days"),
 }
-_SECONDS = {word: seconds for seconds, words in _UNITS.items() for word in words}
+SECONDS = {word: seconds for seconds, words in _UNITS.items() for word in words}
 # Patterns as text: re keeps them compiled from their first use on, and most programs parse a rate or two, or none.
 _SHAPE = r"\s*(\d+(?:[._]\d+)*|\.\d+)\s*(?:/|per)\s*(\d+(?:\.\d+)?)?\s*([a-z]+)\s*"
 _DURATION = r"\s*(\d+(?:\.\d+)?|\.\d+)\s*([a-z]+)\s*"
@@ -71,7 +71,7 @@ def parse_rate(value: object) -> Rate:
         ConfigurationError: Anything else, with the value and the accepted forms in the text.
     """
     match = re.fullmatch(_SHAPE, value, _FLAGS) if isinstance(value, str) else None
-    seconds = _SECONDS.get(match[3].lower()) if match else None
+    seconds = SECONDS.get(match[3].lower()) if match else None
     if match is None or seconds is None:
         raise ConfigurationError(f"Invalid rate {words_of(value)}: write it as one of {FORMS}.")
     from fractions import Fraction  # noqa: PLC0415 - brings decimal along, which takes as long as a tenth of asyncio
@@ -133,7 +133,7 @@ def _duration(value: object, what: str, end: str, *, zero: bool, endless: bool =
             seconds = None
     elif isinstance(value, str):
         match = re.fullmatch(_DURATION, value, _FLAGS)
-        unit = _SECONDS.get(match[2].lower()) if match else None
+        unit = SECONDS.get(match[2].lower()) if match else None
         seconds = None if match is None or unit is None else float(match[1]) * unit
     else:
         seconds = number_of(value)

@@ -34,6 +34,9 @@ from runcue._model.phases import (
 from runcue._model.task import Task
 from runcue._model.texts import message_of, name_of, shortened
 
+if TYPE_CHECKING:
+    from runcue._model.amounts import Amount
+
 __all__ = ["Loaded", "Work"]
 
 
@@ -61,6 +64,7 @@ class Work(NotAwaited):
         "_approved_in",
         "_attempts",
         "_awaited",
+        "_charge",
         "_context",
         "_declared",
         "_entered_at",
@@ -117,6 +121,8 @@ class Work(NotAwaited):
     # What was last said when it was not ready: a reason, the exception that was raised, or the artifact at fault.
     _not_ready_reason: Any
     _declared: Declaration | None
+    # What it takes of each budget, by name, as its submission or a function says; None for what its task says.
+    _charge: Mapping[str, Amount] | None
     # The artifacts it waits for, None if nothing is known of them.
     _awaited: tuple[Any, ...] | None
 
@@ -145,7 +151,7 @@ class Work(NotAwaited):
         self._phase = self._recheck_pass = self._refusals = NEW
         self.started_at = self.completed_at = None
         self._attempts = self._not_ready_reason = self._declared = self._awaited = self._overrides = None
-        self._waiters = self._runner = None
+        self._waiters = self._runner = self._charge = None
 
     @property
     def _timeout(self) -> float:
