@@ -1,7 +1,8 @@
 """Amounts of what budgets count, exactly: "90_000/min", "2.50/day"; a cost of 712, of 0.0003.
 
-Lives here: the grammar, and `Allowance`, so much per period. An amount is an int where it is whole, else a `Fraction`: a
-float is taken for what is written, so that ten times 0.1 is 1. What is done with amounts is the business of `_limits`.
+Lives here: the grammar, and `Allowance`, so much per period. An amount is an int where it is whole, else a `Fraction`;
+a float is taken for what is written, so that ten times 0.1 is 1. What is done with amounts is the business of
+`_limits`.
 
 Must not know: clocks, services, work units.
 """
@@ -152,7 +153,7 @@ def amounts_of(value: Any, what: str) -> dict[str, Amount]:
             f"{what} must be a dict that can be copied: {error_words(error)}."
         ) from error
     for name, one in found.items():
-        if type(name) is not str:
+        if type(name) is not str or not name:
             check_name(name, "budget")
         if type(one) is not int or not 0 <= one <= _MOST:
             found[name] = amount_of(one, f"{what}: {words_of(name)}")
