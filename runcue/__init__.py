@@ -91,6 +91,7 @@ __all__ = [
     "RetryError",
     "RetryLater",
     "RuncueError",
+    "Service",
     "ServiceStatus",
     "ServiceTime",
     "StallTimeout",
@@ -130,6 +131,7 @@ if TYPE_CHECKING:
     from runcue._api.blocking import Blocking, blocking
     from runcue._api.group import Group
     from runcue._api.many import Map
+    from runcue._api.service import Service
     from runcue._explain.answers import Why, WhyStale
     from runcue._explain.missing import Missing
     from runcue._explain.turn import Passing, Turn
@@ -151,6 +153,7 @@ _LATE = {
     "Passing": "_explain.turn",
     "Plan": "_planning.plan",
     "PlannedWork": "_planning.plan",
+    "Service": "_api.service",
     "ServiceStatus": "_limits.service",
     "ServiceTime": "_planning.plan",
     "Turn": "_explain.turn",

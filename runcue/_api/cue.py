@@ -50,6 +50,7 @@ from runcue._model.checks import (
 from runcue._model.current import call_inside
 from runcue._model.errors import ConfigurationError, InvalidParams, UsageError
 from runcue._model.events import Event
+from runcue._model.origin import Execution
 from runcue._model.overrides import DEFAULT, NO_OVERRIDES, OPTIONS
 from runcue._model.phases import SETTLED, WorkState
 from runcue._model.priority import STRICT, PriorityContext
@@ -70,6 +71,7 @@ if TYPE_CHECKING:
     # Imported where they are used: few programs plan, draw or watch, and they would be a tenth of `import runcue`.
     from runcue._api.group import Group
     from runcue._api.many import Map
+    from runcue._api.service import Service
     from runcue._api.submit_options import Artifacts, SubmitOptions
     from runcue._callbacks.verdicts import Question
     from runcue._explain.answers import Why, WhyStale
@@ -206,15 +208,16 @@ class Cue:
         self,
         name: str,
         *,
-        rate: str | None = None,
-        concurrent: int | None = None,
-        burst: int | None = None,
-        limiter: Any = None,
-        limits: Limit | Sequence[Limit] | None = None,
-    ) -> str:
+        rate: str | None = DEFAULT,
+        concurrent: int | None = DEFAULT,
+        burst: int | None = DEFAULT,
+        limiter: Any = DEFAULT,
+        limits: Limit | Sequence[Limit] | None = DEFAULT,
+    ) -> Service:
         """Register a service: limits under one name, shared by all tasks that use it.
 
-        The same again, with the same limits (a notebook cell), is no mistake and changes nothing.
+        The same again, with the same limits, is no mistake and changes nothing. In a notebook cell that is run again,
+        others change what they name, as `Service.change` does; a limit that was set is taken away by None.
 
         Args:
             name: What tasks call it in `uses=`.
@@ -228,12 +231,41 @@ class Cue:
                 with the work unit, so that a cost or a customer can decide.
 
         Returns:
-            Its name, for `uses=`.
+            The service, for `uses=`: a str equal to its name, which can be changed while work units run.
 
         Raises:
             ConfigurationError: A value cannot work, or the service has other limits.
         """
-        return self._services.add(name, rate, concurrent, burst, limiter, limits)
+        given = {
+            "rate": rate,
+            "concurrent": concurrent,
+            "burst": burst,
+            "limiter": limiter,
+            "limits": limits,
+        }
+        given = {option: value for option, value in given.items() if value is not DEFAULT}
+        # Here, and not in the thread of the loop: it is looked up who calls.
+        execution = Execution()
+        self._intake.in_loop(lambda: self._services.add(name, given, execution))
+        return self._service(name)
+
+    @says_what_it_takes
+    def get_service(self, name: str) -> Service:
+        """The registered service of that name.
+
+        Raises:
+            UnknownService: There is none.
+        """
+        return self._service(self._services.find(name))
+
+    def _service(self, name: str) -> Service:
+        from runcue._api.service import service_of  # noqa: PLC0415 - who only imports runcue needs none
+
+        return service_of(check_name(name, "service"), self._services, self._intake, self._status)
+
+    def _status(self, name: str) -> ServiceStatus:
+        running = self._intake.loop is not None
+        return self._core.services[name].status(self._dispatcher.turns.now(), running=running)
 
     @overload
     def task(self, name: F, /) -> F: ...
@@ -385,9 +417,7 @@ class Cue:
     @says_what_it_takes
     def services(self) -> builtins.list[ServiceStatus]:
         """The registered services with their limits and what these allow now, in the order of their registration."""
-        now = self._dispatcher.turns.now()
-        running = self._intake.loop is not None
-        return [service.status(now, running=running) for service in self._core.services.values()]
+        return [self._status(name) for name in self._core.services]
 
     @overload
     def is_ready(self, gate: F) -> F: ...

@@ -69,7 +69,11 @@ class Engine:
         self.executors = Executors(run_in, core.threads)
         self.dispatcher = dispatcher = Dispatcher(core, self.callbacks, recheck=recheck)
         self.services = Services(
-            core, self.callbacks.door.ask, dispatcher.refusals.note_error, self.callbacks.failures.raised
+            core,
+            self.callbacks.door.ask,
+            dispatcher.refusals.note_error,
+            self.callbacks.failures.raised,
+            dispatcher.turns.wake,
         )
         self.drops = drops = DropFolders(core, dispatcher, self.warnings)
         self.watched = WatchedFolders(dispatcher.changes.hear_outside, drops.hear)

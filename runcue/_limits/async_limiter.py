@@ -33,6 +33,7 @@ class AsyncLimiterLimit:
         limiter: The limiter.
 
     Attributes:
+        limiter: As given.
         burst: How many starts it can hold.
         per_second: How many flow back per second.
 
@@ -48,13 +49,13 @@ class AsyncLimiterLimit:
                 f"A limiter of max_rate={limiter.max_rate!r} can never let anything start, as each start takes 1; "
                 "write the same rate as 1 per a longer time_period."
             )
-        self._limiter = limiter
+        self.limiter = limiter
         self.burst = float(limiter.max_rate)
         self.per_second = limiter.max_rate / limiter.time_period
 
     def room(self, now: float, work: object = None, /) -> bool:
         """See `Limit.room`."""
-        return bool(self._limiter.has_capacity())
+        return bool(self.limiter.has_capacity())
 
     def next_room(self, now: float, work: object = None, /) -> float:
         """See `Limit.next_room`."""
@@ -75,7 +76,7 @@ class AsyncLimiterLimit:
         fits, too_much = 0.0, most
         for _ in range(40):
             amount = (fits + too_much) / 2
-            if self._limiter.has_capacity(amount):
+            if self.limiter.has_capacity(amount):
                 fits = amount
             else:
                 too_much = amount
@@ -83,7 +84,7 @@ class AsyncLimiterLimit:
 
     def acquire(self, now: float, work: object = None, /) -> None:
         """See `Limit.acquire`."""
-        step = self._limiter.acquire().__await__()
+        step = self.limiter.acquire().__await__()
         try:
             next(step)
         except StopIteration:
@@ -102,6 +103,6 @@ class AsyncLimiterLimit:
 
     def describe(self, now: float, work: object = None, /) -> str:
         """See `Limit.describe`."""
-        limiter = self._limiter
+        limiter = self.limiter
         text = f"its limiter ({limiter.max_rate:g} per {seconds_in_words(limiter.time_period)})"
         return used_up(text, self.next_room(now) - now)

@@ -1,8 +1,8 @@
 """Where a handler or a callback comes from, and whether another one is its former self.
 
-Lives here: `Origin`. Code that is executed again defines anew what it has registered before: a cell of a notebook that
-is run again, a module that is reloaded. Then the former function is to go. In one execution, two functions of one name
-are two.
+Lives here: `Origin`, and `Execution`, all of it that is not the function. Code that is executed again defines anew what
+it has registered before: a cell of a notebook that is run again, a module that is reloaded. Then the former function is
+to go. In one execution, two functions of one name are two.
 
 Must not know: what is registered, or where.
 """
@@ -17,7 +17,7 @@ from inspect import unwrap
 from types import BuiltinMethodType, CodeType, FunctionType, MethodType
 from typing import Any, Final
 
-__all__ = ["Origin", "is_bound_otherwise", "is_made_again"]
+__all__ = ["Execution", "Origin", "is_bound_otherwise", "is_made_again"]
 
 # Of these, and of paths, another value makes a function that holds it another one.
 _PLAIN: Final = (str, bytes, int, float, complex, type(None), os.PathLike)
@@ -25,12 +25,39 @@ _PLAIN: Final = (str, bytes, int, float, complex, type(None), os.PathLike)
 _DEEPEST: Final = 8
 
 
-class Origin:
-    """A function as it was registered, and the execution in which it was.
+class Execution:
+    """One execution of the code that describes something to runcue: of a cell of a notebook, or of a module.
 
-    What makes an execution another one is the number of the cell, in IPython and all notebooks that are built on it,
-    or the `__spec__` of a module, of which a reload makes a new one: of the module that registers the function, or of
-    the one that it is defined in.
+    What makes it another one is the number of the cell, in IPython and all notebooks that are built on it, or the
+    `__spec__` of a module, of which a reload makes a new one: of the module that describes, or of the one in which the
+    functions are defined that are described.
+
+    Args:
+        calls: The functions, methods or objects that are described.
+    """
+
+    __slots__ = ("_cell", "_names", "_specs")
+
+    def __init__(self, *calls: Callable[..., Any]) -> None:
+        self._cell, names = _cell()
+        caller = _caller()
+        # Where a value that is still in use has a name.
+        self._names = caller if names is None else names
+        self._specs = {
+            space["__name__"]: space.get("__spec__")
+            for space in (caller, *map(_globals_of, calls))
+            if "__name__" in space
+        }
+
+    def is_later(self, other: Execution) -> bool:
+        """Whether it is another execution than the other, which came before it, of the same code or of other code."""
+        if self._cell != other._cell:
+            return True
+        return any(self._specs.get(name, spec) is not spec for name, spec in other._specs.items())
+
+
+class Origin(Execution):
+    """A function as it was registered, and the execution in which it was.
 
     Args:
         call: The function, method or object.
@@ -39,23 +66,15 @@ class Origin:
         call: As given.
     """
 
-    __slots__ = ("_cell", "_names", "_specs", "call")
+    __slots__ = ("call",)
 
     def __init__(self, call: Callable[..., Any]) -> None:
         self.call = call
-        self._cell, names = _cell()
-        caller = _caller()
-        # Where a value that is still in use has a name.
-        self._names = caller if names is None else names
-        self._specs = {
-            space["__name__"]: space.get("__spec__")
-            for space in (caller, _globals_of(call))
-            if "__name__" in space
-        }
+        super().__init__(call)
 
     def is_anew(self, other: Origin) -> bool:
         """Whether this is another one, defined anew in a later execution: of the same name, in the same module."""
-        return self._is_later(other) and self._compare(other.call, bound=False)
+        return self.is_later(other) and self._compare(other.call, bound=False)
 
     def replaces(self, other: Origin) -> bool:
         """Whether the other is its former self, what it is bound to included.
@@ -63,18 +82,13 @@ class Origin:
         That is the object of a method, the arguments of a `functools.partial`, what a function made in another one has
         from there. Other text or numbers make it another one, and so does an object that is still in use under a name.
         """
-        return self._is_later(other) and self._compare(other.call, bound=True)
+        return self.is_later(other) and self._compare(other.call, bound=True)
 
     def _compare(self, former: Any, *, bound: bool) -> bool:
         try:
             return self._are_same(former, self.call, bound=bound)
         except Exception:  # out of the comparison of objects of the user's
             return False
-
-    def _is_later(self, other: Origin) -> bool:
-        if self._cell != other._cell:
-            return True
-        return any(self._specs.get(name, spec) is not spec for name, spec in other._specs.items())
 
     def _are_same(self, one: Any, other: Any, *, bound: bool, depth: int = 0) -> bool:
         """Whether the second of two functions is the first one, defined again."""

@@ -356,17 +356,43 @@ def test_what_cannot_be_compared_is_another_listener(notebook: Notebook) -> None
 
 
 @pytest.mark.rule(34)
-def test_a_service_with_the_same_limits_is_the_same_and_with_others_an_error_that_says_both(
+def test_a_service_with_the_same_limits_is_the_same_and_in_a_cell_run_again_others_change_what_they_name(
     notebook: Notebook,
 ) -> None:
     notebook.cell("api = cue.service('api', rate='60/min', concurrent=5)")
     notebook.cell("api = cue.service('api', rate='60 / minute', concurrent=5)")
     notebook.cell("cue.task('call', uses=api)(lambda work: None)")
     assert [service.name for service in notebook.cue.services()] == ["api"]
+    notebook.cell("api = cue.service('api', rate='30/min', concurrent=5)")
+    [status] = notebook.cue.services()
+    assert (status.rate, status.concurrent) == ("30/min", 5)
+
+
+@pytest.mark.rule(34)
+def test_a_cell_run_again_names_all_that_was_set_and_none_takes_it_away(notebook: Notebook) -> None:
+    notebook.cell("cue.service('api', rate='60/min', concurrent=5)")
     with pytest.raises(
-        runcue.ConfigurationError, match=r"'api' is already .*60/min, 5 slots; .*30/min, 5 slots"
+        runcue.ConfigurationError, match=r"declared again without concurrent=, .* concurrent=None"
     ):
-        notebook.cell("cue.service('api', rate='30/min', concurrent=5)")
+        notebook.cell("cue.service('api', rate='30/min')")
+    assert notebook.cue.services()[0].rate == "60/min"
+    notebook.cell("cue.service('api', rate='30/min', concurrent=None)")
+    notebook.cell("cue.service('api', rate='20/min')")
+    [status] = notebook.cue.services()
+    assert (status.rate, status.concurrent) == ("20/min", None)
+
+
+@pytest.mark.rule(34)
+def test_what_another_cell_has_changed_stays_where_the_cell_of_the_service_does_not_name_it(
+    notebook: Notebook,
+) -> None:
+    notebook.cell("api = cue.service('api', rate='60/min')")
+    notebook.cell("api.change(concurrent=2, rate='30/min')")
+    [status] = notebook.cue.services()
+    assert (status.rate, status.concurrent) == ("30/min", 2)
+    notebook.cell("api = cue.service('api', rate='60/min')")
+    [status] = notebook.cue.services()
+    assert (status.rate, status.concurrent) == ("60/min", 2)
 
 
 def test_gates_and_priority_are_replaced_by_whatever_comes_later(notebook: Notebook) -> None:

@@ -20,7 +20,7 @@ unlimited = runcue.Cue(keep=10_000, max_threads=64, id_prefix="night")
 cue.service("openai", rate="60/min", concurrent=5)
 cue.service("knife", concurrent=1)
 bursty = cue.service("bursty", rate="10/sec", burst=20)
-assert_type(bursty, str)
+assert_type(bursty, runcue.Service)
 
 
 class Budget(runcue.abc.Limit):

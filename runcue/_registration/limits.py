@@ -1,0 +1,188 @@
+"""The limits of a service as they are declared: each option of `Cue.service`, checked in the line of the mistake.
+
+Lives here: `OPTIONS`, the table of what can be said of a service; and `Limits`, what has been said of one.
+
+Must not know: which services there are, what is made of their limits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from operator import eq
+from typing import Any, Final, NamedTuple
+
+from runcue._model.checks import has_methods, is_async, nearest, positive_int
+from runcue._model.errors import ConfigurationError
+from runcue._model.rate import Rate, parse_rate
+from runcue._model.texts import how_many, listed, words_of
+from runcue.abc import Limit
+
+__all__ = ["OPTIONS", "Limits", "hint"]
+
+METHODS: Final = ("room", "next_room", "acquire", "entered", "release", "at_least", "describe")
+
+
+class Option(NamedTuple):
+    """One thing that can be said of a service.
+
+    Attributes:
+        read: Checks what was given, which is not None; what it is called in messages comes second. None: nothing is set
+            by that.
+        words: What was read, in words.
+        same: Whether two that were read mean the same, however they were written.
+    """
+
+    read: Callable[[Any, str], Any]
+    words: Callable[[Any], str]
+    same: Callable[[Any, Any], bool] = eq
+
+
+class Limits:
+    """What has been said of one service. It never changes: `but` gives another one.
+
+    Args:
+        values: What was read, by the names of the options; those that are missing were not set.
+    """
+
+    __slots__ = ("_values",)
+
+    def __init__(self, values: Mapping[str, Any] | None = None) -> None:
+        self._values: dict[str, Any] = dict(values or {})
+
+    def get(self, option: str) -> Any:
+        """What was read of an option; None if it is not set."""
+        return self._values.get(option)
+
+    def set_options(self) -> list[str]:
+        """The options that are set."""
+        return list(self._values)
+
+    def but(self, name: str, given: Mapping[Any, Any]) -> Limits:
+        """The same, but for what is given.
+
+        Args:
+            name: Of the service.
+            given: By option; None takes one away.
+
+        Raises:
+            ConfigurationError: There is no such option, or a value cannot work, or not beside the others.
+        """
+        values = dict(self._values)
+        for option, value in given.items():
+            if not isinstance(option, str) or option not in OPTIONS:
+                raise ConfigurationError(f"A service has no {words_of(option)}. {hint(option, OPTIONS)}")
+            values.pop(option, None)
+            read = None if value is None else OPTIONS[option].read(value, f"{option} of service {name!r}")
+            if read is not None:
+                values[option] = read
+        values = {option: values[option] for option in OPTIONS if option in values}
+        made = Limits(values)
+        _check_together(name, made, given, self)
+        return made
+
+    def differing(self, other: Limits) -> list[str]:
+        """The options of which others mean something else, or of which one of both says nothing."""
+        return [option for option in OPTIONS if not self._has_same(other, option)]
+
+    def _has_same(self, other: Limits, option: str) -> bool:
+        one, two = self.get(option), other.get(option)
+        if one is None or two is None:
+            return one is two
+        return OPTIONS[option].same(one, two)
+
+    def __str__(self) -> str:
+        return listed([OPTIONS[option].words(value) for option, value in self._values.items()]) or "no limits"
+
+
+def _read_rate(value: Any, what: str) -> Rate:
+    return parse_rate(value)
+
+
+def _read_limiter(value: Any, what: str) -> Any:
+    # aiolimiter is needed by few and costs import time.
+    from runcue._limits.async_limiter import AsyncLimiterLimit  # noqa: PLC0415
+
+    return AsyncLimiterLimit(value)
+
+
+def _read_own(value: Any, what: str) -> tuple[Limit, ...] | None:
+    """Check limits of the user's own: a list or tuple of them, or one alone."""
+    found = tuple(value) if isinstance(value, (list, tuple)) else (value,)
+    for limit in found:
+        missing = [one for one in METHODS if not has_methods(limit, (one,))]
+        if isinstance(limit, type):
+            problem = "it is a class; give an object of it"
+        elif missing:
+            problem = f"it has no method {', '.join(f'{one}()' for one in missing)}"
+        elif waiting := [one for one in METHODS if is_async(getattr(limit, one))]:
+            problem = f"{waiting[0]}() is async; the methods of a limit are plain and answer at once"
+        else:
+            continue
+        raise ConfigurationError(f"{what}: {words_of(limit)} is no runcue.abc.Limit: {problem}.")
+    return found or None
+
+
+def _are_equal(one: tuple[Limit, ...], other: tuple[Limit, ...]) -> bool:
+    return len(one) == len(other) and all(map(_is_equal, one, other))
+
+
+def _is_equal(one: object, other: object) -> bool:
+    try:
+        return one is other or bool(one == other)
+    except Exception:  # it is the user's code
+        return False
+
+
+OPTIONS: Final[dict[str, Option]] = {
+    "rate": Option(
+        _read_rate,
+        lambda rate: f"rate {rate.text}",
+        lambda one, other: (one.count, one.period) == (other.count, other.period),
+    ),
+    "burst": Option(positive_int, lambda burst: f"burst {burst}"),
+    "concurrent": Option(positive_int, lambda slots: how_many(slots, "slot", "slots")),
+    "limiter": Option(
+        _read_limiter,
+        lambda kept: f"limiter {words_of(kept.limiter)}",
+        lambda one, other: one.limiter is other.limiter,
+    ),
+    "limits": Option(_read_own, lambda own: ", ".join(f"limit {words_of(one)}" for one in own), _are_equal),
+}
+"""What can be said of a service, in the order in which it is told."""
+
+
+def _check_together(name: str, limits: Limits, given: Mapping[str, Any], before: Limits) -> None:
+    """Check that what was said of a service goes together.
+
+    Args:
+        name: Of the service.
+        limits: All that is said of it.
+        given: What is said now: blamed is what is not among it, if that was said before.
+        before: What was said before.
+
+    Raises:
+        ConfigurationError: It does not.
+    """
+    rate, burst = limits.get("rate"), limits.get("burst")
+    if limits.get("limiter") is not None and (rate is not None or burst is not None):
+        if before.get("limiter") is not None and "limiter" not in given:
+            raise ConfigurationError(
+                f"Service {name!r} has a limiter, which stands instead of rate and burst; take it away as well: "
+                "limiter=None."
+            )
+        raise ConfigurationError(
+            f"Service {name!r}: limiter= stands instead of rate= and burst=, not beside."
+        )
+    if burst is not None and rate is None:
+        if before.get("burst") is not None and "burst" not in given:
+            raise ConfigurationError(
+                f"Service {name!r} keeps its burst={burst}, which needs a rate at which it is refilled; take it away "
+                "as well: burst=None."
+            )
+        raise ConfigurationError(f"Service {name!r}: burst={burst} needs a rate at which it is refilled.")
+
+
+def hint(wanted: object, known: Mapping[str, Any]) -> str:
+    """What there is in place of what is not there."""
+    near = nearest(wanted, known)
+    return f"There is {listed(map(repr, known)) or 'none'}." if near is None else f"Did you mean {near!r}?"
