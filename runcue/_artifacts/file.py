@@ -184,14 +184,17 @@ class File(Artifact):
 
     def problem(self) -> str:
         """What is wrong with it, as the end of a sentence that begins with its name."""
+        is_link = False
         try:
-            status = os.stat(self._path)
+            status = os.lstat(self._path)
+            if is_link := S_ISLNK(status.st_mode):
+                status = os.stat(self._path)
         except (FileNotFoundError, NotADirectoryError):
-            pointed = leads(self._key)
+            pointed = leads(self._key) if is_link else ()
             return f"leads to {pointed[-1]}, which is missing" if pointed else "is missing"
         except OSError as error:
             return f"cannot be looked at: {error.strerror}"
-        if (doubt := self._doubt(status, os.path.islink(self._path))) is not None:
+        if (doubt := self._doubt(status, is_link)) is not None:
             return doubt.problem(repr(self), self._key)
         age = time.time() - status.st_mtime_ns / 1e9
         if self.max_age is not None and age > self.max_age:

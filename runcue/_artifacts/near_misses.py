@@ -118,19 +118,21 @@ def meant_among(artifact: Any, paths: Iterable[str]) -> str | None:
         return None
     wanted = _plain(artifact._key)
     folder, _, name = wanted.rpartition(os.sep)
-    least, most = (length + len(folder) for length in _lengths_like(name))
+    least, most = (length + len(folder) + 1 for length in _lengths_like(name))
     numbers, length = _numbers_of(name), len(name)
+    number = max(numbers, key=len, default="")
     beside: dict[str, str] = {}
     namesake = None
     for path in paths:
-        # There may be thousands of them.
-        if path[-length:].lower() != name and path.isascii() and not least <= len(path) <= most + 1:
+        # There may be thousands of them, so quickly those that may be alike at all.
+        may_be = least <= len(path) <= most and number in path
+        if not may_be and path.isascii() and path[-length:].lower() != name:
             continue
         plain = _plain(path)
         if plain == wanted:
             return path
         other, _, its_name = plain.rpartition(os.sep)
-        if other == folder and _numbers_of(its_name) == numbers:
+        if other == folder and number in its_name and _numbers_of(its_name) == numbers:
             beside[its_name] = path
         elif its_name == name:
             namesake = path

@@ -11,12 +11,13 @@ Must not know: how cycles are found, words.
 from __future__ import annotations
 
 from itertools import islice
+from operator import attrgetter
 from typing import Any, Final, Literal, NamedTuple
 
 from runcue._explain.reasons import problem_now
 from runcue._model.work import Work
 from runcue._scheduling.core import Core
-from runcue._scheduling.holds import Relation, held_by
+from runcue._scheduling.holds import Hold, Relation, held_by
 
 __all__ = ["Cut", "cut_of", "waited_for"]
 
@@ -54,14 +55,17 @@ def cut_of(core: Core, cycle: tuple[Work, ...]) -> Cut:
         core: The state.
         cycle: Work units, each of which waits for the next, and the last for the first.
     """
-    links = list(zip(cycle, (*cycle[1:], cycle[0]), strict=True))
-    for work, maker in islice(links, _LOOKED_AT):
+    followers = (*cycle[1:], cycle[0])
+    for work, maker in islice(zip(cycle, followers, strict=True), _LOOKED_AT):
         artifact = waited_for(core, work, maker)
         if artifact is not None and problem_now(artifact) is None:
             return Cut(work, artifact, maker, "it is there")
-    for work, maker in links:
-        hold = held_by(work)
-        if hold is not None and hold.relation in (Relation.AROUND, Relation.INSIDE):
+    for work, maker in zip(cycle, followers, strict=True):
+        # Only who is held over something else than who makes the input has a `Hold` for certain.
+        hold = None if work._declared is None else work._declared.hold
+        if type(hold) is Hold and hold.relation in (Relation.AROUND, Relation.INSIDE):
             return Cut(work, hold.artifact, maker, "of a folder")
-    work, maker = min(links, key=lambda link: link[0]._seq)
-    return Cut(work, waited_for(core, work, maker), maker, "of the order")
+    index = cycle.index(min(cycle, key=attrgetter("_seq")))
+    return Cut(
+        cycle[index], waited_for(core, cycle[index], followers[index]), followers[index], "of the order"
+    )

@@ -63,16 +63,20 @@ def wanted_slots(
     """
     running = [work for work in holders if work.started_at is not None]
     found = []
-    for service in dict.fromkeys(one for work in running for one in work._task.run_queue.services):
-        if service.has_slot() or only not in (None, service):
+    if only is None:
+        services = dict.fromkeys(one for work in running for one in work._task.run_queue.services)
+    else:
+        services = dict.fromkeys((only,))
+    for service in services:
+        if service.has_slot():
             continue
         first, others = None, -1
         for run_queue in core.run_queues.values():
             if service in run_queue.services and (work := run_queue.peek(ordered=False)) is not None:
                 first = first or work
                 others += run_queue.backlog()
-        if first is not None:
-            mine = tuple(work for work in running if service in work._task.run_queue.services)
+        mine = tuple(work for work in running if service in work._task.run_queue.services)
+        if first is not None and mine:
             oldest = min(mine, key=lambda work: work.started_at or wall)
             seconds = max(0.0, wall - (oldest.started_at or wall))
             usual = usual_duration(core.history, oldest.task)

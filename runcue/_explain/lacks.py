@@ -7,11 +7,11 @@ Must not know: what that makes of the reason why the work unit does not run (`wh
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Hashable, Iterable
 from typing import Any
 
 from runcue._artifacts.artifact import Artifact
-from runcue._artifacts.declared import names_of
+from runcue._artifacts.declared import names_of, question_of
 from runcue._artifacts.watched_folders import WatchedFolders
 from runcue._explain.activity import Activity
 from runcue._explain.missing import Missing
@@ -40,8 +40,13 @@ class Lacks:
         self._activity = activity
         self._watched = watched
 
-    def of(self, work: Work) -> list[Missing]:
-        """The artifacts that keep a work from being ready, those that nobody makes first."""
+    def of(self, work: Work, missing: dict[Hashable, bool] | None = None) -> list[Missing]:
+        """The artifacts that keep a work from being ready, those that nobody makes first.
+
+        Args:
+            work: A pending work unit.
+            missing: Is told of each of its artifacts whether it is not valid, by what is asked of it.
+        """
         declared = work._declared
         hold = held_by(work) if work._phase == HELD else None
         if hold is not None and self._core.holds.holder_of(hold) in (None, work):
@@ -55,15 +60,27 @@ class Lacks:
             found.append(self._held(hold, hold.artifact, ""))
             artifacts = ()
         dependencies = self._core.dependencies
+        links = (
+            hold is not None
+            and declared is not None
+            and all(one is not hold.artifact for one in declared.inputs)
+        )
         for artifact in artifacts:
             problem = problem_now(artifact)
-            names = names_of(artifact)
+            if missing is not None:
+                missing[question_of(artifact)] = problem is not None
+            if problem is None and work._phase != HELD:
+                continue
+            producer = dependencies.maker_of(artifact)
+            # A link costs a look at the disk, and it is asked only where it may matter: there may be thousands.
+            names = (artifact,) if producer is not None and not links else names_of(artifact)
             if hold is not None and any(one._key == hold.artifact._key for one in names):
                 found.append(self._held(hold, artifact, problem or "is there, and is to be made anew"))
                 continue
-            producer = next(filter(None, map(dependencies.maker_of, names)), None)
+            if producer is None:
+                producer = next(filter(None, map(dependencies.maker_of, names[1:])), None)
             if problem is None:
-                if producer is None or producer is work or work._phase != HELD:
+                if producer is None or producer is work:
                     continue
                 problem = "is there, and is to be made anew"
             if producer is not None:

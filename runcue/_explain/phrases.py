@@ -15,7 +15,7 @@ from runcue._explain.time_words import about_in_words, duration_in_words
 from runcue._explain.told import Told, once
 from runcue._model.callables import by_whom, located
 from runcue._model.phases import RUNNING, SETTLED
-from runcue._model.texts import listed, name_of, seconds_in_words, shortened, words_of
+from runcue._model.texts import listed_of, name_of, seconds_in_words, shortened, words_of
 from runcue._model.work import Work
 
 __all__ = ["ENDINGS", "phrase_of", "phrases_of", "said_no"]
@@ -84,7 +84,7 @@ def _full(reason: Reason, wall: float) -> str:
         details += f" (Cue(max_threads={reason.subject.concurrent}))"
     late = any(one._phase == SETTLED for one in reason.others)
     if reason.others and (late or not reason.holding):
-        details += f", held by {listed((holder_in_words(one, wall) for one in reason.others), 3)}"
+        details += f", held by {listed_of(reason.others, lambda one: holder_in_words(one, wall), 3)}"
     return "; ".join([details, *slots_in_words(reason.holding)]) if reason.holding else details
 
 
@@ -117,12 +117,12 @@ def _asked(reason: Reason, now: float) -> str:
             f"its {name}{gate} has not answered for {duration_in_words(now - reason.since)}; after {limit}, which is "
             f"in {left}, that counts as an error, and the work unit as {then}"
         )
-    waits = f"; it waits for {listed(map(_with_state, reason.others))}" if reason.others else ""
+    waits = f"; it waits for {listed_of(reason.others, _with_state)}" if reason.others else ""
     return text + waits
 
 
 def _running(reason: Reason) -> str:
-    awaited = listed(map(_with_state, reason.others))
+    awaited = listed_of(reason.others, _with_state)
     parts = [f"its handler waits for {awaited}" if awaited else "its handler runs"]
     usual = reason.numbers.get("usual")
     if usual is not None:

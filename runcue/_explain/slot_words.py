@@ -11,7 +11,7 @@ from runcue._explain.holders import Holding
 from runcue._explain.time_words import about_in_words, duration_in_words
 from runcue._model.errors import WorkTimeout
 from runcue._model.phases import OUTCOMES, SETTLED
-from runcue._model.texts import listed, name_of, shortened
+from runcue._model.texts import listed_of, name_of, shortened
 from runcue._model.work import Work
 
 __all__ = ["holder_in_words", "slots_in_words"]
@@ -24,7 +24,7 @@ def slots_in_words(holdings: Iterable[Holding]) -> list[str]:
 
 def _held_for_long(holding: Holding) -> str:
     span = duration_in_words(holding.seconds)
-    who, whom = listed(map(name_of, holding.holders), 3), name_of(holding.needed_by)
+    who, whom = listed_of(holding.holders, name_of, 3), name_of(holding.needed_by)
     whom += f" and {holding.others} more need" if holding.others else " needs"
     if len(holding.holders) == 1:
         text = f"{who} has run for {span} and holds the slot that {whom}"

@@ -32,8 +32,9 @@ _OVERDUE_AT_LEAST: Final = 0.1
 """So many times as long as usual, and so many seconds more, a handler may take until nothing is known of its end."""
 
 # So many work units are looked at where there is no shorter way: those that have left the line before their turn, those
-# that came into it late, and the last that have started.
+# that came into it late, and the last that have started; of all lines that share a service together so many.
 _LOOKED_AT: Final = 1000
+_LOOKED_AT_TOGETHER: Final = 4000
 # By so many of those ahead it is told of which tasks they are, and by so many how fast the line moves.
 _SAMPLE: Final = 200
 _SOME_MORE: Final = 100
@@ -114,7 +115,7 @@ def turn_of(
     at_least = earliest = not all(exact for _, _, exact in counted)
     ways = []
     for service in queue.services:
-        lines = [one for one, _, _ in counted if service in one.services]
+        lines = {one for one, _, _ in counted if service in one.services}
         before = sum(number for one, number, _ in counted if one in lines)
         some = [one for one in first if one._task.run_queue in lines]
         ways.append(_Way(core, service, some, before, now, wall, holding))
@@ -175,19 +176,22 @@ def _slowest(ways: Iterable[_Way], more: int = 0) -> tuple[float | None, bool]:
 def _counted(queue: RunQueue, work: Work, now: float) -> Iterator[tuple[RunQueue, int, bool]]:
     """How many stand before a work unit in its run queue and in those that share a service with it."""
     place = place_of(work)
+    most = min(_LOOKED_AT, _LOOKED_AT_TOGETHER // (len(queue.contenders) + 1))
     for one in (queue, *queue.contenders):
         if one is not queue and _is_held_up(one, queue.services, now):
             continue
-        number, exact = one.count_before(place, _LOOKED_AT)
+        number, exact = one.count_before(place, most)
         if number:
             yield one, number, exact
 
 
-def _some_before(work: Work, counted: Iterable[tuple[RunQueue, int, bool]]) -> Iterator[Work]:
+def _some_before(work: Work, counted: Sequence[tuple[RunQueue, int, bool]]) -> Iterator[Work]:
     """Those who stand before a work unit, or, if they are many, one of so many."""
     place = place_of(work)
-    for one, number, _ in counted:
-        for other in one.some_in_line(number, _SAMPLE):
+    every = sum(number for _, number, _ in counted)
+    # There may be as many run queues: then some of these, and of each some.
+    for one, number, _ in counted[:: len(counted) // _SAMPLE + 1]:
+        for other in one.some_in_line(number, max(1, _SAMPLE * number // every)):
             if other._phase in (NEW, READY) and place_of(other) < place:
                 yield other
 

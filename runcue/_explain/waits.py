@@ -16,9 +16,10 @@ from runcue._artifacts.artifact import Artifact, is_valid
 from runcue._artifacts.declared import names_of, question_of
 from runcue._explain.activity import Activity
 from runcue._explain.lacks import needs_all
-from runcue._model.phases import HELD, JOINED, NEW, NOT_READY, RUNNING
+from runcue._model.phases import HELD, JOINED, NEW, NOT_READY, RUNNING, SETTLED
 from runcue._model.work import Work
 from runcue._scheduling.core import Core
+from runcue._scheduling.holds import PRODUCER, Hold
 
 __all__ = ["Lost", "Waits"]
 
@@ -43,25 +44,68 @@ class Waits:
         activity: What runs its work units.
         looks: So many artifacts are asked whether they are valid; of others it counts what was found when their work
             unit was asked.
+        beside: So many inputs of held work units are looked through for one that is missing, beside the one that is
+            being made; from then on the way of those that are held is that of who holds them.
+
+    Attributes:
+        missing: Whether an artifact is not valid, by what is asked of it, as far as that was asked.
     """
 
-    def __init__(self, core: Core, activity: Activity, looks: float = inf) -> None:
+    def __init__(self, core: Core, activity: Activity, looks: float = inf, beside: float = inf) -> None:
         self._activity = activity
         self._dependencies = core.dependencies
         self._holds = core.holds
         self._looks = looks
-        self._missing: dict[Hashable, bool] = {}
+        self._beside = beside
+        self.missing: dict[Hashable, bool] = {}
+
+    def way_from(self, start: Work) -> tuple[list[Work], list[Work]]:
+        """What a work unit waits for, one after the other to the end; see `cycles.follow`.
+
+        By itself, because of held ones there may be thousands in a row, and each takes half as long without a call.
+
+        Args:
+            start: A work unit.
+
+        Returns:
+            The work units on the way, each once, and of these those of the cycle in which it ends.
+        """
+        # Else somebody may have come meanwhile who is waited for instead.
+        is_known = not self._dependencies.displaced and not self._dependencies.later
+        place: dict[Work, int] = {}
+        work: Work | None = start
+        while work is not None:
+            if work in place:
+                way = list(place)
+                return way, way[place[work] :]
+            place[work] = len(place)
+            if work._phase == HELD and is_known and (declared := work._declared) is not None:
+                holder = declared.hold
+                if type(holder) is Hold:
+                    holder = holder.maker if holder.relation is PRODUCER else work
+                if (
+                    holder is not None
+                    and holder._phase < SETTLED
+                    and holder._declared.left is None
+                    and holder is not work
+                    and (len(declared.inputs) == 1 or not self._lacks_beside(work, declared.inputs))
+                ):
+                    work = holder
+                    continue
+            work = self.next_work(work)
+        return list(place), []
 
     def next_work(self, work: Work) -> Work | None:
         """The work unit that another one waits for; None if the way ends there, or goes round from there."""
-        declared = work._declared
-        if work._phase == HELD and declared is not None:
+        if work._phase == HELD:
             # In a short way: of these there may be thousands in a row.
             holder = self._holds.holder_for(work)
+            declared = work._declared
             if (
                 holder is not None
                 and holder is not work
-                and (len(declared.inputs) == 1 or not self._may_lack(declared.inputs))
+                and declared is not None
+                and (len(declared.inputs) == 1 or not self._lacks_beside(work, declared.inputs))
             ):
                 return holder
         following = self.next_of(work)
@@ -69,14 +113,18 @@ class Waits:
             return None
         return None if work._phase == RUNNING and self._activity.knots((work,)) else following
 
-    def _may_lack(self, artifacts: tuple[Any, ...]) -> bool:
-        """Whether one of some artifacts that is not being made may be missing: it has to be asked."""
-        producer_of, missing = self._dependencies.producer_of, self._missing
-        unknown = len(missing) < self._looks
-        for artifact in artifacts:
-            if artifact._key not in producer_of and missing.get(question_of(artifact), unknown):
-                return True
-        return False
+    def _lacks_beside(self, work: Work, inputs: tuple[Any, ...]) -> bool:
+        """Whether one of the inputs of a held work unit is missing that is not being made."""
+        if self._beside <= 0 or work._not_ready_reason is None:
+            return False
+        self._beside -= len(inputs)
+        dependencies = self._dependencies
+        return any(
+            artifact._key not in dependencies.producer_of
+            and self._is_missing(artifact, work)
+            and dependencies.maker_of(artifact) is None
+            for artifact in inputs
+        )
 
     def next_of(self, work: Work) -> Work | Lost | None:
         """What a work unit waits for; None if it is itself where the way ends.."""
@@ -104,19 +152,20 @@ class Waits:
             return None
         dependencies = self._dependencies
         for artifact in _wanted_by(work):
-            maker = dependencies.producer_of.get(artifact._key) or dependencies.maker_of(artifact)
-            if maker is not None and maker is not work and self._is_missing(artifact, work):
-                return maker
+            if self._is_missing(artifact, work):
+                maker = dependencies.maker_of(artifact)
+                if maker is not None and maker is not work:
+                    return maker
         return None
 
     def _lost_by(self, work: Work) -> Work | Lost | None:
         """The first artifact that is missing and that nobody makes; who makes what it leads to, if it is a link."""
         dependencies = self._dependencies
         for artifact in _wanted_by(work):
-            if dependencies.producer_of.get(artifact._key) or dependencies.maker_of(artifact):
+            if artifact._key in dependencies.producer_of:
                 continue
-            if self._is_missing(artifact, work):
-                names = names_of(artifact) if len(self._missing) < self._looks else (artifact,)
+            if self._is_missing(artifact, work) and dependencies.maker_of(artifact) is None:
+                names = names_of(artifact) if self._looks > 0 else (artifact,)
                 for one in names[1:]:
                     maker = dependencies.maker_of(one)
                     if maker is not None and maker is not work:
@@ -126,11 +175,12 @@ class Waits:
 
     def _is_missing(self, artifact: Any, work: Work) -> bool:
         key = question_of(artifact)
-        missing = self._missing.get(key)
+        missing = self.missing.get(key)
         if missing is None:
-            if len(self._missing) >= self._looks:
+            if self._looks <= 0:
                 return artifact is work._not_ready_reason
-            missing = self._missing[key] = not _is_valid(artifact)
+            self._looks -= 1
+            missing = self.missing[key] = not _is_valid(artifact)
         return missing
 
 

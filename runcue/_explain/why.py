@@ -32,7 +32,6 @@ from runcue._model.phases import CHECKING, HELD, JOINED, NEW, NOT_READY, READY, 
 from runcue._model.priority import STRICT
 from runcue._model.work import Work
 from runcue._scheduling.core import Core
-from runcue._scheduling.cycles import follow
 from runcue._scheduling.knots import Knot
 from runcue._scheduling.priority_queue import place_of
 from runcue._scheduling.run_queue import RunQueue
@@ -46,6 +45,10 @@ _SHARING: Final = 4_000
 # For so many missing files it is then looked what may be meant, and so many artifacts are asked whether they are valid.
 _PLACED: Final = 100
 _LOOKS: Final = 10_000
+# For one work unit, of which the way to the root may be of thousands, so many artifacts are asked on that way, and so
+# many are looked through that are needed beside what is being made: a millisecond or two.
+_LOOKS_FOR_ONE: Final = 300
+_BESIDE: Final = 5_000
 # Of so many it is looked what passes them.
 _PASSED: Final = 100
 
@@ -100,13 +103,14 @@ class Explainer:
             return None
         return turn
 
-    def waits(self, looks: float = inf) -> Waits:
+    def waits(self, looks: float = inf, beside: float = inf) -> Waits:
         """What waits for what, for one question.
 
         Args:
             looks: So many artifacts are asked whether they are valid.
+            beside: So many inputs of held work units are looked through.
         """
-        return Waits(self._core, self._activity, looks)
+        return Waits(self._core, self._activity, looks, beside)
 
     def explain(self, work: Work, now: float, wall: float, waits: Waits | None = None) -> Reason:
         """The reason why a work unit is where it is, followed to the root of it.
@@ -117,10 +121,11 @@ class Explainer:
             wall: The same instant in seconds since the epoch.
             waits: What waits for what, if several are explained at once.
         """
-        own = self._explain_alone(work, now, wall)
+        waits = waits or self.waits(_LOOKS_FOR_ONE, _BESIDE)
+        own = self._explain_alone(work, now, wall, waits)
         if own.cycle or work._phase == SETTLED:
             return own
-        way, around = follow(work, (waits or self.waits()).next_work)
+        way, around = waits.way_from(work)
         cycle = tuple(around)
         self._followed += len(way)
         if work in cycle:
@@ -128,12 +133,12 @@ class Explainer:
             return own._replace(kind="cycle", subject=cut, chain=tuple(way), cycle=cycle)
         if len(way) == 1:
             return own
-        root = self._explain_alone(way[-1], now, wall)
+        root = self._explain_alone(way[-1], now, wall, waits)
         if cycle:
             root = root._replace(kind="cycle", subject=cut_of(self._core, cycle), cycle=cycle)
         return own._replace(chain=tuple(way), root=root)
 
-    def _explain_alone(self, work: Work, now: float, wall: float) -> Reason:
+    def _explain_alone(self, work: Work, now: float, wall: float, waits: Waits) -> Reason:
         """What can be said of a work unit by itself."""
         phase = work._phase
         if phase == RUNNING:
@@ -141,14 +146,14 @@ class Explainer:
         if phase == SETTLED:
             return explain_settled(self._activity, work, now, wall)
         if phase == NEW and work._not_ready_reason is not None:
-            return self._explain_unready(work, unready(work, since_of(work, self._activity.began)))
+            return self._explain_unready(work, unready(work, since_of(work, self._activity.began)), waits)
         reason = reason_of(work, now, self._activity.began)
         if reason is None:
             return Reason(work, "clear", None, since_of(work, self._activity.began))
         if phase == CHECKING:
             return self._explain_checking(reason)
         if phase in (NOT_READY, HELD):
-            return self._explain_unready(work, reason)
+            return self._explain_unready(work, reason, waits)
         return self._explain_full(reason, wall) if reason.kind == "slots" else reason
 
     def _explain_checking(self, reason: Reason) -> Reason:
@@ -194,8 +199,8 @@ class Explainer:
         where = self._activity.where_it_is(run)
         return Reason(work, "running", None, since, inf, numbers, where, awaited, holding=holding)
 
-    def _explain_unready(self, work: Work, reason: Reason) -> Reason:
-        lacks = tuple(self.lacks.of(work))
+    def _explain_unready(self, work: Work, reason: Reason, waits: Waits) -> Reason:
+        lacks = tuple(self.lacks.of(work, waits.missing))
         if not lacks:
             return reason
         if any(one.maker is work for one in lacks):

@@ -8,12 +8,14 @@ Must not know: anything of runcue, but that a work unit has a task, an id and pa
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from math import inf
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 from runcue._model.awaitables import discard, is_awaitable
+
+Thing = TypeVar("Thing")
 
 __all__ = [
     "LONGEST",
@@ -28,6 +30,7 @@ __all__ = [
     "how_many",
     "in_one_line",
     "listed",
+    "listed_of",
     "message_of",
     "name_of",
     "printable",
@@ -58,8 +61,9 @@ LONGEST_REPR: Final = 200
 """So many characters has a repr."""
 
 _LONGEST_PARAMS: Final = 120
-# So many params are looked at.
+# Of a value so many items are looked at, at either end, and so deep.
 _MOST: Final = 100
+_DEEPEST: Final = 4
 
 SHOWN: Final = 5
 """So many of several are named in a message; the rest is counted."""
@@ -139,6 +143,18 @@ def listed(words: Iterable[str], most: int = SHOWN, separator: str = ", ") -> st
     every = list(words)
     shown = separator.join(every[:most])
     return f"{shown} and {len(every) - most} more" if len(every) > most else shown
+
+
+def listed_of(things: Sequence[Thing], words: Callable[[Thing], str], most: int = SHOWN) -> str:
+    """The same of things, of which there may be thousands: only those that are named are put in words.
+
+    Args:
+        things: The things.
+        words: Says what one is called.
+        most: So many are named.
+    """
+    shown = ", ".join(map(words, things[:most]))
+    return f"{shown} and {len(things) - most} more" if len(things) > most else shown
 
 
 class Entries:
@@ -234,23 +250,24 @@ def words_of(thing: object) -> str:
     Returns:
         A few hundred characters at most; the name of its type where it says nothing or raises.
     """
-    try:
-        if type(thing) is dict:
-            # The values of params are the caller's objects: if one raises, the others are told all the same.
-            shown = [f"{_repr_of(key)}: {_repr_of(value)}" for key, value in islice(thing.items(), _MOST)]
-            words = f"{{{', '.join(shown)}}}"
-        else:
-            words = _repr_of(thing)
-    except BaseException:
-        words = ""
-    return shortened(words, _LONGEST_VALUE) or type(thing).__name__
+    return shortened(_repr_of(thing), _LONGEST_VALUE) or type(thing).__name__
 
 
-def _repr_of(thing: Any) -> str:
+def _repr_of(thing: Any, depth: int = 0) -> str:
+    """The repr of a value; of a very long one without what is in its middle, which would not be shown."""
     kind = type(thing)
-    if (kind is str or kind is bytes) and len(thing) > 2 * _LONGEST_VALUE:
-        return f"{thing[:_LONGEST_VALUE]!r}{thing[-_LONGEST_VALUE:]!r}"  # what is between would not be shown
     try:
+        if depth < _DEEPEST:
+            # What is in them are the caller's objects: if one raises, the others are told all the same.
+            if kind is dict:
+                pairs = islice(thing.items(), _MOST)
+                shown = (f"{_repr_of(key)}: {_repr_of(value, depth + 1)}" for key, value in pairs)
+                return f"{{{', '.join(shown)}}}"
+            if kind is list and thing:
+                some = thing if len(thing) <= 2 * _MOST else [*thing[:_MOST], *thing[-_MOST:]]
+                return f"[{', '.join([_repr_of(one, depth + 1) for one in some])}]"
+        if (kind is str or kind is bytes) and len(thing) > 2 * _LONGEST_VALUE:
+            return f"{thing[:_LONGEST_VALUE]!r}{thing[-_LONGEST_VALUE:]!r}"
         return str.__str__(repr(thing))  # a subclass of str may do anything
     except BaseException:
         return kind.__name__

@@ -233,10 +233,17 @@ class Holds:
     def holder_for(self, work: Work) -> Work | None:
         """Who holds a held work unit by now; None if nobody does, which is not noted yet."""
         declared = work._declared
-        if declared is None or type(declared.hold) is Hold or work._awaited is None:
-            return None if declared is None or declared.hold is None else self.holder_of(declared.hold)
+        hold = None if declared is None else declared.hold
         # Without another call: of these there may be thousands in a row.
-        producers, key = self.producers, work._awaited[0]._key
+        if type(hold) is Hold:
+            if hold.relation is not PRODUCER:
+                return self.holder_of(hold)
+            key = hold._key
+        elif hold is None or work._awaited is None:
+            return None if hold is None else self.holder_of(hold)
+        else:
+            key = work._awaited[0]._key
+        producers = self.producers
         maker = producers.producer_of.get(key)
         return producers.appointed.producer_of.get(key) if maker is None and producers.later else maker
 
