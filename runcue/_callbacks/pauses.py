@@ -9,11 +9,13 @@ Must not know: who is told, what ran.
 
 from __future__ import annotations
 
-import gc
 from collections import deque
 from collections.abc import Iterable
+from operator import call
 from time import monotonic, process_time, sleep
 from typing import Final
+
+from runcue._callbacks.collections import anew, at_each_pass
 
 __all__ = ["Span", "collector_pauses", "interruption", "outside_of", "watch_collector"]
 
@@ -26,27 +28,30 @@ _SHORTEST: Final = 0.001
 # Long enough for another thread to wake up and take the interpreter, which it has then for 5 ms at least.
 _MOMENT: Final = 0.0002
 
-_pauses: deque[Span] = deque(maxlen=256)
-_began = 0.0
+# So many passes are remembered. A program that does nothing but make lists has a thousand within 50 ms.
+_MOST: Final = 4096
+
+# When passes began, and when they ended; which of them were long is seen when somebody asks.
+_began: deque[float] = deque(maxlen=_MOST)
+_ended: deque[float] = deque(maxlen=_MOST)
+_watches: list[object] = []
 
 
 def watch_collector() -> None:
     """Note the collector's pauses from now on. Called again, it does nothing."""
-    if _note not in gc.callbacks:
-        gc.callbacks.append(_note)
-
-
-def _note(phase: str, info: object) -> None:
-    global _began  # noqa: PLW0603 - there is one collector, and it is never entered twice
-    if phase == "start":
-        _began = monotonic()
-    elif (ended := monotonic()) - _began > _SHORTEST:
-        _pauses.append((_began, ended))
+    if not _watches:
+        now = anew(map, call, (monotonic,))
+        _watches.append(at_each_pass("start", anew(map, _began.append, now)))
+        _watches.append(at_each_pass("stop", anew(map, _ended.append, now)))
 
 
 def collector_pauses() -> list[Span]:
     """The last pauses, by `time.monotonic`."""
-    return list(_pauses)
+    began, ended = list(_began), list(_ended)
+    if began and ended and began[-1] > ended[-1]:
+        began.pop()  # one that goes on
+    spans = zip(reversed(began), reversed(ended), strict=False)
+    return [(one, other) for one, other in spans if other - one > _SHORTEST][::-1]
 
 
 def outside_of(spans: Iterable[Span], began: float, ended: float) -> float:

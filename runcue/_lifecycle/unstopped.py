@@ -15,13 +15,14 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import gc
 import os
 import warnings
 import weakref
 from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
+from operator import attrgetter, call, methodcaller
 
+from runcue._callbacks.collections import anew, at_each_pass
 from runcue._dispatch.turns import Turns
 from runcue._lifecycle.leftovers import NOT_STARTED, NOT_STOPPED, Leftovers
 
@@ -68,8 +69,7 @@ class Unstopped:
         except StopIteration:
             pass
         _expecting.add(self)
-        if _before_collection not in gc.callbacks:
-            gc.callbacks.append(_before_collection)
+        _watch(loop)
 
     def expect_no_more(self) -> None:
         """The cue was stopped."""
@@ -108,7 +108,7 @@ class Unstopped:
             self._tell("the program", is_started=self._let_go is not None, observed=False)
             self._dismiss()
 
-    def before_collection(self) -> None:
+    def before_pass(self) -> None:
         """The garbage collector is about to look for what nobody knows any longer: that may be the cue.
 
         It takes its parts in whatever order it comes to them. By the time that `__del__` is called others may have been
@@ -158,10 +158,32 @@ def let_go_of_closed_loops() -> None:
         one.look()
 
 
-def _before_collection(phase: str, info: object) -> None:
-    if phase == "start":
-        for one in list(_expecting):
-            one.before_collection()
+# The loops that cues are in; those that tell by an attribute whether they are closed apart from those that have to be
+# asked, as uvloop's, which do it in C.
+_telling: list[weakref.ref[asyncio.AbstractEventLoop]] = []
+_asked: list[weakref.ref[asyncio.AbstractEventLoop]] = []
+_watches: list[object] = []
+
+
+def _watch(loop: asyncio.AbstractEventLoop) -> None:
+    """See at each pass of the garbage collector whether a loop was closed, and nobody has met it since."""
+    loops = _telling if hasattr(loop, "_closed") else _asked
+    if any(one() is loop for one in loops):
+        return
+    if not _watches:
+        for some, closed in ((_telling, attrgetter("_closed")), (_asked, methodcaller("is_closed"))):
+            steps = anew(map, _before_pass, anew(filter, closed, anew(map, call, some)))
+            _watches.append(at_each_pass("start", steps))
+    loops.append(weakref.ref(loop, loops.remove))
+
+
+def _before_pass(loop: asyncio.AbstractEventLoop) -> None:
+    """A loop was closed."""
+    for one in list(_expecting):
+        one.before_pass()
+    # It is not opened again.
+    for loops in (_telling, _asked):
+        loops[:] = [one for one in loops if one() is not loop]
 
 
 @atexit.register
