@@ -179,7 +179,7 @@ class Cue:
             stall_warn_after=duration_or_none(stall_warn_after, "stall_warn_after"),
             stall_timeout=duration_or_none(stall_timeout, "stall_timeout"),
         )
-        engine = Engine(
+        self._engine = engine = Engine(
             self._core,
             self._ended,
             self.task,
@@ -261,11 +261,7 @@ class Cue:
     def _service(self, name: str) -> Service:
         from runcue._api.service import service_of  # noqa: PLC0415 - who only imports runcue needs none
 
-        return service_of(check_name(name, "service"), self._services, self._intake, self._status)
-
-    def _status(self, name: str) -> ServiceStatus:
-        running = self._intake.loop is not None
-        return self._core.services[name].status(self._dispatcher.turns.now(), running=running)
+        return service_of(check_name(name, "service"), self._engine)
 
     @overload
     def task(self, name: F, /) -> F: ...
@@ -417,7 +413,7 @@ class Cue:
     @says_what_it_takes
     def services(self) -> builtins.list[ServiceStatus]:
         """The registered services with their limits and what these allow now, in the order of their registration."""
-        return [self._status(name) for name in self._core.services]
+        return [self._service(name).status() for name in self._core.services]
 
     @overload
     def is_ready(self, gate: F) -> F: ...

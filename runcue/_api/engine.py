@@ -26,6 +26,7 @@ from runcue._lifecycle.leaving import Leaving
 from runcue._lifecycle.leftovers import Leftovers
 from runcue._lifecycle.lifecycle import Lifecycle
 from runcue._lifecycle.overdue import Overdue
+from runcue._lifecycle.pausing import Pausing
 from runcue._lifecycle.room import Room
 from runcue._lifecycle.stopping import Stopping
 from runcue._lifecycle.unstopped import Unstopped
@@ -61,6 +62,7 @@ class Engine:
         id_prefix: str | None,
         max_pending: int | None,
     ) -> None:
+        self.core = core
         self.warnings = WarningLog()
         self.callbacks = Callbacks(core.holds, self.warnings)
         # The core is there before anybody can be asked.
@@ -78,6 +80,7 @@ class Engine:
         self.drops = drops = DropFolders(core, dispatcher, self.warnings)
         self.watched = WatchedFolders(dispatcher.changes.hear_outside, drops.hear)
         explainer = Explainer(core, dispatcher, self.watched)
+        self.pausing = Pausing(core, dispatcher)
         overdue = Overdue(core, dispatcher, explainer, dispatcher.listeners, self.warnings)
         diagnostics = Diagnostics(core, dispatcher, explainer, self.watched, self.warnings)
         deadlocks = Deadlocks(dispatcher, self.warnings)
@@ -97,7 +100,15 @@ class Engine:
             ended,
         )
         self.lifecycle = Lifecycle(
-            room, overdue, diagnostics, deadlocks, leftovers, self.stopping, drops, dispatcher.waiting
+            room,
+            overdue,
+            diagnostics,
+            deadlocks,
+            leftovers,
+            self.stopping,
+            drops,
+            dispatcher.waiting,
+            self.pausing,
         )
         self.intake = Intake(
             core,

@@ -12,13 +12,16 @@ from typing import TYPE_CHECKING, Any, Never, Self, TypedDict, Unpack
 
 from runcue._model.checks import says_what_it_takes
 from runcue._model.errors import ConfigurationError, UsageError
+from runcue._model.rate import duration_or_none
 from runcue._model.texts import shortened
 from runcue.abc import Limit
 
 if TYPE_CHECKING:
-    from runcue._api.intake import Intake
+    from datetime import timedelta
+
+    from runcue._api.engine import Engine
+    from runcue._limits.service import Service as Limits
     from runcue._limits.service import ServiceStatus
-    from runcue._registration.services import Services
 
 __all__ = ["Service", "ServiceOptions", "service_of"]
 
@@ -39,11 +42,9 @@ class Service(str):
     For `uses=` it is as good as its name. All calls may come from plain handlers and other threads as well.
     """
 
-    __slots__ = ("_intake", "_services", "_status")
+    __slots__ = ("_engine",)
 
-    _intake: Intake
-    _services: Services
-    _status: Callable[[str], ServiceStatus]
+    _engine: Engine
 
     def __new__(cls, *args: object, **options: object) -> Self:
         raise UsageError("A Service comes from cue.service() or cue.get_service().")
@@ -53,7 +54,9 @@ class Service(str):
 
     def __repr__(self) -> str:
         """The name and the limits."""
-        return shortened(f"<Service {shortened(str(self), 80)}: {self._services.limits_of(str(self))}>")
+        return shortened(
+            f"<Service {shortened(str(self), 80)}: {self._engine.services.limits_of(str(self))}>"
+        )
 
     def change(self, *misplaced: Never, **options: Unpack[ServiceOptions]) -> None:
         """Change limits of the service, and nothing else, while work units run.
@@ -81,29 +84,52 @@ class Service(str):
                 f"change() of service {str(self)!r} takes options of cue.service() by their names, such as "
                 "change(concurrent=2)."
             )
-        self._intake.in_loop(lambda: self._services.change(str(self), options))
+        self._in_loop(lambda: self._engine.services.change(str(self), options))
+
+    @says_what_it_takes
+    def pause(self, seconds: float | str | timedelta | None = None) -> None:
+        """Let nothing start that uses the service. What runs goes on, and what is up to date is skipped.
+
+        The last word counts: a pause replaces the one that there was. While work units wait for `resume()`, no
+        `stall_timeout` fails anything; a drain ends and lists them.
+
+        Args:
+            seconds: For so long: a number, a timedelta, or text such as "10 min"; a drain waits for that. None: until
+                `resume()` is called.
+
+        Raises:
+            ConfigurationError: No such length of time.
+        """
+        length = duration_or_none(seconds, f"seconds of pause() of service {str(self)!r}")
+        self._in_loop(lambda: self._engine.pausing.pause(self._limits(), length))
+
+    @says_what_it_takes
+    def resume(self) -> None:
+        """Let go on what waits because of a pause. Harmless if there is none."""
+        self._in_loop(lambda: self._engine.pausing.resume(self._limits()))
 
     @says_what_it_takes
     def status(self) -> ServiceStatus:
         """Its limits, and what they allow now; as in `Cue.services`."""
-        found: list[ServiceStatus] = []
-        self._intake.in_loop(lambda: found.append(self._status(str(self))))
-        return found[0]
+        now, running = self._engine.dispatcher.turns.now(), self._engine.intake.loop is not None
+        return self._limits().status(now, running=running)
+
+    def _limits(self) -> Limits:
+        return self._engine.core.services[str(self)]
+
+    def _in_loop(self, change: Callable[[], None]) -> None:
+        self._engine.intake.in_loop(change)
 
 
-def service_of(
-    name: str, services: Services, intake: Intake, status: Callable[[str], ServiceStatus]
-) -> Service:
-    """The service of that name.
+def service_of(name: str, engine: Engine) -> Service:
+    """The service of that name, which is registered.
 
     Args:
-        name: Of one that is registered.
-        services: Those of the cue.
-        intake: Knows the event loop of the cue.
-        status: Tells what it allows now.
+        name: Its name.
+        engine: Of its cue.
     """
     service: Service = str.__new__(Service, name)
-    service._services, service._intake, service._status = services, intake, status
+    service._engine = engine
     return service
 
 

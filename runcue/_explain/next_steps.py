@@ -53,6 +53,9 @@ def next_step(reason: Reason, who: str = "it") -> str:
         return _step_for_slots(reason, who)
     if kind in ("rate", "limit") and reason.passing is not None:
         return f"{_go_first(who)}{'; a higher rate= helps, too' if kind == 'rate' else ''}"
+    if kind == "paused":
+        resume = f"cue.get_service({words_of(reason.subject.name)}).resume()"
+        return f"Call {resume}" if reason.until == inf else f"Wait; {resume} lets it go on at once"
     if kind == "input" and not reason.lacks:
         return "cue.nudge() has it asked at once; else it is asked again now and then"
     if kind in ("input", "no producer"):

@@ -168,6 +168,8 @@ def _slowest(ways: Iterable[_Way], more: int = 0) -> tuple[float | None, bool]:
         if by_slots is None:
             return None, False
         by_limits = way.by_limits(more)
+        if by_limits == inf:
+            return None, False
         if max(by_slots, by_limits) > eta:
             eta, about = max(by_slots, by_limits), by_slots > by_limits
     return eta, about

@@ -52,8 +52,10 @@ _BESIDE: Final = 5_000
 # Of so many it is looked what passes them.
 _PASSED: Final = 100
 
+# What says when it is to be asked again, and nothing of who comes after the first.
+_UNTIL: Final = frozenset(("limit", "paused"))
 # Those who wait for their turn, and nothing else.
-_IN_LINE: Final = frozenset(("slots", "rate", "limit", "clear"))
+_IN_LINE: Final = frozenset(("slots", "rate", "limit", "paused", "clear"))
 
 
 class Explainer:
@@ -94,8 +96,7 @@ class Explainer:
         """When it is the turn of a work unit that stands in line."""
         if reason.kind not in _IN_LINE:
             return None
-        # What says when it is to be asked again, and no more.
-        not_before = max((one.until for one in (reason, *reason.beside) if one.kind == "limit"), default=-inf)
+        not_before = max((one.until for one in (reason, *reason.beside) if one.kind in _UNTIL), default=-inf)
         turn = turn_of(self._core, reason.work, now, wall, self._activity.holders(), not_before)
         is_first = turn is not None and turn.place == 1
         # Then all that is known was said.

@@ -12,6 +12,7 @@ from runcue._lifecycle.deadlocks import Deadlocks
 from runcue._lifecycle.diagnostics import Diagnostics
 from runcue._lifecycle.leftovers import Leftovers
 from runcue._lifecycle.overdue import Overdue
+from runcue._lifecycle.pausing import Pausing
 from runcue._lifecycle.room import Room
 from runcue._lifecycle.stopping import Stopping
 
@@ -44,6 +45,7 @@ class Lifecycle:
         stopping: Stopping,
         arriving: Arriving,
         waiting: Waiting,
+        pausing: Pausing,
     ) -> None:
         self._room = room
         self._overdue = overdue
@@ -55,6 +57,7 @@ class Lifecycle:
         self._arriving = arriving
         self._trays = arriving.trays
         self._waiting = waiting
+        self._pausing = pausing
 
     def begin(self) -> None:
         """The cue was started."""
@@ -62,6 +65,7 @@ class Lifecycle:
         self._diagnostics.begin()
         self._deadlocks.begin()
         self._leftovers.begin()
+        self._pausing.begin()
         if self._room is not None:
             self._room.begin()
 

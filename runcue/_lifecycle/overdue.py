@@ -75,9 +75,20 @@ class Overdue:
         if stall.timeout is not None:
             # If something was still moving when it was looked at, it is looked at again one time-out later.
             due = stall.next_timeout(core.progressed_at, core.pending())
-            self._stall_timeout.set(max(due, self._stall_looked_at + stall.timeout))
+            # What is paused by hand is meant to stand still: whoever lets it go on has it looked at again.
+            self._stall_timeout.set(
+                inf if due < inf and self._is_paused() else max(due, self._stall_looked_at + stall.timeout)
+            )
         if stall.warn_after is not None:
             self._stall_warning.set(stall.next_warning(core.progressed_at, self._unsettled()))
+
+    def _is_paused(self) -> bool:
+        """Whether some work units are pending that use a service that somebody has to let go on."""
+        paused = {service for service in self._core.services.values() if service.is_paused()}
+        return bool(paused) and any(
+            task.unsettled > task.running and not paused.isdisjoint(task.run_queue.services)
+            for task in self._core.all_tasks
+        )
 
     def _unsettled(self) -> int:
         """How many work units might move; what was submitted for later is not meant to."""

@@ -229,6 +229,8 @@ class Room:
         if dispatcher.active() or dispatcher.standstill.listening():
             dispatcher.standstill.watch()  # it is told when that changes
             return False
+        if self._core.run_queues.are_paused():
+            return False  # whoever has paused a service lets it go on
         return not dispatcher.can_go_on() and dispatcher.rechecker.exhausted
 
     def _let_first_in(self) -> None:

@@ -20,6 +20,9 @@ class RateLimit(Limit):
 
     __slots__ = ()
 
+    kind = "rate"
+    """What reasons call it."""
+
     @abstractmethod
     def room(self, now: float, work: object = None, /) -> bool:
         """See `Limit.room`."""

@@ -15,6 +15,7 @@ from math import inf
 from typing import Any, NamedTuple
 
 from runcue._limits.guarded import GuardedLimit
+from runcue._limits.pause import Pause
 from runcue._limits.rate_limit import RateLimit
 from runcue._limits.sliding_window import SlidingWindow
 from runcue._limits.token_bucket import TokenBucket
@@ -43,6 +44,7 @@ class ServiceStatus:
         burst: Size of the bucket (`burst=`, `limiter=`) that decides instead of a rate, None if there is none.
         per_second: Starts that flow back into it per second, None if there is none.
         limits: What the limits of your own (`limits=`) are called. What they allow depends on the work unit.
+        paused: Seconds for which it stays paused by hand, math.inf until `resume()` is called; None if it is not.
     """
 
     name: str
@@ -56,6 +58,7 @@ class ServiceStatus:
     burst: float | None
     per_second: float | None
     limits: tuple[str, ...] = ()
+    paused: float | None = None
 
     def __repr__(self) -> str:
         told = ", ".join(f"{one.name}={words_of(getattr(self, one.name))}" for one in fields(self))
@@ -67,7 +70,7 @@ class Refusal(NamedTuple):
 
     Attributes:
         service: The service.
-        by: The slots, the rate (or the bucket in its place), or a limit of the user's own.
+        by: What keeps it from that: "slots", "rate" (or the bucket in its place), "limit" of the user's own, "paused".
         details: One phrase.
         until: When it is to be asked again; inf: not before something that runs has ended.
     """
@@ -89,10 +92,10 @@ class Service:
 
     Attributes:
         active: Slots in use.
-        limits: The rate, then those of the user's own.
+        limits: Those that come and go, the rate, then those of the user's own.
     """
 
-    __slots__ = ("_own", "_rate", "active", "concurrent", "limits", "name")
+    __slots__ = ("_own", "_passing", "_rate", "active", "concurrent", "limits", "name")
 
     def __init__(
         self,
@@ -105,12 +108,34 @@ class Service:
         self.concurrent = concurrent
         self.active = 0
         self._own = tuple(own)
+        # Limits that nobody has declared, such as a pause: there is one of each kind at most, while it has a say.
+        self._passing: dict[str, Limit] = {}
         self.set_rate(rate)
 
     def set_rate(self, rate: Limit | None) -> None:
         """Let something else keep its rate, or (None) let it have none. The other limits stay."""
         self._rate = rate
-        self.limits: tuple[Limit, ...] = self._own if rate is None else (rate, *self._own)
+        self._gather()
+
+    def install(self, kind: str, limit: Limit | None) -> None:
+        """Let a limit of some kind have a say beside the others, or (None) no longer. Its run queues must look."""
+        self._passing.pop(kind, None)
+        if limit is not None:
+            self._passing[kind] = limit
+        self._gather()
+
+    def installed(self, kind: str) -> Limit | None:
+        """The limit of that kind that has a say by now."""
+        return self._passing.get(kind)
+
+    def _gather(self) -> None:
+        rates = () if self._rate is None else (self._rate,)
+        self.limits: tuple[Limit, ...] = (*self._passing.values(), *rates, *self._own)
+
+    def is_paused(self) -> bool:
+        """Whether it is paused by hand, without an end that is known."""
+        pause = self._passing.get("paused")
+        return isinstance(pause, Pause) and pause.until == inf
 
     @property
     def rate_text(self) -> str:
@@ -163,7 +188,7 @@ class Service:
             said = limit.describe(now, work), limit.next_room(now, work)
         if said is None:
             return None
-        by = "rate" if limit is self._rate else "limit"
+        by = "rate" if limit is self._rate else getattr(limit, "kind", "limit")
         return Refusal(self, by, f"{self.name}: {said[0]}", said[1])
 
     def at_least(self, works: Sequence[Work]) -> float | None:
@@ -204,6 +229,7 @@ class Service:
             when = limit.next_room(now, _NOBODY)
             next_token = None if when == inf else when - now
         rate = window.rate if window is not None else None
+        pause = self._passing.get("paused")
         return ServiceStatus(
             self.name,
             None if self.concurrent == UNBOUNDED else self.concurrent,
@@ -216,6 +242,7 @@ class Service:
             getattr(limit, "burst", None),
             getattr(limit, "per_second", None),
             tuple(name_of(limit) for limit in self._own),
+            pause.until - now if isinstance(pause, Pause) and not pause.room(now) else None,
         )
 
 

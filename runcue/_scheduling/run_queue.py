@@ -297,6 +297,10 @@ class RunQueue:
         """The work units that could be taken if there was room, in no particular order."""
         return [*(work for work in self.new if work._phase == NEW), *self.ready.works()]
 
+    def is_paused(self) -> bool:
+        """Whether it has work units that could be taken, and a service that somebody has to let go on first."""
+        return self.backlog() > 0 and any(service.is_paused() for service in self.services)
+
     def keeps_off_for(self) -> Work | None:
         """The work unit for which this run queue leaves free what they share, None if there is none."""
         starving = self.held_for

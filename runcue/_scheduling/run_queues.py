@@ -20,6 +20,16 @@ __all__ = ["RunQueues"]
 class RunQueues(dict[tuple[int, tuple[str, ...]], RunQueue]):
     """The run queues by the identity of their executor and the names of their services."""
 
+    def look_at(self, service: Service) -> None:
+        """Have those that use a service look what limits it has."""
+        for run_queue in self.values():
+            if service in run_queue.services:
+                run_queue.look_at_limits()
+
+    def are_paused(self) -> bool:
+        """Whether some work units wait until somebody lets a service go on that is paused by hand."""
+        return any(run_queue.is_paused() for run_queue in self.values())
+
     def find(
         self, names: tuple[str, ...], services: Mapping[str, Service], executor: Any, slots: Service | None
     ) -> RunQueue:

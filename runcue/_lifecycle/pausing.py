@@ -1,0 +1,72 @@
+"""Pauses of services by hand: where they begin and end.
+
+Lives here: `Pausing`.
+
+Must not know: what a pause keeps from starting, how it is explained.
+"""
+
+from __future__ import annotations
+
+from math import inf
+
+from runcue._dispatch.dispatcher import Dispatcher
+from runcue._dispatch.timers import Alarm
+from runcue._limits.pause import Pause
+from runcue._limits.service import Service
+from runcue._scheduling.core import Core
+
+__all__ = ["Pausing"]
+
+_KIND = "paused"
+
+
+class Pausing:
+    """Pauses services of one cue, and lets them go on.
+
+    Args:
+        core: The state.
+        dispatcher: Starts what may start.
+    """
+
+    def __init__(self, core: Core, dispatcher: Dispatcher) -> None:
+        self._core = core
+        self._dispatcher = dispatcher
+        self._clock = dispatcher.turns.now
+        # A pause that is over has no say; without it the limits of its service are asked as quickly as before.
+        self._over = Alarm(dispatcher.timers, self._tidy, passive=True)
+        self._paused: dict[Service, Pause] = {}
+
+    def begin(self) -> None:
+        """The cue is started: the clock may be another one than that by which pauses were begun."""
+        turns = self._dispatcher.turns
+        if turns.now is not self._clock:
+            shift = turns.now() - self._clock()
+            self._clock = turns.now
+            for pause in self._paused.values():
+                pause.until += shift
+        self._tidy(turns.now())
+
+    def pause(self, service: Service, seconds: float | None) -> None:
+        """Let nothing of a service start for so long; None: until `resume`. The last word counts."""
+        pause = Pause(inf if seconds is None else self._dispatcher.turns.now() + seconds)
+        self._paused[service] = pause
+        self._set(service, pause)
+        self._tidy(self._dispatcher.turns.now())
+
+    def resume(self, service: Service) -> None:
+        """Let a service go on."""
+        if self._paused.pop(service, None) is not None:
+            self._set(service, None)
+            self._core.progressed_at = self._dispatcher.turns.now()  # meanwhile it was no stall
+
+    def _set(self, service: Service, pause: Pause | None) -> None:
+        service.install(_KIND, pause)
+        self._core.run_queues.look_at(service)
+        self._dispatcher.turns.wake()
+
+    def _tidy(self, now: float) -> None:
+        for service, pause in list(self._paused.items()):
+            if pause.room(now):
+                del self._paused[service]
+                self._set(service, None)
+        self._over.set(min((pause.until for pause in self._paused.values()), default=inf))
