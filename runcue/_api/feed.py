@@ -65,6 +65,42 @@ class Feed:
         now: When the last one was submitted; monotonic.
     """
 
+    # Also because there are so many: where an object has more than 30 attributes, each is looked up in a dict.
+    __slots__ = (
+        "_batch",
+        "_begun",
+        "_dispatcher",
+        "_entrance",
+        "_error",
+        "_expected",
+        "_filled",
+        "_has_refused",
+        "_intake",
+        "_is_closed",
+        "_is_exhausted",
+        "_is_left",
+        "_is_let_in",
+        "_is_single",
+        "_lot",
+        "_name",
+        "_names",
+        "_plain",
+        "_puller",
+        "_pulls",
+        "_room",
+        "_sources",
+        "_submitted",
+        "_tasks",
+        "_ticket",
+        "_turns",
+        "_window",
+        "has_more",
+        "in_hand",
+        "is_async",
+        "now",
+        "spare",
+    )
+
     def __init__(
         self,
         intake: Intake,

@@ -29,14 +29,14 @@ def commit_at_once(work: Work, value: Any, due: Commit, door: Door) -> tuple[Any
         door: Told where it keeps the event loop, for want of a thread.
 
     Returns:
-        What is to be awaited if it is not quick, as a coroutine that gives the value and what it has yielded; and what
-        went wrong.
+        What is to be awaited if it is not quick, a coroutine that gives the value and has not begun; and what went
+        wrong.
     """
     if due is Commit.SLOW:
-        return (_commit_in_thread(work, value, door), None), None
+        return _commit_in_thread(work, value, door), None
     try:
         if not commit(work, patient=False):
-            return (_commit_in_thread(work, value, door), None), None
+            return _commit_in_thread(work, value, door), None
     except BaseException as error:
         return None, error
     return None, None

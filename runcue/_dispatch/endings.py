@@ -91,7 +91,6 @@ class Endings:
         error: BaseException | None,
         *,
         cancelled: bool,
-        began: float | None = None,
     ) -> None:
         """An awaitable that a handler consists of has come to its end.
 
@@ -100,18 +99,11 @@ class Endings:
             value: What it returned.
             error: What it raised instead.
             cancelled: Whether somebody has cancelled the asyncio task that it ran in.
-            began: When the last step of a handler began that runs in the loop; None if that has been looked at.
         """
         self._core.generation += 1
         work._runner = None
         now = self._turns.now()
-        if began is not None and now - began > BLOCKS_AFTER:
-            self._door.blocked_by_handler(work, began, now)
         self._in_flight.release(work, now)
-        if error is None and work._declared is None and work._attempts is None:
-            if work._phase != SETTLED:
-                self._settlement.settle(work, COMPLETED, now, value, now - work._entered_at)
-            return
         if (
             error is None
             or not (cancelled and is_a(error, asyncio.CancelledError))

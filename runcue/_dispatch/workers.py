@@ -2,7 +2,8 @@
 
 How this goes about it: (1) what may start on a run queue is given to an executor, or a worker is spawned for it
 (`fill`, `spawn_if_room`); (2) a worker takes one work unit after the other (`_worker`, `_work_off`), (3) begins it by
-taking its first step (`_begin`), and (4) if the handler has suspended, carries it on to its end (`_finish`).
+taking its first step (`_begin`), and (4) if the handler has suspended, carries it on to its end
+(`_carry_on`).
 
 Shape of the hot path: a worker goes on until its run queue is dry or a handler has suspended. A handler that never
 suspends costs no task of its own; one that suspends ends its worker's reuse, so that nothing keyed to `current_task()`
@@ -15,6 +16,7 @@ Must not know: how limits are kept, in which order work units come, what becomes
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from contextvars import Context
 from types import CoroutineType
 from typing import Any, Final
@@ -24,18 +26,19 @@ from runcue._callbacks.door import BLOCKS_AFTER
 from runcue._callbacks.forks import FORKS, leave, leave_suspended
 from runcue._callbacks.listeners import Listeners
 from runcue._callbacks.verdicts import RUN, STAYS_PENDING
-from runcue._dispatch.closed_loops import dismiss, is_being_closed
-from runcue._dispatch.commits import commit_at_once, commit_before
+from runcue._dispatch.closed_loops import dismiss
+from runcue._dispatch.commits import commit_at_once
 from runcue._dispatch.endings import Endings
 from runcue._dispatch.gates import Gates
 from runcue._dispatch.hand_off import HandOff
 from runcue._dispatch.in_flight import NOT_ENTERED, InFlight
+from runcue._dispatch.last_step import LastStep
 from runcue._dispatch.outside_tasks import outside_tasks
 from runcue._dispatch.refusals import Refusals
 from runcue._dispatch.settlement import Settlement
 from runcue._dispatch.timers import Timers
 from runcue._dispatch.turns import Turns
-from runcue._handlers.coroutines import begin_to_follow, follow, resume
+from runcue._handlers.coroutines import begin_to_follow, resume
 from runcue._handlers.outputs import commit_due, mark, owner_of
 from runcue._model.awaitables import is_awaitable
 from runcue._model.events import Event
@@ -98,6 +101,7 @@ class Workers:
         self._settlement = settlement
         self._endings = endings
         self._hand_off = hand_off
+        self._ended = LastStep(core, callbacks, turns, in_flight, settlement, endings).ended
         self._context = context
         self._listeners = listeners
         self._on_start = listeners.of[Event.START]
@@ -123,7 +127,7 @@ class Workers:
         if run_queue.short_until > now:
             return False
         if run_queue.executor is None:
-            self.spawn_if_room(run_queue, now)
+            self.spawn_if_room(run_queue)
         else:
             began = False
             while (work := select(run_queue, now, core.ordered)) is not None:
@@ -134,7 +138,7 @@ class Workers:
                         # A contender's work is first in line. Its worker goes on with this run queue when its turn
                         # comes.
                         self._gates.enqueue(work)
-                        self.spawn_if_room(task.run_queue, now)
+                        self.spawn_if_room(task.run_queue)
                         return False
                     if not self._give(work, self._turns.now()):
                         return False
@@ -157,7 +161,7 @@ class Workers:
         self._gates.enqueue(work)
         return False
 
-    def spawn_if_room(self, run_queue: RunQueue, now: float) -> None:
+    def spawn_if_room(self, run_queue: RunQueue) -> None:
         """Let one more worker come, if there is work for it and a slot."""
         turns = self._turns
         if (
@@ -166,7 +170,7 @@ class Workers:
             and turns.loop is not None
             and (
                 run_queue.sole_slots is not None
-                or self._refusals.let_come(run_queue, now, self._core.ordered)
+                or self._refusals.let_come(run_queue, turns.now(), self._core.ordered)
             )
         ):
             # Not through the loop's task factory: an eager one would run the worker inside of whoever spawns it.
@@ -182,12 +186,12 @@ class Workers:
         assert me is not None
         run_queue.starting.discard(me)
         try:
-            suspended = self._work_off(run_queue, me)
-            if suspended is not None:
-                await self._finish(*suspended, me)
+            rest = self._work_off(run_queue, me)
+            if rest is not None:
+                await rest
             # One that merely ran out of time needs no more than one successor.
-            if suspended is not None or not run_queue.starting:
-                self.spawn_if_room(run_queue, turns.now())
+            if rest is not None or not run_queue.starting:
+                self.spawn_if_room(run_queue)
             if not turns.woken:
                 turns.wake()
         except GeneratorExit:
@@ -198,11 +202,11 @@ class Workers:
         except BaseException as error:
             turns.fail(error)
 
-    def _work_off(self, run_queue: RunQueue, me: asyncio.Task[None]) -> tuple[Work, Any] | None:
+    def _work_off(self, run_queue: RunQueue, me: asyncio.Task[None]) -> Awaitable[None] | None:
         """Take and run work units until there are none, a handler has suspended, or the turn is over.
 
         Returns:
-            The work unit whose handler has suspended, with what `_finish` goes on with.
+            What is left of the handler that has suspended, to be awaited.
         """
         core = self._core
         wakeups = core.wakeups
@@ -234,11 +238,9 @@ class Workers:
                 if work._task.executor is not None:
                     self._give(work, now)
                 else:
-                    rest = self._begin(work, now, me)
-                    if rest is _BREAK_OFF:
-                        break
+                    rest = self._begin(work, now, me, False)
                     if rest is not None:
-                        return work, rest
+                        return None if rest is _BREAK_OFF else rest
             if gate.cancelled:
                 self._settlement.cancel_asked()
             if wakeups.queue:
@@ -261,12 +263,12 @@ class Workers:
         else:
             me = asyncio.current_task()
             assert me is not None
-            rest = self._begin(work, now, me)
+            rest = self._begin(work, now, me, False)
             if rest is not None and rest is not _BREAK_OFF:
-                await self._finish(work, rest, me)
+                await rest
 
     def _begin(  # noqa: C901, PLR0915 - one more call for each work unit would cost half a percent
-        self, work: Work, now: float, me: asyncio.Task[None], *, started: bool = False
+        self, work: Work, now: float, me: asyncio.Task[None], started: bool
     ) -> Any:
         """Start an async handler and take its first step.
 
@@ -277,7 +279,7 @@ class Workers:
             started: Whether it has been started, in another asyncio task.
 
         Returns:
-            None if that was all of it, otherwise what `_finish` goes on with; `_BREAK_OFF` if `me` must begin no more.
+            None if that was all of it, otherwise what is left, to be awaited; `_BREAK_OFF` if `me` must begin no more.
         """
         context: Context = work._context.copy()
         run_queue: RunQueue = work._task.run_queue
@@ -297,7 +299,8 @@ class Workers:
         declared = work._declared
         value: Any = None
         error: BaseException | None = None
-        rest: tuple[Any, Any] | None = None
+        rest: Any = None
+        yielded: Any = None
         forks = FORKS.number
         try:
             if declared is not None and declared.files and not started:
@@ -311,8 +314,8 @@ class Workers:
             steps = context.run(work._task.call, work)
             if type(steps) is not CoroutineType:
                 steps = steps.__await__()
-            # Not a named tuple: to make one would cost a hundredth of what a handler takes that suspends.
-            rest = steps, context.run(steps.send, None)
+            yielded = context.run(steps.send, None)
+            rest = steps
             if FORKS.number != forks:
                 leave_suspended(f"The handler of {name_of(work)}")
         except StopIteration as stop:
@@ -320,7 +323,7 @@ class Workers:
                 leave(None)
             value = stop.value
             if value is not None and is_awaitable(value):
-                rest, value, error = begin_to_follow(work, value, context, self._door)
+                rest, yielded, value, error = begin_to_follow(work, value, context, self._door)
             # One that has declared nothing may have written all the same.
             if (
                 (declared := work._declared) is not None
@@ -342,7 +345,7 @@ class Workers:
         if run_queue.limits:
             outside_tasks(self._turns.loop, run_queue.entered, now, work, now)
         if rest is not None:
-            return *rest, context
+            return self._carry_on(work, rest, yielded, context, me)
         if run_queue.sole_slots is not None:
             run_queue.sole_slots.active -= 1
         else:
@@ -352,7 +355,7 @@ class Workers:
         elif work._phase == SETTLED:  # it has cancelled itself
             self._gate.at = now
         elif error is None:
-            self._settlement.settle(work, COMPLETED, now, value, now - began)
+            self._settlement.settle(work, COMPLETED, now, value, now - began, None)
             return None
         else:
             self._endings.failed(work, error, now - began)
@@ -380,9 +383,9 @@ class Workers:
                 return
             work._runner = None
             del self._in_flight.works[work]
-            rest = self._begin(work, self._turns.now(), task, started=True)
+            rest = self._begin(work, self._turns.now(), task, True)
             if rest is not None and rest is not _BREAK_OFF:
-                await self._finish(work, rest, task)
+                await rest
             self._turns.wake()
 
         def gone(task: asyncio.Task[None]) -> None:
@@ -396,10 +399,12 @@ class Workers:
         self._in_flight.works[work] = None
         task.add_done_callback(gone)
 
-    async def _finish(self, work: Work, rest: tuple[Any, Any, Context], me: asyncio.Task[None]) -> None:
+    def _carry_on(
+        self, work: Work, steps: Any, yielded: Any, context: Context, me: asyncio.Task[None]
+    ) -> Awaitable[None]:
         """Carry an async handler that has suspended on to its end, in the asyncio task `me`."""
         work._runner = me
-        self._in_flight.works[work] = rest[0]
+        self._in_flight.works[work] = steps
         owner = work
         if work._declared is not None:
             owner = owner_of(work)
@@ -415,28 +420,7 @@ class Workers:
         if slots is None or slots.active < slots.concurrent:
             # Nearly always enough workers are on their way, which is seen without a call.
             if slots is None or slots.active + len(run_queue.starting) < slots.concurrent:
-                self.spawn_if_room(run_queue, work._entered_at)
+                self.spawn_if_room(run_queue)
             if not self._turns.woken:
                 self._turns.wake()
-        value: Any = None
-        began: float | None = None
-        error: BaseException | None = None
-        try:
-            value, began = await resume(*rest, work, self._door)
-            if work._declared is not None or (value is not None and is_awaitable(value)):
-                self._door.left_by_handler(work, began)
-                began = None
-                if is_awaitable(value):
-                    value = await follow(value, rest[2], work, self._door)
-                if work._declared is not None:
-                    value = await commit_before(work, value, self._door)
-        except BaseException as raised:
-            if type(raised) is GeneratorExit and is_being_closed(me):
-                raise
-            error = raised
-        cancelled = me.cancelling() > 0
-        self._endings.of_awaitable(work, value, error, cancelled=cancelled, began=began)
-        if type(error) is KeyboardInterrupt:
-            self._turns.interrupt(error)
-        # Its traceback leads to this frame, and to all that the handler had: together they would live on.
-        error = None
+        return resume(steps, yielded, context, work, self._door, self._ended)

@@ -10,7 +10,7 @@ Must not know: work units' states, limits, the dispatcher.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator
+from collections.abc import Awaitable, Callable, Generator
 from contextvars import Context
 from types import GeneratorType, coroutine
 from typing import Any, NamedTuple
@@ -26,9 +26,16 @@ __all__ = ["FirstStep", "begin_to_follow", "driven_by", "follow", "resume", "wat
 Blocked = Callable[[float, float], None]
 """Takes from when and until when a step has kept the event loop."""
 
+Ended = Callable[[Work, Context, Any, BaseException | None, float], Awaitable[None] | None]
+"""Takes what a handler has returned or raised, with its contextvars, and when its last step began. It reads the clock
+anyway, and sees whether that step has kept the event loop. It may give what is to
+be awaited after that."""
+
 
 @coroutine
-def resume(steps: Any, yielded: Any, context: Context, work: Work, door: Door) -> Generator[Any, Any, Any]:
+def resume(
+    steps: Any, yielded: Any, context: Context, work: Work, door: Door, ended: Ended
+) -> Generator[Any, Any, None]:
     """Go on with a coroutine whose first step has been taken, each step in its own context.
 
     `await steps` would not do: a coroutine that is suspended already cannot be awaited again.
@@ -38,16 +45,15 @@ def resume(steps: Any, yielded: Any, context: Context, work: Work, door: Door) -
         yielded: What its first step has yielded.
         context: The contextvars of its steps.
         work: The work unit whose handler it is.
-        door: Hears of steps that keep the event loop.
-
-    Returns:
-        What it has returned, and when its last step began. Whoever takes that reads the clock anyway, and sees whether
-        that step has kept the event loop.
+        door: Hears of steps that keep the event loop, the last one aside.
+        ended: Takes what has come of it.
     """
     # The name `steps` is read out of this frame, and out of that of `_drive`, by `driven_by`.
     send, throw = steps.send, steps.throw
     now = door.now
     forks = FORKS.number
+    value: Any = None
+    failure: BaseException | None = None
     while True:
         thrown: BaseException | None = None
         try:
@@ -62,16 +68,22 @@ def resume(steps: Any, yielded: Any, context: Context, work: Work, door: Door) -
         except StopIteration as stop:
             if FORKS.number != forks:
                 leave(None)
-            return stop.value, began
+            value = stop.value
+            break
         except BaseException as error:
             if FORKS.number != forks:
                 leave(error)
-            door.left_by_handler(work, began)
-            thrown = None  # most likely that very one, whose traceback leads to this frame
-            raise
+            failure = error
+            break
         door.left_by_handler(work, began)
         if FORKS.number != forks:
             leave_suspended(f"The handler of {name_of(work)}")
+    rest = ended(work, context, value, failure, began)
+    # Its traceback leads to this frame, and to all that the handler had: together they would live on.
+    failure = thrown = None
+    if rest is not None:
+        steps = None
+        yield from rest.__await__()
 
 
 @coroutine
@@ -108,12 +120,14 @@ class FirstStep(NamedTuple):
     """What came of the first step of what is to be awaited.
 
     Attributes:
-        rest: The coroutine, and what it has yielded; None if that was all of it.
+        rest: The coroutine; None if that was all of it.
+        yielded: What it has yielded.
         value: What it gave.
         error: What it raised.
     """
 
-    rest: tuple[Any, Any] | None = None
+    rest: Any = None
+    yielded: Any = None
     value: Any = None
     error: BaseException | None = None
 
@@ -129,7 +143,7 @@ def begin_to_follow(work: Work, value: Any, context: Context, door: Door) -> Fir
     """
     steps = follow(value, None, work, door)
     try:
-        return FirstStep((steps, context.run(steps.send, None)))
+        return FirstStep(steps, context.run(steps.send, None))
     except StopIteration as stop:
         return FirstStep(value=stop.value)
     except BaseException as error:
