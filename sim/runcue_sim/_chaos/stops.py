@@ -204,7 +204,8 @@ class Stops:
         if work.started is not None or not observed.is_ahead(work):
             return False
         first = work.leader or work
-        if first.may_start <= self._looked_at:
+        # Between the two, an instant on the clock on the wall may have come or not.
+        if first.surely <= self._looked_at:
             return False
         is_new = first.left_alone > -inf and first.left_alone >= self._looked_at
         return None if first.may_start <= now or is_new else True
