@@ -73,6 +73,8 @@ class Checker:
         self._quiet_until = -inf
         self._stops = Stops(self.observed)
         self._rest_is_checked = False
+        # What is made by those of which it is not known whether a stop gives them up or leaves them.
+        self._given_up: set[str] = set()
 
     def report(self, invariant: str, text: str, *works: ObservedWork, names: Iterable[str] = ()) -> None:
         """Note a violation; only the first counts."""
@@ -226,6 +228,8 @@ class Checker:
         excused = self._is_cancelled_by_fault(id)
         if known is not None:
             known.is_left = self._stops.is_left(now, known)
+            if known.is_left is None:
+                self._given_up.update(known.proves)
             if excused and known.is_left:
                 known.is_left = None  # it may have been either
             excused = excused or known.is_left is not False
@@ -333,6 +337,7 @@ class Checker:
     def stopping(self, now: float, call: StopCall = NO_HURRY) -> None:
         """The cue is about to be stopped, or to be stopped in another way."""
         self._rest_is_checked = False
+        self._given_up.clear()
         self._stops.called(
             now, drain=call.drain, timeout=call.timeout, leaves_delayed=call.delayed == "cancel"
         )
@@ -349,6 +354,8 @@ class Checker:
                 and injected.raised.get(one.id, -inf) < self._settled_then
                 and one.submitted <= self._looked_at
                 and not any(observed.untold.get(name, -inf) > self._looked_at for name in one.needs)
+                # What waits for one that was given up first, or may be left, has waited for it when all was asked.
+                and self._given_up.isdisjoint(one.needs)
             ):
                 state = "up to date" if observed.is_up_to_date(one) else "able to run"
                 self.report("drained", f"{what} {one} at {now:g}, which is {state}", one)
