@@ -25,6 +25,7 @@ from runcue._lifecycle.cancellation import BY_STOP
 from runcue._model.phases import RUNNING, SETTLED
 from runcue._model.texts import how_many
 from runcue._model.work import Work
+from runcue._scheduling.appointments import wanted_at_once
 from runcue._scheduling.core import Core
 from runcue._scheduling.retry import is_endless
 
@@ -138,7 +139,11 @@ class Leaving:
         return True
 
     def _is_for_later(self, work: Work) -> bool:
-        return self._core.waits_for_appointment(_runs_for(work))
+        one = _runs_for(work)
+        if self._core.waits_for_appointment(one):
+            return True
+        # It will, as soon as its gate has answered, if whoever had wanted it earlier has left meanwhile.
+        return one in self._core.appointments.recalls and not wanted_at_once(one)
 
     def _is_endless(self, work: Work) -> bool:
         """Whether a work unit is to be tried again, as it was before, and nobody says that this has an end."""

@@ -145,3 +145,26 @@ class Long:
         if self.submits:
             self.submitted.append(await self._cue.submit("t", delay=60))
         await asyncio.sleep(1)
+
+
+@pytest.mark.rule(28)
+@virtual
+async def test_what_waits_for_its_instant_again_once_its_gate_has_answered_is_left() -> None:
+    cue = runcue.Cue()
+
+    @cue.task("t", outputs=Flag("made"))
+    async def t(work: runcue.Work) -> None:
+        raise AssertionError
+
+    @cue.is_ready
+    async def ready(work: runcue.Work) -> bool:
+        await asyncio.sleep(10)
+        return True
+
+    cue.start()
+    later = await cue.submit("t", delay=60)
+    hasty = await cue.submit("t")
+    await asyncio.sleep(1)
+    assert hasty.cancel()
+    summary = await cue.stop(drain=False)
+    assert summary.left == [later.work]
