@@ -109,7 +109,9 @@ class Dispatcher:
         self.calls = ThreadCalls(self.waiting)
         self.settlement = settlement = Settlement(core, callbacks, listeners, turns, timers, in_flight)
         self.endings = endings = Endings(core, turns, timers, in_flight, settlement, listeners, callbacks)
-        self.hand_off = HandOff(core, callbacks, listeners, turns, timers, in_flight, endings, self.inside)
+        self.hand_off = HandOff(
+            core, callbacks, listeners, turns, timers, in_flight, settlement, endings, self.inside
+        )
         self.gates = Gates(core, callbacks, settlement, turns, self, asking)
         self.rechecker = self.gates.rechecker
         self.refusals = Refusals(turns, timers, self.gates, settlement, endings)

@@ -25,6 +25,7 @@ from runcue._dispatch.commits import commit_before
 from runcue._dispatch.endings import Endings
 from runcue._dispatch.in_flight import NOT_ENTERED, InFlight
 from runcue._dispatch.outside_tasks import outside_tasks
+from runcue._dispatch.settlement import Settlement
 from runcue._dispatch.timers import Timers
 from runcue._dispatch.turns import Turns
 from runcue._handlers.coroutines import follow
@@ -35,7 +36,7 @@ from runcue._model.checks import is_async
 from runcue._model.current import CURRENT, call_inside
 from runcue._model.errors import UsageError, is_a
 from runcue._model.events import Event
-from runcue._model.phases import SETTLED
+from runcue._model.phases import COMPLETED, SETTLED
 from runcue._model.texts import message_of, words_of
 from runcue._model.work import Work
 from runcue._scheduling.core import Core
@@ -59,6 +60,7 @@ class HandOff:
         turns: The turns of the loop.
         timers: Where handlers' time-outs wait.
         in_flight: Handlers in flight.
+        settlement: Settles work units.
         endings: What the ends of handlers mean.
         context: The contextvars of what has none of its own.
     """
@@ -71,6 +73,7 @@ class HandOff:
         turns: Turns,
         timers: Timers,
         in_flight: InFlight,
+        settlement: Settlement,
         endings: Endings,
         context: Context,
     ) -> None:
@@ -80,6 +83,7 @@ class HandOff:
         self._turns = turns
         self._timers = timers
         self._in_flight = in_flight
+        self._settlement = settlement
         self._endings = endings
         self._context = context
         self._home = context[CURRENT]
@@ -286,13 +290,12 @@ class HandOff:
                 self._short_no_longer()
             if gives_awaitable:  # of a work unit that is settled
                 discard(outcome)
-            self._endings.of_handler(
-                work,
-                outcome if succeeded else None,
-                None if succeeded else outcome,
-                left,
-                left - entered,
-            )
+            if succeeded and work._declared is None and work._attempts is None and work._phase != SETTLED:
+                # What `Endings` does for those in which nothing is rare, with a call less for each.
+                self._settlement.settle(work, COMPLETED, left, outcome, left - entered, None)
+            else:
+                value, error = (outcome, None) if succeeded else (None, outcome)
+                self._endings.of_handler(work, value, error, left, left - entered)
             if not self._turns.woken:
                 self._turns.wake()
         except BaseException as error:

@@ -140,7 +140,8 @@ class Workers:
                         self._gates.enqueue(work)
                         self.spawn_if_room(task.run_queue)
                         return False
-                    if not self._give(work, self._turns.now()):
+                    if not self._hand_off.give(work, self._turns.now()):
+                        self._gates.enqueue(work)  # there is no thread for it: it keeps its place
                         return False
                 if self._gate.cancelled:
                     self._settlement.cancel_asked()
@@ -153,13 +154,6 @@ class Workers:
                 return True
         # Slots refuse nothing: they are seen to be taken.
         return run_queue.sole_slots is None and self._refusals.note(run_queue, now, until)
-
-    def _give(self, work: Work, now: float) -> bool:
-        """Give a work unit to its executor. Returns whether there was a thread for it; if not, it keeps its place."""
-        if self._hand_off.give(work, now):
-            return True
-        self._gates.enqueue(work)
-        return False
 
     def spawn_if_room(self, run_queue: RunQueue) -> None:
         """Let one more worker come, if there is work for it and a slot."""
@@ -236,7 +230,8 @@ class Workers:
                 now = gate.at
             if work is not None:
                 if work._task.executor is not None:
-                    self._give(work, now)
+                    if not self._hand_off.give(work, now):
+                        self._gates.enqueue(work)
                 else:
                     rest = self._begin(work, now, me, False)
                     if rest is not None:
@@ -259,7 +254,8 @@ class Workers:
         if not self._turns.may_start:
             self._gates.enqueue(work)
         elif work._task.executor is not None:
-            self._give(work, now)
+            if not self._hand_off.give(work, now):
+                self._gates.enqueue(work)
         else:
             me = asyncio.current_task()
             assert me is not None

@@ -24,7 +24,6 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from contextvars import Context, copy_context
-from functools import partial
 from time import sleep
 from typing import TYPE_CHECKING, Any, Final
 
@@ -128,7 +127,8 @@ class _Channel:
         self,
         loop: asyncio.AbstractEventLoop,
         monotonic: Callable[[], float],
-        deliver: Callable[[_Channel, _Return], None],
+        executor: ThreadExecutor,
+        deliver: Deliver,
         entered: Callable[[Any, float], None],
     ):
         from queue import SimpleQueue  # noqa: PLC0415 - only what a started cue with plain handlers needs
@@ -139,6 +139,7 @@ class _Channel:
         self._outbox: deque[_Entry | _Return] = deque()
         self._loop = loop
         self._context = copy_context()
+        self._executor = executor
         self._deliver = deliver
         self._entered = entered
         self._signalled = False
@@ -190,13 +191,19 @@ class _Channel:
         if loop is not self._loop:
             return  # told to one that has taken turns with another since
         self._signalled = self._to_be_told = False
-        outbox = self._outbox
+        outbox, executor, deliver = self._outbox, self._executor, self._deliver
         while outbox:
             message = outbox.popleft()
             if isinstance(message, _Entry):
                 self._tell(message)
+                continue
+            # In place, with no call of its own: this is done for each handler.
+            if self.closed or executor.in_flight == 1:
+                executor.returned(self)
             else:
-                self._deliver(self, message)
+                executor.in_flight -= 1
+                executor.idle += 1
+            deliver(*message)
 
     def _tell(self, entry: _Entry) -> None:
         """Tell of an entry, once."""
@@ -218,6 +225,7 @@ class ThreadExecutor:
     """Runs handlers in daemon threads.
 
     Attributes:
+        in_flight: How many handlers are.
         idle: How many more threads there are than handlers in flight.
         shortage: Why no thread could be made when that was last tried, None if it could.
         retry_at: When that will be tried again.
@@ -228,8 +236,7 @@ class ThreadExecutor:
         self._channel: _Channel | None = None
         # Those that were stopped while handlers ran in their threads.
         self._former: list[_Channel] = []
-        self._in_flight = 0
-        self.idle = self.threads = 0
+        self.in_flight = self.idle = self.threads = 0
         self.shortage: Exception | None = None
         self.retry_at = 0.0
         # Whether there is one that tells of entries.
@@ -239,16 +246,14 @@ class ThreadExecutor:
     def start(self, deliver: Deliver, entered: Callable[[Any, float], None], clock: Clock) -> None:
         """See `Executor.start`."""
         self._clock = clock
-        self._in_flight = self.threads = self.idle = 0
+        self.in_flight = self.threads = self.idle = 0
         self.shortage, self.retry_at = None, 0.0
         self._tells = False
         loop = asyncio.get_running_loop()
         for channel in self._former:
             channel.move(loop)
-            for _ in range(channel.left_over):
-                clock.hold()
-        returned = partial(self._returned, deliver)
-        self._channel = _Channel(loop, clock.monotonic, returned, entered)
+            clock.hold()
+        self._channel = _Channel(loop, clock.monotonic, self, deliver, entered)
 
     def hire(self) -> bool:
         """See to it that there is a thread for one more handler.
@@ -281,36 +286,37 @@ class ThreadExecutor:
         assert self._clock is not None
         if self.idle <= 0 and not self.hire() and not self.threads:
             raise self.shortage or RuntimeError("there is no thread")
-        self._clock.hold()
-        self._in_flight += 1
+        if not self.in_flight:
+            self._clock.hold()  # once for all that are, as it would be a call for each
+        self.in_flight += 1
         self.idle -= 1
         if stamped and not self._tells:
             # Without it the loop is told when the handler has returned.
             self._tells = self._make(_tell, self._channel.bell, "runcue-entries")
         self._channel.line.put((self._channel, work, handler, context, stamped))
 
-    def _returned(self, deliver: Deliver, channel: _Channel, message: _Return) -> None:
+    def returned(self, channel: _Channel) -> None:
+        """A handler has returned: one that was given up, or the last one in flight."""
         assert self._clock is not None
-        if channel.closed:
-            channel.left_over -= 1
-            if channel.left_over == 0:
-                self._former.remove(channel)
-            if self._channel is not None:  # between a stop and the next start nothing is held
-                self._clock.release()
-        else:
-            self._in_flight -= 1
+        if not channel.closed:
+            self.in_flight -= 1
             self.idle += 1
             self._clock.release()
-        deliver(*message)
+            return
+        channel.left_over -= 1
+        if channel.left_over == 0:
+            self._former.remove(channel)
+            if self._channel is not None:  # between a stop and the next start nothing is held
+                self._clock.release()
 
     def stop(self) -> None:
         """See `Executor.stop`."""
         if self._channel is not None:
-            if self._in_flight:
+            if self.in_flight:
                 self._former.append(self._channel)
-            self._channel.close(self._in_flight)
+            self._channel.close(self.in_flight)
             if self._clock is not None:
-                for _ in range(sum(channel.left_over for channel in self._former)):  # nobody waits for them
+                for _ in self._former:  # nobody waits for them
                     self._clock.release()
             self._dismiss(self._channel)
             self._channel = None
