@@ -6,6 +6,7 @@ are the only owners of asyncio tasks and timers:
 - `turns`: when everything is looked at; `timers`: the instants that are waited for, `delays` those of work units;
 - `gates`: asks work units; `workers` and `hand_off`: start handlers, in the loop and elsewhere; `refusals`: what it
   means that a limit has said no;
+- `recount`: what is on its way while limits are changed;
 - `in_flight`, `endings`, `settlement`: what runs, what its end means, who is told;
 - `waiting`: who waits for work units; `standstill`: whether anything goes on, and who waits for each other;
 - `listening`: async listeners; `loop_calls`, `thread_calls`: calls of other threads;
@@ -36,6 +37,7 @@ from runcue._dispatch.hand_off import HandOff
 from runcue._dispatch.in_flight import InFlight
 from runcue._dispatch.listening import Lines
 from runcue._dispatch.loop_calls import LoopCalls
+from runcue._dispatch.recount import Recount
 from runcue._dispatch.refusals import Refusals
 from runcue._dispatch.settlement import Settlement
 from runcue._dispatch.shortage_news import ShortageNews
@@ -118,6 +120,7 @@ class Dispatcher:
         self.standstill = Standstill(
             core, self.waiting, in_flight, self.gates.awaited, self.lines, turns, timers
         )
+        self.recount = Recount(core, in_flight, self.gates.awaited)
         self.workers = Workers(
             core,
             callbacks,
@@ -245,6 +248,8 @@ class Dispatcher:
             core.generation += 1
             now = self.callbacks.gate.at = turns.now()
             until = turns.slice(now)
+            if core.run_queues.changed:
+                self.recount.settle()
             self.gates.follow_turned_links()
             late = (core.count[NOT_DUE] or core.appointments.works) and self._take_back(until)
             again = bool(core.wakeups.settled_causes) and not self.rechecker.follow_settlements(until)

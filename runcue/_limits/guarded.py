@@ -43,13 +43,15 @@ class GuardedLimit:
     Attributes:
         own: The limit. Those who merely look, to tell people, ask it directly: a look must not make anything fail.
         name: See above.
+        strangers: Work units that run and were not let start by it, as it has come later: it does not hear of them.
     """
 
-    __slots__ = ("_ask", "_failed", "_raised", "name", "own")
+    __slots__ = ("_ask", "_failed", "_raised", "name", "own", "strangers")
 
     def __init__(self, own: Limit, name: str, failed: Failed, raised: Raised, ask: Ask | None = None) -> None:
         self.own = own
         self.name = name
+        self.strangers: set[Work] = set()
         self._ask = ask or _plainly
         self._failed = failed
         self._raised = raised
@@ -76,6 +78,8 @@ class GuardedLimit:
         Raises:
             LimitError: It has raised.
         """
+        if self.strangers:
+            self.strangers.discard(work)  # it is tried again
         try:
             self._asked(self.own.acquire, now, work)
         except BaseException as error:
@@ -83,6 +87,8 @@ class GuardedLimit:
 
     def entered(self, now: float, work: Work, at: float, /) -> None:
         """See `Limit.entered`."""
+        if self.strangers and work in self.strangers:
+            return
         try:
             self._asked(self.own.entered, now, work, at)
         except BaseException as error:
@@ -90,6 +96,9 @@ class GuardedLimit:
 
     def release(self, now: float, work: Work, actual: Any, /) -> None:
         """See `Limit.release`."""
+        if self.strangers and work in self.strangers:
+            self.strangers.discard(work)
+            return
         try:
             self._asked(self.own.release, now, work, actual)
         except BaseException as error:

@@ -7,7 +7,7 @@ Must not know: what stands in them, or who takes it out.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from runcue._limits.service import UNBOUNDED, Service
@@ -18,13 +18,45 @@ __all__ = ["RunQueues"]
 
 
 class RunQueues(dict[tuple[int, tuple[str, ...]], RunQueue]):
-    """The run queues by the identity of their executor and the names of their services."""
+    """The run queues by the identity of their executor and the names of their services.
+
+    Attributes:
+        changed: Services whose limits were changed since it was last counted what is on its way.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.changed: dict[Service, None] = {}
+        # What bounds those of an executor if none of their services has slots.
+        self._slots: dict[RunQueue, Service] = {}
 
     def look_at(self, service: Service) -> None:
         """Have those that use a service look what limits it has."""
         for run_queue in self.values():
             if service in run_queue.services:
                 run_queue.look_at_limits()
+
+    def bound(self, run_queue: RunQueue, held: Callable[[RunQueue], int]) -> None:
+        """See to it that something bounds a run queue, if slots have come or gone.
+
+        Args:
+            run_queue: The run queue.
+            held: Counts the slots that its work units hold of each of its services.
+        """
+        slots = self._slots.get(run_queue)
+        if slots is None:
+            return
+        own = tuple(service for service in run_queue.services if service is not slots)
+        is_bounded = any(service.concurrent != UNBOUNDED for service in own)
+        if is_bounded != (slots in run_queue.services):
+            return
+        run_queue.services = own if is_bounded else (*own, slots)
+        slots.active += -held(run_queue) if is_bounded else held(run_queue)
+        for other in run_queue.contenders:
+            other.contenders.remove(run_queue)
+        run_queue.contenders.clear()
+        contend(run_queue, self.values())
+        run_queue.look_at_limits()
 
     def are_paused(self) -> bool:
         """Whether some work units wait until somebody lets a service go on that is paused by hand."""
@@ -49,6 +81,8 @@ class RunQueues(dict[tuple[int, tuple[str, ...]], RunQueue]):
         if slots is not None and all(service.concurrent == UNBOUNDED for service in members):
             members += (slots,)
         run_queue = RunQueue(members, executor)
+        if slots is not None:
+            self._slots[run_queue] = slots
         contend(run_queue, self.values())
         # It holds the executor, so no other one can have that identity.
         self[key] = run_queue

@@ -1,0 +1,162 @@
+"""What servers say of their limits in the headers of their answers, learned from: `Service.read_headers`.
+
+Lives here: `ServerNews`. An answer tells what was left when its server made it. What has started since the work unit
+that got it may have been counted by then or not; it counts as if it had not.
+
+Must not know: how headers are written, how what is learned keeps anything from starting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from math import inf
+from typing import Any, Final
+
+from runcue._callbacks.warning_log import WarningLog
+from runcue._dispatch.dispatcher import Dispatcher
+from runcue._limits.budget import charge_of
+from runcue._limits.server_limits import Grant, ServerLimits
+from runcue._limits.service import Service
+from runcue._model.http_headers import Heard, Left, read_headers
+from runcue._model.texts import listed, seconds_in_words, shortened
+from runcue._model.work import Work
+from runcue._scheduling.core import Core
+
+__all__ = ["ServerNews"]
+
+_WAIT: Final = "retry-after"
+
+
+class ServerNews:
+    """Learns from the headers of answers to the work units of one cue.
+
+    Args:
+        core: The state.
+        dispatcher: Has to look what may start by that.
+        log: Where it is told what cannot be read, and what was cut.
+    """
+
+    def __init__(self, core: Core, dispatcher: Dispatcher, log: WarningLog) -> None:
+        self._core = core
+        self._dispatcher = dispatcher
+        self._log = log
+
+    def read(self, service: Service, headers: Any, work: Work | None) -> None:
+        """Learn from the headers of an answer.
+
+        Args:
+            service: Whose server has answered.
+            headers: As they came.
+            work: Whose handler has got it; None if that is not known: then nothing has started since.
+
+        Raises:
+            ConfigurationError: They are no headers.
+        """
+        turns = self._dispatcher.turns
+        now = turns.now()
+        heard = read_headers(headers, now + turns.skew)
+        if not (heard.left or heard.wait or heard.garbage):
+            return
+        limits = self._limits_of(service)
+        since, later = now, list[Work]()
+        if work is not None and work.started_at is not None:
+            since, later = work.started_at - turns.skew, list(self._started_after(work, service))
+        cut = []
+        latest = now + service.max_pause
+        for grant in _grants(service, heard, now, since, later):
+            if grant.until > latest and grant.first_room() > latest:
+                cut.append(f"{grant.said} for {seconds_in_words(grant.until - now)}")
+            grant.until = min(grant.until, latest)
+            limits.learn(grant, now)
+        self._tell(service, limits, heard.garbage, cut)
+        turns.wake()
+
+    def forget(self, service: Service) -> None:
+        """Let what a server has said have no say any more."""
+        if isinstance(limits := service.installed("server"), ServerLimits):
+            limits.forget()
+            self._dispatcher.turns.wake()
+
+    def _limits_of(self, service: Service) -> ServerLimits:
+        limits = service.installed("server")
+        if not isinstance(limits, ServerLimits):
+            # It stays: the next answer is soon to come.
+            limits = ServerLimits()
+            service.install("server", limits)
+            self._core.run_queues.look_at(service)
+        return limits
+
+    def _started_after(self, work: Work, service: Service) -> Iterator[Work]:
+        """The work units that use a service and have started after another one, once for each such attempt."""
+        since = work.started_at, work._seq
+        for one in (*self._dispatcher.in_flight.works, *self._core.returning, *self._ended_after(work)):
+            if one is work or service not in one._task.run_queue.services:
+                continue
+            attempts = one._attempts
+            starts = [] if attempts is None else [attempt.started_at for attempt in attempts.ended]
+            if one.started_at is not None and one.started_at not in starts:
+                starts.append(one.started_at)
+            for start in starts:
+                if (start, one._seq) > since:
+                    yield one
+
+    def _ended_after(self, work: Work) -> Iterator[Work]:
+        """The work units that have settled since another one has started."""
+        for one in reversed(self._core.history.line):
+            if (one.completed_at or 0.0) < (work.started_at or 0.0):
+                return
+            yield one
+
+    def _tell(self, service: Service, limits: ServerLimits, garbage: list[str], cut: list[str]) -> None:
+        if garbage and "garbage" not in limits.told:
+            limits.told.add("garbage")
+            self._log.tell(
+                "headers",
+                (),
+                "The server of service %r says in its headers what cannot be true or be read, and is left aside: %s. "
+                "This is told once",
+                service.name,
+                listed((shortened(one, 80) for one in garbage), 3),
+            )
+        if cut and "cut" not in limits.told:
+            limits.told.add("cut")
+            self._log.tell(
+                "headers",
+                (),
+                "The server of service %r asks to wait by %s; it is asked again after max_pause=, which is %s. This is "
+                "told once",
+                service.name,
+                listed(cut, 3),
+                seconds_in_words(service.max_pause),
+            )
+
+
+def _grants(
+    service: Service, heard: Heard, now: float, since: float, later: Sequence[Work]
+) -> Iterator[Grant]:
+    """What the headers of an answer leave."""
+    for one in heard.left:
+        if (grant := _grant(service, one, now, since)) is not None:
+            grant.left -= sum(grant.amount_of(other) for other in later)
+            yield grant
+    if heard.wait:
+        yield Grant(_WAIT, _WAIT, -inf, now, now + heard.wait, since=since, each=inf)
+
+
+def _grant(service: Service, one: Left, now: float, since: float) -> Grant | None:
+    """What one header leaves, as it was when the answer was made; None if that is all there is."""
+    until = now + one.seconds
+    word = one.of.replace("-", "_")
+    budget = next((known for known in service.budgets.values() if known.name.replace("-", "_") == word), None)
+    if budget is None and not word.endswith(("requests", "tokens")):
+        return Grant(one.of, one.said, one.left, now, until, since=since)
+    limit = one.limit
+    if limit is None and budget is not None:
+        limit = float(budget.limit)
+    if limit is None and word == "requests":
+        limit = service.most_starts()
+    grows = 0.0 if limit is None else max(limit - one.left, 0.0) / one.seconds
+    if budget is not None:
+        return Grant(one.of, one.said, one.left, now, until, grows=grows, since=since, budget=budget.name)
+    each = 0.0 if word.endswith("tokens") else 1.0
+    return Grant(one.of, one.said, one.left, now, until, grows=grows, since=since, each=each)
