@@ -223,6 +223,7 @@ WarningKind = Literal[
     "shortage",
     "inbox",
     "full",
+    "headers",
 ]
 """What a warning is about; see `CueWarning`."""
 
@@ -247,6 +248,7 @@ class CueWarning(NamedTuple):
             ended, and there are work units that nobody will run. "shortage": no more threads can be started, or no more
             files be opened. "inbox": files of a watched folder that could not be submitted, or seem to be submitted
             again and again. "full": nothing that is pending can move, so that one comes in above `Cue(max_pending=)`.
+            "headers": a server says of its limits what cannot be read, or asks to wait for longer than `max_pause=`.
             There may be others in later versions.
         text: For people, as the log has it.
         works: The work units that it is about, as far as it is about some.

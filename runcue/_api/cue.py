@@ -212,6 +212,7 @@ class Cue:
         concurrent: int | None = DEFAULT,
         burst: int | None = DEFAULT,
         limiter: Any = DEFAULT,
+        max_pause: float | str | timedelta | None = DEFAULT,
         limits: Limit | Sequence[Limit] | None = DEFAULT,
     ) -> Service:
         """Register a service: limits under one name, shared by all tasks that use it.
@@ -227,6 +228,8 @@ class Cue:
             burst: Makes the rate a continuously refilled bucket of that size instead: at most burst + elapsed * rate
                 starts in any stretch of time.
             limiter: An `aiolimiter.AsyncLimiter` instead of `rate=`, for instance one shared with other code.
+            max_pause: Nothing that its server says (`Service.read_headers`, a refusal) pauses it for longer: seconds, a
+                timedelta, or text; None: an hour.
             limits: Limits of your own, a `runcue.abc.Limit` each, beside the others: all must have room. They are asked
                 with the work unit, so that a cost or a customer can decide.
 
@@ -241,6 +244,7 @@ class Cue:
             "concurrent": concurrent,
             "burst": burst,
             "limiter": limiter,
+            "max_pause": max_pause,
             "limits": limits,
         }
         given = {option: value for option, value in given.items() if value is not DEFAULT}

@@ -28,6 +28,7 @@ from runcue._lifecycle.lifecycle import Lifecycle
 from runcue._lifecycle.overdue import Overdue
 from runcue._lifecycle.pausing import Pausing
 from runcue._lifecycle.room import Room
+from runcue._lifecycle.server_news import ServerNews
 from runcue._lifecycle.stopping import Stopping
 from runcue._lifecycle.unstopped import Unstopped
 from runcue._registration.executors import Executors, RunIn
@@ -81,6 +82,7 @@ class Engine:
         self.watched = WatchedFolders(dispatcher.changes.hear_outside, drops.hear)
         explainer = Explainer(core, dispatcher, self.watched)
         self.pausing = Pausing(core, dispatcher)
+        self.server_news = ServerNews(core, dispatcher, self.warnings)
         overdue = Overdue(core, dispatcher, explainer, dispatcher.listeners, self.warnings)
         diagnostics = Diagnostics(core, dispatcher, explainer, self.watched, self.warnings)
         deadlocks = Deadlocks(dispatcher, self.warnings)

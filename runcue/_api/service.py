@@ -7,13 +7,13 @@ Must not know: what limits do.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Never, Self, TypedDict, Unpack
 
 from runcue._model.checks import says_what_it_takes
 from runcue._model.errors import ConfigurationError, UsageError
 from runcue._model.rate import duration_or_none
-from runcue._model.texts import shortened
+from runcue._model.texts import shortened, words_of
 from runcue.abc import Limit
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ class ServiceOptions(TypedDict, total=False):
     concurrent: int | None
     burst: int | None
     limiter: Any
+    max_pause: float | str | timedelta | None
     limits: Limit | Sequence[Limit] | None
 
 
@@ -87,7 +88,7 @@ class Service(str):
         self._in_loop(lambda: self._engine.services.change(str(self), options))
 
     @says_what_it_takes
-    def pause(self, seconds: float | str | timedelta | None = None) -> None:
+    def pause(self, seconds: float | str | timedelta | None = None, key: Hashable = None) -> None:
         """Let nothing start that uses the service. What runs goes on, and what is up to date is skipped.
 
         The last word counts: a pause replaces the one that there was. While work units wait for `resume()`, no
@@ -96,17 +97,56 @@ class Service(str):
         Args:
             seconds: For so long: a number, a timedelta, or text such as "10 min"; a drain waits for that. None: until
                 `resume()` is called.
+            key: Of a service with limits per key, the one to pause; None: all of it.
 
         Raises:
-            ConfigurationError: No such length of time.
+            ConfigurationError: No such length of time, or the service has no keys.
         """
         length = duration_or_none(seconds, f"seconds of pause() of service {str(self)!r}")
-        self._in_loop(lambda: self._engine.pausing.pause(self._limits(), length))
+        self._in_loop(lambda: self._engine.pausing.pause(self._limits(key), length))
 
     @says_what_it_takes
-    def resume(self) -> None:
-        """Let go on what waits because of a pause. Harmless if there is none."""
-        self._in_loop(lambda: self._engine.pausing.resume(self._limits()))
+    def resume(self, key: Hashable = None) -> None:
+        """Let go on what waits because of a pause, or because of what its server has said. Harmless if nothing does.
+
+        Args:
+            key: Of a service with limits per key, the one to let go on; None: all of them.
+        """
+
+        def resume() -> None:
+            limits = self._limits(key)
+            self._engine.pausing.resume(limits)
+            self._engine.server_news.forget(limits)
+
+        self._in_loop(resume)
+
+    @says_what_it_takes
+    def read_headers(
+        self, headers: Mapping[Any, Any] | Iterable[tuple[Any, Any]], key: Hashable = None
+    ) -> None:
+        """Learn from the headers of an answer what its server has left, so that it need not refuse anything.
+
+        Known are `x-ratelimit-*`, `ratelimit-*`, `anthropic-ratelimit-*` and `retry-after`, in the forms that are in
+        use. What is learned only lets less through than what was declared. What cannot be read is told once, and left
+        aside. See "What servers say of their limits" in docs/behaviour.md.
+
+        Args:
+            headers: As they came: `response.headers`.
+            key: Of a service with limits per key, whose answer that is; None: that of the work unit whose handler runs.
+
+        Raises:
+            ConfigurationError: They are no headers, or the service has no keys.
+
+        Example:
+            async def ask(prompt: str) -> str:
+                response = await client.post("/v1/chat", json={"prompt": prompt})
+                api.read_headers(response.headers)
+                return response.json()["text"]
+        """
+        from runcue._dispatch.running_here import running_here  # noqa: PLC0415 - it comes with the first cue
+
+        work = running_here()  # here, and not in the thread of the loop
+        self._in_loop(lambda: self._engine.server_news.read(self._limits(key), headers, work))
 
     @says_what_it_takes
     def status(self) -> ServiceStatus:
@@ -114,7 +154,11 @@ class Service(str):
         now, running = self._engine.dispatcher.turns.now(), self._engine.intake.loop is not None
         return self._limits().status(now, running=running)
 
-    def _limits(self) -> Limits:
+    def _limits(self, key: Hashable = None) -> Limits:
+        if key is not None:
+            raise ConfigurationError(
+                f"Service {str(self)!r} has no keys, so that key={words_of(key)} means nothing: that takes per=."
+            )
         return self._engine.core.services[str(self)]
 
     def _in_loop(self, change: Callable[[], None]) -> None:

@@ -19,7 +19,6 @@ from runcue._limits.guarded import GuardedLimit
 from runcue._limits.leaver import Leaver
 from runcue._limits.service import Service
 from runcue._limits.sliding_window import SlidingWindow
-from runcue._limits.token_bucket import TokenBucket
 from runcue._model.phases import RUNNING
 from runcue._model.work import Work
 from runcue._scheduling.core import Core
@@ -63,12 +62,14 @@ class Recount:
         run_queues = self._core.run_queues
         changed, run_queues.changed = run_queues.changed, {}
         for run_queue in list(run_queues.values()):
-            run_queues.bound(run_queue, lambda one: self._slots_held(one))
+            run_queues.bound(run_queue, self._slots_held)
         for service in changed:
             holders = list(self._holders(service))
-            on_their_way = sum(work._entered_at == NOT_ENTERED for work in holders if work in self._in_flight.works)
+            on_their_way = sum(
+                work._entered_at == NOT_ENTERED for work in holders if work in self._in_flight.works
+            )
             for limit in service.limits:
-                if isinstance(limit, (SlidingWindow, TokenBucket)):
+                if isinstance(limit, SlidingWindow):
                     limit.reserved = on_their_way
                 elif isinstance(limit, GuardedLimit) and limit.strangers:
                     limit.strangers.intersection_update(holders)

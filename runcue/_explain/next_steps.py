@@ -191,6 +191,7 @@ _HURRIED: Final[dict[Kind, str]] = {
 _NEXT_STEPS: Final[dict[Kind, str]] = {
     "rate": "Wait; where the provider allows it, a higher rate= lets them start sooner",
     "limit": "Wait; that limit is the program's own, and says when there is room again",
+    "server": "Wait; nothing that its server says pauses longer than max_pause= of the service",
     "no thread": "Wait; to start another thread is tried again and again. Fewer slots need fewer threads",
     "left free": "Wait; more slots of the services that it needs let both run",
     "said no": "When that has come, cue.nudge() has it asked at once; else it is asked again now and then",

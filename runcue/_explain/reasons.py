@@ -59,6 +59,7 @@ Verdict = Literal[
     "waiting for rate",
     "waiting for a limit",
     "paused",
+    "waiting for its server",
     "waiting for a slot",
     "waiting for a retry",
     "waiting for its time",
@@ -88,6 +89,7 @@ Kind = Literal[
     "rate",
     "limit",
     "paused",
+    "server",
     "no thread",
     "left free",
     "said no",
@@ -115,12 +117,13 @@ Kind = Literal[
     "failed",
     "cancelled",
 ]
-"""What can be the reason. In their order: no slot, token or room by a limit; a pause by hand; no thread; slots that are
-left free for another one; what is_ready said, or that it raised; an input that is not valid; one that is about to be
-made; an output whose last handler has not returned; another one makes the same; a gate is awaited, or files are read;
-its instant is not due: of the attempt after one that has failed, of what its handler has postponed, of what was
-submitted for later; nobody makes an input; who was to make it did not; those who wait for each other: for inputs, until
-an instant, for ever; nobody has asked yet; the cue is not started; nothing is in the way; how it goes, or has gone."""
+"""What can be the reason. In their order: no slot, token or room by a limit; a pause by hand; what its server has
+left; no thread; slots that are left free for another one; what is_ready said, or that it raised; an input that is not
+valid; one that is about to be made; an output whose last handler has not returned; another one makes the same; a gate
+is awaited, or files are read; its instant is not due: of the attempt after one that has failed, of what its handler
+has postponed, of what was submitted for later; nobody makes an input; who was to make it did not; those who wait for
+each other: for inputs, until an instant, for ever; nobody has asked yet; the cue is not started; nothing is in the
+way; how it goes, or has gone."""
 
 Step = Literal[
     "wait",
@@ -142,6 +145,7 @@ _VERDICTS: Final[Mapping[Kind, Verdict]] = {
     "rate": "waiting for rate",
     "limit": "waiting for a limit",
     "paused": "paused",
+    "server": "waiting for its server",
     "no thread": "waiting for a slot",
     "left free": "waiting for a slot",
     "said no": "not ready",
@@ -192,7 +196,7 @@ _STEPS: Final[Mapping[Kind, Step]] = {
     "cancelled": "nothing",
 }
 
-BY_LIMITS: Final = frozenset(("slots", "rate", "limit", "paused", "no thread", "left free"))
+BY_LIMITS: Final = frozenset(("slots", "rate", "limit", "paused", "server", "no thread", "left free"))
 _NOT_DUE: Final = frozenset(("retry", "postponed", "delayed"))
 _KINDS_OF_WAIT: Final[Mapping[str, Kind]] = {
     "failed": "retry",
@@ -301,6 +305,7 @@ _KINDS_OF_REFUSAL: Final[Mapping[str, Kind]] = {
     "rate": "rate",
     "limit": "limit",
     "paused": "paused",
+    "server": "server",
     "threads": "no thread",
 }
 

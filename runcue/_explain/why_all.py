@@ -295,7 +295,7 @@ def _span(seconds: float) -> str:
     return seconds_in_words(float(f"{rounded:.2g}"))
 
 
-_LIMITS: Final = ("rate", "limit", "paused", "slots", "no thread")
+_LIMITS: Final = ("rate", "limit", "paused", "server", "slots", "no thread")
 
 
 def _limit(reason: Reason, wall: float) -> str:
@@ -311,7 +311,7 @@ def _limit(reason: Reason, wall: float) -> str:
         what = "a thread" if service.name == "threads" else f"a slot of {service.name}"
         used = "the only one is" if service.concurrent == 1 else f"all {service.concurrent} are"
         return f"{what} ({used} in use{held})"
-    if reason.kind == "paused":
+    if reason.kind in ("paused", "server"):
         return f"{service.name}, {said}"
     if reason.kind == "limit":
         return f"a limit of {service.name} ({said})"

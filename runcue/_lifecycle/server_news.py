@@ -14,7 +14,6 @@ from typing import Any, Final
 
 from runcue._callbacks.warning_log import WarningLog
 from runcue._dispatch.dispatcher import Dispatcher
-from runcue._limits.budget import charge_of
 from runcue._limits.server_limits import Grant, ServerLimits
 from runcue._limits.service import Service
 from runcue._model.http_headers import Heard, Left, read_headers
@@ -58,13 +57,14 @@ class ServerNews:
         if not (heard.left or heard.wait or heard.garbage):
             return
         limits = self._limits_of(service)
-        since, later = now, list[Work]()
+        since, later = (now, inf), list[Work]()
         if work is not None and work.started_at is not None:
-            since, later = work.started_at - turns.skew, list(self._started_after(work, service))
+            since = work.started_at - turns.skew, work._seq
+            later = list(self._started_after(work, service))
         cut = []
         latest = now + service.max_pause
         for grant in _grants(service, heard, now, since, later):
-            if grant.until > latest and grant.first_room() > latest:
+            if grant.until > latest and grant.has_from(1.0) > latest:
                 cut.append(f"{grant.said} for {seconds_in_words(grant.until - now)}")
             grant.until = min(grant.until, latest)
             limits.learn(grant, now)
@@ -90,7 +90,7 @@ class ServerNews:
         """The work units that use a service and have started after another one, once for each such attempt."""
         since = work.started_at, work._seq
         for one in (*self._dispatcher.in_flight.works, *self._core.returning, *self._ended_after(work)):
-            if one is work or service not in one._task.run_queue.services:
+            if one is work or service not in one._task.run_queue.services_for(one):
                 continue
             attempts = one._attempts
             starts = [] if attempts is None else [attempt.started_at for attempt in attempts.ended]
@@ -132,7 +132,7 @@ class ServerNews:
 
 
 def _grants(
-    service: Service, heard: Heard, now: float, since: float, later: Sequence[Work]
+    service: Service, heard: Heard, now: float, since: tuple[float, float], later: Sequence[Work]
 ) -> Iterator[Grant]:
     """What the headers of an answer leave."""
     for one in heard.left:
@@ -143,11 +143,12 @@ def _grants(
         yield Grant(_WAIT, _WAIT, -inf, now, now + heard.wait, since=since, each=inf)
 
 
-def _grant(service: Service, one: Left, now: float, since: float) -> Grant | None:
+def _grant(service: Service, one: Left, now: float, since: tuple[float, float]) -> Grant | None:
     """What one header leaves, as it was when the answer was made; None if that is all there is."""
     until = now + one.seconds
     word = one.of.replace("-", "_")
-    budget = next((known for known in service.budgets.values() if known.name.replace("-", "_") == word), None)
+    budgets: dict[str, Any] = getattr(service, "budgets", {})
+    budget = next((known for known in budgets.values() if known.name.replace("-", "_") == word), None)
     if budget is None and not word.endswith(("requests", "tokens")):
         return Grant(one.of, one.said, one.left, now, until, since=since)
     limit = one.limit

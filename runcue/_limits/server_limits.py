@@ -1,8 +1,8 @@
 """What the server behind a service has said of its limits: what it has left, and when there will be more.
 
-Lives here: `ServerLimits`, a `Limit` beside those that were declared, so that it can only let less through. Of requests,
-and of what a budget counts, what is left grows evenly until the limit is there again in full, as of a bucket that is
-refilled; of anything else there is no more than is left until the reset.
+Lives here: `ServerLimits`, a `Limit` beside those that were declared, so that it can only let less through. Of
+requests, and of what a budget counts, what is left grows evenly until the limit is there again in full, as of a bucket
+that is refilled; of anything else there is no more than is left until the reset.
 
 Must not know: headers, who has read them, where the clock comes from.
 """
@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import inf, nextafter
 
-from runcue._limits.budget import charge_of
 from runcue._model.texts import seconds_in_words
 from runcue._model.work import Work
 from runcue.abc import Limit
@@ -30,7 +29,7 @@ class Grant:
         at: As of this instant.
         until: From this instant on it has no say.
         grows: So much more of it there is each second.
-        since: When the work unit had started whose answer has said so.
+        since: When the work unit had started whose answer has said so, and its number.
         budget: The budget that counts the same; None: a start takes `each` of it.
         each: See there; where that is 0.0, some of it has to be left, and nobody knows what is taken.
     """
@@ -46,7 +45,7 @@ class Grant:
         until: float,
         *,
         grows: float = 0.0,
-        since: float = -inf,
+        since: tuple[float, float] = (-inf, 0),
         budget: str | None = None,
         each: float = 1.0,
     ) -> None:
@@ -62,7 +61,7 @@ class Grant:
 
     def amount_of(self, work: Work) -> float:
         """What a work unit takes of it."""
-        return self.each if self.budget is None else float(charge_of(work).get(self.budget, 0))
+        return self.each if self.budget is None else float((work._charge or {}).get(self.budget, 0))
 
     def room_from(self, work: Work) -> float:
         """When a work unit may start as far as this is concerned."""
@@ -71,9 +70,13 @@ class Grant:
             if self.budget is not None:
                 return -inf
             needs = 1.0
-        if needs <= self.left:
+        return self.has_from(needs)
+
+    def has_from(self, amount: float) -> float:
+        """When there is so much of it, or it has no say any more."""
+        if amount <= self.left:
             return -inf
-        return min(self.at + (needs - self.left) / self._grows, self.until) if self._grows else self.until
+        return min(self.at + (amount - self.left) / self._grows, self.until) if self._grows else self.until
 
 
 class ServerLimits(Limit):
@@ -93,9 +96,18 @@ class ServerLimits(Limit):
         self.told: set[str] = set()
 
     def learn(self, grant: Grant, now: float) -> None:
-        """Note what an answer has said. What one has said to who had started later is newer, and stays."""
+        """Note what an answer has said. What one has said to who had started later is newer, and stays.
+
+        Of those that ask to wait, the latest instant counts.
+        """
         known = self.grants.get(grant.of)
-        if known is None or known.until <= now or known.since <= grant.since:
+        if known is None or known.until <= now:
+            is_news = True
+        elif grant.each == inf:
+            is_news = known.until < grant.until
+        else:
+            is_news = known.since <= grant.since
+        if is_news:
             self.grants[grant.of] = grant
 
     def forget(self) -> None:

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from math import inf
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from runcue._limits.guarded import GuardedLimit
 from runcue._limits.pause import Pause
@@ -23,9 +23,12 @@ from runcue._model.texts import shortened, words_of
 from runcue._model.work import Work
 from runcue.abc import Limit
 
-__all__ = ["UNBOUNDED", "Refusal", "Service", "ServiceStatus"]
+__all__ = ["MAX_PAUSE", "UNBOUNDED", "Refusal", "Service", "ServiceStatus"]
 
 UNBOUNDED = sys.maxsize
+
+MAX_PAUSE: Final = 3600.0
+"""Seconds; no server stops a service for longer, if nothing else is said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +95,11 @@ class Service:
 
     Attributes:
         active: Slots in use.
+        max_pause: Seconds for which it stays paused at most because its server says so.
         limits: Those that come and go, the rate, then those of the user's own.
     """
 
-    __slots__ = ("_own", "_passing", "_rate", "active", "concurrent", "limits", "name")
+    __slots__ = ("_own", "_passing", "_rate", "active", "concurrent", "limits", "max_pause", "name")
 
     def __init__(
         self,
@@ -107,6 +111,7 @@ class Service:
         self.name = name
         self.concurrent = concurrent
         self.active = 0
+        self.max_pause = MAX_PAUSE
         self._own = tuple(own)
         # Limits that nobody has declared, such as a pause: there is one of each kind at most, while it has a say.
         self._passing: dict[str, Limit] = {}
@@ -143,6 +148,12 @@ class Service:
         if isinstance(self._rate, TokenBucket):
             return self._rate.text
         return self._rate.rate.text if isinstance(self._rate, SlidingWindow) else ""
+
+    def most_starts(self) -> int | None:
+        """How many starts its rate allows in one of its periods, or at once; None if that is not known."""
+        if isinstance(self._rate, TokenBucket):
+            return self._rate.burst
+        return self._rate.rate.count if isinstance(self._rate, SlidingWindow) else None
 
     @property
     def full_text(self) -> str:

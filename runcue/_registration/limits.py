@@ -13,8 +13,8 @@ from typing import Any, Final, NamedTuple
 
 from runcue._model.checks import has_methods, is_async, nearest, positive_int
 from runcue._model.errors import ConfigurationError
-from runcue._model.rate import Rate, parse_rate
-from runcue._model.texts import how_many, listed, words_of
+from runcue._model.rate import Rate, parse_duration, parse_rate
+from runcue._model.texts import how_many, listed, seconds_in_words, words_of
 from runcue.abc import Limit
 
 __all__ = ["OPTIONS", "Limits", "hint"]
@@ -98,6 +98,10 @@ def _read_rate(value: Any, what: str) -> Rate:
     return parse_rate(value)
 
 
+def _read_duration(value: Any, what: str) -> float:
+    return parse_duration(value, what)
+
+
 def _read_limiter(value: Any, what: str) -> Any:
     # aiolimiter is needed by few and costs import time.
     from runcue._limits.async_limiter import AsyncLimiterLimit  # noqa: PLC0415
@@ -146,6 +150,7 @@ OPTIONS: Final[dict[str, Option]] = {
         lambda kept: f"limiter {words_of(kept.limiter)}",
         lambda one, other: one.limiter is other.limiter,
     ),
+    "max_pause": Option(_read_duration, lambda seconds: f"max_pause {seconds_in_words(seconds)}"),
     "limits": Option(_read_own, lambda own: ", ".join(f"limit {words_of(one)}" for one in own), _are_equal),
 }
 """What can be said of a service, in the order in which it is told."""

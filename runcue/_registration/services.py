@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from runcue._limits.guarded import Ask, Failed, GuardedLimit, Raised
-from runcue._limits.service import UNBOUNDED, Service, name_of
+from runcue._limits.service import MAX_PAUSE, UNBOUNDED, Service, name_of
 from runcue._limits.sliding_window import SlidingWindow
 from runcue._limits.token_bucket import TokenBucket
 from runcue._model.checks import check_name
@@ -73,9 +73,10 @@ class Services:
         else:
             limits = self._limits[name] = said.limits
             own = limits.get("limits") or ()
-            self._core.services[name] = Service(
+            service = self._core.services[name] = Service(
                 name, self._rate(name, limits), limits.get("concurrent") or UNBOUNDED, self._own(name, own)
             )
+            service.max_pause = limits.get("max_pause") or MAX_PAUSE
         self._declared[name] = said
 
     def _declare_again(self, name: str, said: _Declaration, given: Mapping[str, Any]) -> None:
@@ -137,6 +138,7 @@ class Services:
         """Give a service the limits that `changed` has made of its own."""
         service, others = self._core.services[name], self._limits[name].differing(limits)
         service.concurrent = limits.get("concurrent") or UNBOUNDED
+        service.max_pause = limits.get("max_pause") or MAX_PAUSE
         if not {"rate", "burst", "limiter"}.isdisjoint(others):
             service.set_rate(self._rate(name, limits))
         self._limits[name] = limits

@@ -229,6 +229,10 @@ class RunQueue:
         for limit in self._others:  # a rate takes nothing back but time
             limit.release(now, work, None)
 
+    def services_for(self, work: Work) -> tuple[Service, ...]:
+        """The services that a work unit uses, in the order in which its task names them."""
+        return self.services
+
     def free_slots(self) -> int:
         """How many more could run at the same time, whatever the rate says."""
         sole_slots = self.sole_slots
