@@ -22,7 +22,7 @@ from runcue._artifacts.file import File, exists
 from runcue._artifacts.flag import Flag
 from runcue._freshness.newer import newer
 from runcue._handlers.outputs import atomic_write
-from runcue._model.attempts import Attempt, GiveUp, RetryLater
+from runcue._model.attempts import Attempt, GiveUp, RetryLater, Throttled
 from runcue._model.errors import (
     ArtifactError,
     ConfigurationError,
@@ -56,10 +56,12 @@ from runcue._scheduling.retry import Retry
 from runcue.abc import Observer
 
 __all__ = [
+    "Adaptive",
     "Artifact",
     "ArtifactError",
     "Attempt",
     "Blocking",
+    "Breaker",
     "ConfigurationError",
     "Cue",
     "CueFailed",
@@ -97,6 +99,7 @@ __all__ = [
     "StallTimeout",
     "Summary",
     "Task",
+    "Throttled",
     "Turn",
     "UnknownService",
     "UnknownTask",
@@ -117,6 +120,7 @@ __all__ = [
     "blocking",
     "digest",
     "exists",
+    "http_errors",
     "newer",
     "progress",
     "run",
@@ -132,19 +136,24 @@ if TYPE_CHECKING:
     from runcue._api.group import Group
     from runcue._api.many import Map
     from runcue._api.service import Service
+    from runcue._callbacks.http_errors import http_errors
     from runcue._explain.answers import Why, WhyStale
     from runcue._explain.missing import Missing
     from runcue._explain.turn import Passing, Turn
     from runcue._explain.why_all import WhyAll, WhyGroup
     from runcue._freshness.digest import digest
     from runcue._lifecycle.room import CueFull
+    from runcue._limits.adaptive import Adaptive
+    from runcue._limits.breaker import Breaker
     from runcue._limits.service import ServiceStatus
     from runcue._planning.plan import Cycle, Plan, PlannedWork, ServiceTime
     from runcue.console import progress
 
 # Needed by few, and dear to import.
 _LATE = {
+    "Adaptive": "_limits.adaptive",
     "Blocking": "_api.blocking",
+    "Breaker": "_limits.breaker",
     "CueFull": "_lifecycle.room",
     "Cycle": "_planning.plan",
     "Group": "_api.group",
@@ -163,6 +172,7 @@ _LATE = {
     "WhyStale": "_explain.answers",
     "blocking": "_api.blocking",
     "digest": "_freshness.digest",
+    "http_errors": "_callbacks.http_errors",
     "progress": "console",
 }
 

@@ -224,6 +224,7 @@ WarningKind = Literal[
     "inbox",
     "full",
     "headers",
+    "breaker",
 ]
 """What a warning is about; see `CueWarning`."""
 
@@ -249,6 +250,7 @@ class CueWarning(NamedTuple):
             files be opened. "inbox": files of a watched folder that could not be submitted, or seem to be submitted
             again and again. "full": nothing that is pending can move, so that one comes in above `Cue(max_pending=)`.
             "headers": a server says of its limits what cannot be read, or asks to wait for longer than `max_pause=`.
+            "breaker": one has opened after failures in a row, and nothing that uses its service starts for a while.
             There may be others in later versions.
         text: For people, as the log has it.
         works: The work units that it is about, as far as it is about some.
@@ -339,8 +341,8 @@ class Observer:
 
         Args:
             work: The work unit, still unsettled.
-            reason: "failed": its attempt has; "postponed": its handler has raised `RetryLater`. There may be others
-                in later versions.
+            reason: "failed": its attempt has; "postponed": its handler has raised `RetryLater`; "throttled": a server
+                has refused it for now. There may be others in later versions.
             delay: Seconds until it may go on; None if nobody knows.
         """
 

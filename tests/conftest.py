@@ -44,6 +44,7 @@ RULES = {
     24: "submit() after stop is an error; start() again works",
     25: "a failed attempt goes back to pending, its slot free, its gate asked again; on_failure once, at the end",
     # 26 is about throttling, which does not exist yet.
+    26: "a server that refuses is left in peace: one pause for a burst, one that goes first, and then the rest",
     27: "an input that is being made keeps its readers waiting until its producer has settled",
     28: "one producer per artifact: who wants the same joins, and settles with it",
     29: "a handler that leaves no declared output has failed",
@@ -63,6 +64,7 @@ RULES = {
     44: "the files of an inbox are submitted as they come, once they are complete",
     49: "what servers say of their limits is learned from, downwards alone, and for no longer than max_pause=",
     48: "limits change, and services pause, while work units run; what is known stays",
+    50: "slots find themselves by what the server refuses, and a breaker lets one through after its cooldown",
 }
 
 RULES_OF_IT = "rules"  # the property of a test, which comes with its report, out of another process as well

@@ -76,6 +76,8 @@ if TYPE_CHECKING:
     from runcue._callbacks.verdicts import Question
     from runcue._explain.answers import Why, WhyStale
     from runcue._explain.why_all import WhyAll
+    from runcue._limits.adaptive import Adaptive
+    from runcue._limits.breaker import Breaker
     from runcue._limits.service import ServiceStatus
     from runcue._model.origin import Origin
     from runcue._planning.plan import Plan
@@ -209,11 +211,14 @@ class Cue:
         name: str,
         *,
         rate: str | None = DEFAULT,
-        concurrent: int | None = DEFAULT,
+        concurrent: int | Adaptive | None = DEFAULT,
         burst: int | None = DEFAULT,
         limiter: Any = DEFAULT,
         max_pause: float | str | timedelta | None = DEFAULT,
         limits: Limit | Sequence[Limit] | None = DEFAULT,
+        throttle: Callable[[Any], float | bool | None] | None = DEFAULT,
+        max_throttled: float | str | timedelta | None = DEFAULT,
+        breaker: Breaker | None = DEFAULT,
     ) -> Service:
         """Register a service: limits under one name, shared by all tasks that use it.
 
@@ -224,7 +229,7 @@ class Cue:
             name: What tasks call it in `uses=`.
             rate: "60/min", "10/sec", "1.5/sec", "1000/hour", "100/15min": no window of that length, wherever it
                 starts, sees more starts than that.
-            concurrent: How many handlers may run at the same time.
+            concurrent: How many handlers may run at the same time; a `runcue.Adaptive` finds that out.
             burst: Makes the rate a continuously refilled bucket of that size instead: at most burst + elapsed * rate
                 starts in any stretch of time.
             limiter: An `aiolimiter.AsyncLimiter` instead of `rate=`, for instance one shared with other code.
@@ -232,6 +237,11 @@ class Cue:
                 timedelta, or text; None: an hour.
             limits: Limits of your own, a `runcue.abc.Limit` each, beside the others: all must have room. They are asked
                 with the work unit, so that a cost or a customer can decide.
+            throttle: A function of an error that says whether the server has refused for now, such as
+                `runcue.http_errors`: for how many seconds, True if that is not known, None if it has not.
+            max_throttled: A work unit that has waited for so long because of that fails with its next refusal; "10min"
+                if nothing is said, `math.inf`: never.
+            breaker: A `runcue.Breaker`: after failures in a row, nothing starts for a while.
 
         Returns:
             The service, for `uses=`: a str equal to its name, which can be changed while work units run.
@@ -246,6 +256,9 @@ class Cue:
             "limiter": limiter,
             "max_pause": max_pause,
             "limits": limits,
+            "throttle": throttle,
+            "max_throttled": max_throttled,
+            "breaker": breaker,
         }
         given = {option: value for option, value in given.items() if value is not DEFAULT}
         # Here, and not in the thread of the loop: it is looked up who calls.

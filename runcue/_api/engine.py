@@ -17,6 +17,7 @@ from runcue._api.inquiry import Inquiry
 from runcue._api.intake import Intake
 from runcue._artifacts.watched_folders import WatchedFolders
 from runcue._callbacks.callbacks import Callbacks
+from runcue._callbacks.throttling import Throttling
 from runcue._callbacks.warning_log import WarningLog
 from runcue._dispatch.dispatcher import Dispatcher
 from runcue._explain.why import Explainer
@@ -67,7 +68,8 @@ class Engine:
         self.warnings = WarningLog()
         self.callbacks = Callbacks(core.holds, self.warnings)
         # The core is there before anybody can be asked.
-        core.decide = self.callbacks.retrying.decide
+        callbacks = self.callbacks
+        core.decide = Throttling(core, callbacks.retrying, callbacks.failures, callbacks.door).decide
         self.registry = Registry(core, register)
         self.executors = Executors(run_in, core.threads)
         self.dispatcher = dispatcher = Dispatcher(core, self.callbacks, recheck=recheck)
@@ -77,6 +79,7 @@ class Engine:
             dispatcher.refusals.note_error,
             self.callbacks.failures.raised,
             dispatcher.turns.wake,
+            self.warnings,
         )
         self.drops = drops = DropFolders(core, dispatcher, self.warnings)
         self.watched = WatchedFolders(dispatcher.changes.hear_outside, drops.hear)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from runcue._api.engine import Engine
+    from runcue._limits.adaptive import Adaptive
+    from runcue._limits.breaker import Breaker
     from runcue._limits.service import Service as Limits
     from runcue._limits.service import ServiceStatus
 
@@ -30,11 +32,14 @@ class ServiceOptions(TypedDict, total=False):
     """What can be said of a service; see `Cue.service`. None takes a limit away."""
 
     rate: str | None
-    concurrent: int | None
+    concurrent: int | Adaptive | None
     burst: int | None
     limiter: Any
     max_pause: float | str | timedelta | None
     limits: Limit | Sequence[Limit] | None
+    throttle: Callable[[Any], float | bool | None] | None
+    max_throttled: float | str | timedelta | None
+    breaker: Breaker | None
 
 
 class Service(str):

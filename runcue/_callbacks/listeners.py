@@ -278,7 +278,9 @@ class Listeners:
     def at_begin(self, work: Work) -> Audience:
         """Who hears that a handler is about to be entered for a work unit that was put back, or delayed, before."""
         attempts = work._attempts
-        return self.of[Event.RESUME if attempts is not None and attempts.again.is_postponed else Event.START]
+        return self.of[
+            Event.RESUME if attempts is not None and attempts.again.is_same_attempt else Event.START
+        ]
 
     def submitted(self, began: float, work: Work, context: Context) -> None:
         """A work unit was submitted. If that was by who is told of another one just now, it is heard after that.

@@ -28,7 +28,7 @@ from runcue._model.work import Work
 from runcue._scheduling.attempts import FailedAttempt, Settle
 from runcue._scheduling.retry import On, Policy, Retry, policy_of
 
-__all__ = ["Retrying"]
+__all__ = ["Retrying", "leaves", "raised"]
 
 _MOST: Final = 1000
 """So many of what is in a group of exceptions are looked at."""
@@ -54,11 +54,11 @@ class Retrying:
             return Again(ended.now + said.delay, counts=False, reason="postponed")
         policy = policy_of(work)
         if policy is None or said is not None:
-            return Settle(FAILED, error)
+            return Settle(FAILED, error, counts=said is None)
         attempts = work._attempts
         began = ended.now - ended.duration if attempts is None or attempts.began is None else attempts.began
         try:
-            wait = self._wait(policy, work, _raised(error), ended.now - began)
+            wait = self._wait(policy, work, raised(error), ended.now - began)
         except RetryError as failure:
             failure.error = error
             # It leads to lines of runcue alone; what it holds leads to those that matter.
@@ -94,7 +94,7 @@ class Retrying:
             return False
         if isinstance(on, (type, tuple)):
             return issubclass(type(error), on) or (
-                is_a(error, BaseExceptionGroup) and all(issubclass(type(one), on) for one in _leaves(error))
+                is_a(error, BaseExceptionGroup) and all(issubclass(type(one), on) for one in leaves(error))
             )
         answer = self._ask("on=", on, work, error, error)
         if (mistake := mistake_in(answer)) is not None:
@@ -137,7 +137,7 @@ def _said_by(error: BaseException) -> RetryLater | GiveUp | None:
         return None
     later: RetryLater | None = None
     others = False
-    for one in _leaves(error):
+    for one in leaves(error):
         if is_a(one, GiveUp):
             return one
         if not is_a(one, RetryLater):
@@ -147,7 +147,7 @@ def _said_by(error: BaseException) -> RetryLater | GiveUp | None:
     return None if others else later
 
 
-def _leaves(group: BaseExceptionGroup[Any]) -> Iterator[BaseException]:
+def leaves(group: BaseExceptionGroup[Any]) -> Iterator[BaseException]:
     """What is in a group of exceptions, and in groups in it."""
     line: list[BaseException] = [group]
     seen = 0
@@ -159,7 +159,7 @@ def _leaves(group: BaseExceptionGroup[Any]) -> Iterator[BaseException]:
             yield one
 
 
-def _raised(error: BaseException) -> BaseException:
+def raised(error: BaseException) -> BaseException:
     """What the handler itself has raised."""
     return error.__cause__ or error if is_a(error, HandlerExited) else error
 

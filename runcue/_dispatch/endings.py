@@ -35,6 +35,7 @@ from runcue._scheduling.attempts import FailedAttempt, Settle
 from runcue._scheduling.core import Core
 from runcue._scheduling.essential import essential_works, must_complete
 from runcue._scheduling.retry import latest_start
+from runcue._scheduling.run_queue import RunQueue
 
 __all__ = ["Endings"]
 
@@ -180,6 +181,9 @@ class Endings:
             if (looked := self._turns.now()) - now > BLOCKS_AFTER:
                 what = looking_at(work)
                 self._door.blocked(what, now, looked, BE_QUICK, work)
+        run_queue: RunQueue = run._task.run_queue
+        if run_queue.hears:
+            run_queue.hear(now, run, "passed")
         self._settlement.settle(work, COMPLETED, now, value, duration)
 
     def failed(self, work: Work, error: BaseException, duration: float, *, final: bool = False) -> None:
@@ -214,8 +218,13 @@ class Endings:
     ) -> tuple[Work, Settle | Again]:
         """What the failure of an attempt means, and for which work unit: who is asked may cancel it."""
         # The asyncio task that runs is that of a worker.
-        failed = FailedAttempt(work, error, now, duration)
+        run = run_of(work)
+        failed = FailedAttempt(work, error, now, duration, run)
         decision = outside_tasks(self._turns.loop, self._core.decide, failed)
+        run_queue: RunQueue = run._task.run_queue
+        if run_queue.hears:
+            counts = decision.counts if isinstance(decision, Settle) else decision.after_failure
+            run_queue.hear(now, run, error if counts else "otherwise")
         return owner_of(work), decision
 
     def _put_back(self, work: Work, again: Again, error: BaseException, now: float, duration: float) -> None:

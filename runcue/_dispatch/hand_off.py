@@ -285,13 +285,15 @@ class HandOff:
             if limits:
                 # An executor that did not tell, or not before: its tokens count from the entry all the same.
                 self._count_from(work, entered)
-            self._in_flight.release(work, self._turns.now())
+            heard = self._in_flight.release(work, self._turns.now())
             if self._short:
                 self._short_no_longer()
             if gives_awaitable:  # of a work unit that is settled
                 discard(outcome)
             if succeeded and work._declared is None and work._attempts is None and work._phase != SETTLED:
                 # What `Endings` does for those in which nothing is rare, with a call less for each.
+                if heard:
+                    work._task.run_queue.hear(left, work, "passed")
                 self._settlement.settle(work, COMPLETED, left, outcome, left - entered, None)
             else:
                 value, error = (outcome, None) if succeeded else (None, outcome)

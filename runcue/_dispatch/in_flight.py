@@ -48,21 +48,22 @@ class InFlight:
         # However many of these return, one callback of a loop takes them: the loop that will.
         self._told: asyncio.AbstractEventLoop | None = None
 
-    def release(self, work: Work, now: float) -> None:
-        """A handler has returned: give back what it holds."""
+    def release(self, work: Work, now: float) -> bool:
+        """A handler has returned: give back what it holds. Returns whether a service is to hear how that has ended."""
         if work in self.works:
             del self.works[work]
         elif work in self.late:
             del self.late[work]
         else:
-            return
+            return False
         if work._declared is not None:
             self._wakeups.returned(owner_of(work))
         run_queue: RunQueue = work._task.run_queue
         if run_queue.sole_slots is not None:
             run_queue.sole_slots.active -= 1
-            return
+            return False
         run_queue.release(now, work)
+        return bool(run_queue.hears)
 
     def take_back(self, work: Work, now: float) -> None:
         """A handler could not be started."""

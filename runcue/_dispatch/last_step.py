@@ -88,7 +88,8 @@ class LastStep:
             now = self._turns.now()
             if now - began > BLOCKS_AFTER:
                 self._door.blocked_by_handler(work, began, now)
-            self._in_flight.release(work, now)
+            if self._in_flight.release(work, now) and work._phase != SETTLED:
+                work._task.run_queue.hear(now, work, "passed")
             if work._phase != SETTLED:
                 self._settlement.settle(work, COMPLETED, now, value, now - work._entered_at, None)
         return None

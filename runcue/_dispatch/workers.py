@@ -346,6 +346,8 @@ class Workers:
             run_queue.sole_slots.active -= 1
         else:
             run_queue.release(now, work)
+            if run_queue.hears and error is None and work._declared is None and work._phase != SETTLED:
+                run_queue.hear(now, work, "passed")
         if work._declared is not None:
             self._endings.of_handler(work, value, error, now, now - began)
         elif work._phase == SETTLED:  # it has cancelled itself

@@ -8,12 +8,12 @@ from __future__ import annotations
 from typing import Final
 
 from runcue._explain.time_words import clock_in_words, duration_in_words
-from runcue._model.attempts import Attempts
+from runcue._model.attempts import Again, Attempts
 from runcue._model.texts import clause_of, error_words, shortened
 from runcue._model.work import Work
 from runcue._scheduling.retry import Retry, policy_of
 
-__all__ = ["after_what", "attempt_of", "ended_with", "not_before", "with_attempt"]
+__all__ = ["after_what", "attempt_of", "ended_with", "not_before", "throttled_by", "with_attempt"]
 
 _LONGEST_ERROR: Final = 200
 
@@ -55,7 +55,16 @@ def not_before(work: Work, until: float, now: float, wall: float) -> str:
     at = f"at {clock_in_words(wall + seconds, wall)}, {when}"
     if attempts.again.is_postponed:
         return f"its handler has postponed it by RetryLater; it goes on {at}"
+    if attempts.again.is_throttled:
+        return f"{throttled_by(attempts.again)}; it goes on {at}"
     return f"it is for later, {at}"
+
+
+def throttled_by(again: Again) -> str:
+    """That a server has refused a work unit, how often in a row, and of which service it is the server."""
+    throttles = again.throttles
+    often = "" if throttles.in_a_row <= 1 else f" {throttles.in_a_row} times in a row"
+    return f"service {shortened(throttles.service, 80)} has refused it for now{often}"
 
 
 def with_attempt(work: Work) -> str:
@@ -74,7 +83,7 @@ def ended_with(work: Work) -> str:
     if work.attempt <= 1 or attempts is None or not attempts.ended:
         return ""
     last = attempts.ended[-1].number
-    if last == work.attempt or attempts.again.is_postponed:
+    if last == work.attempt or attempts.again.is_same_attempt:
         return f"that was {attempt_of(work)}"
     if work._declared is not None and work._declared.leader is not None and work.started_at is None:
         # It had joined another one, which may have been in that attempt.

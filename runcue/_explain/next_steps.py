@@ -51,7 +51,7 @@ def next_step(reason: Reason, who: str = "it") -> str:
         return _step_for_no(reason.said)
     if kind == "slots":
         return _step_for_slots(reason, who)
-    if kind in ("rate", "limit") and reason.passing is not None:
+    if kind in ("rate", "limit", "throttle", "breaker") and reason.passing is not None:
         return f"{_go_first(who)}{'; a higher rate= helps, too' if kind == 'rate' else ''}"
     if kind == "paused":
         resume = f"cue.get_service({words_of(reason.subject.name)}).resume()"
@@ -68,6 +68,8 @@ def next_step(reason: Reason, who: str = "it") -> str:
         return cut_in_words(reason.subject)
     if kind == "running" and _is_late(reason):
         return _end(reason.holding[0])
+    if kind == "throttled":
+        return "Wait: it goes on by itself; fewer slots or a lower rate= would have the server refuse less"
     if reason.name == "not_due":
         one = words_of(reason.work.id)
         return f"Wait; cue.cancel({one}) and then cue.retry({one}) {_HURRIED[kind]}, as a new work unit"
@@ -192,6 +194,8 @@ _NEXT_STEPS: Final[dict[Kind, str]] = {
     "rate": "Wait; where the provider allows it, a higher rate= lets them start sooner",
     "limit": "Wait; that limit is the program's own, and says when there is room again",
     "server": "Wait; nothing that its server says pauses longer than max_pause= of the service",
+    "throttle": "Wait: the server has refused some; fewer slots or a lower rate= would have it refuse less",
+    "breaker": "Wait: after the cooldown of its Breaker one is let through; mend what fails, or what it calls",
     "no thread": "Wait; to start another thread is tried again and again. Fewer slots need fewer threads",
     "left free": "Wait; more slots of the services that it needs let both run",
     "said no": "When that has come, cue.nudge() has it asked at once; else it is asked again now and then",

@@ -157,7 +157,9 @@ def _ended(reason: Reason, wall: float) -> str:
     return text
 
 
-_BY_LIMITS: Final = frozenset(("slots", "rate", "limit", "paused", "server", "no thread"))
+_BY_LIMITS: Final = frozenset(
+    ("slots", "rate", "limit", "paused", "server", "throttle", "breaker", "no thread")
+)
 
 _PLAINLY: Final[dict[Kind, str]] = {
     "not asked": "not asked yet",

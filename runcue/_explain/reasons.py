@@ -90,6 +90,8 @@ Kind = Literal[
     "limit",
     "paused",
     "server",
+    "throttle",
+    "breaker",
     "no thread",
     "left free",
     "said no",
@@ -102,6 +104,7 @@ Kind = Literal[
     "reading",
     "retry",
     "postponed",
+    "throttled",
     "delayed",
     "no producer",
     "upstream",
@@ -117,13 +120,14 @@ Kind = Literal[
     "failed",
     "cancelled",
 ]
-"""What can be the reason. In their order: no slot, token or room by a limit; a pause by hand; what its server has
-left; no thread; slots that are left free for another one; what is_ready said, or that it raised; an input that is not
-valid; one that is about to be made; an output whose last handler has not returned; another one makes the same; a gate
-is awaited, or files are read; its instant is not due: of the attempt after one that has failed, of what its handler
-has postponed, of what was submitted for later; nobody makes an input; who was to make it did not; those who wait for
-each other: for inputs, until an instant, for ever; nobody has asked yet; the cue is not started; nothing is in the
-way; how it goes, or has gone."""
+"""What can be the reason. In their order: no slot, token or room by a limit; a pause by hand; what its server has left;
+a pause because that has refused some, or because of failures in a row; no thread; slots that are left free for another
+one; what is_ready said, or that it raised; an input that is not valid; one that is about to be made; an output whose
+last handler has not returned; another one makes the same; a gate is awaited, or files are read; its instant is not due:
+of the attempt after one that has failed, of what its handler has postponed, of what a server has refused, of what was
+submitted for later; nobody makes an input; who was to make it did not; those who wait for each other: for inputs, until
+an instant, for
+ever; nobody has asked yet; the cue is not started; nothing is in the way; how it goes, or has gone."""
 
 Step = Literal[
     "wait",
@@ -146,6 +150,8 @@ _VERDICTS: Final[Mapping[Kind, Verdict]] = {
     "limit": "waiting for a limit",
     "paused": "paused",
     "server": "waiting for its server",
+    "throttle": "waiting for a limit",
+    "breaker": "waiting for a limit",
     "no thread": "waiting for a slot",
     "left free": "waiting for a slot",
     "said no": "not ready",
@@ -158,6 +164,7 @@ _VERDICTS: Final[Mapping[Kind, Verdict]] = {
     "reading": "being asked",
     "retry": "waiting for a retry",
     "postponed": "waiting for its time",
+    "throttled": "waiting for its time",
     "delayed": "waiting for its time",
     "no producer": "no producer",
     "upstream": "upstream failed",
@@ -196,11 +203,14 @@ _STEPS: Final[Mapping[Kind, Step]] = {
     "cancelled": "nothing",
 }
 
-BY_LIMITS: Final = frozenset(("slots", "rate", "limit", "paused", "server", "no thread", "left free"))
-_NOT_DUE: Final = frozenset(("retry", "postponed", "delayed"))
+BY_LIMITS: Final = frozenset(
+    ("slots", "rate", "limit", "paused", "server", "throttle", "breaker", "no thread", "left free")
+)
+_NOT_DUE: Final = frozenset(("retry", "postponed", "throttled", "delayed"))
 _KINDS_OF_WAIT: Final[Mapping[str, Kind]] = {
     "failed": "retry",
     "postponed": "postponed",
+    "throttled": "throttled",
     "delayed": "delayed",
 }
 _NO_NUMBERS: Final[Mapping[str, float]] = MappingProxyType({})
@@ -306,6 +316,8 @@ _KINDS_OF_REFUSAL: Final[Mapping[str, Kind]] = {
     "limit": "limit",
     "paused": "paused",
     "server": "server",
+    "throttle": "throttle",
+    "breaker": "breaker",
     "threads": "no thread",
 }
 

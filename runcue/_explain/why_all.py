@@ -204,7 +204,7 @@ def _details(crowd: Crowd, now: float, wall: float, room: int) -> str:
 _LACKING: Final = ("no producer", "input")
 _TOLD_WHOLE: Final = ("said no", "raised", "gate", "reading", "cycle", "deadlock", "self")
 # Crowds that were put together name what they are about.
-_NAMED: Final = ("lost", "upstream", "retry", "postponed", "delayed")
+_NAMED: Final = ("lost", "upstream", "retry", "postponed", "throttled", "delayed")
 
 
 def _lacks_of(crowd: Crowd) -> list[Missing]:
@@ -295,7 +295,7 @@ def _span(seconds: float) -> str:
     return seconds_in_words(float(f"{rounded:.2g}"))
 
 
-_LIMITS: Final = ("rate", "limit", "paused", "server", "slots", "no thread")
+_LIMITS: Final = ("rate", "limit", "paused", "server", "throttle", "breaker", "slots", "no thread")
 
 
 def _limit(reason: Reason, wall: float) -> str:
@@ -315,6 +315,8 @@ def _limit(reason: Reason, wall: float) -> str:
         return f"{service.name}, {said}"
     if reason.kind == "limit":
         return f"a limit of {service.name} ({said})"
+    if reason.kind in ("throttle", "breaker"):
+        return f"{service.name} ({said})"
     return f"a thread ({reason.said})"
 
 

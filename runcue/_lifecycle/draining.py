@@ -87,10 +87,14 @@ class DrainNews:
         core = self._core
         retries: list[Work] = []
         postponed: list[Work] = []
+        throttled: list[Work] = []
         for work in core.returning:
             attempts: Attempts | None = work._attempts
-            is_postponed = attempts is not None and attempts.again.is_postponed
-            (postponed if is_postponed else retries).append(work)
+            again = None if attempts is None else attempts.again
+            if again is not None and again.is_throttled:
+                throttled.append(work)
+            else:
+                (postponed if again is not None and again.is_postponed else retries).append(work)
         firsts, told = [], []
         for works, one, many in (
             (retries, "work unit waits for its next attempt", "work units wait for their next attempts"),
@@ -99,11 +103,12 @@ class DrainNews:
                 "work unit was postponed by its handler",
                 "work units were postponed by their handlers",
             ),
+            (throttled, "work unit was refused by its server", "work units were refused by their servers"),
         ):
             if works:
                 first = min(works, key=core.returning.when)
                 firsts.append(first)
-                which = name_of(first) if works is postponed else f"{name_of(first)}, {attempt_of(first)}"
+                which = f"{name_of(first)}, {attempt_of(first)}" if works is retries else name_of(first)
                 when = _for_how_long(len(works), core.returning.when(first) - now)
                 told.append(f"{how_many(len(works), one, many)}{when} ({which}{_way_out(first)})")
         if delayed := core.count[NOT_DUE] - len(core.returning) - len(core.appointments.aside):
@@ -174,5 +179,7 @@ def _for_how_long(number: int, seconds: float) -> str:
 
 def _way_out(work: Work) -> str:
     """What to do if nothing says that what a work unit goes on with has an end."""
+    if work._attempts is not None and work._attempts.again.is_throttled and not is_endless(work):
+        return ""
     may_be_endless = is_endless(work) or not isinstance(policy_of(work), Retry)
     return "; if that has no end, cancel() ends it" if may_be_endless else ""

@@ -54,10 +54,25 @@ class Pausing:
         self._tidy(self._dispatcher.turns.now())
 
     def resume(self, service: Service) -> None:
-        """Let a service go on."""
+        """Let a service go on: by hand it has the last word over its server and its breaker as well."""
+        if service.feedback is not None:
+            service.feedback.resume()
+            self._call_back(service)
+            self._dispatcher.turns.wake()
         if self._paused.pop(service, None) is not None:
             self._set(service, None)
             self._core.progressed_at = self._dispatcher.turns.now()  # meanwhile it was no stall
+
+    def _call_back(self, service: Service) -> None:
+        """Let those go on at once that were put back because the server of a service has refused them."""
+        core, now = self._core, self._dispatcher.turns.now()
+        for work in list(core.returning):
+            attempts = work._attempts
+            if attempts is None or not attempts.again.is_throttled:
+                continue
+            if attempts.again.throttles.service == service.name:
+                attempts.again = attempts.again._replace(at=now)
+                core.returning.set(work, now)
 
     def _set(self, service: Service, pause: Pause | None) -> None:
         service.install(_KIND, pause)

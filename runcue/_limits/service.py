@@ -9,10 +9,10 @@ queues of those who use it, all of a run queue's services in one step.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from math import inf
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from runcue._limits.guarded import GuardedLimit
 from runcue._limits.pause import Pause
@@ -23,12 +23,19 @@ from runcue._model.texts import shortened, words_of
 from runcue._model.work import Work
 from runcue.abc import Limit
 
-__all__ = ["MAX_PAUSE", "UNBOUNDED", "Refusal", "Service", "ServiceStatus"]
+if TYPE_CHECKING:
+    from runcue._limits.feedback import Feedback
+
+__all__ = ["MAX_PAUSE", "MAX_THROTTLED", "UNBOUNDED", "Refusal", "Service", "ServiceStatus"]
 
 UNBOUNDED = sys.maxsize
 
 MAX_PAUSE: Final = 3600.0
 """Seconds; no server stops a service for longer, if nothing else is said."""
+
+MAX_THROTTLED: Final = 600.0
+"""Seconds; who has waited for so long because a server refused it fails with its next refusal, if nothing else is
+said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +80,8 @@ class Refusal(NamedTuple):
 
     Attributes:
         service: The service.
-        by: What keeps it from that: "slots", "rate" (or the bucket in its place), "limit" of the user's own, "paused".
+        by: What keeps it from that: "slots", "rate" (or the bucket in its place), "limit" of the user's own, "paused",
+            "throttle", "breaker".
         details: One phrase.
         until: When it is to be asked again; inf: not before something that runs has ended.
     """
@@ -97,9 +105,24 @@ class Service:
         active: Slots in use.
         max_pause: Seconds for which it stays paused at most because its server says so.
         limits: Those that come and go, the rate, then those of the user's own.
+        feedback: What it learns from how attempts end; None: nothing.
+        claims: The user's function that says whether an error is a refusal by its server; None if there is none.
+        max_throttled: Seconds of waiting after which a work unit that is refused once more fails; inf: never.
     """
 
-    __slots__ = ("_own", "_passing", "_rate", "active", "concurrent", "limits", "max_pause", "name")
+    __slots__ = (
+        "_own",
+        "_passing",
+        "_rate",
+        "active",
+        "claims",
+        "concurrent",
+        "feedback",
+        "limits",
+        "max_pause",
+        "max_throttled",
+        "name",
+    )
 
     def __init__(
         self,
@@ -111,6 +134,9 @@ class Service:
         self.name = name
         self.concurrent = concurrent
         self.active = 0
+        self.feedback: Feedback | None = None
+        self.claims: Callable[[Any], Any] | None = None
+        self.max_throttled = MAX_THROTTLED
         self.max_pause = MAX_PAUSE
         self._own = tuple(own)
         # Limits that nobody has declared, such as a pause: there is one of each kind at most, while it has a say.

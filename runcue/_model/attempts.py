@@ -2,7 +2,7 @@
 
 Lives here: `Again`, the decision that a work unit comes back; `Attempt`, one that has ended; `Attempts`, both for one
 work unit. Most work units have none of this: they may begin at once, and their one attempt is their end. And what a
-handler raises to decide it itself: `RetryLater`, `GiveUp`.
+handler raises to decide it itself: `RetryLater`, `Throttled`, `GiveUp`.
 
 Must not know: who decides, clocks.
 """
@@ -13,17 +13,50 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
 
 from runcue._model.errors import ConfigurationError, RuncueError
 from runcue._model.rate import parse_duration
+from runcue._model.texts import shortened, words_of
 
 if TYPE_CHECKING:
     from datetime import timedelta
 
-__all__ = ["Again", "Attempt", "Attempts", "GiveUp", "Overrun", "Reason", "RetryLater"]
+__all__ = [
+    "NEVER_THROTTLED",
+    "Again",
+    "Attempt",
+    "Attempts",
+    "GiveUp",
+    "Overrun",
+    "Reason",
+    "RetryLater",
+    "Throttled",
+    "Throttles",
+]
 
-Reason: TypeAlias = Literal["failed", "postponed", "delayed"]
+Reason: TypeAlias = Literal["failed", "postponed", "throttled", "delayed"]
 """Why a work unit may not begin or go on before its instant: an attempt has failed, its handler has postponed it by
-`RetryLater`, or it was submitted so. Nobody compares these words: `Again` answers."""
+`RetryLater`, a server has refused it for now, or it was submitted so. Nobody compares these words: `Again` answers."""
 
 _MOST: Final = 100
+
+
+class Throttles(NamedTuple):
+    """How often servers have refused a work unit for now.
+
+    Attributes:
+        in_a_row: How often with nothing else in between.
+        waited: Seconds that it has waited because of that, until it went on last.
+        since: When it was refused last, monotonic.
+        service: By which service; "" if by none that it uses.
+        ends: Whether it fails when that has gone on for long enough.
+    """
+
+    in_a_row: int = 0
+    waited: float = 0.0
+    since: float = 0.0
+    service: str = ""
+    ends: bool = True
+
+
+NEVER_THROTTLED: Final = Throttles()
 
 
 class Again(NamedTuple):
@@ -33,11 +66,13 @@ class Again(NamedTuple):
         at: When its next attempt may begin at the earliest; monotonic, a number that will come.
         counts: Whether what has ended was an attempt; if not, the next one has its number.
         reason: Why it does not go on at once.
+        throttles: How often it was refused so far.
     """
 
     at: float
     counts: bool = True
     reason: Reason = "failed"
+    throttles: Throttles = NEVER_THROTTLED
 
     @property
     def after_failure(self) -> bool:
@@ -48,6 +83,16 @@ class Again(NamedTuple):
     def is_postponed(self) -> bool:
         """Whether its handler has asked for that: what goes on then is the same attempt, whose start was heard."""
         return self.reason == "postponed"
+
+    @property
+    def is_throttled(self) -> bool:
+        """Whether a server has refused it: the same attempt likewise."""
+        return self.reason == "throttled"
+
+    @property
+    def is_same_attempt(self) -> bool:
+        """Whether what goes on then is an attempt whose start was heard."""
+        return self.reason in ("postponed", "throttled")
 
     @property
     def is_delayed(self) -> bool:
@@ -153,3 +198,70 @@ class RetryLater(RuncueError):
 
     def __str__(self) -> str:
         return f"again in {self.delay:g} s"
+
+
+class Throttled(RuncueError):
+    """Raised by a handler to say that a server has refused it for now, as by an answer 429: its service pauses.
+
+    The work unit has not failed: it comes back, and that is no attempt. Its service lets nothing start until the time
+    is over, then one work unit, and the rest when that has passed. A burst of such answers is one pause. Without any
+    service it is as `RetryLater`. What SDKs and HTTP clients raise themselves is known to `throttle=` of the service,
+    see `runcue.http_errors`.
+
+    Args:
+        retry_after: For how long the server wants to be left in peace: seconds, a timedelta, or text such as "12s", or
+            "12" as a header has it. None: it has not said, which makes it a second, and twice as long each time, up to
+            a minute, until one passes.
+        service: Which one of those that the task uses; by default the first.
+
+    Attributes:
+        retry_after: The same in seconds, or None.
+        service: As given.
+
+    Raises:
+        ConfigurationError: A value cannot work.
+
+    Example:
+        >>> import runcue
+        >>> def ask(work, response):
+        ...     if response.status_code == 429:
+        ...         raise runcue.Throttled(response.headers.get("retry-after"))
+    """
+
+    def __init__(
+        self,
+        retry_after: float | str | timedelta | None = None,
+        service: str | None = None,
+        *misplaced: object,
+        **unknown: object,
+    ) -> None:
+        if misplaced or unknown:
+            raise ConfigurationError(
+                "Throttled takes after how long to try again, and the service that is to pause: "
+                'raise Throttled(retry_after=12, service="api").'
+            )
+        if service is not None and not isinstance(service, str):
+            raise ConfigurationError(
+                f"service of Throttled must be the name of a service, not {words_of(service)}."
+            )
+        # As it was given: so it comes out of another process, too.
+        super().__init__(retry_after, service)
+        self.retry_after = None if retry_after is None else _seconds_of(retry_after)
+        self.service = service
+
+    def __str__(self) -> str:
+        whose = "the service" if self.service is None else f"the service {shortened(self.service, 80)!r}"
+        if self.retry_after is None:
+            return f"{whose} has refused it for now"
+        return f"{whose} has refused it for {self.retry_after:g} s"
+
+
+def _seconds_of(value: object) -> float:
+    """Seconds, also as a header has them: "12"."""
+    what = "retry_after of Throttled"
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:
+            return parse_duration(value, what, zero=True)
+    return parse_duration(value, what, zero=True)

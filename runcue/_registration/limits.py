@@ -11,10 +11,12 @@ from collections.abc import Callable, Mapping
 from operator import eq
 from typing import Any, Final, NamedTuple
 
-from runcue._model.checks import has_methods, is_async, nearest, positive_int
+from runcue._model.callables import located
+from runcue._model.checks import check_callback, has_methods, is_async, nearest, positive_int
 from runcue._model.errors import ConfigurationError
+from runcue._model.no_answers import never_returns
 from runcue._model.rate import Rate, parse_duration, parse_rate
-from runcue._model.texts import how_many, listed, seconds_in_words, words_of
+from runcue._model.texts import describe, how_many, listed, seconds_in_words, words_of
 from runcue.abc import Limit
 
 __all__ = ["OPTIONS", "Limits", "hint"]
@@ -137,6 +139,54 @@ def _is_equal(one: object, other: object) -> bool:
         return False
 
 
+def _read_slots(value: Any, what: str) -> Any:
+    if not (hasattr(type(value), "low") or type(value) is type):
+        return positive_int(value, what)
+    from runcue._limits.adaptive import Adaptive  # noqa: PLC0415 - needed by few
+
+    if value is Adaptive:
+        raise ConfigurationError(
+            f"{what} is Adaptive itself; say within which bounds: runcue.Adaptive(1, 50)."
+        )
+    return value if isinstance(value, Adaptive) else positive_int(value, what)
+
+
+def _slots_in_words(slots: Any) -> str:
+    if isinstance(slots, int):
+        return how_many(slots, "slot", "slots")
+    return f"{slots.low} to {slots.high} slots"
+
+
+def _read_breaker(value: Any, what: str) -> Any:
+    from runcue._limits.breaker import Breaker  # noqa: PLC0415 - needed by few
+
+    if isinstance(value, Breaker):
+        return value
+    hint = f" Write runcue.Breaker(failures={value})." if type(value) is int and value > 0 else ""
+    hint = " Write runcue.Breaker() with parentheses." if value is Breaker else hint
+    raise ConfigurationError(f"{what} must be a runcue.Breaker, not {words_of(value)}.{hint}")
+
+
+def _read_throttle(value: Any, what: str) -> Any:
+    if isinstance(value, type) or not callable(value):
+        raise ConfigurationError(
+            f"{what} must be a function of the error that gives seconds, True or None, such as runcue.http_errors, "
+            f"not {words_of(value)}."
+        )
+    check_callback(value, what, ("error",))
+    if is_async(value):
+        raise ConfigurationError(
+            f"{what} must be a plain function, not the `async def` {located(value)}: it is asked in one step."
+        )
+    if never_returns(value):
+        raise ConfigurationError(f"{what}, {located(value)}, returns nothing: is a `return` missing?")
+    return value
+
+
+def _read_max_throttled(value: Any, what: str) -> float:
+    return parse_duration(value, what, zero=True, endless=True)
+
+
 OPTIONS: Final[dict[str, Option]] = {
     "rate": Option(
         _read_rate,
@@ -144,13 +194,18 @@ OPTIONS: Final[dict[str, Option]] = {
         lambda one, other: (one.count, one.period) == (other.count, other.period),
     ),
     "burst": Option(positive_int, lambda burst: f"burst {burst}"),
-    "concurrent": Option(positive_int, lambda slots: how_many(slots, "slot", "slots")),
+    "concurrent": Option(_read_slots, _slots_in_words),
     "limiter": Option(
         _read_limiter,
         lambda kept: f"limiter {words_of(kept.limiter)}",
         lambda one, other: one.limiter is other.limiter,
     ),
+    "throttle": Option(_read_throttle, lambda claims: f"throttle {describe(claims)}", _is_equal),
+    "max_throttled": Option(
+        _read_max_throttled, lambda seconds: f"max_throttled {seconds_in_words(seconds)}"
+    ),
     "max_pause": Option(_read_duration, lambda seconds: f"max_pause {seconds_in_words(seconds)}"),
+    "breaker": Option(_read_breaker, words_of),
     "limits": Option(_read_own, lambda own: ", ".join(f"limit {words_of(one)}" for one in own), _are_equal),
 }
 """What can be said of a service, in the order in which it is told."""

@@ -10,14 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from runcue._callbacks.warning_log import WarningLog
 from runcue._limits.guarded import Ask, Failed, GuardedLimit, Raised
-from runcue._limits.service import MAX_PAUSE, UNBOUNDED, Service, name_of
+from runcue._limits.service import Service, name_of
 from runcue._limits.sliding_window import SlidingWindow
 from runcue._limits.token_bucket import TokenBucket
 from runcue._model.checks import check_name
 from runcue._model.errors import ConfigurationError, UnknownService
 from runcue._model.origin import Execution
 from runcue._model.texts import words_of
+from runcue._registration.equipment import equip
 from runcue._registration.limits import Limits, hint
 from runcue._scheduling.core import Core
 from runcue.abc import Limit
@@ -41,16 +43,24 @@ class Services:
         failed: Takes a work unit that fails by what a limit has raised, and the error.
         raised: Tells of what a limit has raised where that disturbs nothing.
         wake: Has everything looked at, after a change.
+        log: Where it is told what becomes of services.
     """
 
     def __init__(
-        self, core: Core, ask: Ask, failed: Failed, raised: Raised, wake: Callable[[], object]
+        self,
+        core: Core,
+        ask: Ask,
+        failed: Failed,
+        raised: Raised,
+        wake: Callable[[], object],
+        log: WarningLog,
     ) -> None:
         self._core = core
         self._ask = ask
         self._failed = failed
         self._raised = raised
         self._wake = wake
+        self._log = log
         self._declared: dict[str, _Declaration] = {}
         # What they have by now.
         self._limits: dict[str, Limits] = {}
@@ -73,10 +83,9 @@ class Services:
         else:
             limits = self._limits[name] = said.limits
             own = limits.get("limits") or ()
-            service = self._core.services[name] = Service(
-                name, self._rate(name, limits), limits.get("concurrent") or UNBOUNDED, self._own(name, own)
-            )
-            service.max_pause = limits.get("max_pause") or MAX_PAUSE
+            service = Service(name, self._rate(name, limits), own=self._own(name, own))
+            equip(service, limits, self._log)
+            self._core.services[name] = service
         self._declared[name] = said
 
     def _declare_again(self, name: str, said: _Declaration, given: Mapping[str, Any]) -> None:
@@ -137,8 +146,7 @@ class Services:
     def give(self, name: str, limits: Limits) -> None:
         """Give a service the limits that `changed` has made of its own."""
         service, others = self._core.services[name], self._limits[name].differing(limits)
-        service.concurrent = limits.get("concurrent") or UNBOUNDED
-        service.max_pause = limits.get("max_pause") or MAX_PAUSE
+        equip(service, limits, self._log)
         if not {"rate", "burst", "limiter"}.isdisjoint(others):
             service.set_rate(self._rate(name, limits))
         self._limits[name] = limits

@@ -26,12 +26,14 @@ class FailedAttempt(NamedTuple):
         error: What the handler raised, or what was wrong with its end.
         now: Monotonic, when it ended.
         duration: Seconds since the handler was entered.
+        run: The work unit for which the handler was started that has failed, if that is another one.
     """
 
     work: Work
     error: BaseException
     now: float
     duration: float
+    run: Work | None = None
 
 
 class Settle(NamedTuple):
@@ -40,14 +42,17 @@ class Settle(NamedTuple):
     Attributes:
         outcome: FAILED or CANCELLED.
         value: The error; the attempt's own, or one that says more.
+        counts: Whether that says something of the services that it used: not where its handler has given up, or a
+            server has refused it for too long.
     """
 
     outcome: int
     value: BaseException
+    counts: bool = True
 
 
 Decide: TypeAlias = Callable[[FailedAttempt], Settle | Again]
-"""Decides what the end of an attempt means. It must not raise, nor change anything."""
+"""Decides what the end of an attempt means. It must not raise, and changes at most what services know of servers."""
 
 
 def settle_failed(ended: FailedAttempt) -> Settle | Again:

@@ -198,7 +198,9 @@ def _shut_by_own_limit(run_queue: Any, work: Work, now: float) -> Sequence[Node]
     for service in run_queue.services:
         refusal = service.refusal_by_limits(now, first) if run_queue.limits else None
         if refusal is not None:
-            return (_OwnLimit(service),) if refusal.by == "limit" and refusal.until == inf else None
+            return (
+                (_OwnLimit(service),) if refusal.by in ("limit", "breaker") and refusal.until == inf else None
+            )
     return None
 
 

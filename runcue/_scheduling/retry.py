@@ -200,10 +200,13 @@ def latest_start(work: Work) -> float:
 def is_endless(work: Work) -> bool:
     """Whether a work unit that was put back may do so without end: its handler has postponed it, or no policy ends it.
 
-    A function is taken to give None some time.
+    A function is taken to give None some time. What a server has refused ends as its service says.
     """
-    if work._attempts is not None and work._attempts.again.is_postponed:
+    again = None if work._attempts is None else work._attempts.again
+    if again is not None and again.is_postponed:
         return True
+    if again is not None and again.is_throttled:
+        return not again.throttles.ends
     policy = policy_of(work)
     return isinstance(policy, Retry) and not policy.ends
 

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Container
 from itertools import islice
 from math import inf
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from runcue._limits.rate_limit import RateLimit
 from runcue._limits.service import Service
@@ -22,6 +22,9 @@ from runcue._model.phases import NEW, READY
 from runcue._model.work import Work
 from runcue._scheduling.priority_queue import PriorityQueue, count_in_line, place_of
 from runcue.abc import Limit
+
+if TYPE_CHECKING:
+    from runcue._limits.feedback import How
 
 __all__ = ["UNASKED", "RunQueue"]
 
@@ -43,6 +46,7 @@ class RunQueue:
         starting: Workers on their way that have not taken a work unit yet.
         asking: Async gates that are being awaited.
         limits: Those of all its services, slots aside. If there are any, starts have to be stamped.
+        hears: Those of its services that are told how attempts end.
         refusal: The last limit that said no in `has_room`, and the work unit it was asked with; None for a rate, which
             takes none. Whoever looks at it clears it before.
         refused_until: When the limit that kept it from starting is to be asked again, by that very answer; None if no
@@ -62,6 +66,7 @@ class RunQueue:
         "asking",
         "contenders",
         "executor",
+        "hears",
         "held_for",
         "limits",
         "new",
@@ -108,6 +113,7 @@ class RunQueue:
         self._rates = tuple(limit for limit in each.values() if isinstance(limit, RateLimit))
         self._others = tuple(limit for limit in each.values() if not isinstance(limit, RateLimit))
         self.limits = (*self._rates, *self._others)
+        self.hears = tuple(service for service in services if service.feedback is not None)
         # The common case, one service with slots and nothing else, is decided by one comparison.
         self.sole_slots = services[0] if len(services) == 1 and not self.limits else None
 
@@ -232,6 +238,11 @@ class RunQueue:
     def services_for(self, work: Work) -> tuple[Service, ...]:
         """The services that a work unit uses, in the order in which its task names them."""
         return self.services
+
+    def hear(self, now: float, run: Work, how: How) -> None:
+        """Say how an attempt has ended, after it was released or before; see `Feedback.ended`."""
+        for service in self.hears:
+            service.feedback.ended(now, run, how)  # type: ignore[union-attr]
 
     def free_slots(self) -> int:
         """How many more could run at the same time, whatever the rate says."""

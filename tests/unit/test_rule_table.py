@@ -43,7 +43,7 @@ def test_a_full_run_with_every_rule_carried_passes_and_lists_them(project: Path)
 
 @pytest.mark.parametrize(
     ("rules", "body", "said"),
-    [("*range(1, 26), *range(27, 31)", "pass", "rule 32, 33"), (ALL, "pytest.skip()", "rule 1, 2, 3")],
+    [("*range(1, 31)", "pass", "rule 32, 33"), (ALL, "pytest.skip()", "rule 1, 2, 3")],
     ids=["no test", "only a skipped one"],
 )
 def test_a_full_run_with_a_rule_not_carried_fails(project: Path, rules: str, body: str, said: str) -> None:
@@ -67,7 +67,7 @@ def test_a_narrowed_run_asks_for_nothing(project: Path, options: list[str]) -> N
     ("rules", "options", "code", "said"),
     [
         (ALL, [], pytest.ExitCode.OK, f"all {HOW_MANY} rules are carried"),
-        ("*range(1, 26)", [], pytest.ExitCode.TESTS_FAILED, "no passing test for rule 27, 28"),
+        ("*range(1, 26)", [], pytest.ExitCode.TESTS_FAILED, "no passing test for rule 26, 27"),
         ("4", ["-k", "holds"], pytest.ExitCode.OK, "it holds"),
     ],
     ids=["all", "some", "narrowed"],
@@ -82,7 +82,7 @@ def test_in_several_processes_it_is_the_same(
     assert ("no passing test" in ran.stdout) == (code == pytest.ExitCode.TESTS_FAILED)
 
 
-@pytest.mark.parametrize("rules", ["26", "31", "0", "'4'", ""])
+@pytest.mark.parametrize("rules", ["31", "0", "'4'", ""])
 def test_a_mark_that_names_no_rule_is_an_error(project: Path, rules: str) -> None:
     ran = run(project, rules, "-k", "holds")
     assert ran.returncode == pytest.ExitCode.USAGE_ERROR, ran.stdout

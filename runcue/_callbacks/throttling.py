@@ -1,0 +1,247 @@
+"""Whether an attempt has failed, or a server has refused it for now; and then which service pauses, and for how long.
+
+Lives here: `Throttling`, which decides that before anybody is asked whether there is another attempt. What a handler
+says itself counts first (`runcue.Throttled`); else the first of its services counts whose `throttle=` claims the error.
+These functions are user code: what they raise, or an answer that is none, is told and claims nothing.
+
+Must not know: how a decision is carried out, what errors look like.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from math import inf, isnan
+from typing import Any, Final, NamedTuple
+
+from runcue._callbacks.door import Door
+from runcue._callbacks.failures import Failures
+from runcue._callbacks.retrying import Retrying, leaves, raised
+from runcue._limits.service import Service
+from runcue._model.attempts import NEVER_THROTTLED, Again, GiveUp, RetryLater, Throttled, Throttles
+from runcue._model.awaitables import discard, is_awaitable
+from runcue._model.callables import located
+from runcue._model.errors import UsageError, is_a
+from runcue._model.no_answers import mistake_in, short
+from runcue._model.phases import FAILED
+from runcue._model.texts import listed, seconds_in_words
+from runcue._model.work import Work
+from runcue._scheduling.attempts import FailedAttempt, Settle
+from runcue._scheduling.core import Core
+from runcue._scheduling.run_queue import RunQueue
+
+__all__ = ["Throttling"]
+
+_NO_TIME: Final = 0.0
+
+_UP_TO_THE_LONGEST: Final = 10
+"""So often it is doubled at the most."""
+
+
+class _Claim(NamedTuple):
+    """A refusal.
+
+    Attributes:
+        service: By whose server; None: by that of none that the task uses.
+        seconds: For how long; None: nobody has said.
+    """
+
+    service: Service | None
+    seconds: float | None
+
+
+class Throttling:
+    """Decides what the end of an attempt means.
+
+    Args:
+        core: Has the run queues, which look at the limits of a service anew that pauses for the first time.
+        retrying: Decides about what is no refusal.
+        failures: Hears of functions that raise.
+        door: Calls them.
+        luck: Gives numbers from 0.0 to 1.0.
+    """
+
+    def __init__(
+        self,
+        core: Core,
+        retrying: Retrying,
+        failures: Failures,
+        door: Door,
+        luck: Callable[[], float] = random.random,
+    ) -> None:
+        self._core = core
+        self._retrying = retrying
+        self._failures = failures
+        self._door = door
+        self._luck = luck
+        # Services of which it was told that somebody has asked them for too long a pause.
+        self._told: set[str] = set()
+
+    def decide(self, ended: FailedAttempt) -> Settle | Again:
+        """What the end of an attempt means."""
+        so_far = _so_far(ended)
+        try:
+            claim = self._claim_of(ended)
+        except UsageError as error:
+            error.__cause__ = ended.error
+            ended, claim = ended._replace(error=error), None
+        if claim is None:
+            decision = self._retrying.decide(ended)
+            if isinstance(decision, Again) and so_far.waited:
+                return decision._replace(throttles=so_far._replace(in_a_row=0))
+            return decision
+        at: float | None = None
+        service, seconds = claim
+        in_a_row = so_far.in_a_row + 1
+        if service is not None:
+            at = self._pause(service, ended, seconds)
+        if at is None:
+            at = ended.now + (_nth_wait(in_a_row) if seconds is None else seconds)
+        if service is None:
+            reached = Throttles(in_a_row, so_far.waited, ended.now)
+            return Again(at, counts=False, reason="postponed", throttles=reached)
+        if so_far.waited >= service.max_throttled:
+            return Settle(FAILED, ended.error, counts=False)
+        reached = Throttles(
+            in_a_row, so_far.waited, ended.now, service.name, ends=service.max_throttled < inf
+        )
+        return Again(at, counts=False, reason="throttled", throttles=reached)
+
+    def _pause(self, service: Service, ended: FailedAttempt, seconds: float | None) -> float | None:
+        """Let a service pause; see `Feedback.throttled`."""
+        # Most programs are never throttled.
+        from runcue._limits.feedback import Feedback  # noqa: PLC0415
+
+        if service.feedback is None:
+            service.feedback = Feedback()
+        feedback = service.feedback
+        before = feedback.throttle
+        at = feedback.throttled(ended.now, ended.run or ended.work, seconds, ended.duration, self._luck)
+        if feedback.throttle is not before:
+            service.install("throttle", feedback.throttle)
+            self._core.run_queues.look_at(service)
+        return at
+
+    def _claim_of(self, ended: FailedAttempt) -> _Claim | None:
+        """Whose server has refused an attempt, if one has. Of a group of exceptions, all members have to say so.
+
+        Raises:
+            UsageError: The handler has named a service that its task does not use.
+        """
+        error = raised(ended.error)
+        run_queue: RunQueue = ended.work._task.run_queue
+        names = ended.work._task.services
+        services = [one for one in run_queue.services_for(ended.run or ended.work) if one.name in names]
+        if not is_a(error, BaseExceptionGroup):
+            return self._claim_by(error, services, ended.work)
+        found: _Claim | None = None
+        for one in leaves(error):
+            if is_a(one, RetryLater):
+                continue
+            claim = self._claim_by(one, services, ended.work)
+            if claim is None:
+                return None
+            if found is None or (claim.seconds or _NO_TIME) > (found.seconds or _NO_TIME):
+                found = claim
+        return found
+
+    def _claim_by(self, error: BaseException, services: list[Service], work: Work) -> _Claim | None:
+        """Whose server has refused an attempt, according to one error."""
+        if is_a(error, Throttled):
+            seconds = (
+                error.retry_after or None
+            )  # at once is no pause: to ask again and again is what it is against
+            if error.service is None and not services:
+                return _Claim(None, seconds)
+            for service in services:
+                if error.service is None or service.name == error.service:
+                    return _Claim(service, self._within(service, seconds, work))
+            there = listed(repr(one.name) for one in services) or "none"
+            raise UsageError(
+                f"The handler of {work.task!r} has raised Throttled(service={str(error.service)!r}), and its task does "
+                f"not use that service; it uses {there}."
+            )
+        if is_a(error, RetryLater) or is_a(error, GiveUp):
+            return None
+        for service in services:
+            if service.claims is not None:
+                answer = self._ask(service.claims, error, service, work)
+                if answer is not None:
+                    return _Claim(service, None if answer is True else self._within(service, answer, work))
+        return None
+
+    def _ask(
+        self, claims: Callable[[Any], Any], error: BaseException, service: Service, work: Work
+    ) -> float | bool | None:
+        """What a function says of an error: seconds, True or None."""
+        name = f"throttle= of service {service.name!r}"
+        try:
+            answer = self._door.ask(name, claims, error)
+            if is_awaitable(answer):
+                discard(answer)
+                words = "returned something to be awaited; it must be a plain function, as it is asked in one step"
+            elif answer is None or answer is False:
+                return None
+            elif answer is True:
+                return True
+            elif (words := mistake_in(answer) or "") == "":
+                seconds = _seconds(answer)
+                if seconds is not None:
+                    return seconds or True
+                words = f"returned {short(answer)}"
+        except BaseException as raised_by_it:
+            self._failures.raised(f"{name} {located(claims)}", raised_by_it, work)
+            return None
+        self._door.no_answer(
+            f"{name}, {located(claims)},", f"{words}; it says how many seconds to pause, True or None", work
+        )
+        return None
+
+    def _within(self, service: Service, seconds: float | None, work: Work) -> float | None:
+        """For how long a service pauses that was asked to: no server stops it for ever."""
+        most = service.max_pause
+        if seconds is None or seconds <= most:
+            return seconds
+        if service.name not in self._told:
+            self._told.add(service.name)
+            self._failures.log.tell(
+                "headers",
+                (work,),
+                "Service %r was asked to pause for %s, which max_pause= cuts to %s; this is told once",
+                service.name,
+                seconds_in_words(seconds),
+                seconds_in_words(most),
+            )
+        return most
+
+
+def _so_far(ended: FailedAttempt) -> Throttles:
+    """How often a work unit was refused before, and how long it has waited because of that."""
+    attempts = ended.work._attempts
+    again = None if attempts is None else attempts.again
+    if again is None:
+        return NEVER_THROTTLED
+    if not again.is_throttled:
+        return again.throttles
+    began = ended.now - ended.duration
+    before = again.throttles
+    return before._replace(waited=before.waited + max(0.0, began - before.since))
+
+
+def _nth_wait(in_a_row: int) -> float:
+    """Seconds until a work unit comes back alone that was refused so often in a row, where nobody says for how long."""
+    from runcue._limits.throttle import doubled  # noqa: PLC0415 - likewise
+
+    wait = 0.0
+    for _ in range(min(in_a_row, _UP_TO_THE_LONGEST)):
+        wait = doubled(wait)
+    return wait
+
+
+def _seconds(answer: Any) -> float | None:
+    """An answer as a number of seconds; None if it is none."""
+    try:
+        seconds = float(answer)
+    except Exception:
+        return None
+    return None if isnan(seconds) or seconds < 0 else seconds

@@ -1,0 +1,86 @@
+"""What a service learns from the ends of attempts: that its server refuses some, how many it takes, that it is down.
+
+Lives here: `Feedback`, which has the limits that follow from that, and hands them what is heard. Most services have
+none: a service that has neither a breaker nor adaptive slots, and was never throttled, hears of no end.
+
+Must not know: what an error means, which work units use the service.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, TypeAlias
+
+from runcue._limits.adaptive import AdaptiveSlots
+from runcue._limits.breaker import BreakerLimit
+from runcue._limits.throttle import Throttle
+from runcue._model.work import Work
+
+__all__ = ["Feedback", "How"]
+
+How: TypeAlias = 'BaseException | Literal["passed", "otherwise"]'
+"""How an attempt has ended: it has succeeded; it has failed, by that error; or what it did says nothing of a server."""
+
+
+class Feedback:
+    """What one service has learned.
+
+    Attributes:
+        throttle: Its pauses, None if there never was one.
+        slots: What moves its slots, None if nothing does.
+        breaker: Its breaker, None if it has none.
+    """
+
+    __slots__ = ("breaker", "slots", "throttle")
+
+    def __init__(self) -> None:
+        self.throttle: Throttle | None = None
+        self.slots: AdaptiveSlots | None = None
+        self.breaker: BreakerLimit | None = None
+
+    def ended(self, now: float, run: Work, how: How) -> None:
+        """An attempt has ended, in another way than by being refused by this service.
+
+        Args:
+            now: Monotonic.
+            run: The work unit that its handler was started for.
+            how: See `How`.
+        """
+        for one in (self.breaker, self.throttle, self.slots):
+            if one is not None:
+                one.ended(now, run, how)
+
+    def throttled(
+        self, now: float, run: Work, seconds: float | None, took: float, luck: Callable[[], float]
+    ) -> float | None:
+        """The server has refused an attempt.
+
+        Args:
+            now: Monotonic.
+            run: The work unit that its handler was started for.
+            seconds: For how long it is to be left in peace; None: nobody has said.
+            took: How long the handler has run.
+            luck: Gives numbers from 0.0 to 1.0.
+
+        Returns:
+            The instant from which on it may be tried again; None: the service does not pause, but the work unit alone.
+        """
+        if self.breaker is not None:
+            self.breaker.ended(now, run, "otherwise")
+        if self.slots is not None and not self.slots.throttled(run) and seconds is None:
+            return None
+        if self.throttle is None:
+            self.throttle = Throttle(luck)
+        return self.throttle.throttled(now, run, seconds, took)
+
+    def resume(self) -> None:
+        """Let the service go on, whatever it has learned that keeps it from that."""
+        if self.throttle is not None:
+            self.throttle.resume()
+        if self.breaker is not None:
+            self.breaker.close()
+
+    def is_idle(self, now: float) -> bool:
+        """Whether nothing is left of what it has learned but how many slots there seem to be."""
+        throttle, breaker = self.throttle, self.breaker
+        return (throttle is None or throttle.is_idle(now)) and (breaker is None or breaker.is_idle(now))

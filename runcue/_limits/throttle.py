@@ -1,0 +1,228 @@
+"""A pause of a service whose server has said "too many": for all of a burst once, and then one goes first.
+
+Lives here: `Throttle`. A burst of answers 429 is one event: those whose attempts began before the pause belong to it,
+and the latest instant that one of them was told counts. At that instant one work unit is let through, the probe. When
+it has ended in any other way, or has run for twice as long as it took the throttled ones to be refused, it has passed,
+and the rest follow. Where nobody says for how long, the pause is a second, then two, then four, up to a minute, until
+one passes (bullmq#1571: a pause for each of a burst; hermes-agent#109234: all at once after it).
+
+The rest do not follow at once: what was refused together would come together again. They are spread, by chance, over a
+tenth of the pause, at most five seconds.
+
+Must not know: what an answer 429 looks like, which service it is, where chance comes from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import inf, nextafter
+from typing import Any, Final
+
+from runcue._model.texts import seconds_in_words
+from runcue._model.work import Work
+from runcue.abc import Limit
+
+__all__ = ["FIRST_WAIT", "LONGEST_WAIT", "Throttle", "doubled"]
+
+FIRST_WAIT: Final = 1.0
+LONGEST_WAIT: Final = 60.0
+"""Seconds of a pause of which nobody has said how long it is: of the first one, and at the most."""
+
+_SPREAD: Final = 0.1
+_MOST_SPREAD: Final = 5.0
+"""Over so much of the pause, and so many seconds at the most, the rest are spread."""
+
+_AT_LEAST: Final = 10
+"""Over that they are spread as if they were so many, however few were refused: the others wait in line."""
+
+_LONG_ENOUGH: Final = 2.0
+"""So many times as long as it took the throttled ones to be refused, a probe has to run to have passed."""
+
+
+def doubled(wait: float) -> float:
+    """The pause after one of so many seconds, of which nobody has said how long it is; 0: there was none."""
+    return min(max(FIRST_WAIT, 2 * wait), LONGEST_WAIT)
+
+
+class Throttle(Limit):
+    """The pauses of one service.
+
+    Args:
+        luck: Gives numbers from 0.0 to 1.0.
+
+    Attributes:
+        until: Before this instant nothing starts; -inf: it was never throttled, or somebody has ended that.
+        closed: Whether it is throttled: paused, or its probe has not passed yet.
+        probe: The work unit that is let through first, once it has started.
+    """
+
+    kind = "throttle"
+    __slots__ = (
+        "_began",
+        "_gap",
+        "_later",
+        "_luck",
+        "_next",
+        "_probe_returned",
+        "_probed_at",
+        "_returned",
+        "_size",
+        "_spread_until",
+        "_took",
+        "_wait",
+        "closed",
+        "probe",
+        "until",
+    )
+
+    def __init__(self, luck: Callable[[], float]) -> None:
+        self._luck = luck
+        self.until = self._began = -inf
+        self.closed = False
+        self.probe: Work | None = None
+        # When its handler was entered; None: that is not known yet. Whether it has returned, and nobody has said how.
+        self._probed_at: float | None = None
+        self._probe_returned = False
+        # Those that have begun since the pause did, and that of them which has returned in this step: what these are
+        # told is another burst.
+        self._later: dict[Work, None] = {}
+        self._returned: Work | None = None
+        # How many belong to the burst, the longest that one of them has run, and the last pause of unknown length.
+        self._size = 0
+        self._took = self._wait = 0.0
+        # While the rest are spread: until when, when the next one comes, and how far apart they are on average.
+        self._spread_until = self._next = -inf
+        self._gap = 0.0
+
+    def throttled(self, now: float, run: Work, seconds: float | None, took: float) -> float:
+        """The server has refused an attempt.
+
+        Args:
+            now: Monotonic.
+            run: The work unit whose attempt it was.
+            seconds: For how long it is to be left in peace; None: nobody has said.
+            took: How long the handler has run.
+
+        Returns:
+            The instant from which on it may be tried again.
+        """
+        belongs = self._began > -inf and run not in self._later and run is not self._returned
+        self._returned = None
+        if not belongs:
+            self._began = now
+            self._later.clear()
+            self._size, self._took = 0, 0.0
+            if seconds is None:
+                seconds = self._wait = doubled(self._wait)
+            self.until = max(self.until, now + seconds)
+            self._close()
+        elif seconds is not None and now + seconds > self.until:
+            self.until = now + seconds
+            if not self.closed:
+                self._close()
+        self._size += 1
+        self._took = max(self._took, took)
+        return max(self.until, now)
+
+    def _close(self) -> None:
+        self.closed = True
+        self._dismiss_probe()
+        self._spread_until = self._next = -inf
+
+    def _dismiss_probe(self) -> None:
+        self.probe = self._probed_at = None
+        self._probe_returned = False
+
+    def ended(self, now: float, run: Work, how: object, /) -> None:
+        """An attempt has ended, in another way than by being refused here."""
+        self._returned = None
+        if run is self.probe:
+            self._pass(now)
+
+    def _pass(self, at: float) -> None:
+        """The probe has passed, at that instant."""
+        self._dismiss_probe()
+        if at < self.until:
+            return  # somebody else was told to wait for longer, and then there is another one
+        self.closed = False
+        self._wait = 0.0
+        spread = min((self.until - self._began) * _SPREAD, _MOST_SPREAD)
+        self._spread_until = at + spread
+        self._gap = spread / max(self._size, _AT_LEAST)
+        self._next = min(at + 2 * self._luck() * self._gap, self._spread_until)
+
+    def resume(self) -> None:
+        """End the pause by hand: all may start."""
+        self.closed = False
+        self.until = self._spread_until = self._next = -inf
+        self._wait = 0.0
+        self._dismiss_probe()
+
+    def is_idle(self, now: float) -> bool:
+        """Whether nothing is left of any pause."""
+        return not self.closed and now >= self._spread_until and not self._later
+
+    def room(self, now: float, work: Work, /) -> bool:
+        """See `Limit.room`."""
+        if self.closed:
+            if now < self.until:
+                return False
+            probe = self.probe
+            if probe is None:
+                return True
+            if self._probe_returned or probe.cancelled:
+                self._dismiss_probe()
+                return True
+            passes = self._passes()
+            if now < passes:
+                return False
+            self._pass(passes)
+        return now >= self._next or now >= self._spread_until
+
+    def _passes(self) -> float:
+        """When the probe that runs has run for long enough; inf while it is not known when it was entered."""
+        return inf if self._probed_at is None else self._probed_at + _LONG_ENOUGH * self._took
+
+    def next_room(self, now: float, work: Work, /) -> float:
+        """See `Limit.next_room`."""
+        when = self.until if now < self.until else self._passes() if self.closed else self._next
+        # A timer for now would fire for ever.
+        return max(when, nextafter(now, inf))
+
+    def acquire(self, now: float, work: Work, /) -> None:
+        """See `Limit.acquire`."""
+        self._later[work] = None
+        if self.closed:
+            self.probe = work
+        elif now < self._spread_until:
+            self._next = now + 2 * self._luck() * self._gap
+
+    def entered(self, now: float, work: Work, at: float, /) -> None:
+        """See `Limit.entered`."""
+        if work is self.probe:
+            self._probed_at = at
+
+    def release(self, now: float, work: Work, actual: Any, /) -> None:
+        """See `Limit.release`. How it has ended is said in the same step, unless nobody waits for it any longer."""
+        self._returned = None
+        if work in self._later:
+            del self._later[work]
+            self._returned = work
+        if work is self.probe:
+            self._probe_returned = True
+
+    def at_least(self, works: object, /) -> float:
+        """See `Limit.at_least`."""
+        return 0.0
+
+    def describe(self, now: float, work: Work, /) -> str:
+        """See `Limit.describe`."""
+        if not self.closed:
+            return f"its server had refused some, the rest follow one by one, the next {_in_seconds(self._next - now)}"
+        if now < self.until:
+            return f"its server has refused some, one is let through {_in_seconds(self.until - now)}"
+        return "its server has refused some, one was let through, and the rest follow when that has passed"
+
+
+def _in_seconds(seconds: float) -> str:
+    return f"in {seconds_in_words(round(seconds, 1))}"
