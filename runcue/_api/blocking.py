@@ -34,8 +34,6 @@ from runcue._api.interruption import Interruption
 from runcue._api.loop_thread import LoopThread
 from runcue._dispatch.interruptions import interruptions_here
 from runcue._dispatch.loop_calls import LoopCalls
-from runcue._explain.answers import Why
-from runcue._explain.why_all import WhyAll
 from runcue._model.checks import NOTHING, says_what_it_takes
 from runcue._model.errors import ConfigurationError, RuncueError, UsageError
 from runcue._model.overrides import DEFAULT
@@ -49,6 +47,8 @@ if TYPE_CHECKING:
 
     from runcue._api.blocking_group import BlockingGroup
     from runcue._api.submit_options import SubmitOptions
+    from runcue._explain.answers import Why
+    from runcue._explain.why_all import WhyAll
 
 __all__ = ["Blocking", "blocking"]
 

@@ -20,7 +20,7 @@ from runcue._callbacks.callbacks import Callbacks
 from runcue._callbacks.throttling import Throttling
 from runcue._callbacks.warning_log import WarningLog
 from runcue._dispatch.dispatcher import Dispatcher
-from runcue._explain.why import Explainer
+from runcue._explain.explanations import Explanations
 from runcue._lifecycle.deadlocks import Deadlocks
 from runcue._lifecycle.diagnostics import Diagnostics
 from runcue._lifecycle.leaving import Leaving
@@ -83,19 +83,19 @@ class Engine:
         )
         self.drops = drops = DropFolders(core, dispatcher, self.warnings)
         self.watched = WatchedFolders(dispatcher.changes.hear_outside, drops.hear)
-        explainer = Explainer(core, dispatcher, self.watched)
+        explanations = Explanations(core, dispatcher, self.watched)
         self.pausing = Pausing(core, dispatcher)
         self.server_news = ServerNews(core, dispatcher, self.warnings)
-        overdue = Overdue(core, dispatcher, explainer, dispatcher.listeners, self.warnings)
-        diagnostics = Diagnostics(core, dispatcher, explainer, self.watched, self.warnings)
+        overdue = Overdue(core, dispatcher, explanations, dispatcher.listeners, self.warnings)
+        diagnostics = Diagnostics(core, dispatcher, explanations, self.watched, self.warnings)
         deadlocks = Deadlocks(dispatcher, self.warnings)
         room = None if max_pending is None else Room(max_pending, core, dispatcher, self.warnings)
         leftovers = Leftovers(core, dispatcher, self.warnings)
-        leaving = Leaving(core, dispatcher, explainer, self.warnings)
+        leaving = Leaving(core, dispatcher, explanations, self.warnings)
         self.stopping = Stopping(
             core,
             dispatcher,
-            explainer,
+            explanations,
             diagnostics,
             deadlocks,
             leaving,
@@ -126,4 +126,4 @@ class Engine:
             id_prefix,
         )
         self.entrance = Entrance(self.intake)
-        self.inquiry = Inquiry(core, self.callbacks, dispatcher, explainer, self.intake)
+        self.inquiry = Inquiry(core, self.callbacks, dispatcher, explanations, self.intake)

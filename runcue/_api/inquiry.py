@@ -1,7 +1,6 @@
-"""What users ask of the work units of a cue: what is blocked, and why one is where it is.
+"""What users ask of the work units of a cue: which there are, in their order, how many, and why one is where it is.
 
-Lives here: `Inquiry`. A work unit that nobody has asked about yet is asked here, for the answer alone. And which work
-units there are, in their order.
+Lives here: `Inquiry`. What concerns reasons is answered by `questions`, which is loaded for that.
 
 Must not know: how reasons are found or worded.
 """
@@ -10,42 +9,33 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import islice
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakSet
 
 from runcue._api.handle import WorkHandle
 from runcue._api.intake import Intake
 from runcue._callbacks.callbacks import Callbacks
-from runcue._callbacks.verdicts import STAYS_PENDING, AwaitableAnswer
 from runcue._dispatch.dispatcher import Dispatcher
-from runcue._explain.answers import Why, WhyStale, blocked, why_of
-from runcue._explain.out_of_date import out_of_date
-from runcue._explain.reasons import Reason, unready
-from runcue._explain.roots import Roots, not_started
-from runcue._explain.up_to_date import left_by
-from runcue._explain.why import Explainer
-from runcue._explain.why_all import WhyAll, why_all_of
-from runcue._explain.why_stale import why_stale
+from runcue._explain.explanations import Explanations, load
 from runcue._model.checks import is_one_of
 from runcue._model.errors import ConfigurationError, UnknownWork, UsageError
-from runcue._model.phases import COMPLETED, NEW, RUNNING, SETTLED, SKIPPED, WorkState
+from runcue._model.phases import SETTLED, WorkState
 from runcue._model.task import Task
 from runcue._model.texts import name_of, words_of
 from runcue._model.work import Work
 from runcue._scheduling.core import Core
 from runcue._scheduling.numbers import counts, counts_by_task
 
-__all__ = ["Inquiry"]
+if TYPE_CHECKING:
+    from runcue._api.questions import Questions
+    from runcue._explain.answers import Why, WhyStale
+    from runcue._explain.why_all import WhyAll
 
-_Answer = TypeVar("_Answer", Why, WhyStale)
+__all__ = ["Inquiry"]
 
 # Of each cue that is still around: what an output was made with, the work units of another one may know.
 _INQUIRIES: Final = WeakSet["Inquiry"]()
-
-_ASKED: Final = 1000
-"""So many gates are asked for the answer alone when all that waits is to be explained."""
 
 
 class Inquiry:
@@ -55,61 +45,53 @@ class Inquiry:
         core: The state.
         callbacks: The gates, for work units that were not asked yet.
         dispatcher: Has the clock; whose work units are its.
-        explainer: Finds reasons.
+        explanations: Find reasons.
         intake: Says whether the cue is started.
     """
 
     def __init__(
-        self, core: Core, callbacks: Callbacks, dispatcher: Dispatcher, explainer: Explainer, intake: Intake
+        self,
+        core: Core,
+        callbacks: Callbacks,
+        dispatcher: Dispatcher,
+        explanations: Explanations,
+        intake: Intake,
     ) -> None:
         _INQUIRIES.add(self)
         self._core = core
-        self._gate = callbacks.gate
-        self._declared_gate = callbacks.declared_gate
+        self._callbacks = callbacks
         self._dispatcher = dispatcher
-        self._turns = dispatcher.turns
-        self._explainer = explainer
+        self._explanations = explanations
         self._intake = intake
+        # None as long as nobody has asked for reasons.
+        self._asked: Questions | None = None
+
+    @property
+    def _questions(self) -> Questions:
+        questions = self._asked
+        if questions is None:
+            load("runcue._api.questions")
+            from runcue._api.questions import Questions  # noqa: PLC0415 - most programs ask nothing
+
+            questions = self._asked = Questions(
+                self._core, self._callbacks, self._dispatcher, self._explanations.explainer, self._intake
+            )
+        return questions
 
     def blocked(self) -> list[dict[str, Any]]:
         """See `Cue.debug_blocked`."""
-        now = self._turns.now()
-        wall = now + self._turns.skew
-        reasons = [
-            (work, self._reason_of_new(work, now, reason) if work._phase == NEW else reason)
-            for work, reason in self._explainer.reasons(list(self._core.pending_works()), now, wall)
-        ]
-        if not self._intake.is_open:
-            reasons = [(work, reason or Reason(work, "not started")) for work, reason in reasons]
-        told = blocked((reason for _, reason in reasons if reason is not None), now, wall)
-        return [one.as_dict() for one in told]
+        now = self._dispatcher.turns.now()  # before all of that is loaded
+        return self._questions.blocked(now)
 
     def why(self, work_id: str | Work) -> Why:
         """See `Cue.why`."""
-        work = self._find(work_id)
-        now = self._turns.now()
-        wall = now + self._turns.skew
-        if work._phase == NEW:
-            self._reason_of_new(work, now, None)
-        if work._phase < RUNNING and not self._intake.is_open:
-            return why_of(Reason(work, "not started", None, now + work.created_at - wall), now, wall)
-        return self._as_of_now(self._explainer.why(work, now, wall))
+        now = self._dispatcher.turns.now()
+        return self._questions.why(self._find(work_id), now)
 
     def why_all(self) -> WhyAll:
         """See `Cue.why`, of all work units at once."""
-        now = self._turns.now()
-        wall = now + self._turns.skew
-        pending = list(self._core.pending_works())
-        running = counts(self._core)["running"]
-        if pending and not self._intake.is_open:
-            crowds = [not_started(pending)]
-        else:
-            for work in islice((work for work in pending if work._phase == NEW and work._task.gated), _ASKED):
-                self._reason_of_new(work, now, None)
-            crowds = Roots(self._core, self._explainer, self._dispatcher, now, wall).crowds(pending)
-        room = self._intake.room
-        threads = 0 if room is None else room.waiting_threads()
-        return why_all_of(crowds, running, self.waiting_for_room(), threads, now, wall)
+        now = self._dispatcher.turns.now()
+        return self._questions.why_all(now)
 
     def waiting_for_room(self) -> int:
         """How many submissions wait for room."""
@@ -128,43 +110,7 @@ class Inquiry:
         """See `Cue.why_stale`."""
         work = self._find(work_id)
         others = (other for inquiry in list(_INQUIRIES) for other in list(inquiry._core.history))
-        return self._as_of_now(why_stale(work, self._explainer.waits().maker_for(work), others))
-
-    def _as_of_now(self, answer: _Answer) -> _Answer:
-        """An answer about what is settled that says so if its outputs are out of date by now, or may be soon."""
-        later = self._by_now(answer.work)
-        return replace(answer, details=f"{answer.details.removesuffix('.')}. {later}") if later else answer
-
-    def _by_now(self, work: Work) -> str:
-        declared, dependencies = work._declared, self._core.dependencies
-        if work._phase < SETTLED or declared is None:
-            return ""
-        if work._outcome not in (COMPLETED, SKIPPED) or work._task.is_stale is not None:
-            return ""
-        if declared.rehearsed is not None or left_by(work) is not None or not declared.outputs:
-            return ""
-        if any(map(dependencies.maker_of, declared.outputs)):
-            return ""  # it is made anew
-        for artifact in declared.inputs:
-            if (maker := dependencies.maker_of(artifact)) is not None:
-                does = "is pending" if maker._phase < RUNNING else "runs"
-                return (
-                    f"{name_of(maker)} {does}, which makes {words_of(artifact)}: submit this again after it"
-                )
-        found = self._declared_gate.why_stale(work, declared, declared.inputs, declared.outputs, reads=False)
-        if found is None:
-            return ""
-        return f"By now it is out of date: {out_of_date(*found, planned=True)}; submit it again"
-
-    def _reason_of_new(self, work: Work, now: float, reason: Reason | None) -> Reason | None:
-        if work._task.gated and not work._task.gate_is_async:
-            # Nobody has asked yet (it was submitted in this very step, or the cue is not started): ask for the answer.
-            verdict = self._gate.ask(work, now)
-            if isinstance(verdict, AwaitableAnswer):
-                verdict.discard()
-            elif verdict in STAYS_PENDING:
-                return unready(work)
-        return reason
+        return self._questions.why_stale(work, others)
 
     def known(self, work: object) -> Work | None:
         """The work unit that is meant, None if the cue does not know it (any more).

@@ -124,8 +124,10 @@ class Workers:
         if core.ordered and self._gates.held_back(now):
             return False  # there will be another look anyway
         run_queue.refusal = run_queue.refused_until = None
-        if run_queue.short_until > now:
-            return False
+        if run_queue.short_until:
+            if run_queue.short_until > now:
+                return False
+            run_queue.short_until = 0.0
         if run_queue.executor is None:
             self.spawn_if_room(run_queue)
         else:

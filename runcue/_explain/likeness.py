@@ -16,12 +16,13 @@ __all__ = ["ALL", "grouped", "likeness"]
 
 ALL: Final = "cue.why() has all"
 
-_PARTICULAR: Final = re.compile(r"'[^']*'|\b\w*-?\d[\w.-]*")
+# Compiled, and remembered by `re`, where something is told.
+_PARTICULAR: Final = r"'[^']*'|\b\w*-?\d[\w.-]*"
 
 
 def likeness(words: str) -> str:
     """What a text has in common with others that differ from it in names, ids and numbers only."""
-    return _PARTICULAR.sub("...", words)
+    return re.sub(_PARTICULAR, "...", words)
 
 
 def grouped(

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import replace
+from importlib import import_module
 from itertools import islice
 from math import inf
 from typing import Any, Final, NamedTuple
 
+from runcue._artifacts.descriptors import patiently
 from runcue._artifacts.file import File
 from runcue._explain.next_steps import CORRECT
 from runcue._explain.reasons import Reason
@@ -98,7 +100,8 @@ class Neighbours:
         return place
 
     def _look(self, artifact: File, work: Work) -> Place:
-        # It takes a while to load.
+        # It takes a while to load, and there may be nothing left to open it with.
+        patiently(import_module, "runcue._artifacts.near_misses")
         from runcue._artifacts.near_misses import (  # noqa: PLC0415
             missing_folder,
             near_miss,

@@ -304,9 +304,10 @@ def refusals_of(work: Work, now: float) -> list[Refusal]:
                 ahead = f" ({name_of(first)} is first in line)"
                 refusal = refusal._replace(details=refusal.details + ahead)
             found.append(refusal)
-    if not found and run_queue.short_until > now:
+    if not found and run_queue.short_until:
+        # It is so until the next attempt, even if that is late.
         details = "no thread is free, and no more can be started"
-        found.append(Refusal(run_queue.services[0], "threads", details, run_queue.short_until))
+        found.append(Refusal(run_queue.services[0], "threads", details, max(now, run_queue.short_until)))
     return found
 
 

@@ -14,11 +14,13 @@ import os
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from enum import Enum, auto
+from importlib import import_module
 from typing import IO, Any
 
 from runcue._artifacts.artifact import Artifact, is_valid, plainly
 from runcue._artifacts.changes import file_changed
 from runcue._artifacts.dating import MustWait
+from runcue._artifacts.descriptors import patiently
 from runcue._artifacts.file import File
 from runcue._artifacts.flag import Flag
 from runcue._artifacts.marks import vouch_for
@@ -328,6 +330,7 @@ def _elsewhere(artifact: Artifact) -> str:
 
 def _in_its_place(artifact: Artifact) -> str:
     """What is there instead: a handler may have mistyped its name."""
+    patiently(import_module, "runcue._artifacts.near_misses")
     from runcue._artifacts.near_misses import missing_folder, near_miss  # noqa: PLC0415 - if it is wrong
 
     # Many may fail alike, and this is the event loop.

@@ -15,18 +15,19 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from math import inf
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from runcue._callbacks.warning_log import WarningLog
 from runcue._dispatch.dispatcher import Dispatcher
 from runcue._dispatch.timers import Alarm
-from runcue._explain.answers import Blocked
-from runcue._explain.knot_words import knot_in_words
-from runcue._explain.next_steps import way_out
+from runcue._explain.explanations import load
 from runcue._handlers.outputs import owner_of
 from runcue._model.texts import listed, name_of
 from runcue._model.work import Work
 from runcue._scheduling.knots import Knot
+
+if TYPE_CHECKING:
+    from runcue._explain.answers import Blocked
 
 __all__ = ["Deadlocks"]
 
@@ -133,6 +134,10 @@ class Deadlocks:
                     self._tell_of(knot, now)
 
     def _tell_of(self, knot: Knot, now: float) -> None:
+        load()
+        from runcue._explain.knot_words import knot_in_words  # noqa: PLC0415 - loaded when something is to be explained
+        from runcue._explain.next_steps import way_out  # noqa: PLC0415 - loaded when something is to be explained
+
         self._log.tell(
             "deadlock" if knot.is_proven else "self_wait",
             dict.fromkeys(waiter.work for waiter in knot.waits if waiter.work is not None),

@@ -11,16 +11,13 @@ Must not know: when a cue has come to rest, why it stops.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Collection, Iterable
+from typing import TYPE_CHECKING, Final
 
 from runcue._callbacks.warning_log import WarningLog
 from runcue._dispatch.dispatcher import Dispatcher
-from runcue._explain.answers import Blocked
+from runcue._explain.explanations import Explanations
 from runcue._explain.likeness import grouped
-from runcue._explain.reasons import Reason
-from runcue._explain.why import Explainer
-from runcue._explain.wording import in_short
 from runcue._lifecycle.cancellation import BY_STOP
 from runcue._model.phases import RUNNING, SETTLED
 from runcue._model.texts import how_many
@@ -28,6 +25,9 @@ from runcue._model.work import Work
 from runcue._scheduling.appointments import wanted_at_once
 from runcue._scheduling.core import Core
 from runcue._scheduling.retry import is_endless
+
+if TYPE_CHECKING:
+    from runcue._explain.answers import Blocked
 
 __all__ = ["Leaving"]
 
@@ -48,17 +48,19 @@ class Leaving:
     Args:
         core: The state.
         dispatcher: What is stopped.
-        explainer: Says why work units do not run.
+        explanations: Say why work units do not run.
         log: Where it is told.
 
     Attributes:
         works: Those that were left since the start.
     """
 
-    def __init__(self, core: Core, dispatcher: Dispatcher, explainer: Explainer, log: WarningLog) -> None:
+    def __init__(
+        self, core: Core, dispatcher: Dispatcher, explanations: Explanations, log: WarningLog
+    ) -> None:
         self._core = core
         self._dispatcher = dispatcher
-        self._explainer = explainer
+        self._explanations = explanations
         self._log = log
         self.works: list[Work] = []
         # Those of which nobody has said that they are to be left, and for what they have waited.
@@ -151,10 +153,16 @@ class Leaving:
         tried = one._attempts is not None and not one._attempts.again.is_delayed
         return tried and one._phase < RUNNING and is_endless(one)
 
-    def _leave(self, works: Iterable[Work], *, told: bool = False) -> None:
+    def _leave(self, works: Collection[Work], *, told: bool = False) -> None:
+        if not works:
+            return
         now = self._dispatcher.turns.now()
         wall = now + self._dispatcher.turns.skew
-        for work, reason in list(self._explainer.reasons(works, now, wall)):
+        reasons = list(self._explanations.explainer.reasons(works, now, wall))
+        from runcue._explain.reasons import Reason  # noqa: PLC0415 - loaded when something is to be explained
+        from runcue._explain.wording import in_short  # noqa: PLC0415 - loaded when something is to be explained
+
+        for work, reason in reasons:
             if work._phase == SETTLED:
                 continue  # by a listener that has heard of the one before
             self.works.append(work)

@@ -19,11 +19,8 @@ from runcue._callbacks.listeners import Listeners
 from runcue._callbacks.warning_log import WarningLog
 from runcue._dispatch.dispatcher import Dispatcher
 from runcue._dispatch.timers import Alarm
-from runcue._explain.holders import wanted_slots
+from runcue._explain.explanations import Explanations
 from runcue._explain.likeness import grouped
-from runcue._explain.slot_words import slots_in_words
-from runcue._explain.why import Explainer
-from runcue._explain.wording import in_short
 from runcue._model.errors import PendingTimeout, StallTimeout
 from runcue._model.events import Event
 from runcue._model.phases import SETTLED
@@ -44,13 +41,18 @@ class Overdue:
     Args:
         core: The state.
         dispatcher: What time-outs fail.
-        explainer: Says why work units do not run.
+        explanations: Say why work units do not run.
         listeners: Who hears of warnings in the place of the log.
         log: Takes the others.
     """
 
     def __init__(
-        self, core: Core, dispatcher: Dispatcher, explainer: Explainer, listeners: Listeners, log: WarningLog
+        self,
+        core: Core,
+        dispatcher: Dispatcher,
+        explanations: Explanations,
+        listeners: Listeners,
+        log: WarningLog,
     ) -> None:
         self._core = core
         self._dispatcher = dispatcher
@@ -62,7 +64,7 @@ class Overdue:
         self._stall_timeout = Alarm(timers, self._fail_stalled)
         self._stall_warning = Alarm(timers, self._warn_of_stall, passive=True)
         self._stall_looked_at = 0.0
-        self._explainer = explainer
+        self._explanations = explanations
 
     def set_alarms(self) -> None:
         """Set the alarms that follow from the state of the core."""
@@ -95,13 +97,14 @@ class Overdue:
         return self._core.unsettled - len(self._core.appointments.works)
 
     def _why(self, work: Work, now: float) -> str:
-        wall = now + self._dispatcher.turns.skew
-        [(_, reason)] = self._explainer.reasons((work,), now, wall)
-        return in_short(reason, now, wall)
+        [(_, words)] = self._whys((work,), now)
+        return words
 
     def _whys(self, works: Iterable[Work], now: float) -> list[tuple[Work, str]]:
         wall = now + self._dispatcher.turns.skew
-        reasons = self._explainer.reasons(works, now, wall)
+        reasons = self._explanations.explainer.reasons(works, now, wall)
+        from runcue._explain.wording import in_short  # noqa: PLC0415 - loaded when something is to be explained
+
         return [(work, in_short(reason, now, wall)) for work, reason in reasons]
 
     def _fail_pending(self, now: float) -> None:
@@ -178,6 +181,9 @@ class Overdue:
                 return
         running = listed(map(name_of, dispatcher.in_flight.works))
         waits = grouped(self._whys(islice(core.pending_works(), _LOOKED_INTO), now), before="; ")
+        from runcue._explain.holders import wanted_slots  # noqa: PLC0415 - loaded when something is to be explained
+        from runcue._explain.slot_words import slots_in_words  # noqa: PLC0415 - loaded when something is to be explained
+
         wall = now + dispatcher.turns.skew
         holding = wanted_slots(core, dispatcher.in_flight.works, wall, dispatcher.where_it_is)
         held = listed(slots_in_words(holding), 3, "; ")

@@ -14,16 +14,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from runcue._callbacks.warning_log import WarningLog
 from runcue._dispatch.closed_loops import dismiss, is_being_closed
 from runcue._dispatch.dispatcher import Dispatcher
 from runcue._dispatch.timers import Alarm
-from runcue._explain.answers import Blocked, blocked
+from runcue._explain.explanations import Explanations
 from runcue._explain.likeness import grouped
-from runcue._explain.reasons import Reason
-from runcue._explain.why import Explainer
 from runcue._handlers.outputs import remove_orphans
 from runcue._lifecycle.cancellation import BY_STOP, Cancellation
 from runcue._lifecycle.deadlocks import Deadlocks
@@ -40,6 +38,9 @@ from runcue._model.texts import how_many
 from runcue._model.work import Work
 from runcue._scheduling.core import Core
 from runcue._scheduling.numbers import numbers
+
+if TYPE_CHECKING:
+    from runcue._explain.answers import Blocked
 
 __all__ = ["Stopping"]
 
@@ -63,7 +64,7 @@ class Stopping:
     Args:
         core: The state.
         dispatcher: What is drained and stopped.
-        explainer: Says why work units do not run.
+        explanations: Say why work units do not run.
         diagnostics: Told when a drain is at rest: what it finds is told before the summary.
         deadlocks: Told likewise: whoever waits then waits in vain.
         leaving: What a stop leaves although it could run some time.
@@ -83,7 +84,7 @@ class Stopping:
         self,
         core: Core,
         dispatcher: Dispatcher,
-        explainer: Explainer,
+        explanations: Explanations,
         diagnostics: Diagnostics,
         deadlocks: Deadlocks,
         leaving: Leaving,
@@ -93,7 +94,7 @@ class Stopping:
         stopped: Callable[[], None],
     ) -> None:
         self._core = core
-        self._explainer = explainer
+        self._explanations = explanations
         self._dispatcher = dispatcher
         self.level: int | None = None
         self.shut = False
@@ -251,12 +252,8 @@ class Stopping:
 
     def reasons(self) -> list[Blocked]:
         """Why each pending work unit does not run, oldest first."""
-        if not self._core.pending():
-            return []  # without going through all that have settled
         now = self._dispatcher.turns.now()
-        wall = now + self._dispatcher.turns.skew
-        found = self._explainer.reasons(self._core.pending_works(), now, wall)
-        return blocked((reason or Reason(work, "not asked") for work, reason in found), now, wall)
+        return self._explanations.blocked(now, now + self._dispatcher.turns.skew)
 
     def summary(self, blocked: list[Blocked], left: list[Work]) -> Summary:
         """What became of the work units since the start."""

@@ -55,7 +55,8 @@ class RunQueue:
             and then one comes UNASKED. 0: none has done so.
         unasked: Work units that were put into `ready` without having been asked again, as long as there is room.
             Entries that are no longer READY are skipped.
-        short_until: No start before this instant: there is nothing left to run a handler in.
+        short_until: No start before this instant: there is nothing left to run a handler in. 0.0 when that has
+            come and it was tried again.
         held_for: The run queue whose work has waited for too long; this one leaves it the slots that they share.
         patient_until: Before this instant its own work has not waited for too long, however long it has.
     """

@@ -41,7 +41,7 @@ def output_said(block: Block) -> str:
 
 def without_trifles(text: str) -> str:
     """What is printed without times, counts of askings and colours."""
-    return re.sub(r"\d+\.\d+ s\b|, found not ready \d+ times?| *classDef .*", "", text).strip()
+    return re.sub(r"\d+(\.\d+)? s\b|, found not ready \d+ times?| *classDef .*", "", text).strip()
 
 
 @pytest.mark.parametrize("block", PYTHON, ids=lambda block: f"line{block.line}")
