@@ -251,7 +251,7 @@ class DeclaredGate:
         if declared.fault is not None:
             return GateVerdict.INVALID
         inputs, producers = declared.inputs, self._holds.producers
-        asks = bool(producers.running or producers.later or producers.folders or declared._needs is not None)
+        asks: object = producers.running or producers.later or producers.folders or declared._needs
         producer_of, places = producers.producer_of, producers.places
         for artifact in inputs:
             # What nobody makes, and lies in a known place in which nothing is related to it, is seen without a call.

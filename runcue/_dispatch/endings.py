@@ -148,13 +148,14 @@ class Endings:
             final: Whether there is no other attempt in any case: it could not be handed on, and may begin nevertheless.
         """
         work = run
-        if run._declared is not None and run._declared.left is not None:
+        declared = run._declared
+        if declared is not None and declared.left is not None:
             work = owner_of(run)
         if work._attempts is not None and (overrun := _overrun_of(work)) is not None:
             rollback(run, returned=True)
             self._after_overrun(work, overrun, error, now, duration)
             return
-        if run._declared is not None:
+        if declared is not None:
             if error is not None or work._phase == SETTLED:
                 rollback(run, returned=True)
             else:
@@ -165,19 +166,19 @@ class Endings:
         if error is not None:
             self.failed(work, error, duration, final=final)
             return
-        if run._declared is not None:
+        if declared is not None:
             news = self._proof_news
-            if run._declared.files:
-                news.note_made(run._declared, work)
+            if declared.files:
+                news.note_made(declared, work)
             if self.made_to is not None:
-                self.made_to(work, run._declared)
-            if run._declared.input_changed or work.task in news.told_of_change:
-                news.look_at_change(run._declared, work, now)
-            if run._declared.outputs and work.task not in news.told:
-                stale = run._declared.stale
+                self.made_to(work, declared)
+            if declared.input_changed or work.task in news.told_of_change:
+                news.look_at_change(declared, work, now)
+            if declared.outputs and work.task not in news.told:
+                stale = declared.stale
                 # What is made for the first time is not yet made for ever; what runs again after that is looked at.
                 if stale is None or stale[0] != "missing" or work.task not in news.has_looked_at_first_runs:
-                    news.look_at_proof(run._declared, run, work)
+                    news.look_at_proof(declared, run, work)
             if (looked := self._turns.now()) - now > BLOCKS_AFTER:
                 what = looking_at(work)
                 self._door.blocked(what, now, looked, BE_QUICK, work)

@@ -25,10 +25,10 @@ def outside_tasks(loop: asyncio.AbstractEventLoop | None, call: Callable[..., An
         call: The function. It awaits nothing.
         *args: Its arguments.
     """
-    if loop is None:
-        loop = asyncio._get_running_loop()
-    task = None if loop is None else _current_task(loop)
-    if loop is None or task is None:
+    if loop is None and (loop := asyncio._get_running_loop()) is None:
+        return call(*args)
+    task = _current_task(loop)
+    if task is None:
         return call(*args)
     _leave_task(loop, task)
     try:

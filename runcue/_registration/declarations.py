@@ -28,7 +28,7 @@ from runcue._model.declaration import Declaration
 from runcue._model.errors import ArtifactError, ConfigurationError, InvalidParams, RuncueError
 from runcue._model.kept_errors import kept
 from runcue._model.no_answers import mistake_in, never_returns, short
-from runcue._model.overrides import DEFAULT, Overrides
+from runcue._model.overrides import DEFAULT, NO_OVERRIDES, Overrides
 from runcue._model.task import Task
 from runcue._model.texts import error_words, message_of, words_of
 from runcue._model.work import Work
@@ -142,16 +142,16 @@ def declare(work: Work, cells: dict[Hashable, list[int]], overrides: Overrides) 
     Raises:
         ConfigurationError: A value given to `submit()` cannot work.
     """
-    inputs, outputs, fresh, key = overrides.inputs, overrides.outputs, overrides.fresh, overrides.key
-    duplicate, force = overrides.duplicate, overrides.force
-    if duplicate is not None:
-        check_duplicate(duplicate)
     task = work._task
     declared = work._declared = Declaration((), (), task.fresh)
-    if force is not False and yes_or_no(force, "force"):
-        declared.forced = True
-    if fresh is not DEFAULT:
-        declared.fresh = check_fresh(fresh, "fresh")
+    inputs, outputs, key = overrides.inputs, overrides.outputs, overrides.key
+    if overrides is not NO_OVERRIDES:
+        if overrides.duplicate is not None:
+            check_duplicate(overrides.duplicate)
+        if overrides.force is not False and yes_or_no(overrides.force, "force"):
+            declared.forced = True
+        if overrides.fresh is not DEFAULT:
+            declared.fresh = check_fresh(overrides.fresh, "fresh")
     what = task.inputs if inputs is None else _given(task, "inputs", check_artifacts(inputs, "inputs"))
     if what is not None:
         declared.inputs = _artifacts(work, declared, "inputs", what, cells, inputs is None)
