@@ -79,6 +79,7 @@ class Engine:
             dispatcher.refusals.note_error,
             self.callbacks.failures.raised,
             dispatcher.turns.wake,
+            dispatcher.recount,
             self.warnings,
         )
         self.drops = drops = DropFolders(core, dispatcher, self.warnings)

@@ -15,10 +15,12 @@ from collections.abc import Iterator
 
 from runcue._dispatch.awaited_gates import AwaitedGates
 from runcue._dispatch.in_flight import NOT_ENTERED, InFlight
+from runcue._dispatch.turns import Turns
 from runcue._limits.guarded import GuardedLimit
 from runcue._limits.leaver import Leaver
 from runcue._limits.service import Service
 from runcue._limits.sliding_window import SlidingWindow
+from runcue._limits.token_bucket import TokenBucket
 from runcue._model.phases import RUNNING
 from runcue._model.work import Work
 from runcue._scheduling.core import Core
@@ -32,14 +34,20 @@ class Recount:
 
     Args:
         core: The state.
+        turns: Have the clock.
         in_flight: Handlers in flight.
         awaited: Gates that are being awaited: they hold slots as well.
     """
 
-    def __init__(self, core: Core, in_flight: InFlight, awaited: AwaitedGates) -> None:
+    def __init__(self, core: Core, turns: Turns, in_flight: InFlight, awaited: AwaitedGates) -> None:
         self._core = core
+        self._turns = turns
         self._in_flight = in_flight
         self._awaited = awaited
+
+    def now(self) -> float:
+        """Monotonic."""
+        return self._turns.now()
 
     def begun(self, service: Service) -> set[Work]:
         """The work units that may have been let start by a service, and have not given back what they took."""
@@ -69,7 +77,7 @@ class Recount:
                 work._entered_at == NOT_ENTERED for work in holders if work in self._in_flight.works
             )
             for limit in service.limits:
-                if isinstance(limit, SlidingWindow):
+                if isinstance(limit, (SlidingWindow, TokenBucket)):
                     limit.reserved = on_their_way
                 elif isinstance(limit, GuardedLimit) and limit.strangers:
                     limit.strangers.intersection_update(holders)

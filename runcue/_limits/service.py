@@ -148,6 +148,21 @@ class Service:
         self._rate = rate
         self._gather()
 
+    @property
+    def own(self) -> tuple[Limit, ...]:
+        """Limits of the user's."""
+        return self._own
+
+    def set_own(self, own: Sequence[Limit]) -> None:
+        """Let others take the place of the limits of the user's."""
+        self._own = tuple(own)
+        self._gather()
+
+    @property
+    def rates(self) -> tuple[Limit, ...]:
+        """What keeps its rate."""
+        return () if self._rate is None else (self._rate,)
+
     def install(self, kind: str, limit: Limit | None) -> None:
         """Let a limit of some kind have a say beside the others, or (None) no longer. Its run queues must look."""
         self._passing.pop(kind, None)
@@ -160,8 +175,7 @@ class Service:
         return self._passing.get(kind)
 
     def _gather(self) -> None:
-        rates = () if self._rate is None else (self._rate,)
-        self.limits: tuple[Limit, ...] = (*self._passing.values(), *rates, *self._own)
+        self.limits: tuple[Limit, ...] = (*self._passing.values(), *self.rates, *self._own)
 
     def is_paused(self) -> bool:
         """Whether it is paused by hand, without an end that is known."""

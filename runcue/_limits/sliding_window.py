@@ -10,7 +10,7 @@ Must not know: who starts, order, where the clock comes from.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import inf, nextafter
 
 from runcue._limits.rate_limit import RateLimit
@@ -90,6 +90,12 @@ class SlidingWindow(RateLimit):
             recent_starts.extend((late[0], *reversed(late[1:])))
         else:
             recent_starts.append(at)
+
+    def inherit(self, starts: Iterable[float], reserved: int, now: float) -> None:
+        """Take starts over that others remember, in order; of those that are on their way it will be told."""
+        self.recent_starts = deque(starts)
+        self.reserved = reserved
+        self.room(now)  # lets go of what does not count here
 
     def at_least(self, works: Sequence[object], /) -> float:
         """See `Limit.at_least`."""

@@ -8,13 +8,18 @@ Must not know: who starts, order, where the clock comes from.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Sequence
 from math import inf, nextafter
+from typing import Final
 
 from runcue._limits.rate_limit import RateLimit
 from runcue._model.texts import used_up, words_of
 
 __all__ = ["TokenBucket"]
+
+_REMEMBERED: Final = 10_000
+"""So many starts are remembered, for what may take the place of a bucket."""
 
 
 class TokenBucket(RateLimit):
@@ -26,16 +31,19 @@ class TokenBucket(RateLimit):
     Attributes:
         burst: How many starts it can hold.
         per_second: How many flow back per second.
+        reserved: Tokens that were taken and have not been stamped yet.
+        recent_starts: The last stamps, in about their order: for what may take its place. It goes by none of them.
     """
 
-    __slots__ = ("_full_at", "_one", "_rate", "_reserved", "burst", "per_second")
+    __slots__ = ("_full_at", "_one", "_rate", "burst", "per_second", "recent_starts", "reserved")
 
     def __init__(self, burst: int, per_second: float, rate: str = "") -> None:
         self.burst = burst
         self.per_second = per_second
         self._rate = rate or f"{per_second:g}/sec"
         self._one = 1 / per_second
-        self._reserved = 0
+        self.reserved = 0
+        self.recent_starts: deque[float] = deque(maxlen=_REMEMBERED)
         self._full_at = -inf
 
     @property
@@ -50,7 +58,7 @@ class TokenBucket(RateLimit):
 
     def _room_from(self) -> float:
         """When there is a token that is not kept free for a start that has not been confirmed yet."""
-        left = self.burst - 1 - self._reserved
+        left = self.burst - 1 - self.reserved
         return inf if left < 0 else self._full_at - left * self._one
 
     def room(self, now: float, work: object = None, /) -> bool:
@@ -63,17 +71,27 @@ class TokenBucket(RateLimit):
 
     def nth_room(self, now: float, n: int) -> float:
         """See `RateLimit.nth_room`."""
-        return max(max(self._full_at, now) - (self.burst - n - self._reserved) * self._one, now)
+        return max(max(self._full_at, now) - (self.burst - n - self.reserved) * self._one, now)
 
     def acquire(self, now: float, work: object = None, /) -> None:
         """See `Limit.acquire`."""
-        self._reserved += 1
+        self.reserved += 1
 
     def entered(self, now: float, work: object, at: float, /) -> None:
         """See `Limit.entered`."""
-        self._reserved -= 1
+        self.reserved -= 1
+        self._count(at)
+
+    def _count(self, at: float) -> None:
         # Reported out of order, a start counts as if it had come after those reported before it: late, never early.
         self._full_at = max(self._full_at, at) + self._one
+        self.recent_starts.append(at)
+
+    def inherit(self, starts: Iterable[float], reserved: int, now: float) -> None:
+        """Take starts over that others remember, in order; of those that are on their way it will be told."""
+        self.reserved = reserved
+        for at in starts:
+            self._count(at)
 
     def at_least(self, works: Sequence[object], /) -> float:
         """See `Limit.at_least`."""

@@ -8,10 +8,12 @@ Must not know: tasks, how anything runs.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from runcue._callbacks.warning_log import WarningLog
 from runcue._limits.guarded import Ask, Failed, GuardedLimit, Raised
+from runcue._limits.heirs import inherit
+from runcue._limits.leaver import exchange
 from runcue._limits.service import Service, name_of
 from runcue._limits.sliding_window import SlidingWindow
 from runcue._limits.token_bucket import TokenBucket
@@ -19,6 +21,7 @@ from runcue._model.checks import check_name
 from runcue._model.errors import ConfigurationError, UnknownService
 from runcue._model.origin import Execution
 from runcue._model.texts import words_of
+from runcue._model.work import Work
 from runcue._registration.equipment import equip
 from runcue._registration.limits import Limits, hint
 from runcue._scheduling.core import Core
@@ -34,6 +37,19 @@ class _Declaration(NamedTuple):
     execution: Execution
 
 
+class Underway(Protocol):
+    """What is on its way."""
+
+    def now(self) -> float:
+        """Monotonic."""
+
+    def begun(self, service: Service) -> set[Work]:
+        """The work units that may have been let start by a service, and have not given back what they took."""
+
+    def starting(self, service: Service) -> int:
+        """How many of these have not entered their handlers yet, at the most."""
+
+
 class Services:
     """Enters services into a core, and changes them.
 
@@ -43,6 +59,7 @@ class Services:
         failed: Takes a work unit that fails by what a limit has raised, and the error.
         raised: Tells of what a limit has raised where that disturbs nothing.
         wake: Has everything looked at, after a change.
+        underway: Knows what is on its way while limits are changed.
         log: Where it is told what becomes of services.
     """
 
@@ -53,6 +70,7 @@ class Services:
         failed: Failed,
         raised: Raised,
         wake: Callable[[], object],
+        underway: Underway,
         log: WarningLog,
     ) -> None:
         self._core = core
@@ -60,6 +78,7 @@ class Services:
         self._failed = failed
         self._raised = raised
         self._wake = wake
+        self._underway = underway
         self._log = log
         self._declared: dict[str, _Declaration] = {}
         # What they have by now.
@@ -148,11 +167,22 @@ class Services:
         service, others = self._core.services[name], self._limits[name].differing(limits)
         equip(service, limits, self._log)
         if not {"rate", "burst", "limiter"}.isdisjoint(others):
-            service.set_rate(self._rate(name, limits))
+            rate, former = self._rate(name, limits), service.rates
+            service.set_rate(rate)
+            inherit(service.rates, former, lambda: self._underway.starting(service), self._underway.now())
+        if "limits" in others:
+            self._exchange(service, self._own(name, limits.get("limits") or ()))
         self._limits[name] = limits
-        for run_queue in self._core.run_queues.values():
-            run_queue.look_at_limits()
+        self._core.run_queues.note_change(service)
         self._wake()
+
+    def _exchange(self, service: Service, own: list[GuardedLimit]) -> None:
+        """Let other limits of the user's take the place of those that a service has."""
+        former = [limit for limit in service.own if isinstance(limit, GuardedLimit)]
+        there, leavers = exchange(former, own, self._underway.begun(service))
+        service.set_own(there)
+        for leaver in leavers:
+            service.install(leaver.kind, leaver)
 
     def _rate(self, name: str, limits: Limits) -> Limit | None:
         """What keeps the rate of a service."""

@@ -30,6 +30,14 @@ class RunQueues(dict[tuple[int, tuple[str, ...]], RunQueue]):
         # What bounds those of an executor if none of their services has slots.
         self._slots: dict[RunQueue, Service] = {}
 
+    def note_change(self, service: Service) -> None:
+        """The limits of a service were changed: it is to be counted what is on its way, and seen who may start."""
+        self.changed[service] = None
+        self.look_at(service)
+        for run_queue in self.values():
+            if service in run_queue.services:
+                run_queue.unsure_until = 0.0
+
     def look_at(self, service: Service) -> None:
         """Have those that use a service look what limits it has."""
         for run_queue in self.values():

@@ -572,7 +572,7 @@ async def test_a_limit_that_could_never_let_anything_start_is_refused_at_registr
 @virtual
 async def test_a_limiter_that_cannot_hold_one_token_is_refused_at_registration(max_rate: float) -> None:
     cue = runcue.Cue()
-    with pytest.raises(runcue.ConfigurationError, match="can never hold"):
+    with pytest.raises(runcue.ConfigurationError, match="can never let anything start"):
         cue.service("api", limiter=aiolimiter.AsyncLimiter(max_rate, 1))
 
 

@@ -55,7 +55,7 @@ def test_the_nth_start_from_now_on_is_foretold(
         if bucket.room(now):
             bucket.acquire(now)
     told = [bucket.nth_room(now, n) for n in range(1, 12)]
-    while bucket._reserved:  # each of them is confirmed at once
+    while bucket.reserved:  # each of them is confirmed at once
         bucket.entered(now, None, now)
     for when in told:
         now = now if bucket.room(now) else bucket.next_room(now)

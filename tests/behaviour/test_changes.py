@@ -1,0 +1,365 @@
+"""Limits of a service that change while work units run: what is known stays, nothing else changes: rule 48."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import aiolimiter
+import pytest
+
+import runcue
+from runcue.testing import FakeExecutor
+from tests.support.loops import each_loop, run_on
+from tests.support.virtual_time import now, virtual
+
+Change = tuple[float, dict[str, Any]]
+
+
+async def starts(number: int, limits: dict[str, Any], *changes: Change, lasts: float = 0.0) -> list[float]:
+    """After how many seconds so many start, while limits are changed."""
+    cue, entered = runcue.Cue(), list[float]()
+    api = cue.service("api", **limits)
+
+    @cue.task("call", uses=api)
+    async def call(work: runcue.Work) -> None:
+        entered.append(round(now() - began, 6))
+        await asyncio.sleep(lasts)
+
+    async with cue:
+        began = now()
+        for _ in range(number):
+            await cue.submit("call")
+        for at, others in changes:
+            await asyncio.sleep(began + at - now())
+            api.change(**others)
+    return entered
+
+
+@pytest.mark.rule(48)
+@pytest.mark.parametrize(
+    ("limits", "change", "expected"),
+    [
+        # A start counts in every window in which it is remembered.
+        ({"rate": "2/sec"}, {"rate": "4/sec"}, [0, 0, 0.5, 0.5, 1, 1]),
+        ({"rate": "4/sec"}, {"rate": "2/sec"}, [0, 0, 0, 0, 1, 1]),
+        ({"rate": "3/sec"}, {"rate": "3/10s"}, [0, 0, 0, 10, 10, 10]),
+        ({"rate": "3/10s"}, {"rate": "3/sec"}, [0, 0, 0, 1, 1, 1]),
+        ({"rate": "1/sec"}, {"rate": None}, [0, 0.5, 0.5, 0.5, 0.5, 0.5]),
+        ({"rate": "4/sec"}, {"burst": 1}, [0, 0, 0, 0, 1, 1.25]),
+        ({"rate": "2/sec", "burst": 1}, {"burst": None}, [0, 0.5, 1, 1.5, 2, 2.5]),
+        ({"rate": "2/sec"}, {"concurrent": 5}, [0, 0, 1, 1, 2, 2]),
+        ({"rate": "2/sec", "max_pause": 5}, {"max_pause": 6}, [0, 0, 1, 1, 2, 2]),
+    ],
+    ids=repr,
+)
+@virtual
+async def test_what_has_started_counts_in_what_is_changed(
+    limits: dict[str, Any], change: dict[str, Any], expected: list[float]
+) -> None:
+    assert await starts(6, limits, (0.5, change)) == expected
+
+
+@pytest.mark.rule(48)
+@virtual
+async def test_more_slots_are_used_at_once_and_fewer_let_what_runs_go_on() -> None:
+    assert await starts(6, {"concurrent": 1}, (0.5, {"concurrent": 3}), lasts=1) == [0, 0.5, 0.5, 1, 1.5, 1.5]
+    assert await starts(6, {"concurrent": 3}, (0.5, {"concurrent": 1}), lasts=1) == [0, 0, 0, 1, 2, 3]
+    assert await starts(4, {"concurrent": 1}, (0.5, {"concurrent": None}), lasts=1) == [0, 0.5, 0.5, 0.5]
+
+
+@pytest.mark.rule(48)
+@virtual
+async def test_a_rate_that_comes_while_handlers_run_holds_for_what_starts_from_then_on() -> None:
+    first = {"concurrent": 3}
+    assert await starts(7, first, (0.5, {"rate": "1/10s"}), lasts=1) == [0, 0, 0, 1, 11, 21, 31]
+
+
+@pytest.mark.rule(48)
+@virtual
+async def test_a_limiter_takes_the_place_of_a_rate_and_gives_it_back() -> None:
+    limiter = aiolimiter.AsyncLimiter(1, 10)
+    changes = (0.5, {"rate": None, "limiter": limiter}), (25, {"limiter": None, "rate": "100/sec"})
+    assert await starts(6, {"rate": "2/sec"}, *changes) == [0, 0, 0.5, 10.5, 20.5, 25]
+
+
+@pytest.mark.rule(48)
+@virtual
+async def test_a_handler_changes_the_limits_by_which_it_runs_itself() -> None:
+    cue, entered = runcue.Cue(), list[float]()
+    api = cue.service("api", concurrent=10)
+
+    @cue.task("call", uses=api)
+    async def call(work: runcue.Work) -> None:
+        entered.append(now() - began)
+        if len(entered) == 1:
+            api.change(rate="2/sec")  # in its first step: its own start is on its way
+        elif len(entered) == 4:
+            api.change(rate=None, concurrent=None)
+
+    async with cue:
+        began = now()
+        for _ in range(6):
+            await cue.submit("call")
+    assert entered == [0, 0, 1, 1, 1, 1]
+
+
+@pytest.mark.rule(48)
+@virtual
+async def test_whoever_hears_of_a_start_changes_limits_and_the_start_counts_in_them() -> None:
+    cue, entered = runcue.Cue(run_in=FakeExecutor(lambda work: 0.25)), list[float]()
+    api = cue.service("api", concurrent=10)
+
+    @cue.task("call", uses=api)
+    def call(work: runcue.Work) -> None: ...
+
+    @cue.on_start
+    def started(work: runcue.Work) -> None:
+        entered.append(now() - began)
+        if len(entered) == 1:
+            api.change(rate="2/sec")
+
+    async with cue:
+        began = now()
+        for _ in range(5):
+            await cue.submit("call")
+    assert entered == [0, 0, 1, 1, 2]
+
+
+class Counting(runcue.abc.Limit):
+    """So many at a time; and what it was told."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.inside = 0
+        self.told: list[str] = []
+
+    def room(self, now: float, work: runcue.Work, /) -> bool:
+        return self.inside < self.most
+
+    def acquire(self, now: float, work: runcue.Work, /) -> None:
+        self.inside += 1
+        self.told.append("acquire")
+
+    def entered(self, now: float, work: runcue.Work, at: float, /) -> None:
+        self.told.append("entered")
+
+    def release(self, now: float, work: runcue.Work, actual: Any, /) -> None:
+        self.inside -= 1
+        self.told.append("release")
+        assert self.inside >= 0
+
+
+@pytest.mark.rule(48)
+@virtual
+async def test_limits_of_your_own_that_are_exchanged_hear_of_those_alone_that_they_let_start() -> None:
+    first, second = Counting(2), Counting(1)
+    changes = (0.5, {"limits": second}), (3.5, {"limits": None}), (3.6, {"limits": [first]})
+    assert await starts(7, {"limits": first}, *changes, lasts=1) == [0, 0, 0.5, 1.5, 2.5, 3.5, 3.5]
+    for limit, number in ((first, 2), (second, 3)):
+        assert limit.inside == 0
+        assert {what: limit.told.count(what) for what in limit.told} == dict.fromkeys(
+            ("acquire", "entered", "release"), number
+        )
+
+
+@pytest.mark.rule(48)
+@virtual
+async def test_a_limit_of_your_own_that_stays_beside_another_keeps_its_account() -> None:
+    first, second = Counting(1), Counting(5)
+    assert await starts(4, {"limits": first}, (0.5, {"limits": [second, first]}), lasts=1) == [0, 1, 2, 3]
+    assert (first.inside, second.inside) == (0, 0)
+
+
+@pytest.mark.rule(48)
+@each_loop
+def test_plain_handlers_change_limits_from_their_threads(loop: str) -> None:
+    cue, inside = runcue.Cue(), list[int]()
+    api = cue.service("api", concurrent=1)
+
+    @cue.task("call", uses=api)
+    def call(work: runcue.Work) -> None:
+        inside.append(api.status().in_use)
+        if work.params["number"] == 0:
+            api.change(concurrent=3)
+        time.sleep(0.05)
+
+    async def main() -> None:
+        async with cue:
+            for number in range(7):
+                await cue.submit("call", params={"number": number})
+
+    run_on(loop, main)
+    assert inside[0] == 1
+    assert max(inside) == 3
+    assert api.status().concurrent == 3
+
+
+@pytest.mark.rule(48)
+@each_loop
+def test_threads_bound_what_no_slots_bound_any_more_and_only_that(loop: str) -> None:
+    cue = runcue.Cue(max_threads=2)
+    api, running, most = cue.service("api", concurrent=4), 0, [0, 0, 0]
+    era = 0
+
+    @cue.task("call", uses=api)
+    def call(work: runcue.Work) -> None:
+        nonlocal running
+        running += 1
+        most[era] = max(most[era], running)
+        time.sleep(0.03)
+        running -= 1
+
+    @cue.task("other")
+    def other(work: runcue.Work) -> None:
+        time.sleep(0.01)
+
+    async def main() -> None:
+        nonlocal era
+        async with cue:
+            for era, slots in enumerate((4, None, 3)):  # noqa: B007
+                api.change(concurrent=slots)
+                handles = [await cue.submit("call") for _ in range(8)]
+                await asyncio.sleep(0.02)
+                api.change(concurrent=slots)  # while they run, and to the same
+                await asyncio.gather(*handles, *[await cue.submit("other") for _ in range(2)])
+            assert cue._core.threads.active == 0
+
+    run_on(loop, main)
+    assert most[0] == 4
+    assert most[1] == 2
+    assert most[2] == 3
+
+
+@pytest.mark.rule(48)
+@each_loop
+def test_slots_of_threads_are_counted_right_while_slots_of_the_service_come_and_go(loop: str) -> None:
+    cue = runcue.Cue(max_threads=3)
+    api = cue.service("api", concurrent=5)
+
+    @cue.task("call", uses=api)
+    def call(work: runcue.Work) -> None:
+        time.sleep(0.02)
+
+    async def main() -> None:
+        async with cue:
+            for slots in (5, None, 2, None, 5):
+                for _ in range(4):
+                    await cue.submit("call")
+                await asyncio.sleep(0.01)
+                api.change(concurrent=slots)
+        assert (cue._core.threads.active, api.status().in_use) == (0, 0)
+
+    run_on(loop, main)
+
+
+@pytest.mark.rule(48)
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"rate": "0/min"}, "it must allow more than zero"),
+        ({"concurrent": 0}, "concurrent of service 'api' must be a whole number of at least 1, not 0"),
+        ({"concurent": 2}, "A service has no 'concurent'. Did you mean 'concurrent'?"),
+        ({"rate": None}, "keeps its burst=5, which needs a rate"),
+        (
+            {"limiter": aiolimiter.AsyncLimiter(1, 1)},
+            "limiter= stands instead of rate= and burst=, not beside",
+        ),
+        ({"concurrent": 3, "rate": "often"}, "Invalid rate 'often'"),
+        ({"limits": object()}, "is no runcue.abc.Limit"),
+    ],
+    ids=repr,
+)
+def test_what_cannot_be_is_told_in_the_line_of_the_change_and_nothing_has_changed(
+    change: dict[str, Any], words: str
+) -> None:
+    cue = runcue.Cue()
+    api = cue.service("api", rate="60/min", burst=5, concurrent=2)
+    before = api.status(), repr(api)
+    with pytest.raises(runcue.ConfigurationError, match=words.replace("(", r"\(").replace("?", r"\?")):
+        api.change(**change)
+    assert (api.status(), repr(api)) == before
+
+
+@pytest.mark.rule(48)
+def test_a_change_names_what_is_to_be_another() -> None:
+    api = runcue.Cue().service("api")
+    for call in (lambda: api.change(), lambda: api.change(2)):
+        with pytest.raises(
+            runcue.ConfigurationError, match=r"by their names, such as change\(concurrent=2\)"
+        ):
+            call()
+
+
+@pytest.mark.rule(48)
+def test_a_service_is_a_str_equal_to_its_name_and_comes_from_its_cue_alone() -> None:
+    cue = runcue.Cue()
+    api = cue.service("api", rate="60/min", concurrent=5)
+    assert (api, f"{api}", hash(api), {api: 1}["api"]) == ("api", "api", hash("api"), 1)
+    assert repr(api) == "<Service api: rate 60/min, 5 slots>"
+    assert cue.get_service("api") == api
+    cue.get_service(api).change(concurrent=3)
+    assert api.status() == cue.services()[0]
+    with pytest.raises(runcue.UnknownService, match="Did you mean 'api'"):
+        cue.get_service("apo")
+    with pytest.raises(runcue.UsageError, match=r"cue\.service\(\) or cue\.get_service\(\)"):
+        runcue.Service("api")
+
+
+@pytest.mark.rule(48)
+@virtual
+async def test_a_service_that_is_declared_again_elsewhere_with_other_limits_names_change() -> None:
+    cue = runcue.Cue()
+    cue.service("api", rate="60/min", concurrent=5)
+    cue.service("api", concurrent=5, rate="60 / minute")
+    for other in ({"rate": "60/min"}, {"rate": "30/min", "concurrent": 5}, {}):
+        with pytest.raises(runcue.ConfigurationError, match=r"cue\.get_service\('api'\)\.change\("):
+            cue.service("api", **other)
+    assert (cue.services()[0].rate, cue.services()[0].concurrent) == ("60/min", 5)
+
+
+@pytest.mark.rule(48)
+@virtual
+async def test_several_services_of_one_task_change_each_by_itself() -> None:
+    cue, entered = runcue.Cue(), list[float]()
+    a, b = cue.service("a", concurrent=1), cue.service("b", rate="1/sec")
+
+    @cue.task("both", uses=[a, b])
+    async def both(work: runcue.Work) -> None:
+        entered.append(now() - began)
+        await asyncio.sleep(0.5)
+
+    async with cue:
+        began = now()
+        for _ in range(5):
+            await cue.submit("both")
+        await asyncio.sleep(1.25)
+        b.change(rate=None)
+        await asyncio.sleep(0.35)  # the second has ended
+        a.change(concurrent=None)
+    assert entered == [0, 1, 1.5, 1.6, 1.6]
+
+
+@pytest.mark.rule(48)
+def test_changes_before_the_start_and_after_a_stop_hold_for_what_runs_then() -> None:
+    cue, entered = runcue.Cue(), list[float]()
+    api = cue.service("api", rate="1/sec")
+
+    @cue.task("call", uses=api)
+    async def call(work: runcue.Work) -> None:
+        entered.append(now())
+
+    async def main(number: int) -> list[float]:
+        entered.clear()
+        async with cue:
+            for _ in range(number):
+                await cue.submit("call")
+        return [at - entered[0] for at in entered]
+
+    api.change(rate="2/sec")
+    run: Callable[[Callable[[], Awaitable[Any]]], Any] = runcue.testing.run
+    assert run(lambda: main(3)) == [0, 0, 1]
+    api.change(rate=None)
+    assert run(lambda: main(3)) == [0, 0, 0]
