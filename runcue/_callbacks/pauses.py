@@ -15,7 +15,7 @@ from operator import call
 from time import monotonic, process_time, sleep
 from typing import Final
 
-from runcue._callbacks.collections import anew, at_each_pass
+from runcue._callbacks.collector import anew, at_each_pass
 
 __all__ = ["Span", "collector_pauses", "interruption", "outside_of", "watch_collector"]
 

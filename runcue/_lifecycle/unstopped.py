@@ -22,7 +22,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
 from operator import attrgetter, call, methodcaller
 
-from runcue._callbacks.collections import anew, at_each_pass
+from runcue._callbacks.collector import anew, at_each_pass
 from runcue._dispatch.turns import Turns
 from runcue._lifecycle.leftovers import NOT_STARTED, NOT_STOPPED, Leftovers
 

@@ -70,7 +70,7 @@ def test_a_check_that_raises_is_named_with_its_place_and_is_what_is_to_be_mended
     one, everything, unasked = asked(inputs)
     name = "raises" if isinstance(inputs, File) else "Own.valid"
     for text in (one, everything, *(text for text in unasked if text.startswith("No producer"))):
-        assert f"cannot be looked at, because {name} ({__file__}:" in text
+        assert f"cannot be looked at, because {name} (tests/explain/test_next_steps.py:" in text
         assert "said no" not in text
     for text in (one, everything):
         assert "Mend that function: while it raises, the work unit is not ready" in text

@@ -28,6 +28,7 @@ if __name__ == "__main__":
 
 import runcue  # noqa: E402
 from runcue.testing import VirtualTimeLoop  # noqa: E402
+from tests.support.places import from_the_checkout  # noqa: E402
 from tests.support.situations import REAL, SITUATIONS  # noqa: E402
 
 __all__ = ["PAGE", "page", "plain"]
@@ -226,7 +227,7 @@ def _look(name: str, *, stale: bool) -> tuple[list[str], str, str]:
 
 
 def _block(text: str, folder: Path) -> str:
-    text = text.replace(str(folder), "/kitchen").replace(f"{ROOT}/", "")
+    text = text.replace(str(folder), "/kitchen")
     lines = [
         textwrap.fill(
             line.strip(),
@@ -297,6 +298,11 @@ def _numbered(name: str) -> Callable[[runcue.Work], str]:
 
 def page() -> str:
     """The whole page, as it should stand in the file."""
+    with from_the_checkout():
+        return _page()
+
+
+def _page() -> str:
     parts = [_HEAD.rstrip(), "## All that waits, at once"]
     parts.append("Work units of several tasks wait: for a rate, for files that nobody makes, and for a gate.")
     logging.disable()

@@ -12,7 +12,7 @@ from types import FrameType, FunctionType, MethodType
 import pytest
 
 import runcue
-from runcue._callbacks.collections import anew, at_each_pass
+from runcue._callbacks.collector import anew, at_each_pass
 
 
 class Interrupted(Exception):
