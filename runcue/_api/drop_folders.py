@@ -27,6 +27,7 @@ from runcue._artifacts.places import resolve
 from runcue._callbacks.warning_log import WarningLog
 from runcue._dispatch.dispatcher import Dispatcher
 from runcue._dispatch.timers import Alarm
+from runcue._lifecycle.room import Place
 from runcue._model.declaration import Declaration
 from runcue._model.overrides import NO_OVERRIDES
 from runcue._model.task import Task
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
     # It comes with the first folder: few cues have any.
     from runcue._api.tray import Tray
     from runcue._artifacts.drop_folder import DropFolder
-    from runcue._lifecycle.room import Ticket
     from runcue._lifecycle.stopping import Stopping
 
 __all__ = ["DropFolders"]
@@ -114,9 +114,8 @@ class DropFolders:
         self._walks: deque[_Walk] = deque()
         # What was made while the cue stops: once each, or work units that make each other's files would never end.
         self._made_last: set[str] = set()
-        # Where as many work units are pending as may be: the place in line for the next one, and whether that has come.
-        self._ticket: Ticket | None = None
-        self._is_let_in = False
+        # Where as many work units are pending as may be: the place in line for the next one.
+        self._place: Place | None = None
         self._look_alarm = Alarm(dispatcher.timers, lambda now: None)
         self._net_alarm = Alarm(dispatcher.timers, self._look_for_untold, passive=True)
 
@@ -160,6 +159,9 @@ class DropFolders:
         self._are_told = False
         self._made_last.clear()
         self._intake, self._stopping = intake, stopping
+        if intake.room is not None:
+            # What was seen before a stop is submitted all the same.
+            self._place = Place(intake.room, lambda error: self._turns.wake(), stays=True)
         for tray in self.trays.values():
             tray.begin()
             for drop in tray.folders:
@@ -182,7 +184,8 @@ class DropFolders:
 
     def _leave(self) -> None:
         """Submit nothing of what was seen."""
-        self._leave_line()
+        if self._place is not None:
+            self._place.leave()
         self._news.clear()
         self._paths.clear()
         self._walks.clear()
@@ -263,10 +266,11 @@ class DropFolders:
             self._leave()
         now = self._turns.now()
         trays = self.trays.values()
+        waits = self._place is not None and self._place.waits
         if (
             self._paths
             or self._walks
-            or any((tray.rested and not self._waits) or tray.arrivals.next() <= now for tray in trays)
+            or any((tray.rested and not waits) or tray.arrivals.next() <= now for tray in trays)
         ):
             # Of whatever is called in there, nothing belongs to a gate.
             Context().run(self._advance, now)
@@ -347,38 +351,13 @@ class DropFolders:
                     else:
                         self._paths[path] = None
 
-    @property
-    def _waits(self) -> bool:
-        """Whether what has rested waits for room."""
-        return self._ticket is not None and not self._is_let_in
-
     def _has_room(self, tray: Tray) -> bool:
         """Whether one more may be submitted; if not, it stands in line for that."""
         assert self._intake is not None
         room = self._intake.room
-        if room is None:
-            return True
-        if self._ticket is not None:
-            if self._waits:
-                return False
-            self._leave_line()
-            return True
-        if room.is_free():
-            return True
-        # What was seen before a stop is submitted all the same.
-        self._ticket = room.stand_in_line(tray.task, self._let_in, stays=True)
-        return False
-
-    def _let_in(self, error: BaseException | None) -> None:
-        self._is_let_in = True
-        if error is not None:
-            self._leave_line()
-        self._turns.wake()
-
-    def _leave_line(self) -> None:
-        ticket, self._ticket, self._is_let_in = self._ticket, None, False
-        if ticket is not None:
-            ticket.give_back()
+        return (
+            room is None or self._place is None or self._place.has_room(tray.task, lambda: not room.is_free())
+        )
 
     def _submit_rested(self, tray: Tray) -> Iterator[None]:
         refused: dict[str, Exception] = {}

@@ -151,8 +151,7 @@ class _Admission:
         self._intake = intake
         self._take = take
         self._outcome: Future[WorkHandle] = Future()
-        self._ticket = room.stand_in_line(task, self._let_in)
-        self._ticket.is_of_thread = True
+        self._ticket = room.stand_in_line(task, self._let_in, thread=self._outcome)
 
     def wait(self) -> WorkHandle:
         """Wait for the handle. In that thread."""

@@ -21,7 +21,7 @@ from runcue._api.sources import ITERABLE, Source, no_end
 from runcue._dispatch.batch import Batch
 from runcue._dispatch.dispatcher import Dispatcher
 from runcue._dispatch.outside_tasks import outside_tasks
-from runcue._lifecycle.room import Room, Ticket
+from runcue._lifecycle.room import Place
 from runcue._model.callables import located
 from runcue._model.current import call_inside
 from runcue._model.errors import (
@@ -79,11 +79,11 @@ class Feed:
         "_is_closed",
         "_is_exhausted",
         "_is_left",
-        "_is_let_in",
         "_is_single",
         "_lot",
         "_name",
         "_names",
+        "_place",
         "_plain",
         "_puller",
         "_pulls",
@@ -91,7 +91,6 @@ class Feed:
         "_sources",
         "_submitted",
         "_tasks",
-        "_ticket",
         "_turns",
         "_window",
         "has_more",
@@ -140,10 +139,9 @@ class Feed:
         self._filled: Any = None
         self._room: asyncio.Future[None] | None = None
         self._puller: asyncio.Task[None] | None = None
-        # Where as many are pending as may be: the place in line for room, and whether that has come.
+        # Where as many are pending as may be.
         self._entrance = Entrance(intake)
-        self._ticket: Ticket | None = None
-        self._is_let_in = False
+        self._place = None if intake.room is None else Place(intake.room, self._let_in)
         self.has_more = True
         # Why there are no more, if it is not that they have come to an end.
         self._error: BaseException | None = None
@@ -171,7 +169,8 @@ class Feed:
         for _ in range(self._window - len(self._batch)):
             if self.now > until:
                 return True
-            if self._intake.room is not None and not self._has_room(self._intake.room):
+            # If not, it stands in line for that, and what settles is given on.
+            if self._place is not None and not self._place.has_room(self._name, self._has_to_wait):
                 break
             try:
                 item = next(items)
@@ -189,37 +188,21 @@ class Feed:
             self.spare = self._lot
         return False
 
-    def _has_room(self, room: Room) -> bool:
-        """Whether one more may be submitted now. If not, it stands in line for that, and what settles is given on."""
-        if self._ticket is not None:
-            if not self._is_let_in:
-                return False
-            self.leave_line()
-            return True
-        if not self._has_to_wait():
-            return True
-        self._ticket = room.stand_in_line(self._name, self._let_in)
-        return False
-
     def _has_to_wait(self) -> bool:
         return self._entrance.has_to_wait(None, inside=self._intake.is_inside())
 
     def _let_in(self, error: BaseException | None) -> None:
         if error is not None:
-            self._ticket = None
             self._end(error)
-        elif self._batch.takers:
-            self._is_let_in = True
-        else:
+        elif not self._batch.takers:
             # Whoever goes through it is at something else, and is not to keep the place meanwhile.
             self.leave_line()
         self._batch.wake()
 
     def leave_line(self) -> None:
-        """Wait for room no longer, or take it with the next step, which is to be now."""
-        ticket, self._ticket, self._is_let_in = self._ticket, None, False
-        if ticket is not None:
-            ticket.give_back()
+        """Wait for room no longer."""
+        if self._place is not None:
+            self._place.leave()
 
     def go_on(self) -> None:
         """The next work unit is asked for, so that the last one is in nobody's hands. For items that are waited for."""

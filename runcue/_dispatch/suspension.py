@@ -31,7 +31,7 @@ from typing import Any, Final, NamedTuple
 
 from runcue._handlers.coroutines import driven_by
 
-__all__ = ["MOVING", "OtherEnd", "Suspension", "beside", "read"]
+__all__ = ["MOVING", "OtherEnd", "Suspension", "beside", "closure_of", "read"]
 
 MOVING: Final = "moving"
 """In the place of a future: a task is about to take a step."""
@@ -185,7 +185,7 @@ def _behind(future: Any) -> list[Any] | None:
         return _left_of_gather(future)
     for callback, _ in getattr(future, "_callbacks", None) or ():
         if _is_asyncios(callback, "shield.<locals>._outer_done_callback"):
-            inner = _closure_of(callback).get("inner")
+            inner = closure_of(callback).get("inner")
             return None if inner is None else [inner]
     return None
 
@@ -215,7 +215,7 @@ def _left_of_gather(future: Any) -> list[Any] | None:
         for child in left:
             for callback, _ in getattr(child, "_callbacks", None) or ():
                 if _is_asyncios(callback, "gather.<locals>._done_callback"):
-                    closure = _closure_of(callback)
+                    closure = closure_of(callback)
                     if closure.get("outer") is future and closure.get("return_exceptions"):
                         return left
         return []  # the failure is on its way
@@ -249,7 +249,7 @@ def _left_of_as_completed(way: list[Any], on: Any, timers: list[Any]) -> list[An
     for task in asyncio.all_tasks(on.get_loop()):
         for callback, _ in getattr(task, "_callbacks", None) or ():
             if _is_asyncios(callback, "as_completed.<locals>._on_completion"):
-                closure = _closure_of(callback)
+                closure = closure_of(callback)
                 if closure.get("done") is queue:
                     timers.append(closure.get("timeout_handle"))
                     return _all_open(closure.get("todo", ()))
@@ -263,13 +263,12 @@ def _all_open(futures: Iterable[Any]) -> list[Any]:
 
 
 def _is_asyncios(function: Any, name: str) -> bool:
-    return (
-        getattr(function, "__qualname__", None) == name
-        and getattr(function, "__module__", None) == "asyncio.tasks"
-    )
+    is_there = getattr(function, "__module__", None) == "asyncio.tasks"
+    return is_there and getattr(function, "__qualname__", None) == name
 
 
-def _closure_of(function: Any) -> dict[str, Any]:
+def closure_of(function: Any) -> dict[str, Any]:
+    """What a function has of the one that it was made in, by name."""
     found = {}
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
         try:

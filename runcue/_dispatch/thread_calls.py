@@ -112,9 +112,12 @@ class _ThreadCall(Call[Any]):
         waiting: As for `ThreadCalls`.
         function: What is called.
         patience: For how long the thread waits.
+
+    Attributes:
+        task: That; None before it has begun.
     """
 
-    __slots__ = ("_caller", "_calls", "_context", "_patience", "_task", "_waiting")
+    __slots__ = ("_caller", "_calls", "_context", "_patience", "_waiting", "task")
 
     def __init__(
         self, calls: ThreadCalls, waiting: Waiting, function: Callable[[], Any], patience: float | None
@@ -125,7 +128,7 @@ class _ThreadCall(Call[Any]):
         self._patience = patience
         self._context: Context = copy_context()
         self._caller: Work | None = run_here()
-        self._task: asyncio.Task[Any] | None = None
+        self.task: asyncio.Task[Any] | None = None
 
     def make(self) -> None:
         """Begin. In the loop."""
@@ -133,7 +136,7 @@ class _ThreadCall(Call[Any]):
             return  # whoever has called has given up
         loop = asyncio.get_running_loop()
         until = None if self._patience is None else _Until(loop.time() + self._patience)
-        self._task = task = loop.create_task(_result_of(self.function, until), context=self._context)
+        self.task = task = loop.create_task(_result_of(self.function, until), context=self._context)
         self._calls.tasks.add(task)
         if self._caller is not None:
             self._waiting.threads[self._caller] = task
@@ -141,10 +144,10 @@ class _ThreadCall(Call[Any]):
 
     def cancel(self) -> None:
         """Nobody waits for it any more. In the loop."""
-        if self._task is None:
+        if self.task is None:
             self.outcome.cancel()
         else:
-            self._task.cancel()
+            self.task.cancel()
 
     def _done(self, task: asyncio.Task[Any]) -> None:
         self._calls.tasks.discard(task)

@@ -4,11 +4,12 @@ How this goes about it: whoever finds no room stands in line with a `Ticket`. Wh
 tickets are let in, first come first, one for each place; who was let in submits in the next step of the event loop, and
 gives the ticket back with that. A place that somebody has been let in to is taken until then.
 
-Nobody of the cue's own waits: a handler that waited for room would keep the slot that makes it. And where nothing that
-is pending can move, as where all of it waits for what the next one in line would make, room never comes by itself: then
-the first in line is let in although there is none.
+Nobody of the cue's own waits: a handler that waited for room would keep the slot that makes it. So whoever is seen to
+be waited for by a handler is let in: a thread that it has started itself does not show whose it is before that. And
+where nothing that is pending can move, as where all of it waits for what the next one in line would make, room never
+comes by itself: then the first in line is let in although there is none.
 
-Lives here: `Room`, and the error of who does not want to wait.
+Lives here: `Room`, `Place`, and the error of who does not want to wait.
 
 Must not know: what is submitted, who waits and how.
 """
@@ -18,17 +19,30 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Container
-from typing import Any
+from math import inf
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Final
 
 from runcue._callbacks.warning_log import WarningLog
 from runcue._dispatch.dispatcher import Dispatcher
 from runcue._dispatch.loop_calls import too_late
+from runcue._dispatch.timers import Alarm
 from runcue._model.errors import CueStopped, RuncueError
 from runcue._model.phases import JOINED, RUNNING
 from runcue._model.texts import how_many, shortened
 from runcue._scheduling.core import Core
 
-__all__ = ["CueFull", "Room", "Ticket"]
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+__all__ = ["CueFull", "Place", "Room", "Ticket"]
+
+_LOOK_AFTER: Final = 0.05
+"""Seconds between two looks whether a handler has come to wait for a thread that waits for room."""
+_LOOK_SELDOM: Final = 1.0
+"""The same where only asyncio tasks wait, of which handlers await none as a rule."""
+_SHARE: Final = 50
+"""The pause after a look is at least so many times as long as the look was."""
 
 
 class CueFull(RuncueError, asyncio.QueueFull):
@@ -48,8 +62,8 @@ class Ticket:
         stays: Whether it is for what a stop takes all the same, since it came before that.
 
     Attributes:
-        by: The asyncio task that waits, if it is one.
-        is_of_thread: Whether it is another thread that waits.
+        by: What waits: an asyncio task, or the future that another thread is blocked by.
+        is_of_thread: Whether it is another thread that waits, itself or by a call into the loop.
     """
 
     __slots__ = ("_room", "by", "is_of_thread", "let_in", "stays", "task")
@@ -61,12 +75,68 @@ class Ticket:
         self.task = task
         self.let_in = let_in
         self.stays = stays
-        self.by: asyncio.Task[Any] | None = None
+        self.by: Any = None
         self.is_of_thread = False
 
     def give_back(self) -> None:
         """Take the room with the next step, which is to be now, or wait no longer."""
         self._room.leave(self)
+
+
+class Place:
+    """The place in line of somebody who goes on meanwhile, and asks now and then whether there is room.
+
+    Args:
+        room: For that one.
+        changed: Called when there is room, with None, or with the error when there will be none any more.
+        stays: As for `Room.stand_in_line`.
+    """
+
+    __slots__ = ("_changed", "_is_let_in", "_room", "_stays", "_ticket")
+
+    def __init__(
+        self, room: Room, changed: Callable[[BaseException | None], None], *, stays: bool = False
+    ) -> None:
+        self._room = room
+        self._changed = changed
+        self._stays = stays
+        self._ticket: Ticket | None = None
+        self._is_let_in = False
+
+    @property
+    def waits(self) -> bool:
+        """Whether it stands in line."""
+        return self._ticket is not None and not self._is_let_in
+
+    def has_room(self, task: str, has_to_wait: Callable[[], bool]) -> bool:
+        """Whether a work unit may be submitted with the next step, which is to be now. If not, stand in line for that.
+
+        Args:
+            task: The name of its task.
+            has_to_wait: Whether it has to wait, if it does not stand in line yet.
+        """
+        if self._ticket is not None:
+            if not self._is_let_in:
+                return False
+            self.leave()
+            return True
+        if not has_to_wait():
+            return True
+        self._ticket = self._room.stand_in_line(task, self._let_in, stays=self._stays)
+        return False
+
+    def _let_in(self, error: BaseException | None) -> None:
+        if error is None:
+            self._is_let_in = True
+        else:
+            self._ticket = None
+        self._changed(error)
+
+    def leave(self) -> None:
+        """Wait no longer, or take the room with the next step, which is to be now."""
+        ticket, self._ticket, self._is_let_in = self._ticket, None, False
+        if ticket is not None:
+            ticket.give_back()
 
 
 class Room:
@@ -90,6 +160,9 @@ class Room:
         # Those who were let in and have not come in yet.
         self._let_in: dict[Ticket, None] = {}
         self._told = False
+        # When it is to be looked again for whom handlers wait.
+        self._look_at = -inf
+        self._alarm = Alarm(dispatcher.timers, self._look_for_own, passive=True)
 
     @property
     def waiting(self) -> int:
@@ -139,7 +212,12 @@ class Room:
         return f"{are}{also}, max_pending={self.most}"
 
     def stand_in_line(
-        self, task: str, let_in: Callable[[BaseException | None], None], *, stays: bool = False
+        self,
+        task: str,
+        let_in: Callable[[BaseException | None], None],
+        *,
+        stays: bool = False,
+        thread: Future[Any] | None = None,
     ) -> Ticket:
         """Wait for room, behind all who do.
 
@@ -147,8 +225,13 @@ class Room:
             task: The name of the task of the work unit.
             let_in: Called when there is room, with None, or with the error if there will be none any more.
             stays: Also while the cue is being stopped.
+            thread: By what another thread is blocked, if it is one that waits; else the asyncio task of here waits.
         """
         ticket = Ticket(self, task, let_in, stays=stays)
+        ticket.by = asyncio.current_task(self._dispatcher.turns.loop) if thread is None else thread
+        ticket.is_of_thread = thread is not None or self._is_of_call(ticket.by)
+        if ticket.is_of_thread:
+            self._alarm.clear()  # look soon
         self._line[ticket] = None
         self._dispatcher.turns.wake()  # to see whether anything can move
         return ticket
@@ -175,7 +258,6 @@ class Room:
                 future.set_exception(error)
 
         ticket = self.stand_in_line(task, let_in)
-        ticket.by = asyncio.current_task()
         try:
             await future
         finally:
@@ -214,8 +296,36 @@ class Room:
         while self._line and self.pending() + len(self._let_in) < self.most:
             self._let_first_in()
 
+    def _is_of_call(self, task: Any) -> bool:
+        """Whether another thread is blocked by an asyncio task: by a call of runcue's, or one of asyncio's own."""
+        chained = "_chain_future.<locals>._call_set_state"
+        return task in self._dispatcher.calls.tasks or any(
+            getattr(callback, "__qualname__", "") == chained
+            for callback, _ in getattr(task, "_callbacks", None) or ()
+        )
+
+    def _look_for_own(self, now: float) -> None:
+        """Let those in for whom handlers, gates or listeners wait."""
+        dispatcher = self._dispatcher
+        if not self._line or not (own := dispatcher.standstill.everybody()):
+            return
+        if now < self._look_at:
+            self._alarm.set(self._look_at)
+            return
+        from runcue._dispatch.blocked_threads import waited_for  # noqa: PLC0415 - mostly nobody waits for room
+
+        began = perf_counter()
+        self.wait_no_longer(waited_for(own, dispatcher.waiting), None)
+        pause = _SHARE * (perf_counter() - began)
+        self._look_at = now + pause
+        if self._line:
+            of_threads = any(ticket.is_of_thread for ticket in self._line)
+            self._alarm.set(now + max(pause, _LOOK_AFTER if of_threads else _LOOK_SELDOM))
+
     def look_for_standstill(self) -> None:
         """All was looked at: if nothing can move that is pending, the first in line is let in all the same."""
+        if self._line and self._alarm.when == inf:
+            self._look_for_own(self._dispatcher.turns.now())
         if self._dispatcher.turns.failure is not None:
             self.refuse(self._dispatcher.turns.failed)
         elif self._line and not self._let_in and self.pending() >= self.most and self._stands_still():

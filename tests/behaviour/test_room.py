@@ -6,6 +6,8 @@ import asyncio
 import logging
 import threading
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -838,24 +840,170 @@ def test_a_thread_that_waits_for_room_while_something_runs_is_told_of_by_why(loo
     async def main() -> None:
         cue = one_at_a_time(1)
         cue.start()
+        is_done = threading.Event()
 
         def submits() -> None:
             with pytest.raises(runcue.CueStopped):
                 [cue.submit_threadsafe("t", {"seconds": 0}) for _ in range(2)]
+            is_done.set()
 
         @cue.task(uses="one")
         def spawns() -> None:
-            thread = threading.Thread(target=submits)
-            thread.start()
-            thread.join()
+            threading.Thread(target=submits).start()
+            is_done.wait()  # nothing says who is going to set it
 
         await cue.call(spawns)
         while cue.counts()["pending"] < 1 or "waits for room" not in str(cue.why()):
             await asyncio.sleep(0.001)
         assert str(cue.why()).endswith(
-            "1 submission waits for room, 1 of other threads: one that a running handler has started and waits for "
-            "waits in vain, and is to submit by work.submit()"
+            "1 submission waits for room, 1 of other threads: one that a running handler waits for by an event or a "
+            "queue waits in vain, and is to submit by work.submit()"
         )
         await cue.stop(drain=False, timeout=0.1)
 
     run_on(loop, main)
+
+
+def by_join(work: Callable[[], object]) -> None:
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+
+
+def by_join_of_one_that_joins(work: Callable[[], object]) -> None:
+    by_join(lambda: by_join(work))
+
+
+def by_a_result(work: Callable[[], object]) -> None:
+    pool = ThreadPoolExecutor(1)
+    pool.submit(work).result()
+    pool.shutdown(wait=False)
+
+
+def by_the_end_of_a_pool(work: Callable[[], object]) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(work)
+
+
+def by_one_of_several(work: Callable[[], object]) -> None:
+    pool = ThreadPoolExecutor(1)
+    for future in as_completed([pool.submit(work)]):
+        future.result()
+    pool.shutdown(wait=False)
+
+
+ways = [by_join, by_join_of_one_that_joins, by_a_result, by_the_end_of_a_pool, by_one_of_several]
+
+
+@each_loop
+@pytest.mark.parametrize("waits", ways)
+def test_a_thread_that_a_handler_has_started_comes_in_when_that_waits_for_it(
+    waits: Callable[[Callable[[], object]], None], loop: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        cue = one_at_a_time(1)
+
+        @cue.task(uses="one")
+        def parent() -> None:
+            waits(lambda: [cue.submit_threadsafe("t", {"seconds": 0}) for _ in range(4)])
+
+        async with cue:
+            await (await cue.call(parent))
+            assert cue.counts()["pending"] + cue.counts()["running"] + cue.counts()["completed"] == 5
+
+    run_on(loop, main)
+    assert not caplog.records, "that is no standstill"
+
+
+@pytest.mark.parametrize("call", ["submit", "map", "group"])
+def test_so_does_one_whose_call_goes_on_in_the_event_loop(call: str) -> None:
+    cue = one_at_a_time(1)
+    params = {"seconds": 0}
+    with runcue.blocking(cue) as b:
+
+        def calls() -> None:
+            if call == "submit":
+                for _ in range(4):
+                    b.submit("t", params)
+            elif call == "map":
+                assert len(list(b.map("t", [params] * 4))) == 4
+            else:
+                with b.group() as group:
+                    for _ in range(4):
+                        group.submit("t", params)
+
+        # It may keep the slot as long as nobody waits for what needs that.
+        @cue.task(uses="one" if call == "submit" else [])
+        def parent() -> None:
+            by_join(calls)
+
+        b.result(b.call(parent))
+
+
+@each_loop
+def test_so_does_a_coroutine_that_it_has_given_to_the_event_loop(loop: str) -> None:
+    async def main() -> None:
+        cue = one_at_a_time(1)
+        here = asyncio.get_running_loop()
+
+        async def submits() -> None:
+            for _ in range(4):
+                await cue.submit("t", {"seconds": 0})
+
+        @cue.task(uses="one")
+        def parent() -> None:
+            by_join(lambda: asyncio.run_coroutine_threadsafe(submits(), here).result())
+
+        async with cue:
+            await (await cue.call(parent))
+
+    run_on(loop, main)
+
+
+@each_loop
+@pytest.mark.parametrize("spawned", [False, True])
+def test_so_does_what_an_async_handler_waits_for_in_an_executor(spawned: bool, loop: str) -> None:
+    async def main() -> None:
+        cue = one_at_a_time(1)
+
+        def submits() -> None:
+            for _ in range(4):
+                cue.submit_threadsafe("t", {"seconds": 0})
+
+        async def in_executor() -> None:
+            await asyncio.get_running_loop().run_in_executor(None, submits)
+
+        @cue.task(uses="one")
+        async def parent() -> None:
+            await (asyncio.create_task(in_executor()) if spawned else in_executor())
+
+        async with cue:
+            await (await cue.call(parent))
+
+    run_on(loop, main)
+
+
+def test_other_threads_go_on_to_wait_while_handlers_wait_for_threads_of_their_own() -> None:
+    async def main() -> None:
+        cue = one_at_a_time(1)
+        go_on = threading.Event()
+
+        @cue.task(uses="one")
+        def parent() -> None:
+            by_join(go_on.wait)  # type: ignore[arg-type]
+
+        async with cue:
+            await cue.call(parent)
+            await cue.submit("t", {"seconds": 0})
+            outside = [asyncio.create_task(cue.submit("t", {"seconds": 0}))]
+            other = threading.Thread(target=cue.submit_threadsafe, args=("t", {"seconds": 0}))
+            other.start()
+            await asyncio.sleep(0.3)
+            assert cue.counts()["pending"] == 1
+            assert not outside[0].done()
+            assert other.is_alive()
+            go_on.set()
+            await asyncio.gather(*outside)
+            await asyncio.to_thread(other.join)
+
+    asyncio.run(main())

@@ -1,0 +1,139 @@
+"""What handlers wait for in other threads: read off stacks, and off the futures that lead from one thread to another.
+
+A thread that is started by a handler does not have its context variables (`asyncio.to_thread()` hands them over, no
+other does). So it is not known by itself that it works for that handler. But if the handler waits for it, that can be
+seen: by `Thread.join()`, also at the end of a `with ThreadPoolExecutor()`; by `result()` of a future, `wait()` and
+`as_completed()` of `concurrent.futures`; by awaiting `loop.run_in_executor()`. From there it goes on to what that
+thread is blocked by, be it a call into the event loop. Who waits for an event or a queue does not tell for whom.
+
+Lives here: `waited_for`.
+
+Must not know: who wants to know, what is done about it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import concurrent.futures.thread
+import sys
+import threading
+from collections.abc import Iterable, Iterator
+from types import CodeType, FrameType
+from typing import Any, Final
+
+from runcue._dispatch.suspension import MOVING, closure_of
+from runcue._dispatch.thread_calls import ThreadCalls
+from runcue._dispatch.waiting import Waiting
+from runcue._handlers.outputs import run_handler
+from runcue._model.callables import is_of_runcue
+from runcue._model.work import Work
+
+__all__ = ["waited_for"]
+
+_DEEPEST: Final = 1000
+
+_RUN_HANDLER: Final = run_handler.__code__
+_POOLED: Final[CodeType | None] = getattr(
+    getattr(getattr(concurrent.futures.thread, "_WorkItem", None), "run", None), "__code__", None
+)
+_CALL: Final = ThreadCalls._outcome_of.__code__
+_THREADING: Final = threading.__file__
+
+# Where threads wait, and in which variable it is seen for what.
+_WAITS: Final = {
+    threading.Thread.join.__code__: "self",
+    concurrent.futures.Future.result.__code__: "self",
+    concurrent.futures.Future.exception.__code__: "self",
+    concurrent.futures.wait.__code__: "fs",
+    concurrent.futures.as_completed.__code__: "pending",
+}
+
+
+def waited_for(own: Iterable[Any], waiting: Waiting) -> set[Any]:
+    """All that some wait for: threads by their idents, futures, asyncio tasks.
+
+    Args:
+        own: Work units whose handlers are in flight, and asyncio tasks.
+        waiting: Knows what handlers and tasks wait for in the event loop.
+    """
+    stacks = sys._current_frames()
+    runs: dict[Any, int] = {}
+    pooled: dict[Any, int] = {}
+    for ident, innermost in stacks.items():
+        for frame in _outwards(innermost):
+            if frame.f_code is _RUN_HANDLER:
+                runs[frame.f_locals.get("work")] = ident
+                break
+            if frame.f_code is _POOLED:
+                pooled[frame.f_locals["self"].future] = ident
+                break
+    line: list[Any] = []
+    for one in own:
+        if not isinstance(one, Work):
+            line.append(one)
+        elif one._runner is None:
+            line.append(runs.get(one))
+        else:
+            line += _awaited(waiting.read_handler(one))
+    found: set[Any] = {None}
+    while line:
+        one = line.pop()
+        if one in found:
+            continue
+        found.add(one)
+        if isinstance(one, int):
+            line += _blocked_by(stacks.get(one))
+        elif isinstance(one, threading.Thread):
+            line.append(one.ident)
+        elif isinstance(one, concurrent.futures.Future):
+            line.append(pooled.get(one))
+            line += _chained(getattr(one, "_done_callbacks", ()))
+        elif isinstance(one, asyncio.Task):
+            line += _awaited(waiting.read(one))
+        else:
+            line += _chained(callback for callback, _ in getattr(one, "_callbacks", None) or ())
+    found.discard(None)
+    return found
+
+
+def _outwards(frame: FrameType | None) -> Iterator[FrameType]:
+    for _ in range(_DEEPEST):
+        if frame is None:
+            return
+        yield frame
+        frame = frame.f_back
+
+
+def _awaited(found: Any) -> Iterator[Any]:
+    """What a suspended task waits for, itself included."""
+    if found is not None:
+        yield from found.tasks
+        if found.moving is not MOVING:
+            yield found.moving
+
+
+def _blocked_by(innermost: FrameType | None) -> list[Any]:
+    """What a thread is blocked by; nothing if it is not, or does not tell."""
+    found: list[Any] = []
+    for frame in _outwards(innermost):
+        code = frame.f_code
+        if found:
+            # A call of runcue's own into the event loop, where it is an asyncio task.
+            if code is _CALL:
+                found.append(frame.f_locals["call"].task)
+            elif not is_of_runcue(code):
+                break
+        elif code in _WAITS:
+            there = frame.f_locals.get(_WAITS[code])
+            found += there if isinstance(there, set | list | tuple | frozenset) else [there]
+        elif code.co_filename != _THREADING:
+            break
+    return found
+
+
+def _chained(callbacks: Iterable[Any]) -> Iterator[Any]:
+    """What a future of asyncio stands for that is one of `concurrent.futures`, or the other way round."""
+    for callback in callbacks:
+        if getattr(callback, "__qualname__", "") == "_chain_future.<locals>._call_check_cancel":
+            yield closure_of(callback).get("source")
