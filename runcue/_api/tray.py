@@ -21,6 +21,7 @@ from runcue._artifacts.descent import Descent
 from runcue._artifacts.drop_folder import DropFolder
 from runcue._artifacts.file import File
 from runcue._artifacts.places import place_of, resolve
+from runcue._dispatch.batch import waiters_of
 from runcue._model.declaration import Declaration
 from runcue._model.errors import ConfigurationError
 from runcue._model.phases import COMPLETED, JOINED, RUNNING, SETTLED
@@ -288,10 +289,7 @@ class _Taken:
         work = self.work
         if work._phase == SETTLED:
             return False
-        if work._waiters is None:
-            work._waiters = {self: work}
-        else:
-            work._waiters[self] = work
+        waiters_of(work)[self] = work
         return True
 
     def settled(self, work: Work) -> None:

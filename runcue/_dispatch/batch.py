@@ -18,7 +18,15 @@ from runcue._callbacks.unheard import Unheard
 from runcue._model.phases import FAILED, SETTLED
 from runcue._model.work import Work
 
-__all__ = ["Batch"]
+__all__ = ["Batch", "waiters_of"]
+
+
+def waiters_of(work: Work) -> dict[Any, Work | None]:
+    """Who waits for a work unit, as `Work._waiters` says; whoever is put in there waits as well."""
+    waiters = work._waiters
+    if type(waiters) is not dict:
+        work._waiters = waiters = {} if waiters is None else {waiters: work}
+    return waiters
 
 
 class Batch:
@@ -68,9 +76,9 @@ class Batch:
             return
         self.open[work] = None
         if work._waiters is None:
-            work._waiters = {self: work}
+            work._waiters = self
         else:
-            work._waiters[self] = work
+            waiters_of(work)[self] = work
 
     def settled(self, work: Work) -> None:
         """One of them has settled. Called by `Settlement`."""

@@ -77,7 +77,7 @@ class Settlement:
         self._untold: deque[tuple[tuple[Listener, ...], Work, tuple[Any, ...], float]] = deque()
         self._time_to_tell = Alarm(timers, self._tell_unheard, passive=True)
 
-    def settle(  # noqa: C901 - one more call for each work unit would cost half a percent
+    def settle(  # noqa: C901, PLR0915 - one more call for each work unit would cost half a percent
         self,
         work: Work,
         outcome: int,
@@ -136,15 +136,18 @@ class Settlement:
             # Those who wait have not heard of it before they go on, which a time-out may keep them from.
             self._unheard.add(work, lasting, now)
             self._tell_soon(now)
-        if waiters:
+        if waiters is not None:
             work._waiters = None
-            for waiter, followed in waiters.items():
-                if followed is not None:
-                    waiter.settled(followed)
-                elif not waiter.done():
-                    # For one of them alone: where several raise it, its traceback tells each of all others.
-                    waiter.set_result(original)
-                    original = None
+            if type(waiters) is dict:
+                for waiter, followed in waiters.items():
+                    if followed is not None:
+                        waiter.settled(followed)
+                    elif not waiter.done():
+                        # For one of them alone: where several raise it, its traceback tells each of all others.
+                        waiter.set_result(original)
+                        original = None
+            else:
+                waiters.settled(work)
         if work._declared is not None and (work._declared.followers is not None or len(HEARERS) > 1):
             self._tell_others(work._declared, outcome, now, value, duration, lasting)
 

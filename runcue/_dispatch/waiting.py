@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from runcue._dispatch.batch import Batch
+from runcue._dispatch.batch import Batch, waiters_of
 from runcue._dispatch.in_flight import InFlight
 from runcue._dispatch.suspension import Suspension, read
 from runcue._dispatch.turns import Turns
@@ -70,10 +70,7 @@ class Waiting:
         if self._turns.failure is not None:
             raise self._turns.failed()
         future: asyncio.Future[BaseException | None] = asyncio.get_running_loop().create_future()
-        if work._waiters is None:
-            work._waiters = {future: None}
-        else:
-            work._waiters[future] = None
+        waiters_of(work)[future] = None
         inside: object = CURRENT.get()
         if inside is self._cue:
             self._note_wait(future, work)
@@ -82,7 +79,7 @@ class Waiting:
         finally:
             if self.awaited.pop(future, None) is not None and work._phase != SETTLED:
                 self._turns.wake()  # who has given up waiting goes on
-            if work._waiters is not None:  # given up: somebody may ask like this for ever
+            if type(work._waiters) is dict:  # given up: somebody may ask like this for ever
                 work._waiters.pop(future, None)
 
     def _note_wait(self, future: asyncio.Future[Any], awaited: Work | Batch) -> None:
@@ -188,7 +185,7 @@ class Waiting:
         """The scheduler has failed: whoever waits for one of these, or for others to come, gets `CueFailed`."""
         self.wake_fed()
         for work in works:
-            for waiter, followed in (work._waiters or {}).items():
+            for waiter, followed in waiters_of(work).items():
                 if followed is not None:
                     waiter.wake()
                 elif not waiter.done():
@@ -198,7 +195,7 @@ class Waiting:
     def abandon(self) -> None:
         """The loop has ended, and all who waited in it."""
         for work in [*self._core.pending_works(), *map(owner_of, self._in_flight.works)]:
-            waiters = work._waiters or {}
+            waiters = waiters_of(work)
             for waiter, followed in list(waiters.items()):
                 if followed is not None or waiter.get_loop().is_closed():
                     del waiters[waiter]

@@ -97,9 +97,9 @@ class Work(NotAwaited):
     # As of the submission; never run in, but copied for the run. Gone when the work has settled.
     _context: Any
     # Things of the event loop that are merely carried here: the asyncio task that runs the work, the futures of those
-    # who wait for it, and batches that it is in, with itself.
+    # who wait for it, and batches that it is in, with itself. Mostly that is one batch, which stands there alone.
     _runner: Any
-    _waiters: dict[Any, Work | None] | None
+    _waiters: Any
     _order_key: float
     _seq: int
     _submitted_at: float
