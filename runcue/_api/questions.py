@@ -68,14 +68,15 @@ class Questions:
             now: Monotonic: when it was asked, which is before all of this was loaded.
         """
         wall = now + self._turns.skew
+        pending = list(self._core.pending_works())
         reasons = [
-            (work, self._reason_of_new(work, now, reason) if work._phase == NEW else reason)
-            for work, reason in self._explainer.reasons(list(self._core.pending_works()), now, wall)
+            self._reason_of_new(work, now, reason) if work._phase == NEW else reason
+            for work, reason in self._explainer.reasons(pending, now, wall)
         ]
         if not self._intake.is_open:
-            reasons = [(work, reason or Reason(work, "not started")) for work, reason in reasons]
-        told = blocked((reason for _, reason in reasons if reason is not None), now, wall)
-        return [one.as_dict() for one in told]
+            found = zip(pending, reasons, strict=True)
+            reasons = [reason or Reason(work, "not started") for work, reason in found]
+        return [one.as_dict() for one in blocked(reasons, now, wall)]
 
     def why(self, work: Work, now: float) -> Why:
         """See `Cue.why`.

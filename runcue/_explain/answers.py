@@ -15,7 +15,8 @@ from typing import Any, Final, NamedTuple
 
 from runcue._artifacts.artifact import Artifact
 from runcue._explain.missing import Missing
-from runcue._explain.next_steps import next_step
+from runcue._explain.next_steps import next_step, step_for_no
+from runcue._explain.phrases import place_of, said_no
 from runcue._explain.reasons import BY_LIMITS, Reason, ReasonName, Verdict, in_print
 from runcue._explain.told import Told, once
 from runcue._explain.turn import Turn
@@ -165,19 +166,14 @@ class Blocked(NamedTuple):
 
     def as_dict(self) -> dict[str, Any]:
         """The form that `debug_blocked()` returns."""
-        return {
-            "work": self.work,
-            "reason": self.name,
-            "details": shortened(self.details, _LONGEST),
-            "next_step": self.step,
-        }
+        return {"work": self.work, "reason": self.name, "details": self.details, "next_step": self.step}
 
 
-def blocked(reasons: Iterable[Reason], now: float, wall: float) -> list[Blocked]:
+def blocked(reasons: Iterable[Reason | None], now: float, wall: float) -> list[Blocked]:
     """The reasons of pending work units as `debug_blocked()` and `Summary.blocked` give them.
 
     Args:
-        reasons: The reasons.
+        reasons: The reasons; None where there is none.
         now: Monotonic.
         wall: The same instant in seconds since the epoch.
     """
@@ -187,12 +183,26 @@ def blocked(reasons: Iterable[Reason], now: float, wall: float) -> list[Blocked]
     # One that keeps a whole line from starting, and what is told of it.
     first: Reason | None = None
     words: tuple[ReasonName, str, str] | None = None
+    # The last gate that has said no, and where it is.
+    gate: Any = None
+    where = ""
     for reason in reasons:
-        in_line = reason.kind in BY_LIMITS and reason.work._attempts is None
-        if in_line and words is not None and first is not None and reason.is_shared_with(first):
-            found.append(Blocked(reason.work, *words))
+        if reason is None:
             continue
-        one = Blocked(reason.work, reason.name, in_short(reason, now, wall, told), _step_of(reason, steps))
+        work, kind = reason.work, reason.kind
+        if kind == "said no" and reason.root is None and work._attempts is None:
+            # In a short way: of these there may be very many, each with words of its own.
+            if reason.subject is not gate:
+                gate = reason.subject
+                where = place_of(gate, told)
+            found.append(Blocked(work, "not_ready", said_no(reason, where), step_for_no(reason.said)))
+            continue
+        in_line = kind in BY_LIMITS and work._attempts is None
+        if in_line and words is not None and first is not None and reason.is_shared_with(first):
+            found.append(Blocked(work, *words))
+            continue
+        details = shortened(in_short(reason, now, wall, told), _LONGEST)
+        one = Blocked(work, reason.name, details, _step_of(reason, steps))
         found.append(one)
         if in_line:
             first, words = reason, one[1:]

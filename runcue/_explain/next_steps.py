@@ -25,6 +25,7 @@ __all__ = [
     "next_step",
     "step_for",
     "step_for_all",
+    "step_for_no",
     "step_for_stuck",
     "way_out",
 ]
@@ -48,7 +49,7 @@ def next_step(reason: Reason, who: str = "it") -> str:
     if reason.knot is not None:
         return way_out(reason.knot)
     if kind == "said no":
-        return _step_for_no(reason.said)
+        return step_for_no(reason.said)
     if kind == "slots":
         return _step_for_slots(reason, who)
     if kind in ("rate", "limit", "throttle", "breaker") and reason.passing is not None:
@@ -171,7 +172,7 @@ def _step_for_one_stuck(reason: Reason, alone: bool, rechecks: bool) -> str:
     if reason.kind == "raised":
         return _NEXT_STEPS["raised"]
     if reason.said.startswith(_NO_ANSWER):
-        return _step_for_no(reason.said)
+        return step_for_no(reason.said)
     waits = "it waits" if alone else "one waits"
     again = "is_ready is asked again now and then, and cue.nudge() has that done at once"
     comes = again if rechecks else "say so by cue.nudge() when it is there"
@@ -216,7 +217,8 @@ def _is_late(reason: Reason) -> bool:
 _MUCH_LONGER: Final = 5.0
 
 
-def _step_for_no(said: str) -> str:
+def step_for_no(said: str) -> str:
+    """What to do about an is_ready that says no."""
     if said.startswith(_NO_ANSWER):
         return 'Let it return True, or False, or (False, "reason")'
     return _NEXT_STEPS["said no"] if said else _SAY_WHY

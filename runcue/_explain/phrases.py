@@ -6,7 +6,7 @@ Must not know: what is behind a reason (`wording` puts that together), how reaso
 from __future__ import annotations
 
 from math import inf
-from typing import Final
+from typing import Any, Final
 
 from runcue._explain.attempt_words import ended_with, not_before, with_attempt
 from runcue._explain.reasons import Kind, Reason
@@ -18,7 +18,7 @@ from runcue._model.phases import RUNNING, SETTLED
 from runcue._model.texts import listed_of, name_of, seconds_in_words, shortened, words_of
 from runcue._model.work import Work
 
-__all__ = ["ENDINGS", "phrase_of", "phrases_of", "said_no"]
+__all__ = ["ENDINGS", "being_made", "phrase_of", "phrases_of", "place_of", "said_no"]
 
 
 def phrases_of(reason: Reason, now: float, wall: float, told: Told | None = None) -> str:
@@ -47,15 +47,14 @@ def phrase_of(reason: Reason, now: float, wall: float, told: Told | None = None)
     if kind in _BY_LIMITS:
         return _full(reason, wall)
     if kind == "said no":
-        return said_no(reason, told)
+        return said_no(reason, place_of(reason.subject, told))
     if kind == "raised":
-        call = reason.subject
-        where = "" if call is None else once(told, call, lambda: located(call))
+        where = place_of(reason.subject, told)
         return f"is_ready raised {reason.said}{where and f', in {where}'}"
     if kind == "input":
         return f"input {words_of(reason.subject)} {reason.said}"
     if kind == "being made":
-        return f"input {words_of(reason.subject)} is being made by {name_of(reason.others[0])}"
+        return being_made(reason)
     if kind == "unreturned":
         until = f"before the handler of {name_of(reason.others[0])} has returned"
         if reason.subject is None:
@@ -88,15 +87,28 @@ def _full(reason: Reason, wall: float) -> str:
     return "; ".join([details, *slots_in_words(reason.holding)]) if reason.holding else details
 
 
-def said_no(reason: Reason, told: Told | None) -> str:
-    """What is_ready has said: very many may be told of this."""
+def being_made(reason: Reason) -> str:
+    """Who makes what it waits for."""
+    return f"input {words_of(reason.subject)} is being made by {name_of(reason.others[0])}"
+
+
+def place_of(gate: Any, told: Told | None) -> str:
+    """Where a gate is defined, as it is told; "" if there is none."""
+    return "" if gate is None else once(told, gate, lambda: located(gate))
+
+
+def said_no(reason: Reason, where: str) -> str:
+    """What is_ready has said: very many may be told of this.
+
+    Args:
+        reason: The reason.
+        where: The place of the gate.
+    """
     said = reason.said
-    if said.startswith("it ") and reason.subject is not None:
-        return f"is_ready {located(reason.subject)} {said.removeprefix('it ')}; that is no answer, and counts as no"
-    call = reason.subject
-    where = "" if call is None else once(told, call, lambda: located(call))
     if said:
-        return f"is_ready said no: {said}{where and f', by {where}'}"
+        if said.startswith("it ") and where:
+            return f"is_ready {where} {said.removeprefix('it ')}; that is no answer, and counts as no"
+        return f"is_ready said no: {said}, by {where}" if where else f"is_ready said no: {said}"
     who = where and f": {where} returned False"
     return f"is_ready said no for params {words_of(reason.work.params)}{who}"
 

@@ -26,7 +26,7 @@ from runcue._model.texts import error_words, name_of, problem_of
 from runcue._model.work import Work
 from runcue._scheduling.ageing import pending_since
 from runcue._scheduling.appointments import begins_at
-from runcue._scheduling.holds import Relation, held_by
+from runcue._scheduling.holds import Relation, held_by, held_plainly_by
 from runcue._scheduling.knots import Knot
 from runcue._scheduling.run_queue import RunQueue
 
@@ -356,10 +356,11 @@ def since_of(work: Work, began: float = -inf) -> float:
 def unready(work: Work, since: float = -inf) -> Reason:
     """What was said when a work unit was found not ready."""
     answer = work._not_ready_reason
+    # Of these there may be very many.
+    if answer is None or type(answer) is str:
+        return Reason(work, "said no", work._task.is_ready, since, inf, _NO_NUMBERS, answer or "")
     if isinstance(answer, BaseException):
         return Reason(work, "raised", work._task.is_ready, since, said=error_words(answer))
-    if isinstance(answer, str) or answer is None:
-        return Reason(work, "said no", work._task.is_ready, since, inf, _NO_NUMBERS, answer or "")
     return Reason(work, "input", answer, since, said=problem_of(answer))
 
 
@@ -375,9 +376,13 @@ def reason_of(work: Work, now: float, began: float = -inf) -> Reason | None:
         The binding reason, or None when nothing is known to be in its way (it was not asked yet, or is about to start).
     """
     phase = work._phase
-    since = since_of(work, began)
     if phase == NOT_READY:
-        return unready(work, since)
+        since = work._phase_since
+        return unready(work, max(began, since))
+    if phase == HELD and (maker := held_plainly_by(work)) is not None:
+        since = max(began, work._phase_since)
+        return Reason(work, "being made", work._awaited[0], since, inf, _NO_NUMBERS, "", (maker,))  # type: ignore[index]
+    since = since_of(work, began)
     if phase == HELD:
         hold = held_by(work)
         assert hold is not None
@@ -419,8 +424,11 @@ def reasons_of(
     """
     lines: dict[RunQueue, Reason | None] = {}
     for work in works:
-        run_queue = work._task.run_queue if work._phase in (NEW, READY) else None
-        if run_queue is None or run_queue.peek(ordered=False) is work:
+        if work._phase not in (NEW, READY):
+            yield work, by_itself(work, now)
+            continue
+        run_queue = work._task.run_queue
+        if run_queue.peek(ordered=False) is work:
             yield work, by_itself(work, now)
         elif run_queue not in lines:
             lines[run_queue] = reason_of(work, now)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Final
 
 from runcue._explain.knot_words import knot_in_short, knot_in_words
-from runcue._explain.phrases import phrase_of, phrases_of, said_no
+from runcue._explain.phrases import being_made, phrase_of, phrases_of, place_of, said_no
 from runcue._explain.reasons import Reason, in_print
 from runcue._explain.told import Told, once
 from runcue._model.phases import SETTLED
@@ -55,8 +55,12 @@ def in_short(reason: Reason | None, now: float, wall: float, told: Told | None =
     """
     if reason is None:
         return "it was about to be asked"
-    if reason.kind == "said no" and reason.root is None and reason.work._attempts is None:
-        return said_no(reason, told)
+    if reason.root is None and reason.work._attempts is None:
+        # In a short way: of these there may be very many.
+        if reason.kind == "said no":
+            return said_no(reason, place_of(reason.subject, told))
+        if reason.kind == "being made" and not reason.lacks:
+            return f"{in_print(reason.verdict)}: {being_made(reason)}"
     if reason.knot is not None and reason.root is None:
         return f"{phrase_of(reason, now, wall)}; {knot_in_short(reason.knot)}"
     if reason.holding:

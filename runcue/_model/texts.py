@@ -257,17 +257,18 @@ def _repr_of(thing: Any, depth: int = 0) -> str:
     """The repr of a value; of a very long one without what is in its middle, which would not be shown."""
     kind = type(thing)
     try:
-        if depth < _DEEPEST:
-            # What is in them are the caller's objects: if one raises, the others are told all the same.
-            if kind is dict:
-                pairs = islice(thing.items(), _MOST)
-                shown = (f"{_repr_of(key)}: {_repr_of(value, depth + 1)}" for key, value in pairs)
-                return f"{{{', '.join(shown)}}}"
-            if kind is list and thing:
-                some = thing if len(thing) <= 2 * _MOST else [*thing[:_MOST], *thing[-_MOST:]]
-                return f"[{', '.join([_repr_of(one, depth + 1) for one in some])}]"
-        if (kind is str or kind is bytes) and len(thing) > 2 * _LONGEST_VALUE:
+        if kind is str or kind is bytes:
+            if len(thing) <= 2 * _LONGEST_VALUE:
+                return repr(thing)
             return f"{thing[:_LONGEST_VALUE]!r}{thing[-_LONGEST_VALUE:]!r}"
+        # What is in them are the caller's objects: if one raises, the others are told all the same.
+        if kind is dict and depth < _DEEPEST:
+            items = thing.items() if len(thing) <= _MOST else islice(thing.items(), _MOST)
+            pairs = [f"{_repr_of(key)}: {_repr_of(value, depth + 1)}" for key, value in items]
+            return f"{{{', '.join(pairs)}}}"
+        if kind is list and thing and depth < _DEEPEST:
+            some = thing if len(thing) <= 2 * _MOST else [*thing[:_MOST], *thing[-_MOST:]]
+            return f"[{', '.join([_repr_of(one, depth + 1) for one in some])}]"
         return str.__str__(repr(thing))  # a subclass of str may do anything
     except BaseException:
         return kind.__name__

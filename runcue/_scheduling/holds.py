@@ -35,7 +35,7 @@ from runcue._scheduling.dependencies import Dependencies
 from runcue._scheduling.folders import Folder, Folders, folders_above
 from runcue._scheduling.producers import key_itself
 
-__all__ = ["FEW", "Hold", "Holds", "Relation", "held_by"]
+__all__ = ["FEW", "Hold", "Holds", "Relation", "held_by", "held_plainly_by"]
 
 _EFFORT: Final = 500
 """So many work units are looked through for one that another depends on. What is missed is found when all stands still.
@@ -120,6 +120,15 @@ def held_by(work: Work) -> Hold | None:
         return hold
     artifact = work._awaited[0]
     return Hold(hold, artifact, artifact._key, PRODUCER)
+
+
+def held_plainly_by(work: Work) -> Work | None:
+    """Who makes by now what a held work unit awaits, if that is all that is to be said of it."""
+    maker: Any = None if work._declared is None or work._awaited is None else work._declared.hold
+    if maker is None or type(maker) is Hold or maker._declared is None:
+        return None
+    holder: Work = maker if maker._declared.left is None else maker._declared.left.leader
+    return holder
 
 
 def _nobody(work: Work) -> Iterable[Work]:
