@@ -14,7 +14,7 @@ from itertools import islice
 from operator import attrgetter
 from typing import Any, Final, Literal, NamedTuple
 
-from runcue._explain.reasons import problem_now
+from runcue._explain.problems import problem_now
 from runcue._model.work import Work
 from runcue._scheduling.core import Core
 from runcue._scheduling.holds import Hold, Relation, held_by

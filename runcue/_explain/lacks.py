@@ -16,7 +16,7 @@ from runcue._artifacts.watched_folders import WatchedFolders
 from runcue._explain.activity import Activity
 from runcue._explain.missing import Missing
 from runcue._explain.next_steps import step_for
-from runcue._explain.reasons import problem_now
+from runcue._explain.problems import problem_now
 from runcue._model.phases import HELD, OUTCOMES, RUNNING
 from runcue._model.texts import words_of
 from runcue._model.work import Work

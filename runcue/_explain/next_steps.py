@@ -12,7 +12,8 @@ from typing import Any, Final
 from runcue._artifacts.file import File
 from runcue._explain.cuts import Cut
 from runcue._explain.holders import Holding
-from runcue._explain.reasons import RAISED, Kind, Reason
+from runcue._explain.problems import RAISED
+from runcue._explain.reasons import Kind, Reason
 from runcue._limits.service import Service
 from runcue._model.phases import CHECKING, HELD, JOINED, SETTLED
 from runcue._model.texts import listed, name_of, shortened, words_of

@@ -14,13 +14,10 @@ from math import inf
 from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple
 
-from runcue._artifacts.artifact import is_valid
-from runcue._artifacts.file import File
 from runcue._explain.holders import Holding
 from runcue._explain.missing import Missing
 from runcue._explain.turn import Passing, Turn
 from runcue._limits.service import Refusal
-from runcue._model.callables import located
 from runcue._model.phases import CHECKING, HELD, JOINED, NEW, NOT_DUE, NOT_READY, READY
 from runcue._model.texts import error_words, name_of, problem_of
 from runcue._model.work import Work
@@ -32,14 +29,12 @@ from runcue._scheduling.run_queue import RunQueue
 
 __all__ = [
     "BY_LIMITS",
-    "RAISED",
     "Kind",
     "Reason",
     "ReasonName",
     "Step",
     "Verdict",
     "in_print",
-    "problem_now",
     "reason_of",
     "reasons_of",
     "refusals_of",
@@ -321,23 +316,6 @@ _KINDS_OF_REFUSAL: Final[Mapping[str, Kind]] = {
     "breaker": "breaker",
     "threads": "no thread",
 }
-
-
-RAISED: Final = "cannot be looked at, because "
-"""How what is wrong with an artifact begins if it raised."""
-
-
-def problem_now(artifact: Any) -> str | None:
-    """What is wrong with an artifact at this moment, None if it is valid. Whatever it does itself."""
-    try:
-        if is_valid(artifact):
-            return None
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:
-        call = artifact.validate if isinstance(artifact, File) else None
-        return f"{RAISED}{located(call or type(artifact).valid)} raised {error_words(error)}"
-    return problem_of(artifact)
 
 
 def since_of(work: Work, began: float = -inf) -> float:

@@ -23,7 +23,8 @@ from runcue._explain.lacks import needs_all
 from runcue._explain.likeness import grouped
 from runcue._explain.neighbours import Neighbours
 from runcue._explain.next_steps import cut_in_words, step_for, step_for_all, step_for_stuck
-from runcue._explain.reasons import Reason, problem_now, unready
+from runcue._explain.problems import problem_now
+from runcue._explain.reasons import Reason, unready
 from runcue._explain.why import Explainer
 from runcue._explain.wording import details_of
 from runcue._model.phases import COMPLETED, HELD, NOT_READY, SKIPPED

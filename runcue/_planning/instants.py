@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
-from runcue._explain.reasons import problem_now
+from runcue._explain.problems import problem_now
 from runcue._model.overrides import Overrides
 from runcue._model.phases import NOT_DUE, RUNNING
 from runcue._model.work import Work
