@@ -28,6 +28,7 @@ from runcue._api.intake import Intake
 from runcue._dispatch.batch import Batch
 from runcue._dispatch.dispatcher import Dispatcher
 from runcue._dispatch.loading import ReadAhead, load_all
+from runcue._model.awaitables import NotAwaited
 from runcue._model.callables import caller
 from runcue._model.checks import NOTHING, is_one_of, says_how_to_await, says_what_it_takes
 from runcue._model.current import call_inside
@@ -53,7 +54,7 @@ _BY: Final = "the end of its group"
 """Who cancels what is left of a group that is left by an exception."""
 
 
-class Group:
+class Group(NotAwaited):
     """What `cue.group()` gives: work units that are submitted in an `async with`. At its end all of them have settled.
 
     Where the body of the `async with` raises, or its asyncio task is cancelled, what is left is cancelled, and that

@@ -18,6 +18,7 @@ from runcue._api.intake import Intake
 from runcue._api.sources import no_end
 from runcue._dispatch.batch import Batch
 from runcue._dispatch.dispatcher import Dispatcher
+from runcue._model.awaitables import NotAwaited
 from runcue._model.callables import at_line, caller
 from runcue._model.checks import NOTHING, positive_int, yes_or_no
 from runcue._model.current import call_inside
@@ -44,7 +45,7 @@ _PATIENCE: Final = 0.01
 """Seconds without a turn of the event loop after which it gets one: who takes what is there need not wait for any."""
 
 
-class Map(Generic[T_co]):
+class Map(NotAwaited, Generic[T_co]):
     """What `cue.map()` gives: an async iterator of work units that have settled, or of their values.
 
     Nothing is submitted before it is gone through. To leave it early, use it in an `async with`: at its end nothing is

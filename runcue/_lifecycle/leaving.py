@@ -66,17 +66,22 @@ class Leaving:
         # Those of which nobody has said that they are to be left, and for what they have waited.
         self._untold: list[tuple[Work, str]] = []
         # Submitted for later since the cue is stopping: those that were not looked at yet, and all of them; whether all
-        # others that are for later are left as well; how often some have been left.
+        # others that are for later are left as well, and what is tried without end; how often some have been left.
         self._submitted: list[Work] = []
         self._late: set[Work] = set()
-        self._leaves_later = False
+        self._leaves_later = self._leaves_endless = False
         self._rounds = 0
 
     def begin(self) -> None:
         """The cue was started."""
         self.works, self._untold, self._submitted = [], [], []
-        self._rounds, self._late, self._leaves_later = 0, set(), False
+        self._rounds, self._late = 0, set()
+        self._leaves_later = self._leaves_endless = False
         self._core.came_back = None
+
+    def begin_to_stop(self) -> None:
+        """From now on whatever comes to wait for an instant again may have to be left."""
+        self._core.came_back = []
 
     def submitted(self, work: Work) -> None:
         """A work unit was submitted for later while the cue is stopping."""
@@ -94,9 +99,10 @@ class Leaving:
         works, self._submitted = self._submitted, []
         left = [work for work in works if self._is_for_later(work)]
         if core.came_back:
-            for work in filter(self._is_endless, core.came_back):
+            for work in core.came_back if self._leaves_endless else ():
                 # With it those who have joined it, be it only since: else the first of them would take its place.
-                left += (work, *_followers_of(work))
+                if self._is_endless(work):
+                    left += (work, *_followers_of(work))
             # Those that wait for their instants again, as somebody has left who had wanted them earlier.
             left += [
                 work
@@ -117,8 +123,8 @@ class Leaving:
 
     def leave_endless(self) -> None:
         """Leave what is tried again without end, now and from now on."""
-        if self._core.came_back is None:
-            self._core.came_back = []
+        if not self._leaves_endless:
+            self._leaves_endless = True
             self._leave([work for work in self._core.pending_works() if self._is_endless(work)])
 
     def leave_for_later(self) -> None:

@@ -301,6 +301,7 @@ class Stopping:
         """Stop, or go on stopping in a harder way, without waiting for the end of it."""
         if self._task is None:
             self.level = DRAIN
+            self.leaving.begin_to_stop()
             # A task of its own: a caller who is cancelled does not leave the cue half stopped. What listeners spawn
             # that are called by it is inside.
             create_task = asyncio.get_running_loop().create_task

@@ -726,6 +726,23 @@ async def test_a_map_is_not_awaited() -> None:
             await cue.map("nap", [])  # type: ignore[misc]
 
 
+@pytest.mark.rule(12, 41)
+@virtual
+async def test_a_map_or_a_group_that_a_handler_returns_is_a_value() -> None:
+    async with cue_of() as cue:
+        cue.task("nap")(napping)
+
+        @cue.task("one")
+        async def one(work: runcue.Work) -> Any:
+            return cue.map("nap", params(0, 0)) if work.params["of"] == "map" else cue.group()
+
+        async with await (await cue.submit("one", {"of": "map"})) as works:
+            assert len([work async for work in works]) == 2
+        async with await (await cue.submit("one", {"of": "group"})) as group:
+            await group.submit("nap", {"n": 0})
+        assert group.summary.counts["completed"] == 1
+
+
 @pytest.mark.rule(41)
 @virtual
 async def test_a_second_task_that_goes_through_the_same_map_is_told_so() -> None:
