@@ -73,6 +73,8 @@ class Declaration:
         seen: How much this process had made in folders when the handler was about to start.
         hold: Whom it waits for now: who makes the artifact that it awaits, with few inputs and nothing else to be said;
             else a `Hold`. None: nobody. See `_scheduling.holds.held_by`.
+        place: Of one that was submitted for later and has taken the place of another one: where that stood in the order
+            of submission. None: it stands where it was submitted.
         waits_for_folders: Whether it waits for the makers of what is in the folders that it reads.
         unreturned: Whether it has settled while its handler went on, and that has not returned yet.
         rehearsed: In a cue that is rehearsed, what was really declared of freshness.
@@ -110,6 +112,7 @@ class Declaration:
     marks: Any = None
     rehearsed: Any = None
     seen = 0
+    place: int | None = None
     waits_for_folders = True
     unreturned = False
     fault: BaseException | None = None

@@ -237,7 +237,11 @@ class Holds:
     @staticmethod
     def _is_before(maker: Work, work: Work) -> bool:
         """Whether a maker that was submitted for later holds up a work unit: before its instant only those after it."""
-        return maker is not work and (maker._phase != NOT_DUE or maker._seq < work._seq)
+        if maker is work or maker._phase != NOT_DUE:
+            return maker is not work
+        declared = maker._declared
+        place = maker._seq if declared is None or declared.place is None else declared.place
+        return bool(place < work._seq)
 
     def holder_for(self, work: Work) -> Work | None:
         """Who holds a held work unit by now; None if nobody does, which is not noted yet."""

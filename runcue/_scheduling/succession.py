@@ -31,6 +31,11 @@ def successor_of(core: Core, leader: Work) -> Work | None:
     core.dependencies.replace(leader, successor)
     if core.appointments.works:
         core.appointments.hand_over(leader, successor, waits=core.waits_for_appointment(leader))
+        # Who came after the one whose place that was is held up as before, whenever it is asked.
+        before, declared = leader._declared, successor._declared
+        assert before is not None
+        assert declared is not None
+        declared.place = leader._seq if before.place is None else before.place
     if leader._phase == RUNNING:
         core.move(successor, RUNNING)
         take_over_handler(leader, successor, core.dependencies)

@@ -948,6 +948,56 @@ async def test_who_submits_again_whatever_a_stop_has_left_keeps_no_stop_from_end
         assert len(summary.left) <= 110
 
 
+@pytest.mark.rule(23, 40)
+@virtual
+async def test_what_was_submitted_for_later_at_the_end_and_waits_again_does_not_keep_the_end() -> None:
+    cue = cue_of()
+    cue.service("one", concurrent=1)
+    cue.task("t", key="key", uses="one")(lambda work: None)
+    handles: list[runcue.WorkHandle] = []
+
+    @cue.task("busy", uses="one")
+    async def busy(work: runcue.Work) -> None:
+        await asyncio.sleep(20)
+
+    @cue.task("ends")
+    async def ends(work: runcue.Work) -> None:
+        await asyncio.sleep(1)
+        handles.append(await cue.submit("t", delay=TOMORROW))
+        at_once = await cue.submit("t")  # which lets the other one go on at once, as long as it stays
+        await asyncio.sleep(1)
+        at_once.cancel()
+
+    async with cue:
+        await cue.submit("busy")
+        await cue.submit("ends")
+    assert now() == 20.0
+    assert handles[0].state is WorkState.CANCELLED
+
+
+@pytest.mark.rule(28, 40)
+@pytest.mark.parametrize("asked", ["before", "after"])
+@virtual
+async def test_who_takes_the_place_of_one_for_later_holds_up_whom_that_has_held_up(asked: str) -> None:
+    cue = cue_of()
+    log: list[str] = []
+    made = Flag("made")
+    made.set()
+
+    async def notes(work: runcue.Work) -> None:
+        log.append(f"{work.task} at {now():g}")
+
+    cue.task("make", outputs=made)(notes)
+    cue.task("read", inputs=made)(notes)
+    async with cue:
+        first = await cue.submit("make", delay=60, force=True)
+        await cue.submit("read", delay=None if asked == "before" else 20)
+        await cue.submit("make", delay=100, force=True)
+        await asyncio.sleep(10)
+        first.cancel()
+    assert log == ["make at 60", "read at 60"], "the reader came after the place that it has taken"
+
+
 @pytest.mark.rule(28, 40)
 @virtual
 async def test_who_leaves_while_an_async_gate_is_asked_takes_the_instant_along_too() -> None:
