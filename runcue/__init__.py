@@ -62,6 +62,7 @@ __all__ = [
     "Attempt",
     "Blocking",
     "Breaker",
+    "BudgetStatus",
     "ConfigurationError",
     "Cue",
     "CueFailed",
@@ -145,7 +146,7 @@ if TYPE_CHECKING:
     from runcue._lifecycle.room import CueFull
     from runcue._limits.adaptive import Adaptive
     from runcue._limits.breaker import Breaker
-    from runcue._limits.service import ServiceStatus
+    from runcue._limits.service import BudgetStatus, ServiceStatus
     from runcue._planning.plan import Cycle, Plan, PlannedWork, ServiceTime
     from runcue.console import progress
 
@@ -163,6 +164,7 @@ _LATE = {
     "Plan": "_planning.plan",
     "PlannedWork": "_planning.plan",
     "Service": "_api.service",
+    "BudgetStatus": "_limits.service",
     "ServiceStatus": "_limits.service",
     "ServiceTime": "_planning.plan",
     "Turn": "_explain.turn",

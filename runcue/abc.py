@@ -225,6 +225,7 @@ WarningKind = Literal[
     "full",
     "headers",
     "breaker",
+    "no_cost",
 ]
 """What a warning is about; see `CueWarning`."""
 
@@ -251,6 +252,7 @@ class CueWarning(NamedTuple):
             again and again. "full": nothing that is pending can move, so that one comes in above `Cue(max_pending=)`.
             "headers": a server says of its limits what cannot be read, or asks to wait for longer than `max_pause=`.
             "breaker": one has opened after failures in a row, and nothing that uses its service starts for a while.
+            "no_cost": a task says nothing of what it takes of a budget.
             There may be others in later versions.
         text: For people, as the log has it.
         works: The work units that it is about, as far as it is about some.

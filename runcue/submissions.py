@@ -36,6 +36,7 @@ _FIELDS: Final = (
     "timeout",
     "retry",
     "must_complete",
+    "cost",
     "delay",
     "run_at",
     "metadata",
@@ -108,8 +109,8 @@ def read_lines(lines: Iterable[bytes], name: str) -> Iterator[Submission]:
     Each has the field "task", the name of a task, and as needed "params" (an object), "inputs" and "outputs" (a path or
     a list of paths), "key" (text or a number), "duplicate" ("join" or "error"), "force" (true or false), "priority" (a
     number from 0 to 1), "timeout" (seconds, or text such as "30s"), "retry" (how many attempts there are in all, -1 for
-    no end of them), "must_complete" (true or false), "delay" (seconds, or text such as "5 min"), "run_at" (a Unix
-    timestamp) and "metadata" (an object). What is null is as good as not there.
+    no end of them), "must_complete" (true or false), "cost" (an object), "delay" (seconds, or text such as "5 min"),
+    "run_at" (a Unix timestamp) and "metadata" (an object). What is null is as good as not there.
 
     Args:
         lines: As a file that was opened with "rb" gives them.
@@ -266,6 +267,7 @@ _JSON: Final = {
     "timeout": _Field(_lasts, f"a positive number of seconds, or {_SPANS}"),
     "retry": _Field(_are_attempts, "a whole number of at least 1, or -1"),
     "must_complete": _Field(lambda value: isinstance(value, bool), "true or false"),
+    "cost": _Field(lambda value: isinstance(value, dict), "an object"),
     "delay": _Field(partial(_lasts, zero=True), f"a number of seconds of at least 0, or {_SPANS}"),
     "run_at": _Field(_is_number, "a Unix timestamp"),
     "metadata": _Field(lambda value: isinstance(value, dict), "an object"),

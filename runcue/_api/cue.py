@@ -72,7 +72,7 @@ if TYPE_CHECKING:
     from runcue._api.group import Group
     from runcue._api.many import Map
     from runcue._api.service import Service
-    from runcue._api.submit_options import Artifacts, SubmitOptions
+    from runcue._api.submit_options import Artifacts, Cost, SubmitOptions
     from runcue._callbacks.verdicts import Question
     from runcue._explain.answers import Why, WhyStale
     from runcue._explain.why_all import WhyAll
@@ -210,9 +210,12 @@ class Cue:
         self,
         name: str,
         *,
-        rate: str | None = DEFAULT,
+        rate: str | Sequence[str] | None = DEFAULT,
         concurrent: int | Adaptive | None = DEFAULT,
         burst: int | None = DEFAULT,
+        budget: Mapping[str, str] | None = DEFAULT,
+        oversize: Literal["error", "borrow"] | None = DEFAULT,
+        margin: float | str | timedelta | None = DEFAULT,
         limiter: Any = DEFAULT,
         max_pause: float | str | timedelta | None = DEFAULT,
         limits: Limit | Sequence[Limit] | None = DEFAULT,
@@ -228,10 +231,16 @@ class Cue:
         Args:
             name: What tasks call it in `uses=`.
             rate: "60/min", "10/sec", "1.5/sec", "1000/hour", "100/15min": no window of that length, wherever it
-                starts, sees more starts than that.
+                starts, sees more starts than that. Several, such as ["10/sec", "500/min"], hold all.
             concurrent: How many handlers may run at the same time; a `runcue.Adaptive` finds that out.
             burst: Makes the rate a continuously refilled bucket of that size instead: at most burst + elapsed * rate
                 starts in any stretch of time.
+            budget: So much of something per window, by name, such as {"tokens": "90_000/min", "usd": "2.50/day"}; of
+                that each start takes the `cost=` of its work unit, and in the end what `work.spent()` has said.
+            oversize: What becomes of a work unit that costs more than a budget ever has: "error", submitting it is an
+                error; "borrow", it starts when nothing is used, and what is over is charged as there is room again.
+            margin: So much longer each window is counted, of rates and budgets, for servers that count at arrival:
+                "0.5s". The way of two requests may differ by so much.
             limiter: An `aiolimiter.AsyncLimiter` instead of `rate=`, for instance one shared with other code.
             max_pause: Nothing that its server says (`Service.read_headers`, a refusal) pauses it for longer: seconds, a
                 timedelta, or text; None: an hour.
@@ -253,6 +262,9 @@ class Cue:
             "rate": rate,
             "concurrent": concurrent,
             "burst": burst,
+            "budget": budget,
+            "oversize": oversize,
+            "margin": margin,
             "limiter": limiter,
             "max_pause": max_pause,
             "limits": limits,
@@ -297,6 +309,7 @@ class Cue:
         priority: float | Callable[..., float] | None = None,
         retry: int | Policy | None = None,
         must_complete: bool = False,
+        cost: Cost = None,
         load: Callable[..., Any] | None = None,
         run_in: RunIn | None = None,
     ) -> Callable[[F], F]: ...
@@ -315,6 +328,7 @@ class Cue:
         priority: float | Callable[..., float] | None = None,
         retry: int | Policy | None = None,
         must_complete: bool = False,
+        cost: Cost = None,
         load: Callable[..., Any] | None = None,
         run_in: RunIn | None = None,
     ) -> Any:
@@ -351,6 +365,8 @@ class Cue:
                 the seconds to the next attempt, None for none. Meanwhile the work unit holds no slot.
             must_complete: Whether `stop(drain=False)`, and so the first Ctrl-C, still runs its work units and what
                 makes their inputs, and `stop(timeout=)` waits for them. `stop(timeout=0)` and a second Ctrl-C do not.
+            cost: What a work unit takes of the budgets of its services, such as {"tokens": 700}, or a plain function of
+                the work or of params that gives that, asked when it is submitted. `work.spent()` says what it was.
             load: A function of the work or of params, plain or async, that reads the value of a work unit back that
                 was skipped, for whoever asks for its result. Without one that is None. It is called when the value is
                 first asked for, a plain one in a thread; what it raises is raised there, and the work unit stays
@@ -388,6 +404,7 @@ class Cue:
             priority=priority,
             retry=retry,
             must_complete=must_complete,
+            cost=cost,
             load=load,
         )
         which = f"task {described.name!r}" if described.name else "a task"
@@ -847,7 +864,7 @@ class Cue:
         taken = dict(params) if type(params) is dict else {} if params is None else take_over(params)
         if known.parameters is not None:
             taken = known.parameters.fill(taken)
-        if said is None and known.declares:
+        if said is None and known.says_per_work:
             said = NO_OVERRIDES
         if intake.room is not None:
             known, taken = await self._entrance.make_room(known, taken, said)
@@ -893,6 +910,7 @@ class Cue:
         timeout: float | str | timedelta | None = None,
         retry: int | Policy | None = None,
         must_complete: bool | None = None,
+        cost: Cost = None,
         delay: float | str | timedelta | None = None,
         run_at: float | datetime | None = None,
         metadata: Mapping[Any, Any] | None = None,
@@ -918,6 +936,7 @@ class Cue:
             retry: As for `task()`, for this work unit alone; 1: there is one attempt. Of one that joins another work
                 unit that one's counts.
             must_complete: As for `task()`, for this work unit alone. One that joins another work unit lends it that.
+            cost: As for `task()`, for this work unit alone. One that joins another work unit takes nothing.
             delay: Let it begin so much later at the earliest: seconds, a timedelta, or text such as "5s". Until then it
                 is asked nothing and holds nothing; its age and its place among others count from then.
             run_at: The same for an instant of the wall clock: a datetime with a time zone, or a Unix timestamp. One
@@ -1125,7 +1144,7 @@ class Cue:
         said = overrides_of(options)
         known = self._registry.find(task)
         taken = params_for(known, params)
-        if said is None and known.declares:
+        if said is None and known.says_per_work:
             said = NO_OVERRIDES
         return self._entrance.admit_threadsafe(known, taken, _copy_context(), said, inside=inside)
 
@@ -1164,6 +1183,7 @@ class Cue:
         timeout: float | str | timedelta | None = None,
         retry: int | Policy | None = None,
         must_complete: bool | None = None,
+        cost: Cost = None,
         delay: float | str | timedelta | None = None,
         run_at: float | datetime | None = None,
         metadata: Mapping[Any, Any] | None = None,
@@ -1186,6 +1206,7 @@ class Cue:
             timeout: As for `submit()`.
             retry: As for `submit()`.
             must_complete: As for `submit()`.
+            cost: As for `submit()`.
             delay: As for `submit()`.
             run_at: As for `submit()`.
             metadata: As for `submit()`.

@@ -385,7 +385,9 @@ class DropFolders:
         task = self._core.tasks[tray.task]
         said = None if expected is None else expected.said(task)
         params = params_for(task, {"path": drop.called(path)})
-        work = self._intake.admit(task, params, Context(), said or (NO_OVERRIDES if task.declares else None))
+        work = self._intake.admit(
+            task, params, Context(), said or (NO_OVERRIDES if task.says_per_work else None)
+        )
         work._overrides = None  # these are the answers of its task: who does it once more asks anew
         self._warn(tray.submitted(path, work, self._settled))
 

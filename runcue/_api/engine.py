@@ -78,6 +78,7 @@ class Engine:
             self.callbacks.door.ask,
             dispatcher.refusals.note_error,
             self.callbacks.failures.raised,
+            self.callbacks.door.unpriced,
             dispatcher.turns.wake,
             dispatcher.recount,
             self.warnings,

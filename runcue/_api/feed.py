@@ -345,7 +345,7 @@ class Feed:
                 params = dict(zip(self._names, item, strict=True))
             if task.parameters is not self._filled and task.parameters is not None:
                 params = task.parameters.fill(params)
-            work = intake.admit(task, params, context, NO_OVERRIDES if task.declares else None)
+            work = intake.admit(task, params, context, NO_OVERRIDES if task.says_per_work else None)
         except (UsageError, CueFailed) as error:
             self._end(error)
             return False

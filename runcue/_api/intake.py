@@ -32,6 +32,7 @@ from runcue._model.events import Event
 from runcue._model.overrides import NO_OVERRIDES, Overrides
 from runcue._model.task import Task
 from runcue._model.work import Work
+from runcue._registration.costs import place_of_cost, price
 from runcue._registration.declarations import functions_of, is_given_by_value
 from runcue._registration.duplicates import leader_for
 from runcue._registration.registry import Registry
@@ -301,7 +302,7 @@ class Intake:
         if overrides is None:
             self._core.add(work, now)
         elif overrides is NO_OVERRIDES:
-            outside_tasks(turns.loop, self._add_declared, work, now, overrides)
+            outside_tasks(turns.loop, self._add_asked, work, now, overrides)
         else:
             self._add_overriding(work, now, overrides)
         if not turns.woken:
@@ -349,12 +350,10 @@ class Intake:
         if overrides.timeout is not None:
             work._task.timed = True
         later = self.later(overrides) if overrides.waits else None
-        if overrides.declares or work._task.declares:
-            outside_tasks(self._turns.loop, self._add_declared, work, now, overrides, later)
-        elif later is None:
-            self._core.add(work, now)
+        if overrides.declares or overrides.cost is not None or work._task.says_per_work:
+            outside_tasks(self._turns.loop, self._add_asked, work, now, overrides, later)
         else:
-            add_later(self._core, work, later, now, self._turns.wall())
+            self._add(work, now, later)
         if later is not None and self._stopping.level is not None:
             self._stopping.leaving.submitted(work)
 
@@ -368,15 +367,21 @@ class Intake:
         else:
             add_later(self._core, work, later, now, self._turns.wall())
 
-    def _add_declared(
+    def _add_asked(
         self, work: Work, now: float, overrides: Overrides, later: Appointment | None = None
     ) -> None:
-        # What is declared is looked up now, as the params are taken over now: it says what this work unit is.
-        declared = self._registry.declare(work, self._dispatcher.flags, overrides)
+        # What it declares and costs is looked up now, as the params are taken over now: it says what this work unit is.
+        fault, declared = price(work, overrides), None
+        if fault is not None or overrides.declares or work._task.declares:
+            declared = self._registry.declare(work, self._dispatcher.flags, overrides)
+            declared.fault = declared.fault or fault
         if (ended := self._turns.now()) - now > BLOCKS_AFTER:
-            places = ", ".join(functions_of(work, overrides).values())
+            places = ", ".join((*functions_of(work, overrides).values(), *place_of_cost(work, overrides)))
             what = f"finding out what task {work.task!r} declares{places and f', by {places},'}"
             self._dispatcher.callbacks.door.blocked(what, now, ended, BE_QUICK, work)
+        if declared is None:
+            self._add(work, now, later)
+            return
         if declared.files and not self._is_loaded:
             self._load()
         if self.declared_to is not None:

@@ -8,7 +8,7 @@ Must not know: what limits do.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Never, Self, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Never, Self, TypedDict, Unpack
 
 from runcue._model.checks import says_what_it_takes
 from runcue._model.errors import ConfigurationError, UsageError
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from runcue._api.engine import Engine
-    from runcue._limits.adaptive import Adaptive
     from runcue._limits.breaker import Breaker
     from runcue._limits.service import Service as Limits
     from runcue._limits.service import ServiceStatus
@@ -31,9 +30,12 @@ __all__ = ["Service", "ServiceOptions", "service_of"]
 class ServiceOptions(TypedDict, total=False):
     """What can be said of a service; see `Cue.service`. None takes a limit away."""
 
-    rate: str | None
-    concurrent: int | Adaptive | None
+    rate: str | Sequence[str] | None
     burst: int | None
+    budget: Mapping[str, str] | None
+    oversize: Literal["error", "borrow"] | None
+    margin: float | str | timedelta | None
+    concurrent: int | None
     limiter: Any
     max_pause: float | str | timedelta | None
     limits: Limit | Sequence[Limit] | None

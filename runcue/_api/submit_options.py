@@ -16,13 +16,17 @@ from runcue._artifacts.artifact import Artifact
 from runcue._scheduling.retry import Policy
 from runcue.abc import Freshness
 
-__all__ = ["Artifacts", "SubmitOptions"]
+__all__ = ["Artifacts", "Cost", "SubmitOptions"]
 
 OneArtifact = str | os.PathLike[str] | Artifact
 Artifacts = (
     OneArtifact | Iterable[OneArtifact] | Callable[..., OneArtifact | Iterable[OneArtifact] | None] | None
 )
 """What `inputs=` and `outputs=` take."""
+
+
+Cost = Mapping[str, Any] | Callable[..., Mapping[str, Any]] | None
+"""What `cost=` takes; an amount is an int, a float, text, a Decimal or a Fraction."""
 
 
 class SubmitOptions(TypedDict, total=False):
@@ -38,6 +42,7 @@ class SubmitOptions(TypedDict, total=False):
     timeout: float | str | timedelta | None
     retry: int | Policy | None
     must_complete: bool | None
+    cost: Cost
     delay: float | str | timedelta | None
     run_at: float | datetime | None
     metadata: Mapping[Any, Any] | None

@@ -27,6 +27,7 @@ from runcue._model.attempts import GiveUp, RetryLater
 from runcue._model.callables import is_runcues, located
 from runcue._model.no_answers import NEVER_RUN
 from runcue._model.phases import COMPLETED, FAILED
+from runcue._model.texts import in_one_line
 from runcue._model.work import Work
 from runcue.abc import WarningKind
 
@@ -209,6 +210,19 @@ class Door:
             observed: Whether observers are to hear of it, or only the log.
         """
         self._tell_once("no_answer", what, words, work, observed=observed)
+
+    def unpriced(self, work: Work, service: str) -> None:
+        """A work unit has started that says nothing of what it costs, at a service with budgets: tell it once a task.
+
+        Args:
+            work: The work unit.
+            service: What counts as it is written there: the name of the service and its budgets.
+        """
+        words = (
+            f"uses {service} and says nothing of what its work units cost: there they count as nothing. Write cost= at "
+            "the task or at submit(), cost={} if that is meant"
+        )
+        self._tell_once("no_cost", f"Task {in_one_line(work.task, 80)!r}", words, work)
 
     def _tell_once(
         self, kind: WarningKind, what: str, words: str, work: Work | None, *, observed: bool = True

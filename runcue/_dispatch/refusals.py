@@ -21,12 +21,14 @@ from runcue._dispatch.gates import Gates
 from runcue._dispatch.settlement import Settlement
 from runcue._dispatch.timers import Timers
 from runcue._dispatch.turns import Turns
+from runcue._limits.budget import Budget
 from runcue._limits.guarded import LOOK_AGAIN
 from runcue._model.errors import LimitError
 from runcue._model.phases import FAILED, RUNNING
 from runcue._model.work import Work
 from runcue._scheduling.retry import latest_start
 from runcue._scheduling.run_queue import UNASKED, RunQueue
+from runcue._scheduling.selection import can_start
 
 __all__ = ["Refusals"]
 
@@ -72,7 +74,8 @@ class Refusals:
             return False
         limit, work = refusal
         run_queue.refused_until = limit.next_room(now, work)
-        self._timers.active.set(run_queue, run_queue.refused_until)
+        passes_at, run_queue.passes_at = run_queue.passes_at, inf
+        self._timers.active.set(run_queue, min(run_queue.refused_until, passes_at))
         if getattr(limit, "keeps_nothing", False):
             self._timers.exact.add(run_queue.refused_until)
         # Of a limit of the user's own this is not known any earlier: nobody asks it but who starts work units.
@@ -81,6 +84,8 @@ class Refusals:
     def let_come(self, run_queue: RunQueue, now: float, ordered: bool) -> bool:
         """Whether the limits of a run queue let a worker come. It asks once more itself, before it starts anything."""
         if not run_queue.unsure_until:
+            if run_queue.near_budgets:
+                return can_start(run_queue, now, ordered)
             return run_queue.has_room(now, None, ordered)
         if now < run_queue.unsure_until:
             self._timers.active.set(run_queue, run_queue.unsure_until)
@@ -93,8 +98,8 @@ class Refusals:
     def came_in_vain(self, run_queue: RunQueue, now: float) -> None:
         """A worker has come, and the first answer that it got was a limit's no."""
         refusal = run_queue.refusal
-        if refusal is None or refusal[1] is None:
-            return  # a rate: what it says depends on the clock alone
+        if refusal is None or refusal[1] is None or isinstance(refusal[0], Budget):
+            return  # a rate or a budget: what it says depends on the clock alone
         if run_queue.unsure_until == UNASKED:
             when = refusal[0].next_room(now, refusal[1])
             run_queue.unsure_until = when if when < inf else 0.0

@@ -258,7 +258,7 @@ _LONGEST: Final = 700
 
 # With an instant at which it will be over, of its own or that of a service; and with work units that have the slots.
 _INSTANTS: Final = frozenset(("waiting for a retry", "waiting for its time"))
-_TIMED: Final = frozenset(("waiting for rate", "waiting for a limit", *_INSTANTS))
+_TIMED: Final = frozenset(("waiting for rate", "waiting for a budget", "waiting for a limit", *_INSTANTS))
 _HELD: Final = frozenset(("waiting for a slot", "deadlock"))
 
 # In tracebacks, in pickles and in documentation they are named as users import them.

@@ -53,7 +53,7 @@ def next_step(reason: Reason, who: str = "it") -> str:
         return step_for_no(reason.said)
     if kind == "slots":
         return _step_for_slots(reason, who)
-    if kind in ("rate", "limit", "throttle", "breaker") and reason.passing is not None:
+    if kind in ("rate", "budget", "limit", "throttle", "breaker") and reason.passing is not None:
         return f"{_go_first(who)}{'; a higher rate= helps, too' if kind == 'rate' else ''}"
     if kind == "paused":
         resume = f"cue.get_service({words_of(reason.subject.name)}).resume()"
@@ -194,6 +194,7 @@ _HURRIED: Final[dict[Kind, str]] = {
 }
 _NEXT_STEPS: Final[dict[Kind, str]] = {
     "rate": "Wait; where the provider allows it, a higher rate= lets them start sooner",
+    "budget": "Wait; smaller ones behind it start meanwhile where they do not put it off",
     "limit": "Wait; that limit is the program's own, and says when there is room again",
     "server": "Wait; nothing that its server says pauses longer than max_pause= of the service",
     "throttle": "Wait: the server has refused some; fewer slots or a lower rate= would have it refuse less",

@@ -170,7 +170,7 @@ def _ended(reason: Reason, wall: float) -> str:
 
 
 _BY_LIMITS: Final = frozenset(
-    ("slots", "rate", "limit", "paused", "server", "throttle", "breaker", "no thread")
+    ("slots", "rate", "budget", "limit", "paused", "server", "throttle", "breaker", "no thread")
 )
 
 _PLAINLY: Final[dict[Kind, str]] = {

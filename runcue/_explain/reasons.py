@@ -52,6 +52,7 @@ Verdict = Literal[
     "about to start",
     "not started",
     "waiting for rate",
+    "waiting for a budget",
     "waiting for a limit",
     "paused",
     "waiting for its server",
@@ -82,6 +83,7 @@ ReasonName = Literal["not_ready", "service_full", "not_due", "unknown_task"]
 Kind = Literal[
     "slots",
     "rate",
+    "budget",
     "limit",
     "paused",
     "server",
@@ -115,14 +117,14 @@ Kind = Literal[
     "failed",
     "cancelled",
 ]
-"""What can be the reason. In their order: no slot, token or room by a limit; a pause by hand; what its server has left;
-a pause because that has refused some, or because of failures in a row; no thread; slots that are left free for another
-one; what is_ready said, or that it raised; an input that is not valid; one that is about to be made; an output whose
-last handler has not returned; another one makes the same; a gate is awaited, or files are read; its instant is not due:
-of the attempt after one that has failed, of what its handler has postponed, of what a server has refused, of what was
-submitted for later; nobody makes an input; who was to make it did not; those who wait for each other: for inputs, until
-an instant, for
-ever; nobody has asked yet; the cue is not started; nothing is in the way; how it goes, or has gone."""
+"""What can be the reason. In their order: no slot, start or room by a rate, a budget or a limit; a pause by hand; what
+its server has left; a pause because that has refused some, or because of failures in a row; no thread; slots that are
+left free for another one; what is_ready said, or that it raised; an input that is not valid; one that is about to be
+made; an output whose last handler has not returned; another one makes the same; a gate is awaited, or files are read;
+its instant is not due: of the attempt after one that has failed, of what its handler has postponed, of what a server
+has refused, of what was submitted for later; nobody makes an input; who was to make it did not; those who wait for each
+other: for inputs, until an instant, for ever; nobody has asked yet; the cue is not started; nothing is in the way; how
+it goes, or has gone."""
 
 Step = Literal[
     "wait",
@@ -142,6 +144,7 @@ Step = Literal[
 _VERDICTS: Final[Mapping[Kind, Verdict]] = {
     "slots": "waiting for a slot",
     "rate": "waiting for rate",
+    "budget": "waiting for a budget",
     "limit": "waiting for a limit",
     "paused": "paused",
     "server": "waiting for its server",
@@ -199,7 +202,7 @@ _STEPS: Final[Mapping[Kind, Step]] = {
 }
 
 BY_LIMITS: Final = frozenset(
-    ("slots", "rate", "limit", "paused", "server", "throttle", "breaker", "no thread", "left free")
+    ("slots", "rate", "budget", "limit", "paused", "server", "throttle", "breaker", "no thread", "left free")
 )
 _NOT_DUE: Final = frozenset(("retry", "postponed", "throttled", "delayed"))
 _KINDS_OF_WAIT: Final[Mapping[str, Kind]] = {
@@ -295,7 +298,7 @@ def refusals_of(work: Work, now: float) -> list[Refusal]:
     found = []
     for service in run_queue.services:
         for refusal in service.refusals(now, first):
-            if refusal.by == "limit" and first is not work:
+            if refusal.by in ("budget", "limit") and first is not work:
                 ahead = f" ({name_of(first)} is first in line)"
                 refusal = refusal._replace(details=refusal.details + ahead)
             found.append(refusal)
@@ -309,6 +312,7 @@ def refusals_of(work: Work, now: float) -> list[Refusal]:
 _KINDS_OF_REFUSAL: Final[Mapping[str, Kind]] = {
     "slots": "slots",
     "rate": "rate",
+    "budget": "budget",
     "limit": "limit",
     "paused": "paused",
     "server": "server",

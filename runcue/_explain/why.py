@@ -53,9 +53,11 @@ _BESIDE: Final = 5_000
 _PASSED: Final = 100
 
 # What says when it is to be asked again, and nothing of who comes after the first.
-_UNTIL: Final = frozenset(("limit", "paused", "server", "throttle", "breaker"))
+_UNTIL: Final = frozenset(("budget", "limit", "paused", "server", "throttle", "breaker"))
 # Those who wait for their turn, and nothing else.
-_IN_LINE: Final = frozenset(("slots", "rate", "limit", "paused", "server", "throttle", "breaker", "clear"))
+_IN_LINE: Final = frozenset(
+    ("slots", "rate", "budget", "limit", "paused", "server", "throttle", "breaker", "clear")
+)
 
 
 class Explainer:

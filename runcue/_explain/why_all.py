@@ -295,7 +295,7 @@ def _span(seconds: float) -> str:
     return seconds_in_words(float(f"{rounded:.2g}"))
 
 
-_LIMITS: Final = ("rate", "limit", "paused", "server", "throttle", "breaker", "slots", "no thread")
+_LIMITS: Final = ("rate", "budget", "limit", "paused", "server", "throttle", "breaker", "slots", "no thread")
 
 
 def _limit(reason: Reason, wall: float) -> str:
@@ -313,6 +313,8 @@ def _limit(reason: Reason, wall: float) -> str:
         return f"{what} ({used} in use{held})"
     if reason.kind in ("paused", "server"):
         return f"{service.name}, {said}"
+    if reason.kind == "budget":
+        return f"the budget of {service.name} ({said.removeprefix('its budget of ').partition(' is used up')[0]})"
     if reason.kind == "limit":
         return f"a limit of {service.name} ({said})"
     if reason.kind in ("throttle", "breaker"):

@@ -37,3 +37,7 @@ class RateLimit(Limit):
 
         Those that have not been confirmed yet count as if they were at this instant.
         """
+
+    def keeps_from(self, now: float, until: float) -> bool:
+        """Whether a start now would keep another one from having room at a later instant, at which it has otherwise."""
+        return False

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import inf, nextafter
 
+from runcue._limits.budget import charge_of
 from runcue._model.texts import seconds_in_words
 from runcue._model.work import Work
 from runcue.abc import Limit
@@ -61,7 +62,7 @@ class Grant:
 
     def amount_of(self, work: Work) -> float:
         """What a work unit takes of it."""
-        return self.each if self.budget is None else float((work._charge or {}).get(self.budget, 0))
+        return self.each if self.budget is None else float(charge_of(work).get(self.budget, 0))
 
     def room_from(self, work: Work) -> float:
         """When a work unit may start as far as this is concerned."""

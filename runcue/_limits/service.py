@@ -9,11 +9,13 @@ queues of those who use it, all of a run queue's services in one step.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from math import inf
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from runcue._limits.budget import Budget
 from runcue._limits.guarded import GuardedLimit
 from runcue._limits.pause import Pause
 from runcue._limits.rate_limit import RateLimit
@@ -25,8 +27,9 @@ from runcue.abc import Limit
 
 if TYPE_CHECKING:
     from runcue._limits.feedback import Feedback
+    from runcue._model.amounts import Amount
 
-__all__ = ["MAX_PAUSE", "MAX_THROTTLED", "UNBOUNDED", "Refusal", "Service", "ServiceStatus"]
+__all__ = ["MAX_PAUSE", "MAX_THROTTLED", "UNBOUNDED", "BudgetStatus", "Refusal", "Service", "ServiceStatus"]
 
 UNBOUNDED = sys.maxsize
 
@@ -38,6 +41,22 @@ MAX_THROTTLED: Final = 600.0
 said."""
 
 
+class BudgetStatus(NamedTuple):
+    """A budget of a service at one instant.
+
+    Attributes:
+        used: What the window that ends now has been charged, what is reserved for those that run among it.
+        limit: What it may be charged in any window of `period`.
+        period: Seconds.
+        debt: What has yet to be charged, before anything else starts.
+    """
+
+    used: Amount
+    limit: Amount
+    period: float
+    debt: Amount
+
+
 @dataclass(frozen=True, slots=True)
 class ServiceStatus:
     """A service and its limits at one instant.
@@ -46,8 +65,9 @@ class ServiceStatus:
         name: Its name.
         concurrent: How many handlers may run at the same time, None if any number.
         in_use: How many slots are taken.
-        rate: The rate as it was written, None if there is none (or a bucket decides).
-        count: Starts allowed by the rate in any window of `period`.
+        rate: The rate as it was written, None if there is none (or a bucket decides). There may be several: "10/sec,
+            500/min".
+        count: Starts allowed by the rate in any window of `period`; of several the one that allows the fewest now.
         period: Seconds.
         tokens: Starts that the rate allows at this instant, None if there is none.
         next_token: Seconds until it allows one more; 0.0 if it does now, None if that is not known.
@@ -55,6 +75,7 @@ class ServiceStatus:
         per_second: Starts that flow back into it per second, None if there is none.
         limits: What the limits of your own (`limits=`) are called. What they allow depends on the work unit.
         paused: Seconds for which it stays paused by hand, math.inf until `resume()` is called; None if it is not.
+        budgets: Its budgets by name, each with what is used of it, its limit, its period and what is owed.
     """
 
     name: str
@@ -69,6 +90,7 @@ class ServiceStatus:
     per_second: float | None
     limits: tuple[str, ...] = ()
     paused: float | None = None
+    budgets: Mapping[str, BudgetStatus] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         told = ", ".join(f"{one.name}={words_of(getattr(self, one.name))}" for one in fields(self))
@@ -80,8 +102,8 @@ class Refusal(NamedTuple):
 
     Attributes:
         service: The service.
-        by: What keeps it from that: "slots", "rate" (or the bucket in its place), "limit" of the user's own, "paused",
-            "throttle", "breaker".
+        by: What keeps it from that: "slots", "rate" (or the bucket in its place), "budget", "limit" of the user's own,
+            "paused", "throttle", "breaker".
         details: One phrase.
         until: When it is to be asked again; inf: not before something that runs has ended.
     """
@@ -97,24 +119,27 @@ class Service:
 
     Args:
         name: The name.
-        rate: What keeps its rate: a sliding window or a bucket.
+        rates: What keeps its rates: sliding windows, or a bucket.
         concurrent: Slots.
         own: Limits of the user's.
+        budgets: What else each start takes something of.
 
     Attributes:
         active: Slots in use.
+        rates: See above.
+        own: See above.
+        budgets: Its budgets by name.
         max_pause: Seconds for which it stays paused at most because its server says so.
-        limits: Those that come and go, the rate, then those of the user's own.
+        limits: Those that come and go, the rates, the budgets, then those of the user's own.
         feedback: What it learns from how attempts end; None: nothing.
         claims: The user's function that says whether an error is a refusal by its server; None if there is none.
         max_throttled: Seconds of waiting after which a work unit that is refused once more fails; inf: never.
     """
 
     __slots__ = (
-        "_own",
         "_passing",
-        "_rate",
         "active",
+        "budgets",
         "claims",
         "concurrent",
         "feedback",
@@ -122,14 +147,17 @@ class Service:
         "max_pause",
         "max_throttled",
         "name",
+        "own",
+        "rates",
     )
 
     def __init__(
         self,
         name: str,
-        rate: Limit | None = None,
+        rates: Iterable[Limit] = (),
         concurrent: int = UNBOUNDED,
-        own: Sequence[Limit] = (),
+        own: Iterable[Limit] = (),
+        budgets: Iterable[Budget] = (),
     ) -> None:
         self.name = name
         self.concurrent = concurrent
@@ -138,30 +166,28 @@ class Service:
         self.claims: Callable[[Any], Any] | None = None
         self.max_throttled = MAX_THROTTLED
         self.max_pause = MAX_PAUSE
-        self._own = tuple(own)
+        self.own: tuple[Limit, ...] = ()
         # Limits that nobody has declared, such as a pause: there is one of each kind at most, while it has a say.
         self._passing: dict[str, Limit] = {}
-        self.set_rate(rate)
+        self.rates: tuple[Limit, ...] = ()
+        self.budgets: Mapping[str, Budget] = _NO_BUDGETS
+        self.limits: tuple[Limit, ...] = ()
+        self.set_limits(rates, budgets, own)
 
-    def set_rate(self, rate: Limit | None) -> None:
-        """Let something else keep its rate, or (None) let it have none. The other limits stay."""
-        self._rate = rate
+    def set_limits(
+        self,
+        rates: Iterable[Limit] | None = None,
+        budgets: Iterable[Budget] | None = None,
+        own: Iterable[Limit] | None = None,
+    ) -> None:
+        """Let something else keep its rates, its budgets, or be its limits of the user's own. The others stay."""
+        if rates is not None:
+            self.rates = tuple(rates)
+        if budgets is not None:
+            self.budgets = {budget.name: budget for budget in budgets} or _NO_BUDGETS
+        if own is not None:
+            self.own = tuple(own)
         self._gather()
-
-    @property
-    def own(self) -> tuple[Limit, ...]:
-        """Limits of the user's."""
-        return self._own
-
-    def set_own(self, own: Sequence[Limit]) -> None:
-        """Let others take the place of the limits of the user's."""
-        self._own = tuple(own)
-        self._gather()
-
-    @property
-    def rates(self) -> tuple[Limit, ...]:
-        """What keeps its rate."""
-        return () if self._rate is None else (self._rate,)
 
     def install(self, kind: str, limit: Limit | None) -> None:
         """Let a limit of some kind have a say beside the others, or (None) no longer. Its run queues must look."""
@@ -175,7 +201,7 @@ class Service:
         return self._passing.get(kind)
 
     def _gather(self) -> None:
-        self.limits: tuple[Limit, ...] = (*self._passing.values(), *self.rates, *self._own)
+        self.limits = (*self._passing.values(), *self.rates, *self.budgets.values(), *self.own)
 
     def is_paused(self) -> bool:
         """Whether it is paused by hand, without an end that is known."""
@@ -184,16 +210,21 @@ class Service:
 
     @property
     def rate_text(self) -> str:
-        """The rate as it was written, its burst as well; "" if there is none or somebody's limiter decides."""
-        if isinstance(self._rate, TokenBucket):
-            return self._rate.text
-        return self._rate.rate.text if isinstance(self._rate, SlidingWindow) else ""
+        """The rates as they were written, a burst as well; "" if there is none or somebody's limiter decides."""
+        return ", ".join(
+            rate.text if isinstance(rate, TokenBucket) else rate.rate.text
+            for rate in self.rates
+            if isinstance(rate, (TokenBucket, SlidingWindow))
+        )
 
     def most_starts(self) -> int | None:
         """How many starts its rate allows in one of its periods, or at once; None if that is not known."""
-        if isinstance(self._rate, TokenBucket):
-            return self._rate.burst
-        return self._rate.rate.count if isinstance(self._rate, SlidingWindow) else None
+        most = [
+            rate.burst if isinstance(rate, TokenBucket) else rate.rate.count
+            for rate in self.rates
+            if isinstance(rate, (TokenBucket, SlidingWindow))
+        ]
+        return min(most, default=None)
 
     @property
     def full_text(self) -> str:
@@ -217,10 +248,19 @@ class Service:
         """All that keeps it from letting a work unit start at this instant, to tell people."""
         if not self.has_slot():
             yield Refusal(self, "slots", self.full_text, inf)
+        # Of several rates it is told which one holds for longest; of each budget what is missing.
+        by_rate: Refusal | None = None
+        others = []
         for limit in self.limits:
-            refusal = self._refusal_by(limit, now, work)
-            if refusal is not None:
-                yield refusal
+            if (refusal := self._refusal_by(limit, now, work)) is None:
+                continue
+            if refusal.by != "rate":
+                others.append(refusal)
+            elif by_rate is None or refusal.until > by_rate.until:
+                by_rate = refusal
+        if by_rate is not None:
+            yield by_rate
+        yield from others
 
     def refusal_by_limits(self, now: float, work: Work) -> Refusal | None:
         """The first of these that its limits give, slots aside; None if they have room."""
@@ -239,7 +279,7 @@ class Service:
             said = limit.describe(now, work), limit.next_room(now, work)
         if said is None:
             return None
-        by = "rate" if limit is self._rate else getattr(limit, "kind", "limit")
+        by = "rate" if limit in self.rates else getattr(limit, "kind", "limit")
         return Refusal(self, by, f"{self.name}: {said[0]}", said[1])
 
     def at_least(self, works: Sequence[Work]) -> float | None:
@@ -268,34 +308,45 @@ class Service:
             now: Monotonic.
             running: Whether an event loop is: without one, a bucket that others use as well cannot be asked.
         """
-        limit = self._rate
-        is_shared = isinstance(limit, GuardedLimit)
-        if isinstance(limit, GuardedLimit):
-            limit = limit.own
-        window = limit if isinstance(limit, SlidingWindow) else None
+        tokens: int | None = None
         next_token: float | None = 0.0
-        if is_shared and not running:
-            next_token = None
-        elif limit is not None and not limit.room(now, _NOBODY):
-            when = limit.next_room(now, _NOBODY)
-            next_token = None if when == inf else when - now
-        rate = window.rate if window is not None else None
+        rate, bucket = None, None
+        for limit in self.rates:
+            is_shared = isinstance(limit, GuardedLimit)
+            kept: Any = limit.own if isinstance(limit, GuardedLimit) else limit
+            if is_shared and not running:
+                next_token = None
+            elif not kept.room(now, _NOBODY) and next_token is not None:
+                when = kept.next_room(now, _NOBODY)
+                next_token = None if when == inf else max(next_token, when - now)
+            if not isinstance(kept, SlidingWindow):
+                bucket = kept
+            elif tokens is None or kept.tokens < tokens:
+                tokens, rate = kept.tokens, kept.rate
         pause = self._passing.get("paused")
         return ServiceStatus(
             self.name,
             None if self.concurrent == UNBOUNDED else self.concurrent,
             self.active,
-            rate.text if rate else None,
+            self.rate_text if rate else None,
             rate.count if rate else None,
             rate.period if rate else None,
-            window.tokens if window is not None else None,
+            tokens,
             next_token,
-            getattr(limit, "burst", None),
-            getattr(limit, "per_second", None),
-            tuple(name_of(limit) for limit in self._own),
+            getattr(bucket, "burst", None),
+            getattr(bucket, "per_second", None),
+            tuple(name_of(limit) for limit in self.own),
             pause.until - now if isinstance(pause, Pause) and not pause.room(now) else None,
+            {name: self._status_of(budget, now) for name, budget in self.budgets.items()},
         )
 
+    @staticmethod
+    def _status_of(budget: Budget, now: float) -> BudgetStatus:
+        budget.advance(now)
+        return BudgetStatus(budget.used, budget.limit, budget.allowance.period, budget.debt)
+
+
+_NO_BUDGETS: Mapping[str, Budget] = MappingProxyType({})
 
 # Rates and buckets are the same to everybody.
 _NOBODY = Work("", "")
@@ -307,5 +358,5 @@ def name_of(limit: object) -> str:
 
 
 # In tracebacks, in pickles and in documentation they are named as users import them.
-for _public in (ServiceStatus,):
+for _public in (ServiceStatus, BudgetStatus):
     _public.__module__ = "runcue"

@@ -26,18 +26,22 @@ class SlidingWindow(RateLimit):
     A token has two instants. At hand-off it is reserved (`acquire`), so that nobody else can have it; when the handler
     was entered, which for a thread may be later, it is stamped (`entered`), and its period counts from there.
 
-    Attributes:
+    Args:
         rate: What it keeps.
+        margin: So many seconds longer is each window counted.
+
+    Attributes:
+        rate: See above.
         recent_starts: The stamps that still count, in order.
         reserved: Tokens that were taken and have not been stamped yet.
     """
 
     __slots__ = ("_count", "_period", "rate", "recent_starts", "reserved")
 
-    def __init__(self, rate: Rate) -> None:
+    def __init__(self, rate: Rate, margin: float = 0.0) -> None:
         self.rate = rate
         self._count = rate.count
-        self._period = rate.period
+        self._period = rate.period + margin
         self.recent_starts: deque[float] = deque()
         self.reserved = 0
 
@@ -73,6 +77,17 @@ class SlidingWindow(RateLimit):
         rounds, place = divmod(n - free - 1, self._count)
         taken = recent_starts[place] if place < len(recent_starts) else now
         return max(taken + (rounds + 1) * self._period, now)
+
+    def keeps_from(self, now: float, until: float) -> bool:
+        """See `RateLimit.keeps_from`."""
+        if now + self._period <= until:
+            return False
+        gone = 0
+        for at in self.recent_starts:
+            if at + self._period > until:
+                break
+            gone += 1
+        return len(self.recent_starts) - gone + self.reserved + 1 >= self._count
 
     def acquire(self, now: float, work: object = None, /) -> None:
         """See `Limit.acquire`."""

@@ -28,20 +28,36 @@ class TokenBucket(RateLimit):
     It is debited as of the instant at which a handler was entered; until that is known the token is merely kept free.
     So the promise holds for what the handlers themselves see, threads included.
 
-    Attributes:
+    Args:
         burst: How many starts it can hold.
         per_second: How many flow back per second.
+        rate: The rate as it was written.
+        margin: So many seconds after it was taken a token begins to flow back.
+
+    Attributes:
+        burst: See above.
+        per_second: See above.
         reserved: Tokens that were taken and have not been stamped yet.
         recent_starts: The last stamps, in about their order: for what may take its place. It goes by none of them.
     """
 
-    __slots__ = ("_full_at", "_one", "_rate", "burst", "per_second", "recent_starts", "reserved")
+    __slots__ = (
+        "_full_at",
+        "_margin",
+        "_one",
+        "_rate",
+        "burst",
+        "per_second",
+        "recent_starts",
+        "reserved",
+    )
 
-    def __init__(self, burst: int, per_second: float, rate: str = "") -> None:
+    def __init__(self, burst: int, per_second: float, rate: str = "", margin: float = 0.0) -> None:
         self.burst = burst
         self.per_second = per_second
         self._rate = rate or f"{per_second:g}/sec"
         self._one = 1 / per_second
+        self._margin = margin
         self.reserved = 0
         self.recent_starts: deque[float] = deque(maxlen=_REMEMBERED)
         self._full_at = -inf
@@ -73,6 +89,12 @@ class TokenBucket(RateLimit):
         """See `RateLimit.nth_room`."""
         return max(max(self._full_at, now) - (self.burst - n - self.reserved) * self._one, now)
 
+    def keeps_from(self, now: float, until: float) -> bool:
+        """See `RateLimit.keeps_from`."""
+        full_at = max(self._full_at, now + self._margin) + self._one
+        left = self.burst - 1 - self.reserved
+        return left < 0 or full_at - left * self._one > until
+
     def acquire(self, now: float, work: object = None, /) -> None:
         """See `Limit.acquire`."""
         self.reserved += 1
@@ -84,7 +106,7 @@ class TokenBucket(RateLimit):
 
     def _count(self, at: float) -> None:
         # Reported out of order, a start counts as if it had come after those reported before it: late, never early.
-        self._full_at = max(self._full_at, at) + self._one
+        self._full_at = max(self._full_at, at + self._margin) + self._one
         self.recent_starts.append(at)
 
     def inherit(self, starts: Iterable[float], reserved: int, now: float) -> None:

@@ -36,6 +36,7 @@ class Overrides:
         retry: How many attempts there are, or what else says it, as `_scheduling.retry` has it; None for what its task
             says.
         must_complete: Whether a stop runs it whatever it cuts off; None for what its task says.
+        cost: What it takes of budgets, as `_registration.costs` has it; None for what its task says.
         delay: Seconds before which it may not begin; None for none.
         run_at: The instant before which it may not begin, in seconds since the epoch; None for none.
         metadata: What the user wants to know of it; None for nothing.
@@ -57,6 +58,7 @@ class Overrides:
     timeout: float | None = None
     retry: Any = None
     must_complete: bool | None = None
+    cost: Any = None
     delay: float | None = None
     run_at: float | None = None
     metadata: dict[Any, Any] | None = None

@@ -33,6 +33,10 @@ class Task:
         inputs: What its work units need, as declared: artifacts, a callable that gives them, or None.
         outputs: What proves them, likewise.
         fresh: The policy that says when outputs are out of date.
+        cost: What its work units take of budgets: amounts by name, a callable that gives them, or None.
+        charge: The same where it is the same for all of them, else None.
+        says_per_work: Whether something has to be found out of each work unit as it is submitted: what it declares, or
+            costs.
         priority: How urgent its work units are: a number, a callable that gives one for a work unit, or None.
         retry: How often they are tried again: a `runcue.Retry`, a function, or None for one attempt.
         must_complete: Whether a stop runs its work units whatever it cuts off.
@@ -44,7 +48,9 @@ class Task:
     __slots__ = (
         "_timeout",
         "call",
+        "charge",
         "code",
+        "cost",
         "declares",
         "declares_per_work",
         "dispatcher",
@@ -70,10 +76,12 @@ class Task:
         "retry",
         "run_queue",
         "running",
+        "says_per_work",
         "seconds",
         "services",
         "shared",
         "shortest",
+        "spender",
         "submitter",
         "timed",
         "unsettled",
@@ -127,11 +135,15 @@ class Task:
         self.retry: Any = None
         self.must_complete = False
         self.declares = False
+        self.cost: Any = None
+        self.charge: dict[str, Any] | None = None
+        self.says_per_work = False
         # Whether some of its work units declare what the task does not.
         self.declares_per_work = False
         # Those of the shell that a work unit has to be able to reach.
         self.dispatcher: Any = None
         self.writer: Any = None
+        self.spender: Any = None
         self.submitter: Callable[..., str] = _no_submitter
 
     def begin(self) -> None:

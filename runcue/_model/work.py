@@ -17,7 +17,7 @@ from runcue._model.attempts import Attempt, Attempts
 from runcue._model.awaitables import NotAwaited
 from runcue._model.checks import NOTHING, says_what_it_takes
 from runcue._model.declaration import Declaration
-from runcue._model.errors import UsageError, WorkCancelled
+from runcue._model.errors import ConfigurationError, UsageError, WorkCancelled
 from runcue._model.overrides import Overrides
 from runcue._model.phases import (
     CANCELLED,
@@ -35,6 +35,9 @@ from runcue._model.task import Task
 from runcue._model.texts import message_of, name_of, shortened
 
 if TYPE_CHECKING:
+    from decimal import Decimal
+    from fractions import Fraction
+
     from runcue._model.amounts import Amount
 
 __all__ = ["Loaded", "Work"]
@@ -278,6 +281,32 @@ class Work(NotAwaited):
         """
         staged: AbstractContextManager[IO[Any]] = self._task.writer(self, output, mode, encoding, durable)
         return staged
+
+    def spent(self, *misplaced: Never, **amounts: float | str | Decimal | Fraction) -> None:
+        """Say what this attempt has spent of the budgets of its services, in place of what it was to cost.
+
+        Several calls add up. It may be called in any thread, as long as the handler runs.
+
+        Args:
+            *misplaced: None: an amount is given by the name of its budget.
+            **amounts: By the names of the budgets.
+
+        Raises:
+            ConfigurationError: There is no such budget, or an amount is negative or none.
+            UsageError: The handler does not run.
+
+        Example:
+            answer = await client.ask(prompt)
+            work.spent(tokens=answer.usage.total_tokens)
+        """
+        spender = getattr(getattr(self, "_task", None), "spender", None)
+        if spender is None:
+            raise UsageError(f"spent() is called by the handler of a cue; {name_of(self)} belongs to none.")
+        if misplaced:
+            raise ConfigurationError(
+                "spent() takes amounts by the names of budgets, such as spent(tokens=712)."
+            )
+        spender(self, amounts)
 
     def submit(
         self,

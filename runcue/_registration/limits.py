@@ -11,8 +11,17 @@ from collections.abc import Callable, Mapping
 from operator import eq
 from typing import Any, Final, NamedTuple
 
+from runcue._model.amounts import Allowance, parse_allowance
 from runcue._model.callables import located
-from runcue._model.checks import check_callback, has_methods, is_async, nearest, positive_int
+from runcue._model.checks import (
+    check_callback,
+    check_name,
+    has_methods,
+    is_async,
+    is_one_of,
+    nearest,
+    positive_int,
+)
 from runcue._model.errors import ConfigurationError
 from runcue._model.no_answers import never_returns
 from runcue._model.rate import Rate, parse_duration, parse_rate
@@ -96,8 +105,50 @@ class Limits:
         return listed([OPTIONS[option].words(value) for option, value in self._values.items()]) or "no limits"
 
 
-def _read_rate(value: Any, what: str) -> Rate:
-    return parse_rate(value)
+def _read_rates(value: Any, what: str) -> tuple[Rate, ...]:
+    """Check a rate, or several: all of them hold."""
+    if not isinstance(value, (list, tuple)) or not value:
+        return (parse_rate(value),)
+    rates = tuple(map(parse_rate, value))
+    by_period: dict[float, Rate] = {}
+    for rate in rates:
+        other = by_period.setdefault(rate.period, rate)
+        if other is not rate:
+            raise ConfigurationError(
+                f"{what} has two of one period, {words_of(other.text)} and {words_of(rate.text)}; the lower one is the "
+                "one that counts: leave out the other."
+            )
+    return rates
+
+
+def _are_same_rates(one: tuple[Rate, ...], other: tuple[Rate, ...]) -> bool:
+    return {(rate.count, rate.period) for rate in one} == {(rate.count, rate.period) for rate in other}
+
+
+def _read_budgets(value: Any, what: str) -> dict[str, Allowance] | None:
+    """Check budgets: so much per period of each, by name."""
+    if not isinstance(value, Mapping):
+        raise ConfigurationError(
+            f'{what} must be a dict, such as {{"tokens": "90_000/min"}}, not {type(value).__name__}: {words_of(value)}.'
+        )
+    return {
+        check_name(name, "budget"): parse_allowance(one, f"{what}, {words_of(name)},")
+        for name, one in value.items()
+    } or None
+
+
+def _read_oversize(value: Any, what: str) -> str | None:
+    if not is_one_of(value, ("error", "borrow")):
+        raise ConfigurationError(f'{what} must be "error" or "borrow", not {words_of(value)}.')
+    return None if str(value) == "error" else str(value)
+
+
+def _read_margin(value: Any, what: str) -> float | None:
+    return parse_duration(value, what, zero=True) or None
+
+
+def _are_same_budgets(one: Mapping[str, Allowance], other: Mapping[str, Allowance]) -> bool:
+    return {name: kept[:2] for name, kept in one.items()} == {name: kept[:2] for name, kept in other.items()}
 
 
 def _read_duration(value: Any, what: str) -> float:
@@ -189,11 +240,16 @@ def _read_max_throttled(value: Any, what: str) -> float:
 
 OPTIONS: Final[dict[str, Option]] = {
     "rate": Option(
-        _read_rate,
-        lambda rate: f"rate {rate.text}",
-        lambda one, other: (one.count, one.period) == (other.count, other.period),
+        _read_rates, lambda rates: f"rate {', '.join(rate.text for rate in rates)}", _are_same_rates
     ),
     "burst": Option(positive_int, lambda burst: f"burst {burst}"),
+    "budget": Option(
+        _read_budgets,
+        lambda budgets: f"budget {', '.join(kept.of(name) for name, kept in budgets.items())}",
+        _are_same_budgets,
+    ),
+    "oversize": Option(_read_oversize, lambda word: f"oversize {word}"),
+    "margin": Option(_read_margin, lambda seconds: f"margin {seconds_in_words(seconds)}"),
     "concurrent": Option(_read_slots, _slots_in_words),
     "limiter": Option(
         _read_limiter,
@@ -224,6 +280,10 @@ def _check_together(name: str, limits: Limits, given: Mapping[str, Any], before:
         ConfigurationError: It does not.
     """
     rate, burst = limits.get("rate"), limits.get("burst")
+    if limits.get("limiter") is not None and limits.get("margin") is not None:
+        raise ConfigurationError(
+            f"Service {name!r}: margin= counts windows longer that runcue keeps, and has no say in those of a limiter=."
+        )
     if limits.get("limiter") is not None and (rate is not None or burst is not None):
         if before.get("limiter") is not None and "limiter" not in given:
             raise ConfigurationError(
@@ -240,6 +300,11 @@ def _check_together(name: str, limits: Limits, given: Mapping[str, Any], before:
                 "as well: burst=None."
             )
         raise ConfigurationError(f"Service {name!r}: burst={burst} needs a rate at which it is refilled.")
+    if burst is not None and len(rate) > 1:
+        raise ConfigurationError(
+            f"Service {name!r}: burst={burst} goes with a single rate, not with "
+            f"{', '.join(one.text for one in rate)}: of several, all windows hold."
+        )
 
 
 def hint(wanted: object, known: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from runcue._callbacks.verdicts import Question
 from runcue._callbacks.warning_log import WarningLog
+from runcue._handlers.spending import spend
 from runcue._limits.service import Service
 from runcue._model.callables import inmost, located
 from runcue._model.checks import NOTHING, nearest, yes_or_no
@@ -25,6 +26,7 @@ from runcue._model.rate import duration_or_none
 from runcue._model.task import Task
 from runcue._model.texts import describe, words_of
 from runcue._model.work import Work
+from runcue._registration.costs import check_cost, check_names, look_at_cost
 from runcue._registration.declarations import (
     check_artifacts,
     check_duplicate,
@@ -104,6 +106,7 @@ class Registry:
         priority: object = None,
         retry: object = None,
         must_complete: object = False,
+        cost: object = None,
         load: object = None,
     ) -> TaskDescription:
         """Check what describes a task besides its handler; see `Cue.task` for the values.
@@ -120,6 +123,7 @@ class Registry:
             priority: Likewise.
             retry: Likewise.
             must_complete: Likewise.
+            cost: Likewise.
             load: Likewise.
 
         Raises:
@@ -127,9 +131,11 @@ class Registry:
             UnknownService: It uses a service that is not registered.
         """
         what = "a task" if name is None else f"task {name!r}"
+        services, cost = self._services(what, uses), check_cost(cost, f"cost of {what}")
+        check_names(cost, [self._core.services[one] for one in services], f"cost of {what}")
         return TaskDescription(
             name or "",
-            self._services(what, uses),
+            services,
             duration_or_none(timeout, f"timeout of {what}"),
             check_artifacts(inputs, f"inputs of {what}"),
             check_artifacts(outputs, f"outputs of {what}"),
@@ -139,6 +145,7 @@ class Registry:
             check_priority(priority, f"priority of {what}"),
             checked_retry(retry, f"retry of {what}"),
             yes_or_no(must_complete, f"must_complete of {what}"),
+            cost,
             check_load(load, f"load of {what}"),
         )
 
@@ -192,13 +199,15 @@ class Registry:
         task.code = described.code
         if described.parameters is not None:
             task.parameters, task.call = described.parameters, described.parameters.call_with(handler)
+        task.spender = spend
         task.declares = not (task.inputs is task.outputs is task.key is None)
         task.priority, task.retry = described.priority, described.retry
-        task.must_complete, task.load = described.must_complete, described.load
+        task.must_complete, task.load, task.cost = described.must_complete, described.load, described.cost
         self._core.ordered |= task.priority is not None
         if self._understudy is not None:
             self._understudy.replace_handler(task)
         task.run_queue = self._core.run_queues.find(described.services, self._core.services, executor, slots)
+        look_at_cost(task)
         former = self._core.tasks.get(name)
         self._core.tasks[name] = task
         self._core.all_tasks.append(task)

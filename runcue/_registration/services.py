@@ -8,9 +8,11 @@ Must not know: tasks, how anything runs.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 from runcue._callbacks.warning_log import WarningLog
+from runcue._limits.budget import Budget
 from runcue._limits.guarded import Ask, Failed, GuardedLimit, Raised
 from runcue._limits.heirs import inherit
 from runcue._limits.leaver import exchange
@@ -20,8 +22,10 @@ from runcue._limits.token_bucket import TokenBucket
 from runcue._model.checks import check_name
 from runcue._model.errors import ConfigurationError, UnknownService
 from runcue._model.origin import Execution
+from runcue._model.rate import Rate
 from runcue._model.texts import words_of
 from runcue._model.work import Work
+from runcue._registration.costs import look_at_cost
 from runcue._registration.equipment import equip
 from runcue._registration.limits import Limits, hint
 from runcue._scheduling.core import Core
@@ -58,6 +62,8 @@ class Services:
         ask: Calls the methods of limits that runcue has not written.
         failed: Takes a work unit that fails by what a limit has raised, and the error.
         raised: Tells of what a limit has raised where that disturbs nothing.
+        unpriced: Told of a work unit that starts and says nothing of what it costs, and of a service of it that counts
+            that.
         wake: Has everything looked at, after a change.
         underway: Knows what is on its way while limits are changed.
         log: Where it is told what becomes of services.
@@ -69,6 +75,7 @@ class Services:
         ask: Ask,
         failed: Failed,
         raised: Raised,
+        unpriced: Callable[[Work, str], object],
         wake: Callable[[], object],
         underway: Underway,
         log: WarningLog,
@@ -77,6 +84,7 @@ class Services:
         self._ask = ask
         self._failed = failed
         self._raised = raised
+        self._unpriced = unpriced
         self._wake = wake
         self._underway = underway
         self._log = log
@@ -101,8 +109,8 @@ class Services:
             self._declare_again(name, said, given)
         else:
             limits = self._limits[name] = said.limits
-            own = limits.get("limits") or ()
-            service = Service(name, self._rate(name, limits), own=self._own(name, own))
+            rates, own = self._rates(name, limits), self._own(name, limits.get("limits") or ())
+            service = Service(name, rates, own=own, budgets=self._budgets(name, limits))
             equip(service, limits, self._log)
             self._core.services[name] = service
         self._declared[name] = said
@@ -166,32 +174,61 @@ class Services:
         """Give a service the limits that `changed` has made of its own."""
         service, others = self._core.services[name], self._limits[name].differing(limits)
         equip(service, limits, self._log)
-        if not {"rate", "burst", "limiter"}.isdisjoint(others):
-            rate, former = self._rate(name, limits), service.rates
-            service.set_rate(rate)
+        if not {"rate", "burst", "limiter", "margin"}.isdisjoint(others):
+            former = service.rates
+            service.set_limits(rates=self._rates(name, limits))
             inherit(service.rates, former, lambda: self._underway.starting(service), self._underway.now())
+        if not {"budget", "oversize", "margin"}.isdisjoint(others):
+            service.set_limits(budgets=self._budgets(name, limits, service.budgets))
         if "limits" in others:
             self._exchange(service, self._own(name, limits.get("limits") or ()))
         self._limits[name] = limits
         self._core.run_queues.note_change(service)
+        for task in self._core.all_tasks:
+            look_at_cost(task)
         self._wake()
 
     def _exchange(self, service: Service, own: list[GuardedLimit]) -> None:
         """Let other limits of the user's take the place of those that a service has."""
         former = [limit for limit in service.own if isinstance(limit, GuardedLimit)]
         there, leavers = exchange(former, own, self._underway.begun(service))
-        service.set_own(there)
+        service.set_limits(own=there)
         for leaver in leavers:
             service.install(leaver.kind, leaver)
 
-    def _rate(self, name: str, limits: Limits) -> Limit | None:
-        """What keeps the rate of a service."""
-        rate, burst, limiter = limits.get("rate"), limits.get("burst"), limits.get("limiter")
+    def _rates(self, name: str, limits: Limits) -> tuple[Limit, ...]:
+        """What keeps the rates of a service."""
+        rates: tuple[Rate, ...] = limits.get("rate") or ()
+        burst, limiter = limits.get("burst"), limits.get("limiter")
+        margin = limits.get("margin") or 0.0
         if limiter is not None:
-            return self._guarded(limiter, f"the limiter of service {name!r}")
-        if rate is None:
-            return None
-        return SlidingWindow(rate) if burst is None else TokenBucket(burst, rate.per_second, rate.text)
+            return (self._guarded(limiter, f"the limiter of service {name!r}"),)
+        if burst is not None:
+            return (TokenBucket(burst, rates[0].per_second, rates[0].text, margin),)
+        return tuple(SlidingWindow(rate, margin) for rate in rates)
+
+    def _budgets(
+        self, name: str, limits: Limits, former: Mapping[str, Budget] = MappingProxyType({})
+    ) -> list[Budget]:
+        """The budgets of a service. Those that it has had so far go on with what was charged to them."""
+        margin, borrows = limits.get("margin") or 0.0, limits.get("oversize") == "borrow"
+        found = []
+        for counted, allowance in (limits.get("budget") or {}).items():
+            budget = former.get(counted)
+            if budget is None:
+                budget = Budget(counted, allowance, borrows=borrows, margin=margin, unpriced=self._tell(name))
+            else:
+                budget.keep(allowance, self._underway.now(), borrows=borrows, margin=margin)
+            found.append(budget)
+        return found
+
+    def _tell(self, name: str) -> Callable[[Work], None]:
+        """Tells of work units that start and say nothing of what they cost."""
+
+        def tell(work: Work) -> None:
+            self._unpriced(work, f"service {words_of(name)}, which has {self._limits[name]},")
+
+        return tell
 
     def _own(self, name: str, own: tuple[Limit, ...]) -> list[GuardedLimit]:
         return [self._guarded(limit, f"limit {name_of(limit)} of service {name!r}") for limit in own]

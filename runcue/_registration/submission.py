@@ -167,11 +167,18 @@ def _metadata_of(value: Any) -> dict[Any, Any]:
     )
 
 
+def _cost_of(value: Any) -> Any:
+    from runcue._registration.costs import check_cost  # noqa: PLC0415 - who only imports runcue needs no limits
+
+    return check_cost(value, "cost")
+
+
 _CHECKS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "priority": lambda value: priority_of(value, "priority"),
     "timeout": lambda value: parse_duration(value, "timeout", endless=True),
     "retry": lambda value: checked_retry(value, "retry"),
     "must_complete": lambda value: yes_or_no(value, "must_complete"),
+    "cost": _cost_of,
     "delay": lambda value: parse_duration(value, "delay", zero=True),
     "run_at": _instant_of,
     "metadata": _metadata_of,

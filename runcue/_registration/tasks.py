@@ -21,6 +21,7 @@ from runcue._scheduling.retry import Policy
 
 if TYPE_CHECKING:
     from runcue._handlers.parameters import Parameters
+    from runcue._model.amounts import Amount
 
 __all__ = [
     "TaskDescription",
@@ -51,6 +52,7 @@ class TaskDescription(NamedTuple):
         priority: How urgent they are: None, a number, or a callable that gives it.
         retry: How often they are tried again: None, a `Retry`, or a function.
         must_complete: Whether a stop runs them whatever it cuts off.
+        cost: What they take of budgets: None, amounts by name, or a callable that gives them.
         load: Reads the value of one that was skipped; None: nothing does.
         code: The digests of its handler's code, by part; None where they do not count.
         parameters: What its handler takes beside the work or in place of it; None: the work alone.
@@ -67,6 +69,7 @@ class TaskDescription(NamedTuple):
     priority: float | Callable[[Any], Any] | None
     retry: Policy | None
     must_complete: bool
+    cost: dict[str, Amount] | Callable[..., Any] | None
     load: Callable[..., Any] | None
     code: dict[str, str] | None = None
     parameters: Parameters | None = None
@@ -151,7 +154,7 @@ def with_handler(described: TaskDescription, handler: Callable[..., Any]) -> Tas
                 raise ConfigurationError(f"{what} of task {name!r}: {hint[0].lower()}{hint[1:]}")
     functions = {
         what: by_names(getattr(described, what), f"{what} of task {name!r}", parameters)
-        for what in ("inputs", "outputs", "key", "priority", "load")
+        for what in ("inputs", "outputs", "key", "priority", "cost", "load")
     }
     code = code_of(handler, name, described.fresh)
     return described._replace(name=name, parameters=parameters, code=code, **functions)

@@ -12,12 +12,16 @@ from collections import deque
 from collections.abc import Iterator
 from heapq import heapify, heappop, heappush
 from itertools import islice
+from typing import Final
 
 from runcue._model.phases import READY
 from runcue._model.priority import DEFAULT_PRIORITY
 from runcue._model.work import Work
 
 __all__ = ["PriorityQueue", "count_in_line", "order_key", "place_of"]
+
+_NEAR: Final = 1000
+"""So far from the first place of a line a work unit is taken out without the line being made anew."""
 
 
 def order_key(submitted_at: float, priority: float, head_start: float) -> float:
@@ -140,6 +144,31 @@ class PriorityQueue:
             self._line.popleft()
         else:
             heappop(self._heap)
+
+    def first_ones(self, most: int) -> list[Work]:
+        """So many of the first ones at most, in order."""
+        found = [work for work in islice(self._line, most + self.tombstones) if work._phase == READY]
+        # Whoever is in the heap is behind the one above.
+        heap = self._heap
+        ahead = [(heap[0][:2], 0)] if heap else []
+        for _ in range(most + self.tombstones):
+            if not ahead:
+                break
+            _, at = heappop(ahead)
+            key, _, work = heap[at]
+            if work._phase == READY and key == work._order_key:
+                found.append(work)
+            for below in range(2 * at + 1, min(2 * at + 3, len(heap))):
+                heappush(ahead, (heap[below][:2], below))
+        return sorted(dict.fromkeys(found), key=place_of)[:most]
+
+    def take(self, work: Work) -> None:
+        """Remove a work unit that stands among the first."""
+        for place, one in enumerate(islice(self._line, _NEAR + self.tombstones)):
+            if one is work:
+                del self._line[place]
+                return
+        self.take_out(work)
 
     def take_out(self, work: Work) -> None:
         """Remove a work unit, wherever it is; more than once if it has left and come back."""

@@ -15,6 +15,7 @@ from itertools import islice
 from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
+from runcue._limits.budget import Budget
 from runcue._limits.rate_limit import RateLimit
 from runcue._limits.service import Service
 from runcue._model.errors import LimitError
@@ -47,6 +48,10 @@ class RunQueue:
         asking: Async gates that are being awaited.
         limits: Those of all its services, slots aside. If there are any, starts have to be stamped.
         hears: Those of its services that are told how attempts end.
+        budgets: The budgets among these: while its first work unit waits for one, others may pass it.
+        near_budgets: Whether it has any, or a contender has.
+        promised: Its first work unit, when that waits for a budget, and the instant at which it was to start.
+        passes_at: When somebody may pass that one who cannot now; inf if nobody is known.
         refusal: The last limit that said no in `has_room`, and the work unit it was asked with; None for a rate, which
             takes none. Whoever looks at it clears it before.
         refused_until: When the limit that kept it from starting is to be asked again, by that very answer; None if no
@@ -65,14 +70,18 @@ class RunQueue:
         "_others",
         "_rates",
         "asking",
+        "budgets",
         "contenders",
         "executor",
         "hears",
         "held_for",
         "limits",
+        "near_budgets",
         "new",
         "new_tombstones",
+        "passes_at",
         "patient_until",
+        "promised",
         "ready",
         "refusal",
         "refused_until",
@@ -100,6 +109,10 @@ class RunQueue:
         self.limits: tuple[Limit, ...] = ()
         self._rates: tuple[RateLimit, ...] = ()
         self._others: tuple[Limit, ...] = ()
+        self.budgets: tuple[Budget, ...] = ()
+        self.near_budgets = False
+        self.promised: tuple[Work, float] | None = None
+        self.passes_at = inf
         self.refusal: tuple[Limit, Any] | None = None
         self.refused_until: float | None = None
         self.unsure_until = 0.0
@@ -115,8 +128,15 @@ class RunQueue:
         self._others = tuple(limit for limit in each.values() if not isinstance(limit, RateLimit))
         self.limits = (*self._rates, *self._others)
         self.hears = tuple(service for service in services if service.feedback is not None)
+        self.budgets = tuple(limit for limit in self._others if isinstance(limit, Budget))
+        self.look_at_budgets()
         # The common case, one service with slots and nothing else, is decided by one comparison.
         self.sole_slots = services[0] if len(services) == 1 and not self.limits else None
+
+    def look_at_budgets(self) -> None:
+        """Note, here and with the contenders, who may have to wait because somebody waits for a budget."""
+        for one in (self, *self.contenders):
+            one.near_budgets = any(other.budgets for other in (one, *one.contenders))
 
     def has_room(self, now: float, work: Work | None = None, ordered: bool = False) -> bool:
         """Whether its services allow one more start at this instant.
@@ -361,6 +381,22 @@ class RunQueue:
             new.append(work)
         else:
             new.insert(bisect_left(new, place, key=place_of), work)
+
+    def first_ones(self, most: int) -> list[Work]:
+        """About so many work units that may be taken, in order."""
+        new = [work for work in islice(self.new, most + self.new_tombstones) if work._phase == NEW]
+        ready = self.ready.first_ones(most)
+        return sorted((*new, *ready), key=place_of)[:most] if new and ready else (new or ready)[:most]
+
+    def take(self, work: Work) -> None:
+        """Take one of the first out, as `pop()` takes the first."""
+        if work._phase == READY:
+            self.ready.take(work)
+            return
+        for place, one in enumerate(self.new):
+            if one is work:
+                del self.new[place]
+                break
 
     def take_out(self, work: Work) -> None:
         """Take a work unit out that is NEW or READY and may come back to another place: it leaves no tombstone."""

@@ -484,7 +484,7 @@ async def test_who_is_about_to_start_is_told_no_turn_and_who_is_far_behind_is() 
 
 def crowd(number: int, key: Callable[[int], float] | None) -> tuple[Core, list[Any]]:
     """A core with so many in one line: new ones, or with keys of their own."""
-    world = CoreWorld(Service("api", SlidingWindow(parse_rate("1/min"))))
+    world = CoreWorld(Service("api", (SlidingWindow(parse_rate("1/min")),)))
     task = world.task("task", "api")
     works = [world.add(task) for _ in range(number)]
     if key is not None:

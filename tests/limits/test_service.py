@@ -71,7 +71,7 @@ def test_a_service_without_limits_always_has_room() -> None:
 @pytest.mark.rule(2)
 def test_holding_a_slot_takes_no_token() -> None:
     rate = rated("1/hour")
-    service = Service("api", rate, concurrent=1)
+    service = Service("api", (rate,), concurrent=1)
     service.acquire_slot()
     assert not service.has_slot()
     assert rate.room(0.0)
@@ -83,7 +83,7 @@ def test_holding_a_slot_takes_no_token() -> None:
 @pytest.mark.rule(7)
 def test_a_limit_of_ones_own_and_a_rate_must_both_have_room() -> None:
     rate, own = rated("1/min"), From(10.0)
-    service = Service("api", rate, own=[guarded(own)])
+    service = Service("api", (rate,), own=[guarded(own)])
     refusal = first_refusal(service, 9.0, WORK)
     assert refusal is not None
     assert (refusal.service, refusal.by, refusal.until) == (service, "limit", 10.0)
@@ -97,7 +97,7 @@ def test_a_limit_of_ones_own_and_a_rate_must_both_have_room() -> None:
 
 def test_a_service_says_in_words_what_is_used_up() -> None:
     rate = rated("1/min")
-    service = Service("api", rate, concurrent=1)
+    service = Service("api", (rate,), concurrent=1)
     start(rate, 0.0)
     refusal = first_refusal(service, 15.0, WORK)
     assert refusal is not None
@@ -114,20 +114,20 @@ def test_a_service_says_in_words_what_is_used_up() -> None:
 
 def test_what_work_units_take_at_the_least_is_told_by_the_slowest_limit_that_knows() -> None:
     works = [WORK] * 3
-    assert Service("api", rated("1/min"), own=[guarded(From(5.0))]).at_least(works) == 120.0
-    assert Service("api", rated("1/min"), own=[guarded(From(500.0))]).at_least(works) == 500.0
-    assert Service("api", rated("1/min"), own=[guarded(From(inf))]).at_least(works) == 120.0
+    assert Service("api", (rated("1/min"),), own=[guarded(From(5.0))]).at_least(works) == 120.0
+    assert Service("api", (rated("1/min"),), own=[guarded(From(500.0))]).at_least(works) == 500.0
+    assert Service("api", (rated("1/min"),), own=[guarded(From(inf))]).at_least(works) == 120.0
     assert Service("api", own=[guarded(From(inf))]).at_least(works) is None
 
 
 def test_another_rate_leaves_the_other_limits_as_they_are() -> None:
     own = guarded(From(5.0))
-    service = Service("api", rated("1/min"), own=[own])
+    service = Service("api", (rated("1/min"),), own=[own])
     assert service.rate_text == "1/min"
-    service.set_rate(TokenBucket(2, 1.0))
+    service.set_limits(rates=(TokenBucket(2, 1.0),))
     assert service.rate_text == "1/sec, burst 2"
     assert service.limits[1:] == (own,)
-    service.set_rate(None)
+    service.set_limits(rates=())
     assert service.limits == (own,)
 
 
@@ -137,11 +137,11 @@ def test_its_status_names_the_limits_of_ones_own_and_asks_them_nothing() -> None
             raise AssertionError
 
     rate = rated("2/min")
-    status = Service("api", rate, 3, own=[guarded(Untouchable(1.0))]).status(0.0, running=True)
+    status = Service("api", (rate,), 3, own=[guarded(Untouchable(1.0))]).status(0.0, running=True)
     assert status.limits == (f"{Untouchable.__qualname__}",)
     assert (status.concurrent, status.rate, status.tokens, status.next_token) == (3, "2/min", 2, 0.0)
     bucket = TokenBucket(1, 0.5)
     start(bucket, 0.0)
-    status = Service("api", bucket).status(0.5, running=False)
+    status = Service("api", (bucket,)).status(0.5, running=False)
     assert (status.rate, status.tokens, status.next_token) == (None, None, 1.5)
     assert (status.burst, status.per_second, status.limits) == (1, 0.5, ())

@@ -160,6 +160,9 @@ CALLS: dict[str, tuple[Call, set[str]]] = {
             "concurrent": WHOLE | NONE,
             "limiter": NONE,
             "limits": {"None", "list"},
+            "budget": {"None", "dict"},
+            "oversize": NONE,
+            "margin": SECONDS,
         }.items()
     },
     "service(burst)": (lambda cue, value: cue.service("new", rate="1/s", burst=value), WHOLE | NONE),
@@ -177,6 +180,7 @@ CALLS: dict[str, tuple[Call, set[str]]] = {
             "duplicate": set[str](),
             "priority": NONE,
             "must_complete": BOOLS,
+            "cost": {"None", "dict"},
             "run_in": NONE,
         }.items()
     },
@@ -194,6 +198,7 @@ CALLS: dict[str, tuple[Call, set[str]]] = {
             "priority": NONE,
             "timeout": SECONDS | {"inf"},
             "must_complete": BOOLS | NONE,
+            "cost": {"None", "dict"},
         }.items()
     },
     "list(state)": (option("list", "state"), NONE),

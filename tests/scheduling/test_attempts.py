@@ -68,7 +68,7 @@ def test_who_decides_is_given_to_the_core_and_told_what_has_ended() -> None:
 
 def test_a_work_that_is_put_back_is_pending_holds_nothing_and_is_counted_once() -> None:
     window = SlidingWindow(parse_rate("5/min"))
-    world = CoreWorld(Service("api", window, concurrent=1))
+    world = CoreWorld(Service("api", (window,), concurrent=1))
     task = world.task("task", "api")
     work = world.add(task)
     world.start(work)

@@ -67,7 +67,7 @@ def test_a_start_takes_slot_and_token_of_each_service_in_one_step() -> None:
     window = SlidingWindow(parse_rate("2/min"))
     for service in (
         Service("one", concurrent=2),
-        Service("two", window),
+        Service("two", (window,)),
         Service("three", concurrent=1),
     ):
         world.core.services[service.name] = service

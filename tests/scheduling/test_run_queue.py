@@ -21,7 +21,7 @@ from tests.support.cores import CoreWorld
 def test_a_route_has_room_only_if_each_of_its_services_has_slot_and_token() -> None:
     world = CoreWorld(
         Service("slots", concurrent=1),
-        Service("rate", SlidingWindow(parse_rate("1/min"))),
+        Service("rate", (SlidingWindow(parse_rate("1/min")),)),
         Service("free"),
     )
     run_queue = world.task("task", "slots", "rate", "free").run_queue
@@ -157,7 +157,7 @@ def test_what_may_raise_is_taken_first_and_given_back_if_a_later_one_raises() ->
     window = SlidingWindow(parse_rate("2/min"))
     first, second = Own(), Own(raising=True)
     world = CoreWorld(
-        Service("api", window, 1, [guarded(first)]), Service("other", concurrent=1, own=[guarded(second)])
+        Service("api", (window,), 1, [guarded(first)]), Service("other", concurrent=1, own=[guarded(second)])
     )
     run_queue = world.task("task", "api", "other").run_queue
     work = world.new_work(world.core.tasks["task"])
@@ -173,7 +173,9 @@ def test_what_may_raise_is_taken_first_and_given_back_if_a_later_one_raises() ->
 
 def test_a_limit_that_two_of_its_services_share_counts_a_start_once() -> None:
     own, window = Own(), SlidingWindow(parse_rate("2/min"))
-    world = CoreWorld(Service("one", window, own=[guarded(own)]), Service("two", window, own=[guarded(own)]))
+    world = CoreWorld(
+        Service("one", (window,), own=[guarded(own)]), Service("two", (window,), own=[guarded(own)])
+    )
     run_queue = world.task("task", "one", "two").run_queue
     work = world.new_work(world.core.tasks["task"])
     run_queue.acquire(0.0, work)

@@ -66,7 +66,7 @@ def test_a_work_whose_other_service_is_full_is_passed_over() -> None:
 
 @pytest.mark.rule(2)
 def test_nothing_is_taken_where_no_limit_allows_a_start() -> None:
-    world = CoreWorld(Service("api", concurrent=1), Service("slow", SlidingWindow(parse_rate("1/hour"))))
+    world = CoreWorld(Service("api", concurrent=1), Service("slow", (SlidingWindow(parse_rate("1/hour")),)))
     one, other = world.task("one", "api"), world.task("other", "slow")
     first, second = world.add(one), world.add(other)
     world.core.services["api"].acquire_slot()

@@ -1,0 +1,193 @@
+"""What work units take of budgets: checked where the mistake is made, and found out for each of them.
+
+Lives here: the rules for `cost=` of tasks and submissions, and `price`, which asks for it.
+
+Must not know: how budgets are kept, when a work unit starts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from types import AsyncGeneratorType, GeneratorType
+from typing import TYPE_CHECKING, Any, Final
+
+from runcue._callbacks.forks import FORKS, leave
+from runcue._limits.budget import Budget
+from runcue._limits.service import Service
+from runcue._model.amounts import amount_in_words, amounts_of
+from runcue._model.awaitables import discard, is_awaitable
+from runcue._model.callables import located
+from runcue._model.checks import is_async, nearest
+from runcue._model.errors import ConfigurationError, InvalidParams, LimitError, RuncueError
+from runcue._model.kept_errors import kept
+from runcue._model.no_answers import mistake_in
+from runcue._model.overrides import Overrides
+from runcue._model.task import Task
+from runcue._model.texts import error_words, listed, message_of, words_of
+from runcue._model.work import Work
+from runcue._registration.tasks import by_names, check_function
+
+if TYPE_CHECKING:
+    from runcue._model.amounts import Amount
+
+__all__ = ["check_cost", "check_fits", "check_names", "look_at_cost", "place_of_cost", "price"]
+
+_RAISED: Final = object()
+
+
+def check_cost(value: Any, what: str) -> dict[str, Amount] | Callable[..., Any] | None:
+    """Check what is said of costs: amounts by the names of budgets, or a plain function that gives them.
+
+    Raises:
+        ConfigurationError: It is neither.
+    """
+    if value is None or not callable(value):
+        return None if value is None else amounts_of(value, what)
+    check_function(value, what)
+    if is_async(value):
+        raise ConfigurationError(
+            f"{what} must be given by a plain function, not by the `async def` {located(value)}: submit() needs it at "
+            "once."
+        )
+    return value  # type: ignore[no-any-return]
+
+
+def check_names(amounts: Any, services: Iterable[Service], what: str) -> None:
+    """Check that there are the budgets that amounts are of.
+
+    Args:
+        amounts: By name; of a function that gives them nothing is known yet.
+        services: Those that the task uses.
+        what: What the amounts are, for the message.
+
+    Raises:
+        ConfigurationError: There is none of that name.
+    """
+    if not isinstance(amounts, Mapping):
+        return
+    services = tuple(services)
+    known = dict.fromkeys(name for service in services for name in service.budgets)
+    for name in amounts:
+        if name not in known:
+            names = listed(words_of(service.name) for service in services)
+            has = f"of {names} there is {listed(map(repr, known))}" if known else f"{names or 'none'} has one"
+            if not known:
+                has = f"{names} has none" if services else "it uses no service"
+            near = nearest(name, known)
+            hint = f" Did you mean {near!r}?" if near is not None else ""
+            raise ConfigurationError(f"{what} names the budget {words_of(name)}, and {has}.{hint}")
+
+
+def _misfit(task: Task, amounts: Mapping[str, Amount]) -> tuple[str, Budget] | None:
+    """The first budget that can never have what is taken of it, and the name of its service."""
+    for service in task.run_queue.services:
+        for name, budget in service.budgets.items():
+            if name in amounts and not budget.can_ever(amounts[name]):
+                return service.name, budget
+    return None
+
+
+def check_fits(task: Task, amounts: Mapping[str, Amount], what: str) -> None:
+    """Check that what is taken of budgets can ever be there.
+
+    Raises:
+        ConfigurationError: It is more than that.
+    """
+    if (found := _misfit(task, amounts)) is not None:
+        service, budget = found
+        raise ConfigurationError(
+            f"{what} takes {amount_in_words(amounts[budget.name])} {budget.name} at once, and the budget of service "
+            f"{service!r} never has more than {amount_in_words(budget.limit)} (per {budget.allowance.per}): it could "
+            'never start. Let it take less, or write oversize="borrow" at the service.'
+        )
+
+
+def look_at_cost(task: Task) -> None:
+    """Note whether the costs of a task are the same for all of its work units, and can be had."""
+    cost = task.cost
+    task.charge = cost if isinstance(cost, dict) else None
+    asks = cost is not None and (task.charge is None or _misfit(task, task.charge) is not None)
+    task.says_per_work = task.declares or asks
+
+
+def place_of_cost(work: Work, overrides: Overrides) -> tuple[str, ...]:
+    """The function that says what a work unit costs, with its place in the source; empty if none does."""
+    cost = overrides.cost if overrides.cost is not None else work._task.cost
+    return (f"cost= {located(cost)}",) if callable(cost) else ()
+
+
+def price(work: Work, overrides: Overrides) -> LimitError | None:
+    """Find out what a new work unit takes of budgets, by its task and its submission.
+
+    A function that raises is the work's fault, not the submitter's: the work will fail by it.
+
+    Returns:
+        Why that cannot be found out, None if it has been.
+
+    Raises:
+        ConfigurationError: It is more than there ever is, or a value given to `submit()` cannot work.
+    """
+    task, cost = work._task, overrides.cost
+    what = f"cost of task {task.name!r}"
+    if cost is not None:
+        what = f"cost of a submission of task {task.name!r}"
+        check_names(cost, task.run_queue.services, what)
+        cost = by_names(cost, what, task.parameters)
+    else:
+        cost = task.cost
+    if cost is None:
+        return None
+    if callable(cost):
+        forks, given = FORKS.number, _RAISED
+        work._charge = {}
+        try:
+            given = cost(work)
+            if FORKS.number != forks:
+                leave(None)
+            amounts = amounts_of(_at_once(given), "it")
+            check_names(amounts, task.run_queue.services, "it")
+        except (KeyboardInterrupt, InvalidParams):  # it lacks a param
+            raise
+        except BaseException as error:
+            if FORKS.number != forks:
+                leave(error)
+            return _fault_of(work, what, cost, error, given)
+        cost = amounts
+    work._charge = cost
+    check_fits(task, cost, f"A work unit of task {task.name!r}")
+    return None
+
+
+def _at_once(given: Any) -> Any:
+    """What a function has given, unless it would have to be awaited, or nothing of it has run.
+
+    Raises:
+        ConfigurationError: It would.
+    """
+    if is_awaitable(given):
+        discard(given)
+        raise ConfigurationError(
+            "it gave something to be awaited; a cost is needed at once, by a plain function"
+        )
+    if given is None or isinstance(given, (GeneratorType, AsyncGeneratorType)):
+        raise ConfigurationError(
+            "it returned None; is a `return` missing?"
+            if given is None
+            else "it gave a generator: write `return`"
+        )
+    if not isinstance(given, Mapping) and (mistake := mistake_in(given)) is not None:
+        raise ConfigurationError(f"it {mistake}")
+    return given
+
+
+def _fault_of(
+    work: Work, what: str, function: Callable[..., Any], error: BaseException, given: Any
+) -> LimitError:
+    """The error of a work unit of which it cannot be said what it costs."""
+    params = f"(params {words_of(work.params)})"
+    if given is not _RAISED and isinstance(error, RuncueError):
+        # Nobody has raised anything there: what was returned is no good, and the traceback would be runcue's.
+        return LimitError(f"{what}, by {located(function)}: {message_of(error)} {params}")
+    fault = LimitError(f"{what} raised {error_words(error)} in {located(function)} {params}")
+    fault.__cause__ = kept(error)  # it is kept with the work unit, and who has submitted that still runs
+    return fault

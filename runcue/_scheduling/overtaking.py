@@ -1,0 +1,151 @@
+"""Who may pass a work unit that is first in line and waits for a budget: only who does not put off its instant.
+
+A large one needs much of a budget at once, and would wait for ever if smaller ones took it away piece by piece; and if
+nobody could pass it, what is left of the budget until then would be lost. So who is behind it starts where what that
+takes is there again at its instant, or is not needed then. Its instant is reckoned by what is known; who has spent more
+than was reserved puts it off after all. So it is promised once: from then on nobody passes.
+
+Lives here: `Claim`, what such a work unit needs when; `claim_of`, and `first_to_pass`.
+
+Must not know: how it is decided who of several is first, how anything is started.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import inf
+from typing import TYPE_CHECKING, Final
+
+from runcue._limits.budget import Budget
+from runcue._limits.guarded import GuardedLimit
+from runcue._limits.rate_limit import RateLimit
+from runcue._limits.service import Service
+from runcue._model.phases import READY
+from runcue._model.work import Work
+from runcue._scheduling.priority_queue import place_of
+from runcue._scheduling.run_queue import RunQueue
+
+if TYPE_CHECKING:
+    from runcue._model.amounts import Amount
+
+__all__ = ["Claim", "claim_of", "first_to_pass"]
+
+_LOOKED_AT: Final = 64
+"""So many of those behind it are looked at."""
+
+
+class Claim:
+    """What the first in a line needs, that waits for a budget.
+
+    Args:
+        run_queue: The line.
+        head: That work unit.
+        now: Monotonic.
+        until: Its instant; inf if that is not known.
+        keeps_slots: Whether the slots that it will need are left free for it, too.
+
+    Attributes:
+        head: See above.
+        place: Its place in the order.
+        until: See above.
+    """
+
+    __slots__ = ("_is_shut", "_keeps_slots", "_needs", "head", "place", "until")
+
+    def __init__(
+        self, run_queue: RunQueue, head: Work, now: float, until: float, *, keeps_slots: bool
+    ) -> None:
+        self.head = head
+        self.place = place_of(head)
+        self.until = until
+        promised = run_queue.promised
+        if promised is None or promised[0] is not head:
+            run_queue.promised = promised = head, until
+        services = run_queue.services
+        # Of limits of the user's own nobody knows what they would take from it.
+        self._is_shut = now >= promised[1] or until == inf or any(map(_is_own, run_queue.limits))
+        self._keeps_slots = keeps_slots
+        # Of each service: whether a start now takes one that it needs, and how much of each budget it can spare.
+        self._needs: dict[Service, tuple[bool, list[tuple[Budget, Amount | float]]]] = {}
+        for service in () if self._is_shut else services:
+            takes = any(isinstance(rate, RateLimit) and rate.keeps_from(now, until) for rate in service.rates)
+            spare = [(one, one.spare(now, head, until)) for one in service.budgets.values()]
+            self._needs[service] = takes, spare
+
+    def is_put_off_by(self, work: Work, services: Sequence[Service]) -> bool:
+        """Whether a start of another one now would put it off.
+
+        Args:
+            work: The other one.
+            services: Those that this one takes.
+        """
+        for service in services:
+            if self._is_shut:
+                if service in self.head._task.run_queue.services:
+                    return True
+                continue
+            needs = self._needs.get(service)
+            if needs is None:
+                continue
+            if needs[0] or (self._keeps_slots and service.active + 1 >= service.concurrent):
+                return True
+            for budget, spare in needs[1]:
+                amount = budget.amount_for(work)
+                if amount and amount > spare:
+                    return True
+        return False
+
+
+def claim_of(run_queue: RunQueue, head: Work, now: float, *, keeps_slots: bool) -> Claim | None:
+    """What the first in a line needs that was just refused.
+
+    Returns:
+        None if it is no budget that it waits for.
+    """
+    refusal = run_queue.refusal
+    if refusal is None or not isinstance(refusal[0], Budget):
+        return None
+    until = max(_next_room(run_queue, head, now), now)
+    return Claim(run_queue, head, now, until, keeps_slots=keeps_slots)
+
+
+def first_to_pass(run_queue: RunQueue, claims: Sequence[Claim], now: float, *, ordered: bool) -> Work | None:
+    """The first of those behind the first in a line that may start now.
+
+    Args:
+        run_queue: The line. It is noted there when somebody can who cannot now.
+        claims: That of its first, and of others.
+        now: Monotonic.
+        ordered: As for `RunQueue.peek`.
+    """
+    refusal, run_queue.passes_at = run_queue.refusal, inf
+    head, services = run_queue.peek(ordered), run_queue.services
+    known: dict[tuple[Amount, ...], float] = {}
+    for work in run_queue.first_ones(_LOOKED_AT + 1):
+        if work is head or (ordered and work._phase != READY):
+            continue
+        place = place_of(work)
+        if any(claim.place < place and claim.is_put_off_by(work, services) for claim in claims):
+            continue
+        if run_queue.has_room(now, work):
+            run_queue.refusal = refusal
+            return work
+        amounts = tuple(budget.amount_for(work) for budget in run_queue.budgets)
+        if amounts not in known:
+            known[amounts] = _next_room(run_queue, work, now)
+    run_queue.refusal = refusal
+    run_queue.passes_at = min((when for when in known.values() if when > now), default=inf)
+    return None
+
+
+def _next_room(run_queue: RunQueue, work: Work, now: float) -> float:
+    """When the rates and budgets of a line have room for a work unit, if nothing else starts."""
+    when = now
+    for limit in run_queue.limits:
+        if isinstance(limit, (RateLimit, Budget)) and not limit.room(now, work):
+            when = max(when, limit.next_room(now, work))
+    return when
+
+
+def _is_own(limit: object) -> bool:
+    return isinstance(limit, GuardedLimit)
