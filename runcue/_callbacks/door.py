@@ -23,7 +23,7 @@ from runcue._callbacks.pauses import (
     outside_of,
     watch_collector,
 )
-from runcue._model.attempts import GiveUp, RetryLater
+from runcue._model.attempts import GiveUp, RetryLater, Throttled
 from runcue._model.callables import is_runcues, located
 from runcue._model.no_answers import NEVER_RUN
 from runcue._model.phases import COMPLETED, FAILED
@@ -41,7 +41,7 @@ AWAIT: Final = "await what it waits for, or be quicker"
 BE_QUICK: Final = "it runs in the loop, and has to be quicker"
 """What to do about user code that keeps the event loop: a plain callback, an awaited one, one that has to be plain."""
 
-ODD_RESULTS: Final = (*NEVER_RUN, RetryLater, GiveUp, type)
+ODD_RESULTS: Final = (*NEVER_RUN, RetryLater, Throttled, GiveUp, type)
 """The types of results that are looked at: most likely a handler was meant to do something else with them."""
 
 # An interruption longer than this means that other threads keep the interpreter busy. So many are taken to be no fault
@@ -182,7 +182,7 @@ class Door:
                 "returned a generator, of which nothing has run, though its work unit is completed. Write `return` in "
                 "place of `yield`, or go through it, as list(...) does"
             )
-        elif kind is RetryLater or kind is GiveUp:
+        elif kind in (RetryLater, Throttled, GiveUp):
             words = (
                 f"returned {kind.__name__}, which counts as its result: its work unit is completed. Write `raise` in "
                 "place of `return`"

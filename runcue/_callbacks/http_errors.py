@@ -14,7 +14,8 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from runcue._model.retry_after import retry_after
+from runcue._model.errors import ConfigurationError
+from runcue._model.http_headers import read_headers
 
 __all__ = ["http_errors"]
 
@@ -53,11 +54,19 @@ def http_errors(error: BaseException) -> float | bool | None:
     if status == 429 and _NO_MONEY in _codes_of(error, response):
         return None
     for holder in (response, error):
-        headers = _attribute(holder, "headers")
-        seconds = None if headers is None else retry_after(headers, time.time())
-        if seconds is not None:
-            return seconds or True
+        if seconds := _wait_in(_attribute(holder, "headers")):
+            return seconds
     return True
+
+
+def _wait_in(headers: object) -> float:
+    """For how long the headers of an answer ask to wait; 0.0 if they do not."""
+    if headers is None:
+        return 0.0
+    try:
+        return read_headers(headers, time.time()).wait
+    except ConfigurationError:  # whatever that is
+        return 0.0
 
 
 def _attribute(holder: object, name: str) -> Any:

@@ -1,4 +1,4 @@
-"""What a stop leaves undone although it could run some time: work units for later, and those tried without end.
+"""What a stop leaves undone although it could run some time: for later, tried without end, or kept by a breaker.
 
 Who submits something for later while its cue is stopping, as a handler does that submits tomorrow's run of itself, does
 not keep it from stopping; nor does what fails again and again. Those are cancelled, and listed in the summary. What was
@@ -24,6 +24,7 @@ from runcue._model.texts import how_many
 from runcue._model.work import Work
 from runcue._scheduling.appointments import wanted_at_once
 from runcue._scheduling.core import Core
+from runcue._scheduling.essential import essential_works
 from runcue._scheduling.retry import is_endless
 
 if TYPE_CHECKING:
@@ -110,6 +111,8 @@ class Leaving:
                 if (self._leaves_later or work in self._late) and self._is_for_later(work)
             ]
             core.came_back.clear()
+        if core.came_back is not None:
+            left += self._kept_by_breakers()
         if not left:
             return
         self._rounds += 1
@@ -126,6 +129,21 @@ class Leaving:
         if not self._leaves_endless:
             self._leaves_endless = True
             self._leave([work for work in self._core.pending_works() if self._is_endless(work)])
+
+    def _kept_by_breakers(self) -> list[Work]:
+        """Those whose services are left in peace after failures: whether these come to an end nobody can know."""
+        now = self._dispatcher.turns.now()
+        kept = [
+            one
+            for run_queue in self._core.run_queues.values()
+            if run_queue.hears and run_queue.backlog() and run_queue.is_kept_by_breaker(now)
+            for work in run_queue.in_line()
+            for one in (work, *_followers_of(work))
+        ]
+        if not kept:
+            return kept
+        essential = essential_works(self._core)
+        return [work for work in kept if work not in essential]
 
     def leave_for_later(self) -> None:
         """Leave what was submitted for later, as whoever stops has asked for."""

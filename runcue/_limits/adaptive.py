@@ -6,8 +6,8 @@ for a burst, when the server refuses some (additive increase, multiplicative dec
 driven by how long anything takes: answers of a language model take ten times as long as others for reasons of their
 own.
 
-Above the number at which it was refused last it goes on a little, to find that again, and then by an eighth a round: a
-server that has come to have eight times as many slots would need so many rounds otherwise.
+Above the number at which it was refused last it goes on a little, to find that again, and then by a quarter a round: a
+server that has come to have eight times as many slots would need as many rounds otherwise.
 
 Must not know: what a refusal looks like, order, clocks.
 """
@@ -27,7 +27,7 @@ __all__ = ["Adaptive", "AdaptiveSlots"]
 _DECREASE: Final = 0.8
 """That part of the slots is left after a burst of refusals."""
 
-_FAST: Final = 1 / 8
+_FAST: Final = 1 / 4
 """So much of the slots is added in a round where nothing is known of their end."""
 
 _NEAR: Final = 1.1

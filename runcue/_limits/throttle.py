@@ -36,7 +36,10 @@ _AT_LEAST: Final = 10
 """Over that they are spread as if they were so many, however few were refused: the others wait in line."""
 
 _LONG_ENOUGH: Final = 2.0
-"""So many times as long as it took the throttled ones to be refused, a probe has to run to have passed."""
+_AT_ONCE: Final = 0.05
+"""So many times as long as it took the throttled ones to be refused, and so many seconds at least, a probe has to run
+to
+have passed: what is refused without an answer of a server takes no time."""
 
 
 def doubled(wait: float) -> float:
@@ -181,7 +184,7 @@ class Throttle(Limit):
 
     def _passes(self) -> float:
         """When the probe that runs has run for long enough; inf while it is not known when it was entered."""
-        return inf if self._probed_at is None else self._probed_at + _LONG_ENOUGH * self._took
+        return inf if self._probed_at is None else self._probed_at + max(_LONG_ENOUGH * self._took, _AT_ONCE)
 
     def next_room(self, now: float, work: Work, /) -> float:
         """See `Limit.next_room`."""

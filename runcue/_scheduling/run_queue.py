@@ -265,6 +265,11 @@ class RunQueue:
         for service in self.hears:
             service.feedback.ended(now, run, how)  # type: ignore[union-attr]
 
+    def is_kept_by_breaker(self, now: float) -> bool:
+        """Whether nothing can start for a while, after failures in a row."""
+        breakers = (service.feedback.breaker for service in self.hears if service.feedback is not None)
+        return any(breaker is not None and breaker.holds(now) for breaker in breakers)
+
     def free_slots(self) -> int:
         """How many more could run at the same time, whatever the rate says."""
         sole_slots = self.sole_slots
