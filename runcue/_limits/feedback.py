@@ -68,6 +68,8 @@ class Feedback:
         if self.breaker is not None:
             self.breaker.ended(now, run, "otherwise")
         if self.slots is not None and not self.slots.throttled(run) and seconds is None:
+            if self.throttle is not None:
+                self.throttle.replace(run)
             return None
         if self.throttle is None:
             self.throttle = Throttle(luck)

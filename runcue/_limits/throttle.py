@@ -142,6 +142,12 @@ class Throttle(Limit):
         if run is self.probe:
             self._pass(now)
 
+    def replace(self, run: Work) -> None:
+        """An attempt was refused that pauses nobody else. If it was the probe, it has not passed, and there is another one."""
+        self._returned = None
+        if run is self.probe:
+            self._dismiss_probe()
+
     def _pass(self, at: float) -> None:
         """The probe has passed, at that instant."""
         self._dismiss_probe()
