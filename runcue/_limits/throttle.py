@@ -143,7 +143,7 @@ class Throttle(Limit):
             self._pass(now)
 
     def replace(self, run: Work) -> None:
-        """An attempt was refused that pauses nobody else. If it was the probe, it has not passed, and there is another one."""
+        """An attempt was refused that pauses nobody else. If it was the probe, another one goes first."""
         self._returned = None
         if run is self.probe:
             self._dismiss_probe()
