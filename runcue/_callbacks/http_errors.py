@@ -82,8 +82,12 @@ def _status_of(error: object, response: object) -> int | None:
     for holder in (response, error):
         for name in ("status_code", "status", "code"):
             status = _attribute(holder, name)
-            if isinstance(status, int) and not isinstance(status, bool) and 100 <= status < 600:
-                return int(status)
+            if not isinstance(status, int) or isinstance(status, bool) or not 100 <= status < 600:
+                continue
+            # Many exceptions have a code that is none of HTTP's; those of urllib have headers as well.
+            if name == "code" and type(status) is int and _attribute(holder, "headers") is None:
+                continue
+            return int(status)
     return None
 
 
