@@ -165,11 +165,15 @@ class Leaving:
         return True
 
     def _is_for_later(self, work: Work) -> bool:
-        one = _runs_for(work)
-        if self._core.waits_for_appointment(one):
-            return True
-        # It will, as soon as its gate has answered, if whoever had wanted it earlier has left meanwhile.
-        return one in self._core.appointments.recalls and not wanted_at_once(one)
+        one, appointments = _runs_for(work), self._core.appointments
+        # Or it waits for its instant again as soon as its gate has answered, if whoever had wanted it earlier has left.
+        if not self._core.waits_for_appointment(one) and (
+            one not in appointments.recalls or wanted_at_once(one)
+        ):
+            return False
+        now = self._dispatcher.turns.now()
+        # It may have come just now.
+        return appointments.when(one, now, now + self._dispatcher.turns.skew) > now
 
     def _is_endless(self, work: Work) -> bool:
         """Whether a work unit is to be tried again, as it was before, and nobody says that this has an end."""

@@ -442,7 +442,7 @@ def later_is_at_once(patch: pytest.MonkeyPatch) -> None:
 
 
 def who_goes_on_later_is_heard_to_begin_anew(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Again, "is_postponed", False)
+    patch.setattr(Again, "is_same_attempt", False)
 
 
 def handler_whose_time_is_over_is_waited_for_without_end(patch: pytest.MonkeyPatch) -> None:

@@ -343,10 +343,6 @@ class Observations:
             return False
         return self._making[work.proves] > 0 or next(iter(self._makers[work.proves[0]])) != work.id
 
-    def is_ahead(self, work: ObservedWork) -> bool:
-        """Whether it is for later, or has joined what is."""
-        return (work.leader or work).ahead
-
     def waits_without_end(self, work: ObservedWork) -> bool:
         """Whether it is tried again, as often as need be, by nobody's account with an end; or one it has joined."""
         one = work.leader or work

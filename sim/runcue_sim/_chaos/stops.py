@@ -201,12 +201,13 @@ class Stops:
         came_late = work.number > self._came_before
         if not (came_late or self._leaves_delayed or (cuts_off and self._latest_level(now) >= _FINISH)):
             return False
-        if work.started is not None or not observed.is_ahead(work):
-            return False
         first = work.leader or work
-        # Between the two, an instant on the clock on the wall may have come or not.
-        if first.surely <= self._looked_at:
+        if work.started is not None or self._is_carried(work) or first.surely <= first.submitted:
             return False
+        # Between the two, an instant on the clock on the wall may have come or not.
+        if not first.ahead or first.surely <= self._looked_at:
+            # While a callback blocks the loop time passes, and nothing is looked at.
+            return None if observed.injected.blocks else False
         is_new = first.left_alone > -inf and first.left_alone >= self._looked_at
         return None if first.may_start <= now or is_new else True
 
