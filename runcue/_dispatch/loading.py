@@ -76,7 +76,26 @@ def begin(work: Work) -> Loaded:
             f"load= of task {work.task!r}, {located(load)}, asks for the value of {name_of(work)}, which it is to read "
             "itself: read it from work.outputs."
         )
+    elif loaded.reading is not None and _lead_to(loaded, _AROUND.get()):
+        raise UsageError(
+            f"The value of {name_of(work)} is asked for by a load= function on whose value that one waits itself, by "
+            f"load= of task {work.task!r}, {located(load)}: each would wait for the other for ever. Let one of them "
+            "read what it needs from work.outputs, or from where the other one reads it."
+        )
     return loaded
+
+
+def _lead_to(loaded: Loaded, around: tuple[Loaded, ...]) -> bool:
+    """Whether a value waits for another one, by way of others or not, that is being read around here."""
+    line, seen = list(loaded.awaits) if around else [], {loaded}
+    while line:
+        one = line.pop()
+        if one in around:
+            return True
+        if one not in seen:
+            seen.add(one)
+            line += one.awaits
+    return False
 
 
 async def value_in(loaded: Loaded) -> Any:
@@ -86,8 +105,15 @@ async def value_in(loaded: Loaded) -> Any:
         Exception: What was raised instead; see `value_of`.
     """
     if loaded.reading is not None:
-        # Who gives up waiting does not take it from the others.
-        error = await asyncio.shield(loaded.reading)
+        around = _AROUND.get()
+        if around:
+            around[-1].awaits.append(loaded)
+        try:
+            # Who gives up waiting does not take it from the others.
+            error = await asyncio.shield(loaded.reading)
+        finally:
+            if around:
+                around[-1].awaits.remove(loaded)
         if error is not None:
             raise raised_again(error)
     return loaded.value

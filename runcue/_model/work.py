@@ -391,10 +391,12 @@ class Loaded:
     Attributes:
         reading: The asyncio task that reads it; None when it is there.
         value: What was read.
+        awaits: The other values that are waited for while it is read.
     """
 
-    __slots__ = ("reading", "value")
+    __slots__ = ("awaits", "reading", "value")
 
     def __init__(self) -> None:
         self.reading: Any = None
         self.value: Any = None
+        self.awaits: list[Loaded] = []

@@ -418,6 +418,51 @@ def test_one_that_asks_for_the_value_that_it_is_to_read_is_told(plain: bool) -> 
     run(main)
 
 
+@each_loop
+@pytest.mark.parametrize("plain", [True, False])
+@pytest.mark.parametrize("around", [2, 3])
+def test_those_that_ask_for_the_values_of_each_other_are_told(around: int, plain: bool, loop: str) -> None:
+    async def main() -> None:
+        handles: list[runcue.WorkHandle[Any]] = []
+        go_on = threading.Event() if plain else asyncio.Event()
+
+        def read(number: int) -> int:
+            go_on.wait()  # until each of them is being read
+            return int(handles[(number + 1) % around].result_sync()) + 1
+
+        async def awaited(number: int) -> int:
+            await go_on.wait()  # type: ignore[misc]
+            return int(await handles[(number + 1) % around]) + 1
+
+        shop = Shop(read if plain else awaited)
+        async with shop.cue as cue:
+            handles += [await cue.call(shop.make, number) for number in range(around)]
+            await cue.drain()
+            values = [asyncio.create_task(handle.result()) for handle in handles]
+            await asyncio.sleep(0.05)
+            go_on.set()
+            errors = await asyncio.gather(*values, return_exceptions=True)
+        assert {type(error) for error in errors} == {runcue.UsageError}
+        assert "each would wait for the other for ever" in str(errors[0])
+        assert "test_loading.py:" in str(errors[0])
+
+    run_on(loop, main)
+
+
+@virtual
+async def test_one_that_asks_for_a_value_for_which_others_wait_as_well_is_not_told_so() -> None:
+    handles: list[runcue.WorkHandle[Any]] = []
+
+    async def read(number: int) -> int:
+        await asyncio.sleep(number)
+        return 10 * number + sum([await handles[other] for other in range(number)])
+
+    shop = Shop(read)
+    async with shop.cue as cue:
+        handles += [await cue.call(shop.make, number) for number in range(5)]
+        assert await asyncio.gather(*handles, *handles[::-1]) == [0, 10, 30, 70, 150, 150, 70, 30, 10, 0]
+
+
 def test_result_sync_says_that_the_value_is_being_read_and_gives_it_at_once_when_it_is_there() -> None:
     may_go_on = threading.Event()
 
