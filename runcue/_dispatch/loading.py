@@ -108,6 +108,8 @@ async def value_in(loaded: Loaded) -> Any:
         around = _AROUND.get()
         if around:
             around[-1].awaits.append(loaded)
+            if loaded.wanted is not None and not loaded.wanted.done():
+                loaded.wanted.set_result(None)
         try:
             # Who gives up waiting does not take it from the others.
             error = await asyncio.shield(loaded.reading)
@@ -198,8 +200,13 @@ async def _read(work: Work, load: Callable[[Work], Any], loaded: Loaded) -> Base
         elif around:
             value = await _in_thread(work, load)
         else:
-            async with _room(work._task.dispatcher):
+            room = _room(work._task.dispatcher)
+            takes_room = await _taken(room, loaded)
+            try:
                 value = await _in_thread(work, load)
+            finally:
+                if takes_room:
+                    room.release()
         loaded.value = await value if is_awaitable(value) else value
         loaded.reading = None
     except BaseException as raised:
@@ -224,6 +231,21 @@ def _room(dispatcher: Dispatcher) -> asyncio.Semaphore:
         number = min(AT_ONCE, dispatcher.core.threads.concurrent or AT_ONCE)
         dispatcher.readers = loop, asyncio.Semaphore(number)
     return dispatcher.readers[1]
+
+
+async def _taken(room: asyncio.Semaphore, loaded: Loaded) -> bool:
+    """Wait for room. Returns whether it was taken; it is not if somebody who has room comes to wait for this."""
+    taking = asyncio.ensure_future(room.acquire())
+    loaded.wanted = asyncio.get_running_loop().create_future()
+    try:
+        await asyncio.wait((taking, loaded.wanted), return_when=asyncio.FIRST_COMPLETED)
+    except BaseException:
+        if not taking.cancel():
+            room.release()
+        raise
+    finally:
+        loaded.wanted = None
+    return not taking.cancel()
 
 
 async def _in_thread(work: Work, load: Callable[[Work], Any]) -> Any:

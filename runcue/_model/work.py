@@ -392,11 +392,13 @@ class Loaded:
         reading: The asyncio task that reads it; None when it is there.
         value: What was read.
         awaits: The other values that are waited for while it is read.
+        wanted: While it waits to be read, as few are at once: the future to be set if one of these waits for it.
     """
 
-    __slots__ = ("awaits", "reading", "value")
+    __slots__ = ("awaits", "reading", "value", "wanted")
 
     def __init__(self) -> None:
         self.reading: Any = None
         self.value: Any = None
         self.awaits: list[Loaded] = []
+        self.wanted: Any = None

@@ -396,6 +396,23 @@ def test_a_value_that_another_one_is_read_by_needs_no_thread_of_the_few() -> Non
     run(main)
 
 
+def test_a_value_that_waits_for_its_turn_is_read_at_once_when_those_before_it_wait_for_it() -> None:
+    handles: list[runcue.WorkHandle[Any]] = []
+
+    def read(number: int) -> int:
+        return 4 if number == 4 else number + int(handles[4].result_sync(timeout=30))
+
+    async def main() -> list[Any]:
+        shop = Shop(read)
+        shop.cue._core.threads.concurrent = 2
+        async with shop.cue as cue:
+            handles.extend([await cue.call(shop.make, number) for number in range(5)])
+            await cue.drain()
+            return await asyncio.gather(*handles)
+
+    assert asyncio.run(main()) == [4, 5, 6, 7, 4]
+
+
 @pytest.mark.parametrize("plain", [True, False])
 def test_one_that_asks_for_the_value_that_it_is_to_read_is_told(plain: bool) -> None:
     handles: list[runcue.WorkHandle] = []
