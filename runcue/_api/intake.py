@@ -349,6 +349,9 @@ class Intake:
             self._core.ordered = True
         if overrides.timeout is not None:
             work._task.timed = True
+        if not (overrides.waits or overrides.declares or work._task.declares):
+            self._core.add(work, now)
+            return
         later = self.later(overrides) if overrides.waits else None
         if overrides.declares or overrides.cost is not None or work._task.says_per_work:
             outside_tasks(self._turns.loop, self._add_asked, work, now, overrides, later)

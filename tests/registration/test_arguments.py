@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 import runcue
+from runcue._registration.submission import overrides_of
 from runcue.abc import Observer
 
 LONG = "x" * 105_000
@@ -437,3 +438,19 @@ def test_a_function_with_a_default_that_cannot_be_shown_is_refused_all_the_same(
 def test_an_observer_is_an_object_and_not_its_class() -> None:
     with pytest.raises(runcue.ConfigurationError, match="an instance"):
         runcue.Cue().observe(Observer)  # type: ignore[arg-type]
+
+
+def test_options_are_those_of_their_own_submission_however_alike_the_one_before_was() -> None:
+    first = overrides_of({"retry": 3, "timeout": 30})
+    assert first is not None
+    assert overrides_of({"retry": 3, "timeout": 30}) is first  # it is never changed
+    for said in ({"retry": 3, "priority": None}, {"timeout": 30, "wait": False}, {"timeout": 30}):
+        other = overrides_of(dict(said))
+        assert other is not None
+        assert other.__dict__ == said
+        assert overrides_of({"retry": 3, "timeout": 30}) is not other
+    for alike in (True, 3.5):
+        overrides_of({"retry": 1, "timeout": 30})
+        with pytest.raises(runcue.ConfigurationError, match="retry must be"):
+            overrides_of({"retry": alike, "timeout": 30})
+    assert overrides_of({}) is None
