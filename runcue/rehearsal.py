@@ -351,11 +351,11 @@ def not_before(work: Work) -> float | None:
 
 @says_what_it_takes
 def set_limits(cue: Cue, limits: Mapping[str, Mapping[str, Any]]) -> None:
-    """Give services other limits, to see what would change. What is not named stays: `limits=` of `Cue.service` always.
+    """Give services other limits, to see what would change. What is not named stays.
 
     Args:
         cue: Described, but neither started nor given any work.
-        limits: By service: "rate", "burst", "concurrent" and "limiter", as for `Cue.service`; None takes one away.
+        limits: By service its options as for `Cue.service`, such as "rate" and "concurrent"; None takes one away.
 
     Raises:
         UsageError: The cue has been started or holds work units.
