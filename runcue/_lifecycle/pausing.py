@@ -44,6 +44,9 @@ class Pausing:
             self._clock = turns.now
             for pause in self._paused.values():
                 pause.until += shift
+            for service in self._core.services.values():
+                if service.feedback is not None:
+                    service.feedback.shift(shift)
         self._tidy(turns.now())
 
     def pause(self, service: Service, seconds: float | None) -> None:

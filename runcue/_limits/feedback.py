@@ -82,6 +82,21 @@ class Feedback:
         if self.breaker is not None:
             self.breaker.close()
 
+    def status(self, now: float) -> tuple[float | None, float | None]:
+        """Seconds until one is let through by its throttle, and by its breaker; None: that lets all pass."""
+        throttle, breaker = self.throttle, self.breaker
+        return (
+            max(0.0, throttle.until - now) if throttle is not None and throttle.closed else None,
+            max(0.0, breaker.until - now) if breaker is not None and breaker.is_open else None,
+        )
+
+    def shift(self, by: float) -> None:
+        """The clock is another one from now on, that much ahead."""
+        if self.throttle is not None:
+            self.throttle.shift(by)
+        if self.breaker is not None:
+            self.breaker.until += by
+
     def is_idle(self, now: float) -> bool:
         """Whether nothing is left of what it has learned but how many slots there seem to be."""
         throttle, breaker = self.throttle, self.breaker

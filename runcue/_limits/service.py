@@ -76,6 +76,9 @@ class ServiceStatus:
         limits: What the limits of your own (`limits=`) are called. What they allow depends on the work unit.
         paused: Seconds for which it stays paused by hand, math.inf until `resume()` is called; None if it is not.
         budgets: Its budgets by name, each with what is used of it, its limit, its period and what is owed.
+        throttled: Seconds until one is let through, as its server has refused some; 0.0 while that one runs; None: it
+            has not.
+        broken: The same of a breaker that is open.
     """
 
     name: str
@@ -91,6 +94,8 @@ class ServiceStatus:
     limits: tuple[str, ...] = ()
     paused: float | None = None
     budgets: Mapping[str, BudgetStatus] = field(default_factory=dict)
+    throttled: float | None = None
+    broken: float | None = None
 
     def __repr__(self) -> str:
         told = ", ".join(f"{one.name}={words_of(getattr(self, one.name))}" for one in fields(self))
@@ -338,6 +343,7 @@ class Service:
             tuple(name_of(limit) for limit in self.own),
             pause.until - now if isinstance(pause, Pause) and not pause.room(now) else None,
             {name: self._status_of(budget, now) for name, budget in self.budgets.items()},
+            *((None, None) if self.feedback is None else self.feedback.status(now)),
         )
 
     @staticmethod

@@ -167,6 +167,15 @@ class Throttle(Limit):
         self._wait = 0.0
         self._dismiss_probe()
 
+    def shift(self, by: float) -> None:
+        """The clock is another one from now on, that much ahead."""
+        self.until += by
+        self._began += by
+        self._spread_until += by
+        self._next += by
+        if self._probed_at is not None:
+            self._probed_at += by
+
     def is_idle(self, now: float) -> bool:
         """Whether nothing is left of any pause."""
         return not self.closed and now >= self._spread_until and not self._later

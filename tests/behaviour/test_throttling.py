@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import runcue
+import runcue.testing
 from tests.support.virtual_time import now, virtual
 
 
@@ -452,3 +453,42 @@ def test_what_a_header_has_is_a_time_and_the_error_can_be_pickled() -> None:
         runcue.Throttled(1, "api", 3)
     with pytest.raises(runcue.ConfigurationError, match="service of Throttled"):
         runcue.Throttled(1, 3)  # type: ignore[arg-type]
+
+
+@virtual
+async def test_the_status_of_a_service_tells_until_when_it_is_left_in_peace() -> None:
+    server = Server()
+    server.refusals = [60]
+    cue, _ = cue_of(server, breaker=runcue.Breaker(1, "10s"))
+    api = cue.get_service("api")
+    async with cue:
+        assert (api.status().throttled, api.status().broken) == (None, None)
+        await cue.submit("t")
+        await asyncio.sleep(1)
+        assert api.status().throttled == pytest.approx(59.1)
+        await asyncio.sleep(59.15)
+        assert api.status().throttled == 0, "one is on its way"
+        await asyncio.sleep(1)
+        assert api.status().throttled is None
+
+
+def test_in_another_loop_with_another_clock_a_pause_is_as_long_as_it_was() -> None:
+    server = Server()
+    server.refusals = [100]
+    cue, _ = cue_of(server)
+
+    async def first() -> None:
+        await asyncio.sleep(1000)
+        cue.start()
+        await cue.submit("t")
+        await asyncio.sleep(10)
+        await cue.stop(drain=False)
+
+    async def then() -> None:
+        began = now()
+        async with cue:
+            await cue.submit("t")
+        assert now() - began == pytest.approx(90.2, abs=0.2)
+
+    runcue.testing.run(first)
+    runcue.testing.run(then)
