@@ -26,6 +26,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # a program knows its own folder only
 
+from benchmarks.adaptive import l5  # noqa: E402
 from benchmarks.artifacts import a1, a2, a3, a5  # noqa: E402
 from benchmarks.crowds import p2, p3  # noqa: E402
 from benchmarks.edges import a8  # noqa: E402
@@ -73,6 +74,7 @@ BENCHMARKS: dict[str, Callable[..., list[Figure]]] = {
     "H1": h1,
     "H2": h2,
     "H4": h4,
+    "L5": l5,
 }
 
 
