@@ -447,7 +447,7 @@ class Cue:
     @says_what_it_takes
     def services(self) -> builtins.list[ServiceStatus]:
         """The registered services with their limits and what these allow now, in the order of their registration."""
-        return [self._service(name).status() for name in self._core.services]
+        return [self._engine.status_of(name) for name in self._core.services]
 
     @overload
     def is_ready(self, gate: F) -> F: ...

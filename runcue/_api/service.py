@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from runcue._limits.breaker import Breaker
     from runcue._limits.service import Service as Limits
     from runcue._limits.service import ServiceStatus
+    from runcue._scheduling.core import Core
 
 __all__ = ["Service", "ServiceOptions", "service_of"]
 
@@ -158,8 +159,14 @@ class Service(str):
     @says_what_it_takes
     def status(self) -> ServiceStatus:
         """Its limits, and what they allow now; as in `Cue.services`."""
-        now, running = self._engine.dispatcher.turns.now(), self._engine.intake.loop is not None
-        return self._limits().status(now, running=running)
+        found: list[ServiceStatus] = []
+        self._in_loop(lambda: found.append(self._engine.status_of(str(self))))
+        return found[0]
+
+    @property
+    def _core(self) -> Core:
+        """The state of its cue: a task of another one cannot use it."""
+        return self._engine.core
 
     def _limits(self, key: Hashable = None) -> Limits:
         if key is not None:

@@ -240,6 +240,11 @@ class Registry:
             if not isinstance(one, str) or one not in self._core.services:
                 known = _suggestion(self._core.services, one, "service")
                 raise UnknownService(f"Unknown service: {words_of(one)}, used by {what}. {known}")
+            if getattr(one, "_core", self._core) is not self._core:
+                raise ConfigurationError(
+                    f"uses of {what} has the service {words_of(str(one))} of another cue; give the one of this cue, by "
+                    "its name or by cue.get_service()."
+                )
         return tuple(dict.fromkeys(str(one) for one in names))
 
     def add_gate(self, question: Question, gate: Callable[[Work], Any], task: str | None) -> None:

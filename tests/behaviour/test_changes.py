@@ -309,6 +309,18 @@ def test_a_service_is_a_str_equal_to_its_name_and_comes_from_its_cue_alone() -> 
 
 
 @pytest.mark.rule(48)
+def test_a_service_of_another_cue_is_refused_where_a_task_is_to_use_it() -> None:
+    one, other = runcue.Cue(), runcue.Cue()
+    api = one.service("api", rate="60/min")
+    one.task("call", uses=[api, "api"])(lambda work: None)
+    with pytest.raises(runcue.UnknownService, match="No service is registered yet"):
+        other.task("call", uses=api)
+    other.service("api", rate="60/min")
+    with pytest.raises(runcue.ConfigurationError, match="has the service 'api' of another cue"):
+        other.task("call", uses=api)
+
+
+@pytest.mark.rule(48)
 @virtual
 async def test_a_service_that_is_declared_again_elsewhere_with_other_limits_names_change() -> None:
     cue = runcue.Cue()
