@@ -4,7 +4,8 @@ A thread that is started by a handler does not have its context variables (`asyn
 other does). So it is not known by itself that it works for that handler. But if the handler waits for it, that can be
 seen: by `Thread.join()`, also at the end of a `with ThreadPoolExecutor()`; by `result()` of a future, `wait()` and
 `as_completed()` of `concurrent.futures`; by awaiting `loop.run_in_executor()`. From there it goes on to what that
-thread is blocked by, be it a call into the event loop. Who waits for an event or a queue does not tell for whom.
+thread is blocked by, be it a call into the event loop. Who waits for an event, a queue or the like does not tell for
+whom; it may be any of the blocked threads that have the very same one among their variables.
 
 Lives here: `waited_for`.
 
@@ -16,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import concurrent.futures.thread
+import queue
 import sys
 import threading
 from collections.abc import Iterable, Iterator
@@ -38,7 +40,9 @@ _POOLED: Final[CodeType | None] = getattr(
     getattr(getattr(concurrent.futures.thread, "_WorkItem", None), "run", None), "__code__", None
 )
 _CALL: Final = ThreadCalls._outcome_of.__code__
-_THREADING: Final = threading.__file__
+_WAITING: Final = frozenset(
+    (threading.__file__, queue.__file__, concurrent.futures.Future.result.__code__.co_filename)
+)
 
 # Where threads wait, and in which variable it is seen for what.
 _WAITS: Final = {
@@ -47,7 +51,24 @@ _WAITS: Final = {
     concurrent.futures.Future.exception.__code__: "self",
     concurrent.futures.wait.__code__: "fs",
     concurrent.futures.as_completed.__code__: "pending",
+    queue.Queue.get.__code__: "self",
+    queue.Queue.put.__code__: "self",
+    queue.Queue.join.__code__: "self",
+    threading.Event.wait.__code__: "self",
+    threading.Barrier.wait.__code__: "self",
+    threading.Semaphore.acquire.__code__: "self",
 }
+_SHARED: Final = (
+    queue.Queue,
+    threading.Event,
+    threading.Barrier,
+    threading.Semaphore,
+    asyncio.Event,
+    asyncio.Queue,
+)
+_AWAITED: Final = (asyncio.Event.wait.__code__, asyncio.Queue.get.__code__)
+_LIST: Final = 100
+"""Longer lists among the variables of a thread are not looked through for what it shares."""
 
 
 def waited_for(own: Iterable[Any], waiting: Waiting) -> set[Any]:
@@ -57,6 +78,13 @@ def waited_for(own: Iterable[Any], waiting: Waiting) -> set[Any]:
         own: Work units whose handlers are in flight, and asyncio tasks.
         waiting: Knows what handlers and tasks wait for in the event loop.
     """
+    try:
+        return _waited_for(own, waiting)
+    except Exception:  # of a future or an object that is somebody's own, or that is changed just now
+        return set()
+
+
+def _waited_for(own: Iterable[Any], waiting: Waiting) -> set[Any]:
     stacks = sys._current_frames()
     runs: dict[Any, int] = {}
     pooled: dict[Any, int] = {}
@@ -89,6 +117,8 @@ def waited_for(own: Iterable[Any], waiting: Waiting) -> set[Any]:
         elif isinstance(one, concurrent.futures.Future):
             line.append(pooled.get(one))
             line += _chained(getattr(one, "_done_callbacks", ()))
+        elif isinstance(one, _SHARED):
+            line += (ident for ident, frame in stacks.items() if _blocked_by(frame) and _has(frame, one))
         elif isinstance(one, asyncio.Task):
             line += _awaited(waiting.read(one))
         else:
@@ -111,6 +141,8 @@ def _awaited(found: Any) -> Iterator[Any]:
         yield from found.tasks
         if found.moving is not MOVING:
             yield found.moving
+        if found.frames and getattr(found.frames[-1], "cr_code", None) in _AWAITED:
+            yield found.frames[-1].cr_frame.f_locals.get("self")
 
 
 def _blocked_by(innermost: FrameType | None) -> list[Any]:
@@ -118,18 +150,40 @@ def _blocked_by(innermost: FrameType | None) -> list[Any]:
     found: list[Any] = []
     for frame in _outwards(innermost):
         code = frame.f_code
-        if found:
-            # A call of runcue's own into the event loop, where it is an asyncio task.
-            if code is _CALL:
-                found.append(frame.f_locals["call"].task)
-            elif not is_of_runcue(code):
-                break
-        elif code in _WAITS:
+        if code in _WAITS:
+            # Those further in are how this one waits.
             there = frame.f_locals.get(_WAITS[code])
-            found += there if isinstance(there, set | list | tuple | frozenset) else [there]
-        elif code.co_filename != _THREADING:
+            found = list(there) if isinstance(there, set | list | tuple | frozenset) else [there]
+        elif code is _CALL and found:
+            # A call of runcue's own into the event loop, where it is an asyncio task.
+            found.append(frame.f_locals["call"].task)
+        elif code.co_filename not in _WAITING and not (found and is_of_runcue(code)):
             break
     return found
+
+
+def _has(innermost: FrameType, shared: Any) -> bool:
+    """Whether a thread has something among its variables, or as an attribute or a member of one of these."""
+    for frame in _outwards(innermost):
+        if frame.f_code.co_filename in _WAITING or is_of_runcue(frame.f_code):
+            continue
+        for value in frame.f_locals.values():
+            if value is shared or any(one is shared for one in _parts_of(value)):
+                return True
+    return False
+
+
+def _parts_of(value: Any) -> Iterable[Any]:
+    # By its type alone: asking a user's object may run anything.
+    kind = type(value)
+    if kind is dict or kind is list or kind is tuple:
+        return () if len(value) > _LIST else tuple(value.values() if kind is dict else value)
+    if isinstance(kind.__dict__.get("__dict__"), property) or issubclass(kind, type):
+        return ()
+    try:
+        return tuple(object.__getattribute__(value, "__dict__").values())
+    except AttributeError:
+        return ()
 
 
 def _chained(callbacks: Iterable[Any]) -> Iterator[Any]:

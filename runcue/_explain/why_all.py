@@ -114,7 +114,7 @@ class WhyAll:
             lines.append(f"{how_many(self.submissions, 'submission waits', 'submissions wait')} for room")
             if self.running and self.threads:
                 lines[-1] += (
-                    f", {self.threads:,} of other threads: one that a running handler waits for by an event or a queue "
+                    f", {self.threads:,} of other threads: one that a running handler waits for, unseen by runcue, "
                     "waits in vain, and is to submit by work.submit()"
                 )
         return "\n".join(lines)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import queue
 import threading
 import time
 from collections.abc import Callable
@@ -840,24 +841,25 @@ def test_a_thread_that_waits_for_room_while_something_runs_is_told_of_by_why(loo
     async def main() -> None:
         cue = one_at_a_time(1)
         cue.start()
-        is_done = threading.Event()
+        is_done = threading.Lock()
+        is_done.acquire()
 
         def submits() -> None:
             with pytest.raises(runcue.CueStopped):
                 [cue.submit_threadsafe("t", {"seconds": 0}) for _ in range(2)]
-            is_done.set()
+            is_done.release()
 
         @cue.task(uses="one")
         def spawns() -> None:
             threading.Thread(target=submits).start()
-            is_done.wait()  # nothing says who is going to set it
+            is_done.acquire()  # nothing says who is going to release it
 
         await cue.call(spawns)
         while cue.counts()["pending"] < 1 or "waits for room" not in str(cue.why()):
             await asyncio.sleep(0.001)
         assert str(cue.why()).endswith(
-            "1 submission waits for room, 1 of other threads: one that a running handler waits for by an event or a "
-            "queue waits in vain, and is to submit by work.submit()"
+            "1 submission waits for room, 1 of other threads: one that a running handler waits for, unseen by "
+            "runcue, waits in vain, and is to submit by work.submit()"
         )
         await cue.stop(drain=False, timeout=0.1)
 
@@ -892,7 +894,36 @@ def by_one_of_several(work: Callable[[], object]) -> None:
     pool.shutdown(wait=False)
 
 
-ways = [by_join, by_join_of_one_that_joins, by_a_result, by_the_end_of_a_pool, by_one_of_several]
+def by_an_event(work: Callable[[], object]) -> None:
+    is_done = threading.Event()
+    threading.Thread(target=lambda: (work(), is_done.set())).start()
+    is_done.wait()
+
+
+def by_a_queue_of_an_object(work: Callable[[], object]) -> None:
+    class Worker(threading.Thread):
+        def __init__(self) -> None:
+            super().__init__()
+            self.done = queue.Queue()
+
+        def run(self) -> None:
+            work()
+            self.done.put(None)
+
+    worker = Worker()
+    worker.start()
+    worker.done.get()
+
+
+ways = [
+    by_join,
+    by_join_of_one_that_joins,
+    by_a_result,
+    by_the_end_of_a_pool,
+    by_one_of_several,
+    by_an_event,
+    by_a_queue_of_an_object,
+]
 
 
 @each_loop
@@ -961,8 +992,8 @@ def test_so_does_a_coroutine_that_it_has_given_to_the_event_loop(loop: str) -> N
 
 
 @each_loop
-@pytest.mark.parametrize("spawned", [False, True])
-def test_so_does_what_an_async_handler_waits_for_in_an_executor(spawned: bool, loop: str) -> None:
+@pytest.mark.parametrize("waits", ["executor", "spawned", "event"])
+def test_so_does_what_an_async_handler_waits_for_in_a_thread(waits: str, loop: str) -> None:
     async def main() -> None:
         cue = one_at_a_time(1)
 
@@ -975,7 +1006,13 @@ def test_so_does_what_an_async_handler_waits_for_in_an_executor(spawned: bool, l
 
         @cue.task(uses="one")
         async def parent() -> None:
-            await (asyncio.create_task(in_executor()) if spawned else in_executor())
+            if waits == "event":
+                is_done, here = asyncio.Event(), asyncio.get_running_loop()
+                work = lambda: (submits(), here.call_soon_threadsafe(is_done.set))  # noqa: E731
+                threading.Thread(target=work).start()
+                await is_done.wait()
+            else:
+                await (asyncio.create_task(in_executor()) if waits == "spawned" else in_executor())
 
         async with cue:
             await (await cue.call(parent))
