@@ -71,7 +71,7 @@ if TYPE_CHECKING:
     # Imported where they are used: few programs plan, draw or watch, and they would be a tenth of `import runcue`.
     from runcue._api.group import Group
     from runcue._api.many import Map
-    from runcue._api.service import Service
+    from runcue._api.service import OfKey, Service
     from runcue._api.submit_options import Artifacts, Cost, SubmitOptions
     from runcue._callbacks.verdicts import Question
     from runcue._explain.answers import Why, WhyStale
@@ -210,18 +210,19 @@ class Cue:
         self,
         name: str,
         *,
-        rate: str | Sequence[str] | None = DEFAULT,
-        concurrent: int | Adaptive | None = DEFAULT,
-        burst: int | None = DEFAULT,
-        budget: Mapping[str, str] | None = DEFAULT,
+        rate: str | Sequence[str] | OfKey[str | Sequence[str]] | None = DEFAULT,
+        concurrent: int | Adaptive | OfKey[int | Adaptive] | None = DEFAULT,
+        burst: int | OfKey[int] | None = DEFAULT,
+        budget: Mapping[str, str] | OfKey[Mapping[str, str]] | None = DEFAULT,
         oversize: Literal["error", "borrow"] | None = DEFAULT,
         margin: float | str | timedelta | None = DEFAULT,
         limiter: Any = DEFAULT,
+        per: Callable[..., Hashable] | None = DEFAULT,
         max_pause: float | str | timedelta | None = DEFAULT,
-        limits: Limit | Sequence[Limit] | None = DEFAULT,
+        limits: Limit | Sequence[Limit] | OfKey[Limit | Sequence[Limit]] | None = DEFAULT,
         throttle: Callable[[Any], float | bool | None] | None = DEFAULT,
         max_throttled: float | str | timedelta | None = DEFAULT,
-        breaker: Breaker | None = DEFAULT,
+        breaker: Breaker | OfKey[Breaker] | None = DEFAULT,
     ) -> Service:
         """Register a service: limits under one name, shared by all tasks that use it.
 
@@ -251,6 +252,9 @@ class Cue:
             max_throttled: A work unit that has waited for so long because of that fails with its next refusal; "10min"
                 if nothing is said, `math.inf`: never.
             breaker: A `runcue.Breaker`: after failures in a row, nothing starts for a while.
+            per: Gives the key of a work unit when that is submitted: a function of the work, or of the params it names.
+                Then each key has these limits for itself, and none holds up another. A limit may be a function of
+                the key; None from that: no such limit for this key.
 
         Returns:
             The service, for `uses=`: a str equal to its name, which can be changed while work units run.
@@ -271,6 +275,7 @@ class Cue:
             "throttle": throttle,
             "max_throttled": max_throttled,
             "breaker": breaker,
+            "per": per,
         }
         given = {option: value for option, value in given.items() if value is not DEFAULT}
         # Here, and not in the thread of the loop: it is looked up who calls.
@@ -447,7 +452,7 @@ class Cue:
     @says_what_it_takes
     def services(self) -> builtins.list[ServiceStatus]:
         """The registered services with their limits and what these allow now, in the order of their registration."""
-        return [self._engine.status_of(name) for name in self._core.services]
+        return [self._engine.status_of(service) for service in self._core.services.values()]
 
     @overload
     def is_ready(self, gate: F) -> F: ...
@@ -868,6 +873,8 @@ class Cue:
             said = NO_OVERRIDES
         if intake.room is not None:
             known, taken = await self._entrance.make_room(known, taken, said)
+            if said is None and known.says_per_work:
+                said = NO_OVERRIDES  # it was defined anew meanwhile
         work = intake.admit(known, taken, _copy_context(), said)
         # As handle_of() does it, which would cost a call.
         handle: WorkHandle = _new_handle(WorkHandle, work.id)

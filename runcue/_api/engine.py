@@ -32,7 +32,7 @@ from runcue._lifecycle.room import Room
 from runcue._lifecycle.server_news import ServerNews
 from runcue._lifecycle.stopping import Stopping
 from runcue._lifecycle.unstopped import Unstopped
-from runcue._limits.service import ServiceStatus
+from runcue._limits.service import Service, ServiceStatus
 from runcue._registration.executors import Executors, RunIn
 from runcue._registration.registry import Registry
 from runcue._registration.services import Services
@@ -131,7 +131,7 @@ class Engine:
         self.entrance = Entrance(self.intake)
         self.inquiry = Inquiry(core, self.callbacks, dispatcher, explanations, self.intake)
 
-    def status_of(self, service: str) -> ServiceStatus:
-        """A service of that name and what its limits allow now."""
+    def status_of(self, service: Service) -> ServiceStatus:
+        """A service and what its limits allow now."""
         running = self.intake.loop is not None
-        return self.core.services[service].status(self.dispatcher.turns.now(), running=running)
+        return service.status(self.dispatcher.turns.now(), running=running)

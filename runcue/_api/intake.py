@@ -32,7 +32,7 @@ from runcue._model.events import Event
 from runcue._model.overrides import NO_OVERRIDES, Overrides
 from runcue._model.task import Task
 from runcue._model.work import Work
-from runcue._registration.costs import place_of_cost, price
+from runcue._registration.costs import place_of_cost
 from runcue._registration.declarations import functions_of, is_given_by_value
 from runcue._registration.duplicates import leader_for
 from runcue._registration.registry import Registry
@@ -373,11 +373,8 @@ class Intake:
     def _add_asked(
         self, work: Work, now: float, overrides: Overrides, later: Appointment | None = None
     ) -> None:
-        # What it declares and costs is looked up now, as the params are taken over now: it says what this work unit is.
-        fault, declared = price(work, overrides), None
-        if fault is not None or overrides.declares or work._task.declares:
-            declared = self._registry.declare(work, self._dispatcher.flags, overrides)
-            declared.fault = declared.fault or fault
+        # Now, as the params are taken over now: it says what this work unit is.
+        declared = self._registry.look_up(work, self._dispatcher.flags, overrides)
         if (ended := self._turns.now()) - now > BLOCKS_AFTER:
             places = ", ".join((*functions_of(work, overrides).values(), *place_of_cost(work, overrides)))
             what = f"finding out what task {work.task!r} declares{places and f', by {places},'}"

@@ -8,41 +8,49 @@ Must not know: what limits do.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Never, Self, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Never, Self, TypeAlias, TypedDict, TypeVar, Unpack
 
 from runcue._model.checks import says_what_it_takes
 from runcue._model.errors import ConfigurationError, UsageError
 from runcue._model.rate import duration_or_none
-from runcue._model.texts import shortened, words_of
+from runcue._model.texts import shortened
+from runcue._registration.keys import service_of_key
 from runcue.abc import Limit
 
 if TYPE_CHECKING:
     from datetime import timedelta
 
     from runcue._api.engine import Engine
+    from runcue._limits.adaptive import Adaptive
     from runcue._limits.breaker import Breaker
     from runcue._limits.service import Service as Limits
     from runcue._limits.service import ServiceStatus
     from runcue._scheduling.core import Core
 
-__all__ = ["Service", "ServiceOptions", "service_of"]
+__all__ = ["OfKey", "Service", "ServiceOptions", "service_of"]
+
+T = TypeVar("T")
+
+OfKey: TypeAlias = Callable[[Any], T | None]
+"""A limit as a function of the key that `per=` has given; None: there is no such limit for that key."""
 
 
 class ServiceOptions(TypedDict, total=False):
     """What can be said of a service; see `Cue.service`. None takes a limit away."""
 
-    rate: str | Sequence[str] | None
-    burst: int | None
-    budget: Mapping[str, str] | None
+    rate: str | Sequence[str] | OfKey[str | Sequence[str]] | None
+    concurrent: int | Adaptive | OfKey[int | Adaptive] | None
+    burst: int | OfKey[int] | None
+    budget: Mapping[str, str] | OfKey[Mapping[str, str]] | None
     oversize: Literal["error", "borrow"] | None
     margin: float | str | timedelta | None
-    concurrent: int | None
     limiter: Any
+    per: Callable[..., Hashable] | None
     max_pause: float | str | timedelta | None
-    limits: Limit | Sequence[Limit] | None
+    limits: Limit | Sequence[Limit] | OfKey[Limit | Sequence[Limit]] | None
     throttle: Callable[[Any], float | bool | None] | None
     max_throttled: float | str | timedelta | None
-    breaker: Breaker | None
+    breaker: Breaker | OfKey[Breaker] | None
 
 
 class Service(str):
@@ -157,10 +165,17 @@ class Service(str):
         self._in_loop(lambda: self._engine.server_news.read(self._limits(key), headers, work))
 
     @says_what_it_takes
-    def status(self) -> ServiceStatus:
-        """Its limits, and what they allow now; as in `Cue.services`."""
+    def status(self, key: Hashable = None) -> ServiceStatus:
+        """Its limits, and what they allow now; as in `Cue.services`.
+
+        Args:
+            key: Of a service with limits per key, the one that is meant; None: all of it.
+
+        Raises:
+            ConfigurationError: The service has no keys, or it cannot be a key.
+        """
         found: list[ServiceStatus] = []
-        self._in_loop(lambda: found.append(self._engine.status_of(str(self))))
+        self._in_loop(lambda: found.append(self._engine.status_of(self._limits(key))))
         return found[0]
 
     @property
@@ -169,11 +184,8 @@ class Service(str):
         return self._engine.core
 
     def _limits(self, key: Hashable = None) -> Limits:
-        if key is not None:
-            raise ConfigurationError(
-                f"Service {str(self)!r} has no keys, so that key={words_of(key)} means nothing: that takes per=."
-            )
-        return self._engine.core.services[str(self)]
+        service = self._engine.core.services[str(self)]
+        return service if key is None else service_of_key(service, key)
 
     def _in_loop(self, change: Callable[[], None]) -> None:
         self._engine.intake.in_loop(change)

@@ -26,12 +26,12 @@ from runcue._model.awaitables import discard, is_awaitable
 from runcue._model.callables import located
 from runcue._model.checks import says_what_it_takes
 from runcue._model.errors import ArtifactError, ConfigurationError
+from runcue._model.identity import Identity
 from runcue._model.no_answers import is_reason, mistake_in, never_returns, short
 from runcue._model.texts import error_words, shortened, words_of
 
 __all__ = [
     "Artifact",
-    "Identity",
     "attributes_of",
     "check_identity",
     "identity_of",
@@ -141,44 +141,6 @@ class Artifact:
     def __repr__(self) -> str:
         public = ", ".join(f"{n}={words_of(v)}" for n, v in attributes_of(self) if not n.startswith("_"))
         return shortened(f"{type(self).__qualname__}({public})")
-
-
-class Identity:
-    """The key of an artifact of a user's: what its `identity()` gave.
-
-    Whoever looks something up by it is not at the mercy of the objects in there: they are hashed once, and what cannot
-    be compared is not the same.
-
-    Args:
-        value: Hashable.
-    """
-
-    __slots__ = ("_hash", "value")
-
-    def __init__(self, value: Hashable) -> None:
-        self.value = value
-        self._hash = hash(value)
-
-    def __hash__(self) -> int:
-        return self._hash
-
-    def __eq__(self, other: object) -> bool:
-        if self is other:
-            return True
-        if type(other) is not Identity or self._hash != other._hash:
-            return False
-        try:
-            return bool(self.value == other.value)
-        except KeyboardInterrupt:
-            raise
-        except BaseException:
-            return False
-
-    def __reduce__(self) -> tuple[type, tuple[Hashable]]:
-        return Identity, (self.value,)  # in another process its hash is another one
-
-    def __repr__(self) -> str:
-        return words_of(self.value)
 
 
 def key_of(artifact: Artifact) -> Hashable:

@@ -169,9 +169,10 @@ class AwaitedGates:
         return [key for awaited in self._awaited for key in awaited.reads]
 
     @staticmethod
-    def have_room(run_queue: RunQueue) -> bool:
-        """Whether one more gate of a work unit of this run queue may be awaited."""
-        return run_queue.asking < _MOST and run_queue.free_slots() > 0
+    def have_room(work: Work) -> bool:
+        """Whether the gate of a work unit may be awaited beside those that are."""
+        run_queue: RunQueue = work._task.run_queue
+        return run_queue.asking < _MOST and run_queue.free_slots(work) > 0
 
     def begin(self, work: Work, answer: AwaitableAnswer, *, starts: bool) -> None:
         """Await a gate in a task of its own, holding a slot but no token; no slot while it only takes reading.
@@ -205,8 +206,7 @@ class AwaitedGates:
     @staticmethod
     def _hold_slot(awaited: AwaitedGate) -> None:
         run_queue: RunQueue = awaited.work._task.run_queue
-        for service in run_queue.services:
-            service.acquire_slot()
+        run_queue.hold_slots(awaited.work)
         run_queue.asking += 1
         awaited.holds = True
 
@@ -252,8 +252,7 @@ class AwaitedGates:
         self._core.wakeups.readings.discard(awaited)
         if awaited.holds:
             run_queue: RunQueue = awaited.work._task.run_queue
-            for service in run_queue.services:
-                service.release_slot()
+            run_queue.give_back_slots(awaited.work)
             run_queue.asking -= 1
         if awaited.waited:
             self._rechecker.answered(hit)
@@ -312,7 +311,7 @@ class AwaitedGates:
         if awaited.holds or answer.question == "content":
             return True
         work._task.gate_is_async = True
-        if self.have_room(work._task.run_queue):
+        if self.have_room(work):
             self._hold_slot(awaited)
             return True
         answer.discard()

@@ -10,7 +10,7 @@ are the only owners of asyncio tasks and timers:
 - `in_flight`, `endings`, `settlement`: what runs, what its end means, who is told;
 - `waiting`: who waits for work units; `standstill`: whether anything goes on, and who waits for each other;
 - `listening`: async listeners; `loop_calls`, `thread_calls`: calls of other threads;
-- `change_inbox`: what others have changed.
+- `change_inbox`: what others have changed; `keys`: services that have limits for each key.
 
 Must not know: how limits are kept, in which order work units come, how callbacks fail, when a cue may stop.
 """
@@ -35,6 +35,7 @@ from runcue._dispatch.endings import Endings
 from runcue._dispatch.gates import Gates
 from runcue._dispatch.hand_off import HandOff
 from runcue._dispatch.in_flight import InFlight
+from runcue._dispatch.keys import Keys
 from runcue._dispatch.listening import Lines
 from runcue._dispatch.loop_calls import LoopCalls
 from runcue._dispatch.recount import Recount
@@ -141,6 +142,7 @@ class Dispatcher:
         self._recheck_alarm = Alarm(timers, lambda now: self.rechecker.want_full(), passive=True)
         self._rechecks_ahead = False
         self.delays = Delays(core, turns, timers)
+        self.keys = Keys(core, self.gates, timers)
         # How many work units had been submitted when all that is held and may give way was asked.
         self._reconsidered = 0
         # At an instant at which what has settled is looked into once more; the look itself is what matters.
@@ -274,6 +276,7 @@ class Dispatcher:
             for run_queue in core.run_queues.values():
                 if run_queue.unasked and not run_queue.expects_room(now):
                     again |= self.gates.check_unasked(run_queue, until)
+            again |= bool(core.keyed) and self.keys.check_parked(until)
             again |= bool(self.refusals.errors) and self.refusals.settle_errors()
             if core.dependencies.giving_way and core.submitted != self._reconsidered and self._is_quiet():
                 # What has come since may have closed a circle.
@@ -312,6 +315,8 @@ class Dispatcher:
             self._rechecks_ahead = self.rechecker.asking > 0
         if self.core.count[NOT_DUE] or self.core.appointments.works or self.delays.ahead:
             self.delays.arm()
+        if self.core.keyed:
+            self.keys.arm(self.turns.now())
         self.timers.arm()
 
     def _due(self, deadlines: Deadlines[Hashable]) -> None:

@@ -87,6 +87,10 @@ class Gates:
                 self._core.wakeups.add(work)
         self.put_off.clear()
 
+    def is_late(self, until: float) -> bool:
+        """Whether the last answer has come after an instant."""
+        return self._gate.at > until
+
     def held_back(self, now: float) -> bool:
         """Whether an order by priority is not known yet, because some contenders were not asked."""
         return self._checking_since <= now < self._checking_since + CHECK_FIRST
@@ -162,7 +166,7 @@ class Gates:
             ):
                 return False  # nothing to ask: they stay in line
             new.popleft()
-            if self._check(work) == LATER:
+            if self.check(work) == LATER:
                 new.append(work)
                 turned_away += 1
                 if all(task.gate_is_async for task in self._tasks_of(run_queue)):
@@ -179,7 +183,7 @@ class Gates:
 
     def check_not_ready(self, work: Work) -> int:
         """Ask a work in hand that was not ready. Returns what `Rechecker` makes of it."""
-        verdict = self._check(work)
+        verdict = self.check(work)
         if verdict == LATER and work._awaited is None:
             work._task.waiting.appendleft(work)
         return verdict
@@ -199,7 +203,7 @@ class Gates:
             work = unasked.popleft()
             if work._phase != READY or work._approved_in != -1:
                 continue
-            if work._task.gate_is_async and not self.awaited.have_room(run_queue):
+            if work._task.gate_is_async and not self.awaited.have_room(work):
                 continue  # asked when its turn comes: there is no slot to hold meanwhile
             verdict = gate.ask(work, self._turns.now())
             if verdict is RUN:
@@ -207,13 +211,13 @@ class Gates:
             elif isinstance(verdict, AwaitableAnswer) and self._turned_away(work, verdict):
                 pass
             else:
-                run_queue.ready.discard_later()
+                run_queue.discard_later(work)
                 self.place(work, verdict, starts=False)
             if gate.at > until:
                 break
         return bool(unasked)
 
-    def _check(self, work: Work, *, found: bool = True) -> int:
+    def check(self, work: Work, *, found: bool = True) -> int:
         """Ask a work unit that is in hand and put it where it belongs.
 
         Returns:
@@ -221,7 +225,7 @@ class Gates:
         """
         task = work._task
         if task.gated:
-            if task.gate_is_async and not self.awaited.have_room(task.run_queue):
+            if task.gate_is_async and not self.awaited.have_room(work):
                 return LATER
             verdict = self._gate.ask(work, self._turns.now())
             if verdict in STAYS_PENDING:
@@ -243,7 +247,7 @@ class Gates:
         if answer.question == "content":
             return False
         work._task.gate_is_async = True
-        return not self.awaited.have_room(work._task.run_queue) and answer.discard()
+        return not self.awaited.have_room(work) and answer.discard()
 
     def follow_turned_links(self) -> None:
         """Declare what is pending anew, if a link on the way to a file was turned."""
@@ -280,24 +284,29 @@ class Gates:
             if declared is not None and core.hold_if_being_made(work, declared, self._gate.at):
                 continue  # for another of its inputs now
             run_queue: RunQueue = work._task.run_queue
-            if not core.ordered and run_queue.expects_room(self._gate.at):
+            if not core.ordered and run_queue.expects_room(self._gate.at, work):
                 # It is asked when its turn comes; should there be no room any more, before that.
                 core.enqueue(work, work._order_key, self._gate.at, found=False)
                 work._approved_in = -1
                 if run_queue.services:
                     run_queue.note_unasked(work)
-            elif self._check(work, found=False) == LATER:
-                # What has the slots wakes everything when it gives them back.
-                core.wakeups.keep(work)
-                self.put_off.setdefault(run_queue, deque()).append(work)
+            elif self.check(work, found=False) == LATER:
+                if run_queue.is_keyed:
+                    # It waits for a slot of its own key, where it stands in line for that, and is asked at its turn.
+                    core.enqueue(work, work._order_key, self._gate.at, found=False)
+                    work._approved_in = -1
+                else:
+                    # What has the slots wakes everything when it gives them back.
+                    core.wakeups.keep(work)
+                    self.put_off.setdefault(run_queue, deque()).append(work)
             if self._gate.at > until or (asked & 15 == 0 and self._turns.now() > until):
-                return bool(core.wakeups.queue) or any(map(self.awaited.have_room, self.put_off))
+                return bool(core.wakeups.queue) or any(map(self._may_be_asked, self.put_off.values()))
         return False
 
     def _next_put_off(self) -> Work | None:
         """A woken work unit that was put off and for whose gate a slot is free again."""
         for run_queue, works in self.put_off.items():
-            if self.awaited.have_room(run_queue):
+            if self._may_be_asked(works):
                 while works:
                     work = works.popleft()
                     work._wakeup_queued = False
@@ -306,6 +315,9 @@ class Gates:
                 del self.put_off[run_queue]
                 return self._next_put_off()
         return None
+
+    def _may_be_asked(self, works: deque[Work]) -> bool:
+        return not works or self.awaited.have_room(works[0])
 
     def may_start(self, work: Work, now: float) -> bool:
         """Ask the gate of a work unit that has been taken to be started.
@@ -334,7 +346,7 @@ class Gates:
             A work unit to be started at once, if one was found.
         """
         self._hold_new(run_queue, until)
-        if self._core.ordered or run_queue.contenders or run_queue.ready:
+        if self._core.ordered or run_queue.contenders or run_queue.ready or run_queue.is_keyed:
             return None
         not_ready, work, answer = self._gate.ask_batch(run_queue.new, NEW, until)
         passes = self.rechecker.passes

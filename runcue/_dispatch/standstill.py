@@ -36,6 +36,7 @@ from runcue._model.texts import name_of
 from runcue._model.work import Work
 from runcue._scheduling.core import Core
 from runcue._scheduling.knots import Knot, Wait, Waiter, find
+from runcue._scheduling.lines import services_for
 from runcue._scheduling.run_queue import RunQueue
 from runcue._scheduling.selection import STARVED_AFTER
 
@@ -132,7 +133,7 @@ class Standstill:
     def _is_late(self) -> bool:
         for run in self._in_flight.late:
             run_queue: RunQueue = run._task.run_queue
-            if run_queue.free_slots() <= 0 and any(
+            if run_queue.free_slots(run) <= 0 and any(
                 one.backlog() for one in (run_queue, *run_queue.contenders)
             ):
                 return True
@@ -325,8 +326,8 @@ class _Survey:
     def holders(self, service: Service) -> Iterable[Waiter] | None:
         """Who holds its slots, None if that is not known of all of them."""
         if service not in self._holders:
-            runs = [run for run in reversed(self._in_flight.works) if service in run._task.run_queue.services]
-            asked = [work for work in self._gates.holders() if service in work._task.run_queue.services]
+            runs = [run for run in reversed(self._in_flight.works) if service in services_for(run)]
+            asked = [work for work in self._gates.holders() if service in services_for(work)]
             self._holders[service] = (runs, asked) if len(runs) + len(asked) == service.active else None
         holders = self._holders[service]
         if holders is None:

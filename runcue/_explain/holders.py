@@ -12,6 +12,7 @@ from runcue._explain.durations import usual_duration
 from runcue._limits.service import Service
 from runcue._model.work import Work
 from runcue._scheduling.core import Core
+from runcue._scheduling.lines import services_for
 
 __all__ = ["Holding", "wanted_slots"]
 
@@ -63,23 +64,23 @@ def wanted_slots(
     """
     running = [work for work in holders if work.started_at is not None]
     found = []
-    if only is None:
-        services = dict.fromkeys(one for work in running for one in work._task.run_queue.services)
-    else:
-        services = dict.fromkeys((only,))
-    for service in services:
+    users: dict[Service, list[Work]] = {} if only is None else {only: []}
+    for work in running:
+        for service in services_for(work):
+            if only in (None, service):
+                users.setdefault(service, []).append(work)
+    for service, mine in users.items():
         if service.has_slot():
             continue
         first, others = None, -1
         for run_queue in core.run_queues.values():
-            if service in run_queue.services and (work := run_queue.peek(ordered=False)) is not None:
-                first = first or work
-                others += run_queue.backlog()
-        mine = tuple(work for work in running if service in work._task.run_queue.services)
+            head, number = run_queue.line_for(service)
+            first = first or head
+            others += number
         if first is not None and mine:
             oldest = min(mine, key=lambda work: work.started_at or wall)
             seconds = max(0.0, wall - (oldest.started_at or wall))
             usual = usual_duration(core.history, oldest.task)
             where = where_it_is(oldest)
-            found.append(Holding(service, mine, oldest, seconds, usual, where, first, others))
+            found.append(Holding(service, tuple(mine), oldest, seconds, usual, where, first, others))
     return tuple(found)

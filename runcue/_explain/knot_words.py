@@ -16,6 +16,7 @@ from runcue._model.phases import CHECKING, HELD, JOINED, RUNNING
 from runcue._model.texts import listed, name_of, seconds_in_words
 from runcue._model.work import Work
 from runcue._scheduling.knots import Knot
+from runcue._scheduling.lines import line_of, services_for
 
 __all__ = ["knot_in_short", "knot_in_words"]
 
@@ -61,7 +62,7 @@ def _needs_of(knot: Knot, now: float, wall: float) -> list[str]:
     lines: dict[object, list[Work]] = {}
     for work in knot.works:
         if work._phase < RUNNING:
-            line = work if work._phase in _BY_THEMSELVES else work._task.run_queue
+            line = work if work._phase in _BY_THEMSELVES else line_of(work)
             lines.setdefault(line, []).append(work)
     alike: dict[str, list[Work]] = {}
     for works in lines.values():
@@ -76,14 +77,14 @@ def _need_of(work: Work, knot: Knot, now: float, wall: float) -> str:
     if work._phase == CHECKING:
         return "the answer of a gate"
     found = []
-    for service in work._task.run_queue.services if work._phase not in _BY_THEMSELVES else ():
+    for service in services_for(work) if work._phase not in _BY_THEMSELVES else ():
         if service in knot.services:
             holders = listed(
                 waiter.name
                 for waiter in knot.waits
                 if waiter.work is not None
                 and waiter.kind != "listener"
-                and service in waiter.work._task.run_queue.services
+                and service in services_for(waiter.work)
             )
             found.append(f"a slot ({service.full_text}, held by {holders})")
     if found:

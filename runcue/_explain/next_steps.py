@@ -288,7 +288,7 @@ def _lowered(sentence: str) -> str:
 def way_out(knot: Knot) -> str:
     """What to do about those who wait for each other although some of them run."""
     if knot.services:
-        names = listed(service.name for service in knot.services)
+        names = listed(service.label for service in knot.services)
         more = " and ".join(dict.fromkeys(_way_to_more(one, knot.works) for one in knot.services))
         return (
             f"Give {names} more slots ({more}), or do not wait in a slot for what needs one: submit and return, or "

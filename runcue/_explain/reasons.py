@@ -9,7 +9,7 @@ change anything.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from math import inf
 from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple
@@ -25,6 +25,7 @@ from runcue._scheduling.ageing import pending_since
 from runcue._scheduling.appointments import begins_at
 from runcue._scheduling.holds import Relation, held_by, held_plainly_by
 from runcue._scheduling.knots import Knot
+from runcue._scheduling.lines import line_of
 from runcue._scheduling.run_queue import RunQueue
 
 __all__ = [
@@ -293,10 +294,10 @@ def refusals_of(work: Work, now: float) -> list[Refusal]:
 
     Limits are asked with the work unit that is first in line: what keeps that one keeps all behind it.
     """
-    run_queue = work._task.run_queue
-    first: Work = run_queue.peek(ordered=False) or work
+    run_queue: RunQueue = work._task.run_queue
+    first = run_queue.first_beside(work)
     found = []
-    for service in run_queue.services:
+    for service in run_queue.services_for(first):
         for refusal in service.refusals(now, first):
             if refusal.by in ("budget", "limit") and first is not work:
                 ahead = f" ({name_of(first)} is first in line)"
@@ -404,19 +405,19 @@ def reasons_of(
         now: Monotonic.
         by_itself: Gives the reason of one that stands in no line.
     """
-    lines: dict[RunQueue, Reason | None] = {}
+    lines: dict[Hashable, Reason | None] = {}
     for work in works:
         if work._phase not in (NEW, READY):
             yield work, by_itself(work, now)
             continue
-        run_queue = work._task.run_queue
-        if run_queue.peek(ordered=False) is work:
+        line = line_of(work)
+        if work._task.run_queue.first_beside(work) is work:
             yield work, by_itself(work, now)
-        elif run_queue not in lines:
-            lines[run_queue] = reason_of(work, now)
-            yield work, lines[run_queue]
+        elif line not in lines:
+            lines[line] = reason_of(work, now)
+            yield work, lines[line]
         else:
-            known = lines[run_queue]
+            known = lines[line]
             yield work, known and known.shared_by(work, since_of(work))
 
 

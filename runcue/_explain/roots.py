@@ -33,6 +33,7 @@ from runcue._model.texts import SHOWN
 from runcue._model.work import Work
 from runcue._scheduling.core import Core
 from runcue._scheduling.knots import Knot
+from runcue._scheduling.lines import line_of
 from runcue._scheduling.priority_queue import place_of
 from runcue._scheduling.run_queue import RunQueue
 
@@ -156,12 +157,12 @@ class Roots:
         self._first: set[Work] = set()
         # Kinds and subjects that have no crowd of their own, because there are too many.
         self._others: set[Hashable] = set()
-        self._lines: dict[RunQueue, Crowd] = {}
+        self._lines: dict[Hashable, Crowd] = {}
         self._alike: dict[str, str] = {}
         # Those who wait for each other, though some of them run.
         self._knots: dict[Work, Knot] = {}
-        heads = (run_queue.peek(ordered=False) for run_queue in core.run_queues.values())
-        for knot in activity.knots([*activity.holders(), *filter(None, heads)]):
+        heads = (head for run_queue in core.run_queues.values() for head in run_queue.first_in_lines())
+        for knot in activity.knots([*activity.holders(), *heads]):
             waiters = (waiter.work for waiter in knot.waits if waiter.work is not None)
             self._knots |= dict.fromkeys((*knot.works, *waiters), knot)
 
@@ -174,7 +175,7 @@ class Roots:
         lines = self._lines
         for work in works:
             if (work._phase == NEW and work._not_ready_reason is None) or work._phase == READY:
-                crowd = lines.get(work._task.run_queue) or self._line_of(work)
+                crowd = lines.get(line_of(work)) or self._line_of(work)
                 crowd.add(work, first=True)
             else:
                 crowd = self._of.get(work) or self._root_of(work)
@@ -270,16 +271,17 @@ class Roots:
     def _line_of(self, work: Work) -> Crowd:
         """Those who stand in one line have one reason: that of the first."""
         run_queue: RunQueue = work._task.run_queue
-        first = run_queue.peek(ordered=False)
-        if first is None or first._not_ready_reason is not None:
+        first = run_queue.first_beside(work)
+        if first._not_ready_reason is not None:
             first = work  # that one was asked for the answer alone
         if (knot := self._knots.get(first)) is not None:
             crowd = self._crowd_of_knot(knot, first)
         else:
             reason = self._explainer.explain(first, self._now, self._wall, self._waits)
             crowd = self._crowd((reason.kind, reason.subject), first, reason.subject)
-        crowd.lines.append(run_queue)
-        self._lines[run_queue] = crowd
+        if not run_queue.is_keyed:  # else its other work units may have other keys
+            crowd.lines.append(run_queue)
+        self._lines[line_of(work)] = crowd
         return crowd
 
     def _crowd_of_knot(self, knot: Knot, work: Work) -> Crowd:
@@ -333,7 +335,7 @@ class Roots:
                 crowd.root = work
             return crowd
         if phase == READY or (phase == NEW and work._not_ready_reason is None):
-            return self._lines.get(work._task.run_queue) or self._line_of(work)
+            return self._lines.get(line_of(work)) or self._line_of(work)
         if phase == CHECKING:
             return self._crowd(("gate", work.task), work)
         if phase == NOT_DUE:

@@ -16,12 +16,15 @@ from math import inf
 from typing import Final, NamedTuple
 
 from runcue._explain.durations import usual_durations
+from runcue._limits.keyed import KeyService
 from runcue._limits.rate_limit import RateLimit
 from runcue._limits.service import UNBOUNDED, Service
 from runcue._model.phases import NEW, READY, SETTLED
 from runcue._model.priority import DEFAULT_PRIORITY, STRICT
 from runcue._model.work import Work
 from runcue._scheduling.core import Core
+from runcue._scheduling.keyed_run_queue import KeyedRunQueue
+from runcue._scheduling.lines import services_for
 from runcue._scheduling.priority_queue import place_of
 from runcue._scheduling.run_queue import RunQueue
 
@@ -112,14 +115,21 @@ def turn_of(
     holding = list(holders)
     counted = list(_counted(queue, work, now))
     first = list(_some_before(work, counted))
-    at_least = earliest = not all(exact for _, _, exact in counted)
+    at_least = not all(exact for _, _, exact in counted)
+    earliest = False
     ways = []
-    for service in queue.services:
-        lines = {one for one, _, _ in counted if service in one.services}
-        before = sum(number for one, number, _ in counted if one in lines)
-        some = [one for one in first if one._task.run_queue in lines]
+    for service in queue.services_for(work):
+        if isinstance(service, KeyService):
+            some, exact = _before_at(service, work)
+            before = len(some)
+            at_least |= not exact
+        else:
+            lines = {one for one, _, _ in counted if service in one.services}
+            before = sum(number for one, number, _ in counted if one in lines)
+            some = [one for one in first if one._task.run_queue in lines]
         ways.append(_Way(core, service, some, before, now, wall, holding))
         earliest |= not ways[-1].is_told
+    earliest |= at_least
     ahead = max(way.before for way in ways)
     eta, about = _slowest(ways)
     if not_before > now:
@@ -185,6 +195,19 @@ def _counted(queue: RunQueue, work: Work, now: float) -> Iterator[tuple[RunQueue
         number, exact = one.count_before(place, most)
         if number:
             yield one, number, exact
+
+
+def _before_at(key: KeyService, work: Work) -> tuple[list[Work], bool]:
+    """Those who stand before a work unit and use the same key of a service, and whether these are all."""
+    found: list[Work] = []
+    exact = True
+    queue: RunQueue = work._task.run_queue
+    for one in (queue, *queue.contenders):
+        if isinstance(one, KeyedRunQueue):
+            some, are_all = one.before_at(key, place_of(work), _LOOKED_AT)
+            found += some
+            exact &= are_all
+    return found, exact
 
 
 def _some_before(work: Work, counted: Sequence[tuple[RunQueue, int, bool]]) -> Iterator[Work]:
@@ -253,7 +276,7 @@ class _Way:
     def _look_at_slots(
         self, core: Core, service: Service, some: list[Work], wall: float, holders: list[Work]
     ) -> None:
-        mine = [work for work in holders if service in work._task.run_queue.services]
+        mine = [work for work in holders if service in services_for(work)]
         usual = usual_durations(core.history, {work.task for work in (*mine, *some)})
         # Where nobody stands before it, those who come first are taken for such as run.
         known = [usual.get(work.task) for work in (some if self.before else mine)]
@@ -297,7 +320,7 @@ class _Way:
 def _passed_by(core: Core, work: Work, now: float, wall: float, holders: list[Work]) -> list[Work]:
     """Who has passed a work unit since it was ready, among the last that have started."""
     since = work._phase_since + wall - now
-    services = set(work._task.run_queue.services)
+    services = set(services_for(work))
     passed = []
     for one in islice(chain(holders, reversed(core.history.line)), _LOOKED_AT):
         if one._phase == SETTLED and (one.completed_at or wall) < since:
@@ -306,7 +329,7 @@ def _passed_by(core: Core, work: Work, now: float, wall: float, holders: list[Wo
             one._seq > work._seq
             and one._order_key < work._order_key
             and since <= (one.started_at or 0.0)
-            and not services.isdisjoint(one._task.run_queue.services)
+            and not services.isdisjoint(services_for(one))
         ):
             passed.append(one)
     return passed

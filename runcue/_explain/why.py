@@ -33,8 +33,8 @@ from runcue._model.priority import STRICT
 from runcue._model.work import Work
 from runcue._scheduling.core import Core
 from runcue._scheduling.knots import Knot
+from runcue._scheduling.lines import line_of, services_for
 from runcue._scheduling.priority_queue import place_of
-from runcue._scheduling.run_queue import RunQueue
 
 __all__ = ["Explainer"]
 
@@ -180,7 +180,7 @@ class Explainer:
         return self._with_holders(reason, wall)._replace(beside=beside)
 
     def _holders_of(self, service: Any) -> tuple[Work, ...]:
-        return tuple(one for one in self._activity.holders() if service in one._task.run_queue.services)
+        return tuple(one for one in self._activity.holders() if service in services_for(one))
 
     def _with_holders(self, reason: Reason, wall: float) -> Reason:
         """Who holds the slots that are lacking."""
@@ -310,17 +310,17 @@ class _Passed:
         self._holders = holders
         self._left = _PASSED
         # Of each line the first that is known to be passed.
-        self._first: dict[RunQueue, tuple[Any, Passing]] = {}
+        self._first: dict[Hashable, tuple[Any, Passing]] = {}
 
     def of(self, work: Work) -> Passing | None:
         """What passes one; of very many: what passes one that stands before it."""
-        queue: RunQueue = work._task.run_queue
-        first = self._first.get(queue)
+        line = line_of(work)
+        first = self._first.get(line)
         if self._left > 0:
             self._left -= 1
             passing = _endless(passing_of(self._core, work, self._now, self._wall, self._holders))
             if passing is not None and (first is None or place_of(work) < first[0]):
-                self._first[queue] = place_of(work), passing
+                self._first[line] = place_of(work), passing
             return passing
         return first[1] if first is not None and work._phase == READY and place_of(work) >= first[0] else None
 

@@ -302,13 +302,13 @@ def _limit(reason: Reason, wall: float) -> str:
     """What is waited for where a service has no room."""
     service, said = reason.subject, reason.said.partition(": ")[2]
     if reason.kind == "rate":
-        return f"the rate of {service.name} ({service.rate_text or said})"
+        return f"the rate of {service.label} ({service.rate_text or said})"
     if reason.kind == "slots":
         holders = sorted(reason.others, key=lambda work: work.started_at or wall)
         held = f" by {listed(map(name_of, holders), 2)}" if holders else ""
         if holders and holders[0].started_at is not None:
             held += f", the first for {duration_in_words(wall - holders[0].started_at)}"
-        what = "a thread" if service.name == "threads" else f"a slot of {service.name}"
+        what = "a thread" if service.name == "threads" else f"a slot of {service.label}"
         used = "the only one is" if service.concurrent == 1 else f"all {service.concurrent} are"
         return f"{what} ({used} in use{held})"
     if reason.kind in ("paused", "server"):
@@ -316,9 +316,9 @@ def _limit(reason: Reason, wall: float) -> str:
     if reason.kind == "budget":
         return f"the budget of {service.name} ({said.removeprefix('its budget of ').partition(' is used up')[0]})"
     if reason.kind == "limit":
-        return f"a limit of {service.name} ({said})"
+        return f"a limit of {service.label} ({said})"
     if reason.kind in ("throttle", "breaker"):
-        return f"{service.name} ({said})"
+        return f"{service.label} ({said})"
     return f"a thread ({reason.said})"
 
 

@@ -17,6 +17,7 @@ from runcue._model.errors import ConfigurationError, UsageError
 from runcue._model.phases import RUNNING, SETTLED
 from runcue._model.texts import listed, name_of, words_of
 from runcue._model.work import Work
+from runcue._scheduling.lines import services_for
 
 __all__ = ["spend"]
 
@@ -32,9 +33,7 @@ def spend(work: Work, amounts: dict[str, Any]) -> None:
         UsageError: The handler does not run.
     """
     what = f"spent() of {name_of(work)}"
-    budgets: list[Budget] = [
-        one for service in work._task.run_queue.services for one in service.budgets.values()
-    ]
+    budgets: list[Budget] = [one for service in services_for(work) for one in service.budgets.values()]
     known = dict.fromkeys(budget.name for budget in budgets)
     if not amounts:
         example = next(iter(known), "tokens")

@@ -87,10 +87,11 @@ class Overdue:
     def _is_paused(self) -> bool:
         """Whether some work units are pending that use a service that somebody has to let go on."""
         paused = {service for service in self._core.services.values() if service.is_paused()}
-        return bool(paused) and any(
+        is_one = bool(paused) and any(
             task.unsettled > task.running and not paused.isdisjoint(task.run_queue.services)
             for task in self._core.all_tasks
         )
+        return is_one or (bool(self._core.keyed) and self._core.run_queues.are_paused())
 
     def _unsettled(self) -> int:
         """How many work units might move; what was submitted for later is not meant to."""

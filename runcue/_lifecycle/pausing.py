@@ -58,22 +58,28 @@ class Pausing:
 
     def resume(self, service: Service) -> None:
         """Let a service go on: by hand it has the last word over its server and its breaker as well."""
-        if service.feedback is not None:
-            service.feedback.resume()
-            self._call_back(service)
+        parts = service.parts()
+        learned = {one for one in parts if one.feedback is not None}
+        for one in learned:
+            one.feedback.resume()  # type: ignore[union-attr]
+            self._core.run_queues.look_at(one)
+        if learned:
+            self._call_back(service.name, learned)
             self._dispatcher.turns.wake()
-        if self._paused.pop(service, None) is not None:
-            self._set(service, None)
-            self._core.progressed_at = self._dispatcher.turns.now()  # meanwhile it was no stall
+        for one in parts:
+            if self._paused.pop(one, None) is not None:
+                self._set(one, None)
+                self._core.progressed_at = self._dispatcher.turns.now()  # meanwhile it was no stall
 
-    def _call_back(self, service: Service) -> None:
+    def _call_back(self, name: str, services: set[Service]) -> None:
         """Let those go on at once that were put back because the server of a service has refused them."""
         core, now = self._core, self._dispatcher.turns.now()
         for work in list(core.returning):
             attempts = work._attempts
             if attempts is None or not attempts.again.is_throttled:
                 continue
-            if attempts.again.throttles.service == service.name:
+            used = work._task.run_queue.services_for(work)
+            if attempts.again.throttles.service == name and not services.isdisjoint(used):
                 attempts.again = attempts.again._replace(at=now)
                 core.returning.set(work, now)
 

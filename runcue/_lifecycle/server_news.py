@@ -14,8 +14,10 @@ from typing import Any, Final
 
 from runcue._callbacks.warning_log import WarningLog
 from runcue._dispatch.dispatcher import Dispatcher
+from runcue._limits.keyed import KeyService
 from runcue._limits.server_limits import Grant, ServerLimits
 from runcue._limits.service import Service
+from runcue._model.errors import ConfigurationError
 from runcue._model.http_headers import Heard, Left, read_headers
 from runcue._model.texts import listed, seconds_in_words, shortened
 from runcue._model.work import Work
@@ -56,6 +58,8 @@ class ServerNews:
         heard = read_headers(headers, now + turns.skew)
         if not (heard.left or heard.wait or heard.garbage):
             return
+        if service.is_keyed:
+            service = _of_key(service, work)
         limits = self._limits_of(service)
         since, later = (now, inf), list[Work]()
         if work is not None and work.started_at is not None:
@@ -68,20 +72,26 @@ class ServerNews:
                 cut.append(f"{grant.said} for {seconds_in_words(grant.until - now)}")
             grant.until = min(grant.until, latest)
             limits.learn(grant, now)
+        if isinstance(service, KeyService):
+            service.reopen()
         self._tell(service, limits, heard.garbage, cut)
         turns.wake()
 
     def forget(self, service: Service) -> None:
         """Let what a server has said have no say any more."""
-        if isinstance(limits := service.installed("server"), ServerLimits):
-            limits.forget()
-            self._dispatcher.turns.wake()
+        for one in service.parts():
+            if isinstance(limits := one.installed("server"), ServerLimits):
+                limits.forget()
+                self._core.run_queues.look_at(one)
+                self._dispatcher.turns.wake()
 
     def _limits_of(self, service: Service) -> ServerLimits:
         limits = service.installed("server")
         if not isinstance(limits, ServerLimits):
             # It stays: the next answer is soon to come.
             limits = ServerLimits()
+            if isinstance(service, KeyService):
+                limits.told = service.service.told  # not once for each key
             service.install("server", limits)
             self._core.run_queues.look_at(service)
         return limits
@@ -129,6 +139,21 @@ class ServerNews:
                 listed(cut, 3),
                 seconds_in_words(service.max_pause),
             )
+
+
+def _of_key(service: Service, work: Work | None) -> Service:
+    """What the key of a work unit has of a service.
+
+    Raises:
+        ConfigurationError: It uses none, or there is none.
+    """
+    found = service if work is None else service.of(work)
+    if found is service:
+        raise ConfigurationError(
+            f"read_headers() of service {service.name!r}, which has limits for each key: say key=, or call it in the "
+            "handler of a work unit that uses it."
+        )
+    return found
 
 
 def _grants(

@@ -215,6 +215,10 @@ class AdaptiveSlots(Limit):
         number = self._begun.pop(work, 0)
         self._returned = (work, number)
 
+    def unused_from(self) -> float:
+        """From when on it is not missed: what it has learned is of use to those who wait."""
+        return -inf
+
     def at_least(self, works: object, /) -> float:
         """See `Limit.at_least`."""
         return 0.0

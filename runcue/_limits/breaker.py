@@ -98,7 +98,7 @@ class BreakerLimit(Limit):
     """
 
     kind = "breaker"
-    __slots__ = ("_last", "_opened", "_probe_returned", "breaker", "failures", "probe", "until")
+    __slots__ = ("_failed_at", "_last", "_opened", "_probe_returned", "breaker", "failures", "probe", "until")
 
     def __init__(self, breaker: Breaker, opened: Callable[[str, Work], object]) -> None:
         self.breaker = breaker
@@ -107,6 +107,7 @@ class BreakerLimit(Limit):
         self.failures = 0
         self.probe: Work | None = None
         self._probe_returned = False
+        self._failed_at = -inf
         self._last = ""
 
     @property
@@ -134,12 +135,13 @@ class BreakerLimit(Limit):
             self.failures = 0
         elif isinstance(how, BaseException):
             self.failures += 1
+            self._failed_at = now
             if self.failures >= self.breaker.failures:
                 self._open(now, run, how)
 
     def _open(self, now: float, run: Work, error: BaseException) -> None:
         is_news = not self.is_open
-        self.until = now + self.breaker.cooldown
+        self.until = self._failed_at = now + self.breaker.cooldown
         self._last = shortened(clause_of(error_words(error)), 200)
         if is_news:
             self._opened(
@@ -194,6 +196,10 @@ class BreakerLimit(Limit):
         """See `Limit.release`. How it has ended is said in the same step, unless nobody waits for it any longer."""
         if work is self.probe:
             self._probe_returned = True
+
+    def unused_from(self) -> float:
+        """From when on failures are so long ago that they tell nothing any more."""
+        return self._failed_at + self.breaker.cooldown if self.is_open or self.failures else -inf
 
     def at_least(self, works: object, /) -> float:
         """See `Limit.at_least`."""

@@ -8,6 +8,7 @@ Must not know: who takes limits away, and when.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from math import inf
 from typing import Any
 
 from runcue._limits.guarded import GuardedLimit
@@ -54,6 +55,10 @@ class Leaver(Limit):
         if work in self.works:
             self.works.discard(work)
             self._limit.release(now, work, actual)
+
+    def unused_from(self) -> float:
+        """From when on it has nothing to pass on; inf as long as somebody runs."""
+        return inf if self.works else -inf
 
     def at_least(self, works: object, /) -> float:
         """See `Limit.at_least`: it says nothing of what is to come."""

@@ -42,6 +42,10 @@ class Pause(RateLimit):
         """See `RateLimit.nth_room`."""
         return max(self.until, now)
 
+    def unused_from(self) -> float:
+        """See `RateLimit.unused_from`."""
+        return self.until
+
     def at_least(self, works: Sequence[object], /) -> float:
         """See `Limit.at_least`: it is about what runs otherwise."""
         return 0.0

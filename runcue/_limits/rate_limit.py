@@ -41,3 +41,7 @@ class RateLimit(Limit):
     def keeps_from(self, now: float, until: float) -> bool:
         """Whether a start now would keep another one from having room at a later instant, at which it has otherwise."""
         return False
+
+    @abstractmethod
+    def unused_from(self) -> float:
+        """From when on it is as if nothing had ever started; inf while that hangs on starts not confirmed yet."""

@@ -79,6 +79,8 @@ class ServiceStatus:
         throttled: Seconds until one is let through, as its server has refused some; 0.0 while that one runs; None: it
             has not.
         broken: The same of a breaker that is open.
+        keys: With `per=`: how many keys there are whose limits remember something. Then all else is that of one key,
+            if it was asked for that, and None or 0 if not. None without.
     """
 
     name: str
@@ -96,6 +98,7 @@ class ServiceStatus:
     budgets: Mapping[str, BudgetStatus] = field(default_factory=dict)
     throttled: float | None = None
     broken: float | None = None
+    keys: int | None = None
 
     def __repr__(self) -> str:
         told = ", ".join(f"{one.name}={words_of(getattr(self, one.name))}" for one in fields(self))
@@ -130,6 +133,8 @@ class Service:
         budgets: What else each start takes something of.
 
     Attributes:
+        is_keyed: Whether what it has is had by each key; then it is a `KeyedService`.
+        budgets_by_key: Whether its budgets are those of each key, and it is not known what there is beforehand.
         active: Slots in use.
         rates: See above.
         own: See above.
@@ -155,6 +160,9 @@ class Service:
         "own",
         "rates",
     )
+
+    is_keyed = False
+    budgets_by_key = False
 
     def __init__(
         self,
@@ -232,10 +240,24 @@ class Service:
         return min(most, default=None)
 
     @property
+    def named_budgets(self) -> Mapping[str, Budget]:
+        """The budgets that there are by name, for who says what is taken of them."""
+        return self.budgets
+
+    @property
+    def label(self) -> str:
+        """What it is called in texts."""
+        return self.name
+
+    def parts(self) -> list[Service]:
+        """All that there is of it: itself, and with limits for each key what the keys have."""
+        return [self]
+
+    @property
     def full_text(self) -> str:
         """That it has no slot left, in words."""
         slots = "the only slot is" if self.concurrent == 1 else f"all {self.concurrent} slots"
-        return f"{self.name}: {slots} in use"
+        return f"{self.label}: {slots} in use"
 
     def has_slot(self) -> bool:
         """Whether one more may run at the same time."""
@@ -248,6 +270,10 @@ class Service:
     def release_slot(self) -> None:
         """Give such a slot back."""
         self.active -= 1
+
+    def of(self, work: Work) -> Service:
+        """What a work unit has of it that uses it: all of it, or with limits for each key what its key has."""
+        return self
 
     def refusals(self, now: float, work: Work) -> Iterator[Refusal]:
         """All that keeps it from letting a work unit start at this instant, to tell people."""
@@ -285,7 +311,7 @@ class Service:
         if said is None:
             return None
         by = "rate" if limit in self.rates else getattr(limit, "kind", "limit")
-        return Refusal(self, by, f"{self.name}: {said[0]}", said[1])
+        return Refusal(self, by, f"{self.label}: {said[0]}", said[1])
 
     def at_least(self, works: Sequence[Work]) -> float | None:
         """Seconds that the starts of work units take at the least by its limits, beginning with all of them unused.

@@ -89,6 +89,12 @@ class SlidingWindow(RateLimit):
             gone += 1
         return len(self.recent_starts) - gone + self.reserved + 1 >= self._count
 
+    def unused_from(self) -> float:
+        """See `RateLimit.unused_from`."""
+        if self.reserved:
+            return inf
+        return self.recent_starts[-1] + self._period if self.recent_starts else -inf
+
     def acquire(self, now: float, work: object = None, /) -> None:
         """See `Limit.acquire`."""
         self.reserved += 1

@@ -229,6 +229,10 @@ class Throttle(Limit):
         if work is self.probe:
             self._probe_returned = True
 
+    def unused_from(self) -> float:
+        """From when on nothing is left of it but that its pause is over; inf while some run that may be told more."""
+        return inf if self._later else max(self.until, self._spread_until)
+
     def at_least(self, works: object, /) -> float:
         """See `Limit.at_least`."""
         return 0.0

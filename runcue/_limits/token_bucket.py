@@ -95,6 +95,10 @@ class TokenBucket(RateLimit):
         left = self.burst - 1 - self.reserved
         return left < 0 or full_at - left * self._one > until
 
+    def unused_from(self) -> float:
+        """See `RateLimit.unused_from`."""
+        return inf if self.reserved else self._full_at
+
     def acquire(self, now: float, work: object = None, /) -> None:
         """See `Limit.acquire`."""
         self.reserved += 1

@@ -71,6 +71,7 @@ class Work(NotAwaited):
         "_context",
         "_declared",
         "_entered_at",
+        "_keyed",
         "_not_ready_reason",
         "_order_key",
         "_outcome",
@@ -126,6 +127,8 @@ class Work(NotAwaited):
     _declared: Declaration | None
     # What it takes of each budget, by name, as its submission or a function says; None for what its task says.
     _charge: Mapping[str, Amount] | None
+    # By its keys: which of its services it uses that have limits for each; None if none has, or when it has settled.
+    _keyed: tuple[Any, ...] | None
     # The artifacts it waits for, None if nothing is known of them.
     _awaited: tuple[Any, ...] | None
 
@@ -154,7 +157,7 @@ class Work(NotAwaited):
         self._phase = self._recheck_pass = self._refusals = NEW
         self.started_at = self.completed_at = None
         self._attempts = self._not_ready_reason = self._declared = self._awaited = self._overrides = None
-        self._waiters = self._runner = self._charge = None
+        self._waiters = self._runner = self._charge = self._keyed = None
 
     @property
     def _timeout(self) -> float:

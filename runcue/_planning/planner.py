@@ -240,8 +240,7 @@ class _Planner:
         if overrides is not NO_OVERRIDES:
             work._overrides = overrides
             self._prioritised |= overrides.priority is not None
-        if task.declares or overrides.declares:
-            self._registry.declare(work, self.flags, overrides)
+        self._registry.look_up(work, self.flags, overrides)
         return work
 
     def _links(self) -> tuple[dict[int, list[int]], list[int]]:

@@ -26,6 +26,7 @@ from runcue._model.task import Task
 from runcue._model.texts import error_words, listed, message_of, words_of
 from runcue._model.work import Work
 from runcue._registration.tasks import by_names, check_function
+from runcue._scheduling.lines import services_for
 
 if TYPE_CHECKING:
     from runcue._model.amounts import Amount
@@ -57,7 +58,8 @@ def check_names(amounts: Any, services: Iterable[Service], what: str) -> None:
 
     Args:
         amounts: By name; of a function that gives them nothing is known yet.
-        services: Those that the task uses.
+        services: Those that the task uses; of those with limits for each key what the keys of a work unit have, if that
+            is known.
         what: What the amounts are, for the message.
 
     Raises:
@@ -66,7 +68,9 @@ def check_names(amounts: Any, services: Iterable[Service], what: str) -> None:
     if not isinstance(amounts, Mapping):
         return
     services = tuple(services)
-    known = dict.fromkeys(name for service in services for name in service.budgets)
+    if any(service.budgets_by_key for service in services):
+        return  # it is seen for each key
+    known = dict.fromkeys(name for service in services for name in service.named_budgets)
     for name in amounts:
         if name not in known:
             names = listed(words_of(service.name) for service in services)
@@ -78,26 +82,26 @@ def check_names(amounts: Any, services: Iterable[Service], what: str) -> None:
             raise ConfigurationError(f"{what} names the budget {words_of(name)}, and {has}.{hint}")
 
 
-def _misfit(task: Task, amounts: Mapping[str, Amount]) -> tuple[str, Budget] | None:
-    """The first budget that can never have what is taken of it, and the name of its service."""
-    for service in task.run_queue.services:
-        for name, budget in service.budgets.items():
+def _misfit(services: Iterable[Service], amounts: Mapping[str, Amount]) -> tuple[str, Budget] | None:
+    """The first budget that can never have what is taken of it, and what its service is called."""
+    for service in services:
+        for name, budget in service.named_budgets.items():
             if name in amounts and not budget.can_ever(amounts[name]):
-                return service.name, budget
+                return words_of(service.name) + service.label[len(service.name) :], budget
     return None
 
 
-def check_fits(task: Task, amounts: Mapping[str, Amount], what: str) -> None:
+def check_fits(services: Iterable[Service], amounts: Mapping[str, Amount], what: str) -> None:
     """Check that what is taken of budgets can ever be there.
 
     Raises:
         ConfigurationError: It is more than that.
     """
-    if (found := _misfit(task, amounts)) is not None:
+    if (found := _misfit(services, amounts)) is not None:
         service, budget = found
         raise ConfigurationError(
             f"{what} takes {amount_in_words(amounts[budget.name])} {budget.name} at once, and the budget of service "
-            f"{service!r} never has more than {amount_in_words(budget.limit)} (per {budget.allowance.per}): it could "
+            f"{service} never has more than {amount_in_words(budget.limit)} (per {budget.allowance.per}): it could "
             'never start. Let it take less, or write oversize="borrow" at the service.'
         )
 
@@ -106,8 +110,10 @@ def look_at_cost(task: Task) -> None:
     """Note whether the costs of a task are the same for all of its work units, and can be had."""
     cost = task.cost
     task.charge = cost if isinstance(cost, dict) else None
-    asks = cost is not None and (task.charge is None or _misfit(task, task.charge) is not None)
-    task.says_per_work = task.declares or asks
+    asks = cost is not None and (
+        task.charge is None or _misfit(task.run_queue.services, task.charge) is not None
+    )
+    task.says_per_work = task.declares or asks or task.run_queue.is_keyed
 
 
 def place_of_cost(work: Work, overrides: Overrides) -> tuple[str, ...]:
@@ -128,10 +134,11 @@ def price(work: Work, overrides: Overrides) -> LimitError | None:
         ConfigurationError: It is more than there ever is, or a value given to `submit()` cannot work.
     """
     task, cost = work._task, overrides.cost
+    services = services_for(work)
     what = f"cost of task {task.name!r}"
     if cost is not None:
         what = f"cost of a submission of task {task.name!r}"
-        check_names(cost, task.run_queue.services, what)
+        check_names(cost, services, what)
         cost = by_names(cost, what, task.parameters)
     else:
         cost = task.cost
@@ -145,7 +152,7 @@ def price(work: Work, overrides: Overrides) -> LimitError | None:
             if FORKS.number != forks:
                 leave(None)
             amounts = amounts_of(_at_once(given), "it")
-            check_names(amounts, task.run_queue.services, "it")
+            check_names(amounts, services, "it")
         except (KeyboardInterrupt, InvalidParams):  # it lacks a param
             raise
         except BaseException as error:
@@ -154,7 +161,7 @@ def price(work: Work, overrides: Overrides) -> LimitError | None:
             return _fault_of(work, what, cost, error, given)
         cost = amounts
     work._charge = cost
-    check_fits(task, cost, f"A work unit of task {task.name!r}")
+    check_fits(services, cost, f"A work unit of task {task.name!r}")
     return None
 
 

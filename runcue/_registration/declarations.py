@@ -14,7 +14,7 @@ from os import sep
 from types import AsyncGeneratorType, GeneratorType
 from typing import Any, Final
 
-from runcue._artifacts.artifact import Artifact, Identity, check_identity
+from runcue._artifacts.artifact import Artifact, check_identity
 from runcue._artifacts.declared import as_artifacts
 from runcue._artifacts.file import File
 from runcue._artifacts.flag import Flag
@@ -26,6 +26,7 @@ from runcue._model.callables import located
 from runcue._model.checks import has_methods, is_async, is_kind, is_one_of, yes_or_no
 from runcue._model.declaration import Declaration
 from runcue._model.errors import ArtifactError, ConfigurationError, InvalidParams, RuncueError
+from runcue._model.identity import Identity
 from runcue._model.kept_errors import kept
 from runcue._model.no_answers import mistake_in, never_returns, short
 from runcue._model.overrides import DEFAULT, NO_OVERRIDES, Overrides
@@ -35,6 +36,7 @@ from runcue._model.work import Work
 from runcue._registration.tasks import TaskDescription, by_names, check_function
 
 __all__ = [
+    "answered_at_once",
     "check_artifacts",
     "check_duplicate",
     "check_fresh",
@@ -192,8 +194,9 @@ def functions_of(work: Work, overrides: Overrides) -> dict[str, str]:
         name: getattr(task, name) if getattr(overrides, name) is None else getattr(overrides, name)
         for name in ("inputs", "outputs", "key")
     }
+    given |= {f"per of {service.name}": service.per for service in getattr(task.run_queue, "keyed", ())}
     return {
-        name: f"{name}= {located(value)}"
+        name: f"{name.split()[0]}= {located(value)}"
         for name, value in given.items()
         if callable(value) and not isinstance(value, Artifact)
     }
@@ -282,7 +285,7 @@ def _key(work: Work, declared: Declaration, key: Any) -> Hashable:
             given = key(work)
             if FORKS.number != forks:
                 leave(None)
-            answer = _answered_at_once(given)
+            answer = answered_at_once(given)
             if answer is None:
                 return None
         except (KeyboardInterrupt, InvalidParams):  # it lacks a param
@@ -309,7 +312,7 @@ def _key_of(key: Any, what: str) -> Hashable:
         ) from None
 
 
-def _answered_at_once(key: Any) -> Any:
+def answered_at_once(key: Any) -> Any:
     """A key, unless it would have to be awaited, or nothing of it has run: each of these would be a key of its own.
 
     Raises:

@@ -47,7 +47,9 @@ def equip(service: Service, limits: Limits, log: WarningLog) -> None:
         feedback.slots.change(slots)
 
     def opened(words: str, work: Work) -> None:
-        log.tell("breaker", (work,), "Service %r: %s", service.name, words)
+        log.tell(
+            "breaker", (work,), "Service %r%s: %s", service.name, service.label[len(service.name) :], words
+        )
 
     if breaker is None:
         feedback.breaker = None

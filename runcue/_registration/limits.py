@@ -7,7 +7,7 @@ Must not know: which services there are, what is made of their limits.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from operator import eq
 from typing import Any, Final, NamedTuple
 
@@ -25,7 +25,8 @@ from runcue._model.checks import (
 from runcue._model.errors import ConfigurationError
 from runcue._model.no_answers import never_returns
 from runcue._model.rate import Rate, parse_duration, parse_rate
-from runcue._model.texts import describe, how_many, listed, seconds_in_words, words_of
+from runcue._model.texts import describe, how_many, listed, message_of, seconds_in_words, words_of
+from runcue._registration.keys import ByKey, is_same_function, read_by_key, read_per
 from runcue.abc import Limit
 
 __all__ = ["OPTIONS", "Limits", "hint"]
@@ -41,11 +42,13 @@ class Option(NamedTuple):
             by that.
         words: What was read, in words.
         same: Whether two that were read mean the same, however they were written.
+        by_key: Whether it may be a function of the key, where a service has limits for each.
     """
 
     read: Callable[[Any, str], Any]
     words: Callable[[Any], str]
     same: Callable[[Any, Any], bool] = eq
+    by_key: bool = True
 
 
 class Limits:
@@ -83,12 +86,35 @@ class Limits:
             if not isinstance(option, str) or option not in OPTIONS:
                 raise ConfigurationError(f"A service has no {words_of(option)}. {hint(option, OPTIONS)}")
             values.pop(option, None)
-            read = None if value is None else OPTIONS[option].read(value, f"{option} of service {name!r}")
+            read = None if value is None else _read(option, value, f"{option} of service {name!r}")
             if read is not None:
                 values[option] = read
         values = {option: values[option] for option in OPTIONS if option in values}
         made = Limits(values)
         _check_together(name, made, given, self)
+        return made
+
+    def of_key(self, name: str, key: Hashable) -> Limits:
+        """Those of one key, of a service that has limits for each.
+
+        Args:
+            name: Of the service.
+            key: The key.
+
+        Raises:
+            ConfigurationError: What a function has given for it cannot work. What one raises itself comes as it is.
+        """
+        if not any(isinstance(value, ByKey) for value in self._values.values()):
+            return self
+        values = {
+            option: value.of(key) if isinstance(value, ByKey) else value
+            for option, value in self._values.items()
+        }
+        made = Limits({option: value for option, value in values.items() if value is not None})
+        try:
+            _check_together(name, made, values, made)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"For key {words_of(key)}: {message_of(error)}") from None
         return made
 
     def differing(self, other: Limits) -> list[str]:
@@ -99,10 +125,29 @@ class Limits:
         one, two = self.get(option), other.get(option)
         if one is None or two is None:
             return one is two
+        if isinstance(one, ByKey) or isinstance(two, ByKey):
+            return (
+                isinstance(one, ByKey)
+                and isinstance(two, ByKey)
+                and is_same_function(one.function, two.function)
+            )
         return OPTIONS[option].same(one, two)
 
     def __str__(self) -> str:
-        return listed([OPTIONS[option].words(value) for option, value in self._values.items()]) or "no limits"
+        found = [
+            f"{option} {located(value.function)}"
+            if isinstance(value, ByKey)
+            else OPTIONS[option].words(value)
+            for option, value in self._values.items()
+        ]
+        return listed(found) or "no limits"
+
+
+def _read(option: str, value: Any, what: str) -> Any:
+    """What is said by an option: a limit, or a function that gives that of a key."""
+    read = OPTIONS[option].read
+    is_function = callable(value) and not (isinstance(value, type) or has_methods(value, ("room",)))
+    return read_by_key(value, what, read) if is_function and OPTIONS[option].by_key else read(value, what)
 
 
 def _read_rates(value: Any, what: str) -> tuple[Rate, ...]:
@@ -256,7 +301,10 @@ OPTIONS: Final[dict[str, Option]] = {
         lambda kept: f"limiter {words_of(kept.limiter)}",
         lambda one, other: one.limiter is other.limiter,
     ),
-    "throttle": Option(_read_throttle, lambda claims: f"throttle {describe(claims)}", _is_equal),
+    "per": Option(read_per, lambda per: f"per {located(per)}", is_same_function, by_key=False),
+    "throttle": Option(
+        _read_throttle, lambda claims: f"throttle {describe(claims)}", _is_equal, by_key=False
+    ),
     "max_throttled": Option(
         _read_max_throttled, lambda seconds: f"max_throttled {seconds_in_words(seconds)}"
     ),
@@ -279,12 +327,33 @@ def _check_together(name: str, limits: Limits, given: Mapping[str, Any], before:
     Raises:
         ConfigurationError: It does not.
     """
+    per = limits.get("per")
+    if before.set_options() and (per is None) != (before.get("per") is None) and "per" in given:
+        raise ConfigurationError(
+            f"Service {name!r} cannot be given per=, nor lose it, once it is registered: what has been counted is "
+            "that of all, or of each key. Give this to another name, or make the Cue anew."
+        )
+    by_key = [option for option in OPTIONS if isinstance(limits.get(option), ByKey)]
+    if by_key and per is None:
+        raise ConfigurationError(
+            f"{by_key[0]} of service {name!r} is a function, of the key that per= gives; say what that is, such as "
+            "per=lambda work: work.params['user']."
+        )
+    if per is not None and limits.get("limiter") is not None and "limiter" not in by_key:
+        raise ConfigurationError(
+            f"Service {name!r} has limits for each key, and one limiter= for all of them; give a function of the key, "
+            "or put it on a second service: uses=[...] takes both."
+        )
     rate, burst = limits.get("rate"), limits.get("burst")
     if limits.get("limiter") is not None and limits.get("margin") is not None:
         raise ConfigurationError(
             f"Service {name!r}: margin= counts windows longer that runcue keeps, and has no say in those of a limiter=."
         )
-    if limits.get("limiter") is not None and (rate is not None or burst is not None):
+    # What functions give is seen for each key.
+    fixed = [
+        option for option in ("rate", "burst") if limits.get(option) is not None and option not in by_key
+    ]
+    if limits.get("limiter") is not None and "limiter" not in by_key and fixed:
         if before.get("limiter") is not None and "limiter" not in given:
             raise ConfigurationError(
                 f"Service {name!r} has a limiter, which stands instead of rate and burst; take it away as well: "
@@ -300,7 +369,7 @@ def _check_together(name: str, limits: Limits, given: Mapping[str, Any], before:
                 "as well: burst=None."
             )
         raise ConfigurationError(f"Service {name!r}: burst={burst} needs a rate at which it is refilled.")
-    if burst is not None and len(rate) > 1:
+    if burst is not None and not isinstance(rate, ByKey) and len(rate) > 1:
         raise ConfigurationError(
             f"Service {name!r}: burst={burst} goes with a single rate, not with "
             f"{', '.join(one.text for one in rate)}: of several, all windows hold."

@@ -26,7 +26,7 @@ from runcue._model.rate import duration_or_none
 from runcue._model.task import Task
 from runcue._model.texts import describe, words_of
 from runcue._model.work import Work
-from runcue._registration.costs import check_cost, check_names, look_at_cost
+from runcue._registration.costs import check_cost, check_names, look_at_cost, price
 from runcue._registration.declarations import (
     check_artifacts,
     check_duplicate,
@@ -35,6 +35,7 @@ from runcue._registration.declarations import (
     declare,
 )
 from runcue._registration.gates import GateRegistry
+from runcue._registration.keys import find_keys
 from runcue._registration.tasks import (
     TaskDescription,
     check_load,
@@ -214,6 +215,13 @@ class Registry:
         self._origins[name] = origin
         if former is not None:
             moved = hand_over(self._core, former, task)
+            if task.run_queue is not former.run_queue:
+                for work in moved:
+                    work._keyed = None
+                    if task.run_queue.is_keyed and (fault := find_keys(work, task.run_queue.keyed)):
+                        work._declared = work._declared or Declaration()
+                        work._declared.fault = fault
+                        task.declares_per_work = task.gated = True
             if task.parameters is not None:
                 task.parameters.adapt(moved, former.parameters)
                 task.call = task.parameters.checked(task.call)
@@ -272,6 +280,26 @@ class Registry:
                 log.tell(
                     "unknown_task", (), text, decorator, task, _suggestion(self._core.tasks, task, "task")
                 )
+
+    def look_up(
+        self, work: Work, cells: dict[Hashable, list[int]], overrides: Overrides
+    ) -> Declaration | None:
+        """Find out what a new work unit declares and costs, and which keys it has.
+
+        Returns:
+            What it declares; None if it declares nothing.
+
+        Raises:
+            ConfigurationError: As for `declarations.declare` and `costs.price`.
+        """
+        task = work._task
+        fault = find_keys(work, task.run_queue.keyed) if task.run_queue.is_keyed else None
+        fault = price(work, overrides) or fault
+        if fault is None and not (overrides.declares or task.declares):
+            return None
+        declared = self.declare(work, cells, overrides)
+        declared.fault = fault or declared.fault
+        return declared
 
     def declare(self, work: Work, cells: dict[Hashable, list[int]], overrides: Overrides) -> Declaration:
         """Find out what a new work unit declares; see `declarations.declare`."""

@@ -7,7 +7,7 @@ Must not know: tasks, how anything runs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
@@ -15,6 +15,7 @@ from runcue._callbacks.warning_log import WarningLog
 from runcue._limits.budget import Budget
 from runcue._limits.guarded import Ask, Failed, GuardedLimit, Raised
 from runcue._limits.heirs import inherit
+from runcue._limits.keyed import KeyedService, KeyService
 from runcue._limits.leaver import exchange
 from runcue._limits.service import Service, name_of
 from runcue._limits.sliding_window import SlidingWindow
@@ -27,6 +28,7 @@ from runcue._model.texts import words_of
 from runcue._model.work import Work
 from runcue._registration.costs import look_at_cost
 from runcue._registration.equipment import equip
+from runcue._registration.keys import ByKey, function_of_work
 from runcue._registration.limits import Limits, hint
 from runcue._scheduling.core import Core
 from runcue.abc import Limit
@@ -109,11 +111,37 @@ class Services:
             self._declare_again(name, said, given)
         else:
             limits = self._limits[name] = said.limits
-            rates, own = self._rates(name, limits), self._own(name, limits.get("limits") or ())
-            service = Service(name, rates, own=own, budgets=self._budgets(name, limits))
-            equip(service, limits, self._log)
-            self._core.services[name] = service
+            if limits.get("per") is None:
+                rates, own = self._rates(name, limits), self._own(name, limits.get("limits") or ())
+                service = Service(name, rates, own=own, budgets=self._budgets(name, limits))
+                equip(service, limits, self._log)
+                self._core.services[name] = service
+            else:
+                self._add_keyed(name, limits)
         self._declared[name] = said
+
+    def _add_keyed(self, name: str, limits: Limits) -> None:
+        """Register a service that has limits for each key."""
+        own = limits.get("limits") or ()
+
+        def make(service: KeyedService, key: Hashable) -> KeyService:
+            its = self._limits[name].of_key(name, key)
+            own = service.shared or self._own(name, its.get("limits") or ())
+            one = KeyService(service, key, self._rates(name, its), own, self._budgets(name, its))
+            equip(one, its, self._log)
+            return one
+
+        per = function_of_work(limits.get("per"), f"per of service {name!r}")
+        shared = [] if isinstance(own, ByKey) else self._own(name, own)
+        service = self._core.services[name] = KeyedService(name, per, make, shared)
+        service.template = self._template(name, limits)
+        self._core.keyed.append(service)
+
+    def _template(self, name: str, limits: Limits) -> dict[str, Budget] | None:
+        """The budgets that each key has; None if they differ."""
+        if isinstance(limits.get("budget"), ByKey):
+            return None
+        return {budget.name: budget for budget in self._budgets(name, limits)}
 
     def _declare_again(self, name: str, said: _Declaration, given: Mapping[str, Any]) -> None:
         known, limits = self._declared[name], self._limits[name]
@@ -172,7 +200,31 @@ class Services:
 
     def give(self, name: str, limits: Limits) -> None:
         """Give a service the limits that `changed` has made of its own."""
-        service, others = self._core.services[name], self._limits[name].differing(limits)
+        service, before = self._core.services[name], self._limits[name]
+        if isinstance(service, KeyedService):
+            # All of them before the first is changed: a function may raise.
+            changes = [
+                (one, before.of_key(name, one.key), limits.of_key(name, one.key)) for one in service.each()
+            ]
+            service.per = function_of_work(limits.get("per"), f"per of service {name!r}")
+            service.template = self._template(name, limits)
+            if not isinstance(own := limits.get("limits") or (), ByKey):
+                service.shared = self._own(name, own)
+            for one, was, will_be in changes:
+                self._give(one, was, will_be)
+                if one.active:
+                    self._core.run_queues.changed[one] = None
+                one.reopen()
+        else:
+            self._give(service, before, limits)
+        self._limits[name] = limits
+        self._core.run_queues.note_change(service)
+        for task in self._core.all_tasks:
+            look_at_cost(task)
+        self._wake()
+
+    def _give(self, service: Service, before: Limits, limits: Limits) -> None:
+        name, others = service.name, before.differing(limits)
         equip(service, limits, self._log)
         if not {"rate", "burst", "limiter", "margin"}.isdisjoint(others):
             former = service.rates
@@ -181,12 +233,8 @@ class Services:
         if not {"budget", "oversize", "margin"}.isdisjoint(others):
             service.set_limits(budgets=self._budgets(name, limits, service.budgets))
         if "limits" in others:
-            self._exchange(service, self._own(name, limits.get("limits") or ()))
-        self._limits[name] = limits
-        self._core.run_queues.note_change(service)
-        for task in self._core.all_tasks:
-            look_at_cost(task)
-        self._wake()
+            own = service.service.shared if isinstance(service, KeyService) else None
+            self._exchange(service, list(own or self._own(name, limits.get("limits") or ())))
 
     def _exchange(self, service: Service, own: list[GuardedLimit]) -> None:
         """Let other limits of the user's take the place of those that a service has."""

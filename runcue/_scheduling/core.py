@@ -16,6 +16,7 @@ from math import inf
 from typing import Any, Final
 from weakref import WeakValueDictionary
 
+from runcue._limits.keyed import KeyedService
 from runcue._limits.service import Service
 from runcue._model.attempts import Again
 from runcue._model.declaration import Declaration, Followers
@@ -88,6 +89,8 @@ class Core:
         # Services and tasks by name. A task that was defined again is in `tasks` once, with its newest handler; in
         # `all_tasks` are those from before as well, because their work units may still be around.
         self.services: dict[str, Service] = {}
+        # Those of the services that have limits for each key.
+        self.keyed: list[KeyedService] = []
         self.tasks: dict[str, Task] = {}
         self.all_tasks: list[Task] = []
         # Whether there are priorities, so that nothing starts before its contenders were asked; what 1.0 is worth; and
@@ -232,7 +235,7 @@ class Core:
         work._outcome = outcome
         work._value = value
         work.completed_at = wall
-        work._context = None
+        work._context = work._keyed = None
         task.unsettled -= 1
         task.ended[outcome] += 1
         self.settlements += 1
@@ -391,10 +394,8 @@ class Core:
 
     def withdraw(self, work: Work) -> None:
         """Note that a work unit will be settled out of its queue: it stays in there, a tombstone, until it surfaces."""
-        if work._phase == NEW:
-            work._task.run_queue.discard_new_later()
-        elif work._phase == READY:
-            work._task.run_queue.ready.discard_later()
+        if work._phase in (NEW, READY):
+            work._task.run_queue.discard_later(work)
         elif work._awaited is not None:
             self.unsubscribe(work)
         elif work._phase == JOINED:

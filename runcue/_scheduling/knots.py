@@ -183,7 +183,7 @@ def _needed_by_work(core: Core, situation: Situation, work: Work) -> Sequence[No
         run_queue = task.run_queue
         if run_queue.unasked:
             return None  # somebody is about to be asked, and may be up to date
-        full = [service for service in run_queue.services if not service.has_slot()]
+        full = [service for service in run_queue.services_for(work) if not service.has_slot()]
         if full:
             return full
         kept_for = run_queue.keeps_off_for()
@@ -194,8 +194,8 @@ def _needed_by_work(core: Core, situation: Situation, work: Work) -> Sequence[No
 
 
 def _shut_by_own_limit(run_queue: Any, work: Work, now: float) -> Sequence[Node] | None:
-    first = run_queue.peek(ordered=False) or work
-    for service in run_queue.services:
+    first = run_queue.first_beside(work)
+    for service in run_queue.services_for(first):
         refusal = service.refusal_by_limits(now, first) if run_queue.limits else None
         if refusal is not None:
             return (

@@ -45,13 +45,13 @@ def take_along(core: Core, leader: Work, follower: Work) -> None:
         if key == leader._order_key:
             return
     leader._order_key = key
-    leader._task.run_queue.ready.move(leader)
+    leader._task.run_queue.move(leader)
 
 
 def _move(leader: Work, key: float) -> None:
     if key < leader._order_key:
         leader._order_key = key
-        leader._task.run_queue.ready.move(leader)
+        leader._task.run_queue.move(leader)
 
 
 def _lent(core: Core, leader: Work, follower: Work) -> float:

@@ -1,17 +1,13 @@
 """The work units that need the same services and run in the same kind of place: who of them is next, and may it start.
 
-Lives here: `RunQueue`: them, in submission order while they are new and by priority once their gate said yes; and all
-questions to the limits of their services, which are asked and taken together.
+Lives here: `RunQueue`: they stand in a `WaitingLine`, and here are all questions to the limits of their services, which
+are asked and taken together.
 
 Must not know: gates, time, event loops. It is told when a work unit changes its place.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections import deque
-from collections.abc import Container
-from itertools import islice
 from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,7 +17,7 @@ from runcue._limits.service import Service
 from runcue._model.errors import LimitError
 from runcue._model.phases import NEW, READY
 from runcue._model.work import Work
-from runcue._scheduling.priority_queue import PriorityQueue, count_in_line, place_of
+from runcue._scheduling.waiting_line import WaitingLine
 from runcue.abc import Limit
 
 if TYPE_CHECKING:
@@ -33,17 +29,14 @@ UNASKED: Final = -1.0
 """In place of an instant: the next worker comes without a yes of the limits."""
 
 
-class RunQueue:
+class RunQueue(WaitingLine):
     """Work units that need exactly these services, and run in the same kind of place.
 
     Attributes:
+        is_keyed: Whether some of its services have limits for each key; then it is a `KeyedRunQueue`.
         services: Taken all or none.
         executor: Runs their handlers; None: the event loop does.
         contenders: Other run queues that share a service with this one; order is kept among all of them.
-        new: Work units that nobody has asked about yet, in submission order. Entries that are no longer NEW are
-            skipped.
-        new_tombstones: How many those are.
-        ready: Work units whose gate said yes.
         starting: Workers on their way that have not taken a work unit yet.
         asking: Async gates that are being awaited.
         limits: Those of all its services, slots aside. If there are any, starts have to be stamped.
@@ -58,8 +51,6 @@ class RunQueue:
             limit did, when last tried.
         unsure_until: A limit has said yes, and then no to the worker that came: until this instant no other one comes,
             and then one comes UNASKED. 0: none has done so.
-        unasked: Work units that were put into `ready` without having been asked again, as long as there is room.
-            Entries that are no longer READY are skipped.
         short_until: No start before this instant: there is nothing left to run a handler in. 0.0 when that has
             come and it was tried again.
         held_for: The run queue whose work has waited for too long; this one leaves it the slots that they share.
@@ -77,32 +68,27 @@ class RunQueue:
         "held_for",
         "limits",
         "near_budgets",
-        "new",
-        "new_tombstones",
         "passes_at",
         "patient_until",
         "promised",
-        "ready",
         "refusal",
         "refused_until",
         "services",
         "short_until",
         "sole_slots",
         "starting",
-        "unasked",
         "unsure_until",
     )
 
+    is_keyed = False
+
     def __init__(self, services: tuple[Service, ...], executor: Any = None) -> None:
+        super().__init__()
         self.services = services
         self.executor = executor
         self.contenders: list[RunQueue] = []
-        self.new: deque[Work] = deque()
-        self.new_tombstones = 0
-        self.ready = PriorityQueue()
         self.starting: set[Any] = set()
         self.asking = 0
-        self.unasked: deque[Work] = deque()
         self.short_until = 0.0
         self.held_for: RunQueue | None = None
         self.patient_until = -inf
@@ -159,8 +145,13 @@ class RunQueue:
             head = first  # who was asked has cancelled it, or who had lent it its place
         return False
 
-    def expects_room(self, now: float) -> bool:
-        """The same, as far as it is known: limits of the user's own are asked by who starts work units alone."""
+    def expects_room(self, now: float, work: Work | None = None) -> bool:
+        """The same, as far as it is known: limits of the user's own are asked by who starts work units alone.
+
+        Args:
+            now: Monotonic.
+            work: Whom it is for, if anybody in particular.
+        """
         if self.sole_slots is not None:
             return self.sole_slots.active < self.sole_slots.concurrent
         refused = self._others and self.refused_until is not None and now < self.refused_until
@@ -238,6 +229,10 @@ class RunQueue:
         # One of them has cancelled it; in hand, so that it is no tombstone in the line that it was taken out of.
         for limit in self._others:
             limit.release(now, work, None)
+        return self._cancelled_by_limit(phase)
+
+    def _cancelled_by_limit(self, phase: int) -> LimitError:
+        """A limit has cancelled a work unit in hand, which was counted as one that stands in line."""
         if phase == NEW:
             self.new_tombstones -= 1
         elif phase == READY:
@@ -257,7 +252,7 @@ class RunQueue:
             limit.release(now, work, None)
 
     def services_for(self, work: Work) -> tuple[Service, ...]:
-        """The services that a work unit uses, in the order in which its task names them."""
+        """The services that a work unit uses, in the order in which its task names them: those of its keys."""
         return self.services
 
     def hear(self, now: float, run: Work, how: How) -> None:
@@ -270,8 +265,18 @@ class RunQueue:
         breakers = (service.feedback.breaker for service in self.hears if service.feedback is not None)
         return any(breaker is not None and breaker.holds(now) for breaker in breakers)
 
-    def free_slots(self) -> int:
-        """How many more could run at the same time, whatever the rate says."""
+    def hold_slots(self, work: Work) -> None:
+        """Take a slot of each service and nothing else: an async gate of a work unit is being asked."""
+        for service in self.services:
+            service.active += 1
+
+    def give_back_slots(self, work: Work) -> None:
+        """Give such slots back."""
+        for service in self.services:
+            service.active -= 1
+
+    def free_slots(self, work: Work | None = None) -> int:
+        """How many more could run at the same time, by its slots; for a work unit, or whoever it is."""
         sole_slots = self.sole_slots
         if sole_slots is not None:
             return sole_slots.concurrent - sole_slots.active
@@ -280,63 +285,11 @@ class RunQueue:
             free = min(free, service.concurrent - service.active)
         return free
 
-    def peek(self, ordered: bool) -> Work | None:
-        """The first work unit that may be taken, left where it is.
-
-        Args:
-            ordered: Take only work units that were asked already, because their priority is not known before.
-        """
-        ready = self.ready.peek()
-        if ordered:
-            return ready
-        new = self.new
-        while new and new[0]._phase != NEW:
-            new.popleft()
-            self.new_tombstones -= 1
-        if not new:
-            return ready
-        first = new[0]
-        if ready is None or (first._order_key, first._seq) < (ready._order_key, ready._seq):
-            return first
-        return ready
-
-    def pop(self, ordered: bool) -> Work | None:
-        """Take out what `peek()` would return."""
-        new, ready = self.new, self.ready.peek()
-        if not ordered and new:
-            while new and new[0]._phase != NEW:
-                new.popleft()
-                self.new_tombstones -= 1
-            if new and (ready is None or (new[0]._order_key, new[0]._seq) < (ready._order_key, ready._seq)):
-                return new.popleft()
-        if ready is not None:
-            self.ready.drop(ready)
-        return ready
-
-    def backlog(self, ordered: bool = False) -> int:
-        """How many work units could be taken if there was room; with `ordered`, of those that were asked."""
-        ready = len(self.ready)
-        return ready if ordered else len(self.new) - self.new_tombstones + ready
-
-    def count_before(self, place: tuple[float, int], most: int) -> tuple[int, bool]:
-        """How many of its work units stand before a place, the key and the number of one; see `PriorityQueue`."""
-        new, is_exact = count_in_line(self.new, place, NEW, self.new_tombstones, most)
-        ready, are_exact = self.ready.count_before(place, most)
-        return new + ready, is_exact and are_exact
-
-    def some_in_line(self, before: int, number: int) -> list[Work]:
-        """About so many of the first ones, as many apart; some may have left their place, or be further back.
-
-        Args:
-            before: How many are the first.
-            number: How many are wanted of each kind.
-        """
-        most, step = before + number, before // number + 1
-        return [*self.ready.some(most, step), *islice(self.new, 0, most, step)]
-
-    def in_line(self) -> list[Work]:
-        """The work units that could be taken if there was room, in no particular order."""
-        return [*(work for work in self.new if work._phase == NEW), *self.ready.works()]
+    def line_for(self, service: Service) -> tuple[Work | None, int]:
+        """The first of those that wait and use a service, None if there are none, and how many they are."""
+        if service not in self.services or (first := self.peek(ordered=False)) is None:
+            return None, 0
+        return first, self.backlog()
 
     def is_paused(self) -> bool:
         """Whether it has work units that could be taken, and a service that somebody has to let go on first."""
@@ -371,71 +324,3 @@ class RunQueue:
         if not ordered and len(self.new) - self.new_tombstones > starting:
             return True
         return self.backlog(ordered) > starting
-
-    def take_back(self, work: Work) -> None:
-        """Put a NEW work unit back to the place among the new ones that it has by its key and number.
-
-        Nearly always that is the first: it was started before any of them. Of one that was submitted for this instant
-        it is the last. Others that come back are the exception; a place in the middle of 100,000 takes 25 µs, in which
-        a deque moves half of them aside.
-        """
-        new, place = self.new, place_of(work)
-        if not new or place < place_of(new[0]):
-            new.appendleft(work)
-        elif place > place_of(new[-1]):
-            new.append(work)
-        else:
-            new.insert(bisect_left(new, place, key=place_of), work)
-
-    def first_ones(self, most: int) -> list[Work]:
-        """About so many work units that may be taken, in order."""
-        new = [work for work in islice(self.new, most + self.new_tombstones) if work._phase == NEW]
-        ready = self.ready.first_ones(most)
-        return sorted((*new, *ready), key=place_of)[:most] if new and ready else (new or ready)[:most]
-
-    def take(self, work: Work) -> None:
-        """Take one of the first out, as `pop()` takes the first."""
-        if work._phase == READY:
-            self.ready.take(work)
-            return
-        for place, one in enumerate(self.new):
-            if one is work:
-                del self.new[place]
-                break
-
-    def take_out(self, work: Work) -> None:
-        """Take a work unit out that is NEW or READY and may come back to another place: it leaves no tombstone."""
-        if work._phase == READY:
-            self.ready.take_out(work)
-        else:
-            self.new = deque(one for one in self.new if one is not work)
-
-    def hand_over(self, works: Container[Work], other: RunQueue) -> None:
-        """Let another run queue have some of the work units, each with the place in its order that it had here."""
-        new = [work for work in self.new if work in works and work._phase == NEW]
-        kept = [work for work in self.new if work not in works]
-        self.new.clear()
-        self.new.extend(kept)
-        self.new_tombstones = sum(work._phase != NEW for work in kept)
-        other.new = deque(sorted((*other.new, *new), key=place_of))
-        ready, self.ready = dict.fromkeys(self.ready.works()), PriorityQueue()
-        for work in sorted(ready, key=place_of):
-            (other if work in works else self).ready.push(work)
-        unasked = tuple(self.unasked)
-        self.unasked.clear()
-        for work in unasked:
-            (other if work in works else self).unasked.append(work)
-
-    def note_unasked(self, work: Work) -> None:
-        """Remember that a work unit was put into `ready` without having been asked again."""
-        unasked = self.unasked
-        while unasked and unasked[0]._phase != READY:
-            unasked.popleft()
-        unasked.append(work)
-
-    def discard_new_later(self) -> None:
-        """Note that a work in `new` left its place in another way."""
-        self.new_tombstones += 1
-        if self.new_tombstones > 64 and self.new_tombstones * 2 > len(self.new):
-            self.new = deque(work for work in self.new if work._phase == NEW)
-            self.new_tombstones = 1  # the one that is about to leave is still NEW

@@ -53,6 +53,8 @@ def select(run_queue: RunQueue, now: float, ordered: bool) -> Work | None:
                 return None
             run_queue.take(found)
             return found
+        if run_queue.is_keyed:
+            return run_queue.pop(ordered)
         ready = run_queue.ready
         if ready._line or ready._heap or ordered:
             return run_queue.pop(ordered)
@@ -122,7 +124,7 @@ def _first_among(
     starved: RunQueue | None = None
     oldest: Work | None = None
     for one in (run_queue, *run_queue.contenders):
-        head = one.peek(ordered)
+        head = one.first(now, ordered) if one.is_keyed else one.peek(ordered)
         if head is None or one.short_until > now:
             continue
         asked = rooms.get(one)

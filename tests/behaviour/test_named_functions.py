@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import runcue
-from runcue._artifacts.artifact import Identity
+from runcue._model.identity import Identity
 from runcue.testing import run
 from tests.support.virtual_time import virtual
 

@@ -1,0 +1,422 @@
+"""Work units that use a service with limits for each key: whoever has a key without room holds up nobody else.
+
+How this goes about it: all stand in the lines of the run queue, as they would without keys. Whoever comes to be first
+there and has a key without room is parked, before the turnstile of that key. The next to start is the first of those in
+line and of those before open turnstiles. So a work unit is moved when it is parked and when it starts, and a key that
+has no room is not asked again before that may have changed.
+
+The keys are asked before what all of them share, such as the slots of another service: that is asked once, for the
+first that may start by its keys.
+
+Lives here: `KeyedRunQueue`.
+
+Must not know: gates, time, event loops, as for any run queue.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Container
+from itertools import chain, islice
+from math import inf
+from typing import TYPE_CHECKING, Any, Final
+
+from runcue._limits.keyed import KeyedService, KeyService
+from runcue._limits.rate_limit import RateLimit
+from runcue._limits.service import Service
+from runcue._model.errors import LimitError
+from runcue._model.phases import NEW, READY
+from runcue._model.work import Work
+from runcue._scheduling.priority_queue import place_of
+from runcue._scheduling.run_queue import RunQueue
+from runcue._scheduling.turnstiles import Lane, Turnstiles
+from runcue._scheduling.waiting_line import WaitingLine
+
+if TYPE_CHECKING:
+    from runcue._limits.feedback import How
+
+__all__ = ["KeyedRunQueue"]
+
+
+class _Instant(RateLimit):
+    """In place of a limit that has said no: those of several keys have, and this is when to ask again."""
+
+    def __init__(self, when: float) -> None:
+        self.when = when
+
+    def room(self, now: float, work: object = None, /) -> bool:
+        return self.when <= now
+
+    def next_room(self, now: float, work: object = None, /) -> float:
+        return self.when
+
+    def nth_room(self, now: float, n: int) -> float:
+        return self.when
+
+    def unused_from(self) -> float:
+        return self.when
+
+
+# Among the limits of a run queue: starts have to be stamped for those that the keys have.
+_STAMPED: Final = _Instant(-inf)
+
+_NOBODY: Final = (None, ())
+
+
+class KeyedRunQueue(RunQueue):
+    """Work units that need exactly these services, of which some have limits for each key.
+
+    Attributes:
+        keyed: Those services.
+        turnstiles: Where the work units wait whose keys have no room.
+        unasked_parked: Those of them that nobody has asked about yet. Entries that have left are skipped.
+    """
+
+    __slots__ = ("_head", "_held", "_next", "_now", "_released", "keyed", "turnstiles", "unasked_parked")
+
+    is_keyed = True
+
+    def __init__(self, services: tuple[Service, ...], executor: Any = None) -> None:
+        self.keyed = tuple(service for service in services if isinstance(service, KeyedService))
+        self.turnstiles = Turnstiles()
+        self.unasked_parked: deque[Work] = deque()
+        # What those use by their keys whose handlers have not returned, or whose gates hold a slot.
+        self._held: dict[Work, tuple[KeyService, ...]] = {}
+        # The one of them that has come to its end last, until somebody looks who is next.
+        self._released: tuple[Work | None, tuple[KeyService, ...]] = _NOBODY
+        # When it was last looked who is first, and who that was if all else has room for it.
+        self._now = -inf
+        self._head: Work | None = None
+        # When the first key that has no room may have some again, as that was said last.
+        self._next = _STAMPED
+        super().__init__(services, executor)
+
+    def look_at_limits(self) -> None:
+        """See `RunQueue.look_at_limits`."""
+        super().look_at_limits()
+        self.sole_slots = None
+        self.limits = (*self.limits, _STAMPED)
+        self.hears = self.services
+        self.turnstiles.open_all()
+
+    def services_for(self, work: Work) -> tuple[Service, ...]:
+        """See `RunQueue.services_for`."""
+        own: dict[Service, Service] = {key.service: key for key in self._keys_of(work)}
+        return tuple(own.get(service, service) for service in self.services)
+
+    def _keys_of(self, work: Work) -> tuple[KeyService, ...]:
+        if work is self._released[0]:
+            return self._released[1]
+        return self._held.get(work) or work._keyed or ()
+
+    # Who may start.
+
+    def first(self, now: float, ordered: bool) -> Work | None:
+        """The first work unit by order whose keys have room, left where it is; who comes before it is parked.
+
+        Args:
+            now: Monotonic.
+            ordered: As for `peek`.
+        """
+        self._now, self._head, self._released = now, None, _NOBODY
+        turnstiles = self.turnstiles
+        turnstiles.open_due(now)
+        while True:
+            work = super().peek(ordered)
+            lane = turnstiles.first_open()
+            if lane is not None and (work is None or place_of(lane.first) < place_of(work)):
+                work = lane.first
+            elif work is None:
+                when = turnstiles.next_instant()
+                if when < inf:
+                    self._next = _Instant(when)
+                    self.refusal = self._next, None
+                return None
+            else:
+                if work._keyed is None:
+                    return work  # it will fail, as its keys are not known
+                lane = turnstiles.lanes.get(work._keyed)
+                if lane is not None and lane.is_shut:
+                    super().pop(ordered)
+                    self._park(work, lane)
+                    continue
+            phase = work._phase
+            shut = self._shut_for(work, now)
+            if work._phase != phase:
+                continue  # who was asked has cancelled it
+            if shut is None:
+                return work
+            if work not in turnstiles.parked:
+                super().pop(ordered)
+                if lane is None:
+                    assert work._keyed is not None
+                    lane = turnstiles.lanes[work._keyed] = Lane(work._keyed)
+                self._park(work, lane)
+            assert lane is not None
+            turnstiles.wait(lane, *shut)
+
+    def _park(self, work: Work, lane: Lane) -> None:
+        self.turnstiles.park(work, lane)
+        if work._task.gated and (work._phase == NEW or work._approved_in == -1):
+            self.unasked_parked.append(work)
+
+    def _shut_for(self, work: Work, now: float) -> tuple[KeyService, float] | None:
+        """The key that has no room for a work unit, and when its limits are to be asked again; None if all have."""
+        for key in work._keyed or ():
+            if key.active >= key.concurrent:
+                return key, inf
+            for limit in key.limits:
+                if not limit.room(now, work):
+                    return key, limit.next_room(now, work)
+        return None
+
+    def has_room(self, now: float, work: Work | None = None, ordered: bool = False) -> bool:
+        """See `RunQueue.has_room`."""
+        if not self.may_have_room(now):
+            return False
+        if work is not None:
+            return self._shut_for(work, now) is None and self._others_have_room(now, work)
+        head = self.first(now, ordered)
+        while head is not None:
+            if not self._others:
+                self._head = head
+                return True
+            if not self._others_have_room(now, head):
+                return False
+            if (first := self.first(now, ordered)) is head:
+                self._head = head
+                return True
+            head = first  # who was asked has cancelled it, or who had lent it its place
+        return False
+
+    def expects_room(self, now: float, work: Work | None = None) -> bool:
+        """See `RunQueue.expects_room`."""
+        until = self.refused_until
+        is_refused = self._others and until is not None and now < until != self._next.when
+        if is_refused or not self.may_have_room(now):
+            return False
+        if work is None:
+            return self.first(now, ordered=False) is not None
+        lane = self.turnstiles.lanes.get(work._keyed) if work._keyed else None
+        return lane is None and self._shut_for(work, now) is None
+
+    def can_come(self, now: float) -> bool:
+        """See `RunQueue.can_come`."""
+        if not all(service.has_slot() for service in self.services):
+            return False
+        work = self.first(now, ordered=False)
+        if work is None:
+            return self.turnstiles.next_instant() < inf
+        refusals = (service.refusal_by_limits(now, work) for service in self.services)
+        return all(refusal is None or refusal.until < inf for refusal in refusals)
+
+    def lacks_slots_only(self, head: Work, now: float) -> bool:
+        """See `RunQueue.lacks_slots_only`: slots that all keys share. For those of its key alone nobody waits."""
+        return super().lacks_slots_only(head, now) and self._shut_for(head, now) is None
+
+    # What is taken and given back.
+
+    def acquire(self, now: float, work: Work) -> LimitError | None:
+        """See `RunQueue.acquire`."""
+        error = super().acquire(now, work)
+        keys = work._keyed
+        if error is not None or not keys:
+            return error
+        phase = work._phase
+        for key in keys:
+            key.active += 1
+            if key.limits and not key.is_kept:
+                key.service.keep(key)
+        taken = []
+        # What may raise comes first, as for those that all keys share.
+        for limit in [one for key in keys for one in key.limits if not isinstance(one, RateLimit)]:
+            try:
+                limit.acquire(now, work)
+            except LimitError as raised:
+                error = raised
+                break
+            taken.append(limit)
+        if error is None and work._phase == phase:
+            self._held[work] = keys
+            for key in keys:
+                for limit in key.limits:
+                    if isinstance(limit, RateLimit):
+                        limit.acquire(now, work)
+            return None
+        for limit in taken:
+            limit.release(now, work, None)
+        for key in keys:
+            key.active -= 1
+        super().release(now, work)
+        return error or self._cancelled_by_limit(phase)
+
+    def entered(self, now: float, work: Work, at: float) -> None:
+        """See `RunQueue.entered`."""
+        super().entered(now, work, at)
+        for key in self._held.get(work, ()):
+            for limit in key.limits:
+                limit.entered(now, work, at)
+            key.reopen()  # some limits know their next instant only now
+
+    def release(self, now: float, work: Work) -> None:
+        """See `RunQueue.release`."""
+        super().release(now, work)
+        keys = self._held.pop(work, ())
+        if work._keyed is None:
+            self._released = work, keys  # who goes on with its handler has not ended yet
+        for key in keys:
+            key.active -= 1
+            for limit in key.limits:
+                if not isinstance(limit, RateLimit):
+                    limit.release(now, work, None)
+            key.reopen()
+
+    def hear(self, now: float, run: Work, how: How) -> None:
+        """See `RunQueue.hear`."""
+        for service in (*self.services, *self._keys_of(run)):
+            if service.feedback is not None:
+                service.feedback.ended(now, run, how)
+        for key in self._keys_of(run):
+            key.reopen()
+
+    def hold_slots(self, work: Work) -> None:
+        """See `RunQueue.hold_slots`."""
+        super().hold_slots(work)
+        if work._keyed:
+            self._held[work] = work._keyed
+            for key in work._keyed:
+                key.active += 1
+
+    def give_back_slots(self, work: Work) -> None:
+        """See `RunQueue.give_back_slots`."""
+        super().give_back_slots(work)
+        for key in self._held.pop(work, ()):
+            key.active -= 1
+            key.reopen()
+
+    def free_slots(self, work: Work | None = None) -> int:
+        """See `RunQueue.free_slots`; without a work unit, of those that all keys share."""
+        free = super().free_slots()
+        if work is not None:
+            for key in self._keys_of(work):
+                free = min(free, key.concurrent - key.active)
+        return free
+
+    # The lines.
+
+    def peek(self, ordered: bool) -> Work | None:
+        """See `RunQueue.peek`: of those whose keys have room, as of the last look."""
+        return self.first(self._now, ordered)
+
+    def pop(self, ordered: bool) -> Work | None:
+        """See `RunQueue.pop`."""
+        work = self._head or self.first(self._now, ordered)
+        self._head = None
+        if work in self.turnstiles.parked:
+            self.turnstiles.unpark(work)
+        elif work is not None:
+            super().pop(ordered)
+        return work
+
+    def first_beside(self, work: Work) -> Work:
+        """See `RunQueue.first_beside`: of those with the same keys."""
+        lane = self.turnstiles.lanes.get(work._keyed) if work._keyed else None
+        return work if lane is None else lane.first
+
+    def first_in_lines(self) -> list[Work]:
+        """See `RunQueue.first_in_lines`: there is one for those with the same keys."""
+        first = super().peek(ordered=False)
+        parked = [lane.first for lane in self.turnstiles.lanes.values()]
+        return parked if first is None else [first, *parked]
+
+    def line_for(self, service: Service) -> tuple[Work | None, int]:
+        """See `RunQueue.line_for`."""
+        if isinstance(service, KeyService):
+            return self.turnstiles.line_for(service)
+        if service not in self.services:
+            return None, 0
+        return min(self.first_in_lines(), key=place_of, default=None), self.backlog()
+
+    def before_at(self, key: KeyService, place: tuple[float, int], most: int) -> tuple[list[Work], bool]:
+        """The work units that use a key of a service and stand before a place, and whether these are all.
+
+        Args:
+            key: That one.
+            place: The key in the order, and the number, of a work unit.
+            most: So many are looked at, and in each lane.
+        """
+        if len(self.keyed) == 1:
+            lane = self.turnstiles.lanes.get((key,))
+            lanes = [] if lane is None else [lane]
+        else:
+            lanes = [lane for lane in self.turnstiles.lanes.values() if key in lane.keys]
+        found = [
+            work
+            for lane in lanes
+            for _, _, work in islice(lane.line, most)
+            if self.turnstiles.parked.get(work) is lane and place_of(work) < place
+        ]
+        line = islice(chain(self.new, self.ready.entries()), most)
+        found += [
+            work
+            for work in line
+            if key in (work._keyed or ()) and work._phase in (NEW, READY) and place_of(work) < place
+        ]
+        is_all = len(self.new) + len(self.ready) <= most and all(len(lane.line) <= most for lane in lanes)
+        return list(dict.fromkeys(found)), is_all
+
+    def backlog(self, ordered: bool = False) -> int:
+        """See `RunQueue.backlog`."""
+        return super().backlog(ordered) + len(self.turnstiles.parked)
+
+    def some_in_line(self, before: int, number: int) -> list[Work]:
+        """See `RunQueue.some_in_line`."""
+        parked = list(self.turnstiles.parked)
+        return [*super().some_in_line(before, number), *parked[: before + number : before // number + 1]]
+
+    def in_line(self) -> list[Work]:
+        """See `RunQueue.in_line`."""
+        return [*super().in_line(), *self.turnstiles.parked]
+
+    def is_paused(self) -> bool:
+        """See `RunQueue.is_paused`."""
+        paused = (key for service in self.keyed for key in service.paused)
+        return super().is_paused() or any(self.turnstiles.line_for(key)[1] for key in paused)
+
+    def move(self, work: Work) -> None:
+        """See `RunQueue.move`."""
+        if work in self.turnstiles.parked:
+            self.turnstiles.move(work)
+        else:
+            super().move(work)
+
+    def discard_later(self, work: Work) -> None:
+        """See `RunQueue.discard_later`."""
+        if work in self.turnstiles.parked:
+            self.turnstiles.unpark(work)
+        else:
+            super().discard_later(work)
+
+    def take(self, work: Work) -> None:
+        """See `RunQueue.take`."""
+        if work in self.turnstiles.parked:
+            self.turnstiles.unpark(work)
+        else:
+            super().take(work)
+
+    def take_out(self, work: Work) -> None:
+        """See `RunQueue.take_out`."""
+        if work in self.turnstiles.parked:
+            self.turnstiles.unpark(work)
+        else:
+            super().take_out(work)
+
+    def hand_over(self, works: Container[Work], other: WaitingLine) -> None:
+        """See `RunQueue.hand_over`."""
+        for work in [work for work in self.turnstiles.parked if work in works]:
+            self.turnstiles.unpark(work)
+            if work._phase == NEW:
+                self.take_back(work)
+            else:
+                self.ready.push(work)
+        super().hand_over(works, other)

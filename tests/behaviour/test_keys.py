@@ -1,0 +1,561 @@
+"""Services that have their limits for each key (`per=`): rule 47."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import math
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Hashable
+from typing import Any
+
+import pytest
+
+import runcue
+from runcue._limits.keyed import KeyedService, KeyService
+from runcue.abc import Limit
+from runcue.testing import FakeExecutor
+from tests.support.virtual_time import now, virtual
+
+pytestmark = pytest.mark.rule(47)
+
+
+def user(work: runcue.Work) -> Any:
+    return work.params["user"]
+
+
+def registered(
+    cue: runcue.Cue,
+    *,
+    uses: Any = "api",
+    lasts: float = 0.0,
+    sync: bool = False,
+    name: str = "ask",
+    **options: Any,
+) -> dict[Any, list[float]]:
+    """Registers a task of which it is noted when its handlers were entered, by user."""
+    entered: dict[Any, list[float]] = defaultdict(list)
+    if sync:
+
+        @cue.task(name, uses=uses, **options)
+        def ask_in_thread(work: runcue.Work) -> None: ...
+
+        cue.on_start(lambda work: entered[work.params["user"]].append(now()) if work.task == name else None)
+    else:
+
+        @cue.task(name, uses=uses, **options)
+        async def ask(work: runcue.Work) -> None:
+            entered[work.params["user"]].append(now())
+            await asyncio.sleep(lasts)
+
+    return entered
+
+
+def keys_of(cue: runcue.Cue, name: str = "api") -> KeyedService:
+    service = cue._core.services[name]
+    assert isinstance(service, KeyedService)
+    return service
+
+
+@pytest.mark.parametrize("sync", [False, True])
+@virtual
+async def test_each_key_has_the_rate_for_itself_and_holds_up_nobody(sync: bool) -> None:
+    cue = runcue.Cue(run_in=FakeExecutor())
+    cue.service("api", per=user, rate="2/sec")
+    entered = registered(cue, sync=sync)
+    async with cue:
+        for one, number in (("a", 5), ("b", 1), ("c", 3)):
+            for _ in range(number):
+                await cue.submit("ask", {"user": one})
+    assert entered == {"a": [0, 0, 1, 1, 2], "b": [0], "c": [0, 0, 1]}
+
+
+@pytest.mark.parametrize("sync", [False, True])
+@virtual
+async def test_each_key_has_its_slots(sync: bool) -> None:
+    cue = runcue.Cue(run_in=FakeExecutor(lambda work: 1.0))
+    cue.service("api", per=user, concurrent=1)
+    entered = registered(cue, sync=sync, lasts=1.0)
+    async with cue:
+        for one in "aababc":
+            await cue.submit("ask", {"user": one})
+    assert entered == {"a": [0, 1, 2], "b": [0, 1], "c": [0]}
+
+
+@virtual
+async def test_limits_may_be_functions_of_the_key() -> None:
+    cue = runcue.Cue()
+    cue.service(
+        "api",
+        per=lambda user: user,
+        rate=lambda key: "1/min" if key == "free" else None,
+        concurrent=lambda key: {"free": 5, "paid": 2}[key],
+    )
+    entered = registered(cue, lasts=1.0)
+    async with cue:
+        for one in ("free", "paid") * 3:
+            await cue.submit("ask", {"user": one})
+    assert entered == {"free": [0, 60, 120], "paid": [0, 0, 1]}
+
+
+@virtual
+async def test_a_burst_is_of_each_key() -> None:
+    cue = runcue.Cue()
+    cue.service("api", per=user, rate="1/sec", burst=2)
+    entered = registered(cue)
+    async with cue:
+        for one in "aaaabb":
+            await cue.submit("ask", {"user": one})
+    assert entered == {"a": [0, 0, 1, 2], "b": [0, 0]}
+
+
+@virtual
+async def test_a_total_beside_it_is_a_second_service_and_both_are_taken_or_none() -> None:
+    cue = runcue.Cue()
+    cue.service("api", per=user, concurrent=1)
+    cue.service("all", concurrent=2)
+    running: list[str] = []
+
+    @cue.task(uses=["api", "all"])
+    async def ask(user: str) -> None:
+        running.append(user)
+        assert len(running) <= 2
+        assert running.count(user) == 1
+        await asyncio.sleep(1)
+        running.remove(user)
+
+    async with cue:
+        for one in "aaaabbbbccd":
+            await cue.submit(ask, {"user": one})
+        began = now()
+    # Whoever holds nothing up is used: two at a time as long as there are two keys.
+    assert now() - began == 6
+
+
+@virtual
+async def test_order_is_that_of_submission_among_those_whose_keys_have_room() -> None:
+    cue = runcue.Cue()
+    cue.service("api", per=user, concurrent=1)
+    cue.service("all", concurrent=1)
+    order: list[Any] = []
+
+    @cue.task(uses=["api", "all"])
+    async def ask(user: str, number: int) -> None:
+        order.append((user, number))
+        await asyncio.sleep(1)
+
+    async with cue:
+        for number, one in enumerate("aababc"):
+            await cue.submit(ask, {"user": one, "number": number})
+    assert order == [("a", 0), ("a", 1), ("b", 2), ("a", 3), ("b", 4), ("c", 5)]
+
+
+@virtual
+async def test_more_urgent_work_of_a_key_passes_what_waits_for_that_key() -> None:
+    cue = runcue.Cue()
+    cue.service("api", per=user, concurrent=1)
+    order: list[int] = []
+
+    @cue.task(uses="api")
+    async def ask(user: str, number: int) -> None:
+        order.append(number)
+        await asyncio.sleep(1)
+
+    async with cue:
+        for number in range(4):
+            await cue.submit(ask, {"user": "a", "number": number})
+        await asyncio.sleep(0.5)
+        await cue.submit(ask, {"user": "a", "number": 9}, priority=1.0)
+    assert order == [0, 9, 1, 2, 3]
+
+
+@virtual
+async def test_two_services_may_have_keys_of_their_own() -> None:
+    cue = runcue.Cue()
+    cue.service("users", per=user, concurrent=1)
+    cue.service("models", per=lambda model: model, concurrent=1)
+    running: list[tuple[str, str]] = []
+
+    @cue.task(uses=["users", "models"])
+    async def ask(user: str, model: str) -> None:
+        assert user not in [one for one, _ in running]
+        assert model not in [other for _, other in running]
+        running.append((user, model))
+        await asyncio.sleep(1)
+        running.remove((user, model))
+
+    async with cue:
+        began = now()
+        for one in "abc":
+            for other in "xyz":
+                await cue.submit(ask, {"user": one, "model": other})
+    assert 3 <= now() - began <= 5
+    assert not running
+
+
+@virtual
+async def test_tasks_of_several_kinds_share_what_a_key_has() -> None:
+    cue = runcue.Cue(run_in=FakeExecutor(lambda work: 1.0))
+    cue.service("api", per=user, concurrent=1)
+    cue.service("db", concurrent=5)
+    entered = registered(cue, lasts=1.0, name="one")
+    others = registered(cue, sync=True, name="two")
+    more = registered(cue, uses=["api", "db"], lasts=1.0, name="three")
+    async with cue:
+        for name in ("one", "two", "three") * 2:
+            await cue.submit(name, {"user": "a"})
+    assert sorted(entered["a"] + others["a"] + more["a"]) == [0, 1, 2, 3, 4, 5]
+
+
+@virtual
+async def test_a_key_is_found_out_once_when_its_work_unit_is_submitted() -> None:
+    cue = runcue.Cue()
+    asked: list[str] = []
+
+    def per(work: runcue.Work) -> str:
+        asked.append(work.id)
+        return str(work.params["user"])
+
+    cue.service("api", per=per, concurrent=1)
+    registered(cue)
+    async with cue:
+        handles = [await cue.submit("ask", {"user": "a"}) for _ in range(3)]
+        assert asked == handles
+    assert asked == handles
+
+
+@pytest.mark.parametrize(
+    ("per", "error"),
+    [
+        (lambda work: [work.params["user"]], "unhashable type: 'list'"),
+        (lambda work: math.nan, "not equal to itself"),
+        (lambda work: 1 / 0, "raised ZeroDivisionError"),
+        (lambda work: (one for one in "a"), "generator"),
+        (lambda work: asyncio.sleep(0), "awaited"),
+        (lambda work: work, "it gave the work unit itself"),
+    ],
+)
+@virtual
+async def test_what_is_no_key_fails_that_work_unit_alone(per: Callable[..., Any], error: str) -> None:
+    cue = runcue.Cue()
+    cue.service("api", per=lambda work: "a" if work.params["user"] == "good" else per(work), concurrent=1)
+    entered = registered(cue)
+    async with cue:
+        bad, good = await cue.submit("ask", {"user": "bad"}), await cue.submit("ask", {"user": "good"})
+        with pytest.raises(runcue.LimitError, match=error) as raised:
+            await bad
+        await good
+    assert "per of service 'api'" in str(raised.value)
+    assert "test_keys.py:" in str(raised.value)
+    assert list(entered) == ["good"]
+
+
+@virtual
+async def test_a_param_that_is_lacking_is_told_where_it_is_submitted() -> None:
+    cue = runcue.Cue()
+    cue.service("api", per=lambda user, tenant: (user, tenant), concurrent=1)
+    registered(cue)
+    async with cue:
+        with pytest.raises(
+            runcue.InvalidParams, match=r"per of service 'api', by .* needs the param 'tenant'"
+        ):
+            await cue.submit("ask", {"user": "a"})
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"rate": lambda key: "5/fortnight"}, "rate of service 'api', by .*, for key 'a': .*5/fortnight"),
+        (
+            {"concurrent": lambda key: 0},
+            "concurrent of service 'api', by .*, for key 'a' must be .*at least 1",
+        ),
+        ({"rate": "1/s", "burst": lambda key: -1}, "burst of service 'api', by"),
+        ({"rate": lambda key: None, "burst": 3}, "For key 'a': .*burst=3 needs a rate"),
+        ({"concurrent": lambda key: {}[key]}, "A limit of service 'api' for key 'a' raised KeyError"),
+    ],
+)
+@virtual
+async def test_a_limit_that_cannot_work_for_a_key_fails_the_work_units_of_that_key(
+    options: dict[str, Any], error: str
+) -> None:
+    cue = runcue.Cue()
+    cue.service("api", per=user, **options)
+    registered(cue)
+    async with cue:
+        bad = await cue.submit("ask", {"user": "a"})
+        with pytest.raises(runcue.LimitError, match=error):
+            await bad
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"per": "user"}, "per of service 'api' must be a function"),
+        ({"per": lambda: "a"}, r"must take \(work\)"),
+        ({"rate": lambda key: "1/s"}, "rate of service 'api' is a function, of the key that per= gives"),
+        ({"per": user, "rate": lambda: "1/s"}, r"rate of service 'api' .* must take \(key\)"),
+        ({"per": user, "burst": lambda key: 3}, "burst=.* needs a rate"),
+        ({"per": user, "rate": "much"}, "much"),
+    ],
+)
+def test_what_can_never_work_is_told_where_it_is_written(options: dict[str, Any], error: str) -> None:
+    cue = runcue.Cue()
+    with pytest.raises(runcue.ConfigurationError, match=error):
+        cue.service("api", **options)
+    assert not cue.services()
+
+
+def test_functions_that_do_not_answer_at_once_are_refused() -> None:
+    cue = runcue.Cue()
+
+    async def key(work: runcue.Work) -> str:
+        return "a"
+
+    def nothing(work: runcue.Work) -> None:
+        work.params["user"]
+
+    with pytest.raises(runcue.ConfigurationError, match="must be a plain function, not the `async def`"):
+        cue.service("api", per=key)
+    with pytest.raises(runcue.ConfigurationError, match="returns nothing; is a `return` missing"):
+        cue.service("api", per=nothing)
+
+
+@virtual
+async def test_a_key_without_room_is_named_where_it_is_asked_why() -> None:
+    cue = runcue.Cue()
+    cue.service("api", per=user, rate="1/min", concurrent=1)
+    registered(cue, lasts=1.0)
+    async with cue:
+        handles = [await cue.submit("ask", {"user": one}) for one in "aaab"]
+        await asyncio.sleep(0.5)
+        why = str(cue.why(handles[2]))
+        assert "api for key 'a': the only slot is in use" in why
+        assert "number 2 in line" in why
+        await asyncio.sleep(1.0)
+        blocked = {one["work"].id: one["details"] for one in cue.debug_blocked()}
+        assert list(blocked) == handles[1:3]
+        assert "api for key 'a': 1/min is used up" in blocked[handles[1]]
+        assert "key 'a'" in str(cue.why())
+        for one in handles[1:3]:
+            await cue.cancel(one)
+
+
+@virtual
+async def test_up_to_date_work_is_skipped_although_its_key_is_used_up() -> None:
+    cue = runcue.Cue()
+    cue.service("api", per=user, rate="1/hour")
+    registered(cue)
+
+    @cue.is_stale
+    def is_stale(work: runcue.Work) -> bool:
+        return bool(work.params["stale"])
+
+    async with cue:
+        await cue.submit("ask", {"user": "a", "stale": True})
+        await asyncio.sleep(1)
+        late = await cue.submit("ask", {"user": "a", "stale": True})
+        fresh = await cue.submit("ask", {"user": "a", "stale": False})
+        await asyncio.sleep(1)
+        assert fresh.work.skipped
+        assert not late.done()
+        await cue.cancel(late)
+
+
+@virtual
+async def test_async_gates_hold_a_slot_of_their_key_alone() -> None:
+    cue = runcue.Cue()
+    cue.service("api", per=user, concurrent=1)
+    entered = registered(cue, lasts=1.0)
+    asking: list[Any] = []
+
+    @cue.is_ready
+    async def is_ready(work: runcue.Work) -> bool:
+        assert work.params["user"] not in asking
+        asking.append(work.params["user"])
+        await asyncio.sleep(0.25)
+        asking.remove(work.params["user"])
+        return True
+
+    async with cue:
+        for one in "aab":
+            await cue.submit("ask", {"user": one})
+    assert entered == {"a": [0.25, 1.5], "b": [0.25]}
+
+
+@virtual
+async def test_who_waits_for_a_key_can_be_cancelled_and_leaves_the_line_to_the_next() -> None:
+    cue = runcue.Cue()
+    cue.service("api", per=user, concurrent=1)
+    entered = registered(cue, lasts=1.0)
+    async with cue:
+        handles = [await cue.submit("ask", {"user": "a"}) for _ in range(5)]
+        await asyncio.sleep(0.5)
+        for one in handles[1:4]:
+            await cue.cancel(one)
+    assert entered == {"a": [0, 1]}
+
+
+@virtual
+async def test_retries_of_a_key_take_their_place_again() -> None:
+    cue = runcue.Cue()
+    cue.service("api", per=user, concurrent=1)
+    order: list[Any] = []
+
+    @cue.task(uses="api", retry=runcue.Retry(attempts=2, wait_initial=1, wait_jitter=0))
+    async def ask(work: runcue.Work) -> None:
+        order.append((work.params["number"], work.attempt, now()))
+        if work.attempt == 1 and work.params["number"] == 0:
+            raise ValueError
+        await asyncio.sleep(2)
+
+    async with cue:
+        for number in range(3):
+            await cue.submit(ask, {"user": "a", "number": number})
+    assert order == [(0, 1, 0), (1, 1, 0), (0, 2, 2), (2, 1, 4)]
+
+
+@virtual
+async def test_a_deadlock_within_a_key_is_told() -> None:
+    cue = runcue.Cue()
+    cue.service("api", per=user, concurrent=1)
+
+    @cue.task(uses="api")
+    async def ask(work: runcue.Work) -> None:
+        if work.params["user"] == "a" and work.params.get("outer"):
+            await (await cue.submit(ask, {"user": "a"}))
+
+    async with cue:
+        await cue.submit(ask, {"user": "b", "outer": True})
+        handle = await cue.submit(ask, {"user": "a", "outer": True})
+        await asyncio.sleep(1)
+        assert "deadlock" in str(cue.why())
+        assert "api for key 'a'" in str(cue.why())
+        await cue.cancel(handle)
+
+
+@virtual
+async def test_limits_of_ones_own_are_asked_for_each_key() -> None:
+    made: list[Hashable] = []
+
+    class Gap(Limit):
+        def __init__(self, key: Hashable = None) -> None:
+            made.append(key)
+            self.free_at = 0.0
+
+        def room(self, now: float, work: runcue.Work, /) -> bool:
+            return now >= self.free_at
+
+        def next_room(self, now: float, work: runcue.Work, /) -> float:
+            return self.free_at
+
+        def acquire(self, now: float, work: runcue.Work, /) -> None:
+            self.free_at = now + 1.0
+
+    cue = runcue.Cue()
+    cue.service("own", per=user, limits=lambda key: Gap(key))
+    entered = registered(cue, uses="own")
+    async with cue:
+        for one in "aab":
+            await cue.submit("ask", {"user": one})
+    assert entered == {"a": [0, 1], "b": [0]}
+    assert made == ["a", "b"]
+
+
+@virtual
+async def test_idle_keys_are_forgotten_once_their_windows_are_empty() -> None:
+    cue = runcue.Cue()
+    cue.service("api", per=user, rate="5/min", concurrent=2)
+    registered(cue)
+    async with cue:
+        for one in range(100):
+            await cue.submit("ask", {"user": one})
+        await asyncio.sleep(30)
+        assert cue.get_service("api").status().keys == 100
+        handle = await cue.submit("ask", {"user": 7})
+        await asyncio.sleep(45)
+        gc.collect()
+        assert handle.done()
+        assert cue.get_service("api").status().keys == 1
+        await asyncio.sleep(100)
+        assert cue.get_service("api").status().keys == 0
+        assert not [one for one in gc.get_objects() if isinstance(one, KeyService)]
+
+
+@virtual
+async def test_a_key_that_is_used_again_is_not_forgotten_meanwhile() -> None:
+    cue = runcue.Cue()
+    cue.service("api", per=user, rate="1/min")
+    entered = registered(cue)
+    async with cue:
+        for _ in range(3):
+            await cue.submit("ask", {"user": "a"})
+            await asyncio.sleep(20)
+            for one in range(50):
+                await cue.submit("ask", {"user": one})
+    assert entered["a"] == [0, 60, 120]
+
+
+def test_keys_hold_in_threads_and_in_real_time() -> None:
+    cue = runcue.Cue()
+    cue.service("api", per=user, concurrent=1)
+    running: set[str] = set()
+    lock = threading.Lock()
+
+    @cue.task(uses="api")
+    def ask(user: str) -> None:
+        with lock:
+            assert user not in running
+            running.add(user)
+        threading.Event().wait(0.001)
+        with lock:
+            running.remove(user)
+
+    with runcue.blocking(cue) as b:
+        handles = [b.submit(ask, {"user": str(number % 7)}) for number in range(70)]
+        for handle in handles:
+            b.result(handle)
+
+
+@virtual
+async def test_what_a_status_says_of_keys() -> None:
+    cue = runcue.Cue()
+    api = cue.service("api", per=user, rate="2/min", concurrent=3)
+    registered(cue, lasts=1.0)
+    async with cue:
+        await cue.submit("ask", {"user": "a"})
+        await asyncio.sleep(0.5)
+        assert (api.status().keys, api.status().in_use, api.status().rate) == (1, 1, None)
+        one = api.status("a")
+        assert (one.rate, one.tokens, one.concurrent, one.in_use) == ("2/min", 1, 3, 1)
+        assert api.status("z").in_use == 0
+        assert cue.services()[0].keys == 1
+        with pytest.raises(runcue.ConfigurationError, match="cannot be"):
+            api.status([])
+    cue = runcue.Cue()
+    with pytest.raises(runcue.ConfigurationError, match="has no keys"):
+        cue.service("plain").status("a")
+
+
+def test_a_plan_knows_what_the_busiest_key_takes() -> None:
+    cue = runcue.Cue()
+    cue.service("api", per=user, rate="1/min")
+    registered(cue)
+    plan = cue.plan([("ask", {"user": one}) for one in "aaab"])
+    assert plan.services["api"].seconds == 120
+
+
+@virtual
+async def test_limits_of_all_keys_can_be_changed_while_they_are_used() -> None:
+    cue = runcue.Cue()
+    api = cue.service("api", per=user, concurrent=1)
+    entered = registered(cue, lasts=1.0)
+    async with cue:
+        for one in "aaaabb":
+            await cue.submit("ask", {"user": one})
+        await asyncio.sleep(0.5)
+        api.change(concurrent=lambda key: 3 if key == "a" else 1)
+        with pytest.raises(runcue.ConfigurationError, match="cannot be given per="):
+            api.change(per=None)
+    assert entered == {"a": [0, 0.5, 0.5, 1], "b": [0, 1]}
