@@ -208,8 +208,8 @@ class Endings:
             self._core.wakeups.returned(work)
         elif isinstance(decision, Settle):
             self._settlement.settle(work, decision.outcome, now, decision.value, duration)
-        elif decision.is_postponed or not self._is_over_for(work):
-            # What is postponed while its cue stops has no end, and is left.
+        elif decision.is_same_attempt or not self.is_over_for(work):
+            # What is postponed or refused while its cue stops has not failed, and is left.
             self._put_back(work, decision, error, now, duration)
         else:
             self._settlement.settle(work, FAILED, now, error, duration)
@@ -251,7 +251,7 @@ class Endings:
         self._gate.at = now
         self._turns.wake()
 
-    def _is_over_for(self, work: Work) -> bool:
+    def is_over_for(self, work: Work) -> bool:
         """Whether there is no more time for another attempt of a work unit."""
         spared = self.spared
         if self._turns.closed:
@@ -320,7 +320,7 @@ class Endings:
             error = WorkTimeout(
                 f"The handler of {work.task!r} ran for longer than its timeout of {limit:g} s.{place}"
             )
-        if overrun is None and not self._is_over_for(work):
+        if overrun is None and not self.is_over_for(work):
             # It may have been noticed late.
             work, decision = self._decide(work, error, now, max(limit, self._settlement.ran_for(work, now)))
             if work._phase == SETTLED:  # whoever was asked has cancelled it
@@ -362,7 +362,7 @@ class Endings:
         work._attempts.overrun = None
         if work._phase == SETTLED:
             self._core.wakeups.returned(work)
-        elif self._is_over_for(work) or (error is not None and is_a(error, KeyboardInterrupt)):
+        elif self.is_over_for(work) or (error is not None and is_a(error, KeyboardInterrupt)):
             self._settlement.settle(work, FAILED, now, overrun.error, duration)
         else:
             again = overrun.again._replace(at=max(overrun.again.at, now))

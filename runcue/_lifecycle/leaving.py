@@ -176,10 +176,15 @@ class Leaving:
         return appointments.when(one, now, now + self._dispatcher.turns.skew) > now
 
     def _is_endless(self, work: Work) -> bool:
-        """Whether a work unit is to be tried again, as it was before, and nobody says that this has an end."""
+        """Whether a work unit is to be tried again, as it was before, and nobody says that this has an end.
+
+        Or it has one, and comes too late: a server has refused it, and nothing begins any more.
+        """
         one = _runs_for(work)
-        tried = one._attempts is not None and not one._attempts.again.is_delayed
-        return tried and one._phase < RUNNING and is_endless(one)
+        if one._attempts is None or one._attempts.again.is_delayed or one._phase >= RUNNING:
+            return False
+        again = one._attempts.again
+        return is_endless(one) or (again.is_throttled and self._dispatcher.endings.is_over_for(one))
 
     def _leave(self, works: Collection[Work], *, told: bool = False) -> None:
         if not works:

@@ -492,3 +492,50 @@ def test_in_another_loop_with_another_clock_a_pause_is_as_long_as_it_was() -> No
 
     runcue.testing.run(first)
     runcue.testing.run(then)
+
+
+@pytest.mark.rule(23, 26)
+@virtual
+async def test_what_is_refused_while_a_stop_runs_nothing_more_has_not_failed_and_is_left() -> None:
+    server = Server(takes=3)
+    server.refusals = [10, 10]
+    cue, _ = cue_of(server, 2)
+    cue.start()
+    await cue.submit("t")
+    await cue.submit("t", must_complete=True)
+    await asyncio.sleep(1)
+    summary = await cue.stop(drain=False)
+    assert [work.id for work in summary.left] == ["1"]
+    assert summary.counts["failed"] == 0
+    assert summary.counts["completed"] == 1, "what must complete is waited for"
+
+
+@virtual
+async def test_one_that_is_joined_goes_on_for_who_is_left() -> None:
+    server = Server()
+    server.refusals = [10]
+    cue, ear = cue_of(server)
+    async with cue:
+        first = await cue.submit("t", key="same")
+        second = await cue.submit("t", key="same")
+        await asyncio.sleep(1)
+        first.cancel()
+        assert await second == "done"
+    assert [entry[1] for entry in ear.heard] == ["started", "throttled", "cancelled", "resumed", "completed"]
+
+
+@virtual
+async def test_a_time_out_may_be_a_refusal() -> None:
+    calls: list[float] = []
+
+    async def handler(work: runcue.Work) -> str:
+        calls.append(now())
+        await asyncio.sleep(100 if len(calls) == 1 else 1)
+        return "done"
+
+    cue, ear = cue_of(handler, throttle=lambda error: 7 if isinstance(error, runcue.WorkTimeout) else None)
+    async with cue:
+        handle = await cue.submit("t", timeout=2)
+        assert await handle == "done"
+        assert (await handle.wait()).attempt == 1
+    assert calls == [0, 9]
