@@ -533,7 +533,7 @@ async def test_a_time_out_may_be_a_refusal() -> None:
         await asyncio.sleep(100 if len(calls) == 1 else 1)
         return "done"
 
-    cue, ear = cue_of(handler, throttle=lambda error: 7 if isinstance(error, runcue.WorkTimeout) else None)
+    cue, _ = cue_of(handler, throttle=lambda error: 7 if isinstance(error, runcue.WorkTimeout) else None)
     async with cue:
         handle = await cue.submit("t", timeout=2)
         assert await handle == "done"
