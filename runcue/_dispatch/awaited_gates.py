@@ -30,11 +30,10 @@ from runcue._callbacks.verdicts import (
 )
 from runcue._dispatch.closed_loops import dismiss, is_being_closed
 from runcue._dispatch.off_loop import NO_THREAD, off_loop
-from runcue._dispatch.settlement import Settlement
 from runcue._dispatch.turns import Turns
 from runcue._handlers.coroutines import watched
 from runcue._model.callables import located
-from runcue._model.phases import CANCELLED, CHECKING, NOT_READY
+from runcue._model.phases import CHECKING, NOT_READY
 from runcue._model.work import Work
 from runcue._scheduling.core import Core
 from runcue._scheduling.rechecking import Rechecker
@@ -72,7 +71,7 @@ class Starts(Protocol):
     def run_now(self, work: Work) -> Awaitable[None]:
         """Start a work in hand in the current asyncio task."""
 
-    def note_cut_off(self, work: Work) -> None:
+    def note_cut_off(self) -> None:
         """A stranger has cancelled the asyncio task in which a gate was awaited."""
 
 
@@ -112,7 +111,6 @@ class AwaitedGates:
     Args:
         core: The state.
         callbacks: The user's gates.
-        settlement: Settles a work unit whose gate was cancelled.
         turns: The turns of the loop.
         rechecker: Hears of answers to what it has asked.
         places: Where work units go by what was answered.
@@ -124,7 +122,6 @@ class AwaitedGates:
         self,
         core: Core,
         callbacks: Callbacks,
-        settlement: Settlement,
         turns: Turns,
         rechecker: Rechecker,
         places: Places,
@@ -134,7 +131,6 @@ class AwaitedGates:
         self._core = core
         self._gate = callbacks.gate
         self._door = callbacks.door
-        self._settlement = settlement
         self._turns = turns
         self._rechecker = rechecker
         self._places = places
@@ -234,14 +230,16 @@ class AwaitedGates:
         self._tasks.clear()
 
     def _drop(self, awaited: AwaitedGate) -> None:
-        """The task of a gate was cancelled: with its work unit, or by a loop that shuts down."""
+        """The task of a gate was cancelled: with its work unit, or by a loop that shuts down; then it is asked anew."""
         self._give_back(awaited, hit=False)
         work = awaited.work
         if work._phase == CHECKING:
             work._runner = None
-            by = "whoever has cancelled the asyncio task of its gate"
-            self._settlement.settle(work, CANCELLED, self._turns.now(), by)
-            self._starts.note_cut_off(work)
+            work._not_ready_reason = (
+                "nothing yet, since the asyncio task was cancelled in which it was awaited"
+            )
+            self._places.place(work, GateVerdict.NOT_READY)
+            self._starts.note_cut_off()
         self._turns.wake()
 
     def _give_back(self, awaited: AwaitedGate, *, hit: bool) -> None:

@@ -153,9 +153,9 @@ class Dispatcher:
         """Start a work in hand in the current asyncio task."""
         return self.workers.run_now(work)
 
-    def note_cut_off(self, work: Work) -> None:
+    def note_cut_off(self) -> None:
         """A stranger has cancelled the asyncio task in which a gate was awaited."""
-        self.endings.note_cut_off(work)
+        self.endings.hold_back()
 
     def use_clock(self, loop: asyncio.AbstractEventLoop) -> None:
         """Take the time from this loop: work may come before the start."""
@@ -259,7 +259,7 @@ class Dispatcher:
                 again |= self.gates.check_woken(until)
             if core.count[NEW]:
                 again |= self.gates.check_new(now, until, turns.closed)
-            if core.count[NOT_READY] and not turns.closed:
+            if core.count[NOT_READY] and turns.may_start:  # else the loop is most likely ending
                 again |= self.rechecker.step(until, idle=self._is_quiet())
             if self.callbacks.gate.cancelled:
                 self.settlement.cancel_asked()

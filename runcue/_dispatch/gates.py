@@ -73,7 +73,7 @@ class Gates:
         self._checking_since = inf
         self.put_off: dict[RunQueue, deque[Work]] = {}
         self.rechecker = rechecker = Rechecker(core, self.check_not_ready, self._now)
-        self.awaited = AwaitedGates(core, callbacks, settlement, turns, rechecker, self, starts, context)
+        self.awaited = AwaitedGates(core, callbacks, turns, rechecker, self, starts, context)
 
     def _now(self) -> float:
         return self._turns.now()

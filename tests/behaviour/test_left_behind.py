@@ -117,6 +117,71 @@ def test_those_whose_gates_are_awaited_when_the_loop_ends_are_told_with_the_othe
 
 
 @LOOPS
+@pytest.mark.rule(24)
+def test_a_work_unit_whose_gate_the_end_of_the_loop_cuts_off_stays_pending_and_is_asked_anew(
+    loop: str,
+) -> None:
+    cue = runcue.Cue()
+    handles: list[runcue.WorkHandle] = []
+    cancelled: list[runcue.Work] = []
+    asked: list[str] = []
+    cue.on_cancel(cancelled.append)
+
+    @cue.task("t")
+    async def t(work: runcue.Work) -> str:
+        return "done"
+
+    @cue.is_ready
+    async def is_ready(work: runcue.Work) -> bool:
+        asked.append(work.id)
+        if len(asked) == 1:
+            await asyncio.sleep(30)
+        return True
+
+    async def main() -> None:
+        cue.start()
+        handles.append(await cue.submit("t"))
+        await asyncio.sleep(0.02)
+
+    async def again() -> None:
+        cue.start()
+        assert await handles[0] == "done"
+        await cue.stop()
+
+    run(main, loop)
+    assert handles[0].state is runcue.WorkState.PENDING
+    assert len(asked) == 1
+    run(again, loop)
+    assert len(asked) > 1
+    assert not cancelled
+
+
+@pytest.mark.rule(4, 24)
+async def test_who_cancels_the_task_of_a_gate_has_it_asked_again_and_cancels_nothing() -> None:
+    asked: list[str] = []
+    async with runcue.Cue() as cue:
+
+        @cue.task("t")
+        async def t(work: runcue.Work) -> str:
+            return "done"
+
+        @cue.is_ready
+        async def is_ready(work: runcue.Work) -> bool:
+            asked.append(work.id)
+            if len(asked) == 1:
+                await asyncio.sleep(30)
+            return True
+
+        mine = asyncio.all_tasks()
+        handle = await cue.submit("t")
+        await asyncio.sleep(0.01)
+        for task in asyncio.all_tasks() - mine:
+            task.cancel()
+        assert await handle == "done"
+        assert len(asked) > 1
+
+
+@LOOPS
 def test_what_was_submitted_to_a_cue_that_was_never_started_is_told_once(
     loop: str, caplog: pytest.LogCaptureFixture
 ) -> None:
