@@ -62,6 +62,8 @@ RULES = {
     42: "not too many at once: who submits waits for room, first come first served, and nobody of the cue's own does",
     43: "plain functions get their params by name, defaults from the submission on; load= reads back what is there",
     44: "the files of an inbox are submitted as they come, once they are complete",
+    45: "several windows hold all, each counted longer by the margin",
+    46: "a budget: reserved at the start, charged what was spent; who waits is passed only by who does not put it off",
     47: "limits for each key: no key holds up another, and idle keys are forgotten",
     49: "what servers say of their limits is learned from, downwards alone, and for no longer than max_pause=",
     48: "limits change, and services pause, while work units run; what is known stays",

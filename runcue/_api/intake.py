@@ -349,11 +349,12 @@ class Intake:
             self._core.ordered = True
         if overrides.timeout is not None:
             work._task.timed = True
-        if not (overrides.waits or overrides.declares or work._task.declares):
+        asks = overrides.declares or work._task.says_per_work or overrides.cost is not None
+        if not (asks or overrides.waits):
             self._core.add(work, now)
             return
         later = self.later(overrides) if overrides.waits else None
-        if overrides.declares or overrides.cost is not None or work._task.says_per_work:
+        if asks:
             outside_tasks(self._turns.loop, self._add_asked, work, now, overrides, later)
         else:
             self._add(work, now, later)

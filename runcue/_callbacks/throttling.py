@@ -94,6 +94,7 @@ class Throttling:
         service, seconds = claim
         in_a_row = so_far.in_a_row + 1
         if service is not None:
+            _refund(ended)
             at = self._pause(service, ended, seconds)
         if at is None:
             at = ended.now + (_nth_wait(in_a_row) if seconds is None else seconds)
@@ -213,6 +214,14 @@ class Throttling:
                 seconds_in_words(most),
             )
         return most
+
+
+def _refund(ended: FailedAttempt) -> None:
+    """An attempt that was refused has taken nothing of any budget."""
+    run = ended.run or ended.work
+    for service in run._task.run_queue.services_for(run):
+        for budget in service.budgets.values():
+            budget.refund(ended.now, run)
 
 
 def _so_far(ended: FailedAttempt) -> Throttles:

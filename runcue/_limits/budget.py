@@ -127,8 +127,10 @@ class Budget(Ledger, Limit):
         self._ended, self._ended_of = self.settle(work, now), id(work)
 
     def refund(self, now: float, work: Work) -> None:
-        """A work unit whose attempt was released in this very step is charged nothing for it."""
-        if self._ended is not None and self._ended_of == id(work):
+        """A work unit is charged nothing for its attempt, which was released in this very step, or will be."""
+        if (charge := self.open.get(work)) is not None:
+            charge.spent = 0
+        elif self._ended is not None and self._ended_of == id(work):
             self.drop(self._ended, now)
             self._ended = None
 

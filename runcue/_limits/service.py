@@ -21,6 +21,7 @@ from runcue._limits.pause import Pause
 from runcue._limits.rate_limit import RateLimit
 from runcue._limits.sliding_window import SlidingWindow
 from runcue._limits.token_bucket import TokenBucket
+from runcue._model.amounts import plainly
 from runcue._model.texts import shortened, words_of
 from runcue._model.work import Work
 from runcue.abc import Limit
@@ -230,6 +231,12 @@ class Service:
             if isinstance(rate, (TokenBucket, SlidingWindow))
         )
 
+    @property
+    def limits_text(self) -> str:
+        """The same, and the budgets: "100/min, 90,000 tokens per min"."""
+        budgets = [budget.allowance.of(budget.name) for budget in self.budgets.values()]
+        return ", ".join((*filter(None, (self.rate_text,)), *budgets))
+
     def most_starts(self) -> int | None:
         """How many starts its rate allows in one of its periods, or at once; None if that is not known."""
         most = [
@@ -375,7 +382,7 @@ class Service:
     @staticmethod
     def _status_of(budget: Budget, now: float) -> BudgetStatus:
         budget.advance(now)
-        return BudgetStatus(budget.used, budget.limit, budget.allowance.period, budget.debt)
+        return BudgetStatus(plainly(budget.used), budget.limit, budget.allowance.period, plainly(budget.debt))
 
 
 _NO_BUDGETS: Mapping[str, Budget] = MappingProxyType({})

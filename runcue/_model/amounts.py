@@ -22,7 +22,16 @@ from runcue._model.texts import words_of
 if TYPE_CHECKING:
     from fractions import Fraction
 
-__all__ = ["FORMS", "Allowance", "Amount", "amount_in_words", "amount_of", "amounts_of", "parse_allowance"]
+__all__ = [
+    "FORMS",
+    "Allowance",
+    "Amount",
+    "amount_in_words",
+    "amount_of",
+    "amounts_of",
+    "parse_allowance",
+    "plainly",
+]
 
 Amount: TypeAlias = "int | Fraction"
 
@@ -105,7 +114,12 @@ def amount_of(value: Any, what: str) -> Amount:
         raise ConfigurationError(f"{what} must be at least 0, not {words_of(value)}.")
     if found > _MOST or found.denominator > _MOST:
         raise ConfigurationError(f"{what} is beyond all measure: {words_of(value)}.")
-    return found.numerator if found.denominator == 1 else found
+    return plainly(found)
+
+
+def plainly(amount: Amount) -> Amount:
+    """An amount as an int if it is whole."""
+    return amount.numerator if amount.denominator == 1 else amount
 
 
 def _exactly(value: Any) -> Amount | None:

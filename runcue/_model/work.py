@@ -367,7 +367,7 @@ class Work(NotAwaited):
         """One that looks like it and has no cue: to think about what would become of it."""
         twin = Work(self.id, self.task, self.params, self.created_at)
         twin._task = self._task
-        twin.attempt = self.attempt
+        twin.attempt, twin._charge = self.attempt, self._charge
         if self._phase == RUNNING:
             twin._phase = RUNNING
         return twin

@@ -185,7 +185,7 @@ class ServiceTime:
         starts: How many work units that run use it.
         seconds: How long these starts take at the least by its rate, beginning with all of it unused; 0.0 without a
             rate. None: a limiter decides of which nothing is known.
-        limit: The rate as it was written, with its burst; "" if there is none.
+        limit: The rates as they were written, with a burst, and the budgets; "" if there is none.
     """
 
     starts: int

@@ -445,5 +445,5 @@ class _Planner:
         found = {}
         for name, works in starts.items():
             service = self._core.services[name]
-            found[name] = ServiceTime(len(works), service.at_least(works), service.rate_text)
+            found[name] = ServiceTime(len(works), service.at_least(works), service.limits_text)
         return found
