@@ -13,6 +13,7 @@ import pytest
 
 import runcue
 from runcue.testing import Recorder, run
+from tests.support.places import from_the_checkout
 
 
 async def nothing(work: runcue.Work) -> None: ...
@@ -144,7 +145,7 @@ def test_a_task_name_that_is_taken_is_refused_and_the_first_stays() -> None:
     @cue.task("t")
     def first(work: runcue.Work) -> None: ...
 
-    with pytest.raises(runcue.DuplicateTask, match=r"'t'.*first.*second"):
+    with from_the_checkout(), pytest.raises(runcue.DuplicateTask, match=r"'t'.*first.*second"):
 
         @cue.task("t")
         def second(work: runcue.Work) -> None: ...

@@ -10,8 +10,9 @@ import pytest
 
 from runcue._model.awaitables import discard, is_awaitable
 from runcue._model.callables import located
+from tests.support.places import from_the_checkout
 
-HERE = __file__
+HERE = "tests/model/test_callables.py"
 
 
 def plain() -> None: ...
@@ -72,10 +73,11 @@ class Interrupted:
     ],
 )
 def test_a_function_is_named_with_its_file_and_line(call: Callable[[], None], name: str) -> None:
-    words, _, line = located(call).rpartition(":")
-    assert words == f"{name} ({HERE}"
-    assert int(line.removesuffix(")")) > 0
-    assert located(call, "another").startswith(f"another ({HERE}:")
+    with from_the_checkout():
+        words, _, line = located(call).rpartition(":")
+        assert words == f"{name} ({HERE}"
+        assert int(line.removesuffix(")")) > 0
+        assert located(call, "another").startswith(f"another ({HERE}:")
 
 
 @pytest.mark.parametrize(
