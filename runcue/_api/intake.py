@@ -398,10 +398,7 @@ class Intake:
                 if work._task.key is not None or overrides.key is not None:
                     self._tell_no_key(work, overrides)
                 if not dependencies.later:
-                    if later is None:
-                        self._core.add(work, now)
-                    else:
-                        self._add(work, now, later)
+                    self._add(work, now, later)
                     return
         leader = leader_for(work, overrides.duplicate, dependencies, later=later is not None)
         if leader is None:

@@ -116,7 +116,10 @@ class _OfWork(NamedFunction):
         return True
 
     def __call__(self, work: Work) -> Any:
-        return self._without_work(self.__wrapped__(work), work, self._names[0])
+        answer = self.__wrapped__(work)
+        if type(answer) is str and _SHOWN not in answer:  # nearly always, which is seen without a call
+            return answer
+        return self._without_work(answer, work, self._names[0])
 
 
 class _OfOne(NamedFunction):

@@ -294,11 +294,13 @@ class Registry:
         """
         task = work._task
         fault = find_keys(work, task.run_queue.keyed) if task.run_queue.is_keyed else None
-        fault = price(work, overrides) or fault
-        if fault is None and not (overrides.declares or task.declares):
+        if task.cost is not None or overrides.cost is not None:
+            fault = price(work, overrides) or fault
+        if not (task.declares or overrides.declares or fault is not None):
             return None
         declared = self.declare(work, cells, overrides)
-        declared.fault = fault or declared.fault
+        if fault is not None:  # or each that declares something would have a dict of its own
+            declared.fault = fault
         return declared
 
     def declare(self, work: Work, cells: dict[Hashable, list[int]], overrides: Overrides) -> Declaration:

@@ -342,17 +342,16 @@ class Core:
     def hold_if_being_made(self, work: Work, declared: Declaration, now: float) -> bool:
         """Hold a work unit in hand if it has to wait for another."""
         dependencies = self.dependencies
-        is_plain = dependencies.folders is None and not (dependencies.running or dependencies.later)
-        if is_plain and declared._needs is None:
+        if not (dependencies.folders or dependencies.running or dependencies.later or declared._needs):
             # Whoever makes an input itself is seen without a call. Folders are learned of when it is asked.
-            inputs, producer_of, found = declared.inputs, dependencies.producer_of, None
-            for artifact in inputs:
+            producer_of, found = dependencies.producer_of, None
+            for artifact in declared.inputs:
                 if artifact._key in producer_of:
                     found = artifact
             if found is None:
                 return False
             # With a few inputs it makes no difference which is waited for first: each look is at all of them anyway.
-            if len(inputs) <= FEW and (maker := producer_of[found._key]) is not work:
+            if len(declared.inputs) <= FEW and (maker := producer_of[found._key]) is not work:
                 self._hold(work, now, found, maker, found)
                 return True
         if (hold := self.holds.hold_of(work, declared)) is not None:

@@ -592,3 +592,27 @@ async def test_the_smallest_limit_that_is_accepted_does_let_work_units_start(lim
         await cue.submit("task")
     assert len(entered) == 2
     assert entered[0] == 0.0
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"timeout": 5}, {"retry": 1}, {"priority": 1}, {"metadata": {"why": "test"}}]
+)
+@virtual
+async def test_what_a_work_unit_costs_counts_whatever_else_its_submission_says(
+    options: dict[str, Any],
+) -> None:
+    cue = runcue.Cue()
+    cue.service("api", budget={"tokens": "100/min"})
+    entered: list[float] = []
+
+    @cue.task(uses="api", cost=lambda work: {"tokens": 60})
+    async def ask(work: runcue.Work) -> None:
+        entered.append(now())
+
+    async with cue:
+        for _ in range(2):
+            await cue.submit("ask", **options)
+        await asyncio.sleep(1)
+        assert len(entered) == 1
+        await cue.drain()
+    assert entered[1] - entered[0] >= MINUTE
