@@ -172,15 +172,14 @@ def _grant(service: Service, one: Left, now: float, since: tuple[float, float]) 
     """What one header leaves, as it was when the answer was made; None if that is all there is."""
     until = now + one.seconds
     word = one.of.replace("-", "_")
-    budgets: dict[str, Any] = getattr(service, "budgets", {})
-    budget = next((known for known in budgets.values() if known.name.replace("-", "_") == word), None)
+    budget = next((known for known in service.budgets.values() if known.name.replace("-", "_") == word), None)
     if budget is None and not word.endswith(("requests", "tokens")):
         return Grant(one.of, one.said, one.left, now, until, since=since)
     limit = one.limit
     if limit is None and budget is not None:
         limit = float(budget.limit)
     if limit is None and word == "requests":
-        limit = service.most_starts()
+        limit = service.starts_in(one.seconds)
     grows = 0.0 if limit is None else max(limit - one.left, 0.0) / one.seconds
     if budget is not None:
         return Grant(one.of, one.said, one.left, now, until, grows=grows, since=since, budget=budget.name)

@@ -237,14 +237,20 @@ class Service:
         budgets = [budget.allowance.of(budget.name) for budget in self.budgets.values()]
         return ", ".join((*filter(None, (self.rate_text,)), *budgets))
 
-    def most_starts(self) -> int | None:
-        """How many starts its rate allows in one of its periods, or at once; None if that is not known."""
-        most = [
-            rate.burst if isinstance(rate, TokenBucket) else rate.rate.count
-            for rate in self.rates
-            if isinstance(rate, (TokenBucket, SlidingWindow))
-        ]
-        return min(most, default=None)
+    def starts_in(self, seconds: float) -> int | None:
+        """How many starts its rate allows in its shortest window that is as long as this, else in its longest.
+
+        Returns:
+            Of a bucket, how many at once; None if there is no rate, or it does not tell.
+        """
+        for rate in self.rates:
+            if isinstance(rate, TokenBucket):
+                return rate.burst
+        windows = sorted(
+            (rate.rate.period, rate.rate.count) for rate in self.rates if isinstance(rate, SlidingWindow)
+        )
+        long_enough = [count for period, count in windows if period >= seconds]
+        return long_enough[0] if long_enough else windows[-1][1] if windows else None
 
     @property
     def named_budgets(self) -> Mapping[str, Budget]:

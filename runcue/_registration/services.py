@@ -23,10 +23,11 @@ from runcue._limits.token_bucket import TokenBucket
 from runcue._model.checks import check_name
 from runcue._model.errors import ConfigurationError, UnknownService
 from runcue._model.origin import Execution
+from runcue._model.phases import JOINED
 from runcue._model.rate import Rate
 from runcue._model.texts import words_of
 from runcue._model.work import Work
-from runcue._registration.costs import look_at_cost
+from runcue._registration.costs import fault_of_change, look_at_cost
 from runcue._registration.equipment import equip
 from runcue._registration.keys import ByKey, function_of_work
 from runcue._registration.limits import Limits, hint
@@ -221,6 +222,8 @@ class Services:
         self._core.run_queues.note_change(service)
         for task in self._core.all_tasks:
             look_at_cost(task)
+        if not {"budget", "oversize"}.isdisjoint(before.differing(limits)):
+            self._fail_misfits(name)
         self._wake()
 
     def _give(self, service: Service, before: Limits, limits: Limits) -> None:
@@ -235,6 +238,12 @@ class Services:
         if "limits" in others:
             own = service.service.shared if isinstance(service, KeyService) else None
             self._exchange(service, list(own or self._own(name, limits.get("limits") or ())))
+
+    def _fail_misfits(self, name: str) -> None:
+        """Fail the pending work units that can never have any more what they take of budgets of a service."""
+        for work in self._core.pending_works():
+            if work._phase != JOINED and name in work._task.services and (error := fault_of_change(work)):
+                self._failed(work, error)
 
     def _exchange(self, service: Service, own: list[GuardedLimit]) -> None:
         """Let other limits of the user's take the place of those that a service has."""

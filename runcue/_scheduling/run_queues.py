@@ -64,11 +64,13 @@ class RunQueues(dict[tuple[int, tuple[str, ...]], RunQueue]):
             return
         run_queue.services = own if is_bounded else (*own, slots)
         slots.active += -held(run_queue) if is_bounded else held(run_queue)
-        for other in run_queue.contenders:
+        former = run_queue.contenders
+        for other in former:
             other.contenders.remove(run_queue)
-        run_queue.contenders.clear()
+        run_queue.contenders = []
         contend(run_queue, self.values())
-        run_queue.look_at_limits()
+        for one in (run_queue, *former):
+            one.look_at_limits()
 
     def are_paused(self) -> bool:
         """Whether some work units wait until somebody lets a service go on that is paused by hand."""

@@ -375,3 +375,119 @@ def test_changes_before_the_start_and_after_a_stop_hold_for_what_runs_then() -> 
     assert run(lambda: main(3)) == [0, 0, 1]
     api.change(rate=None)
     assert run(lambda: main(3)) == [0, 0, 0]
+
+
+def spending(**limits: Any) -> tuple[runcue.Cue, runcue.Service, list[float]]:
+    """A cue with a service that has budgets, a task that takes 40 tokens of it, and the instants of its starts."""
+    cue, entered = runcue.Cue(), list[float]()
+    api = cue.service("api", **limits)
+
+    @cue.task("ask", uses=api, cost={"tokens": 40})
+    async def ask(work: runcue.Work) -> None:
+        entered.append(now())
+        if spent := work.params.get("spent"):
+            work.spent(tokens=spent)
+
+    return cue, api, entered
+
+
+@pytest.mark.rule(48)
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ("200/min", [0, 0, 0.5, 0.5, 0.5, 60]),
+        ("100/2min", [0, 0, 120, 120, 240, 240]),
+        ("100/sec", [0, 0, 1, 1, 2, 2]),
+        ("40/min", [0, 0, 60, 120, 180, 240]),
+    ],
+)
+@virtual
+async def test_what_was_charged_counts_in_a_budget_that_is_changed(
+    change: str, expected: list[float]
+) -> None:
+    cue, api, entered = spending(budget={"tokens": "100/min"})
+    async with cue:
+        began = now()
+        for _ in range(6):
+            await cue.submit("ask")
+        await asyncio.sleep(0.5)
+        api.change(budget={"tokens": change})
+    assert [at - began for at in entered] == expected
+
+
+@pytest.mark.rule(48)
+@virtual
+async def test_what_is_owed_stays_owed_when_a_budget_is_changed() -> None:
+    cue, api, entered = spending(budget={"tokens": "100/min"})
+    async with cue:
+        began = now()
+        await (await cue.submit("ask", {"spent": 300}))
+        assert cue.services()[0].budgets["tokens"].debt == 200
+        api.change(budget={"tokens": "150/min"})
+        assert cue.services()[0].budgets["tokens"].debt == 150
+        await cue.submit("ask")
+    assert [at - began for at in entered] == [0, 120]
+
+
+@pytest.mark.rule(48)
+@virtual
+async def test_what_can_never_fit_any_more_and_what_names_a_dropped_budget_fails_at_the_change() -> None:
+    cue, api, entered = spending(budget={"tokens": "100/min", "usd": "5/day"}, concurrent=1)
+    disk = cue.service("disk")
+
+    @cue.task("cheap", uses=[api, disk], cost=lambda work: {"tokens": 10, "usd": "0.5"})
+    async def cheap(work: runcue.Work) -> None: ...
+
+    @cue.task("free", uses=disk)
+    async def free(work: runcue.Work) -> None: ...
+
+    async with cue:
+        api.pause()
+        # In line, for later, and one that has joined another.
+        works = [await cue.submit("ask", key="one"), await cue.submit("ask", delay=50)]
+        works.append(await cue.submit("ask", key="one"))
+        small, other = await cue.submit("cheap"), await cue.submit("free")
+        await other
+        api.change(budget={"tokens": "30/min", "usd": "5/day"})
+        for handle in works:
+            with pytest.raises(
+                runcue.LimitError, match=r"takes 40 tokens at once, .* never has more than 30 \(per min"
+            ):
+                await handle
+        with pytest.raises(runcue.ConfigurationError, match="takes 40 tokens at once"):
+            await cue.submit("ask")
+        assert not small.done()
+        api.change(budget={"tokens": "100/min"})
+        with pytest.raises(
+            runcue.LimitError, match=r"takes .* usd, and there is no budget of that name any more: 'api'"
+        ):
+            await small
+        api.change(budget=None)
+        with pytest.raises(runcue.ConfigurationError, match="names the budget 'tokens', and 'api' has none"):
+            await cue.submit("ask")
+        api.change(budget={"tokens": "100/min"})
+        api.resume()
+        await (await cue.submit("ask"))
+    assert len(entered) == 1
+
+
+@pytest.mark.rule(48)
+@virtual
+async def test_borrowing_lets_in_what_would_never_fit_and_without_it_that_fails() -> None:
+    cue, api, entered = spending(budget={"tokens": "30/min"}, oversize="borrow")
+    async with cue:
+        await (await cue.submit("ask"))
+        waits = await cue.submit("ask")
+        api.change(oversize="error")
+        with pytest.raises(runcue.LimitError, match="takes 40 tokens at once"):
+            await waits
+    assert len(entered) == 1
+
+
+@pytest.mark.rule(48)
+@virtual
+async def test_several_windows_that_change_remember_as_much_as_the_longest_of_them() -> None:
+    rates = {"rate": ["2/sec", "5/min"]}
+    assert await starts(7, rates, (0.5, {"rate": ["2/sec", "3/min"]})) == [0, 0, 1, 60, 60, 61, 120]
+    assert await starts(7, rates, (1.5, {"rate": "4/sec"})) == [0, 0, 1, 1, 1.5, 1.5, 2]
+    assert await starts(6, rates, (1.5, {"rate": "4/hour"})) == [0, 0, 1, 1, 3600, 3600]

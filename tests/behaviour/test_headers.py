@@ -148,6 +148,34 @@ async def test_tokens_for_which_there_is_no_budget_hold_only_while_there_are_non
 
 
 @pytest.mark.rule(49)
+@pytest.mark.parametrize("name", ["tokens", "input_tokens", "input-tokens"])
+@virtual
+async def test_what_is_left_of_tokens_is_what_the_budget_of_that_name_counts(name: str) -> None:
+    cue, entered = runcue.Cue(), list[float]()
+    api = cue.service("api", budget={name: "1_000/min"})
+
+    @cue.task("ask", uses=api, cost={name: 100})
+    async def ask(headers: dict[str, str] | None = None, lasts: float = 0.0) -> None:
+        entered.append(now())
+        await asyncio.sleep(lasts)
+        if headers is not None:
+            api.read_headers(headers)
+
+    said = name.replace("_", "-")
+    async with cue:
+        began = now()
+        slow = await cue.call(
+            ask, {f"x-ratelimit-remaining-{said}": "300", f"x-ratelimit-reset-{said}": "70s"}, 5
+        )
+        await cue.call(ask)  # it takes 100 of these
+        await slow
+        for _ in range(4):
+            await cue.call(ask)
+    # 200 are left; of 700 that are missing until all of the 1,000 are there, 10 come each second.
+    assert [at - began for at in entered] == pytest.approx([0, 0, 5, 5, 15, 25])
+
+
+@pytest.mark.rule(49)
 @virtual
 async def test_nothing_pauses_longer_than_max_pause_and_what_was_cut_is_told_once() -> None:
     one = Api(max_pause="10 min")
