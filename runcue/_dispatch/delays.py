@@ -2,9 +2,9 @@
 
 That is after a failed attempt, and before the first one where the submission says so. A date is compared with the wall
 clock in each look, and once a minute there is one: somebody may set that clock, and a computer that sleeps stops the
-other one alone. That look has no timer of its own: it waits with all else that is no reason for time to pass (rechecks,
-warnings) behind the one passive timer of the cue. As a part of the alarm it would be such a reason, and to wait for a
-date a year ahead would take the virtual clock half a million steps.
+other one alone. That look waits with all else that is no reason for time to pass (rechecks, warnings), behind the same
+one timer of the loop where time is real. As a part of the alarm it would be such a reason, and to wait for a date a
+year ahead would take the virtual clock half a million steps.
 
 Lives here: `Delays`.
 

@@ -1,7 +1,8 @@
-"""All instants that a cue waits for, behind two timers of the event loop.
+"""All instants that a cue waits for, behind one timer of the event loop.
 
-Lives here: `Timers`, two heaps of deadlines with one armed timer each, and `Alarm`, one thing that falls due. The
-passive ones (rechecks, warnings) are no reason for a virtual clock to move, nor for a drain to wait.
+Lives here: `Timers`, two heaps of deadlines, and `Alarm`, one thing that falls due. The passive ones (rechecks,
+warnings) are no reason for a virtual clock to move, nor for a drain to wait: so a clock that is not the system's has a
+timer for each of the two.
 
 Must not know: what is due.
 """
@@ -65,42 +66,61 @@ class Timers:
 
     def arm(self) -> None:
         """Make sure that the loop wakes up for the earliest of each kind."""
-        if self._clock is None:
+        active, passive = self.active, self.passive
+        if self._clock is None or not (active.moved or passive.moved):
             return
-        for index, deadlines in ((0, self.active), (1, self.passive)):
-            if not deadlines.moved:
-                continue
-            when = deadlines.next()
-            deadlines.moved = False
-            armed = self._armed[index]
-            if armed is not None:
-                if armed[0] == when:
-                    continue
-                armed[1].cancel()
-                self._armed[index] = None
-            if when != inf:
-                callback = self._passive_due if index else self._active_due
-                if when in self.exact and isinstance(self._clock, SystemClock):
-                    handle = self._clock.call_exactly(when, callback, context=self._context)
-                else:
-                    handle = self._clock.call_at(when, callback, passive=bool(index), context=self._context)
-                self._armed[index] = (when, handle)
+        if isinstance(self._clock, SystemClock):
+            # Real time passes for all of them, so one timer is enough.
+            self._arm(0, min(active.next(), passive.next()), self._first_due, is_passive=False)
+        else:
+            if active.moved:
+                self._arm(0, active.next(), self._active_due, is_passive=False)
+            if passive.moved:
+                self._arm(1, passive.next(), self._passive_due, is_passive=True)
+        active.moved = passive.moved = False
+
+    def _arm(self, index: int, when: float, callback: Callable[[], None], *, is_passive: bool) -> None:
+        clock, armed = self._clock, self._armed[index]
+        assert clock is not None
+        if armed is not None:
+            if armed[0] == when:
+                return
+            armed[1].cancel()
+            self._armed[index] = None
+        if when != inf:
+            if when in self.exact and isinstance(clock, SystemClock):
+                handle = clock.call_exactly(when, callback, context=self._context)
+            else:
+                handle = clock.call_at(when, callback, passive=is_passive, context=self._context)
+            self._armed[index] = (when, handle)
 
     def _active_due(self) -> None:
-        self._called_for(0, self.active)
+        self._called_for(0)
+        self._fire_active()
+
+    def _passive_due(self) -> None:
+        self._called_for(1)
+        self._fire(self.passive)
+
+    def _first_due(self) -> None:
+        when = self._called_for(0)
+        is_passive = self.passive.next() <= when
+        if not is_passive or self.active.next() <= when:
+            self._fire_active()
+        if is_passive:
+            self._fire(self.passive)
+
+    def _fire_active(self) -> None:
         self.exact.clear()  # whoever still waits for one says so in the look that follows
         self._fire(self.active)
 
-    def _passive_due(self) -> None:
-        self._called_for(1, self.passive)
-        self._fire(self.passive)
-
-    def _called_for(self, index: int, deadlines: Deadlines[Hashable]) -> None:
-        deadlines.moved = True  # its timer is spent
-        armed = self._armed[index]
-        if armed is not None:
-            self.reached = max(self.reached, armed[0])
-            self._armed[index] = None
+    def _called_for(self, index: int) -> float:
+        """A timer is spent. Returns the instant that it was set to."""
+        armed, self._armed[index] = self._armed[index], None
+        self.active.moved = self.passive.moved = True
+        when = -inf if armed is None else armed[0]
+        self.reached = max(self.reached, when)
+        return when
 
 
 class Alarm:

@@ -363,6 +363,29 @@ async def test_however_many_wait_they_take_one_timer() -> None:
     assert sorted(ran) == [*range(5_000)]
 
 
+@pytest.mark.rule(40)
+def test_delays_dates_warnings_and_time_outs_take_one_timer_of_a_real_loop_together() -> None:
+    async def main() -> None:
+        loop: Any = asyncio.get_running_loop()
+        cue = runcue.Cue(pending_warn_after=3_600, pending_timeout=7_200)
+
+        @cue.task("t", timeout=3_600)
+        async def t(work: runcue.Work) -> None:
+            await asyncio.sleep(0)
+
+        cue.start()
+        before = sum(not timer.cancelled() for timer in loop._scheduled)
+        for n in range(100):
+            await cue.submit("t", **({"delay": 3_600 + n} if n % 2 else {"run_at": time.time() + 3_600 + n}))
+        handle = await cue.submit("t")
+        await handle
+        await asyncio.sleep(0.01)
+        assert sum(not timer.cancelled() for timer in loop._scheduled) - before == 1
+        await cue.stop(drain=False)
+
+    asyncio.run(main())
+
+
 @virtual
 async def test_many_that_wait_are_cancelled_at_once_and_nothing_is_left_of_them() -> None:
     cue = cue_of(keep=0)
