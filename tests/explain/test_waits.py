@@ -9,6 +9,7 @@ import pytest
 
 import runcue
 from runcue import Flag
+from runcue._model.texts import words_of
 from tests.support.virtual_time import virtual
 
 
@@ -163,3 +164,54 @@ async def test_debug_blocked_gives_the_root_and_the_next_step_of_the_first_and_o
         assert found[number]["next_step"].startswith("When that has come, cue.nudge()")
     assert found["3"]["next_step"].startswith("Wait; where the provider allows it, a higher rate=")
     await cue.stop(drain=False)
+
+
+@pytest.mark.rule(14)
+@virtual
+async def test_on_a_way_of_thousands_why_asks_some_hundred_artifacts_and_names_the_root_all_the_same() -> (
+    None
+):
+    asked: list[Asked] = []
+
+    class Asked(runcue.Artifact):
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def valid(self) -> bool:
+            asked.append(self)
+            return True
+
+    async with runcue.Cue() as cue:
+        cue.service("one", concurrent=1)
+        free = asyncio.Event()
+
+        @cue.task("hog", uses="one")
+        async def hog(work: runcue.Work) -> None:
+            await free.wait()
+
+        @cue.task("step", uses="one")
+        async def step(work: runcue.Work) -> None:
+            for output in work.outputs:
+                output.set()
+
+        await cue.submit("hog")
+        await asyncio.sleep(0)
+        root = await cue.submit("step", outputs=runcue.Flag("0"))
+        for n in range(2_000):
+            inputs = [runcue.Flag(f"{n}"), Asked(f"{n}")]
+            last = await cue.submit("step", inputs=inputs, outputs=runcue.Flag(f"{n + 1}"))
+        await asyncio.sleep(1)
+        asked.clear()
+        why = cue.why(last)
+        assert why.chain[-1] == root.work
+        assert len(why.chain) == 2_001
+        assert 100 < len(asked) < 400
+        free.set()
+
+
+def test_of_a_long_value_its_ends_are_told_however_deep_it_lies() -> None:
+    rows = [{"row": "x" * 50}] * 100_000
+    text = words_of({"a": {"b": rows, "c": [1, [2, 3]]}})
+    assert text.startswith("{'a': {'b': [{'row': 'xxx")
+    assert text.endswith("'c': [1, [2, 3]]}}")
+    assert words_of([[], {}, (), [1], "a", b"b", None]) == "[[], {}, (), [1], 'a', b'b', None]"
