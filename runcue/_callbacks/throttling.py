@@ -117,7 +117,8 @@ class Throttling:
             service.feedback = Feedback()
         feedback = service.feedback
         before = feedback.throttle
-        at = feedback.throttled(ended.now, ended.run or ended.work, seconds, ended.duration, self._luck)
+        run = ended.run or ended.work
+        at = feedback.throttled(service, ended.now, run, seconds, ended.duration, self._luck)
         if feedback.throttle is not before:
             service.install("throttle", feedback.throttle)
             self._core.run_queues.look_at(service)

@@ -133,17 +133,11 @@ class Leaving:
     def _kept_by_breakers(self) -> list[Work]:
         """Those whose services are left in peace after failures: whether these come to an end nobody can know."""
         now = self._dispatcher.turns.now()
-        kept = [
-            one
-            for run_queue in self._core.run_queues.values()
-            if run_queue.hears and run_queue.backlog() and run_queue.is_kept_by_breaker(now)
-            for work in run_queue.in_line()
-            for one in (work, *_followers_of(work))
-        ]
+        kept = self._core.run_queues.kept_by_breakers(now)
         if not kept:
-            return kept
+            return []
         essential = essential_works(self._core)
-        return [work for work in kept if work not in essential]
+        return [one for work in kept for one in (work, *_followers_of(work)) if one not in essential]
 
     def leave_for_later(self) -> None:
         """Leave what was submitted for later, as whoever stops has asked for."""

@@ -15,7 +15,7 @@ Must not know: what a refusal looks like, order, clocks.
 from __future__ import annotations
 
 from math import inf
-from typing import Any, Final, Never, Protocol
+from typing import Any, Final, Never
 
 from runcue._model.checks import positive_int, says_what_it_takes
 from runcue._model.errors import ConfigurationError
@@ -96,23 +96,10 @@ class Adaptive:
         return f"Adaptive({self.low}, {self.high})"
 
 
-class Slots(Protocol):
-    """What has slots.
-
-    Attributes:
-        active: How many are in use.
-        concurrent: How many there are.
-    """
-
-    active: int
-    concurrent: int
-
-
 class AdaptiveSlots(Limit):
-    """Moves the slots of a service. As a limit it always has room: the slots themselves are what is asked for.
+    """How many slots a service has by now. As a limit it always has room: the slots themselves are what is asked for.
 
     Args:
-        service: That one.
         bounds: What its user has written.
         size: How many slots it begins with, None for as few as there may be.
     """
@@ -126,14 +113,12 @@ class AdaptiveSlots(Limit):
         "_in_a_row",
         "_number",
         "_returned",
-        "_service",
         "_size",
         "bounds",
     )
 
-    def __init__(self, service: Slots, bounds: Adaptive, size: int | None = None) -> None:
+    def __init__(self, bounds: Adaptive, size: int | None = None) -> None:
         self.bounds = bounds
-        self._service = service
         # With fractions: a success adds a part of a slot.
         self._size = float(min(max(size or bounds.low, bounds.low), bounds.high))
         # What was too many the last time; inf is the end of nothing.
@@ -146,7 +131,11 @@ class AdaptiveSlots(Limit):
         self._returned: tuple[Work, int] | None = None
         # Refusals with no success in between.
         self._in_a_row = 0
-        service.concurrent = int(self._size)
+
+    @property
+    def number(self) -> int:
+        """How many slots there are by now."""
+        return int(self._size)
 
     def change(self, bounds: Adaptive) -> None:
         """Have other bounds from now on."""
@@ -155,7 +144,6 @@ class AdaptiveSlots(Limit):
 
     def _resize(self, size: float) -> None:
         self._size = min(max(size, float(self.bounds.low)), float(self.bounds.high))
-        self._service.concurrent = int(self._size)
 
     def _number_of(self, run: Work) -> int:
         """The number of an attempt that runs or has just returned; 0 if it began before this was there."""
@@ -206,8 +194,7 @@ class AdaptiveSlots(Limit):
         """See `Limit.acquire`."""
         self._number += 1
         self._begun[work] = self._number
-        service = self._service
-        if service.active >= service.concurrent:
+        if len(self._begun) >= int(self._size):
             self._full = self._number
 
     def release(self, now: float, work: Work, actual: Any, /) -> None:

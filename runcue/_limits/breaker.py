@@ -12,7 +12,6 @@ Must not know: what an error means, who is told.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from math import inf, nextafter
 from typing import TYPE_CHECKING, Any, Never
 
@@ -88,7 +87,6 @@ class BreakerLimit(Limit):
 
     Args:
         breaker: What its user has written.
-        opened: Told of each time that it opens, in words.
 
     Attributes:
         breaker: See above.
@@ -98,11 +96,10 @@ class BreakerLimit(Limit):
     """
 
     kind = "breaker"
-    __slots__ = ("_failed_at", "_last", "_opened", "_probe_returned", "breaker", "failures", "probe", "until")
+    __slots__ = ("_failed_at", "_last", "_probe_returned", "breaker", "failures", "probe", "until")
 
-    def __init__(self, breaker: Breaker, opened: Callable[[str, Work], object]) -> None:
+    def __init__(self, breaker: Breaker) -> None:
         self.breaker = breaker
-        self._opened = opened
         self.until = -inf
         self.failures = 0
         self.probe: Work | None = None
@@ -115,8 +112,8 @@ class BreakerLimit(Limit):
         """Whether it keeps work units from starting, the probe aside."""
         return self.until > -inf
 
-    def ended(self, now: float, run: Work, how: object, /) -> None:
-        """An attempt has ended.
+    def ended(self, now: float, run: Work, how: object, /) -> bool:
+        """An attempt has ended. Returns whether the breaker has opened by that, and not only stayed open.
 
         Args:
             now: Monotonic.
@@ -125,28 +122,25 @@ class BreakerLimit(Limit):
         """
         if self.is_open:
             if run is not self.probe:
-                return  # it had begun before
+                return False  # it had begun before
             self._dismiss_probe()
             if how == "passed":
                 self.close()
             elif isinstance(how, BaseException):
-                self._open(now, run, how)
+                self._open(now, how)
         elif how == "passed":
             self.failures = 0
         elif isinstance(how, BaseException):
             self.failures += 1
             self._failed_at = now
             if self.failures >= self.breaker.failures:
-                self._open(now, run, how)
+                self._open(now, how)
+                return True
+        return False
 
-    def _open(self, now: float, run: Work, error: BaseException) -> None:
-        is_news = not self.is_open
+    def _open(self, now: float, error: BaseException) -> None:
         self.until = self._failed_at = now + self.breaker.cooldown
         self._last = shortened(clause_of(error_words(error)), 200)
-        if is_news:
-            self._opened(
-                f"{self._words()}; one is let through in {seconds_in_words(self.breaker.cooldown)}", run
-            )
 
     def _words(self) -> str:
         times = "1 failure" if self.failures == 1 else f"{self.failures} failures in a row"
@@ -161,14 +155,6 @@ class BreakerLimit(Limit):
     def _dismiss_probe(self) -> None:
         self.probe = None
         self._probe_returned = False
-
-    def holds(self, now: float) -> bool:
-        """Whether nothing can start for a while because of it, and nothing runs that could change that."""
-        return now < self.until
-
-    def is_idle(self, now: float) -> bool:
-        """Whether nothing is left of any failure."""
-        return not self.is_open and not self.failures
 
     def room(self, now: float, work: Work, /) -> bool:
         """See `Limit.room`."""

@@ -9,7 +9,7 @@ Must not know: what an error means, which work units use the service.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 from runcue._limits.adaptive import AdaptiveSlots
 from runcue._limits.breaker import BreakerLimit
@@ -22,40 +22,64 @@ How: TypeAlias = 'BaseException | Literal["passed", "otherwise"]'
 """How an attempt has ended: it has succeeded; it has failed, by that error; or what it did says nothing of a server."""
 
 
+class Slots(Protocol):
+    """A service, as far as it is known here.
+
+    Attributes:
+        concurrent: How many slots it has.
+    """
+
+    concurrent: int
+
+
 class Feedback:
-    """What one service has learned.
+    """What one service has learned. It does not know the service: of those for keys, nothing is to keep one alive.
 
     Attributes:
         throttle: Its pauses, None if there never was one.
         slots: What moves its slots, None if nothing does.
         breaker: Its breaker, None if it has none.
+        opened: Told that it has opened: of which service, in words, by the attempt of which work unit.
     """
 
-    __slots__ = ("breaker", "slots", "throttle")
+    __slots__ = ("breaker", "opened", "slots", "throttle")
 
     def __init__(self) -> None:
         self.throttle: Throttle | None = None
         self.slots: AdaptiveSlots | None = None
         self.breaker: BreakerLimit | None = None
+        self.opened: Callable[[Any, str, Work], object] = _not_told
 
-    def ended(self, now: float, run: Work, how: How) -> None:
+    def ended(self, service: Slots, now: float, run: Work, how: How) -> None:
         """An attempt has ended, in another way than by being refused by this service.
 
         Args:
+            service: That one.
             now: Monotonic.
             run: The work unit that its handler was started for.
             how: See `How`.
         """
-        for one in (self.breaker, self.throttle, self.slots):
-            if one is not None:
-                one.ended(now, run, how)
+        if self.breaker is not None and self.breaker.ended(now, run, how):
+            self.opened(service, self.breaker.describe(now, run), run)
+        if self.throttle is not None:
+            self.throttle.ended(now, run, how)
+        if self.slots is not None:
+            self.slots.ended(now, run, how)
+            service.concurrent = self.slots.number
 
     def throttled(
-        self, now: float, run: Work, seconds: float | None, took: float, luck: Callable[[], float]
+        self,
+        service: Slots,
+        now: float,
+        run: Work,
+        seconds: float | None,
+        took: float,
+        luck: Callable[[], float],
     ) -> float | None:
         """The server has refused an attempt.
 
         Args:
+            service: Whose.
             now: Monotonic.
             run: The work unit that its handler was started for.
             seconds: For how long it is to be left in peace; None: nobody has said.
@@ -67,10 +91,13 @@ class Feedback:
         """
         if self.breaker is not None:
             self.breaker.ended(now, run, "otherwise")
-        if self.slots is not None and not self.slots.throttled(run) and seconds is None:
-            if self.throttle is not None:
-                self.throttle.replace(run)
-            return None
+        if self.slots is not None:
+            refuses_all = self.slots.throttled(run)
+            service.concurrent = self.slots.number
+            if seconds is None and not refuses_all:
+                if self.throttle is not None:
+                    self.throttle.replace(run)
+                return None
         if self.throttle is None:
             self.throttle = Throttle(luck)
         return self.throttle.throttled(now, run, seconds, took)
@@ -97,7 +124,10 @@ class Feedback:
         if self.breaker is not None:
             self.breaker.until += by
 
-    def is_idle(self, now: float) -> bool:
-        """Whether nothing is left of what it has learned but how many slots there seem to be."""
-        throttle, breaker = self.throttle, self.breaker
-        return (throttle is None or throttle.is_idle(now)) and (breaker is None or breaker.is_idle(now))
+    def is_broken(self, now: float) -> bool:
+        """Whether its breaker lets nothing start for a while."""
+        return self.breaker is not None and now < self.breaker.until
+
+
+def _not_told(service: object, words: str, work: Work) -> None:
+    """A service that has no breaker."""

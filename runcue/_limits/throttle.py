@@ -176,10 +176,6 @@ class Throttle(Limit):
         if self._probed_at is not None:
             self._probed_at += by
 
-    def is_idle(self, now: float) -> bool:
-        """Whether nothing is left of any pause."""
-        return not self.closed and now >= self._spread_until and not self._later
-
     def room(self, now: float, work: Work, /) -> bool:
         """See `Limit.room`."""
         if self.closed:

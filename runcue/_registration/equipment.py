@@ -7,7 +7,8 @@ Must not know: how the options are written, when a service is changed.
 
 from __future__ import annotations
 
-from runcue._callbacks.warning_log import WarningLog
+from collections.abc import Callable
+
 from runcue._limits.service import MAX_PAUSE, MAX_THROTTLED, UNBOUNDED, Service
 from runcue._model.work import Work
 from runcue._registration.limits import Limits
@@ -15,13 +16,13 @@ from runcue._registration.limits import Limits
 __all__ = ["equip"]
 
 
-def equip(service: Service, limits: Limits, log: WarningLog) -> None:
+def equip(service: Service, limits: Limits, opened: Callable[[Service, str, Work], object]) -> None:
     """Give a service what was said of it: its slots, its breaker, who knows refusals.
 
     Args:
         service: That one.
         limits: All that was said.
-        log: Where it is told that its breaker has opened.
+        opened: Told when its breaker has opened, in words, by the attempt of which work unit.
     """
     service.claims = limits.get("throttle")
     service.max_pause = limits.get("max_pause") or MAX_PAUSE
@@ -40,21 +41,19 @@ def equip(service: Service, limits: Limits, log: WarningLog) -> None:
     if not isinstance(slots, Adaptive):
         feedback.slots = None
         service.concurrent = slots or UNBOUNDED
-    elif feedback.slots is None:
-        before = service.concurrent
-        feedback.slots = AdaptiveSlots(service, slots, None if before == UNBOUNDED else before)
-    elif feedback.slots.bounds != slots:
-        feedback.slots.change(slots)
+    else:
+        if feedback.slots is None:
+            before = service.concurrent
+            feedback.slots = AdaptiveSlots(slots, None if before == UNBOUNDED else before)
+        elif feedback.slots.bounds != slots:
+            feedback.slots.change(slots)
+        service.concurrent = feedback.slots.number
 
-    def opened(words: str, work: Work) -> None:
-        log.tell(
-            "breaker", (work,), "Service %r%s: %s", service.name, service.label[len(service.name) :], words
-        )
-
+    feedback.opened = opened
     if breaker is None:
         feedback.breaker = None
     elif feedback.breaker is None:
-        feedback.breaker = BreakerLimit(breaker, opened)
+        feedback.breaker = BreakerLimit(breaker)
     else:
         feedback.breaker.breaker = breaker
     service.install("breaker", feedback.breaker)

@@ -115,7 +115,7 @@ class Services:
             if limits.get("per") is None:
                 rates, own = self._rates(name, limits), self._own(name, limits.get("limits") or ())
                 service = Service(name, rates, own=own, budgets=self._budgets(name, limits))
-                equip(service, limits, self._log)
+                equip(service, limits, self._opened)
                 self._core.services[name] = service
             else:
                 self._add_keyed(name, limits)
@@ -129,7 +129,7 @@ class Services:
             its = self._limits[name].of_key(name, key)
             own = service.shared or self._own(name, its.get("limits") or ())
             one = KeyService(service, key, self._rates(name, its), own, self._budgets(name, its))
-            equip(one, its, self._log)
+            equip(one, its, self._opened)
             return one
 
         per = function_of_work(limits.get("per"), f"per of service {name!r}")
@@ -228,7 +228,7 @@ class Services:
 
     def _give(self, service: Service, before: Limits, limits: Limits) -> None:
         name, others = service.name, before.differing(limits)
-        equip(service, limits, self._log)
+        equip(service, limits, self._opened)
         if not {"rate", "burst", "limiter", "margin"}.isdisjoint(others):
             former = service.rates
             service.set_limits(rates=self._rates(name, limits))
@@ -292,3 +292,9 @@ class Services:
 
     def _guarded(self, limit: Limit, name: str) -> GuardedLimit:
         return GuardedLimit(limit, name, self._failed, self._raised, self._ask)
+
+    def _opened(self, service: Service, words: str, work: Work) -> None:
+        """The breaker of a service, or of one of its keys, has opened."""
+        self._core.run_queues.broken.add(service)
+        which = service.label[len(service.name) :]
+        self._log.tell("breaker", (work,), "Service %r%s: %s", service.name, which, words)

@@ -275,7 +275,7 @@ class KeyedRunQueue(RunQueue):
         """See `RunQueue.hear`."""
         for service in (*self.services, *self._keys_of(run)):
             if service.feedback is not None:
-                service.feedback.ended(now, run, how)
+                service.feedback.ended(service, now, run, how)
         for key in self._keys_of(run):
             key.reopen()
 

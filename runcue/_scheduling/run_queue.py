@@ -258,12 +258,7 @@ class RunQueue(WaitingLine):
     def hear(self, now: float, run: Work, how: How) -> None:
         """Say how an attempt has ended, after it was released or before; see `Feedback.ended`."""
         for service in self.hears:
-            service.feedback.ended(now, run, how)  # type: ignore[union-attr]
-
-    def is_kept_by_breaker(self, now: float) -> bool:
-        """Whether nothing can start for a while, after failures in a row."""
-        breakers = (service.feedback.breaker for service in self.hears if service.feedback is not None)
-        return any(breaker is not None and breaker.holds(now) for breaker in breakers)
+            service.feedback.ended(service, now, run, how)  # type: ignore[union-attr]
 
     def hold_slots(self, work: Work) -> None:
         """Take a slot of each service and nothing else: an async gate of a work unit is being asked."""

@@ -12,6 +12,7 @@ from typing import Any
 
 from runcue._limits.keyed import KeyService
 from runcue._limits.service import UNBOUNDED, Service
+from runcue._model.work import Work
 from runcue._scheduling.keyed_run_queue import KeyedRunQueue
 from runcue._scheduling.run_queue import RunQueue
 from runcue._scheduling.selection import contend
@@ -29,6 +30,8 @@ class RunQueues(dict[tuple[int, tuple[str, ...]], RunQueue]):
     def __init__(self) -> None:
         super().__init__()
         self.changed: dict[Service, None] = {}
+        # Those whose breakers have opened, until somebody looks.
+        self.broken: set[Service] = set()
         # What bounds those of an executor if none of their services has slots.
         self._slots: dict[RunQueue, Service] = {}
 
@@ -47,6 +50,18 @@ class RunQueues(dict[tuple[int, tuple[str, ...]], RunQueue]):
         for run_queue in self.values():
             if service in run_queue.services:
                 run_queue.look_at_limits()
+
+    def kept_by_breakers(self, now: float) -> list[Work]:
+        """The work units that stand in line and cannot start for a while, after failures in a row of their services."""
+        self.broken = {one for one in self.broken if one.feedback is not None and one.feedback.is_broken(now)}
+        if not self.broken:
+            return []
+        return [
+            work
+            for run_queue in self.values()
+            for work in run_queue.in_line()
+            if not self.broken.isdisjoint(run_queue.services_for(work))
+        ]
 
     def bound(self, run_queue: RunQueue, held: Callable[[RunQueue], int]) -> None:
         """See to it that something bounds a run queue, if slots have come or gone.

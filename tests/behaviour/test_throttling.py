@@ -539,3 +539,40 @@ async def test_a_time_out_may_be_a_refusal() -> None:
         assert await handle == "done"
         assert (await handle.wait()).attempt == 1
     assert calls == [0, 9]
+
+
+@pytest.mark.rule(26, 47)
+@virtual
+async def test_each_key_of_a_service_is_refused_and_resumed_by_itself_and_forgotten_afterwards() -> None:
+    calls: list[tuple[str, float]] = []
+
+    async def handler(work: runcue.Work) -> None:
+        key = work.params["key"]
+        calls.append((key, now()))
+        await asyncio.sleep(0.1)
+        if key in "ab" and now() < 5:
+            raise runcue.Throttled(100)
+        if key == "c" and now() < 1:
+            raise ConnectionError("500")
+
+    cue = runcue.Cue(id_prefix="")
+    api = cue.service(
+        "api",
+        per=lambda work: work.params["key"],
+        concurrent=runcue.Adaptive(1, 4),
+        breaker=runcue.Breaker(1, "10s"),
+    )
+    cue.task("t", uses=api)(handler)
+    cue.on_failure(lambda work, error: None)
+    async with cue:
+        for key in "abcd" * 2:
+            await cue.submit("t", params={"key": key})
+        await asyncio.sleep(20)
+        api.resume(key="a")
+        await cue.drain()
+        assert [round(at, 1) for key, at in calls if key == "a"][:2] == [0, 20]
+        assert [round(at, 1) for key, at in calls if key == "b"][:2] == [0, 100.1]
+        assert [round(at, 1) for key, at in calls if key == "c"] == [0, 10.1]
+        assert [round(at, 1) for key, at in calls if key == "d"] == [0, 0.1]
+        await asyncio.sleep(200)
+        assert api.status().keys == 0
