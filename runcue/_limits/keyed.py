@@ -44,7 +44,7 @@ class KeyService(Service):
         is_kept: Whether its limits may remember something.
     """
 
-    __slots__ = ("__weakref__", "is_kept", "key", "service", "turnstiles")
+    __slots__ = ("is_kept", "key", "service", "turnstiles")
 
     def __init__(
         self,

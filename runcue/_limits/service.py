@@ -148,6 +148,7 @@ class Service:
     """
 
     __slots__ = (
+        "__weakref__",
         "_passing",
         "active",
         "budgets",

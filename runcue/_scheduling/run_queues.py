@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
+from weakref import WeakSet
 
 from runcue._limits.keyed import KeyService
 from runcue._limits.service import UNBOUNDED, Service
@@ -31,7 +32,7 @@ class RunQueues(dict[tuple[int, tuple[str, ...]], RunQueue]):
         super().__init__()
         self.changed: dict[Service, None] = {}
         # Those whose breakers have opened, until somebody looks.
-        self.broken: set[Service] = set()
+        self.broken = WeakSet[Service]()
         # What bounds those of an executor if none of their services has slots.
         self._slots: dict[RunQueue, Service] = {}
 
@@ -53,14 +54,15 @@ class RunQueues(dict[tuple[int, tuple[str, ...]], RunQueue]):
 
     def kept_by_breakers(self, now: float) -> list[Work]:
         """The work units that stand in line and cannot start for a while, after failures in a row of their services."""
-        self.broken = {one for one in self.broken if one.feedback is not None and one.feedback.is_broken(now)}
-        if not self.broken:
+        broken = {one for one in self.broken if one.feedback is not None and one.feedback.is_broken(now)}
+        if not broken:
+            self.broken.clear()
             return []
         return [
             work
             for run_queue in self.values()
             for work in run_queue.in_line()
-            if not self.broken.isdisjoint(run_queue.services_for(work))
+            if not broken.isdisjoint(run_queue.services_for(work))
         ]
 
     def bound(self, run_queue: RunQueue, held: Callable[[RunQueue], int]) -> None:
