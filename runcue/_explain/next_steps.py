@@ -14,6 +14,7 @@ from runcue._explain.cuts import Cut
 from runcue._explain.holders import Holding
 from runcue._explain.problems import RAISED
 from runcue._explain.reasons import Kind, Reason
+from runcue._limits.keyed import KeyService
 from runcue._limits.service import Service
 from runcue._model.phases import CHECKING, HELD, JOINED, SETTLED
 from runcue._model.texts import listed, name_of, shortened, words_of
@@ -56,7 +57,8 @@ def next_step(reason: Reason, who: str = "it") -> str:
     if kind in ("rate", "budget", "limit", "throttle", "breaker") and reason.passing is not None:
         return f"{_go_first(who)}{'; a higher rate= helps, too' if kind == 'rate' else ''}"
     if kind == "paused":
-        resume = f"cue.get_service({words_of(reason.subject.name)}).resume()"
+        key = f"key={words_of(reason.subject.key)}" if isinstance(reason.subject, KeyService) else ""
+        resume = f"cue.get_service({words_of(reason.subject.name)}).resume({key})"
         return f"Call {resume}" if reason.until == inf else f"Wait; {resume} lets it go on at once"
     if kind == "input" and not reason.lacks:
         return "cue.nudge() has it asked at once; else it is asked again now and then"

@@ -62,6 +62,22 @@ WHY = {
         ),
         "Wait; where the provider allows it, a higher rate= lets them start sooner",
     ],
+    "paused by hand": [
+        "^ask 1: paused, for 1 s$",
+        (
+            r"openai: paused by hand for another 9\.98 min; ask 1 is next in line, and its turn comes in "
+            rf"9\.98 min \(at {CLOCK}\)$"
+        ),
+        r"^  Wait; cue\.get_service\('openai'\)\.resume\(\) lets it go on at once\.$",
+    ],
+    "server asks to wait": [
+        "^ask 2: waiting for its server, for 1 s$",
+        (
+            r"openai: its server asks to wait for another 39 s \(retry-after\); ask 2 is next in line, and its turn "
+            rf"comes in 39 s \(at {CLOCK}\)$"
+        ),
+        r"^  Wait; nothing that its server says pauses longer than max_pause= of the service\.$",
+    ],
     "slot held by a slow handler": [
         r"^query 5: waiting for a slot, for 2\.5 s$",
         (

@@ -93,6 +93,16 @@ SECTIONS: Final = [
         'Five work units use a service with `rate="1/min"`; this is the last of them.',
     ),
     Section(
+        "Somebody has paused the service",
+        ("paused by hand",),
+        'The service was paused by `api.pause("10 min")`.',
+    ),
+    Section(
+        "The server of the service asks to wait",
+        ("server asks to wait",),
+        "A handler has read the headers of an answer, by `api.read_headers()`, and they say `retry-after: 40`.",
+    ),
+    Section(
         "A slow handler has the slot",
         ("slot held by a slow handler",),
         "A service has one slot, and a handler that usually takes 0.3 s has had it for longer.",

@@ -150,6 +150,29 @@ async def rate_used_up() -> Planted:
     return Planted(cue, handles[-1], tuple(handles[:-1]))
 
 
+async def paused_by_hand() -> Planted:
+    cue = cue_with()
+    api = cue.service("openai", rate="60/min")
+    cue.task("ask", uses=api)(forever)
+    api.pause("10 min")
+    handles = await started(cue, "ask")
+    return Planted(cue, *handles)
+
+
+async def server_asks_to_wait() -> Planted:
+    cue = cue_with()
+    api = cue.service("openai", rate="60/min")
+
+    @cue.task("ask", uses=api)
+    async def ask(work: runcue.Work) -> None:
+        api.read_headers({"retry-after": "40"})
+
+    cue.start()
+    await (await cue.submit("ask")).wait()
+    waits = await cue.submit("ask")
+    return Planted(cue, waits)
+
+
 async def slot_held_by_a_slow_handler() -> Planted:
     cue = cue_with()
     cue.service("db", concurrent=1)
@@ -383,6 +406,8 @@ SITUATIONS: Final[dict[str, Plant]] = {
     "upstream failed": upstream_failed,
     "upstream cancelled": upstream_cancelled,
     "rate used up": rate_used_up,
+    "paused by hand": paused_by_hand,
+    "server asks to wait": server_asks_to_wait,
     "slot held by a slow handler": slot_held_by_a_slow_handler,
     "slot held by a thread that hangs": slot_held_by_a_thread_that_hangs,
     "is_ready raises": is_ready_raises,
