@@ -11,11 +11,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from operator import call
 from time import monotonic, process_time, sleep
 from typing import Final
 
-from runcue._callbacks.collector import anew, at_each_pass
+from runcue._callbacks.collector import next_at_each_pass
 
 __all__ = ["Span", "collector_pauses", "interruption", "outside_of", "watch_collector"]
 
@@ -40,9 +39,11 @@ _watches: list[object] = []
 def watch_collector() -> None:
     """Note the collector's pauses from now on. Called again, it does nothing."""
     if not _watches:
-        now = anew(map, call, (monotonic,))
-        _watches.append(at_each_pass("start", anew(map, _began.append, now)))
-        _watches.append(at_each_pass("stop", anew(map, _ended.append, now)))
+        notes = {
+            "start": map(_began.append, iter(monotonic, None)),
+            "stop": map(_ended.append, iter(monotonic, None)),
+        }
+        _watches.append(next_at_each_pass(**notes))
 
 
 def collector_pauses() -> list[Span]:

@@ -162,7 +162,7 @@ def let_go_of_closed_loops() -> None:
 # asked, as uvloop's, which do it in C.
 _telling: list[weakref.ref[asyncio.AbstractEventLoop]] = []
 _asked: list[weakref.ref[asyncio.AbstractEventLoop]] = []
-_watches: list[object] = []
+_watches: dict[int, object] = {}
 
 
 def _watch(loop: asyncio.AbstractEventLoop) -> None:
@@ -170,10 +170,10 @@ def _watch(loop: asyncio.AbstractEventLoop) -> None:
     loops = _telling if hasattr(loop, "_closed") else _asked
     if any(one() is loop for one in loops):
         return
-    if not _watches:
-        for some, closed in ((_telling, attrgetter("_closed")), (_asked, methodcaller("is_closed"))):
-            steps = anew(map, _before_pass, anew(filter, closed, anew(map, call, some)))
-            _watches.append(at_each_pass("start", steps))
+    if id(loops) not in _watches:
+        closed = attrgetter("_closed") if loops is _telling else methodcaller("is_closed")
+        steps = anew(map, _before_pass, anew(filter, closed, anew(map, call, loops)))
+        _watches[id(loops)] = at_each_pass("start", steps)
     loops.append(weakref.ref(loop, loops.remove))
 
 
