@@ -160,6 +160,10 @@ class Deadlocks:
         self._tell(knots, now)
         handlers = list(dispatcher.in_flight.works)
         listeners = dispatcher.lines.served()
+        if dispatcher.core.run_queues.are_paused():
+            # Somebody may let what is paused go on, and by that the others.
+            handlers = [run for run in handlers if run in self._told]
+            listeners = [one for one in listeners if one.task in self._told]
         for run in handlers:
             self.works[owner_of(run)] = None
         for one in listeners:

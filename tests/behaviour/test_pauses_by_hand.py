@@ -123,6 +123,27 @@ async def test_what_a_pause_without_an_end_holds_is_listed_by_a_drain_and_cancel
 
 @pytest.mark.rule(48)
 @virtual
+async def test_a_handler_that_awaits_what_a_pause_holds_is_in_no_deadlock(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    cue, api, _ = paused()
+
+    @cue.task
+    async def parent(work: runcue.Work) -> None:
+        await (await cue.submit("call"))
+
+    async with cue:
+        api.pause()
+        handle = await cue.submit("parent")
+        summary = await cue.drain()
+        assert [one["work"].task for one in summary.blocked] == ["call"]
+        assert (summary.deadlocked, caplog.records) == ([], [])
+        api.resume()
+        await handle
+
+
+@pytest.mark.rule(48)
+@virtual
 async def test_the_last_word_on_a_pause_counts() -> None:
     cue, api, entered = paused()
     async with cue:
