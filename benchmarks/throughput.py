@@ -21,6 +21,7 @@ from benchmarks.measuring import Figure, compare, compared, timed
 __all__ = ["h1", "p1", "p6"]
 
 LIMIT = 100
+WINDOWS = {"rate": ["1_000_000/sec", "10_000_000/min"], "budget": {"tokens": "10_000_000_000/min"}}
 THREADS = 32
 
 
@@ -44,11 +45,14 @@ class Counter:
         self.count += 1
 
 
-async def through_cue(works: int, *, suspends: bool, insured: bool = False) -> float:
+async def through_cue(works: int, *, suspends: bool, insured: bool = False, counted: bool = False) -> float:
     counter = Counter()
     cue = runcue.Cue()
-    cue.service("service", concurrent=LIMIT)
+    limits: Any = WINDOWS if counted else {}
+    cue.service("service", concurrent=LIMIT, **limits)
     options: Any = {"retry": 3, "timeout": 30} if insured else {}
+    if counted:
+        options["cost"] = {"tokens": 700}
     cue.task("count", uses="service", **options)(counter.suspending if suspends else counter.at_once)
     cue.is_ready(lambda work: True)
     cue.is_stale(lambda work: True)
@@ -118,6 +122,14 @@ def p1(*, quick: bool) -> list[Figure]:
         name = f"{works:,} async work units, {label}, retry=3 and timeout=, nothing failing"
         figures.append(
             compared("P1", name, 1.3, found, scale=1e6 / works, each="µs per work", beside="the same without")
+        )
+        limited = partial(timed, partial(through_cue, works, suspends=suspends, insured=True, counted=True))
+        found = compare(ours, limited)
+        name = (
+            f"{works:,} async work units, {label}, retry=3, timeout=, two windows and a budget, none used up"
+        )
+        figures.append(
+            compared("P1", name, 1.6, found, scale=1e6 / works, each="µs per work", beside="the same without")
         )
     return figures
 

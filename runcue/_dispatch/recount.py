@@ -78,7 +78,7 @@ class Recount:
             )
             for limit in service.limits:
                 if isinstance(limit, (SlidingWindow, TokenBucket)):
-                    limit.reserved = on_their_way
+                    limit.reserved, limit.free = on_their_way, 0
                 elif isinstance(limit, GuardedLimit) and limit.strangers:
                     limit.strangers.intersection_update(holders)
                 elif isinstance(limit, Leaver):

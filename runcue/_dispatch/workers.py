@@ -341,7 +341,10 @@ class Workers:
             self._door.blocked_by_handler(work, entered, now if left is None else left)
         # After the first step, not before it: whatever instant the handler itself took is earlier than the stamp.
         if run_queue.limits:
-            outside_tasks(self._turns.loop, run_queue.entered, now, work, now)
+            if run_queue.is_guarded:
+                outside_tasks(self._turns.loop, run_queue.entered, now, work, now)
+            else:
+                run_queue.entered(now, work, now)
         if rest is not None:
             return self._carry_on(work, rest, yielded, context, me)
         if run_queue.sole_slots is not None:

@@ -14,7 +14,7 @@ from math import ceil, inf
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
-from runcue._limits.ledger import Charge, Ledger
+from runcue._limits.ledger import Ledger
 from runcue._model.amounts import Allowance, amount_in_words
 from runcue._model.texts import seconds_in_words
 from runcue._model.work import Work
@@ -53,7 +53,7 @@ class Budget(Ledger, Limit):
         borrows: See above.
     """
 
-    __slots__ = ("_ended", "_ended_of", "_unpriced", "allowance", "borrows", "margin", "name")
+    __slots__ = ("_unpriced", "allowance", "borrows", "margin", "name")
 
     kind = "budget"
 
@@ -72,9 +72,6 @@ class Budget(Ledger, Limit):
         self.borrows = borrows
         self.margin = margin
         self._unpriced = unpriced
-        # The charge that was settled last, and whose it was: for who is charged nothing after all.
-        self._ended: Charge | None = None
-        self._ended_of = 0
 
     def keep(self, allowance: Allowance, now: float, *, borrows: bool, margin: float) -> None:
         """Allow another amount from now on; what was charged stays charged."""
@@ -117,22 +114,6 @@ class Budget(Ledger, Limit):
                 self._unpriced(work)
         else:
             self.reserve(work, charge.get(self.name, 0))
-
-    def entered(self, now: float, work: Work, at: float, /) -> None:
-        """See `Limit.entered`."""
-        self.stamp(work, at)
-
-    def release(self, now: float, work: Work, actual: Any, /) -> None:
-        """See `Limit.release`. What was spent it knows from `spent`."""
-        self._ended, self._ended_of = self.settle(work, now), id(work)
-
-    def refund(self, now: float, work: Work) -> None:
-        """A work unit is charged nothing for its attempt, which was released in this very step, or will be."""
-        if (charge := self.open.get(work)) is not None:
-            charge.spent = 0
-        elif self._ended is not None and self._ended_of == id(work):
-            self.drop(self._ended, now)
-            self._ended = None
 
     def spent(self, work: Work, amount: Amount) -> bool:
         """A handler has spent so much more. In any thread, but in one at a time.

@@ -63,6 +63,8 @@ class Ledger:
 
     __slots__ = (
         "_debts",
+        "_ended",
+        "_ended_of",
         "_log",
         "_many",
         "_past",
@@ -89,6 +91,8 @@ class Ledger:
         self._past_used: Amount = 0
         # From so many of these on it is looked who of them is still needed.
         self._many = _FEW
+        self._ended: Charge | None = None
+        self._ended_of = 0
         # Those that owe something, and perhaps some that no longer do.
         self._debts: deque[Charge] = deque()
 
@@ -164,8 +168,8 @@ class Ledger:
         if owed:
             self._owe(charge, owed)
 
-    def stamp(self, owner: Any, at: float) -> None:
-        """A charge that was reserved counts from this instant."""
+    def entered(self, now: float, owner: Any, at: float, /) -> None:
+        """A charge that was reserved counts from an instant."""
         charge = self.open.get(owner)
         if charge is None or charge.stamp is not None:
             return
@@ -175,17 +179,16 @@ class Ledger:
         while log and log[0].stamp + period <= at and at - log[0].stamp >= period:  # type: ignore[operator]
             self._expire()
         if charge.amount:
-            self._insert(charge)
+            if not log or log[-1].stamp <= at:  # type: ignore[operator]
+                log.append(charge)
+            else:
+                self._insert(charge)
 
-    def settle(self, owner: Any, now: float) -> Charge | None:
-        """A charge becomes what was said to be spent; if nothing was, it stays what it is.
-
-        Returns:
-            The charge; None if there is none.
-        """
+    def release(self, now: float, owner: Any, actual: Any, /) -> None:
+        """A charge becomes what was said to be spent; if nothing was, it stays what it is."""
         charge = self.open.get(owner)
         if charge is None:
-            return None
+            return
         if charge.stamp is None:
             self.drop(charge, now)
         elif charge.spent is not None:
@@ -203,7 +206,16 @@ class Ledger:
         if not self.open and self._past:
             self._past.clear()
             self._past_used = 0
-        return charge
+        # Whose it was may be charged nothing after all; as a number: it is not to live on for that.
+        self._ended, self._ended_of = charge, id(owner)
+
+    def refund(self, now: float, owner: Any) -> None:
+        """A charge that was released in this very step, or will be, is taken back."""
+        if (charge := self.open.get(owner)) is not None:
+            charge.spent = 0
+        elif self._ended is not None and self._ended_of == id(owner):
+            self.drop(self._ended, now)
+            self._ended = None
 
     def drop(self, charge: Charge, now: float) -> None:
         """A charge that is settled, or was never stamped, counts as nothing."""

@@ -16,9 +16,15 @@ __all__ = ["RateLimit"]
 
 
 class RateLimit(Limit):
-    """A `Limit` by the clock alone."""
+    """A `Limit` by the clock alone.
+
+    Attributes:
+        free: So many starts it allows for sure, without being asked; there may be more. Who takes one counts it down.
+    """
 
     __slots__ = ()
+
+    free: int = 0
 
     kind = "rate"
     """What reasons call it."""

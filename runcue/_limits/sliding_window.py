@@ -36,14 +36,14 @@ class SlidingWindow(RateLimit):
         reserved: Tokens that were taken and have not been stamped yet.
     """
 
-    __slots__ = ("_count", "_period", "rate", "recent_starts", "reserved")
+    __slots__ = ("_count", "_period", "free", "rate", "recent_starts", "reserved")
 
     def __init__(self, rate: Rate, margin: float = 0.0) -> None:
         self.rate = rate
         self._count = rate.count
         self._period = rate.period + margin
         self.recent_starts: deque[float] = deque()
-        self.reserved = 0
+        self.reserved = self.free = 0
 
     @property
     def tokens(self) -> int:
@@ -57,7 +57,8 @@ class SlidingWindow(RateLimit):
         # Both forms, because either alone can be off by a rounding and someone will check with the other.
         while recent_starts and recent_starts[0] + period <= now and now - recent_starts[0] >= period:
             recent_starts.popleft()
-        return len(recent_starts) + self.reserved < self._count
+        self.free = self._count - len(recent_starts) - self.reserved
+        return self.free > 0
 
     def next_room(self, now: float, work: object = None, /) -> float:
         """See `Limit.next_room`; inf while all depends on starts that have not been stamped yet."""
@@ -98,6 +99,7 @@ class SlidingWindow(RateLimit):
     def acquire(self, now: float, work: object = None, /) -> None:
         """See `Limit.acquire`."""
         self.reserved += 1
+        self.free -= 1
 
     def entered(self, now: float, work: object, at: float, /) -> None:
         """See `Limit.entered`."""
@@ -111,6 +113,8 @@ class SlidingWindow(RateLimit):
             recent_starts.extend((late[0], *reversed(late[1:])))
         else:
             recent_starts.append(at)
+        if at - recent_starts[0] > self._period:
+            self.room(at)  # where nobody has to ask, old ones are let go of here
 
     def inherit(self, starts: Iterable[float], reserved: int, now: float) -> None:
         """Take starts over that others remember, in order; of those that are on their way it will be told."""

@@ -47,6 +47,7 @@ class TokenBucket(RateLimit):
         "_one",
         "_rate",
         "burst",
+        "free",
         "per_second",
         "recent_starts",
         "reserved",
@@ -58,7 +59,7 @@ class TokenBucket(RateLimit):
         self._rate = rate or f"{per_second:g}/sec"
         self._one = 1 / per_second
         self._margin = margin
-        self.reserved = 0
+        self.reserved = self.free = 0
         self.recent_starts: deque[float] = deque(maxlen=_REMEMBERED)
         self._full_at = -inf
 

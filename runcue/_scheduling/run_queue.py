@@ -42,6 +42,8 @@ class RunQueue(WaitingLine):
         limits: Those of all its services, slots aside. If there are any, starts have to be stamped.
         hears: Those of its services that are told how attempts end.
         budgets: The budgets among these: while its first work unit waits for one, others may pass it.
+        is_guarded: Whether there are limits among these that may raise, or do something beside: all but rates and
+            budgets.
         near_budgets: Whether it has any, or a contender has.
         promised: Its first work unit, when that waits for a budget, and the instant at which it was to start.
         passes_at: When somebody may pass that one who cannot now; inf if nobody is known.
@@ -66,6 +68,7 @@ class RunQueue(WaitingLine):
         "executor",
         "hears",
         "held_for",
+        "is_guarded",
         "limits",
         "near_budgets",
         "passes_at",
@@ -115,6 +118,7 @@ class RunQueue(WaitingLine):
         self.limits = (*self._rates, *self._others)
         self.hears = tuple(service for service in services if service.feedback is not None)
         self.budgets = tuple(limit for limit in self._others if isinstance(limit, Budget))
+        self.is_guarded = self.is_keyed or len(self.budgets) < len(self._others)
         self.look_at_budgets()
         # The common case, one service with slots and nothing else, is decided by one comparison.
         self.sole_slots = services[0] if len(services) == 1 and not self.limits else None
@@ -140,7 +144,7 @@ class RunQueue(WaitingLine):
             return False
         head = self.peek(ordered)
         while self._others_have_room(now, head):
-            if (first := self.peek(ordered)) is head:
+            if not self.is_guarded or (first := self.peek(ordered)) is head:
                 return True
             head = first  # who was asked has cancelled it, or who had lent it its place
         return False
@@ -164,7 +168,7 @@ class RunQueue(WaitingLine):
             if service.active >= service.concurrent:
                 return False
         for rate in self._rates:
-            if not rate.room(now):
+            if rate.free <= 0 and not rate.room(now):
                 self.refusal = rate, None
                 return False
         return True
@@ -206,6 +210,10 @@ class RunQueue(WaitingLine):
         """
         for service in self.services:
             service.active += 1
+        if not self.is_guarded:
+            for limit in self.limits:
+                limit.acquire(now, work)
+            return None
         # What may raise comes first: then it is known that all can be taken.
         if self._others and (error := self._acquire_others(now, work)) is not None:
             for service in self.services:

@@ -88,14 +88,14 @@ class History:
                 self.stamp(owner)
             if charge.spent is not None:
                 self.wanted[owner] = charge.spent
-            assert ledger.settle(owner, self.now) is charge
+            ledger.release(self.now, owner, None)
             self.running.remove(owner)
             if step.kind == "refund":
-                ledger.drop(charge, self.now)
+                ledger.refund(self.now, owner)
                 self.wanted[owner] = 0
 
     def stamp(self, owner: int) -> None:
-        self.ledger.stamp(owner, min(self.unstamped.pop(owner), self.now))
+        self.ledger.entered(self.now, owner, min(self.unstamped.pop(owner), self.now))
 
     def made(self) -> list[tuple[float, Any]]:
         """All that was charged, by when."""
@@ -177,7 +177,7 @@ def test_in_the_end_nothing_is_owed_used_or_remembered(plan: list[Step]) -> None
     for owner in list(history.unstamped):
         history.stamp(owner)
     for owner in list(history.running):
-        history.ledger.settle(owner, history.now)
+        history.ledger.release(history.now, owner, None)
     history.now += 1000 * PERIOD
     history.ledger.fits(history.now, 1)
     assert history.ledger.is_unused(history.now)

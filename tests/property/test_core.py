@@ -135,7 +135,7 @@ class CoreMachine(RuleBasedStateMachine):
         self.tenants = Tenants(together) if together else None
         own = [] if self.tenants is None else [self.tenants]
         core.services["a"] = Service("a", (), slots[0], own)
-        core.services["b"] = Service("b", (self.window,), slots[1], own)
+        core.services["b"] = Service("b", () if self.window is None else (self.window,), slots[1], own)
         for number, uses in enumerate(USES * 2):
             executor = None if number < len(USES) else self.executor
             task = Task(str(number), print, uses, None, executor)
