@@ -1,0 +1,29 @@
+"""With runcue."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import httpx
+
+import runcue
+from benchmarks.api_batches.prompts import AT_ONCE, ATTEMPTS, REQUESTS, TIMEOUT, TOKENS, Prompt, complete
+
+
+async def answer_all(client: httpx.AsyncClient, prompts: Sequence[Prompt]) -> list[str]:
+    cue = runcue.Cue()
+    api = cue.service(
+        "api",
+        rate=f"{REQUESTS}/min",
+        budget={"tokens": f"{TOKENS}/min"},
+        concurrent=AT_ONCE,
+        margin="0.1s",
+        throttle=runcue.http_errors,
+    )
+
+    @cue.task(uses=api, cost=lambda prompt: {"tokens": prompt.tokens}, retry=ATTEMPTS, timeout=TIMEOUT)
+    async def ask(prompt: Prompt) -> str:
+        return await complete(client, prompt)
+
+    async with cue:
+        return [text async for text in cue.map(ask, prompts, ordered=True, values=True)]
