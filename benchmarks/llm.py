@@ -15,19 +15,23 @@ import subprocess
 import sys
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "examples" / "llm_batch")]  # the example is a folder of programs, not a package
+sys.path[:0] = [
+    str(ROOT),
+    str(ROOT / "examples" / "llm_batch"),
+]  # the example is a folder of programs, not a package
 
 import runcue  # noqa: E402
 from benchmarks.api_batches.prompts import AT_ONCE, ATTEMPTS, REQUESTS, TIMEOUT, TOKENS, prompts  # noqa: E402
 from benchmarks.measuring import Figure, value  # noqa: E402
+from model_server import Api, parsed, running_server  # noqa: E402
 from runcue.testing import run as in_virtual_time  # noqa: E402
-from server import Api, parsed, running_server  # noqa: E402
 
 __all__ = ["l3", "l4"]
 
@@ -52,8 +56,8 @@ class Run(NamedTuple):
         answered: How many prompts have their answer.
         seconds: From the first call to the last answer.
         earned: Answers that were 429.
-        share: How much of the limit of tokens was used, in percent: of a sliding log, by when the first request came that
-            goes beyond so many full minutes; None if all fitted into the first.
+        share: How much of the limit of tokens was used, in percent, by when the first request came that goes beyond so
+            many full minutes; None if all fitted into the first.
     """
 
     answered: int
@@ -93,7 +97,8 @@ def l3(*, quick: bool) -> list[Figure]:
     figures = []
     for windows in modes:
         with ThreadPoolExecutor(len(there)) as pool:
-            runs = dict(zip(there, pool.map(lambda name: contest(name, number, windows), there), strict=True))
+            each = pool.map(partial(contest, number=number, windows=windows), there)
+            runs = dict(zip(there, each, strict=True))
         for name, run in runs.items():
             ours = name == "runcue"
             what = f"{number:,} prompts, {windows} windows, {CONTESTANTS[name]} ({lines_of(name)} lines)"
@@ -105,7 +110,14 @@ def l3(*, quick: bool) -> list[Figure]:
             ]
             if run.share is not None:
                 figures.append(
-                    value("L3", f"{what}: used of the tokens", 97 if ours else None, [run.share], "%", at_least=True)
+                    value(
+                        "L3",
+                        f"{what}: used of the tokens",
+                        97 if ours else None,
+                        [run.share],
+                        "%",
+                        at_least=True,
+                    )
                 )
     return figures
 
@@ -113,7 +125,7 @@ def l3(*, quick: bool) -> list[Figure]:
 async def rehearse(windows: str, seed: int, minutes: int) -> Run:
     """The same in this process, on a virtual clock, with the way to the server and back as a part of the latency."""
     loop = asyncio.get_running_loop()
-    luck = random.Random(seed)  # noqa: S311 - it must be the same in each run
+    luck = random.Random(seed)
     api = Api(parsed(["--windows", windows, "--seed", str(seed)]), loop.time)
     cue = runcue.Cue()
     service = cue.service(
@@ -121,7 +133,7 @@ async def rehearse(windows: str, seed: int, minutes: int) -> Run:
         rate=f"{REQUESTS}/min",
         budget={"tokens": f"{TOKENS}/min"},
         concurrent=AT_ONCE,
-        margin="0.1s",
+        margin="0.5s",
         throttle=lambda error: error.retry_after if isinstance(error, Refused) else None,
     )
 
@@ -142,7 +154,7 @@ async def rehearse(windows: str, seed: int, minutes: int) -> Run:
     async with cue:
         answers = [text async for text in cue.map(ask, asked, ordered=True, values=True)]
     lost = len(asked) - len(answers)
-    return Run(-lost, loop.time() - began, api.stats["answers"].get(429, 0), share_of(api.full))
+    return Run(-lost, loop.time() - began, api.answers[429], share_of(api.full))
 
 
 class Refused(Exception):
@@ -161,7 +173,14 @@ def l4(*, quick: bool) -> list[Figure]:
         runs = [in_virtual_time(rehearse(windows, seed, minutes)) for seed in range(seeds)]
         what = f"{minutes} min of virtual time, {windows} windows, {seeds} seeds"
         figures += [
-            value("L4", f"{what}: used of the tokens", 97, [run.share or 0.0 for run in runs], "%", at_least=True),
+            value(
+                "L4",
+                f"{what}: used of the tokens",
+                97,
+                [run.share or 0.0 for run in runs],
+                "%",
+                at_least=True,
+            ),
             value("L4", f"{what}: answers 429", MOST_EARNED, [float(max(run.earned for run in runs))], ""),
             value("L4", f"{what}: not answered", 0, [float(max(-run.answered for run in runs))], ""),
         ]

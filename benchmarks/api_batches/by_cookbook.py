@@ -1,9 +1,9 @@
 """By hand, in the way of the OpenAI cookbook's script for parallel requests, written from its description.
 
 One loop hands out requests. It knows how many requests and tokens it may use at this instant, both of which flow back
-continuously up to what a minute has; what fails goes to a queue of those to be tried again, and after a 429 it rests for
-15 seconds. Source of the description: "API Request Parallel Processor", the comments at the head of
-examples/api_request_parallel_processor.py in the repository openai/openai-cookbook.
+continuously up to what a minute has; what fails goes to a queue of those to be tried again, and after a 429 it rests
+for 15 seconds. Source of the description: the comments at the head of examples/api_request_parallel_processor.py in the
+repository openai/openai-cookbook.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ async def answer_all(client: httpx.AsyncClient, prompts: Sequence[Prompt]) -> li
         rate=f"{REQUESTS}/min",
         budget={"tokens": f"{TOKENS}/min"},
         concurrent=AT_ONCE,
-        margin="0.1s",
+        margin="0.5s",
         throttle=runcue.http_errors,
     )
 

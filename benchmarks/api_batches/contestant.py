@@ -27,7 +27,7 @@ async def main(name: str, url: str, number: int) -> None:
         answers = await answer_all(client, asked)
         seconds = time.monotonic() - began
     right = {prompt.text[::-1] for prompt in asked}
-    print(len(right & set(answers)), seconds)  # noqa: T201 - for who has started it
+    print(len(right & set(answers)), seconds)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import httpx
 
-__all__ = ["AT_ONCE", "ATTEMPTS", "REQUESTS", "TIMEOUT", "TOKENS", "Prompt", "complete", "prompts"]
+__all__ = ["ATTEMPTS", "AT_ONCE", "REQUESTS", "TIMEOUT", "TOKENS", "Prompt", "complete", "prompts"]
 
 REQUESTS, TOKENS, AT_ONCE = 500, 90_000, 10
 """Requests and tokens per minute, and how many requests may be under way."""
@@ -33,9 +33,10 @@ class Prompt(NamedTuple):
 
 def prompts(number: int) -> list[Prompt]:
     """So many of them, always the same; each has a text of its own."""
-    luck = random.Random(7)  # noqa: S311 - they must be the same in each run
+    luck = random.Random(7)
     return [
-        Prompt(f"prompt {one}" + " word" * luck.randint(20, 100), luck.randint(100, 260)) for one in range(number)
+        Prompt(f"prompt {one}" + " word" * luck.randint(20, 100), luck.randint(100, 260))
+        for one in range(number)
     ]
 
 

@@ -1,64 +1,61 @@
-"""500 prompts for an API that has limits, is slow, fails and sometimes never answers. Kill it, start it again: it goes on.
+"""500 prompts for an API with limits, which is slow and fails now and then. Kill it, run it again: it goes on.
 
-    python examples/llm_batch/batch.py
-
-The API is a server on loopback that this program starts (server.py beside it). Needs httpx, and rich for the display:
-`pip install 'runcue[examples,console]'`.
+python examples/llm_batch/batch.py
+runcue-sim examples/llm_batch/batch.py:make_cue,submit --latency 150
 """
 
-import asyncio
 import json
-import sys
 from pathlib import Path
 
 import httpx
-from server import running_server
 
 import runcue
+from model_server import running_server
 
 OUT, PROMPTS, MAX_TOKENS, PRICE = Path("out/llm"), 500, 200, 0.000_002
+CLIENT = httpx.AsyncClient(timeout=None)  # noqa: S113 - the task has a timeout, which covers all of a call
 
 
-def make_cue(client: httpx.AsyncClient | None = None) -> runcue.Cue:
+def bill(tokens: int) -> dict[str, float]:
+    """What so many of them take of each budget."""
+    return {"tokens": tokens, "usd": round(tokens * PRICE, 6)}
+
+
+def make_cue() -> runcue.Cue:
+    """All but the prompts."""
     cue = runcue.Cue()
-    api = cue.service(
-        "api",
-        rate="500/min",
-        budget={"tokens": "90_000/min", "usd": "2.50/day"},
-        concurrent=10,
-        margin="0.1s",
-        throttle=runcue.http_errors,
-    )
+    limits = {"tokens": "90_000/min", "usd": "2.50/day"}
+    cue.service("api", rate="500/min", budget=limits, concurrent=10, margin=0.5, throttle=runcue.http_errors)
 
-    def cost(prompt: str) -> dict[str, float]:
-        tokens = len(prompt.split()) + MAX_TOKENS
-        return {"tokens": tokens, "usd": tokens * PRICE}
-
-    @cue.task(uses=api, cost=cost, retry=5, timeout="3s", outputs=lambda number: OUT / f"{number:03}.json")
+    @cue.task(uses="api", retry=5, timeout="3s", outputs=lambda number: OUT / f"{number:03}.json")
     async def ask(work: runcue.Work, number: int, prompt: str) -> None:
-        answer = await client.post("/v1/complete", json={"prompt": prompt, "max_tokens": MAX_TOKENS})
+        answer = await CLIENT.post("/v1/complete", json={"prompt": prompt, "max_tokens": MAX_TOKENS})
         answer.raise_for_status()
+        work.spent(**bill(answer.json()["usage"]["total_tokens"]))
         with work.write(work.outputs[0]) as file:
-            json.dump(answer.json(), file)
+            file.write(answer.text)
 
     return cue
 
 
 async def submit(cue: runcue.Cue) -> None:
+    """Submit all of them: what has its answer is skipped."""
     for number in range(PROMPTS):
-        prompt = f"Say {number} in other words" + " please" * (number % 90)
-        await cue.submit("ask", params={"number": number, "prompt": prompt})
+        prompt = f"Say {number} in other words" + ", please" * (number % 90)
+        most = bill(len(prompt.split()) + MAX_TOKENS)
+        await cue.submit("ask", params={"number": number, "prompt": prompt}, cost=most)
 
 
 async def main() -> None:
-    with running_server() as url:
-        async with httpx.AsyncClient(base_url=url, timeout=None) as client:
-            cue = make_cue(client)
-            with runcue.progress(cue, title="Prompts"):
-                async with cue:
-                    await submit(cue)
-                    summary = await cue.drain()
-    tokens = sum(json.loads(file.read_text())["usage"]["total_tokens"] for file in OUT.glob("*.json"))
+    """Answer them, and say what that took."""
+    cue = make_cue()
+    with running_server() as url, runcue.progress(cue, title="Prompts"):
+        CLIENT.base_url = httpx.URL(url)
+        async with CLIENT, cue:
+            await submit(cue)
+            summary = await cue.drain()
+    answers = [json.loads(file.read_text()) for file in OUT.iterdir()]  # noqa: ASYNC240 - nothing else goes on
+    tokens = sum(answer["usage"]["total_tokens"] for answer in answers)
     print(summary, f"{tokens:,} tokens in all, {tokens * PRICE:.2f} USD", sep="\n")
 
 

@@ -5,7 +5,7 @@ that: one for each word of the prompt, and `max_tokens`. Both limits, of request
 request arrives, as a sliding log or in fixed windows that begin with the first request; who goes over one gets a 429
 with `Retry-After`. `GET /stats` tells what it has seen. It has nothing but Python's own library:
 
-    python server.py --requests 500 --tokens 90000
+    python model_server.py --requests 500 --tokens 90000
 
 prints its address in the first line, and serves until its standard input ends.
 
@@ -22,9 +22,13 @@ import random
 import subprocess
 import sys
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import IO, Any, TypeAlias, cast
+
+Answer: TypeAlias = tuple[int, dict[str, str], dict[str, Any]]
+"""Status, headers, and what is in it."""
 
 
 class Window:
@@ -61,6 +65,7 @@ class Window:
         return 0.0
 
     def count(self, amount: int, now: float) -> None:
+        """So much has come in."""
         self.arrivals.append((now, amount))
         self.used += amount
 
@@ -83,7 +88,8 @@ class Api:
         # Seconds after the first request at which one came that goes beyond one, two, ... full limits of tokens.
         self.full: list[float] = []
         self.began: float | None = None
-        self.stats = {"answers": {}, "hung": 0, "tokens": 0, "most_at_once": 0, "full_periods": self.full}
+        self.answers: Counter[int] = Counter()
+        self.hung = self.counted = self.most_at_once = 0
 
     def refusal(self, tokens: int, now: float) -> float | None:
         """Seconds after which a request of so many tokens may come again; None if it is taken in."""
@@ -92,7 +98,17 @@ class Api:
         wait = max(self.requests.wait(1, now), self.tokens.wait(tokens, now))
         return wait if wait > 0 else None
 
-    async def complete(self, prompt: str, max_tokens: int, closed: asyncio.Event) -> tuple[int, dict, dict]:
+    def stats(self) -> dict[str, Any]:
+        """What it has seen so far."""
+        return {
+            "answers": self.answers,
+            "hung": self.hung,
+            "tokens": self.counted,
+            "most_at_once": self.most_at_once,
+            "full_periods": self.full,
+        }
+
+    async def complete(self, prompt: str, max_tokens: int, closed: asyncio.Event) -> Answer:
         """Answer one request: status, headers, body."""
         now, tokens = self.clock(), len(prompt.split()) + max_tokens
         wait = self.refusal(tokens, now)
@@ -100,17 +116,16 @@ class Api:
             return 429, {"Retry-After": str(math.ceil(wait))}, {"error": {"code": "rate_limit_exceeded"}}
         self.requests.count(1, now)
         self.tokens.count(tokens, now)
-        stats = self.stats
-        stats["tokens"] += tokens
+        self.counted += tokens
         self.began = now if self.began is None else self.began
-        if stats["tokens"] > self.options.tokens * (len(self.full) + 1):
+        if self.counted > self.options.tokens * (len(self.full) + 1):
             self.full.append(now - self.began)
         self.in_flight += 1
-        stats["most_at_once"] = max(stats["most_at_once"], self.in_flight)
+        self.most_at_once = max(self.most_at_once, self.in_flight)
         fate = self.luck.random()
         try:
             if fate < self.options.hangs:
-                stats["hung"] += 1
+                self.hung += 1
                 await closed.wait()
             await asyncio.sleep(self.luck.uniform(*self.options.latency))
         finally:
@@ -122,7 +137,7 @@ class Api:
 
 async def serve(api: Api, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """One connection, kept for one request after the other."""
-    closed = asyncio.Event()
+    closed, no_headers = asyncio.Event(), dict[str, str]()
     try:
         while (line := await reader.readline()).strip():
             method, path, _ = line.decode().split(" ", 2)
@@ -133,7 +148,7 @@ async def serve(api: Api, reader: asyncio.StreamReader, writer: asyncio.StreamWr
                     length = int(value)
             body = await reader.readexactly(length)
             if method == "GET" and path == "/stats":
-                status, headers, answer = 200, {}, api.stats
+                status, headers, answer = 200, no_headers, api.stats()
             else:
                 asked = json.loads(body)
                 # Who gives up waiting closes the connection, and sends nothing before.
@@ -143,11 +158,12 @@ async def serve(api: Api, reader: asyncio.StreamReader, writer: asyncio.StreamWr
                 await asyncio.wait([gone])
                 if closed.is_set():
                     break
-                answers = api.stats["answers"]
-                answers[status] = answers.get(status, 0) + 1
+                api.answers[status] += 1
             text = json.dumps(answer).encode()
             told = {**headers, "Content-Type": "application/json", "Content-Length": str(len(text))}
-            head = f"HTTP/1.1 {status} -\r\n" + "".join(f"{name}: {value}\r\n" for name, value in told.items())
+            head = f"HTTP/1.1 {status} -\r\n" + "".join(
+                f"{name}: {value}\r\n" for name, value in told.items()
+            )
             writer.write(head.encode() + b"\r\n" + text)
             await writer.drain()
     except (ConnectionError, asyncio.IncompleteReadError):
@@ -158,7 +174,8 @@ async def serve(api: Api, reader: asyncio.StreamReader, writer: asyncio.StreamWr
 
 async def watch(reader: asyncio.StreamReader, closed: asyncio.Event) -> None:
     """Find out that the other side has closed a connection on which it waits for an answer."""
-    while not reader.at_eof():
+    # A StreamReader tells nobody of its end, and to read would take what comes.
+    while not reader.at_eof():  # noqa: ASYNC110
         await asyncio.sleep(0.01)
     closed.set()
 
@@ -168,11 +185,13 @@ def running_server(*options: str) -> Iterator[str]:
     """The server in a process of its own, with these options of the command line. Gives its address."""
     command = [sys.executable, __file__, *options]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        yield process.stdout.readline().strip()
-        process.stdin.close()
+        talk = cast("tuple[IO[str], IO[str]]", (process.stdin, process.stdout))
+        yield talk[1].readline().strip()
+        talk[0].close()
 
 
 async def main(options: argparse.Namespace) -> None:
+    """Serve until standard input ends."""
     api = Api(options)
     server = await asyncio.start_server(lambda *ends: serve(api, *ends), "127.0.0.1", options.port)
     print(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)
@@ -181,7 +200,8 @@ async def main(options: argparse.Namespace) -> None:
 
 
 def parsed(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    """The command line."""
+    parser = argparse.ArgumentParser(description="A stand-in for a model's API, with limits.")
     parser.add_argument("--port", type=int, default=0, help="0: any that is free")
     parser.add_argument("--requests", type=int, default=500, help="requests per period")
     parser.add_argument("--tokens", type=int, default=90_000, help="tokens per period")
