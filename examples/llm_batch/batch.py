@@ -54,8 +54,8 @@ async def main() -> None:
         async with CLIENT, cue:
             await submit(cue)
             summary = await cue.drain()
-    answers = [json.loads(file.read_text()) for file in OUT.iterdir()]  # noqa: ASYNC240 - nothing else goes on
-    tokens = sum(answer["usage"]["total_tokens"] for answer in answers)
+    answers = map(Path.read_text, OUT.glob("*.json"))  # noqa: ASYNC240 - nothing else goes on
+    tokens = sum(json.loads(answer)["usage"]["total_tokens"] for answer in answers)
     print(summary, f"{tokens:,} tokens in all, {tokens * PRICE:.2f} USD", sep="\n")
 
 

@@ -1,4 +1,4 @@
-"""The program that sends prompts to an API with limits: killed in the middle it goes on, and nothing is paid for twice."""
+"""The program that sends prompts to an API with limits: killed in the middle, it goes on."""
 
 from __future__ import annotations
 
