@@ -1,8 +1,4 @@
-"""500 prompts for an API with limits, which is slow and fails now and then. Kill it, run it again: it goes on.
-
-python examples/llm_batch/batch.py
-runcue-sim examples/llm_batch/batch.py:make_cue,submit --latency 150
-"""
+"""500 prompts for an API with limits, slow and failing now and then. Kill it, run it again: it goes on."""
 
 import json
 from pathlib import Path
@@ -13,19 +9,19 @@ import runcue
 from model_server import running_server
 
 OUT, PROMPTS, MAX_TOKENS, PRICE = Path("out/llm"), 500, 200, 0.000_002
-CLIENT = httpx.AsyncClient(timeout=None)  # noqa: S113 - the task has a timeout, which covers all of a call
+BUDGET = {"tokens": "90_000/min", "usd": "2.50/day"}
+CLIENT = httpx.AsyncClient(timeout=None)  # noqa: S113 - the task has a timeout
 
 
 def bill(tokens: int) -> dict[str, float]:
-    """What so many of them take of each budget."""
+    """What they take of each budget."""
     return {"tokens": tokens, "usd": round(tokens * PRICE, 6)}
 
 
 def make_cue() -> runcue.Cue:
     """All but the prompts."""
     cue = runcue.Cue()
-    limits = {"tokens": "90_000/min", "usd": "2.50/day"}
-    cue.service("api", rate="500/min", budget=limits, concurrent=10, margin=0.5, throttle=runcue.http_errors)
+    cue.service("api", rate="500/min", budget=BUDGET, concurrent=10, margin=0.5, throttle=runcue.http_errors)
 
     @cue.task(uses="api", retry=5, timeout="3s", outputs=lambda number: OUT / f"{number:03}.json")
     async def ask(work: runcue.Work, number: int, prompt: str) -> None:
@@ -50,12 +46,12 @@ async def main() -> None:
     """Answer them, and say what that took."""
     cue = make_cue()
     with running_server() as url, runcue.progress(cue, title="Prompts"):
-        CLIENT.base_url = httpx.URL(url)
+        CLIENT.base_url = url
         async with CLIENT, cue:
             await submit(cue)
             summary = await cue.drain()
-    answers = map(Path.read_text, OUT.glob("*.json"))  # noqa: ASYNC240 - nothing else goes on
-    tokens = sum(json.loads(answer)["usage"]["total_tokens"] for answer in answers)
+    answers = [json.loads(file.read_text()) for file in OUT.glob("*.json")]  # noqa: ASYNC240
+    tokens = sum(answer["usage"]["total_tokens"] for answer in answers)
     print(summary, f"{tokens:,} tokens in all, {tokens * PRICE:.2f} USD", sep="\n")
 
 
