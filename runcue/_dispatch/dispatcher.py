@@ -307,7 +307,8 @@ class Dispatcher:
                 due = self.turns.now() + self.rechecker.recheck_after()
                 if due < self._recheck_alarm.when:
                     self._recheck_alarm.set(due)
-            if not self.turns.closed and not self.rechecker.exhausted and self._is_quiet():
+            # Whoever is not to start anything is not to be asked either: see `look`.
+            if self.turns.may_start and not self.rechecker.exhausted and self._is_quiet():
                 self._look_alarm.set(self.rechecker.idle_due(self.turns.now()))
         elif self._rechecks_ahead or self.rechecker.full_wanted:
             self.rechecker.nothing_waits()

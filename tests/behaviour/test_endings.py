@@ -11,6 +11,7 @@ import pytest
 
 import runcue
 from runcue.testing import Recorder, VirtualTimeLoop, run
+from tests.support.virtual_time import now, virtual
 
 
 def hour_long_works(cue: runcue.Cue, started: list[str]) -> None:
@@ -308,3 +309,30 @@ def test_a_decimal_rate_makes_no_giant_burst(text: str, count: int) -> None:
         assert loop.run_until_complete(main()) == count
     finally:
         loop.close()
+
+
+@pytest.mark.rule(24)
+@virtual
+async def test_nothing_spins_while_starts_are_held_back_because_a_stranger_has_cancelled_a_handler() -> None:
+    cue = runcue.Cue()
+    tasks: list[asyncio.Task[Any] | None] = []
+
+    @cue.task
+    async def torn(work: runcue.Work) -> None:
+        tasks.append(asyncio.current_task())
+        await asyncio.sleep(9)
+
+    @cue.task
+    async def waits(work: runcue.Work) -> None: ...
+
+    @cue.is_ready(task="waits")
+    def after_that(work: runcue.Work) -> bool:
+        return now() > 1
+
+    async with cue:
+        await cue.submit("torn")
+        handle = await cue.submit("waits")
+        await asyncio.sleep(1)
+        assert tasks[0] is not None
+        tasks[0].cancel()
+        await handle
