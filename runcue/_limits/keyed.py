@@ -13,13 +13,13 @@ from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from math import inf
+from types import MappingProxyType
 from typing import Any, Final
 from weakref import WeakValueDictionary
 
 from runcue._limits.budget import Budget
 from runcue._limits.guarded import GuardedLimit
-from runcue._limits.rate_limit import RateLimit
-from runcue._limits.service import Service, ServiceStatus
+from runcue._limits.service import MAX_PAUSE, MAX_THROTTLED, UNBOUNDED, Service, ServiceStatus
 from runcue._model.identity import Identity
 from runcue._model.texts import words_of
 from runcue._model.work import Work
@@ -27,11 +27,20 @@ from runcue.abc import Limit
 
 __all__ = ["KeyService", "KeyedService"]
 
+# What all have that have nothing of it. Never changed.
+_NONE: Final[dict[str, Limit]] = {}
+_NO_BUDGETS: Final[Mapping[str, Budget]] = MappingProxyType({})
+
 _SOONEST: Final = 1.0
+_EACH: Final = 5e-5
 _LATEST: Final = 60.0
-"""Seconds between looks through the keys, at least, and at most where it is not known when there will be something to
-forget. While a limit remembers something there are no more than four: each key is looked at a few times, however many
-there are."""
+"""Seconds between looks through the keys: at least, and so much more for each key, of which a look takes a fiftieth; at
+most where it is not known when there will be something to forget. While a limit remembers something there are no more
+than four."""
+
+
+def _is_rate(limit: object) -> bool:
+    return getattr(limit, "is_rate", False)
 
 
 class KeyService(Service):
@@ -42,9 +51,11 @@ class KeyService(Service):
         key: The key.
         turnstiles: Those of run queues in which work units wait for it; None if none do.
         is_kept: Whether its limits may remember something.
+        timing: Those of its limits that hang on the clock alone.
+        counting: The others.
     """
 
-    __slots__ = ("is_kept", "key", "service", "turnstiles")
+    __slots__ = ("counting", "is_kept", "key", "service", "timing", "turnstiles")
 
     def __init__(
         self,
@@ -52,12 +63,21 @@ class KeyService(Service):
         key: Hashable,
         rates: Iterable[Limit] = (),
         own: Iterable[Limit] = (),
-        budgets: Iterable[Budget] = (),
+        budgets: Sequence[Budget] = (),
     ) -> None:
-        super().__init__(service.name, rates, own=own, budgets=budgets)
+        # One by one what its base begins with: there may be very many. A test compares the two.
+        self.name = service.name
+        self.concurrent = UNBOUNDED
+        self.active = 0
+        self.feedback = self.claims = None
+        self.max_throttled, self.max_pause = MAX_THROTTLED, MAX_PAUSE
+        self._passing = _NONE
         self.service = service
         self.key = key
         self.turnstiles: list[Any] | None = None
+        self.rates, self.own = tuple(rates), tuple(own)
+        self.budgets = {budget.name: budget for budget in budgets} if budgets else _NO_BUDGETS
+        self._gather()
         self.is_kept = False
 
     @property
@@ -65,9 +85,22 @@ class KeyService(Service):
         """See `Service.label`."""
         return f"{self.name} for key {words_of(self.key)}"
 
+    def _gather(self) -> None:
+        self.counting: tuple[Limit, ...] = ()
+        if not (self._passing or self.budgets or self.own) and all(map(_is_rate, self.rates)):
+            # One tuple: each object more of each of them makes the garbage collector slower.
+            self.limits = self.timing = self.rates
+            return
+        super()._gather()
+        self.timing = tuple(filter(_is_rate, self.limits))
+        self.counting = tuple(limit for limit in self.limits if not _is_rate(limit))
+
     def install(self, kind: str, limit: Limit | None) -> None:
         """See `Service.install`."""
+        if self._passing is _NONE:
+            self._passing = {}
         super().install(kind, limit)
+        self.service.learns |= self.feedback is not None
         if limit is not None and not self.is_kept:
             self.service.keep(self)
         if self.is_paused():
@@ -81,9 +114,7 @@ class KeyService(Service):
             return inf
         when = -inf
         for limit in self.limits:
-            if isinstance(limit, RateLimit):
-                when = max(when, limit.unused_from())
-            elif isinstance(limit, GuardedLimit):
+            if isinstance(limit, GuardedLimit):
                 # What the user's own remember nobody knows.
                 when = when if limit in self.service.shared else inf
             else:
@@ -117,10 +148,11 @@ class KeyedService(Service):
         shared: See above.
         paused: Those keys that somebody has to let go on.
         told: What was told once of what its server says.
+        learns: Whether some of its keys learn from how attempts end.
         template: What budgets each key has, of which nothing is ever taken; None if a function says that.
     """
 
-    __slots__ = ("_kept", "_keys", "_make", "paused", "per", "shared", "template", "told")
+    __slots__ = ("_kept", "_keys", "_make", "learns", "paused", "per", "shared", "template", "told")
 
     is_keyed = True
 
@@ -136,6 +168,7 @@ class KeyedService(Service):
         self.shared = shared
         self.paused: set[KeyService] = set()
         self.told: set[str] = set()
+        self.learns = False
         self.template: Mapping[str, Budget] | None = {}
         self._make = make
         self._keys: WeakValueDictionary[Hashable, KeyService] = WeakValueDictionary()
@@ -209,7 +242,8 @@ class KeyedService(Service):
         self._kept = deque(kept)
         if not kept:
             return inf
-        return max(min(first, now + _LATEST), now + _SOONEST, now + (last - now) / 4)
+        soonest = _SOONEST + len(kept) * _EACH
+        return now + max(min(first - now, _LATEST), soonest, (last - now) / 4)
 
     def of(self, work: Work) -> Service:
         """See `Service.of`."""

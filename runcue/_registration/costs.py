@@ -166,6 +166,8 @@ def price(work: Work, overrides: Overrides) -> LimitError | None:
         ConfigurationError: It is more than there ever is, or a value given to `submit()` cannot work.
     """
     task, cost = work._task, overrides.cost
+    if cost is None and task.cost is None:
+        return None
     services = services_for(work)
     what = f"cost of task {task.name!r}"
     if cost is not None:
@@ -174,9 +176,7 @@ def price(work: Work, overrides: Overrides) -> LimitError | None:
         cost = by_names(cost, what, task.parameters)
     else:
         cost = task.cost
-        check_names(cost, task.run_queue.services, what)  # one may have been taken away
-    if cost is None:
-        return None
+        check_names(cost, services, what)  # one may have been taken away
     if callable(cost):
         forks, given = FORKS.number, _RAISED
         work._charge = {}

@@ -17,7 +17,7 @@ from runcue._limits.guarded import Ask, Failed, GuardedLimit, Raised
 from runcue._limits.heirs import inherit
 from runcue._limits.keyed import KeyedService, KeyService
 from runcue._limits.leaver import exchange
-from runcue._limits.service import Service, name_of
+from runcue._limits.service import UNBOUNDED, Service, name_of
 from runcue._limits.sliding_window import SlidingWindow
 from runcue._limits.token_bucket import TokenBucket
 from runcue._model.checks import check_name
@@ -42,6 +42,33 @@ class _Declaration(NamedTuple):
 
     limits: Limits
     execution: Execution
+
+
+class _Pattern:
+    """What is made for each key of a service, worked out once: there may be a great many.
+
+    Attributes:
+        limits: What was said of the service.
+        is_plain: Whether it is slots and windows alone, and those of all keys are alike.
+        rates: Of the windows.
+        margin: By that they are counted longer.
+        slots: How many.
+    """
+
+    __slots__ = ("is_plain", "limits", "margin", "rates", "slots")
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.rates: tuple[Rate, ...] = ()
+        self.margin = limits.get("margin") or 0.0
+        self.slots = UNBOUNDED
+        slots, rates = limits.get("concurrent"), limits.get("rate")
+        others = set(limits.set_options()) - {"rate", "concurrent", "margin", "per"}
+        if not isinstance(limits.get("limits"), ByKey):
+            others.discard("limits")
+        self.is_plain = not others and isinstance(slots or 1, int) and not isinstance(rates, ByKey)
+        if self.is_plain:
+            self.rates, self.slots = rates or (), slots or UNBOUNDED
 
 
 class Underway(Protocol):
@@ -124,9 +151,22 @@ class Services:
     def _add_keyed(self, name: str, limits: Limits) -> None:
         """Register a service that has limits for each key."""
         own = limits.get("limits") or ()
+        pattern = _Pattern(limits)
 
         def make(service: KeyedService, key: Hashable) -> KeyService:
-            its = self._limits[name].of_key(name, key)
+            nonlocal pattern
+            if pattern.limits is not self._limits[name]:
+                pattern = _Pattern(self._limits[name])
+            if pattern.is_plain:
+                one = KeyService(
+                    service,
+                    key,
+                    [SlidingWindow(rate, pattern.margin) for rate in pattern.rates],
+                    service.shared,
+                )
+                one.concurrent = pattern.slots
+                return one
+            its = pattern.limits.of_key(name, key)
             own = service.shared or self._own(name, its.get("limits") or ())
             one = KeyService(service, key, self._rates(name, its), own, self._budgets(name, its))
             equip(one, its, self._opened)

@@ -16,7 +16,7 @@ Must not know: gates, time, event loops, as for any run queue.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Container
+from collections.abc import Container, Iterable
 from itertools import chain, islice
 from math import inf
 from typing import TYPE_CHECKING, Any, Final
@@ -31,6 +31,7 @@ from runcue._scheduling.priority_queue import place_of
 from runcue._scheduling.run_queue import RunQueue
 from runcue._scheduling.turnstiles import Lane, Turnstiles
 from runcue._scheduling.waiting_line import WaitingLine
+from runcue.abc import Limit
 
 if TYPE_CHECKING:
     from runcue._limits.feedback import How
@@ -63,6 +64,17 @@ _STAMPED: Final = _Instant(-inf)
 _NOBODY: Final = (None, ())
 
 
+def _acquired(limits: Iterable[Limit], now: float, work: Work, taken: list[Limit]) -> LimitError | None:
+    """Take what limits count; those that have been taken are added to the others. Returns what one has raised."""
+    for limit in limits:
+        try:
+            limit.acquire(now, work)
+        except LimitError as error:
+            return error
+        taken.append(limit)
+    return None
+
+
 class KeyedRunQueue(RunQueue):
     """Work units that need exactly these services, of which some have limits for each key.
 
@@ -72,7 +84,17 @@ class KeyedRunQueue(RunQueue):
         unasked_parked: Those of them that nobody has asked about yet. Entries that have left are skipped.
     """
 
-    __slots__ = ("_head", "_held", "_next", "_now", "_released", "keyed", "turnstiles", "unasked_parked")
+    __slots__ = (
+        "_head",
+        "_held",
+        "_next",
+        "_now",
+        "_released",
+        "_shared",
+        "keyed",
+        "turnstiles",
+        "unasked_parked",
+    )
 
     is_keyed = True
 
@@ -87,6 +109,8 @@ class KeyedRunQueue(RunQueue):
         # When it was last looked who is first, and who that was if all else has room for it.
         self._now = -inf
         self._head: Work | None = None
+        # The limits that all keys share.
+        self._shared: tuple[Limit, ...] = ()
         # When the first key that has no room may have some again, as that was said last.
         self._next = _STAMPED
         super().__init__(services, executor)
@@ -95,8 +119,10 @@ class KeyedRunQueue(RunQueue):
         """See `RunQueue.look_at_limits`."""
         super().look_at_limits()
         self.sole_slots = None
+        self._shared = self.limits
         self.limits = (*self.limits, _STAMPED)
-        self.hears = self.services
+        if any(service.learns for service in self.keyed):
+            self.hears = self.services
         self.turnstiles.open_all()
 
     def services_for(self, work: Work) -> tuple[Service, ...]:
@@ -223,25 +249,21 @@ class KeyedRunQueue(RunQueue):
         if error is not None or not keys:
             return error
         phase = work._phase
+        taken: list[Limit] = []
         for key in keys:
             key.active += 1
             if key.limits and not key.is_kept:
                 key.service.keep(key)
-        taken = []
-        # What may raise comes first, as for those that all keys share.
-        for limit in [one for key in keys for one in key.limits if not isinstance(one, RateLimit)]:
-            try:
-                limit.acquire(now, work)
-            except LimitError as raised:
-                error = raised
-                break
-            taken.append(limit)
+            # What may raise comes first, as for those that all keys share.
+            if key.counting and error is None:
+                error = _acquired(key.counting, now, work, taken)
         if error is None and work._phase == phase:
             self._held[work] = keys
             for key in keys:
-                for limit in key.limits:
-                    if isinstance(limit, RateLimit):
-                        limit.acquire(now, work)
+                for limit in key.timing:
+                    limit.acquire(now, work)
+                if key.feedback is not None:
+                    self.hears = self.services
             return None
         for limit in taken:
             limit.release(now, work, None)
@@ -252,11 +274,13 @@ class KeyedRunQueue(RunQueue):
 
     def entered(self, now: float, work: Work, at: float) -> None:
         """See `RunQueue.entered`."""
-        super().entered(now, work, at)
+        for limit in self._shared:
+            limit.entered(now, work, at)
         for key in self._held.get(work, ()):
             for limit in key.limits:
                 limit.entered(now, work, at)
-            key.reopen()  # some limits know their next instant only now
+            if key.turnstiles:
+                key.reopen()  # some limits know their next instant only now
 
     def release(self, now: float, work: Work) -> None:
         """See `RunQueue.release`."""
@@ -266,18 +290,20 @@ class KeyedRunQueue(RunQueue):
             self._released = work, keys  # who goes on with its handler has not ended yet
         for key in keys:
             key.active -= 1
-            for limit in key.limits:
-                if not isinstance(limit, RateLimit):
-                    limit.release(now, work, None)
-            key.reopen()
+            for limit in key.counting:
+                limit.release(now, work, None)
+            if key.turnstiles:
+                key.reopen()
 
     def hear(self, now: float, run: Work, how: How) -> None:
         """See `RunQueue.hear`."""
-        for service in (*self.services, *self._keys_of(run)):
+        keys = self._keys_of(run)
+        for service in (*self.services, *keys):
             if service.feedback is not None:
                 service.feedback.ended(service, now, run, how)
-        for key in self._keys_of(run):
-            key.reopen()
+        for key in keys:
+            if key.turnstiles:
+                key.reopen()
 
     def hold_slots(self, work: Work) -> None:
         """See `RunQueue.hold_slots`."""

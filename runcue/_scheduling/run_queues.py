@@ -48,6 +48,7 @@ class RunQueues(dict[tuple[int, tuple[str, ...]], RunQueue]):
         """Have those that use a service look what limits it has."""
         if isinstance(service, KeyService):
             service.reopen()  # whoever waits for a key reads its limits each time
+            service = service.service
         for run_queue in self.values():
             if service in run_queue.services:
                 run_queue.look_at_limits()

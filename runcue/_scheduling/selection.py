@@ -44,16 +44,15 @@ def select(run_queue: RunQueue, now: float, ordered: bool) -> Work | None:
     """
     if not run_queue.contenders:
         sole_slots = run_queue.sole_slots
-        if (
-            sole_slots.active >= sole_slots.concurrent
-            if sole_slots is not None
-            else not run_queue.has_room(now, None, ordered)
-        ):
+        if sole_slots is not None:
+            if sole_slots.active >= sole_slots.concurrent:
+                return None
+        elif not run_queue.has_room(now, None, ordered):
             if not run_queue.near_budgets or (found := _first_behind(run_queue, now, ordered)) is None:
                 return None
             run_queue.take(found)
             return found
-        if run_queue.is_keyed:
+        elif run_queue.is_keyed:
             return run_queue.pop(ordered)
         ready = run_queue.ready
         if ready._line or ready._heap or ordered:
