@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 import math
 import threading
 from collections import defaultdict
@@ -206,6 +207,23 @@ async def test_tasks_of_several_kinds_share_what_a_key_has() -> None:
         for name in ("one", "two", "three") * 2:
             await cue.submit(name, {"user": "a"})
     assert sorted(entered["a"] + others["a"] + more["a"]) == [0, 1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize(
+    "options", [{"priority": 0.9}, {"timeout": 5}, {"retry": 2}, {"delay": 0.5}, {"key": "k"}]
+)
+@virtual
+async def test_submissions_with_options_of_their_own_have_their_keys_as_well(options: dict[str, Any]) -> None:
+    cue = runcue.Cue()
+    cue.service("api", per=user, concurrent=1)
+    entered = registered(cue, lasts=1.0)
+    async with cue:
+        await cue.submit("ask", {"user": "a"}, **options)
+        await asyncio.sleep(0.6)
+        for _ in range(2):
+            await cue.submit("ask", {"user": "a"})
+    assert len(entered["a"]) == 3
+    assert all(after - before >= 1 for before, after in itertools.pairwise(entered["a"]))
 
 
 @virtual
