@@ -8,12 +8,14 @@ from collections import defaultdict
 from typing import Any, NamedTuple
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import runcue
 from runcue.testing import FakeExecutor
 from tests.support.worlds import SECONDS, orders, seconds, virtually
+
+_EXAMPLES = settings().max_examples if settings().max_examples > 1000 else 25
 
 KEYS = ("a", "b", ("c", 1), 4)
 
@@ -113,11 +115,13 @@ def run(
 
 
 @pytest.mark.rule(47)
+@settings(max_examples=_EXAMPLES)
 @given(st.lists(jobs(mixed=False), min_size=1, max_size=20), limits, orders)
 def test_each_key_goes_as_if_it_was_alone(plan: list[Job], limits: Limits, order: int | None) -> None:
     # Where a cancellation comes in the very instant of a start, either may be first.
     plan = [
-        job._replace(gate=None, cancel_after=job.cancel_after and job.cancel_after + 0.0123) for job in plan
+        job._replace(gate=None, cancel_after=None if job.cancel_after is None else job.cancel_after + 0.0123)
+        for job in plan
     ]
     began, ended = run(plan, limits, order)
     for key in {job.key for job in plan}:
@@ -152,6 +156,7 @@ USES = (["api"], ["api", "total"], ["api", "other"], ["other", "api", "total"])
 
 
 @pytest.mark.rule(47, 5)
+@settings(max_examples=_EXAMPLES)
 @given(
     st.lists(jobs(mixed=True), min_size=1, max_size=25),
     limits,
@@ -161,7 +166,7 @@ USES = (["api"], ["api", "total"], ["api", "other"], ["other", "api", "total"])
     st.booleans(),
     orders,
 )
-def test_nothing_is_over_its_limit_or_lost_with_several_keys_and_a_total(
+def test_nothing_is_over_its_limit_or_lost_with_several_keys_and_a_total(  # noqa: C901 - one program
     plan: list[Job],
     limits: Limits,
     others: Limits,
