@@ -102,6 +102,10 @@ class Story:
             self.checker.attempt_failed(id, error)
             self.checker.put_back(now, id, "failed", delay)
 
+    def count_block(self) -> None:
+        """Callbacks block the loop."""
+        self.injected.counts["listener-block"] += 1
+
     def awaiting(self, service: str) -> None:
         self.injected.asking[service] += 1
 
@@ -177,6 +181,10 @@ BROKEN: dict[str, tuple[str, list[Step]]] = {
     "an attempt after the last": (
         "attempts",
         [*RETRIED, ("started", 6.0, "1"), ("goes_back", 7.0, "1", 10.0, ERROR)],
+    ),
+    "an attempt that still waits for its gate when no more may begin": (
+        "attempts",
+        [*BOUNDED, ("excuse", "awaited", "1"), ("look", 4.1)],
     ),
     "an attempt that nobody asked for": (
         "attempts",
@@ -707,6 +715,36 @@ KEPT: dict[str, list[Step]] = {
         ("look", 3.9),
         ("fail", 4.0, "1", ERROR, True),
         ("look", 4.0),
+    ],
+    "an attempt whose gate is asked at the last instant": [
+        *BOUNDED,
+        ("excuse", "awaited", "1"),
+        ("look", 4.0),
+        ("started", 4.0, "1"),
+    ],
+    "one that has joined what is tried again after a stop that lets nothing more start": [
+        ("wish", {**MUST, "policy": Policy("Retry", 2, 5.0, 60.0, is_exit_final=True)}),
+        *submitted("make a"),
+        ("wish", {}),
+        ("submitted", 0.0, "2", "make", "a"),
+        ("started", 0.0, "1"),
+        ("stop", 0.5, FINISH),
+        ("goes_back", 1.0, "1", 5.0, ERROR),
+        ("look", 1.0),
+    ],
+    "a stop that gives up one, and then who had joined it and has not been asked": [
+        ("wish", {**MUST, "delay": 1.0}),
+        *submitted("make a", "make a"),
+        ("wish", MUST),
+        ("submitted", 0.0, "3", "read", "b"),
+        ("excuse", "raised", "1", 0),
+        ("look", 1.0),
+        ("count_block",),
+        ("stop", 2.0, FINISH),
+        ("look", 3.0),
+        ("cancelled", 3.0, "1"),
+        ("cancelled", 3.0, "3"),
+        ("cancelled", 3.0, "2"),
     ],
     "a successor that goes on where the one in whose place it is had been": [
         *FOLLOWED,

@@ -163,9 +163,11 @@ def of_running(now: float, start: Start) -> Objection:
     return "timeout", f"{work} still runs after {ran:g} s, its timeout is {limit:g} s"
 
 
-def of_waiting(now: float, work: ObservedWork) -> Objection:
+def of_waiting(now: float, observed: Observations, work: ObservedWork) -> Objection:
     """Whether the next attempt of a work unit that waits for it can still begin in time."""
-    if now < work.latest:
+    # An async gate that was asked at the last instant may say yes at that same instant.
+    is_asked = now <= work.latest + ROUNDING and work.id in observed.injected.awaited
+    if now < work.latest or is_asked:
         return None
     return (
         "attempts",

@@ -316,7 +316,7 @@ class Checker:
             if self._objects(attempts.of_running(now, start), start.work):
                 return
         for work in list(self.observed.bounded.values()):
-            if self._objects(attempts.of_waiting(now, work), work):
+            if self._objects(attempts.of_waiting(now, self.observed, work), work):
                 return
 
     def _check_new(self, now: float) -> None:
@@ -354,8 +354,9 @@ class Checker:
                 and injected.raised.get(one.id, -inf) < self._settled_then
                 and one.submitted <= self._looked_at
                 and not any(observed.untold.get(name, -inf) > self._looked_at for name in one.needs)
-                # What waits for one that was given up first, or may be left, has waited for it when all was asked.
-                and self._given_up.isdisjoint(one.needs)
+                # What waits for one that was given up first, or may be left, or had joined it, has waited for it when
+                # all was asked.
+                and self._given_up.isdisjoint((*one.needs, *one.proves))
             ):
                 state = "up to date" if observed.is_up_to_date(one) else "able to run"
                 self.report("drained", f"{what} {one} at {now:g}, which is {state}", one)

@@ -168,7 +168,7 @@ class Stops:
                 return "left", f"{work} still waits at {now:g}, and is what a stop leaves"
             if level < _FINISH:
                 continue
-            runs = work.started is not None or self._is_carried(work)
+            runs = work.started is not None or self._is_carried(work) or self._goes_along(now, work)
             if not (runs and level < _CUT) and not self._may_go_on(now, work):
                 state = "runs" if runs else "waits"
                 return (
@@ -181,6 +181,11 @@ class Stops:
         """Whether a handler is at work for one that it was not started for."""
         ran = (work.leader, work.joined)
         return any(one is not None and one.started is not None and not one.left for one in ran)
+
+    def _goes_along(self, now: float, work: ObservedWork) -> bool:
+        """Whether it has joined one that ran, is not cut off and is between two attempts: that waits for both."""
+        leader = work.leader
+        return leader is not None and leader.tried > 0 and not leader.ended and self._may_go_on(now, leader)
 
     def is_left(self, now: float, work: ObservedWork, *, cuts_off: bool = True) -> bool | None:
         """Whether a stop leaves a work unit that is cancelled: it could run some time, and there is no end of that.
