@@ -312,9 +312,9 @@ def _limit(reason: Reason, wall: float) -> str:
         used = "the only one is" if service.concurrent == 1 else f"all {service.concurrent} are"
         return f"{what} ({used} in use{held})"
     if reason.kind in ("paused", "server"):
-        return f"{service.name}, {said}"
+        return f"{service.label}, {said}"
     if reason.kind == "budget":
-        return f"the budget of {service.name} ({said.removeprefix('its budget of ').partition(' is used up')[0]})"
+        return f"the budget of {service.label} ({said.removeprefix('its budget of ').partition(' is used up')[0]})"
     if reason.kind == "limit":
         return f"a limit of {service.label} ({said})"
     if reason.kind in ("throttle", "breaker"):

@@ -81,6 +81,11 @@ class KeyService(Service):
         self.is_kept = False
 
     @property
+    def budgets_by_key(self) -> bool:  # type: ignore[override]
+        """See `Service`."""
+        return self.service.budgets_by_key
+
+    @property
     def label(self) -> str:
         """See `Service.label`."""
         return f"{self.name} for key {words_of(self.key)}"

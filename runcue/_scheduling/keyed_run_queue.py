@@ -16,19 +16,24 @@ Must not know: gates, time, event loops, as for any run queue.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Container, Iterable
+from collections.abc import Container
 from itertools import chain, islice
 from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
+from runcue._limits.budget import Budget
 from runcue._limits.keyed import KeyedService, KeyService
 from runcue._limits.rate_limit import RateLimit
 from runcue._limits.service import Service
 from runcue._model.errors import LimitError
 from runcue._model.phases import NEW, READY
 from runcue._model.work import Work
+from runcue._scheduling.key_holds import KeyHolds
+from runcue._scheduling.key_passing import KeyPassing
+from runcue._scheduling.overtaking import MOST_PASSING
 from runcue._scheduling.priority_queue import place_of
 from runcue._scheduling.run_queue import RunQueue
+from runcue._scheduling.selection import STARVED_AFTER
 from runcue._scheduling.turnstiles import Lane, Turnstiles
 from runcue._scheduling.waiting_line import WaitingLine
 from runcue.abc import Limit
@@ -61,36 +66,23 @@ class _Instant(RateLimit):
 # Among the limits of a run queue: starts have to be stamped for those that the keys have.
 _STAMPED: Final = _Instant(-inf)
 
-_NOBODY: Final = (None, ())
-
-
-def _acquired(limits: Iterable[Limit], now: float, work: Work, taken: list[Limit]) -> LimitError | None:
-    """Take what limits count; those that have been taken are added to the others. Returns what one has raised."""
-    for limit in limits:
-        try:
-            limit.acquire(now, work)
-        except LimitError as error:
-            return error
-        taken.append(limit)
-    return None
-
 
 class KeyedRunQueue(RunQueue):
     """Work units that need exactly these services, of which some have limits for each key.
 
     Attributes:
         keyed: Those services.
+        holds: What work units hold of what their keys have.
         turnstiles: Where the work units wait whose keys have no room.
         unasked_parked: Those of them that nobody has asked about yet. Entries that have left are skipped.
     """
 
     __slots__ = (
         "_head",
-        "_held",
         "_next",
         "_now",
-        "_released",
         "_shared",
+        "holds",
         "keyed",
         "turnstiles",
         "unasked_parked",
@@ -102,10 +94,7 @@ class KeyedRunQueue(RunQueue):
         self.keyed = tuple(service for service in services if isinstance(service, KeyedService))
         self.turnstiles = Turnstiles()
         self.unasked_parked: deque[Work] = deque()
-        # What those use by their keys whose handlers have not returned, or whose gates hold a slot.
-        self._held: dict[Work, tuple[KeyService, ...]] = {}
-        # The one of them that has come to its end last, until somebody looks who is next.
-        self._released: tuple[Work | None, tuple[KeyService, ...]] = _NOBODY
+        self.holds = KeyHolds()
         # When it was last looked who is first, and who that was if all else has room for it.
         self._now = -inf
         self._head: Work | None = None
@@ -127,13 +116,14 @@ class KeyedRunQueue(RunQueue):
 
     def services_for(self, work: Work) -> tuple[Service, ...]:
         """See `RunQueue.services_for`."""
-        own: dict[Service, Service] = {key.service: key for key in self._keys_of(work)}
-        return tuple(own.get(service, service) for service in self.services)
-
-    def _keys_of(self, work: Work) -> tuple[KeyService, ...]:
-        if work is self._released[0]:
-            return self._released[1]
-        return self._held.get(work) or work._keyed or ()
+        own: dict[Service, Service] = {key.service: key for key in self.holds.keys_of(work)}
+        found: list[Service] = []
+        for service in self.services:
+            if service in own:
+                found.append(own[service])
+            if service not in own or service.limits:  # such as a pause of all keys
+                found.append(service)
+        return tuple(found)
 
     # Who may start.
 
@@ -144,7 +134,8 @@ class KeyedRunQueue(RunQueue):
             now: Monotonic.
             ordered: As for `peek`.
         """
-        self._now, self._head, self._released = now, None, _NOBODY
+        self._now, self._head = now, None
+        self.holds.forget_released()
         turnstiles = self.turnstiles
         turnstiles.open_due(now)
         while True:
@@ -172,6 +163,18 @@ class KeyedRunQueue(RunQueue):
                 continue  # who was asked has cancelled it
             if shut is None:
                 return work
+            key, until, limit = shut
+            if (
+                lane is not None
+                and lane.number > 1
+                and work in turnstiles.parked
+                and isinstance(limit, Budget)
+            ):
+                passing = KeyPassing(lane, turnstiles.parked, limit, self._keys_have_room)
+                waits_long = now - work._submitted_at > STARVED_AFTER
+                if (found := passing.next(now, ordered=ordered, keeps_slots=waits_long)) is not None:
+                    return found
+                until = min(until, passing.passes_at)
             if work not in turnstiles.parked:
                 super().pop(ordered)
                 if lane is None:
@@ -179,21 +182,31 @@ class KeyedRunQueue(RunQueue):
                     lane = turnstiles.lanes[work._keyed] = Lane(work._keyed)
                 self._park(work, lane)
             assert lane is not None
-            turnstiles.wait(lane, *shut)
+            turnstiles.wait(lane, key, until)
+            lane.is_short = isinstance(limit, Budget)
+
+    def _keys_have_room(self, now: float, work: Work) -> bool:
+        return self._shut_for(work, now) is None
 
     def _park(self, work: Work, lane: Lane) -> None:
         self.turnstiles.park(work, lane)
+        if lane.is_short and lane.number <= MOST_PASSING and lane.turnstile is not None:
+            lane.turnstile.reopen()  # it may pass the first
         if work._task.gated and (work._phase == NEW or work._approved_in == -1):
             self.unasked_parked.append(work)
 
-    def _shut_for(self, work: Work, now: float) -> tuple[KeyService, float] | None:
-        """The key that has no room for a work unit, and when its limits are to be asked again; None if all have."""
+    def _shut_for(self, work: Work, now: float) -> tuple[KeyService, float, Limit | None] | None:
+        """The key that has no room for a work unit; None if all have.
+
+        Returns:
+            That one; when its limits are to be asked again; and which of them has none, None for the slots.
+        """
         for key in work._keyed or ():
             if key.active >= key.concurrent:
-                return key, inf
+                return key, inf, None
             for limit in key.limits:
                 if not limit.room(now, work):
-                    return key, limit.next_room(now, work)
+                    return key, limit.next_room(now, work), limit
         return None
 
     def has_room(self, now: float, work: Work | None = None, ordered: bool = False) -> bool:
@@ -249,55 +262,32 @@ class KeyedRunQueue(RunQueue):
         if error is not None or not keys:
             return error
         phase = work._phase
-        taken: list[Limit] = []
-        for key in keys:
-            key.active += 1
-            if key.limits and not key.is_kept:
-                key.service.keep(key)
-            # What may raise comes first, as for those that all keys share.
-            if key.counting and error is None:
-                error = _acquired(key.counting, now, work, taken)
+        error = self.holds.acquire(now, work, keys)
         if error is None and work._phase == phase:
-            self._held[work] = keys
             for key in keys:
-                for limit in key.timing:
-                    limit.acquire(now, work)
                 if key.feedback is not None:
                     self.hears = self.services
             return None
-        for limit in taken:
-            limit.release(now, work, None)
-        for key in keys:
-            key.active -= 1
+        if error is None:
+            self.holds.undo(now, work)
+            error = self._cancelled_by_limit(phase)
         super().release(now, work)
-        return error or self._cancelled_by_limit(phase)
+        return error
 
     def entered(self, now: float, work: Work, at: float) -> None:
         """See `RunQueue.entered`."""
         for limit in self._shared:
             limit.entered(now, work, at)
-        for key in self._held.get(work, ()):
-            for limit in key.limits:
-                limit.entered(now, work, at)
-            if key.turnstiles:
-                key.reopen()  # some limits know their next instant only now
+        self.holds.entered(now, work, at)
 
     def release(self, now: float, work: Work) -> None:
         """See `RunQueue.release`."""
         super().release(now, work)
-        keys = self._held.pop(work, ())
-        if work._keyed is None:
-            self._released = work, keys  # who goes on with its handler has not ended yet
-        for key in keys:
-            key.active -= 1
-            for limit in key.counting:
-                limit.release(now, work, None)
-            if key.turnstiles:
-                key.reopen()
+        self.holds.release(now, work)
 
     def hear(self, now: float, run: Work, how: How) -> None:
         """See `RunQueue.hear`."""
-        keys = self._keys_of(run)
+        keys = self.holds.keys_of(run)
         for service in (*self.services, *keys):
             if service.feedback is not None:
                 service.feedback.ended(service, now, run, how)
@@ -308,23 +298,18 @@ class KeyedRunQueue(RunQueue):
     def hold_slots(self, work: Work) -> None:
         """See `RunQueue.hold_slots`."""
         super().hold_slots(work)
-        if work._keyed:
-            self._held[work] = work._keyed
-            for key in work._keyed:
-                key.active += 1
+        self.holds.hold_slots(work)
 
     def give_back_slots(self, work: Work) -> None:
         """See `RunQueue.give_back_slots`."""
         super().give_back_slots(work)
-        for key in self._held.pop(work, ()):
-            key.active -= 1
-            key.reopen()
+        self.holds.give_back_slots(work)
 
     def free_slots(self, work: Work | None = None) -> int:
         """See `RunQueue.free_slots`; without a work unit, of those that all keys share."""
         free = super().free_slots()
         if work is not None:
-            for key in self._keys_of(work):
+            for key in self.holds.keys_of(work):
                 free = min(free, key.concurrent - key.active)
         return free
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import inf
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from runcue._limits.budget import Budget
 from runcue._limits.guarded import GuardedLimit
@@ -22,16 +22,37 @@ from runcue._limits.rate_limit import RateLimit
 from runcue._limits.service import Service
 from runcue._model.phases import READY
 from runcue._model.work import Work
+from runcue._scheduling.lines import services_for
 from runcue._scheduling.priority_queue import place_of
-from runcue._scheduling.run_queue import RunQueue
+from runcue.abc import Limit
 
 if TYPE_CHECKING:
     from runcue._model.amounts import Amount
 
-__all__ = ["Claim", "claim_of", "first_to_pass"]
+__all__ = ["MOST_PASSING", "Claim", "claim_of", "first_to_pass"]
 
-_LOOKED_AT: Final = 64
+MOST_PASSING: Final = 64
 """So many of those behind it are looked at."""
+
+
+class Line(Protocol):
+    """Where some wait, as far as it is known here: a run queue, or those in one that have the same keys."""
+
+    services: tuple[Service, ...]
+    limits: tuple[Limit, ...]
+    budgets: tuple[Budget, ...]
+    promised: tuple[Work, float] | None
+    refusal: tuple[Limit, Any] | None
+    passes_at: float
+
+    def peek(self, ordered: bool) -> Work | None:
+        """The first in line."""
+
+    def first_ones(self, most: int) -> list[Work]:
+        """About so many of the first, in order."""
+
+    def has_room(self, now: float, work: Work | None = None) -> bool:
+        """Whether one of them may start."""
 
 
 class Claim:
@@ -52,9 +73,7 @@ class Claim:
 
     __slots__ = ("_is_shut", "_keeps_slots", "_needs", "head", "place", "until")
 
-    def __init__(
-        self, run_queue: RunQueue, head: Work, now: float, until: float, *, keeps_slots: bool
-    ) -> None:
+    def __init__(self, run_queue: Line, head: Work, now: float, until: float, *, keeps_slots: bool) -> None:
         self.head = head
         self.place = place_of(head)
         self.until = until
@@ -81,7 +100,7 @@ class Claim:
         """
         for service in services:
             if self._is_shut:
-                if service in self.head._task.run_queue.services:
+                if service in services_for(self.head):
                     return True
                 continue
             needs = self._needs.get(service)
@@ -96,7 +115,7 @@ class Claim:
         return False
 
 
-def claim_of(run_queue: RunQueue, head: Work, now: float, *, keeps_slots: bool) -> Claim | None:
+def claim_of(run_queue: Line, head: Work, now: float, *, keeps_slots: bool) -> Claim | None:
     """What the first in a line needs that was just refused.
 
     Returns:
@@ -109,7 +128,7 @@ def claim_of(run_queue: RunQueue, head: Work, now: float, *, keeps_slots: bool) 
     return Claim(run_queue, head, now, until, keeps_slots=keeps_slots)
 
 
-def first_to_pass(run_queue: RunQueue, claims: Sequence[Claim], now: float, *, ordered: bool) -> Work | None:
+def first_to_pass(run_queue: Line, claims: Sequence[Claim], now: float, *, ordered: bool) -> Work | None:
     """The first of those behind the first in a line that may start now.
 
     Args:
@@ -121,7 +140,7 @@ def first_to_pass(run_queue: RunQueue, claims: Sequence[Claim], now: float, *, o
     refusal, run_queue.passes_at = run_queue.refusal, inf
     head, services = run_queue.peek(ordered), run_queue.services
     known: dict[tuple[Amount, ...], float] = {}
-    for work in run_queue.first_ones(_LOOKED_AT + 1):
+    for work in run_queue.first_ones(MOST_PASSING + 1):
         if work is head or (ordered and work._phase != READY):
             continue
         place = place_of(work)
@@ -138,7 +157,7 @@ def first_to_pass(run_queue: RunQueue, claims: Sequence[Claim], now: float, *, o
     return None
 
 
-def _next_room(run_queue: RunQueue, work: Work, now: float) -> float:
+def _next_room(run_queue: Line, work: Work, now: float) -> float:
     """When the rates and budgets of a line have room for a work unit, if nothing else starts."""
     when = now
     for limit in run_queue.limits:

@@ -48,10 +48,11 @@ class RunQueues(dict[tuple[int, tuple[str, ...]], RunQueue]):
         """Have those that use a service look what limits it has."""
         if isinstance(service, KeyService):
             service.reopen()  # whoever waits for a key reads its limits each time
-            service = service.service
         for run_queue in self.values():
             if service in run_queue.services:
                 run_queue.look_at_limits()
+            elif isinstance(service, KeyService) and service.service in run_queue.services:
+                run_queue.hears = run_queue.services
 
     def kept_by_breakers(self, now: float) -> list[Work]:
         """The work units that stand in line and cannot start for a while, after failures in a row of their services."""

@@ -12,7 +12,7 @@ Must not know: what limits say, who else waits, time.
 
 from __future__ import annotations
 
-from heapq import heapify, heappop, heappush
+from heapq import heapify, heappop, heappush, nsmallest
 from itertools import count
 from math import inf
 
@@ -36,9 +36,11 @@ class Lane:
         number: How many wait.
         turnstile: Where they do; None before it has one.
         entry: The place by which it stands there.
+        is_short: Whether its first waits for a budget, so that others may pass it.
+        promised: As of a run queue: the first, when that waits for a budget, and the instant at which it was to start.
     """
 
-    __slots__ = ("entry", "keys", "line", "number", "turnstile")
+    __slots__ = ("entry", "is_short", "keys", "line", "number", "promised", "turnstile")
 
     def __init__(self, keys: tuple[KeyService, ...]) -> None:
         self.keys = keys
@@ -46,6 +48,12 @@ class Lane:
         self.number = 0
         self.turnstile: Turnstile | None = None
         self.entry: tuple[float, int] | None = None
+        self.promised: tuple[Work, float] | None = None
+        self.is_short = False
+
+    def first_ones(self, most: int) -> list[Work]:
+        """So many of the first, in order; some may have left, or have another place."""
+        return [entry[2] for entry in nsmallest(most, self.line)]
 
     @property
     def first(self) -> Work:

@@ -537,6 +537,102 @@ def test_keys_hold_in_threads_and_in_real_time() -> None:
 
 
 @virtual
+async def test_who_waits_for_a_budget_of_its_key_is_passed_only_by_who_does_not_put_it_off() -> None:
+    entered: dict[bool, list[tuple[float, int]]] = {True: [], False: []}
+    for keyed in (True, False):
+        cue = runcue.Cue()
+        began = now()
+        options: dict[str, Any] = {"per": user} if keyed else {}
+        cue.service("api", budget={"tokens": "100/min"}, **options)
+
+        @cue.task(uses="api", cost=lambda tokens: {"tokens": tokens})
+        async def ask(work: runcue.Work, tokens: int, began: float = began, keyed: bool = keyed) -> None:
+            entered[keyed].append((now() - began, tokens))
+            await asyncio.sleep(1)
+
+        async with cue:
+            for tokens in (60, 30, 50, 5, 5, 20, 40, 10):
+                await cue.submit(ask, {"user": "a", "tokens": tokens})
+                await cue.submit(ask, {"user": "b", "tokens": 1}) if keyed and tokens == 50 else None
+                await asyncio.sleep(0.5)
+    assert entered[True].pop(2) == (1.0, 1)
+    assert entered[True] == entered[False]
+    assert (1.5, 5) in entered[True]
+
+
+@virtual
+async def test_pauses_of_one_key_and_of_all() -> None:
+    cue = runcue.Cue()
+    api = cue.service("api", per=user, concurrent=1)
+    entered = registered(cue, lasts=1.0)
+    async with cue:
+        api.pause(key="a")
+        for one in "aab":
+            await cue.submit("ask", {"user": one})
+        await asyncio.sleep(2)
+        assert "api for key 'a', paused by hand" in str(cue.why())
+        api.pause(3)
+        await cue.submit("ask", {"user": "b"})
+        await asyncio.sleep(1)
+        assert "api, paused by hand for another 2 s" in str(cue.why())
+        api.resume("a")
+        await asyncio.sleep(3)
+        api.pause(key="b")
+        await cue.submit("ask", {"user": "b"})
+        await asyncio.sleep(1)
+        api.resume()
+    assert entered == {"b": [0, 5, 7], "a": [5, 6]}
+
+
+@virtual
+async def test_refusals_breakers_headers_and_slots_that_find_themselves_are_those_of_a_key() -> None:
+    cue = runcue.Cue()
+    api = cue.service("api", per=user, breaker=runcue.Breaker(2, "10s"), concurrent=runcue.Adaptive(1, 4))
+    entered: dict[str, list[float]] = defaultdict(list)
+
+    @cue.task(uses="api")
+    async def ask(work: runcue.Work) -> None:
+        one = work.params["user"]
+        entered[one].append(now())
+        await asyncio.sleep(0)
+        if one == "refused" and now() < 4:
+            raise runcue.Throttled(5)
+        if one == "broken" and now() < 9:
+            raise OSError
+        if one == "asked to wait":
+            api.read_headers({"retry-after": "3"})
+
+    @cue.on_failure
+    def on_failure(work: runcue.Work, error: BaseException) -> None: ...
+
+    async with cue:
+        for number in range(3):
+            for one in ("refused", "broken", "asked to wait", "fine"):
+                await cue.submit("ask", {"user": one})
+            await asyncio.sleep(1 if number < 2 else 0.5)
+        assert api.status("refused").throttled == 2.5
+        assert api.status("broken").broken is not None
+        assert api.status("fine").concurrent == 2
+        await cue.drain()
+    assert entered["fine"] == [0, 1, 2]
+    assert entered["broken"] == [0, 1, 11]
+    assert entered["asked to wait"] == [0, 3, 3]
+    assert entered["refused"][:2] == [0, 5]
+    assert max(entered["refused"]) < 6
+
+
+@virtual
+async def test_a_budget_may_be_one_of_some_keys_alone() -> None:
+    cue = runcue.Cue()
+    cue.service("api", per=user, budget=lambda key: {"tokens": "100/min"} if key == "free" else None)
+    entered = registered(cue, cost={"tokens": 60})
+    async with cue:
+        for one in ("free", "paid") * 3:
+            await cue.submit("ask", {"user": one})
+    assert entered == {"free": [0, 60, 120], "paid": [0, 0, 0]}
+
+
+@virtual
 async def test_what_a_status_says_of_keys() -> None:
     cue = runcue.Cue()
     api = cue.service("api", per=user, rate="2/min", concurrent=3)
