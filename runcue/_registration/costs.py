@@ -168,7 +168,8 @@ def price(work: Work, overrides: Overrides) -> LimitError | None:
     task, cost = work._task, overrides.cost
     if cost is None and task.cost is None:
         return None
-    services = services_for(work)
+    # Not what bounds them where no service has slots.
+    services = tuple(one for one in services_for(work) if one.name in task.services)
     what = f"cost of task {task.name!r}"
     if cost is not None:
         what = f"cost of a submission of task {task.name!r}"

@@ -362,6 +362,13 @@ def _check_together(name: str, limits: Limits, given: Mapping[str, Any], before:
         raise ConfigurationError(
             f"Service {name!r}: limiter= stands instead of rate= and burst=, not beside."
         )
+    for option, needs in (("oversize", ("budget",)), ("margin", ("rate", "budget"))):
+        is_said = given.get(option) is not None and limits.get(option) is not None
+        if is_said and all(limits.get(one) is None for one in needs):
+            raise ConfigurationError(
+                f"Service {name!r}: {option}={words_of(given[option])} says nothing without "
+                f"{' or '.join(f'{one}=' for one in needs)}."
+            )
     if burst is not None and rate is None:
         if before.get("burst") is not None and "burst" not in given:
             raise ConfigurationError(

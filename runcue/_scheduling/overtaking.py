@@ -77,12 +77,9 @@ class Claim:
         self.head = head
         self.place = place_of(head)
         self.until = until
-        promised = run_queue.promised
-        if promised is None or promised[0] is not head:
-            run_queue.promised = promised = head, until
         services = run_queue.services
         # Of limits of the user's own nobody knows what they would take from it.
-        self._is_shut = now >= promised[1] or until == inf or any(map(_is_own, run_queue.limits))
+        self._is_shut = until == inf or any(map(_is_own, run_queue.limits))
         self._keeps_slots = keeps_slots
         # Of each service: whether a start now takes one that it needs, and how much of each budget it can spare.
         self._needs: dict[Service, tuple[bool, list[tuple[Budget, Amount | float]]]] = {}
@@ -90,6 +87,18 @@ class Claim:
             takes = any(isinstance(rate, RateLimit) and rate.keeps_from(now, until) for rate in service.rates)
             spare = [(one, one.spare(now, head, until)) for one in service.budgets.values()]
             self._needs[service] = takes, spare
+
+    def promise(self, run_queue: RunQueue, now: float) -> None:
+        """It is the first of all: its instant is what it was when that was so for the first time.
+
+        Args:
+            run_queue: Its line.
+            now: Monotonic. If that instant has come, nobody passes it any more.
+        """
+        promised = run_queue.promised
+        if promised is None or promised[0] is not self.head:
+            run_queue.promised = promised = self.head, self.until
+        self._is_shut |= now >= promised[1]
 
     def is_put_off_by(self, work: Work, services: Sequence[Service]) -> bool:
         """Whether a start of another one now would put it off.

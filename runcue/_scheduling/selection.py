@@ -84,7 +84,10 @@ def _first_behind(run_queue: RunQueue, now: float, ordered: bool) -> Work | None
     """Who may pass the first in a line without contenders, which has just been refused."""
     head = run_queue.peek(ordered)
     claim = None if head is None else _claim_of(run_queue, head, now)
-    return None if claim is None else first_to_pass(run_queue, (claim,), now, ordered=ordered)
+    if claim is None:
+        return None
+    claim.promise(run_queue, now)
+    return first_to_pass(run_queue, (claim,), now, ordered=ordered)
 
 
 def _claim_of(run_queue: RunQueue, head: Work, now: float) -> Claim | None:
@@ -171,6 +174,9 @@ def _that_may_pass(
 ) -> list[tuple[float, int, RunQueue, Work]]:
     """Those who may start without putting off who waits for a budget, and the first behind each of these."""
     waiting = tuple(claims.values())
+    first = min(claims, key=lambda one: claims[one].place)
+    if all(claims[first].place < one[:2] for one in startable):
+        claims[first].promise(first, now)
     found = [
         one
         for one in startable

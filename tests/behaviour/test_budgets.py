@@ -672,3 +672,44 @@ async def test_a_drain_waits_for_a_budget_and_no_stall_is_called() -> None:
     starts = counted(cue, uses="api", cost={"usd": 1})
     await submitted(cue, ask(1, 2))
     assert starts == [(0, 1), (86_400, 2)]
+
+
+@pytest.mark.rule(46)
+def test_options_that_say_nothing_alone_are_refused() -> None:
+    cue = runcue.Cue()
+    with pytest.raises(ConfigurationError, match="oversize='borrow' says nothing without budget="):
+        cue.service("api", rate="1/sec", oversize="borrow")
+    with pytest.raises(ConfigurationError, match="margin='1s' says nothing without rate= or budget="):
+        cue.service("api", margin="1s")
+    api = cue.service("api", budget={"tokens": "1/min"}, oversize="borrow", margin="1s")
+    api.change(budget=None)
+    assert repr(api) == "<Service api: oversize borrow, margin 1 s>"
+
+
+@pytest.mark.rule(46, 48)
+@virtual
+async def test_a_changed_budget_keeps_what_was_charged() -> None:
+    cue = runcue.Cue()
+    api = cue.service("api", budget={"tokens": "100/min"})
+    starts = counted(cue, uses="api", cost=by_n)
+    async with cue:
+        await cue.submit("ask", {"n": 80})
+        await cue.submit("ask", {"n": 60})
+        await asyncio.sleep(10)
+        api.change(budget={"tokens": "150/min"})
+        await asyncio.sleep(1)
+        assert starts == [(0, 80), (10, 60)]
+        api.change(budget={"tokens": "150/2min"})
+        await cue.submit("ask", {"n": 90})
+    assert starts[2] == (120, 90)
+
+
+@pytest.mark.rule(46)
+@virtual
+async def test_an_unknown_budget_of_a_submission_is_told_with_the_services_of_the_task() -> None:
+    cue = runcue.Cue()
+    cue.service("api", budget={"tokens": "100/min"})
+    cue.task("plain", uses="api", cost={})(print)
+    async with cue:
+        with pytest.raises(ConfigurationError, match="'usd', and of 'api' there is 'tokens'"):
+            await cue.submit("plain", cost={"usd": 1})

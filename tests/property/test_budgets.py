@@ -5,14 +5,18 @@ What is charged is counted here once more, by hand, over each window that there 
 
 from __future__ import annotations
 
+import asyncio
 from fractions import Fraction
 from math import inf
 from typing import Any, NamedTuple
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import runcue
 from runcue._limits.ledger import Charge, Ledger
+from tests.support.worlds import orders, virtually
 
 PERIOD = 8.0
 LIMIT = 10
@@ -183,3 +187,117 @@ def test_in_the_end_nothing_is_owed_used_or_remembered(plan: list[Step]) -> None
     assert history.ledger.is_unused(history.now)
     assert not history.ledger._log
     assert not history.ledger._past
+
+
+# The same of a cue that runs.
+
+
+class Ask(NamedTuple):
+    """A work unit that is submitted so much later than the one before, what it is to cost, has spent, and takes."""
+
+    after: float
+    cost: int
+    spends: int
+    lasts: float
+    task: int
+    cancelled: bool
+
+
+asks = st.lists(
+    st.builds(
+        Ask,
+        after=st.sampled_from([0.0, 0.0, 0.5, 3.0]),
+        cost=st.integers(0, LIMIT),
+        spends=st.integers(0, 2 * LIMIT) | st.just(-1),
+        lasts=st.sampled_from([0.0, 1.0, 5.0, 20.0]),
+        task=st.integers(0, 2),
+        cancelled=st.sampled_from([False, False, False, True]),
+    ),
+    min_size=1,
+    max_size=25,
+)
+
+
+class Run(NamedTuple):
+    """What a run has come to: by number, when each started and what it was charged, and who was promised what."""
+
+    starts: dict[int, float]
+    charges: dict[int, int]
+    promises: dict[int, float]
+    ended: float
+
+
+def run_of(plan: list[Ask], *, honest: bool, rate: str | None, order: int | None) -> Run:
+    starts: dict[int, float] = {}
+    charges: dict[int, int] = {}
+    promises: dict[int, float] = {}
+
+    async def main() -> float:
+        loop = asyncio.get_running_loop()
+        cue = runcue.Cue()
+        cue.service("api", budget={"tokens": f"{LIMIT}/8sec"}, rate=rate)
+        cue.service("other")
+
+        async def ask(work: runcue.Work) -> None:
+            number = work.params["number"]
+            one = plan[number]
+            starts[number], charges[number] = loop.time(), one.cost
+            if one.lasts:
+                await asyncio.sleep(one.lasts)
+            if one.spends >= 0:
+                spent = min(one.spends, one.cost) if honest else one.spends
+                work.spent(tokens=spent)
+                charges[number] = spent
+
+        for name, uses in (("0", ["api"]), ("1", ["api", "other"]), ("2", ["api"])):
+            cue.task(name, uses=uses, cost=lambda work: {"tokens": plan[work.params["number"]].cost})(ask)
+
+        def look() -> None:
+            for run_queue in cue._core.run_queues.values():
+                if run_queue.promised is not None:
+                    head, until = run_queue.promised
+                    promises.setdefault(head.params["number"], until)
+
+        async with cue:
+            for number, one in enumerate(plan):
+                if one.after:
+                    await asyncio.sleep(one.after)
+                handle = await cue.submit(str(one.task), {"number": number})
+                if one.cancelled:
+                    loop.call_later(1.0, handle.cancel)
+                look()
+                loop.call_soon(look)
+        return loop.time()
+
+    return Run(starts, charges, promises, virtually(main, order))
+
+
+@pytest.mark.rule(6, 46)
+@settings(max_examples=_EXAMPLES)
+@given(plan=asks, rate=st.sampled_from([None, "2/sec", "3/5sec"]), order=orders)
+def test_in_a_run_no_window_is_over_the_limit_and_nobody_is_put_off(
+    plan: list[Ask], rate: str | None, order: int | None
+) -> None:
+    run = run_of(plan, honest=True, rate=rate, order=order)
+    made = sorted((run.starts[number], amount) for number, amount in run.charges.items())
+    for end, _ in made:
+        assert sum(amount for at, amount in made if end - PERIOD < at <= end) <= LIMIT
+    for number, until in run.promises.items():
+        if number in run.starts:
+            assert run.starts[number] <= until + 1e-6, (number, run.starts, until)
+    kept = {number for number, one in enumerate(plan) if not one.cancelled}
+    assert kept <= run.starts.keys()
+
+
+@pytest.mark.rule(46)
+@settings(max_examples=_EXAMPLES)
+@given(plan=asks, rate=st.sampled_from([None, "3/5sec"]), order=orders)
+def test_nobody_waits_for_ever_whatever_the_others_spend(
+    plan: list[Ask], rate: str | None, order: int | None
+) -> None:
+    run = run_of(plan, honest=False, rate=rate, order=order)
+    kept = {number for number, one in enumerate(plan) if not one.cancelled}
+    assert kept <= run.starts.keys()
+    # All that was charged, and a window, a start of the rate and a handler for each: it goes on all the time.
+    most = sum(run.charges.values()) / LIMIT * PERIOD + len(plan) * (2 * PERIOD + 25.0)
+    assert run.ended <= most

@@ -163,9 +163,9 @@ CALLS: dict[str, tuple[Call, set[str]]] = {
             "limits": {"None", "list"},
             "budget": {"None", "dict"},
             "oversize": NONE,
-            "margin": SECONDS,
         }.items()
     },
+    "service(margin)": (lambda cue, value: cue.service("new", rate="1/s", margin=value), SECONDS),
     "service(burst)": (lambda cue, value: cue.service("new", rate="1/s", burst=value), WHOLE | NONE),
     "task": (lambda cue, value: cue.task(value)(print), TEXTS),
     "task(...)(handler)": (lambda cue, value: cue.task("new")(value), set()),
