@@ -80,4 +80,7 @@ class KeyPassing:
             keeps_slots: Whether the slots that the first will need are left free for it, too.
         """
         claim = claim_of(self, self._lane.first, now, keeps_slots=keeps_slots)
-        return None if claim is None else first_to_pass(self, (claim,), now, ordered=ordered)
+        if claim is None:
+            return None
+        claim.promise(self, now)
+        return first_to_pass(self, (claim,), now, ordered=ordered)

@@ -88,7 +88,7 @@ class Claim:
             spare = [(one, one.spare(now, head, until)) for one in service.budgets.values()]
             self._needs[service] = takes, spare
 
-    def promise(self, run_queue: RunQueue, now: float) -> None:
+    def promise(self, run_queue: Line, now: float) -> None:
         """It is the first of all: its instant is what it was when that was so for the first time.
 
         Args:
