@@ -21,14 +21,15 @@ from runcue._limits.pause import Pause
 from runcue._limits.rate_limit import RateLimit
 from runcue._limits.sliding_window import SlidingWindow
 from runcue._limits.token_bucket import TokenBucket
-from runcue._model.amounts import plainly
+from runcue._model.amounts import as_decimal
 from runcue._model.texts import shortened, words_of
 from runcue._model.work import Work
 from runcue.abc import Limit
 
 if TYPE_CHECKING:
+    from decimal import Decimal
+
     from runcue._limits.feedback import Feedback
-    from runcue._model.amounts import Amount
 
 __all__ = ["MAX_PAUSE", "MAX_THROTTLED", "UNBOUNDED", "BudgetStatus", "Refusal", "Service", "ServiceStatus"]
 
@@ -50,12 +51,14 @@ class BudgetStatus(NamedTuple):
         limit: What it may be charged in any window of `period`.
         period: Seconds.
         debt: What has yet to be charged, before anything else starts.
+
+    Amounts are ints where they are whole, else Decimals.
     """
 
-    used: Amount
-    limit: Amount
+    used: int | Decimal
+    limit: int | Decimal
     period: float
-    debt: Amount
+    debt: int | Decimal
 
 
 @dataclass(frozen=True, slots=True)
@@ -389,7 +392,8 @@ class Service:
     @staticmethod
     def _status_of(budget: Budget, now: float) -> BudgetStatus:
         budget.advance(now)
-        return BudgetStatus(plainly(budget.used), budget.limit, budget.allowance.period, plainly(budget.debt))
+        used, limit, debt = map(as_decimal, (budget.used, budget.limit, budget.debt))
+        return BudgetStatus(used, limit, budget.allowance.period, debt)
 
 
 _NO_BUDGETS: Mapping[str, Budget] = MappingProxyType({})

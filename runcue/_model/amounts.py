@@ -20,6 +20,7 @@ from runcue._model.rate import SECONDS
 from runcue._model.texts import words_of
 
 if TYPE_CHECKING:
+    from decimal import Decimal
     from fractions import Fraction
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "amount_in_words",
     "amount_of",
     "amounts_of",
+    "as_decimal",
     "parse_allowance",
     "plainly",
 ]
@@ -120,6 +122,16 @@ def amount_of(value: Any, what: str) -> Amount:
 def plainly(amount: Amount) -> Amount:
     """An amount as an int if it is whole."""
     return amount.numerator if amount.denominator == 1 else amount
+
+
+def as_decimal(amount: Amount) -> int | Decimal:
+    """An amount for people, who write 2.50 and would have to read 5/2. What has no end is cut, far behind the point."""
+    amount = plainly(amount)
+    if isinstance(amount, int):
+        return amount
+    from decimal import Context, Decimal  # noqa: PLC0415 - it takes as long as a tenth of asyncio
+
+    return Context(prec=2 * len(str(_MOST))).divide(Decimal(amount.numerator), Decimal(amount.denominator))
 
 
 def _exactly(value: Any) -> Amount | None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import runcue
-from runcue._model.amounts import amount_in_words, amount_of, amounts_of, parse_allowance
+from runcue._model.amounts import amount_in_words, amount_of, amounts_of, as_decimal, parse_allowance
 
 
 @pytest.mark.parametrize(
@@ -95,3 +95,23 @@ def test_costs_that_are_none_are_refused(given: Any) -> None:
 def test_amounts_are_told_as_people_write_them() -> None:
     told = [amount_in_words(amount_of(one, "it")) for one in (90_000, 2.5, 0.0003, "1234.5", 0)]
     assert told == ["90,000", "2.5", "0.0003", "1,234.5", "0"]
+
+
+@pytest.mark.parametrize(
+    ("amount", "told"),
+    [
+        (712, "712"),
+        (Fraction(6, 3), "2"),
+        (Fraction(5, 2), "2.5"),
+        (Fraction(1, 3125), "0.00032"),
+        (Fraction(10**29 + 1, 10**29), "1." + "0" * 28 + "1"),
+    ],
+)
+def test_a_status_tells_amounts_as_people_write_them_and_exactly(amount: Any, told: str) -> None:
+    assert str(as_decimal(amount)) == told
+    assert as_decimal(amount) == amount
+
+
+def test_a_status_cuts_what_has_no_end() -> None:
+    assert str(as_decimal(Fraction(1, 3))).startswith("0.33333333")
+    assert f"{as_decimal(Fraction(2, 3)):.2f}" == "0.67"
