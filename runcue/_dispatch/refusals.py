@@ -21,8 +21,7 @@ from runcue._dispatch.gates import Gates
 from runcue._dispatch.settlement import Settlement
 from runcue._dispatch.timers import Timers
 from runcue._dispatch.turns import Turns
-from runcue._limits.budget import Budget
-from runcue._limits.guarded import LOOK_AGAIN
+from runcue._limits.guarded import LOOK_AGAIN, GuardedLimit
 from runcue._model.errors import LimitError
 from runcue._model.phases import FAILED, RUNNING
 from runcue._model.work import Work
@@ -98,8 +97,9 @@ class Refusals:
     def came_in_vain(self, run_queue: RunQueue, now: float) -> None:
         """A worker has come, and the first answer that it got was a limit's no."""
         refusal = run_queue.refusal
-        if refusal is None or refusal[1] is None or isinstance(refusal[0], Budget):
-            return  # a rate or a budget: what it says depends on the clock alone
+        if refusal is None or not isinstance(refusal[0], GuardedLimit):
+            # Those of runcue do not contradict themselves: something has happened since, and it is looked at anew.
+            return
         if run_queue.unsure_until == UNASKED:
             when = refusal[0].next_room(now, refusal[1])
             run_queue.unsure_until = when if when < inf else 0.0

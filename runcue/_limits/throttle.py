@@ -109,8 +109,9 @@ class Throttle(Limit):
         Returns:
             The instant from which on it may be tried again.
         """
-        belongs = self._began > -inf and run not in self._later and run is not self._returned
+        belongs = self._began > -inf and not self._began_later(run)
         self._returned = None
+        self._look(now)
         if not belongs:
             self._began = now
             self._later.clear()
@@ -127,6 +128,15 @@ class Throttle(Limit):
         self._took = max(self._took, took)
         return max(self.until, now)
 
+    def _began_later(self, run: Work) -> bool:
+        """Whether an attempt has begun since the pause has."""
+        return run in self._later or run is self._returned
+
+    def _look(self, now: float) -> None:
+        """See whether the probe has run for long enough."""
+        if self.probe is not None and now >= (passes := self._passes()):
+            self._pass(passes)
+
     def _close(self) -> None:
         self.closed = True
         self._dismiss_probe()
@@ -138,7 +148,10 @@ class Throttle(Limit):
 
     def ended(self, now: float, run: Work, how: object, /) -> None:
         """An attempt has ended, in another way than by being refused here."""
+        if self._began_later(run):
+            self._wait = 0.0  # not before: one that has run for long may be refused nevertheless
         self._returned = None
+        self._look(now)
         if run is self.probe:
             self._pass(now)
 
@@ -154,7 +167,6 @@ class Throttle(Limit):
         if at < self.until:
             return  # somebody else was told to wait for longer, and then there is another one
         self.closed = False
-        self._wait = 0.0
         spread = min((self.until - self._began) * _SPREAD, _MOST_SPREAD)
         self._spread_until = at + spread
         self._gap = spread / max(self._size, _AT_LEAST)
@@ -187,10 +199,9 @@ class Throttle(Limit):
             if self._probe_returned or probe.cancelled:
                 self._dismiss_probe()
                 return True
-            passes = self._passes()
-            if now < passes:
-                return False
-            self._pass(passes)
+            self._look(now)
+            if self.closed:
+                return self.probe is None
         return now >= self._next or now >= self._spread_until
 
     def _passes(self) -> float:

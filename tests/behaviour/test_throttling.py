@@ -576,3 +576,17 @@ async def test_each_key_of_a_service_is_refused_and_resumed_by_itself_and_forgot
         assert [round(at, 1) for key, at in calls if key == "d"] == [0, 0.1]
         await asyncio.sleep(200)
         assert api.status().keys == 0
+
+
+@virtual
+async def test_who_was_about_to_start_when_another_is_refused_comes_as_soon_as_it_may() -> None:
+    calls: list[float] = []
+
+    async def handler(work: runcue.Work) -> None:
+        calls.append(now())
+        if len(calls) == 1:
+            raise runcue.Throttled(0.0005)
+
+    cue, _ = cue_of(handler, 4)
+    await outcomes(cue, 4)
+    assert calls[1] == pytest.approx(0.0005)

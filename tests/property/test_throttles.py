@@ -90,24 +90,30 @@ class Watch:
         self.running[name] = now, False
         assert now >= self.until - ROUNDING, f"{name} starts at {now}, and not before {self.until} was said"
         if self.closed:
-            passes = self.probed + max(2 * self.took, AT_ONCE)
-            alone = self.probe is None or now >= passes - ROUNDING
-            assert alone, f"{name} starts at {now} beside the probe {self.probe}, which passes at {passes}"
-            if self.probe is None:
-                self.probe, self.probed = name, now
-            else:
-                self._passed()
+            self._look(now + ROUNDING)
+        if self.closed:
+            assert self.probe is None, f"{name} starts at {now} beside the probe {self.probe}"
+            self.probe, self.probed = name, now
         if self.open_until > -inf:
             assert now >= self.open_until - ROUNDING, f"{name} starts at {now}, and its breaker is open"
             assert self.trial not in self.running or self.trial == name, f"{name} starts beside {self.trial}"
             self.trial = name
         assert len(self.running) <= (self.plan.high or self.plan.slots)
 
+    def _look(self, now: float) -> None:
+        if self.probe is not None and now >= self.probed + max(2 * self.took, AT_ONCE):
+            self.probe = None
+            if now >= self.until - ROUNDING:
+                self.closed = False
+
     def _passed(self) -> None:
-        self.probe, self.closed, self.wait = None, False, 0.0
+        self.probe, self.closed = None, False
 
     def ended(self, name: str, now: float, how: str, seconds: float | None) -> None:
         began, before = self.running.pop(name)
+        self._look(now)
+        if how != "refuses" and not before:
+            self.wait = 0.0
         if how == "refuses":
             self._refused(name, now, seconds or None, now - began, belongs=before)
         elif name == self.probe:

@@ -1,4 +1,4 @@
-"""`--check` finds what is planted where a cue stops, where one takes the place of another, and in what is left."""
+"""`--check` finds what is planted where a cue stops, in successions, in what is left, and in pauses after refusals."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from runcue._dispatch.settlement import Settlement
 from runcue._lifecycle import leaving, sparing
 from runcue._lifecycle.leaving import Leaving
 from runcue._lifecycle.stopping import CUT, FINISH, Stopping
+from runcue._limits.throttle import Throttle
+from runcue._model.attempts import Again
 from runcue._model.phases import NOT_DUE
 from runcue._scheduling import succession
 from runcue._scheduling.core import Core
@@ -149,12 +151,49 @@ def last_of_what_is_left_is_not_listed(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Stopping, "summary", lambda self, blocked, left: summary(self, blocked, left[:-1]))
 
 
+def who_is_refused_comes_back_and_nobody_else_waits(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Throttle, "room", lambda *args: True)
+
+
+def several_go_first(patch: pytest.MonkeyPatch) -> None:
+    acquire = Throttle.acquire
+
+    def forgetful(self: Throttle, now: float, work: runcue.Work) -> None:
+        acquire(self, now, work)
+        self.probe = None
+
+    patch.setattr(Throttle, "acquire", forgetful)
+
+
+def the_first_instant_counts(patch: pytest.MonkeyPatch) -> None:
+    throttled = Throttle.throttled
+
+    def short(self: Throttle, now: float, run: runcue.Work, seconds: float | None, took: float) -> float:
+        return throttled(self, now, run, None if self.closed else seconds, took)
+
+    patch.setattr(Throttle, "throttled", short)
+
+
+def the_first_one_never_passes(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Throttle, "_pass", lambda self, at: self._dismiss_probe())
+
+
+def a_refusal_is_an_attempt(patch: pytest.MonkeyPatch) -> None:
+    put_back = Core.put_back
+    patch.setattr(Core, "put_back", lambda self, work, again, now: put_back(self, work, _counted(again), now))
+
+
+def _counted(again: Again) -> Again:
+    return again._replace(counts=True)
+
+
 SEEDS = 60
 
 KINDS = {
     "stops": {"stop", "must", "raise", "retry", "delay"},
     "successors": {"again", "cancel", "raise", "retry", "delay"},
     "left": {"stop", "again", "raise", "retry", "postpone", "delay"},
+    "refusals": {"refuse", "cancel"},
 }
 """The faults that show what is wrong in each of these."""
 
@@ -182,6 +221,13 @@ PLANTS: dict[str, dict[Plant, set[str]]] = {
         what_is_for_later_is_waited_for_nevertheless: {"left"},
         what_is_tried_again_with_an_end_is_left: {"cause", "left"},
         last_of_what_is_left_is_not_listed: {"left"},
+    },
+    "refusals": {
+        who_is_refused_comes_back_and_nobody_else_waits: {"refused"},
+        several_go_first: {"refused"},
+        the_first_instant_counts: {"refused", "attempts"},
+        the_first_one_never_passes: {"prompt", "drained", "ends"},
+        a_refusal_is_an_attempt: {"attempts"},
     },
 }
 

@@ -85,6 +85,9 @@ def of_repetition(
                 "attempts",
                 f"{work} is postponed at {now:g}, and its handler did not ask for that",
             )
+    elif reason == "throttled":
+        if work.id not in observed.injected.refused:
+            return "attempts", f"{work} is put back at {now:g} as refused, and no server has refused it"
     elif work.error is None:
         return "attempts", f"{work} is put back at {now:g}, and no attempt of it was heard to fail"
     elif _wait(now, work, start) is None:
@@ -123,6 +126,17 @@ def of_wait(
         What is wrong with that; the instant, and how exactly it is known.
     """
     seconds = None
+    if reason == "throttled":
+        name, seconds = observed.injected.refused.pop(work.id, (work.duty.services[-1], None))
+        refusals = observed.refusals[name]
+        if start is None or not work.is_sure or observed.injected.blocks:
+            # Callbacks that block take time between what happens and what is heard of it.
+            at = refusals.refused(now, work, delay, None)
+        else:
+            at = refusals.refused(now, work, seconds, now - start.at)
+        if not refusals.is_sure:
+            return None, now + delay, BY_WALL
+        return _of_delay(work, delay, at - now, at - now), at, 0.0
     if reason == "postponed":
         seconds = observed.injected.postponed.pop(work.id, None)
     elif work.is_sure:

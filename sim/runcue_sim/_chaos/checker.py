@@ -157,10 +157,15 @@ class Checker:
             or self._objects(self._stops.of_repetition(now, work, reason), work)
         ):
             return
+        refused = ""
+        if reason == "throttled":
+            # Or by that of which the handler belonged to another one.
+            refused = self._injected.refused.get(id, (work.duty.services[-1],))[0]
         objection, at, slack = attempts.of_wait(now, self.observed, work, start, reason, delay)
         if self._objects(objection, work):
             return
-        self.observed.put_back(now, work, at, slack, counts=reason != "postponed")
+        counts = reason not in ("postponed", "throttled")
+        self.observed.put_back(now, work, at, slack, counts=counts, refused_by=refused)
         self._event()
 
     def entered(self, now: float, id: str) -> None:

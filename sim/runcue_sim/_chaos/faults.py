@@ -23,6 +23,7 @@ KINDS: Final = {
     "raise": "handlers raise",
     "retry": "what fails is tried again, as its task or its submission says in one of several ways",
     "postpone": "handlers ask by RetryLater to be called again",
+    "refuse": "servers refuse work for now, and say for how long, or do not",
     "timeout": "submissions bring a time-out of their own, which handlers may well reach",
     "must": "work units must complete, as their task or their submission says",
     "cancel": "work units are cancelled, pending or running",
@@ -57,9 +58,9 @@ class Blow(NamedTuple):
     """What strikes a handler.
 
     Attributes:
-        kind: "hang", "raise", "postpone" or "tear".
+        kind: "hang", "raise", "postpone", "tear" or "refuse".
         after: Seconds after it was entered.
-        seconds: How long it hangs, or until it wants to be called again.
+        seconds: How long it hangs, or until it wants to be called again; of "refuse" 0.0: that is not said.
         how: Of "raise": "error", "give up", "exit" or "cancelled".
     """
 
@@ -161,13 +162,15 @@ class Faults:
             entry: How many times its handler was entered, with this one.
         """
         again = () if entry == 1 else (entry,)
-        for kind in ("hang", "raise", "postpone", "tear"):
+        for kind in ("hang", "raise", "postpone", "tear", "refuse"):
             if kind in self.kinds:
                 roll, when, how, length = self._four(kind, task, item, nth, *again)
                 if roll < self.share:
                     after = min(self._after(when), self.pace)
                     if kind == "hang":
                         return Blow(kind, after, _HANG)
+                    if kind == "refuse":
+                        return Blow(kind, after, self._after(length) * 5 if how < 0.7 else 0.0)
                     return Blow(
                         kind, after, self._after(length), _WAYS_TO_RAISE[int(how * len(_WAYS_TO_RAISE))]
                     )
@@ -384,6 +387,7 @@ class Injected:
         torn: Work units whose handler's asyncio task was cancelled.
         wish: What the submission that is being made says.
         postponed: In how many seconds a handler has asked to be called again, by its work unit.
+        refused: By which service's server a work unit was refused, and for how long; None: that was not said.
         settlements: How many work units have settled; counted by whoever watches.
         changes: How many times an artifact has changed; likewise.
     """
@@ -399,6 +403,7 @@ class Injected:
     torn: set[str] = field(default_factory=set)
     wish: Wish = NO_WISH
     postponed: dict[str, float] = field(default_factory=dict)
+    refused: dict[str, tuple[str, float | None]] = field(default_factory=dict)
     settlements: int = 0
     changes: int = 0
 

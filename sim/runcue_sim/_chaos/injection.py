@@ -168,13 +168,17 @@ class FaultyStage(Stage):
         if blow is not None and blow.kind == "hang":
             self._tell("hang", f"hangs for {blow.seconds:g} s", work)
             return blow.after + blow.seconds
-        if blow is not None and blow.kind in ("raise", "postpone"):
+        if blow is not None and blow.kind in ("raise", "postpone", "refuse"):
             self._blows[work.id] = blow
             return blow.after
         return seconds
 
     def _blow(self, work: runcue.Work) -> Blow | None:
-        return self.faults.blow(*self._key(work), self._entries[work.id])
+        blow = self.faults.blow(*self._key(work), self._entries[work.id])
+        # Without a service there is no server.
+        return (
+            None if blow is not None and blow.kind == "refuse" and not self._services.get(work.task) else blow
+        )
 
     def end(self, work: runcue.Work, item: str) -> None:
         """See `Stage.end`. It may also raise something else."""
@@ -194,7 +198,7 @@ class FaultyStage(Stage):
             if blow.kind == "hang":
                 self._tell("hang", f"hangs for {blow.seconds:g} s", work)
                 await asyncio.sleep(blow.seconds)
-            elif blow.kind in ("raise", "postpone"):
+            elif blow.kind in ("raise", "postpone", "refuse"):
                 self._raise(blow, work)
         await super().perform(work, item, round_)
         self._need_services(work)
@@ -213,6 +217,12 @@ class FaultyStage(Stage):
             self._tell("postpone", f"wants to be called again in {blow.seconds:g} s", work)
             self.injected.postponed[work.id] = blow.seconds
             raise runcue.RetryLater(blow.seconds)
+        if blow.kind == "refuse":
+            service, seconds = self._services[work.task][-1], blow.seconds or None
+            said = f"for {seconds:g} s" if seconds else "for now"
+            self._tell("refuse", f"{service} refuses it {said}", work)
+            self.injected.refused[work.id] = service, seconds
+            raise runcue.Throttled(seconds, service=service)
         self._tell("raise", f"raises ({blow.how})", work)
         if blow.how == "give up":
             raise runcue.GiveUp(f"injected into {item_of(work)}")

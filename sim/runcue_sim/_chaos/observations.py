@@ -16,6 +16,7 @@ from math import inf
 from runcue_sim._chaos.faults import Injected
 from runcue_sim._chaos.invariants import STARVED_AFTER, Duty, Limits, is_over
 from runcue_sim._chaos.observed_work import ObservedWork, Start
+from runcue_sim._chaos.refusals import Refusals
 
 
 class Observations:
@@ -39,6 +40,7 @@ class Observations:
         starts: By service, the last ones, as many as its rate allows in one period.
         untold: Artifacts that have changed without anybody telling, with the instant.
         counts: How many work units ended how.
+        refusals: By service, what its server has refused.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class Observations:
         }
         self.untold: dict[str, float] = {}
         self.counts: Counter[str] = Counter()
+        self.refusals = {name: Refusals() for name in services}
         # Those whose instant has not come, by that, and with a number, so that they need not be compared.
         self._later: list[tuple[float, int, ObservedWork]] = []
         # Pending work units by what they need.
@@ -108,7 +111,7 @@ class Observations:
     @staticmethod
     def _join(work: ObservedWork, leader: ObservedWork) -> None:
         work.leader = work.joined = leader
-        work.attempt, work.is_resumed = leader.attempt, leader.is_resumed
+        work.attempt, work.is_resumed, work.is_refused = leader.attempt, leader.is_resumed, leader.is_refused
         work.is_sure = False
 
     def _followers_of(self, leader: ObservedWork) -> list[ObservedWork]:
@@ -139,6 +142,7 @@ class Observations:
             one.leader = first
         first.is_sure = leader.is_sure and leader.started is None
         first.attempt, first.is_resumed, first.tried = leader.attempt, leader.is_resumed, leader.tried
+        first.is_refused = leader.is_refused
         first.began, first.left_alone = leader.began, now
         self._bound(first, leader.latest)
         if waits and first.tried:
@@ -185,19 +189,29 @@ class Observations:
             self.bounded[work.id] = work
 
     def put_back(
-        self, now: float, work: ObservedWork, at: float, slack: float = 0.0, *, counts: bool = True
+        self,
+        now: float,
+        work: ObservedWork,
+        at: float,
+        slack: float = 0.0,
+        *,
+        counts: bool = True,
+        refused_by: str = "",
     ) -> None:
         """An attempt is over, and another one may start at an instant; or this one go on, where it does not count."""
         start, policy = self.running.pop(work.id, None), work.wish.policy
         if work.began is None and start is not None:
             work.began = start.at
         work.attempt += counts
-        work.is_resumed = not counts
+        work.is_resumed, work.is_refused = not counts, bool(refused_by)
+        for name in work.duty.services:
+            if name != refused_by:
+                self.refusals[name].ended(now, work, cancelled=False, has_heir=start is None)
         timeout = None if policy is None else policy.timeout
         if counts and timeout is not None and work.began is not None:
             self._bound(work, work.began + timeout)
         for one in self._followers_of(work) if work.declared else ():
-            one.attempt, one.is_resumed = work.attempt, work.is_resumed
+            one.attempt, one.is_resumed, one.is_refused = work.attempt, work.is_resumed, work.is_refused
         self._is_pending_no_more(work)  # as it is if it ran in the place of another one
         work.started = None
         work.waits_until(at, slack)
@@ -215,6 +229,7 @@ class Observations:
         for name in work.duty.services:
             self.inside[name][work.id] = None
             self.starts[name].append(start)
+            self.refusals[name].started(now, start)
         if work.declared:
             self._making[work.proves] += 1
 
@@ -240,6 +255,10 @@ class Observations:
 
     def settle(self, now: float, work: ObservedWork, how: str) -> None:
         """A work has settled."""
+        has_heir = work.declared and how == "cancelled" and bool(self._followers_of(work))
+        has_heir = has_heir or (work.joined is not None)  # the handler that ends may be that of another one
+        for name in work.duty.services if work.started is not None or has_heir else ():
+            self.refusals[name].ended(now, work, cancelled=how == "cancelled", has_heir=has_heir)
         if how == "cancelled" and work.declared:
             self._succeed(now, work)
         work.ended = how
@@ -400,7 +419,8 @@ class Observations:
     def has_room(self, name: str, now: float) -> bool:
         """Whether the limits of a service allow a start."""
         starts = self.limits[name].starts
-        return self.has_slot(name) and (starts is None or self.tokens(name, now) < starts)
+        has_token = starts is None or self.tokens(name, now) < starts
+        return self.has_slot(name) and has_token and self.refusals[name].have_room(now)
 
     def gives_way(self, work: ObservedWork, now: float) -> bool:
         """Whether slots that a work would take are left free for one that never finds all of its own free at once."""

@@ -47,6 +47,7 @@ class ObservedWork:
         ahead: Whether that instant has not come, and comes from its submission.
         error: Why its attempt failed.
         is_resumed: Whether it goes on with the same attempt, since its handler has asked to be called again later.
+        is_refused: Whether it does since a server has refused it.
         is_left: Whether a stop has left it, since it could run some time; None if it may have.
         joinable: Whether another one made the same when it was submitted.
         leader: The one that it has joined, as far as can be told, or that is in the place of that by now.
@@ -77,6 +78,7 @@ class ObservedWork:
     ahead: bool = False
     error: BaseException | None = None
     is_resumed: bool = False
+    is_refused: bool = False
     is_left: bool | None = False
     joinable: bool = False
     leader: ObservedWork | None = None
@@ -105,6 +107,8 @@ class ObservedWork:
     def is_tried_without_end(self) -> bool:
         """Whether it waits to be called again, as often as it likes."""
         policy = self.wish.policy
+        if self.is_refused:
+            return False  # that has an end
         again = self.is_resumed or (self.attempt > 1 and policy is not None and not policy.ends)
         return again and self.started is None
 

@@ -26,6 +26,9 @@ def within_limits(now: float, observed: Observations, work: ObservedWork) -> Vio
                 work,
                 *(observed.works[one] for one in observed.inside[name]),
             )
+        refused = observed.refusals[name].objection(now, work)
+        if refused:
+            return broken("refused", refused, work)
         starts = observed.starts[name]
         if count is not None and len(starts) == count and not is_over(starts[0].at, period, now):
             text = (

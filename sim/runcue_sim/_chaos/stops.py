@@ -136,7 +136,7 @@ class Stops:
 
     def of_repetition(self, now: float, work: ObservedWork, reason: str) -> Objection:
         """An attempt is over, and another one is to follow; who has asked for later is put back, and left."""
-        if reason == "postponed" or self._level() < _FINISH or self._may_go_on(now, work):
+        if reason in ("postponed", "throttled") or self._level() < _FINISH or self._may_go_on(now, work):
             return None
         return (
             "stopped",
@@ -203,6 +203,8 @@ class Stops:
         observed = self._observed
         if observed.waits_without_end(work):
             return True
+        if (work.leader or work).is_refused and self._latest_level(now) >= _FINISH:
+            return None  # it is, unless it goes on just now
         came_late = work.number > self._came_before
         if not (came_late or self._leaves_delayed or (cuts_off and self._latest_level(now) >= _FINISH)):
             return False
