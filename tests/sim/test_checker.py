@@ -102,6 +102,12 @@ class Story:
             self.checker.attempt_failed(id, error)
             self.checker.put_back(now, id, "failed", delay)
 
+    def refuse(self, now: float, id: str, seconds: float) -> None:
+        """A server has refused it."""
+        self.checker.left(id)
+        self.injected.refused[id] = "api", seconds
+        self.checker.put_back(now, id, "throttled", seconds)
+
     def count_block(self) -> None:
         """Callbacks block the loop."""
         self.injected.counts["listener-block"] += 1
@@ -142,6 +148,8 @@ RETRIED = [
     ("goes_back", 1.0, "1", 5.0, ERROR),
 ]
 LATER = [*submitted("make a"), ("started", 0.0, "1"), ("goes_back", 1.0, "1", 5.0)]
+# Of "make", which uses "api".
+REFUSED = [*submitted("make a", "make b"), ("started", 0.0, "1"), ("refuse", 1.0, "1", 5.0)]
 DELAYED = [("wish", {"delay": 5.0}), *submitted("make a")]
 MUST = {"must_complete": True}
 FINISH = {"drain": False}
@@ -206,6 +214,23 @@ BROKEN: dict[str, tuple[str, list[Step]]] = {
             ("started", 0.0, "1"),
             ("left", "1"),
             ("put_back", 1.0, "1", "postponed", 5.0),
+        ],
+    ),
+    "a start before a server that has refused another one wants to be asked again": (
+        "refused",
+        [*REFUSED, ("started", 2.0, "2")],
+    ),
+    "a start beside the one that goes first": (
+        "refused",
+        [*REFUSED, ("started", 6.0, "1"), ("entered", 6.0, "1"), ("started", 7.0, "2")],
+    ),
+    "one that is put back as refused, and was not": (
+        "attempts",
+        [
+            *submitted("make a"),
+            ("started", 0.0, "1"),
+            ("left", "1"),
+            ("put_back", 1.0, "1", "throttled", 5.0),
         ],
     ),
     "a stop that cancels what was submitted for later before it": (

@@ -66,7 +66,7 @@ def time_of_a_stop_is_never_over(patch: pytest.MonkeyPatch) -> None:
 
 
 def what_need_not_complete_is_tried_again(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Endings, "_is_over_for", lambda self, work: False)
+    patch.setattr(Endings, "is_over_for", lambda self, work: False)
 
 
 def successor_begins_with_the_first_attempt(patch: pytest.MonkeyPatch) -> None:

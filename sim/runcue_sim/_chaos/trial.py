@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
@@ -265,12 +266,16 @@ class _Life:
         dog.loop = loop
         log.hear = self._on_critical
         main = loop.create_task(self._main())
+        # What runcue leaves to chance, such as who follows when after a pause, is the same for the same seed.
+        chance = random.getstate()
+        random.seed(f"{self._trial.seed} {outcome.lives}")
         try:
             self._go_through(main, dog)
             if self._is_last:
                 everything = filter(self._is_submitted, self._scenario.everything())
                 self._checker.finished(everything, self._world.made)
         finally:
+            random.setstate(chance)
             outcome.violation = self._checker.violation
             self._end()
             self._clear_away(main)
