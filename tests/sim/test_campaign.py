@@ -122,7 +122,7 @@ def slots_allow_one_too_many(patch: pytest.MonkeyPatch) -> None:
 
     patch.setattr(RunQueue, "look_at_limits", look_at_limits)
     patch.setattr(RunQueue, "has_room", has_room)
-    patch.setattr(RunQueue, "free_slots", lambda self: free(self) + 1)
+    patch.setattr(RunQueue, "free_slots", lambda self, work=None: free(self, work) + 1)
 
 
 def slot_is_given_back_before_the_handler_is_through(patch: pytest.MonkeyPatch) -> None:
