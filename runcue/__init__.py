@@ -90,6 +90,7 @@ __all__ = [
     "PlannedWork",
     "PriorityContext",
     "PublishError",
+    "RateStatus",
     "Retry",
     "RetryError",
     "RetryLater",
@@ -146,7 +147,7 @@ if TYPE_CHECKING:
     from runcue._lifecycle.room import CueFull
     from runcue._limits.adaptive import Adaptive
     from runcue._limits.breaker import Breaker
-    from runcue._limits.service import BudgetStatus, ServiceStatus
+    from runcue._limits.service import BudgetStatus, RateStatus, ServiceStatus
     from runcue._planning.plan import Cycle, Plan, PlannedWork, ServiceTime
     from runcue.console import progress
 
@@ -165,6 +166,7 @@ _LATE = {
     "PlannedWork": "_planning.plan",
     "Service": "_api.service",
     "BudgetStatus": "_limits.service",
+    "RateStatus": "_limits.service",
     "ServiceStatus": "_limits.service",
     "ServiceTime": "_planning.plan",
     "Turn": "_explain.turn",

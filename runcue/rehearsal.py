@@ -19,6 +19,7 @@ from runcue._artifacts.changes import changed
 from runcue._artifacts.file import File
 from runcue._artifacts.reads import OVERLAY, READS
 from runcue._freshness.newer import Verdict
+from runcue._limits.budget import charge_of
 from runcue._model.checks import check_callback, check_text, says_what_it_takes
 from runcue._model.declaration import Declaration
 from runcue._model.errors import ConfigurationError, UsageError
@@ -32,7 +33,9 @@ from runcue.testing import FakeExecutor
 if TYPE_CHECKING:
     from datetime import timedelta
 
-__all__ = ["Overlay", "StandIn", "not_before", "rehearse", "set_limits"]
+    from runcue._model.amounts import Amount
+
+__all__ = ["Overlay", "StandIn", "cost_of", "keys_of", "not_before", "rehearse", "set_limits"]
 
 _GONE: Final = 0
 
@@ -347,6 +350,26 @@ def not_before(work: Work) -> float | None:
     """
     attempts = work._attempts
     return None if attempts is None else attempts.again.at
+
+
+@says_what_it_takes
+def cost_of(work: Work) -> Mapping[str, Amount]:
+    """What a work unit takes of each budget when it starts, by name.
+
+    Args:
+        work: Pending or running.
+    """
+    return charge_of(work)
+
+
+@says_what_it_takes
+def keys_of(work: Work) -> Mapping[str, Hashable]:
+    """The key that a work unit has in each service with limits per key (`per=`), by the name of the service.
+
+    Args:
+        work: Pending or running.
+    """
+    return {one.name: one.key for one in work._keyed or ()}
 
 
 @says_what_it_takes

@@ -31,7 +31,16 @@ if TYPE_CHECKING:
 
     from runcue._limits.feedback import Feedback
 
-__all__ = ["MAX_PAUSE", "MAX_THROTTLED", "UNBOUNDED", "BudgetStatus", "Refusal", "Service", "ServiceStatus"]
+__all__ = [
+    "MAX_PAUSE",
+    "MAX_THROTTLED",
+    "UNBOUNDED",
+    "BudgetStatus",
+    "RateStatus",
+    "Refusal",
+    "Service",
+    "ServiceStatus",
+]
 
 UNBOUNDED = sys.maxsize
 
@@ -41,6 +50,22 @@ MAX_PAUSE: Final = 3600.0
 MAX_THROTTLED: Final = 600.0
 """Seconds; who has waited for so long because a server refused it fails with its next refusal, if nothing else is
 said."""
+
+
+class RateStatus(NamedTuple):
+    """One of the rates of a service at one instant.
+
+    Attributes:
+        text: As it was written.
+        count: Starts allowed in any window of `period`.
+        period: Seconds.
+        tokens: Starts that it allows at this instant.
+    """
+
+    text: str
+    count: int
+    period: float
+    tokens: int
 
 
 class BudgetStatus(NamedTuple):
@@ -85,6 +110,8 @@ class ServiceStatus:
         broken: The same of a breaker that is open.
         keys: With `per=`: how many keys there are whose limits remember something. Then all else is that of one key,
             if it was asked for that, and None or 0 if not. None without.
+        rates: Each of its rates; none if a bucket decides.
+        margin: Seconds by which each window is counted longer.
     """
 
     name: str
@@ -103,6 +130,8 @@ class ServiceStatus:
     throttled: float | None = None
     broken: float | None = None
     keys: int | None = None
+    rates: tuple[RateStatus, ...] = ()
+    margin: float = 0.0
 
     def __repr__(self) -> str:
         told = ", ".join(f"{one.name}={words_of(getattr(self, one.name))}" for one in fields(self))
@@ -359,6 +388,7 @@ class Service:
         tokens: int | None = None
         next_token: float | None = 0.0
         rate, bucket = None, None
+        rates = []
         for limit in self.rates:
             is_shared = isinstance(limit, GuardedLimit)
             kept: Any = limit.own if isinstance(limit, GuardedLimit) else limit
@@ -369,8 +399,10 @@ class Service:
                 next_token = None if when == inf else max(next_token, when - now)
             if not isinstance(kept, SlidingWindow):
                 bucket = kept
-            elif tokens is None or kept.tokens < tokens:
+                continue
+            if tokens is None or kept.tokens < tokens:
                 tokens, rate = kept.tokens, kept.rate
+            rates.append(RateStatus(kept.rate.text, kept.rate.count, kept.rate.period, kept.tokens))
         pause = self._passing.get("paused")
         return ServiceStatus(
             self.name,
@@ -387,6 +419,10 @@ class Service:
             pause.until - now if isinstance(pause, Pause) and not pause.room(now) else None,
             {name: self._status_of(budget, now) for name, budget in self.budgets.items()},
             *((None, None) if self.feedback is None else self.feedback.status(now)),
+            rates=tuple(rates),
+            margin=max(
+                (getattr(one, "margin", 0.0) for one in (*self.rates, *self.budgets.values())), default=0.0
+            ),
         )
 
     @staticmethod
@@ -408,5 +444,5 @@ def name_of(limit: object) -> str:
 
 
 # In tracebacks, in pickles and in documentation they are named as users import them.
-for _public in (ServiceStatus, BudgetStatus):
+for _public in (ServiceStatus, BudgetStatus, RateStatus):
     _public.__module__ = "runcue"

@@ -32,14 +32,16 @@ class SlidingWindow(RateLimit):
 
     Attributes:
         rate: See above.
+        margin: See above.
         recent_starts: The stamps that still count, in order.
         reserved: Tokens that were taken and have not been stamped yet.
     """
 
-    __slots__ = ("_count", "_period", "free", "rate", "recent_starts", "reserved")
+    __slots__ = ("_count", "_period", "free", "margin", "rate", "recent_starts", "reserved")
 
     def __init__(self, rate: Rate, margin: float = 0.0) -> None:
         self.rate = rate
+        self.margin = margin
         self._count = rate.count
         self._period = rate.period + margin
         self.recent_starts: deque[float] = deque()

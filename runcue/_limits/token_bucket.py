@@ -37,17 +37,18 @@ class TokenBucket(RateLimit):
     Attributes:
         burst: See above.
         per_second: See above.
+        margin: See above.
         reserved: Tokens that were taken and have not been stamped yet.
         recent_starts: The last stamps, in about their order: for what may take its place. It goes by none of them.
     """
 
     __slots__ = (
         "_full_at",
-        "_margin",
         "_one",
         "_rate",
         "burst",
         "free",
+        "margin",
         "per_second",
         "recent_starts",
         "reserved",
@@ -58,7 +59,7 @@ class TokenBucket(RateLimit):
         self.per_second = per_second
         self._rate = rate or f"{per_second:g}/sec"
         self._one = 1 / per_second
-        self._margin = margin
+        self.margin = margin
         self.reserved = self.free = 0
         self.recent_starts: deque[float] = deque(maxlen=_REMEMBERED)
         self._full_at = -inf
@@ -92,7 +93,7 @@ class TokenBucket(RateLimit):
 
     def keeps_from(self, now: float, until: float) -> bool:
         """See `RateLimit.keeps_from`."""
-        full_at = max(self._full_at, now + self._margin) + self._one
+        full_at = max(self._full_at, now + self.margin) + self._one
         left = self.burst - 1 - self.reserved
         return left < 0 or full_at - left * self._one > until
 
@@ -111,7 +112,7 @@ class TokenBucket(RateLimit):
 
     def _count(self, at: float) -> None:
         # Reported out of order, a start counts as if it had come after those reported before it: late, never early.
-        self._full_at = max(self._full_at, at + self._margin) + self._one
+        self._full_at = max(self._full_at, at + self.margin) + self._one
         self.recent_starts.append(at)
 
     def inherit(self, starts: Iterable[float], reserved: int, now: float) -> None:

@@ -2,9 +2,12 @@
 
 Lives here: `ServiceAccount` and `TaskAccount`, sums; `Record`, one work. Times are seconds of the event loop's clock.
 
-A ready work waits for one of two things, and an account is kept of both: how long the rate of a service was used up
-(dry), and how long, apart from that, all its slots were taken (full). What a work waited for is the difference between
-two readings, so it costs the same for a long wait as for a short one.
+A ready work waits for one of three things, and an account is kept of each: how long the rate of a service was used up
+(dry), how long a budget of it was, and how long, apart from that, all its slots were taken (full). What a work waited
+for is the difference between two readings, so it costs the same for a long wait as for a short one.
+
+Whether a budget is used up depends on who asks. So that is found out when the next work unit starts: it was used up for
+as long as what this one takes had no room.
 
 Must not know: who enters into them, what is made of them.
 """
@@ -13,14 +16,21 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
-from typing import Final
+from collections.abc import Hashable, Mapping
+from fractions import Fraction
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import runcue
+from runcue_sim._text.figures import figure, period_in_words
+
+Amount: TypeAlias = int | Fraction
+"""Of what a budget counts, exactly."""
 
 THREADS: Final = "(threads)"
 """The threads of a cue, as a service."""
 
-_ONE: Final = 1.0 - 1e-9
+_ROUNDING: Final = 1e-9
+_ONE: Final = 1.0 - _ROUNDING
 """Enough of a token, after some rounding."""
 
 
@@ -39,12 +49,14 @@ class Record:
         outcome: "completed", "failed", "skipped", "cancelled", or "" for none.
         on_purpose: Whether it failed because that was asked for.
         rate: Seconds it was ready and waited for the rate of a service.
+        budget: Seconds it was ready and waited for a budget of a service.
         slots: Seconds it was ready and waited for a slot.
         ahead: Seconds from its submission until the instant that it was submitted for.
         tried: Seconds that attempts took which were not the last.
         put_back: Seconds between the end of such an attempt and the instant of the next one.
         retries: How many of them have failed.
         bound_by: The service that these are about, empty if there is none.
+        counted: What the budget that it waited for counts.
     """
 
     # What most work units never have stands in the class: a record is made for each of a million work units.
@@ -54,12 +66,14 @@ class Record:
     outcome = ""
     on_purpose = False
     rate = 0.0
+    budget = 0.0
     slots = 0.0
     ahead = 0.0
     tried = 0.0
     put_back = 0.0
     retries = 0
     bound_by = ""
+    counted = ""
 
     def __init__(self, id: str, task: str, item: str, services: tuple[str, ...], submitted: float) -> None:
         self.id = id
@@ -68,12 +82,15 @@ class Record:
         self.services = services
         self.submitted = submitted
 
-    def wait(self, rate: float, slots: float, service: str) -> None:
+    def wait(self, waited: Waited) -> None:
         """An attempt has waited so long, and longest for that service."""
-        if rate + slots > self.rate + self.slots:
-            self.bound_by = service
-        self.rate += rate
-        self.slots += slots
+        if waited.seconds > self.rate + self.budget + self.slots:
+            self.bound_by = waited.service
+        if waited.budget > self.budget:
+            self.counted = waited.counted
+        self.rate += waited.rate
+        self.budget += waited.budget
+        self.slots += waited.slots
 
     @property
     def gate(self) -> float:
@@ -85,21 +102,101 @@ class Record:
         """Seconds it was ready and waited for neither rate nor slots: others were before it."""
         if self.started is None or self.ready is None:
             return 0.0
-        known = self.rate + self.slots + self.tried + self.put_back
+        known = self.rate + self.budget + self.slots + self.tried + self.put_back
         return max(0.0, self.started - self.ready - known)
 
 
+class Waited(NamedTuple):
+    """Seconds for which a work unit has waited for a service.
+
+    Attributes:
+        service: Its name.
+        rate: For its rate.
+        budget: For a budget of it.
+        slots: For its slots.
+        counted: What that budget counts.
+    """
+
+    service: str = ""
+    rate: float = 0.0
+    budget: float = 0.0
+    slots: float = 0.0
+    counted: str = ""
+
+    @property
+    def seconds(self) -> float:
+        """In all."""
+        return self.rate + self.budget + self.slots
+
+
+class BudgetAccount:
+    """The sums of one budget.
+
+    Attributes:
+        name: What it counts.
+        limit: What may be charged in any window.
+        period: Seconds, as declared.
+        most: The most that was in one window.
+        charged: What was charged in all.
+        dry: Seconds in which it was used up for whoever was to start.
+        text: What it allows, in words.
+    """
+
+    def __init__(self, name: str, status: runcue.BudgetStatus, margin: float) -> None:
+        self.name = name
+        self.limit = status.limit
+        self.period = status.period
+        self.most: Amount = 0
+        self.charged: Amount = 0
+        self.dry = 0.0
+        self.text = f"{figure(status.limit)} {name} per {period_in_words(status.period)}"
+        self._window = status.period + margin
+        self._used: Amount = 0
+        # What counts, as instants and amounts; the last of those of work units that run.
+        self._log: deque[list[Any]] = deque()
+        self._open: dict[str, list[Any]] = {}
+
+    def room_at(self, now: float, amount: Amount) -> float:
+        """Since when there has been room for so much, which there is by now."""
+        log, used, when = self._log, self._used, 0.0
+        while log and log[0][0] + self._window <= now + _ROUNDING:
+            if used and used + amount > self.limit:
+                when = log[0][0] + self._window
+            used -= log.popleft()[1]
+        self._used = used
+        # It may be that something of it was not charged in truth.
+        return now if used and used + amount > self.limit else min(when, now)
+
+    def charge(self, now: float, work_id: str, amount: Amount) -> None:
+        """A work unit has started."""
+        charge = self._open[work_id] = [now, amount]
+        self._log.append(charge)
+        self._add(amount)
+
+    def settle(self, work_id: str, spent: Amount | None) -> None:
+        """Its attempt has ended, and so much was spent; None: what it was charged."""
+        charge = self._open.pop(work_id, None)
+        if charge is not None and spent is not None:
+            self._add(spent - charge[1])
+            charge[1] = spent
+
+    def _add(self, amount: Amount) -> None:
+        self._used += amount
+        self.charged += amount
+        self.most = max(self.most, self._used)
+
+
 class ServiceAccount:
-    """The sums of one service.
+    """The sums of one service, or of a key of one that has its limits for each key.
 
     Attributes:
         name: Its name.
         concurrent: Its slots, None for any number.
         rate: The rate as written, None for none.
-        count: Starts per period.
-        period: Seconds.
         burst: Size of the bucket that decides instead, 0 for none.
         per_second: Starts that flow back into it.
+        budgets: Those of its budgets.
+        keys: Those of its keys, by the key; None if it has none.
         in_use: Slots taken now.
         most: The most that were ever taken.
         starts: How many work units started.
@@ -108,6 +205,7 @@ class ServiceAccount:
         busy: Slot-seconds taken.
         full: Seconds in which all slots were taken and the rate was not used up.
         dry: Seconds in which the rate was used up.
+        lacked: Seconds in which a budget was.
         last_start: When the last work started.
         at: Up to when the sums go, None before the first.
     """
@@ -116,23 +214,28 @@ class ServiceAccount:
         self.name = status.name
         self.concurrent = status.concurrent
         self.rate = status.rate
-        self.count = status.count or 0
-        self.period = status.period or 0.0
         self.burst = status.burst or 0.0
         self.per_second = status.per_second or 0.0
         if self.burst:
             self.rate = f"{self.per_second * 60:g}/min, burst {self.burst:g}"
+        self.keys: dict[Hashable, ServiceAccount] | None = None if status.keys is None else {}
+        self.budgets = [BudgetAccount(name, one, status.margin) for name, one in status.budgets.items()]
         # What is in the bucket; negative if somebody else had put it there.
         self._level = self.burst
         self.in_use = self.most = self.starts = self.done = self.failed = 0
-        self.busy = self.full = self.dry = self.last_start = 0.0
+        self.busy = self.full = self.dry = self.lacked = self.last_start = 0.0
         self.at: float | None = None
         # The sums as they were when the last work unit settled.
         self._noted = 0.0, 0.0, 0.0
-        self._recent: deque[float] = deque()
-        # Readings: instants, and both sums at them.
+        # Of each rate how many starts in how many seconds, and the latest of them.
+        self._windows = [(one.count, one.period, one.period + status.margin) for one in status.rates]
+        self._recent: list[deque[float]] = [deque(maxlen=count) for count, _, _ in self._windows]
+        # The budget that was used up last.
+        self._counted = ""
+        # Readings: instants, and the sums at them.
         self._times: list[float] = []
         self._drys: list[float] = []
+        self._lacks: list[float] = []
         self._fulls: list[float] = []
 
     def advance(self, now: float) -> None:
@@ -146,20 +249,20 @@ class ServiceAccount:
         self._times.append(now)
         self._drys.append(self.dry)
         self._fulls.append(self.full)
+        if self.budgets:
+            self._lacks.append(self.lacked)
 
     def _sum_up(self, now: float, at: float) -> None:
         passed = now - at
         self.busy += passed * self.in_use
-        recent = self._recent
         dry = 0.0
         if self.burst:
             if self._level < _ONE:
                 dry = min((1.0 - self._level) / self.per_second, passed)
             self._level = min(self.burst, self._level + passed * self.per_second)
-        elif self.count and len(recent) >= self.count:
-            dry = min(max(recent[0] + self.period - at, 0.0), passed)
-            while recent and recent[0] + self.period <= now:
-                recent.popleft()
+        for (count, _, window), recent in zip(self._windows, self._recent, strict=True):
+            if len(recent) >= count:
+                dry = max(dry, min(recent[0] + window - at, passed))
         self.dry += dry
         if self.concurrent is not None and self.in_use >= self.concurrent:
             self.full += passed - dry
@@ -177,10 +280,27 @@ class ServiceAccount:
         self.last_start = now
         if self.burst:
             self._level -= 1.0
-        elif self.count:
-            self._recent.append(now)
-            if len(self._recent) > self.count:
-                self._recent.popleft()
+        for recent in self._recent:
+            recent.append(now)
+
+    def charge(self, now: float, ready: float, work_id: str, cost: Mapping[str, Amount]) -> None:
+        """A work unit is about to start that has been ready since an instant. To be called before `start`."""
+        since = max(ready, self.last_start) if self.starts else ready
+        lacked = 0.0
+        for budget in self.budgets:
+            amount = cost.get(budget.name, 0)
+            seconds = budget.room_at(now, amount) - since
+            if seconds > 0:
+                budget.dry += seconds
+                if seconds > lacked:
+                    lacked, self._counted = seconds, budget.name
+            budget.charge(now, work_id, amount)
+        self.lacked += lacked
+
+    def settle(self, work_id: str, spent: Mapping[str, Amount] | None, *, is_free: bool = False) -> None:
+        """An attempt has ended that has spent so much of the budgets; None: what it was charged."""
+        for budget in self.budgets:
+            budget.settle(work_id, 0 if is_free else None if spent is None else spent.get(budget.name))
 
     def hold(self, now: float, change: int) -> None:
         """Slots are taken without a start, or given back."""
@@ -209,12 +329,51 @@ class ServiceAccount:
         """Let the sums be what they were when the last work unit settled."""
         self.busy, self.full, self.dry = self._noted
 
-    def waited(self, since: float) -> tuple[float, float]:
-        """Seconds for which the rate was used up, and all slots taken, from an instant until the last reading."""
+    def waited(self, since: float, now: float) -> Waited:
+        """For what a work unit has waited that was ready at an instant and starts now.
+
+        There may be no reading of that instant; that before it tells too much.
+        """
         place = bisect_right(self._times, since) - 1
-        if place < 0:
-            return self.dry, self.full
-        return self.dry - self._drys[place], self.full - self._fulls[place]
+        dry, lacked, full = self.dry, self.lacked, self.full
+        if place >= 0:
+            dry, full = dry - self._drys[place], full - self._fulls[place]
+            lacked -= self._lacks[place] if self.budgets else 0.0
+        left = now - since
+        lacked = min(lacked, left)
+        dry = min(dry, left - lacked)
+        return Waited(self.name, dry, lacked, min(full, left - lacked - dry), self._counted)
+
+    @property
+    def _for_each(self) -> list[ServiceAccount]:
+        """What has limits of its own: itself, or its keys."""
+        return [self] if self.keys is None else list(self.keys.values())
+
+    @property
+    def rate_text(self) -> str:
+        """Its rate in words, "" if there is none."""
+        return self._said([one.rate or "" for one in self._for_each])
+
+    @property
+    def slots_text(self) -> str:
+        """How many slots it has, in words."""
+        return self._said([str(one.concurrent or "any number") for one in self._for_each])
+
+    def budget_text(self, counted: str) -> str:
+        """What a budget allows, in words."""
+        return self._said(
+            [one.text for each in self._for_each for one in each.budgets if one.name == counted]
+        )
+
+    def _said(self, texts: list[str]) -> str:
+        """What each key has, in words."""
+        if self.keys is None or not any(texts):
+            return "".join(texts[:1])
+        return f"{texts[0]} per key" if len(set(texts)) == 1 else "differs by key"
+
+    def worst(self) -> ServiceAccount:
+        """Itself, or of its keys the one for whose rate or budgets most was waited."""
+        return max(self._for_each, key=lambda one: (one.dry + one.lacked, one.starts), default=self)
 
     def slots_used(self, seconds: float) -> float | None:
         """The share of its slots that was taken over so many seconds, None without a limit."""
@@ -227,7 +386,10 @@ class ServiceAccount:
         passed = self.last_start - began
         if self.burst:
             return self.starts / (self.burst + passed * self.per_second)
-        return self.starts / (self.count * (int(passed / self.period) + 1)) if self.count else None
+        return max(
+            (self.starts / (count * (int(passed / period) + 1)) for count, period, _ in self._windows),
+            default=None,
+        )
 
 
 class TaskAccount:

@@ -1,9 +1,9 @@
 """What binds: the chain of causes that leads from the beginning of a run to its end.
 
 Lives here: `binding`, which goes back from the last work that settled. It asks why that work did not start earlier: it
-waited for a slot, for a rate, or for what another work made, which is asked next. The stretches found cover the whole
-run without overlap, so their shares say what to change: a limit that covers nine tenths binds, and one that is full all
-the time but covers nothing does not.
+waited for a slot, a rate or a budget, or for what another work made, which is asked next. The stretches found cover
+the whole run without overlap, so their shares say what to change: a limit that covers nine tenths binds, and one that
+is full all the time but covers nothing does not.
 
 Must not know: how anything is printed.
 """
@@ -20,9 +20,9 @@ class Stretch(NamedTuple):
     """A share of the way from the beginning of a run to its end.
 
     Attributes:
-        kind: "rate", "slots", "running", "gate", "order", "attempts", "retry", "delay", "submission" or
+        kind: "rate", "budget", "slots", "running", "gate", "order", "attempts", "retry", "delay", "submission" or
             "timeout".
-        name: The service, or the task.
+        name: The service, or the task; of a budget, the service and what it counts.
         seconds: How long it was, in all.
     """
 
@@ -33,12 +33,16 @@ class Stretch(NamedTuple):
     def words(self, ledger: Ledger) -> str:
         """It in words."""
         service = ledger.services.get(self.name)
+        if self.kind == "budget":
+            name, _, counted = self.name.rpartition(".")
+            if (service := ledger.services.get(name)) is not None:
+                return f"the budget of {name} ({service.budget_text(counted)})"
         if self.kind == "rate" and service is not None:
-            return f"the rate of {self.name} ({service.rate})"
+            return f"the rate of {self.name} ({service.rate_text})"
         if self.name == THREADS:
             return f"the threads of the cue (max_threads={service.concurrent if service else '?'})"
         if self.kind == "slots" and service is not None:
-            return f"the slots of {self.name} ({service.concurrent})"
+            return f"the slots of {self.name} ({service.slots_text})"
         return {
             "running": f"the handler of {self.name}",
             "gate": f"is_ready of {self.name}",
@@ -78,6 +82,7 @@ def _step_back(ledger: Ledger, record: Record, walk: _Walk) -> Record | None:
     assert record.ended is not None
     walk("running", record.task, record.ended - record.started)
     walk("rate", record.bound_by, record.rate)
+    walk("budget", f"{record.bound_by}.{record.counted}", record.budget)
     walk("slots", record.bound_by, record.slots)
     walk("order", record.task, record.other)
     walk("attempts", record.task, record.tried)

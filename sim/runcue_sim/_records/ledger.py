@@ -13,10 +13,13 @@ from collections.abc import Callable, Hashable, Mapping
 from typing import Final
 
 import runcue
-from runcue.rehearsal import not_before
-from runcue_sim._records.accounts import THREADS, Record, ServiceAccount, TaskAccount
+from runcue.rehearsal import cost_of, keys_of, not_before
+from runcue_sim._records.accounts import THREADS, Amount, Record, ServiceAccount, TaskAccount, Waited
 from runcue_sim._records.event_log import Trace
 from runcue_sim._text.figures import plain, seconds_in_words, shortened
+
+_NO_KEY: Final = object()
+_NOT_AT_ALL: Final = Waited()
 
 _SAME_INSTANT: Final = 0.005
 """On a real clock the end of one work and the start of the next are this near, at the most."""
@@ -65,6 +68,10 @@ class Ledger:
         self._time: Callable[[], float] = float  # the loop's, as soon as there is one
         self.records: list[Record] = []
         self._of: dict[str, Record] = {}
+        # Of work units that have not settled and use services with limits for each key: what their keys have.
+        self._parts: dict[str, tuple[ServiceAccount, ...]] = {}
+        # What attempts that run have spent in truth.
+        self._spent: dict[str, Mapping[str, Amount]] = {}
         self._made: dict[Hashable, float] = {}
         self._ends: list[float] = []
         self._enders: list[Record] = []
@@ -133,6 +140,8 @@ class Ledger:
         if self.open and work.id in self._of:
             for service in self._uses[work.task]:
                 service.hold(self._time(), change)
+            for part in self._parts.get(work.id, ()):
+                part.hold(self._time(), change)
 
     def enter(self, work: runcue.Work) -> None:
         """A work was submitted."""
@@ -153,8 +162,27 @@ class Ledger:
         self.tasks[work.task].submitted += 1
         for service in uses:
             service.advance(now)
+            if service.keys is not None:
+                self._find_key(work, service, now)
         if self._takers:
             self._trace.add(work.created_at, "queued", work.task, work.id, item)
+
+    def _find_key(self, work: runcue.Work, service: ServiceAccount, now: float) -> None:
+        key = keys_of(work).get(service.name, _NO_KEY)
+        if key is _NO_KEY:  # it could not be said, and the work unit fails by that
+            return
+        assert service.keys is not None
+        part = service.keys.get(key)
+        if part is None:
+            kept = self._cue.get_service(service.name)
+            assert kept is not None
+            part = service.keys[key] = ServiceAccount(kept.status(key))
+        part.advance(now)
+        self._parts[work.id] = (*self._parts.get(work.id, ()), part)
+
+    def spend(self, work: runcue.Work, amounts: Mapping[str, Amount]) -> None:
+        """The attempt of a work unit that runs has spent so much."""
+        self._spent[work.id] = amounts
 
     def start(self, work: runcue.Work, event: str = "started") -> None:
         """The handler of a work is about to be entered."""
@@ -173,17 +201,16 @@ class Ledger:
                 ready = max(ready, self._made.get(artifact, 0.0))
             record.ready = min(now, ready)
         ready = min(now, ready)
-        longest = 0.0, 0.0, ""
-        for service in self._uses[work.task]:
+        longest = _NOT_AT_ALL
+        for service in (*self._uses[work.task], *self._parts.get(work.id, ())):
+            if service.budgets:
+                service.charge(now, ready, work.id, cost_of(work))
             service.start(now)
             if ready < now:
-                rate, slots = service.waited(ready)
-                # There is no reading of the instant of a next attempt: that before it tells too much.
-                rate = min(rate, now - ready)
-                slots = min(slots, now - ready - rate)
-                if rate + slots > longest[0] + longest[1]:
-                    longest = rate, slots, service.name
-        record.wait(*longest)
+                waited = service.waited(ready, now)
+                if waited.seconds > longest.seconds:
+                    longest = waited
+        record.wait(longest)
         if self._takers:
             waited = f"waited {now - record.submitted:.1f}s" if now - record.submitted >= 0.05 else ""
             self._trace.add(work.started_at or 0.0, event, work.task, work.id, _with(record.item, waited))
@@ -203,8 +230,10 @@ class Ledger:
         record.tried += now - (now if record.started is None else record.started)
         record.put_back += delay
         self._again_at[work.id] = now + delay
-        for service in self._uses[work.task]:
+        spent = self._spent.pop(work.id, None)
+        for service in (*self._uses[work.task], *self._parts.get(work.id, ())):
             service.leave(now)
+            service.settle(work.id, spent, is_free=reason == "throttled")
         if self._takers:
             why = str(work.attempts[-1].error) if reason == "failed" else reason
             details = f"for {seconds_in_words(delay)}: {why}"
@@ -243,8 +272,11 @@ class Ledger:
             self._enders.append(record)
             if self._again_at.pop(work.id, None) is None:  # else it ends while it waits for its next attempt
                 self.running -= 1
-                for service in self._uses[work.task]:
+                spent = self._spent.pop(work.id, None)
+                for service in (*self._uses[work.task], *self._parts.get(work.id, ())):
                     service.end(now, completed=outcome == "completed")
+                    service.settle(work.id, spent)
+        self._parts.pop(work.id, None)
         # Whatever this end makes ready begins to wait now, so there must be a reading to count from.
         for service in self._all:
             if service.at != now:

@@ -18,7 +18,7 @@ from runcue_sim._engine.run import Ending
 from runcue_sim._records.accounts import Record
 from runcue_sim._records.critical_path import binding
 from runcue_sim._records.ledger import Ledger
-from runcue_sim._text.figures import WIDTH, counted, percent, plain, seconds_in_words, table, wrapped
+from runcue_sim._text.figures import WIDTH, counted, figure, percent, plain, seconds_in_words, table, wrapped
 
 _SHOWN: Final = 5
 _WAITS: Final = (
@@ -161,9 +161,9 @@ class Report:
             ("SERVICE", "SLOTS USED", "RATE USED", "RATE WAS DRY", "DONE", "FAILED", "PER SECOND"),
             (
                 (
-                    one["name"],
+                    one["name"] if one["keys"] is None else f"{one['name']}, {counted(one['keys'], 'key')}",
                     _slots(one),
-                    f"{percent(one['rate_used'] or 0.0)} of {one['rate']}" if one["rate"] else "-",
+                    _rate(one),
                     percent(one["dry"]) if one["rate"] else "-",
                     str(one["completed"]),
                     str(one["failed"]),
@@ -172,6 +172,7 @@ class Report:
                 for one in facts["services"]
             ),
         )
+        lines += _budget_lines(facts["services"])
         # A column for what few programs ask for.
         retries = ("retries",) if facts["works"]["retries"] else ()
         keys = ("submitted", "completed", "failed", *retries, "skipped")
@@ -259,21 +260,57 @@ def _group_lines(group: dict[str, Any]) -> list[str]:
     )
 
 
+def _budget_lines(services: Sequence[dict[str, Any]]) -> list[str]:
+    rows = [
+        (
+            f"{plain(one['name'])} {plain(budget['name'])}",
+            f"{budget['most']} of {budget['text']}",
+            budget["charged"],
+            percent(budget["dry"]),
+        )
+        for one in services
+        for budget in one["budgets"]
+    ]
+    return table(("BUDGET", "MOST IN A WINDOW", "IN ALL", "WAS USED UP"), rows) if rows else []
+
+
 def _service(ledger: Ledger, name: str, seconds: float) -> dict[str, Any]:
     account = ledger.services[name]
+    # With limits for each key, of the key that had to wait most.
+    worst = account.worst()
+    keys = [account] if account.keys is None else account.keys.values()
     return {
         "name": name,
-        "concurrent": account.concurrent,
-        "rate": account.rate,
+        "keys": None if account.keys is None else len(account.keys),
+        "concurrent": worst.concurrent,
+        "rate": account.rate_text or None,
         "completed": account.done,
         "failed": account.failed,
         "most_in_use": account.most,
         "mean_in_use": account.busy / seconds if seconds else 0.0,
-        "slots_used": account.slots_used(seconds),
-        "rate_used": account.rate_used(ledger.began),
-        "dry": account.dry / seconds if seconds else 0.0,
+        "slots_used": worst.slots_used(seconds),
+        "rate_used": worst.rate_used(ledger.began),
+        "dry": worst.dry / seconds if seconds else 0.0,
+        "budgets": [
+            {
+                "name": budget.name,
+                "text": account.budget_text(budget.name),
+                "limit": float(budget.limit),
+                "period": budget.period,
+                "most": figure(budget.most),
+                "charged": figure(
+                    sum(one.charged for key in keys for one in key.budgets if one.name == budget.name)
+                ),
+                "dry": budget.dry / seconds if seconds else 0.0,
+            }
+            for budget in worst.budgets
+        ],
         "per_second": (account.done + account.failed) / seconds if seconds else 0.0,
     }
+
+
+def _rate(one: dict[str, Any]) -> str:
+    return f"{percent(one['rate_used'] or 0.0)} of {one['rate']}" if one["rate"] else "-"
 
 
 def _spread(durations: Sequence[float]) -> dict[str, float | None]:
@@ -293,6 +330,7 @@ def _wait(record: Record) -> dict[str, Any]:
     assert record.started is not None
     reasons = {
         f"rate of {record.bound_by}": record.rate,
+        f"{record.counted} of {record.bound_by}": record.budget,
         f"slots of {record.bound_by}": record.slots,
         "what it needs": record.gate,
         "work units before it": record.other,
@@ -315,4 +353,6 @@ def _wait(record: Record) -> dict[str, Any]:
 def _slots(one: dict[str, Any]) -> str:
     if one["concurrent"] is None:
         return f"{one['mean_in_use']:.1f}, no limit"
+    if one["keys"] is not None:
+        return f"{one['mean_in_use']:.1f}, {one['concurrent']} per key"
     return f"{percent(one['slots_used'])} of {one['concurrent']}"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable, Sequence
+from fractions import Fraction
 from typing import Final
 
 WIDTH: Final = 80
@@ -41,6 +42,22 @@ def counted(number: int, one: str, many: str = "") -> str:
 def percent(share: float | None) -> str:
     """A share in percent, "-" for none."""
     return "-" if share is None else f"{share:.0%}"
+
+
+def figure(amount: int | Fraction) -> str:
+    """What a budget counts, exactly if that is short: "90,000", "2.5"."""
+    if amount.denominator == 1:
+        return f"{amount.numerator:,}"
+    text = f"{float(amount):,.6f}".rstrip("0")
+    return f"{float(amount):.3g}" if text.endswith(".") else text
+
+
+def period_in_words(seconds: float) -> str:
+    """The length of a window, as in "90 per min"."""
+    for size, unit in ((86400.0, "day"), (3600.0, "hour"), (60.0, "min"), (1.0, "sec")):
+        if seconds >= size and seconds % size == 0:
+            return unit if seconds == size else f"{seconds / size:g} {unit}"
+    return f"{seconds:g} sec"
 
 
 def seconds_in_words(seconds: float) -> str:
