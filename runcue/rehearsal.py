@@ -378,7 +378,8 @@ def set_limits(cue: Cue, limits: Mapping[str, Mapping[str, Any]]) -> None:
 
     Args:
         cue: Described, but neither started nor given any work.
-        limits: By service its options as for `Cue.service`, such as "rate" and "concurrent"; None takes one away.
+        limits: By service its options as for `Cue.service`, such as "rate" and "concurrent"; None takes one away. Of
+            budgets as well, those that are not named stay.
 
     Raises:
         UsageError: The cue has been started or holds work units.
@@ -397,10 +398,15 @@ def set_limits(cue: Cue, limits: Mapping[str, Mapping[str, Any]]) -> None:
     _untouched(cue, "set_limits()")
     services = cue._services
     # All are read before the first is set.
-    new = [
-        (name, services.changed(name, dict(_items_of(values, f"limits of service {words_of(name)}"))))
-        for name, values in _items_of(limits, "limits of set_limits()")
-    ]
+    new = []
+    for name, values in _items_of(limits, "limits of set_limits()"):
+        given = dict(_items_of(values, f"limits of service {words_of(name)}"))
+        if isinstance(given.get("budget"), Mapping):
+            former = services.limits_of(services.find(name)).get("budget")
+            there = {counted: one.text for counted, one in former.items()} if isinstance(former, dict) else {}
+            budgets = _items_of({**there, **given["budget"]}, "budget")
+            given["budget"] = {counted: one for counted, one in budgets if one is not None} or None
+        new.append((name, services.changed(name, given)))
     for name, changed_limits in new:
         services.give(name, changed_limits)
 

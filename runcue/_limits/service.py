@@ -52,7 +52,8 @@ MAX_THROTTLED: Final = 600.0
 said."""
 
 
-class RateStatus(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class RateStatus:
     """One of the rates of a service at one instant.
 
     Attributes:

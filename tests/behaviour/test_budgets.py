@@ -65,7 +65,7 @@ async def test_all_windows_of_a_service_hold() -> None:
 @virtual
 async def test_the_status_tells_of_the_window_that_binds() -> None:
     cue = runcue.Cue()
-    cue.service("api", rate=["10/sec", "12/min"])
+    cue.service("api", rate=["10/sec", "12/min"], margin=0.25)
     counted(cue, uses="api")
     async with cue:
         for _ in range(12):
@@ -73,7 +73,12 @@ async def test_the_status_tells_of_the_window_that_binds() -> None:
         await asyncio.sleep(1.5)
         (status,) = cue.services()
         assert (status.rate, status.count, status.tokens) == ("10/sec, 12/min", 12, 0)
-        assert status.next_token == pytest.approx(58.5)
+        assert status.next_token == pytest.approx(58.75)
+        assert [(one.text, one.count, one.period, one.tokens) for one in status.rates] == [
+            ("10/sec", 10, 1, 8),
+            ("12/min", 12, 60, 0),
+        ]
+        assert status.margin == 0.25
 
 
 @pytest.mark.rule(45)

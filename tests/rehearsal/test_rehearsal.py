@@ -5,6 +5,7 @@ import dataclasses
 import os
 import re
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -392,6 +393,24 @@ def test_limits_can_be_others() -> None:
 
     run(main)
     assert recorder.times("start") == [0.0] * 3 + [1.0] * 3 + [2.0] * 3
+
+
+def test_of_budgets_those_stay_that_are_not_named() -> None:
+    cue = runcue.Cue()
+    api = cue.service("api", budget={"tokens": "90_000/min", "usd": "2.50/day"}, margin=1)
+    set_limits(cue, {"api": {"budget": {"tokens": "45_000/min", "requests": "5/sec"}}})
+    budgets = api.status().budgets
+    assert {name: (one.limit, one.period) for name, one in budgets.items()} == {
+        "tokens": (45_000, 60),
+        "usd": (Fraction("2.5"), 86_400),
+        "requests": (5, 1),
+    }
+    set_limits(cue, {"api": {"budget": {"usd": None, "requests": None}}})
+    assert list(api.status().budgets) == ["tokens"]
+    set_limits(cue, {"api": {"budget": None}})
+    assert not api.status().budgets
+    with pytest.raises(runcue.ConfigurationError, match="budget of service 'api', 'tokens', must be text"):
+        set_limits(cue, {"api": {"budget": {"tokens": 5}}})
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,7 @@ async def submit():
     [
         ('cue.service("api", concurrent=2)', ("slots", "api")),
         ('cue.service("api", rate="10/min")', ("rate", "api")),
+        ('cue.service("api", rate=["5/sec", "10/min"])', ("rate", "api")),
         ('cue.service("api", rate="10/min", burst=2)', ("rate", "api")),
         ('cue.service("api", rate="1000/min", concurrent=1)', ("slots", "api")),
         ('cue.service("api")', ("running", "t")),
@@ -68,6 +69,57 @@ def test_what_binds_is_told(services: str, bound: tuple[str, str], sim: Any) -> 
     assert binds(facts) == bound
     assert f"What binds: {facts['binds'][0]['words']}" in text
     assert sum(one["share"] for one in facts["binds"]) == pytest.approx(1.0)
+
+
+def test_the_budget_that_binds_is_told_with_what_it_allows_and_all_of_them_are_shown(sim: Any) -> None:
+    api = 'cue.service("api", rate=["10/sec", "60/min"], budget={"tokens": "90_000/min", "usd": "2.50/day"})'
+    facts, text = sim(program(api, 'uses="api", cost={"tokens": 9_000, "usd": "0.01"}'))
+    assert facts["makespan"] == pytest.approx(60.1)
+    assert facts["binds"][0]["words"] == "the budget of api (90,000 tokens per min)"
+    assert facts["binds"][0]["seconds"] == pytest.approx(60)
+    [service] = facts["services"]
+    tokens, usd = service["budgets"]
+    assert (service["rate"], service["dry"]) == ("10/sec, 60/min", pytest.approx(1 / 60, abs=0.002))
+    assert (tokens["most"], tokens["charged"]) == ("90,000", "180,000")
+    assert tokens["dry"] == pytest.approx(60 / 60.1)
+    assert (usd["most"], usd["charged"], usd["dry"]) == ("0.2", "0.2", 0)
+    assert "api tokens  90,000 of 90,000 tokens per min  180,000         100%" in text
+    assert "60.00 s for tokens of api" in text
+
+
+def test_a_window_that_is_counted_longer_is_dry_for_longer(sim: Any) -> None:
+    facts, _ = sim(program('cue.service("api", rate="10/min", margin=5)', 'uses="api"'))
+    assert facts["makespan"] == pytest.approx(65.1)
+    assert facts["binds"][0]["seconds"] == pytest.approx(65)
+
+
+def test_keys_are_counted_and_what_binds_is_what_one_of_them_has(sim: Any) -> None:
+    api = """
+cue.service("api", per=lambda n: n % 3, rate="10/sec", concurrent=2, budget={"tokens": "50/min"})
+cue.service("total", rate="100/min")
+"""
+    facts, text = sim(program(api, 'uses=["api", "total"], cost={"tokens": 10}', count=18))
+    assert facts["works"]["completed"] == 18
+    assert facts["makespan"] == pytest.approx(60.1)
+    assert facts["binds"][0]["words"] == "the budget of api (50 tokens per min per key)"
+    service = facts["services"][0]
+    assert (service["keys"], service["concurrent"], service["completed"]) == (3, 2, 18)
+    assert service["budgets"][0]["most"] == "50"
+    assert service["budgets"][0]["charged"] == "180"
+    assert "api, 3 keys" in text
+
+
+def test_limits_that_are_functions_of_the_key_are_told_as_such(sim: Any) -> None:
+    api = 'cue.service("api", per=lambda n: n % 2, rate=lambda n: "3/min" if n else "100/min")'
+    facts, _ = sim(program(api, 'uses="api"', count=10))
+    assert facts["binds"][0]["words"] == "the rate of api (what each key has)"
+    assert facts["binds"][0]["seconds"] == pytest.approx(60)
+
+
+def test_a_key_that_cannot_be_said_fails_its_work_unit_alone(sim: Any) -> None:
+    api = 'cue.service("api", per=lambda n: [] if n == 1 else n, rate="10/min")'
+    facts, _ = sim(program(api, 'uses="api"', count=3), code=1)
+    assert (facts["works"]["completed"], facts["works"]["failed"]) == (2, 1)
 
 
 def test_a_limiter_of_the_users_binds_as_a_rate(sim: Any) -> None:

@@ -30,6 +30,11 @@ from tests.support.programs import PATHS, start_python, wait_until
         ("openai.burst=None", {"openai": {"burst": None}}),
         ("openai.concurrent=none", {"openai": {"concurrent": None}}),
         ("openai.limiter=none", {"openai": {"limiter": None}}),
+        ("openai.margin=0.5s", {"openai": {"margin": "0.5s"}}),
+        ("openai.margin=2", {"openai": {"margin": 2}}),
+        ("openai.rate=10/sec + 500/min", {"openai": {"rate": ("10/sec", "500/min")}}),
+        ("openai.budget.tokens=90_000/min", {"openai": {"budget.tokens": "90_000/min"}}),
+        ("a.budget.b.budget.usd=none", {"a.budget.b": {"budget.usd": None}}),
         ("api.v1=b.concurrent=5", {"api.v1=b": {"concurrent": 5}}),
     ],
 )
@@ -54,7 +59,10 @@ def test_several_sweeps_are_all_combinations() -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("openai", "'openai' is no limit; write SERVICE.concurrent=5, SERVICE.rate=60/min or SERVICE.burst=10"),
+        (
+            "openai",
+            "'openai' is no limit; write SERVICE.concurrent=5, SERVICE.rate=60/min, SERVICE.burst=10 or SERVICE.bu",
+        ),
         ("openai.concurrent", "'openai.concurrent' is no limit; "),
         ("concurrent=5", "'concurrent=5' is no limit; "),
         (".concurrent=5", "'.concurrent=5' is no limit; "),
@@ -62,6 +70,9 @@ def test_several_sweeps_are_all_combinations() -> None:
         ("openai.concurent=5", "'openai.concurent=5': a service has no 'concurent'; did you mean 'concurrent'?"),
         ("openai.brust=5", "'openai.brust=5': a service has no 'brust'; did you mean 'burst'?"),
         ("openai.speed=5", "'openai.speed=5': a service has no 'speed'; there is concurrent, rate, burst, limiter"),
+        ("openai.budget.tokens=-5/min", "'openai.budget.tokens=-5/min': a budget must be text like \"90_000/min\""),
+        ("openai.budget=5/min", "'openai.budget=5/min': say which budget, as in openai.budget.tokens=90_000/min"),
+        ("openai.margin=-1", "'openai.margin=-1': a margin must be a number of seconds of at least 0"),
         ("openai.burst=0", "'openai.burst=0': burst must be a whole number of at least 1, or none, not '0'"),
         ("openai.burst=1.5", "'openai.burst=1.5': burst must be "),
         ("openai.limiter=5", "'openai.limiter=5': a limiter can only be taken away, by none, not '5'; "),
@@ -244,6 +255,33 @@ def test_the_command_prints_the_table_and_writes_it_down(
     assert [one["limits"] for one in written["runs"]] == points_of_api(1, 4)
     assert [one["report"]["makespan"] for one in written["runs"]] == [12, 3]
     assert {one["report"]["seed"] for one in written["runs"]} == {written["seed"]}
+
+
+BUDGETS = """
+import runcue
+cue = runcue.Cue()
+cue.service("api", budget={"tokens": "20/min", "usd": "8/min"})
+@cue.task("ask", uses="api", cost={"tokens": 10, "usd": 1})
+async def ask(work): ...
+"""
+
+
+def test_one_budget_is_swept_and_the_others_stay(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "app.py").write_text(BUDGETS, encoding="utf-8")
+    swept = ("--sweep", "api.budget.tokens=40/min,900/min")
+    assert main([*OPTIONS, "--submit", "work.jsonl", *swept, "--json", "sweep.json"]) == 0
+    out = capsys.readouterr().out
+    rows = [line.split() for line in out.splitlines() if line.startswith(("40/min", "900/min"))]
+    assert [(row[0], " ".join(row[-5:])) for row in rows] == [
+        ("40/min", "99% the budget of api"),
+        ("900/min", "98% the budget of api"),
+    ]
+    written = json.loads((folder / "sweep.json").read_text(encoding="utf-8"))
+    assert [one["limits"] for one in written["runs"]] == [
+        {"api": {"budget.tokens": "40/min"}},
+        {"api": {"budget.tokens": "900/min"}},
+    ]
+    assert [one["report"]["makespan"] for one in written["runs"]] == [121, 61]
 
 
 def points_of_api(*values: int) -> list[Limits]:

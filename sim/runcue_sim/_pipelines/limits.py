@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 import runcue
@@ -19,12 +19,24 @@ from runcue_sim._text.error_origin import one_line
 from runcue_sim._text.usage import BadUsage, nearest
 
 Limits = dict[str, dict[str, Any]]
-"""By service: "rate", "burst", "concurrent", "limiter"; as `runcue.rehearsal.set_limits` takes them."""
+"""By service: "rate", "burst", "concurrent", "limiter", "margin", and "budget.tokens" for one of its budgets."""
 
-FORMS: Final = "SERVICE.concurrent=5, SERVICE.rate=60/min or SERVICE.burst=10"
+FORMS: Final = (
+    "SERVICE.concurrent=5, SERVICE.rate=60/min, SERVICE.burst=10 or SERVICE.budget.tokens=90_000/min"
+)
+_BUDGET: Final = "budget."
 MOST: Final = 100
 
 _PAIR: Final = re.compile(r"\s*(\d+)\s*/\s*(\d+(?:\.\d+)?)\s*")
+
+
+class Rates(tuple[str, ...]):
+    """Several rates that all hold, in text as they are written."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return "+".join(self)
 
 
 def read_rate(text: str) -> str:
@@ -108,21 +120,33 @@ def apply(cue: runcue.Cue, texts: Iterable[str]) -> None:
                 said.setdefault(service, {})[what] = text
     for service, values in together.items():
         try:
-            set_limits(cue, {service: values})
+            set_limits(cue, {service: _options(values)})
         except runcue.RuncueError as error:
             raise BadUsage(f"--set {' '.join(said[service].values())}: {one_line(str(error))}") from error
+
+
+def _options(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What was read, as options of a service."""
+    options = {what: value for what, value in values.items() if not what.startswith(_BUDGET)}
+    budgets = {what.removeprefix(_BUDGET): value for what, value in values.items() if what not in options}
+    return {**options, "budget": budgets} if budgets else options
 
 
 def _parsed(text: str) -> tuple[str, str, list[Any]]:
     # The names of services may hold anything; what follows the last dot and the last equals sign may not.
     left, equals, right = text.rpartition("=")
     service, dot, what = left.strip().rpartition(".")
+    read = _READ.get(what)
+    if service.endswith(".budget"):
+        service, what, read = service.removesuffix(".budget"), f"{_BUDGET}{what}", _budget
     if not equals or not dot or not service:
         raise BadUsage(f"{text!r} is no limit; write {FORMS}")
-    if what not in _READ:
+    if what == "budget":
+        raise BadUsage(f"{text!r}: say which budget, as in {service}.budget.tokens=90_000/min")
+    if read is None:
         raise BadUsage(f"{text!r}: a service has no {what!r}; {nearest(what, _READ)}")
     try:
-        return service, what, [_READ[what](value.strip()) for value in right.split(",")]
+        return service, what, [read(value.strip()) for value in right.split(",")]
     except ValueError as error:
         raise BadUsage(f"{text!r}: {one_line(str(error))}") from error
 
@@ -138,8 +162,38 @@ def _number(what: str) -> Callable[[str], int | None]:
     return number
 
 
-def _rate(text: str) -> str | None:
-    return None if _is_none(text) else read_rate(text)
+def _rate(text: str) -> str | Rates | None:
+    """One rate, or several that all hold: "10/sec+500/min"."""
+    if _is_none(text):
+        return None
+    rates = [read_rate(one.strip()) for one in text.split("+")]
+    return rates[0] if len(rates) == 1 else Rates(rates)
+
+
+def _budget(text: str) -> str | None:
+    if _is_none(text):
+        return None
+    _check("a budget", budget={"any": text})
+    return text
+
+
+def _margin(text: str) -> str | float | None:
+    if _is_none(text):
+        return None
+    try:
+        margin: str | float = int(text) if text.isdigit() else float(text)
+    except ValueError:
+        margin = text
+    _check("a margin", margin=margin)
+    return margin
+
+
+def _check(what: str, **options: Any) -> None:
+    """Raise ValueError if a service cannot have that. Whoever keeps limits knows which there can be."""
+    try:
+        runcue.Cue().service("any", **options)
+    except ValueError as error:
+        raise ValueError(f"{what} must {str(error).partition(' must ')[2]}") from None
 
 
 def _limiter(text: str) -> None:
@@ -158,4 +212,5 @@ _READ: Final[dict[str, Callable[[str], Any]]] = {
     "rate": _rate,
     "burst": _number("burst"),
     "limiter": _limiter,
+    "margin": _margin,
 }

@@ -369,7 +369,7 @@ class ServiceAccount:
         """What each key has, in words."""
         if self.keys is None or not any(texts):
             return "".join(texts[:1])
-        return f"{texts[0]} per key" if len(set(texts)) == 1 else "differs by key"
+        return f"{texts[0]} per key" if len(set(texts)) == 1 else "what each key has"
 
     def worst(self) -> ServiceAccount:
         """Itself, or of its keys the one for whose rate or budgets most was waited."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from bisect import bisect_right
 from collections.abc import Callable, Hashable, Mapping
+from operator import attrgetter
 from typing import Final
 
 import runcue
@@ -20,6 +21,7 @@ from runcue_sim._text.figures import plain, seconds_in_words, shortened
 
 _NO_KEY: Final = object()
 _NOT_AT_ALL: Final = Waited()
+_seconds: Final = attrgetter("seconds")
 
 _SAME_INSTANT: Final = 0.005
 """On a real clock the end of one work and the start of the next are this near, at the most."""
@@ -207,9 +209,7 @@ class Ledger:
                 service.charge(now, ready, work.id, cost_of(work))
             service.start(now)
             if ready < now:
-                waited = service.waited(ready, now)
-                if waited.seconds > longest.seconds:
-                    longest = waited
+                longest = max(longest, service.waited(ready, now), key=_seconds)
         record.wait(longest)
         if self._takers:
             waited = f"waited {now - record.submitted:.1f}s" if now - record.submitted >= 0.05 else ""

@@ -310,7 +310,9 @@ def _service(ledger: Ledger, name: str, seconds: float) -> dict[str, Any]:
 
 
 def _rate(one: dict[str, Any]) -> str:
-    return f"{percent(one['rate_used'] or 0.0)} of {one['rate']}" if one["rate"] else "-"
+    # Of how many keys it has stands before it.
+    of = (one["rate"] or "").removesuffix(" per key")
+    return f"{percent(one['rate_used'] or 0.0)} of {of}" if of else "-"
 
 
 def _spread(durations: Sequence[float]) -> dict[str, float | None]:
