@@ -184,7 +184,7 @@ def _margin(text: str) -> str | float | None:
         margin: str | float = int(text) if text.isdigit() else float(text)
     except ValueError:
         margin = text
-    _check("a margin", margin=margin)
+    _check("a margin", rate="1/sec", margin=margin)
     return margin
 
 

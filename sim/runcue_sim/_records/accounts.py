@@ -144,12 +144,12 @@ class BudgetAccount:
 
     def __init__(self, name: str, status: runcue.BudgetStatus, margin: float) -> None:
         self.name = name
-        self.limit = status.limit
+        self.limit = Fraction(status.limit)
         self.period = status.period
         self.most: Amount = 0
         self.charged: Amount = 0
         self.dry = 0.0
-        self.text = f"{figure(status.limit)} {name} per {period_in_words(status.period)}"
+        self.text = f"{figure(self.limit)} {name} per {period_in_words(status.period)}"
         self._window = status.period + margin
         self._used: Amount = 0
         # What counts, as instants and amounts; the last of those of work units that run.
