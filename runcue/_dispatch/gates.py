@@ -346,7 +346,9 @@ class Gates:
             A work unit to be started at once, if one was found.
         """
         self._hold_new(run_queue, until)
-        if self._core.ordered or run_queue.contenders or run_queue.ready or run_queue.is_keyed:
+        # What is asked with each work unit has said yes to another one.
+        asks = run_queue.is_guarded or run_queue.budgets
+        if self._core.ordered or run_queue.contenders or run_queue.ready or asks:
             return None
         not_ready, work, answer = self._gate.ask_batch(run_queue.new, NEW, until)
         passes = self.rechecker.passes

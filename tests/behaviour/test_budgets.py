@@ -718,3 +718,14 @@ async def test_an_unknown_budget_of_a_submission_is_told_with_the_services_of_th
     async with cue:
         with pytest.raises(ConfigurationError, match="'usd', and of 'api' there is 'tokens'"):
             await cue.submit("plain", cost={"usd": 1})
+
+
+@pytest.mark.rule(2, 46)
+@virtual
+async def test_who_comes_after_one_that_is_not_ready_is_asked_for_its_own_cost() -> None:
+    cue = runcue.Cue()
+    cue.service("api", budget={"tokens": "10/min"})
+    starts = counted(cue, uses="api", cost=by_n)
+    cue.is_ready(lambda work: work.params["n"] != 1 or now() > 5)
+    await submitted(cue, ask(8, 1, 9, 2))
+    assert starts == [(0, 8), (0, 2), (60, 1), (60, 9)]

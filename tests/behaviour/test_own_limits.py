@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextvars import Context
 from math import inf
-from typing import Any
+from typing import Any, ClassVar
 
 import aiolimiter
 import pytest
@@ -792,3 +792,28 @@ def test_no_start_is_lost_between_two_readings_of_a_clock(new_loop: Any, kind: s
 
     with asyncio.Runner(loop_factory=new_loop) as runner:
         assert runner.run(main()) == 150
+
+
+@pytest.mark.rule(2)
+@virtual
+async def test_who_comes_after_one_that_is_not_ready_is_asked_about_for_itself() -> None:
+    class Small(Limit):
+        wrong: ClassVar[list[runcue.Work]] = []
+
+        def room(self, now: float, work: runcue.Work) -> bool:
+            return bool(work.params["n"] < 9)
+
+        def acquire(self, now: float, work: runcue.Work) -> None:
+            if not self.room(now, work):
+                self.wrong.append(work)
+
+    cue = runcue.Cue()
+    limit = Small()
+    cue.service("api", limits=limit)
+    cue.task("ask", uses="api")(lambda work: None)
+    cue.is_ready(lambda work: work.params["n"] != 1)
+    cue.start()
+    for n in (8, 1, 9, 2):
+        await cue.submit("ask", {"n": n})
+    await cue.stop(drain=False)
+    assert not limit.wrong
