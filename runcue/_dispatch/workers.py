@@ -419,10 +419,10 @@ class Workers:
             self._timers.active.set(owner, work._entered_at + work._timeout)
             self._turns.wake()  # arms the timer
         run_queue: RunQueue = work._task.run_queue
-        slots = run_queue.sole_slots
-        if slots is None or slots.active < slots.concurrent:
+        sole = run_queue.sole_service
+        if sole is None or sole.active < sole.concurrent:
             # Nearly always enough workers are on their way, which is seen without a call.
-            if slots is None or slots.active + len(run_queue.starting) < slots.concurrent:
+            if sole is None or sole.active + len(run_queue.starting) < sole.concurrent:
                 self.spawn_if_room(run_queue)
             if not self._turns.woken:
                 self._turns.wake()

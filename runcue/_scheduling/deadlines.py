@@ -11,11 +11,14 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterator
 from heapq import heapify, heappop, heappush
 from math import inf
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 __all__ = ["Deadlines"]
 
 Key = TypeVar("Key", bound=Hashable)
+
+_FEW: Final = 64
+"""So few entries are left as they are."""
 
 
 class Deadlines(Generic[Key]):
@@ -56,13 +59,15 @@ class Deadlines(Generic[Key]):
         self._living[key] = entry
         self.moved = True
         heappush(self._heap, entry)
-        self._tidy()
+        if known is not None and len(self._heap) > _FEW:
+            self._tidy()
 
     def clear(self, key: Key) -> None:
         """Forget a key. Harmless if it is not set."""
         if self._living.pop(key, None) is not None:
             self.moved = True
-            self._tidy()
+            if len(self._heap) > _FEW:
+                self._tidy()
 
     def when(self, key: Key) -> float:
         """When a key falls due, inf if it is not set."""
@@ -97,6 +102,6 @@ class Deadlines(Generic[Key]):
         heapify(self._heap)
 
     def _tidy(self) -> None:
-        if len(self._heap) > 64 and len(self._heap) > 2 * len(self._living):
+        if len(self._heap) > 2 * len(self._living):
             self._heap = list(self._living.values())
             heapify(self._heap)

@@ -49,6 +49,8 @@ class RunQueue(WaitingLine):
         passes_at: When somebody may pass that one who cannot now; inf if nobody is known.
         refusal: The last limit that said no in `has_room`, and the work unit it was asked with; None for a rate, which
             takes none. Whoever looks at it clears it before.
+        sole_service: The service, if there is one alone.
+        sole_slots: The same, if it has slots and no other limits.
         refused_until: When the limit that kept it from starting is to be asked again, by that very answer; None if no
             limit did, when last tried.
         unsure_until: A limit has said yes, and then no to the worker that came: until this instant no other one comes,
@@ -78,6 +80,7 @@ class RunQueue(WaitingLine):
         "refused_until",
         "services",
         "short_until",
+        "sole_service",
         "sole_slots",
         "starting",
         "unsure_until",
@@ -106,6 +109,7 @@ class RunQueue(WaitingLine):
         self.refused_until: float | None = None
         self.unsure_until = 0.0
         self.sole_slots: Service | None = None
+        self.sole_service = services[0] if len(services) == 1 else None
         self.look_at_limits()
 
     def look_at_limits(self) -> None:
@@ -138,11 +142,19 @@ class RunQueue(WaitingLine):
         """
         if self.sole_slots is not None:
             return self.sole_slots.active < self.sole_slots.concurrent
-        if not self._others or work is not None:
-            return self.may_have_room(now) and (not self._others or self._others_have_room(now, work))
         if not self.may_have_room(now):
             return False
-        head = self.peek(ordered)
+        if not self._others:
+            return True
+        if work is not None:
+            return self._others_have_room(now, work)
+        new = self.new
+        # Who is first is mostly seen without a call.
+        head = (
+            new[0]
+            if new and not ordered and new[0]._phase == NEW and not (self.ready._line or self.ready._heap)
+            else self.peek(ordered)
+        )
         while self._others_have_room(now, head):
             if not self.is_guarded or (first := self.peek(ordered)) is head:
                 return True
@@ -280,9 +292,9 @@ class RunQueue(WaitingLine):
 
     def free_slots(self, work: Work | None = None) -> int:
         """How many more could run at the same time, by its slots; for a work unit, or whoever it is."""
-        sole_slots = self.sole_slots
-        if sole_slots is not None:
-            return sole_slots.concurrent - sole_slots.active
+        sole = self.sole_service
+        if sole is not None:
+            return sole.concurrent - sole.active
         free = 1 << 30
         for service in self.services:
             free = min(free, service.concurrent - service.active)
@@ -318,9 +330,9 @@ class RunQueue(WaitingLine):
                 return False
             self.held_for = None
         starting = len(self.starting)
-        sole_slots = self.sole_slots
-        if sole_slots is not None:
-            if sole_slots.active + starting >= sole_slots.concurrent:
+        sole = self.sole_service
+        if sole is not None:
+            if sole.active + starting >= sole.concurrent:
                 return False
         elif self.free_slots() <= starting:
             return False
