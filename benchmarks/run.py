@@ -33,6 +33,7 @@ from benchmarks.edges import a8  # noqa: E402
 from benchmarks.fidelity import s3  # noqa: E402
 from benchmarks.graphs import p4, p4b  # noqa: E402
 from benchmarks.importing import p8  # noqa: E402
+from benchmarks.keys import l6  # noqa: E402
 from benchmarks.llm import l3, l4  # noqa: E402
 from benchmarks.many import h4  # noqa: E402
 from benchmarks.measuring import Figure, Spread  # noqa: E402
@@ -78,6 +79,7 @@ BENCHMARKS: dict[str, Callable[..., list[Figure]]] = {
     "L3": l3,
     "L4": l4,
     "L5": l5,
+    "L6": l6,
 }
 
 
