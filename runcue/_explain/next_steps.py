@@ -196,7 +196,8 @@ _HURRIED: Final[dict[Kind, str]] = {
 }
 _NEXT_STEPS: Final[dict[Kind, str]] = {
     "rate": "Wait; where the provider allows it, a higher rate= lets them start sooner",
-    "budget": "Wait; smaller ones behind it start meanwhile where they do not put it off",
+    "budget": "Wait; where the provider allows it, a larger budget= lets it start sooner. Smaller ones behind it start "
+    "meanwhile where they do not put it off",
     "limit": "Wait; that limit is the program's own, and says when there is room again",
     "server": "Wait; nothing that its server says pauses longer than max_pause= of the service",
     "throttle": "Wait: the server has refused some; fewer slots or a lower rate= would have it refuse less",

@@ -161,7 +161,7 @@ def amounts_of(value: Any, what: str) -> dict[str, Amount]:
 
     Args:
         value: As they were given.
-        what: What they are, for the message: "cost of task 'ask'".
+        what: What they are, for the message: "cost of task 'ask'"; "it": the message says that already.
 
     Raises:
         ConfigurationError: It is no dict, or what is in it is none.
@@ -178,11 +178,12 @@ def amounts_of(value: Any, what: str) -> dict[str, Amount]:
         raise ConfigurationError(
             f"{what} must be a dict that can be copied: {error_words(error)}."
         ) from error
+    whose = "" if what == "it" else f"{what}: "
     for name, one in found.items():
         if type(name) is not str or not name:
             check_name(name, "budget")
         if type(one) is not int or not 0 <= one <= _MOST:
-            found[name] = amount_of(one, f"{what}: {words_of(name)}")
+            found[name] = amount_of(one, f"{whose}{words_of(name)}")
     return found
 
 

@@ -93,6 +93,12 @@ SECTIONS: Final = [
         'Five work units use a service with `rate="1/min"`; this is the last of them.',
     ),
     Section(
+        "A budget is used up",
+        ("budget used up",),
+        'The service has `budget={"tokens": "90_000/min"}`. One work unit has taken 88,200, this one takes 2,000, '
+        "and one that takes 1,900 stands behind it.",
+    ),
+    Section(
         "Somebody has paused the service",
         ("paused by hand",),
         'The service was paused by `api.pause("10 min")`.',

@@ -150,6 +150,16 @@ async def rate_used_up() -> Planted:
     return Planted(cue, handles[-1], tuple(handles[:-1]))
 
 
+async def budget_used_up() -> Planted:
+    cue = cue_with()
+    cue.service("api", budget={"tokens": "90_000/min"}, concurrent=20)
+    cue.task("ask", uses="api", cost=lambda work: {"tokens": work.params["tokens"]})(forever)
+    cue.start()
+    handles = [await cue.submit("ask", {"tokens": tokens}) for tokens in (88_200, 2_000, 1_900)]
+    await asyncio.sleep(48)
+    return Planted(cue, handles[1], (handles[0], handles[2]))
+
+
 async def paused_by_hand() -> Planted:
     cue = cue_with()
     api = cue.service("openai", rate="60/min")
@@ -406,6 +416,7 @@ SITUATIONS: Final[dict[str, Plant]] = {
     "upstream failed": upstream_failed,
     "upstream cancelled": upstream_cancelled,
     "rate used up": rate_used_up,
+    "budget used up": budget_used_up,
     "paused by hand": paused_by_hand,
     "server asks to wait": server_asks_to_wait,
     "slot held by a slow handler": slot_held_by_a_slow_handler,
