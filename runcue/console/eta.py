@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from math import exp
+from math import ceil, exp, inf
 from typing import Final, NamedTuple
 
 _SMOOTHED_OVER: Final = 2.0
@@ -76,6 +76,9 @@ class Limit:
         starts: When work units started, in ascending order, as far as known; the last `count` are enough.
         now: On the same clock.
         bucket: Whether starts are limited in a way that only shows in their pace.
+        others: Its other rates, each as if it were the only one.
+        budgets: Its budgets.
+        held: Seconds until anything may start at all; inf: until somebody lets it go on.
     """
 
     service: str
@@ -87,6 +90,28 @@ class Limit:
     starts: Sequence[float] = ()
     now: float = 0.0
     bucket: bool = False
+    others: Sequence[Limit] = ()
+    budgets: Sequence[Budget] = ()
+    held: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What a service may charge.
+
+    Attributes:
+        name: What it counts.
+        limit: So much in any `period`.
+        period: Seconds.
+        used: What counts now, what is owed with it.
+        queued: What all takes that has not started.
+    """
+
+    name: str
+    limit: float
+    period: float
+    used: float
+    queued: float
 
 
 def estimate(
@@ -109,6 +134,9 @@ def estimate(
     left = [task for task in tasks if _works(task)]
     if not left:
         return Eta(coming, "from the pace of submission", at_least=more) if coming else Eta(0.0)
+    for name, limit in limits.items():
+        if limit.held == inf and any(task.queued for task in _users(left, name)):
+            return Eta(None, f"{name} is paused")
     if stuck:
         return Eta(None, "what is left is blocked")
     unknown = [task for task in left if not task.took]
@@ -118,7 +146,7 @@ def estimate(
     known += filter(None, map(_by_instant, left))
     if known or 2 * sum(map(_works, unknown)) < sum(map(_works, left)):
         # Otherwise it would be the time of the smaller part.
-        calls = [_by_slots(limits[name].slots, _users(left, name), name) for name in limits]
+        calls = [_by_slots(one, _users(left, name), name) for name, one in limits.items()]
         calls += [_by_slots(None, [task], "") for task in left if not task.services]
         known += [one for one in calls if one]
     if not known:
@@ -148,11 +176,16 @@ def _by_rate(limit: Limit, users: list[Left]) -> _Reckoned | None:
     """When the last start is allowed, and that work has taken its time."""
     queued = sum(task.queued for task in users)
     start = _by_pace(limit.starts, queued) if limit.bucket else last_start(limit, queued)
+    start = max((start, *(last_start(other, queued) for other in limit.others)))
+    source = f"the rate of {limit.service}"
+    for budget in limit.budgets:
+        if (charged := last_charge(limit, budget)) > start:
+            start, source = charged, f"the budget of {limit.service}, {budget.name}"
     if not start:
         return None
     typical = max((_quantile(task.took, 0.5) for task in users if task.took and task.queued), default=0.0)
     names = frozenset(task.task for task in users)
-    return _Reckoned(start + typical, f"from the rate of {limit.service}", names)
+    return _Reckoned(start + typical, f"from {source}", names)
 
 
 def last_start(limit: Limit, works: int) -> float:
@@ -179,6 +212,29 @@ def last_start(limit: Limit, works: int) -> float:
     return min(max(back, first), limit.period) + rounds * limit.period
 
 
+def last_charge(limit: Limit, budget: Budget) -> float:
+    """Seconds until all that is queued may have been charged, by the budget alone.
+
+    Args:
+        limit: Of the service.
+        budget: What was charged comes back a period later, as if each start had taken the same.
+    """
+    missing = budget.queued + budget.used - budget.limit
+    if missing <= 0:
+        return 0.0
+    rounds, rest = divmod(missing, budget.limit)
+    if not rest:
+        rounds, rest = rounds - 1, budget.limit
+    if rest > budget.used:  # that is taken now
+        return (rounds + 1) * budget.period
+    recent = [at for at in limit.starts if at > limit.now - budget.period]
+    back = budget.period * rest / budget.used  # nobody saw when it was taken: evenly
+    if recent:
+        place = min(ceil(rest / budget.used * len(recent)), len(recent)) - 1
+        back = recent[place] + budget.period - limit.now
+    return rounds * budget.period + max(back, 0.0)
+
+
 def _by_instant(task: Left) -> _Reckoned | None:
     """When the last of those that must not start yet has started, and taken its time."""
     if not task.ahead:
@@ -192,8 +248,9 @@ def _by_pace(starts: Sequence[float], works: int) -> float:
     return works * seconds / (len(starts) - 1) if seconds > 0 else 0.0
 
 
-def _by_slots(slots: int | None, users: list[Left], service: str) -> _Reckoned | None:
+def _by_slots(limit: Limit | None, users: list[Left], service: str) -> _Reckoned | None:
     """When the last one ends, if each slot takes the next work as soon as it is free."""
+    slots, held = (None, 0.0) if limit is None else (limit.slots, limit.held)
     known = [task for task in users if task.took]
     if not known:
         return None
@@ -212,7 +269,7 @@ def _by_slots(slots: int | None, users: list[Left], service: str) -> _Reckoned |
         if queued + len(rest) > room:
             work = sum(task.queued * _mean(task.took) for task in known)
             before = max(0.0, (sum(rest) + work * (1 - last / queued)) / room)
-        longest = max(longest, before + ends)
+        longest = max(longest, before + ends, held + ends)
     finished = sum(task.finished for task in known)
     source = f"from {finished:,} finished call{'' if finished == 1 else 's'}" + (
         f" of {service}" if service else ""

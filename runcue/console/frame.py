@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import zip_longest
+from math import inf
 from typing import Final, NamedTuple
 
 from rich.cells import cell_len, set_cell_size
@@ -189,17 +190,19 @@ class _Pen:
         shown = services if len(services) <= rows else services[: rows - 1]
         hidden = services[len(shown) :]
         busy = sum(one.in_use for one in hidden)
-        names = [one.name for one in shown] + ([f"and {len(hidden)} more"] if hidden else [])
+        names = [_named(one) for one in shown] + ([f"and {len(hidden)} more"] if hidden else [])
         slots = [f"{one.in_use}/{one.concurrent or '-'}" for one in shown] + ([f"{busy}"] if hidden else [])
         bars = [_bar(one.in_use / one.concurrent, _SLOTS, "cyan") if one.concurrent else "" for one in shown]
         columns = [
             _Column("SERVICE", names, "bold", right=False),
             _Column("SLOTS", slots),
-            _Column("RATE LEFT", [self.clean(_rate(one)) for one in shown], right=False),
-            _Column("NEXT", [_next(one) for one in shown]),
         ]
-        if not any(one.rate or one.burst or one.limits for one in services):
-            del columns[2:]
+        if any(one.rate or one.burst or one.limits for one in services):
+            columns.append(_Column("RATE LEFT", [self.clean(_rate(one)) for one in shown], right=False))
+        if any(one.budgets for one in services):
+            columns.append(_Column("BUDGET LEFT", [self.clean(_budgets(one)) for one in shown], right=False))
+        if len(columns) > 2 or any(map(_held, services)):
+            columns.append(_Column("NEXT", [_next(one) for one in shown]))
         if self._room >= _WIDE:
             columns.insert(2, _Column("", bars))
         return self._table(columns)
@@ -280,14 +283,40 @@ def _grid(columns: Sequence[_Column], *, heads: bool = False) -> Table:
     return table
 
 
+def _named(service: runcue.ServiceStatus) -> str:
+    if service.keys is None:
+        return service.name
+    return f"{service.name}, {service.keys} key{'' if service.keys == 1 else 's'}"
+
+
 def _rate(service: runcue.ServiceStatus) -> str:
     if service.tokens is not None:
         return f"{service.tokens} of {service.rate}"
     return "bucket" if service.burst is not None else ", ".join(service.limits) or "-"
 
 
+def _budgets(service: runcue.ServiceStatus) -> str:
+    """The share that is left of each budget; what is owed is less than nothing."""
+    told = (f"{(1 - (one.used + one.debt) / one.limit):.0%} {name}" for name, one in service.budgets.items())
+    return ", ".join(told) or "-"
+
+
+def _held(service: runcue.ServiceStatus) -> str:
+    """That nothing starts at all, and for how long."""
+    for what, seconds in (
+        ("paused", service.paused),
+        ("refused", service.throttled),
+        ("broken", service.broken),
+    ):
+        if seconds is not None:
+            return f"{what} {time_left(seconds)}" if 0 < seconds < inf else what
+    return ""
+
+
 def _next(service: runcue.ServiceStatus) -> str:
     """When the next token comes, if it has to be waited for."""
+    if held := _held(service):
+        return held
     if service.tokens is None and service.burst is None:
         return ""
     if service.next_token is None:

@@ -19,9 +19,9 @@ from itertools import islice
 from typing import Any, Final
 
 import runcue
-from runcue.console.eta import Eta, Left, Limit, Steady, estimate
+from runcue.console.eta import Budget, Eta, Left, Limit, Steady, estimate
 from runcue.console.snapshot import Snapshot, TaskCounts
-from runcue.console.waits import Waits
+from runcue.console.waits import Waits, some
 
 logger = logging.getLogger("runcue")
 
@@ -57,6 +57,10 @@ class TaskTally:
         self.ended = [0, 0, 0, 0]
         self.took: deque[float] = deque(maxlen=_DURATIONS)
         self.starts = starts
+
+    def there(self) -> tuple[dict[runcue.Work, None], dict[runcue.Work, None]]:
+        """Its work units that are not over."""
+        return self.pending, self.running
 
     def counts(self, pace: float) -> TaskCounts:
         """The numbers."""
@@ -182,8 +186,8 @@ class Tally(runcue.Observer):
         task = self._cue.get_task(name)
         services = () if task is None else task.services
         for status in self._cue.services():
-            if status.name in services and (status.count or status.burst is not None or status.limits):
-                self._starts.setdefault(status.name, deque(maxlen=min(status.count or _STARTS, _STARTS)))
+            if status.name in services and _limits_starts(status):
+                self._starts.setdefault(status.name, deque(maxlen=_remembered(status)))
         starts = tuple(self._starts[service] for service in services if service in self._starts)
         tally = self._tasks[name] = TaskTally(name, services, starts)
         return tally
@@ -212,7 +216,9 @@ class Tally(runcue.Observer):
         there = (whole.pending, whole.running, whole.settled)
         known, total = sum(there), self._foreseen()
         if known != sum(self._there):
-            self._known_since = now
+            # At the first look they may all have been there for long.
+            age = 0.0 if sum(self._there) else self._age_of_newest(clock.time())
+            self._known_since = now - age
         if there != self._there:
             self._there, self._there_since = there, now
         return replace(
@@ -221,6 +227,13 @@ class Tally(runcue.Observer):
             eta=self._steady.follow(self._estimate(snapshot, clock.time(), now), elapsed),
             mean_pace=whole.settled / elapsed if elapsed > 0 else 0.0,
         )
+
+    def _age_of_newest(self, wall: float) -> float:
+        """Seconds for which nothing was submitted."""
+        newest = [
+            next(reversed(one)).created_at for tally in self._tasks.values() for one in tally.there() if one
+        ]
+        return max(0.0, wall - max(newest, default=wall))
 
     def _paces(self, now: float) -> dict[str, float]:
         """What ended per second, by task."""
@@ -266,10 +279,7 @@ class Tally(runcue.Observer):
             left.append(Left(tally.name, tally.services, queued, ages, took, done, waits, ahead[tally.name]))
         limits = {}
         for one in snapshot.services:
-            rate = (one.count, one.period or 0.0, one.tokens or 0, one.next_token)
-            # What limits of a user's own allow shows in the pace alone, as with a bucket.
-            starts, bucket = self._starts.get(one.name, ()), one.burst is not None or bool(one.limits)
-            limits[one.name] = Limit(one.name, one.concurrent, *rate, starts, wall, bucket)
+            limits[one.name] = self._limit(one, wall)
         is_still = pending and not running and not unsubmitted and now - self._there_since >= _STILL
         comes_more = now - self._known_since < _COMING and (total is None or known > total)
         return estimate(
@@ -279,3 +289,58 @@ class Tally(runcue.Observer):
             more=comes_more or unsubmitted > certain,
             stuck=bool(is_still) and self._waits.hopeless,
         )
+
+    def _limit(self, one: runcue.ServiceStatus, wall: float) -> Limit:
+        """What a service allows."""
+        starts = self._starts.get(one.name, ())
+        period = one.period + one.margin if one.period else 0.0
+        rates = [
+            Limit(one.name, None, rate.count, rate.period + one.margin, rate.tokens, None, starts, wall)
+            for rate in one.rates
+            if (rate.count, rate.period) != (one.count, one.period)
+        ]
+        return Limit(
+            one.name,
+            None if one.keys is not None else one.concurrent,
+            one.count,
+            period,
+            one.tokens or 0,
+            one.next_token,
+            starts,
+            wall,
+            # What limits of a user's own allow shows in the pace alone, as with a bucket; so does what keys have.
+            one.burst is not None or bool(one.limits) or one.keys is not None,
+            rates,
+            self._budgets(one) if one.budgets else (),
+            max(one.paused or 0.0, one.throttled or 0.0, one.broken or 0.0),
+        )
+
+    def _budgets(self, one: runcue.ServiceStatus) -> list[Budget]:
+        """Its budgets, and what all those take of them together that have not started."""
+        from runcue.rehearsal import cost_of  # noqa: PLC0415 - only where there are budgets
+
+        queued = dict.fromkeys(one.budgets, 0.0)
+        for tally in self._tasks.values():
+            if one.name in tally.services and tally.pending:
+                # All of them are asked if they are few.
+                costs = [cost_of(work) for work in some(tally.pending)]
+                for name in queued:
+                    mean = float(sum(cost.get(name, 0) for cost in costs)) / len(costs)
+                    queued[name] += mean * len(tally.pending)
+        return [
+            Budget(name, float(it.limit), it.period + one.margin, float(it.used + it.debt), queued[name])
+            for name, it in one.budgets.items()
+        ]
+
+
+def _limits_starts(status: runcue.ServiceStatus) -> bool:
+    """Whether a service limits starts in a way for which the former ones are to be known."""
+    bucket = status.burst is not None or bool(status.limits) or status.keys is not None
+    return bucket or bool(status.count or status.budgets)
+
+
+def _remembered(status: runcue.ServiceStatus) -> int:
+    """How many of its starts are to be known."""
+    return (
+        _STARTS if status.budgets else min(max((one.count for one in status.rates), default=_STARTS), _STARTS)
+    )

@@ -105,7 +105,7 @@ class Waits:
         asked = 0
         groups: dict[tuple[str, bool], list[str]] = {}
         ahead: dict[tuple[str, bool], float] = {}
-        for work in _some(pending):
+        for work in some(pending):
             asked += 1
             if wall - work.created_at < _SETTLING:
                 self.hopeless = False
@@ -137,7 +137,7 @@ class Waits:
             yield Waiting(count, task, details, for_turn, about, ahead.get(key, 0.0))
 
 
-def _some(pending: dict[runcue.Work, None]) -> Iterable[runcue.Work]:
+def some(pending: dict[runcue.Work, None]) -> Iterable[runcue.Work]:
     """Those that have waited longest and those that came last, and all if they are few."""
     if len(pending) <= _SAMPLED:
         return list(pending)

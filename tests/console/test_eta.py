@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from dataclasses import replace
 from itertools import pairwise
+from math import inf
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runcue.console.eta import Eta, Left, Limit, Steady, estimate, last_start
+from runcue.console.eta import Budget, Eta, Left, Limit, Steady, estimate, last_charge, last_start
 
 
 def limits(*of: Limit) -> dict[str, Limit]:
@@ -35,6 +37,34 @@ def test_an_empty_bucket_is_waited_for_as_it_was_emptied() -> None:
 def test_starts_that_nobody_saw_count_as_even() -> None:
     limit = Limit("api", count=4, period=60.0, tokens=0, next_token=0.0)
     assert [last_start(limit, works) for works in (1, 2, 3, 4, 5)] == [0.0, 15.0, 30.0, 45.0, 60.0]
+
+
+def test_a_budget_comes_back_as_it_was_charged() -> None:
+    limit = Limit("api", starts=[5.0, 10.0, 25.0, 49.0], now=60.0)
+    used = {"name": "tokens", "limit": 100.0, "period": 60.0, "used": 80.0}
+    in_all = (20.0, 30.0, 40.0, 60.0, 80.0, 100.0, 101.0, 120.0, 121.0, 221.0)
+    seconds = [last_charge(limit, Budget(**used, queued=queued)) for queued in in_all]
+    assert seconds == [0.0, 5.0, 5.0, 10.0, 25.0, 49.0, 60.0, 60.0, 65.0, 125.0]
+    nobody_saw = last_charge(Limit("api"), Budget(**used, queued=60.0))
+    assert nobody_saw == 30.0
+
+
+def test_the_limit_that_lets_the_last_one_start_is_named() -> None:
+    left = Left(**CALLS, queued=30, took=[1.0] * 5, finished=5)
+    budget = Budget("tokens", limit=1000.0, period=60.0, used=0.0, queued=3000.0)
+    slowest = Limit(
+        "api", count=5, period=1.0, tokens=5, others=[Limit("api", count=10, period=20.0, tokens=10)]
+    )
+    assert estimate([left], limits(slowest)) == Eta(41.0, "from the rate of api")
+    slowest = replace(slowest, budgets=[budget])
+    assert estimate([left], limits(slowest)) == Eta(121.0, "from the budget of api, tokens")
+
+
+def test_a_pause_is_waited_for_and_one_without_an_end_tells_nothing() -> None:
+    left = Left(**CALLS, queued=5, took=[1.0] * 5, finished=5)
+    assert estimate([left], limits(replace(API, held=30.0))).seconds == 31.0
+    assert estimate([left], limits(replace(API, held=inf))) == Eta(None, "api is paused")
+    assert estimate([replace(left, queued=0, running=[0.5])], limits(replace(API, held=inf))).seconds == 0.5
 
 
 @given(

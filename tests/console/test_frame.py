@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -292,6 +294,39 @@ def test_services_without_a_rate_need_no_columns_for_it() -> None:
     assert re.search(r"\napi +1/- +TokenBudget, Quiet hours *\n", "\n".join(plain(own)))
     bucket = replace(SNAPSHOT, services=(service("api", 1, burst=5.0, next_token=3.0),))
     assert re.search(r"\napi +1/- +bucket +3.0 s\n", "\n".join(plain(bucket)))
+
+
+def test_budgets_keys_and_what_holds_everything_up_are_shown() -> None:
+    tokens = runcue.BudgetStatus(88_200, 90_000, 60.0, 0)
+    usd = runcue.BudgetStatus(Decimal("2.6"), Decimal("2.5"), 86_400.0, Decimal("0.25"))
+    services = (
+        service(
+            "api",
+            3,
+            5,
+            rate="500/min",
+            count=500,
+            tokens=12,
+            next_token=0.0,
+            budgets={"tokens": tokens, "usd": usd},
+        ),
+        service("bank", 1, 2, paused=math.inf),
+        service("mail", 1, 2, paused=12.0),
+        service("chat", 1, 2, throttled=8.5),
+        service("maps", 1, 2, broken=0.0),
+        service("users", 7, keys=120),
+    )
+    text = "\n".join(plain(replace(SNAPSHOT, services=services), 110))
+    assert re.search(r"SERVICE +SLOTS +RATE LEFT +BUDGET LEFT +NEXT\n", text)
+    assert re.search(r"\napi +3/5 +━\S* +12 of 500/min +2% tokens, -14% usd +now\n", text)
+    assert re.search(r"\nbank +1/2 +━\S* +- +- +paused\n", text)
+    assert re.search(r"\nmail .* paused 12 s\n", text)
+    assert re.search(r"\nchat .* refused 8.5 s\n", text)
+    assert re.search(r"\nmaps .* broken\n", text)
+    assert re.search(r"\nusers, 120 keys +7/- ", text)
+    assert re.search(
+        r"\nbank +1/2 +━\S* +paused\n", "\n".join(plain(replace(SNAPSHOT, services=services[1:2])))
+    )
 
 
 def test_in_a_line() -> None:

@@ -304,6 +304,35 @@ def test_limits_of_a_users_own_show_in_the_pace() -> None:
     assert snapshot.eta.seconds == pytest.approx(20.0, abs=1.0)
 
 
+def test_the_budget_that_binds_is_what_the_time_left_is_reckoned_from() -> None:
+    cue = runcue.Cue()
+    api = cue.service("api", rate=["50/sec", "600/min"], margin=0.5, budget={"tokens": "1_000/min"})
+
+    @cue.task("ask", uses=api, cost=lambda n: {"tokens": 80 + n % 3 * 20})
+    async def ask(work: runcue.Work) -> None:
+        await asyncio.sleep(0.5)
+
+    async def main() -> list[Snapshot]:
+        tally = watched(cue)
+        async with cue:
+            for n in range(33):
+                await cue.submit("ask", params={"n": n})
+            await asyncio.sleep(10)
+            snapshots = [look(tally)]
+            api.pause()
+            snapshots.append(look(tally))
+            api.resume()
+            await asyncio.sleep(111.5)
+            return [*snapshots, look(tally)]
+
+    first, paused, last = run(main)
+    assert first.eta.source == "from the budget of api, tokens"
+    assert first.eta.seconds == pytest.approx(3 * 60.5 + 0.5 - 10)
+    assert not first.eta.at_least
+    assert paused.eta == Eta(None, "api is paused")
+    assert last.eta.seconds == pytest.approx(60, abs=0.5)
+
+
 def test_notes_that_raise_are_told_once_and_left_alone(caplog: pytest.LogCaptureFixture) -> None:
     cue = runcue.Cue()
 
