@@ -65,8 +65,8 @@ RULES = {
     45: "several windows hold all, each counted longer by the margin",
     46: "a budget: reserved at the start, charged what was spent; who waits is passed only by who does not put it off",
     47: "limits for each key: no key holds up another, and idle keys are forgotten",
-    49: "what servers say of their limits is learned from, downwards alone, and for no longer than max_pause=",
     48: "limits change, and services pause, while work units run; what is known stays",
+    49: "what servers say of their limits is learned from, downwards alone, and for no longer than max_pause=",
     50: "slots find themselves by what the server refuses, and a breaker lets one through after its cooldown",
 }
 

@@ -270,7 +270,7 @@ def test_slots_of_threads_are_counted_right_while_slots_of_the_service_come_and_
         ({"concurrent": 3, "rate": "often"}, "Invalid rate 'often'"),
         ({"limits": object()}, "is no runcue.abc.Limit"),
     ],
-    ids=repr,
+    ids=lambda one: one if isinstance(one, str) else "-".join(one),  # what is in it may tell its address
 )
 def test_what_cannot_be_is_told_in_the_line_of_the_change_and_nothing_has_changed(
     change: dict[str, Any], words: str

@@ -143,6 +143,9 @@ class Answer:
 
 
 class Raising:
+    def __repr__(self) -> str:
+        return "Raising()"
+
     def items(self) -> Any:
         raise ZeroDivisionError
 
