@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import inf
+from operator import le
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from runcue._limits.budget import Budget
@@ -147,22 +148,28 @@ def first_to_pass(run_queue: Line, claims: Sequence[Claim], now: float, *, order
         ordered: As for `RunQueue.peek`.
     """
     refusal, run_queue.passes_at = run_queue.refusal, inf
-    head, services = run_queue.peek(ordered), run_queue.services
-    known: dict[tuple[Amount, ...], float] = {}
+    head, services, budgets = run_queue.peek(ordered), run_queue.services, run_queue.budgets
+    # What those take who may not: who takes no less of anything may not, either.
+    refused: list[tuple[Amount, ...]] = []
     for work in run_queue.first_ones(MOST_PASSING + 1):
         if work is head or (ordered and work._phase != READY):
             continue
-        place = place_of(work)
-        if any(claim.place < place and claim.is_put_off_by(work, services) for claim in claims):
+        amounts = tuple([budget.amount_for(work) for budget in budgets])
+        if refused and any(all(map(le, one, amounts)) for one in refused):
             continue
-        if run_queue.has_room(now, work):
-            run_queue.refusal = refusal
-            return work
-        amounts = tuple(budget.amount_for(work) for budget in run_queue.budgets)
-        if amounts not in known:
-            known[amounts] = _next_room(run_queue, work, now)
+        place = place_of(work)
+        for claim in claims:
+            if claim.place < place and claim.is_put_off_by(work, services):
+                break
+        else:
+            if run_queue.has_room(now, work):
+                run_queue.refusal = refusal
+                return work
+            when = _next_room(run_queue, work, now)
+            if now < when < run_queue.passes_at:
+                run_queue.passes_at = when
+        refused.append(amounts)
     run_queue.refusal = refusal
-    run_queue.passes_at = min((when for when in known.values() if when > now), default=inf)
     return None
 
 
