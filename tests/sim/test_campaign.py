@@ -505,7 +505,7 @@ PLANTS: dict[Plant, set[str]] = {
     slots_allow_one_too_many: {"slots"},
     slot_is_given_back_before_the_handler_is_through: {"slots"},
     slot_is_not_given_back: {"prompt"},
-    every_seventh_wake_up_is_forgotten: {"prompt"},
+    every_seventh_wake_up_is_forgotten: {"prompt", "timeout"},
     settlement_wakes_nobody: {"prompt"},
     listener_hears_twice: {"once"},
     gate_is_not_asked_again_before_the_start: {"ready", "twice"},

@@ -13,6 +13,7 @@ from runcue_sim._chaos.faults import Injected, StopCall
 from runcue_sim._chaos.hearing import listen
 from runcue_sim._chaos.invariants import INVARIANTS, Duty, Limits, duties_of, limits_of
 from runcue_sim._chaos.policies import Policy
+from runcue_sim._chaos.service_faults import Turn
 from runcue_sim._chaos.wishes import Wish
 
 # "make x" proves x/made; "read x" needs that and proves x/read; "opaque x" does so too, but declares nothing.
@@ -407,6 +408,19 @@ BROKEN: dict[str, tuple[str, list[Step]]] = {
     "a third start in two slots": (
         "slots",
         [*MAKE_4, ("started", 0.0, "1"), ("started", 0.0, "2"), ("started", 0.1, "3")],
+    ),
+    "a start while its service is paused by hand": (
+        "paused",
+        [*MAKE_4, ("service_turned", 0.0, "api", Turn("pause", 0.0, {}, 5.0)), ("started", 4.9, "1")],
+    ),
+    "a start that would be one too many by what its service was changed to": (
+        "slots",
+        [
+            *MAKE_4,
+            ("service_turned", 0.0, "api", Turn("change", 0.0, {"concurrent": 1})),
+            ("started", 0.0, "1"),
+            ("started", 0.0, "2"),
+        ],
     ),
     "a start while a cancelled handler still cleans up": (
         "slots",

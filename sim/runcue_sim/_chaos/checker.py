@@ -21,6 +21,7 @@ from runcue_sim._chaos.faults import Injected, StopCall
 from runcue_sim._chaos.invariants import Duty, Limits, Violation
 from runcue_sim._chaos.observations import Observations
 from runcue_sim._chaos.observed_work import ObservedWork, broken
+from runcue_sim._chaos.service_faults import Turn
 from runcue_sim._chaos.stops import Stops
 
 NO_HURRY: Final = StopCall(after=0.0)
@@ -90,6 +91,12 @@ class Checker:
     def _event(self) -> None:
         if self.open:
             self.on_event()
+
+    def service_turned(self, now: float, service: str, turn: Turn) -> None:
+        """The limits of a service were changed, or it was paused or let go on."""
+        if self.open:
+            self.observed.service_turned(now, service, turn)
+            self._event()
 
     def submitted(self, now: float, id: str, task: str, item: str) -> None:
         """A work was submitted."""

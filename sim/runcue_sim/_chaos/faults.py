@@ -14,7 +14,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal, NamedTuple
 
 import runcue
+from runcue_sim._chaos.invariants import Limits
 from runcue_sim._chaos.policies import FORMS, Policy
+from runcue_sim._chaos.service_faults import Turn, turns_of
 from runcue_sim._chaos.wishes import NO_WISH, Wish
 from runcue_sim._workload.luck import Luck
 
@@ -30,6 +32,8 @@ KINDS: Final = {
     "again": "work units are submitted a second time",
     "tear": "somebody cancels the asyncio tasks of handlers",
     "outage": "services are away for a while",
+    "change": "limits of services are changed while work units run",
+    "pause": "services are paused by hand, and let go on",
     "delay": "work units are submitted for later",
     "gate-raise": "is_ready and is_stale raise",
     "gate-block": "is_ready and is_stale block the event loop",
@@ -251,6 +255,10 @@ class Faults:
                 )
             )
         return tuple(calls)
+
+    def turns(self, service: str, limits: Limits) -> list[Turn]:
+        """What becomes of the limits of a service."""
+        return turns_of(service, limits, self.kinds, self._four, self._after)
 
     def lingering(self, task: str, item: str, nth: int) -> float | None:
         """What a handler does when it is cancelled: seconds of clean-up, or None to go on as if nothing was."""

@@ -19,6 +19,7 @@ from typing import Any
 
 import runcue
 from runcue_sim._chaos.faults import BLOCK, Blow, Change, Faults, Injected, Manner, StopCall
+from runcue_sim._chaos.turning import Turning
 from runcue_sim._chaos.wishes import NO_WISH
 from runcue_sim._engine.clocks import wall_clock
 from runcue_sim._engine.world import World
@@ -58,6 +59,7 @@ class FaultyStage(Stage):
 
     Attributes:
         injected: What was done.
+        turning: Does what is done to services.
     """
 
     def __init__(
@@ -85,6 +87,7 @@ class FaultyStage(Stage):
         # Tasks with a gate of the scenario's own that looks first and takes its time then.
         self._look_early: set[str] = set()
         self._scenario: Scenario | None = None
+        self.turning = Turning(cue, faults, self._later, self._tell)
 
     def inject_into(self, scenario: Scenario) -> None:
         """Let the faults that are not the handlers' own strike as well.
@@ -247,6 +250,7 @@ class FaultyStage(Stage):
 
     async def submit(self, task: str, item: str, **options: Any) -> runcue.Work:
         """See `Stage.submit`. The work may be cancelled or submitted again later, by whoever has submitted it."""
+        self.turning.begin()
         what = task, item
         wish = self.injected.wish = self.faults.wish(task, item, self._submitted[what])
         options.update(wish.options(wall_clock()))

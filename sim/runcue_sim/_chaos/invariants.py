@@ -17,6 +17,7 @@ INVARIANTS: Final = {
     "rate": "no window of one period sees more starts than the rate allows",
     "slots": "no service has more handlers at work than slots",
     "refused": "no server that has refused work is asked again before its time, and then by one alone",
+    "paused": "nothing starts that uses a service which is paused by hand",
     "ready": "nothing starts before all that it needs is there, and nobody is about to make it anew",
     "twice": "nothing starts while its proof is valid",
     "once": "a work unit has one attempt at a time and settles exactly once",

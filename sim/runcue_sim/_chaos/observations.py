@@ -17,6 +17,7 @@ from runcue_sim._chaos.faults import Injected
 from runcue_sim._chaos.invariants import STARVED_AFTER, Duty, Limits, is_over
 from runcue_sim._chaos.observed_work import ObservedWork, Start
 from runcue_sim._chaos.refusals import Refusals
+from runcue_sim._chaos.service_faults import Turn, limits_after
 
 
 class Observations:
@@ -37,10 +38,11 @@ class Observations:
         running: Those that have started and not ended.
         bounded: Those that wait for a further attempt which must not begin after an instant.
         inside: By service, the work units whose handlers have not come to their end, whatever became of the work units.
-        starts: By service, the last ones, as many as its rate allows in one period.
+        starts: By service, the last ones, as many as its rate allows in one period, or has allowed.
         untold: Artifacts that have changed without anybody telling, with the instant.
         counts: How many work units ended how.
         refusals: By service, what its server has refused.
+        paused_until: By service, until when it is paused by hand.
     """
 
     def __init__(
@@ -52,7 +54,7 @@ class Observations:
         made: Mapping[str, int],
         injected: Injected,
     ) -> None:
-        self.limits = services
+        self.limits = dict(services)
         self.injected = injected
         self._tasks = tasks
         self._needs = needs
@@ -72,6 +74,7 @@ class Observations:
         self.untold: dict[str, float] = {}
         self.counts: Counter[str] = Counter()
         self.refusals = {name: Refusals() for name in services}
+        self.paused_until: dict[str, float] = {}
         # Those whose instant has not come, by that, and with a number, so that they need not be compared.
         self._later: list[tuple[float, int, ObservedWork]] = []
         # Pending work units by what they need.
@@ -411,6 +414,15 @@ class Observations:
         period = self.limits[name].period
         return sum(not is_over(start.at, period, now) for start in self.starts[name])
 
+    def service_turned(self, now: float, name: str, turn: Turn) -> None:
+        """The limits of a service were changed, or it was paused or let go on."""
+        if turn.kind == "pause":
+            self.paused_until[name] = now + turn.seconds
+        else:
+            limits = self.limits[name] = limits_after(self.limits[name], turn.options)
+            starts = self.starts[name]  # what counts again by the next change is not forgotten
+            self.starts[name] = deque(starts, maxlen=max(starts.maxlen or 1, limits.starts or 1))
+
     def has_slot(self, name: str) -> bool:
         """Whether a slot of a service is free."""
         concurrent = self.limits[name].concurrent
@@ -420,7 +432,8 @@ class Observations:
         """Whether the limits of a service allow a start."""
         starts = self.limits[name].starts
         has_token = starts is None or self.tokens(name, now) < starts
-        return self.has_slot(name) and has_token and self.refusals[name].have_room(now)
+        is_paused = now < self.paused_until.get(name, -inf)
+        return not is_paused and self.has_slot(name) and has_token and self.refusals[name].have_room(now)
 
     def gives_way(self, work: ObservedWork, now: float) -> bool:
         """Whether slots that a work would take are left free for one that never finds all of its own free at once."""

@@ -29,8 +29,12 @@ def within_limits(now: float, observed: Observations, work: ObservedWork) -> Vio
         refused = observed.refusals[name].objection(now, work)
         if refused:
             return broken("refused", refused, work)
-        starts = observed.starts[name]
-        if count is not None and len(starts) == count and not is_over(starts[0].at, period, now):
+        paused_until = observed.paused_until.get(name, now)
+        if now < paused_until:
+            text = f"{work} starts at {now:g}, and {name} is paused by hand until {paused_until:g}"
+            return broken("paused", text, work)
+        starts = [] if count is None else list(observed.starts[name])[-count:]
+        if starts and len(starts) == count and not is_over(starts[0].at, period, now):
             text = (
                 f"{work} starts at {now:g}, {now - starts[0].at:g} s after {starts[0].work}; so there are "
                 f"{count + 1} starts in less than {period:g} s in {name}, which allows {count}"

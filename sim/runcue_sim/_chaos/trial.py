@@ -211,6 +211,7 @@ class _Life:
         world.on_touch = checker.told
         cue.observe(_Logger(self.trace))
         listen(checker, cue, clock, _is_expected)
+        stage.turning.heard = checker.service_turned
         stage.inject_into(scenario)
         return checker
 
