@@ -251,7 +251,7 @@ def _nth_wait(in_a_row: int) -> float:
 def _seconds(answer: Any) -> float | None:
     """An answer as a number of seconds; None if it is none."""
     try:
-        seconds = float(answer)
+        seconds = float(answer.total_seconds() if hasattr(answer, "total_seconds") else answer)
     except Exception:
         return None
     return None if isnan(seconds) or seconds < 0 else seconds
