@@ -11,6 +11,7 @@ import pytest
 
 import runcue
 import runcue.testing
+from tests.support.loops import each_loop, run_on
 from tests.support.virtual_time import now, virtual
 
 
@@ -412,7 +413,9 @@ async def test_why_says_that_the_server_has_refused_some_and_until_when() -> Non
         assert "its server has refused some" in text
 
 
-def test_plain_handlers_in_threads_are_refused_likewise() -> None:
+@each_loop
+@pytest.mark.parametrize("is_async", [False, True])
+def test_plain_handlers_in_threads_are_refused_likewise(loop: str, is_async: bool) -> None:
     calls: list[str] = []
     lock = threading.Lock()
 
@@ -424,13 +427,17 @@ def test_plain_handlers_in_threads_are_refused_likewise() -> None:
             raise runcue.Throttled(0.05)
         return "done"
 
+    async def coroutine(work: runcue.Work) -> str:
+        await asyncio.sleep(0)
+        return plain(work)
+
     async def main() -> None:
-        cue, ear = cue_of(plain, 2)
+        cue, ear = cue_of(coroutine if is_async else plain, 2, breaker=runcue.Breaker(2, "1 min"))
         works = await outcomes(cue, 6)
         assert [work.result for work in works] == ["done"] * 6
         assert sum(entry[1] == "throttled" for entry in ear.heard) == 2
 
-    runcue.run(main)
+    run_on(loop, main)
     assert len(calls) == 8
 
 
