@@ -56,9 +56,11 @@ def next_step(reason: Reason, who: str = "it") -> str:
         return _step_for_slots(reason, who)
     if kind in ("rate", "budget", "limit", "throttle", "breaker") and reason.passing is not None:
         return f"{_go_first(who)}{'; a higher rate= helps, too' if kind == 'rate' else ''}"
-    if kind == "paused":
+    if kind in ("paused", "breaker"):
         key = f"key={words_of(reason.subject.key)}" if isinstance(reason.subject, KeyService) else ""
         resume = f"cue.get_service({words_of(reason.subject.name)}).resume({key})"
+        if kind == "breaker":
+            return f"Wait, or mend what fails; {resume} lets it go on at once"
         return f"Call {resume}" if reason.until == inf else f"Wait; {resume} lets it go on at once"
     if kind == "input" and not reason.lacks:
         return "cue.nudge() has it asked at once; else it is asked again now and then"
@@ -201,7 +203,6 @@ _NEXT_STEPS: Final[dict[Kind, str]] = {
     "limit": "Wait; that limit is the program's own, and says when there is room again",
     "server": "Wait; nothing that its server says pauses longer than max_pause= of the service",
     "throttle": "Wait: the server has refused some; fewer slots or a lower rate= would have it refuse less",
-    "breaker": "Wait: after the cooldown of its Breaker one is let through; mend what fails, or what it calls",
     "no thread": "Wait; to start another thread is tried again and again. Fewer slots need fewer threads",
     "left free": "Wait; more slots of the services that it needs let both run",
     "said no": "When that has come, cue.nudge() has it asked at once; else it is asked again now and then",

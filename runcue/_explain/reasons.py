@@ -149,7 +149,7 @@ _VERDICTS: Final[Mapping[Kind, Verdict]] = {
     "limit": "waiting for a limit",
     "paused": "paused",
     "server": "waiting for its server",
-    "throttle": "waiting for a limit",
+    "throttle": "waiting for its server",
     "breaker": "waiting for a limit",
     "no thread": "waiting for a slot",
     "left free": "waiting for a slot",

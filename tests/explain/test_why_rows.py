@@ -78,6 +78,27 @@ WHY = {
         ),
         r"^  Wait; nothing that its server says pauses longer than max_pause= of the service\.$",
     ],
+    "refused by its server": [
+        "^ask 1: waiting for its time, for 1 s$",
+        rf"^  service openai has refused it for now; it goes on at {CLOCK}, in 39 s$",
+        "^  Wait: it goes on by itself; fewer slots or a lower rate= would have the server refuse less.$",
+    ],
+    "behind one that was refused": [
+        "^ask 2: waiting for its server, for 1 s$",
+        (
+            r"openai: its server has refused some, one is let through in 39 s; ask 2 is next in line, and its turn "
+            rf"comes in 39 s \(at {CLOCK}\)$"
+        ),
+        "^  Wait: the server has refused some; fewer slots or a lower rate= would have it refuse less.$",
+    ],
+    "breaker open": [
+        "^ask 4: waiting for a limit, for 1 s$",
+        (
+            r"openai: its breaker is open after 3 failures in a row \(the last: ConnectionError: connection refused\); "
+            rf"one is let through in 59 s; ask 4 is next in line, and its turn comes in 59 s \(at {CLOCK}\)$"
+        ),
+        r"^  Wait, or mend what fails; cue\.get_service\('openai'\)\.resume\(\) lets it go on at once\.$",
+    ],
     "slot held by a slow handler": [
         r"^query 5: waiting for a slot, for 2\.5 s$",
         (

@@ -109,6 +109,16 @@ SECTIONS: Final = [
         "A handler has read the headers of an answer, by `api.read_headers()`, and they say `retry-after: 40`.",
     ),
     Section(
+        "A server has refused it",
+        ("refused by its server", "behind one that was refused"),
+        "The handler has raised `runcue.Throttled(40)`; then the same of one that waits behind it.",
+    ),
+    Section(
+        "Its service is left in peace after failures",
+        ("breaker open",),
+        'The service has `breaker=runcue.Breaker(failures=3, cooldown="60s")`.',
+    ),
+    Section(
         "A slow handler has the slot",
         ("slot held by a slow handler",),
         "A service has one slot, and a handler that usually takes 0.3 s has had it for longer.",

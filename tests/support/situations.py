@@ -183,6 +183,36 @@ async def server_asks_to_wait() -> Planted:
     return Planted(cue, waits)
 
 
+async def refused_by_its_server() -> Planted:
+    cue = cue_with()
+    cue.service("openai", concurrent=1)
+
+    @cue.task("ask", uses="openai")
+    async def ask(work: runcue.Work) -> None:
+        raise runcue.Throttled(40)
+
+    handles = await started(cue, "ask", "ask")
+    return Planted(cue, handles[0], tuple(handles[1:]))
+
+
+async def behind_one_that_was_refused() -> Planted:
+    refused = await refused_by_its_server()
+    return Planted(refused.cue, refused.others[0])
+
+
+async def breaker_open() -> Planted:
+    cue = cue_with()
+    cue.service("openai", concurrent=1, breaker=runcue.Breaker(failures=3, cooldown="60s"))
+
+    @cue.task("ask", uses="openai")
+    async def ask(work: runcue.Work) -> None:
+        raise ConnectionError("connection refused")
+
+    cue.on_failure(lambda work, error: None)
+    handles = await started(cue, *["ask"] * 4)
+    return Planted(cue, handles[-1])
+
+
 async def slot_held_by_a_slow_handler() -> Planted:
     cue = cue_with()
     cue.service("db", concurrent=1)
@@ -419,6 +449,9 @@ SITUATIONS: Final[dict[str, Plant]] = {
     "budget used up": budget_used_up,
     "paused by hand": paused_by_hand,
     "server asks to wait": server_asks_to_wait,
+    "refused by its server": refused_by_its_server,
+    "behind one that was refused": behind_one_that_was_refused,
+    "breaker open": breaker_open,
     "slot held by a slow handler": slot_held_by_a_slow_handler,
     "slot held by a thread that hangs": slot_held_by_a_thread_that_hangs,
     "is_ready raises": is_ready_raises,
