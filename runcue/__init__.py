@@ -147,7 +147,7 @@ if TYPE_CHECKING:
     from runcue._lifecycle.room import CueFull
     from runcue._limits.adaptive import Adaptive
     from runcue._limits.breaker import Breaker
-    from runcue._limits.service import BudgetStatus, RateStatus, ServiceStatus
+    from runcue._limits.status import BudgetStatus, RateStatus, ServiceStatus
     from runcue._planning.plan import Cycle, Plan, PlannedWork, ServiceTime
     from runcue.console import progress
 
@@ -165,9 +165,9 @@ _LATE = {
     "Plan": "_planning.plan",
     "PlannedWork": "_planning.plan",
     "Service": "_api.service",
-    "BudgetStatus": "_limits.service",
-    "RateStatus": "_limits.service",
-    "ServiceStatus": "_limits.service",
+    "BudgetStatus": "_limits.status",
+    "RateStatus": "_limits.status",
+    "ServiceStatus": "_limits.status",
     "ServiceTime": "_planning.plan",
     "Turn": "_explain.turn",
     "Why": "_explain.answers",

@@ -78,7 +78,7 @@ if TYPE_CHECKING:
     from runcue._explain.why_all import WhyAll
     from runcue._limits.adaptive import Adaptive
     from runcue._limits.breaker import Breaker
-    from runcue._limits.service import ServiceStatus
+    from runcue._limits.status import ServiceStatus
     from runcue._model.origin import Origin
     from runcue._planning.plan import Plan
     from runcue._scheduling.retry import Policy

@@ -9,12 +9,14 @@ Must not know: what any part does.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from runcue._api.drop_folders import DropFolders
 from runcue._api.entrance import Entrance
 from runcue._api.inquiry import Inquiry
 from runcue._api.intake import Intake
+from runcue._artifacts.descriptors import patiently
 from runcue._artifacts.watched_folders import WatchedFolders
 from runcue._callbacks.callbacks import Callbacks
 from runcue._callbacks.throttling import Throttling
@@ -29,14 +31,17 @@ from runcue._lifecycle.lifecycle import Lifecycle
 from runcue._lifecycle.overdue import Overdue
 from runcue._lifecycle.pausing import Pausing
 from runcue._lifecycle.room import Room
-from runcue._lifecycle.server_news import ServerNews
 from runcue._lifecycle.stopping import Stopping
 from runcue._lifecycle.unstopped import Unstopped
-from runcue._limits.service import Service, ServiceStatus
 from runcue._registration.executors import Executors, RunIn
 from runcue._registration.registry import Registry
 from runcue._registration.services import Services
 from runcue._scheduling.core import Core
+
+if TYPE_CHECKING:
+    from runcue._lifecycle.server_news import ServerNews
+    from runcue._limits.service import Service
+    from runcue._limits.status import ServiceStatus
 
 __all__ = ["Engine"]
 
@@ -88,7 +93,7 @@ class Engine:
         self.watched = WatchedFolders(dispatcher.changes.hear_outside, drops.hear)
         explanations = Explanations(core, dispatcher, self.watched)
         self.pausing = Pausing(core, dispatcher)
-        self.server_news = ServerNews(core, dispatcher, self.warnings)
+        self._server_news: ServerNews | None = None
         overdue = Overdue(core, dispatcher, explanations, dispatcher.listeners, self.warnings)
         diagnostics = Diagnostics(core, dispatcher, explanations, self.watched, self.warnings)
         deadlocks = Deadlocks(dispatcher, self.warnings)
@@ -131,7 +136,18 @@ class Engine:
         self.entrance = Entrance(self.intake)
         self.inquiry = Inquiry(core, self.callbacks, dispatcher, explanations, self.intake)
 
+    @property
+    def server_news(self) -> ServerNews:
+        """What learns from the headers of answers; loaded with the first of them."""
+        if self._server_news is None:
+            patiently(import_module, "runcue._lifecycle.server_news")
+            from runcue._lifecycle.server_news import ServerNews  # noqa: PLC0415 - see above
+
+            self._server_news = ServerNews(self.core, self.dispatcher, self.warnings)
+        return self._server_news
+
     def status_of(self, service: Service) -> ServiceStatus:
         """A service and what its limits allow now."""
+        patiently(import_module, "runcue._limits.status")  # loaded when somebody looks
         running = self.intake.loop is not None
         return service.status(self.dispatcher.turns.now(), running=running)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from runcue._limits.adaptive import Adaptive
     from runcue._limits.breaker import Breaker
     from runcue._limits.service import Service as Limits
-    from runcue._limits.service import ServiceStatus
+    from runcue._limits.status import ServiceStatus
     from runcue._scheduling.core import Core
 
 __all__ = ["OfKey", "Service", "ServiceOptions", "service_of"]
@@ -132,7 +132,8 @@ class Service(str):
         def resume() -> None:
             limits = self._limits(key)
             self._engine.pausing.resume(limits)
-            self._engine.server_news.forget(limits)
+            if any(one.installed("server") for one in limits.parts()):
+                self._engine.server_news.forget(limits)
 
         self._in_loop(resume)
 

@@ -9,13 +9,16 @@ Must not know: what a key allows, who is next.
 from __future__ import annotations
 
 from math import inf
+from typing import TYPE_CHECKING, cast
 
 from runcue._dispatch.gates import Gates
 from runcue._dispatch.timers import Alarm, Timers
 from runcue._model.phases import NEW
 from runcue._scheduling.core import Core
-from runcue._scheduling.keyed_run_queue import KeyedRunQueue
 from runcue._scheduling.recheck_pass import LATER
+
+if TYPE_CHECKING:
+    from runcue._scheduling.keyed_run_queue import KeyedRunQueue
 
 __all__ = ["Keys"]
 
@@ -46,8 +49,8 @@ class Keys:
         """
         left = False
         for run_queue in self._core.run_queues.values():
-            if isinstance(run_queue, KeyedRunQueue):
-                left |= self._check(run_queue, until)
+            if run_queue.is_keyed:
+                left |= self._check(cast("KeyedRunQueue", run_queue), until)
         return left
 
     def _check(self, run_queue: KeyedRunQueue, until: float) -> bool:

@@ -11,19 +11,21 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from math import inf
 from types import MappingProxyType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakValueDictionary
 
 from runcue._limits.budget import Budget
 from runcue._limits.guarded import GuardedLimit
-from runcue._limits.service import MAX_PAUSE, MAX_THROTTLED, UNBOUNDED, Service, ServiceStatus
+from runcue._limits.service import MAX_PAUSE, MAX_THROTTLED, UNBOUNDED, Service
 from runcue._model.identity import Identity
 from runcue._model.texts import words_of
 from runcue._model.work import Work
 from runcue.abc import Limit
+
+if TYPE_CHECKING:
+    from runcue._limits.status import ServiceStatus
 
 __all__ = ["KeyService", "KeyedService"]
 
@@ -86,6 +88,11 @@ class KeyService(Service):
         return self.service.budgets_by_key
 
     @property
+    def whole(self) -> Service:
+        """See `Service.whole`."""
+        return self.service
+
+    @property
     def label(self) -> str:
         """See `Service.label`."""
         return f"{self.name} for key {words_of(self.key)}"
@@ -129,6 +136,8 @@ class KeyService(Service):
 
     def status(self, now: float, *, running: bool) -> ServiceStatus:
         """See `Service.status`."""
+        from dataclasses import replace  # noqa: PLC0415 - `status` has loaded it
+
         return replace(super().status(now, running=running), keys=len(self.service))
 
     def reopen(self) -> None:
@@ -257,6 +266,8 @@ class KeyedService(Service):
 
     def status(self, now: float, *, running: bool) -> ServiceStatus:
         """See `Service.status`."""
+        from dataclasses import replace  # noqa: PLC0415 - `status` has loaded it
+
         return replace(super().status(now, running=running), next_token=None, keys=len(self))
 
     def at_least(self, works: Sequence[Work]) -> float | None:

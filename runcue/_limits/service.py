@@ -1,6 +1,7 @@
 """A service: limits under one name.
 
-Lives here: `Service`, which has slots and holds the other limits; what it says of itself to those who merely look.
+Lives here: `Service`, which has slots and holds the other limits. What it says of itself to those who merely look is in
+`status`.
 
 Must not know: order, where the clock comes from (`now` is an argument). What it has is taken and given back by the run
 queues of those who use it, all of a run queue's services in one step.
@@ -10,7 +11,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
 from math import inf
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -21,26 +21,14 @@ from runcue._limits.pause import Pause
 from runcue._limits.rate_limit import RateLimit
 from runcue._limits.sliding_window import SlidingWindow
 from runcue._limits.token_bucket import TokenBucket
-from runcue._model.amounts import as_decimal
-from runcue._model.texts import shortened, words_of
 from runcue._model.work import Work
 from runcue.abc import Limit
 
 if TYPE_CHECKING:
-    from decimal import Decimal
-
     from runcue._limits.feedback import Feedback
+    from runcue._limits.status import BudgetStatus, ServiceStatus
 
-__all__ = [
-    "MAX_PAUSE",
-    "MAX_THROTTLED",
-    "UNBOUNDED",
-    "BudgetStatus",
-    "RateStatus",
-    "Refusal",
-    "Service",
-    "ServiceStatus",
-]
+__all__ = ["MAX_PAUSE", "MAX_THROTTLED", "UNBOUNDED", "Refusal", "Service"]
 
 UNBOUNDED = sys.maxsize
 
@@ -50,93 +38,6 @@ MAX_PAUSE: Final = 3600.0
 MAX_THROTTLED: Final = 600.0
 """Seconds; who has waited for so long because a server refused it fails with its next refusal, if nothing else is
 said."""
-
-
-@dataclass(frozen=True, slots=True)
-class RateStatus:
-    """One of the rates of a service at one instant.
-
-    Attributes:
-        text: As it was written.
-        count: Starts allowed in any window of `period`.
-        period: Seconds.
-        tokens: Starts that it allows at this instant.
-    """
-
-    text: str
-    count: int
-    period: float
-    tokens: int
-
-
-class BudgetStatus(NamedTuple):
-    """A budget of a service at one instant.
-
-    Attributes:
-        used: What the window that ends now has been charged, what is reserved for those that run among it.
-        limit: What it may be charged in any window of `period`.
-        period: Seconds.
-        debt: What has yet to be charged, before anything else starts.
-
-    Amounts are ints where they are whole, else Decimals.
-    """
-
-    used: int | Decimal
-    limit: int | Decimal
-    period: float
-    debt: int | Decimal
-
-
-@dataclass(frozen=True, slots=True)
-class ServiceStatus:
-    """A service and its limits at one instant.
-
-    Attributes:
-        name: Its name.
-        concurrent: How many handlers may run at the same time, None if any number.
-        in_use: How many slots are taken.
-        rate: The rate as it was written, None if there is none (or a bucket decides). There may be several: "10/sec,
-            500/min".
-        count: Starts allowed by the rate in any window of `period`; of several the one that allows the fewest now.
-        period: Seconds.
-        tokens: Starts that the rate allows at this instant, None if there is none.
-        next_token: Seconds until it allows one more; 0.0 if it does now, None if that is not known.
-        burst: Size of the bucket (`burst=`, `limiter=`) that decides instead of a rate, None if there is none.
-        per_second: Starts that flow back into it per second, None if there is none.
-        limits: What the limits of your own (`limits=`) are called. What they allow depends on the work unit.
-        paused: Seconds for which it stays paused by hand, math.inf until `resume()` is called; None if it is not.
-        budgets: Its budgets by name, each with what is used of it, its limit, its period and what is owed.
-        throttled: Seconds until one is let through, as its server has refused some; 0.0 while that one runs; None: it
-            has not.
-        broken: The same of a breaker that is open.
-        keys: With `per=`: how many keys there are whose limits remember something. Then all else is that of one key,
-            if it was asked for that, and None or 0 if not. None without.
-        rates: Each of its rates; none if a bucket decides.
-        margin: Seconds by which each window is counted longer.
-    """
-
-    name: str
-    concurrent: int | None
-    in_use: int
-    rate: str | None
-    count: int | None
-    period: float | None
-    tokens: int | None
-    next_token: float | None
-    burst: float | None
-    per_second: float | None
-    limits: tuple[str, ...] = ()
-    paused: float | None = None
-    budgets: Mapping[str, BudgetStatus] = field(default_factory=dict)
-    throttled: float | None = None
-    broken: float | None = None
-    keys: int | None = None
-    rates: tuple[RateStatus, ...] = ()
-    margin: float = 0.0
-
-    def __repr__(self) -> str:
-        told = ", ".join(f"{one.name}={words_of(getattr(self, one.name))}" for one in fields(self))
-        return shortened(f"ServiceStatus({told})")
 
 
 class Refusal(NamedTuple):
@@ -292,6 +193,14 @@ class Service:
         return self.budgets
 
     @property
+    def whole(self) -> Service:
+        """What it is a part of: itself, or that which has limits for each key."""
+        return self
+
+    def reopen(self) -> None:
+        """It may have room again: where limits are those of keys, some look for that."""
+
+    @property
     def label(self) -> str:
         """What it is called in texts."""
         return self.name
@@ -386,6 +295,8 @@ class Service:
             now: Monotonic.
             running: Whether an event loop is: without one, a bucket that others use as well cannot be asked.
         """
+        from runcue._limits.status import RateStatus, ServiceStatus  # noqa: PLC0415 - loaded when somebody looks
+
         tokens: int | None = None
         next_token: float | None = 0.0
         rate, bucket = None, None
@@ -428,6 +339,9 @@ class Service:
 
     @staticmethod
     def _status_of(budget: Budget, now: float) -> BudgetStatus:
+        from runcue._limits.status import BudgetStatus  # noqa: PLC0415 - see above
+        from runcue._model.amounts import as_decimal  # noqa: PLC0415 - a budget has loaded it
+
         budget.advance(now)
         used, limit, debt = map(as_decimal, (budget.used, budget.limit, budget.debt))
         return BudgetStatus(used, limit, budget.allowance.period, debt)
@@ -442,8 +356,3 @@ _NOBODY = Work("", "")
 def name_of(limit: object) -> str:
     """What a limit of the user's own is called."""
     return type(limit.own if isinstance(limit, GuardedLimit) else limit).__qualname__
-
-
-# In tracebacks, in pickles and in documentation they are named as users import them.
-for _public in (ServiceStatus, BudgetStatus, RateStatus):
-    _public.__module__ = "runcue"

@@ -8,10 +8,9 @@ Must not know: what a key allows, how anything runs.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from runcue._callbacks.forks import FORKS, leave
-from runcue._limits.keyed import KeyedService, KeyService
 from runcue._limits.service import Service
 from runcue._model.callables import located
 from runcue._model.checks import check_callback, is_async
@@ -22,6 +21,9 @@ from runcue._model.texts import error_words, message_of, words_of
 from runcue._model.work import Work
 from runcue._registration.declarations import answered_at_once
 from runcue._registration.tasks import by_names, check_function
+
+if TYPE_CHECKING:
+    from runcue._limits.keyed import KeyedService, KeyService
 
 __all__ = [
     "ByKey",
@@ -125,12 +127,12 @@ def service_of_key(service: Service, key: Any) -> KeyService:
     Raises:
         ConfigurationError: The service has no keys, it cannot be one, or what a limit is for it cannot be said.
     """
-    if not isinstance(service, KeyedService):
+    if not service.is_keyed:
         raise ConfigurationError(
             f"Service {service.name!r} has no keys, so that key={words_of(key)} means nothing: that takes per=."
         )
     try:
-        return service.of_key(key)
+        return cast("KeyedService", service).of_key(key)
     except ConfigurationError:
         raise
     except Exception as error:

@@ -7,15 +7,14 @@ Must not know: tasks, how anything runs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 from runcue._callbacks.warning_log import WarningLog
 from runcue._limits.budget import Budget
 from runcue._limits.guarded import Ask, Failed, GuardedLimit, Raised
 from runcue._limits.heirs import inherit
-from runcue._limits.keyed import KeyedService, KeyService
 from runcue._limits.leaver import exchange
 from runcue._limits.service import UNBOUNDED, Service, name_of
 from runcue._limits.sliding_window import SlidingWindow
@@ -33,6 +32,9 @@ from runcue._registration.keys import ByKey, function_of_work
 from runcue._registration.limits import Limits, hint
 from runcue._scheduling.core import Core
 from runcue.abc import Limit
+
+if TYPE_CHECKING:
+    from runcue._limits.keyed import KeyedService, KeyService
 
 __all__ = ["Services"]
 
@@ -150,6 +152,8 @@ class Services:
 
     def _add_keyed(self, name: str, limits: Limits) -> None:
         """Register a service that has limits for each key."""
+        from runcue._limits.keyed import KeyedService, KeyService  # noqa: PLC0415 - loaded with the first of them
+
         own = limits.get("limits") or ()
         pattern = _Pattern(limits)
 
@@ -242,7 +246,8 @@ class Services:
     def give(self, name: str, limits: Limits) -> None:
         """Give a service the limits that `changed` has made of its own."""
         service, before = self._core.services[name], self._limits[name]
-        if isinstance(service, KeyedService):
+        if service.is_keyed:
+            service = cast("KeyedService", service)
             # All of them before the first is changed: a function may raise.
             changes = [
                 (one, before.of_key(name, one.key), limits.of_key(name, one.key)) for one in service.each()
@@ -252,7 +257,7 @@ class Services:
             if not isinstance(own := limits.get("limits") or (), ByKey):
                 service.shared = self._own(name, own)
             for one, was, will_be in changes:
-                self._give(one, was, will_be)
+                self._give(one, was, will_be, service.shared)
                 if one.active:
                     self._core.run_queues.changed[one] = None
                 one.reopen()
@@ -266,7 +271,9 @@ class Services:
             self._fail_misfits(name)
         self._wake()
 
-    def _give(self, service: Service, before: Limits, limits: Limits) -> None:
+    def _give(
+        self, service: Service, before: Limits, limits: Limits, shared: Sequence[GuardedLimit] = ()
+    ) -> None:
         name, others = service.name, before.differing(limits)
         equip(service, limits, self._opened)
         if not {"rate", "burst", "limiter", "margin"}.isdisjoint(others):
@@ -276,8 +283,7 @@ class Services:
         if not {"budget", "oversize", "margin"}.isdisjoint(others):
             service.set_limits(budgets=self._budgets(name, limits, service.budgets))
         if "limits" in others:
-            own = service.service.shared if isinstance(service, KeyService) else None
-            self._exchange(service, list(own or self._own(name, limits.get("limits") or ())))
+            self._exchange(service, list(shared or self._own(name, limits.get("limits") or ())))
 
     def _fail_misfits(self, name: str) -> None:
         """Fail the pending work units that can never have any more what they take of budgets of a service."""

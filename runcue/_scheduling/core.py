@@ -13,10 +13,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from math import inf
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakValueDictionary
 
-from runcue._limits.keyed import KeyedService
 from runcue._limits.service import Service
 from runcue._model.attempts import Again
 from runcue._model.declaration import Declaration, Followers
@@ -52,6 +51,9 @@ from runcue._scheduling.run_queue import RunQueue
 from runcue._scheduling.run_queues import RunQueues
 from runcue._scheduling.transitions import ALLOWED
 from runcue._scheduling.wakeups import Wakeups
+
+if TYPE_CHECKING:
+    from runcue._limits.keyed import KeyedService
 
 __all__ = ["Core"]
 

@@ -11,10 +11,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from weakref import WeakSet
 
-from runcue._limits.keyed import KeyService
 from runcue._limits.service import UNBOUNDED, Service
 from runcue._model.work import Work
-from runcue._scheduling.keyed_run_queue import KeyedRunQueue
 from runcue._scheduling.run_queue import RunQueue
 from runcue._scheduling.selection import contend
 
@@ -46,12 +44,11 @@ class RunQueues(dict[tuple[int, tuple[str, ...]], RunQueue]):
 
     def look_at(self, service: Service) -> None:
         """Have those that use a service look what limits it has."""
-        if isinstance(service, KeyService):
-            service.reopen()  # whoever waits for a key reads its limits each time
+        service.reopen()  # whoever waits for a key reads its limits each time
         for run_queue in self.values():
             if service in run_queue.services:
                 run_queue.look_at_limits()
-            elif isinstance(service, KeyService) and service.service in run_queue.services:
+            elif service.whole in run_queue.services:
                 run_queue.hears = run_queue.services
 
     def kept_by_breakers(self, now: float) -> list[Work]:
@@ -113,8 +110,12 @@ class RunQueues(dict[tuple[int, tuple[str, ...]], RunQueue]):
         members = tuple(services[name] for name in key[1])
         if slots is not None and all(service.concurrent == UNBOUNDED for service in members):
             members += (slots,)
-        is_keyed = any(service.is_keyed for service in members)
-        run_queue = (KeyedRunQueue if is_keyed else RunQueue)(members, executor)
+        kind = RunQueue
+        if any(service.is_keyed for service in members):
+            from runcue._scheduling.keyed_run_queue import KeyedRunQueue  # noqa: PLC0415 - few have keys
+
+            kind = KeyedRunQueue
+        run_queue = kind(members, executor)
         if slots is not None:
             self._slots[run_queue] = slots
         contend(run_queue, self.values())
