@@ -62,6 +62,14 @@ WHY = {
         ),
         "Wait; where the provider allows it, a higher rate= lets them start sooner",
     ],
+    "budget used up": [
+        r"^ask 2: waiting for a budget, for \d+ s$",
+        (
+            r"api: its budget of 90,000 tokens per min is used up: 88,200 used, needs 2,000, in 11 s; ask 2 is next in "
+            rf"line, and its turn comes in 11 s \(at {CLOCK}\)$"
+        ),
+        r"^  Wait; where the provider allows it, a larger budget= lets it start sooner\.",
+    ],
     "paused by hand": [
         "^ask 1: paused, for 1 s$",
         (
