@@ -8,7 +8,7 @@ Must not know: what limits do.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Never, Self, TypeAlias, TypedDict, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Never, Protocol, Self, TypeAlias, TypedDict, TypeVar, Unpack
 
 from runcue._model.checks import says_what_it_takes
 from runcue._model.errors import ConfigurationError, UsageError
@@ -33,6 +33,13 @@ T = TypeVar("T")
 
 OfKey: TypeAlias = Callable[[Any], T | None]
 """A limit as a function of the key that `per=` has given; None: there is no such limit for that key."""
+
+
+class Headers(Protocol):
+    """What HTTP clients give the headers of an answer as."""
+
+    def items(self) -> Iterable[tuple[Any, Any]]:
+        """Each with its value."""
 
 
 class ServiceOptions(TypedDict, total=False):
@@ -138,9 +145,7 @@ class Service(str):
         self._in_loop(resume)
 
     @says_what_it_takes
-    def read_headers(
-        self, headers: Mapping[Any, Any] | Iterable[tuple[Any, Any]], key: Hashable = None
-    ) -> None:
+    def read_headers(self, headers: Headers | Iterable[tuple[Any, Any]], key: Hashable = None) -> None:
         """Learn from the headers of an answer what its server has left, so that it need not refuse anything.
 
         Known are `x-ratelimit-*`, `ratelimit-*`, `anthropic-ratelimit-*` and `retry-after`, in the forms that are in

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from email.message import Message
 from typing import Any, assert_type
 
 import runcue
@@ -21,6 +22,19 @@ cue.service("openai", rate="60/min", concurrent=5)
 cue.service("knife", concurrent=1)
 bursty = cue.service("bursty", rate="10/sec", burst=20)
 assert_type(bursty, runcue.Service)
+assert_type(cue.get_service("bursty"), runcue.Service)
+name_of_it: str = bursty
+bursty.change(rate="20/sec", burst=None, concurrent=runcue.Adaptive(1, 5), limits=None, max_pause="5 min")
+bursty.change(concurent=2)  # type: ignore[call-arg]
+bursty.change(concurrent="2")  # type: ignore[arg-type]
+bursty.pause()
+bursty.pause(timedelta(seconds=5))
+bursty.pause("5 min", key="user")
+bursty.resume(key=("user", 42))
+bursty.read_headers({"retry-after": "5"})
+bursty.read_headers(Message())
+bursty.read_headers([(b"retry-after", b"5")], key="user")
+assert_type(bursty.status().paused, float | None)
 
 
 class Budget(runcue.abc.Limit):
