@@ -26,7 +26,7 @@ amounts = st.integers(0, LIMIT) | st.sampled_from([Fraction(1, 2), Fraction(10, 
 
 
 # A few at hand, the many in the torture.
-_EXAMPLES = settings().max_examples if settings().max_examples > 1000 else 40
+_EXAMPLES = settings().max_examples if settings().max_examples > 1000 else 25
 
 
 class Step(NamedTuple):
