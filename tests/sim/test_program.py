@@ -1,6 +1,7 @@
 """A user's own program: what `app.py:cue,submit` finds, and what is said of programs that cannot be had."""
 
 import asyncio
+import re
 import sys
 import textwrap
 from collections.abc import Callable
@@ -553,3 +554,12 @@ def test_a_whole_program_is_rehearsed_and_nothing_is_left_behind(folder: Path) -
     assert (done.returncode, done.stderr) == (0, "")
     assert "3 completed of 3 work units in 2.00 s of virtual time" in done.stdout
     assert list(folder.iterdir()) == [folder / "app.py"]
+
+
+def test_slots_that_find_themselves_are_counted_by_as_many_as_there_were(folder: Path) -> None:
+    write(
+        folder / "app.py",
+        APP.replace("concurrent=2", "concurrent=runcue.Adaptive(1, 4)").replace("(3)", "(40)"),
+    )
+    said = runcue_sim("app.py:cue,submit", folder=folder).stdout
+    assert re.search(r"api +\d\d% of 4 ", said), said

@@ -191,7 +191,7 @@ class ServiceAccount:
 
     Attributes:
         name: Its name.
-        concurrent: Its slots, None for any number.
+        concurrent: Its slots, None for any number; of slots that find themselves the most there were.
         rate: The rate as written, None for none.
         burst: Size of the bucket that decides instead, 0 for none.
         per_second: Starts that flow back into it.
@@ -276,7 +276,11 @@ class ServiceAccount:
             self._sum_up(now, self.at)
         self.in_use += 1
         self.starts += 1
-        self.most = max(self.most, self.in_use)
+        if self.in_use > self.most:
+            self.most = self.in_use
+            if self.concurrent is not None:
+                # Slots that find themselves have become more.
+                self.concurrent = max(self.concurrent, self.most)
         self.last_start = now
         if self.burst:
             self._level -= 1.0
