@@ -8,7 +8,7 @@ Must not know: terminals, time, where a snapshot comes from.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 from math import inf
 from typing import Final, NamedTuple
@@ -27,6 +27,7 @@ _GAP: Final = 2
 _SLOTS: Final = 10
 _WIDE: Final = 60
 _READABLE: Final = 30
+_FEW: Final = 3
 # Nothing is no news.
 _STYLES: Final = {"0": "dim", "0/s": "dim"}
 
@@ -98,6 +99,7 @@ def in_a_line(snapshot: Snapshot, encoding: str = "utf-8") -> str:
     parts += [f"{whole.running} running", f"{whole.failed} failed", f"{pace(snapshot.mean_pace)} in all"]
     if not snapshot.is_over:
         parts.append(f"ETA {_eta(snapshot)}{f' ({snapshot.eta.source})' if snapshot.eta.source else ''}")
+        parts += _standing(snapshot.services)
     if snapshot.silent:
         parts.append(_silence(snapshot))
     title = f"{snapshot.title}: " if snapshot.title else ""
@@ -302,15 +304,33 @@ def _budgets(service: runcue.ServiceStatus) -> str:
 
 
 def _held(service: runcue.ServiceStatus) -> str:
-    """That nothing starts at all, and for how long."""
-    for what, seconds in (
-        ("paused", service.paused),
-        ("refused", service.throttled),
-        ("broken", service.broken),
+    """That nothing starts at all, and for how long, in a few letters."""
+    for what, _, seconds in _holds(service):
+        return f"{what} {time_left(seconds)}" if 0 < seconds < inf else what
+    return ""
+
+
+def _standing(services: Sequence[runcue.ServiceStatus]) -> list[str]:
+    """The same in words, of the first services of which nothing starts. What has no end the estimate says."""
+    told = []
+    for service in services:
+        for _, what, seconds in _holds(service):
+            if seconds < inf:
+                how_long = f" for another {time_left(seconds)}" if seconds else ""
+                told.append(f"{service.name} is {what}{how_long}")
+            break
+    return told[:_FEW]
+
+
+def _holds(service: runcue.ServiceStatus) -> Iterator[tuple[str, str, float]]:
+    """What holds all of a service, the first one first: in a few letters, in words, and for how many seconds."""
+    for short, words, seconds in (
+        ("paused", "paused", service.paused),
+        ("refused", "refused by its server", service.throttled),
+        ("broken", "held by its breaker", service.broken),
     ):
         if seconds is not None:
-            return f"{what} {time_left(seconds)}" if 0 < seconds < inf else what
-    return ""
+            yield short, words, seconds
 
 
 def _next(service: runcue.ServiceStatus) -> str:

@@ -329,6 +329,24 @@ def test_budgets_keys_and_what_holds_everything_up_are_shown() -> None:
     )
 
 
+def test_a_line_says_what_nothing_of_starts_and_for_how_long() -> None:
+    services = (
+        service("chat", 0, 2, throttled=38.2, broken=90.0),
+        service("maps", 1, 2, broken=0.0),
+        service("files", 1, 2),
+        service("mail", 0, 2, paused=math.inf),
+        service("fax", 0, 2, paused=60.0),
+        service("post", 0, 2, paused=60.0),
+    )
+    line = in_a_line(replace(SNAPSHOT, services=services))
+    assert line.endswith(
+        ", chat is refused by its server for another 38 s, maps is held by its breaker, fax is paused for another 60 s"
+    )
+    assert " is " not in in_a_line(
+        replace(SNAPSHOT, services=services, tasks=(TaskCounts("load", done=150),))
+    )
+
+
 def test_in_a_line() -> None:
     assert in_a_line(replace(SNAPSHOT, title="nightly")) == (
         "nightly: 12 s: 62%, 93 of 150, 45 pending, 12 running, 5 failed, 3.8/s in all, ETA 48 s (from the rate of api)"
