@@ -22,6 +22,7 @@ from runcue._model.http_headers import Heard, Left, read_headers
 from runcue._model.texts import listed, seconds_in_words, shortened
 from runcue._model.work import Work
 from runcue._scheduling.core import Core
+from runcue._scheduling.lines import services_for
 
 __all__ = ["ServerNews"]
 
@@ -64,7 +65,7 @@ class ServerNews:
         since, later = (now, inf), list[Work]()
         if work is not None and work.started_at is not None:
             since = work.started_at - turns.skew, work._seq
-            later = list(self._started_after(work, service))
+            later = list(self._started_after(work, service)) if heard.left else []
         cut = []
         latest = now + service.max_pause
         for grant in _grants(service, heard, now, since, later):
@@ -100,15 +101,16 @@ class ServerNews:
         """The work units that use a service and have started after another one, once for each such attempt."""
         since = work.started_at, work._seq
         for one in (*self._dispatcher.in_flight.works, *self._core.returning, *self._ended_after(work)):
-            if one is work or service not in one._task.run_queue.services_for(one):
+            started, attempts = one.started_at, one._attempts
+            # All of this is asked for each answer, and most that run have started before.
+            if attempts is None and (started is None or (started, one._seq) <= since):
                 continue
-            attempts = one._attempts
-            starts = [] if attempts is None else [attempt.started_at for attempt in attempts.ended]
-            if one.started_at is not None and one.started_at not in starts:
-                starts.append(one.started_at)
-            for start in starts:
-                if (start, one._seq) > since:
-                    yield one
+            if one is work or service not in services_for(one):
+                continue
+            starts = set() if attempts is None else {attempt.started_at for attempt in attempts.ended}
+            if started is not None:
+                starts.add(started)
+            yield from (one for start in starts if (start, one._seq) > since)
 
     def _ended_after(self, work: Work) -> Iterator[Work]:
         """The work units that have settled since another one has started."""
