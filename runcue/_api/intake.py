@@ -32,7 +32,7 @@ from runcue._model.events import Event
 from runcue._model.overrides import NO_OVERRIDES, Overrides
 from runcue._model.task import Task
 from runcue._model.work import Work
-from runcue._registration.costs import place_of_cost
+from runcue._registration.charges import place_of_cost
 from runcue._registration.declarations import functions_of, is_given_by_value
 from runcue._registration.duplicates import leader_for
 from runcue._registration.registry import Registry

@@ -13,9 +13,8 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from math import inf
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeGuard
 
-from runcue._limits.budget import Budget
 from runcue._limits.guarded import GuardedLimit
 from runcue._limits.pause import Pause
 from runcue._limits.rate_limit import RateLimit
@@ -25,10 +24,11 @@ from runcue._model.work import Work
 from runcue.abc import Limit
 
 if TYPE_CHECKING:
+    from runcue._limits.budget import Budget
     from runcue._limits.feedback import Feedback
     from runcue._limits.status import BudgetStatus, ServiceStatus
 
-__all__ = ["MAX_PAUSE", "MAX_THROTTLED", "UNBOUNDED", "Refusal", "Service"]
+__all__ = ["MAX_PAUSE", "MAX_THROTTLED", "UNBOUNDED", "Refusal", "Service", "is_budget"]
 
 UNBOUNDED = sys.maxsize
 
@@ -351,6 +351,11 @@ _NO_BUDGETS: Mapping[str, Budget] = MappingProxyType({})
 
 # Rates and buckets are the same to everybody.
 _NOBODY = Work("", "")
+
+
+def is_budget(limit: object) -> TypeGuard[Budget]:
+    """Whether a limit is a budget; none is loaded for that."""
+    return getattr(limit, "kind", None) == "budget"
 
 
 def name_of(limit: object) -> str:

@@ -32,12 +32,11 @@ if TYPE_CHECKING:
     from runcue._model.amounts import Amount
 
 __all__ = [
+    "can_be_had",
     "check_cost",
     "check_fits",
     "check_names",
     "fault_of_change",
-    "look_at_cost",
-    "place_of_cost",
     "price",
 ]
 
@@ -114,19 +113,11 @@ def check_fits(services: Iterable[Service], amounts: Mapping[str, Amount], what:
         )
 
 
-def _can_be_had(task: Task, amounts: Mapping[str, Amount]) -> bool:
+def can_be_had(task: Task, amounts: Mapping[str, Amount]) -> bool:
+    """Whether the services of a task have such budgets, and enough of each."""
     services = task.run_queue.services
     known = {name for service in services for name in service.named_budgets}
     return known.issuperset(amounts) and _misfit(services, amounts) is None
-
-
-def look_at_cost(task: Task) -> None:
-    """Note whether the costs of a task are the same for all of its work units, and can be had."""
-    cost = task.cost
-    task.charge = cost if isinstance(cost, dict) else None
-    # What cannot be had is told where it is submitted.
-    asks = cost is not None and (task.charge is None or not _can_be_had(task, task.charge))
-    task.says_per_work = task.declares or asks or task.run_queue.is_keyed
 
 
 def fault_of_change(work: Work) -> LimitError | None:
@@ -146,12 +137,6 @@ def fault_of_change(work: Work) -> LimitError | None:
                     f"more than {amount_in_words(budget.limit)} (per {budget.allowance.per}): it can never start."
                 )
     return None
-
-
-def place_of_cost(work: Work, overrides: Overrides) -> tuple[str, ...]:
-    """The function that says what a work unit costs, with its place in the source; empty if none does."""
-    cost = overrides.cost if overrides.cost is not None else work._task.cost
-    return (f"cost= {located(cost)}",) if callable(cost) else ()
 
 
 def price(work: Work, overrides: Overrides) -> LimitError | None:

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
 from operator import eq
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from runcue._model.amounts import Allowance, parse_allowance
 from runcue._model.callables import located
 from runcue._model.checks import (
     check_callback,
@@ -28,6 +27,9 @@ from runcue._model.rate import Rate, parse_duration, parse_rate
 from runcue._model.texts import describe, how_many, listed, message_of, seconds_in_words, words_of
 from runcue._registration.keys import ByKey, is_same_function, read_by_key, read_per
 from runcue.abc import Limit
+
+if TYPE_CHECKING:
+    from runcue._model.amounts import Allowance
 
 __all__ = ["OPTIONS", "Limits", "hint"]
 
@@ -172,6 +174,8 @@ def _are_same_rates(one: tuple[Rate, ...], other: tuple[Rate, ...]) -> bool:
 
 def _read_budgets(value: Any, what: str) -> dict[str, Allowance] | None:
     """Check budgets: so much per period of each, by name."""
+    from runcue._model.amounts import parse_allowance  # noqa: PLC0415 - needed by few
+
     if not isinstance(value, Mapping):
         raise ConfigurationError(
             f'{what} must be a dict, such as {{"tokens": "90_000/min"}}, not {type(value).__name__}: {words_of(value)}.'

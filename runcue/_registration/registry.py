@@ -9,16 +9,16 @@ in `services`.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from functools import cached_property
 from typing import Any, Protocol
 
 from runcue._callbacks.verdicts import Question
 from runcue._callbacks.warning_log import WarningLog
-from runcue._handlers.spending import spend
 from runcue._limits.service import Service
 from runcue._model.callables import inmost, located
 from runcue._model.checks import NOTHING, nearest, yes_or_no
 from runcue._model.declaration import Declaration
-from runcue._model.errors import ConfigurationError, DuplicateTask, UnknownService, UnknownTask
+from runcue._model.errors import ConfigurationError, DuplicateTask, LimitError, UnknownService, UnknownTask
 from runcue._model.origin import Origin, is_bound_otherwise, is_made_again
 from runcue._model.overrides import DEFAULT, Overrides
 from runcue._model.phases import SETTLED
@@ -26,7 +26,7 @@ from runcue._model.rate import duration_or_none
 from runcue._model.task import Task
 from runcue._model.texts import describe, words_of
 from runcue._model.work import Work
-from runcue._registration.costs import check_cost, check_names, look_at_cost, price
+from runcue._registration.charges import look_at_cost, note_spent
 from runcue._registration.declarations import (
     check_artifacts,
     check_duplicate,
@@ -82,6 +82,13 @@ class Registry:
         self._origins: dict[str, Origin] = {}
         self._understudy: Understudy | None = None
 
+    @cached_property
+    def _price(self) -> Callable[[Work, Overrides], LimitError | None]:
+        """Finds out what a new work unit costs: loaded with the first that says so."""
+        from runcue._registration.costs import price  # noqa: PLC0415 - see above
+
+        return price
+
     @property
     def tasks(self) -> Mapping[str, Task]:
         """All tasks by name."""
@@ -132,8 +139,12 @@ class Registry:
             UnknownService: It uses a service that is not registered.
         """
         what = "a task" if name is None else f"task {name!r}"
-        services, cost = self._services(what, uses), check_cost(cost, f"cost of {what}")
-        check_names(cost, [self._core.services[one] for one in services], f"cost of {what}")
+        services = self._services(what, uses)
+        if cost is not None:
+            from runcue._registration.costs import check_cost, check_names  # noqa: PLC0415 - needed by few
+
+            cost = check_cost(cost, f"cost of {what}")
+            check_names(cost, [self._core.services[one] for one in services], f"cost of {what}")
         return TaskDescription(
             name or "",
             services,
@@ -200,7 +211,7 @@ class Registry:
         task.code = described.code
         if described.parameters is not None:
             task.parameters, task.call = described.parameters, described.parameters.call_with(handler)
-        task.spender = spend
+        task.spender = note_spent
         task.declares = not (task.inputs is task.outputs is task.key is None)
         task.priority, task.retry = described.priority, described.retry
         task.must_complete, task.load, task.cost = described.must_complete, described.load, described.cost
@@ -295,7 +306,7 @@ class Registry:
         task = work._task
         fault = find_keys(work, task.run_queue.keyed) if task.run_queue.is_keyed else None
         if task.cost is not None or overrides.cost is not None:
-            fault = price(work, overrides) or fault
+            fault = self._price(work, overrides) or fault
         if not (task.declares or overrides.declares or fault is not None):
             return None
         declared = self.declare(work, cells, overrides)

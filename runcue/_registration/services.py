@@ -12,7 +12,6 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 from runcue._callbacks.warning_log import WarningLog
-from runcue._limits.budget import Budget
 from runcue._limits.guarded import Ask, Failed, GuardedLimit, Raised
 from runcue._limits.heirs import inherit
 from runcue._limits.leaver import exchange
@@ -26,7 +25,7 @@ from runcue._model.phases import JOINED
 from runcue._model.rate import Rate
 from runcue._model.texts import words_of
 from runcue._model.work import Work
-from runcue._registration.costs import fault_of_change, look_at_cost
+from runcue._registration.charges import look_at_cost
 from runcue._registration.equipment import equip
 from runcue._registration.keys import ByKey, function_of_work
 from runcue._registration.limits import Limits, hint
@@ -34,6 +33,7 @@ from runcue._scheduling.core import Core
 from runcue.abc import Limit
 
 if TYPE_CHECKING:
+    from runcue._limits.budget import Budget
     from runcue._limits.keyed import KeyedService, KeyService
 
 __all__ = ["Services"]
@@ -287,6 +287,8 @@ class Services:
 
     def _fail_misfits(self, name: str) -> None:
         """Fail the pending work units that can never have any more what they take of budgets of a service."""
+        from runcue._registration.costs import fault_of_change  # noqa: PLC0415 - loaded with the first cost
+
         for work in self._core.pending_works():
             if work._phase != JOINED and name in work._task.services and (error := fault_of_change(work)):
                 self._failed(work, error)
@@ -314,9 +316,16 @@ class Services:
         self, name: str, limits: Limits, former: Mapping[str, Budget] = MappingProxyType({})
     ) -> list[Budget]:
         """The budgets of a service. Those that it has had so far go on with what was charged to them."""
+        if limits.get("budget") is None:
+            return []
+        # Loaded with the first of them, and so is what their work units need: later there may be no file to be had.
+        import runcue._handlers.spending  # noqa: PLC0415
+        import runcue._registration.costs  # noqa: F401, PLC0415
+        from runcue._limits.budget import Budget  # noqa: PLC0415
+
         margin, borrows = limits.get("margin") or 0.0, limits.get("oversize") == "borrow"
         found = []
-        for counted, allowance in (limits.get("budget") or {}).items():
+        for counted, allowance in limits.get("budget").items():
             budget = former.get(counted)
             if budget is None:
                 budget = Budget(counted, allowance, borrows=borrows, margin=margin, unpriced=self._tell(name))

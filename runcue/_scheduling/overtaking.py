@@ -17,10 +17,9 @@ from math import inf
 from operator import le
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from runcue._limits.budget import Budget
 from runcue._limits.guarded import GuardedLimit
 from runcue._limits.rate_limit import RateLimit
-from runcue._limits.service import Service
+from runcue._limits.service import Service, is_budget
 from runcue._model.phases import READY
 from runcue._model.work import Work
 from runcue._scheduling.lines import services_for
@@ -28,6 +27,7 @@ from runcue._scheduling.priority_queue import place_of
 from runcue.abc import Limit
 
 if TYPE_CHECKING:
+    from runcue._limits.budget import Budget
     from runcue._model.amounts import Amount
 
 __all__ = ["MOST_PASSING", "Claim", "claim_of", "first_to_pass"]
@@ -132,7 +132,7 @@ def claim_of(run_queue: Line, head: Work, now: float, *, keeps_slots: bool) -> C
         None if it is no budget that it waits for.
     """
     refusal = run_queue.refusal
-    if refusal is None or not isinstance(refusal[0], Budget):
+    if refusal is None or not is_budget(refusal[0]):
         return None
     until = max(_next_room(run_queue, head, now), now)
     return Claim(run_queue, head, now, until, keeps_slots=keeps_slots)
@@ -177,7 +177,7 @@ def _next_room(run_queue: Line, work: Work, now: float) -> float:
     """When the rates and budgets of a line have room for a work unit, if nothing else starts."""
     when = now
     for limit in run_queue.limits:
-        if isinstance(limit, (RateLimit, Budget)) and not limit.room(now, work):
+        if (isinstance(limit, RateLimit) or is_budget(limit)) and not limit.room(now, work):
             when = max(when, limit.next_room(now, work))
     return when
 

@@ -11,9 +11,8 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
-from runcue._limits.budget import Budget
 from runcue._limits.rate_limit import RateLimit
-from runcue._limits.service import Service
+from runcue._limits.service import Service, is_budget
 from runcue._model.errors import LimitError
 from runcue._model.phases import NEW, READY
 from runcue._model.work import Work
@@ -21,6 +20,7 @@ from runcue._scheduling.waiting_line import WaitingLine
 from runcue.abc import Limit
 
 if TYPE_CHECKING:
+    from runcue._limits.budget import Budget
     from runcue._limits.feedback import How
 
 __all__ = ["UNASKED", "RunQueue"]
@@ -121,7 +121,7 @@ class RunQueue(WaitingLine):
         self._others = tuple(limit for limit in each.values() if not isinstance(limit, RateLimit))
         self.limits = (*self._rates, *self._others)
         self.hears = tuple(service for service in services if service.feedback is not None)
-        self.budgets = tuple(limit for limit in self._others if isinstance(limit, Budget))
+        self.budgets = tuple(limit for limit in self._others if is_budget(limit))
         self.is_guarded = self.is_keyed or len(self.budgets) < len(self._others)
         self.look_at_budgets()
         # The common case, one service with slots and nothing else, is decided by one comparison.
