@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from runcue._model.amounts import Amount
 
-__all__ = ["Overlay", "StandIn", "cost_of", "keys_of", "not_before", "rehearse", "set_limits"]
+__all__ = ["Overlay", "StandIn", "cost_of", "keys_of", "not_before", "rehearse", "set_limits", "spent_by"]
 
 _GONE: Final = 0
 
@@ -360,6 +360,18 @@ def cost_of(work: Work) -> Mapping[str, Amount]:
         work: Pending or running.
     """
     return charge_of(work)
+
+
+@says_what_it_takes
+def spent_by(work: Work) -> Mapping[str, Amount]:
+    """What the attempt of a work unit has spent of budgets by `work.spent()`, by name; others are not in it.
+
+    Args:
+        work: Running, or ended in this very step: observers may ask when they hear of that.
+    """
+    services = work._task.run_queue.services_for(work)
+    told = {name: budget.spent_by(work) for service in services for name, budget in service.budgets.items()}
+    return {name: amount for name, amount in told.items() if amount is not None}
 
 
 @says_what_it_takes

@@ -127,6 +127,13 @@ class Budget(Ledger, Limit):
         charge.spent = amount if charge.spent is None else charge.spent + amount
         return True
 
+    def spent_by(self, work: Work) -> Amount | None:
+        """What the attempt of a work unit has said that it spent, while it runs and in the step in which it ends."""
+        charge = self.open.get(work)
+        if charge is None and self._ended_of == id(work):
+            charge = self._ended
+        return None if charge is None else charge.spent
+
     def spare(self, now: float, head: Work, until: float) -> Amount | float:
         """How much can be charged now, so that another work unit still has room at a later instant; inf: any amount."""
         if now + self.period <= until:

@@ -1,7 +1,7 @@
 """What a real run took, kept for rehearsals: `Recording` writes it down, `load` reads it.
 
-Lives here: the two, and the form of the file. It holds durations and counts by task and nothing of what the work units
-were about: params may be secret.
+Lives here: the two, and the form of the file. It holds durations, counts and what was spent of budgets, by task, and
+nothing of what the work units were about: params may be secret.
 
 A duration is what the model has to stand in for: how long a work kept its slots, from the moment it was handed over to
 the moment its slots were free again. That is more than the handler alone takes, by the start of a thread, the
@@ -27,19 +27,23 @@ import json
 import math
 import os
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
 import runcue
+from runcue.rehearsal import spent_by
 from runcue_sim._text.usage import BadUsage
-from runcue_sim._workload.latency import Latency, Recorded
+from runcue_sim._workload.latency import Latency, Recorded, Try
 
 __all__ = ["RecordedRun", "RecordedTask", "Recording", "load"]
 
 _FORMAT: Final = "runcue-recording"
 _VERSION: Final = 1
+_REASONS: Final = ("failed", "throttled", "postponed")
 _KINDS: Final[dict[type, str]] = {list: "a list", dict: "an object"}
 
 
@@ -51,10 +55,14 @@ class RecordedTask:
         durations: Seconds for which each work ran, in the order of their submission; None for one that did not run to
             an end of its own: it was up to date, joined another, or was cancelled.
         failed: The places in `durations` of those that failed.
+        tries: By place, the runs of its handler after which it came back.
+        spent: By place, what its last run has said that it spent of budgets.
     """
 
     durations: list[float | None] = field(default_factory=list)
     failed: list[int] = field(default_factory=list)
+    tries: dict[int, list[Try]] = field(default_factory=dict)
+    spent: dict[int, dict[str, str]] = field(default_factory=dict)
 
 
 @dataclass
@@ -80,7 +88,7 @@ class RecordedRun:
             if known:
                 usual = median(known)
                 durations = tuple(usual if seconds is None else seconds for seconds in task.durations)
-                found[name] = Recorded(durations, frozenset(task.failed))
+                found[name] = Recorded(durations, frozenset(task.failed), tries=task.tries, spent=task.spent)
         return found
 
 
@@ -106,7 +114,12 @@ class Recording(runcue.Observer):
         return RecordedRun(
             self._ended - self._began,
             {
-                name: RecordedTask([*task.durations], sorted(task.failed))
+                name: RecordedTask(
+                    [*task.durations],
+                    sorted(task.failed),
+                    {place: [*tries] for place, tries in task.tries.items()},
+                    {**task.spent},
+                )
                 for name, task in self._tasks.items()
             },
         )
@@ -131,6 +144,17 @@ class Recording(runcue.Observer):
                         None if seconds is None else round(seconds, 6) for seconds in task.durations
                     ],
                     "failed": task.failed,
+                    # Only what there is: most runs have neither.
+                    **(
+                        {"tries": {str(place): _written(tries) for place, tries in task.tries.items()}}
+                        if task.tries
+                        else {}
+                    ),
+                    **(
+                        {"spent": {str(place): spent for place, spent in task.spent.items()}}
+                        if task.spent
+                        else {}
+                    ),
                 }
                 for name, task in run.tasks.items()
             },
@@ -155,8 +179,11 @@ class Recording(runcue.Observer):
         self._started[work.id] = _now()
 
     def put_back(self, work: runcue.Work, reason: str, delay: float | None) -> None:
-        """See `runcue.Observer.put_back`. Of several attempts the last one is recorded."""
-        self._started.pop(work.id, None)
+        """See `runcue.Observer.put_back`."""
+        started, place = self._started.pop(work.id, None), self._places.get(work.id)
+        if started is not None and place is not None:
+            tries = self._tasks[work.task].tries.setdefault(place, [])
+            tries.append(Try(_now() - started, reason, delay or 0.0, _spent(work)))
 
     def settled(self, work: runcue.Work, duration: float) -> None:
         """See `runcue.Observer.settled`."""
@@ -169,6 +196,25 @@ class Recording(runcue.Observer):
         task.durations[place] = self._ended - started
         if work.exception is not None:
             task.failed.append(place)
+        if spent := _spent(work):
+            task.spent[place] = spent
+
+
+def _spent(work: runcue.Work) -> dict[str, str]:
+    """What it has spent of budgets, exactly, as text."""
+    return {name: str(amount) for name, amount in spent_by(work).items()}
+
+
+def _written(tries: list[Try]) -> list[dict[str, Any]]:
+    return [
+        {
+            "seconds": round(one.seconds, 6),
+            "reason": one.reason,
+            "delay": round(one.delay, 6),
+            **({"spent": one.spent} if one.spent else {}),
+        }
+        for one in tries
+    ]
 
 
 def _now() -> float:
@@ -220,7 +266,49 @@ def _task(found: dict[str, Any], where: str) -> RecordedTask:
             for number, value in enumerate(durations)
         ],
         [_place(value, f"{where}failed[{number}]", len(durations)) for number, value in enumerate(failed)],
+        {
+            place: [_try(one, f"{where}tries.{place}[{number}].") for number, one in enumerate(tries)]
+            for place, tries in _by_place(found, where, "tries", len(durations), list)
+        },
+        {
+            place: _amounts(spent, f"{where}spent.{place}")
+            for place, spent in _by_place(found, where, "spent", len(durations), dict)
+        },
     )
+
+
+def _by_place(
+    found: dict[str, Any], where: str, name: str, length: int, kind: type
+) -> Iterator[tuple[int, Any]]:
+    """What is said of some work units, by their places; older files have none of it."""
+    for text, value in (_field(found, where, name, dict) if name in found else {}).items():
+        place = _place(int(text) if text.isdecimal() else text, f"{where}{name}", length)
+        if not isinstance(value, kind):
+            raise _MalformedError(f"{where}{name}.{place} must be {_KINDS[kind]}, not {value!r:.60}")
+        yield place, value
+
+
+def _try(found: object, where: str) -> Try:
+    if not isinstance(found, dict):
+        raise _MalformedError(f"{where[:-1]} must be an object, not {found!r:.60}")
+    reason = _field(found, where, "reason")
+    if reason not in _REASONS:
+        raise _MalformedError(f"{where}reason must be one of {', '.join(_REASONS)}, not {reason!r:.60}")
+    seconds, delay = (_seconds(_field(found, where, name), f"{where}{name}") for name in ("seconds", "delay"))
+    return Try(seconds, reason, delay, _amounts(found.get("spent", {}), f"{where}spent"))
+
+
+def _amounts(found: object, where: str) -> dict[str, str]:
+    if not isinstance(found, dict):
+        raise _MalformedError(f"{where} must be an object, not {found!r:.60}")
+    for name, amount in found.items():
+        try:
+            is_amount = isinstance(amount, str) and Fraction(amount) >= 0
+        except (ValueError, ZeroDivisionError):
+            is_amount = False
+        if not is_amount:
+            raise _MalformedError(f"{where}.{name} must be a number as text, not {amount!r:.60}")
+    return found
 
 
 def _field(found: dict[str, Any], where: str, name: str, kind: type = object) -> Any:

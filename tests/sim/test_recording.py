@@ -275,6 +275,26 @@ def test_files_that_are_no_recording_are_refused(tmp_path: Path) -> None:
             {"tasks": {"ask": {"durations": [None, 1], "failed": [2]}}},
             "is no recording: tasks.ask.failed[0] must be a place in durations, not 2",
         ),
+        (
+            {"tasks": {"ask": {"durations": [1], "failed": [], "tries": {"1": []}}}},
+            "is no recording: tasks.ask.tries must be a place in durations, not 1",
+        ),
+        (
+            {"tasks": {"ask": {"durations": [1], "failed": [], "tries": {"0": [{"reason": "bored"}]}}}},
+            "is no recording: tasks.ask.tries.0[0].reason must be one of failed, throttled, postponed, not 'bored'",
+        ),
+        (
+            {"tasks": {"ask": {"durations": [1], "failed": [], "tries": {"0": [{"reason": "failed"}]}}}},
+            "is no recording: tasks.ask.tries.0[0].seconds is missing",
+        ),
+        (
+            {"tasks": {"ask": {"durations": [1], "failed": [], "spent": {"0": {"usd": "-1"}}}}},
+            "is no recording: tasks.ask.spent.0.usd must be a number as text, not '-1'",
+        ),
+        (
+            {"tasks": {"ask": {"durations": [1], "failed": [], "spent": {"x": {}}}}},
+            "is no recording: tasks.ask.spent must be a place in durations, not 'x'",
+        ),
     ],
 )
 def test_a_malformed_field_is_named(tmp_path: Path, change: dict[str, Any], text: str) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import runpy
 import sys
 import textwrap
 import time
@@ -525,7 +526,7 @@ def test_a_submitter_that_waits_for_what_is_for_later_does_not_wait_in_vain(sim:
     assert (facts["works"]["completed"], facts["makespan"], facts["cut"]) == (1, 3601.0, "")
 
 
-def test_a_real_run_that_was_tried_again_is_recorded_by_its_last_attempt() -> None:
+def test_a_real_run_that_was_tried_again_is_recorded_with_what_came_before_its_last_attempt() -> None:
     from runcue.testing import run
     from runcue_sim import Recording
 
@@ -549,3 +550,62 @@ def test_a_real_run_that_was_tried_again_is_recorded_by_its_last_attempt() -> No
 
     run(main)
     assert recording.run.tasks["t"].durations == [2.0]
+    assert recording.run.tasks["t"].tries == {0: [(1.0, "failed", 60.0, {}), (2.0, "postponed", 600.0, {})]}
+
+
+SPENDING = """
+import asyncio, os
+import runcue
+from runcue_sim import Recording
+
+def make_cue():
+    cue = runcue.Cue()
+    cue.service("api", budget={"tokens": "100/min", "usd": "2/day"}, concurrent=2)
+    refused = [True]
+
+    @cue.task(uses="api", cost={"tokens": 30, "usd": 0.1}, retry=runcue.Retry(4, on=OSError, wait_initial=3))
+    async def ask(work, n):
+        await asyncio.sleep(1 + n / 8)
+        work.spent(tokens=5)
+        if n == 1 and work.attempt == 1:
+            raise OSError
+        if n == 2 and refused and refused.pop():
+            raise runcue.Throttled(20)
+        work.spent(tokens=5 + n, usd="0.01")
+
+    return cue
+
+async def submit(cue):
+    for n in range(12):
+        await cue.submit("ask", params={"n": n})
+
+def record():
+    cue = make_cue()
+    recording = Recording(cue)
+    async def main():
+        async with cue:
+            await submit(cue)
+    from runcue.testing import run
+    run(main)
+    recording.save("run.json")
+    return recording.run
+"""
+
+
+def test_what_was_spent_refused_and_tried_again_in_a_real_run_is_so_in_its_rehearsal(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "spending.py").write_text(SPENDING)
+    recorded = runpy.run_path("spending.py")["record"]()
+    ask = recorded.tasks["ask"]
+    assert ask.spent[3] == {"tokens": "13", "usd": "1/100"}
+    assert [(one.reason, one.spent) for one in (*ask.tries[1], *ask.tries[2])] == [
+        ("failed", {"tokens": "5"}),
+        ("throttled", {}),  # which costs nothing
+    ]
+    arguments = ["spending.py:make_cue,submit", "--recorded", "run.json"]
+    assert main([*arguments, "--json", "-"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["makespan"] == pytest.approx(recorded.makespan, rel=0.02)
+    charged = {one["name"]: one["charged"] for one in facts["services"][0]["budgets"]}
+    assert charged == {"tokens": "191", "usd": "0.22"}

@@ -11,7 +11,8 @@ from __future__ import annotations
 import contextlib
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from fractions import Fraction
 from types import CodeType
 from typing import Any, Final
 
@@ -74,6 +75,7 @@ def prepare_program(options: PipelineOptions, target: str, seed: int, trace: Tra
         cue.observe(stand_in)
         ledger = Ledger(cue, trace, on_purpose=is_on_purpose, ready_at=outside.ready_at)
         outside.asking = ledger.asking
+        stand_in.spend = ledger.spend
         ended: list[str] = []
         run = Run(cue, _submitter(app, submissions, submit_rate, ended), ledger, trace)
         run.rechecks = any(task.is_ready is not None for task in cue.tasks())
@@ -97,6 +99,9 @@ class _StandIn(runcue.Observer):
         # Which of its task a work unit is, by the order of submission: that in which they run depends on limits.
         self._places: dict[str, int] = {}
         self._draws: dict[str, Draw] = {}
+        # How often the handler of a work unit that came back has run.
+        self._runs: Counter[str] = Counter()
+        self.spend: Callable[[runcue.Work, Mapping[str, Fraction]], None]
 
     def submitted(self, work: runcue.Work) -> None:
         """Note its number."""
@@ -106,16 +111,33 @@ class _StandIn(runcue.Observer):
     def settled(self, work: runcue.Work, duration: float) -> None:
         """It needs no more luck."""
         self._places.pop(work.id, None)
+        self._runs.pop(work.id, None)
+
+    def put_back(self, work: runcue.Work, reason: str, delay: float | None) -> None:
+        """It runs once more."""
+        self._runs[work.id] += 1
 
     def duration(self, work: runcue.Work) -> float:
         """Seconds for which it runs. Each attempt has luck of its own."""
         place = self._places.get(work.id, 0)
-        draw = self._draws[work.id] = self._model.draw(work.task, work.id, place, attempt=work.attempt)
+        draw = self._draws[work.id] = self._model.draw(
+            work.task, work.id, place, attempt=work.attempt, run=self._runs.get(work.id, 0)
+        )
         return draw.seconds
 
     def outcome(self, work: runcue.Work) -> None:
-        """Fail if the model says so."""
-        if self._draws.pop(work.id).fails:
+        """Spend what the model says, and come back or fail if it says so."""
+        draw = self._draws.pop(work.id)
+        if draw.spent:
+            spent = {name: Fraction(amount) for name, amount in draw.spent.items()}
+            with contextlib.suppress(runcue.ConfigurationError):  # there is no such budget any more
+                work.spent(**spent)
+            self.spend(work, spent)
+        if draw.comes_back is not None:
+            if draw.comes_back.reason == "throttled":
+                raise runcue.Throttled(draw.comes_back.delay)
+            raise runcue.RetryLater(draw.comes_back.delay)
+        if draw.fails:
             raise SimulatedError(f"simulated error in {work.task}")
 
 

@@ -24,6 +24,22 @@ _NORMAL = NormalDist()
 _TINY = 1e-12
 
 
+class Try(NamedTuple):
+    """A run of a handler after which its work unit came back.
+
+    Attributes:
+        seconds: How long it took.
+        reason: "failed", "throttled" or "postponed".
+        delay: Seconds until it was to go on.
+        spent: What it has spent of budgets, as text.
+    """
+
+    seconds: float
+    reason: str
+    delay: float
+    spent: Mapping[str, str] = {}
+
+
 class Latency(Protocol):
     """Seconds that a handler takes."""
 
@@ -93,15 +109,28 @@ class Recorded:
     Attributes:
         durations: Seconds, at least one.
         failing: The numbers of those that failed.
+        tries: By number, what came before its last attempt.
+        spent: By number, what its last attempt has spent of budgets.
     """
 
     durations: Sequence[float]
     failing: frozenset[int] = frozenset()
     jittery: bool = False
+    tries: Mapping[int, Sequence[Try]] = field(default_factory=dict)
+    spent: Mapping[int, Mapping[str, str]] = field(default_factory=dict)
 
     def seconds(self, roll: float, nth: int) -> float:
         """See `Latency`."""
         return self.durations[nth % len(self.durations)]
+
+    def try_of(self, nth: int, run: int) -> Try | None:
+        """What became of one run of a handler of it, from 0; None if that was the last one."""
+        tries = self.tries.get(nth % len(self.durations), ())
+        return tries[run] if run < len(tries) else None
+
+    def spends(self, nth: int) -> Mapping[str, str]:
+        """What its last attempt has spent."""
+        return self.spent.get(nth % len(self.durations), {})
 
     def fails(self, nth: int) -> bool:
         """Whether that one failed."""
@@ -148,6 +177,8 @@ class Draw(NamedTuple):
     seconds: float
     fails: bool
     outlier: bool
+    spent: Mapping[str, str] = {}
+    comes_back: Try | None = None
 
 
 @dataclass
@@ -178,7 +209,9 @@ class Model:
     outliers: float = 0.0
     outlier_mult: float = 5.0
 
-    def draw(self, task: str, item: str, nth: int = 0, round_: int = 0, attempt: int = 1) -> Draw:
+    def draw(
+        self, task: str, item: str, nth: int = 0, round_: int = 0, attempt: int = 1, run: int = 0
+    ) -> Draw:
         """What becomes of one attempt.
 
         Args:
@@ -187,6 +220,7 @@ class Model:
             nth: The how many-th of its task it is, from 0.
             round_: Which time the same is done.
             attempt: The number of the attempt, from 1; each has luck of its own.
+            run: The number of the run of its handler, from 0; of an attempt that was put back there are several.
         """
         names = (task, item, round_) if attempt == 1 else (task, item, round_, attempt)
         length, spread, outlier, error = self.luck.four(*names)
@@ -205,4 +239,8 @@ class Model:
             rate = self.error_rate * self.error_scales.get(task, 1.0)
             if isinstance(latency, Recorded) and latency.fails(nth):
                 rate = 1.0
+        if isinstance(latency, Recorded):
+            if (before := latency.try_of(nth, run)) is not None:
+                return Draw(before.seconds, False, False, before.spent, before)
+            return Draw(min(seconds, LONGEST), error < rate, slow, latency.spends(nth))
         return Draw(min(seconds, LONGEST), error < rate, slow)
