@@ -1,4 +1,4 @@
-"""S3: whether a rehearsal tells the truth. The PDF pipeline of the examples, run for real and rehearsed.
+"""S3: whether a rehearsal tells the truth. The PDF pipeline and the prompts of the examples, run and rehearsed.
 
 Lives here: real runs, on the real clock, with the real summary server on this machine and, where it is installed, real
 tesseract; their recordings, given to `runcue-sim` as its users would; and what it said beside what was measured. This
@@ -29,7 +29,9 @@ EXAMPLE = ROOT / "examples" / "pdf_pipeline"
 sys.path[:0] = [str(ROOT), str(EXAMPLE)]  # the example is a folder of programs, not a package
 
 import runcue  # noqa: E402
+from benchmarks import recorded_batch  # noqa: E402
 from benchmarks.measuring import Figure, Spread  # noqa: E402
+from benchmarks.recorded_batch import VARIABLE, Batch  # noqa: E402
 from runcue.rehearsal import set_limits  # noqa: E402
 
 __all__ = ["make_cue", "s3", "submit"]
@@ -120,20 +122,23 @@ def for_real(case: Case, recording: Path) -> float:
         return asyncio.run(main(server.url))
 
 
-def rehearsed(case: Case, recording: Path) -> tuple[float, str]:
+def rehearsed(case: Case | Batch, recording: Path) -> tuple[float, str]:
     """Ask the simulator.
 
     Returns:
         The makespan it predicts, and what it says binds.
     """
-    command = [sys.executable, "-m", "runcue_sim", f"{__file__}:make_cue,submit"]
+    program, variable = (
+        (__file__, _VARIABLE) if isinstance(case, Case) else (recorded_batch.__file__, VARIABLE)
+    )
+    command = [sys.executable, "-m", "runcue_sim", f"{program}:make_cue,submit"]
     answer = subprocess.run(
         [*command, "--recorded", str(recording), "--json", "-"],
         capture_output=True,
         text=True,
         check=False,
         cwd=ROOT,
-        env={**os.environ, _VARIABLE: json.dumps(asdict(case))},
+        env={**os.environ, variable: json.dumps(asdict(case))},
     )
     assert answer.returncode == 0, answer.stderr
     facts = json.loads(answer.stdout)
@@ -169,6 +174,7 @@ class Outcome:
 RATE_BOUND = Case("", rate="3/3sec")
 SLOTS_BOUND = Case("", rate=FREELY)
 MIXED = Case("", rate="2/sec")
+QUICK_BATCH = Batch(prompts=120, requests=50, tokens=9_000, period=6)
 QUICKLY = {"3/3sec": "6/sec", "2/sec": "8/sec"}
 
 
@@ -192,9 +198,9 @@ def measure(rounds: int, language: str, *, quick: bool) -> Iterator[Outcome]:
 
         recordings: list[Path] = []
         for name, case, reach in (
-            ("rate-bound", RATE_BOUND, 5),
-            ("concurrency-bound", SLOTS_BOUND, 5),
-            ("mixed", MIXED, 10),
+            ("pdf pipeline, rate-bound", RATE_BOUND, 5),
+            ("pdf pipeline, concurrency-bound", SLOTS_BOUND, 5),
+            ("pdf pipeline, mixed", MIXED, 10),
         ):
             recordings = [next(fresh) for _ in range(rounds)]
             for_real(empty(case), recordings[0])  # fills caches, and is thrown away
@@ -204,19 +210,26 @@ def measure(rounds: int, language: str, *, quick: bool) -> Iterator[Outcome]:
             if rounds > 1:
                 others = [*measured[1:], measured[0]]
                 yield Outcome(f"{name}, beside another run", None, predicted, others, binds)
+        batch = QUICK_BATCH if quick else recorded_batch.BATCH
+        answers = [next(fresh) for _ in range(rounds)]
+        measured = [
+            recorded_batch.for_real(replace(batch, out=str(next(fresh))), recording) for recording in answers
+        ]
+        predicted, binds = rehearsals(replace(batch, out=str(next(fresh))), answers)
+        yield Outcome("prompts for an API", 5, predicted, measured, binds)
         if quick:
             return
         for name, case in (
-            ("half the rate", replace(MIXED, rate="1/sec")),
-            ("no rate", SLOTS_BOUND),
-            ("no rate and one tesseract", replace(SLOTS_BOUND, readers=1)),
+            ("pdf pipeline, half the rate", replace(MIXED, rate="1/sec")),
+            ("pdf pipeline, no rate", SLOTS_BOUND),
+            ("pdf pipeline, no rate and one tesseract", replace(SLOTS_BOUND, readers=1)),
         ):
             predicted, binds = rehearsals(empty(case), recordings)
             measured = [for_real(empty(case), next(fresh)) for _ in recordings]
             yield Outcome(f"{name}, recorded with {MIXED.rate}", None, predicted, measured, binds)
 
 
-def rehearsals(case: Case, recordings: Sequence[Path]) -> tuple[list[float], str]:
+def rehearsals(case: Case | Batch, recordings: Sequence[Path]) -> tuple[list[float], str]:
     """Rehearse a case with each of several recordings.
 
     Returns:
@@ -249,7 +262,7 @@ def s3(*, quick: bool) -> list[Figure]:
     return [
         Figure(
             "S3",
-            f"pdf pipeline, {one.name}: error of the predicted makespan",
+            f"{one.name}: error of the predicted makespan",
             Spread.of(one.errors),
             "%",
             reach=one.reach,

@@ -17,20 +17,15 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Hashable, Mapping
-from fractions import Fraction
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple
 
 import runcue
-from runcue_sim._text.figures import figure, period_in_words
-
-Amount: TypeAlias = int | Fraction
-"""Of what a budget counts, exactly."""
+from runcue_sim._records.budget_account import Amount, BudgetAccount, Span
 
 THREADS: Final = "(threads)"
 """The threads of a cue, as a service."""
 
-_ROUNDING: Final = 1e-9
-_ONE: Final = 1.0 - _ROUNDING
+_ONE: Final = 1.0 - 1e-9
 """Enough of a token, after some rounding."""
 
 
@@ -129,63 +124,6 @@ class Waited(NamedTuple):
         return self.rate + self.budget + self.slots
 
 
-class BudgetAccount:
-    """The sums of one budget.
-
-    Attributes:
-        name: What it counts.
-        limit: What may be charged in any window.
-        period: Seconds, as declared.
-        most: The most that was in one window.
-        charged: What was charged in all.
-        dry: Seconds in which it was used up for whoever was to start.
-        text: What it allows, in words.
-    """
-
-    def __init__(self, name: str, status: runcue.BudgetStatus, margin: float) -> None:
-        self.name = name
-        self.limit = Fraction(status.limit)
-        self.period = status.period
-        self.most: Amount = 0
-        self.charged: Amount = 0
-        self.dry = 0.0
-        self.text = f"{figure(self.limit)} {name} per {period_in_words(status.period)}"
-        self._window = status.period + margin
-        self._used: Amount = 0
-        # What counts, as instants and amounts; the last of those of work units that run.
-        self._log: deque[list[Any]] = deque()
-        self._open: dict[str, list[Any]] = {}
-
-    def room_at(self, now: float, amount: Amount) -> float:
-        """Since when there has been room for so much, which there is by now."""
-        log, used, when = self._log, self._used, 0.0
-        while log and log[0][0] + self._window <= now + _ROUNDING:
-            if used and used + amount > self.limit:
-                when = log[0][0] + self._window
-            used -= log.popleft()[1]
-        self._used = used
-        # It may be that something of it was not charged in truth.
-        return now if used and used + amount > self.limit else min(when, now)
-
-    def charge(self, now: float, work_id: str, amount: Amount) -> None:
-        """A work unit has started."""
-        charge = self._open[work_id] = [now, amount]
-        self._log.append(charge)
-        self._add(amount)
-
-    def settle(self, work_id: str, spent: Amount | None) -> None:
-        """Its attempt has ended, and so much was spent; None: what it was charged."""
-        charge = self._open.pop(work_id, None)
-        if charge is not None and spent is not None:
-            self._add(spent - charge[1])
-            charge[1] = spent
-
-    def _add(self, amount: Amount) -> None:
-        self._used += amount
-        self.charged += amount
-        self.most = max(self.most, self._used)
-
-
 class ServiceAccount:
     """The sums of one service, or of a key of one that has its limits for each key.
 
@@ -230,8 +168,9 @@ class ServiceAccount:
         # Of each rate how many starts in how many seconds, and the latest of them.
         self._windows = [(one.count, one.period, one.period + status.margin) for one in status.rates]
         self._recent: list[deque[float]] = [deque(maxlen=count) for count, _, _ in self._windows]
-        # The budget that was used up last.
+        # The budget that was used up last, and when one was for somebody.
         self._counted = ""
+        self._lacked: list[Span] = []
         # Readings: instants, and the sums at them.
         self._times: list[float] = []
         self._drys: list[float] = []
@@ -288,18 +227,50 @@ class ServiceAccount:
             recent.append(now)
 
     def charge(self, now: float, ready: float, work_id: str, cost: Mapping[str, Amount]) -> None:
-        """A work unit is about to start that has been ready since an instant. To be called before `start`."""
-        since = max(ready, self.last_start) if self.starts else ready
-        lacked = 0.0
+        """A work unit is about to start that has been ready since an instant. To be called before `start`.
+
+        It may be that others have passed it meanwhile that take less: for it a budget was used up all the same, save
+        for the time in which all slots were taken.
+        """
+        if self.at is not None and now > self.at:
+            self._sum_up(now, self.at)
+        until = ready
         for budget in self.budgets:
             amount = cost.get(budget.name, 0)
-            seconds = budget.room_at(now, amount) - since
-            if seconds > 0:
-                budget.dry += seconds
-                if seconds > lacked:
-                    lacked, self._counted = seconds, budget.name
+            room_at = budget.room_at(now, amount)
+            if room_at > ready:
+                budget.dry += self._uncovered(budget.lacks, ready, room_at)
+            if room_at > until:
+                until, self._counted = room_at, budget.name
             budget.charge(now, work_id, amount)
-        self.lacked += lacked
+        if until > ready:
+            self.lacked += self._uncovered(self._lacked, ready, until)
+
+    def _uncovered(self, spans: list[Span], since: float, until: float) -> float:
+        """Add a span to others that do not overlap, in order.
+
+        Returns:
+            Seconds by which they cover more than before, without those in which all slots were taken.
+        """
+        before = 0.0
+        first, last = since, until
+        while spans and spans[-1][1] >= since:
+            start, end = spans.pop()
+            before += self._free_in(start, end)
+            first, last = min(first, start), max(last, end)
+        spans.append((first, last))
+        return max(0.0, self._free_in(first, last) - before)
+
+    def _free_in(self, since: float, until: float) -> float:
+        """Seconds of a span in which a slot was free."""
+        return until - since - (self._full_by(until) - self._full_by(since))
+
+    def _full_by(self, instant: float) -> float:
+        """Seconds until an instant in which all slots were taken."""
+        if self.at is None or instant >= self.at:
+            return self.full
+        place = bisect_right(self._times, instant) - 1
+        return self._fulls[place] if place >= 0 else 0.0
 
     def settle(self, work_id: str, spent: Mapping[str, Amount] | None, *, is_free: bool = False) -> None:
         """An attempt has ended that has spent so much of the budgets; None: what it was charged."""

@@ -15,7 +15,8 @@ from typing import Final
 
 import runcue
 from runcue.rehearsal import cost_of, keys_of, not_before
-from runcue_sim._records.accounts import THREADS, Amount, Record, ServiceAccount, TaskAccount, Waited
+from runcue_sim._records.accounts import THREADS, Record, ServiceAccount, TaskAccount, Waited
+from runcue_sim._records.budget_account import Amount
 from runcue_sim._records.event_log import Trace
 from runcue_sim._text.figures import plain, seconds_in_words, shortened
 
