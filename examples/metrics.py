@@ -6,6 +6,9 @@
     runcue_pending_works{task, service}             work units that wait now, for readiness, a slot or the rate
     runcue_running_works{task, service}             work units whose handler runs now
     runcue_work_duration_seconds{task, service}     how long handlers of completed work units ran
+    runcue_throttled_total{task}                    how often a server refused a work unit for now
+    runcue_budget_used{service, budget}             the share of a budget that is used now, 0.0 to 1.0; more: it is owed
+    runcue_service_held{service, by}                1 while nothing of a service starts: paused, throttled or broken
 
 A work unit that uses several services is seen under each of them, so `sum by (service)` tells the load of a service;
 to add up work units across services take `runcue_works_total`. A work unit that uses none has the service "".
@@ -31,7 +34,7 @@ import sys
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import prometheus_client
@@ -63,6 +66,9 @@ def wire(cue: runcue.Cue, registry: CollectorRegistry) -> None:
         ["task", "service"],
         registry=registry,
     )
+    throttled = prometheus_client.Counter(
+        "runcue_throttled", "How often a server refused a work unit for now.", ["task"], registry=registry
+    )
     registry.register(_Gauges(cue, asyncio.get_running_loop()))
 
     @cue.on_complete
@@ -74,6 +80,7 @@ def wire(cue: runcue.Cue, registry: CollectorRegistry) -> None:
     cue.on_skip(lambda work: works.labels(work.task, "skipped").inc())
     cue.on_failure(lambda work, error: works.labels(work.task, "failed").inc())
     cue.on_cancel(lambda work: works.labels(work.task, "cancelled").inc())
+    cue.observe(_Refusals(throttled))
 
 
 def _services(cue: runcue.Cue, task: str) -> tuple[str, ...]:
@@ -81,8 +88,20 @@ def _services(cue: runcue.Cue, task: str) -> tuple[str, ...]:
     return (registered.services if registered else ()) or ("",)
 
 
+class _Refusals(runcue.Observer):
+    """Counts what servers refuse for now; no listener hears of that, since it is no attempt."""
+
+    def __init__(self, counter: prometheus_client.Counter) -> None:
+        self._counter = counter
+
+    def put_back(self, work: runcue.Work, reason: str, delay: float | None) -> None:
+        """A work unit goes on later."""
+        if reason == "throttled":
+            self._counter.labels(work.task).inc()
+
+
 class _Gauges(Collector):
-    """Counts pending and running work units when a scrape asks for them.
+    """Counts pending and running work units, and reads budgets and pauses, when a scrape asks for them.
 
     A cue belongs to its event loop and scrapes come in threads of their own, so the counting is sent into the loop.
 
@@ -101,6 +120,12 @@ class _Gauges(Collector):
             yield GaugeMetricFamily(
                 f"runcue_{state.value}_works", f"Work units that {meaning} now.", labels=["task", "service"]
             )
+        yield GaugeMetricFamily(
+            "runcue_budget_used", "The share of a budget that is used.", labels=["service", "budget"]
+        )
+        yield GaugeMetricFamily(
+            "runcue_service_held", "1 while nothing of a service starts.", labels=["service", "by"]
+        )
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Answer a scrape. A loop that has ended holds none any more; one that is stuck fails the scrape, loudly."""
@@ -108,12 +133,23 @@ class _Gauges(Collector):
             return
         counts = asyncio.run_coroutine_threadsafe(self._count(), self._loop).result(SCRAPE_TIMEOUT)
         for gauge, count in zip(self.describe(), counts, strict=True):
-            for (task, service), number in sorted(count.items()):
-                gauge.add_metric([task, service], number)
+            for labels, number in sorted(count.items()):
+                gauge.add_metric(labels, number)
             yield gauge
 
-    async def _count(self) -> list[Counter[tuple[str, str]]]:
-        return [
+    async def _count(self) -> list[Mapping[tuple[str, str], float]]:
+        services = self._cue.services()
+        used = {
+            (one.name, name): float((budget.used + budget.debt) / budget.limit)
+            for one in services
+            for name, budget in one.budgets.items()
+        }
+        held = {
+            (one.name, by): float(getattr(one, by) is not None)
+            for one in services
+            for by in ("paused", "throttled", "broken")
+        }
+        works = [
             Counter(
                 (work.task, service)
                 for work in await self._cue.list(state=state, limit=sys.maxsize)
@@ -121,6 +157,7 @@ class _Gauges(Collector):
             )
             for state in (runcue.WorkState.PENDING, runcue.WorkState.RUNNING)
         ]
+        return [*works, used, held]
 
 
 def pipeline_cue(pages: int) -> runcue.Cue:

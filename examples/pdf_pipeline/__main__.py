@@ -29,11 +29,7 @@ from summary_server import LIMIT, WINDOW, SummaryServer
 
 HANDBOOK = Path(__file__).resolve().parent / "handbook" / "handbook.pdf"
 
-# The server counts a request when it arrives, runcue when its handler starts. Of two requests the first may be held up
-# on its way and the second not, and then they arrive closer together than they started. The same number in a longer
-# period leaves half a second for that; a smaller number in the same period would not help when many start at once.
-ON_THE_WAY = 0.5
-RATE = f"{LIMIT}/{WINDOW + ON_THE_WAY:g}sec"
+RATE = f"{LIMIT}/{WINDOW:g}sec"
 
 
 class BadInputError(Exception):

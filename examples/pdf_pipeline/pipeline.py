@@ -111,7 +111,9 @@ def declare(cue: runcue.Cue, plan: Plan, summarizer: httpx.AsyncClient, rate: st
     """
     # PDFium must not run twice at once in one process, whoever calls it; a service with one slot is that promise.
     cue.service("pdfium", concurrent=1)
-    cue.service("summarizer", rate=rate, concurrent=5)
+    # The server counts a request when it arrives, runcue when its handler starts. Of two requests the first may be held
+    # up on its way and the second not, and then they arrive closer together than they started: that takes a margin.
+    cue.service("summarizer", rate=rate, margin="0.5s", concurrent=5)
 
     @cue.task(
         "render_page",

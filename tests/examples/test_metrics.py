@@ -138,6 +138,31 @@ async def test_work_of_several_services_is_seen_under_each(registry: CollectorRe
     assert scraped("runcue_works_total", task="index", outcome="completed") == 1
 
 
+async def test_budgets_refusals_and_pauses_are_seen(registry: CollectorRegistry, url: str) -> None:
+    cue = runcue.Cue()
+    api = cue.service("api", budget={"tokens": "1_000/min", "usd": "2.50/day"})
+    refused = asyncio.Event()
+
+    @cue.task("ask", uses=api, cost={"tokens": 250, "usd": "0.50"})
+    async def ask(work: runcue.Work, again: bool) -> None:
+        if again:
+            refused.set()
+            raise runcue.Throttled(600)
+
+    wire(cue, registry)
+    cue.start()
+    await (await cue.submit("ask", params={"again": False})).result()
+    await cue.submit("ask", params={"again": True})
+    await refused.wait()
+    during = await scrape(url)
+    assert during("runcue_budget_used", service="api", budget="tokens") == 0.25
+    assert during("runcue_budget_used", service="api", budget="usd") == 0.2
+    assert during("runcue_throttled_total", task="ask") == 1
+    assert during("runcue_service_held", service="api", by="throttled") == 1
+    assert during("runcue_service_held", service="api", by="paused") == 0
+    await cue.stop(drain=False, timeout=0)
+
+
 def run_program(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
     return run_example(PROGRAM, *arguments, folder=folder)
 
