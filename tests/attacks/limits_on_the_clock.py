@@ -1,9 +1,9 @@
 """Limits on the real clock, over all windows: by the stamps that runcue takes, and by what the handlers themselves see.
 
-Each run of a cue has two services side by side, with a rate each or a bucket, and handlers that are plain, async or
-both. Around them it is quiet, or threads compute and keep the GIL, or the loop is kept for up to 60 ms now and then, or
-both. A stamp may never be over. A plain handler's first line comes after its stamp, so two of them may be closer than
-their stamps are, but by no more than the first one's distance from its own stamp, which is told.
+Each run of a cue has two services side by side, with a rate each, a bucket or a budget, and handlers that are plain,
+async or both. Around them it is quiet, or threads compute and keep the GIL, or the loop is kept for up to 60 ms now and
+then, or both. A stamp may never be over. A plain handler's first line comes after its stamp, so two of them may be
+closer than their stamps are, but by no more than the first one's distance from its own stamp, which is told.
 
 Lives here: 100 services at work on each loop, and how much of their limits they have used.
 """
@@ -33,18 +33,25 @@ ROUNDING = 1e-9
 
 
 class Limit(NamedTuple):
-    """A rate, exact over every window or with a burst."""
+    """A rate, exact over every window or with a burst; or a budget, of which each start takes 1."""
 
     count: int
     period: float
     burst: int | None = None
+    is_budget: bool = False
 
     def __str__(self) -> str:
         burst = "" if self.burst is None else f" burst={self.burst}"
-        return f"{self.count}/{self.period:g}s{burst}"
+        return f"{'budget ' if self.is_budget else ''}{self.count}/{self.period:g}s{burst}"
+
+    @property
+    def cost(self) -> dict[str, int] | None:
+        return {"units": 1} if self.is_budget else None
 
     def options(self) -> dict[str, Any]:
         rate = f"{self.count}/{self.period}sec"
+        if self.is_budget:
+            return {"budget": {"units": rate}}
         return {"rate": rate} if self.burst is None else {"rate": rate, "burst": self.burst}
 
     def starts(self) -> int:
@@ -79,6 +86,8 @@ LIMITS = (
     Limit(20, 0.25),
     Limit(5, 0.1),
     Limit(1, 0.05),
+    Limit(20, 0.25, is_budget=True),
+    Limit(20, 1.0, is_budget=True),
     Limit(100, 1.0, burst=1),
     Limit(100, 1.0, burst=10),
 )
@@ -161,8 +170,8 @@ async def work_off(
 
     for number, limit in enumerate(limits):
         cue.service(str(number), **limit.options())
-        cue.task(f"plain {number}", uses=str(number))(plain)
-        cue.task(f"async {number}", uses=str(number))(asynchronous)
+        cue.task(f"plain {number}", uses=str(number), cost=limit.cost)(plain)
+        cue.task(f"async {number}", uses=str(number), cost=limit.cost)(asynchronous)
     stamps: dict[str, float] = {}
     trials: list[Trial] = []
     with noted_stamps(stamps):
