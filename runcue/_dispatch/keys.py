@@ -55,6 +55,10 @@ class Keys:
 
     def _check(self, run_queue: KeyedRunQueue, until: float) -> bool:
         unasked, gates = run_queue.unasked_parked, self._gates
+        if self._core.ordered and not run_queue.is_ordered:
+            # There are priorities from now on, and those who wait have not been asked for theirs.
+            run_queue.is_ordered = True
+            unasked.extend(work for work in run_queue.turnstiles.parked if work._phase == NEW)
         while unasked:
             work = unasked.popleft()
             if work not in run_queue.turnstiles.parked:

@@ -111,6 +111,7 @@ class Limits:
         values = {
             option: value.of(key) if isinstance(value, ByKey) else value
             for option, value in self._values.items()
+            if option != "per"
         }
         made = Limits({option: value for option, value in values.items() if value is not None})
         try:

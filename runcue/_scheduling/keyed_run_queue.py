@@ -73,6 +73,7 @@ class KeyedRunQueue(RunQueue):
     Attributes:
         keyed: Those services.
         holds: What work units hold of what their keys have.
+        is_ordered: Whether those who wait were asked for their priorities, since there are some.
         turnstiles: Where the work units wait whose keys have no room.
         unasked_parked: Those of them that nobody has asked about yet. Entries that have left are skipped.
     """
@@ -83,6 +84,7 @@ class KeyedRunQueue(RunQueue):
         "_now",
         "_shared",
         "holds",
+        "is_ordered",
         "keyed",
         "turnstiles",
         "unasked_parked",
@@ -95,6 +97,7 @@ class KeyedRunQueue(RunQueue):
         self.turnstiles = Turnstiles()
         self.unasked_parked: deque[Work] = deque()
         self.holds = KeyHolds()
+        self.is_ordered = False
         # When it was last looked who is first, and who that was if all else has room for it.
         self._now = -inf
         self._head: Work | None = None

@@ -133,6 +133,82 @@ def test_each_key_goes_as_if_it_was_alone(plan: list[Job], limits: Limits, order
         assert {number: ended[number] for number in ended_alone} == ended_alone
 
 
+def run_beside(
+    plan: list[Job], limits: Limits, order: int | None, *, keyed: bool, total: int | None, budget: bool
+) -> tuple[dict[int, list[float]], dict[int, Any]]:
+    """Runs a plan through a service with one key, or with none; says the same as `run`."""
+    began: dict[int, list[float]] = defaultdict(list)
+    ended: dict[int, Any] = {}
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        cue = runcue.Cue(run_in=FakeExecutor(lambda work: work.params["job"].lasts))
+        options = limits.options() | ({"budget": {"tokens": "10/min"}} if budget else {})
+        cue.service("api", **options, **({"per": lambda job: "the only one"} if keyed else {}))
+        if total is not None:
+            cue.service("total", concurrent=total)
+        uses = ["api"] if total is None else ["api", "total"]
+        cost = (lambda job: {"tokens": 2 * job.other + 1}) if budget else None
+
+        @cue.task(
+            "loop", uses=uses, retry=runcue.Retry(attempts=2, wait_initial=0.5, wait_jitter=0), cost=cost
+        )
+        async def in_loop(work: runcue.Work) -> None:
+            await asyncio.sleep(work.params["job"].lasts)
+            if work.params["job"].fails and work.attempt == 1:
+                raise ValueError
+
+        @cue.task(
+            "thread", uses=uses, retry=runcue.Retry(attempts=2, wait_initial=0.5, wait_jitter=0), cost=cost
+        )
+        def in_thread(work: runcue.Work) -> None:
+            if work.params["job"].fails and work.attempt == 1:
+                raise ValueError
+
+        @cue.on_start
+        def on_start(work: runcue.Work) -> None:
+            began[work.params["number"]].append(round(loop.time(), 6))
+
+        @cue.is_ready
+        def is_ready(work: runcue.Work) -> object:
+            gate = work.params["job"].gate
+            return True if gate is None else asyncio.sleep(gate, True)
+
+        handles = {}
+        async with cue:
+            for number, job in enumerate(plan):
+                if job.after is not None:
+                    await asyncio.sleep(job.after)
+                own = {} if job.priority is None else {"priority": job.priority}
+                task = "loop" if job.task % 2 or budget else "thread"
+                handles[number] = await cue.submit(task, {"number": number, "job": job}, **own)
+                if job.cancel_after is not None and number:
+                    await cue.cancel(handles[number // 2])
+            await cue.drain()
+        for number, handle in handles.items():
+            ended[number] = handle.state
+
+    virtually(main, order)
+    return dict(began), ended
+
+
+@pytest.mark.rule(47, 6)
+@settings(max_examples=_EXAMPLES)
+@given(
+    st.lists(jobs(mixed=True), min_size=1, max_size=20),
+    limits,
+    st.none() | st.integers(1, 3),
+    st.booleans(),
+    orders,
+)
+def test_a_service_with_one_key_is_as_one_without_keys(
+    plan: list[Job], limits: Limits, total: int | None, budget: bool, order: int | None
+) -> None:
+    plan = [job._replace(gate=None) for job in plan]
+    with_key = run_beside(plan, limits, order, keyed=True, total=total, budget=budget)
+    assert with_key == run_beside(plan, limits, order, keyed=False, total=total, budget=budget)
+
+
 class Watched:
     """What runs now by service and key, and when each has started."""
 
