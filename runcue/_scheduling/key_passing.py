@@ -1,24 +1,27 @@
 """Who may pass a work unit that waits for a budget of its key: those with the same keys, under the same rules.
 
-Lives here: `KeyPassing`, one lane as `overtaking` sees a line.
+Lives here: `KeyPassing`, one lane as `overtaking` sees a line; `put_off_until`, for those of other lanes and lines.
 
 Must not know: who else waits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from math import inf
 from typing import Any
 
 from runcue._limits.budget import Budget
+from runcue._limits.keyed import KeyService
 from runcue._limits.service import Service
 from runcue._model.work import Work
-from runcue._scheduling.overtaking import claim_of, first_to_pass
+from runcue._scheduling.overtaking import Claim, claim_of, first_to_pass
+from runcue._scheduling.priority_queue import place_of
+from runcue._scheduling.selection import STARVED_AFTER
 from runcue._scheduling.turnstiles import Lane
 from runcue.abc import Limit
 
-__all__ = ["KeyPassing"]
+__all__ = ["KeyPassing", "put_off_until"]
 
 
 class KeyPassing:
@@ -71,16 +74,68 @@ class KeyPassing:
         """Whether one may start by its keys."""
         return self._has_room(now, work or self._lane.first)
 
-    def next(self, now: float, *, ordered: bool, keeps_slots: bool) -> Work | None:
+    def next(self, now: float, *, ordered: bool) -> Work | None:
         """Who may start now; None: nobody.
 
         Args:
             now: Monotonic.
             ordered: As for `RunQueue.peek`.
-            keeps_slots: Whether the slots that the first will need are left free for it, too.
         """
-        claim = claim_of(self, self._lane.first, now, keeps_slots=keeps_slots)
+        claim = self.claim(now)
         if claim is None:
             return None
-        claim.promise(self, now)
-        return first_to_pass(self, (claim,), now, ordered=ordered)
+        claims = [claim, *claims_at(self._lane.keys, now, but=self._lane)]
+        if claim is min(claims, key=lambda one: one.place):
+            claim.promise(self, now)
+        return first_to_pass(self, claims, now, ordered=ordered)
+
+    def claim(self, now: float) -> Claim | None:
+        """What the first needs."""
+        first = self._lane.first
+        return claim_of(self, first, now, keeps_slots=now - first._submitted_at > STARVED_AFTER)
+
+
+def claims_at(keys: Iterable[KeyService], now: float, but: Lane | None = None) -> list[Claim]:
+    """What those need who wait for budgets of some keys, in whatever run queue.
+
+    Args:
+        keys: Those keys.
+        now: Monotonic.
+        but: Not of this lane.
+    """
+    found = []
+    for key in keys:
+        for turnstile in key.turnstiles or ():
+            lane = turnstile.home.first_lane(turnstile)
+            if lane is None or lane is but or not lane.is_short:
+                continue
+            refusing = (
+                limit
+                for one in lane.keys
+                for limit in one.limits
+                if isinstance(limit, Budget) and not limit.room(now, lane.first)
+            )
+            if (budget := next(refusing, None)) is not None:
+                claim = KeyPassing(lane, turnstile.home.parked, budget, _nobody).claim(now)
+                if claim is not None:
+                    found.append(claim)
+    return found
+
+
+def put_off_until(work: Work, keys: Sequence[KeyService], now: float) -> float | None:
+    """Whether a start would put off who came before and waits for a budget of the same key, and until when that waits.
+
+    Args:
+        work: Whose start that would be.
+        keys: What it uses by its keys.
+        now: Monotonic.
+    """
+    place = place_of(work)
+    for claim in claims_at(keys, now):
+        if claim.place < place and claim.is_put_off_by(work, keys):
+            return claim.until
+    return None
+
+
+def _nobody(now: float, work: Work) -> bool:
+    return False

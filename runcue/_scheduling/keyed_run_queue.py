@@ -29,11 +29,10 @@ from runcue._model.errors import LimitError
 from runcue._model.phases import NEW, READY
 from runcue._model.work import Work
 from runcue._scheduling.key_holds import KeyHolds
-from runcue._scheduling.key_passing import KeyPassing
+from runcue._scheduling.key_passing import KeyPassing, put_off_until
 from runcue._scheduling.overtaking import MOST_PASSING
 from runcue._scheduling.priority_queue import place_of
 from runcue._scheduling.run_queue import RunQueue
-from runcue._scheduling.selection import STARVED_AFTER
 from runcue._scheduling.turnstiles import Lane, Turnstiles
 from runcue._scheduling.waiting_line import WaitingLine
 from runcue.abc import Limit
@@ -164,7 +163,7 @@ class KeyedRunQueue(RunQueue):
             shut = self._shut_for(work, now)
             if work._phase != phase:
                 continue  # who was asked has cancelled it
-            if shut is None:
+            if shut is None and (shut := self._put_off(work, now)) is None:
                 return work
             key, until, limit = shut
             if (
@@ -174,8 +173,7 @@ class KeyedRunQueue(RunQueue):
                 and isinstance(limit, Budget)
             ):
                 passing = KeyPassing(lane, turnstiles.parked, limit, self._keys_have_room)
-                waits_long = now - work._submitted_at > STARVED_AFTER
-                if (found := passing.next(now, ordered=ordered, keeps_slots=waits_long)) is not None:
+                if (found := passing.next(now, ordered=ordered)) is not None:
                     return found
                 until = min(until, passing.passes_at)
             if work not in turnstiles.parked:
@@ -187,6 +185,14 @@ class KeyedRunQueue(RunQueue):
             assert lane is not None
             turnstiles.wait(lane, key, until)
             lane.is_short = isinstance(limit, Budget)
+
+    def _put_off(self, work: Work, now: float) -> tuple[KeyService, float, Limit | None] | None:
+        """As `_shut_for`, because of somebody who came before and waits for a budget of the same key."""
+        for key in work._keyed or ():
+            if key.turnstiles and key.budgets:
+                until = put_off_until(work, work._keyed or (), now)
+                return None if until is None else (key, until, None)
+        return None
 
     def _keys_have_room(self, now: float, work: Work) -> bool:
         return self._shut_for(work, now) is None

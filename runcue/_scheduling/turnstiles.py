@@ -139,15 +139,30 @@ class Turnstiles:
         lane.number -= 1
         turnstile = lane.turnstile
         assert turnstile is not None
+        key = turnstile.key
+        assert key is not None
+        was_first = lane.first is work
         if not lane.number:
             del self.lanes[lane.keys]
             self._leave(lane, turnstile)
-        elif lane.first is work:
+        elif was_first:
             self._enter(lane, turnstile)
             turnstile.reopen()
-        elif len(lane.line) > 64 and len(lane.line) > 2 * lane.number:
+        if was_first and lane.is_short:
+            key.reopen()  # others may have waited so as not to put it off
+        if lane.number and not was_first and len(lane.line) > 64 and len(lane.line) > 2 * lane.number:
             lane.line = [entry for entry in lane.line if self._waits(entry, lane)]
             heapify(lane.line)
+
+    def first_lane(self, turnstile: Turnstile) -> Lane | None:
+        """The lane of the first that waits before a turnstile."""
+        lanes = turnstile.lanes
+        while lanes:
+            lane = lanes[0][3]
+            if lane.turnstile is turnstile and lane.entry == lanes[0][:2]:
+                return lane
+            heappop(lanes)
+        return None
 
     def wait(self, lane: Lane, key: KeyService, until: float) -> None:
         """The first of a lane has found no room at a key: it waits there, as do those that wait for it already.
@@ -207,15 +222,9 @@ class Turnstiles:
 
     def offer(self, turnstile: Turnstile) -> None:
         """Let an open turnstile be among those whose first may be next, at the place of that one."""
-        lanes = turnstile.lanes
-        while lanes:
-            lane = lanes[0][3]
-            place = lanes[0][:2]
-            if lane.turnstile is turnstile and lane.entry == place:
-                turnstile.entry = place
-                heappush(self._open, (*place, next(_number), turnstile))
-                return
-            heappop(lanes)
+        if self.first_lane(turnstile) is not None:
+            turnstile.entry = turnstile.lanes[0][:2]
+            heappush(self._open, (*turnstile.entry, next(_number), turnstile))
 
     def first_open(self) -> Lane | None:
         """The lane of the first work unit before an open turnstile."""

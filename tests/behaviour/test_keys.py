@@ -560,6 +560,33 @@ async def test_who_waits_for_a_budget_of_its_key_is_passed_only_by_who_does_not_
     assert (1.5, 5) in entered[True]
 
 
+@pytest.mark.parametrize("keyed", [True, False])
+@virtual
+async def test_nobody_waits_for_a_budget_of_a_key_for_ever_whoever_else_uses_it(keyed: bool) -> None:
+    cue = runcue.Cue(run_in=FakeExecutor())
+    options: dict[str, Any] = {"per": user} if keyed else {}
+    cue.service("api", budget={"tokens": "100/min"}, **options)
+    large: list[float] = []
+    small: list[float] = []
+
+    @cue.task(uses="api", cost={"tokens": 90})
+    async def much(work: runcue.Work) -> None:
+        large.append(now())
+
+    @cue.task(uses="api", cost={"tokens": 10})
+    def little(work: runcue.Work) -> None: ...
+
+    cue.on_start(lambda work: small.append(now()) if work.task == "little" else None)
+    async with cue:
+        for number in range(300):
+            await cue.submit(little, {"user": "a"})
+            if number == 20:
+                await cue.submit(much, {"user": "a"})
+            await asyncio.sleep(1)
+    assert large[0] <= 130
+    assert len(small) == 300
+
+
 @virtual
 async def test_pauses_of_one_key_and_of_all() -> None:
     cue = runcue.Cue()
