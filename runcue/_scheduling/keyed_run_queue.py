@@ -176,7 +176,8 @@ class KeyedRunQueue(RunQueue):
                 if (found := passing.next(now, ordered=ordered)) is not None:
                     return found
                 until = min(until, passing.passes_at)
-            if work not in turnstiles.parked:
+            comes = work not in turnstiles.parked
+            if comes:
                 super().pop(ordered)
                 if lane is None:
                     assert work._keyed is not None
@@ -185,6 +186,8 @@ class KeyedRunQueue(RunQueue):
             assert lane is not None
             turnstiles.wait(lane, key, until)
             lane.is_short = isinstance(limit, Budget)
+            if comes and lane.is_short and lane.number > 1:
+                key.reopen()  # who waits behind it may pass it
 
     def _put_off(self, work: Work, now: float) -> tuple[KeyService, float, Limit | None] | None:
         """As `_shut_for`, because of somebody who came before and waits for a budget of the same key."""

@@ -142,6 +142,8 @@ class Turnstiles:
         key = turnstile.key
         assert key is not None
         was_first = lane.first is work
+        if was_first:
+            lane.promised = None  # it may come back, for another attempt
         if not lane.number:
             del self.lanes[lane.keys]
             self._leave(lane, turnstile)
