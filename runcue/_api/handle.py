@@ -249,6 +249,8 @@ class WorkHandle(str, Generic[R_co]):
             hint = ""
             if name == "add_done_callback":
                 hint = "; asyncio.wait() takes tasks and futures: asyncio.ensure_future(handle) is one"
+            elif name == "why":
+                hint = "; its cue says why: cue.why(handle)"
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}{hint}")
 
     @property

@@ -620,3 +620,13 @@ def test_a_summary_holds_all_failed_work_units_that_are_still_kept() -> None:
             assert [work.id for work in summary.failed] == handles[2:]
 
     run(main)
+
+
+async def test_who_asks_a_handle_why_is_sent_to_its_cue() -> None:
+    cue = runcue.Cue()
+    cue.task("t")(nothing)
+    async with cue:
+        handle = await cue.submit("t")
+        with pytest.raises(AttributeError, match=r"its cue says why: cue\.why\(handle\)"):
+            handle.why()  # type: ignore[attr-defined]
+        assert cue.why(handle).details
