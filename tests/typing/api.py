@@ -25,6 +25,12 @@ assert_type(bursty, runcue.Service)
 assert_type(cue.get_service("bursty"), runcue.Service)
 name_of_it: str = bursty
 bursty.change(rate="20/sec", burst=None, concurrent=runcue.Adaptive(1, 5), limits=None, max_pause="5 min")
+cue.service(
+    "api", throttle=runcue.http_errors, max_throttled="5 min", breaker=runcue.Breaker(3, cooldown="30s")
+)
+cue.service("other", throttle=lambda error: 12.5 if isinstance(error, OSError) else None, breaker=None)
+cue.service("third", throttle=lambda error: "12")  # type: ignore[arg-type, return-value]
+assert_type(runcue.Throttled("12", service=bursty).retry_after, float | None)
 bursty.change(concurent=2)  # type: ignore[call-arg]
 bursty.change(concurrent="2")  # type: ignore[arg-type]
 bursty.pause()
