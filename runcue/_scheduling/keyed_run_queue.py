@@ -223,6 +223,7 @@ class KeyedRunQueue(RunQueue):
 
     def has_room(self, now: float, work: Work | None = None, ordered: bool = False) -> bool:
         """See `RunQueue.has_room`."""
+        self._now = now  # who is first is looked for as of then, also where what all keys share has no room
         if not self.may_have_room(now):
             return False
         if work is not None:

@@ -700,3 +700,27 @@ async def test_limits_of_all_keys_can_be_changed_while_they_are_used() -> None:
         with pytest.raises(runcue.ConfigurationError, match="cannot be given per="):
             api.change(per=None)
     assert entered == {"a": [0, 0.5, 0.5, 1], "b": [0, 1]}
+
+
+@pytest.mark.rule(46, 47, 48)
+@virtual
+async def test_a_pause_that_lasts_longer_than_a_key_is_used_up_is_waited_for_and_no_look_follows_another() -> (
+    None
+):
+    cue = runcue.Cue()
+    keyed = cue.service("keyed", per=lambda work: work.params["key"], rate="1/sec")
+    cue.service("total", budget={"tokens": "100/min"})
+    starts: list[float] = []
+
+    @cue.task("t", uses=["keyed", "total"], cost={"tokens": 40})
+    async def handler(work: runcue.Work) -> None:
+        starts.append(now())
+
+    async with cue:
+        for _ in range(2):
+            await cue.submit("t", params={"key": "a"})
+        await asyncio.sleep(0.5)
+        keyed.pause(2)
+        await asyncio.sleep(1)
+        await cue.submit("t", params={"key": "a"})
+    assert starts == [0, 2.5, 60]
