@@ -607,5 +607,10 @@ def test_what_was_spent_refused_and_tried_again_in_a_real_run_is_so_in_its_rehea
     assert main([*arguments, "--json", "-"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert facts["makespan"] == pytest.approx(recorded.makespan, rel=0.02)
-    charged = {one["name"]: one["charged"] for one in facts["services"][0]["budgets"]}
+    [api] = facts["services"]
+    assert (api["refusals"], api["held"]) == (1, pytest.approx(20 / facts["makespan"]))
+    assert any(
+        one["kind"] == "refused" and one["words"].startswith("the server of api") for one in facts["binds"]
+    )
+    charged = {one["name"]: one["charged"] for one in api["budgets"]}
     assert charged == {"tokens": "191", "usd": "0.22"}

@@ -52,6 +52,7 @@ class Record:
         retries: How many of them have failed.
         bound_by: The service that these are about, empty if there is none.
         counted: What the budget that it waited for counts.
+        held: Seconds it was ready and waited because the server of a service had refused some.
     """
 
     # What most work units never have stands in the class: a record is made for each of a million work units.
@@ -69,6 +70,7 @@ class Record:
     retries = 0
     bound_by = ""
     counted = ""
+    held = 0.0
 
     def __init__(self, id: str, task: str, item: str, services: tuple[str, ...], submitted: float) -> None:
         self.id = id
@@ -79,13 +81,14 @@ class Record:
 
     def wait(self, waited: Waited) -> None:
         """An attempt has waited so long, and longest for that service."""
-        if waited.seconds > self.rate + self.budget + self.slots:
+        if waited.seconds > self.rate + self.budget + self.slots + self.held:
             self.bound_by = waited.service
         if waited.budget > self.budget:
             self.counted = waited.counted
         self.rate += waited.rate
         self.budget += waited.budget
         self.slots += waited.slots
+        self.held += waited.held
 
     @property
     def gate(self) -> float:
@@ -97,7 +100,7 @@ class Record:
         """Seconds it was ready and waited for neither rate nor slots: others were before it."""
         if self.started is None or self.ready is None:
             return 0.0
-        known = self.rate + self.budget + self.slots + self.tried + self.put_back
+        known = self.rate + self.budget + self.slots + self.held + self.tried + self.put_back
         return max(0.0, self.started - self.ready - known)
 
 
@@ -110,6 +113,7 @@ class Waited(NamedTuple):
         budget: For a budget of it.
         slots: For its slots.
         counted: What that budget counts.
+        held: Because its server had refused some.
     """
 
     service: str = ""
@@ -117,11 +121,12 @@ class Waited(NamedTuple):
     budget: float = 0.0
     slots: float = 0.0
     counted: str = ""
+    held: float = 0.0
 
     @property
     def seconds(self) -> float:
         """In all."""
-        return self.rate + self.budget + self.slots
+        return self.rate + self.budget + self.slots + self.held
 
 
 class ServiceAccount:
@@ -144,6 +149,7 @@ class ServiceAccount:
         full: Seconds in which all slots were taken and the rate was not used up.
         dry: Seconds in which the rate was used up.
         lacked: Seconds in which a budget was.
+        refusals: How often its server refused a work unit for now.
         last_start: When the last work started.
         at: Up to when the sums go, None before the first.
     """
@@ -171,6 +177,9 @@ class ServiceAccount:
         # The budget that was used up last, and when one was for somebody.
         self._counted = ""
         self._lacked: list[Span] = []
+        # When its server was left in peace.
+        self.refusals = 0
+        self._held: list[Span] = []
         # Readings: instants, and the sums at them.
         self._times: list[float] = []
         self._drys: list[float] = []
@@ -296,6 +305,15 @@ class ServiceAccount:
         else:
             self.failed += 1
 
+    def refuse(self, now: float, until: float) -> None:
+        """Its server has refused a work unit for now."""
+        self.refusals += 1
+        self._uncovered(self._held, now, until)
+
+    def held_between(self, since: float, until: float) -> float:
+        """Seconds of a span in which its server was left in peace."""
+        return sum(max(0.0, min(end, until) - max(start, since)) for start, end in self._held)
+
     def note(self) -> None:
         """A work unit has settled, of this service or another, and the sums go up to now: it may be the last one."""
         self._noted = self.busy, self.full, self.dry
@@ -315,9 +333,11 @@ class ServiceAccount:
             dry, full = dry - self._drys[place], full - self._fulls[place]
             lacked -= self._lacks[place] if self.budgets else 0.0
         left = now - since
+        held = self.held_between(since, now) if self._held else 0.0
+        left -= held
         lacked = min(lacked, left)
         dry = min(dry, left - lacked)
-        return Waited(self.name, dry, lacked, min(full, left - lacked - dry), self._counted)
+        return Waited(self.name, dry, lacked, min(full, left - lacked - dry), self._counted, held)
 
     @property
     def _for_each(self) -> list[ServiceAccount]:

@@ -20,8 +20,8 @@ class Stretch(NamedTuple):
     """A share of the way from the beginning of a run to its end.
 
     Attributes:
-        kind: "rate", "budget", "slots", "running", "gate", "order", "attempts", "retry", "delay", "submission" or
-            "timeout".
+        kind: "rate", "budget", "slots", "refused", "running", "gate", "order", "attempts", "retry", "delay",
+            "submission" or "timeout".
         name: The service, or the task; of a budget, the service and what it counts.
         seconds: How long it was, in all.
     """
@@ -44,6 +44,7 @@ class Stretch(NamedTuple):
         if self.kind == "slots" and service is not None:
             return f"the slots of {self.name} ({service.slots_text})"
         return {
+            "refused": f"the server of {self.name}, which had refused some",
             "running": f"the handler of {self.name}",
             "gate": f"is_ready of {self.name}",
             "order": f"work units before {self.name}",
@@ -84,6 +85,7 @@ def _step_back(ledger: Ledger, record: Record, walk: _Walk) -> Record | None:
     walk("rate", record.bound_by, record.rate)
     walk("budget", f"{record.bound_by}.{record.counted}", record.budget)
     walk("slots", record.bound_by, record.slots)
+    walk("refused", record.bound_by, record.held)
     walk("order", record.task, record.other)
     walk("attempts", record.task, record.tried)
     walk("retry", record.task, record.put_back)

@@ -235,11 +235,21 @@ class Ledger:
         for service in (*self._uses[work.task], *self._parts.get(work.id, ())):
             service.leave(now)
             service.settle(work.id, spent, is_free=reason == "throttled")
+        if reason == "throttled":
+            # Those of a key where it has keys; the first that it uses is meant where nobody names one.
+            for service in self._refused(work):
+                service.refuse(now, now + delay)
         if self._takers:
             why = str(work.attempts[-1].error) if reason == "failed" else reason
             details = f"for {seconds_in_words(delay)}: {why}"
             at = (work.started_at or 0.0) + now - (now if record.started is None else record.started)
             self._trace.add(at, "put back", work.task, work.id, _with(record.item, details))
+
+    def _refused(self, work: runcue.Work) -> list[ServiceAccount]:
+        """Whose server has refused a work unit, as far as is known: it is the first that it uses."""
+        first = self._uses[work.task][:1]
+        parts = (one for one in self._parts.get(work.id, ()) if first and one.name == first[0].name)
+        return [*first, *parts]
 
     def end(self, work: runcue.Work, duration: float) -> None:
         """A work has settled; its handler has run for so long."""

@@ -173,6 +173,13 @@ class Report:
             ),
         )
         lines += _budget_lines(facts["services"])
+        for one in facts["services"]:
+            if one["refusals"]:
+                told = f"The server of {plain(one['name'])} refused work units {counted(one['refusals'], 'time')}"
+                lines += [
+                    *wrapped(f"{told}; it was left in peace for {percent(one['held'])} of the time."),
+                    "",
+                ]
         # A column for what few programs ask for.
         retries = ("retries",) if facts["works"]["retries"] else ()
         keys = ("submitted", "completed", "failed", *retries, "skipped")
@@ -305,6 +312,8 @@ def _service(ledger: Ledger, name: str, seconds: float) -> dict[str, Any]:
             }
             for budget in worst.budgets
         ],
+        "refusals": account.refusals,
+        "held": account.held_between(ledger.began, ledger.ended) / seconds if seconds else 0.0,
         "per_second": (account.done + account.failed) / seconds if seconds else 0.0,
     }
 
@@ -334,6 +343,7 @@ def _wait(record: Record) -> dict[str, Any]:
         f"rate of {record.bound_by}": record.rate,
         f"{record.counted} of {record.bound_by}": record.budget,
         f"slots of {record.bound_by}": record.slots,
+        f"the server of {record.bound_by}, which had refused some": record.held,
         "what it needs": record.gate,
         "work units before it": record.other,
         "the instant that it is for": record.ahead,
