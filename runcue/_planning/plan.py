@@ -210,7 +210,7 @@ class Plan:
         joined: What would settle with another work unit that makes the same.
         unsure: Those in `runs` and `up_to_date` of which a callback decides in a way that cannot be foretold.
         problems: What `submit()` would refuse because another work unit makes the same, in words.
-        seconds: How long the starts of all that is in `runs` take at the least by the rates alone.
+        seconds: How long the starts of all that is in `runs` take at the least by rates and budgets alone.
         binding: The service that takes that long, None if none takes any time.
         services: The numbers of each service that is used.
     """
@@ -280,7 +280,7 @@ class Plan:
             text = (
                 f"{self.binding!r}{limit} starts {how_many(service.starts, 'work unit', 'work units')}{doubt}"
             )
-            yield from _wrapped("", f"At least {seconds_in_words(self.seconds)} by the rates: {text}")
+            yield from _wrapped("", f"At least {seconds_in_words(self.seconds)} by the limits: {text}")
         unknown = [name for name, service in self.services.items() if service.seconds is None]
         if unknown:
             yield from _wrapped("", f"Nothing is known of the limiter of {', '.join(map(repr, unknown[:5]))}")

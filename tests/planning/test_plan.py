@@ -800,7 +800,7 @@ def test_of_several_services_the_slowest_binds_and_what_is_up_to_date_takes_no_t
     assert plan.services["a"] == runcue.ServiceTime(11, 10.0, "1/sec")
     assert plan.services["c"].seconds == 0.0
     assert plan.services["d"].seconds is None
-    assert "At least 60 min by the rates: 'b' (10/hour) starts 11 work units" in str(plan)
+    assert "At least 60 min by the limits: 'b' (10/hour) starts 11 work units" in str(plan)
     assert "Nothing is known of the limiter of 'd'" in str(plan)
 
 
