@@ -190,6 +190,7 @@ class Dispatcher:
         self.changes.stop()
         self._shortage_news.stop()
         self.timers.stop()
+        self.keys.forget(self.turns.now())
         self.hand_off.stop()
         self.turns.loop = None
 

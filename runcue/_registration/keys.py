@@ -56,10 +56,13 @@ class ByKey:
         """What it gives for a key, checked; None: there is no such limit.
 
         Raises:
-            ConfigurationError: That cannot work. What it raises itself comes as it is.
+            ConfigurationError: That cannot work, or it has raised.
         """
-        given = self.function(key)
         what = f"{self._what}, by {located(self.function)}, for key {words_of(key)}"
+        try:
+            given = self.function(key)
+        except Exception as error:
+            raise ConfigurationError(f"{what}: it raised {error_words(error)}.") from error
         if given is None:
             return None
         try:
@@ -185,10 +188,7 @@ def _key_service(work: Work, service: KeyedService) -> KeyService | LimitError:
                     "it gave the work unit itself, which is like no other one; name a param that it has, or take "
                     "work.params[...]"
                 )
-            if given != given:  # noqa: PLR0124 - nan, say
-                raise LimitError(
-                    f"it gave {words_of(given)}, which is not equal to itself: each would be another key"
-                )
+            _check_equal(given)
         return service.of_key(given)
     except (KeyboardInterrupt, InvalidParams):  # it lacks a param
         raise
@@ -196,6 +196,22 @@ def _key_service(work: Work, service: KeyedService) -> KeyService | LimitError:
         if FORKS.number != forks:
             leave(error)
         return _fault_of(work, service, error, given)
+
+
+def _check_equal(key: Any) -> None:
+    """Check that a key can be found again.
+
+    Raises:
+        LimitError: It is equal to nothing, as nan, or cannot be compared.
+    """
+    try:
+        is_itself = bool(key == key)  # noqa: PLR0124
+    except Exception as error:
+        raise LimitError(
+            f"it gave {words_of(key)}, which cannot be compared: {error_words(error)}"
+        ) from error
+    if not is_itself:
+        raise LimitError(f"it gave {words_of(key)}, which is not equal to itself: each would be another key")
 
 
 def _fault_of(work: Work, service: KeyedService, error: BaseException, given: Any) -> LimitError:
@@ -208,17 +224,11 @@ def _fault_of(work: Work, service: KeyedService, error: BaseException, given: An
         fault.__cause__ = kept(error)
         return fault
     if isinstance(error, ConfigurationError):
-        return LimitError(f"{message_of(error)} {params}")
+        fault = LimitError(f"{message_of(error)} {params}")
+        fault.__cause__ = None if error.__cause__ is None else kept(error.__cause__)
+        return fault
     if isinstance(error, RuncueError):
         return LimitError(f"{whose}, by {where}: {message_of(error)} {params}")
-    try:
-        hash(given)
-    except Exception as problem:
-        return LimitError(
-            f"{whose}, by {where}, gave {words_of(given)}, which is no key: {error_words(problem)} {params}"
-        )
-    fault = LimitError(
-        f"A limit of service {service.name!r} for key {words_of(given)} raised {error_words(error)} {params}"
+    return LimitError(
+        f"{whose}, by {where}, gave {words_of(given)}, which is no key: {error_words(error)} {params}"
     )
-    fault.__cause__ = kept(error)
-    return fault

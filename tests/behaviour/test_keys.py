@@ -26,6 +26,14 @@ def user(work: runcue.Work) -> Any:
     return work.params["user"]
 
 
+class Uncomparable:
+    def __eq__(self, other: object) -> bool:
+        raise RuntimeError("never")
+
+    def __hash__(self) -> int:
+        return 1
+
+
 def registered(
     cue: runcue.Cue,
     *,
@@ -248,6 +256,7 @@ async def test_a_key_is_found_out_once_when_its_work_unit_is_submitted() -> None
     [
         (lambda work: [work.params["user"]], "unhashable type: 'list'"),
         (lambda work: math.nan, "not equal to itself"),
+        (lambda work: Uncomparable(), "cannot be compared: RuntimeError: never"),
         (lambda work: 1 / 0, "raised ZeroDivisionError"),
         (lambda work: (one for one in "a"), "generator"),
         (lambda work: asyncio.sleep(0), "awaited"),
@@ -291,7 +300,10 @@ async def test_a_param_that_is_lacking_is_told_where_it_is_submitted() -> None:
         ),
         ({"rate": "1/s", "burst": lambda key: -1}, "burst of service 'api', by"),
         ({"rate": lambda key: None, "burst": 3}, "For key 'a': .*burst=3 needs a rate"),
-        ({"concurrent": lambda key: {}[key]}, "A limit of service 'api' for key 'a' raised KeyError"),
+        (
+            {"concurrent": lambda key: {}[key]},
+            "concurrent of service 'api', by .*, for key 'a': it raised KeyError",
+        ),
     ],
 )
 @virtual
@@ -699,6 +711,8 @@ async def test_limits_of_all_keys_can_be_changed_while_they_are_used() -> None:
         api.change(concurrent=lambda key: 3 if key == "a" else 1)
         with pytest.raises(runcue.ConfigurationError, match="cannot be given per="):
             api.change(per=None)
+        with pytest.raises(runcue.ConfigurationError, match="for key 'b': it raised KeyError"):
+            api.change(concurrent=lambda key: {"a": 5}[key])
     assert entered == {"a": [0, 0.5, 0.5, 1], "b": [0, 1]}
 
 
