@@ -166,7 +166,7 @@ def amounts_of(value: Any, what: str) -> dict[str, Amount]:
     Raises:
         ConfigurationError: It is no dict, or what is in it is none.
     """
-    if not isinstance(value, Mapping):
+    if type(value) is not dict and not isinstance(value, Mapping):
         raise ConfigurationError(
             f'{what} must be a dict, such as {{"tokens": 700}}, not {type(value).__name__}: {words_of(value)}.'
         )

@@ -72,7 +72,7 @@ def check_names(amounts: Any, services: Iterable[Service], what: str) -> None:
     Raises:
         ConfigurationError: There is none of that name.
     """
-    if not isinstance(amounts, Mapping):
+    if amounts is None or callable(amounts):
         return
     services = tuple(services)
     if any(service.budgets_by_key for service in services):
@@ -201,7 +201,11 @@ def _at_once(given: Any) -> Any:
             if given is None
             else "it gave a generator: write `return`"
         )
-    if not isinstance(given, Mapping) and (mistake := mistake_in(given)) is not None:
+    if (
+        type(given) is not dict
+        and not isinstance(given, Mapping)
+        and (mistake := mistake_in(given)) is not None
+    ):
         raise ConfigurationError(f"it {mistake}")
     return given
 
