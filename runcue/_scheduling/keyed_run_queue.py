@@ -201,6 +201,9 @@ class KeyedRunQueue(RunQueue):
         return self._shut_for(work, now) is None
 
     def _park(self, work: Work, lane: Lane) -> None:
+        declared = work._declared
+        if self.ready.tombstones and declared is not None and declared.followers is not None:
+            self.ready.forget(work)  # its place may have changed, and change back while it is parked
         self.turnstiles.park(work, lane)
         if lane.is_short and lane.number <= MOST_PASSING and lane.turnstile is not None:
             lane.turnstile.reopen()  # it may pass the first

@@ -179,6 +179,14 @@ class PriorityQueue:
         # All but one of its places were counted as tombstones.
         self.tombstones -= before - len(self._line) - len(self._heap) - 1
 
+    def forget(self, work: Work) -> None:
+        """Remove the places that a work unit has left: one of them would be its own again if its key came to be."""
+        before = len(self._line) + len(self._heap)
+        self._line = deque(one for one in self._line if one is not work)
+        self._heap = [entry for entry in self._heap if entry[2] is not work]
+        heapify(self._heap)
+        self.tombstones -= before - len(self._line) - len(self._heap)
+
     def works(self) -> list[Work]:
         """All that are in here, in no particular order."""
         return list(dict.fromkeys(work for work in self.entries() if work._phase == READY))

@@ -738,3 +738,37 @@ async def test_a_pause_that_lasts_longer_than_a_key_is_used_up_is_waited_for_and
         await asyncio.sleep(1)
         await cue.submit("t", params={"key": "a"})
     assert starts == [0, 2.5, 60]
+
+
+@pytest.mark.rule(6, 28, 47)
+@pytest.mark.parametrize("is_cancelled", [False, True])
+@virtual
+async def test_one_that_waits_for_its_key_and_gives_back_a_lent_priority_stands_there_once(
+    is_cancelled: bool,
+) -> None:
+    cue = runcue.Cue(id_prefix="")
+    cue.service("keyed", per=lambda work: work.params["key"], concurrent=1)
+    cue.service("total", concurrent=2)
+    entered: list[tuple[int, float]] = []
+
+    @cue.task("t", uses=["total", "keyed"])
+    async def handler(work: runcue.Work) -> None:
+        entered.append((work.params["key"], now()))
+        await asyncio.sleep(work.params["seconds"])
+
+    async with cue:
+        await cue.submit("t", params={"key": 1, "seconds": 5})
+        await cue.submit("t", params={"key": 2, "seconds": 1})
+        await asyncio.sleep(0.1)
+        waits = await cue.submit("t", params={"key": 1, "seconds": 1}, key="same", priority=0.2)
+        await asyncio.sleep(0.1)
+        lender = await cue.submit("t", params={"key": 1, "seconds": 1}, key="same", priority=1.0)
+        await asyncio.sleep(1)  # now there is room but for its key
+        lender.cancel()
+        await asyncio.sleep(0.1)
+        await cue.submit("t", params={"key": 3, "seconds": 1})
+        await asyncio.sleep(0.1)
+        if is_cancelled:
+            waits.cancel()
+    rest = [] if is_cancelled else [(1, 5)]
+    assert entered == [(1, 0), (2, 0), (3, pytest.approx(1.3)), *rest]
