@@ -166,17 +166,12 @@ class KeyedRunQueue(RunQueue):
             if shut is None and (shut := self._put_off(work, now)) is None:
                 return work
             key, until, limit = shut
-            if (
-                lane is not None
-                and lane.number > 1
-                and work in turnstiles.parked
-                and isinstance(limit, Budget)
-            ):
+            comes = work not in turnstiles.parked
+            if lane is not None and not comes and isinstance(limit, Budget):
                 passing = KeyPassing(lane, turnstiles.parked, limit, self._keys_have_room)
                 if (found := passing.next(now, ordered=ordered)) is not None:
                     return found
                 until = min(until, passing.passes_at)
-            comes = work not in turnstiles.parked
             if comes:
                 super().pop(ordered)
                 if lane is None:
@@ -186,8 +181,8 @@ class KeyedRunQueue(RunQueue):
             assert lane is not None
             turnstiles.wait(lane, key, until)
             lane.is_short = isinstance(limit, Budget)
-            if comes and lane.is_short and lane.number > 1:
-                key.reopen()  # who waits behind it may pass it
+            if comes and lane.is_short:
+                key.reopen()  # its instant is to be promised, and who waits behind it may pass it
 
     def _put_off(self, work: Work, now: float) -> tuple[KeyService, float, Limit | None] | None:
         """As `_shut_for`, because of somebody who came before and waits for a budget of the same key."""
