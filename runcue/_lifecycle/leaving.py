@@ -111,7 +111,7 @@ class Leaving:
                 if (self._leaves_later or work in self._late) and self._is_for_later(work)
             ]
             core.came_back.clear()
-        if core.came_back is not None:
+        if self._leaves_endless:
             left += self._kept_by_breakers()
         if not left:
             return

@@ -189,6 +189,16 @@ async def test_a_stop_leaves_what_only_a_breaker_holds_and_a_drain_waits() -> No
     await cue.stop()
 
 
+@pytest.mark.rule(23, 50)
+@virtual
+async def test_the_clean_end_of_async_with_waits_for_what_a_breaker_holds() -> None:
+    handler, calls = down_until(100)
+    async with cue_of(handler) as cue:
+        handles = [await cue.submit("t") for _ in range(6)]
+    assert calls == [0, 1, 2, 63, 124, 125]
+    assert [handle.state.value for handle in handles] == ["failed"] * 4 + ["completed"] * 2
+
+
 @pytest.mark.rule(39, 50)
 @virtual
 async def test_a_stop_waits_for_what_must_complete_though_a_breaker_is_open() -> None:
