@@ -18,7 +18,7 @@ from runcue._model.texts import used_up, words_of
 
 __all__ = ["TokenBucket"]
 
-_REMEMBERED: Final = 10_000
+_REMEMBERED: Final = 1_000
 """So many starts are remembered, for what may take the place of a bucket."""
 
 

@@ -113,7 +113,7 @@ def slots_allow_one_too_many(patch: pytest.MonkeyPatch) -> None:
 
     def look_at_limits(self: RunQueue) -> None:
         look(self)
-        self.sole_slots = None
+        self.sole_slots = self.sole_service = None
 
     def has_room(self: RunQueue, now: float, work: Any = None, ordered: bool = False) -> bool:
         return all(one.active <= one.concurrent for one in self.services) and all(
