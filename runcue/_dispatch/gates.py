@@ -167,9 +167,13 @@ class Gates:
                 return False  # nothing to ask: they stay in line
             new.popleft()
             if self.check(work) == LATER:
+                if run_queue.is_keyed and not ordered:
+                    self._enqueue_unasked(work)
+                    continue
                 new.append(work)
                 turned_away += 1
-                if all(task.gate_is_async for task in self._tasks_of(run_queue)):
+                # Of other keys there may be free slots.
+                if not run_queue.is_keyed and all(task.gate_is_async for task in self._tasks_of(run_queue)):
                     new.rotate(turned_away)
                     return False  # the others would be turned away as well, and they may be a great many
             elif self._gate.at > until and self._turns.now() > until:
@@ -177,6 +181,11 @@ class Gates:
         left = len(new) > turned_away
         new.rotate(turned_away)  # who was turned away keeps the place in line
         return left
+
+    def _enqueue_unasked(self, work: Work) -> None:
+        """It waits for a slot of its own key, where it stands in line for that, and is asked at its turn."""
+        self._core.enqueue(work, work._order_key, self._gate.at, found=False)
+        work._approved_in = -1
 
     def _tasks_of(self, run_queue: RunQueue) -> Iterator[Task]:
         return (task for task in self._core.all_tasks if task.run_queue is run_queue)
@@ -292,9 +301,7 @@ class Gates:
                     run_queue.note_unasked(work)
             elif self.check(work, found=False) == LATER:
                 if run_queue.is_keyed:
-                    # It waits for a slot of its own key, where it stands in line for that, and is asked at its turn.
-                    core.enqueue(work, work._order_key, self._gate.at, found=False)
-                    work._approved_in = -1
+                    self._enqueue_unasked(work)
                 else:
                     # What has the slots wakes everything when it gives them back.
                     core.wakeups.keep(work)

@@ -415,6 +415,26 @@ async def test_async_gates_hold_a_slot_of_their_key_alone() -> None:
 
 
 @virtual
+async def test_who_waits_for_a_slot_of_its_key_to_be_asked_keeps_no_other_key_from_being_asked() -> None:
+    cue = runcue.Cue()
+    cue.service("api", per=user, concurrent=1)
+    registered(cue, lasts=1.0)
+    asked: list[tuple[Any, float]] = []
+    cue.priority(lambda ctx: 0.5)
+
+    @cue.is_ready
+    async def is_ready(work: runcue.Work) -> bool:
+        asked.append((work.params["user"], now()))
+        await asyncio.sleep(0.25)
+        return True
+
+    async with cue:
+        for one in "aaab":
+            await cue.submit("ask", {"user": one})
+    assert asked[:2] == [("a", 0), ("b", 0)]
+
+
+@virtual
 async def test_who_waits_for_a_key_can_be_cancelled_and_leaves_the_line_to_the_next() -> None:
     cue = runcue.Cue()
     cue.service("api", per=user, concurrent=1)

@@ -2,25 +2,40 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import Any
 
 import pytest
 
 import runcue
 from runcue.testing import run
+from runcue_sim._chaos.allowances import Allowances
 from runcue_sim._chaos.checker import Checker
 from runcue_sim._chaos.faults import Injected, StopCall
 from runcue_sim._chaos.hearing import listen
 from runcue_sim._chaos.invariants import INVARIANTS, Duty, Limits, duties_of, limits_of
 from runcue_sim._chaos.policies import Policy
-from runcue_sim._chaos.service_faults import Turn
+from runcue_sim._chaos.regimes import NO_REGIME, Allowance, Regime
 from runcue_sim._chaos.wishes import Wish
 
 # "make x" proves x/made; "read x" needs that and proves x/read; "opaque x" does so too, but declares nothing.
 # Others need nothing, and prove what they are called.
 NEEDS = {"make": (), "read": ("made",), "opaque": ("made",)}
 PROVES = {"make": ("made",), "read": ("read",), "opaque": ("read",)}
-SERVICES = {"api": Limits(concurrent=2, starts=3, period=1.0), "wide": Limits(), "one": Limits(concurrent=1)}
+SERVICES = {
+    "api": Limits(concurrent=2, starts=3, period=1.0),
+    "wide": Limits(),
+    "one": Limits(concurrent=1),
+    "metered": Limits(),
+    "fragile": Limits(),
+    "shared": Limits(concurrent=1),
+    "windowed": Limits(starts=2, period=1.0, further=(3, 5.0)),
+}
+REGIMES = dict.fromkeys(SERVICES, NO_REGIME) | {
+    "metered": Regime(budget=Allowance(4, 1.0)),
+    "fragile": Regime(failures=2, cooldown=5.0),
+    "shared": Regime(keys=2),
+}
 TASKS = {
     "both": Duty(("one", "wide")),
     "lone": Duty(("one",)),
@@ -29,6 +44,10 @@ TASKS = {
     "opaque": Duty(("api",), declared=False),
     "slow": Duty(("one",), timeout=2.0),
     "free": Duty(("wide",)),
+    "meter": Duty(("metered",)),
+    "frail": Duty(("fragile",)),
+    "share": Duty(("shared",)),
+    "window": Duty(("windowed",)),
 }
 
 Step = tuple[Any, ...]
@@ -40,6 +59,7 @@ class Story:
     def __init__(self) -> None:
         self.made: dict[str, int] = {}
         self.injected = Injected()
+        self.allowances = Allowances(REGIMES)
         self.checker = Checker(
             SERVICES,
             TASKS,
@@ -47,6 +67,7 @@ class Story:
             lambda task, item: tuple(f"{item}/{name}" for name in PROVES.get(task, (task,))),
             self.made,
             self.injected,
+            self.allowances,
         )
         self.versions = 0
 
@@ -113,6 +134,32 @@ class Story:
         """Callbacks block the loop."""
         self.injected.counts["listener-block"] += 1
 
+    def cost(self, amount: int) -> None:
+        """What the next submissions take of budgets."""
+        self.wish({"cost": amount})
+
+    def spend(self, id: str, amount: int) -> None:
+        self.injected.spent[id] += amount
+
+    def halted(self, place: str, until: float) -> None:
+        self.allowances.halted(place, until)
+
+    def resumed(self, service: str) -> None:
+        self.allowances.resumed(service, service)
+
+    def budget(self, service: str, limit: int) -> None:
+        self.allowances.set_budget(service, limit)
+
+    def slots(self, service: str, concurrent: int) -> None:
+        limits = self.checker.observed.limits[service]
+        self.checker.observed.set_limits(service, limits._replace(concurrent=concurrent))
+
+    def breaks(self, began: float, id: str, ended: float) -> None:
+        """A handler fails, and its work unit with it."""
+        self.checker.started(began, id)
+        self.checker.left(id)
+        self.fail(ended, id, ERROR, expected=True)
+
     def awaiting(self, service: str) -> None:
         self.injected.asking[service] += 1
 
@@ -172,6 +219,14 @@ BOUNDED = [
 FOLLOWED = [*RETRIED[:2], ("submitted", 0.0, "2", "make", "a"), *RETRIED[2:]]
 LEADER_LEAVES = [("excuse", "cancelled", "1"), ("cancelled", 2.0, "1")]
 
+OVER = [("left", "1"), ("completed", 0.1, "1")]
+METERED = [("cost", 3), *submitted("meter a", "meter b", "meter c")]
+BROKE_TWICE = [
+    *submitted("frail a", "frail b", "frail c"),
+    ("breaks", 0.0, "1", 0.1),
+    ("breaks", 0.1, "2", 0.2),
+]
+
 BROKEN: dict[str, tuple[str, list[Step]]] = {
     "an attempt before its time": ("early", [*RETRIED, ("started", 5.9, "1")]),
     "a start again of what asked for later, before its time": ("early", [*LATER, ("started", 5.9, "1")]),
@@ -186,6 +241,57 @@ BROKEN: dict[str, tuple[str, list[Step]]] = {
     "an attempt after another time than was asked for": (
         "attempts",
         [*RETRIED[:-1], ("goes_back", 1.0, "1", 4.0, ERROR)],
+    ),
+    "a start that takes more of a budget than is left": (
+        "budget",
+        [*METERED, ("run", 0.0, "1", 0.1), ("started", 0.9, "2")],
+    ),
+    "a start while something is owed to a budget": (
+        "budget",
+        [*METERED, ("started", 0.0, "1"), ("spend", "1", 7), *OVER, ("started", 1.0, "2")],
+    ),
+    "a start that takes more than a budget that has become smaller": (
+        "budget",
+        [*METERED, ("run", 0.0, "1", 0.1), ("budget", "metered", 2), ("started", 0.9, "2")],
+    ),
+    "a start while a service is paused by hand": (
+        "paused",
+        [*submitted("make a"), ("halted", "api", 5.0), ("started", 4.9, "1")],
+    ),
+    "a start of a key that is paused until it is resumed": (
+        "paused",
+        [*submitted("share a"), ("halted", "shared/1", inf), ("started", 4.9, "1")],
+    ),
+    "a start that does not come when a pause is over": (
+        "prompt",
+        [*submitted("make a"), ("halted", "api", 5.0), ("look", 4.9), ("look", 5.0)],
+    ),
+    "a start while a breaker is open": ("broken", [*BROKE_TWICE, ("started", 5.1, "3")]),
+    "a start that does not come when a cooldown is over": (
+        "prompt",
+        [*BROKE_TWICE, ("look", 5.1), ("look", 5.3)],
+    ),
+    "a start that waits for a slot of another key": (
+        "prompt",
+        [*submitted("share a", "share b"), ("started", 0.0, "1"), ("look", 0.0)],
+    ),
+    "one start too many of a key": (
+        "slots",
+        [*submitted("share a", "share c"), ("started", 0.0, "1"), ("started", 0.0, "2")],
+    ),
+    "a start too many in the second window": (
+        "rate",
+        [
+            *submitted("window a", "window b", "window c", "window d"),
+            ("run", 0.0, "1", 0.0),
+            ("run", 1.0, "2", 1.0),
+            ("run", 2.0, "3", 2.0),
+            ("started", 4.9, "4"),
+        ],
+    ),
+    "a start too many for slots that have become fewer": (
+        "slots",
+        [*submitted("make a", "make b"), ("started", 0.0, "1"), ("slots", "api", 1), ("started", 0.0, "2")],
     ),
     "an attempt after the last": (
         "attempts",
@@ -409,19 +515,6 @@ BROKEN: dict[str, tuple[str, list[Step]]] = {
         "slots",
         [*MAKE_4, ("started", 0.0, "1"), ("started", 0.0, "2"), ("started", 0.1, "3")],
     ),
-    "a start while its service is paused by hand": (
-        "paused",
-        [*MAKE_4, ("service_turned", 0.0, "api", Turn("pause", 0.0, {}, 5.0)), ("started", 4.9, "1")],
-    ),
-    "a start that would be one too many by what its service was changed to": (
-        "slots",
-        [
-            *MAKE_4,
-            ("service_turned", 0.0, "api", Turn("change", 0.0, {"concurrent": 1})),
-            ("started", 0.0, "1"),
-            ("started", 0.0, "2"),
-        ],
-    ),
     "a start while a cancelled handler still cleans up": (
         "slots",
         [
@@ -607,6 +700,50 @@ BROKEN: dict[str, tuple[str, list[Step]]] = {
 }
 
 KEPT: dict[str, list[Step]] = {
+    "starts as a budget allows": [
+        *METERED,
+        ("started", 0.0, "1"),
+        ("spend", "1", 1),
+        *OVER,
+        ("run", 0.2, "2", 0.3),
+        ("look", 0.3),
+        ("started", 1.2, "3"),
+    ],
+    "a start when what was owed is paid": [
+        *METERED,
+        ("started", 0.0, "1"),
+        ("spend", "1", 7),
+        *OVER,
+        ("look", 1.9),
+        ("run", 2.0, "2", 2.1),
+    ],
+    "a start when somebody has resumed what was paused": [
+        *submitted("make a"),
+        ("halted", "api", inf),
+        ("look", 1.0),
+        ("resumed", "api"),
+        ("started", 1.0, "1"),
+    ],
+    "a drain that leaves what is paused without an end": [
+        *submitted("make a"),
+        ("halted", "api", inf),
+        ("look", 1.0),
+        ("drained", 1.0),
+    ],
+    "a start after the cooldown": [*BROKE_TWICE, ("look", 5.1), ("started", 5.2, "3")],
+    "starts of several keys": [
+        *submitted("share a", "share b", "share c"),
+        ("started", 0.0, "1"),
+        ("started", 0.0, "2"),
+        ("look", 0.0),
+    ],
+    "starts in several windows": [
+        *submitted("window a", "window b", "window c"),
+        ("run", 0.0, "1", 0.0),
+        ("run", 0.0, "2", 0.0),
+        ("look", 0.5),
+        ("run", 1.0, "3", 1.0),
+    ],
     "attempts in their time": [
         *RETRIED,
         ("look", 5.9),

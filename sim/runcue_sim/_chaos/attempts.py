@@ -79,7 +79,10 @@ def of_repetition(
         return "attempts", f"{work} is put back at {now:g}, and does not run"
     if not work.left:
         return "once", f"{work} is put back at {now:g} while its handler is at work"
-    if reason == "postponed":
+    if reason == "throttled":
+        if work.id not in observed.injected.refused:
+            return "attempts", f"{work} is put back at {now:g} as refused, and its handler was not"
+    elif reason == "postponed":
         if work.id not in observed.injected.postponed:
             return (
                 "attempts",
@@ -128,7 +131,7 @@ def of_wait(
     seconds = None
     if reason == "throttled":
         name, seconds = observed.injected.refused.pop(work.id, (work.duty.services[-1], None))
-        refusals = observed.refusals[name]
+        refusals = observed.refusals[work.places[work.duty.services.index(name)]]
         if start is None or not work.is_sure or observed.injected.blocks:
             # Callbacks that block take time between what happens and what is heard of it.
             at = refusals.refused(now, work, delay, None)
@@ -139,7 +142,7 @@ def of_wait(
         return _of_delay(work, delay, at - now, at - now), at, 0.0
     if reason == "postponed":
         seconds = observed.injected.postponed.pop(work.id, None)
-    elif work.is_sure:
+    elif work.is_sure and reason == "failed":
         seconds = _wait(now, work, start)
     if seconds is None:
         return None, now + delay, BY_WALL

@@ -17,11 +17,11 @@ from typing import Final
 
 import runcue
 from runcue_sim._chaos import attempts, starts
+from runcue_sim._chaos.allowances import Allowances
 from runcue_sim._chaos.faults import Injected, StopCall
 from runcue_sim._chaos.invariants import Duty, Limits, Violation
 from runcue_sim._chaos.observations import Observations
 from runcue_sim._chaos.observed_work import ObservedWork, broken
-from runcue_sim._chaos.service_faults import Turn
 from runcue_sim._chaos.stops import Stops
 
 NO_HURRY: Final = StopCall(after=0.0)
@@ -41,6 +41,7 @@ class Checker:
         proves: Those that it makes.
         made: The versions of the artifacts that are there, later ones higher. It is read again and again.
         injected: Which faults were brought about: they excuse what follows from them, and nothing else.
+        allowances: What services allow beside slots and rates, None if that is nothing.
 
     Attributes:
         violation: The first that was found.
@@ -58,13 +59,15 @@ class Checker:
         proves: Callable[[str, str], tuple[str, ...]],
         made: Mapping[str, int],
         injected: Injected | None = None,
+        allowances: Allowances | None = None,
     ) -> None:
         self.violation: Violation | None = None
         self.on_violation: Callable[[], object] = lambda: None
         self.on_event: Callable[[], object] = lambda: None
         self.open = True
         self._injected = Injected() if injected is None else injected
-        self.observed = Observations(services, tasks, needs, proves, made, self._injected)
+        self.observed = Observations(services, tasks, needs, proves, made, self._injected, allowances)
+        self._allowances = allowances
         # Submitted up to date since time has passed.
         self._new: list[ObservedWork] = []
         # When time was last about to pass, and how many work units had settled by then.
@@ -91,12 +94,6 @@ class Checker:
     def _event(self) -> None:
         if self.open:
             self.on_event()
-
-    def service_turned(self, now: float, service: str, turn: Turn) -> None:
-        """The limits of a service were changed, or it was paused or let go on."""
-        if self.open:
-            self.observed.service_turned(now, service, turn)
-            self._event()
 
     def submitted(self, now: float, id: str, task: str, item: str) -> None:
         """A work was submitted."""
@@ -130,6 +127,7 @@ class Checker:
         if (
             self._objects(self._stops.of_start(now, work), work)
             or self._finds(starts.within_limits(now, observed, work))
+            or (self._allowances is not None and self._objects(self._allowances.of_start(now, work), work))
             or self._finds(starts.with_reason(now, observed, work))
         ):
             return
@@ -172,6 +170,9 @@ class Checker:
         if self._objects(objection, work):
             return
         counts = reason not in ("postponed", "throttled")
+        if self._allowances is not None:
+            how: object = work.error if reason == "failed" and work.error is not None else reason
+            self._allowances.over(now, work, start, how, self._injected.spent.pop(id, None))
         self.observed.put_back(now, work, at, slack, counts=counts, refused_by=refused)
         self._event()
 
@@ -183,7 +184,14 @@ class Checker:
     def left(self, id: str) -> None:
         """A handler has come to its end, whatever became of its work before."""
         if self.open:
+            self._leave(id)
             self.observed.leave(id)
+
+    def _leave(self, id: str) -> None:
+        work = self.observed.works.get(id)
+        if self._allowances is not None and work is not None and work.started is not None and not work.left:
+            injected = self._injected
+            self._allowances.left(work, injected.spent.get(id), refused=id in injected.refused)
 
     def completed(self, now: float, id: str) -> None:
         """A work has completed."""
@@ -225,7 +233,7 @@ class Checker:
         # What a stop cuts off is not tried again.
         must_go_on = self._must_go_on(now, id)
         objection = attempts.of_end(now, work, running, error) if must_go_on else None
-        if self._settled(now, id, "failed") is None or self._objects(objection, work):
+        if self._settled(now, id, "failed", error) is None or self._objects(objection, work):
             return
         if isinstance(error, runcue.WorkTimeout) and self.observed.may_time_out(work):
             if limit is not None and running is not None and now < running.at + limit:
@@ -281,7 +289,9 @@ class Checker:
             self.report("once", f"{id} has {what}, and was never submitted")
         return work
 
-    def _settled(self, now: float, id: str, how: str) -> ObservedWork | None:
+    def _settled(
+        self, now: float, id: str, how: str, error: BaseException | None = None
+    ) -> ObservedWork | None:
         work = self._find(id, how)
         if work is None:
             return None
@@ -289,6 +299,10 @@ class Checker:
             self.report("once", f"{work} has {how} at {now:g} although it has {work.ended} before", work)
             return None
         self._stops.look_for_essential(now)  # as long as it is needed
+        if self._allowances is not None:
+            outcome = {"completed": "passed", "failed": error}.get(how, "otherwise")
+            start = self.observed.running.get(id)
+            self._allowances.over(now, work, start, outcome, self._injected.spent.pop(id, None))
         self.observed.settle(now, work, how)
         self._event()
         return work
@@ -355,8 +369,12 @@ class Checker:
         )
 
     def _check_rest(self, now: float, what: str) -> None:
-        observed, injected = self.observed, self._injected
+        observed, injected, allowances = self.observed, self._injected, self._allowances
         observed.come_due(now)
+        if allowances is not None and (
+            allowances.is_halted_without_end(now) or (self._stops.begun and allowances.may_be_broken(now))
+        ):
+            return  # and so may be what waits for what waits for these
         # Whatever has come, settled or changed since time last passed may have done so when all had been asked.
         for one in list(observed.pending.values()):
             if (

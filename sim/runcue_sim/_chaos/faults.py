@@ -14,9 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal, NamedTuple
 
 import runcue
-from runcue_sim._chaos.invariants import Limits
 from runcue_sim._chaos.policies import FORMS, Policy
-from runcue_sim._chaos.service_faults import Turn, turns_of
+from runcue_sim._chaos.regimes import Regimes
 from runcue_sim._chaos.wishes import NO_WISH, Wish
 from runcue_sim._workload.luck import Luck
 
@@ -25,15 +24,18 @@ KINDS: Final = {
     "raise": "handlers raise",
     "retry": "what fails is tried again, as its task or its submission says in one of several ways",
     "postpone": "handlers ask by RetryLater to be called again",
-    "refuse": "servers refuse work for now, and say for how long, or do not",
+    "refuse": "servers refuse work for now, or all for a while, and say for how long, or do not",
     "timeout": "submissions bring a time-out of their own, which handlers may well reach",
     "must": "work units must complete, as their task or their submission says",
     "cancel": "work units are cancelled, pending or running",
     "again": "work units are submitted a second time",
     "tear": "somebody cancels the asyncio tasks of handlers",
     "outage": "services are away for a while",
-    "change": "limits of services are changed while work units run",
-    "pause": "services are paused by hand, and let go on",
+    "budget": "services have budgets and further windows, and handlers spend more or less than was said",
+    "keys": "services have their limits for each key",
+    "change": "limits are changed while work units run",
+    "pause": "services are paused by hand",
+    "breaker": "services are left in peace after failures in a row",
     "delay": "work units are submitted for later",
     "gate-raise": "is_ready and is_stale raise",
     "gate-block": "is_ready and is_stale block the event loop",
@@ -127,6 +129,9 @@ class Faults:
         share: How many of those that could be struck are, 0.0 to 1.0.
         pace: Seconds that a handler usually takes; faults come at multiples of it, or anywhere near.
         life: Another life has other faults.
+
+    Attributes:
+        regimes: What else services are limited by.
     """
 
     def __init__(
@@ -144,6 +149,7 @@ class Faults:
         self._luck = luck
         self._life = life
         self._windows: dict[str, tuple[float, float] | None] = {}
+        self.regimes = Regimes(self._four, self._after, self.kinds, share, pace)
 
     def _four(self, *names: object) -> tuple[float, float, float, float]:
         return self._luck.four(self._life, *names)
@@ -236,7 +242,7 @@ class Faults:
             must = not must
         else:
             of_task.add("must_complete")
-        return Wish(policy, timeout, delay, by_wall, must, frozenset(of_task))
+        return Wish(policy, timeout, delay, by_wall, must, of_task=frozenset(of_task))
 
     def stops(self) -> tuple[StopCall, ...]:
         """How a life is stopped before all is done; empty if it is not."""
@@ -255,10 +261,6 @@ class Faults:
                 )
             )
         return tuple(calls)
-
-    def turns(self, service: str, limits: Limits) -> list[Turn]:
-        """What becomes of the limits of a service."""
-        return turns_of(service, limits, self.kinds, self._four, self._after)
 
     def lingering(self, task: str, item: str, nth: int) -> float | None:
         """What a handler does when it is cancelled: seconds of clean-up, or None to go on as if nothing was."""
@@ -396,6 +398,7 @@ class Injected:
         wish: What the submission that is being made says.
         postponed: In how many seconds a handler has asked to be called again, by its work unit.
         refused: By which service's server a work unit was refused, and for how long; None: that was not said.
+        spent: What handlers have said that they have spent, by their work unit.
         settlements: How many work units have settled; counted by whoever watches.
         changes: How many times an artifact has changed; likewise.
     """
@@ -412,6 +415,7 @@ class Injected:
     wish: Wish = NO_WISH
     postponed: dict[str, float] = field(default_factory=dict)
     refused: dict[str, tuple[str, float | None]] = field(default_factory=dict)
+    spent: Counter[str] = field(default_factory=Counter)
     settlements: int = 0
     changes: int = 0
 

@@ -19,7 +19,8 @@ from typing import Any
 
 import runcue
 from runcue_sim._chaos.faults import BLOCK, Blow, Change, Faults, Injected, Manner, StopCall
-from runcue_sim._chaos.turning import Turning
+from runcue_sim._chaos.injected_errors import InjectedError, OwnCancelledError
+from runcue_sim._chaos.limiting import Limiting
 from runcue_sim._chaos.wishes import NO_WISH
 from runcue_sim._engine.clocks import wall_clock
 from runcue_sim._engine.world import World
@@ -29,21 +30,6 @@ from runcue_sim._records.ledger import item_of
 from runcue_sim._workload.latency import Model
 
 Gate = Callable[[runcue.Work], Any]
-
-
-class InjectedError(Exception):
-    """A failure that a fault asked for."""
-
-
-class _OwnCancelledError(asyncio.CancelledError):
-    """What a handler raises that says it was cancelled, and was not."""
-
-
-def is_injected(error: BaseException) -> bool:
-    """Whether a work failed because a fault made it."""
-    cause = error.__cause__ if isinstance(error, runcue.HandlerExited) else error
-    injected = (InjectedError, runcue.GiveUp, ConnectionError, SystemExit, asyncio.CancelledError)
-    return isinstance(cause, injected)
 
 
 class FaultyStage(Stage):
@@ -59,7 +45,7 @@ class FaultyStage(Stage):
 
     Attributes:
         injected: What was done.
-        turning: Does what is done to services.
+        limiting: What services are limited by.
     """
 
     def __init__(
@@ -87,7 +73,12 @@ class FaultyStage(Stage):
         # Tasks with a gate of the scenario's own that looks first and takes its time then.
         self._look_early: set[str] = set()
         self._scenario: Scenario | None = None
-        self.turning = Turning(cue, faults, self._later, self._tell)
+        self.limiting = Limiting(cue, faults.regimes, self.injected, self._tell, self._later)
+        self._is_begun = False
+
+    def service(self, name: str, **options: Any) -> None:
+        """See `Stage.service`. It may have other limits as well."""
+        self.limiting.add(name, options)
 
     def inject_into(self, scenario: Scenario) -> None:
         """Let the faults that are not the handlers' own strike as well.
@@ -149,7 +140,7 @@ class FaultyStage(Stage):
         self._entries[work.id] += 1
         try:
             await self._go_through(work, item, round_, self._blow(work))
-        except _OwnCancelledError:
+        except OwnCancelledError:
             raise
         except asyncio.CancelledError:
             seconds = self.faults.lingering(*self._key(work))
@@ -189,6 +180,7 @@ class FaultyStage(Stage):
         blow = self._blows.pop(work.id, None)
         if blow is not None:
             self._raise(blow, work)
+        self.limiting.spend(work, self._services[work.task], *self._key(work), self._entries[work.id])
         super().end(work, item)
 
     async def _go_through(self, work: runcue.Work, item: str, round_: int, blow: Blow | None) -> None:
@@ -204,6 +196,7 @@ class FaultyStage(Stage):
             elif blow.kind in ("raise", "postpone", "refuse"):
                 self._raise(blow, work)
         await super().perform(work, item, round_)
+        self.limiting.spend(work, self._services[work.task], *self._key(work), self._entries[work.id])
         self._need_services(work)
 
     def _need_services(self, work: runcue.Work) -> None:
@@ -214,6 +207,10 @@ class FaultyStage(Stage):
             if left is not None:
                 self._tell("outage", f"{service} is away for another {left:.3g} s", work)
                 raise ConnectionError(f"{service} is away")
+        for service in self._services.get(work.task, ())[-1:]:
+            seconds = self.faults.regimes.refuses(service, now - began)
+            if seconds is not None:
+                self.limiting.refuse(work, service, seconds)
 
     def _raise(self, blow: Blow, work: runcue.Work) -> None:
         if blow.kind == "postpone":
@@ -221,18 +218,14 @@ class FaultyStage(Stage):
             self.injected.postponed[work.id] = blow.seconds
             raise runcue.RetryLater(blow.seconds)
         if blow.kind == "refuse":
-            service, seconds = self._services[work.task][-1], blow.seconds or None
-            said = f"for {seconds:g} s" if seconds else "for now"
-            self._tell("refuse", f"{service} refuses it {said}", work)
-            self.injected.refused[work.id] = service, seconds
-            raise runcue.Throttled(seconds, service=service)
+            self.limiting.refuse(work, self._services[work.task][-1], blow.seconds)
         self._tell("raise", f"raises ({blow.how})", work)
         if blow.how == "give up":
             raise runcue.GiveUp(f"injected into {item_of(work)}")
         if blow.how == "exit":
             raise SystemExit(3)
         if blow.how == "cancelled":
-            raise _OwnCancelledError
+            raise OwnCancelledError
         raise InjectedError(f"injected into {item_of(work)}")
 
     def _tear_after(self, seconds: float, work: runcue.Work) -> None:
@@ -250,9 +243,13 @@ class FaultyStage(Stage):
 
     async def submit(self, task: str, item: str, **options: Any) -> runcue.Work:
         """See `Stage.submit`. The work may be cancelled or submitted again later, by whoever has submitted it."""
-        self.turning.begin()
         what = task, item
-        wish = self.injected.wish = self.faults.wish(task, item, self._submitted[what])
+        if not self._is_begun:
+            self._is_begun = True
+            self.limiting.begin(asyncio.get_running_loop().time)
+        wish = self.faults.wish(task, item, self._submitted[what])
+        cost = self.limiting.cost(self._services.get(task, ()), task, item, self._submitted[what])
+        wish = self.injected.wish = wish._replace(cost=cost)
         options.update(wish.options(wall_clock()))
         try:
             work = await super().submit(task, item, **options)
@@ -264,6 +261,8 @@ class FaultyStage(Stage):
             self.injected.counts["retry"] += self._active
         if wish.must_complete:
             self.injected.counts["must"] += self._active
+        if self._active:
+            self.limiting.count(self._services.get(task, ()))
         if wish.timeout is not None:
             self._tell("timeout", f"has a timeout of {wish.timeout:g} s", work)
         if wish.delay:
@@ -342,8 +341,8 @@ class FaultyStage(Stage):
         injected, was = self.injected, self._depths[work.id]
         self._depths[work.id] += step
         if was == max(0, -step):
-            for service in self._services.get(work.task, ()):
-                injected.asking[service] += step
+            for place in self.limiting.places(self._services.get(work.task, ()), work):
+                injected.asking[place] += step
             (injected.awaited.add if step > 0 else injected.awaited.discard)(work.id)
 
     def _go_wrong_in_gate(self, question: str, work: runcue.Work) -> None:

@@ -17,13 +17,15 @@ INVARIANTS: Final = {
     "rate": "no window of one period sees more starts than the rate allows",
     "slots": "no service has more handlers at work than slots",
     "refused": "no server that has refused work is asked again before its time, and then by one alone",
-    "paused": "nothing starts that uses a service which is paused by hand",
     "ready": "nothing starts before all that it needs is there, and nobody is about to make it anew",
     "twice": "nothing starts while its proof is valid",
     "once": "a work unit has one attempt at a time and settles exactly once",
     "early": "no attempt starts before its time",
     "attempts": "there are as many attempts as were asked for",
     "cause": "nothing fails or is cancelled without a cause",
+    "budget": "nothing starts that takes more of a budget than is left of it, or while something is owed",
+    "paused": "nothing starts while its service is paused by hand",
+    "broken": "nothing starts while a breaker is open, and then one to see",
     "prompt": "what can start does so at that instant",
     "unproved": "nothing is skipped but what is up to date",
     "skipped": "what is up to date is skipped as soon as it is submitted",
@@ -65,11 +67,13 @@ class Limits(NamedTuple):
         concurrent: Slots, None for any number.
         starts: Starts per period, None for any number.
         period: Seconds.
+        further: Another window: starts, and seconds.
     """
 
     concurrent: int | None = None
     starts: int | None = None
     period: float = 0.0
+    further: tuple[int, float] | None = None
 
 
 class Duty(NamedTuple):

@@ -8,20 +8,20 @@ Must not know: what is promised.
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from heapq import heappop, heappush
 from math import inf
 
+from runcue_sim._chaos.allowances import Allowances, service_of
 from runcue_sim._chaos.faults import Injected
-from runcue_sim._chaos.invariants import STARVED_AFTER, Duty, Limits, is_over
+from runcue_sim._chaos.invariants import STARVED_AFTER, Duty, Limits
 from runcue_sim._chaos.observed_work import ObservedWork, Start
-from runcue_sim._chaos.refusals import Refusals
-from runcue_sim._chaos.service_faults import Turn, limits_after
+from runcue_sim._chaos.occupancy import Occupancy
 
 
-class Observations:
-    """Everything that was seen.
+class Observations(Occupancy):
+    """Everything that was seen. What is taken of services is kept in what this is based on.
 
     Args:
         services: Their limits.
@@ -30,19 +30,16 @@ class Observations:
         proves: Those that it makes.
         made: The versions of the artifacts that are there, later ones higher. It is read again and again.
         injected: Which faults were brought about.
+        allowances: What else services allow, None if that is nothing.
 
     Attributes:
         works: All work units, by id.
         pending: Those that have neither started nor ended, and whose instant has come.
-        there: Those of the pending ones for which all is there that they need, by their services.
+        there: Those of the pending ones for which all is there that they need, by their places.
         running: Those that have started and not ended.
         bounded: Those that wait for a further attempt which must not begin after an instant.
-        inside: By service, the work units whose handlers have not come to their end, whatever became of the work units.
-        starts: By service, the last ones, as many as its rate allows in one period, or has allowed.
         untold: Artifacts that have changed without anybody telling, with the instant.
         counts: How many work units ended how.
-        refusals: By service, what its server has refused.
-        paused_until: By service, until when it is paused by hand.
     """
 
     def __init__(
@@ -53,9 +50,9 @@ class Observations:
         proves: Callable[[str, str], tuple[str, ...]],
         made: Mapping[str, int],
         injected: Injected,
+        allowances: Allowances | None = None,
     ) -> None:
-        self.limits = dict(services)
-        self.injected = injected
+        super().__init__(services, injected, allowances)
         self._tasks = tasks
         self._needs = needs
         self._proves = proves
@@ -67,14 +64,8 @@ class Observations:
         }
         self.running: dict[str, Start] = {}
         self.bounded: dict[str, ObservedWork] = {}
-        self.inside: dict[str, dict[str, None]] = {name: {} for name in services}
-        self.starts: dict[str, deque[Start]] = {
-            name: deque(maxlen=limits.starts or 1) for name, limits in services.items()
-        }
         self.untold: dict[str, float] = {}
         self.counts: Counter[str] = Counter()
-        self.refusals = {name: Refusals() for name in services}
-        self.paused_until: dict[str, float] = {}
         # Those whose instant has not come, by that, and with a number, so that they need not be compared.
         self._later: list[tuple[float, int, ObservedWork]] = []
         # Pending work units by what they need.
@@ -88,10 +79,34 @@ class Observations:
         # Those that have settled while their handlers went on.
         self._late: dict[str, ObservedWork] = {}
 
+    def _find_places(self, work: ObservedWork) -> None:
+        """See what counts for a work unit of services that have limits for each key."""
+        assert self.allowances is not None
+        work.places = self.allowances.places(work.duty.services, work.item)
+        for service, place in zip(work.duty.services, work.places, strict=True):
+            self.add_place(service, place)
+        self.there.setdefault(work.places, {})
+
+    def call_back(self, now: float, service: str, place: str) -> None:
+        """Somebody lets go on what waits because a service has refused it."""
+        for name, refusals in self.refusals.items():
+            if name == place or (place == service and service_of(name) == service):
+                refusals.resumed()
+        for _, _, work in list(self._later):
+            waits = work.is_refused and not work.ended and work.started is None and work.surely > now
+            if not waits or service not in work.duty.services or place not in (service, *work.places):
+                continue
+            if work.refused_by == service:
+                work.waits_until(now)
+                self._is_pending_no_more(work)
+                self._take_in(now, work)
+
     def submit(self, now: float, id: str, task: str, item: str) -> ObservedWork:
         """A work was submitted."""
         duty, needs, proves = self._tasks[task], self._needs(task, item), self._proves(task, item)
         work = ObservedWork(now, id, task, item, duty, needs, proves, wish=self.injected.wish)
+        if self.allowances is not None:
+            self._find_places(work)
         self.works[id] = work
         work.number = len(self.works)
         work.ahead = work.surely > now
@@ -114,7 +129,7 @@ class Observations:
     @staticmethod
     def _join(work: ObservedWork, leader: ObservedWork) -> None:
         work.leader = work.joined = leader
-        work.attempt, work.is_resumed, work.is_refused = leader.attempt, leader.is_resumed, leader.is_refused
+        work.attempt, work.is_resumed, work.refused_by = leader.attempt, leader.is_resumed, leader.refused_by
         work.is_sure = False
 
     def _followers_of(self, leader: ObservedWork) -> list[ObservedWork]:
@@ -145,7 +160,7 @@ class Observations:
             one.leader = first
         first.is_sure = leader.is_sure and leader.started is None
         first.attempt, first.is_resumed, first.tried = leader.attempt, leader.is_resumed, leader.tried
-        first.is_refused = leader.is_refused
+        first.refused_by = leader.refused_by
         first.began, first.left_alone = leader.began, now
         self._bound(first, leader.latest)
         if waits and first.tried:
@@ -171,7 +186,7 @@ class Observations:
         for name in work.needs:
             self._needed.setdefault(name, {})[work.id] = work
         if self.is_there(work):
-            self.there[work.duty.services][work.id] = work
+            self.there[work.places][work.id] = work
 
     def come_due(self, now: float) -> None:
         """Instants have come."""
@@ -206,15 +221,15 @@ class Observations:
         if work.began is None and start is not None:
             work.began = start.at
         work.attempt += counts
-        work.is_resumed, work.is_refused = not counts, bool(refused_by)
-        for name in work.duty.services:
-            if name != refused_by:
+        work.is_resumed, work.refused_by = not counts, refused_by
+        for service, name in zip(work.duty.services, work.places, strict=True):
+            if service != refused_by:
                 self.refusals[name].ended(now, work, cancelled=False, has_heir=start is None)
         timeout = None if policy is None else policy.timeout
         if counts and timeout is not None and work.began is not None:
             self._bound(work, work.began + timeout)
         for one in self._followers_of(work) if work.declared else ():
-            one.attempt, one.is_resumed, one.is_refused = work.attempt, work.is_resumed, work.is_refused
+            one.attempt, one.is_resumed, one.refused_by = work.attempt, work.is_resumed, work.refused_by
         self._is_pending_no_more(work)  # as it is if it ran in the place of another one
         work.started = None
         work.waits_until(at, slack)
@@ -229,7 +244,9 @@ class Observations:
         self._is_unbound(work)
         self._is_pending_no_more(work)
         start = self.running[work.id] = Start(work, now)
-        for name in work.duty.services:
+        if self.allowances is not None:
+            self.allowances.started(now, start)
+        for name in work.places:
             self.inside[name][work.id] = None
             self.starts[name].append(start)
             self.refusals[name].started(now, start)
@@ -247,7 +264,7 @@ class Observations:
         work = self.works.get(id)
         if work is None or work.started is None or work.left:
             return
-        for name in work.duty.services:
+        for name in work.places:
             self.inside[name].pop(id, None)
         if work.declared:
             self._making[work.proves] -= 1
@@ -260,7 +277,7 @@ class Observations:
         """A work has settled."""
         has_heir = work.declared and how == "cancelled" and bool(self._followers_of(work))
         has_heir = has_heir or (work.joined is not None)  # the handler that ends may be that of another one
-        for name in work.duty.services if work.started is not None or has_heir else ():
+        for name in work.places if work.started is not None or has_heir else ():
             self.refusals[name].ended(now, work, cancelled=how == "cancelled", has_heir=has_heir)
         if how == "cancelled" and work.declared:
             self._succeed(now, work)
@@ -291,7 +308,7 @@ class Observations:
         self.injected.changes += 1
         self.untold[name] = now
         for work in self._needed.get(name, {}).values():
-            there = self.there[work.duty.services]
+            there = self.there[work.places]
             if self.is_there(work):
                 there[work.id] = work
             else:
@@ -303,7 +320,7 @@ class Observations:
 
     def _is_pending_no_more(self, work: ObservedWork) -> None:
         if self.pending.pop(work.id, None) is not None:
-            self.there[work.duty.services].pop(work.id, None)
+            self.there[work.places].pop(work.id, None)
             for name in work.needs:
                 self._needed[name].pop(work.id, None)
 
@@ -405,35 +422,15 @@ class Observations:
         """Whether a pending work may not run before another one has settled."""
         return self.is_joined(work) or self.maker_of_needs(work) is not None
 
-    def busy(self, name: str) -> int:
-        """How many slots of a service are taken. An async gate takes one while it is awaited."""
-        return len(self.inside[name]) + self.injected.asking[name]
-
-    def tokens(self, name: str, now: float) -> int:
-        """How many starts of a service with a rate count at this instant."""
-        period = self.limits[name].period
-        return sum(not is_over(start.at, period, now) for start in self.starts[name])
-
-    def service_turned(self, now: float, name: str, turn: Turn) -> None:
-        """The limits of a service were changed, or it was paused or let go on."""
-        if turn.kind == "pause":
-            self.paused_until[name] = now + turn.seconds
-        else:
-            limits = self.limits[name] = limits_after(self.limits[name], turn.options)
-            starts = self.starts[name]  # what counts again by the next change is not forgotten
-            self.starts[name] = deque(starts, maxlen=max(starts.maxlen or 1, limits.starts or 1))
-
-    def has_slot(self, name: str) -> bool:
-        """Whether a slot of a service is free."""
-        concurrent = self.limits[name].concurrent
-        return concurrent is None or self.busy(name) < concurrent
-
-    def has_room(self, name: str, now: float) -> bool:
-        """Whether the limits of a service allow a start."""
-        starts = self.limits[name].starts
-        has_token = starts is None or self.tokens(name, now) < starts
-        is_paused = now < self.paused_until.get(name, -inf)
-        return not is_paused and self.has_slot(name) and has_token and self.refusals[name].have_room(now)
+    def may_be_kept(self, work: ObservedWork, now: float) -> bool:
+        """Whether something else may keep a work unit that could start."""
+        allowances = self.allowances
+        return allowances is not None and (
+            allowances.keeps(now, work, self.inside)
+            or any(
+                len(one.places) > 1 and now - one.submitted > STARVED_AFTER for one in self.pending.values()
+            )
+        )
 
     def gives_way(self, work: ObservedWork, now: float) -> bool:
         """Whether slots that a work would take are left free for one that never finds all of its own free at once."""
@@ -442,7 +439,7 @@ class Observations:
             len(one.duty.services) > 1
             and one.task != work.task
             and now - one.submitted > STARVED_AFTER
-            and not set(one.duty.services).isdisjoint(work.duty.services)
-            and not all(map(self.has_slot, one.duty.services))
+            and not set(one.places).isdisjoint(work.places)
+            and not all(map(self.has_slot, one.places))
             for one in self.pending.values()
         )

@@ -47,7 +47,8 @@ class ObservedWork:
         ahead: Whether that instant has not come, and comes from its submission.
         error: Why its attempt failed.
         is_resumed: Whether it goes on with the same attempt, since its handler has asked to be called again later.
-        is_refused: Whether it does since a server has refused it.
+        refused_by: The service that has refused it, if it goes on because of that; else "".
+        places: Its services, or what its keys have of them.
         is_left: Whether a stop has left it, since it could run some time; None if it may have.
         joinable: Whether another one made the same when it was submitted.
         leader: The one that it has joined, as far as can be told, or that is in the place of that by now.
@@ -78,7 +79,7 @@ class ObservedWork:
     ahead: bool = False
     error: BaseException | None = None
     is_resumed: bool = False
-    is_refused: bool = False
+    refused_by: str = ""
     is_left: bool | None = False
     joinable: bool = False
     leader: ObservedWork | None = None
@@ -89,11 +90,13 @@ class ObservedWork:
     latest: float = inf
     versions: list[int | None] | None = None
     declared: bool = field(init=False)
+    places: tuple[str, ...] = field(init=False)
     # The instants of its submission, whatever others lend it.
     own: tuple[float, float] = field(init=False)
 
     def __post_init__(self) -> None:
         self.declared = self.duty.declared and bool(self.proves)
+        self.places = self.duty.services
         if self.wish.delay:
             self.waits_until(self.submitted + self.wish.delay, BY_WALL if self.wish.by_wall else 0.0)
         self.own = self.may_start, self.surely
@@ -104,8 +107,13 @@ class ObservedWork:
         return self.duty.timeout if self.wish.timeout is None else self.wish.timeout
 
     @property
+    def is_refused(self) -> bool:
+        """Whether it goes on since a server has refused it."""
+        return bool(self.refused_by)
+
+    @property
     def is_tried_without_end(self) -> bool:
-        """Whether it waits to be called again, as often as it likes."""
+        """Whether it waits to be called again, as often as it likes. What is refused is so for some time."""
         policy = self.wish.policy
         if self.is_refused:
             return False  # that has an end
@@ -127,12 +135,17 @@ class Start:
     Attributes:
         work: Whose.
         at: When its handler was entered; until that is known, when it was about to be.
+        begun: When it was about to be.
         over: When it was first seen that its time is over, while it runs on.
     """
 
     work: ObservedWork
     at: float
     over: float = inf
+    begun: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.begun = self.at
 
 
 def broken(invariant: str, text: str, *works: ObservedWork, names: Iterable[str] = ()) -> Violation:

@@ -132,6 +132,12 @@ class Refusals:
             else:
                 self._pass(now)
 
+    def resumed(self) -> None:
+        """Somebody lets all go on."""
+        self._closed, self._first = False, None
+        self.until = self._free_from = -inf
+        self._wait = 0.0
+
     def have_room(self, now: float) -> bool:
         """Whether it is certain that they let one more start."""
         if not self._closed:

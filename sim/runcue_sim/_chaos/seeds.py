@@ -15,6 +15,7 @@ from typing import Final, TypeVar
 
 from runcue_sim._chaos.faults import KINDS
 from runcue_sim._chaos.invariants import Violation
+from runcue_sim._chaos.regimes import OF_LIMITS
 from runcue_sim._records.event_log import Entry
 from runcue_sim._workload.latency import Constant, Latency, Lognormal, Model, Uniform
 from runcue_sim._workload.luck import Luck
@@ -29,6 +30,9 @@ COUNTS: Final[Mapping[str, int]] = {
     "services": 4,
 }
 """At most so many per scenario: what goes wrong at all goes wrong with a few, and a few can be read."""
+
+_WITH_LIMITS: Final = 0.4
+"""The share of the trials with faults that are about limits."""
 
 _RATES: Final = (None, None, None, "1/sec", "2/sec", "3/sec", "5/sec", "5/3s", "10/min")
 _LATENCIES: Final[Sequence[Latency]] = (
@@ -137,6 +141,9 @@ def trial_of(seed: int, scenario: str) -> Trial:
 
     often = one_of("often", (0.0, 0.3, 0.3, 0.3, 0.3, 0.3, 0.3, 0.6, 0.6, 0.6))
     kinds = frozenset(kind for kind in KINDS if roll("kind", kind) < often)
+    # Where they are, less is known of when something has to start. So most trials have none of them.
+    if roll("limits") >= _WITH_LIMITS:
+        kinds -= OF_LIMITS
     return Trial(
         seed,
         scenario,

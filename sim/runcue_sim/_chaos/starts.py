@@ -15,8 +15,8 @@ from runcue_sim._text.figures import counted
 
 def within_limits(now: float, observed: Observations, work: ObservedWork) -> Violation | None:
     """Whether the services of a work unit that starts have room for it."""
-    for name in work.duty.services:
-        concurrent, count, period = observed.limits[name]
+    for name in work.places:
+        concurrent, count, period, further = observed.limits[name]
         busy = observed.busy(name)
         if concurrent is not None and busy >= concurrent:
             return broken(
@@ -26,21 +26,28 @@ def within_limits(now: float, observed: Observations, work: ObservedWork) -> Vio
                 work,
                 *(observed.works[one] for one in observed.inside[name]),
             )
-        refused = observed.refusals[name].objection(now, work)
-        if refused:
+        if refused := observed.refusals[name].objection(now, work):
             return broken("refused", refused, work)
-        paused_until = observed.paused_until.get(name, now)
-        if now < paused_until:
-            text = f"{work} starts at {now:g}, and {name} is paused by hand until {paused_until:g}"
-            return broken("paused", text, work)
-        starts = [] if count is None else list(observed.starts[name])[-count:]
-        if starts and len(starts) == count and not is_over(starts[0].at, period, now):
-            text = (
-                f"{work} starts at {now:g}, {now - starts[0].at:g} s after {starts[0].work}; so there are "
-                f"{count + 1} starts in less than {period:g} s in {name}, which allows {count}"
-            )
-            return broken("rate", text, work, *(start.work for start in starts))
+        if count is not None and (one := _one_too_many(now, observed, work, name, count, period)) is not None:
+            return one
+        if further is not None and (one := _one_too_many(now, observed, work, name, *further)) is not None:
+            return one
     return None
+
+
+def _one_too_many(
+    now: float, observed: Observations, work: ObservedWork, name: str, count: int, period: float
+) -> Violation | None:
+    """Whether there is one start more than a window allows."""
+    starts = observed.starts[name]
+    if len(starts) < count or is_over(starts[-count].at, period, now):
+        return None
+    first = starts[-count]
+    text = (
+        f"{work} starts at {now:g}, {now - first.at:g} s after {first.work}; so there are "
+        f"{count + 1} starts in less than {period:g} s in {name}, which allows {count}"
+    )
+    return broken("rate", text, work, *(start.work for start in list(starts)[-count:]))
 
 
 def with_reason(now: float, observed: Observations, work: ObservedWork) -> Violation | None:
@@ -92,12 +99,12 @@ def should_be_skipped(observed: Observations, work: ObservedWork) -> bool:
 
 def overdue(now: float, observed: Observations) -> Violation | None:
     """Whether something does not run for which there is room, and of which the cue can know that it is to."""
-    for services, works in observed.there.items():
-        if not works or not all(observed.has_room(name, now) for name in services):
+    for places, works in observed.there.items():
+        if not works or not all(observed.has_room(name, now) for name in places):
             continue
         for work in works.values():
             if can_run(observed, work) and not any(name in observed.untold for name in work.needs):
-                if not observed.gives_way(work, now):
+                if not observed.gives_way(work, now) and not observed.may_be_kept(work, now):
                     return _late(now, observed, work)
                 break
     return None
@@ -105,8 +112,8 @@ def overdue(now: float, observed: Observations) -> Violation | None:
 
 def _late(now: float, observed: Observations, work: ObservedWork) -> Violation:
     state = []
-    for name in work.duty.services:
-        concurrent, count, period = observed.limits[name]
+    for name in work.places:
+        concurrent, count, period, _ = observed.limits[name]
         if concurrent is not None:
             slots = counted(concurrent, "slot")
             state.append(f"{observed.busy(name)} of {slots} of {name} taken")

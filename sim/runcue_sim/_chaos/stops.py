@@ -205,6 +205,8 @@ class Stops:
             return True
         if (work.leader or work).is_refused and self._latest_level(now) >= _FINISH:
             return None  # it is, unless it goes on just now
+        if observed.allowances is not None and observed.allowances.may_be_broken(now):
+            return None
         came_late = work.number > self._came_before
         if not (came_late or self._leaves_delayed or (cuts_off and self._latest_level(now) >= _FINISH)):
             return False

@@ -22,12 +22,15 @@ from typing import Any, Final, TypeVar
 
 import runcue
 from runcue.testing import NothingLeft
+from runcue_sim._chaos.allowances import Allowances
 from runcue_sim._chaos.checker import NO_HURRY, Checker
 from runcue_sim._chaos.faults import Faults, StopCall
 from runcue_sim._chaos.harness import CriticalLog, EndlessError, HeardWorld, WatchDog, WatchedLoop
 from runcue_sim._chaos.hearing import listen
-from runcue_sim._chaos.injection import FaultyStage, is_injected
+from runcue_sim._chaos.injected_errors import is_injected
+from runcue_sim._chaos.injection import FaultyStage
 from runcue_sim._chaos.invariants import Violation, duties_of, limits_of
+from runcue_sim._chaos.regimes import OF_LIMITS
 from runcue_sim._chaos.seeds import Outcome, Trial
 from runcue_sim._engine.clocks import wall_clock
 from runcue_sim._engine.log import log_given_to
@@ -196,14 +199,23 @@ class _Life:
         scenario.describe()
         for task in cue.tasks():
             task.timeout = None if self._is_last else self._trial.timeout
+        limiting = stage.limiting
+        allowances = None
+        if stage.faults.kinds & OF_LIMITS:
+            allowances = limiting.allowances = Allowances(limiting.regimes)
+            # The look at it comes when time is about to pass from there.
+            allowances.on_end = lambda when: self.loop.call_at(when, lambda: None)
         checker = stage.checker = Checker(
-            limits_of(cue),
+            limits_of(cue) | limiting.limits,
             duties_of(cue),
             cache(scenario.needs),
             cache(scenario.proves),
             world.made,
             stage.injected,
+            allowances,
         )
+        limiting.on_change = checker.observed.set_limits
+        limiting.on_resume = lambda name, place: checker.observed.call_back(clock(), name, place)
         checker.on_violation = self._end
         checker.on_event = self._count
         clock = self.loop.time
@@ -211,7 +223,6 @@ class _Life:
         world.on_touch = checker.told
         cue.observe(_Logger(self.trace))
         listen(checker, cue, clock, _is_expected)
-        stage.turning.heard = checker.service_turned
         stage.inject_into(scenario)
         return checker
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any, Final, NamedTuple
 
 from runcue_sim._chaos.policies import Policy
+from runcue_sim._chaos.regimes import UNIT
 
 
 class Wish(NamedTuple):
@@ -21,6 +22,7 @@ class Wish(NamedTuple):
         delay: Seconds until it may start.
         by_wall: Whether that is said as an instant of the wall clock.
         must_complete: Whether it must complete.
+        cost: What it takes of budgets, None if nothing is said.
         of_task: The options that its task has said, and its submission does not.
     """
 
@@ -29,6 +31,7 @@ class Wish(NamedTuple):
     delay: float = 0.0
     by_wall: bool = False
     must_complete: bool = False
+    cost: int | None = None
     of_task: frozenset[str] = frozenset({"must_complete"})
 
     def options(self, wall: float) -> dict[str, Any]:
@@ -42,6 +45,8 @@ class Wish(NamedTuple):
             options["retry"] = self.policy.option()
         if self.timeout is not None:
             options["timeout"] = self.timeout
+        if self.cost is not None:
+            options["cost"] = {UNIT: self.cost}
         if self.delay and self.by_wall:
             options["run_at"] = wall + self.delay
         elif self.delay:

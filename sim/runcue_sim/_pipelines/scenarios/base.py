@@ -81,6 +81,10 @@ class Stage:
         # Of plain handlers that are at work.
         self._draws: dict[str, Draw] = {}
 
+    def service(self, name: str, **options: Any) -> None:
+        """Register a service, with options of `Cue.service`."""
+        self.cue.service(name, **options)
+
     async def submit(self, task: str, item: str, **options: Any) -> runcue.Work:
         """Submit one work, with options of `Cue.submit`. Returns it."""
         handle = await self.cue.submit(task, params={"item": item}, **options)

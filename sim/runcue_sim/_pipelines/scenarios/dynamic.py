@@ -33,10 +33,10 @@ class Dynamic(Scenario):
     def describe(self) -> None:
         """See `Scenario`."""
         cue, world, settings = self.cue, self.world, self.stage.settings
-        cue.service("api", concurrent=settings.concurrent, rate=settings.rate)
-        cue.service("local", concurrent=2 * settings.concurrent)
-        cue.service("publisher", concurrent=2)
-        cue.service("checker", concurrent=1)
+        self.stage.service("api", concurrent=settings.concurrent, rate=settings.rate)
+        self.stage.service("local", concurrent=2 * settings.concurrent)
+        self.stage.service("publisher", concurrent=2)
+        self.stage.service("checker", concurrent=1)
         for task, service in (("api_fetch", "api"), ("local_process", "local"), ("publish", "publisher")):
             self._make_task(task, service)
 

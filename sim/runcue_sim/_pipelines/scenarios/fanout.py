@@ -27,9 +27,9 @@ class Fanout(Scenario):
     def describe(self) -> None:
         """See `Scenario`."""
         cue, world, settings = self.cue, self.world, self.stage.settings
-        cue.service("splitter", concurrent=1)
-        cue.service("processor", concurrent=settings.concurrent, rate=settings.rate)
-        cue.service("aggregator", concurrent=2)
+        self.stage.service("splitter", concurrent=1)
+        self.stage.service("processor", concurrent=settings.concurrent, rate=settings.rate)
+        self.stage.service("aggregator", concurrent=2)
         self.declare("process", "processor")
 
         @cue.task("split", uses="splitter", outputs=lambda work: world.proof(f"{work.params['item']}/parts"))

@@ -23,9 +23,9 @@ class Pipeline(Scenario):
     def describe(self) -> None:
         """See `Scenario`."""
         settings = self.stage.settings
-        self.cue.service("local", concurrent=2 * settings.concurrent)
-        self.cue.service("api", concurrent=settings.concurrent, rate=settings.rate)
-        self.cue.service("storage", concurrent=3)
+        self.stage.service("local", concurrent=2 * settings.concurrent)
+        self.stage.service("api", concurrent=settings.concurrent, rate=settings.rate)
+        self.stage.service("storage", concurrent=3)
         self.declare("extract", "local")
         self.declare("transform", "api")
         self.declare("load", "storage")

@@ -51,9 +51,9 @@ class Services(Scenario):
     def describe(self) -> None:
         """See `Scenario`."""
         cue, world, settings = self.cue, self.world, self.stage.settings
-        cue.service("web", concurrent=settings.concurrent, rate=settings.rate)
-        cue.service("account", concurrent=settings.concurrent + 1)
-        cue.service("cpu", concurrent=2)
+        self.stage.service("web", concurrent=settings.concurrent, rate=settings.rate)
+        self.stage.service("account", concurrent=settings.concurrent + 1)
+        self.stage.service("cpu", concurrent=2)
         # In the place of threads, so that they take no real time and come in one order.
         threads = FakeExecutor(lambda work: self.stage.begin(work, work.params["item"]))
 

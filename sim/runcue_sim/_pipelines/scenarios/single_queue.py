@@ -20,7 +20,7 @@ class SingleQueue(Scenario):
         """See `Scenario`."""
         settings = self.stage.settings
         cue, world = self.cue, self.world
-        cue.service("api", concurrent=settings.concurrent, rate=settings.rate)
+        self.stage.service("api", concurrent=settings.concurrent, rate=settings.rate)
 
         @cue.task("api_call", uses="api")
         async def api_call(work: runcue.Work) -> None:
