@@ -70,6 +70,14 @@ WHY = {
         ),
         r"^  Wait; where the provider allows it, a larger budget= lets it start sooner\.",
     ],
+    "rate of its key used up": [
+        r"^sync 4: waiting for rate, for \d+ s$",
+        (
+            r"crm for key 'acme': 2/min is used up, next start in 47\.0 s; sync 4 is number 2 in line, and its turn "
+            rf"comes in 47 s \(at {CLOCK}\)$"
+        ),
+        "Wait; where the provider allows it, a higher rate= lets them start sooner",
+    ],
     "paused by hand": [
         "^ask 1: paused, for 1 s$",
         (

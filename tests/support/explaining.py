@@ -99,6 +99,12 @@ SECTIONS: Final = [
         "and one that takes 1,900 stands behind it.",
     ),
     Section(
+        "The rate of its key is used up",
+        ("rate of its key used up",),
+        'The service has `rate="2/min"` for each tenant, by `per=`. Four work units are of one, this is the last of '
+        "them, and one is of another.",
+    ),
+    Section(
         "Somebody has paused the service",
         ("paused by hand",),
         'The service was paused by `api.pause("10 min")`.',

@@ -160,6 +160,16 @@ async def budget_used_up() -> Planted:
     return Planted(cue, handles[1], (handles[0], handles[2]))
 
 
+async def key_used_up() -> Planted:
+    cue = cue_with()
+    cue.service("crm", per=lambda work: work.params["tenant"], rate="2/min")
+    cue.task("sync", uses="crm")(forever)
+    cue.start()
+    handles = [await cue.submit("sync", {"tenant": tenant}) for tenant in ("acme",) * 4 + ("globex",)]
+    await asyncio.sleep(12)
+    return Planted(cue, handles[3], (handles[2],))
+
+
 async def paused_by_hand() -> Planted:
     cue = cue_with()
     api = cue.service("openai", rate="60/min")
@@ -447,6 +457,7 @@ SITUATIONS: Final[dict[str, Plant]] = {
     "upstream cancelled": upstream_cancelled,
     "rate used up": rate_used_up,
     "budget used up": budget_used_up,
+    "rate of its key used up": key_used_up,
     "paused by hand": paused_by_hand,
     "server asks to wait": server_asks_to_wait,
     "refused by its server": refused_by_its_server,
