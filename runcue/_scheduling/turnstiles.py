@@ -73,18 +73,20 @@ class Turnstile:
         key: What they wait for; None when none does any more.
         home: Those of its run queue.
         until: When the limits of the key are to be asked again.
+        noted: By which instant it is among those that open at one; -inf if it is not.
         is_open: Whether it may let one start.
         lanes: Heap of (key of the order, number, any number, lane); those are passed over that are elsewhere by now.
         number: How many wait here.
-        entry: The place by which it is among those that are open.
+        entry: The place by which it is among those that may be open; None if it is not.
     """
 
-    __slots__ = ("entry", "home", "is_open", "key", "lanes", "number", "until")
+    __slots__ = ("entry", "home", "is_open", "key", "lanes", "noted", "number", "until")
 
     def __init__(self, home: Turnstiles, key: KeyService) -> None:
         self.home = home
         self.key: KeyService | None = key
         self.until = inf
+        self.noted = -inf
         self.is_open = False
         self.number = 0
         self.lanes: list[tuple[float, int, int, Lane]] = []
@@ -94,7 +96,6 @@ class Turnstile:
         """Its key may have room again: let the first before it be looked at."""
         self.until = -inf
         self.is_open = True
-        self.entry = None
         self.home.offer(self)
 
 
@@ -189,12 +190,16 @@ class Turnstiles:
             self._enter(lane, turnstile)
         turnstile.is_open = False
         turnstile.until = until
-        if until < inf:
+        if until < inf and turnstile.noted != until:
+            turnstile.noted = until
             instants = self._instants
             heappush(instants, (until, next(_number), turnstile))
             if len(instants) > 64 and len(instants) > 4 * len(self.lanes):
-                # Of turnstiles that have opened before their instant.
-                instants[:] = [entry for entry in instants if entry[2].until == entry[0]]
+                # Of turnstiles that have opened before their instant; of the others one each.
+                kept = {entry[2]: entry for entry in instants if entry[2].until == entry[0]}
+                for entry in instants:
+                    entry[2].noted = entry[2].until if entry[2] in kept else -inf
+                instants[:] = kept.values()
                 heapify(instants)
 
     def _leave(self, lane: Lane, turnstile: Turnstile) -> None:
@@ -225,8 +230,10 @@ class Turnstiles:
     def offer(self, turnstile: Turnstile) -> None:
         """Let an open turnstile be among those whose first may be next, at the place of that one."""
         if self.first_lane(turnstile) is not None:
-            turnstile.entry = turnstile.lanes[0][:2]
-            heappush(self._open, (*turnstile.entry, next(_number), turnstile))
+            place = turnstile.lanes[0][:2]
+            if turnstile.entry != place:
+                turnstile.entry = place
+                heappush(self._open, (*place, next(_number), turnstile))
 
     def first_open(self) -> Lane | None:
         """The lane of the first work unit before an open turnstile."""
@@ -234,15 +241,19 @@ class Turnstiles:
         while waiting:
             turnstile = waiting[0][3]
             place = waiting[0][:2]
-            if turnstile.is_open and turnstile.entry == place:
+            if turnstile.entry == place:
                 lane = turnstile.lanes[0][3] if turnstile.lanes else None
-                if lane is not None and lane.turnstile is turnstile and lane.entry == place:
+                if (
+                    turnstile.is_open
+                    and lane is not None
+                    and lane.turnstile is turnstile
+                    and lane.entry == place
+                ):
                     return lane
-                heappop(waiting)
                 turnstile.entry = None
+            heappop(waiting)
+            if turnstile.is_open:
                 self.offer(turnstile)
-            else:
-                heappop(waiting)
         return None
 
     def open_due(self, now: float) -> None:
@@ -250,6 +261,8 @@ class Turnstiles:
         instants = self._instants
         while instants and instants[0][0] <= now:
             until, _, turnstile = heappop(instants)
+            if turnstile.noted == until:
+                turnstile.noted = -inf
             if turnstile.until == until:
                 turnstile.reopen()
 
@@ -263,7 +276,9 @@ class Turnstiles:
         """When the first is to be opened, if none is before; inf if that is not known."""
         instants = self._instants
         while instants and instants[0][2].until != instants[0][0]:
-            heappop(instants)
+            until, _, turnstile = heappop(instants)
+            if turnstile.noted == until:
+                turnstile.noted = -inf
         return instants[0][0] if instants else inf
 
     def line_for(self, key: KeyService) -> tuple[Work | None, int]:
