@@ -175,9 +175,9 @@ class Ledger:
             return
         charge.stamp = at
         self._reserved -= charge.amount
-        log, period = self._log, self.period
-        while log and log[0].stamp + period <= at and at - log[0].stamp >= period:  # type: ignore[operator]
-            self._expire()
+        log = self._log
+        if log and log[0].stamp + self.period <= at:  # type: ignore[operator]
+            self.advance(at)
         if charge.amount:
             if not log or log[-1].stamp <= at:  # type: ignore[operator]
                 log.append(charge)

@@ -11,7 +11,7 @@ from math import inf
 from typing import Any, NamedTuple
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import runcue
@@ -164,7 +164,19 @@ def test_no_window_is_over_the_limit_and_the_books_are_right(plan: list[Step]) -
         history.check()
 
 
+OWED_WHEN_ANOTHER_IS_STAMPED = [
+    Step(0.0, "start", 0, 0, 0.0),
+    Step(0.0, "start", 9, 0, 0.0),
+    Step(0.0, "spend", 2, 0, 0.0),
+    Step(7.75, "start", 0, 0, 0.25),
+    Step(0.0, "end", 0, 0, 0.0),
+    Step(0.25, "start", 0, 0, 0.0),
+]
+"""What is owed is charged when room returns, be that seen because a thread tells when it has started."""
+
+
 @settings(max_examples=_EXAMPLES)
+@example(plan=OWED_WHEN_ANOTHER_IS_STAMPED, amount=0)
 @given(plan=steps, amount=st.integers(0, 3 * LIMIT))
 def test_there_is_room_when_it_was_said_and_not_before(plan: list[Step], amount: int) -> None:
     history = history_of(plan)
