@@ -134,7 +134,8 @@ def _wait(said: Mapping[str, str], clock: float, garbage: list[str]) -> float:
             else:
                 waits.append(number / size)
     # The one in milliseconds says the same more exactly, or less where the other was rounded up.
-    return waits[-1] if "retry-after-ms" in said else max(waits)
+    # A date may have passed.
+    return max(waits[-1], 0.0) if "retry-after-ms" in said else max(waits)
 
 
 def _number(text: str) -> float | None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from email.utils import formatdate
+from itertools import product
+from math import inf
 from typing import Any
 
 import pytest
@@ -86,6 +88,38 @@ def test_an_answer_that_refuses_for_now_is_one_and_says_for_how_long(
 ) -> None:
     assert http_errors(error) == said
     assert (http_errors(error) is True) == (said is True)
+
+
+WAITS = [
+    "",
+    "0",
+    "-5",
+    "soon",
+    "nan",
+    "inf",
+    "1e400",
+    "9" * 190,
+    "999999999",
+    "1000000001",
+    "1999-12-31T23:59:59Z",
+]
+WAITS += [
+    formatdate(0),
+    formatdate(1e9),
+    "0001-01-01T00:00:00+14:00",
+    "9999-12-31T23:59:59-14:00",
+    "1 Jan 99999",
+]
+
+
+@pytest.mark.rule(26)
+@pytest.mark.parametrize("date", [None, "", formatdate(1e9), "9999-12-31T23:59:59Z"])
+def test_no_answer_makes_a_pause_negative_or_endless_whatever_its_headers_say(date: str | None) -> None:
+    dated = {} if date is None else {"date": date}
+    for wait, exactly in product(WAITS, [None, *WAITS]):
+        said = {"retry-after": wait, **({} if exactly is None else {"retry-after-ms": exactly}), **dated}
+        answer = http_errors(WithResponse(Response(429, said)))
+        assert answer is True or (type(answer) is float and 0 < answer < inf), said
 
 
 class Odd(Exception):
