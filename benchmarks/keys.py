@@ -56,9 +56,15 @@ def left_of(keys: int) -> float:
     async def main() -> None:
         nonlocal left
         cue = runcue.Cue(keep=0)
-        cue.service("api", per=lambda work: work.params["user"], rate="5/min", concurrent=2)
+        cue.service(
+            "api",
+            per=lambda work: work.params["user"],
+            rate="5/min",
+            concurrent=2,
+            budget={"tokens": "9/min"},
+        )
 
-        @cue.task(uses="api")
+        @cue.task(uses="api", cost={"tokens": 3})
         async def ask(work: runcue.Work) -> None: ...
 
         async with cue:

@@ -157,6 +157,16 @@ class Ledger:
         self.advance(now)
         return not (self.open or self.used or self.debt)
 
+    def unused_from(self) -> float:
+        """See `RateLimit.unused_from`."""
+        log = self._log
+        if self.open:
+            return inf
+        if self.debt:
+            # As if the whole limit were to be charged next: that needs all that is owed to be charged and gone.
+            return self.next_fit(log[0].stamp, self.limit) if log else inf  # type: ignore[arg-type]
+        return log[-1].stamp + self.period if log else -inf  # type: ignore[operator]
+
     def reserve(self, owner: Any, amount: Amount) -> None:
         """Reserve a charge, because that much fits. What goes beyond the limit is owed."""
         owed: Amount = 0

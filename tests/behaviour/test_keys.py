@@ -514,10 +514,13 @@ async def test_limits_of_ones_own_are_asked_for_each_key() -> None:
 
 
 @virtual
-async def test_idle_keys_are_forgotten_once_their_windows_are_empty() -> None:
+@pytest.mark.parametrize(
+    "limits", [{"rate": "5/min"}, {"budget": {"tokens": "10/min"}}], ids=["rate", "budget"]
+)
+async def test_idle_keys_are_forgotten_once_their_windows_are_empty(limits: dict[str, Any]) -> None:
     cue = runcue.Cue()
-    cue.service("api", per=user, rate="5/min", concurrent=2)
-    registered(cue)
+    cue.service("api", per=user, concurrent=2, **limits)
+    registered(cue, cost={"tokens": 3} if "budget" in limits else None)
     async with cue:
         for one in range(100):
             await cue.submit("ask", {"user": one})
@@ -531,6 +534,26 @@ async def test_idle_keys_are_forgotten_once_their_windows_are_empty() -> None:
         await asyncio.sleep(100)
         assert cue.get_service("api").status().keys == 0
         assert not [one for one in gc.get_objects() if isinstance(one, KeyService)]
+
+
+@virtual
+async def test_a_key_that_owes_something_is_forgotten_when_that_is_charged_and_gone() -> None:
+    cue = runcue.Cue()
+    cue.service("api", per=user, budget={"tokens": "10/min"})
+
+    @cue.task(uses="api", cost={"tokens": 5})
+    async def ask(work: runcue.Work) -> None:
+        work.spent(tokens=25)
+
+    async with cue:
+        for one in range(100):
+            await cue.submit(ask, {"user": one})
+        await asyncio.sleep(150)
+        # Ten were charged at the start, ten a minute later, and five after two.
+        assert cue.get_service("api").status().keys == 100
+        await asyncio.sleep(150)
+        gc.collect()
+        assert cue.get_service("api").status().keys == 0
 
 
 @virtual
