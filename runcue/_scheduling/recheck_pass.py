@@ -9,6 +9,9 @@ How this goes about it:
    goes to the end of the line if it is not ready.
 4. The pass is over when all lines are through, and an idle one as soon as it has found enough to be started.
 
+Whoever lacks no more than a slot of its key steps aside while its line has its turn: no key keeps another one from
+being asked.
+
 Nothing is counted, because lines move while a pass is under way: other rechecks turn them, async gates put work units
 back long after they were asked.
 
@@ -17,7 +20,7 @@ Must not know: event loops, timers, what a gate is, when a pass is due.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from enum import Enum
 from typing import Final
 
@@ -26,7 +29,17 @@ from runcue._model.task import Task
 from runcue._model.work import Work
 from runcue._scheduling.run_queue import RunQueue
 
-__all__ = ["ASKED", "HIT", "LATER", "MISS", "PassState", "RecheckPass", "SubscriberLine"]
+__all__ = [
+    "ASKED",
+    "HIT",
+    "LATER",
+    "MISS",
+    "MOST_ASIDE",
+    "PassState",
+    "RecheckPass",
+    "SubscriberLine",
+    "lacks_key_only",
+]
 
 # What becomes of a work unit that is asked.
 MISS: Final = 0
@@ -38,6 +51,10 @@ _COMPANY: Final = 32
 """After the first hit of an idle pass, so many fruitless questions more: to find company for the one that will run."""
 
 _TO_THE_END: Final = 1 << 30
+
+MOST_ASIDE: Final = 256
+"""So many work units of a task step aside at a time, because their keys have no free slot: they are walked past again
+and again."""
 
 
 class PassState(Enum):
@@ -68,17 +85,18 @@ class SubscriberLine:
     def __init__(self, subscribers: list[Work | dict[Work, None]]) -> None:
         self._groups = iter(subscribers)
         self._group: list[Work] = []
-        # Those who have stepped aside; and for which slots one was found in vain in this turn of the line.
-        self._aside: dict[RunQueue, list[Work]] = {}
-        self._in_vain: set[RunQueue] = set()
+        # Those who have stepped aside, by the slots that they lack; and which of these are still to be tried in this
+        # turn of the line.
+        self._aside: dict[Hashable, list[Work]] = {}
+        self._to_try: list[Hashable] = []
 
     def begin_turn(self) -> None:
         """Slots may have become free since the last turn."""
-        self._in_vain.clear()
+        self._to_try = list(self._aside)
 
     def take_waiting(self, number: int) -> Work | None:
         """The next that was not asked in the pass of this number, None if there is none that can be asked now."""
-        if self._aside:
+        if self._to_try:
             work = self._from_aside(number)
             if work is not None:
                 return work
@@ -87,7 +105,10 @@ class SubscriberLine:
                 work = self._group.pop()
                 if not _is_open(work, number):
                     continue
-                aside = self._aside.get(work._task.run_queue)
+                run_queue: RunQueue = work._task.run_queue
+                aside = self._aside.get(run_queue)
+                if aside is None and run_queue.is_keyed:
+                    aside = self._aside.get((run_queue, work._keyed))
                 if aside is None:
                     return work
                 aside.append(work)
@@ -97,25 +118,35 @@ class SubscriberLine:
             self._group = list(group) if isinstance(group, dict) else [group]
 
     def _from_aside(self, number: int) -> Work | None:
-        for run_queue in [one for one in self._aside if one not in self._in_vain]:
-            works = self._aside[run_queue]
+        while self._to_try:
+            slots = self._to_try[-1]
+            works = self._aside[slots]
             while works:
                 work = works.pop()
                 if _is_open(work, number):
                     return work
-            del self._aside[run_queue]
+            del self._aside[slots]
+            self._to_try.pop()
         return None
 
     def step_aside(self, work: Work) -> None:
         """It cannot be asked before a slot is free."""
-        run_queue = work._task.run_queue
-        self._aside.setdefault(run_queue, []).append(work)
-        self._in_vain.add(run_queue)
+        run_queue: RunQueue = work._task.run_queue
+        slots = (run_queue, work._keyed) if lacks_key_only(work) else run_queue
+        if self._to_try and (slots == self._to_try[-1] or slots is run_queue):
+            self._to_try.pop()
+        self._aside.setdefault(slots, []).append(work)
 
     @property
     def waits_for_slots(self) -> bool:
         """Whether some have stepped aside."""
         return bool(self._aside)
+
+
+def lacks_key_only(work: Work) -> bool:
+    """Whether one that can be asked only where a slot is free lacks that of its key alone: others can be asked."""
+    run_queue: RunQueue = work._task.run_queue
+    return run_queue.is_keyed and run_queue.free_slots() > 0
 
 
 def _is_open(work: Work, number: int) -> bool:
@@ -193,6 +224,18 @@ class RecheckPass:
 
     def _ask(self, line: Task | SubscriberLine, until: float, now: Callable[[], float]) -> _Portion:
         """Ask a portion of one line."""
+        aside: list[Work] = []
+        try:
+            end = self._ask_beside(line, aside, until, now)
+        finally:
+            if aside and not isinstance(line, SubscriberLine):
+                line.waiting.extendleft(reversed(aside))
+        return _Portion.NO_SLOT if aside and end is _Portion.THROUGH else end
+
+    def _ask_beside(
+        self, line: Task | SubscriberLine, aside: list[Work], until: float, now: Callable[[], float]
+    ) -> _Portion:
+        """The same; those of a task who have stepped aside, and so are in hand, are added to `aside`."""
         number, check = self.number, self._check
         portion = _TO_THE_END if self.full else self._portion
         end = _Portion.ASKED
@@ -213,10 +256,13 @@ class RecheckPass:
                 self.hits += 1  # where one is ready there are more: hits do not count against the portion
             elif answer == LATER:
                 work._recheck_pass = 0
-                if subscribers is None:
+                if subscribers is not None:
+                    subscribers.step_aside(work)
+                elif lacks_key_only(work) and len(aside) < MOST_ASIDE:
+                    aside.append(work._task.waiting.popleft())
+                else:
                     end = _Portion.NO_SLOT
                     break
-                subscribers.step_aside(work)
             else:
                 portion -= 1
                 if self.hits and not self.full:

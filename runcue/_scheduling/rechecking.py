@@ -28,7 +28,15 @@ from runcue._model.phases import NOT_READY
 from runcue._model.task import Task
 from runcue._model.work import Work
 from runcue._scheduling.core import Core
-from runcue._scheduling.recheck_pass import HIT, LATER, PassState, RecheckPass, SubscriberLine
+from runcue._scheduling.recheck_pass import (
+    HIT,
+    LATER,
+    MOST_ASIDE,
+    PassState,
+    RecheckPass,
+    SubscriberLine,
+    lacks_key_only,
+)
 
 __all__ = ["RECHECK_AFTER", "SUBSCRIBERS_AFTER", "Rechecker"]
 
@@ -124,6 +132,7 @@ class Rechecker:
         """Ask up to so many, stopping after so many misses. Returns the number of hits."""
         hits = 0
         check = self._check
+        aside: list[Work] = []
         for _ in range(questions):
             work = task.take_waiting()
             if work is None:
@@ -134,13 +143,16 @@ class Rechecker:
                 hits += 1
                 if hits & 15 == 0 and self._now() > until:
                     break
+            elif verdict == LATER:
+                work._recheck_pass = 0
+                if not lacks_key_only(work) or len(aside) >= MOST_ASIDE:
+                    break
+                aside.append(task.waiting.popleft())
             else:
                 misses -= 1
-                if verdict == LATER:
-                    work._recheck_pass = 0
-                    break
                 if misses <= 0:
                     break
+        task.waiting.extendleft(reversed(aside))
         return hits
 
     def step(self, until: float, *, idle: bool) -> bool:
@@ -158,7 +170,9 @@ class Rechecker:
             return False
         state = current.run(until, self._now)
         # Whoever is left needs a free slot; only what has them can change that, and then everything is looked at.
-        self._stuck = state is PassState.BLOCKED and not self.asking
+        was_stuck, self._stuck = self._stuck, state is PassState.BLOCKED and not self.asking
+        if self._stuck and not was_stuck:
+            self._learn(current)
         if state is PassState.MORE:
             return True
         if state is PassState.BLOCKED or self.asking:
@@ -175,7 +189,11 @@ class Rechecker:
             # An idle pass is due as well: one for both, or whichever of the two comes first starves the other.
             self._all_wanted = True
         if self.full_wanted and (
-            current is None or not current.full or (self._all_wanted and not current.subscribers)
+            # One that waits for slots alone must not keep those waiting that it has asked.
+            current is None
+            or not current.full
+            or self._stuck
+            or (self._all_wanted and not current.subscribers)
         ):
             current = self._begin(full=True)
         elif current is None:

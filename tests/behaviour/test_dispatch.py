@@ -679,6 +679,43 @@ async def test_inside_a_service_work_that_is_not_ready_is_passed_over(sync: bool
 
 @pytest.mark.rule(3)
 @virtual
+async def test_who_lacks_a_slot_to_be_asked_again_keeps_no_other_service_from_being_asked_again() -> None:
+    cue = runcue.Cue()
+    cue.service("a", concurrent=1)
+    cue.service("b", concurrent=1)
+    started: list[tuple[str, float]] = []
+    ready: set[str] = set()
+    for name, service in (("one", "a"), ("two", "b")):
+
+        @cue.task(name, uses=service)
+        async def handler(work: runcue.Work) -> None:
+            started.append((work.task, now()))
+
+    @cue.task("holds the slot", uses="a")
+    async def holds(work: runcue.Work) -> None:
+        await asyncio.sleep(60)
+
+    @cue.is_ready
+    async def is_ready(work: runcue.Work) -> bool:
+        return work.task == "holds the slot" or work.task in ready
+
+    async with cue:
+        for name in ("one", "two"):
+            await cue.submit(name, {})
+        await asyncio.sleep(1)
+        await cue.submit("holds the slot", {})
+        await asyncio.sleep(5)  # everybody is asked again, but "one" cannot be
+        await asyncio.sleep(5)
+        ready.add("two")
+        await asyncio.sleep(5)
+        ready.add("one")
+    assert [task for task, _ in started] == ["two", "one"]
+    assert 11 <= started[0][1] <= 11.1
+    assert started[1][1] == 61
+
+
+@pytest.mark.rule(3)
+@virtual
 async def test_an_async_gate_that_takes_long_holds_up_only_as_many_as_it_has_slots() -> None:
     cue = runcue.Cue(recheck=False)
     cue.service("api", concurrent=2)

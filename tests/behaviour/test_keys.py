@@ -435,6 +435,74 @@ async def test_who_waits_for_a_slot_of_its_key_to_be_asked_keeps_no_other_key_fr
 
 
 @virtual
+@pytest.mark.parametrize("told", [False, True])
+async def test_who_is_to_be_asked_again_and_lacks_a_slot_of_its_key_keeps_no_other_key_waiting(
+    told: bool,
+) -> None:
+    cue = runcue.Cue()
+    cue.service("api", per=user, concurrent=1)
+    entered = registered(cue)
+    held = registered(cue, lasts=60.0, name="hold")
+    ready: set[str] = set()
+
+    @cue.is_ready
+    async def is_ready(work: runcue.Work) -> bool:
+        return work.task == "hold" or work.params["user"] in ready
+
+    async with cue:
+        for one in "aabc":
+            await cue.submit("ask", {"user": one})
+        await asyncio.sleep(1)
+        await cue.submit("hold", {"user": "a"})
+        for at, one in ((2, "b"), (12, "c")):
+            await asyncio.sleep(at - now())
+            ready.add(one)
+            if told:
+                cue.nudge()
+        await asyncio.sleep(1)
+        ready.add("a")
+    assert held == {"a": [1]}
+    assert 2 <= entered["b"][0] <= 2.1
+    assert 12 <= entered["c"][0] <= 12.1
+    assert len(entered["a"]) == 2
+    assert entered["a"][0] == 61
+
+
+@virtual
+async def test_who_waits_for_an_artifact_and_a_slot_of_its_key_keeps_no_other_key_waiting() -> None:
+    cue = runcue.Cue()
+    cue.service("api", per=user, concurrent=1)
+    entered = registered(cue)
+    registered(cue, lasts=60.0, name="hold")
+    ready: set[str] = set()
+
+    class Seen(runcue.Artifact):
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def is_valid(self) -> bool:
+            return self.name in ready
+
+    @cue.is_ready
+    async def is_ready(work: runcue.Work) -> bool:
+        return work.task == "hold" or Seen(work.params["user"]).is_valid()
+
+    async with cue:
+        for one in "aabc":
+            await cue.submit("ask", {"user": one})
+        await asyncio.sleep(1)
+        await cue.submit("hold", {"user": "a"})
+        for at, one in ((2, "b"), (12, "c")):
+            await asyncio.sleep(at - now())
+            ready.add(one)  # nobody tells
+        await asyncio.sleep(10)
+        ready.add("a")
+    assert 2 <= entered["b"][0] <= 4.1
+    assert 12 <= entered["c"][0] <= 14.1
+    assert len(entered["a"]) == 2
+
+
+@virtual
 async def test_who_waits_for_a_key_can_be_cancelled_and_leaves_the_line_to_the_next() -> None:
     cue = runcue.Cue()
     cue.service("api", per=user, concurrent=1)
