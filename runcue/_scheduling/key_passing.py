@@ -54,12 +54,12 @@ class KeyPassing:
         self.passes_at = inf
 
     @property
-    def promised(self) -> tuple[Work, float] | None:
+    def promised(self) -> tuple[Work, float, float | None] | None:
         """See `Lane`."""
         return self._lane.promised
 
     @promised.setter
-    def promised(self, promised: tuple[Work, float] | None) -> None:
+    def promised(self, promised: tuple[Work, float, float | None] | None) -> None:
         self._lane.promised = promised
 
     def peek(self, ordered: bool) -> Work:

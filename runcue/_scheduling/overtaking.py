@@ -42,7 +42,7 @@ class Line(Protocol):
     services: tuple[Service, ...]
     limits: tuple[Limit, ...]
     budgets: tuple[Budget, ...]
-    promised: tuple[Work, float] | None
+    promised: tuple[Work, float, float | None] | None
     refusal: tuple[Limit, Any] | None
     passes_at: float
 
@@ -97,8 +97,9 @@ class Claim:
             now: Monotonic. If that instant has come, nobody passes it any more.
         """
         promised = run_queue.promised
-        if promised is None or promised[0] is not self.head:
-            run_queue.promised = promised = self.head, self.until
+        # It may have started since, and come back for another attempt: that waits anew.
+        if promised is None or promised[0] is not self.head or promised[2] != self.head.started_at:
+            run_queue.promised = promised = self.head, self.until, self.head.started_at
         self._is_shut |= now >= promised[1]
 
     def is_put_off_by(self, work: Work, services: Sequence[Service]) -> bool:

@@ -45,7 +45,8 @@ class RunQueue(WaitingLine):
         is_guarded: Whether there are limits among these that may raise, or do something beside: all but rates and
             budgets.
         near_budgets: Whether it has any, or a contender has.
-        promised: Its first work unit, when that waits for a budget, and the instant at which it was to start.
+        promised: Its first work unit, when that waits for a budget, the instant at which it was to start, and when it
+            was started before that, if ever.
         passes_at: When somebody may pass that one who cannot now; inf if nobody is known.
         refusal: The last limit that said no in `has_room`, and the work unit it was asked with; None for a rate, which
             takes none. Whoever looks at it clears it before.
@@ -103,7 +104,7 @@ class RunQueue(WaitingLine):
         self._others: tuple[Limit, ...] = ()
         self.budgets: tuple[Budget, ...] = ()
         self.near_budgets = False
-        self.promised: tuple[Work, float] | None = None
+        self.promised: tuple[Work, float, float | None] | None = None
         self.passes_at = inf
         self.refusal: tuple[Limit, Any] | None = None
         self.refused_until: float | None = None

@@ -37,7 +37,7 @@ class Lane:
         turnstile: Where they do; None before it has one.
         entry: The place by which it stands there.
         is_short: Whether its first waits for a budget, so that others may pass it.
-        promised: As of a run queue: the first, when that waits for a budget, and the instant at which it was to start.
+        promised: See `RunQueue.promised`.
     """
 
     __slots__ = ("entry", "is_short", "keys", "line", "number", "promised", "turnstile")
@@ -48,7 +48,7 @@ class Lane:
         self.number = 0
         self.turnstile: Turnstile | None = None
         self.entry: tuple[float, int] | None = None
-        self.promised: tuple[Work, float] | None = None
+        self.promised: tuple[Work, float, float | None] | None = None
         self.is_short = False
 
     def first_ones(self, most: int) -> list[Work]:

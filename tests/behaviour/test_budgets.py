@@ -372,6 +372,28 @@ async def test_nobody_waits_for_ever_though_smaller_ones_spend_more_than_they_ha
     assert next(at for at, n in starts if n == 90) <= 180
 
 
+@pytest.mark.rule(6, 46)
+@virtual
+async def test_another_attempt_of_who_has_waited_waits_anew_and_is_passed_as_the_first_was() -> None:
+    cue = runcue.Cue()
+    cue.service("api", budget={"tokens": "100/min"})
+    starts: Starts = []
+
+    @cue.task("ask", uses="api", cost=by_n)
+    async def ask(work: runcue.Work) -> None:
+        starts.append((now(), work.params["n"]))
+        if work.params["n"] == 61 and len(starts) == 2:
+            raise runcue.RetryLater(1)
+
+    async with cue:
+        await cue.submit("ask", {"n": 60})
+        await cue.submit("ask", {"n": 61})
+        await asyncio.sleep(70)
+        await cue.submit("ask", {"n": 10})
+    # It was to start at 60 s, and so it did; its second attempt is to start at 120 s, beside those 10.
+    assert starts == [(0, 60), (60, 61), (70, 10), (120, 61)]
+
+
 @pytest.mark.rule(5, 46)
 @virtual
 async def test_after_a_minute_its_slot_is_left_free_too() -> None:
