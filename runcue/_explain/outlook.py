@@ -40,7 +40,8 @@ def done_by_limits(
     if not starts:
         return None
     lasts = (usual_duration(history, task) or 0.0 for task in {work.task for work in waiting})
-    return max(starts) + max(lasts, default=0.0)
+    done = max(starts) + max(lasts, default=0.0)
+    return done if done < inf else None
 
 
 def done_by_slots(history: History, service: Service, waiting: Sequence[Work]) -> float | None:

@@ -434,4 +434,12 @@ def _held_up_by_limits(work: Work, now: float, since: float) -> Reason | None:
         if starving is None or starving is work:
             return None
         return Reason(work, "left free", starving, since, others=(starving,))
-    return found[0] if len(found) == 1 else found[0]._replace(beside=tuple(found[1:]))
+    if len(found) == 1:
+        return found[0]
+    # What somebody has to let go on, or outlasts the rest, is what it waits for: a rate would end in vain meanwhile.
+    found.sort(key=lambda one: not _is_pause_that_lasts(one, found))
+    return found[0]._replace(beside=tuple(found[1:]))
+
+
+def _is_pause_that_lasts(reason: Reason, all_of_them: Iterable[Reason]) -> bool:
+    return reason.kind == "paused" and all(one.until <= reason.until for one in all_of_them)

@@ -204,6 +204,8 @@ _LEAST: Final = 80
 
 def seconds_in_words(seconds: float) -> str:
     """A span of time in the unit in which a person would say it, to three digits."""
+    if seconds == inf:
+        return "an endless time"
     for size, unit in ((31_556_952.0, "years"), (86400.0, "days"), (3600.0, "h"), (60.0, "min")):
         if seconds >= 2 * size:
             span = seconds / size
