@@ -226,16 +226,28 @@ def _refund(ended: FailedAttempt) -> None:
 
 
 def _so_far(ended: FailedAttempt) -> Throttles:
-    """How often a work unit was refused before, and how long it has waited because of that."""
+    """How often a work unit was refused before, and how long it has waited because of that.
+
+    What held it after the pause was over has nothing to do with that: a slot elsewhere, a budget, a pause by hand.
+    """
     attempts = ended.work._attempts
     again = None if attempts is None else attempts.again
     if again is None:
         return NEVER_THROTTLED
     if not again.is_throttled:
         return again.throttles
-    began = ended.now - ended.duration
-    before = again.throttles
-    return before._replace(waited=before.waited + max(0.0, began - before.since))
+    before, over = again.throttles, again.at
+    run = ended.run or ended.work
+    for service in run._task.run_queue.services_for(run):
+        # Others may have been refused meanwhile.
+        if (
+            service.name == before.service
+            and (feedback := service.feedback) is not None
+            and feedback.throttle is not None
+        ):
+            over = max(over, feedback.throttle.until)
+    waited = min(ended.now - ended.duration, over) - before.since
+    return before._replace(waited=before.waited + max(0.0, waited))
 
 
 def _nth_wait(in_a_row: int) -> float:

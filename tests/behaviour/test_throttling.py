@@ -279,6 +279,40 @@ async def test_who_was_refused_for_too_long_in_total_fails_with_its_last_error()
 
 
 @pytest.mark.rule(26)
+@pytest.mark.parametrize("by", ["a pause", "a slot", "a rate", "a budget"])
+@virtual
+async def test_what_holds_a_work_unit_after_a_pause_is_over_does_not_count_as_refused(by: str) -> None:
+    calls: list[float] = []
+
+    async def handler(work: runcue.Work) -> None:
+        calls.append(now())
+        if len(calls) < 4:
+            raise runcue.Throttled(5, "api")
+
+    cue = runcue.Cue()
+    limits = {"a rate": {"rate": "1/2min"}, "a budget": {"budget": {"usd": "1/2min"}}}.get(by, {})
+    api = cue.service("api", max_throttled="1 min", **limits)
+    gpu = cue.service("gpu", concurrent=1)
+    budget = by == "a budget"
+    cue.task("t", uses=[api, gpu], cost={"usd": "0.6"} if budget else None)(handler)
+
+    @cue.task(uses=[api, gpu] if budget else gpu, cost={"usd": "0.6"} if budget else None)
+    async def other() -> None:
+        await asyncio.sleep(600 if by == "a slot" else 0)
+
+    async with cue:
+        handle = await cue.submit("t")
+        await asyncio.sleep(1)
+        if by == "a pause":
+            api.pause(200)
+        elif by != "a rate":
+            await cue.submit(other, priority=1.0)
+        assert (await handle.wait()).state is runcue.WorkState.COMPLETED
+    assert len(calls) == 4
+    assert calls[-1] > 100, "it was held for longer than a minute"
+
+
+@pytest.mark.rule(26)
 @virtual
 async def test_an_error_that_a_function_of_the_service_claims_is_a_refusal() -> None:
     class TooMany(Exception):
