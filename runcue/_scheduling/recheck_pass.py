@@ -52,7 +52,7 @@ _COMPANY: Final = 32
 
 _TO_THE_END: Final = 1 << 30
 
-MOST_ASIDE: Final = 256
+MOST_ASIDE: Final = 64
 """So many work units of a task step aside at a time, because their keys have no free slot: they are walked past again
 and again."""
 
