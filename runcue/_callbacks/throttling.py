@@ -22,6 +22,7 @@ from runcue._model.attempts import NEVER_THROTTLED, Again, GiveUp, RetryLater, T
 from runcue._model.awaitables import discard, is_awaitable
 from runcue._model.callables import located
 from runcue._model.errors import UsageError, is_a
+from runcue._model.kept_errors import add_note
 from runcue._model.no_answers import mistake_in, short
 from runcue._model.phases import FAILED
 from runcue._model.texts import listed, seconds_in_words
@@ -102,11 +103,24 @@ class Throttling:
             reached = Throttles(in_a_row, so_far.waited, ended.now)
             return Again(at, counts=False, reason="postponed", throttles=reached)
         if so_far.waited >= service.max_throttled:
+            self._say_at_the_end(ended.error, service, so_far.waited)
             return Settle(FAILED, ended.error, counts=False)
         reached = Throttles(
             in_a_row, so_far.waited, ended.now, service.name, ends=service.max_throttled < inf
         )
         return Again(at, counts=False, reason="throttled", throttles=reached)
+
+    def _say_at_the_end(self, error: BaseException, service: Service, waited: float) -> None:
+        """Let the error of the last refusal say that it was the last, and why."""
+        said = (
+            f"refused it for {seconds_in_words(waited)} in all; max_throttled of service {service.name!r} is "
+            f"{seconds_in_words(service.max_throttled)}"
+        )
+        cause = raised(error)
+        if is_a(cause, Throttled):
+            cause.at_the_end = f"the service has {said}"
+        else:
+            add_note(error, f"Its server has {said}.")
 
     def _pause(self, service: Service, ended: FailedAttempt, seconds: float | None) -> float | None:
         """Let a service pause; see `Feedback.throttled`."""

@@ -209,14 +209,15 @@ class Throttled(RuncueError):
     see `runcue.http_errors`.
 
     Args:
-        retry_after: For how long the server wants to be left in peace: seconds, a timedelta, or text such as "12s", or
-            "12" as a header has it. None: it has not said, which makes it a second, and twice as long each time, up to
-            a minute, until one passes.
+        retry_after: For how long the server wants to be left in peace: seconds, a timedelta, text such as "12s", or
+            what a header has: "12", or a date of HTTP. None: it has not said, which makes it a second, and twice as
+            long each time, up to a minute, until one passes.
         service: Which one of those that the task uses; by default the first.
 
     Attributes:
         retry_after: The same in seconds, or None.
         service: As given.
+        at_the_end: Of the last refusal, with which its work unit fails: how long that was in all; else "".
 
     Raises:
         ConfigurationError: A value cannot work.
@@ -249,7 +250,11 @@ class Throttled(RuncueError):
         self.retry_after = None if retry_after is None else _seconds_of(retry_after)
         self.service = service
 
+    at_the_end = ""
+
     def __str__(self) -> str:
+        if self.at_the_end:
+            return self.at_the_end
         whose = "the service" if self.service is None else f"the service {shortened(self.service, 80)!r}"
         if self.retry_after is None:
             return f"{whose} has refused it for now"
@@ -263,5 +268,13 @@ def _seconds_of(value: object) -> float:
         try:
             value = float(value)
         except ValueError:
-            return parse_duration(value, what, zero=True)
+            pass
+        if isinstance(value, str):
+            # Few servers write dates; and one that is past is a time that is over.
+            import time  # noqa: PLC0415
+
+            from runcue._model.http_headers import instant_of  # noqa: PLC0415
+
+            when = instant_of(value.strip())
+            value = value if when is None else max(0.0, when - time.time())
     return parse_duration(value, what, zero=True)

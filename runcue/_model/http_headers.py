@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 from runcue._model.errors import ConfigurationError
 from runcue._model.texts import words_of
 
-__all__ = ["Heard", "Left", "read_headers"]
+__all__ = ["Heard", "Left", "instant_of", "read_headers"]
 
 _NAME: Final = r"(?:x-|anthropic-)?rate-?limit-([a-z0-9_-]+)"
 _KINDS: Final = ("limit", "remaining", "reset")
@@ -100,7 +100,7 @@ def read_headers(headers: Any, wall: float) -> Heard:
                     known[kind] = value
                 known[f"{kind} name"] = name
     garbage: list[str] = []
-    date = _instant(waits.get("date", ""))
+    date = instant_of(waits.get("date", ""))
     clock = wall if date is None else date
     left = [one for what, said in found.items() if (one := _left(what, said, clock, garbage)) is not None]
     return Heard(left, _wait(waits, clock, garbage), garbage)
@@ -129,7 +129,7 @@ def _wait(said: Mapping[str, str], clock: float, garbage: list[str]) -> float:
     for name, size in (("retry-after", 1.0), ("retry-after-ms", 1000.0)):
         if name in said:
             number = _number(said[name]) if size > 1 else _seconds(said[name], clock)
-            if number is None or (number < 0 and not _instant(said[name])):
+            if number is None or (number < 0 and not instant_of(said[name])):
                 garbage.append(f"{name}: {said[name]}")
             else:
                 waits.append(number / size)
@@ -152,11 +152,11 @@ def _seconds(text: str, clock: float) -> float | None:
         return (number / 1000 if number >= _MILLISECONDS else number) - clock
     if re.fullmatch(rf"(?:{_SPAN}\s*)+", text):
         return _finite(sum(float(number) * _UNITS[unit] for number, unit in re.findall(_SPAN, text)))
-    when = _instant(text)
+    when = instant_of(text)
     return None if when is None else when - clock
 
 
-def _instant(text: str) -> float | None:
+def instant_of(text: str) -> float | None:
     """A date of HTTP or of RFC 3339, in seconds since the epoch; None if it is neither."""
     if len(text) < len("2024-01-01T00:00Z"):
         return None

@@ -275,6 +275,9 @@ async def test_who_was_refused_for_too_long_in_total_fails_with_its_last_error()
     [work] = await outcomes(cue, 1)
     assert work.state is runcue.WorkState.FAILED
     assert isinstance(work.exception, runcue.Throttled)
+    assert str(work.exception) == (
+        "the service has refused it for 60 s in all; max_throttled of service 'api' is 60 s"
+    )
     assert server.calls == [pytest.approx(20.1 * n) for n in range(4)], "three waits make a minute"
 
 
@@ -483,9 +486,14 @@ def test_a_time_that_is_none_is_refused_where_it_is_written(value: Any) -> None:
 
 def test_what_a_header_has_is_a_time_and_the_error_can_be_pickled() -> None:
     import pickle
+    import time
+    from email.utils import formatdate
 
     assert runcue.Throttled("12").retry_after == 12
     assert runcue.Throttled("1.5 min").retry_after == 90
+    assert runcue.Throttled("Fri, 21 Oct 2016 07:28:00 GMT").retry_after == 0, "that is over"
+    when = formatdate(time.time() + 100, usegmt=True)
+    assert 90 < (runcue.Throttled(when).retry_after or 0) <= 100
     error = pickle.loads(pickle.dumps(runcue.Throttled("12", service="api")))
     assert (error.retry_after, error.service) == (12, "api")
     assert str(error) == "the service 'api' has refused it for 12 s"
