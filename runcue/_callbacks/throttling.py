@@ -10,6 +10,7 @@ Must not know: how a decision is carried out, what errors look like.
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable
 from math import inf, isnan
 from typing import Any, Final, NamedTuple
@@ -164,9 +165,9 @@ class Throttling:
     def _claim_by(self, error: BaseException, services: list[Service], work: Work) -> _Claim | None:
         """Whose server has refused an attempt, according to one error."""
         if is_a(error, Throttled):
-            seconds = (
-                error.retry_after or None
-            )  # at once is no pause: to ask again and again is what it is against
+            said = error.retry_after if error.until is None else max(0.0, error.until - time.time())
+            # At once is no pause: to ask again and again is what it is against.
+            seconds = said or None
             if error.service is None and not services:
                 return _Claim(None, seconds)
             for service in services:

@@ -215,7 +215,8 @@ class Throttled(RuncueError):
         service: Which one of those that the task uses; by default the first.
 
     Attributes:
-        retry_after: The same in seconds, or None.
+        retry_after: The same in seconds, or None; None also where it is a date.
+        until: A date in seconds since the epoch, or None.
         service: As given.
         at_the_end: Of the last refusal, with which its work unit fails: how long that was in all; else "".
 
@@ -247,7 +248,9 @@ class Throttled(RuncueError):
             )
         # As it was given: so it comes out of another process, too.
         super().__init__(retry_after, service)
-        self.retry_after = None if retry_after is None else _seconds_of(retry_after)
+        self.until = _date_of(retry_after)
+        is_said = retry_after is not None and self.until is None
+        self.retry_after = _seconds_of(retry_after) if is_said else None
         self.service = service
 
     at_the_end = ""
@@ -261,6 +264,16 @@ class Throttled(RuncueError):
         return f"{whose} has refused it for {self.retry_after:g} s"
 
 
+def _date_of(value: object) -> float | None:
+    """A date as a header has it, in seconds since the epoch; None if it is none."""
+    if not isinstance(value, str):
+        return None
+    # Few servers write dates.
+    from runcue._model.http_headers import instant_of  # noqa: PLC0415
+
+    return instant_of(value.strip())
+
+
 def _seconds_of(value: object) -> float:
     """Seconds, also as a header has them: "12"."""
     what = "retry_after of Throttled"
@@ -268,13 +281,5 @@ def _seconds_of(value: object) -> float:
         try:
             value = float(value)
         except ValueError:
-            pass
-        if isinstance(value, str):
-            # Few servers write dates; and one that is past is a time that is over.
-            import time  # noqa: PLC0415
-
-            from runcue._model.http_headers import instant_of  # noqa: PLC0415
-
-            when = instant_of(value.strip())
-            value = value if when is None else max(0.0, when - time.time())
+            return parse_duration(value, what, zero=True)
     return parse_duration(value, what, zero=True)
