@@ -181,6 +181,12 @@ def _read_budgets(value: Any, what: str) -> dict[str, Allowance] | None:
         raise ConfigurationError(
             f'{what} must be a dict, such as {{"tokens": "90_000/min"}}, not {type(value).__name__}: {words_of(value)}.'
         )
+    for name, one in value.items():
+        if callable(one):
+            raise ConfigurationError(
+                f"{what}, {words_of(name)}, is a function; one of the key gives all budgets of it: "
+                f"budget=lambda key: {{{words_of(name)}: ...}}, beside per=."
+            )
     return {
         check_name(name, "budget"): parse_allowance(one, f"{what}, {words_of(name)},")
         for name, one in value.items()
