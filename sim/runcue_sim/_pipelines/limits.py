@@ -119,10 +119,26 @@ def apply(cue: runcue.Cue, texts: Iterable[str]) -> None:
                 together.setdefault(service, {})[what] = value
                 said.setdefault(service, {})[what] = text
     for service, values in together.items():
+        _check_budgets(cue, service, said[service])
         try:
             set_limits(cue, {service: _options(values)})
         except runcue.RuncueError as error:
             raise BadUsage(f"--set {' '.join(said[service].values())}: {one_line(str(error))}") from error
+
+
+def _check_budgets(cue: runcue.Cue, service: str, said: Mapping[str, str]) -> None:
+    """A service that has budgets gets no other ones: that is a slip of the pen.
+
+    Raises:
+        BadUsage: It has none of that name.
+    """
+    there = next((one.budgets for one in cue.services() if one.name == service), {})
+    for what, text in said.items():
+        name = what.removeprefix(_BUDGET)
+        if what.startswith(_BUDGET) and there and name not in there:
+            raise BadUsage(
+                f"--set {text}: service {service!r} has no budget {name!r}; {nearest(name, there)}"
+            )
 
 
 def _options(values: Mapping[str, Any]) -> dict[str, Any]:
