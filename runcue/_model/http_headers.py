@@ -10,7 +10,7 @@ Must not know: services, what is made of this.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import inf
 from typing import Any, Final, NamedTuple
 
@@ -84,58 +84,70 @@ def read_headers(headers: Any, wall: float) -> Heard:
     Raises:
         ConfigurationError: They are no headers.
     """
-    found: dict[str, dict[str, str]] = {}
-    waits: dict[str, str] = {}
+    # What is said several times is read each time, and what lets the least through counts.
+    found: dict[str, dict[str, list[tuple[str, str]]]] = {}
+    waits: dict[str, list[str]] = {}
     for name, value in _pairs(headers):
         if name in ("retry-after", "retry-after-ms", "date"):
-            waits[name] = value
+            waits.setdefault(name, []).append(value)
         elif "limit-" in name and (match := re.fullmatch(_NAME, name)) is not None:
             words = match[1].split("-")
             kind = next((word for word in words if word in _KINDS), None)
             if kind is not None:
                 words.remove(kind)
                 what = "-".join(word for word in words if word != "after")  # "reset-after" is a reset
-                known = found.setdefault(what, {})
-                if kind not in known or "after" in words:
-                    known[kind] = value
-                known[f"{kind} name"] = name
+                values = found.setdefault(what, {}).setdefault(kind, [])
+                is_after = "after" in words
+                if is_after and not any("after" in one for one, _ in values):
+                    values.clear()
+                if is_after or not any("after" in one for one, _ in values):
+                    values.append((name, value))
     garbage: list[str] = []
-    date = instant_of(waits.get("date", ""))
+    date = instant_of(waits.get("date", [""])[0])
     clock = wall if date is None else date
     left = [one for what, said in found.items() if (one := _left(what, said, clock, garbage)) is not None]
     return Heard(left, _wait(waits, clock, garbage), garbage)
 
 
-def _left(what: str, said: Mapping[str, str], clock: float, garbage: list[str]) -> Left | None:
-    read: dict[str, float] = {}
-    for kind in _KINDS:
-        if kind in said:
-            number = _seconds(said[kind], clock) if kind == "reset" else _number(said[kind])
+def _left(
+    what: str, said: Mapping[str, Sequence[tuple[str, str]]], clock: float, garbage: list[str]
+) -> Left | None:
+    read: dict[str, tuple[float, str]] = {}
+    for kind, values in said.items():
+        for name, value in values:
+            number = _seconds(value, clock) if kind == "reset" else _number(value)
             if number is None or (number < 0 and kind != "reset"):
-                garbage.append(f"{said[f'{kind} name']}: {said[kind]}")
-            if number is not None:
-                read[kind] = number
-    if "remaining" not in read or "reset" not in read or read["reset"] <= 0:
+                garbage.append(f"{name}: {value}")
+            if number is None or (kind == "limit" and number <= 0):
+                continue
+            known = read.get(kind)
+            if known is None or (number > known[0] if kind == "reset" else number < known[0]):
+                read[kind] = number, f"{name}: {value}"
+    if "remaining" not in read or "reset" not in read or read["reset"][0] <= 0:
         return None
-    left, limit = max(read["remaining"], 0.0), read.get("limit", 0.0)
-    if 0 < limit < left:
-        garbage.append(f"{said['remaining name']}: {said['remaining']}, of {said['limit']}")
+    left, text = read["remaining"]
+    left, limit, name = max(left, 0.0), read["limit"][0] if "limit" in read else None, text.partition(":")[0]
+    if limit is not None and limit < left:
+        garbage.append(f"{text}, of {read['limit'][1].partition(': ')[2]}")
         left = limit
-    return Left(what, left, limit if limit > 0 else None, read["reset"], said["remaining name"])
+    return Left(what, left, limit, read["reset"][0], name)
 
 
-def _wait(said: Mapping[str, str], clock: float, garbage: list[str]) -> float:
+def _wait(said: Mapping[str, Sequence[str]], clock: float, garbage: list[str]) -> float:
     waits = [0.0]
     for name, size in (("retry-after", 1.0), ("retry-after-ms", 1000.0)):
-        if name in said:
-            number = _number(said[name]) if size > 1 else _seconds(said[name], clock)
-            if number is None or (number < 0 and not instant_of(said[name])):
-                garbage.append(f"{name}: {said[name]}")
+        numbers = []
+        for value in said.get(name, ()):
+            number = _number(value) if size > 1 else _seconds(value, clock)
+            if number is None or (number < 0 and not instant_of(value)):
+                garbage.append(f"{name}: {value}")
             else:
-                waits.append(number / size)
-    # The one in milliseconds says the same more exactly, or less where the other was rounded up.
-    # A date may have passed.
-    return max(waits[-1], 0.0) if "retry-after-ms" in said else max(waits)
+                # A date may have passed.
+                numbers.append(max(number / size, 0.0))
+        if numbers:
+            # The one in milliseconds says the same more exactly, or less where the other was rounded up.
+            waits.append(max(numbers))
+    return waits[-1]
 
 
 def _number(text: str) -> float | None:

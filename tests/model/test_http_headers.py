@@ -83,6 +83,25 @@ def test_what_asks_to_wait_is_read_and_dates_by_the_clock_of_the_server(
     assert (max(heard.wait, 0.0), heard.garbage) == (seconds, [])
 
 
+@pytest.mark.parametrize("family", ["x-ratelimit", "ratelimit"])
+def test_of_what_is_said_several_times_counts_what_lets_the_least_through(family: str) -> None:
+    said = [
+        *((f"{family}-remaining", left) for left in ("5", "1", "soon", "3")),
+        *(("ratelimit-limit", limit) for limit in ("0", "100", "50", "70")),
+        *(("RateLimit-Reset", reset) for reset in ("10", "30s", "20")),
+        *(("Retry-After", wait) for wait in ("2", "7", "", "3")),
+    ]
+    for pairs in (said, said[::-1]):
+        heard = read_headers(pairs, WALL)
+        assert heard.left == [("", 1.0, 50.0, 30.0, f"{family}-remaining")]
+        assert heard.wait == 7.0
+        assert set(heard.garbage) == {f"{family}-remaining: soon", "retry-after: "}
+        heard = read_headers([("retry-after-ms", "5"), *pairs, ("retry-after-ms", "1")], WALL)
+        assert heard.wait == 0.005
+    for pairs in ([*said, ("x-ratelimit-reset-after", "4")], [("x-ratelimit-reset-after", "4"), *said]):
+        assert read_headers(pairs, WALL).left[0].seconds == 4.0, "the more exact of the two"
+
+
 def test_headers_come_in_each_form_that_libraries_have_them_in() -> None:
     message = Message()
     message["Retry-After"] = "5"
