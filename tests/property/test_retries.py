@@ -233,9 +233,10 @@ class Attempts(Body):
     def begins(self, work: runcue.Work) -> None:
         if self.is_cut_off and not self.is_needed(work):
             self.wrong.append(f"{work!r} starts, and the cue was told to start nothing more")
-        # Who is cancelled, or ends by a time-out, makes room for others that nobody can have foreseen.
+        # Who is cancelled, be it by a stop that cuts off, makes room for others that nobody can have foreseen.
         turn = self.turns.pop(work.id, -inf)
-        if self.now() < turn - ROUNDING and not any(act.what == "cancel" for act in self.plan.acts):
+        is_left_alone = not self.is_cut_off and not any(act.what == "cancel" for act in self.plan.acts)
+        if self.now() < turn - ROUNDING and is_left_alone:
             self.wrong.append(f"{work!r} starts at {self.now()}, and its turn was said to come at {turn}")
         due = self.due.pop(work.id, None)
         if due is not None and self.now() < due - ROUNDING:
