@@ -12,7 +12,6 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
-from itertools import chain
 from math import inf, isnan
 from typing import Any, Final, NamedTuple
 
@@ -26,7 +25,7 @@ from runcue._model.callables import located
 from runcue._model.errors import UsageError, is_a
 from runcue._model.kept_errors import add_note
 from runcue._model.no_answers import mistake_in, short
-from runcue._model.phases import FAILED, NOT_DUE
+from runcue._model.phases import FAILED
 from runcue._model.texts import listed, seconds_in_words
 from runcue._model.work import Work
 from runcue._scheduling.attempts import FailedAttempt, Settle
@@ -39,9 +38,6 @@ _NO_TIME: Final = 0.0
 
 _UP_TO_THE_LONGEST: Final = 10
 """So often it is doubled at the most."""
-
-_LOOKED_AT: Final = 16
-"""So many of each line are looked at to see whether another one could go first."""
 
 
 class _Claim(NamedTuple):
@@ -101,10 +97,7 @@ class Throttling:
         in_a_row = so_far.in_a_row + 1
         if service is not None:
             _refund(ended)
-            was_probe = _is_probe(service, ended)
             at = self._pause(service, ended, seconds)
-            if at is not None and (was_probe or in_a_row > 1) and self._others_wait(service, ended, in_a_row):
-                at += _nth_wait(in_a_row)  # another one goes first
         if at is None:
             at = ended.now + (_nth_wait(in_a_row) if seconds is None else seconds)
         if service is None:
@@ -145,19 +138,6 @@ class Throttling:
             service.install("throttle", feedback.throttle)
             self._core.run_queues.look_at(service)
         return at
-
-    def _others_wait(self, service: Service, ended: FailedAttempt, in_a_row: int) -> bool:
-        """Whether some wait for a service that it has refused less often in a row: of these one may go first.
-
-        Otherwise a single one that is refused each time would be the probe each time, and nobody else would start.
-        """
-        waiting = chain(self._core.returning, self._core.run_queues.first_that_use(service, _LOOKED_AT))
-        return any(
-            work is not ended.work
-            and _refused_in_a_row(work, service) < in_a_row
-            and service in work._task.run_queue.services_for(work)
-            for work in waiting
-        )
 
     def _claim_of(self, ended: FailedAttempt) -> _Claim | None:
         """Whose server has refused an attempt, if one has. Of a group of exceptions, all members have to say so.
@@ -250,23 +230,6 @@ class Throttling:
                 seconds_in_words(most),
             )
         return most
-
-
-def _is_probe(service: Service, ended: FailedAttempt) -> bool:
-    """Whether an attempt was let through first after a pause."""
-    throttle = None if service.feedback is None else service.feedback.throttle
-    return throttle is not None and throttle.probe is (ended.run or ended.work)
-
-
-def _refused_in_a_row(work: Work, service: Service) -> float:
-    """How often a service has refused a work unit that waits; inf if that waits for an instant for another reason."""
-    attempts = work._attempts
-    if attempts is None:
-        return 0
-    again = attempts.again
-    if again.is_throttled and again.throttles.service == service.name:
-        return again.throttles.in_a_row
-    return inf if work._phase == NOT_DUE else 0
 
 
 def _refund(ended: FailedAttempt) -> None:

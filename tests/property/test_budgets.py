@@ -267,7 +267,7 @@ def run_of(plan: list[Ask], *, honest: bool, rate: str | None, order: int | None
         def look() -> None:
             for run_queue in cue._core.run_queues.values():
                 if run_queue.promised is not None:
-                    head, until = run_queue.promised
+                    head, until, _ = run_queue.promised
                     promises.setdefault(head.params["number"], until)
 
         async with cue:

@@ -7,7 +7,7 @@ Must not know: what becomes of a violation, who listens.
 
 from __future__ import annotations
 
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 import runcue
 from runcue_sim._chaos.observations import Observations
@@ -15,9 +15,6 @@ from runcue_sim._chaos.observed_work import BY_WALL, ROUNDING, ObservedWork, Sta
 
 Objection: TypeAlias = tuple[str, str] | None
 """The name of a promise, and how it was broken."""
-
-_BEHIND: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)
-"""By so many seconds one that is refused once more may come later than the pause ends."""
 
 
 def of_start(now: float, work: ObservedWork, attempt: int | None, *, resumes: bool | None) -> Objection:
@@ -142,8 +139,6 @@ def of_wait(
             at = refusals.refused(now, work, seconds, now - start.at)
         if not refusals.is_sure:
             return None, now + delay, BY_WALL
-        # Where others wait who were refused less often, it stands behind, longer each time.
-        at += next((more for more in _BEHIND if abs(at + more - now - delay) <= ROUNDING), 0.0)
         return _of_delay(work, delay, at - now, at - now), at, 0.0
     if reason == "postponed":
         seconds = observed.injected.postponed.pop(work.id, None)
