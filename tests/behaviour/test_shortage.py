@@ -39,6 +39,9 @@ def allow_threads(more):
 def become_somebody():
     # Whoever has no other process. The superuser is not limited. What root alone may read must be loaded before.
     if {by!r} == "processes":
+        other = runcue.Cue()
+        other.service("any")
+        other.services(), other.debug_blocked(), other.why()
         try:
             os.setgroups([])
             os.setresgid(54321, 54321, 54321)
