@@ -1,6 +1,9 @@
 """Who may pass a work unit that waits for a budget of its key: those with the same keys, under the same rules.
 
-Lives here: `KeyPassing`, one lane as `overtaking` sees a line; `put_off_until`, for those of other lanes and lines.
+Those with other keys may, unless they would take what keys share, such as a start of a total, and it needs that.
+
+Lives here: `KeyPassing`, one lane as `overtaking` sees a line; `put_off_until` and `put_off_by_others`, for those of
+other lanes and lines.
 
 Must not know: who else waits.
 """
@@ -8,20 +11,26 @@ Must not know: who else waits.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from math import inf
-from typing import Any
+from typing import Any, Final
 
 from runcue._limits.budget import Budget
 from runcue._limits.keyed import KeyService
+from runcue._limits.rate_limit import RateLimit
 from runcue._limits.service import Service
 from runcue._model.work import Work
+from runcue._scheduling.lines import services_for
 from runcue._scheduling.overtaking import Claim, claim_of, first_to_pass
 from runcue._scheduling.priority_queue import place_of
 from runcue._scheduling.selection import STARVED_AFTER
-from runcue._scheduling.turnstiles import Lane
+from runcue._scheduling.turnstiles import Lane, Turnstiles
 from runcue.abc import Limit
 
-__all__ = ["KeyPassing", "put_off_until"]
+__all__ = ["KeyPassing", "put_off_by_others", "put_off_until"]
+
+# So many with other keys are looked at, those that were found waiting first.
+_MOST_OTHERS: Final = 16
 
 
 class KeyPassing:
@@ -47,8 +56,9 @@ class KeyPassing:
         self._lane = lane
         self._parked = parked
         self._has_room = has_room
-        self.services: tuple[Service, ...] = lane.keys
-        self.limits: tuple[Limit, ...] = tuple(limit for key in lane.keys for limit in key.limits)
+        # What all keys share it will need as well.
+        self.services: tuple[Service, ...] = services_for(lane.first)
+        self.limits: tuple[Limit, ...] = tuple(limit for one in self.services for limit in one.limits)
         self.budgets = tuple(limit for limit in self.limits if isinstance(limit, Budget))
         self.refusal: tuple[Limit, Any] | None = (refused_by, lane.first)
         self.passes_at = inf
@@ -92,7 +102,8 @@ class KeyPassing:
     def claim(self, now: float) -> Claim | None:
         """What the first needs."""
         first = self._lane.first
-        return claim_of(self, first, now, keeps_slots=now - first._submitted_at > STARVED_AFTER)
+        waits_long = now - first._submitted_at > STARVED_AFTER
+        return claim_of(self, first, now, keeps_slots=waits_long, kept=self._lane.keys)
 
 
 def claims_at(keys: Iterable[KeyService], now: float, but: Lane | None = None) -> list[Claim]:
@@ -109,30 +120,59 @@ def claims_at(keys: Iterable[KeyService], now: float, but: Lane | None = None) -
             lane = turnstile.home.first_lane(turnstile)
             if lane is None or lane is but or not lane.is_short:
                 continue
-            refusing = (
-                limit
-                for one in lane.keys
-                for limit in one.limits
-                if isinstance(limit, Budget) and not limit.room(now, lane.first)
-            )
-            if (budget := next(refusing, None)) is not None:
-                claim = KeyPassing(lane, turnstile.home.parked, budget, _nobody).claim(now)
-                if claim is not None:
-                    found.append(claim)
+            if (claim := _claim_of(lane, turnstile.home, now)) is not None:
+                found.append(claim)
     return found
 
 
-def put_off_until(work: Work, keys: Sequence[KeyService], now: float) -> float | None:
+def _claim_of(lane: Lane, home: Turnstiles, now: float) -> Claim | None:
+    refusing = (
+        limit
+        for one in lane.keys
+        for limit in one.limits
+        if isinstance(limit, Budget) and not limit.room(now, lane.first)
+    )
+    budget = next(refusing, None)
+    return None if budget is None else KeyPassing(lane, home.parked, budget, _nobody).claim(now)
+
+
+def put_off_by_others(work: Work, homes: Sequence[Turnstiles], now: float) -> float | None:
+    """As `put_off_until`, of those with other keys: by what all keys share, such as a total beside.
+
+    Args:
+        work: Whose start that would be.
+        homes: Where the others wait.
+        now: Monotonic.
+    """
+    keys, services, place = work._keyed or (), services_for(work), place_of(work)
+    shared = [one for one in services if one not in keys]
+    if not any(
+        any(rate.keeps_from(now, now) for rate in one.rates if isinstance(rate, RateLimit))
+        or any(budget.amount_for(work) for budget in one.budgets.values())
+        for one in shared
+    ):
+        return None  # there is enough for everybody
+    for home in homes:
+        for lane in islice(home.short, _MOST_OTHERS):
+            if lane.keys == keys or place_of(lane.first) > place:
+                continue
+            claim = _claim_of(lane, home, now)
+            if claim is not None and claim.is_put_off_by(work, shared):
+                lane.putting_off.update(keys)
+                return claim.until
+    return None
+
+
+def put_off_until(work: Work, now: float) -> float | None:
     """Whether a start would put off who came before and waits for a budget of the same key, and until when that waits.
 
     Args:
         work: Whose start that would be.
-        keys: What it uses by its keys.
         now: Monotonic.
     """
-    place = place_of(work)
-    for claim in claims_at(keys, now):
-        if claim.place < place and claim.is_put_off_by(work, keys):
+    place, services = place_of(work), services_for(work)
+    for claim in claims_at(work._keyed or (), now):
+        if claim.place < place and claim.is_put_off_by(work, services):
             return claim.until
     return None
 

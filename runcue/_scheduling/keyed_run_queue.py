@@ -29,7 +29,7 @@ from runcue._model.errors import LimitError
 from runcue._model.phases import NEW, READY
 from runcue._model.work import Work
 from runcue._scheduling.key_holds import KeyHolds
-from runcue._scheduling.key_passing import KeyPassing, put_off_until
+from runcue._scheduling.key_passing import KeyPassing, put_off_by_others, put_off_until
 from runcue._scheduling.overtaking import MOST_PASSING
 from runcue._scheduling.priority_queue import place_of
 from runcue._scheduling.run_queue import RunQueue
@@ -180,17 +180,20 @@ class KeyedRunQueue(RunQueue):
                 self._park(work, lane)
             assert lane is not None
             turnstiles.wait(lane, key, until)
-            lane.is_short = isinstance(limit, Budget)
+            turnstiles.note_short(lane, isinstance(limit, Budget))
             if comes and lane.is_short:
                 key.reopen()  # its instant is to be promised, and who waits behind it may pass it
 
     def _put_off(self, work: Work, now: float) -> tuple[KeyService, float, Limit | None] | None:
-        """As `_shut_for`, because of somebody who came before and waits for a budget of the same key."""
-        for key in work._keyed or ():
-            if key.turnstiles and key.budgets:
-                until = put_off_until(work, work._keyed or (), now)
-                return None if until is None else (key, until, None)
-        return None
+        """As `_shut_for`, because of somebody who came before and waits for a budget of the same key, or of another."""
+        until = None
+        keys = work._keyed or ()
+        if any(key.turnstiles and key.budgets for key in keys):
+            until = put_off_until(work, now)
+        if until is None and keys and self._shared:
+            keyed = (one for one in (self, *self.contenders) if isinstance(one, KeyedRunQueue))
+            until = put_off_by_others(work, [one.turnstiles for one in keyed if one.turnstiles.short], now)
+        return None if until is None else (keys[0], until, None)
 
     def _keys_have_room(self, now: float, work: Work) -> bool:
         return self._shut_for(work, now) is None

@@ -65,6 +65,8 @@ class Claim:
         now: Monotonic.
         until: Its instant; inf if that is not known.
         keeps_slots: Whether the slots that it will need are left free for it, too.
+        kept: Those services alone whose slots are, and which nobody takes of whom it is not known whether that puts it
+            off; by default all that it uses.
 
     Attributes:
         head: See above.
@@ -72,9 +74,18 @@ class Claim:
         until: See above.
     """
 
-    __slots__ = ("_is_shut", "_keeps_slots", "_needs", "head", "place", "until")
+    __slots__ = ("_is_shut", "_keeps_slots", "_kept", "_needs", "head", "place", "until")
 
-    def __init__(self, run_queue: Line, head: Work, now: float, until: float, *, keeps_slots: bool) -> None:
+    def __init__(
+        self,
+        run_queue: Line,
+        head: Work,
+        now: float,
+        until: float,
+        *,
+        keeps_slots: bool,
+        kept: tuple[Service, ...] | None = None,
+    ) -> None:
         self.head = head
         self.place = place_of(head)
         self.until = until
@@ -82,6 +93,7 @@ class Claim:
         # Of limits of the user's own nobody knows what they would take from it.
         self._is_shut = until == inf or any(map(_is_own, run_queue.limits))
         self._keeps_slots = keeps_slots
+        self._kept = services_for(head) if kept is None else kept
         # Of each service: whether a start now takes one that it needs, and how much of each budget it can spare.
         self._needs: dict[Service, tuple[bool, list[tuple[Budget, Amount | float]]]] = {}
         for service in () if self._is_shut else services:
@@ -110,14 +122,13 @@ class Claim:
             services: Those that this one takes.
         """
         for service in services:
-            if self._is_shut:
-                if service in services_for(self.head):
-                    return True
-                continue
+            is_kept = service in self._kept
+            if self._is_shut and is_kept:
+                return True
             needs = self._needs.get(service)
             if needs is None:
                 continue
-            if needs[0] or (self._keeps_slots and service.active + 1 >= service.concurrent):
+            if needs[0] or (self._keeps_slots and is_kept and service.active + 1 >= service.concurrent):
                 return True
             for budget, spare in needs[1]:
                 amount = budget.amount_for(work)
@@ -126,8 +137,10 @@ class Claim:
         return False
 
 
-def claim_of(run_queue: Line, head: Work, now: float, *, keeps_slots: bool) -> Claim | None:
-    """What the first in a line needs that was just refused.
+def claim_of(
+    run_queue: Line, head: Work, now: float, *, keeps_slots: bool, kept: tuple[Service, ...] | None = None
+) -> Claim | None:
+    """What the first in a line needs that was just refused; see `Claim`.
 
     Returns:
         None if it is no budget that it waits for.
@@ -136,7 +149,7 @@ def claim_of(run_queue: Line, head: Work, now: float, *, keeps_slots: bool) -> C
     if refusal is None or not is_budget(refusal[0]):
         return None
     until = max(_next_room(run_queue, head, now), now)
-    return Claim(run_queue, head, now, until, keeps_slots=keeps_slots)
+    return Claim(run_queue, head, now, until, keeps_slots=keeps_slots, kept=kept)
 
 
 def first_to_pass(run_queue: Line, claims: Sequence[Claim], now: float, *, ordered: bool) -> Work | None:

@@ -37,10 +37,11 @@ class Lane:
         turnstile: Where they do; None before it has one.
         entry: The place by which it stands there.
         is_short: Whether its first waits for a budget, so that others may pass it.
+        putting_off: Other keys with somebody who would put that one off by what all keys share, and waits for that.
         promised: See `RunQueue.promised`.
     """
 
-    __slots__ = ("entry", "is_short", "keys", "line", "number", "promised", "turnstile")
+    __slots__ = ("entry", "is_short", "keys", "line", "number", "promised", "putting_off", "turnstile")
 
     def __init__(self, keys: tuple[KeyService, ...]) -> None:
         self.keys = keys
@@ -50,6 +51,7 @@ class Lane:
         self.entry: tuple[float, int] | None = None
         self.promised: tuple[Work, float, float | None] | None = None
         self.is_short = False
+        self.putting_off: set[KeyService] = set()
 
     def first_ones(self, most: int) -> list[Work]:
         """So many of the first, in order; some may have left, or have another place."""
@@ -105,13 +107,15 @@ class Turnstiles:
     Attributes:
         parked: These, with their lanes.
         lanes: The lanes by what they use by their keys.
+        short: Those whose first waits for a budget, in the order in which that was found.
     """
 
-    __slots__ = ("_instants", "_open", "lanes", "parked")
+    __slots__ = ("_instants", "_open", "lanes", "parked", "short")
 
     def __init__(self) -> None:
         self.parked: dict[Work, Lane] = {}
         self.lanes: dict[tuple[KeyService, ...], Lane] = {}
+        self.short: dict[Lane, None] = {}
         # Those that may let one start, by the place of that one; and those that may at an instant.
         self._open: list[tuple[float, int, int, Turnstile]] = []
         self._instants: list[tuple[float, int, Turnstile]] = []
@@ -147,12 +151,17 @@ class Turnstiles:
             lane.promised = None  # it may come back, for another attempt
         if not lane.number:
             del self.lanes[lane.keys]
+            self.short.pop(lane, None)
             self._leave(lane, turnstile)
         elif was_first:
             self._enter(lane, turnstile)
             turnstile.reopen()
         if was_first and lane.is_short:
-            key.reopen()  # others may have waited so as not to put it off
+            # Others may have waited so as not to put it off.
+            key.reopen()
+            for other in lane.putting_off:
+                other.reopen()
+            lane.putting_off.clear()
         if lane.number and not was_first and len(lane.line) > 64 and len(lane.line) > 2 * lane.number:
             lane.line = [entry for entry in lane.line if self._waits(entry, lane)]
             heapify(lane.line)
@@ -201,6 +210,14 @@ class Turnstiles:
                     entry[2].noted = entry[2].until if entry[2] in kept else -inf
                 instants[:] = kept.values()
                 heapify(instants)
+
+    def note_short(self, lane: Lane, is_short: bool) -> None:
+        """The first of a lane waits for a budget, or for something else."""
+        lane.is_short = is_short
+        if is_short:
+            self.short[lane] = None
+        else:
+            self.short.pop(lane, None)
 
     def _leave(self, lane: Lane, turnstile: Turnstile) -> None:
         lane.turnstile = lane.entry = None

@@ -683,6 +683,49 @@ async def test_who_waits_for_a_budget_of_its_key_is_passed_only_by_who_does_not_
     assert (1.5, 5) in entered[True]
 
 
+@pytest.mark.rule(46)
+@pytest.mark.parametrize("other", ["x", "y"])
+@pytest.mark.parametrize("rate", ["2/10min", "2/min"])
+@virtual
+async def test_what_is_left_of_a_total_is_left_to_who_waits_for_a_budget_of_its_key(
+    other: str, rate: str
+) -> None:
+    cue = runcue.Cue()
+    cue.service("a", per=user, budget={"tokens": "100/min"})
+    cue.service("total", rate=rate)
+    entered: list[tuple[str, float]] = []
+
+    @cue.task(uses=["a", "total"], cost=lambda tokens: {"tokens": tokens})
+    async def ask(work: runcue.Work, tokens: int) -> None:
+        entered.append((work.params["name"], now()))
+
+    async with cue:
+        for number in (0, 1):
+            await cue.submit(ask, {"user": "x", "tokens": 60, "name": f"x{number}"})
+        await asyncio.sleep(40)
+        await cue.submit(ask, {"user": other, "tokens": 10, "name": "small"})
+    if rate == "2/min":  # by then there is another start: nothing is put off
+        assert entered == [("x0", 0), ("small", 40), ("x1", 60)]
+    else:
+        assert entered == [("x0", 0), ("x1", 60), ("small", 600)]
+
+
+@virtual
+async def test_who_left_a_total_to_another_key_goes_on_when_that_is_cancelled() -> None:
+    cue = runcue.Cue()
+    cue.service("a", per=user, budget={"tokens": "100/hour"})
+    cue.service("total", rate="2/day")
+    entered = registered(cue, uses=["a", "total"], cost=lambda tokens: {"tokens": tokens})
+    async with cue:
+        await cue.submit("ask", {"user": "x", "tokens": 60})
+        waits = await cue.submit("ask", {"user": "x", "tokens": 60})
+        await cue.submit("ask", {"user": "y", "tokens": 10})
+        await asyncio.sleep(40)
+        assert entered == {"x": [0]}
+        waits.cancel()
+    assert entered == {"x": [0], "y": [40]}
+
+
 @pytest.mark.parametrize("keyed", [True, False])
 @virtual
 async def test_nobody_waits_for_a_budget_of_a_key_for_ever_whoever_else_uses_it(keyed: bool) -> None:
