@@ -370,7 +370,8 @@ def spent_by(work: Work) -> Mapping[str, Amount]:
         work: Running, or ended in this very step: observers may ask when they hear of that.
     """
     services = work._task.run_queue.services_for(work)
-    told = {name: budget.spent_by(work) for service in services for name, budget in service.budgets.items()}
+    budgets = {name: budget for service in services for name, budget in service.all_budgets().items()}
+    told = {name: budget.spent_by(work) for name, budget in budgets.items()}
     return {name: amount for name, amount in told.items() if amount is not None}
 
 

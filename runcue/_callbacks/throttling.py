@@ -236,7 +236,7 @@ def _refund(ended: FailedAttempt) -> None:
     """An attempt that was refused has taken nothing of any budget."""
     run = ended.run or ended.work
     for service in run._task.run_queue.services_for(run):
-        for budget in service.budgets.values():
+        for budget in service.all_budgets().values():
             budget.refund(ended.now, run)
 
 

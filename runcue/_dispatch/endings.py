@@ -34,6 +34,7 @@ from runcue._model.work import Work
 from runcue._scheduling.attempts import FailedAttempt, Settle
 from runcue._scheduling.core import Core
 from runcue._scheduling.essential import essential_works, must_complete
+from runcue._scheduling.misfits import fault_of_change
 from runcue._scheduling.retry import latest_start
 from runcue._scheduling.run_queue import RunQueue
 
@@ -229,7 +230,11 @@ class Endings:
         return owner_of(work), decision
 
     def _put_back(self, work: Work, again: Again, error: BaseException, now: float, duration: float) -> None:
-        """Let a work unit wait for its next attempt, and tell so."""
+        """Let a work unit wait for its next attempt, and tell so; fail one that could not begin any more."""
+        if (fault := fault_of_change(work)) is not None:
+            fault.__cause__ = kept(error)
+            self._settlement.settle(work, FAILED, now, fault, duration)
+            return
         ended = Attempt(work.attempt, work.started_at or 0.0, duration, kept(error)) if again.counts else None
         self._core.put_back(work, again, now)
         work.cancelled = False  # as it is if it has timed out

@@ -32,6 +32,7 @@ from runcue._model.texts import message_of
 from runcue._model.work import Work
 from runcue._scheduling.core import Core
 from runcue._scheduling.lending import take_along
+from runcue._scheduling.misfits import fault_of_change
 from runcue._scheduling.retry import latest_start
 from runcue._scheduling.succession import successor_of
 
@@ -250,10 +251,10 @@ class Settlement:
     def cancel_in_hand(self, work: Work) -> None:
         """Cancel a work unit in hand, which stands in no line, because its own gate has."""
         by = self._gate.cancelled.pop(work)
-        if work._declared is not None:
-            self._successor_of(work)
+        successor = None if work._declared is None else self._successor_of(work)
         work.cancelled = True
         self.settle(work, CANCELLED, self._gate.at, by)
+        self._fail_misfit(successor)
         self._turns.wake()
 
     def _cancel(self, work: Work, by: Any) -> None:
@@ -268,14 +269,15 @@ class Settlement:
         else:
             self.let_handler_know(work)
             self.withdraw(work, CANCELLED, by)
+            self._fail_misfit(successor)
 
     def give_up(self, work: Work, error: BaseException) -> None:
         """Fail a pending work unit; what others have joined goes on for them."""
         if work._phase == SETTLED:  # by somebody who was asked why it waits
             return
-        if work._declared is not None:
-            self._successor_of(work)
+        successor = None if work._declared is None else self._successor_of(work)
         self.withdraw(work, FAILED, error)
+        self._fail_misfit(successor)
 
     def _successor_of(self, work: Work) -> Work | None:
         """See `succession.successor_of`."""
@@ -283,6 +285,13 @@ class Settlement:
         if successor is not None and successor._attempts is not None and successor._phase != RUNNING:
             self._timers.active.set(successor, latest_start(successor))
         return successor
+
+    def _fail_misfit(self, successor: Work | None) -> None:
+        """Fail who has taken a place and can never start: it had joined another one when limits were changed."""
+        if successor is None or successor._phase >= RUNNING:
+            return  # what runs is looked at when it comes back
+        if (fault := fault_of_change(successor)) is not None:
+            self.withdraw(successor, FAILED, fault)
 
     def withdraw(self, work: Work, outcome: int, value: Any = None, duration: float | None = None) -> None:
         """Settle a work unit out of its queue, and cancel what runs of it in the loop.

@@ -33,8 +33,9 @@ def spend(work: Work, amounts: dict[str, Any]) -> None:
         UsageError: The handler does not run.
     """
     what = f"spent() of {name_of(work)}"
-    budgets: list[Budget] = [one for service in services_for(work) for one in service.budgets.values()]
-    known = dict.fromkeys(budget.name for budget in budgets)
+    services = services_for(work)
+    budgets: list[Budget] = [one for service in services for one in service.all_budgets().values()]
+    known = dict.fromkeys(name for service in services for name in service.budgets)
     if not amounts:
         example = next(iter(known), "tokens")
         raise ConfigurationError(

@@ -149,6 +149,11 @@ class Service:
         """The limit of that kind that has a say by now."""
         return self._passing.get(kind)
 
+    def all_budgets(self) -> dict[str, Budget]:
+        """Its budgets by name, and those that were taken away and may be given again."""
+        dropped = (getattr(limit, "budget", None) for limit in self._passing.values())
+        return {**self.budgets, **{budget.name: budget for budget in dropped if budget is not None}}
+
     def _gather(self) -> None:
         self.limits = (*self._passing.values(), *self.rates, *self.budgets.values(), *self.own)
 

@@ -12,7 +12,7 @@ from types import AsyncGeneratorType, GeneratorType
 from typing import TYPE_CHECKING, Any, Final
 
 from runcue._callbacks.forks import FORKS, leave
-from runcue._limits.budget import Budget, charge_of
+from runcue._limits.budget import Budget
 from runcue._limits.service import Service
 from runcue._model.amounts import amount_in_words, amounts_of
 from runcue._model.awaitables import discard, is_awaitable
@@ -23,7 +23,7 @@ from runcue._model.kept_errors import kept
 from runcue._model.no_answers import mistake_in
 from runcue._model.overrides import Overrides
 from runcue._model.task import Task
-from runcue._model.texts import error_words, listed, message_of, name_of, words_of
+from runcue._model.texts import error_words, listed, message_of, words_of
 from runcue._model.work import Work
 from runcue._registration.tasks import by_names, check_function
 from runcue._scheduling.lines import services_for
@@ -36,7 +36,6 @@ __all__ = [
     "check_cost",
     "check_fits",
     "check_names",
-    "fault_of_change",
     "price",
 ]
 
@@ -118,25 +117,6 @@ def can_be_had(task: Task, amounts: Mapping[str, Amount]) -> bool:
     services = task.run_queue.services
     known = {name for service in services for name in service.named_budgets}
     return known.issuperset(amounts) and _misfit(services, amounts) is None
-
-
-def fault_of_change(work: Work) -> LimitError | None:
-    """Why a work unit can never start any more, as limits were changed; None if it can."""
-    services = services_for(work)
-    for name, amount in charge_of(work).items():
-        what = f"{name_of(work)} takes {amount_in_words(amount)} {name}"
-        those = [service for service in services if name in service.budgets]
-        if not those:
-            used = listed(words_of(service.name) for service in services)
-            return LimitError(f"{what}, and there is no budget of that name any more: {used} was changed.")
-        for service in those:
-            budget = service.budgets[name]
-            if not budget.can_ever(amount):
-                return LimitError(
-                    f"{what} at once, and the budget of service {service.name!r} was changed, so that it never has "
-                    f"more than {amount_in_words(budget.limit)} (per {budget.allowance.per}): it can never start."
-                )
-    return None
 
 
 def price(work: Work, overrides: Overrides) -> LimitError | None:

@@ -30,6 +30,7 @@ from runcue._registration.equipment import equip
 from runcue._registration.keys import ByKey, function_of_work
 from runcue._registration.limits import Limits, hint
 from runcue._scheduling.core import Core
+from runcue._scheduling.misfits import fault_of_change
 from runcue.abc import Limit
 
 if TYPE_CHECKING:
@@ -281,14 +282,26 @@ class Services:
             service.set_limits(rates=self._rates(name, limits))
             inherit(service.rates, former, lambda: self._underway.starting(service), self._underway.now())
         if not {"budget", "oversize", "margin"}.isdisjoint(others):
-            service.set_limits(budgets=self._budgets(name, limits, service.budgets))
+            budgets = service.all_budgets()
+            service.set_limits(budgets=self._budgets(name, limits, budgets))
+            self._keep_dropped(service, budgets)
         if "limits" in others:
             self._exchange(service, list(shared or self._own(name, limits.get("limits") or ())))
 
+    def _keep_dropped(self, service: Service, former: Mapping[str, Budget]) -> None:
+        """Have budgets that a service has no longer remembered: they may be given again, and some still run."""
+        from runcue._limits.dropped_budget import DroppedBudget, kind_of  # noqa: PLC0415 - see `_budgets`
+
+        for counted, budget in former.items():
+            kind = kind_of(counted)
+            if counted in service.budgets:
+                if service.installed(kind) is not None:
+                    service.install(kind, None)
+            elif service.installed(kind) is None:
+                service.install(kind, DroppedBudget(budget))
+
     def _fail_misfits(self, name: str) -> None:
         """Fail the pending work units that can never have any more what they take of budgets of a service."""
-        from runcue._registration.costs import fault_of_change  # noqa: PLC0415 - loaded with the first cost
-
         for work in self._core.pending_works():
             if work._phase != JOINED and name in work._task.services and (error := fault_of_change(work)):
                 self._failed(work, error)

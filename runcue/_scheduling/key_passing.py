@@ -2,15 +2,15 @@
 
 Those with other keys may, unless they would take what keys share, such as a start of a total, and it needs that.
 
-Lives here: `KeyPassing`, one lane as `overtaking` sees a line; `put_off_until` and `put_off_by_others`, for those of
-other lanes and lines.
+Lives here: `KeyPassing`, one lane as `overtaking` sees a line; `put_off_until`, `put_off_by_others` and
+`claims_of_keys`, for those of other lanes and lines.
 
 Must not know: who else waits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from math import inf
 from typing import Any, Final
@@ -27,7 +27,7 @@ from runcue._scheduling.selection import STARVED_AFTER
 from runcue._scheduling.turnstiles import Lane, Turnstiles
 from runcue.abc import Limit
 
-__all__ = ["KeyPassing", "put_off_by_others", "put_off_until"]
+__all__ = ["KeyPassing", "claims_of_keys", "put_off_by_others", "put_off_until"]
 
 # So many with other keys are looked at, those that were found waiting first.
 _MOST_OTHERS: Final = 16
@@ -136,6 +136,28 @@ def _claim_of(lane: Lane, home: Turnstiles, now: float) -> Claim | None:
     return None if budget is None else KeyPassing(lane, home.parked, budget, _nobody).claim(now)
 
 
+def claims_of_keys(
+    homes: Iterable[Turnstiles], shared: Sequence[Service], now: float
+) -> Iterator[tuple[Lane, Claim]]:
+    """What those need who wait for budgets of their keys, of services that all keys share, such as a total beside.
+
+    Args:
+        homes: Where they wait.
+        shared: Those services. Where they have enough for everybody, nobody is looked at.
+        now: Monotonic.
+    """
+    if not any(
+        service.budgets
+        or any(rate.keeps_from(now, now) for rate in service.rates if isinstance(rate, RateLimit))
+        for service in shared
+    ):
+        return
+    for home in homes:
+        for lane in list(islice(home.short, _MOST_OTHERS)):
+            if (claim := _claim_of(lane, home, now)) is not None:
+                yield lane, claim
+
+
 def put_off_by_others(work: Work, homes: Sequence[Turnstiles], now: float) -> float | None:
     """As `put_off_until`, of those with other keys: by what all keys share, such as a total beside.
 
@@ -144,22 +166,12 @@ def put_off_by_others(work: Work, homes: Sequence[Turnstiles], now: float) -> fl
         homes: Where the others wait.
         now: Monotonic.
     """
-    keys, services, place = work._keyed or (), services_for(work), place_of(work)
-    shared = [one for one in services if one not in keys]
-    if not any(
-        any(rate.keeps_from(now, now) for rate in one.rates if isinstance(rate, RateLimit))
-        or any(budget.amount_for(work) for budget in one.budgets.values())
-        for one in shared
-    ):
-        return None  # there is enough for everybody
-    for home in homes:
-        for lane in islice(home.short, _MOST_OTHERS):
-            if lane.keys == keys or place_of(lane.first) > place:
-                continue
-            claim = _claim_of(lane, home, now)
-            if claim is not None and claim.is_put_off_by(work, shared):
-                lane.putting_off.update(keys)
-                return claim.until
+    keys, place = work._keyed or (), place_of(work)
+    shared = [one for one in services_for(work) if one not in keys]
+    for lane, claim in claims_of_keys(homes, shared, now):
+        if lane.keys != keys and claim.place < place and claim.is_put_off_by(work, shared):
+            lane.putting_off.update(keys)
+            return claim.until
     return None
 
 

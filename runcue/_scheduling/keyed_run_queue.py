@@ -16,21 +16,21 @@ Must not know: gates, time, event loops, as for any run queue.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Container
+from collections.abc import Container, Iterable
 from itertools import chain, islice
 from math import inf
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from runcue._limits.budget import Budget
 from runcue._limits.keyed import KeyedService, KeyService
-from runcue._limits.rate_limit import RateLimit
 from runcue._limits.service import Service
 from runcue._model.errors import LimitError
 from runcue._model.phases import NEW, READY
 from runcue._model.work import Work
+from runcue._scheduling.instant import STAMPED, Instant
 from runcue._scheduling.key_holds import KeyHolds
-from runcue._scheduling.key_passing import KeyPassing, put_off_by_others, put_off_until
-from runcue._scheduling.overtaking import MOST_PASSING
+from runcue._scheduling.key_passing import KeyPassing, claims_of_keys, put_off_by_others, put_off_until
+from runcue._scheduling.overtaking import MOST_PASSING, Claim
 from runcue._scheduling.priority_queue import place_of
 from runcue._scheduling.run_queue import RunQueue
 from runcue._scheduling.turnstiles import Lane, Turnstiles
@@ -41,29 +41,6 @@ if TYPE_CHECKING:
     from runcue._limits.feedback import How
 
 __all__ = ["KeyedRunQueue"]
-
-
-class _Instant(RateLimit):
-    """In place of a limit that has said no: those of several keys have, and this is when to ask again."""
-
-    def __init__(self, when: float) -> None:
-        self.when = when
-
-    def room(self, now: float, work: object = None, /) -> bool:
-        return self.when <= now
-
-    def next_room(self, now: float, work: object = None, /) -> float:
-        return self.when
-
-    def nth_room(self, now: float, n: int) -> float:
-        return self.when
-
-    def unused_from(self) -> float:
-        return self.when
-
-
-# Among the limits of a run queue: starts have to be stamped for those that the keys have.
-_STAMPED: Final = _Instant(-inf)
 
 
 class KeyedRunQueue(RunQueue):
@@ -103,7 +80,7 @@ class KeyedRunQueue(RunQueue):
         # The limits that all keys share.
         self._shared: tuple[Limit, ...] = ()
         # When the first key that has no room may have some again, as that was said last.
-        self._next = _STAMPED
+        self._next = STAMPED
         super().__init__(services, executor)
 
     def look_at_limits(self) -> None:
@@ -111,7 +88,7 @@ class KeyedRunQueue(RunQueue):
         super().look_at_limits()
         self.sole_slots = None
         self._shared = self.limits
-        self.limits = (*self.limits, _STAMPED)
+        self.limits = (*self.limits, STAMPED)
         if any(service.learns for service in self.keyed):
             self.hears = self.services
         self.turnstiles.open_all()
@@ -148,7 +125,7 @@ class KeyedRunQueue(RunQueue):
             elif work is None:
                 when = turnstiles.next_instant()
                 if when < inf:
-                    self._next = _Instant(when)
+                    self._next = Instant(when)
                     self.refusal = self._next, None
                 return None
             else:
@@ -194,6 +171,16 @@ class KeyedRunQueue(RunQueue):
             keyed = (one for one in (self, *self.contenders) if isinstance(one, KeyedRunQueue))
             until = put_off_by_others(work, [one.turnstiles for one in keyed if one.turnstiles.short], now)
         return None if until is None else (keys[0], until, None)
+
+    def has_key_budgets(self) -> bool:
+        """See `RunQueue.has_key_budgets`."""
+        return any(service.budgets_by_key or service.named_budgets for service in self.keyed)
+
+    def claims_on(self, services: tuple[Service, ...], now: float) -> Iterable[Claim]:
+        """See `RunQueue.claims_on`; there are none where these have enough for everybody."""
+        if not self.turnstiles.short:
+            return ()
+        return [claim for _, claim in claims_of_keys((self.turnstiles,), services, now)]
 
     def _keys_have_room(self, now: float, work: Work) -> bool:
         return self._shut_for(work, now) is None

@@ -72,9 +72,10 @@ class Claim:
         head: See above.
         place: Its place in the order.
         until: See above.
+        refusal: The budget that has refused it; see `RunQueue.refusal`.
     """
 
-    __slots__ = ("_is_shut", "_keeps_slots", "_kept", "_needs", "head", "place", "until")
+    __slots__ = ("_is_shut", "_keeps_slots", "_kept", "_needs", "head", "place", "refusal", "until")
 
     def __init__(
         self,
@@ -89,6 +90,7 @@ class Claim:
         self.head = head
         self.place = place_of(head)
         self.until = until
+        self.refusal = run_queue.refusal
         services = run_queue.services
         # Of limits of the user's own nobody knows what they would take from it.
         self._is_shut = until == inf or any(map(_is_own, run_queue.limits))

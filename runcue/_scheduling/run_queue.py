@@ -8,6 +8,7 @@ Must not know: gates, time, event loops. It is told when a work unit changes its
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
@@ -45,6 +46,7 @@ class RunQueue(WaitingLine):
         is_guarded: Whether there are limits among these that may raise, or do something beside: all but rates and
             budgets.
         near_budgets: Whether it has any, or a contender has.
+        keyed_near: Those of the contenders in which some may wait for budgets of their keys, if it has no keys itself.
         promised: Its first work unit, when that waits for a budget, the instant at which it was to start, and when it
             was started before that, if ever.
         passes_at: When somebody may pass that one who cannot now; inf if nobody is known.
@@ -72,6 +74,7 @@ class RunQueue(WaitingLine):
         "hears",
         "held_for",
         "is_guarded",
+        "keyed_near",
         "limits",
         "near_budgets",
         "passes_at",
@@ -104,6 +107,7 @@ class RunQueue(WaitingLine):
         self._others: tuple[Limit, ...] = ()
         self.budgets: tuple[Budget, ...] = ()
         self.near_budgets = False
+        self.keyed_near: tuple[RunQueue, ...] = ()
         self.promised: tuple[Work, float, float | None] | None = None
         self.passes_at = inf
         self.refusal: tuple[Limit, Any] | None = None
@@ -131,7 +135,19 @@ class RunQueue(WaitingLine):
     def look_at_budgets(self) -> None:
         """Note, here and with the contenders, who may have to wait because somebody waits for a budget."""
         for one in (self, *self.contenders):
-            one.near_budgets = any(other.budgets for other in (one, *one.contenders))
+            keyed = (
+                () if one.is_keyed else tuple(other for other in one.contenders if other.has_key_budgets())
+            )
+            one.keyed_near = keyed
+            one.near_budgets = bool(keyed) or any(other.budgets for other in (one, *one.contenders))
+
+    def has_key_budgets(self) -> bool:
+        """Whether some of its work units may wait for budgets of their keys."""
+        return False
+
+    def claims_on(self, services: tuple[Service, ...], now: float) -> Iterable[Any]:
+        """What those need of services without keys who wait for budgets of their keys, as `Claim`s."""
+        return ()
 
     def has_room(self, now: float, work: Work | None = None, ordered: bool = False) -> bool:
         """Whether its services allow one more start at this instant.

@@ -14,6 +14,7 @@ from typing import Final
 from runcue._model.phases import NEW
 from runcue._model.work import Work
 from runcue._scheduling.overtaking import Claim, claim_of, first_to_pass
+from runcue._scheduling.priority_queue import place_of
 from runcue._scheduling.run_queue import RunQueue
 
 __all__ = ["STARVED_AFTER", "can_start", "contend", "select"]
@@ -101,7 +102,7 @@ def _choose(run_queue: RunQueue, now: float, ordered: bool) -> tuple[RunQueue, W
     # About each first in line the limits are asked once: if they contradicted themselves in here, that would be no
     # ground to decide on. But who is asked may cancel some, and then others are first.
     rooms: dict[RunQueue, tuple[Work, bool]] = {}
-    # Those that leave what they would take to a starved one; that need not hold the others up.
+    # Those that leave what they would take to somebody else; that need not hold the others up.
     waiving: set[RunQueue] = set()
     best = _first_among(run_queue, now, ordered, rooms, waiving)
     while best is not None:
@@ -109,6 +110,9 @@ def _choose(run_queue: RunQueue, now: float, ordered: bool) -> tuple[RunQueue, W
         older = _first_among(best[0], now, ordered, rooms, waiving)
         if older == best and best[0].peek(ordered) is rooms[best[0]][0]:
             break
+        if older is None or (older[0] is not best[0] and place_of(older[1]) > place_of(best[1])):
+            # It would put off one that is seen from there alone: from elsewhere it would be found again and again.
+            waiving.add(best[0])
         best = older or _first_among(run_queue, now, ordered, rooms, waiving)
     return best
 
@@ -144,7 +148,7 @@ def _first_among(
             and (oldest is None or head._order_key < oldest._order_key)
         ):
             starved, oldest = one, head
-    if claims:
+    if claims or any(one[2].keyed_near for one in startable):
         startable = _that_may_pass(startable, claims, now, ordered, waiving)
     waits_long = oldest is not None and now - oldest._submitted_at > STARVED_AFTER
     while startable:
@@ -174,18 +178,30 @@ def _that_may_pass(
 ) -> list[tuple[float, int, RunQueue, Work]]:
     """Those who may start without putting off who waits for a budget, and the first behind each of these."""
     waiting = tuple(claims.values())
-    first = min(claims, key=lambda one: claims[one].place)
-    if all(claims[first].place < one[:2] for one in startable):
-        claims[first].promise(first, now)
-    found = [
-        one
-        for one in startable
-        if not any(
-            claim.place < one[:2] and claim.is_put_off_by(one[3], one[2].services) for claim in waiting
-        )
-    ]
+    if claims:
+        first = min(claims, key=lambda one: claims[one].place)
+        if all(claims[first].place < one[:2] for one in startable):
+            claims[first].promise(first, now)
+    found = []
+    for one in startable:
+        _, _, run_queue, head = one
+        for claim in _with_those_of_keys(waiting, run_queue, now):
+            if claim.place < one[:2] and claim.is_put_off_by(head, run_queue.services):
+                run_queue.refusal = claim.refusal  # it waits for what that one waits for
+                break
+        else:
+            found.append(one)
     for run_queue in claims:
-        work = None if run_queue in waiving else first_to_pass(run_queue, waiting, now, ordered=ordered)
-        if work is not None:
-            found.append((work._order_key, work._seq, run_queue, work))
+        if run_queue not in waiving:
+            those = _with_those_of_keys(waiting, run_queue, now)
+            work = first_to_pass(run_queue, those, now, ordered=ordered)
+            if work is not None:
+                found.append((work._order_key, work._seq, run_queue, work))
     return found
+
+
+def _with_those_of_keys(waiting: tuple[Claim, ...], run_queue: RunQueue, now: float) -> tuple[Claim, ...]:
+    """What others need whom one of a run queue may put off: those who wait for budgets of their keys as well."""
+    for keyed in run_queue.keyed_near:
+        waiting += tuple(keyed.claims_on(run_queue.services, now))
+    return waiting

@@ -434,6 +434,34 @@ async def test_who_shares_no_budget_with_who_waits_is_not_held_up() -> None:
     assert others == [0]
 
 
+@virtual
+async def test_a_claim_that_is_seen_from_one_line_alone_makes_nobody_look_again_and_again() -> None:
+    cue = runcue.Cue()
+    cue.service("narrow", concurrent=1)
+    cue.service("api", budget={"tokens": "100/min"}, rate="2/hour")
+    entered: list[tuple[str, float]] = []
+
+    @cue.task(uses="api", cost={"tokens": 60})
+    async def large(work: runcue.Work) -> None:
+        entered.append(("large", now()))
+
+    @cue.task(uses=["narrow", "api"], cost={"tokens": 1})
+    async def small(work: runcue.Work) -> None:
+        entered.append(("small", now()))
+
+    @cue.task(uses="narrow")
+    async def other(work: runcue.Work) -> None:
+        entered.append(("other", now()))
+
+    async with cue:
+        for task in (large, large, small):
+            await cue.submit(task)
+        await asyncio.sleep(5)
+        # Its line shares slots with `small`, and nothing with `large`, whom that one would put off.
+        await cue.submit(other)
+    assert entered == [("large", 0), ("other", 5), ("large", 60), ("small", 3600)]
+
+
 @pytest.mark.rule(46)
 @virtual
 async def test_plain_and_async_handlers_share_a_budget_in_their_order() -> None:

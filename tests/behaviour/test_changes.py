@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -469,6 +470,102 @@ async def test_what_can_never_fit_any_more_and_what_names_a_dropped_budget_fails
         api.resume()
         await (await cue.submit("ask"))
     assert len(entered) == 1
+
+
+@pytest.mark.rule(48)
+@pytest.mark.parametrize("keyed", [False, True])
+@pytest.mark.parametrize("change", [{"tokens": "30/min"}, None, {"usd": "3/day"}], ids=repr)
+@pytest.mark.parametrize("how", ["fails", "postponed", "throttled", "timed out", "in a thread"])
+@virtual
+async def test_what_runs_at_the_change_and_could_never_begin_again_fails_where_it_would_come_back(
+    how: str, change: Any, keyed: bool
+) -> None:
+    cue, heard = runcue.Cue(run_in=FakeExecutor(lambda work: 1.0)), list[Any]()
+    options: dict[str, Any] = {"per": lambda work: 1} if keyed else {}
+    api = cue.service("api", budget={"tokens": "100/min"}, **options)
+    errors = {"postponed": runcue.RetryLater(3), "throttled": runcue.Throttled(3)}
+    retry = runcue.Retry(attempts=3, wait_initial=1, wait_jitter=0)
+
+    def plain(work: runcue.Work) -> None:
+        raise ValueError
+
+    async def handler(work: runcue.Work) -> None:
+        await asyncio.sleep(100 if how == "timed out" else 1)
+        raise errors.get(how, ValueError())
+
+    called = plain if how == "in a thread" else handler
+    ask = cue.task("ask", uses=api, cost={"tokens": 40}, retry=retry, timeout=5)(called)
+    cue.on_retry(lambda work, error, delay: heard.append(error))
+    cue.on_failure(lambda work, error: heard.append(error))
+    async with cue:
+        handle = await cue.submit(ask)
+        await asyncio.sleep(0.5)
+        api.change(budget=change)
+        assert not handle.done()
+        with pytest.raises(runcue.LimitError, match="takes 40 tokens") as raised:
+            await handle
+    assert heard == [raised.value]
+    cause = {"timed out": runcue.WorkTimeout, **{how: type(error) for how, error in errors.items()}}
+    assert isinstance(raised.value.__cause__, cause.get(how, ValueError))
+
+
+@pytest.mark.rule(48, 28)
+@virtual
+async def test_who_takes_the_place_of_another_and_can_never_start_fails_then() -> None:
+    cue, api, entered = spending(budget={"tokens": "100/min"})
+    async with cue:
+        api.pause()
+        first = await cue.submit("ask", key="one")
+        second = await cue.submit("ask", key="one", cost={"tokens": 90})
+        api.change(budget={"tokens": "50/min"})
+        first.cancel()
+        with pytest.raises(runcue.LimitError, match="takes 90 tokens at once"):
+            await second
+        api.resume()
+    assert not entered
+
+
+@pytest.mark.rule(48)
+@pytest.mark.parametrize("keyed", [False, True])
+@virtual
+async def test_a_dropped_budget_that_is_given_again_knows_what_it_was_charged(keyed: bool) -> None:
+    options: dict[str, Any] = {"per": lambda work: 1} if keyed else {}
+    cue, api, entered = spending(budget={"tokens": "100/min"}, **options)
+    cue.task("free", uses=api)(lambda work: None)
+
+    @cue.task("late", uses=api, cost={"tokens": 60})
+    async def late(work: runcue.Work, refused: bool = False) -> None:
+        entered.append(now())
+        await asyncio.sleep(20)
+        if refused:
+            raise runcue.Throttled(1)
+        work.spent(tokens=250)
+
+    async def without(*works: tuple[str, dict[str, Any]], after: float) -> float:
+        """After how many seconds one starts that comes when the budget was taken away and given again."""
+        await asyncio.sleep(500)
+        began = now()
+        handles = [await cue.submit(*one) for one in works]
+        await asyncio.sleep(1)
+        api.change(budget=None)
+        await asyncio.sleep(after)
+        await (await cue.submit("free"))
+        with contextlib.suppress(runcue.LimitError):
+            await asyncio.gather(*handles)
+        api.change(budget={"tokens": "100/min"})
+        entered.clear()
+        await (await cue.submit("ask", cost={"tokens": 60}))
+        return entered[-1] - began
+
+    async with cue:
+        assert await without(("ask", {"spent": 70}), after=10) == 60
+        # What was spent meanwhile, and what is owed because of that.
+        assert await without(("late", {}), after=30) == 180
+        # What a server has refused has taken nothing.
+        assert await without(("late", {"refused": True}), after=5) == 21
+        api.change(budget=None)
+        await asyncio.sleep(1000)
+    assert not cue._core.keyed or not len(cue._core.keyed[0])
 
 
 @pytest.mark.rule(48)

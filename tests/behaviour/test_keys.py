@@ -726,6 +726,79 @@ async def test_who_left_a_total_to_another_key_goes_on_when_that_is_cancelled() 
     assert entered == {"x": [0], "y": [40]}
 
 
+@pytest.mark.rule(46)
+@pytest.mark.parametrize("plain", [True, False])
+@pytest.mark.parametrize("total", [{"rate": "2/10min"}, {"budget": {"usd": "1/10min"}}])
+@virtual
+async def test_what_is_left_of_a_total_is_left_to_who_waits_for_a_budget_of_its_key_by_those_without_keys(
+    plain: bool, total: dict[str, Any]
+) -> None:
+    cue = runcue.Cue(run_in=FakeExecutor())
+    cue.service("a", per=user, budget={"tokens": "100/min"})
+    cue.service("total", **total)
+    entered: list[tuple[str, float]] = []
+    money = {"usd": "0.5"} if "budget" in total else {}
+
+    @cue.task(uses=["a", "total"], cost={"tokens": 60, **money})
+    async def ask(work: runcue.Work) -> None: ...
+
+    @cue.task(uses="total", cost=money or None)
+    async def count(work: runcue.Work) -> None: ...
+
+    @cue.task(uses="total", cost=money or None)
+    def count_in_thread(work: runcue.Work) -> None: ...
+
+    @cue.task(uses="total", cost={"usd": 0} if money else None)
+    async def fresh(work: runcue.Work) -> None: ...
+
+    cue.is_stale(task="fresh")(lambda work: False)
+    cue.on_start(lambda work: entered.append((work.params["name"], now())))
+    async with cue:
+        for number in (0, 1):
+            await cue.submit(ask, {"user": "x", "name": f"x{number}"})
+        await asyncio.sleep(40)
+        await cue.submit(count_in_thread if plain else count, {"name": "other"})
+        up_to_date = await cue.submit(fresh)
+        await asyncio.sleep(1)
+        assert up_to_date.done(), "it takes nothing of what is left, or waits for that alone"
+    assert entered == [("x0", 0), ("x1", 60), ("other", 600)]
+
+
+@virtual
+async def test_those_without_keys_go_on_when_who_waited_for_a_budget_of_its_key_is_cancelled() -> None:
+    cue = runcue.Cue()
+    cue.service("a", per=user, budget={"tokens": "100/hour"})
+    cue.service("total", rate="2/day")
+    entered = registered(cue, uses=["a", "total"], cost={"tokens": 60})
+    other = registered(cue, uses="total", name="count")
+    async with cue:
+        await cue.submit("ask", {"user": "x"})
+        waits = await cue.submit("ask", {"user": "x"})
+        await asyncio.sleep(10)
+        await cue.submit("count", {"user": None})
+        await asyncio.sleep(30)
+        assert not other
+        waits.cancel()
+    assert (entered, other) == ({"x": [0]}, {None: [40]})
+
+
+@virtual
+async def test_a_total_that_has_enough_for_all_is_left_to_nobody() -> None:
+    cue = runcue.Cue()
+    api = cue.service("a", per=user)
+    cue.service("total", rate="3/hour")
+    api.change(budget={"tokens": "100/hour"})
+    entered = registered(cue, uses=["a", "total"], cost={"tokens": 60})
+    other = registered(cue, uses="total", name="count")
+    async with cue:
+        for _ in range(2):
+            await cue.submit("ask", {"user": "x"})
+        await asyncio.sleep(40)
+        for _ in range(2):
+            await cue.submit("count", {"user": None})
+    assert (entered, other) == ({"x": [0, 3600]}, {None: [40, 40]})
+
+
 @pytest.mark.parametrize("keyed", [True, False])
 @virtual
 async def test_nobody_waits_for_a_budget_of_a_key_for_ever_whoever_else_uses_it(keyed: bool) -> None:
