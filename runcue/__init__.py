@@ -49,7 +49,7 @@ from runcue._model.errors import (
 )
 from runcue._model.phases import WorkState
 from runcue._model.priority import PriorityContext
-from runcue._model.summary import Durations, Summary
+from runcue._model.summary import Durations, Spent, Summary
 from runcue._model.task import Task
 from runcue._model.work import Work
 from runcue._scheduling.retry import Retry
@@ -98,6 +98,7 @@ __all__ = [
     "Service",
     "ServiceStatus",
     "ServiceTime",
+    "Spent",
     "StallTimeout",
     "Summary",
     "Task",

@@ -236,6 +236,8 @@ class Endings:
             self._settlement.settle(work, FAILED, now, fault, duration)
             return
         ended = Attempt(work.attempt, work.started_at or 0.0, duration, kept(error)) if again.counts else None
+        if self._core.run_queues.expenses:
+            work._task.run_queue.spend_in_vain(work)
         self._core.put_back(work, again, now)
         work.cancelled = False  # as it is if it has timed out
         attempts = work._attempts

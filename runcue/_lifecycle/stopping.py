@@ -125,6 +125,8 @@ class Stopping:
         self._former = {work.id for work in self._core.history.line}
         for task in self._core.all_tasks:
             task.begin()
+        for expense in self._core.run_queues.expenses.values():
+            expense.begin()
         self._core.dependencies.begin()
         self._dispatcher.settlement.refusals = 0
         self.level, self.shut = None, False

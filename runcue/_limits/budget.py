@@ -21,6 +21,7 @@ from runcue._model.work import Work
 from runcue.abc import Limit
 
 if TYPE_CHECKING:
+    from runcue._limits.expenses import Expense
     from runcue._model.amounts import Amount
 
 __all__ = ["Budget", "charge_of"]
@@ -42,6 +43,7 @@ class Budget(Ledger, Limit):
     Args:
         name: What is counted: "tokens", "usd".
         allowance: How much of it per period.
+        expense: Where it is noted what was spent of it in all.
         borrows: Whether more than it allows may be taken at once: then that starts when nothing is used, and what is
             over is debt.
         margin: So many seconds longer is each window counted.
@@ -61,12 +63,13 @@ class Budget(Ledger, Limit):
         self,
         name: str,
         allowance: Allowance,
+        expense: Expense,
         *,
         borrows: bool = False,
         margin: float = 0.0,
         unpriced: Callable[[Work], object] | None = None,
     ) -> None:
-        super().__init__(allowance.limit, allowance.period + margin)
+        super().__init__(allowance.limit, allowance.period + margin, expense)
         self.name = name
         self.allowance = allowance
         self.borrows = borrows

@@ -20,6 +20,7 @@ from math import inf, nextafter
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from runcue._limits.expenses import Expense
     from runcue._model.amounts import Amount
 
 __all__ = ["Charge", "Ledger"]
@@ -37,9 +38,10 @@ class Charge:
         owed: What of it is debt.
         paid: What of its debt was charged since.
         counts: Whether it is in the window that ends now.
+        vain: Whether whose it is is known not to succeed.
     """
 
-    __slots__ = ("amount", "counts", "owed", "paid", "spent", "stamp")
+    __slots__ = ("amount", "counts", "owed", "paid", "spent", "stamp", "vain")
 
     def __init__(self, amount: Amount, owed: Amount, stamp: float | None) -> None:
         self.amount = amount
@@ -48,14 +50,32 @@ class Charge:
         self.owed = owed
         self.paid: list[Charge] | None = None
         self.counts = True
+        self.vain = False
+
+    @property
+    def reserved(self) -> Amount:
+        """All of it, charged by now or not."""
+        paid = sum(one.amount for one in self.paid) if self.paid is not None else 0
+        return self.amount + self.owed + paid
+
+    @property
+    def whole(self) -> Amount:
+        """What was said to be spent, or else what was reserved."""
+        return self.reserved if self.spent is None else self.spent
 
 
 class Ledger:
     """The charges of one budget.
 
+    Args:
+        limit: See below.
+        period: See below.
+        expense: Where it is noted what was spent in all.
+
     Attributes:
         limit: What they may be together in any window.
         period: How long a window is, in seconds.
+        expense: See above.
         used: What they are in the window that ends now, those that are reserved among them.
         debt: What has yet to be charged.
         open: Charges that have not been settled, by whoever has made them, in that order.
@@ -71,15 +91,17 @@ class Ledger:
         "_past_used",
         "_reserved",
         "debt",
+        "expense",
         "limit",
         "open",
         "period",
         "used",
     )
 
-    def __init__(self, limit: Amount, period: float) -> None:
+    def __init__(self, limit: Amount, period: float, expense: Expense) -> None:
         self.limit = limit
         self.period = period
+        self.expense = expense
         self.used: Amount = 0
         self.debt: Amount = 0
         self.open: dict[Any, Charge] = {}
@@ -172,6 +194,8 @@ class Ledger:
         owed: Amount = 0
         if amount > self.limit:
             amount, owed = self.limit, amount - self.limit
+        if self.expense.is_shared:
+            self.expense.reopen(id(owner))
         charge = self.open[owner] = Charge(amount, owed, None)
         self.used += amount
         self._reserved += amount
@@ -201,17 +225,19 @@ class Ledger:
             return
         if charge.stamp is None:
             self.drop(charge, now)
-        elif charge.spent is not None:
-            self.advance(now)
-            whole = charge.amount + charge.owed
-            if charge.paid is not None:
-                whole += sum(one.amount for one in charge.paid)
-            if charge.spent < whole:
-                self._lower(charge, whole - charge.spent)
-            elif charge.spent > whole:
-                self._raise(charge, charge.spent - whole, now)
-            if self.debt:
-                self._pay(now)
+        else:
+            spent = charge.spent
+            if spent is not None:
+                self._settle(charge, spent, now)
+            else:
+                spent = charge.amount if charge.paid is None and not charge.owed else charge.reserved
+            expense = self.expense
+            if expense.is_shared:
+                expense.add(id(owner), spent, wasted=charge.vain)
+            else:
+                expense.total += spent
+                if charge.vain:
+                    expense.wasted += spent
         del self.open[owner]  # as long as it is open, what is in one window with it is remembered
         if not self.open and self._past:
             self._past.clear()
@@ -224,8 +250,30 @@ class Ledger:
         if (charge := self.open.get(owner)) is not None:
             charge.spent = 0
         elif self._ended is not None and self._ended_of == id(owner):
+            self.expense.take_back(id(owner), self._ended.whole, wasted=self._ended.vain)
             self.drop(self._ended, now)
             self._ended = None
+
+    def is_vain(self, owner: Any) -> None:
+        """Whose charge was released in this very step, or will be, does not succeed."""
+        if (charge := self.open.get(owner)) is not None:
+            charge.vain = True
+        elif self.expense.is_shared:
+            self.expense.is_vain(id(owner))
+        elif (charge := self._ended) is not None and self._ended_of == id(owner) and not charge.vain:
+            charge.vain = True
+            self.expense.wasted += charge.whole
+
+    def _settle(self, charge: Charge, spent: Amount, now: float) -> None:
+        """A charge that is stamped becomes what was spent."""
+        self.advance(now)
+        whole = charge.reserved
+        if spent < whole:
+            self._lower(charge, whole - spent)
+        elif spent > whole:
+            self._raise(charge, spent - whole, now)
+        if self.debt:
+            self._pay(now)
 
     def drop(self, charge: Charge, now: float) -> None:
         """A charge that is settled, or was never stamped, counts as nothing."""

@@ -6,17 +6,24 @@ Must not know: how it is counted.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from runcue._model.checks import says_what_it_takes
 from runcue._model.errors import PendingTimeout, RuncueError, StallTimeout, WorkTimeout, is_a
 from runcue._model.phases import WorkState
-from runcue._model.texts import how_many, listed, name_of
+from runcue._model.texts import how_many, in_one_line, listed, name_of
 from runcue._model.work import Work
 
-__all__ = ["Durations", "Summary"]
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+__all__ = ["Durations", "Spent", "Summary"]
 
 _UNSETTLED: Final = (WorkState.PENDING, WorkState.RUNNING)
+
+_MOST_BUDGETS: Final = 6
+_LONGEST_NAME: Final = 40
+"""What was spent is told of so many budgets, and so many letters of what each counts."""
 
 
 class Durations(NamedTuple):
@@ -36,6 +43,19 @@ class Durations(NamedTuple):
     least: float
     median: float | None
     most: float
+
+
+class Spent(NamedTuple):
+    """What was spent of one thing that budgets count. Amounts are ints where they are whole, else Decimals.
+
+    Attributes:
+        total: In all: what handlers have said by `work.spent()`, and where one said nothing what its `cost=` says. Each
+            attempt that has ended counts, but none that a server has refused.
+        wasted: What of that those attempts have taken that did not succeed, as they failed or were cancelled.
+    """
+
+    total: int | Decimal
+    wasted: int | Decimal
 
 
 class Summary:
@@ -64,6 +84,8 @@ class Summary:
         deadlocked: Work units whose handlers wait for another work unit of the same cue that could never run.
         downstream: How many of the skipped are downstream of a failure: they were left as they are, because an artifact
             that they are made from was to be made anew, and was not. The other skipped ones are up to date.
+        spent: What was spent of all that the budgets of services count, by its name, as `Spent`: total and wasted. What
+            is counted by several services counts once. Of a group there is nothing: it does not keep that.
         refused: How many items of maps could not be submitted. Their work units failed without having been among those
             of the cue, so that they are in none of the other numbers.
         duration: Seconds since the start.
@@ -86,6 +108,7 @@ class Summary:
         "failed",
         "left",
         "refused",
+        "spent",
         "timed_out",
         "values",
     )
@@ -106,9 +129,11 @@ class Summary:
         by_task: Mapping[str, dict[str, int]] | None = None,
         durations: Callable[[], dict[str, Durations]] = dict,
         values: list[Any] | None = None,
+        spent: dict[str, Spent] | None = None,
         refused: int = 0,
     ) -> None:
         self.counts = counts
+        self.spent = spent or {}
         self.refused = refused
         self.by_task = dict(by_task or {})
         self._failed = failed
@@ -188,7 +213,19 @@ class Summary:
         from runcue._model.summary_table import table_of  # noqa: PLC0415 - where it is shown
 
         table = table_of(self.by_task, self.durations, self._failed)
-        return "\n".join([self._line(), "", *table] if table else [self._line()])
+        first = [self._line(), *self._spent_line()]
+        return "\n".join([*first, "", *table] if table else first)
+
+    def _spent_line(self) -> list[str]:
+        """What was spent, in a line; none if nothing was."""
+        if not self.spent:
+            return []
+        total = listed((_of(one.total, name) for name, one in self.spent.items()), _MOST_BUDGETS)
+        wasted = [_of(one.wasted, name) for name, one in self.spent.items() if one.wasted]
+        those = (
+            f"; {listed(wasted, _MOST_BUDGETS)} of that by attempts that did not succeed" if wasted else ""
+        )
+        return [f"spent {total}{those}"]
 
     def _line(self) -> str:
         counts = {what: number for what, number in self.counts.items() if number}
@@ -255,6 +292,15 @@ def _is_time_out(error: BaseException | None) -> bool:
     return error is not None and any(
         is_a(error, kind) for kind in (WorkTimeout, PendingTimeout, StallTimeout)
     )
+
+
+def _of(amount: int | Decimal, name: str) -> str:
+    """So much of what a budget counts."""
+    from fractions import Fraction  # noqa: PLC0415 - see below
+
+    from runcue._model.amounts import amount_in_words  # noqa: PLC0415 - a budget has loaded it
+
+    return f"{amount_in_words(Fraction(amount))} {in_one_line(name, _LONGEST_NAME)}"
 
 
 def _hear(work: Work) -> None:

@@ -335,13 +335,19 @@ class Services:
         import runcue._handlers.spending  # noqa: PLC0415
         import runcue._registration.costs  # noqa: F401, PLC0415
         from runcue._limits.budget import Budget  # noqa: PLC0415
+        from runcue._limits.expenses import Expense  # noqa: PLC0415
 
         margin, borrows = limits.get("margin") or 0.0, limits.get("oversize") == "borrow"
         found = []
         for counted, allowance in limits.get("budget").items():
             budget = former.get(counted)
             if budget is None:
-                budget = Budget(counted, allowance, borrows=borrows, margin=margin, unpriced=self._tell(name))
+                expense = self._core.run_queues.expenses.setdefault(counted, Expense())
+                expense.counted_by(name)
+                unpriced = self._tell(name)
+                budget = Budget(
+                    counted, allowance, expense, borrows=borrows, margin=margin, unpriced=unpriced
+                )
             else:
                 budget.keep(allowance, self._underway.now(), borrows=borrows, margin=margin)
             found.append(budget)

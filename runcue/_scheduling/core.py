@@ -88,10 +88,9 @@ class Core:
         decide: Decide = settle_failed,
     ) -> None:
         # What users have described.
-        # Services and tasks by name. A task that was defined again is in `tasks` once, with its newest handler; in
-        # `all_tasks` are those from before as well, because their work units may still be around.
+        # Services by name, and those that have limits for each key; tasks by name. One that was defined again is in
+        # `tasks` once, with its newest handler; in `all_tasks` are those from before, whose work units may be around.
         self.services: dict[str, Service] = {}
-        # Those of the services that have limits for each key.
         self.keyed: list[KeyedService] = []
         self.tasks: dict[str, Task] = {}
         self.all_tasks: list[Task] = []
@@ -223,6 +222,8 @@ class Core:
                     task.shortest = duration
                 if duration > task.longest:  # noqa: PLR1730
                     task.longest = duration
+            elif self.run_queues.expenses:
+                task.run_queue.spend_in_vain(work)
         else:
             if work._awaited is not None:
                 self.unsubscribe(work)

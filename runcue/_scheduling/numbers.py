@@ -15,7 +15,7 @@ from itertools import islice
 from typing import Any, Final
 
 from runcue._model.phases import CANCELLED, COMPLETED, FAILED, OUTCOMES, RUNNING, SETTLED, WorkState
-from runcue._model.summary import Durations
+from runcue._model.summary import Durations, Spent
 from runcue._model.work import Work
 from runcue._scheduling.core import Core
 
@@ -89,6 +89,21 @@ def numbers(core: Core, former: Collection[str]) -> dict[str, Any]:
         "durations": _durations_by_task(core, former),
         "failed": [work for work in settled if work._outcome == FAILED],
         "cancelled": [work for work in settled if work._outcome == CANCELLED],
+        "spent": _spent(core),
+    }
+
+
+def _spent(core: Core) -> dict[str, Spent]:
+    """What was spent of all that budgets count, of each that something was spent of."""
+    expenses = core.run_queues.expenses
+    if not expenses:
+        return {}
+    from runcue._model.amounts import as_decimal  # noqa: PLC0415 - a budget has loaded it
+
+    return {
+        name: Spent(as_decimal(one.total), as_decimal(one.wasted))
+        for name, one in expenses.items()
+        if one.total
     }
 
 

@@ -288,6 +288,18 @@ class RunQueue(WaitingLine):
         for limit in self._others:  # a rate takes nothing back but time
             limit.release(now, work, None)
 
+    def spend_in_vain(self, work: Work) -> None:
+        """What the attempt of a work unit spends, or has spent until this step, does not lead to anything."""
+        declared = work._declared
+        if declared is not None:
+            if declared.left is not None:
+                return  # its handler goes on, for another one
+            if declared.followers is not None:
+                work = declared.followers.run or work
+        for service in self.services_for(work):
+            for budget in service.budgets.values():
+                budget.is_vain(work)
+
     def services_for(self, work: Work) -> tuple[Service, ...]:
         """The services that a work unit uses, in the order in which its task names them: those of its keys."""
         return self.services

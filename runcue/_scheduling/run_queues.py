@@ -8,13 +8,16 @@ Must not know: what stands in them, or who takes it out.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 from runcue._limits.service import UNBOUNDED, Service
 from runcue._model.work import Work
 from runcue._scheduling.run_queue import RunQueue
 from runcue._scheduling.selection import contend
+
+if TYPE_CHECKING:
+    from runcue._limits.expenses import Expense
 
 __all__ = ["RunQueues"]
 
@@ -29,6 +32,8 @@ class RunQueues(dict[tuple[int, tuple[str, ...]], RunQueue]):
     def __init__(self) -> None:
         super().__init__()
         self.changed: dict[Service, None] = {}
+        # What was spent of all that budgets count, by its name.
+        self.expenses: dict[str, Expense] = {}
         # Those whose breakers have opened, until somebody looks.
         self.broken = WeakSet[Service]()
         # What bounds those of an executor if none of their services has slots.

@@ -15,6 +15,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import runcue
+from runcue._limits.expenses import Expense
 from runcue._limits.ledger import Charge, Ledger
 from tests.support.worlds import orders, virtually
 
@@ -56,7 +57,7 @@ class History:
     """A ledger, and all that was ever charged to it."""
 
     def __init__(self) -> None:
-        self.ledger = Ledger(LIMIT, PERIOD)
+        self.ledger = Ledger(LIMIT, PERIOD, Expense())
         self.now = 0.0
         self.charges: dict[int, Charge] = {}
         self.wanted: dict[int, Any] = {}
