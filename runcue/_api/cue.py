@@ -121,6 +121,8 @@ class Cue:
             or text such as "60s". None: nothing does, the more urgent one comes first however long others wait.
         keep: How many settled work units `get()` and `list()` still know. Handles keep their own.
         max_threads: How many sync handlers may run at once where no service limits them.
+        max_processes: How many processes of its own may run handlers or commands at once; None: as many as there are
+            processors.
         recheck: Look now and then whether work units that were not ready have become so by something outside this cue.
         id_prefix: Fixes the first part of the ids, for logs that must be equal from run to run.
         max_pending: So many work units may be pending; who submits more waits until one of them starts or ends. What
@@ -158,6 +160,7 @@ class Cue:
         head_start: float | str | timedelta | None = 60.0,
         keep: int = 10_000,
         max_threads: int = 64,
+        max_processes: int | None = None,
         recheck: bool = True,
         id_prefix: str | None = None,
         max_pending: int | None = None,
@@ -170,6 +173,7 @@ class Cue:
             max_pending = positive_int(max_pending, "max_pending")
         # What only a cue needs comes with the first one, not with `import runcue`.
         from runcue._api.engine import Engine  # noqa: PLC0415
+        from runcue._model.cpus import usable_cpus  # noqa: PLC0415
         from runcue._scheduling.core import Core  # noqa: PLC0415
 
         self._core = Core(
@@ -186,6 +190,9 @@ class Cue:
             self._ended,
             self.task,
             run_in,
+            max_processes=usable_cpus()
+            if max_processes is None
+            else positive_int(max_processes, "max_processes"),
             recheck=recheck,
             id_prefix=id_prefix,
             max_pending=max_pending,
@@ -448,6 +455,11 @@ class Cue:
     def max_threads(self) -> int:
         """How many sync handlers may run at once where no service limits them."""
         return self._core.threads.concurrent
+
+    @property
+    def max_processes(self) -> int:
+        """How many processes of its own may run handlers or commands at once."""
+        return self._executors.processes.concurrent
 
     @says_what_it_takes
     def services(self) -> builtins.list[ServiceStatus]:

@@ -54,6 +54,7 @@ class Engine:
         ended: Called when a stop is complete.
         register: Registers a function as a task of its own name.
         run_in: As for `Cue`.
+        max_processes: How many processes of its own may run handlers or commands at once.
         recheck: As for `Cue`.
         id_prefix: As for `Cue`.
         max_pending: As for `Cue`.
@@ -66,6 +67,7 @@ class Engine:
         register: Callable[[Any], object],
         run_in: RunIn | None,
         *,
+        max_processes: int,
         recheck: bool,
         id_prefix: str | None,
         max_pending: int | None,
@@ -77,7 +79,7 @@ class Engine:
         callbacks = self.callbacks
         core.decide = Throttling(core, callbacks.retrying, callbacks.failures, callbacks.door).decide
         self.registry = Registry(core, register)
-        self.executors = Executors(run_in, core.threads)
+        self.executors = Executors(run_in, core.threads, max_processes)
         self.dispatcher = dispatcher = Dispatcher(core, self.callbacks, recheck=recheck)
         self.services = Services(
             core,

@@ -261,7 +261,9 @@ def _step_for_slots(reason: Reason, who: str) -> str:
 def _way_to_more(service: Service, users: Iterable[Work]) -> str:
     """The option by which a service has more slots. Those of threads and other executors are none of the user's."""
     own = any(service.name in work._task.services for work in users)
-    return "concurrent=" if own else "Cue(max_threads=)"
+    if own:
+        return "concurrent="
+    return f"Cue(max_{'processes' if service.name == 'processes' else 'threads'}=)"
 
 
 def _end(holding: Holding) -> str:

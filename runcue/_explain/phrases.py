@@ -79,8 +79,8 @@ def phrase_of(reason: Reason, now: float, wall: float, told: Told | None = None)
 def _full(reason: Reason, wall: float) -> str:
     """What a service lacks, and who has it."""
     details = reason.said
-    if reason.kind == "slots" and reason.subject.name == "threads":
-        details += f" (Cue(max_threads={reason.subject.concurrent}))"
+    if reason.kind == "slots" and reason.subject.name in ("threads", "processes"):
+        details += f" (Cue(max_{reason.subject.name}={reason.subject.concurrent}))"
     late = any(one._phase == SETTLED for one in reason.others)
     if reason.others and (late or not reason.holding):
         details += f", held by {listed_of(reason.others, lambda one: holder_in_words(one, wall), 3)}"

@@ -41,6 +41,9 @@ _WHO: Final = 40
 _LINES: Final = 15
 """As many lines are printed at most."""
 
+_OWN_SLOTS: Final = {"threads": "a thread", "processes": "a process"}
+"""What somebody waits for who waits for slots that are of no service of the user's."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WhyGroup:
@@ -308,7 +311,7 @@ def _limit(reason: Reason, wall: float) -> str:
         held = f" by {listed(map(name_of, holders), 2)}" if holders else ""
         if holders and holders[0].started_at is not None:
             held += f", the first for {duration_in_words(wall - holders[0].started_at)}"
-        what = "a thread" if service.name == "threads" else f"a slot of {service.label}"
+        what = _OWN_SLOTS.get(service.name) or f"a slot of {service.label}"
         used = "the only one is" if service.concurrent == 1 else f"all {service.concurrent} are"
         return f"{what} ({used} in use{held})"
     if reason.kind in ("paused", "server"):

@@ -57,13 +57,18 @@ class Executors:
     Args:
         run_in: Where plain functions run: "thread" or None for threads of the cue's own, or an executor.
         threads: The slots that handlers share there which no service bounds. Each other executor has as many.
+        max_processes: How many processes of its own may run handlers or commands at once.
+
+    Attributes:
+        processes: The slots of these.
     """
 
-    def __init__(self, run_in: RunIn | None, threads: Service) -> None:
+    def __init__(self, run_in: RunIn | None, threads: Service, max_processes: int) -> None:
         check_run_in(run_in, "run_in", loop=False)
         self._threads: ThreadExecutor | None = None
         self._slots: dict[int, Service] = {}
         self._most = threads
+        self.processes = type(threads)("processes", concurrent=max_processes)
         self._usual = self._own_threads() if run_in is None or isinstance(run_in, str) else run_in
         self._slots[id(self._usual)] = threads
 

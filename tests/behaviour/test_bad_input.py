@@ -60,6 +60,7 @@ def test_a_cancelled_work_is_not_mistaken_for_a_cancelled_waiter() -> None:
     ]
     + [("keep", value) for value in (-1, 1.5, "10", None, True)]
     + [("max_threads", value) for value in (0, -1, 1.5, "10", None, True)]
+    + [("max_processes", value) for value in (0, -1, 1.5, "10", True)]
     + [("id_prefix", value) for value in (1, b"x")],
 )
 def test_a_cue_with_an_option_that_cannot_work_is_refused(option: str, value: Any) -> None:

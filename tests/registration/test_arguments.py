@@ -148,6 +148,7 @@ CALLS: dict[str, tuple[Call, set[str]]] = {
             "head_start": SECONDS,
             "keep": WHOLE,
             "max_threads": WHOLE,
+            "max_processes": WHOLE | NONE,
             "recheck": BOOLS,
             "id_prefix": {"None", "empty", *TEXTS},
             "run_in": NONE,
