@@ -95,6 +95,7 @@ __all__ = [
     "RetryError",
     "RetryLater",
     "RuncueError",
+    "ServerStatus",
     "Service",
     "ServiceStatus",
     "ServiceTime",
@@ -148,7 +149,7 @@ if TYPE_CHECKING:
     from runcue._lifecycle.room import CueFull
     from runcue._limits.adaptive import Adaptive
     from runcue._limits.breaker import Breaker
-    from runcue._limits.status import BudgetStatus, RateStatus, ServiceStatus
+    from runcue._limits.status import BudgetStatus, RateStatus, ServerStatus, ServiceStatus
     from runcue._planning.plan import Cycle, Plan, PlannedWork, ServiceTime
     from runcue.console import progress
 
@@ -168,6 +169,7 @@ _LATE = {
     "Service": "_api.service",
     "BudgetStatus": "_limits.status",
     "RateStatus": "_limits.status",
+    "ServerStatus": "_limits.status",
     "ServiceStatus": "_limits.status",
     "ServiceTime": "_planning.plan",
     "Turn": "_explain.turn",

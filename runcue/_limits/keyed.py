@@ -138,7 +138,9 @@ class KeyService(Service):
         """See `Service.status`."""
         from dataclasses import replace  # noqa: PLC0415 - `status` has loaded it
 
-        return replace(super().status(now, running=running), keys=len(self.service))
+        pauses = [one for one in (self._paused_for(now), self.service._paused_for(now)) if one is not None]
+        paused = max(pauses, default=None)
+        return replace(super().status(now, running=running), paused=paused, keys=len(self.service))
 
     def reopen(self) -> None:
         """It may have room again: who waits for it is to be looked at."""

@@ -174,11 +174,6 @@ class Ledger:
             used -= charge.amount
         return used
 
-    def is_unused(self, now: float) -> bool:
-        """Whether nothing counts, is open or is owed."""
-        self.advance(now)
-        return not (self.open or self.used or self.debt)
-
     def unused_from(self) -> float:
         """See `RateLimit.unused_from`."""
         log = self._log

@@ -11,11 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import inf, nextafter
+from typing import TYPE_CHECKING
 
 from runcue._limits.budget import charge_of
 from runcue._model.texts import seconds_in_words
 from runcue._model.work import Work
 from runcue.abc import Limit
+
+if TYPE_CHECKING:
+    from runcue._limits.status import ServerStatus
 
 __all__ = ["Grant", "ServerLimits"]
 
@@ -73,6 +77,10 @@ class Grant:
             needs = 1.0
         return self.has_from(needs)
 
+    def left_at(self, now: float) -> float:
+        """How much there is of it."""
+        return max(self.left + (now - self.at) * self._grows, 0.0)
+
     def has_from(self, amount: float) -> float:
         """When there is so much of it, or it has no say any more."""
         if amount <= self.left:
@@ -114,6 +122,16 @@ class ServerLimits(Limit):
     def forget(self) -> None:
         """Let all of it have no say any more."""
         self.grants.clear()
+
+    def status(self, now: float) -> dict[str, ServerStatus]:
+        """What still has a say, to tell people."""
+        from runcue._limits.status import ServerStatus  # noqa: PLC0415 - loaded when somebody looks
+
+        return {
+            grant.of or "starts": ServerStatus(grant.left_at(now), grant.until - now, grant.said)
+            for grant in self.grants.values()
+            if grant.until > now
+        }
 
     def unused_from(self) -> float:
         """From when on nothing of it has a say."""

@@ -320,7 +320,7 @@ class Service:
             if tokens is None or kept.tokens < tokens:
                 tokens, rate = kept.tokens, kept.rate
             rates.append(RateStatus(kept.rate.text, kept.rate.count, kept.rate.period, kept.tokens))
-        pause = self._passing.get("paused")
+        server: Any = self._passing.get("server")
         return ServiceStatus(
             self.name,
             None if self.concurrent == UNBOUNDED else self.concurrent,
@@ -333,14 +333,20 @@ class Service:
             getattr(bucket, "burst", None),
             getattr(bucket, "per_second", None),
             tuple(name_of(limit) for limit in self.own),
-            pause.until - now if isinstance(pause, Pause) and not pause.room(now) else None,
+            self._paused_for(now),
             {name: self._status_of(budget, now) for name, budget in self.budgets.items()},
             *((None, None) if self.feedback is None else self.feedback.status(now)),
             rates=tuple(rates),
             margin=max(
                 (getattr(one, "margin", 0.0) for one in (*self.rates, *self.budgets.values())), default=0.0
             ),
+            server={} if server is None else server.status(now),
         )
+
+    def _paused_for(self, now: float) -> float | None:
+        """Seconds for which it stays paused by hand; None if it is not."""
+        pause = self._passing.get("paused")
+        return pause.until - now if isinstance(pause, Pause) and not pause.room(now) else None
 
     @staticmethod
     def _status_of(budget: Budget, now: float) -> BudgetStatus:

@@ -16,7 +16,7 @@ from runcue._model.texts import shortened, words_of
 if TYPE_CHECKING:
     from decimal import Decimal
 
-__all__ = ["BudgetStatus", "RateStatus", "ServiceStatus"]
+__all__ = ["BudgetStatus", "RateStatus", "ServerStatus", "ServiceStatus"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,20 @@ class BudgetStatus(NamedTuple):
     debt: int | Decimal
 
 
+class ServerStatus(NamedTuple):
+    """One of the limits of its server, as the last answer has told of it and as it is reckoned since.
+
+    Attributes:
+        left: How much there is of it at this instant, less what has started since; 0.0 where it asks to wait.
+        until: Seconds until this has no say any more.
+        said: The header that has said so.
+    """
+
+    left: float
+    until: float
+    said: str
+
+
 @dataclass(frozen=True, slots=True)
 class ServiceStatus:
     """A service and its limits at one instant.
@@ -71,7 +85,8 @@ class ServiceStatus:
         burst: Size of the bucket (`burst=`, `limiter=`) that decides instead of a rate, None if there is none.
         per_second: Starts that flow back into it per second, None if there is none.
         limits: What the limits of your own (`limits=`) are called. What they allow depends on the work unit.
-        paused: Seconds for which it stays paused by hand, math.inf until `resume()` is called; None if it is not.
+        paused: Seconds for which it stays paused by hand, math.inf until `resume()` is called; None if it is not. A key
+            is as long as all of them are.
         budgets: Its budgets by name, each with what is used of it, its limit, its period and what is owed.
         throttled: Seconds until one is let through, as its server has refused some; 0.0 while that one runs; None: it
             has not.
@@ -80,6 +95,8 @@ class ServiceStatus:
             if it was asked for that, and None or 0 if not. None without.
         rates: Each of its rates; none if a bucket decides.
         margin: Seconds by which each window is counted longer.
+        server: What its server has said of its limits (`read_headers`) and still has a say, by what that counts:
+            "requests", "tokens", "starts" if it does not say; "retry-after" where it asks to wait.
     """
 
     name: str
@@ -100,6 +117,7 @@ class ServiceStatus:
     keys: int | None = None
     rates: tuple[RateStatus, ...] = ()
     margin: float = 0.0
+    server: Mapping[str, ServerStatus] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         told = ", ".join(f"{one.name}={words_of(getattr(self, one.name))}" for one in fields(self))
@@ -107,5 +125,5 @@ class ServiceStatus:
 
 
 # In tracebacks, in pickles and in documentation they are named as users import them.
-for _public in (ServiceStatus, BudgetStatus, RateStatus):
+for _public in (ServiceStatus, BudgetStatus, RateStatus, ServerStatus):
     _public.__module__ = "runcue"

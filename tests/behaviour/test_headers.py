@@ -238,6 +238,40 @@ async def test_resume_ends_what_a_server_has_said_and_why_tells_of_it() -> None:
 
 @pytest.mark.rule(49)
 @virtual
+async def test_the_status_tells_what_a_server_has_said_as_long_as_that_has_a_say() -> None:
+    one = Api(rate="100/sec", budget={"tokens": "1_000/min"})
+    async with one.cue:
+        assert one.api.status().server == {}
+        await one.read(
+            {
+                "x-ratelimit-remaining-requests": "3",
+                "x-ratelimit-limit-requests": "13",
+                "x-ratelimit-reset-requests": "10s",
+                "x-ratelimit-remaining-tokens": "0",
+                "x-ratelimit-reset-tokens": "20s",
+                "ratelimit-remaining": "7",
+                "ratelimit-reset": "5",
+                "retry-after": "2",
+            }
+        )
+        said = one.api.status().server
+        assert {of: (status.left, status.until) for of, status in said.items()} == {
+            "requests": (3, 10),
+            "tokens": (0, 20),
+            "starts": (7, 5),
+            "retry-after": (0, 2),
+        }
+        assert said["requests"] == runcue.ServerStatus(3.0, 10.0, "x-ratelimit-remaining-requests")
+        await asyncio.sleep(5)
+        said = one.api.status().server
+        # It flows back, to what the header or else the declaration names.
+        assert {of: status.left for of, status in said.items()} == {"requests": 8, "tokens": 250}
+        one.api.resume()
+        assert one.api.status().server == {}
+
+
+@pytest.mark.rule(49)
+@virtual
 async def test_a_drain_waits_for_what_a_server_has_said() -> None:
     one = Api()
     async with one.cue:

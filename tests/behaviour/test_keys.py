@@ -841,6 +841,9 @@ async def test_pauses_of_one_key_and_of_all() -> None:
         await cue.submit("ask", {"user": "b"})
         await asyncio.sleep(1)
         assert "api, paused by hand for another 2 s" in str(cue.why())
+        # The longest of its own and that of all keys.
+        paused = [api.status(key).paused for key in (None, "a", "b")]
+        assert paused == [2, math.inf, 2]
         api.resume("a")
         await asyncio.sleep(3)
         api.pause(key="b")
