@@ -197,7 +197,7 @@ def test_in_the_end_nothing_is_owed_used_or_remembered(plan: list[Step]) -> None
         history.ledger.release(history.now, owner, None)
     history.now += 1000 * PERIOD
     history.ledger.fits(history.now, 1)
-    assert not (history.ledger.open or history.ledger.used or history.ledger.debt)
+    assert (history.ledger.open, history.ledger.used, history.ledger.debt) == ({}, 0, 0)
     assert history.ledger.unused_from() <= history.now
     assert not history.ledger._log
     assert not history.ledger._past
