@@ -17,11 +17,13 @@ async def answer_all(client: httpx.AsyncClient, prompts: Sequence[Prompt]) -> li
         rate=f"{REQUESTS}/min",
         budget={"tokens": f"{TOKENS}/min"},
         concurrent=AT_ONCE,
-        margin="0.5s",
+        margin="0.2s",
         throttle=runcue.http_errors,
     )
 
-    @cue.task(uses=api, cost=lambda prompt: {"tokens": prompt.tokens}, retry=ATTEMPTS, timeout=TIMEOUT)
+    retry = runcue.Retry(ATTEMPTS, wait_jitter=0.1)
+
+    @cue.task(uses=api, cost=lambda prompt: {"tokens": prompt.tokens}, retry=retry, timeout=TIMEOUT)
     async def ask(prompt: Prompt) -> str:
         return await complete(client, prompt)
 

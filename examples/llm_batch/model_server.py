@@ -127,7 +127,8 @@ class Api:
             if fate < self.options.hangs:
                 self.hung += 1
                 await closed.wait()
-            await asyncio.sleep(self.luck.uniform(*self.options.latency))
+            else:
+                await asyncio.sleep(self.luck.uniform(*self.options.latency))
         finally:
             self.in_flight -= 1
         if fate < self.options.hangs + self.options.errors:
@@ -135,9 +136,31 @@ class Api:
         return 200, {}, {"text": prompt[::-1], "usage": {"total_tokens": tokens}}
 
 
-async def serve(api: Api, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+class Connection(asyncio.StreamReaderProtocol):
+    """Knows at once that the other side has closed it. A StreamReader tells nobody, and to read takes what comes."""
+
+    def __init__(self, api: Api) -> None:
+        self.closed = asyncio.Event()
+        super().__init__(
+            asyncio.StreamReader(), lambda reader, writer: serve(api, reader, writer, self.closed)
+        )
+
+    def eof_received(self) -> bool | None:
+        """Whoever gives up waiting closes the connection, and sends nothing before."""
+        self.closed.set()
+        return super().eof_received()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """The same, at once."""
+        self.closed.set()
+        super().connection_lost(error)
+
+
+async def serve(
+    api: Api, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, closed: asyncio.Event
+) -> None:
     """One connection, kept for one request after the other."""
-    closed, no_headers = asyncio.Event(), dict[str, str]()
+    no_headers = dict[str, str]()
     try:
         while (line := await reader.readline()).strip():
             method, path, _ = line.decode().split(" ", 2)
@@ -151,11 +174,7 @@ async def serve(api: Api, reader: asyncio.StreamReader, writer: asyncio.StreamWr
                 status, headers, answer = 200, no_headers, api.stats()
             else:
                 asked = json.loads(body)
-                # Who gives up waiting closes the connection, and sends nothing before.
-                gone = asyncio.ensure_future(watch(reader, closed))
                 status, headers, answer = await api.complete(asked["prompt"], asked["max_tokens"], closed)
-                gone.cancel()
-                await asyncio.wait([gone])
                 if closed.is_set():
                     break
                 api.answers[status] += 1
@@ -172,14 +191,6 @@ async def serve(api: Api, reader: asyncio.StreamReader, writer: asyncio.StreamWr
         writer.close()
 
 
-async def watch(reader: asyncio.StreamReader, closed: asyncio.Event) -> None:
-    """Find out that the other side has closed a connection on which it waits for an answer."""
-    # A StreamReader tells nobody of its end, and to read would take what comes.
-    while not reader.at_eof():  # noqa: ASYNC110
-        await asyncio.sleep(0.01)
-    closed.set()
-
-
 @contextmanager
 def running_server(*options: str) -> Iterator[str]:
     """The server in a process of its own, with these options of the command line. Gives its address."""
@@ -193,7 +204,8 @@ def running_server(*options: str) -> Iterator[str]:
 async def main(options: argparse.Namespace) -> None:
     """Serve until standard input ends."""
     api = Api(options)
-    server = await asyncio.start_server(lambda *ends: serve(api, *ends), "127.0.0.1", options.port)
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: Connection(api), "127.0.0.1", options.port)
     print(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)
     await asyncio.to_thread(sys.stdin.read)
     server.close()
