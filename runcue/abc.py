@@ -18,6 +18,8 @@ from runcue._model.texts import shortened
 from runcue._model.work import Work
 
 __all__ = [
+    "Call",
+    "CallExecutor",
     "Clock",
     "CueWarning",
     "Deliver",
@@ -97,6 +99,57 @@ class Executor(Protocol):
 
     def stop(self) -> None:
         """Let idle threads go. What is running may finish, and nobody hears of it."""
+
+
+class Call(Protocol):
+    """One call of a handler, for an executor that carries it to where it is run.
+
+    Attributes:
+        payload: What is to be given to `runcue.executors.calls.run` there, which gives the answer.
+    """
+
+    payload: bytes
+
+    def over(self) -> None:
+        """To be called once it has come to its end after `stop()`, in any thread: then nothing is delivered."""
+
+
+class CallExecutor(Protocol):
+    """Runs handlers in other processes, on this machine or on others: it is given calls in place of handlers.
+
+    What comes back is bytes, and so is what is delivered: an answer of `runcue.executors.calls.run` in place of a
+    result. A call that was lost is delivered as an exception. Each is delivered once, also when it was cancelled.
+
+    Attributes:
+        takes_calls: True, by which it is known.
+        workers: How many calls it can run at once; it is never given more. None: that is not known.
+        pickler: The name of the module whose `dumps` is to pickle what is sent and comes back, such as "cloudpickle";
+            None: a plain pickle does, by which functions go by their names.
+        knows_main: Whether `__main__` is at the other end what it is here, even if it has no file.
+        kills: Whether `cancel()` ends what runs.
+    """
+
+    takes_calls: bool
+    workers: int | None
+    pickler: str | None
+    knows_main: bool
+    kills: bool
+
+    def start(self, deliver: Deliver, entered: Callable[[Any, float], None], clock: Clock) -> None:
+        """See `Executor.start`. It need not tell of entries: the answers do."""
+
+    def submit(self, work: Any, call: Call, context: Context, *, stamped: bool) -> None:
+        """Have a call run. See `Executor.submit`; the context stays here."""
+
+    def cancel(self, work: Any) -> bool:
+        """Nobody waits for the call of this work unit any more. It is delivered all the same, after this has returned.
+
+        Returns:
+            Whether that is a matter of moments: it had not begun, or was ended. False: it goes on.
+        """
+
+    def stop(self) -> None:
+        """See `Executor.stop`."""
 
 
 @runtime_checkable
@@ -226,6 +279,7 @@ WarningKind = Literal[
     "headers",
     "breaker",
     "no_cost",
+    "broken",
 ]
 """What a warning is about; see `CueWarning`."""
 
@@ -252,7 +306,8 @@ class CueWarning(NamedTuple):
             again and again. "full": nothing that is pending can move, so that one comes in above `Cue(max_pending=)`.
             "headers": a server says of its limits what cannot be read, or asks to wait for longer than `max_pause=`.
             "breaker": one has opened after failures in a row, and nothing that uses its service starts for a while.
-            "no_cost": a task says nothing of what it takes of a budget.
+            "no_cost": a task says nothing of what it takes of a budget. "broken": what runs handlers is, and what it
+            ran is lost.
             There may be others in later versions.
         text: For people, as the log has it.
         works: The work units that it is about, as far as it is about some.

@@ -60,10 +60,10 @@ from runcue._model.task import Task
 from runcue._model.texts import how_many, words_of
 from runcue._model.work import Work
 from runcue._registration.declarations import without_return
-from runcue._registration.executors import RunIn, check_run_in
+from runcue._registration.executors import RunIn, check_initializer, check_run_in
 from runcue._registration.submission import overrides_of, params_for, params_of_call, take_over
 from runcue._registration.tasks import TaskDescription, with_handler
-from runcue.abc import Executor, Freshness, Limit, Observer
+from runcue.abc import Freshness, Limit, Observer
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
@@ -128,8 +128,8 @@ class Cue:
         max_pending: So many work units may be pending; who submits more waits until one of them starts or ends. What
             handlers and listeners submit does not wait, and what is submitted for later counts from its instant on.
             None: any number may be.
-        run_in: Where plain functions run for whose task nothing else is said: "thread", which is usual, for daemon
-            threads of the cue's own, or an executor (`runcue.abc.Executor`).
+        run_in: Where plain functions run for whose task nothing else is said, as for `task()`: "thread", which is
+            usual, for daemon threads of the cue's own.
 
     Raises:
         ConfigurationError: A value cannot work.
@@ -164,7 +164,7 @@ class Cue:
         recheck: bool = True,
         id_prefix: str | None = None,
         max_pending: int | None = None,
-        run_in: Literal["thread"] | Executor | None = None,
+        run_in: RunIn | None = None,
     ) -> None:
         recheck = yes_or_no(recheck, "recheck")
         if id_prefix is not None:
@@ -324,6 +324,7 @@ class Cue:
         cost: Cost = None,
         load: Callable[..., Any] | None = None,
         run_in: RunIn | None = None,
+        initializer: Callable[[], object] | None = None,
     ) -> Callable[[F], F]: ...
     @says_what_it_takes
     def task(
@@ -343,6 +344,7 @@ class Cue:
         cost: Cost = None,
         load: Callable[..., Any] | None = None,
         run_in: RunIn | None = None,
+        initializer: Callable[[], object] | None = None,
     ) -> Any:
         """Register a handler under a name, as a decorator.
 
@@ -383,9 +385,11 @@ class Cue:
                 was skipped, for whoever asks for its result. Without one that is None. It is called when the value is
                 first asked for, a plain one in a thread; what it raises is raised there, and the work unit stays
                 skipped.
-            run_in: Where the handler runs: "thread" for a thread of the cue's own, or an executor
-                (`runcue.abc.Executor`). An `async def` runs on the event loop, which "loop" says; of a plain function,
-                `Cue(run_in=)` says what is usual.
+            run_in: Where a plain function runs: "thread" for a thread of the cue's own, "loop" for the event loop, as
+                an `async def` always does; a `concurrent.futures.Executor`, or a function that makes one; or an
+                executor of your own (`runcue.abc.Executor`). None: where `Cue(run_in=)` says.
+            initializer: Called once in each process that runs the handler, before its first call there: to load a
+                model, say. If it raises, so has the handler.
 
         Returns:
             A decorator that returns the handler unchanged.
@@ -400,7 +404,7 @@ class Cue:
         def register(handler: F) -> F:
             own = with_handler(described, handler)
             origin = self._registry.check_unique(own.name, handler)
-            self._intake.in_loop(lambda: self._enter(own, handler, origin, run_in))
+            self._intake.in_loop(lambda: self._enter(own, handler, origin, run_in, initializer))
             return handler
 
         # Checked now, not when the decorator is applied: the mistake is in this line.
@@ -420,18 +424,27 @@ class Cue:
             load=load,
         )
         which = f"task {described.name!r}" if described.name else "a task"
-        check_run_in(run_in, f"run_in of {which}", loop=True)
+        check_run_in(run_in, f"run_in of {which}")
+        check_initializer(initializer, f"initializer of {which}")
         return register(name) if callable(name) else register  # a bare @cue.task
 
     def _enter(
-        self, described: TaskDescription, handler: Callable[..., Any], origin: Origin, run_in: RunIn | None
+        self,
+        described: TaskDescription,
+        handler: Callable[..., Any],
+        origin: Origin,
+        run_in: RunIn | None,
+        initializer: Callable[[], object] | None,
     ) -> None:
-        executor = self._executors.executor_for(described.name, handler, run_in)
+        name, executors = described.name, self._executors
+        executor = executors.executor_for(name, handler, run_in)
+        calls = executors.calls_for(name, handler, described.parameters, executor, initializer)
         slots = None
         if executor is not None:
-            slots = self._executors.slots_of(executor)
+            slots = executors.slots_of(executor)
             self._dispatcher.hand_off.use(executor)
         task = self._registry.add_task(described, handler, executor, slots, origin)
+        executors.let_run(task, calls)
         for name, what in without_return(described):
             words = f"returns nothing (is a `return` missing?): the work units of task {task.name!r} have no {name}"
             self._callbacks.door.no_answer(what, words, None)

@@ -32,7 +32,7 @@ from runcue._model.events import Event
 from runcue._model.overrides import NO_OVERRIDES, Overrides
 from runcue._model.task import Task
 from runcue._model.work import Work
-from runcue._registration.charges import place_of_cost
+from runcue._registration.charges import look_at_cost, place_of_cost
 from runcue._registration.declarations import functions_of, is_given_by_value
 from runcue._registration.duplicates import leader_for
 from runcue._registration.registry import Registry
@@ -375,7 +375,12 @@ class Intake:
         self, work: Work, now: float, overrides: Overrides, later: Appointment | None = None
     ) -> None:
         # Now, as the params are taken over now: it says what this work unit is.
+        task = work._task
         declared = self._registry.look_up(work, self._dispatcher.flags, overrides)
+        if task.checks_calls:
+            task.calls = task.calls if task.calls.check(work) else None
+            task.checks_calls = False
+            look_at_cost(task)
         if (ended := self._turns.now()) - now > BLOCKS_AFTER:
             places = ", ".join((*functions_of(work, overrides).values(), *place_of_cost(work, overrides)))
             what = f"finding out what task {work.task!r} declares{places and f', by {places},'}"

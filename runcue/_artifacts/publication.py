@@ -15,6 +15,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,35 @@ class OutputTransaction:
         if earlier is not None:
             earlier.discard()
         return staged
+
+    def reserve(self, target: str) -> str:
+        """Stage one more file that somebody else writes, in another process.
+
+        Args:
+            target: What it will be.
+
+        Returns:
+            The path of its temp file, made and claimed.
+
+        Raises:
+            PublishError: There cannot be such a file.
+        """
+        with self.open(target, "wb") as file:
+            return str(file.name)
+
+    def keep(self, written: Mapping[str, bool]) -> None:
+        """Publish of what was reserved no more than this.
+
+        Args:
+            written: What was written, by what it will be, with whether the disk is to be waited for.
+        """
+        with self._lock:
+            unwritten = [path for path, staged in self._staged.items() if staged.target not in written]
+            discarded = [self._staged.pop(path) for path in unwritten]
+            for staged in self._staged.values():
+                staged.durable = written[staged.target]
+        for staged in discarded:
+            staged.discard()
 
     def publish(
         self, sources: Sources | None = None, *, dated: bool = True, patient: bool = True

@@ -319,11 +319,13 @@ class Endings:
                 f"{overrun.error} There is no further attempt: {what} has not returned within another {limit:g} s."
             )
         else:
-            place = (
-                ""
-                if work._task.executor is None
-                else " What runs it cannot be interrupted, and its slot stays taken until it returns."
-            )
+            executor = work._task.executor
+            if executor is None:
+                place = ""
+            elif getattr(executor, "kills", False):
+                place = " What ran it was killed."
+            else:
+                place = " What runs it cannot be interrupted, and its slot stays taken until it returns."
             error = WorkTimeout(
                 f"The handler of {work.task!r} ran for longer than its timeout of {limit:g} s.{place}"
             )
@@ -360,6 +362,8 @@ class Endings:
         self._timers.active.set(work, until)
         if work._runner is not None:
             work._runner.cancel()
+        else:
+            self._in_flight.end(run)
 
     def _after_overrun(
         self, work: Work, overrun: Overrun, error: BaseException | None, now: float, duration: float

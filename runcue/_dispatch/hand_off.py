@@ -19,6 +19,7 @@ from runcue._callbacks.callbacks import Callbacks
 from runcue._callbacks.door import BE_QUICK, BLOCKS_AFTER
 from runcue._callbacks.forks import FORKS, leave
 from runcue._callbacks.listeners import Listeners
+from runcue._dispatch.answers import Answers
 from runcue._dispatch.clock import clock_of
 from runcue._dispatch.closed_loops import is_being_closed
 from runcue._dispatch.commits import commit_before
@@ -28,8 +29,9 @@ from runcue._dispatch.outside_tasks import outside_tasks
 from runcue._dispatch.settlement import Settlement
 from runcue._dispatch.timers import Timers
 from runcue._dispatch.turns import Turns
+from runcue._handlers.call_runs import CallRun
 from runcue._handlers.coroutines import follow
-from runcue._handlers.outputs import owner_of, run_handler
+from runcue._handlers.outputs import mark, owner_of, run_handler
 from runcue._handlers.thread_runs import ThreadRun
 from runcue._model.awaitables import discard, is_awaitable
 from runcue._model.checks import is_async
@@ -41,7 +43,7 @@ from runcue._model.texts import message_of, words_of
 from runcue._model.work import Work
 from runcue._scheduling.core import Core
 from runcue._scheduling.run_queue import RunQueue
-from runcue.abc import Executor
+from runcue.abc import CallExecutor, Executor
 from runcue.executors.threads import ThreadExecutor
 
 __all__ = ["HandOff"]
@@ -87,7 +89,7 @@ class HandOff:
         self._endings = endings
         self._context = context
         self._home = context[CURRENT]
-        self._executors: dict[int, Executor] = {}
+        self._executors: dict[int, Executor | CallExecutor] = {}
         self._stand_in: Executor | None = None
         # Whether there are executors that runcue has not written: these may block.
         self._not_ours = False
@@ -96,10 +98,11 @@ class HandOff:
         # Run queues for which there was no thread, and whether that was told since the start.
         self._short: set[RunQueue] = set()
         self._told_of_shortage = False
+        self._answers = Answers(callbacks, turns, in_flight, self._home, self._count_from, self._returned)
         self._listeners = listeners
         self._on_start = listeners.of[Event.START]
 
-    def use(self, executor: Executor) -> None:
+    def use(self, executor: Executor | CallExecutor) -> None:
         """Use an executor from the next start on; at once if the cue is started.
 
         Raises:
@@ -131,6 +134,7 @@ class HandOff:
         """Start all executors; they are free."""
         self._short_no_longer()
         self._told_of_shortage = False
+        self._answers.start()
         try:
             for executor in self._executors.values():
                 self._start(executor, loop)
@@ -138,10 +142,13 @@ class HandOff:
             self.stop()  # those that were started
             raise
 
-    def _start(self, executor: Executor, loop: asyncio.AbstractEventLoop) -> None:
+    def _start(self, executor: Executor | CallExecutor, loop: asyncio.AbstractEventLoop) -> None:
         # Inside of the cue. A ThreadExecutor tells of ends in the context of here, others do in whatever they please.
-        is_ours = isinstance(executor, ThreadExecutor)
-        returned = self._returned if is_ours else self._returned_elsewhere
+        returned: Callable[..., None] = self._returned_elsewhere
+        if isinstance(executor, ThreadExecutor):
+            returned = self._returned
+        elif hasattr(executor, "takes_calls"):
+            returned = self._answers.take
         call_inside(self._home, executor.start, returned, self._entered, clock_of(loop))
         key = id(executor)
         _in_use[key] = weakref.ref(
@@ -157,14 +164,16 @@ class HandOff:
                 # It is somebody else's; the others are stopped all the same, and so is the cue.
                 self._callbacks.failures.raised(f"stop() of executor {words_of(executor)}", error, None)
 
-    def _stop(self, executor: Executor) -> None:
+    def _stop(self, executor: Executor | CallExecutor) -> None:
         user = _in_use.get(id(executor))
         if user is not None and user() is self:
             del _in_use[id(executor)]
             # Whoever stops a cue is in an asyncio task of their own.
             _at_once(outside_tasks(self._turns.loop, executor.stop), f"stop() of {words_of(executor)}")
 
-    def give(self, work: Work, now: float) -> bool:
+    def give(  # noqa: C901, PLR0915 - one more call for each work unit would cost half a percent
+        self, work: Work, now: float
+    ) -> bool:
         """Give a handler to the executor of its task.
 
         Returns:
@@ -174,7 +183,7 @@ class HandOff:
         assert context is not None
         task = work._task
         run_queue: RunQueue = task.run_queue
-        executor: Executor = self._stand_in or task.executor
+        executor: Any = self._stand_in or task.executor
         stamped = bool(run_queue.limits)
         threads = executor if isinstance(executor, ThreadExecutor) else None
         if threads is not None and threads.idle <= 0:
@@ -198,12 +207,19 @@ class HandOff:
             self._turns.wake()  # arms the timer
         self._gate.at = now
         declared = work._declared
-        run = None if declared is None and threads is not None else ThreadRun()
+        calls = task.calls if self._stand_in is None else None
+        run: Any = None
+        if calls is not None:
+            run = CallRun()
+        elif declared is not None or threads is None:
+            run = ThreadRun()
         self._in_flight.works[work] = run
         forks = FORKS.number
         try:
             if declared is not None and declared.files:
                 self._callbacks.declared_gate.note_start(work, declared)
+            if calls is not None:
+                self._pack(work, run)
             submit: Callable[..., object] = executor.submit
             given = submit(work, run or run_handler, context.copy(), stamped=stamped)
             if FORKS.number != forks:
@@ -221,6 +237,13 @@ class HandOff:
             self._endings.of_handler(work, None, error, now, 0.0, final=True)
             self._turns.wake()
         return True
+
+    def _pack(self, work: Work, run: CallRun) -> None:
+        """Make the call of a handler ready, and what it is about to make."""
+        if work._declared is not None and work._declared.files:
+            mark(work)
+        run.payload = work._task.calls.pack(work)
+        run.goes_on = True
 
     def _wait_for_thread(self, run_queue: RunQueue, retry_at: float) -> None:
         """Let nothing start on a run queue until a handler has returned, or it can be tried again."""
@@ -265,8 +288,26 @@ class HandOff:
         """The same, told in whatever context."""
         call_inside(self._home, self._returned, *told)
 
-    def _returned(self, work: Work, succeeded: bool, outcome: Any, entered: float, left: float) -> None:
-        """A handler has returned or raised."""
+    def _returned(
+        self,
+        work: Work,
+        succeeded: bool,
+        outcome: Any,
+        entered: float,
+        left: float,
+        *,
+        final: bool = False,
+    ) -> None:
+        """A handler has returned or raised.
+
+        Args:
+            work: What it was started for.
+            succeeded: Whether it has returned.
+            outcome: Its value, or what it has raised.
+            entered: When it was entered.
+            left: When it was left.
+            final: Whether there is no other attempt in any case.
+        """
         try:
             if work not in self._in_flight.works:  # abandoned, or answered before
                 self._in_flight.release(work, self._turns.now())
@@ -297,7 +338,7 @@ class HandOff:
                 self._settlement.settle(work, COMPLETED, left, outcome, left - entered, None)
             else:
                 value, error = (outcome, None) if succeeded else (None, outcome)
-                self._endings.of_handler(work, value, error, left, left - entered)
+                self._endings.of_handler(work, value, error, left, left - entered, final=final)
             if not self._turns.woken:
                 self._turns.wake()
         except BaseException as error:
@@ -365,7 +406,7 @@ def _at_once(answer: object, what: str) -> None:
         raise TypeError(f"{what} gave something to be awaited; the methods of an executor must be plain")
 
 
-def _check_free(executor: Executor, wanted: HandOff) -> None:
+def _check_free(executor: Executor | CallExecutor, wanted: HandOff) -> None:
     user = _in_use.get(id(executor))
     other = None if user is None else user()
     if other is not None and other is not wanted:

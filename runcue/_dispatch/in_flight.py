@@ -13,6 +13,7 @@ import asyncio
 from typing import Any, Final
 
 from runcue._dispatch.turns import Turns
+from runcue._handlers.call_runs import CallRun
 from runcue._handlers.outputs import owner_of, rollback
 from runcue._handlers.thread_runs import ThreadRun
 from runcue._model.work import Work
@@ -33,8 +34,9 @@ class InFlight:
         turns: The turns of the loop.
 
     Attributes:
-        works: The work units they were started for, with the coroutine of an async handler, and the `ThreadRun` of a
-            sync one that makes something, or runs in an executor that tells nothing after its stop.
+        works: The work units they were started for, with the coroutine of an async handler, the `CallRun` of one that
+            runs in another process, and the `ThreadRun` of a sync one that makes something, or runs in an executor
+            that tells nothing after its stop.
         late: Those that nobody waits for any longer although they go on: as in `works`.
     """
 
@@ -80,7 +82,7 @@ class InFlight:
         if work not in self.works:
             return
         run = self.works[work]
-        if work._runner is None and type(run) is ThreadRun:
+        if work._runner is None and isinstance(run, _RUNS):
             run.give_up(self._returned)
         if _goes_on(work, run):
             self.late[work] = run
@@ -88,6 +90,17 @@ class InFlight:
         else:
             rollback(work, returned=True)
             self.release(work, now)
+
+    def end(self, work: Work) -> bool:
+        """Have what runs of a handler elsewhere ended, if that can be done: nobody waits for it.
+
+        Returns:
+            Whether it is heard of within a moment.
+        """
+        if work not in self.works or work._runner is not None:
+            return False
+        cancel = getattr(work._task.executor, "cancel", None)
+        return cancel is not None and bool(cancel(work))
 
     def _count_as_entered(self, work: Work, now: float) -> None:
         run_queue: RunQueue = work._task.run_queue
@@ -124,4 +137,7 @@ def _goes_on(work: Work, run: Any) -> bool:
     if work._runner is not None:
         return not (work._runner.done() or work._runner.get_loop().is_closed())
     # One that is in a thread of runcue's is told of when it returns.
-    return run.goes_on if type(run) is ThreadRun else run is None
+    return run.goes_on if isinstance(run, _RUNS) else run is None
+
+
+_RUNS: Final = (CallRun, ThreadRun)

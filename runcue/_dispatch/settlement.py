@@ -320,12 +320,17 @@ class Settlement:
         The work unit is about to settle. Nobody else makes what this handler makes before it has returned.
         """
         work.cancelled = True
-        if work._declared is not None and work._phase == RUNNING:
+        if work._phase != RUNNING:
+            return
+        run = work
+        if work._declared is not None:
             self._core.dependencies.outlive(work)
             run = run_of(work)
             if run in self._in_flight.works:
                 run.cancelled = True
                 rollback(run)
+        if work._task.executor is not None:
+            self._in_flight.end(run)
 
     def ran_for(self, work: Work, now: float) -> float:
         """Seconds for which the handler of a work unit has run so far; 0.0 if it was not entered."""

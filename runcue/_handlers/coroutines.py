@@ -21,7 +21,7 @@ from runcue._model.awaitables import is_awaitable
 from runcue._model.texts import describe, name_of
 from runcue._model.work import Work
 
-__all__ = ["FirstStep", "begin_to_follow", "driven_by", "follow", "resume", "watched"]
+__all__ = ["FirstStep", "as_coroutine", "begin_to_follow", "driven_by", "follow", "resume", "watched"]
 
 Blocked = Callable[[float, float], None]
 """Takes from when and until when a step has kept the event loop."""
@@ -148,6 +148,16 @@ def begin_to_follow(work: Work, value: Any, context: Context, door: Door) -> Fir
         return FirstStep(value=stop.value)
     except BaseException as error:
         return FirstStep(error=error)
+
+
+def as_coroutine(call: Callable[[Work], Any]) -> Callable[[Work], Any]:
+    """What a plain handler is called by that runs in the event loop, as if it were an `async def`."""
+
+    async def in_loop(work: Work) -> Any:
+        return call(work)
+
+    in_loop.__wrapped__ = call  # type: ignore[attr-defined]
+    return in_loop
 
 
 @coroutine

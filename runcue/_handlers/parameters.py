@@ -138,6 +138,16 @@ class Parameters:
         values = shortened(", ".join(given), _LONGEST)
         raise InvalidParams(f"{self.words} cannot be called with ({values}): {wrong}")
 
+    @property
+    def form(self) -> tuple[bool, str | None, tuple[str, ...] | None, bool]:
+        """How a handler is called that takes these, for who calls it elsewhere; see `executors.calls.Form`."""
+        return (
+            self.takes_work,
+            self._work,
+            None if self.takes_rest else self.names,
+            bool(self.names) or self.takes_rest,
+        )
+
     def call_with(self, handler: Callable[..., Any]) -> Callable[[Work], Any]:
         """What is called with the work in the place of a handler.
 

@@ -83,6 +83,8 @@ class Cancellation:
             if work._runner is not None:
                 self._cancelled.add(work)
                 work._runner.cancel()
+            elif dispatcher.in_flight.end(work):
+                self._cancelled.add(work)
             else:
                 threads.append(work)
         self._abandon(threads)
@@ -108,8 +110,14 @@ class Cancellation:
             self._dispatcher.in_flight.abandon(work, self._dispatcher.turns.now())
         if works:
             self._dispatcher.turns.wake()
-            kinds = ((work, "coroutine" if work._runner is not None else "thread") for work in works)
+            kinds = ((work, _kind_of(work)) for work in works)
             whose = grouped(
                 ((work, f"the {kind} of its handler did not end in time") for work, kind in kinds), see=""
             )
             self._log.tell("abandoned", works, "stop() abandoned %s", whose)
+
+
+def _kind_of(work: Work) -> str:
+    if work._runner is not None:
+        return "coroutine"
+    return "thread" if work._task.calls is None else "call"

@@ -31,6 +31,7 @@ __all__ = [
     "MissingOutput",
     "PendingTimeout",
     "PublishError",
+    "RemoteError",
     "RetryError",
     "RuncueError",
     "StallTimeout",
@@ -117,6 +118,28 @@ class HandlerExited(RuncueError):
     `SystemExit`, `KeyboardInterrupt` and `CancelledError` out of a handler would end the waiter; they arrive wrapped,
     with the original as `__cause__`.
     """
+
+
+class RemoteError(RuncueError):
+    """A handler that ran elsewhere has raised what cannot be brought here as it is: this comes in its place.
+
+    Args:
+        type: What it has raised: the class, with its module.
+        text: What that says.
+        traceback: Where it was, as text.
+
+    Attributes:
+        type: As given.
+        text: As given.
+        traceback: As given; it is the cause of this, too.
+    """
+
+    def __init__(self, type: str, text: str, traceback: str = "") -> None:
+        super().__init__(type, text, traceback)
+        self.type, self.text, self.traceback = type, text, traceback
+
+    def __str__(self) -> str:
+        return shortened(f"{self.type}: {self.text}" if self.text else self.type)
 
 
 class PublishError(RuncueError, OSError):

@@ -30,6 +30,7 @@ class Task:
         timeout: Seconds a run may take, None for no limit.
         timed: Whether a run may have a limit: by its task, or by some submission.
         executor: Runs the handler; None: the event loop does.
+        calls: What packs its calls, where that takes calls; None: it runs the handler as it is.
         inputs: What its work units need, as declared: artifacts, a callable that gives them, or None.
         outputs: What proves them, likewise.
         fresh: The policy that says when outputs are out of date.
@@ -48,7 +49,9 @@ class Task:
     __slots__ = (
         "_timeout",
         "call",
+        "calls",
         "charge",
+        "checks_calls",
         "code",
         "cost",
         "declares",
@@ -107,6 +110,9 @@ class Task:
         self.timed = False
         self.timeout = timeout
         self.executor = executor
+        # As `_handlers.remote_calls` has it, and whether it is to be seen whether they can be sent.
+        self.calls: Any = None
+        self.checks_calls = False
         self.is_ready: Callable[[Any], Any] | None = None
         self.is_stale: Callable[[Any], Any] | None = None
         self.gated = False

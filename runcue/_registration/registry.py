@@ -48,7 +48,7 @@ from runcue._registration.tasks import (
 from runcue._scheduling.core import Core
 from runcue._scheduling.redefinition import hand_over
 from runcue._scheduling.retry import checked_retry
-from runcue.abc import Executor
+from runcue.abc import CallExecutor, Executor
 
 __all__ = ["Registry", "Understudy"]
 
@@ -187,7 +187,7 @@ class Registry:
         self,
         described: TaskDescription,
         handler: Callable[..., Any],
-        executor: Executor | None = None,
+        executor: Executor | CallExecutor | None = None,
         slots: Service | None = None,
         origin: Origin | None = None,
     ) -> Task:
@@ -197,7 +197,8 @@ class Registry:
             described: What is said of it.
             handler: The user's function, checked.
             executor: Runs its handlers; None: the event loop does.
-            slots: What bounds them there if no service does; None in the event loop.
+            slots: What bounds them there if no service does, or in any case if it is known how many it runs at once;
+                None in the event loop.
             origin: Where the handler comes from, as `check_unique` has found; None: to be checked.
 
         Raises:
@@ -218,7 +219,9 @@ class Registry:
         self._core.ordered |= task.priority is not None
         if self._understudy is not None:
             self._understudy.replace_handler(task)
-        task.run_queue = self._core.run_queues.find(described.services, self._core.services, executor, slots)
+        task.run_queue = self._core.run_queues.find(
+            described.services, self._core.services, executor, slots, always=hasattr(executor, "workers")
+        )
         look_at_cost(task)
         former = self._core.tasks.get(name)
         self._core.tasks[name] = task

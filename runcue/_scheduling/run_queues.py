@@ -98,7 +98,13 @@ class RunQueues(dict[tuple[int, tuple[str, ...]], RunQueue]):
         return any(run_queue.is_paused() for run_queue in self.values())
 
     def find(
-        self, names: tuple[str, ...], services: Mapping[str, Service], executor: Any, slots: Service | None
+        self,
+        names: tuple[str, ...],
+        services: Mapping[str, Service],
+        executor: Any,
+        slots: Service | None,
+        *,
+        always: bool = False,
     ) -> RunQueue:
         """The run queue of work units that use some services, made when it is new.
 
@@ -107,13 +113,14 @@ class RunQueues(dict[tuple[int, tuple[str, ...]], RunQueue]):
             services: Those that are registered.
             executor: Runs their handlers; None: the event loop does.
             slots: What bounds them there if none of the services has slots.
+            always: Whether it bounds them in any case.
         """
         key = id(executor), tuple(dict.fromkeys(names))
         known = self.get(key)
         if known is not None:
             return known
         members = tuple(services[name] for name in key[1])
-        if slots is not None and all(service.concurrent == UNBOUNDED for service in members):
+        if slots is not None and (always or all(service.concurrent == UNBOUNDED for service in members)):
             members += (slots,)
         kind = RunQueue
         if any(service.is_keyed for service in members):
@@ -121,7 +128,7 @@ class RunQueues(dict[tuple[int, tuple[str, ...]], RunQueue]):
 
             kind = KeyedRunQueue
         run_queue = kind(members, executor)
-        if slots is not None:
+        if slots is not None and not always:
             self._slots[run_queue] = slots
         contend(run_queue, self.values())
         # It holds the executor, so no other one can have that identity.

@@ -686,7 +686,7 @@ def test_a_task_may_be_defined_anew_in_another_thread_while_it_is_busy() -> None
     assert summary.counts["completed"] == 300
     assert not any(service.in_use for service in cue.services())
     with pytest.raises(runcue.ConfigurationError, match="run_in"):
-        cue.task("t", run_in="loop")(t)
+        cue.task("t", run_in="nowhere")(t)
 
 
 def test_who_takes_over_a_running_handler_of_the_former_task_gives_back_what_that_holds() -> None:

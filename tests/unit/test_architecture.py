@@ -42,7 +42,7 @@ EFFECTS = {"asyncio", "time", "logging", "threading", "random"}
 # What the face has from beside the house: each is loaded when it is first asked for.
 LENT = {"__init__": {"console"}}
 # What else a room may know, if that is less than all that stands above it.
-NARROW = {"submissions": {"_model"}, "executors": {"abc"}}
+NARROW = {"submissions": {"_model"}, "executors": {"_model", "abc"}}
 
 PACKAGE = Path(__file__).parents[2] / "runcue"
 FILES = sorted(PACKAGE.rglob("*.py"))
