@@ -157,8 +157,14 @@ class Workers:
         # Slots refuse nothing: they are seen to be taken.
         return run_queue.sole_slots is None and self._refusals.note(run_queue, now, until)
 
-    def spawn_if_room(self, run_queue: RunQueue) -> None:
-        """Let one more worker come, if there is work for it and a slot."""
+    def spawn_if_room(self, run_queue: RunQueue, follows: bool = False) -> None:
+        """Let one more worker come, if there is work for it and a slot.
+
+        Args:
+            run_queue: Whose work units it will take.
+            follows: Whether another one has just been at work on it. Then most likely rates and budgets let one more
+                start, and they are asked by the one that comes: if it comes in vain, none follows it.
+        """
         turns = self._turns
         if (
             run_queue.wants_worker(self._core.ordered)
@@ -166,6 +172,7 @@ class Workers:
             and turns.loop is not None
             and (
                 run_queue.sole_slots is not None
+                or (follows and run_queue.refused_until is None and not run_queue.is_guarded)
                 or self._refusals.let_come(run_queue, turns.now(), self._core.ordered)
             )
         ):
@@ -187,7 +194,7 @@ class Workers:
                 await rest
             # One that merely ran out of time needs no more than one successor.
             if rest is not None or not run_queue.starting:
-                self.spawn_if_room(run_queue)
+                self.spawn_if_room(run_queue, rest is not None)
             if not turns.woken:
                 turns.wake()
         except GeneratorExit:
@@ -423,7 +430,7 @@ class Workers:
         if sole is None or sole.active < sole.concurrent:
             # Nearly always enough workers are on their way, which is seen without a call.
             if sole is None or sole.active + len(run_queue.starting) < sole.concurrent:
-                self.spawn_if_room(run_queue)
+                self.spawn_if_room(run_queue, True)
             if not self._turns.woken:
                 self._turns.wake()
         return resume(steps, yielded, context, work, self._door, self._ended)

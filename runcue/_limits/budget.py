@@ -14,7 +14,7 @@ from math import ceil, inf
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
-from runcue._limits.ledger import Ledger
+from runcue._limits.ledger import Charge, Ledger
 from runcue._model.amounts import Allowance, amount_in_words
 from runcue._model.texts import seconds_in_words
 from runcue._model.work import Work
@@ -111,12 +111,16 @@ class Budget(Ledger, Limit):
         charge = work._charge
         if charge is None:
             charge = work._task.charge
-        if charge is None:
-            self.reserve(work, 0)
-            if self._unpriced is not None:
-                self._unpriced(work)
-        else:
-            self.reserve(work, charge.get(self.name, 0))
+        if charge is None and self._unpriced is not None:
+            self._unpriced(work)
+        amount = 0 if charge is None else charge.get(self.name, 0)
+        if amount > self.limit:
+            self.reserve(work, amount)
+            return
+        # As `reserve` does, without a call for each start.
+        self.open[work] = Charge(amount, 0, None)
+        self.used += amount
+        self._reserved += amount
 
     def spent(self, work: Work, amount: Amount) -> bool:
         """A handler has spent so much more. In any thread, but in one at a time.

@@ -172,8 +172,15 @@ class RunQueue(WaitingLine):
             if new and not ordered and new[0]._phase == NEW and not (self.ready._line or self.ready._heap)
             else self.peek(ordered)
         )
+        if not self.is_guarded:
+            if head is not None:
+                for limit in self._others:
+                    if not limit.room(now, head):
+                        self.refusal = limit, head
+                        return False
+            return True
         while self._others_have_room(now, head):
-            if not self.is_guarded or (first := self.peek(ordered)) is head:
+            if (first := self.peek(ordered)) is head:
                 return True
             head = first  # who was asked has cancelled it, or who had lent it its place
         return False
