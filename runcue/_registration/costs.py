@@ -188,9 +188,9 @@ def _ask(work: Work, cost: Callable[..., Any], what: str | None) -> LimitError |
 
 
 def _is_plain(given: dict[Any, Any], budgets: Iterable[Budget]) -> bool:
-    """Whether these are whole amounts of budgets that all keys share, and there is as much: what is nearly always given.
+    """Whether these are whole amounts of budgets that all keys share, and there is as much: nearly always they are.
 
-    Without this look, which takes a sixth of the rest, a start would take half as long again.
+    Then the rest need not be looked at, which takes a quarter of what runcue does for such a work unit as a whole.
     """
     known = 0
     for budget in budgets:
