@@ -45,6 +45,7 @@ from runcue._model.errors import (
     UnknownWork,
     UsageError,
     WorkCancelled,
+    WorkerDied,
     WorkTimeout,
     WrongLoop,
 )
@@ -121,6 +122,7 @@ __all__ = [
     "WorkState",
     "WorkTimeout",
     "WorkUnit",
+    "WorkerDied",
     "WrongLoop",
     "atomic_write",
     "blocking",

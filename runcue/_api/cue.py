@@ -11,6 +11,7 @@ import asyncio
 import builtins
 import contextvars
 import os
+import sys
 import weakref
 from collections.abc import AsyncIterable, Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
 from types import TracebackType
@@ -707,7 +708,8 @@ class Cue:
         Where it raises, nothing is started: it can be called again once that is mended.
 
         Raises:
-            UsageError: No event loop is running, the cue is stopping, or another started cue uses one of its executors.
+            UsageError: No event loop is running, the cue is stopping, another started cue uses one of its executors, or
+                the script is only imported, in a process for its handlers.
             WrongLoop: It is started in another loop that is still alive.
         """
         try:
@@ -717,6 +719,10 @@ class Cue:
                 "start() needs a running event loop: call it inside an async function, e.g. one given to runcue.run()."
             ) from None
         self._intake.check_loop("start()")
+        if "__mp_main__" in sys.modules:  # multiprocessing is about, or this is a process for handlers
+            from runcue._lifecycle.main_program import check_not_imported  # noqa: PLC0415 - needed by few
+
+            check_not_imported()
         if self._intake.is_open:
             if self._stopping.level is not None:
                 raise UsageError("start() while the cue is stopping: await stop() first.")

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from runcue._callbacks.callbacks import Callbacks
 from runcue._callbacks.declared_gate import looking_at
 from runcue._callbacks.door import BE_QUICK, BLOCKS_AFTER
 from runcue._callbacks.listeners import Listeners
-from runcue._dispatch.in_flight import InFlight
+from runcue._dispatch.in_flight import NOT_ENTERED, InFlight
 from runcue._dispatch.outside_tasks import outside_tasks
 from runcue._dispatch.proof_news import ProofNews
 from runcue._dispatch.settlement import Settlement
@@ -38,7 +38,11 @@ from runcue._scheduling.misfits import fault_of_change
 from runcue._scheduling.retry import latest_start
 from runcue._scheduling.run_queue import RunQueue
 
-__all__ = ["Endings"]
+__all__ = ["MAY_START", "Endings"]
+
+MAY_START: Final = 60.0
+"""Seconds that a process may take, beside the time-out of a handler, until that is entered; and to be gone once it was
+killed."""
 
 
 class Endings:
@@ -310,19 +314,28 @@ class Endings:
         """A handler has run for longer than its task allows."""
         if work._phase != RUNNING:  # it was cancelled before its time began to count
             return
-        limit = run_of(work)._timeout
+        run = run_of(work)
+        limit = run._timeout
         overrun = _overrun_of(work)
+        executor = work._task.executor
+        kills = getattr(executor, "kills", False)
+        # What is killed is gone within moments, however short the time was that it had.
+        patience = max(limit, MAY_START) if kills else limit
         error: BaseException
         if overrun is not None:
-            what = "what runs it" if work._task.executor is not None else "it was cancelled, and"
+            what = "what runs it" if executor is not None else "it was cancelled, and"
             error = WorkTimeout(
-                f"{overrun.error} There is no further attempt: {what} has not returned within another {limit:g} s."
+                f"{overrun.error} There is no further attempt: {what} has not returned within another {patience:g} s."
+            )
+        elif kills and run._entered_at == NOT_ENTERED:
+            error = WorkTimeout(
+                f"The handler of {work.task!r} was not entered within its timeout of {limit:g} s and {MAY_START:g} s "
+                "more: what was to run it was still being started, or importing what the handler needs. It was killed."
             )
         else:
-            executor = work._task.executor
             if executor is None:
                 place = ""
-            elif getattr(executor, "kills", False):
+            elif kills:
                 place = " What ran it was killed."
             else:
                 place = " What runs it cannot be interrupted, and its slot stays taken until it returns."
@@ -335,7 +348,7 @@ class Endings:
             if work._phase == SETTLED:  # whoever was asked has cancelled it
                 return
             if isinstance(decision, Again):
-                self._await_return(work, Overrun(decision, error), now + limit)
+                self._await_return(work, Overrun(decision, error), now + patience)
                 return
             error = decision.value
         self._settlement.let_handler_know(work)

@@ -23,7 +23,7 @@ from runcue._dispatch.answers import Answers
 from runcue._dispatch.clock import clock_of
 from runcue._dispatch.closed_loops import is_being_closed
 from runcue._dispatch.commits import commit_before
-from runcue._dispatch.endings import Endings
+from runcue._dispatch.endings import MAY_START, Endings
 from runcue._dispatch.in_flight import NOT_ENTERED, InFlight
 from runcue._dispatch.outside_tasks import outside_tasks
 from runcue._dispatch.settlement import Settlement
@@ -203,7 +203,11 @@ class HandOff:
         if on_begin:
             now = self._listeners.emit(on_begin.each, now, work, (work,))
         if task.timed:
-            self._timers.active.set(owner_of(work), now + work._timeout)
+            late = 0.0
+            if task.calls is not None and getattr(executor, "kills", False):
+                # It counts from the entry: to import what a handler needs may take longer than the handler may.
+                stamped, late = True, MAY_START
+            self._timers.active.set(owner_of(work), now + work._timeout + late)
             self._turns.wake()  # arms the timer
         self._gate.at = now
         declared = work._declared
@@ -266,6 +270,10 @@ class HandOff:
 
     def _entered(self, work: Work, entered: float) -> None:
         """A handler was entered, at that instant."""
+        task = work._task
+        if task.timed and task.calls is not None and work._entered_at == NOT_ENTERED and not work.cancelled:
+            self._timers.active.set(owner_of(work), entered + work._timeout)
+            self._turns.wake()
         # What gives something to be awaited has its first line in there, which may have to wait for the loop.
         if not self._probably_gives_awaitable(work):
             self._count_from(work, entered)

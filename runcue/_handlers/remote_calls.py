@@ -39,7 +39,7 @@ from runcue._model.texts import error_words, words_of
 from runcue._model.work import Work
 from runcue._scheduling.lines import services_for
 from runcue.abc import CallExecutor
-from runcue.executors.calls import PROTOCOL, Answer, here, load_answer, unwrapped
+from runcue.executors.calls import PROTOCOL, Answer, here, load_answer, load_error, unwrapped
 from runcue.executors.culprits import find_culprit
 from runcue.executors.pictures import Room
 
@@ -346,7 +346,7 @@ def _error_of(answer: Answer) -> BaseException:
     error: BaseException | None = None
     if answer.error is not None:
         try:
-            error = pickle.loads(answer.error)  # noqa: S301 - by who was sent the handler
+            error = load_error(answer.error)
         except Exception:  # it can be only there
             error = None
     if not isinstance(error, BaseException):

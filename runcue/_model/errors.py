@@ -13,7 +13,7 @@ Must not know: anything of runcue but how texts are kept short.
 
 from __future__ import annotations
 
-from typing import TypeGuard, TypeVar
+from typing import Any, TypeGuard, TypeVar
 
 from runcue._model.texts import LONGEST, shortened
 
@@ -41,6 +41,7 @@ __all__ = [
     "UsageError",
     "WorkCancelled",
     "WorkTimeout",
+    "WorkerDied",
     "WrongLoop",
     "is_a",
 ]
@@ -140,6 +141,21 @@ class RemoteError(RuncueError):
 
     def __str__(self) -> str:
         return shortened(f"{self.type}: {self.text}" if self.text else self.type)
+
+
+class WorkerDied(RuncueError):
+    """The process that ran a handler has ended in the middle of it: the attempt has failed.
+
+    Attributes:
+        exitcode: How it has ended: its exit code, or -9 for signal 9 and so on; None: that is not known.
+    """
+
+    def __init__(self, text: str, exitcode: int | None = None) -> None:
+        super().__init__(text)
+        self.exitcode = exitcode
+
+    def __reduce__(self) -> tuple[type[WorkerDied], tuple[Any, int | None]]:
+        return type(self), (self.args[0], self.exitcode)
 
 
 class PublishError(RuncueError, OSError):

@@ -24,15 +24,16 @@ if TYPE_CHECKING:
     from runcue._limits.service import Service
     from runcue._model.task import Task
     from runcue.executors.futures import FuturesExecutor
+    from runcue.executors.processes import ProcessExecutor
     from runcue.executors.threads import ThreadExecutor
 
 __all__ = ["Executors", "RunIn", "check_initializer", "check_run_in"]
 
-RunIn: TypeAlias = Literal["loop", "thread"] | Executor | CallExecutor | Pool | Callable[[], Pool]
+RunIn: TypeAlias = Literal["loop", "thread", "process"] | Executor | CallExecutor | Pool | Callable[[], Pool]
 """What `run_in=` takes."""
 
 _METHODS = ("start", "submit", "stop")
-_PLACES = '"loop", "thread"'
+_PLACES = '"loop", "thread", "process"'
 
 
 def check_run_in(value: object, what: str) -> None:
@@ -45,7 +46,7 @@ def check_run_in(value: object, what: str) -> None:
     Raises:
         ConfigurationError: There is no such place.
     """
-    if value is None or is_one_of(value, ("thread", "loop")) or isinstance(value, Pool):
+    if value is None or is_one_of(value, ("thread", "loop", "process")) or isinstance(value, Pool):
         return
     if has_methods(value, _METHODS):
         waiting = [name for name in _METHODS if is_async(getattr(value, name))]
@@ -111,6 +112,7 @@ class Executors:
     def __init__(self, run_in: RunIn | None, threads: Service, max_processes: int) -> None:
         check_run_in(run_in, "run_in")
         self._threads: ThreadExecutor | None = None
+        self._processes: ProcessExecutor | None = None
         self._slots: dict[int, Service] = {}
         # Those that a pool, or a function that makes one, is run by: by its identity, with itself.
         self._pools: dict[int, tuple[Any, FuturesExecutor]] = {}
@@ -123,6 +125,8 @@ class Executors:
     def _at(self, what: str, run_in: RunIn | None) -> Executor | CallExecutor | None:
         """The executor for what `run_in=` was given; None: the event loop."""
         if run_in is None or isinstance(run_in, str):
+            if run_in == "process":
+                return self._own_processes()
             return None if run_in == "loop" else self._own_threads()
         if isinstance(run_in, Pool) or not has_methods(run_in, _METHODS):
             return self._pool(what, run_in)
@@ -135,6 +139,14 @@ class Executors:
             self._threads = ThreadExecutor()
             self._slots[id(self._threads)] = self._most
         return self._threads
+
+    def _own_processes(self) -> ProcessExecutor:
+        if self._processes is None:
+            from runcue.executors.processes import ProcessExecutor  # noqa: PLC0415 - needed by few
+
+            self._processes = ProcessExecutor(self.processes.concurrent)
+            self._slots[id(self._processes)] = self.processes
+        return self._processes
 
     def _pool(self, what: str, given: Any) -> FuturesExecutor:
         known = self._pools.get(id(given))

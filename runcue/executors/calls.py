@@ -31,6 +31,7 @@ __all__ = [
     "Form",
     "here",
     "load_answer",
+    "load_error",
     "run",
     "unwrapped",
 ]
@@ -184,6 +185,11 @@ def _load_call(payload: bytes, load_main: Callable[[], object] | None = None) ->
     stream = io.BytesIO(payload)
     stream.seek(4 + length)
     return Picture(*_load(stream, load_main)), function
+
+
+def load_error(pickled: bytes) -> Any:
+    """What an answer has as an error, in the process of the cue. It may be of the main program, as the value may be."""
+    return _load(io.BytesIO(pickled), None)
 
 
 def load_answer(answer: bytes) -> Answer:

@@ -318,7 +318,7 @@ def test_an_executor_that_fails_to_start_leaves_the_cue_as_it_was() -> None:
     assert run_on("asyncio", main) == (1, 1)
 
 
-@pytest.mark.parametrize("value", [7, "process", FakeExecutor, object(), lambda work: None])
+@pytest.mark.parametrize("value", [7, "processes", FakeExecutor, object(), lambda work: None])
 def test_what_is_no_executor_is_refused_in_the_line_of_the_mistake(value: Any) -> None:
     cue = runcue.Cue()
     with pytest.raises(runcue.ConfigurationError, match="run_in of task 't' must be"):

@@ -1,0 +1,414 @@
+"""`run_in="process"`: fresh interpreters with one call at a time, and what befalls them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+import runcue
+from runcue.executors import _process
+from runcue.testing import run
+from tests.support import in_processes
+from tests.support.loops import each_loop, run_on
+
+pytestmark = pytest.mark.rule(56)
+in_module = pytest.mark.asyncio(loop_scope="module")
+
+HANDLERS = (
+    "who",
+    "meet",
+    "read_input",
+    "end_by",
+    "sleep",
+    "leave_a_child",
+    "fork_and_die",
+    "interrupt",
+    "log",
+    "log_an_error",
+    "said",
+    "where",
+    "size",
+    "note_the_end",
+    "fail",
+)
+
+
+def with_handlers(**options: Any) -> runcue.Cue:
+    """A cue with all handlers of processes."""
+    cue = runcue.Cue(max_processes=2, **options)
+    for name in HANDLERS:
+        cue.task(name, run_in="process")(getattr(in_processes, name))
+    return cue
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def cue() -> AsyncIterator[runcue.Cue]:
+    """One with two processes for all tests of this module."""
+    async with with_handlers() as cue:
+        yield cue
+
+
+def is_alive(pid: int) -> bool:
+    """Whether there is such a process, and it has not ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+async def until(there: Callable[[], Any]) -> Any:
+    """Wait until something is there."""
+    async with asyncio.timeout(20):
+        while not (found := there()):
+            await asyncio.sleep(0.005)
+    return found
+
+
+def text_of(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
+@in_module
+async def test_a_handler_runs_in_another_process_which_is_kept_for_the_next(cue: runcue.Cue) -> None:
+    first = await (await cue.call(in_processes.who))
+    assert first != os.getpid()
+    assert {await (await cue.call(in_processes.who)) for _ in range(5)} == {first}
+
+
+@in_module
+async def test_calls_at_the_same_time_are_in_as_many_processes_and_in_no_more(
+    cue: runcue.Cue, tmp_path: Path
+) -> None:
+    handles = [await cue.call(in_processes.meet, str(tmp_path), 2) for _ in range(6)]
+    assert len({await handle for handle in handles}) == 2
+
+
+@in_module
+async def test_slots_of_services_are_no_more_processes(tmp_path: Path) -> None:
+    cue = runcue.Cue(max_processes=1)
+    cue.task("who", uses=cue.service("api", concurrent=50), run_in="process")(in_processes.who)
+    async with cue:
+        handles = [await cue.submit("who") for _ in range(8)]
+        assert len({await handle for handle in handles}) == 1
+
+
+@in_module
+async def test_standard_input_is_empty(cue: runcue.Cue) -> None:
+    assert await (await cue.call(in_processes.read_input)) == ""
+
+
+@pytest.mark.parametrize(
+    ("what", "code", "words"),
+    [
+        ("exit", 3, "has ended with exit code 3"),
+        ("segfault", -11, "was killed by SIGSEGV"),
+        (
+            "kill",
+            -9,
+            "was killed by SIGKILL (if nobody has sent that, the system may have run out of memory)",
+        ),
+        ("closing", None, "has closed its pipe to the cue, and was killed for that"),
+    ],
+)
+@in_module
+async def test_a_process_that_dies_is_one_failed_attempt_and_its_neighbour_never_notices(
+    cue: runcue.Cue, tmp_path: Path, what: str, code: int | None, words: str
+) -> None:
+    other = await cue.call(in_processes.sleep, 0.1, str(tmp_path / "begun"))
+    await until((tmp_path / "begun").exists)
+    handle = await cue.call(in_processes.end_by, what)
+    with pytest.raises(runcue.WorkerDied) as died:
+        await handle
+    assert died.value.exitcode == code
+    assert str(died.value) == f"The process that ran the handler of {handle} end_by {words}.".replace(
+        f"{handle} end_by", f"end_by {handle}"
+    )
+    assert await other == "slept"
+    assert await (await cue.call(in_processes.who)) != os.getpid()
+
+
+@in_module
+async def test_another_attempt_runs_in_another_process(cue: runcue.Cue, tmp_path: Path) -> None:
+    handle = await cue.submit("end_by", params={"what": "kill"}, retry=2)
+    work = await handle.wait()
+    assert (work.state, work.attempt) == (runcue.WorkState.FAILED, 2)
+
+
+@pytest.mark.rule(17)
+@in_module
+async def test_a_cancelled_handler_is_killed_with_all_that_it_has_started(
+    cue: runcue.Cue, tmp_path: Path
+) -> None:
+    for forked in (False, True):
+        note = tmp_path / f"note {forked}"
+        handle = await cue.call(in_processes.leave_a_child, str(note), forked=forked)
+        pids = [int(one) for one in (await until(lambda note=note: text_of(note))).split()]
+        assert all(map(is_alive, pids))
+        assert await cue.cancel(handle)
+        await until(lambda pids=pids: not any(map(is_alive, pids)))
+    assert cue._executors.processes.active == 0
+
+
+@in_module
+async def test_a_handler_that_takes_too_long_is_killed_and_tried_again(
+    cue: runcue.Cue, tmp_path: Path
+) -> None:
+    began = tmp_path / "pid"
+    handle = await cue.submit("sleep", params={"seconds": 60, "beginning": str(began)}, timeout=0.2, retry=2)
+    first = int(await until(lambda: text_of(began)))
+    second = int(await until(lambda: (text := text_of(began)) and int(text) != first and text))
+    with pytest.raises(
+        runcue.WorkTimeout, match=r"longer than its timeout of 0.2 s. What ran it was killed."
+    ):
+        await handle
+    await until(lambda: not (is_alive(first) or is_alive(second)))
+
+
+@in_module
+async def test_the_time_of_a_handler_counts_from_its_entry_and_not_from_the_start_of_its_process() -> None:
+    # To start Python takes longer than that.
+    cue = runcue.Cue(max_processes=1)
+    cue.task("who", run_in="process", timeout=0.02)(in_processes.who)
+    async with cue:
+        assert await (await cue.submit("who"))
+
+
+@in_module
+async def test_what_a_handler_has_forked_does_not_keep_its_death_from_being_seen(
+    cue: runcue.Cue, tmp_path: Path
+) -> None:
+    handle = await cue.call(in_processes.fork_and_die, str(tmp_path / "note"))
+    began = time.monotonic()
+    with pytest.raises(runcue.WorkerDied):
+        await handle
+    assert time.monotonic() - began < 2
+
+
+@in_module
+async def test_an_interrupt_is_nothing_to_a_process_and_no_secret_to_what_it_starts(cue: runcue.Cue) -> None:
+    assert "default_int_handler" in await (await cue.call(in_processes.interrupt))
+    pid = await (await cue.call(in_processes.who))
+    os.kill(pid, signal.SIGINT)
+    assert await (await cue.call(in_processes.who)) == pid
+
+
+@in_module
+async def test_what_is_logged_is_handled_here_by_the_logger_of_the_same_name(
+    cue: runcue.Cue, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING, "tests.in_processes"):
+        await (await cue.call(in_processes.log, [10, 20, 30, 40]))
+    records = [one for one in caplog.records if one.name == "tests.in_processes"]
+    assert [one.getMessage() for one in records] == ["of 30", "of 40"]
+    assert records[0].process != os.getpid()
+    assert (records[0].even, "lock" in records[0].odd) == (2, True)  # type: ignore[attr-defined]
+    await (await cue.call(in_processes.log_an_error))
+    assert 'raise KeyError("x")' in caplog.text
+
+
+@pytest.mark.rule(9)
+@in_module
+async def test_context_variables_do_not_travel(cue: runcue.Cue) -> None:
+    in_processes.SAID.set("something")
+    assert await (await cue.call(in_processes.said)) == "nothing"
+
+
+@in_module
+async def test_a_handler_is_in_the_working_folder_of_this_process_wherever_one_before_has_gone(
+    cue: runcue.Cue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = str(Path.cwd())
+    assert await (await cue.call(in_processes.where, str(tmp_path))) == here
+    assert await (await cue.call(in_processes.where)) == here
+    monkeypatch.chdir(tmp_path)
+    assert await (await cue.call(in_processes.where)) == str(tmp_path)
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert await (await cue.call(in_processes.where)) == str(tmp_path)
+
+
+@in_module
+async def test_much_goes_in_and_comes_out_and_the_loop_goes_on_meanwhile(cue: runcue.Cue) -> None:
+    content = os.urandom(1 << 20) * 12
+    handle = await cue.call(in_processes.size, content)
+    turns = 0
+    while not handle.done():
+        await asyncio.sleep(0)
+        turns += 1
+    assert await handle == content[::-1]
+    assert turns > 20
+
+
+@in_module
+async def test_an_initializer_is_called_once_in_each_process_before_the_first_handler_of_its_task() -> None:
+    cue = runcue.Cue(max_processes=1)
+    cue.task("one", run_in="process", initializer=in_processes.prepare)(in_processes.what_has_begun)
+    cue.task("other", run_in="process", initializer=in_processes.prepare_badly)(
+        in_processes.also_what_has_begun
+    )
+    async with cue:
+        assert await (await cue.submit("one")) == ["prepared"]
+        assert await (await cue.submit("one")) == ["prepared"]
+        assert await (await cue.submit("other")) == ["prepared", "tried"]
+
+
+@in_module
+async def test_an_attempt_fails_whose_initializer_does_and_the_next_one_calls_it_again() -> None:
+    cue = runcue.Cue(max_processes=1)
+    cue.task("one", run_in="process", initializer=in_processes.prepare_badly)(in_processes.what_has_begun)
+    async with cue:
+        with pytest.raises(OSError, match="no model yet"):
+            await (await cue.submit("one"))
+        assert await (await cue.submit("one", retry=2)) == ["tried", "tried"]
+
+
+@pytest.mark.rule(23)
+@in_module
+async def test_a_stop_lets_idle_processes_end_by_themselves_and_a_start_makes_new_ones(
+    tmp_path: Path,
+) -> None:
+    cue = with_handlers()
+    pids = []
+    for turn in range(2):
+        cue.start()
+        pids.append(await (await cue.call(in_processes.who)))
+        await (await cue.call(in_processes.note_the_end, str(tmp_path / str(turn))))
+        await cue.stop()
+        await until((tmp_path / str(turn)).exists)
+        await until(lambda: not Path(f"/proc/{pids[-1]}").exists())  # nor is it left as a zombie
+    assert pids[0] != pids[1]
+
+
+@in_module
+async def test_a_stop_kills_what_runs_and_what_it_ran_is_heard_of_at_the_next_start(tmp_path: Path) -> None:
+    cue = with_handlers()
+    cue.start()
+    handle = await cue.call(in_processes.sleep, 60, str(tmp_path / "pid"))
+    pid = int(await until(lambda: text_of(tmp_path / "pid")))
+    await cue.stop(timeout=0)
+    assert handle.state is runcue.WorkState.CANCELLED
+    await until(lambda: not is_alive(pid))
+    cue.start()
+    assert await (await cue.call(in_processes.who))
+    await cue.stop()
+
+
+@in_module
+async def test_a_cue_that_nobody_stops_leaves_no_process(tmp_path: Path) -> None:
+    executor = _process_executor()
+    pid = executor._idle[0].pid
+    assert is_alive(pid)
+    del executor
+    assert not is_alive(pid)
+
+
+def _process_executor() -> Any:
+    from runcue.executors.processes import ProcessExecutor
+
+    executor = ProcessExecutor(1)
+    process = _process.Process()
+    process.begin()
+    executor._idle.append(process)
+    return executor
+
+
+@in_module
+async def test_without_a_python_to_start_an_attempt_fails_and_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for python, words in (("/nowhere/python", "No such file"), ("", "sys.executable says of no Python")):
+        monkeypatch.setattr("sys.executable", python)
+        async with with_handlers() as cue:
+            handle = await cue.submit("who", retry=2)
+            with pytest.raises(
+                runcue.WorkerDied, match=f"No process can be started for the handler of who .*{words}"
+            ):
+                await handle
+            assert (await handle.wait()).attempt == 2
+
+
+@pytest.mark.rule(37)
+@in_module
+async def test_where_no_more_can_be_started_calls_wait_for_those_that_there_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with with_handlers() as cue:
+        first = await cue.call(in_processes.sleep, 0.1)
+        await asyncio.sleep(0.05)
+
+        def fail(theirs: tuple[int, int, int]) -> None:
+            raise BlockingIOError("Resource temporarily unavailable")
+
+        monkeypatch.setattr(_process, "_popen", fail)
+        second = await cue.call(in_processes.who)
+        cancelled = await cue.call(in_processes.who)
+        assert await first == "slept"
+        assert await cue.cancel(cancelled) or True
+        assert await second
+
+
+@in_module
+async def test_a_fork_of_this_process_neither_ends_its_processes_nor_keeps_them(cue: runcue.Cue) -> None:
+    pid = await (await cue.call(in_processes.who))
+    child = os.fork()
+    if not child:
+        for process in list(_process._alive):  # what is left of them
+            process.kill()
+        os._exit(len(_process._alive))
+    assert os.waitpid(child, 0)[1] == 0  # noqa: ASYNC222 - it ends at once
+    assert await (await cue.call(in_processes.who)) == pid
+
+
+@each_loop
+@in_module
+async def test_both_loops(loop: str, tmp_path: Path) -> None:
+    """In a thread, as this one has a loop of its own."""
+
+    async def main() -> None:
+        async with with_handlers() as cue:
+            handles = [await cue.call(in_processes.who) for _ in range(20)]
+            assert len({await handle for handle in handles}) <= 2
+            died = await cue.submit("end_by", params={"what": "kill"})
+            assert type((await died.wait()).exception) is runcue.WorkerDied
+            content = os.urandom(1 << 20)
+            assert await (await cue.call(in_processes.size, content)) == content[::-1]
+
+    await asyncio.to_thread(run_on, loop, main)
+
+
+@pytest.mark.rule(8)
+@in_module
+async def test_a_rate_holds_for_what_handlers_themselves_see(tmp_path: Path) -> None:
+    cue = runcue.Cue(max_processes=2)
+    cue.task("who", uses=cue.service("api", rate="2/0.2s" if False else "10/sec"), run_in="process")(
+        in_processes.who
+    )
+    async with cue:
+        began = time.monotonic()
+        works = [await (await cue.submit("who")).wait() for _ in range(11)]
+        assert time.monotonic() - began > 0.95
+    assert all(work.state is runcue.WorkState.COMPLETED for work in works)
+
+
+def test_virtual_time_stands_still_while_a_handler_runs() -> None:
+    async def main() -> float:
+        async with with_handlers() as cue:
+            handle = await cue.call(in_processes.sleep, 0.05)
+            other = asyncio.create_task(asyncio.sleep(3600))
+            await handle
+            assert not other.done()
+            other.cancel()
+            return asyncio.get_running_loop().time()
+
+    assert run(main) == 0.0

@@ -1,0 +1,165 @@
+"""Handlers for processes, which have to be found there by their names.
+
+Must not know: what is tested.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextvars
+import ctypes
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+SAID: contextvars.ContextVar[str] = contextvars.ContextVar("SAID", default="nothing")
+
+begun: list[str] = []
+"""What initializers have noted in this process."""
+
+
+def who() -> int:
+    """The process that this runs in."""
+    return os.getpid()
+
+
+def meet(folder: str, others: int) -> int:
+    """Wait until so many of these run at once, for a while."""
+    Path(folder, str(os.getpid())).touch()
+    until = time.monotonic() + 10
+    while len(list(Path(folder).iterdir())) < others:
+        if time.monotonic() > until:
+            raise TimeoutError("the others do not come")
+        time.sleep(0.002)
+    return os.getpid()
+
+
+def read_input() -> str:
+    """What there is to be read."""
+    return sys.stdin.read()
+
+
+def end_by(what: str, beginning: str = "") -> None:
+    """Let this process end."""
+    if beginning:
+        Path(beginning).touch()
+    if what == "exit":
+        os._exit(3)
+    if what == "segfault":
+        ctypes.string_at(0)
+    if what == "closing":
+        os.closerange(3, 1000)
+        time.sleep(60)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def sleep(seconds: float, beginning: str = "") -> str:
+    """Take time."""
+    if beginning:
+        Path(beginning).write_text(str(os.getpid()), encoding="utf-8")
+    time.sleep(seconds)
+    return "slept"
+
+
+def leave_a_child(note: str, *, forked: bool) -> None:
+    """Start a process, note which, and die before that has ended."""
+    child = os.fork() if forked else subprocess.Popen(["sleep", "60"]).pid
+    if not child:
+        time.sleep(60)
+        os._exit(0)
+    Path(note).write_text(f"{os.getpid()} {child}", encoding="utf-8")
+    time.sleep(60)
+
+
+def fork_and_die(note: str) -> None:
+    """Fork, and be killed."""
+    if not os.fork():
+        os.setsid()  # where nobody kills it
+        time.sleep(3)
+        os._exit(0)
+    Path(note).touch()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def interrupt() -> str:
+    """Be interrupted as by a terminal."""
+    os.kill(os.getpid(), signal.SIGINT)
+    done = subprocess.run(
+        [sys.executable, "-c", "import signal; print(signal.getsignal(2))"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.stdout.strip()
+
+
+def log(levels: list[int]) -> None:
+    """Say something to the log, of each of these levels."""
+    for level in levels:
+        logging.getLogger("tests.in_processes").log(
+            level, "of %s", level, extra={"odd": threading.Lock(), "even": 2}
+        )
+
+
+def log_an_error() -> None:
+    """Say to the log what was raised."""
+    try:
+        raise KeyError("x")
+    except KeyError:
+        logging.getLogger("tests.in_processes").exception("it went wrong")
+
+
+def said() -> str:
+    """What a context variable says here."""
+    return SAID.get()
+
+
+def where(to: str = "") -> str:
+    """The working folder, and go to another one."""
+    here = str(Path.cwd())
+    if to:
+        os.chdir(to)
+    return here
+
+
+def prepare() -> None:
+    """An initializer."""
+    begun.append("prepared")
+
+
+def prepare_badly() -> None:
+    """An initializer that fails the first time."""
+    begun.append("tried")
+    if len(begun) == 1:
+        raise OSError("no model yet")
+
+
+def what_has_begun() -> list[str]:
+    """What initializers have done in this process."""
+    return begun
+
+
+def also_what_has_begun() -> list[str]:
+    """The same, for another task."""
+    return begun
+
+
+def size(content: bytes) -> bytes:
+    """Much in and much out."""
+    return content[::-1]
+
+
+def note_the_end(path: str) -> None:
+    """Have something done when this process ends by itself."""
+    atexit.register(Path(path).touch)
+
+
+def fail(error: Any) -> None:
+    """Raise."""
+    raise error
