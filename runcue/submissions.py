@@ -30,6 +30,7 @@ _FIELDS: Final = (
     "outputs",
     "fresh",
     "key",
+    "lane",
     "duplicate",
     "force",
     "priority",
@@ -107,10 +108,10 @@ def read_lines(lines: Iterable[bytes], name: str) -> Iterator[Submission]:
     """Read submissions that are written in a file, one JSON object a line. Empty lines are passed over.
 
     Each has the field "task", the name of a task, and as needed "params" (an object), "inputs" and "outputs" (a path or
-    a list of paths), "key" (text or a number), "duplicate" ("join" or "error"), "force" (true or false), "priority" (a
-    number from 0 to 1), "timeout" (seconds, or text such as "30s"), "retry" (how many attempts there are in all, -1 for
-    no end of them), "must_complete" (true or false), "cost" (an object), "delay" (seconds, or text such as "5 min"),
-    "run_at" (a Unix timestamp) and "metadata" (an object). What is null is as good as not there.
+    a list of paths), "key" and "lane" (text or a number), "duplicate" ("join" or "error"), "force" (true or false),
+    "priority" (a number from 0 to 1), "timeout" (seconds, or text such as "30s"), "retry" (how many attempts there are
+    in all, -1 for no end of them), "must_complete" (true or false), "cost" (an object), "delay" (seconds, or text such
+    as "5 min"), "run_at" (a Unix timestamp) and "metadata" (an object). What is null is as good as not there.
 
     Args:
         lines: As a file that was opened with "rb" gives them.
@@ -261,6 +262,7 @@ _JSON: Final = {
     "inputs": _Field(_are_paths, "a path or a list of paths"),
     "outputs": _Field(_are_paths, "a path or a list of paths"),
     "key": _Field(lambda value: isinstance(value, (str, int, float)), "text or a number"),
+    "lane": _Field(lambda value: isinstance(value, (str, int, float)), "text or a number"),
     "duplicate": _Field(lambda value: value in ("join", "error"), '"join" or "error"'),
     "force": _Field(lambda value: isinstance(value, bool), "true or false"),
     "priority": _Field(_is_priority, "a number from 0 to 1"),

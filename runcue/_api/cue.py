@@ -318,6 +318,7 @@ class Cue:
         outputs: Artifacts = None,
         fresh: Freshness | None = DEFAULT,
         key: Hashable | Callable[..., Hashable] = None,
+        lane: Hashable | Callable[..., Hashable] = None,
         duplicate: Literal["join", "error"] = "join",
         priority: float | Callable[..., float] | None = None,
         retry: int | Policy | None = None,
@@ -338,6 +339,7 @@ class Cue:
         outputs: Artifacts = None,
         fresh: Freshness | None = DEFAULT,
         key: Hashable | Callable[..., Hashable] = None,
+        lane: Hashable | Callable[..., Hashable] = None,
         duplicate: Literal["join", "error"] = "join",
         priority: float | Callable[..., float] | None = None,
         retry: int | Policy | None = None,
@@ -371,6 +373,10 @@ class Cue:
                 (never, as long as they are valid).
             key: What makes two work units the same instead of their outputs; a value, or a function of the work or
                 of params.
+            lane: What its work units have in common that run one at a time, in the order of their submission, whatever
+                their tasks are: a value such as "printer", or a function of the work or of params that gives it, asked
+                when it is submitted; None from that: in no lane. Those behind the first wait for it and are asked
+                nothing, however long it is retried or not ready.
             duplicate: What becomes of a work unit while another pending or running one makes the same: "join" lets it
                 settle with that one, "error" refuses it. With other params it is always refused.
             priority: How urgent its work units are, 0.0 to 1.0, instead of what `@cue.priority` says; or a plain
@@ -417,6 +423,7 @@ class Cue:
             outputs=outputs,
             fresh=fresh,
             key=key,
+            lane=lane,
             duplicate=duplicate,
             priority=priority,
             retry=retry,
@@ -942,6 +949,7 @@ class Cue:
         outputs: Artifacts = None,
         fresh: Freshness | None = DEFAULT,
         key: Hashable = None,
+        lane: Hashable = None,
         duplicate: Literal["join", "error"] | None = None,
         force: bool = False,
         priority: float | None = None,
@@ -965,6 +973,7 @@ class Cue:
             outputs: As for `task()`, for this work unit alone.
             fresh: As for `task()`, for this work unit alone.
             key: As for `task()`, for this work unit alone.
+            lane: As for `task()`, for this work unit alone. One in another lane cannot be joined.
             duplicate: As for `task()`, for this work unit alone.
             force: Run it even if it is up to date.
             priority: How urgent it is, 0.0 to 1.0, whatever its task or `@cue.priority` says. One that joins another
@@ -1215,6 +1224,7 @@ class Cue:
         outputs: Artifacts = None,
         fresh: Freshness | None = DEFAULT,
         key: Hashable = None,
+        lane: Hashable = None,
         duplicate: Literal["join", "error"] | None = None,
         force: bool = False,
         priority: float | None = None,
@@ -1238,6 +1248,7 @@ class Cue:
             outputs: As for `submit()`.
             fresh: As for `submit()`.
             key: As for `submit()`.
+            lane: As for `submit()`.
             duplicate: As for `submit()`.
             force: As for `submit()`.
             priority: As for `submit()`.

@@ -33,7 +33,7 @@ from runcue._model.overrides import NO_OVERRIDES, Overrides
 from runcue._model.task import Task
 from runcue._model.work import Work
 from runcue._registration.charges import look_at_cost, place_of_cost
-from runcue._registration.declarations import functions_of, is_given_by_value
+from runcue._registration.declarations import declared_by_values, functions_of, tell_no_key
 from runcue._registration.duplicates import leader_for
 from runcue._registration.registry import Registry
 from runcue._registration.submission import params_for
@@ -41,7 +41,7 @@ from runcue._scheduling.appointments import Appointment, appointment_of
 from runcue._scheduling.coalescing import follow
 from runcue._scheduling.core import Core
 from runcue._scheduling.later import add_later, join
-from runcue._scheduling.lending import lend
+from runcue._scheduling.lending import lend, lend_in_lane
 
 __all__ = ["Intake"]
 
@@ -336,9 +336,7 @@ class Intake:
             self.meet(asyncio.get_running_loop())
         given, task = work._overrides or NO_OVERRIDES, self._registry.find(work.task)
         self.check_open(context, task, given.must_complete)
-        names = ("inputs", "outputs") if work._declared is not None else ()
-        declared = {name: getattr(work, name) for name in names if is_given_by_value(getattr(given, name))}
-        overrides = given.once_more(work.id, **declared)
+        overrides = given.once_more(work.id, **declared_by_values(work, given))
         # It may have been defined anew.
         return handle_of(self.admit(task, params_for(task, work.params), context, overrides))
 
@@ -349,8 +347,15 @@ class Intake:
             self._core.ordered = True
         if overrides.timeout is not None:
             work._task.timed = True
-        asks = overrides.declares or work._task.says_per_work or overrides.cost is not None
-        if not (asks or overrides.waits):
+        lane = overrides.lane
+        asks = overrides.declares or work._task.says_per_work or overrides.cost is not None or callable(lane)
+        if lane is not None and not asks:
+            self._core.lanes.assign(work, lane)
+            if len(overrides.__dict__) == 1:
+                work._overrides = (
+                    None  # nothing else is said, and the lane is known: two objects less for each
+                )
+        elif not (asks or overrides.waits):
             self._core.add(work, now)
             return
         later = self.later(overrides) if overrides.waits else None
@@ -370,6 +375,8 @@ class Intake:
             self._core.add(work, now)
         else:
             add_later(self._core, work, later, now, self._turns.wall())
+        if self._core.ordered and work._declared is not None and work._declared.lane is not None:
+            lend_in_lane(self._core, work, work._declared.lane)
 
     def _add_asked(
         self, work: Work, now: float, overrides: Overrides, later: Appointment | None = None
@@ -401,7 +408,7 @@ class Intake:
         else:
             if declared.key is None:
                 if work._task.key is not None or overrides.key is not None:
-                    self._tell_no_key(work, overrides)
+                    tell_no_key(self._dispatcher.callbacks.door, work, overrides)
                 if not dependencies.later:
                     self._add(work, now, later)
                     return
@@ -415,14 +422,6 @@ class Intake:
             join(self._core, work, leader, later, now, self._turns.wall())
         if leader is not None and self._core.ordered:
             lend(self._core, leader, work)
-
-    def _tell_no_key(self, work: Work, overrides: Overrides) -> None:
-        """A function that is to give a key has not, and has not raised either."""
-        assert work._declared is not None
-        if work._declared.fault is None:
-            words = "returned None; is a `return` missing? That is no key: what the work unit makes is what counts"
-            what = functions_of(work, overrides)["key"]
-            self._dispatcher.callbacks.door.no_answer(what, words, work)
 
     def in_loop(self, change: Callable[[], None]) -> None:
         """Make a change where nothing else happens meanwhile: in the event loop, or here if it does not run.

@@ -36,6 +36,7 @@ class SubmitOptions(TypedDict, total=False):
     outputs: Artifacts
     fresh: Freshness | None
     key: Hashable
+    lane: Hashable
     duplicate: Literal["join", "error"] | None
     force: bool
     priority: float | None

@@ -20,6 +20,7 @@ from runcue._dispatch.timers import Alarm, Timers
 from runcue._dispatch.turns import Turns
 from runcue._scheduling.core import Core
 from runcue._scheduling.later import expect_anew, keep, recall
+from runcue._scheduling.returning import take_back
 
 __all__ = ["Delays"]
 
@@ -72,7 +73,7 @@ class Delays:
             expect_anew(core, now, wall)
         if appointments.recalls:
             recall(core, now, wall)
-        while core.take_back(now, _AT_ONCE) + keep(core, now, wall, _AT_ONCE):
+        while take_back(core, now, _AT_ONCE) + keep(core, now, wall, _AT_ONCE):
             if turns.now() > until:
                 return True
         return False

@@ -36,6 +36,7 @@ from runcue._scheduling.core import Core
 from runcue._scheduling.essential import essential_works, must_complete
 from runcue._scheduling.misfits import fault_of_change
 from runcue._scheduling.retry import latest_start
+from runcue._scheduling.returning import put_back
 from runcue._scheduling.run_queue import RunQueue
 
 __all__ = ["MAY_START", "Endings"]
@@ -242,7 +243,7 @@ class Endings:
         ended = Attempt(work.attempt, work.started_at or 0.0, duration, kept(error)) if again.counts else None
         if self._core.run_queues.expenses:
             work._task.run_queue.spend_in_vain(work)
-        self._core.put_back(work, again, now)
+        put_back(self._core, work, again, now)
         work.cancelled = False  # as it is if it has timed out
         attempts = work._attempts
         assert attempts is not None

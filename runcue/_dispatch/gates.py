@@ -430,8 +430,8 @@ class Gates:
                 return
             key = order_key(work._submitted_at, priority, core.head_start)
             core.enqueue(work, key, self._gate.at, found=found)
-            if work._declared is not None and work._declared.followers is not None:
-                lend_all(core, work, work._declared.followers)
+            if work._declared is not None:
+                lend_all(core, work)
         else:
             core.enqueue(work, key, self._gate.at, found=found)
         work._approved_in = core.generation

@@ -31,7 +31,7 @@ from runcue._model.phases import CANCELLED, COMPLETED, FAILED, JOINED, RUNNING, 
 from runcue._model.texts import message_of
 from runcue._model.work import Work
 from runcue._scheduling.core import Core
-from runcue._scheduling.lending import take_along
+from runcue._scheduling.lending import take_along, take_out_of_lane
 from runcue._scheduling.misfits import fault_of_change
 from runcue._scheduling.retry import latest_start
 from runcue._scheduling.succession import successor_of
@@ -309,6 +309,8 @@ class Settlement:
         if leader is not None and self._core.ordered:
             take_along(self._core, leader, work)
         self.settle(work, outcome, now, value, self.ran_for(work, now) if duration is None else duration)
+        if self._core.ordered and work._declared is not None and work._declared.lane is not None:
+            take_out_of_lane(self._core, work._declared.lane)
         attempts = work._attempts
         # One whose attempt has timed out was cancelled then, and is at its clean-up.
         if runner is not None and (attempts is None or attempts.overrun is None):

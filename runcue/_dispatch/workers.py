@@ -205,7 +205,9 @@ class Workers:
         except BaseException as error:
             turns.fail(error)
 
-    def _work_off(self, run_queue: RunQueue, me: asyncio.Task[None]) -> Awaitable[None] | None:
+    def _work_off(  # noqa: C901 - one more call for each worker would cost more than it explains
+        self, run_queue: RunQueue, me: asyncio.Task[None]
+    ) -> Awaitable[None] | None:
         """Take and run work units until there are none, a handler has suspended, or the turn is over.
 
         Returns:
@@ -220,6 +222,10 @@ class Workers:
         until = turns.slice(now)
         in_vain = True
         run_queue.refusal = None
+        if wakeups.queue and turns.may_start:
+            # Of whom the last one has held up some may come before all that stand in line.
+            self._gates.check_woken(until)
+            now = gate.at
         while turns.may_start:
             work = select(run_queue, now, core.ordered)
             if work is None:

@@ -14,10 +14,11 @@ from math import inf
 from typing import Any, Final, NamedTuple
 
 from runcue._artifacts.artifact import Artifact
+from runcue._explain.kinds import BY_LIMITS, ReasonName, Verdict, in_print
 from runcue._explain.missing import Missing
 from runcue._explain.next_steps import next_step, step_for_no
 from runcue._explain.phrases import place_of, said_no
-from runcue._explain.reasons import BY_LIMITS, Reason, ReasonName, Verdict, in_print
+from runcue._explain.reasons import Reason
 from runcue._explain.told import Told, once
 from runcue._explain.turn import Turn
 from runcue._explain.turn_words import turn_in_words

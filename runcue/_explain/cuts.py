@@ -2,8 +2,8 @@
 
 Lives here: over what each work unit of a cycle waits for the next, and `cut_of`, which picks the one that most likely
 should not be there: what is there already need not be waited for; of a folder and what is in it the files may be named
-in its place; else it is who was submitted first and waits for who came later, against the order in which they were
-thought of.
+in its place; who waits in a lane may be in another one; else it is who was submitted first and waits for who came
+later, against the order in which they were thought of.
 
 Must not know: how cycles are found, words.
 """
@@ -37,7 +37,7 @@ class Cut(NamedTuple):
     work: Work
     artifact: Any
     maker: Work
-    because: Literal["it is there", "of a folder", "of the order"]
+    because: Literal["it is there", "of a folder", "of a lane", "of the order"]
 
 
 def waited_for(core: Core, work: Work, following: Work) -> Any:
@@ -65,6 +65,8 @@ def cut_of(core: Core, cycle: tuple[Work, ...]) -> Cut:
         hold = None if work._declared is None else work._declared.hold
         if type(hold) is Hold and hold.relation in (Relation.AROUND, Relation.INSIDE):
             return Cut(work, hold.artifact, maker, "of a folder")
+        if type(hold) is Hold and hold.relation is Relation.LANE:
+            return Cut(work, None, maker, "of a lane")
     index = cycle.index(min(cycle, key=attrgetter("_seq")))
     return Cut(
         cycle[index], waited_for(core, cycle[index], followers[index]), followers[index], "of the order"

@@ -16,6 +16,7 @@ from runcue._model.phases import CHECKING, HELD, JOINED, RUNNING
 from runcue._model.texts import listed, name_of, seconds_in_words
 from runcue._model.work import Work
 from runcue._scheduling.knots import Knot
+from runcue._scheduling.lanes import is_behind_in_lane
 from runcue._scheduling.lines import line_of, services_for
 
 __all__ = ["knot_in_short", "knot_in_words"]
@@ -76,6 +77,9 @@ def _needs_of(knot: Knot, now: float, wall: float) -> list[str]:
 def _need_of(work: Work, knot: Knot, now: float, wall: float) -> str:
     if work._phase == CHECKING:
         return "the answer of a gate"
+    if is_behind_in_lane(work):
+        lane = work._declared.lane  # type: ignore[union-attr]
+        return f"the lane {lane!r}, which {name_of(lane.head)} has"
     found = []
     for service in services_for(work) if work._phase not in _BY_THEMSELVES else ():
         if service in knot.services:

@@ -21,7 +21,7 @@ from runcue._model.phases import HELD, OUTCOMES, RUNNING
 from runcue._model.texts import words_of
 from runcue._model.work import Work
 from runcue._scheduling.core import Core
-from runcue._scheduling.holds import Hold, Relation, held_by
+from runcue._scheduling.holds import LANE, Hold, Relation, held_by
 
 __all__ = ["Lacks", "needs_all"]
 
@@ -51,6 +51,8 @@ class Lacks:
         hold = held_by(work) if work._phase == HELD else None
         if hold is not None and self._core.holds.holder_of(hold) in (None, work):
             hold = None
+        if hold is not None and hold.relation is LANE:
+            return []  # before its turn it is not asked, and what is lacking then is not known
         # One that is held waits for its hold.
         artifacts: Collection[Any] = work._awaited or () if work._phase != HELD else ()
         if declared is not None and (hold is not None or isinstance(work._not_ready_reason, Artifact)):

@@ -12,14 +12,16 @@ from typing import Any, Final
 from runcue._artifacts.file import File
 from runcue._explain.cuts import Cut
 from runcue._explain.holders import Holding
+from runcue._explain.kinds import Kind
 from runcue._explain.problems import RAISED
-from runcue._explain.reasons import Kind, Reason
+from runcue._explain.reasons import Reason
 from runcue._limits.keyed import KeyService
 from runcue._limits.service import Service
 from runcue._model.phases import CHECKING, HELD, JOINED, SETTLED
 from runcue._model.texts import listed, name_of, shortened, words_of
 from runcue._model.work import Work
 from runcue._scheduling.knots import Knot
+from runcue._scheduling.lanes import is_behind_in_lane
 
 __all__ = [
     "CORRECT",
@@ -209,6 +211,8 @@ _NEXT_STEPS: Final[dict[Kind, str]] = {
     "raised": "Mend that callback: while it raises, the work unit is not ready",
     "gate": "Give what it awaits a time-out of its own, by asyncio.timeout()",
     "input": "If it comes from outside, wait: it is looked for again now and then; else submit what makes it",
+    "lane": "Wait: of one lane one runs at a time, in the order of submission; another lane= is for what need not wait "
+    "for the others",
     "unreturned": "Wait until it has returned; if it hangs, give what it waits for a time-out",
     "not started": "Call start(), or use `async with cue`",
 }
@@ -300,6 +304,11 @@ def way_out(knot: Knot) -> str:
             f"Give {names} more slots ({more}), or do not wait in a slot for what needs one: submit and return, or "
             f"wait in a task that does not use {names}"
         )
+    if any(is_behind_in_lane(work) for work in knot.works):
+        return (
+            "A handler must not wait for what comes after it in its lane: give that another lane=, or submit it and "
+            "return"
+        )
     if any(work._phase == HELD for work in knot.works):
         return "A handler that makes what another work unit needs must not wait for that one: submit it, and return"
     if any(work._phase == JOINED for work in knot.works):
@@ -317,6 +326,8 @@ def cut_in_words(cut: Cut) -> str:
     if cut.work is cut.maker:
         return f"Take {words_of(cut.artifact)} out of its inputs or out of its outputs"
     work, maker = name_of(cut.work), name_of(cut.maker)
+    if cut.because == "of a lane":
+        return f"To break it, submit {work} before {maker}, or give one of the two another lane="
     what = "the input" if cut.artifact is None else f"the input {words_of(cut.artifact)}"
     why = {
         "it is there": "it is there already",

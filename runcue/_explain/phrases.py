@@ -9,12 +9,13 @@ from math import inf
 from typing import Any, Final
 
 from runcue._explain.attempt_words import ended_with, not_before, with_attempt
-from runcue._explain.reasons import Kind, Reason
+from runcue._explain.kinds import Kind
+from runcue._explain.reasons import Reason
 from runcue._explain.slot_words import holder_in_words, slots_in_words
 from runcue._explain.time_words import about_in_words, duration_in_words
 from runcue._explain.told import Told, once
 from runcue._model.callables import by_whom, located
-from runcue._model.phases import RUNNING, SETTLED
+from runcue._model.phases import OUTCOMES, RUNNING, SETTLED
 from runcue._model.texts import listed_of, name_of, seconds_in_words, shortened, words_of
 from runcue._model.work import Work
 
@@ -60,6 +61,8 @@ def phrase_of(reason: Reason, now: float, wall: float, told: Told | None = None)
         if reason.subject is None:
             return f"one of its key cannot run {until}"
         return f"output {words_of(reason.subject)} cannot be made {until}"
+    if kind == "lane":
+        return _behind_in_lane(reason, wall)
     if kind == "joined":
         whom = f"{name_of(reason.others[0])}, which" if reason.others else "another work unit that"
         return f"it settles with {whom} makes the same"
@@ -90,6 +93,22 @@ def _full(reason: Reason, wall: float) -> str:
 def being_made(reason: Reason) -> str:
     """Who makes what it waits for."""
     return f"input {words_of(reason.subject)} is being made by {name_of(reason.others[0])}"
+
+
+def _behind_in_lane(reason: Reason, wall: float) -> str:
+    """Where it stands in its lane, and who has that."""
+    place, head = int(reason.numbers["place"]), reason.others[0]
+    number = _ORDINALS[place] if place < len(_ORDINALS) else f"number {place:,}"
+    span = "" if head.started_at is None else duration_in_words(max(0.0, wall - head.started_at))
+    if head._phase == SETTLED:
+        state = (
+            f"{OUTCOMES[head._outcome]}, but its handler has not returned{span and f', for {span} by now'}"
+        )
+    elif head._phase == RUNNING:
+        state = f"has run for {span}"
+    else:
+        state = "pending"
+    return f"{number} in lane {reason.subject!r}, behind {name_of(head)} ({state})"
 
 
 def place_of(gate: Any, told: Told | None) -> str:
@@ -173,6 +192,19 @@ _BY_LIMITS: Final = frozenset(
     ("slots", "rate", "budget", "limit", "paused", "server", "throttle", "breaker", "no thread")
 )
 
+_ORDINALS: Final = (
+    "no longer",
+    "first",
+    "second",
+    "third",
+    "fourth",
+    "fifth",
+    "sixth",
+    "seventh",
+    "eighth",
+    "ninth",
+    "tenth",
+)
 _PLAINLY: Final[dict[Kind, str]] = {
     "not asked": "not asked yet",
     "not started": "the cue is not started: call start()",

@@ -1,7 +1,7 @@
 """Why a work unit is where it is, as data: of what kind the reason is, what it is about, numbers, since and until when.
 
-Lives here: `Reason`, which `why()`, `debug_blocked()`, warnings and the simulator read alike; its kinds, what they mean
-to users and what is to be done about each; and reading off the state what keeps one work unit from running by itself.
+Lives here: `Reason`, which `why()`, `debug_blocked()`, warnings and the simulator read alike (its kinds are in
+`kinds`); and reading off the state what keeps one work unit from running by itself.
 
 Must not know: how a reason is put in words (`wording`), what is behind what a work unit waits for (`why`), how to
 change anything.
@@ -12,9 +12,10 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from math import inf
 from types import MappingProxyType
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from runcue._explain.holders import Holding
+from runcue._explain.kinds import BY_LIMITS, STEPS, VERDICTS, Kind, ReasonName, Step, Verdict
 from runcue._explain.missing import Missing
 from runcue._explain.turn import Passing, Turn
 from runcue._limits.service import Refusal
@@ -23,19 +24,13 @@ from runcue._model.texts import error_words, name_of, problem_of
 from runcue._model.work import Work
 from runcue._scheduling.ageing import pending_since
 from runcue._scheduling.appointments import begins_at
-from runcue._scheduling.holds import Relation, held_by, held_plainly_by
+from runcue._scheduling.holds import LANE, Hold, Relation, held_by, held_plainly_by
 from runcue._scheduling.knots import Knot
 from runcue._scheduling.lines import line_of
 from runcue._scheduling.run_queue import RunQueue
 
 __all__ = [
-    "BY_LIMITS",
-    "Kind",
     "Reason",
-    "ReasonName",
-    "Step",
-    "Verdict",
-    "in_print",
     "reason_of",
     "reasons_of",
     "refusals_of",
@@ -43,168 +38,6 @@ __all__ = [
     "unready",
 ]
 
-Verdict = Literal[
-    "completed",
-    "skipped",
-    "failed",
-    "cancelled",
-    "running",
-    "being asked",
-    "about to start",
-    "not started",
-    "waiting for rate",
-    "waiting for a budget",
-    "waiting for a limit",
-    "paused",
-    "waiting for its server",
-    "waiting for a slot",
-    "waiting for a retry",
-    "waiting for its time",
-    "waiting for an artifact",
-    "no producer",
-    "cycle",
-    "deadlock",
-    "upstream failed",
-    "not ready",
-]
-"""What `why()` can say. "not ready" is the word of an opaque is_ready that looked at no artifact."""
-
-_SPOKEN: Final[Mapping[str, str]] = {"upstream failed": "input not made"}
-
-
-def in_print(verdict: Verdict) -> str:
-    """A verdict as texts have it: who was to make an input may have been cancelled as well."""
-    return _SPOKEN.get(verdict, verdict)
-
-
-ReasonName = Literal["not_ready", "service_full", "not_due", "unknown_task"]
-"""What `debug_blocked()` can say. "not_due" is for what must not start before an instant,
-"unknown_task" for work units that were restored without their task."""
-
-Kind = Literal[
-    "slots",
-    "rate",
-    "budget",
-    "limit",
-    "paused",
-    "server",
-    "throttle",
-    "breaker",
-    "no thread",
-    "left free",
-    "said no",
-    "raised",
-    "input",
-    "being made",
-    "unreturned",
-    "joined",
-    "gate",
-    "reading",
-    "retry",
-    "postponed",
-    "throttled",
-    "delayed",
-    "no producer",
-    "upstream",
-    "cycle",
-    "self",
-    "deadlock",
-    "not asked",
-    "not started",
-    "clear",
-    "running",
-    "completed",
-    "skipped",
-    "failed",
-    "cancelled",
-]
-"""What can be the reason. In their order: no slot, start or room by a rate, a budget or a limit; a pause by hand; what
-its server has left; a pause because that has refused some, or because of failures in a row; no thread; slots that are
-left free for another one; what is_ready said, or that it raised; an input that is not valid; one that is about to be
-made; an output whose last handler has not returned; another one makes the same; a gate is awaited, or files are read;
-its instant is not due: of the attempt after one that has failed, of what its handler has postponed, of what a server
-has refused, of what was submitted for later; nobody makes an input; who was to make it did not; those who wait for each
-other: for inputs, until an instant, for ever; nobody has asked yet; the cue is not started; nothing is in the way; how
-it goes, or has gone."""
-
-Step = Literal[
-    "wait",
-    "see the holders",
-    "see the callback",
-    "see the artifact",
-    "see the maker",
-    "see the other",
-    "submit the maker",
-    "cut the cycle",
-    "wait for nobody",
-    "start",
-    "nothing",
-]
-"""What is to be done. "see ..." leads to what has to be mended, or merely takes its time."""
-
-_VERDICTS: Final[Mapping[Kind, Verdict]] = {
-    "slots": "waiting for a slot",
-    "rate": "waiting for rate",
-    "budget": "waiting for a budget",
-    "limit": "waiting for a limit",
-    "paused": "paused",
-    "server": "waiting for its server",
-    "throttle": "waiting for its server",
-    "breaker": "waiting for a limit",
-    "no thread": "waiting for a slot",
-    "left free": "waiting for a slot",
-    "said no": "not ready",
-    "raised": "not ready",
-    "input": "waiting for an artifact",
-    "being made": "waiting for an artifact",
-    "unreturned": "waiting for an artifact",
-    "joined": "not ready",
-    "gate": "being asked",
-    "reading": "being asked",
-    "retry": "waiting for a retry",
-    "postponed": "waiting for its time",
-    "throttled": "waiting for its time",
-    "delayed": "waiting for its time",
-    "no producer": "no producer",
-    "upstream": "upstream failed",
-    "cycle": "cycle",
-    "self": "waiting for a slot",
-    "deadlock": "deadlock",
-    "not asked": "about to start",
-    "not started": "not started",
-    "clear": "about to start",
-    "running": "running",
-    "completed": "completed",
-    "skipped": "skipped",
-    "failed": "failed",
-    "cancelled": "cancelled",
-}
-
-_STEPS: Final[Mapping[Kind, Step]] = {
-    "slots": "see the holders",
-    "no thread": "see the holders",
-    "said no": "see the callback",
-    "raised": "see the callback",
-    "gate": "see the callback",
-    "input": "see the artifact",
-    "being made": "see the maker",
-    "unreturned": "see the maker",
-    "upstream": "see the maker",
-    "joined": "see the other",
-    "no producer": "submit the maker",
-    "cycle": "cut the cycle",
-    "self": "wait for nobody",
-    "deadlock": "wait for nobody",
-    "not started": "start",
-    "completed": "nothing",
-    "skipped": "nothing",
-    "failed": "nothing",
-    "cancelled": "nothing",
-}
-
-BY_LIMITS: Final = frozenset(
-    ("slots", "rate", "budget", "limit", "paused", "server", "throttle", "breaker", "no thread", "left free")
-)
 _NOT_DUE: Final = frozenset(("retry", "postponed", "throttled", "delayed"))
 _KINDS_OF_WAIT: Final[Mapping[str, Kind]] = {
     "failed": "retry",
@@ -261,7 +94,7 @@ class Reason(NamedTuple):
     @property
     def verdict(self) -> Verdict:
         """What `why()` calls it."""
-        return _VERDICTS[self.kind]
+        return VERDICTS[self.kind]
 
     @property
     def name(self) -> ReasonName:
@@ -273,7 +106,7 @@ class Reason(NamedTuple):
     @property
     def step(self) -> Step:
         """What is to be done next."""
-        return _STEPS.get(self.kind, "wait")
+        return STEPS.get(self.kind, "wait")
 
     def shared_by(self, work: Work, since: float) -> Reason:
         """The same of another work unit, of which only that differs since when it is so."""
@@ -344,7 +177,19 @@ def unready(work: Work, since: float = -inf) -> Reason:
         return Reason(work, "said no", work._task.is_ready, since, inf, _NO_NUMBERS, answer or "")
     if isinstance(answer, BaseException):
         return Reason(work, "raised", work._task.is_ready, since, said=error_words(answer))
+    if isinstance(answer, Hold):
+        return _held(work, answer, since)  # it was asked for this answer alone
     return Reason(work, "input", answer, since, said=problem_of(answer))
+
+
+def _held(work: Work, hold: Hold, since: float) -> Reason:
+    """For whom a work unit is held."""
+    if hold.relation is LANE:
+        lane = work._declared.lane  # type: ignore[union-attr]
+        place = {"place": lane.place_of(work)}
+        return Reason(work, "lane", lane, since, inf, place, others=(hold.maker,))
+    late = hold.relation in (Relation.OVERLAP, Relation.UNRETURNED, Relation.SAME)
+    return Reason(work, "unreturned" if late else "being made", hold.artifact, since, others=(hold.holder,))
 
 
 def reason_of(work: Work, now: float, began: float = -inf) -> Reason | None:
@@ -369,10 +214,7 @@ def reason_of(work: Work, now: float, began: float = -inf) -> Reason | None:
     if phase == HELD:
         hold = held_by(work)
         assert hold is not None
-        late = hold.relation in (Relation.OVERLAP, Relation.UNRETURNED, Relation.SAME)
-        return Reason(
-            work, "unreturned" if late else "being made", hold.artifact, since, others=(hold.holder,)
-        )
+        return _held(work, hold, since)
     if phase == JOINED:
         leader = None if work._declared is None else work._declared.leader
         return Reason(work, "joined", leader, since, others=() if leader is None else (leader,))

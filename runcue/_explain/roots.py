@@ -20,10 +20,11 @@ from runcue._artifacts.artifact import Artifact
 from runcue._artifacts.declared import question_of
 from runcue._explain.activity import Activity
 from runcue._explain.durations import usual_duration
+from runcue._explain.kinds import Kind
 from runcue._explain.likeness import likeness
 from runcue._explain.neighbours import Neighbours
 from runcue._explain.outlook import done_by_limits, done_by_slots
-from runcue._explain.reasons import Kind, Reason
+from runcue._explain.reasons import Reason
 from runcue._explain.turn import turn_of
 from runcue._explain.waits import Lost
 from runcue._explain.why import Explainer

@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import Final
 
 from runcue._explain.activity import Activity
-from runcue._explain.reasons import Kind, Reason
+from runcue._explain.kinds import Kind
+from runcue._explain.reasons import Reason
 from runcue._explain.up_to_date import left_by
 from runcue._explain.why_stale import why_stale
 from runcue._handlers.outputs import run_of

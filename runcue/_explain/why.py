@@ -20,9 +20,10 @@ from runcue._explain.answers import Why, why_of
 from runcue._explain.cuts import Cut, cut_of
 from runcue._explain.durations import usual_duration
 from runcue._explain.holders import wanted_slots
+from runcue._explain.kinds import Kind
 from runcue._explain.lacks import Lacks, needs_all
 from runcue._explain.neighbours import Neighbours
-from runcue._explain.reasons import Kind, Reason, reason_of, reasons_of, since_of, unready
+from runcue._explain.reasons import Reason, reason_of, reasons_of, since_of, unready
 from runcue._explain.settled import explain_settled
 from runcue._explain.turn import Passing, Turn, passing_of, turn_of
 from runcue._explain.waits import Lost, Waits

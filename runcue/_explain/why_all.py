@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from runcue._explain.attempt_words import after_what, not_before
+from runcue._explain.kinds import Verdict, in_print
 from runcue._explain.missing import Missing
 from runcue._explain.next_steps import next_step, step_for_all
-from runcue._explain.reasons import Reason, Verdict, in_print
+from runcue._explain.reasons import Reason
 from runcue._explain.roots import Crowd
 from runcue._explain.time_words import duration_in_words
 from runcue._explain.wording import details_of
@@ -32,6 +33,7 @@ from runcue._model.texts import (
     words_of,
 )
 from runcue._model.work import Work
+from runcue._scheduling.lanes import is_behind_in_lane
 
 __all__ = ["WhyAll", "WhyGroup", "why_all_of"]
 
@@ -235,11 +237,7 @@ def _heads(crowd: Crowd, now: float, wall: float) -> str:
     if kind in ("said no", "raised"):
         return f"{are} not ready"
     if kind == "running":
-        span = duration_in_words(now - reason.since)
-        if crowd.running == 1:
-            return f"{waits} for what {name_of(reason.work)} makes, which has run for {span}"
-        makers = f"{crowd.running:,} {shortened(reason.work.task, 80)}"
-        return f"{waits} for what {makers} make, of which {name_of(reason.work)} has run longest, for {span}"
+        return f"{waits} {_behind_who_runs(crowd, now)}"
     if kind == "unreturned":
         maker = reason.others[0]
         given_up = ", which was given up" if maker._phase == SETTLED else ""
@@ -256,6 +254,20 @@ def _heads(crowd: Crowd, now: float, wall: float) -> str:
         return f"{are} being asked"
     full = crowd.first > sum(run_queue.free_slots() for run_queue in crowd.lines)
     return f"{are} about to start{', as far as there is room' if crowd.lines and full else ''}"
+
+
+def _behind_who_runs(crowd: Crowd, now: float) -> str:
+    """Whom those wait for that wait for what runs."""
+    reason, span = crowd.reason, duration_in_words(now - crowd.reason.since)
+    if all(one is reason.work or is_behind_in_lane(one) for one in crowd.examples):
+        if crowd.running == 1:
+            return f"behind {name_of(reason.work)} in its lane, which has run for {span}"
+        heads = f"{crowd.running:,} {shortened(reason.work.task, 80)}"
+        return f"behind {heads} in their lanes, of which {name_of(reason.work)} has run longest, for {span}"
+    if crowd.running == 1:
+        return f"for what {name_of(reason.work)} makes, which has run for {span}"
+    makers = f"{crowd.running:,} {shortened(reason.work.task, 80)}"
+    return f"for what {makers} make, of which {name_of(reason.work)} has run longest, for {span}"
 
 
 def _instants(crowd: Crowd, now: float, wall: float) -> str:

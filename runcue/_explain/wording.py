@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from runcue._explain.kinds import in_print
 from runcue._explain.knot_words import knot_in_short, knot_in_words
 from runcue._explain.phrases import being_made, phrase_of, phrases_of, place_of, said_no
-from runcue._explain.reasons import Reason, in_print
+from runcue._explain.reasons import Reason
 from runcue._explain.told import Told, once
 from runcue._model.phases import SETTLED
 from runcue._model.texts import SHOWN, around, how_many, name_of

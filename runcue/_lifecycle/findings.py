@@ -32,6 +32,7 @@ from runcue._model.texts import LONGEST, SHOWN, around, how_many, listed, name_o
 from runcue._model.work import Work
 from runcue._scheduling.core import Core
 from runcue._scheduling.cycles import follow
+from runcue._scheduling.lanes import is_behind_in_lane
 
 __all__ = ["Findings"]
 
@@ -239,6 +240,8 @@ class Findings:
 
     def _name_in_cycle(self, work: Work, following: Work) -> str:
         """What a work unit is called, and for which artifact it waits for the next."""
+        if is_behind_in_lane(work):
+            return f"{name_of(work)} (for lane {work._declared.lane!r})"  # type: ignore[union-attr]
         artifact = waited_for(self._core, work, following)
         return name_of(work) if artifact is None else f"{name_of(work)} (for {words_of(artifact)})"
 

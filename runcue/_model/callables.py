@@ -7,13 +7,24 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from functools import partial
 from types import CodeType, FrameType
 from typing import Any, Final
 
 from runcue._model.texts import words_of
 
-__all__ = ["at_line", "by_whom", "caller", "inmost", "is_of_runcue", "is_own", "is_runcues", "located"]
+__all__ = [
+    "at_line",
+    "by_whom",
+    "caller",
+    "inmost",
+    "is_of_runcue",
+    "is_own",
+    "is_runcues",
+    "located",
+    "unwrapped",
+]
 
 # So many layers (partial objects, decorators, methods) are looked through.
 _DEEPEST: Final = 20
@@ -51,6 +62,16 @@ def inmost(call: Any) -> Any:
     except BaseException:  # noqa: S110 - it does not let itself be asked
         pass
     return call
+
+
+def unwrapped(call: Any) -> Iterator[Any]:
+    """A function, and those that it is a decorated form of."""
+    for _ in range(100):  # a chain of decorators may lead back to where it began
+        yield call
+        try:
+            call = call.__wrapped__
+        except Exception:
+            return
 
 
 def at_line(code: CodeType, line: int) -> str:

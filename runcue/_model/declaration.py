@@ -1,7 +1,7 @@
-"""What a work unit declares of artifacts, and what becomes of that on its way.
+"""What a work unit declares of artifacts and of its lane, and what becomes of that on its way.
 
-Lives here: `Declaration`, and `Followers`, those who want the same. Artifacts are carried, not understood: here they
-are objects with a key.
+Lives here: `Declaration`, `InLane`, and `Followers`, those who want the same. Artifacts are carried, not understood:
+here they are objects with a key.
 
 Must not know: what an artifact or a work unit is, limits, order, time, event loops.
 """
@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["Declaration", "Followers"]
+__all__ = ["Declaration", "Followers", "InLane"]
 
 
 class Followers(OrderedDict[Any, None]):
@@ -53,6 +53,9 @@ class Declaration:
         whole: Whether the policy wants all that the disk says of a file (`os.stat_result`) as its version.
         key: What it is known by to those that would do the same again; None for its outputs.
         forced: Run even if up to date.
+        lane: The lane that it is in, as `_scheduling.lanes` has it; None: in none. Of one that has joined another one
+            it is that one's, in which it has no place.
+        ticket: Its place in that lane: the number of whoever was submitted for that.
         fault: What a callable raised that was to say which artifacts they are.
         joined: Those whose leader this one has joined, itself among them; None if it runs itself.
         followers: Those that have joined this one; None if nobody ever has, or all have settled.
@@ -99,6 +102,8 @@ class Declaration:
     whole = False
     committed = False
     key: Any = None
+    lane: Any = None
+    ticket = 0
     joined: Followers | None = None
     followers: Followers | None = None
     left: Followers | None = None
@@ -157,3 +162,25 @@ class Declaration:
     @makes.setter
     def makes(self, artifacts: tuple[Any, ...]) -> None:
         self._makes = None if artifacts is self.outputs else artifacts
+
+
+class InLane(Declaration):
+    """What a work unit declares that is in a lane, and has nothing to do with artifacts.
+
+    Of these there may be a great many: what they have in common is in the class, so that making one takes two
+    assignments, and the garbage collector sees one object.
+    """
+
+    __slots__ = ("lane", "ticket")
+
+    inputs = ()
+    outputs = ()
+    fresh = None
+    files = False
+    before = ()
+    was = ()
+    stale = None
+
+    def __init__(self, lane: Any) -> None:
+        self.lane = lane
+        self.hold = None

@@ -29,6 +29,7 @@ class Overrides:
         outputs: Likewise.
         fresh: Likewise; `DEFAULT` for the task's.
         key: Likewise.
+        lane: The lane that it is in: a value, or a function that gives it; None for what its task says.
         duplicate: What is to become of it if another makes the same; None for what its task says.
         force: Run even if up to date.
         priority: How urgent it is; None for what is usual.
@@ -52,6 +53,7 @@ class Overrides:
     outputs: object = None
     fresh: object = DEFAULT
     key: object = None
+    lane: Any = None
     duplicate: str | None = None
     force: bool = False
     priority: float | None = None

@@ -36,6 +36,7 @@ class Task:
         fresh: The policy that says when outputs are out of date.
         cost: What its work units take of budgets: amounts by name, a callable that gives them, or None.
         charge: The same where it is the same for all of them, else None.
+        lane: The lane of its work units: a value, a callable that gives it, or None.
         says_per_work: Whether something has to be found out of each work unit as it is submitted: what it declares, or
             costs.
         priority: How urgent its work units are: a number, a callable that gives one for a work unit, or None.
@@ -68,6 +69,7 @@ class Task:
         "is_ready",
         "is_stale",
         "key",
+        "lane",
         "learned_dependents",
         "load",
         "longest",
@@ -133,6 +135,7 @@ class Task:
         # The digests of its handler's code, by part; None where they do not count.
         self.code: dict[str, str] | None = None
         self.key: Any = None
+        self.lane: Any = None
         # Reads the value of one that was skipped, None if nothing does.
         self.load: Callable[[Any], Any] | None = None
         self.duplicate = "join"

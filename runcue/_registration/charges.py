@@ -27,7 +27,9 @@ def look_at_cost(task: Task) -> None:
         from runcue._registration.costs import can_be_had  # noqa: PLC0415 - see above
 
         asks = not can_be_had(task, task.charge)  # what cannot be had is told where it is submitted
-    task.says_per_work = task.declares or asks or task.run_queue.is_keyed or task.checks_calls
+    task.says_per_work = (
+        task.declares or asks or task.lane is not None or task.run_queue.is_keyed or task.checks_calls
+    )
 
 
 def place_of_cost(work: Work, overrides: Overrides) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from runcue._artifacts.declared import as_artifacts
 from runcue._artifacts.file import File
 from runcue._artifacts.flag import Flag
 from runcue._artifacts.places import PASS
+from runcue._callbacks.door import Door
 from runcue._callbacks.forks import FORKS, leave
 from runcue._freshness.newer import newer
 from runcue._model.awaitables import discard, is_awaitable
@@ -42,7 +43,9 @@ __all__ = [
     "check_fresh",
     "check_key",
     "declare",
+    "declared_by_values",
     "functions_of",
+    "tell_no_key",
     "without_return",
 ]
 
@@ -182,9 +185,33 @@ def _given(task: Task, name: str, value: Any) -> Any:
     return by_names(value, f"{name} of a submission of task {task.name!r}", task.parameters)
 
 
-def is_given_by_value(artifacts: object) -> bool:
+def declared_by_values(work: Work, given: Overrides) -> dict[str, Any]:
+    """What a work unit has declared that another one is to declare that does the same once more.
+
+    Args:
+        work: The work unit.
+        given: What its submission says; what that says by functions is asked anew, but for its lane.
+    """
+    declared = work._declared
+    if declared is None:
+        return {}
+    said = {name: getattr(work, name) for name in ("inputs", "outputs") if _is_by_value(getattr(given, name))}
+    return said if declared.lane is None else {**said, "lane": declared.lane.key}
+
+
+def _is_by_value(artifacts: object) -> bool:
     """Whether artifacts are given, and not by a function that says which they are."""
     return artifacts is not None and (isinstance(artifacts, Artifact) or not callable(artifacts))
+
+
+def tell_no_key(door: Door, work: Work, overrides: Overrides) -> None:
+    """A function that is to give a key has not; if it has not raised either, that is told."""
+    assert work._declared is not None
+    if work._declared.fault is None:
+        words = (
+            "returned None; is a `return` missing? That is no key: what the work unit makes is what counts"
+        )
+        door.no_answer(functions_of(work, overrides)["key"], words, work)
 
 
 def functions_of(work: Work, overrides: Overrides) -> dict[str, str]:

@@ -37,7 +37,7 @@ def leader_for(
 
     Raises:
         DuplicateWork: There is one, but it cannot be joined: it has another task or other params, makes not quite
-            the same, or duplicates are to be errors.
+            the same, is in another lane, or duplicates are to be errors.
     """
     declared = work._declared
     if declared is None or declared.fault is not None:
@@ -72,6 +72,8 @@ def leader_for(
     # By their paths alone where a link on the way was turned since that one began: what runs is left alone.
     elif not _are_same(theirs.inputs, declared.inputs) and _paths(theirs.inputs) != _paths(declared.inputs):
         difference = "with other inputs"
+    elif _lane_of(declared) != _lane_of(theirs):
+        difference = "in another lane" if theirs.lane is not None else "in no lane"
     if difference or (duplicate or work._task.duplicate) == "error":
         braces = "" if shared is None else hint_of_braces(shared, work.params, "outputs")
         raise DuplicateWork(_collision(work, leader, same, difference, braces))
@@ -98,6 +100,10 @@ def _end_of(artifact: Artifact) -> Hashable:
 def _paths(artifacts: tuple[Artifact, ...]) -> set[Hashable]:
     """How these artifacts are named, wherever links lead by now."""
     return {one._path if isinstance(one, File) else key_of(one) for one in artifacts}
+
+
+def _lane_of(declared: Declaration) -> Hashable:
+    return None if declared.lane is None else declared.lane.key
 
 
 def _equal(one: Any, other: Any) -> bool:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ByKey",
+    "check_equal",
     "find_keys",
     "function_of_work",
     "is_same_function",
@@ -188,7 +189,7 @@ def _key_service(work: Work, service: KeyedService) -> KeyService | LimitError:
                     "it gave the work unit itself, which is like no other one; name a param that it has, or take "
                     "work.params[...]"
                 )
-            _check_equal(given)
+            check_equal(given)
         return service.of_key(given)
     except (KeyboardInterrupt, InvalidParams):  # it lacks a param
         raise
@@ -198,7 +199,7 @@ def _key_service(work: Work, service: KeyedService) -> KeyService | LimitError:
         return _fault_of(work, service, error, given)
 
 
-def _check_equal(key: Any) -> None:
+def check_equal(key: Any) -> None:
     """Check that a key can be found again.
 
     Raises:

@@ -8,14 +8,14 @@ in `services`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from functools import cached_property
 from typing import Any, Protocol
 
 from runcue._callbacks.verdicts import Question
 from runcue._callbacks.warning_log import WarningLog
 from runcue._limits.service import Service
-from runcue._model.callables import inmost, located
+from runcue._model.callables import inmost, located, unwrapped
 from runcue._model.checks import NOTHING, nearest, yes_or_no
 from runcue._model.declaration import Declaration
 from runcue._model.errors import ConfigurationError, DuplicateTask, LimitError, UnknownService, UnknownTask
@@ -36,6 +36,7 @@ from runcue._registration.declarations import (
 )
 from runcue._registration.gates import GateRegistry
 from runcue._registration.keys import find_keys
+from runcue._registration.lanes import check_lane, find_lane
 from runcue._registration.tasks import (
     TaskDescription,
     check_load,
@@ -110,6 +111,7 @@ class Registry:
         outputs: object = None,
         fresh: object = DEFAULT,
         key: object = None,
+        lane: object = None,
         duplicate: object = "join",
         priority: object = None,
         retry: object = None,
@@ -127,6 +129,7 @@ class Registry:
             outputs: Likewise.
             fresh: Likewise.
             key: Likewise.
+            lane: Likewise.
             duplicate: Likewise.
             priority: Likewise.
             retry: Likewise.
@@ -154,6 +157,7 @@ class Registry:
             check_fresh(fresh, f"fresh of {what}"),
             check_key(key, f"key of {what}"),
             check_duplicate(duplicate),
+            check_lane(lane, f"lane of {what}"),
             check_priority(priority, f"priority of {what}"),
             checked_retry(retry, f"retry of {what}"),
             yes_or_no(must_complete, f"must_complete of {what}"),
@@ -209,6 +213,7 @@ class Registry:
         task = Task(name, handler, described.services, described.timeout, executor)
         task.inputs, task.outputs = described.inputs, described.outputs
         task.fresh, task.key, task.duplicate = described.fresh, described.key, described.duplicate
+        task.lane = described.lane
         task.code = described.code
         if described.parameters is not None:
             task.parameters, task.call = described.parameters, described.parameters.call_with(handler)
@@ -298,10 +303,10 @@ class Registry:
     def look_up(
         self, work: Work, cells: dict[Hashable, list[int]], overrides: Overrides
     ) -> Declaration | None:
-        """Find out what a new work unit declares and costs, and which keys it has.
+        """Find out what a new work unit declares and costs, which keys it has, and in which lane it is.
 
         Returns:
-            What it declares; None if it declares nothing.
+            What it declares; None if that is no more than a lane.
 
         Raises:
             ConfigurationError: As for `declarations.declare` and `costs.price`.
@@ -310,9 +315,14 @@ class Registry:
         fault = find_keys(work, task.run_queue.keyed) if task.run_queue.is_keyed else None
         if task.cost is not None or overrides.cost is not None:
             fault = self._price(work, overrides) or fault
+        if overrides.lane is not None or task.lane is not None:
+            fault = find_lane(work, overrides, self._core.lanes) or fault
+        lane = work._declared and work._declared.lane
         if not (task.declares or overrides.declares or fault is not None):
             return None
         declared = self.declare(work, cells, overrides)
+        if lane is not None:
+            declared.lane = lane
         if fault is not None:  # or each that declares something would have a dict of its own
             declared.fault = fault
         return declared
@@ -412,22 +422,12 @@ class Registry:
             return self._core.tasks[self._names[call]]  # type: ignore[index]
         except Exception:  # noqa: S110 - it is unhashable, or nobody's
             pass
-        for handler in _unwrapped(call):
+        for handler in unwrapped(call):
             try:
                 return self._core.tasks[self._names[handler]]
             except Exception:  # noqa: S112 - the same
                 continue
         return None
-
-
-def _unwrapped(call: Any) -> Iterator[Any]:
-    """A function, and those that it is a decorated form of."""
-    for _ in range(100):  # a chain of decorators may lead back to where it began
-        yield call
-        try:
-            call = call.__wrapped__
-        except Exception:
-            return
 
 
 def _several(given: object) -> tuple[object, ...] | None:

@@ -188,6 +188,14 @@ def _metadata_of(value: Any) -> dict[Any, Any]:
     )
 
 
+def _lane_of(value: Any) -> Any:
+    if type(value) is str:  # as nearly all are
+        return value
+    from runcue._registration.lanes import check_lane  # noqa: PLC0415 - who only imports runcue needs none
+
+    return check_lane(value, "lane")
+
+
 def _cost_of(value: Any) -> Any:
     from runcue._registration.costs import check_cost  # noqa: PLC0415 - who only imports runcue needs no limits
 
@@ -195,6 +203,7 @@ def _cost_of(value: Any) -> Any:
 
 
 _CHECKS: Final[Mapping[str, Callable[[Any], Any]]] = {
+    "lane": _lane_of,
     "priority": lambda value: priority_of(value, "priority"),
     "timeout": lambda value: parse_duration(value, "timeout", endless=True),
     "retry": lambda value: checked_retry(value, "retry"),

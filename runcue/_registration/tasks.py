@@ -49,6 +49,7 @@ class TaskDescription(NamedTuple):
         fresh: The policy that says when outputs are out of date.
         key: What makes two work units the same, or a callable that says so; None: their outputs.
         duplicate: What becomes of one that is the same as another, "join" or "error".
+        lane: The lane that they are in, or a callable that says so; None: none.
         priority: How urgent they are: None, a number, or a callable that gives it.
         retry: How often they are tried again: None, a `Retry`, or a function.
         must_complete: Whether a stop runs them whatever it cuts off.
@@ -66,6 +67,7 @@ class TaskDescription(NamedTuple):
     fresh: Any
     key: Any
     duplicate: str
+    lane: Any
     priority: float | Callable[[Any], Any] | None
     retry: Policy | None
     must_complete: bool
@@ -154,7 +156,7 @@ def with_handler(described: TaskDescription, handler: Callable[..., Any]) -> Tas
                 raise ConfigurationError(f"{what} of task {name!r}: {hint[0].lower()}{hint[1:]}")
     functions = {
         what: by_names(getattr(described, what), f"{what} of task {name!r}", parameters)
-        for what in ("inputs", "outputs", "key", "priority", "cost", "load")
+        for what in ("inputs", "outputs", "key", "lane", "priority", "cost", "load")
     }
     code = code_of(handler, name, described.fresh)
     return described._replace(name=name, parameters=parameters, code=code, **functions)

@@ -12,12 +12,10 @@ Must not know: event loops, threads, callbacks, clocks, loggers.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from math import inf
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakValueDictionary
 
 from runcue._limits.service import Service
-from runcue._model.attempts import Again
 from runcue._model.declaration import Declaration, Followers
 from runcue._model.errors import InvalidTransition, LimitError
 from runcue._model.phases import (
@@ -42,11 +40,12 @@ from runcue._model.work import Work
 from runcue._scheduling.ageing import AgeLine, Stall
 from runcue._scheduling.appointments import Appointments
 from runcue._scheduling.attempts import Decide, settle_failed
-from runcue._scheduling.coalescing import all_that_come_again, part
+from runcue._scheduling.coalescing import part
 from runcue._scheduling.deadlines import Deadlines
 from runcue._scheduling.dependencies import Dependencies
 from runcue._scheduling.history import History
-from runcue._scheduling.holds import FEW, Hold, Holds
+from runcue._scheduling.holds import FEW, LANE, Hold, Holds
+from runcue._scheduling.lanes import Lane, Lanes
 from runcue._scheduling.run_queue import RunQueue
 from runcue._scheduling.run_queues import RunQueues
 from runcue._scheduling.transitions import ALLOWED
@@ -105,13 +104,15 @@ class Core:
         # ...or wait at their task for anything to change, or here for an artifact, of which is known who makes it.
         self.dependencies = Dependencies()
         self.holds = Holds(self.dependencies)
+        # ...or for whoever comes first in their lane.
+        self.lanes = Lanes()
         # ...or for the instant of their next attempt, or, before the first one, for that of their submission.
         self.returning: Deadlines[Work] = Deadlines()
         self.appointments = Appointments()
         # Those that were put back, for who wants to hear of them; None: nobody does.
         self.came_back: list[Work] | None = None
         # Those that wait and are to be asked soon, and what was learned of whose settlement makes whom ready.
-        self.wakeups = Wakeups(self.dependencies)
+        self.wakeups = Wakeups(self.dependencies, self.lanes)
         # Sync handlers without any other bound share the threads; being out of threads is being out of slots.
         self.threads = Service("threads", concurrent=max_threads)
 
@@ -291,6 +292,8 @@ class Core:
             self.move(work, JOINED)
         else:
             self.proving += bool(declared.outputs)
+            if declared.lane is not None:
+                self.lanes.enter(work, declared)
             if declared.fault is None:  # else nobody knows what it would make
                 self.dependencies.enter(work, declared)
                 if declared.outputs:
@@ -327,6 +330,9 @@ class Core:
 
     def hold(self, work: Work, now: float, hold: Hold) -> None:
         """Let a work unit in hand wait until another one has settled."""
+        if hold.relation is LANE:
+            self.hold_in_lane(work, now, work._declared.lane)  # type: ignore[union-attr]
+            return
         self._hold(work, now, hold.artifact, hold, hold)
         if self.dependencies.folders is not None and hold.gives_way:
             self.dependencies.giving_way[work] = None
@@ -342,8 +348,23 @@ class Core:
         work._declared.hold = by  # type: ignore[union-attr]
         self.dependencies.subscribe(work, (over,))
 
+    def hold_in_lane(self, work: Work, now: float, lane: Lane) -> None:
+        """Let it wait for whoever comes first in its lane; who wakes it knows that one, so nobody need be told."""
+        if work._awaited is not None:
+            self.unsubscribe(work)
+        if work._phase != HELD:
+            self.move(work, HELD)
+            work._phase_since = now
+        work._not_ready_reason = None
+        work._declared.hold = lane.hold or lane.common_hold()  # type: ignore[union-attr]
+        work._awaited = lane.awaited
+
     def hold_if_being_made(self, work: Work, declared: Declaration, now: float) -> bool:
         """Hold a work unit in hand if it has to wait for another."""
+        lane = declared.lane
+        if lane is not None and lane.head is not work:
+            self.hold_in_lane(work, now, lane)
+            return True
         dependencies = self.dependencies
         if not (dependencies.folders or dependencies.running or dependencies.later or declared._needs):
             # Whoever makes an input itself is seen without a call. Folders are learned of when it is asked.
@@ -412,39 +433,3 @@ class Core:
     def waits_for_appointment(self, work: Work) -> bool:
         """Whether a work unit has not begun because the instant that it was submitted for is ahead."""
         return work._phase == NOT_DUE and work not in self.returning
-
-    def put_back(self, work: Work, again: Again, now: float) -> None:
-        """Let a running work unit, whose handler has ended and whose slots are free, wait for its next attempt."""
-        assert again.at < inf, "it would never come back"
-        if work._phase != RUNNING:
-            raise InvalidTransition(f"{work!r} does not run, and cannot be put back.")
-        self.move(work, NOT_DUE)
-        work._phase_since = self.progressed_at = now
-        work.attempt += again.counts
-        work._not_ready_reason = work._runner = None
-        self.generation += 1  # whatever the gate said was about the attempt that has ended
-        self.returning.set(work, again.at)
-        if self.came_back is not None:
-            self.came_back.append(work)
-        declared = work._declared
-        if declared is not None:
-            self.appointments.clear(work)
-            declared.committed = False
-            self.wakeups.pause(work, declared)
-        for one in all_that_come_again(work, again):
-            one.attempt = work.attempt
-            self.age(one)
-
-    def take_back(self, now: float, most: float = inf) -> int:
-        """Let so many work units at most whose next attempt is due stand in line again, unasked. Returns how many.
-
-        Each has the place that it had, by its key and number (rule 6): at the end of the line it would be overtaken by
-        all that came since, for each attempt anew. What that costs the others is bounded by the delay.
-        """
-        taken = 0
-        while taken < most and (work := self.returning.pop_due(now)) is not None:
-            taken += 1
-            self.move(work, NEW)
-            if (declared := work._declared) is None or not self.hold_if_being_made(work, declared, now):
-                work._task.run_queue.take_back(work)
-        return taken

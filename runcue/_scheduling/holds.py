@@ -24,7 +24,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from enum import Enum
-from itertools import islice
+from itertools import chain, islice
 from math import inf
 from typing import Any, Final
 
@@ -35,7 +35,7 @@ from runcue._scheduling.dependencies import Dependencies
 from runcue._scheduling.folders import Folder, Folders, folders_above
 from runcue._scheduling.producers import key_itself
 
-__all__ = ["FEW", "Hold", "Holds", "Relation", "held_by", "held_plainly_by"]
+__all__ = ["FEW", "LANE", "Hold", "Holds", "Relation", "held_by", "held_plainly_by"]
 
 _EFFORT: Final = 500
 """So many work units are looked through for one that another depends on. What is missed is found when all stands still.
@@ -56,16 +56,20 @@ class Relation(Enum):
     INSIDE = "it makes something in the folder that is the input"
     OVERLAP = "it runs and makes something in what is made here, or a folder around it"
     UNRETURNED = "it has settled, and its handler still makes what is made here"
+    LANE = "it comes first in the lane of both"
     SAME = "it makes the very same, and was there when the instant of this one came"
 
 
 # Nearly all holds are of this kind, and to look up a member of an enum takes 40 ns each time (Python 3.11).
 PRODUCER: Final = Relation.PRODUCER
+LANE: Final = Relation.LANE
 _BY_RUNNING: Final = (Relation.OVERLAP, Relation.UNRETURNED)
 
 
 class Hold:
     """Whom a work unit has to wait for.
+
+    Of a lane there is one for all that wait in it: its maker is whoever comes first by now.
 
     Not a tuple: one is made for nearly each work unit with many inputs that waits, which takes half as long like this.
 
@@ -135,6 +139,12 @@ def _nobody(work: Work) -> Iterable[Work]:
     return ()
 
 
+def _first_in_lane(work: Work) -> Iterable[Work]:
+    """Who has the lane of a work unit, if that is another one. A stop need not spare that one for it."""
+    lane = None if work._declared is None or work._phase >= RUNNING else work._declared.lane
+    return () if lane is None or lane.head in (None, work) else (lane.head,)
+
+
 class Holds:
     """The door, for one cue.
 
@@ -164,6 +174,10 @@ class Holds:
 
     def hold_of(self, work: Work, declared: Declaration) -> Hold | None:
         """Whom a pending work unit has to wait for before it may be asked, None if for nobody."""
+        lane = declared.lane
+        if lane is not None and lane.head is not work:
+            first: Hold = lane.common_hold()
+            return first
         producers = self.producers
         inputs = declared.inputs if declared._needs is None else declared._needs
         last: Work | None = None
@@ -265,6 +279,8 @@ class Holds:
         producers = self.producers
         if hold.relation is not PRODUCER and hold.relation in _BY_RUNNING:
             return producers.running.get(hold.made)
+        if hold.relation is LANE:
+            return hold.maker
         if hold.relation is Relation.SAME:
             return None if hold.holder._phase == SETTLED else hold.holder
         maker = producers.producer_of.get(hold.made)
@@ -388,7 +404,7 @@ class Holds:
         effort = inf if self._thorough_in == self.producers.epoch else _EFFORT
         while line and len(before) < effort:
             one = line.popleft()
-            for other in self.needed_by(one, expanded):
+            for other in chain(_first_in_lane(one), self.needed_by(one, expanded)):
                 if other in before:
                     continue
                 before[other] = one

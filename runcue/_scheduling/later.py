@@ -41,6 +41,8 @@ def add_later(core: Core, work: Work, appointment: Appointment, now: float, wall
     declared = work._declared
     if declared is not None:
         core.proving += bool(declared.outputs)
+        if declared.lane is not None:
+            core.lanes.enter(work, declared)
         if declared.fault is None:  # else nobody knows what it would make
             core.dependencies.appoint(work, declared)
 

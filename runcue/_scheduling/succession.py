@@ -29,6 +29,7 @@ def successor_of(core: Core, leader: Work) -> Work | None:
     if successor is None:
         return None
     core.dependencies.replace(leader, successor)
+    core.lanes.replace(leader, successor)
     if core.appointments.works:
         core.appointments.hand_over(leader, successor, waits=core.waits_for_appointment(leader))
         # Who came after the one whose place that was is held up as before, whenever it is asked.
@@ -45,5 +46,9 @@ def successor_of(core: Core, leader: Work) -> Work | None:
         core.returning.set(successor, core.returning.when(leader))
     else:
         core.move(successor, NEW)
-        successor._task.run_queue.new.appendleft(successor)
+        own = successor._declared
+        if own is not None and own.lane is not None and own.lane.head is not successor:
+            core.hold_in_lane(successor, leader._phase_since, own.lane)
+        else:
+            successor._task.run_queue.new.appendleft(successor)
     return successor

@@ -13,11 +13,12 @@ from collections.abc import Hashable, Iterable
 from operator import attrgetter
 from typing import Any, Final
 
-from runcue._model.declaration import Declaration
+from runcue._model.declaration import Declaration, InLane
 from runcue._model.phases import FAILED, HELD, NOT_READY, RUNNING, SKIPPED
 from runcue._model.task import Task
 from runcue._model.work import Work
 from runcue._scheduling.dependencies import Dependencies
+from runcue._scheduling.lanes import Lanes
 
 __all__ = ["Reading", "Wakeups"]
 
@@ -47,10 +48,12 @@ class Wakeups:
 
     Args:
         dependencies: Who waits for which artifact.
+        lanes: Who comes after whom.
     """
 
-    def __init__(self, dependencies: Dependencies) -> None:
+    def __init__(self, dependencies: Dependencies, lanes: Lanes) -> None:
         self._dependencies = dependencies
+        self._lanes = lanes
         # Work units to be asked soon, because something happened to an artifact they wait for.
         self.queue: deque[Work] = deque()
         # Gates that are being awaited: their work units are in no line, so that nobody else could wake them.
@@ -98,6 +101,10 @@ class Wakeups:
         """A work unit that declares something has settled."""
         if declared.joined is not None or declared.left is not None:
             return  # another one makes it, now or in a while
+        if declared.lane is not None and not declared.unreturned:
+            self._free_lane(work, declared)
+        if type(declared) is InLane:
+            return
         dependencies = self._dependencies
         # What was made for the first time needs no note, if nothing is known that it would put right.
         first = declared.stale is None or declared.stale[0] == "missing"
@@ -156,7 +163,14 @@ class Wakeups:
         declared = work._declared
         if declared is not None and declared.unreturned:
             declared.unreturned = False
+            if declared.lane is not None:
+                self._free_lane(work, declared)
             self.end(work, declared)
+
+    def _free_lane(self, work: Work, declared: Declaration) -> None:
+        """A work unit leaves its lane: the next one, and it alone, is to be asked."""
+        if (head := self._lanes.leave(work, declared)) is not None:
+            self.add(head)
 
     def reconsider(self, *, held_by_running: bool) -> None:
         """Something may depend by now on work units that are held by it, and have to be held no longer.

@@ -14,7 +14,8 @@ import pytest
 import runcue
 from runcue import File
 from runcue._explain.durations import usual_duration
-from runcue._explain.reasons import Kind, Reason
+from runcue._explain.kinds import Kind
+from runcue._explain.reasons import Reason
 from runcue._model.texts import seconds_in_words
 from tests.support.calls import calls_in
 from tests.support.virtual_time import virtual

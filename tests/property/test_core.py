@@ -45,6 +45,7 @@ from runcue._scheduling.core import Core
 from runcue._scheduling.essential import essential_works
 from runcue._scheduling.numbers import counts, counts_by_task, totals
 from runcue._scheduling.priority_queue import PriorityQueue
+from runcue._scheduling.returning import put_back, take_back
 from runcue._scheduling.run_queue import RunQueue
 from runcue._scheduling.selection import select
 from runcue._scheduling.transitions import TRANSITIONS
@@ -335,7 +336,7 @@ class CoreMachine(RuleBasedStateMachine):
         if work in self.reserved:
             return
         work._task.run_queue.release(self.now, work)
-        self.core.put_back(work, Again(self.now + delay, counts=counts), self.now)
+        put_back(self.core, work, Again(self.now + delay, counts=counts), self.now)
         self.awaits.pop(work, None)
         self.instants[work] = self.now + delay
         self.attempts[work] += counts
@@ -362,7 +363,7 @@ class CoreMachine(RuleBasedStateMachine):
             if work not in self.for_later and self.instants[work] <= self.now
         ]
         keys = {work: (work._order_key, work._seq) for work in due}
-        self.core.take_back(self.now, 1_000_000)
+        take_back(self.core, self.now, 1_000_000)
         assert {work for work in due if work._phase == NEW} == set(due)
         assert keys == {work: (work._order_key, work._seq) for work in due}, "each has the place that it had"
 

@@ -30,6 +30,7 @@ from runcue._scheduling.attempts import FailedAttempt, Settle
 from runcue._scheduling.coalescing import follow
 from runcue._scheduling.core import Core
 from runcue._scheduling.numbers import totals
+from runcue._scheduling.returning import put_back, take_back
 from runcue._scheduling.succession import successor_of
 from tests.support.cores import CoreWorld, by_phase, in_phase
 from tests.support.things import Thing
@@ -56,9 +57,9 @@ def test_who_decides_is_given_to_the_core_and_told_what_has_ended() -> None:
         world.end(work)
         decision = world.core.decide(FailedAttempt(work, ValueError(f"at {now:g}"), now + 1.0, 1.0))
         if isinstance(decision, Again):
-            world.core.put_back(work, decision, now + 1.0)
+            put_back(world.core, work, decision, now + 1.0)
             now = world.core.returning.next()
-            world.core.take_back(now)
+            take_back(world.core, now)
         else:
             world.core.settle(work, decision.outcome, decision.value, now, now)
     assert told == [(1, "at 0", 1.0, 1.0), (2, "at 6", 7.0, 1.0), (3, "at 12", 13.0, 1.0)]
@@ -97,7 +98,7 @@ def test_an_attempt_counts_unless_the_decision_says_that_it_was_none(counts: boo
     for _ in range(3):
         world.start(work)
         world.put_back(work, at=1.0, counts=counts)
-        world.core.take_back(1.0)
+        take_back(world.core, 1.0)
     assert work.attempt == (4 if counts else 1)
 
 
@@ -108,9 +109,9 @@ def test_it_comes_back_new_when_its_instant_has_come_and_not_before() -> None:
     assert world.core.returning.next() == inf
     world.put_back(work, at=30.0)
     assert world.core.returning.next() == 30.0
-    world.core.take_back(29.999)
+    take_back(world.core, 29.999)
     assert work._phase == NOT_DUE
-    world.core.take_back(30.0)
+    take_back(world.core, 30.0)
     assert work._phase == NEW, "nobody has asked about its next attempt"
     assert world.core.returning.next() == inf
     assert world.select(work._task.run_queue, 30.0) is work
@@ -124,7 +125,7 @@ def test_instants_come_in_their_order_whoever_was_put_back_first() -> None:
         world.put_back(work, at)
     back = []
     while (instant := world.core.returning.next()) != inf:
-        world.core.take_back(instant)
+        take_back(world.core, instant)
         back.append((instant, world.select(works[0]._task.run_queue)))
     assert back == [(10.0, works[1]), (20.0, works[3]), (30.0, works[2]), (40.0, works[4]), (50.0, works[0])]
 
@@ -133,7 +134,7 @@ def test_instants_come_in_their_order_whoever_was_put_back_first() -> None:
 def test_an_instant_that_never_comes_is_refused_and_changes_nothing(at: float) -> None:
     world, work = in_phase(RUNNING)
     with pytest.raises(AssertionError, match="never come back"):
-        world.core.put_back(work, Again(at), 0.0)
+        put_back(world.core, work, Again(at), 0.0)
     assert work._phase == RUNNING
 
 
@@ -146,7 +147,7 @@ def test_it_has_the_place_in_the_order_that_it_had() -> None:
         world.start(works[number], 10.0)
         world.put_back(works[number], at=20.0, now=10.0)
     late = world.add(task, now=15.0)
-    world.core.take_back(20.0)
+    take_back(world.core, 20.0)
     taken = [world.select(task.run_queue, 20.0) for _ in range(8)]
     assert taken == [*works, late, None], "by submission, as if it had never been started"
 
@@ -161,7 +162,7 @@ def test_a_priority_that_was_asked_for_keeps_its_worth() -> None:
     assert world.select(task.run_queue) is urgent
     world.core.start(urgent, 0.0, 0.0)
     world.put_back(urgent, at=5.0)
-    world.core.take_back(5.0)
+    take_back(world.core, 5.0)
     assert [world.select(task.run_queue) for _ in range(2)] == [urgent, first]
 
 
@@ -172,7 +173,7 @@ def test_whatever_the_gate_said_was_about_the_attempt_that_has_ended() -> None:
     world.start(work)
     work._not_ready_reason = "what it said before its first attempt"
     world.put_back(work, at=0.0)
-    world.core.take_back(0.0)
+    take_back(world.core, 0.0)
     assert work._approved_in != world.core.generation
     assert work._not_ready_reason is None
 
@@ -186,7 +187,7 @@ def test_it_can_be_withdrawn_before_its_instant_and_never_comes_back_then(outcom
     world.core.withdraw(work)
     world.core.settle(work, outcome, None, 1.0, 1.0)
     assert world.core.returning.next() == inf
-    world.core.take_back(100.0)
+    take_back(world.core, 100.0)
     assert work._phase == SETTLED
     assert world.core.unsettled == world.core.pending() == 0
 
@@ -197,7 +198,7 @@ def test_only_what_runs_can_be_put_back() -> None:
             continue
         world, work = in_phase(phase)
         with pytest.raises(InvalidTransition):
-            world.core.put_back(work, Again(1.0), 0.0)
+            put_back(world.core, work, Again(1.0), 0.0)
         assert (work.attempt, work._attempts) == (1, None)
 
 
@@ -223,7 +224,7 @@ def test_it_is_still_the_producer_of_what_it_makes_and_its_readers_wait_for_it()
     world.put_back(producer, at=30.0)
     world.core.add(reader, 1.0)
     assert reader._phase == HELD
-    world.core.take_back(30.0)
+    take_back(world.core, 30.0)
     assert reader._phase == HELD
     assert world.core.wakeups.next() is None, "nothing has happened to what it makes"
     world.settle(producer)
@@ -237,7 +238,7 @@ def test_it_is_held_at_its_instant_if_one_of_its_inputs_is_being_made_by_then() 
     world.start(work)
     world.put_back(work, at=30.0)
     world.core.add(producer, 1.0)
-    world.core.take_back(30.0)
+    take_back(world.core, 30.0)
     assert work._phase == HELD
     world.settle(producer)
     assert world.core.wakeups.next() is work
@@ -291,7 +292,7 @@ def test_a_successor_takes_over_the_attempts_and_the_instant() -> None:
     assert world.core.returning.next() == 30.0
     assert other._declared is not None
     assert other._declared.leader is follower
-    world.core.take_back(30.0)
+    take_back(world.core, 30.0)
     assert world.select(follower._task.run_queue, 30.0) is follower
     assert world.core.returning.next() == inf
 
@@ -308,7 +309,7 @@ def test_a_pending_time_out_counts_anew_from_the_instant_of_the_next_attempt() -
     assert timeouts.pop(15.0) is other
     world.cancel(other)
     assert timeouts.pop(109.0) is None, "it was not pending for its own fault"
-    world.core.take_back(100.0)
+    take_back(world.core, 100.0)
     assert timeouts.pop(109.9) is None
     assert timeouts.next() == 110.0
     assert timeouts.pop(110.0) is work
@@ -323,7 +324,7 @@ def test_it_is_warned_about_once_more_after_each_attempt_and_not_twice_for_one()
     for _ in range(3):
         for _ in range(20):
             now += 1.0
-            world.core.take_back(now)
+            take_back(world.core, now)
             while (due := warnings.pop(now)) is not None:
                 assert due is work
                 told.append(now)
@@ -340,7 +341,7 @@ def test_one_that_started_and_was_put_back_at_the_instant_of_its_submission_is_w
     work = world.add(world.task())
     world.start(work)
     world.put_back(work, at=0.0)
-    world.core.take_back(0.0)
+    take_back(world.core, 0.0)
     assert [warnings.pop(10.0), warnings.pop(10.0)] == [work, None]
 
 
@@ -356,7 +357,7 @@ def test_who_joins_one_that_waits_for_its_next_attempt_is_as_old_as_that() -> No
     assert timeouts.next() == inf, "it has joined one that runs"
     world.put_back(leader, at=100.0, now=3.0)
     meanwhile, late = joined(world, leader, 50.0), joined(world, leader, 105.0)
-    world.core.take_back(100.0)
+    take_back(world.core, 100.0)
     assert timeouts.pop(109.0) is None
     due = []
     while (work := timeouts.pop(114.0)) is not None:

@@ -57,12 +57,12 @@ def test_each_form_in_python_is_a_submission(written: Any, submission: Submissio
         (("ask", {}, 1), "write a task, (task, params) or a mapping with the key task."),
         (
             {"params": {}},
-            'it has no "task"; beside that there may be params, inputs, outputs, fresh, key, dup',
+            'it has no "task"; beside that there may be params, inputs, outputs, fresh, key, lane, dup',
         ),
         ({"task": "ask", "fources": 1}, "there is no field 'fources'; did you mean 'force'?"),
         (
             {"task": "ask", 3: 1},
-            "there is no field 3; there is task, params, inputs, outputs, fresh, key, duplicate",
+            "there is no field 3; there is task, params, inputs, outputs, fresh, key, lane, duplicate",
         ),
     ],
 )

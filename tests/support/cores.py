@@ -24,6 +24,7 @@ from runcue._model.task import Task
 from runcue._model.work import Work
 from runcue._registration.registry import Registry
 from runcue._scheduling.core import Core
+from runcue._scheduling.returning import put_back
 from runcue._scheduling.run_queue import RunQueue
 from runcue._scheduling.selection import select
 
@@ -105,7 +106,7 @@ class CoreWorld:
     def put_back(self, work: Work, at: float, now: float = 0.0, *, counts: bool = True) -> None:
         """An attempt of a running work has ended in "again"."""
         self.end(work)
-        self.core.put_back(work, Again(at, counts=counts), now)
+        put_back(self.core, work, Again(at, counts=counts), now)
 
     def settle(self, work: Work, outcome: int = COMPLETED, now: float = 0.0, value: object = None) -> None:
         if outcome in {COMPLETED, FAILED} and work._phase != RUNNING:

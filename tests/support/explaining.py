@@ -163,6 +163,16 @@ SECTIONS: Final = [
         "A service has one slot; the handler that has it submits a work unit that needs it, and awaits its end.",
     ),
     Section(
+        "Others come first in its lane",
+        ("behind others in its lane",),
+        "The task has `lane=lambda user: user`; this is the last of three work units of one user.",
+    ),
+    Section(
+        "A handler awaits what comes after it in its lane",
+        ("handler awaits what comes after it in its lane",),
+        'A handler of `lane="x"` submits a work unit of that lane, and awaits it.',
+    ),
+    Section(
         "Others pass a work unit of low priority",
         ("low priority, starved",),
         "A service has one slot, and work units of a higher priority keep coming.",

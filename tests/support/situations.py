@@ -431,6 +431,35 @@ async def stale_downstream() -> Planted:
     return Planted(cue, sliced, (baked,))
 
 
+async def behind_others_in_its_lane() -> Planted:
+    cue = cue_with()
+    cue.task("post", lane=lambda user: user)(post_for)
+    cue.start()
+    handles = [await cue.submit("post", {"user": "anna", "text": str(number)}) for number in range(3)]
+    await asyncio.sleep(4)
+    return Planted(cue, handles[2], (handles[0],))
+
+
+async def post_for(user: str, text: str) -> None:
+    await asyncio.sleep(1e6)
+
+
+async def handler_awaits_what_comes_after_it() -> Planted:
+    cue = cue_with()
+    cue.task("child", lane="x")(forever)
+    children: list[runcue.WorkHandle] = []
+
+    @cue.task("parent", lane="x")
+    async def parent(work: runcue.Work) -> None:
+        children.append(await cue.submit("child"))
+        await children[0]
+
+    cue.start()
+    handle = await cue.submit("parent")
+    await asyncio.sleep(2)
+    return Planted(cue, handle, tuple(children))
+
+
 async def joined_another() -> Planted:
     cue = cue_with()
     cue.task("bake", outputs="loaf")(write_outputs)
@@ -473,6 +502,8 @@ SITUATIONS: Final[dict[str, Plant]] = {
     "async gate hangs": async_gate_hangs,
     "several services, one of them full": one_of_several_services_is_full,
     "handler awaits a work unit that needs its slot": handler_awaits_what_needs_its_slot,
+    "behind others in its lane": behind_others_in_its_lane,
+    "handler awaits what comes after it in its lane": handler_awaits_what_comes_after_it,
     "low priority, starved": starved_by_others,
     "output older than its input": output_older_than_its_input,
     "digest: content changed": content_changed,
