@@ -352,9 +352,8 @@ class Intake:
         if lane is not None and not asks:
             self._core.lanes.assign(work, lane)
             if len(overrides.__dict__) == 1:
-                work._overrides = (
-                    None  # nothing else is said, and the lane is known: two objects less for each
-                )
+                # Nothing else is said, and the lane is known: two objects less for each that waits.
+                work._overrides = None
         elif not (asks or overrides.waits):
             self._core.add(work, now)
             return
