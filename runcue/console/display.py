@@ -40,8 +40,8 @@ class progress:  # noqa: N801 - used like a function, as the classes of contextl
 
     On a terminal it is a block of lines below everything that the program prints or logs meanwhile, in a notebook a
     block that updates in place, anywhere else a line every few seconds and one at the end. It shows what each service
-    allows, how far the work units of each task are, what waits for what, and how long the rest takes, as far as that
-    can be known: "?" if not.
+    allows, how far the work units of each task are, what waits for what, what fails and is tried again, and how long
+    the rest takes, as far as that can be known: "?" if not, as where whatever is tried fails, is refused or hangs.
 
     It may begin before the cue is started and end after it was stopped, in plain code or inside an async function. Of
     several cues that are shown at a time the blocks stand one above the other.

@@ -32,8 +32,8 @@ _FEW: Final = 3
 _STYLES: Final = {"0": "dim", "0/s": "dim"}
 
 _TURNS: Final = (
-    {"tasks": 2, "services": 3, "waits": 1, "notes": 1},
-    {"tasks": 6, "services": 6, "waits": 2, "notes": 4},
+    {"troubles": 1, "tasks": 2, "services": 3, "waits": 1, "notes": 1},
+    {"tasks": 6, "services": 6, "troubles": 2, "waits": 2, "notes": 4},
     {"services": 1000, "tasks": 1000, "notes": 1000},
 )
 """Who is given rows, up to how many, as long as there are some."""
@@ -64,7 +64,9 @@ def frame(snapshot: Snapshot, width: int, height: int, encoding: str = "utf-8") 
         rows.insert(0, pen.line(snapshot.title, "bold"))
         left -= 1
     tasks, services = len(snapshot.tasks), len(snapshot.services)
+    troubles = [] if snapshot.is_over else snapshot.troubles
     wanted = {
+        "troubles": min(2, len(troubles)),
         "services": services + 1 if services else 0,
         "tasks": tasks + 1 + (tasks > 1) if tasks else 0,
         "waits": min(2, len(snapshot.waits)) if width > _READABLE else 0,
@@ -74,10 +76,11 @@ def frame(snapshot: Snapshot, width: int, height: int, encoding: str = "utf-8") 
     for name, limit in (turn for turns in _TURNS for turn in turns.items()):
         more = min(left, min(wanted[name], limit) - given[name])
         if more > 0 and (
-            given[name] + more > 1 or name in ("waits", "notes")
+            given[name] + more > 1 or name in ("troubles", "waits", "notes")
         ):  # a heading alone is of no use
             given[name] += more
             left -= more
+    rows += [pen.line(f"! {trouble}", "bold yellow") for trouble in troubles[: given["troubles"]]]
     if given["services"]:
         rows.append(pen.services(snapshot.services, given["services"] - 1))
     if given["tasks"]:
@@ -96,10 +99,13 @@ def in_a_line(snapshot: Snapshot, encoding: str = "utf-8") -> str:
         f"{whole.settled} of {snapshot.total}",
         f"{whole.pending} pending",
     ]
-    parts += [f"{whole.running} running", f"{whole.failed} failed", f"{pace(snapshot.mean_pace)} in all"]
+    parts += [f"{whole.running} running", f"{whole.failed} failed"]
+    parts += [f"{whole.cancelled} cancelled"] if whole.cancelled else []
+    parts.append(f"{pace(snapshot.mean_pace)} in all")
     if not snapshot.is_over:
         parts.append(f"ETA {_eta(snapshot)}{f' ({snapshot.eta.source})' if snapshot.eta.source else ''}")
         parts += _standing(snapshot.services)
+        parts += map(str, snapshot.troubles[:_FEW])
     if snapshot.silent:
         parts.append(_silence(snapshot))
     title = f"{snapshot.title}: " if snapshot.title else ""
@@ -223,8 +229,10 @@ class _Pen:
             _Column("SKIPPED", [f"{one.skipped}" for one in tasks], "blue"),
             _Column("PACE", [pace(one.pace) for one in tasks]),
         ]
+        if snapshot.whole.retries:
+            columns.insert(5, _Column("RETRIES", [f"{one.retries}" for one in tasks], "yellow"))
         if snapshot.whole.cancelled:
-            columns.insert(6, _Column("CANCELLED", [f"{one.cancelled}" for one in tasks], "yellow"))
+            columns.insert(-1, _Column("CANCELLED", [f"{one.cancelled}" for one in tasks], "yellow"))
         return self._table(columns)
 
     def waits(self, waits: Sequence[Waiting]) -> Table:

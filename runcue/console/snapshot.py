@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 import runcue
+from runcue.console.attempts import Trouble
 from runcue.console.eta import Eta
 from runcue.console.waits import Waiting
 
@@ -29,6 +30,7 @@ class TaskCounts(NamedTuple):
         skipped: Those that were up to date.
         cancelled: Those that were cancelled.
         pace: How many ended per second, lately.
+        retries: How many attempts have failed that another one follows.
     """
 
     name: str
@@ -39,6 +41,7 @@ class TaskCounts(NamedTuple):
     skipped: int = 0
     cancelled: int = 0
     pace: float = 0.0
+    retries: int = 0
 
     @property
     def settled(self) -> int:
@@ -57,6 +60,7 @@ class Snapshot:
         tasks: In the order in which they were heard of.
         services: In the order of their registration.
         waits: What waits for what, the most first.
+        troubles: Of which tasks attempts fail, the worst first.
         notes: What else is to be said, a line each.
         total: How many work units there will be, as far as known.
         eta: How long the rest takes.
@@ -70,6 +74,7 @@ class Snapshot:
     tasks: tuple[TaskCounts, ...] = ()
     services: tuple[runcue.ServiceStatus, ...] = ()
     waits: tuple[Waiting, ...] = ()
+    troubles: tuple[Trouble, ...] = ()
     notes: tuple[str, ...] = ()
     total: int = 0
     eta: Eta = _UNKNOWN

@@ -19,6 +19,7 @@ from itertools import islice
 from typing import Any, Final
 
 import runcue
+from runcue.console.attempts import AttemptTally, Trouble
 from runcue.console.eta import Budget, Eta, Left, Limit, Steady, estimate
 from runcue.console.snapshot import Snapshot, TaskCounts
 from runcue.console.waits import Waits, some
@@ -46,6 +47,8 @@ class TaskTally:
         running: Those that run, likewise.
         ended: How many have completed, failed, were up to date, were cancelled.
         took: Seconds that the latest of those that completed took.
+        began: When the first one started, by the wall clock; 0.0: none has.
+        attempts: How their attempts end.
         starts: When work units started, a line of instants for each of its services that has a rate.
     """
 
@@ -56,6 +59,8 @@ class TaskTally:
         self.running: dict[runcue.Work, None] = {}
         self.ended = [0, 0, 0, 0]
         self.took: deque[float] = deque(maxlen=_DURATIONS)
+        self.began = 0.0
+        self.attempts = AttemptTally()
         self.starts = starts
 
     def there(self) -> tuple[dict[runcue.Work, None], dict[runcue.Work, None]]:
@@ -66,7 +71,7 @@ class TaskTally:
         """The numbers."""
         done, failed, skipped, cancelled = self.ended
         there = len(self.pending), len(self.running)
-        return TaskCounts(self.name, *there, done, failed, skipped, cancelled, pace)
+        return TaskCounts(self.name, *there, done, failed, skipped, cancelled, pace, self.attempts.retried)
 
 
 class Tally(runcue.Observer):
@@ -94,6 +99,8 @@ class Tally(runcue.Observer):
         self._began = 0.0
         self._tasks: dict[str, TaskTally] = {}
         self._starts: dict[str, deque[float]] = {}
+        # The services whose servers have refused some, by their names.
+        self._refusing: set[str] = set()
         # Now and then: the instant, and how many were over of each task.
         self._samples: deque[tuple[float, dict[str, int]]] = deque()
         # How many were pending, running and over, and since when that is so; and since when their sum is.
@@ -128,26 +135,37 @@ class Tally(runcue.Observer):
         tally = self._tasks.get(work.task) or self._new(work.task)
         tally.pending.pop(work, None)
         tally.running[work] = None
+        tally.attempts.goes_on(work)
+        if not tally.began:
+            tally.began = work.started_at or 0.0
         for starts in tally.starts:
             starts.append(work.started_at or 0.0)
 
     resumed = started
+
+    def attempt_failed(self, work: runcue.Work, error: BaseException, delay: float) -> None:
+        """Another one follows."""
+        tally = self._tasks.get(work.task) or self._new(work.task)
+        tally.attempts.failed(work, error, delay)
 
     def put_back(self, work: runcue.Work, reason: str, delay: float | None) -> None:
         """It is pending again."""
         tally = self._tasks.get(work.task) or self._new(work.task)
         tally.running.pop(work, None)
         tally.pending[work] = None
+        if reason == "throttled":
+            tally.attempts.refuse(work)
 
     def settled(self, work: runcue.Work, duration: float) -> None:
         """Count it."""
         tally = self._tasks.get(work.task) or self._new(work.task)
         state = work.state
-        if tally.running.pop(work, False) is None:
-            if state is runcue.WorkState.COMPLETED:
-                tally.took.append(duration)
-        else:
+        has_run = tally.running.pop(work, False) is None
+        if not has_run:
             tally.pending.pop(work, None)
+        elif state is runcue.WorkState.COMPLETED:
+            tally.took.append(duration)
+        tally.attempts.ended(work, has_run=has_run)
         if state is runcue.WorkState.COMPLETED:
             tally.ended[_SKIPPED if work.skipped else _DONE] += 1
         else:
@@ -203,13 +221,16 @@ class Tally(runcue.Observer):
         clock: Any = getattr(self.loop, "runcue_clock", time)
         paces = self._paces(now)
         pending = {tally.name: tally.pending for tally in self._tasks.values()}
+        services = tuple(self._cue.services())
+        held = [(one.name, one.paused is None, one.throttled is None, one.broken is None) for one in services]
         snapshot = Snapshot(
             title=self._title,
             elapsed=elapsed,
             virtual=clock is not time,
             tasks=tuple(one.counts(paces.get(one.name, 0.0)) for one in self._tasks.values()),
-            services=tuple(self._cue.services()),
-            waits=self._waits.ask(self._cue, pending, clock.time()),
+            services=services,
+            waits=self._waits.ask(self._cue, pending, clock.time(), held),
+            troubles=self._troubles(),
             notes=self._noted(),
         )
         whole = snapshot.whole
@@ -227,6 +248,11 @@ class Tally(runcue.Observer):
             eta=self._steady.follow(self._estimate(snapshot, clock.time(), now), elapsed),
             mean_pace=whole.settled / elapsed if elapsed > 0 else 0.0,
         )
+
+    def _troubles(self) -> tuple[Trouble, ...]:
+        """Of which tasks attempts fail, those of which most do first."""
+        told = [one for tally in self._tasks.values() if (one := tally.attempts.trouble(tally.name))]
+        return tuple(sorted(told, key=lambda one: (-one.failed, -one.waiting)))
 
     def _age_of_newest(self, wall: float) -> float:
         """Seconds for which nothing was submitted."""
@@ -276,7 +302,23 @@ class Tally(runcue.Observer):
             ages = [max(0.0, wall - (one.started_at or wall)) for one in islice(tally.running, _RUNNING)]
             queued = len(tally.pending) + len(tally.running) - len(ages) + certain
             took, done, waits = sorted(tally.took), tally.ended[_DONE], waiting[tally.name]
-            left.append(Left(tally.name, tally.services, queued, ages, took, done, waits, ahead[tally.name]))
+            tries = tally.attempts
+            left.append(
+                Left(
+                    tally.name,
+                    tally.services,
+                    queued,
+                    ages,
+                    took,
+                    done,
+                    waits,
+                    ahead[tally.name],
+                    tries.each,
+                    sorted(tries.took),
+                    tries.delay,
+                    tries.unended,
+                )
+            )
         limits = {}
         for one in snapshot.services:
             limits[one.name] = self._limit(one, wall)
@@ -313,7 +355,24 @@ class Tally(runcue.Observer):
             rates,
             self._budgets(one) if one.budgets else (),
             max(one.paused or 0.0, one.throttled or 0.0, one.broken or 0.0),
+            one.throttled is not None or one.broken is not None,
+            max((tally.attempts.refused for tally in self._using(one.name)), default=0),
+            self._pace_of(one, wall),
         )
+
+    def _using(self, service: str) -> list[TaskTally]:
+        return [tally for tally in self._tasks.values() if service in tally.services]
+
+    def _pace_of(self, one: runcue.ServiceStatus, wall: float) -> float:
+        """How many ended per second of those that use a service, if its server has refused some."""
+        if one.throttled is not None:
+            self._refusing.add(one.name)
+        if one.name not in self._refusing:
+            return 0.0
+        using = [tally for tally in self._using(one.name) if tally.began]
+        began = min((tally.began for tally in using), default=wall)
+        ended = sum(tally.ended[_DONE] + tally.ended[_FAILED] for tally in using)
+        return ended / (wall - began) if wall > began else 0.0
 
     def _budgets(self, one: runcue.ServiceStatus) -> list[Budget]:
         """Its budgets, and what all those take of them together that have not started."""
@@ -324,9 +383,11 @@ class Tally(runcue.Observer):
             if one.name in tally.services and tally.pending:
                 # All of them are asked if they are few.
                 costs = [cost_of(work) for work in some(tally.pending)]
+                starts = len(tally.pending) * tally.attempts.each
+                starts += len(tally.running) * (tally.attempts.each - 1)
                 for name in queued:
                     mean = float(sum(cost.get(name, 0) for cost in costs)) / len(costs)
-                    queued[name] += mean * len(tally.pending)
+                    queued[name] += mean * starts
         return [
             Budget(name, float(it.limit), it.period + one.margin, float(it.used + it.debt), queued[name])
             for name, it in one.budgets.items()

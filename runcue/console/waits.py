@@ -66,10 +66,15 @@ class Waits:
     def __init__(self) -> None:
         self._found: tuple[Waiting, ...] = ()
         self._again = 0.0
+        self._state: object = None
         self.hopeless = False
 
     def ask(
-        self, cue: runcue.Cue, pending: Mapping[str, dict[runcue.Work, None]], wall: float
+        self,
+        cue: runcue.Cue,
+        pending: Mapping[str, dict[runcue.Work, None]],
+        wall: float,
+        state: object = None,
     ) -> tuple[Waiting, ...]:
         """What waits for what, the most first.
 
@@ -77,9 +82,10 @@ class Waits:
             cue: The cue.
             pending: The work units of each task that have not started, by its name.
             wall: The instant now, in seconds since the epoch, on the clock of the cue.
+            state: When it is another one than before, what was found is no longer so.
         """
         began = time.monotonic()
-        if began < self._again:
+        if began < self._again and state == self._state:
             return tuple(
                 one._replace(number=min(one.number, len(pending[one.task])))
                 for one in self._found
@@ -87,6 +93,7 @@ class Waits:
             )
         found: list[Waiting] = []
         self.hopeless = True
+        self._state = state
         tasks = sorted(filter(pending.__getitem__, pending), key=lambda name: -len(pending[name]))
         for place, task in enumerate(tasks, 1):
             # Each has its share, so that one whose artifacts take long to look at leaves something to the others.
